@@ -1,0 +1,299 @@
+"""Running the model: batched generation with a cache, scoring, next-token distributions, inputs.
+
+Rows are lists of token ids. Batches are sorted by length and padded on the left; the head is applied
+only where logits are wanted. Every function opens a `Sequences`, so that routes know the prompts.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import copy_context
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+from .facts import encode_target
+
+if TYPE_CHECKING:
+    from .lm import LM
+
+BATCH_TOKENS = 4096  # padded tokens per forward: bounds memory, keeps products large
+
+
+class Generated(NamedTuple):
+    """New ids per row, and per routed module which entry answered each row."""
+
+    ids: list[list[int]]
+    choices: dict[str, Tensor]
+
+
+class Score(NamedTuple):
+    """Teacher-forced target: log-probability (nats) and argmax hit of each token, both (n_t,)."""
+
+    log_probs: Tensor
+    hits: Tensor
+
+
+@dataclass
+class Run:
+    """One whole forward, padded on the left: ids, real (n, L); logits (n, L, vocabulary).
+
+    seen: module name -> (its input, its output), (n, L, width). last (n,) is every row's last column.
+    """
+
+    ids: Tensor
+    real: Tensor
+    logits: Tensor
+    seen: dict[str, tuple[Tensor, Tensor]]
+
+
+def batches(rows: Sequence[Sequence[int]], limit: int = BATCH_TOKENS) -> Iterator[list[int]]:
+    """Row numbers in groups of similar length, longest first, at most `limit` padded tokens each."""
+    order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))
+    while order:
+        size = max(1, limit // len(rows[order[0]]))
+        yield order[:size]
+        order = order[size:]
+
+
+def pad(lm: LM, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+    """(n, L) ids and which of them are real, padded on the left."""
+    length = max(map(len, rows))
+    ids = torch.tensor([[0] * (length - len(row)) + list(row) for row in rows], device=lm.device)
+    real = torch.tensor([[False] * (length - len(row)) + [True] * len(row) for row in rows])
+    return ids, real.to(lm.device)
+
+
+def sequences(lm: LM, rows: Sequence[Sequence[int]], behind: Sequence[int] | None = None):
+    """A `Sequences` of padded rows whose last `behind[i]` tokens are no part of the prompt."""
+    from .lm import Sequences
+
+    ids, real = pad(lm, rows)
+    behind = torch.zeros(len(rows), dtype=torch.long) if behind is None else torch.tensor(behind)
+    last = ids.shape[1] - 1 - behind.to(lm.device)
+    columns = torch.arange(ids.shape[1], device=lm.device)
+    return Sequences(ids, real, real & (columns <= last[:, None]), last)
+
+
+def generate(lm: LM, rows: list[list[int]], max_new_tokens: int, *, temperature: float = 0.0,
+             top_k: int | None = None, seed: int = 0, until: Callable[[int, list[int]], bool] | None = None,
+             on_token: Callable[[int, int], bool] | None = None, cache: bool = True) -> Generated:  # fmt: skip
+    """Continue every row by at most `max_new_tokens`, until its end-of-text token.
+
+    until(i, new_ids) ends row i early; on_token(i, id) is told each token and may end the row.
+    cache=False runs the whole text again at every step, for tests.
+    """
+    new: list[list[int]] = [[] for _ in rows]
+    choices: dict[str, Tensor] = {}
+    draw = torch.Generator().manual_seed(seed)
+    stops = _stop_ids(lm)
+    for group in batches(rows):
+        seqs = sequences(lm, [rows[i] for i in group])
+        limit = min(max_new_tokens, (lm.context or 10**9) - seqs.ids.shape[1])
+        with lm.opened(seqs):
+            mask, past, alive = seqs.real, None, list(group)
+            for step in range(limit):
+                out = lm.backbone(seqs.ids, seqs.real, mask=mask, past_key_values=past, use_cache=cache)
+                past = getattr(out, "past_key_values", None) if cache else None
+                if step == 0:
+                    for name, choice in seqs.memo.items():
+                        whole = choices.setdefault(name, torch.full((len(rows),), -1, dtype=torch.long))
+                        whole[group] = choice.cpu()
+                chosen = _choose(lm.head(out.last_hidden_state[:, -1]), temperature, top_k, draw)
+                keep = []
+                for j, (i, token) in enumerate(zip(alive, chosen.tolist(), strict=True)):
+                    if token in stops:
+                        continue
+                    new[i].append(token)
+                    ended = (until and until(i, new[i])) or (on_token and on_token(i, token))
+                    if not ended:
+                        keep.append(j)
+                if not keep or step == limit - 1:
+                    break
+                if len(keep) < len(alive):  # finished rows cost nothing any more
+                    rest = torch.tensor(keep, device=lm.device)
+                    seqs.select(rest)
+                    mask, chosen = mask[rest], chosen[rest]
+                    alive = [alive[j] for j in keep]
+                    if past is not None:
+                        past.batch_select_indices(rest)
+                ids = chosen[:, None]
+                mask = torch.cat([mask, torch.ones_like(ids, dtype=torch.bool)], 1)
+                (seqs.step if cache else seqs.extend)(ids)
+    return Generated(new, choices)
+
+
+def stream(lm: LM, rows: list[list[int]], max_new_tokens: int, **settings) -> Iterator[str]:
+    """Pieces of text as they come, from a thread that owns the model like the code that asks."""
+    pieces: queue.Queue[str | BaseException | None] = queue.Queue()
+    closed = threading.Event()
+    ids: list[int] = []
+    said = ""
+
+    def on_token(_: int, token: int) -> bool:
+        nonlocal said
+        ids.append(token)
+        text = lm.texts(rows, [ids])[0]
+        if not text.endswith("\ufffd"):  # a character of several tokens is not complete yet
+            pieces.put(text[len(said) :])
+            said = text
+        return closed.is_set()
+
+    def work() -> None:
+        try:
+            generate(lm, rows, max_new_tokens, on_token=on_token, **settings)
+            pieces.put(None)
+        except BaseException as error:
+            pieces.put(error)
+
+    thread = threading.Thread(target=copy_context().run, args=(work,), daemon=True)
+    if lm.owner.held:  # `patched` waits for it before it puts the old weights back
+        lm.owner.token.streams.append(thread)
+    thread.start()  # now, not at the first `next`: the patch is still bound
+
+    def read() -> Iterator[str]:
+        try:
+            while (piece := pieces.get()) is not None:
+                if isinstance(piece, BaseException):
+                    raise piece
+                yield piece
+        finally:
+            closed.set()
+
+    return read()
+
+
+def score(lm: LM, rows: list[list[int]], targets: Sequence[str] | Sequence[list[int]]) -> list[Score]:
+    """Log-probability and argmax hit of every target token, given the true tokens before it."""
+    ends = [encode_target(lm.tokenizer, t) if isinstance(t, str) else list(t) for t in targets]
+    if len(ends) != len(rows):
+        raise ValueError(f"{len(rows)} prompts but {len(ends)} targets")
+    if not all(ends):
+        raise ValueError("an empty target cannot be scored")
+    whole = [row + end[:-1] for row, end in zip(rows, ends, strict=True)]
+    _fit(lm, whole)
+    scores: list[Score | None] = [None] * len(rows)
+    for group in batches(whole):
+        seqs = sequences(lm, [whole[i] for i in group], [len(ends[i]) - 1 for i in group])
+        with lm.opened(seqs):
+            hidden = lm.backbone(seqs.ids, seqs.real, use_cache=False).last_hidden_state
+            wanted = torch.cat([hidden[j, -len(ends[i]) :] for j, i in enumerate(group)])
+            labels = torch.tensor([token for i in group for token in ends[i]], device=wanted.device)
+            for part, wide, label in _few(wanted, labels, [len(ends[i]) for i in group]):
+                logits = lm.head(wide)
+                label = label.to(logits.device)
+                log_probs = logits.gather(1, label[:, None])[:, 0] - logits.logsumexp(1)
+                hits = logits.argmax(1) == label
+                sizes = [len(ends[group[j]]) for j in part]
+                for j, lp, hit in zip(part, log_probs.split(sizes), hits.split(sizes), strict=True):
+                    scores[group[j]] = Score(lp.cpu(), hit.cpu())
+    return scores
+
+
+def next_token(lm: LM, rows: list[list[int]]) -> Tensor:
+    """Log-probabilities of the next token, (n, vocabulary), float32, on the CPU."""
+    table: Tensor | None = None
+    for group in batches(rows):
+        seqs = sequences(lm, [rows[i] for i in group])
+        with lm.opened(seqs):
+            hidden = lm.backbone(seqs.ids, seqs.real, use_cache=False).last_hidden_state[:, -1]
+            log_probs = lm.head(hidden).log_softmax(-1).cpu()
+        table = log_probs.new_empty(len(rows), log_probs.shape[1]) if table is None else table
+        table[group] = log_probs
+    return table
+
+
+def run(lm: LM, rows: list[list[int]], watch: Sequence[str] = ()) -> Run:
+    """All rows in one forward, with the inputs and outputs of the modules in `watch`."""
+    seqs = sequences(lm, rows)
+    seen: dict[str, tuple[Tensor, Tensor]] = {}
+
+    def look(name: str):
+        def hook(_, inputs, output):
+            output = output[0] if isinstance(output, tuple) else output
+            both = (inputs[0], output) if inputs else (output, output)
+            seen[name] = tuple(t.detach().reshape(len(rows), -1, t.shape[-1]) for t in both)
+
+        return hook
+
+    with lm.opened(seqs):
+        hooks = [lm.model.get_submodule(n).register_forward_hook(look(n)) for n in watch]
+        try:
+            hidden = lm.backbone(seqs.ids, seqs.real, use_cache=False).last_hidden_state
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return Run(seqs.ids, seqs.real, lm.head(hidden), seen)
+
+
+class _Enough(Exception):
+    """Raised by a hook when all that was asked for has been seen."""
+
+
+def inputs_at(lm: LM, rows: list[list[int]], at: Sequence[int], modules: Sequence[str]) -> dict[str, Tensor]:
+    """Inputs of modules at one token per row, {module: (n, width)}; nothing above the last one runs."""
+    _fit(lm, rows)
+    found: dict[str, Tensor] = {}
+    for group in batches(rows):
+        seqs = sequences(lm, [rows[i] for i in group])
+        column = torch.tensor([at[i] - len(rows[i]) for i in group]) + seqs.ids.shape[1]
+        left = set(modules)
+
+        def look(name: str, group=group, column=column, left=left):
+            def hook(_, inputs):
+                wide = inputs[0].detach().reshape(len(group), -1, inputs[0].shape[-1])
+                into = found.setdefault(name, wide.new_empty(len(rows), wide.shape[-1]))
+                into[group] = wide[torch.arange(len(group)), column]
+                left.discard(name)
+                if not left:
+                    raise _Enough
+
+            return hook
+
+        with lm.opened(seqs):
+            hooks = [lm.model.get_submodule(n).register_forward_pre_hook(look(n)) for n in modules]
+            try:
+                lm.backbone(seqs.ids, seqs.real, use_cache=False)
+            except _Enough:
+                pass
+            finally:
+                for hook in hooks:
+                    hook.remove()
+    return found
+
+
+def _few(wanted: Tensor, labels: Tensor, sizes: list[int], limit: int = 256) -> Iterator[tuple]:
+    """Label positions in parts of about `limit` rows, never splitting a target: bounds the logits."""
+    start, part, width = 0, [], 0
+    for j, size in enumerate(sizes):
+        part.append(j)
+        width += size
+        if width >= limit or j == len(sizes) - 1:
+            yield part, wanted[start : start + width], labels[start : start + width]
+            start, part, width = start + width, [], 0
+
+
+def _choose(logits: Tensor, temperature: float, top_k: int | None, draw: torch.Generator) -> Tensor:
+    if not temperature:
+        return logits.argmax(-1)
+    if top_k:
+        least = logits.topk(top_k).values[:, -1:]
+        logits = logits.masked_fill(logits < least, -torch.inf)
+    chances = (logits / temperature).softmax(-1).cpu()
+    return torch.multinomial(chances, 1, generator=draw)[:, 0].to(logits.device)
+
+
+def _stop_ids(lm: LM) -> set[int]:
+    ids = lm.model.generation_config.eos_token_id if lm.model.generation_config else None
+    ids = lm.tokenizer.eos_token_id if ids is None else ids
+    return set(ids if isinstance(ids, list | tuple) else [] if ids is None else [ids])
+
+
+def _fit(lm: LM, rows: Sequence[Sequence[int]]) -> None:
+    longest = max(map(len, rows), default=0)
+    if lm.context and longest > lm.context:
+        raise ValueError(f"prompt and target together have {longest} tokens, the context {lm.context}")

@@ -1,0 +1,150 @@
+"""What every editor has in common: settings, checks before, checks after, the log.
+
+`edit` is the same for all: it looks at the facts, lets the method's `write` make the next patch, and
+refuses one that is not finite. A new editor is one class with a `Config`, its declarations, and
+`write`; it is finished when its name in EDITORS keeps the conformance suite green.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from functools import cache
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from .facts import Fact
+from .lm import LM
+from .patch import EMPTY, Edit, LowRank, Patch
+
+
+class EditError(ValueError):
+    """An edit that cannot be made; nothing was changed."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of an editor; `preset(lm)` fills them from `presets.toml` for the model at hand."""
+
+    seed: int = 0
+
+    @classmethod
+    def preset(cls, lm: LM, editor: str, **settings: Any) -> Config:
+        """The recorded settings for this model, or a guess by depth for one nobody has tuned.
+
+        Raises EditError for a setting that the editor does not have.
+        """
+        known = {f.name for f in fields(cls)}
+        unknown = settings.keys() - known
+        if unknown:
+            raise EditError(
+                f"{editor} has no setting '{sorted(unknown)[0]}'; it has {', '.join(sorted(known))}"
+            )
+        found = _presets().get(editor, {})
+        row = dict(found.get("any", {}))
+        if "layer" in known and "depth" in row:
+            row["layer"] = min(lm.n_layers - 1, round(row.pop("depth") * lm.n_layers))
+        for pattern, values in found.items():
+            if pattern != "any" and pattern.lower() in lm.name.lower():
+                row.update(values)
+        row = {k: tuple(v) if isinstance(v, list) else v for k, v in row.items() if k in known}
+        return cls(**{**row, **settings})
+
+
+class Editor(ABC):
+    """`edit(facts, after=patch) -> Patch`: maps a patch to the next one and changes nothing else.
+
+    Class attributes say what an editor is and promises; the conformance suite tests what is declared.
+    """
+
+    name: ClassVar[str]
+    paper: ClassVar[str]
+    Config: ClassVar[type[Config]] = Config
+    needs_subject: ClassVar[bool] = False  # facts must name their subject
+    writes: ClassVar[Literal["weights", "routes", "prompt"]] = "weights"
+    trained: ClassVar[bool] = False  # a network must be fitted first
+    keeps: ClassVar[bool] = False  # an earlier edit holds after the next one
+    scoped: ClassVar[bool] = False  # bit-equal outside its scope
+    inner: ClassVar[bool] = False  # takes another editor
+
+    def __init__(self, lm: LM, config: Config | None = None, **settings: Any) -> None:
+        self.lm = lm
+        if config is None:
+            config = self.Config.preset(lm, self.name, **settings)
+        elif settings:
+            config = replace(config, **settings)
+        self.config = config
+
+    def edit(self, facts: Sequence[Fact], after: Patch = EMPTY) -> Patch:
+        """The patch that also holds `facts`; neither the model nor `after` is changed.
+
+        Raises EditError (a ValueError) when a fact does not fit or the result is not finite.
+        """
+        facts = [facts] if isinstance(facts, Fact) else list(facts)
+        self.check(facts)
+        patch = self.write(facts, after)
+        for name, value in patch.weights.items():
+            if value is not after.weights.get(name):
+                self._finite(name, value)
+        written = Edit(self.name, self._settings(), tuple(facts))
+        return replace(patch, log=(*after.log, written), base=self.lm.identity)
+
+    @abstractmethod
+    def write(self, facts: list[Fact], after: Patch) -> Patch:
+        """The method itself: `after` with new weights, routes, rewrites and memory."""
+
+    def check(self, facts: Sequence[Fact]) -> None:
+        """Refuse facts that this editor cannot write, naming the row."""
+        if not facts:
+            raise EditError("there is no fact to edit")
+        for row, fact in enumerate(facts):
+            if not isinstance(fact, Fact):
+                raise EditError(f"row {row} is a {type(fact).__name__}, not a lib.Fact")
+            if self.needs_subject and fact.subject is None:
+                raise EditError(
+                    f"{self.name} writes at the subject's last token, but row {row} has no subject: "
+                    f"'{fact.prompt}'"
+                )
+
+    def _settings(self) -> dict[str, Any]:
+        return asdict(self.config)
+
+    def _finite(self, name: str, value: Tensor | LowRank) -> None:
+        parts = [value] if isinstance(value, Tensor) else value.chunks[-1]
+        if not all(torch.isfinite(part).all() for part in parts):
+            raise EditError(
+                f"{self.name} produced NaN or infinite weights for {name}; nothing was changed "
+                "(try a smaller learning rate or another layer)"
+            )
+
+
+def add_low_rank(
+    lm: LM, after: Patch, updates: Mapping[str, tuple[Tensor, Tensor]], **changes: Any
+) -> Patch:
+    """`after` with ΔW = A @ B added per module; a long chain of chunks is folded into one matrix."""
+    new: dict[str, Tensor | LowRank] = {}
+    for module, (a, b) in updates.items():
+        a, b = a.detach().float().cpu(), b.detach().float().cpu()
+        held = after.weights.get(module)
+        if isinstance(held, Tensor):
+            new[module] = held + a @ b
+            continue
+        chain = LowRank(((a, b),)) if held is None else held.plus(a, b)
+        d_out, d_in = chain.shape
+        # past this rank the factors are no smaller than half the matrix and cost a product on entry
+        if chain.rank > d_out * d_in / (2 * (d_out + d_in)):
+            new[module] = lm.weight(module).cpu() + chain.dense()
+        else:
+            new[module] = chain
+    return after.with_weights(new, **changes)
+
+
+@cache
+def _presets() -> dict[str, dict[str, dict[str, Any]]]:
+    with (Path(__file__).parent / "presets.toml").open("rb") as file:
+        return tomllib.load(file)

@@ -1,0 +1,386 @@
+"""A language model whose weights are never written: `with lm.patched(patch):` is the only change.
+
+On entry parameters are rebound and routes registered, on exit the same tensors are put back, also
+when the body raises. Undo is exact because nothing is ever added back or divided out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from . import decode, fetch
+from .facts import Fact, encode_prompt, lookup
+from .families import arch_of, dense, refuse_unpatchable
+from .owner import Owner
+from .patch import EMPTY, LowRank, Patch, PatchError, Route
+
+Prompts = str | Sequence[str] | Sequence[Sequence[int]]
+
+
+@dataclass
+class Sequences:
+    """What a route may know of the present call; one is open during every run of the model.
+
+    ids, real, prompt are (rows, length) of this call: token ids, not padding, part of the prompt.
+    last (rows,) is the column of the prompt's last token in the first call. memo keeps tensors with
+    one entry per row from call to call (a route's choices stand there under its module's name).
+    """
+
+    ids: Tensor
+    real: Tensor
+    prompt: Tensor
+    last: Tensor
+    memo: dict[str, Tensor] = field(default_factory=dict)
+
+    def step(self, ids: Tensor) -> None:
+        """Go on with one more generated token per row, ids (rows, 1)."""
+        self.ids, self.real = ids, torch.ones_like(ids, dtype=torch.bool)
+        self.prompt = torch.zeros_like(self.real)
+
+    def extend(self, ids: Tensor) -> None:
+        """The same without a cache: the whole text is run again with the new tokens behind."""
+        new = torch.ones_like(ids, dtype=torch.bool)
+        self.ids, self.real = torch.cat([self.ids, ids], 1), torch.cat([self.real, new], 1)
+        self.prompt = torch.cat([self.prompt, ~new], 1)
+
+    def select(self, rows: Tensor) -> None:
+        """Keep only some rows, when others are finished."""
+        self.ids, self.real, self.prompt = self.ids[rows], self.real[rows], self.prompt[rows]
+        self.last = self.last[rows]
+        self.memo = {name: value[rows] for name, value in self.memo.items()}
+
+
+class LM:
+    """A transformers model and its tokenizer (`.model`, `.tokenizer`), frozen, with ways in."""
+
+    def __init__(self, model: nn.Module, tokenizer: Any, name: str | None = None) -> None:
+        refuse_unpatchable(model)
+        self.arch = arch_of(model)
+        self.model = model.eval().requires_grad_(False)  # no weight gradient is ever computed
+        self.tokenizer = tokenizer
+        self.name = name or getattr(model.config, "_name_or_path", "") or model.config.model_type
+        self.owner = Owner()
+        self.blocks = model.get_submodule(self.arch.blocks)
+        self._base: dict[str, Tensor] = {}  # the original parameters of modules bound at the moment
+        self._routes: dict[str, Route] = {}
+        self._rewrites: tuple = ()
+        self._seqs: Sequences | None = None
+        self.fingerprint = self._fingerprint()
+
+    def __repr__(self) -> str:
+        return f"LM({self.name}, {self.n_layers} layers, {self.dtype}, {self.device})"
+
+    # ---- what it is -------------------------------------------------------------------------
+
+    @property
+    def n_layers(self) -> int:
+        """Number of blocks."""
+        return len(self.blocks)
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the embedding, where token ids go in."""
+        return self.model.get_submodule(self.arch.embed).weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the weights that run; masters in patches are float32 all the same."""
+        return self.model.get_submodule(self.arch.embed).weight.dtype
+
+    @property
+    def context(self) -> int | None:
+        """Longest sequence that the model can read, None where it has no limit."""
+        return getattr(self.model.config, "max_position_embeddings", None)
+
+    @property
+    def identity(self) -> str:
+        """Name and fingerprint, as patches keep it in `base`."""
+        return f"{self.name} {self.fingerprint}"
+
+    def _fingerprint(self) -> str:
+        """Hash over shapes and some entries of every parameter, rounded to bf16: the same in both types."""
+        digest = hashlib.sha256()
+        for name, p in self.model.named_parameters():
+            few = p.detach().flatten()[:: max(1, p.numel() // 64)][:64]
+            digest.update(f"{name}{tuple(p.shape)}".encode())
+            digest.update(few.to(torch.bfloat16).view(torch.int16).cpu().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    def mlp_out(self, layer: int) -> str:
+        """Module name of the MLP's output projection; ValueError for a layer that is not there."""
+        if not 0 <= layer < self.n_layers:
+            raise ValueError(f"layer {layer} does not exist: {self.name} has layers 0 to {self.n_layers - 1}")
+        return self.arch.mlp_out.format(layer)
+
+    def weight(self, module: str, under: Patch = EMPTY) -> Tensor:
+        """The matrix of a module under a patch (default the base), (d_out, d_in), float32."""
+        value = under.weights.get(module)
+        if isinstance(value, Tensor):
+            return value
+        stored = self._base.get(module)
+        stored = self.model.get_submodule(module).weight if stored is None else stored
+        base = dense(stored.detach(), self.arch.transposed)
+        return base if value is None else base + value.dense().to(base.device)
+
+    # ---- changing it, for a while -----------------------------------------------------------
+
+    @contextmanager
+    def patched(self, patch: Patch) -> Iterator[LM]:
+        """The model under `patch` for the body of `with`; the base model again after it, bit for bit.
+
+        An inner `patched` shadows the outer one on the same module and leaves the others. Nothing may
+        yield inside. Raises PatchError for a patch of another model, OwnerError when another owner
+        holds the model too long.
+        """
+        self._check(patch)
+        with self.owner.hold() as token, ExitStack() as undo:
+            streams = len(token.streams)
+            masters = {m: self.weight(m, patch) for m in patch.weights}
+            with token.running:
+                undo.enter_context(self.bind(masters))
+                undo.enter_context(self._routed(patch))
+            try:
+                yield self
+            finally:
+                for stream in token.streams[streams:]:  # they read the weights bound here
+                    stream.join()
+                del token.streams[streams:]
+
+    @contextmanager
+    def bind(self, masters: Mapping[str, Tensor]) -> Iterator[None]:
+        """Run modules on other float32 matrices (d_out, d_in), cast inside the graph when they learn.
+
+        A master that requires grad and already has the model's type and orientation is handed over as
+        it is; otherwise it is cast at every forward, so that optimizer steps on it take effect.
+        """
+        with ExitStack() as undo:
+            for name, master in masters.items():
+                module = self.model.get_submodule(name)
+                undo.callback(module._parameters.__setitem__, "weight", module._parameters["weight"])
+                if name not in self._base:
+                    self._base[name] = module._parameters["weight"]
+                    undo.callback(self._base.pop, name)
+                stored = partial(self._stored, master, module.weight.dtype, module.weight.device)
+                module._parameters["weight"] = stored()  # the dict: no tensor is copied or wrapped
+                if master.requires_grad and module.weight is not master:
+                    cast = module.register_forward_pre_hook(
+                        lambda module, _, stored=stored: module._parameters.__setitem__("weight", stored())
+                    )
+                    undo.callback(cast.remove)
+            yield
+
+    def _stored(self, master: Tensor, dtype: torch.dtype, device: torch.device) -> Tensor:
+        return (master.T if self.arch.transposed else master).to(device=device, dtype=dtype)
+
+    @contextmanager
+    def _routed(self, patch: Patch) -> Iterator[None]:
+        routes, rewrites = self._routes, self._rewrites
+        shadowed = {m: r for m, r in routes.items() if m not in patch.weights}
+        with ExitStack() as undo:
+            for name in patch.routes.keys() - routes.keys():
+                hook = partial(self._route, name)
+                undo.callback(self.model.get_submodule(name).register_forward_hook(hook).remove)
+            self._routes = {**shadowed, **patch.routes}
+            self._rewrites = patch.rewrites or rewrites
+            try:
+                yield
+            finally:
+                self._routes, self._rewrites = routes, rewrites
+
+    def _route(self, name: str, module: nn.Module, inputs: tuple, output: Tensor) -> Tensor | None:
+        route = self._routes.get(name)
+        if route is None:
+            return None
+        seqs = self._seqs
+        if seqs is None:
+            raise RuntimeError(
+                "a routed patch is entered: call the model through lm.answer, lm.generate, lm.score "
+                "or lm.run, which tell the route where each prompt ends"
+            )
+        shape, rows = output.shape, len(seqs.ids)
+        given = inputs[0].reshape(rows, -1, inputs[0].shape[-1])  # opt flattens rows and positions
+        output = output.reshape(rows, -1, shape[-1])
+        if name not in seqs.memo:
+            seqs.memo[name] = route.decide(given, output, seqs)
+        return route.apply(given, output, seqs.memo[name], seqs).reshape(shape)
+
+    def _check(self, patch: Patch) -> None:
+        if patch.base and patch.base != self.identity:
+            raise PatchError(f"this patch is for {patch.base}, the model here is {self.identity}")
+        for name, value in patch.weights.items():
+            try:
+                module = self.model.get_submodule(name)
+            except AttributeError:
+                raise PatchError(f"this patch changes {name}, which {self.name} does not have") from None
+            here = tuple(module.weight.shape[:: -1 if self.arch.transposed else 1])
+            if tuple(value.shape) != here:
+                raise PatchError(f"this patch holds {tuple(value.shape)} for {name}, the model {here}")
+
+    # ---- asking it --------------------------------------------------------------------------
+
+    @contextmanager
+    def opened(self, seqs: Sequences, grad: bool = False) -> Iterator[Sequences]:
+        """Own the model for one run and tell routes of its sequences; gradients only when asked for."""
+        with self.owner.hold() as token, token.running, torch.set_grad_enabled(grad):
+            before, self._seqs = self._seqs, seqs
+            try:
+                yield seqs
+            finally:
+                self._seqs = before
+
+    def answer(
+        self, prompts: Prompts, max_new_tokens: int = 16, *, chat: bool = False, explain: bool = False
+    ) -> Any:
+        """Greedy continuation of a prompt (a list gives a list), without the prompt.
+
+        chat=True asks through the chat template. explain=True gives (text, notes): which entries of
+        routes and rewrites answered, with score and threshold. ValueError: a prompt longer than the
+        context.
+        """
+        rows, single = self.rows(prompts, chat=chat)
+        done = decode.generate(self, rows, max_new_tokens)
+        texts = self.texts(rows, done.ids)
+        if not explain:
+            return texts[0] if single else texts
+        notes = [[] for _ in rows]
+        for name, choice in done.choices.items():
+            for i, note in enumerate(self._routes[name].explain(choice)):
+                notes[i].append({"module": name, **note})
+        for i, prompt in enumerate([prompts] if single else prompts):
+            for rewrite in self._rewrites if isinstance(prompt, str) else ():
+                notes[i] += rewrite.explain(prompt)
+        return (texts[0], notes[0]) if single else (texts, notes)
+
+    def generate(self, prompts: Prompts, max_new_tokens: int = 32, *, chat: bool = False,
+                 stream: bool = False, temperature: float = 0.0, top_k: int | None = None,
+                 seed: int = 0) -> Any:  # fmt: skip
+        """Continuation by greedy decoding (temperature 0) or seeded sampling.
+
+        stream=True (one prompt) gives an iterator over pieces of text; a thread of its own makes them
+        on behalf of the present owner and takes the lock itself, so the reader may yield meanwhile.
+        """
+        rows, single = self.rows(prompts, chat=chat)
+        settings = {"temperature": temperature, "top_k": top_k, "seed": seed}
+        if stream:
+            if not single:
+                raise ValueError("stream=True takes one prompt, not a list")
+            return decode.stream(self, rows, max_new_tokens, **settings)
+        texts = self.texts(rows, decode.generate(self, rows, max_new_tokens, **settings).ids)
+        return texts[0] if single else texts
+
+    def score(self, prompts: Prompts, targets: str | Sequence[str]) -> Any:
+        """Log-probability (nats) of every target token, teacher-forced: a tensor (n_t,) per pair."""
+        single = isinstance(targets, str)
+        rows, _ = self.rows(prompts)
+        scores = decode.score(self, rows, [targets] if single else list(targets))
+        return scores[0].log_probs if single else [s.log_probs for s in scores]
+
+    def next_token(self, prompts: Prompts, *, chat: bool = False) -> Tensor:
+        """Log-probabilities (nats) of the next token, (n, vocabulary), float32; one prompt: (vocabulary,)."""
+        rows, single = self.rows(prompts, chat=chat)
+        table = decode.next_token(self, rows)
+        return table[0] if single else table
+
+    def run(self, prompts: Prompts, watch: Sequence[str] = ()) -> decode.Run:
+        """One whole forward: logits at every position, and input and output of the modules watched."""
+        rows, _ = self.rows(prompts)
+        return decode.run(self, rows, watch)
+
+    def keys(
+        self, facts: Sequence[Fact], layer: int | Sequence[int], templates: Sequence[str] | None = None
+    ) -> Any:
+        """Keys k at each subject's last token: input of `mlp_out`, K (d_in, n), float32, keys are columns.
+
+        With `templates` (t, d_in, n), one slice per template; a list of layers gives {layer: K}.
+        The model runs only as far up as the highest layer asked for.
+        """
+        layers = [layer] if isinstance(layer, int) else list(layer)
+        pairs = [lookup(self.tokenizer, fact, t) for t in templates or ["{}"] for fact in facts]
+        names = {self.mlp_out(one): one for one in layers}
+        found = decode.inputs_at(self, [ids for ids, _ in pairs], [at for _, at in pairs], list(names))
+        keys = {}
+        for name, one in names.items():
+            K = found[name].float().T.reshape(-1, len(pairs) // len(facts), len(facts))
+            keys[one] = K[:, 0] if templates is None else K.transpose(0, 1)
+        return keys[layer] if isinstance(layer, int) else keys
+
+    def head(self, hidden: Tensor) -> Tensor:
+        """Logits (…, vocabulary), float32, from hidden states behind the final norm."""
+        head = self.model.get_output_embeddings()
+        logits = head(hidden.to(head.weight.device)).float()
+        cap = getattr(self.model.config, self.arch.softcap, None) if self.arch.softcap else None
+        return logits if cap is None else cap * torch.tanh(logits / cap)
+
+    def backbone(self, ids: Tensor, real: Tensor, **more: Any) -> Any:
+        """The model below its head, on (rows, length) ids; padding may stand on either side."""
+        if "position_ids" in inspect.signature(self.model.base_model.forward).parameters:
+            whole = more.pop("mask", real)
+            more["position_ids"] = (whole.long().cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
+            real = whole
+        else:
+            real = more.pop("mask", real)
+        return self.model.base_model(input_ids=ids, attention_mask=real.long(), **more)
+
+    def rows(self, prompts: Prompts, *, chat: bool = False) -> tuple[list[list[int]], bool]:
+        """Token ids per prompt, and whether one prompt was given rather than a list.
+
+        Text passes the patch's rewrites, then the chat template when asked; ids are left alone.
+        """
+        single = isinstance(prompts, str) or (len(prompts) > 0 and isinstance(prompts[0], int))
+        given = [prompts] if single else list(prompts)
+        texts = [p for p in given if isinstance(p, str)]
+        for rewrite in self._rewrites:
+            texts = rewrite(texts)
+        waiting = iter(texts)
+        rows = [self._ids(next(waiting), chat) if isinstance(p, str) else list(map(int, p)) for p in given]
+        for prompt, ids in zip(given, rows, strict=True):
+            if not ids:
+                raise ValueError("an empty prompt cannot be continued")
+            if self.context and len(ids) > self.context:
+                shown = f" ('{prompt[:40]}…')" if isinstance(prompt, str) else ""
+                raise ValueError(f"a prompt of {len(ids)} tokens{shown} exceeds the context of {self.context}")
+        return rows, single
+
+    def _ids(self, text: str, chat: bool) -> list[int]:
+        if not chat:
+            return encode_prompt(self.tokenizer, text)
+        if not getattr(self.tokenizer, "chat_template", None):
+            raise ValueError(f"{self.name} has no chat template")
+        said = [{"role": "user", "content": text}]
+        text = self.tokenizer.apply_chat_template(said, tokenize=False, add_generation_prompt=True)
+        return self.tokenizer(text, add_special_tokens=False).input_ids
+
+    def texts(self, rows: Sequence[Sequence[int]], new: Sequence[Sequence[int]]) -> list[str]:
+        """Text of the new ids behind each row, with the leading space that some tokenizers hide."""
+        read = partial(self.tokenizer.decode, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return [read([*row, *ids])[len(read(row)) :] for row, ids in zip(rows, new, strict=True)]
+
+
+def load(name: str | None = None, dtype: Any = None, device_map: Any = None) -> LM:
+    """A supported model ready to edit: the embedded default, a hub id, or a local folder.
+
+    dtype and device_map as transformers names them; by default bf16 on CUDA where there is one,
+    float32 on the CPU otherwise. Raises FetchError or ValueError in one sentence.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    place = fetch.default_model() if name is None else name
+    cuda = torch.cuda.is_available()
+    dtype = dtype or (torch.bfloat16 if cuda else torch.float32)
+    device_map = device_map or ({"": 0} if cuda else None)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(place)
+        model = AutoModelForCausalLM.from_pretrained(place, dtype=dtype, device_map=device_map)
+    except OSError as error:
+        first = str(error).strip().splitlines()[0]
+        raise ValueError(f"'{place}' holds no model that could be loaded: {first}") from None
+    return LM(model, tokenizer, name=fetch.NAME if name is None else str(name).rstrip("/").split("/")[-1])

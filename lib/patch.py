@@ -1,0 +1,229 @@
+"""An edit is a value: `Patch` says what differs from the base model, and nothing is ever mutated.
+
+`weights` replaces matrices, `routes` answers in a module's place, `rewrites` changes the prompt's
+text, `memory` holds what the editor needs to go on, `log` says what was written. The empty patch is
+the "before". Files are safetensors with a JSON header, never pickle.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from .facts import Fact
+
+
+class PatchError(ValueError):
+    """A patch that does not fit the model, another patch, or is no patch at all."""
+
+
+@dataclass(frozen=True)
+class LowRank:
+    """ΔW = Σ_i A_i @ B_i, (d_out, d_in), float32; chunks are appended, never rewritten.
+
+    Later patches share the storage of earlier ones, so a stream of T edits costs T chunks, not T².
+    """
+
+    chunks: tuple[tuple[Tensor, Tensor], ...]  # A_i (d_out, r_i), B_i (r_i, d_in)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(d_out, d_in)."""
+        return self.chunks[0][0].shape[0], self.chunks[0][1].shape[1]
+
+    @property
+    def rank(self) -> int:
+        """Upper bound on the rank of ΔW: the sum of the chunks' inner sizes."""
+        return sum(a.shape[1] for a, _ in self.chunks)
+
+    def dense(self) -> Tensor:
+        """ΔW (d_out, d_in), float32: one product over the joined chunks."""
+        return torch.cat([a for a, _ in self.chunks], 1) @ torch.cat([b for _, b in self.chunks])
+
+    def plus(self, a: Tensor, b: Tensor) -> LowRank:
+        """A new LowRank with A @ B added behind the present chunks."""
+        return LowRank((*self.chunks, (a.float(), b.float())))
+
+
+class Route(ABC):
+    """Code behind one module that may answer in its place, e.g. GRACE's codebook.
+
+    `decide` is asked once per sequence, at the prompt; its answer is kept for the generated tokens,
+    so cached and uncached generation agree.
+    """
+
+    kind: ClassVar[str]
+    kinds: ClassVar[dict[str, type[Route]]] = {}
+
+    def __init_subclass__(cls, **more: Any) -> None:
+        super().__init_subclass__(**more)
+        if "kind" in cls.__dict__:
+            Route.kinds[cls.kind] = cls
+
+    @abstractmethod
+    def decide(self, inputs: Tensor, output: Tensor, seqs: Any) -> Tensor:
+        """(rows,) int64: which entry answers each sequence, -1 = base."""
+
+    @abstractmethod
+    def apply(self, inputs: Tensor, output: Tensor, choice: Tensor, seqs: Any) -> Tensor:
+        """The module's output under `choice`; `output` itself where every choice is -1."""
+
+    @abstractmethod
+    def tensors(self) -> dict[str, Tensor]:
+        """What is saved."""
+
+    @abstractmethod
+    def header(self) -> dict:
+        """What is saved beside the tensors: JSON only."""
+
+    @classmethod
+    @abstractmethod
+    def load(cls, tensors: dict[str, Tensor], header: dict) -> Route:
+        """The route that `tensors()` and `header()` describe."""
+
+    def explain(self, choice: Tensor) -> list[dict]:
+        """Per sequence: which entry answered, its score and threshold."""
+        return [{"entry": int(c)} for c in choice]
+
+
+class Rewrite(ABC):
+    """Changes the prompt's text before the model sees it; ids given directly are left alone."""
+
+    kind: ClassVar[str]
+    kinds: ClassVar[dict[str, type[Rewrite]]] = {}
+
+    def __init_subclass__(cls, **more: Any) -> None:
+        super().__init_subclass__(**more)
+        if "kind" in cls.__dict__:
+            Rewrite.kinds[cls.kind] = cls
+
+    @abstractmethod
+    def __call__(self, prompts: list[str]) -> list[str]:
+        """The prompts as the model shall see them; a miss returns the same string."""
+
+    @abstractmethod
+    def tensors(self) -> dict[str, Tensor]:
+        """What is saved."""
+
+    @abstractmethod
+    def header(self) -> dict:
+        """What is saved beside the tensors: JSON only."""
+
+    @classmethod
+    @abstractmethod
+    def load(cls, tensors: dict[str, Tensor], header: dict) -> Rewrite:
+        """The rewrite that `tensors()` and `header()` describe."""
+
+    def explain(self, prompt: str) -> list[dict]:
+        """What was found for one prompt: entry, score, threshold."""
+        return []
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One line of a patch's log: the editor, its settings, and the facts it wrote.
+
+    A stream keeps its facts out of the patch and names their source and row range instead.
+    """
+
+    editor: str
+    settings: Mapping[str, Any]
+    facts: tuple[Fact, ...] = ()
+    source: str | None = None
+    rows: tuple[int, int] | None = None
+
+
+def _frozen(value: Mapping | None = None) -> Mapping:
+    return MappingProxyType(dict(value or {}))
+
+
+@dataclass(frozen=True)
+class Patch:
+    """What differs from the base model. `p | q` joins patches on different modules; EMPTY is none."""
+
+    weights: Mapping[str, Tensor | LowRank] = field(default_factory=_frozen)
+    routes: Mapping[str, Route] = field(default_factory=_frozen)
+    rewrites: tuple[Rewrite, ...] = ()
+    memory: Mapping[str, Mapping[str, Any]] = field(default_factory=_frozen)
+    log: tuple[Edit, ...] = ()
+    base: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("weights", "routes", "memory"):
+            object.__setattr__(self, name, _frozen(getattr(self, name)))
+
+    def __bool__(self) -> bool:
+        return bool(self.weights or self.routes or self.rewrites or self.log)
+
+    def __or__(self, other: Patch) -> Patch:
+        both = (self.weights.keys() | self.routes) & (other.weights.keys() | other.routes)
+        if both:
+            raise PatchError(f"both patches change {sorted(both)[0]}: edit with after= instead")
+        if self.base and other.base and self.base != other.base:
+            raise PatchError(f"one patch is for {self.base}, the other for {other.base}")
+        twice = self.memory.keys() & other.memory.keys()
+        if twice:
+            raise PatchError(f"both patches hold memory of {sorted(twice)[0]}: edit with after=")
+        return Patch(
+            {**self.weights, **other.weights},
+            {**self.routes, **other.routes},
+            self.rewrites + other.rewrites,
+            {**self.memory, **other.memory},
+            self.log + other.log,
+            self.base or other.base,
+        )
+
+    @cached_property
+    def facts(self) -> tuple[Fact, ...]:
+        """All facts in the order they were written; a stream's rows are read again from its source."""
+        return tuple(fact for edit in self.log for fact in _facts_of(edit))
+
+    def with_weights(self, new: Mapping[str, Tensor | LowRank], **changes: Any) -> Patch:
+        """This patch with some modules replaced (and other fields, by name)."""
+        return replace(self, weights={**self.weights, **new}, **changes)
+
+    def without(self, i: int, lm: Any) -> Patch:
+        """The fold of the log without its `i`-th edit, made again by the editors that it names."""
+        from .editors import EDITORS
+
+        if not -len(self.log) <= i < len(self.log):
+            raise PatchError(f"the patch holds {len(self.log)} edits, there is no edit {i}")
+        patch, skip = EMPTY, i % len(self.log)
+        for j, edit in enumerate(self.log):
+            if j != skip:
+                editor = EDITORS[edit.editor](lm, **edit.settings)
+                patch = editor.edit(_facts_of(edit), after=patch)
+        return patch
+
+    def save(self, path: str | Path) -> Path:
+        """Write the patch to one safetensors file (whole or not at all) and return its path."""
+        from . import saving
+
+        return saving.save(self, Path(path))
+
+    @staticmethod
+    def load(path: str | Path) -> Patch:
+        """Read a patch; PatchError when the file is broken, hostile, or of a newer format."""
+        from . import saving
+
+        return saving.load(Path(path))
+
+
+EMPTY = Patch()
+
+
+def _facts_of(edit: Edit) -> tuple[Fact, ...]:
+    if edit.facts or edit.source is None or edit.rows is None:
+        return edit.facts
+    from .facts import read_cases
+
+    first, last = edit.rows
+    return tuple(case.fact for case in read_cases(edit.source, limit=last)[first:last])

@@ -1,0 +1,170 @@
+"""Run only what can have changed: replay along layers and along positions.
+
+While one layer is edited everything below it is constant, so the blocks above are called again with
+the arguments that they had. Where only one position is changed (v*), a causal model computes nothing
+new before it either: rows are aligned at that lookup token, keys and values of the earlier positions
+are kept once per layer, and every step runs from the lookup on. Both are exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from .families import block_signature, cache_argument
+
+if TYPE_CHECKING:
+    from .lm import LM
+
+
+class Kept:
+    """The cache that a block is given: keeps the first positions once, then stands before new ones.
+
+    Its own class instead of transformers' cache: nothing is stored by `update`, so any number of
+    replays start from the same prefix and no graph is kept alive between them.
+    """
+
+    is_compileable = False
+
+    def __init__(self, positions: int) -> None:
+        self.positions = positions
+        self.prefix: tuple[Tensor, Tensor] | None = None
+
+    def update(self, key: Tensor, value: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        """Keys and values of all positions; the first call gives the whole row and keeps its start."""
+        if not self.positions:
+            return key, value
+        if self.prefix is None:
+            c = self.positions
+            self.prefix = key[:, :, :c].detach().clone(), value[:, :, :c].detach().clone()
+            return key, value
+        return torch.cat([self.prefix[0], key], 2), torch.cat([self.prefix[1], value], 2)
+
+    def get_seq_length(self, *_: Any) -> int:
+        """How many positions stand before the replayed ones."""
+        return 0 if self.prefix is None else self.positions
+
+
+class Replay:
+    """The blocks from `start` on, for one batch of rows, as often as wanted.
+
+    rows    token ids per row
+    start   first block that runs again (n_layers: only the final norm)
+    lookup  index of the changed token in each row; None replays all positions
+    watch   module names whose input and output at the replayed positions are kept in `seen`
+
+    `hidden` (n, L, d) is what enters block `start` at the replayed positions: `run(hidden)` gives the
+    model's own states behind the final norm, `run(changed)` those of the changed model. With `lookup`
+    the changed token is column 0 of every row. `column(i, p)` is where token p of row i stands.
+    """
+
+    def __init__(
+        self,
+        lm: LM,
+        rows: Sequence[Sequence[int]],
+        start: int,
+        lookup: Sequence[int] | None = None,
+        watch: Sequence[str] = (),
+    ) -> None:
+        from .decode import sequences
+
+        self.lm, self.start = lm, start
+        self.blocks = list(lm.blocks)[start:]
+        self.norm = lm.model.get_submodule(lm.arch.final_norm)
+        at = [0] * len(rows) if lookup is None else list(lookup)
+        self._first = max(at)  # prefixes are padded on the left up to here, suffixes on the right
+        self._shift = [self._first - a for a in at]
+        ids, real = _align(lm, rows, self._shift)
+        seqs = sequences(lm, rows)
+        seqs.ids, seqs.real, seqs.prompt = ids, real, real
+        seqs.last = torch.tensor([s + len(r) - 1 for s, r in zip(self._shift, rows, strict=True)])
+        self.seqs, self.seen, self.calls = seqs, {}, []
+        with lm.opened(seqs), ExitStack() as hooks:
+            for block in self.blocks:
+                hook = block.register_forward_pre_hook(self._capture, with_kwargs=True)
+                hooks.callback(hook.remove)
+            if not self.blocks:
+                hook = self.norm.register_forward_pre_hook(self._top)
+                hooks.callback(hook.remove)
+            for name in watch:
+                module = lm.model.get_submodule(name)
+                hooks.callback(module.register_forward_hook(self._watch(name, len(rows))).remove)
+            lm.backbone(ids, real, use_cache=False)  # a cache in the arguments would make replays wrong
+
+    def column(self, row: int, position: int) -> int:
+        """Column of the replayed window in which a row's token stands."""
+        return self._shift[row] + position - self._first
+
+    def run(self, hidden: Tensor, upto: int | None = None) -> Tensor:
+        """States behind the final norm (n, L, d) when `hidden` enters block `start`; differentiable.
+
+        upto=m stops before block `start + m` and gives its input instead, without the norm.
+        """
+        with self.lm.opened(self.seqs, grad=torch.is_grad_enabled()):
+            for block, call in list(zip(self.blocks, self.calls, strict=True))[:upto]:
+                hidden = block(hidden_states=hidden, **call)
+                hidden = hidden[0] if isinstance(hidden, tuple) else hidden
+            return hidden if upto is not None else self._finish(hidden)
+
+    def _finish(self, hidden: Tensor) -> Tensor:
+        hidden = self.norm(hidden)
+        project = getattr(self.lm.model.base_model, "decoder", None)  # opt-350m: behind the norm
+        project = getattr(project, "project_out", None)
+        return hidden if project is None else project(hidden)
+
+    def _capture(self, block: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+        bound = block_signature(block).bind(*args, **kwargs)
+        call = dict(bound.arguments)
+        call.update(call.pop("kwargs", {}))  # the signature's **kwargs, passed on by name
+        hidden = call.pop("hidden_states")
+        if not self.calls:
+            self.hidden = hidden[:, self._first :].detach()
+        kept = Kept(self._first)
+        mask = call.get("attention_mask")
+        now = {**call, cache_argument(block): kept}
+        self.calls.append(self._window(now, mask, hidden))
+        return (), {"hidden_states": hidden, **now}
+
+    def _window(self, call: dict[str, Any], mask: Tensor | None, hidden: Tensor) -> dict[str, Any]:
+        """A block's arguments for the positions from the lookup on."""
+        first, length = self._first, hidden.shape[1]
+        call = dict(call)
+        if mask is not None and mask.ndim == 4:
+            call["attention_mask"] = mask[:, :, first:]
+        elif mask is None and first and self.lm.model.config._attn_implementation == "sdpa":
+            # without a mask the kernel aligns causality at the first key, not at the last
+            causal = torch.ones(length, length, dtype=torch.bool, device=hidden.device).tril()
+            call["attention_mask"] = causal[None, None, first:].expand(len(hidden), 1, -1, -1)
+        for name in ("position_ids", "cache_position"):
+            if isinstance(call.get(name), Tensor):
+                call[name] = call[name][..., first:]
+        if isinstance(call.get("position_embeddings"), tuple):
+            call["position_embeddings"] = tuple(t[:, first:] for t in call["position_embeddings"])
+        return call
+
+    def _top(self, _: nn.Module, inputs: tuple) -> None:
+        self.hidden = inputs[0][:, self._first :].detach()
+
+    def _watch(self, name: str, n: int):
+        def hook(_: nn.Module, inputs: tuple, output: Any) -> None:
+            output = output[0] if isinstance(output, tuple) else output
+            self.seen[name] = tuple(
+                t.detach().reshape(n, -1, t.shape[-1])[:, self._first :] for t in (inputs[0], output)
+            )
+
+        return hook
+
+
+def _align(lm: LM, rows: Sequence[Sequence[int]], shift: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """(n, L) ids and mask, row i moved right by shift[i], padded on both sides."""
+    length = max(s + len(row) for s, row in zip(shift, rows, strict=True))
+    ids = torch.zeros(len(rows), length, dtype=torch.long)
+    real = torch.zeros(len(rows), length, dtype=torch.bool)
+    for i, (row, s) in enumerate(zip(rows, shift, strict=True)):
+        ids[i, s : s + len(row)] = torch.tensor(row)
+        real[i, s : s + len(row)] = True
+    return ids.to(lm.device), real.to(lm.device)

@@ -1,0 +1,156 @@
+"""Patches as files: safetensors for the tensors, one JSON header for the rest.
+
+Names inside the file: `w/MODULE` dense weight, `w/MODULE/0/a` and `/b` low-rank chunks, `r/MODULE/NAME`
+a route's tensors, `t/0/NAME` a rewrite's, `m/EDITOR/PATH` tensors of an editor's memory.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from .facts import Fact
+from .patch import Edit, LowRank, Patch, PatchError, Rewrite, Route
+
+FORMAT = 1  # raised when an older library would misread the file
+VERSION = "0.1"
+
+
+def save(patch: Patch, path: Path) -> Path:
+    """Write `patch` to `path`: first a temporary file beside it, then one rename."""
+    tensors: dict[str, Tensor] = {}
+    header: dict[str, Any] = {"format": FORMAT, "library": VERSION, "base": patch.base}
+    header["editors"] = sorted({edit.editor for edit in patch.log})
+    header["log"] = [asdict(edit) | {"settings": dict(edit.settings)} for edit in patch.log]
+    header["weights"] = {}
+    for module, value in patch.weights.items():
+        if isinstance(value, LowRank):
+            header["weights"][module] = len(value.chunks)
+            for i, (a, b) in enumerate(value.chunks):
+                tensors[f"w/{module}/{i}/a"], tensors[f"w/{module}/{i}/b"] = a, b
+        else:
+            header["weights"][module] = 0
+            tensors[f"w/{module}"] = value
+    header["routes"] = {}
+    for module, route in patch.routes.items():
+        header["routes"][module] = {"kind": route.kind, "header": route.header()}
+        tensors |= {f"r/{module}/{name}": tensor for name, tensor in route.tensors().items()}
+    header["rewrites"] = []
+    for i, rewrite in enumerate(patch.rewrites):
+        header["rewrites"].append({"kind": rewrite.kind, "header": rewrite.header()})
+        tensors |= {f"t/{i}/{name}": tensor for name, tensor in rewrite.tensors().items()}
+    header["memory"] = {
+        editor: _pack(state, f"m/{editor}", tensors) for editor, state in patch.memory.items()
+    }
+    # safetensors refuses tensors that share storage, and later patches do share it
+    tensors = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
+    tensors["format"] = torch.tensor([FORMAT])  # an empty patch is a file too
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        save_file(tensors, temporary, metadata={"patch": json.dumps(header, ensure_ascii=False)})
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def load(path: Path) -> Patch:
+    """Read the patch at `path`; every way in which a file can be wrong is one PatchError sentence."""
+    if not path.is_file():
+        raise PatchError(f"there is no patch file at {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {})["patch"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+    except Exception as error:
+        raise PatchError(f"{path.name} is no patch file, or is damaged ({type(error).__name__})") from None
+    if not isinstance(header, dict) or not isinstance(header.get("format"), int):
+        raise PatchError(f"{path.name} has no readable header: it is no patch file")
+    if header["format"] > FORMAT:
+        raise PatchError(
+            f"{path.name} has format {header['format']}, this library reads up to {FORMAT}: "
+            "update the library"
+        )
+    try:
+        patch = _patch(header, tensors)
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError, RuntimeError) as error:
+        raise PatchError(f"{path.name} is damaged: {type(error).__name__} {error}") from None
+    for module, value in patch.weights.items():
+        parts = [value] if isinstance(value, Tensor) else [t for pair in value.chunks for t in pair]
+        if not all(torch.isfinite(part).all() for part in parts):
+            raise PatchError(f"{path.name} holds NaN or infinite weights for {module}")
+    return patch
+
+
+def _patch(header: dict, tensors: dict[str, Tensor]) -> Patch:
+    weights: dict[str, Tensor | LowRank] = {}
+    for module, chunks in header["weights"].items():
+        if chunks:
+            pairs = [(tensors[f"w/{module}/{i}/a"], tensors[f"w/{module}/{i}/b"]) for i in range(chunks)]
+            if any(a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[0] for a, b in pairs):
+                raise ValueError(f"chunks of {module} do not multiply")
+            if len({(a.shape[0], b.shape[1]) for a, b in pairs}) > 1:
+                raise ValueError(f"chunks of {module} have different shapes")
+            weights[module] = LowRank(tuple(pairs))
+        else:
+            weights[module] = tensors[f"w/{module}"]
+        parts = [weights[module]] if not chunks else [t for pair in pairs for t in pair]
+        if any(part.ndim != 2 or part.dtype != torch.float32 for part in parts):
+            raise ValueError(f"weights of {module} are not float32 matrices")
+    log = []
+    for edit in header["log"]:
+        facts = tuple(Fact(**fact) for fact in edit.pop("facts"))
+        rows = edit.pop("rows")
+        log.append(Edit(facts=facts, rows=tuple(rows) if rows else None, **edit))
+    routes = {
+        module: _known(Route, entry["kind"]).load(_under(f"r/{module}/", tensors), entry["header"])
+        for module, entry in header["routes"].items()
+    }
+    rewrites = tuple(
+        _known(Rewrite, entry["kind"]).load(_under(f"t/{i}/", tensors), entry["header"])
+        for i, entry in enumerate(header["rewrites"])
+    )
+    memory = {editor: _unpack(state, tensors) for editor, state in header["memory"].items()}
+    return Patch(weights, routes, rewrites, memory, tuple(log), header["base"])
+
+
+def _known(parent: type, kind: str) -> type:
+    if kind not in parent.kinds:
+        raise ValueError(f"unknown {parent.__name__.lower()} kind '{kind}'")
+    return parent.kinds[kind]
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+
+
+def _pack(state: Any, path: str, tensors: dict[str, Tensor]) -> Any:
+    """State as JSON, its tensors moved to `tensors`; sequences come back as tuples."""
+    if isinstance(state, Tensor):
+        tensors[path] = state
+        return {"tensor": path}
+    if isinstance(state, tuple | list):
+        return {"tuple": [_pack(item, f"{path}/{i}", tensors) for i, item in enumerate(state)]}
+    if hasattr(state, "items"):
+        return {"dict": {key: _pack(item, f"{path}/{key}", tensors) for key, item in state.items()}}
+    return {"value": state}
+
+
+def _unpack(packed: dict, tensors: dict[str, Tensor]) -> Any:
+    ((kind, content),) = packed.items()
+    if kind == "tensor":
+        return tensors[content]
+    if kind == "tuple":
+        return tuple(_unpack(item, tensors) for item in content)
+    if kind == "dict":
+        return {key: _unpack(item, tensors) for key, item in content.items()}
+    return content

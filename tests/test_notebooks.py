@@ -1,0 +1,304 @@
+"""The notebook builder and the stored runs, on a toy tree; and `--check` on the real one."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from notebooks import build, stored
+
+TEXT = """\
+# %% [markdown]
+# <!-- badge -->
+#
+# # A toy
+#
+# Two lines of **text**.
+
+# %% tags=["setup"]
+{setup}
+
+# %%
+import warnings
+
+import ipywidgets
+import numpy as np
+from matplotlib.figure import Figure
+
+warnings.warn("noise", stacklevel=1)
+print(sorted({{"a", "b", "c"}}), [hash(name) for name in ("a", "b")], SCALE)
+print("noise", file=sys.stderr)
+print(np.random.default_rng(0).random())
+
+# %%
+np.pi
+
+# %%
+ipywidgets.IntSlider(description="edits")
+
+# %%
+np.pi
+"""
+
+
+@pytest.fixture
+def tree(tmp_path) -> build.Tree:
+    """A repository with one source, 01_toy, and nothing built."""
+    tree = build.Tree(tmp_path / "repo" / "notebooks")
+    (tree.folder / "src").mkdir(parents=True)
+    (tree.folder.parent / "lib").mkdir()
+    (tree.folder.parent / "lib" / "__init__.py").touch()
+    (tree.folder / "src" / "01_toy.py").write_text(TEXT.format(setup=build.SETUP))
+    return tree
+
+
+@pytest.fixture
+def pretend(monkeypatch):
+    """Replace the kernel: every code cell prints `pretend.text`."""
+
+    def execute(notebook, source, cells, folder, env):
+        for n, cell in enumerate(notebook["cells"]):
+            cell["source"] = "".join(cell["source"])
+            if cell["cell_type"] == "code":
+                output = {"output_type": "stream", "name": "stdout", "text": pretend.text}
+                cell |= {"execution_count": n, "outputs": [output]}
+        return notebook
+
+    pretend = type("Pretend", (), {"text": "seen\n"})()
+    monkeypatch.setattr(build, "_execute", execute)
+    return pretend
+
+
+def run(tree, *arguments: str) -> int:
+    return build.main(list(arguments), folder=tree.folder)
+
+
+def source(tree) -> Path:
+    return tree.folder / "src" / "01_toy.py"
+
+
+def change(tree, old: str, new: str) -> None:
+    text = source(tree).read_text()
+    assert old in text
+    source(tree).write_text(text.replace(old, new))
+
+
+def test_two_builds_are_equal_and_quiet(tree, capsys):  # two kernels
+    assert run(tree, "01") == 0
+    first = (tree.folder / "01_toy.ipynb").read_bytes()
+    assert run(tree) == 0
+    assert (tree.folder / "01_toy.ipynb").read_bytes() == first
+    assert "[1/1] 01_toy" in capsys.readouterr().err
+
+    notebook = json.loads(first)
+    assert b"noise" not in b"".join(
+        json.dumps(c.get("outputs", [])).encode() for c in notebook["cells"]
+    )
+    assert "['a', 'b', 'c']" in "".join(notebook["cells"][2]["outputs"][0]["text"])
+    assert "small" in "".join(notebook["cells"][2]["outputs"][0]["text"])
+    assert "application/vnd.jupyter.widget-view+json" in notebook["cells"][4]["outputs"][0]["data"]
+    assert notebook["metadata"]["kernelspec"]["name"] == "python3"
+    assert sys.version.split()[0] not in first.decode()
+    assert run(tree, "--check") == 0
+
+
+def test_an_error_names_file_cell_and_line(tree, capsys):  # one kernel
+    change(tree, 'ipywidgets.IntSlider(description="edits")', "{}['missing']")
+    assert run(tree, "01") == 1
+    message = capsys.readouterr().err
+    assert "01_toy.py, cell 5 (line " in message and "raised KeyError: 'missing'" in message
+    line = int(message.split("(line ")[1].split(")")[0])
+    assert source(tree).read_text().splitlines()[line] == "{}['missing']"
+    assert not (tree.folder / "01_toy.ipynb").exists()
+
+
+def test_ids_are_stable_and_unique(tree):
+    cells = build.assemble(source(tree))["cells"]
+    ids = [cell["id"] for cell in cells]
+    assert len(set(ids)) == len(ids) == 6
+    assert ids[5] == ids[3] + "-2"  # the same cell again
+    change(tree, "Two lines", "Three lines")
+    changed = [cell["id"] for cell in build.assemble(source(tree))["cells"]]
+    assert changed[0] != ids[0] and changed[1:] == ids[1:]
+
+
+def test_cells_are_those_of_jupytext(tree):
+    jupytext = pytest.importorskip("jupytext")
+    theirs = jupytext.reads(source(tree).read_text(), fmt="py:percent").cells
+    ours = build.parse(source(tree))
+    assert [(c.kind, c.text) for c in ours] == [(c.cell_type, c.source) for c in theirs]
+
+
+def test_check_says_one_sentence_per_difference(tree, pretend, capsys):
+    def check() -> str:
+        code = run(tree, "--check")
+        lines = capsys.readouterr().out.splitlines()
+        assert code == (lines != ["sources, notebooks and stored runs agree."])
+        assert len(lines) == 1, lines
+        return lines[0]
+
+    assert check() == "01_toy.py has no notebook: run `python -m notebooks.build 01`."
+    run(tree)
+    assert "agree" in check()
+    change(tree, "Two lines", "Three lines")
+    assert "differs from its source at cell 1: run" in check()
+    run(tree)
+    notebook = tree.folder / "01_toy.ipynb"
+    notebook.with_name("02_gone.ipynb").write_bytes(notebook.read_bytes())
+    assert "02_gone.ipynb has no source" in check()
+    notebook.with_name("02_gone.ipynb").unlink()
+    run(tree, "--scale", "tiny")
+    assert "was built at scale 'tiny'" in check()
+    run(tree)
+    run(tree, "--scale", "tiny", "--out", str(tree.folder / "elsewhere"))
+    assert "agree" in check()
+    change(tree, "SCALE = os", "MY_SCALE = os")
+    assert "its text must be that of notebooks/setup.txt" in check()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("<!-- badge -->", "no badge", "first cell must be text with one line"),
+        ("# # A toy", "A = 1", "a line of text must begin with"),
+        ("# %%\nnp.pi", "# %% pi\nnp.pi", "is neither `# %%` nor"),
+        ("# %%\nnp.pi", "# %%\n%time np.pi", "not plain Python"),
+    ],
+)
+def test_a_source_that_breaks_a_rule_is_refused(tree, old, new, message):
+    change(tree, old, new)
+    with pytest.raises(build.BuildError, match=message):
+        build.assemble(source(tree))
+
+
+def test_badge_and_clone_only_with_a_repository(tree):
+    first, setup = build.assemble(source(tree), tree.repository())["cells"][:2]
+    assert first["source"][0] == "# A toy\n" and 'REPOSITORY = ""\n' in setup["source"]
+    settings = tree.folder.parent / "pyproject.toml"
+    settings.write_text('[tool.notebooks]\nrepository = "owner/name"\n')
+    first, setup = build.assemble(source(tree), tree.repository())["cells"][:2]
+    assert "colab-badge.svg" in first["source"][0]
+    assert "github/owner/name/blob/main/notebooks/01_toy.ipynb" in first["source"][0]
+    assert 'REPOSITORY = "owner/name"\n' in setup["source"]
+    settings.write_text('[tool.notebooks]\nrepository = "name"\n')
+    with pytest.raises(build.BuildError, match="owner/name"):
+        tree.repository()
+
+
+def test_the_setup_cell_clones_where_no_checkout_is(tmp_path, monkeypatch):
+    commands = []
+    monkeypatch.setattr(subprocess, "run", lambda command, check: commands.append(command))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match="checkout"):
+        exec(build.SETUP, {})
+    assert commands == []
+    names: dict = {}
+    exec(build.SETUP.replace('REPOSITORY = ""', 'REPOSITORY = "owner/name"'), names)
+    assert "https://github.com/owner/name" in commands[0] and "pip" in commands[1]
+    assert sys.path[0] == str(names["root"]) == str(tmp_path.resolve() / "name")
+
+
+def test_a_source_runs_as_plain_python(tree, tmp_path):
+    done = subprocess.run(
+        [sys.executable, str(source(tree))], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "['a', 'b', 'c']" in done.stdout
+
+
+def test_an_oversize_notebook_is_refused(tree, pretend, capsys):
+    pretend.text = "x" * 200_000
+    assert run(tree) == 1
+    message = capsys.readouterr().err
+    assert "more than 400 kB" in message and "stream of 200 kB, from 01_toy.py, cell" in message
+    assert not (tree.folder / "01_toy.ipynb").exists()
+
+
+@pytest.mark.parametrize("leak", ["{root}/lib/x.py", "{home}/data", "<Line2D at 0x7f00aa11bb22>"])
+def test_outputs_of_this_machine_are_refused(tree, pretend, capsys, leak):
+    pretend.text = leak.format(root=tree.folder.parent, home=Path.home())
+    assert run(tree) == 1
+    assert "01_toy.py, cell 2" in capsys.readouterr().err
+
+
+def test_an_unknown_number_is_refused(tree, capsys):
+    assert run(tree, "77") == 1
+    assert "no source in notebooks/src is named 77" in capsys.readouterr().err
+
+
+SETTINGS = {"editor": "rome", "layers": (1, 2), "eps": 0.5}
+ROWS = [{"step": i, "value": i / 3, "seconds": 0.1} for i in range(5)]
+
+
+def test_stored_rows_come_back_and_other_settings_are_refused(tmp_path):
+    path = stored.save("01_run", SETTINGS, ROWS, folder=tmp_path)
+    found = stored.load("01_run", {"eps": 0.5, "layers": [1, 2], "editor": "rome"}, folder=tmp_path)
+    assert found["rows"] == ROWS and tuple(found) == stored.FIELDS
+    assert found["command"] == "python -m notebooks.build --long 01"
+    assert str(Path.home()) not in found["machine"]
+    with pytest.raises(stored.StoredError, match=r"other settings \(eps\); run .* --long 01"):
+        stored.load("01_run", SETTINGS | {"eps": 0.6}, folder=tmp_path)
+    with pytest.raises(stored.StoredError, match="not stored yet"):
+        stored.load("01_other", SETTINGS, folder=tmp_path)
+    with pytest.raises(stored.StoredError, match="cannot be stored"):
+        stored.save("01_run", SETTINGS, [{"value": float("nan")}], folder=tmp_path)
+    assert stored.read(path)["rows"] == ROWS  # the failed save changed nothing
+
+
+def test_begins_with_finds_the_row_that_differs():
+    stored.begins_with(ROWS, ROWS[:3], keys=["step", "value"])
+    live = [dict(row) for row in ROWS[:3]]
+    live[2] |= {"seconds": 9.0, "value": live[2]["value"] + 1e-6}
+    with pytest.raises(AssertionError, match="row 2, value: live 0.66"):
+        stored.begins_with(ROWS, live, keys=["step", "value"])
+    stored.begins_with(ROWS, live, keys=["step", "value"], tolerance=1e-5)
+    with pytest.raises(AssertionError, match="6 live rows"):
+        stored.begins_with(ROWS, ROWS + ROWS[:1], keys=["step"])
+    with pytest.raises(AssertionError, match="no live rows"):
+        stored.begins_with(ROWS, [], keys=["step"])
+
+
+def test_check_watches_the_stored_runs(tree, pretend, capsys):
+    data = tree.folder / "data"
+    stored.save("01_run", SETTINGS, ROWS, folder=data)
+    run(tree)
+    assert run(tree, "--check") == 1
+    assert "data/01_run.json is read by no source" in capsys.readouterr().out
+    change(tree, "# %%\nnp.pi", '# %%\nname = "01_run"')
+    run(tree)
+    assert run(tree, "--check") == 0
+    stored.save("01_run", SETTINGS, ROWS[:4], folder=data)  # a new run, the old picture
+    assert run(tree, "--check") == 1
+    assert "built before the stored runs" in capsys.readouterr().out
+    run(tree)
+    text = (data / "01_run.json").read_text()
+    (data / "01_run.json").write_text(text.replace("0.5", "0.7"))  # edited by hand
+    assert run(tree, "--check") == 1
+    assert "settings_hash is not that of its settings" in capsys.readouterr().out
+
+
+def test_long_runs_are_made_by_the_command(tree):
+    (tree.folder / "data").mkdir()
+    long_run = f"""
+sys.path.insert(0, {str(build.HERE.parent)!r})
+from notebooks import stored
+
+if stored.long():
+    folder = Path({str(tree.folder / "data")!r})
+    stored.save("01_run", {{"n": 1}}, [{{"scale": SCALE}}], folder=folder)
+"""
+    with source(tree).open("a") as file:
+        file.write(long_run)
+    assert run(tree, "--long", "01", "--scale", "tiny") == 0
+    found = stored.load("01_run", {"n": 1}, folder=tree.folder / "data")
+    assert found["rows"] == [{"scale": "tiny"}]
+    assert found["command"] == "python -m notebooks.build --long 01 --scale tiny"
+
+
+def test_the_built_notebooks_agree_with_their_sources():
+    assert build.check(build.Tree()) == []
