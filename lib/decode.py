@@ -234,6 +234,16 @@ class _Enough(Exception):
     """Raised by a hook when all that was asked for has been seen."""
 
 
+def inputs(lm: LM, rows: list[list[int]], modules: Sequence[str], skip: int = 0) -> dict[str, Tensor]:
+    """Inputs of modules at all real tokens but each row's first `skip`, {module: (tokens, width)}.
+
+    One forward for all rows; nothing above the last module runs.
+    """
+    seqs = sequences(lm, rows)
+    wanted = seqs.real & (seqs.real.long().cumsum(1) > skip)
+    return {name: wide[wanted] for name, wide in _inputs(lm, seqs, modules).items()}
+
+
 def inputs_at(lm: LM, rows: list[list[int]], at: Sequence[int], modules: Sequence[str]) -> dict[str, Tensor]:
     """Inputs of modules at one token per row, {module: (n, width)}; nothing above the last one runs."""
     _fit(lm, rows)
@@ -241,29 +251,34 @@ def inputs_at(lm: LM, rows: list[list[int]], at: Sequence[int], modules: Sequenc
     for group in batches(rows):
         seqs = sequences(lm, [rows[i] for i in group])
         column = torch.tensor([at[i] - len(rows[i]) for i in group]) + seqs.ids.shape[1]
-        left = set(modules)
-
-        def look(name: str, group=group, column=column, left=left):
-            def hook(_, inputs):
-                wide = inputs[0].detach().reshape(len(group), -1, inputs[0].shape[-1])
-                into = found.setdefault(name, wide.new_empty(len(rows), wide.shape[-1]))
-                into[group] = wide[torch.arange(len(group)), column]
-                left.discard(name)
-                if not left:
-                    raise _Enough
-
-            return hook
-
-        with lm.opened(seqs):
-            hooks = [lm.model.get_submodule(n).register_forward_pre_hook(look(n)) for n in modules]
-            try:
-                lm.backbone(seqs.ids, seqs.real, use_cache=False)
-            except _Enough:
-                pass
-            finally:
-                for hook in hooks:
-                    hook.remove()
+        for name, wide in _inputs(lm, seqs, modules).items():
+            into = found.setdefault(name, wide.new_empty(len(rows), wide.shape[-1]))
+            into[group] = wide[torch.arange(len(group)), column]
     return found
+
+
+def _inputs(lm: LM, seqs, modules: Sequence[str]) -> dict[str, Tensor]:
+    """Inputs of modules in one forward, {module: (rows, length, width)}."""
+    seen: dict[str, Tensor] = {}
+
+    def look(name: str):
+        def hook(_, given):
+            seen[name] = given[0].detach().reshape(*seqs.ids.shape, -1)
+            if len(seen) == len(modules):
+                raise _Enough
+
+        return hook
+
+    with lm.opened(seqs):
+        hooks = [lm.model.get_submodule(n).register_forward_pre_hook(look(n)) for n in modules]
+        try:
+            lm.backbone(seqs.ids, seqs.real, use_cache=False)
+        except _Enough:
+            pass
+        finally:
+            for hook in hooks:
+                hook.remove()
+    return seen
 
 
 def _few(wanted: Tensor, labels: Tensor, sizes: list[int], limit: int = 256) -> Iterator[tuple]:

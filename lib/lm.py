@@ -134,20 +134,21 @@ class LM:
     # ---- changing it, for a while -----------------------------------------------------------
 
     @contextmanager
-    def patched(self, patch: Patch) -> Iterator[LM]:
+    def patched(self, patch: Patch, *, only: bool = False) -> Iterator[LM]:
         """The model under `patch` for the body of `with`; the base model again after it, bit for bit.
 
-        An inner `patched` shadows the outer one on the same module and leaves the others. Nothing may
-        yield inside. Raises PatchError for a patch of another model, OwnerError when another owner
-        holds the model too long.
+        An inner `patched` shadows the outer one on the same module and leaves the others; only=True
+        shadows everything outside, as editors need it. Nothing may yield inside. Raises PatchError
+        for a patch of another model, OwnerError when another owner holds the model too long.
         """
         self._check(patch)
         with self.owner.hold() as token, ExitStack() as undo:
             streams = len(token.streams)
-            masters = {m: self.weight(m, patch) for m in patch.weights}
+            modules = patch.weights.keys() | (self._base.keys() if only else set())
+            masters = {m: self.weight(m, patch) for m in modules}
             with token.running:
                 undo.enter_context(self.bind(masters))
-                undo.enter_context(self._routed(patch))
+                undo.enter_context(self._routed(patch, only))
             try:
                 yield self
             finally:
@@ -182,15 +183,15 @@ class LM:
         return (master.T if self.arch.transposed else master).to(device=device, dtype=dtype)
 
     @contextmanager
-    def _routed(self, patch: Patch) -> Iterator[None]:
+    def _routed(self, patch: Patch, only: bool) -> Iterator[None]:
         routes, rewrites = self._routes, self._rewrites
-        shadowed = {m: r for m, r in routes.items() if m not in patch.weights}
+        left = {} if only else {m: r for m, r in routes.items() if m not in patch.weights}
         with ExitStack() as undo:
             for name in patch.routes.keys() - routes.keys():
                 hook = partial(self._route, name)
                 undo.callback(self.model.get_submodule(name).register_forward_hook(hook).remove)
-            self._routes = {**shadowed, **patch.routes}
-            self._rewrites = patch.rewrites or rewrites
+            self._routes = {**left, **patch.routes}
+            self._rewrites = patch.rewrites if only else patch.rewrites or rewrites
             try:
                 yield
             finally:

@@ -223,7 +223,7 @@ EMPTY = Patch()
 def _facts_of(edit: Edit) -> tuple[Fact, ...]:
     if edit.facts or edit.source is None or edit.rows is None:
         return edit.facts
-    from .facts import read_cases
+    from .readers import read_cases
 
     first, last = edit.rows
     return tuple(case.fact for case in read_cases(edit.source, limit=last)[first:last])

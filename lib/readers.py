@@ -69,8 +69,7 @@ def read_cases(
                 form = form or _recognize(row)
                 case = form.read(_object(row), options)
                 if case is not None:
-                    own = (row[key] for key in ("case_id", "known_id", "id") if key in row)
-                    cases.append(replace(case, id=next(own, number)))
+                    cases.append(replace(case, id=_id(row, number)))
                 else:
                     left_out.append(number)
             except FactError as error:
@@ -196,6 +195,15 @@ def _probes(row: dict, key: str) -> tuple[Probe, ...]:
     return tuple(Probe(_text(items, f"{k}.prompt"), _text(items, f"{k}.target")) for k in items)
 
 
+def _id(row: dict, number: int) -> int | str:
+    key = next((key for key in ("case_id", "known_id", "id") if key in row), None)
+    return number if key is None else row[key] if type(row[key]) is int else _text(row, key)
+
+
+def _relation(row: dict, key: str) -> str | None:
+    return _text(row, key) if row.get(key) is not None else None
+
+
 def _unrelated(prompt: str, row: dict, answer: str) -> dict[str, tuple]:
     """An unrelated prompt: in both groups; in one only where the file has no text as its answer."""
     reference = _get(row, answer)
@@ -231,7 +239,7 @@ def _counterfact(row: dict, options: Options) -> Case:
         _fact(rewrite, prompt, new, true, options, marked=True),
         paraphrases=_texts(row, "paraphrase_prompts"),
         neighborhood=tuple(Probe(text, true) for text in near),
-        relation=rewrite.get("relation_id"),
+        relation=_relation(rewrite, "relation_id"),
     )
 
 
@@ -281,7 +289,7 @@ def _selfcheck(row: dict, options: Options) -> Case:
 
 def _known_facts(row: dict, options: Options) -> Case:
     fact = _fact(row, _text(row, "prompt"), _text(row, "attribute"), None, options)
-    return Case(fact, relation=row.get("relation_id"))
+    return Case(fact, relation=_relation(row, "relation_id"))
 
 
 def _own(row: dict, options: Options) -> Case:
@@ -292,7 +300,7 @@ def _own(row: dict, options: Options) -> Case:
         neighborhood=_probes(row, "neighborhood"),
         locality=_texts(row, "locality"),
         portability=_probes(row, "portability") if "portability" in row else (),
-        relation=row.get("relation"),
+        relation=_relation(row, "relation"),
     )
 
 

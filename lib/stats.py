@@ -1,0 +1,121 @@
+"""The second moment C = E[k kᵀ] of a layer's keys over general text, cached by content.
+
+C says which directions the keys of ordinary text use, so that an edit can avoid them. It is uncentered
+("covariance" in ROME and MEMIT). The text is a file of the user's or the one shipped with the library.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from . import decode, fetch
+from .memory import Moment
+from .patch import EMPTY
+
+if TYPE_CHECKING:
+    from .lm import LM
+
+TEXT = Path(__file__).parent / "general_text.txt"
+WINDOW = 256  # tokens read at once
+TOKENS_PER_WIDTH = 10  # tokens wanted per input dimension: 15,360 for the default model
+
+
+class StatsError(ValueError):
+    """The text is too short, or no text at all."""
+
+
+def second_moment(
+    lm: LM,
+    layers: Sequence[int],
+    text: str | Path | None = None,
+    tokens: int | None = None,
+    damping: float = 1e-4,
+    skip_first: bool | None = None,
+) -> dict[int, Moment]:
+    """{layer: C = E[k kᵀ] + damping·(tr C / d_in)·I with its Cholesky factor}, float64 on the CPU.
+
+    text       a file of general text; None: the text shipped with the library
+    tokens     how many to read; None: ten per input dimension
+    skip_first leave position 0 of every window out; None: where the tokenizer adds no BOS. There that
+               position is the attention sink, whose one huge direction would be nearly all of C.
+
+    All layers come from one pass, which runs no deeper than the highest. Raises StatsError when the
+    text has fewer tokens than d_in and damping is 0, or cannot be read.
+    """
+    if skip_first is None:
+        skip_first = not _adds_bos(lm)
+    width = lm.weight(lm.mlp_out(layers[0])).shape[1]
+    tokens = tokens or TOKENS_PER_WIDTH * width
+    source = _read(text)
+    label = f"{lm.fingerprint} {lm.dtype} {hashlib.sha256(source.encode()).hexdigest()} {tokens} {skip_first}"
+    found: dict[int, Moment] = {}
+    for layer in layers:
+        name = hashlib.sha256(f"{label} {layer}".encode()).hexdigest()[:24]
+        path = fetch.cache_folder() / "moments" / f"{name}.safetensors"
+        if path.exists():
+            found[layer] = _damped(str(path), damping)
+        else:
+            found[layer] = path
+    missing = [layer for layer, what in found.items() if isinstance(what, Path)]
+    if missing:
+        sums, count = _accumulate(lm, missing, source, tokens, skip_first)
+        if count < width and not damping:
+            raise StatsError(f"the text has {count} tokens, fewer than the {width} inputs: C is singular")
+        for layer in missing:
+            path = found[layer]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part = path.with_suffix(f".{id(sums)}.tmp")
+            save_file({"C": (sums[layer] / count).float(), "tokens": torch.tensor(count)}, part)
+            part.replace(path)
+            found[layer] = _damped(str(path), damping)
+    return found
+
+
+@cache
+def _damped(path: str, damping: float) -> Moment:
+    C = load_file(path)["C"].double()
+    return Moment(C + damping * C.diagonal().mean() * torch.eye(len(C), dtype=C.dtype))
+
+
+def _accumulate(lm: LM, layers: list[int], source: str, tokens: int, skip_first: bool):
+    """Σ k kᵀ per layer, float64, and the number of keys in it."""
+    ids = lm.tokenizer(source, add_special_tokens=False)["input_ids"][: tokens + tokens // WINDOW + 1]
+    if len(ids) < 2:
+        raise StatsError("the text for C is empty")
+    window = min(WINDOW, lm.context or WINDOW)
+    bos = [lm.tokenizer.bos_token_id] if _adds_bos(lm) else []
+    size = window - len(bos)
+    rows = [bos + ids[i : i + size] for i in range(0, len(ids), size)]
+    names = {lm.mlp_out(layer): layer for layer in layers}
+    width = lm.weight(next(iter(names))).shape[1]
+    sums = {layer: torch.zeros(width, width, dtype=torch.float64) for layer in layers}
+    count = 0
+    with lm.patched(EMPTY, only=True):
+        for group in decode.batches([row for row in rows if len(row) > 1], limit=8 * WINDOW):
+            part = [rows[i] for i in group]
+            seen = decode.inputs(lm, part, list(names), skip=int(skip_first))
+            for name, K in seen.items():  # (tokens, d_in), float32 products into a float64 sum
+                sums[names[name]] += (K.float().T @ K.float()).double().cpu()
+            count += len(K)
+    return sums, count
+
+
+def _read(text: str | Path | None) -> str:
+    path = TEXT if text is None else Path(text)
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise StatsError(f"the text for C could not be read from {path}: {error}") from None
+
+
+def _adds_bos(lm: LM) -> bool:
+    bos = lm.tokenizer.bos_token_id
+    return bos is not None and lm.tokenizer("a")["input_ids"][0] == bos

@@ -1,0 +1,141 @@
+"""House style of every figure: colors, sizes, axes, names at the ends of lines.
+
+The four colors of the course stay the same everywhere: a series named "base", "edited",
+"neighbor" or "unrelated" takes its own, any other name takes the next of CYCLE (after five, the
+dashes change). Against white every color has a contrast of at least 3.4 : 1, text drawn in it is
+darkened to 4.5 : 1, and the four stay apart in the three color deficiencies (ΔE ≥ 24).
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap, to_hex, to_rgb
+from matplotlib.figure import Figure
+from PIL import Image
+
+BASE = "#7b8591"
+EDITED = "#d9560b"  # the accent: whatever was written or chosen
+NEIGHBOR = "#1b87cf"
+UNRELATED = "#20603c"
+COLORS = {"base": BASE, "edited": EDITED, "neighbor": NEIGHBOR, "unrelated": UNRELATED}
+CYCLE = ("#31429e", "#8a6a00", "#c2577f", "#8d7fd6", "#16202e")
+DASHES = ("-", "--", ":", "-.")
+INK, QUIET, GRID = "#1f2933", "#52606d", "#e4e7eb"
+
+WIDTH, HEIGHT, DPI = 7.6, 3.7, 110  # inches, dots per inch: 836 px wide
+TITLE, LABEL, SMALL = 12, 11, 10  # points; 10 points are 15 px
+
+SEQUENTIAL = LinearSegmentedColormap.from_list("sequential", ["#ffffff", "#8fc1e6", "#0b3c66"])
+DIVERGING = LinearSegmentedColormap.from_list(
+    "diverging", ["#0b3c66", "#5aa5dc", "#ffffff", "#ef8a4c", "#7a2d02"]
+)
+
+
+class Drawing(Figure):
+    """A Figure that Jupyter shows as PNG; a bare Figure shows only its name without pyplot."""
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        self.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
+        small = io.BytesIO()  # a palette of 256 colors: a third of the size, and looks the same
+        Image.open(buffer).convert("RGB").quantize(256, dither=0).save(small, "png", optimize=True)
+        return small.getvalue()
+
+
+def new_figure(xlabel: str, ylabel: str, title: str | None, height: float = HEIGHT) -> tuple:
+    figure = Drawing(figsize=(WIDTH, height), dpi=DPI, facecolor="white", layout="constrained")
+    ax = figure.add_subplot()
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.spines[["left", "bottom"]].set_color(QUIET)
+    ax.tick_params(which="both", labelsize=SMALL, colors=QUIET, labelcolor=INK)
+    ax.yaxis.grid(True, color=GRID)
+    ax.set_axisbelow(True)
+    ax.set_xlabel(xlabel, fontsize=LABEL, color=INK)
+    ax.set_ylabel(ylabel, fontsize=LABEL, color=INK)
+    if title:
+        ax.set_title(title, fontsize=TITLE, color=INK, loc="left", parse_math=False)
+    return figure, ax
+
+
+def styles(
+    names: Iterable[str],
+    colors: Mapping[str, str] | None = None,
+    dashes: Mapping[str, str] | None = None,
+) -> dict[str, tuple[str, str]]:
+    """Return name -> (color, dash): what is asked for, else the fixed color, else the next."""
+    chosen, free = {**COLORS, **(colors or {})}, 0
+    styles = {}
+    for name in names:
+        color, dash = chosen.get(name), "-"
+        if color is None:
+            color, dash = CYCLE[free % len(CYCLE)], DASHES[free // len(CYCLE) % len(DASHES)]
+            free += 1
+        styles[name] = color, (dashes or {}).get(name, dash)
+    return styles
+
+
+def name_ends(figure: Figure, ax: Axes, ends: list[tuple[str, float, float, str]]) -> None:
+    """Write each name beside the end of its line, moved apart where they would overlap."""
+    figure.draw_without_rendering()  # now the height of the axes is known
+    gap = 1.25 * SMALL * DPI / 72 / ax.get_window_extent().height  # of one name, in axes heights
+    if len(ends) * gap > 1.05 or any(len(name) > 26 for name, *_ in ends):
+        legend(figure, ax)
+        return
+    to_axes = ax.transData + ax.transAxes.inverted()
+    ends = sorted(ends, key=lambda end: to_axes.transform(end[1:3])[1])
+    wanted = [min(max(to_axes.transform(end[1:3])[1], 0), 1) for end in ends]
+    for (name, x, y, color), height in zip(ends, _spread(wanted, gap), strict=True):
+        ax.annotate(name, (x, y), (1.03, height), textcoords="axes fraction", va="center",
+                    color=readable(color), fontsize=SMALL, annotation_clip=False,
+                    arrowprops={"arrowstyle": "-", "color": color, "linewidth": 0.7,
+                                "shrinkA": 1, "shrinkB": 3, "relpos": (0, 0.5)})  # fmt: skip
+
+
+def legend(figure: Figure, ax: Axes) -> None:
+    handles, names = ax.get_legend_handles_labels()
+    columns = max(1, min(len(names), 90 // (8 + max(map(len, names), default=0))))
+    width, height = figure.get_size_inches()
+    figure.set_size_inches(width, height + 0.24 * math.ceil(len(names) / columns))
+    figure.legend(handles, names, loc="outside lower center", ncols=columns, frameon=False,
+                  fontsize=SMALL, labelcolor=INK)  # fmt: skip
+
+
+def contrast(color: str, background: str = "#ffffff") -> float:
+    """Return the contrast of two colors by WCAG 2, from 1 (equal) to 21 (black on white)."""
+    a, b = sorted((_luminance(color), _luminance(background)))
+    return (b + 0.05) / (a + 0.05)
+
+
+def readable(color: str) -> str:
+    """Darken a color until it can be read as text on white (contrast 4.5)."""
+    rgb = np.array(to_rgb(color))
+    while contrast(to_hex(rgb)) < 4.5:
+        rgb = 0.95 * rgb
+    return to_hex(rgb)
+
+
+def _spread(heights: Sequence[float], gap: float) -> list[float]:
+    """Move rising heights as little as possible (least squares) so that neighbors are gap apart.
+
+    [0.5, 0.5, 0.9], 0.1 -> [0.45, 0.55, 0.9]
+    """
+    blocks: list[list[float]] = []  # runs of equal values of height - i·gap: isotonic regression
+    for i, height in enumerate(heights):
+        blocks.append([height - i * gap, 1])
+        while len(blocks) > 1 and blocks[-2][0] > blocks[-1][0]:
+            (b, m), (a, n) = blocks.pop(), blocks.pop()
+            blocks.append([(a * n + b * m) / (n + m), n + m])
+    level = [value for value, n in blocks for _ in range(int(n))]
+    top = 1 - (len(level) - 1) * gap
+    return [min(max(value, 0), max(top, 0)) + i * gap for i, value in enumerate(level)]
+
+
+def _luminance(color: str) -> float:
+    rgb = np.array(to_rgb(color))
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
