@@ -1,0 +1,24 @@
+"""Edit what a language model knows, measure what else moved, undo it exactly.
+
+    import lib
+    lm = lib.load()
+    fact = lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome")
+    patch = lib.EDITORS["rome"](lm).edit([fact])
+    with lm.patched(patch):
+        lm.answer("The Eiffel Tower is located in the city of")
+"""
+
+from .editor import Config, EditError, Editor
+from .editors import EDITORS
+from .facts import Case, Fact, FactError, Probe
+from .families import ARCHS, FamilyError
+from .fetch import FetchError
+from .lm import LM, Sequences, load
+from .memory import gram, interference
+from .owner import OwnerError
+from .patch import EMPTY, Edit, LowRank, Patch, PatchError, Rewrite, Route
+from .readers import classroom, read_cases
+from .stats import StatsError, second_moment
+from .target import TargetError
+
+__version__ = "0.1"

@@ -303,8 +303,8 @@ def _choose(logits: Tensor, temperature: float, top_k: int | None, draw: torch.G
 
 
 def _stop_ids(lm: LM) -> set[int]:
-    ids = lm.model.generation_config.eos_token_id if lm.model.generation_config else None
-    ids = lm.tokenizer.eos_token_id if ids is None else ids
+    config = getattr(lm.model, "generation_config", None)  # the place where transformers looks too
+    ids = config.eos_token_id if config else lm.tokenizer.eos_token_id
     return set(ids if isinstance(ids, list | tuple) else [] if ids is None else [ids])
 
 

@@ -211,7 +211,9 @@ def lookup(tokenizer: Any, fact: Fact, template: str = "{}") -> tuple[list[int],
 _VERB = re.compile(r"\b(?:is|was|are|were|has|can|will)\b")
 _NEGATED = re.compile(r"\s+not\b|['’]t\b")
 _ASKS = re.compile(r"(?:^\s*|\b(?:what|wh(?:ich|o|om|ose|ere|en|y)|how)\b.*\b)(did|does)\b", re.I)
-_OPENING = re.compile(r"(?:The|An?|In|On|At|Of|From|To|By|What|Which|Who|Whose|Where|When|How)\b")
+_OPENING = re.compile(
+    r"(?:The|This|An?|In|On|At|Of|From|To|By|What|Which|Who|Whose|Where|When|How)\b"
+)
 
 
 def negate(fact: Fact) -> str:
@@ -220,7 +222,7 @@ def negate(fact: Fact) -> str:
     (a) "not" goes behind the first *is, was, are, were, has, can, will* after the subject, and in
     did/does questions behind the subject. (b) Otherwise, and where the verb is negated already, the
     prompt follows "It is not true that", a common opening word with a small letter. That is what
-    questions get whose verb stands before the subject: clumsy, but negative. Source: 2510.00625.
+    questions get whose verb stands before the subject: clumsy, but negative. Idea: 2510.00625.
     "{} is in the city of" -> "Lyon is not in the city of"; "Where did {} live?" -> "Where did …
     not live?"; "{} plays the" -> "It is not true that … plays the"
     """

@@ -139,6 +139,7 @@ class Edit:
     facts: tuple[Fact, ...] = ()
     source: str | None = None
     rows: tuple[int, int] | None = None
+    reader: Mapping[str, Any] = field(default_factory=dict)  # how `read_cases` was asked
 
 
 def _frozen(value: Mapping | None = None) -> Mapping:
@@ -226,4 +227,4 @@ def _facts_of(edit: Edit) -> tuple[Fact, ...]:
     from .readers import read_cases
 
     first, last = edit.rows
-    return tuple(case.fact for case in read_cases(edit.source, limit=last)[first:last])
+    return tuple(case.fact for case in read_cases(edit.source, limit=last, **edit.reader)[first:last])

@@ -15,7 +15,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import CenteredNorm, Normalize, to_hex
 from matplotlib.figure import Figure
-from matplotlib.font_manager import findfont, get_font
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from .style import (
@@ -34,13 +33,18 @@ from .style import (
     SMALL,
     TITLE,
     UNRELATED,
+    column_names,
     contrast,
+    digits,
+    every_nth,
     legend,
     name_ends,
     new_figure,
     readable,
+    short,
     styles,
-)  # fmt: skip
+    token_text,
+)
 
 Values = Sequence[float]
 
@@ -69,7 +73,7 @@ def token_bars(
         for y, value in zip(at + shift, p, strict=True):
             text = f"{value:.2g}" if value == 0 or value >= 1e-4 else f"{value:.0e}"
             _note(ax, text, value, y, COLORS[name])
-    ax.set_yticks(at, [_token(token) for token in tokens])
+    ax.set_yticks(at, [token_text(token) for token in tokens])
     for text in ax.get_yticklabels():
         text.set_parse_math(False)  # "$" is a token too
     ax.set(ylim=(len(tokens) - 0.5, -0.5), xlim=(0, 1.12 * highest or 1))
@@ -97,7 +101,8 @@ def lines(
     """Draw name -> y over x, each line named at its end (in a legend when the names do not fit).
 
     `x` is shared, or a mapping with one sequence per name. None and NaN are gaps. `bands` holds
-    name -> (low, high), drawn as a shade. `colors` and `dashes` override the style by name. `height` is in inches.
+    name -> (low, high), drawn as a shade. `colors` and `dashes` override the style by name.
+    `height` is in inches.
     """
     if not series:
         raise ValueError("there is no series to draw.")
@@ -152,7 +157,7 @@ def heatmap(
     matrix = np.asarray(matrix, dtype=float)
     if matrix.shape != (len(rows), len(columns)):
         raise ValueError(f"matrix is {matrix.shape}, names are {(len(rows), len(columns))}.")
-    names, upright, step = _columns(columns)
+    names, upright, step = column_names(columns)
     below = 0.075 * max(map(len, names)) if upright else 0.0  # inches under the axes
     side = min(5.2 / max(len(columns), 1), 0.55)  # inches of one cell
     height = max(side * len(rows), 0.085 * len(label), 1.4) + below + 1.0
@@ -163,10 +168,12 @@ def heatmap(
     if center is not None:
         norm = CenteredNorm(center, max(abs(high - center), abs(low - center)) or 1.0)
     colors = (SEQUENTIAL if center is None else DIVERGING).with_extremes(bad="#9aa5b1")
-    image = ax.imshow(np.ma.masked_invalid(matrix), cmap=colors, norm=norm, aspect="auto")
+    image = ax.imshow(
+        np.ma.masked_invalid(matrix), cmap=colors, norm=norm, aspect="auto", interpolation="nearest"
+    )
     ax.set_xticks(range(0, len(names), step), names[::step], rotation=90 if upright else 0)
-    step = _every(len(rows) / 30)
-    ax.set_yticks(range(0, len(rows), step), [_short(name) for name in rows[::step]])
+    step = every_nth(len(rows) / 30)
+    ax.set_yticks(range(0, len(rows), step), [short(name) for name in rows[::step]])
     for text in [*ax.get_xticklabels(), *ax.get_yticklabels()]:
         text.set_parse_math(False)
     ax.tick_params(length=0)
@@ -175,7 +182,7 @@ def heatmap(
             if np.isfinite(value):
                 ground = to_hex(colors(norm(value)))
                 color = max(INK, "#ffffff", key=lambda c, g=ground: contrast(c, g))
-                ax.text(j, i, _digits(value), ha="center", va="center", color=color, fontsize=SMALL)
+                ax.text(j, i, digits(value), ha="center", va="center", color=color, fontsize=SMALL)
     ax.grid(False)
     ax.spines[:].set_visible(False)
     bar = figure.colorbar(image, ax=ax, pad=0.02, aspect=25)
@@ -339,35 +346,3 @@ def _highlight(ax: Axes, layers: int | Iterable[int] | None) -> None:
 def _note(ax: Axes, text: str, x: float, y: float, color: str) -> None:
     ax.annotate(text, (x, y), (4, 0), textcoords="offset points", va="center", fontsize=SMALL,
                 color=readable(color))  # fmt: skip
-
-
-def _token(token: str) -> str:
-    """Make a token visible: " Rome" -> "␣Rome"; line ends and missing glyphs as their codes."""
-    font = get_font(findfont("DejaVu Sans"))
-    shown = "␣" + token[1:] if token.startswith(" ") else token
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)
-    has = [bool(font.get_char_index(ord(c))) for c in shown]
-    shown = "".join(c if ok else f"U+{ord(c):04X}" for c, ok in zip(shown, has, strict=True))
-    return shown if len(shown) <= 24 else shown[:23] + "…"
-
-
-def _columns(columns: Sequence[Any]) -> tuple[list[str], bool, int]:
-    """Return the names of columns, whether they stand upright, and every how many one is shown."""
-    names = [_short(name) for name in columns]
-    width = max(map(len, names), default=0) + 1.5  # characters; 62 fit side by side
-    if width <= 6 or width * len(names) <= 62:
-        return names, False, _every(width * len(names) / 62)
-    return names, True, _every(len(names) / 30)
-
-
-def _every(at_least: float) -> int:
-    return next(step for step in (1, 2, 5, 10, 20, 50, 100, 1000) if step >= at_least)
-
-
-def _digits(value: float) -> str:
-    return f"{value:.{2 if abs(value) < 10 else 1 if abs(value) < 100 else 0}f}"
-
-
-def _short(name: Any) -> str:
-    text = str(name)
-    return text if len(text) <= 26 else text[:25] + "…"

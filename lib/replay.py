@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -110,6 +111,18 @@ class Replay:
                 hidden = hidden[0] if isinstance(hidden, tuple) else hidden
             return hidden if upto is not None else self._finish(hidden)
 
+    def take(self, rows: Sequence[int]) -> Replay:
+        """The same replay for some of its rows: nothing is captured again, tensors are selected."""
+        n, index = len(self.seqs.ids), torch.tensor(rows, device=self.hidden.device)
+        part = copy(self)
+        part.hidden = self.hidden[index]
+        part.seen = {name: (k[index], v[index]) for name, (k, v) in self.seen.items()}
+        part._shift = [self._shift[i] for i in rows]
+        part.seqs = copy(self.seqs)
+        part.seqs.select(index)
+        part.calls = [{k: _pick(v, index, n) for k, v in call.items()} for call in self.calls]
+        return part
+
     def _finish(self, hidden: Tensor) -> Tensor:
         hidden = self.norm(hidden)
         project = getattr(self.lm.model.base_model, "decoder", None)  # opt-350m: behind the norm
@@ -157,6 +170,20 @@ class Replay:
             )
 
         return hook
+
+
+def _pick(value: Any, index: Tensor, n: int) -> Any:
+    """Rows of one captured argument; what all rows share stays whole."""
+    if isinstance(value, Kept):
+        part = Kept(value.positions)
+        part.prefix = value.prefix and tuple(t[index] for t in value.prefix)
+        return part
+    if isinstance(value, tuple):
+        return tuple(_pick(v, index, n) for v in value)
+    if not isinstance(value, Tensor) or value.ndim < 2 or value.shape[0] % n or value.shape[0] < n:
+        return value
+    per_row = value.reshape(n, value.shape[0] // n, *value.shape[1:])  # alibi: rows x heads in one
+    return per_row[index].reshape(-1, *value.shape[1:])
 
 
 def _align(lm: LM, rows: Sequence[Sequence[int]], shift: Sequence[int]) -> tuple[Tensor, Tensor]:

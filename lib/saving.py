@@ -29,7 +29,7 @@ def save(patch: Patch, path: Path) -> Path:
     tensors: dict[str, Tensor] = {}
     header: dict[str, Any] = {"format": FORMAT, "library": VERSION, "base": patch.base}
     header["editors"] = sorted({edit.editor for edit in patch.log})
-    header["log"] = [asdict(edit) | {"settings": dict(edit.settings)} for edit in patch.log]
+    header["log"] = [asdict(edit) for edit in patch.log]
     header["weights"] = {}
     for module, value in patch.weights.items():
         if isinstance(value, LowRank):
@@ -109,8 +109,7 @@ def _patch(header: dict, tensors: dict[str, Tensor]) -> Patch:
     log = []
     for edit in header["log"]:
         facts = tuple(Fact(**fact) for fact in edit.pop("facts"))
-        rows = edit.pop("rows")
-        log.append(Edit(facts=facts, rows=tuple(rows) if rows else None, **edit))
+        log.append(Edit(facts=facts, **{key: _tuples(value) for key, value in edit.items()}))
     routes = {
         module: _known(Route, entry["kind"]).load(_under(f"r/{module}/", tensors), entry["header"])
         for module, entry in header["routes"].items()
@@ -121,6 +120,13 @@ def _patch(header: dict, tensors: dict[str, Tensor]) -> Patch:
     )
     memory = {editor: _unpack(state, tensors) for editor, state in header["memory"].items()}
     return Patch(weights, routes, rewrites, memory, tuple(log), header["base"])
+
+
+def _tuples(value: Any) -> Any:
+    """JSON's lists as the tuples that they were."""
+    if isinstance(value, dict):
+        return {key: _tuples(item) for key, item in value.items()}
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 def _known(parent: type, kind: str) -> type:

@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import io
 import math
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, to_hex, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, get_font
 from PIL import Image
 
 BASE = "#7b8591"
@@ -30,9 +33,12 @@ INK, QUIET, GRID = "#1f2933", "#52606d", "#e4e7eb"
 WIDTH, HEIGHT, DPI = 7.6, 3.7, 110  # inches, dots per inch: 836 px wide
 TITLE, LABEL, SMALL = 12, 11, 10  # points; 10 points are 15 px
 
-SEQUENTIAL = LinearSegmentedColormap.from_list("sequential", ["#ffffff", "#8fc1e6", "#0b3c66"])
+LEVELS = 121  # of a heat map: they and the grays of the text fit into a palette of 256 colors
+SEQUENTIAL = LinearSegmentedColormap.from_list(
+    "sequential", ["#ffffff", "#8fc1e6", "#0b3c66"], LEVELS
+)
 DIVERGING = LinearSegmentedColormap.from_list(
-    "diverging", ["#0b3c66", "#5aa5dc", "#ffffff", "#ef8a4c", "#7a2d02"]
+    "diverging", ["#0b3c66", "#5aa5dc", "#ffffff", "#ef8a4c", "#7a2d02"], LEVELS
 )
 
 
@@ -48,6 +54,7 @@ class Drawing(Figure):
 
 
 def new_figure(xlabel: str, ylabel: str, title: str | None, height: float = HEIGHT) -> tuple:
+    """Return a figure (height in inches) and its axes, named and styled."""
     figure = Drawing(figsize=(WIDTH, height), dpi=DPI, facecolor="white", layout="constrained")
     ax = figure.add_subplot()
     ax.spines[["top", "right"]].set_visible(False)
@@ -55,9 +62,10 @@ def new_figure(xlabel: str, ylabel: str, title: str | None, height: float = HEIG
     ax.tick_params(which="both", labelsize=SMALL, colors=QUIET, labelcolor=INK)
     ax.yaxis.grid(True, color=GRID)
     ax.set_axisbelow(True)
-    ax.set_xlabel(xlabel, fontsize=LABEL, color=INK)
-    ax.set_ylabel(ylabel, fontsize=LABEL, color=INK)
+    ax.set_xlabel(textwrap.fill(xlabel, 76), fontsize=LABEL, color=INK)
+    ax.set_ylabel(textwrap.fill(ylabel, 40), fontsize=LABEL, color=INK)
     if title:
+        title = textwrap.fill(title, 72)
         ax.set_title(title, fontsize=TITLE, color=INK, loc="left", parse_math=False)
     return figure, ax
 
@@ -97,6 +105,7 @@ def name_ends(figure: Figure, ax: Axes, ends: list[tuple[str, float, float, str]
 
 
 def legend(figure: Figure, ax: Axes) -> None:
+    """Put a legend below the axes and make the figure higher by it."""
     handles, names = ax.get_legend_handles_labels()
     columns = max(1, min(len(names), 90 // (8 + max(map(len, names), default=0))))
     width, height = figure.get_size_inches()
@@ -117,6 +126,41 @@ def readable(color: str) -> str:
     while contrast(to_hex(rgb)) < 4.5:
         rgb = 0.95 * rgb
     return to_hex(rgb)
+
+
+def token_text(token: str) -> str:
+    """Make a token visible: " Rome" -> "␣Rome"; line ends and missing glyphs as their codes."""
+    font = get_font(findfont("DejaVu Sans"))
+    shown = "␣" + token[1:] if token.startswith(" ") else token
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)
+    has = [bool(font.get_char_index(ord(c))) for c in shown]
+    shown = "".join(c if ok else f"U+{ord(c):04X}" for c, ok in zip(shown, has, strict=True))
+    return shown if len(shown) <= 24 else shown[:23] + "…"
+
+
+def short(name: Any) -> str:
+    """Cut the name of a row or column to 26 characters."""
+    text = str(name)
+    return text if len(text) <= 26 else text[:25] + "…"
+
+
+def column_names(columns: Sequence[Any]) -> tuple[list[str], bool, int]:
+    """Return the names of columns, whether they stand upright, and every how many one is shown."""
+    names = [short(name) for name in columns]
+    width = max(map(len, names), default=0) + 1.5  # characters; 62 fit side by side
+    if width <= 6 or width * len(names) <= 62:
+        return names, False, every_nth(width * len(names) / 62)
+    return names, True, every_nth(len(names) / 30)
+
+
+def every_nth(at_least: float) -> int:
+    """Return the next round step: 3 -> 5."""
+    return next(step for step in (1, 2, 5, 10, 20, 50, 100, 1000) if step >= at_least)
+
+
+def digits(value: float) -> str:
+    """Write a number for a cell: 0.123 -> 0.12, 12.34 -> 12.3, 123.4 -> 123."""
+    return f"{value:.{2 if abs(value) < 10 else 1 if abs(value) < 100 else 0}f}"
 
 
 def _spread(heights: Sequence[float], gap: float) -> list[float]:

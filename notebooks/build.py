@@ -50,6 +50,9 @@ SCALES = ("tiny", "small", "full")
 LIMIT_BYTES = 400_000
 LIMIT_SECONDS = 180  # of one notebook at scale "small"
 HEADER = re.compile(r"# %%(?P<markdown> \[markdown\])?(?: tags=(?P<tags>\[.*\]))?")
+WIDGETS = "application/vnd.jupyter.widget-state+json"
+VIEW = "application/vnd.jupyter.widget-view+json"
+ADDRESS = re.compile(r" at 0x[0-9a-f]{6,}")
 METADATA = {  # what jupyter needs, without the versions of one machine
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"file_extension": ".py", "mimetype": "text/x-python", "name": "python"},
@@ -256,13 +259,16 @@ def _execute(
             argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
             return KernelSpec(argv=[*argv, "--log-level=ERROR"], language="python")
 
+    class Manager(AsyncKernelManager):  # given as a class, the client also shuts its kernel down
+        def __init__(self, **settings: Any) -> None:
+            super().__init__(kernel_spec_manager=ThisInterpreter(), **settings)
+
     node = nbformat.from_dict(json.loads(json.dumps(notebook)))
     for cell in node.cells:
         cell.source = "".join(cell.source)
-    manager = AsyncKernelManager(kernel_spec_manager=ThisInterpreter(), kernel_name="python3")
     client = NotebookClient(
         node,
-        km=manager,
+        kernel_manager_class=Manager,
         timeout=None,
         record_timing=False,
         resources={"metadata": {"path": str(folder)}},
@@ -295,31 +301,66 @@ def _place(source: Path, cells: list[Cell], i: int) -> str:
 
 
 def _normalize(notebook: dict) -> dict:
-    """Keep only what is the same in every build: no stderr, no random ids, no versions."""
-    widgets = notebook["metadata"].get("widgets", {})
-    notebook["metadata"] = dict(METADATA) | ({"widgets": widgets} if widgets else {})
+    """Keep only what is the same in every build: no stderr, no bars, random ids, versions."""
+    state = notebook["metadata"].get("widgets", {}).get(WIDGETS, {}).get("state", {})
+    shown = [
+        out["data"][VIEW]["model_id"]
+        for cell in notebook["cells"]
+        for out in cell.get("outputs", [])
+        if VIEW in out.get("data", {})
+    ]
+    bars = {name for name in shown if _is_progress_bar(name, state)}
     for cell in notebook["cells"]:
         cell["source"] = cell["source"].splitlines(keepends=True)
         cell["metadata"].pop("execution", None)
         outputs: list[dict] = []
         for out in cell.get("outputs", []):
-            if out.get("name") == "stderr":
+            data = out.get("data", {})
+            if out.get("name") == "stderr" or data.get(VIEW, {}).get("model_id") in bars:
                 continue
+            if len(data) > 1 and "text/plain" in data:  # the plain form of what is shown better
+                data["text/plain"] = ADDRESS.sub("", data["text/plain"])
             if out["output_type"] == "stream" and outputs and outputs[-1].get("name") == "stdout":
                 outputs[-1]["text"] += out["text"]  # one message or two for a text: chance decides
             else:
                 outputs.append(out)
         if "outputs" in cell:
             cell["outputs"] = outputs
+    notebook["metadata"] = dict(METADATA)
+    models = _reachable([name for name in shown if name not in bars], state)
+    if models:
+        kept = {"state": models, "version_major": 2, "version_minor": 0}
+        notebook["metadata"]["widgets"] = {WIDGETS: kept}
     # random names, numbered in order of appearance: models of widgets, tables of pandas' Styler
     text = json.dumps(notebook)
-    models = [m for state in widgets.values() for m in state["state"]]
     tables = list(dict.fromkeys(re.findall(r'id=\\"T_([0-9a-f]{5})\\"', text)))
     for i, name in enumerate(models):
         text = text.replace(name, f"{i:032x}")
     for i, name in enumerate(tables):
         text = text.replace(f"T_{name}", f"T_{i:05x}")
     return json.loads(text)
+
+
+def _parts(name: str, state: dict) -> list[str]:
+    """Return the models that the widget of this name refers to."""
+    return re.findall("IPY_MODEL_([0-9a-f]{32})", json.dumps(state.get(name, {})))
+
+
+def _is_progress_bar(name: str, state: dict) -> bool:
+    """Say whether a widget is tqdm's, which no environment variable keeps out of a notebook."""
+    kinds = [state[part]["model_name"] for part in _parts(name, state) if part in state]
+    return sorted(kinds) == ["FloatProgressModel", "HTMLModel", "HTMLModel", "LayoutModel"]
+
+
+def _reachable(names: list[str], state: dict) -> dict:
+    """Return the models of these widgets and of all their parts, in order."""
+    found: dict = {}
+    while names:
+        name = names.pop(0)
+        if name in state and name not in found:
+            found[name] = state[name]
+            names += _parts(name, state)
+    return found
 
 
 def _outputs(notebook: dict) -> list[tuple[int, int, str]]:
@@ -338,7 +379,6 @@ def _refuse_machine(notebook: dict, source: Path, cells: list[Cell], root: Path)
     folders |= {sys.prefix} if sys.prefix != sys.base_prefix else set()
     names = "|".join(re.escape(f) for f in sorted(folders, key=len, reverse=True) if len(f) > 1)
     path = re.compile(rf"(?<![\w/.-])(?:{names}|/tmp/ipykernel)(?![\w.-])")
-    address = re.compile(r" at 0x[0-9a-f]{6,}")
     for i, cell in enumerate(notebook["cells"]):
         for out in cell.get("outputs", []):
             data = {k: v for k, v in out.get("data", {}).items() if not k.startswith("image/p")}
@@ -347,7 +387,7 @@ def _refuse_machine(notebook: dict, source: Path, cells: list[Cell], root: Path)
                 raise BuildError(
                     f"{_place(source, cells, i)}, shows a path of this machine: {found[0]}."
                 )
-            if found := address.search(text):
+            if found := ADDRESS.search(text):
                 raise BuildError(
                     f"{_place(source, cells, i)}, shows an address in memory ({found[0].strip()}):"
                     " assign the last line to `_`."
@@ -438,6 +478,8 @@ def main(argv: list[str] | None = None, folder: Path = HERE) -> int:
     parser.add_argument("--scale", choices=SCALES, default=os.environ.get("EDIT_SCALE", "small"))
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="default: notebooks")
     args = parser.parse_args(argv)
+    if args.scale not in SCALES:  # argparse does not check a default
+        parser.error(f"EDIT_SCALE is {args.scale!r}, not one of {', '.join(SCALES)}.")
     tree = Tree(folder)
     try:
         if args.check:

@@ -283,6 +283,7 @@ def test_target_drops_only_what_the_tokenizer_put_there():
         ("Ann", "Who did {}'s aunt marry?", "It is not true that who did Ann's aunt marry?"),
         ("Miles", "{} plays the", "It is not true that Miles plays the"),
         ("Lyon", "The mayor of {}, this", "It is not true that the mayor of Lyon, this"),
+        ("iPod", "Apple's {} plays", "It is not true that Apple's iPod plays"),
         ("The Who", "{} plays in", "It is not true that The Who plays in"),
         ("Lyon", "{} is not in", "It is not true that Lyon is not in"),
         ("Lyon", "What is made by {}?", "It is not true that what is made by Lyon?"),

@@ -25,17 +25,19 @@ SPECIAL = {
     "falcon": {"alibi": True, "new_decoder_architecture": False},
 }  # fmt: skip
 EOS = 256
+WORDS = (" xy", " qz")  # answers of one token: FT-L cannot write longer ones even in principle
 
 
 @cache
 def tokenizer() -> PreTrainedTokenizerFast:
-    """One token per byte, 256 ends the text."""
+    """One token per byte, 256 ends the text, two words have a token of their own."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {letter: i for i, letter in enumerate(alphabet)}
     made = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
     made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     made.decoder = decoders.ByteLevel()
     made.add_special_tokens(["<|end|>"])
+    made.add_tokens(list(WORDS))
     return PreTrainedTokenizerFast(tokenizer_object=made, eos_token="<|end|>")
 
 
@@ -44,13 +46,15 @@ def model(family: str, seed: int = 0, dtype: torch.dtype = torch.float32, **more
     known = AutoConfig.for_model(family)
     names = set(known.to_dict()) | set(getattr(known, "attribute_map", {}))
     sizes = {k: v for k, v in SIZES.items() if k in names}
-    settings = {**sizes, "vocab_size": EOS + 1, "pad_token_id": 0, "bos_token_id": EOS,
+    settings = {**sizes, "vocab_size": EOS + 1 + len(WORDS), "pad_token_id": 0, "bos_token_id": EOS,
                 "eos_token_id": EOS, **SPECIAL.get(family, {}), **more}  # fmt: skip
     torch.manual_seed(seed)
     made = AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **settings))
     with torch.no_grad():  # norms start at 1 (or 0): move them, so that none can be left out unseen
-        for p in made.parameters():
+        for name, p in made.named_parameters():
             if p.ndim == 1:
                 p.add_(0.1 * torch.randn_like(p))
+            if "post_feedforward_layernorm" in name:  # else the norm bounds what an edit can write
+                p.add_(5.0)
     made.generation_config.eos_token_id = None  # random models hit any token: let them write on
     return LM(made.to(dtype), tokenizer(), name=f"tiny-{family}")

@@ -1,0 +1,205 @@
+"""Retrieval: the nearest stored fact is put before the prompt; no weight changes at all.
+
+The honest competitor of every editor. Source of the idea: IKE (Zheng et al., 2023) and the RAG row of
+WikiBigEdit (2025); here with a threshold, and without a second model: subjects by name, relations by
+TF-IDF. Its fault is what it must leave to the model: copying the answer out of the context.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import astuple, dataclass, replace
+from functools import cache, cached_property
+
+from torch import Tensor
+
+from ..editor import Config, Editor
+from ..facts import Fact
+from ..patch import Patch, Rewrite
+from ..stats import TEXT
+
+Vector = dict[str, float]
+
+
+@dataclass(frozen=True)
+class RetrievalConfig(Config):
+    """tau_rel: least cosine between the rests, when the subject is found; tau_free: between whole texts."""
+
+    tau_rel: float = 0.2
+    tau_free: float = 0.75
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One stored fact: its subject (None: plain prompt), the prompt with `{}`, and the answer."""
+
+    subject: str | None
+    prompt: str
+    target: str
+
+    @property
+    def text(self) -> str:
+        """The prompt with the subject in place."""
+        return self.prompt if self.subject is None else self.prompt.replace("{}", self.subject)
+
+
+class Notes(Rewrite):
+    """Puts `{prompt} {target}.` and a newline before a prompt that a stored fact answers."""
+
+    kind = "retrieval"
+
+    def __init__(self, entries: tuple[Entry, ...], tau_rel: float = 0.2, tau_free: float = 0.75) -> None:
+        self.entries, self.tau_rel, self.tau_free = entries, tau_rel, tau_free
+
+    def __call__(self, prompts: list[str]) -> list[str]:
+        """The prompts, each behind the fact found for it; a miss is the same string."""
+        return [self._before(prompt, self.find(prompt)[0]) for prompt in prompts]
+
+    def _before(self, prompt: str, i: int) -> str:
+        return prompt if i < 0 else f"{self.entries[i].text} {self.entries[i].target}.\n{prompt}"
+
+    def find(self, prompt: str) -> tuple[int, float, float]:
+        """(entry or -1, its cosine, the threshold that applied); among equals the newest."""
+        query = plain(prompt)
+        named = self._named(query)
+        for subject in named:
+            rest = vector(_without(query, subject))
+            found = max((_cosine(rest, self._rests[i]), i) for i in self._by_subject[subject])
+            if found[0] >= self.tau_rel:
+                return found[1], found[0], self.tau_rel
+        if named:  # a known subject, another relation
+            return -1, 0.0, self.tau_rel
+        score, i = self._nearest(vector(query))
+        return (i, score, self.tau_free) if score >= self.tau_free else (-1, score, self.tau_free)
+
+    def _named(self, query: str) -> list[str]:
+        """Stored subjects that stand in the query as whole words, longest first."""
+        return sorted({s for s in _spans(query) if s in self._by_subject}, key=len, reverse=True)
+
+    def _nearest(self, query: Vector) -> tuple[float, int]:
+        """Best cosine over all entries, by an inverted index."""
+        scores: Counter[int] = Counter()
+        for term, weight in query.items():
+            for i, other in self._terms.get(term, ()):
+                scores[i] += weight * other
+        return max(((score, i) for i, score in scores.items()), default=(0.0, -1))
+
+    @cached_property
+    def _by_subject(self) -> dict[str, list[int]]:
+        found: dict[str, list[int]] = {}
+        for i, entry in enumerate(self.entries):
+            if entry.subject is not None:
+                found.setdefault(plain(entry.subject), []).append(i)
+        return found
+
+    @cached_property
+    def _rests(self) -> list[Vector]:
+        return [vector(plain(entry.prompt.replace("{}", " "))) for entry in self.entries]
+
+    @cached_property
+    def _terms(self) -> dict[str, list[tuple[int, float]]]:
+        index: dict[str, list[tuple[int, float]]] = {}
+        for i, entry in enumerate(self.entries):
+            for term, weight in vector(plain(entry.text)).items():
+                index.setdefault(term, []).append((i, weight))
+        return index
+
+    def explain(self, prompt: str) -> list[dict]:
+        """Which stored fact was put before this prompt, its cosine and threshold."""
+        i, score, threshold = self.find(prompt)
+        fact = self.entries[i].text if i >= 0 else None
+        return [{"entry": i, "fact": fact, "score": score, "threshold": threshold}]
+
+    def tensors(self) -> dict[str, Tensor]:
+        """None: the entries are text."""
+        return {}
+
+    def header(self) -> dict:
+        """Entries and thresholds; the index is made again."""
+        entries = [list(astuple(entry)) for entry in self.entries]
+        return {"entries": entries, "tau_rel": self.tau_rel, "tau_free": self.tau_free}
+
+    @classmethod
+    def load(cls, tensors: dict[str, Tensor], header: dict) -> Notes:
+        """The notes that `header` describes."""
+        entries = tuple(Entry(*entry) for entry in header["entries"])
+        return cls(entries, header["tau_rel"], header["tau_free"])
+
+
+class Retrieval(Editor):
+    """Notes beside the model: the nearest stored fact is put before the prompt."""
+
+    name = "retrieval"
+    paper = "after Zheng et al., Can We Edit Factual Knowledge by In-Context Learning?, 2023"
+    Config = RetrievalConfig
+    writes = "prompt"
+    keeps = True
+    scoped = True
+
+    def write(self, facts: list[Fact], after: Patch) -> Patch:
+        """`after` with the facts added to its notes; an equal subject and prompt is replaced."""
+        old = next((r for r in after.rewrites if isinstance(r, Notes)), Notes(()))
+        entries = {(plain(e.subject or ""), plain(e.prompt)): e for e in old.entries}
+        for fact in facts:
+            key = plain(fact.subject or ""), plain(fact.prompt)
+            entries.pop(key, None)  # the new one goes to the end: newest wins
+            entries[key] = Entry(fact.subject, fact.prompt, fact.target_new.strip())
+        notes = Notes(tuple(entries.values()), self.config.tau_rel, self.config.tau_free)
+        others = tuple(r for r in after.rewrites if not isinstance(r, Notes))
+        return replace(after, rewrites=(*others, notes))
+
+
+def plain(text: str) -> str:
+    """NFKC, case folded, punctuation to spaces, single spaces: what names are compared by."""
+    text = unicodedata.normalize("NFKC", text).casefold()
+    return " ".join(re.sub(r"[^\w\s]", " ", text).split())
+
+
+def vector(text: str) -> Vector:
+    """Unit TF-IDF vector of plain text: words 1–2 and characters 3–5 inside words, (1 + log tf)·idf."""
+    idf, rare = _idf()
+    weights = {t: (1 + math.log(n)) * idf.get(t, rare) for t, n in Counter(_grams(text)).items()}
+    norm = math.sqrt(sum(w * w for w in weights.values())) or 1.0
+    return {term: weight / norm for term, weight in weights.items()}
+
+
+def _grams(text: str) -> Iterator[str]:
+    words = text.split()
+    yield from words
+    yield from (f"{a} {b}" for a, b in zip(words, words[1:], strict=False))
+    for word in words:
+        edged = f"<{word}>"
+        yield from (edged[i : i + n] for n in (3, 4, 5) for i in range(len(edged) - n + 1))
+
+
+@cache
+def _idf() -> tuple[dict[str, float], float]:
+    """idf from the shipped general text, a paragraph a document, and that of an unseen term.
+
+    Not from the stored facts: otherwise adding one would change the scores of the others.
+    """
+    parts = [plain(part) for part in TEXT.read_text(encoding="utf-8").split("\n") if part.strip()]
+    count = Counter(term for part in parts for term in set(_grams(part)))
+    total = 1 + len(parts)
+    return {t: 1 + math.log(total / (1 + n)) for t, n in count.items()}, 1 + math.log(total)
+
+
+def _cosine(a: Vector, b: Vector) -> float:
+    if not a and not b:
+        return 1.0  # the prompt is the subject alone, on both sides
+    return sum(weight * b[term] for term, weight in a.items() if term in b)
+
+
+def _spans(query: str, longest: int = 12) -> Iterator[str]:
+    words = query.split()
+    for i in range(len(words)):
+        for j in range(i + 1, min(len(words), i + longest) + 1):
+            yield " ".join(words[i:j])
+
+
+def _without(query: str, subject: str) -> str:
+    return " ".join(f" {query} ".replace(f" {subject} ", "  ", 1).split())
