@@ -1,0 +1,133 @@
+"""What counts as giving an answer: the events, as predicates on text and as runs of the model.
+
+The event decides the ranking of editors, so every metric names its own. Generation is judged on
+text: `begins`, the stricter `exact`, and `contains`; `exact` implies `begins`, that `contains`. A row
+is generated only until its verdict is settled: many times faster, and no verdict changes.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, NamedTuple
+
+from . import decode
+from .facts import encode_target
+
+if TYPE_CHECKING:
+    from .lm import LM
+
+EVENTS = ("probability", "teacher_forced", "generation")
+LIMIT = 32  # tokens of free generation
+_QUOTES = "\"'`“”„‟‘’‚‛«»‹›"
+_LEAD = re.compile(rf"^[\s{_QUOTES}]+")
+_TAIL = re.compile(rf"[\s{_QUOTES}]+$")
+_BLANK = _QUOTES + " \t\r\f\v\xa0"  # may stand between an answer and its full stop
+_SENTENCE = re.compile(r"\S[^\n]*?(?:[.!?](?=\s|$)|\n)")
+
+
+class Verdict(NamedTuple):
+    """begins and exact for the text so far; settled when no longer text can change them."""
+
+    begins: bool
+    exact: bool
+    settled: bool
+
+
+def judge(text: str, target: str) -> Verdict:
+    """The verdict on a generated text, which may be only its beginning.
+
+    Case, leading white space, and quotes around text and target are ignored. The answer ends at a
+    boundary: the end of the text, punctuation, or white space; a letter, digit or combining mark
+    right behind it makes it another word. It is exact when a period, newline or the end follows.
+    judge(" Rome, Italy", "Rome") -> (True, False, True); judge(" Rom", "Rome") is not settled.
+    """
+    said, wanted = _LEAD.sub("", text).casefold(), plain(target)
+    if not said.startswith(wanted):
+        return Verdict(False, False, settled=not wanted.startswith(said))
+    rest = said[len(wanted) :]
+    if not rest:
+        return Verdict(True, True, settled=False)
+    if unicodedata.category(rest[0])[0] in "LMN":
+        return Verdict(False, False, settled=True)
+    tail = rest.lstrip(_BLANK)
+    return Verdict(True, not tail or tail[0] in ".\n", settled=bool(tail))
+
+
+def begins(text: str, target: str) -> bool:
+    """Event `generation`: the text begins with the target, then a boundary."""
+    return judge(text, target).begins
+
+
+def exact(text: str, target: str) -> bool:
+    """Event `generation_exact`: the text, cut at the first period or newline, is the target.
+
+    A period inside the target does not cut: "Washington, D.C" ends where the target ends.
+    """
+    return judge(text, target).exact
+
+
+def contains(text: str, target: str) -> bool:
+    """Whether the target occurs anywhere, which says little: the upper end of the bracket."""
+    return plain(target) in text.casefold()
+
+
+def plain(text: str) -> str:
+    """An answer as it is compared: without white space and quotes around it, without case."""
+    return _TAIL.sub("", _LEAD.sub("", text)).casefold() or text.casefold()
+
+
+def generated(
+    lm: LM, asked: Iterable[tuple[str, str]], *, chat: bool = False
+) -> dict[tuple[str, str], tuple[str, Verdict]]:
+    """Greedy answers to (prompt, target) pairs: text and verdict of each.
+
+    A text goes only as far as its verdict needs, at most 32 tokens. Of a longer target the first 32
+    tokens count.
+    """
+    pairs = list(dict.fromkeys(asked))
+    rows, _ = lm.rows([prompt for prompt, _ in pairs], chat=chat)
+    targets = [_within_limit(lm, target) for _, target in pairs]
+
+    def settled(i: int, ids: list[int]) -> bool:
+        text = lm.texts([rows[i]], [ids])[0]
+        # "\ufffd": a character of several tokens is not complete yet
+        return not text.endswith("\ufffd") and judge(text, targets[i]).settled
+
+    texts = lm.texts(rows, decode.generate(lm, rows, LIMIT, until=settled).ids)
+    found = [(text, judge(text, target)) for text, target in zip(texts, targets, strict=True)]
+    return dict(zip(pairs, found, strict=True))
+
+
+def _within_limit(lm: LM, target: str) -> str:
+    ids = encode_target(lm.tokenizer, target)
+    if len(ids) <= LIMIT:
+        return target
+    return lm.tokenizer.decode(ids[:LIMIT], clean_up_tokenization_spaces=False).rstrip("\ufffd")
+
+
+def scored(
+    lm: LM, asked: Iterable[tuple[str, str | tuple[int, ...]]]
+) -> dict[tuple[str, str | tuple[int, ...]], decode.Score]:
+    """Log-probability and argmax hit of every token of (prompt, target) pairs; targets may be ids."""
+    pairs = list(dict.fromkeys(asked))
+    rows, _ = lm.rows([prompt for prompt, _ in pairs])
+    return dict(zip(pairs, decode.score(lm, rows, [target for _, target in pairs]), strict=True))
+
+
+def beginnings(
+    lm: LM, prompts: Iterable[str], tokens: int = 8
+) -> dict[str, tuple[tuple[int, ...], str]]:
+    """{prompt: (ids, text)}: the first greedy tokens, at most 8, cut behind the first sentence."""
+    prompts = list(dict.fromkeys(prompts))
+    rows, _ = lm.rows(prompts)
+    found = {}
+    for prompt, row, ids in zip(prompts, rows, decode.generate(lm, rows, tokens).ids, strict=True):
+        sentence = _SENTENCE.search(lm.texts([row], [ids])[0])
+        pieces = lm.texts([row] * len(ids), [ids[: n + 1] for n in range(len(ids))])
+        end = next(
+            (n for n, p in enumerate(pieces, 1) if sentence and len(p) >= sentence.end()), len(ids)
+        )
+        found[prompt] = tuple(ids[:end]), pieces[end - 1] if ids else ""
+    return found

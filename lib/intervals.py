@@ -1,0 +1,49 @@
+"""95 % intervals over cases: Wilson where every case is 0 or 1, otherwise bootstrap."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+Z = 1.959964  # two-sided 95 % of the normal distribution
+RESAMPLES = 2000
+CHUNK = 4_000_000  # resampled values held at once
+
+
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """The 95 % interval of a mean over cases, one value per case.
+
+    No interval, (nan, nan), without a value, and for one case that is neither 0 nor 1.
+    interval([1, 1, 1, 0]) -> (0.30, 0.95)
+    """
+    values = np.asarray(values, dtype=float)
+    if np.isin(values, (0.0, 1.0)).all():
+        return wilson(int(values.sum()), len(values))
+    return bootstrap(values)
+
+
+def wilson(hits: int, n: int) -> tuple[float, float]:
+    """Wilson's score interval of a share: inside [0, 1] and of honest width at 0 and at n hits."""
+    if n == 0:
+        return float("nan"), float("nan")
+    share, z2 = hits / n, Z * Z
+    # (p + z²/2n ± z √(p(1−p)/n + z²/4n²)) / (1 + z²/n)
+    center = share + z2 / (2 * n)
+    half = Z * np.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
+    low, high = (center - half) / (1 + z2 / n), (center + half) / (1 + z2 / n)
+    return max(0.0, float(low)), min(1.0, float(high))
+
+
+def bootstrap(values: Sequence[float], seed: int = 0) -> tuple[float, float]:
+    """The middle 95 % of 2,000 means over resampled values; (nan, nan) for fewer than 2."""
+    values = np.asarray(values, dtype=float)
+    n = len(values)
+    if n < 2:
+        return float("nan"), float("nan")
+    draw = np.random.default_rng(seed)
+    size = max(1, CHUNK // n)
+    sizes = [min(size, RESAMPLES - start) for start in range(0, RESAMPLES, size)]
+    means = [values[draw.integers(0, n, (rows, n))].mean(1) for rows in sizes]
+    low, high = np.percentile(np.concatenate(means), (2.5, 97.5))
+    return float(low), float(high)

@@ -1,0 +1,269 @@
+"""Measuring an edit: `evaluate` asks a patched model all test prompts of the cases.
+
+Every number names its metric and its event (events.py), and "before" is always the base model, which
+is read once per prompt and kept. The unit of every interval is the case.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.nn.functional import kl_div
+
+from . import decode
+from .events import EVENTS, Verdict, beginnings, generated, plain, scored
+from .facts import Case, encode_prompt
+from .patch import EMPTY, Patch
+from .prompts import KEPT, METRICS, Item, plan
+from .scores import COLUMNS, EVENTS_OF, Scores, asked
+from .stats import TEXT
+
+if TYPE_CHECKING:
+    from .lm import LM
+
+HELD_OUT = 8192  # characters at the end of the shipped text; C reads it from the front
+
+
+def evaluate(
+    lm: LM,
+    cases: Case | Sequence[Case],
+    patch: Patch = EMPTY,
+    events: Sequence[str] = EVENTS,
+    base: Base | None = None,
+    *,
+    metrics: Collection[str] = METRICS,
+    pool: Sequence[Case] | None = None,
+    text: str | None = None,
+    kl_prompts: int = 512,
+    seed: int = 0,
+) -> Scores:
+    """Scores of the cases under a patch, each metric in each event that has a meaning for it.
+
+    base       answers of the base model from `baseline` or an earlier `scores.base`; grows as needed
+    metrics    which to measure; efficacy always is
+    pool       cases from which negatives are made, default the cases themselves
+    text       held-out text for the perplexity, default the end of the shipped one
+    kl_prompts at most so many unrelated prompts get their KL (one distribution each is kept)
+
+    Raises ValueError: no case, an unknown event or metric, a base of another model, a long prompt.
+    """
+    cases = [cases] if isinstance(cases, Case) else list(cases)
+    if not cases:
+        raise ValueError("there is no case to evaluate")
+    _known("event", events, EVENTS)
+    _known("metric", metrics, METRICS)
+    edited = [fact for edit in patch.log for fact in edit.facts]
+    items = plan(cases, metrics, pool, edited, seed)
+    return measure(
+        lm, items, patch, events, base, metrics=metrics, text=text, kl_prompts=kl_prompts
+    )
+
+
+def baseline(lm: LM, cases: Case | Sequence[Case], **settings: Any) -> Base:
+    """What the base model answers, for `evaluate(base=…)`; its own scores are in `.scores`."""
+    with lm.patched(EMPTY, only=True):
+        scores = evaluate(lm, cases, **settings)
+    scores.base.scores = scores
+    return scores.base
+
+
+@dataclass
+class Base:
+    """Answers of the base model, by prompt; read once and reused by every later evaluation.
+
+    begins: (ids, text) of its first tokens; next_token: log-probabilities (vocabulary,), float32;
+    said: its generations by (prompt, target); scores: its own `Scores`, where they were measured.
+    """
+
+    model: str
+    begins: dict[str, tuple[tuple[int, ...], str]] = field(default_factory=dict)
+    next_token: dict[str, Tensor] = field(default_factory=dict)
+    said: dict[tuple[str, str], tuple[str, Verdict]] = field(default_factory=dict)
+    scores: Scores | None = None
+
+    def read(self, lm: LM, items: Sequence[Item], kl_prompts: int) -> None:
+        """Ask the base model, whatever patch is entered, for everything not known yet."""
+        if self.model != lm.identity:
+            raise ValueError(
+                f"these base answers are of {self.model}, the model here is {lm.identity}"
+            )
+        positive = {item.case: item.prompt for item in items if item.metric == "efficacy"}
+        begins = {i.prompt for i in items if i.answer is None} - self.begins.keys()
+        pairs = {
+            (prompt, i.answer)
+            for i in items
+            if i.metric == "negation_base"
+            for prompt in (i.prompt, positive[i.case])
+        } - self.said.keys()
+        spread = [p for p in unrelated(items, kl_prompts) if p not in self.next_token]
+        with lm.patched(EMPTY, only=True):
+            if begins:
+                self.begins |= beginnings(lm, sorted(begins))
+            if pairs:
+                self.said |= generated(lm, sorted(pairs))
+            for part in _parts(spread):
+                rows = lm.next_token(part)
+                self.next_token.update((p, row.clone()) for p, row in zip(part, rows, strict=True))
+
+
+def unrelated(items: Sequence[Item], limit: int) -> list[str]:
+    """The first `limit` different locality prompts."""
+    return list(dict.fromkeys(i.prompt for i in items if i.metric == "locality"))[:limit]
+
+
+def measure(
+    lm: LM,
+    items: Sequence[Item],
+    patch: Patch = EMPTY,
+    events: Sequence[str] = EVENTS,
+    base: Base | None = None,
+    *,
+    metrics: Collection[str] = METRICS,
+    text: str | None = None,
+    kl_prompts: int = 512,
+) -> Scores:
+    """Scores of a plan made before (prompts.py); `evaluate` makes one and calls this."""
+    chat = bool(getattr(lm.tokenizer, "chat_template", None))
+    items = [i for i in items if chat or i.metric != "chat"]
+    if "generation" not in events:
+        items = [i for i in items if i.metric not in ("negation_leak", "negation_base", "chat")]
+    base = Base(lm.identity) if base is None else base
+    base.read(lm, items, kl_prompts)
+    with lm.patched(patch):
+        found = _Found(lm, items, events, base, unrelated(items, kl_prompts))
+        ppl = perplexity(lm, text) if "perplexity" in metrics else None
+    rows = pd.DataFrame(list(found.rows(items)), columns=COLUMNS)
+    return Scores(rows, asked(metrics, events), title(lm, patch, rows["case"].nunique()), ppl, base)
+
+
+class _Found:
+    """Everything that the model under the patch says about some items, asked in few large batches."""
+
+    def __init__(
+        self, lm: LM, items: Sequence[Item], events: Sequence[str], base: Base, spread: list[str]
+    ) -> None:
+        self.events, self.base = events, base
+        given = [i for i in items if i.answer is not None and i.metric != "negation_base"]
+        kept = [i.prompt for i in items if i.answer is None]
+        pairs = [
+            (p, base.begins[p][0])
+            for p in kept
+            if base.begins[p][0] and set(events) - {"probability"}
+        ]
+        for item in given:
+            if item.metric not in ("negation_leak", "chat") and set(events) - {"generation"}:
+                pairs.append((item.prompt, item.answer))
+                if _comparable(item) and "probability" in events:
+                    pairs.append((item.prompt, item.other))
+        self.scores = scored(lm, pairs)
+        self.said, self.chat, self.moved = {}, {}, {}
+        if "generation" in events:
+            self.said = generated(lm, ((i.prompt, i.answer) for i in given if i.metric != "chat"))
+            self.chat = generated(
+                lm, ((i.prompt, i.answer) for i in given if i.metric == "chat"), chat=True
+            )
+            # where every token of the base's beginning is still the argmax, it is generated as well
+            self.moved = beginnings(lm, [p for p in kept if self._hits(p) != 1])
+        self.kl: dict[str, float] = {}
+        for part in _parts(spread):
+            before = torch.stack([base.next_token[p] for p in part])
+            spent = kl_div(lm.next_token(part), before, reduction="none", log_target=True).sum(1)
+            self.kl.update(zip(part, spent.tolist(), strict=True))
+
+    def _hits(self, prompt: str) -> float | None:
+        score = self.scores.get((prompt, self.base.begins[prompt][0]))
+        return None if score is None else score.hits.float().mean().item()
+
+    def rows(self, items: Sequence[Item]) -> Iterator[tuple]:
+        """Rows of the table: COLUMNS of every item and event."""
+        positive = {i.case: i.prompt for i in items if i.metric == "efficacy"}
+        for item in items:
+            pick = {"negation_leak": self.said, "negation_base": self.base.said}.get(item.metric)
+            if pick and not pick[positive[item.case], item.answer][1].begins:
+                continue  # a fact that is not there cannot leak
+            values = self._kept(item) if item.answer is None else self._given(item)
+            answer = self.base.begins[item.prompt][1] if item.answer is None else item.answer
+            for event, value, text in values:
+                yield item.case, item.metric, event, item.prompt, float(value), text, answer
+
+    def _given(self, item: Item) -> Iterator[tuple[str, float, str | None]]:
+        """An item with its own answer: (event, value, text)."""
+        pair = (item.prompt, item.answer)
+        score = self.scores.get(pair)
+        if score is not None and "probability" in self.events and _comparable(item):
+            other = self.scores[item.prompt, item.other]
+            yield "probability", score.log_probs.mean() > other.log_probs.mean(), None
+        if score is not None and "teacher_forced" in self.events:
+            yield "teacher_forced", score.hits.float().mean(), None
+        said = {"chat": self.chat, "negation_base": self.base.said}.get(item.metric, self.said)
+        if "generation" in self.events:
+            text, verdict = said[pair]
+            yield "generation", verdict.begins, text
+            if "generation_exact" in EVENTS_OF[item.metric]:
+                yield "generation_exact", verdict.exact, text
+
+    def _kept(self, item: Item) -> Iterator[tuple[str, float, str | None]]:
+        """An item whose answer is the base's own beginning; one without any text has no token."""
+        ids, text = self.base.begins[item.prompt]
+        hits = self._hits(item.prompt)
+        if "teacher_forced" in self.events and hits is not None:
+            yield "teacher_forced", hits, None
+        if "generation" in self.events:
+            now, text = self.moved.get(item.prompt, (ids, text))
+            yield "generation", now[: max(1, len(ids))] == ids, text
+        if item.metric == "locality" and item.prompt in self.kl:
+            yield "kl_nats", self.kl[item.prompt], None
+
+
+def _comparable(item: Item) -> bool:
+    return item.other is not None and plain(item.other) != plain(item.answer)
+
+
+def _parts(prompts: Sequence[str], size: int = 64) -> Iterator[Sequence[str]]:
+    """At most 64 prompts at once: bounds the tables of next-token probabilities."""
+    return (prompts[i : i + size] for i in range(0, len(prompts), size))
+
+
+def _known(what: str, given: Collection[str], known: Sequence[str]) -> None:
+    for name in [given] if isinstance(given, str) else given:
+        if name not in known or isinstance(given, str):
+            raise ValueError(f"{what}s should be a list of {', '.join(known)}, not {given!r}")
+
+
+def perplexity(lm: LM, text: str | None = None, window: int = 256) -> float | None:
+    """exp of the mean −log p (nats) per token of a text, under what is entered at the moment.
+
+    text None: the end of the shipped general text, which the second moment of the default model does
+    not reach; None comes back where that file is missing. Raises ValueError for a text of one token.
+    """
+    if text is None:
+        if not TEXT.exists():
+            return None
+        text = TEXT.read_text(encoding="utf-8")[-HELD_OUT:].partition(" ")[2]
+    ids = lm.tokenizer(text, add_special_tokens=False).input_ids
+    start = encode_prompt(lm.tokenizer, "a")[:1]
+    lead = start if start == [lm.tokenizer.bos_token_id] else []
+    size = min(window, lm.context or window) - len(lead)
+    rows = [lead + ids[i : i + size] for i in range(0, len(ids), size)]
+    rows = [row for row in rows if len(row) > 1]
+    if not rows:
+        raise ValueError("the text for the perplexity needs at least two tokens")
+    scores = decode.score(lm, [row[:1] for row in rows], [row[1:] for row in rows])
+    return math.exp(-torch.cat([score.log_probs for score in scores]).mean().item())
+
+
+def title(lm: LM, patch: Patch, cases: int) -> str:
+    """Editors, number of edits, batch size, model: what has to stand over every table."""
+    on = f"{cases} case{'s' * (cases != 1)} on {lm.name}"
+    if not patch.log:
+        return f"{'unlogged patch' if patch else 'base model'}, {on}"
+    sizes = [len(e.facts) or (e.rows[1] - e.rows[0] if e.rows else 0) for e in patch.log]
+    editors = " + ".join(dict.fromkeys(edit.editor for edit in patch.log))
+    edits = sum(sizes)
+    return f"{editors}, {edits} edit{'s' * (edits != 1)} in batches of {max(sizes)}, {on}"
