@@ -177,11 +177,18 @@ def score(lm: LM, rows: list[list[int]], targets: Sequence[str] | Sequence[list[
     whole = [row + end[:-1] for row, end in zip(rows, ends, strict=True)]
     _fit(lm, whole)
     scores: list[Score | None] = [None] * len(rows)
-    for group in batches(whole):
-        seqs = sequences(lm, [whole[i] for i in group], [len(ends[i]) - 1 for i in group])
+    runs: dict[tuple[int, ...], list[int]] = {}  # targets that differ in the last token share a run
+    for i, end in enumerate(ends):
+        runs.setdefault((*whole[i], len(end)), []).append(i)
+    shared = list(runs.values())
+    for some in batches([whole[first] for first, *_ in shared]):
+        firsts = [shared[j][0] for j in some]
+        group = [i for j in some for i in shared[j]]
+        seqs = sequences(lm, [whole[i] for i in firsts], [len(ends[i]) - 1 for i in firsts])
         with lm.opened(seqs):
             hidden = lm.backbone(seqs.ids, seqs.real, use_cache=False).last_hidden_state
-            wanted = torch.cat([hidden[j, -len(ends[i]) :] for j, i in enumerate(group)])
+            placed = [(j, i) for j, k in enumerate(some) for i in shared[k]]
+            wanted = torch.cat([hidden[j, -len(ends[i]) :] for j, i in placed])
             labels = torch.tensor([token for i in group for token in ends[i]], device=wanted.device)
             for part, wide, label in _few(wanted, labels, [len(ends[i]) for i in group]):
                 logits = lm.head(wide)

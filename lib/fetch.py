@@ -107,22 +107,32 @@ def _check(path: Path, wanted: str) -> None:
 
 def _convert(gguf: Path, folder: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
-    from transformers.utils import logging
 
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
+    with quiet():
         tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
         model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype="float32")
-        # the weights are dequantized: without these two lines the saved model claims to be GGUF
-        model.config.__dict__.pop("quantization_config", None)
-        model.hf_quantizer = None
-        model.config._name_or_path = NAME
+    # the weights are dequantized: without these two lines the saved model claims to be GGUF
+    model.config.__dict__.pop("quantization_config", None)
+    model.hf_quantizer = None
+    model.config._name_or_path = NAME
+    with quiet():
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
+
+
+@contextmanager
+def quiet():
+    """No progress bars of transformers, unless a person watches."""
+    from transformers.utils import logging
+
+    if sys.stderr.isatty():
+        yield
+        return
+    logging.disable_progress_bar()
+    try:
+        yield
     finally:
-        if shown:
-            logging.enable_progress_bar()
+        logging.enable_progress_bar()
 
 
 @contextmanager

@@ -11,14 +11,15 @@ RESAMPLES = 2000
 CHUNK = 4_000_000  # resampled values held at once
 
 
-def interval(values: Sequence[float]) -> tuple[float, float]:
+def interval(values: Sequence[float], share: bool = True) -> tuple[float, float]:
     """The 95 % interval of a mean over cases, one value per case.
 
-    No interval, (nan, nan), without a value, and for one case that is neither 0 nor 1.
+    share: the values are shares, so where all are 0 or 1, Wilson counts them. No interval,
+    (nan, nan), without a value, and for one case that is neither 0 nor 1.
     interval([1, 1, 1, 0]) -> (0.30, 0.95)
     """
     values = np.asarray(values, dtype=float)
-    if np.isin(values, (0.0, 1.0)).all():
+    if share and np.isin(values, (0.0, 1.0)).all():
         return wilson(int(values.sum()), len(values))
     return bootstrap(values)
 

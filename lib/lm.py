@@ -21,6 +21,7 @@ from . import decode, fetch
 from .facts import Fact, encode_prompt, lookup
 from .families import arch_of, dense, refuse_unpatchable
 from .owner import Owner
+from .packed import Packs
 from .patch import EMPTY, LowRank, Patch, PatchError, Route
 
 Prompts = str | Sequence[str] | Sequence[Sequence[int]]
@@ -69,6 +70,7 @@ class LM:
         self.tokenizer = tokenizer
         self.name = name or getattr(model.config, "_name_or_path", "") or model.config.model_type
         self.owner = Owner()
+        self._packs = Packs(model)
         self.blocks = model.get_submodule(self.arch.blocks)
         self._base: dict[str, Tensor] = {}  # the original parameters of modules bound at the moment
         self._routes: dict[str, Route] = {}
@@ -234,7 +236,8 @@ class LM:
         with self.owner.hold() as token, token.running, torch.set_grad_enabled(grad):
             before, self._seqs = self._seqs, seqs
             try:
-                yield seqs
+                with self._packs.used():
+                    yield seqs
             finally:
                 self._seqs = before
 
@@ -317,7 +320,8 @@ class LM:
     def head(self, hidden: Tensor) -> Tensor:
         """Logits (…, vocabulary), float32, from hidden states behind the final norm."""
         head = self.model.get_output_embeddings()
-        logits = head(hidden.to(head.weight.device)).float()
+        with self._packs.used():
+            logits = head(hidden.to(head.weight.device)).float()
         cap = getattr(self.model.config, self.arch.softcap, None) if self.arch.softcap else None
         return logits if cap is None else cap * torch.tanh(logits / cap)
 
@@ -379,9 +383,10 @@ def load(name: str | None = None, dtype: Any = None, device_map: Any = None) -> 
     dtype = dtype or (torch.bfloat16 if cuda else torch.float32)
     device_map = device_map or ({"": 0} if cuda else None)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(place)
-        model = AutoModelForCausalLM.from_pretrained(place, dtype=dtype, device_map=device_map)
-    except OSError as error:
+        with fetch.quiet():
+            tokenizer = AutoTokenizer.from_pretrained(place)
+            model = AutoModelForCausalLM.from_pretrained(place, dtype=dtype, device_map=device_map)
+    except (OSError, ValueError) as error:
         first = str(error).strip().splitlines()[0]
         raise ValueError(f"'{place}' holds no model that could be loaded: {first}") from None
     return LM(model, tokenizer, name=fetch.NAME if name is None else str(name).rstrip("/").split("/")[-1])

@@ -1,7 +1,7 @@
 """Measuring an edit: `evaluate` asks a patched model all test prompts of the cases.
 
-Every number names its metric and its event (events.py), and "before" is always the base model, which
-is read once per prompt and kept. The unit of every interval is the case.
+Every number names its metric and its event (events.py), and "before" is always the base model,
+which is read once per prompt and kept. The unit of every interval is the case.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from . import decode
 from .events import EVENTS, Verdict, beginnings, generated, plain, scored
 from .facts import Case, encode_prompt
 from .patch import EMPTY, Patch
-from .prompts import KEPT, METRICS, Item, plan
+from .prompts import METRICS, Item, plan
 from .scores import COLUMNS, EVENTS_OF, Scores, asked
 from .stats import TEXT
 
 if TYPE_CHECKING:
     from .lm import LM
 
-HELD_OUT = 8192  # characters at the end of the shipped text; C reads it from the front
+HELD_OUT = 4096  # characters at the end of the shipped text; C reads it from the front
 
 
 def evaluate(
@@ -45,7 +45,7 @@ def evaluate(
 ) -> Scores:
     """Scores of the cases under a patch, each metric in each event that has a meaning for it.
 
-    base       answers of the base model from `baseline` or an earlier `scores.base`; grows as needed
+    base       the base model's answers, from `baseline` or an earlier `scores.base`
     metrics    which to measure; efficacy always is
     pool       cases from which negatives are made, default the cases themselves
     text       held-out text for the perplexity, default the end of the shipped one
@@ -56,8 +56,7 @@ def evaluate(
     cases = [cases] if isinstance(cases, Case) else list(cases)
     if not cases:
         raise ValueError("there is no case to evaluate")
-    _known("event", events, EVENTS)
-    _known("metric", metrics, METRICS)
+    asked(metrics, events)  # refuses unknown names before any work
     edited = [fact for edit in patch.log for fact in edit.facts]
     items = plan(cases, metrics, pool, edited, seed)
     return measure(
@@ -143,7 +142,7 @@ def measure(
 
 
 class _Found:
-    """Everything that the model under the patch says about some items, asked in few large batches."""
+    """All that the model under the patch says about some items, asked in few large batches."""
 
     def __init__(
         self, lm: LM, items: Sequence[Item], events: Sequence[str], base: Base, spread: list[str]
@@ -174,7 +173,7 @@ class _Found:
         for part in _parts(spread):
             before = torch.stack([base.next_token[p] for p in part])
             spent = kl_div(lm.next_token(part), before, reduction="none", log_target=True).sum(1)
-            self.kl.update(zip(part, spent.tolist(), strict=True))
+            self.kl.update(zip(part, spent.clamp(min=0).tolist(), strict=True))
 
     def _hits(self, prompt: str) -> float | None:
         score = self.scores.get((prompt, self.base.begins[prompt][0]))
@@ -230,17 +229,12 @@ def _parts(prompts: Sequence[str], size: int = 64) -> Iterator[Sequence[str]]:
     return (prompts[i : i + size] for i in range(0, len(prompts), size))
 
 
-def _known(what: str, given: Collection[str], known: Sequence[str]) -> None:
-    for name in [given] if isinstance(given, str) else given:
-        if name not in known or isinstance(given, str):
-            raise ValueError(f"{what}s should be a list of {', '.join(known)}, not {given!r}")
-
-
 def perplexity(lm: LM, text: str | None = None, window: int = 256) -> float | None:
-    """exp of the mean −log p (nats) per token of a text, under what is entered at the moment.
+    """Perplexity of a text, exp of the mean −log p per token, under what is entered at present.
 
-    text None: the end of the shipped general text, which the second moment of the default model does
-    not reach; None comes back where that file is missing. Raises ValueError for a text of one token.
+    text None: the end of the shipped general text, which the second moment of the default model
+    does not reach; None comes back where that file is missing. Windows of 256 tokens, in each of
+    which the first only starts the rest. Raises ValueError for a text of one token.
     """
     if text is None:
         if not TEXT.exists():

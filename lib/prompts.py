@@ -17,7 +17,6 @@ METRICS = (
     "efficacy", "generalization", "specificity", "locality", "portability", "same_subject",
     "same_relation", "negation_leak", "chat", "perplexity",
 )  # fmt: skip
-KEPT = ("locality", "same_subject", "same_relation")  # should stay what the base model gave
 TRIES = 64  # other cases looked at to find a negative
 
 

@@ -15,6 +15,7 @@ import pandas as pd
 
 from .events import EVENTS
 from .intervals import bootstrap, interval
+from .prompts import METRICS
 
 if TYPE_CHECKING:
     from .metrics import Base
@@ -49,10 +50,21 @@ LABELS = {
 
 
 def asked(metrics: Collection[str], events: Collection[str]) -> list[tuple[str, str]]:
-    """(metric, event) pairs of the tables, in their order; efficacy is always among them."""
+    """(metric, event) pairs of the tables, in their order; efficacy is always among them.
+
+    Raises ValueError for a metric or an event that is not known.
+    """
+    _known("event", events, EVENTS)
+    _known("metric", metrics, (*METRICS, "retention"))
     wanted = {*metrics, "efficacy"} | ({"negation_base"} if "negation_leak" in metrics else set())
     shown = {*events, "kl_nats"} | ({"generation_exact"} if "generation" in events else set())
     return [(m, e) for m, known in EVENTS_OF.items() if m in wanted for e in known if e in shown]
+
+
+def _known(what: str, given: Collection[str], known: Sequence[str]) -> None:
+    for name in [given] if isinstance(given, str) else given:
+        if name not in known or isinstance(given, str):
+            raise ValueError(f"{what}s should be a list of {', '.join(known)}, not {given!r}")
 
 
 @dataclass(eq=False)
@@ -81,11 +93,11 @@ class Scores:
         }
 
     def summary(self) -> pd.DataFrame:
-        """mean, low, high (95 %), cases and prompts per metric and event; nan where there is no row."""
+        """Mean, low, high (95 %), cases, prompts per metric and event; nan without a row."""
         by_case, lines = self.by_case(), []
         for pair in self.asked:
             found = by_case.get(pair, pd.DataFrame({"mean": [], "size": []}))
-            low, high = interval(found["mean"])
+            low, high = interval(found["mean"], share=pair[1] != "kl_nats")
             lines.append(
                 (*pair, found["mean"].mean(), low, high, len(found), int(found["size"].sum()))
             )
@@ -97,28 +109,22 @@ class Scores:
 
     def json(self) -> dict[str, Any]:
         """{metric: {event: mean or None}, "perplexity": number or None}."""
-        found: dict[str, Any] = {}
-        for row in self.summary().itertuples():
-            if row.event:
-                mean = None if math.isnan(row.mean) else row.mean
-                found.setdefault(row.metric, {})[row.event] = mean
+        by_case, found = self.by_case(), {}
+        for metric, event in self.asked:
+            cases = by_case.get((metric, event))
+            mean = None if cases is None else float(cases["mean"].mean())
+            found.setdefault(metric, {})[event] = mean
         return {**found, "perplexity": self.perplexity}
 
     def table(self) -> pd.DataFrame:
         """The summary for reading: metrics down, events across, "percent [low, high]"."""
-        cells: dict[str, dict[str, str]] = {}
-        for row in self.summary().itertuples():
-            if row.event:
-                column = cells.setdefault(LABELS.get(row.event, row.event), {})
-                column[LABELS.get(row.metric, row.metric)] = _cell(row)
-        order = [LABELS.get(m, m) for m in dict.fromkeys(m for m, _ in self.asked)]
-        columns = [LABELS.get(e, e) for e in (*_ALL, "kl_nats")]
-        return (
-            pd.DataFrame(cells)
-            .reindex(order)
-            .reindex(columns=[c for c in columns if c in cells])
-            .fillna("")
-        )
+        rows = [row for row in self.summary().itertuples() if row.event]
+        metrics = list(dict.fromkeys(row.metric for row in rows))
+        events = [e for e in (*_ALL, "kl_nats") if any(row.event == e for row in rows)]
+        cells = pd.DataFrame("", metrics, events)
+        for row in rows:
+            cells.at[row.metric, row.event] = _cell(row)
+        return cells.rename(LABELS, axis=0).rename(LABELS, axis=1)
 
     def _footer(self) -> str:
         measured = "share of cases in %, with its 95 % interval"
@@ -148,9 +154,9 @@ def _cell(row: Any) -> str:
 
 
 def compare(a: Scores, b: Scores) -> pd.DataFrame:
-    """a − b per metric and event over the cases both have: difference, low, high (95 %), n, better.
+    """Paired a − b per metric and event, as rows: difference, low, high (95 %), n, better.
 
-    The interval is a bootstrap over cases of the paired difference; `better` is "a", "b", or "no
+    The interval is a bootstrap over the cases both have; `better` is "a", "b", or "no
     difference" where the interval holds 0 or n is 1. Raises ValueError without a common case.
     """
     same = _cases(a) & _cases(b)

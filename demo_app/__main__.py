@@ -1,0 +1,89 @@
+"""`python -m demo_app`: load the model, ask it about the ready example, open the page."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import socket
+import sys
+from typing import Any
+
+
+def free_port(wanted: int, host: str, tries: int = 100) -> int:
+    """The wanted port, or the next one that nobody uses."""
+    for port in range(wanted, min(wanted + tries, 65536)):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError:
+                continue
+            return port
+    raise SystemExit(f"No free port from {wanted} on: name another one with --port.")
+
+
+def quiet() -> None:
+    """No analytics, and the server's call to itself never through a proxy; before importing gradio."""
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    for name in ("NO_PROXY", "no_proxy"):
+        known = [part for part in os.environ.get(name, "").split(",") if part]
+        os.environ[name] = ",".join(dict.fromkeys([*known, "localhost", "127.0.0.1"]))
+
+
+def open_page(lm: Any, port: int, host: str = "127.0.0.1", **settings: Any) -> tuple[Any, Any]:
+    """Serve the page for a model; (the Blocks, the studio). Does not wait for visitors to leave."""
+    quiet()
+    import lib
+
+    from .app import build
+    from .session import Studio
+    from .theme import CSS, theme
+
+    studio = Studio(lm)
+    fact = studio.example(studio.ready).fact
+    subject = studio.subject(fact.subject, fact.prompt, fact.target_new)
+    ready = studio.look(studio.visitor(), subject).outcome()
+    demo = build(studio, ready)
+    demo.launch(
+        server_name=host, server_port=port, prevent_thread_lock=True, quiet=True, theme=theme(),
+        css=CSS, footer_links=[], run_history=False, ssr_mode=False, **settings,
+    )  # fmt: skip
+    first = next(iter(lib.EDITORS))
+    config = lib.EDITORS[first].Config.preset(lm, first)
+    if getattr(config, "second_moment", False):  # 20 s when it is not in the cache yet
+        studio.worker.submit(lambda job: lib.second_moment(lm, [config.layer]))
+    return demo, studio
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse, load, serve until interrupted."""
+    parser = argparse.ArgumentParser(prog="python -m demo_app", description=__doc__)
+    parser.add_argument("--port", type=int, default=7860, help="first port to try (default 7860)")
+    parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 serves the whole network")
+    parser.add_argument("--model", help="a hub id or a local folder (default: the embedded model)")
+    asked = parser.parse_args(arguments)
+    quiet()
+    import lib
+
+    print("Loading the model …", file=sys.stderr, flush=True)
+    try:
+        lm = lib.load(asked.model)
+    except (ValueError, lib.FetchError, lib.FamilyError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    port = free_port(asked.port, asked.host)
+    if port != asked.port:
+        print(f"Port {asked.port} is taken, so the page is on {port}.")
+    demo, studio = open_page(lm, port, asked.host)
+    shown = "127.0.0.1" if asked.host == "0.0.0.0" else asked.host
+    print(f"Open http://{shown}:{port}", flush=True)
+    try:
+        demo.block_thread()
+    finally:
+        studio.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

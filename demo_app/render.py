@@ -1,0 +1,217 @@
+"""Plain values to HTML. Everything a visitor or the model wrote is escaped here and nowhere else."""
+
+from __future__ import annotations
+
+import math
+from difflib import SequenceMatcher
+from html import escape
+
+from .compare import Row, View
+from .worker import Progress
+
+GROUPS = {  # group -> (its name, what one wishes for it, word for its tally)
+    "edit": ("The edit", "should give the new answer", ""),
+    "reworded": ("Reworded", "other words for the same: should give it too", "new answer"),
+    "own": ("Your prompts", "nothing is expected of them", ""),
+    "neighbor": ("Neighbors", "other subjects, same kind of question: should stay", "kept"),
+    "unrelated": ("Unrelated", "should stay word for word", "same"),
+}
+P_TITLE = (
+    "Probability that the model gives to the whole new answer right after the prompt: "
+    "the product over its tokens."
+)
+KL_TITLE = (
+    "Kullback–Leibler divergence of the next token, base model against edited model, in nats: "
+    "0 means that nothing changed for this prompt."
+)
+NOTHING = '<i class="nothing">(nothing)</i>'
+NATS = '<abbr title="Unit of information with natural logarithms; 1 nat = 1.44 bits">nats</abbr>'
+
+
+def number(value: float | None) -> str:
+    """Three significant digits: 0.974, 0.0123, 4.51·10⁻⁶."""
+    if value is None:
+        return "–"
+    if not math.isfinite(value):
+        return "∞"
+    if value and abs(value) < 9.995e-4:
+        power = math.floor(math.log10(abs(value)))
+        front = f"{value / 10**power:.2f}"
+        if front == "10.00":
+            front, power = "1.00", power + 1
+        return "0" if power < -15 else f"{front}·10<sup>−{-power}</sup>"
+    digits = 2 - math.floor(math.log10(abs(value))) if value else 0
+    return f"{value:.{max(0, digits)}f}"
+
+
+def marked(before: str, after: str) -> str:
+    """The later text, with the words that differ from the earlier one marked."""
+    old, new = before.split(), after.split()
+    parts = []
+    for kind, _, _, a, b in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+        text = escape(" ".join(new[a:b]))
+        if text:
+            parts.append(text if kind == "equal" else f"<mark>{text}</mark>")
+    return " ".join(parts) or NOTHING
+
+
+def header(model: str, live: int) -> str:
+    """Model and number of edits, for the page's upper right corner."""
+    edits = f"{live} edit{'' if live == 1 else 's'} live"
+    state = "on" if live else "off"
+    return (
+        f'<div class="live {state}"><span>{escape(model)}</span> · <strong>{edits}</strong></div>'
+    )
+
+
+def busy(progress: Progress, ahead: int) -> str:
+    """The bar of a job, with its words; while others are first, how many."""
+    words = progress.words
+    if ahead:
+        words = f"Waiting: {ahead} job{'s' * (ahead > 1)} of other visitors first"
+    percent = round(100 * progress.share)
+    return (
+        f'<div class="status" role="status"><span>{escape(words)} …</span>'
+        f'<div class="bar" role="progressbar" aria-label="{escape(words)}" aria-valuemin="0" '
+        f'aria-valuemax="100" aria-valuenow="{percent}"><i style="width:{percent}%"></i></div></div>'
+    )
+
+
+def status(view: View) -> str:
+    """One line over the table: what came of it."""
+    if view.undone:
+        return f'<div class="status done" role="status">↺ {escape(view.note or "")}</div>'
+    if view.editor is None:
+        line = "Before, and after your edits so far." if view.live else "What the model says now."
+        target = escape(view.subject.case.fact.target_new)
+        line += f" Press <b>Edit</b> to make it say “{target}”."
+        return f'<div class="status" role="status"><span>{line}</span></div>'
+    written, _ = view.tally("edit")
+    parts = [f"{escape(view.editor)} wrote it: <strong>{'yes' if written else 'no'}</strong>"]
+    for group, name in ("reworded", "rewordings"), ("neighbor", "neighbors kept"):
+        good, total = view.tally(group)
+        if total:
+            parts.append(f"{name} <strong>{good}/{total}</strong>")
+    if view.moved is not None:
+        parts.append(f"unrelated text moved by <strong>{number(view.moved)}</strong> {NATS}")
+    parts += [f"<strong>{view.seconds:.1f}</strong> s", "undo is exact"]
+    icon = "✓" if written else "✗"
+    warning = f'<p class="note">Note: {escape(view.note)}</p>' if view.note else ""
+    line = " · ".join(f"<span>{part}</span>" for part in parts)
+    return f'<div class="status done" role="status"><b>{icon}</b> {line}</div>{warning}'
+
+
+def headline(view: View) -> str:
+    """The edit prompt with its answer, in large type; the old answer struck out when it changed."""
+    row = view.rows[0]
+    said = escape(row.before.shown) or NOTHING
+    if row.after is None or row.after.text == row.before.text:
+        now = f"<b>{said}</b>"
+    else:
+        now = f"<s>{said}</s> <b>{escape(row.after.shown) or NOTHING}</b>"
+    return f'<h2 class="headline"><span>{escape(row.prompt)}</span> {now}</h2>'
+
+
+def table(view: View) -> str:
+    """The table of a view: a group of rows for each kind of prompt."""
+    target = view.subject.case.fact.target_new
+    compared = view.rows[0].after is not None
+    kind = "both" if compared else "one"
+    parts = [f'<table class="rows {kind}">', _head(target, compared)]
+    for group in GROUPS:
+        rows = [row for row in view.rows if row.group == group]
+        if rows:
+            parts.append(_group(view, group, compared))
+            parts += [_row(row, compared) for row in rows]
+            parts.append("</tbody>")
+    parts.append("</table>")
+    if view.subject.borrowed:
+        parts.append(
+            '<p class="source">Neighbors and unrelated prompts are borrowed from the classroom fact '
+            f"about “{escape(view.subject.borrowed)}”, whose question is the most similar.</p>"
+        )
+    return f'<div class="result">{"".join(parts)}</div>'
+
+
+def _head(target: str, compared: bool) -> str:
+    short = target if len(target) <= 14 else f"{target[:13]}…"
+    chance = f'<abbr title="{P_TITLE}">p({escape(short)})</abbr>'
+    if not compared:
+        cells = f'<th scope="col">Prompt</th><th scope="col">The model says</th><th class="n" scope="col">{chance}</th>'
+    else:
+        cells = (
+            '<th scope="col">Prompt</th><th scope="col">Before</th><th scope="col">After</th>'
+            f'<th class="n" scope="col">{chance}</th>'
+            f'<th class="n" scope="col"><abbr title="{KL_TITLE}">KL</abbr> ({NATS})</th>'
+        )
+    return f"<thead><tr>{cells}</tr></thead>"
+
+
+def _group(view: View, group: str, compared: bool) -> str:
+    name, wish, word = GROUPS[group]
+    good, total = view.tally(group)
+    tally = f"{good}/{total} {word}" if compared and word else ""
+    return (
+        f'<tbody class="{group}"><tr class="group"><th colspan="{5 if compared else 3}" scope="rowgroup"><i></i>{name} '
+        f"<span>{wish}</span><em>{tally}</em></th></tr>"
+    )
+
+
+def _row(row: Row, compared: bool) -> str:
+    prompt = f'<td class="prompt">{escape(row.prompt)}</td>'
+    said = f'<td class="before" data-name="Before" title="{_whole(row.before.text)}"><span>{_text(row.before.shown)}</span></td>'
+    if not compared or row.after is None:
+        chance = f'<td class="n p" data-name="p(new)"><span>{number(row.p_before)}</span>{_bars(row.p_before)}</td>'
+        return f"<tr>{prompt}{said.replace('Before', 'Says')}{chance}</tr>"
+    kind = {True: "good", False: "bad", None: "free"}[row.good]
+    icon = {True: "✓", False: "✗", None: "•"}[row.good]
+    after = (
+        f'<td class="after" data-name="After" title="{_whole(row.after.text)}">'
+        f"<span>{marked(row.before.shown, row.after.shown)}</span> "
+        f'<small class="{kind}">{icon} {row.word}</small></td>'
+    )
+    chance = (
+        f'<td class="n p" data-name="p(new)"><span>{number(row.p_before)} → '
+        f"<b>{number(row.p_after)}</b></span>{_bars(row.p_before, row.p_after)}</td>"
+    )
+    return f'<tr>{prompt}{said}{after}{chance}<td class="n kl" data-name="KL, nats"><span>{number(row.kl)}</span></td></tr>'
+
+
+def _bars(*values: float | None) -> str:
+    bars = "".join(
+        f'<i class="{name}" style="width:{100 * value:.1f}%"></i>'
+        for name, value in zip(("was", "is"), values, strict=False)
+        if value is not None
+    )
+    return f'<span class="bars" aria-hidden="true">{bars}</span>'
+
+
+def _whole(text: str) -> str:
+    return escape(f"Its whole answer: {' '.join(text.split())} …")
+
+
+def _text(text: str) -> str:
+    return escape(text) or NOTHING
+
+
+def unwritten() -> tuple[str, str]:
+    """The two panels before anything was asked."""
+    first = '<i class="nothing">Press Go: how the model writes on by itself.</i>'
+    return _panel("Before", first), _panel("After", '<i class="nothing">… and with your edits.</i>')
+
+
+def written(prompt: str, texts: tuple[str, str | None], done: bool, chat: bool) -> tuple[str, str]:
+    """A free prompt continued, before and after: two panels."""
+    lead = "" if chat else f'<span class="lead">{escape(prompt.rstrip())}</span>'
+    caret = "" if done else '<i class="caret"></i>'
+    before, after = texts
+    first = f"{lead}{escape(before)}{caret if after is None else ''}"
+    if after is None:
+        second = '<i class="nothing">No edit is live: the same as before.</i>' if done else ""
+    else:
+        second = f"{lead}{escape(after)}{caret}"
+    return _panel("Before", first), _panel("After", second)
+
+
+def _panel(name: str, text: str) -> str:
+    return f'<div class="panel"><h3>{name}</h3><p>{text}</p></div>'

@@ -1,0 +1,188 @@
+"""The command line: arguments in, library calls, tables out. `python -m lib --help` teaches the rest."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+USAGE = """\
+Edit what a language model knows, and measure what else moved.
+
+  python -m lib fetch                      bring the embedded default model here ahead of time
+  python -m lib edit --subject "The Eiffel Tower" --prompt "{} is located in the city of" --target Rome
+  python -m lib stream --editor rome --data FILE --edits 100 --batch 1 --eval-at 0,100 --json OUT.json
+
+`edit` prints the answers before and after; the model itself is never changed, `--save FILE` keeps the
+edit as a patch. `stream` writes many facts one batch after another and measures at given points.
+Every command: `python -m lib COMMAND --help`. Exit code 2 means that the input was wrong.
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; the exit code is 0, or 2 after one sentence about what was wrong."""
+    parser = argparse.ArgumentParser(
+        prog="python -m lib", description=USAGE, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _fetch_arguments(commands)
+    _edit_arguments(commands)
+    _stream_arguments(commands)
+    given = parser.parse_args(arguments)
+    try:
+        given.run(given)
+    except (ValueError, RuntimeError, OSError) as error:
+        print(f"{parser.prog} {given.command}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"\n{parser.prog} {given.command}: stopped", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _fetch_arguments(commands: Any) -> None:
+    fetch = commands.add_parser("fetch", help="bring the embedded default model here ahead of time")
+    fetch.set_defaults(run=_fetch)
+
+
+def _edit_arguments(commands: Any) -> None:
+    edit = commands.add_parser("edit", help="write one fact, print the answers before and after")
+    edit.add_argument("--subject", help="what the fact is about, as it stands in the prompt")
+    edit.add_argument("--prompt", required=True, help='with {} or the subject itself: "{} is in"')
+    edit.add_argument("--target", required=True, help="the new answer")
+    edit.add_argument("--ask", action="append", default=[], metavar="PROMPT", help="ask this too (repeatable)")
+    edit.add_argument("--after", type=Path, help="a saved patch to go on from")
+    edit.add_argument("--save", type=Path, help="keep the result as a patch file")
+    _common(edit)
+    edit.set_defaults(run=_edit)
+
+
+def _stream_arguments(commands: Any) -> None:
+    stream = commands.add_parser("stream", help="write many facts in batches, measure at given points")
+    stream.add_argument("--data", type=Path, help="JSON or JSONL in a known format (default: the classroom)")
+    stream.add_argument("--edits", type=int, help="how many facts (default: all)")
+    stream.add_argument("--batch", type=int, default=1, help="facts per call of the editor (default 1)")
+    stream.add_argument("--eval-at", default="", help="numbers of edits after which to measure: 0,100,1000")
+    stream.add_argument("--target", choices=("new", "true"), default="new", help="which answer is taught")
+    stream.add_argument("--save", type=Path, help="keep the final patch")
+    stream.add_argument("--json", type=Path, dest="out", help="write the scores here")
+    _common(stream)
+    stream.set_defaults(run=_stream)
+
+
+def _common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--editor", default="rome", help="rome, ft, retrieval, … (default rome)")
+    parser.add_argument("--model", help="hub id or local folder (default: the embedded model)")
+    parser.add_argument("--dtype", help="float32, bfloat16, …")
+    parser.add_argument("--device-map", help="as transformers names it, e.g. auto")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of the editor: layer=8"
+    )
+
+
+def _fetch(given: argparse.Namespace) -> None:
+    from . import fetch
+
+    print(fetch.default_model(progress=True))
+
+
+def _edit(given: argparse.Namespace) -> None:
+    import lib
+
+    editor_class = _editor_class(given.editor)
+    if given.subject is None:
+        fact = lib.Fact(None, given.prompt, given.target)
+    else:
+        fact = lib.Fact.find(given.prompt, given.subject, given.target)
+    after = lib.Patch.load(given.after) if given.after else lib.EMPTY
+    lm = lib.load(given.model, given.dtype, given.device_map)
+    editor = editor_class(lm, **_settings(given.set))
+    prompts = [fact.text, *given.ask]
+    before = lm.answer(prompts)
+    patch = editor.edit([fact], after=after)
+    with lm.patched(patch):
+        answers = lm.answer(prompts)
+    for prompt, old, new in zip(prompts, before, answers, strict=True):
+        print(f"{prompt}\n  before: {_line(old)}\n  after:  {_line(new)}")
+    if given.save:
+        print(f"saved: {patch.save(given.save)}")
+
+
+def _stream(given: argparse.Namespace) -> None:
+    import lib
+
+    editor_class = _editor_class(given.editor)
+    points = _points(given.eval_at)
+    cases = (
+        lib.read_cases(given.data, limit=given.edits, target=given.target)
+        if given.data
+        else lib.classroom()[: given.edits]
+    )
+    if given.edits and len(cases) < given.edits:
+        raise ValueError(f"{given.data or 'the classroom'} has {len(cases)} facts, not {given.edits}")
+    lm = lib.load(given.model, given.dtype, given.device_map)
+    editor = editor_class(lm, **_settings(given.set))
+    run = lib.stream(lm, editor, cases, batch_size=given.batch, eval_at=points).finish()
+    if given.save:
+        run.patch.save(given.save)
+    result = run.json()
+    if given.out:
+        given.out.parent.mkdir(parents=True, exist_ok=True)
+        given.out.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    print(_table(result))
+
+
+def _editor_class(name: str) -> Any:
+    import lib
+
+    if name not in lib.EDITORS:
+        raise ValueError(f"there is no editor '{name}'; there are {', '.join(sorted(lib.EDITORS))}")
+    return lib.EDITORS[name]
+
+
+def _settings(pairs: list[str]) -> dict[str, Any]:
+    """NAME=VALUE pairs; values are JSON where they can be (layer=8, second_moment=false), else text."""
+    settings = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise ValueError(f"--set wants NAME=VALUE, not '{pair}'")
+        try:
+            parsed = json.loads(value)
+        except ValueError:
+            parsed = value
+        settings[name] = tuple(parsed) if isinstance(parsed, list) else parsed
+    return settings
+
+
+def _points(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        raise ValueError(f"--eval-at wants numbers like 0,100,1000, not '{text}'") from None
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _table(result: dict[str, Any]) -> str:
+    """The scores as a small table: one row per metric and event, one column per point."""
+    points = list(result["scores"])
+    rows: dict[str, list[str]] = {}
+    for p in points:
+        for metric, events in result["scores"][p].items():
+            for event, value in events.items() if isinstance(events, dict) else [("", events)]:
+                shown = "–" if value is None else f"{value:.3g}"
+                rows.setdefault(f"{metric} {event}".strip(), ["–"] * len(points))[points.index(p)] = shown
+    wide = max([len(name) for name in rows] + [5])
+    title = f"{result['editor']} on {result['model']}, {result['edits']} edits"
+    head = " " * wide + "".join(f"{p:>10}" for p in points)
+    lines = [f"{name:<{wide}}" + "".join(f"{v:>10}" for v in values) for name, values in rows.items()]
+    return "\n".join([title, head, *lines])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

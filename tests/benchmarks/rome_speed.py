@@ -1,0 +1,162 @@
+"""Seconds per ROME edit: with replay, through the whole model, and the floor.
+
+    OMP_NUM_THREADS=1 python -m tests.benchmarks.rome_speed [--cases 12] [--json OUT]
+
+All three are taken in one run, alternating, so their ratios hold on a busy machine too. The floor is the
+number of multiply-adds that both replays cannot avoid, divided by the matrix-product rate measured in
+the same run for these shapes. "authors" is the CPU time of the released ROME code for the same model,
+template counts and number of steps (20), on a machine of 47 G multiply-adds per second and thread;
+`per_rate` scales both by the matrix rate.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+
+import torch
+
+import lib
+from lib import target
+
+AUTHORS = {"rate": 47e9, 5: 14.4, 21: 48.0}  # CPU seconds per edit, one thread
+EVERY_STEP = target.Search(enough=-1.0)  # never stop early: 20 looks, 19 steps, as the authors' runs
+
+
+def templates(count: int) -> tuple[str, ...]:
+    """Contexts like those that the default model writes: nine tokens in front of the prompt."""
+    words = ("city", "town", "sea", "park", "school")
+    made = [f"It was a nice day in the {words[i % 5]}. {{}}" for i in range(count - 1)]
+    return ("{}", *made)
+
+
+def search_whole(lm: lib.LM, fact: lib.Fact, layer: int, given: tuple[str, ...]) -> torch.Tensor:
+    """The same optimizer, every step through all layers and positions; gives v*."""
+    settings = EVERY_STEP
+    rows, at, labels, _ = target._rows(lm, [fact], given, False)
+    length = max(map(len, rows))
+    ids = torch.tensor([row + [0] * (length - len(row)) for row in rows])
+    real = torch.tensor([[True] * len(row) + [False] * (length - len(row)) for row in rows])
+    which, column, token = (torch.tensor(x) for x in zip(*labels, strict=True))
+    everyone, lookup = torch.arange(len(rows)), torch.tensor(at)
+    first, init = {}, None
+    delta = torch.zeros(lm.model.config.hidden_size, requires_grad=True)
+
+    def add(_, __, output):
+        first.setdefault("init", output[0, at[0]].detach())
+        changed = output.clone()
+        changed[everyone, lookup] += delta
+        return changed
+
+    optimizer = torch.optim.Adam([delta], lr=settings.v_lr)
+    share = torch.bincount(which)[which] * len(given)
+    before = None
+    hook = lm.model.get_submodule(lm.mlp_out(layer)).register_forward_hook(add)
+    try:
+        for step in range(settings.steps):
+            with lm.opened(lib.Sequences(ids, real, real, real.sum(1) - 1), grad=True):
+                states = lm.backbone(ids, real, use_cache=False).last_hidden_state
+                wanted = torch.cat([states[which, column], states[-1:, lookup[-1]]])
+                logits = lm.head(wanted).log_softmax(-1)
+                init = first["init"]
+                nll = -(logits[:-1].gather(1, token[:, None])[:, 0] / share).sum()
+                before = logits[-1].detach() if before is None else before
+                kl = (logits[-1].exp() * (logits[-1] - before)).sum()
+                decay = delta.norm() / init.norm() ** 2
+                loss = nll + settings.kl_factor * kl + settings.decay * decay
+            if step == settings.steps - 1:
+                break
+            (delta.grad,) = torch.autograd.grad(loss, delta)
+            optimizer.step()
+            with torch.no_grad():
+                delta *= min(1.0, settings.clamp * init.norm() / delta.norm())
+    finally:
+        hook.remove()
+    return init + delta.detach()
+
+
+def multiply_adds(lm: lib.LM, fact: lib.Fact, layer: int, given: tuple[str, ...]) -> float:
+    """What 20 forward and 19 backward passes need above the edited layer, from the lookup on."""
+    rows, at, labels, _ = target._rows(lm, [fact], given, False)
+    above = list(lm.blocks)[layer + 1 :]
+    linear = sum(m.weight.numel() for block in above for m in block.modules() if hasattr(m, "in_features"))
+    config = lm.model.config
+    total = 0.0
+    for row, position in zip(rows, at, strict=True):
+        keys = sum(range(position + 1, len(row) + 1))
+        attention = 2 * keys * config.num_attention_heads * config.head_dim * len(above)
+        # backward: one product per linear (inputs only), two per attention product
+        total += (20 + 19) * (len(row) - position) * linear + (20 + 2 * 19) * attention
+    return total + (20 + 19) * (len(labels) + 1) * lm.model.get_output_embeddings().weight.numel()
+
+
+def matrix_rate(rows: int, d: int, width: int) -> float:
+    """Multiply-adds per second of (rows, d) @ (d, width), the shape of most products here."""
+    x, w = torch.randn(rows, d), torch.randn(width, d)
+    for _ in range(5):
+        x @ w.T
+    start, repeats = time.perf_counter(), max(20, int(3e9 / (rows * d * width)))
+    for _ in range(repeats):
+        x @ w.T
+    return repeats * rows * d * width / (time.perf_counter() - start)
+
+
+def timed(run) -> tuple[float, float, torch.Tensor]:
+    wall, cpu = time.perf_counter(), time.process_time()
+    result = run()
+    return time.perf_counter() - wall, time.process_time() - cpu, result
+
+
+def measure(lm: lib.LM, facts: list[lib.Fact], layer: int, count: int) -> dict:
+    """Medians over the facts of seconds, their ratios, and the ratio to the floor."""
+    given = templates(count)
+    config = lm.model.config
+    table = []
+    for i, fact in enumerate(facts):
+        print(f"\r{count} contexts: {i + 1}/{len(facts)}", end="", file=sys.stderr)
+        rows, at, _, _ = target._rows(lm, [fact], given, False)
+        positions = sum(len(row) - p for row, p in zip(rows, at, strict=True))
+        rate = matrix_rate(positions, config.hidden_size, config.intermediate_size)
+        wall, cpu, (found,) = timed(lambda f=fact: target.search(lm, [f], layer, given, EVERY_STEP))
+        whole, _, v_star = timed(lambda f=fact: search_whole(lm, f, layer, given))
+        gap = (found.v_star - v_star).norm() / v_star.norm()
+        floor = multiply_adds(lm, fact, layer, given) / rate
+        table.append({"seconds": wall, "cpu": cpu, "whole": whole, "floor": floor, "rate": rate,
+                      "positions": positions, "gap": gap.item()})  # fmt: skip
+    print(file=sys.stderr)
+
+    def middle(value):
+        return statistics.median(value(row) for row in table)
+
+    result = {name: middle(lambda row, name=name: row[name]) for name in table[0]}
+    result["over_floor"] = middle(lambda row: row["seconds"] / row["floor"])
+    result["whole_over_replay"] = middle(lambda row: row["whole"] / row["seconds"])
+    if count in AUTHORS:
+        scale = matrix_rate(154, 576, 1536) / AUTHORS["rate"]
+        result["authors_over_ours_per_rate"] = AUTHORS[count] / (result["cpu"] * scale)
+        result["rate_154"] = scale * AUTHORS["rate"]
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cases", type=int, default=12)
+    parser.add_argument("--layer", type=int, default=5)
+    parser.add_argument("--json")
+    given = parser.parse_args()
+    lm = lib.load(dtype="float32")
+    facts = [case.fact for case in lib.classroom()[: given.cases]]
+    results = {str(n): measure(lm, facts, given.layer, n) for n in (5, 21)}
+    results["threads"], results["cases"] = torch.get_num_threads(), len(facts)
+    text = json.dumps(results, indent=1)
+    print(text)
+    if given.json:
+        with open(given.json, "w", encoding="utf-8") as file:
+            file.write(text + "\n")
+
+
+if __name__ == "__main__":
+    main()
