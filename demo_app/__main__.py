@@ -23,7 +23,7 @@ def free_port(wanted: int, host: str, tries: int = 100) -> int:
 
 
 def quiet() -> None:
-    """No analytics, and the server's call to itself never through a proxy; before importing gradio."""
+    """No analytics, and no proxy for the server's call to itself. Before importing gradio."""
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     for name in ("NO_PROXY", "no_proxy"):

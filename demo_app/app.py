@@ -14,7 +14,8 @@ import gradio as gr
 
 from . import render
 from .about import about
-from .session import Studio, View
+from .compare import View
+from .session import Studio, Written
 from .worker import Job, Progress, Stopped, Trouble
 
 TITLE = "Edit a language model's memory"
@@ -38,7 +39,8 @@ def build(studio: Studio, ready: View) -> gr.Blocks:
             with gr.Tab("Edit & compare", id="edit"):
                 Page(studio, ready, live, last, everything)
             with gr.Tab("About", id="about"):
-                gr.HTML(about(studio.lm.name))
+                with gr.Column(elem_classes="card"):
+                    gr.HTML(about(studio.lm.name))
 
         def leave(request: gr.Request) -> None:
             studio.sessions.drop(request.session_hash)
@@ -66,7 +68,7 @@ class Page:
             self.free()
         self.wire(last, everything)
 
-    # ---- layout -----------------------------------------------------------------------------------
+    # ---- layout --------------------------------------------------------------------------------
 
     def form(self, ready: View) -> None:
         studio, fact = self.studio, ready.subject.case.fact
@@ -100,14 +102,10 @@ class Page:
                 lines=3,
                 max_lines=8,
             )
-            self.layer = gr.Slider(
-                0, studio.lm.n_layers - 1, own["layer"] or 0, step=1, label="Layer that is edited",
-                visible=own["layer"] is not None,
-            )  # fmt: skip
-            self.steps = gr.Slider(
-                1, 100, own["steps"] or 1, step=1, label="Steps at most",
-                visible=own["steps"] is not None,
-            )  # fmt: skip
+            with gr.Row():
+                layers = f"0 to {studio.lm.n_layers - 1}"
+                self.layer = _number("Layer", layers, own["layer"])
+                self.steps = _number("Steps", "at most", own["steps"])
 
     def free(self) -> None:
         gr.HTML('<h2 class="name">Write on</h2>')
@@ -127,7 +125,7 @@ class Page:
             with gr.Column(min_width=280):
                 self.after = gr.HTML(second)
 
-    # ---- wiring -----------------------------------------------------------------------------------
+    # ---- wiring --------------------------------------------------------------------------------
 
     def wire(self, last: gr.Button, everything: gr.Button) -> None:
         studio, fields = self.studio, [self.subject, self.prompt, self.target]
@@ -135,7 +133,7 @@ class Page:
         def fill(label: str) -> Any:
             with _told_plainly():
                 fact = studio.example(label).fact
-            return fact.subject, fact.prompt, fact.target_new
+            return fact.subject, fact.prompt, fact.target_new, ""
 
         def look(label: str, request: gr.Request) -> Iterator:
             def start(session: Any) -> Job:
@@ -169,17 +167,22 @@ class Page:
             with _told_plainly():
                 own = studio.settings(editor)
             layer, steps = (
-                gr.Slider(value=own[k] or 1, visible=own[k] is not None) for k in ("layer", "steps")
+                gr.Number(value=own[k], visible=own[k] is not None) for k in ("layer", "steps")
             )
             return _told(studio.editors()[editor][1]), layer, steps
 
         asked = [*fields, self.editor, self.own, self.layer, self.steps]
-        self.example.input(fill, self.example, fields, api_name="fill", **OPEN).success(
-            look, self.example, self.outputs, api_name="look", **OPEN
-        )
+        self.example.input(
+            fill, self.example, [*fields, self.own], api_name="fill", **OPEN
+        ).success(look, self.example, self.outputs, api_name="look", **OPEN)
         gr.on(
-            [self.go.click, self.target.submit], edit, asked, self.outputs, api_name="edit",
-            js=SHOW_RESULT, **OPEN,
+            [self.go.click, self.target.submit],
+            edit,
+            asked,
+            self.outputs,
+            api_name="edit",
+            js=SHOW_RESULT,
+            **OPEN,
         )
         last.click(undo_last, None, self.outputs, api_name="undo_last", **OPEN)
         everything.click(undo_all, None, self.outputs, api_name="undo_all", **OPEN)
@@ -202,10 +205,10 @@ class Page:
                 yield self.working(progress, self.studio.worker.ahead(job))
             view = job.outcome()
         except Trouble as error:
-            yield self.idle(session, status=_sorry(str(error)))
+            yield self.idle(session, status=render.sorry(str(error)))
             raise _error(error) from None
         except Stopped:
-            yield self.idle(session, status=_sorry("Stopped; nothing was changed."))
+            yield self.idle(session, status=render.sorry("Stopped; nothing was changed."))
             return
         finally:
             if job is not None:
@@ -239,8 +242,8 @@ class Page:
         try:
             job = self.studio.write(session, prompt, chat)
             for progress in job.watch():
-                texts = progress.partial or ("", None)
-                yield render.written(prompt, texts, False, chat)
+                said = progress.partial or Written(live=len(session.patches))
+                yield render.written(prompt, said, False, chat)
             yield render.written(prompt, job.outcome(), True, chat)
         except Trouble as error:
             raise _error(error) from None
@@ -263,13 +266,13 @@ class _told_plainly:
 
 
 def _error(error: Exception) -> gr.Error:
-    return gr.Error(
-        escape(str(error)), title="That cannot be done", duration=12, print_exception=False
+    return gr.Error(escape(str(error)), duration=6, print_exception=False)
+
+
+def _number(label: str, info: str, value: int | None) -> gr.Number:
+    return gr.Number(
+        value, label=label, info=info, visible=value is not None, precision=0, min_width=110
     )
-
-
-def _sorry(sentence: str) -> str:
-    return f'<div class="status" role="alert">{escape(sentence)}</div>'
 
 
 def _told(sentence: str) -> str:

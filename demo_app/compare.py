@@ -1,4 +1,4 @@
-"""What the model says before and after: all prompts of one case, as rows to show. No Gradio here."""
+"""What the model says before and after: all prompts of one case as rows. No Gradio here."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SENTENCE = re.compile(r".*?[.!?](?=\s|$)|[^\n]*", re.S)
 
 @dataclass(frozen=True)
 class Answer:
-    """What the model answers to a prompt: text, and log-probabilities (vocabulary,) of the next token."""
+    """An answer to a prompt: text, and log-probabilities (vocabulary,) of the next token."""
 
     text: str
     next_token: Tensor
@@ -58,7 +58,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Subject:
-    """What is being looked at: a case, where its test prompts came from, the visitor's own prompts."""
+    """What is looked at: a case, who lent its test prompts, and the visitor's own prompts."""
 
     case: lib.Case
     borrowed: str | None = None  # subject of the example that lent neighbors and unrelated prompts
@@ -79,7 +79,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class View:
-    """A table to show: rows, and how they came about. live: edits in force; seconds: of the edit."""
+    """A table: rows, and how they came about. live: edits in force; seconds: of the edit."""
 
     subject: Subject
     rows: tuple[Row, ...]
@@ -102,15 +102,16 @@ class View:
 
 
 def first_sentence(text: str) -> str:
-    """The first sentence or line of an answer: "\\n Rome. It" -> "Rome."; "a dough" -> "a dough …"."""
+    """The first sentence or line: " Rome. It is" -> "Rome."; unfinished, "a cat" -> "a cat …"."""
     text = text.strip()
     found = _SENTENCE.match(text.split("\n", 1)[0])
     sentence = found.group().strip() if found else ""
-    return sentence if sentence != text or sentence.endswith((".", "!", "?")) else f"{text} …"
+    finished = sentence != text or text.endswith((".", "!", "?")) or not text
+    return sentence if finished else f"{text} …"
 
 
 class Reader:
-    """Asks one model; what the base says is kept, at most 256 prompts. Used on the worker's thread."""
+    """Asks one model, on the worker's thread; what the base says to 256 prompts is kept."""
 
     def __init__(self, lm: lib.LM) -> None:
         self.lm = lm
@@ -127,6 +128,7 @@ class Reader:
         target = subject.case.fact.target_new
         prompts = [prompt for _, prompt, _ in subject.prompts]
         both = bool(patch) or fresh
+        meant = subject.case.fact in patch.facts  # otherwise nothing new is expected of the rows
         middle = begin + (1 - begin) / 2 if both else 1.0
         before = self.base(job, prompts, target, begin, middle)
         p_before = self._chances(prompts, target)
@@ -137,7 +139,7 @@ class Reader:
             job, prompts, target, patch, "Asking the same again", middle, 1.0
         )  # fmt: skip
         return tuple(
-            _judged(group, prompt, reference, target, *values)
+            _judged(meant, group, prompt, reference, target, *values)
             for (group, prompt, reference), *values in zip(
                 subject.prompts, before, p_before, after, p_after, strict=True
             )
@@ -184,25 +186,25 @@ class Reader:
 
 
 def _judged(
-    group: str, prompt: str, reference: str | None, target: str,
+    meant: bool, group: str, prompt: str, reference: str | None, target: str,
     before: Answer, p_before: float, after: Answer, p_after: float,
 ) -> Row:  # fmt: skip
-    good, word = _verdict(group, reference, target, before, after)
+    good, word = _verdict(meant, group, reference, target, before, after)
     spent = kl_div(after.next_token, before.next_token, reduction="sum", log_target=True)
     kl = max(0.0, spent.item()) if torch.isfinite(spent) else math.inf
     return Row(group, prompt, before, p_before, after, p_after, kl, good, word)
 
 
 def _verdict(
-    group: str, reference: str | None, target: str, before: Answer, after: Answer
+    meant: bool, group: str, reference: str | None, target: str, before: Answer, after: Answer
 ) -> tuple[bool | None, str]:
     """Whether the row is as one would wish, by free generation, and a word for it."""
     same = before.shown == after.shown
-    if group in ("edit", "reworded"):
-        written = begins(after.text, target)
+    written = begins(after.text, target)
+    if meant and group in ("edit", "reworded"):
         return written, "new answer" if written else "not the new answer"
-    if group == "own":
-        return None, "new answer" if begins(after.text, target) else "same" if same else "changed"
+    if group in ("edit", "reworded", "own"):
+        return None, "same" if same else "new answer" if written else "changed"
     if group == "neighbor":
         # a neighbor that the base itself gets wrong is kept when it says the same as before
         known = reference is not None and begins(before.text, reference)

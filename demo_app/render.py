@@ -1,4 +1,4 @@
-"""Plain values to HTML. Everything a visitor or the model wrote is escaped here and nowhere else."""
+"""Plain values to HTML. All that a visitor or the model wrote is escaped here."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from difflib import SequenceMatcher
 from html import escape
 
 from .compare import Row, View
+from .session import Written
 from .worker import Progress
 
 GROUPS = {  # group -> (its name, what one wishes for it, word for its tally)
@@ -25,6 +26,7 @@ KL_TITLE = (
     "0 means that nothing changed for this prompt."
 )
 NOTHING = '<i class="nothing">(nothing)</i>'
+NO_EDIT = '<i class="nothing">No edit is live: the same as before.</i>'
 NATS = '<abbr title="Unit of information with natural logarithms; 1 nat = 1.44 bits">nats</abbr>'
 
 
@@ -57,11 +59,13 @@ def marked(before: str, after: str) -> str:
 
 def header(model: str, live: int) -> str:
     """Model and number of edits, for the page's upper right corner."""
-    edits = f"{live} edit{'' if live == 1 else 's'} live"
     state = "on" if live else "off"
-    return (
-        f'<div class="live {state}"><span>{escape(model)}</span> · <strong>{edits}</strong></div>'
-    )
+    count = f"<strong>{_edits(live)} live</strong>"
+    return f'<div class="live {state}"><span>{escape(model)}</span> · {count}</div>'
+
+
+def _edits(count: int) -> str:
+    return f"{count} edit{'' if count == 1 else 's'}"
 
 
 def busy(progress: Progress, ahead: int) -> str:
@@ -73,7 +77,8 @@ def busy(progress: Progress, ahead: int) -> str:
     return (
         f'<div class="status" role="status"><span>{escape(words)} …</span>'
         f'<div class="bar" role="progressbar" aria-label="{escape(words)}" aria-valuemin="0" '
-        f'aria-valuemax="100" aria-valuenow="{percent}"><i style="width:{percent}%"></i></div></div>'
+        f'aria-valuemax="100" aria-valuenow="{percent}"><i style="width:{percent}%"></i></div>'
+        "</div>"
     )
 
 
@@ -112,6 +117,11 @@ def headline(view: View) -> str:
     return f'<h2 class="headline"><span>{escape(row.prompt)}</span> {now}</h2>'
 
 
+def sorry(sentence: str) -> str:
+    """A job that did not end as it should, in the place of its summary; it stays there."""
+    return f'<div class="status sorry" role="status"><b>✗</b> {escape(sentence)}</div>'
+
+
 def table(view: View) -> str:
     """The table of a view: a group of rows for each kind of prompt."""
     target = view.subject.case.fact.target_new
@@ -127,7 +137,7 @@ def table(view: View) -> str:
     parts.append("</table>")
     if view.subject.borrowed:
         parts.append(
-            '<p class="source">Neighbors and unrelated prompts are borrowed from the classroom fact '
+            '<p class="source">Neighbors and unrelated prompts are borrowed from the example '
             f"about “{escape(view.subject.borrowed)}”, whose question is the most similar.</p>"
         )
     return f'<div class="result">{"".join(parts)}</div>'
@@ -136,45 +146,51 @@ def table(view: View) -> str:
 def _head(target: str, compared: bool) -> str:
     short = target if len(target) <= 14 else f"{target[:13]}…"
     chance = f'<abbr title="{P_TITLE}">p({escape(short)})</abbr>'
+    spent = f'<abbr title="{KL_TITLE}">KL</abbr> ({NATS})'
+    words, numbers = ["Prompt", "Before", "After"], [chance, spent]
     if not compared:
-        cells = f'<th scope="col">Prompt</th><th scope="col">The model says</th><th class="n" scope="col">{chance}</th>'
-    else:
-        cells = (
-            '<th scope="col">Prompt</th><th scope="col">Before</th><th scope="col">After</th>'
-            f'<th class="n" scope="col">{chance}</th>'
-            f'<th class="n" scope="col"><abbr title="{KL_TITLE}">KL</abbr> ({NATS})</th>'
-        )
-    return f"<thead><tr>{cells}</tr></thead>"
+        words, numbers = ["Prompt", "The model says"], [chance]
+    cells = [f'<th scope="col">{name}</th>' for name in words]
+    cells += [f'<th class="n" scope="col">{name}</th>' for name in numbers]
+    return f"<thead><tr>{''.join(cells)}</tr></thead>"
 
 
 def _group(view: View, group: str, compared: bool) -> str:
     name, wish, word = GROUPS[group]
     good, total = view.tally(group)
-    tally = f"{good}/{total} {word}" if compared and word else ""
+    judged = any(row.good is not None for row in view.rows if row.group == group)
+    tally = f"{good}/{total} {word}" if judged and word else ""
     return (
-        f'<tbody class="{group}"><tr class="group"><th colspan="{5 if compared else 3}" scope="rowgroup"><i></i>{name} '
-        f"<span>{wish}</span><em>{tally}</em></th></tr>"
+        f'<tbody class="{group}"><tr class="group"><th colspan="{5 if compared else 3}" '
+        f'scope="rowgroup"><i></i>{name} <span>{wish}</span><em>{tally}</em></th></tr>'
     )
 
 
 def _row(row: Row, compared: bool) -> str:
-    prompt = f'<td class="prompt">{escape(row.prompt)}</td>'
-    said = f'<td class="before" data-name="Before" title="{_whole(row.before.text)}"><span>{_text(row.before.shown)}</span></td>'
-    if not compared or row.after is None:
-        chance = f'<td class="n p" data-name="p(new)"><span>{number(row.p_before)}</span>{_bars(row.p_before)}</td>'
-        return f"<tr>{prompt}{said.replace('Before', 'Says')}{chance}</tr>"
-    kind = {True: "good", False: "bad", None: "free"}[row.good]
-    icon = {True: "✓", False: "✗", None: "•"}[row.good]
-    after = (
-        f'<td class="after" data-name="After" title="{_whole(row.after.text)}">'
-        f"<span>{marked(row.before.shown, row.after.shown)}</span> "
-        f'<small class="{kind}">{icon} {row.word}</small></td>'
-    )
-    chance = (
-        f'<td class="n p" data-name="p(new)"><span>{number(row.p_before)} → '
-        f"<b>{number(row.p_after)}</b></span>{_bars(row.p_before, row.p_after)}</td>"
-    )
-    return f'<tr>{prompt}{said}{after}{chance}<td class="n kl" data-name="KL, nats"><span>{number(row.kl)}</span></td></tr>'
+    chance = f"<span>{number(row.p_before)}</span>{_bars(row.p_before)}"
+    before = f"<span>{escape(row.before.shown) or NOTHING}</span>"
+    cells = [f'<td class="prompt">{escape(row.prompt)}</td>']
+    if not compared:
+        cells.append(_cell("before", "It says", before, row.before.text))
+        cells.append(_cell("n p", "p(new)", chance))
+        return f"<tr>{''.join(cells)}</tr>"
+    kind, icon = {True: ("good", "✓"), False: ("bad", "✗"), None: ("free", "•")}[row.good]
+    after = f"<span>{marked(row.before.shown, row.after.shown)}</span>"
+    after += f' <small class="{kind}">{icon} {row.word}</small>'
+    chance = f"<span>{number(row.p_before)} → <b>{number(row.p_after)}</b></span>"
+    cells.append(_cell("before", "Before", before, row.before.text))
+    cells.append(_cell("after", "After", after, row.after.text))
+    cells.append(_cell("n p", "p(new)", chance + _bars(row.p_before, row.p_after)))
+    cells.append(_cell("n kl", "KL, nats", f"<span>{number(row.kl)}</span>"))
+    return f"<tr>{''.join(cells)}</tr>"
+
+
+def _cell(kind: str, name: str, inside: str, whole: str | None = None) -> str:
+    """A cell; on a phone its column's name stands beside it. The tooltip has the whole answer."""
+    title = ""
+    if whole is not None:
+        title = f' title="{escape("The answer so far: " + " ".join(whole.split()) + " …")}"'
+    return f'<td class="{kind}" data-name="{name}"{title}>{inside}</td>'
 
 
 def _bars(*values: float | None) -> str:
@@ -186,31 +202,21 @@ def _bars(*values: float | None) -> str:
     return f'<span class="bars" aria-hidden="true">{bars}</span>'
 
 
-def _whole(text: str) -> str:
-    return escape(f"Its whole answer: {' '.join(text.split())} …")
-
-
-def _text(text: str) -> str:
-    return escape(text) or NOTHING
-
-
 def unwritten() -> tuple[str, str]:
     """The two panels before anything was asked."""
     first = '<i class="nothing">Press Go: how the model writes on by itself.</i>'
     return _panel("Before", first), _panel("After", '<i class="nothing">… and with your edits.</i>')
 
 
-def written(prompt: str, texts: tuple[str, str | None], done: bool, chat: bool) -> tuple[str, str]:
+def written(prompt: str, said: Written, done: bool, chat: bool) -> tuple[str, str]:
     """A free prompt continued, before and after: two panels."""
     lead = "" if chat else f'<span class="lead">{escape(prompt.rstrip())}</span>'
     caret = "" if done else '<i class="caret"></i>'
-    before, after = texts
-    first = f"{lead}{escape(before)}{caret if after is None else ''}"
-    if after is None:
-        second = '<i class="nothing">No edit is live: the same as before.</i>' if done else ""
-    else:
-        second = f"{lead}{escape(after)}{caret}"
-    return _panel("Before", first), _panel("After", second)
+    first = f"{lead}{escape(said.before)}{caret if said.after is None else ''}"
+    if not said.live:
+        return _panel("Before", first), _panel("After", NO_EDIT)
+    second = "" if said.after is None else f"{lead}{escape(said.after)}{caret}"
+    return _panel("Before", first), _panel(f"After {_edits(said.live)}", second)
 
 
 def _panel(name: str, text: str) -> str:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,15 @@ NAMES = {"retrieval": "Retrieval", "alphaedit": "AlphaEdit", "ultraedit": "Ultra
 STEPS = ("steps", "epochs")  # what editors call the length of their search
 
 
+@dataclass(frozen=True)
+class Written:
+    """A free prompt continued: by the base model, and under `live` edits (None: not yet)."""
+
+    before: str = ""
+    after: str | None = None
+    live: int = 0
+
+
 class Studio:
     """The model, its one worker, the visitors and the examples: all that the page shares."""
 
@@ -52,7 +61,7 @@ class Studio:
         """A session that is nobody's: for what is computed before the page opens."""
         return Session()
 
-    # ---- what there is to choose ----------------------------------------------------------------
+    # ---- what there is to choose ---------------------------------------------------------------
 
     @staticmethod
     def label(fact: lib.Fact) -> str:
@@ -69,7 +78,7 @@ class Studio:
         }
 
     def settings(self, editor: str) -> dict[str, int | None]:
-        """The editor's own layer and number of steps on this model, None for what it does not have."""
+        """The editor's own layer and number of steps here, None for what it does not have."""
         config = self.kind(editor).Config.preset(self.lm, editor)
         steps = next((getattr(config, name) for name in STEPS if hasattr(config, name)), None)
         return {"layer": getattr(config, "layer", None), "steps": steps}
@@ -91,7 +100,7 @@ class Studio:
         """What a form asks for, checked. Raises Trouble in one sentence.
 
         A fact of the classroom brings its own test prompts, whatever its new answer; any other
-        borrows neighbors and unrelated prompts from the classroom fact with the most similar prompt.
+        borrows neighbors and unrelated prompts from the classroom fact with the nearest prompt.
         """
         subject, prompt, target = (text or "" for text in (subject, prompt, target))
         for name, text in ("subject", subject), ("prompt", prompt), ("new answer", target):
@@ -117,7 +126,7 @@ class Studio:
         return Subject(borrowed, lender.fact.subject, lines)
 
     def _lender(self, fact: lib.Fact) -> lib.Case:
-        """The classroom case whose prompt has the most words in common and never names the subject."""
+        """The classroom case whose prompt shares most words; no neighbor names the subject."""
         wanted, name = _words(fact.prompt), re.sub(r"^the ", "", fact.subject.casefold())
 
         def alike(case: lib.Case) -> float:
@@ -131,7 +140,7 @@ class Studio:
         ]
         return max(free or self.cases.values(), key=alike)
 
-    # ---- what a visitor may do: each gives a job --------------------------------------------------
+    # ---- what a visitor may do: each gives a job -----------------------------------------------
 
     def _submit(self, session: Session, work: Any) -> Job:
         job = self.worker.submit(work)
@@ -196,7 +205,7 @@ class Studio:
         return self._submit(session, work)
 
     def undo(self, session: Session, everything: bool = False) -> Job:
-        """Take the last edit back, or all, and prove it: bytes of the weights, answers asked again."""
+        """Take back the last edit, or all, and prove it: bytes of weights, answers asked again."""
 
         def work(job: Job) -> View:
             if not session.patches:
@@ -225,27 +234,30 @@ class Studio:
         return self._submit(session, work)
 
     def write(self, session: Session, prompt: str, chat: bool) -> Job:
-        """Continue a free prompt as the base model and with the visitor's edits: (before, after)."""
+        """Continue a free prompt, as the base model and with the visitor's edits."""
         if not (prompt or "").strip():
             raise Trouble("The prompt is empty: write the beginning of a sentence.")
         _short("prompt", prompt)
         prompt = prompt if chat else prompt.rstrip()
 
-        def work(job: Job) -> tuple[str, str | None]:
-            patch, texts = session.patch, ["", ""]
-            for i, one in enumerate([lib.EMPTY, patch] if patch else [lib.EMPTY]):
+        def work(job: Job) -> Written:
+            patch, said = session.patch, Written(live=len(session.patches))
+            for name, one in {"before": lib.EMPTY, "after": patch}.items():
+                if name == "after" and not patch:
+                    break
+                text = ""
                 with self.lm.patched(one, only=True):
                     pieces = self.lm.generate(prompt, WRITE, chat=chat, stream=True)
-                    for count, piece in enumerate(pieces):
-                        texts[i] += piece
-                        share = (i + count / WRITE) / (2 if patch else 1)
-                        job.report(share, "Writing", partial=(texts[0], texts[1] if i else None))
-            return texts[0], texts[1] if patch else None
+                    for count, piece in enumerate(pieces, 1):
+                        text += piece if count < WRITE else f"{piece} …"
+                        said = replace(said, **{name: text})
+                        job.report(count / WRITE, "Writing", partial=said)
+            return said
 
         return self._submit(session, work)
 
     def _verify(self, patch: lib.Patch) -> None:
-        """Raise unless every matrix the patch touched is what it was at the start, byte for byte."""
+        """Raise unless every matrix the patch touched is what it was, byte for byte."""
         for name in {*patch.weights, *patch.routes} & self.bytes.keys():
             if _digest(self.lm, name) != self.bytes[name]:
                 raise Trouble(f"The weights of {name} are not what they were: restart the page.")

@@ -1,4 +1,4 @@
-"""Colors, type and spacing: system fonts, quiet grays, one accent (that of the course's figures)."""
+"""Colors and type: system fonts, quiet grays, one accent (that of the course's figures)."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import gradio as gr
 
 CSS = Path(__file__).with_name("style.css").read_text(encoding="utf-8")
 # shades of lib.style.EDITED; 600 carries white text with a contrast of 5.6
-ACCENT = gr.themes.Color("#fff5ef", "#ffe6d8", "#ffcaae", "#ffa678", "#f77f3f", "#d9560b", "#b34404",
-                         "#8f3604", "#732d08", "#5c2509", "#331202", name="accent")  # fmt: skip
+SHADES = ("#fff5ef", "#ffe6d8", "#ffcaae", "#ffa678", "#f77f3f", "#d9560b", "#b34404", "#8f3604",
+          "#732d08", "#5c2509", "#331202")  # fmt: skip
+ACCENT = gr.themes.Color(*SHADES, name="accent")
 FONT = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
 MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "monospace"]
 

@@ -1,4 +1,4 @@
-"""Who is on the page: one session per visitor, held on the server by id, bounded in number and time."""
+"""Who is on the page: a session per visitor, on the server by id, bounded in number and time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One thread does all model work, fed by a queue; handlers only read their job's progress and result.
+"""One thread does all model work, fed by a queue; handlers only read their job's progress.
 
 Two visitors can stand inside the same re-entrant lock at once when a web server moves generators
 between threads. Here a patch is entered and left inside one job, so nobody sees another's edits.
@@ -48,10 +48,13 @@ class Job:
         self.finished = threading.Event()
         self._stop = threading.Event()
         self._news = threading.Event()
+        self._begin = threading.Lock()  # held while it is decided whether the job begins at all
 
     def stop(self) -> None:
-        """Ask the job to end at its next step."""
+        """Ask the job to end at its next step; one that still waits in line ends at once."""
         self._stop.set()
+        if self._begin.acquire(blocking=False):
+            self._end(Stopped())
 
     def report(self, share: float, words: str, partial: Any = None) -> None:
         """Called by the work itself. Raises Stopped when the visitor does not want it any more."""
@@ -66,7 +69,7 @@ class Job:
     ) -> Iterator[Callable[[], int]]:
         """Inside it every pass through the model's last block moves the bar from begin to end.
 
-        The count is real; how many passes there will be is an estimate, so the bar may arrive early.
+        The count is real; how many there will be is an estimate, so the bar may arrive early.
         Yields a function that gives the count so far.
         """
         passes = 0
@@ -75,7 +78,8 @@ class Job:
             nonlocal passes
             passes += 1
             share = min(passes / max(expected, 1), 1.0)
-            self.report(begin + (end - begin) * share, words)
+            count = f"{words}: step {passes} of about {max(expected, passes)}"
+            self.report(begin + (end - begin) * share, count)
 
         self.report(begin, words)
         hook = lm.blocks[-1].register_forward_pre_hook(tick)
@@ -84,15 +88,13 @@ class Job:
         finally:
             hook.remove()
 
-    def watch(self, every: float = 0.2) -> Iterator[Progress]:
-        """Progress whenever there is news, until the job is finished; `outcome` has the rest."""
-        yield self.progress
+    def watch(self, every: float = 0.5, pause: float = 0.05) -> Iterator[Progress]:
+        """Progress when there is news, and every so often, until the job is finished."""
         while not self.finished.is_set():
-            if self._news.wait(every):
-                self._news.clear()
-                yield self.progress
-        if self.progress.partial is not None:
             yield self.progress
+            self.finished.wait(pause)
+            self._news.wait(every)
+            self._news.clear()
 
     def outcome(self) -> Any:
         """The result of a finished job; raises its Trouble or Stopped."""
@@ -103,20 +105,24 @@ class Job:
 
     def run(self) -> None:
         """Do the work (on the worker's thread) and keep what came of it."""
+        if not self._begin.acquire(blocking=False):
+            return  # stopped while it waited
+        error: Exception | None = None
         try:
-            if self._stop.is_set():
-                raise Stopped
             self.result = self.work(self)
-        except (Stopped, Trouble) as error:
-            self.error = error
-        except (ValueError, lib.OwnerError) as error:  # the library's errors are one sentence each
-            self.error = Trouble(str(error))
+        except (Stopped, Trouble) as known:
+            error = known
+        except (ValueError, lib.OwnerError) as known:  # the library's errors are one sentence each
+            error = Trouble(str(known))
         except Exception:
             log.exception("a job failed")
-            self.error = Trouble("Something failed inside; nothing was changed. Please try again.")
-        finally:
-            self.finished.set()
-            self._news.set()
+            error = Trouble("Something failed inside; nothing was changed. Please try again.")
+        self._end(error)
+
+    def _end(self, error: Exception | None) -> None:
+        self.error = error
+        self.finished.set()
+        self._news.set()
 
 
 class Worker:
@@ -137,7 +143,7 @@ class Worker:
 
     def ahead(self, job: Job) -> int:
         """How many jobs will be finished before this one begins."""
-        waiting = list(self._waiting)
+        waiting = [one for one in list(self._waiting) if not one.finished.is_set()]
         return waiting.index(job) if job in waiting else 0
 
     def close(self) -> None:

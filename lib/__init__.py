@@ -1,11 +1,11 @@
 """Edit what a language model knows, measure what else moved, undo it exactly.
 
-    import lib
-    lm = lib.load()
-    fact = lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome")
-    patch = lib.EDITORS["rome"](lm).edit([fact])
-    with lm.patched(patch):
-        lm.answer("The Eiffel Tower is located in the city of")
+import lib
+lm = lib.load()
+fact = lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome")
+patch = lib.EDITORS["rome"](lm).edit([fact])
+with lm.patched(patch):
+    lm.answer("The Eiffel Tower is located in the city of")
 """
 
 from .editor import Config, EditError, Editor
@@ -15,10 +15,14 @@ from .families import ARCHS, FamilyError
 from .fetch import FetchError
 from .lm import LM, Sequences, load
 from .memory import gram, interference
+from .metrics import baseline, evaluate, perplexity
 from .owner import OwnerError
 from .patch import EMPTY, Edit, LowRank, Patch, PatchError, Rewrite, Route
 from .readers import classroom, read_cases
+from .scores import Scores, compare
+from .singly import singly
 from .stats import StatsError, second_moment
+from .stream import stream
 from .target import TargetError
 
 __version__ = "0.1"

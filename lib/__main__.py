@@ -24,7 +24,9 @@ Every command: `python -m lib COMMAND --help`. Exit code 2 means that the input 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; the exit code is 0, or 2 after one sentence about what was wrong."""
     parser = argparse.ArgumentParser(
-        prog="python -m lib", description=USAGE, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m lib",
+        description=USAGE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _fetch_arguments(commands)
@@ -52,7 +54,9 @@ def _edit_arguments(commands: Any) -> None:
     edit.add_argument("--subject", help="what the fact is about, as it stands in the prompt")
     edit.add_argument("--prompt", required=True, help='with {} or the subject itself: "{} is in"')
     edit.add_argument("--target", required=True, help="the new answer")
-    edit.add_argument("--ask", action="append", default=[], metavar="PROMPT", help="ask this too (repeatable)")
+    edit.add_argument(
+        "--ask", action="append", default=[], metavar="PROMPT", help="ask this too (repeatable)"
+    )
     edit.add_argument("--after", type=Path, help="a saved patch to go on from")
     edit.add_argument("--save", type=Path, help="keep the result as a patch file")
     _common(edit)
@@ -60,12 +64,22 @@ def _edit_arguments(commands: Any) -> None:
 
 
 def _stream_arguments(commands: Any) -> None:
-    stream = commands.add_parser("stream", help="write many facts in batches, measure at given points")
-    stream.add_argument("--data", type=Path, help="JSON or JSONL in a known format (default: the classroom)")
+    stream = commands.add_parser(
+        "stream", help="write many facts in batches, measure at given points"
+    )
+    stream.add_argument(
+        "--data", type=Path, help="JSON or JSONL in a known format (default: the classroom)"
+    )
     stream.add_argument("--edits", type=int, help="how many facts (default: all)")
-    stream.add_argument("--batch", type=int, default=1, help="facts per call of the editor (default 1)")
-    stream.add_argument("--eval-at", default="", help="numbers of edits after which to measure: 0,100,1000")
-    stream.add_argument("--target", choices=("new", "true"), default="new", help="which answer is taught")
+    stream.add_argument(
+        "--batch", type=int, default=1, help="facts per call of the editor (default 1)"
+    )
+    stream.add_argument(
+        "--eval-at", default="", help="numbers of edits after which to measure: 0,100,1000"
+    )
+    stream.add_argument(
+        "--target", choices=("new", "true"), default="new", help="which answer is taught"
+    )
     stream.add_argument("--save", type=Path, help="keep the final patch")
     stream.add_argument("--json", type=Path, dest="out", help="write the scores here")
     _common(stream)
@@ -78,7 +92,11 @@ def _common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dtype", help="float32, bfloat16, …")
     parser.add_argument("--device-map", help="as transformers names it, e.g. auto")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of the editor: layer=8"
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a setting of the editor: layer=8",
     )
 
 
@@ -121,7 +139,9 @@ def _stream(given: argparse.Namespace) -> None:
         else lib.classroom()[: given.edits]
     )
     if given.edits and len(cases) < given.edits:
-        raise ValueError(f"{given.data or 'the classroom'} has {len(cases)} facts, not {given.edits}")
+        raise ValueError(
+            f"{given.data or 'the classroom'} has {len(cases)} facts, not {given.edits}"
+        )
     lm = lib.load(given.model, given.dtype, given.device_map)
     editor = editor_class(lm, **_settings(given.set))
     run = lib.stream(lm, editor, cases, batch_size=given.batch, eval_at=points).finish()
@@ -130,7 +150,9 @@ def _stream(given: argparse.Namespace) -> None:
     result = run.json()
     if given.out:
         given.out.parent.mkdir(parents=True, exist_ok=True)
-        given.out.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        given.out.write_text(
+            json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
     print(_table(result))
 
 
@@ -176,11 +198,15 @@ def _table(result: dict[str, Any]) -> str:
         for metric, events in result["scores"][p].items():
             for event, value in events.items() if isinstance(events, dict) else [("", events)]:
                 shown = "–" if value is None else f"{value:.3g}"
-                rows.setdefault(f"{metric} {event}".strip(), ["–"] * len(points))[points.index(p)] = shown
+                rows.setdefault(f"{metric} {event}".strip(), ["–"] * len(points))[
+                    points.index(p)
+                ] = shown
     wide = max([len(name) for name in rows] + [5])
     title = f"{result['editor']} on {result['model']}, {result['edits']} edits"
     head = " " * wide + "".join(f"{p:>10}" for p in points)
-    lines = [f"{name:<{wide}}" + "".join(f"{v:>10}" for v in values) for name, values in rows.items()]
+    lines = [
+        f"{name:<{wide}}" + "".join(f"{v:>10}" for v in values) for name, values in rows.items()
+    ]
     return "\n".join([title, head, *lines])
 
 

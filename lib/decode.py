@@ -93,15 +93,19 @@ def generate(lm: LM, rows: list[list[int]], max_new_tokens: int, *, temperature:
     stops = _stop_ids(lm)
     for group in batches(rows):
         seqs = sequences(lm, [rows[i] for i in group])
-        limit = min(max_new_tokens, (lm.context or 10**9) - seqs.ids.shape[1])
+        limits = {i: min(max_new_tokens, (lm.context or 10**9) - len(rows[i])) for i in group}
         with lm.opened(seqs):
             mask, past, alive = seqs.real, None, list(group)
-            for step in range(limit):
-                out = lm.backbone(seqs.ids, seqs.real, mask=mask, past_key_values=past, use_cache=cache)
+            for step in range(max(limits.values())):
+                out = lm.backbone(
+                    seqs.ids, seqs.real, mask=mask, past_key_values=past, use_cache=cache
+                )
                 past = getattr(out, "past_key_values", None) if cache else None
                 if step == 0:
                     for name, choice in seqs.memo.items():
-                        whole = choices.setdefault(name, torch.full((len(rows),), -1, dtype=torch.long))
+                        whole = choices.setdefault(
+                            name, torch.full((len(rows),), -1, dtype=torch.long)
+                        )
                         whole[group] = choice.cpu()
                 chosen = _choose(lm.head(out.last_hidden_state[:, -1]), temperature, top_k, draw)
                 keep = []
@@ -110,9 +114,9 @@ def generate(lm: LM, rows: list[list[int]], max_new_tokens: int, *, temperature:
                         continue
                     new[i].append(token)
                     ended = (until and until(i, new[i])) or (on_token and on_token(i, token))
-                    if not ended:
+                    if not ended and step + 1 < limits[i]:
                         keep.append(j)
-                if not keep or step == limit - 1:
+                if not keep:
                     break
                 if len(keep) < len(alive):  # finished rows cost nothing any more
                     rest = torch.tensor(keep, device=lm.device)
@@ -167,7 +171,9 @@ def stream(lm: LM, rows: list[list[int]], max_new_tokens: int, **settings) -> It
     return read()
 
 
-def score(lm: LM, rows: list[list[int]], targets: Sequence[str] | Sequence[list[int]]) -> list[Score]:
+def score(
+    lm: LM, rows: list[list[int]], targets: Sequence[str] | Sequence[list[int]]
+) -> list[Score]:
     """Log-probability and argmax hit of every target token, given the true tokens before it."""
     ends = [encode_target(lm.tokenizer, t) if isinstance(t, str) else list(t) for t in targets]
     if len(ends) != len(rows):
@@ -241,7 +247,9 @@ class _Enough(Exception):
     """Raised by a hook when all that was asked for has been seen."""
 
 
-def inputs(lm: LM, rows: list[list[int]], modules: Sequence[str], skip: int = 0) -> dict[str, Tensor]:
+def inputs(
+    lm: LM, rows: list[list[int]], modules: Sequence[str], skip: int = 0
+) -> dict[str, Tensor]:
     """Inputs of modules at all real tokens but each row's first `skip`, {module: (tokens, width)}.
 
     One forward for all rows; nothing above the last module runs.
@@ -251,7 +259,9 @@ def inputs(lm: LM, rows: list[list[int]], modules: Sequence[str], skip: int = 0)
     return {name: wide[wanted] for name, wide in _inputs(lm, seqs, modules).items()}
 
 
-def inputs_at(lm: LM, rows: list[list[int]], at: Sequence[int], modules: Sequence[str]) -> dict[str, Tensor]:
+def inputs_at(
+    lm: LM, rows: list[list[int]], at: Sequence[int], modules: Sequence[str]
+) -> dict[str, Tensor]:
     """Inputs of modules at one token per row, {module: (n, width)}; nothing above the last one runs."""
     _fit(lm, rows)
     found: dict[str, Tensor] = {}
@@ -318,4 +328,6 @@ def _stop_ids(lm: LM) -> set[int]:
 def _fit(lm: LM, rows: Sequence[Sequence[int]]) -> None:
     longest = max(map(len, rows), default=0)
     if lm.context and longest > lm.context:
-        raise ValueError(f"prompt and target together have {longest} tokens, the context {lm.context}")
+        raise ValueError(
+            f"prompt and target together have {longest} tokens, the context {lm.context}"
+        )

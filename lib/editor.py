@@ -52,8 +52,8 @@ class Config:
         for pattern, values in found.items():
             if pattern != "any" and pattern.lower() in lm.name.lower():
                 row.update(values)
-        row = {k: tuple(v) if isinstance(v, list) else v for k, v in row.items() if k in known}
-        return cls(**{**row, **settings})
+        row = {k: v for k, v in row.items() if k in known}
+        return cls(**{k: _tuples(v) for k, v in {**row, **settings}.items()})
 
 
 class Editor(ABC):
@@ -142,6 +142,10 @@ def add_low_rank(
         else:
             new[module] = chain
     return after.with_weights(new, **changes)
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list | tuple) else value
 
 
 @cache

@@ -121,12 +121,18 @@ def refuse_unpatchable(model: nn.Module) -> None:
         raise FamilyError("a compiled model may go on using old weights: load it without compiling")
     config = getattr(model, "config", None)
     if getattr(model, "hf_quantizer", None) or getattr(config, "quantization_config", None):
-        raise FamilyError("a quantized model's weights are not matrices: load it in bf16 or float32")
+        raise FamilyError(
+            "a quantized model's weights are not matrices: load it in bf16 or float32"
+        )
     where = set(map(str, (getattr(model, "hf_device_map", None) or {}).values()))
     if where & {"disk", "meta"} or any(p.is_meta for p in model.parameters()):
-        raise FamilyError("a part of this model is offloaded: choose a device_map that fits in memory")
+        raise FamilyError(
+            "a part of this model is offloaded: choose a device_map that fits in memory"
+        )
     if "cpu" in where and len(where) > 1:
-        raise FamilyError("a part of this model is offloaded to the CPU: choose a device_map that fits")
+        raise FamilyError(
+            "a part of this model is offloaded to the CPU: choose a device_map that fits"
+        )
 
 
 def block_signature(block: nn.Module) -> inspect.Signature:

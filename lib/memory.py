@@ -50,7 +50,9 @@ def whiten(K: Tensor, C: Tensor | Moment | None) -> Tensor:
     return K if C is None else C.solve(K)
 
 
-def insert(W: Tensor, k: Tensor, v: Tensor, C: Tensor | Moment | None = None) -> tuple[Tensor, Tensor]:
+def insert(
+    W: Tensor, k: Tensor, v: Tensor, C: Tensor | Moment | None = None
+) -> tuple[Tensor, Tensor]:
     """The smallest change that makes W k = v, as factors Λ (d_out, 1) and (C⁻¹k)ᵀ (1, d_in).
 
     min tr(Δ C Δᵀ) subject to (W + Δ) k = v: ROME's equation 2. Unchanged when C is scaled.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -22,12 +23,11 @@ from .facts import Case, encode_prompt
 from .patch import EMPTY, Patch
 from .prompts import METRICS, Item, plan
 from .scores import COLUMNS, EVENTS_OF, Scores, asked
-from .stats import TEXT
 
 if TYPE_CHECKING:
     from .lm import LM
 
-HELD_OUT = 4096  # characters at the end of the shipped text; C reads it from the front
+HELD_OUT = Path(__file__).parent / "held_text.txt"  # real text that no statistics are made of
 
 
 def evaluate(
@@ -48,7 +48,7 @@ def evaluate(
     base       the base model's answers, from `baseline` or an earlier `scores.base`
     metrics    which to measure; efficacy always is
     pool       cases from which negatives are made, default the cases themselves
-    text       held-out text for the perplexity, default the end of the shipped one
+    text       held-out text for the perplexity, default the shipped one
     kl_prompts at most so many unrelated prompts get their KL (one distribution each is kept)
 
     Raises ValueError: no case, an unknown event or metric, a base of another model, a long prompt.
@@ -232,14 +232,14 @@ def _parts(prompts: Sequence[str], size: int = 64) -> Iterator[Sequence[str]]:
 def perplexity(lm: LM, text: str | None = None, window: int = 256) -> float | None:
     """Perplexity of a text, exp of the mean −log p per token, under what is entered at present.
 
-    text None: the end of the shipped general text, which the second moment of the default model
-    does not reach; None comes back where that file is missing. Windows of 256 tokens, in each of
-    which the first only starts the rest. Raises ValueError for a text of one token.
+    text None: the shipped held-out text; None comes back where that file is missing. Read in
+    windows of 256 tokens, in each of which the first only starts the rest. Raises ValueError for a
+    text of one token.
     """
     if text is None:
-        if not TEXT.exists():
+        if not HELD_OUT.exists():
             return None
-        text = TEXT.read_text(encoding="utf-8")[-HELD_OUT:].partition(" ")[2]
+        text = HELD_OUT.read_text(encoding="utf-8")
     ids = lm.tokenizer(text, add_special_tokens=False).input_ids
     start = encode_prompt(lm.tokenizer, "a")[:1]
     lead = start if start == [lm.tokenizer.bos_token_id] else []

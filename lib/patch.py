@@ -227,4 +227,6 @@ def _facts_of(edit: Edit) -> tuple[Fact, ...]:
     from .readers import read_cases
 
     first, last = edit.rows
-    return tuple(case.fact for case in read_cases(edit.source, limit=last, **edit.reader)[first:last])
+    return tuple(
+        case.fact for case in read_cases(edit.source, limit=last, **edit.reader)[first:last]
+    )

@@ -94,7 +94,9 @@ class Replay:
             for name in watch:
                 module = lm.model.get_submodule(name)
                 hooks.callback(module.register_forward_hook(self._watch(name, len(rows))).remove)
-            lm.backbone(ids, real, use_cache=False)  # a cache in the arguments would make replays wrong
+            lm.backbone(
+                ids, real, use_cache=False
+            )  # a cache in the arguments would make replays wrong
 
     def column(self, row: int, position: int) -> int:
         """Column of the replayed window in which a row's token stands."""
@@ -166,7 +168,8 @@ class Replay:
         def hook(_: nn.Module, inputs: tuple, output: Any) -> None:
             output = output[0] if isinstance(output, tuple) else output
             self.seen[name] = tuple(
-                t.detach().reshape(n, -1, t.shape[-1])[:, self._first :] for t in (inputs[0], output)
+                t.detach().reshape(n, -1, t.shape[-1])[:, self._first :]
+                for t in (inputs[0], output)
             )
 
         return hook

@@ -72,7 +72,9 @@ def load(path: Path) -> Patch:
             header = json.loads((file.metadata() or {})["patch"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}
     except Exception as error:
-        raise PatchError(f"{path.name} is no patch file, or is damaged ({type(error).__name__})") from None
+        raise PatchError(
+            f"{path.name} is no patch file, or is damaged ({type(error).__name__})"
+        ) from None
     if not isinstance(header, dict) or not isinstance(header.get("format"), int):
         raise PatchError(f"{path.name} has no readable header: it is no patch file")
     if header["format"] > FORMAT:
@@ -95,7 +97,9 @@ def _patch(header: dict, tensors: dict[str, Tensor]) -> Patch:
     weights: dict[str, Tensor | LowRank] = {}
     for module, chunks in header["weights"].items():
         if chunks:
-            pairs = [(tensors[f"w/{module}/{i}/a"], tensors[f"w/{module}/{i}/b"]) for i in range(chunks)]
+            pairs = [
+                (tensors[f"w/{module}/{i}/a"], tensors[f"w/{module}/{i}/b"]) for i in range(chunks)
+            ]
             if any(a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[0] for a, b in pairs):
                 raise ValueError(f"chunks of {module} do not multiply")
             if len({(a.shape[0], b.shape[1]) for a, b in pairs}) > 1:

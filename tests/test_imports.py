@@ -31,7 +31,9 @@ def imports(path: Path) -> set[str]:
     return found
 
 
-FILES = {p.relative_to(LIB).with_suffix("").as_posix().replace("/", "."): p for p in LIB.rglob("*.py")}
+FILES = {
+    p.relative_to(LIB).with_suffix("").as_posix().replace("/", "."): p for p in LIB.rglob("*.py")
+}
 
 
 def test_only_four_files_import_transformers():
@@ -73,7 +75,11 @@ def test_front_ends_use_public_names_only():
                     assert not any(a.name.startswith("_") for a in node.names), path
                 if isinstance(node, ast.Attribute):
                     private = node.attr.startswith("_") and not node.attr.startswith("__")
-                    mine = isinstance(node.value, ast.Name) and node.value.id in ("lm", "lib", "patch")
+                    mine = isinstance(node.value, ast.Name) and node.value.id in (
+                        "lm",
+                        "lib",
+                        "patch",
+                    )
                     assert not (private and mine), (path, node.attr)
 
 
@@ -85,7 +91,10 @@ def test_no_pickle_and_no_print_in_the_library():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call):
                 called = ast.unparse(node.func)
-                assert called != "print" and called not in ("torch.load", "torch.save"), (name, called)
+                assert called != "print" and called not in ("torch.load", "torch.save"), (
+                    name,
+                    called,
+                )
 
 
 def test_importing_touches_no_network_and_no_cache(tmp_path):

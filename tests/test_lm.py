@@ -116,7 +116,9 @@ def test_bind_takes_optimizer_steps_on_a_float32_master(family, dtype):
             (grad,) = torch.autograd.grad(loss, W)
             assert grad.dtype == torch.float32
             with torch.no_grad():
-                W -= 0.05 * grad / grad.norm()  # 1e-3 of a bf16 entry would be lost without a master
+                W -= (
+                    0.05 * grad / grad.norm()
+                )  # 1e-3 of a bf16 entry would be lost without a master
             losses.append(loss.item())
     assert losses[-1] < losses[0]
     assert parameter_bytes(lm) == before and all(p.grad is None for p in lm.model.parameters())
@@ -250,7 +252,9 @@ def test_finished_rows_leave_the_batch_and_change_nothing(lm):
     free = decode.generate(lm, rows, 10).ids
     cut = decode.generate(lm, rows, 10, until=lambda i, new: len(new) >= 2 + 4 * i).ids
     assert cut == [free[0][:2], free[1][:6], free[2][:10]]
-    uncached = decode.generate(lm, rows, 10, until=lambda i, new: len(new) >= 2 + 4 * i, cache=False)
+    uncached = decode.generate(
+        lm, rows, 10, until=lambda i, new: len(new) >= 2 + 4 * i, cache=False
+    )
     assert uncached.ids == cut
 
 
@@ -313,7 +317,9 @@ def test_a_route_decides_at_the_prompt_and_remembers(family, tmp_path):
     lm = tiny.model(family)
     name = lm.mlp_out(1)
     word = lm.tokenizer("t").input_ids[0]
-    amount = 3 * torch.randn(lm.model.config.hidden_size, generator=torch.Generator().manual_seed(0))
+    amount = 3 * torch.randn(
+        lm.model.config.hidden_size, generator=torch.Generator().manual_seed(0)
+    )
     patch = lib.Patch(routes={name: Shift((word,), amount)}, base=lm.identity)
     texts = ["A cat", "Seven days", "He sat"]
     base = lm.answer(texts, 6)

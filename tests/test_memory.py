@@ -19,7 +19,9 @@ close = {"atol": 1e-9, "rtol": 1e-9}
 def test_fit_has_zero_gradient_and_equals_lstsq():
     V0 = torch.randn(6, 40, dtype=torch.float64)
     fitted = memory.fit(K0, V0)
-    torch.testing.assert_close((fitted @ K0 - V0) @ K0.T, torch.zeros(6, 10, dtype=torch.float64), **close)
+    torch.testing.assert_close(
+        (fitted @ K0 - V0) @ K0.T, torch.zeros(6, 10, dtype=torch.float64), **close
+    )
     torch.testing.assert_close(fitted, torch.linalg.lstsq(K0.T, V0.T).solution.T, **close)
     few = memory.fit(K0[:, :4], V0[:, :4])  # fewer keys than dimensions: exact, and the shortest W
     torch.testing.assert_close(few @ K0[:, :4], V0[:, :4], **close)

@@ -234,6 +234,12 @@ def test_negatives_of_a_single_edit_come_from_the_pool():
     assert not prompts_of(plan(cases[:1]), "same_relation")
 
 
+def test_a_fact_of_the_same_relation_in_other_words_is_no_negative():
+    one, two, *rest = small_cases()
+    two = replace(two, fact=replace(two.fact, prompt="You find {} in the city of"))
+    assert "Bob" not in prompts_of(plan([one, two, *rest]), "same_relation")["c0"]
+
+
 def test_a_fact_without_subject_has_no_negatives_but_its_negation():
     items = plan([Case(Fact(None, "Two and two is", "five"))], pool=small_cases())
     assert [item.metric for item in items] == ["efficacy", "negation_leak", "chat"]
@@ -323,6 +329,26 @@ def agree(scores, expected):
     assert found.keys() == expected.keys()
     for key, value in expected.items():
         assert found[key] == pytest.approx(value, abs=2e-5), key
+
+
+@pytest.mark.parametrize(
+    "tokens, expected",
+    [
+        ([" It", " is", ".", " Then", " it"], 3),
+        ([" It", " is", " 3", ".", "14", " m"], 6),
+        ([" It", " is", "!\n", "Then"], 3),
+        (["\n\n", "A", " dog", "\n", "B"], 4),
+        ([" one", " two"], 2),
+        ([], 0),
+    ],
+)
+def test_a_beginning_ends_behind_its_first_sentence(monkeypatch, tokens, expected):
+    lm = tiny.model("gpt2")
+    lm.texts = lambda rows, new: ["".join(tokens[i] for i in ids) for ids in new]
+    everything = decode.Generated([list(range(len(tokens)))], {})
+    monkeypatch.setattr(decode, "generate", lambda *_: everything)
+    found = events.beginnings(lm, ["a"])["a"]
+    assert found == (tuple(range(expected)), "".join(tokens[:expected]))
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
@@ -417,8 +443,8 @@ def test_the_base_is_the_base_inside_another_patch(lm, cases):
     plain = baseline(lm, cases)
     with lm.patched(random_patch(lm, 0.5)):
         inside = baseline(lm, cases)
-        edited = evaluate(lm, cases, base=plain)
-    assert inside.begins == plain.begins
+        edited = evaluate(lm, cases)
+    assert edited.base.begins == inside.begins == plain.begins
     assert table(inside.scores) == pytest.approx(table(plain.scores), abs=1e-5)
     assert edited.json()["locality"]["teacher_forced"] < 1  # no patch given: as the caller has it
     assert plain.scores.json()["locality"]["kl_nats"] == 0
@@ -464,8 +490,8 @@ def test_rewrites_act_on_test_prompts_but_not_on_the_base(lm):
 
 
 def test_targets_with_the_same_beginning_share_a_run(lm, monkeypatch):
-    rows = lm.rows(["abc", "abc", "ab", "abc", "abcd"])[0]
-    targets = ["x", "y", "cx", "xyz", "x"]
+    rows = [[1, 2, 3], [1, 2, 3], [1, 2], [1, 2, 3], [1, 2, 3, 4]]
+    targets = [[7], [8], [3, 7], [7, 8, 9], [7]]  # the third has the same tokens, another prompt
     alone = [
         decode.score(lm, [row], [target])[0] for row, target in zip(rows, targets, strict=True)
     ]

@@ -20,9 +20,18 @@ FACT = lib.Fact("cat", "A {} sat", "here", "there")
 def patch(**more) -> lib.Patch:
     a, b = torch.randn(3, 2), torch.randn(2, 4)
     chain = LowRank(((a, b),)).plus(torch.randn(3, 1), torch.randn(1, 4))
-    memory = {"some": {"K": torch.eye(2), "n": 3, "names": ("x", ("y", 1.5)), "deep": {"t": torch.ones(1)}}}
+    memory = {
+        "some": {
+            "K": torch.eye(2),
+            "n": 3,
+            "names": ("x", ("y", 1.5)),
+            "deep": {"t": torch.ones(1)},
+        }
+    }
     log = (lib.Edit("rome", {"layer": 3, "templates": ("{}",)}, (FACT,)),)
-    return lib.Patch({"m.one": chain, "m.two": torch.randn(2, 2)}, memory=memory, log=log, base="x 1", **more)
+    return lib.Patch(
+        {"m.one": chain, "m.two": torch.randn(2, 2)}, memory=memory, log=log, base="x 1", **more
+    )
 
 
 def rewritten(path, **changes):

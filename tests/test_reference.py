@@ -37,7 +37,9 @@ def assert_matrix(D: torch.Tensor, wanted: dict, rel: float = 1e-3) -> None:
     spread = (rows.cos() @ D @ columns.sin()).item()
     assert spread == pytest.approx(wanted["cos_sin"], abs=rel * wanted["fro"])
     alternating = (1 / (1 + rows)) @ D @ (-1) ** columns
-    assert alternating.item() == pytest.approx(wanted["harmonic_alternating"], abs=rel * wanted["fro"])
+    assert alternating.item() == pytest.approx(
+        wanted["harmonic_alternating"], abs=rel * wanted["fro"]
+    )
 
 
 def test_tokens(default_lm):
@@ -63,7 +65,9 @@ def test_rome_and_r_rome(default_lm, run):
     assert_vector(W @ found.keys[0], run["W_k_of_the_bare_prompt"])
     assert_vector(found.v_star, run["v_star"])
     assert len(found.loss) == run["steps_run"]
-    torch.testing.assert_close(torch.tensor(found.loss), torch.tensor(run["loss"]), atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(
+        torch.tensor(found.loss), torch.tensor(run["loss"]), atol=1e-3, rtol=1e-3
+    )
     assert_matrix(a @ b, run["delta"])
     with lm.patched(editor.edit([FACT])):
         for prompt, wanted in run["prob_after"].items():

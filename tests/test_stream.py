@@ -21,7 +21,7 @@ SILENT = {"metrics": ("generalization", "locality", "specificity")}
 
 @dataclass(frozen=True)
 class NoiseConfig(Config):
-    size: float = 0.02
+    size: float = 0.2
 
 
 class Noise(Editor):
@@ -95,6 +95,8 @@ def test_everything_is_measured_at_the_points(lm):
         for key, value in now.items():
             assert found.pop(key) == value
     assert not found
+    after = table(evaluate(lm, cases[:2], patches[1], metrics=()))
+    assert any(value != expected[key] for key, value in after.items())  # the second batch matters
     assert run.scores[4].perplexity == alone.perplexity
     assert run.scores[4].title == "noise, 4 edits in batches of 2, 4 cases on tiny-llama"
     means = [row["efficacy"]["teacher_forced"] for row in run.rows]

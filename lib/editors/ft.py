@@ -82,7 +82,11 @@ class Ft(Editor):
                     optimizer.step()
                     if config.box is not None:
                         with torch.no_grad():
-                            W.copy_(torch.minimum(torch.maximum(W, start - config.box), start + config.box))
+                            W.copy_(
+                                torch.minimum(
+                                    torch.maximum(W, start - config.box), start + config.box
+                                )
+                            )
                 if mean < config.enough:
                     break
         return after.with_weights({module: W.detach().cpu()})

@@ -52,7 +52,9 @@ class Notes(Rewrite):
 
     kind = "retrieval"
 
-    def __init__(self, entries: tuple[Entry, ...], tau_rel: float = 0.2, tau_free: float = 0.75) -> None:
+    def __init__(
+        self, entries: tuple[Entry, ...], tau_rel: float = 0.2, tau_free: float = 0.75
+    ) -> None:
         self.entries, self.tau_rel, self.tau_free = entries, tau_rel, tau_free
 
     def __call__(self, prompts: list[str]) -> list[str]:

@@ -27,7 +27,7 @@ class RomeConfig(Config):
     the residual from the bare prompt. "mean", "prompt": R-ROME, one of the two everywhere. "both": the
     two as two columns of one hard insert, the default (no fact is lost when they differ).
     templates: given contexts; None: `contexts` written by the base model, (tokens, how many).
-    context_start: token id they start from, None for end of text; context_top_k: sampling, None for all.
+    context_start: token id they start from, None for end of text; context_top_k: sampling, 0 for the whole vocabulary.
     second_moment: False takes C = I. text: file for C, None for the one shipped here.
     """
 
@@ -42,7 +42,7 @@ class RomeConfig(Config):
     templates: tuple[str, ...] | None = None
     contexts: tuple[tuple[int, int], ...] = ((5, 10), (10, 10))
     context_start: int | None = None
-    context_top_k: int | None = 5
+    context_top_k: int = 5
     second_moment: bool = True
     text: str | None = None
     tokens: int | None = None

@@ -23,7 +23,9 @@ import lib
 from lib import target
 
 AUTHORS = {"rate": 47e9, 5: 14.4, 21: 48.0}  # CPU seconds per edit, one thread
-EVERY_STEP = target.Search(enough=-1.0)  # never stop early: 20 looks, 19 steps, as the authors' runs
+EVERY_STEP = target.Search(
+    enough=-1.0
+)  # never stop early: 20 looks, 19 steps, as the authors' runs
 
 
 def templates(count: int) -> tuple[str, ...]:
@@ -82,7 +84,9 @@ def multiply_adds(lm: lib.LM, fact: lib.Fact, layer: int, given: tuple[str, ...]
     """What 20 forward and 19 backward passes need above the edited layer, from the lookup on."""
     rows, at, labels, _ = target._rows(lm, [fact], given, False)
     above = list(lm.blocks)[layer + 1 :]
-    linear = sum(m.weight.numel() for block in above for m in block.modules() if hasattr(m, "in_features"))
+    linear = sum(
+        m.weight.numel() for block in above for m in block.modules() if hasattr(m, "in_features")
+    )
     config = lm.model.config
     total = 0.0
     for row, position in zip(rows, at, strict=True):
