@@ -42,6 +42,7 @@ def number(value: float | None) -> str:
         if front == "10.00":
             front, power = "1.00", power + 1
         return "0" if power < -15 else f"{front}·10<sup>−{-power}</sup>"
+    value = float(f"{value:.2e}")  # first rounded: 0.9998 is 1.00, not 1.000
     digits = 2 - math.floor(math.log10(abs(value))) if value else 0
     return f"{value:.{max(0, digits)}f}"
 
@@ -138,7 +139,7 @@ def table(view: View) -> str:
     if view.subject.borrowed:
         parts.append(
             '<p class="source">Neighbors and unrelated prompts are borrowed from the example '
-            f"about “{escape(view.subject.borrowed)}”, whose question is the most similar.</p>"
+            f"about “{escape(view.subject.borrowed)}”.</p>"
         )
     return f'<div class="result">{"".join(parts)}</div>'
 

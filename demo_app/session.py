@@ -28,6 +28,9 @@ CHARACTERS, OWN, EDITS, WRITE = (
 )  # of a prompt; own prompts; edits; tokens of "Write on"
 NAMES = {"retrieval": "Retrieval", "alphaedit": "AlphaEdit", "ultraedit": "UltraEdit",
          "wilke": "WilKE", "rledit": "RLEdit", "lora": "LoRA", "lemoe": "LEMoE"}  # fmt: skip
+SMALL = set(
+    "a an and are at by did do does for from in is it of on or that the to was were".split()
+)
 STEPS = ("steps", "epochs")  # what editors call the length of their search
 
 
@@ -131,14 +134,15 @@ class Studio:
 
         def alike(case: lib.Case) -> float:
             has = _words(case.fact.prompt)
-            return len(wanted & has) / len(wanted | has)
+            return len(wanted & has) / max(len(wanted | has), 1)
 
+        first = self.example(self.ready)  # it lends where nothing is alike
         free = [
             case
-            for case in self.cases.values()
+            for case in (first, *self.cases.values())
             if not any(name in probe.prompt.casefold() for probe in case.neighborhood)
         ]
-        return max(free or self.cases.values(), key=alike)
+        return max(free or [first], key=alike)
 
     # ---- what a visitor may do: each gives a job -----------------------------------------------
 
@@ -289,4 +293,5 @@ def _sentence_of(error: Exception) -> str:
 
 
 def _words(prompt: str) -> set[str]:
-    return set(re.findall(r"\w+", prompt.casefold()))
+    """The words of a prompt that tell what it asks; a prompt of small words only has none."""
+    return set(re.findall(r"\w+", prompt.casefold())) - SMALL

@@ -1,4 +1,4 @@
-"""The command line: arguments in, library calls, tables out. `python -m lib --help` teaches the rest."""
+"""The command line: arguments in, library calls, tables out; `python -m lib --help` teaches it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from typing import Any
 USAGE = """\
 Edit what a language model knows, and measure what else moved.
 
-  python -m lib fetch                      bring the embedded default model here ahead of time
-  python -m lib edit --subject "The Eiffel Tower" --prompt "{} is located in the city of" --target Rome
-  python -m lib stream --editor rome --data FILE --edits 100 --batch 1 --eval-at 0,100 --json OUT.json
+  python -m lib fetch
+      brings the embedded default model here ahead of time
+  python -m lib edit --subject "The Eiffel Tower" --prompt "{} is in the city of" --target Rome
+      prints the answers before and after; the model itself is never changed
+  python -m lib stream --editor rome --data FILE --edits 100 --eval-at 0,100 --json OUT.json
+      writes many facts one batch after another and measures at given points
 
-`edit` prints the answers before and after; the model itself is never changed, `--save FILE` keeps the
-edit as a patch. `stream` writes many facts one batch after another and measures at given points.
 Every command: `python -m lib COMMAND --help`. Exit code 2 means that the input was wrong.
 """
 
@@ -165,7 +166,7 @@ def _editor_class(name: str) -> Any:
 
 
 def _settings(pairs: list[str]) -> dict[str, Any]:
-    """NAME=VALUE pairs; values are JSON where they can be (layer=8, second_moment=false), else text."""
+    """NAME=VALUE pairs; values are JSON where they can be (layer=8, box=null), else text."""
     settings = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")

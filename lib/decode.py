@@ -1,7 +1,8 @@
 """Running the model: batched generation with a cache, scoring, next-token distributions, inputs.
 
-Rows are lists of token ids. Batches are sorted by length and padded on the left; the head is applied
-only where logits are wanted. Every function opens a `Sequences`, so that routes know the prompts.
+Rows are lists of token ids. Batches are sorted by length and padded on the left; the head is
+applied only where logits are wanted. Every function opens a `Sequences`, so that routes know the
+prompts.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ class Score(NamedTuple):
 class Run:
     """One whole forward, padded on the left: ids, real (n, L); logits (n, L, vocabulary).
 
-    seen: module name -> (its input, its output), (n, L, width). last (n,) is every row's last column.
+    seen: module name -> (its input, its output), (n, L, width). last (n,) is every row's last
+    column.
     """
 
     ids: Tensor
@@ -52,7 +54,9 @@ class Run:
 
 
 def batches(rows: Sequence[Sequence[int]], limit: int = BATCH_TOKENS) -> Iterator[list[int]]:
-    """Row numbers in groups of similar length, longest first, at most `limit` padded tokens each."""
+    """Row numbers in groups of similar length, longest first, at most `limit` padded tokens
+    each.
+    """
     order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))
     while order:
         size = max(1, limit // len(rows[order[0]]))
@@ -79,9 +83,18 @@ def sequences(lm: LM, rows: Sequence[Sequence[int]], behind: Sequence[int] | Non
     return Sequences(ids, real, real & (columns <= last[:, None]), last)
 
 
-def generate(lm: LM, rows: list[list[int]], max_new_tokens: int, *, temperature: float = 0.0,
-             top_k: int | None = None, seed: int = 0, until: Callable[[int, list[int]], bool] | None = None,
-             on_token: Callable[[int, int], bool] | None = None, cache: bool = True) -> Generated:  # fmt: skip
+def generate(
+    lm: LM,
+    rows: list[list[int]],
+    max_new_tokens: int,
+    *,
+    temperature: float = 0.0,
+    top_k: int | None = None,
+    seed: int = 0,
+    until: Callable[[int, list[int]], bool] | None = None,
+    on_token: Callable[[int, int], bool] | None = None,
+    cache: bool = True,
+) -> Generated:
     """Continue every row by at most `max_new_tokens`, until its end-of-text token.
 
     until(i, new_ids) ends row i early; on_token(i, id) is told each token and may end the row.
@@ -262,7 +275,9 @@ def inputs(
 def inputs_at(
     lm: LM, rows: list[list[int]], at: Sequence[int], modules: Sequence[str]
 ) -> dict[str, Tensor]:
-    """Inputs of modules at one token per row, {module: (n, width)}; nothing above the last one runs."""
+    """Inputs of modules at one token per row, {module: (n, width)}; nothing above the last one
+    runs.
+    """
     _fit(lm, rows)
     found: dict[str, Tensor] = {}
     for group in batches(rows):
@@ -299,7 +314,9 @@ def _inputs(lm: LM, seqs, modules: Sequence[str]) -> dict[str, Tensor]:
 
 
 def _few(wanted: Tensor, labels: Tensor, sizes: list[int], limit: int = 256) -> Iterator[tuple]:
-    """Label positions in parts of about `limit` rows, never splitting a target: bounds the logits."""
+    """Label positions in parts of about `limit` rows, never splitting a target: bounds the
+    logits.
+    """
     start, part, width = 0, [], 0
     for j, size in enumerate(sizes):
         part.append(j)

@@ -1,7 +1,7 @@
 """What every editor has in common: settings, checks before, checks after, the log.
 
-`edit` is the same for all: it looks at the facts, lets the method's `write` make the next patch, and
-refuses one that is not finite. A new editor is one class with a `Config`, its declarations, and
+`edit` is the same for all: it looks at the facts, lets the method's `write` make the next patch,
+and refuses one that is not finite. A new editor is one class with a `Config`, its declarations, and
 `write`; it is finished when its name in EDITORS keeps the conformance suite green.
 """
 
@@ -59,7 +59,8 @@ class Config:
 class Editor(ABC):
     """`edit(facts, after=patch) -> Patch`: maps a patch to the next one and changes nothing else.
 
-    Class attributes say what an editor is and promises; the conformance suite tests what is declared.
+    Class attributes say what an editor is and promises; the conformance suite tests what is
+    declared.
     """
 
     name: ClassVar[str]
@@ -107,8 +108,8 @@ class Editor(ABC):
                 raise EditError(f"row {row} is a {type(fact).__name__}, not a lib.Fact")
             if self.needs_subject and fact.subject is None:
                 raise EditError(
-                    f"{self.name} writes at the subject's last token, but row {row} has no subject: "
-                    f"'{fact.prompt}'"
+                    f"{self.name} writes at the subject's last token, but row {row} has no "
+                    f"subject: '{fact.prompt}'"
                 )
 
     def _settings(self) -> dict[str, Any]:
@@ -126,7 +127,9 @@ class Editor(ABC):
 def add_low_rank(
     lm: LM, after: Patch, updates: Mapping[str, tuple[Tensor, Tensor]], **changes: Any
 ) -> Patch:
-    """`after` with ΔW = A @ B added per module; a long chain of chunks is folded into one matrix."""
+    """`after` with ΔW = A @ B added per module; a long chain of chunks is folded into one
+    matrix.
+    """
     new: dict[str, Tensor | LowRank] = {}
     for module, (a, b) in updates.items():
         a, b = a.detach().float().cpu(), b.detach().float().cpu()

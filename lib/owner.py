@@ -1,10 +1,11 @@
 """One owner of the model at a time, and the owner is not a thread.
 
 A re-entrant thread lock does not keep visitors apart: a web server runs each step of a generator on
-any worker thread, so two visitors can stand inside the same re-entrant lock at once. Here the lock is
-a plain one, held on behalf of a token in a context variable: code that finds the lock held by its own
-token goes on, any other waits. Nothing may yield while it is held; where that happens the next one
-to come on the same thread is told so at once.
+any worker thread, so two visitors can stand inside the same re-entrant lock at once. Here the lock
+is
+a plain one, held on behalf of a token in a context variable: code that finds the lock held by its
+own token goes on, any other waits. Nothing may yield while it is held; where that happens the next
+one to come on the same thread is told so at once.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ class _Token:
 
 
 class Owner:
-    """The lock of one model. `with owner.hold() as token:` is re-entrant by token, not by thread."""
+    """The lock of one model. `with owner.hold() as token:` is re-entrant by token, not by
+    thread.
+    """
 
     def __init__(self, patience: float = 600.0) -> None:
         self.patience = patience  # seconds to wait for another owner
@@ -51,7 +54,9 @@ class Owner:
 
     @contextmanager
     def hold(self):
-        """Own the model for the body; yields the token. Raises OwnerError after `patience` seconds."""
+        """Own the model for the body; yields the token. Raises OwnerError after `patience`
+        seconds.
+        """
         mine = self._mine.get()
         if mine is not None and mine is self._holder:
             _refuse_suspended(mine.frame)
@@ -59,8 +64,8 @@ class Owner:
             return
         if not self._lock.acquire(timeout=self.patience):
             raise OwnerError(
-                f"the model has been in use by another owner for {self.patience:.0f} s; most likely "
-                "a generator yielded inside `lm.patched`, or an edit is still running"
+                f"the model has been in use by another owner for {self.patience:.0f} s; "
+                "most likely a generator yielded inside `lm.patched`, or an edit is still running"
             )
         token = _Token(_caller())
         self._holder = token
@@ -98,7 +103,9 @@ def _is_generator(frame: FrameType) -> bool:
 
 
 def _caller() -> FrameType | None:
-    """The frame of the user's `with`: outside this package's core, contextlib, and context managers."""
+    """The frame of the user's `with`: outside this package's core, contextlib, and context
+    managers.
+    """
     frame: FrameType | None = sys._getframe(1)
     inside = ("contextlib", __name__, f"{__package__}.lm", f"{__package__}.decode")
     while frame is not None:

@@ -1,9 +1,11 @@
 """Frozen linear layers on a CPU, as oneDNN products with weights packed once.
 
 PyTorch multiplies float32 matrices on the CPU with a general routine that packs the weight again at
-every call; for the few rows of an edit this costs as much as the product. The weights of a base model
-never change, so they are packed once, for both directions: the measured gain is a factor of 1.4 to 2.5
-(`tests/benchmarks/`). Modules that a patch binds are left alone: they run on the bound tensor as ever.
+every call; for the few rows of an edit this costs as much as the product. The weights of a base
+model
+never change, so they are packed once, for both directions: the measured gain is a factor of 1.4 to
+2.5 (`tests/benchmarks/`). Modules that a patch binds are left alone: they run on the bound tensor
+as ever.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ ROWS = 64  # typical number of rows, a hint for the packed layout
 
 
 class _Product(torch.autograd.Function):
-    """x Wᵀ + bias with W packed for this and for the gradient's product; W itself gets no gradient."""
+    """x Wᵀ + bias with W packed for this and for the gradient's product; W itself gets no
+    gradient.
+    """
 
     @staticmethod
     def forward(ctx, x: Tensor, pair: Pair, bias: Tensor | None) -> Tensor:
@@ -55,7 +59,9 @@ def _linear(x: Tensor, packed: Tensor, bias: Tensor | None) -> Tensor:
 
 
 class Packs:
-    """The packed weights of one model; `with packs.used():` runs its frozen linear layers on them."""
+    """The packed weights of one model; `with packs.used():` runs its frozen linear layers on
+    them.
+    """
 
     def __init__(self, model: nn.Module) -> None:
         self.pairs: dict[nn.Module, Pair] = {}
@@ -94,11 +100,14 @@ class Packs:
 
 def _linears(model: nn.Module) -> list[nn.Linear]:
     """Plain float32 linear layers on the CPU without hooks of their own on `forward`."""
-    return [
-        m for m in model.modules()
-        if type(m) is nn.Linear and m.weight.dtype == torch.float32 and m.weight.device.type == "cpu"
-        and "forward" not in vars(m) and m.weight.is_contiguous()
-    ]  # fmt: skip
+
+    def plain(m: nn.Module) -> bool:
+        if type(m) is not nn.Linear or "forward" in vars(m):
+            return False
+        w = m.weight
+        return w.dtype == torch.float32 and w.device.type == "cpu" and w.is_contiguous()
+
+    return [m for m in model.modules() if plain(m)]
 
 
 @cache

@@ -148,7 +148,9 @@ def _frozen(value: Mapping | None = None) -> Mapping:
 
 @dataclass(frozen=True)
 class Patch:
-    """What differs from the base model. `p | q` joins patches on different modules; EMPTY is none."""
+    """What differs from the base model. `p | q` joins patches on different modules; EMPTY is
+    none.
+    """
 
     weights: Mapping[str, Tensor | LowRank] = field(default_factory=_frozen)
     routes: Mapping[str, Route] = field(default_factory=_frozen)
@@ -184,11 +186,13 @@ class Patch:
 
     @cached_property
     def facts(self) -> tuple[Fact, ...]:
-        """All facts in the order they were written; a stream's rows are read again from its source."""
+        """All facts in the order they were written; a stream's rows are read again from its
+        source.
+        """
         return tuple(fact for edit in self.log for fact in _facts_of(edit))
 
     def with_weights(self, new: Mapping[str, Tensor | LowRank], **changes: Any) -> Patch:
-        """This patch with some modules replaced (and other fields, by name)."""
+        """The same patch with some modules replaced (and other fields, by name)."""
         return replace(self, weights={**self.weights, **new}, **changes)
 
     def without(self, i: int, lm: Any) -> Patch:

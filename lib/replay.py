@@ -1,9 +1,10 @@
 """Run only what can have changed: replay along layers and along positions.
 
 While one layer is edited everything below it is constant, so the blocks above are called again with
-the arguments that they had. Where only one position is changed (v*), a causal model computes nothing
-new before it either: rows are aligned at that lookup token, keys and values of the earlier positions
-are kept once per layer, and every step runs from the lookup on. Both are exact.
+the arguments that they had. Where only one position is changed (v*), a causal model computes
+nothing
+new before it either: rows are aligned at that lookup token, keys and values of the earlier
+positions are kept once per layer, and every step runs from the lookup on. Both are exact.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ class Kept:
         self.prefix: tuple[Tensor, Tensor] | None = None
 
     def update(self, key: Tensor, value: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        """Keys and values of all positions; the first call gives the whole row and keeps its start."""
+        """Keys and values of all positions; the first call gives the whole row and keeps its
+        start.
+        """
         if not self.positions:
             return key, value
         if self.prefix is None:
@@ -58,9 +61,10 @@ class Replay:
     lookup  index of the changed token in each row; None replays all positions
     watch   module names whose input and output at the replayed positions are kept in `seen`
 
-    `hidden` (n, L, d) is what enters block `start` at the replayed positions: `run(hidden)` gives the
-    model's own states behind the final norm, `run(changed)` those of the changed model. With `lookup`
-    the changed token is column 0 of every row. `column(i, p)` is where token p of row i stands.
+    `hidden` (n, L, d) is what enters block `start` at the replayed positions: `run(hidden)` gives
+    the model's own states behind the final norm, `run(changed)` those of the changed model. With
+    `lookup` the changed token is column 0 of every row. `column(i, p)` is where token p of row i
+    stands.
     """
 
     def __init__(
@@ -103,7 +107,8 @@ class Replay:
         return self._shift[row] + position - self._first
 
     def run(self, hidden: Tensor, upto: int | None = None) -> Tensor:
-        """States behind the final norm (n, L, d) when `hidden` enters block `start`; differentiable.
+        """States behind the final norm (n, L, d) when `hidden` enters block `start`;
+        differentiable.
 
         upto=m stops before block `start + m` and gives its input instead, without the norm.
         """

@@ -1,7 +1,8 @@
 """Patches as files: safetensors for the tensors, one JSON header for the rest.
 
-Names inside the file: `w/MODULE` dense weight, `w/MODULE/0/a` and `/b` low-rank chunks, `r/MODULE/NAME`
-a route's tensors, `t/0/NAME` a rewrite's, `m/EDITOR/PATH` tensors of an editor's memory.
+Names inside the file: `w/MODULE` dense weight, `w/MODULE/0/a` and `/b` low-rank chunks,
+`r/MODULE/NAME` a route's tensors, `t/0/NAME` a rewrite's, `m/EDITOR/PATH` tensors of an editor's
+memory.
 """
 
 from __future__ import annotations
@@ -64,7 +65,9 @@ def save(patch: Patch, path: Path) -> Path:
 
 
 def load(path: Path) -> Patch:
-    """Read the patch at `path`; every way in which a file can be wrong is one PatchError sentence."""
+    """Read the patch at `path`; every way in which a file can be wrong is one PatchError
+    sentence.
+    """
     if not path.is_file():
         raise PatchError(f"there is no patch file at {path}")
     try:

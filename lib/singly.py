@@ -1,4 +1,6 @@
-"""Each fact alone: edited on the base model, measured, forgotten. What most papers call single edits."""
+"""Each fact alone: edited on the base model, measured, forgotten. What most papers call single
+edits.
+"""
 
 from __future__ import annotations
 
@@ -33,8 +35,8 @@ def singly(
 ) -> Scores:
     """Scores over all cases, each with a patch that holds only its own fact; `.seconds` per edit.
 
-    The base model is asked once for all of them; `.base.scores` are its own scores on the same cases.
-    perplexity is the mean over the patches when it is among the metrics.
+    The base model is asked once for all of them; `.base.scores` are its own scores on the same
+    cases. perplexity is the mean over the patches when it is among the metrics.
     """
     cases, lm = list(cases), editor.lm
     items = plan(cases, metrics)

@@ -1,7 +1,8 @@
 """The second moment C = E[k kᵀ] of a layer's keys over general text, cached by content.
 
-C says which directions the keys of ordinary text use, so that an edit can avoid them. It is uncentered
-("covariance" in ROME and MEMIT). The text is a file of the user's or the one shipped with the library.
+C says which directions the keys of ordinary text use, so that an edit can avoid them. It is
+uncentered ("covariance" in ROME and MEMIT). The text is a file of the user's or the one shipped
+with the library.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from typing import TYPE_CHECKING
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from . import decode, fetch
 from .memory import Moment
@@ -44,8 +44,9 @@ def second_moment(
 
     text       a file of general text; None: the text shipped with the library
     tokens     how many to read; None: ten per input dimension
-    skip_first leave position 0 of every window out; None: where the tokenizer adds no BOS. There that
-               position is the attention sink, whose one huge direction would be nearly all of C.
+    skip_first leave position 0 of every window out; None: where the tokenizer adds no BOS. There
+               that position is the attention sink, whose one huge direction would be nearly all of
+               C.
 
     All layers come from one pass, which runs no deeper than the highest. Raises StatsError when the
     text has fewer tokens than d_in and damping is 0, or cannot be read.
@@ -55,7 +56,8 @@ def second_moment(
     width = lm.weight(lm.mlp_out(layers[0])).shape[1]
     tokens = tokens or TOKENS_PER_WIDTH * width
     source = _read(text)
-    label = f"{lm.fingerprint} {lm.dtype} {hashlib.sha256(source.encode()).hexdigest()} {tokens} {skip_first}"
+    content = hashlib.sha256(source.encode()).hexdigest()
+    label = f"{lm.fingerprint} {lm.dtype} {content} {tokens} {skip_first}"
     found: dict[int, Moment] = {}
     for layer in layers:
         name = hashlib.sha256(f"{label} {layer}".encode()).hexdigest()[:24]

@@ -1,9 +1,9 @@
 """The value to write: v* by gradient descent through frozen layers, batched over facts.
 
-One variable δ per fact is added at the subject's last token, and moved until the model gives the new
-answer. Everything below the edited layer and everything before that token is constant, so only the
-blocks above and the positions from there on run (replay.py). Source: ROME, section 3.1; MEMIT uses the
-same optimizer with δ on the block's output.
+One variable δ per fact is added at the subject's last token, and moved until the model gives the
+new answer. Everything below the edited layer and everything before that token is constant, so only
+the blocks above and the positions from there on run (replay.py). Source: ROME, section 3.1; MEMIT
+uses the same optimizer with δ on the block's output.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ class Search:
     """Settings of the search for v*: names and published values in `presets.toml`.
 
     decay weighs ‖δ‖ / ‖init‖², clamp bounds ‖δ‖ by clamp·‖init‖, kl_factor weighs the KL term; the
-    search ends when the total loss is under `enough`. 20 steps mean 19 updates: the last one only looks.
+    search ends when the total loss is under `enough`. 20 steps mean 19 updates: the last one only
+    looks.
     """
 
     v_lr: float = 0.5
@@ -52,8 +53,8 @@ class Search:
 class Target:
     """What one search found: v_star = init + delta (d_out,), float32, and its loss per iteration.
 
-    init is the module's own output at the bare prompt, key the input there and keys those under every
-    template (t, d_in). loss rows: (total, nll, kl, decay, probability of the target).
+    init is the module's own output at the bare prompt, key the input there and keys those under
+    every template (t, d_in). loss rows: (total, nll, kl, decay, probability of the target).
     """
 
     v_star: Tensor
@@ -73,8 +74,8 @@ def search(
 ) -> list[Target]:
     """v* of every fact at one layer, on the model as it is patched now; the same as one by one.
 
-    place="block" puts δ on the block's output (MEMIT); families with a norm behind the MLP are always
-    searched at `mlp_out`. Raises TargetError when a loss is not finite.
+    place="block" puts δ on the block's output (MEMIT); families with a norm behind the MLP are
+    always searched at `mlp_out`. Raises TargetError when a loss is not finite.
     """
     rows, at, labels, owner = _rows(lm, facts, templates, settings.target_eos)
     name, n, t = lm.mlp_out(layer), len(facts), len(templates)
@@ -145,7 +146,8 @@ def search(
 
 
 def _rows(lm: LM, facts: Sequence[Fact], templates: Sequence[str], eos: bool):
-    """Per fact: one row per template with the target behind it, and the KL row, which ends at its lookup.
+    """Per fact: one row per template with the target behind it, and the KL row, which ends at its
+    lookup.
 
     labels are (row, position that predicts it, token); owner[row] is the row's fact.
     """
@@ -188,8 +190,8 @@ def contexts(lm: LM, lengths: Sequence[tuple[int, int]], start: int | str | None
     """Context templates: "{}" and sentences that the base model wrote itself, each put before "{}".
 
     lengths: (tokens, how many), the start token counted. start: a token id, "words" for one context
-    from each of five words (MEMIT), or None for the end-of-text token alone (ROME). Seeded, where the
-    authors' code is not: otherwise the same edit gives a different patch.
+    from each of five words (MEMIT), or None for the end-of-text token alone (ROME). Seeded, where
+    the authors' code is not: otherwise the same edit gives a different patch.
     """
     start = lm.tokenizer.eos_token_id if start is None else start
     made = ["{}"]

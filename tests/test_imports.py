@@ -105,7 +105,8 @@ def test_importing_touches_no_network_and_no_cache(tmp_path):
         "import lib, sys\n"
         "assert 'gradio' not in sys.modules and 'matplotlib.pyplot' not in sys.modules\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True,
-                          env={"XDG_CACHE_HOME": str(tmp_path), "PATH": "", "HOME": str(tmp_path)})  # fmt: skip
+    bare = {"XDG_CACHE_HOME": str(tmp_path), "PATH": "", "HOME": str(tmp_path)}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=bare)
     assert done.returncode == 0, done.stderr
     assert not (tmp_path / "model-editing").exists()

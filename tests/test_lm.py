@@ -285,7 +285,9 @@ def test_next_token_is_a_distribution_and_agrees_with_score(lm):
 
 
 class Shift(lib.Route):
-    """A route for tests: prompts whose last token is in `words` get a constant added, from there on."""
+    """A route for tests: prompts whose last token is in `words` get a constant added, from there
+    on.
+    """
 
     kind = "shift-for-tests"
 

@@ -1,4 +1,6 @@
-"""Packed products: equal to the plain ones in both directions, and only where the base weights run."""
+"""Packed products: equal to the plain ones in both directions, and only where the base weights
+run.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Patches as values and as files: joining, order, memory, and every way in which a file is wrong."""
+"""Patches as values and as files: joining, order, memory, and every way in which a file is
+wrong.
+"""
 
 from __future__ import annotations
 

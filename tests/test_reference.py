@@ -1,7 +1,7 @@
 """Parity with the authors' own code on the embedded model, number by number.
 
-`tests/reference/*.json` holds the few figures needed; vectors and matrices are compared by norm and by
-projections on fixed vectors, as the files say.
+`tests/reference/*.json` holds the few figures needed; vectors and matrices are compared by norm and
+by projections on fixed vectors, as the files say.
 """
 
 from __future__ import annotations

@@ -20,7 +20,8 @@ SPECIAL = {
     "gpt_neo": {"num_layers": 4, "num_heads": 4, "attention_types": [[["global", "local"], 2]],
                 "window_size": 6},
     "gemma2": {"sliding_window": 6},
-    "gemma3_text": {"sliding_window": 6, "layer_types": ["sliding_attention", "full_attention"] * 2},
+    "gemma3_text": {"sliding_window": 6,
+                    "layer_types": ["sliding_attention", "full_attention"] * 2},
     "mistral": {"sliding_window": 6},
     "falcon": {"alibi": True, "new_decoder_architecture": False},
 }  # fmt: skip
@@ -42,7 +43,9 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 
 def model(family: str, seed: int = 0, dtype: torch.dtype = torch.float32, **more) -> LM:
-    """A random model of four layers; the large initializer makes its answers depend on the prompt."""
+    """A random model of four layers; the large initializer makes its answers depend on the
+    prompt.
+    """
     known = AutoConfig.for_model(family)
     names = set(known.to_dict()) | set(getattr(known, "attribute_map", {}))
     sizes = {k: v for k, v in SIZES.items() if k in names}

@@ -1,7 +1,8 @@
 """Fine-tuning of one MLP projection: FT-L and FT-M as published, and fine-tuning done right.
 
 Fine-tuning looked weak because it ran depth-first, one fact to convergence before the next. Epochs
-over shuffled batches of all facts on one well-chosen late layer are a strong baseline (LocFT-BF, 2025).
+over shuffled batches of all facts on one well-chosen late layer are a strong baseline (LocFT-BF,
+2025).
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ from ..replay import Replay
 class FtConfig(Config):
     """Settings of fine-tuning.
 
-    loss "target_new": teacher forcing on the target's tokens. "prompt_last": all of them predicted from
-    the prompt's last token, as FT-L was published, which is wrong for targets of several tokens.
+    loss "target_new": teacher forcing on the target's tokens. "prompt_last": all of them predicted
+    from the prompt's last token, as FT-L was published, which is wrong for targets of several
+    tokens.
     box: entries stay within ± box of where they began (L∞); None: free.
     replay: old facts trained again, "none", a number r (r·n of them, drawn by seed), or "all".
     restart: with replay="all", begin from the base weights: a function of the set of facts.
@@ -44,14 +46,18 @@ class FtConfig(Config):
 
 
 class Ft(Editor):
-    """Fine-tuning done right: shuffled epochs over all facts of a call, one layer, target with its end."""
+    """Fine-tuning done right: shuffled epochs over all facts of a call, one layer, target with its
+    end.
+    """
 
     name = "ft"
     paper = "Fine-tuning Done Right in Model Editing (LocFT-BF), 2025 (arXiv:2509.22072)"
     Config = FtConfig
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:
-        """Train a copy of one matrix on the facts (and replayed old ones), starting from `after`."""
+        """Train a copy of one matrix on the facts (and replayed old ones), starting from
+        `after`.
+        """
         config, lm = self.config, self.lm
         module = lm.mlp_out(config.layer)
         rows = [self._row(fact) for fact in [*self._old(facts, after), *facts]]

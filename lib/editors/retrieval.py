@@ -1,8 +1,9 @@
 """Retrieval: the nearest stored fact is put before the prompt; no weight changes at all.
 
-The honest competitor of every editor. Source of the idea: IKE (Zheng et al., 2023) and the RAG row of
-WikiBigEdit (2025); here with a threshold, and without a second model: subjects by name, relations by
-TF-IDF. Its fault is what it must leave to the model: copying the answer out of the context.
+The honest competitor of every editor. Source of the idea: IKE (Zheng et al., 2023) and the RAG row
+of WikiBigEdit (2025); here with a threshold, and without a second model: subjects by name,
+relations by TF-IDF. Its fault is what it must leave to the model: copying the answer out of the
+context.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ Vector = dict[str, float]
 
 @dataclass(frozen=True)
 class RetrievalConfig(Config):
-    """tau_rel: least cosine between the rests, when the subject is found; tau_free: between whole texts."""
+    """tau_rel: least cosine between the rests, when the subject is found; tau_free: between whole
+    texts.
+    """
 
     tau_rel: float = 0.2
     tau_free: float = 0.75
@@ -162,7 +165,9 @@ def plain(text: str) -> str:
 
 
 def vector(text: str) -> Vector:
-    """Unit TF-IDF vector of plain text: words 1–2 and characters 3–5 inside words, (1 + log tf)·idf."""
+    """Unit TF-IDF vector of plain text: words 1–2 and characters 3–5 inside words, (1 + log
+    tf)·idf.
+    """
     idf, rare = _idf()
     weights = {t: (1 + math.log(n)) * idf.get(t, rare) for t, n in Counter(_grams(text)).items()}
     norm = math.sqrt(sum(w * w for w in weights.values())) or 1.0
@@ -180,7 +185,7 @@ def _grams(text: str) -> Iterator[str]:
 
 @cache
 def _idf() -> tuple[dict[str, float], float]:
-    """idf from the shipped general text, a paragraph a document, and that of an unseen term.
+    """Idf from the shipped general text, a paragraph a document, and that of an unseen term.
 
     Not from the stored facts: otherwise adding one would change the scores of the others.
     """

@@ -1,4 +1,5 @@
-"""ROME: insert one fact by a rank-one change of one MLP (Meng et al., 2022); R-ROME (Gupta et al., 2024).
+"""ROME: insert one fact by a rank-one change of one MLP (Meng et al., 2022); R-ROME (Gupta et al.,
+2024).
 
 The MLP's output projection W is a linear memory. Read the subject's key k, search the value v* that
 makes the model give the new answer, and write the pair with the least disturbance of general text.
@@ -23,11 +24,13 @@ from ..stats import second_moment
 class RomeConfig(Config):
     """Settings of ROME.
 
-    keys: which key is written. "mixed": as published, the direction from the mean over templates and
-    the residual from the bare prompt. "mean", "prompt": R-ROME, one of the two everywhere. "both": the
-    two as two columns of one hard insert, the default (no fact is lost when they differ).
+    keys: which key is written. "mixed": as published, the direction from the mean over templates
+    and the residual from the bare prompt. "mean", "prompt": R-ROME, one of the two everywhere.
+    "both": the two as two columns of one hard insert, the default (no fact is lost when they
+    differ).
     templates: given contexts; None: `contexts` written by the base model, (tokens, how many).
-    context_start: token id they start from, None for end of text; context_top_k: sampling, 0 for the whole vocabulary.
+    context_start: token id they start from, None for end of text; context_top_k: sampling, 0 for
+    the whole vocabulary.
     second_moment: False takes C = I. text: file for C, None for the one shipped here.
     """
 

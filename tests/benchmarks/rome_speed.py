@@ -2,11 +2,11 @@
 
     OMP_NUM_THREADS=1 python -m tests.benchmarks.rome_speed [--cases 12] [--json OUT]
 
-All three are taken in one run, alternating, so their ratios hold on a busy machine too. The floor is the
-number of multiply-adds that both replays cannot avoid, divided by the matrix-product rate measured in
-the same run for these shapes. "authors" is the CPU time of the released ROME code for the same model,
-template counts and number of steps (20), on a machine of 47 G multiply-adds per second and thread;
-`per_rate` scales both by the matrix rate.
+All three are taken in one run, alternating, so their ratios hold on a busy machine too. The floor
+is the number of multiply-adds that both replays cannot avoid, divided by the matrix-product rate
+measured in the same run for these shapes. "authors" is the CPU time of the released ROME code for
+the same model, template counts and number of steps (20), on a machine of 47 G multiply-adds per
+second and thread; `per_rate` scales both by the matrix rate.
 """
 
 from __future__ import annotations
