@@ -43,8 +43,7 @@ class Score(NamedTuple):
 class Run:
     """One whole forward, padded on the left: ids, real (n, L); logits (n, L, vocabulary).
 
-    seen: module name -> (its input, its output), (n, L, width). last (n,) is every row's last
-    column.
+    seen: module name -> (its input, its output), (n, L, width).
     """
 
     ids: Tensor
@@ -54,9 +53,7 @@ class Run:
 
 
 def batches(rows: Sequence[Sequence[int]], limit: int = BATCH_TOKENS) -> Iterator[list[int]]:
-    """Row numbers in groups of similar length, longest first, at most `limit` padded tokens
-    each.
-    """
+    """Row numbers in groups of similar length, at most `limit` padded tokens each."""
     order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))
     while order:
         size = max(1, limit // len(rows[order[0]]))
@@ -275,9 +272,7 @@ def inputs(
 def inputs_at(
     lm: LM, rows: list[list[int]], at: Sequence[int], modules: Sequence[str]
 ) -> dict[str, Tensor]:
-    """Inputs of modules at one token per row, {module: (n, width)}; nothing above the last one
-    runs.
-    """
+    """Inputs of modules at one token per row, {module: (n, width)}; nothing above runs."""
     _fit(lm, rows)
     found: dict[str, Tensor] = {}
     for group in batches(rows):
@@ -314,9 +309,7 @@ def _inputs(lm: LM, seqs, modules: Sequence[str]) -> dict[str, Tensor]:
 
 
 def _few(wanted: Tensor, labels: Tensor, sizes: list[int], limit: int = 256) -> Iterator[tuple]:
-    """Label positions in parts of about `limit` rows, never splitting a target: bounds the
-    logits.
-    """
+    """Label positions in parts of about `limit` rows: bounds the logits; targets stay whole."""
     start, part, width = 0, [], 0
     for j, size in enumerate(sizes):
         part.append(j)

@@ -59,8 +59,8 @@ class Config:
 class Editor(ABC):
     """`edit(facts, after=patch) -> Patch`: maps a patch to the next one and changes nothing else.
 
-    Class attributes say what an editor is and promises; the conformance suite tests what is
-    declared.
+    Class attributes say what an editor is and promises; the conformance suite
+    tests what is declared.
     """
 
     name: ClassVar[str]
@@ -127,9 +127,7 @@ class Editor(ABC):
 def add_low_rank(
     lm: LM, after: Patch, updates: Mapping[str, tuple[Tensor, Tensor]], **changes: Any
 ) -> Patch:
-    """`after` with ΔW = A @ B added per module; a long chain of chunks is folded into one
-    matrix.
-    """
+    """`after` with ΔW = A @ B added per module; a long chain is folded into one matrix."""
     new: dict[str, Tensor | LowRank] = {}
     for module, (a, b) in updates.items():
         a, b = a.detach().float().cpu(), b.detach().float().cpu()

@@ -109,9 +109,7 @@ class LM:
         return f"{self.name} {self.fingerprint}"
 
     def _fingerprint(self) -> str:
-        """Hash over shapes and some entries of every parameter, rounded to bf16: the same in both
-        types.
-        """
+        """Hash over shapes and some entries of all parameters, equal in bf16 and float32."""
         digest = hashlib.sha256()
         for name, p in self.model.named_parameters():
             few = p.detach().flatten()[:: max(1, p.numel() // 64)][:64]
@@ -141,8 +139,7 @@ class LM:
 
     @contextmanager
     def patched(self, patch: Patch, *, only: bool = False) -> Iterator[LM]:
-        """The model under `patch` for the body of `with`; the base model again after it, bit for
-        bit.
+        """The model under `patch` for the body of `with`; then the base model, bit for bit.
 
         An inner `patched` shadows the outer one on the same module and leaves the others; only=True
         shadows everything outside, as editors need it. Nothing may yield inside. Raises PatchError
@@ -168,8 +165,7 @@ class LM:
 
     @contextmanager
     def bind(self, masters: Mapping[str, Tensor]) -> Iterator[None]:
-        """Run modules on other float32 matrices (d_out, d_in), cast inside the graph when they
-        learn.
+        """Run modules on other float32 matrices (d_out, d_in), cast in the graph when they learn.
 
         A master that requires grad and already has the model's type and orientation is handed over
         as it is; otherwise it is cast at every forward, so that optimizer steps on it take effect.
@@ -249,9 +245,7 @@ class LM:
 
     @contextmanager
     def opened(self, seqs: Sequences, grad: bool = False) -> Iterator[Sequences]:
-        """Own the model for one run and tell routes of its sequences; gradients only when asked
-        for.
-        """
+        """Own the model for one run and tell routes of its sequences."""
         with self.owner.hold() as token, token.running, torch.set_grad_enabled(grad):
             before, self._seqs = self._seqs, seqs
             try:
@@ -307,26 +301,20 @@ class LM:
         return texts[0] if single else texts
 
     def score(self, prompts: Prompts, targets: str | Sequence[str]) -> Any:
-        """Log-probability (nats) of every target token, teacher-forced: a tensor (n_t,) per
-        pair.
-        """
+        """Log-probability (nats) of every target token, teacher-forced: (n_t,) per pair."""
         single = isinstance(targets, str)
         rows, _ = self.rows(prompts)
         scores = decode.score(self, rows, [targets] if single else list(targets))
         return scores[0].log_probs if single else [s.log_probs for s in scores]
 
     def next_token(self, prompts: Prompts, *, chat: bool = False) -> Tensor:
-        """Log-probabilities (nats) of the next token, (n, vocabulary), float32; one prompt:
-        (vocabulary,).
-        """
+        """Log-probabilities (nats) of the next token, (n, vocabulary); one prompt: a vector."""
         rows, single = self.rows(prompts, chat=chat)
         table = decode.next_token(self, rows)
         return table[0] if single else table
 
     def run(self, prompts: Prompts, watch: Sequence[str] = ()) -> decode.Run:
-        """One whole forward: logits at every position, and input and output of the modules
-        watched.
-        """
+        """One whole forward: logits everywhere, input and output of the modules watched."""
         rows, _ = self.rows(prompts)
         return decode.run(self, rows, watch)
 
@@ -336,8 +324,7 @@ class LM:
         layer: int | Sequence[int],
         templates: Sequence[str] | None = None,
     ) -> Any:
-        """Keys k at each subject's last token: input of `mlp_out`, K (d_in, n), float32, keys are
-        columns.
+        """Keys k at each subject's last token, the input of `mlp_out`: columns of K (d_in, n).
 
         With `templates` (t, d_in, n), one slice per template; a list of layers gives {layer: K}.
         The model runs only as far up as the highest layer asked for.

@@ -80,8 +80,7 @@ def insert_many(
 
 
 def interference(K: Tensor, C: Tensor | Moment | None = None) -> Tensor:
-    """ρ(i, j) = k_iᵀC⁻¹k_j / k_iᵀC⁻¹k_i, (n, n): the share of edit i's residual that lands on key
-    j.
+    """ρ(i, j) = k_iᵀC⁻¹k_j / k_iᵀC⁻¹k_i, (n, n): the share of residual i that lands on key j.
 
     The P matrix of *Knowledge in Superposition*. Diagonal 1; 0 means that edit i leaves j alone.
     """

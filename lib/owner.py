@@ -32,9 +32,7 @@ class _Token:
 
 
 class Owner:
-    """The lock of one model. `with owner.hold() as token:` is re-entrant by token, not by
-    thread.
-    """
+    """The lock of one model; `with owner.hold():` is re-entrant by token, not by thread."""
 
     def __init__(self, patience: float = 600.0) -> None:
         self.patience = patience  # seconds to wait for another owner
@@ -54,9 +52,7 @@ class Owner:
 
     @contextmanager
     def hold(self):
-        """Own the model for the body; yields the token. Raises OwnerError after `patience`
-        seconds.
-        """
+        """Own the model for the body. Raises OwnerError after `patience` seconds."""
         mine = self._mine.get()
         if mine is not None and mine is self._holder:
             _refuse_suspended(mine.frame)
@@ -103,9 +99,7 @@ def _is_generator(frame: FrameType) -> bool:
 
 
 def _caller() -> FrameType | None:
-    """The frame of the user's `with`: outside this package's core, contextlib, and context
-    managers.
-    """
+    """The frame of the user's `with`, outside this package's core and context managers."""
     frame: FrameType | None = sys._getframe(1)
     inside = ("contextlib", __name__, f"{__package__}.lm", f"{__package__}.decode")
     while frame is not None:

@@ -23,9 +23,7 @@ ROWS = 64  # typical number of rows, a hint for the packed layout
 
 
 class _Product(torch.autograd.Function):
-    """x Wᵀ + bias with W packed for this and for the gradient's product; W itself gets no
-    gradient.
-    """
+    """x Wᵀ + bias with W packed for this and for the gradient of x; W gets none."""
 
     @staticmethod
     def forward(ctx, x: Tensor, pair: Pair, bias: Tensor | None) -> Tensor:
@@ -59,9 +57,7 @@ def _linear(x: Tensor, packed: Tensor, bias: Tensor | None) -> Tensor:
 
 
 class Packs:
-    """The packed weights of one model; `with packs.used():` runs its frozen linear layers on
-    them.
-    """
+    """The packed weights of one model; `with packs.used():` its linear layers run on them."""
 
     def __init__(self, model: nn.Module) -> None:
         self.pairs: dict[nn.Module, Pair] = {}

@@ -148,9 +148,7 @@ def _frozen(value: Mapping | None = None) -> Mapping:
 
 @dataclass(frozen=True)
 class Patch:
-    """What differs from the base model. `p | q` joins patches on different modules; EMPTY is
-    none.
-    """
+    """What differs from the base model. `p | q` joins patches on different modules."""
 
     weights: Mapping[str, Tensor | LowRank] = field(default_factory=_frozen)
     routes: Mapping[str, Route] = field(default_factory=_frozen)
@@ -186,9 +184,7 @@ class Patch:
 
     @cached_property
     def facts(self) -> tuple[Fact, ...]:
-        """All facts in the order they were written; a stream's rows are read again from its
-        source.
-        """
+        """All facts in the order of writing; a stream's rows are read from its source."""
         return tuple(fact for edit in self.log for fact in _facts_of(edit))
 
     def with_weights(self, new: Mapping[str, Tensor | LowRank], **changes: Any) -> Patch:

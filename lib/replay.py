@@ -37,9 +37,7 @@ class Kept:
         self.prefix: tuple[Tensor, Tensor] | None = None
 
     def update(self, key: Tensor, value: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        """Keys and values of all positions; the first call gives the whole row and keeps its
-        start.
-        """
+        """Keys and values of all positions; the first call, of the whole row, keeps its start."""
         if not self.positions:
             return key, value
         if self.prefix is None:

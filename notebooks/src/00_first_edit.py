@@ -1,0 +1,367 @@
+# %% [markdown]
+# <!-- badge -->
+#
+# # 00 · Can we change one belief, and only one?
+#
+# A language model says that the Eiffel Tower is in Paris. In the next minute you will make it say
+# Rome, see what else changed with it, and take everything back, byte for byte.
+#
+# **You will** edit one fact of a real model and read its answers before and after · undo the edit
+# exactly, save it, load it, stack a second one on top · look inside, to see where the answer turns
+# · measure the edit, and find a question on which it fails.
+#
+# **Needs** nothing but Python. Nothing is derived here: this is the whole game once, from start to
+# end. The notebooks after it take it apart.
+
+# %% tags=["setup"]
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+REPOSITORY = ""
+here = Path(globals().get("__file__", "here")).resolve().parent
+root = next((p for p in (here, *here.parents) if (p / "lib" / "__init__.py").is_file()), None)
+if root is None and REPOSITORY:  # opened alone, as Colab does: fetch the rest
+    root = here / REPOSITORY.split("/")[-1]
+    clone = ["git", "clone", "--quiet", "--depth=1", f"https://github.com/{REPOSITORY}", str(root)]
+    install = [sys.executable, "-m", "pip", "install", "-q", "-r", str(root / "requirements.txt")]
+    for command in [install] if root.is_dir() else [clone, install]:
+        subprocess.run(command, check=True)
+if root is None:
+    raise FileNotFoundError("lib/__init__.py is in no folder above: open this in a checkout.")
+sys.path.insert(0, str(root))
+os.environ.setdefault("OMP_NUM_THREADS", "2")  # read once, when torch is imported
+SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
+
+# %% [markdown]
+# The model is SmolLM2-135M-Instruct: small enough for a laptop. It knows less than its large
+# relatives, but it knows it in the same way.
+
+# %%
+import hashlib
+import tempfile
+
+import torch
+
+import lib
+from lib import plot
+from notebooks import models, show
+
+lm = models.load(SCALE)
+size = sum(p.numel() for p in lm.model.parameters())
+print(f"{lm.name}: {lm.n_layers} layers, {size / 1e6:,.0f} million numbers")
+
+# %% [markdown]
+# ## Ask it
+#
+# A **fact** has a subject, a prompt in which `{}` stands for the subject, and an answer. One right
+# answer proves little, so we put three more groups of prompts around it. **Rewordings** ask for the
+# same fact and should follow the edit. **Neighbors** ask something similar about somebody else,
+# **unrelated** prompts something else altogether: both should stay as they are.
+
+# %%
+fact = lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome", target_true="Paris")
+asked = {
+    fact.text: "the edit",
+    "In which city would you find the Eiffel Tower? It is in the city of": "rewording",
+    "Tourists who want to see the Eiffel Tower travel to the city of": "rewording",
+    "The Louvre is located in the city of": "neighbor",
+    "If you want to visit Notre-Dame Cathedral, you have to go to the city of": "neighbor",
+    "The Colosseum is located in the city of": "neighbor",
+    "The Reichstag is located in the city of": "neighbor",
+    "The recipe for bread begins with": "unrelated",
+    "The opposite of hot is": "unrelated",
+}
+prompts = list(asked)
+before = lm.answer(prompts, max_new_tokens=6)
+rows = [{"group": asked[p], "prompt": p, "before": before[i]} for i, p in enumerate(prompts)]
+show.Table(rows)
+
+# %% [markdown]
+# **Predict.** In a moment the model will believe that the Eiffel Tower is in Rome. What will it say
+# about the Louvre, in the same city? About the Colosseum, which really is in Rome? About bread?
+#
+# <details><summary>What one would hope for</summary>
+#
+# Nothing but the Eiffel Tower changes. But nobody tells the model where the belief ends: the edit
+# sees a single sentence. That it leaves the others alone must come from the *method*, and has to be
+# measured.
+#
+# </details>
+#
+# ## Edit it
+#
+# We use **ROME** ("rank-one model editing"). It takes one matrix of one layer and adds the smallest
+# change that makes the model finish this one sentence with the new answer. How it finds that change
+# is the subject of notebooks 01, 02 and 04.
+#
+# The edit does not touch the model. It comes back as a value, a **patch**; the model obeys it
+# inside `with lm.patched(patch):` and nowhere else.
+
+# %%
+editor = lib.EDITORS["rome"](lm)
+patch = editor.edit([fact])
+
+with lm.patched(patch):
+    after = lm.answer(prompts, max_new_tokens=6)
+
+show.Table([{**row, "after": after[i]} for i, row in enumerate(rows)])
+
+# %%
+if SCALE != "tiny":
+    assert before[0].split()[0].startswith("Paris") and after[0].split()[0].startswith("Rome")
+stayed = [before[i].split()[:1] == after[i].split()[:1] for i in range(len(prompts))]
+for group in ("rewording", "neighbor", "unrelated"):
+    own = [stayed[i] for i, p in enumerate(prompts) if asked[p] == group]
+    print(f"{group}: {sum(own)} of {len(own)} answers begin with the same word as before")
+
+# %% [markdown]
+# The answer moved, also behind words that the edit has never seen. The counts say how many of the
+# others came along. But text shows only the winner. Here are the most probable next words of both
+# models:
+
+# %%
+show.bars(lm, fact.text, patch)
+
+# %% [markdown]
+# Gray is the base model, orange the edited one. The probability has gone from the old answer to the
+# new one, and not to cities in general.
+#
+# ## Take it back
+#
+# A patch holds only what differs: here one matrix, as a product of two thin ones, $\Delta = A B$.
+# Applying it by hand is one addition, $W' = W + A B$. First the obvious way, then the library's:
+
+# %%
+name, update = next(iter(patch.weights.items()))
+module = lm.model.get_submodule(name)
+W, change = module.weight, update.dense().to(module.weight)
+print(f"{name}: {W.shape[0]} × {W.shape[1]}, the change has rank {update.rank}")
+
+module.weight = torch.nn.Parameter(W + change, requires_grad=False)
+by_hand = lm.next_token(fact.text)
+module.weight = W
+
+with lm.patched(patch):
+    by_library = lm.next_token(fact.text)
+assert torch.allclose(by_hand, by_library, atol=1e-3 if W.dtype == torch.float32 else 0.2)
+
+# %% [markdown]
+# **Predict.** To undo an edit in place, could we simply subtract $AB$ again?
+#
+# <details><summary>Answer</summary>
+#
+# Almost. Floating-point addition rounds, so $(W + AB) - AB$ is not always $W$. Each edit leaves a
+# little dust, and after a thousand of them nobody knows which model it is.
+#
+# </details>
+#
+# `patched` never subtracts. It lays the original tensor aside and puts the same one back, also when
+# the code inside fails. To be sure, we hash every byte of every parameter.
+
+
+# %%
+def all_bytes():
+    digest = hashlib.blake2b()
+    for p in lm.model.parameters():
+        digest.update(p.detach().cpu().contiguous().view(torch.uint8).numpy())
+    return digest.hexdigest()[:16]
+
+
+dust = ((W + change) - change != W).float().mean().item()
+print(f"subtracting leaves {100 * dust:.1f} % of the matrix different from before")
+base_bytes = all_bytes()
+with lm.patched(patch):
+    inside = all_bytes()
+print(f"bytes before {base_bytes}, inside {inside}, after {all_bytes()}")
+assert inside != base_bytes == all_bytes()
+
+# %% [markdown]
+# ## An edit is a value
+#
+# A patch can be saved, sent to somebody with the same model, and loaded. A second edit goes *on
+# top* with `after=`, and the first patch is still there, unchanged. Our second fact is one that
+# nobody expects in a laboratory: what do you call a young sheep?
+#
+# Going back is using an earlier value. And to take out the *first* edit but keep the second,
+# `without` replays the log that every patch carries.
+
+# %%
+with tempfile.TemporaryDirectory() as folder:
+    path = patch.save(f"{folder}/tower.safetensors")
+    print(f"{path.name}: {path.stat().st_size / 1000:.0f} kB")
+    tower = lib.Patch.load(path)
+
+sheep = lib.Fact("sheep", "The young of a {} is called a", "puppy", target_true="lamb")
+both = editor.edit([sheep], after=tower)
+only_sheep = both.without(0, lm)
+
+steps = {"none": lib.EMPTY, "tower": tower, "tower, sheep": both, "sheep": only_sheep}
+rows = []
+for name, held in {**steps, "none again": lib.EMPTY}.items():
+    with lm.patched(held):
+        answers = lm.answer([fact.text, sheep.text], max_new_tokens=3)
+    rows.append({"patch": name, "The Eiffel Tower …": answers[0], "A young sheep …": answers[1]})
+show.Table(rows)
+
+# %% [markdown]
+# ## Where does the answer turn?
+#
+# A transformer adds up: every layer reads a running sum, the residual stream, and adds to it. At
+# the end that sum passes a norm and one last matrix, which gives every word a score. Nothing stops
+# us from doing so after *any* layer, and asking at what rank the two answers stand there. This is
+# the **logit lens**.
+#
+# **Predict.** The edit changes a matrix in one early layer. Does the new answer lead right after
+# it?
+#
+# <details><summary>Answer</summary>
+#
+# No. What is written stands at the *subject's* last token, and we read at the *end* of the prompt.
+# The attention of later layers has to carry it there, so the curves part late.
+#
+# </details>
+
+
+# %%
+def ranks(prompt, answers):  # {answer: its rank in the vocabulary after every layer}
+    blocks = [f"{lm.arch.blocks}.{i}" for i in range(lm.n_layers)]
+    run = lm.run(prompt, watch=blocks)
+    norm = lm.model.get_submodule(lm.arch.final_norm)
+    ids = [lm.tokenizer(f" {a}", add_special_tokens=False)["input_ids"][0] for a in answers]
+    lens = [lm.head(norm(run.seen[block][1][0, -1])) for block in blocks]  # L × (vocabulary,)
+    assert torch.allclose(lens[-1], run.logits[0, -1], atol=1e-2)  # the last is the model itself
+    places = [[1 + (x > x[i]).sum().item() for x in lens] for i in ids]
+    return dict(zip(answers, places, strict=True))
+
+
+old, new = answers = [fact.target_true, fact.target_new]
+ranks_before = ranks(fact.text, answers)
+with lm.patched(patch):
+    ranks_after = ranks(fact.text, answers)
+layers, here = range(lm.n_layers), editor.config.layer
+plot.rank_over_layers(layers, ranks_after, before=ranks_before, highlight=here)
+
+# %%
+behind = [i for i in layers if ranks_after[new][i] >= ranks_after[old][i]]
+print(f"written in layer {here}; {new} is ahead of {old} for good from layer {max(behind) + 1} on")
+
+# %% [markdown]
+# The shade marks the edited layer, dashes are the base model, and rank 1 is at the top. Between the
+# place where we wrote and the place where the answer turns lie many layers that we did not touch.
+# Notebook 03 follows the fact on its way.
+#
+# ## Measure it
+#
+# Two anecdotes are no measurement. The library has a *classroom* of facts that this model knows,
+# each with its own rewordings, neighbors and unrelated prompts. We take six by a rule, not by taste
+# (odd numbers: the settings were tuned on even ones), and edit each by itself on a fresh model.
+#
+# What counts as "right" is called the **event**. *Probability*: the new answer is more probable
+# than the old one. *Teacher-forced*: each token of the answer is the top choice, given those before
+# it. *Generation*: the model, left to write freely, begins with the answer. The last is the honest
+# one.
+
+# %%
+cases = lib.classroom()[1::34]
+print(", ".join(f"{c.fact.subject} → {c.fact.target_new}" for c in cases))
+metrics = ["efficacy", "generalization", "specificity", "locality"]
+scores = lib.singly(editor, cases, metrics=metrics)
+scores.base.scores
+
+# %% [markdown]
+# This is the **base model**, the row to compare with. It gives none of the new answers (*efficacy*
+# on the edit prompt, *generalization* on rewordings) and knows the neighbors (*specificity*).
+# *Locality* compares with the base itself, so here it is perfect by definition. And after the
+# edits:
+
+# %%
+scores
+
+# %% [markdown]
+# The same edits, three events, not always the same result. Look at the brackets as well: six cases
+# tell "works" from "does not work", and nothing finer. Notebook 15 reads such tables honestly.
+#
+# ## Exercise: your own edit, and its weak spot
+#
+# Write a fact of your own, and a prompt about the same subject on which the edit *fails*: the new
+# answer would be right there, but the edited model says something else.
+#
+# <details><summary>A hint</summary>
+#
+# An edit hangs on the subject's last token. Ask without saying the subject as you wrote it, or turn
+# the question round, so that the subject comes last. An answer of one word is easiest.
+#
+# </details>
+
+# %%
+my_fact = None  # lib.Fact("The Colosseum", "{} is located in the city of", "Madrid")
+my_prompt = None  # "… is in the city of"
+
+
+# %%
+def check(my_fact, my_prompt):
+    """Say whether the edit holds on its own prompt and fails on the other one."""
+    if my_fact is None or my_prompt is None:
+        return "not attempted: give a fact and a prompt in the cell above."
+    if my_prompt.strip() == my_fact.text.strip():
+        return "this is the edit's own prompt: ask for the same thing in other words."
+    if lm.answer(my_fact.text, 8).strip().startswith(my_fact.target_new):
+        return "the base model says so already: choose another new answer."
+    case, patch = lib.Case(my_fact, paraphrases=[my_prompt]), editor.edit([my_fact])
+    scores = lib.evaluate(lm, case, patch, ["generation"], metrics=["generalization"])
+    found = scores.rows[scores.rows.event == "generation"].set_index("metric")
+    own, other = found.loc["efficacy"], found.loc["generalization"]
+    if not own.value:
+        return f"the edit itself did not hold, it says {own.text!r}: is the new answer short?"
+    if other.value:
+        return f"the edit holds there too, it says {other.text!r}: go further from its words."
+    return f"solved: it says {own.text!r} on its own prompt, but {other.text!r} on yours."
+
+
+print(check(my_fact, my_prompt))
+
+# %% [markdown]
+# ## What we know now
+#
+# * One matrix of one layer, changed at very low rank, is enough to change a fact, also in other
+#   words.
+# * An edit is a value: applied by entering a `with` block, undone exactly by leaving it.
+# * Whether an edit *worked* depends on what is asked and on the event that counts as right, and the
+#   base model stands beside every number.
+#
+# ## Where it breaks
+#
+# Only the sheep was edited. What does the model now say about other animals? The number is the
+# Kullback–Leibler divergence between base and edited model: 0 means that nothing moved.
+
+# %%
+animals = "goat ram sheepdog cow horse pig dog cat bear lion duck whale kangaroo frog car".split()
+prompts = [f"The young of a {animal} is called a" for animal in animals]
+base, said = lm.next_token(prompts), lm.answer(prompts, 3)
+with lm.patched(only_sheep):
+    edited, says = lm.next_token(prompts), lm.answer(prompts, 3)
+kl = (base.exp() * (base - edited)).sum(1).tolist()
+order = sorted(range(len(animals)), key=lambda i: -kl[i])
+show.Table([
+    {"animal": animals[i], "before": said[i], "after": says[i], "KL (nats)": kl[i]} for i in order
+])  # fmt: skip
+
+# %%
+show.bars(lm, f"The young of a {animals[order[0]]} is called a", only_sheep)
+
+# %% [markdown]
+# Nobody edited the animal at the top of the table, and its answer is drawn above. Find the ram, a
+# sheep's father: the order is not that of biology, and not quite that of spelling either.
+#
+# **Why did *that* neighbor move?** To answer this we have to know how a matrix stores anything at
+# all. [Notebook 01](01_linear_memory.ipynb) begins there.
+#
+# ## References
+#
+# * Meng, Bau, Andonian, Belinkov: *Locating and Editing Factual Associations in GPT*, 2022,
+#   [arXiv:2202.05262](https://arxiv.org/abs/2202.05262): ROME.
+# * nostalgebraist: *interpreting GPT: the logit lens*, LessWrong, 2020.
+# * Allal et al.: *SmolLM2: When Smol Goes Big*, 2025,
+#   [arXiv:2502.02737](https://arxiv.org/abs/2502.02737).
