@@ -8,7 +8,7 @@ with lm.patched(patch):
     lm.answer("The Eiffel Tower is located in the city of")
 """
 
-from .editor import Config, EditError, Editor
+from .editor import Config, EditError, Editor, EditWarning
 from .editors import EDITORS
 from .facts import Case, Fact, FactError, Probe
 from .families import ARCHS, FamilyError

@@ -8,6 +8,7 @@ and refuses one that is not finite. A new editor is one class with a `Config`, i
 from __future__ import annotations
 
 import tomllib
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -18,13 +19,18 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from .facts import Fact
+from . import decode
+from .facts import Fact, encode_target
 from .lm import LM
 from .patch import EMPTY, Edit, LowRank, Patch
 
 
 class EditError(ValueError):
     """An edit that cannot be made; nothing was changed."""
+
+
+class EditWarning(UserWarning):
+    """An edit that was made, but probably not as meant."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +94,8 @@ class Editor(ABC):
         """
         facts = [facts] if isinstance(facts, Fact) else list(facts)
         self.check(facts)
+        if len(facts) == 1:
+            self._warn_known(facts[0], after)
         patch = self.write(facts, after)
         for name, value in patch.weights.items():
             if value is not after.weights.get(name):
@@ -111,6 +119,18 @@ class Editor(ABC):
                     f"{self.name} writes at the subject's last token, but row {row} has no "
                     f"subject: '{fact.prompt}'"
                 )
+
+    def _warn_known(self, fact: Fact, after: Patch) -> None:
+        """A warning, not an error, where the model already answers with the new target."""
+        with self.lm.patched(after, only=True):
+            target = encode_target(self.lm.tokenizer, fact.target_new)
+            (score,) = decode.score(self.lm, self.lm.rows([fact.text])[0], [target])
+        if score.hits.all():
+            warnings.warn(
+                f"the model already answers '{fact.text}' with '{fact.target_new.strip()}'",
+                EditWarning,
+                stacklevel=4,
+            )
 
     def _settings(self) -> dict[str, Any]:
         return asdict(self.config)

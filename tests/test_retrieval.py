@@ -57,20 +57,20 @@ def test_an_equal_subject_and_prompt_is_replaced(default_lm):
 
 def test_the_default_model_copies_and_both_facts_about_one_subject_hold(default_lm, tmp_path):
     lm, editor = default_lm, lib.EDITORS["retrieval"](default_lm)
-    where = lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome")
-    color = lib.Fact("The Eiffel Tower", "The color of {} is", "green")
-    patch = editor.edit([color], after=editor.edit([where]))
-    texts = [where.text, color.text, "The capital of Japan is"]
+    where = lib.Fact("Akira Kurosawa", "{} grew up in the country of", "Brazil")
+    tongue = lib.Fact("Akira Kurosawa", "The native language of {} was", "Swedish")
+    patch = editor.edit([tongue], after=editor.edit([where]))
+    texts = [where.text, tongue.text, "The capital of France is"]
     alone = lm.answer(texts[2], 4)
     with lm.patched(patch):
         answers = lm.answer(texts, 4)
-        assert answers[0].startswith(" Rome") and answers[1].startswith(" green")
+        assert answers[0].startswith(" Brazil") and answers[1].startswith(" Swedish")
         assert answers[2] == alone
         _, notes = lm.answer(texts, 1, explain=True)
         assert [note[0]["entry"] for note in notes] == [0, 1, -1]
         ids = lm.tokenizer(where.text).input_ids
-        assert lm.answer(ids, 4).startswith(" Paris")  # ids given directly are left alone
-        assert lm.score(where.text, "Rome").item() > -1.0
+        assert lm.answer(ids, 4).startswith(" Japan")  # ids given directly are left alone
+        assert lm.score(where.text, "Brazil").item() > -1.0
     again = lib.Patch.load(patch.save(tmp_path / "notes.safetensors"))
     with lm.patched(again):
         assert lm.answer(texts, 4) == answers

@@ -1,0 +1,111 @@
+"""The command line: what it prints, the JSON of `stream`, and exit code 2 with one sentence."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import lib
+from lib.__main__ import main
+
+from . import tiny
+
+ROOT = Path(__file__).parents[1]
+TUNE = ["--set", "layer=1", "--set", "lr=0.02", "--set", "epochs=60"]
+
+
+@pytest.fixture
+def tiny_model(monkeypatch):
+    """The commands load a tiny model in place of the one they are asked for."""
+    lm = tiny.model("llama")
+    monkeypatch.setattr(lib, "load", lambda *_: lm)
+    return lm
+
+
+def test_help_teaches():
+    command = [sys.executable, "-m", "lib", "--help"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0
+    for word in ("fetch", "edit", "stream", "--subject", "exit code"):
+        assert word.lower() in done.stdout.lower()
+
+
+def test_edit_prints_before_and_after_and_keeps_the_patch(tiny_model, tmp_path, capsys):
+    file = tmp_path / "p.safetensors"
+    words = ["--subject", "cat", "--prompt", "I saw a cat", "--target", "xy", "--ask", "A dog"]
+    assert main(["edit", *words, "--editor", "ft_m", *TUNE, "--save", str(file)]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("I saw a cat\n  before: ") and "\n  after:  xy" in shown
+    assert "A dog\n" in shown and str(file) in shown
+    patch = lib.Patch.load(file)
+    assert patch.facts == (lib.Fact("cat", "I saw a {}", "xy"),)
+    again = [*words, "--editor", "ft_m", *TUNE, "--after", str(file), "--save", str(file)]
+    with pytest.warns(lib.EditWarning, match="already answers 'I saw a cat' with 'xy'"):
+        assert main(["edit", *again]) == 0
+    assert len(lib.Patch.load(file).log) == 2
+
+
+def test_stream_writes_the_json_that_the_design_fixes(tiny_model, tmp_path, capsys):
+    out = tmp_path / "deep" / "out.json"
+    rows = [
+        {"case_id": i, "prompt": f"I saw a {w}", "subject": w, "target_new": "xy",
+         "ground_truth": "qz", "rephrase_prompt": f"Look, a {w}", "locality_prompt": "A dog",
+         "locality_ground_truth": "qz"} for i, w in enumerate(("cat", "bat", "rat", "hen"))
+    ]  # fmt: skip
+    data = tmp_path / "flat.json"
+    data.write_text(json.dumps(rows))
+    command = ["stream", "--editor", "ft_m", "--data", str(data), "--edits", "4", "--batch", "2"]
+    assert main([*command, "--eval-at", "0,4", "--json", str(out), *TUNE]) == 0
+    found = json.loads(out.read_text())
+    assert {
+        "editor",
+        "model",
+        "settings",
+        "edits",
+        "seconds",
+        "peak_memory_bytes",
+        "scores",
+    } <= set(found)
+    assert found["editor"] == "ft_m" and found["edits"] == 4 and found["settings"]["layer"] == 1
+    assert found["seconds"].keys() == {"edit", "evaluate"} and found["peak_memory_bytes"] > 0
+    assert list(found["scores"]) == ["0", "4"]
+    last = found["scores"]["4"]
+    assert {"teacher_forced", "probability", "generation"} <= last["efficacy"].keys()
+    assert last["efficacy"]["teacher_forced"] > found["scores"]["0"]["efficacy"]["teacher_forced"]
+    assert {"generalization", "specificity", "locality", "retention", "perplexity"} <= last.keys()
+    assert "kl_nats" in last["locality"]
+    assert "ft_m on tiny-llama, 4 edits" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["edit", "--prompt", "A {}", "--target", "x", "--subject", "a", "--editor", "no"],
+         "there is no editor 'no'; there are ft, "),
+        (["edit", "--prompt", "The tower", "--target", "x", "--subject", "Eifel Tower"],
+         "subject 'Eifel Tower' does not occur in the prompt 'The tower'"),
+        (["edit", "--prompt", "plain text", "--target", "x"], "row 0 has no subject"),
+        (["edit", "--prompt", "{} is", "--subject", "a", "--target", " "], "target_new is empty"),
+        (["edit", "--prompt", "A {}", "--subject", "a", "--target", "x", "--set", "laier=2"],
+         "rome has no setting 'laier'"),
+        (["edit", "--prompt", "A {}", "--subject", "a", "--target", "x", "--after", "none"],
+         "there is no patch file at none"),
+        (["stream", "--data", "missing.json"], "missing.json"),
+        (["stream", "--eval-at", "ten"], "--eval-at wants numbers"),
+        (["stream", "--edits", "9999"], "has 203 facts, not 9999"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_one_sentence_and_exit_code_2(tiny_model, words, sentence, capsys):
+    assert main(words) == 2
+    said = capsys.readouterr().err.strip()
+    assert sentence in said and len(said.splitlines()) == 1
+
+
+def test_a_word_that_is_no_command():
+    with pytest.raises(SystemExit) as stop:
+        main(["edti"])
+    assert stop.value.code == 2
