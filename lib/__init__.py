@@ -13,13 +13,14 @@ from .editors import EDITORS
 from .facts import Case, Fact, FactError, Probe
 from .families import ARCHS, FamilyError
 from .fetch import FetchError
-from .lm import LM, Sequences, load
+from .lm import LM, load
 from .memory import gram, interference
 from .metrics import baseline, evaluate, perplexity
 from .owner import OwnerError
 from .patch import EMPTY, Edit, LowRank, Patch, PatchError, Rewrite, Route
 from .readers import classroom, read_cases
 from .scores import Scores, compare
+from .sequences import Sequences
 from .singly import singly
 from .stats import StatsError, second_moment
 from .stream import stream

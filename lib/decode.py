@@ -11,13 +11,13 @@ import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import copy_context
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
 from .facts import encode_target
+from .sequences import Sequences
 
 if TYPE_CHECKING:
     from .lm import LM
@@ -39,19 +39,6 @@ class Score(NamedTuple):
     hits: Tensor
 
 
-@dataclass
-class Run:
-    """One whole forward, padded on the left: ids, real (n, L); logits (n, L, vocabulary).
-
-    seen: module name -> (its input, its output), (n, L, width).
-    """
-
-    ids: Tensor
-    real: Tensor
-    logits: Tensor
-    seen: dict[str, tuple[Tensor, Tensor]]
-
-
 def batches(rows: Sequence[Sequence[int]], limit: int = BATCH_TOKENS) -> Iterator[list[int]]:
     """Row numbers in groups of similar length, at most `limit` padded tokens each."""
     order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))
@@ -69,10 +56,10 @@ def pad(lm: LM, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
     return ids, real.to(lm.device)
 
 
-def sequences(lm: LM, rows: Sequence[Sequence[int]], behind: Sequence[int] | None = None):
+def sequences(
+    lm: LM, rows: Sequence[Sequence[int]], behind: Sequence[int] | None = None
+) -> Sequences:
     """A `Sequences` of padded rows whose last `behind[i]` tokens are no part of the prompt."""
-    from .lm import Sequences
-
     ids, real = pad(lm, rows)
     behind = torch.zeros(len(rows), dtype=torch.long) if behind is None else torch.tensor(behind)
     last = ids.shape[1] - 1 - behind.to(lm.device)
@@ -191,7 +178,7 @@ def score(
     if not all(ends):
         raise ValueError("an empty target cannot be scored")
     whole = [row + end[:-1] for row, end in zip(rows, ends, strict=True)]
-    _fit(lm, whole)
+    fit(lm, whole)
     scores: list[Score | None] = [None] * len(rows)
     runs: dict[tuple[int, ...], list[int]] = {}  # targets that differ in the last token share a run
     for i, end in enumerate(ends):
@@ -230,84 +217,6 @@ def next_token(lm: LM, rows: list[list[int]]) -> Tensor:
     return table
 
 
-def run(lm: LM, rows: list[list[int]], watch: Sequence[str] = ()) -> Run:
-    """All rows in one forward, with the inputs and outputs of the modules in `watch`."""
-    seqs = sequences(lm, rows)
-    seen: dict[str, tuple[Tensor, Tensor]] = {}
-
-    def look(name: str):
-        def hook(_, inputs, output):
-            output = output[0] if isinstance(output, tuple) else output
-            both = (inputs[0], output) if inputs else (output, output)
-            seen[name] = tuple(t.detach().reshape(len(rows), -1, t.shape[-1]) for t in both)
-
-        return hook
-
-    with lm.opened(seqs):
-        hooks = [lm.model.get_submodule(n).register_forward_hook(look(n)) for n in watch]
-        try:
-            hidden = lm.backbone(seqs.ids, seqs.real, use_cache=False).last_hidden_state
-        finally:
-            for hook in hooks:
-                hook.remove()
-        return Run(seqs.ids, seqs.real, lm.head(hidden), seen)
-
-
-class _Enough(Exception):
-    """Raised by a hook when all that was asked for has been seen."""
-
-
-def inputs(
-    lm: LM, rows: list[list[int]], modules: Sequence[str], skip: int = 0
-) -> dict[str, Tensor]:
-    """Inputs of modules at all real tokens but each row's first `skip`, {module: (tokens, width)}.
-
-    One forward for all rows; nothing above the last module runs.
-    """
-    seqs = sequences(lm, rows)
-    wanted = seqs.real & (seqs.real.long().cumsum(1) > skip)
-    return {name: wide[wanted] for name, wide in _inputs(lm, seqs, modules).items()}
-
-
-def inputs_at(
-    lm: LM, rows: list[list[int]], at: Sequence[int], modules: Sequence[str]
-) -> dict[str, Tensor]:
-    """Inputs of modules at one token per row, {module: (n, width)}; nothing above runs."""
-    _fit(lm, rows)
-    found: dict[str, Tensor] = {}
-    for group in batches(rows):
-        seqs = sequences(lm, [rows[i] for i in group])
-        column = torch.tensor([at[i] - len(rows[i]) for i in group]) + seqs.ids.shape[1]
-        for name, wide in _inputs(lm, seqs, modules).items():
-            into = found.setdefault(name, wide.new_empty(len(rows), wide.shape[-1]))
-            into[group] = wide[torch.arange(len(group)), column]
-    return found
-
-
-def _inputs(lm: LM, seqs, modules: Sequence[str]) -> dict[str, Tensor]:
-    """Inputs of modules in one forward, {module: (rows, length, width)}."""
-    seen: dict[str, Tensor] = {}
-
-    def look(name: str):
-        def hook(_, given):
-            seen[name] = given[0].detach().reshape(*seqs.ids.shape, -1)
-            if len(seen) == len(modules):
-                raise _Enough
-
-        return hook
-
-    with lm.opened(seqs):
-        hooks = [lm.model.get_submodule(n).register_forward_pre_hook(look(n)) for n in modules]
-        try:
-            lm.backbone(seqs.ids, seqs.real, use_cache=False)
-        except _Enough:
-            pass
-        finally:
-            for hook in hooks:
-                hook.remove()
-    return seen
-
-
 def _few(wanted: Tensor, labels: Tensor, sizes: list[int], limit: int = 256) -> Iterator[tuple]:
     """Label positions in parts of about `limit` rows: bounds the logits; targets stay whole."""
     start, part, width = 0, [], 0
@@ -335,7 +244,8 @@ def _stop_ids(lm: LM) -> set[int]:
     return set(ids if isinstance(ids, list | tuple) else [] if ids is None else [ids])
 
 
-def _fit(lm: LM, rows: Sequence[Sequence[int]]) -> None:
+def fit(lm: LM, rows: Sequence[Sequence[int]]) -> None:
+    """Raise ValueError when a row is longer than the context."""
     longest = max(map(len, rows), default=0)
     if lm.context and longest > lm.context:
         raise ValueError(

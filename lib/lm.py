@@ -1,66 +1,29 @@
-"""A language model whose weights are never written: `with lm.patched(patch):` is the only change.
-
-On entry parameters are rebound and routes registered, on exit the same tensors are put back, also
-when the body raises. Undo is exact because nothing is ever added back or divided out.
-"""
+"""A language model and the ways to ask it; what changes it for a while is in patching.py."""
 
 from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from . import decode, fetch
+from . import decode, fetch, inside
 from .facts import Fact, encode_prompt, lookup
-from .families import arch_of, dense, refuse_unpatchable
+from .families import arch_of, refuse_unpatchable
 from .owner import Owner
 from .packed import Packs
-from .patch import EMPTY, Patch, PatchError, Route
+from .patching import Patching
+from .sequences import Sequences
 
 Prompts = str | Sequence[str] | Sequence[Sequence[int]]
 
 
-@dataclass
-class Sequences:
-    """What a route may know of the present call; one is open during every run of the model.
-
-    ids, real, prompt are (rows, length) of this call: token ids, not padding, part of the prompt.
-    last (rows,) is the column of the prompt's last token in the first call. memo keeps tensors with
-    one entry per row from call to call (a route's choices stand there under its module's name).
-    """
-
-    ids: Tensor
-    real: Tensor
-    prompt: Tensor
-    last: Tensor
-    memo: dict[str, Tensor] = field(default_factory=dict)
-
-    def step(self, ids: Tensor) -> None:
-        """Go on with one more generated token per row, ids (rows, 1)."""
-        self.ids, self.real = ids, torch.ones_like(ids, dtype=torch.bool)
-        self.prompt = torch.zeros_like(self.real)
-
-    def extend(self, ids: Tensor) -> None:
-        """The same without a cache: the whole text is run again with the new tokens behind."""
-        new = torch.ones_like(ids, dtype=torch.bool)
-        self.ids, self.real = torch.cat([self.ids, ids], 1), torch.cat([self.real, new], 1)
-        self.prompt = torch.cat([self.prompt, ~new], 1)
-
-    def select(self, rows: Tensor) -> None:
-        """Keep only some rows, when others are finished."""
-        self.ids, self.real, self.prompt = self.ids[rows], self.real[rows], self.prompt[rows]
-        self.last = self.last[rows]
-        self.memo = {name: value[rows] for name, value in self.memo.items()}
-
-
-class LM:
+class LM(Patching):
     """A transformers model and its tokenizer (`.model`, `.tokenizer`), frozen, with ways in."""
 
     def __init__(self, model: nn.Module, tokenizer: Any, name: str | None = None) -> None:
@@ -72,10 +35,7 @@ class LM:
         self.owner = Owner()
         self._packs = Packs(model)
         self.blocks = model.get_submodule(self.arch.blocks)
-        self._base: dict[str, Tensor] = {}  # the original parameters of modules bound at the moment
-        self._routes: dict[str, Route] = {}
-        self._rewrites: tuple = ()
-        self._seqs: Sequences | None = None
+        super().__init__()
         self.fingerprint = self._fingerprint()
 
     def __repr__(self) -> str:
@@ -124,122 +84,6 @@ class LM:
                 f"layer {layer} does not exist: {self.name} has layers 0 to {self.n_layers - 1}"
             )
         return self.arch.mlp_out.format(layer)
-
-    def weight(self, module: str, under: Patch = EMPTY) -> Tensor:
-        """The matrix of a module under a patch (default the base), (d_out, d_in), float32."""
-        value = under.weights.get(module)
-        if isinstance(value, Tensor):
-            return value
-        stored = self._base.get(module)
-        stored = self.model.get_submodule(module).weight if stored is None else stored
-        base = dense(stored.detach(), self.arch.transposed)
-        return base if value is None else base + value.dense().to(base.device)
-
-    # ---- changing it, for a while -----------------------------------------------------------
-
-    @contextmanager
-    def patched(self, patch: Patch, *, only: bool = False) -> Iterator[LM]:
-        """The model under `patch` for the body of `with`; then the base model, bit for bit.
-
-        An inner `patched` shadows the outer one on the same module and leaves the others; only=True
-        shadows everything outside, as editors need it. Nothing may yield inside. Raises PatchError
-        for a patch of another model, OwnerError when another owner holds the model too long.
-        """
-        self._check(patch)
-        with self.owner.hold() as token, ExitStack() as undo:
-            streams = len(token.streams)
-            masters = {m: self.weight(m, patch) for m in patch.weights}
-            with token.running:
-                for name in (self._base.keys() - masters.keys()) if only else ():
-                    held = self.model.get_submodule(name)._parameters
-                    undo.callback(held.__setitem__, "weight", held["weight"])
-                    held["weight"] = self._base[name]
-                undo.enter_context(self.bind(masters))
-                undo.enter_context(self._routed(patch, only))
-            try:
-                yield self
-            finally:
-                for stream in token.streams[streams:]:  # they read the weights bound here
-                    stream.join()
-                del token.streams[streams:]
-
-    @contextmanager
-    def bind(self, masters: Mapping[str, Tensor]) -> Iterator[None]:
-        """Run modules on other float32 matrices (d_out, d_in), cast in the graph when they learn.
-
-        A master that requires grad and already has the model's type and orientation is handed over
-        as it is; otherwise it is cast at every forward, so that optimizer steps on it take effect.
-        """
-        with ExitStack() as undo:
-            for name, master in masters.items():
-                module = self.model.get_submodule(name)
-                undo.callback(
-                    module._parameters.__setitem__, "weight", module._parameters["weight"]
-                )
-                if name not in self._base:
-                    self._base[name] = module._parameters["weight"]
-                    undo.callback(self._base.pop, name)
-                stored = partial(self._stored, master, module.weight.dtype, module.weight.device)
-                module._parameters["weight"] = stored()  # the dict: no tensor is copied or wrapped
-                if master.requires_grad and module.weight is not master:
-                    cast = module.register_forward_pre_hook(
-                        lambda module, _, stored=stored: module._parameters.__setitem__(
-                            "weight", stored()
-                        )
-                    )
-                    undo.callback(cast.remove)
-            yield
-
-    def _stored(self, master: Tensor, dtype: torch.dtype, device: torch.device) -> Tensor:
-        return (master.T if self.arch.transposed else master).to(device=device, dtype=dtype)
-
-    @contextmanager
-    def _routed(self, patch: Patch, only: bool) -> Iterator[None]:
-        routes, rewrites = self._routes, self._rewrites
-        left = {} if only else {m: r for m, r in routes.items() if m not in patch.weights}
-        with ExitStack() as undo:
-            for name in patch.routes.keys() - routes.keys():
-                hook = partial(self._route, name)
-                undo.callback(self.model.get_submodule(name).register_forward_hook(hook).remove)
-            self._routes = {**left, **patch.routes}
-            self._rewrites = patch.rewrites if only else patch.rewrites or rewrites
-            try:
-                yield
-            finally:
-                self._routes, self._rewrites = routes, rewrites
-
-    def _route(self, name: str, module: nn.Module, inputs: tuple, output: Tensor) -> Tensor | None:
-        route = self._routes.get(name)
-        if route is None:
-            return None
-        seqs = self._seqs
-        if seqs is None:
-            raise RuntimeError(
-                "a routed patch is entered: call the model through lm.answer, lm.generate, "
-                "lm.score or lm.run, which tell the route where each prompt ends"
-            )
-        shape, rows = output.shape, len(seqs.ids)
-        given = inputs[0].reshape(rows, -1, inputs[0].shape[-1])  # opt flattens rows and positions
-        output = output.reshape(rows, -1, shape[-1])
-        if name not in seqs.memo:
-            seqs.memo[name] = route.decide(given, output, seqs)
-        return route.apply(given, output, seqs.memo[name], seqs).reshape(shape)
-
-    def _check(self, patch: Patch) -> None:
-        if patch.base and patch.base != self.identity:
-            raise PatchError(f"this patch is for {patch.base}, the model here is {self.identity}")
-        for name, value in patch.weights.items():
-            try:
-                module = self.model.get_submodule(name)
-            except AttributeError:
-                raise PatchError(
-                    f"this patch changes {name}, which {self.name} does not have"
-                ) from None
-            here = tuple(module.weight.shape[:: -1 if self.arch.transposed else 1])
-            if tuple(value.shape) != here:
-                raise PatchError(
-                    f"this patch holds {tuple(value.shape)} for {name}, the model {here}"
-                )
 
     # ---- asking it --------------------------------------------------------------------------
 
@@ -313,10 +157,10 @@ class LM:
         table = decode.next_token(self, rows)
         return table[0] if single else table
 
-    def run(self, prompts: Prompts, watch: Sequence[str] = ()) -> decode.Run:
+    def run(self, prompts: Prompts, watch: Sequence[str] = ()) -> inside.Run:
         """One whole forward: logits everywhere, input and output of the modules watched."""
         rows, _ = self.rows(prompts)
-        return decode.run(self, rows, watch)
+        return inside.run(self, rows, watch)
 
     def keys(
         self,
@@ -332,7 +176,7 @@ class LM:
         layers = [layer] if isinstance(layer, int) else list(layer)
         pairs = [lookup(self.tokenizer, fact, t) for t in templates or ["{}"] for fact in facts]
         names = {self.mlp_out(one): one for one in layers}
-        found = decode.inputs_at(
+        found = inside.inputs_at(
             self, [ids for ids, _ in pairs], [at for _, at in pairs], list(names)
         )
         keys = {}

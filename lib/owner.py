@@ -101,7 +101,8 @@ def _is_generator(frame: FrameType) -> bool:
 def _caller() -> FrameType | None:
     """The frame of the user's `with`, outside this package's core and context managers."""
     frame: FrameType | None = sys._getframe(1)
-    inside = ("contextlib", __name__, f"{__package__}.lm", f"{__package__}.decode")
+    here = ("owner", "patching", "lm", "decode")
+    inside = ("contextlib", *(f"{__package__}.{name}" for name in here))
     while frame is not None:
         back = frame.f_back
         managed = _is_generator(frame) and back and back.f_globals.get("__name__") == "contextlib"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import torch
 from safetensors.torch import load_file, save_file
 
-from . import decode, fetch
+from . import decode, fetch, inside
 from .memory import Moment
 from .patch import EMPTY
 
@@ -107,7 +107,7 @@ def _accumulate(lm: LM, layers: list[int], source: str, tokens: int, skip_first:
     with lm.patched(EMPTY, only=True):
         for group in decode.batches([row for row in rows if len(row) > 1], limit=8 * WINDOW):
             part = [rows[i] for i in group]
-            seen = decode.inputs(lm, part, list(names), skip=int(skip_first))
+            seen = inside.inputs(lm, part, list(names), skip=int(skip_first))
             for name, K in seen.items():  # (tokens, d_in), float32 products into a float64 sum
                 sums[names[name]] += (K.float().T @ K.float()).double().cpu()
             count += len(K)

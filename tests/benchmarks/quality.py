@@ -3,8 +3,8 @@
     python -m tests.benchmarks.quality classroom --editors rome,ft_m,retrieval   # odd cases only
     python -m tests.benchmarks.quality counterfact --data FILE --cases 100
 
-Classroom: every odd-numbered case (even ones are for tuning). CounterFact: the first rows of a file in
-the flat format. Each fact is edited alone on the base model. Writes tests/benchmarks/quality.json.
+Classroom: every odd-numbered case (even ones are for tuning). CounterFact: the first rows of a file
+in the flat format. Each fact is edited alone on the base model. Writes quality.json beside itself.
 """
 
 from __future__ import annotations

@@ -1,0 +1,41 @@
+"""What a route may know of the run it stands in: the tokens, and which of them are prompt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class Sequences:
+    """What a route may know of the present call; one is open during every run of the model.
+
+    ids, real, prompt are (rows, length) of this call: token ids, not padding, part of the prompt.
+    last (rows,) is the column of the prompt's last token in the first call. memo keeps tensors with
+    one entry per row from call to call (a route's choices stand there under its module's name).
+    """
+
+    ids: Tensor
+    real: Tensor
+    prompt: Tensor
+    last: Tensor
+    memo: dict[str, Tensor] = field(default_factory=dict)
+
+    def step(self, ids: Tensor) -> None:
+        """Go on with one more generated token per row, ids (rows, 1)."""
+        self.ids, self.real = ids, torch.ones_like(ids, dtype=torch.bool)
+        self.prompt = torch.zeros_like(self.real)
+
+    def extend(self, ids: Tensor) -> None:
+        """The same without a cache: the whole text is run again with the new tokens behind."""
+        new = torch.ones_like(ids, dtype=torch.bool)
+        self.ids, self.real = torch.cat([self.ids, ids], 1), torch.cat([self.real, new], 1)
+        self.prompt = torch.cat([self.prompt, ~new], 1)
+
+    def select(self, rows: Tensor) -> None:
+        """Keep only some rows, when others are finished."""
+        self.ids, self.real, self.prompt = self.ids[rows], self.real[rows], self.prompt[rows]
+        self.last = self.last[rows]
+        self.memo = {name: value[rows] for name, value in self.memo.items()}
