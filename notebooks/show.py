@@ -36,13 +36,13 @@ class Table:
 
 
 def plain(value: object) -> str:
-    """A value on one line: white space joined, numbers with three digits."""
+    """A value on one line: white space joined, numbers with three decimals."""
     if isinstance(value, float):
-        return f"{value:.3f}" if 1e-3 <= abs(value) < 1e3 or value == 0 else f"{value:.1e}"
+        return f"{value:,.{3 if abs(value) < 10 else 0}f}"
     return " ".join(str(value).split())
 
 
-def bars(lm: lib.LM, prompt: str, patch: lib.Patch, count: int = 4) -> plot.Figure:
+def bars(lm: lib.LM, prompt: str, patch: lib.Patch, count: int = 3) -> plot.Figure:
     """Probabilities of the next token, base and edited: the `count` best of each."""
     with lm.patched(lib.EMPTY, only=True):
         base = lm.next_token(prompt).exp().cpu()

@@ -369,3 +369,15 @@ def test_the_default_model_answers_alone_in_lists_and_in_the_chat_template(defau
                                        max_new_tokens=12, do_sample=False)  # fmt: skip
     end = default_lm.tokenizer.eos_token_id  # ours leaves the end-of-text token out
     assert [*decode.generate(default_lm, [ids], 12).ids[0], end] == theirs[0, len(ids) :].tolist()
+
+
+def test_the_default_model_in_bf16_and_with_a_device_map_is_edited_and_undone():
+    lm = lib.load(dtype="bfloat16", device_map="cpu")
+    fact = lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome")
+    before = parameter_bytes(lm)
+    assert lm.dtype == torch.bfloat16 and lm.answer(fact.text, 4).startswith(" Paris")
+    patch = lib.EDITORS["rome"](lm).edit([fact])
+    with lm.patched(patch):
+        assert lm.answer(fact.text, 4).startswith(" Rome")
+    assert parameter_bytes(lm) == before
+    assert lm.fingerprint == lib.load(dtype="float32").fingerprint  # one patch fits both types

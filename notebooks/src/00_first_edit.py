@@ -46,7 +46,7 @@ import torch
 
 import lib
 from lib import plot
-from notebooks import models, show
+from notebooks import checks, models, show
 
 lm = models.load(SCALE)
 size = sum(p.numel() for p in lm.model.parameters())
@@ -58,7 +58,8 @@ print(f"{lm.name}: {lm.n_layers} layers, {size / 1e6:,.0f} million numbers")
 # A **fact** has a subject, a prompt in which `{}` stands for the subject, and an answer. One right
 # answer proves little, so we put three more groups of prompts around it. **Rewordings** ask for the
 # same fact and should follow the edit. **Neighbors** ask something similar about somebody else,
-# **unrelated** prompts something else altogether: both should stay as they are.
+# **unrelated** prompts something else altogether: both should stay as they are. Answers are cut off
+# after six tokens.
 
 # %%
 fact = lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome", target_true="Paris")
@@ -118,8 +119,7 @@ for group in ("rewording", "neighbor", "unrelated"):
 
 # %% [markdown]
 # The answer moved, also behind words that the edit has never seen. The counts say how many of the
-# others came along. But text shows only the winner. Here are the most probable next words of both
-# models:
+# others came along. Text shows only the winner; here are the most probable next tokens:
 
 # %%
 show.bars(lm, fact.text, patch)
@@ -261,7 +261,7 @@ print(f"written in layer {here}; {new} is ahead of {old} for good from layer {ma
 # What counts as "right" is called the **event**. *Probability*: the new answer is more probable
 # than the old one. *Teacher-forced*: each token of the answer is the top choice, given those before
 # it. *Generation*: the model, left to write freely, begins with the answer. The last is the honest
-# one.
+# one; its *exact* form allows nothing behind the answer.
 
 # %%
 cases = lib.classroom()[1::34]
@@ -301,26 +301,7 @@ my_prompt = None  # "… is in the city of"
 
 
 # %%
-def check(my_fact, my_prompt):
-    """Say whether the edit holds on its own prompt and fails on the other one."""
-    if my_fact is None or my_prompt is None:
-        return "not attempted: give a fact and a prompt in the cell above."
-    if my_prompt.strip() == my_fact.text.strip():
-        return "this is the edit's own prompt: ask for the same thing in other words."
-    if lm.answer(my_fact.text, 8).strip().startswith(my_fact.target_new):
-        return "the base model says so already: choose another new answer."
-    case, patch = lib.Case(my_fact, paraphrases=[my_prompt]), editor.edit([my_fact])
-    scores = lib.evaluate(lm, case, patch, ["generation"], metrics=["generalization"])
-    found = scores.rows[scores.rows.event == "generation"].set_index("metric")
-    own, other = found.loc["efficacy"], found.loc["generalization"]
-    if not own.value:
-        return f"the edit itself did not hold, it says {own.text!r}: is the new answer short?"
-    if other.value:
-        return f"the edit holds there too, it says {other.text!r}: go further from its words."
-    return f"solved: it says {own.text!r} on its own prompt, but {other.text!r} on yours."
-
-
-print(check(my_fact, my_prompt))
+print(checks.own_fact(editor, my_fact, my_prompt))
 
 # %% [markdown]
 # ## What we know now
