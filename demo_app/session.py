@@ -20,12 +20,10 @@ from .visitors import Session, Sessions
 from .worker import Job, Trouble, Worker
 
 EXAMPLES = Path(__file__).with_name("examples.json")
-CHARACTERS, OWN, EDITS, WRITE = (
-    600,
-    8,
-    20,
-    60,
-)  # of a prompt; own prompts; edits; tokens of "Write on"
+CHARACTERS = 600  # of a prompt
+OWN = 8  # prompts of the visitor's own
+EDITS = 20  # live at once
+WRITE = 60  # tokens of "Write on"
 NAMES = {"retrieval": "Retrieval", "alphaedit": "AlphaEdit", "ultraedit": "UltraEdit",
          "wilke": "WilKE", "rledit": "RLEdit", "lora": "LoRA", "lemoe": "LEMoE"}  # fmt: skip
 SMALL = set(

@@ -8,6 +8,12 @@ with lm.patched(patch):
     lm.answer("The Eiffel Tower is located in the city of")
 """
 
+import os
+
+# Before torch is imported: on a busy machine spinning threads made an edit 30 times slower (126 s
+# against 4.2 s with two threads on two cores that others used too).
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 from .editor import Config, EditError, Editor, EditWarning
 from .editors import EDITORS
 from .facts import Case, Fact, FactError, Probe

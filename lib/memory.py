@@ -20,6 +20,21 @@ def fit(K: Tensor, V: Tensor) -> Tensor:
     return torch.linalg.lstsq(K.T.cpu(), V.T.cpu(), driver="gelsd").solution.T.to(K.device)
 
 
+def ridge(K: Tensor, V: Tensor, strength: float) -> Tensor:
+    """W (d_out, d_in) that minimizes ‖W K − V‖²_F + strength·‖W‖²_F: recall of noisy keys.
+
+    Solved in the smaller of its two forms, d_in or n. K = [[1], [0]], V = [[2]], strength 1
+    -> W = [[1, 0]].
+    """
+    d, n = K.shape
+    if n < d:  # V (KᵀK + λI)⁻¹ Kᵀ
+        small = K.T @ K + strength * torch.eye(n, dtype=K.dtype, device=K.device)
+        return torch.linalg.solve(small, V.T).T @ K.T
+    # V Kᵀ (K Kᵀ + λI)⁻¹
+    large = K @ K.T + strength * torch.eye(d, dtype=K.dtype, device=K.device)
+    return torch.linalg.solve(large, K @ V.T).T
+
+
 class Moment:
     """C with its Cholesky factor, computed once: `moment.solve(K)` is C⁻¹ K.
 

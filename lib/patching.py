@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from fnmatch import fnmatch
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -140,6 +141,8 @@ class Patching:
         if patch.base and patch.base != self.identity:
             raise PatchError(f"this patch is for {patch.base}, the model here is {self.identity}")
         for name, value in patch.weights.items():
+            if self.arch.fused_in and any(fnmatch(name, n.format("*")) for n in self.arch.mlp_in):
+                raise PatchError(f"{name} holds two matrices in one: it cannot be edited by itself")
             try:
                 module = self.model.get_submodule(name)
             except AttributeError:

@@ -215,6 +215,7 @@ def environment(scale: str) -> dict[str, str]:
     fixed = {"EDIT_SCALE": scale, "EDIT_LONG": "", "PYTHONHASHSEED": "0"}
     quiet = {"TQDM_DISABLE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "NO_COLOR": "1"}
     threads = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "2")}
+    threads["OMP_WAIT_POLICY"] = "PASSIVE"  # spinning threads stall a busy machine
     mine = {k: v for k, v in os.environ.items() if k != "MPLBACKEND"}  # the kernel sets its own
     return {**mine, **fixed, **quiet, **threads}
 

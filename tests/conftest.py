@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: see lib/__init__.py
+
 import pytest
 import torch
 
-os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
 
 

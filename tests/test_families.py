@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+import lib
 from lib import decode
 from lib.facts import Fact, lookup
 from lib.families import ARCHS, FamilyError, arch_of, refuse_unpatchable
@@ -131,6 +132,14 @@ def test_batched_scores_equal_one_by_one(lm):
         ids = lm.tokenizer(" " + target).input_ids
         direct = torch.stack([whole[-n - 1 + i, t] for i, t in enumerate(ids)])
         torch.testing.assert_close(alone, direct, atol=1e-4, rtol=1e-4)
+
+
+def test_fused_projections_are_refused():
+    lm = tiny.model("phi3")
+    name = lm.arch.mlp_in[0].format(1)
+    with pytest.raises(lib.PatchError, match="gate_up_proj holds two matrices in one"):
+        with lm.patched(lib.Patch({name: lm.weight(name)})):
+            pass
 
 
 def test_an_unknown_family_names_itself_and_the_row_to_add():

@@ -33,6 +33,17 @@ def test_fit_by_hand():
     torch.testing.assert_close(memory.fit(K, V), torch.tensor([[3.0, 2.0]]))
 
 
+@pytest.mark.parametrize("n", [3, 40])
+def test_ridge_in_both_forms_equals_the_stacked_problem(n):
+    K, V = K0[:, :n], torch.randn(6, n, dtype=torch.float64)
+    stacked = torch.cat([K, 0.7**0.5 * torch.eye(10, dtype=torch.float64)], 1)
+    zeros = torch.zeros(6, 10, dtype=torch.float64)
+    wanted = torch.linalg.lstsq(stacked.T, torch.cat([V, zeros], 1).T).solution.T
+    torch.testing.assert_close(memory.ridge(K, V, 0.7), wanted, **close)
+    by_hand = memory.ridge(torch.tensor([[1.0], [0.0]]), torch.tensor([[2.0]]), 1.0)
+    torch.testing.assert_close(by_hand, torch.tensor([[1.0, 0.0]]))
+
+
 def test_insert_by_hand():
     a, b = memory.insert(torch.eye(2), torch.tensor([1.0, 0.0]), torch.tensor([5.0, 7.0]))
     torch.testing.assert_close(a @ b, torch.tensor([[4.0, 0.0], [7.0, 0.0]]))

@@ -31,7 +31,8 @@ if root is None and REPOSITORY:  # opened alone, as Colab does: fetch the rest
 if root is None:
     raise FileNotFoundError("lib/__init__.py is in no folder above: open this in a checkout.")
 sys.path.insert(0, str(root))
-os.environ.setdefault("OMP_NUM_THREADS", "2")  # read once, when torch is imported
+os.environ.setdefault("OMP_NUM_THREADS", "2")  # both are read once, when torch is imported
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads stall a busy machine
 SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 
 # %% [markdown]
