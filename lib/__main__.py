@@ -110,7 +110,7 @@ def _fetch(given: argparse.Namespace) -> None:
 def _edit(given: argparse.Namespace) -> None:
     import lib
 
-    editor_class = _editor_class(given.editor)
+    editor_class = lib.EDITORS[given.editor]
     if given.subject is None:
         fact = lib.Fact(None, given.prompt, given.target)
     else:
@@ -132,7 +132,7 @@ def _edit(given: argparse.Namespace) -> None:
 def _stream(given: argparse.Namespace) -> None:
     import lib
 
-    editor_class = _editor_class(given.editor)
+    editor_class = lib.EDITORS[given.editor]
     points = _points(given.eval_at)
     cases = (
         lib.read_cases(given.data, limit=given.edits, target=given.target)
@@ -155,14 +155,6 @@ def _stream(given: argparse.Namespace) -> None:
             json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
         )
     print(_table(result))
-
-
-def _editor_class(name: str) -> Any:
-    import lib
-
-    if name not in lib.EDITORS:
-        raise ValueError(f"there is no editor '{name}'; there are {', '.join(sorted(lib.EDITORS))}")
-    return lib.EDITORS[name]
 
 
 def _settings(pairs: list[str]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from .decode import fit, sequences
 from .families import block_signature, cache_argument
 
 if TYPE_CHECKING:
@@ -73,8 +74,7 @@ class Replay:
         lookup: Sequence[int] | None = None,
         watch: Sequence[str] = (),
     ) -> None:
-        from .decode import sequences
-
+        fit(lm, rows)
         self.lm, self.start = lm, start
         self.blocks = list(lm.blocks)[start:]
         self.norm = lm.model.get_submodule(lm.arch.final_norm)

@@ -24,20 +24,35 @@ import lib
 OUT = Path(lib.__file__).parent / "sweeps.json"
 GRID = {
     "rome": {"layers": (2, 5, 8, 11, 15, 20), "rate": "v_lr", "rates": (0.1, 0.25, 0.5)},
-    "ft": {"layers": (6, 12, 18, 20, 22, 25, 27), "rate": "lr", "rates": (1e-4, 5e-4, 1e-3)},
+    # 40 even cases in one call, as fine-tuning done right is meant; scored on the first of them
+    "ft": {
+        "layers": (6, 12, 18, 20, 22, 25, 27),
+        "rate": "lr",
+        "rates": (1e-4, 5e-4, 1e-3),
+        "around": 0,
+        "together": True,
+    },
 }
 
 
-def trial(editor: lib.Editor, cases: list[lib.Case], base) -> dict:
+def trial(editor: lib.Editor, cases: list[lib.Case], base, together: bool) -> dict:
     """Three shares by generation, their harmonic mean, and the median seconds of an edit."""
     metrics = ("efficacy", "generalization", "specificity", "locality")
-    scores = lib.singly(editor, cases, ("generation",), metrics, base)
+    if together:
+        facts = [case.fact for case in lib.classroom() if case.id % 2 == 0][:40]
+        start = time.perf_counter()
+        patch = editor.edit(facts)
+        seconds = [(time.perf_counter() - start) / len(facts)]
+        scores = lib.evaluate(editor.lm, cases, patch, ("generation",), base, metrics=metrics)
+    else:
+        scores = lib.singly(editor, cases, ("generation",), metrics, base)
+        seconds = scores.seconds
     found = scores.json()
     shares = [found[m]["generation"] for m in metrics[:3]]
     row = dict(zip(metrics, shares, strict=False))
     row["kl_nats"] = found["locality"]["kl_nats"]
     row["harmonic"] = statistics.harmonic_mean(shares)
-    row["seconds"] = statistics.median(scores.seconds)
+    row["seconds"] = statistics.median(seconds)
     return {name: round(value, 4) for name, value in row.items()}
 
 
@@ -68,14 +83,14 @@ def sweep(name: str, count: int, settings: dict, out: Path) -> dict:
         if any(all(row[k] == v for k, v in changes.items()) for row in rows):
             return
         editor = lib.EDITORS[name](lm, **{**settings, **changes})
-        rows.append({**changes, **trial(editor, cases, base)})
+        rows.append({**changes, **trial(editor, cases, base, grid.get("together", False))})
         print(rows[-1], file=sys.stderr, flush=True)
         write(out, name, {**found, "date": time.strftime("%Y-%m-%d"), "rows": rows})
 
     for layer in grid["layers"]:
         attempt(layer, getattr(default, grid["rate"]))
-    center = best(rows)["layer"]
-    for layer in range(max(0, center - 2), min(lm.n_layers, center + 3)):
+    center, around = best(rows)["layer"], grid.get("around", 2)
+    for layer in range(max(0, center - around), min(lm.n_layers, center + around + 1)):
         for rate in grid["rates"]:
             attempt(layer, rate)
     result = {**found, "date": time.strftime("%Y-%m-%d"), "rows": rows, "best": best(rows)}
@@ -84,9 +99,10 @@ def sweep(name: str, count: int, settings: dict, out: Path) -> dict:
 
 
 def best(rows: list[dict]) -> dict:
-    """The highest harmonic mean; within 0.01 of it, which 16 cases cannot tell apart, efficacy."""
+    """The highest harmonic mean; within 0.01, which 16 cases cannot tell apart, less damage."""
     top = max(row["harmonic"] for row in rows)
-    return max((row for row in rows if row["harmonic"] > top - 0.01), key=lambda r: r["efficacy"])
+    close = [row for row in rows if row["harmonic"] > top - 0.01]
+    return max(close, key=lambda row: (row["efficacy"], row["specificity"]))
 
 
 def write(out: Path, name: str, found: dict) -> None:

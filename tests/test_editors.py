@@ -55,6 +55,12 @@ def test_every_editor_declares_what_it_promises():
         assert editor.name == name and editor.paper and editor.__doc__.strip()
 
 
+def test_an_unknown_editor_is_a_sentence_that_lists_the_known():
+    with pytest.raises(lib.EditError, match="no editor 'roem'; there are ft, .*rome"):
+        lib.EDITORS["roem"]
+    assert "roem" not in lib.EDITORS and lib.EDITORS.get("roem") is None
+
+
 @cache
 def model(family: str) -> lib.LM:
     return tiny.model(family)
@@ -218,6 +224,9 @@ def test_errors_change_nothing(name, family):
     if "layer" in {f for f in editor.config.__dataclass_fields__}:
         with pytest.raises(ValueError, match="layer 99 does not exist"):
             lib.EDITORS[name](lm, **{**TINY[name], "layer": 99}).edit([A])
+    if editor.writes == "weights":
+        with pytest.raises(ValueError, match="exceeds the context of 256|the context 256"):
+            editor.edit([lib.Fact("tower", "x" * 300 + "{}", "xy")])
     assert state_of(lm) == before
     with pytest.raises(lib.EditError, match="has no setting 'laier'"):
         lib.EDITORS[name](lm, laier=3)
