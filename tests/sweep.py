@@ -26,9 +26,9 @@ GRID = {
     "rome": {"layers": (2, 5, 8, 11, 15, 20), "rate": "v_lr", "rates": (0.1, 0.25, 0.5)},
     # 40 even cases in one call, as fine-tuning done right is meant; scored on the first of them
     "ft": {
-        "layers": (6, 12, 18, 20, 22, 25, 27),
+        "layers": (12, 18, 22, 25, 27),
         "rate": "lr",
-        "rates": (1e-4, 5e-4, 1e-3),
+        "rates": (1e-3, 2e-3, 5e-3),
         "around": 0,
         "together": True,
     },

@@ -2,7 +2,7 @@
 
     OMP_NUM_THREADS=1 python -m tests.benchmarks.packed_speed [--json OUT]
 
-Both are taken in turn on the shapes of the embedded model (576 x 1536, its head 576 x 49152), over 24
+Both are taken in turn on the shapes of the embedded model (576 x 1536, head 576 x 49152), over 24
 different matrices so that none stays in the cache, forward and for the gradient of the input.
 """
 
