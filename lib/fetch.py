@@ -9,13 +9,14 @@ so that the second start takes seconds. Nothing here runs at import.
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import zipfile
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 
 NAME = "SmolLM2-135M-Instruct"
@@ -140,7 +141,8 @@ def quiet():
         return
     logging.disable_progress_bar()
     try:
-        yield
+        with redirect_stderr(io.StringIO()):  # the reader of GGUF files draws a bar of its own
+            yield
     finally:
         logging.enable_progress_bar()
 

@@ -3,6 +3,13 @@
 C says which directions the keys of ordinary text use, so that an edit can avoid them. It is
 uncentered ("covariance" in ROME and MEMIT). The text is a file of the user's or the one shipped
 with the library.
+
+The shipped text was written by the default model itself (temperature 1, whole vocabulary, from
+token id 0). Public-domain prose gave an equally good C: on neutral held-out keys it did 10 % more
+damage at layer 5 and 7 % less at layer 8, and edits held equally often; against C = I the model's
+own text cut the damage by 40 % and to a fifth. It is shipped because a tie was to go to it: the
+model's own input distribution, no license, and no prose about the very facts that get edited
+(general_text.json).
 """
 
 from __future__ import annotations

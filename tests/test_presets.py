@@ -1,0 +1,47 @@
+"""Presets: every row fits its editor, names are matched, and defaults agree with their sweep."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from dataclasses import fields
+from pathlib import Path
+
+import lib
+
+from . import tiny
+
+LIB = Path(lib.__file__).parent
+TABLE = tomllib.loads((LIB / "presets.toml").read_text(encoding="utf-8"))
+
+
+def test_every_row_names_an_editor_and_its_settings():
+    assert TABLE.keys() <= lib.EDITORS.keys()
+    for name, rows in TABLE.items():
+        known = {f.name for f in fields(lib.EDITORS[name].Config)} | {"depth"}
+        for row in rows.values():
+            assert row.keys() <= known, (name, row)
+
+
+def test_a_model_gets_its_row_and_an_unknown_one_a_layer_by_depth():
+    lm = tiny.model("llama")
+    rome = lib.EDITORS["rome"]
+    assert rome(lm).config.layer == round(0.18 * 4)
+    lm.name = "meta-llama/Llama-3.1-8B"
+    found = rome(lm, clamp=2.0).config
+    assert (found.layer, found.steps, found.decay, found.clamp) == (5, 25, 1e-3, 2.0)
+    lm.name = "gpt2-xl"
+    assert rome(lm).config.layer == 17
+
+
+def test_the_defaults_of_the_embedded_model_are_the_best_of_their_sweep(default_lm):
+    for name, sweep in json.loads((LIB / "sweeps.json").read_text(encoding="utf-8")).items():
+        config = lib.EDITORS[name](default_lm).config
+        assert sweep["model"] == default_lm.identity
+        rate = "v_lr" if hasattr(config, "v_lr") else "lr"
+        assert (config.layer, getattr(config, rate)) == (
+            sweep["best"]["layer"],
+            sweep["best"][rate],
+        )
+        for key, value in sweep["settings"].items():
+            assert json.loads(json.dumps(getattr(config, key))) == value, (name, key)
