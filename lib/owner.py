@@ -2,10 +2,9 @@
 
 A re-entrant thread lock does not keep visitors apart: a web server runs each step of a generator on
 any worker thread, so two visitors can stand inside the same re-entrant lock at once. Here the lock
-is
-a plain one, held on behalf of a token in a context variable: code that finds the lock held by its
-own token goes on, any other waits. Nothing may yield while it is held; where that happens the next
-one to come on the same thread is told so at once.
+is a plain one, held on behalf of a token in a context variable: code that finds the lock held by
+its own token goes on, any other waits. Nothing may yield while it is held; where that happens the
+next generator to come on the same thread is told so at once.
 """
 
 from __future__ import annotations

@@ -2,8 +2,7 @@
 
 While one layer is edited everything below it is constant, so the blocks above are called again with
 the arguments that they had. Where only one position is changed (v*), a causal model computes
-nothing
-new before it either: rows are aligned at that lookup token, keys and values of the earlier
+nothing new before it either: rows are aligned at that lookup token, keys and values of the earlier
 positions are kept once per layer, and every step runs from the lookup on. Both are exact.
 """
 
