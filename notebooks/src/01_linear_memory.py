@@ -188,9 +188,8 @@ assert torch.allclose(slow, memory.fit(K, V))
 
 # %%
 K, V, strength = normal(d, 40), normal(d, 40), 3.0
-slow = memory.fit(
-    torch.cat([K, strength**0.5 * torch.eye(d)], 1), torch.cat([V, torch.zeros(d, d)], 1)
-)
+more_keys, more_values = strength**0.5 * torch.eye(d), torch.zeros(d, d)
+slow = memory.fit(torch.cat([K, more_keys], 1), torch.cat([V, more_values], 1))
 assert torch.allclose(slow, memory.ridge(K, V, strength))  # the form with one solve
 
 # %% [markdown]
@@ -217,8 +216,7 @@ print(f"{facts[0].text!r}: key read at {lm.tokenizer.decode(run.ids[0, at : at +
 assert (W @ K[:, 0] - outputs[at]).norm() < 1e-2 * outputs[at].norm()
 moment = lib.second_moment(lm, [layer])[layer]
 values = torch.linalg.eigvalsh(moment.C)
-d_eff = values.sum() ** 2 / values.pow(2).sum()
-print(f"{len(values)} dimensions, effectively {d_eff:.0f}")
+print(f"{len(values)} dimensions, effectively {values.sum() ** 2 / values.pow(2).sum():.0f}")
 plot.spectrum(values)
 
 # %% [markdown]
