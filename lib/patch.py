@@ -193,7 +193,7 @@ class Patch:
 
     def without(self, i: int, lm: Any) -> Patch:
         """The fold of the log without its `i`-th edit, made again by the editors that it names."""
-        from .editors import EDITORS
+        from .editors import EDITORS  # here, not above: editors are built on patches
 
         if not -len(self.log) <= i < len(self.log):
             raise PatchError(f"the patch holds {len(self.log)} edits, there is no edit {i}")
