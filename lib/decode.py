@@ -107,7 +107,7 @@ def generate(
                 chosen = _choose(lm.head(out.last_hidden_state[:, -1]), temperature, top_k, draw)
                 keep = []
                 for j, (i, token) in enumerate(zip(alive, chosen.tolist(), strict=True)):
-                    if token in stops:
+                    if token in stops or step >= limits[i]:
                         continue
                     new[i].append(token)
                     ended = (until and until(i, new[i])) or (on_token and on_token(i, token))

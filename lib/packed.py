@@ -39,6 +39,7 @@ class Pair:
 
     def __init__(self, weight: Tensor) -> None:
         self.weight = weight
+        self.state = _state(weight)
         self.forward = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), ROWS)
         self._backward: Tensor | None = None
 
@@ -49,6 +50,11 @@ class Pair:
             turned = self.weight.detach().T.contiguous()
             self._backward = torch.ops.mkldnn._reorder_linear_weight(turned, ROWS)
         return self._backward
+
+
+def _state(weight: Tensor) -> tuple[int, int]:
+    """Changes when the base weight itself is moved or written: a packed copy would not see it."""
+    return weight.data_ptr(), weight._version
 
 
 def _linear(x: Tensor, packed: Tensor, bias: Tensor | None) -> Tensor:
@@ -83,10 +89,12 @@ class Packs:
 
     def _run(self, module: nn.Linear, x: Tensor) -> Tensor:
         weight = module._parameters["weight"]
-        if weight is not self.base[module]:  # a patch has bound another matrix
+        if weight is not self.base[module] or not _plain(
+            weight
+        ):  # a patch has bound another matrix
             return F.linear(x, weight, module.bias)
         pair = self.pairs.get(module)
-        if pair is None:
+        if pair is None or pair.state != _state(weight):
             pair = self.pairs[module] = Pair(weight)
         if torch.is_grad_enabled() and x.requires_grad:
             return _Product.apply(x.contiguous(), pair, module.bias)
@@ -95,14 +103,15 @@ class Packs:
 
 def _linears(model: nn.Module) -> list[nn.Linear]:
     """Plain float32 linear layers on the CPU without hooks of their own on `forward`."""
+    return [
+        m
+        for m in model.modules()
+        if type(m) is nn.Linear and "forward" not in vars(m) and _plain(m.weight)
+    ]
 
-    def plain(m: nn.Module) -> bool:
-        if type(m) is not nn.Linear or "forward" in vars(m):
-            return False
-        w = m.weight
-        return w.dtype == torch.float32 and w.device.type == "cpu" and w.is_contiguous()
 
-    return [m for m in model.modules() if plain(m)]
+def _plain(weight: Tensor) -> bool:
+    return weight.dtype == torch.float32 and weight.device.type == "cpu" and weight.is_contiguous()
 
 
 @cache

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -90,7 +90,7 @@ def second_moment(
     return found
 
 
-@cache
+@lru_cache(maxsize=8)  # a 14336-wide layer is 3 GB with its factor
 def _damped(path: str, damping: float) -> Moment:
     C = load_file(path)["C"].double()
     return Moment(C + damping * C.diagonal().mean() * torch.eye(len(C), dtype=C.dtype))

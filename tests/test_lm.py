@@ -269,6 +269,11 @@ def test_a_prompt_longer_than_the_context_is_one_sentence(lm):
         lm.answer("hello", chat=True)
 
 
+def test_a_row_that_fills_the_context_gets_no_token_and_holds_up_no_other(lm):
+    rows = [[5] * 256, [5] * 254, [5, 6]]
+    assert [len(ids) for ids in decode.generate(lm, rows, 6).ids] == [0, 2, 6]
+
+
 def test_a_layer_that_is_not_there(lm):
     with pytest.raises(ValueError, match="layer 7 does not exist.*0 to 3"):
         lm.keys([lib.Fact("cat", "A {}", "x")], 7)

@@ -45,6 +45,18 @@ def test_a_bound_matrix_runs_as_it_is_and_learns():
         torch.testing.assert_close(layer(x), x @ base.T)
 
 
+def test_a_base_weight_that_is_itself_written_is_packed_again():
+    layer = torch.nn.Linear(8, 8, bias=False).requires_grad_(False)
+    packs, x = Packs(layer), torch.randn(2, 8)
+    with packs.used():
+        layer(x)
+        with torch.no_grad():
+            layer.weight.mul_(2.0)
+        torch.testing.assert_close(layer(x), x @ layer.weight.T)
+        layer.to(torch.float64)  # moved: no longer what was packed
+        torch.testing.assert_close(layer(x.double()), x.double() @ layer.weight.T)
+
+
 def test_large_models_and_other_types_are_left_alone(monkeypatch):
     assert not Packs(tiny.model("llama", dtype=torch.bfloat16).model).modules
     monkeypatch.setattr("lib.packed.LIMIT", 1000)

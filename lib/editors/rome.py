@@ -25,8 +25,8 @@ class RomeConfig(Config):
 
     keys: which key is written. "mixed": as published, the direction from the mean over templates
     and the residual from the bare prompt. "mean", "prompt": R-ROME, one of the two everywhere.
-    "both": the two as two columns of one hard insert, the default (no fact is lost when they
-    differ).
+    "both": the two as two columns of one hard insert, the default: it alone writes prompt and
+    rewordings of a one-token subject at position 0 (tests/benchmarks/rome_keys.json).
     templates: given contexts; None: `contexts` written by the base model, (tokens, how many).
     context_start: token id they start from, None for end of text; context_top_k: sampling, 0 for
     the whole vocabulary.
