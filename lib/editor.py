@@ -53,8 +53,10 @@ class Config:
             )
         found = _presets().get(editor, {})
         row = dict(found.get("any", {}))
-        if "layer" in known and "depth" in row:
-            row["layer"] = min(lm.n_layers - 1, round(row.pop("depth") * lm.n_layers))
+        if "depth" in row:
+            last = min(lm.n_layers - 1, round(row.pop("depth") * lm.n_layers))
+            width = min(row.pop("width", 1), last + 1)
+            row["layer"], row["layers"] = last, tuple(range(last - width + 1, last + 1))
         for pattern, values in found.items():
             if pattern != "any" and pattern.lower() in lm.name.lower():
                 row.update(values)
@@ -142,6 +144,43 @@ class Editor(ABC):
                 f"{self.name} produced NaN or infinite weights for {name}; nothing was changed "
                 "(try a smaller learning rate or another layer)"
             )
+
+
+class Wrapper(Editor):
+    """An editor around another one: `inner` is an Editor, a name, or (name, settings).
+
+    The log keeps the inner editor's name and settings, so that a patch can be made again.
+    """
+
+    needs_subject = True  # as memit, the default inside; what is really inside decides in `check`
+    inner = True
+
+    def __init__(
+        self,
+        lm: LM,
+        config: Config | None = None,
+        *,
+        inner: Editor | str | Sequence[Any] | None = None,
+        **settings: Any,
+    ) -> None:
+        from .editors import EDITORS  # here, not above: editors are built on this file
+
+        super().__init__(lm, config, **settings)
+        if not isinstance(inner, Editor):
+            name, given = inner if isinstance(inner, list | tuple) else (inner or "memit", {})
+            inner = EDITORS[name](lm, **given)
+        if inner.lm is not lm:
+            raise EditError(f"the inner {inner.name} editor belongs to another model")
+        if inner.writes != "weights":
+            raise EditError(f"{self.name} changes weights, which {inner.name} does not write")
+        self.inner = inner
+
+    def check(self, facts: Sequence[Fact]) -> None:
+        """Refuse what the inner editor refuses."""
+        self.inner.check(facts)
+
+    def _settings(self) -> dict[str, Any]:
+        return {**super()._settings(), "inner": (self.inner.name, self.inner._settings())}
 
 
 def add_low_rank(

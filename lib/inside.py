@@ -88,15 +88,19 @@ def _inputs(lm: LM, seqs: Sequences, modules: Sequence[str]) -> dict[str, Tensor
     seen: dict[str, Tensor] = {}
 
     def look(name: str):
-        def hook(_, given):
-            seen[name] = given[0].detach().reshape(*seqs.ids.shape, -1)
+        def hook(_, given, named):
+            given = given[0] if given else named["hidden_states"]  # a block's input is named
+            seen[name] = given.detach().reshape(*seqs.ids.shape, -1)
             if len(seen) == len(modules):
                 raise _Enough
 
         return hook
 
     with lm.opened(seqs):
-        hooks = [lm.model.get_submodule(n).register_forward_pre_hook(look(n)) for n in modules]
+        hooks = [
+            lm.model.get_submodule(n).register_forward_pre_hook(look(n), with_kwargs=True)
+            for n in modules
+        ]
         try:
             lm.backbone(seqs.ids, seqs.real, use_cache=False)
         except _Enough:

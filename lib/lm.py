@@ -85,6 +85,11 @@ class LM(Patching):
             )
         return self.arch.mlp_out.format(layer)
 
+    def above(self, layer: int) -> str:
+        """Name of the module that the block's output goes into: the next block or the last norm."""
+        last = layer == self.n_layers - 1
+        return self.arch.final_norm if last else f"{self.arch.blocks}.{layer + 1}"
+
     # ---- asking it --------------------------------------------------------------------------
 
     @contextmanager
@@ -174,16 +179,33 @@ class LM(Patching):
         The model runs only as far up as the highest layer asked for.
         """
         layers = [layer] if isinstance(layer, int) else list(layer)
-        pairs = [lookup(self.tokenizer, fact, t) for t in templates or ["{}"] for fact in facts]
-        names = {self.mlp_out(one): one for one in layers}
-        found = inside.inputs_at(
-            self, [ids for ids, _ in pairs], [at for _, at in pairs], list(names)
-        )
-        keys = {}
-        for name, one in names.items():
-            K = found[name].float().T.reshape(-1, len(pairs) // len(facts), len(facts))
-            keys[one] = K[:, 0] if templates is None else K.transpose(0, 1)
+        names = {one: self.mlp_out(one) for one in layers}
+        found = self.at_subjects(facts, list(names.values()), templates or ["{}"])
+        keys = {one: found[name].transpose(1, 2) for one, name in names.items()}
+        keys = {one: K[0] if templates is None else K for one, K in keys.items()}
         return keys[layer] if isinstance(layer, int) else keys
+
+    def at_subjects(
+        self, facts: Sequence[Fact], modules: Sequence[str], templates: Sequence[str] = ("{}",)
+    ) -> dict[str, Tensor]:
+        """Inputs of modules at each subject's last token, {module: (t, n, width)}, float32.
+
+        Rows end there, because a causal model reads nothing behind it; blocks above the highest
+        module do not run.
+        """
+        pairs = [lookup(self.tokenizer, fact, t) for t in templates for fact in facts]
+        rows, at = [ids[: at + 1] for ids, at in pairs], [at for _, at in pairs]
+        found = inside.inputs_at(self, rows, at, modules)
+        return {
+            name: wide.float().unflatten(0, (len(templates), len(facts)))
+            for name, wide in found.items()
+        }
+
+    def output(self, module: str, inputs: Tensor) -> Tensor:
+        """What a linear module, as bound now, puts out for inputs (n, d_in): (n, d_out)."""
+        found = self.model.get_submodule(module)
+        with torch.no_grad():
+            return found(inputs.to(found.weight)).float()
 
     def head(self, hidden: Tensor) -> Tensor:
         """Logits (…, vocabulary), float32, from hidden states behind the final norm."""

@@ -2,9 +2,15 @@
 
 Keys are columns: K (d_in, n), V (d_out, n). C (d_in, d_in) is the second moment E[k kᵀ] of the keys
 that shall not move. Every function computes in the type it is given; use float64 where it matters.
+
+All inserts have one form, Δ = R B: the residual R (d_out, n), what is missing at each key, times
+the reach B (n, d_in), which depends on the keys alone. B k is how much of each residual lands on
+any other key k, so B says, before anything is written, who will be disturbed (`interference`).
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -65,6 +71,38 @@ def whiten(K: Tensor, C: Tensor | Moment | None) -> Tensor:
     return K if C is None else C.solve(K)
 
 
+def reach(
+    K: Tensor,
+    C: Tensor | Moment | None = None,
+    strength: float = 0.0,
+    kept: Tensor | None = None,
+    ridge: float = 0.0,
+) -> Tensor:
+    """B (n, d_in) such that Δ = R B writes residuals R at the keys K: B k is what lands on k.
+
+    strength λ weighs general text, min λ·tr(Δ C Δᵀ) + ‖Δ K − R‖² (MEMIT); 0 asks for equality
+    (EMMET; one column: ROME). kept (d_in, m) are keys of earlier edits whose outputs shall stay,
+    a term ‖Δ Kp‖². ridge is relative to the mean of diag(KᵀC⁻¹K); equality on two equal keys is
+    singular and gets 1e-6. Solved in the smaller of its two forms, d_in or n.
+    K = [[2], [0]], C = I, strength 4 -> [[0.25, 0]]: half of the residual arrives.
+    """
+    n, G = K.shape[1], K if kept is None else torch.cat([kept.to(K), K], 1)
+    C = moment(C)
+    if strength and G.shape[1] > len(G):
+        # B = Kᵀ (λC + Kp Kpᵀ + K Kᵀ)⁻¹
+        general = torch.eye(len(G)).to(G) if C is None else C.C.to(G)
+        return torch.cholesky_solve(K, torch.linalg.cholesky(strength * general + G @ G.T)).T
+    # with G = [Kp K]: the rows of (λI + GᵀC⁻¹G)⁻¹ GᵀC⁻¹ that belong to K (Woodbury)
+    U = whiten(G, C)  # (d_in, m + n)
+    D = G.T @ U
+    D = (D + D.T) / 2
+    one = torch.eye(len(D)).to(D)
+    factor, failed = torch.linalg.cholesky_ex(D + (strength + ridge * D.diagonal().mean()) * one)
+    if failed:  # rank is missing: two facts with one key
+        factor = torch.linalg.cholesky(D + (strength + 1e-6 * D.diagonal().mean()) * one)
+    return torch.cholesky_solve(U.T, factor)[-n:]
+
+
 def insert(
     W: Tensor, k: Tensor, v: Tensor, C: Tensor | Moment | None = None
 ) -> tuple[Tensor, Tensor]:
@@ -79,28 +117,133 @@ def insert(
 
 
 def insert_many(
-    W: Tensor, K: Tensor, V: Tensor, C: Tensor | Moment | None = None, ridge: float = 0.0
+    W: Tensor,
+    K: Tensor,
+    V: Tensor,
+    C: Tensor | Moment | None = None,
+    strength: float = 0.0,
+    kept: Tensor | None = None,
+    ridge: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
-    """Several pairs at once with equality, as factors R D⁻¹ (d_out, n) and (C⁻¹K)ᵀ (n, d_in).
+    """Several pairs at once, as factors R (d_out, n) and B (n, d_in); settings as in `reach`.
 
-    min tr(Δ C Δᵀ) subject to (W + Δ) K = V gives Δ = R (KᵀC⁻¹K)⁻¹ KᵀC⁻¹ with R = V − W K. `ridge`
-    is relative to the mean of diag(KᵀC⁻¹K): two equal keys with two values cannot both hold, and
-    make the system singular without it. One column gives `insert`.
+    strength λ > 0: Δ = R Kᵀ (λC + K Kᵀ)⁻¹ (MEMIT); 0: (W + Δ) K = V exactly, with the least
+    tr(Δ C Δᵀ), Δ = R (KᵀC⁻¹K)⁻¹ KᵀC⁻¹ (EMMET). One column with equality gives `insert`.
     """
-    U = whiten(K, C)  # (d_in, n)
-    D = K.T @ U  # (n, n), symmetric
-    D = D + ridge * D.diagonal().mean() * torch.eye(len(D), dtype=D.dtype, device=D.device)
-    # Δ = R D⁻¹ (C⁻¹K)ᵀ
-    return torch.linalg.solve(D, (V - W @ K).T).T, U.T
+    return V - W @ K, reach(K, C, strength, kept, ridge)
 
 
-def interference(K: Tensor, C: Tensor | Moment | None = None) -> Tensor:
-    """ρ(i, j) = k_iᵀC⁻¹k_j / k_iᵀC⁻¹k_i, (n, n): the share of residual i that lands on key j.
+@dataclass(frozen=True)
+class NullSpace:
+    """Directions that general text hardly uses: Q (d_in, r), orthonormal columns, P = Q Qᵀ.
+
+    threshold: every kept eigenvalue of C is below it; share: part of tr C that lies inside.
+    """
+
+    Q: Tensor
+    threshold: float
+    share: float
+
+
+def null_space(
+    C: Tensor, threshold: float | None = 2e-2, quantile: float | None = None
+) -> NullSpace:
+    """Eigenvectors of C whose eigenvalue is below `threshold`, or the lowest `quantile` of them.
+
+    The threshold is absolute, so it depends on the scale of a model's keys; a quantile does not.
+    Raises ValueError when no direction is left.
+    """
+    return below(*torch.linalg.eigh(C), threshold=threshold, quantile=quantile)
+
+
+def below(
+    values: Tensor, vectors: Tensor, *, threshold: float | None, quantile: float | None = None
+) -> NullSpace:
+    """`null_space` from eigenvalues (ascending) and eigenvectors that are known already."""
+    if quantile is not None:
+        threshold = values[min(len(values) - 1, round(quantile * len(values)))].item()
+    r = int((values < threshold).sum())
+    if not r:
+        raise ValueError(
+            f"no eigenvalue of C is below {threshold:g} (the smallest is {values[0].item():.2g}): "
+            "take a higher threshold, or a quantile"
+        )
+    share = (values[:r].clamp(min=0).sum() / values.sum()).item()
+    return NullSpace(vectors[:, :r], float(threshold), share)
+
+
+def insert_null(
+    W: Tensor, K: Tensor, V: Tensor, Q: Tensor, L2: float, kept: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Pairs written inside a null space (AlphaEdit), as factors R (d_out, n) and B (n, d_in).
+
+    min ‖(W + ΔP)K − V‖² + ‖ΔP Kp‖² + L2‖ΔP‖² with P = Q Qᵀ. Written in the basis Q it is
+    `insert_many` with C = I and λ = L2: Δ = R (QᵀK)ᵀ (QᵀKpKpᵀQ + QᵀKKᵀQ + L2·I)⁻¹ Qᵀ.
+    """
+    return V - W @ K, reach_null(K, Q, L2, kept)
+
+
+def reach_null(K: Tensor, Q: Tensor, L2: float, kept: Tensor | None = None) -> Tensor:
+    """B (n, d_in) of `insert_null`: zero on every key without a part in the null space Q."""
+    inside = None if kept is None else Q.T @ kept.to(Q)
+    return reach(Q.T @ K, None, L2, inside) @ Q.T
+
+
+def lifelong(
+    W: Tensor, K: Tensor, V: Tensor, C: Tensor | Moment | None = None
+) -> tuple[Tensor, Tensor]:
+    """T single inserts in a row, in one step: W_T = W + δ B, factors (d_out, T), (T, d_in).
+
+    Column t of δ is the residual v_t − W_{t−1} k_t that edit t really had to write. What the edits
+    before it had left on its key is δ_s ρ(s, t), so δ triu(ρ) = V − W K: a triangular system.
+    Afterwards key j holds v_j + Σ_{i>j} δ_i ρ(i, j): later edits only, the last one is exact.
+    """
+    U = whiten(K, C)
+    rho, q = interference(K, C), (K * U).sum(0)
+    residuals = torch.linalg.solve_triangular(rho.triu(), V - W @ K, upper=True, left=False)
+    return residuals, U.T / q[:, None]
+
+
+def change(update: tuple[Tensor, Tensor], K: Tensor) -> Tensor:
+    """What an update R B will add to the outputs at the keys K, (d_out, m): R (B K).
+
+    Known before the edit is made; for one ROME edit, column j is ρ(i, j) times its residual.
+    """
+    R, B = update
+    return R @ (B @ K)
+
+
+def replace(
+    W: Tensor,
+    M: Tensor,
+    old: tuple[Tensor, Tensor] | None = None,
+    new: tuple[Tensor, Tensor] | None = None,
+) -> tuple[Tensor, Tensor]:
+    """A memory with pairs `old` (K, V) exchanged for `new`, (W', M'); None: only add, or delete.
+
+    W solves λ·tr(Δ C Δᵀ) + Σ‖W K − V‖² over all pairs so far and M = λC + Σ K Kᵀ belongs to it.
+    Exact in the middle of a stream: the result solves the same problem over the changed set.
+    """
+    pull, moved = torch.zeros_like(W), M
+    for pair, sign in ((new, 1), (old, -1)):
+        if pair is not None:
+            K, V = pair
+            # W' = W + [(V_new − W K_new) K_newᵀ − (V_old − W K_old) K_oldᵀ] M'⁻¹
+            pull = pull + sign * (V - W @ K) @ K.T
+            moved = moved + sign * K @ K.T
+    return W + torch.cholesky_solve(pull.T, torch.linalg.cholesky(moved)).T, moved
+
+
+def interference(
+    K: Tensor, C: Tensor | Moment | None = None, others: Tensor | None = None
+) -> Tensor:
+    """ρ(i, j) = k_iᵀC⁻¹k_j / k_iᵀC⁻¹k_i: the share of residual i that lands on key j, (n, n).
 
     The P matrix of *Knowledge in Superposition*. Diagonal 1; 0 means that edit i leaves j alone.
+    With `others` (d_in, m) the keys on which it lands are those, (n, m).
     """
-    Q = K.T @ whiten(K, C)
-    return Q / Q.diagonal()[:, None]
+    U = whiten(K, C)
+    return U.T @ (K if others is None else others) / (K * U).sum(0)[:, None]
 
 
 def gram(K: Tensor) -> Tensor:

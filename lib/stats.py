@@ -15,16 +15,19 @@ model's own input distribution, no license, and no prose about the very facts th
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from . import decode, fetch, inside
-from .memory import Moment
+from .memory import Moment, NullSpace, below
 from .patch import EMPTY
 
 if TYPE_CHECKING:
@@ -58,6 +61,37 @@ def second_moment(
     All layers come from one pass, which runs no deeper than the highest. Raises StatsError when the
     text has fewer tokens than d_in and damping is 0, or cannot be read.
     """
+    paths, width, least = _stored(lm, layers, text, tokens, skip_first)
+    if least < width and not damping:
+        raise StatsError(
+            f"the text has {least} tokens, fewer than the {width} inputs: C is singular"
+        )
+    return {layer: _damped(str(path), damping) for layer, path in paths.items()}
+
+
+def null_space(
+    lm: LM,
+    layers: Sequence[int],
+    threshold: float | None = 2e-2,
+    quantile: float | None = None,
+    text: str | Path | None = None,
+    tokens: int | None = None,
+    skip_first: bool | None = None,
+) -> dict[int, NullSpace]:
+    """{layer: the directions that general text hardly uses}, from the undamped C; float64.
+
+    threshold and quantile as in `memory.null_space`; the text as in `second_moment`. The
+    decomposition (seconds a layer for the default model) is cached like C.
+    """
+    paths, _, _ = _stored(lm, layers, text, tokens, skip_first)
+    return {
+        layer: below(*_eigen(str(path)), threshold=threshold, quantile=quantile)
+        for layer, path in paths.items()
+    }
+
+
+def _stored(lm: LM, layers: Sequence[int], text: Any, tokens: int | None, skip_first: bool | None):
+    """{layer: file with C}, made where it is missing; d_in; the fewest tokens in any of them."""
     if skip_first is None:
         skip_first = not _adds_bos(lm)
     width = lm.weight(lm.mlp_out(layers[0])).shape[1]
@@ -65,29 +99,41 @@ def second_moment(
     source = _read(text)
     content = hashlib.sha256(source.encode()).hexdigest()
     label = f"{lm.fingerprint} {lm.dtype} {content} {tokens} {skip_first}"
-    found: dict[int, Moment] = {}
+    paths = {}
     for layer in layers:
         name = hashlib.sha256(f"{label} {layer}".encode()).hexdigest()[:24]
-        path = fetch.cache_folder() / "moments" / f"{name}.safetensors"
-        if path.exists():
-            found[layer] = _damped(str(path), damping)
-        else:
-            found[layer] = path
-    missing = [layer for layer, what in found.items() if isinstance(what, Path)]
+        paths[layer] = fetch.cache_folder() / "moments" / f"{name}.safetensors"
+    missing = [layer for layer, path in paths.items() if not path.exists()]
     if missing:
         sums, count = _accumulate(lm, missing, source, tokens, skip_first)
-        if count < width and not damping:
-            raise StatsError(
-                f"the text has {count} tokens, fewer than the {width} inputs: C is singular"
-            )
         for layer in missing:
-            path = found[layer]
-            path.parent.mkdir(parents=True, exist_ok=True)
-            part = path.with_suffix(f".{id(sums)}.tmp")
-            save_file({"C": (sums[layer] / count).float(), "tokens": torch.tensor(count)}, part)
-            part.replace(path)
-            found[layer] = _damped(str(path), damping)
-    return found
+            mean = (sums[layer] / count).float()
+            _write(paths[layer], {"C": mean, "tokens": torch.tensor(count)})
+    return paths, width, min(_count(str(path)) for path in paths.values())
+
+
+def _write(path: Path, tensors: dict[str, Tensor]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(f".{os.getpid()}.{id(tensors)}.tmp")
+    save_file(tensors, part)
+    part.replace(path)
+
+
+@cache
+def _count(path: str) -> int:
+    with safe_open(path, framework="pt") as file:
+        return int(file.get_tensor("tokens"))
+
+
+@lru_cache(maxsize=8)
+def _eigen(path: str) -> tuple[Tensor, Tensor]:
+    """Eigenvalues (ascending) and eigenvectors of C, float64."""
+    kept = Path(path).with_suffix(".eigen.safetensors")
+    if not kept.exists():
+        values, vectors = torch.linalg.eigh(load_file(path)["C"].double())
+        _write(kept, {"values": values, "vectors": vectors.contiguous()})
+    found = load_file(kept)
+    return found["values"], found["vectors"]
 
 
 @lru_cache(maxsize=8)  # a 14336-wide layer is 3 GB with its factor

@@ -9,12 +9,13 @@ uses the same optimizer with δ on the block's output.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from . import decode
 from .facts import Fact, encode_target, lookup
@@ -37,7 +38,8 @@ class Search:
 
     decay weighs ‖δ‖ / ‖init‖², clamp bounds ‖δ‖ by clamp·‖init‖, kl_factor weighs the KL term; the
     search ends when the total loss is under `enough`. 20 steps mean 19 updates: the last one only
-    looks.
+    looks. relax=True is PMET's rule: once every target token is the argmax the NLL counts a tenth,
+    and the search ends as soon as the KL term is at most 0.01.
     """
 
     v_lr: float = 0.5
@@ -47,21 +49,27 @@ class Search:
     kl_factor: float = 0.0625
     enough: float = 0.05
     target_eos: bool = False
+    relax: bool = False
 
 
 @dataclass(frozen=True)
 class Target:
     """What one search found: v_star = init + delta (d_out,), float32, and its loss per iteration.
 
-    init is the module's own output at the bare prompt, key the input there and keys those under
-    every template (t, d_in). loss rows: (total, nll, kl, decay, probability of the target).
+    init is what stood at the place, at the bare prompt; mlp the MLP's own output there (the same
+    for place="mlp_out"), key its input and keys those under every template (t, d_in). loss rows:
+    (total, nll, kl, decay, probability of the target).
     """
 
     v_star: Tensor
     init: Tensor
     delta: Tensor
+    mlp: Tensor
     keys: Tensor
     loss: tuple[tuple[float, ...], ...]
+
+
+Place = Literal["mlp_out", "block", "pmet"]
 
 
 def search(
@@ -70,79 +78,163 @@ def search(
     layer: int,
     templates: Sequence[str],
     settings: Search,
-    place: Literal["mlp_out", "block"] = "mlp_out",
+    place: Place = "mlp_out",
 ) -> list[Target]:
     """v* of every fact at one layer, on the model as it is patched now; the same as one by one.
 
-    place="block" puts δ on the block's output (MEMIT); families with a norm behind the MLP are
+    place="block" puts δ on the block's output (MEMIT), "pmet" one δ on the attention's and one on
+    the MLP's output, of which the second is given back; families with a norm behind the MLP are
     always searched at `mlp_out`. Raises TargetError when a loss is not finite.
     """
-    rows, at, labels, owner = _rows(lm, facts, templates, settings.target_eos)
-    name, n, t = lm.mlp_out(layer), len(facts), len(templates)
     inside = lm.arch.post_norm  # δ passes a norm before it reaches the residual stream
-    replay = Replay(lm, rows, layer if inside else layer + 1, lookup=at, watch=[name])
-    keys, values = (part[:, 0] for part in replay.seen[name])  # the lookup is column 0
-    bare = torch.arange(n, device=values.device) * (t + 1)
-    init = (values if place == "mlp_out" or inside else replay.hidden[:, 0])[bare].float()
-    owner = torch.tensor(owner, device=init.device)
+    places = {
+        "mlp_out": (lm.mlp_out(layer),),
+        "pmet": (lm.mlp_out(layer), lm.arch.attn_out.format(layer)),
+        "block": (),
+    }["mlp_out" if inside else place]
+    above = not inside and place != "pmet"  # the block above is the first that can feel δ
+    found: list[Target | None] = [None] * len(facts)
+    for group in _groups(lm, facts, templates):
+        some = [facts[i] for i in group]
+        batch = _Batch(lm, some, layer, templates, settings, places, above)
+        for i, target in zip(group, batch.run(), strict=True):
+            found[i] = target
+    return found
 
-    targets = [(i, replay.column(i, p), token) for i, p, token in labels]
-    which, column, token = (torch.tensor(x, device=init.device) for x in zip(*targets, strict=True))
-    kl_rows = bare + t
-    # NLL: mean over templates of the mean over the target's tokens
-    lengths = torch.bincount(which, minlength=len(rows)).clamp(min=1)
-    share = 1.0 / (t * lengths[which])
 
-    delta = torch.zeros_like(init, requires_grad=True)
-    optimizer = torch.optim.Adam([delta], lr=settings.v_lr)
-    limit, size = settings.clamp * init.norm(dim=1), init.norm(dim=1)
-    done = torch.zeros(n, dtype=torch.bool, device=init.device)
-    curves: list[list[tuple[float, ...]]] = [[] for _ in facts]
-    before = None
-    for step in range(settings.steps):
-        with torch.enable_grad():
-            states = _forward(lm, replay, delta[owner], name if inside else None)
-            logits = lm.head(torch.cat([states[which, column], states[kl_rows, 0]]))
-            log_probs = logits[: len(which)].log_softmax(-1)
-            hit = log_probs.gather(1, token[:, None])[:, 0]
-            nll = torch.zeros(n, device=hit.device).index_add(0, owner[which], -hit * share)
-            now = logits[len(which) :].log_softmax(-1)  # the next token right behind the subject
-            before = now.detach() if before is None else before
-            # KL(now ‖ before) + decay ‖δ‖ / ‖init‖²
-            kl = settings.kl_factor * (now.exp() * (now - before)).sum(1)
-            decay = settings.decay * delta.norm(dim=1) / size**2
-            loss = nll + kl + decay
-        if not torch.isfinite(loss[~done]).all():
-            raise TargetError(
-                f"the search for a value at layer {layer} left the finite numbers at step {step}; "
-                "nothing was changed (try a smaller v_lr)"
-            )
-        chance = torch.zeros(n, device=hit.device).index_add(0, owner[which], hit.exp() * share)
-        table = torch.stack([loss, nll, kl, decay, chance]).T.tolist()
-        for i in (~done).nonzero()[:, 0].tolist():
-            curves[i].append(tuple(table[i]))
-        done = done | (loss < settings.enough)
-        if done.all() or step == settings.steps - 1:
-            break
-        (grad,) = torch.autograd.grad(loss.sum(), delta)  # facts do not mix: each gets its own
-        delta.grad = grad
-        held = delta.detach().clone()
-        optimizer.step()
-        with torch.no_grad():
-            delta *= (limit / delta.norm(dim=1).clamp(min=1e-12)).clamp(max=1.0)[:, None]
-            delta[done] = held[done]  # a finished fact stays where it is
-    delta = delta.detach()
-    templates_of = torch.arange(t, device=init.device)
-    return [
-        Target(
-            init[i] + delta[i],
-            init[i],
-            delta[i],
-            keys[bare[i] + templates_of].float(),
-            tuple(curves[i]),
-        )
-        for i in range(n)
-    ]
+POSITIONS = 1024  # replayed tokens at once: about 1 GB of activations on the default model
+
+
+def _groups(lm: LM, facts: Sequence[Fact], templates: Sequence[str]) -> Iterator[list[int]]:
+    """Facts in groups of bounded work, those with equally much text behind the subject together."""
+    lengths = []
+    for fact in facts:
+        ids, at = lookup(lm.tokenizer, fact)
+        lengths.append(len(ids) - at + len(encode_target(lm.tokenizer, fact.target_new)))
+    order = sorted(range(len(facts)), key=lambda i: -lengths[i])
+    while order:
+        size = max(1, POSITIONS // (lengths[order[0]] * (len(templates) + 1)))
+        yield order[:size]
+        order = order[size:]
+
+
+class _Batch:
+    """The search for some facts at once: δ (places, n, d_out), one forward and backward a step.
+
+    Facts do not mix, so each has its own gradient, Adam state (elementwise) and stop; the rows of a
+    finished fact are not run any more.
+    """
+
+    def __init__(
+        self,
+        lm: LM,
+        facts: Sequence[Fact],
+        layer: int,
+        templates: Sequence[str],
+        settings: Search,
+        places: tuple[str, ...],
+        above: bool,
+    ) -> None:
+        self.lm, self.settings, self.layer = lm, settings, layer
+        rows, at, labels, owner = _rows(lm, facts, templates, settings.target_eos)
+        self.n, self.t = len(facts), len(templates)
+        name = lm.mlp_out(layer)
+        start = layer + 1 if above else layer
+        self.replay = Replay(lm, rows, start, lookup=at, watch=[name])
+        device = self.replay.hidden.device
+        keys, values = (part[:, 0] for part in self.replay.seen[name])  # the lookup is column 0
+        self.bare = torch.arange(self.n, device=device) * (self.t + 1)  # first row of each fact
+        self.mlp = values[self.bare].float()
+        self.init = self.mlp if places else self.replay.hidden[self.bare, 0].float()
+        self.keys = keys.unflatten(0, (self.n, self.t + 1))[:, :-1].float()
+        # where δ goes in: None is the input of block layer + 1; above, mlp_out's output is that too
+        self.places = (None,) if above else places
+        self.owner = torch.tensor(owner, device=device)
+        targets = [(i, self.replay.column(i, p), token) for i, p, token in labels]
+        self.labels = torch.tensor(targets, device=device).T  # row, column, token
+        lengths = torch.bincount(self.owner[self.labels[0]], minlength=self.n) // self.t
+        # NLL: mean over templates of the mean over the target's tokens
+        self.share = 1.0 / (self.t * lengths[self.owner[self.labels[0]]])
+        self.active = torch.arange(self.n, device=device)
+        self.before: Tensor | None = None
+
+    def run(self) -> list[Target]:
+        """The loop of ROME, section 3.1."""
+        settings, n = self.settings, self.n
+        delta = torch.zeros(len(self.places), *self.init.shape, device=self.init.device)
+        delta.requires_grad_()
+        optimizer = torch.optim.Adam([delta], lr=settings.v_lr)
+        size = self.init.norm(dim=1)
+        curves: list[list[tuple[float, ...]]] = [[] for _ in range(n)]
+        for step in range(settings.steps):
+            with torch.enable_grad():
+                terms = self.look(delta, size)  # (5, active)
+                loss = terms[0]
+            if not torch.isfinite(loss).all():
+                raise TargetError(
+                    f"the search for a value at layer {self.layer} left the finite numbers at "
+                    f"step {step}; nothing was changed (try a smaller v_lr)"
+                )
+            for i, row in zip(self.active.tolist(), terms.T.tolist(), strict=True):
+                curves[i].append(tuple(row))
+            going = loss >= settings.enough
+            if settings.relax:
+                going &= ~(self.right & (terms[2] <= 0.01))
+            if step == settings.steps - 1 or not going.any():
+                break
+            # facts do not mix: the gradient of the sum gives each its own
+            (delta.grad,) = torch.autograd.grad(loss[going].sum(), delta)
+            held = delta.detach().clone()
+            optimizer.step()
+            stays = torch.ones(n, dtype=torch.bool, device=delta.device)
+            stays[self.active[going]] = False
+            with torch.no_grad():
+                delta *= (settings.clamp * size / delta.norm(dim=2).clamp(min=1e-12)).clamp(
+                    max=1.0
+                )[..., None]
+                delta[:, stays] = held[:, stays]  # a finished fact stays where it is
+            if not going.all():
+                self.keep(going)
+        delta = delta.detach()[0]
+        return [
+            Target(self.init[i] + delta[i], self.init[i], delta[i], self.mlp[i], self.keys[i],
+                   tuple(curves[i])) for i in range(n)
+        ]  # fmt: skip
+
+    def look(self, delta: Tensor, size: Tensor) -> Tensor:
+        """Rows (total, nll, kl, decay, probability), one column per fact still going."""
+        settings, active = self.settings, self.active
+        m, (which, column, token) = len(active), self.labels
+        states = _forward(self.lm, self.replay, delta[:, active][:, self.owner], self.places)
+        kl_rows = torch.arange(m, device=delta.device) * (self.t + 1) + self.t
+        logits = self.lm.head(torch.cat([states[which, column], states[kl_rows, 0]]))
+        log_probs = logits[: len(which)].log_softmax(-1)
+        hit = log_probs.gather(1, token[:, None])[:, 0]
+        zeros, owner = torch.zeros(m, device=hit.device), self.owner[which]
+        nll = zeros.index_add(0, owner, -hit * self.share)
+        if settings.relax:
+            wrong = zeros.index_add(0, owner, (log_probs.argmax(1) != token).float())
+            self.right = wrong == 0
+            nll = torch.where(self.right, 0.1 * nll, nll)
+        now = logits[len(which) :].log_softmax(-1)  # the next token right behind the subject
+        self.before = now.detach() if self.before is None else self.before
+        # KL(now ‖ before) + decay ‖δ‖ / ‖init‖²
+        kl = settings.kl_factor * (now.exp() * (now - self.before)).sum(1)
+        decay = settings.decay * delta[:, active].norm(dim=2).sum(0) / size[active] ** 2
+        chance = zeros.index_add(0, owner, hit.exp() * self.share)
+        return torch.stack([nll + kl + decay, nll, kl, decay, chance])
+
+    def keep(self, going: Tensor) -> None:
+        """Leave the rows of finished facts out of all that follows."""
+        rows = going[self.owner].nonzero()[:, 0]
+        place = torch.zeros_like(self.owner)
+        place[rows] = torch.arange(len(rows), device=rows.device)
+        stays = going[self.owner[self.labels[0]]]
+        self.labels, self.share = self.labels[:, stays].clone(), self.share[stays]
+        self.labels[0] = place[self.labels[0]]
+        self.owner = (going.long().cumsum(0) - 1)[self.owner[rows]]
+        self.replay = self.replay.take(rows.tolist())
+        self.active, self.before = self.active[going], self.before[going]
 
 
 def _rows(lm: LM, facts: Sequence[Fact], templates: Sequence[str], eos: bool):
@@ -167,22 +259,28 @@ def _rows(lm: LM, facts: Sequence[Fact], templates: Sequence[str], eos: bool):
     return rows, at, labels, owner
 
 
-def _forward(lm: LM, replay: Replay, delta: Tensor, inside: str | None) -> Tensor:
-    """States behind the final norm with δ added at the lookup; inside: at that module's output."""
+def _forward(lm: LM, replay: Replay, delta: Tensor, places: Sequence[str | None]) -> Tensor:
+    """States behind the final norm with δ added at the lookup, at the output of each of `places`.
+
+    None is the input of the first replayed block.
+    """
+
+    def plus(output: Tensor, change: Tensor) -> Tensor:
+        # opt's MLP sees rows and positions as one dimension
+        wide = output.reshape(len(change), -1, output.shape[-1])
+        moved = wide[:, :1] + change[:, None].to(output.dtype)
+        return torch.cat([moved, wide[:, 1:]], 1).reshape(output.shape)
+
     hidden = replay.hidden
-    if inside is None:
-        moved = hidden[:, :1] + delta[:, None].to(hidden.dtype)
-        return replay.run(torch.cat([moved, hidden[:, 1:]], 1))
-
-    def add(_: nn.Module, __: tuple, output: Tensor) -> Tensor:
-        moved = output[:, :1] + delta[:, None].to(output.dtype)
-        return torch.cat([moved, output[:, 1:]], 1)
-
-    hook = lm.model.get_submodule(inside).register_forward_hook(add)
-    try:
+    if places == (None,):
+        return replay.run(plus(hidden, delta[0]))
+    with ExitStack() as hooks:
+        for name, change in zip(places, delta, strict=True):
+            add = lm.model.get_submodule(name).register_forward_hook(
+                lambda _, __, output, change=change: plus(output, change)
+            )
+            hooks.callback(add.remove)
         return replay.run(hidden)
-    finally:
-        hook.remove()
 
 
 def contexts(lm: LM, lengths: Sequence[tuple[int, int]], start: int | str | None, seed: int,

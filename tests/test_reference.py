@@ -75,3 +75,80 @@ def test_rome_and_r_rome(default_lm, run):
             for word, chance in wanted.items():
                 token = lm.tokenizer(" " + word.strip()).input_ids[0]
                 assert chances[token].item() == pytest.approx(chance, rel=5e-3, abs=1e-5)
+
+
+MEMIT = json.loads((Path(__file__).parent / "reference" / "memit.json").read_text(encoding="utf-8"))
+FACTS = [lib.Fact(*row[:3], target_true=row[3]) for row in MEMIT["requests"]]
+SPREAD = {"layers": (3, 4, 5), "v_lr": 0.5, "steps": 20, "decay": 0.5, "clamp": 0.75,
+          "kl_factor": 0.0625, "templates": ("{}",), "keys": "mean", "keep_keys": False}  # fmt: skip
+
+
+def total(lm, patch: lib.Patch, layer: int) -> torch.Tensor:
+    name = lm.mlp_out(layer)
+    return lm.weight(name, patch) - lm.weight(name)
+
+
+def watched(editor, monkeypatch) -> list[float]:
+    """Mean norm of what is missing at the last layer before each layer is written."""
+    errors = []
+
+    def share(rest, left, real=editor.share):
+        errors.append(rest.norm(dim=0).mean().item())
+        return real(rest, left)
+
+    monkeypatch.setattr(editor, "share", share)
+    return errors
+
+
+def test_memit(default_lm, monkeypatch):
+    lm, wanted = default_lm, MEMIT["memit"]
+    editor = lib.EDITORS["memit"](
+        lm, **SPREAD, strength=wanted["mom2_update_weight"], second_moment=False
+    )
+    for layer, keys in wanted["keys_before_editing"].items():
+        for k, figure in zip(lm.keys(FACTS[:5], int(layer)).T, keys, strict=True):
+            assert_vector(k, figure)
+    found = lib.target.search(lm, FACTS[:5], 5, ("{}",), editor.settings(), "block")
+    for target, figure, curve in zip(found, wanted["z"], wanted["loss"], strict=True):
+        assert_vector(target.v_star, figure)
+        torch.testing.assert_close(
+            torch.tensor(target.loss), torch.tensor(curve), atol=1e-3, rtol=1e-3
+        )
+    errors = watched(editor, monkeypatch)
+    patch = editor.edit(FACTS[:5])
+    assert errors == pytest.approx(wanted["z_error_before_each_layer"], rel=1e-3)
+    for layer in SPREAD["layers"]:
+        assert_matrix(total(lm, patch, layer), wanted["delta"][f"{lm.mlp_out(layer)}.weight"])
+
+
+def test_alphaedit_over_two_rounds(default_lm, monkeypatch):
+    lm, wanted = default_lm, MEMIT["alphaedit"]
+    rows, _ = lm.rows(wanted["sentences"])
+    names = {lm.mlp_out(layer): layer for layer in SPREAD["layers"]}
+    sums, count = {layer: torch.zeros(1536, 1536).double() for layer in names.values()}, 0
+    with lm.patched(lib.EMPTY):
+        for row in rows:  # each alone, position 0 included, as the authors did it
+            for name, K in lib.inside.inputs(lm, [row], list(names)).items():
+                sums[names[name]] += K.double().T @ K.double()
+            count += len(row)
+    assert count == wanted["tokens"]
+    spaces = {
+        layer: lib.memory.null_space((total / count).float().double(), wanted["threshold"])
+        for layer, total in sums.items()
+    }
+    for layer, figure in wanted["projector"].items():
+        Q = spaces[int(layer)].Q
+        assert Q.shape[1] == figure["null_dimensions"]
+        assert_matrix(Q @ Q.T, figure["P"])
+    editor = lib.EDITORS["alphaedit"](lm, **{**SPREAD, "keep_keys": True}, L2=wanted["L2"])
+    monkeypatch.setattr(editor, "null_space", spaces.get)
+    errors, patch = watched(editor, monkeypatch), lib.EMPTY
+    for i, figures in enumerate(wanted["rounds"]):
+        errors.clear()
+        patch = editor.edit(FACTS[5 * i : 5 * i + 5], after=patch)
+        assert errors == pytest.approx(figures["z_error_before_each_layer"], rel=1e-3)
+        for layer in SPREAD["layers"]:
+            figure = figures["total_delta"][f"{lm.mlp_out(layer)}.weight"]
+            assert_matrix(total(lm, patch, layer), figure)
+            Kp = torch.cat(patch.memory["alphaedit"]["keys"][str(layer)], 1)
+            assert_matrix(Kp @ Kp.T, figures["K_K_T_after"][str(layer)])

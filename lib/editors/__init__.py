@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from ..editor import EditError, Editor
+from .alphaedit import AlphaEdit
+from .emmet import Emmet
 from .ft import Ft, FtL, FtM
+from .memit import Memit, NormAnchor
+from .pmet import Pmet
+from .prune import Prune
+from .rect import Rect
 from .retrieval import Retrieval
 from .rome import Rome
+from .wilke import Wilke
 
 
 class _Editors(dict[str, type[Editor]]):
@@ -15,4 +22,21 @@ class _Editors(dict[str, type[Editor]]):
         raise EditError(f"there is no editor '{name}'; there are {', '.join(sorted(self))}")
 
 
-EDITORS = _Editors((editor.name, editor) for editor in (Rome, Ft, FtL, FtM, Retrieval))
+EDITORS = _Editors(
+    (editor.name, editor)
+    for editor in (
+        Rome,
+        Wilke,
+        Memit,
+        NormAnchor,
+        Emmet,
+        AlphaEdit,
+        Pmet,
+        Rect,
+        Prune,
+        Ft,
+        FtL,
+        FtM,
+        Retrieval,
+    )
+)

@@ -1,0 +1,41 @@
+"""MEMIT: many facts at once, spread over several layers (Meng et al., 2023); NAS (norm anchors).
+
+Soft least squares: the new keys get their values as far as general text, weighed λ times, allows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ._spread import Spread, SpreadConfig
+
+
+class Memit(Spread):
+    """Many facts in one least-squares update per layer, against λ samples of general text.
+
+    Δ = R Kᵀ (λC + K Kᵀ)⁻¹, the loop's own steps. keep_keys=True is the sequential form with Kp Kpᵀ
+    in the inverse ("MEMIT_seq" in AlphaEdit's repository).
+    """
+
+    name = "memit"
+    paper = "Meng et al., Mass-Editing Memory in a Transformer, 2023 (arXiv:2210.07229)"
+
+
+@dataclass(frozen=True)
+class NormAnchorConfig(SpreadConfig):
+    """Settings of MEMIT, with the anchor on."""
+
+    anchor: Literal["base"] | None = "base"
+
+
+class NormAnchor(Spread):
+    """MEMIT whose searched values keep the norm that they have on the unedited model.
+
+    Without it each v* is bounded by a state that earlier edits have made longer, and writing it
+    makes W and the next state longer still.
+    """
+
+    name = "norm_anchor"
+    paper = "NAS: norm-anchored scaling of v* in sequential editing"
+    Config = NormAnchorConfig

@@ -1,0 +1,46 @@
+"""PMET: MEMIT with the attention's share of the change kept out of the MLP (Li et al., 2024).
+
+Attention and MLP outputs of the last layer are searched together, but only the MLP's is written: a
+value that also had to do the attention's work would be larger than needed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from ..facts import Fact
+from ._spread import Spread, SpreadConfig
+
+
+@dataclass(frozen=True)
+class PmetConfig(SpreadConfig):
+    """Settings of PMET: MEMIT's, with a stronger KL term."""
+
+    kl_factor: float = 1.0
+    v_lr: float = 0.2
+    steps: int = 30
+
+
+class Pmet(Spread):
+    """MEMIT on the MLP's own output, spread by the square root of the layers left."""
+
+    name = "pmet"
+    paper = "Li et al., PMET: Precise Model Editing in a Transformer, 2024 (arXiv:2308.08742)"
+    Config = PmetConfig
+    place = "pmet"
+    relax = True
+
+    def share(self, rest: Tensor, left: int) -> Tensor:
+        """Half of it at four layers left, not a quarter: lower layers write more than in MEMIT."""
+        return rest / left**0.5
+
+    def read(
+        self, facts: list[Fact], layer: int, templates: tuple[str, ...]
+    ) -> tuple[Tensor, Tensor]:
+        """Keys at `layer` and the MLP's output (d_out, n) at the last layer, as patched now."""
+        last = self.lm.mlp_out(self.config.layers[-1])
+        names = [self.lm.mlp_out(layer), last]
+        seen = self.lm.at_subjects(facts, list(dict.fromkeys(names)), templates)
+        return self._key(seen[names[0]]), self.lm.output(last, seen[last][0]).T.cpu()

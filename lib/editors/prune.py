@@ -1,0 +1,78 @@
+"""PRUNE: bound the singular values of everything written so far (Ma et al., 2025).
+
+The more edits, the larger the condition number of the edited matrix, and the more general text is
+disturbed. PRUNE shrinks the large singular values of W_T − W_0 with a logarithm.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from ..editor import Config, Wrapper
+from ..facts import Fact
+from ..patch import LowRank, Patch
+
+
+@dataclass(frozen=True)
+class PruneConfig(Config):
+    """Settings of PRUNE: alpha > 1 is the base of the logarithm."""
+
+    alpha: float = math.e
+
+
+class Prune(Wrapper):
+    """The inner editor's total update, shrunk once: s > σ_max(W_0) becomes log_α(s/σ) + σ.
+
+    The inner editor goes on from the unpruned weights, which the memory keeps; shrinking at every
+    edit would shrink the first one T times.
+    """
+
+    name = "prune"
+    paper = "Ma et al., Perturbation-Restrained Sequential Model Editing, 2025 (arXiv:2405.16821)"
+    Config = PruneConfig
+
+    def write(self, facts: list[Fact], after: Patch) -> Patch:
+        """One more batch by the inner editor, then W_0 + U diag(s') Vᵀ for each edited module."""
+        whole = _unpack(after.memory.get(self.name, {}))
+        patch = self.inner.write(facts, replace(after, weights={**after.weights, **whole}))
+        total = {
+            module: value
+            for module, value in patch.weights.items()
+            if module in whole or value is not after.weights.get(module)
+        }
+        pruned = {}
+        for module in total:
+            W = self.lm.weight(module).cpu()
+            sigma = torch.linalg.matrix_norm(W, 2).item()  # the largest singular value of W_0
+            delta = self.lm.weight(module, patch).cpu() - W
+            pruned[module] = W + shrink(delta, sigma, self.config.alpha)
+        return patch.with_weights(pruned, memory={**patch.memory, self.name: _pack(total)})
+
+
+def shrink(delta: Tensor, sigma: float, alpha: float) -> Tensor:
+    """Δ with every singular value s > σ replaced by log_α s − log_α σ + σ, never by a larger one.
+
+    Their order is kept. delta = diag(e², 1), sigma 1, alpha e -> diag(3, 1).
+    """
+    U, s, Vh = torch.linalg.svd(delta.double(), full_matrices=False)
+    less = torch.minimum(s, (s.clamp(min=1e-30) / sigma).log() / math.log(alpha) + sigma)
+    return ((U * torch.where(s > sigma, less, s)) @ Vh).to(delta)
+
+
+def _pack(weights: Mapping[str, Tensor | LowRank]) -> dict:
+    return {
+        module: value.chunks if isinstance(value, LowRank) else value
+        for module, value in weights.items()
+    }
+
+
+def _unpack(memory: Mapping) -> dict[str, Tensor | LowRank]:
+    return {
+        module: value if isinstance(value, Tensor) else LowRank(tuple(map(tuple, value)))
+        for module, value in memory.items()
+    }

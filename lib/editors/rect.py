@@ -1,0 +1,52 @@
+"""RECT: keep only the entries of an update that change the weights most (Gu et al., 2024).
+
+A regularizer around another editor: of each Δ the 40 % with the largest relative change stay.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..editor import Config, Wrapper
+from ..facts import Fact
+from ..patch import Patch
+
+
+@dataclass(frozen=True)
+class RectConfig(Config):
+    """Settings of RECT: `keep` is the share of entries that stay; 1 is the inner editor itself."""
+
+    keep: float = 0.4
+
+
+class Rect(Wrapper):
+    """The inner editor's update with all but its relatively largest entries set to zero.
+
+    What is left is no longer of low rank, and fits the new keys only in part.
+    """
+
+    name = "rect"
+    paper = "Gu et al., Model Editing Harms General Abilities of LLMs, 2024 (arXiv:2401.04700)"
+    Config = RectConfig
+
+    def write(self, facts: list[Fact], after: Patch) -> Patch:
+        """Masked after all layers of the batch, so later layers had counted on the whole update."""
+        patch = self.inner.write(facts, after)
+        new = {}
+        for module, value in patch.weights.items():
+            if value is not after.weights.get(module):
+                W = self.lm.weight(module, after).cpu()
+                new[module] = W + mask(self.lm.weight(module, patch).cpu() - W, W, self.config.keep)
+        return patch.with_weights(new)
+
+
+def mask(delta: Tensor, W: Tensor, keep: float) -> Tensor:
+    """Δ with the ⌈keep · size⌉ entries of the largest |Δ / W|; all others are 0."""
+    relative = (delta / (W + 1e-8)).abs()
+    count = math.ceil(keep * delta.numel())
+    least = relative.flatten().kthvalue(max(1, delta.numel() - count + 1)).values
+    return torch.where(relative >= least, delta, torch.zeros(()))
