@@ -37,6 +37,7 @@ def run(lm: LM, rows: list[list[int]], watch: Sequence[str] = ()) -> Run:
     def look(name: str):
         def hook(_, inputs, output):
             output = output[0] if isinstance(output, tuple) else output
+            output = output.clone()  # falcon adds the attention's output to it in place
             both = (inputs[0], output) if inputs else (output, output)
             seen[name] = tuple(t.detach().reshape(len(rows), -1, t.shape[-1]) for t in both)
 

@@ -169,6 +169,7 @@ class Replay:
     def _watch(self, name: str, n: int):
         def hook(_: nn.Module, inputs: tuple, output: Any) -> None:
             output = output[0] if isinstance(output, tuple) else output
+            output = output.clone()  # falcon adds the attention's output to it in place
             self.seen[name] = tuple(
                 t.detach().reshape(n, -1, t.shape[-1])[:, self._first :]
                 for t in (inputs[0], output)

@@ -103,6 +103,7 @@ def search(
 
 
 POSITIONS = 1024  # replayed tokens at once: about 1 GB of activations on the default model
+SPLIT = 16  # from so many rows on the KL rows are run by themselves
 
 
 def _groups(lm: LM, facts: Sequence[Fact], templates: Sequence[str]) -> Iterator[list[int]]:
@@ -113,7 +114,7 @@ def _groups(lm: LM, facts: Sequence[Fact], templates: Sequence[str]) -> Iterator
         lengths.append(len(ids) - at + len(encode_target(lm.tokenizer, fact.target_new)))
     order = sorted(range(len(facts)), key=lambda i: -lengths[i])
     while order:
-        size = max(1, POSITIONS // (lengths[order[0]] * (len(templates) + 1)))
+        size = max(1, POSITIONS // (lengths[order[0]] * len(templates)))
         yield order[:size]
         order = order[size:]
 
@@ -136,26 +137,29 @@ class _Batch:
         above: bool,
     ) -> None:
         self.lm, self.settings, self.layer = lm, settings, layer
-        rows, at, labels, owner = _rows(lm, facts, templates, settings.target_eos)
-        self.n, self.t = len(facts), len(templates)
+        rows, at, labels = _rows(lm, facts, templates, settings.target_eos)
+        self.n, self.t = n, t = len(facts), len(templates)
         name = lm.mlp_out(layer)
         start = layer + 1 if above else layer
-        self.replay = Replay(lm, rows, start, lookup=at, watch=[name])
+        # The KL rows end at their lookup. Beside many longer rows they run alone, on one column
+        # instead of on padding; beside few, one more pass over the weights would cost more.
+        cut = n * t if n * t >= SPLIT else len(rows)
+        self.replay = Replay(lm, rows[:cut], start, lookup=at[:cut], watch=[name])
+        self.short = Replay(lm, rows[cut:], start, lookup=at[cut:]) if rows[cut:] else None
         device = self.replay.hidden.device
         keys, values = (part[:, 0] for part in self.replay.seen[name])  # the lookup is column 0
-        self.bare = torch.arange(self.n, device=device) * (self.t + 1)  # first row of each fact
-        self.mlp = values[self.bare].float()
-        self.init = self.mlp if places else self.replay.hidden[self.bare, 0].float()
-        self.keys = keys.unflatten(0, (self.n, self.t + 1))[:, :-1].float()
+        self.mlp = values[: n * t : t].float()  # rows stand fact by fact, the bare prompt first
+        self.init = self.mlp if places else self.replay.hidden[: n * t : t, 0].float()
+        self.keys = keys[: n * t].unflatten(0, (n, t)).float()
         # where δ goes in: None is the input of block layer + 1; above, mlp_out's output is that too
         self.places = (None,) if above else places
-        self.owner = torch.tensor(owner, device=device)
+        self.owner = torch.arange(n, device=device).repeat_interleave(t)
         targets = [(i, self.replay.column(i, p), token) for i, p, token in labels]
         self.labels = torch.tensor(targets, device=device).T  # row, column, token
-        lengths = torch.bincount(self.owner[self.labels[0]], minlength=self.n) // self.t
+        lengths = torch.bincount(self.owner[self.labels[0]], minlength=n) // t
         # NLL: mean over templates of the mean over the target's tokens
-        self.share = 1.0 / (self.t * lengths[self.owner[self.labels[0]]])
-        self.active = torch.arange(self.n, device=device)
+        self.share = 1.0 / (t * lengths[self.owner[self.labels[0]]])
+        self.active = torch.arange(n, device=device)
         self.before: Tensor | None = None
 
     def run(self) -> list[Target]:
@@ -205,9 +209,15 @@ class _Batch:
         """Rows (total, nll, kl, decay, probability), one column per fact still going."""
         settings, active = self.settings, self.active
         m, (which, column, token) = len(active), self.labels
-        states = _forward(self.lm, self.replay, delta[:, active][:, self.owner], self.places)
-        kl_rows = torch.arange(m, device=delta.device) * (self.t + 1) + self.t
-        logits = self.lm.head(torch.cat([states[which, column], states[kl_rows, 0]]))
+        going = delta[:, active]
+        if self.short is None:
+            together = torch.cat([going[:, self.owner], going], 1)
+            states = _forward(self.lm, self.replay, together, self.places)
+            short = states[len(self.owner) :, 0]
+        else:
+            states = _forward(self.lm, self.replay, going[:, self.owner], self.places)
+            short = _forward(self.lm, self.short, going, self.places)[:, 0]
+        logits = self.lm.head(torch.cat([states[which, column], short]))
         log_probs = logits[: len(which)].log_softmax(-1)
         hit = log_probs.gather(1, token[:, None])[:, 0]
         zeros, owner = torch.zeros(m, device=hit.device), self.owner[which]
@@ -220,31 +230,34 @@ class _Batch:
         self.before = now.detach() if self.before is None else self.before
         # KL(now ‖ before) + decay ‖δ‖ / ‖init‖²
         kl = settings.kl_factor * (now.exp() * (now - self.before)).sum(1)
-        decay = settings.decay * delta[:, active].norm(dim=2).sum(0) / size[active] ** 2
+        decay = settings.decay * going.norm(dim=2).sum(0) / size[active] ** 2
         chance = zeros.index_add(0, owner, hit.exp() * self.share)
         return torch.stack([nll + kl + decay, nll, kl, decay, chance])
 
     def keep(self, going: Tensor) -> None:
         """Leave the rows of finished facts out of all that follows."""
-        rows = going[self.owner].nonzero()[:, 0]
+        rows, facts = going[self.owner].nonzero()[:, 0], going.nonzero()[:, 0].tolist()
         place = torch.zeros_like(self.owner)
         place[rows] = torch.arange(len(rows), device=rows.device)
         stays = going[self.owner[self.labels[0]]]
         self.labels, self.share = self.labels[:, stays].clone(), self.share[stays]
         self.labels[0] = place[self.labels[0]]
+        long = len(self.owner)
         self.owner = (going.long().cumsum(0) - 1)[self.owner[rows]]
-        self.replay = self.replay.take(rows.tolist())
+        if self.short is None:
+            self.replay = self.replay.take([*rows.tolist(), *(long + i for i in facts)])
+        else:
+            self.replay, self.short = self.replay.take(rows.tolist()), self.short.take(facts)
         self.active, self.before = self.active[going], self.before[going]
 
 
 def _rows(lm: LM, facts: Sequence[Fact], templates: Sequence[str], eos: bool):
-    """Per fact: one row per template with the target behind it, and the KL row, which ends at its
-    lookup.
+    """Fact by fact one row per template with the target behind it, then the KL row of each fact.
 
-    labels are (row, position that predicts it, token); owner[row] is the row's fact.
+    labels are (row, position that predicts it, token); a KL row ends at its lookup.
     """
-    rows, at, labels, owner = [], [], [], []
-    for i, fact in enumerate(facts):
+    rows, at, labels = [], [], []
+    for fact in facts:
         target = encode_target(lm.tokenizer, fact.target_new)
         target = target + [lm.tokenizer.eos_token_id] if eos else target
         for template in templates:
@@ -252,11 +265,11 @@ def _rows(lm: LM, facts: Sequence[Fact], templates: Sequence[str], eos: bool):
             labels += [(len(rows), len(ids) - 1 + j, token) for j, token in enumerate(target)]
             rows.append(ids + target[:-1])
             at.append(position)
+    for fact in facts:
         ids, position = lookup(lm.tokenizer, replace(fact, prompt="{} is a"))
         rows.append(ids[: position + 1])
         at.append(position)
-        owner += [i] * (len(templates) + 1)
-    return rows, at, labels, owner
+    return rows, at, labels
 
 
 def _forward(lm: LM, replay: Replay, delta: Tensor, places: Sequence[str | None]) -> Tensor:

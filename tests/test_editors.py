@@ -24,8 +24,20 @@ FAMILIES = ("gpt2", "gpt_neox", "llama", "qwen3", "gemma3_text")
 _SEARCH = {"layer": 1, "v_lr": 0.5, "steps": 60, "clamp": 50.0, "decay": 0.0, "kl_factor": 0.0,
            "templates": ("{}",), "tokens": 600}  # fmt: skip
 _TUNE = {"layer": 1, "lr": 0.02, "epochs": 100}
+# Random keys are short, so what weighs against the new facts must be light.
+_SPREAD = {"layers": (1, 2), "v_lr": 0.5, "steps": 60, "clamp": 50.0, "decay": 0.0,
+           "kl_factor": 0.0, "templates": ("{}",), "tokens": 600, "strength": 1e-4}  # fmt: skip
+_INNER = {"inner": ("memit", _SPREAD)}
 TINY: dict[str, dict] = {
     "rome": _SEARCH,
+    "wilke": {**_SEARCH, "layers": (0, 1, 2)},
+    "memit": _SPREAD,
+    "norm_anchor": {**_SPREAD, "anchor_n": 4, "anchor_skip": None},
+    "emmet": {**_SPREAD, "layers": (1,), "strength": 0.0},
+    "alphaedit": {**_SPREAD, "quantile": 0.9, "L2": 1e-4},
+    "pmet": {**_SPREAD, "relax": False},
+    "rect": {**_INNER, "keep": 0.9},
+    "prune": {**_INNER, "alpha": 1.1},
     "ft": _TUNE,
     "ft_m": _TUNE,
     "ft_l": {**_TUNE, "box": 1.0},
@@ -34,6 +46,14 @@ TINY: dict[str, dict] = {
 # name -> (writes, needs_subject, trained, keeps, scoped, inner): a relaxed promise shows in review
 DECLARED = {
     "rome": ("weights", True, False, False, False, False),
+    "wilke": ("weights", True, False, False, False, False),
+    "memit": ("weights", True, False, False, False, False),
+    "norm_anchor": ("weights", True, False, False, False, False),
+    "emmet": ("weights", True, False, False, False, False),
+    "alphaedit": ("weights", True, False, True, False, False),
+    "pmet": ("weights", True, False, False, False, False),
+    "rect": ("weights", True, False, False, False, True),
+    "prune": ("weights", True, False, False, False, True),
     "ft": ("weights", False, False, False, False, False),
     "ft_m": ("weights", False, False, False, False, False),
     "ft_l": ("weights", False, False, False, False, False),
@@ -56,7 +76,7 @@ def test_every_editor_declares_what_it_promises():
 
 
 def test_an_unknown_editor_is_a_sentence_that_lists_the_known():
-    with pytest.raises(lib.EditError, match="no editor 'roem'; there are ft, .*rome"):
+    with pytest.raises(lib.EditError, match="no editor 'roem'; there are alphaedit, .*rome"):
         lib.EDITORS["roem"]
     assert "roem" not in lib.EDITORS and lib.EDITORS.get("roem") is None
 
@@ -221,9 +241,10 @@ def test_errors_change_nothing(name, family):
     if editor.needs_subject:
         with pytest.raises(lib.EditError, match="row 1 has no subject"):
             editor.edit([A, lib.Fact(None, "plain text", "xy")])
-    if "layer" in {f for f in editor.config.__dataclass_fields__}:
-        with pytest.raises(ValueError, match="layer 99 does not exist"):
-            lib.EDITORS[name](lm, **{**TINY[name], "layer": 99}).edit([A])
+    for setting, wrong in (("layer", 99), ("layers", (1, 99))):
+        if setting in TINY.get(name, {}) and not (setting == "layer" and "layers" in TINY[name]):
+            with pytest.raises(ValueError, match="layer 99 does not exist"):
+                lib.EDITORS[name](lm, **{**TINY[name], setting: wrong}).edit([A])
     if editor.writes == "weights":
         with pytest.raises(ValueError, match="exceeds the context of 256|the context 256"):
             editor.edit([lib.Fact("tower", "x" * 300 + "{}", "xy")])

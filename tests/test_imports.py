@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LIB = ROOT / "lib"
-ALLOWED_IN_EDITORS = {"editor", "facts", "patch", "replay", "memory", "stats", "target", "hypernet",
+ALLOWED_IN_EDITORS = {"editor", "facts", "patch", "replay", "memory", "stats", "target", "hypernet", "anchor",
                       "editors._spread", "editors.rome"}  # fmt: skip
 
 

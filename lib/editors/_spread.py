@@ -67,7 +67,6 @@ class Spread(Editor):
     Config = SpreadConfig
     needs_subject = True
     place: target.Place = "block"  # where z is searched and the residual measured
-    relax = False
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:
         """The whole batch, layer by layer; every Δ starts from the weights before the batch."""
@@ -161,7 +160,7 @@ class Spread(Editor):
         c = self.config
         return target.Search(
             c.v_lr, c.steps, c.decay, c.clamp, c.kl_factor, target_eos=c.target_eos,
-            relax=self.relax,
+            relax=getattr(c, "relax", False),
         )  # fmt: skip
 
     def _anchored(self, found: list[target.Target], place: target.Place) -> tuple[Tensor, dict]:

@@ -16,11 +16,15 @@ from ._spread import Spread, SpreadConfig
 
 @dataclass(frozen=True)
 class PmetConfig(SpreadConfig):
-    """Settings of PMET: MEMIT's, with a stronger KL term."""
+    """Settings of PMET: MEMIT's, with a stronger KL term.
+
+    relax: a target that is the argmax counts a tenth, and a small KL term then ends its search.
+    """
 
     kl_factor: float = 1.0
     v_lr: float = 0.2
     steps: int = 30
+    relax: bool = True
 
 
 class Pmet(Spread):
@@ -30,7 +34,6 @@ class Pmet(Spread):
     paper = "Li et al., PMET: Precise Model Editing in a Transformer, 2024 (arXiv:2308.08742)"
     Config = PmetConfig
     place = "pmet"
-    relax = True
 
     def share(self, rest: Tensor, left: int) -> Tensor:
         """Half of it at four layers left, not a quarter: lower layers write more than in MEMIT."""
