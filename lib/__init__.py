@@ -25,11 +25,13 @@ from .metrics import baseline, evaluate, perplexity
 from .owner import OwnerError
 from .patch import EMPTY, Edit, LowRank, Patch, PatchError, Rewrite, Route
 from .readers import classroom, read_cases
+from .scan import Scan, ScanError, scan
 from .scores import Scores, compare
 from .sequences import Sequences
 from .singly import singly
 from .stats import StatsError, second_moment
 from .stream import stream
+from .superposition import superposition
 from .target import TargetError
 
 __version__ = "0.1"

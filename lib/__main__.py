@@ -17,6 +17,8 @@ Edit what a language model knows, and measure what else moved.
       prints the answers before and after; the model itself is never changed
   python -m lib stream --editor rome --data FILE --edits 100 --eval-at 0,100 --json OUT.json
       writes many facts one batch after another and measures at given points
+  python -m lib scan --editor rome --model NAME --data FILE --budget 1200
+      tries the editor over layers on a few cases and prints a preset for a model nobody has tuned
 
 Every command: `python -m lib COMMAND --help`. Exit code 2 means that the input was wrong.
 """
@@ -33,6 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     _fetch_arguments(commands)
     _edit_arguments(commands)
     _stream_arguments(commands)
+    _scan_arguments(commands)
     given = parser.parse_args(arguments)
     try:
         given.run(given)
@@ -85,6 +88,41 @@ def _stream_arguments(commands: Any) -> None:
     stream.add_argument("--json", type=Path, dest="out", help="write the scores here")
     _common(stream)
     stream.set_defaults(run=_stream)
+
+
+def _scan_arguments(commands: Any) -> None:
+    scan = commands.add_parser(
+        "scan", help="try an editor over layers on a few cases, propose a preset"
+    )
+    scan.add_argument(
+        "--data",
+        type=Path,
+        help="JSON or JSONL in a known format (default: even cases of the classroom)",
+    )
+    scan.add_argument("--cases", type=int, default=8, help="how many to try on (default 8)")
+    scan.add_argument("--layers", help="where to look: 2-28 or 2,5,8 (default: everywhere)")
+    scan.add_argument("--widths", help="layers of a window, for editors of several: 1,3,5")
+    scan.add_argument(
+        "--grid",
+        action="append",
+        default=[],
+        metavar="NAME=V1,V2",
+        help="values of a setting, the most important setting first: v_lr=0.1,0.25 (repeatable)",
+    )
+    scan.add_argument("--around", type=int, default=2, help="layers beside the best (default 2)")
+    scan.add_argument(
+        "--together",
+        action=argparse.BooleanOptionalAction,
+        help="all facts in one call of the editor, or each alone (default: as the editor is meant)",
+    )
+    scan.add_argument("--budget", type=float, help="seconds (default: as long as it takes)")
+    scan.add_argument("--journal", type=Path, help="keep every trial here, and go on from it")
+    scan.add_argument(
+        "--target", choices=("new", "true"), default="new", help="which answer is taught"
+    )
+    scan.add_argument("--json", type=Path, dest="out", help="write all rows here")
+    _common(scan)
+    scan.set_defaults(run=_scan)
 
 
 def _common(parser: argparse.ArgumentParser) -> None:
@@ -149,12 +187,40 @@ def _stream(given: argparse.Namespace) -> None:
     if given.save:
         run.patch.save(given.save)
     result = run.json()
-    if given.out:
-        given.out.parent.mkdir(parents=True, exist_ok=True)
-        given.out.write_text(
-            json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
-        )
+    _keep(given.out, result)
     print(_table(result))
+
+
+def _scan(given: argparse.Namespace) -> None:
+    import lib
+
+    from .scan import scan
+
+    layers = None if given.layers is None else _numbers("--layers", given.layers)
+    widths = None if given.widths is None else _numbers("--widths", given.widths)
+    grid = _grid(given.grid)
+    if given.cases < 1:
+        raise ValueError(f"--cases should be at least 1, not {given.cases}")
+    if given.data:
+        cases = lib.read_cases(given.data, limit=given.cases, target=given.target)
+    else:  # the odd ones are for reporting what was chosen here
+        cases = [case for case in lib.classroom() if case.id % 2 == 0][: given.cases]
+    lm = lib.load(given.model, given.dtype, given.device_map)
+    found = scan(
+        lm, given.editor, cases, layers, given.budget, grid, given.around, given.journal,
+        given.together, widths=widths, settings=_settings(given.set),
+        say=lambda line: print(line, flush=True),
+    )  # fmt: skip
+    print(found)
+    print(f"\n{found.preset()}", end="")
+    _keep(given.out, found.json())
+
+
+def _keep(path: Path | None, result: dict[str, Any]) -> None:
+    if path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(result, indent=1, ensure_ascii=False) + "\n"
+        path.write_text(text, encoding="utf-8")
 
 
 def _settings(pairs: list[str]) -> dict[str, Any]:
@@ -164,12 +230,40 @@ def _settings(pairs: list[str]) -> dict[str, Any]:
         name, equals, value = pair.partition("=")
         if not equals:
             raise ValueError(f"--set wants NAME=VALUE, not '{pair}'")
-        try:
-            parsed = json.loads(value)
-        except ValueError:
-            parsed = value
+        parsed = _value(value)
         settings[name] = tuple(parsed) if isinstance(parsed, list) else parsed
     return settings
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _grid(pairs: list[str]) -> dict[str, list[Any]]:
+    """NAME=V1,V2 pairs: the values as one JSON list, or each by itself as JSON or text."""
+    grid = {}
+    for pair in pairs:
+        name, equals, values = pair.partition("=")
+        if not equals:
+            raise ValueError(f"--grid wants NAME=V1,V2, not '{pair}'")
+        listed = _value(f"[{values}]")
+        grid[name] = listed if isinstance(listed, list) else [*map(_value, values.split(","))]
+    return grid
+
+
+def _numbers(option: str, text: str) -> list[int]:
+    """2-4,8 -> [2, 3, 4, 8]."""
+    found = []
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        try:
+            found += range(int(first), int(last or first) + 1)
+        except ValueError:
+            raise ValueError(f"{option} wants numbers like 2-28 or 2,5,8, not '{text}'") from None
+    return found
 
 
 def _points(text: str) -> list[int]:

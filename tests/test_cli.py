@@ -30,7 +30,7 @@ def test_help_teaches():
     command = [sys.executable, "-m", "lib", "--help"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0
-    for word in ("fetch", "edit", "stream", "--subject", "exit code"):
+    for word in ("fetch", "edit", "stream", "scan", "--subject", "exit code"):
         assert word.lower() in done.stdout.lower()
 
 
@@ -81,11 +81,34 @@ def test_stream_writes_the_json_that_the_design_fixes(tiny_model, tmp_path, caps
     assert "ft_m on tiny-llama, 4 edits" in capsys.readouterr().out
 
 
+def test_scan_prints_estimate_table_and_preset(tiny_model, tmp_path, capsys):
+    rows = [
+        {"case_id": i, "prompt": f"I saw a {w}", "subject": w, "target_new": "xy",
+         "ground_truth": "qz", "rephrase_prompt": f"Look, a {w}", "locality_prompt": "A dog",
+         "locality_ground_truth": "qz"} for i, w in enumerate(("cat", "bat", "rat"))
+    ]  # fmt: skip
+    data, out, journal = (tmp_path / name for name in ("flat.json", "out/s.json", "j.json"))
+    data.write_text(json.dumps(rows))
+    command = ["scan", "--editor", "ft_m", "--data", str(data), "--cases", "2", "--layers", "0-1,3"]
+    command += ["--grid", "lr=0.02,0.002", "--around", "0", "--budget", "60", "--no-together"]
+    command += ["--set", "epochs=5", "--journal", str(journal), "--json", str(out)]
+    assert main(command) == 0
+    shown = capsys.readouterr().out
+    assert "5 trials of about" in shown.splitlines()[0]
+    assert "ft_m on tiny-llama: 5 trials, 2 cases each alone, by generation" in shown
+    assert '[ft_m."tiny-llama"]' in shown and "\nlayer = " in shown and "\nlr = 0.0" in shown
+    found = json.loads(out.read_text())
+    assert {row["layer"] for row in found["rows"]} == {0, 1, 3} and found["best"] in found["rows"]
+    assert json.loads(journal.read_text())["rows"] == found["rows"]
+    command[command.index("--layers") + 1] = "0,1,3"
+    assert main(command) == 0 and capsys.readouterr().out.startswith("0 trials")
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
         (["edit", "--prompt", "A {}", "--target", "x", "--subject", "a", "--editor", "no"],
-         "there is no editor 'no'; there are ft, "),
+         "there is no editor 'no'; there are "),
         (["edit", "--prompt", "The tower", "--target", "x", "--subject", "Eifel Tower"],
          "subject 'Eifel Tower' does not occur in the prompt 'The tower'"),
         (["edit", "--prompt", "plain text", "--target", "x"], "row 0 has no subject"),
@@ -97,6 +120,11 @@ def test_stream_writes_the_json_that_the_design_fixes(tiny_model, tmp_path, caps
         (["stream", "--data", "missing.json"], "missing.json"),
         (["stream", "--eval-at", "ten"], "--eval-at wants numbers"),
         (["stream", "--edits", "9999"], "has 203 facts, not 9999"),
+        (["scan", "--editor", "retrieval"], "retrieval has no layer to scan"),
+        (["scan", "--layers", "2to8"], "--layers wants numbers like 2-28 or 2,5,8, not '2to8'"),
+        (["scan", "--layers", "2-28"], "layer 4 does not exist: tiny-llama has layers 0 to 3"),
+        (["scan", "--grid", "v_lr"], "--grid wants NAME=V1,V2, not 'v_lr'"),
+        (["scan", "--cases", "0"], "--cases should be at least 1, not 0"),
     ],
 )  # fmt: skip
 def test_bad_input_is_one_sentence_and_exit_code_2(tiny_model, words, sentence, capsys):

@@ -78,9 +78,11 @@ def test_rome_and_r_rome(default_lm, run):
 
 
 MEMIT = json.loads((Path(__file__).parent / "reference" / "memit.json").read_text(encoding="utf-8"))
-FACTS = [lib.Fact(*row[:3], target_true=row[3]) for row in MEMIT["requests"]]
-SPREAD = {"layers": (3, 4, 5), "v_lr": 0.5, "steps": 20, "decay": 0.5, "clamp": 0.75,
-          "kl_factor": 0.0625, "templates": ("{}",), "keys": "mean", "keep_keys": False}  # fmt: skip
+FACTS = [lib.Fact(*row) for row in MEMIT["requests"]]
+SPREAD = {
+    "layers": (3, 4, 5), "v_lr": 0.5, "steps": 20, "decay": 0.5, "clamp": 0.75, "kl_factor": 0.0625,
+    "templates": ("{}",), "keys": "mean", "keep_keys": False,
+}  # fmt: skip
 
 
 def total(lm, patch: lib.Patch, layer: int) -> torch.Tensor:
