@@ -53,6 +53,9 @@ class Config:
             )
         found = _presets().get(editor, {})
         row = dict(found.get("any", {}))
+        if "like" in row:  # the rows of another editor first, then its own
+            found = _overlay(_presets()[row.pop("like")], found)
+            row = dict(found["any"])
         if "depth" in row:
             last = min(lm.n_layers - 1, round(row.pop("depth") * lm.n_layers))
             width = min(row.pop("width", 1), last + 1)
@@ -202,6 +205,10 @@ def add_low_rank(
         else:
             new[module] = chain
     return after.with_weights(new, **changes)
+
+
+def _overlay(rows: dict[str, dict], own: dict[str, dict]) -> dict[str, dict]:
+    return {name: {**rows.get(name, {}), **own.get(name, {})} for name in {**rows, **own}}
 
 
 def _tuples(value: Any) -> Any:

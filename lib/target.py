@@ -8,7 +8,6 @@ uses the same optimizer with δ on the block's output.
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -17,15 +16,11 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
-from . import decode
 from .facts import Fact, encode_target, lookup
-from .patch import EMPTY
 from .replay import Replay
 
 if TYPE_CHECKING:
     from .lm import LM
-
-STARTERS = ("The", "Therefore", "Because", "I", "You")
 
 
 class TargetError(ValueError):
@@ -294,34 +289,3 @@ def _forward(lm: LM, replay: Replay, delta: Tensor, places: Sequence[str | None]
             )
             hooks.callback(add.remove)
         return replay.run(hidden)
-
-
-def contexts(lm: LM, lengths: Sequence[tuple[int, int]], start: int | str | None, seed: int,
-             top_k: int = 5) -> tuple[str, ...]:  # fmt: skip
-    """Context templates: "{}" and sentences that the base model wrote itself, each put before "{}".
-
-    lengths: (tokens, how many), the start token counted. start: a token id, "words" for one context
-    from each of five words (MEMIT), or None for the end-of-text token alone (ROME). Seeded, where
-    the authors' code is not: otherwise the same edit gives a different patch.
-    """
-    start = lm.tokenizer.eos_token_id if start is None else start
-    made = ["{}"]
-    with lm.patched(EMPTY, only=True):
-        for length, count in lengths:
-            if start == "words":
-                rows = [lm.tokenizer(STARTERS[i % len(STARTERS)]).input_ids for i in range(count)]
-            else:
-                rows = [[int(start)]] * count
-            new = decode.generate(
-                lm,
-                rows,
-                length - len(rows[0]),
-                temperature=1.0,
-                top_k=top_k or None,
-                seed=seed + length,
-            )
-            for row, ids in zip(rows, new.ids, strict=True):
-                text = lm.tokenizer.decode([*row, *ids], skip_special_tokens=True)
-                text = unicodedata.normalize("NFKD", text).replace("\n\n", " ")
-                made.append(text.replace("{", " ").replace("}", " ").strip() + ". {}")
-    return tuple(made)

@@ -11,8 +11,10 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LIB = ROOT / "lib"
-ALLOWED_IN_EDITORS = {"editor", "facts", "patch", "replay", "memory", "stats", "target", "anchor",
-                      "hypernet", "editors._spread", "editors.rome"}  # fmt: skip
+ALLOWED_IN_EDITORS = {
+    "editor", "facts", "patch", "replay", "memory", "stats", "target", "contexts", "anchor",
+    "hypernet", "editors._spread", "editors.rome",
+}  # fmt: skip
 
 
 def imports(path: Path) -> set[str]:

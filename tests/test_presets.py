@@ -18,7 +18,7 @@ TABLE = tomllib.loads((LIB / "presets.toml").read_text(encoding="utf-8"))
 def test_every_row_names_an_editor_and_its_settings():
     assert TABLE.keys() <= lib.EDITORS.keys()
     for name, rows in TABLE.items():
-        known = {f.name for f in fields(lib.EDITORS[name].Config)} | {"depth"}
+        known = {f.name for f in fields(lib.EDITORS[name].Config)} | {"depth", "width", "like"}
         for row in rows.values():
             assert row.keys() <= known, (name, row)
 
@@ -32,16 +32,20 @@ def test_a_model_gets_its_row_and_an_unknown_one_a_layer_by_depth():
     assert (found.layer, found.steps, found.decay, found.clamp) == (5, 25, 1e-3, 2.0)
     lm.name = "gpt2-xl"
     assert rome(lm).config.layer == 17
+    memit = lib.EDITORS["memit"]
+    assert (memit(lm).config.layers, memit(lm).config.strength) == ((13, 14, 15, 16, 17), 20_000)
+    assert lib.EDITORS["norm_anchor"](lm).config.layers == (13, 14, 15, 16, 17)  # like memit
+    wilke = lib.EDITORS["wilke"](lm).config
+    assert (wilke.ceiling, wilke.clamp) == (24, 4.0)
+    lm.name = "somebody/new-model"
+    assert memit(lm).config.layers == (0, 1)  # no more layers than there are below a quarter
 
 
 def test_the_defaults_of_the_embedded_model_are_the_best_of_their_sweep(default_lm):
     for name, sweep in json.loads((LIB / "sweeps.json").read_text(encoding="utf-8")).items():
         config = lib.EDITORS[name](default_lm).config
         assert sweep["model"] == default_lm.identity
-        rate = "v_lr" if hasattr(config, "v_lr") else "lr"
-        assert (config.layer, getattr(config, rate)) == (
-            sweep["best"]["layer"],
-            sweep["best"][rate],
-        )
+        for key in [key for key in sweep["best"] if hasattr(config, key)]:
+            assert json.loads(json.dumps(getattr(config, key))) == sweep["best"][key], (name, key)
         for key, value in sweep["settings"].items():
             assert json.loads(json.dumps(getattr(config, key))) == value, (name, key)

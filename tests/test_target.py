@@ -9,6 +9,7 @@ import torch
 
 import lib
 from lib import target
+from lib.contexts import contexts
 from lib.editor import EditWarning
 
 from . import tiny
@@ -115,10 +116,10 @@ def test_a_fact_that_the_model_knows_already_is_a_warning(default_lm):
 
 
 def test_contexts_are_seeded_and_hold_one_place_each(lm):
-    made = target.contexts(lm, ((5, 2), (10, 2)), start=5, seed=3, top_k=0)
-    assert made == target.contexts(lm, ((5, 2), (10, 2)), start=5, seed=3, top_k=0)
-    assert made != target.contexts(lm, ((5, 2), (10, 2)), start=5, seed=4, top_k=0)
+    made = contexts(lm, ((5, 2), (10, 2)), start=5, seed=3, top_k=0)
+    assert made == contexts(lm, ((5, 2), (10, 2)), start=5, seed=3, top_k=0)
+    assert made != contexts(lm, ((5, 2), (10, 2)), start=5, seed=4, top_k=0)
     assert made[0] == "{}" and len(made) == 5
     assert all(t.count("{}") == 1 and t.endswith(". {}") for t in made[1:])
-    words = target.contexts(lm, ((10, 5),), start="words", seed=0)
+    words = contexts(lm, ((10, 5),), start="words", seed=0)
     assert words[1].startswith("The") and words[5].startswith("You")

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from .. import anchor, memory, target
+from ..contexts import contexts
 from ..editor import Config, EditError, Editor, EditWarning, add_low_rank
 from ..facts import Fact
 from ..patch import EMPTY, Patch
@@ -146,7 +147,7 @@ class Spread(Editor):
         config = self.config
         if config.templates is not None:
             return config.templates
-        return state.get("templates") or target.contexts(
+        return state.get("templates") or contexts(
             self.lm, config.contexts, config.context_start, config.seed, config.context_top_k
         )
 

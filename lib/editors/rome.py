@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from .. import memory, target
+from ..contexts import contexts
 from ..editor import Config, EditError, Editor, add_low_rank
 from ..facts import Fact
 from ..patch import EMPTY, Patch
@@ -75,7 +76,7 @@ class Rome(Editor):
         config, kept = self.config, after.memory.get(self.name, {})
         if config.templates is not None:
             return config.templates
-        return kept.get("templates") or target.contexts(
+        return kept.get("templates") or contexts(
             self.lm, config.contexts, config.context_start, config.seed, config.context_top_k
         )
 

@@ -1,0 +1,108 @@
+"""Seconds per edit of the locate-then-edit family, and what searching a batch at once is worth.
+
+    OMP_NUM_THREADS=1 python -m tests.benchmarks.spread_speed [--facts 32] [--json OUT]
+
+All figures come from one run, the two sides of a ratio in turn. "batched" searches v* for all facts
+at once and one at a time, every search with all 20 looks. The floor of an editor is the number of
+multiply-adds that both replays cannot avoid, at the rate of PyTorch's plain matrix product for the
+same number of rows, taken in the same run. "authors" is the CPU time per edit of the released code
+(one template, layers 3, 4, 5, 20 looks) on a machine of 47 G multiply-adds per second and thread;
+`per_rate` scales both by the matrix rate.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import torch
+
+import lib
+from lib import target
+
+from .rome_speed import EVERY_STEP, matrix_rate, multiply_adds, templates, timed
+
+AUTHORS = {"rate": 47e9, "memit": 4.4, "alphaedit": 4.7}  # CPU seconds per edit, one thread
+SHARED = {"templates": ("{}",), "steps": 20}
+EDITORS = {
+    "memit": {"layers": (3, 4, 5)},
+    "alphaedit": {"layers": (3, 4, 5)},
+    "emmet": {"layers": (5,)},
+    "pmet": {"layers": (3, 4, 5)},
+    "norm_anchor": {"layers": (3, 4, 5), "anchor_n": 32},
+    "rome": {"layer": 5},
+}
+SINGLE = 12  # facts edited one at a time
+
+
+def batched(lm: lib.LM, facts: list[lib.Fact], count: int, layer: int = 5) -> dict:
+    """The same searches at once and one by one."""
+    given = templates(count)
+    wall, cpu, together = timed(lambda: target.search(lm, facts, layer, given, EVERY_STEP, "block"))
+    alone = [
+        timed(lambda f=f: target.search(lm, [f], layer, given, EVERY_STEP, "block")[0])
+        for f in facts
+    ]
+    gap = max(
+        ((a.v_star - b.v_star).norm() / b.v_star.norm()).item()
+        for a, (_, _, b) in zip(together, alone, strict=True)
+    )
+    one = sum(seconds for seconds, _, _ in alone)
+    return {
+        "facts": len(facts), "seconds_batched": wall, "seconds_one_by_one": one,
+        "speedup": one / wall, "cpu_batched": cpu, "largest_relative_gap": gap,
+    }  # fmt: skip
+
+
+def floor(lm: lib.LM, facts: list[lib.Fact], layers: tuple[int, ...]) -> float:
+    """Multiply-adds of the searches at the last layer, and of the keys and states of each layer."""
+    search = sum(multiply_adds(lm, fact, layers[-1], ("{}",)) for fact in facts)
+    block = sum(m.weight.numel() for m in lm.blocks[0].modules() if hasattr(m, "in_features"))
+    tokens = sum(lib.facts.lookup(lm.tokenizer, fact)[1] + 1 for fact in facts)
+    return search + len(layers) * tokens * block * (layers[-1] + 1)
+
+
+def edits(lm: lib.LM, name: str, facts: list[lib.Fact]) -> dict:
+    """One edit call for the facts (ROME: one after another), after a warm-up on another fact."""
+    settings = EDITORS[name]
+    editor = lib.EDITORS[name](lm, **SHARED, **settings)
+    editor.edit(facts[:1])  # statistics, caches, packed weights
+    some = facts[:SINGLE] if name == "rome" else facts
+    wall, cpu, _ = timed(lambda: editor.edit(some))
+    layers = settings.get("layers", (settings.get("layer"),))
+    rate = matrix_rate(8 * len(facts) if name != "rome" else 8, 576, 1536)
+    least = floor(lm, some, layers) / rate / len(some)
+    row = {"facts": len(some), "seconds": wall / len(some), "cpu": cpu / len(some), "floor": least}
+    row["over_floor"] = row["seconds"] / least
+    if name in AUTHORS:
+        scale = matrix_rate(154, 576, 1536) / AUTHORS["rate"]
+        row["rate_154"] = scale * AUTHORS["rate"]
+        row["authors_over_ours_per_rate"] = AUTHORS[name] / (row["cpu"] * scale)
+    return row
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--facts", type=int, default=32)
+    parser.add_argument("--json", type=Path)
+    given = parser.parse_args()
+    lm = lib.load(dtype="float32")
+    facts = [case.fact for case in lib.classroom() if case.id % 2][: given.facts]
+    results: dict = {"threads": torch.get_num_threads(), "model": lm.identity}
+    target.search(lm, facts[:1], 5, ("{}",), EVERY_STEP, "block")  # packs the weights
+    for name in EDITORS:
+        results[name] = edits(lm, name, facts)
+        print(name, results[name], file=sys.stderr, flush=True)
+    for count in (1, 5):
+        results[f"batched_{count}"] = batched(lm, facts, count)
+        print(count, results[f"batched_{count}"], file=sys.stderr, flush=True)
+    text = json.dumps(results, indent=1)
+    print(text)
+    if given.json:
+        given.json.write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
