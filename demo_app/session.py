@@ -24,8 +24,10 @@ CHARACTERS = 600  # of a prompt
 OWN = 8  # prompts of the visitor's own
 EDITS = 20  # live at once
 WRITE = 60  # tokens of "Write on"
-NAMES = {"retrieval": "Retrieval", "alphaedit": "AlphaEdit", "ultraedit": "UltraEdit",
-         "wilke": "WilKE", "rledit": "RLEdit", "lora": "LoRA", "lemoe": "LEMoE"}  # fmt: skip
+NAMES = {
+    "retrieval": "Retrieval", "alphaedit": "AlphaEdit", "ultraedit": "UltraEdit", "wilke": "WilKE",
+    "norm_anchor": "Norm anchor (NAS)", "rledit": "RLEdit", "lora": "LoRA", "lemoe": "LEMoE",
+}  # fmt: skip
 SMALL = set(
     "a an and are at by did do does for from in is it of on or that the to was were".split()
 )
@@ -82,7 +84,8 @@ class Studio:
         """The editor's own layer and number of steps here, None for what it does not have."""
         config = self.kind(editor).Config.preset(self.lm, editor)
         steps = next((getattr(config, name) for name in STEPS if hasattr(config, name)), None)
-        return {"layer": getattr(config, "layer", None), "steps": steps}
+        layer = None if hasattr(config, "layers") else getattr(config, "layer", None)
+        return {"layer": layer, "steps": steps}
 
     @staticmethod
     def kind(editor: str) -> type[lib.Editor]:

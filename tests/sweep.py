@@ -21,11 +21,9 @@ from lib.scan import scan
 
 OUT = Path(lib.__file__).parent / "sweeps.json"
 RATES = (0.1, 0.25, 0.5)
-CLAMPS = (0.75, 4.0, 20.0)
-# 40 even cases in one call, as editors of many facts are meant; scored on the first of them
+# even cases in one call, as editors of many facts are meant; scored on the first of them
 BATCH = {"together": True, "facts": 40}
-WINDOW = {"layers": (4, 7, 10, 13, 17, 22), "widths": (1, 3, 5), **BATCH}
-STRENGTHS = (1_500.0, 5_000.0, 15_000.0)
+WINDOW = {"layers": (3, 5, 8), "widths": (1, 3, 5), "around": 0, "together": True, "facts": 24}
 GRID: dict[str, dict[str, Any]] = {
     "rome": {"layers": (2, 5, 8, 11, 15, 20), "grid": {"v_lr": RATES}},
     "ft": {
@@ -34,15 +32,12 @@ GRID: dict[str, dict[str, Any]] = {
         "around": 0,
         **BATCH,
     },
-    "memit": {**WINDOW, "grid": {"strength": STRENGTHS, "v_lr": RATES, "clamp": CLAMPS}},
-    "pmet": {**WINDOW, "grid": {"strength": STRENGTHS, "v_lr": RATES, "clamp": CLAMPS}},
-    "emmet": {
-        **WINDOW,
-        "grid": {"strength": (0.0, 1_000.0, 10_000.0), "v_lr": RATES, "clamp": CLAMPS},
-    },
+    "memit": {**WINDOW, "grid": {"strength": (500.0, 1_000.0, 3_000.0)}},
+    "pmet": {**WINDOW, "grid": {"strength": (500.0, 1_000.0, 3_000.0)}},
+    "emmet": {**WINDOW, "grid": {"strength": (0.0, 1_000.0, 10_000.0)}},
     "alphaedit": {
         **WINDOW,
-        "grid": {"L2": (1.0, 10.0, 100.0), "v_lr": RATES, "clamp": CLAMPS},
+        "grid": {"quantile": (0.5, 0.7, 0.8, 0.9), "L2": (1.0, 3.0, 10.0, 30.0)},
     },
     # the layers to choose from are all up to the given one; each fact is tried in every one of them
     "wilke": {"layers": (3, 5, 7, 9), "around": 1, "grid": {"v_lr": RATES}, "together": False},
