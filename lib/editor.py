@@ -58,8 +58,10 @@ class Config:
             row = dict(found["any"])
         if "depth" in row:
             last = min(lm.n_layers - 1, round(row.pop("depth") * lm.n_layers))
-            width = min(row.pop("width", 1), last + 1)
-            row["layer"], row["layers"] = last, tuple(range(last - width + 1, last + 1))
+            row["layer"] = last
+            if "width" in row:  # editors of several layers: a window that ends there
+                first = max(0, last - row.pop("width") + 1)
+                row["layers"] = tuple(range(first, last + 1))
         for pattern, values in found.items():
             if pattern != "any" and pattern.lower() in lm.name.lower():
                 row.update(values)

@@ -103,14 +103,15 @@ class Replay:
         """Column of the replayed window in which a row's token stands."""
         return self._shift[row] + position - self._first
 
-    def run(self, hidden: Tensor, upto: int | None = None) -> Tensor:
+    def run(self, hidden: Tensor, upto: int | None = None, since: int = 0) -> Tensor:
         """States behind the final norm (n, L, d) when `hidden` enters block `start`;
         differentiable.
 
-        upto=m stops before block `start + m` and gives its input instead, without the norm.
+        upto=m stops before block `start + m` and gives its input instead, without the norm;
+        since=m begins there.
         """
         with self.lm.opened(self.seqs, grad=torch.is_grad_enabled()):
-            for block, call in list(zip(self.blocks, self.calls, strict=True))[:upto]:
+            for block, call in list(zip(self.blocks, self.calls, strict=True))[since:upto]:
                 hidden = block(hidden_states=hidden, **call)
                 hidden = hidden[0] if isinstance(hidden, tuple) else hidden
             return hidden if upto is not None else self._finish(hidden)

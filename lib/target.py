@@ -91,7 +91,7 @@ def search(
     found: list[Target | None] = [None] * len(facts)
     for group in _groups(lm, facts, templates):
         some = [facts[i] for i in group]
-        batch = _Batch(lm, some, layer, templates, settings, places, above)
+        batch = Batch(lm, some, layer, templates, settings, places, above)
         for i, target in zip(group, batch.run(), strict=True):
             found[i] = target
     return found
@@ -114,7 +114,7 @@ def _groups(lm: LM, facts: Sequence[Fact], templates: Sequence[str]) -> Iterator
         order = order[size:]
 
 
-class _Batch:
+class Batch:
     """The search for some facts at once: δ (places, n, d_out), one forward and backward a step.
 
     Facts do not mix, so each has its own gradient, Adam state (elementwise) and stop; the rows of a
@@ -132,7 +132,7 @@ class _Batch:
         above: bool,
     ) -> None:
         self.lm, self.settings, self.layer = lm, settings, layer
-        rows, at, labels = _rows(lm, facts, templates, settings.target_eos)
+        rows, at, labels = rows_of(lm, facts, templates, settings.target_eos)
         self.n, self.t = n, t = len(facts), len(templates)
         name = lm.mlp_out(layer)
         start = layer + 1 if above else layer
@@ -149,8 +149,11 @@ class _Batch:
         # where δ goes in: None is the input of block layer + 1; above, mlp_out's output is that too
         self.places = (None,) if above else places
         self.owner = torch.arange(n, device=device).repeat_interleave(t)
-        targets = [(i, self.replay.column(i, p), token) for i, p, token in labels]
-        self.labels = torch.tensor(targets, device=device).T  # row, column, token
+        self._label([(i, self.replay.column(i, p), token) for i, p, token in labels])
+
+    def _label(self, labels: list[tuple[int, int, int]]) -> None:
+        n, t, device = self.n, self.t, self.owner.device
+        self.labels = torch.tensor(labels, device=device).T  # row, column, token
         lengths = torch.bincount(self.owner[self.labels[0]], minlength=n) // t
         # NLL: mean over templates of the mean over the target's tokens
         self.share = 1.0 / (t * lengths[self.owner[self.labels[0]]])
@@ -205,13 +208,7 @@ class _Batch:
         settings, active = self.settings, self.active
         m, (which, column, token) = len(active), self.labels
         going = delta[:, active]
-        if self.short is None:
-            together = torch.cat([going[:, self.owner], going], 1)
-            states = _forward(self.lm, self.replay, together, self.places)
-            short = states[len(self.owner) :, 0]
-        else:
-            states = _forward(self.lm, self.replay, going[:, self.owner], self.places)
-            short = _forward(self.lm, self.short, going, self.places)[:, 0]
+        states, short = self.forward(going)
         logits = self.lm.head(torch.cat([states[which, column], short]))
         log_probs = logits[: len(which)].log_softmax(-1)
         hit = log_probs.gather(1, token[:, None])[:, 0]
@@ -229,6 +226,15 @@ class _Batch:
         chance = zeros.index_add(0, owner, hit.exp() * self.share)
         return torch.stack([nll + kl + decay, nll, kl, decay, chance])
 
+    def forward(self, delta: Tensor) -> tuple[Tensor, Tensor]:
+        """States behind the final norm: (rows, L, d) with templates, (facts, d) of the KL rows."""
+        if self.short is None:
+            together = torch.cat([delta[:, self.owner], delta], 1)
+            states = _forward(self.lm, self.replay, together, self.places)
+            return states, states[len(self.owner) :, 0]
+        states = _forward(self.lm, self.replay, delta[:, self.owner], self.places)
+        return states, _forward(self.lm, self.short, delta, self.places)[:, 0]
+
     def keep(self, going: Tensor) -> None:
         """Leave the rows of finished facts out of all that follows."""
         rows, facts = going[self.owner].nonzero()[:, 0], going.nonzero()[:, 0].tolist()
@@ -237,16 +243,19 @@ class _Batch:
         stays = going[self.owner[self.labels[0]]]
         self.labels, self.share = self.labels[:, stays].clone(), self.share[stays]
         self.labels[0] = place[self.labels[0]]
-        long = len(self.owner)
+        self.drop(rows.tolist(), facts)
         self.owner = (going.long().cumsum(0) - 1)[self.owner[rows]]
-        if self.short is None:
-            self.replay = self.replay.take([*rows.tolist(), *(long + i for i in facts)])
-        else:
-            self.replay, self.short = self.replay.take(rows.tolist()), self.short.take(facts)
         self.active, self.before = self.active[going], self.before[going]
 
+    def drop(self, rows: list[int], facts: list[int]) -> None:
+        """Go on with these rows and facts only."""
+        if self.short is None:
+            self.replay = self.replay.take([*rows, *(len(self.owner) + i for i in facts)])
+        else:
+            self.replay, self.short = self.replay.take(rows), self.short.take(facts)
 
-def _rows(lm: LM, facts: Sequence[Fact], templates: Sequence[str], eos: bool):
+
+def rows_of(lm: LM, facts: Sequence[Fact], templates: Sequence[str], eos: bool):
     """Fact by fact one row per template with the target behind it, then the KL row of each fact.
 
     labels are (row, position that predicts it, token); a KL row ends at its lookup.

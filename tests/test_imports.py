@@ -12,8 +12,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LIB = ROOT / "lib"
 ALLOWED_IN_EDITORS = {
-    "editor", "facts", "patch", "replay", "memory", "stats", "target", "contexts", "anchor",
-    "hypernet", "editors._spread", "editors.rome",
+    "editor", "facts", "patch", "replay", "memory", "stats", "target", "climb", "contexts",
+    "anchor", "hypernet", "features", "moments", "editors._spread", "editors.rome",
 }  # fmt: skip
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import lib
-from lib import anchor, memory, target
+from lib import anchor, climb, memory, target
 from lib.editors import prune, rect
 from lib.patch import LowRank
 
@@ -302,3 +302,19 @@ def test_a_null_space_is_cached_and_follows_its_settings(lm):
     assert (low.Q.shape[1], high.Q.shape[1]) == (12, 36) and low.share < high.share
     C = lib.second_moment(lm, [1], tokens=600, damping=0.0)[1].C
     assert memory.null_space(C, quantile=0.25).share == pytest.approx(low.share, rel=1e-6)
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gpt_neox", "gemma3_text"])
+def test_layers_climb_together_as_one_by_one(family):
+    lm, layers, templates = tiny.model(family), (0, 1, 3), ("{}", "Well. {}")
+    settings = target.Search(v_lr=0.3, steps=9, clamp=20.0, enough=2.0)  # some end before others
+    with lm.patched(lib.EMPTY):
+        together = climb.search_layers(lm, FACTS[1], layers, templates, settings)
+        for layer, found in zip(layers, together, strict=True):
+            (alone,) = target.search(lm, FACTS[1:2], layer, templates, settings)
+            assert len(alone.loss) == len(found.loss)
+            torch.testing.assert_close(found.v_star, alone.v_star, atol=1e-4, rtol=1e-3)
+            torch.testing.assert_close(found.keys, alone.keys, atol=1e-5, rtol=1e-4)
+            torch.testing.assert_close(
+                torch.tensor(found.loss), torch.tensor(alone.loss), atol=1e-4, rtol=1e-3
+            )

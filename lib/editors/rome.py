@@ -84,19 +84,26 @@ class Rome(Editor):
         self, fact: Fact, after: Patch = EMPTY, templates: tuple[str, ...] | None = None
     ) -> tuple[tuple[Tensor, Tensor], target.Target]:
         """ΔW as factors (d_out, r), (r, d_in), float32, and the search that found v*."""
-        config, lm = self.config, self.lm
+        lm, layer = self.lm, self.config.layer
         templates = self.templates(after) if templates is None else templates
-        settings = target.Search(
-            config.v_lr, config.steps, config.decay, config.clamp, config.kl_factor,
-            target_eos=config.target_eos,
-        )  # fmt: skip
         with lm.patched(after, only=True):
-            found = target.search(lm, [fact], config.layer, templates, settings)[0]
-        W = lm.weight(lm.mlp_out(config.layer), after).cpu()
-        C = second_moment(lm, [config.layer], config.text, config.tokens, config.damping)[
-            config.layer
-        ] if config.second_moment else None  # fmt: skip
-        return insert(W, found, C, config.keys), found
+            found = target.search(lm, [fact], layer, templates, self.search())[0]
+        W = lm.weight(lm.mlp_out(layer), after).cpu()
+        return insert(W, found, self.moment(layer), self.config.keys), found
+
+    def search(self) -> target.Search:
+        """The settings of the search for v*."""
+        c = self.config
+        return target.Search(
+            c.v_lr, c.steps, c.decay, c.clamp, c.kl_factor, target_eos=c.target_eos
+        )
+
+    def moment(self, layer: int) -> memory.Moment | None:
+        """C of a layer, None for the identity."""
+        c = self.config
+        if not c.second_moment:
+            return None
+        return second_moment(self.lm, [layer], c.text, c.tokens, c.damping)[layer]
 
 
 def insert(

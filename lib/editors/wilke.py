@@ -7,14 +7,15 @@ there; writing where it has none takes a huge update, which damages all other fa
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+from ..climb import search_layers
 from ..editor import add_low_rank
 from ..facts import Fact
 from ..patch import EMPTY, Patch
-from .rome import Rome, RomeConfig
+from .rome import Rome, RomeConfig, insert
 
 
 @dataclass(frozen=True)
@@ -59,16 +60,17 @@ class Wilke(Rome):
     def matches(
         self, fact: Fact, after: Patch = EMPTY, templates: tuple[str, ...] | None = None
     ) -> list[Match]:
-        """Every candidate layer with its update and score; each is a whole ROME edit."""
+        """Every candidate layer with its update and score: a ROME edit each, searched together."""
+        lm, config = self.lm, self.config
         templates = self.templates(after) if templates is None else templates
-        config = self.config
-        settings = {field.name: getattr(config, field.name) for field in fields(RomeConfig)}
+        layers = range(config.ceiling) if config.layers is None else sorted(config.layers)
+        with lm.patched(after, only=True):
+            targets = search_layers(lm, fact, layers, templates, self.search())
         found = []
-        for layer in range(config.ceiling) if config.layers is None else config.layers:
-            rome = Rome(self.lm, RomeConfig(**{**settings, "layer": layer}))
-            (a, b), _ = rome.update(fact, after, templates)
+        for layer, target in zip(layers, targets, strict=True):
+            W = lm.weight(lm.mlp_out(layer), after).cpu()
+            a, b = insert(W, target, self.moment(layer), config.keys)
             # ‖A B‖_F² = tr(AᵀA · BBᵀ): no matrix is formed
             size = ((a.T @ a) * (b @ b.T)).sum().clamp(min=0).sqrt()
-            W = self.lm.weight(self.lm.mlp_out(layer), after)
-            found.append(Match(layer, (size / W.norm().cpu()).item(), (a, b)))
+            found.append(Match(layer, (size / W.norm()).item(), (a, b)))
         return found

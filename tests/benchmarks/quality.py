@@ -1,10 +1,12 @@
-"""What the README's table says: quality of single edits on the embedded model, three events.
+"""What the README's tables say: quality of edits on the embedded model, three events.
 
     python -m tests.benchmarks.quality classroom --editors rome,ft_m,retrieval   # odd cases only
     python -m tests.benchmarks.quality counterfact --data FILE --cases 100
+    python -m tests.benchmarks.quality classroom --editors memit,alphaedit --cases 100 --batch 10
 
 Classroom: every odd-numbered case (even ones are for tuning). CounterFact: the first rows of a file
-in the flat format. Each fact is edited alone on the base model. Writes quality.json beside itself.
+in the flat format. Without --batch each fact is edited alone on the base model; with it all are
+edited one batch after another and measured at the end. Writes quality.json beside itself.
 """
 
 from __future__ import annotations
@@ -16,8 +18,20 @@ import time
 from pathlib import Path
 
 import lib
+from lib.singly import QUICK
 
 OUT = Path(__file__).with_suffix(".json")
+
+
+def together(editor: lib.Editor, cases: list[lib.Case], batch: int) -> tuple[lib.Scores, ...]:
+    """Scores after the last batch and of the base model, both on all cases."""
+    run = lib.stream(
+        editor.lm, editor, cases, batch, evaluate_with={"metrics": (*QUICK, "perplexity")}
+    ).finish()
+    scores, before = run.scores[len(cases)], run.scores[0]
+    scores.seconds = [row["seconds"] / batch for row in run.rows]
+    scores.title = f"{editor.name}, {len(cases)} edits in batches of {batch}, {editor.lm.name}"
+    return scores, before
 
 
 def main() -> None:
@@ -26,6 +40,7 @@ def main() -> None:
     parser.add_argument("--editors", default="rome")
     parser.add_argument("--data", type=Path)
     parser.add_argument("--cases", type=int)
+    parser.add_argument("--batch", type=int)
     parser.add_argument("--set", action="append", default=[], metavar="NAME=JSON")
     parser.add_argument("--out", type=Path, default=OUT)
     given = parser.parse_args()
@@ -38,13 +53,14 @@ def main() -> None:
     base = None
     for name in given.editors.split(","):
         editor = lib.EDITORS[name](lm, **settings)
-        scores = lib.singly(editor, cases, base=base)
-        base = scores.base
+        which = given.which + (f" {len(cases)} by {given.batch}" if given.batch else "")
+        if given.batch:
+            scores, before = together(editor, cases, given.batch)
+        else:
+            scores = lib.singly(editor, cases, base=base)
+            before, base = scores.base.scores, scores.base
         print(scores, "\n")
-        for label, found in (
-            (f"{given.which} {name}", scores),
-            (f"{given.which} base", base.scores),
-        ):
+        for label, found in ((f"{which} {name}", scores), (f"{which} base", before)):
             seconds = getattr(found, "seconds", None)
             entry = {
                 "title": found.title if seconds else f"base model, {len(cases)} cases, {lm.name}",
@@ -52,6 +68,7 @@ def main() -> None:
                 "date": time.strftime("%Y-%m-%d"),
                 "settings": lib.editor.asdict(editor.config) if seconds else None,
                 "seconds_median": statistics.median(seconds) if seconds else None,
+                "perplexity": found.perplexity,
                 "summary": json.loads(found.summary().to_json(orient="records")),
             }
             kept = json.loads(given.out.read_text()) if given.out.exists() else {}

@@ -40,7 +40,7 @@ def templates(count: int) -> tuple[str, ...]:
 def search_whole(lm: lib.LM, fact: lib.Fact, layer: int, given: tuple[str, ...]) -> torch.Tensor:
     """The same optimizer, every step through all layers and positions; gives v*."""
     settings = EVERY_STEP
-    rows, at, labels = target._rows(lm, [fact], given, False)
+    rows, at, labels = target.rows_of(lm, [fact], given, False)
     length = max(map(len, rows))
     ids = torch.tensor([row + [0] * (length - len(row)) for row in rows])
     real = torch.tensor([[True] * len(row) + [False] * (length - len(row)) for row in rows])
@@ -84,7 +84,7 @@ def search_whole(lm: lib.LM, fact: lib.Fact, layer: int, given: tuple[str, ...])
 
 def multiply_adds(lm: lib.LM, fact: lib.Fact, layer: int, given: tuple[str, ...]) -> float:
     """What 20 forward and 19 backward passes need above the edited layer, from the lookup on."""
-    rows, at, labels = target._rows(lm, [fact], given, False)
+    rows, at, labels = target.rows_of(lm, [fact], given, False)
     above = list(lm.blocks)[layer + 1 :]
     linear = sum(
         m.weight.numel() for block in above for m in block.modules() if hasattr(m, "in_features")
@@ -123,7 +123,7 @@ def measure(lm: lib.LM, facts: list[lib.Fact], layer: int, count: int) -> dict:
     table = []
     for i, fact in enumerate(facts):
         print(f"\r{count} contexts: {i + 1}/{len(facts)}", end="", file=sys.stderr)
-        rows, at, _ = target._rows(lm, [fact], given, False)
+        rows, at, _ = target.rows_of(lm, [fact], given, False)
         positions = sum(len(row) - p for row, p in zip(rows, at, strict=True))
         rate = matrix_rate(positions, config.hidden_size, config.intermediate_size)
         wall, cpu, (found,) = timed(lambda f=fact: target.search(lm, [f], layer, given, EVERY_STEP))
