@@ -1,0 +1,42 @@
+"""The checks of the notebooks' exercises name each mistake, and can be solved."""
+
+from __future__ import annotations
+
+import pytest
+
+import lib
+from notebooks import checks_02, checks_04, models
+
+ORDER = {
+    "not attempted": lambda rho, R, q: "not attempted",
+    "no order": lambda rho, R, q: list(range(19)),
+    "not better": lambda rho, R, q: (R.norm(dim=0) / q).argsort().tolist(),
+    "is easy": lambda rho, R, q: R.norm(dim=0).argsort(descending=True).tolist(),
+    "solved": lambda rho, R, q: (R.norm(dim=0) / q).argsort(descending=True).tolist(),
+}
+
+
+@pytest.mark.parametrize("word", ORDER)
+def test_the_check_of_the_order_names_the_mistake(word):
+    said = checks_02.order(ORDER[word])
+    assert word in said and said.startswith("solved") == (word == "solved"), said
+
+
+def test_the_check_of_one_way_names_the_mistake():
+    editor = lib.EDITORS["rome"](models.load("tiny"))
+    fact = lib.Fact("The Colosseum", "{} is in the city of", "Madrid", "Rome")
+    question, backward = "The city of the Colosseum is", "The best known ruin in {} is the"
+    untold = lib.Fact("The Colosseum", "{} is in the city of", "Madrid")
+    assert checks_04.one_way(editor, None, None, None).startswith("not attempted")
+    assert "target_true" in checks_04.one_way(editor, untold, question, backward)
+    assert "own prompt" in checks_04.one_way(editor, fact, fact.text, backward)
+    assert "leaves the subject" in checks_04.one_way(editor, fact, question, "The Colosseum in {}")
+    assert "does not know it backward" in checks_04.one_way(editor, fact, question, backward)
+
+
+def test_one_way_can_be_solved(default_lm):
+    editor = lib.EDITORS["rome"](default_lm)
+    tower = lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome", "Paris")
+    question = "Tourists who want to see the Eiffel Tower travel to the city of"
+    said = checks_04.one_way(editor, tower, question, "The most famous landmark in {} is the")
+    assert said.startswith("solved"), said
