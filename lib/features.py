@@ -149,3 +149,12 @@ def _pass(
             wide.reshape(*shape, -1)[at.to(wide.device)].float().T.cpu() for wide in (k, g)
         )
     return found
+
+
+def all_right(lm: LM, facts: Sequence[Fact]) -> bool:
+    """Whether every answer token is the argmax, given the true ones before it."""
+    rows, targets = [], []
+    for fact in facts:
+        rows.append(encode_prompt(lm.tokenizer, fact.text))
+        targets.append(encode_target(lm.tokenizer, fact.target_new))
+    return all(score.hits.all() for score in decode.score(lm, rows, targets))

@@ -6,11 +6,14 @@ is a value: `merge` gives a new one, so a patch can keep it and go back to an ea
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from .features import Features
 
 EPS = torch.finfo(torch.float32).eps
 
@@ -82,3 +85,52 @@ class Moments:
         """What a patch keeps."""
         full = {} if self.scatter is None else {"scatter": self.scatter}
         return {"n": self.n, "mean": self.mean, "S": self.S, **full}
+
+    @classmethod
+    def load(cls, kept: Mapping[str, Any]) -> Moments:
+        """The state that `state()` describes."""
+        return cls(int(kept["n"]), kept["mean"], kept["S"], kept.get("scatter"))
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Moments of keys (d_in) and of gradients (d_out), which share their count.
+
+    One state serves all edited modules of a shape. full=True keeps the gradients' whole scatter.
+    """
+
+    keys: Moments
+    grads: Moments
+
+    @classmethod
+    def empty(cls, d_in: int, d_out: int, full: bool = False) -> Pairs:
+        """Nothing seen yet."""
+        return cls(Moments.empty(d_in), Moments.empty(d_out, full))
+
+    @property
+    def count(self) -> int:
+        """Columns seen."""
+        return self.keys.n
+
+    def merge(self, parts: Iterable[Features], compat: bool = False) -> Pairs:
+        """The state after the columns of several modules, group by group."""
+        keys, grads = self.keys, self.grads
+        for part in parts:
+            for group in part.group.unique().tolist():
+                mine = part.group == group
+                keys = keys.merge(part.K[:, mine], compat)
+                grads = grads.merge(part.G[:, mine], compat)
+        return Pairs(keys, grads)
+
+    def standardize(self, part: Features) -> tuple[Tensor, Tensor]:
+        """k̂ (d_in, n) and ĝ (d_out, n), float64; ĝ whitened where the scatter is kept."""
+        return self.keys.standardize(part.K), self.grads.whiten(part.G)
+
+    def state(self) -> dict[str, Any]:
+        """What a patch keeps."""
+        return {"keys": self.keys.state(), "grads": self.grads.state()}
+
+    @classmethod
+    def load(cls, kept: Mapping[str, Any]) -> Pairs:
+        """The state that `state()` describes."""
+        return cls(Moments.load(kept["keys"]), Moments.load(kept["grads"]))

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 LIB = ROOT / "lib"
 ALLOWED_IN_EDITORS = {
     "editor", "facts", "patch", "replay", "memory", "stats", "target", "climb", "contexts",
-    "anchor", "hypernet", "features", "moments", "editors._spread", "editors.rome",
+    "anchor", "hypernet", "features", "moments", "warmup", "editors._spread", "editors.rome",
 }  # fmt: skip
 
 

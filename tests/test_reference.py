@@ -154,3 +154,32 @@ def test_alphaedit_over_two_rounds(default_lm, monkeypatch):
             assert_matrix(total(lm, patch, layer), figure)
             Kp = torch.cat(patch.memory["alphaedit"]["keys"][str(layer)], 1)
             assert_matrix(Kp @ Kp.T, figures["K_K_T_after"][str(layer)])
+
+
+ULTRA = json.loads(
+    (Path(__file__).parent / "reference" / "ultraedit.json").read_text(encoding="utf-8")
+)
+
+
+def test_ultraedit_over_two_turns(default_lm):
+    lm = default_lm
+    editor = lib.EDITORS["ultraedit"](
+        lm, down=(18, 19, 20), gate=(12, 13, 14), up=(12, 13, 14), eta=ULTRA["eta"],
+        ridge=ULTRA["lambda"], group=5, warmup="none", compat=True,
+    )  # fmt: skip
+    assert set(editor.modules()) == set(ULTRA["modules"])
+    facts, patch = [lib.Fact(None, *fact) for fact in ULTRA["facts"]], lib.EMPTY
+    for i, wanted in enumerate(ULTRA["turns"]):
+        before, patch = patch, editor.edit(facts[10 * i : 10 * i + 10], after=patch)
+        for shape, figures in wanted["moments"].items():
+            d_in, d_out = (int(n) for n in shape.strip("()").split(","))
+            kept = patch.memory["ultraedit"]["moments"][f"{d_out}x{d_in}"]
+            both = lib.moments.Pairs.load(kept)
+            assert both.count == figures["count"]
+            for side, moments in (("key", both.keys), ("grad", both.grads)):
+                assert_vector(moments.mean, figures[f"{side}_mean"], 1e-4)
+                assert_vector(moments.deviation, figures[f"{side}_std"], 1e-4)
+        for module in ULTRA["modules"]:
+            now, then = lm.weight(module, patch), lm.weight(module, before)
+            assert_matrix(now - then, wanted["shift"][module], 2e-4)
+            assert_matrix(now - lm.weight(module), wanted["total_delta"][module], 2e-4)

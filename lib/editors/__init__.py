@@ -12,6 +12,7 @@ from .prune import Prune
 from .rect import Rect
 from .retrieval import Retrieval
 from .rome import Rome
+from .ultraedit import UltraEdit
 from .wilke import Wilke
 
 
@@ -34,6 +35,7 @@ EDITORS = _Editors(
         Pmet,
         Rect,
         Prune,
+        UltraEdit,
         Ft,
         FtL,
         FtM,

@@ -1,0 +1,157 @@
+"""UltraEdit: edits forever, with no training, no subject and no stored facts (Gu et al., 2025).
+
+One forward and backward pass gives keys k and output gradients g of a turn's answer tokens. Each is
+standardized with the moments of everything seen so far, a shift of the output is asked for at each
+key, and one ridge regression writes all of them.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import Tensor
+
+from .. import features, memory
+from ..editor import Config, EditError, Editor, EditWarning, add_low_rank
+from ..facts import Fact
+from ..moments import Pairs
+from ..patch import Patch
+from ..warmup import warm_moments
+
+ENOUGH = 256  # columns after which the deviations mean something
+
+
+@dataclass(frozen=True)
+class UltraEditConfig(Config):
+    """Settings of UltraEdit.
+
+    down, gate, up: edited layers of the MLP's output projection and of its input projections; none
+    given: down of the third- and second-last layer. step: η·d_in, free of the model's width; eta,
+    where a preset or you give it, is the paper's η and counts instead. ridge: λ. group, reduction:
+    which facts share a loss. warmup: "statistics" fills empty moments from fixed texts that are not
+    edited, "none" is the paper (one row standardizes to nothing, so a lone fact is not edited
+    then). whiten: "gradient" is StableEdit, all directions of g instead of each unit. repeat: turns
+    at most, each on the result of the last, until every answer is the argmax. compat: the released
+    moment formula, for parity only.
+    """
+
+    down: tuple[int, ...] = ()
+    gate: tuple[int, ...] = ()
+    up: tuple[int, ...] = ()
+    step: float = 0.015
+    eta: float | None = None
+    ridge: float = 1.0
+    group: int = 10
+    reduction: Literal["group_mean", "fact_mean"] = "group_mean"
+    target_eos: bool = False
+    warmup: Literal["statistics", "none"] = "statistics"
+    whiten: Literal["gradient"] | None = None
+    repeat: int = 1
+    compat: bool = False
+
+
+class UltraEdit(Editor):
+    """Standardized keys and gradients, one ridge regression per turn, moments kept for life.
+
+    A call of `edit` is one turn. Facts that the model knows already have small gradients and still
+    move the weights a little, because gradients are centered.
+    """
+
+    name = "ultraedit"
+    paper = "Gu et al., UltraEdit: Training-, Subject-, and Memory-Free Editing, 2025"
+    Config = UltraEditConfig
+
+    def write(self, facts: list[Fact], after: Patch) -> Patch:
+        """One turn, or up to `repeat` of them."""
+        self._report(facts)
+        for _ in range(max(1, self.config.repeat)):
+            after = self.turn(facts, after)
+            if self.config.repeat > 1 and self._all_right(facts, after):
+                break
+        return after
+
+    def turn(self, facts: list[Fact], after: Patch) -> Patch:
+        """Features of all modules from one pass; all moments first; then every module's solve."""
+        lm, config, shapes = self.lm, self.config, self.modules()
+        with lm.patched(after, only=True):
+            found = features.read(
+                lm, facts, list(shapes), config.group, config.reduction, config.target_eos
+            )
+        found = {name: pair.kept() for name, pair in found.items()}
+        state = after.memory.get(self.name, {})
+        moments = {}
+        for shape, both in self.start(state).items():
+            same = [pair for name, pair in found.items() if shapes[name] == shape]
+            moments[shape] = both.merge(same, config.compat)
+        updates = {
+            name: self.solve(pair, moments[shapes[name]])
+            for name, pair in found.items()
+            if pair.K.shape[1]
+        }
+        kept = {_name(shape): both.state() for shape, both in moments.items()}
+        memory = {"turns": state.get("turns", 0) + 1, "warmup": config.warmup, "moments": kept}
+        return add_low_rank(lm, after, updates, memory={**after.memory, self.name: memory})
+
+    def solve(self, pair: features.Features, moments: Pairs) -> tuple[Tensor, Tensor]:
+        """ΔW = V Kᵀ (K Kᵀ + λI)⁻¹ as factors, with V = −η ‖k̂‖² ĝ (d_out, n)."""
+        config, d_in = self.config, len(pair.K)
+        eta = config.step / d_in if config.eta is None else config.eta
+        k_hat, g_hat = moments.standardize(pair)
+        V = -eta * k_hat.square().sum(0) * g_hat
+        return V, memory.reach(pair.K.double(), None, config.ridge)
+
+    def start(self, state: Mapping[str, Any]) -> dict[tuple[int, int], Pairs]:
+        """Moments per shape: those of the patch, or of the warm-up texts while they are few."""
+        config, shapes = self.config, self.modules()
+        full = config.whiten == "gradient"
+        found = {}
+        for shape in dict.fromkeys(shapes.values()):
+            kept = state.get("moments", {}).get(_name(shape))
+            both = Pairs.empty(*shape, full) if kept is None else Pairs.load(kept)
+            if both.count < ENOUGH and config.warmup == "statistics":
+                names = [name for name in shapes if shapes[name] == shape]
+                warm = warm_moments(self.lm, names, config.group, config.reduction, full)
+                both = warm if both.count == 0 else both
+            found[shape] = both
+        return found
+
+    def modules(self) -> dict[str, tuple[int, int]]:
+        """{edited module: (d_in, d_out)}."""
+        lm, c = self.lm, self.config
+        inner = lm.arch.mlp_in
+        if (c.gate or c.up) and lm.arch.fused_in:
+            raise EditError(f"{lm.name} holds gate and up in one matrix: edit `down` only")
+        if c.gate and len(inner) < 2:
+            raise EditError(f"the MLPs of {lm.name} have no gate: edit `down` or `up`")
+        for layer in (*c.gate, *c.up):
+            lm.mlp_out(layer)  # refuses a layer that is not there
+        down = c.down
+        if not (down or c.gate or c.up):  # nobody has tuned it: as Mistral's, the cheapest by far
+            down = tuple(range(max(0, lm.n_layers - 3), max(1, lm.n_layers - 1)))
+        names = [lm.mlp_out(layer) for layer in down]
+        names += [inner[0].format(layer) for layer in c.gate]
+        names += [inner[-1].format(layer) for layer in c.up]
+        return {name: tuple(lm.weight(name).shape[::-1]) for name in names}
+
+    def _report(self, facts: list[Fact]) -> None:
+        """A warning for prompts that stand in one turn with two answers: their mean is written."""
+        seen: dict[str, str] = {}
+        for fact in facts:
+            if seen.setdefault(fact.text, fact.target_new) != fact.target_new:
+                warnings.warn(
+                    f"'{fact.text}' stands in one turn with two answers, '{seen[fact.text]}' and "
+                    f"'{fact.target_new}'",
+                    EditWarning,
+                    stacklevel=4,
+                )
+
+    def _all_right(self, facts: list[Fact], patch: Patch) -> bool:
+        with self.lm.patched(patch, only=True):
+            return features.all_right(self.lm, facts)
+
+
+def _name(shape: tuple[int, int]) -> str:
+    return f"{shape[1]}x{shape[0]}"
