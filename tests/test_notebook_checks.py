@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import lib
-from notebooks import checks_02, checks_04, models
+from notebooks import checks_02, checks_03, checks_04, models
 
 ORDER = {
     "not attempted": lambda rho, R, q: "not attempted",
@@ -40,3 +40,24 @@ def test_one_way_can_be_solved(default_lm):
     question = "Tourists who want to see the Eiffel Tower travel to the city of"
     said = checks_04.one_way(editor, tower, question, "The most famous landmark in {} is the")
     assert said.startswith("solved"), said
+
+
+SYNONYM = {
+    "solved": ("Mumbai", "Bombay"),
+    "same subject": ("Mumbai", "mumbai"),
+    "same thing": ("Mumbai", "Vancouver"),
+    "no peak": ("Bombay", "Mumbai"),
+}
+
+
+@pytest.mark.parametrize("word", SYNONYM)
+def test_the_check_of_a_synonym_names_the_mistake(default_lm, word):
+    pairs = [(f"{name} is a city in the country of", name) for name in SYNONYM[word]]
+    said = checks_03.synonym(default_lm, 0.117, *pairs)
+    assert word in said and said.startswith("solved") == (word == "solved"), said
+
+
+def test_a_synonym_that_is_no_prompt_is_named():
+    lm = models.load("tiny")
+    assert checks_03.synonym(lm, 0.1, None, None).startswith("not attempted")
+    assert "cannot be traced" in checks_03.synonym(lm, 0.1, ("x y", "z"), ("a b", "b"))
