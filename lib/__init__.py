@@ -19,6 +19,7 @@ from .editors import EDITORS
 from .facts import Case, Fact, FactError, Probe
 from .families import ARCHS, FamilyError
 from .fetch import FetchError
+from .journal import JournalError
 from .lm import LM, load
 from .memory import gram, interference
 from .metrics import baseline, evaluate, perplexity

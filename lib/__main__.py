@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from . import training_cli
+
 USAGE = """\
 Edit what a language model knows, and measure what else moved.
 
@@ -19,6 +21,8 @@ Edit what a language model knows, and measure what else moved.
       writes many facts one batch after another and measures at given points
   python -m lib scan --editor rome --model NAME --data FILE --budget 1200
       tries the editor over layers on a few cases and prints a preset for a model nobody has tuned
+  python -m lib train --editor mend --data FILE --steps 1000
+      trains the network of an editor that has one, on some facts, and keeps others apart
 
 Every command: `python -m lib COMMAND --help`. Exit code 2 means that the input was wrong.
 """
@@ -36,6 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     _edit_arguments(commands)
     _stream_arguments(commands)
     _scan_arguments(commands)
+    _train_arguments(commands)
     given = parser.parse_args(arguments)
     try:
         given.run(given)
@@ -84,6 +89,9 @@ def _stream_arguments(commands: Any) -> None:
     stream.add_argument(
         "--target", choices=("new", "true"), default="new", help="which answer is taught"
     )
+    stream.add_argument("--journal", type=Path, help="folder to keep the run in, and go on from")
+    stream.add_argument("--save-every", type=int, default=1, help="batches per patch kept there")
+    stream.add_argument("--sample", type=int, help="measure so many old, recent and other facts")
     stream.add_argument("--save", type=Path, help="keep the final patch")
     stream.add_argument("--json", type=Path, dest="out", help="write the scores here")
     _common(stream)
@@ -123,6 +131,12 @@ def _scan_arguments(commands: Any) -> None:
     scan.add_argument("--json", type=Path, dest="out", help="write all rows here")
     _common(scan)
     scan.set_defaults(run=_scan)
+
+
+def _train_arguments(commands: Any) -> None:
+    train = training_cli.arguments(commands)
+    _common(train)
+    train.set_defaults(run=_train)
 
 
 def _common(parser: argparse.ArgumentParser) -> None:
@@ -171,7 +185,7 @@ def _stream(given: argparse.Namespace) -> None:
     import lib
 
     editor_class = lib.EDITORS[given.editor]
-    points = _points(given.eval_at)
+    points = _numbers("--eval-at", given.eval_at) if given.eval_at else []
     cases = (
         lib.read_cases(given.data, limit=given.edits, target=given.target)
         if given.data
@@ -183,7 +197,10 @@ def _stream(given: argparse.Namespace) -> None:
         )
     lm = lib.load(given.model, given.dtype, given.device_map)
     editor = editor_class(lm, **_settings(given.set))
-    run = lib.stream(lm, editor, cases, batch_size=given.batch, eval_at=points).finish()
+    run = lib.stream(
+        lm, editor, cases, given.batch, points,
+        journal=given.journal, save_every=given.save_every, sample=given.sample,
+    ).finish()  # fmt: skip
     if given.save:
         run.patch.save(given.save)
     result = run.json()
@@ -214,6 +231,11 @@ def _scan(given: argparse.Namespace) -> None:
     print(found)
     print(f"\n{found.preset()}", end="")
     _keep(given.out, found.json())
+
+
+def _train(given: argparse.Namespace) -> None:
+    path = training_cli.train(given, _settings(given.set), lambda line: print(line, flush=True))
+    print(f"saved: {path}")
 
 
 def _keep(path: Path | None, result: dict[str, Any]) -> None:
@@ -266,13 +288,6 @@ def _numbers(option: str, text: str) -> list[int]:
     return found
 
 
-def _points(text: str) -> list[int]:
-    try:
-        return [int(part) for part in text.split(",") if part.strip()]
-    except ValueError:
-        raise ValueError(f"--eval-at wants numbers like 0,100,1000, not '{text}'") from None
-
-
 def _line(text: str) -> str:
     return " ".join(text.split())
 
@@ -283,6 +298,8 @@ def _table(result: dict[str, Any]) -> str:
     rows: dict[str, list[str]] = {}
     for p in points:
         for metric, events in result["scores"][p].items():
+            if metric == "groups":  # the parts of a sample stand in the JSON only
+                continue
             for event, value in events.items() if isinstance(events, dict) else [("", events)]:
                 shown = "–" if value is None else f"{value:.3g}"
                 rows.setdefault(f"{metric} {event}".strip(), ["–"] * len(points))[

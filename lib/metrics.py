@@ -7,6 +7,7 @@ which is read once per prompt and kept. The unit of every interval is the case.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,7 @@ from torch.nn.functional import kl_div
 
 from . import decode
 from .events import EVENTS, Verdict, beginnings, generated, plain, scored
-from .facts import Case, encode_prompt
+from .facts import Case, Fact, FactError, encode_prompt
 from .patch import EMPTY, Patch
 from .prompts import METRICS, Item, plan
 from .scores import COLUMNS, EVENTS_OF, Scores, asked
@@ -57,8 +58,7 @@ def evaluate(
     if not cases:
         raise ValueError("there is no case to evaluate")
     asked(metrics, events)  # refuses unknown names before any work
-    edited = [fact for edit in patch.log for fact in edit.facts]
-    items = plan(cases, metrics, pool, edited, seed)
+    items = plan(cases, metrics, pool, _written(patch), seed)
     return measure(
         lm, items, patch, events, base, metrics=metrics, text=text, kl_prompts=kl_prompts
     )
@@ -128,17 +128,25 @@ def measure(
     kl_prompts: int = 512,
 ) -> Scores:
     """Scores of a plan made before (prompts.py); `evaluate` makes one and calls this."""
-    chat = bool(getattr(lm.tokenizer, "chat_template", None))
-    items = [i for i in items if chat or i.metric != "chat"]
-    if "generation" not in events:
-        items = [i for i in items if i.metric not in ("negation_leak", "negation_base", "chat")]
     base = Base(lm.identity) if base is None else base
-    base.read(lm, items, kl_prompts)
+    items = read(lm, items, base, events, kl_prompts=kl_prompts)
     with lm.patched(patch):
         found = _Found(lm, items, events, base, unrelated(items, kl_prompts))
         ppl = perplexity(lm, text) if "perplexity" in metrics else None
     rows = pd.DataFrame(list(found.rows(items)), columns=COLUMNS)
     return Scores(rows, asked(metrics, events), title(lm, patch, rows["case"].nunique()), ppl, base)
+
+
+def read(
+    lm: LM, items: Sequence[Item], base: Base, events: Sequence[str] = EVENTS, **settings: Any
+) -> list[Item]:
+    """Ask the base model as `measure` does; comes back with the items that these events need."""
+    chat = bool(getattr(lm.tokenizer, "chat_template", None))
+    items = [i for i in items if chat or i.metric != "chat"]
+    if "generation" not in events:
+        items = [i for i in items if i.metric not in ("negation_leak", "negation_base", "chat")]
+    base.read(lm, items, settings.get("kl_prompts", 512))
+    return items
 
 
 class _Found:
@@ -252,12 +260,21 @@ def perplexity(lm: LM, text: str | None = None, window: int = 256) -> float | No
     return math.exp(-torch.cat([score.log_probs for score in scores]).mean().item())
 
 
+def _written(patch: Patch) -> Sequence[Fact]:
+    """The facts of the patch, as far as they can still be read."""
+    try:
+        return patch.facts
+    except FactError as error:
+        warnings.warn(f"negatives may be edited facts themselves: {error}", stacklevel=3)
+        return [fact for edit in patch.log for fact in edit.facts]
+
+
 def title(lm: LM, patch: Patch, cases: int) -> str:
     """Editors, number of edits, batch size, model: what has to stand over every table."""
     on = f"{cases} case{'s' * (cases != 1)} on {lm.name}"
     if not patch.log:
         return f"{'unlogged patch' if patch else 'base model'}, {on}"
-    sizes = [len(e.facts) or (e.rows[1] - e.rows[0] if e.rows else 0) for e in patch.log]
+    largest = max(min(len(edit), edit.batch or len(edit)) for edit in patch.log)
     editors = " + ".join(dict.fromkeys(edit.editor for edit in patch.log))
-    edits = sum(sizes)
-    return f"{editors}, {edits} edit{'s' * (edits != 1)} in batches of {max(sizes)}, {on}"
+    edits = sum(map(len, patch.log))
+    return f"{editors}, {edits} edit{'s' * (edits != 1)} in batches of {largest}, {on}"

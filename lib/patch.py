@@ -131,7 +131,8 @@ class Rewrite(ABC):
 class Edit:
     """One line of a patch's log: the editor, its settings, and the facts it wrote.
 
-    A stream keeps its facts out of the patch and names their source and row range instead.
+    A stream keeps its facts out of the patch and names their source and row range instead: those
+    of many batches in one line, with the batch size, so that the fold can be made again.
     """
 
     editor: str
@@ -140,6 +141,36 @@ class Edit:
     source: str | None = None
     rows: tuple[int, int] | None = None
     reader: Mapping[str, Any] = field(default_factory=dict)  # how `read_cases` was asked
+    batch: int | None = None  # facts per call of the editor; None: all in one call
+
+    def __len__(self) -> int:
+        """Number of facts, counted without reading the source."""
+        return len(self.facts) or (self.rows[1] - self.rows[0] if self.rows else 0)
+
+    def __bool__(self) -> bool:
+        return True
+
+    @property
+    def calls(self) -> int:
+        """How often the editor was called."""
+        return -(-len(self) // self.batch) if self.batch else 1
+
+    def read(self) -> tuple[Fact, ...]:
+        """The facts; a stream's are read again from its source (FactError where it changed)."""
+        if self.facts or self.source is None or self.rows is None:
+            return self.facts
+        from .readers import read_facts
+
+        return tuple(read_facts(self.source, *self.rows, **self.reader))
+
+    def then(self, other: Edit) -> tuple[Edit, ...]:
+        """One line, with the next batch of the same stream; otherwise both."""
+        if self.rows and other.rows and self.batch and self.rows[1] == other.rows[0]:
+            joined = replace(other, rows=(self.rows[0], other.rows[1]))
+            # an incomplete batch can only be the last: the fold is cut from the first row on
+            if joined == replace(self, rows=joined.rows) and len(self) % self.batch == 0:
+                return (joined,)
+        return self, other
 
 
 def _frozen(value: Mapping | None = None) -> Mapping:
@@ -185,14 +216,22 @@ class Patch:
     @cached_property
     def facts(self) -> tuple[Fact, ...]:
         """All facts in the order of writing; a stream's rows are read from its source."""
-        return tuple(fact for edit in self.log for fact in _facts_of(edit))
+        return tuple(fact for edit in self.log for fact in edit.read())
+
+    @property
+    def calls(self) -> int:
+        """How often an editor was called for this patch."""
+        return sum(edit.calls for edit in self.log)
 
     def with_weights(self, new: Mapping[str, Tensor | LowRank], **changes: Any) -> Patch:
         """The same patch with some modules replaced (and other fields, by name)."""
         return replace(self, weights={**self.weights, **new}, **changes)
 
     def without(self, i: int, lm: Any) -> Patch:
-        """The fold of the log without its `i`-th edit, made again by the editors that it names."""
+        """The fold of the log without its `i`-th line, made again by the editors that it names.
+
+        A line that stands for a stream's batches is made again, or left out, as a whole.
+        """
         from .editors import EDITORS  # here, not above: editors are built on patches
 
         if not -len(self.log) <= i < len(self.log):
@@ -201,7 +240,10 @@ class Patch:
         for j, edit in enumerate(self.log):
             if j != skip:
                 editor = EDITORS[edit.editor](lm, **edit.settings)
-                patch = editor.edit(_facts_of(edit), after=patch)
+                facts = edit.read()
+                size = edit.batch or max(1, len(facts))
+                for start in range(0, len(facts), size):
+                    patch = editor.edit(facts[start : start + size], after=patch)
         return patch
 
     def save(self, path: str | Path) -> Path:
@@ -219,14 +261,3 @@ class Patch:
 
 
 EMPTY = Patch()
-
-
-def _facts_of(edit: Edit) -> tuple[Fact, ...]:
-    if edit.facts or edit.source is None or edit.rows is None:
-        return edit.facts
-    from .readers import read_cases
-
-    first, last = edit.rows
-    return tuple(
-        case.fact for case in read_cases(edit.source, limit=last, **edit.reader)[first:last]
-    )

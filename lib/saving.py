@@ -21,16 +21,18 @@ from torch import Tensor
 from .facts import Fact
 from .patch import Edit, LowRank, Patch, PatchError, Rewrite, Route
 
-FORMAT = 1  # raised when an older library would misread the file
+FORMAT = 2  # raised when an older library would misread the file; 2: lines of several batches
 VERSION = "0.1"
 
 
 def save(patch: Patch, path: Path) -> Path:
     """Write `patch` to `path`: first a temporary file beside it, then one rename."""
     tensors: dict[str, Tensor] = {}
-    header: dict[str, Any] = {"format": FORMAT, "library": VERSION, "base": patch.base}
+    # a file that an older library reads correctly keeps the number that it knows
+    number = FORMAT if any(edit.batch for edit in patch.log) else 1
+    header: dict[str, Any] = {"format": number, "library": VERSION, "base": patch.base}
     header["editors"] = sorted({edit.editor for edit in patch.log})
-    header["log"] = [asdict(edit) for edit in patch.log]
+    header["log"] = [_line(edit) for edit in patch.log]
     header["weights"] = {}
     for module, value in patch.weights.items():
         if isinstance(value, LowRank):
@@ -53,7 +55,7 @@ def save(patch: Patch, path: Path) -> Path:
     }
     # safetensors refuses tensors that share storage, and later patches do share it
     tensors = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
-    tensors["format"] = torch.tensor([FORMAT])  # an empty patch is a file too
+    tensors["format"] = torch.tensor([number])  # an empty patch is a file too
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -125,6 +127,13 @@ def _patch(header: dict, tensors: dict[str, Tensor]) -> Patch:
     )
     memory = {editor: _unpack(state, tensors) for editor, state in header["memory"].items()}
     return Patch(weights, routes, rewrites, memory, tuple(log), header["base"])
+
+
+def _line(edit: Edit) -> dict[str, Any]:
+    line = asdict(edit)
+    if edit.batch is None:
+        del line["batch"]  # unknown to older libraries
+    return line
 
 
 def _tuples(value: Any) -> Any:

@@ -32,13 +32,13 @@ MAD = 1.4826  # median absolute deviation -> standard deviation of a normal dist
 def buildup(lm: LM, patches: Sequence[Patch], prompts: Sequence[str] = ()) -> pd.DataFrame:
     """How far each patch of a fold is from the base model, one row per patch.
 
-    Columns: edits (lines in its log); for every module that any of them edits "change M",
+    Columns: edits (calls of `edit` so far); for every module that any of them edits "change M",
     ‖ΔW‖_F / ‖W₀‖_F, and "sigma M", σ_max(W) / σ_max(W₀); with prompts kl_nats, the mean
     KL(base ‖ edited) of the next token over these (unrelated) prompts, and kl_low, kl_high, its
     95 % interval.
     """
     modules = list(dict.fromkeys(name for patch in patches for name in patch.weights))
-    columns: dict[str, list[float]] = {"edits": [len(patch.log) for patch in patches]}
+    columns: dict[str, list[float]] = {"edits": [patch.calls for patch in patches]}
     for name in modules:
         W0 = lm.weight(name).to(lm.device)
         size, (top, start) = W0.norm().item(), top_singular(W0)

@@ -81,6 +81,28 @@ def test_stream_writes_the_json_that_the_design_fixes(tiny_model, tmp_path, caps
     assert "ft_m on tiny-llama, 4 edits" in capsys.readouterr().out
 
 
+def test_stream_goes_on_from_its_journal_and_samples(tiny_model, tmp_path, capsys):
+    rows = [
+        {"prompt": f"I saw a {w}", "subject": w, "ans": "xy", "rephrase_prompt": f"Look, a {w}",
+         "loc": "A dog", "loc_ans": "qz"} for w in ("cat", "bat", "rat", "hen")
+    ]  # fmt: skip
+    data, out, folder = tmp_path / "d.jsonl", tmp_path / "out.json", tmp_path / "run"
+    data.write_text("\n".join(map(json.dumps, rows)))
+    command = ["stream", "--editor", "ft_m", "--data", str(data), "--batch", "2", *TUNE]
+    command += ["--eval-at", "4", "--journal", str(folder), "--sample", "1", "--json", str(out)]
+    assert main(command) == 0
+    first, shown = json.loads(out.read_text()), capsys.readouterr().out
+    assert set(first["scores"]["4"]["groups"]) == {"old", "between", "recent"}
+    assert "groups" not in shown
+    assert main(command) == 0
+    again = json.loads(out.read_text())
+    assert again["seconds"] == first["seconds"] and again["scores"] == first["scores"]
+    assert capsys.readouterr().out == shown
+    assert main([*command, "--batch", "4"]) == 2
+    said = capsys.readouterr().err.strip()
+    assert "other batch size (2, not 4)" in said and len(said.splitlines()) == 1
+
+
 def test_scan_prints_estimate_table_and_preset(tiny_model, tmp_path, capsys):
     rows = [
         {"case_id": i, "prompt": f"I saw a {w}", "subject": w, "target_new": "xy",

@@ -7,7 +7,9 @@ sense on a random 32-wide model, a row to TINY below) keeps this green.
 from __future__ import annotations
 
 import hashlib
+import tempfile
 from functools import cache
+from pathlib import Path
 
 import pytest
 import torch
@@ -28,6 +30,8 @@ _TUNE = {"layer": 1, "lr": 0.02, "epochs": 100}
 _SPREAD = {"layers": (1, 2), "v_lr": 0.5, "steps": 60, "clamp": 50.0, "decay": 0.0,
            "kl_factor": 0.0, "templates": ("{}",), "tokens": 600, "strength": 1e-4}  # fmt: skip
 _INNER = {"inner": ("memit", _SPREAD)}
+_NETWORK = {"down": (1, 2), "rank": 16, "lr": 1e-3, "lr_step": 1e-2, "batch": 1, "accumulate": 3,
+            "edit_weight": 1.0, "loc_weight": 0.01}  # fmt: skip
 TINY: dict[str, dict] = {
     "rome": _SEARCH,
     "wilke": {**_SEARCH, "layers": (0, 1, 2)},
@@ -39,6 +43,9 @@ TINY: dict[str, dict] = {
     "rect": {**_INNER, "keep": 0.9},
     "prune": {**_INNER, "alpha": 1.1},
     "ultraedit": {"down": (1, 2), "step": 0.1, "repeat": 10, "ridge": 0.01},
+    "mend": {**_NETWORK, "eta": 3e-2},
+    "malmen": {**_NETWORK, "eta": 0.2},
+    "rledit": {**_NETWORK, "eta": 0.5, "turns": 1},
     "ft": _TUNE,
     "ft_m": _TUNE,
     "ft_l": {**_TUNE, "box": 1.0},
@@ -56,6 +63,9 @@ DECLARED = {
     "rect": ("weights", True, False, False, False, True),
     "prune": ("weights", True, False, False, False, True),
     "ultraedit": ("weights", False, False, False, False, False),
+    "mend": ("weights", False, True, False, False, False),
+    "malmen": ("weights", False, True, False, False, False),
+    "rledit": ("weights", False, True, False, False, False),
     "ft": ("weights", False, False, False, False, False),
     "ft_m": ("weights", False, False, False, False, False),
     "ft_l": ("weights", False, False, False, False, False),
@@ -65,6 +75,8 @@ DECLARED = {
 A = lib.Fact("The old tower", "I saw {}", "xy")
 B = lib.Fact("The old tower", "Who built {}", "qz")  # the same subject: the harder neighbor
 ELSEWHERE = ["A cat sat on the mat", "Seven days"]
+TRAINING = [lib.Case(fact, locality=(ELSEWHERE[0],)) for fact in (A, B)]  # of networks, in seconds
+NETWORKS = tempfile.TemporaryDirectory()
 
 
 def test_every_editor_declares_what_it_promises():
@@ -89,10 +101,21 @@ def model(family: str) -> lib.LM:
 
 
 @cache
+def settings(name: str, family: str) -> dict:
+    """What an editor is made with here; its network, if it has one, is fitted first."""
+    given = TINY.get(name, {})
+    if not lib.EDITORS[name].trained:
+        return given
+    path = Path(NETWORKS.name) / f"{name}-{family}.safetensors"
+    lib.EDITORS[name](model(family), **given).fit(TRAINING, checkpoint=path, steps=15)
+    return {**given, "network": str(path)}
+
+
+@cache
 def edited(name: str, family: str) -> tuple[lib.LM, lib.Editor, lib.Patch]:
     """One edit per (editor, family), shared by the tests below."""
     lm = model(family)
-    editor = lib.EDITORS[name](lm, **TINY.get(name, {}))
+    editor = lib.EDITORS[name](lm, **settings(name, family))
     return lm, editor, editor.edit([A])
 
 
@@ -173,7 +196,7 @@ def test_editing_inside_another_patch_sees_only_after(name, family):
 @families
 def test_same_seed_same_patch(name, family):
     lm, _, patch = edited(name, family)
-    assert same_patch(lib.EDITORS[name](lm, **TINY.get(name, {})).edit([A]), patch)
+    assert same_patch(lib.EDITORS[name](lm, **settings(name, family)).edit([A]), patch)
 
 
 @pair
@@ -220,7 +243,7 @@ def test_a_saved_patch_goes_on_identically(name, family, tmp_path):
 @families
 def test_bf16_models_keep_float32_masters(name, family):
     lm = tiny.model(family, dtype=torch.bfloat16)
-    patch = lib.EDITORS[name](lm, **TINY.get(name, {})).edit([A])
+    patch = lib.EDITORS[name](lm, **settings(name, family)).edit([A])
     for value in patch.weights.values():
         parts = [value] if isinstance(value, torch.Tensor) else [t for c in value.chunks for t in c]
         assert all(part.dtype == torch.float32 for part in parts)

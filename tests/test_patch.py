@@ -100,7 +100,7 @@ def test_truncated_hostile_and_newer_files_are_one_sentence(tmp_path):
     with pytest.raises(lib.PatchError, match="no patch file at"):
         lib.Patch.load(tmp_path / "missing")
     wrong = {
-        "format 99, this library reads up to 1": {"format": 99},
+        "format 99, this library reads up to 2": {"format": 99},
         "no readable header": {"format": "one"},
         "damaged": {"weights": {"m.one": 7}},
         "damaged: ValueError unknown route kind 'os.system'": {

@@ -11,7 +11,9 @@ from lib.editor import Config, EditError, Editor
 from lib.facts import Case, Fact
 from lib.metrics import evaluate
 from lib.patch import EMPTY, Patch
-from lib.stream import StreamError, contradicted, stream
+from lib.run import StreamError
+from lib.sample import contradicted
+from lib.stream import stream
 
 from . import tiny
 from .test_metrics import small_cases, table

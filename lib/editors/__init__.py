@@ -6,11 +6,14 @@ from ..editor import EditError, Editor
 from .alphaedit import AlphaEdit
 from .emmet import Emmet
 from .ft import Ft, FtL, FtM
+from .malmen import Malmen
 from .memit import Memit, NormAnchor
+from .mend import Mend
 from .pmet import Pmet
 from .prune import Prune
 from .rect import Rect
 from .retrieval import Retrieval
+from .rledit import RLEdit
 from .rome import Rome
 from .ultraedit import UltraEdit
 from .wilke import Wilke
@@ -36,6 +39,9 @@ EDITORS = _Editors(
         Rect,
         Prune,
         UltraEdit,
+        Mend,
+        Malmen,
+        RLEdit,
         Ft,
         FtL,
         FtM,

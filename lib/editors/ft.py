@@ -126,7 +126,7 @@ class Ft(Editor):
         if self.config.replay == "all":
             return old
         count = min(len(old), round(float(self.config.replay) * len(facts)))
-        return random.Random(self.config.seed + len(after.log)).sample(old, count)
+        return random.Random(self.config.seed + after.calls).sample(old, count)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,103 @@
+"""RLEdit: the network trained on whole streams of edits, as a trajectory (Li et al., 2025).
+
+A network trained on single updates of the base model meets, in a stream, a model that it has
+changed many times before. Here one training step is one stream: every turn edits the model that the
+turns before it left, and is also judged by what they wrote.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+
+import torch
+from torch import Tensor
+
+from .. import hypernet
+from ..editor import add_low_rank
+from ..facts import Case
+from ..hypernet import Networks, Turn
+from ..patch import EMPTY
+from ..trainable import Factors, Trainable, TrainableConfig, take
+
+
+@dataclass(frozen=True)
+class RLEditConfig(TrainableConfig):
+    """Published settings; a trajectory has `turns` edits of `batch` facts each.
+
+    accumulate: trajectories of one step. discount γ, window: how much, and how many, of the last
+    turns' texts count. reg: weight of ‖ΔW‖², without effect in the released code (as with 0).
+    """
+
+    blocks: int = 4
+    batch: int = 20
+    group: int = 4
+    chunk: int = 128
+    loc_weight: float = 0.6
+    turns: int = 400
+    discount: float = 0.95
+    window: int = 10
+    reg: float = 1e-4
+    check_every: int = 1
+    patience: int = 3
+
+
+class RLEdit(Trainable):
+    """MALMEN's update; its network learns from trajectories of edits on one drifting model."""
+
+    name = "rledit"
+    paper = "Li et al., Reinforced Lifelong Editing for Language Models, ICML 2025"
+    Config = RLEditConfig
+    config: RLEditConfig
+    order = "malmen"
+
+    def update(self, turn: Turn) -> Factors:
+        """A = V (d_out, n), B = Kᵀ(K Kᵀ + λI)⁻¹ (n, d_in)."""
+        return hypernet.ridge(turn)
+
+    def backward(self, turn: Turn, update: Factors, G: Tensor) -> None:
+        """The network's and λ's gradient, through the regression by its closed form."""
+        hypernet.ridge_backward(turn, update, G)
+
+    def gradients(self, networks: Networks, cases: Sequence[Case], step: int) -> float:
+        """Gradients of whole trajectories, clipped turn by turn; mean loss of a turn."""
+        c, size, losses = self.config, min(self.config.batch, len(cases)), []
+        for i in range(step * c.accumulate, (step + 1) * c.accumulate):
+            first = i * c.turns
+            turns = [take(cases, (first + j) * size, size, c.seed) for j in range(c.turns)]
+            losses.append(self.trajectory(networks, turns, Random(f"{c.seed} {i}")))
+        return sum(losses) / len(losses)
+
+    def validate(self, networks: Networks, cases: Sequence[Case]) -> float:
+        """Mean loss of the turns of one stream of cases that are not trained on."""
+        held, size = networks.moments, self.config.batch
+        turns = [cases[start : start + size] for start in range(0, len(cases), size)]
+        loss = self.trajectory(networks, turns, Random("validation"), train=False)
+        networks.moments = held
+        return loss
+
+    def trajectory(
+        self,
+        networks: Networks,
+        turns: Sequence[Sequence[Case]],
+        draw: Random,
+        train: bool = True,
+    ) -> float:
+        """One stream from the base model on; it ends early where a loss is not finite."""
+        c, patch, losses = self.config, EMPTY, []
+        every = [p for net in networks.nets.values() for p in net.parameters()]
+        for i, cases in enumerate(turns):
+            said, calm = [], []
+            # L = Σ_j γ^j (L_gen + loc·KL)(texts of turn i − j)
+            for j in range(min(i + 1, c.window)):
+                more = self.texts(turns[i - j], draw, c.discount**j)
+                said, calm = said + more[0], calm + more[1]
+            seen, updates = self.learn(networks, cases, said, calm, patch, c.reg, train)
+            if not seen.finite:
+                break
+            losses.append(seen.edit + seen.locality)
+            if train:  # the running sum, so that late turns weigh no less than early ones
+                torch.nn.utils.clip_grad_norm_(every, c.clip)
+            patch = add_low_rank(self.lm, patch, updates)
+        return sum(losses) / len(losses) if losses else float("nan")

@@ -1,0 +1,247 @@
+"""The network that MEND, MALMEN and RLEdit share, and its gradient without the language model.
+
+It reads a standardized pair (key k̂, output gradient ĝ) of one token and gives a better pair
+(k̃, g̃). It starts as the identity, so an untrained editor is a plain descent step. What the language
+model contributes to its gradient is one matrix per edited weight, G = ∂L/∂W: the rest is algebra on
+features, chunk by chunk (Tan, Zhang, Fu, MALMEN, 2024, section 4).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from . import memory
+from .features import Features
+from .moments import Pairs
+from .saving import _pack, _unpack
+
+FORMAT = 1  # raised when an older library would misread the file
+
+
+class NetworkError(ValueError):
+    """A network that is not there, is damaged, or belongs to another model."""
+
+
+class EditNet(nn.Module):
+    """Residual layers on x = [k̂; ĝ] (s, n), shared by all modules of one shape (d_in, d_out).
+
+    mend:    y' = y + clamp(scale ⊙ (B A y + b) + shift, min=0)
+    malmen:  y' = y + scale ⊙ clamp(B A y + b, min=0) + shift
+    Scale and shift, the step (α or η) and, for malmen, ℓ = log λ exist once per module. B is zero
+    at first and A (rank, s) standard normal. clamp, not relu: it stands at exactly 0 then, where
+    relu has no gradient and nothing would ever be learned.
+    """
+
+    def __init__(
+        self,
+        d_in: int,
+        d_out: int,
+        modules: Sequence[str],
+        rank: int,
+        blocks: int = 2,
+        order: Literal["mend", "malmen"] = "malmen",
+        step: float = 1e-6,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        s, m = d_in + d_out, len(modules)
+        self.d_in, self.order, self.modules_at = d_in, order, {n: i for i, n in enumerate(modules)}
+        draw = torch.Generator().manual_seed(seed)
+        self.first = nn.Parameter(torch.randn(blocks, rank, s, generator=draw))  # A
+        self.second = nn.Parameter(torch.zeros(blocks, s, rank))  # B
+        self.bias = nn.Parameter(torch.zeros(blocks, s))
+        self.scale = nn.Parameter(torch.ones(blocks, m, s))
+        self.shift = nn.Parameter(torch.zeros(blocks, m, s))
+        self.step = nn.Parameter(torch.full((m,), step))
+        if order == "malmen":
+            self.log_ridge = nn.Parameter(torch.zeros(m))
+
+    def forward(self, k_hat: Tensor, g_hat: Tensor, module: str) -> tuple[Tensor, Tensor]:
+        """Pseudo-key k̃ (d_in, n) and pseudo-gradient g̃ (d_out, n), in the network's own type."""
+        m, y = self.modules_at[module], torch.cat([k_hat, g_hat]).to(self.first)
+        for i in range(len(self.first)):
+            scale, shift = self.scale[i, m, :, None], self.shift[i, m, :, None]
+            inner = self.second[i] @ (self.first[i] @ y) + self.bias[i, :, None]
+            if self.order == "mend":
+                y = y + (scale * inner + shift).clamp(min=0)
+            else:
+                y = y + scale * inner.clamp(min=0) + shift
+        return y[: self.d_in], y[self.d_in :]
+
+
+def build(
+    modules: Mapping[str, str],
+    rank: int | None,
+    blocks: int,
+    order: Literal["mend", "malmen"],
+    step: float,
+    seed: int,
+) -> dict[str, EditNet]:
+    """{shape: its network} for {module: shape, "576x1536"}; rank None: min(1024, s/4)."""
+    nets = {}
+    for shape in dict.fromkeys(modules.values()):
+        d_out, d_in = map(int, shape.split("x"))
+        names = [name for name in modules if modules[name] == shape]
+        s = d_in + d_out
+        size = min(s, min(1024, max(1, s // 4)) if rank is None else rank)
+        nets[shape] = EditNet(d_in, d_out, names, size, blocks, order, step, seed)
+    return nets
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What one module asked for: its pairs, raw and standardized, and who answers."""
+
+    net: EditNet
+    module: str
+    pair: Features
+    hat: tuple[Tensor, Tensor]
+    chunk: int = 1024
+
+    def parts(self) -> Iterator[tuple[slice, Tensor, Tensor]]:
+        """(columns, k̃, g̃), `chunk` columns at a time: bounds the network's memory."""
+        for start in range(0, self.pair.K.shape[1], self.chunk):
+            some = slice(start, start + self.chunk)
+            yield some, *self.net(self.hat[0][:, some], self.hat[1][:, some], self.module)
+
+    @property
+    def step(self) -> Tensor:
+        """α or η of this module."""
+        return self.net.step[self.net.modules_at[self.module]]
+
+    @property
+    def log_ridge(self) -> Tensor:
+        """ℓ of this module: λ = exp(ℓ)."""
+        return self.net.log_ridge[self.net.modules_at[self.module]]
+
+
+# ---- MEND: outer products are summed -------------------------------------------------------------
+
+
+@torch.no_grad()
+def outer(turn: Turn) -> tuple[Tensor, Tensor]:
+    """ΔW = −α Σ g̃ k̃ᵀ as factors (d_out, n), (n, d_in), float64."""
+    pairs = [(-turn.step * g, k) for _, k, g in turn.parts()]
+    A, B = (torch.cat(side, 1).cpu().double() for side in zip(*pairs, strict=True))
+    return A, B.T
+
+
+def outer_backward(turn: Turn, G: Tensor) -> None:
+    """Add ∂L/∂(network) for G = ∂L/∂W (d_out, d_in), held fixed: backward of ⟨G, ΔW⟩."""
+    for _, k, g in turn.parts():
+        # ⟨G, −α Σ g̃ k̃ᵀ⟩ = −α Σ g̃ᵀ G k̃
+        (-turn.step * (g * (G.to(k) @ k)).sum()).backward()
+
+
+# ---- MALMEN: a ridge regression writes the wanted shifts -----------------------------------------
+
+
+def shifts(turn: Turn, some: slice, k: Tensor, g: Tensor) -> Tensor:
+    """V (d_out, n): the shift wanted at each raw key, v = −η ⟨k, k̃⟩ g̃."""
+    return -turn.step * (turn.pair.K[:, some].to(k) * k).sum(0) * g
+
+
+@torch.no_grad()
+def ridge(turn: Turn) -> tuple[Tensor, Tensor]:
+    """ΔW = V Kᵀ (K Kᵀ + λI)⁻¹ as factors V (d_out, n) and reach B (n, d_in), float64."""
+    V = torch.cat([shifts(turn, *part).cpu().double() for part in turn.parts()], 1)
+    return V, memory.reach(turn.pair.K.double(), None, turn.log_ridge.exp().item())
+
+
+def ridge_backward(turn: Turn, update: tuple[Tensor, Tensor], G: Tensor) -> None:
+    """Add ∂L/∂(network) and ∂L/∂ℓ for G = ∂L/∂W (d_out, d_in), held fixed.
+
+    With M = K Kᵀ + λI the reach is B = Kᵀ M⁻¹, in whichever of its two forms it was solved, so
+    neither rule below needs M: ∂L/∂V = G M⁻¹ K = G Bᵀ, and ∂L/∂ℓ = −λ⟨G M⁻¹, ΔW⟩ is minus the
+    product of ∂L/∂V with what the regression left over, because λ M⁻¹ K = K − K (B K).
+    """
+    (V, B), K = update, turn.pair.K.double()
+    D = G.cpu().double() @ B.T  # (d_out, n)
+    left = -(D * (V - V @ (B @ K))).sum()
+    (turn.log_ridge * left.to(turn.log_ridge)).backward()
+    for some, k, g in turn.parts():
+        (D[:, some].to(g) * shifts(turn, some, k, g)).sum().backward()
+
+
+# ---- files ---------------------------------------------------------------------------------------
+
+
+@dataclass
+class Networks:
+    """The networks of an editor by shape, the moments they were trained with, and their name.
+
+    hash is that of the file's content; empty while it has none.
+    """
+
+    nets: dict[str, EditNet]
+    moments: dict[str, Pairs]
+    hash: str = ""
+
+    def state(self) -> dict[str, Any]:
+        """What a file keeps: tensors and numbers."""
+        return {
+            shape: {
+                "net": {k: v.detach().clone() for k, v in net.state_dict().items()},
+                "moments": self.moments[shape].state(),
+            }
+            for shape, net in self.nets.items()
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Take over what `state` gave; NetworkError where the sizes are others."""
+        if state.keys() != self.nets.keys():
+            raise NetworkError("it holds networks for other modules than the settings name")
+        for shape, kept in state.items():
+            try:
+                self.nets[shape].load_state_dict(kept["net"])
+            except RuntimeError:
+                raise NetworkError("it has another rank, depth or choice of modules") from None
+            self.moments[shape] = Pairs.load(kept["moments"])
+
+
+def save(path: Path, header: dict[str, Any], state: dict[str, Any]) -> Path:
+    """Write header (JSON) and state (tensors, numbers, dicts) to one safetensors file, whole."""
+    tensors: dict[str, Tensor] = {}
+    text = json.dumps({"format": FORMAT, **header, "state": _pack(state, "s", tensors)})
+    tensors = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        save_file(tensors, temporary, metadata={"network": text})
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def load(path: Path, fingerprint: str, editor: str) -> tuple[dict[str, Any], dict[str, Any], str]:
+    """(header, state, hash of the content); NetworkError for another model's or editor's file."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {})["network"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+        version, base, made_by = header["format"], header["base"], header["editor"]
+        state = _unpack(header.pop("state"), tensors)
+    except Exception as error:
+        raise NetworkError(
+            f"{path} is no trained network, or is damaged ({type(error).__name__})"
+        ) from None
+    if version > FORMAT:
+        raise NetworkError(f"{path} has format {version}: update the library")
+    if base.split()[-1] != fingerprint:
+        raise NetworkError(f"{path} was trained for {base}, the model here has {fingerprint}")
+    if made_by != editor:
+        raise NetworkError(f"{path} was trained for {made_by}, not for {editor}")
+    with path.open("rb") as file:
+        return header, state, hashlib.file_digest(file, "sha256").hexdigest()[:16]

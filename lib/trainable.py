@@ -1,0 +1,291 @@
+"""Editors with a network that must be trained first: what MEND, MALMEN and RLEdit have in common.
+
+`fit` trains on many edits and writes one file; `edit` then needs one pass through the model and the
+network. Training never backpropagates through the language model and the network at once: the
+model gives ∂L/∂W (phases.py), the network turns it into its own gradient (hypernet.py).
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+from typing import Any, ClassVar, Literal
+
+from torch import Tensor
+
+from . import features, fetch, hypernet, phases
+from .editor import Config, EditError, Editor, add_low_rank
+from .facts import Case, Fact
+from .hypernet import Networks, Turn
+from .lm import LM
+from .moments import Pairs
+from .patch import EMPTY, Patch
+from .training import Run, TrainableConfig, take
+
+WARM = 64  # training cases whose features are read before the first step, for the moments
+Factors = tuple[Tensor, Tensor]
+
+
+class Trainable(Editor):
+    """`fit` once, then `edit` as any other; a subclass says what ΔW is and what its gradient is.
+
+    The trained network stays out of the patch, which names it by the hash of its file; moments that
+    go on while editing belong to the patch.
+    """
+
+    trained = True
+    Config = TrainableConfig
+    config: TrainableConfig
+    order: ClassVar[Literal["mend", "malmen"]]
+    everywhere: ClassVar[bool] = False  # features and KL at all tokens, not at the answer's alone
+    frozen: ClassVar[bool] = False  # moments stay as training left them
+
+    def __init__(self, lm: LM, config: Config | None = None, **settings: Any) -> None:
+        super().__init__(lm, config, **settings)
+        self._networks: Networks | None = None
+
+    @abstractmethod
+    def update(self, turn: Turn) -> Factors:
+        """ΔW = A B of one module, A (d_out, r), B (r, d_in); no graph."""
+
+    @abstractmethod
+    def backward(self, turn: Turn, update: Factors, G: Tensor) -> None:
+        """Add the network's gradients for G = ∂L/∂W (d_out, d_in)."""
+
+    def choice(self) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
+        """Layers of down, gate and up where the settings name none: by far the cheapest."""
+        return range(max(0, self.lm.n_layers - 3), max(1, self.lm.n_layers - 1)), (), ()
+
+    # ---- editing ----------------------------------------------------------------------------
+
+    def write(self, facts: list[Fact], after: Patch) -> Patch:
+        """Features of all modules from one pass, then every module's ΔW, simultaneously."""
+        networks, held = self.networks(), after.memory.get(self.name, {})
+        if held and held["network"] != networks.hash:
+            raise EditError(
+                f"the patch was written with network {held['network']}, here is {networks.hash}: "
+                "go on with network=FILE of the first"
+            )
+        moments = networks.moments
+        if "moments" in held:
+            moments = {shape: Pairs.load(kept) for shape, kept in held["moments"].items()}
+        found = self.read(facts, after)
+        if not self.frozen:
+            moments = self.seen(moments, found)
+        turns = self.turns(networks, moments, found)
+        memory: dict[str, Any] = {"network": networks.hash}
+        if not self.frozen:
+            memory["moments"] = {shape: both.state() for shape, both in moments.items()}
+        updates = {name: self.update(turn) for name, turn in turns.items()}
+        memories = {**after.memory, self.name: memory}
+        return add_low_rank(self.lm, after, updates, memory=memories)
+
+    def read(self, facts: Sequence[Fact], after: Patch) -> dict[str, features.Features]:
+        """{module: pairs} under a patch, without columns that are exactly zero."""
+        names = list(self.modules())
+        with self.lm.patched(after, only=True):
+            if self.everywhere:
+                found = phases.read_everywhere(self.lm, facts, names)
+            else:
+                c = self.config
+                found = features.read(self.lm, facts, names, c.group, c.reduction)
+        return {name: pair.kept() for name, pair in found.items()}
+
+    def seen(
+        self, moments: dict[str, Pairs], found: dict[str, features.Features]
+    ) -> dict[str, Pairs]:
+        """Moments that have also seen these pairs, per shape."""
+        shapes = self.modules()
+        return {
+            shape: both.merge(pair for name, pair in found.items() if shapes[name] == shape)
+            for shape, both in moments.items()
+        }
+
+    def turns(
+        self,
+        networks: Networks,
+        moments: dict[str, Pairs],
+        found: dict[str, features.Features],
+    ) -> dict[str, Turn]:
+        """{module: what it asked for}, for modules with any column."""
+        shapes = self.modules()
+        return {
+            name: Turn(
+                networks.nets[shapes[name]], name, pair,
+                moments[shapes[name]].standardize(pair), self.config.chunk,
+            )
+            for name, pair in found.items() if pair.K.shape[1]
+        }  # fmt: skip
+
+    def modules(self) -> dict[str, str]:
+        """{edited module: its shape as text, d_out x d_in}."""
+        lm, c = self.lm, self.config
+        down, gate, up = (c.down, c.gate, c.up) if c.down or c.gate or c.up else self.choice()
+        inner = lm.arch.mlp_in
+        if (gate or up) and lm.arch.fused_in:
+            raise EditError(f"{lm.name} holds gate and up in one matrix: edit `down` only")
+        if gate and len(inner) < 2:
+            raise EditError(f"the MLPs of {lm.name} have no gate: edit `down` or `up`")
+        for layer in (*gate, *up):
+            lm.mlp_out(layer)  # refuses a layer that is not there
+        names = [lm.mlp_out(layer) for layer in down]
+        names += [inner[0].format(layer) for layer in gate]
+        names += [inner[-1].format(layer) for layer in up]
+        turn = -1 if lm.arch.transposed else 1
+        shapes = {name: lm.model.get_submodule(name).weight.shape[::turn] for name in names}
+        return {name: f"{d_out}x{d_in}" for name, (d_out, d_in) in shapes.items()}
+
+    # ---- the network ------------------------------------------------------------------------
+
+    @property
+    def path(self) -> Path:
+        """Where the trained network is looked for."""
+        if self.config.network:
+            return Path(self.config.network)
+        file = f"{self.name}-{self.lm.fingerprint}.safetensors"
+        return fetch.cache_folder() / "networks" / file
+
+    def networks(self) -> Networks:
+        """The trained networks, read once; EditError names the command when there are none."""
+        if self._networks is None:
+            path = self.path
+            if not path.exists():
+                model = "" if self.lm.name == fetch.NAME else f" --model {self.lm.name}"
+                raise EditError(
+                    f"{self.name} has no trained network for {self.lm.name} at {path}: run "
+                    f"`python -m lib train --editor {self.name}{model}`"
+                )
+            header, state, content = hypernet.load(path, self.lm.fingerprint, self.name)
+            self._networks = self.restored(path, header, state)
+            self._networks.hash = content
+        return self._networks
+
+    def fresh(self, cases: Sequence[Case] = ()) -> Networks:
+        """Untrained networks, the identity, with moments over some of the cases."""
+        c, names = self.config, self.modules()
+        nets = hypernet.build(names, c.rank, c.blocks, self.order, c.eta, c.seed)
+        nets = {shape: net.to(self.lm.device) for shape, net in nets.items()}
+        moments = {
+            shape: Pairs.empty(net.d_in, net.first.shape[2] - net.d_in)
+            for shape, net in nets.items()
+        }
+        if cases:
+            moments = self.seen(moments, self.read([c.fact for c in cases[:WARM]], EMPTY))
+        return Networks(nets, moments)
+
+    def restored(self, path: Path, header: dict[str, Any], state: dict[str, Any]) -> Networks:
+        """Networks from a file's content; EditError where they do not fit the settings."""
+        networks = self.fresh()
+        try:
+            if header["modules"] != self.modules():
+                raise hypernet.NetworkError("it was trained for other modules")
+            networks.load(state["now"])
+        except (hypernet.NetworkError, KeyError) as error:
+            raise EditError(f"{path} does not fit the settings of {self.name}: {error}") from None
+        return networks
+
+    # ---- training ---------------------------------------------------------------------------
+
+    def fit(
+        self,
+        cases: Sequence[Case],
+        validation: Sequence[Case] = (),
+        checkpoint: str | Path | None = None,
+        steps: int = 1000,
+        say: Callable[[str], None] | None = None,
+    ) -> Path:
+        """Train to `steps` in all, or until validation has not improved for `patience` steps.
+
+        Returns the file of the best network on `validation` (of the last one without any), which
+        this editor uses from then on. Beside it `*.training.safetensors` holds everything to go on
+        from, bit for bit. Raises EditError when a validation fact is also trained on, or the
+        checkpoint was begun with other cases or settings.
+        """
+        cases, validation = list(cases), list(validation)
+        if not cases:
+            raise EditError("there is no case to train on")
+        self.check([case.fact for case in (*cases, *validation)])
+        both = {c.fact.text for c in cases} & {c.fact.text for c in validation}
+        if both:
+            raise EditError(f"'{sorted(both)[0]}' is among the training and the validation cases")
+        path = Path(checkpoint) if checkpoint else self.path
+        run = Run(self, cases, validation, path.with_suffix(".training.safetensors"))
+        run.go(steps, say or (lambda line: None))
+        state, at = run.result()
+        header = {**self.header(), "step": at, "best": run.best_loss, "history": run.history}
+        hypernet.save(path, header, {"now": state})
+        if path != self.path:
+            self.config = replace(self.config, network=str(path.absolute()))
+        self._networks = None
+        self.networks()
+        return path
+
+    def gradients(self, networks: Networks, cases: Sequence[Case], step: int) -> float:
+        """Gradients of one optimizer step, added up; what comes back is the mean loss of an edit.
+
+        An edit whose loss or gradient is not finite is left out.
+        """
+        c, losses = self.config, []
+        for i in range(c.accumulate):
+            draw = Random(f"{c.seed} {step} {i}")
+            size = min(c.batch, len(cases))
+            some = take(cases, (step * c.accumulate + i) * size, size, c.seed)
+            try:
+                seen, _ = self.learn(networks, some, *self.texts(some, draw))
+            except features.FeatureError:
+                continue
+            if seen.finite:
+                losses.append(seen.edit + seen.locality)
+        return sum(losses) / len(losses) if losses else float("nan")
+
+    def texts(self, cases: Sequence[Case], draw: Random, factor: float = 1.0) -> tuple[list, list]:
+        """What the edit is judged by: rewordings and unrelated texts with their weights."""
+        c, lm = self.config, self.lm
+        said = phases.rewordings(lm, cases, draw), factor * c.edit_weight
+        calm = phases.unrelated(lm, cases, draw, self.everywhere), factor * c.loc_weight
+        return tuple(phases.weighted(texts, c.group, weight) for texts, weight in (said, calm))
+
+    def learn(
+        self,
+        networks: Networks,
+        cases: Sequence[Case],
+        said: list[phases.Text],
+        calm: list[phases.Text],
+        after: Patch = EMPTY,
+        reg: float = 0.0,
+        train: bool = True,
+    ) -> tuple[phases.Outcome, dict[str, Factors]]:
+        """One edit: features, ΔW, its effect, and (train) the network's gradients added up.
+
+        reg weighs ‖ΔW‖². Moments in `networks` go on. Returns the effect and ΔW as factors.
+        """
+        found = self.read([case.fact for case in cases], after)  # A: no graph
+        if train or not self.frozen:
+            networks.moments = self.seen(networks.moments, found)
+        turns = self.turns(networks, networks.moments, found)
+        updates = {name: self.update(turn) for name, turn in turns.items()}  # B: no graph
+        deltas = {name: (A @ B).float() for name, (A, B) in updates.items()}
+        seen = phases.outcome(self.lm, after, deltas, said, calm, train)  # C: ∂L/∂W alone
+        if train and seen.finite:
+            for name, turn in turns.items():  # D: the network alone
+                G = seen.grads[name].cpu() + 2 * reg * deltas[name]
+                self.backward(turn, updates[name], G)
+        return seen, updates
+
+    def validate(self, networks: Networks, cases: Sequence[Case]) -> float:
+        """Mean loss of edits of `batch` cases that are not trained on; moments are put back."""
+        held, losses = networks.moments, []
+        for start in range(0, len(cases), self.config.batch):
+            some = cases[start : start + self.config.batch]
+            texts = self.texts(some, Random(f"validation {start}"))
+            seen, _ = self.learn(networks, some, *texts, train=False)
+            networks.moments = held
+            losses.append(seen.edit + seen.locality)
+        return sum(losses) / len(losses)
+
+    def header(self) -> dict[str, Any]:
+        """What every file of this editor says of itself."""
+        return {"editor": self.name, "base": self.lm.identity, "modules": self.modules()}
