@@ -97,7 +97,9 @@ def search(
     return found
 
 
-POSITIONS = 1024  # replayed tokens at once: about 1 GB of activations on the default model
+# Replayed tokens at once. On a CPU more than 256 is slower (more padding, and activations leave the
+# cache): 27 against 32 s for 16 facts with five templates at 1024.
+POSITIONS = {"cpu": 256, "cuda": 4096}
 SPLIT = 16  # from so many rows on the KL rows are run by themselves
 
 
@@ -108,8 +110,9 @@ def _groups(lm: LM, facts: Sequence[Fact], templates: Sequence[str]) -> Iterator
         ids, at = lookup(lm.tokenizer, fact)
         lengths.append(len(ids) - at + len(encode_target(lm.tokenizer, fact.target_new)))
     order = sorted(range(len(facts)), key=lambda i: -lengths[i])
+    limit = POSITIONS.get(lm.device.type, POSITIONS["cpu"])
     while order:
-        size = max(1, POSITIONS // (lengths[order[0]] * len(templates)))
+        size = max(1, limit // (lengths[order[0]] * len(templates)))
         yield order[:size]
         order = order[size:]
 

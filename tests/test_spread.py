@@ -285,7 +285,7 @@ def test_the_residual_is_spread_by_roots(lm):
 def test_groups_and_split_kl_rows_change_nothing(lm, monkeypatch, limit, split):
     settings = target.Search(v_lr=0.3, steps=6, kl_factor=0.5)
     wanted = [target.search(lm, [fact], 1, ("{}", "Well. {}"), settings)[0] for fact in FACTS]
-    monkeypatch.setattr(target, "POSITIONS", limit)
+    monkeypatch.setitem(target.POSITIONS, "cpu", limit)
     monkeypatch.setattr(target, "SPLIT", split)
     found = target.search(lm, FACTS, 1, ("{}", "Well. {}"), settings)
     for one, other in zip(found, wanted, strict=True):
