@@ -35,7 +35,7 @@ STREAM = {
     "templates": ["{}"],
     "shared": {"values_on": "base"},  # all but ROME write the same values
     "batch": 50,
-    "rome": 50,  # facts that ROME writes at most
+    "rome": 150,  # facts that ROME writes at most
     "points": [100, 300, 500],
     "sample": 5,
     "kl": 60,
