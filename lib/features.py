@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from . import decode
+from .editor import EditError
 from .facts import Fact, FactError, encode_prompt, encode_target
 
 if TYPE_CHECKING:
@@ -83,7 +84,9 @@ def read(
     while first < len(rows):  # rows are sorted: a slice pads little
         last = first + max(1, TOKENS // len(rows[first]))
         some = slice(first, last)
-        found = _pass(lm, rows[some], starts[some], share[reduction][some], modules, groups[first])
+        found = one_pass(
+            lm, rows[some], starts[some], share[reduction][some], modules, groups[first]
+        )
         for name, pair in found.items():
             parts[name].append(pair)
         first = last
@@ -94,7 +97,7 @@ def read(
     }
 
 
-def _pass(
+def one_pass(
     lm: LM,
     rows: list[list[int]],
     starts: list[int],
@@ -149,6 +152,27 @@ def _pass(
             wide.reshape(*shape, -1)[at.to(wide.device)].float().T.cpu() for wide in (k, g)
         )
     return found
+
+
+def mlp_modules(
+    lm: LM, down: Sequence[int], gate: Sequence[int], up: Sequence[int]
+) -> dict[str, tuple[int, int]]:
+    """{module: (d_in, d_out)} of MLP projections by layer: output, gate, and input (or up).
+
+    Raises EditError (a ValueError) for a projection that this model does not have by itself.
+    """
+    inner = lm.arch.mlp_in
+    if (gate or up) and lm.arch.fused_in:
+        raise EditError(f"{lm.name} holds gate and up in one matrix: edit `down` only")
+    if gate and len(inner) < 2:
+        raise EditError(f"the MLPs of {lm.name} have no gate: edit `down` or `up`")
+    for layer in (*gate, *up):
+        lm.mlp_out(layer)  # refuses a layer that is not there
+    names = [lm.mlp_out(layer) for layer in down]
+    names += [inner[0].format(layer) for layer in gate]
+    names += [inner[-1].format(layer) for layer in up]
+    turn = 1 if lm.arch.transposed else -1  # stored (d_in, d_out), or (d_out, d_in)
+    return {name: tuple(lm.model.get_submodule(name).weight.shape[::turn]) for name in names}
 
 
 def all_right(lm: LM, facts: Sequence[Fact]) -> bool:

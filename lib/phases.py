@@ -144,7 +144,7 @@ def read_everywhere(
     parts: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in modules}
     for first in range(0, len(rows), size):
         some = slice(first, first + size)
-        found = features._pass(lm, rows[some], starts[some], share[some], modules, first)
+        found = features.one_pass(lm, rows[some], starts[some], share[some], modules, first)
         for name, pair in found.items():
             parts[name].append(pair)
     columns = torch.tensor([i for i, row in enumerate(rows) for _ in row[1:]])

@@ -124,19 +124,8 @@ class Trainable(Editor):
         """{edited module: its shape as text, d_out x d_in}."""
         lm, c = self.lm, self.config
         down, gate, up = (c.down, c.gate, c.up) if c.down or c.gate or c.up else self.choice()
-        inner = lm.arch.mlp_in
-        if (gate or up) and lm.arch.fused_in:
-            raise EditError(f"{lm.name} holds gate and up in one matrix: edit `down` only")
-        if gate and len(inner) < 2:
-            raise EditError(f"the MLPs of {lm.name} have no gate: edit `down` or `up`")
-        for layer in (*gate, *up):
-            lm.mlp_out(layer)  # refuses a layer that is not there
-        names = [lm.mlp_out(layer) for layer in down]
-        names += [inner[0].format(layer) for layer in gate]
-        names += [inner[-1].format(layer) for layer in up]
-        turn = -1 if lm.arch.transposed else 1
-        shapes = {name: lm.model.get_submodule(name).weight.shape[::turn] for name in names}
-        return {name: f"{d_out}x{d_in}" for name, (d_out, d_in) in shapes.items()}
+        shapes = features.mlp_modules(lm, down, gate, up)
+        return {name: f"{d_out}x{d_in}" for name, (d_in, d_out) in shapes.items()}
 
     # ---- the network ------------------------------------------------------------------------
 

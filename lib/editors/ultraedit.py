@@ -15,13 +15,11 @@ from typing import Any, Literal
 from torch import Tensor
 
 from .. import features, memory
-from ..editor import Config, EditError, Editor, EditWarning, add_low_rank
+from ..editor import Config, Editor, EditWarning, add_low_rank
 from ..facts import Fact
 from ..moments import Pairs
 from ..patch import Patch
 from ..warmup import warm_moments
-
-ENOUGH = 256  # columns after which the deviations mean something
 
 
 @dataclass(frozen=True)
@@ -104,37 +102,28 @@ class UltraEdit(Editor):
         return V, memory.reach(pair.K.double(), None, config.ridge)
 
     def start(self, state: Mapping[str, Any]) -> dict[tuple[int, int], Pairs]:
-        """Moments per shape: those of the patch, or of the warm-up texts while they are few."""
+        """Moments per shape: those of the patch, or of the warm-up texts before the first turn."""
         config, shapes = self.config, self.modules()
         full = config.whiten == "gradient"
         found = {}
         for shape in dict.fromkeys(shapes.values()):
             kept = state.get("moments", {}).get(_name(shape))
-            both = Pairs.empty(*shape, full) if kept is None else Pairs.load(kept)
-            if both.count < ENOUGH and config.warmup == "statistics":
+            if kept is not None:
+                found[shape] = Pairs.load(kept)
+            elif config.warmup == "statistics":
                 names = [name for name in shapes if shapes[name] == shape]
-                warm = warm_moments(self.lm, names, config.group, config.reduction, full)
-                both = warm if both.count == 0 else both
-            found[shape] = both
+                found[shape] = warm_moments(self.lm, names, config.group, config.reduction, full)
+            else:
+                found[shape] = Pairs.empty(*shape, full)
         return found
 
     def modules(self) -> dict[str, tuple[int, int]]:
         """{edited module: (d_in, d_out)}."""
         lm, c = self.lm, self.config
-        inner = lm.arch.mlp_in
-        if (c.gate or c.up) and lm.arch.fused_in:
-            raise EditError(f"{lm.name} holds gate and up in one matrix: edit `down` only")
-        if c.gate and len(inner) < 2:
-            raise EditError(f"the MLPs of {lm.name} have no gate: edit `down` or `up`")
-        for layer in (*c.gate, *c.up):
-            lm.mlp_out(layer)  # refuses a layer that is not there
         down = c.down
         if not (down or c.gate or c.up):  # nobody has tuned it: as Mistral's, the cheapest by far
             down = tuple(range(max(0, lm.n_layers - 3), max(1, lm.n_layers - 1)))
-        names = [lm.mlp_out(layer) for layer in down]
-        names += [inner[0].format(layer) for layer in c.gate]
-        names += [inner[-1].format(layer) for layer in c.up]
-        return {name: tuple(lm.weight(name).shape[::-1]) for name in names}
+        return features.mlp_modules(lm, down, c.gate, c.up)
 
     def _report(self, facts: list[Fact]) -> None:
         """A warning for prompts that stand in one turn with two answers: their mean is written."""
