@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from .lm import LM
 
 BATCH_TOKENS = 4096  # padded tokens per forward: bounds memory, keeps products large
+# Of a forward that is not continued. On a CPU products are large enough by then, rows of one length
+# need no padding, and states stay in the cache: 1.6 times faster than 4096.
+SCORED_TOKENS = {"cpu": 512}
 
 
 class Generated(NamedTuple):
@@ -184,7 +187,8 @@ def score(
     for i, end in enumerate(ends):
         runs.setdefault((*whole[i], len(end)), []).append(i)
     shared = list(runs.values())
-    for some in batches([whole[first] for first, *_ in shared]):
+    limit = SCORED_TOKENS.get(lm.device.type, BATCH_TOKENS)
+    for some in batches([whole[first] for first, *_ in shared], limit):
         firsts = [shared[j][0] for j in some]
         group = [i for j in some for i in shared[j]]
         seqs = sequences(lm, [whole[i] for i in firsts], [len(ends[i]) - 1 for i in firsts])
@@ -207,7 +211,8 @@ def score(
 def next_token(lm: LM, rows: list[list[int]]) -> Tensor:
     """Log-probabilities of the next token, (n, vocabulary), float32, on the CPU."""
     table: Tensor | None = None
-    for group in batches(rows):
+    limit = SCORED_TOKENS.get(lm.device.type, BATCH_TOKENS)
+    for group in batches(rows, limit):
         seqs = sequences(lm, [rows[i] for i in group])
         with lm.opened(seqs):
             hidden = lm.backbone(seqs.ids, seqs.real, use_cache=False).last_hidden_state[:, -1]
