@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from . import training_cli
+from . import parallel, training_cli
 
 USAGE = """\
 Edit what a language model knows, and measure what else moved.
@@ -18,7 +18,8 @@ Edit what a language model knows, and measure what else moved.
   python -m lib edit --subject "The Eiffel Tower" --prompt "{} is in the city of" --target Rome
       prints the answers before and after; the model itself is never changed
   python -m lib stream --editor rome --data FILE --edits 100 --eval-at 0,100 --json OUT.json
-      writes many facts one batch after another and measures at given points
+      writes many facts one batch after another and measures at given points; with
+      `torchrun --nproc-per-node 2 -m lib stream …` processes share the reading of a batch
   python -m lib scan --editor rome --model NAME --data FILE --budget 1200
       tries the editor over layers on a few cases and prints a preset for a model nobody has tuned
   python -m lib train --editor mend --data FILE --steps 1000
@@ -92,6 +93,9 @@ def _stream_arguments(commands: Any) -> None:
     stream.add_argument("--journal", type=Path, help="folder to keep the run in, and go on from")
     stream.add_argument("--save-every", type=int, default=1, help="batches per patch kept there")
     stream.add_argument("--sample", type=int, help="measure so many old, recent and other facts")
+    stream.add_argument(
+        "--lazy", action="store_true", help="read a case when it is edited: for files of millions"
+    )
     stream.add_argument("--save", type=Path, help="keep the final patch")
     stream.add_argument("--json", type=Path, dest="out", help="write the scores here")
     _common(stream)
@@ -182,12 +186,19 @@ def _edit(given: argparse.Namespace) -> None:
 
 
 def _stream(given: argparse.Namespace) -> None:
+    with parallel.started() as device_map:
+        _run_stream(given, given.device_map or device_map)
+
+
+def _run_stream(given: argparse.Namespace, device_map: Any) -> None:
     import lib
 
     editor_class = lib.EDITORS[given.editor]
     points = _numbers("--eval-at", given.eval_at) if given.eval_at else []
+    if given.lazy and not given.data:
+        raise ValueError("--lazy reads a file: name it with --data")
     cases = (
-        lib.read_cases(given.data, limit=given.edits, target=given.target)
+        lib.read_cases(given.data, limit=given.edits, target=given.target, lazy=given.lazy)
         if given.data
         else lib.classroom()[: given.edits]
     )
@@ -195,12 +206,14 @@ def _stream(given: argparse.Namespace) -> None:
         raise ValueError(
             f"{given.data or 'the classroom'} has {len(cases)} facts, not {given.edits}"
         )
-    lm = lib.load(given.model, given.dtype, given.device_map)
+    lm = lib.load(given.model, given.dtype, device_map)
     editor = editor_class(lm, **_settings(given.set))
     run = lib.stream(
         lm, editor, cases, given.batch, points,
         journal=given.journal, save_every=given.save_every, sample=given.sample,
     ).finish()  # fmt: skip
+    if parallel.rank():  # the others hold the same; one of them says it
+        return
     if given.save:
         run.patch.save(given.save)
     result = run.json()

@@ -8,7 +8,7 @@ graph at all.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,14 +16,16 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor, nn
 
-from . import decode
+from . import decode, parallel
 from .editor import EditError
 from .facts import Fact, FactError, encode_prompt, encode_target
 
 if TYPE_CHECKING:
     from .lm import LM
 
-TOKENS = 2048  # padded tokens of one pass; which facts share a loss is the group's business
+# Padded tokens of one pass; which facts share a loss is the group's business. On a CPU few, since
+# rows of one pass are padded to the longest; a GPU works on many at once.
+TOKENS, TOKENS_GPU = 512, 2048
 
 
 class FeatureError(ValueError):
@@ -34,17 +36,20 @@ class FeatureError(ValueError):
 class Features:
     """Pairs of one module, columns in the order of the groups: K (d_in, n), G (d_out, n), float32.
 
-    group (n,) is the loss group of each column.
+    group (n,) is the loss group of each column. apart: other processes hold further columns.
     """
 
     K: Tensor
     G: Tensor
     group: Tensor
+    apart: bool = False
 
     def kept(self) -> Features:
         """Without columns whose key or gradient is exactly zero: centering would move them."""
         keep = (self.K != 0).any(0) & (self.G != 0).any(0)
-        return self if keep.all() else Features(self.K[:, keep], self.G[:, keep], self.group[keep])
+        if keep.all():
+            return self
+        return Features(self.K[:, keep], self.G[:, keep], self.group[keep.cpu()], self.apart)
 
 
 def read(
@@ -54,13 +59,22 @@ def read(
     group: int = 10,
     reduction: Literal["group_mean", "fact_mean"] = "group_mean",
     target_eos: bool = False,
+    *,
+    on_device: bool = False,
+    apart: bool = False,
 ) -> dict[str, Features]:
     """{module: its pairs} on the model as it is patched now, at the positions that predict targets.
 
     group_mean: facts, longest first, are cut into groups; the loss is the mean over all answer
     tokens of a group (published). fact_mean: over each fact's own, independent of the grouping.
-    Sequences do not interact, so any number runs in one pass with a weight per token. Raises
-    FeatureError for a loss that is not finite, FactError for an answer without tokens.
+    Sequences do not interact, so any number runs in one pass with a weight per token. Several
+    processes (parallel.py) share the groups, and all get all pairs.
+
+    on_device     leave pairs on a CUDA device, each on its module's
+    apart         leave pairs in the process that read them where they are more than d_in
+
+    Raises FeatureError for a loss that is not finite, in all processes; FactError for an answer
+    without tokens.
     """
     rows, starts = [], []
     for fact in facts:
@@ -79,22 +93,61 @@ def read(
     for i, count in zip(groups, labels, strict=True):
         totals[i] += count
     share = {"group_mean": [1 / totals[g] for g in groups], "fact_mean": [1 / n for n in labels]}
+    limit = TOKENS_GPU if lm.device.type == "cuda" else TOKENS
+    blocks = _blocks(list(map(len, rows)), group, limit)
     parts: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in modules}
-    first = 0
-    while first < len(rows):  # rows are sorted: a slice pads little
-        last = first + max(1, TOKENS // len(rows[first]))
-        some = slice(first, last)
-        found = one_pass(
-            lm, rows[some], starts[some], share[reduction][some], modules, groups[first]
-        )
-        for name, pair in found.items():
-            parts[name].append(pair)
-        first = last
+    with parallel.together(FeatureError):
+        losses = []
+        for block in parallel.share(blocks):
+            step = max(1, limit // len(rows[block.start]))  # a huge group takes several passes
+            for first in range(block.start, block.stop, step):
+                some = slice(first, min(first + step, block.stop))
+                found, loss = _pass(lm, rows[some], starts[some], share[reduction][some], modules)
+                losses.append((groups[first], loss))
+                for name, pair in found.items():
+                    parts[name].append(pair)
+        _refuse(losses)
     columns = torch.tensor([g for g, n in zip(groups, labels, strict=True) for _ in range(n)])
-    return {
-        name: Features(*(torch.cat(side, 1) for side in zip(*pairs, strict=True)), columns)
-        for name, pairs in parts.items()
-    }
+    begins = [0, *torch.tensor(labels).cumsum(0).tolist()]  # first column of each row
+    places = [
+        torch.cat([torch.arange(0), *(torch.arange(begins[b.start], begins[b.stop]) for b in mine)])
+        for mine in (parallel.share(blocks, of) for of in range(parallel.world()))
+    ]
+    found = {}
+    for name, pairs in parts.items():
+        K, G = _whole(lm, name, pairs)
+        if not (on_device and K.is_cuda):  # elsewhere float64, which moments need, may be missing
+            K, G = K.cpu(), G.cpu()
+        if apart and parallel.world() > 1 and len(columns) > len(K):
+            found[name] = Features(K, G, columns[places[parallel.rank()]], apart=True)
+        else:
+            both = (parallel.joined(side, places) for side in (K, G))
+            found[name] = Features(*both, columns)
+    return found
+
+
+def _blocks(lengths: list[int], group: int, limit: int) -> list[range]:
+    """Rows, sorted by length, in runs of whole groups: as many as fit in one pass, at least one.
+
+    What a process reads is made of these and no pass goes beyond one, so that passes are the same
+    however many processes there are: the last bits of a product hang on the rows beside it. Rows of
+    similar length stand together, so little is padded.
+    """
+    found, first = [], 0
+    while first < len(lengths):
+        size = max(1, limit // lengths[first] // group) * group
+        found.append(range(first, min(first + size, len(lengths))))
+        first += size
+    return found
+
+
+def _whole(lm: LM, name: str, pairs: list[tuple[Tensor, Tensor]]) -> Iterator[Tensor]:
+    """K and G of all passes; without columns where this process has read none."""
+    if pairs:
+        return (torch.cat(side, 1) for side in zip(*pairs, strict=True))
+    weight = lm.model.get_submodule(name).weight
+    d_out, d_in = weight.shape[::-1] if lm.arch.transposed else weight.shape
+    return (torch.empty(d, 0, device=weight.device) for d in (d_in, d_out))
 
 
 def one_pass(
@@ -105,22 +158,47 @@ def one_pass(
     modules: Sequence[str],
     group: int,
 ) -> dict[str, tuple[Tensor, Tensor]]:
-    """K and G of one padded pass, columns row by row."""
+    """K and G of one padded pass, columns row by row, each on its module's device."""
+    found, loss = _pass(lm, rows, starts, share, modules)
+    _refuse([(group, loss)])
+    return found
+
+
+def _refuse(losses: list[tuple[int, Tensor]]) -> None:
+    """Raise FeatureError for the first (group, loss) that is not finite."""
+    if not losses:
+        return
+    finite = torch.stack([loss.isfinite() for _, loss in losses]).tolist()  # one wait for the GPU
+    for (group, _), right in zip(losses, finite, strict=True):
+        if not right:
+            raise FeatureError(
+                f"the loss of the facts from group {group} on is not finite; nothing was changed"
+            )
+
+
+def _pass(
+    lm: LM,
+    rows: list[list[int]],
+    starts: list[int],
+    share: list[float],
+    modules: Sequence[str],
+) -> tuple[dict[str, tuple[Tensor, Tensor]], Tensor]:
+    """K and G of one padded pass, and its loss; nothing here waits for a GPU."""
     inputs = [row[:-1] for row in rows]  # the last answer token is never an input
+    seqs = decode.sequences(lm, inputs)
     length = max(map(len, inputs))
     ids = torch.zeros(len(rows), length, dtype=torch.long)
     real = torch.zeros(len(rows), length, dtype=torch.bool)
-    labels = torch.full((len(rows), length), -1)
-    weight = torch.zeros(len(rows), length)
+    spots, labels, weights = [], [], []  # of all label positions: in the flat pass, token, weight
     for i, (row, start) in enumerate(zip(rows, starts, strict=True)):
         n = len(row) - 1
         ids[i, :n], real[i, :n] = torch.tensor(row[:-1]), True  # padded on the right
-        labels[i, start - 1 : n] = torch.tensor(row[start:])
-        weight[i, start - 1 : n] = share[i]
-    at = labels >= 0
-    seqs = decode.sequences(lm, inputs)
+        spots += range(i * length + start - 1, i * length + n)
+        labels += row[start:]
+        weights.append(torch.as_tensor(share[i], dtype=torch.float32).expand(n + 1 - start))
     seqs.ids, seqs.real, seqs.prompt = ids.to(lm.device), real.to(lm.device), real.to(lm.device)
     seqs.last = real.sum(1) - 1
+    at, wanted, weight = torch.tensor(spots), torch.tensor(labels), torch.cat(weights)
     seen: dict[str, tuple[Tensor, Tensor]] = {}
 
     def hook(name: str) -> Any:
@@ -137,21 +215,20 @@ def one_pass(
             module = lm.model.get_submodule(name)
             hooks.callback(module.register_forward_hook(hook(name)).remove)
         hidden = lm.backbone(seqs.ids, seqs.real, use_cache=False).last_hidden_state
-        where = at.to(hidden.device)
-        log_probs = lm.head(hidden[where]).log_softmax(-1)
-        wanted = labels[at].to(log_probs.device)
-        loss = -log_probs.gather(1, wanted[:, None])[:, 0] @ weight[at].to(log_probs)
-        if not torch.isfinite(loss):
-            raise FeatureError(
-                f"the loss of the facts from group {group} on is not finite; nothing was changed"
-            )
+        log_probs = lm.head(_rows(hidden, at)).log_softmax(-1)
+        chosen = log_probs.gather(1, wanted.to(log_probs.device)[:, None])[:, 0]
+        loss = -chosen @ weight.to(log_probs)
         grads = torch.autograd.grad(loss, [output for _, output in seen.values()])
-    shape, found = at.shape, {}
-    for (name, (k, _)), g in zip(seen.items(), grads, strict=True):
-        found[name] = tuple(
-            wide.reshape(*shape, -1)[at.to(wide.device)].float().T.cpu() for wide in (k, g)
-        )
-    return found
+    found = {
+        name: (_rows(k, at).float().T, _rows(g, at).float().T)
+        for (name, (k, _)), g in zip(seen.items(), grads, strict=True)
+    }
+    return found, loss.detach()
+
+
+def _rows(wide: Tensor, at: Tensor) -> Tensor:
+    """Positions `at` of a pass (rows, length, d), or of one that is flat already: (n, d)."""
+    return wide.reshape(-1, wide.shape[-1])[at.to(wide.device)]
 
 
 def mlp_modules(

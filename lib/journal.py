@@ -17,7 +17,7 @@ import json
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 from weakref import WeakValueDictionary
@@ -139,15 +139,18 @@ class Journal:
             what = name if name == "cases" else f"{name} ({old!r:.60}, not {new!r:.60})"
             raise JournalError(f"{self.folder} is the journal of a run with other {what}")
 
-    def read(self) -> Kept:
-        """What counts in the folder; what was written behind it is deleted."""
+    def read(self, recent: int | None = None) -> Kept:
+        """What counts in the folder; what was written behind it is deleted.
+
+        recent: of the rows only so many at the end, and those with scores.
+        """
         path = self.folder / "state.json"
         state = {"edits": 0, "patch": None, "bytes": 0, "points": [], "seconds": None}
         try:
             if path.exists():
                 state = json.loads(path.read_text(encoding="utf-8"))
             self._bytes, self._points = state["bytes"], list(state["points"])
-            lines = self._lines()
+            rows, written = self._lines(recent)
             points = {n: json.loads(self._point(n).read_text("utf-8")) for n in self._points}
         except (KeyError, TypeError, ValueError, OSError) as error:
             raise JournalError(
@@ -161,17 +164,28 @@ class Journal:
             state["edits"],
             patch,
             state["seconds"] or {"edit": 0.0, "evaluate": 0.0},
-            [{**line["row"], "rows": tuple(line["row"]["rows"])} for line in lines],
-            [_frame(line["facts"]) for line in lines],
+            rows,
+            written,
             points,
         )
 
-    def _lines(self) -> list[dict[str, Any]]:
+    def _lines(self, recent: int | None) -> tuple[list[dict[str, Any]], list[pd.DataFrame]]:
+        """Rows, and what the facts of each batch scored; one line is in memory at a time."""
+        rows, written, left = [], [], self._bytes
         path = self.folder / "rows.jsonl"
-        content = path.read_bytes()[: self._bytes] if self._bytes else b""
-        if len(content) < self._bytes:
-            raise ValueError(f"rows.jsonl has {len(content)} bytes, not {self._bytes}")
-        return [json.loads(line) for line in content.splitlines()]
+        if left and path.stat().st_size < left:
+            raise ValueError(f"rows.jsonl has {path.stat().st_size} bytes, not {left}")
+        with path.open("rb") if left else nullcontext(()) as lines:
+            for line in lines:
+                if (left := left - len(line)) < 0:
+                    break
+                found = json.loads(line)
+                rows.append({**found["row"], "rows": tuple(found["row"]["rows"])})
+                if recent is None or found["facts"]:
+                    written.append(_frame(found["facts"]))
+                if recent and len(rows) > recent and "scores" not in rows[-recent - 1]:
+                    del rows[-recent - 1]
+        return rows, written
 
     def append(self, row: Mapping[str, Any], written: pd.DataFrame) -> None:
         """One batch; it counts from the next `save` on."""

@@ -41,6 +41,15 @@ def ridge(K: Tensor, V: Tensor, strength: float) -> Tensor:
     return torch.linalg.solve(large, K @ V.T).T
 
 
+def ridge_of_sums(KKt: Tensor, VKt: Tensor, strength: float) -> Tensor:
+    """`ridge` from K Kᵀ (d_in, d_in) and V Kᵀ (d_out, d_in), sums over all parts of the columns.
+
+    KKt = [[1]], VKt = [[1]], strength 1 -> W = [[0.5]].
+    """
+    large = KKt + strength * torch.eye(len(KKt), dtype=KKt.dtype, device=KKt.device)
+    return torch.cholesky_solve(VKt.T, torch.linalg.cholesky(large)).T
+
+
 class Moment:
     """C with its Cholesky factor, computed once: `moment.solve(K)` is C⁻¹ K.
 

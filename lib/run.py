@@ -36,6 +36,9 @@ _OF_THE_FACT = (  # not measured any more on a fact that a later edit contradict
 )  # fmt: skip
 
 
+RECENT = 1000  # rows that a sampled run holds, besides those with scores
+
+
 class StreamError(ValueError):
     """A stream that cannot be run, or a batch that could not be edited; the run is as it was."""
 
@@ -50,6 +53,9 @@ class Run:
     patch   after `edits` edits; scores {point: Scores}; contradicted {point: number of facts that a
             later edit contradicted, which are left out of what is measured of the fact itself}
     seconds {"edit", "evaluate"}; rows: all rows so far; base: the base model's answers
+
+    With `sample` the memory does not grow with the number of edits: of `rows` the last 1000 are
+    held, and those with scores (a journal has all of them in its file). Without it, it grows.
     """
 
     lm: LM
@@ -89,7 +95,7 @@ class Run:
             journal.close()
 
     def _restore(self) -> None:
-        kept = self.journal.read()
+        kept = self.journal.read(RECENT if self.sample else None)
         self.edits, self.patch, self.seconds = kept.edits, kept.patch, kept.seconds
         self.rows, self._written = kept.rows, kept.written
         self.contradicted = {n: point["contradicted"] for n, point in kept.points.items()}
@@ -183,8 +189,11 @@ class Run:
                 patch = self.journal.save(end, patch, seconds)
         # only now: nothing before this line changed the run
         self.patch, self.edits, self.seconds = patch, end, seconds
-        self._written.append(written)
+        if self.sample is None or len(written):
+            self._written.append(written)
         self.rows.append(row)
+        if self.sample and len(self.rows) > RECENT and "scores" not in self.rows[-RECENT - 1]:
+            del self.rows[-RECENT - 1]
         if scores:
             self.scores[end], self.contradicted[end] = scores, gone
         self._done()

@@ -9,12 +9,14 @@ model as it is then. With a journal (journal.py) a run that was killed goes on w
 from __future__ import annotations
 
 import sys
+import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from . import parallel
 from .facts import Case
-from .journal import Journal, digest
+from .journal import Journal, JournalError, digest
 from .readers import Cases, LazyCases
 from .run import Run, StreamError
 
@@ -41,6 +43,8 @@ def stream(
     """A run over the cases in their order, batch by batch; nothing happens before it is iterated.
 
     The patch of cases that `read_cases` gave names their source and rows, and does not hold them.
+    Several processes (parallel.py) make the same run, each of them all of it but for what an editor
+    shares; the first has the journal and the bar.
 
     editor        a name in EDITORS (with its preset) or an editor of this model
     eval_at       numbers of edits at which everything is measured, default 0 and the end; 0 is the
@@ -75,11 +79,28 @@ def stream(
             raise StreamError(f"eval_at {point} is not at the end of a batch of {batch_size} edits")
     settings = dict(evaluate_with or {})
     run = Run(lm, _editor(lm, editor), cases, batch_size, points, settings, sample)
-    run.progress = sys.stderr.isatty() if progress is None else progress
+    shown = sys.stderr.isatty() if progress is None else progress
+    run.progress = shown and parallel.rank() == 0
     run.save_every = save_every
     if journal is not None:
-        run.keep(Journal(journal, _header(run, dict(evaluate_with or {}))))
+        run.keep(_journal(journal, _header(run, dict(evaluate_with or {}))))
     return run
+
+
+def _journal(folder: str | Path, header: dict[str, Any]) -> Journal:
+    """The journal; in any process but the first a copy of it, which goes when the run goes.
+
+    All of them must go on from the same edit, and read a saved patch back as the first one does.
+    """
+    with parallel.together(JournalError):
+        own = Journal(folder, header) if parallel.rank() == 0 else None
+    if parallel.world() == 1:
+        return own
+    copy = parallel.folder_of_first(own.folder if own else None)
+    if own is None:
+        own = Journal(copy.name, header)
+        weakref.finalize(own, copy.cleanup)
+    return own
 
 
 def _header(run: Run, settings: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ first fact of a life could not be written. The classroom's prompts and rewording
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -59,7 +60,7 @@ def warm_moments(
     }
     tensors["n"] = pairs.keys.mean.new_tensor(pairs.count)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(f".{id(tensors)}.tmp")
+    part = path.with_suffix(f".{os.getpid()}.tmp")
     save_file(tensors, part)
     part.replace(path)
     return pairs

@@ -103,6 +103,25 @@ def test_stream_goes_on_from_its_journal_and_samples(tiny_model, tmp_path, capsy
     assert "other batch size (2, not 4)" in said and len(said.splitlines()) == 1
 
 
+def test_stream_reads_lazily_what_it_reads_at_once(tiny_model, tmp_path, capsys):
+    rows = [
+        {"prompt": f"I saw a {w}", "subject": w, "ans": "xy", "rephrase_prompt": f"Look, a {w}",
+         "loc": "A dog", "loc_ans": "qz"} for w in ("cat", "bat", "rat", "hen")
+    ]  # fmt: skip
+    data, out, found = tmp_path / "d.jsonl", tmp_path / "out.json", []
+    data.write_text("\n".join(map(json.dumps, rows)))
+    command = ["stream", "--editor", "ft_m", "--data", str(data), "--batch", "2", *TUNE]
+    for more in ([], ["--lazy"]):
+        assert main([*command, "--eval-at", "4", "--json", str(out), *more]) == 0
+        found.append(json.loads(out.read_text())["scores"])
+    assert found[0] == found[1]
+    data.write_text(json.dumps({"data": rows}, indent=1))
+    capsys.readouterr()
+    assert main([*command, "--lazy"]) == 2
+    said = capsys.readouterr().err.strip()
+    assert "read it without lazy=True, or as JSONL" in said and len(said.splitlines()) == 1
+
+
 def test_scan_prints_estimate_table_and_preset(tiny_model, tmp_path, capsys):
     rows = [
         {"case_id": i, "prompt": f"I saw a {w}", "subject": w, "target_new": "xy",
@@ -142,6 +161,7 @@ def test_scan_prints_estimate_table_and_preset(tiny_model, tmp_path, capsys):
         (["stream", "--data", "missing.json"], "missing.json"),
         (["stream", "--eval-at", "ten"], "--eval-at wants numbers"),
         (["stream", "--edits", "9999"], "has 203 facts, not 9999"),
+        (["stream", "--lazy"], "--lazy reads a file: name it with --data"),
         (["scan", "--editor", "retrieval"], "retrieval has no layer to scan"),
         (["scan", "--layers", "2to8"], "--layers wants numbers like 2-28 or 2,5,8, not '2to8'"),
         (["scan", "--layers", "2-28"], "layer 4 does not exist: tiny-llama has layers 0 to 3"),

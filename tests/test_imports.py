@@ -13,8 +13,8 @@ ROOT = Path(__file__).parents[1]
 LIB = ROOT / "lib"
 ALLOWED_IN_EDITORS = {
     "editor", "facts", "patch", "replay", "memory", "stats", "target", "climb", "contexts",
-    "anchor", "hypernet", "trainable", "features", "moments", "warmup", "editors._spread",
-    "editors.rome",
+    "anchor", "hypernet", "trainable", "features", "moments", "warmup", "parallel",
+    "editors._spread", "editors.rome",
 }  # fmt: skip
 
 

@@ -16,6 +16,7 @@ import torch
 
 import lib.editors
 from lib import journal as module
+from lib import run as module_of_runs
 from lib.journal import Journal, JournalError, digest
 from lib.metrics import Base, evaluate
 from lib.patch import EMPTY, Edit, Patch, PatchError
@@ -548,6 +549,31 @@ def test_a_sampled_run_measures_its_facts_as_the_whole_run_does(lm, data, tmp_pa
     kept = stream(lm, Noise(lm), cases, 4, (0, 12, 24), BRIEF, sample=2, journal=tmp_path / "j")
     next(iter(kept))
     agree(run(lm, tmp_path / "j", cases, 4, (0, 12, 24), sample=2).finish(), some)
+
+
+def test_a_sampled_run_holds_no_more_after_many_edits_than_after_few(
+    lm, data, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(module_of_runs, "RECENT", 3)
+    folder, cases = tmp_path / "run", read_cases(data, limit=24, lazy=True)
+    more = {"cases": cases, "points": (4, 24), "sample": 1}
+    plain = run(lm, None, **more)
+    sizes = {(len(plain.rows), len(plain._written)) for row in plain if row["edits"] > 8}
+    assert max(rows for rows, _ in sizes) == 4  # the last three and the one with scores
+    assert max(written for _, written in sizes) <= 6  # one of each group at two points
+    assert [row["edits"] for row in plain.rows] == [4, 22, 23, 24]
+    assert len(plain.patch.log) == 1 and not plain.patch.log[0].facts
+    rows = iter(run(lm, folder, **more))
+    for _ in range(11):
+        next(rows)
+    kept = run(lm, folder, **more)
+    assert [row["edits"] for row in kept.rows] == [4, 9, 10, 11] and kept.edits == 11
+    agree(kept.finish(), plain)
+    agree(run(lm, folder, **more), plain)
+    lines = (folder / "rows.jsonl").read_text().splitlines()
+    assert [json.loads(line)["row"]["edits"] for line in lines] == list(range(1, 25))
+    whole = run(lm, None, cases, points=(4, 24)).finish()
+    assert len(whole.rows) == len(whole._written) == 24  # without a sample all are held
 
 
 def test_negatives_of_a_sample_are_no_facts_of_the_whole_stream(lm):

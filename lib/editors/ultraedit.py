@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import torch
 from torch import Tensor
 
-from .. import features, memory
+from .. import features, memory, parallel
 from ..editor import Config, Editor, EditWarning, add_low_rank
 from ..facts import Fact
 from ..moments import Pairs
@@ -76,30 +77,41 @@ class UltraEdit(Editor):
         lm, config, shapes = self.lm, self.config, self.modules()
         with lm.patched(after, only=True):
             found = features.read(
-                lm, facts, list(shapes), config.group, config.reduction, config.target_eos
-            )
+                lm, facts, list(shapes), config.group, config.reduction, config.target_eos,
+                on_device=True, apart=config.whiten is None,  # a scatter is more than its columns
+            )  # fmt: skip
         found = {name: pair.kept() for name, pair in found.items()}
         state = after.memory.get(self.name, {})
         moments = {}
         for shape, both in self.start(state).items():
             same = [pair for name, pair in found.items() if shapes[name] == shape]
-            moments[shape] = both.merge(same, config.compat)
+            moments[shape] = both.to(same[0].K.device).merge(same, config.compat)
         updates = {
             name: self.solve(pair, moments[shapes[name]])
             for name, pair in found.items()
-            if pair.K.shape[1]
+            if pair.K.shape[1] or pair.apart
         }
         kept = {_name(shape): both.state() for shape, both in moments.items()}
         memory = {"turns": state.get("turns", 0) + 1, "warmup": config.warmup, "moments": kept}
         return add_low_rank(lm, after, updates, memory={**after.memory, self.name: memory})
 
     def solve(self, pair: features.Features, moments: Pairs) -> tuple[Tensor, Tensor]:
-        """ΔW = V Kᵀ (K Kᵀ + λI)⁻¹ as factors, with V = −η ‖k̂‖² ĝ (d_out, n)."""
-        config, d_in = self.config, len(pair.K)
-        eta = config.step / d_in if config.eta is None else config.eta
+        """ΔW = V Kᵀ (K Kᵀ + λI)⁻¹ as factors, with V = −η ‖k̂‖² ĝ (d_out, n); of the first process.
+
+        The same bits everywhere, even where devices differ: otherwise their weights drift apart.
+        """
+        config, K = self.config, pair.K.double()
+        eta = config.step / len(K) if config.eta is None else config.eta
         k_hat, g_hat = moments.standardize(pair)
-        V = -eta * k_hat.square().sum(0) * g_hat
-        return V, memory.reach(pair.K.double(), None, config.ridge)
+        V = (-eta * k_hat.square().sum(0) * g_hat).to(K.device)
+        if pair.apart:
+            sums = parallel.total(K @ K.T), parallel.total(V @ K.T)
+            W = memory.ridge_of_sums(*sums, config.ridge)
+            one = torch.eye(min(W.shape)).to(W)
+            factors = (one, W) if len(W) == len(one) else (W, one)
+        else:
+            factors = V, memory.reach(K, None, config.ridge)
+        return tuple(parallel.of_first(factor.float()) for factor in factors)
 
     def start(self, state: Mapping[str, Any]) -> dict[tuple[int, int], Pairs]:
         """Moments per shape: those of the patch, or of the warm-up texts before the first turn."""
@@ -112,7 +124,10 @@ class UltraEdit(Editor):
                 found[shape] = Pairs.load(kept)
             elif config.warmup == "statistics":
                 names = [name for name in shapes if shapes[name] == shape]
-                found[shape] = warm_moments(self.lm, names, config.group, config.reduction, full)
+                with parallel.alone():  # some may find them in their cache, others not
+                    found[shape] = warm_moments(
+                        self.lm, names, config.group, config.reduction, full
+                    )
             else:
                 found[shape] = Pairs.empty(*shape, full)
         return found
