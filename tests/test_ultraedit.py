@@ -190,7 +190,7 @@ def test_a_lone_fact_needs_the_warm_up(lm):
 
 def test_two_answers_to_one_prompt_are_reported(lm):
     other = lib.Fact(None, FACTS[0].text, "no")
-    with pytest.warns(lib.EditWarning, match="in one turn with two answers"):
+    with pytest.warns(lib.EditWarning, match="in one turn with 2 answers"):
         lib.EDITORS["ultraedit"](lm, **SETTINGS).edit([FACTS[0], other])
 
 

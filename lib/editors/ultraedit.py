@@ -8,6 +8,7 @@ key, and one ridge regression writes all of them.
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -15,8 +16,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from .. import features, memory, parallel
-from ..editor import Config, Editor, EditWarning, add_low_rank
+from .. import features, memory, parallel, stats
+from ..editor import Config, EditError, Editor, EditWarning, add_low_rank
 from ..facts import Fact
 from ..moments import Pairs
 from ..patch import Patch
@@ -50,6 +51,8 @@ class UltraEditConfig(Config):
     whiten: Literal["gradient"] | None = None
     repeat: int = 1
     compat: bool = False
+    strength: float = 0.0
+    keep_keys: bool = False
 
 
 class UltraEdit(Editor):
@@ -64,21 +67,24 @@ class UltraEdit(Editor):
     Config = UltraEditConfig
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:
-        """One turn, or up to `repeat` of them."""
+        """One turn, or up to `repeat` passes of it; keys of this turn are kept for the next one."""
         self._report(facts)
-        for _ in range(max(1, self.config.repeat)):
-            after = self.turn(facts, after)
-            if self.config.repeat > 1 and self._all_right(facts, after):
+        kept = after.memory.get(self.name, {}).get("keys", {})
+        for left in reversed(range(max(1, self.config.repeat))):
+            after = self.turn(facts, after, kept)
+            if left and self._all_right(facts, after):
                 break
         return after
 
-    def turn(self, facts: list[Fact], after: Patch) -> Patch:
+    def turn(self, facts: list[Fact], after: Patch, kept: Mapping[str, Tensor]) -> Patch:
         """Features of all modules from one pass; all moments first; then every module's solve."""
         lm, config, shapes = self.lm, self.config, self.modules()
+        # a scatter is more than its columns, and keys are kept as columns
+        apart = config.whiten is None and not config.keep_keys and not config.strength
         with lm.patched(after, only=True):
             found = features.read(
                 lm, facts, list(shapes), config.group, config.reduction, config.target_eos,
-                on_device=True, apart=config.whiten is None,  # a scatter is more than its columns
+                on_device=True, apart=apart,
             )  # fmt: skip
         found = {name: pair.kept() for name, pair in found.items()}
         state = after.memory.get(self.name, {})
@@ -87,18 +93,35 @@ class UltraEdit(Editor):
             same = [pair for name, pair in found.items() if shapes[name] == shape]
             moments[shape] = both.to(same[0].K.device).merge(same, config.compat)
         updates = {
-            name: self.solve(pair, moments[shapes[name]])
+            name: self.solve(pair, moments[shapes[name]], self.metric(name, kept, pair.K))
             for name, pair in found.items()
             if pair.K.shape[1] or pair.apart
         }
-        kept = {_name(shape): both.state() for shape, both in moments.items()}
-        memory = {"turns": state.get("turns", 0) + 1, "warmup": config.warmup, "moments": kept}
+        states = {_name(shape): both.state() for shape, both in moments.items()}
+        memory = {"turns": state.get("turns", 0) + 1, "warmup": config.warmup, "moments": states}
+        if config.keep_keys:
+            memory["keys"] = {name: _join(kept.get(name), pair.K) for name, pair in found.items()}
         return add_low_rank(lm, after, updates, memory={**after.memory, self.name: memory})
 
-    def solve(self, pair: features.Features, moments: Pairs) -> tuple[Tensor, Tensor]:
+    def metric(self, name: str, kept: Mapping[str, Tensor], K: Tensor) -> memory.Moment | None:
+        """λI + strength·C + Σ kkᵀ over kept keys, (d_in, d_in); None for λI alone (published)."""
+        if not self.config.strength and name not in kept:
+            return None
+        M = self.config.ridge * torch.eye(len(K), dtype=torch.float64, device=K.device)
+        if self.config.strength:
+            M += self.config.strength * self._general(name).to(M)
+        if name in kept:
+            old = kept[name].to(M)
+            M += old @ old.T
+        return memory.Moment(M)
+
+    def solve(
+        self, pair: features.Features, moments: Pairs, metric: memory.Moment | None = None
+    ) -> tuple[Tensor, Tensor]:
         """ΔW = V Kᵀ (K Kᵀ + λI)⁻¹ as factors, with V = −η ‖k̂‖² ĝ (d_out, n); of the first process.
 
-        The same bits everywhere, even where devices differ: otherwise their weights drift apart.
+        metric stands in the place of λI. The same bits everywhere, even where devices differ:
+        otherwise their weights drift apart.
         """
         config, K = self.config, pair.K.double()
         eta = config.step / len(K) if config.eta is None else config.eta
@@ -109,8 +132,10 @@ class UltraEdit(Editor):
             W = memory.ridge_of_sums(*sums, config.ridge)
             one = torch.eye(min(W.shape)).to(W)
             factors = (one, W) if len(W) == len(one) else (W, one)
-        else:
+        elif metric is None:
             factors = V, memory.reach(K, None, config.ridge)
+        else:
+            factors = V, memory.reach(K, metric, 1.0)
         return tuple(parallel.of_first(factor.float()) for factor in factors)
 
     def start(self, state: Mapping[str, Any]) -> dict[tuple[int, int], Pairs]:
@@ -140,21 +165,43 @@ class UltraEdit(Editor):
             down = tuple(range(max(0, lm.n_layers - 3), max(1, lm.n_layers - 1)))
         return features.mlp_modules(lm, down, c.gate, c.up)
 
+    def _general(self, name: str) -> Tensor:
+        """C of the inputs of an output projection, (d_in, d_in), float64."""
+        layers = {self.lm.mlp_out(layer): layer for layer in range(self.lm.n_layers)}
+        if name not in layers:
+            raise EditError(
+                f"strength weighs general text at output projections only, not at {name}: edit "
+                "`down`, or set strength=0"
+            )
+        return stats.second_moment(self.lm, [layers[name]])[layers[name]].C
+
     def _report(self, facts: list[Fact]) -> None:
-        """A warning for prompts that stand in one turn with two answers: their mean is written."""
-        seen: dict[str, str] = {}
+        """A warning for prompts that stand in one turn twice: with two answers, a mean is written.
+
+        With the same answer the fact counts twice.
+        """
+        seen: dict[str, Counter[str]] = {}
         for fact in facts:
-            if seen.setdefault(fact.text, fact.target_new) != fact.target_new:
-                warnings.warn(
-                    f"'{fact.text}' stands in one turn with two answers, '{seen[fact.text]}' and "
-                    f"'{fact.target_new}'",
-                    EditWarning,
-                    stacklevel=4,
-                )
+            seen.setdefault(fact.text, Counter())[fact.target_new] += 1
+        for text, answers in seen.items():
+            if len(answers) > 1:
+                said = " and ".join(f"'{answer}'" for answer in answers)
+                self._warn(f"'{text}' stands in one turn with {len(answers)} answers, {said}")
+            elif (times := answers.total()) > 1:
+                self._warn(f"'{text}' stands {times} times in one turn and counts so often")
+
+    def _warn(self, sentence: str) -> None:
+        warnings.warn(sentence, EditWarning, stacklevel=6)
 
     def _all_right(self, facts: list[Fact], patch: Patch) -> bool:
         with self.lm.patched(patch, only=True):
             return features.all_right(self.lm, facts)
+
+
+def _join(old: Tensor | None, K: Tensor) -> Tensor:
+    """Kept keys with those of a turn, float32 on the CPU."""
+    K = K.cpu()
+    return memory.pressed(K if old is None else torch.cat([old, K], 1))
 
 
 def _name(shape: tuple[int, int]) -> str:
