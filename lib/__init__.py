@@ -18,7 +18,9 @@ from .editor import Config, EditError, Editor, EditWarning
 from .editors import EDITORS
 from .facts import Case, Fact, FactError, Probe
 from .families import ARCHS, FamilyError
+from .features import FeatureError
 from .fetch import FetchError
+from .hypernet import NetworkError
 from .journal import JournalError
 from .lm import LM, load
 from .memory import gram, interference
@@ -34,5 +36,6 @@ from .stats import StatsError, second_moment
 from .stream import stream
 from .superposition import superposition
 from .target import TargetError
+from .trainable import Trainable
 
 __version__ = "0.1"

@@ -194,11 +194,12 @@ def add_low_rank(
     """`after` with ΔW = A @ B added per module; a long chain is folded into one matrix."""
     new: dict[str, Tensor | LowRank] = {}
     for module, (a, b) in updates.items():
-        a, b = a.detach().float().cpu(), b.detach().float().cpu()
+        a, b = a.detach().float(), b.detach().float()
         held = after.weights.get(module)
         if isinstance(held, Tensor):
-            new[module] = held + a @ b
+            new[module] = held + (a @ b).cpu()  # the product where the factors are
             continue
+        a, b = a.cpu(), b.cpu()
         chain = LowRank(((a, b),)) if held is None else held.plus(a, b)
         d_out, d_in = chain.shape
         # past this rank the factors are no smaller than half the matrix and cost a product on entry

@@ -11,6 +11,7 @@ import warnings
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import torch
@@ -53,6 +54,7 @@ class UltraEditConfig(Config):
     compat: bool = False
     strength: float = 0.0
     keep_keys: bool = False
+    few: tuple[float, int] | None = None
 
 
 class UltraEdit(Editor):
@@ -66,18 +68,31 @@ class UltraEdit(Editor):
     paper = "Gu et al., UltraEdit: Training-, Subject-, and Memory-Free Editing, 2025"
     Config = UltraEditConfig
 
+    @cached_property
+    def _metrics(self) -> dict[str, memory.Moment]:
+        return {}
+
     def write(self, facts: list[Fact], after: Patch) -> Patch:
         """One turn, or up to `repeat` passes of it; keys of this turn are kept for the next one."""
         self._report(facts)
+        config = self.config
+        step, passes = config.step if config.eta is None else None, config.repeat
+        if config.few and len(facts) <= config.group:
+            step, passes = config.few
         kept = after.memory.get(self.name, {}).get("keys", {})
-        for left in reversed(range(max(1, self.config.repeat))):
-            after = self.turn(facts, after, kept)
+        for left in reversed(range(max(1, passes))):
+            after = self.turn(facts, after, kept, step)
             if left and self._all_right(facts, after):
                 break
         return after
 
-    def turn(self, facts: list[Fact], after: Patch, kept: Mapping[str, Tensor]) -> Patch:
-        """Features of all modules from one pass; all moments first; then every module's solve."""
+    def turn(
+        self, facts: list[Fact], after: Patch, kept: Mapping[str, Tensor], step: float | None
+    ) -> Patch:
+        """Features of all modules from one pass; all moments first; then every module's solve.
+
+        kept: keys of earlier turns by module; step None: the settings' eta.
+        """
         lm, config, shapes = self.lm, self.config, self.modules()
         # a scatter is more than its columns, and keys are kept as columns
         apart = config.whiten is None and not config.keep_keys and not config.strength
@@ -93,7 +108,7 @@ class UltraEdit(Editor):
             same = [pair for name, pair in found.items() if shapes[name] == shape]
             moments[shape] = both.to(same[0].K.device).merge(same, config.compat)
         updates = {
-            name: self.solve(pair, moments[shapes[name]], self.metric(name, kept, pair.K))
+            name: self.solve(pair, moments[shapes[name]], step, self.metric(name, kept, pair.K))
             for name, pair in found.items()
             if pair.K.shape[1] or pair.apart
         }
@@ -107,16 +122,23 @@ class UltraEdit(Editor):
         """λI + strength·C + Σ kkᵀ over kept keys, (d_in, d_in); None for λI alone (published)."""
         if not self.config.strength and name not in kept:
             return None
+        if name not in kept and name in self._metrics:
+            return self._metrics[name]
         M = self.config.ridge * torch.eye(len(K), dtype=torch.float64, device=K.device)
         if self.config.strength:
             M += self.config.strength * self._general(name).to(M)
-        if name in kept:
-            old = kept[name].to(M)
-            M += old @ old.T
-        return memory.Moment(M)
+        if name not in kept:
+            self._metrics[name] = memory.Moment(M)  # the same for every patch that keeps no keys
+            return self._metrics[name]
+        old = kept[name].to(M)
+        return memory.Moment(M + old @ old.T)
 
     def solve(
-        self, pair: features.Features, moments: Pairs, metric: memory.Moment | None = None
+        self,
+        pair: features.Features,
+        moments: Pairs,
+        step: float | None,
+        metric: memory.Moment | None = None,
     ) -> tuple[Tensor, Tensor]:
         """ΔW = V Kᵀ (K Kᵀ + λI)⁻¹ as factors, with V = −η ‖k̂‖² ĝ (d_out, n); of the first process.
 
@@ -124,7 +146,7 @@ class UltraEdit(Editor):
         otherwise their weights drift apart.
         """
         config, K = self.config, pair.K.double()
-        eta = config.step / len(K) if config.eta is None else config.eta
+        eta = config.eta if step is None else step / len(K)
         k_hat, g_hat = moments.standardize(pair)
         V = (-eta * k_hat.square().sum(0) * g_hat).to(K.device)
         if pair.apart:

@@ -38,7 +38,7 @@ AUTHORS = {"rate": 47e9, "seconds": 0.094}  # CPU per edit, one thread
 GROUP = 10
 SETTINGS = {  # the released code's run on this model
     "down": (18, 19, 20), "gate": (12, 13, 14), "up": (12, 13, 14), "eta": 2.5e-4, "warmup": "none",
-    "repeat": 1,
+    "repeat": 1, "reduction": "group_mean", "strength": 0.0, "keep_keys": False, "few": None,
 }  # fmt: skip
 Row = tuple[list[int], int]  # token ids of prompt and answer, tokens of the answer
 
