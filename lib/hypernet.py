@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -53,6 +54,7 @@ class EditNet(nn.Module):
         order: Literal["mend", "malmen"] = "malmen",
         step: float = 1e-6,
         seed: int = 0,
+        ridge: float = 1.0,
     ) -> None:
         super().__init__()
         s, m = d_in + d_out, len(modules)
@@ -65,7 +67,7 @@ class EditNet(nn.Module):
         self.shift = nn.Parameter(torch.zeros(blocks, m, s))
         self.step = nn.Parameter(torch.full((m,), step))
         if order == "malmen":
-            self.log_ridge = nn.Parameter(torch.zeros(m))
+            self.log_ridge = nn.Parameter(torch.full((m,), math.log(ridge)))
 
     def forward(self, k_hat: Tensor, g_hat: Tensor, module: str) -> tuple[Tensor, Tensor]:
         """Pseudo-key k̃ (d_in, n) and pseudo-gradient g̃ (d_out, n), in the network's own type."""
@@ -87,6 +89,7 @@ def build(
     order: Literal["mend", "malmen"],
     step: float,
     seed: int,
+    ridge: float = 1.0,
 ) -> dict[str, EditNet]:
     """{shape: its network} for {module: shape, "576x1536"}; rank None: min(1024, s/4)."""
     nets = {}
@@ -95,7 +98,7 @@ def build(
         names = [name for name in modules if modules[name] == shape]
         s = d_in + d_out
         size = min(s, min(1024, max(1, s // 4)) if rank is None else rank)
-        nets[shape] = EditNet(d_in, d_out, names, size, blocks, order, step, seed)
+        nets[shape] = EditNet(d_in, d_out, names, size, blocks, order, step, seed, ridge)
     return nets
 
 
@@ -199,7 +202,7 @@ class Networks:
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        """Take over what `state` gave; NetworkError where the sizes are others."""
+        """Take over what `state` or `compact` gave; NetworkError where the sizes are others."""
         if state.keys() != self.nets.keys():
             raise NetworkError("it holds networks for other modules than the settings name")
         for shape, kept in state.items():
@@ -207,7 +210,30 @@ class Networks:
                 self.nets[shape].load_state_dict(kept["net"])
             except RuntimeError:
                 raise NetworkError("it has another rank, depth or choice of modules") from None
-            self.moments[shape] = Pairs.load(kept["moments"])
+            self.moments[shape] = Pairs.load(_cast(kept["moments"], torch.float64))
+
+
+def compact(state: dict[str, Any]) -> dict[str, Any]:
+    """A networks' state in about a third of the bytes: matrices float16, moments float32.
+
+    float16 keeps three digits, and the identity is beside the matrices, not in them.
+    """
+    small = {}
+    for shape, kept in state.items():
+        net = {name: v.half() if name in ("first", "second") else v for name, v in
+               kept["net"].items()}  # fmt: skip
+        small[shape] = {"net": net, "moments": _cast(kept["moments"], torch.float32)}
+    return small
+
+
+def _cast(kept: Mapping[str, Any], dtype: torch.dtype) -> dict[str, Any]:
+    """Moments' state with tensors of another type."""
+    cast = {}
+    for name, v in kept.items():
+        cast[name] = _cast(v, dtype) if isinstance(v, Mapping) else v
+        if isinstance(v, Tensor):
+            cast[name] = v.to(dtype)
+    return cast
 
 
 def save(path: Path, header: dict[str, Any], state: dict[str, Any]) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -18,6 +18,7 @@ from .families import arch_of, refuse_unpatchable
 from .owner import Owner
 from .packed import Packs
 from .patching import Patching
+from .prefix import Prefix
 from .sequences import Sequences
 
 Prompts = str | Sequence[str] | Sequence[Sequence[int]]
@@ -34,6 +35,7 @@ class LM(Patching):
         self.name = name or getattr(model.config, "_name_or_path", "") or model.config.model_type
         self.owner = Owner()
         self._packs = Packs(model)
+        self.prefix: Prefix | None = None  # entered by `Prefix.used`
         self.blocks = model.get_submodule(self.arch.blocks)
         super().__init__()
         self.fingerprint = self._fingerprint()
@@ -123,9 +125,14 @@ class LM(Patching):
         if not explain:
             return texts[0] if single else texts
         notes = [[] for _ in rows]
-        for name, choice in done.choices.items():
-            for i, note in enumerate(self._routes[name].explain(choice)):
-                notes[i].append({"module": name, **note})
+        for name in [name for name in done.choices if name in self._routes]:
+            for i, note in enumerate(self._routes[name].explain(done.choices[name])):
+                noted = {  # what the route noted at the prompt: score, threshold
+                    other.removeprefix(f"{name}/"): values[i].item()
+                    for other, values in done.choices.items()
+                    if other.startswith(f"{name}/")
+                }
+                notes[i].append({"module": name, **note, **noted})
         for i, prompt in enumerate([prompts] if single else prompts):
             for rewrite in self._rewrites if isinstance(prompt, str) else ():
                 notes[i] += rewrite.explain(prompt)
@@ -223,7 +230,8 @@ class LM(Patching):
             real = whole
         else:
             real = more.pop("mask", real)
-        return self.model.base_model(input_ids=ids, attention_mask=real.long(), **more)
+        with self.prefix.skipped(ids, real, more) if self.prefix else nullcontext():
+            return self.model.base_model(input_ids=ids, attention_mask=real.long(), **more)
 
     def rows(self, prompts: Prompts, *, chat: bool = False) -> tuple[list[list[int]], bool]:
         """Token ids per prompt, and whether one prompt was given rather than a list.

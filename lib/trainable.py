@@ -8,8 +8,8 @@ model gives ∂L/∂W (phases.py), the network turns it into its own gradient (h
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from random import Random
 from typing import Any, ClassVar, Literal
@@ -23,9 +23,11 @@ from .hypernet import Networks, Turn
 from .lm import LM
 from .moments import Pairs
 from .patch import EMPTY, Patch
+from .prefix import Prefix
 from .training import Run, TrainableConfig, take
 
 WARM = 64  # training cases whose features are read before the first step, for the moments
+SHIPPED = Path(__file__).parent / "networks"
 Factors = tuple[Tensor, Tensor]
 
 
@@ -122,29 +124,46 @@ class Trainable(Editor):
 
     def modules(self) -> dict[str, str]:
         """{edited module: its shape as text, d_out x d_in}."""
-        lm, c = self.lm, self.config
-        down, gate, up = (c.down, c.gate, c.up) if c.down or c.gate or c.up else self.choice()
-        shapes = features.mlp_modules(lm, down, gate, up)
+        shapes = features.mlp_modules(self.lm, *self.layers())
         return {name: f"{d_out}x{d_in}" for name, (d_in, d_out) in shapes.items()}
+
+    def layers(self) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
+        """Edited layers of down, gate and up: the settings', or the editor's own choice."""
+        c = self.config
+        return (c.down, c.gate, c.up) if c.down or c.gate or c.up else self.choice()
+
+    def lowest(self) -> int:
+        """The first block with an edited matrix."""
+        return min(min(some) for some in self.layers() if some)
 
     # ---- the network ------------------------------------------------------------------------
 
     @property
     def path(self) -> Path:
-        """Where the trained network is looked for."""
+        """Where a trained network is written, and looked for first."""
         if self.config.network:
             return Path(self.config.network)
-        file = f"{self.name}-{self.lm.fingerprint}.safetensors"
-        return fetch.cache_folder() / "networks" / file
+        return fetch.cache_folder() / "networks" / self._file
+
+    @property
+    def shipped(self) -> Path:
+        """Where the library keeps a network for this model, if it has one."""
+        return SHIPPED / self._file
+
+    @property
+    def _file(self) -> str:
+        return f"{self.name}-{self.lm.fingerprint}.safetensors"
 
     def networks(self) -> Networks:
         """The trained networks, read once; EditError names the command when there are none."""
         if self._networks is None:
             path = self.path
+            if not path.exists() and not self.config.network:
+                path = self.shipped
             if not path.exists():
                 model = "" if self.lm.name == fetch.NAME else f" --model {self.lm.name}"
                 raise EditError(
-                    f"{self.name} has no trained network for {self.lm.name} at {path}: run "
+                    f"{self.name} has no trained network for {self.lm.name} at {self.path}: run "
                     f"`python -m lib train --editor {self.name}{model}`"
                 )
             header, state, content = hypernet.load(path, self.lm.fingerprint, self.name)
@@ -155,7 +174,7 @@ class Trainable(Editor):
     def fresh(self, cases: Sequence[Case] = ()) -> Networks:
         """Untrained networks, the identity, with moments over some of the cases."""
         c, names = self.config, self.modules()
-        nets = hypernet.build(names, c.rank, c.blocks, self.order, c.eta, c.seed)
+        nets = hypernet.build(names, c.rank, c.blocks, self.order, c.eta, c.seed, c.ridge)
         nets = {shape: net.to(self.lm.device) for shape, net in nets.items()}
         moments = {
             shape: Pairs.empty(net.d_in, net.first.shape[2] - net.d_in)
@@ -164,6 +183,22 @@ class Trainable(Editor):
         if cases:
             moments = self.seen(moments, self.read([c.fact for c in cases[:WARM]], EMPTY))
         return Networks(nets, moments)
+
+    def begun(self, name: str) -> Networks:
+        """A copy of another editor's trained networks with their moments, to be trained further.
+
+        Raises EditError where that editor has none, or its settings name other modules or sizes.
+        """
+        from .editors import EDITORS  # here, not above: editors are built on this file
+
+        donor, networks = EDITORS[name](self.lm), self.fresh()
+        if donor.modules() != self.modules():
+            raise EditError(f"begin={name} needs the same modules as the settings of {name} name")
+        try:
+            networks.load(donor.networks().state())
+        except hypernet.NetworkError as error:
+            raise EditError(f"begin={name}: {error}") from None
+        return networks
 
     def restored(self, path: Path, header: dict[str, Any], state: dict[str, Any]) -> Networks:
         """Networks from a file's content; EditError where they do not fit the settings."""
@@ -185,13 +220,15 @@ class Trainable(Editor):
         checkpoint: str | Path | None = None,
         steps: int = 1000,
         say: Callable[[str], None] | None = None,
+        data: Mapping[str, Any] | None = None,
     ) -> Path:
         """Train to `steps` in all, or until validation has not improved for `patience` steps.
 
         Returns the file of the best network on `validation` (of the last one without any), which
         this editor uses from then on. Beside it `*.training.safetensors` holds everything to go on
-        from, bit for bit. Raises EditError when a validation fact is also trained on, or the
-        checkpoint was begun with other cases or settings.
+        from, bit for bit. `data` (JSON) says in the file where the cases are from. Raises EditError
+        when a validation fact is also trained on, or the checkpoint was begun with other cases or
+        settings.
         """
         cases, validation = list(cases), list(validation)
         if not cases:
@@ -201,11 +238,16 @@ class Trainable(Editor):
         if both:
             raise EditError(f"'{sorted(both)[0]}' is among the training and the validation cases")
         path = Path(checkpoint) if checkpoint else self.path
-        run = Run(self, cases, validation, path.with_suffix(".training.safetensors"))
-        run.go(steps, say or (lambda line: None))
-        state, at = run.result()
-        header = {**self.header(), "step": at, "best": run.best_loss, "history": run.history}
-        hypernet.save(path, header, {"now": state})
+        with Prefix(self.lm, self.lowest()).used():  # below, nothing ever changes
+            run = Run(self, cases, validation, path.with_suffix(".training.safetensors"))
+            run.go(steps, say or (lambda line: None))
+            state, at = run.result()
+        header = {
+            **self.header(),
+            "step": at, "best": run.best_loss, "history": run.history,
+            "settings": {**asdict(self.config), "network": None}, "data": dict(data or {}),
+        }  # fmt: skip
+        hypernet.save(path, header, {"now": hypernet.compact(state)})
         if path != self.path:
             self.config = replace(self.config, network=str(path.absolute()))
         self._networks = None

@@ -30,12 +30,13 @@ class TrainableConfig(Config):
     """Settings of an editor with a network.
 
     down, gate, up: edited layers of the MLP's output and input projections; none given: the
-    editor's own choice. rank None: min(1024, s/4). eta: where α or η starts. lr, lr_step: Adam's
-    rate for the network and for α or η; clip: norm of all gradients. batch: facts of one edit;
-    accumulate: edits of one step. edit_weight, loc_weight: of the rewordings' loss and of the KL on
-    unrelated texts. group, reduction: which texts share a mean. chunk: columns in the network at
-    once. check_every, patience: steps between looks at the validation cases, and without a new best
-    after which training ends. network: a trained file; None: the cache folder's.
+    editor's own choice. rank None: min(1024, s/4). eta: where α or η starts; ridge: where λ does.
+    lr, lr_step: Adam's rate for the network and for α or η; clip: norm of all gradients. batch:
+    facts of one edit; accumulate: edits of one step. edit_weight, loc_weight: of the rewordings'
+    loss and of the KL on unrelated texts. group, reduction: which texts share a mean. chunk:
+    columns in the network at once. check_every, patience: steps between looks at the validation
+    cases, and without a new best after which training ends. network: a trained file; None: the
+    cache folder's, or else the one that comes with the library.
     """
 
     down: tuple[int, ...] = ()
@@ -44,6 +45,7 @@ class TrainableConfig(Config):
     rank: int | None = None
     blocks: int = 2
     eta: float = 1e-6
+    ridge: float = 1.0
     lr: float = 1e-5
     lr_step: float = 1e-5
     clip: float = 1.0

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .facts import Case
 
 
 def arguments(commands: Any) -> argparse.ArgumentParser:
@@ -19,6 +22,12 @@ def arguments(commands: Any) -> argparse.ArgumentParser:
     train.add_argument("--cases", type=int, help="how many to use, in the file's order")
     train.add_argument(
         "--validation", type=int, help="how many of them to keep apart (default: a tenth)"
+    )
+    train.add_argument(
+        "--rows", type=_span, help="learn from these rows of the file only, e.g. 2000-9999"
+    )
+    train.add_argument(
+        "--validation-rows", type=_span, help="keep these rows apart instead, e.g. 1500-1599"
     )
     train.add_argument("--steps", type=int, default=1000, help="steps in all (default 1000)")
     train.add_argument(
@@ -42,17 +51,64 @@ def train(given: argparse.Namespace, settings: dict[str, Any], say: Callable[[st
         raise ValueError(f"{given.editor} needs no training; there is a network in {others}")
     if given.steps < 0:
         raise ValueError(f"--steps should not be below 0, not {given.steps}")
-    if given.data == "classroom":  # the odd ones are for reporting what was trained here
-        cases = [case for case in lib.classroom() if case.id % 2 == 0][: given.cases]
+    cases = _read(given)
+    learned, kept = _rows(cases, given.rows)[: given.cases], _rows(cases, given.validation_rows)
+    if given.validation_rows is None:
+        learned, kept = _apart(_different(learned), given.validation)
+    elif given.validation is not None:
+        raise ValueError("--validation and --validation-rows exclude each other")
     else:
-        cases = lib.read_cases(given.data, limit=given.cases, target=given.target)
-    cases = list({case.fact.text: case for case in cases}.values())  # none on both sides
-    count = len(cases) // 10 if given.validation is None else given.validation
-    if not 0 <= count < len(cases):
-        raise ValueError(f"--validation {count} leaves nothing of {len(cases)} cases to train on")
-    kept = set(range(0, len(cases), len(cases) // count)[:count]) if count else set()
-    learned = [case for i, case in enumerate(cases) if i not in kept]
+        kept = _different(kept)
+        texts = {case.fact.text for case in kept}  # none on both sides
+        learned = [case for case in _different(learned) if case.fact.text not in texts]
     lm = lib.load(given.model, given.dtype, given.device_map)
     say(f"{given.editor} on {lm.name}: {len(learned)} cases, {len(kept)} kept apart")
     editor = editor_class(lm, **settings)
-    return editor.fit(learned, [cases[i] for i in sorted(kept)], given.checkpoint, given.steps, say)
+    data = {
+        "file": Path(given.data).name, "target": given.target, "cases": len(learned),
+        "rows": given.rows, "validation": len(kept), "validation_rows": given.validation_rows,
+    }  # fmt: skip
+    return editor.fit(learned, kept, given.checkpoint, given.steps, say, data)
+
+
+def _span(text: str) -> tuple[int, int]:
+    """First and last row, both included: "2000-9999" -> (2000, 9999)."""
+    first, _, last = text.partition("-")
+    if not (first.isdigit() and last.isdigit() and int(first) <= int(last)):
+        raise argparse.ArgumentTypeError(f"rows are given as FIRST-LAST, not '{text}'")
+    return int(first), int(last)
+
+
+def _read(given: argparse.Namespace) -> list[Case]:
+    """The cases of the file up to the last row that is asked for."""
+    import lib
+
+    if given.data == "classroom":  # the odd ones are for reporting what was trained here
+        return [case for case in lib.classroom() if case.id % 2 == 0]
+    spans = [given.rows, given.validation_rows]
+    limit = None if None in spans else max(last for _, last in spans) + 1
+    limit = given.cases if given.rows is None and given.validation_rows is None else limit
+    return lib.read_cases(given.data, limit=limit, target=given.target)
+
+
+def _rows(cases: Sequence[Case], span: tuple[int, int] | None) -> Sequence[Case]:
+    """Cases from the first to the last row; ValueError where the file has fewer."""
+    if span is None:
+        return cases
+    if span[1] >= len(cases):
+        raise ValueError(f"rows {span[0]}-{span[1]} were asked for, the file has {len(cases)}")
+    return cases[span[0] : span[1] + 1]
+
+
+def _different(cases: Sequence[Case]) -> list[Case]:
+    """One case per edit prompt, the last."""
+    return list({case.fact.text: case for case in cases}.values())
+
+
+def _apart(cases: list[Case], count: int | None) -> tuple[list[Case], list[Case]]:
+    """Those to learn from and, evenly spread, those kept apart (default a tenth)."""
+    count = len(cases) // 10 if count is None else count
+    if not 0 <= count < len(cases):
+        raise ValueError(f"--validation {count} leaves nothing of {len(cases)} cases to train on")
+    kept = set(range(0, len(cases), len(cases) // count)[:count]) if count else set()
+    return [c for i, c in enumerate(cases) if i not in kept], [cases[i] for i in sorted(kept)]

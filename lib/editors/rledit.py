@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -28,6 +29,8 @@ class RLEditConfig(TrainableConfig):
 
     accumulate: trajectories of one step. discount γ, window: how much, and how many, of the last
     turns' texts count. reg: weight of ‖ΔW‖², without effect in the released code (as with 0).
+    begin: "malmen" starts from that editor's trained network, not from the identity; ours, where
+    trajectories are too slow to learn everything from them.
     """
 
     blocks: int = 4
@@ -39,6 +42,7 @@ class RLEditConfig(TrainableConfig):
     discount: float = 0.95
     window: int = 10
     reg: float = 1e-4
+    begin: Literal["malmen"] | None = None
     check_every: int = 1
     patience: int = 3
 
@@ -59,6 +63,12 @@ class RLEdit(Trainable):
     def backward(self, turn: Turn, update: Factors, G: Tensor) -> None:
         """The network's and λ's gradient, through the regression by its closed form."""
         hypernet.ridge_backward(turn, update, G)
+
+    def fresh(self, cases: Sequence[Case] = ()) -> Networks:
+        """Networks to train: the identity, or what another editor's have learned."""
+        if self.config.begin and cases:
+            return self.begun(self.config.begin)
+        return super().fresh(cases)
 
     def gradients(self, networks: Networks, cases: Sequence[Case], step: int) -> float:
         """Gradients of whole trajectories, clipped turn by turn; mean loss of a turn."""
