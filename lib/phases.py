@@ -47,11 +47,17 @@ class Outcome(NamedTuple):
         return bool(whole) and all(g.isfinite().all() for g in self.grads.values())
 
 
-def rewordings(lm: LM, cases: Sequence[Case], draw: Random) -> list[Text]:
-    """One rewording of every case (its own prompt where there is none) with the new answer."""
+def rewordings(lm: LM, cases: Sequence[Case], draw: Random, own: bool = False) -> list[Text]:
+    """One rewording of every case (its own prompt where there is none) with the new answer.
+
+    own: the prompt of the edit itself is one of those to draw from.
+    """
     found = []
     for case in cases:
-        prompt = draw.choice(case.paraphrases or (case.fact.text,))
+        options = case.paraphrases
+        if own or not options:
+            options = (case.fact.text, *options)
+        prompt = draw.choice(options)
         target = encode_target(lm.tokenizer, case.fact.target_new)
         found.append(Text([*encode_prompt(lm.tokenizer, prompt), *target[:-1]], target))
     return found

@@ -275,7 +275,7 @@ class Trainable(Editor):
     def texts(self, cases: Sequence[Case], draw: Random, factor: float = 1.0) -> tuple[list, list]:
         """What the edit is judged by: rewordings and unrelated texts with their weights."""
         c, lm = self.config, self.lm
-        said = phases.rewordings(lm, cases, draw), factor * c.edit_weight
+        said = phases.rewordings(lm, cases, draw, c.own_prompt), factor * c.edit_weight
         calm = phases.unrelated(lm, cases, draw, self.everywhere), factor * c.loc_weight
         return tuple(phases.weighted(texts, c.group, weight) for texts, weight in (said, calm))
 

@@ -216,6 +216,22 @@ def test_weight_gradients_are_those_of_the_loss_however_it_is_cut(family, monkey
     assert all(p.grad is None and not p.requires_grad for p in lm.model.parameters())
 
 
+def test_the_own_prompt_counts_among_the_rewordings_only_when_asked(lm):
+    def drawn(**own):
+        return {tuple(phases.rewordings(lm, CASES[:1], Random(i), **own)[0].ids) for i in range(20)}
+
+    answer = phases.encode_target(lm.tokenizer, "xyz")[:-1]
+    own, other = (
+        (*phases.encode_prompt(lm.tokenizer, prompt), *answer)
+        for prompt in (CASES[0].fact.text, CASES[0].paraphrases[0])
+    )
+    assert drawn() == {other} and drawn(own=True) == {own, other}
+    for own_prompt in (False, True):
+        editor = lib.EDITORS["malmen"](lm, **SMALL, own_prompt=own_prompt)
+        ids = {tuple(editor.texts(CASES[:1], Random(i))[0][0].ids) for i in range(20)}
+        assert (own in ids) == own_prompt
+
+
 def test_weights_are_sums_of_group_means(lm):
     texts = [phases.Text([1, 2], [3] * n) for n in (1, 3, 2)]
     assert [t.weight for t in phases.weighted(texts, 2, 2.0)] == [0.5, 0.5, 1.0]
@@ -418,8 +434,12 @@ def test_the_library_ships_a_network_for_the_embedded_model(
     assert editor.shipped.stat().st_size < 4e6
     header, *_, content = hypernet.load(editor.shipped, default_lm.fingerprint, name)
     assert header["base"] == default_lm.identity and editor.networks().hash == content
-    settings = json.loads(json.dumps({**asdict(editor.config), "network": None}))
-    assert header["settings"] == settings  # the preset is what it was trained with
+    settings, first = (
+        json.loads(json.dumps({**asdict(config), "network": None}))
+        for config in (editor.config, editor.Config())
+    )
+    # the preset is what it was trained with; what a file does not name yet was as published
+    assert {**first, **header["settings"]} == settings
     data = header["data"]
     assert data["rows"][0] > data["validation_rows"][1] >= data["validation_rows"][0] >= 1500
     losses = [validation for _, _, validation in header["history"]]

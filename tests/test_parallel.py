@@ -44,11 +44,17 @@ def turns(lm, name):
 
 @pytest.fixture(autouse=True, scope="module")
 def small():
-    """A pass of few facts, so that two workers have something to do, and a short warm-up."""
+    """A pass of few facts, so that two workers have something to do, and a short warm-up.
+
+    One thread, as each worker has: the last bits of a product depend on the number of threads.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(features, "TOKENS", 30)
         patched.setattr(warmup, "TEXTS", 12)
         yield
+    torch.set_num_threads(threads)
 
 
 def everything(folder: Path) -> dict:

@@ -166,6 +166,7 @@ def test_ultraedit_over_two_turns(default_lm):
     editor = lib.EDITORS["ultraedit"](
         lm, down=(18, 19, 20), gate=(12, 13, 14), up=(12, 13, 14), eta=ULTRA["eta"],
         ridge=ULTRA["lambda"], group=5, repeat=1, warmup="none", compat=True,
+        reduction="group_mean", strength=0.0, keep_keys=False, few=None,
     )  # fmt: skip
     assert set(editor.modules()) == set(ULTRA["modules"])
     facts, patch = [lib.Fact(None, *fact) for fact in ULTRA["facts"]], lib.EMPTY
