@@ -29,7 +29,10 @@ SCORED_TOKENS = {"cpu": 512}
 
 
 class Generated(NamedTuple):
-    """New ids per row, and per routed module which entry answered each row."""
+    """New ids per row, and per routed module which entry answered each row.
+
+    Whatever else a route noted per row stands beside it as `MODULE/NAME`.
+    """
 
     ids: list[list[int]]
     choices: dict[str, Tensor]
@@ -104,7 +107,7 @@ def generate(
                 if step == 0:
                     for name, choice in seqs.memo.items():
                         whole = choices.setdefault(
-                            name, torch.full((len(rows),), -1, dtype=torch.long)
+                            name, torch.full((len(rows),), -1, dtype=choice.dtype)
                         )
                         whole[group] = choice.cpu()
                 chosen = _choose(lm.head(out.last_hidden_state[:, -1]), temperature, top_k, draw)

@@ -191,6 +191,10 @@ class Patch:
     def __post_init__(self) -> None:
         for name in ("weights", "routes", "memory"):
             object.__setattr__(self, name, _frozen(getattr(self, name)))
+        for name in self.weights.keys() & self.routes:
+            raise PatchError(
+                f"{name} would have changed weights and a route at once: edit another layer"
+            )
 
     def __bool__(self) -> bool:
         return bool(self.weights or self.routes or self.rewrites or self.log)

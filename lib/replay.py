@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from .decode import fit, sequences
+from .decode import fit
 from .families import block_signature, cache_argument
+from .sequences import Sequences
 
 if TYPE_CHECKING:
     from .lm import LM
@@ -58,6 +59,7 @@ class Replay:
     start   first block that runs again (n_layers: only the final norm)
     lookup  index of the changed token in each row; None replays all positions
     watch   module names whose input and output at the replayed positions are kept in `seen`
+    behind  how many tokens at each row's end are no prompt, for routes that decide at its end
 
     `hidden` (n, L, d) is what enters block `start` at the replayed positions: `run(hidden)` gives
     the model's own states behind the final norm, `run(changed)` those of the changed model. With
@@ -72,6 +74,7 @@ class Replay:
         start: int,
         lookup: Sequence[int] | None = None,
         watch: Sequence[str] = (),
+        behind: Sequence[int] | None = None,
     ) -> None:
         fit(lm, rows)
         self.lm, self.start = lm, start
@@ -81,9 +84,11 @@ class Replay:
         self._first = max(at)  # prefixes are padded on the left up to here, suffixes on the right
         self._shift = [self._first - a for a in at]
         ids, real = _align(lm, rows, self._shift)
-        seqs = sequences(lm, rows)
-        seqs.ids, seqs.real, seqs.prompt = ids, real, real
-        seqs.last = torch.tensor([s + len(r) - 1 for s, r in zip(self._shift, rows, strict=True)])
+        ends = [len(row) - b for row, b in zip(rows, behind or [0] * len(rows), strict=True)]
+        last = torch.tensor([s + end - 1 for s, end in zip(self._shift, ends, strict=True)])
+        last = last.to(ids.device)
+        prompt = real & (torch.arange(ids.shape[1], device=ids.device) <= last[:, None])
+        seqs = Sequences(ids, real, prompt, last)
         self.seqs, self.seen, self.calls = seqs, {}, []
         with lm.opened(seqs), ExitStack() as hooks:
             for block in self.blocks:

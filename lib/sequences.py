@@ -14,7 +14,8 @@ class Sequences:
 
     ids, real, prompt are (rows, length) of this call: token ids, not padding, part of the prompt.
     last (rows,) is the column of the prompt's last token in the first call. memo keeps tensors with
-    one entry per row from call to call (a route's choices stand there under its module's name).
+    one entry per row from call to call: a route's choices stand there under its module's name, and
+    what it notes beside them for `explain` under `MODULE/score` and the like.
     """
 
     ids: Tensor

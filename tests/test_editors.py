@@ -32,6 +32,8 @@ _SPREAD = {"layers": (1, 2), "v_lr": 0.5, "steps": 60, "clamp": 50.0, "decay": 0
 _INNER = {"inner": ("memit", _SPREAD)}
 _NETWORK = {"down": (1, 2), "rank": 16, "lr": 1e-3, "lr_step": 1e-2, "batch": 1, "accumulate": 3,
             "edit_weight": 1.0, "loc_weight": 0.01}  # fmt: skip
+_SIDE = {"layer": 2, "lr": 0.1, "n_iter": 80, "mask_ratio": 1.0, "norm_constraint": None,
+         "templates": ("{}",), "irrelevant_n": 24}  # fmt: skip
 TINY: dict[str, dict] = {
     "rome": _SEARCH,
     "wilke": {**_SEARCH, "layers": (0, 1, 2)},
@@ -49,6 +51,8 @@ TINY: dict[str, dict] = {
     "ft": _TUNE,
     "ft_m": _TUNE,
     "ft_l": {**_TUNE, "box": 1.0},
+    "grace": {"layer": 1, "eps_init": 0.05, "n_iter": 200, "enough": 2.0},
+    "wise": _SIDE,
 }
 
 # name -> (writes, needs_subject, trained, keeps, scoped, inner): a relaxed promise shows in review
@@ -70,6 +74,8 @@ DECLARED = {
     "ft_m": ("weights", False, False, False, False, False),
     "ft_l": ("weights", False, False, False, False, False),
     "retrieval": ("prompt", False, False, True, True, False),
+    "grace": ("routes", False, False, True, True, False),
+    "wise": ("routes", False, False, False, True, False),
 }
 
 A = lib.Fact("The old tower", "I saw {}", "xy")
@@ -156,6 +162,10 @@ def same_patch(p: lib.Patch, q: lib.Patch) -> bool:
         mine = value.dense() if isinstance(value, LowRank) else value
         theirs = other.dense() if isinstance(other, LowRank) else other
         assert torch.equal(mine, theirs)
+    for module, route in p.routes.items():
+        mine, theirs = route.tensors(), q.routes[module].tensors()
+        assert mine.keys() == theirs.keys() and route.header() == q.routes[module].header()
+        assert all(torch.equal(mine[name], theirs[name]) for name in mine)
     assert [r.header() for r in p.rewrites] == [r.header() for r in q.rewrites]
     assert p.log == q.log and p.base == q.base
     return True

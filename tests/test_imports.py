@@ -14,6 +14,8 @@ LIB = ROOT / "lib"
 ALLOWED_IN_EDITORS = {
     "editor", "facts", "patch", "replay", "memory", "stats", "target", "climb", "contexts",
     "anchor", "hypernet", "trainable", "features", "moments", "warmup", "parallel",
+    "codebook", "values", "sequences", "inside", "decode",
+    "merging", "side", "lesson",
     "editors._spread", "editors.rome",
 }  # fmt: skip
 

@@ -6,6 +6,7 @@ from ..editor import EditError, Editor
 from .alphaedit import AlphaEdit
 from .emmet import Emmet
 from .ft import Ft, FtL, FtM
+from .grace import Grace
 from .malmen import Malmen
 from .memit import Memit, NormAnchor
 from .mend import Mend
@@ -17,6 +18,7 @@ from .rledit import RLEdit
 from .rome import Rome
 from .ultraedit import UltraEdit
 from .wilke import Wilke
+from .wise import Wise
 
 
 class _Editors(dict[str, type[Editor]]):
@@ -46,5 +48,7 @@ EDITORS = _Editors(
         FtL,
         FtM,
         Retrieval,
+        Grace,
+        Wise,
     )
 )
