@@ -34,9 +34,14 @@ class UltraEditConfig(Config):
     where a preset or you give it, is the paper's η and counts instead. ridge: λ. group, reduction:
     which facts share a loss. warmup: "statistics" fills empty moments from fixed texts that are not
     edited, "none" is the paper (one row standardizes to nothing, so a lone fact is not edited
-    then). whiten: "gradient" is StableEdit, all directions of g instead of each unit. repeat: turns
-    at most, each on the result of the last, until every answer is the argmax. compat: the released
-    moment formula, for parity only.
+    then). whiten: "gradient" is StableEdit, all directions of g instead of each unit. compat: the
+    released moment formula, for parity only.
+
+    Ours, off unless a preset says otherwise. strength: weight of general text in the regression, as
+    MEMIT's λ (`down` only). keep_keys: outputs at the keys of earlier turns are to stay; the memory
+    grows to 5/4 d_in columns per module and no further. repeat: passes over a turn at most, each on
+    the result of the last, until every answer is the argmax. few: step and repeat of a turn of at
+    most `group` facts: the neighbors of a lone fact would pay for the step of a hundred.
     """
 
     down: tuple[int, ...] = ()
@@ -79,19 +84,26 @@ class UltraEdit(Editor):
         step, passes = config.step if config.eta is None else None, config.repeat
         if config.few and len(facts) <= config.group:
             step, passes = config.few
-        kept = after.memory.get(self.name, {}).get("keys", {})
+        kept = after.memory.get(self.name, {}).get("keys", {}) if config.keep_keys else {}
+        metrics: dict[str, memory.Moment | None] = {}  # the same in all passes
         for left in reversed(range(max(1, passes))):
-            after = self.turn(facts, after, kept, step)
+            after = self.turn(facts, after, step, kept, metrics)
             if left and self._all_right(facts, after):
                 break
         return after
 
     def turn(
-        self, facts: list[Fact], after: Patch, kept: Mapping[str, Tensor], step: float | None
+        self,
+        facts: list[Fact],
+        after: Patch,
+        step: float | None,
+        kept: Mapping[str, Tensor],
+        metrics: dict[str, memory.Moment | None],
     ) -> Patch:
         """Features of all modules from one pass; all moments first; then every module's solve.
 
-        kept: keys of earlier turns by module; step None: the settings' eta.
+        step None: the settings' eta. kept: keys of earlier turns by module; metrics: what the first
+        pass has made of them.
         """
         lm, config, shapes = self.lm, self.config, self.modules()
         # a scatter is more than its columns, and keys are kept as columns
@@ -107,16 +119,20 @@ class UltraEdit(Editor):
         for shape, both in self.start(state).items():
             same = [pair for name, pair in found.items() if shapes[name] == shape]
             moments[shape] = both.to(same[0].K.device).merge(same, config.compat)
+        for name, pair in found.items():
+            if name not in metrics:
+                metrics[name] = self.metric(name, kept, pair.K)
         updates = {
-            name: self.solve(pair, moments[shapes[name]], step, self.metric(name, kept, pair.K))
+            name: self.solve(pair, moments[shapes[name]], step, metrics[name])
             for name, pair in found.items()
             if pair.K.shape[1] or pair.apart
         }
         states = {_name(shape): both.state() for shape, both in moments.items()}
-        memory = {"turns": state.get("turns", 0) + 1, "warmup": config.warmup, "moments": states}
+        turns = state.get("turns", 0) + 1
+        state = {**state, "turns": turns, "warmup": config.warmup, "moments": states}
         if config.keep_keys:
-            memory["keys"] = {name: _join(kept.get(name), pair.K) for name, pair in found.items()}
-        return add_low_rank(lm, after, updates, memory={**after.memory, self.name: memory})
+            state["keys"] = {name: _join(kept.get(name), pair.K) for name, pair in found.items()}
+        return add_low_rank(lm, after, updates, memory={**after.memory, self.name: state})
 
     def metric(self, name: str, kept: Mapping[str, Tensor], K: Tensor) -> memory.Moment | None:
         """λI + strength·C + Σ kkᵀ over kept keys, (d_in, d_in); None for λI alone (published)."""
