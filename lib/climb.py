@@ -15,7 +15,7 @@ from torch import Tensor
 
 from .facts import Fact
 from .replay import Replay
-from .target import Batch, Search, Target, rows_of, search
+from .target import Batch, Search, Target, answered, rows_of, search
 
 if TYPE_CHECKING:
     from .lm import LM
@@ -45,7 +45,8 @@ class _Climb(Batch):
         self.n, self.t = len(self.layers), len(templates)
         names = [lm.mlp_out(layer) for layer in self.layers]
         rows, at, labels = rows_of(lm, [fact], templates, settings.target_eos)
-        self.replay = Replay(lm, rows, self.layers[0] + 1, lookup=at, watch=names)
+        behind = answered(rows, labels)
+        self.replay = Replay(lm, rows, self.layers[0] + 1, lookup=at, watch=names, behind=behind)
         with torch.no_grad():  # what enters the block above each layer in the unchanged model
             self.bases = [
                 self.replay.run(self.replay.hidden, upto=layer - self.layers[0])

@@ -107,6 +107,7 @@ class Editor(ABC):
         for name, value in patch.weights.items():
             if value is not after.weights.get(name):
                 self._finite(name, value)
+        self._warn_below(after, patch)
         written = Edit(self.name, self._settings(), tuple(facts))
         return replace(patch, log=(*after.log, written), base=self.lm.identity)
 
@@ -138,6 +139,24 @@ class Editor(ABC):
                 EditWarning,
                 stacklevel=4,
             )
+
+    def _warn_below(self, after: Patch, patch: Patch) -> None:
+        """A warning where new weights lie below a route that decides by what they compute."""
+
+        def layer(module: str) -> int:
+            return int(module.removeprefix(f"{self.lm.arch.blocks}.").split(".")[0])
+
+        new = [m for m, value in patch.weights.items() if value is not after.weights.get(m)]
+        blocks = f"{self.lm.arch.blocks}."
+        below = min((layer(m) for m in new if m.startswith(blocks)), default=self.lm.n_layers)
+        for module, route in after.routes.items():
+            if route.reads_states and module.startswith(blocks) and below <= layer(module):
+                warnings.warn(
+                    f"this edit changes layer {below}, below the {route.kind} route of layer "
+                    f"{layer(module)}, which decides by what arrives there and may miss its facts",
+                    EditWarning,
+                    stacklevel=3,
+                )
 
     def _settings(self) -> dict[str, Any]:
         return asdict(self.config)

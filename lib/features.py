@@ -190,14 +190,18 @@ def _pass(
     ids = torch.zeros(len(rows), length, dtype=torch.long)
     real = torch.zeros(len(rows), length, dtype=torch.bool)
     spots, labels, weights = [], [], []  # of all label positions: in the flat pass, token, weight
+    ends = []  # where each prompt ends: routes decide there
     for i, (row, start) in enumerate(zip(rows, starts, strict=True)):
         n = len(row) - 1
         ids[i, :n], real[i, :n] = torch.tensor(row[:-1]), True  # padded on the right
         spots += range(i * length + start - 1, i * length + n)
         labels += row[start:]
         weights.append(torch.as_tensor(share[i], dtype=torch.float32).expand(n + 1 - start))
-    seqs.ids, seqs.real, seqs.prompt = ids.to(lm.device), real.to(lm.device), real.to(lm.device)
-    seqs.last = real.sum(1) - 1
+        ends.append(start - 1 + int((weights[-1] != 0).int().argmax()))  # no weight: still prompt
+    last = torch.tensor(ends)
+    prompt = real & (torch.arange(length) <= last[:, None])
+    seqs.ids, seqs.real, seqs.prompt = ids.to(lm.device), real.to(lm.device), prompt.to(lm.device)
+    seqs.last = last.to(lm.device)
     at, wanted, weight = torch.tensor(spots), torch.tensor(labels), torch.cat(weights)
     seen: dict[str, tuple[Tensor, Tensor]] = {}
 

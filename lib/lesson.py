@@ -72,6 +72,8 @@ class Lesson:
              MLP, which makes the block's output nonlinear in W
     margins  α, β, γ in units of `unit`, in which Δ is measured by the loss too: the two parts of
              the loss are then of one size whatever the model's own outputs are
+    past     prompts of other memories, whose Δ here must stay under α (L_memo, with `held`)
+    held     prompts of this memory, whose Δ must stay over β
     """
 
     def __init__(
@@ -84,8 +86,11 @@ class Lesson:
         margins: tuple[float, float, float],
         unit: float = 1.0,
         target_eos: bool = False,
+        past: list[list[int]] | None = None,
+        held: list[list[int]] | None = None,
     ) -> None:
         self.lm, self.texts, self.irrelevant = texts.lm, texts, irrelevant
+        self.past, self.held = past or [], held or []
         self.margins, self.unit = margins, unit
         lm, tokenizer, score, self.own = texts.lm, texts.lm.tokenizer, texts.score, len(own)
         rows, self.labels, starts = [], [], []
@@ -111,7 +116,18 @@ class Lesson:
         delta = self.delta(tau)
         outside = self.texts.delta(tau, self.irrelevant)
         margin = sum(hinges(delta / self.unit, outside / self.unit, *self.margins))
+        margin = margin + self.remembered(tau)
         return Step(self.answer(tau), margin, delta)
+
+    def remembered(self, tau: Tensor) -> Tensor | float:
+        """L_memo = Σ max(0, Δ(x_past) − α) + Σ max(0, β − Δ(x_held)), in units; 0 without any."""
+        alpha, beta, _ = self.margins
+        loss = 0.0
+        if self.past:
+            loss = loss + (self.texts.delta(tau, self.past) / self.unit - alpha).clamp(min=0).sum()
+        if self.held:
+            loss = loss + (beta - self.texts.delta(tau, self.held) / self.unit).clamp(min=0).sum()
+        return loss
 
     def delta(self, tau: Tensor) -> Tensor:
         """Δ (rows,) of the prompts under τ."""

@@ -62,6 +62,7 @@ class Route(ABC):
 
     kind: ClassVar[str]
     kinds: ClassVar[dict[str, type[Route]]] = {}
+    reads_states: ClassVar[bool] = True  # decides by what the layers below compute
 
     def __init_subclass__(cls, **more: Any) -> None:
         super().__init_subclass__(**more)

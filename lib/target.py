@@ -8,6 +8,7 @@ uses the same optimizer with δ on the block's output.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -117,6 +118,12 @@ def _groups(lm: LM, facts: Sequence[Fact], templates: Sequence[str]) -> Iterator
         order = order[size:]
 
 
+def answered(rows: Sequence[Sequence[int]], labels: Sequence[tuple[int, int, int]]) -> list[int]:
+    """How many tokens at each row's end are answer: a route decides at the prompt's end."""
+    counts = Counter(i for i, *_ in labels)
+    return [max(0, counts[i] - 1) for i in range(len(rows))]
+
+
 class Batch:
     """The search for some facts at once: δ (places, n, d_out), one forward and backward a step.
 
@@ -142,7 +149,10 @@ class Batch:
         # The KL rows end at their lookup. Beside many longer rows they run alone, on one column
         # instead of on padding; beside few, one more pass over the weights would cost more.
         cut = n * t if n * t >= SPLIT else len(rows)
-        self.replay = Replay(lm, rows[:cut], start, lookup=at[:cut], watch=[name])
+        behind = answered(rows, labels)
+        self.replay = Replay(
+            lm, rows[:cut], start, lookup=at[:cut], watch=[name], behind=behind[:cut]
+        )
         self.short = Replay(lm, rows[cut:], start, lookup=at[cut:]) if rows[cut:] else None
         device = self.replay.hidden.device
         keys, values = (part[:, 0] for part in self.replay.seen[name])  # the lookup is column 0

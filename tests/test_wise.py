@@ -187,6 +187,26 @@ def test_a_tracked_threshold_is_that_of_the_memory_as_it_is_now(lm):
     assert memory.eps == pytest.approx(found.min().item(), rel=1e-5)
 
 
+def test_a_calibrated_threshold_lies_between_texts_kept_apart_and_the_facts(lm):
+    calm = tuple(f"{a} {b}" for a in ("The cat", "A dog", "Rain") for b in ("ran", "sat", "fell"))
+    more = {"track": True, "irrelevant": calm}
+    found = {}
+    for share in (None, 0.0, 0.5, 1.0):
+        made = editor(lm, calibrate=share, **more)
+        patch = made.edit(FACTS[:2])
+        found[share] = route(patch).memories[0].eps
+        trained = {ids for ids in made._kept[1].kept}
+    apart = [tuple(lib.facts.encode_prompt(lm.tokenizer, text)) for text in calm[3::4]]
+    assert trained >= set(apart)  # measured, if not trained on
+    delta = made._kept[1].delta(route(patch).memories[0].tau, [list(ids) for ids in apart])
+    assert found[0.0] == pytest.approx(delta.quantile(0.95).item(), rel=1e-5)
+    assert found[0.5] == pytest.approx((found[0.0] + found[1.0]) / 2)
+    assert found[0.0] < found[0.5] < found[1.0]
+    assert found[None] != found[1.0]  # without it all texts are trained on
+    with pytest.raises(lib.EditError, match="calibrates thresholds only with track=True"):
+        editor(lm, calibrate=0.5, track=False, irrelevant=calm).edit(FACTS[:1])
+
+
 def test_shards_close_and_merge_when_they_should():
     kept = [[m.facts for m in route(p).memories] for p in three()]
     assert kept == [[1], [2], [2, 1], [4], [4, 1], [4, 2]]
@@ -405,6 +425,26 @@ def everywhere(route: Side) -> Side:
     )
 
 
+def test_replay_keeps_past_prompts_dark_and_a_present_one_lit(lm):
+    made = editor(lm, **{**SHORT, "retrieve": True, "replay": True})
+    patch = made.edit(FACTS[:5])
+    assert patch.memory["wise"]["past"] == (tuple(fact.text for fact in FACTS[:4]),)
+    assert editor(lm, **{**SHORT, "retrieve": True}).edit(FACTS[:5]).memory["wise"]["past"] == ()
+    texts, rows = made._kept[1], [lib.facts.encode_prompt(lm.tokenizer, f.text) for f in FACTS]
+    taught = lesson.Lesson(
+        texts, 2, [(FACTS[4].text, "xy")], [], rows[5:], (0.1, 2.0, 0.5), 3.0,
+        past=rows[:2], held=rows[4:5],
+    )  # fmt: skip
+    tau = route(patch).memories[-1].tau
+    delta = texts.delta(tau, [*rows[:2], rows[4]]) / 3.0
+    wanted = (delta[:2] - 0.1).clamp(min=0).sum() + (2.0 - delta[2]).clamp(min=0)
+    assert taught.remembered(tau).item() == pytest.approx(wanted.item()) and wanted > 0
+    taught.past, taught.held = [], []
+    assert taught.remembered(tau) == 0
+    with pytest.raises(lib.EditError, match="only with retrieve=True"):
+        editor(lm, replay=True).edit(FACTS[:1])
+
+
 # ---- the authors' figures -----------------------------------------------------------------------
 
 
@@ -444,7 +484,7 @@ def test_losses_and_delta_are_those_of_the_reference(number, default_lm, monkeyp
         default_lm, layer=golden["layer"], lr=golden["lr"], n_iter=golden["iterations"],
         alpha=golden["alpha"], beta=golden["beta"], gamma=golden["gamma"], units="absolute",
         pool="row", activation="hidden", remeasure=False, rehearse=0, weight_decay=1e-5,
-        margin_weight=1.0, track=False,
+        margin_weight=1.0, track=False, calibrate=None,
         templates=tuple(GOLDEN["templates"]), irrelevant_n=1, norm_constraint=1.0,
         irrelevant=(edit["training_locality_text"],),
     )  # fmt: skip

@@ -72,8 +72,9 @@ class Ft(Editor):
                     # the blocks below are constant: with one batch they run once for all epochs
                     if held is None or held[0] is not rows or len(rows) > config.batch_size:
                         ids = [prompt + target[:-1] for prompt, target in batch]
+                        behind = [len(target) - 1 for _, target in batch]
                         with torch.no_grad():
-                            held = rows, Replay(lm, ids, config.layer)
+                            held = rows, Replay(lm, ids, config.layer, behind=behind)
                     loss = self._loss(batch, held[1])
                     mean += loss.item() * len(batch) / len(rows)
                     if not torch.isfinite(loss):

@@ -43,7 +43,12 @@ class WiseConfig(Config):
     remeasure: Δ of merged facts is measured again after the merge. track: Δ of the open shard's
     facts too, after every edit, since later ones move all of them; published: False, ε is the least
     Δ that was ever recorded.
+    calibrate: the threshold lies so far from the 95 % quantile of Δ on irrelevant texts kept apart
+    (every fourth, never trained on) towards the least Δ of a fact: 0.5 midway. Published: None, the
+    least Δ itself, which leaves the rewordings of a lone fact outside. Needs `track`.
     rehearse: at most so many earlier facts of the open shard are trained along; published: 0.
+    replay: with `retrieve`, L_memo: one prompt of every merged memory, in turn, must not light up
+    the open shard, and one drawn from the open shard must go on to.
     irrelevant: texts that must stay with W, `irrelevant_n` of them per fact in turn; None: those of
     irrelevant.txt. pool, activation: see `lib.side.Score`; "hidden" is the model's own.
     """
@@ -66,7 +71,9 @@ class WiseConfig(Config):
     retrieve: bool = False
     remeasure: bool = True
     track: bool = False
+    calibrate: float | None = None
     rehearse: int = 0
+    replay: bool = False
     norm_constraint: float | None = 1.0
     weight_decay: float = 0.0
     pool: Literal["mean", "row"] = "mean"
@@ -97,16 +104,22 @@ class Wise(Editor):
                 f"wise merges by {', '.join(RULES)}, every merge_freq facts, a multiple of "
                 f"save_freq; not by '{c.merge}', {c.merge_freq} of {c.save_freq}"
             )
+        if c.replay and not c.retrieve:
+            raise EditError("wise replays prompts of merged memories only with retrieve=True")
+        if c.calibrate is not None and not (c.track and c.remeasure):
+            raise EditError("wise calibrates thresholds only with track=True and remeasure=True")
         module = lm.mlp_out(c.layer)
         memories, state = self._begin(module, after)
         below = replace(after, routes={m: r for m, r in after.routes.items() if m != module})
         with lm.patched(below, only=True):
             texts = self._texts(below, module)
             rows = [encode_prompt(lm.tokenizer, text) for text in self.irrelevant()]
+            apart = [] if c.calibrate is None else rows[3::4]
+            rows = [row for i, row in enumerate(rows) if not apart or i % 4 != 3]
             if not state["unit"]:
                 state["unit"] = texts.output_norm(rows[:100]) if c.units == "output" else 1.0
             for fact in facts:
-                memories = self._add(fact, memories, state, texts, rows)
+                memories = self._add(fact, memories, state, texts, rows, apart)
         route = Side(tuple(memories), c.act_ratio, texts.score, module)
         routes, memory = {**after.routes, module: route}, {**after.memory, self.name: state}
         return replace(after, routes=routes, memory=memory)
@@ -122,7 +135,8 @@ class Wise(Editor):
 
         state: module, templates, unit of the margins, cursor into the irrelevant texts, shards
         drawn so far, mask of the open one (bits, None when there is none), groups (the facts of
-        each shard not merged yet), merges (facts, how many fell under the old ε, old and new ε).
+        each shard not merged yet), merges (facts, how many fell under the old ε, old and new ε),
+        past (prompts of each merged memory, for replay).
         """
         c, lm = self.config, self.lm
         held, route = after.memory.get(self.name), after.routes.get(module)
@@ -134,7 +148,7 @@ class Wise(Editor):
             )
             return [], {
                 "module": module, "templates": tuple(templates), "unit": 0.0, "cursor": 0,
-                "drawn": 0, "mask": None, "groups": (), "merges": (),
+                "drawn": 0, "mask": None, "groups": (), "merges": (), "past": (),
             }  # fmt: skip
         if held["module"] != module or not isinstance(route, Side):
             raise EditError(f"the side memories are at {held['module']}: edit that layer")
@@ -157,7 +171,13 @@ class Wise(Editor):
         return self._kept[1]
 
     def _add(
-        self, fact: Fact, memories: list[Memory], state: State, texts: Texts, pool: list[list[int]]
+        self,
+        fact: Fact,
+        memories: list[Memory],
+        state: State,
+        texts: Texts,
+        pool: list[list[int]],
+        apart: list[list[int]],
     ) -> list[Memory]:
         """The memories with one fact more; `state` goes on with them."""
         c, lm = self.config, self.lm
@@ -177,12 +197,17 @@ class Wise(Editor):
         pairs = [(fill(t, fact.text), fact.target_new) for t in state["templates"]]
         margins = c.alpha, c.beta, c.gamma
         start = c.layer + (not lm.arch.post_norm)
-        lesson = Lesson(texts, start, pairs, earlier, some, margins, state["unit"], c.target_eos)
+        past = [prompts[last.facts % len(prompts)] for prompts in state["past"]]
+        held = [text for text, _ in earlier[:1] or group[-1:]] if past else []
+        lesson = Lesson(
+            texts, start, pairs, earlier, some, margins, state["unit"], c.target_eos,
+            *([encode_prompt(lm.tokenizer, text) for text in kept] for kept in (past, held)),
+        )  # fmt: skip
         tau, delta = self.train(lesson, last.tau, mask)
         group = (*group, (fact.text, fact.target_new))
         eps = min(last.eps, delta)
         if c.track:
-            eps = _least(self._deltas(tau, group, texts))
+            eps = self._threshold(tau, self._deltas(tau, group, texts), texts, apart)
         last = Memory(tau, eps, last.facts + 1)
         state["groups"] = (*state["groups"][:-1], group)
         if len(group) < c.save_freq:
@@ -190,7 +215,7 @@ class Wise(Editor):
         state["mask"] = None
         if len(state["groups"]) < c.merge_freq // c.save_freq:
             return [*others, last]
-        return self._merge([*others, last], state, texts)
+        return self._merge([*others, last], state, texts, apart)
 
     def train(self, lesson: Lesson, tau: Tensor, mask: Tensor) -> tuple[Tensor, float]:
         """τ (d_out, d_in) after one fact, and the mean Δ of its rows, measured after the last step.
@@ -223,7 +248,9 @@ class Wise(Editor):
             raise EditError(f"{self.name} produced NaN or infinite weights; try a smaller lr")
         return tau, delta
 
-    def _merge(self, memories: list[Memory], state: State, texts: Texts) -> list[Memory]:
+    def _merge(
+        self, memories: list[Memory], state: State, texts: Texts, apart: list[list[int]]
+    ) -> list[Memory]:
         """The unmerged shards become one memory: appended, or joined with the one before."""
         c, k = self.config, len(state["groups"])
         merged, shards = memories[:-k], memories[-k:]
@@ -235,7 +262,7 @@ class Wise(Editor):
         facts = [fact for group in state["groups"] for fact in group]
         delta = self._deltas(tau, facts, texts)
         if c.remeasure:
-            eps = _least(delta)
+            eps = self._threshold(tau, delta, texts, apart)
             if len(shards) > k:  # facts of earlier merges are not at hand any more
                 eps = min(eps, shards[0].eps)
         under = int((delta < old).sum())
@@ -243,7 +270,18 @@ class Wise(Editor):
             *state["merges"], {"facts": len(facts), "under": under, "old": old, "eps": eps},
         )  # fmt: skip
         state["groups"] = ()
+        if c.replay:
+            state["past"] = (*state["past"], tuple(text for text, _ in facts))
         return [*merged, Memory(tau, eps, sum(shard.facts for shard in shards))]
+
+    def _threshold(self, tau: Tensor, delta: Tensor, texts: Texts, apart: list[list[int]]) -> float:
+        """ε for facts with these Δ (n,): the least, or calibrated on irrelevant texts."""
+        least = _least(delta)
+        if not apart:
+            return least
+        with torch.no_grad():
+            calm = texts.delta(tau.to(self.lm.device), apart).quantile(0.95).item()
+        return min(least, calm + self.config.calibrate * (least - calm))
 
     def _deltas(self, tau: Tensor, facts: Sequence[tuple[str, str]], texts: Texts) -> Tensor:
         """Δ (n,) of the bare prompts of (prompt, target) pairs under τ."""
