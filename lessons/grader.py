@@ -1,0 +1,108 @@
+"""Hands out exercises and grades them: python -m lessons.grader start 2 | check 2 | solution 2."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import secrets
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from lessons.folder import grade_folder
+from lessons.grading import Verdict, grade_files, summary
+from lessons.sandbox import SECONDS, Sandbox
+from lessons.source import Exercise, exercises
+from lessons.student import STUB
+
+MARKS = {"solved": "✓", "wrong": "✗", STUB: "·", "missing": "·"}
+
+
+def start(chosen: Sequence[Exercise], folder: Path, fresh: bool) -> list[str]:
+    """Writes the stubs. A file that is there stays; with `fresh` it is laid aside, never lost."""
+    folder.mkdir(parents=True, exist_ok=True)
+    said = []
+    for exercise in chosen:
+        path = folder / exercise.path.name
+        if path.exists() and not fresh:
+            said.append(f"kept     {path} (there already; --fresh lays it aside)")
+            continue
+        if path.exists():
+            n = 1
+            while (aside := path.with_name(f"{path.name}.old{n}")).exists():
+                n += 1
+            path.rename(aside)
+            said.append(f"aside    {aside}")
+        path.write_text(exercise.stub, encoding="utf-8")
+        said.append(f"written  {path}  {'★' * exercise.stars} {exercise.title}")
+    return said
+
+
+def show(verdicts: Sequence[Verdict]) -> str:
+    """Verdicts as text; what the file printed stands behind a bar, so that it is not ours."""
+    lines = []
+    for v in verdicts:
+        lines.append(f"{MARKS[v.status]} {v.exercise} {'★' * v.stars:<3} {v.title}: {v.message}")
+        lines += [f"      your file printed │ {line}" for line in v.printed.splitlines()[:5]]
+    total = summary(verdicts)
+    lines.append(
+        f"{total['solved']} of {total['exercises']} solved, {total['points']} of {total['of']} ★"
+    )
+    return "\n".join(lines)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; 0 when all is solved, 1 when not, 2 for a wrong call."""
+    parser = argparse.ArgumentParser(prog="python -m lessons.grader", description=__doc__)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    for verb, what in (
+        ("start", "write the stubs of a session, or one"),
+        ("check", "grade them"),
+        ("solution", "show the solution"),
+    ):
+        one = verbs.add_parser(verb, help=what, description=what)
+        one.add_argument("which", help="a session (2), an exercise (2.1), or all")
+        if verb != "solution":
+            one.add_argument("--my", type=Path, default=Path("my"), help="folder of your files")
+        if verb == "start":
+            one.add_argument("--fresh", action="store_true", help="lay files aside, start anew")
+        if verb == "check":
+            one.add_argument("--json", action="store_true", help="the verdicts as JSON")
+            one.add_argument("--folder", type=Path, help="grade a folder with one per student")
+            one.add_argument("--csv", type=Path, help="write the marks of --folder there")
+            one.add_argument("--jobs", type=int, help="students at a time (default: all cores)")
+            one.add_argument("--seconds", type=float, default=SECONDS, help="limit of one call")
+            one.add_argument("--seed", type=int, help="draw the same inputs again")
+    asked = parser.parse_args(argv)
+    try:
+        chosen = exercises(asked.which)
+        if asked.verb == "start":
+            print("\n".join(start(chosen, asked.my, asked.fresh)))
+            return 0
+        if asked.verb == "solution":
+            print("\n\n".join(f"# {e.path.name}\n{e.solution}" for e in chosen))
+            return 0
+        seed = secrets.randbelow(2**31) if asked.seed is None else asked.seed
+        if asked.folder is not None:
+            grade_folder(
+                chosen,
+                asked.folder,
+                marks=asked.csv,
+                jobs=asked.jobs,
+                seed=seed,
+                seconds=asked.seconds,
+                as_json=asked.json,
+            )
+            return 0
+        with Sandbox(seconds=asked.seconds) as sandbox:
+            verdicts = grade_files(chosen, asked.my, sandbox, seed)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    report = {"session": asked.which, "seed": seed} | summary(verdicts)
+    print(json.dumps(report, indent=2, ensure_ascii=False) if asked.json else show(verdicts))
+    return 0 if report["solved"] == len(verdicts) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,64 @@
+"""★★ How alike are two keys, really?
+
+Real keys lean to the same few directions, so that even unrelated ones have a large cosine.
+Whitening takes out what they share with all text: split C = L Lᵀ and measure keys as k̃ = L⁻¹ k.
+Return the cosines of the whitened keys.
+
+    K  (d_in, n)       keys as columns
+    C  (d_in, d_in)    second moment E[k kᵀ] over general text, positive definite
+    returns (n, n), the cosine between k̃_i and k̃_j
+
+Hint: k̃_iᵀ k̃_j = k_iᵀ C⁻¹ k_j, so no L is needed. And a cosine is the inner product of two vectors,
+divided by both of their lengths: which lengths?
+"""
+
+import torch
+from torch import Tensor
+
+
+def whitened_cosines(K: Tensor, C: Tensor) -> Tensor:
+    # solution
+    G = K.T @ torch.linalg.solve(C, K)  # (n, n)
+    length = G.diagonal().sqrt()
+    return G / length[:, None] / length[None]
+
+
+# --- checks
+from lessons.marking import agree, normal, tensor, uneven
+
+WRONG = [
+    ("X = K / K.norm(dim=0)\nreturn X.T @ X", "as they are"),
+    ("return K.T @ torch.linalg.solve(C, K)", "diagonal"),
+    ("X = torch.linalg.solve(C, K)\nX = X / X.norm(dim=0)\nreturn X.T @ X", "twice"),
+    (
+        "X = K / K.norm(dim=0)\nreturn X.T @ torch.linalg.solve(C, X)",
+        "before whitening",
+    ),
+]
+
+
+def check(ask, draw):
+    C, L = uneven(draw, 10)
+    K = L @ normal(draw, 10, 7) * normal(draw, 7).exp()
+    found = tensor(ask("whitened_cosines", K, C), (7, 7), "the cosines", "one per pair of keys")
+
+    def cosines(X):
+        X = X / X.norm(dim=0)
+        return X.T @ X
+
+    U, unit = torch.linalg.solve(C, K), K / K.norm(dim=0)
+    likely = {
+        "These are the cosines of the keys as they are: where is C?": cosines(K),
+        "These are inner products, not cosines: look at the diagonal, is a key like itself by 1?": (
+            K.T @ U
+        ),
+        "C⁻¹ k is whitened twice. One L⁻¹ for each of the two keys makes one C⁻¹ in the middle.": (
+            cosines(U)
+        ),
+        "You divided by the lengths before whitening; those of L⁻¹ k are other ones.": unit.T
+        @ torch.linalg.solve(C, unit),
+        "This multiplies with C; whitening divides by it.": cosines(torch.linalg.cholesky(C).T @ K),
+    }
+    agree(found, cosines(torch.linalg.solve_triangular(
+        torch.linalg.cholesky(C), K, upper=False)), "a cosine", likely)  # fmt: skip
+    return "solved: only what a key does not share with all text counts."

@@ -1,0 +1,62 @@
+"""★ Write one pair
+
+The memory W is in use. It shall answer the key k with v from now on, and whatever else it holds
+should notice as little as possible. You derived the cheapest change:
+
+    Δ = δ uᵀ / q     with the residual δ = v − W k, u = C⁻¹ k, q = kᵀ u
+
+Fill in the last line: return the new matrix W + Δ.
+
+    W  (d_out, d_in)     k  (d_in,)     v  (d_out,)
+    C  (d_in, d_in)      second moment of the keys in general text, positive definite
+    returns (d_out, d_in)
+
+Hint: torch.outer(a, b) is a bᵀ.
+"""
+
+import torch
+from torch import Tensor
+
+
+def insert(W: Tensor, k: Tensor, v: Tensor, C: Tensor) -> Tensor:
+    u = torch.linalg.solve(C, k)  # C⁻¹ k, (d_in,)
+    # solution
+    return W + torch.outer(v - W @ k, u) / (k @ u)
+
+
+# --- checks
+from lessons.marking import Wrong, agree, normal, tensor, uneven
+
+WRONG = [
+    ("return W + torch.outer(v - W @ k, k) / (k @ k)", "where is C"),
+    ("return W + torch.outer(v, u) / (k @ u)", "residual"),
+    ("return W + torch.outer(v - W @ k, u) / (k @ k)", "kᵀ u"),
+    ("return torch.outer(v - W @ k, u) / (k @ u)", "Δ alone"),
+    ("return W + torch.outer(u, v - W @ k) / (k @ u)", "turned"),
+]
+
+
+def check(ask, draw):
+    for d_out, d_in in ((5, 8), (6, 6)):
+        C, L = uneven(draw, d_in)
+        W, k, v = normal(draw, d_out, d_in), L @ normal(draw, d_in), normal(draw, d_out)
+        try:
+            found = tensor(ask("insert", W, k, v, C), (d_out, d_in), "W'")
+        except Wrong as error:
+            if "size of tensor" in str(error) or "transposed" in str(error):
+                raise Wrong("The outer product is turned: Δ is δ uᵀ, rows like δ.") from None
+            raise
+        u = torch.linalg.solve(C, k)
+        delta, wanted = v - W @ k, W + torch.outer(v - W @ k, u) / (k @ u)
+        likely = {
+            "k gets v, but other keys move more than they must: this is k in place of u = C⁻¹ k. "
+            "Where is C?": W + torch.outer(delta, k) / (k @ k),
+            "W k + v comes out at k: write the residual, what is missing, not all of v.": W
+            + torch.outer(v, u) / (k @ u),
+            "The length is off: Δ k must be δ, so divide by kᵀ u.": W
+            + torch.outer(delta, u) / (k @ k),
+            "This is Δ alone: the rest of the memory is gone.": wanted - W,
+            "Δ has the wrong sign: the residual is what is missing, v − W k.": 2 * W - wanted,
+        }
+        agree(found, wanted, "W'", likely)
+    return "solved: k gives v, and general text hears no more than it must."

@@ -1,0 +1,72 @@
+"""★★ The price of an edit
+
+Writing a residual δ at the key k moves the answers to other keys k'. Over general text that costs
+
+    E ‖Δ k'‖² = tr(Δ C Δᵀ).
+
+Return this price for two ways of writing the same residual, as two numbers:
+
+    the insert                 Δ = δ uᵀ / q,  u = C⁻¹ k,  q = kᵀ u
+    the plain outer product    Δ = δ kᵀ / ‖k‖²
+
+    k (d_in,)     delta (d_out,)     C (d_in, d_in), positive definite
+    returns (price of the insert, price of the plain outer product)
+
+Investigate on paper first: both are ‖δ‖² times a number that depends on k and C alone. No matrix Δ
+is needed. Which of the two can never be larger than the other?
+
+Hint: for an outer product Δ = a bᵀ, tr(Δ C Δᵀ) = ‖a‖² · bᵀ C b.
+"""
+
+import torch
+from torch import Tensor
+
+
+def prices(k: Tensor, delta: Tensor, C: Tensor) -> tuple[Tensor, Tensor]:
+    # solution
+    q = k @ torch.linalg.solve(C, k)
+    # the insert: bᵀ C b = uᵀ C u / q² = 1 / q
+    return delta @ delta / q, delta @ delta * (k @ C @ k) / (k @ k) ** 2
+
+
+# --- checks
+from lessons.marking import Wrong, agree, normal, tensor, uneven
+
+Q = "q = k @ torch.linalg.solve(C, k)\n"
+WRONG = [
+    (
+        Q + "return delta.norm() / q, delta.norm() * (k @ C @ k) / (k @ k) ** 2",
+        "square",
+    ),
+    ("q = k @ C @ k\nreturn delta @ delta / q, delta @ delta * q / (k @ k) ** 2", "C⁻¹"),
+    (
+        Q + "return delta @ delta / q, delta @ delta / (k @ k)",
+        "weights",
+    ),
+    (
+        Q + "return delta @ delta * (k @ C @ k) / (k @ k) ** 2, delta @ delta / q",
+        "first",
+    ),
+]
+
+
+def check(ask, draw):
+    C, L = uneven(draw, 9)
+    k, delta = L @ normal(draw, 9), 3 * normal(draw, 4)
+    found = ask("prices", k, delta, C)
+    if not isinstance(found, list) or len(found) != 2:
+        raise Wrong("Return two numbers, one for each way.")
+    found = torch.stack([tensor(x, (), "a price") for x in found])
+    d2, q, up = delta @ delta, k @ torch.linalg.solve(C, k), k @ C @ k
+    plain = d2 * up / (k @ k) ** 2
+    wanted = torch.stack([d2 / q, plain])
+    likely = {
+        "The residual counts by its square: a price is a mean of squares.": wanted / d2.sqrt(),
+        "Whitening divides by C: q is kᵀ C⁻¹ k, not kᵀ C k.": torch.stack([d2 / up, plain]),
+        "The second one is ‖Δ‖², the size of the change in the weights. What does text hear of "
+        "it? Put C in the middle.": torch.stack([d2 / q, d2 / (k @ k)]),
+        "The right numbers, but the insert comes first.": wanted.flip(0),
+    }
+    agree(found, wanted, "the pair of prices", likely)
+    ratio = (plain / wanted[0]).item()
+    return f"solved: for this key the plain outer product costs {ratio:.1f} times as much."

@@ -1,0 +1,87 @@
+"""★★ ROME as published, and its slip
+
+ROME reads the key of a subject twice: k0 behind the bare prompt, and k_mean, the mean over several
+sentences in front of it. The released code takes the direction from one and the length from the
+other:
+
+    u = C⁻¹ k_mean,   Δ = (v* − W k0) uᵀ / (uᵀ k0)
+
+Return W + Δ, and how many times longer it made Δ than it would be with k_mean everywhere (R-ROME),
+if W k0 and W k_mean are the same: the quotient of the two denominators, |uᵀ k_mean / uᵀ k0|.
+
+    W (d_out, d_in)     k0, k_mean (d_in,)     v_star (d_out,)     C (d_in, d_in)
+    returns (new matrix (d_out, d_in), a number)
+
+Notebook 08 needs this number: where it is large, one edit ruins the model.
+
+Hint: the inner product of two vectors is a @ b. Check on your W' that the bare prompt gives v*.
+"""
+
+import torch
+from torch import Tensor
+
+
+def published(W: Tensor, k0: Tensor, k_mean: Tensor, v_star: Tensor, C: Tensor):
+    # solution
+    u = torch.linalg.solve(C, k_mean)
+    new = W + torch.outer(v_star - W @ k0, u) / (u @ k0)
+    return new, (u @ k_mean / (u @ k0)).abs()
+
+
+# --- checks
+from lessons.marking import Wrong, agree, normal, tensor, uneven
+
+WRONG = [
+    (
+        "u = torch.linalg.solve(C, k_mean)\n"
+        "new = W + torch.outer(v_star - W @ k0, u) / (u @ k_mean)\n"
+        "return new, (u @ k_mean / (u @ k0)).abs()",
+        "bare prompt",
+    ),
+    (
+        "u = torch.linalg.solve(C, k0)\n"
+        "new = W + torch.outer(v_star - W @ k0, u) / (u @ k0)\n"
+        "return new, (u @ k_mean / (u @ k0)).abs()",
+        "direction",
+    ),
+    (
+        "u = torch.linalg.solve(C, k_mean)\n"
+        "new = W + torch.outer(v_star - W @ k_mean, u) / (u @ k_mean)\n"
+        "return new, (u @ k_mean / (u @ k0)).abs()",
+        "R-ROME",
+    ),
+    (
+        "u = torch.linalg.solve(C, k_mean)\n"
+        "new = W + torch.outer(v_star - W @ k0, u) / (u @ k0)\n"
+        "return new, (u @ k0 / (u @ k_mean)).abs()",
+        "upside down",
+    ),
+]
+
+
+def check(ask, draw):
+    C, L = uneven(draw, 8)
+    W, k0, v = normal(draw, 5, 8), L @ normal(draw, 8), normal(draw, 5)
+    mean = 0.6 * k0 + 0.5 * L @ normal(draw, 8)
+    found = ask("published", W, k0, mean, v, C)
+    if not isinstance(found, list) or len(found) != 2:
+        raise Wrong("Return two things: the new matrix, and a number.")
+    new, times = tensor(found[0], (5, 8), "W'"), tensor(found[1], (), "the number")
+    u, u0 = torch.linalg.solve(C, mean), torch.linalg.solve(C, k0)
+    likely = {
+        "Divided by uᵀ k_mean, the edit does not hold behind the bare prompt: W' k0 is not v*.": W
+        + torch.outer(v - W @ k0, u) / (u @ mean),
+        "The direction is that of the bare prompt's key: u belongs to k_mean.": W
+        + torch.outer(v - W @ k0, u0) / (u0 @ k0),
+        "This is R-ROME, k_mean everywhere: better, but not what was released.": (
+            W + torch.outer(v - W @ mean, u) / (u @ mean)
+        ),
+    }
+    agree(new, W + torch.outer(v - W @ k0, u) / (u @ k0), "W'", likely)
+    wanted = (u @ mean / (u @ k0)).abs()
+    likely = {
+        "The number is upside down: the smaller uᵀ k0, the longer Δ.": 1 / wanted,
+        "Take the absolute value: a length has no sign.": -wanted,
+    }
+    agree(times, wanted, "the number", likely)
+    return "solved: when k0 and k_mean have little in common, uᵀ k0 is nearly 0, and Δ explodes."

@@ -1,0 +1,88 @@
+"""★★★ Write one, keep some
+
+Some keys you know by name: their answers must not move at all. Among all changes that write the
+pair and leave these answers exactly as they are, return W + Δ for the one with the least
+tr(Δ C Δᵀ). Sometimes there is none: then return None.
+
+    W  (d_out, d_in)     k  (d_in,)     v  (d_out,), never the answer that W gives already
+    K0 (d_in, m)         keys to keep, m < d_in, linearly independent
+    C  (d_in, d_in)      second moment of general text, positive definite
+    returns (d_out, d_in), or None
+
+Investigate: for which k is it impossible, and what happens to the price as k comes near to that?
+
+Hint: with K = [K0 k] and the residuals R = [0 δ] it is one problem with several pairs, and the
+derivation of the insert goes through unchanged: Δ = R (Kᵀ C⁻¹ K)⁻¹ Kᵀ C⁻¹.
+"""
+
+import torch
+from torch import Tensor
+
+
+def insert_keeping(W: Tensor, k: Tensor, v: Tensor, K0: Tensor, C: Tensor) -> Tensor | None:
+    # solution
+    K = torch.cat([K0, k[:, None]], 1)
+    if torch.linalg.matrix_rank(K) < K.shape[1]:  # k is a combination of keys that shall not move
+        return None
+    U = torch.linalg.solve(C, K)  # (d_in, m + 1)
+    R = torch.zeros(len(W), K.shape[1], dtype=W.dtype)
+    R[:, -1] = v - W @ k
+    return W + R @ torch.linalg.solve(K.T @ U, U.T)
+
+
+# --- checks
+from lessons.marking import Wrong, normal, same, tensor, uneven
+from lessons.student import Stopped
+
+WRONG = [
+    (
+        "u = torch.linalg.solve(C, k)\nreturn W + torch.outer(v - W @ k, u) / (k @ u)",
+        "kept keys moved",
+    ),
+    (
+        "p = k - K0 @ torch.linalg.lstsq(K0, k[:, None]).solution[:, 0]\n"
+        "if p.norm() < 1e-6 * k.norm():\n    return None\n"
+        "return W + torch.outer(v - W @ k, p) / (p @ k)",
+        "cheaper",
+    ),
+    (
+        "K = torch.cat([K0, k[:, None]], 1)\nU = torch.linalg.solve(C, K)\n"
+        "R = torch.zeros(len(W), K.shape[1], dtype=W.dtype)\nR[:, -1] = v - W @ k\n"
+        "return W + R @ torch.linalg.solve(K.T @ U, U.T)",
+        "impossible",
+    ),
+    ("return None", "possible here"),
+]
+
+
+def check(ask, draw):
+    for m in (1, 4):
+        C, L = uneven(draw, 8)
+        W, v, K0 = normal(draw, 5, 8), normal(draw, 5), L @ normal(draw, 8, m)
+        k = L @ normal(draw, 8)
+        found = ask("insert_keeping", W, k, v, K0, C)
+        if found is None:
+            raise Wrong(f"{m} kept keys in 8 dimensions: it is possible here.")
+        found = tensor(found, (5, 8), "W'")
+        if not same(found @ k, v):
+            raise Wrong("W' k is not v: the pair is not written.")
+        if not same(found @ K0, W @ K0):
+            away = ((found - W) @ K0).norm() / (W @ K0).norm()
+            raise Wrong(f"The pair is written, but the kept keys moved by {away:.0%}.")
+        K = torch.cat([K0, k[:, None]], 1)
+        U = torch.linalg.solve(C, K)
+        best = torch.outer(v - W @ k, torch.linalg.solve(K.T @ U, U.T)[-1])
+        theirs, least = ((D @ C @ D.T).trace().item() for D in (found - W, best))
+        if theirs > 1.0001 * least:
+            raise Wrong(
+                f"Written and kept, at a price of {theirs:.3g}; {least:.3g} is possible, so it can "
+                "be cheaper: did you leave k's direction to plain inner products, without C?"
+            )
+        inside = K0 @ (1 + normal(draw, m).abs())
+        try:
+            found = ask("insert_keeping", W, inside, v, K0, C)
+        except Stopped as error:
+            raise Wrong(f"Where it is impossible, return None ({error}).") from None
+        if found is not None:
+            raise Wrong("k is a sum of kept keys here: it is impossible. When is that so?")
+    return "solved: only the part of k that the kept keys do not span can be written to."

@@ -1,0 +1,54 @@
+"""★ Interference
+
+Writing the residual δ_i at key k_i with the cheapest change puts a share of it on every other key:
+Δ_i k_j = ρ(i, j) δ_i, with
+
+    ρ(i, j) = k_iᵀ C⁻¹ k_j / k_iᵀ C⁻¹ k_i.
+
+Fill in the last line: the whole matrix, rows write and columns hear.
+
+    K  (d_in, n)     keys as columns
+    C  (d_in, d_in)  second moment of general text, positive definite
+    returns (n, n), entry [i, j] is ρ(i, j)
+
+Hint: x[:, None] makes a column of a vector, x[None] a row. Is ρ symmetric?
+"""
+
+import torch
+from torch import Tensor
+
+
+def interference(K: Tensor, C: Tensor) -> Tensor:
+    D = K.T @ torch.linalg.solve(C, K)  # k_iᵀ C⁻¹ k_j, (n, n)
+    # solution
+    return D / D.diagonal()[:, None]
+
+
+# --- checks
+from lessons.marking import agree, normal, tensor, uneven
+
+WRONG = [
+    ("return D / D.diagonal()", "the other way round"),
+    ("return D", "share"),
+    ("q = D.diagonal().sqrt()\nreturn D / q[:, None] / q", "cosine"),
+    ("D = K.T @ K\nreturn D / D.diagonal()[:, None]", "C⁻¹"),
+]
+
+
+def check(ask, draw):
+    C, L = uneven(draw, 10)
+    K = L @ normal(draw, 10, 6) * normal(draw, 6).exp()
+    found = tensor(ask("interference", K, C), (6, 6), "ρ", "one row per edit")
+    D, raw = K.T @ torch.linalg.solve(C, K), K.T @ K
+    q = D.diagonal()
+    likely = {
+        "Row i should be divided by its own q_i; this is the other way round: a column by q_j.": D
+        / q,
+        "These are the inner products. A share of the residual is 1 on the key itself.": D,
+        "This is the cosine of the whitened keys, and symmetric. A short key is heard by all, but "
+        "hears little: ρ is not symmetric.": D / q.sqrt()[:, None] / q.sqrt(),
+        "This is the plain outer product's share: where is C⁻¹?": raw / raw.diagonal()[:, None],
+        "This is ρ(j, i): rows should write, columns hear.": (D / q[:, None]).T,
+    }
+    agree(found, D / q[:, None], "ρ", likely)
+    return "solved: row i says who hears edit i."

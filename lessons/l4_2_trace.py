@@ -1,0 +1,67 @@
+"""★★ Trace a network
+
+A small network of a few tokens and layers has its answer; noise on its first tokens makes it
+forget. You can only run it:
+
+    run(noisy, cells)     probability of the answer (a number)
+        noisy             False: the clean run. True: the subject's tokens are noisy
+        cells             list of (token, layer): these states are those of the clean run
+
+Return the indirect effects of all single states. The noise is drawn once, so there is no mean.
+
+    run, tokens, layers   the function, and how many tokens and layers there are
+    returns (tokens, layers), entry [t, l]: the effect of the state at token t behind layer l
+
+Hint: the noisy run with no state put back is run(True, []).
+"""
+
+import torch
+from torch import Tensor
+
+
+def trace(run, tokens: int, layers: int) -> Tensor:
+    # solution
+    lost = run(True, [])
+    rows = [[run(True, [(t, n)]) - lost for n in range(layers)] for t in range(tokens)]
+    return torch.tensor(rows)
+
+
+# --- checks
+from lessons.marking import agree, tensor
+from lessons.toy import Residual
+
+FILL = (
+    "found = torch.zeros(tokens, layers)\n"
+    "for t in range(tokens):\n    for l in range(layers):\n        found[t, l] = {}\nreturn found"
+)
+WRONG = [
+    (FILL.format("run(False, [(t, l)]) - run(True, [])"), "clean run"),
+    (FILL.format("run(False, []) - run(True, [(t, l)])"), "still missing"),
+    (FILL.format("run(True, [(l, t)]) - run(True, [])"), "token comes first"),
+    (
+        FILL.format("run(True, [(t, i) for i in range(l + 1)]) - run(True, [])"),
+        "one state at a time",
+    ),
+]
+
+
+def check(ask, draw):
+    toy = Residual(draw)
+    T, n = toy.tokens, toy.layers
+    found = tensor(ask("trace", toy.run, T, n), (T, n), "the table", "tokens, layers")
+    cells = [[[[t, layer]] for layer in range(n)] for t in range(T)]
+    p = torch.tensor([[toy.run(True, cell) for cell in row] for row in cells]).double()
+    clean, lost = toy.run(False), toy.run(True)
+    chains = [[[[t, i] for i in range(layer + 1)] for layer in range(n)] for t in range(T)]
+    below = torch.tensor([[toy.run(True, chain) for chain in row] for row in chains]).double()
+    likely = {
+        "All the same: you put clean states into the clean run, where nothing is lost.": (
+            torch.full((T, n), clean - lost)
+        ),
+        "This is what is still missing; the effect is what one state brings back.": clean - p,
+        "Here all layers up to l are put back at once: one state at a time.": below - lost,
+        "These are probabilities: how much of it was there without any state put back?": p,
+    }
+    agree(found, p - lost, "the table", likely)
+    t = (p - lost)[:, 0].argmax().item()
+    return f"solved: TE {clean - lost:.2f}; behind layer 0 most comes back at token {t}."

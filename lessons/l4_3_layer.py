@@ -1,0 +1,75 @@
+"""★★ Which layer fits the fact?
+
+WilKE asks every layer how large the change would be there, relative to the layer's matrix, and
+takes the smallest:
+
+    s_l = ‖Δ_l‖ / ‖W_l‖,     Δ = δ uᵀ / q,  u = C⁻¹ k,  q = kᵀ u    (all of layer l)
+
+Return the scores of all layers. ‖·‖ is the root of the sum of all squared entries.
+
+    Ws  list of (d_out, d_in)        deltas  list of (d_out,), the residual of each layer
+    ks  list of (d_in,)              Cs      list of (d_in, d_in)
+    returns (layers,)
+
+Hint: ‖a bᵀ‖ = ‖a‖ ‖b‖, so no Δ has to be formed.
+"""
+
+import torch
+from torch import Tensor
+
+
+def scores(Ws: list[Tensor], ks: list[Tensor], deltas: list[Tensor], Cs: list[Tensor]) -> Tensor:
+    found = []
+    for W, k, delta, C in zip(Ws, ks, deltas, Cs, strict=True):
+        # solution
+        u = torch.linalg.solve(C, k)
+        found.append(delta.norm() * u.norm() / (k @ u) / W.norm())
+        # end
+    return torch.stack(found)
+
+
+# --- checks
+from lessons.marking import agree, normal, tensor, uneven
+
+U = "u = torch.linalg.solve(C, k)\n"
+WRONG = [
+    (U + "found.append(delta.norm() * u.norm() / (k @ u))", "relative"),
+    (U + "found.append(delta.norm() / (k @ u).sqrt() / W.norm())", "harm"),
+    ("found.append(delta.norm() / k.norm() / W.norm())", "bound"),
+    (
+        U + "found.append(delta.norm() * u.norm() / (k @ u) / torch.linalg.matrix_norm(W, 2))",
+        "singular value",
+    ),
+]
+
+
+def check(ask, draw):
+    Ws, ks, deltas, Cs = [], [], [], []
+    for layer in range(5):
+        C, L = uneven(draw, 7)
+        Cs.append(C)
+        ks.append(L @ normal(draw, 7))
+        Ws.append((1 + layer) * normal(draw, 4, 7))
+        deltas.append(2 * normal(draw, 4))
+    found = tensor(ask("scores", Ws, ks, deltas, Cs), (5,), "the scores", "one per layer")
+    rows = []
+    for W, k, delta, C in zip(Ws, ks, deltas, Cs, strict=True):
+        u = torch.linalg.solve(C, k)
+        size, q = delta.norm() * u.norm() / (k @ u), k @ u
+        rows.append(
+            torch.stack([
+                size / W.norm(), size, delta.norm() / q.sqrt() / W.norm(),
+                delta.norm() / k.norm() / W.norm(), size / torch.linalg.matrix_norm(W, 2),
+                size / W.norm() * q / q.sqrt(),
+            ])
+        )  # fmt: skip
+    wanted, size, harm, bound, spectral, _ = torch.stack(rows, 1)
+    likely = {
+        "The change is not taken relative to W: large layers look bad just for being large.": size,
+        "‖δ‖ / √q is the harm that text hears, the root of the insert's price. WilKE measures the "
+        "weights (and notebook 08 asks whether that is wise).": harm,
+        "‖δ‖ / ‖k‖ is the lower bound: it is reached only where C⁻¹ k points along k.": bound,
+        "‖W‖ is the root of all squared entries here, not the largest singular value.": spectral,
+    }
+    agree(found, wanted, "the scores", likely)
+    return f"solved: layer {wanted.argmin().item()} needs the smallest change."

@@ -1,0 +1,98 @@
+"""What checks are written with: random inputs, comparisons, and messages that say what differs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class Wrong(Exception):
+    """Not solved; the text says what differs and likely why."""
+
+
+class NotAttempted(Exception):
+    """The stub as it was handed out."""
+
+
+def normal(draw: torch.Generator, *shape: int) -> Tensor:
+    """Standard normal numbers in float64."""
+    return torch.randn(*shape, generator=draw, dtype=torch.float64)
+
+
+def uneven(draw: torch.Generator, d: int) -> tuple[Tensor, Tensor]:
+    """A second moment C (d, d) with eigenvalues 1, ½, ⅓ … in random directions, and L: C = L Lᵀ.
+
+    L @ normal(draw, d, n) are n keys with this second moment.
+    """
+    L = torch.linalg.qr(normal(draw, d, d)).Q * torch.arange(1, d + 1).double() ** -0.5
+    return L @ L.T, L
+
+
+def tensor(found: Any, shape: tuple[int, ...], name: str, note: str = "") -> Tensor:
+    """What came back as float64 numbers of this shape; otherwise Wrong. `note`: what each axis is.
+
+    Lists and plain numbers count as tensors.
+    """
+    if found is None:
+        raise Wrong(f"{name}: nothing (None) came back, is there a `return` at the end?")
+    if not isinstance(found, Tensor):
+        try:
+            found = torch.as_tensor(found, dtype=torch.float64)
+        except (TypeError, ValueError, RuntimeError, OverflowError):
+            raise Wrong(f"{name}: should be numbers of shape {shape}, not {short(found)}") from None
+    if tuple(found.shape) != shape:
+        turned = " It is transposed." if tuple(found.shape) == shape[::-1] != shape else ""
+        note = f" ({note})" if note else ""
+        raise Wrong(f"{name}: the shape is {tuple(found.shape)}, not {shape}{note}.{turned}")
+    found = found.double()
+    if not found.isfinite().all():
+        raise Wrong(f"{name}: not finite everywhere. Where is something divided by 0?")
+    return found
+
+
+def number(found: Any, name: str) -> float:
+    """What came back as one number; otherwise Wrong."""
+    if isinstance(found, Tensor) and found.numel() == 1:
+        found = found.reshape(())
+    return tensor(found, (), name).item()
+
+
+def same(found: Tensor, wanted: Tensor, tolerance: float = 1e-5) -> bool:
+    """Whether two tensors agree, relative to the length of the second."""
+    if found.shape != wanted.shape:
+        return False
+    return bool((found - wanted).norm() <= tolerance * wanted.norm().clamp(min=1e-12))
+
+
+def agree(
+    found: Tensor,
+    wanted: Tensor,
+    name: str,
+    likely: Mapping[str, Tensor] | None = None,
+    tolerance: float = 1e-5,
+) -> None:
+    """Wrong unless both agree; `likely` maps a reason to what comes out by that mistake."""
+    if same(found, wanted, tolerance):
+        return
+    for reason, mistaken in (likely or {}).items():
+        if same(found, mistaken.double(), tolerance):
+            raise Wrong(reason)
+    away = (found - wanted).abs()
+    place = [int(i) for i in torch.unravel_index(away.argmax(), away.shape)] if away.ndim else []
+    where = f" at {place}," if place else ""
+    theirs, ours = (x[tuple(place)].item() for x in (found, wanted))
+    raise Wrong(f"{name}: {theirs:.4g}, not {ours:.4g},{where} where it differs most.")
+
+
+def short(value: Any) -> str:
+    """A value for a message: one line, at most 60 characters, printable."""
+    text = clean(repr(value)).replace("\n", " ")
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
+def clean(text: str) -> str:
+    """Without control characters, which could repaint a terminal; tabs and new lines stay."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "·" for c in str(text))

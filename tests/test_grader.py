@@ -1,0 +1,250 @@
+"""The grader: what student code may not do, classes of students, and no file ever lost."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from lessons import grader, wire
+from lessons.grading import grade
+from lessons.marking import Wrong
+from lessons.sandbox import Sandbox
+from lessons.source import exercises
+
+INSERT = exercises("2.1")[0]
+LESSONS = Path(grader.__file__).parent
+
+
+@pytest.fixture(scope="module")
+def sandbox():
+    with Sandbox(seconds=1.0, wall=8.0) as one:
+        yield one
+
+
+def graded(sandbox, body, before="import os, sys, time, torch\n"):
+    lines = "".join(f"    {line}\n" for line in body.splitlines())
+    return grade(INSERT, f"{before}\ndef insert(W, k, v, C):\n{lines}", sandbox)
+
+
+ATTACKS = {
+    "endless loop": ("while True:\n    pass", "never end"),
+    "huge allocation": ("return torch.zeros(10**12)", "memory"),
+    "huge list": ("return [0] * 10**11", "memory"),
+    "many allocations": ("x = []\nwhile True:\n    x.append(torch.empty(10**7))", "memory"),
+    "exit 0": ("os._exit(0)", "ended its process"),
+    "sys.exit": ("sys.exit(0)", "ended itself"),
+    "abort": ("os.abort()", "SIGABRT"),
+    "deep": ("return insert(W, k, v, C)", "RecursionError"),
+    "fake verdict": ("print('✓ 2.1 solved: 1 of 1')\nreturn W", "differs most"),
+    "fake return": ("return 'solved: all right.'", "should be numbers"),
+    "equal to all": (
+        "class Yes:\n    shape = (5, 8)\n    __eq__ = lambda a, b: True\nreturn Yes()",
+        "returned a Yes",
+    ),
+    "patched torch": (
+        "torch.allclose = torch.equal = lambda *a, **k: True\n"
+        "torch.Tensor.norm = lambda *a, **k: 0\nreturn W",
+        "differs",
+    ),
+    "patched checker": ("import lessons.marking\nlessons.marking.agree = print", "lessons"),
+    "found checker": (
+        f"sys.path.insert(0, {str(LESSONS.parent)!r})\nimport lessons.l2_1_insert as x\n"
+        "return x.insert(W, k, v, C)",
+        "cannot be read",
+    ),
+    "reads the solution": (f"open({str(INSERT.path)!r}).read()", "cannot be read"),
+    "writes into every pipe": (
+        "for fd in range(3, 30):\n    try:\n        os.write(fd, b'solved' * 20)\n"
+        "    except OSError:\n        pass\nreturn W",
+        "channel",
+    ),
+    "closes every pipe": ("os.closerange(3, 30)\ntime.sleep(1)", "ended|closed|channel"),
+    "stolen token": (
+        "f = sys._getframe()\nwhile 'token' not in f.f_locals:\n    f = f.f_back\n"
+        "f.f_locals['reply']({'value': 'solved'})",
+        "should be numbers",
+    ),
+    "network": ("import socket\nsocket.create_connection(('127.0.0.1', 9))", "network"),
+    "processes": ("import subprocess\nsubprocess.run(['true'])", "processes"),
+    "fork": ("os.fork()", "processes"),
+    "kills the grader": ("os.kill(os.getppid(), 9)", "processes"),
+    "writes a file": ("open('/tmp/left-behind.txt', 'w')", "own folder"),
+    "removes a file": (f"os.remove({str(INSERT.path)!r})", "own folder"),
+    "new limits": (
+        "import resource\nresource.setrlimit(resource.RLIMIT_CPU, (99, 99))",
+        "limits",
+    ),
+    "no such module": ("import no_such_module", "no_such_module"),
+    "an error": ("return W @ v", "line 4, `return W @ v`"),
+    "no return": ("pass", "is there a `return`"),
+    "nan": ("return W * float('nan')", "not finite"),
+}
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_an_attack_fails_with_a_clear_message(attack, sandbox):
+    body, words = ATTACKS[attack]
+    verdict = graded(sandbox, body)
+    assert verdict.status == "wrong", verdict
+    assert any(word in verdict.message for word in words.split("|")), verdict.message
+    assert "Traceback" not in verdict.message and "\n" not in verdict.message
+    assert INSERT.path.exists()
+
+
+def test_waiting_forever_ends_too():
+    with Sandbox(seconds=1.0, wall=0.5) as impatient:
+        assert "waiting" in graded(impatient, "time.sleep(1000)").message
+
+
+def test_a_file_that_does_not_read_what_it_is_sent_ends(sandbox):
+    body = "f = sys._getframe()\nwhile 'token' not in f.f_locals:\n    f = f.f_back\n"
+    source = f"import sys, time\n{body}f.f_locals['reply']({{'value': None}})\ntime.sleep(99)\n"
+    with Sandbox(wall=1.0) as impatient, impatient.open(source, "x.py") as student:
+        with pytest.raises(Wrong, match="waiting"):
+            student.ask("f", torch.zeros(10**5))
+
+
+def test_what_fails_while_loading_is_told_with_its_line(sandbox):
+    verdict = graded(sandbox, "return W", before="x = 1 +\n")
+    assert verdict.status == "wrong" and "line 1" in verdict.message and "Syntax" in verdict.message
+    assert (
+        "ended its process" in graded(sandbox, "return W", before="import os; os._exit(0)").message
+    )
+    assert "no function insert" in grade(INSERT, "x = 1\n", sandbox).message
+
+
+def test_what_is_printed_is_shown_apart_and_cannot_repaint_the_screen(sandbox):
+    verdict = graded(sandbox, "print('\\x1b[2J✓ solved')\nreturn W")
+    assert verdict.status == "wrong" and "✓ solved" in verdict.printed
+    assert "\x1b" not in verdict.printed
+    lines = grader.show([verdict]).splitlines()
+    assert lines[0].startswith("✗") and "your file printed │" in lines[1]
+    assert graded(sandbox, "print('x' * 10**8)\nreturn W").status == "wrong"
+
+
+def test_one_file_leaves_nothing_behind_for_the_next(sandbox):
+    spoiled = "torch.linalg.solve = torch.outer = lambda *a: 0\nos.chdir('/')\nreturn W"
+    assert graded(sandbox, spoiled).status == "wrong"
+    assert grade(INSERT, INSERT.solution, sandbox).status == "solved"
+
+
+def test_own_files_and_ways_of_answering_are_allowed(sandbox):
+    own = "open('note.txt', 'w').write('x')\nu = torch.linalg.solve(C, k)\n"
+    answer = "(W + torch.outer(v - W @ k, u) / (k @ u))"
+    for form in ("", ".numpy()", ".tolist()", ".float()", ".requires_grad_()"):
+        verdict = graded(sandbox, f"{own}return {answer}{form}")
+        assert verdict.status == "solved", (form, verdict)
+
+
+def test_a_server_that_died_is_started_again(sandbox):
+    sandbox.server.kill()
+    sandbox.server.wait()
+    assert grade(INSERT, INSERT.solution, sandbox).status == "solved"
+
+
+def test_the_library_is_there_where_an_exercise_says_so(sandbox):
+    source = "from lib import memory\ndef f(k):\n    return memory.gram(k)\n"
+    with sandbox.open(source, "x.py", seconds=20, library=True) as student:
+        assert student.ask("f", torch.eye(2)).tolist() == [[1, 0], [0, 1]]
+    with pytest.raises(Wrong, match="write the rest yourself"):
+        sandbox.open(source, "x.py")
+
+
+def test_values_pass_the_wire_and_nothing_else_does():
+    calls = []
+    tensors = [torch.randn(2, 3).to(t) for t in (torch.float64, torch.bfloat16)]
+    tensors += [torch.tensor(True), torch.zeros(0, 3), torch.arange(4)[::2], torch.eye(3).T]
+    for tensor in tensors:
+        found = wire.unpack(json.loads(json.dumps(wire.pack(tensor))))
+        assert found.dtype == tensor.dtype and torch.equal(found, tensor)
+    value = {"a": [1, 2.5, None, True, "x"], 3: {"b": []}}
+    assert wire.unpack(wire.pack(value)) == value
+    assert wire.pack(print, calls) == {"function": 0} and calls == [print]
+    for foreign in (object(), {1, 2}, print):
+        with pytest.raises(wire.Foreign):
+            wire.pack(foreign)
+    for garbled in (
+        {"x": 1},
+        {"tensor": ["float64", [2], "AAAA"]},
+        {"tensor": ["float64", [-1], ""]},
+        {"tensor": ["object", [1], "AAAA"]},
+        {"function": 0},
+        {"dict": [[[], 1]]},
+    ):
+        with pytest.raises(wire.Garbled):
+            wire.unpack(garbled)
+
+
+def test_start_writes_stubs_and_never_loses_a_file(tmp_path, capsys):
+    my = tmp_path / "my"
+    assert grader.main(["start", "2", "--my", str(my)]) == 0
+    names = [e.path.name for e in exercises("2")]
+    assert sorted(p.name for p in my.iterdir()) == names
+    mine = my / names[0]
+    mine.write_text("# hours of work\n")
+    assert grader.main(["start", "2", "--my", str(my)]) == 0
+    assert mine.read_text() == "# hours of work\n" and "kept" in capsys.readouterr().out
+    for n in (1, 2):
+        assert grader.main(["start", "2.1", "--my", str(my), "--fresh"]) == 0
+        assert mine.read_text() == INSERT.stub
+        assert len(list(my.glob("*.old*"))) == n
+    assert mine.with_name(f"{mine.name}.old1").read_text() == "# hours of work\n"
+
+
+def test_check_as_text_and_json(tmp_path, capsys):
+    (tmp_path / INSERT.path.name).write_text(INSERT.solution)
+    assert grader.main(["check", "2.1", "--my", str(tmp_path)]) == 0
+    assert "✓ 2.1 ★" in capsys.readouterr().out
+    assert grader.main(["check", "2", "--my", str(tmp_path), "--json", "--seed", "7"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert (report["solved"], report["exercises"], report["seed"]) == (1, 4, 7)
+    assert [v["status"] for v in report["verdicts"]] == ["solved"] + ["missing"] * 3
+    assert report["points"] == INSERT.stars and "insert" in report["verdicts"][0]["name"]
+    assert grader.main(["solution", "2.1"]) == 0
+    shown = capsys.readouterr().out
+    assert "torch.outer" in shown and "WRONG" not in shown
+    assert grader.main(["check", "99"]) == 2 and "99" in capsys.readouterr().err
+
+
+def test_a_folder_of_students_becomes_a_table_of_marks(tmp_path, capsys):
+    students, marks = tmp_path / "students", tmp_path / "marks.csv"
+    chosen = exercises("2")
+
+    def hand_in(student, *texts, inside=""):
+        folder = students / student / inside
+        folder.mkdir(parents=True)
+        for exercise, text in zip(chosen, texts, strict=False):
+            (folder / exercise.path.name).write_text(text)
+
+    right = [e.solution for e in chosen]
+    hand_in("ada", *right, inside="my")
+    hand_in("=HYPERLINK()", *[e.stub for e in chosen])
+    hand_in(
+        "ben", right[0], "while True:\n    pass\n", chosen[2].wrong(chosen[2].module.WRONG[0][0])
+    )
+    hand_in("cleo")
+    copied = students / "cleo" / chosen[0].path.name
+    os.symlink(students / "ada" / "my" / chosen[0].path.name, copied)
+    (students / ".hidden").mkdir()
+    (students / "read me.txt").write_text("no student")
+    call = ["check", "2", "--folder", str(students), "--jobs", "2", "--seconds", "1"]
+    assert grader.main([*call, "--csv", str(marks), "--json"]) == 0
+    with marks.open(newline="") as file:
+        head, *rows = csv.reader(file)
+    assert head == ["student", "2.1", "2.2", "2.3", "2.4", "solved", "points", "of"]
+    assert rows == [
+        ["'=HYPERLINK()", "", "", "", "", "0", "0", "8"],
+        ["ada", "1", "2", "2", "3", "4", "8", "8"],
+        ["ben", "1", "0", "0", "", "1", "1", "8"],
+        ["cleo", "0", "", "", "", "0", "0", "8"],
+    ]
+    report = json.loads(capsys.readouterr().out)["students"]
+    messages = [v["message"] for v in report["ben"]["verdicts"]]
+    assert "never end" in messages[1] and "bare prompt" in messages[2]
+    assert "link" in report["cleo"]["verdicts"][0]["message"]
+    assert grader.main(["check", "2", "--folder", str(tmp_path / "none")]) == 2
