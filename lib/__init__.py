@@ -16,6 +16,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from .editor import Config, EditError, Editor, EditWarning
 from .editors import EDITORS
+from .export import Exported, ExportError, export_model, export_peft
 from .facts import Case, Fact, FactError, Probe
 from .families import ARCHS, FamilyError
 from .features import FeatureError

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from . import parallel, training_cli
+from . import export_cli, parallel, training_cli
 
 USAGE = """\
 Edit what a language model knows, and measure what else moved.
@@ -24,6 +24,8 @@ Edit what a language model knows, and measure what else moved.
       tries the editor over layers on a few cases and prints a preset for a model nobody has tuned
   python -m lib train --editor mend --data FILE --steps 1000
       trains the network of an editor that has one, on some facts, and keeps others apart
+  python -m lib export --patch FILE --to FOLDER --as peft
+      writes a saved patch as a PEFT adapter, or with `--as model` the whole edited model
 
 Every command: `python -m lib COMMAND --help`. Exit code 2 means that the input was wrong.
 """
@@ -42,6 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
     _stream_arguments(commands)
     _scan_arguments(commands)
     _train_arguments(commands)
+    _export_arguments(commands)
     given = parser.parse_args(arguments)
     try:
         given.run(given)
@@ -141,6 +144,10 @@ def _train_arguments(commands: Any) -> None:
     train = training_cli.arguments(commands)
     _common(train)
     train.set_defaults(run=_train)
+
+
+def _export_arguments(commands: Any) -> None:
+    export_cli.arguments(commands).set_defaults(run=_export)
 
 
 def _common(parser: argparse.ArgumentParser) -> None:
@@ -249,6 +256,10 @@ def _scan(given: argparse.Namespace) -> None:
 def _train(given: argparse.Namespace) -> None:
     path = training_cli.train(given, _settings(given.set), lambda line: print(line, flush=True))
     print(f"saved: {path}")
+
+
+def _export(given: argparse.Namespace) -> None:
+    export_cli.export(given, lambda line: print(line, flush=True))
 
 
 def _keep(path: Path | None, result: dict[str, Any]) -> None:

@@ -32,6 +32,14 @@ GRID: dict[str, dict[str, Any]] = {
         "around": 0,
         **BATCH,
     },
+    # fine-tuning beside the weights; each fact alone
+    "lora": {
+        "layers": (20, 25, 27),
+        "widths": (1,),
+        "grid": {"lr": (5e-4, 1e-3, 2e-3), "modules": (("down",), ("attn",))},
+        "around": 0,
+        "together": False,
+    },
     "memit": {**WINDOW, "grid": {"strength": (500.0, 1_000.0, 3_000.0)}},
     "pmet": {**WINDOW, "grid": {"strength": (500.0, 1_000.0, 3_000.0)}},
     "emmet": {**WINDOW, "grid": {"strength": (0.0, 1_000.0, 10_000.0)}},

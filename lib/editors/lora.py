@@ -1,0 +1,179 @@
+"""LoRA: a change of low rank beside frozen weights, trained on the answers (Hu et al., 2021).
+
+ΔW = α/r · B A with A (r, d_in) random and B (d_out, r) zero, so training starts at the model as it
+is. Trained as fine-tuning done right is: epochs over shuffled batches of all facts of a call. Every
+call starts a new adapter behind those of `after`, so a patch is a chain of adapters, and
+`lib.export_peft` writes it exactly.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..editor import Config, EditError, Editor, add_low_rank
+from ..facts import Fact, encode_prompt, encode_target
+from ..patch import Patch
+from ..replay import Replay
+
+
+@dataclass(frozen=True)
+class LoraConfig(Config):
+    """Settings of LoRA.
+
+    modules: of each layer, "down" (the MLP's output projection), "up" (its input projections),
+    "attn" (the attention's output projection), or a name inside the block, as "q_proj".
+    rank: r, of each call's adapter. alpha: α; the adapter's output is multiplied by α/r.
+    enough: training stops when the mean loss of an epoch is below it.
+    """
+
+    layers: tuple[int, ...] = (5,)
+    modules: tuple[str, ...] = ("down",)
+    rank: int = 8
+    alpha: float = 32.0
+    lr: float = 5e-3
+    weight_decay: float = 0.0
+    epochs: int = 70
+    batch_size: int = 100
+    enough: float = 1e-2
+    target_eos: bool = True
+
+
+class Lora(Editor):
+    """Low-rank fine-tuning: shuffled epochs over all facts of a call, in some projections."""
+
+    name = "lora"
+    paper = "Hu et al., LoRA: Low-Rank Adaptation of Large Language Models, 2021 (arXiv:2106.09685)"
+    Config = LoraConfig
+
+    def write(self, facts: list[Fact], after: Patch) -> Patch:
+        """Train one new adapter per module on the facts, on the model under `after`."""
+        config, lm = self.config, self.lm
+        names = self.places()
+        adapters = self._fresh(names)
+        rows = [self._row(fact) for fact in facts]
+        parameters = [side for pair in adapters.values() for side in pair]
+        optimizer = torch.optim.AdamW(
+            parameters, lr=config.lr, weight_decay=config.weight_decay
+        )  # fmt: skip
+        shuffle, held = random.Random(config.seed), None
+        with lm.patched(after, only=True), self._beside(adapters):
+            for _ in range(config.epochs):
+                mean = 0.0
+                if len(rows) > config.batch_size:
+                    shuffle.shuffle(rows)
+                for first in range(0, len(rows), config.batch_size):
+                    batch = rows[first : first + config.batch_size]
+                    # the blocks below are constant: with one batch they run once for all epochs
+                    if held is None or len(rows) > config.batch_size:
+                        ids = [prompt + target[:-1] for prompt, target in batch]
+                        behind = [len(target) - 1 for _, target in batch]
+                        with torch.no_grad():
+                            held = Replay(lm, ids, min(config.layers), behind=behind)
+                    loss = self._loss(batch, held)
+                    mean += loss.item() * len(batch) / len(rows)
+                    if not torch.isfinite(loss):
+                        raise EditError(f"{self.name}: the loss is not finite; try a smaller lr")
+                    if loss < config.enough:
+                        continue  # a batch already learned moves nothing
+                    grads = torch.autograd.grad(loss, parameters)
+                    for side, grad in zip(parameters, grads, strict=True):
+                        side.grad = grad
+                    optimizer.step()
+                if mean < config.enough:
+                    break
+        # ΔW = α/r · B A
+        scale = config.alpha / config.rank
+        return add_low_rank(lm, after, {name: (scale * B, A) for name, (B, A) in adapters.items()})
+
+    def places(self) -> list[str]:
+        """Names of the modules that get an adapter; EditError for one that is not there."""
+        config, lm = self.config, self.lm
+        if not config.layers or list(config.layers) != sorted(set(config.layers)):
+            raise EditError(f"layers must ascend without repeats, not {tuple(config.layers)}")
+        if not config.modules or config.rank < 1:
+            raise EditError("LoRA wants at least one of `modules`, and a `rank` of at least 1")
+        parts = {"down": (lm.arch.mlp_out,), "up": lm.arch.mlp_in, "attn": (lm.arch.attn_out,)}
+        found = []
+        for layer in config.layers:
+            lm.mlp_out(layer)  # refuses a layer that is not there
+            for part in config.modules:
+                fused = lm.arch.fused_in and any(p.endswith(f".{part}") for p in lm.arch.mlp_in)
+                if fused or (part == "up" and lm.arch.fused_in):
+                    raise EditError(f"{lm.name} holds gate and up in one matrix: choose 'down'")
+                patterns = parts.get(part)
+                found += (
+                    [p.format(layer) for p in patterns] if patterns else self._inside(layer, part)
+                )
+        return list(dict.fromkeys(found))
+
+    def _inside(self, layer: int, part: str) -> list[str]:
+        """Full names of a block's matrices called `part`."""
+        known = {
+            f"{self.lm.arch.blocks}.{layer}.{name}"
+            for name, module in self.lm.blocks[layer].named_modules()
+            if getattr(module, "weight", None) is not None and module.weight.ndim == 2
+        }
+        found = sorted(name for name in known if name.split(".")[-1] == part)
+        if not found:
+            leaves = ", ".join(sorted({name.split(".")[-1] for name in known}))
+            raise EditError(
+                f"{self.lm.name} has no module '{part}' in its blocks; there are down, up, attn, "
+                f"{leaves}"
+            )
+        return found
+
+    def _fresh(self, names: Sequence[str]) -> dict[str, tuple[Tensor, Tensor]]:
+        """{module: (B, A)}: zeros and, as in the paper's code, uniform within ±1/√d_in."""
+        generator, made = torch.Generator().manual_seed(self.config.seed), {}
+        for name in names:
+            weight = self.lm.model.get_submodule(name).weight
+            d_out, d_in = weight.shape[::-1] if self.lm.arch.transposed else weight.shape
+            A = (2 * torch.rand(self.config.rank, d_in, generator=generator) - 1) / math.sqrt(d_in)
+            B = torch.zeros(d_out, self.config.rank)
+            made[name] = tuple(side.to(weight.device).requires_grad_() for side in (B, A))
+        return made
+
+    @contextmanager
+    def _beside(self, adapters: dict[str, tuple[Tensor, Tensor]]) -> Iterator[None]:
+        """Run the adapters beside their modules, in float32 whatever the model's type is."""
+        scale = self.config.alpha / self.config.rank
+
+        def add(B: Tensor, A: Tensor):
+            def hook(_: nn.Module, inputs: tuple, output: Tensor) -> Tensor:
+                return output + (scale * (inputs[0].float() @ A.T @ B.T)).to(output.dtype)
+
+            return hook
+
+        with ExitStack() as hooks:
+            for name, (B, A) in adapters.items():
+                module = self.lm.model.get_submodule(name)
+                hooks.callback(module.register_forward_hook(add(B, A)).remove)
+            yield
+
+    def _loss(self, batch: Sequence[tuple[list[int], list[int]]], replay: Replay) -> Tensor:
+        """Mean over facts of the mean NLL over that fact's target tokens."""
+        row = [i for i, (_, target) in enumerate(batch) for _ in target]
+        at = [
+            replay.column(i, len(prompt) - 1 + j)
+            for i, (prompt, target) in enumerate(batch)
+            for j in range(len(target))
+        ]
+        with torch.enable_grad():
+            log_probs = self.lm.head(replay.run(replay.hidden)[row, at]).log_softmax(-1)
+            wanted = torch.tensor([t for _, target in batch for t in target])
+            share = torch.tensor([1 / len(batch[i][1]) for i in row])
+            chosen = log_probs.gather(1, wanted.to(log_probs.device)[:, None])[:, 0]
+            return -(chosen @ share.to(log_probs)) / len(batch)
+
+    def _row(self, fact: Fact) -> tuple[list[int], list[int]]:
+        """Ids of the prompt and of the target with its end, tokenized apart."""
+        target = encode_target(self.lm.tokenizer, fact.target_new)
+        end = [self.lm.tokenizer.eos_token_id] if self.config.target_eos else []
+        return encode_prompt(self.lm.tokenizer, fact.text), target + end

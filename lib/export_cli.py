@@ -1,0 +1,45 @@
+"""`python -m lib export`: a saved patch as a PEFT adapter or as a whole model."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+def arguments(commands: Any) -> argparse.ArgumentParser:
+    """The parser of `export`."""
+    export = commands.add_parser("export", help="write a patch as a PEFT adapter or a whole model")
+    export.add_argument("--patch", type=Path, required=True, help="a saved patch")
+    export.add_argument("--to", type=Path, required=True, help="folder to write: new, or empty")
+    export.add_argument(
+        "--as", dest="kind", choices=("peft", "model"), required=True, help="adapter or model"
+    )
+    export.add_argument(
+        "--rank",
+        type=int,
+        help="the most that a module of an adapter gets (default: exact, dense changes 64)",
+    )
+    export.add_argument("--model", help="hub id or local folder (default: the embedded model)")
+    export.add_argument("--dtype", help="float32, bfloat16, …")
+    export.add_argument("--device-map", help="as transformers names it, e.g. auto")
+    return export
+
+
+def export(given: argparse.Namespace, say: Callable[[str], None]) -> None:
+    """Run the command; says what was written."""
+    import lib
+
+    from .export import refuse
+
+    if given.rank is not None and given.kind == "model":
+        raise ValueError("--rank is for --as peft: a whole model is written exactly")
+    patch = lib.Patch.load(given.patch)
+    refuse(patch)  # before a model is loaded for nothing
+    lm = lib.load(given.model, given.dtype, given.device_map)
+    if given.kind == "peft":
+        done = lib.export_peft(lm, patch, given.to, given.rank)
+    else:
+        done = lib.export_model(lm, patch, given.to)
+    say(f"saved: {done}")
