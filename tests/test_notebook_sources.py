@@ -42,7 +42,7 @@ def test_a_source_keeps_to_its_form(source):
         assert part in prose, part
     assert prose.count("<details>") == prose.count("</details>") >= prose.count("**Predict.**")
     last = [cell.text.splitlines()[-1] for cell in cells if cell.kind == "code"]
-    assert sum(line.startswith(("plot.", "show.bars")) for line in last) <= FIGURES
+    assert sum(line.startswith(("plot.", "maps.", "show.bars")) for line in last) <= FIGURES
 
 
 def solve(K, V, strength):

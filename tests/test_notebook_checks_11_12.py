@@ -1,0 +1,128 @@
+"""The checks of notebooks 11 and 12 name each mistake, and can be solved."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import lib
+from lib.merging import trim
+from notebooks import checks_11, checks_12, models
+
+
+def rules(
+    touch=lambda d, radius: d <= radius + 1,
+    grow=lambda d, radius: max(radius, d),
+    split=lambda d: (d / 2, d / 2 - 1e-5),
+    first=1.0,
+    same=lambda a, b: a == b,
+):
+    """An answer to 11's first exercise; each part can be spoiled."""
+
+    def write(keys, radii, labels, q, label):
+        if keys:
+            i = min(range(len(keys)), key=lambda j: abs(keys[j] - q))
+            d = abs(keys[i] - q)
+            if touch(d, radii[i]):
+                if same(labels[i], label):
+                    radii[i] = grow(d, radii[i])
+                    return keys, radii, labels
+                new, old = split(d)
+                radii[i] = radii[i] if old is None else old
+                return [*keys, q], [*radii, new], [*labels, label]
+        return [*keys, q], [*radii, first], [*labels, label]
+
+    return write
+
+
+WRITE = {
+    "not attempted": lambda *given: "not attempted",
+    "return keys": lambda keys, radii, labels, q, label: (keys, radii),
+    "the balls would not touch": lambda keys, radii, labels, q, label: (
+        (keys, radii, labels) if keys else ([q], [1.0], [label])
+    ),
+    "of its own": rules(same=lambda a, b: True),
+    "no new key": rules(same=lambda a, b: False),
+    "a new ball begins": rules(first=2.0),
+    "no farther": rules(grow=lambda d, radius: radius + 1 if d > radius else radius),
+    "covered already": rules(grow=lambda d, radius: d),
+    "has to give way": rules(split=lambda d: (d / 2, None)),
+    "leave a gap": rules(split=lambda d: (d / 2, d / 2)),
+    "half of the distance": rules(split=lambda d: (d, d - 1e-5)),
+    "solved": rules(),
+}
+
+
+@pytest.mark.parametrize("word", WRITE)
+def test_the_check_of_the_three_rules_names_the_mistake(word):
+    said = checks_11.write(WRITE[word])
+    assert word in said and said.startswith("solved") == (word == "solved"), said
+
+
+TOWER = lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome", "Paris")
+AGAIN = lib.Fact("the Eiffel Tower", "Tourists who want to see {} travel to the city of", "Rome")
+
+
+def test_a_theft_has_to_be_fair_and_of_something_held():
+    editor = lib.EDITORS["grace"](models.load("tiny"), eps_init=0.01)
+    patch = editor.edit([TOWER])
+    thief = lib.Fact(None, "The recipe for bread begins with", "salt")
+    assert "not attempted" in checks_11.steal(editor, patch, TOWER, AGAIN.text, None)
+    assert "too easy" in checks_11.steal(editor, patch, TOWER, AGAIN.text, AGAIN)
+    assert "to begin with" in checks_11.steal(editor, patch, TOWER, AGAIN.text, thief)
+
+
+def test_a_rewording_can_be_stolen(default_lm):
+    editor = lib.EDITORS["grace"](default_lm, eps_init=16.0)
+    patch = editor.edit([AGAIN], after=editor.edit([TOWER]))
+
+    def steal(prompt: str) -> str:
+        return checks_11.steal(editor, patch, TOWER, AGAIN.text, lib.Fact(None, prompt, "Berlin"))
+
+    assert "it still answers" in steal("The recipe for bread begins with")
+    assert steal("Tourists who want to see the Louvre travel to the city of").startswith("solved")
+
+
+BY_HAND = {
+    "not attempted": None,
+    "four numbers": [1, 2],
+    "without the trim": [-1.75, -3, 0.5667, -5],
+    "divided by three": [-0.1667, -2, 0, -1.6667],
+    "that is the sum": [-3.5, -6, 0, -5],
+    "where fewer vote": [-1.1667, -2, 0, -1.6667],
+    "goes to the largest": [3, -4, 0, -5],
+    "after the trim the three are": [0, -3, 0, -5],
+    "solved": [-1.75, -3, 0, -5],
+}
+
+
+@pytest.mark.parametrize("word", BY_HAND)
+def test_the_check_of_a_merge_by_hand_names_the_mistake(word):
+    said = checks_12.by_hand(BY_HAND[word])
+    assert word in said and said.startswith("solved") == (word == "solved"), said
+
+
+def torn(density=None, zero=False, strict=False):
+    """An answer to 12's second exercise."""
+
+    def conflict(taus, share):
+        kept = torch.stack([trim(tau, density or share) for tau in taus])
+        low = (kept <= 0) if zero else (kept < -1.0) if strict else (kept < 0)
+        return ((kept > 0).any(0) & low.any(0)).nonzero()[:, 0].tolist()
+
+    return conflict
+
+
+CONFLICT = {
+    "not attempted": lambda taus, share: None,
+    "trim first": torn(density=1.0),
+    "is 0 a sign": torn(zero=True),
+    "that is a conflict": torn(strict=True),
+    "solved": torn(),
+}
+
+
+@pytest.mark.parametrize("word", CONFLICT)
+def test_the_check_of_sign_conflicts_names_the_mistake(word):
+    said = checks_12.conflict(CONFLICT[word])
+    assert word in said and said.startswith("solved") == (word == "solved"), said
