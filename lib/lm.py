@@ -99,6 +99,7 @@ class LM(Patching):
         """Own the model for one run and tell routes of its sequences."""
         with self.owner.hold() as token, token.running, torch.set_grad_enabled(grad):
             before, self._seqs = self._seqs, seqs
+            seqs.embed = self.model.get_submodule(self.arch.embed)
             try:
                 with self._packs.used():
                     yield seqs

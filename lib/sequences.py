@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 @dataclass
@@ -15,7 +15,8 @@ class Sequences:
     ids, real, prompt are (rows, length) of this call: token ids, not padding, part of the prompt.
     last (rows,) is the column of the prompt's last token in the first call. memo keeps tensors with
     one entry per row from call to call: a route's choices stand there under its module's name, and
-    what it notes beside them for `explain` under `MODULE/score` and the like.
+    what it notes beside them for `explain` under `MODULE/score` and the like. embed is the model's
+    input embedding; `LM.opened` names it.
     """
 
     ids: Tensor
@@ -23,6 +24,17 @@ class Sequences:
     prompt: Tensor
     last: Tensor
     memo: dict[str, Tensor] = field(default_factory=dict)
+    embed: nn.Module | None = None
+
+    def embedded(self) -> Tensor:
+        """Input embeddings (rows, length, d) of this call, as the model makes them (gemma scales).
+
+        They depend on the tokens alone: whatever edits the layers above, these stay.
+        """
+        if self.embed is None:
+            raise RuntimeError("sequences have embeddings only where LM.opened has opened them")
+        with torch.no_grad():
+            return self.embed.forward(self.ids)  # not a call: hooks are for the run itself
 
     def step(self, ids: Tensor) -> None:
         """Go on with one more generated token per row, ids (rows, 1)."""

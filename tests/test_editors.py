@@ -51,8 +51,11 @@ TINY: dict[str, dict] = {
     "ft": _TUNE,
     "ft_m": _TUNE,
     "ft_l": {**_TUNE, "box": 1.0},
+    "lora": {"layers": (1, 2), "rank": 4, "lr": 0.02, "epochs": 100},
     "grace": {"layer": 1, "eps_init": 0.05, "n_iter": 200, "enough": 2.0},
     "wise": _SIDE,
+    "memoir": {"layer": 2, "lr": 0.3, "n_iter": 80, "tau": 0.9, "templates": ("{}",), "k": 16},
+    "lemoe": {"layer": 1, "lr": 1e-2, "templates": ("{}",)},
 }
 
 # name -> (writes, needs_subject, trained, keeps, scoped, inner): a relaxed promise shows in review
@@ -73,9 +76,12 @@ DECLARED = {
     "ft": ("weights", False, False, False, False, False),
     "ft_m": ("weights", False, False, False, False, False),
     "ft_l": ("weights", False, False, False, False, False),
+    "lora": ("weights", False, False, False, False, False),
     "retrieval": ("prompt", False, False, True, True, False),
     "grace": ("routes", False, False, True, True, False),
     "wise": ("routes", False, False, False, True, False),
+    "memoir": ("routes", False, False, False, True, False),
+    "lemoe": ("routes", False, False, True, True, False),
 }
 
 A = lib.Fact("The old tower", "I saw {}", "xy")

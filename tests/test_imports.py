@@ -15,7 +15,8 @@ ALLOWED_IN_EDITORS = {
     "editor", "facts", "patch", "replay", "memory", "stats", "target", "climb", "contexts",
     "anchor", "hypernet", "trainable", "features", "moments", "warmup", "parallel",
     "codebook", "values", "sequences", "inside", "decode",
-    "merging", "side", "lesson",
+    "merging", "side", "lesson", "fingerprint",
+    "anchors", "experts", "expert_lesson", "expert_start", "memoe", "plan", "pooled", "routing",
     "editors._spread", "editors.rome",
 }  # fmt: skip
 

@@ -7,8 +7,11 @@ from .alphaedit import AlphaEdit
 from .emmet import Emmet
 from .ft import Ft, FtL, FtM
 from .grace import Grace
+from .lemoe import Lemoe
+from .lora import Lora
 from .malmen import Malmen
 from .memit import Memit, NormAnchor
+from .memoir import Memoir
 from .mend import Mend
 from .pmet import Pmet
 from .prune import Prune
@@ -47,8 +50,11 @@ EDITORS = _Editors(
         Ft,
         FtL,
         FtM,
+        Lora,
         Retrieval,
         Grace,
         Wise,
+        Lemoe,
+        Memoir,
     )
 )

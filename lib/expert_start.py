@@ -1,0 +1,73 @@
+"""A new expert of LEMoE: where it stands, and matrices that say exactly nothing yet."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor
+
+from .editor import EditError
+from .side import ACTIVATIONS
+
+if TYPE_CHECKING:
+    from .experts import Expert
+    from .lm import LM
+
+Kind = Literal["ffn", "lora"]
+
+
+def place(lm: LM, layer: int, kind: Kind) -> str:
+    """Module beside which experts stand; EditError for a family without one."""
+    out = lm.mlp_out(layer)  # refuses a layer that is not there
+    if kind == "lora":
+        return out
+    if lm.arch.mlp is None:
+        raise EditError(f"{lm.name} has no MLP module to stand beside: use expert='lora'")
+    name = lm.arch.mlp.format(layer)
+    if len(inspect.signature(lm.model.get_submodule(name).forward).parameters) != 1:
+        raise EditError(f"{name} adds the residual itself: use expert='lora'")
+    return name
+
+
+def fresh(lm: LM, layer: int, kind: Kind, rank: int, seed: int) -> Expert:
+    """Float32 on the CPU: a copy of the layer's MLP with a zero output, or a and b = 0 of `rank`.
+
+    The seed is for a alone: a copy needs no chance.
+    """
+    out = lm.mlp_out(layer)
+    d_out, d_in = lm.weight(out).shape
+    if kind == "lora":
+        a = torch.randn(rank, d_in, generator=torch.Generator().manual_seed(seed)) / d_in**0.5
+        return {"a": a, "b": torch.zeros(d_out, rank)}
+    names = [name.format(layer) for name in lm.arch.mlp_in]
+    found = {"down": torch.zeros(d_out, d_in)}
+    for name in names:
+        weight, bias = _linear(lm, name)
+        part = "gate" if len(names) == 2 and name == names[0] else "up"
+        found |= {part: weight} | ({} if bias is None else {f"{part}_bias": bias})
+    if lm.arch.fused_in:
+        found["gate"], found["up"] = (t.clone() for t in found["up"].chunk(2))
+    if _linear(lm, out)[1] is not None:
+        found["down_bias"] = torch.zeros(d_out)
+    return found
+
+
+def activation(lm: LM, kind: Kind) -> str:
+    """The name of the MLP's activation; EditError where an expert would need one unknown here."""
+    names = ("hidden_act", "hidden_activation", "activation_function", "activation")
+    config = lm.model.config
+    act = next((getattr(config, n) for n in names if getattr(config, n, None)), None)
+    if kind == "ffn" and act not in ACTIVATIONS:
+        raise EditError(f"experts know no activation '{act}': use expert='lora'")
+    return act if act in ACTIVATIONS else "silu"
+
+
+def _linear(lm: LM, name: str) -> tuple[Tensor, Tensor | None]:
+    held = lm.model.get_submodule(name)
+    weight = held.weight.detach()
+    weight = (weight.T if lm.arch.transposed else weight).float().cpu()
+    weight = weight.clone(memory_format=torch.contiguous_format)
+    bias = getattr(held, "bias", None)
+    return weight, None if bias is None else bias.detach().float().cpu().clone()

@@ -1,0 +1,98 @@
+"""MEMoE's router, the "before" of LEMoE: hidden states and the subject's embedding choose.
+
+It is here for comparison. As published it reads what the layer reads at a token; here it is asked
+once, at the prompt, for the mean over the prompt's tokens, as every route of this library is. Its
+defect is kept: one matrix serves all experts and moves with every batch, so that an input need not
+go where it went when it was trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """W_g (E, w + d) over [hidden; embed(subject)], both centered and scaled, float32.
+
+    center (w,), spread (): of hidden states over texts in general
+    embeds (n, d): what the known subjects stand for, centered and scaled already
+    names: their token ids, several spellings of one subject possible: (number, ids)
+    """
+
+    center: Tensor
+    spread: Tensor
+    weight: Tensor
+    embeds: Tensor
+    names: tuple[tuple[int, tuple[int, ...]], ...] = ()
+
+    def subjects(self, rows: Sequence[Sequence[int]]) -> Tensor:
+        """(rows, d): the embedding of the longest known subject in each row of ids, else 0."""
+        found = self.embeds.new_zeros(len(rows), self.embeds.shape[1])
+        for i, row in enumerate(rows):
+            inside = [(len(ids), -n, n) for n, ids in self.names if _within(ids, row)]
+            if inside:
+                found[i] = self.embeds[max(inside)[2]]
+        return found
+
+    def features(self, means: Tensor, rows: Sequence[Sequence[int]]) -> Tensor:
+        """R (n, w + d) of mean hidden states (n, w) and prompts as ids."""
+        hidden = (means.float() - self.center) / self.spread
+        return torch.cat([hidden, self.subjects(rows).to(hidden)], 1)
+
+    def scores(self, features: Tensor) -> Tensor:
+        """(n, 1 + E) before the softmax, as anchors give them: there is no null anchor, so -inf."""
+        return F.pad(features @ self.weight.T, (1, 0), value=-torch.inf)
+
+    def choose(self, features: Tensor) -> Tensor:
+        """(n,) int64: the expert with the largest score."""
+        return self.scores(features).argmax(1) - 1
+
+    def grow(self, count: int, seed: int) -> Hidden:
+        """The same router for `count` experts more; new rows are small and random."""
+        width = self.weight.shape[1]
+        draw = torch.Generator().manual_seed(seed)
+        fresh = torch.randn(count, width, generator=draw) / width**0.5
+        return replace(self, weight=torch.cat([self.weight, fresh]))
+
+    def know(self, ids: Sequence[tuple[int, ...]], embed: Tensor) -> Hidden:
+        """One subject more: its spellings and its embedding (d,)."""
+        names = tuple((len(self.embeds), tuple(some)) for some in ids)
+        return replace(
+            self, embeds=torch.cat([self.embeds, embed[None]]), names=(*self.names, *names)
+        )
+
+    def to(self, device: torch.device) -> Hidden:
+        """The same router on another device."""
+        return replace(self, **{name: t.to(device) for name, t in self.tensors().items()})
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All parts but the names."""
+        return {name: getattr(self, name) for name in ("center", "spread", "weight", "embeds")}
+
+    def header(self) -> dict:
+        """The names."""
+        return {"names": [[n, list(ids)] for n, ids in self.names]}
+
+    @classmethod
+    def load(cls, tensors: dict[str, Tensor], header: dict, experts: int) -> Hidden:
+        """The router of a file; ValueError where its parts do not belong together."""
+        if tensors.keys() != {"center", "spread", "weight", "embeds"}:
+            raise ValueError("the router of memoe is not whole")
+        made = cls(**tensors, names=tuple((n, tuple(ids)) for n, ids in header["names"]))
+        width = len(made.center) + made.embeds.shape[1]
+        if made.weight.shape != (experts, width) or any(
+            not 0 <= n < len(made.embeds) for n, _ in made.names
+        ):
+            raise ValueError("the router of memoe has parts of different sizes")
+        return made
+
+
+def _within(part: Sequence[int], row: Sequence[int]) -> bool:
+    n = len(part)
+    return any(tuple(row[i : i + n]) == tuple(part) for i in range(len(row) - n + 1))
