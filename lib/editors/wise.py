@@ -16,6 +16,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from .. import shards
 from ..contexts import contexts
 from ..editor import Config, EditError, Editor
 from ..facts import Fact, encode_prompt, fill
@@ -253,18 +254,13 @@ class Wise(Editor):
     ) -> list[Memory]:
         """The unmerged shards become one memory: appended, or joined with the one before."""
         c, k = self.config, len(state["groups"])
-        merged, shards = memories[:-k], memories[-k:]
-        weights = [1 / k] * k
-        if merged and not c.retrieve:  # the share that earlier merges keep, as published
-            shards, merged, weights = [*merged, *shards], [], [0.6] + [0.4 / k] * k
-        tau = RULES[c.merge]([shard.tau for shard in shards], weights, c.density)
-        eps = old = min(shard.eps for shard in shards)
+        kept, tau, old = shards.join(memories, k, c.merge, c.density, c.retrieve)
         facts = [fact for group in state["groups"] for fact in group]
-        delta = self._deltas(tau, facts, texts)
+        delta, eps = self._deltas(tau, facts, texts), old
         if c.remeasure:
             eps = self._threshold(tau, delta, texts, apart)
-            if len(shards) > k:  # facts of earlier merges are not at hand any more
-                eps = min(eps, shards[0].eps)
+            if len(memories) > k and not c.retrieve:  # facts of earlier merges are not at hand
+                eps = min(eps, memories[0].eps)
         under = int((delta < old).sum())
         state["merges"] = (
             *state["merges"], {"facts": len(facts), "under": under, "old": old, "eps": eps},
@@ -272,25 +268,19 @@ class Wise(Editor):
         state["groups"] = ()
         if c.replay:
             state["past"] = (*state["past"], tuple(text for text, _ in facts))
-        return [*merged, Memory(tau, eps, sum(shard.facts for shard in shards))]
+        joined = sum(memory.facts for memory in memories[len(kept) :])
+        return [*kept, Memory(tau, eps, joined)]
 
     def _threshold(self, tau: Tensor, delta: Tensor, texts: Texts, apart: list[list[int]]) -> float:
         """ε for facts with these Δ (n,): the least, or calibrated on irrelevant texts."""
-        least = _least(delta)
         if not apart:
-            return least
+            return shards.least(delta)
         with torch.no_grad():
-            calm = texts.delta(tau.to(self.lm.device), apart).quantile(0.95).item()
-        return min(least, calm + self.config.calibrate * (least - calm))
+            calm = texts.delta(tau.to(self.lm.device), apart)
+        return shards.between(delta, calm, self.config.calibrate)
 
     def _deltas(self, tau: Tensor, facts: Sequence[tuple[str, str]], texts: Texts) -> Tensor:
         """Δ (n,) of the bare prompts of (prompt, target) pairs under τ."""
         rows = [encode_prompt(self.lm.tokenizer, text) for text, _ in facts]
         with torch.no_grad():
             return texts.delta(tau.to(self.lm.device), rows).cpu()
-
-
-def _least(delta: Tensor) -> float:
-    """ε: the least Δ, or the 5 % quantile where one outlier would halve it."""
-    least, low = delta.min().item(), delta.quantile(0.05).item()
-    return low if least < low / 2 else least
