@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from .lm import LM
 
 
+def exact(patch: Patch) -> bool:
+    """Whether no line reads what another changes: one layer, values of the base model."""
+    return len(patch.weights) == 1 and all(e.settings.get("values_on") == "base" for e in patch.log)
+
+
 def without(patch: Patch, i: int, lm: LM) -> Patch | None:
     """The patch without line `i` of its log, or None where it does not hold what is needed.
 

@@ -232,15 +232,22 @@ class Patch:
         """The same patch with some modules replaced (and other fields, by name)."""
         return replace(self, weights={**self.weights, **new}, **changes)
 
-    def without(self, i: int, lm: Any) -> Patch:
+    def without(self, i: int, lm: Any, *, fold: bool = False) -> Patch:
         """The fold of the log without its `i`-th line, made again by the editors that it names.
 
-        A line that stands for a stream's batches is made again, or left out, as a whole.
+        A line that stands for a stream's batches is made again, or left out, as a whole. Where the
+        editor keeps its keys, in one layer, with values of the base model, this is one solve per
+        later line instead (deletion.py): equal to 1e-4. fold=True folds again even there.
         """
-        from .editors import EDITORS  # here, not above: editors are built on patches
+        from . import deletion  # here, not above: both are built on patches
+        from .editors import EDITORS
 
         if not -len(self.log) <= i < len(self.log):
             raise PatchError(f"the patch holds {len(self.log)} edits, there is no edit {i}")
+        if not fold and deletion.exact(self):
+            found = deletion.without(self, i % len(self.log), lm)
+            if found is not None:
+                return found
         patch, skip = EMPTY, i % len(self.log)
         for j, edit in enumerate(self.log):
             if j != skip:

@@ -37,7 +37,7 @@ def test_deletion_is_the_fold_without_that_edit(name, family):
     whole, place = folded(lm, name), lm.mlp_out(1)
     for i in range(len(FACTS)):
         short = deletion.without(whole, i, lm)
-        again = whole.without(i, lm)
+        again = whole.without(i, lm, fold=True)
         assert short.facts == again.facts and short.log == again.log and short.base == again.base
         assert far(short, again, place) < 1e-4
         assert far(whole, again, place) > 1e-2  # there is something to delete
@@ -47,10 +47,25 @@ def test_deletion_is_the_fold_without_that_edit(name, family):
     assert far(twice, folded(lm, name, [FACTS[0], FACTS[3]]), place) < 1e-4
     editor = lib.EDITORS[name](lm, **EDITORS[name])
     more = editor.edit([FACTS[1]], after=deletion.without(whole, 1, lm))
-    direct = editor.edit([FACTS[1]], after=whole.without(1, lm))
+    direct = editor.edit([FACTS[1]], after=whole.without(1, lm, fold=True))
     assert far(more, direct, place) < 1e-4  # it can be continued
     alone = folded(lm, name, FACTS[:1])
     assert not deletion.without(alone, 0, lm)
+
+
+def test_a_patch_takes_the_short_way_where_it_is_exact(monkeypatch):
+    lm = tiny.model("llama")
+    whole = folded(lm, "memit")
+    wanted = deletion.without(whole, 1, lm)
+    monkeypatch.setattr(lib.EDITORS["memit"], "edit", None)  # nothing is edited again
+    for i in (1, -3):
+        found = whole.without(i, lm)
+        assert torch.equal(
+            found.weights[lm.mlp_out(1)].dense(), wanted.weights[lm.mlp_out(1)].dense()
+        )
+    with pytest.raises(TypeError):
+        whole.without(1, lm, fold=True)
+    assert not deletion.exact(lib.EMPTY)
 
 
 def test_it_is_the_one_step_formula():
@@ -70,7 +85,7 @@ def test_it_is_the_one_step_formula():
 def test_with_several_layers_it_is_close_to_the_fold():
     lm = tiny.model("llama")
     whole = folded(lm, "alphaedit", layers=(1, 2))
-    short, again = deletion.without(whole, 1, lm), whole.without(1, lm)
+    short, again = deletion.without(whole, 1, lm), whole.without(1, lm, fold=True)
     assert far(short, again, lm.mlp_out(1)) < far(whole, again, lm.mlp_out(1))
 
 
