@@ -1,0 +1,73 @@
+"""The checks of notebook 13 name each mistake, and can be solved."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+import torch
+from torch.nn.functional import normalize
+
+import lib
+from notebooks import checks_13, models, runs_13
+
+
+def placed(v, far, unit=True, null=None, swap=False):
+    """Anchors in the middle of their batches; b halfway, or what `null` makes of (far, own)."""
+    keys = torch.stack([v[i : i + 2].mean(0) for i in (0, 2, 4)])
+    keys = normalize(keys, dim=1) if unit else keys
+    keys = keys[[1, 0, 2]] if swap else keys
+    low = (16 * far @ keys.T).max()
+    high = min(16 * v[i] @ keys[i // 2] for i in range(6))
+    return keys, (low + high) / 2 if null is None else null(low, high)
+
+
+PLACE = {
+    "not attempted": lambda v, far: "not attempted",
+    "the keys and the null": lambda v, far: placed(v, far)[0],
+    "in the plane are": lambda v, far: (v, 8.0),
+    "a mean of two is shorter": lambda v, far: placed(v, far, unit=False),
+    "not to its own": lambda v, far: placed(v, far, swap=True, null=lambda *_: 8.0),
+    "a cosine? Scores": lambda v, far: placed(v, far, null=lambda low, high: 0.5),
+    "a text that must stay scores": lambda v, far: placed(v, far, null=lambda low, high: low - 1),
+    "nobody answers it": lambda v, far: placed(v, far, null=lambda low, high: high + 0.1),
+    "up to 16": lambda v, far: placed(v, far, null=lambda low, high: 17.0),
+    "solved": placed,
+}
+
+
+@pytest.mark.parametrize("word", PLACE)
+def test_the_check_of_anchors_names_the_mistake(word):
+    said = checks_13.place(PLACE[word])
+    assert word.casefold() in said.casefold() and said.startswith("solved") == (word == "solved")
+
+
+@pytest.fixture(scope="module")
+def tower():
+    """A toy, the tower's fact, and a patch with an expert for it."""
+    lm = models.load("tiny")
+    fact = lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", lib.EditWarning)
+        return lm, fact, runs_13.editor(lm, irrelevant=("zzz", "7 + 7", "QUAY")).edit([fact])
+
+
+def test_the_check_of_a_misrouted_prompt_names_the_mistake(tower):
+    lm, fact, patch = tower
+    wanted = {
+        None: "not attempted",
+        "In Paris stands the Eiffel Tower": "is meant to answer",
+        "zzz": "nobody answers",
+        fact.text[::-1]: "solved",  # of single letters the order does not count
+    }
+    for prompt, word in wanted.items():
+        assert word in checks_13.misroute(lm, patch, fact, prompt), prompt
+    said = checks_13.misroute(lm, patch, lib.Fact(None, "zzz", "Rome"), "QUAY")
+    assert "finds no expert" in said
+
+
+def test_a_tower_by_other_words_can_be_misrouted(default_lm):
+    fact = lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome")
+    patch = runs_13.editor(default_lm, steps=5).edit([fact])
+    said = checks_13.misroute(default_lm, patch, fact, "The Tower of the city is located in Eiffel")
+    assert said.startswith("solved"), said
