@@ -34,8 +34,6 @@ def quiet() -> None:
 def open_page(lm: Any, port: int, host: str = "127.0.0.1", **settings: Any) -> tuple[Any, Any]:
     """Serve the page for a model; (the Blocks, the studio). Does not wait for visitors to leave."""
     quiet()
-    import lib
-
     from .app import build
     from .session import Studio
     from .theme import CSS, theme
@@ -47,12 +45,10 @@ def open_page(lm: Any, port: int, host: str = "127.0.0.1", **settings: Any) -> t
     demo = build(studio, ready)
     demo.launch(
         server_name=host, server_port=port, prevent_thread_lock=True, quiet=True, theme=theme(),
-        css=CSS, footer_links=[], run_history=False, ssr_mode=False, **settings,
+        css=CSS, footer_links=[], run_history=False, ssr_mode=False,
+        max_file_size="64mb", **settings,
     )  # fmt: skip
-    first = next(iter(lib.EDITORS))
-    config = lib.EDITORS[first].Config.preset(lm, first)
-    if getattr(config, "second_moment", False):  # 20 s when it is not in the cache yet
-        studio.worker.submit(lambda job: lib.second_moment(lm, [config.layer]))
+    studio.warm_up()
     return demo, studio
 
 

@@ -10,12 +10,13 @@ TEXT = """
 <h2>What happens here</h2>
 <p>A language model has no list of facts. What it knows is spread over millions of numbers, its
 weights. An editor changes a few of them so that one answer becomes another: the Eiffel Tower is
-in Rome. The question is what else moves. So every edit is asked about four kinds of prompts: the
-edit itself, the same in other words, neighbors (other subjects, same kind of question), and text
-that has nothing to do with it.</p>
-<p>Your edits pile up, and only you see them. Nothing is written into the model: an edit is kept
-beside it and laid over it for as long as an answer takes. That is why undo is exact, byte for
-byte.</p>
+in Rome. The question is what else moves. So every edit is asked about several kinds of prompts:
+the edit itself, the same in other words or as a chat, what follows from it, its negation, neighbors
+(other subjects, same kind of question), and text that has nothing to do with it. Choose several
+editors and each of them makes the same edit; you keep one.</p>
+<p>Your edits pile up in a list, each with a switch, and only you see them. Nothing is written into
+the model: an edit is kept beside it and laid over it for as long as an answer takes. That is why
+undo is exact, byte for byte.</p>
 <h2>What ROME does</h2>
 <p>The part of a layer that is edited works like a memory: a key goes in, a value comes out. ROME
 reads the key that stands for the subject, searches the value that makes the model give the new
@@ -35,6 +36,12 @@ on neighbors and unrelated text close to 0.</dd>
 <dd>Judged by what the model writes by itself, always choosing its most probable next token: a
 rewording counts when the answer begins with the new one, a neighbor when it still begins with its
 own.</dd>
+<dt>ρ, interference</dt>
+<dd>How alike the keys of two facts are for the edited layer, from 0 to 1: what one edit writes
+lands on the other fact in this share.</dd>
+<dt>Begins to break</dt>
+<dd>Said when the edited model finds plain text a quarter less predictable than before
+(perplexity).</dd>
 <dt>Before</dt>
 <dd>Always the unedited model, also when you have several edits live.</dd>
 </dl>

@@ -6,25 +6,10 @@ import math
 from difflib import SequenceMatcher
 from html import escape
 
-from .compare import Row, View
+from .compare import Column, View
 from .session import Written
 from .worker import Progress
 
-GROUPS = {  # group -> (its name, what one wishes for it, word for its tally)
-    "edit": ("The edit", "should give the new answer", ""),
-    "reworded": ("Reworded", "other words for the same: should give it too", "new answer"),
-    "own": ("Your prompts", "nothing is expected of them", ""),
-    "neighbor": ("Neighbors", "other subjects, same kind of question: should stay", "kept"),
-    "unrelated": ("Unrelated", "should stay word for word", "same"),
-}
-P_TITLE = (
-    "Probability that the model gives to the whole new answer right after the prompt: "
-    "the product over its tokens."
-)
-KL_TITLE = (
-    "Kullback–Leibler divergence of the next token, base model against edited model, in nats: "
-    "0 means that nothing changed for this prompt."
-)
 NOTHING = '<i class="nothing">(nothing)</i>'
 NO_EDIT = '<i class="nothing">No edit is live: the same as before.</i>'
 NATS = '<abbr title="Unit of information with natural logarithms; 1 nat = 1.44 bits">nats</abbr>'
@@ -84,27 +69,40 @@ def busy(progress: Progress, ahead: int) -> str:
 
 
 def status(view: View) -> str:
-    """One line over the table: what came of it."""
+    """What came of it, over the table: one line, or one for each editor side by side."""
     if view.undone:
         return f'<div class="status done" role="status">↺ {escape(view.note or "")}</div>'
     if view.editor is None:
         line = "Before, and after your edits so far." if view.live else "What the model says now."
-        target = escape(view.subject.case.fact.target_new)
-        line += f" Press <b>Edit</b> to make it say “{target}”."
+        line += f" Press <b>Edit</b> to make it say “{escape(view.new)}”."
         return f'<div class="status" role="status"><span>{line}</span></div>'
-    written, _ = view.tally("edit")
-    parts = [f"{escape(view.editor)} wrote it: <strong>{'yes' if written else 'no'}</strong>"]
-    for group, name in ("reworded", "rewordings"), ("neighbor", "neighbors kept"):
-        good, total = view.tally(group)
-        if total:
-            parts.append(f"{name} <strong>{good}/{total}</strong>")
-    if view.moved is not None:
-        parts.append(f"unrelated text moved by <strong>{number(view.moved)}</strong> {NATS}")
-    parts += [f"<strong>{view.seconds:.1f}</strong> s", "undo is exact"]
-    icon = "✓" if written else "✗"
+    several = len(view.columns) > 1
+    lines = [
+        verdict(column, several and i == view.chosen, several)
+        for i, column in enumerate(view.columns)
+    ]
     warning = f'<p class="note">Note: {escape(view.note)}</p>' if view.note else ""
+    return f'<div class="status done" role="status">{"".join(lines)}</div>{warning}'
+
+
+def verdict(column: Column, kept: bool = False, several: bool = False) -> str:
+    """One editor's result in a line of plain words."""
+    name = escape(column.name)
+    if column.patch is None:
+        return f"<p><b>✗</b> <span>{name} made no edit: {escape(column.error or '')}</span></p>"
+    written, _ = column.tally("edit")
+    parts = [f"{name} wrote it: <strong>{'yes' if written else 'no'}</strong>"]
+    for group, word in ("reworded", "rewordings"), ("neighbor", "neighbors kept"):
+        good, total = column.tally(group)
+        if total:
+            parts.append(f"{word} <strong>{good}/{total}</strong>")
+    if column.moved is not None:
+        parts.append(f"unrelated text moved by <strong>{number(column.moved)}</strong> {NATS}")
+    parts.append(f"<strong>{column.seconds:.1f}</strong> s")
+    if kept or not several:
+        parts.append("kept" if several else "undo is exact")
     line = " · ".join(f"<span>{part}</span>" for part in parts)
-    return f'<div class="status done" role="status"><b>{icon}</b> {line}</div>{warning}'
+    return f"<p><b>{'✓' if written else '✗'}</b> {line}</p>"
 
 
 def headline(view: View) -> str:
@@ -123,84 +121,16 @@ def sorry(sentence: str) -> str:
     return f'<div class="status sorry" role="status"><b>✗</b> {escape(sentence)}</div>'
 
 
-def table(view: View) -> str:
-    """The table of a view: a group of rows for each kind of prompt."""
-    target = view.subject.case.fact.target_new
-    compared = view.rows[0].after is not None
-    kind = "both" if compared else "one"
-    parts = [f'<table class="rows {kind}">', _head(target, compared)]
-    for group in GROUPS:
-        rows = [row for row in view.rows if row.group == group]
-        if rows:
-            parts.append(_group(view, group, compared))
-            parts += [_row(row, compared) for row in rows]
-            parts.append("</tbody>")
-    parts.append("</table>")
-    if view.subject.borrowed:
-        parts.append(
-            '<p class="source">Neighbors and unrelated prompts are borrowed from the example '
-            f"about “{escape(view.subject.borrowed)}”.</p>"
-        )
-    return f'<div class="result">{"".join(parts)}</div>'
-
-
-def _head(target: str, compared: bool) -> str:
-    short = target if len(target) <= 14 else f"{target[:13]}…"
-    chance = f'<abbr title="{P_TITLE}">p({escape(short)})</abbr>'
-    spent = f'<abbr title="{KL_TITLE}">KL</abbr> ({NATS})'
-    words, numbers = ["Prompt", "Before", "After"], [chance, spent]
-    if not compared:
-        words, numbers = ["Prompt", "The model says"], [chance]
-    cells = [f'<th scope="col">{name}</th>' for name in words]
-    cells += [f'<th class="n" scope="col">{name}</th>' for name in numbers]
-    return f"<thead><tr>{''.join(cells)}</tr></thead>"
-
-
-def _group(view: View, group: str, compared: bool) -> str:
-    name, wish, word = GROUPS[group]
-    good, total = view.tally(group)
-    judged = any(row.good is not None for row in view.rows if row.group == group)
-    tally = f"{good}/{total} {word}" if judged and word else ""
-    return (
-        f'<tbody class="{group}"><tr class="group"><th colspan="{5 if compared else 3}" '
-        f'scope="rowgroup"><i></i>{name} <span>{wish}</span><em>{tally}</em></th></tr>'
-    )
-
-
-def _row(row: Row, compared: bool) -> str:
-    chance = f"<span>{number(row.p_before)}</span>{_bars(row.p_before)}"
-    before = f"<span>{escape(row.before.shown) or NOTHING}</span>"
-    cells = [f'<td class="prompt">{escape(row.prompt)}</td>']
-    if not compared:
-        cells.append(_cell("before", "It says", before, row.before.text))
-        cells.append(_cell("n p", "p(new)", chance))
-        return f"<tr>{''.join(cells)}</tr>"
-    kind, icon = {True: ("good", "✓"), False: ("bad", "✗"), None: ("free", "•")}[row.good]
-    after = f"<span>{marked(row.before.shown, row.after.shown)}</span>"
-    after += f' <small class="{kind}">{icon} {row.word}</small>'
-    chance = f"<span>{number(row.p_before)} → <b>{number(row.p_after)}</b></span>"
-    cells.append(_cell("before", "Before", before, row.before.text))
-    cells.append(_cell("after", "After", after, row.after.text))
-    cells.append(_cell("n p", "p(new)", chance + _bars(row.p_before, row.p_after)))
-    cells.append(_cell("n kl", "KL, nats", f"<span>{number(row.kl)}</span>"))
-    return f"<tr>{''.join(cells)}</tr>"
-
-
-def _cell(kind: str, name: str, inside: str, whole: str | None = None) -> str:
-    """A cell; on a phone its column's name stands beside it. The tooltip has the whole answer."""
-    title = ""
-    if whole is not None:
-        title = f' title="{escape("The answer so far: " + " ".join(whole.split()) + " …")}"'
-    return f'<td class="{kind}" data-name="{name}"{title}>{inside}</td>'
-
-
-def _bars(*values: float | None) -> str:
-    bars = "".join(
+def bars(*values: float | None) -> str:
+    """Probabilities as thin bars, before and after."""
+    if values[0] is None:
+        return ""
+    inside = "".join(
         f'<i class="{name}" style="width:{100 * value:.1f}%"></i>'
         for name, value in zip(("was", "is"), values, strict=False)
         if value is not None
     )
-    return f'<span class="bars" aria-hidden="true">{bars}</span>'
+    return f'<span class="bars" aria-hidden="true">{inside}</span>'
 
 
 def unwritten() -> tuple[str, str]:

@@ -1,37 +1,32 @@
-"""What visitors may ask for. No Gradio here: everything returns a job or plain values."""
+"""What visitors may do: look, edit, write on; revise.py adds undo and switches. No Gradio here.
+
+A long job is a generator: between its steps the model goes to whoever waits (worker.py), and no
+patch is entered across a `yield`.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import re
 import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
-
-import torch
 
 import lib
 from lib.events import begins
 
-from .compare import Reader, Subject, View
+from . import interference, keep
+from .compare import Column, Subject, View
+from .forms import Forms, short
+from .reader import Reader
+from .revise import Revising, digest
 from .visitors import Session, Sessions
 from .worker import Job, Trouble, Worker
 
-EXAMPLES = Path(__file__).with_name("examples.json")
-CHARACTERS = 600  # of a prompt
-OWN = 8  # prompts of the visitor's own
 EDITS = 20  # live at once
 WRITE = 60  # tokens of "Write on"
-NAMES = {
-    "retrieval": "Retrieval", "alphaedit": "AlphaEdit", "ultraedit": "UltraEdit", "wilke": "WilKE",
-    "norm_anchor": "Norm anchor (NAS)", "rledit": "RLEdit", "lora": "LoRA", "lemoe": "LEMoE",
-}  # fmt: skip
-SMALL = set(
-    "a an and are at by did do does for from in is it of on or that the to was were".split()
-)
-STEPS = ("steps", "epochs")  # what editors call the length of their search
+READY = 24  # patches of first edits that are kept for the next visitor who asks the same
+WARM = ("rome", "grace", "ultraedit")  # what the ready example is edited with in the background
 
 
 @dataclass(frozen=True)
@@ -43,18 +38,16 @@ class Written:
     live: int = 0
 
 
-class Studio:
+class Studio(Forms, Revising):
     """The model, its one worker, the visitors and the examples: all that the page shares."""
 
     def __init__(self, lm: lib.LM) -> None:
-        self.lm, self.worker, self.sessions = lm, Worker(), Sessions()
-        self.reader = Reader(lm)
-        offered = json.loads(EXAMPLES.read_text(encoding="utf-8"))
-        self.cases = {case.id: case for case in lib.classroom()}
-        self.examples = {self.label(self.cases[i].fact): i for i in offered["cases"]}
-        self.ready = self.label(self.cases[offered["ready"]].fact)
+        super().__init__(lm)
+        self.worker, self.sessions, self.reader = Worker(), Sessions(), Reader(lm)
         self._passes: dict[tuple, int] = {}  # (editor, steps) -> how many the last edit took
-        self.bytes = {name: _digest(lm, name) for name in map(lm.mlp_out, range(lm.n_layers))}
+        self.firsts: OrderedDict[tuple, tuple[lib.Patch, float]] = OrderedDict()
+        self.writes: dict[tuple[str, int], float] = {}  # (editor, layer) -> size of its last write
+        self.bytes = {name: digest(lm, name) for name in map(lm.mlp_out, range(lm.n_layers))}
 
     def close(self) -> None:
         """End the worker's thread."""
@@ -64,92 +57,23 @@ class Studio:
         """A session that is nobody's: for what is computed before the page opens."""
         return Session()
 
-    # ---- what there is to choose ---------------------------------------------------------------
+    def warm_up(self) -> None:
+        """Edit the ready example in the background; whoever comes goes first."""
+        fact = self.example(self.ready).fact
+        subject = self.subject(fact.subject, fact.prompt, fact.target_new)
 
-    @staticmethod
-    def label(fact: lib.Fact) -> str:
-        """How an example is listed: "The Eiffel Tower → Rome"."""
-        return f"{fact.subject[:1].upper()}{fact.subject[1:]} → {fact.target_new}"
+        def step(editor: str) -> Callable[[Job], Any]:
+            return lambda job: self._patch(job, editor, subject, lib.EMPTY, {}, 0.0, 1.0)
 
-    @staticmethod
-    def editors() -> dict[str, tuple[str, str]]:
-        """{name: (how it is written, its first sentence)} of all editors that need no training."""
-        return {
-            name: (NAMES.get(name, name.upper().replace("_", "-")), _sentence(editor))
-            for name, editor in lib.EDITORS.items()
-            if not editor.trained
-        }
-
-    def settings(self, editor: str) -> dict[str, int | None]:
-        """The editor's own layer and number of steps here, None for what it does not have."""
-        config = self.kind(editor).Config.preset(self.lm, editor)
-        steps = next((getattr(config, name) for name in STEPS if hasattr(config, name)), None)
-        layer = None if hasattr(config, "layers") else getattr(config, "layer", None)
-        return {"layer": layer, "steps": steps}
-
-    @staticmethod
-    def kind(editor: str) -> type[lib.Editor]:
-        """The editor's class. Raises Trouble with the names there are."""
-        if editor not in lib.EDITORS:
-            raise Trouble(f"There is no editor '{editor}'; there are {', '.join(lib.EDITORS)}.")
-        return lib.EDITORS[editor]
-
-    def example(self, label: str) -> lib.Case:
-        """The case behind a label."""
-        if label not in self.examples:
-            raise Trouble(f"There is no example '{label}'.")
-        return self.cases[self.examples[label]]
-
-    def subject(self, subject: str, prompt: str, target: str, own: str = "") -> Subject:
-        """What a form asks for, checked. Raises Trouble in one sentence.
-
-        A fact of the classroom brings its own test prompts, whatever its new answer; any other
-        borrows neighbors and unrelated prompts from the classroom fact with the nearest prompt.
-        """
-        subject, prompt, target = (text or "" for text in (subject, prompt, target))
-        for name, text in ("subject", subject), ("prompt", prompt), ("new answer", target):
-            if not text.strip():
-                raise Trouble(f"The {name} is empty: please write one.")
-            _short(name, text)
-        try:
-            fact = lib.Fact.find(prompt.strip(), subject.strip(), target.strip())
-        except lib.FactError as error:
-            raise Trouble(_sentence_of(error)) from None
-        lines = tuple(
-            dict.fromkeys(line.strip() for line in (own or "").splitlines() if line.strip())
-        )
-        if len(lines) > OWN:
-            raise Trouble(f"{len(lines)} prompts of your own are too many: this page takes {OWN}.")
-        for line in lines:
-            _short("prompt of your own", line)
-        for case in self.cases.values():
-            if case.fact.text == fact.text and case.fact.subject == fact.subject:
-                return Subject(replace(case, fact=fact), own=lines)
-        lender = self._lender(fact)
-        borrowed = replace(lender, fact=fact, paraphrases=(), portability=(), id="own")
-        return Subject(borrowed, lender.fact.subject, lines)
-
-    def _lender(self, fact: lib.Fact) -> lib.Case:
-        """The classroom case whose prompt shares most words; no neighbor names the subject."""
-        wanted, name = _words(fact.prompt), re.sub(r"^the ", "", fact.subject.casefold())
-
-        def alike(case: lib.Case) -> float:
-            has = _words(case.fact.prompt)
-            return len(wanted & has) / max(len(wanted | has), 1)
-
-        first = self.example(self.ready)  # it lends where nothing is alike
-        free = [
-            case
-            for case in (first, *self.cases.values())
-            if not any(name in probe.prompt.casefold() for probe in case.neighborhood)
-        ]
-        return max(free or [first], key=alike)
+        self.worker.whenever(*(step(editor) for editor in WARM if editor in self.editors()))
 
     # ---- what a visitor may do: each gives a job -----------------------------------------------
 
     def _submit(self, session: Session, work: Any) -> Job:
-        job = self.worker.submit(work)
-        session.jobs = [old for old in session.jobs if not old.finished.is_set()] + [job]
+        running = [old for old in session.jobs if not old.finished.is_set()]
+        before = next((old for old in reversed(running) if isinstance(old, Job)), None)
+        job = self.worker.submit(work, after=before)  # one visitor's jobs stay in their order
+        session.jobs = [*running, job]
         return job
 
     def look(self, session: Session, subject: Subject) -> Job:
@@ -157,92 +81,110 @@ class Studio:
 
         def work(job: Job) -> View:
             rows = self.reader.look(job, subject, session.patch)
-            session.view = View(subject, rows, len(session.patches))
+            live, old = len(session.patches), self.reader.old(subject)
+            session.view = View(subject, rows, live, old=old)
             return session.view
 
         return self._submit(session, work)
 
     def edit(
-        self, session: Session, subject: Subject, editor: str,
-        layer: int | None = None, steps: int | None = None,
+        self, session: Session, subject: Subject, editor: str | Sequence[str],
+        layer: int | None = None, steps: int | None = None, keep_none: bool = False,
     ) -> Job:  # fmt: skip
-        """Write the subject's fact on top of the visitor's edits, then ask everything again."""
-        kind, name = self.kind(editor), self.editors()[editor][0]
-        own = self.settings(editor)
-        known = {"layer": layer, "steps": steps}
-        chosen = {k: int(v) for k, v in known.items() if v is not None and own[k] is not None}
-        if not 1 <= chosen.get("steps", 1) <= 100:
-            raise Trouble(f"{chosen['steps']} steps cannot be taken: 1 to 100 can.")
-        if "steps" in chosen:
-            word = next(word for word in STEPS if hasattr(kind.Config(), word))
-            chosen[word] = chosen.pop("steps")
+        """Write the fact on top of the visitor's edits with each editor, and ask all again.
 
-        def work(job: Job) -> View:
+        Only one becomes an edit of the visitor's: the first that worked (`keep` takes another);
+        none with keep_none=True. layer and steps are for a single editor.
+        """
+        names = self.several(editor)
+        settings = self.chosen(names[0], layer, steps) if len(names) == 1 else {}
+
+        def work(job: Job) -> Iterator[None]:
             if len(session.patches) >= EDITS:
                 raise Trouble(
                     f"{EDITS} edits are live, as many as one visitor may have: undo some."
                 )
-            fact, patch = subject.case.fact, session.patch
-            prompts = [prompt for _, prompt, _ in subject.prompts]
-            base = self.reader.base(job, prompts, fact.target_new, 0.0, 0.2)
-            present = base[0].text
-            if patch:
+            keep.sync(session, self.editors())
+            fact, start, held = subject.case.fact, session.patch, list(session.patches)
+            asks = [(text, group == "chat") for group, text, _ in self.reader.prompts(subject)]
+            present = self.reader.base(job, asks, fact.target_new, 0.0, 0.1)[0].text
+            if start:
                 words = "Asking with your edits so far"
-                found, _ = self.reader.ask(
-                    job, prompts[:1], fact.target_new, patch, words, 0.2, 0.25
-                )
+                found, *_ = self.reader.ask(job, asks[:1], fact.target_new, start, words, 0.1, 0.15)
                 present = found[0].text
-            key = editor, chosen.get("steps", chosen.get("epochs", own["steps"]))
-            expected = self._passes.get(key, (key[1] or 0) + 14)
-            started = time.perf_counter()
-            with job.counting(self.lm, f"{name} is writing", expected, 0.25, 0.75) as passes:
-                patch = kind(self.lm, **chosen).edit([fact], after=patch)
-            seconds, self._passes[key] = time.perf_counter() - started, passes()
-            rows = self.reader.look(job, subject, patch, begin=0.75)
+            yield
+            columns = []
+            for i, one in enumerate(names):
+                begin, end = (0.15 + 0.8 * (i + part) / len(names) for part in (0, 1))
+                columns.append((yield from self._column(job, one, subject, start, settings,
+                                                        begin, end, len(names) > 1)))  # fmt: skip
+            good = [i for i, column in enumerate(columns) if column.patch is not None]
+            if keep_none:
+                return View(subject, (), len(session.patches), columns=tuple(columns))
+            if not good:
+                raise Trouble(columns[0].error)
+            if len(held) != len(session.patches) or session.patch is not start:
+                raise Trouble("Your edits changed meanwhile, so this one was not kept: try again.")
+            chosen = columns[good[0]]
+            keep.add(session, chosen.patch, chosen.name, chosen.seconds)
+            keep.measure(job, self.lm, session, 0, 0.95)
+            keep.measure(job, self.lm, session, len(session.patches), 0.97)
             note = None
             if begins(present, fact.target_new):
                 note = f"The model already answered “{fact.target_new}” before this edit."
-            session.patches.append(patch)
-            view = View(subject, rows, len(session.patches), name, seconds, note)
-            session.view = view
-            return view
-
-        return self._submit(session, work)
-
-    def undo(self, session: Session, everything: bool = False) -> Job:
-        """Take back the last edit, or all, and prove it: bytes of weights, answers asked again."""
-
-        def work(job: Job) -> View:
-            if not session.patches:
-                raise Trouble(
-                    "There is no edit to undo; edits are dropped after an hour of silence."
-                )
-            last = session.patch
-            left = [] if everything else session.patches[:-1]
-            patch = left[-1] if left else lib.EMPTY
-            subject = session.view.subject
-            rows = self.reader.look(job, subject, patch, fresh=True)
-            self._verify(last)
-            same = sum(row.before.text == row.after.text for row in rows)
-            session.patches[:] = left
-            proof = "The model's weights are byte-identical to those it came with"
-            if left:
-                live = f"{len(left)} edit{'s' * (len(left) > 1)} of yours still live"
-                note = f"Undone. {live}. {proof}: an edit is only laid over them."
-            else:
-                note = (
-                    f"Undone. {proof}, and {same} of {len(rows)} answers are the model's own again."
-                )
-            session.view = View(subject, rows, len(left), note=note, undone=True)
+            view = View(subject, chosen.rows, len(session.patches), note=note,
+                        columns=tuple(columns), old=self.reader.old(subject))  # fmt: skip
+            session.view = view.keep(good[0])
             return session.view
 
         return self._submit(session, work)
+
+    def _column(
+        self, job: Job, editor: str, subject: Subject, start: lib.Patch, settings: dict[str, int],
+        begin: float, end: float, several: bool,
+    ) -> Iterator[None]:  # fmt: skip
+        """What one editor makes of the fact; with several a failure is a column of its own."""
+        name, middle = self.editors()[editor][0], begin + (end - begin) * 0.7
+        try:
+            patch, seconds = self._patch(job, editor, subject, start, settings, begin, middle)
+        except (ValueError, lib.OwnerError) as error:
+            if not several:
+                raise
+            return Column(editor, name, error=str(error))
+        yield
+        words = f"Asking all again under {name}"
+        rows = self.reader.look(job, subject, patch, middle, end=end, words=words)
+        yield
+        return Column(editor, name, rows, patch, seconds)
+
+    def _patch(
+        self, job: Job, editor: str, subject: Subject, start: lib.Patch, settings: dict[str, int],
+        begin: float, end: float,
+    ) -> tuple[lib.Patch, float]:  # fmt: skip
+        """The fact written by one editor, and the seconds it took; a first edit is kept."""
+        fact, name = subject.case.fact, self.editors()[editor][0]
+        first = editor, fact, tuple(sorted(settings.items()))
+        if not start and first in self.firsts:
+            self.firsts.move_to_end(first)
+            return self.firsts[first]
+        steps = next((v for k, v in settings.items() if k != "layer"), None)
+        key = editor, steps or self.settings(editor)["steps"]
+        expected = self._passes.get(key, (key[1] or 0) + 14)
+        began = time.perf_counter()
+        with job.counting(self.lm, f"{name} is writing", expected, begin, end) as passes:
+            patch = self.kind(editor)(self.lm, **settings).edit([fact], after=start)
+        seconds, self._passes[key] = time.perf_counter() - began, passes()
+        if not start:
+            self.firsts[first] = patch, seconds
+            while len(self.firsts) > READY:
+                self.firsts.popitem(last=False)
+        return patch, seconds
 
     def write(self, session: Session, prompt: str, chat: bool) -> Job:
         """Continue a free prompt, as the base model and with the visitor's edits."""
         if not (prompt or "").strip():
             raise Trouble("The prompt is empty: write the beginning of a sentence.")
-        _short("prompt", prompt)
+        short("prompt", prompt)
         prompt = prompt if chat else prompt.rstrip()
 
         def work(job: Job) -> Written:
@@ -261,38 +203,52 @@ class Studio:
 
         return self._submit(session, work)
 
-    def _verify(self, patch: lib.Patch) -> None:
-        """Raise unless every matrix the patch touched is what it was, byte for byte."""
-        for name in {*patch.weights, *patch.routes} & self.bytes.keys():
-            if _digest(self.lm, name) != self.bytes[name]:
-                raise Trouble(f"The weights of {name} are not what they were: restart the page.")
+    def answer(self, session: Session, prompt: str, chat: bool, tokens: int) -> Job:
+        """One answer as the base model and with the visitor's edits: a dict of plain values."""
+        if not (prompt or "").strip():
+            raise Trouble("The prompt is empty: write the beginning of a sentence.")
+        short("prompt", prompt)
+        tokens = min(max(int(tokens), 1), WRITE)
 
+        def work(job: Job) -> dict:
+            found = {"live": len(session.patches)}
+            for name, patch in {"before": lib.EMPTY, "after": session.patch}.items():
+                with job.counting(self.lm, "Answering", tokens, 0.0, 1.0):
+                    with self.lm.patched(patch, only=True):
+                        found[name] = self.lm.answer(prompt, tokens, chat=chat)
+            return found
 
-def _digest(lm: lib.LM, module: str) -> tuple[int, str]:
-    """Address and SHA-256 of a matrix's bytes."""
-    W = lm.model.get_submodule(module).weight.detach()
-    raw = W.cpu().contiguous().view(torch.uint8).numpy()
-    return W.data_ptr(), hashlib.sha256(raw).hexdigest()
+        return self._submit(session, work)
 
+    def predict(self, session: Session, subject: Subject, editor: str) -> Job:
+        """Which facts in view this edit will disturb: an interference.Prediction."""
 
-def _short(name: str, text: str) -> None:
-    if len(text) > CHARACTERS:
-        raise Trouble(
-            f"The {name} has {len(text):,} characters; this page takes up to {CHARACTERS}."
-        )
+        def work(job: Job) -> interference.Prediction:
+            keep.sync(session, self.editors())
+            session.foretold = interference.predict(job, self, session, subject, editor)
+            return session.foretold
 
+        return self._submit(session, work)
 
-def _sentence(editor: type[lib.Editor]) -> str:
-    first = " ".join((editor.__doc__ or "").split("\n\n")[0].split())
-    text = first.split(": ", 1)[-1]  # "FT-L: fine-tuning of …": the name stands in the list already
-    return text[:1].upper() + text[1:]
+    def measure(self, session: Session) -> Job:
+        """What the last edit did to the facts in view, beside what was predicted."""
 
+        def work(job: Job) -> Iterator[None]:
+            if not session.patches:
+                raise Trouble("There is no edit to measure: press Edit in the first tab.")
+            keep.sync(session, self.editors())
+            fact, line = session.patch.log[-1].facts, session.patch.log[-1]
+            before = session.patches[-2] if len(session.patches) > 1 else lib.EMPTY
+            told = session.foretold
+            if told is None or told.fact not in fact or told.editor != line.editor:
+                if not fact or line.editor not in self.editors():
+                    raise Trouble("The last edit came from a file: write one in the first tab.")
+                now = replace(session, patches=session.patches[:-1])  # as it was before the edit
+                wanted = self.subject(fact[0].subject or "", fact[0].prompt, fact[0].target_new)
+                told = interference.predict(job, self, now, wanted, line.editor)
+                yield
+            found = yield from interference.measure(job, self, session, before, told)
+            session.foretold = found
+            return found
 
-def _sentence_of(error: Exception) -> str:
-    text = str(error)
-    return f"{text[:1].upper()}{text[1:]}."
-
-
-def _words(prompt: str) -> set[str]:
-    """The words of a prompt that tell what it asks; a prompt of small words only has none."""
-    return set(re.findall(r"\w+", prompt.casefold())) - SMALL
+        return self._submit(session, work)

@@ -6,19 +6,32 @@ import threading
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import lib
 
 from .compare import View
+from .keep import Kept, Point
 from .worker import Job
+
+if TYPE_CHECKING:
+    from .interference import Prediction
 
 
 @dataclass
 class Session:
-    """One visitor: his edits, newest last, each with the patch that holds it and all before it."""
+    """One visitor: his edits, newest last, each with the patch that holds it and all before it.
+
+    edits: the list he sees, those left out included; folds: patches by the numbers of the edits in
+    them, so that a switch put back gives the very same patch; points: what was measured there.
+    """
 
     patches: list[lib.Patch] = field(default_factory=list)
     view: View | None = None
+    foretold: Prediction | None = None  # whom the edit in the form will disturb
+    edits: list[Kept] = field(default_factory=list)
+    folds: dict[tuple[int, ...], lib.Patch] = field(default_factory=dict)
+    points: dict[tuple[int, ...], Point] = field(default_factory=dict)
     jobs: list[Job] = field(default_factory=list)
     seen: float = field(default_factory=time.monotonic)
 

@@ -2,6 +2,10 @@
 
 Two visitors can stand inside the same re-entrant lock at once when a web server moves generators
 between threads. Here a patch is entered and left inside one job, so nobody sees another's edits.
+
+Work may be a generator: at each `yield` the model goes to whoever waits, and the job goes to the
+end of the line. No patch may be entered across a `yield`. Background work runs while nobody waits,
+and makes room at its next step for anyone who comes.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from inspect import isgenerator
 from typing import Any
 
 import lib
@@ -28,6 +33,10 @@ class Stopped(Exception):
     """The visitor stopped the job or left the page; nothing was changed."""
 
 
+class GiveWay(Exception):
+    """Background work met a visitor's job; its present step is done again later."""
+
+
 @dataclass(frozen=True)
 class Progress:
     """How far a job is: its share done (0 to 1), in words, and text written so far."""
@@ -40,28 +49,40 @@ class Progress:
 class Job:
     """One piece of model work: progress while it runs, then `result` or `error`."""
 
-    def __init__(self, work: Callable[[Job], Any]) -> None:
-        self.work = work
+    def __init__(self, work: Callable[[Job], Any], after: Job | None = None) -> None:
+        self.work, self.after = work, after
         self.progress = Progress(words="waiting for the model")
         self.result: Any = None
         self.error: Exception | None = None
         self.finished = threading.Event()
         self._stop = threading.Event()
         self._news = threading.Event()
-        self._begin = threading.Lock()  # held while it is decided whether the job begins at all
+        self._busy = threading.Lock()  # held while one of its steps runs
+        self._steps: Iterator | None = None  # of work that gives the model back in between
+        self.crowded: Callable[[], bool] = lambda: False  # of background work: whether one waits
 
     def stop(self) -> None:
-        """Ask the job to end at its next step; one that still waits in line ends at once."""
+        """Ask the job to end at its next step; one that waits in line ends at once."""
         self._stop.set()
-        if self._begin.acquire(blocking=False):
-            self._end(Stopped())
+        if self._busy.acquire(blocking=False):
+            try:
+                if not self.finished.is_set():
+                    self._end(Stopped())
+            finally:
+                self._busy.release()
 
     def report(self, share: float, words: str, partial: Any = None) -> None:
         """Called by the work itself. Raises Stopped when the visitor does not want it any more."""
-        if self._stop.is_set():
-            raise Stopped
+        self.check()
         self.progress = Progress(min(max(share, 0.0), 1.0), words, partial)
         self._news.set()
+
+    def check(self, *_: Any) -> None:
+        """Raise Stopped when nobody wants the result any more, GiveWay where one must make room."""
+        if self._stop.is_set():
+            raise Stopped
+        if self.crowded():
+            raise GiveWay
 
     @contextmanager
     def counting(
@@ -82,11 +103,14 @@ class Job:
             self.report(begin + (end - begin) * share, count)
 
         self.report(begin, words)
-        hook = lm.blocks[-1].register_forward_pre_hook(tick)
+        # every block asks whether to go on: a run that reads keys never comes to the last
+        hooks = [block.register_forward_pre_hook(self.check) for block in lm.blocks[:-1]]
+        hooks.append(lm.blocks[-1].register_forward_pre_hook(tick))
         try:
             yield lambda: passes
         finally:
-            hook.remove()
+            for hook in hooks:
+                hook.remove()
 
     def watch(self, every: float = 0.5, pause: float = 0.05) -> Iterator[Progress]:
         """Progress when there is news, and every so often, until the job is finished."""
@@ -103,24 +127,37 @@ class Job:
             raise self.error
         return self.result
 
-    def run(self) -> None:
-        """Do the work (on the worker's thread) and keep what came of it."""
-        if not self._begin.acquire(blocking=False):
-            return  # stopped while it waited
-        error: Exception | None = None
-        try:
-            self.result = self.work(self)
-        except (Stopped, Trouble) as known:
-            error = known
-        except (ValueError, lib.OwnerError) as known:  # the library's errors are one sentence each
-            error = Trouble(str(known))
-        except Exception:
-            log.exception("a job failed")
-            error = Trouble("Something failed inside; nothing was changed. Please try again.")
-        self._end(error)
+    def run(self) -> bool:
+        """Do the work, or its next step (on the worker's thread); whether there is more to do."""
+        with self._busy:
+            if self.finished.is_set():
+                return False  # stopped while it waited
+            error: Exception | None = None
+            try:
+                if self._stop.is_set():
+                    raise Stopped
+                found = self.work(self) if self._steps is None else None
+                if isgenerator(found):
+                    self._steps = found
+                if self._steps is None:
+                    self.result = found
+                else:
+                    next(self._steps)
+                    return True
+            except StopIteration as end:
+                self.result = end.value
+            except (Stopped, Trouble, GiveWay) as known:
+                error = known
+            except (ValueError, lib.OwnerError) as known:  # the library's: one sentence each
+                error = Trouble(str(known))
+            except Exception:
+                log.exception("a job failed")
+                error = Trouble("Something failed inside; nothing was changed. Please try again.")
+            self._end(error)
+            return False
 
     def _end(self, error: Exception | None) -> None:
-        self.error = error
+        self.error, self._steps, self.after = error, None, None
         self.finished.set()
         self._news.set()
 
@@ -131,27 +168,61 @@ class Worker:
     def __init__(self) -> None:
         self._line: queue.Queue[Job | None] = queue.Queue()
         self._waiting: deque[Job] = deque()
+        self._later: deque[Callable[[Job], Any]] = deque()  # background work, when nobody waits
+        self._closing = False
         self._thread = threading.Thread(target=self._work, name="model", daemon=True)
         self._thread.start()
 
-    def submit(self, work: Callable[[Job], Any]) -> Job:
-        """Put work in line and return its job at once."""
-        job = Job(work)
+    def submit(self, work: Callable[[Job], Any], after: Job | None = None) -> Job:
+        """Put work in line and return its job at once; it begins when `after` is finished."""
+        job = Job(work, after)
         self._waiting.append(job)
         self._line.put(job)
         return job
 
+    def whenever(self, *steps: Callable[[Job], Any]) -> None:
+        """Work for when nobody waits, step by step; one that has to make room is begun again."""
+        self._later.extend(steps)
+        self._line.put(None)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits, in the background either."""
+        return not self._waiting and not self._later
+
     def ahead(self, job: Job) -> int:
-        """How many jobs will be finished before this one begins."""
+        """How many jobs have their turn before this one's next."""
         waiting = [one for one in list(self._waiting) if not one.finished.is_set()]
         return waiting.index(job) if job in waiting else 0
 
     def close(self) -> None:
         """End the thread behind the jobs that are in line."""
+        self._closing = True
         self._line.put(None)
         self._thread.join()
 
     def _work(self) -> None:
-        while (job := self._line.get()) is not None:
-            job.run()
+        while True:
+            if self._line.empty() and self._later and not self._closing:
+                self._background()
+                continue
+            job = self._line.get()
+            if job is None:
+                if self._closing and self._line.empty():
+                    return
+                continue
+            before = job.after
+            early = before is not None and not before.finished.is_set()
+            more = early or job.run()
             self._waiting.remove(job)
+            if more:
+                self._waiting.append(job)
+                self._line.put(job)
+            job = before = None  # while it waits it holds nobody's edits
+
+    def _background(self) -> None:
+        job = Job(self._later[0])
+        job.crowded = lambda: not self._line.empty()
+        job.run()
+        if not isinstance(job.error, GiveWay):
+            self._later.popleft()

@@ -9,8 +9,25 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
-from .style import BASE, INK, SMALL, legend, new_figure, styles
+from .style import (
+    BASE,
+    DPI,
+    EDITED,
+    GRID,
+    INK,
+    LABEL,
+    NEIGHBOR,
+    QUIET,
+    SMALL,
+    WIDTH,
+    Drawing,
+    legend,
+    new_figure,
+    short,
+    styles,
+)
 
 Values = Sequence[float]
 Points = Mapping[str, tuple[Values, Values]]
@@ -85,4 +102,50 @@ def scope_map(
     if not within:
         place = {"x": 0.985, "y": 0.03, "ha": "right", "va": "bottom"}
     ax.text(s="answered by the memory", transform=ax.transAxes, color=INK, fontsize=SMALL, **place)
+    return figure
+
+
+def overlap(rho: float, length: float, names: tuple[str, str], points: Points) -> Figure:
+    """Draw two keys, and what an edit at the first changes elsewhere, predicted and measured.
+
+    Left: the whitened keys in the plane that they span, in lengths of the first; the second is
+    `length` long, and its foot stands at `rho`. Right: name -> (predicted, measured) changes, in %
+    of what is written; two groups, the first of which stands for the second key.
+    """
+    figure = Drawing(figsize=(WIDTH, 3.9), dpi=DPI, facecolor="white", layout="constrained")
+    plane, ax = figure.subplots(1, 2)
+    for one in (plane, ax):
+        one.spines[["top", "right"]].set_visible(False)
+        one.spines[["left", "bottom"]].set_color(QUIET)
+        one.tick_params(labelsize=SMALL, colors=QUIET, labelcolor=INK)
+        one.grid(True, color=GRID)
+        one.set_axisbelow(True)
+    height = max(length**2 - rho**2, 0) ** 0.5
+    plane.plot([rho, rho], [0, height], "--", color=QUIET, linewidth=1)
+    for x, y, color in ((1, 0, EDITED), (rho, height, NEIGHBOR)):
+        arrow = {"arrowstyle": "-|>", "color": color, "linewidth": 2.2, "shrinkA": 0, "shrinkB": 0}
+        plane.annotate("", (x, y), (0, 0), arrowprops=arrow)
+    plane.plot(rho, 0, "o", color=INK, markersize=5, zorder=5)
+    left, right = min(rho, 0) - 0.08, max(rho, 1) + 0.08
+    plane.annotate(f"ρ = {rho:.2f}", (rho, 0), (0, -7), textcoords="offset points", va="top",
+                   ha="center", color=INK, fontsize=SMALL)  # fmt: skip
+    top = max(height, 0.4)
+    plane.set(xlim=(left, right), ylim=(-0.18 * top, 1.1 * top), aspect="equal", anchor="C")
+    plane.set_xlabel("along key i (its own length is 1)", fontsize=LABEL, color=INK)
+    plane.set_ylabel("across", fontsize=LABEL, color=INK)
+    ends = 1.08 * max([*(v for pair in points.values() for side in pair for v in side), 1e-9])
+    ax.plot([0, ends], [0, ends], "--", color=BASE, linewidth=1.2)
+    looks = (NEIGHBOR, 52, 4), (BASE, 20, 3)  # color, size, who lies on top
+    for (name, (x, y)), (color, size, order) in zip(points.items(), looks, strict=True):
+        ax.scatter(x, y, size, color=color, linewidths=0, alpha=0.9, zorder=order, label=name)
+    ax.set(xlim=(0, ends), ylim=(0, ends))
+    ax.set_xlabel("change, predicted (% of the edit)", fontsize=LABEL, color=INK)
+    ax.set_ylabel("measured (%)", fontsize=LABEL, color=INK)
+    first, *rest = ax.get_legend_handles_labels()[0]
+    marks = [Line2D([], [], color=EDITED, linewidth=2.2), first, *rest]
+    texts = [f"i: {short(names[0])}", f"j: {short(names[1])}", *list(points)[1:]]
+    figure.legend(marks, texts, loc="outside lower center", ncols=len(texts), frameon=False,
+                  fontsize=SMALL, labelcolor=INK)  # fmt: skip
+    for text in figure.legends[0].get_texts():
+        text.set_parse_math(False)
     return figure

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import gc
+import html
 import os
 import subprocess
 import sys
 import threading
 import time
+import weakref
 from pathlib import Path
 
 import pytest
 import torch
 
 import lib
-from demo_app import render
-from demo_app.compare import Answer, Row, Subject, View, first_sentence
+from demo_app import bars, interference, keep, listing, render
+from demo_app.compare import Answer, Column, Row, Subject, View, first_sentence, first_word
 from demo_app.session import EDITS, Studio
+from demo_app.table import table
 from demo_app.visitors import Session, Sessions
 from demo_app.worker import Stopped, Trouble, Worker
 
@@ -76,7 +80,9 @@ def test_a_typed_fact_borrows_neighbors_of_the_same_kind(studio):
     lender = next(c for c in studio.cases.values() if c.fact.subject == found.borrowed)
     assert lender.relation == "located in the city of"
     assert found.case.neighborhood == lender.neighborhood
-    assert {group for group, *_ in found.prompts} == {"edit", "own", "neighbor", "unrelated"}
+    assert {group for group, *_ in found.prompts} == {
+        "edit", "chat", "own", "neighbor", "negation", "unrelated",
+    }  # fmt: skip
 
 
 def test_a_question_like_no_other_borrows_from_the_tower(studio):
@@ -136,7 +142,7 @@ def test_an_edit_is_measured_and_undone_exactly(studio):
     undone = studio.undo(session).outcome()
     assert undone.live == 1 and "1 edit of yours still live" in undone.note
     last = studio.undo(session).outcome()
-    assert session.patches == [] and "byte-identical" in last.note and "9 of 9" in last.note
+    assert session.patches == [] and "byte-identical" in last.note and "10 of 10" in last.note
     assert all(row.kl == 0 and row.good is not False for row in last.rows[3:])
     assert all(torch.equal(p, before[n]) for n, p in studio.lm.model.named_parameters())
     with pytest.raises(Trouble, match="no edit to undo"):
@@ -196,7 +202,192 @@ def test_a_free_prompt_must_have_text(studio):
         studio.write(Session(), "Hello", True).outcome()
 
 
+# ---- several editors side by side
+
+
+def test_editors_side_by_side_and_another_one_kept(studio):
+    session, subject = Session(), studio.subject(*TOWER, "xy")
+    view = studio.edit(session, subject, ["ft", "retrieval"]).outcome()
+    assert [column.name for column in view.columns] == ["FT", "Retrieval"] and view.chosen == 0
+    assert view.rows is view.columns[0].rows and len(session.patches) == 1
+    before = [row.before for row in view.columns[0].rows]
+    assert all(a is row.before for a, row in zip(before, view.columns[1].rows, strict=True))
+    kept = studio.keep(session, 1).outcome()
+    assert session.patch is kept.columns[1].patch and kept.editor == "Retrieval"
+    assert len(session.edits) == 1 and session.edits[0].name == "Retrieval"
+    shown = table(kept) + render.status(kept)
+    assert "Retrieval (kept)" in shown and shown.count("wrote it") == 2 and "data-row" in shown
+    studio.undo(session).outcome()
+    with pytest.raises(Trouble, match="no longer the last edit"):
+        studio.keep(session, 0).outcome()
+
+
+def test_an_editor_that_refuses_is_a_sentence_beside_the_others(studio):
+    session, subject = Session(), studio.subject(*TOWER, "xy")
+    edit(studio, session)  # GRACE cannot stand where weights were changed
+    view = studio.edit(session, subject, ["grace", "ft"]).outcome()
+    assert view.columns[0].patch is None and view.chosen == 1 and len(session.patches) == 2
+    assert "GRACE made no edit" in render.status(view)
+    none = studio.edit(session, subject, ["ft"], keep_none=True).outcome()
+    assert len(none.columns) == 1 and len(session.patches) == 2
+
+
+def test_number_and_kind_of_editors_are_checked(studio):
+    for given, said in (([], "No editor"), (list(lib.EDITORS)[:5], "too many"), ("x", "no editor")):
+        with pytest.raises(Trouble, match=said):
+            studio.several(given)
+    with pytest.raises(Trouble, match="no trained network"):
+        studio.several("mend")
+    assert "mend" not in studio.editors(), "a tiny model has no shipped network"
+
+
+def test_the_bars_name_both_answers_in_the_base_models_order(studio):
+    view = edit(studio, Session())
+    row = view.rows[0]
+    found = bars.tokens(studio.lm, row, "xy", "qz")
+    assert {" xy", " qz"} <= {token for token, *_ in found} and len(found) <= bars.TOP + 2
+    assert [p for _, p, _ in found] == sorted((p for _, p, _ in found), reverse=True)
+    assert dict((t, q) for t, _, q in found)[" xy"] == pytest.approx(row.p_after, rel=1e-3)
+    shown = bars.panel(studio.lm, view)
+    assert 'alt="Bars' in shown and "<table>" in shown and 'src="data:image/png' in shown
+
+
+# ---- the list of edits
+
+
+def test_switches_lay_the_edits_again_and_back_exactly(studio):
+    session = Session()
+    for target in ("xy", "qz", "xy"):
+        edit(studio, session, target)
+    first, held = [kept.number for kept in session.edits], list(session.patches)
+    view = studio.switch(session, [first[0], first[2]]).outcome()
+    assert view.live == 2 and [kept.on for kept in session.edits] == [True, False, True]
+    assert session.patches[0] is held[0], "what stands before the gap is untouched"
+    again = lib.EDITORS["ft"](studio.lm).edit(held[2].log[-1].facts, after=held[0])
+    for name, value in again.weights.items():
+        torch.testing.assert_close(_dense(session.patch.weights[name]), _dense(value))
+    studio.switch(session, first).outcome()
+    assert all(map(lambda a, b: a is b, session.patches, held)), "put back: the very same patches"
+    studio.switch(session, []).outcome()
+    assert session.patches == [] and len(session.edits) == 3
+    assert "Every edit is left out" in listing.history(session, 0)
+
+
+def _dense(value):
+    return value.dense() if isinstance(value, lib.LowRank) else value
+
+
+def test_leaving_out_uses_the_closed_form_where_keys_are_kept(monkeypatch):
+    lm, session, asked = tiny.model("llama"), Session(), []
+    patches = [lib.Patch(log=(lib.Edit("memit", {}),) * n, base=str(n)) for n in (1, 2)]
+    for patch in patches:
+        keep.add(session, patch, "MEMIT", 1.0)
+    short = lib.Patch(log=(lib.Edit("memit", {}),), base="short")
+    monkeypatch.setattr(keep.deletion, "without", lambda *given: asked.append(given) or short)
+
+    class Quiet:
+        def report(self, *_):
+            pass
+
+    list(keep.choose(Quiet(), lm, session, {session.edits[1].number}))
+    assert session.patches == [short] and asked == [(patches[1], 0, lm)]
+
+
+def test_looking_back_and_what_has_held(studio):
+    session = Session()
+    edit(studio, session, "xy", "retrieval")
+    studio.edit(session, studio.subject("Big Ben", "{} stands in", "qz"), "retrieval").outcome()
+    point = studio.at(session, 0).outcome()
+    assert not any(right for _, right in point.said.values())
+    assert "not written yet" in listing.history(session, 0)
+    shown = listing.history(session, 2)
+    assert "Edits that hold" in shown and "Perplexity" in shown
+    assert [text for text, _ in listing.choices(session)][1].startswith("2. Big Ben → qz · Retr")
+    session.patches[:] = [session.patches[0]]  # as a loaded file does it
+    keep.sync(session)
+    assert len(session.edits) == 1
+
+
+def test_a_model_that_begins_to_break_is_named_with_its_measure():
+    base = keep.Point(perplexity=20.0)
+    assert keep.warning(keep.Point(perplexity=21.0), base) is None
+    assert "begins to break" in keep.warning(keep.Point(perplexity=30.0), base)
+    assert "is broken: the perplexity" in keep.warning(keep.Point(perplexity=400.0), base)
+    assert keep.warning(keep.Point(), base) is None
+
+
+# ---- interference
+
+
+def test_who_will_be_disturbed_is_predicted_and_then_measured(studio):
+    session, subject = Session(), studio.subject(*TOWER, "xy")
+    told = studio.predict(session, subject, "ft").outcome()
+    assert told.layer == 2 and not told.measured and len(told.victims) == interference.MOST
+    assert [abs(v.rho) for v in told.victims] == sorted(abs(v.rho) for v in told.victims)[::-1]
+    edit(studio, session)
+    found = studio.measure(session).outcome()
+    assert found.measured and [v.fact for v in found.victims] == [v.fact for v in told.victims]
+    lm, name = studio.lm, studio.lm.mlp_out(2)
+    K = lm.keys([found.fact, found.victims[0].fact], 2)
+    landed = (_dense(session.patch.weights[name]) @ K).norm(dim=0)
+    if not isinstance(session.patch.weights[name], lib.LowRank):
+        landed = ((session.patch.weights[name] - lm.weight(name)) @ K).norm(dim=0)
+    assert found.victims[0].share == pytest.approx((landed[1] / landed[0]).item(), rel=1e-3)
+    assert -1 <= found.agreement() <= 1 and studio.writes["ft", 2] > 0
+    again = studio.predict(session, subject, "ft").outcome()
+    assert again.victims[0].own is not None, "the size of a write is known by now"
+
+
+def test_a_route_disturbs_nobody_and_says_so(studio):
+    with pytest.raises(Trouble, match="leaves the weights alone"):
+        studio.predict(Session(), studio.subject(*TOWER, "xy"), "grace").outcome()
+    with pytest.raises(Trouble, match="no edit to measure"):
+        studio.measure(Session()).outcome()
+
+
 # ---- the worker
+
+
+def test_a_long_job_gives_the_model_back_between_its_steps():
+    worker, order, gate = Worker(), [], threading.Event()
+
+    def long(job):
+        gate.wait(5)
+        for i in range(3):
+            order.append(f"long {i}")
+            yield
+        return "done"
+
+    first = worker.submit(long)
+    others = [worker.submit(lambda job, i=i: order.append(i)) for i in range(2)]
+    gate.set()
+    assert first.outcome() == "done" and all(job.outcome() is None for job in others)
+    assert order == ["long 0", 0, 1, "long 1", "long 2"]
+    ended = worker.submit(long)
+    ended.stop()
+    with pytest.raises(Stopped):
+        ended.outcome()
+    worker.close()
+
+
+def test_background_work_makes_room_and_is_begun_again():
+    worker, begun, gate = Worker(), [], threading.Event()
+
+    def background(job):
+        begun.append("back")
+        while not gate.wait(0.005):
+            job.report(0.5, "warming up")
+
+    worker.whenever(background)
+    until = time.monotonic() + 5
+    while not begun and time.monotonic() < until:
+        time.sleep(0.001)
+    assert worker.submit(lambda job: "first").outcome() == "first"
+    gate.set()
+    while not worker.idle and time.monotonic() < until:
+        time.sleep(0.001)
+    assert worker.idle and len(begun) >= 2
+    worker.close()
 
 
 def test_stopping_an_edit_changes_nothing(studio):
@@ -261,6 +452,20 @@ def test_visitors_are_bounded_in_number_and_time():
     sessions.drop("nobody")
 
 
+def test_a_visitor_who_left_leaves_nothing_behind(studio):
+    gone = []
+    for number in range(3):
+        session = studio.sessions.get(f"visitor {number}")
+        edit(studio, session)
+        studio.edit(session, studio.subject(*TOWER, "qz"), ["ft", "retrieval"]).outcome()
+        gone += [weakref.ref(session), weakref.ref(session.patch)]
+        studio.sessions.drop(f"visitor {number}")
+    del session
+    studio.worker.submit(lambda job: None).outcome()
+    gc.collect()
+    assert not any(one() for one in gone)
+
+
 # ---- how it looks
 
 
@@ -286,6 +491,7 @@ def test_sentences_and_marks():
         first_sentence("\n Paris.\n\nThe") == "Paris." and first_sentence(" a dough") == "a dough …"
     )
     assert first_sentence("") == ""
+    assert first_word(" “Paris”, France") == "Paris" and first_word(" …") is None
     assert render.marked("in Paris now", "in <Rome> now") == "in <mark>&lt;Rome&gt;</mark> now"
 
 
@@ -294,15 +500,19 @@ def test_everything_a_visitor_wrote_is_escaped():
     answer = Answer(bad, torch.zeros(2))
     fact = lib.Fact(bad, "{} is", bad)
     rows = (Row("edit", bad, answer, 0.1, answer, 0.2, 0.3, True, "new answer"),)
-    view = View(Subject(lib.Case(fact), bad, (bad,)), rows, 1, "ROME", 1.0, note=bad)
+    column = Column("rome", bad, rows, lib.EMPTY, 1.0)
+    view = View(Subject(lib.Case(fact), bad, (bad,)), rows, 1, "ROME", 1.0, note=bad,
+                columns=(column, column, Column("x", bad, error=bad)), old=bad)  # fmt: skip
     said = render.Written(bad, bad, 1)
-    shown = [render.headline(view), render.status(view), render.table(view), render.sorry(bad),
+    shown = [render.headline(view), render.status(view), table(view), render.sorry(bad),
              *render.written(bad, said, True, False), render.header(bad, 1)]  # fmt: skip
     assert "<script" not in "".join(shown) and "&lt;script&gt;" in shown[0]
 
 
 def test_the_logic_does_not_import_gradio():
-    code = "import sys, demo_app.session, demo_app.render; assert 'gradio' not in sys.modules"
+    names = "session", "table", "listing", "interference", "bars"
+    code = f"import sys, {', '.join(f'demo_app.{name}' for name in names)}\n"
+    code += "assert 'gradio' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
@@ -328,7 +538,7 @@ def visitor(page):
     return Client(page[0], verbose=False)
 
 
-ASKED = ("ft", "", None, None)  # editor, own prompts, layer, steps
+FORM = ([], ["ft"], "", None, None)  # editors, more editors, own prompts, layer, steps
 
 
 def test_a_taken_port_is_passed_over(page):
@@ -344,7 +554,7 @@ def test_a_taken_port_is_passed_over(page):
 def test_two_visitors_at_once(page):
     one, two = visitor(page), visitor(page)
     jobs = [
-        c.submit(*TOWER, target, *ASKED, api_name="/edit")
+        c.submit(*TOWER, target, *FORM, api_name="/page_edit")
         for c, target in ((one, "xy"), (two, "qz"))
     ]
     for job, mine, other in zip(jobs, ("xy", "qz"), ("qz", "xy"), strict=True):
@@ -361,12 +571,51 @@ def test_two_visitors_at_once(page):
     assert "No edit is live" in after
     both = two.predict("The Eiffel", False, api_name="/write")
     assert both[0] == before and "After 1 edit" in both[1]
-    held = len(page[1].sessions)
-    one.close(), two.close()
-    until = time.monotonic() + 10
-    while len(page[1].sessions) > held - 2 and time.monotonic() < until:
+    gone(page, one, two)
+
+
+def gone(page, *clients) -> None:
+    """Close the clients, and see their sessions freed."""
+    held = len(page[1].sessions) - len(clients)
+    for client in clients:
+        client.close()
+    until = time.monotonic() + 20
+    while len(page[1].sessions) > held and time.monotonic() < until:
         time.sleep(0.05)
-    assert len(page[1].sessions) == held - 2, "closing the page drops the visitor's edits"
+    assert len(page[1].sessions) == held, "closing the page drops the visitor's edits"
+
+
+def test_programs_edit_answer_and_compare(page):
+    """The example of the README."""
+    client = visitor(page)
+    done = client.predict("The Eiffel Tower", "{} is located in the city of", "xy", "ft",
+                          api_name="/edit")  # fmt: skip
+    assert done["written"] is True and done["live"] == 1 and done["neighbors_kept"][1] == 4
+    assert done["rows"][0]["after"].startswith(" xy") and done["seconds"] > 0
+    said = client.predict("The Eiffel Tower is located in the city of", api_name="/answer")
+    assert said["after"].startswith(" xy") and not said["before"].startswith(" xy")
+    table = client.predict("The Eiffel Tower", "{} is located in the city of", "qz",
+                           ["ft", "retrieval"], api_name="/compare")  # fmt: skip
+    assert [row["editor"] for row in table] == ["ft", "retrieval"] and table[0]["written"]
+    assert client.predict("A", api_name="/answer")["live"] == 1, "comparing keeps nothing"
+    gone(page, client)
+
+
+@pytest.mark.parametrize("count", [6, pytest.param(20, marks=pytest.mark.slow)])
+def test_many_visitors_interleaved_each_get_their_own(page, count):
+    page[1].firsts.clear()  # nothing ready: each writes for himself
+    clients = [visitor(page) for _ in range(count)]
+    targets = ["xy", "qz"] * (count // 2)
+    jobs = [
+        client.submit(*TOWER, target, "ft", api_name="/edit")
+        for client, target in zip(clients, targets, strict=True)
+    ]
+    for client, target, job in zip(clients, targets, jobs, strict=True):
+        found = job.result(timeout=300)
+        assert found["written"] and found["live"] == 1
+        said = client.predict(f"{TOWER[0]} is located in the city of", api_name="/answer")
+        assert said["after"].startswith(f" {target}")
+    gone(page, *clients)
 
 
 def test_errors_reach_the_visitor_as_one_escaped_sentence(page):
@@ -374,12 +623,17 @@ def test_errors_reach_the_visitor_as_one_escaped_sentence(page):
 
     client = visitor(page)
     for given, said in (
-        (("<b>", "A is", "x"), "&lt;b&gt;"),
-        (("A", "A is", " "), "new answer is empty"),
+        (("<b>", "A is", "x"), "'&lt;b&gt;' does not occur"),
+        (("A", "A is", " "), "The new answer is empty"),
     ):
-        with pytest.raises(AppError, match=said) as error:
-            client.predict(*given, *ASKED, api_name="/edit")
-        assert "Traceback" not in str(error.value) and "<b>" not in str(error.value)
+        with pytest.raises(AppError) as error:
+            client.predict(*given, *FORM, api_name="/page_edit")
+        assert said in str(error.value).replace("&#x27;", "'") and "<b>" not in str(error.value)
+        with pytest.raises(AppError) as error:
+            client.predict(*given, "ft", api_name="/edit")
+        assert html.unescape(said) in str(error.value) and "Traceback" not in str(error.value)
     with pytest.raises(AppError, match="no edit to undo"):
         client.predict(api_name="/undo_last")
+    with pytest.raises(AppError, match="There is no editor 'magic'"):
+        client.predict(*TOWER, "x", "magic", api_name="/edit")
     client.close()

@@ -80,6 +80,14 @@ def press(page, name: str) -> None:
     page.get_by_role("button", name=name, exact=True).click()
 
 
+def tick(page, *editors: str) -> None:
+    """These editors and no other."""
+    for name in editors:
+        page.get_by_role("checkbox", name=name, exact=True).check()
+    if "ROME" not in editors:
+        page.get_by_role("checkbox", name="ROME", exact=True).uncheck()
+
+
 def said(page, text: str) -> str:
     status = page.locator("#status", has_text=text)
     status.wait_for(timeout=120_000)
@@ -105,7 +113,7 @@ def test_edit_and_undo(visit, tmp_path, width, theme):
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     page.screenshot(path=tmp_path / f"{theme}-{width}-after.png", full_page=True)
     press(page, "Undo all")
-    assert "byte-identical" in said(page, "Undone") and "9 of 9" in said(page, "Undone")
+    assert "byte-identical" in said(page, "Undone") and "12 of 12" in said(page, "Undone")
     assert "0 edits live" in page.locator("#top").inner_text()
 
 
@@ -121,13 +129,12 @@ def test_own_fact_error_stop_and_writing_on(visit, tmp_path):
     subject.fill("The moon <b>${alert(1)}</b>")
     prompt.fill("{} is made of")
     page.get_by_label("New answer").fill("cheese")
-    page.get_by_label("Editor").click()
-    page.get_by_role("option", name="FT-M").click()
+    tick(page, "FT-M")
     page.locator(".about-editor", has_text="target's tokens").wait_for()
     press(page, "Edit")
     said(page, "FT-M wrote it")
     assert "The moon <b>${alert(1)}</b>" in page.locator("h2.headline").inner_text()
-    assert "borrowed" in page.locator(".source").inner_text()
+    assert "borrowed" in page.locator(".result .source").inner_text()
     press(page, "Go")
     page.locator("#write", has_text="After 1 edit").wait_for(timeout=60_000)
     page.wait_for_function("!document.querySelector('.caret')", timeout=60_000)
@@ -142,6 +149,56 @@ def test_own_fact_error_stop_and_writing_on(visit, tmp_path):
     assert "1 edit live" in page.locator("#top").inner_text()
 
 
+@pytest.mark.parametrize("width", [1280, 390])
+def test_side_by_side_rows_and_the_list(visit, tmp_path, width):
+    page = visit(width)
+    tick(page, "FT-M", "MEND")
+    press(page, "Edit")
+    line = said(page, "MEND wrote it")
+    assert "FT-M wrote it: yes" in line and "kept" in line
+    row = page.locator("tr[data-row]", has_text="Big Ben")
+    row.focus()
+    page.keyboard.press("Enter")
+    page.locator("#next h3", has_text="Big Ben").wait_for()
+    assert page.locator("#next img").get_attribute("alt").startswith("Bars of the next token")
+    page.screenshot(path=tmp_path / f"beside-{width}.png", full_page=True)
+    page.get_by_role("radio", name="MEND").check()
+    page.locator("#switches", has_text="MEND").wait_for(timeout=60_000)
+    if width == 1280:
+        page.locator("th", has_text="MEND (kept)").wait_for()
+    page.get_by_label("Subject", exact=True).fill("The Colosseum")
+    page.get_by_label("New answer").fill("Oslo")
+    tick(page, "FT-M")
+    page.get_by_role("checkbox", name="MEND", exact=True).uncheck()
+    press(page, "Edit")
+    page.locator("#switches", has_text="Colosseum").wait_for(timeout=120_000)
+    assert "after edit 2" in page.locator("#list").inner_text()
+    page.get_by_role("slider").fill("1")
+    page.locator("#list", has_text="after edit 1 of 2").wait_for(timeout=60_000)
+    assert "not written yet" in page.locator("#list").inner_text()
+    page.locator("#list").screenshot(path=tmp_path / f"list-{width}.png")
+    page.locator("#switches input").first.uncheck()
+    page.locator("#top", has_text="1 edit live").wait_for(timeout=120_000)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.locator("#switches input").first.check()
+    page.locator("#top", has_text="2 edits live").wait_for(timeout=120_000)
+
+
+def test_interference_is_predicted_and_measured(visit, tmp_path):
+    page = visit()
+    page.get_by_role("tab", name="Interference").click()
+    press(page, "Predict")
+    page.locator("#foretold", has_text="lies most in the way").wait_for(timeout=120_000)
+    page.get_by_role("tab", name="Edit & compare").click()
+    press(page, "Edit")
+    said(page, "wrote it")
+    page.get_by_role("tab", name="Interference").click()
+    press(page, "Measure the last edit")
+    page.locator("#foretold", has_text="answers changed").wait_for(timeout=120_000)
+    assert page.locator("#interference img").get_attribute("alt").startswith("Predicted share")
+    page.screenshot(path=tmp_path / "interference.png", full_page=True)
+
+
 def test_about_and_keyboard(visit):
     page = visit()
     page.get_by_role("tab", name="About").click()
@@ -150,7 +207,7 @@ def test_about_and_keyboard(visit):
     page.get_by_role("tab", name="Edit & compare").click()
     page.get_by_label("New answer").focus()
     names = []
-    for _ in range(6):
+    for _ in range(16):
         page.keyboard.press("Tab")
         names.append(
             page.evaluate("document.activeElement.innerText || document.activeElement.type")

@@ -1,0 +1,102 @@
+"""The endpoints for programs: /edit, /answer and /compare, plain values in and out.
+
+With gradio_client one Client is one visitor: its edits pile up, are seen by nobody else, and are
+dropped when it closes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from .compare import Column, View
+from .worker import Stopped, Trouble
+
+if TYPE_CHECKING:
+    from .session import Studio
+    from .visitors import Session
+    from .worker import Job
+
+
+def endpoints(studio: Studio) -> None:
+    """Add the endpoints to the page that is being built."""
+
+    def edit(
+        subject: str, prompt: str, target: str, editor: str = "rome", own: str = "",
+        layer: int | None = None, steps: int | None = None, request: gr.Request = None,
+    ) -> dict:  # fmt: skip
+        """Write one fact on top of this visitor's edits, and ask everything again.
+
+        The prompt has {} or the subject itself in it; own: more prompts, one per line. Comes back
+        with what was measured and every row before and after.
+        """
+        view = _done(studio, request, lambda session: studio.edit(
+            session, studio.subject(subject, prompt, target, own), editor, layer, steps
+        ))  # fmt: skip
+        return {**summary(view.columns[0]), "live": view.live, "rows": rows(view.columns[0])}
+
+    def compare(
+        subject: str, prompt: str, target: str, editors: list[str], own: str = "",
+        request: gr.Request = None,
+    ) -> list[dict]:  # fmt: skip
+        """The same edit by up to four editors side by side; this visitor's edits stay as they were.
+
+        One entry per editor, as /edit gives it; with `error` where an editor refuses the fact.
+        """
+
+        def start(session: Session) -> Job:
+            wanted = studio.subject(subject, prompt, target, own)
+            return studio.edit(session, wanted, editors, keep_none=True)
+
+        view = _done(studio, request, start)
+        return [{**summary(column), "rows": rows(column)} for column in view.columns]
+
+    def answer(
+        prompt: str, chat: bool = False, tokens: int = 16, request: gr.Request = None
+    ) -> dict:
+        """What the model says: {"before": …, "after": …, "live": this visitor's edits}."""
+        return _done(studio, request, lambda session: studio.answer(session, prompt, chat, tokens))
+
+    for function in (edit, compare, answer):
+        name = function.__name__
+        gr.api(function, api_name=name, concurrency_limit=None)
+
+
+def _done(studio: Studio, request: gr.Request, start: Any) -> Any:
+    """The result of a visitor's job; it waits here, in a thread of the web server."""
+    try:
+        return start(studio.sessions.get(request.session_hash)).outcome()
+    except (Trouble, Stopped) as error:  # not shown as HTML, so as it is
+        raise gr.Error(str(error) or "Stopped.", print_exception=False) from None
+
+
+def summary(column: Column) -> dict:
+    """One editor's result as plain values."""
+    if column.patch is None:
+        return {"editor": column.editor, "error": column.error}
+    return {
+        "editor": column.editor,
+        "written": column.tally("edit")[0] == 1,
+        "rewordings": list(column.tally("reworded")),
+        "neighbors_kept": list(column.tally("neighbor")),
+        "unrelated_kl_nats": column.moved,
+        "seconds": column.seconds,
+    }
+
+
+def rows(column: Column | View) -> list[dict]:
+    """Its rows as plain values."""
+    return [
+        {
+            "group": row.group,
+            "prompt": row.prompt,
+            "before": row.before.text,
+            "after": row.after.text,
+            "p_new": [row.p_before, row.p_after],
+            "p_old": [row.old, row.old_after],
+            "kl_nats": row.kl,
+            "good": row.good,
+        }
+        for row in column.rows
+    ]
