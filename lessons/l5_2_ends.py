@@ -1,0 +1,100 @@
+"""★★ One formula with two ends
+
+MEMIT weighs, EMMET demands equality, ROME writes one pair. With D = Kᵀ C⁻¹ K, all three are
+
+    Δ = R (λ I + D)⁻¹ Kᵀ C⁻¹        λ > 0: MEMIT     λ = 0: EMMET     λ = 0, n = 1: ROME
+
+where the matrix to invert is as wide as there are pairs, n, and no longer d_in (Woodbury). Return Δ
+and, for every pair, the share of its own residual that would arrive if it were written *alone*.
+
+    R  (d_out, n)    what is missing     K (d_in, n)     lam: a number, λ ≥ 0
+    C  (d_in, d_in)  positive definite
+    returns (Δ (d_out, d_in), shares (n,))
+
+Work it out first: for n = 1, D is the number q = kᵀ C⁻¹ k. What is Δ k?
+
+Hint: (λ C + K Kᵀ) cannot be inverted for λ = 0 and n < d_in. The n × n form can.
+"""
+
+import torch
+from torch import Tensor
+
+
+def write(R: Tensor, K: Tensor, C: Tensor, lam: float) -> tuple[Tensor, Tensor]:
+    # solution
+    U = torch.linalg.solve(C, K)  # C⁻¹ K, (d_in, n)
+    D = K.T @ U
+    q = D.diagonal()
+    return R @ torch.linalg.solve(lam * torch.eye(len(D)) + D, U.T), q / (lam + q)
+
+
+# --- checks
+from lessons.marking import Wrong, agree, normal, same, tensor, uneven
+from lessons.student import Stopped
+
+U = "U = torch.linalg.solve(C, K)\nD = K.T @ U\nq, one = D.diagonal(), torch.eye(len(D))\n"
+WRONG = [
+    (
+        U + "return R @ K.T @ torch.linalg.inv(lam * C + K @ K.T), q / (lam + q)",
+        "singular",
+    ),
+    (U + "return R @ torch.linalg.solve(D, U.T), q / (lam + q)", "equality"),
+    (
+        U + "return R @ torch.linalg.solve(lam * one + D, K.T), q / (lam + q)",
+        "on the right",
+    ),
+    (
+        "D = K.T @ K\nq = D.diagonal()\n"
+        "return R @ torch.linalg.solve(lam * torch.eye(len(D)) + D, K.T), q / (lam + q)",
+        "text",
+    ),
+    (U + "return R @ torch.linalg.solve(lam * one + D, U.T), lam / (lam + q)", "stays away"),
+    (
+        U + "X = torch.linalg.solve(lam * one + D, U.T)\nreturn R @ X, (X @ K).diagonal()",
+        "together",
+    ),
+]
+WIDE = (
+    "Right for λ > 0, but with λ = 0 and {} pairs in 8 dimensions K Kᵀ alone is singular: take the "
+    "n × n form."
+)
+
+
+def check(ask, draw):
+    for lam, n in ((1.5, 4), (0.0, 4), (0.0, 1), (0.4, 1)):
+        C, L = uneven(draw, 8)
+        K, R = L @ normal(draw, 8, n), normal(draw, 5, n)
+        try:
+            found = ask("write", R, K, C, lam)
+        except Stopped as error:
+            if lam == 0 and "singular" in str(error):
+                raise Wrong(WIDE.format(n)) from None
+            raise
+        if not isinstance(found, list) or len(found) != 2:
+            raise Wrong("Return two things: Δ, and the shares.")
+        U, one = torch.linalg.solve(C, K), torch.eye(n).double()
+        D, G = K.T @ U, K.T @ K
+        q, wanted = D.diagonal(), R @ torch.linalg.solve(lam * one + D, U.T)
+        if lam == 0 and isinstance(found[0], torch.Tensor) and not same(found[0].double(), wanted):
+            raise Wrong(WIDE.format(n))  # with λ > 0 it was right
+        delta = tensor(found[0], (5, 8), "Δ", "rows like R")
+        likely = {
+            "Every pair is written exactly, but λ > 0 asks to weigh them: equality is λ = 0.": (
+                R @ torch.linalg.pinv(D) @ U.T
+            ),
+            "C⁻¹ is missing on the right: a column of Δ costs text what C says.": (
+                R @ torch.linalg.pinv(lam * one + D) @ K.T
+            ),
+            "This asks for a small ‖Δ‖. Where is C, what text hears?": (
+                R @ torch.linalg.pinv(lam * one + G) @ K.T
+            ),
+        }
+        agree(delta, wanted, "Δ", likely, 1e-4)
+        shares = tensor(found[1], (n,), "the shares", "one per pair")
+        likely = {
+            "This is the share that stays away, λ/(λ + q).": lam / (lam + q),
+            "These are the shares of pairs written together, in each other's company. Alone: D is "
+            "the number q.": (torch.linalg.pinv(lam * one + D) @ D).diagonal(),
+        }
+        agree(shares, q / (lam + q), "the shares", likely, 1e-4)
+    return "solved: with λ = q half of a fact arrives, and with λ = 0 all of it, whatever it costs."

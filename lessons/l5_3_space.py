@@ -1,0 +1,102 @@
+"""★★ A place where little text goes
+
+AlphaEdit writes only along directions that general text hardly uses: Δ P in place of Δ, where P
+projects on the eigenvectors of C whose eigenvalue is below a threshold τ. Return P, and the two
+numbers that say what the place is worth:
+
+    inside   the share of general text in it, tr(P C) / tr(C)
+    bound    the largest mean damage tr(Δ C Δᵀ) that any Δ = Δ P with ‖Δ‖ = 1 can do
+
+    C    (d, d)      second moment of general text
+    tau  a number    at least one eigenvalue is below it
+    returns (P (d, d), inside, bound)
+
+Hint: values, vectors = torch.linalg.eigh(C): values rise, and column i of vectors belongs to
+values[i]. τ is *a* bound on the damage. Which of the eigenvalues is the bound itself?
+"""
+
+import torch
+from torch import Tensor
+
+
+def place(C: Tensor, tau: float) -> tuple[Tensor, Tensor, Tensor]:
+    values, vectors = torch.linalg.eigh(C)
+    # solution
+    low = values < tau
+    Q = vectors[:, low]  # (d, r), orthonormal columns
+    return Q @ Q.T, values[low].sum() / values.sum(), values[low].max()
+
+
+# --- checks
+from lessons.marking import Wrong, agree, normal, tensor
+
+Q = "low = values < tau\nQ = vectors[:, low]\n"
+WRONG = [
+    (
+        "low = values > tau\nQ = vectors[:, low]\n"
+        "return Q @ Q.T, values[low].sum() / values.sum(), values[low].max()",
+        "busiest",
+    ),
+    (
+        "low = values < tau\nQ = vectors[low]\n"
+        "return Q.T @ Q, values[low].sum() / values.sum(), values[low].max()",
+        "column",
+    ),
+    (Q + "return Q @ Q.T, low.double().mean(), values[low].max()", "directions"),
+    (Q + "return Q @ Q.T, values[low].sum() / values.sum(), tau", "reached"),
+    (
+        Q + "return Q @ Q.T, values[low].sum() / values.sum(), values[low].sum()",
+        "split",
+    ),
+    (
+        Q + "return Q @ values[low].diag() @ Q.T, values[low].sum() / values.sum(), "
+        "values[low].max()",
+        "leaves alone",
+    ),
+]
+
+
+def check(ask, draw):
+    for d in (6, 11):
+        V = torch.linalg.qr(normal(draw, d, d)).Q
+        values = normal(draw, d).mul(1.5).exp().sort().values
+        C, r = V @ values.diag() @ V.T, d // 2 + 1
+        tau = (values[r - 1] + 0.6 * (values[r] - values[r - 1])).item()
+        found = ask("place", C, tau)
+        if not isinstance(found, list) or len(found) != 3:
+            raise Wrong("Return three things: P, inside, bound.")
+        P = tensor(found[0], (d, d), "P")
+        vectors = torch.linalg.eigh(C).eigenvectors
+        Q, rows = vectors[:, :r], vectors[:r]
+        likely = {
+            "This is the complement, the busiest directions: those with an eigenvalue above τ.": (
+                torch.eye(d) - Q @ Q.T
+            ),
+            "Eigenvectors are columns of `vectors`, and these are rows: one column each.": (
+                rows.T @ rows
+            ),
+            "Eigenvalues stand in it, so P P is not P: a projection leaves alone what is inside.": (
+                Q @ values[:r].diag() @ Q.T
+            ),
+        }
+        agree(P, Q @ Q.T, "P", likely)
+        likely = {
+            "This is the share of directions. They are not equally busy: weigh them by their "
+            "eigenvalue.": torch.tensor(r / d),
+            "This is the share outside.": values[r:].sum() / values.sum(),
+        }
+        inside = values[:r].sum() / values.sum()
+        agree(tensor(found[1], (), "inside"), inside, "inside", likely)
+        likely = {
+            "τ is a bound, but it is not reached: no direction inside has an eigenvalue that "
+            "large.": torch.tensor(tau),
+            "‖Δ‖ = 1 can be put into one direction, and need not be split: which is the worst?": (
+                values[:r].sum()
+            ),
+            "This is the mean of the directions; the largest damage is asked for.": (
+                values[:r].mean()
+            ),
+        }
+        agree(tensor(found[2], (), "bound"), values[r - 1], "bound", likely)
+    share = inside.item()
+    return f"solved: {r} of {d} directions, and {share:.0%} of general text still goes there."

@@ -1,0 +1,137 @@
+"""★★★ Batch after batch, and one taken back
+
+Batches of pairs arrive one after another. You may keep one matrix M beside W, and no old pair. Find
+two steps:
+
+    turn      writes a batch so that after any number of them W is what one batch with all pairs
+              would have given, the minimum of   λ tr((W − W0) C (W − W0)ᵀ) + Σ ‖W K_s − V_s‖²
+    forget    takes a batch out again that was written at some time, whenever that was: afterwards
+              W is as if it had never come
+
+    start is there: before the first batch M = λ C.
+    W (d_out, d_in)     M (d_in, d_in)     K (d_in, n)     V (d_out, n)
+    turn, forget: returns (new W, new M)
+
+Investigate: at the minimum the gradient is zero, W M = λ W0 C + Σ V_s K_sᵀ with
+M = λ C + Σ K_s K_sᵀ. A batch adds one term on both sides. How does the new W follow from the old W
+and M? Subtracting the change that a batch once made does not take it back: why not?
+"""
+
+import torch
+from torch import Tensor
+
+
+def start(C: Tensor, lam: float) -> Tensor:
+    return lam * C
+
+
+def turn(W: Tensor, M: Tensor, K: Tensor, V: Tensor) -> tuple[Tensor, Tensor]:
+    # solution
+    M = M + K @ K.T
+    # W' = W + (V − W K) Kᵀ M'⁻¹
+    return W + torch.linalg.solve(M, K @ (V - W @ K).T).T, M
+
+
+def forget(W: Tensor, M: Tensor, K: Tensor, V: Tensor) -> tuple[Tensor, Tensor]:
+    # solution
+    M = M - K @ K.T
+    # from W' M' = W M − V Kᵀ with M = M' + K Kᵀ
+    return W - torch.linalg.solve(M, K @ (V - W @ K).T).T, M
+
+
+# --- checks
+from lessons.marking import Wrong, normal, same, tensor, uneven
+
+WRONG = [
+    (
+        {"turn": "A = M + K @ K.T\nreturn W + torch.linalg.solve(A, K @ (V - W @ K).T).T, M"},
+        "the second batch",
+    ),
+    (
+        {
+            "turn": "return W + torch.linalg.solve(M, K @ (V - W @ K).T).T, M + K @ K.T",
+        },
+        "already the first",
+    ),
+    (
+        {"turn": "M = M + K @ K.T\nreturn W + torch.linalg.solve(M, K @ V.T).T, M"},
+        "says already",
+    ),
+    (
+        {"forget": "X = torch.linalg.solve(M, K @ (V - W @ K).T).T\nreturn W - X, M - K @ K.T"},
+        "old M",
+    ),
+    (
+        {
+            "forget": "M = M - K @ K.T\nX = torch.linalg.solve(M, K @ (V - W @ K).T).T\n"
+            "return W + X, M"
+        },
+        "once more",
+    ),
+    (
+        {"forget": "M = M - K @ K.T\nreturn W - torch.linalg.solve(M, K @ V.T).T, M"},
+        "V alone",
+    ),
+]
+
+
+def at_once(W0, C, lam, batches):
+    M = lam * C + sum(K @ K.T for K, _ in batches)
+    N = lam * W0 @ C + sum(V @ K.T for K, V in batches)
+    return torch.linalg.solve(M, N.T).T, M
+
+
+def check(ask, draw):
+    d, d_out, lam = 9, 4, 0.7
+    C, L = uneven(draw, d)
+    W0 = normal(draw, d_out, d)
+    batches = [(L @ normal(draw, d, n), normal(draw, d_out, n)) for n in (3, 1, 5, 2)]
+    W, M = W0, tensor(ask("start", C, lam), (d, d), "M")
+
+    def ran(step, W, M, K, V):
+        found = ask(step, W, M, K, V)
+        if not isinstance(found, list) or len(found) != 2:
+            raise Wrong(f"{step}: return two things, W and M.")
+        return tensor(found[0], (d_out, d), f"{step}: W"), tensor(found[1], (d, d), f"{step}: M")
+
+    for t, (K, V) in enumerate(batches):
+        old, kept = W, M
+        W, M = ran("turn", W, M, K, V)
+        wanted, _ = at_once(W0, C, lam, batches[: t + 1])
+        if same(W, wanted):
+            continue
+        away = ((W - wanted).norm() / (wanted - W0).norm()).item()
+        if t == 0 and same(W, old + torch.linalg.solve(kept, K @ (V - old @ K).T).T):
+            raise Wrong(
+                f"turn: already the first batch is off by {away:.0%}: its own keys belong into M "
+                "before it is inverted."
+            )
+        if t == 0 and same(W, old + torch.linalg.solve(kept + K @ K.T, K @ V.T).T):
+            raise Wrong("turn: V is added to what W says already: write what is missing, V − W K.")
+        if t == 1:
+            raise Wrong(
+                f"turn: the first batch is right, from the second batch on W is off ({away:.0%}). "
+                "Does M remember the keys of earlier batches?"
+            )
+        raise Wrong(f"turn: after batch {t + 1} W is not what one batch gives, off by {away:.0%}.")
+    for gone in (1, 2):
+        K, V = batches[gone]
+        rest = [b for i, b in enumerate(batches) if i != gone]
+        wanted, left = at_once(W0, C, lam, rest)
+        found, kept = ran("forget", W, M, K, V)
+        if same(found, wanted) and same(kept, left):
+            continue
+        step = torch.linalg.solve(left, K @ (V - W @ K).T).T
+        if same(found, W + step):
+            raise Wrong("forget: the sign. This writes the batch once more, harder.")
+        if same(found, W - torch.linalg.solve(M, K @ (V - W @ K).T).T):
+            raise Wrong(
+                "forget: the old M, with the batch in it, is inverted; its keys have to go first."
+            )
+        if same(found, W - torch.linalg.solve(left, K @ V.T).T):
+            raise Wrong("forget: V alone is taken out, but W K is not V: λ has left a rest.")
+        if same(found, wanted):
+            raise Wrong("forget: W is right, M still knows the batch.")
+        away = ((found - wanted).norm() / (W - wanted).norm()).item()
+        raise Wrong(f"forget: W is off by {away:.0%} of the way; batch {gone + 1} of 4 was to go.")
+    return "solved: the order leaves no trace, and what was written can leave without one."

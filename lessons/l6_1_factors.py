@@ -1,0 +1,55 @@
+"""★ A gradient in factors
+
+A linear layer takes the key k_t of each token to y_t = W k_t, and g_t = ∂L/∂y_t is what the loss
+demands of that output. So the gradient is one outer product per token,
+
+    ∂L/∂W = Σ over t of g_t k_tᵀ = G Kᵀ,
+
+and a plain step with the rate α is Δ = −α G Kᵀ. What does this step add to the output at *another*
+key q? Fill in the last line, without forming a matrix of (d_out, d_in): a model has too many.
+
+    K  (d_in, n)     G (d_out, n)     q (d_in,)     alpha: a number
+    returns (d_out,), Δ q
+
+Hint: G Kᵀ q can be put in brackets in two ways.
+"""
+
+from torch import Tensor
+
+
+def moved(K: Tensor, G: Tensor, q: Tensor, alpha: float) -> Tensor:
+    heard = K.T @ q  # (n,): how much q is like each key
+    # solution
+    return -alpha * (G @ heard)
+
+
+# --- checks
+from lessons.marking import agree, normal, tensor
+
+WRONG = [
+    ("return alpha * (G @ heard)", "uphill"),
+    ("return -alpha * (G @ heard) / K.shape[1]", "mean"),
+    ("return -alpha * (G @ heard) / (K * K).sum()", "length"),
+    ("return -alpha * G.sum(1)", "hears"),
+]
+
+
+def check(ask, draw):
+    for d_in, n in ((7, 3), (20_000, 2)):
+        K, G, q = normal(draw, d_in, n), normal(draw, 5, n), normal(draw, d_in)
+        found = tensor(ask("moved", K, G, q, 0.3), (5,), "Δ q", "an output")
+        wanted = -0.3 * (G @ (K.T @ q))
+        likely = {
+            "The sign: a step goes against the gradient, and this one uphill.": -wanted,
+            "This is a mean over the tokens. The loss has its 1/n in g already: add them up.": (
+                wanted / n
+            ),
+            "Nothing is divided by a length here: the step is as large as the keys make it.": (
+                wanted / (K * K).sum()
+            ),
+            "Every token's demand is granted in full: but q hears each only by kᵀ q.": (
+                -0.3 * G.sum(1)
+            ),
+        }
+        agree(found, wanted, "Δ q", likely)
+    return "solved: a key hears every token by their inner product, a neighbor as well as the fact."

@@ -1,0 +1,120 @@
+"""★★ Units that settle
+
+UltraEdit standardizes keys and gradients by all that was seen so far. What it keeps of the past is
+a state per coordinate: a count n, the mean μ, and the sum of squared deviations S = Σ (x − μ)².
+Every turn first merges its own columns into the state, and then standardizes them with it:
+
+    δ = μ_b − μ_a     μ = μ_a + δ n_b / n     S = S_a + S_b + δ² n_a n_b / n     n = n_a + n_b
+    x̂ = (x − μ) / σ,  σ = √(S / (n − 1))
+
+where a is the state so far and b the columns of this turn.
+
+    n: a number, 0 at first     mean (d,)     S (d,), both zero at first     X (d, m), m ≥ 1
+    returns (n, mean, S, X̂): the new state, and the columns standardized by it, (d, m)
+
+While n is 1 there is no σ yet: center only. And a turn of one column is no exception: what is its
+own S?
+
+Hint: X.mean(1) is (d,); mean[:, None] makes a column of it.
+"""
+
+import torch
+from torch import Tensor
+
+
+def turn(n: int, mean: Tensor, S: Tensor, X: Tensor) -> tuple[int, Tensor, Tensor, Tensor]:
+    # solution
+    m, own = X.shape[1], X.mean(1)
+    shift = own - mean
+    S = S + (X - own[:, None]).pow(2).sum(1) + shift**2 * n * m / (n + m)
+    mean, n = mean + shift * m / (n + m), n + m
+    centered = X - mean[:, None]
+    return n, mean, S, centered / (S / (n - 1)).sqrt()[:, None] if n > 1 else centered
+
+
+# --- checks
+from lessons.marking import Wrong, agree, normal, number, tensor
+
+HEAD = "m, own = X.shape[1], X.mean(1)\nshift = own - mean\n"
+TAIL = (
+    "mean, n = mean + shift * m / (n + m), n + m\ncentered = X - mean[:, None]\n"
+    "return n, mean, S, centered / (S / (n - 1)).sqrt()[:, None] if n > 1 else centered"
+)
+OWN = "(X - own[:, None]).pow(2).sum(1)"
+WRONG = [
+    (HEAD + f"S = S + {OWN}\n" + TAIL, "means differ"),
+    (
+        HEAD + f"S = S + X.var(1) * m + shift**2 * n * m / (n + m)\n{TAIL}",
+        "one column",
+    ),
+    (
+        HEAD + f"S = S + {OWN} + shift**2 * n * m / (n + m)\n"
+        "mean, n = (mean + own) / 2, n + m\ncentered = X - mean[:, None]\n"
+        "return n, mean, S, centered / (S / (n - 1)).sqrt()[:, None] if n > 1 else centered",
+        "counts",
+    ),
+    (
+        HEAD
+        + f"S = S + {OWN} + shift**2 * n * m / (n + m)\n{TAIL.replace('S / (n - 1)', 'S / n')}",
+        "n − 1",
+    ),
+    (
+        HEAD + "old = X - mean[:, None]\n"
+        f"old = old / (S / (n - 1)).sqrt()[:, None] if n > 1 else old\n"
+        f"S = S + {OWN} + shift**2 * n * m / (n + m)\n"
+        "return n + m, mean + shift * m / (n + m), S, old",
+        "before",
+    ),
+]
+
+
+def check(ask, draw):
+    d, scale = 5, torch.tensor([1.0, 10.0, 0.1, 3.0, 1.0]).double()
+    for sizes in ((3, 1, 6), (1, 4), (2, 1, 1)):
+        n, mean, S, seen = 0, torch.zeros(d).double(), torch.zeros(d).double(), []
+        for t, m in enumerate(sizes):
+            X = scale[:, None] * (normal(draw, d, m) + 4 + t)
+            try:
+                found = ask("turn", n, mean, S, X)
+                if not isinstance(found, list) or len(found) != 4:
+                    raise Wrong("Return four things: n, mean, S, X̂.")
+                state = [tensor(found[i], (d,), name) for i, name in ((1, "μ"), (2, "S"))]
+                hat = tensor(found[3], (d, m), "X̂", "one column per column of X")
+            except Wrong as error:
+                if m == 1 and "not finite" in str(error):
+                    raise Wrong(
+                        "A turn of one column makes it NaN for ever: its own S is 0, not a "
+                        "variance of one number."
+                    ) from None
+                raise
+            seen.append(X)
+            whole, own = torch.cat(seen, 1), X.mean(1)
+            after = whole.mean(1)
+            wanted = (whole - after[:, None]).pow(2).sum(1)
+            if number(found[0], "n") != n + m:
+                raise Wrong(f"{n} columns and {m} more: n should be {n + m}.")
+            within, total = (X - own[:, None]).pow(2).sum(1), n + m
+            halved = {
+                "The two means count alike here: weigh them by their counts.": (mean + own) / 2
+            }
+            agree(state[0], after, "μ", halved)
+            slip = S + within * m / max(1, m - 1) + (own - mean) ** 2 * n * m / total
+            likely = {
+                "Deviations inside each part, but the two means differ: δ² n_a n_b / n.": S
+                + within,
+                "m times the unbiased variance is not Σ (x − μ)²: one column would be NaN, more "
+                "are counted as too much.": slip,
+            }
+            agree(state[1], wanted, "S", likely)
+            centered = X - after[:, None]
+            sigma = (wanted / max(1, total - 1)).sqrt()[:, None] if total > 1 else 1.0
+            past = (X - mean[:, None]) / (S / (n - 1)).sqrt()[:, None] if n > 1 else X
+            likely = {
+                "σ² is S over n − 1 here, not over n.": centered / (wanted / total).sqrt()[:, None],
+                "Standardized with the state before this turn; merge first.": (
+                    past if n > 1 else X - mean[:, None]
+                ),
+            }
+            agree(hat, centered / sigma, "X̂", likely)
+            n, mean, S = total, after, wanted
+    return "solved: any split of the stream into turns leaves the same state."

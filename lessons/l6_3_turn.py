@@ -1,0 +1,93 @@
+"""★★ A turn of UltraEdit, in the small
+
+Every answer token asks for a shift of the output at its own key, in standardized units, and one
+ridge regression grants all shifts:
+
+    v = −η ‖k̂‖² ĝ,      Δ = V Kᵀ (K Kᵀ + λ I)⁻¹ = V (Kᵀ K + λ I)⁻¹ Kᵀ
+
+The right form has a matrix as wide as there are tokens. Return the factor Y (d_out, n) of Δ = Y Kᵀ;
+nobody needs Δ itself.
+
+‖k̂‖² is about d_in, so a fixed η means another step in every model. The setting here is `step`,
+which is free of the width: η = step / d_in.
+
+    K  (d_in, n)     raw keys              K_hat (d_in, n), G_hat (d_out, n): standardized
+    step, lam        numbers; λ > 0
+    returns Y (d_out, n)
+
+Hint: each column has its own ‖k̂‖²; (K_hat * K_hat).sum(0) has them all. Which keys does the model
+really have, raw or standardized ones? Those are what is solved for.
+"""
+
+import torch
+from torch import Tensor
+
+
+def turn(K: Tensor, K_hat: Tensor, G_hat: Tensor, step: float, lam: float) -> Tensor:
+    # solution
+    d_in, n = K.shape
+    V = -step / d_in * (K_hat * K_hat).sum(0) * G_hat  # (d_out, n)
+    small = K.T @ K + lam * torch.eye(n)
+    return torch.linalg.solve(small, V.T).T  # V (KᵀK + λI)⁻¹
+
+
+# --- checks
+from lessons.marking import Wrong, agree, normal, tensor
+
+HEAD = "d_in, n = K.shape\nV = -step / d_in * (K_hat * K_hat).sum(0) * G_hat\n"
+SOLVE = "return torch.linalg.solve(K.T @ K + lam * torch.eye(n), V.T).T"
+WRONG = [
+    (
+        f"d_in, n = K.shape\nV = -step * (K_hat * K_hat).sum(0) * G_hat\n{SOLVE}",
+        "width",
+    ),
+    (
+        f"d_in, n = K.shape\nV = -step / d_in * (K * K).sum(0) * G_hat\n{SOLVE}",
+        "how large a shift",
+    ),
+    (
+        f"d_in, n = K.shape\nV = -step / d_in * (K_hat * K_hat).sum() * G_hat\n{SOLVE}",
+        "its own",
+    ),
+    (HEAD + "return torch.linalg.solve(K_hat.T @ K_hat + lam * torch.eye(n), V.T).T", "raw"),
+    (HEAD + "return V", "crosstalk"),
+    (
+        HEAD
+        + "small = K.T @ K + lam * torch.eye(n)\nreturn torch.linalg.solve(small, V.T).T @ K.T",
+        "factor",
+    ),
+]
+
+
+def check(ask, draw):
+    for d_in, n, lam in ((40, 6, 2.0), (9, 4, 0.1)):
+        K = normal(draw, d_in, n) * normal(draw, d_in, 1).exp() + normal(draw, d_in, 1)
+        K_hat, G_hat = normal(draw, d_in, n), normal(draw, 5, n)
+        found = ask("turn", K, K_hat, G_hat, 0.02, lam)
+        if isinstance(found, torch.Tensor) and found.shape == (5, d_in):
+            raise Wrong("This is Δ itself: the factor Y with Δ = Y Kᵀ is asked for, (d_out, n).")
+        found = tensor(found, (5, n), "Y", "a column per token")
+        one, size = torch.eye(n).double(), (K_hat * K_hat).sum(0)
+
+        def solved(V, keys, one=one, lam=lam):
+            return torch.linalg.solve(keys.T @ keys + lam * one, V.T).T
+
+        V = -0.02 / d_in * size * G_hat
+        likely = {
+            "η is the step itself here: divide by d_in, or the width of the model decides.": (
+                solved(V * d_in, K)
+            ),
+            "‖k‖² of raw keys decides here how large a shift is. Raw keys differ by orders of "
+            "magnitude: take k̂.": solved(-0.02 / d_in * (K * K).sum(0) * G_hat, K),
+            "Every token has its own ‖k̂‖²; this is the sum over all of them.": (
+                solved(-0.02 / d_in * size.sum() * G_hat, K)
+            ),
+            "Solved for standardized keys, but the layer sees raw ones: Δ k must be v.": (
+                solved(V, K_hat)
+            ),
+            "This is V: outer products are summed as they are, with all their crosstalk.": V,
+            "The sign: −η, against the gradient.": -solved(V, K),
+            "Where is λ?": torch.linalg.solve(K.T @ K, V.T).T,
+        }
+        agree(found, solved(V, K), "Y", likely)
+    return "solved: n tokens, an n × n system, and a step that knows no width."

@@ -1,0 +1,139 @@
+"""★★★ Two phases
+
+A tiny editor that learns. Its network has two parameters per matrix, a (d_in,) and b (d_out,), and
+makes of every pair
+
+    k̃ = a ⊙ k̂,   g̃ = b ⊙ ĝ,   v = −η ⟨k, k̃⟩ g̃,   Δ = V Kᵀ (K Kᵀ + λ I)⁻¹.
+
+It is judged by the *edited* language model, which is large: you get one function
+
+    outcome(Δ)    → [L, G]: the loss with W + Δ, and the gradient ∂L/∂W there, (d_out, d_in)
+
+which may be called once. Return L and its gradients with respect to a and b.
+
+    outcome, K (d_in, n), K_hat (d_in, n), G_hat (d_out, n), a (d_in,), b (d_out,), eta, lam
+    returns [L, ∂L/∂a (d_in,), ∂L/∂b (d_out,)]
+
+Investigate: the chain rule splits at Δ. With G held fixed, ∂L/∂φ = ∂⟨G, Δ(φ)⟩/∂φ for every
+parameter φ. Which of the two graphs do you need, the model's or the network's? Where is G
+to be taken?
+
+Hint: `⟨G, Δ⟩` is (G * Δ).sum(), and torch.autograd.grad(that, (a, b)) does the rest, if a and b
+require a gradient: a = a.clone().requires_grad_(). By hand: ∂L/∂V = G K (KᵀK + λ I)⁻¹.
+"""
+
+import torch
+from torch import Tensor
+
+
+def learn(
+    outcome, K: Tensor, K_hat: Tensor, G_hat: Tensor, a: Tensor, b: Tensor, eta: float, lam: float
+) -> list:
+    # solution
+    a, b = a.clone().requires_grad_(), b.clone().requires_grad_()
+    asked = (K * (a[:, None] * K_hat)).sum(0)  # ⟨k, k̃⟩, (n,)
+    V = -eta * asked * (b[:, None] * G_hat)
+    delta = V @ torch.linalg.solve(K.T @ K + lam * torch.eye(K.shape[1]), K.T)
+    # phase one: the model alone, at W + Δ
+    loss, G = outcome(delta.detach())
+    # phase two: the network alone, G held fixed
+    return [loss, *torch.autograd.grad((G * delta).sum(), (a, b))]
+
+
+# --- checks
+from lessons.marking import Wrong, agree, normal, number, tensor
+
+HEAD = (
+    "a, b = a.clone().requires_grad_(), b.clone().requires_grad_()\n"
+    "V = -eta * (K * (a[:, None] * K_hat)).sum(0) * (b[:, None] * G_hat)\n"
+    "delta = V @ torch.linalg.solve(K.T @ K + lam * torch.eye(K.shape[1]), K.T)\n"
+)
+ENDS = "return [loss, *torch.autograd.grad(({}).sum(), (a, b))]"
+WRONG = [
+    (
+        HEAD + "loss, G = outcome(torch.zeros_like(delta))\n" + ENDS.format("G * delta"),
+        "unedited",
+    ),
+    (HEAD + "loss, G = outcome(delta.detach())\n" + ENDS.format("(G @ K) * V"), "regression"),
+    (
+        HEAD + "loss, G = outcome(delta.detach())\n"
+        "whole = (G * delta).sum()\nreturn [loss, a.grad, b.grad]",
+        "None",
+    ),
+    (
+        HEAD + "loss, G = outcome(delta.detach())\n"
+        "moved = [outcome(delta.detach() + 1e-4)[0]]\n" + ENDS.format("G * delta"),
+        "once",
+    ),
+    (
+        HEAD + "loss, G = outcome(delta.detach())\n" + ENDS.format("-G * delta"),
+        "sign",
+    ),
+]
+
+
+class Model:
+    """A language model in the small: L(Δ) of a layer, a bend, a readout, and keys of its own."""
+
+    def __init__(self, draw, d_out, d_in):
+        self.W, self.out = normal(draw, d_out, d_in), normal(draw, 3, d_out)
+        self.X, self.y = normal(draw, d_in, 7), torch.tensor([0, 1, 2, 0, 1, 2, 0])
+        self.calls = 0
+
+    def loss(self, delta):
+        logits = self.out @ torch.tanh((self.W + delta) @ self.X)
+        return torch.nn.functional.cross_entropy(logits.T, self.y)
+
+    def outcome(self, delta):
+        self.calls += 1
+        if self.calls > 1:
+            raise Wrong("outcome was called a second time: the model may be run once.")
+        delta = tensor(delta, tuple(self.W.shape), "Δ").requires_grad_()
+        loss = self.loss(delta)
+        return [loss.item(), torch.autograd.grad(loss, delta)[0]]
+
+
+def change(K, K_hat, G_hat, a, b, eta, lam):
+    V = -eta * (K * (a[:, None] * K_hat)).sum(0) * (b[:, None] * G_hat)
+    return V, V @ torch.linalg.solve(K.T @ K + lam * torch.eye(K.shape[1]), K.T)
+
+
+def check(ask, draw):
+    d_in, d_out, n, eta, lam = 8, 5, 4, 0.4, 1.5
+    model, K = Model(draw, d_out, d_in), normal(draw, d_in, n)
+    K_hat, G_hat = normal(draw, d_in, n), normal(draw, d_out, n)
+    a, b = (1 + 0.3 * normal(draw, d) for d in (d_in, d_out))
+    found = ask("learn", model.outcome, K, K_hat, G_hat, a, b, eta, lam)
+    if not isinstance(found, list) or len(found) != 3:
+        raise Wrong("Return a list of three: L, ∂L/∂a, ∂L/∂b.")
+    if found[1] is None or found[2] is None:
+        raise Wrong("A gradient is None: nothing was backpropagated; use torch.autograd.grad.")
+    if model.calls == 0:
+        raise Wrong("The model was never asked.")
+    a, b = a.requires_grad_(), b.requires_grad_()
+    V, delta = change(K, K_hat, G_hat, a, b, eta, lam)
+    loss = model.loss(delta)
+    wanted = torch.cat(torch.autograd.grad(loss, (a, b), retain_graph=True))
+    theirs = torch.cat([tensor(found[1], (d_in,), "∂L/∂a"), tensor(found[2], (d_out,), "∂L/∂b")])
+
+    def through(inner):
+        return torch.cat(torch.autograd.grad(inner.sum(), (a, b), retain_graph=True))
+
+    def gradient(at):
+        at = at.detach().requires_grad_()
+        return torch.autograd.grad(model.loss(at), at)[0]
+
+    G = gradient(delta)
+    likely = {
+        "G is that of the unedited model: the loss judges W + Δ, so take it there.": (
+            through(gradient(torch.zeros_like(delta)) * delta)
+        ),
+        "This is the gradient as if Δ k were v: the regression between V and Δ is missing.": (
+            through((G @ K) * V)
+        ),
+        "The sign: ⟨G, Δ⟩, so that a step against it lowers L.": -wanted,
+    }
+    agree(theirs, wanted, "the gradient (a and b in a row)", likely)
+    if abs(number(found[0], "L") - loss.item()) > 1e-5:
+        raise Wrong("The gradients are right, but L is not the loss with W + Δ.")
+    return "solved: the same numbers as with one graph through the model, and it was run once."

@@ -1,0 +1,97 @@
+"""★★ Trim, elect, merge
+
+Several shards were trained apart, and each changed the same matrix by its own τ_s. TIES joins them
+to one change:
+
+    trim      of every τ keep the share `density` of its entries that are largest in magnitude,
+              round(density · number of entries) of them, and set the others to 0
+    elect     per entry a sign: that of the sum of the trimmed τ
+    merge     per entry the mean over those trimmed τ that have the elected sign; 0 where none has
+
+    taus      list of tensors of one shape, which is any shape
+    density   a number between 0 and 1
+    returns a tensor of that shape
+
+Hint: tau.abs().flatten().topk(count).indices are the places of the largest. A zero has no sign and
+takes no part in a mean.
+"""
+
+import torch
+from torch import Tensor
+
+
+def ties(taus: list[Tensor], density: float) -> Tensor:
+    # solution
+    trimmed = []
+    for tau in taus:
+        kept = torch.zeros_like(tau).flatten()
+        places = tau.abs().flatten().topk(round(density * tau.numel())).indices
+        kept[places] = tau.flatten()[places]
+        trimmed.append(kept.view_as(tau))
+    stack = torch.stack(trimmed)
+    chosen = stack.sign() == stack.sum(0).sign()
+    chosen &= stack != 0
+    return (stack * chosen).sum(0) / chosen.sum(0).clamp(min=1)
+
+
+# --- checks
+from lessons.marking import agree, normal, tensor
+
+TRIM = (
+    "trimmed = []\nfor tau in taus:\n    kept = torch.zeros_like(tau).flatten()\n"
+    "    places = tau.abs().flatten().topk(round(density * tau.numel())).indices\n"
+    "    kept[places] = tau.flatten()[places]\n    trimmed.append(kept.view_as(tau))\n"
+    "stack = torch.stack(trimmed)\n"
+)
+WRONG = [
+    ("return sum(taus) / len(taus)", "plain mean"),
+    (TRIM + "return stack.mean(0)", "conflict"),
+    (
+        TRIM + "chosen = (stack.sign() == stack.sum(0).sign()) & (stack != 0)\n"
+        "return (stack * chosen).sum(0) / len(taus)",
+        "divisor",
+    ),
+    (
+        "stack = torch.stack(taus)\nchosen = stack.sign() == stack.sum(0).sign()\n"
+        "return (stack * chosen).sum(0) / chosen.sum(0).clamp(min=1)",
+        "trim",
+    ),
+    (
+        TRIM + "chosen = (stack.sign() == stack.sign().sum(0).sign()) & (stack != 0)\n"
+        "return (stack * chosen).sum(0) / chosen.sum(0).clamp(min=1)",
+        "heads",
+    ),
+]
+
+
+def trim(tau, density):
+    least = tau.abs().flatten().sort(descending=True).values[round(density * tau.numel()) - 1]
+    return torch.where(tau.abs() >= least, tau, 0.0)
+
+
+def merged(stack, votes):
+    chosen = (stack.sign() == votes.sign()) & (stack != 0)
+    return (stack * chosen).sum(0) / chosen.sum(0).clamp(min=1), (stack * chosen).sum(0)
+
+
+def check(ask, draw):
+    for shape, k, density in (((6, 7), 3, 0.5), ((30,), 4, 0.7)):
+        masks = [normal(draw, *shape) > -1 for _ in range(k)]
+        taus = [torch.where(m, normal(draw, *shape) ** 3, 0.0) for m in masks]
+        found = tensor(ask("ties", taus, density), shape, "the merge")
+        raw, stack = torch.stack(taus), torch.stack([trim(tau, density) for tau in taus])
+        wanted, total = merged(stack, stack.sum(0))
+        likely = {
+            "This is a plain mean of all τ: what one shard alone changed is divided by their "
+            "number.": raw.mean(0),
+            "A mean over all of them: where two are in conflict they cancel. Elect a sign first.": (
+                stack.mean(0)
+            ),
+            "The divisor is the number of shards; it should be the number that agreed.": total / k,
+            "Without the trim: small entries vote, too.": merged(raw, raw.sum(0))[0],
+            "Heads are counted here. The sign of the *sum* is elected: a large entry has a louder "
+            "voice.": merged(stack, stack.sign().sum(0))[0],
+            "A sum over those who agree; their mean is asked for.": total,
+        }
+        agree(found, wanted, "the merge", likely)
+    return "solved: what only one shard changed comes through whole."

@@ -1,0 +1,80 @@
+"""★ One answer, three events
+
+An edit shall make the model answer with the target. Whether it did depends on what one looks at:
+
+    probability      the mean log-probability of the target's tokens is above that of the old answer
+    teacher forced   the share of the target's tokens that are the model's first choice, each given
+                     the right ones before it
+    generation       the model writes freely, and what it writes begins with the target, as whole
+                     words
+
+The first two are there; fill in the third, for `said` and `wanted`, which are in small letters.
+"rome, italy" begins with "rome", "romeo" does not, and neither does "the city of rome".
+
+    new, old  (n,), (m,)    log-probabilities of the tokens of the new and the old answer
+    hits      (n,)          True where a token of the target is the first choice
+    text, target            strings: what the model wrote, and what it should write
+    returns three numbers, 0 or 1, a share, 0 or 1
+
+Hint: text.startswith(target); then look at the one character behind it, which may not be there.
+"x".isalnum() says whether a character is a letter or a digit.
+"""
+
+from torch import Tensor
+
+
+def events(new: Tensor, old: Tensor, hits: Tensor, text: str, target: str) -> list[float]:
+    probability = float(new.mean() > old.mean())
+    forced = hits.double().mean().item()
+    said, wanted = text.strip().casefold(), target.strip().casefold()
+    # solution
+    begins = said.startswith(wanted) and not said[len(wanted) :][:1].isalnum()
+    # end
+    return [probability, forced, float(begins)]
+
+
+# --- checks
+import torch
+
+from lessons.marking import Wrong, normal, tensor
+
+WRONG = [
+    ("begins = wanted in said", "anywhere"),
+    ("begins = said.startswith(wanted)", "another word"),
+    ("begins = said == wanted", "goes on"),
+    ("begins = said.split()[:1] == [wanted]", "punctuation"),
+    ("begins = bool(hits.all())", "is written"),
+]
+TARGETS = ("Rome", "Oslo", "Lima", "Rabat", "Sofia")
+SAID = [  # (text, verdict, what it shows)
+    (" {}", 1, "the target alone"),
+    (" {}o and his friends", 0, "the text begins with another word, which begins like the target"),
+    (" {} is where it stands", 1, "the text begins with the target and then goes on"),
+    ("{}, as everybody knows", 1, "punctuation behind the target ends it"),
+    (" the old town of {}", 0, "the target stands anywhere, and the answer came before it"),
+    (" {}", 1, "case does not count"),
+]
+
+
+def check(ask, draw):
+    names = [TARGETS[i] for i in torch.randperm(len(TARGETS), generator=draw)]
+    rows = [(SAID[i], names[i % 5]) for i in (0, 4, 1, 2, 3, 5)]
+    for (form, verdict, why), name in rows:
+        new, old = normal(draw, 2), normal(draw, 3)
+        hits = torch.tensor([True, verdict == 0])
+        text = form.format(name.lower() if "case" in why else name)
+        found = tensor(ask("events", new, old, hits, text, name), (3,), "the three numbers")
+        given = torch.tensor([float(new.mean() > old.mean()), hits.double().mean()]).double()
+        if not torch.allclose(found[:2], given):
+            raise Wrong("The first two events were right as they stood.")
+        if found[2] != verdict:
+            raise Wrong(
+                f"generation: {text!r} for {name!r} counts as {verdict}, not {found[2]:g}: {why}. "
+                "Only what is written counts."
+            )
+    text = found = ask(
+        "events", normal(draw, 1), normal(draw, 1), hits, "New York City", "New York"
+    )
+    if found[2] != 1:
+        raise Wrong("generation: 'New York City' for 'New York' counts as 1: targets have spaces.")
+    return "solved: teacher forcing gave half a point for answers that were never written."

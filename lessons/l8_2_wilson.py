@@ -1,0 +1,97 @@
+"""★★ An interval that stays honest
+
+Of n cases a share p̂ = hits / n is right. The interval of the textbook, p̂ ± z √(p̂(1 − p̂)/n), has no
+width at all for 0 of 20 and leaves [0, 1] for 19 of 20. Wilson asks the other way round: for which
+true p would p̂ not be surprising, |p̂ − p| ≤ z √(p(1 − p)/n)? That is a quadratic in p. Return its
+two roots.
+
+    hits, n     numbers, 0 ≤ hits ≤ n, n ≥ 1         z is 1.959964, for 95 %
+    returns (low, high)
+
+Hint: square it: (p̂ − p)² = z² p (1 − p) / n. In the end it is
+(p̂ + z²/2n ± z √(p̂(1 − p̂)/n + z²/4n²)) / (1 + z²/n).
+"""
+
+import math
+
+Z = 1.959964
+
+
+def wilson(hits: int, n: int) -> tuple[float, float]:
+    # solution
+    p, a = hits / n, Z * Z / n
+    half = Z * math.sqrt(p * (1 - p) / n + a / (4 * n))
+    return (p + a / 2 - half) / (1 + a), (p + a / 2 + half) / (1 + a)
+
+
+# --- checks
+import torch
+
+from lessons.marking import Wrong, agree, tensor
+
+WRONG = [
+    (
+        "p = hits / n\nhalf = Z * math.sqrt(p * (1 - p) / n)\nreturn p - half, p + half",
+        "no width",
+    ),
+    (
+        "p, a = hits / n, Z * Z / n\nhalf = Z * math.sqrt(p * (1 - p) / n + a / (4 * n))\n"
+        "return p + a / 2 - half, p + a / 2 + half",
+        "divide",
+    ),
+    (
+        "p, a = hits / n, Z * Z / n\nhalf = Z * math.sqrt(p * (1 - p) / n + a / (4 * n))\n"
+        "return (p - half) / (1 + a), (p + half) / (1 + a)",
+        "drawn",
+    ),
+    (
+        "z = 1.644854\np, a = hits / n, z * z / n\n"
+        "half = z * math.sqrt(p * (1 - p) / n + a / (4 * n))\n"
+        "return (p + a / 2 - half) / (1 + a), (p + a / 2 + half) / (1 + a)",
+        "90 %",
+    ),
+    (
+        "p = hits / n\nhalf = Z * math.sqrt(p * (1 - p) / n)\n"
+        "return max(0.0, p - half), min(1.0, p + half)",
+        "cutting",
+    ),
+]
+
+
+def roots(hits, n, z=Z):
+    p, a = hits / n, z * z / n
+    half = z * (p * (1 - p) / n + a / (4 * n)) ** 0.5
+    return torch.tensor([p + a / 2 - half, p + a / 2 + half]).double(), 1 + a, half
+
+
+def check(ask, draw):
+    some = int(torch.randint(2, 9, (), generator=draw))
+    for hits, n in ((some, 10), (19, 20), (0, 20), (20 + some, 100)):
+        found = ask("wilson", hits, n)
+        if not isinstance(found, list) or len(found) != 2:
+            raise Wrong("Return two numbers, low and high.")
+        found = torch.stack([tensor(x, (), "an end") for x in found])
+        pair, over, half = roots(hits, n)
+        p, plain = hits / n, Z * (hits / n * (1 - hits / n) / n) ** 0.5
+        ends = torch.tensor([p - plain, p + plain]).double()
+        shifted = torch.tensor([p - half, p + half]).double() / over
+        ninety = roots(hits, n, 1.644854)
+        likely = {
+            "The interval of the textbook: for 0 of 20 it has no width, as if it were certain that "
+            "nothing is ever right.": ends,
+            "Almost: divide both ends by 1 + z²/n.": pair,
+            "The middle is not p̂ itself: it is drawn towards ½, by z²/2n.": shifted,
+            "This is the 90 % interval; for 95 % on both sides z is 1.96.": ninety[0] / ninety[1],
+        }
+        if (hits, n) != (some, 10):  # only where it was cut
+            likely["The textbook's interval, cut at 0 and 1: cutting gives it no width back."] = (
+                ends.clamp(0, 1)
+            )
+        if (hits, n) == (some, 10) and torch.allclose(found, ends.clamp(0, 1)):
+            other = ask("wilson", 19, 20)
+            if max(other) <= 1:
+                raise Wrong("The textbook's interval, cut at 0 and 1: cutting gives no width back "
+                            "to 0 of 20.")  # fmt: skip
+        agree(found, pair / over, "the pair of ends", likely)
+    low, high = (100 * x for x in found.tolist())
+    return f"solved: {20 + some} of 100 is anything from {low:.0f} to {high:.0f} %."

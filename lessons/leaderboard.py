@@ -1,0 +1,280 @@
+"""Scores students' editors against ours: python -m lessons.leaderboard my/editor.py."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import secrets
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+
+import pandas as pd
+import torch
+
+import lib
+from lessons.entry import Entry, Failed
+from lessons.folder import write
+from lib.intervals import interval
+
+OURS = ("rome", "retrieval")
+COLUMNS = {  # column: (of, metric, event)
+    "efficacy": ("alone", "efficacy", "generation"),
+    "generalization": ("alone", "generalization", "generation"),
+    "specificity": ("alone", "specificity", "probability"),
+    "locality": ("alone", "locality", "generation"),
+    "retention": ("stream", "efficacy", "generation"),
+    "stream locality": ("stream", "locality", "generation"),
+}
+ASKED = {
+    "metrics": ("generalization", "specificity", "locality"),
+    "events": ("probability", "generation"),
+}
+MEMORY = 16  # GB
+OURS_MAY = 600.0  # seconds: the first edit may have to read general text
+
+
+@dataclass
+class Row:
+    """One editor's line: a share with its interval per column, seconds of each edit, failures."""
+
+    name: str
+    own: bool
+    values: dict[str, tuple[float, float, float]]
+    seconds: list[float] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+
+    @property
+    def score(self) -> float:
+        """The harmonic mean of all columns: nobody gets far by one of them alone."""
+        values = [value for value, _, _ in self.values.values() if value == value]
+        return len(values) / sum(1 / v for v in values) if values and min(values) > 0 else 0.0
+
+
+def unseen(
+    count: int, stream: int, seed: int, data: Path | None = None
+) -> tuple[list[lib.Case], list[lib.Case]]:
+    """Cases for single edits and, other ones, for the stream: odd ones of the classroom, or those
+    of a file, drawn by the seed. Raises ValueError where there are too few.
+    """
+    known = lib.read_cases(data) if data else [c for c in lib.classroom() if int(c.id) % 2]
+    if min(count, stream) < 1:
+        raise ValueError("at least one case for single edits and one for the stream")
+    if count + stream > len(known):
+        raise ValueError(f"there are {len(known)} cases, and {count} + {stream} are asked for")
+    drawn = random.Random(seed).sample(range(len(known)), count + stream)
+    return [known[i] for i in drawn[:count]], [known[i] for i in drawn[count:]]
+
+
+class Contest:
+    """The model that measures, the cases, and what the base model says to them, read once."""
+
+    def __init__(self, model: str | None, alone: list[lib.Case], stream: list[lib.Case]) -> None:
+        self.lm, self.alone, self.stream, self.base = lib.load(model), alone, stream, None
+
+    def measured(self, cases: list[lib.Case], patch: lib.Patch) -> pd.DataFrame:
+        """Rows of `lib.evaluate` for the cases under a patch."""
+        found = lib.evaluate(self.lm, cases, patch, base=self.base, **ASKED)
+        self.base = found.base
+        return found.rows
+
+    def nothing(self) -> Row:
+        """The base model's line."""
+        return self.row("no edit", False, [(self.alone, lib.EMPTY)], lib.EMPTY)
+
+    def run(self, name: str, own: bool, entry: Entry) -> Row:
+        """All edits of an entry, and what they did. One that fails counts as not made."""
+        seconds, failed, patches, last = [], [], [], lib.EMPTY
+
+        def made(case: lib.Case, on: str) -> bool:
+            try:
+                seconds.append(entry.edit([case.fact], on))
+            except Failed as error:
+                failed.append(f"{case.fact.text}: {error}")
+                return False
+            return True
+
+        def read(cases: list[lib.Case]) -> lib.Patch:
+            try:
+                patch = entry.made()
+                with self.lm.patched(patch):
+                    return patch
+            except (Failed, ValueError, RuntimeError, LookupError) as error:
+                failed.append(f"{cases[-1].fact.text}: {error}")
+                return lib.EMPTY
+
+        for case in self.alone:
+            patches.append(([case], read([case]) if made(case, "nothing") else lib.EMPTY))
+        first = "nothing"
+        for case in self.stream:
+            first = "last" if made(case, first) else first
+        if first == "last":
+            last = read(self.stream)
+        return self.row(name, own, patches, last, seconds, failed)
+
+    def row(self, name: str, own: bool, patches: list, last: lib.Patch, *more: list) -> Row:
+        """The line of single edits (cases, patch) and of a stream's last patch."""
+        parts = [self.measured(cases, patch) for cases, patch in patches]
+        rows = {"alone": pd.concat(parts), "stream": self.measured(self.stream, last)}
+        values = {}
+        for column, (of, metric, event) in COLUMNS.items():
+            some = rows[of][(rows[of]["metric"] == metric) & (rows[of]["event"] == event)]
+            means = some.groupby("case", sort=False)["value"].mean()  # the unit is the case
+            values[column] = (float(means.mean()), *interval(means))
+        return Row(name, own, values, *more)
+
+
+def names(files: Sequence[Path], ours: Sequence[str]) -> list[str]:
+    """What each file is called: its stem, the student's folder for editor.py, always different."""
+    found: list[str] = []
+    for path in files:
+        folders = [part for part in path.parent.parts if part not in ("my", ".", "..", "/")]
+        name = folders[-1] if path.stem == "editor" and folders else path.stem
+        n, taken = 1, name
+        while taken in (*ours, *found, "no edit"):
+            n += 1
+            taken = f"{name} {n}"
+        found.append(taken)
+    return found
+
+
+def table(rows: Sequence[Row]) -> str:
+    """The ranking as text, in percent."""
+    head = ["", "editor", "score", *COLUMNS, "s/edit", "failed"]
+    lines = [head]
+    for place, row in enumerate(rows, start=1):
+        shares = [f"{100 * value:.0f}" for value, _, _ in row.values.values()]
+        spent = f"{median(row.seconds):.2g}" if row.seconds else "–"
+        name = f"{row.name} *" if row.own else row.name
+        lines.append(
+            [str(place), name, f"{100 * row.score:.1f}", *shares, spent, str(len(row.failed))]
+        )
+    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+    return "\n".join(
+        "  ".join(x.ljust(w) if i == 1 else x.rjust(w) for i, (x, w) in enumerate(zip(
+            line, widths, strict=True))).rstrip()
+        for line in lines
+    )  # fmt: skip
+
+
+def plain(rows: Sequence[Row]) -> list[list]:
+    """The ranking as numbers, a heading first."""
+    found = [["editor", "place", "score", *COLUMNS, "seconds per edit", "failed"]]
+    for place, row in enumerate(rows, start=1):
+        shares = [round(value, 4) for value, _, _ in row.values.values()]
+        spent = round(median(row.seconds), 3) if row.seconds else ""
+        found.append([row.name, place, round(row.score, 4), *shares, spent, len(row.failed)])
+    return found
+
+
+def report(rows: Sequence[Row], **settings: object) -> dict:
+    """All of it as JSON: intervals, seconds of every edit, every failure with its reason."""
+
+    def cell(values: tuple[float, ...]) -> dict:
+        known = [None if value != value else value for value in values]  # NaN is no JSON
+        return dict(zip(("mean", "low", "high"), known, strict=True))
+
+    lines = [
+        {
+            "editor": row.name, "place": place, "own": row.own, "score": row.score,
+            **{column: cell(values) for column, values in row.values.items()},
+            "seconds": row.seconds, "failed": row.failed,
+        }
+        for place, row in enumerate(rows, start=1)
+    ]  # fmt: skip
+    events = {column: f"{event}, {of}" for column, (of, _, event) in COLUMNS.items()}
+    return {**settings, "measured by": events, "editors": lines}
+
+
+def find(given: Sequence[Path], folder: Path | None) -> list[Path]:
+    """The students' files; in a folder of students editor.py of each, in it or in its `my`."""
+    files = list(given)
+    for student in sorted(folder.iterdir()) if folder else ():
+        places = [student / "my" / "editor.py", student / "editor.py"]
+        files += [path for path in places if path.is_file()][:1]
+    for path in files:
+        if path.suffix != ".py" or not path.is_file():
+            raise ValueError(f"there is no editor in {path}: a file that ends in .py")
+    return files
+
+
+def arguments() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m lessons.leaderboard", description=__doc__)
+    parser.add_argument("files", nargs="*", type=Path, help="students' editors, a file each")
+    parser.add_argument("--folder", type=Path, help="a folder per student, with editor.py in it")
+    parser.add_argument(
+        "--against", default=",".join(OURS), metavar="NAMES",
+        help=f"editors of the library beside them (default {','.join(OURS)}; '' for none)",
+    )  # fmt: skip
+    parser.add_argument("--cases", type=int, default=12, help="single edits (default 12)")
+    parser.add_argument("--stream", type=int, help="edits one after another (default: as many)")
+    parser.add_argument("--seed", type=int, help="draws the cases (default: a new one)")
+    parser.add_argument(
+        "--data", type=Path, help="cases of your own, in a format the library reads"
+    )
+    parser.add_argument(
+        "--model", default="default", help="default (the embedded one), a folder, or a hub id"
+    )
+    parser.add_argument("--seconds", type=float, default=60, help="limit of one edit (default 60)")
+    parser.add_argument(
+        "--memory", type=float, default=MEMORY, metavar="GB",
+        help=f"address space of an editor's process, on the CPU (default {MEMORY}; 0: no limit)",
+    )  # fmt: skip
+    parser.add_argument("--json", type=Path, help="write all numbers there")
+    parser.add_argument("--csv", type=Path, help="write the ranking there")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the contest; 0, or 2 after one sentence about what was wrong."""
+    asked = arguments().parse_args(argv)
+    model = None if asked.model == "default" else asked.model
+    ours = [name for name in asked.against.split(",") if name]
+    seed = secrets.randbelow(2**31) if asked.seed is None else asked.seed
+    memory = None if torch.cuda.is_available() else int(asked.memory * 2**30) or None
+    try:
+        files = find(asked.files, asked.folder)
+        if unknown := [name for name in ours if name not in lib.EDITORS]:
+            raise ValueError(f"there is no editor '{unknown[0]}' in the library")
+        for path in filter(None, (asked.json, asked.csv)):
+            if not path.parent.is_dir():
+                raise ValueError(f"there is no folder {path.parent} for {path.name}")
+        stream = asked.cases if asked.stream is None else asked.stream
+        contest = Contest(model, *unseen(asked.cases, stream, seed, asked.data))
+        rows = [contest.nothing()]
+        sources = [(name, False, name) for name in ours]
+        called = names(files, ours)
+        sources += [(n, True, str(p.resolve())) for n, p in zip(called, files, strict=True)]
+        for name, own, source in sources:
+            print(f"{name} …", file=sys.stderr, flush=True)
+            limit = asked.seconds if own else max(OURS_MAY, asked.seconds)
+            with Entry(source, model, limit, memory) as entry:
+                rows.append(contest.run(name, own, entry))
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    rows.sort(key=lambda row: row.score, reverse=True)
+    print(table(rows))
+    half = interval([1] * (asked.cases // 2) + [0] * (asked.cases - asked.cases // 2))
+    print(
+        f"\n%, * yours; {asked.cases} single edits and {stream} in a row on {contest.lm.name}, "
+        f"seed {seed}.\nWith {asked.cases} cases a share near one half is known to "
+        f"± {50 * (half[1] - half[0]):.0f} points."
+    )
+    for row in rows:
+        for why in list(dict.fromkeys(text.rpartition(": ")[2] for text in row.failed))[:3]:
+            print(f"{row.name} failed {len(row.failed)} times, as with: {why}")
+    if asked.csv:
+        write(plain(rows), asked.csv)
+    if asked.json:
+        found = report(rows, model=contest.lm.name, seed=seed, cases=asked.cases, stream=stream)
+        asked.json.write_text(json.dumps(found, indent=2, ensure_ascii=False), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
