@@ -469,6 +469,29 @@ def test_a_visitor_who_left_leaves_nothing_behind(studio):
 # ---- how it looks
 
 
+@pytest.mark.slow
+def test_memory_after_two_hundred_sessions_is_what_it_was(studio):
+    """Each of them edits, and leaves: resident memory returns to within 5 %."""
+
+    def resident() -> int:
+        gc.collect()
+        pages = Path("/proc/self/statm").read_text().split()[1]
+        return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+    def visit(i: int) -> None:
+        edit(studio, studio.sessions.get(f"guest {i}"), target=("xy", "qz")[i % 2], steps=2)
+        studio.sessions.drop(f"guest {i}")
+
+    if not Path("/proc/self/statm").exists():
+        pytest.skip("resident memory is read from /proc")
+    for i in range(40):  # what is kept for everybody has been kept by then
+        visit(i)
+    before = resident()
+    for i in range(40, 240):
+        visit(i)
+    assert len(studio.sessions) <= 1 and abs(resident() / before - 1) < 0.05
+
+
 def test_numbers_have_three_digits():
     shown = {
         0.97444: "0.974",
