@@ -101,11 +101,12 @@ class Page:
 
         def edit(
             subject: str, prompt: str, target: str, first: list[str], more: list[str], own: str,
-            layer: int | None, steps: int | None, request: gr.Request,
+            layer: int | None, steps: int | None, options: str, request: gr.Request,
         ) -> Iterator:  # fmt: skip
             def start(session: Any) -> Job:
                 wanted = studio.subject(subject, prompt, target, own)
-                return studio.edit(session, wanted, [*first, *more], layer, steps)
+                names = [*first, *more]
+                return studio.edit(session, wanted, names, layer, steps, more=options)
 
             yield from self.run(request, start)
 
@@ -152,7 +153,8 @@ class Page:
         form.stop.click(stop, api_name="stop", **OPEN)
         gr.on(
             [form.editors.input, form.more.input], form.choose, [form.editors, form.more],
-            [form.told, form.layer, form.steps], api_name="editor", **OPEN,
+            [form.told, form.layer, form.steps, form.options, form.table],
+            api_name="editor", **OPEN,
         )  # fmt: skip
         self.keep.input(keep, self.keep, self.outputs, api_name="keep", **OPEN)
         self.switches.input(switch, self.switches, self.outputs, api_name="switch", **OPEN)

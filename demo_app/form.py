@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from . import options
 from .forms import BESIDE, FIRST
 from .wiring import told_plainly
 
@@ -65,8 +66,18 @@ class Form:
                 layers = f"0 to {studio.lm.n_layers - 1}"
                 self.layer = _number("Layer", layers, own["layer"])
                 self.steps = _number("Steps", "at most", own["steps"])
+            self.options = gr.Textbox(
+                "",
+                label="Other settings",
+                info="one name = value per line, of a single editor",
+                placeholder="clamp = 4",
+                lines=2,
+                max_lines=8,
+            )
+            self.table = gr.HTML(options.table(studio.lm, first), elem_classes="options-box")
         self.fact = [self.subject, self.prompt, self.target]
-        self.all = [*self.fact, self.editors, self.more, self.own, self.layer, self.steps]
+        self.all = [*self.fact, self.editors, self.more, self.own, self.layer, self.steps,
+                    self.options]  # fmt: skip
 
     def fill(self, label: str) -> Any:
         """An example's texts."""
@@ -84,7 +95,10 @@ class Form:
         layer, steps = (
             gr.Number(value=own[k], visible=own[k] is not None) for k in ("layer", "steps")
         )
-        return _told(self.studio, names), layer, steps
+        single = names[0] if len(names) == 1 else None
+        box = gr.Textbox(value="", interactive=single is not None)
+        listed = options.table(self.studio.lm, single) if single else ""
+        return _told(self.studio, names), layer, steps, box, listed
 
 
 def _number(label: str, info: str, value: int | None) -> gr.Number:

@@ -80,6 +80,14 @@ class Forms:
         return found
 
     @staticmethod
+    def bounded(settings: dict) -> None:
+        """Raise Trouble for a search longer than a visitor may have."""
+        for word in STEPS:
+            value = settings.get(word, 1)
+            if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 100:
+                raise Trouble(f"{value} {word} cannot be taken: 1 to 100 can.")
+
+    @staticmethod
     def kind(editor: str) -> type[lib.Editor]:
         """The editor's class. Raises Trouble with the names there are."""
         if editor not in lib.EDITORS:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import gradio as gr
 
 from . import render
-from .session import Written
+from .session import LONGEST, WRITE, Written
 from .wiring import OPEN, told
 from .worker import Stopped, Trouble
 
@@ -31,6 +31,14 @@ class Free:
                 False, label="ask as chat", container=False, scale=1, min_width=120
             )
             self.write = gr.Button("Go", scale=0, min_width=90)
+        with gr.Accordion("Decoding", open=False), gr.Row():
+            self.tokens = gr.Slider(
+                5, LONGEST, WRITE, step=5, label="New tokens", info="at most", min_width=240
+            )
+            self.heat = gr.Slider(
+                0, 2, 0, step=0.1, label="Temperature", min_width=240,
+                info="0: always the most probable token; above, drawn with a fixed seed",
+            )  # fmt: skip
         with gr.Row(equal_height=True):
             first, second = render.unwritten()
             with gr.Column(min_width=280):
@@ -38,16 +46,19 @@ class Free:
             with gr.Column(min_width=280):
                 self.after = gr.HTML(second)
         gr.on(
-            [self.write.click, self.text.submit], self.written, [self.text, self.chat],
-            [self.before, self.after], api_name="write", **OPEN,
+            [self.write.click, self.text.submit], self.written,
+            [self.text, self.chat, self.tokens, self.heat], [self.before, self.after],
+            api_name="write", **OPEN,
         )  # fmt: skip
 
-    def written(self, prompt: str, chat: bool, request: gr.Request) -> Iterator[tuple]:
+    def written(
+        self, prompt: str, chat: bool, tokens: int, heat: float, request: gr.Request
+    ) -> Iterator[tuple]:
         """The free prompt continued, as it grows."""
         session = self.studio.sessions.get(request.session_hash)
         job = None
         try:
-            job = self.studio.write(session, prompt, chat)
+            job = self.studio.write(session, prompt, chat, tokens, heat)
             for progress in job.watch():
                 said = progress.partial or Written(live=len(session.patches))
                 yield render.written(prompt, said, False, chat)

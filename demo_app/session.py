@@ -15,16 +15,17 @@ from typing import Any
 import lib
 from lib.events import begins
 
-from . import interference, keep
+from . import interference, keep, options
 from .compare import Column, Subject, View
-from .forms import Forms, short
+from .forms import STEPS, Forms, short
 from .reader import Reader
 from .revise import Revising, digest
 from .visitors import Session, Sessions
 from .worker import Job, Trouble, Worker
 
 EDITS = 20  # live at once
-WRITE = 60  # tokens of "Write on"
+WRITE = 60  # tokens of "Write on", if nothing is chosen
+LONGEST = 120
 READY = 24  # patches of first edits that are kept for the next visitor who asks the same
 WARM = ("rome", "grace", "ultraedit")  # what the ready example is edited with in the background
 
@@ -90,14 +91,19 @@ class Studio(Forms, Revising):
     def edit(
         self, session: Session, subject: Subject, editor: str | Sequence[str],
         layer: int | None = None, steps: int | None = None, keep_none: bool = False,
+        more: str = "",
     ) -> Job:  # fmt: skip
         """Write the fact on top of the visitor's edits with each editor, and ask all again.
 
         Only one becomes an edit of the visitor's: the first that worked (`keep` takes another);
-        none with keep_none=True. layer and steps are for a single editor.
+        none with keep_none=True. layer, steps and `more` (options.py) are for a single editor.
         """
         names = self.several(editor)
-        settings = self.chosen(names[0], layer, steps) if len(names) == 1 else {}
+        settings = {}
+        if len(names) == 1:
+            settings = self.chosen(names[0], layer, steps)
+            settings |= options.changes(self.lm, names[0], more)
+            self.bounded(settings)
 
         def work(job: Job) -> Iterator[None]:
             if len(session.patches) >= EDITS:
@@ -163,11 +169,11 @@ class Studio(Forms, Revising):
     ) -> tuple[lib.Patch, float]:  # fmt: skip
         """The fact written by one editor, and the seconds it took; a first edit is kept."""
         fact, name = subject.case.fact, self.editors()[editor][0]
-        first = editor, fact, tuple(sorted(settings.items()))
+        first = editor, fact, tuple(sorted(settings.items(), key=lambda item: item[0]))
         if not start and first in self.firsts:
             self.firsts.move_to_end(first)
             return self.firsts[first]
-        steps = next((v for k, v in settings.items() if k != "layer"), None)
+        steps = next((settings[word] for word in STEPS if word in settings), None)
         key = editor, steps or self.settings(editor)["steps"]
         expected = self._passes.get(key, (key[1] or 0) + 14)
         began = time.perf_counter()
@@ -180,12 +186,20 @@ class Studio(Forms, Revising):
                 self.firsts.popitem(last=False)
         return patch, seconds
 
-    def write(self, session: Session, prompt: str, chat: bool) -> Job:
-        """Continue a free prompt, as the base model and with the visitor's edits."""
+    def write(
+        self, session: Session, prompt: str, chat: bool,
+        tokens: int = WRITE, temperature: float = 0.0,
+    ) -> Job:  # fmt: skip
+        """Continue a free prompt, as the base model and with the visitor's edits.
+
+        At most `tokens` new ones: the most probable each time or, by temperature, drawn with a
+        fixed seed, the same before and after.
+        """
         if not (prompt or "").strip():
             raise Trouble("The prompt is empty: write the beginning of a sentence.")
         short("prompt", prompt)
         prompt = prompt if chat else prompt.rstrip()
+        tokens, heat = min(max(int(tokens), 1), LONGEST), min(max(float(temperature), 0.0), 2.0)
 
         def work(job: Job) -> Written:
             patch, said = session.patch, Written(live=len(session.patches))
@@ -194,11 +208,12 @@ class Studio(Forms, Revising):
                     break
                 text = ""
                 with self.lm.patched(one, only=True):
-                    pieces = self.lm.generate(prompt, WRITE, chat=chat, stream=True)
+                    pieces = self.lm.generate(prompt, tokens, chat=chat, stream=True,
+                                              temperature=heat)  # fmt: skip
                     for count, piece in enumerate(pieces, 1):
-                        text += piece if count < WRITE else f"{piece} …"
+                        text += piece if count < tokens else f"{piece} …"
                         said = replace(said, **{name: text})
-                        job.report(count / WRITE, "Writing", partial=said)
+                        job.report(count / tokens, "Writing", partial=said)
             return said
 
         return self._submit(session, work)

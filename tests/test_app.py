@@ -16,7 +16,7 @@ import pytest
 import torch
 
 import lib
-from demo_app import bars, interference, keep, listing, render
+from demo_app import bars, interference, keep, listing, options, render
 from demo_app.compare import Answer, Column, Row, Subject, View, first_sentence, first_word
 from demo_app.session import EDITS, Studio
 from demo_app.table import table
@@ -239,6 +239,37 @@ def test_number_and_kind_of_editors_are_checked(studio):
     with pytest.raises(Trouble, match="no trained network"):
         studio.several("mend")
     assert "mend" not in studio.editors(), "a tiny model has no shipped network"
+
+
+def test_all_settings_are_listed_and_changed_line_by_line(studio):
+    listed = options.table(studio.lm, "ft")
+    assert "<td>epochs</td><td>60</td>" in listed and lib.EDITORS["ft"].paper in html.unescape(
+        listed
+    )
+    assert options.changes(studio.lm, "ft", "epochs = 2\n\nlr=0.5") == {"epochs": 2, "lr": 0.5}
+    session = Session()
+    subject = studio.subject(*TOWER, "qz")
+    studio.edit(session, subject, "ft", more="epochs = 2\nlr = 0.5").outcome()
+    assert dict(session.patch.log[0].settings)["lr"] == 0.5
+    for text, said in {
+        "lr 0.5": "is no setting", "nothing = 1": "has no setting", "lr = [": "should be a number",
+        "lr = 1e9": "should be a number", "lr = {}": "should be a number",
+        "target_eos = 3": "of that kind", "epochs = 5000": "1 to 100 can",
+        "lr = 1\n" * 13: "too many",
+    }.items():  # fmt: skip
+        with pytest.raises(Trouble, match=said):
+            studio.edit(Session(), subject, "ft", more=text)
+    for name in ("network", "text", "inner"):  # nothing that names a file
+        with pytest.raises(Trouble, match="has no setting"):
+            options.changes(studio.lm, "mend", f'{name} = "/etc/passwd"')
+
+
+def test_writing_on_is_bounded_and_draws_alike_before_and_after(studio):
+    session = Session()
+    short = studio.write(session, "A cat", False, 3, 0.0).outcome()
+    assert len(short.before) < len(studio.write(session, "A cat", False, 500, 0.0).outcome().before)
+    drawn = [studio.write(session, "A cat", False, 8, 1.5).outcome().before for _ in "ab"]
+    assert drawn[0] == drawn[1] != studio.write(session, "A cat", False, 8, 0.0).outcome().before
 
 
 def test_the_bars_name_both_answers_in_the_base_models_order(studio):

@@ -1,0 +1,72 @@
+"""All settings of an editor: shown with their values here, and changed line by line. No Gradio."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from html import escape
+from typing import Any
+
+import lib
+
+from .worker import Trouble
+
+LINES = 12
+LARGEST = 10_000  # of a number: what a visitor may make the machine do
+PATHS = ("network", "text", "inner", "source", "contexts", "irrelevant")  # files, or work unbounded
+
+
+def shown(lm: lib.LM, editor: str) -> dict[str, Any]:
+    """{name: value} of the settings that may be changed, as the preset has them for this model."""
+    config = asdict(lib.EDITORS[editor].Config.preset(lm, editor))
+    return {name: value for name, value in config.items() if name not in PATHS}
+
+
+def table(lm: lib.LM, editor: str) -> str:
+    """HTML: every setting with its value here, and below it what the library says of them."""
+    rows = "".join(
+        f"<tr><td>{escape(name)}</td><td>{escape(json.dumps(value))}</td></tr>"
+        for name, value in shown(lm, editor).items()
+    )
+    said = " ".join((lib.EDITORS[editor].Config.__doc__ or "").split())
+    paper = escape(lib.EDITORS[editor].paper)
+    return (
+        f'<table class="options"><caption>Settings of {escape(editor)}, values for this model'
+        f"</caption>{rows}</table><p>{escape(said)}</p><p>{paper}</p>"
+    )
+
+
+def changes(lm: lib.LM, editor: str, text: str) -> dict[str, Any]:
+    """Settings from lines `name = value`, values as in JSON. Raises Trouble in one sentence."""
+    known, found = shown(lm, editor), {}
+    lines = [line.strip() for line in (text or "").splitlines() if line.strip()]
+    if len(lines) > LINES:
+        raise Trouble(f"{len(lines)} settings are too many: this page takes {LINES}.")
+    for line in lines:
+        name, equals, value = (part.strip() for part in line.partition("="))
+        if not equals or not value:
+            raise Trouble(f"“{line[:60]}” is no setting: write name = value.")
+        if name not in known:
+            raise Trouble(f"{editor} has no setting “{name[:40]}” to change here.")
+        try:
+            found[name] = _plain(json.loads(value))
+        except (ValueError, RecursionError):
+            raise Trouble(f"The value of {name} should be a number, true, false, null, a “word” or"
+                          " a list of numbers.") from None  # fmt: skip
+        here = known[name]
+        if here is not None and isinstance(here, bool) != isinstance(found[name], bool):
+            raise Trouble(f"{name} is {json.dumps(here)} here: give a value of that kind.")
+    return found
+
+
+def _plain(value: Any) -> Any:
+    """A value that is hashable and bounded; ValueError for anything else."""
+    if isinstance(value, list):
+        if len(value) > 40 or any(isinstance(part, list | dict) for part in value):
+            raise ValueError(value)
+        return tuple(map(_plain, value))
+    if isinstance(value, dict) or (isinstance(value, str) and len(value) > 40):
+        raise ValueError(value)
+    if isinstance(value, int | float) and not -LARGEST <= value <= LARGEST:
+        raise ValueError(value)
+    return value
