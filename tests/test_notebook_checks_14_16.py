@@ -1,0 +1,240 @@
+"""The checks of notebooks 14 to 16 name each mistake, and can be solved; readers count right."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+import lib
+from lib.intervals import Z
+from notebooks import checks_14, checks_15, checks_16, models, panels, runs_14, runs_15, runs_16
+
+
+def halved(after, n):
+    """The first edit after which the harm is above the limit."""
+    low, high = 0, n  # low is good, high is lost
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if after(middle) > checks_14.HARM else (middle, high)
+    return high
+
+
+def largest(after, n):
+    return max(range(1, n + 1), key=lambda i: after(i) - after(i - 1))
+
+
+KILLER = {
+    "not attempted": lambda after, n: "not attempted",
+    "the last good one": lambda after, n: halved(after, n) - 1,
+    "one too late": lambda after, n: halved(after, n) + 1,
+    "lost before it": largest,
+    "questions": lambda after, n: next(i for i in range(1, n + 1) if after(i) > checks_14.HARM),
+    "the base model": lambda after, n: after(n + 1),
+    "after 0 the harm is": lambda after, n: 0 if halved(after, n) != 1 else 5,
+    "solved": halved,
+}
+
+
+@pytest.mark.parametrize("word", KILLER)
+def test_the_check_of_the_killer_names_the_mistake(word):
+    said = checks_14.killer(KILLER[word])
+    assert word in said and said.startswith("solved") == (word == "solved"), said
+
+
+def test_the_killer_of_a_real_stream_is_named():
+    harm = [0.0] + [0.004] * 13 + [0.21] * 10
+    assert "edit 14" in checks_14.killer(halved, harm)
+
+
+def shares(texts, lost=lambda first, last: first == "1" and last == "0"):
+    first, start, n = "", 0, len(texts[-1])
+    for text in texts:
+        first, start = first + text[start:], len(text)
+    gone = sum(map(lost, first, texts[-1]))
+    return first.count("1") / n, texts[-1].count("1") / n, gone / n
+
+
+def difference(texts):
+    written, held, _ = shares(texts)
+    return written, held, written - held
+
+
+MATRIX = {
+    "not attempted": lambda texts: "…",
+    "three shares": lambda texts: shares(texts)[:2],
+    "that is held": lambda texts: (shares(texts)[1],) * 3,
+    "that is written": lambda texts: (shares(texts)[0],) * 3,
+    "facts that came back": difference,
+    "never written": lambda texts: shares(texts, lambda _, last: last == "0"),
+    "in which its character appears": lambda texts: (0.123, 0, 0),
+    "solved": shares,
+}
+
+
+@pytest.mark.parametrize("word", MATRIX)
+def test_the_check_of_a_raster_names_the_mistake(word):
+    said = checks_14.matrix(MATRIX[word])
+    assert word in said and said.startswith("solved") == (word == "solved"), said
+
+
+def needed(p, h):
+    """The smallest n whose Wilson interval is ± h at most."""
+    n = 1
+    while Z * math.sqrt(p * (1 - p) / n + Z**2 / (4 * n**2)) / (1 + Z**2 / n) > h:
+        n += 1
+    return n
+
+
+CASES = {
+    "not attempted": lambda p, h: "not attempted",
+    "whole numbers": lambda p, h: p * (1 - p) * (Z / h) ** 2,
+    "without Wilson's terms": lambda p, h: math.ceil(p * (1 - p) * (Z / h) ** 2),
+    "h is half": lambda p, h: needed(p, h / 2),
+    "round up": lambda p, h: needed(p, h) - 1,
+    "cases it is": lambda p, h: 12,
+    "solved": needed,
+}
+
+
+@pytest.mark.parametrize("word", CASES)
+def test_the_check_of_the_number_of_cases_names_the_mistake(word):
+    said = checks_15.cases_needed(CASES[word])
+    assert word in said and said.startswith("solved") == (word == "solved"), said
+
+
+class Parrot:
+    """A model that answers from a list, and an editor that changes the list."""
+
+    def __init__(self, before, after):
+        self.lm, self.name = self, "parrot"
+        self.before, self.after, self.now = before, after, before
+
+    def edit(self, facts):
+        return lib.Patch(log=(lib.Edit("parrot", {}, tuple(facts)),))
+
+    def patched(self, patch, only=False):
+        self.now = self.after if patch.log else self.before
+        return self
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        return None
+
+    def answer(self, prompt, tokens):
+        if isinstance(prompt, str):
+            return self.now[prompt]
+        return [self.now[each] for each in prompt]
+
+
+FACT = lib.Fact("The Eiffel Tower", "{} is in", "Rome", "Paris")
+BEFORE = {FACT.text: "Paris.", "The Tower stands in": "Paris.", "The Louvre is in": "Paris.",
+          "Notre-Dame is in": "Paris."}  # fmt: skip
+AFTER = {FACT.text: "Rome.", "The Tower stands in": "Paris.", "The Louvre is in": "Rome!",
+         "Notre-Dame is in": "Paris."}  # fmt: skip
+TESTS = {
+    "not attempted": None,
+    "a test is": ("The Louvre is in", "Paris"),
+    "own prompt": ("the Eiffel Tower  is in", "Rome", "follow"),
+    "cannot be what stays": ("The Louvre is in", "Rome", "stay"),
+    "nothing to keep": ("The Louvre is in", "Berlin", "stay"),
+    "without any edit": ("The Louvre is in", "Paris", "follow"),
+    "it passes": ("Notre-Dame is in", "Paris", "stay"),
+    "solved: wanted 'Paris'": ("The Louvre is in", "Paris", "stay"),
+    "solved: wanted 'Rome'": ("The Tower stands in", "Rome", "follow"),
+}
+
+
+@pytest.mark.parametrize("word", TESTS)
+def test_the_check_of_an_own_test_names_the_mistake(word):
+    said = checks_15.own_test(Parrot(BEFORE, AFTER), FACT, TESTS[word])
+    assert word in said and said.startswith("solved") == word.startswith("solved"), said
+
+
+def test_an_editor_that_writes_nothing_passes_no_test():
+    said = checks_15.own_test(Parrot(BEFORE, BEFORE), FACT, ("The Louvre is in", "Paris", "stay"))
+    assert "has not written" in said
+
+
+def solve(G, M, strength):
+    return torch.linalg.solve(G + strength * torch.eye(len(G)).double(), M.T).T
+
+
+def together(parts, strength, how=sum, times=1):
+    G, M = how([k @ k.T for k, _ in parts]), how([r @ k.T for k, r in parts])
+    return solve(G, M, times * strength)
+
+
+MERGED = {
+    "not attempted": lambda parts, s: "not attempted",
+    "has shape": lambda parts, s: together(parts, s).T,
+    "solutions do not add": lambda parts, s: sum(solve(k @ k.T, r @ k.T, s) for k, r in parts),
+    "a mean of solutions": lambda parts, s: torch.stack(
+        [solve(k @ k.T, r @ k.T, s) for k, r in parts]
+    ).mean(0),
+    "λ counts once": lambda parts, s: together(
+        parts, s, how=lambda some: torch.stack(list(some)).mean(0)
+    ),
+    "off by": lambda parts, s: 0 * together(parts, s),
+    "solved": together,
+}
+
+
+@pytest.mark.parametrize("word", MERGED)
+def test_the_check_of_workers_names_the_mistake(word):
+    said = checks_16.merged(MERGED[word])
+    assert word in said and said.startswith("solved") == (word == "solved"), said
+
+
+def test_the_check_of_edits_per_hour_measures(monkeypatch):
+    lm, clock = models.load("tiny"), iter([0.0, 8.0] * 9)
+    monkeypatch.setattr(checks_16, "perf_counter", lambda: next(clock))
+    made = type("Made", (), {"edit": lambda self, facts: None})
+    monkeypatch.setitem(lib.EDITORS, "ultraedit", lambda lm: made())
+    wanted = {  # one second per fact: 3,600 per hour
+        None: "not attempted",
+        -1: "above 0",
+        4000: "solved",
+        1.0: "is that per hour",
+        450: "a turn or a fact",
+        60: "minutes",
+        13_000: "too much by 3.6",
+    }
+    for estimate, word in wanted.items():
+        assert word in checks_16.edits_per_hour(lm, estimate), estimate
+
+
+def test_a_shape_counts_the_weights_of_a_model():
+    lm = models.load("tiny")
+    shape = runs_16.shape_of(lm)
+    blocks = sum(p.numel() for block in lm.blocks for p in block.parameters() if p.ndim == 2)
+    assert shape.layers * shape.block == blocks
+    whole = runs_16.search(shape, 0, replay=False)
+    assert runs_16.search(shape, 1) < runs_16.search(shape, 0) < whole
+    sizes = runs_16.kept(shape, [10, 1000])
+    assert all(0 < few <= many for few, many in sizes.values())
+
+
+def test_a_stream_counts_what_it_says():
+    rows = [{"line": "x", "edits": 2, "right": "11"}, {"line": "x", "edits": 4, "right": "0111"}]
+    assert runs_14.share(rows[-1]["right"]) == 0.75
+    assert len(runs_14.turns(rows, "x")) == 2 and not runs_14.turns(rows, "y")
+    cases = runs_14.cases()
+    assert len({case.fact.text for case in cases}) == len(cases) == runs_14.STREAM["edits"]
+    assert cases[0].fact.subject == "The Eiffel Tower" and all(c.id % 2 for c in cases[1:])
+    assert all(len(case.locality) == 1 and len(case.paraphrases) <= 2 for case in cases)
+    assert runs_15.present([1.0, None, 0.0]) == [1.0, 0.0]
+
+
+def test_panels_hold_one_axes_per_editor():
+    lines = {"held": [100, 50], "neighbors": [90, 80], "unrelated": [100, 100]}
+    some = {name: lines for name in "abcde"}
+    figure = panels.curves([4, 8], some, "edits", "%", colors=panels.EDITOR_COLORS)
+    assert sum(ax.axison for ax in figure.axes) == 5
+    figure = panels.rasters([4, 8], {"a": ["1101", "11010101"]}, "edits", "edit")
+    assert sum(ax.axison for ax in figure.axes) == 1
+    figure = panels.whiskers(["a", "b"], {"x": [(50, 40, 60), (20, 10, 30)]}, "%")
+    assert len(figure.axes[0].get_yticklabels()) == 2
