@@ -77,12 +77,13 @@ def scope_map(
     within: bool = True,
     title: str | None = None,
     colors: Mapping[str, str] | None = None,
+    top: float | None = None,
 ) -> Figure:
     """Draw name -> (scores, thresholds) of prompts: who is answered by a memory, who is not.
 
     The line is where the score meets the threshold, and the answered side is shaded: a score up to
     the threshold (within: a distance and its radius) or from it on (an activation difference).
-    Answered prompts are full, and the legend counts them.
+    Answered prompts are full, and the legend counts them. `top` is where the upright axis ends.
     """
     answered = {
         name: np.less_equal(*pair) if within else np.greater_equal(*pair)
@@ -90,7 +91,7 @@ def scope_map(
     }
     figure = scatter(points, xlabel, ylabel, filled=answered, title=title, colors=colors)
     ax = figure.axes[0]
-    ax.set(xlim=(min(ax.get_xlim()[0], 0), None), ylim=(min(ax.get_ylim()[0], 0), None))
+    ax.set(xlim=(min(ax.get_xlim()[0], 0), None), ylim=(min(ax.get_ylim()[0], 0), top))
     (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
     ends = np.array([min(left, bottom), max(right, top)])
     side = top if within else bottom
@@ -123,7 +124,8 @@ def overlap(rho: float, length: float, names: tuple[str, str], points: Points) -
     height = max(length**2 - rho**2, 0) ** 0.5
     plane.plot([rho, rho], [0, height], "--", color=QUIET, linewidth=1)
     for x, y, color in ((1, 0, EDITED), (rho, height, NEIGHBOR)):
-        arrow = {"arrowstyle": "-|>", "color": color, "linewidth": 2.2, "shrinkA": 0, "shrinkB": 0}
+        arrow = {"arrowstyle": "-|>", "color": color, "linewidth": 2.2, "shrinkA": 0, "shrinkB": 0,
+                 "mutation_scale": 16}  # fmt: skip
         plane.annotate("", (x, y), (0, 0), arrowprops=arrow)
     plane.plot(rho, 0, "o", color=INK, markersize=5, zorder=5)
     left, right = min(rho, 0) - 0.08, max(rho, 1) + 0.08

@@ -97,12 +97,13 @@ def lines(
     ylog: bool = False,
     ylim: tuple[float, float] | None = None,
     height: float = HEIGHT,
+    named: bool = True,
 ) -> Figure:
     """Draw name -> y over x, each line named at its end (in a legend when the names do not fit).
 
     `x` is shared, or a mapping with one sequence per name. None and NaN are gaps. `bands` holds
     name -> (low, high), drawn as a shade. `colors` and `dashes` override the style by name.
-    `height` is in inches.
+    `height` is in inches. named=False leaves the names to the caller.
     """
     if not series:
         raise ValueError("there is no series to draw.")
@@ -132,7 +133,7 @@ def lines(
         ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     elif np.all(every == np.round(every)):
         ax.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
-    if len(series) > 1:
+    if named and len(series) > 1:
         name_ends(figure, ax, ends)
     return figure
 

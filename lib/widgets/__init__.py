@@ -1,0 +1,32 @@
+"""Panels for notebooks: controls above a figure, and its numbers in words below it.
+
+    from lib import widgets
+    widgets.EditAndLook(lm, fact)
+
+As the last line of a cell a panel shows itself: with its controls where a front end can draw them
+(ipywidgets), otherwise as the figure and the table that its present values give. What the controls
+set are traits with the same names, so a panel can be driven from code: `panel.layer = 3`, then
+`panel.static()`, `panel.text` or `panel.rows`. Long computations are kept; a slider only redraws.
+"""
+
+from __future__ import annotations
+
+from .curves import CurvePlayer, Played
+from .edit import EditAndLook
+from .interference import InterferenceExplorer
+from .layers import LayerSlider
+from .memories import RadiusExplorer, ThresholdExplorer
+from .panel import Panel, View, live
+
+__all__ = [
+    "CurvePlayer",
+    "EditAndLook",
+    "InterferenceExplorer",
+    "LayerSlider",
+    "Panel",
+    "Played",
+    "RadiusExplorer",
+    "ThresholdExplorer",
+    "View",
+    "live",
+]

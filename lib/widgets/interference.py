@@ -1,0 +1,143 @@
+"""Two facts: their keys, the share ρ of one edit that lands on the other, what it does there."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+import traitlets
+from torch import Tensor
+
+from .. import maps, memory
+from ..editors import EDITORS
+from ..facts import Fact, lookup
+from ..lm import LM
+from ..patch import EMPTY
+from .panel import Control, Panel, View, one_of
+
+MOST = 5  # further rows of the table
+
+
+class _Landed(NamedTuple):
+    """Of one edit, at every fact (n,): shares of its residual in %, and nats."""
+
+    predicted: Tensor
+    measured: Tensor
+    change: Tensor  # of log p of the fact's answer
+
+
+class InterferenceExplorer(Panel):
+    """Choose the fact to edit and the fact to watch; both by their place in `facts`.
+
+    Left, the whitened keys in the plane that they span, in lengths of the edited one: ρ(i, j) is
+    where the foot of key j falls. Right, the change that the edit makes at every fact's key,
+    predicted before it (ΔW k) and measured in the patched model.
+
+    editor    ROME's by default; any that writes one fact into its one layer and has `update`
+    """
+
+    LABELS = {"edited": "Edit i", "watched": "Watch j"}
+    edited = traitlets.Int(0)
+    watched = traitlets.Int(1)
+
+    def __init__(
+        self,
+        lm: LM,
+        facts: Sequence[Fact],
+        edited: int = 0,
+        watched: int = 1,
+        editor: Any = None,
+    ) -> None:
+        self.lm, self.facts = lm, list(facts)
+        if len(self.facts) < 2:
+            raise ValueError(f"interference needs at least two facts, not {len(self.facts)}")
+        for fact in self.facts:
+            if fact.subject is None:
+                raise ValueError(f"a key is read at a subject, and '{fact.prompt}' has none")
+        self.editor = EDITORS["rome"](lm) if editor is None else editor
+        if not hasattr(self.editor, "update"):
+            raise ValueError(f"{self.editor.name} does not say beforehand what it will add")
+        self.layer, subjects = self.editor.config.layer, [fact.subject for fact in self.facts]
+        self.names = [
+            fact.subject if subjects.count(fact.subject) == 1 else fact.text for fact in self.facts
+        ]
+        self.answers = [fact.target_true or fact.target_new for fact in self.facts]
+        self.K: Tensor | None = None
+        super().__init__(edited=edited, watched=watched)
+
+    @traitlets.validate("edited", "watched")
+    def _there(self, proposal: Any) -> int:
+        return one_of(proposal["value"], range(len(self.facts)), "the place of the fact")
+
+    def controls(self) -> dict[str, Control]:
+        """Two lists of facts."""
+        options = [(name, i) for i, name in enumerate(self.names)]
+        return dict.fromkeys(self.LABELS, ("Dropdown", {"options": options}))
+
+    def look(self) -> View:
+        """Keys of the pair on the left, predicted against measured of all facts on the right."""
+        i, j = self.edited, self.watched
+        if i == j:
+            raise ValueError(f"choose two different facts: '{self.names[i]}' hears itself whole")
+        if self.K is None:  # float64: ρ of nearly orthogonal keys loses digits in float32
+            self.K = self.lm.keys(self.facts, self.layer).cpu().double()  # (d_in, n)
+            moment = self.editor.moment(self.layer)
+            self.rho = memory.interference(self.K, moment)
+            self.q = (self.K * memory.whiten(self.K, moment)).sum(0)
+        if i not in self._kept:
+            self._kept[i] = self._landed(i)
+        landed = self._kept[i]
+        rho, back = self.rho[i, j].item(), self.rho[j, i].item()
+        length = (self.q[j] / self.q[i]).sqrt().item()
+        angle = math.degrees(math.acos(max(-1.0, min(1.0, rho / length))))
+        others = [n for n in range(len(self.facts)) if n not in (i, j)]
+        shares = landed.predicted, landed.measured
+        figure = maps.overlap(
+            rho, length, (self.names[i], self.names[j]),
+            {
+                "watched": tuple([part[j].item()] for part in shares),
+                "other facts": tuple(part[others].tolist() for part in shares),
+            },
+        )  # fmt: skip
+        most = sorted(others, key=lambda n: -landed.predicted[n].item())[:MOST]
+        rows = [
+            {
+                "fact": self.names[n], "ρ(i, j)": self.rho[i, n].item(),
+                "predicted (%)": landed.predicted[n].item(),
+                "measured (%)": landed.measured[n].item(),
+                "change of log p (nats)": landed.change[n].item(),
+            }
+            for n in [j, *most]
+        ]  # fmt: skip
+        text = (
+            f"Layer {self.layer}: ρ(i, j) = {rho:.3f} and ρ(j, i) = {back:.3f}, whitened keys "
+            f"{angle:.0f}° apart. Writing '{self.names[i]}' moves the layer's output at "
+            f"'{self.names[j]}' by {landed.predicted[j]:.1f} % of what it writes (predicted) and "
+            f"{landed.measured[j]:.1f} % (measured); log p of '{self.answers[j].strip()}' there "
+            f"changes by {landed.change[j]:+.3f} nats. "
+        )
+        if abs(landed.predicted[j] - 100 * abs(rho)) > 1:
+            text += "(The editor writes at more keys than i alone, so the share is not quite |ρ|.) "
+        text += "First in the table is j, then whom the edit moves most."
+        return View(figure, text, rows)
+
+    def _landed(self, i: int) -> _Landed:
+        """What one edit does at every key; the model runs twice."""
+        lm, module, fact = self.lm, self.lm.mlp_out(self.layer), self.facts[i]
+        update, _ = self.editor.update(fact)
+        predicted = memory.change(tuple(part.double() for part in update), self.K)  # (d_out, n)
+        patch = self.editor.edit([fact])
+        texts = [one.text for one in self.facts]
+        rows = [ids[: at + 1] for ids, at in (lookup(lm.tokenizer, one) for one in self.facts)]
+        found = []
+        for held in (EMPTY, patch):
+            with lm.patched(held, only=True):
+                out = lm.run(rows, watch=[module]).seen[module][1][:, -1].double().cpu()  # (n, d)
+                scores = torch.stack([x.sum() for x in lm.score(texts, self.answers)])
+                found.append((out, scores.cpu()))
+        (before, old), (after, new) = found
+        whole = predicted[:, i].norm()
+        shares = predicted.norm(dim=0), (after - before).norm(dim=1)
+        return _Landed(*(100 * share / whole for share in shares), new - old)
