@@ -243,9 +243,13 @@ def test_number_and_kind_of_editors_are_checked(studio):
 
 def test_all_settings_are_listed_and_changed_line_by_line(studio):
     listed = options.table(studio.lm, "ft")
-    assert "<td>epochs</td><td>60</td>" in listed and lib.EDITORS["ft"].paper in html.unescape(
-        listed
-    )
+    for name in lib.EDITORS:
+        assert all(options.meanings(name).get(word) for word in options.shown(studio.lm, name)), (
+            name
+        )
+    usual = lib.EDITORS["ft"].Config().epochs
+    assert f"</small></td><td>60</td><td>{usual}</td>" in listed
+    assert lib.EDITORS["ft"].paper in html.unescape(listed)
     assert options.changes(studio.lm, "ft", "epochs = 2\n\nlr=0.5") == {"epochs": 2, "lr": 0.5}
     session = Session()
     subject = studio.subject(*TOWER, "qz")
