@@ -596,7 +596,8 @@ def visitor(page):
     return Client(page[0], verbose=False)
 
 
-FORM = ([], ["ft"], "", None, None)  # editors, more editors, own prompts, layer, steps
+# editors, more editors, own prompts, layer, steps, other settings
+FORM = ([], ["ft"], "", None, None, "")
 
 
 def test_a_taken_port_is_passed_over(page):
@@ -625,9 +626,9 @@ def test_two_visitors_at_once(page):
     assert "1 edit live" in live and "your edits so far" in status and "<mark>" in table
     status, _, table, live, *_ = one.predict("The Eiffel Tower → Rome", api_name="/look")
     assert "0 edits live" in live and "After" not in table
-    before, after = one.predict("The Eiffel", False, api_name="/write")
+    before, after = one.predict("The Eiffel", False, 60, 0, api_name="/write")
     assert "No edit is live" in after
-    both = two.predict("The Eiffel", False, api_name="/write")
+    both = two.predict("The Eiffel", False, 60, 0, api_name="/write")
     assert both[0] == before and "After 1 edit" in both[1]
     gone(page, one, two)
 
