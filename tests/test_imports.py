@@ -15,7 +15,7 @@ ALLOWED_IN_EDITORS = {
     "editor", "facts", "patch", "replay", "memory", "stats", "target", "climb", "contexts",
     "anchor", "hypernet", "trainable", "features", "moments", "warmup", "parallel",
     "codebook", "values", "sequences", "inside", "decode",
-    "merging", "side", "lesson", "shards", "fingerprint",
+    "merging", "side", "lesson", "shards", "tuning", "fingerprint",
     "anchors", "experts", "expert_lesson", "expert_start", "memoe", "plan", "pooled", "routing",
     "editors._spread", "editors.rome",
 }  # fmt: skip

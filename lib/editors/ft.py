@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor
 
+from .. import tuning
 from ..editor import Config, EditError, Editor
-from ..facts import Fact, encode_prompt, encode_target
+from ..facts import Fact
 from ..patch import Patch
 from ..replay import Replay
 
@@ -56,7 +56,9 @@ class Ft(Editor):
         """Train a copy of one matrix on the facts and replayed old ones, from `after` on."""
         config, lm = self.config, self.lm
         module = lm.mlp_out(config.layer)
-        rows = [self._row(fact) for fact in [*self._old(facts, after), *facts]]
+        rows = [
+            tuning.row(lm, fact, config.target_eos) for fact in [*self._old(facts, after), *facts]
+        ]
         start = lm.weight(module) if config.restart else lm.weight(module, after)
         W = start.clone().requires_grad_()  # clone: `.to` of the same type gives the same tensor
         optimizer = torch.optim.Adam([W], lr=config.lr)
@@ -75,7 +77,7 @@ class Ft(Editor):
                         behind = [len(target) - 1 for _, target in batch]
                         with torch.no_grad():
                             held = rows, Replay(lm, ids, config.layer, behind=behind)
-                    loss = self._loss(batch, held[1])
+                    loss = tuning.loss(lm, batch, held[1], config.loss == "prompt_last")
                     mean += loss.item() * len(batch) / len(rows)
                     if not torch.isfinite(loss):
                         raise EditError(f"{self.name}: the loss is not finite; try a smaller lr")
@@ -93,28 +95,6 @@ class Ft(Editor):
                 if mean < config.enough:
                     break
         return after.with_weights({module: W.detach().cpu()})
-
-    def _loss(self, batch: Sequence[tuple[list[int], list[int]]], replay: Replay) -> Tensor:
-        """Mean over facts of the mean NLL over that fact's target tokens."""
-        with torch.enable_grad():
-            states = replay.run(replay.hidden)
-            which, column, token = [], [], []
-            for i, (prompt, target) in enumerate(batch):
-                for j, t in enumerate(target):
-                    ahead = j if self.config.loss == "target_new" else 0
-                    which.append(i)
-                    column.append(replay.column(i, len(prompt) - 1 + ahead))
-                    token.append(t)
-            log_probs = self.lm.head(states[which, column]).log_softmax(-1)
-            tokens = torch.tensor(token, device=log_probs.device)[:, None]
-            share = torch.tensor([1 / len(batch[i][1]) for i in which], device=log_probs.device)
-            return -(log_probs.gather(1, tokens)[:, 0] * share).sum() / len(batch)
-
-    def _row(self, fact: Fact) -> tuple[list[int], list[int]]:
-        """Ids of the prompt and of the target with its end, tokenized apart."""
-        target = encode_target(self.lm.tokenizer, fact.target_new)
-        end = [self.lm.tokenizer.eos_token_id] if self.config.target_eos else []
-        return encode_prompt(self.lm.tokenizer, fact.text), target + end
 
     def _old(self, facts: Sequence[Fact], after: Patch) -> list[Fact]:
         """Earlier facts to rehearse; of two with equal subject and prompt only the newest."""

@@ -17,8 +17,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from .. import tuning
 from ..editor import Config, EditError, Editor, add_low_rank
-from ..facts import Fact, encode_prompt, encode_target
+from ..facts import Fact
 from ..patch import Patch
 from ..replay import Replay
 
@@ -57,7 +58,7 @@ class Lora(Editor):
         config, lm = self.config, self.lm
         names = self.places()
         adapters = self._fresh(names)
-        rows = [self._row(fact) for fact in facts]
+        rows = [tuning.row(lm, fact, config.target_eos) for fact in facts]
         parameters = [side for pair in adapters.values() for side in pair]
         optimizer = torch.optim.AdamW(
             parameters, lr=config.lr, weight_decay=config.weight_decay
@@ -76,7 +77,7 @@ class Lora(Editor):
                         behind = [len(target) - 1 for _, target in batch]
                         with torch.no_grad():
                             held = Replay(lm, ids, min(config.layers), behind=behind)
-                    loss = self._loss(batch, held)
+                    loss = tuning.loss(lm, batch, held)
                     mean += loss.item() * len(batch) / len(rows)
                     if not torch.isfinite(loss):
                         raise EditError(f"{self.name}: the loss is not finite; try a smaller lr")
@@ -156,24 +157,3 @@ class Lora(Editor):
                 module = self.lm.model.get_submodule(name)
                 hooks.callback(module.register_forward_hook(add(B, A)).remove)
             yield
-
-    def _loss(self, batch: Sequence[tuple[list[int], list[int]]], replay: Replay) -> Tensor:
-        """Mean over facts of the mean NLL over that fact's target tokens."""
-        row = [i for i, (_, target) in enumerate(batch) for _ in target]
-        at = [
-            replay.column(i, len(prompt) - 1 + j)
-            for i, (prompt, target) in enumerate(batch)
-            for j in range(len(target))
-        ]
-        with torch.enable_grad():
-            log_probs = self.lm.head(replay.run(replay.hidden)[row, at]).log_softmax(-1)
-            wanted = torch.tensor([t for _, target in batch for t in target])
-            share = torch.tensor([1 / len(batch[i][1]) for i in row])
-            chosen = log_probs.gather(1, wanted.to(log_probs.device)[:, None])[:, 0]
-            return -(chosen @ share.to(log_probs)) / len(batch)
-
-    def _row(self, fact: Fact) -> tuple[list[int], list[int]]:
-        """Ids of the prompt and of the target with its end, tokenized apart."""
-        target = encode_target(self.lm.tokenizer, fact.target_new)
-        end = [self.lm.tokenizer.eos_token_id] if self.config.target_eos else []
-        return encode_prompt(self.lm.tokenizer, fact.text), target + end
