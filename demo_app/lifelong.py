@@ -24,6 +24,7 @@ from .worker import Job, Progress, Stopped, Trouble
 if TYPE_CHECKING:
     from .session import Studio
 
+BEGIN = ("ultraedit", "grace")  # ticked when the page opens
 EDITS, LINES, POINTS = 40, 5, 8  # at most; points are times of measuring
 ALWAYS = ("retrieval", "ft")
 FAST = ("retrieval", "ft", "ft_m", "grace", "ultraedit")

@@ -69,7 +69,7 @@ class Lifelong:
         offered = lifelong.offered(self.studio)
         self.editors = gr.CheckboxGroup(
             [(name, key) for key, name in offered.items()],
-            value=[key for key in ("ultraedit", "grace") if key in offered],
+            value=[key for key in lifelong.BEGIN if key in offered],
             label="Editors beside retrieval and fine-tuning",
             info=f"up to {lifelong.LINES - 2}; with one that is not fast at most "
             f"{lifelong.SLOW_EDITS} edits",
