@@ -42,7 +42,6 @@ class Trainable(Editor):
     Config = TrainableConfig
     config: TrainableConfig
     order: ClassVar[Literal["mend", "malmen"]]
-    everywhere: ClassVar[bool] = False  # features and KL at all tokens, not at the answer's alone
     frozen: ClassVar[bool] = False  # moments stay as training left them
 
     def __init__(self, lm: LM, config: Config | None = None, **settings: Any) -> None:
@@ -89,7 +88,7 @@ class Trainable(Editor):
         """{module: pairs} under a patch, without columns that are exactly zero."""
         names = list(self.modules())
         with self.lm.patched(after, only=True):
-            if self.everywhere:
+            if self.config.tokens == "all":
                 found = phases.read_everywhere(self.lm, facts, names)
             else:
                 c = self.config
@@ -206,6 +205,9 @@ class Trainable(Editor):
         try:
             if header["modules"] != self.modules():
                 raise hypernet.NetworkError("it was trained for other modules")
+            learned = header.get("settings", {}).get("tokens", self.config.tokens)
+            if learned != self.config.tokens:
+                raise hypernet.NetworkError(f"it was trained with tokens={learned}")
             networks.load(state["now"])
         except (hypernet.NetworkError, KeyError) as error:
             raise EditError(f"{path} does not fit the settings of {self.name}: {error}") from None
@@ -276,7 +278,7 @@ class Trainable(Editor):
         """What the edit is judged by: rewordings and unrelated texts with their weights."""
         c, lm = self.config, self.lm
         said = phases.rewordings(lm, cases, draw, c.own_prompt), factor * c.edit_weight
-        calm = phases.unrelated(lm, cases, draw, self.everywhere), factor * c.loc_weight
+        calm = phases.unrelated(lm, cases, draw, c.tokens == "all"), factor * c.loc_weight
         return tuple(phases.weighted(texts, c.group, weight) for texts, weight in (said, calm))
 
     def learn(

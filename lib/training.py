@@ -34,10 +34,12 @@ class TrainableConfig(Config):
     lr, lr_step: Adam's rate for the network and for α or η; clip: norm of all gradients. batch:
     facts of one edit; accumulate: edits of one step. edit_weight, loc_weight: of the rewordings'
     loss and of the KL on unrelated texts. own_prompt: the edit's own prompt counts among its
-    rewordings; False, as published: only other wordings are learned from. group, reduction: which
-    texts share a mean. chunk: columns in the network at once. check_every, patience: steps between
-    looks at the validation cases, and without a new best after which training ends. network: a
-    trained file; None: the cache folder's, or else the one that comes with the library.
+    rewordings; False, as published: only other wordings are learned from. tokens: features and KL
+    of the answer's positions, as MALMEN publishes, or of all, as MEND. group, reduction: which
+    texts share a mean (features of all tokens: every fact its own). chunk: columns in the network
+    at once. check_every, patience: steps between looks at the validation cases, and without a new
+    best after which training ends. network: a trained file; None: the cache folder's, or else the
+    one that comes with the library.
     """
 
     down: tuple[int, ...] = ()
@@ -55,6 +57,7 @@ class TrainableConfig(Config):
     edit_weight: float = 1.0
     loc_weight: float = 1.0
     own_prompt: bool = False
+    tokens: Literal["answer", "all"] = "answer"
     group: int = 10
     reduction: Literal["group_mean", "fact_mean"] = "group_mean"
     chunk: int = 1024

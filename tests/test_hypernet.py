@@ -232,6 +232,27 @@ def test_the_own_prompt_counts_among_the_rewordings_only_when_asked(lm):
         assert (own in ids) == own_prompt
 
 
+def test_features_of_all_tokens_are_read_where_asked(lm):
+    """MALMEN publishes the answer's positions; tokens="all" also reads the prompt's, as MEND."""
+    fact = CASES[0].fact
+    prompt = phases.encode_prompt(lm.tokenizer, fact.text)
+    target = phases.encode_target(lm.tokenizer, fact.target_new)
+    for tokens, count in (("answer", len(target)), ("all", len(prompt) + len(target) - 1)):
+        editor = lib.EDITORS["malmen"](lm, **SMALL, tokens=tokens)
+        found = editor.read([fact], lib.EMPTY)
+        assert {pair.K.shape[1] for pair in found.values()} == {count}
+        calm = editor.texts(CASES[:1], Random(0))[1][0]
+        assert (len(calm.labels) == len(calm.ids)) == (tokens == "all")
+    assert lib.EDITORS["mend"](lm, **SMALL).config.tokens == "all"
+
+
+def test_a_network_is_refused_with_features_of_other_tokens(lm, tmp_path):
+    path = tmp_path / "net.safetensors"
+    lib.EDITORS["malmen"](lm, **SMALL).fit(CASES[:2], steps=1, checkpoint=path)
+    with pytest.raises(lib.EditError, match="tokens=answer"):
+        lib.EDITORS["malmen"](lm, **SMALL, tokens="all", network=str(path)).edit(CASES[0].fact)
+
+
 def test_weights_are_sums_of_group_means(lm):
     texts = [phases.Text([1, 2], [3] * n) for n in (1, 3, 2)]
     assert [t.weight for t in phases.weighted(texts, 2, 2.0)] == [0.5, 0.5, 1.0]

@@ -64,6 +64,10 @@ def test_the_file_is_as_students_can_read_it(exercise):
             assert not any(name.split(".")[0] in given for name in names)
 
 
+def test_the_course_is_whole():
+    assert SESSIONS == list(range(1, 9)) and len(ALL) >= 32
+
+
 @pytest.mark.parametrize("session", SESSIONS)
 def test_a_session_rises_and_its_page_names_every_exercise(session):
     mine = [e for e in ALL if e.session == session]

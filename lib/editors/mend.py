@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import Tensor
 
@@ -29,6 +30,7 @@ class MendConfig(TrainableConfig):
     batch: int = 1
     accumulate: int = 10
     edit_weight: float = 0.1
+    tokens: Literal["answer", "all"] = "all"
     check_every: int = 5000
     patience: int = 20_000
 
@@ -40,7 +42,6 @@ class Mend(Trainable):
     paper = "Mitchell et al., Fast Model Editing at Scale, ICLR 2022"
     Config = MendConfig
     order = "mend"
-    everywhere = True
     frozen = True
 
     def update(self, turn: Turn) -> Factors:
