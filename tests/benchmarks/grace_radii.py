@@ -24,6 +24,7 @@ import lib
 from lib import inside
 from lib.codebook import Codebook
 from lib.facts import encode_target
+from tests.benchmarks import command
 
 LAYERS = (12, 16, 20, 22, 25, 27)
 RADII = (1.0, 2.0, 3.0, 4.0, 5.0, 8.0)
@@ -93,4 +94,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command(main)

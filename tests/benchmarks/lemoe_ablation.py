@@ -19,6 +19,7 @@ import warnings
 from pathlib import Path
 
 import lib
+from tests.benchmarks import command
 
 OUT = Path(__file__).with_suffix(".json")
 WITHOUT = {
@@ -120,4 +121,4 @@ def save(path: Path, made: dict, note: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command(main)

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import lib
 from lib.sample import contradicted
+from tests.benchmarks import command
 
 OUT = Path(__file__).with_suffix(".json")
 METRICS = ("generalization", "specificity")
@@ -110,4 +111,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command(main)

@@ -26,6 +26,7 @@ import torch
 
 import lib
 from lib.facts import encode_prompt, encode_target
+from tests.benchmarks import command
 
 AUTHORS = {"rate": 47e9, "grace": 3.9, "wise": 9.4}  # CPU seconds per edit, one thread, T = 50
 PUBLISHED = {
@@ -150,4 +151,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command(main)

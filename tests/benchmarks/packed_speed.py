@@ -16,6 +16,7 @@ import time
 import torch
 
 from lib.packed import Pair, _linear
+from tests.benchmarks import command
 
 
 def seconds(run, repeats: int) -> float:
@@ -68,4 +69,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command(main)

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import lib
 from lib.singly import QUICK
+from tests.benchmarks import command
 
 OUT = Path(__file__).with_suffix(".json")
 
@@ -76,4 +77,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command(main)

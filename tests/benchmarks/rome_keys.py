@@ -12,6 +12,7 @@ import json
 from pathlib import Path
 
 import lib
+from tests.benchmarks import command
 
 OUT = Path(__file__).with_suffix(".json")
 METRICS = ("efficacy", "generalization", "specificity", "locality")
@@ -46,4 +47,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command(main)

@@ -23,6 +23,7 @@ import torch
 
 import lib
 from lib import target
+from tests.benchmarks import command
 
 AUTHORS = {"rate": 47e9, 5: 14.4, 21: 48.0}  # CPU seconds per edit, one thread
 EVERY_STEP = target.Search(
@@ -169,4 +170,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command(main)

@@ -21,6 +21,7 @@ import torch
 
 import lib
 from lib import target
+from tests.benchmarks import command
 
 from .rome_speed import EVERY_STEP, matrix_rate, multiply_adds, templates, timed
 
@@ -105,4 +106,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command(main)

@@ -31,6 +31,7 @@ from torch.nn.functional import cross_entropy
 import lib
 from lib import decode, features, memory
 from lib.facts import encode_prompt, encode_target
+from tests.benchmarks import command
 
 from .rome_speed import timed
 
@@ -211,4 +212,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command(main)
