@@ -266,6 +266,8 @@ class Trainable(Editor):
             draw = Random(f"{c.seed} {step} {i}")
             size = min(c.batch, len(cases))
             some = take(cases, (step * c.accumulate + i) * size, size, c.seed)
+            if c.varied:
+                some = some[: round(size ** draw.random())]
             try:
                 seen, _ = self.learn(networks, some, *self.texts(some, draw))
             except features.FeatureError:
@@ -309,15 +311,21 @@ class Trainable(Editor):
         return seen, updates
 
     def validate(self, networks: Networks, cases: Sequence[Case]) -> float:
-        """Mean loss of edits of `batch` cases that are not trained on; moments are put back."""
-        held, losses = networks.moments, []
-        for start in range(0, len(cases), self.config.batch):
-            some = cases[start : start + self.config.batch]
+        """Mean loss of edits of cases that are not trained on; moments are put back.
+
+        Edits of `batch` facts; where training varies them, half of the facts come one by one.
+        """
+        held, losses, size = networks.moments, [], self.config.batch
+        alone = len(cases) // 2 if self.config.varied else 0
+        starts = [(i, 1) for i in range(alone)]
+        starts += [(i, size) for i in range(alone, len(cases), size)]
+        for start, count in starts:
+            some = cases[start : start + count]
             texts = self.texts(some, Random(f"validation {start}"))
             seen, _ = self.learn(networks, some, *texts, train=False)
             networks.moments = held
-            losses.append(seen.edit + seen.locality)
-        return sum(losses) / len(losses)
+            losses.append((seen.edit + seen.locality, len(some) if alone else 1))
+        return sum(loss * n for loss, n in losses) / sum(n for _, n in losses)
 
     def header(self) -> dict[str, Any]:
         """What every file of this editor says of itself."""

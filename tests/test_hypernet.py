@@ -253,6 +253,27 @@ def test_a_network_is_refused_with_features_of_other_tokens(lm, tmp_path):
         lib.EDITORS["malmen"](lm, **SMALL, tokens="all", network=str(path)).edit(CASES[0].fact)
 
 
+def test_varied_edits_are_of_all_sizes_and_validated_alone_and_in_batches(lm, monkeypatch):
+    sizes = []
+
+    def learn(self, networks, cases, *texts, train=True):
+        sizes.append(len(cases))
+        return phases.Outcome(1.0, 0.0, {}), {}
+
+    monkeypatch.setattr(trainable.Trainable, "learn", learn)
+    cases = CASES * 2
+    editor = lib.EDITORS["malmen"](lm, **{**SMALL, "batch": 3, "accumulate": 60}, varied=True)
+    networks = editor.fresh()
+    editor.gradients(networks, cases, 0)
+    assert set(sizes) == {1, 2, 3} and len(sizes) == 60
+    sizes.clear()
+    assert editor.validate(networks, cases) == 1.0 and sizes == [1, 1, 1, 3]
+    sizes.clear()
+    editor = lib.EDITORS["malmen"](lm, **{**SMALL, "batch": 4})
+    editor.validate(networks, cases)
+    assert sizes == [4, 2]
+
+
 def test_weights_are_sums_of_group_means(lm):
     texts = [phases.Text([1, 2], [3] * n) for n in (1, 3, 2)]
     assert [t.weight for t in phases.weighted(texts, 2, 2.0)] == [0.5, 0.5, 1.0]

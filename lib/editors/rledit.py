@@ -29,8 +29,8 @@ class RLEditConfig(TrainableConfig):
 
     accumulate: trajectories of one step. discount γ, window: how much, and how many, of the last
     turns' texts count. reg: weight of ‖ΔW‖², without effect in the released code (as with 0).
-    begin: "malmen" starts from that editor's trained network, not from the identity; ours, where
-    trajectories are too slow to learn everything from them.
+    varied changes nothing: all turns are alike. begin: "malmen" starts from that editor's trained
+    network, not from the identity; ours, where trajectories are too slow to learn all from them.
     """
 
     blocks: int = 4
