@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor, nn
 
-from . import decode, parallel
+from . import decode, parallel, stats
 from .editor import EditError
 from .facts import Fact, FactError, encode_prompt, encode_target
 
@@ -254,6 +254,20 @@ def mlp_modules(
     names += [inner[-1].format(layer) for layer in up]
     turn = 1 if lm.arch.transposed else -1  # stored (d_in, d_out), or (d_out, d_in)
     return {name: tuple(lm.model.get_submodule(name).weight.shape[::turn]) for name in names}
+
+
+def general(lm: LM, name: str) -> Tensor:
+    """C of the inputs of an output projection over general text, (d_in, d_in), float64.
+
+    Raises EditError for any other module: only there are keys of general text collected.
+    """
+    layers = {lm.mlp_out(layer): layer for layer in range(lm.n_layers)}
+    if name not in layers:
+        raise EditError(
+            f"strength weighs general text at output projections only, not at {name}: edit `down`, "
+            "or set strength=0"
+        )
+    return stats.second_moment(lm, [layers[name]])[layers[name]].C
 
 
 def all_right(lm: LM, facts: Sequence[Fact]) -> bool:

@@ -104,13 +104,17 @@ def build(
 
 @dataclass(frozen=True)
 class Turn:
-    """What one module asked for: its pairs, raw and standardized, and who answers."""
+    """What one module asked for: its pairs, raw and standardized, and who answers.
+
+    metric R stands in the place of the regression's I (None: I itself, as published).
+    """
 
     net: EditNet
     module: str
     pair: Features
     hat: tuple[Tensor, Tensor]
     chunk: int = 1024
+    metric: memory.Moment | None = None
 
     def parts(self) -> Iterator[tuple[slice, Tensor, Tensor]]:
         """(columns, k̃, g̃), `chunk` columns at a time: bounds the network's memory."""
@@ -157,17 +161,17 @@ def shifts(turn: Turn, some: slice, k: Tensor, g: Tensor) -> Tensor:
 
 @torch.no_grad()
 def ridge(turn: Turn) -> tuple[Tensor, Tensor]:
-    """ΔW = V Kᵀ (K Kᵀ + λI)⁻¹ as factors V (d_out, n) and reach B (n, d_in), float64."""
+    """ΔW = V Kᵀ (K Kᵀ + λR)⁻¹ as factors V (d_out, n) and reach B (n, d_in), float64."""
     V = torch.cat([shifts(turn, *part).cpu().double() for part in turn.parts()], 1)
-    return V, memory.reach(turn.pair.K.double(), None, turn.log_ridge.exp().item())
+    return V, memory.reach(turn.pair.K.double(), turn.metric, turn.log_ridge.exp().item())
 
 
 def ridge_backward(turn: Turn, update: tuple[Tensor, Tensor], G: Tensor) -> None:
     """Add ∂L/∂(network) and ∂L/∂ℓ for G = ∂L/∂W (d_out, d_in), held fixed.
 
-    With M = K Kᵀ + λI the reach is B = Kᵀ M⁻¹, in whichever of its two forms it was solved, so
-    neither rule below needs M: ∂L/∂V = G M⁻¹ K = G Bᵀ, and ∂L/∂ℓ = −λ⟨G M⁻¹, ΔW⟩ is minus the
-    product of ∂L/∂V with what the regression left over, because λ M⁻¹ K = K − K (B K).
+    With M = K Kᵀ + λR the reach is B = Kᵀ M⁻¹, in whichever of its two forms it was solved, so
+    neither rule below needs M: ∂L/∂V = G M⁻¹ K = G Bᵀ, and ∂L/∂ℓ = −λ⟨G M⁻¹R, ΔW⟩ is minus the
+    product of ∂L/∂V with what the regression left over, because λR M⁻¹ K = K − K (B K).
     """
     (V, B), K = update, turn.pair.K.double()
     D = G.cpu().double() @ B.T  # (d_out, n)

@@ -14,6 +14,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, ClassVar, Literal
 
+import torch
 from torch import Tensor
 
 from . import features, fetch, hypernet, phases
@@ -21,6 +22,7 @@ from .editor import Config, EditError, Editor, add_low_rank
 from .facts import Case, Fact
 from .hypernet import Networks, Turn
 from .lm import LM
+from .memory import Moment
 from .moments import Pairs
 from .patch import EMPTY, Patch
 from .prefix import Prefix
@@ -47,6 +49,7 @@ class Trainable(Editor):
     def __init__(self, lm: LM, config: Config | None = None, **settings: Any) -> None:
         super().__init__(lm, config, **settings)
         self._networks: Networks | None = None
+        self._metrics: dict[str, Moment] = {}
 
     @abstractmethod
     def update(self, turn: Turn) -> Factors:
@@ -116,10 +119,18 @@ class Trainable(Editor):
         return {
             name: Turn(
                 networks.nets[shapes[name]], name, pair,
-                moments[shapes[name]].standardize(pair), self.config.chunk,
+                moments[shapes[name]].standardize(pair), self.config.chunk, self.metric(name),
             )
             for name, pair in found.items() if pair.K.shape[1]
         }  # fmt: skip
+
+    def metric(self, name: str) -> Moment | None:
+        """I + strength·C of a module, which weighs the size of ΔW; None for I alone (published)."""
+        if self.config.strength and name not in self._metrics:
+            C = features.general(self.lm, name)
+            one = torch.eye(len(C)).to(C)
+            self._metrics[name] = Moment(one + self.config.strength * C)
+        return self._metrics.get(name)
 
     def modules(self) -> dict[str, str]:
         """{edited module: its shape as text, d_out x d_in}."""
@@ -205,9 +216,11 @@ class Trainable(Editor):
         try:
             if header["modules"] != self.modules():
                 raise hypernet.NetworkError("it was trained for other modules")
-            learned = header.get("settings", {}).get("tokens", self.config.tokens)
-            if learned != self.config.tokens:
-                raise hypernet.NetworkError(f"it was trained with tokens={learned}")
+            for name in ("tokens", "strength"):  # what it has learned to answer to
+                mine = getattr(self.config, name)
+                learned = header.get("settings", {}).get(name, mine)
+                if learned != mine:
+                    raise hypernet.NetworkError(f"it was trained with {name}={learned}")
             networks.load(state["now"])
         except (hypernet.NetworkError, KeyError) as error:
             raise EditError(f"{path} does not fit the settings of {self.name}: {error}") from None

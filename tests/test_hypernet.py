@@ -12,10 +12,11 @@ import torch
 from torch.func import functional_call
 
 import lib
-from lib import hypernet, phases, prefix, trainable
+from lib import features, hypernet, phases, prefix, trainable
 from lib.__main__ import main
 from lib.features import Features
 from lib.hypernet import EditNet, NetworkError, Turn
+from lib.memory import Moment
 from lib.moments import Pairs
 from lib.patch import EMPTY
 
@@ -101,7 +102,7 @@ def test_features_of_all_tokens_give_the_weight_gradient_anywhere(family):
 # ---- the gradient rule ---------------------------------------------------------------------------
 
 
-def naive(order, net, module, pair, hat):
+def naive(order, net, module, pair, hat, R=None):
     """ΔW with its whole graph, as it is defined."""
     m = net.modules_at[module]
     y = torch.cat(hat)
@@ -117,30 +118,33 @@ def naive(order, net, module, pair, hat):
     if order == "mend":
         return -net.step[m] * g @ k.T
     V, K = -net.step[m] * (pair.K * k).sum(0) * g, pair.K
-    M = K @ K.T + net.log_ridge[m].exp() * torch.eye(len(K)).double()
+    R = torch.eye(len(K)).double() if R is None else R
+    M = K @ K.T + net.log_ridge[m].exp() * R
     return V @ K.T @ torch.linalg.inv(M)
 
 
-@pytest.mark.parametrize("order", ["mend", "malmen"])
+@pytest.mark.parametrize("order, general", [("mend", False), ("malmen", False), ("malmen", True)])
 @pytest.mark.parametrize("n", [1, 3, 5, 9])  # on both sides of d_in = 5
-def test_two_phases_give_the_gradient_of_the_whole(order, n):
+def test_two_phases_give_the_gradient_of_the_whole(order, general, n):
     net = network(order, modules=("a", "b"), moved=0.2)
     draw = torch.Generator().manual_seed(5)
     W = [torch.randn(5, 5, generator=draw).double() for _ in "ab"]
-    x, y = (torch.randn(5, 6, generator=draw).double() for _ in "xy")
+    x, y, text = (torch.randn(5, 6, generator=draw).double() for _ in "xyz")
+    R = torch.eye(5).double() + 0.5 * text @ text.T if general else None
+    metric = None if R is None else Moment(R)
     edits = {name: (pairs(n, seed=i), pairs(n, seed=i + 7)) for i, name in enumerate("ab")}
 
     def loss(da, db):
         return ((W[1] + db) @ torch.tanh((W[0] + da) @ x) - y).square().mean()
 
-    whole = [naive(order, net, m, pair, (hat.K, hat.G)) for m, (pair, hat) in edits.items()]
+    whole = [naive(order, net, m, pair, (hat.K, hat.G), R) for m, (pair, hat) in edits.items()]
     loss(*whole).backward()
     wanted = grads(net)
 
     rules = {"mend": hypernet.outer, "malmen": hypernet.ridge}
     for chunk in (1000, 2):
         net.zero_grad()
-        turns = [Turn(net, m, p, (hat.K, hat.G), chunk) for m, (p, hat) in edits.items()]
+        turns = [Turn(net, m, p, (h.K, h.G), chunk, metric) for m, (p, h) in edits.items()]
         updates = [rules[order](turn) for turn in turns]
         deltas = [(A @ B).requires_grad_() for A, B in updates]
         for delta, one in zip(deltas, whole, strict=True):
@@ -244,6 +248,25 @@ def test_features_of_all_tokens_are_read_where_asked(lm):
         calm = editor.texts(CASES[:1], Random(0))[1][0]
         assert (len(calm.labels) == len(calm.ids)) == (tokens == "all")
     assert lib.EDITORS["mend"](lm, **SMALL).config.tokens == "all"
+
+
+def test_general_text_weighs_in_the_regression_where_asked(lm):
+    """strength s: λ(I + s·C) in the place of λI, by its formula; `down` only."""
+    s, ridge = 3.0, 0.5
+    editor = lib.EDITORS["malmen"](lm, **SMALL, strength=s, ridge=ridge, tokens="all")
+    editor._networks = networks = editor.fresh(CASES)
+    editor._networks.hash = "untrained"
+    facts = [case.fact for case in CASES]
+    patch, found = editor.edit(facts), editor.read(facts, lib.EMPTY)
+    for name, turn in editor.turns(networks, editor.seen(networks.moments, found), found).items():
+        K, C = found[name].K.double(), features.general(lm, name)
+        V = hypernet.ridge(turn)[0]
+        wanted = V @ K.T @ torch.linalg.inv(K @ K.T + ridge * (torch.eye(len(C)) + s * C))
+        delta = lm.weight(name, patch) - lm.weight(name, lib.EMPTY)
+        torch.testing.assert_close(delta.double(), wanted, atol=1e-6, rtol=1e-4)
+    off = lib.EDITORS["malmen"](lm, **{**SMALL, "down": (), "up": (1,)}, strength=s)
+    with pytest.raises(lib.EditError, match="output projections only"):
+        off.metric(next(iter(off.modules())))
 
 
 def test_a_network_is_refused_with_features_of_other_tokens(lm, tmp_path):

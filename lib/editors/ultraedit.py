@@ -17,8 +17,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from .. import features, memory, parallel, stats
-from ..editor import Config, EditError, Editor, EditWarning, add_low_rank
+from .. import features, memory, parallel
+from ..editor import Config, Editor, EditWarning, add_low_rank
 from ..facts import Fact
 from ..moments import Pairs
 from ..patch import Patch
@@ -142,7 +142,7 @@ class UltraEdit(Editor):
             return self._metrics[name]
         M = self.config.ridge * torch.eye(len(K), dtype=torch.float64, device=K.device)
         if self.config.strength:
-            M += self.config.strength * self._general(name).to(M)
+            M += self.config.strength * features.general(self.lm, name).to(M)
         if name not in kept:
             self._metrics[name] = memory.Moment(M)  # the same for every patch that keeps no keys
             return self._metrics[name]
@@ -202,16 +202,6 @@ class UltraEdit(Editor):
         if not (down or c.gate or c.up):  # nobody has tuned it: as Mistral's, the cheapest by far
             down = tuple(range(max(0, lm.n_layers - 3), max(1, lm.n_layers - 1)))
         return features.mlp_modules(lm, down, c.gate, c.up)
-
-    def _general(self, name: str) -> Tensor:
-        """C of the inputs of an output projection, (d_in, d_in), float64."""
-        layers = {self.lm.mlp_out(layer): layer for layer in range(self.lm.n_layers)}
-        if name not in layers:
-            raise EditError(
-                f"strength weighs general text at output projections only, not at {name}: edit "
-                "`down`, or set strength=0"
-            )
-        return stats.second_moment(self.lm, [layers[name]])[layers[name]].C
 
     def _report(self, facts: list[Fact]) -> None:
         """A warning for prompts that stand in one turn twice: with two answers, a mean is written.
