@@ -181,6 +181,47 @@ def ridge_backward(turn: Turn, update: tuple[Tensor, Tensor], G: Tensor) -> None
         (D[:, some].to(g) * shifts(turn, some, k, g)).sum().backward()
 
 
+# ---- the same regression on the network's keys (ours) --------------------------------------------
+
+
+def regress(turn: Turn) -> tuple[Tensor, Tensor]:
+    """ΔW = V K̃ᵀ (K̃ K̃ᵀ + λR)⁻¹ with v = −η ‖k̃‖² g̃, factors (d_out, n), (n, d_in), float64.
+
+    The raw keys of all texts share a large mean, which what is written on them reaches too; the
+    network's need not. A lone column with λ = 0 is MEND's outer product.
+    """
+    with torch.no_grad():
+        return _solved(turn, *_answers(turn))
+
+
+def regress_backward(turn: Turn, G: Tensor) -> None:
+    """Add ∂L/∂(network), ∂L/∂η and ∂L/∂ℓ for G = ∂L/∂W (d_out, d_in), held fixed.
+
+    First ∂⟨G, ΔW⟩/∂K̃ and ∂/∂g̃ through the regression, then the network, chunk by chunk.
+    """
+    with torch.no_grad():
+        K, g = _answers(turn)
+    K.requires_grad_(), g.requires_grad_()
+    V, B = _solved(turn, K, g)
+    (V * (G.cpu().double() @ B.T)).sum().backward()
+    for some, k_one, g_one in turn.parts():
+        asked = (K.grad[:, some].to(k_one) * k_one).sum() + (
+            g.grad[:, some].to(g_one) * g_one
+        ).sum()
+        asked.backward()
+
+
+def _answers(turn: Turn) -> tuple[Tensor, Tensor]:
+    """All of k̃ (d_in, n) and g̃ (d_out, n), float64 on the CPU."""
+    _, keys, grads = zip(*turn.parts(), strict=True)
+    return torch.cat(keys, 1).cpu().double(), torch.cat(grads, 1).cpu().double()
+
+
+def _solved(turn: Turn, K: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
+    V = -turn.step.cpu().double() * K.square().sum(0) * g
+    return V, memory.reach(K, turn.metric, turn.log_ridge.cpu().double().exp())
+
+
 # ---- files ---------------------------------------------------------------------------------------
 
 

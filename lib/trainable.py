@@ -14,7 +14,6 @@ from pathlib import Path
 from random import Random
 from typing import Any, ClassVar, Literal
 
-import torch
 from torch import Tensor
 
 from . import features, fetch, hypernet, phases
@@ -125,12 +124,8 @@ class Trainable(Editor):
         }  # fmt: skip
 
     def metric(self, name: str) -> Moment | None:
-        """I + strength·C of a module, which weighs the size of ΔW; None for I alone (published)."""
-        if self.config.strength and name not in self._metrics:
-            C = features.general(self.lm, name)
-            one = torch.eye(len(C)).to(C)
-            self._metrics[name] = Moment(one + self.config.strength * C)
-        return self._metrics.get(name)
+        """What stands in the place of a regression's I; None for I itself, as published."""
+        return None
 
     def modules(self) -> dict[str, str]:
         """{edited module: its shape as text, d_out x d_in}."""
@@ -216,8 +211,8 @@ class Trainable(Editor):
         try:
             if header["modules"] != self.modules():
                 raise hypernet.NetworkError("it was trained for other modules")
-            for name in ("tokens", "strength"):  # what it has learned to answer to
-                mine = getattr(self.config, name)
+            for name in ("tokens", "keys", "strength"):  # what it has learned to answer to
+                mine = getattr(self.config, name, None)
                 learned = header.get("settings", {}).get(name, mine)
                 if learned != mine:
                     raise hypernet.NetworkError(f"it was trained with {name}={learned}")

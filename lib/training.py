@@ -30,18 +30,17 @@ class TrainableConfig(Config):
     """Settings of an editor with a network.
 
     down, gate, up: edited layers of the MLP's output and input projections; none given: the
-    editor's own choice. rank None: min(1024, s/4). eta: where α or η starts; ridge: where λ does;
-    strength: the regression's λI is λ(I + strength·C), C the moment of general text (ours, `down`
-    only; 0, as published; nothing to MEND). lr, lr_step: Adam's rate for the network and for α or
-    η; clip: norm of all gradients. batch: facts of one edit; varied: up to so many, drawn evenly in
-    the logarithm, so that one network serves single edits and batches (ours). accumulate: edits of
-    one step. edit_weight, loc_weight: of the rewordings' loss and of the KL on unrelated texts.
-    own_prompt: the edit's own prompt counts among its rewordings; False, as published: only other
-    wordings are learned from. tokens: features and KL of the answer's positions, as MALMEN
-    publishes, or of all, as MEND. group, reduction: which texts share a mean (features of all
-    tokens: every fact its own). chunk: columns in the network at once. check_every, patience: steps
-    between looks at the validation cases, and without a new best after which training ends.
-    network: a trained file; None: the cache folder's, or else the one that comes with the library.
+    editor's own choice. rank None: min(1024, s/4). eta: where α or η starts; ridge: where λ does.
+    lr, lr_step: Adam's rate for the network and for α or η; clip: norm of all gradients. batch:
+    facts of one edit; varied: up to so many, drawn evenly in the logarithm, so that one network
+    serves single edits and batches (ours). accumulate: edits of one step. edit_weight, loc_weight:
+    of the rewordings' loss and of the KL on unrelated texts. own_prompt: the edit's own prompt
+    counts among its rewordings; False, as published: only other wordings are learned from. tokens:
+    features and KL of the answer's positions, as MALMEN publishes, or of all, as MEND. group,
+    reduction: which texts share a mean (features of all tokens: every fact its own). chunk: columns
+    in the network at once. check_every, patience: steps between looks at the validation cases, and
+    without a new best after which training ends. network: a trained file; None: the cache folder's,
+    or else the one that comes with the library.
     """
 
     down: tuple[int, ...] = ()
@@ -51,7 +50,6 @@ class TrainableConfig(Config):
     blocks: int = 2
     eta: float = 1e-6
     ridge: float = 1.0
-    strength: float = 0.0
     lr: float = 1e-5
     lr_step: float = 1e-5
     clip: float = 1.0

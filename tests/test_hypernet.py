@@ -117,16 +117,20 @@ def naive(order, net, module, pair, hat, R=None):
     k, g = y[: net.d_in], y[net.d_in :]
     if order == "mend":
         return -net.step[m] * g @ k.T
-    V, K = -net.step[m] * (pair.K * k).sum(0) * g, pair.K
+    K = k if order == "network" else pair.K
+    V = -net.step[m] * (K * k).sum(0) * g
     R = torch.eye(len(K)).double() if R is None else R
     M = K @ K.T + net.log_ridge[m].exp() * R
     return V @ K.T @ torch.linalg.inv(M)
 
 
-@pytest.mark.parametrize("order, general", [("mend", False), ("malmen", False), ("malmen", True)])
+@pytest.mark.parametrize(
+    "order, general",
+    [("mend", False), ("malmen", False), ("malmen", True), ("network", False), ("network", True)],
+)
 @pytest.mark.parametrize("n", [1, 3, 5, 9])  # on both sides of d_in = 5
 def test_two_phases_give_the_gradient_of_the_whole(order, general, n):
-    net = network(order, modules=("a", "b"), moved=0.2)
+    net = network("mend" if order == "mend" else "malmen", modules=("a", "b"), moved=0.2)
     draw = torch.Generator().manual_seed(5)
     W = [torch.randn(5, 5, generator=draw).double() for _ in "ab"]
     x, y, text = (torch.randn(5, 6, generator=draw).double() for _ in "xyz")
@@ -141,7 +145,7 @@ def test_two_phases_give_the_gradient_of_the_whole(order, general, n):
     loss(*whole).backward()
     wanted = grads(net)
 
-    rules = {"mend": hypernet.outer, "malmen": hypernet.ridge}
+    rules = {"mend": hypernet.outer, "malmen": hypernet.ridge, "network": hypernet.regress}
     for chunk in (1000, 2):
         net.zero_grad()
         turns = [Turn(net, m, p, (h.K, h.G), chunk, metric) for m, (p, h) in edits.items()]
@@ -153,10 +157,20 @@ def test_two_phases_give_the_gradient_of_the_whole(order, general, n):
         for turn, update, G in zip(turns, updates, found, strict=True):
             if order == "mend":
                 hypernet.outer_backward(turn, G)
+            elif order == "network":
+                hypernet.regress_backward(turn, G)
             else:
                 hypernet.ridge_backward(turn, update, G)
         for name, value in grads(net).items():
             torch.testing.assert_close(value, wanted[name], atol=1e-8, rtol=1e-8)
+
+
+def test_a_lone_key_of_the_network_gives_mends_outer_product():
+    net, pair, hat = network("malmen", moved=0.2), pairs(1), pairs(1, seed=4)
+    net.log_ridge.data.fill_(-60.0)
+    turn = Turn(net, "a", pair, (hat.K, hat.G))
+    (A, B), (C, D) = hypernet.regress(turn), hypernet.outer(turn)
+    torch.testing.assert_close(A @ B, C @ D, atol=1e-10, rtol=1e-10)
 
 
 @pytest.mark.parametrize("n", [3, 9])
@@ -250,6 +264,22 @@ def test_features_of_all_tokens_are_read_where_asked(lm):
     assert lib.EDITORS["mend"](lm, **SMALL).config.tokens == "all"
 
 
+@pytest.mark.parametrize("name", ["malmen", "rledit"])
+def test_the_keys_of_the_regression_are_a_setting(lm, name):
+    updates = []
+    for keys, rule in (("raw", hypernet.ridge), ("network", hypernet.regress)):
+        editor = lib.EDITORS[name](lm, **SMALL, keys=keys)
+        networks, facts = editor.fresh(CASES), [case.fact for case in CASES]
+        found = editor.read(facts, lib.EMPTY)
+        turn = next(iter(editor.turns(networks, networks.moments, found).values()))
+        updates.append(editor.update(turn))
+        for mine, wanted in zip(updates[-1], rule(turn), strict=True):
+            assert torch.equal(mine, wanted)
+        assert editor.gradients(networks, CASES, 0) > 0
+        assert all(p.grad is not None for net in networks.nets.values() for p in [net.second])
+    assert not torch.equal(updates[0][0], updates[1][0])
+
+
 def test_general_text_weighs_in_the_regression_where_asked(lm):
     """strength s: λ(I + s·C) in the place of λI, by its formula; `down` only."""
     s, ridge = 3.0, 0.5
@@ -266,6 +296,9 @@ def test_general_text_weighs_in_the_regression_where_asked(lm):
         torch.testing.assert_close(delta.double(), wanted, atol=1e-6, rtol=1e-4)
     off = lib.EDITORS["malmen"](lm, **{**SMALL, "down": (), "up": (1,)}, strength=s)
     with pytest.raises(lib.EditError, match="output projections only"):
+        off.metric(next(iter(off.modules())))
+    off = lib.EDITORS["malmen"](lm, **SMALL, strength=s, keys="network")
+    with pytest.raises(lib.EditError, match="needs keys=raw"):
         off.metric(next(iter(off.modules())))
 
 

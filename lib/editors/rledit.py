@@ -13,18 +13,17 @@ from random import Random
 from typing import Literal
 
 import torch
-from torch import Tensor
 
-from .. import hypernet
 from ..editor import add_low_rank
 from ..facts import Case
-from ..hypernet import Networks, Turn
+from ..hypernet import Networks
 from ..patch import EMPTY
-from ..trainable import Factors, Trainable, TrainableConfig, take
+from ..regression import Regression, RegressionConfig
+from ..training import take
 
 
 @dataclass(frozen=True)
-class RLEditConfig(TrainableConfig):
+class RLEditConfig(RegressionConfig):
     """Published settings; a trajectory has `turns` edits of `batch` facts each.
 
     accumulate: trajectories of one step. discount γ, window: how much, and how many, of the last
@@ -47,22 +46,13 @@ class RLEditConfig(TrainableConfig):
     patience: int = 3
 
 
-class RLEdit(Trainable):
+class RLEdit(Regression):
     """MALMEN's update; its network learns from trajectories of edits on one drifting model."""
 
     name = "rledit"
     paper = "Li et al., Reinforced Lifelong Editing for Language Models, ICML 2025"
     Config = RLEditConfig
     config: RLEditConfig
-    order = "malmen"
-
-    def update(self, turn: Turn) -> Factors:
-        """A = V (d_out, n), B = Kᵀ(K Kᵀ + λI)⁻¹ (n, d_in)."""
-        return hypernet.ridge(turn)
-
-    def backward(self, turn: Turn, update: Factors, G: Tensor) -> None:
-        """The network's and λ's gradient, through the regression by its closed form."""
-        hypernet.ridge_backward(turn, update, G)
 
     def fresh(self, cases: Sequence[Case] = ()) -> Networks:
         """Networks to train: the identity, or what another editor's have learned."""

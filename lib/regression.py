@@ -1,0 +1,62 @@
+"""Many edits by one regression: what MALMEN and RLEdit, which train alike networks, have in common.
+
+Summed outer products of many edits cancel or pile up. Here each answer token asks for a shift of
+the output at its own key, the network says which, and one regression grants all of them at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from . import features, hypernet
+from .editor import EditError
+from .hypernet import Turn
+from .memory import Moment
+from .trainable import Factors, Trainable
+from .training import TrainableConfig
+
+
+@dataclass(frozen=True)
+class RegressionConfig(TrainableConfig):
+    """Published settings; what is ours is off.
+
+    keys "network": the regression stands on the network's keys k̃, standardized, in the place of the
+    raw ones; then one lone token gives MEND's update. strength: λI is λ(I + strength·C), C the
+    moment of general text (raw keys at `down` only).
+    """
+
+    keys: Literal["raw", "network"] = "raw"
+    strength: float = 0.0
+
+
+class Regression(Trainable):
+    """ΔW = V Kᵀ(K Kᵀ + λI)⁻¹ with v = −η ⟨k, k̃⟩ g̃; η and λ are learned for each module."""
+
+    Config = RegressionConfig
+    config: RegressionConfig
+    order = "malmen"
+
+    def update(self, turn: Turn) -> Factors:
+        """A = V (d_out, n), B = Kᵀ(K Kᵀ + λI)⁻¹ (n, d_in)."""
+        return hypernet.regress(turn) if self.config.keys == "network" else hypernet.ridge(turn)
+
+    def backward(self, turn: Turn, update: Factors, G: Tensor) -> None:
+        """The network's and λ's gradient, through the regression by its closed form."""
+        if self.config.keys == "network":
+            hypernet.regress_backward(turn, G)
+        else:
+            hypernet.ridge_backward(turn, update, G)
+
+    def metric(self, name: str) -> Moment | None:
+        """I + strength·C of a module, which weighs the size of ΔW; None for I alone (published)."""
+        if self.config.strength and self.config.keys == "network":
+            raise EditError("general text has no keys of the network's: strength needs keys=raw")
+        if self.config.strength and name not in self._metrics:
+            C = features.general(self.lm, name)
+            one = torch.eye(len(C)).to(C)
+            self._metrics[name] = Moment(one + self.config.strength * C)
+        return self._metrics.get(name)
