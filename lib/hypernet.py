@@ -39,9 +39,9 @@ class EditNet(nn.Module):
 
     mend:    y' = y + clamp(scale ⊙ (B A y + b) + shift, min=0)
     malmen:  y' = y + scale ⊙ clamp(B A y + b, min=0) + shift
-    Scale and shift, the step (α or η) and, for malmen, ℓ = log λ exist once per module. B is zero
-    at first and A (rank, s) standard normal. clamp, not relu: it stands at exactly 0 then, where
-    relu has no gradient and nothing would ever be learned.
+    Scale and shift, the step (α or η) and, where ridge is given, ℓ = log λ exist once per module. B
+    is zero at first and A (rank, s) standard normal. clamp, not relu: it stands at exactly 0 then,
+    where relu has no gradient and nothing would ever be learned.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class EditNet(nn.Module):
         order: Literal["mend", "malmen"] = "malmen",
         step: float = 1e-6,
         seed: int = 0,
-        ridge: float = 1.0,
+        ridge: float | None = 1.0,
     ) -> None:
         super().__init__()
         s, m = d_in + d_out, len(modules)
@@ -66,7 +66,7 @@ class EditNet(nn.Module):
         self.scale = nn.Parameter(torch.ones(blocks, m, s))
         self.shift = nn.Parameter(torch.zeros(blocks, m, s))
         self.step = nn.Parameter(torch.full((m,), step))
-        if order == "malmen":
+        if ridge is not None:
             self.log_ridge = nn.Parameter(torch.full((m,), math.log(ridge)))
 
     def forward(self, k_hat: Tensor, g_hat: Tensor, module: str) -> tuple[Tensor, Tensor]:
@@ -89,7 +89,7 @@ def build(
     order: Literal["mend", "malmen"],
     step: float,
     seed: int,
-    ridge: float = 1.0,
+    ridge: float | None = 1.0,
 ) -> dict[str, EditNet]:
     """{shape: its network} for {module: shape, "576x1536"}; rank None: min(1024, s/4)."""
     nets = {}
@@ -185,10 +185,11 @@ def ridge_backward(turn: Turn, update: tuple[Tensor, Tensor], G: Tensor) -> None
 
 
 def regress(turn: Turn) -> tuple[Tensor, Tensor]:
-    """ΔW = V K̃ᵀ (K̃ K̃ᵀ + λR)⁻¹ with v = −η ‖k̃‖² g̃, factors (d_out, n), (n, d_in), float64.
+    """ΔW = V K̃ᵀ (K̃ K̃ᵀ + λm I)⁻¹ with v = −η ‖k̃‖² g̃, factors (d_out, n), (n, d_in), float64.
 
-    The raw keys of all texts share a large mean, which what is written on them reaches too; the
-    network's need not. A lone column with λ = 0 is MEND's outer product.
+    m is the mean ‖k̃‖² of the columns, since the network's keys have no unit of their own. The raw
+    keys of all texts share a large mean, and what is written on them reaches it too; these need
+    not. A lone column with λ = 0 is MEND's outer product.
     """
     with torch.no_grad():
         return _solved(turn, *_answers(turn))
@@ -219,7 +220,7 @@ def _answers(turn: Turn) -> tuple[Tensor, Tensor]:
 
 def _solved(turn: Turn, K: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
     V = -turn.step.cpu().double() * K.square().sum(0) * g
-    return V, memory.reach(K, turn.metric, turn.log_ridge.cpu().double().exp())
+    return V, memory.reach(K, ridge=turn.log_ridge.cpu().double().exp())
 
 
 # ---- files ---------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ the output at its own key, the network says which, and one regression grants all
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,7 +15,8 @@ from torch import Tensor
 
 from . import features, hypernet
 from .editor import EditError
-from .hypernet import Turn
+from .facts import Case
+from .hypernet import Networks, Turn
 from .memory import Moment
 from .trainable import Factors, Trainable
 from .training import TrainableConfig
@@ -24,13 +26,16 @@ from .training import TrainableConfig
 class RegressionConfig(TrainableConfig):
     """Published settings; what is ours is off.
 
-    keys "network": the regression stands on the network's keys k̃, standardized, in the place of the
-    raw ones; then one lone token gives MEND's update. strength: λI is λ(I + strength·C), C the
-    moment of general text (raw keys at `down` only).
+    keys "network": the regression stands on the network's keys k̃ in the place of the raw ones, and
+    λ counts in their mean ‖k̃‖²; a lone token then gives MEND's update. strength: λI is λ(I +
+    strength·C), C the moment of general text (raw keys at `down` only). begin: training starts from
+    another editor's trained network, not from the identity; MEND's has blocks of another order.
     """
 
     keys: Literal["raw", "network"] = "raw"
     strength: float = 0.0
+    begin: Literal["malmen", "mend"] | None = None
+    order: Literal["malmen", "mend"] = "malmen"
 
 
 class Regression(Trainable):
@@ -38,7 +43,11 @@ class Regression(Trainable):
 
     Config = RegressionConfig
     config: RegressionConfig
-    order = "malmen"
+
+    @property
+    def order(self) -> Literal["mend", "malmen"]:
+        """The settings'."""
+        return self.config.order
 
     def update(self, turn: Turn) -> Factors:
         """A = V (d_out, n), B = Kᵀ(K Kᵀ + λI)⁻¹ (n, d_in)."""
@@ -60,3 +69,28 @@ class Regression(Trainable):
             one = torch.eye(len(C)).to(C)
             self._metrics[name] = Moment(one + self.config.strength * C)
         return self._metrics.get(name)
+
+    def fresh(self, cases: Sequence[Case] = ()) -> Networks:
+        """Networks to train: the identity, or what another editor's have learned."""
+        if self.config.begin and cases:
+            return self.begun(self.config.begin)
+        return super().fresh(cases)
+
+    def begun(self, name: str) -> Networks:
+        """A copy of another editor's trained networks with their moments, to be trained further.
+
+        Raises EditError where that editor has none, or its settings name other modules or sizes.
+        """
+        from .editors import EDITORS  # here, not above: editors are built on this file
+
+        donor, networks = EDITORS[name](self.lm), super().fresh()
+        if donor.modules() != self.modules() or donor.order != self.order:
+            raise EditError(f"begin={name} needs the same modules and order as {name}'s settings")
+        state = donor.networks().state()
+        for shape, net in networks.nets.items():  # MEND has no λ
+            state[shape]["net"].setdefault("log_ridge", net.log_ridge.detach().clone())
+        try:
+            networks.load(state)
+        except hypernet.NetworkError as error:
+            raise EditError(f"begin={name}: {error}") from None
+        return networks

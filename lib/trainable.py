@@ -42,13 +42,18 @@ class Trainable(Editor):
     trained = True
     Config = TrainableConfig
     config: TrainableConfig
-    order: ClassVar[Literal["mend", "malmen"]]
+    solves: ClassVar[bool] = True  # columns are added up by a regression with a λ of its own
     frozen: ClassVar[bool] = False  # moments stay as training left them
 
     def __init__(self, lm: LM, config: Config | None = None, **settings: Any) -> None:
         super().__init__(lm, config, **settings)
         self._networks: Networks | None = None
         self._metrics: dict[str, Moment] = {}
+
+    @property
+    @abstractmethod
+    def order(self) -> Literal["mend", "malmen"]:
+        """Which of the two published blocks the network is made of (hypernet.py)."""
 
     @abstractmethod
     def update(self, turn: Turn) -> Factors:
@@ -179,7 +184,8 @@ class Trainable(Editor):
     def fresh(self, cases: Sequence[Case] = ()) -> Networks:
         """Untrained networks, the identity, with moments over some of the cases."""
         c, names = self.config, self.modules()
-        nets = hypernet.build(names, c.rank, c.blocks, self.order, c.eta, c.seed, c.ridge)
+        ridge = c.ridge if self.solves else None
+        nets = hypernet.build(names, c.rank, c.blocks, self.order, c.eta, c.seed, ridge)
         nets = {shape: net.to(self.lm.device) for shape, net in nets.items()}
         moments = {
             shape: Pairs.empty(net.d_in, net.first.shape[2] - net.d_in)
@@ -188,22 +194,6 @@ class Trainable(Editor):
         if cases:
             moments = self.seen(moments, self.read([c.fact for c in cases[:WARM]], EMPTY))
         return Networks(nets, moments)
-
-    def begun(self, name: str) -> Networks:
-        """A copy of another editor's trained networks with their moments, to be trained further.
-
-        Raises EditError where that editor has none, or its settings name other modules or sizes.
-        """
-        from .editors import EDITORS  # here, not above: editors are built on this file
-
-        donor, networks = EDITORS[name](self.lm), self.fresh()
-        if donor.modules() != self.modules():
-            raise EditError(f"begin={name} needs the same modules as the settings of {name} name")
-        try:
-            networks.load(donor.networks().state())
-        except hypernet.NetworkError as error:
-            raise EditError(f"begin={name}: {error}") from None
-        return networks
 
     def restored(self, path: Path, header: dict[str, Any], state: dict[str, Any]) -> Networks:
         """Networks from a file's content; EditError where they do not fit the settings."""

@@ -41,7 +41,8 @@ def lm():
 
 def network(order, d=5, modules=("a",), moved=0.0, step=0.3, rank=4):
     """Float64; `moved` puts every parameter away from the start."""
-    net = EditNet(d, d, modules, rank, 2, order, step, seed=1).double()
+    ridge = None if order == "mend" else 1.0
+    net = EditNet(d, d, modules, rank, 2, order, step, seed=1, ridge=ridge).double()
     draw = torch.Generator().manual_seed(2)
     with torch.no_grad():
         for p in net.parameters():
@@ -119,14 +120,15 @@ def naive(order, net, module, pair, hat, R=None):
         return -net.step[m] * g @ k.T
     K = k if order == "network" else pair.K
     V = -net.step[m] * (K * k).sum(0) * g
-    R = torch.eye(len(K)).double() if R is None else R
+    unit = K.square().sum(0).mean() if order == "network" else 1.0
+    R = unit * torch.eye(len(K)).double() if R is None else R
     M = K @ K.T + net.log_ridge[m].exp() * R
     return V @ K.T @ torch.linalg.inv(M)
 
 
 @pytest.mark.parametrize(
     "order, general",
-    [("mend", False), ("malmen", False), ("malmen", True), ("network", False), ("network", True)],
+    [("mend", False), ("malmen", False), ("malmen", True), ("network", False)],
 )
 @pytest.mark.parametrize("n", [1, 3, 5, 9])  # on both sides of d_in = 5
 def test_two_phases_give_the_gradient_of_the_whole(order, general, n):
@@ -514,10 +516,31 @@ def test_rledit_begins_with_what_malmen_has_learned(lm, tmp_path, monkeypatch):
     assert all(map(torch.equal, net.state_dict().values(), wanted.state_dict().values()))
     counts = [networks.moments["32x48"].count for networks in (started, donor.networks())]
     assert counts[0] == counts[1] > 0
-    with pytest.raises(lib.EditError, match="needs the same modules"):
+    with pytest.raises(lib.EditError, match="needs the same modules and order"):
         lib.EDITORS["rledit"](lm, **{**more, "down": (2,)}).fresh(CASES)
     with pytest.raises(lib.EditError, match="another rank, depth or choice"):
         lib.EDITORS["rledit"](lm, **more, rank=4).fresh(CASES)
+
+
+def test_malmen_begins_with_what_mend_has_learned(lm, tmp_path, monkeypatch):
+    """MEND's blocks are of another order and it has no λ, which begins where the settings say."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    small = {"down": (1, 2), "rank": 8, "accumulate": 2}
+    donor = lib.EDITORS["mend"](lm, **small)
+    plain = lib.EDITORS["mend"]
+    monkeypatch.setitem(lib.EDITORS, "mend", lambda lm: plain(lm, **small))
+    donor.fit(CASES, steps=2)
+    more = {**small, "begin": "mend", "keys": "network", "tokens": "all", "ridge": 0.5}
+    with pytest.raises(lib.EditError, match="needs the same modules and order"):
+        lib.EDITORS["malmen"](lm, **more).fresh(CASES)
+    editor = lib.EDITORS["malmen"](lm, **more, order="mend")
+    (net,), (wanted,) = editor.fresh(CASES).nets.values(), donor.networks().nets.values()
+    for name, value in wanted.state_dict().items():
+        assert torch.equal(net.state_dict()[name], value)
+    torch.testing.assert_close(net.log_ridge.detach().exp(), torch.full((2,), 0.5))
+    file = editor.fit(CASES, steps=1, checkpoint=tmp_path / "both.safetensors")
+    again = lib.EDITORS["malmen"](lm, **more, order="mend", network=str(file))
+    assert set(again.edit(CASES[0].fact).weights) == set(again.modules())
 
 
 # ---- the networks of the embedded model ----------------------------------------------------------

@@ -42,6 +42,7 @@ class Mend(Trainable):
     paper = "Mitchell et al., Fast Model Editing at Scale, ICLR 2022"
     Config = MendConfig
     order = "mend"
+    solves = False
     frozen = True
 
     def update(self, turn: Turn) -> Factors:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Literal
 
 import torch
 
@@ -28,8 +27,8 @@ class RLEditConfig(RegressionConfig):
 
     accumulate: trajectories of one step. discount γ, window: how much, and how many, of the last
     turns' texts count. reg: weight of ‖ΔW‖², without effect in the released code (as with 0).
-    varied changes nothing: all turns are alike. begin: "malmen" starts from that editor's trained
-    network, not from the identity; ours, where trajectories are too slow to learn all from them.
+    varied changes nothing: all turns are alike. begin, from MALMEN's network: ours, where
+    trajectories are too slow to learn all from them.
     """
 
     blocks: int = 4
@@ -41,7 +40,6 @@ class RLEditConfig(RegressionConfig):
     discount: float = 0.95
     window: int = 10
     reg: float = 1e-4
-    begin: Literal["malmen"] | None = None
     check_every: int = 1
     patience: int = 3
 
@@ -53,12 +51,6 @@ class RLEdit(Regression):
     paper = "Li et al., Reinforced Lifelong Editing for Language Models, ICML 2025"
     Config = RLEditConfig
     config: RLEditConfig
-
-    def fresh(self, cases: Sequence[Case] = ()) -> Networks:
-        """Networks to train: the identity, or what another editor's have learned."""
-        if self.config.begin and cases:
-            return self.begun(self.config.begin)
-        return super().fresh(cases)
 
     def gradients(self, networks: Networks, cases: Sequence[Case], step: int) -> float:
         """Gradients of whole trajectories, clipped turn by turn; mean loss of a turn."""
