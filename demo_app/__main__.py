@@ -6,7 +6,11 @@ import argparse
 import os
 import socket
 import sys
+from contextlib import redirect_stdout
+from io import StringIO
 from typing import Any
+
+UNSHARED = "No public link could be made (no way to gradio's servers): it is open here only."
 
 
 def free_port(wanted: int, host: str, tries: int = 100) -> int:
@@ -34,20 +38,24 @@ def quiet() -> None:
 def open_page(lm: Any, port: int, host: str = "127.0.0.1", **settings: Any) -> tuple[Any, Any]:
     """Serve the page for a model; (the Blocks, the studio). Does not wait for visitors to leave."""
     quiet()
-    from .app import build
     from .session import Studio
-    from .theme import CSS, theme
 
     studio = Studio(lm)
     fact = studio.example(studio.ready).fact
     subject = studio.subject(fact.subject, fact.prompt, fact.target_new)
-    ready = studio.look(studio.visitor(), subject).outcome()
-    demo = build(studio, ready)
-    demo.launch(
-        server_name=host, server_port=port, prevent_thread_lock=True, quiet=True, theme=theme(),
-        css=CSS, footer_links=[], run_history=False, ssr_mode=False,
-        max_file_size="64mb", **settings,
-    )  # fmt: skip
+    ready = studio.look(studio.visitor(), subject)
+    from .app import build  # gradio takes seconds to import; the model answers meanwhile
+    from .theme import CSS, theme
+
+    demo = build(studio, ready.outcome())
+    with redirect_stdout(StringIO()):  # gradio's paragraphs about a public link
+        demo.launch(
+            server_name=host, server_port=port, prevent_thread_lock=True, quiet=True, theme=theme(),
+            css=CSS, footer_links=[], run_history=False, ssr_mode=False,
+            max_file_size="64mb", **settings,
+        )  # fmt: skip
+    if settings.get("share"):
+        print(f"Public for a week: {demo.share_url}" if demo.share_url else UNSHARED)
     studio.warm_up()
     return demo, studio
 
@@ -55,8 +63,12 @@ def open_page(lm: Any, port: int, host: str = "127.0.0.1", **settings: Any) -> t
 def main(arguments: list[str] | None = None) -> int:
     """Parse, load, serve until interrupted."""
     parser = argparse.ArgumentParser(prog="python -m demo_app", description=__doc__)
-    parser.add_argument("--port", type=int, default=7860, help="first port to try (default 7860)")
+    usual = int(os.environ.get("GRADIO_SERVER_PORT", "7860"))  # hosts of gradio's pages set it
+    parser.add_argument("--port", type=int, default=usual, help=f"first to try (default {usual})")
     parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 serves the whole network")
+    parser.add_argument(
+        "--share", action="store_true", help="also a public link, which gradio gives"
+    )
     parser.add_argument("--model", help="a hub id or a local folder (default: the embedded model)")
     asked = parser.parse_args(arguments)
     quiet()
@@ -71,7 +83,7 @@ def main(arguments: list[str] | None = None) -> int:
     port = free_port(asked.port, asked.host)
     if port != asked.port:
         print(f"Port {asked.port} is taken, so the page is on {port}.")
-    demo, studio = open_page(lm, port, asked.host)
+    demo, studio = open_page(lm, port, asked.host, share=asked.share)
     shown = "127.0.0.1" if asked.host == "0.0.0.0" else asked.host
     print(f"Open http://{shown}:{port}", flush=True)
     try:

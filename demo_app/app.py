@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import gradio as gr
 
-from . import render, take_away
+from . import render
 from .about import about
 from .api import endpoints
 from .compare import View
@@ -24,7 +24,7 @@ TITLE = "Edit a language model's memory"
 def build(studio: Studio, ready: View) -> gr.Blocks:
     """The page over a studio; `ready` is the view that stands on it when it opens.
 
-    ?example=… in its address fills the form with another fact (take_away.py writes such links).
+    ?example=… in its address fills the form with another fact (links.py writes such links).
     """
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(3600, 3600)) as demo:
         with gr.Row(elem_id="top"):
@@ -43,7 +43,9 @@ def build(studio: Studio, ready: View) -> gr.Blocks:
             with gr.Tab("Inside the edit", id="inside") as tab:
                 Inside(studio).opened(tab)
             with gr.Tab("Take away", id="take") as tab:
-                TakeAway(studio).opened(tab)
+                taken = TakeAway(studio)
+                taken.opened(tab)
+                page.follows(taken.loaded)
             with gr.Tab("About", id="about"):
                 with gr.Column(elem_classes="card"):
                     gr.HTML(about(studio.lm.name))
@@ -54,15 +56,5 @@ def build(studio: Studio, ready: View) -> gr.Blocks:
             studio.sessions.drop(request.session_hash)
 
         demo.unload(leave)
-        form = page.form
-
-        def open_link(request: gr.Request) -> list:
-            found = take_away.opened(studio, dict(request.query_params))
-            if found is None:
-                return [gr.skip()] * 4
-            label = found["label"] or gr.skip()
-            return [label, found["subject"], found["prompt"], found["target"]]
-
-        fields = [form.example, form.subject, form.prompt, form.target]
-        demo.load(open_link, None, fields, api_visibility="private")
+        page.reopened(demo)
     return demo.queue(max_size=200)

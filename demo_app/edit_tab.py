@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from . import bars, listing, render
+from . import bars, links, listing, render
 from .compare import View
 from .form import Form
 from .free import Free
@@ -153,8 +153,7 @@ class Page:
         form.stop.click(stop, api_name="stop", **OPEN)
         gr.on(
             [form.editors.input, form.more.input], form.choose, [form.editors, form.more],
-            [form.told, form.layer, form.steps, form.options, form.table],
-            api_name="editor", **OPEN,
+            form.chosen, api_name="editor", **OPEN,
         )  # fmt: skip
         self.keep.input(keep, self.keep, self.outputs, api_name="keep", **OPEN)
         self.switches.input(switch, self.switches, self.outputs, api_name="switch", **OPEN)
@@ -168,7 +167,9 @@ class Page:
 
         def refresh(request: gr.Request) -> Iterator:
             session = self.studio.sessions.get(request.session_hash)
-            if session.patches or session.edits:
+            if not session.patches and not session.edits:
+                yield {self.history: gr.skip()}
+            else:
                 count = len(session.patches)
                 yield from follow(
                     self.studio, request, lambda session: self.studio.at(session, count),
@@ -178,6 +179,39 @@ class Page:
 
         outputs = [self.box, self.switches, self.slider, self.history]
         tab.select(refresh, None, outputs, **{**OPEN, "api_visibility": "private"})
+
+    def follows(self, loaded: gr.events.Dependency) -> None:
+        """Show the edits that a file has brought, as if they had been made here."""
+
+        def show(request: gr.Request) -> Iterator:
+            yield from follow(
+                self.studio, request,
+                lambda session: self.studio.at(session, len(session.patches)),
+                lambda progress, ahead: {self.history: gr.skip()},
+                lambda session, status, _: self.rest(session, status, session.view),
+            )  # fmt: skip
+
+        loaded.success(show, None, self.outputs, api_name="loaded", **OPEN)
+
+    def reopened(self, demo: gr.Blocks) -> None:
+        """Fill the form as the page's address says, and ask about that fact."""
+        studio, form = self.studio, self.form
+
+        def reopen(request: gr.Request) -> Iterator:
+            found = links.opened(studio, dict(request.query_params))
+            if found is None:
+                yield {form.example: gr.skip()}  # with nothing yielded all fields would be emptied
+                return
+            if found.ignored:
+                gr.Warning(found.ignored, title="Link")
+            yield form.reopen(found)
+            if found.fact is not None:
+                subject = studio.subject(*found.fact, found.own)
+                yield from self.run(request, lambda session: studio.look(session, subject))
+
+        fields = [form.example, *form.fact, form.editors, form.more, form.own, form.fold]
+        outputs = [*self.outputs, *fields, *form.chosen]
+        demo.load(reopen, None, outputs, **{**OPEN, "api_visibility": "private"})
 
     def run(self, request: gr.Request, start: Callable[[Any], Job]) -> Iterator[dict]:
         """A job of this tab: progress, then its view; in the end the page as it was."""

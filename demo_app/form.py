@@ -13,6 +13,7 @@ from .wiring import told_plainly
 
 if TYPE_CHECKING:
     from .compare import View
+    from .links import Opened
     from .session import Studio
 
 
@@ -48,7 +49,8 @@ class Form:
         with gr.Row():
             self.go = gr.Button("Edit", variant="primary", scale=3, min_width=120)
             self.stop = gr.Button("Stop", interactive=False, scale=1, min_width=70)
-        with gr.Accordion("More editors, own prompts, settings", open=False):
+        self.fold = gr.Accordion("More editors, own prompts, settings", open=False)
+        with self.fold:
             self.more = gr.CheckboxGroup(
                 [pair for pair in offered if pair[1] not in FIRST],
                 value=[],
@@ -76,6 +78,7 @@ class Form:
             )
             self.table = gr.HTML(options.table(studio.lm, first), elem_classes="options-box")
         self.fact = [self.subject, self.prompt, self.target]
+        self.chosen = [self.told, self.layer, self.steps, self.options, self.table]
         self.all = [*self.fact, self.editors, self.more, self.own, self.layer, self.steps,
                     self.options]  # fmt: skip
 
@@ -84,6 +87,23 @@ class Form:
         with told_plainly():
             fact = self.studio.example(label).fact
         return fact.subject, fact.prompt, fact.target_new, ""
+
+    def reopen(self, found: Opened) -> dict:
+        """The form as a link wants it."""
+        page: dict = {}
+        if found.fact is not None:
+            page = dict(zip(self.fact, found.fact, strict=True))
+            page[self.example] = found.label or gr.skip()
+        if found.own:
+            page[self.own] = found.own
+        more = [name for name in found.editors if name not in FIRST]
+        if found.editors:
+            first = [name for name in found.editors if name in FIRST]
+            page |= {self.editors: first, self.more: more}
+            page |= dict(zip(self.chosen, self.choose(first, more), strict=True))
+        if found.own or more:
+            page[self.fold] = gr.Accordion(open=True)
+        return page
 
     def choose(self, first: list[str], more: list[str]) -> Any:
         """What the ticked editors do, and the settings of a single one."""

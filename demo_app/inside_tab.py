@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from . import inside, overlap
+from . import inside, layers, overlap, panel
 from .follow import OPEN, START, Running, done, hint, in_words, picture
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ CARDS = (
         "trace", "Where the model recalls it",
         "Noise makes the model forget; one state at a time is put back. See which tokens and "
         "layers bring the answer back, and whether the edited layer is among them. Takes about "
-        "half a minute.", inside.traced,
+        "half a minute.", layers.traced,
     ),
     Card(
         "overlaps", "Whom it lands on",
@@ -56,7 +56,7 @@ CARDS = (
     Card(
         "wilke", "Which layer fits the fact",
         "How large a change ROME would need in each layer. See where the curve is lowest: WilKE "
-        "writes there. Takes a minute or two.", inside.wise_layers,
+        "writes there. Takes a minute or two.", layers.wise_layers,
     ),
 )  # fmt: skip
 
@@ -69,15 +69,16 @@ class Inside:
         with gr.Column(elem_classes="card"):
             gr.HTML('<h2 class="name">Inside the edit</h2>')
             self.about = gr.HTML(self.line(None), elem_id="inside-about")
-        for first, second in zip(CARDS[::2], CARDS[1::2], strict=True):
-            with gr.Row(equal_height=False):
-                self.card(first)
-                self.card(second)
+        with gr.Row(equal_height=False):  # two columns: a tall card leaves no hole beside it
+            for half in CARDS[:3], CARDS[3:]:
+                with gr.Column(min_width=320):
+                    for card in half:
+                        self.card(card)
 
     def line(self, request: gr.Request | None) -> str:
         sessions = self.studio.sessions
         session = sessions.get(request.session_hash) if request else self.studio.visitor()
-        return hint(inside.about(self.studio, session))
+        return hint(panel.about(self.studio, session))
 
     def opened(self, tab: gr.Tab) -> None:
         """Say whose insides these are whenever the tab is opened."""
@@ -111,7 +112,7 @@ class Inside:
 
     def ask(self, card: Card, request: gr.Request) -> Iterator[tuple]:
         """The card's figure, with its progress; errors stay in the card as one sentence."""
-        found: list[inside.Panel] = []
+        found: list[panel.Panel] = []
         same: Any = gr.skip()
         try:
             for line in self.running.follow(request, card.place, card.make, found.append):
@@ -121,11 +122,11 @@ class Inside:
         if not found:
             yield same, *_buttons(False), same, same, self.line(request)
             return
-        panel = found[0]
+        shown = found[0]
         yield (
-            done(escape(panel.found)), *_buttons(False),
-            gr.Plot(value=picture(panel.figure), visible=True),
-            gr.HTML(in_words(panel.words), visible=bool(panel.words)), self.line(request),
+            done(escape(shown.found)), *_buttons(False),
+            gr.Plot(value=picture(shown.figure), visible=True),
+            gr.HTML(in_words(shown.words), visible=bool(shown.words)), self.line(request),
         )  # fmt: skip
 
 

@@ -198,10 +198,10 @@ def _other(fact: lib.Fact, old: Answer, new: Answer) -> bool:
 def _usual(job: Job, studio: Studio, editor: str, layer: int) -> float | None:
     """How large this editor's last write into the layer was, ‖ΔW k‖ at its own key."""
     if (editor, layer) not in studio.writes:
-        for (name, fact, _), (patch, _) in reversed(studio.firsts.items()):
+        for (name, fact, _), first in reversed(studio.firsts.items()):
             landed = None
             if name == editor:
-                landed = written(job, studio.lm, lib.EMPTY, patch, layer, [fact])
+                landed = written(job, studio.lm, lib.EMPTY, first.patch, layer, [fact])
             if landed:
                 studio.writes[editor, layer] = landed[0]
                 break

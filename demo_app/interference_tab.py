@@ -174,7 +174,7 @@ def _row(v: Victim, measured: bool) -> str:
         said = f"{escape(v.before)} → <b>{escape(v.after or '')}</b>"
         cells += [
             f'<td class="n" data-name="Measured">{share}</td>',
-            f'<td class="n" data-name="KL, nats">{number(v.kl)}</td>',
+            f'<td class="n" data-name="KL, nats"><span>{number(v.kl)}</span></td>',
             f'<td data-name="Answer"><span>{said if v.changed else "same"}</span></td>',
         ]
     return f"<tr>{''.join(cells)}</tr>"

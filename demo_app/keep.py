@@ -6,6 +6,7 @@ one edit by the closed form where the editor keeps its keys, by the editors them
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from operator import is_
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from .worker import Job
 
 FOLDS = 60  # patches remembered per visitor
+REMEMBERED = 512  # answers of the unedited model
 TEXT = 900  # characters of held-out text that are read for the perplexity
 BREAKS = 1.25  # times the base model's perplexity: from here on the page warns
 ANSWER = 8  # tokens of an answer
@@ -51,6 +53,33 @@ class Point:
 
     said: dict[int, tuple[str, bool]] = field(default_factory=dict)
     perplexity: float | None = None
+
+
+@dataclass
+class Said:
+    """What one model says to prompts, and its perplexity: each read once."""
+
+    texts: OrderedDict[str, str] = field(default_factory=OrderedDict)
+    perplexity: float | None = None
+
+    def read(
+        self, job: Job, lm: lib.LM, patch: lib.Patch, texts: Sequence[str], share: float = 0.0
+    ) -> None:
+        """Ask what is missing, under the patch."""
+        missing = [text for text in dict.fromkeys(texts) if text not in self.texts]
+        if not missing and self.perplexity is not None:
+            return
+        words = "Asking your edits again"
+        with job.counting(lm, words, ANSWER + 3, share, 1.0), lm.patched(patch, only=True):
+            if missing:
+                self.texts.update(zip(missing, lm.answer(missing, ANSWER), strict=True))
+            if self.perplexity is None:
+                text = HELD_OUT.read_text(encoding="utf-8")[:TEXT] if HELD_OUT.exists() else ""
+                self.perplexity = lib.perplexity(lm, text) if text else None
+        for text in texts:
+            self.texts.move_to_end(text)
+        while len(self.texts) > REMEMBERED:
+            self.texts.popitem(last=False)
 
 
 def numbers(session: Session) -> tuple[int, ...]:
@@ -156,8 +185,14 @@ def _forget(session: Session, present: tuple[int, ...]) -> None:
         session.points.pop(key, None)
 
 
-def measure(job: Job, lm: lib.LM, session: Session, count: int, share: float = 0.0) -> Point:
-    """The answers to all applied edits' prompts, and the perplexity, after the first `count`."""
+def measure(
+    job: Job, lm: lib.LM, session: Session, count: int, share: float = 0.0,
+    unedited: Said | None = None,
+) -> Point:  # fmt: skip
+    """The answers to all applied edits' prompts, and the perplexity, after the first `count`.
+
+    unedited: what the model says that nobody has edited, the same for all visitors.
+    """
     key = numbers(session)
     point = session.points.setdefault(key[:count], Point())
     asked = [kept for kept in session.edits if kept.on and kept.fact is not None]
@@ -165,16 +200,12 @@ def measure(job: Job, lm: lib.LM, session: Session, count: int, share: float = 0
     if not missing and point.perplexity is not None:
         return point
     patch = session.patches[count - 1] if count else lib.EMPTY
-    with job.counting(lm, "Asking your edits again", ANSWER + 3, share, 1.0), lm.patched(
-        patch, only=True
-    ):  # fmt: skip
-        if missing:
-            texts = lm.answer([kept.fact.text for kept in missing], ANSWER)
-            for kept, text in zip(missing, texts, strict=True):
-                point.said[kept.number] = first_sentence(text), begins(text, kept.fact.target_new)
-        if point.perplexity is None:
-            text = HELD_OUT.read_text(encoding="utf-8")[:TEXT] if HELD_OUT.exists() else ""
-            point.perplexity = lib.perplexity(lm, text) if text else None
+    said = unedited if unedited is not None and not patch else Said(perplexity=point.perplexity)
+    said.read(job, lm, patch, [kept.fact.text for kept in missing], share)
+    for kept in missing:
+        text = said.texts[kept.fact.text]
+        point.said[kept.number] = first_sentence(text), begins(text, kept.fact.target_new)
+    point.perplexity = said.perplexity
     return point
 
 

@@ -14,7 +14,7 @@ import gradio as gr
 
 import lib
 
-from . import lifelong, lifelong_view
+from . import lifelong, lifelong_run, lifelong_view
 from .follow import OPEN, Running, done, hint, in_words, picture
 from .uploads import DATA, read_cases
 from .worker import Trouble
@@ -116,14 +116,15 @@ class Lifelong:
         def start(chain: Any) -> Any:
             nonlocal test
             test = self.planned(editors, edits, batch, file)
-            return lifelong.run(chain, test)
+            return lifelong_run.run(chain, test)
 
         ended: list[None] = []
         error: gr.Error | None = None
         try:
             for line in self.running.follow(request, "test", start, ended.append):
                 some: tuple = tuple([gr.skip()] * 5)
-                if test and test.version > drawn and time.monotonic() - last > REDRAW:
+                runs = "progressbar" in line  # that it was stopped is said before all is drawn
+                if runs and test.version > drawn and time.monotonic() - last > REDRAW:
                     drawn, some, last = test.version, shown(test), time.monotonic()
                 yield line, *_buttons(True), *some, *[gr.skip()] * 4
         except gr.Error as known:  # what is done stays: the page is put at rest before it is told

@@ -12,7 +12,7 @@ import lib
 from lib import maps, plot, style
 
 from .chain import Chain, ticking
-from .inside import WHERE, Panel, Steps, layers_of, subject_of
+from .panel import WHERE, Panel, Steps, layers_of, subject_of
 from .worker import Job, Trouble
 
 FACTS = 9  # in the matrix of overlaps

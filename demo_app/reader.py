@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -33,7 +33,7 @@ class Reader:
         self.lm = lm
         self.chats = bool(getattr(lm.tokenizer, "chat_template", None))
         self._base: OrderedDict[tuple[Ask, int], Answer] = OrderedDict()
-        self._chance: OrderedDict[tuple[Ask, str], float] = OrderedDict()
+        self._chance: OrderedDict[tuple[Ask, str | None], float | None] = OrderedDict()
 
     def prompts(self, subject: Subject) -> list[tuple[str, str, str | None]]:
         """A subject's prompts, without chat where the model has no template for it."""
@@ -62,16 +62,16 @@ class Reader:
         meant = subject.case.fact in patch.facts  # otherwise nothing new is expected of the rows
         middle = begin + (end - begin) * 0.4 if both else end
         before = self.base(job, asks, target, begin, middle)
-        old = self.old(subject)
-        was = [self._known(asks, one) for one in (target, old)]
+        answers = target, self.old(subject)
+        was = self._known(asks, before, answers)
         if not both:
             found = zip(prompts, before, *was, strict=True)
             return tuple(Row(group, text, a, p, old=o) for (group, text, _), a, p, o in found)
-        after, now, o_now = self.ask(job, asks, target, patch, words, middle, end, old)
+        after, chances = self.ask(job, asks, target, patch, words, middle, end, answers)
         return tuple(
             _judged(meant, group, prompt, reference, target, *values)
             for (group, prompt, reference), *values in zip(
-                prompts, before, after, *was, now, o_now, strict=True
+                prompts, before, after, *was, *chances, strict=True
             )
         )
 
@@ -94,11 +94,11 @@ class Reader:
 
     def ask(
         self, job: Job, asks: Sequence[Ask | str], target: str, patch: lib.Patch,
-        words: str, begin: float, end: float, old: str | None = None,
-    ) -> tuple[list[Answer], list[float], list[float | None]]:  # fmt: skip
-        """Answers under a patch, and the probabilities of the new and the old answer.
+        words: str, begin: float, end: float, wanted: Sequence[str | None] = (),
+    ) -> tuple[list[Answer], list[list[float | None]]]:  # fmt: skip
+        """Answers under a patch, and for each wanted answer its probabilities.
 
-        The patch is entered and left in here.
+        target says how long an answer may get. The patch is entered and left in here.
         """
         asks = [(ask, False) if isinstance(ask, str) else ask for ask in asks]
         found: dict[Ask, Answer] = {}
@@ -112,34 +112,45 @@ class Reader:
                 table = self.lm.next_token(texts, chat=chat)
                 for text, answer, row in zip(texts, said, table, strict=True):
                     found[text, chat] = Answer(answer, row.clone())
-            chances = self._chances([(ask, answer) for answer in (target, old) for ask in asks])
+            pairs = [(ask, answer) for answer in wanted for ask in asks]
+            chances = dict(zip(pairs, self._chances(pairs, found), strict=True))
         said = [found[ask] for ask in asks]
-        return said, chances[: len(asks)], chances[len(asks) :]
+        return said, [[chances[ask, answer] for ask in asks] for answer in wanted]
 
-    def _chances(self, pairs: Sequence[tuple[Ask, str | None]]) -> list:
-        """Probability of a whole answer behind a prompt: the product over its tokens."""
-        tokenizer, rows, targets = self.lm.tokenizer, [], []
-        for (text, chat), answer in pairs:
-            if answer is not None:
-                rows += self.lm.rows([text], chat=chat)[0]
-                bare = tokenizer(answer.strip(), add_special_tokens=False)["input_ids"]
-                targets.append(bare if chat else encode_target(tokenizer, answer))
-        scores = iter(decode.score(self.lm, rows, targets)) if rows else iter(())
-        return [
-            None if answer is None else math.exp(next(scores).log_probs.sum().item())
-            for _, answer in pairs
-        ]
+    def _chances(
+        self, pairs: Sequence[tuple[Ask, str | None]], said: Mapping[Ask, Answer]
+    ) -> list[float | None]:
+        """Probability of a whole answer behind a prompt: the product over its tokens.
 
-    def _known(self, asks: Sequence[Ask], answer: str | None) -> list:
-        """`_chances` of the base model, each computed once."""
-        if answer is None:
-            return [None] * len(asks)
-        missing = [(a, answer) for a in dict.fromkeys(asks) if (a, answer) not in self._chance]
+        An answer of one token is looked up in what was said; only a longer one takes another run.
+        """
+        ends = [None if answer is None else self._ids(ask, answer) for ask, answer in pairs]
+        long = [i for i, end in enumerate(ends) if end is not None and len(end) > 1]
+        rows = [self.lm.rows([pairs[i][0][0]], chat=pairs[i][0][1])[0][0] for i in long]
+        scores = decode.score(self.lm, rows, [ends[i] for i in long]) if long else []
+        sums = {i: score.log_probs.sum() for i, score in zip(long, scores, strict=True)}
+        for i, end in enumerate(ends):
+            if end is not None and i not in sums:
+                sums[i] = said[pairs[i][0]].next_token[end[0]]
+        return [math.exp(sums[i].item()) if i in sums else None for i in range(len(pairs))]
+
+    def _ids(self, ask: Ask, answer: str) -> list[int]:
+        tokenizer = self.lm.tokenizer
+        if ask[1]:  # a chat reply begins without a space
+            return tokenizer(answer.strip(), add_special_tokens=False)["input_ids"]
+        return encode_target(tokenizer, answer)
+
+    def _known(
+        self, asks: Sequence[Ask], said: Sequence[Answer], answers: Sequence[str | None]
+    ) -> list[list[float | None]]:
+        """`_chances` of the base model for each answer, computed once."""
+        pairs = [(ask, answer) for answer in answers for ask in asks]
+        missing = [pair for pair in dict.fromkeys(pairs) if pair not in self._chance]
         if missing:
             with self.lm.patched(lib.EMPTY, only=True):
-                values = self._chances(missing)
+                values = self._chances(missing, dict(zip(asks, said, strict=True)))
             self._chance.update(zip(missing, values, strict=True))
-        found = [self._chance[ask, answer] for ask in asks]
+        found = [[self._chance[ask, answer] for ask in asks] for answer in answers]
         while len(self._chance) > 8 * KEPT:
             self._chance.popitem(last=False)
         return found

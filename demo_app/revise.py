@@ -24,6 +24,7 @@ class Revising:
     reader: Reader
     bytes: dict[str, tuple[int, str]]
     editors: Callable[[], dict[str, tuple[str, str]]]
+    unedited: keep.Said
     _submit: Callable[[Session, Any], Job]
 
     def keep(self, session: Session, index: int) -> Job:
@@ -40,8 +41,8 @@ class Revising:
             if index != view.chosen:
                 keep.drop_last(session)
                 keep.add(session, column.patch, column.name, column.seconds)
-                keep.measure(job, self.lm, session, 0)
-                keep.measure(job, self.lm, session, len(session.patches))
+                self._measure(job, session, 0)
+                self._measure(job, session, len(session.patches))
                 session.view = view.keep(index)
             return session.view
 
@@ -53,8 +54,8 @@ class Revising:
         def work(job: Job) -> Iterator[None]:
             keep.sync(session, self.editors())
             yield from keep.choose(job, self.lm, session, set(wanted))
-            keep.measure(job, self.lm, session, 0, 0.8)
-            keep.measure(job, self.lm, session, len(session.patches), 0.9)
+            self._measure(job, session, 0, 0.8)
+            self._measure(job, session, len(session.patches), 0.9)
             yield
             subject = session.view.subject
             rows = self.reader.look(job, subject, session.patch, fresh=True)
@@ -69,8 +70,8 @@ class Revising:
         def work(job: Job) -> keep.Point:
             keep.sync(session, self.editors())
             inside = min(max(int(count), 0), len(session.patches))
-            keep.measure(job, self.lm, session, 0)
-            return keep.measure(job, self.lm, session, inside, 0.5)
+            self._measure(job, session, 0)
+            return self._measure(job, session, inside, 0.5)
 
         return self._submit(session, work)
 
@@ -107,6 +108,9 @@ class Revising:
             return session.view
 
         return self._submit(session, work)
+
+    def _measure(self, job: Job, session: Session, count: int, share: float = 0.0) -> keep.Point:
+        return keep.measure(job, self.lm, session, count, share, self.unedited)
 
     def _verify(self, patch: lib.Patch) -> None:
         """Raise unless every matrix the patch touched is what it was, byte for byte."""

@@ -6,9 +6,7 @@ patch is entered across a `yield`.
 
 from __future__ import annotations
 
-import time
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,18 +14,17 @@ import lib
 from lib.events import begins
 
 from . import interference, keep, options
-from .compare import Column, Subject, View
-from .forms import STEPS, Forms, short
+from .compare import Subject, View
+from .forms import Forms, short
 from .reader import Reader
 from .revise import Revising, digest
 from .visitors import Session, Sessions
 from .worker import Job, Trouble, Worker
+from .writing import Writing
 
 EDITS = 20  # live at once
 WRITE = 60  # tokens of "Write on", if nothing is chosen
 LONGEST = 120
-READY = 24  # patches of first edits that are kept for the next visitor who asks the same
-WARM = ("rome", "grace", "ultraedit")  # what the ready example is edited with in the background
 
 
 @dataclass(frozen=True)
@@ -39,14 +36,13 @@ class Written:
     live: int = 0
 
 
-class Studio(Forms, Revising):
+class Studio(Writing, Forms, Revising):
     """The model, its one worker, the visitors and the examples: all that the page shares."""
 
     def __init__(self, lm: lib.LM) -> None:
         super().__init__(lm)
         self.worker, self.sessions, self.reader = Worker(), Sessions(), Reader(lm)
-        self._passes: dict[tuple, int] = {}  # (editor, steps) -> how many the last edit took
-        self.firsts: OrderedDict[tuple, tuple[lib.Patch, float]] = OrderedDict()
+        self.unedited = keep.Said()  # by the model as it came, to prompts of edits
         self.writes: dict[tuple[str, int], float] = {}  # (editor, layer) -> size of its last write
         self.bytes = {name: digest(lm, name) for name in map(lm.mlp_out, range(lm.n_layers))}
 
@@ -57,16 +53,6 @@ class Studio(Forms, Revising):
     def visitor(self) -> Session:
         """A session that is nobody's: for what is computed before the page opens."""
         return Session()
-
-    def warm_up(self) -> None:
-        """Edit the ready example in the background; whoever comes goes first."""
-        fact = self.example(self.ready).fact
-        subject = self.subject(fact.subject, fact.prompt, fact.target_new)
-
-        def step(editor: str) -> Callable[[Job], Any]:
-            return lambda job: self._patch(job, editor, subject, lib.EMPTY, {}, 0.0, 1.0)
-
-        self.worker.whenever(*(step(editor) for editor in WARM if editor in self.editors()))
 
     # ---- what a visitor may do: each gives a job -----------------------------------------------
 
@@ -133,8 +119,8 @@ class Studio(Forms, Revising):
                 raise Trouble("Your edits changed meanwhile, so this one was not kept: try again.")
             chosen = columns[good[0]]
             keep.add(session, chosen.patch, chosen.name, chosen.seconds)
-            keep.measure(job, self.lm, session, 0, 0.95)
-            keep.measure(job, self.lm, session, len(session.patches), 0.97)
+            self._measure(job, session, 0, 0.95)
+            self._measure(job, session, len(session.patches), 0.97)
             note = None
             if begins(present, fact.target_new):
                 note = f"The model already answered “{fact.target_new}” before this edit."
@@ -144,47 +130,6 @@ class Studio(Forms, Revising):
             return session.view
 
         return self._submit(session, work)
-
-    def _column(
-        self, job: Job, editor: str, subject: Subject, start: lib.Patch, settings: dict[str, int],
-        begin: float, end: float, several: bool,
-    ) -> Iterator[None]:  # fmt: skip
-        """What one editor makes of the fact; with several a failure is a column of its own."""
-        name, middle = self.editors()[editor][0], begin + (end - begin) * 0.7
-        try:
-            patch, seconds = self._patch(job, editor, subject, start, settings, begin, middle)
-        except (ValueError, lib.OwnerError) as error:
-            if not several:
-                raise
-            return Column(editor, name, error=str(error))
-        yield
-        words = f"Asking all again under {name}"
-        rows = self.reader.look(job, subject, patch, middle, end=end, words=words)
-        yield
-        return Column(editor, name, rows, patch, seconds)
-
-    def _patch(
-        self, job: Job, editor: str, subject: Subject, start: lib.Patch, settings: dict[str, int],
-        begin: float, end: float,
-    ) -> tuple[lib.Patch, float]:  # fmt: skip
-        """The fact written by one editor, and the seconds it took; a first edit is kept."""
-        fact, name = subject.case.fact, self.editors()[editor][0]
-        first = editor, fact, tuple(sorted(settings.items(), key=lambda item: item[0]))
-        if not start and first in self.firsts:
-            self.firsts.move_to_end(first)
-            return self.firsts[first]
-        steps = next((settings[word] for word in STEPS if word in settings), None)
-        key = editor, steps or self.settings(editor)["steps"]
-        expected = self._passes.get(key, (key[1] or 0) + 14)
-        began = time.perf_counter()
-        with job.counting(self.lm, f"{name} is writing", expected, begin, end) as passes:
-            patch = self.kind(editor)(self.lm, **settings).edit([fact], after=start)
-        seconds, self._passes[key] = time.perf_counter() - began, passes()
-        if not start:
-            self.firsts[first] = patch, seconds
-            while len(self.firsts) > READY:
-                self.firsts.popitem(last=False)
-        return patch, seconds
 
     def write(
         self, session: Session, prompt: str, chat: bool,

@@ -1,20 +1,19 @@
-"""Take it away: the visitor's edits as files, as code, and as a link. No Gradio here."""
+"""Take it away: the visitor's edits as files and as code; links.py has the link. No Gradio here."""
 
 from __future__ import annotations
 
 import json
-import re
 import zipfile
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode
 
 import lib
 from lib.export import refuse
 
 from .chain import Chain
-from .inside import subject_of
+from .links import slug
+from .panel import subject_of
 from .uploads import read_patch
 from .worker import Job, Progress, Stopped, Trouble
 
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from .visitors import Session
 
 BLOCK = 8 << 20
+SHARD = 64 << 20  # bytes of weights in a file: between two files it can be stopped
 NOTHING = "No edit is live, so there is nothing to take away: press Edit in the first tab."
 KINDS = {"patch": ".safetensors", "adapter": "-adapter.zip", "model": "-model.zip"}
 
@@ -32,11 +32,6 @@ def name_of(patch: lib.Patch) -> str:
     facts = patch.facts
     first = slug((facts[0].subject or facts[0].prompt) if facts else "edits")
     return first if len(facts) < 2 else f"{first}-and-{len(facts) - 1}-more"
-
-
-def slug(text: str) -> str:
-    """Letters and digits only, with hyphens between: for addresses and names of files."""
-    return "-".join(re.findall(r"[a-z0-9]+", text.lower()))[:48].strip("-") or "edit"
 
 
 def make(chain: Chain, kind: str, folder: Path) -> Generator[Progress, None, Path]:
@@ -58,8 +53,9 @@ def make(chain: Chain, kind: str, folder: Path) -> Generator[Progress, None, Pat
     def work(job: Job) -> Any:
         words = "Writing the adapter" if kind == "adapter" else "Writing the model's folder"
         job.report(0.1, words)
-        export = lib.export_peft if kind == "adapter" else lib.export_model
-        return export(lm, patch, tree)
+        if kind == "adapter":
+            return lib.export_peft(lm, patch, tree)
+        return lib.export_model(lm, patch, tree, shard=SHARD)
 
     yield from chain.do(work)
     for share in _packed(tree, path):  # not on the worker: others are served meanwhile
@@ -132,38 +128,6 @@ def _call(lm: lib.LM, edit: lib.Edit, given: str = "[fact]") -> str:
     other = {n: v for n, v in edit.settings.items() if n in known and v != known[n]}
     more = "".join(f", {name}={value!r}" for name, value in other.items())
     return f'lib.EDITORS["{edit.editor}"](lm{more}).edit({given})'
-
-
-def link(studio: Studio, session: Session) -> str:
-    """The query that reopens what the visitor looks at: "?example=the-eiffel-tower"."""
-    fact = subject_of(studio, session).case.fact
-    query = {"subject": fact.subject, "prompt": fact.prompt, "target": fact.target_new}
-    for label in studio.examples:
-        known = studio.example(label).fact
-        if (known.text, known.target_new) == (fact.text, fact.target_new):
-            query = {"example": slug(known.subject)}
-    return "?" + urlencode(query)
-
-
-def opened(studio: Studio, query: Mapping[str, str]) -> dict[str, str] | None:
-    """What an address asks for: {"label", "subject", "prompt", "target"}, None for nothing known.
-
-    label is "" for a fact that is no example. Never an error: an address can say anything.
-    """
-    wanted = str(query.get("example") or "")
-    for label in studio.examples:
-        fact = studio.example(label).fact
-        if wanted and wanted in (slug(fact.subject), slug(label)):
-            return {"label": label, "subject": fact.subject, "prompt": fact.prompt,
-                    "target": fact.target_new}  # fmt: skip
-    given = [str(query.get(name) or "") for name in ("subject", "prompt", "target")]
-    if not all(given):
-        return None
-    try:
-        fact = studio.subject(*given).case.fact
-    except Trouble:
-        return None
-    return {"label": "", "subject": fact.subject, "prompt": fact.prompt, "target": fact.target_new}
 
 
 def _packed(tree: Path, path: Path) -> Generator[float, None, None]:

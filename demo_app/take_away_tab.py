@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from . import inside, render, take_away
+from . import links, panel, render, take_away
 from .follow import OPEN, Running, done, hint
 from .uploads import PATCH
 
@@ -45,7 +45,7 @@ class TakeAway:
                     show_line_numbers=False,
                 )  # fmt: skip
                 gr.HTML('<h2 class="name">A link to this example</h2>')
-                gr.HTML(hint("It opens the page with this fact filled in; edits are not in it."))
+                gr.HTML(hint("It opens the page with this fact, its editors and your own prompts."))
                 self.link = gr.Textbox(
                     "", label="Link", show_label=False, interactive=False, buttons=["copy"],
                     max_lines=2, elem_id="link",
@@ -54,7 +54,7 @@ class TakeAway:
 
     def files(self) -> None:
         gr.HTML('<h2 class="name">Download</h2>')
-        self.about = gr.HTML(hint(inside.about(self.studio, self.studio.visitor())))
+        self.about = gr.HTML(hint(panel.about(self.studio, self.studio.visitor())))
         self.buttons = {}
         for kind, (name, what) in FILES.items():
             with gr.Row(elem_classes="offer"):
@@ -104,9 +104,9 @@ class TakeAway:
         """Whose edits, the code, and the link."""
         studio, session = self.studio, self.studio.sessions.get(request.session_hash)
         return (
-            hint(inside.about(studio, session)),
+            hint(panel.about(studio, session)),
             take_away.code(studio, session),
-            take_away.link(studio, session),
+            links.link(studio, session),
         )
 
     def made(self, kind: str, request: gr.Request) -> Iterator[tuple]:

@@ -21,6 +21,7 @@ from inspect import isgenerator
 from typing import Any
 
 import lib
+from lib.pulse import asking
 
 log = logging.getLogger(__name__)
 
@@ -136,14 +137,15 @@ class Job:
             try:
                 if self._stop.is_set():
                     raise Stopped
-                found = self.work(self) if self._steps is None else None
-                if isgenerator(found):
-                    self._steps = found
-                if self._steps is None:
-                    self.result = found
-                else:
-                    next(self._steps)
-                    return True
+                with asking(self.check):  # the library, where it runs no block for long
+                    found = self.work(self) if self._steps is None else None
+                    if isgenerator(found):
+                        self._steps = found
+                    if self._steps is None:
+                        self.result = found
+                    else:
+                        next(self._steps)
+                        return True
             except StopIteration as end:
                 self.result = end.value
             except (Stopped, Trouble, GiveWay) as known:

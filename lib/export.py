@@ -21,9 +21,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from . import fetch
+from . import fetch, pieces
 from .model_card import card
 from .patch import LowRank, Patch
+from .pulse import pulse
 
 if TYPE_CHECKING:
     from .lm import LM
@@ -98,6 +99,7 @@ def export_peft(
     modules: dict[str, Written] = {}
     with _whole(folder) as work:
         for name, value in patch.weights.items():
+            pulse()
             B, A, error = _factors(_change(lm, name, value), rank)
             if not len(A):
                 continue  # trained, but nothing moved
@@ -115,19 +117,27 @@ def export_peft(
 
 
 def export_model(
-    lm: LM, patch: Patch, folder: str | Path, *, scores: Scores | None = None
+    lm: LM,
+    patch: Patch,
+    folder: str | Path,
+    *,
+    scores: Scores | None = None,
+    shard: int | None = None,
 ) -> Exported:
     """Write the patched model for `transformers.AutoModelForCausalLM.from_pretrained(folder)`.
+
+    shard   bytes from which on another file of weights is begun, and whoever waits asked whether to
+            go on (pulse.py); None: transformers decides
+    scores  for the model card
 
     Config, tokenizer and weights in the model's own type. Both run by transformers, its logits are
     those of the patched model, in float32 bit for bit (`lm.run` and its like may take faster
     products where nothing is bound). Raises as `export_peft`, but for the empty patch.
     """
     refuse(patch)
-    model = lm.model
     with _whole(folder) as work:
         with lm.patched(patch, only=True), _own_config(lm, patch), fetch.quiet():
-            model.save_pretrained(work)
+            pieces.save(lm, work, shard)
         tokenizer = copy(lm.tokenizer)
         tokenizer.name_or_path = base_name(lm)  # not where it lay on this machine
         tokenizer.save_pretrained(work)

@@ -130,7 +130,7 @@ def overlap(rho: float, length: float, names: tuple[str, str], points: Points) -
     plane.plot(rho, 0, "o", color=INK, markersize=5, zorder=5)
     left, right = min(rho, 0) - 0.08, max(rho, 1) + 0.08
     plane.annotate(f"ρ = {rho:.2f}", (rho, 0), (0, -7), textcoords="offset points", va="top",
-                   ha="center", color=INK, fontsize=SMALL)  # fmt: skip
+                   ha="left" if rho < 0.5 else "right", color=INK, fontsize=SMALL)  # fmt: skip
     top = max(height, 0.4)
     plane.set(xlim=(left, right), ylim=(-0.18 * top, 1.1 * top), aspect="equal", anchor="C")
     plane.set_xlabel("along key i (its own length is 1)", fontsize=LABEL, color=INK)

@@ -71,7 +71,7 @@ def token_bars(
         highest = max(highest, p.max(initial=0.0))
         ax.barh(at + shift, p, height=0.36, color=COLORS[name], label=name)
         for y, value in zip(at + shift, p, strict=True):
-            text = f"{value:.2g}" if value == 0 or value >= 1e-4 else f"{value:.0e}"
+            text = "< 0.001" if 0 < value < 0.0005 else f"{value:.3f}"
             _note(ax, text, value, y, COLORS[name])
     ax.set_yticks(at, [token_text(token) for token in tokens])
     for text in ax.get_yticklabels():
@@ -266,15 +266,15 @@ def loss_curve(rows: Any, *, title: str | None = None, ylog: bool = False) -> Fi
     decay (those that are there), and step if the steps are not 0, 1, 2, …
     """
     rows = rows.to_dict("records") if hasattr(rows, "to_dict") else list(rows)
-    terms = {"total": INK, "nll": EDITED, "kl": NEIGHBOR, "decay": UNRELATED}
-    names = [name for name in terms if rows and name in rows[0]]
+    terms = {"total": "total", "nll": "new answer", "kl": "KL", "decay": "decay"}
+    names = {name: shown for name, shown in terms.items() if rows and name in rows[0]}
     return lines(
         [row.get("step", i) for i, row in enumerate(rows)],
-        {name: [row[name] for row in rows] for name in names},
+        {shown: [row[name] for row in rows] for name, shown in names.items()},
         "optimization step",
         "loss (nats)",
         title=title,
-        colors=terms,
+        colors=dict(zip(terms.values(), (INK, EDITED, NEIGHBOR, UNRELATED), strict=True)),
         dashes={"total": "--"},
         ylog=ylog,
     )

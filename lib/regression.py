@@ -29,7 +29,8 @@ class RegressionConfig(TrainableConfig):
     keys "network": the regression stands on the network's keys k̃ in the place of the raw ones, and
     λ counts in their mean ‖k̃‖²; a lone token then gives MEND's update. strength: λI is λ(I +
     strength·C), C the moment of general text (raw keys at `down` only). begin: training starts from
-    another editor's trained network, not from the identity; MEND's has blocks of another order.
+    another editor's trained network, not from the identity. order: whose blocks the network has,
+    "mend" where it begins from MEND's.
     """
 
     keys: Literal["raw", "network"] = "raw"

@@ -29,6 +29,7 @@ from torch import Tensor
 from . import decode, fetch, inside
 from .memory import Moment, NullSpace, below
 from .patch import EMPTY
+from .pulse import pulse
 
 if TYPE_CHECKING:
     from .lm import LM
@@ -66,7 +67,11 @@ def second_moment(
         raise StatsError(
             f"the text has {least} tokens, fewer than the {width} inputs: C is singular"
         )
-    return {layer: _damped(str(path), damping) for layer, path in paths.items()}
+    found = {}
+    for layer, path in paths.items():
+        pulse()
+        found[layer] = _damped(str(path), damping)
+    return found
 
 
 def null_space(
@@ -84,10 +89,11 @@ def null_space(
     decomposition (seconds a layer for the default model) is cached like C.
     """
     paths, _, _ = _stored(lm, layers, text, tokens, skip_first)
-    return {
-        layer: below(*_eigen(str(path)), threshold=threshold, quantile=quantile)
-        for layer, path in paths.items()
-    }
+    found = {}
+    for layer, path in paths.items():
+        pulse()
+        found[layer] = below(*_eigen(str(path)), threshold=threshold, quantile=quantile)
+    return found
 
 
 def _stored(lm: LM, layers: Sequence[int], text: Any, tokens: int | None, skip_first: bool | None):
@@ -165,6 +171,7 @@ def _accumulate(lm: LM, layers: list[int], source: str, tokens: int, skip_first:
             part = [rows[i] for i in group]
             seen = inside.inputs(lm, part, list(names), skip=int(skip_first))
             for name, K in seen.items():  # (tokens, d_in), float32 products into a float64 sum
+                pulse()
                 sums[names[name]] += (K.float().T @ K.float()).double().cpu()
             count += len(K)
     return sums, count

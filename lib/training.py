@@ -32,15 +32,15 @@ class TrainableConfig(Config):
     down, gate, up: edited layers of the MLP's output and input projections; none given: the
     editor's own choice. rank None: min(1024, s/4). eta: where α or η starts; ridge: where λ does.
     lr, lr_step: Adam's rate for the network and for α or η; clip: norm of all gradients. batch:
-    facts of one edit; varied: up to so many, drawn evenly in the logarithm, so that one network
-    serves single edits and batches (ours). accumulate: edits of one step. edit_weight, loc_weight:
-    of the rewordings' loss and of the KL on unrelated texts. own_prompt: the edit's own prompt
-    counts among its rewordings; False, as published: only other wordings are learned from. tokens:
-    features and KL of the answer's positions, as MALMEN publishes, or of all, as MEND. group,
-    reduction: which texts share a mean (features of all tokens: every fact its own). chunk: columns
-    in the network at once. check_every, patience: steps between looks at the validation cases, and
-    without a new best after which training ends. network: a trained file; None: the cache folder's,
-    or else the one that comes with the library.
+    facts of one edit. varied: up to `batch` of them, drawn evenly in the logarithm, so that one
+    network serves single edits and batches (ours). accumulate: edits of one step. edit_weight,
+    loc_weight: of the rewordings' loss and of the KL on unrelated texts. own_prompt: the edit's own
+    prompt counts among its rewordings; False, as published: only other wordings are learned from.
+    tokens: features and KL of the answer's positions, as MALMEN publishes, or of all, as MEND.
+    group, reduction: which texts share a mean (features of all tokens: every fact its own). chunk:
+    columns in the network at once. check_every, patience: steps between looks at the validation
+    cases, and without a new best after which training ends. network: a trained file; None: the
+    cache folder's, or else the one that comes with the library.
     """
 
     down: tuple[int, ...] = ()

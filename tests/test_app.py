@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 import weakref
 from pathlib import Path
 
@@ -17,11 +18,12 @@ import torch
 
 import lib
 from demo_app import bars, interference, keep, listing, options, render
+from demo_app import reader as reader_module
 from demo_app.compare import Answer, Column, Row, Subject, View, first_sentence, first_word
 from demo_app.session import EDITS, Studio
 from demo_app.table import table
 from demo_app.visitors import Session, Sessions
-from demo_app.worker import Stopped, Trouble, Worker
+from demo_app.worker import Job, Stopped, Trouble, Worker
 
 from . import tiny
 
@@ -285,6 +287,49 @@ def test_the_bars_name_both_answers_in_the_base_models_order(studio):
     assert dict((t, q) for t, _, q in found)[" xy"] == pytest.approx(row.p_after, rel=1e-3)
     shown = bars.panel(studio.lm, view)
     assert 'alt="Bars' in shown and "<table>" in shown and 'src="data:image/png' in shown
+
+
+# ---- what is computed once
+
+
+def test_the_chance_of_a_short_answer_needs_no_run_of_its_own(studio, monkeypatch):
+    reader, ran = studio.reader, []
+    subject, score = studio.subject(*TOWER, "x"), reader_module.decode.score
+    patch = lib.EDITORS["ft"](studio.lm).edit([subject.case.fact])
+    asks = [(text, False) for _, text, _ in reader.prompts(subject)]
+    counted = lambda *given: ran.append(1) or score(*given)  # noqa: E731
+    monkeypatch.setattr(reader_module.decode, "score", counted)
+    answers = "x", "xyz", None
+    _, found = reader.ask(Job(None), asks, "x", patch, "", 0, 1, answers)
+    assert len(ran) == 1 and found[2] == [None] * len(asks)
+    with studio.lm.patched(patch):
+        for answer, chances in zip(answers[:2], found, strict=False):
+            rows, _ = studio.lm.rows([text for text, _ in asks])
+            whole = [s.log_probs.sum().exp().item()
+                     for s in score(studio.lm, rows, [answer] * len(rows))]  # fmt: skip
+            assert chances == pytest.approx(whole, rel=1e-4)
+
+
+def test_a_first_edit_is_written_and_asked_once_for_everybody(studio, monkeypatch):
+    studio.firsts.clear()
+    first, asked = edit(studio, Session()), []
+    monkeypatch.setattr(studio.reader, "look", lambda *given, **more: asked.append(1))
+    second = edit(studio, Session())
+    assert second.rows is first.rows and not asked
+    monkeypatch.undo()
+    own = studio.subject(*TOWER, "xy", "And?")
+    assert len(studio.edit(Session(), own, "ft").outcome().rows) == len(first.rows) + 1
+
+
+def test_the_unedited_model_is_asked_once_for_all_visitors(studio, monkeypatch):
+    edit(studio, Session())
+    known, read = dict(studio.unedited.texts), []
+    monkeypatch.setattr(lib, "perplexity", lambda *given: read.append(1) or 7.0)
+    one = Session()
+    edit(studio, one, "qz")
+    assert len(read) == 1, "under the edit only"
+    assert one.points[()].perplexity == studio.unedited.perplexity != 7.0
+    assert dict(studio.unedited.texts) == known and one.points[1,].perplexity == 7.0
 
 
 # ---- the list of edits
@@ -610,6 +655,49 @@ def test_a_taken_port_is_passed_over(page):
     assert "127.0.0.1" in os.environ["NO_PROXY"]
 
 
+def test_a_public_link_that_cannot_be_made_is_one_sentence(monkeypatch, capsys):
+    networking = pytest.importorskip("gradio.networking")
+    from demo_app.__main__ import UNSHARED, free_port, open_page
+
+    def fail(**_):
+        raise OSError("no network")
+
+    monkeypatch.setattr(networking, "setup_tunnel", fail)
+    demo, made = open_page(tiny.model("llama"), free_port(18860, "127.0.0.1"), share=True)
+    try:
+        assert capsys.readouterr().out == f"{UNSHARED}\n"
+        assert urllib.request.urlopen(demo.local_url, timeout=30).status == 200
+    finally:
+        demo.close()
+        made.close()
+
+
+@pytest.mark.slow
+def test_the_page_runs_as_a_space_starts_it(tmp_path):
+    """`python app.py` with the variables of a Space and no argument."""
+    pytest.importorskip("gradio")
+    from demo_app.__main__ import free_port
+
+    port = free_port(19860, "127.0.0.1")
+    env = {name: os.environ[name] for name in ("HOME", "XDG_CACHE_HOME") if name in os.environ}
+    env |= {"PATH": os.defpath, "SYSTEM": "spaces", "SPACE_ID": "someone/editing",
+            "SPACE_HOST": "someone-editing.hf.space", "GRADIO_SERVER_NAME": "0.0.0.0",
+            "GRADIO_SERVER_PORT": str(port), "GRADIO_ANALYTICS_ENABLED": "False"}  # fmt: skip
+    with subprocess.Popen([sys.executable, "-u", "app.py"], cwd=ROOT, env=env, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE) as server:  # fmt: skip
+        try:
+            said = server.stdout.readline()
+            assert said == f"Open http://127.0.0.1:{port}\n", said + server.stderr.read()
+            with urllib.request.urlopen(said.split()[1], timeout=60) as answer:
+                assert answer.status == 200 and b"Edit a language model" in answer.read()
+            client = visitor([said.split()[1]])
+            found = client.predict("The Eiffel Tower is located in the city of", api_name="/answer")
+            assert found["before"].startswith(" Paris")
+            client.close()
+        finally:
+            server.terminate()
+
+
 def test_two_visitors_at_once(page):
     one, two = visitor(page), visitor(page)
     jobs = [
@@ -675,6 +763,20 @@ def test_many_visitors_interleaved_each_get_their_own(page, count):
         said = client.predict(f"{TOWER[0]} is located in the city of", api_name="/answer")
         assert said["after"].startswith(f" {target}")
     gone(page, *clients)
+
+
+def test_a_loaded_patch_shows_in_the_first_tab(page, tmp_path):
+    from gradio_client import handle_file
+
+    fact = lib.Fact(*TOWER, "xy")
+    patch = lib.EDITORS["ft"](page[1].lm).edit([fact])
+    client, path = visitor(page), patch.save(tmp_path / "mine.safetensors")
+    client.predict(handle_file(path), api_name="/load")
+    status, _, shown, live, *_, switches, slider, history = client.predict(api_name="/loaded")
+    assert "your edits so far" in status and "After" in shown and "1 edit live" in live
+    assert "<mark>xy" in shown and slider["visible"] and slider["value"] == 1
+    assert switches["choices"][0][0].startswith("1. The Eiffel Tower → xy · FT") and "xy" in history
+    client.close()
 
 
 def test_errors_reach_the_visitor_as_one_escaped_sentence(page):

@@ -55,13 +55,13 @@ def visit(browser, address):
     """Opens the page; at the end fails on console errors and on requests to any other host."""
     pages, wrong = [], []
 
-    def open_page(width: int = 1280, theme: str = "light"):
+    def open_page(width: int = 1280, theme: str = "light", query: str = ""):
         page = browser.new_page(viewport={"width": width, "height": 900})
         page.on("console", lambda m: wrong.append(m.text) if m.type == "error" else None)
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("dialog", lambda dialog: (wrong.append("a dialog"), dialog.dismiss()))
         page.on("request", lambda r: wrong.append(r.url) if not _ours(r.url, address) else None)
-        page.goto(f"{address}/?__theme={theme}")
+        page.goto(f"{address}/?__theme={theme}{query}")
         page.get_by_role("heading", name="Edit a language model's memory").wait_for()
         pages.append(page)
         return page
@@ -139,6 +139,8 @@ def test_own_fact_error_stop_and_writing_on(visit, tmp_path):
     page.locator("#write", has_text="After 1 edit").wait_for(timeout=60_000)
     page.wait_for_function("!document.querySelector('.caret')", timeout=60_000)
     page.screenshot(path=tmp_path / "own.png", full_page=True)
+    tick(page, "ROME", "MEMIT")  # beside FT-M: long enough that there is something to stop
+    page.locator(".about-editor", has_text="MEMIT").wait_for()
     press(page, "Edit")
     stop = page.get_by_role("button", name="Stop", exact=True)
     until = time.monotonic() + 20

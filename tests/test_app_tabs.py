@@ -10,6 +10,8 @@ import threading
 import zipfile
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
+from urllib.parse import parse_qsl
 
 import numpy as np
 import pytest
@@ -18,7 +20,18 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 import lib
-from demo_app import inside, lifelong, lifelong_view, overlap, take_away, uploads
+from demo_app import (
+    inside,
+    layers,
+    lifelong,
+    lifelong_run,
+    lifelong_view,
+    links,
+    overlap,
+    panel,
+    take_away,
+    uploads,
+)
 from demo_app.chain import Chain
 from demo_app.session import Studio
 from demo_app.visitors import Session
@@ -84,7 +97,7 @@ def test_the_stress_test_measures_every_line(studio):
     assert [line.editor for line in test.lines] == ["retrieval", "ft", "grace"]
     assert test.ends == test.points == [2, 4]
     chain = Chain(studio, Session())
-    _, seen = through(lifelong.run(chain, test))
+    _, seen = through(lifelong_run.run(chain, test))
     shares = [progress.share for progress in seen]
     assert shares == sorted(shares) and 0 <= shares[0] and shares[-1] <= 1
     ft, grace = test.lines[1:]
@@ -106,7 +119,7 @@ def test_a_stopped_test_keeps_what_is_done(studio):
     test = lifelong.plan(studio, [], cases(), 4, 1)
     chain = Chain(studio, session)
     with pytest.raises(Stopped):
-        for _ in lifelong.run(chain, test):
+        for _ in lifelong_run.run(chain, test):
             if test.lines[1].points:
                 session.stop()
     chain.close()
@@ -115,10 +128,28 @@ def test_a_stopped_test_keeps_what_is_done(studio):
     assert not any(block._forward_pre_hooks for block in studio.lm.blocks)
 
 
+def test_that_it_was_stopped_is_said_before_all_is_drawn(studio, monkeypatch):
+    gr = pytest.importorskip("gradio")
+    from demo_app import lifelong_tab
+
+    drawn, visitor = [], SimpleNamespace(session_hash="in a hurry")
+    monkeypatch.setattr(lifelong_tab, "shown", lambda test: drawn.append(1) or tuple("abcde"))
+    monkeypatch.setattr(lifelong_tab, "REDRAW", 0.0)
+    monkeypatch.setattr("demo_app.follow.EVERY", 0.0)
+    with gr.Blocks():
+        tab = lifelong_tab.Lifelong(studio)
+    for outputs in tab.run([], 4, 1, None, visitor):
+        if "Stopped" in str(outputs[0]):
+            break
+        if drawn:
+            tab.running.stop(visitor, "test")
+    assert drawn and "Stopped" in outputs[0] and outputs[4] == gr.skip()
+
+
 def test_others_are_served_between_the_steps_of_a_test(studio):
     test = lifelong.plan(studio, [], cases(), 4, 1)
     served = threading.Event()
-    steps = lifelong.run(Chain(studio, Session()), test)
+    steps = lifelong_run.run(Chain(studio, Session()), test)
     next(steps)
     studio.worker.submit(lambda job: served.set())
     for _ in steps:
@@ -132,7 +163,7 @@ def test_a_line_that_fails_ends_and_the_others_go_on(studio):
     some = cases(3)
     some[1] = replace(some[1], fact=lib.Fact("w" * 300, "{} is", "xy"))  # too long for the model
     test = lifelong.plan(studio, [], some, 3, 1)
-    through(lifelong.run(Chain(studio, Session()), test))
+    through(lifelong_run.run(Chain(studio, Session()), test))
     assert "exceeds the context" in test.lines[1].error
     assert [point.edits for point in test.lines[1].points] == [1]
     assert "ended early" in lifelong_view.table(test)
@@ -259,14 +290,14 @@ def test_something_else_than_a_patch_is_refused(studio, tmp_path, monkeypatch):
 def test_panels_say_what_they_found(studio):
     session = edited(studio, "xy")
     session.view = studio.look(session, studio.subject("alpha", "{} is", "xy")).outcome()
-    for make in inside.ranks, inside.traced, inside.norms:
+    for make in inside.ranks, layers.traced, inside.norms:
         chain = Chain(studio, session)
-        panel, seen = through(make(chain))
+        shown, seen = through(make(chain))
         chain.close()
-        assert panel.figure._repr_png_().startswith(b"\x89PNG"), make
-        assert panel.found.endswith(".") and "<li>" in panel.words and seen
-    assert "layer 2" in inside.about(studio, session)
-    assert inside.layers_of(studio.lm, session.patch) == [2]
+        assert shown.figure._repr_png_().startswith(b"\x89PNG"), make
+        assert shown.found.endswith(".") and "<li>" in shown.words and seen
+    assert "layer 2" in panel.about(studio, session)
+    assert panel.layers_of(studio.lm, session.patch) == [2]
 
 
 def test_the_layer_curve_tries_every_layer(studio, monkeypatch):
@@ -275,8 +306,8 @@ def test_the_layer_curve_tries_every_layer(studio, monkeypatch):
     rows = {"wilke": {"any": {"layers": [0, 1], "second_moment": False, "steps": 2,
                               "contexts": []}}}  # fmt: skip
     monkeypatch.setattr("lib.editor._presets", lambda: rows)
-    panel, _ = through(inside.wise_layers(Chain(studio, Session())))
-    assert panel.words.count("<li>") == 2 and "WilKE would write" in panel.found
+    shown, _ = through(layers.wise_layers(Chain(studio, Session())))
+    assert shown.words.count("<li>") == 2 and "WilKE would write" in shown.found
 
 
 def test_overlaps_name_the_pairs(studio, monkeypatch):
@@ -285,8 +316,8 @@ def test_overlaps_name_the_pairs(studio, monkeypatch):
         lib, "superposition",
         lambda lm, facts, layer: keep(lm, facts, layer, identity(lm, layer)),
     )  # fmt: skip
-    panel, _ = through(overlap.overlaps(Chain(studio, session)))
-    assert "Layer 2" in panel.found and panel.words.count("<li>") == 3
+    shown, _ = through(overlap.overlaps(Chain(studio, session)))
+    assert "Layer 2" in shown.found and shown.words.count("<li>") == 3
 
 
 def identity(lm, layer):
@@ -296,11 +327,11 @@ def identity(lm, layer):
 def test_the_scope_map_counts_hits_by_truth(studio):
     session = edited(studio, "xy", editor="grace")
     session.view = studio.look(session, studio.subject("alpha", "{} is", "xy")).outcome()
-    panel, _ = through(overlap.scope(Chain(studio, session)))
-    assert panel.found.startswith("1 of 1 prompts that should be answered")
-    names = [text.get_text() for text in panel.figure.axes[0].get_yticklabels()]
+    shown, _ = through(overlap.scope(Chain(studio, session)))
+    assert shown.found.startswith("1 of 1 prompts that should be answered")
+    names = [text.get_text() for text in shown.figure.axes[0].get_yticklabels()]
     assert names[0] == "the edits, and reworded\n1 of 1 answered"
-    assert "its radius" in panel.figure.axes[0].texts[0].get_text()
+    assert "its radius" in shown.figure.axes[0].texts[0].get_text()
 
 
 def test_what_a_panel_cannot_show_is_told(studio):
@@ -311,11 +342,11 @@ def test_what_a_panel_cannot_show_is_told(studio):
         session = edited(studio, "xy", editor=editor) if editor else Session()
         with pytest.raises(Trouble, match=said):
             through(make(Chain(studio, session)))
-    assert "No edit is live" in inside.about(studio, Session())
+    assert "No edit is live" in panel.about(studio, Session())
 
 
 def test_layers_are_listed_in_runs():
-    assert inside._listed([3, 4, 5, 9]) == "3–5, 9"
+    assert panel.listed([3, 4, 5, 9]) == "3–5, 9"
 
 
 # ---- take away
@@ -362,18 +393,51 @@ def test_the_code_makes_the_same_edits(studio, capsys, monkeypatch):
     )
 
 
+def asked(studio, session) -> dict[str, str]:
+    return dict(parse_qsl(links.link(studio, session)[1:]))
+
+
 def test_a_link_reopens_the_example(studio):
     session = Session()
-    assert take_away.link(studio, session) == "?example=the-eiffel-tower"
-    found = take_away.opened(studio, {"example": "the-eiffel-tower"})
-    assert found["label"] == studio.ready and found["target"] == "Rome"
+    assert links.link(studio, session) == "?example=the-eiffel-tower"
+    found = links.opened(studio, {"example": "the-eiffel-tower"})
+    assert found.label == studio.ready and found.fact[2] == "Rome" and found.ignored is None
     session.view = studio.look(session, studio.subject("alpha", "{} is", "x y")).outcome()
-    query = dict(part.split("=") for part in take_away.link(studio, session)[1:].split("&"))
-    assert query == {"subject": "alpha", "prompt": "%7B%7D+is", "target": "x+y"}
-    own = take_away.opened(studio, {"subject": "alpha", "prompt": "{} is", "target": "x y"})
-    assert own["label"] == "" and own["prompt"] == "{} is"
-    for query in ({}, {"example": "<b>"}, {"subject": "a", "prompt": "b", "target": "c"}):
-        assert take_away.opened(studio, query) is None
+    assert asked(studio, session) == {"subject": "alpha", "prompt": "{} is", "target": "x y"}
+    own = links.opened(studio, asked(studio, session))
+    assert own.label == "" and own.fact == ("alpha", "{} is", "x y") and own.editors == ()
+    for query in {}, {"__theme": "dark"}, {"example": " "}:
+        assert links.opened(studio, query) is None
+
+
+def test_a_link_carries_editors_and_own_prompts(studio):
+    session, own = Session(), "Where is alpha?\nIs alpha & bravo, ok?"
+    subject = studio.subject("alpha", "{} is", "xy", own)
+    studio.edit(session, subject, ["ft", "retrieval"]).outcome()
+    found = links.opened(studio, asked(studio, session))
+    assert found == links.Opened(("alpha", "{} is", "xy"), "", ("ft", "retrieval"), own)
+    assert "editors=ft,retrieval&" in links.link(studio, session)
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ({"example": "<script>alert(1)</script>"}, "fact"),
+        ({"subject": "a", "prompt": "b", "target": "c"}, "fact"),
+        ({"editors": "__class__"}, "editors"),
+        ({"example": "the-eiffel-tower", "editors": "ft,<b>"}, "some of the editors"),
+        ({"editors": "ft,ft_l,ft_m,grace,retrieval"}, "some of the editors"),
+        ({"own": "\n".join(map(str, range(9)))}, "prompts"),
+        ({"example": "x", "editors": "y", "own": "w" * 700}, "fact, editors, prompts"),
+    ],
+)
+def test_what_a_link_cannot_ask_is_left_out_with_one_sentence(studio, query, said):
+    found = links.opened(studio, query)
+    assert found.ignored == f"Left out of this link, because the page cannot use it: {said}."
+    assert found.own == "" and set(found.editors) <= set(studio.editors())
+    assert len(found.editors) <= 4 and (found.fact is None) != (
+        "the-eiffel-tower" in query.values()
+    )
 
 
 def test_the_logic_does_not_import_gradio():

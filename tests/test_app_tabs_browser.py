@@ -67,6 +67,9 @@ def test_the_stress_test_runs_stops_and_is_downloaded(visit, tmp_path, width):  
         page.get_by_text("Table (CSV)", exact=True).click()
     rows = list(csv.DictReader(found.value.path().open(encoding="utf-8")))
     assert {row["editor"] for row in rows} == {"base", "retrieval", "ft", "grace"}
+    box = page.get_by_label("number input for Edits")  # long enough that there is a run to stop
+    box.fill("40")
+    box.press("Tab")
     page.get_by_role("button", name="Run the test").click()
     page.locator("#lifelong-status .bar").wait_for()
     began = time.monotonic()
@@ -100,6 +103,12 @@ def test_a_patch_is_loaded_looked_into_and_taken_home(visit, tmp_path, patch_fil
     assert lib.Patch.load(found.value.path()).facts == lib.Patch.load(patch_file).facts
     fits(page, width)
     page.screenshot(path=tmp_path / f"take-{width}.png", full_page=True)
+    assert "1 edit live" in page.locator("#top").inner_text()
+    page.wait_for_timeout(800)
+    page.get_by_role("tab", name="Edit & compare").click()
+    assert "your edits so far" in page.locator("#status").inner_text()
+    assert page.locator("#table mark", has_text="Rome").count() >= 1
+    assert "Eiffel Tower" in page.locator("#switches").inner_text()
 
     go_to(page, "Inside the edit", "Inside the edit")
     page.locator("#inside-about", has_text="1 edit live").wait_for()
@@ -119,6 +128,32 @@ def test_a_patch_is_loaded_looked_into_and_taken_home(visit, tmp_path, patch_fil
     scope.locator(".sorry", has_text="A scope map needs").wait_for(timeout=60_000)
     fits(page, width)
     page.screenshot(path=tmp_path / f"inside-{width}.png", full_page=True)
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_link_fills_the_form_and_a_memory_shows_its_scope(visit, tmp_path, width):  # noqa: F811
+    asked = "&example=the-colosseum&editors=memoir,magic&own=Where+is+the+Colosseum%3F"
+    page = visit(width, query=asked)
+    page.get_by_test_id("toast-body").filter(has_text="some of the editors").wait_for()
+    page.locator("h2.headline", has_text="Colosseum").wait_for(timeout=60_000)
+    assert page.get_by_label("Ask these as well").input_value() == "Where is the Colosseum?"
+    assert page.get_by_role("checkbox", name="MEMOIR", exact=True).is_checked()
+    assert not page.get_by_role("checkbox", name="ROME", exact=True).is_checked()
+    page.screenshot(path=tmp_path / f"link-{width}.png", full_page=True)
+    page.get_by_label("Steps").first.fill("8")  # enough for its mask, which decides the scope
+    page.get_by_role("button", name="Edit", exact=True).click()
+    page.locator("#switches", has_text="MEMOIR").wait_for(timeout=180_000)
+    go_to(page, "Inside the edit", "Inside the edit")
+    scope = page.locator("#inside-scope")
+    scope.get_by_role("button", name="Show").click()
+    scope.locator(".done", has_text="prompts that should be answered").wait_for(timeout=60_000)
+    scope.locator(".figure img").wait_for()
+    fits(page, width)
+    page.screenshot(path=tmp_path / f"scope-{width}.png", full_page=True)
+    go_to(page, "Take away", "Download")
+    link = page.locator("#link textarea, #link input").first
+    page.wait_for_function("e => e.value.startsWith('http')", arg=link.element_handle())
+    assert "example=the-colosseum&editors=memoir&own=Where" in link.input_value()
 
 
 def test_no_path_from_a_visitor_is_opened(address):  # noqa: F811

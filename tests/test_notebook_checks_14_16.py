@@ -229,6 +229,52 @@ def test_a_stream_counts_what_it_says():
     assert runs_15.present([1.0, None, 0.0]) == [1.0, 0.0]
 
 
+def last_row(name: str, **shares: list[float]) -> dict:
+    """The end of a line: one value per case and event, the same cases under each metric."""
+    metrics = ("efficacy", "retention", "generalization", "specificity", "locality")
+    found = dict(zip(runs_15.EVENTS, shares.values(), strict=True))
+    return {"line": name, "edits": 24, "cases": dict.fromkeys(metrics, found)}
+
+
+def test_editors_stand_in_the_order_of_the_settings_and_ranks_in_that_of_generation():
+    even = [0.5, 0.5]
+    rows = [
+        last_row("retrieval", a=even, b=even, c=[1.0, 1.0], d=even),
+        last_row("MEMIT", a=[1.0, 1.0], b=even, c=[0.0, 0.0], d=even),
+        last_row("LoRA", a=even, b=even, c=[0.0, 1.0], d=even),
+        last_row("base", a=even, b=even, c=even, d=even),
+        {"line": "GRACE", "edits": 4},  # a line that is not done
+    ]
+    assert list(runs_14.ends(rows)) == ["base", "MEMIT", "LoRA", "retrieval"]
+    names, found = runs_15.by_event(rows, "specificity")
+    assert names == ["retrieval", "LoRA", "MEMIT"]
+    assert [mean for mean, _, _ in found["generation"]] == [100, 50, 0]
+    first, *others = runs_15.ranks(rows, "specificity", 2)
+    assert first["editor"] == "MEMIT" and len(others) == 1
+    assert (first["probability"], first["generation"]) == ("1. (100 %)", "3. (0 %)")
+    assert first["teacher-forced"] == "1. (50 %)"  # all three are equal there
+
+
+def test_a_reverse_asks_for_the_subject_of_a_fact_of_the_classroom():
+    cases = {case.id: case.fact for case in lib.classroom()}
+    for id, prompt in runs_15.REVERSE.items():
+        assert id % 2 and prompt.count("{}") == 1 and cases[id].target_true
+        assert cases[id].subject.casefold() not in prompt.casefold()
+    table = runs_15.reverse(models.load("tiny"), {})
+    said = {"fact written": "0 of 9", "its reverse": "0 of 9", "the old reverse": "0 of 9"}
+    assert table == [{"editor": "base"} | said]
+
+
+def test_stored_lines_can_be_played():
+    says = dict.fromkeys(runs_14.probes(runs_14.cases()), "so")
+    words = {"neighbors": [1, 2], "unrelated": [3, 4]}
+    row = {"line": "GRACE", "edits": 4, "right": "1110", "says": says, "next": words}
+    rows = [row | {"line": "base", "edits": 0}, row, row | {"edits": 8, "right": "11101111"}]
+    player = runs_14.widgets.CurvePlayer(runs_14.played(rows), edits=4)
+    assert player.line == "GRACE" and "held 75.0" in player.text
+    assert [line["says"] for line in player.rows] == ["so"] * len(says)
+
+
 def test_panels_hold_one_axes_per_editor():
     lines = {"held": [100, 50], "neighbors": [90, 80], "unrelated": [100, 100]}
     some = {name: lines for name in "abcde"}
@@ -236,5 +282,7 @@ def test_panels_hold_one_axes_per_editor():
     assert sum(ax.axison for ax in figure.axes) == 5
     figure = panels.rasters([4, 8], {"a": ["1101", "11010101"]}, "edits", "edit")
     assert sum(ax.axison for ax in figure.axes) == 1
+    figure = panels.shares([[0.0, 99.6]] * 24, [*"abcdefghijklmnopqrstuvwx"], ["x", "y"], "", "")
+    assert [text.get_text() for text in figure.axes[0].texts] == ["0", "100"] * 24
     figure = panels.whiskers(["a", "b"], {"x": [(50, 40, 60), (20, 10, 30)]}, "%")
     assert len(figure.axes[0].get_yticklabels()) == 2

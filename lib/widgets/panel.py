@@ -91,7 +91,9 @@ class Panel(traitlets.HasTraits):
     @property
     def html(self) -> str:
         """The same as a paragraph and a table."""
-        return f"<p>{html.escape(self.view.text)}</p>{table(self.view.rows)}"
+        said = f"<p>{html.escape(self.view.text)}</p>{table(self.view.rows)}"
+        # ipywidgets sets lines 28 pixels apart
+        return f'<div style="line-height: 1.4">{said}</div>'
 
     def _changed(self, _: Any) -> None:
         self._stale = True
@@ -115,7 +117,7 @@ class Panel(traitlets.HasTraits):
             for name, control in self._controls.items():
                 traitlets.link((self, name), (control, "value"))
             self._status, self._picture, self._words = (ipywidgets.HTML() for _ in range(3))
-            wrapped = ipywidgets.Layout(flex_flow="row wrap")
+            wrapped = ipywidgets.Layout(flex_flow="row wrap", grid_gap="2px 18px")
             self._box = ipywidgets.VBox([
                 ipywidgets.HBox([*self._controls.values(), *self._buttons()], layout=wrapped),
                 self._status, self._picture, self._words,
@@ -142,7 +144,8 @@ class Panel(traitlets.HasTraits):
         if figure is not None:
             source = f"data:image/png;base64,{_png(figure)}"
             self._picture.value = (
-                f'<img style="max-width: 100%" alt="{html.escape(text)}" src="{source}">'
+                f'<img style="max-width: 100%; display: block" alt="{html.escape(text)}"'
+                f' src="{source}">'
             )
             self._words.value = self.html
 

@@ -1,0 +1,139 @@
+"""Every long run of the page ends at its next step, wherever it is stopped, and leaves nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import lib
+from demo_app import layers, lifelong, lifelong_run, take_away
+from demo_app.chain import Chain
+from demo_app.session import Studio
+from demo_app.visitors import Session
+from demo_app.worker import Job, Stopped
+from lib import fetch, stats
+
+from . import tiny
+from .test_app_tabs import cases, edited, through
+
+ROWS = {
+    "ft": {"any": {"layer": 2, "lr": 2e-2, "epochs": 20, "target_eos": False}},
+    "rome": {"any": {"layer": 1, "second_moment": True}},
+    "wilke": {"any": {"layers": [0, 1, 2], "steps": 2, "contexts": []}},
+}
+
+
+@pytest.fixture(scope="module")
+def studio():
+    made = Studio(tiny.model("llama"))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def fresh(monkeypatch, tmp_path):
+    """Presets for a random model, files of weights that are small, and nothing in the cache."""
+    monkeypatch.setattr("lib.editor._presets", lambda: ROWS)
+    monkeypatch.setattr(take_away, "SHARD", 20_000)
+    short = "alpha", "{} is", "xy"
+    monkeypatch.setattr(layers, "subject_of", lambda studio, session: studio.subject(*short))
+
+    def clear() -> None:
+        monkeypatch.setattr(fetch, "cache_folder", lambda: tmp_path / f"cache{len(folders)}")
+        folders.append(None)
+        stats._damped.cache_clear()
+
+    folders: list[None] = []
+    return clear
+
+
+def stress(studio, session, folder):
+    through(lifelong_run.run(Chain(studio, session), lifelong.plan(studio, [], cases(), 2, 1)))
+
+
+def whole_model(studio, session, folder):
+    through(take_away.make(Chain(studio, session), "model", folder))
+
+
+def adapter(studio, session, folder):
+    through(take_away.make(Chain(studio, session), "adapter", folder))
+
+
+def trace(studio, session, folder):
+    through(layers.traced(Chain(studio, session)))
+
+
+def first_moments(studio, session, folder):
+    through(layers.wise_layers(Chain(studio, session)))
+
+
+def predict(studio, session, folder):
+    studio.predict(session, studio.subject("alpha", "{} is", "qz"), "rome").outcome()
+
+
+def measure(studio, session, folder):
+    studio.measure(session).outcome()
+
+
+def edit(studio, session, folder):
+    for kept in studio.firsts, studio.reader._base, studio.reader._chance:
+        kept.clear()
+    subject = studio.subject("bravo", "{} is", "qz")
+    studio.edit(session, subject, ["ft", "retrieval"], keep_none=True).outcome()
+
+
+@pytest.mark.parametrize(
+    ("run", "steps"),  # how often it must ask at least: this bounds what one step is
+    [(stress, 300), (whole_model, 6), (adapter, 2), (trace, 100), (first_moments, 30),
+     (predict, 6), (measure, 100), (edit, 100)],
+)  # fmt: skip
+def test_a_long_run_ends_at_its_next_step(studio, run, steps, fresh, monkeypatch, tmp_path):
+    lm, check, state = studio.lm, Job.check, {"asked": 0, "stop": 0, "late": 0}
+
+    def asked(job, *given):
+        state["asked"] += 1
+        state["late"] += 0 < state["stop"] < state["asked"]
+        if state["asked"] == state["stop"]:
+            session.stop()
+        return check(job, *given)
+
+    def begin(stop: int) -> tuple[Studio, Session, Path]:
+        nonlocal session
+        fresh()
+        session = edited(studio, "xy")
+        folder = tmp_path / f"out{stop}"
+        folder.mkdir()
+        state.update(asked=0, stop=stop, late=0)
+        return studio, session, folder
+
+    session = Session()
+    monkeypatch.setattr(Job, "check", asked)
+    run(*begin(0))
+    total = state["asked"]
+    assert total >= steps, "what runs between two questions would be too long"
+    ran = []
+    hooks = [b.register_forward_hook(lambda *_: ran.append(state["late"])) for b in lm.blocks]
+    before = [(n, p.data_ptr()) for n, p in lm.model.named_parameters()]
+    for stop in sorted({1, max(1, total // 2), total - 1}):
+        given = begin(stop)
+        ran.clear()
+        with pytest.raises(Stopped):
+            run(*given)
+        blocks = len(ran)
+        studio.worker.submit(lambda job: None).outcome()  # what was stopped has left the model
+        assert state["late"] <= 1 and len(ran) == blocks, stop
+        assert not list(given[2].iterdir()), "a folder that is half written"
+        assert all(len(block._forward_pre_hooks) == 0 for block in lm.blocks)
+        assert [(n, p.data_ptr()) for n, p in lm.model.named_parameters()] == before
+    for hook in hooks:
+        hook.remove()
+
+
+def test_products_of_many_layers_are_asked_between(studio, fresh, monkeypatch):
+    """C of several layers comes from one pass: no block runs between their products."""
+    fresh()
+    lm, asked = studio.lm, []
+    with lib.pulse.asking(lambda: asked.append(1)):
+        stats.second_moment(lm, [0, 1, 2], tokens=2000)
+    assert len(asked) >= 3 + 3, "for each layer its product, and its factor"
