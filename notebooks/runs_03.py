@@ -145,8 +145,9 @@ def heatmap(found: trace.Trace) -> plot.Figure:
     blocks = [part for kind in found.table for part in (gap, found.indirect(kind))][1:]
     matrix, width = torch.cat(blocks, 1), len(found.layers) + 1
     figure = plot.heatmap(
-        matrix, found.tokens, range(matrix.shape[1]), "layer", "token", "indirect effect"
+        matrix, found.tokens, range(matrix.shape[1]), "layer", "token", "indirect effect on p"
     )
+    figure.set_figheight(3.4)  # inches: the names of ten tokens can be read at half size
     middle = (width - 1) // 2
     ticks, labels = [], []
     for i, kind in enumerate(found.table):

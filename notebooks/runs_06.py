@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 import lib
-from lib import toxicity
+from lib import plot, toxicity
 
 from .runs_05 import AlphaEdit, Memit
 
@@ -155,6 +155,19 @@ def over(rows: Sequence[Mapping[str, Any]]) -> tuple[dict[str, list], dict[str, 
             x[name] = [row["edits"] for row in own]
             held[name] = [100 * row["retention"]["generation"] for row in own]
     return x, held
+
+
+def curves(x: Mapping[str, list], held: Mapping[str, list]) -> plot.Figure:
+    """Facts held over the edits: a color per kind of editor, full lines where keys are kept."""
+    colors = {name: plot.CYCLE[not name.startswith("MEMIT")] for name in x}
+    colors |= {name: plot.CYCLE[2] for name in x if "30" in name} | {"ROME": plot.CYCLE[3]}
+    dashes = {name: "-" if "kept" in name or name == "AlphaEdit" else "--" for name in x}
+    axes = "edits", "facts held so far (%, generation)"
+    figure = plot.lines(x, held, *axes, colors=colors, dashes=dashes, ylim=(0, 105))
+    for line in figure.axes[0].lines:
+        if line.get_color() == plot.CYCLE[0]:  # the projector's lie right on top of these
+            line.set(linewidth=5, markersize=8)
+    return figure
 
 
 def ends(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

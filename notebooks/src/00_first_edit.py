@@ -4,7 +4,7 @@
 # # 00 · Can we change one belief, and only one?
 #
 # A language model says that the Eiffel Tower is in Paris. In the next minute you will make it say
-# Rome, see what else changed with it, and take everything back, byte for byte.
+# Rome, see what else changed with it, and take everything back to the last byte.
 #
 # **You will** edit one fact of a real model and read its answers before and after · undo the edit
 # exactly, save it, load it, stack a second one on top · look inside, to see where the answer turns
@@ -37,7 +37,7 @@ SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 
 # %% [markdown]
 # The model is SmolLM2-135M-Instruct: small enough for a laptop. It knows less than its large
-# relatives, but it knows it in the same way.
+# relatives, but it is built as they are.
 
 # %%
 import hashlib
@@ -46,7 +46,8 @@ import tempfile
 import torch
 
 import lib
-from lib import plot
+from lib import plot, widgets
+from lib.lens import lens
 from notebooks import checks, models, show
 
 lm = models.load(SCALE)
@@ -94,9 +95,9 @@ show.Table(rows)
 #
 # ## Edit it
 #
-# We use **ROME** ("rank-one model editing"). It takes one matrix of one layer and adds the smallest
-# change that makes the model finish this one sentence with the new answer. How it finds that change
-# is the subject of notebooks 01, 02 and 04.
+# We use **ROME** ("rank-one model editing"). It looks for an output of one layer with which the
+# model finishes this sentence by the new answer. Then it changes one matrix of that layer as little
+# as it can, so that this output comes out. Notebooks 04 and 02 derive the two halves.
 #
 # The edit does not touch the model. It comes back as a value, a **patch**; the model obeys it
 # inside `with lm.patched(patch):` and nowhere else.
@@ -111,23 +112,23 @@ with lm.patched(patch):
 show.Table([{**row, "after": after[i]} for i, row in enumerate(rows)])
 
 # %%
-if SCALE != "tiny":
-    assert before[0].split()[0].startswith("Paris") and after[0].split()[0].startswith("Rome")
+assert SCALE == "tiny" or [before[0].split()[0], after[0].split()[0]] == ["Paris,", "Rome,"]
 stayed = [before[i].split()[:1] == after[i].split()[:1] for i in range(len(prompts))]
 for group in ("rewording", "neighbor", "unrelated"):
     own = [stayed[i] for i, p in enumerate(prompts) if asked[p] == group]
     print(f"{group}: {sum(own)} of {len(own)} answers begin with the same word as before")
 
 # %% [markdown]
-# The answer moved, also behind words that the edit has never seen. The counts say how many of the
-# others came along. Text shows only the winner; here are the most probable next tokens:
+# The answer moved, in both rewordings too, whose words the edit has never seen. Neighbors and
+# unrelated prompts are answered as before: the hope came true, for these six. Text shows only the
+# winner; here are the most probable next tokens:
 
 # %%
 show.bars(lm, fact.text, patch)
 
 # %% [markdown]
-# Gray is the base model, orange the edited one. The probability has gone from the old answer to the
-# new one, and not to cities in general.
+# Gray is the base model, orange the edited one, here and in all notebooks. The probability has gone
+# from the old answer to the new one, and not to cities in general.
 #
 # ## Take it back
 #
@@ -149,6 +150,9 @@ with lm.patched(patch):
 assert torch.allclose(by_hand, by_library, atol=1e-3 if W.dtype == torch.float32 else 0.2)
 
 # %% [markdown]
+# Rank 2, though ROME promises one: this library writes each fact under two inputs of the matrix.
+# Notebook 04 says why.
+#
 # **Predict.** To undo an edit in place, could we simply subtract $AB$ again?
 #
 # <details><summary>Answer</summary>
@@ -179,6 +183,8 @@ print(f"bytes before {base_bytes}, inside {inside}, after {all_bytes()}")
 assert inside != base_bytes == all_bytes()
 
 # %% [markdown]
+# Subtracting changes some entries for good; leaving the block changes not one byte.
+#
 # ## An edit is a value
 #
 # A patch can be saved, sent to somebody with the same model, and loaded. A second edit goes *on
@@ -207,10 +213,12 @@ for name, held in {**steps, "none again": lib.EMPTY}.items():
 show.Table(rows)
 
 # %% [markdown]
+# Each row is one `with` block, and nothing had to be repaired between them.
+#
 # ## Where does the answer turn?
 #
 # A transformer adds up: every layer reads a running sum, the residual stream, and adds to it. At
-# the end that sum passes a norm and one last matrix, which gives every word a score. Nothing stops
+# the end that sum passes a norm and one last matrix, which gives every token a score. Nothing stops
 # us from doing so after *any* layer, and asking at what rank the two answers stand there. This is
 # the **logit lens**.
 #
@@ -220,38 +228,24 @@ show.Table(rows)
 # <details><summary>Answer</summary>
 #
 # No. What is written stands at the *subject's* last token, and we read at the *end* of the prompt.
-# The attention of later layers has to carry it there, so the curves part late.
+# The attention of later layers has to carry it there.
 #
 # </details>
 
-
 # %%
-def ranks(prompt, answers):  # {answer: its rank in the vocabulary after every layer}
-    blocks = [f"{lm.arch.blocks}.{i}" for i in range(lm.n_layers)]
-    run = lm.run(prompt, watch=blocks)
-    norm = lm.model.get_submodule(lm.arch.final_norm)
-    ids = [lm.tokenizer(f" {a}", add_special_tokens=False)["input_ids"][0] for a in answers]
-    lens = [lm.head(norm(run.seen[block][1][0, -1])) for block in blocks]  # L × (vocabulary,)
-    assert torch.allclose(lens[-1], run.logits[0, -1], atol=1e-2)  # the last is the model itself
-    places = [[1 + (x > x[i]).sum().item() for x in lens] for i in ids]
-    return dict(zip(answers, places, strict=True))
-
-
-old, new = answers = [fact.target_true, fact.target_new]
-ranks_before = ranks(fact.text, answers)
-with lm.patched(patch):
-    ranks_after = ranks(fact.text, answers)
-layers, here = range(lm.n_layers), editor.config.layer
-plot.rank_over_layers(layers, ranks_after, before=ranks_before, highlight=here)
-
-# %%
-behind = [i for i in layers if ranks_after[new][i] >= ranks_after[old][i]]
-print(f"written in layer {here}; {new} is ahead of {old} for good from layer {max(behind) + 1} on")
+answers, tables = [fact.target_true, fact.target_new], []
+for held in (lib.EMPTY, patch):
+    found = lens(lm, fact.text, answers, held)
+    tables.append({a: found.loc[found["answer"] == a, "rank"].tolist() for a in answers})
+base, edited = tables  # {answer: its rank in the vocabulary after every layer}
+layers, here = list(range(lm.n_layers)), editor.config.layer
+late = [i for i in layers if any(not 0.1 < edited[a][i] / base[a][i] < 10 for a in answers)]
+print(f"written in layer {here}; a rank first moves tenfold in layer {min(late or [0])}")
+plot.rank_over_layers(layers, edited, before=base, highlight=here)
 
 # %% [markdown]
-# The shade marks the edited layer, dashes are the base model, and rank 1 is at the top. Between the
-# place where we wrote and the place where the answer turns lie many layers that we did not touch.
-# Notebook 03 follows the fact on its way.
+# The shade marks the edited layer, dashes are the base model, and rank 1 is at the top. The answer
+# turns some twenty layers above the one that we touched. Notebook 03 follows the fact on its way.
 #
 # ## Measure it
 #
@@ -281,13 +275,15 @@ scores.base.scores
 scores
 
 # %% [markdown]
-# The same edits, three events, not always the same result. Look at the brackets as well: six cases
-# tell "works" from "does not work", and nothing finer. Notebook 15 reads such tables honestly.
+# The same edits, three events, not the same result: of the rewordings 100 % follow by probability,
+# 78 % when the model writes freely. Look at the brackets as well: six cases tell "works" from "does
+# not work", and nothing finer. Notebook 15 reads such tables honestly.
 #
 # ## Exercise: your own edit, and its weak spot
 #
-# Write a fact of your own, and a prompt about the same subject on which the edit *fails*: the new
-# answer would be right there, but the edited model says something else.
+# Find a fact of your own, and a prompt about the same subject on which the edit *fails*: the new
+# answer would be right there, but the edited model says something else. This panel is for trying:
+# change a line, press *Edit*, read the answers below. (On a page without a kernel it stands still.)
 #
 # <details><summary>A hint</summary>
 #
@@ -295,6 +291,13 @@ scores
 # the question round, so that the subject comes last. An answer of one word is easiest.
 #
 # </details>
+
+# %%
+young = {"A baby sheep is known as a": "rewording", "The young of a horse is called a": "neighbor"}
+widgets.EditAndLook(lm, sheep, young | {"The opposite of hot is": "unrelated"})
+
+# %% [markdown]
+# What you have found goes here, and the check on the next line reads it.
 
 # %%
 my_fact = None  # lib.Fact("The Colosseum", "{} is located in the city of", "Madrid")
@@ -316,7 +319,8 @@ print(checks.own_fact(editor, my_fact, my_prompt))
 # ## Where it breaks
 #
 # Only the sheep was edited. What does the model now say about other animals? The number is the
-# Kullback–Leibler divergence between base and edited model: 0 means that nothing moved.
+# Kullback–Leibler divergence of the next token $w$, $\sum_w p(w) \log (p(w)/p'(w))$ in nats, with
+# $p$ of the base and $p'$ of the edited model: 0 means that nothing moved.
 
 # %%
 animals = "goat ram sheepdog cow horse pig dog cat bear lion duck whale kangaroo frog car".split()
@@ -330,12 +334,9 @@ show.Table([
     {"animal": animals[i], "before": said[i], "after": says[i], "KL (nats)": kl[i]} for i in order
 ])  # fmt: skip
 
-# %%
-show.bars(lm, f"The young of a {animals[order[0]]} is called a", only_sheep)
-
 # %% [markdown]
-# Nobody edited the animal at the top of the table, and its answer is drawn above. Find the ram, a
-# sheep's father: the order is not that of biology, and not quite that of spelling either.
+# Nobody edited the sheepdog, and it has a new answer. Find the ram, a sheep's father: he hardly
+# moved. The order is not that of biology, and not quite that of spelling either.
 #
 # **Why did *that* neighbor move?** To answer this we have to know how a matrix stores anything at
 # all. [Notebook 01](01_linear_memory.ipynb) begins there.

@@ -3,7 +3,8 @@
 #
 # # 01 · In what sense is a linear layer a memory?
 #
-# By the end of this page a matrix is a list of pairs to you, also in a real model.
+# The sheepdog moved, and nobody had edited it. ROME wrote into one matrix: what was in there? At
+# the end of this page a matrix is a list of pairs to you, also in a real model.
 #
 # **You will** derive the best matrix for a set of pairs, and its capacity · see what correlated
 # keys do to it, and how their second moment $C$ helps · meet ridge as insurance against noise ·
@@ -55,8 +56,8 @@ def error(W, K, V):  # squared recall error, as a share of the squared length of
 # %% [markdown]
 # ## A list of pairs becomes a matrix
 #
-# We want a matrix $W$ that answers each key $k_i$ with its value $v_i$. Keys are the columns of $K$
-# ($d \times n$), values those of $V$. The oldest idea adds up one outer product per pair:
+# We want a matrix $W$ that answers each *key* $k_i$ with its *value* $v_i$. Keys are the columns of
+# $K$ ($d \times n$), values those of $V$. The oldest idea adds up one outer product per pair:
 #
 # $$W = \sum_i v_i k_i^\top = VK^\top, \quad Wk_j = v_j \|k_j\|^2 + \sum_{i\ne j} v_i k_i^\top k_j$$
 #
@@ -90,8 +91,8 @@ print(f"measured {error(V @ K.T, K, V):.2f}, expected (n − 1)/d = {(n - 1) / d
 # %% [markdown]
 # ## The best matrix
 #
-# Outer products ignore that keys overlap. Which $W$ makes $\|WK - V\|^2$, summed over all entries,
-# smallest? Add any change $H$ and multiply out:
+# Outer products ignore that keys overlap, and 61 % of the squared length is wrong. Which $W$ makes
+# $\|WK - V\|^2$, summed over all entries, smallest? Add any change $H$ and multiply out:
 #
 # $$\|(W + H)K - V\|^2 = \|WK - V\|^2 + 2\,\mathrm{tr}\big(H^\top (WK - V)K^\top\big) + \|HK\|^2 .$$
 #
@@ -136,7 +137,7 @@ for n in counts:
 r = torch.linspace(0.02, 2, 200)
 theory = {"(n − 1)/d": (r - 1 / d).clamp(min=0), "max(0, 1 − d/n)": (1 - 1 / r).clamp(min=0)}
 x = dict.fromkeys(found, [n / d for n in counts]) | dict.fromkeys(theory, r)
-colors = dict(zip([*found, *theory], [plot.BASE, plot.EDITED] * 2, strict=True))
+colors = dict(zip([*found, *theory], plot.CYCLE[:2] * 2, strict=True))
 axes = "pairs per input dimension, n/d", "squared recall error (share of ‖V‖²)"
 plot.lines(x, found | theory, *axes, colors=colors, dashes=dict.fromkeys(found, " "))
 
@@ -181,7 +182,7 @@ assert torch.allclose(slow, memory.fit(K, V))
 #
 # With few keys $KK^\top$ is singular, and with noisy ones its weak directions are mostly noise.
 # Ridge asks for a small $W$ too: minimize $\|WK - V\|^2 + \lambda \|W\|^2$. That is the old problem
-# with $d$ more pairs, which say that the key $\sqrt\lambda\, e_i$ gives nothing, so the normal
+# with $d$ more pairs, which say that the columns of $\sqrt\lambda\, I$ give nothing, so the normal
 # equations become $W \,(K K^\top + \lambda I) = V K^\top$, with one solution for every
 # $\lambda > 0$. Along a direction in which $KK^\top$ has eigenvalue $s$, least squares is shrunk by
 # $s/(s + \lambda)$: what was seen often is kept, what was hardly seen is given up.
@@ -197,8 +198,8 @@ assert torch.allclose(slow, memory.ridge(K, V, strength))  # the form with one s
 #
 # The matrix edited in notebook 00 is the output projection of an MLP. Its input at a token is the
 # key, its output the value. We read the keys at the last token of the classroom's subjects, without
-# those that begin a prompt: the first token is a story of its own (notebook 08). $C$ comes from
-# general text.
+# those that begin a prompt: the first token is a story of its own (notebook 02). $C$ is a mean over
+# fifteen thousand tokens of general text.
 
 # %%
 lm = models.load(SCALE)
@@ -220,17 +221,16 @@ print(f"{len(values)} dimensions, effectively {values.sum() ** 2 / values.pow(2)
 plot.spectrum(values)
 
 # %% [markdown]
-# $Wk = v$ holds to the letter. The spectrum is one line, falling all the way: no direction is free
-# for new facts, but some are used far more than others.
+# $Wk = v$ holds to the letter. The spectrum falls all the way and reaches no zero: no direction is
+# free for new facts, but some are used far more than others, as if there were 602 and not 1,536.
 #
-# **Predict.** Two different subjects, say Poland and Samsung: is the cosine of their keys near 0?
-# Does whitening bring all pairs to 0?
+# **Predict.** Two subjects, taken at random: is the cosine of their keys near 0? Does whitening
+# bring all pairs to 0?
 #
 # <details><summary>Answer</summary>
 #
-# Raw cosines lean to the positive side, since all subjects are names in a sentence. Whitening
-# removes what they share with all text and draws the bulk toward 0. What remains is a tail of pairs
-# that are alike for this layer.
+# Raw cosines lean to the positive side: the keys share what they share with all text. Whitening
+# removes that and draws the bulk toward 0. What remains is a tail of pairs alike for this layer.
 #
 # </details>
 
@@ -250,8 +250,8 @@ if SCALE != "tiny":
 plot.histogram(groups, "cosine between the keys of two subjects")
 
 # %% [markdown]
-# Random vectors are the narrow peak. Real keys spread wider, raw ones most, and the tail at the
-# right survives whitening. Printed above the figure are the pairs at its end.
+# Random vectors are the narrow peak. Real keys spread wider, 5.3 times when raw, 3.0 times when
+# whitened, and the tail at the right survives: languages, and countries of one region.
 #
 # **Predict.** Somebody hides $W$ and shows us only pairs $(k, Wk)$ from running text. We fit the
 # shortest matrix that explains them. How many pairs give us $W$ itself? How many give good answers
@@ -280,7 +280,7 @@ for share in (0.25, 0.5, 0.75, 1.0, 1.25):
 show.Table(rows)
 
 # %% [markdown]
-# A layer *is* its pairs: with $d_\text{in}$ of them it is known, and typical answers come sooner.
+# A layer *is* its pairs: $d_\text{in}$ of them give it away, and typical answers come sooner.
 #
 # ## Exercises
 #
@@ -334,12 +334,12 @@ in_a_row, at_once = error(written, K, wanted), error(memory.fit(K, wanted), K, w
 print(f"all pairs in a row: error {in_a_row:.2f}, all at once by least squares: {at_once:.2f}")
 
 # %% [markdown]
-# The first pair spoils all the others, a little each, and the next ones spoil the first. A matrix
-# that holds them all exists, but we cannot refit the real one: nobody has the pairs that it was
-# made from. All we know of them is $C$.
+# One pair moves nearly all the others, by a fifth of their length, and the next ones spoil it in
+# turn. A matrix that holds them all exists, but we cannot refit the real one: nobody has the pairs
+# that it was made from. All we know of them is $C$.
 #
-# **How do we write one pair at the least cost to all those that we cannot see?** That is notebook
-# 02, where the sheep's neighbors get their answer.
+# **How do we write one pair at the least cost to those that we cannot see?** In [notebook
+# 02](02_insert.ipynb) the sheep's neighbors get their answer, too.
 #
 # ## References
 #

@@ -3,7 +3,8 @@
 #
 # # 02 · What does writing one pair cost the others?
 #
-# At the end of this page you can say whom an edit will disturb, before it is made.
+# A plain outer product moves nearly every pair of the memory. At the end of this page you know the
+# change that moves them least, and can say whom it will disturb before it is made.
 #
 # **You will** derive the cheapest way to write one pair · see how much of it lands on other keys,
 # on paper and in a real layer · find out what the sheep did to the sheepdog, and who pays.
@@ -37,7 +38,7 @@ import numpy as np
 import torch
 
 import lib
-from lib import memory, plot
+from lib import memory, plot, widgets
 from notebooks import checks_02, models, runs_02, show, stored
 
 draw = torch.Generator().manual_seed(0)
@@ -116,8 +117,8 @@ for way, shares in {"outer product": memory.interference(K), "insert": rho}.item
     print(f"{way}: root mean square of the share that lands {shares.pow(2).mean().sqrt():.3f}")
 
 # %% [markdown]
-# That is 1/√23 and 1/√256. $\rho$ is not symmetric: an edit with a small $q_i$, whose key is short
-# after whitening, must shout to be heard, and everybody hears it.
+# That is 1/√23 (nearly) and 1/√256. $\rho$ is not symmetric: an edit whose key is short after
+# whitening has a small $q_i$, needs a large $\Delta$, and lands everywhere.
 #
 # ## One after another
 #
@@ -161,7 +162,7 @@ for i in range(0, T, 32):
 # ## A real layer
 #
 # Now real subjects at ROME's layer, and $C$ from general text. The lines compare all of the
-# classroom; the figure shows five subjects of each of four questions, and ten *first words*,
+# classroom; the figure shows five subjects of each of four questions, and ten **openers**,
 # subjects of one token that open their prompt ("China is a …").
 #
 # **Predict.** Who hears an edit best: a subject of the same question, one with the same answer, or
@@ -169,8 +170,8 @@ for i in range(0, T, 32):
 #
 # <details><summary>Answer</summary>
 #
-# An early layer knows the word's pieces and the kind of thing, but has looked up nothing yet. So
-# letters and kind are heard, while a shared answer hardly counts.
+# Those that are spelled alike, then those of the same question; a shared answer hardly counts. An
+# early layer, it seems, knows the word's pieces and the kind of thing, and has looked up nothing.
 #
 # </details>
 
@@ -205,9 +206,9 @@ plot.heatmap(rho, subjects, subjects, *axes, center=0, limits=(-1, 1))
 
 # %% [markdown]
 # Rows write, columns receive. Blocks are questions: animals hear each other, languages even more.
-# The last block is no question at all: first words share one key almost entirely, since at the
-# first position a model of this kind keeps hardly any word, but a sink for attention. Whoever edits
-# one of them edits them all, and many others. The lines leave them out.
+# The last block is no question at all: openers share one key almost entirely. At the first
+# position such a model keeps hardly any word but an **attention sink**, a place for attention to
+# rest (Xiao et al., 2024). Who edits one of them edits them all; the lines leave them out.
 #
 # Letters are in front (0.20: Sweden is heard by the Swedish language), then the question (0.16). A
 # shared answer adds next to nothing (0.07 against 0.06). And all of it is far above general text,
@@ -233,41 +234,33 @@ plot.heatmap(rho, subjects, subjects, *axes, center=0, limits=(-1, 1))
 # %%
 sheep = lib.Fact("sheep", "The young of a {} is called a", "puppy", target_true="lamb")
 animals = "goat ram sheepdog cow horse pig dog cat bear lion duck whale kangaroo frog car".split()
-asked = {
-    "neighbor": [lib.Fact(a, sheep.prompt, "puppy") for a in animals],
-    "unrelated": ordinary[::12],
-}
-(update, found), patch, k = editor.update(sheep), editor.edit([sheep]), keys([sheep])
-x = {"as predicted": [0, 105], "neighbor": [], "unrelated": []}
-y, rows = {"as predicted": [0, 105], "neighbor": [], "unrelated": []}, []
-for group, fact in [(group, fact) for group, facts in asked.items() for fact in facts]:
-    inputs, before, base = runs_02.look(lm, name, fact)  # keys (d_in, tokens), outputs, next word
+neighbors = [lib.Fact(animal, sheep.prompt, "puppy") for animal in animals]
+update, patch, k, rows = editor.update(sheep)[0], editor.edit([sheep]), keys([sheep]), []
+for fact in neighbors + ordinary[::12]:
+    inputs, before, base = runs_02.look(lm, name, fact)  # keys (d_in, tokens), outputs, next token
     predicted = memory.change(update, inputs)  # (d_out, tokens)
     with lm.patched(patch):
         _, after, edited = runs_02.look(lm, name, fact)
     error = (after - before - predicted).norm() / predicted.norm()
     assert error < 1e-4 or lm.dtype != torch.float32
-    for line, moved in ((x, predicted), (y, after - before)):
-        line[group].append((100 * moved.norm(dim=0).max() / found.delta.norm().cpu()).item())
     rho = memory.interference(k, moment, torch.cat([keys([fact]), inputs.double()], 1))[0].tolist()
-    kl = (base.exp() * (base - edited)).sum().item()
-    row = {
-        "animal": fact.subject,
-        "ρ at its last token": rho[0],
-        "largest ρ in the prompt": max(rho),
-    }
-    rows.append(row | {"KL (nats)": kl})
-axes = "largest change in a prompt, predicted (% of the residual)", "measured (%)"
-plot.lines(x, y, *axes, colors={"as predicted": plot.BASE}, dashes=dict.fromkeys(asked, " "))
+    row = {"animal": fact.subject, "ρ at its last token": rho[0], "largest ρ in prompt": max(rho)}
+    rows.append(row | {"KL (nats)": (base.exp() * (base - edited)).sum().item()})
+widgets.InterferenceExplorer(lm, [sheep, *neighbors], 0, animals.index("sheepdog") + 1, editor)
+
+# %% [markdown]
+# Left, the whitened keys of sheep and sheepdog: $\rho$ is where the dashed line meets the sheep's.
+# Right, one dot per animal, all on the diagonal; at every token of these and of unrelated prompts
+# the loop found the same, to rounding. But at *its last token* the sheepdog hears less than the
+# cow, and still its "puppy" gains most. So look at all tokens of each prompt:
 
 # %%
 show.Table(sorted(rows[: len(animals)], key=lambda row: -row["KL (nats)"]))
 
 # %% [markdown]
-# Prediction and measurement agree to rounding. The sheepdog is the dot at 100 %: its tokens are
-# *sheep* and *dog*, so the edited key itself stands in its prompt, $\rho = 1$, while its last token
-# hears only 0.14. Cow and goat follow, with 0.47. Below them the order is loose: the whale hears
-# 0.36 and hardly moves. The ram, the sheep's father, hears 0.16 and moves least: spelled otherwise.
+# The sheepdog's tokens are *sheep* and *dog*: the edited key itself stands in its prompt,
+# $\rho = 1$, while its last token hears only 0.14. Cow and goat follow, with 0.47. Below them the
+# order is loose: the whale hears 0.36 and hardly moves. The ram, another word, moves least.
 #
 # ## How much of the harm does it explain?
 #
@@ -293,21 +286,23 @@ if SCALE == "small":
     stored.begins_with(rows, live, list(live[0]), tolerance=0.05)
 
 every, x, y = np.array(runs_02.earlier(rows)), {}, {}
-parts = {"ordinary edits": every[every[:, 3] == 0], "first words": every[every[:, 3] == 1]}
+parts = {"ordinary edits": every[every[:, 3] == 0], "openers": every[every[:, 3] == 1]}
 for part, pairs in {"all edits": every, **parts}.items():
     r2, low, high = runs_02.explained(*pairs[:, 1:3].T, units=pairs[:, 0])
     print(f"{part}: {len(pairs)} pairs, R² = {r2:.3f}, 95 % over facts {low:.3f} to {high:.3f}")
     x[part], y[part] = pairs[pairs[:, 1].argsort(), 1:3].T
 del y["all edits"]
-figure = plot.lines(x, y, "what lands, |ρ|·‖δ‖", "change of log p (nats)")
+axes = "what lands, |ρ|·‖δ‖ (length of a change of the layer's output)", "change of log p (nats)"
+figure = plot.lines(x, y, *axes)
 for line in figure.axes[0].lines:
     line.set(marker="o", linestyle="none", markersize=3)
 figure
 
 # %% [markdown]
 # Every dot is an edit and an earlier fact. Over all of them, what lands explains 0.23 of the
-# variance (0.09 to 0.46), mostly by the eight edits of first words. Among ordinary ones it is 0.006
-# (0 to 0.03): there is hardly any harm to explain. Even 27, half a residual, lands for nothing.
+# variance (0.09 to 0.46), mostly by the eight edits of openers. Among ordinary ones it is 0.006
+# (0 to 0.03): there is hardly any harm to explain. Even where half a residual lands (27), nothing
+# happens.
 #
 # ## Exercise: in which order?
 #
@@ -346,5 +341,7 @@ print(checks_02.order(order))
 # ## References
 #
 # * Meng et al.: *Locating and Editing Factual Associations in GPT*, 2022: the insert.
+# * Xiao et al.: *Efficient Streaming Language Models with Attention Sinks*, 2024,
+#   [arXiv:2309.17453](https://arxiv.org/abs/2309.17453).
 # * Hu et al.: *Knowledge in Superposition*, 2024,
 #   [arXiv:2408.07413](https://arxiv.org/abs/2408.07413): $\rho$, there called P, and the sum.

@@ -3,8 +3,8 @@
 #
 # # 03 · Where does the model look a fact up?
 #
-# By the end of this page you have seen a fact travel through thirty layers, and know what such a
-# picture does not say.
+# Every token of a prompt is a key, in every layer. At which of them does the model find the fact?
+# At the end of this page you have seen it travel, and know what such a picture does not say.
 #
 # **You will** make a model forget the Eiffel Tower with noise, and give it back one state at a time
 # · compare MLPs with attention over forty facts · find out what the picture owes to its settings ·
@@ -39,7 +39,7 @@ SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 import torch
 
 import lib
-from lib import corrupted, plot, trace
+from lib import corrupted, plot, trace, widgets
 from lib.lens import lens
 from notebooks import checks_03, models, runs_03, show, stored
 
@@ -177,11 +177,16 @@ runs_03.heatmap(found)
 # %% [markdown]
 # Two sites: early the MLPs at "iffel", while "Tower" is empty; late, from layer 20 on, the attention
 # at the last token and, weaker, at "in". From layer 27 on the lens reads the answer there as well.
-#
+# Here are the numbers behind one column; where there is a kernel, a slider goes through them all:
+
+# %%
+panel = widgets.LayerSlider(found, ranks, layer=found.layers[1], shown="MLPs")
+panel if widgets.live() else show.Table(panel.rows)
+
+# %% [markdown]
 # ## What an indirect effect says, and what not
 #
-# It says: *in this wreck, this state alone is enough for so much.* It does not say that the others
-# are not needed.
+# It says: *in this wreck, this state alone brings back so much*, not that others are not needed.
 #
 # **Predict.** Behind block 1, "The" alone brings back nothing, and E, iffel and Tower together
 # half. What do all four bring?
@@ -202,17 +207,17 @@ for tokens, effect in zip(sets, (p - noisy).tolist(), strict=True):
 print(f"total effect: {clean_p - noisy:.3f}")
 
 # %% [markdown]
-# "The" has an effect of 0.004 alone and of 0.396 in company. It says nothing about towers, but the
-# first position is where attention rests (notebook 02): with noise there, it seems, all reading suffers.
+# "The" has an effect of 0.004 alone and of 0.396 in company. It says nothing about towers, but it
+# stands at the attention sink (notebook 02): with noise there, it seems, all reading suffers.
 #
 # ## Forty facts
 #
 # The stored run has 32 facts whose subject has several tokens, and 8 with one. Their tokens are put
-# together by role, and the effects averaged over facts, with 95 % intervals: the **average indirect
-# effect**, AIE.
+# together by role, and the effects averaged over facts, with 95 % intervals: **average total** and
+# **average indirect effect**, ATE and AIE.
 #
-# **Predict.** In GPT-2 XL, with 48 layers, 1,000 facts and a total effect of 18.6 %, the early site
-# was the subject's *last* token: layer 15, states 8.7 %, MLPs 6.6 %, attention 1.6 %. And here?
+# **Predict.** In GPT-2 XL (48 layers, 1,000 facts, ATE 18.6 %; Meng et al.) the early site was the
+# subject's *last* token: layer 15, states 8.7 %, MLPs 6.6 %, attention 1.6 %. And here?
 #
 # <details><summary>Answer</summary>
 #
@@ -251,8 +256,8 @@ plot.lines(layers, series, *axes, bands=bands, colors=colors, dashes=dashes)
 #
 # ## How wide a window?
 #
-# **Predict.** Ten MLPs at once peak at layer 4, which is layers 0 to 8. Restored one by one, which
-# layer is it?
+# **Predict.** Ten MLPs at once peak at layer 4, which is layers 0 to 8. Restored one by one (for
+# twelve of the facts), which layer is it?
 #
 # <details><summary>Answer</summary>
 #
@@ -272,7 +277,8 @@ show.Table(runs_03.by_window(rows, SETTINGS))
 #
 # ROME writes into one MLP at the subject's last token. A second stored run does so for eight facts
 # at several layers, with $C = I$, and asks for the new answer on the edit's own prompt. The *scan*
-# that chose notebook 00's layer has scored 16 facts, rewordings and neighbors included.
+# that chose notebook 00's layer has scored 16 facts by the harmonic mean of three shares: prompts
+# that answer right, rewordings, neighbors.
 #
 # **Predict.** The AIE of the MLPs is near zero from layer 14 on. Will an edit at layer 20 fail?
 #
@@ -305,21 +311,15 @@ plot.lines(x, y, "layer", "probability, score, share", bands=bands, colors=color
 # %% [markdown]
 # Writing works up to layer 20 (0.80), less at 22, and is over at 24 (0.08): just where the curve of
 # the subject's *states* falls. That of the MLPs has been flat since layer 14 and says nothing of it.
-# The scan's best layer is 3, since early edits also serve rewordings and neighbors, but 2 to 8 hardly
-# differ. Its dip at layer 11 is in no trace: with $C = I$ the tower's edit works there (0.98), so the
-# second moment is to blame, not the place. To choose a layer, try it.
+# The scan's best layer is 3, but 2 to 8 hardly differ. Its dip at layer 11 is in no trace: with
+# $C = I$ the tower's edit works there (0.98). To choose a layer, try it.
 #
 # ## Exercise: your own trace, and how to break it
 #
 # Trace a fact of your own, given as a prompt and the subject in it. Then find a synonym: another name
 # of the same thing, behind which the model gives the same answer, but the best early state brings
-# back less than half as large a share of the total effect.
-#
-# <details><summary>A hint</summary>
-#
-# Many things have an older name, or a longer one. Which pieces is it made of?
-#
-# </details>
+# back less than half as large a share of the total effect. (Many things have an older name, or a
+# longer one. Which pieces is it made of?)
 
 # %%
 my_fact = None  # ("Vancouver is a city in the country of", "Vancouver")

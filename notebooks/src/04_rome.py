@@ -6,7 +6,7 @@
 # We know where to write. At the end of this page you know *what*, and can build ROME yourself.
 #
 # **You will** search the value that makes a frozen model say something else, term by term · make
-# the search several times faster without changing a number · choose the key, and see the choice
+# the search twice as fast without changing a number · choose the key, and see the choice
 # kill an edit · take one part of ROME away after the other and ask which prompts pay for it.
 #
 # **Needs** the insert and $\rho$ of [notebook 02](02_insert.ipynb), the place found in
@@ -66,8 +66,8 @@ fact = lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome", targ
 #    worth little, so the mean over the prompt itself and the prompt behind other beginnings, the
 #    **templates**. The model wrote them itself; they need not make sense, only differ.
 # 2. **The same thing as before.** The tower should move, not become an Italian. Right behind "The
-#    Eiffel Tower" the next word should stay what it was: plus $\tfrac1{16}\,\mathrm{KL}$.
-# 3. **Not too far.** Plus $\tfrac12\|\delta\|/\|v_0\|^2$, and a bound on $\|\delta\|$.
+#    Eiffel Tower" the next token should stay what it was: plus $\tfrac1{16}$ of the KL (now ‖ before).
+# 3. **Not too far.** Plus $\tfrac12\|\delta\|/\|v_0\|^2$ (*decay*), and a bound on $\|\delta\|$.
 
 # %%
 templates = editor.templates()
@@ -137,17 +137,15 @@ def search(fact):  # v* and the keys, on the CPU like W
 
 found = search(fact)
 columns = "total", "nll", "kl", "decay", "probability"
-curve = [
-    dict(zip(columns, (x or None for x in row), strict=True)) for row in found.loss
-]  # no log 0
+curve = [{c: x or None for c, x in zip(columns, row, strict=True)} for row in found.loss]
 first, last = (curve[i]["probability"] for i in (0, -1))
 print(f"p({fact.target_new}) from {first:.4f} to {last:.3f}")
 print(f"‖δ‖ is {found.delta.norm() / found.init.norm():.2f} times ‖v₀‖, its bound {config.clamp:g}")
 plot.loss_curve(curve, ylog=True)
 
 # %% [markdown]
-# On a log scale. The answer has won by step 8, and from step 10 on KL and decay are the larger
-# terms: the KL goes down again, from 0.057 to 0.042, while $\delta$ is still growing.
+# The answer has won by step 8, and from step 10 on KL and decay are the larger terms: the KL goes
+# down again, from 0.057 to 0.042, while $\delta$ is still growing.
 #
 # ## The same numbers, faster
 #
@@ -156,13 +154,12 @@ plot.loss_curve(curve, ylog=True)
 # right nothing *before* the token changes: keep the attention's keys and values there, and run only
 # from the token on (**along positions**).
 #
-# **Predict.** By what factor does each help, for layer 3 of 30? Which one more?
+# **Predict.** What does each save, for layer 3 of 30? Which one more?
 #
 # <details><summary>Work it out</summary>
 #
 # Layers: 26 of 30 are left, so hardly anything; more when one edits higher up. Positions: about
-# half of the tokens remain, more is won behind long templates. The rest of the gain over our loop
-# is that all prompts run at once, and the head only where it is needed.
+# half of the tokens remain, fewer behind long templates.
 #
 # </details>
 
@@ -198,8 +195,9 @@ show.Table([row | {"share": row["seconds"] / table[0]["seconds"]} for row in tab
 # * `mean` inserts at $\bar k$, `prompt` at $k_0$ (the two forms of R-ROME).
 # * `mixed` is ROME as published, by a slip in its code: the direction $u = C^{-1}\bar k$ from the
 #   mean, the residual from the bare prompt, $\Delta = (v^\star - Wk_0)\,u^\top / (u^\top k_0)$.
-# * `both` asks for $k_0$ and $\bar k$ at once: two columns, the same derivation with
-#   $K = [k_0\ \bar k]$, $\Delta = R\,(K^\top C^{-1} K)^{-1} K^\top C^{-1}$. Our default.
+# * `both` asks for $k_0$ and $\bar k$ at once, the same derivation with two columns: with
+#   $K = [k_0\ \bar k]$ and what is missing at them, $R$, it gives
+#   $\Delta = R\,(K^\top C^{-1} K)^{-1} K^\top C^{-1}$ (notebook 05). Our default, of rank 2.
 #
 # For the tower it hardly matters. **Predict.** For "China", one token that *opens* its prompt?
 #
@@ -261,8 +259,8 @@ show.Table(list(rows.values()))
 #
 # <details><summary>Answer</summary>
 #
-# The edit needs none of them, so it is a poor test. Templates are there for the rewordings, $C$ for
-# everybody else, the KL for the subject's other sides. Whether they deliver is to be measured.
+# The edit needs none of them. Templates are there for the rewordings, $C$ for everybody else, the
+# KL for the subject's other sides. Whether they deliver is to be measured.
 #
 # </details>
 
@@ -331,20 +329,22 @@ if SCALE == "small":
 seen = [row for row in rows if row["edits"] in points]
 columns = {"still held": "retention", "reworded": "generalization", "neighbor": "specificity"}
 y = {label: [100 * row[column] for row in seen] for label, column in columns.items()}
+perplexity = {"perplexity of held-out text": [row["perplexity"] for row in seen]}
 print(f"written when it was their turn: {sum(row['written'] for row in rows):.0f} of {len(rows)}")
-print("perplexity of held-out text:", ", ".join(f"{row['perplexity']:.1f}" for row in seen))
-plot.lines(points, y, "edits in a row", "prompts answered as wanted (%)", ylim=(0, 105))
+for label, line in (y | perplexity).items():
+    print(f"{label}:", ", ".join(f"{value:.1f}" for value in line))
+colors = {"still held": plot.EDITED, "reworded": plot.CYCLE[0]}
+axes = "edits in a row", "prompts answered as wanted (%)"
+plot.lines(points, y, *axes, colors=colors, ylim=(0, 105))
 
 # %% [markdown]
 # The facts themselves hold, 92 % of them. The neighbors pay: 68 % after ten edits, 54 % after
 # fifty, and held-out text gets harder to read. Every edit takes care of general text, none of the
-# others. Facts that are known beforehand could be written *together*: [notebook
-# 05](05_memit.ipynb).
+# others. **Could facts that are known beforehand be written together?** [Notebook
+# 05](05_memit.ipynb) does.
 #
 # ## References
 #
 # * Meng et al.: *Locating and Editing Factual Associations in GPT*, 2022.
-# * Gupta, Anumanchipalli: *Rebuilding ROME*, 2024,
-#   [arXiv:2403.07175](https://arxiv.org/abs/2403.07175).
-# * Berglund et al.: *The Reversal Curse*, 2023,
-#   [arXiv:2309.12288](https://arxiv.org/abs/2309.12288).
+# * Gupta et al.: *Rebuilding ROME*, 2024, [arXiv:2403.07175](https://arxiv.org/abs/2403.07175).
+# * Berglund et al.: *The Reversal Curse*, 2023, [2309.12288](https://arxiv.org/abs/2309.12288).

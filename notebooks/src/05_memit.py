@@ -3,8 +3,8 @@
 #
 # # 05 · MEMIT: many facts at once
 #
-# Fifty facts, one after another, spoil each other. At the end of this page you write a hundred of
-# them together, and know what one number, $\lambda$, has to do with it.
+# Fifty facts in a row were held, and nearly half of the neighbors lost. At the end of this page you
+# write a hundred together, and know what one number, $\lambda$, has to do with it.
 #
 # **You will** write many pairs exactly, and see why one should not · derive MEMIT, and find EMMET
 # and ROME at its ends · say beforehand how much of a fact arrives · spread the work over layers.
@@ -134,6 +134,9 @@ assert torch.allclose(wide, torch.matmul(*memory.insert_many(W, K, V, C, strengt
 # %% [markdown]
 # ## How much arrives
 #
+# MEMIT's target is the **state** $z$ behind the edited layer, searched like $v^\star$ in notebook 04.
+# The layer's output enters the state by addition, so with the present state $h$, $R = z - h$.
+#
 # **Predict.** One fact, $n = 1$, so $D = q$. What share of its residual arrives at its own key?
 # What does $\lambda = q$ do to a fact of the real model?
 #
@@ -153,9 +156,7 @@ cases = [case for case in lib.classroom() if case.id % 2]  # even ones were for 
 keys = lm.keys([case.fact for case in cases], top).cpu().double()
 q = (keys * moments[top].solve(keys)).sum(0)
 levels = ", ".join(f"{x:,.0f}" for x in q.quantile(torch.tensor([0.1, 0.5, 0.9]).double()))
-print(f"layer {top}: 10, 50, 90 % of facts have q below {levels}; general text: {len(keys):,}")
-
-# %%
+print(f"layer {top}: 10, 50, 90 % of facts have q below {levels}; mean of text: {len(keys):,}")
 fact = lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome", target_true="Paris")
 z = target.search(lm, [fact], top, ("{}",), settings, "block")[0].v_star.cpu()  # notebook 04
 k, h = runs_05.look(lm, [fact], top, top)
@@ -172,8 +173,8 @@ for times in (0.01, 0.1, 1, 10, 100):
 show.Table(rows)
 
 # %% [markdown]
-# The shares are exact: the layer is linear. The answer is not: with half a value "Rome" still has
-# 0.63 instead of 0.98, with a tenth 0.01.
+# The shares are exact: the layer is linear. The answer is not: with half of $R$ "Rome" still has
+# 0.63 instead of 0.98, with a tenth 0.01. (The mean of $q$ over text is $d_\text{in}$: notebook 02.)
 #
 # ## Over several layers
 #
@@ -285,15 +286,17 @@ rows, known = stored.load("05_strength", MANY)["rows"], dict(zip(facts, z.T, str
 live = list(runs_05.strengths(lm, few, [([top], [1000]), (layers, [1000])], known))
 if SCALE == "small":
     stored.begins_with(rows, live, list(live[0]), tolerance=0.02)
-x, y, kl = runs_05.curves([row for row in rows if row["facts"] == len(cases)])
-print("KL at λ = 1000:", ", ".join(f"{some} {nats:.3f}" for some, nats in kl.items()))
+x, y, _ = runs_05.curves([row for row in rows if row["facts"] == len(cases)])
+print(f"{len(cases)} facts, {len(cases) - len(behind)} of them openers; % from small to large λ")
+for name, line in y.items():
+    print(f"{name}:", ", ".join(f"{value:.0f}" for value in line))
 colors = {name: plot.EDITED if "written" in name else plot.NEIGHBOR for name in y}
 dashes = {name: "--" if name.endswith("1 layer") else "-" for name in y}
 axes = "λ, tokens of general text", "prompts answered as wanted (%)"
 plot.lines(x, y, *axes, colors=colors, dashes=dashes, xlog=True, ylim=(0, 105))
 
 # %% [markdown]
-# Up to $\lambda = 1000$ nine tenths are written; ten facts are first words, which share one key
+# Up to $\lambda = 1000$ nine tenths are written; ten facts are openers, which share one key
 # (notebook 02). At 3,000, about the median $q$, one layer writes 84 %, three still 90 %; at 10,000
 # one writes 49 %. Neighbors gain by $\lambda$, from 54 to 94 %, and by layers at every $\lambda$.
 #
@@ -319,8 +322,7 @@ print(checks_05.emmet(strength_of))
 #
 # * Written together, facts do not spoil each other. But like keys make equality expensive.
 # * MEMIT weighs: $q/(\lambda + q)$ of one fact arrives. $\lambda = 0$ is EMMET, for one fact ROME.
-# * Spread over $L$ layers the cost is about $1/L$; measuring again makes up for what did not
-#   arrive.
+# * Spread over $L$ layers the cost is about $1/L$; measuring again brings what did not arrive.
 #
 # ## Where it breaks
 #

@@ -39,6 +39,7 @@ import torch
 import lib
 from lib import memory, plot
 from lib.editors import prune, rect
+from lib.intervals import wilson
 from notebooks import checks_06, models, runs_06, show, stored
 
 draw = torch.Generator().manual_seed(0)
@@ -105,13 +106,13 @@ for way, W in {"plain": plain, "kept keys": keeping}.items():
 # ## Write where no text goes
 #
 # **AlphaEdit** has another idea. Let $Q$ ($d_\text{in} \times r$, orthonormal columns) span the
-# directions that no key of general text ever uses, and $P = QQ^\top$. Then $\Delta P k_0 = 0$ for
-# all of them: no damage, and no $\lambda C$ is needed. Minimize
+# directions that no key of general text ever uses, and $P = QQ^\top$. Then $\Delta P K_0 = 0$ for
+# all these keys $K_0$: no damage, and no $\lambda C$ is needed. Minimize
 #
 # $$\|(W + \Delta P)K - V\|^2 + \|\Delta P K_p\|^2 + L_2 \|\Delta P\|^2 .$$
 #
 # Write $\Delta P = YQ^\top$. Then $\|YQ^\top\| = \|Y\|$, and what is left is MEMIT with kept keys
-# for the shorter keys $Q^\top K$, with $C = I$ and $\lambda = L_2$:
+# for the shorter keys $Q^\top K$, with $C = I$, $\lambda = L_2$ and, as before, $R = V - WK$:
 #
 # $$\Delta P = R\,(Q^\top K)^\top \big(Q^\top (K_p K_p^\top + KK^\top)\,Q + L_2\big)^{-1} Q^\top .$$
 
@@ -137,8 +138,8 @@ print(f"{Q.shape[1]} free directions; text moves by at most {((W - W0) @ K0).abs
 # <details><summary>Answer</summary>
 #
 # None (notebook 01). So one takes those below a **threshold** $\tau$, and the promise becomes a
-# bound: with eigenvectors $q_i$ of eigenvalues $c_i < \tau$ the mean damage is $\mathrm{tr}(\Delta
-# C \Delta^\top) = \sum_i c_i \|\Delta q_i\|^2 \le \tau \|\Delta\|^2$.
+# bound: with eigenvectors $x_i$ of eigenvalues $c_i < \tau$ the mean damage is $\mathrm{tr}(\Delta
+# C \Delta^\top) = \sum_i c_i \|\Delta x_i\|^2 \le \tau \|\Delta\|^2$.
 #
 # </details>
 
@@ -198,9 +199,8 @@ for way, W in {"free": free, "anchored": held}.items():
 
 # %% [markdown]
 # **RECT** and **PRUNE** look at the update. RECT keeps the 40 % of its entries that are largest
-# beside those of $W$. PRUNE takes the singular values of everything written so far; one above
-# $\sigma_\max(W_0)$ becomes its logarithm. Here for the subjects of a real layer, each of which is
-# to get the value of the next:
+# beside those of $W$. PRUNE lets the singular values of all that was written grow above
+# $\sigma_\max(W_0)$ by their logarithm only. Each subject of a layer is to get the next's value:
 
 # %%
 W = lm.weight(lm.mlp_out(top)).cpu().double()
@@ -216,15 +216,15 @@ for way, change in updates.items():
 show.Table(rows)
 
 # %% [markdown]
-# Both are blunt. RECT keeps 55 % for a damage of 48; simply writing 55/74 of the update would cost
+# RECT keeps 55 % for a damage of 48; simply writing 55/74 of the update would cost
 # 28, since damage is a square. PRUNE's 193 % for 379 would cost 334 by a plain factor. A brake that
 # does not ask whom it serves is no better than a smaller step.
 #
 # ## Five hundred edits
 #
 # Is it the projector or the kept keys? Take both apart: $2 \times 2$ editors, each with 500 facts
-# of CounterFact in batches of 50, the same values for all, searched on the base model. And ROME,
-# one fact after another.
+# of CounterFact (Meng et al., 2022) in batches of 50, the same values for all, searched on the base
+# model. And ROME, one fact after another.
 #
 # | | nothing kept | kept keys |
 # |---|---|---|
@@ -232,7 +232,7 @@ show.Table(rows)
 # | **null space, $L_2$** | projector only | AlphaEdit |
 #
 # Strengths are the library's, $\lambda = 1000$ and $L_2 = 10$; two lines more write nearly exactly,
-# $\lambda = 30$. Every fifth fact is asked; p: the new answer is more probable than the old.
+# $\lambda = 30$. Every fifth fact is asked, shares are in %; p: the new answer is more probable.
 #
 # **Predict.** Who still holds the facts at the end? Whose model still speaks?
 #
@@ -259,25 +259,23 @@ show.Table(runs_06.ends(rows))
 
 # %%
 x, held = runs_06.over(rows)
-colors = {name: plot.EDITED if "MEMIT" in name else plot.NEIGHBOR for name in x}
-colors |= {name: plot.UNRELATED for name in x if "30" in name} | {"ROME": plot.BASE}
-dashes = {name: "-" if "kept" in name or name == "AlphaEdit" else "--" for name in x}
-axes = "edits", "facts held so far (%, generation)"
-plot.lines(x, held, *axes, colors=colors, dashes=dashes, ylim=(0, 105))
+for name in ("AlphaEdit", "projector only"):  # with 95 % intervals, of 100 facts
+    ends = [f"{100 * end:.0f}" for end in wilson(round(held[name][-1]), 100)]
+    print(f"{name}: {held[name][-1]:.0f} % (95 %: {' to '.join(ends)})")
+runs_06.curves(x, held)
 
 # %% [markdown]
-# Dashes keep nothing, full lines keep keys; orange lies right under blue. **It is the kept keys**:
-# 83 of a hundred facts are held with them, 64 without (95 % intervals 74 to 89, 54 to 73), and the
-# projector changes neither number. Nobody collapses: perplexity grows 1.13 to 1.19 times. What
-# hurts the model is a small $\lambda$: 1.43 and 1.66 times, and there kept keys hold more facts (62
-# against 39) but cost more text. ROME, one layer and one fact at a time, is worst: 63 after 150.
+# Dashes keep nothing, full lines keep keys; MEMIT's (blue) lie right under the projector's (brown).
+# **It is the kept keys**: 83 of a hundred facts are held with them, 64 without, and the projector
+# changes neither number. Nobody collapses: perplexity grows 1.13 to 1.19 times. What hurts the model
+# is a small $\lambda$: 1.43 and 1.66 times, and there kept keys hold more facts (62 against 39) but
+# cost more text. ROME, one layer and one fact at a time, is worst: 63 after 150.
 #
 # ## Seen coming?
 #
 # Questions after each batch are slow, norms of the edited matrices cost nothing:
 # $\|\Delta W\|/\|W_0\|$ (change), $\|W\|/\|W_0\|$ (size), $\sigma_\max(W)/\sigma_\max(W_0)$
-# (sigma). After how many edits has one moved by more than a tenth? **Predict.** Which first, and
-# what does it tell?
+# (sigma). When has one moved by more than a tenth? **Predict.** Which first, and what does it tell?
 #
 # <details><summary>Answer</summary>
 #
@@ -313,8 +311,7 @@ print(checks_06.directions(directions))
 # ## What we know now
 #
 # * With kept keys batch after batch equals one batch. They hold the facts; the projector does not.
-# * No direction of a real layer is free of text: a threshold only bounds the damage,
-#   $\tau \|\Delta\|^2$.
+# * No direction of a real layer is free of text: a threshold bounds the damage, $\tau \|\Delta\|^2$.
 # * What keeps the model speaking is the weight on general text. $\sigma_\max$ warns when it is too
 #   small.
 #
@@ -340,11 +337,11 @@ show.Table(runs_06.lands(ways, odd, even, general.C))
 # without. On text the projector does no better than $C^{-1}$ (0.021 against 0.017), which is the
 # best direction there is. And the other odd subjects, of whom nobody told the solver, hear nearly
 # as much as before. **Damage is never zero: why?** Because keys overlap, and we cannot keep those
-# that we do not know. How many can a layer tell apart? [Notebook 07](07_superposition.ipynb)
-# counts.
+# that we do not know. How many can a layer tell apart? [Notebook 07](07_superposition.ipynb) counts.
 #
 # ## References
 #
 # * Fang et al.: *AlphaEdit*, 2025, [arXiv:2410.02355](https://arxiv.org/abs/2410.02355).
+# * Liu et al., 2026: NAS, [arXiv:2602.02543](https://arxiv.org/abs/2602.02543).
 # * Ma et al., 2025: PRUNE, [arXiv:2405.16821](https://arxiv.org/abs/2405.16821).
 # * Gu et al., 2024: RECT, [arXiv:2401.04700](https://arxiv.org/abs/2401.04700).

@@ -3,11 +3,11 @@
 #
 # # 07 · Superposition: why keys overlap
 #
-# Every method so far fights one sum. How large must it be, how large is it, whom does it join?
+# Keys overlap, and every edit pays for it. How many can a layer tell apart? How much do those of a
+# real one overlap, and whose? At the end of this page you can read it off a matrix.
 #
-# **You will** derive when editing is lossless, and how many keys that allows · read a matrix of
-# overlaps: rms, kurtosis, tail · find out what makes two subjects overlap, layer by layer ·
-# forecast from keys alone which of 50 edits breaks first.
+# **You will** derive when editing is lossless, and for how many keys · read a matrix of overlaps ·
+# find out what makes two subjects overlap, layer by layer · forecast which of 50 edits breaks.
 #
 # **Needs** whitening ([notebook 01](01_linear_memory.ipynb)), the insert of [02](02_insert.ipynb).
 
@@ -55,14 +55,13 @@ def normal(*shape):
 # %% [markdown]
 # ## Lossless means orthogonal
 #
-# In notebook 02, insert $t$ added $\delta_t (C^{-1}k_t)^\top / q_t$ for the residual $\delta_t$. After
-# $T$ inserts fact $j$, once exact, is off by what the later ones let through:
+# After $T$ inserts fact $j$ is off by what the later ones let through (notebook 02):
 #
 # $$W_T k_j - v_j = \sum_{t>j} \rho(t, j)\,\delta_t, \qquad
-# \rho(i, j) = \frac{k_i^\top C^{-1} k_j}{k_i^\top C^{-1} k_i}.$$
+# \rho(t, j) = \frac{k_t^\top C^{-1} k_j}{k_t^\top C^{-1} k_t}.$$
 #
-# The sum is zero *whatever* the residuals are only if every $\rho(t, j)$ is: **editing is lossless
-# when whitened keys are orthogonal**, and only then.
+# The sum is zero *whatever* the residuals $\delta_t$ are only if every $\rho(t, j)$ is: **editing is
+# lossless when whitened keys are orthogonal**, and only then.
 #
 # ## How many keys fit?
 #
@@ -76,7 +75,7 @@ def normal(*shape):
 # one is expected to while $n < e^{d\varepsilon^2/4}$, here 2,500; or $\varepsilon = \sqrt{4\ln n/d}$.
 #
 # *All together cannot.* The Gram matrix $G$ of $n$ unit keys has trace $n$ and at most $d$
-# nonzero eigenvalues, so $\sum_{ij} G_{ij}^2 = \sum_m \lambda_m^2 \ge n^2/d$ (Welch's bound).
+# nonzero eigenvalues $g_m$, so $\sum_{ij} G_{ij}^2 = \sum_m g_m^2 \ge n^2/d$ (Welch's bound).
 # Without its diagonal, the mean square is at least $(n-d)/\big(d(n-1)\big)$, which nears $1/d$.
 # Random keys have $1/d$: for very many keys no arrangement is better.
 #
@@ -98,12 +97,14 @@ plot.lines(counts, found | theory, *axes, dashes=dict.fromkeys(theory, "--"), xl
 
 # %% [markdown]
 # The 4,096 keys stay below 0.35: that is **superposition**, more things than dimensions. Sums pay
-# for it: with $\rho^2 \approx 1/d$, $T$ edits of one size move a fact by $\sqrt{T/d}\,\|\delta\|$.
+# for it by the root mean square (**rms**): $T$ edits of one size move a fact by
+# $\sqrt{T/d}\,\|\delta\|$.
 #
 # ## Reading a matrix of overlaps
 #
-# The paper behind this page (its $P$ is $\rho$) sums up the entries off the diagonal by their
-# **kurtosis**, $m_4/m_2^2 - 3$: 0 for a Gaussian, large when a few values lie far out.
+# The paper behind this page (Hu et al.; its $P$ is $\rho$) sums up the entries off the diagonal by
+# their **kurtosis**, $m_4/m_2^2 - 3$, with $m_p$ the mean of their deviations to the power $p$: 0 for
+# a Gaussian, large when a few values lie far out.
 #
 # **Predict.** 100 random keys in 64 dimensions, or 50 pairs of twins (cosine 0.9) in 4096: which
 # kurtosis is higher? Where would you rather edit?
@@ -134,9 +135,8 @@ show.Table([{"keys": name, **{c: row[c] for c in columns}} for name, row in numb
 #
 # <details><summary>Answer</summary>
 #
-# More in late ones. The two become nearly one key: a first token attends to nothing but itself, and
-# a model without a start token parks attention there (a *sink*). To write "Paris" is to write
-# "Newton". After whitening the typical pair is near 90°, raw it is not.
+# More in late ones. The two become nearly one key: they stand in the attention sink (notebook 02).
+# To write "Paris" is to write "Newton". After whitening the typical pair is near 90°, raw it is not.
 #
 # </details>
 
@@ -153,8 +153,8 @@ for layer in layers[:3]:
     print(f"layer {layer}: {len(opening)} openers {own:.2f}, {len(inner)} others {rest:.2f}")
 
 # %% [markdown]
-# These are median cosines of whitened keys, 0.95 in layer 3. The openers tell of a *place*, not of
-# knowledge, and would be the whole tail, so we go on with 100 others.
+# Median cosines of whitened keys, 0.95 in layer 3. The openers tell of a *place*, not of knowledge,
+# and would be the whole tail, so we go on with 100 others.
 
 # %%
 kept = {layer: one.take(inner) for layer, one in every.items()}
@@ -255,9 +255,8 @@ show.Table(table[["of", "layer", "subjects", "d_in", "1/√d_in", *columns]].to_
 #
 # ## Which of 50 edits breaks first?
 #
-# ROME writes fifty facts (the classroom's odd numbers) one after another; after each we ask for all
-# so far. This is a stored run, of which we repeat the first two edits. A fact is *lost* when the
-# model's answer no longer begins with it.
+# In a stored run, whose first two edits we repeat, ROME writes fifty facts (the classroom's odd
+# numbers) one after another. A fact is *lost* when the model's answer no longer begins with it.
 
 # %%
 SETTINGS = {"editor": "rome", "cases": "classroom()[1::2]", "edits": 50, "tokens": 8}
@@ -296,8 +295,10 @@ print("written:", sum(row["held"][-1] for row in rows), "held at the end:", sum(
 #
 # </details>
 #
-# **Exercise.** Write that forecast: from `rho`, keys in the order of their edits, a number per fact,
-# the higher the sooner it should break. All residuals count alike.
+# ## Exercise: the forecast
+#
+# From `rho`, keys in the order of their edits, make a number per fact, the higher the sooner it
+# should break. All residuals count alike.
 
 
 # %%
@@ -328,9 +329,8 @@ for far in (True, False):
 show.Table([row for row in met if row.pop("lost")])
 
 # %% [markdown]
-# China, put first, is lost first, to Rome: two openers. Four of the seven losses come from the 14
-# overlaps above 0.3, three from the other 1,047. Over all facts ρ is a better guide than age (0.66
-# against 0.45), and no oracle.
+# China, put first, is lost first, to Rome: two openers. Four of seven losses come from the 14 overlaps
+# above 0.3, three from the other 1,047. Over all facts ρ is a better guide than age (0.66 to 0.45).
 #
 # ## What we know now
 #
@@ -342,9 +342,9 @@ show.Table([row for row in met if row.pop("lost")])
 # ## Where it breaks
 #
 # One layer takes all facts, and for some it is a bad one: all it sees is the last token, or the
-# sink. **Which layer fits which fact?** Notebook 08 asks each fact: WilKE.
+# sink. **Which layer fits which fact?** [Notebook 08](08_wilke.ipynb) asks each fact.
 #
 # ## References
 #
-# * Hu et al.: *Knowledge in Superposition*, 2024, [2408.07413](https://arxiv.org/abs/2408.07413).
-# * Elhage et al.: *Toy Models of Superposition*, 2022, [2209.10652](https://arxiv.org/abs/2209.10652).
+# * Hu et al., 2024: *Knowledge in Superposition*, [2408.07413](https://arxiv.org/abs/2408.07413).
+# * Elhage et al., 2022: *Toy Models of Superposition*, [2209.10652](https://arxiv.org/abs/2209.10652).

@@ -3,13 +3,14 @@
 #
 # # 08 · WilKE: the layer that fits the fact
 #
-# One layer took every fact so far, and for some it was a bad one. Must it be the same for all?
+# One layer took every fact so far, and for some it was a bad one. Must it be the same for all? At
+# the end of this page you know which facts need another layer, and what a wrong one costs.
 #
 # **You will** derive a score that says how well a fact fits a layer · read it for twelve facts in
 # seven layers · hunt *flashes*, single edits that ruin a model, and explain them from a key ·
 # compare WilKE, which picks the layer with the best score, with ROME, fact by fact.
 #
-# **Needs** 02 (the insert), 04 (ROME, and its two keys); 07 for *sink* and *opener*.
+# **Needs** [02](02_insert.ipynb) (insert, *sink*, *opener*) and [04](04_rome.ipynb) (ROME's two keys).
 
 # %% tags=["setup"]
 import os
@@ -148,14 +149,16 @@ subjects = {case.id: case.fact.subject for case in lib.classroom()}
 own = [row | {"subject": subjects[row["case"]]} for row in runs["wilke both"]]
 own = own[:10] + [row for row in own if row["opens"]][:2]
 series = {row["subject"]: list(row["scores"].values()) for row in own}
-colors = {row["subject"]: plot.EDITED if row["opens"] else plot.BASE for row in own}
+colors = {row["subject"]: plot.CYCLE[row["opens"]] for row in own}
+opening = [row["layer"] for row in runs["wilke both"] if row["opens"]]
+print(f"openers in all streams: {len(opening)}, of them in layer 0: {opening.count(0)}")
 axes = "layer", "s, relative change of the matrix"
 plot.lines(range(7), series, *axes, colors=colors, ylog=True)
 
 # %% [markdown]
 # Of the 150 facts in its stored streams WilKE put 71 into layer 0, all fifteen openers among them,
 # 27 into layer 3, 17 into 4 and 21 into 6. For ordinary facts the scores of the layers lie within a
-# factor of two or three. The two openers (orange) need 0.09 in layer 0, but 0.2 to 1.2 above: there
+# factor of two or three. The two openers (brown) need 0.09 in layer 0, but 0.2 to 1.2 above: there
 # the sink has begun.
 #
 # Is a small score a good edit? Here are eight facts, four of them openers, each alone in three
@@ -200,7 +203,7 @@ show.Table(means.to_dict("records"))
 # </details>
 #
 # The stored run writes forty facts, each alone, in ROME's layer: twelve openers and 28 others. A
-# flash is an edit whose log size is five robust standard deviations above the median.
+# flash is an edit whose log size is five standard deviations (robust ones) above the median.
 
 # %%
 ALONE = {"editor": "rome", "layer": 3, "openers": 12, "others": 28, "cases": "even", "templates": 2}
@@ -208,6 +211,7 @@ mixture = runs_08.mix(lm, 0, ALONE["openers"], ALONE["others"])
 if stored.long():
     stored.save("08_alone", ALONE, runs_08.alone(lm, mixture))
 alone = pd.DataFrame(stored.load("08_alone", ALONE)["rows"])
+print("written, of 12 openers:", alone[alone["opens"]].groupby("keys")["written"].sum().to_dict())
 show.Table(runs_08.flashes(alone))
 
 # %%
@@ -215,7 +219,7 @@ x, y = {}, {}
 for (keys, opens), part in alone.groupby(["keys", "opens"]):
     name = f"{'openers' if opens else 'others'}, {keys}"
     x[name], y[name] = part["s"], part["kl"]
-colors = dict(zip(x, [plot.NEIGHBOR, plot.EDITED] * 2, strict=True))
+colors = dict(zip(x, plot.CYCLE[:2] * 2, strict=True))
 axes = "s, relative change of the matrix", "KL on unrelated prompts (nats)"
 figure = plot.lines(x, y, *axes, colors=colors, xlog=True, ylog=True)
 for line in figure.axes[0].lines:
@@ -234,12 +238,7 @@ figure
 #
 # For the same $v^\star$ and with $Wk_0 \approx W\bar k$, how many times longer is the published
 # update than R-ROME's, which uses $\bar k$ everywhere? Only keys are given: no search is needed.
-#
-# <details><summary>A hint</summary>
-#
-# Both are $\delta u^\top$ over a number. Which two numbers?
-#
-# </details>
+# (Both are $\delta u^\top$ over a number.)
 
 
 # %%
@@ -294,12 +293,14 @@ show.Table(runs_08.summary(runs))
 # %%
 pairs = [("wilke both", "rome both"), ("rome both 0", "wilke both"), ("rome both 0", "rome both"),
          ("wilke mixed", "rome mixed")]  # fmt: skip
-early = {name: runs[name][24]["kl"] for name in ("rome both", "rome both 0", "wilke both")}
-print("KL after 25 edits of stream 0:", early)
+for name in ("rome both", "rome both 0", "wilke both"):
+    print(f"{name}: KL after 25 edits of stream 0 {runs[name][24]['kl']:.3f}")
+flash = next(row for row in runs["wilke mixed"] if row["opens"])
+print(f"published key, first opener: layer {flash['layer']}, s {min(flash['scores'].values()):.3f}")
 show.Table([runs_08.difference(runs, *pair) for pair in pairs])
 
 # %%
-x, y, bands, shown = {}, {}, {}, {"wilke both": plot.EDITED, "rome both": plot.NEIGHBOR}
+x, y, bands, shown = {}, {}, {}, {"wilke both": plot.CYCLE[0], "rome both": plot.CYCLE[3]}
 for metric, label in {"retention": "kept", "specificity": "neighbors"}.items():
     named = {f"{name}, {label}": runs[name] for name in shown}
     for whole, part in zip((x, y, bands), runs_08.curves(named, metric, points), strict=True):
@@ -310,14 +311,14 @@ axes = "edits in a row", "prompts answered as wanted (%)"
 plot.lines(x, y, *axes, bands=bands, colors=colors, dashes=dashes, ylim=(0, 105))
 
 # %% [markdown]
-# The differences are paired by fact, with intervals over facts (once per stream). After fifty edits
-# WilKE has kept 11 points more facts (5 to 19) and 31 points more neighbors (25 to 37); in each
-# stream alone neighbors differ by +32, +40 and +22. Why? Openers, fifteen in all, make 0.53 of
-# ROME's 0.60 nats, and WilKE wrote all of them in layer 0. Is it the choice per fact that helps?
-# After 25 edits ROME in layer 0 has kept as many facts as WilKE, its neighbors differ by 1 point
-# (−7 to 9), and only unrelated text is moved more, 0.054 nats against 0.035. Published ROME is lost
-# at edit 5, its first opener. WilKE puts it into layer 1 at s = 0.02, a score below all others,
-# goes on, and yet pays 0.09 nats: a small score is no promise.
+# The differences are paired by fact, with 95 % intervals. After fifty edits WilKE has kept 11 points
+# more facts (5 to 19) and 31 points more neighbors (25 to 37). Why? Openers make 0.53 of ROME's 0.60
+# nats, and WilKE wrote all of them in layer 0.
+#
+# Is it the choice per fact that helps? After 25 edits ROME in layer 0 has kept as many facts as
+# WilKE, its neighbors differ by 1 point (−7 to 9), and only unrelated text is moved more, 0.054 nats
+# against 0.035. Published ROME is lost at edit 5, its first opener. WilKE puts it into layer 1 at a
+# score of 0.022, goes on, and yet pays 0.09 nats: a small score is no promise.
 #
 # ## What we know now
 #
@@ -339,12 +340,10 @@ for name in ("rome both", "wilke both"):
     print(f"{name}: {seconds.median():.1f} s per edit (median of {len(seconds)})")
 
 # %% [markdown]
-# WilKE took 9.1 seconds per edit and ROME 2.5, to find one vector that fits one fact.
-# **Optimization per fact is slow: can a network learn to edit?** That is notebook 09.
+# WilKE took 9.1 seconds per edit and ROME 2.5, to find one vector for one fact. **Optimization per
+# fact is slow: can a network learn to edit?** [Notebook 09](09_learning_to_edit.ipynb) trains some.
 #
 # ## References
 #
-# * Hu et al.: *WilKE: Wise-Layer Knowledge Editor for Lifelong Knowledge Editing*, 2024,
-#   [arXiv:2402.10987](https://arxiv.org/abs/2402.10987).
-# * Gupta, Baskaran, Anumanchipalli: *Rebuilding ROME: Resolving Model Collapse during Sequential Model
-#   Editing*, 2024, [arXiv:2403.07175](https://arxiv.org/abs/2403.07175): the mixed key.
+# * Hu et al.: *WilKE*, 2024, [arXiv:2402.10987](https://arxiv.org/abs/2402.10987).
+# * Gupta et al.: *Rebuilding ROME*, 2024, [arXiv:2403.07175](https://arxiv.org/abs/2403.07175).
