@@ -10,10 +10,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from lib import plot
 from lib.style import (
     COLORS,
     CYCLE,
@@ -26,10 +28,33 @@ from lib.style import (
     SMALL,
     WIDTH,
     Drawing,
+    contrast,
 )
 
 MARKERS = "osD^"
 NOTHING = "#dfe3e8"  # of a raster: not written yet
+
+
+def shares(
+    matrix: Sequence[Sequence[float]],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    xlabel: str,
+    ylabel: str,
+    *,
+    label: str = "share (%)",
+) -> Figure:
+    """A heat map of shares in % that shows its numbers, however many rows there are."""
+    figure = plot.heatmap(matrix, rows, columns, xlabel, ylabel, label, limits=(0, 100))
+    ax = figure.axes[0]
+    (image,) = ax.images
+    for text in list(ax.texts):
+        text.remove()
+    for (i, j), value in np.ndenumerate(np.asarray(matrix, dtype=float)):
+        ground = to_hex(image.to_rgba(value))
+        color = max(INK, "#ffffff", key=lambda c, g=ground: contrast(c, g))
+        ax.text(j, i, f"{value:.0f}", ha="center", va="center", color=color, fontsize=SMALL)
+    return figure
 
 
 def curves(
@@ -42,7 +67,7 @@ def curves(
     columns: int = 4,
 ) -> Figure:
     """One small panel per name of `series`, each with the same lines {line: y}; y in %."""
-    figure, axes = _grid(len(series), columns, 1.45, xlabel, ylabel)
+    figure, axes = _grid(len(series), columns, 1.45 if len(series) < 16 else 1.25, xlabel, ylabel)
     for ax, (name, lines) in zip(axes, series.items(), strict=False):
         for i, (line, y) in reversed(list(enumerate(lines.items()))):  # the first one on top
             ax.plot(x, y, color=colors[line], linewidth=1.8, marker=MARKERS[i], markersize=3.5)

@@ -17,8 +17,8 @@ from lib.editor import add_low_rank
 from lib.facts import encode_prompt, encode_target
 
 NAMES = "mend", "malmen", "rledit"
-COLORS = {"plain step": plot.BASE, "mend": plot.NEIGHBOR, "malmen": plot.EDITED}
-COLORS["rledit"] = plot.UNRELATED
+SHOWN = {"mend": "MEND", "malmen": "MALMEN", "rledit": "RLEdit"}
+COLORS = {"plain step": plot.BASE} | dict(zip(SHOWN.values(), plot.CYCLE, strict=False))
 TOY = {"rank": 4, "check_every": 1}  # networks that are trained in a second, on a random model
 TOYS = {"mend": {"accumulate": 2}, "malmen": {"batch": 4}, "rledit": {"batch": 2, "turns": 2}}
 
@@ -109,8 +109,8 @@ def curves(found: Mapping[str, Any]) -> tuple[dict[str, list], dict[str, list]]:
     x, y = {}, {}
     for name, editor in found.items():
         history = header(editor)["history"]
-        x[name] = [step for step, _, _ in history]
-        y[name] = [100 * loss / history[0][2] for _, _, loss in history]
+        x[SHOWN[name]] = [step for step, _, _ in history]
+        y[SHOWN[name]] = [100 * loss / history[0][2] for _, _, loss in history]
     return x, y
 
 
@@ -126,17 +126,18 @@ def cost(name: str, editor: Any) -> str:
     size = sum(p.numel() for net in editor.networks().nets.values() for p in net.parameters())
     edits = said["step"] * editor.config.batch * editor.config.accumulate
     edits *= getattr(editor.config, "turns", 1)
-    return f"{name}: {size:,} parameters, {edits:,} facts edited in {said['step']:,} training steps"
+    made = f"{edits:,} facts edited in {said['step']:,} training steps"
+    return f"{SHOWN[name]}: {size:,} parameters, {made}"
 
 
 def by_size(found: Mapping[str, Sequence[Mapping]]) -> tuple[dict, dict, dict]:
-    """Shares, colors and dashes by name: "mend, written" and "mend, neighbors" and so on."""
+    """Shares, colors and dashes by name: "MEND, written" and "MEND, neighbors" and so on."""
     y, colors, dashes = {}, {}, {}
     for name, rows in found.items():
         for what, column in {"written": "tokens (%)", "neighbors": "neighbors (%)"}.items():
-            label = f"{name}, {what}"
+            label = f"{SHOWN.get(name, name)}, {what}"
             y[label] = [row[column] for row in rows]
-            colors[label] = COLORS[name]
+            colors[label] = COLORS[SHOWN.get(name, name)]
             dashes[label] = "-" if what == "written" else "--"
     return y, colors, dashes
 

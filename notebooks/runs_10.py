@@ -71,7 +71,7 @@ class Plain(UltraEdit):
 
 
 LINES = {"lifelong": UltraEdit, "per turn": PerTurn, "first turn": FirstTurn, "none": Plain}
-COLORS = plot.EDITED, plot.NEIGHBOR, plot.UNRELATED, plot.BASE
+COLORS = *plot.CYCLE[:3], plot.BASE
 STREAM = {
     "data": "CounterFact, first 1000 rows",
     "editor": SETTINGS,

@@ -105,13 +105,6 @@ def table(keys: Keys, radii: Sequence[float]) -> list[dict[str, Any]]:
     return rows
 
 
-def scope(keys: Keys, radius: float) -> dict[str, tuple[list[float], list[float]]]:
-    """By group: distance to the nearest key and that key's radius."""
-    book = keys.book(radius)
-    found = {group: book.lookup(queries) for group, queries in keys.others.items()}
-    return {group: (f.distance.tolist(), f.radius.tolist()) for group, f in found.items()}
-
-
 def look(
     lm: lib.LM, cases: Sequence[lib.Case], patch: lib.Patch, asked: int = 40
 ) -> dict[str, float]:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 import lib
-from lib import metrics
+from lib import metrics, widgets
 from lib.facts import Case
 
 from . import stored
@@ -28,15 +28,25 @@ STREAM = {
     "batch": 4,
     "prompts": 2,  # rewordings and neighbors of a case, at most
     "lines": {  # name: editor, settings beside the preset's; a new line is run alone, and added
-        "GRACE": ["grace", {}],
-        "UltraEdit": ["ultraedit", {}],
-        "MEMIT": ["memit", {"keep_keys": True}],
         "ROME, published": ["rome", {"keys": "mixed", "contexts": [[9, 1]]}],
-        "fine-tuning": ["ft", {}],
-        "retrieval": ["retrieval", {}],
-        "LEMoE": ["lemoe", {}],
+        "ROME, both keys": ["rome", {"keys": "both", "contexts": [[9, 1]]}],
+        "MEMIT": ["memit", {"keep_keys": True}],
+        "AlphaEdit": ["alphaedit", {}],
+        "RECT": ["rect", {}],
+        "PRUNE": ["prune", {}],
+        "UltraEdit": ["ultraedit", {}],
+        "MEND": ["mend", {}],
         "MALMEN": ["malmen", {}],
+        "RLEdit": ["rledit", {}],
+        "fine-tuning": ["ft", {}],
+        "FT-L": ["ft_l", {}],
+        "FT-M": ["ft_m", {}],
+        "LoRA": ["lora", {}],
+        "GRACE": ["grace", {}],
         "WISE": ["wise", {}],
+        "LEMoE": ["lemoe", {}],
+        "MEMOIR": ["memoir", {}],
+        "retrieval": ["retrieval", {}],
     },
 }
 TESTS = ("generalization", "specificity", "locality", "perplexity")
@@ -278,15 +288,31 @@ def share(right: str) -> float:
     return right.count("1") / len(right)
 
 
+def ends(rows: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """{editor: its row at the end}, the base model first, then in the order of the settings."""
+    last = {row["line"]: row for row in rows if "cases" in row}
+    return {name: last[name] for name in ("base", *STREAM["lines"]) if name in last}
+
+
 def triangle(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[float]]]:
     """Editors at the end, the base model first: names; shares of COLUMNS by generation (%)."""
-    names, shares = [], []
-    for row in rows:
-        if "cases" in row:
-            found = {"retention": row["cases"]["efficacy"], **row["cases"]}  # base: as it was
-            means = [mean(found[metric]["generation"]) for metric in COLUMNS.values()]
-            names, shares = [*names, row["line"]], [*shares, [100 * x for x in means]]
-    return names, shares
+    shares = []
+    for row in ends(rows).values():
+        found = {"retention": row["cases"]["efficacy"], **row["cases"]}  # base: as it was
+        shares.append([100 * mean(found[metric]["generation"]) for metric in COLUMNS.values()])
+    return list(ends(rows)), shares
+
+
+def played(rows: Sequence[Mapping[str, Any]]) -> dict[str, widgets.Played]:
+    """The lines as `widgets.CurvePlayer` plays them: curves, and what the kept prompts say."""
+    x, found = curves(rows)
+    prompts = probes(cases())
+    said = {
+        name: [{f"{probe}: {prompts[probe]}": text for probe, text in row["says"].items()}
+               for row in turns(rows, name)]
+        for name in found
+    }  # fmt: skip
+    return {name: widgets.Played(x, lines, said[name]) for name, lines in found.items()}
 
 
 def mean(values: Sequence[float | None]) -> float:
@@ -306,7 +332,8 @@ def cost(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         row = {"editor": name, "CPU s per edit, first turn": first, "last turn": last}
         end = own[-1]
         row |= {"patch (kB)": f"{end['bytes'] / 1000:,.0f}", "KL, nats": end["kl"]}
-        table.append(row | {"perplexity": end["scores"]["perplexity"]})
+        lost = end["scores"]["perplexity"]
+        table.append(row | {"perplexity": f"{lost:.1f}" if lost < 1e6 else f"{lost:.0e}"})
     return table
 
 

@@ -11,6 +11,8 @@ import lib
 from lib.facts import encode_target
 from lib.intervals import bootstrap, interval
 
+from .runs_14 import ends
+
 EVENTS = {
     "probability": "probability",
     "teacher_forced": "teacher-forced",
@@ -33,6 +35,20 @@ LONG = (
     ("The word for butter", "{} comes from", "Los Angeles, California"),
     ("The last steam engine", "{} was bought by", "Warner Bros. Entertainment"),
 )
+# Facts of the classroom whose other direction has one answer: the prompt that asks for the subject.
+# Kept are those that the base model answers for the old answer ("The opposite of south is"), and not
+# by itself for the new one; both were looked up before any edit.
+REVERSE = {
+    19: "The most famous book by {} is",
+    79: "The most famous book by {} is",
+    89: "A {} is the young of a",
+    99: "The opposite of {} is",
+    121: "{} is the capital of the state of",
+    129: "The most famous book by {} is",
+    153: "The {} is the SI unit of",
+    155: "The {} is the national currency of",
+    165: "The most famous book by {} is",
+}
 BENCHMARKS = Path(__file__).resolve().parents[1] / "tests" / "benchmarks"
 
 
@@ -41,23 +57,61 @@ def long_facts() -> list[lib.Case]:
     return [lib.Case(lib.Fact(*fact), id=i) for i, fact in enumerate(LONG)]
 
 
-def ends(rows: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-    """{editor: its row at the end}, the base model first."""
-    return {row["line"]: row for row in rows if "cases" in row}
-
-
 def by_event(
     rows: Sequence[Mapping[str, Any]], metric: str, events: Sequence[str] = tuple(EVENTS)
 ) -> tuple[list[str], dict[str, list[tuple[float, float, float]]]]:
-    """Editors; {event: (mean, low, high) of each, in %}."""
+    """Editors, the best by generation first; {event: (mean, low, high) of each, in %}."""
     found: dict[str, list] = {EVENTS[event]: [] for event in events}
     last = {name: row for name, row in ends(rows).items() if name != "base"}
+    score = {name: sum(present(row["cases"][metric]["generation"])) for name, row in last.items()}
+    last = {name: last[name] for name in sorted(last, key=lambda name: -score[name])}
     for row in last.values():
         for event in events:
             values = present(row["cases"][metric][event])
             low, high = interval(values)
             found[EVENTS[event]].append((100 * sum(values) / len(values), 100 * low, 100 * high))
     return list(last), found
+
+
+def ranks(
+    rows: Sequence[Mapping[str, Any]], metric: str, most: int = 6
+) -> list[dict[str, str | float]]:
+    """The editors whose rank differs most between events: rank (1: best; ties share) and share."""
+    names, found = by_event(rows, metric)
+    table = []
+    for i, name in enumerate(names):
+        places = {
+            event: 1 + sum(other[0] > values[i][0] + 1e-9 for other in values)
+            for event, values in found.items()
+        }
+        line = {event: f"{place}. ({found[event][i][0]:.0f} %)" for event, place in places.items()}
+        table.append((max(places.values()) - min(places.values()), {"editor": name} | line))
+    table.sort(key=lambda pair: -pair[0])
+    return [line for _, line in table[:most]]
+
+
+def reverse(lm: lib.LM, editors: Mapping[str, lib.Editor]) -> list[dict[str, Any]]:
+    """Each fact of REVERSE alone: its own prompt, and the subject asked for by the new and the old
+    answer; how many say it, the base model first.
+    """
+    cases = [case for case in lib.classroom() if case.id in REVERSE]
+    table = []
+    for name, editor in {"base": None, **editors}.items():
+        hits = [0, 0, 0]
+        for case in cases:
+            fact = case.fact
+            back = [REVERSE[case.id].format(end) for end in (fact.target_new, fact.target_true)]
+            patch = editor.edit([fact]) if editor else lib.EMPTY
+            with lm.patched(patch, only=True):
+                own, *said = lm.answer([fact.text, *back], 10)
+            subject = fact.subject.removeprefix("The ").casefold()
+            found = [lib.events.begins(own, fact.target_new)]
+            found += [subject in text.casefold() for text in said]
+            hits = [hit + bool(one) for hit, one in zip(hits, found, strict=True)]
+        columns = "fact written", "its reverse", "the old reverse"
+        said = (f"{hit} of {len(cases)}" for hit in hits)
+        table.append({"editor": name} | dict(zip(columns, said, strict=True)))
+    return table
 
 
 def present(values: Sequence[float | None]) -> list[float]:

@@ -57,8 +57,6 @@ def normal(*shape):
 #
 # $$\frac{\partial L}{\partial W} = \sum_t g_t\,k_t^\top = G K^\top .$$
 #
-# One outer product for each token.
-#
 # **Predict.** "The Eiffel Tower is located in the city of" with the answer "Rome": what rank has
 # the gradient of a matrix of 576 × 1,536? How many numbers are in it?
 #
@@ -124,13 +122,13 @@ show.Table([{"edit": name} | row for name, row in rows.items()])
 # A plain step writes, and its neighbors say the same: "is located in the city of" is most of what
 # the gradient is about. The last line has a network that was trained on other facts. It writes all,
 # most rewordings too, and keeps half of the neighbors: the rate that wrote all kept 28 %, and we
-# found that rate by looking at these facts. (Ours has seen 2,000 edits; published ones see more.)
+# found that rate by looking at these facts.
 #
 # ## A network that begins as the identity
 #
 # **MEND** exchanges each pair for a better one. The network reads $x = [\hat k; \hat g]$, both
-# standardized, since keys and gradients differ by orders of magnitude. Two layers, each of rank
-# $r$, with a scale $s$ and shift $t$ of its own for every matrix:
+# standardized (mean 0 and deviation 1 over its training), and returns $[\tilde k; \tilde g]$. Two
+# layers of rank $r$, with a scale $s$ and a shift $t$ for every matrix:
 #
 # $$x \leftarrow x + \max\big(0,\ s \odot (B A x + b) + t\big), \qquad
 # \Delta = -\alpha \sum_t \tilde g_t\,\tilde k_t^\top .$$
@@ -162,6 +160,8 @@ for name, bend in {"relu": torch.relu, "clamp": lambda x: x.clamp(min=0)}.items(
     print(f"slope of {name} at 0: {torch.autograd.grad(bend(zero), zero)[0].item():.0f}")
 
 # %% [markdown]
+# Only $B$ has a gradient, and under `relu` nobody would.
+#
 # ## Many facts: ask, then grant
 #
 # MEND adds up outer products. With $n$ facts each key hears the demands of all others,
@@ -221,13 +221,14 @@ toy = runs_09.Toy(draw)  # L(W) for a small model, a pair (K, G) and a network
 for editor in (lib.EDITORS["mend"](lm), lib.EDITORS["malmen"](lm)):
     net, turn = toy.network(editor.order)
     toy.loss(toy.change(turn)).backward()  # one graph
-    wanted = {name: p.grad.clone() for name, p in net.named_parameters()}
+    used = {name: p for name, p in net.named_parameters() if p.grad is not None}
+    wanted = {name: p.grad.clone() for name, p in used.items()}
     net.zero_grad()
     update = editor.update(turn)  # ΔW = A B, no graph
     W = (toy.W + update[0] @ update[1]).requires_grad_()
     (G,) = torch.autograd.grad(toy.loss(W - toy.W), W)  # phase one
     editor.backward(turn, update, G)  # phase two
-    worst = max((p.grad - wanted[name]).abs().max().item() for name, p in net.named_parameters())
+    worst = max((p.grad - wanted[name]).abs().max().item() for name, p in used.items())
     largest = max(g.abs().max().item() for g in wanted.values())
     assert worst < 1e-9 * max(1, largest)
     print(f"{editor.name}: {len(wanted)} groups of parameters, largest difference {worst:.0e}")
@@ -273,12 +274,11 @@ print(checks_09.by_ridge(by_ridge))
 
 # %%
 x, y = runs_09.curves(editors)
-colors = dict(zip(y, (plot.NEIGHBOR, plot.EDITED, plot.UNRELATED), strict=True))
 axes = "training steps", "validation loss (% of the first)"
-plot.lines(x, y, *axes, colors=colors, ylim=(0, None))
+plot.lines(x, y, *axes, colors=runs_09.COLORS, ylim=(0, None))
 
 # %% [markdown]
-# Losses differ in kind, so only shares compare. RLEdit has made four steps, each a whole stream.
+# Losses differ in kind: only shares compare. RLEdit made four steps, each a whole stream.
 #
 # ## One, ten, a hundred
 #
@@ -301,7 +301,8 @@ for name, editor in {"plain step": tried["plain, α = 0.01"], **editors}.items()
     one = alone.get({"plain step": "plain, α = 0.01", "mend": "MEND"}.get(name))
     found[name] = [one or runs_09.batches(lm, editor, many, 1, ask)]
     found[name] += [runs_09.batches(lm, editor, many, size, ask) for size in sizes[1:]]
-    table.append({"stream": name} | runs_09.stream(lm, editor, many, sizes[1], ask))
+    said = runs_09.stream(lm, editor, many, sizes[1], ask)
+    table.append({"stream": runs_09.SHOWN.get(name, name)} | said)
 show.Table(table)
 
 # %%
@@ -337,8 +338,7 @@ for name, editor in editors.items():
 
 # %% [markdown]
 # Another model, or other layers, and all of it is void: **a network needs training, per model.** How
-# much of what it does is learned, and how much only the right units? That is
-# [notebook 10](10_ultraedit.ipynb).
+# much of it is learned, and how much only the right units? That is [notebook 10](10_ultraedit.ipynb).
 #
 # ## References
 #

@@ -81,7 +81,7 @@ def normal(*shape):
 # $$n = n_a + n_b, \qquad \mu = \mu_a + \delta\,\frac{n_b}{n}, \qquad
 # S = S_a + S_b + \delta^2\,\frac{n_a n_b}{n} .$$
 #
-# This is **Chan's merge**. Nothing was approximated, so any split of the data gives the same.
+# This is **Chan's merge**, exact for any split of the data.
 #
 # **Predict.** Simpler: keep $\sum x$ and $\sum x^2$, which merge by adding, and take
 # $S = \sum x^2 - n\mu^2$. A thousand numbers around 1,000 with $\sigma = 1$, in float32. What is
@@ -109,10 +109,12 @@ print("variance, merged  ", ", ".join(f"{s:.3f}" for s in merged))
 print("variance, two sums", ", ".join(f"{s:.3f}" for s in sums.tolist()))
 
 # %% [markdown]
+# Any split merges to the same. The two sums are wrong in the second digit, or the first.
+#
 # ## One turn, by hand
 #
-# A hundred facts of CounterFact, three layers. Features of all from one forward and backward pass;
-# then the moments; then standardize, scale, solve. One state serves all matrices of a shape.
+# A hundred facts of CounterFact, three layers. The *features* $k$, $g$ of all come from one forward
+# and backward pass; then moments; then standardize, scale, solve. One state per shape of matrix.
 
 # %%
 lm = models.load(SCALE)
@@ -149,9 +151,8 @@ print(f"median ‖k‖² {K.square().sum(0).median():.1f}, λ = {strength:g}; {a
 #
 # ## How large a step?
 #
-# The paper has $\eta = 10^{-6}$ for all its models.
-#
-# **Predict.** How large is $\|\hat k\|^2$? What follows for a smaller model?
+# **Predict.** The paper has $\eta = 10^{-6}$ for all its models. How large is $\|\hat k\|^2$, and
+# what follows for a smaller model?
 #
 # <details><summary>Work it out</summary>
 #
@@ -162,8 +163,7 @@ print(f"median ‖k‖² {K.square().sum(0).median():.1f}, λ = {strength:g}; {a
 #
 # </details>
 #
-# So the library's setting is `step` $= \eta\,d_\text{in}$, free of the width. The features are
-# there already; a step costs one solve.
+# So the library's setting is `step` $= \eta\,d_\text{in}$, free of the width.
 
 # %%
 table = []
@@ -216,8 +216,8 @@ show.Table(table)
 
 # %% [markdown]
 # Without a warm-up not one weight moves, not in ten turns either: each reads the same row again. So
-# the library first reads 256 fixed texts, which are not edited ("statistics"), and eight turns then
-# write "Rome". (A tenth of the step: the loss is a mean over ten facts, and this one is alone.)
+# the library first reads 256 fixed texts, which are not edited ("statistics"); repeated turns then
+# bring "Rome" to 0.37. (A tenth of the step: above, losses are means over ten facts, here of one.)
 #
 # How many rows are enough? Deviations of the first $n$ answer tokens against those of the second
 # hundred facts:
@@ -226,13 +226,13 @@ show.Table(table)
 name = list(shapes)[-1]
 mine, others = found[name], features.read(lm, facts[count:], [name])[name]
 x, off = runs_10.settling({"keys": (mine.K, others.K), "gradients": (mine.G, others.G)})
-colors = {"keys": plot.NEIGHBOR, "gradients": plot.EDITED, "a Gaussian": plot.BASE}
+colors = {"a Gaussian": plot.BASE}
 axes = "answer tokens seen", "a deviation is off by (%, median)"
 plot.lines(x, off, *axes, colors=colors, dashes={"a Gaussian": "--"}, ylim=(0, 65))
 
 # %% [markdown]
-# Two rows are off by 60 %, 120 still by 12 %. Gaussians would have half of that: keys and gradients
-# have heavy tails. A turn of a hundred facts is a fair start, ten facts are not.
+# Two rows are off by 60 %, 120 by 12 %. Gaussians would have half of that: keys and gradients have
+# heavy tails. A turn of a hundred facts is a fair start, ten facts are not.
 #
 # ## A thousand edits
 #
@@ -270,7 +270,7 @@ axes = "edits", "KL at unrelated prompts (nats)"
 plot.lines(x, kl, *axes, colors=colors, dashes={"none": "--"}, ylim=(0, None))
 
 # %% [markdown]
-# 37 to 39 % of the answer tokens are right in every line (of 200 facts, so ± 6 points). The price
+# 37 to 39 % of the answer tokens are right in every line (200 facts: ± 6 points or so). The price
 # differs: unrelated prompts have moved by 0.30 nats with lifelong moments, 0.36 with those of each
 # turn, 0.39 and 0.40 with frozen ones or none. With every edit the model drifts away from where
 # frozen moments were taken, and one turn alone is a noisy estimate (the first figure). So here
@@ -282,8 +282,8 @@ own = [row["seconds"] for row in rows if row["line"] == "lifelong"]
 print("seconds for each hundred edits:", ", ".join(f"{s:.1f}" for s in own))
 
 # %% [markdown]
-# About five seconds for a hundred edits, the last as the first (the machine had other work, too):
-# one pass, one small solve, and nothing grows with the past. ROME took 2.5 seconds for one.
+# About five seconds for a hundred edits, the last as the first (on a busy machine): one pass, one
+# small solve, and nothing grows with the past. ROME took 2.5 seconds for one.
 #
 # ## Exercise: two workers, and few rows
 #
@@ -312,8 +312,7 @@ print("bound:", checks_10.bound(bound))
 # * Count, mean and squared deviations merge exactly, in any split. They are all that UltraEdit keeps
 #   of the past.
 # * A turn: standardize, ask each answer token for the shift $-\eta\|\hat k\|^2 \hat g$, solve one
-#   ridge regression. No training, no subject, no search.
-# * The step is $\eta\,d_\text{in}$. One row standardizes to nothing: read some texts first.
+#   ridge regression. No training, no search. One row standardizes to nothing: read texts first.
 #
 # ## Where it breaks
 #
@@ -331,7 +330,7 @@ print("bound:", checks_10.bound(bound))
 
 # %%
 x, y = runs_10.filling(rows, "lifelong")
-colors = dict(zip(y, (plot.EDITED, plot.BASE, plot.NEIGHBOR), strict=True))
+colors = dict(zip(y, (plot.CYCLE[0], plot.BASE, plot.EDITED), strict=True))
 dashes = {"orthogonal turns": "--"}
 plot.lines(x, y, "edits", "share (%)", colors=colors, dashes=dashes, ylim=(0, None))
 
@@ -340,7 +339,8 @@ plot.lines(x, y, "edits", "share (%)", colors=colors, dashes=dashes, ylim=(0, No
 # hundred's answer tokens 25 % are right, then 31 %. Then the sum wins: 24 % at the end. Part of the
 # remedy is in notebooks 05 and 06: weigh general text, keep the keys. The library's preset does both,
 # in three passes: after 10,000 facts it still says 48 % of the first thousand, the published form
-# 14 % (README). But **weights fill up all the same.** What if one leaves them alone? Notebook 11.
+# 14 % ([measured](../tests/benchmarks/RESULTS.md)). But **weights fill up all the same.** What if one
+# leaves them alone? That is [notebook 11](11_grace.ipynb).
 #
 # ## References
 #

@@ -38,7 +38,7 @@ SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 import torch
 
 import lib
-from lib import maps, plot
+from lib import plot, widgets
 from lib.codebook import Codebook, lookup
 from notebooks import checks_11, models, runs_11, show
 
@@ -84,6 +84,8 @@ fast = lookup(K, eps, q)  # one matrix product: ‖k − q‖² = ‖k‖² − 
 assert [slow(K, eps, row) for row in q] == fast.entry.tolist()
 
 # %% [markdown]
+# Nobody (−1) at 2.8; the entries are counted from 0.
+#
 # ## Three rules
 #
 # A new fact has the key $q$ and the answer $y$. Let $d$ be its distance to the nearest key $i$:
@@ -117,7 +119,7 @@ for n, (at, label) in enumerate([(0.0, "A"), (0.8, "A"), (1.5, "A"), (2.0, "B"),
 print("at 1.5:", book.labels[given])
 
 # %% [markdown]
-# A split takes ground from what was taught before, without a word. What is "the same answer"? The
+# At 1.5 it says B: a split takes ground from what was taught before. What is "the same answer"? The
 # public code compares the *means* of label tensors, in which the prompt's positions hold −100. Then
 # one answer behind two prompts counts as two, and two answers may count as one. Here answers are
 # the same if their tokens are.
@@ -268,15 +270,12 @@ show.Table(runs_11.table(keys, (4, 8, 16, 100)))
 # ## The scope, prompt by prompt
 #
 # Two numbers decide about a prompt: its distance to the nearest key, and that key's radius. With
-# them the scope of a codebook can be drawn as it is, without a projection that would bend it.
+# them the scope of a codebook can be drawn as it is, without a projection that would bend it. In a
+# running notebook a slider moves the radius at which all balls begin, here 16.
 
 # %%
 at = 16.0
-seen = runs_11.scope(keys, at)
-kinds = {name: kinds[name] for name in ("neighbor", "unrelated", "rewording")}
-points = {name: seen[name] for name in kinds}
-axes = "distance to the nearest key", "radius of that key"
-maps.scope_map(points, *axes, colors=kinds)
+widgets.RadiusExplorer(*keys, radius=at, limit=40.0)
 
 # %% [markdown]
 # Every point is a prompt; full ones are answered. Rewordings (dark blue) and neighbors (light) are
@@ -330,10 +329,12 @@ show.Table([{"model": name} | runs_11.percent(row) for name, row in rows.items()
 # %% [markdown]
 # Retention and locality cannot be better: all forty facts are held, unrelated text has not moved at
 # all (KL 0). And 6.5 % of the rewordings are right, which is what the base model has without any
-# edit: **rewordings** break it. In the published runs with models of 7B it is 8 % after 1,000 edits.
-# Editors of weights have it the other way round. Can one have both? Notebook 12.
+# edit: **rewordings** break it. In the runs of the WISE paper, on models of 7B, it is 8 % after 1,000
+# edits. Editors of weights have it the other way round. Can one have both? That is
+# [notebook 12](12_wise.ipynb).
 #
 # ## References
 #
 # * Hartvigsen et al.: *Aging with GRACE: Lifelong Model Editing with Discrete Key-Value Adaptors*,
 #   2023, [arXiv:2211.11031](https://arxiv.org/abs/2211.11031).
+# * Wang et al.: *WISE*, 2024, [arXiv:2405.14768](https://arxiv.org/abs/2405.14768): the 8 %.

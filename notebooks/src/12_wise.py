@@ -38,7 +38,7 @@ SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 import torch
 
 import lib
-from lib import decode, merging, plot, side
+from lib import decode, merging, plot, side, widgets
 from notebooks import checks_12, models, runs_12, show, stored
 
 draw = torch.Generator().manual_seed(0)
@@ -59,7 +59,8 @@ def normal(*shape):
 #
 # Why should $\Delta$ know an edit? Gradients are sums of pairs, so $\tau = \sum_i v_i k_i^\top$,
 # and $\tau q = \sum_i v_i \langle k_i, q\rangle$: large where $q$ is like a key that was trained.
-# GRACE's nearest key is in there, without a border: it fades.
+# GRACE's nearest key is in there, without a border: it fades. (Papers call this score $\Delta$; the
+# change of the weights, $\Delta$ so far, is $\tau$ here.)
 #
 # **Predict.** $n$ random keys of unit length in $d$ dimensions, values of unit length. How large is
 # $\Delta$ at a key? At a random $q$, with $n = d$?
@@ -84,6 +85,8 @@ for n in (8, 64, 256):
 show.Table(rows)
 
 # %% [markdown]
+# As derived: with eight facts strangers have 0.17 and edits 1.0, with 256 they have 1.0 and 1.4.
+#
 # ## Margins
 #
 # So the gap is not left to chance: WISE trains it. Beside the loss of the answer, with the copy
@@ -97,8 +100,8 @@ show.Table(rows)
 # ## Random masks
 #
 # Facts written one after another wear each other out. So WISE deals them into **shards**: each has
-# a random mask of the share $\rho$ of all entries, and its facts are trained inside the mask only.
-# The shards are merged afterwards. Two masks share $\rho^2$ of the entries, $k$ masks $\rho^k$.
+# a random mask of the share $\rho$ (not interference here) of all entries; its facts are trained inside
+# it only. Then shards are merged. Two masks share $\rho^2$ of the entries, $k$ masks $\rho^k$.
 #
 # **Predict.** 884,736 entries, $\rho = 0.2$, 20 facts per shard: how many entries has a fact for
 # itself? How many belong to two given shards?
@@ -122,6 +125,8 @@ for k, mask in enumerate(masks, start=1):
     print(f"in all of {k}: {all_of.sum():,}, expected {size * p:,.0f} ± {spread:,.0f}")
 
 # %% [markdown]
+# Shares multiply: all are within three deviations of what was expected.
+#
 # ## TIES, step by step
 #
 # A shard's change $\tau_s$ is a **task vector**. To join several, TIES **trims** each to the share
@@ -143,9 +148,8 @@ for name, step in {"trim": trimmed, "elect": elected, "merge": merged}.items():
     print(f"{name:5} {step.tolist()}")
 
 # %% [markdown]
-# At the first entry the second vector is in a **sign conflict** and is left out. Other rules, on
-# two masked shards, most of whose entries only one of them changed: what is left of a change by the
-# first, as a share of its length?
+# At the first entry the second vector is in a **sign conflict** and is left out. Other rules, on two
+# masked shards: what is left of a change by the first, as a share of its length?
 
 
 # %%
@@ -177,8 +181,8 @@ show.Table(rows)
 # ## Twelve facts, two shards
 #
 # The Eiffel Tower, ten odd facts of the classroom, the young sheep: six in each shard, one after
-# another. Each step also sees 32 irrelevant texts and up to twelve earlier facts of its shard. Then
-# three merges. Every prompt is sent through the merged memory; the router comes later.
+# another. Each step also sees 32 irrelevant texts and (not in the paper) up to twelve earlier facts
+# of its shard: *rehearsal*. Then three merges. Every prompt is sent through the merged memory; the router comes later.
 
 # %%
 sheep = lib.Case(lib.Fact("sheep", "The young of a {} is called a", "puppy"))
@@ -204,7 +208,7 @@ show.Table(rows)
 # ## Who is sent where?
 #
 # Now the router: $\Delta$ of the twelve edits, of their rewordings, of neighbors, and of unrelated
-# prompts, under the merged memory. The threshold is the least $\Delta$ of an edit.
+# prompts, under the merged memory. The threshold is the least $\Delta$ of an edit (`act_ratio` 1).
 #
 # **Predict.** Which group is closest to the edits?
 #
@@ -219,17 +223,15 @@ tau = merging.ties(taus)
 found = {g: runs_12.deltas(lm, merged["ties"], texts) for g, texts in runs_12.groups(cases).items()}
 eps = min(found["edited"])
 patch = runs_12.through(apart, tau, eps)
-for group, values in found.items():
-    routed = sum(value >= eps for value in values)
-    print(f"{group}: {routed} of {len(values)} go to the side memory")
-plot.histogram(found, "Δ, how far the memory moves the output", bins=30, marks={"ε": eps})
+widgets.ThresholdExplorer(patch.routes[module], found)
 
 # %% [markdown]
 # The margins hold what they were trained for: unrelated prompts stay below, and get the numbers of
 # the base model, to the last bit. But of rewordings only half pass the least of the edits, and of
-# neighbors as many: their histograms are one. $\Delta$ knows what the facts are *about*, cities and
-# young animals, hardly which one is meant. No margin asked for that. (The library's preset has
-# `calibrate`: a lower threshold, midway to irrelevant texts. It lets in more of both.)
+# neighbors as many: $\Delta$ knows what the facts are *about*, cities and young animals, hardly which
+# one is meant. No margin asked for that. A lower threshold (in a running notebook: the slider) lets in
+# more of both. The library's preset has one, 0.4 of the way up from irrelevant texts to $\varepsilon$
+# (`calibrate`); this notebook and its stored run pin the published rule, `None`, derived above.
 #
 # ## The decision at the prompt
 #
@@ -252,8 +254,7 @@ print("Δ of its tokens alone:", ", ".join(f"{w} {x:.0f}" for w, x in zip(words,
 
 # %% [markdown]
 # With the cache and without it the answers are equal. But $\Delta$ of single tokens falls below
-# $\varepsilon$ in the middle of the answer: there the public code would go back to $W$. What is
-# also seen: the memory has learned to say "Rome", and nothing about when to stop.
+# $\varepsilon$ in mid-answer: there the public code would go back to $W$. (To stop was never taught.)
 #
 # ## How many facts in a shard?
 #
@@ -279,9 +280,9 @@ own = [row for row in rows if row["line"] == "WISE, no rehearsal"]
 if SCALE == "small":
     live = runs_12.stream(lm, "WISE, no rehearsal", count=2)
     stored.begins_with(own, live, ["edits", "eps"], tolerance=0.5)
-for row in [row for row in own if "held" in row]:
+for row in [row for row in rows if "held" in row and "eps" in row]:
     each = masks[0].sum() / row["edits"]
-    print(f"{row['edits']} edits: ε {row['eps']:.0f}, {each:,.0f} entries for each")
+    print(f"{row['line']}, {row['edits']} edits: ε {row['eps']:.0f}, {each:,.0f} entries for each")
 x, y = runs_12.density(rows)
 colors = dict(zip(y, 2 * (plot.EDITED, plot.CYCLE[0], plot.NEIGHBOR), strict=True))
 dashes = {name: "--" for name in y if "rehearsal" in name}
@@ -292,8 +293,7 @@ plot.lines(x, y, *axes, colors=colors, dashes=dashes, ylim=(0, 104))
 # Dashed, without rehearsal as in the paper: 100 % at 20 facts, 95 % at 40, 78 % at 80. A shard of
 # this size holds 20 to 40 facts and then **forgets**; $\varepsilon$, the least of all, falls from
 # 104 to 61 and 75, and some unrelated prompts pass. Rehearsal holds all eighty; its $\varepsilon$
-# stays higher, which keeps rewordings out. (With forty facts asked, points are uncertain by about 8
-# %.)
+# stays higher, which keeps rewordings out. (With forty facts asked, 78 % may be 63 to 88 %.)
 #
 # ## The impossible triangle
 #
@@ -340,8 +340,8 @@ print("conflict:", checks_12.conflict(conflict))
 #
 # All facts go through one matrix and one threshold. Without rehearsal the first are **forgotten**;
 # with it every step trains twelve more rows, and what was said must be kept. **One memory, many
-# edits.** What if each batch had a memory of its own, in which nobody writes any more? Notebook 13:
-# LEMoE.
+# edits.** What if each batch had a memory of its own, in which nobody writes any more? That is
+# [notebook 13](13_lemoe.ipynb).
 #
 # ## References
 #

@@ -59,9 +59,9 @@ normal = torch.randn
 # trained on one batch of facts and then **frozen**. **MEMoE**, the method before, has a fixed number
 # of experts and trains them all on every batch, together with the router that chooses.
 #
-# Who chooses here? Every expert has an **anchor**, a unit vector $k_i$; a prompt has a unit vector
-# $v$; the score is $s_i = \kappa \cos(k_i, v)$ with $\kappa = 16$. As published, the weight $g$ is
-# the winner's share of a softmax:
+# Who chooses here? Every expert has an **anchor**, a unit vector $k_i$, a key in GRACE's sense; a
+# prompt has a unit vector $v$ (no value here); the score is $s_i = \kappa \cos(k_i, v)$ with
+# $\kappa = 16$. As published, the weight $g$ is the winner's share of a softmax:
 #
 # $$g = \frac{e^{s}}{\sum_m e^{s_m}} \quad\Longrightarrow\quad
 # \frac1{g_\text{new}} = \frac1g + e^{s_\text{new} - s} .$$
@@ -99,7 +99,7 @@ print(f"cosine {k @ v:.2f}; share of the winner among so many experts: {found}")
 # As published *some* expert answers every prompt. The library adds a **null anchor**: a constant
 # score $b$, with no expert behind it. A prompt near no anchor stays with the base model, to the last
 # bit. Projection and $b$ are fitted before the expert is trained, on all $e$ stored so far (one per
-# fact, one per subject) and on texts that must stay:
+# fact, one per subject) and on texts that must stay (CE: cross-entropy):
 #
 # $$L = \text{mean CE}(\text{softmax}(b, s_1, \dots, s_t),\ \text{own expert})
 # \ +\ \text{mean CE}(\cdot,\ \text{nobody}) .$$
@@ -296,15 +296,17 @@ show.Table(runs_13.differences(rows))
 # written in the order of their first facts, and the projection is fitted anew with each.
 
 # %%
+for name, held in runs_13.orders(rows, "held")[1].items():
+    print(f"{name}: held in the four orders {', '.join(f'{share:.0f}' for share in held)} %")
 x, y = runs_13.orders(rows, "reworded")
 colors = dict(zip(y, (plot.EDITED, plot.CYCLE[1], plot.BASE), strict=True))
 axes = "order of the facts (0: as given)", "rewordings right (%)"
 plot.lines(x, y, *axes, colors=colors, ylim=(0, None))
 
 # %% [markdown]
-# LEMoE holds all facts in every order, MEMoE 70 to 85 %. Rewordings vary by 12 points with the plan and
-# by 14 without, and without it they are 8 points higher on average: here planning costs. (Why? Like
-# facts in one batch have to be told apart, and an expert may learn the exact words. A guess.)
+# LEMoE holds all facts in every order, MEMoE 70 to 85 %. Rewordings vary by 12 points with the plan
+# and by 14 without, and without it they are 8 points higher on average: here planning costs. (Why?
+# Like facts in one batch have to be told apart, and an expert may learn the exact words. A guess.)
 #
 # ## Exercise: place anchors, and misroute a prompt
 #
@@ -338,7 +340,7 @@ print("misroute:", checks_13.misroute(lm, patch, tower, prompt))
 # A fact costs 2 MB: after 250 the experts are as large as the model. What is asked in other words is
 # not found; what is asked in the same words about something else is. We have met editors of weights,
 # a list, a side memory, experts, and each wins at something. **Which of all these should I use?**
-# For that, all of them have to run on one stream: notebook 14.
+# For that, all of them have to run on one stream, in [notebook 14](14_lifelong.ipynb).
 #
 # ## References
 #

@@ -3,13 +3,12 @@
 #
 # # 15 · Judging honestly
 #
-# Notebook 14 ended with a table. Would the same table, asked in another way, have named another
-# winner? At the end of this page you can say how sure a score is, and build a test that your
-# favorite editor fails.
+# Would notebook 14's table, asked in another way, have named another winner? At the end of this page
+# you can say how sure a score is, and build a test that your favorite editor fails.
 #
 # **You will** write three events by hand · let a model that knows nothing score 65 % · watch a
 # ranking turn · get an interval from a counting argument and from resampling · count the cases for
-# ± 3 points · design a test.
+# ± 3 points · ask for negations and reverses · design a test.
 #
 # **Needs** [notebook 14](14_lifelong.ipynb), whose stored rows are read here again.
 
@@ -47,15 +46,14 @@ from notebooks import checks_15, models, panels, runs_14, runs_15, show, stored
 # %% [markdown]
 # ## Three events
 #
-# "The model answers Rome." Which of these is meant? With $y$ the new answer, $o$ the old one, $x$
-# the prompt, and $n$ the tokens of $y$:
+# "The model answers Rome." Which of these is meant? With $y$ the new answer, $|y|$ its number of
+# tokens, $o$ the old answer and $x$ the prompt:
 #
 # * **probability**: $\frac1{|y|}\log p(y \mid x) > \frac1{|o|}\log p(o \mid x)$. The new answer
 #   beats the old one; a third may beat both.
 # * **teacher-forced**: the share of $t$ with $\arg\max p(\cdot \mid x, y_{<t}) = y_t$. The true
 #   beginning of the answer is given at every step.
-# * **generation**: the model writes freely, and its text begins with $y$. (*Exactly*: and ends
-#   there.)
+# * **generation**: the model writes freely, and its text begins with $y$ (*exactly*: and ends).
 #
 # **Predict.** Which implies which, for an answer of one token? For a longer one?
 #
@@ -98,20 +96,16 @@ for prompt in (tower.fact.text, *tower.paraphrases):
 show.Table(rows)
 
 # %% [markdown]
-# By hand and by library: the same. For a one-token answer generation and teacher forcing agree. And
-# the reworded tower shows the difference: in the second row "Paris" is still ahead, in the third
-# "Rome" is, but some other word beats both: *probability* counts it as followed, and the model says
-# that word.
+# By hand and by library: the same. In the third row "Rome" is ahead of "Paris", but another word
+# beats both: *probability* counts the rewording as followed, and the model says the other word.
 #
 # ## What teacher forcing leaks
 #
 # The prefix $y_{<t}$ is part of the answer. It leaks **content**: after "Massachusetts Institute
-# of" language alone says "Technology". And **length**: nobody asks what comes after the last token,
-# a model that goes on with anything at all is not punished.
+# of" language alone says "Technology". And **length**: what comes after the last token is not asked.
 #
 # **Predict.** Twelve facts that nobody has taught ("The inventor of the fork studied at the
-# University of California, Berkeley"), answers of 2 to 6 tokens. The *unedited* model,
-# teacher-forced?
+# University of California, Berkeley"). What has the *unedited* model, teacher-forced?
 #
 # <details><summary>Answer</summary>
 #
@@ -133,14 +127,9 @@ for i, share, n in zip(*runs_15.by_place(lm, facts), strict=True):
 #
 # If the first token is right with $a$ and each later one with $b$ given the truth, an answer of $n$
 # tokens scores $(a + (n - 1)b)/n$ teacher-forced and about $a\,b^{n-1}$ in generation. With $a = 0$
-# the first is $b\,(n-1)/n$: the longer the answer, the better a model looks that knows nothing.
-
-# %%
-a, b = 0.0, 0.88  # b: of the later tokens above, all lengths together
-for n in (1, 2, 4, 8):
-    print(f"{n} tokens: forced {(a + (n - 1) * b) / n:.0%}, free {a * b ** (n - 1):.0%}")
-
-# %% [markdown]
+# and the $b = 0.88$ from above that is 44, 66 and 77 % for answers of 2, 4 and 8 tokens, against 0:
+# the longer the answer, the better a model looks that knows nothing.
+#
 # ## An interval by counting: Wilson
 #
 # $n$ cases, each right or wrong, $h$ hits, $\hat p = h/n$. The true share is $p$, and $\hat p$ has
@@ -158,9 +147,8 @@ for n in (1, 2, 4, 8):
 #
 # <details><summary>Work it out</summary>
 #
-# The first: 100 % ± 0. The bootstrap as well: every resample is all ones. Wilson: the quadratic
-# with $\hat p = 1$ has the roots 1 and $1/(1 + z^2/n)$: 86 % to 100 %. Only Wilson is honest at the
-# ends.
+# The first: 100 % ± 0. The bootstrap as well: every resample is all ones. Wilson: the quadratic with
+# $\hat p = 1$ has the roots 1 and $1/(1 + z^2/n)$: 86 to 100 %. Only Wilson is honest at the ends.
 #
 # </details>
 
@@ -187,14 +175,14 @@ for hits, n in ((24, 24), (12, 24), (0, 24), (970, 1000)):
     print(hits, "of", n, {how: f"{low:.1%} to {high:.1%}" for how, (low, high) in found.items()})
 
 # %% [markdown]
-# What is resampled is the **case**, not the prompt: ten rewordings of one fact stand and fall
-# together, and are one observation, not ten.
+# As predicted. What is resampled is the **case**, not the prompt: ten rewordings of one fact stand
+# and fall together, and are one observation, not ten.
 #
 # ## The ranking turns
 #
-# The 24 edits of notebook 14, in turns of four, at the end of the stream. The facts are held by
-# nearly everybody. So look at the neighbors: Notre-Dame should still be in Paris. In the event
-# *probability* that means: Paris beats **Rome**, the edit's new answer.
+# The 24 edits of notebook 14, at the end of the stream. Most editors hold the facts. So look at the
+# neighbors: Notre-Dame should still be in Paris. In the event *probability* that means: Paris beats
+# **Rome**, the edit's new answer. Editors are sorted by what they write freely.
 #
 # **Predict.** Who gains most from being asked that way?
 #
@@ -206,16 +194,20 @@ for hits, n in ((24, 24), (12, 24), (0, 24), (970, 1000)):
 
 # %%
 stream = stored.load("14_streams", runs_14.STREAM)["rows"]
-names, found = runs_15.by_event(stream, "specificity")
-colors = dict(zip(found, (plot.BASE, plot.CYCLE[0], plot.EDITED, plot.CYCLE[2]), strict=True))
-panels.whiskers(names, found, "neighbors that keep their true answer (%)", colors=colors)
+names, found = runs_15.by_event(stream, "specificity", tuple(runs_15.EVENTS)[:3])
+colors = dict(zip(found, (plot.BASE, plot.CYCLE[0], plot.EDITED), strict=True))
+axis = "neighbors that keep their true answer (%, with 95 % intervals)"
+panels.whiskers(names, found, axis, colors=colors, height=8.4)
+
+# %%
+show.Table(runs_15.ranks(stream, "specificity"))  # whose rank moves most: rank (share)
 
 # %% [markdown]
 # By probability ROME, which one edit has ruined, keeps 83 % of its neighbors, UltraEdit 73 %. What
 # they *write* is right in 46 and 65 %: the ranking turns. ("Notre-Dame is in the city of
-# Notre-Dame.") And *exactly* brings up who has learned to stop: fine-tuning loses nothing by it and
-# WISE little, all others a quarter and more, also GRACE, which has not moved these prompts at all.
-# The base model does not stop either.
+# Notre-Dame.") MEND no longer writes words, and probability gives it 48 %: a coin. And *exactly*
+# brings up who has learned to stop: fine-tuning loses nothing by it, GRACE 42 points, though it has
+# not moved these prompts. The base model does not stop either.
 #
 # Are these differences real? Both editors saw the same facts, so it is the difference *per fact*
 # that is resampled. Easy facts are easy for both, and drop out.
@@ -225,20 +217,18 @@ show.Table(runs_15.paired(stream, "UltraEdit", "ROME, published", "specificity")
 
 # %% [markdown]
 # By probability UltraEdit is 10 points behind, in generation 19 ahead, and **neither** is more than
-# 24 cases can show: 0 lies in both intervals. Only the last row is clear of 0: with the event the
-# difference swings by 29 points. But we **chose** this pair, after looking at all editors under
-# three metrics, because it turns: its interval is too kind, and new cases would likely swing less.
+# 24 cases can show. Only the last row is clear of 0: with the event the difference swings by 29
+# points. But we **chose** this pair because it turns: its interval is too kind.
 #
-# With a hundred questions of ZsRE and more, whose answers are longer (measured in
+# With a hundred questions of ZsRE and more, whose answers are longer (from
 # [RESULTS.md](../tests/benchmarks/RESULTS.md)):
 
 # %%
 show.Table(runs_15.published(("grace", "wise", "lemoe", "memoir")))
 
 # %% [markdown]
-# Teacher-forced, 80 % for UltraEdit's preset and 46 as published; said are 49 and 11. GRACE and
-# LEMoE lose ten points, WISE and MEMOIR twenty, UltraEdit thirty: long answers, of which one token
-# is wrong. In a table of teacher-forced scores all but one of these editors look finished.
+# UltraEdit's preset has 80 % teacher-forced and says 49, published 46 and 11. GRACE and LEMoE lose
+# ten points, WISE and MEMOIR twenty: long answers, of which one token is wrong.
 #
 # ## How many cases for ± 3 points?
 #
@@ -252,18 +242,13 @@ show.Table(runs_15.published(("grace", "wise", "lemoe", "memoir")))
 # </details>
 
 # %%
-n = [10, 24, 50, 100, 200, 500, 1000, 2000, 5000]
-halves = {}
 for p in (0.5, 0.8, 0.95):
-    ends = [wilson(p * size, size) for size in n]
-    halves[f"score {p:.0%}"] = [50 * (high - low) for low, high in ends]
-halves["± 3"] = [3.0] * len(n)
-axes = "cases", "half of the interval (points)"
-plot.lines(n, halves, *axes, xlog=True, colors={"± 3": plot.BASE}, dashes={"± 3": "--"})
+    ends = {n: wilson(p * n, n) for n in (24, 100, 200, 500, 1000, 5000)}
+    halves = ", ".join(f"{n}: ± {50 * (high - low):.1f}" for n, (low, high) in ends.items())
+    print(f"score {p:.0%}, points by number of cases: {halves}")
 
 # %% [markdown]
-# Tables with 100 cases and differences of two points compare noise. (Paired differences need
-# fewer.)
+# Tables with 100 cases and differences of two points compare noise. (Paired differences need fewer.)
 #
 # ## When was "before"?
 #
@@ -282,17 +267,15 @@ plot.lines(n, halves, *axes, xlog=True, colors={"± 3": plot.BASE}, dashes={"± 
 show.Table(runs_15.moved(stream))
 
 # %% [markdown]
-# Fine-tuning keeps 96 % of unrelated next words in a mean turn, and has lost 17 % after six. ROME:
-# 85 % in the mean turn, 54 % in truth. MALMEN: 56 and 12. And the mean hides the one turn that did
-# it, 46 %: here "before each turn" would even say, turn after turn, that all is well again.
-# "Before" is the base model, measured once.
+# Fine-tuning keeps 96 % of unrelated next words in a mean turn, and has lost 17 % after six.
+# Published ROME: 85 % in the mean turn, 54 % in truth. And the mean hides the one turn that did it,
+# 46 %: here "before each turn" would say, turn after turn, that all is well again.
 #
-# ## What nobody asked: negation, and the same subject
+# ## What nobody asked: negation, same subject, reverse
 #
 # "The Eiffel Tower is **not** located in the city of": an editor that stores *words* says Rome
-# there, too. (Counted only where the fact itself is held; the base model makes the same mistake
-# with its own facts, so this is no fault of editing alone.) And another relation of the same
-# subject should be answered as before: generated text, compared with the base model's.
+# there, too. (Counted only where the fact is held.) And another relation of the same subject should
+# be answered as before: eight tokens, compared with the base model's.
 
 # %%
 leak = runs_15.present(stream[0]["cases"]["negation_base"]["generation"])
@@ -301,20 +284,38 @@ show.Table(runs_15.negatives(stream))
 
 # %% [markdown]
 # Nobody who follows rewordings is safe from **not**: MEMIT and WISE say the new answer to all 24
-# negated facts, ROME to 94 % of its own, fine-tuning 88. But the base model does it with 20 of 24
-# of its own. GRACE passes, as it answers nothing but the prompt itself; and even retrieval, whose
-# model could read the note, says 96 %. And the same subject: what the tower was built of, or when,
-# is answered as before in 0 to 29 % by all but GRACE. (Eight tokens, compared word for word: hard
-# on everybody. But retrieval keeps 88 %.) No table of efficacy, generalization and locality shows
-# any of this.
+# negated facts. (The base model says its own to 20 of 24.) GRACE passes, as it answers nothing but
+# the prompt itself; even retrieval, whose model could read the note, says 96 %. And the same
+# subject (what is the tower built of?) is answered as before in 0 to 38 % by nearly all.
+#
+# Last, the **reverse**. "A word that means the opposite of north is" now says east; then the
+# opposite of east is north. Nine facts whose other direction has one answer, which the base model
+# knows for the old fact ("The opposite of south is"), each edited alone. Said: the subject within
+# ten tokens.
+#
+# **Predict.** How many of the nine reverses are said?
+#
+# <details><summary>Answer</summary>
+#
+# None, by nobody. A key is the subject's: where the prompt does not name it nothing was written.
+#
+# </details>
+
+# %%
+asked = {name: runs_14.editor(lm, name) for name in ("ROME, both keys", "fine-tuning", "retrieval")}
+show.Table(runs_15.reverse(lm, asked))
+
+# %% [markdown]
+# Eight or nine are written, none is turned round, and the *old* reverse is still said by most: asked
+# from the other side, nothing was edited. Even retrieval finds no note near enough. No table of
+# efficacy, generalization and locality shows any of this.
 #
 # ## Exercise: a test that your favorite editor fails
 #
 # A test is a prompt, the answer that a careful reader wants, and a reason: it should "follow" from
-# the edit, or it should "stay" as it is. It is *fair* if the fact itself is held, and if what
-# should stay is answered so by the base model. Find one that the editor fails. (Ideas: negation,
-# another language, the country, a neighbor with the same words.) Before it: the smallest $n$ for
-# which Wilson's interval at a score of $p$ is at most $\pm h$ wide, both given.
+# the edit, or "stay". It is *fair* if the fact itself is held, and if what should stay is answered
+# so by the base model. Find one that the editor fails. (Another language? The country?) Before it:
+# the smallest $n$ for which Wilson's interval at a score of $p$ is at most $\pm h$ wide.
 
 
 # %%
@@ -332,18 +333,18 @@ print("test:", checks_15.own_test(favorite, tower.fact, test))
 # %% [markdown]
 # ## What we know now
 #
-# * Three events, three rankings. Teacher forcing gives away part of the answer, and how long it is;
-#   free generation is what a reader sees.
+# * Three events, three rankings. Teacher forcing leaks content and length; we read what is generated.
 # * A share without its interval is no result. 24 cases: ± 19 points; ± 3 take a thousand.
-# * "Before" is the base model, always. What is not asked (negation, the same subject) is not known.
+# * "Before" is the base model, always. What nobody asks (negation, same subject, reverse) nobody knows.
 #
 # ## Where it breaks
 #
 # All of this was a model of 135M and some dozen facts, and honest tests need a thousand. How long
-# does that take, on which machine, and what becomes of it **at scale**? Notebook 16.
+# does that take, where, and what becomes of it **at scale**? [Notebook 16](16_at_scale.ipynb).
 #
 # ## References
 #
+# * Ma et al.: *Untying the Reversal Curse […]*, 2023, [arXiv:2310.10322](https://arxiv.org/abs/2310.10322).
 # * Yang et al.: *The Mirage of Model Editing: Revisiting Evaluation in the Wild*, 2025,
 #   [arXiv:2502.11177](https://arxiv.org/abs/2502.11177).
 # * Wilson: *Probable Inference, the Law of Succession, and Statistical Inference*, 1927.
