@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 import lib
-from lib import features, hypernet, moments, phases, plot
+from lib import features, hypernet, memory, moments, phases, plot
 from lib.editor import add_low_rank
 from lib.facts import encode_prompt, encode_target
 
@@ -69,6 +69,26 @@ class Plain:
         return add_low_rank(self.lm, after, updates)
 
 
+class Solved:
+    """MEND's pairs (k̃, g̃), joined by a ridge regression on the raw or on the network's keys."""
+
+    def __init__(self, mend: Any, keys: str) -> None:
+        self.mend, self.keys = mend, keys
+
+    def edit(self, facts: Sequence[lib.Fact], after: lib.Patch = lib.EMPTY) -> lib.Patch:
+        """The patch after one update; λ is the mean squared length of the keys."""
+        nets, updates = self.mend.networks(), {}
+        turns = self.mend.turns(nets, nets.moments, self.mend.read(facts, after))
+        for name, turn in turns.items():
+            with torch.no_grad():
+                _, keys, grads = zip(*turn.parts(), strict=True)
+                own, g = torch.cat(keys, 1).double(), torch.cat(grads, 1).double()
+                K = own if self.keys == "network" else turn.pair.K.double()
+                V = -turn.step * (K * own).sum(0) * g  # v = −α ⟨k, k̃⟩ g̃
+                updates[name] = V, memory.reach(K, ridge=1.0)
+        return add_low_rank(self.mend.lm, after, updates)
+
+
 def ask(lm: lib.LM, cases: Sequence[lib.Case], patch: lib.Patch) -> dict[str, float]:
     """Shares in %: answer tokens right, the same reworded, neighbors kept."""
     wanted = ["generalization", "specificity"]
@@ -121,13 +141,14 @@ def header(editor: Any) -> dict[str, Any]:
 
 
 def cost(name: str, editor: Any) -> str:
-    """One line: parameters of the network, and what it was trained on."""
+    """One line: parameters of the network, and how many edits made it."""
     said = header(editor)
     size = sum(p.numel() for net in editor.networks().nets.values() for p in net.parameters())
-    edits = said["step"] * editor.config.batch * editor.config.accumulate
-    edits *= getattr(editor.config, "turns", 1)
-    made = f"{edits:,} facts edited in {said['step']:,} training steps"
-    return f"{SHOWN[name]}: {size:,} parameters, {made}"
+    made, facts = said["settings"], str(said["settings"]["batch"])
+    facts = f"1 to {facts}" if made["varied"] else facts
+    edits = made["accumulate"] * made.get("turns", 1)
+    line = f"{said['step']:,} training steps, each of {edits} edits with {facts} facts"
+    return f"{SHOWN[name]}: {size:,} parameters, {line.replace(' 1 facts', ' one fact')}"
 
 
 def by_size(found: Mapping[str, Sequence[Mapping]]) -> tuple[dict, dict, dict]:
@@ -166,11 +187,13 @@ class Toy:
         hat = moments.Pairs.empty(5, 4).merge([self.pair]).standardize(self.pair)
         return net, hypernet.Turn(net, "W", self.pair, hat, chunk=3)
 
-    def change(self, turn: hypernet.Turn) -> Tensor:
-        """ΔW in one graph: the network, then the sum or the regression."""
-        K, net = turn.pair.K, turn.net
-        k, g = net(*turn.hat, "W")
-        if net.order == "mend":
+    def change(self, turn: hypernet.Turn, editor: Any) -> Tensor:
+        """ΔW in one graph: the network, then the editor's sum or regression."""
+        K, ridge = turn.pair.K, turn.log_ridge.exp()
+        k, g = turn.net(*turn.hat, "W")
+        if editor.name == "mend":
             return -turn.step * g @ k.T
+        if editor.config.keys == "network":
+            K, ridge = k, ridge * k.square().sum(0).mean()
         V = -turn.step * (K * k).sum(0) * g
-        return V @ K.T @ torch.linalg.inv(K @ K.T + turn.log_ridge.exp() * torch.eye(5).double())
+        return V @ K.T @ torch.linalg.inv(K @ K.T + ridge * torch.eye(5).double())
