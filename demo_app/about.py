@@ -20,9 +20,9 @@ undo is exact, byte for byte.</p>
 <h2>What ROME does</h2>
 <p>The part of a layer that is edited works like a memory: a key goes in, a value comes out. ROME
 reads the key that stands for the subject, searches the value that makes the model give the new
-answer, and writes this one pair with the least change for all other keys. The other editors in
-the list train the same kind of matrix, or put a note with the fact before the prompt and leave
-the weights alone.</p>
+answer, and writes this one pair with the least change for all other keys. Of the other editors
+some write many pairs at once, some turn gradients into the change, and some leave the weights alone:
+they keep the facts in a memory beside a layer, or put a note before the prompt.</p>
 <h2>What the numbers mean</h2>
 <dl>
 <dt>p(answer), probability</dt>
@@ -37,8 +37,8 @@ on neighbors and unrelated text close to 0.</dd>
 rewording counts when the answer begins with the new one, a neighbor when it still begins with its
 own.</dd>
 <dt>ρ, interference</dt>
-<dd>How alike the keys of two facts are for the edited layer, from 0 to 1: what one edit writes
-lands on the other fact in this share.</dd>
+<dd>How alike the keys of two facts are for the edited layer: what one edit writes lands on the
+other fact in this share. 1 is all of it, 0 nothing; below 0 the opposite lands.</dd>
 <dt>Begins to break</dt>
 <dd>Said when the edited model finds plain text a quarter less predictable than before
 (perplexity).</dd>
