@@ -21,8 +21,8 @@ undo is exact, byte for byte.</p>
 <p>The part of a layer that is edited works like a memory: a key goes in, a value comes out. ROME
 reads the key that stands for the subject, searches the value that makes the model give the new
 answer, and writes this one pair with the least change for all other keys. Of the other editors
-some write many pairs at once, some turn gradients into the change, and some leave the weights alone:
-they keep the facts in a memory beside a layer, or put a note before the prompt.</p>
+some write many pairs at once, some turn gradients into the change, and some leave the weights
+alone: they keep the facts in a memory beside a layer, or put a note before the prompt.</p>
 <h2>What the numbers mean</h2>
 <dl>
 <dt>p(answer), probability</dt>

@@ -114,6 +114,17 @@ def batches(
     return {name: value / count for name, value in sums.items()}
 
 
+def joined(mend: Any, cases: Sequence[lib.Case], asked: Mapping[int, int]) -> list[dict[str, Any]]:
+    """`batches` by how MEND's pairs are joined; asked: {facts in one update: how many of all}."""
+    ways = {"summed": mend, "solved on k": Solved(mend, "raw")}
+    ways["solved on k̃"] = Solved(mend, "network")
+    return [
+        {"facts": size, "MEND's pairs": how} | batches(mend.lm, editor, cases, size, count)
+        for size, count in asked.items()
+        for how, editor in ways.items()
+    ]
+
+
 def stream(
     lm: lib.LM, editor: Any, cases: Sequence[lib.Case], size: int, count: int
 ) -> dict[str, float]:
@@ -145,7 +156,7 @@ def cost(name: str, editor: Any) -> str:
     said = header(editor)
     size = sum(p.numel() for net in editor.networks().nets.values() for p in net.parameters())
     made, facts = said["settings"], str(said["settings"]["batch"])
-    facts = f"1 to {facts}" if made["varied"] else facts
+    facts = f"1 to {facts}" if made.get("varied") else facts
     edits = made["accumulate"] * made.get("turns", 1)
     line = f"{said['step']:,} training steps, each of {edits} edits with {facts} facts"
     return f"{SHOWN[name]}: {size:,} parameters, {line.replace(' 1 facts', ' one fact')}"
@@ -194,6 +205,6 @@ class Toy:
         if editor.name == "mend":
             return -turn.step * g @ k.T
         if editor.config.keys == "network":
-            K, ridge = k, ridge * k.square().sum(0).mean()
+            K, ridge = k, ridge
         V = -turn.step * (K * k).sum(0) * g
         return V @ K.T @ torch.linalg.inv(K @ K.T + ridge * torch.eye(5).double())

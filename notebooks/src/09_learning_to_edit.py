@@ -70,8 +70,7 @@ def normal(*shape):
 # %%
 lm = models.load(SCALE)
 tower = lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome", target_true="Paris")
-top = lm.mlp_out(lm.n_layers - 1)
-lower = lm.mlp_out(lm.n_layers - 3)
+lower, top = (lm.mlp_out(lm.n_layers - below) for below in (3, 1))
 texts = phases.weighted(runs_09.own_texts(lm, [tower]), 1, 1.0)
 nothing = {name: torch.zeros_like(lm.weight(name)) for name in (lower, top)}
 whole = phases.outcome(lm, lib.EMPTY, nothing, texts, []).grads  # autograd, ∂L/∂W
@@ -119,10 +118,9 @@ rows = {"nothing": runs_09.ask(lm, cases[:ask], lib.EMPTY)} | alone
 show.Table([{"edit": name} | row for name, row in rows.items()])
 
 # %% [markdown]
-# A plain step writes, and its neighbors say the same: "is located in the city of" is most of what
-# the gradient is about. The last line has a network that was trained on other facts. It writes all,
-# most rewordings too, and keeps half of the neighbors: the rate that wrote all kept 28 %, and we
-# found that rate by looking at these facts.
+# A plain step writes, and its neighbors say the same. The last line has a network trained on other
+# facts: it writes all, most rewordings too, and keeps half of the neighbors. The rate that wrote
+# all kept 28 %, and we found that rate by looking at these facts.
 #
 # ## A network that begins as the identity
 #
@@ -187,32 +185,26 @@ show.Table(table)
 
 # %% [markdown]
 # With ten facts the sum misses by more than it was asked for, with a hundred by 5.7 times as much.
-# The regression writes them within 1 %. On which keys? As published, on the raw ones. Ours may stand
-# on the network's, $\tilde k$ in the place of $k$, with $\lambda$ in units of the mean
+# The regression writes them within 1 %. On which keys? As published, on the raw ones. Ours may
+# stand on the network's, $\tilde k$ in the place of $k$, with $\lambda$ in units of the mean
 # $\|\tilde k\|^2$; at $\lambda = 0$ a lone token then has exactly MEND's outer product. MEND's
 # network again, nothing trained:
 
 # %%
-joined = {"summed": mend, "solved on k": runs_09.Solved(mend, "raw")}
-joined["solved on k̃"] = runs_09.Solved(mend, "network")
-table, size = [], 4 if SCALE == "tiny" else 100
-for n, asked in ((10, 3 * ask), (size, ask)):  # facts in one update, facts asked
-    for how, editor in joined.items():
-        row = {"facts": n, "MEND's pairs": how}
-        table.append(row | runs_09.batches(lm, editor, cases[:100], n, asked))
-show.Table(table)
+asked = {2: 2, 4: 2} if SCALE == "tiny" else {10: 30, 100: 12}  # facts in one update: asked
+show.Table(runs_09.joined(mend, cases[:100], asked))
 
 # %% [markdown]
-# XXX
+# Solved, ten facts no longer break one another. On $k$ neighbors are spared, on $\tilde k$ rewordings
+# follow. Our MALMEN and RLEdit stand on $\tilde k$, and training has to win neighbors back.
 #
 # ## Two phases
 #
 # A network is judged by what the *edited* model says: $L$ is the loss of rewordings with $W +
 # \Delta$, plus the KL divergence of unrelated texts from the model before. By the chain rule the
-# gradient goes from $L$ through the whole language model to $\Delta$, and on through the regression
-# to the network. All of that in one graph does not fit anywhere. But it splits at $\Delta$. Let $G
-# = \partial L/\partial W$ at $W + \Delta$, one matrix per edited layer. Then for every parameter
-# $\varphi$ of the network
+# gradient goes from $L$ through the language model to $\Delta$, and on through the regression to
+# the network. That does not fit in one graph, but it splits at $\Delta$. Let $G = \partial
+# L/\partial W$ at $W + \Delta$, one matrix per edited layer. Then for every parameter $\varphi$:
 #
 # $$\frac{\partial L}{\partial \varphi} =
 # \Big\langle G, \frac{\partial \Delta}{\partial \varphi} \Big\rangle
@@ -268,26 +260,16 @@ print(checks_09.by_ridge(by_ridge))
 # %% [markdown]
 # ## Training
 #
-# The library brings three networks for its model, trained on 2,400, 5,000 and 2,000 rows of
-# CounterFact; each file keeps its own curve. One step: read pairs, write, ask rewordings and
-# unrelated texts, two phases, one step of Adam. MEND learns from single facts. MALMEN goes on from
-# MEND's network (our option again) with one to ten facts at once.
+# The library brings three networks for its model, trained on 2,000 to 5,000 rows of CounterFact;
+# each file keeps its own curve. One step: read pairs, write, ask rewordings and unrelated texts,
+# two phases, one step of Adam. MEND learns from single facts. MALMEN goes on from MEND's network
+# (our option again), with one to ten facts at once.
 #
-# **RLEdit** trains on streams. MEND and MALMEN learn from edits of the untouched model; in a stream
-# they meet a model that has been edited many times. So let one training step be a whole stream:
-# turn $i$ edits what turn $i - 1$ left, and is judged by its own facts and, with weights
-# $0.95^j$, by those of $j$ turns before. It is reinforcement learning only in name: the
-# "reward" is minus the same loss, and its gradient is known, by the two phases at every turn. Ours
-# goes on from MALMEN's network, since streams are slow.
-#
-# **Predict.** MEND's first point is the untrained editor, a plain step in good units; the others'
-# is what they go on from. What share of its loss does training take away?
-#
-# <details><summary>Answer</summary>
-#
-# MEND's loss on facts kept apart falls to 9 %, MALMEN's to 67 %, RLEdit's to YYY %.
-#
-# </details>
+# **RLEdit** trains on streams. The others learn from edits of the untouched model; in a stream they
+# meet a model that has been edited many times. So let one training step be a whole stream: turn $i$
+# edits what turn $i - 1$ left, and is judged by its own facts and, with weights $0.95^j$, by those
+# of $j$ turns before. It is reinforcement learning only in name: the "reward" is minus the same
+# loss, with a known gradient. Ours goes on from MALMEN's network, since streams are slow.
 
 # %%
 x, y = runs_09.curves(editors)
@@ -295,18 +277,20 @@ axes = "training steps", "validation loss (% of the first)"
 plot.lines(x, y, *axes, colors=runs_09.COLORS, ylim=(0, None))
 
 # %% [markdown]
-# Losses differ in kind: only shares compare. RLEdit made four steps, each a whole stream.
+# On facts kept apart MEND's loss falls to 9 % of the untrained editor's, a plain step in good
+# units; MALMEN's to 67 % of what MEND's network had, joined by the regression; RLEdit's to 8 % of
+# what MALMEN's had in streams, most of it in four steps. Losses differ: only shares compare.
 #
 # ## One, ten, a hundred
 #
 # Facts that no network was trained on: each alone, in batches of ten, all hundred in one update;
-# and as a stream, ten turns of ten, asked at the end. Twelve of the hundred are asked.
+# and as streams of six and of ten turns of ten, asked at the end. Twelve facts are asked each time.
 #
 # **Predict.** Who wins with one fact, who with a hundred, who in the stream?
 #
 # <details><summary>Answer</summary>
 #
-# Each what it was trained for: MEND one fact, MALMEN many at once. The stream is hard for all.
+# One fact: all that were trained. A hundred, or six turns: RLEdit. Ten turns: the plain step.
 #
 # </details>
 
@@ -318,8 +302,9 @@ for name, editor in {"plain step": tried["plain, α = 0.01"], **editors}.items()
     one = alone.get({"plain step": "plain, α = 0.01", "mend": "MEND"}.get(name))
     found[name] = [one or runs_09.batches(lm, editor, many, 1, ask)]
     found[name] += [runs_09.batches(lm, editor, many, size, ask) for size in sizes[1:]]
-    said = runs_09.stream(lm, editor, many, sizes[1], ask)
-    table.append({"stream": runs_09.SHOWN.get(name, name)} | said)
+    for turns in (6, 10):
+        said = runs_09.stream(lm, editor, many[: turns * sizes[1]], sizes[1], ask)
+        table.append({"stream": runs_09.SHOWN.get(name, name), "turns": turns} | said)
 show.Table(table)
 
 # %%
@@ -329,11 +314,9 @@ plot.lines(sizes, y, *axes, colors=colors, dashes=dashes, xlog=True, ylim=(0, 10
 
 # %% [markdown]
 # MEND writes every single fact, half of ten and none of a hundred: its outer products pile up.
-# MALMEN writes all of ten and 92 % of a hundred, but 29 % of a single one: alone in its group a
-# fact's gradient is ten times as large, which training never showed it. RLEdit is alike. Of the
-# neighbors MALMEN keeps 61 % with a hundred facts and none with one. In the stream it holds 33 %,
-# RLEdit 17 %: with twelve asked too few to tell them apart, but both far from what they write at
-# once. The curve of RLEdit fell on streams of CounterFact; it did not carry over to these.
+# MALMEN writes all of ten, the most it ever saw, and 21 % of a hundred; RLEdit 83 % of these, and
+# keeps 58 % of the neighbors. Six turns, as long as its training streams, it holds to 67 %, MEND
+# and MALMEN not at all. After ten its facts are gone, too: the plain step, with 21 %, is ahead.
 #
 # ## What we know now
 #
@@ -343,7 +326,7 @@ plot.lines(sizes, y, *axes, colors=colors, dashes=dashes, xlog=True, ylim=(0, 10
 #   products; MALMEN asks for shifts and lets a regression grant them.
 # * Its gradient needs of the language model one matrix per edited layer, $G = \partial L/\partial
 #   W$. Model and network never share a graph.
-# * The stream is its own task: RLEdit trains on trajectories of edits.
+# * The stream is its own task: RLEdit trains on trajectories, and holds as far as they went.
 #
 # ## Where it breaks
 #

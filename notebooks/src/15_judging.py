@@ -197,7 +197,7 @@ stream = stored.load("14_streams", runs_14.STREAM)["rows"]
 names, found = runs_15.by_event(stream, "specificity", tuple(runs_15.EVENTS)[:3])
 colors = dict(zip(found, (plot.BASE, plot.CYCLE[0], plot.EDITED), strict=True))
 axis = "neighbors that keep their true answer (%, with 95 % intervals)"
-panels.whiskers(names, found, axis, colors=colors, height=8.4)
+panels.whiskers(names, found, axis, colors=colors, height=9.6)
 
 # %%
 show.Table(runs_15.ranks(stream, "specificity"))  # whose rank moves most: rank (share)
@@ -205,9 +205,9 @@ show.Table(runs_15.ranks(stream, "specificity"))  # whose rank moves most: rank 
 # %% [markdown]
 # By probability ROME, which one edit has ruined, keeps 83 % of its neighbors, UltraEdit 73 %. What
 # they *write* is right in 46 and 65 %: the ranking turns. ("Notre-Dame is in the city of
-# Notre-Dame.") MEND no longer writes words, and probability gives it 48 %: a coin. And *exactly*
-# brings up who has learned to stop: fine-tuning loses nothing by it, GRACE 42 points, though it has
-# not moved these prompts. The base model does not stop either.
+# Notre-Dame.") MEND and MALMEN write no words, and probability gives them 48 and 46 %: a coin. And
+# *exactly* brings up who has learned to stop: fine-tuning loses nothing by it, GRACE 42 points,
+# though it has not moved these prompts. The base model does not stop either.
 #
 # Are these differences real? Both editors saw the same facts, so it is the difference *per fact*
 # that is resampled. Easy facts are easy for both, and drop out.
