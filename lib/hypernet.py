@@ -187,9 +187,10 @@ def ridge_backward(turn: Turn, update: tuple[Tensor, Tensor], G: Tensor) -> None
 def regress(turn: Turn) -> tuple[Tensor, Tensor]:
     """ΔW = V K̃ᵀ (K̃ K̃ᵀ + λm I)⁻¹ with v = −η ‖k̃‖² g̃, factors (d_out, n), (n, d_in), float64.
 
-    m is the mean ‖k̃‖² of the columns, since the network's keys have no unit of their own. The raw
-    keys of all texts share a large mean, and what is written on them reaches it too; these need
-    not. A lone column with λ = 0 is MEND's outer product.
+    m is the mean ‖k̃‖² of the columns, since the network's keys have no unit of their own. On the
+    embedded model rewordings follow an edit further on these keys than on raw ones, and so do
+    neighbors, which training has to win back (lib/sweeps.json). A lone column with λ = 0 is MEND's
+    outer product.
     """
     with torch.no_grad():
         return _solved(turn, *_answers(turn))

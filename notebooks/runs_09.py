@@ -205,6 +205,6 @@ class Toy:
         if editor.name == "mend":
             return -turn.step * g @ k.T
         if editor.config.keys == "network":
-            K, ridge = k, ridge
+            K, ridge = k, ridge * k.square().sum(0).mean()
         V = -turn.step * (K * k).sum(0) * g
         return V @ K.T @ torch.linalg.inv(K @ K.T + ridge * torch.eye(5).double())
