@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import torch
@@ -44,6 +45,10 @@ class Regression(Trainable):
 
     Config = RegressionConfig
     config: RegressionConfig
+
+    @cached_property
+    def _metrics(self) -> dict[str, Moment]:
+        return {}
 
     @property
     def order(self) -> Literal["mend", "malmen"]:

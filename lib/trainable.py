@@ -48,7 +48,6 @@ class Trainable(Editor):
     def __init__(self, lm: LM, config: Config | None = None, **settings: Any) -> None:
         super().__init__(lm, config, **settings)
         self._networks: Networks | None = None
-        self._metrics: dict[str, Moment] = {}
 
     @property
     @abstractmethod
@@ -201,7 +200,7 @@ class Trainable(Editor):
         try:
             if header["modules"] != self.modules():
                 raise hypernet.NetworkError("it was trained for other modules")
-            for name in ("tokens", "keys", "strength"):  # what it has learned to answer to
+            for name in ("tokens", "keys", "strength", "order"):  # it has learned with these
                 mine = getattr(self.config, name, None)
                 learned = header.get("settings", {}).get(name, mine)
                 if learned != mine:

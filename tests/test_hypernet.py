@@ -304,11 +304,13 @@ def test_general_text_weighs_in_the_regression_where_asked(lm):
         off.metric(next(iter(off.modules())))
 
 
-def test_a_network_is_refused_with_features_of_other_tokens(lm, tmp_path):
+def test_a_network_is_refused_where_it_has_learned_something_else(lm, tmp_path):
     path = tmp_path / "net.safetensors"
     lib.EDITORS["malmen"](lm, **SMALL).fit(CASES[:2], steps=1, checkpoint=path)
-    with pytest.raises(lib.EditError, match="tokens=answer"):
-        lib.EDITORS["malmen"](lm, **SMALL, tokens="all", network=str(path)).edit(CASES[0].fact)
+    for other, learned in (("tokens", "answer"), ("keys", "raw"), ("order", "malmen")):
+        changed = {other: {"tokens": "all", "keys": "network", "order": "mend"}[other]}
+        with pytest.raises(lib.EditError, match=f"{other}={learned}"):
+            lib.EDITORS["malmen"](lm, **SMALL, **changed, network=str(path)).edit(CASES[0].fact)
 
 
 def test_varied_edits_are_of_all_sizes_and_validated_alone_and_in_batches(lm, monkeypatch):
