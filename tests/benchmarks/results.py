@@ -191,6 +191,22 @@ def quality() -> str:
     return "\n".join(parts)
 
 
+def trained() -> str:
+    """Trained editors against fine-tuning on rows never trained on."""
+    parts = ["## Trained editors against fine-tuning\n"]
+    for title, run in read("trained").items():
+        name, other, rows = title.split(",")[0], run["against"], []
+        for row in run["rows"]:
+            whole = row["event"] == "kl_nats"
+            say = (lambda v: f"{v:.2f}") if whole else (lambda v: f"{100 * v:.0f}")
+            values = [say(row[key]) for key in ("base", other, name)]
+            gap = f"{say(row['difference'])} [{say(row['low'])}, {say(row['high'])}]"
+            rows.append((f"{row['metric']}, {EVENTS[row['event']]}", *values, gap))
+        head = ("metric", "base model", other, name, "difference")
+        parts.append(f"### {title}\n\n{table(head, rows)}")
+    return "\n".join(parts)
+
+
 def ablations() -> str:
     """ROME's keys, LEMoE's parts."""
     parts = ["## Parts taken away\n"]
@@ -211,7 +227,7 @@ def ablations() -> str:
 
 def page() -> str:
     """The whole page."""
-    parts = (HEAD, speed(), memory_speed(), ablations(), streams(), quality())
+    parts = (HEAD, speed(), memory_speed(), ablations(), streams(), trained(), quality())
     return "\n".join(part.rstrip() + "\n" for part in parts if part)
 
 
