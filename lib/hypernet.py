@@ -206,11 +206,9 @@ def regress_backward(turn: Turn, G: Tensor) -> None:
     K.requires_grad_(), g.requires_grad_()
     V, B = _solved(turn, K, g)
     (V * (G.cpu().double() @ B.T)).sum().backward()
-    for some, k_one, g_one in turn.parts():
-        asked = (K.grad[:, some].to(k_one) * k_one).sum() + (
-            g.grad[:, some].to(g_one) * g_one
-        ).sum()
-        asked.backward()
+    for some, *pair in turn.parts():
+        grads = K.grad[:, some], g.grad[:, some]
+        sum((grad.to(one) * one).sum() for grad, one in zip(grads, pair, strict=True)).backward()
 
 
 def _answers(turn: Turn) -> tuple[Tensor, Tensor]:

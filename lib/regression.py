@@ -1,4 +1,4 @@
-"""Many edits by one regression: what MALMEN and RLEdit, which train alike networks, have in common.
+"""Many edits by one regression: what MALMEN and RLEdit have in common.
 
 Summed outer products of many edits cancel or pile up. Here each answer token asks for a shift of
 the output at its own key, the network says which, and one regression grants all of them at once.
@@ -38,6 +38,16 @@ class RegressionConfig(TrainableConfig):
     strength: float = 0.0
     begin: Literal["malmen", "mend"] | None = None
     order: Literal["malmen", "mend"] = "malmen"
+
+    def __post_init__(self) -> None:
+        known = {
+            "keys": ("raw", "network"),
+            "order": ("malmen", "mend"),
+            "tokens": ("answer", "all"),
+        }
+        for name, values in known.items():
+            if getattr(self, name) not in values:
+                raise EditError(f"{name} is {' or '.join(values)}, not '{getattr(self, name)}'")
 
 
 class Regression(Trainable):

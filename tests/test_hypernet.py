@@ -299,6 +299,8 @@ def test_general_text_weighs_in_the_regression_where_asked(lm):
     off = lib.EDITORS["malmen"](lm, **{**SMALL, "down": (), "up": (1,)}, strength=s)
     with pytest.raises(lib.EditError, match="output projections only"):
         off.metric(next(iter(off.modules())))
+    with pytest.raises(lib.EditError, match="keys is raw or network, not 'netwrok'"):
+        lib.EDITORS["malmen"](lm, **SMALL, keys="netwrok")
     off = lib.EDITORS["malmen"](lm, **SMALL, strength=s, keys="network")
     with pytest.raises(lib.EditError, match="needs keys=raw"):
         off.metric(next(iter(off.modules())))
