@@ -21,11 +21,11 @@ from .facts import Case, Fact, FactError, Probe
 from .families import ARCHS, FamilyError
 from .features import FeatureError
 from .fetch import FetchError
-from .hypernet import NetworkError
 from .journal import JournalError
 from .lm import LM, load
 from .memory import gram, interference
 from .metrics import baseline, evaluate, perplexity
+from .netfile import NetworkError
 from .owner import OwnerError
 from .patch import EMPTY, Edit, LowRank, Patch, PatchError, Rewrite, Route
 from .readers import classroom, read_cases

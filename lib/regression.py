@@ -14,11 +14,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from . import features, hypernet
+from . import features, hypernet, netfile
 from .editor import EditError
 from .facts import Case
-from .hypernet import Networks, Turn
+from .hypernet import Turn
 from .memory import Moment
+from .netfile import Networks
 from .trainable import Factors, Trainable
 from .training import TrainableConfig
 
@@ -107,6 +108,6 @@ class Regression(Trainable):
             state[shape]["net"].setdefault("log_ridge", net.log_ridge.detach().clone())
         try:
             networks.load(state)
-        except hypernet.NetworkError as error:
+        except netfile.NetworkError as error:
             raise EditError(f"begin={name}: {error}") from None
         return networks

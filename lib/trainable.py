@@ -16,13 +16,14 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
-from . import features, fetch, hypernet, phases
+from . import features, fetch, hypernet, netfile, phases
 from .editor import Config, EditError, Editor, add_low_rank
 from .facts import Case, Fact
-from .hypernet import Networks, Turn
+from .hypernet import Turn
 from .lm import LM
 from .memory import Moment
 from .moments import Pairs
+from .netfile import Networks
 from .patch import EMPTY, Patch
 from .prefix import Prefix
 from .training import Run, TrainableConfig, take
@@ -175,7 +176,7 @@ class Trainable(Editor):
                     f"{self.name} has no trained network for {self.lm.name} at {self.path}: run "
                     f"`python -m lib train --editor {self.name}{model}`"
                 )
-            header, state, content = hypernet.load(path, self.lm.fingerprint, self.name)
+            header, state, content = netfile.load(path, self.lm.fingerprint, self.name)
             self._networks = self.restored(path, header, state)
             self._networks.hash = content
         return self._networks
@@ -199,14 +200,14 @@ class Trainable(Editor):
         networks = self.fresh()
         try:
             if header["modules"] != self.modules():
-                raise hypernet.NetworkError("it was trained for other modules")
+                raise netfile.NetworkError("it was trained for other modules")
             for name in ("tokens", "keys", "strength", "order"):  # it has learned with these
                 mine = getattr(self.config, name, None)
                 learned = header.get("settings", {}).get(name, mine)
                 if learned != mine:
-                    raise hypernet.NetworkError(f"it was trained with {name}={learned}")
+                    raise netfile.NetworkError(f"it was trained with {name}={learned}")
             networks.load(state["now"])
-        except (hypernet.NetworkError, KeyError) as error:
+        except (netfile.NetworkError, KeyError) as error:
             raise EditError(f"{path} does not fit the settings of {self.name}: {error}") from None
         return networks
 
@@ -246,7 +247,7 @@ class Trainable(Editor):
             "step": at, "best": run.best_loss, "history": run.history,
             "settings": {**asdict(self.config), "network": None}, "data": dict(data or {}),
         }  # fmt: skip
-        hypernet.save(path, header, {"now": hypernet.compact(state)})
+        netfile.save(path, header, {"now": netfile.compact(state)})
         if path != self.path:
             self.config = replace(self.config, network=str(path.absolute()))
         self._networks = None

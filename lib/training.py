@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from . import hypernet
+from . import netfile
 from .editor import Config, EditError
 from .facts import Case
 
@@ -83,7 +83,7 @@ class Run:
         self.history: list[list[float]] = []  # step, training loss since the last look, validation
         self.losses: list[float] = []
         if file.exists():
-            header, state, _ = hypernet.load(file, editor.lm.fingerprint, editor.name)
+            header, state, _ = netfile.load(file, editor.lm.fingerprint, editor.name)
             if header["label"] != self.label:
                 raise EditError(
                     f"{file} was begun with other settings or cases: choose another checkpoint"
@@ -162,7 +162,7 @@ class Run:
         header = {**self.editor.header(), **{name: getattr(self, name) for name in names}}
         adam = {str(i): part for i, part in self.adam.state_dict()["state"].items()}
         now = self.networks.state()
-        hypernet.save(self.file, header, {"now": now, "best": self.best, "adam": adam})
+        netfile.save(self.file, header, {"now": now, "best": self.best, "adam": adam})
 
 
 @lru_cache(maxsize=4)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 import lib
-from lib import features, hypernet, memory, moments, phases, plot
+from lib import features, hypernet, memory, moments, netfile, phases, plot
 from lib.editor import add_low_rank
 from lib.facts import encode_prompt, encode_target
 
@@ -148,7 +148,7 @@ def curves(found: Mapping[str, Any]) -> tuple[dict[str, list], dict[str, list]]:
 def header(editor: Any) -> dict[str, Any]:
     """What the file of an editor's network says of itself."""
     path = editor.path if editor.path.exists() else editor.shipped
-    return hypernet.load(path, editor.lm.fingerprint, editor.name)[0]
+    return netfile.load(path, editor.lm.fingerprint, editor.name)[0]
 
 
 def cost(name: str, editor: Any) -> str:

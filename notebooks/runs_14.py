@@ -5,6 +5,7 @@ Notebook 15 reads the same file. A run that was stopped goes on with the next ed
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 import tempfile
@@ -18,8 +19,16 @@ import torch
 import lib
 from lib import metrics, widgets
 from lib.facts import Case
+from lib.trainable import SHIPPED
 
 from . import stored
+
+
+def trained(editor: str) -> list[Any]:
+    """The line of an editor whose network comes with the library: another network, another run."""
+    (file,) = SHIPPED.glob(f"{editor}-*.safetensors")
+    return [editor, {}, hashlib.sha256(file.read_bytes()).hexdigest()[:16]]
+
 
 # The one place for the run's settings: change them, then `--long 14` again.
 STREAM = {
@@ -27,7 +36,7 @@ STREAM = {
     "edits": 24,
     "batch": 4,
     "prompts": 2,  # rewordings and neighbors of a case, at most
-    "lines": {  # name: editor, settings beside the preset's; a new line is run alone, and added
+    "lines": {  # name: editor, settings beside the preset's, network; a new line is run alone
         "ROME, published": ["rome", {"keys": "mixed", "contexts": [[9, 1]]}],
         "ROME, both keys": ["rome", {"keys": "both", "contexts": [[9, 1]]}],
         "MEMIT": ["memit", {"keep_keys": True}],
@@ -35,12 +44,13 @@ STREAM = {
         "norm anchor": ["norm_anchor", {}],
         "EMMET": ["emmet", {}],
         "PMET": ["pmet", {}],
+        "WilKE": ["wilke", {}],
         "RECT": ["rect", {}],
         "PRUNE": ["prune", {}],
         "UltraEdit": ["ultraedit", {}],
-        "MEND": ["mend", {}],
-        "MALMEN": ["malmen", {}],
-        "RLEdit": ["rledit", {}],
+        "MEND": trained("mend"),
+        "MALMEN": trained("malmen"),
+        "RLEdit": trained("rledit"),
         "fine-tuning": ["ft", {}],
         "FT-L": ["ft_l", {}],
         "FT-M": ["ft_m", {}],
@@ -97,7 +107,7 @@ def text() -> str:
 
 def editor(lm: lib.LM, name: str) -> lib.Editor:
     """The editor of a line."""
-    kind, settings = STREAM["lines"][name]
+    kind, settings, *_ = STREAM["lines"][name]
     return lib.EDITORS[kind](lm, **{key: _tuple(value) for key, value in settings.items()})
 
 

@@ -10,7 +10,20 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: see lib/__i
 import pytest
 import torch
 
-torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
+# a worker of pytest-xdist has one core to itself
+torch.set_num_threads(
+    1 if "PYTEST_XDIST_WORKER" in os.environ else int(os.environ.get("OMP_NUM_THREADS", "2"))
+)
+
+
+def pytest_xdist_auto_num_workers(config):
+    """Workers of the whole suite: one per core, at most four, as each holds the default model.
+
+    None where files or tests are named: one of them is sooner done without starting any.
+    """
+    named = any(not arg.startswith("-") and os.path.exists(arg.split("::")[0])
+                for arg in config.invocation_params.args)  # fmt: skip
+    return 0 if named else min(4, os.cpu_count() or 1)
 
 
 @pytest.fixture(scope="session")

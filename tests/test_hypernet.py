@@ -12,12 +12,13 @@ import torch
 from torch.func import functional_call
 
 import lib
-from lib import features, hypernet, phases, prefix, trainable
+from lib import features, hypernet, netfile, phases, prefix, trainable
 from lib.__main__ import main
 from lib.features import Features
-from lib.hypernet import EditNet, NetworkError, Turn
+from lib.hypernet import EditNet, Turn
 from lib.memory import Moment
 from lib.moments import Pairs
+from lib.netfile import NetworkError
 from lib.patch import EMPTY
 
 from . import tiny
@@ -420,7 +421,7 @@ def test_a_run_that_was_stopped_goes_on_bit_for_bit(lm, name, tmp_path):
     for end in (".safetensors", ".training.safetensors"):
         one, two = ((tmp_path / f"{run}{end}").read_bytes() for run in ("straight", "stopped"))
         assert one == two
-    header, state, content = hypernet.load(tmp_path / "straight.safetensors", lm.fingerprint, name)
+    header, state, content = netfile.load(tmp_path / "straight.safetensors", lm.fingerprint, name)
     assert header["settings"]["rank"] == 8 and header["data"] == {}
     (kept,) = state["now"].values()
     assert (
@@ -441,11 +442,11 @@ def test_a_run_that_was_stopped_goes_on_bit_for_bit(lm, name, tmp_path):
 def test_training_helps_stops_early_and_keeps_the_best(lm, tmp_path):
     still = {**SMALL, "eta": 0.0, "lr": 0.0, "lr_step": 0.0, "patience": 4}
     path = lib.EDITORS["malmen"](lm, **still).fit(CASES, APART, tmp_path / "still.safetensors", 50)
-    header, *_ = hypernet.load(path, lm.fingerprint, "malmen")
+    header, *_ = netfile.load(path, lm.fingerprint, "malmen")
     assert [row[0] for row in header["history"]] == [0, 2, 4] and header["step"] == 0
     learned = lib.EDITORS["malmen"](lm, **SMALL)
     path = learned.fit(CASES, CASES_AS_VALIDATION, tmp_path / "n.safetensors", 12)
-    header, *_ = hypernet.load(path, lm.fingerprint, "malmen")
+    header, *_ = netfile.load(path, lm.fingerprint, "malmen")
     losses = [row[2] for row in header["history"]]
     assert header["best"] <= min(losses) < losses[0]
     validated = learned.validate(learned.networks(), CASES_AS_VALIDATION)
@@ -492,7 +493,7 @@ def test_a_network_is_looked_for_here_then_in_the_cache_then_in_the_library(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(trainable, "SHIPPED", tmp_path / "networks")
     fact, name = CASES[0].fact, f"malmen-{lm.fingerprint}.safetensors"
-    content = hypernet.load(trained, lm.fingerprint, "malmen")[2]
+    content = netfile.load(trained, lm.fingerprint, "malmen")[2]
 
     def used(**more):
         return lib.EDITORS["malmen"](lm, **SMALL, **more).edit([fact]).memory["malmen"]["network"]
@@ -502,7 +503,7 @@ def test_a_network_is_looked_for_here_then_in_the_cache_then_in_the_library(
     assert used() == content
     lib.EDITORS["malmen"](lm, **SMALL).fit(CASES, steps=2)  # into the cache
     own = tmp_path / "cache" / "model-editing" / "networks" / name
-    assert used() == hypernet.load(own, lm.fingerprint, "malmen")[2] != content
+    assert used() == netfile.load(own, lm.fingerprint, "malmen")[2] != content
     assert used(network=str(trained)) == content
     with pytest.raises(lib.EditError, match="no trained network"):  # never another in its place
         used(network=str(tmp_path / "none.safetensors"))
@@ -557,7 +558,7 @@ def test_the_library_ships_a_network_for_the_embedded_model(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))  # not what somebody trained here
     editor = lib.EDITORS[name](default_lm)
     assert editor.shipped.stat().st_size < 4e6
-    header, *_, content = hypernet.load(editor.shipped, default_lm.fingerprint, name)
+    header, *_, content = netfile.load(editor.shipped, default_lm.fingerprint, name)
     assert header["base"] == default_lm.identity and editor.networks().hash == content
     settings, first = (
         json.loads(json.dumps({**asdict(config), "network": None}))
@@ -670,7 +671,7 @@ def test_the_command_trains_and_the_editor_finds_the_network(lm, tmp_path, monke
     assert main(["train", "--editor", "malmen", "--data", str(data), *spans, "--steps", "1",
                  *settings]) == 0  # fmt: skip
     assert "malmen on tiny-llama: 3 cases, 1 kept apart" in capsys.readouterr().out
-    told = hypernet.load(tmp_path / "n.st", lm.fingerprint, "malmen")[0]["data"]
+    told = netfile.load(tmp_path / "n.st", lm.fingerprint, "malmen")[0]["data"]
     assert told == {"file": "flat.json", "target": "new", "cases": 3, "rows": [1, 3],
                     "validation": 1, "validation_rows": [0, 0]}  # fmt: skip
     lm_patch = lib.EDITORS["malmen"](lm, **SMALL).edit([CASES[0].fact])

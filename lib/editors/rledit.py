@@ -15,7 +15,7 @@ import torch
 
 from ..editor import add_low_rank
 from ..facts import Case
-from ..hypernet import Networks
+from ..netfile import Networks
 from ..patch import EMPTY
 from ..regression import Regression, RegressionConfig
 from ..training import take
