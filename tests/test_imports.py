@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 LIB = ROOT / "lib"
 ALLOWED_IN_EDITORS = {
     "editor", "facts", "patch", "replay", "memory", "stats", "target", "climb", "contexts",
-    "anchor", "hypernet", "trainable", "training", "regression", "features", "moments",
+    "anchor", "hypernet", "netfile", "trainable", "training", "regression", "features", "moments",
     "warmup", "parallel",
     "codebook", "values", "sequences", "inside", "decode",
     "merging", "side", "lesson", "shards", "tuning", "fingerprint",
