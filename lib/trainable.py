@@ -254,10 +254,17 @@ class Trainable(Editor):
         self.networks()
         return path
 
-    def gradients(self, networks: Networks, cases: Sequence[Case], step: int) -> float:
-        """Gradients of one optimizer step, added up; what comes back is the mean loss of an edit.
+    def gradients(
+        self,
+        networks: Networks,
+        cases: Sequence[Case],
+        step: int,
+        update: Callable[[], None] | None = None,
+    ) -> float:
+        """Gradients of one training step, added up; what comes back is the mean loss of an edit.
 
-        An edit whose loss or gradient is not finite is left out.
+        An edit whose loss or gradient is not finite is left out. `update` steps the optimizer, for
+        those who do not wait for the end.
         """
         c, losses = self.config, []
         for i in range(c.accumulate):

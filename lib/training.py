@@ -123,15 +123,21 @@ class Run:
         return bool(self.validation) and self.step - self.best_step >= self.editor.config.patience
 
     def _one(self) -> float:
-        """One optimizer step; one whose gradient is not finite leaves the network as it was."""
+        """One step of the training: gradients, then the optimizer."""
         self.adam.zero_grad()
-        loss = self.editor.gradients(self.networks, self.cases, self.step)
-        every = [p for group in self.adam.param_groups for p in group["params"]]
-        norm = torch.nn.utils.clip_grad_norm_(every, self.editor.config.clip)
-        if norm.isfinite():
-            self.adam.step()
+        loss = self.editor.gradients(self.networks, self.cases, self.step, self.update)
+        self.update()
         self.step += 1
         return loss
+
+    def update(self) -> None:
+        """Adam with the gradients so far; where they are not finite the network stays as it was."""
+        every = [p for group in self.adam.param_groups for p in group["params"]]
+        if any(p.grad is not None for p in every):
+            norm = torch.nn.utils.clip_grad_norm_(every, self.editor.config.clip)
+            if norm.isfinite():
+                self.adam.step()
+            self.adam.zero_grad()
 
     def _look(self, say: Callable[[str], None]) -> None:
         trained = sum(self.losses) / len(self.losses) if self.losses else float("nan")

@@ -384,6 +384,22 @@ def test_the_second_turn_remembers_the_first_and_stands_on_it(lm, monkeypatch):
         torch.testing.assert_close(after.weights[name].dense(), (A @ B).float())
 
 
+@pytest.mark.parametrize(("each_turn", "per_step"), [(True, 3), (False, 1)])
+def test_the_optimizer_steps_after_every_turn_where_it_is_asked_to(
+    lm, each_turn, per_step, tmp_path, monkeypatch
+):
+    grown, real = [], torch.optim.Adam.step
+
+    def step(self, *given):
+        real(self, *given)
+        grown.append(float(self.param_groups[0]["params"][1].detach().norm()))
+
+    monkeypatch.setattr(torch.optim.Adam, "step", step)
+    editor = lib.EDITORS["rledit"](lm, **{**TURNS, "each_turn": each_turn})
+    editor.fit(CASES, checkpoint=tmp_path / "n.safetensors", steps=2)
+    assert len(grown) == 2 * per_step and len(set(grown)) == len(grown)
+
+
 def test_reg_adds_the_gradient_of_the_squared_update(lm):
     base = {"turns": 1, "batch": 3, "blocks": 2}
     *_, without = trained_gradient(lm, "rledit", **base, reg=0.0)
@@ -408,11 +424,16 @@ def test_reg_adds_the_gradient_of_the_squared_update(lm):
 # ---- training and files --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["mend", "malmen"])
-def test_a_run_that_was_stopped_goes_on_bit_for_bit(lm, name, tmp_path):
+TURNS = {**SMALL, "accumulate": 1, "turns": 3, "patience": 9, "each_turn": True}
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"), [("mend", SMALL), ("malmen", SMALL), ("rledit", TURNS)]
+)
+def test_a_run_that_was_stopped_goes_on_bit_for_bit(lm, name, settings, tmp_path):
     def fit(file, *stops):
         for steps in stops:
-            editor = lib.EDITORS[name](lm, **SMALL)
+            editor = lib.EDITORS[name](lm, **settings)
             assert editor.fit(CASES, APART, tmp_path / file, steps) == tmp_path / file
         return editor
 
@@ -432,7 +453,7 @@ def test_a_run_that_was_stopped_goes_on_bit_for_bit(lm, name, tmp_path):
     assert header["base"] == lm.identity and len(content) == 16
     patch = editor.edit([CASES[0].fact])
     assert patch.memory[name]["network"] == content
-    assert ("moments" in patch.memory[name]) == (name == "malmen")
+    assert ("moments" in patch.memory[name]) == (name != "mend")
     more = editor.edit([CASES[1].fact], after=patch)
     if name == "malmen":  # they go on while editing
         counts = [Pairs.load(p.memory[name]["moments"]["32x48"]).count for p in (patch, more)]

@@ -7,7 +7,7 @@ turns before it left, and is also judged by what they wrote.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -27,8 +27,8 @@ class RLEditConfig(RegressionConfig):
 
     accumulate: trajectories of one step. discount γ, window: how much, and how many, of the last
     turns' texts count. reg: weight of ‖ΔW‖², without effect in the released code (as with 0).
-    varied changes nothing: all turns are alike. begin, from MALMEN's network: ours, where
-    trajectories are too slow to learn all from them.
+    varied changes nothing: all turns are alike. Ours, as one trajectory takes long: begin, from
+    MALMEN's network; each_turn: the optimizer steps after every turn, not only at the end.
     """
 
     blocks: int = 4
@@ -40,6 +40,7 @@ class RLEditConfig(RegressionConfig):
     discount: float = 0.95
     window: int = 10
     reg: float = 1e-4
+    each_turn: bool = False
     check_every: int = 1
     patience: int = 3
 
@@ -52,13 +53,20 @@ class RLEdit(Regression):
     Config = RLEditConfig
     config: RLEditConfig
 
-    def gradients(self, networks: Networks, cases: Sequence[Case], step: int) -> float:
+    def gradients(
+        self,
+        networks: Networks,
+        cases: Sequence[Case],
+        step: int,
+        update: Callable[[], None] | None = None,
+    ) -> float:
         """Gradients of whole trajectories, clipped turn by turn; mean loss of a turn."""
         c, size, losses = self.config, min(self.config.batch, len(cases)), []
         for i in range(step * c.accumulate, (step + 1) * c.accumulate):
             first = i * c.turns
             turns = [take(cases, (first + j) * size, size, c.seed) for j in range(c.turns)]
-            losses.append(self.trajectory(networks, turns, Random(f"{c.seed} {i}")))
+            after = update if c.each_turn else None
+            losses.append(self.trajectory(networks, turns, Random(f"{c.seed} {i}"), after))
         return sum(losses) / len(losses)
 
     def validate(self, networks: Networks, cases: Sequence[Case]) -> float:
@@ -74,9 +82,13 @@ class RLEdit(Regression):
         networks: Networks,
         turns: Sequence[Sequence[Case]],
         draw: Random,
+        update: Callable[[], None] | None = None,
         train: bool = True,
     ) -> float:
-        """One stream from the base model on; it ends early where a loss is not finite."""
+        """One stream from the base model on; it ends early where a loss is not finite.
+
+        update: called after every turn, where the optimizer does not wait for the end.
+        """
         c, patch, losses = self.config, EMPTY, []
         every = [p for net in networks.nets.values() for p in net.parameters()]
         for i, cases in enumerate(turns):
@@ -91,5 +103,7 @@ class RLEdit(Regression):
             losses.append(seen.edit + seen.locality)
             if train:  # the running sum, so that late turns weigh no less than early ones
                 torch.nn.utils.clip_grad_norm_(every, c.clip)
+            if update:
+                update()
             patch = add_low_rank(self.lm, patch, updates)
         return sum(losses) / len(losses) if losses else float("nan")
