@@ -92,7 +92,8 @@ def build(
 class Turn:
     """What one module asked for: its pairs, raw and standardized, and who answers.
 
-    metric R stands in the place of the regression's I (None: I itself, as published).
+    metric R stands in the place of the regression's I (None: I itself, as published). scale: the
+    step is this many times the learned one.
     """
 
     net: EditNet
@@ -101,6 +102,7 @@ class Turn:
     hat: tuple[Tensor, Tensor]
     chunk: int = 1024
     metric: memory.Moment | None = None
+    scale: float = 1.0
 
     def parts(self) -> Iterator[tuple[slice, Tensor, Tensor]]:
         """(columns, k̃, g̃), `chunk` columns at a time: bounds the network's memory."""
@@ -111,7 +113,7 @@ class Turn:
     @property
     def step(self) -> Tensor:
         """α or η of this module."""
-        return self.net.step[self.net.modules_at[self.module]]
+        return self.scale * self.net.step[self.net.modules_at[self.module]]
 
     @property
     def log_ridge(self) -> Tensor:

@@ -83,7 +83,7 @@ class Trainable(Editor):
         found = self.read(facts, after)
         if not self.frozen:
             moments = self.seen(moments, found)
-        turns = self.turns(networks, moments, found)
+        turns = self.turns(networks, moments, found, self.config.scale)
         memory: dict[str, Any] = {"network": networks.hash}
         if not self.frozen:
             memory["moments"] = {shape: both.state() for shape, both in moments.items()}
@@ -117,13 +117,14 @@ class Trainable(Editor):
         networks: Networks,
         moments: dict[str, Pairs],
         found: dict[str, features.Features],
+        scale: float = 1.0,
     ) -> dict[str, Turn]:
         """{module: what it asked for}, for modules with any column."""
-        shapes = self.modules()
+        shapes, chunk = self.modules(), self.config.chunk
         return {
             name: Turn(
                 networks.nets[shapes[name]], name, pair,
-                moments[shapes[name]].standardize(pair), self.config.chunk, self.metric(name),
+                moments[shapes[name]].standardize(pair), chunk, self.metric(name), scale,
             )
             for name, pair in found.items() if pair.K.shape[1]
         }  # fmt: skip

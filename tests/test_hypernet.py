@@ -400,6 +400,27 @@ def test_the_optimizer_steps_after_every_turn_where_it_is_asked_to(
     assert len(grown) == 2 * per_step and len(set(grown)) == len(grown)
 
 
+@pytest.mark.parametrize("name", ["mend", "malmen", "rledit"])
+def test_an_edit_is_scaled_and_training_is_not(lm, name, tmp_path):
+    settings = {**SMALL, "turns": 2} if name == "rledit" else SMALL
+    nets, moved = {}, {}
+    for scale in (1.0, 2.5):
+        editor = lib.EDITORS[name](lm, **settings, scale=scale)
+        file = editor.fit(CASES, checkpoint=tmp_path / f"{scale}.safetensors", steps=1)
+        nets[scale] = netfile.load(file, lm.fingerprint, name)[1]["now"]
+        weights = editor.edit([CASES[0].fact]).weights
+        own = {module: lm.model.get_submodule(module).weight for module in weights}
+        moved[scale] = {
+            module: weight - own[module] if isinstance(weight, torch.Tensor) else weight.dense()
+            for module, weight in weights.items()
+        }
+    for shape, kept in nets[1.0].items():
+        for part, value in kept["net"].items():
+            assert torch.equal(value, nets[2.5][shape]["net"][part])
+    for module, delta in moved[1.0].items():
+        torch.testing.assert_close(moved[2.5][module], 2.5 * delta, rtol=1e-3, atol=1e-6)
+
+
 def test_reg_adds_the_gradient_of_the_squared_update(lm):
     base = {"turns": 1, "batch": 3, "blocks": 2}
     *_, without = trained_gradient(lm, "rledit", **base, reg=0.0)
