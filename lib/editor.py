@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 import torch
 from torch import Tensor
@@ -38,6 +38,13 @@ class Config:
     """Settings of an editor; `preset(lm)` fills them from `presets.toml` for the model at hand."""
 
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse a word that is none of a setting's; EditError names them."""
+        for name, words in _words(type(self)).items():
+            value = getattr(self, name)
+            if isinstance(value, str) and value not in words:
+                raise EditError(f"{name} is {' or '.join(words)}, not '{value}'")
 
     @classmethod
     def preset(cls, lm: LM, editor: str, **settings: Any) -> Config:
@@ -67,6 +74,18 @@ class Config:
                 row.update(values)
         row = {k: v for k, v in row.items() if k in known}
         return cls(**{k: _tuples(v) for k, v in {**row, **settings}.items()})
+
+
+@cache
+def _words(config: type[Config]) -> dict[str, tuple[str, ...]]:
+    """{setting: the words it may be}, from the annotations that say `Literal`."""
+    found = {}
+    for name, hint in get_type_hints(config).items():
+        parts = (hint, *get_args(hint))  # Literal[...] | None
+        words = [word for part in parts if get_origin(part) is Literal for word in get_args(part)]
+        if words:
+            found[name] = tuple(words)
+    return found
 
 
 class Editor(ABC):

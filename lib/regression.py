@@ -40,16 +40,6 @@ class RegressionConfig(TrainableConfig):
     begin: Literal["malmen", "mend"] | None = None
     order: Literal["malmen", "mend"] = "malmen"
 
-    def __post_init__(self) -> None:
-        known = {
-            "keys": ("raw", "network"),
-            "order": ("malmen", "mend"),
-            "tokens": ("answer", "all"),
-        }
-        for name, values in known.items():
-            if getattr(self, name) not in values:
-                raise EditError(f"{name} is {' or '.join(values)}, not '{getattr(self, name)}'")
-
 
 class Regression(Trainable):
     """ΔW = V Kᵀ(K Kᵀ + λI)⁻¹ with v = −η ⟨k, k̃⟩ g̃; η and λ are learned for each module."""

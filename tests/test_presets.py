@@ -7,7 +7,10 @@ import tomllib
 from dataclasses import fields
 from pathlib import Path
 
+import pytest
+
 import lib
+from lib.editor import _words
 
 from . import tiny
 
@@ -39,6 +42,19 @@ def test_a_model_gets_its_row_and_an_unknown_one_a_layer_by_depth():
     assert (wilke.ceiling, wilke.clamp) == (24, 4.0)
     lm.name = "somebody/new-model"
     assert memit(lm).config.layers == (0, 1)  # no more layers than there are below a quarter
+
+
+WORDS = [(editor, name, words) for editor, kind in lib.EDITORS.items()
+         for name, words in _words(kind.Config).items()]  # fmt: skip
+
+
+@pytest.mark.parametrize(("editor", "name", "words"), WORDS, ids=str)
+def test_a_mistyped_word_is_refused_with_those_there_are(editor, name, words):
+    config = lib.EDITORS[editor].Config
+    for word in words:
+        assert getattr(config(**{name: word}), name) == word
+    with pytest.raises(lib.EditError, match=f"{name} is {' or '.join(words)}, not 'sosme'"):
+        lib.EDITORS[editor](tiny.model("llama"), **{name: "sosme"})
 
 
 def test_the_defaults_of_the_embedded_model_are_the_best_of_their_sweep(default_lm):
