@@ -83,7 +83,7 @@ class Trainable(Editor):
         found = self.read(facts, after)
         if not self.frozen:
             moments = self.seen(moments, found)
-        turns = self.turns(networks, moments, found, self.config.scale)
+        turns = self.turns(networks, moments, found, 1.0 if held else self.config.first_scale)
         memory: dict[str, Any] = {"network": networks.hash}
         if not self.frozen:
             memory["moments"] = {shape: both.state() for shape, both in moments.items()}

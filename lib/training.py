@@ -38,10 +38,11 @@ class TrainableConfig(Config):
     prompt counts among its rewordings; False, as published: only other wordings are learned from.
     tokens: features and KL of the answer's positions, as MALMEN publishes, or of all, as MEND.
     group, reduction: which texts share a mean (features of all tokens: every fact its own). chunk:
-    columns in the network at once. scale: an edit takes this many times the learned α or η, while
-    training takes it once (ours). check_every, patience: steps between looks at the validation
-    cases, and without a new best after which training ends. network: a trained file; None: the
-    cache folder's, or else the one that comes with the library.
+    columns in the network at once. first_scale: the first edit of a model takes this many times the
+    learned α or η; those that stand on it, and training, take it once (ours). check_every,
+    patience: steps between looks at the validation cases, and without a new best after which
+    training ends. network: a trained file; None: the cache folder's, or else the one that comes
+    with the library.
     """
 
     down: tuple[int, ...] = ()
@@ -64,7 +65,7 @@ class TrainableConfig(Config):
     group: int = 10
     reduction: Literal["group_mean", "fact_mean"] = "group_mean"
     chunk: int = 1024
-    scale: float = 1.0
+    first_scale: float = 1.0
     check_every: int = 20
     patience: int = 200
     network: str | None = None

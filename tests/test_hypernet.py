@@ -401,24 +401,34 @@ def test_the_optimizer_steps_after_every_turn_where_it_is_asked_to(
 
 
 @pytest.mark.parametrize("name", ["mend", "malmen", "rledit"])
-def test_an_edit_is_scaled_and_training_is_not(lm, name, tmp_path):
+def test_the_first_edit_is_scaled_and_no_other_nor_training(lm, name, tmp_path):
     settings = {**SMALL, "turns": 2} if name == "rledit" else SMALL
-    nets, moved = {}, {}
+    nets, editors = {}, {}
     for scale in (1.0, 2.5):
-        editor = lib.EDITORS[name](lm, **settings, scale=scale)
+        editor = lib.EDITORS[name](lm, **settings, first_scale=scale)
         file = editor.fit(CASES, checkpoint=tmp_path / f"{scale}.safetensors", steps=1)
         nets[scale] = netfile.load(file, lm.fingerprint, name)[1]["now"]
-        weights = editor.edit([CASES[0].fact]).weights
-        own = {module: lm.model.get_submodule(module).weight for module in weights}
-        moved[scale] = {
-            module: weight - own[module] if isinstance(weight, torch.Tensor) else weight.dense()
-            for module, weight in weights.items()
-        }
+        one = str(tmp_path / "1.0.safetensors")
+        editors[scale] = lib.EDITORS[name](lm, **settings, first_scale=scale, network=one)
     for shape, kept in nets[1.0].items():
         for part, value in kept["net"].items():
             assert torch.equal(value, nets[2.5][shape]["net"][part])
-    for module, delta in moved[1.0].items():
-        torch.testing.assert_close(moved[2.5][module], 2.5 * delta, rtol=1e-3, atol=1e-6)
+
+    def weights(patch, names):
+        with lm.patched(patch):
+            return {m: lm.model.get_submodule(m).weight.detach().clone() for m in names}
+
+    def moved(scale, case, after):
+        patch = editors[scale].edit([case.fact], after=after)
+        now, then = (weights(each, patch.weights) for each in (patch, after))
+        return {module: now[module] - then[module] for module in now}
+
+    first, bold = (moved(scale, CASES[0], EMPTY) for scale in (1.0, 2.5))
+    for module in first:
+        torch.testing.assert_close(bold[module], 2.5 * first[module], rtol=1e-3, atol=1e-6)
+    after = editors[1.0].edit([CASES[0].fact])
+    second, same = (moved(scale, CASES[1], after) for scale in (1.0, 2.5))
+    assert all(torch.equal(second[module], same[module]) for module in second)
 
 
 def test_reg_adds_the_gradient_of_the_squared_update(lm):
