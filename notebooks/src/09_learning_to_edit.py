@@ -269,7 +269,9 @@ print(checks_09.by_ridge(by_ridge))
 # meet a model that has been edited many times. So let one training step be a whole stream: turn $i$
 # edits what turn $i - 1$ left, and is judged by its own facts and, with weights $0.95^j$, by those
 # of $j$ turns before. It is reinforcement learning only in name: the "reward" is minus the same
-# loss, with a known gradient. Ours goes on from MALMEN's network, since streams are slow.
+# loss, with a known gradient. Ours goes on from MALMEN's network, since streams are slow. A stream
+# teaches small steps, because they pile up; so the first edit of a model may take 1.4 of them
+# (`first_scale`, ours).
 
 # %%
 x, y = runs_09.curves(editors)
@@ -314,8 +316,8 @@ plot.lines(sizes, y, *axes, colors=colors, dashes=dashes, xlog=True, ylim=(0, 10
 
 # %% [markdown]
 # MEND writes every single fact, half of ten and none of a hundred: its outer products pile up.
-# MALMEN writes all of ten, the most it ever saw, and 21 % of a hundred; RLEdit 83 % of these, and
-# keeps 58 % of the neighbors. Six turns, as long as its training streams, it holds to 67 %, MEND
+# MALMEN writes all of ten, the most it ever saw, and 21 % of a hundred; RLEdit 71 % of these, and
+# keeps half of the neighbors. Six turns, as long as its training streams, it holds to 67 %, MEND
 # and MALMEN not at all. After ten its facts are gone, too: the plain step, with 21 %, is ahead.
 #
 # ## What we know now
