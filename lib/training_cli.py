@@ -24,10 +24,10 @@ def arguments(commands: Any) -> argparse.ArgumentParser:
         "--validation", type=int, help="how many of them to keep apart (default: a tenth)"
     )
     train.add_argument(
-        "--rows", type=_span, help="learn from these rows of the file only, e.g. 2000-9999"
+        "--rows", type=span, help="learn from these rows of the file only, e.g. 2000-9999"
     )
     train.add_argument(
-        "--validation-rows", type=_span, help="keep these rows apart instead, e.g. 1500-1599"
+        "--validation-rows", type=span, help="keep these rows apart instead, e.g. 1500-1599"
     )
     train.add_argument("--steps", type=int, default=1000, help="steps in all (default 1000)")
     train.add_argument(
@@ -71,7 +71,7 @@ def train(given: argparse.Namespace, settings: dict[str, Any], say: Callable[[st
     return editor.fit(learned, kept, given.checkpoint, given.steps, say, data)
 
 
-def _span(text: str) -> tuple[int, int]:
+def span(text: str) -> tuple[int, int]:
     """First and last row, both included: "2000-9999" -> (2000, 9999)."""
     first, _, last = text.partition("-")
     if not (first.isdigit() and last.isdigit() and int(first) <= int(last)):

@@ -20,6 +20,7 @@ from pathlib import Path
 import pandas as pd
 
 import lib
+from lib.training_cli import span
 from tests.benchmarks import command
 
 OUT = Path(__file__).with_suffix(".json")
@@ -59,13 +60,13 @@ def main() -> None:
     parser.add_argument("--against", default="ft")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--target", default="new", choices=("new", "true"))
-    parser.add_argument("--rows", default="0-199")
+    parser.add_argument("--rows", type=span, default=(0, 199))
     parser.add_argument("--batch", type=int, default=10)
     parser.add_argument("--stream", action="store_true")
     parser.add_argument("--out", type=Path, default=OUT)
     given = parser.parse_args()
     warnings.simplefilter("ignore")  # facts known already
-    first, last = map(int, given.rows.split("-"))
+    first, last = given.rows
     cases = lib.read_cases(given.data, limit=last + 1, target=given.target)[first:]
     cases = [
         replace(c, locality=c.locality or tuple(p.prompt for p in c.neighborhood)) for c in cases
@@ -91,7 +92,7 @@ def main() -> None:
     ]  # fmt: skip
     kept = json.loads(given.out.read_text(encoding="utf-8")) if given.out.exists() else {}
     how = f"turns of {given.batch}" if given.stream else f"batches of {given.batch}"
-    kept[f"{given.editor}, {given.data.name} {given.rows}, {how}"] = {
+    kept[f"{given.editor}, {given.data.name} {first}-{last}, {how}"] = {
         "model": lm.identity,
         "against": given.against,
         "cpu_seconds_per_edit": {given.editor: round(seconds, 3), given.against: round(others, 3)},
