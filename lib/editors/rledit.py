@@ -27,8 +27,9 @@ class RLEditConfig(RegressionConfig):
 
     accumulate: trajectories of one step. discount γ, window: how much, and how many, of the last
     turns' texts count. reg: weight of ‖ΔW‖², without effect in the released code (as with 0).
-    varied changes nothing: all turns are alike. Ours, as one trajectory takes long: begin, from
-    MALMEN's network; each_turn: the optimizer steps after every turn, not only at the end.
+    each_turn: the optimizer steps after every turn, not only at the end (ours). varied changes
+    nothing: all turns are alike. begin, from MALMEN's network: ours, where trajectories are too
+    slow to learn all from them.
     """
 
     blocks: int = 4

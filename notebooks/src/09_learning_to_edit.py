@@ -261,17 +261,15 @@ print(checks_09.by_ridge(by_ridge))
 # ## Training
 #
 # The library brings three networks for its model, trained on 2,000 to 5,000 rows of CounterFact;
-# each file keeps its own curve. One step: read pairs, write, ask rewordings and unrelated texts,
-# two phases, one step of Adam. MEND learns from single facts. MALMEN goes on from MEND's network
-# (our option again), with one to ten facts at once.
+# each file keeps its curve. One step: read pairs, write, ask rewordings and unrelated texts, two
+# phases, Adam. MEND learns from single facts; MALMEN goes on from its network, with one to ten.
 #
 # **RLEdit** trains on streams. The others learn from edits of the untouched model; in a stream they
 # meet a model that has been edited many times. So let one training step be a whole stream: turn $i$
 # edits what turn $i - 1$ left, and is judged by its own facts and, with weights $0.95^j$, by those
-# of $j$ turns before. It is reinforcement learning only in name: the "reward" is minus the same
-# loss, with a known gradient. Ours goes on from MALMEN's network, since streams are slow. A stream
-# teaches small steps, because they pile up; so the first edit of a model may take 1.4 of them
-# (`first_scale`, ours).
+# of $j$ turns before. Reinforcement learning only in name: the "reward" is minus a loss with a
+# known gradient. Ours goes on from MALMEN's network. In streams steps pile up, so they become
+# small; the first edit of a model takes 1.4 of them (`first_scale`, ours).
 
 # %%
 x, y = runs_09.curves(editors)
