@@ -83,7 +83,8 @@ class Trainable(Editor):
         found = self.read(facts, after)
         if not self.frozen:
             moments = self.seen(moments, found)
-        turns = self.turns(networks, moments, found, 1.0 if held else self.config.first_scale)
+        alone = not held and len(facts) <= self.config.batch
+        turns = self.turns(networks, moments, found, self.config.first_scale if alone else 1.0)
         memory: dict[str, Any] = {"network": networks.hash}
         if not self.frozen:
             memory["moments"] = {shape: both.state() for shape, both in moments.items()}

@@ -39,10 +39,10 @@ class TrainableConfig(Config):
     tokens: features and KL of the answer's positions, as MALMEN publishes, or of all, as MEND.
     group, reduction: which texts share a mean (features of all tokens: every fact its own). chunk:
     columns in the network at once. first_scale: the first edit of a model takes this many times the
-    learned α or η; those that stand on it, and training, take it once (ours). check_every,
-    patience: steps between looks at the validation cases, and without a new best after which
-    training ends. network: a trained file; None: the cache folder's, or else the one that comes
-    with the library.
+    learned α or η; those that stand on it or have more facts than `batch`, and training, take it
+    once (ours). check_every, patience: steps between looks at the validation cases, and without a
+    new best after which training ends. network: a trained file; None: the cache folder's, or else
+    the one that comes with the library.
     """
 
     down: tuple[int, ...] = ()

@@ -427,6 +427,10 @@ def test_the_first_edit_is_scaled_and_no_other_nor_training(lm, name, tmp_path):
     first, bold = (moved(scale, CASES[0], EMPTY) for scale in (1.0, 2.5))
     for module in first:
         torch.testing.assert_close(bold[module], 2.5 * first[module], rtol=1e-3, atol=1e-6)
+    many = editors[1.0].config.batch + 1
+    whole = [editor.edit([case.fact for case in CASES[:many]]) for editor in editors.values()]
+    one, two = (weights(patch, whole[0].weights) for patch in whole)
+    assert all(torch.equal(one[module], two[module]) for module in one)
     after = editors[1.0].edit([CASES[0].fact])
     second, same = (moved(scale, CASES[1], after) for scale in (1.0, 2.5))
     assert all(torch.equal(second[module], same[module]) for module in second)

@@ -269,7 +269,7 @@ print(checks_09.by_ridge(by_ridge))
 # edits what turn $i - 1$ left, and is judged by its own facts and, with weights $0.95^j$, by those
 # of $j$ turns before. Reinforcement learning only in name: the "reward" is minus a loss with a
 # known gradient. Ours goes on from MALMEN's network. In streams steps pile up, so they become
-# small; the first edit of a model takes 1.4 of them (`first_scale`, ours).
+# small; a first edit of up to ten facts takes 1.4 of them (`first_scale`, ours).
 
 # %%
 x, y = runs_09.curves(editors)
@@ -314,8 +314,8 @@ plot.lines(sizes, y, *axes, colors=colors, dashes=dashes, xlog=True, ylim=(0, 10
 
 # %% [markdown]
 # MEND writes every single fact, half of ten and none of a hundred: its outer products pile up.
-# MALMEN writes all of ten, the most it ever saw, and 21 % of a hundred; RLEdit 71 % of these, and
-# keeps half of the neighbors. Six turns, as long as its training streams, it holds to 67 %, MEND
+# MALMEN writes all of ten, the most it ever saw, and 21 % of a hundred; RLEdit 83 % of these, and
+# keeps 58 % of the neighbors. Six turns, as long as its training streams, it holds to 67 %, MEND
 # and MALMEN not at all. After ten its facts are gone, too: the plain step, with 21 %, is ahead.
 #
 # ## What we know now
