@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .editor import EditError
+from .families import mlp_activation
 from .side import ACTIVATIONS
 
 if TYPE_CHECKING:
@@ -56,9 +57,7 @@ def fresh(lm: LM, layer: int, kind: Kind, rank: int, seed: int) -> Expert:
 
 def activation(lm: LM, kind: Kind) -> str:
     """The name of the MLP's activation; EditError where an expert would need one unknown here."""
-    names = ("hidden_act", "hidden_activation", "activation_function", "activation")
-    config = lm.model.config
-    act = next((getattr(config, n) for n in names if getattr(config, n, None)), None)
+    act = mlp_activation(lm.model.config)
     if kind == "ffn" and act not in ACTIVATIONS:
         raise EditError(f"experts know no activation '{act}': use expert='lora'")
     return act if act in ACTIVATIONS else "silu"

@@ -15,7 +15,6 @@ from torch.nn import functional as F
 from .anchors import Router
 from .memoe import Hidden
 from .patch import Route
-from .pooled import prompt_means
 from .sequences import Sequences
 from .side import ACTIVATIONS
 
@@ -62,9 +61,9 @@ class Experts(Route):
         router, _ = self._placed(output.device)
         if isinstance(router, Hidden):
             rows = [i[p].tolist() for i, p in zip(seqs.ids, seqs.prompt, strict=True)]
-            e = router.features(prompt_means(inputs, seqs, self.bos), rows)
+            e = router.features(seqs.prompt_mean(inputs, self.bos), rows)
         else:
-            means = prompt_means(seqs.embedded(), seqs, self.bos)
+            means = seqs.prompt_mean(seqs.embedded(), self.bos)
             e = router.pooled(means.to(output.device))
         scores = router.scores(e)
         choice = scores.argmax(1) - 1

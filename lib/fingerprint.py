@@ -19,11 +19,10 @@ from . import inside
 from .facts import Case, encode_prompt
 from .patch import Route
 from .readers import classroom
-from .side import Score
+from .sequences import Sequences
 
 if TYPE_CHECKING:
     from .lm import LM
-    from .sequences import Sequences
 
 
 @dataclass(frozen=True)
@@ -51,10 +50,7 @@ class Fingerprint:
 
     def of(self, inputs: Tensor, seqs: Sequences) -> Tensor:
         """Masks (rows, d_in) of the prompts in a call, from inputs (rows, length, d_in)."""
-        counted = Score(bos=self.bos).counted(seqs.ids, seqs.real, seqs.prompt).to(inputs.device)
-        total = inputs.new_zeros(len(inputs), inputs.shape[-1], dtype=torch.float32)
-        total.index_add_(0, counted.nonzero()[:, 0], inputs[counted].float())
-        return self.mask(total / counted.sum(1, keepdim=True))
+        return self.mask(seqs.prompt_mean(inputs, self.bos))
 
 
 class Residual(Route):
@@ -86,8 +82,6 @@ class Residual(Route):
 
     def decide(self, inputs: Tensor, output: Tensor, seqs: Sequences) -> Tensor:
         """(rows,) int64: the stored mask that each prompt overlaps most, -1 under the threshold."""
-        if inputs.shape[1] != seqs.ids.shape[1]:
-            raise RuntimeError("a prompt must be run whole: some of its tokens are not in the call")
         share, entry = best(self.overlaps(self.prints.of(inputs, seqs)))
         seqs.memo[f"{self.module}/score"] = share
         seqs.memo[f"{self.module}/threshold"] = torch.full_like(share, self.tau)

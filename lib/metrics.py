@@ -20,7 +20,7 @@ from torch.nn.functional import kl_div
 
 from . import decode
 from .events import EVENTS, Verdict, beginnings, generated, plain, scored
-from .facts import Case, Fact, FactError, encode_prompt
+from .facts import Case, Fact, FactError
 from .patch import EMPTY, Patch
 from .prompts import METRICS, Item, plan
 from .scores import COLUMNS, EVENTS_OF, Scores, asked
@@ -249,8 +249,7 @@ def perplexity(lm: LM, text: str | None = None, window: int = 256) -> float | No
             return None
         text = HELD_OUT.read_text(encoding="utf-8")
     ids = lm.tokenizer(text, add_special_tokens=False).input_ids
-    start = encode_prompt(lm.tokenizer, "a")[:1]
-    lead = start if start == [lm.tokenizer.bos_token_id] else []
+    lead = [] if lm.leading_bos is None else [lm.leading_bos]
     size = min(window, lm.context or window) - len(lead)
     rows = [lead + ids[i : i + size] for i in range(0, len(ids), size)]
     rows = [row for row in rows if len(row) > 1]

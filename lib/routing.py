@@ -19,7 +19,7 @@ from .anchors import Fit, Router
 from .expert_lesson import ExpertLesson
 from .facts import Fact, encode_prompt, encode_target
 from .memoe import Hidden
-from .pooled import leading_bos, text_means
+from .pooled import text_means
 
 if TYPE_CHECKING:
     from .lm import LM
@@ -145,8 +145,8 @@ class ByHidden(Routing):
     def read(self, texts: Sequence[str]) -> Tensor:
         """(n, w): mean inputs of the module at prompts."""
         pairs = [(text, "a") for text in texts]  # one token: no answer is read
-        bos = leading_bos(self.lm)
-        return ExpertLesson(self.lm, self.state["module"], self.layer, pairs, bos).hidden.cpu()
+        module, bos = self.state["module"], self.lm.leading_bos
+        return ExpertLesson(self.lm, module, self.layer, pairs, bos).hidden.cpu()
 
     def add(self, facts: Sequence[Fact], means: Tensor, which: int, new: int) -> None:
         """Store prompts; rows for new experts; the router gets to know the subjects."""

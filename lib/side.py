@@ -8,16 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from .patch import Route
-
-if TYPE_CHECKING:
-    from .sequences import Sequences
+from .sequences import Sequences, row_means
 
 Pool = Literal["mean", "row"]
 ACTIVATIONS = {  # of the published score only; by transformers' names
@@ -52,13 +50,9 @@ class Score:
     activation: str | None = None
     bos: int | None = None
 
-    def counted(self, ids: Tensor, real: Tensor, prompt: Tensor) -> Tensor:
+    def counted(self, seqs: Sequences) -> Tensor:
         """(rows, length) bool: the tokens that Δ is a mean over."""
-        here = real if self.pool == "row" else prompt
-        if self.bos is None or self.pool == "row":
-            return here
-        rest = here & ~((ids == self.bos) & (here.long().cumsum(1) == 1))
-        return torch.where(rest.any(1, keepdim=True), rest, here)  # a BOS alone has to do
+        return seqs.real if self.pool == "row" else seqs.prompt_tokens(self.bos)
 
     def tokens(self, moved: Tensor, output: Tensor) -> Tensor:
         """δ (n,) of tokens from how far each output moves, (n, d_out), and what it was."""
@@ -71,11 +65,7 @@ class Score:
         """Δ (rows,) of inputs (rows, length, d_in) under τ; differentiable in τ."""
         # τ a at the counted tokens only: no product for padding or answers
         moved = inputs[counted].float() @ tau.T  # (n, d_out)
-        owner = counted.nonzero()[:, 0]
-        total = moved.new_zeros(len(counted)).index_add(
-            0, owner, self.tokens(moved, output[counted])
-        )
-        return total / counted.sum(1)
+        return row_means(self.tokens(moved, output[counted]), counted)
 
 
 class Side(Route):
@@ -100,7 +90,7 @@ class Side(Route):
 
     def scores(self, inputs: Tensor, output: Tensor, seqs: Sequences) -> Tensor:
         """Δ (rows, m) of every prompt under every memory."""
-        counted = self.score.counted(seqs.ids, seqs.real, seqs.prompt)
+        counted = self.score.counted(seqs)
         found = [self.score.rows(tau, inputs, output, counted) for tau in self._taus(inputs.device)]
         return torch.stack(found, 1)
 

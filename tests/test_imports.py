@@ -12,9 +12,9 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LIB = ROOT / "lib"
 ALLOWED_IN_EDITORS = {
-    "editor", "facts", "patch", "replay", "memory", "stats", "target", "climb", "contexts",
+    "editor", "facts", "families", "patch", "replay", "memory", "stats", "target", "climb",
     "anchor", "hypernet", "netfile", "trainable", "training", "regression", "features", "moments",
-    "warmup", "parallel",
+    "warmup", "parallel", "contexts",
     "codebook", "values", "sequences", "inside", "decode",
     "merging", "side", "lesson", "shards", "tuning", "fingerprint",
     "anchors", "experts", "expert_lesson", "expert_start", "memoe", "plan", "pooled", "routing",

@@ -27,7 +27,7 @@ from ..facts import Fact, fill
 from ..memoe import Hidden
 from ..patch import Patch
 from ..plan import Order, plan
-from ..pooled import general_mean, leading_bos, text_means
+from ..pooled import general_mean, text_means
 from ..routing import Anchored, ByHidden, Routing
 
 IRRELEVANT = Path(__file__).parents[1] / "irrelevant.txt"  # written by hand for this
@@ -185,7 +185,7 @@ class Lemoe(Editor):
         routing = self._routing(state, route and route.router, calm, means)
         act = route.activation if route else activation(lm, self.config.expert)
         experts = list(route.experts) if route else []
-        return _Work(module, act, leading_bos(lm), experts, routing, state)
+        return _Work(module, act, lm.leading_bos, experts, routing, state)
 
     def _start(self, module: str, calm: Tensor) -> dict[str, Any]:
         """No expert yet. mu (d,), sigma: center and scale of mean embeddings; stored e (n, d) with

@@ -180,13 +180,13 @@ class Memoir(Editor):
 
     def _prints(self, module: str) -> Fingerprint:
         c, lm = self.config, self.lm
-        d_in, bos = lm.weight(module).shape[1], lm.tokenizer.bos_token_id
+        d_in = lm.weight(module).shape[1]
         if c.k is not None and not 0 < c.k <= d_in:
             raise EditError(f"k is a number of columns from 1 to {d_in}, not {c.k}")
-        bos = bos if bos is not None and encode_prompt(lm.tokenizer, "a")[0] == bos else None
         texts = c.irrelevant or IRRELEVANT.read_text(encoding="utf-8").splitlines()
-        mu = means(lm, module, texts, bos).mean(0)
-        return Fingerprint(mu, permutation(d_in, c.seed), c.k or round(2 / 7 * d_in), bos)
+        mu = means(lm, module, texts, lm.leading_bos).mean(0)
+        order, k = permutation(d_in, c.seed), c.k or round(2 / 7 * d_in)
+        return Fingerprint(mu, order, k, lm.leading_bos)
 
     def _along(self, known: tuple, stored: Tensor, entry: int) -> list[tuple[str, str, Tensor]]:
         """(prompt, target, mask) of the earlier facts to rehearse: the largest overlaps first."""

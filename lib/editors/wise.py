@@ -20,6 +20,7 @@ from .. import shards
 from ..contexts import contexts
 from ..editor import Config, EditError, Editor
 from ..facts import Fact, encode_prompt, fill
+from ..families import mlp_activation
 from ..lesson import Lesson, Texts
 from ..merging import RULES
 from ..patch import Patch
@@ -163,11 +164,8 @@ class Wise(Editor):
         if kept and len(kept[0]) == len(parts):
             if all(a[0] == b[0] and a[1] is b[1] for a, b in zip(kept[0], parts, strict=True)):
                 return kept[1]
-        config, bos = lm.model.config, lm.tokenizer.bos_token_id
-        names = ("hidden_act", "activation_function", "hidden_activation")
-        act = next((getattr(config, n) for n in names if getattr(config, n, None)), None)
-        leads = bos is not None and encode_prompt(lm.tokenizer, "a")[0] == bos
-        score = Score(c.pool, act if c.activation else None, bos if leads else None)
+        act = mlp_activation(lm.model.config) if c.activation else None
+        score = Score(c.pool, act, lm.leading_bos)
         self._kept = parts, Texts(lm, module, score)
         return self._kept[1]
 
