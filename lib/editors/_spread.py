@@ -16,8 +16,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from .. import anchor, memory, target
-from ..contexts import contexts
+from .. import anchor, contexts, memory, target
 from ..editor import Config, EditError, Editor, EditWarning, add_low_rank
 from ..facts import Fact
 from ..patch import EMPTY, Patch
@@ -144,12 +143,7 @@ class Spread(Editor):
 
     def templates(self, state: Mapping[str, Any]) -> tuple[str, ...]:
         """The context templates: given, kept from an earlier edit, or written by the base model."""
-        config = self.config
-        if config.templates is not None:
-            return config.templates
-        return state.get("templates") or contexts(
-            self.lm, config.contexts, config.context_start, config.seed, config.context_top_k
-        )
+        return contexts.of(self.lm, self.config, state.get("templates"))
 
     def _search(
         self, facts: list[Fact], layer: int, templates: tuple[str, ...], place: target.Place

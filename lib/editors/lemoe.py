@@ -16,9 +16,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from .. import anchors
+from .. import anchors, contexts
 from ..anchors import Fit, Router
-from ..contexts import contexts
 from ..editor import Config, EditError, Editor, EditWarning
 from ..expert_lesson import Descent, ExpertLesson, train
 from ..expert_start import activation, fresh, place
@@ -195,7 +194,7 @@ class Lemoe(Editor):
         nobody = torch.zeros(0, dtype=torch.long)
         return {
             "module": module, **self._stays(), "batches": 0, "facts": 0,
-            "templates": tuple(c.templates or contexts(self.lm, c.contexts, "words", c.seed)),
+            "templates": contexts.of(self.lm, c),
             "mu": mu, "sigma": (calm - mu).square().mean().sqrt(), "e": torch.zeros(0, len(mu)),
             "owner": nobody, "prompt": nobody.bool(),
         }  # fmt: skip

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..contexts import contexts
+from .. import contexts
 from ..editor import Config, EditError, Editor
 from ..facts import Case, Fact, encode_prompt, encode_target, fill
 from ..fingerprint import (
@@ -160,10 +160,7 @@ class Memoir(Editor):
         if held is None:
             if route is not None or module in after.weights:
                 raise EditError(f"another editor changed {module} before: choose another layer")
-            templates = c.templates or contexts(
-                lm, c.contexts, c.context_start, c.seed, c.context_top_k
-            )
-            return {"module": module, "templates": tuple(templates), "facts": ()}
+            return {"module": module, "templates": contexts.of(lm, c), "facts": ()}
         if held["module"] != module or not isinstance(route, Residual):
             raise EditError(f"the residual matrix is at {held['module']}: edit that layer")
         if c.k not in (None, route.prints.k) or c.tau not in (None, route.tau):

@@ -12,8 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from .. import memory, target
-from ..contexts import contexts
+from .. import contexts, memory, target
 from ..editor import Config, EditError, Editor, add_low_rank
 from ..facts import Fact
 from ..patch import EMPTY, Patch
@@ -73,12 +72,8 @@ class Rome(Editor):
 
     def templates(self, after: Patch = EMPTY) -> tuple[str, ...]:
         """The context templates: given, kept from an earlier edit, or written by the base model."""
-        config, kept = self.config, after.memory.get(self.name, {})
-        if config.templates is not None:
-            return config.templates
-        return kept.get("templates") or contexts(
-            self.lm, config.contexts, config.context_start, config.seed, config.context_top_k
-        )
+        kept = after.memory.get(self.name, {}).get("templates")
+        return contexts.of(self.lm, self.config, kept)
 
     def update(
         self, fact: Fact, after: Patch = EMPTY, templates: tuple[str, ...] | None = None

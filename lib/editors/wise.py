@@ -16,8 +16,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from .. import shards
-from ..contexts import contexts
+from .. import contexts, shards
 from ..editor import Config, EditError, Editor
 from ..facts import Fact, encode_prompt, fill
 from ..families import mlp_activation
@@ -145,11 +144,8 @@ class Wise(Editor):
         if held is None:
             if route is not None or module in after.weights:
                 raise EditError(f"another editor changed {module} before: choose another layer")
-            templates = c.templates or contexts(
-                lm, c.contexts, c.context_start, c.seed, c.context_top_k
-            )
             return [], {
-                "module": module, "templates": tuple(templates), "unit": 0.0, "cursor": 0,
+                "module": module, "templates": contexts.of(lm, c), "unit": 0.0, "cursor": 0,
                 "drawn": 0, "mask": None, "groups": (), "merges": (), "past": (),
             }  # fmt: skip
         if held["module"] != module or not isinstance(route, Side):
