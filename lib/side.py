@@ -81,8 +81,11 @@ class Side(Route):
         self, memories: tuple[Memory, ...], act_ratio: float, score: Score, module: str = ""
     ) -> None:
         self.memories, self.act_ratio, self.score = tuple(memories), act_ratio, score
-        self.module = module  # where it stands: its notes for `explain` go under this name
-        self._placed: dict[torch.device, list[Tensor]] = {}
+        self.module = module
+
+    def placed(self, device: torch.device) -> list[Tensor]:
+        """τ (d_out, d_in) of every memory on a device."""
+        return [memory.tau.to(device) for memory in self.memories]
 
     def thresholds(self) -> Tensor:
         """(m,) float32: what Δ has to reach."""
@@ -91,7 +94,7 @@ class Side(Route):
     def scores(self, inputs: Tensor, output: Tensor, seqs: Sequences) -> Tensor:
         """Δ (rows, m) of every prompt under every memory."""
         counted = self.score.counted(seqs)
-        found = [self.score.rows(tau, inputs, output, counted) for tau in self._taus(inputs.device)]
+        found = [self.score.rows(tau, inputs, output, counted) for tau in self.on(inputs.device)]
         return torch.stack(found, 1)
 
     def decide(self, inputs: Tensor, output: Tensor, seqs: Sequences) -> Tensor:
@@ -99,8 +102,8 @@ class Side(Route):
         scores = self.scores(inputs, output, seqs)
         choice = self.choose(scores)
         shown = torch.where(choice < 0, scores.argmax(1), choice)  # nobody answers: the closest
-        seqs.memo[f"{self.module}/score"] = scores.gather(1, shown[:, None])[:, 0]
-        seqs.memo[f"{self.module}/threshold"] = self.thresholds().to(scores)[shown]
+        score, threshold = scores.gather(1, shown[:, None])[:, 0], self.thresholds().to(scores)
+        self.note(seqs, score=score, threshold=threshold[shown])
         return choice
 
     def choose(self, scores: Tensor) -> Tensor:
@@ -117,7 +120,7 @@ class Side(Route):
         chosen = [m for m in choice.unique().tolist() if m >= 0]
         if not chosen:
             return output
-        taus, output = self._taus(output.device), output.clone()
+        taus, output = self.on(output.device), output.clone()
         for m in chosen:
             here = (choice == m)[:, None] & seqs.real
             moved = inputs[here].float() @ taus[m].T
@@ -151,8 +154,7 @@ class Side(Route):
         shape, memories = tuple(header["shape"]), []
         for i, (eps, facts) in enumerate(zip(header["eps"], header["facts"], strict=True)):
             values, mask = tensors[f"{i}/values"], unpack(tensors[f"{i}/bits"], shape)
-            if values.dtype != torch.float32 or not torch.isfinite(values).all():
-                raise ValueError(f"side memory {i} holds no finite float32 values")
+            cls.check_finite(f"side memory {i}", values)
             tau = torch.zeros(shape)
             tau[mask] = values  # raises where the numbers of values and bits differ
             memories.append(Memory(tau, float(eps), int(facts)))
@@ -162,11 +164,6 @@ class Side(Route):
             raise ValueError(f"unknown activation '{header['activation']}'")
         score = Score(header["pool"], header["activation"], header["bos"])
         return cls(tuple(memories), float(header["act_ratio"]), score, str(header["module"]))
-
-    def _taus(self, device: torch.device) -> list[Tensor]:
-        if device not in self._placed:
-            self._placed[device] = [memory.tau.to(device) for memory in self.memories]
-        return self._placed[device]
 
 
 def pack(mask: Tensor) -> Tensor:
