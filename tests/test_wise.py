@@ -344,7 +344,7 @@ def test_one_module_has_one_owner(lm):
         editor(lm).edit(FACTS[:1], after=tuned)
     with pytest.raises(ValueError, match="both patches change"):
         three()[0] | tuned
-    with pytest.raises(lib.EditError, match=f"side memories are at {module}"):
+    with pytest.raises(lib.EditError, match=f"side memories at {module}"):
         editor(lm, layer=2).edit(FACTS[:1], after=three()[0])
     with pytest.raises(lib.EditError, match="a multiple of save_freq"):
         editor(lm, save_freq=3, merge_freq=4).edit(FACTS[:1])

@@ -8,14 +8,13 @@ and what resembles no edit is answered by the base model alone.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .. import contexts
+from .. import contexts, routed
 from ..editor import Config, EditError, Editor
 from ..facts import Case, Fact, encode_prompt, encode_target, fill
 from ..fingerprint import (
@@ -32,7 +31,6 @@ from ..fingerprint import (
 from ..patch import EMPTY, Patch
 from ..replay import Replay
 
-IRRELEVANT = Path(__file__).parents[1] / "irrelevant.txt"
 State = dict[str, Any]
 
 
@@ -83,8 +81,7 @@ class Memoir(Editor):
         c, lm = self.config, self.lm
         module = lm.mlp_out(c.layer)
         state = self._state(module, after)
-        below = replace(after, routes={m: r for m, r in after.routes.items() if m != module})
-        with lm.patched(below, only=True):
+        with lm.patched(routed.without_mine(after, module), only=True):
             route = after.routes.get(module) or self._first(module)
             prints, old = route.prints, unpack_rows(route.masks, len(route.prints.mu))
             texts = [fact.text for fact in facts]
@@ -105,9 +102,7 @@ class Memoir(Editor):
         if not torch.isfinite(W).all():
             raise EditError(f"{self.name} produced NaN or infinite weights; try a smaller lr")
         route = Residual(module, W.cpu(), pack_rows(stored), prints, route.tau)
-        routes = {**after.routes, module: route}
-        memory = {**after.memory, self.name: {**state, "facts": known}}
-        return replace(after, routes=routes, memory=memory)
+        return routed.with_mine(after, module, route, self.name, {**state, "facts": known})
 
     def calibrate(self, cases: Sequence[Case]) -> float:
         """τ for the base model from rewordings and unrelated prompts of cases, not the edited ones.
@@ -155,14 +150,10 @@ class Memoir(Editor):
 
     def _state(self, module: str, after: Patch) -> State:
         """module, templates, and the facts so far with the number of their mask; checked."""
-        c, lm = self.config, self.lm
-        held, route = after.memory.get(self.name), after.routes.get(module)
-        if held is None:
-            if route is not None or module in after.weights:
-                raise EditError(f"another editor changed {module} before: choose another layer")
-            return {"module": module, "templates": contexts.of(lm, c), "facts": ()}
-        if held["module"] != module or not isinstance(route, Residual):
-            raise EditError(f"the residual matrix is at {held['module']}: edit that layer")
+        c, held = self.config, after.memory.get(self.name)
+        if not routed.begun(after, module, self.name, held, "residual matrix"):
+            return {"module": module, "templates": contexts.of(self.lm, c), "facts": ()}
+        route = after.routes[module]
         if c.k not in (None, route.prints.k) or c.tau not in (None, route.tau):
             kept = route.prints.k, route.tau
             raise EditError("the residual matrix has k = {} and tau = {:.3g}".format(*kept))
@@ -180,8 +171,7 @@ class Memoir(Editor):
         d_in = lm.weight(module).shape[1]
         if c.k is not None and not 0 < c.k <= d_in:
             raise EditError(f"k is a number of columns from 1 to {d_in}, not {c.k}")
-        texts = c.irrelevant or IRRELEVANT.read_text(encoding="utf-8").splitlines()
-        mu = means(lm, module, texts, lm.leading_bos).mean(0)
+        mu = means(lm, module, routed.irrelevant_texts(c), lm.leading_bos).mean(0)
         order, k = permutation(d_in, c.seed), c.k or round(2 / 7 * d_in)
         return Fingerprint(mu, order, k, lm.leading_bos)
 

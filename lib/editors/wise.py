@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from .. import contexts, shards
+from .. import contexts, routed, shards
 from ..editor import Config, EditError, Editor
 from ..facts import Fact, encode_prompt, fill
 from ..families import mlp_activation
@@ -25,7 +24,6 @@ from ..merging import RULES
 from ..patch import Patch
 from ..side import Memory, Score, Side, draw_mask, pack, unpack
 
-IRRELEVANT = Path(__file__).parents[1] / "irrelevant.txt"  # written by hand for this
 State = dict[str, Any]
 
 
@@ -111,10 +109,11 @@ class Wise(Editor):
             raise EditError("wise calibrates thresholds only with track=True and remeasure=True")
         module = lm.mlp_out(c.layer)
         memories, state = self._begin(module, after)
-        below = replace(after, routes={m: r for m, r in after.routes.items() if m != module})
+        below = routed.without_mine(after, module)
         with lm.patched(below, only=True):
             texts = self._texts(below, module)
-            rows = [encode_prompt(lm.tokenizer, text) for text in self.irrelevant()]
+            calm = routed.irrelevant_texts(c)
+            rows = [encode_prompt(lm.tokenizer, text) for text in calm]
             apart = [] if c.calibrate is None else rows[3::4]
             rows = [row for i, row in enumerate(rows) if not apart or i % 4 != 3]
             if not state["unit"]:
@@ -122,14 +121,7 @@ class Wise(Editor):
             for fact in facts:
                 memories = self._add(fact, memories, state, texts, rows, apart)
         route = Side(tuple(memories), c.act_ratio, texts.score, module)
-        routes, memory = {**after.routes, module: route}, {**after.memory, self.name: state}
-        return replace(after, routes=routes, memory=memory)
-
-    def irrelevant(self) -> Sequence[str]:
-        """The texts that must stay with the main memory."""
-        if self.config.irrelevant is not None:
-            return self.config.irrelevant
-        return IRRELEVANT.read_text(encoding="utf-8").splitlines()
+        return routed.with_mine(after, module, route, self.name, state)
 
     def _begin(self, module: str, after: Patch) -> tuple[list[Memory], State]:
         """Memories and state under `after`: merged memories first, then closed shards, then open.
@@ -139,18 +131,20 @@ class Wise(Editor):
         each shard not merged yet), merges (facts, how many fell under the old ε, old and new ε),
         past (prompts of each merged memory, for replay).
         """
-        c, lm = self.config, self.lm
-        held, route = after.memory.get(self.name), after.routes.get(module)
-        if held is None:
-            if route is not None or module in after.weights:
-                raise EditError(f"another editor changed {module} before: choose another layer")
-            return [], {
-                "module": module, "templates": contexts.of(lm, c), "unit": 0.0, "cursor": 0,
-                "drawn": 0, "mask": None, "groups": (), "merges": (), "past": (),
-            }  # fmt: skip
-        if held["module"] != module or not isinstance(route, Side):
-            raise EditError(f"the side memories are at {held['module']}: edit that layer")
-        return list(route.memories), dict(held)
+        held = after.memory.get(self.name)
+        if routed.begun(after, module, self.name, held, "side memories"):
+            return list(after.routes[module].memories), dict(held)
+        return [], {
+            "module": module,
+            "templates": contexts.of(self.lm, self.config),
+            "unit": 0.0,
+            "cursor": 0,
+            "drawn": 0,
+            "mask": None,
+            "groups": (),
+            "merges": (),
+            "past": (),
+        }
 
     def _texts(self, below: Patch, module: str) -> Texts:
         """Inputs of irrelevant texts, kept while nothing that they pass through has changed."""
