@@ -12,7 +12,7 @@ from torch import Tensor
 from . import inside
 from .facts import encode_prompt, encode_target
 from .replay import Replay
-from .side import Score, hinges
+from .side import ActivationDifference, hinges
 
 if TYPE_CHECKING:
     from .lm import LM
@@ -37,7 +37,7 @@ class Texts:
 
     lm: LM
     module: str
-    score: Score
+    score: ActivationDifference
     kept: dict[tuple[int, ...], tuple[Tensor, Tensor]] = field(default_factory=dict)
 
     def delta(self, tau: Tensor, rows: list[list[int]]) -> Tensor:

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from .merging import RULES
-from .side import Memory
+from .side import SideMemory
 
 
 def join(
-    memories: Sequence[Memory], k: int, rule: str, density: float, retrieve: bool
-) -> tuple[list[Memory], Tensor, float]:
+    memories: Sequence[SideMemory], k: int, rule: str, density: float, retrieve: bool
+) -> tuple[list[SideMemory], Tensor, float]:
     """(memories that stay, τ of the last k and ε, the least of theirs), by one of merging.RULES.
 
     Without `retrieve` the memories before them are merged along, with the share .6 that earlier

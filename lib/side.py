@@ -28,7 +28,7 @@ ACTIVATIONS = {  # of the published score only; by transformers' names
 
 
 @dataclass(frozen=True)
-class Memory:
+class SideMemory:
     """One side memory: τ (d_out, d_in) float32, 0 outside its masks; its threshold ε; its facts."""
 
     tau: Tensor
@@ -37,7 +37,7 @@ class Memory:
 
 
 @dataclass(frozen=True)
-class Score:
+class ActivationDifference:
     """How Δ is measured.
 
     pool "mean": over prompt tokens, without padding and without a leading BOS, whose activation is
@@ -78,7 +78,11 @@ class Side(Route):
     kind = "wise"
 
     def __init__(
-        self, memories: tuple[Memory, ...], act_ratio: float, score: Score, module: str = ""
+        self,
+        memories: tuple[SideMemory, ...],
+        act_ratio: float,
+        score: ActivationDifference,
+        module: str = "",
     ) -> None:
         self.memories, self.act_ratio, self.score = tuple(memories), act_ratio, score
         self.module = module
@@ -157,12 +161,12 @@ class Side(Route):
             cls.check_finite(f"side memory {i}", values)
             tau = torch.zeros(shape)
             tau[mask] = values  # raises where the numbers of values and bits differ
-            memories.append(Memory(tau, float(eps), int(facts)))
+            memories.append(SideMemory(tau, float(eps), int(facts)))
         if header["pool"] not in ("mean", "row"):
             raise ValueError(f"unknown pool '{header['pool']}'")
         if header["activation"] not in {None, *ACTIVATIONS}:
             raise ValueError(f"unknown activation '{header['activation']}'")
-        score = Score(header["pool"], header["activation"], header["bos"])
+        score = ActivationDifference(header["pool"], header["activation"], header["bos"])
         return cls(tuple(memories), float(header["act_ratio"]), score, str(header["module"]))
 
 
