@@ -20,17 +20,10 @@ import torch
 from torch import Tensor
 
 from . import decode
+from .errors import EditError, EditWarning
 from .facts import Fact, encode_target
 from .lm import LM
 from .patch import EMPTY, Edit, LowRank, Patch
-
-
-class EditError(ValueError):
-    """An edit that cannot be made; nothing was changed."""
-
-
-class EditWarning(UserWarning):
-    """An edit that was made, but probably not as meant."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from .editor import EditError
+from .errors import EditError
 from .experts import Expert, answer
 from .facts import encode_prompt, encode_target
 from .pooled import prompt_means

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
-from .editor import EditError
+from .errors import EditError
 from .side import ACTIVATIONS
 
 if TYPE_CHECKING:

@@ -22,6 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from . import fetch, pieces
+from .errors import ExportError
 from .model_card import card
 from .patch import LowRank, Patch
 from .pulse import pulse
@@ -31,10 +32,6 @@ if TYPE_CHECKING:
     from .scores import Scores
 
 DENSE_RANK = 64  # of an adapter for a change that has no small rank of its own
-
-
-class ExportError(ValueError):
-    """A patch that cannot be written so, or a folder that is taken; nothing was written."""
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-
-class FamilyError(ValueError):
-    """The model is of no known family, or cannot be edited as it was loaded."""
+from .errors import FamilyError
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from . import decode, parallel, stats
-from .editor import EditError
-from .facts import Fact, FactError, encode_prompt, encode_target
+from .errors import EditError, FactError, FeatureError
+from .facts import Fact, encode_prompt, encode_target
 
 if TYPE_CHECKING:
     from .lm import LM
@@ -26,10 +26,6 @@ if TYPE_CHECKING:
 # Padded tokens of one pass; which facts share a loss is the group's business. On a CPU few, since
 # rows of one pass are padded to the longest; a GPU works on many at once.
 TOKENS, TOKENS_GPU = 512, 2048
-
-
-class FeatureError(ValueError):
-    """A loss that is not finite, named by its group; nothing was changed."""
 
 
 @dataclass(frozen=True)

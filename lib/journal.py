@@ -24,6 +24,7 @@ from weakref import WeakValueDictionary
 
 import pandas as pd
 
+from .errors import JournalError
 from .facts import Case
 from .patch import EMPTY, Patch
 from .scores import COLUMNS
@@ -36,10 +37,6 @@ except ImportError:  # Windows: two processes are not kept apart there
 FORMAT = 1
 _OPEN: WeakValueDictionary[Path, Journal] = WeakValueDictionary()  # of this process
 _GUARD = threading.Lock()
-
-
-class JournalError(ValueError):
-    """A journal that is in use, belongs to another run, or is damaged."""
 
 
 class Kept(NamedTuple):

@@ -19,8 +19,9 @@ from torch import Tensor
 from torch.nn.functional import kl_div
 
 from . import decode
+from .errors import FactError
 from .events import EVENTS, Verdict, beginnings, generated, plain, scored
-from .facts import Case, Fact, FactError, encode_prompt
+from .facts import Case, Fact, encode_prompt
 from .patch import EMPTY, Patch
 from .prompts import METRICS, Item, plan
 from .scores import COLUMNS, EVENTS_OF, Scores, asked

@@ -15,15 +15,12 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from .errors import NetworkError
 from .hypernet import EditNet
 from .moments import Pairs
 from .saving import _pack, _unpack
 
 FORMAT = 1  # raised when an older library would misread the file
-
-
-class NetworkError(ValueError):
-    """A network that is not there, is damaged, or belongs to another model."""
 
 
 @dataclass

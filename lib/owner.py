@@ -16,9 +16,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from types import FrameType
 
-
-class OwnerError(RuntimeError):
-    """The model is held by somebody else, and waiting did not or cannot help."""
+from .errors import OwnerError
 
 
 class _Token:

@@ -18,11 +18,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from .errors import PatchError
 from .facts import Fact
-
-
-class PatchError(ValueError):
-    """A patch that does not fit the model, another patch, or is no patch at all."""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from . import decode, features
+from .errors import FactError
 from .facts import Case, Fact, encode_prompt, encode_target
 from .patch import Patch
 
@@ -140,7 +141,7 @@ def read_everywhere(
         prompt = encode_prompt(lm.tokenizer, fact.text)
         target = encode_target(lm.tokenizer, fact.target_new)
         if not target:
-            raise features.FactError(f"the answer of '{fact.text}' has no tokens")
+            raise FactError(f"the answer of '{fact.text}' has no tokens")
         rows.append([*prompt, *target])
         weight = torch.zeros(len(rows[-1]) - 1)  # no loss at the prompt, yet its columns are kept
         weight[len(prompt) - 1 :] = 1 / len(target)

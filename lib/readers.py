@@ -16,7 +16,8 @@ from operator import is_
 from pathlib import Path
 from typing import Any
 
-from .facts import Case, Fact, FactError, quoted
+from .errors import FactError
+from .facts import Case, Fact, quoted
 from .formats import Format, Options, case_of, known, recognize
 from .rows import opened, places, row_at, rows
 

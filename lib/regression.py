@@ -14,8 +14,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from . import features, hypernet, netfile
-from .editor import EditError
+from . import features, hypernet
+from .errors import EditError, NetworkError
 from .facts import Case
 from .hypernet import Turn
 from .memory import Moment
@@ -98,6 +98,6 @@ class Regression(Trainable):
             state[shape]["net"].setdefault("log_ridge", net.log_ridge.detach().clone())
         try:
             networks.load(state)
-        except netfile.NetworkError as error:
+        except NetworkError as error:
             raise EditError(f"begin={name}: {error}") from None
         return networks

@@ -17,6 +17,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
+from .errors import StreamError
 from .events import EVENTS
 from .facts import Case
 from .journal import Journal
@@ -37,10 +38,6 @@ _OF_THE_FACT = (  # not measured any more on a fact that a later edit contradict
 
 
 RECENT = 1000  # rows that a sampled run holds, besides those with scores
-
-
-class StreamError(ValueError):
-    """A stream that cannot be run, or a batch that could not be edited; the run is as it was."""
 
 
 @dataclass(eq=False)

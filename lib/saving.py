@@ -18,8 +18,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from .errors import PatchError
 from .facts import Fact
-from .patch import Edit, LowRank, Patch, PatchError, Rewrite, Route
+from .patch import Edit, LowRank, Patch, Rewrite, Route
 
 FORMAT = 2  # raised when an older library would misread the file; 2: lines of several batches
 VERSION = "0.1"

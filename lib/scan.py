@@ -22,15 +22,14 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from .candidates import ScanError, Space, plain_json
-from .editor import EditError, EditWarning
+from .candidates import Space, plain_json
 from .editors import EDITORS
+from .errors import EditError, EditWarning, ScanError, TargetError
 from .facts import Case, Fact
 from .lm import LM
 from .metrics import baseline, evaluate
 from .scores import EVENTS_OF, LOWER_IS_BETTER
 from .singly import singly
-from .target import TargetError
 
 SCORED = ("efficacy", "generalization", "specificity")
 CLOSE = 0.01  # scores that a few cases cannot tell apart

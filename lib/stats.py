@@ -27,6 +27,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from . import decode, fetch, inside
+from .errors import StatsError
 from .memory import Moment, NullSpace, below
 from .patch import EMPTY
 from .pulse import pulse
@@ -37,10 +38,6 @@ if TYPE_CHECKING:
 TEXT = Path(__file__).parent / "general_text.txt"
 WINDOW = 256  # tokens read at once
 TOKENS_PER_WIDTH = 10  # tokens wanted per input dimension: 15,360 for the default model
-
-
-class StatsError(ValueError):
-    """The text is too short, or no text at all."""
 
 
 def second_moment(

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import parallel
+from .errors import JournalError, StreamError
 from .facts import Case
-from .journal import Journal, JournalError, digest
+from .journal import Journal, digest
 from .readers import Cases, LazyCases
-from .run import Run, StreamError
+from .run import Run
 
 if TYPE_CHECKING:
     from .editor import Editor

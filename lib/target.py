@@ -17,15 +17,12 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
+from .errors import TargetError
 from .facts import Fact, encode_target, lookup
 from .replay import Replay
 
 if TYPE_CHECKING:
     from .lm import LM
-
-
-class TargetError(ValueError):
-    """The optimization left the finite numbers; nothing was changed."""
 
 
 @dataclass(frozen=True)

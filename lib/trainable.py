@@ -17,7 +17,8 @@ from typing import Any, ClassVar, Literal
 from torch import Tensor
 
 from . import features, fetch, hypernet, netfile, phases
-from .editor import Config, EditError, Editor, add_low_rank
+from .editor import Config, Editor, add_low_rank
+from .errors import EditError, FeatureError, NetworkError
 from .facts import Case, Fact
 from .hypernet import Turn
 from .lm import LM
@@ -202,14 +203,14 @@ class Trainable(Editor):
         networks = self.fresh()
         try:
             if header["modules"] != self.modules():
-                raise netfile.NetworkError("it was trained for other modules")
+                raise NetworkError("it was trained for other modules")
             for name in ("tokens", "keys", "strength", "order"):  # it has learned with these
                 mine = getattr(self.config, name, None)
                 learned = header.get("settings", {}).get(name, mine)
                 if learned != mine:
-                    raise netfile.NetworkError(f"it was trained with {name}={learned}")
+                    raise NetworkError(f"it was trained with {name}={learned}")
             networks.load(state["now"])
-        except (netfile.NetworkError, KeyError) as error:
+        except (NetworkError, KeyError) as error:
             raise EditError(f"{path} does not fit the settings of {self.name}: {error}") from None
         return networks
 
@@ -277,7 +278,7 @@ class Trainable(Editor):
                 some = some[: round(size ** draw.random())]
             try:
                 seen, _ = self.learn(networks, some, *self.texts(some, draw))
-            except features.FeatureError:
+            except FeatureError:
                 continue
             if seen.finite:
                 losses.append(seen.edit + seen.locality)

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from . import netfile
-from .editor import Config, EditError
+from .editor import Config
+from .errors import EditError
 from .facts import Case
 
 if TYPE_CHECKING:

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from .decode import BATCH_TOKENS
+from .errors import TargetError
 from .replay import Replay
-from .target import POSITIONS, TargetError
+from .target import POSITIONS
 
 if TYPE_CHECKING:
     from .lm import LM

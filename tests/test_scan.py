@@ -17,7 +17,8 @@ import torch
 
 import lib
 from lib.editor import Config, Editor
-from lib.scan import Scan, ScanError, scan
+from lib.errors import ScanError
+from lib.scan import Scan, scan
 
 from . import sweep, tiny
 from .test_editors import TINY

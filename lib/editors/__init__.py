@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ..editor import EditError, Editor
+from ..editor import Editor
+from ..errors import EditError
 from .alphaedit import AlphaEdit
 from .emmet import Emmet
 from .ft import Ft, FtL, FtM

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from .. import anchor, memory, target
 from ..contexts import contexts
-from ..editor import Config, EditError, Editor, EditWarning, add_low_rank
+from ..editor import Config, Editor, add_low_rank
+from ..errors import EditError, EditWarning
 from ..facts import Fact
 from ..patch import EMPTY, Patch
 from ..stats import second_moment

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from .. import decode, inside
 from ..codebook import Codebook, Event, lookup
-from ..editor import Config, EditError, Editor, EditWarning
+from ..editor import Config, Editor
+from ..errors import EditError, EditWarning
 from ..facts import Fact, encode_target
 from ..patch import Patch, Route
 from ..sequences import Sequences

@@ -19,7 +19,8 @@ from torch import Tensor
 from .. import anchors
 from ..anchors import Fit, Router
 from ..contexts import contexts
-from ..editor import Config, EditError, Editor, EditWarning
+from ..editor import Config, Editor
+from ..errors import EditError, EditWarning
 from ..expert_lesson import Descent, ExpertLesson, train
 from ..expert_start import activation, fresh, place
 from ..experts import Expert, Experts

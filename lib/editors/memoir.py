@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from ..contexts import contexts
-from ..editor import Config, EditError, Editor
+from ..editor import Config, Editor
+from ..errors import EditError
 from ..facts import Case, Fact, encode_prompt, encode_target, fill
 from ..fingerprint import (
     Fingerprint,

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from .. import memory, target
 from ..contexts import contexts
-from ..editor import Config, EditError, Editor, add_low_rank
+from ..editor import Config, Editor, add_low_rank
+from ..errors import EditError
 from ..facts import Fact
 from ..patch import EMPTY, Patch
 from ..stats import second_moment

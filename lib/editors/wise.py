@@ -18,7 +18,8 @@ from torch import Tensor
 
 from .. import shards
 from ..contexts import contexts
-from ..editor import Config, EditError, Editor
+from ..editor import Config, Editor
+from ..errors import EditError
 from ..facts import Fact, encode_prompt, fill
 from ..lesson import Lesson, Texts
 from ..merging import RULES

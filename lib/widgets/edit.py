@@ -10,8 +10,8 @@ import torch
 import traitlets
 
 from .. import plot
-from ..editor import EditWarning
 from ..editors import EDITORS
+from ..errors import EditWarning
 from ..facts import Fact, encode_target
 from ..lm import LM
 from ..patch import EMPTY, Patch
