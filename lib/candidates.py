@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from .editors import EDITORS
+from .registry import EDITORS
 from .errors import ScanError
 from .lm import LM
 

@@ -24,6 +24,7 @@ from .errors import EditError, EditWarning
 from .facts import Fact, encode_target
 from .lm import LM
 from .patch import EMPTY, Edit, LowRank, Patch
+from .registry import EDITORS
 
 
 @dataclass(frozen=True)
@@ -199,8 +200,6 @@ class Wrapper(Editor):
         inner: Editor | str | Sequence[Any] | None = None,
         **settings: Any,
     ) -> None:
-        from .editors import EDITORS  # here, not above: editors are built on this file
-
         super().__init__(lm, config, **settings)
         if not isinstance(inner, Editor):
             name, given = inner if isinstance(inner, list | tuple) else (inner or "memit", {})

@@ -26,6 +26,7 @@ from .errors import ExportError
 from .model_card import card
 from .patch import LowRank, Patch
 from .pulse import pulse
+from .registry import EDITORS
 
 if TYPE_CHECKING:
     from .lm import LM
@@ -145,8 +146,6 @@ def export_model(
 
 def refuse(patch: Patch) -> None:
     """Raise ExportError for what plain weights cannot say, naming the editor and the module."""
-    from .editors import EDITORS
-
     for writes, places in (("routes", sorted(patch.routes)), ("prompt", patch.rewrites)):
         if not places:
             continue

@@ -20,6 +20,7 @@ from .facts import Case
 from .hypernet import Turn
 from .memory import Moment
 from .netfile import Networks
+from .registry import EDITORS
 from .trainable import Factors, Trainable
 from .training import TrainableConfig
 
@@ -88,8 +89,6 @@ class Regression(Trainable):
 
         Raises EditError where that editor has none, or its settings name other modules or sizes.
         """
-        from .editors import EDITORS  # here, not above: editors are built on this file
-
         donor, networks = EDITORS[name](self.lm), super().fresh()
         if donor.modules() != self.modules() or donor.order != self.order:
             raise EditError(f"begin={name} needs the same modules and order as {name}'s settings")

@@ -23,7 +23,7 @@ import torch
 from tqdm import tqdm
 
 from .candidates import Space, plain_json
-from .editors import EDITORS
+from .registry import EDITORS
 from .errors import EditError, EditWarning, ScanError, TargetError
 from .facts import Case, Fact
 from .lm import LM

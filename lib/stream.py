@@ -19,6 +19,7 @@ from .errors import JournalError, StreamError
 from .facts import Case
 from .journal import Journal, digest
 from .readers import Cases, LazyCases
+from .registry import EDITORS
 from .run import Run
 
 if TYPE_CHECKING:
@@ -124,8 +125,6 @@ def _header(run: Run, settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _editor(lm: LM, editor: str | Editor) -> Editor:
-    from .editors import EDITORS
-
     if isinstance(editor, str):
         if editor not in EDITORS:
             raise StreamError(f"there is no editor '{editor}'; there are {', '.join(EDITORS)}")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from .. import registry
 from ..editor import Editor
-from ..errors import EditError
 from .alphaedit import AlphaEdit
 from .emmet import Emmet
 from .ft import Ft, FtL, FtM
@@ -25,14 +27,7 @@ from .wilke import Wilke
 from .wise import Wise
 
 
-class _Editors(dict[str, type[Editor]]):
-    """Name -> class; an unknown name is a sentence that lists the known ones."""
-
-    def __missing__(self, name: str) -> type[Editor]:
-        raise EditError(f"there is no editor '{name}'; there are {', '.join(sorted(self))}")
-
-
-EDITORS = _Editors(
+registry.EDITORS.update(
     (editor.name, editor)
     for editor in (
         Rome,
@@ -59,3 +54,4 @@ EDITORS = _Editors(
         Memoir,
     )
 )
+EDITORS: Mapping[str, type[Editor]] = registry.EDITORS

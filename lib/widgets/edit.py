@@ -10,7 +10,7 @@ import torch
 import traitlets
 
 from .. import plot
-from ..editors import EDITORS
+from ..registry import EDITORS
 from ..errors import EditWarning
 from ..facts import Fact, encode_target
 from ..lm import LM

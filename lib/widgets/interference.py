@@ -11,7 +11,7 @@ import traitlets
 from torch import Tensor
 
 from .. import maps, memory
-from ..editors import EDITORS
+from ..registry import EDITORS
 from ..facts import Fact, lookup
 from ..lm import LM
 from ..patch import EMPTY
