@@ -141,6 +141,13 @@ class Editor(ABC):
                     f"subject: '{fact.prompt}'"
                 )
 
+    def without(self, patch: Patch, i: int, *, exact: bool = True) -> Patch | None:
+        """`patch` without line `i` of its log in closed form, None where only the fold gives it.
+
+        exact=False also takes a form that is only close to the fold.
+        """
+        return None
+
     def _warn_known(self, fact: Fact, after: Patch) -> None:
         """A warning, not an error, where the model already answers with the new target."""
         with self.lm.patched(after, only=True):

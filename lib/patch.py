@@ -20,6 +20,8 @@ from torch import Tensor
 
 from .errors import PatchError
 from .facts import Fact
+from .readers import read_facts
+from .registry import EDITORS
 
 
 @dataclass(frozen=True)
@@ -157,8 +159,6 @@ class Edit:
         """The facts; a stream's are read again from its source (FactError where it changed)."""
         if self.facts or self.source is None or self.rows is None:
             return self.facts
-        from .readers import read_facts
-
         return tuple(read_facts(self.source, *self.rows, **self.reader))
 
     def then(self, other: Edit) -> tuple[Edit, ...]:
@@ -234,18 +234,16 @@ class Patch:
 
         A line that stands for a stream's batches is made again, or left out, as a whole. Where the
         editor keeps its keys, in one layer, with values of the base model, this is one solve per
-        later line instead (deletion.py): equal to 1e-4. fold=True folds again even there.
+        later line instead (`Editor.without`): equal to 1e-4. fold=True folds again even there.
         """
-        from . import deletion  # here, not above: both are built on patches
-        from .editors import EDITORS
-
         if not -len(self.log) <= i < len(self.log):
             raise PatchError(f"the patch holds {len(self.log)} edits, there is no edit {i}")
-        if not fold and deletion.exact(self):
-            found = deletion.without(self, i % len(self.log), lm)
+        patch, skip, first = EMPTY, i % len(self.log), self.log[0]
+        alike = all((e.editor, e.settings) == (first.editor, first.settings) for e in self.log)
+        if not fold and alike and len(self.log) > 1:
+            found = EDITORS[first.editor](lm, **first.settings).without(self, skip)
             if found is not None:
                 return found
-        patch, skip = EMPTY, i % len(self.log)
         for j, edit in enumerate(self.log):
             if j != skip:
                 editor = EDITORS[edit.editor](lm, **edit.settings)
