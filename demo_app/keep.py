@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import lib
 from lib.events import begins
-from lib.metrics import HELD_OUT
+from lib.texts import HELD_OUT
 
 from .compare import first_sentence
 from .worker import Trouble

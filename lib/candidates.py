@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from .registry import EDITORS
 from .errors import ScanError
 from .lm import LM
+from .registry import EDITORS
 
 COARSE = 6  # layers of stage 1, about
 

@@ -10,7 +10,6 @@ import math
 import warnings
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -25,11 +24,10 @@ from .facts import Case, Fact, encode_prompt
 from .patch import EMPTY, Patch
 from .prompts import METRICS, Item, plan
 from .scores import COLUMNS, EVENTS_OF, Scores, asked
+from .texts import HELD_OUT
 
 if TYPE_CHECKING:
     from .lm import LM
-
-HELD_OUT = Path(__file__).parent / "held_text.txt"  # real text that no statistics are made of
 
 
 def evaluate(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,12 +10,12 @@ from torch import Tensor
 
 from .facts import encode_prompt
 from .side import Score
+from .texts import GENERAL
 
 if TYPE_CHECKING:
     from .lm import LM
     from .sequences import Sequences
 
-GENERAL = Path(__file__).parent / "general_text.txt"
 CHARACTERS = 40_000  # of the general text, for the mean embedding
 PIECE = 512  # tokens embedded at a time
 

@@ -23,11 +23,11 @@ import torch
 from tqdm import tqdm
 
 from .candidates import Space, plain_json
-from .registry import EDITORS
 from .errors import EditError, EditWarning, ScanError, TargetError
 from .facts import Case, Fact
 from .lm import LM
 from .metrics import baseline, evaluate
+from .registry import EDITORS
 from .scores import EVENTS_OF, LOWER_IS_BETTER
 from .singly import singly
 

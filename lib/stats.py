@@ -31,11 +31,11 @@ from .errors import StatsError
 from .memory import Moment, NullSpace, below
 from .patch import EMPTY
 from .pulse import pulse
+from .texts import GENERAL
 
 if TYPE_CHECKING:
     from .lm import LM
 
-TEXT = Path(__file__).parent / "general_text.txt"
 WINDOW = 256  # tokens read at once
 TOKENS_PER_WIDTH = 10  # tokens wanted per input dimension: 15,360 for the default model
 
@@ -175,7 +175,7 @@ def _accumulate(lm: LM, layers: list[int], source: str, tokens: int, skip_first:
 
 
 def _read(text: str | Path | None) -> str:
-    path = TEXT if text is None else Path(text)
+    path = GENERAL if text is None else Path(text)
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

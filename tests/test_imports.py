@@ -53,7 +53,7 @@ def test_only_four_files_import_transformers():
 
 @pytest.mark.parametrize("name", ["memory", "facts", "formats", "rows", "readers", "owner"])
 def test_the_bottom_knows_no_model(name):
-    below = {"lib.errors", "lib.facts", "lib.formats", "lib.rows", "lib.readers"}
+    below = {"lib.errors", "lib.texts", "lib.facts", "lib.formats", "lib.rows", "lib.readers"}
     assert not {m for m in imports(FILES[name]) if m.startswith("lib.")} - below
 
 

@@ -26,7 +26,6 @@ from .ultraedit import UltraEdit
 from .wilke import Wilke
 from .wise import Wise
 
-
 registry.EDITORS.update(
     (editor.name, editor)
     for editor in (

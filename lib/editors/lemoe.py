@@ -10,7 +10,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -30,8 +29,6 @@ from ..patch import Patch
 from ..plan import Order, plan
 from ..pooled import general_mean, leading_bos, text_means
 from ..routing import Anchored, ByHidden, Routing
-
-IRRELEVANT = Path(__file__).parents[1] / "irrelevant.txt"  # written by hand for this
 
 
 @dataclass(frozen=True)
@@ -147,7 +144,7 @@ class Lemoe(Editor):
         """The texts that must stay with the base model."""
         if self.config.irrelevant is not None:
             return self.config.irrelevant
-        return IRRELEVANT.read_text(encoding="utf-8").splitlines()
+        return irrelevant()
 
     # ---- what is there already --------------------------------------------------------------
 

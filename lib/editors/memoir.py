@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -32,8 +31,8 @@ from ..fingerprint import (
 )
 from ..patch import EMPTY, Patch
 from ..replay import Replay
+from ..texts import irrelevant
 
-IRRELEVANT = Path(__file__).parents[1] / "irrelevant.txt"
 State = dict[str, Any]
 
 
@@ -185,7 +184,7 @@ class Memoir(Editor):
         if c.k is not None and not 0 < c.k <= d_in:
             raise EditError(f"k is a number of columns from 1 to {d_in}, not {c.k}")
         bos = bos if bos is not None and encode_prompt(lm.tokenizer, "a")[0] == bos else None
-        texts = c.irrelevant or IRRELEVANT.read_text(encoding="utf-8").splitlines()
+        texts = c.irrelevant or irrelevant()
         mu = means(lm, module, texts, bos).mean(0)
         return Fingerprint(mu, permutation(d_in, c.seed), c.k or round(2 / 7 * d_in), bos)
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -26,7 +25,6 @@ from ..merging import RULES
 from ..patch import Patch
 from ..side import Memory, Score, Side, draw_mask, pack, unpack
 
-IRRELEVANT = Path(__file__).parents[1] / "irrelevant.txt"  # written by hand for this
 State = dict[str, Any]
 
 
@@ -130,7 +128,7 @@ class Wise(Editor):
         """The texts that must stay with the main memory."""
         if self.config.irrelevant is not None:
             return self.config.irrelevant
-        return IRRELEVANT.read_text(encoding="utf-8").splitlines()
+        return irrelevant()
 
     def _begin(self, module: str, after: Patch) -> tuple[list[Memory], State]:
         """Memories and state under `after`: merged memories first, then closed shards, then open.
