@@ -29,6 +29,7 @@ from ..patch import Patch
 from ..plan import Order, plan
 from ..pooled import general_mean, leading_bos, text_means
 from ..routing import Anchored, ByHidden, Routing
+from ..texts import irrelevant
 
 
 @dataclass(frozen=True)

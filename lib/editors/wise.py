@@ -24,6 +24,7 @@ from ..lesson import Lesson, Texts
 from ..merging import RULES
 from ..patch import Patch
 from ..side import Memory, Score, Side, draw_mask, pack, unpack
+from ..texts import irrelevant
 
 State = dict[str, Any]
 
