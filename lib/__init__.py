@@ -14,7 +14,8 @@ import os
 # against 4.2 s with two threads on two cores that others used too).
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from .editor import Config, Editor
+from .config import Config
+from .editor import Editor
 from .editors import EDITORS
 from .errors import (
     EditError,
@@ -37,9 +38,11 @@ from .facts import Case, Fact, Probe
 from .families import ARCHS
 from .lm import LM, load
 from .memory import gram, interference
-from .metrics import baseline, evaluate, perplexity
-from .patch import EMPTY, Edit, LowRank, Patch, Rewrite, Route
+from .metrics import baseline, evaluate
+from .patch import EMPTY, Edit, LowRank, Patch
+from .perplexity import perplexity
 from .readers import classroom, read_cases
+from .route import Rewrite, Route
 from .scan import Scan, scan
 from .scores import Scores, compare
 from .sequences import Sequences

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from .decode import sequences
+from .batching import sequences
 from .facts import Fact, encode_target, lookup
 from .replay import Replay
 

@@ -12,8 +12,9 @@ import unicodedata
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
-from . import decode
+from . import decode, scoring
 from .facts import encode_target
+from .scoring import Score
 
 if TYPE_CHECKING:
     from .lm import LM
@@ -115,11 +116,11 @@ def _within_limit(lm: LM, target: str) -> tuple[str, bool]:
 
 def scored(
     lm: LM, asked: Iterable[tuple[str, str | tuple[int, ...]]]
-) -> dict[tuple[str, str | tuple[int, ...]], decode.Score]:
+) -> dict[tuple[str, str | tuple[int, ...]], Score]:
     """Log-probability and argmax hit of every target token (text or ids), by (prompt, target)."""
     pairs = list(dict.fromkeys(asked))
     rows, _ = lm.rows([prompt for prompt, _ in pairs])
-    return dict(zip(pairs, decode.score(lm, rows, [target for _, target in pairs]), strict=True))
+    return dict(zip(pairs, scoring.score(lm, rows, [target for _, target in pairs]), strict=True))
 
 
 def beginnings(

@@ -14,8 +14,8 @@ from torch.nn import functional as F
 
 from .anchors import Router
 from .memoe import Hidden
-from .patch import Route
 from .pooled import prompt_means
+from .route import Route
 from .sequences import Sequences
 from .side import ACTIVATIONS
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor, nn
 
-from . import decode, parallel, stats
+from . import batching, parallel, scoring, stats
 from .errors import EditError, FactError, FeatureError
 from .facts import Fact, encode_prompt, encode_target
 
@@ -181,7 +181,7 @@ def _pass(
 ) -> tuple[dict[str, tuple[Tensor, Tensor]], Tensor]:
     """K and G of one padded pass, and its loss; nothing here waits for a GPU."""
     inputs = [row[:-1] for row in rows]  # the last answer token is never an input
-    seqs = decode.sequences(lm, inputs)
+    seqs = batching.sequences(lm, inputs)
     length = max(map(len, inputs))
     ids = torch.zeros(len(rows), length, dtype=torch.long)
     real = torch.zeros(len(rows), length, dtype=torch.bool)
@@ -272,4 +272,4 @@ def all_right(lm: LM, facts: Sequence[Fact]) -> bool:
     for fact in facts:
         rows.append(encode_prompt(lm.tokenizer, fact.text))
         targets.append(encode_target(lm.tokenizer, fact.target_new))
-    return all(score.hits.all() for score in decode.score(lm, rows, targets))
+    return all(score.hits.all() for score in scoring.score(lm, rows, targets))

@@ -17,8 +17,8 @@ from torch.nn import functional as F
 
 from . import inside
 from .facts import Case, encode_prompt
-from .patch import Route
 from .readers import classroom
+from .route import Route
 from .side import Score
 
 if TYPE_CHECKING:

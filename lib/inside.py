@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from .decode import batches, fit, sequences
+from .batching import batches, sequences
+from .batching import check_length as fit
 from .sequences import Sequences
 
 if TYPE_CHECKING:

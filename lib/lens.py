@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from .decode import batches, sequences
+from .batching import batches, sequences
 from .facts import encode_target
 from .patch import EMPTY, Patch
 from .replay import Replay

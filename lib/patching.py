@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from .errors import PatchError
 from .families import Arch, dense
 from .owner import Owner
-from .patch import EMPTY, Patch, Route
+from .patch import EMPTY, Patch
+from .route import Route
 from .sequences import Sequences
 
 if TYPE_CHECKING:

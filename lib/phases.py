@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from . import decode, features
+from . import batching, features
 from .errors import FactError
 from .facts import Case, Fact, encode_prompt, encode_target
 from .patch import Patch
@@ -108,7 +108,7 @@ def outcome(
     batch is in memory at a time. learn=False gives no gradients. Raises ValueError for a text that
     is longer than the context.
     """
-    decode.fit(lm, [text.ids for text in (*said, *calm)])
+    batching.check_length(lm, [text.ids for text in (*said, *calm)])
     names, sums = list(updates), [0.0, 0.0]
     with lm.patched(after, only=True):
         masters = {}
@@ -162,13 +162,13 @@ def read_everywhere(
 
 
 def _batches(texts: Sequence[Text]) -> Iterator[list[Text]]:
-    for group in decode.batches([text.ids for text in texts], TOKENS):
+    for group in batching.batches([text.ids for text in texts], TOKENS):
         yield [texts[i] for i in group]
 
 
 def _log_probs(lm: LM, texts: Sequence[Text], learn: bool = False) -> Tensor:
     """(label positions, vocabulary), text by text, on the model as it is bound now."""
-    seqs = decode.sequences(lm, [t.ids for t in texts])
+    seqs = batching.sequences(lm, [t.ids for t in texts])
     with lm.opened(seqs, grad=learn):
         hidden = lm.backbone(seqs.ids, seqs.real, use_cache=False).last_hidden_state
         wanted = torch.cat([hidden[i, -len(t.labels) :] for i, t in enumerate(texts)])

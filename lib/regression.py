@@ -22,7 +22,7 @@ from .memory import Moment
 from .netfile import Networks
 from .registry import EDITORS
 from .trainable import Factors, Trainable
-from .training import TrainableConfig
+from .trainable_config import TrainableConfig
 
 
 @dataclass(frozen=True)

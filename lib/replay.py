@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from .decode import fit
+from .batching import check_length as fit
 from .families import block_signature, cache_argument
 from .sequences import Sequences
 

@@ -21,12 +21,12 @@ from .errors import StreamError
 from .events import EVENTS
 from .facts import Case
 from .journal import Journal
-from .metrics import Base, measure, read
+from .metrics import measure, read
 from .patch import EMPTY, Patch
 from .prompts import METRICS, Item
 from .readers import Cases, LazyCases
 from .sample import Plan, contradicted
-from .scores import Scores, asked
+from .scores import Base, Scores, asked
 
 if TYPE_CHECKING:
     from .editor import Editor

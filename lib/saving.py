@@ -20,7 +20,8 @@ from torch import Tensor
 
 from .errors import PatchError
 from .facts import Fact
-from .patch import Edit, LowRank, Patch, Rewrite, Route
+from .patch import Edit, LowRank, Patch
+from .route import Rewrite, Route
 
 FORMAT = 2  # raised when an older library would misread the file; 2: lines of several batches
 VERSION = "0.1"

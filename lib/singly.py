@@ -14,10 +14,10 @@ from tqdm import tqdm
 
 from .events import EVENTS
 from .facts import Case
-from .metrics import Base, measure
+from .metrics import measure
 from .patch import EMPTY
 from .prompts import METRICS, plan
-from .scores import COLUMNS, Scores, asked
+from .scores import COLUMNS, Base, Scores, asked
 
 if TYPE_CHECKING:
     from .editor import Editor

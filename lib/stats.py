@@ -26,9 +26,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from . import decode, fetch, inside
+from . import batching, fetch, inside
 from .errors import StatsError
-from .memory import Moment, NullSpace, below
+from .memory import Moment
 from .patch import EMPTY
 from .pulse import pulse
 from .texts import GENERAL
@@ -59,7 +59,7 @@ def second_moment(
     All layers come from one pass, which runs no deeper than the highest. Raises StatsError when the
     text has fewer tokens than d_in and damping is 0, or cannot be read.
     """
-    paths, width, least = _stored(lm, layers, text, tokens, skip_first)
+    paths, width, least = stored_moments(lm, layers, text, tokens, skip_first)
     if least < width and not damping:
         raise StatsError(
             f"the text has {least} tokens, fewer than the {width} inputs: C is singular"
@@ -71,29 +71,9 @@ def second_moment(
     return found
 
 
-def null_space(
-    lm: LM,
-    layers: Sequence[int],
-    threshold: float | None = 2e-2,
-    quantile: float | None = None,
-    text: str | Path | None = None,
-    tokens: int | None = None,
-    skip_first: bool | None = None,
-) -> dict[int, NullSpace]:
-    """{layer: the directions that general text hardly uses}, from the undamped C; float64.
-
-    threshold and quantile as in `memory.null_space`; the text as in `second_moment`. The
-    decomposition (seconds a layer for the default model) is cached like C.
-    """
-    paths, _, _ = _stored(lm, layers, text, tokens, skip_first)
-    found = {}
-    for layer, path in paths.items():
-        pulse()
-        found[layer] = below(*_eigen(str(path)), threshold=threshold, quantile=quantile)
-    return found
-
-
-def _stored(lm: LM, layers: Sequence[int], text: Any, tokens: int | None, skip_first: bool | None):
+def stored_moments(
+    lm: LM, layers: Sequence[int], text: Any, tokens: int | None, skip_first: bool | None
+):
     """{layer: file with C}, made where it is missing; d_in; the fewest tokens in any of them."""
     if skip_first is None:
         skip_first = not _adds_bos(lm)
@@ -111,11 +91,12 @@ def _stored(lm: LM, layers: Sequence[int], text: Any, tokens: int | None, skip_f
         sums, count = _accumulate(lm, missing, source, tokens, skip_first)
         for layer in missing:
             mean = (sums[layer] / count).float()
-            _write(paths[layer], {"C": mean, "tokens": torch.tensor(count)})
+            write(paths[layer], {"C": mean, "tokens": torch.tensor(count)})
     return paths, width, min(_count(str(path)) for path in paths.values())
 
 
-def _write(path: Path, tensors: dict[str, Tensor]) -> None:
+def write(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Write a file of tensors, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(f".{os.getpid()}.{id(tensors)}.tmp")
     save_file(tensors, part)
@@ -126,20 +107,6 @@ def _write(path: Path, tensors: dict[str, Tensor]) -> None:
 def _count(path: str) -> int:
     with safe_open(path, framework="pt") as file:
         return int(file.get_tensor("tokens"))
-
-
-@lru_cache(maxsize=8)
-def _eigen(path: str) -> tuple[Tensor, Tensor]:
-    """Eigenvalues (ascending) and eigenvectors of C, float64."""
-    kept = Path(path).with_suffix(".eigen.safetensors")
-    if not kept.exists():
-        C = load_file(path)["C"].double()
-        if torch.cuda.is_available():  # minutes on a CPU where a layer is 14,336 wide
-            C = C.cuda()
-        values, vectors = (part.cpu() for part in torch.linalg.eigh(C))
-        _write(kept, {"values": values, "vectors": vectors.contiguous()})
-    found = load_file(kept)
-    return found["values"], found["vectors"]
 
 
 @lru_cache(maxsize=8)  # a 14336-wide layer is 3 GB with its factor
@@ -164,7 +131,7 @@ def _accumulate(lm: LM, layers: list[int], source: str, tokens: int, skip_first:
     sums = {layer: torch.zeros(width, width, dtype=torch.float64) for layer in layers}
     count = 0
     with lm.patched(EMPTY, only=True):
-        for group in decode.batches([row for row in rows if len(row) > 1], limit=8 * WINDOW):
+        for group in batching.batches([row for row in rows if len(row) > 1], limit=8 * WINDOW):
             part = [rows[i] for i in group]
             seen = inside.inputs(lm, part, list(names), skip=int(skip_first))
             for name, K in seen.items():  # (tokens, d_in), float32 products into a float64 sum

@@ -17,7 +17,8 @@ from typing import Any, ClassVar, Literal
 from torch import Tensor
 
 from . import features, fetch, hypernet, netfile, phases
-from .editor import Config, Editor, add_low_rank
+from .config import Config
+from .editor import Editor, add_low_rank
 from .errors import EditError, FeatureError, NetworkError
 from .facts import Case, Fact
 from .hypernet import Turn
@@ -27,7 +28,8 @@ from .moments import Pairs
 from .netfile import Networks
 from .patch import EMPTY, Patch
 from .prefix import Prefix
-from .training import Run, TrainableConfig, take
+from .trainable_config import TrainableConfig
+from .training import Run, take
 
 WARM = 64  # training cases whose features are read before the first step, for the moments
 SHIPPED = Path(__file__).parent / "networks"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .decode import BATCH_TOKENS
+from .batching import BATCH_TOKENS
 from .errors import TargetError
 from .replay import Replay
 from .target import POSITIONS

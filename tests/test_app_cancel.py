@@ -34,7 +34,7 @@ def studio():
 @pytest.fixture
 def fresh(monkeypatch, tmp_path):
     """Presets for a random model, files of weights that are small, and nothing in the cache."""
-    monkeypatch.setattr("lib.editor._presets", lambda: ROWS)
+    monkeypatch.setattr("lib.config._presets", lambda: ROWS)
     monkeypatch.setattr(take_away, "SHARD", 20_000)
     short = "alpha", "{} is", "xy"
     monkeypatch.setattr(layers, "subject_of", lambda studio, session: studio.subject(*short))

@@ -19,10 +19,11 @@ from lib import journal as module
 from lib import run as module_of_runs
 from lib.errors import JournalError, PatchError, StreamError
 from lib.journal import Journal, digest
-from lib.metrics import Base, evaluate
+from lib.metrics import evaluate
 from lib.patch import EMPTY, Edit, Patch
 from lib.readers import read_cases
 from lib.sample import contradicted, free, sampled
+from lib.scores import Base
 from lib.stream import stream
 
 from . import tiny

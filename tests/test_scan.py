@@ -16,7 +16,8 @@ import pytest
 import torch
 
 import lib
-from lib.editor import Config, Editor
+from lib.config import Config
+from lib.editor import Editor
 from lib.errors import ScanError
 from lib.scan import Scan, scan
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 import lib.editors
-from lib.editor import Config, Editor
+from lib.config import Config
+from lib.editor import Editor
 from lib.errors import EditError, StreamError
 from lib.facts import Case, Fact
 from lib.metrics import evaluate

@@ -17,11 +17,13 @@ from torch import Tensor
 
 from .. import anchors
 from ..anchors import Fit, Router
+from ..config import Config
 from ..contexts import contexts
-from ..editor import Config, Editor
+from ..editor import Editor
 from ..errors import EditError, EditWarning
-from ..expert_lesson import Descent, ExpertLesson, train
+from ..expert_lesson import ExpertLesson
 from ..expert_start import activation, fresh, place
+from ..expert_training import Descent, train
 from ..experts import Expert, Experts
 from ..facts import Fact, fill
 from ..memoe import Hidden

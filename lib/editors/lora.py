@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from .. import tuning
-from ..editor import Config, Editor, add_low_rank
+from ..config import Config
+from ..editor import Editor, add_low_rank
 from ..errors import EditError
 from ..facts import Fact
 from ..patch import Patch

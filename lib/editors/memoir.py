@@ -14,8 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..config import Config
 from ..contexts import contexts
-from ..editor import Config, Editor
+from ..editor import Editor
 from ..errors import EditError
 from ..facts import Case, Fact, encode_prompt, encode_target, fill
 from ..fingerprint import (

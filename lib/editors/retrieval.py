@@ -18,9 +18,11 @@ from functools import cache, cached_property
 
 from torch import Tensor
 
-from ..editor import Config, Editor
+from ..config import Config
+from ..editor import Editor
 from ..facts import Fact
-from ..patch import Patch, Rewrite
+from ..patch import Patch
+from ..route import Rewrite
 from ..texts import GENERAL
 
 Vector = dict[str, float]

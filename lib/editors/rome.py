@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from .. import memory, target
+from ..config import Config
 from ..contexts import contexts
-from ..editor import Config, Editor, add_low_rank
+from ..editor import Editor, add_low_rank
 from ..errors import EditError
 from ..facts import Fact
 from ..patch import EMPTY, Patch

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from .. import shards
+from ..config import Config
 from ..contexts import contexts
-from ..editor import Config, Editor
+from ..editor import Editor
 from ..errors import EditError
 from ..facts import Fact, encode_prompt, fill
 from ..lesson import Lesson, Texts

@@ -1,0 +1,55 @@
+"""The directions that general text hardly uses, from the second moment of a layer's keys."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from .memory import NullSpace, below
+from .pulse import pulse
+from .stats import stored_moments, write
+
+if TYPE_CHECKING:
+    from .lm import LM
+
+
+def null_space(
+    lm: LM,
+    layers: Sequence[int],
+    threshold: float | None = 2e-2,
+    quantile: float | None = None,
+    text: str | Path | None = None,
+    tokens: int | None = None,
+    skip_first: bool | None = None,
+) -> dict[int, NullSpace]:
+    """{layer: the directions that general text hardly uses}, from the undamped C; float64.
+
+    threshold and quantile as in `memory.null_space`; the text as in `second_moment`. The
+    decomposition (seconds a layer for the default model) is cached like C.
+    """
+    paths, _, _ = stored_moments(lm, layers, text, tokens, skip_first)
+    found = {}
+    for layer, path in paths.items():
+        pulse()
+        found[layer] = below(*_eigen(str(path)), threshold=threshold, quantile=quantile)
+    return found
+
+
+@lru_cache(maxsize=8)
+def _eigen(path: str) -> tuple[Tensor, Tensor]:
+    """Eigenvalues (ascending) and eigenvectors of C, float64."""
+    kept = Path(path).with_suffix(".eigen.safetensors")
+    if not kept.exists():
+        C = load_file(path)["C"].double()
+        if torch.cuda.is_available():  # minutes on a CPU where a layer is 14,336 wide
+            C = C.cuda()
+        values, vectors = (part.cpu() for part in torch.linalg.eigh(C))
+        write(kept, {"values": values, "vectors": vectors.contiguous()})
+    found = load_file(kept)
+    return found["values"], found["vectors"]
