@@ -11,17 +11,14 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from . import fetch, target
+from .lm import LM
 from .patch import EMPTY
 from .readers import classroom
-
-if TYPE_CHECKING:
-    from .lm import LM
 
 TRIM = 0.05  # share of the largest norms left out of the mean
 

@@ -7,13 +7,10 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from . import decode
+from .lm import LM
 from .patch import EMPTY
-
-if TYPE_CHECKING:
-    from .lm import LM
 
 STARTERS = ("The", "Therefore", "Because", "I", "You")
 

@@ -10,14 +10,12 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from . import decode, scoring
 from .facts import encode_target
+from .lm import LM
 from .scoring import Score
-
-if TYPE_CHECKING:
-    from .lm import LM
 
 EVENTS = ("probability", "teacher_forced", "generation")
 LIMIT = 32  # tokens of free generation

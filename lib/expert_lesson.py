@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from .experts import Expert, answer
 from .facts import encode_prompt, encode_target
+from .lm import LM
 from .pooled import prompt_means
 from .replay import Replay
-
-if TYPE_CHECKING:
-    from .lm import LM
 
 
 class ExpertLesson:

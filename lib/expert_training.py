@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 
 from .errors import EditError
 from .expert_lesson import ExpertLesson
 from .experts import Expert
-
-if TYPE_CHECKING:
-    from .routing import Routing
+from .routing import Routing
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from copy import copy, deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -23,14 +23,12 @@ from torch import Tensor
 
 from . import fetch, pieces
 from .errors import ExportError
+from .lm import LM
 from .model_card import card
 from .patch import LowRank, Patch
 from .pulse import pulse
 from .registry import EDITORS
-
-if TYPE_CHECKING:
-    from .lm import LM
-    from .scores import Scores
+from .scores import Scores
 
 DENSE_RANK = 64  # of an adapter for a change that has no small rank of its own
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,9 +19,7 @@ from torch import Tensor, nn
 from . import batching, parallel, scoring, stats
 from .errors import EditError, FactError, FeatureError
 from .facts import Fact, encode_prompt, encode_target
-
-if TYPE_CHECKING:
-    from .lm import LM
+from .lm import LM
 
 # Padded tokens of one pass; which facts share a loss is the group's business. On a CPU few, since
 # rows of one pass are padded to the longest; a GPU works on many at once.

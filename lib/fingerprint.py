@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -17,13 +16,11 @@ from torch.nn import functional as F
 
 from . import inside
 from .facts import Case, encode_prompt
+from .lm import LM
 from .readers import classroom
 from .route import Route
+from .sequences import Sequences
 from .side import Score
-
-if TYPE_CHECKING:
-    from .lm import LM
-    from .sequences import Sequences
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Collection, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 import torch
@@ -17,13 +17,11 @@ from torch.nn.functional import kl_div
 from .errors import FactError
 from .events import EVENTS, beginnings, generated, plain, scored
 from .facts import Case, Fact
+from .lm import LM
 from .patch import EMPTY, Patch
 from .perplexity import perplexity
 from .prompts import METRICS, Item, plan
 from .scores import COLUMNS, EVENTS_OF, Base, Scores, asked, portions, unrelated
-
-if TYPE_CHECKING:
-    from .lm import LM
 
 
 def evaluate(

@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from .lm import LM
 from .memory import NullSpace, below
 from .pulse import pulse
 from .stats import stored_moments, write
-
-if TYPE_CHECKING:
-    from .lm import LM
 
 
 def null_space(

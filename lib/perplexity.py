@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import torch
 
 from . import scoring
 from .facts import encode_prompt
+from .lm import LM
 from .texts import HELD_OUT
-
-if TYPE_CHECKING:
-    from .lm import LM
 
 
 def perplexity(lm: LM, text: str | None = None, window: int = 256) -> float | None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, NamedTuple
+from random import Random
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,12 +17,8 @@ from torch import Tensor
 from . import batching, features
 from .errors import FactError
 from .facts import Case, Fact, encode_prompt, encode_target
+from .lm import LM
 from .patch import Patch
-
-if TYPE_CHECKING:
-    from random import Random
-
-    from .lm import LM
 
 TOKENS = 512  # padded tokens of one pass with weight gradients
 

@@ -9,15 +9,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from safetensors import safe_open
 from torch import Tensor
 
+from .lm import LM
 from .pulse import pulse
-
-if TYPE_CHECKING:
-    from .lm import LM
 
 
 def save(lm: LM, work: Path, shard: int | None) -> None:

@@ -11,26 +11,24 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 import torch
 from tqdm import tqdm
 
+from .editor import Editor
 from .errors import StreamError
 from .events import EVENTS
 from .facts import Case
 from .journal import Journal
+from .lm import LM
 from .metrics import measure, read
 from .patch import EMPTY, Patch
 from .prompts import METRICS, Item
 from .readers import Cases, LazyCases
 from .sample import Plan, contradicted
 from .scores import Base, Scores, asked
-
-if TYPE_CHECKING:
-    from .editor import Editor
-    from .lm import LM
 
 _OF_THE_FACT = (  # not measured any more on a fact that a later edit contradicts
     "retention", "generalization", "portability", "negation_leak", "negation_base", "chat",

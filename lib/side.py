@@ -8,16 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from .route import Route
-
-if TYPE_CHECKING:
-    from .sequences import Sequences
+from .sequences import Sequences
 
 Pool = Literal["mean", "row"]
 ACTIVATIONS = {  # of the published score only; by transformers' names

@@ -19,7 +19,7 @@ import os
 from collections.abc import Sequence
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -28,13 +28,11 @@ from torch import Tensor
 
 from . import batching, fetch, inside
 from .errors import StatsError
+from .lm import LM
 from .memory import Moment
 from .patch import EMPTY
 from .pulse import pulse
 from .texts import GENERAL
-
-if TYPE_CHECKING:
-    from .lm import LM
 
 WINDOW = 256  # tokens read at once
 TOKENS_PER_WIDTH = 10  # tokens wanted per input dimension: 15,360 for the default model

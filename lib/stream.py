@@ -12,19 +12,17 @@ import sys
 import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from . import parallel
+from .editor import Editor
 from .errors import JournalError, StreamError
 from .facts import Case
 from .journal import Journal, digest
+from .lm import LM
 from .readers import Cases, LazyCases
 from .registry import EDITORS
 from .run import Run
-
-if TYPE_CHECKING:
-    from .editor import Editor
-    from .lm import LM
 
 _SETTINGS = ("events", "metrics", "pool", "text", "kl_prompts", "seed")  # what `evaluate` takes
 

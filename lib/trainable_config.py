@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from .config import Config
 
-if TYPE_CHECKING:
-    pass
+pass
 
 
 @dataclass(frozen=True)

@@ -10,18 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from .batching import BATCH_TOKENS
 from .errors import TargetError
+from .lm import LM
 from .replay import Replay
 from .target import POSITIONS
-
-if TYPE_CHECKING:
-    from .lm import LM
 
 Replacement = Literal["last", "prompt", "all"]
 

@@ -9,18 +9,15 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from safetensors.torch import load_file, save_file
 
 from . import features, fetch
 from .facts import Fact
+from .lm import LM
 from .moments import Moments, Pairs
 from .patch import EMPTY
 from .readers import classroom
-
-if TYPE_CHECKING:
-    from .lm import LM
 
 TEXTS = 256  # prompts and rewordings that are read
 
