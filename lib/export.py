@@ -22,11 +22,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from . import fetch, pieces
+from .cancellation import raise_if_cancelled
 from .errors import ExportError
 from .lm import LM
 from .model_card import card
 from .patch import LowRank, Patch
-from .pulse import pulse
 from .registry import EDITORS
 from .scores import Scores
 
@@ -95,7 +95,7 @@ def export_peft(
     modules: dict[str, Written] = {}
     with _whole(folder) as work:
         for name, value in patch.weights.items():
-            pulse()
+            raise_if_cancelled()
             B, A, error = _factors(_change(lm, name, value), rank)
             if not len(A):
                 continue  # trained, but nothing moved
@@ -123,7 +123,7 @@ def export_model(
     """Write the patched model for `transformers.AutoModelForCausalLM.from_pretrained(folder)`.
 
     shard   bytes from which on another file of weights is begun, and whoever waits asked whether to
-            go on (pulse.py); None: transformers decides
+            go on (cancellation.py); None: transformers decides
     scores  for the model card
 
     Config, tokenizer and weights in the model's own type. Both run by transformers, its logits are

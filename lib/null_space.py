@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from .cancellation import raise_if_cancelled
 from .lm import LM
 from .memory import NullSpace, below
-from .pulse import pulse
 from .stats import stored_moments, write
 
 
@@ -33,7 +33,7 @@ def null_space(
     paths, _, _ = stored_moments(lm, layers, text, tokens, skip_first)
     found = {}
     for layer, path in paths.items():
-        pulse()
+        raise_if_cancelled()
         found[layer] = below(*_eigen(str(path)), threshold=threshold, quantile=quantile)
     return found
 

@@ -27,11 +27,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from . import batching, fetch, inside
+from .cancellation import raise_if_cancelled
 from .errors import StatsError
 from .lm import LM
 from .memory import Moment
 from .patch import EMPTY
-from .pulse import pulse
 from .texts import GENERAL
 
 WINDOW = 256  # tokens read at once
@@ -64,7 +64,7 @@ def second_moment(
         )
     found = {}
     for layer, path in paths.items():
-        pulse()
+        raise_if_cancelled()
         found[layer] = _damped(str(path), damping)
     return found
 
@@ -133,7 +133,7 @@ def _accumulate(lm: LM, layers: list[int], source: str, tokens: int, skip_first:
             part = [rows[i] for i in group]
             seen = inside.inputs(lm, part, list(names), skip=int(skip_first))
             for name, K in seen.items():  # (tokens, d_in), float32 products into a float64 sum
-                pulse()
+                raise_if_cancelled()
                 sums[names[name]] += (K.float().T @ K.float()).double().cpu()
             count += len(K)
     return sums, count

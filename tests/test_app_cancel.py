@@ -134,6 +134,6 @@ def test_products_of_many_layers_are_asked_between(studio, fresh, monkeypatch):
     """C of several layers comes from one pass: no block runs between their products."""
     fresh()
     lm, asked = studio.lm, []
-    with lib.pulse.asking(lambda: asked.append(1)):
+    with lib.cancellation.cancellable(lambda: asked.append(1)):
         stats.second_moment(lm, [0, 1, 2], tokens=2000)
     assert len(asked) >= 3 + 3, "for each layer its product, and its factor"
