@@ -7,9 +7,6 @@ are code that decides at the prompt; no plain weights say the same, and they are
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from copy import copy, deepcopy
@@ -22,6 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from . import fetch, pieces
+from .atomic_files import whole_folder
 from .cancellation import raise_if_cancelled
 from .errors import ExportError
 from .lm import LM
@@ -244,22 +242,8 @@ def _whole(folder: str | Path) -> Iterator[Path]:
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ExportError(f"{folder.name} exists and is not an empty folder: choose another name")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".tmp", dir=folder.parent))
-    try:
+    with whole_folder(folder) as work:
         yield work
-        work.chmod(0o777 & ~_umask())  # temporary folders are made for the owner alone
-        if folder.exists():
-            folder.rmdir()
-        os.replace(work, folder)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _write(path: Path, text: str) -> None:

@@ -12,7 +12,7 @@ from demo_app.chain import Chain
 from demo_app.session import Studio
 from demo_app.visitors import Session
 from demo_app.worker import Job, Stopped
-from lib import fetch, stats
+from lib import atomic_files, stats
 
 from . import tiny
 from .test_app_tabs import cases, edited, through
@@ -40,7 +40,7 @@ def fresh(monkeypatch, tmp_path):
     monkeypatch.setattr(layers, "subject_of", lambda studio, session: studio.subject(*short))
 
     def clear() -> None:
-        monkeypatch.setattr(fetch, "cache_folder", lambda: tmp_path / f"cache{len(folders)}")
+        monkeypatch.setattr(atomic_files, "cache_folder", lambda: tmp_path / f"cache{len(folders)}")
         folders.append(None)
         stats._damped.cache_clear()
 
