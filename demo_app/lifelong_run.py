@@ -13,8 +13,8 @@ from typing import Any
 
 import lib
 from lib import toxicity
-from lib.metrics import HELD_OUT
 from lib.sample import contradicted
+from lib.texts import HELD_OUT
 
 from .chain import Chain, ticking
 from .lifelong import Line, Point, Test

@@ -14,29 +14,42 @@ import os
 # against 4.2 s with two threads on two cores that others used too).
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from .editor import Config, EditError, Editor, EditWarning
+from .config import Config
+from .editor import Editor
 from .editors import EDITORS
-from .export import Exported, ExportError, export_model, export_peft
-from .facts import Case, Fact, FactError, Probe
-from .families import ARCHS, FamilyError
-from .features import FeatureError
-from .fetch import FetchError
-from .journal import JournalError
+from .errors import (
+    EditError,
+    EditWarning,
+    ExportError,
+    FactError,
+    FamilyError,
+    FeatureError,
+    FetchError,
+    JournalError,
+    NetworkError,
+    OwnerError,
+    PatchError,
+    ScanError,
+    StatsError,
+    TargetError,
+)
+from .export import Exported, export_model, export_peft
+from .facts import Case, Fact, Probe
+from .families import ARCHS
 from .lm import LM, load
 from .memory import gram, interference
-from .metrics import baseline, evaluate, perplexity
-from .netfile import NetworkError
-from .owner import OwnerError
-from .patch import EMPTY, Edit, LowRank, Patch, PatchError, Rewrite, Route
+from .metrics import baseline, evaluate
+from .patch import EMPTY, Edit, LowRank, Patch
+from .perplexity import perplexity
 from .readers import classroom, read_cases
-from .scan import Scan, ScanError, scan
+from .route import Rewrite, Route
+from .scan import Scan, scan
 from .scores import Scores, compare
 from .sequences import Sequences
 from .singly import singly
-from .stats import StatsError, second_moment
+from .stats import second_moment
 from .stream import stream
 from .superposition import superposition
-from .target import TargetError
 from .trainable import Trainable
 
 __version__ = "0.1"

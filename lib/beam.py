@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from . import decode
+from . import batching, decode
+from .batching import BATCH_TOKENS
 
 if TYPE_CHECKING:
     from .lm import LM
@@ -30,7 +31,7 @@ def search(
         raise ValueError(f"the number of beams should be at least 1, not {beams}")
     new: list[list[int]] = [[] for _ in rows]
     choices: dict[str, Tensor] = {}
-    for group in decode.batches(rows, decode.BATCH_TOKENS // beams):
+    for group in batching.batches(rows, BATCH_TOKENS // beams):
         # one length per batch of beams: rows of one prompt end together or not at all
         longest = max(len(rows[i]) for i in group)
         limit = min(max_new_tokens, (lm.context or 10**9) - longest)
@@ -50,7 +51,7 @@ class _Search:
         self.stops = decode._stop_ids(lm)
         self.ended: list[list[tuple[float, list[int]]]] = [[] for _ in rows]
         self.choices: dict[str, Tensor] = {}
-        seqs, past = decode.sequences(lm, rows), None
+        seqs, past = batching.sequences(lm, rows), None
         live = [(i, 0.0, []) for i in range(len(rows))]  # prompt, log-probability, new ids
         with lm.opened(seqs):
             mask = seqs.real

@@ -13,14 +13,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from .editors import EDITORS
+from .errors import ScanError
 from .lm import LM
+from .registry import EDITORS
 
 COARSE = 6  # layers of stage 1, about
-
-
-class ScanError(ValueError):
-    """A scan that cannot be made, or a journal that belongs to another one."""
 
 
 class Space:

@@ -8,17 +8,14 @@ are bound by reading the weights, seven layers cost little more than two.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from .facts import Fact
+from .lm import LM
 from .replay import Replay
 from .target import Batch, Search, Target, answered, rows_of, search
-
-if TYPE_CHECKING:
-    from .lm import LM
 
 
 def search_layers(

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from . import decode
+from .lm import LM
 from .patch import EMPTY
-
-if TYPE_CHECKING:
-    from .lm import LM
 
 STARTERS = ("The", "Therefore", "Because", "I", "You")
 

@@ -10,17 +10,15 @@ from contextlib import ExitStack, contextmanager
 from copy import copy
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from .decode import sequences
+from .batching import sequences
 from .facts import Fact, encode_target, lookup
+from .lm import LM
 from .replay import Replay
-
-if TYPE_CHECKING:
-    from .lm import LM
 
 KINDS = ("hidden", "mlp", "attention")
 POSITIONS = 2048  # rows x tokens of one forward: faster than 512 and than 8192 on a CPU

@@ -9,23 +9,17 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextvars import copy_context
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
-from .facts import encode_target
-from .sequences import Sequences
+from .batching import batches, sequences
 
 if TYPE_CHECKING:
     from .lm import LM
-
-BATCH_TOKENS = 4096  # padded tokens per forward: bounds memory, keeps products large
-# Of a forward that is not continued. On a CPU products are large enough by then, rows of one length
-# need no padding, and states stay in the cache: 1.6 times faster than 4096.
-SCORED_TOKENS = {"cpu": 512}
 
 
 class Generated(NamedTuple):
@@ -36,41 +30,6 @@ class Generated(NamedTuple):
 
     ids: list[list[int]]
     choices: dict[str, Tensor]
-
-
-class Score(NamedTuple):
-    """Teacher-forced target: log-probability (nats) and argmax hit of each token, both (n_t,)."""
-
-    log_probs: Tensor
-    hits: Tensor
-
-
-def batches(rows: Sequence[Sequence[int]], limit: int = BATCH_TOKENS) -> Iterator[list[int]]:
-    """Row numbers in groups of similar length, at most `limit` padded tokens each."""
-    order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))
-    while order:
-        size = max(1, limit // len(rows[order[0]]))
-        yield order[:size]
-        order = order[size:]
-
-
-def pad(lm: LM, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-    """(n, L) ids and which of them are real, padded on the left."""
-    length = max(map(len, rows))
-    ids = torch.tensor([[0] * (length - len(row)) + list(row) for row in rows], device=lm.device)
-    real = torch.tensor([[False] * (length - len(row)) + [True] * len(row) for row in rows])
-    return ids, real.to(lm.device)
-
-
-def sequences(
-    lm: LM, rows: Sequence[Sequence[int]], behind: Sequence[int] | None = None
-) -> Sequences:
-    """A `Sequences` of padded rows whose last `behind[i]` tokens are no part of the prompt."""
-    ids, real = pad(lm, rows)
-    behind = torch.zeros(len(rows), dtype=torch.long) if behind is None else torch.tensor(behind)
-    last = ids.shape[1] - 1 - behind.to(lm.device)
-    columns = torch.arange(ids.shape[1], device=lm.device)
-    return Sequences(ids, real, real & (columns <= last[:, None]), last)
 
 
 def generate(
@@ -174,68 +133,6 @@ def stream(lm: LM, rows: list[list[int]], max_new_tokens: int, **settings) -> It
     return read()
 
 
-def score(
-    lm: LM, rows: list[list[int]], targets: Sequence[str] | Sequence[list[int]]
-) -> list[Score]:
-    """Log-probability and argmax hit of every target token, given the true tokens before it."""
-    ends = [encode_target(lm.tokenizer, t) if isinstance(t, str) else list(t) for t in targets]
-    if len(ends) != len(rows):
-        raise ValueError(f"{len(rows)} prompts but {len(ends)} targets")
-    if not all(ends):
-        raise ValueError("an empty target cannot be scored")
-    whole = [row + end[:-1] for row, end in zip(rows, ends, strict=True)]
-    fit(lm, whole)
-    scores: list[Score | None] = [None] * len(rows)
-    runs: dict[tuple[int, ...], list[int]] = {}  # targets that differ in the last token share a run
-    for i, end in enumerate(ends):
-        runs.setdefault((*whole[i], len(end)), []).append(i)
-    shared = list(runs.values())
-    limit = SCORED_TOKENS.get(lm.device.type, BATCH_TOKENS)
-    for some in batches([whole[first] for first, *_ in shared], limit):
-        firsts = [shared[j][0] for j in some]
-        group = [i for j in some for i in shared[j]]
-        seqs = sequences(lm, [whole[i] for i in firsts], [len(ends[i]) - 1 for i in firsts])
-        with lm.opened(seqs):
-            hidden = lm.backbone(seqs.ids, seqs.real, use_cache=False).last_hidden_state
-            placed = [(j, i) for j, k in enumerate(some) for i in shared[k]]
-            wanted = torch.cat([hidden[j, -len(ends[i]) :] for j, i in placed])
-            labels = torch.tensor([token for i in group for token in ends[i]], device=wanted.device)
-            for part, wide, label in _few(wanted, labels, [len(ends[i]) for i in group]):
-                logits = lm.head(wide)
-                label = label.to(logits.device)
-                log_probs = logits.gather(1, label[:, None])[:, 0] - logits.logsumexp(1)
-                hits = logits.argmax(1) == label
-                sizes = [len(ends[group[j]]) for j in part]
-                for j, lp, hit in zip(part, log_probs.split(sizes), hits.split(sizes), strict=True):
-                    scores[group[j]] = Score(lp.cpu(), hit.cpu())
-    return scores
-
-
-def next_token(lm: LM, rows: list[list[int]]) -> Tensor:
-    """Log-probabilities of the next token, (n, vocabulary), float32, on the CPU."""
-    table: Tensor | None = None
-    limit = SCORED_TOKENS.get(lm.device.type, BATCH_TOKENS)
-    for group in batches(rows, limit):
-        seqs = sequences(lm, [rows[i] for i in group])
-        with lm.opened(seqs):
-            hidden = lm.backbone(seqs.ids, seqs.real, use_cache=False).last_hidden_state[:, -1]
-            log_probs = lm.head(hidden).log_softmax(-1).cpu()
-        table = log_probs.new_empty(len(rows), log_probs.shape[1]) if table is None else table
-        table[group] = log_probs
-    return table
-
-
-def _few(wanted: Tensor, labels: Tensor, sizes: list[int], limit: int = 256) -> Iterator[tuple]:
-    """Label positions in parts of about `limit` rows: bounds the logits; targets stay whole."""
-    start, part, width = 0, [], 0
-    for j, size in enumerate(sizes):
-        part.append(j)
-        width += size
-        if width >= limit or j == len(sizes) - 1:
-            yield part, wanted[start : start + width], labels[start : start + width]
-            start, part, width = start + width, [], 0
-
-
 def _choose(logits: Tensor, temperature: float, top_k: int | None, draw: torch.Generator) -> Tensor:
     if not temperature:
         return logits.argmax(-1)
@@ -250,12 +147,3 @@ def _stop_ids(lm: LM) -> set[int]:
     config = getattr(lm.model, "generation_config", None)  # the place where transformers looks too
     ids = config.eos_token_id if config else lm.tokenizer.eos_token_id
     return set(ids if isinstance(ids, list | tuple) else [] if ids is None else [ids])
-
-
-def fit(lm: LM, rows: Sequence[Sequence[int]]) -> None:
-    """Raise ValueError when a row is longer than the context."""
-    longest = max(map(len, rows), default=0)
-    if lm.context and longest > lm.context:
-        raise ValueError(
-            f"prompt and target together have {longest} tokens, the context {lm.context}"
-        )

@@ -7,85 +7,21 @@ and refuses one that is not finite. A new editor is one class with a `Config`, i
 
 from __future__ import annotations
 
-import tomllib
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
-from functools import cache
-from pathlib import Path
-from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
+from dataclasses import asdict, replace
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from . import decode
+from . import scoring
+from .config import Config
+from .errors import EditError, EditWarning
 from .facts import Fact, encode_target
 from .lm import LM
 from .patch import EMPTY, Edit, LowRank, Patch
-
-
-class EditError(ValueError):
-    """An edit that cannot be made; nothing was changed."""
-
-
-class EditWarning(UserWarning):
-    """An edit that was made, but probably not as meant."""
-
-
-@dataclass(frozen=True)
-class Config:
-    """Settings of an editor; `preset(lm)` fills them from `presets.toml` for the model at hand."""
-
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Refuse a word that is none of a setting's; EditError names them."""
-        for name, words in _words(type(self)).items():
-            value = getattr(self, name)
-            if isinstance(value, str) and value not in words:
-                raise EditError(f"{name} is {' or '.join(words)}, not '{value}'")
-
-    @classmethod
-    def preset(cls, lm: LM, editor: str, **settings: Any) -> Config:
-        """The recorded settings for this model, or a guess by depth for one nobody has tuned.
-
-        Raises EditError for a setting that the editor does not have.
-        """
-        known = {f.name for f in fields(cls)}
-        unknown = settings.keys() - known
-        if unknown:
-            raise EditError(
-                f"{editor} has no setting '{sorted(unknown)[0]}'; it has {', '.join(sorted(known))}"
-            )
-        found = _presets().get(editor, {})
-        row = dict(found.get("any", {}))
-        if "like" in row:  # the rows of another editor first, then its own
-            found = _overlay(_presets()[row.pop("like")], found)
-            row = dict(found["any"])
-        if "depth" in row:
-            last = min(lm.n_layers - 1, round(row.pop("depth") * lm.n_layers))
-            row["layer"] = last
-            if "width" in row:  # editors of several layers: a window that ends there
-                first = max(0, last - row.pop("width") + 1)
-                row["layers"] = tuple(range(first, last + 1))
-        for pattern, values in found.items():
-            if pattern != "any" and pattern.lower() in lm.name.lower():
-                row.update(values)
-        row = {k: v for k, v in row.items() if k in known}
-        return cls(**{k: _tuples(v) for k, v in {**row, **settings}.items()})
-
-
-@cache
-def _words(config: type[Config]) -> dict[str, tuple[str, ...]]:
-    """{setting: the words it may be}, from the annotations that say `Literal`."""
-    found = {}
-    for name, hint in get_type_hints(config).items():
-        parts = (hint, *get_args(hint))  # Literal[...] | None
-        words = [word for part in parts if get_origin(part) is Literal for word in get_args(part)]
-        if words:
-            found[name] = tuple(words)
-    return found
 
 
 class Editor(ABC):
@@ -147,11 +83,18 @@ class Editor(ABC):
                     f"subject: '{fact.prompt}'"
                 )
 
+    def without(self, patch: Patch, i: int, *, exact: bool = True) -> Patch | None:
+        """`patch` without line `i` of its log in closed form, None where only the fold gives it.
+
+        exact=False also takes a form that is only close to the fold.
+        """
+        return None
+
     def _warn_known(self, fact: Fact, after: Patch) -> None:
         """A warning, not an error, where the model already answers with the new target."""
         with self.lm.patched(after, only=True):
             target = encode_target(self.lm.tokenizer, fact.target_new)
-            (score,) = decode.score(self.lm, self.lm.rows([fact.text])[0], [target])
+            (score,) = scoring.score(self.lm, self.lm.rows([fact.text])[0], [target])
         if score.hits.all():
             warnings.warn(
                 f"the model already answers '{fact.text}' with '{fact.target_new.strip()}'",
@@ -189,43 +132,6 @@ class Editor(ABC):
             )
 
 
-class Wrapper(Editor):
-    """An editor around another one: `inner` is an Editor, a name, or (name, settings).
-
-    The log keeps the inner editor's name and settings, so that a patch can be made again.
-    """
-
-    needs_subject = True  # as memit, the default inside; what is really inside decides in `check`
-    inner = True
-
-    def __init__(
-        self,
-        lm: LM,
-        config: Config | None = None,
-        *,
-        inner: Editor | str | Sequence[Any] | None = None,
-        **settings: Any,
-    ) -> None:
-        from .editors import EDITORS  # here, not above: editors are built on this file
-
-        super().__init__(lm, config, **settings)
-        if not isinstance(inner, Editor):
-            name, given = inner if isinstance(inner, list | tuple) else (inner or "memit", {})
-            inner = EDITORS[name](lm, **given)
-        if inner.lm is not lm:
-            raise EditError(f"the inner {inner.name} editor belongs to another model")
-        if inner.writes != "weights":
-            raise EditError(f"{self.name} changes weights, which {inner.name} does not write")
-        self.inner = inner
-
-    def check(self, facts: Sequence[Fact]) -> None:
-        """Refuse what the inner editor refuses."""
-        self.inner.check(facts)
-
-    def _settings(self) -> dict[str, Any]:
-        return {**super()._settings(), "inner": (self.inner.name, self.inner._settings())}
-
-
 def add_low_rank(
     lm: LM, after: Patch, updates: Mapping[str, tuple[Tensor, Tensor]], **changes: Any
 ) -> Patch:
@@ -246,17 +152,3 @@ def add_low_rank(
         else:
             new[module] = chain
     return after.with_weights(new, **changes)
-
-
-def _overlay(rows: dict[str, dict], own: dict[str, dict]) -> dict[str, dict]:
-    return {name: {**rows.get(name, {}), **own.get(name, {})} for name in {**rows, **own}}
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(map(_tuples, value)) if isinstance(value, list | tuple) else value
-
-
-@cache
-def _presets() -> dict[str, dict[str, dict[str, Any]]]:
-    with (Path(__file__).parent / "presets.toml").open("rb") as file:
-        return tomllib.load(file)

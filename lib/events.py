@@ -10,13 +10,12 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from . import decode
+from . import decode, scoring
 from .facts import encode_target
-
-if TYPE_CHECKING:
-    from .lm import LM
+from .lm import LM
+from .scoring import Score
 
 EVENTS = ("probability", "teacher_forced", "generation")
 LIMIT = 32  # tokens of free generation
@@ -115,11 +114,11 @@ def _within_limit(lm: LM, target: str) -> tuple[str, bool]:
 
 def scored(
     lm: LM, asked: Iterable[tuple[str, str | tuple[int, ...]]]
-) -> dict[tuple[str, str | tuple[int, ...]], decode.Score]:
+) -> dict[tuple[str, str | tuple[int, ...]], Score]:
     """Log-probability and argmax hit of every target token (text or ids), by (prompt, target)."""
     pairs = list(dict.fromkeys(asked))
     rows, _ = lm.rows([prompt for prompt, _ in pairs])
-    return dict(zip(pairs, decode.score(lm, rows, [target for _, target in pairs]), strict=True))
+    return dict(zip(pairs, scoring.score(lm, rows, [target for _, target in pairs]), strict=True))
 
 
 def beginnings(

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from .editor import EditError
+from .errors import EditError
+from .experts import Expert
 from .families import mlp_activation
+from .lm import LM
 from .side import ACTIVATIONS
-
-if TYPE_CHECKING:
-    from .experts import Expert
-    from .lm import LM
 
 Kind = Literal["ffn", "lora"]
 

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from .anchors import AnchorRouter
 from .memoe import HiddenStateRouter
-from .patch import Route
+from .route import Route
 from .sequences import Sequences
 from .side import ACTIVATIONS
 

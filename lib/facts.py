@@ -11,9 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-
-class FactError(ValueError):
-    """A fact, a template or a data file is not as it should be; the message is one sentence."""
+from .errors import FactError
 
 
 def require_text(value: object, name: str) -> str:

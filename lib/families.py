@@ -13,9 +13,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-
-class FamilyError(ValueError):
-    """The model is of no known family, or cannot be edited as it was loaded."""
+from .errors import FamilyError
 
 
 @dataclass(frozen=True)

@@ -11,25 +11,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from . import decode, parallel, stats
-from .editor import EditError
-from .facts import Fact, FactError, encode_prompt, encode_target
-
-if TYPE_CHECKING:
-    from .lm import LM
+from . import batching, parallel, scoring, stats
+from .errors import EditError, FactError, FeatureError
+from .facts import Fact, encode_prompt, encode_target
+from .lm import LM
 
 # Padded tokens of one pass; which facts share a loss is the group's business. On a CPU few, since
 # rows of one pass are padded to the longest; a GPU works on many at once.
 TOKENS, TOKENS_GPU = 512, 2048
-
-
-class FeatureError(ValueError):
-    """A loss that is not finite, named by its group; nothing was changed."""
 
 
 @dataclass(frozen=True)
@@ -185,7 +179,7 @@ def _pass(
 ) -> tuple[dict[str, tuple[Tensor, Tensor]], Tensor]:
     """K and G of one padded pass, and its loss; nothing here waits for a GPU."""
     inputs = [row[:-1] for row in rows]  # the last answer token is never an input
-    seqs = decode.sequences(lm, inputs)
+    seqs = batching.sequences(lm, inputs)
     length = max(map(len, inputs))
     ids = torch.zeros(len(rows), length, dtype=torch.long)
     real = torch.zeros(len(rows), length, dtype=torch.bool)
@@ -276,4 +270,4 @@ def all_right(lm: LM, facts: Sequence[Fact]) -> bool:
     for fact in facts:
         rows.append(encode_prompt(lm.tokenizer, fact.text))
         targets.append(encode_target(lm.tokenizer, fact.target_new))
-    return all(score.hits.all() for score in decode.score(lm, rows, targets))
+    return all(score.hits.all() for score in scoring.score(lm, rows, targets))

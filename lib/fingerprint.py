@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -17,12 +16,10 @@ from torch.nn import functional as F
 
 from . import inside
 from .facts import Case, encode_prompt
-from .patch import Route
+from .lm import LM
 from .readers import classroom
+from .route import Route
 from .sequences import Sequences
-
-if TYPE_CHECKING:
-    from .lm import LM
 
 
 @dataclass(frozen=True)

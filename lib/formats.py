@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from .facts import Case, Fact, FactError, Probe, occurs_once, quoted, require_text
+from .errors import FactError
+from .facts import Case, Fact, Probe, occurs_once, quoted, require_text
 
 
 class Options(NamedTuple):

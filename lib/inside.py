@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from .decode import batches, fit, sequences
+from .batching import batches, check_length, sequences
 from .sequences import Sequences
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def inputs_at(
     lm: LM, rows: list[list[int]], at: Sequence[int], modules: Sequence[str]
 ) -> dict[str, Tensor]:
     """Inputs of modules at one token per row, {module: (n, width)}; nothing above runs."""
-    fit(lm, rows)
+    check_length(lm, rows)
     found: dict[str, Tensor] = {}
     for group in batches(rows):
         seqs = sequences(lm, [rows[i] for i in group])

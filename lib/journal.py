@@ -24,6 +24,8 @@ from weakref import WeakValueDictionary
 
 import pandas as pd
 
+from .atomic_files import whole_file
+from .errors import JournalError
 from .facts import Case
 from .patch import EMPTY, Patch
 from .scores import COLUMNS
@@ -36,10 +38,6 @@ except ImportError:  # Windows: two processes are not kept apart there
 FORMAT = 1
 _OPEN: WeakValueDictionary[Path, Journal] = WeakValueDictionary()  # of this process
 _GUARD = threading.Lock()
-
-
-class JournalError(ValueError):
-    """A journal that is in use, belongs to another run, or is damaged."""
 
 
 class Kept(NamedTuple):
@@ -230,12 +228,10 @@ class Journal:
 
     def _write(self, path: Path, content: Any) -> None:
         """A small file, whole or not at all, on the disk when this comes back."""
-        part = path.with_name(f".{path.name}.tmp")
-        with part.open("w", encoding="utf-8") as file:
+        with whole_file(path) as part, part.open("w", encoding="utf-8") as file:
             json.dump(content, file)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(part, path)
         _sync(self.folder)
 
     def _sweep(self, state: Mapping[str, Any]) -> None:

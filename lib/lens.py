@@ -8,19 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from .decode import batches, sequences
+from .batching import batches, sequences
 from .facts import encode_target
+from .lm import LM
 from .patch import EMPTY, Patch
 from .replay import Replay
-
-if TYPE_CHECKING:
-    from .lm import LM
 
 
 def lens(

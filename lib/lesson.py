@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from . import inside
 from .facts import encode_prompt, encode_target
+from .lm import LM
 from .replay import Replay
 from .side import ActivationDifference, hinges
-
-if TYPE_CHECKING:
-    from .lm import LM
 
 
 class Step(NamedTuple):

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from . import beam, decode, fetch, inside
+from . import beam, decode, fetch, inside, scoring
 from .facts import Fact, encode_prompt, lookup
 from .families import arch_of, refuse_unpatchable
 from .owner import Owner
@@ -173,13 +173,13 @@ class LM(Patching):
         """Log-probability (nats) of every target token, teacher-forced: (n_t,) per pair."""
         single = isinstance(targets, str)
         rows, _ = self.rows(prompts)
-        scores = decode.score(self, rows, [targets] if single else list(targets))
+        scores = scoring.score(self, rows, [targets] if single else list(targets))
         return scores[0].log_probs if single else [s.log_probs for s in scores]
 
     def next_token(self, prompts: Prompts, *, chat: bool = False) -> Tensor:
         """Log-probabilities (nats) of the next token, (n, vocabulary); one prompt: a vector."""
         rows, single = self.rows(prompts, chat=chat)
-        table = decode.next_token(self, rows)
+        table = scoring.next_token(self, rows)
         return table[0] if single else table
 
     def run(self, prompts: Prompts, watch: Sequence[str] = ()) -> inside.Run:

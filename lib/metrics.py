@@ -6,29 +6,22 @@ which is read once per prompt and kept. The unit of every interval is the case.
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 import torch
-from torch import Tensor
 from torch.nn.functional import kl_div
 
-from . import decode
-from .events import EVENTS, Verdict, beginnings, generated, plain, scored
-from .facts import Case, Fact, FactError
+from .errors import FactError
+from .events import EVENTS, beginnings, generated, plain, scored
+from .facts import Case, Fact
+from .lm import LM
 from .patch import EMPTY, Patch
+from .perplexity import perplexity
 from .prompts import METRICS, Item, plan
-from .scores import COLUMNS, EVENTS_OF, Scores, asked
-
-if TYPE_CHECKING:
-    from .lm import LM
-
-HELD_OUT = Path(__file__).parent / "held_text.txt"  # real text that no statistics are made of
+from .scores import COLUMNS, EVENTS_OF, Base, Scores, asked, portions, unrelated
 
 
 def evaluate(
@@ -70,50 +63,6 @@ def baseline(lm: LM, cases: Case | Sequence[Case], **settings: Any) -> Base:
         scores = evaluate(lm, cases, **settings)
     scores.base.scores = scores
     return scores.base
-
-
-@dataclass
-class Base:
-    """Answers of the base model, by prompt; read once and reused by every later evaluation.
-
-    begins: (ids, text) of its first tokens; next_token: log-probabilities (vocabulary,), float32;
-    said: its generations by (prompt, target); scores: its own `Scores`, where they were measured.
-    """
-
-    model: str
-    begins: dict[str, tuple[tuple[int, ...], str]] = field(default_factory=dict)
-    next_token: dict[str, Tensor] = field(default_factory=dict)
-    said: dict[tuple[str, str], tuple[str, Verdict]] = field(default_factory=dict)
-    scores: Scores | None = None
-
-    def read(self, lm: LM, items: Sequence[Item], kl_prompts: int) -> None:
-        """Ask the base model, whatever patch is entered, for everything not known yet."""
-        if self.model != lm.identity:
-            raise ValueError(
-                f"these base answers are of {self.model}, the model here is {lm.identity}"
-            )
-        positive = {item.case: item.prompt for item in items if item.metric == "efficacy"}
-        begins = {i.prompt for i in items if i.answer is None} - self.begins.keys()
-        pairs = {
-            (prompt, i.answer)
-            for i in items
-            if i.metric == "negation_base"
-            for prompt in (i.prompt, positive[i.case])
-        } - self.said.keys()
-        spread = [p for p in unrelated(items, kl_prompts) if p not in self.next_token]
-        with lm.patched(EMPTY, only=True):
-            if begins:
-                self.begins |= beginnings(lm, sorted(begins))
-            if pairs:
-                self.said |= generated(lm, sorted(pairs))
-            for part in _parts(spread):
-                rows = lm.next_token(part)
-                self.next_token.update((p, row.clone()) for p, row in zip(part, rows, strict=True))
-
-
-def unrelated(items: Sequence[Item], limit: int) -> list[str]:
-    """The first `limit` different locality prompts."""
-    return list(dict.fromkeys(i.prompt for i in items if i.metric == "locality"))[:limit]
 
 
 def measure(
@@ -178,7 +127,7 @@ class _Found:
             # where every token of the base's beginning is still the argmax, it is generated as well
             self.moved = beginnings(lm, [p for p in kept if self._hits(p) != 1])
         self.kl: dict[str, float] = {}
-        for part in _parts(spread):
+        for part in portions(spread):
             before = torch.stack([base.next_token[p] for p in part])
             spent = kl_div(lm.next_token(part), before, reduction="none", log_target=True).sum(1)
             self.kl.update(zip(part, spent.clamp(min=0).tolist(), strict=True))
@@ -230,33 +179,6 @@ class _Found:
 
 def _comparable(item: Item) -> bool:
     return item.other is not None and plain(item.other) != plain(item.answer)
-
-
-def _parts(prompts: Sequence[str], size: int = 64) -> Iterator[Sequence[str]]:
-    """At most 64 prompts at once: bounds the tables of next-token probabilities."""
-    return (prompts[i : i + size] for i in range(0, len(prompts), size))
-
-
-def perplexity(lm: LM, text: str | None = None, window: int = 256) -> float | None:
-    """Perplexity of a text, exp of the mean −log p per token, under what is entered at present.
-
-    text None: the shipped held-out text; None comes back where that file is missing. Read in
-    windows of 256 tokens, in each of which the first only starts the rest. Raises ValueError for a
-    text of one token.
-    """
-    if text is None:
-        if not HELD_OUT.exists():
-            return None
-        text = HELD_OUT.read_text(encoding="utf-8")
-    ids = lm.tokenizer(text, add_special_tokens=False).input_ids
-    lead = [] if lm.leading_bos is None else [lm.leading_bos]
-    size = min(window, lm.context or window) - len(lead)
-    rows = [lead + ids[i : i + size] for i in range(0, len(ids), size)]
-    rows = [row for row in rows if len(row) > 1]
-    if not rows:
-        raise ValueError("the text for the perplexity needs at least two tokens")
-    scores = decode.score(lm, [row[:1] for row in rows], [row[1:] for row in rows])
-    return math.exp(-torch.cat([score.log_probs for score in scores]).mean().item())
 
 
 def _written(patch: Patch) -> Sequence[Fact]:

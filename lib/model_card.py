@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from . import fetch
 from .patch import Edit, Patch
-
-if TYPE_CHECKING:
-    from .scores import Scores
+from .scores import Scores
 
 LICENSES = {fetch.NAME: "Apache-2.0"}  # of base models that this library itself brings
 ROWS = 200  # of the table of edits

@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from .errors import PatchError
 from .families import Arch, dense
 from .owner import Owner
-from .patch import EMPTY, Patch, PatchError, Route
+from .patch import EMPTY, Patch
+from .route import Route
 from .sequences import Sequences
 
 if TYPE_CHECKING:

@@ -8,19 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, NamedTuple
+from random import Random
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from . import decode, features
+from . import batching, features
+from .errors import FactError
 from .facts import Case, Fact, encode_prompt, encode_target
+from .lm import LM
 from .patch import Patch
-
-if TYPE_CHECKING:
-    from random import Random
-
-    from .lm import LM
 
 TOKENS = 512  # padded tokens of one pass with weight gradients
 
@@ -107,7 +105,7 @@ def outcome(
     batch is in memory at a time. learn=False gives no gradients. Raises ValueError for a text that
     is longer than the context.
     """
-    decode.fit(lm, [text.ids for text in (*said, *calm)])
+    batching.check_length(lm, [text.ids for text in (*said, *calm)])
     names, sums = list(updates), [0.0, 0.0]
     with lm.patched(after, only=True):
         masters = {}
@@ -140,7 +138,7 @@ def read_everywhere(
         prompt = encode_prompt(lm.tokenizer, fact.text)
         target = encode_target(lm.tokenizer, fact.target_new)
         if not target:
-            raise features.FactError(f"the answer of '{fact.text}' has no tokens")
+            raise FactError(f"the answer of '{fact.text}' has no tokens")
         rows.append([*prompt, *target])
         weight = torch.zeros(len(rows[-1]) - 1)  # no loss at the prompt, yet its columns are kept
         weight[len(prompt) - 1 :] = 1 / len(target)
@@ -161,13 +159,13 @@ def read_everywhere(
 
 
 def _batches(texts: Sequence[Text]) -> Iterator[list[Text]]:
-    for group in decode.batches([text.ids for text in texts], TOKENS):
+    for group in batching.batches([text.ids for text in texts], TOKENS):
         yield [texts[i] for i in group]
 
 
 def _log_probs(lm: LM, texts: Sequence[Text], learn: bool = False) -> Tensor:
     """(label positions, vocabulary), text by text, on the model as it is bound now."""
-    seqs = decode.sequences(lm, [t.ids for t in texts])
+    seqs = batching.sequences(lm, [t.ids for t in texts])
     with lm.opened(seqs, grad=learn):
         hidden = lm.backbone(seqs.ids, seqs.real, use_cache=False).last_hidden_state
         wanted = torch.cat([hidden[i, -len(t.labels) :] for i, t in enumerate(texts)])

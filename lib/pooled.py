@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from .facts import encode_prompt
+from .lm import LM
+from .texts import GENERAL
 
-if TYPE_CHECKING:
-    from .lm import LM
-
-GENERAL = Path(__file__).parent / "general_text.txt"
 CHARACTERS = 40_000  # of the general text, for the mean embedding
 PIECE = 512  # tokens embedded at a time
 

@@ -16,9 +16,11 @@ from operator import is_
 from pathlib import Path
 from typing import Any
 
-from .facts import Case, Fact, FactError, quoted
+from .errors import FactError
+from .facts import Case, Fact, quoted
 from .formats import Format, Options, case_of, known, recognize
 from .rows import opened, places, row_at, rows
+from .texts import CLASSROOM
 
 
 def read_cases(
@@ -237,4 +239,4 @@ def _reader(options: Options) -> dict[str, Any]:
 def classroom() -> list[Case]:
     """The built-in cases, checked by hand: facts that the default model knows."""
     # a plain list: a patch keeps these facts themselves, for machines where the file lies elsewhere
-    return list(read_cases(Path(__file__).with_name("classroom.json")))
+    return list(read_cases(CLASSROOM))

@@ -14,14 +14,15 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from . import features, hypernet, netfile
-from .editor import EditError
+from . import features, hypernet
+from .errors import EditError, NetworkError
 from .facts import Case
 from .hypernet import Turn
 from .memory import Moment
 from .netfile import Networks
+from .registry import EDITORS
 from .trainable import Factors, Trainable
-from .training import TrainableConfig
+from .trainable_config import TrainableConfig
 
 
 @dataclass(frozen=True)
@@ -88,8 +89,6 @@ class Regression(Trainable):
 
         Raises EditError where that editor has none, or its settings name other modules or sizes.
         """
-        from .editors import EDITORS  # here, not above: editors are built on this file
-
         donor, networks = EDITORS[name](self.lm), super().fresh()
         if donor.modules() != self.modules() or donor.order != self.order:
             raise EditError(f"begin={name} needs the same modules and order as {name}'s settings")
@@ -98,6 +97,6 @@ class Regression(Trainable):
             state[shape]["net"].setdefault("log_ridge", net.log_ridge.detach().clone())
         try:
             networks.load(state)
-        except netfile.NetworkError as error:
+        except NetworkError as error:
             raise EditError(f"begin={name}: {error}") from None
         return networks

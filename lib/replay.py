@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from .decode import fit
+from .batching import check_length
 from .families import block_signature, cache_argument
 from .sequences import Sequences
 
@@ -76,7 +76,7 @@ class Replay:
         watch: Sequence[str] = (),
         behind: Sequence[int] | None = None,
     ) -> None:
-        fit(lm, rows)
+        check_length(lm, rows)
         self.lm, self.start = lm, start
         self.blocks = list(lm.blocks)[start:]
         self.norm = lm.model.get_submodule(lm.arch.final_norm)

@@ -11,13 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-from .editor import EditError
-from .patch import Patch, Route
-
-IRRELEVANT = Path(__file__).with_name("irrelevant.txt")  # written by hand for this
+from . import texts
+from .errors import EditError
+from .patch import Patch
+from .route import Route
 
 
 def begun(after: Patch, module: str, name: str, state: Mapping[str, Any] | None, what: str) -> bool:
@@ -63,6 +62,4 @@ def with_mine(
 
 def irrelevant_texts(config: Any) -> Sequence[str]:
     """Texts that must stay with the base model: `config.irrelevant`, or those of irrelevant.txt."""
-    if config.irrelevant is not None:
-        return config.irrelevant
-    return IRRELEVANT.read_text(encoding="utf-8").splitlines()
+    return texts.irrelevant() if config.irrelevant is None else config.irrelevant

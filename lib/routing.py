@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,11 +18,9 @@ from . import anchors
 from .anchors import AnchorFit, AnchorRouter
 from .expert_lesson import ExpertLesson
 from .facts import Fact, encode_prompt, encode_target
+from .lm import LM
 from .memoe import HiddenStateRouter
 from .pooled import text_means
-
-if TYPE_CHECKING:
-    from .lm import LM
 
 Learning = tuple[list[Tensor], Callable[[], Tensor]]  # leaves; () -> scores (rows, 1 + E)
 

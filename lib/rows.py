@@ -17,7 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from .facts import FactError, quoted
+from .errors import FactError
+from .facts import quoted
 
 _BLOCK = 1 << 20
 _BETWEEN = re.compile(r"[\s,]*")  # of two elements of a list

@@ -11,25 +11,24 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 import torch
 from tqdm import tqdm
 
+from .editor import Editor
+from .errors import StreamError
 from .events import EVENTS
 from .facts import Case
 from .journal import Journal
-from .metrics import Base, measure, read
+from .lm import LM
+from .metrics import measure, read
 from .patch import EMPTY, Patch
 from .prompts import METRICS, Item
 from .readers import Cases, LazyCases
 from .sample import Plan, contradicted
-from .scores import Scores, asked
-
-if TYPE_CHECKING:
-    from .editor import Editor
-    from .lm import LM
+from .scores import Base, Scores, asked
 
 _OF_THE_FACT = (  # not measured any more on a fact that a later edit contradicts
     "retention", "generalization", "portability", "negation_leak", "negation_base", "chat",
@@ -37,10 +36,6 @@ _OF_THE_FACT = (  # not measured any more on a fact that a later edit contradict
 
 
 RECENT = 1000  # rows that a sampled run holds, besides those with scores
-
-
-class StreamError(ValueError):
-    """A stream that cannot be run, or a batch that could not be edited; the run is as it was."""
 
 
 @dataclass(eq=False)

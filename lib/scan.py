@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import statistics
 import sys
 import time
@@ -22,15 +21,15 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from .candidates import ScanError, Space, plain_json
-from .editor import EditError, EditWarning
-from .editors import EDITORS
+from .atomic_files import whole_file
+from .candidates import Space, plain_json
+from .errors import EditError, EditWarning, ScanError, TargetError
 from .facts import Case, Fact
 from .lm import LM
 from .metrics import baseline, evaluate
+from .registry import EDITORS
 from .scores import EVENTS_OF, LOWER_IS_BETTER
 from .singly import singly
-from .target import TargetError
 
 SCORED = ("efficacy", "generalization", "specificity")
 CLOSE = 0.01  # scores that a few cases cannot tell apart
@@ -293,8 +292,6 @@ class Scan:
 
     def _write(self) -> None:
         if self.journal is not None:
-            path = Path(self.journal)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-            part.write_text(json.dumps({**self._identity(), "rows": self.rows}, indent=1) + "\n")
-            part.replace(path)
+            text = json.dumps({**self._identity(), "rows": self.rows}, indent=1) + "\n"
+            with whole_file(Path(self.journal)) as part:
+                part.write_text(text)

@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
+from torch import Tensor
 
-from .events import EVENTS
+from .events import EVENTS, Verdict, beginnings, generated
 from .intervals import bootstrap, interval
-from .prompts import METRICS
-
-if TYPE_CHECKING:
-    from .metrics import Base
+from .lm import LM
+from .patch import EMPTY
+from .prompts import METRICS, Item
 
 COLUMNS = ["case", "metric", "event", "prompt", "value", "text", "answer"]
 _ALL = (*EVENTS, "generation_exact")
@@ -184,3 +184,52 @@ def _cases(scores: Scores) -> set[tuple]:
     """(case, its edit prompt): equal ids of two files are not the same case."""
     edits = scores.rows[scores.rows["metric"].isin(("efficacy", "retention"))]
     return set(zip(edits["case"], edits["prompt"], strict=True))
+
+
+@dataclass
+class Base:
+    """Answers of the base model, by prompt; read once and reused by every later evaluation.
+
+    begins: (ids, text) of its first tokens; next_token: log-probabilities (vocabulary,), float32;
+    said: its generations by (prompt, target); scores: its own `Scores`, where they were measured.
+    """
+
+    model: str
+    begins: dict[str, tuple[tuple[int, ...], str]] = field(default_factory=dict)
+    next_token: dict[str, Tensor] = field(default_factory=dict)
+    said: dict[tuple[str, str], tuple[str, Verdict]] = field(default_factory=dict)
+    scores: Scores | None = None
+
+    def read(self, lm: LM, items: Sequence[Item], kl_prompts: int) -> None:
+        """Ask the base model, whatever patch is entered, for everything not known yet."""
+        if self.model != lm.identity:
+            raise ValueError(
+                f"these base answers are of {self.model}, the model here is {lm.identity}"
+            )
+        positive = {item.case: item.prompt for item in items if item.metric == "efficacy"}
+        begins = {i.prompt for i in items if i.answer is None} - self.begins.keys()
+        pairs = {
+            (prompt, i.answer)
+            for i in items
+            if i.metric == "negation_base"
+            for prompt in (i.prompt, positive[i.case])
+        } - self.said.keys()
+        spread = [p for p in unrelated(items, kl_prompts) if p not in self.next_token]
+        with lm.patched(EMPTY, only=True):
+            if begins:
+                self.begins |= beginnings(lm, sorted(begins))
+            if pairs:
+                self.said |= generated(lm, sorted(pairs))
+            for part in portions(spread):
+                rows = lm.next_token(part)
+                self.next_token.update((p, row.clone()) for p, row in zip(part, rows, strict=True))
+
+
+def unrelated(items: Sequence[Item], limit: int) -> list[str]:
+    """The first `limit` different locality prompts."""
+    return list(dict.fromkeys(i.prompt for i in items if i.metric == "locality"))[:limit]
+
+
+def portions(prompts: Sequence[str], size: int = 64) -> Iterator[Sequence[str]]:
+    """At most 64 prompts at once: bounds the tables of next-token probabilities."""
+    return (prompts[i : i + size] for i in range(0, len(prompts), size))

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .patch import Route
+from .route import Route
 from .sequences import Sequences, row_means
 
 Pool = Literal["mean", "row"]

@@ -7,20 +7,17 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING
 
 import pandas as pd
 from tqdm import tqdm
 
+from .editor import Editor
 from .events import EVENTS
 from .facts import Case
-from .metrics import Base, measure
+from .metrics import measure
 from .patch import EMPTY
 from .prompts import METRICS, plan
-from .scores import COLUMNS, Scores, asked
-
-if TYPE_CHECKING:
-    from .editor import Editor
+from .scores import COLUMNS, Base, Scores, asked
 
 QUICK = tuple(m for m in METRICS if m not in ("perplexity", "chat"))
 

@@ -15,32 +15,26 @@ model's own input distribution, no license, and no prose about the very facts th
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from torch import Tensor
 
-from . import decode, fetch, inside
-from .memory import Moment, NullSpace, below
+from . import batching, inside
+from .atomic_files import cached, whole_file
+from .cancellation import raise_if_cancelled
+from .errors import StatsError
+from .lm import LM
+from .memory import Moment
 from .patch import EMPTY
-from .pulse import pulse
+from .texts import GENERAL
 
-if TYPE_CHECKING:
-    from .lm import LM
-
-TEXT = Path(__file__).parent / "general_text.txt"
 WINDOW = 256  # tokens read at once
 TOKENS_PER_WIDTH = 10  # tokens wanted per input dimension: 15,360 for the default model
-
-
-class StatsError(ValueError):
-    """The text is too short, or no text at all."""
 
 
 def second_moment(
@@ -62,41 +56,21 @@ def second_moment(
     All layers come from one pass, which runs no deeper than the highest. Raises StatsError when the
     text has fewer tokens than d_in and damping is 0, or cannot be read.
     """
-    paths, width, least = _stored(lm, layers, text, tokens, skip_first)
+    paths, width, least = stored_moments(lm, layers, text, tokens, skip_first)
     if least < width and not damping:
         raise StatsError(
             f"the text has {least} tokens, fewer than the {width} inputs: C is singular"
         )
     found = {}
     for layer, path in paths.items():
-        pulse()
+        raise_if_cancelled()
         found[layer] = _damped(str(path), damping)
     return found
 
 
-def null_space(
-    lm: LM,
-    layers: Sequence[int],
-    threshold: float | None = 2e-2,
-    quantile: float | None = None,
-    text: str | Path | None = None,
-    tokens: int | None = None,
-    skip_first: bool | None = None,
-) -> dict[int, NullSpace]:
-    """{layer: the directions that general text hardly uses}, from the undamped C; float64.
-
-    threshold and quantile as in `memory.null_space`; the text as in `second_moment`. The
-    decomposition (seconds a layer for the default model) is cached like C.
-    """
-    paths, _, _ = _stored(lm, layers, text, tokens, skip_first)
-    found = {}
-    for layer, path in paths.items():
-        pulse()
-        found[layer] = below(*_eigen(str(path)), threshold=threshold, quantile=quantile)
-    return found
-
-
-def _stored(lm: LM, layers: Sequence[int], text: Any, tokens: int | None, skip_first: bool | None):
+def stored_moments(
+    lm: LM, layers: Sequence[int], text: Any, tokens: int | None, skip_first: bool | None
+):
     """{layer: file with C}, made where it is missing; d_in; the fewest tokens in any of them."""
     if skip_first is None:
         skip_first = lm.leading_bos is None
@@ -107,42 +81,21 @@ def _stored(lm: LM, layers: Sequence[int], text: Any, tokens: int | None, skip_f
     label = f"{lm.fingerprint} {lm.dtype} {content} {tokens} {skip_first}"
     paths = {}
     for layer in layers:
-        name = hashlib.sha256(f"{label} {layer}".encode()).hexdigest()[:24]
-        paths[layer] = fetch.cache_folder() / "moments" / f"{name}.safetensors"
+        paths[layer] = cached("moments", f"{label} {layer}")
     missing = [layer for layer, path in paths.items() if not path.exists()]
     if missing:
         sums, count = _accumulate(lm, missing, source, tokens, skip_first)
         for layer in missing:
             mean = (sums[layer] / count).float()
-            _write(paths[layer], {"C": mean, "tokens": torch.tensor(count)})
+            with whole_file(paths[layer]) as part:
+                save_file({"C": mean, "tokens": torch.tensor(count)}, part)
     return paths, width, min(_count(str(path)) for path in paths.values())
-
-
-def _write(path: Path, tensors: dict[str, Tensor]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(f".{os.getpid()}.{id(tensors)}.tmp")
-    save_file(tensors, part)
-    part.replace(path)
 
 
 @cache
 def _count(path: str) -> int:
     with safe_open(path, framework="pt") as file:
         return int(file.get_tensor("tokens"))
-
-
-@lru_cache(maxsize=8)
-def _eigen(path: str) -> tuple[Tensor, Tensor]:
-    """Eigenvalues (ascending) and eigenvectors of C, float64."""
-    kept = Path(path).with_suffix(".eigen.safetensors")
-    if not kept.exists():
-        C = load_file(path)["C"].double()
-        if torch.cuda.is_available():  # minutes on a CPU where a layer is 14,336 wide
-            C = C.cuda()
-        values, vectors = (part.cpu() for part in torch.linalg.eigh(C))
-        _write(kept, {"values": values, "vectors": vectors.contiguous()})
-    found = load_file(kept)
-    return found["values"], found["vectors"]
 
 
 @lru_cache(maxsize=8)  # a 14336-wide layer is 3 GB with its factor
@@ -167,18 +120,18 @@ def _accumulate(lm: LM, layers: list[int], source: str, tokens: int, skip_first:
     sums = {layer: torch.zeros(width, width, dtype=torch.float64) for layer in layers}
     count = 0
     with lm.patched(EMPTY, only=True):
-        for group in decode.batches([row for row in rows if len(row) > 1], limit=8 * WINDOW):
+        for group in batching.batches([row for row in rows if len(row) > 1], limit=8 * WINDOW):
             part = [rows[i] for i in group]
             seen = inside.inputs(lm, part, list(names), skip=int(skip_first))
             for name, K in seen.items():  # (tokens, d_in), float32 products into a float64 sum
-                pulse()
+                raise_if_cancelled()
                 sums[names[name]] += (K.float().T @ K.float()).double().cpu()
             count += len(K)
     return sums, count
 
 
 def _read(text: str | Path | None) -> str:
-    path = TEXT if text is None else Path(text)
+    path = GENERAL if text is None else Path(text)
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

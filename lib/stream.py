@@ -12,17 +12,17 @@ import sys
 import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from . import parallel
+from .editor import Editor
+from .errors import JournalError, StreamError
 from .facts import Case
-from .journal import Journal, JournalError, digest
+from .journal import Journal, digest
+from .lm import LM
 from .readers import Cases, LazyCases
-from .run import Run, StreamError
-
-if TYPE_CHECKING:
-    from .editor import Editor
-    from .lm import LM
+from .registry import EDITORS
+from .run import Run
 
 _SETTINGS = ("events", "metrics", "pool", "text", "kl_prompts", "seed")  # what `evaluate` takes
 
@@ -123,8 +123,6 @@ def _header(run: Run, settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _editor(lm: LM, editor: str | Editor) -> Editor:
-    from .editors import EDITORS
-
     if isinstance(editor, str):
         if editor not in EDITORS:
             raise StreamError(f"there is no editor '{editor}'; there are {', '.join(EDITORS)}")

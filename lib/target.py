@@ -12,20 +12,15 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+from .errors import TargetError
 from .facts import Fact, encode_target, lookup
+from .lm import LM
 from .replay import Replay
-
-if TYPE_CHECKING:
-    from .lm import LM
-
-
-class TargetError(ValueError):
-    """The optimization left the finite numbers; nothing was changed."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ moves it much further than all others and ends the model (flash). Names after Wi
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -19,10 +18,8 @@ from torch.nn.functional import cosine_similarity, kl_div
 from . import memory
 from .facts import Fact
 from .intervals import interval
+from .lm import LM
 from .patch import EMPTY, LowRank, Patch
-
-if TYPE_CHECKING:
-    from .lm import LM
 
 STEPS = 20  # of the power iteration from a vector that is nearly right
 COLD = 200  # and from a random one

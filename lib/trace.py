@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import pandas as pd
 import torch
@@ -19,9 +18,7 @@ from torch import Tensor
 from .corrupted import KINDS, Cell, Corrupted, embedding_deviation
 from .facts import Fact
 from .intervals import interval
-
-if TYPE_CHECKING:
-    from .lm import LM
+from .lm import LM
 
 __all__ = ["Cell", "Trace", "average", "average_total", "embedding_deviation", "restore", "trace"]
 ROLES = ("first subject", "middle subject", "last subject", "first after", "further", "last")

@@ -16,8 +16,10 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
-from . import features, fetch, hypernet, netfile, phases
-from .editor import Config, EditError, Editor, add_low_rank
+from . import atomic_files, features, fetch, hypernet, netfile, phases
+from .config import Config
+from .editor import Editor, add_low_rank
+from .errors import EditError, FeatureError, NetworkError
 from .facts import Case, Fact
 from .hypernet import Turn
 from .lm import LM
@@ -26,7 +28,8 @@ from .moments import Pairs
 from .netfile import Networks
 from .patch import EMPTY, Patch
 from .prefix import Prefix
-from .training import Run, TrainableConfig, take
+from .trainable_config import TrainableConfig
+from .training import Run, take
 
 WARM = 64  # training cases whose features are read before the first step, for the moments
 SHIPPED = Path(__file__).parent / "networks"
@@ -155,7 +158,7 @@ class Trainable(Editor):
         """Where a trained network is written, and looked for first."""
         if self.config.network:
             return Path(self.config.network)
-        return fetch.cache_folder() / "networks" / self._file
+        return atomic_files.cache_folder() / "networks" / self._file
 
     @property
     def shipped(self) -> Path:
@@ -202,14 +205,14 @@ class Trainable(Editor):
         networks = self.fresh()
         try:
             if header["modules"] != self.modules():
-                raise netfile.NetworkError("it was trained for other modules")
+                raise NetworkError("it was trained for other modules")
             for name in ("tokens", "keys", "strength", "order"):  # it has learned with these
                 mine = getattr(self.config, name, None)
                 learned = header.get("settings", {}).get(name, mine)
                 if learned != mine:
-                    raise netfile.NetworkError(f"it was trained with {name}={learned}")
+                    raise NetworkError(f"it was trained with {name}={learned}")
             networks.load(state["now"])
-        except (netfile.NetworkError, KeyError) as error:
+        except (NetworkError, KeyError) as error:
             raise EditError(f"{path} does not fit the settings of {self.name}: {error}") from None
         return networks
 
@@ -277,7 +280,7 @@ class Trainable(Editor):
                 some = some[: round(size ** draw.random())]
             try:
                 seen, _ = self.learn(networks, some, *self.texts(some, draw))
-            except features.FeatureError:
+            except FeatureError:
                 continue
             if seen.finite:
                 losses.append(seen.edit + seen.locality)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from .facts import Case
+from .facts import Case
 
 
 def arguments(commands: Any) -> argparse.ArgumentParser:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from .facts import Fact, encode_prompt, encode_target
-
-if TYPE_CHECKING:
-    from .lm import LM
-    from .replay import Replay
+from .lm import LM
+from .replay import Replay
 
 Row = tuple[list[int], list[int]]
 

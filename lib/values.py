@@ -10,17 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from .decode import BATCH_TOKENS
+from .batching import BATCH_TOKENS
+from .errors import TargetError
+from .lm import LM
 from .replay import Replay
-from .target import POSITIONS, TargetError
-
-if TYPE_CHECKING:
-    from .lm import LM
+from .target import POSITIONS
 
 Replacement = Literal["last", "prompt", "all"]
 

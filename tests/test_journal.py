@@ -17,12 +17,13 @@ import torch
 import lib.editors
 from lib import journal as module
 from lib import run as module_of_runs
-from lib.journal import Journal, JournalError, digest
-from lib.metrics import Base, evaluate
-from lib.patch import EMPTY, Edit, Patch, PatchError
+from lib.errors import JournalError, PatchError, StreamError
+from lib.journal import Journal, digest
+from lib.metrics import evaluate
+from lib.patch import EMPTY, Edit, Patch
 from lib.readers import read_cases
-from lib.run import StreamError
 from lib.sample import contradicted, free, sampled
+from lib.scores import Base
 from lib.stream import stream
 
 from . import tiny

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import lib
-from lib import decode
+from lib import batching, decode
 from lib.anchors import misrouted
 from lib.expert_lesson import ExpertLesson
 from lib.expert_start import activation, fresh, place
@@ -151,7 +151,7 @@ def test_out_of_scope_is_the_very_tensor_and_bit_equal_beside_others(lm):
         mixed = lm.run(texts).logits
     for i, entry in enumerate(found):
         assert torch.equal(mixed[i], plain[i]) == (entry == -1)
-    output, seqs = torch.randn(2, 3, 32), decode.sequences(lm, [[1, 2, 3]] * 2)
+    output, seqs = torch.randn(2, 3, 32), batching.sequences(lm, [[1, 2, 3]] * 2)
     nobody = torch.tensor([-1, -1])
     assert experts(patch).apply(torch.randn(2, 3, 32), output, nobody, seqs) is output
 

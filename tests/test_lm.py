@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import lib
-from lib import decode
+from lib import batching, decode
 from lib.lm import LM
 
 from . import tiny
@@ -106,7 +106,7 @@ def test_bind_takes_optimizer_steps_on_a_float32_master(family, dtype):
     before = parameter_bytes(lm)
     name = lm.mlp_out(2)
     W = lm.weight(name).clone().requires_grad_()
-    seqs = decode.sequences(lm, [[5, 6, 7]])
+    seqs = batching.sequences(lm, [[5, 6, 7]])
     losses = []
     with lm.bind({name: W}):
         for _ in range(5):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import lib
-from lib import decode, fingerprint
+from lib import batching, decode, fingerprint
 from lib.fingerprint import Fingerprint, Residual, best, insert, pack_rows, unpack_rows
 
 from . import tiny
@@ -141,7 +141,7 @@ def test_a_fact_is_bit_equal_after_another_one_with_a_disjoint_mask():
     W = torch.randn(3, 8)
     later = W.clone()
     later[:, 4:] += 1
-    seqs = decode.sequences(tiny.model("llama"), [[1, 2]])
+    seqs = batching.sequences(tiny.model("llama"), [[1, 2]])
     a, y, choice = torch.randn(1, 2, 8), torch.randn(1, 2, 3), torch.tensor([0])
     moved = [Residual("m", w, pack_rows(m), prints, 0.5).apply(a, y, choice, seqs)
              for w in (W, later)]  # fmt: skip
@@ -234,7 +234,7 @@ def test_thresholds_above_one_and_zero(lm):
 
 
 def test_a_miss_returns_the_same_object_and_a_zero_matrix_changes_nothing(lm):
-    found, seqs = route(patches()[-1]), decode.sequences(lm, [[1, 2, 3]] * 2)
+    found, seqs = route(patches()[-1]), batching.sequences(lm, [[1, 2, 3]] * 2)
     output, inputs = torch.randn(2, 3, 32), torch.randn(2, 3, 48)
     assert found.apply(inputs, output, torch.tensor([-1, -1]), seqs) is output
     mixed = found.apply(inputs, output, torch.tensor([0, -1]), seqs)

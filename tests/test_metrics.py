@@ -9,16 +9,18 @@ import numpy as np
 import pytest
 import torch
 
-from lib import decode, events
+from lib import batching, decode, events, scoring
 from lib import metrics as module
 from lib.events import begins, contains, exact, generated, judge
 from lib.facts import Case, Fact, Probe, encode_target
 from lib.intervals import bootstrap, interval, wilson
-from lib.metrics import Base, baseline, evaluate, perplexity
-from lib.patch import EMPTY, Edit, Patch, Rewrite
+from lib.metrics import baseline, evaluate
+from lib.patch import EMPTY, Edit, Patch
+from lib.perplexity import perplexity
 from lib.prompts import METRICS, plan
 from lib.readers import classroom
-from lib.scores import Scores, compare
+from lib.route import Rewrite
+from lib.scores import Base, Scores, compare
 
 from . import tiny
 
@@ -292,7 +294,7 @@ def one_by_one(lm, cases, patch, metrics=METRICS):
             with lm.patched(patch):
                 row = lm.rows([item.prompt])[0]
                 now = decode.generate(lm, row, len(ids)).ids[0]
-                hits = decode.score(lm, row, [ids])[0].hits.float().mean().item()
+                hits = scoring.score(lm, row, [ids])[0].hits.float().mean().item()
                 new = lm.next_token(item.prompt)
             rows[(*where, "teacher_forced")] = hits
             rows[(*where, "generation")] = float(now == ids)
@@ -309,7 +311,7 @@ def one_by_one(lm, cases, patch, metrics=METRICS):
                 if begins(lm.answer(positive, max_new_tokens=32), item.answer):
                     rows[(*where, "generation")] = float(begins(said, item.answer))
                 continue
-            score = decode.score(lm, lm.rows([item.prompt])[0], [item.answer])[0]
+            score = scoring.score(lm, lm.rows([item.prompt])[0], [item.answer])[0]
             other = lm.score(item.prompt, item.other) if item.other else None
         rows[(*where, "teacher_forced")] = score.hits.float().mean().item()
         rows[(*where, "generation")] = float(begins(said, item.answer))
@@ -493,12 +495,12 @@ def test_targets_with_the_same_beginning_share_a_run(lm, monkeypatch):
     rows = [[1, 2, 3], [1, 2, 3], [1, 2], [1, 2, 3], [1, 2, 3, 4]]
     targets = [[7], [8], [3, 7], [7, 8, 9], [7]]  # the third has the same tokens, another prompt
     alone = [
-        decode.score(lm, [row], [target])[0] for row, target in zip(rows, targets, strict=True)
+        scoring.score(lm, [row], [target])[0] for row, target in zip(rows, targets, strict=True)
     ]
     seen = []
-    real = decode.pad
-    monkeypatch.setattr(decode, "pad", lambda lm, rows: seen.extend(rows) or real(lm, rows))
-    for one, both in zip(alone, decode.score(lm, rows, targets), strict=True):
+    real = batching.pad
+    monkeypatch.setattr(batching, "pad", lambda lm, rows: seen.extend(rows) or real(lm, rows))
+    for one, both in zip(alone, scoring.score(lm, rows, targets), strict=True):
         assert torch.allclose(one.log_probs, both.log_probs, atol=1e-5)
         assert torch.equal(one.hits, both.hits)
     assert len(seen) == 4  # the first two differ in their last token only

@@ -14,6 +14,7 @@ import torch
 import lib
 from lib import features, memory, parallel, warmup
 from lib.__main__ import main
+from lib.errors import FeatureError
 from lib.patch import EMPTY
 
 from . import tiny
@@ -99,14 +100,14 @@ def broken(me: int) -> list[str]:
         features._pass = lossy
         try:
             lib.EDITORS["ultraedit"](lm, **SETTINGS, warmup="none").edit(FACTS)
-        except features.FeatureError as error:
+        except FeatureError as error:
             errors.append(str(error))
     features._pass = real
     try:
-        with parallel.together(features.FeatureError):
+        with parallel.together(FeatureError):
             if me:
                 raise OSError("no card")
-    except (features.FeatureError, OSError) as error:
+    except (FeatureError, OSError) as error:
         errors.append(f"{type(error).__name__} {error}")
     return errors
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import lib
-from lib.editor import _words
+from lib.config import _words
 
 from . import tiny
 

@@ -10,7 +10,8 @@ import warnings
 import pytest
 
 from lib import readers, rows
-from lib.facts import Case, Fact, FactError, Probe
+from lib.errors import FactError
+from lib.facts import Case, Fact, Probe
 from lib.readers import Cases, LazyCases, read_cases, read_facts
 
 from .test_facts import CLASSROOM, FLAT, FULL, ZSRE, places, write  # noqa: F401  (a fixture)

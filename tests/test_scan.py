@@ -16,8 +16,10 @@ import pytest
 import torch
 
 import lib
-from lib.editor import Config, Editor
-from lib.scan import Scan, ScanError, scan
+from lib.config import Config
+from lib.editor import Editor
+from lib.errors import ScanError
+from lib.scan import Scan, scan
 
 from . import sweep, tiny
 from .test_editors import TINY

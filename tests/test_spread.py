@@ -297,8 +297,8 @@ def test_groups_and_split_kl_rows_change_nothing(lm, monkeypatch, limit, split):
 
 
 def test_a_null_space_is_cached_and_follows_its_settings(lm):
-    low = lib.stats.null_space(lm, [1], quantile=0.25, tokens=600)[1]
-    high = lib.stats.null_space(lm, [1], quantile=0.75, tokens=600)[1]
+    low = lib.null_space.null_space(lm, [1], quantile=0.25, tokens=600)[1]
+    high = lib.null_space.null_space(lm, [1], quantile=0.75, tokens=600)[1]
     assert (low.Q.shape[1], high.Q.shape[1]) == (12, 36) and low.share < high.share
     C = lib.second_moment(lm, [1], tokens=600, damping=0.0)[1].C
     assert memory.null_space(C, quantile=0.25).share == pytest.approx(low.share, rel=1e-6)

@@ -7,11 +7,12 @@ import pytest
 import torch
 
 import lib.editors
-from lib.editor import Config, EditError, Editor
+from lib.config import Config
+from lib.editor import Editor
+from lib.errors import EditError, StreamError
 from lib.facts import Case, Fact
 from lib.metrics import evaluate
 from lib.patch import EMPTY, Patch
-from lib.run import StreamError
 from lib.sample import contradicted
 from lib.stream import stream
 

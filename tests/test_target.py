@@ -10,7 +10,7 @@ import torch
 import lib
 from lib import target
 from lib.contexts import contexts
-from lib.editor import EditWarning
+from lib.errors import EditWarning
 
 from . import tiny
 

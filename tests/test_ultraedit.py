@@ -7,6 +7,7 @@ import torch
 
 import lib
 from lib import features
+from lib.errors import FeatureError
 from lib.moments import Moments, Pairs
 
 from . import tiny
@@ -196,7 +197,7 @@ def test_two_answers_to_one_prompt_are_reported(lm):
 
 def test_a_loss_that_is_not_finite_is_named_and_changes_nothing(lm, monkeypatch):
     monkeypatch.setattr(lm, "head", lambda hidden, real=lm.head: real(hidden) * float("nan"))
-    with pytest.raises(features.FeatureError, match="group 0 on is not finite"):
+    with pytest.raises(FeatureError, match="group 0 on is not finite"):
         lib.EDITORS["ultraedit"](lm, **SETTINGS).edit(FACTS)
     assert not lm.owner.held and all(p.grad is None for p in lm.model.parameters())
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import lib
-from lib import decode, lesson
+from lib import batching, decode, lesson
 from lib.editors import wise
 from lib.sequences import Sequences
 from lib.side import ActivationDifference, Side, SideMemory, draw_mask, hinges, pack, unpack
@@ -264,7 +264,7 @@ def scores(lm, patch, texts):
     found, module = [], next(iter(patch.routes))
     for row in lm.rows(texts)[0]:
         run = lm.run([row], watch=[module])
-        seqs = decode.sequences(lm, [row])
+        seqs = batching.sequences(lm, [row])
         found.append(route(patch).scores(*run.seen[module], seqs))
     return torch.cat(found)
 
@@ -309,7 +309,7 @@ def test_out_of_scope_is_the_very_tensor_and_bit_equal_beside_others(lm):
         mixed = lm.run(texts).logits
     for i, entry in enumerate(entries):
         assert torch.equal(mixed[i], plain[i]) == (entry == -1)
-    output, seqs = torch.randn(2, 3, 32), decode.sequences(lm, [[1, 2, 3]] * 2)
+    output, seqs = torch.randn(2, 3, 32), batching.sequences(lm, [[1, 2, 3]] * 2)
     nobody = torch.tensor([-1, -1])
     assert route(patch).apply(torch.randn(2, 3, 48), output, nobody, seqs) is output
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from ..editor import EditError, Editor
+from collections.abc import Mapping
+
+from .. import registry
+from ..editor import Editor
 from .alphaedit import AlphaEdit
 from .emmet import Emmet
 from .ft import Ft, FtL, FtM
@@ -23,15 +26,7 @@ from .ultraedit import UltraEdit
 from .wilke import Wilke
 from .wise import Wise
 
-
-class _Editors(dict[str, type[Editor]]):
-    """Name -> class; an unknown name is a sentence that lists the known ones."""
-
-    def __missing__(self, name: str) -> type[Editor]:
-        raise EditError(f"there is no editor '{name}'; there are {', '.join(sorted(self))}")
-
-
-EDITORS = _Editors(
+registry.EDITORS.update(
     (editor.name, editor)
     for editor in (
         Rome,
@@ -58,3 +53,4 @@ EDITORS = _Editors(
         Memoir,
     )
 )
+EDITORS: Mapping[str, type[Editor]] = registry.EDITORS

@@ -9,7 +9,7 @@ is written at this layer's keys, Δ = R B. They differ in three steps, which sub
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -17,9 +17,11 @@ import torch
 from torch import Tensor
 
 from .. import anchor, contexts, memory, target
-from ..editor import Config, EditError, Editor, EditWarning, add_low_rank
+from ..config import Config
+from ..editor import Editor, add_low_rank
+from ..errors import EditError, EditWarning
 from ..facts import Fact
-from ..patch import EMPTY, Patch
+from ..patch import EMPTY, LowRank, Patch
 from ..stats import second_moment
 
 
@@ -118,6 +120,51 @@ class Spread(Editor):
             }
         }
 
+    def without(self, patch: Patch, i: int, *, exact: bool = True) -> Patch | None:
+        """One solve for each line after line `i`, from the keys that were kept.
+
+        The patch must be one editor's fold with settings that never changed, one call per line, its
+        change still in factors, and every call's keys still apart. It equals the fold where no line
+        reads what another changes: one layer, values searched on the base model. With several
+        layers it is close to the fold, and given only with exact=False.
+        """
+        on_base = all(line.settings.get("values_on") == "base" for line in patch.log)
+        if exact and not (len(patch.weights) == 1 and on_base):
+            return None
+        if not 0 <= i < len(patch.log) or patch.routes or patch.rewrites:
+            return None
+        alike = (self.name, patch.log[0].settings, 1)
+        if any((line.editor, line.settings, line.calls) != alike for line in patch.log):
+            return None
+        state, n = patch.memory.get(self.name, {}), len(patch.log)
+        kept = {int(layer): parts for layer, parts in state.get("keys", {}).items()}
+        names = {layer: self.lm.mlp_out(layer) for layer in kept}
+        if not kept or set(names.values()) != patch.weights.keys():
+            return None
+        for layer, parts in kept.items():
+            value = patch.weights[names[layer]]
+            if not isinstance(value, LowRank) or not len(value.chunks) == len(parts) == n:
+                return None
+        left, weights = {}, {}
+        for layer, parts in kept.items():
+            chunks = patch.weights[names[layer]].chunks
+            before = list(parts[:i])  # calls before line i stand as they are, in the same storage
+            again = list(chunks[:i])
+            for t in range(i + 1, n):
+                K = parts[t].double()
+                # R' = U − ΔW'K with U = R + ΔW K: only what the deletion moved at K is new
+                R = chunks[t][0].double() + _product(chunks[:t], K) - _product(again, K)
+                B = self.solve(layer, K, {**state, "keys": {str(layer): tuple(before)}})
+                again.append((R.float(), B.float()))
+                before.append(parts[t])
+            left[str(layer)] = tuple(before)
+            if again:
+                weights[names[layer]] = LowRank(tuple(again))
+        log = patch.log[:i] + patch.log[i + 1 :]
+        memory = {**patch.memory, self.name: {**state, "keys": left}} if log else {}
+        base = patch.base if log else ""
+        return replace(patch, weights=weights, memory=memory, log=log, base=base)
+
     def share(self, rest: Tensor, left: int) -> Tensor:
         """The part of what is missing that this layer writes."""
         return rest / left
@@ -210,6 +257,11 @@ class Spread(Editor):
             raise EditError(f"layers must ascend without repeats, not {tuple(layers)}")
         for layer in layers:
             self.lm.mlp_out(layer)
+
+
+def _product(chunks: Sequence[tuple[Tensor, Tensor]], K: Tensor) -> Tensor | float:
+    """ΔW K (d_out, n) of a chain of factors, float64; 0.0 of an empty one."""
+    return sum((a.double() @ (b.double() @ K) for a, b in chunks), 0.0)
 
 
 def kept_keys(state: Mapping[str, Any], layer: int) -> Tensor | None:

@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from .. import memory
-from ..stats import null_space
+from ..null_space import null_space
 from ._spread import Spread, SpreadConfig, kept_keys
 
 

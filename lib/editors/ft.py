@@ -15,7 +15,9 @@ from typing import Literal
 import torch
 
 from .. import tuning
-from ..editor import Config, EditError, Editor
+from ..config import Config
+from ..editor import Editor
+from ..errors import EditError
 from ..facts import Fact
 from ..patch import Patch
 from ..replay import Replay

@@ -14,12 +14,14 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from .. import decode, inside, routed
-from ..codebook import Codebook, Event, lookup
-from ..editor import Config, EditError, Editor, EditWarning
+from .. import inside, routed, scoring
+from ..codebook import Codebook, Event
+from ..config import Config
+from ..deferral import Deferral
+from ..editor import Editor
+from ..errors import EditError, EditWarning
 from ..facts import Fact, encode_target
-from ..patch import Patch, Route
-from ..sequences import Sequences
+from ..patch import Patch
 from ..values import Descent, Place, Replacement, Row, descend
 
 
@@ -47,67 +49,6 @@ class GraceConfig(Config):
     only_errors: bool = False
     enough: float = 0.05
     target_eos: bool = False
-
-
-class Deferral(Route):
-    """A codebook behind a module: in the radius of the nearest key its value is the output."""
-
-    kind = "grace"
-
-    def __init__(
-        self, module: str, K: Tensor, V: Tensor, eps: Tensor, replacement: Replacement = "last"
-    ) -> None:
-        self.module, self.replacement = module, replacement
-        self.K, self.V, self.eps = K, V, eps  # (d_in, n), (d_out, n), (n,), float32
-
-    def placed(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-        """K (d_in, n), Vᵀ (n, d_out) and eps (n,) on a device."""
-        return self.K.to(device), self.V.T.contiguous().to(device), self.eps.to(device)
-
-    def decide(self, inputs: Tensor, output: Tensor, seqs: Sequences) -> Tensor:
-        """The entry that each row's prompt falls into, -1 for none; notes distance and radius."""
-        first = seqs.ids.shape[1] - inputs.shape[1]  # a replay runs the last columns only
-        last = seqs.last.to(inputs.device) - first
-        if not bool(((last >= 0) & (last < inputs.shape[1])).all()):
-            raise RuntimeError("a prompt must be run whole: its last token is not in this call")
-        K, _, eps = self.on(inputs.device)
-        found = lookup(K, eps, inputs[torch.arange(len(last), device=last.device), last])
-        self.note(seqs, score=found.distance, threshold=found.radius)
-        return found.entry
-
-    def apply(self, inputs: Tensor, output: Tensor, choice: Tensor, seqs: Sequences) -> Tensor:
-        """`output` with the chosen values in their places; itself where there are none."""
-        places = self.places(seqs)[:, -output.shape[1] :] & (choice >= 0)[:, None]
-        if not bool(places.any()):
-            return output
-        values = self.on(output.device)[1][choice.clamp(min=0)].to(output.dtype)  # (rows, d_out)
-        return torch.where(places[..., None], values[:, None], output)
-
-    def places(self, seqs: Sequences) -> Tensor:
-        """(rows, L) of this call: the positions that a value answers at."""
-        if self.replacement == "all":
-            return seqs.real
-        if self.replacement == "prompt":
-            return seqs.prompt
-        columns = torch.arange(seqs.ids.shape[1], device=seqs.ids.device)
-        return seqs.prompt & (columns == seqs.last.to(columns.device)[:, None])
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Keys, values, radii."""
-        return {"K": self.K, "V": self.V, "eps": self.eps}
-
-    def header(self) -> dict:
-        """Where it stands."""
-        return {"module": self.module, "replacement": self.replacement}
-
-    @classmethod
-    def load(cls, tensors: dict[str, Tensor], header: dict) -> Deferral:
-        """The route of a file; ValueError where its parts do not belong together."""
-        K, V, eps = (tensors[name] for name in ("K", "V", "eps"))
-        if not (K.ndim == V.ndim == 2 and K.shape[1:] == V.shape[1:] == eps.shape and len(eps)):
-            raise ValueError(f"the codebook of {header['module']} has parts of different sizes")
-        cls.check_finite(f"the codebook of {header['module']}", K, V, eps)
-        return cls(header["module"], K, V, eps, header["replacement"])
 
 
 class Grace(Editor):
@@ -187,7 +128,7 @@ class Grace(Editor):
             prompts, _ = lm.rows([fact.text for fact in facts])
             wanted = list(range(len(facts)))
             if self.config.only_errors:
-                scores = decode.score(lm, prompts, targets)
+                scores = scoring.score(lm, prompts, targets)
                 wanted = [i for i in wanted if not scores[i].hits.all()]
         return [prompts[i] for i in wanted], [targets[i] for i in wanted], wanted
 

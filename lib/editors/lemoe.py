@@ -17,9 +17,12 @@ from torch import Tensor
 
 from .. import anchors, contexts, routed
 from ..anchors import AnchorFit, AnchorRouter
-from ..editor import Config, EditError, Editor, EditWarning
-from ..expert_lesson import Descent, ExpertLesson, train
+from ..config import Config
+from ..editor import Editor
+from ..errors import EditError, EditWarning
+from ..expert_lesson import ExpertLesson
 from ..expert_start import activation, fresh, place
+from ..expert_training import Descent, train
 from ..experts import Expert, Experts
 from ..facts import Fact, fill
 from ..memoe import HiddenStateRouter

@@ -18,7 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from .. import tuning
-from ..editor import Config, EditError, Editor, add_low_rank
+from ..config import Config
+from ..editor import Editor, add_low_rank
+from ..errors import EditError
 from ..facts import Fact
 from ..patch import Patch
 from ..replay import Replay

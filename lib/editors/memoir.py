@@ -15,7 +15,9 @@ import torch
 from torch import Tensor
 
 from .. import contexts, routed
-from ..editor import Config, EditError, Editor
+from ..config import Config
+from ..editor import Editor
+from ..errors import EditError
 from ..facts import Case, Fact, encode_prompt, encode_target, fill
 from ..fingerprint import (
     Fingerprint,

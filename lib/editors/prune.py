@@ -13,9 +13,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ..editor import Config, Wrapper
+from ..config import Config
 from ..facts import Fact
 from ..patch import LowRank, Patch
+from ..wrapper import Wrapper
 
 
 @dataclass(frozen=True)

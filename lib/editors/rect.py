@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..editor import Config, Wrapper
+from ..config import Config
 from ..facts import Fact
 from ..patch import Patch
+from ..wrapper import Wrapper
 
 
 @dataclass(frozen=True)

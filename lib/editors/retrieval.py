@@ -18,10 +18,12 @@ from functools import cache, cached_property
 
 from torch import Tensor
 
-from ..editor import Config, Editor
+from ..config import Config
+from ..editor import Editor
 from ..facts import Fact
-from ..patch import Patch, Rewrite
-from ..stats import TEXT
+from ..patch import Patch
+from ..route import Rewrite
+from ..texts import GENERAL
 
 Vector = dict[str, float]
 
@@ -192,7 +194,9 @@ def _idf() -> tuple[dict[str, float], float]:
 
     Not from the stored facts: otherwise adding one would change the scores of the others.
     """
-    parts = [plain(part) for part in TEXT.read_text(encoding="utf-8").split("\n") if part.strip()]
+    parts = [
+        plain(part) for part in GENERAL.read_text(encoding="utf-8").split("\n") if part.strip()
+    ]
     count = Counter(term for part in parts for term in set(_grams(part)))
     total = 1 + len(parts)
     return {t: 1 + math.log(total / (1 + n)) for t, n in count.items()}, 1 + math.log(total)

@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 
 from .. import contexts, memory, target
-from ..editor import Config, EditError, Editor, add_low_rank
+from ..config import Config
+from ..editor import Editor, add_low_rank
+from ..errors import EditError
 from ..facts import Fact
 from ..patch import EMPTY, Patch
 from ..stats import second_moment

@@ -18,7 +18,9 @@ import torch
 from torch import Tensor
 
 from .. import features, memory, parallel
-from ..editor import Config, Editor, EditWarning, add_low_rank
+from ..config import Config
+from ..editor import Editor, add_low_rank
+from ..errors import EditWarning
 from ..facts import Fact
 from ..moments import Pairs
 from ..patch import Patch

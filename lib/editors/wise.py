@@ -16,7 +16,9 @@ import torch
 from torch import Tensor
 
 from .. import contexts, routed, shards
-from ..editor import Config, EditError, Editor
+from ..config import Config
+from ..editor import Editor
+from ..errors import EditError
 from ..facts import Fact, encode_prompt, fill
 from ..families import mlp_activation
 from ..lesson import Lesson, Texts

@@ -10,11 +10,11 @@ import torch
 import traitlets
 
 from .. import plot
-from ..editor import EditWarning
-from ..editors import EDITORS
+from ..errors import EditWarning
 from ..facts import Fact, encode_target
 from ..lm import LM
 from ..patch import EMPTY, Patch
+from ..registry import EDITORS
 from .panel import Control, Panel, View, one_of
 
 

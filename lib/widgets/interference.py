@@ -11,10 +11,10 @@ import traitlets
 from torch import Tensor
 
 from .. import maps, memory
-from ..editors import EDITORS
 from ..facts import Fact, lookup
 from ..lm import LM
 from ..patch import EMPTY
+from ..registry import EDITORS
 from .panel import Control, Panel, View, one_of
 
 MOST = 5  # further rows of the table

@@ -18,7 +18,7 @@ import warnings
 from pathlib import Path
 
 import lib
-from lib import decode
+from lib import scoring
 from lib.facts import encode_target
 from tests.benchmarks import command
 
@@ -34,7 +34,7 @@ def target_perplexity(lm: lib.LM, cases: list[lib.Case], patch: lib.Patch) -> fl
     targets = [encode_target(lm.tokenizer, case.fact.target_new) for case in cases]
     with lm.patched(patch):
         rows, _ = lm.rows([case.fact.text for case in cases])
-        found = decode.score(lm, rows, targets)
+        found = scoring.score(lm, rows, targets)
     each = [(-score.log_probs.float().mean()).exp().item() for score in found]
     return sum(each) / len(each)
 

@@ -29,7 +29,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 import lib
-from lib import decode, features, memory
+from lib import features, memory, scoring
 from lib.facts import encode_prompt, encode_target
 from tests.benchmarks import command
 
@@ -123,7 +123,7 @@ def evaluated_as_released(lm: lib.LM, rows: list[Row]) -> list[float]:
 
 
 def evaluated(lm: lib.LM, rows: list[Row]) -> list[float]:
-    found = decode.score(lm, [ids[:-n] for ids, n in rows], [ids[-n:] for ids, n in rows])
+    found = scoring.score(lm, [ids[:-n] for ids, n in rows], [ids[-n:] for ids, n in rows])
     return [score.hits.float().mean().item() for score in found]
 
 
