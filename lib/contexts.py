@@ -1,18 +1,36 @@
-"""Context templates: short sentences, written by the model itself, that stand before a prompt.
+"""Context templates: short beginnings, written by the model itself, that stand before a prompt.
 
-A key and a value that hold behind several beginnings hold for the fact, not for one sentence.
+A template is a text with one `{}`, into which the prompt is put. A key and a value that hold behind
+several beginnings hold for the fact, not for one sentence. `of` says which templates an editor
+uses; `contexts` lets the model write them.
 """
 
 from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
+from typing import Any
 
 from . import decode
 from .lm import LM
 from .patch import EMPTY
 
 STARTERS = ("The", "Therefore", "Because", "I", "You")
+
+
+def of(lm: LM, config: Any, kept: Sequence[str] | None = None) -> tuple[str, ...]:
+    """The templates of an editor: given, else kept from an earlier edit, else written by the model.
+
+    config is the editor's and has `templates` (None: not given), `contexts` and `seed`; where it
+    has no `context_start` or `context_top_k`, MEMIT's five words and 5 are taken.
+    """
+    if config.templates is not None:
+        return tuple(config.templates)
+    if kept:
+        return tuple(kept)
+    start = getattr(config, "context_start", "words")
+    top_k = getattr(config, "context_top_k", 5)
+    return contexts(lm, config.contexts, start, config.seed, top_k)
 
 
 def contexts(lm: LM, lengths: Sequence[tuple[int, int]], start: int | str | None, seed: int,

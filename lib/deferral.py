@@ -21,14 +21,10 @@ class Deferral(Route):
     ) -> None:
         self.module, self.replacement = module, replacement
         self.K, self.V, self.eps = K, V, eps  # (d_in, n), (d_out, n), (n,), float32
-        self._there: dict[torch.device, tuple[Tensor, Tensor, Tensor]] = {}
 
-    def on(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-        """K, Vᵀ and eps where the module runs; copied once."""
-        if device not in self._there:
-            whole = self.K, self.V.T.contiguous(), self.eps
-            self._there[device] = tuple(part.to(device) for part in whole)
-        return self._there[device]
+    def placed(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+        """K (d_in, n), Vᵀ (n, d_out) and eps (n,) on a device."""
+        return self.K.to(device), self.V.T.contiguous().to(device), self.eps.to(device)
 
     def decide(self, inputs: Tensor, output: Tensor, seqs: Sequences) -> Tensor:
         """The entry that each row's prompt falls into, -1 for none; notes distance and radius."""
@@ -38,8 +34,7 @@ class Deferral(Route):
             raise RuntimeError("a prompt must be run whole: its last token is not in this call")
         K, _, eps = self.on(inputs.device)
         found = lookup(K, eps, inputs[torch.arange(len(last), device=last.device), last])
-        seqs.memo[f"{self.module}/score"] = found.distance
-        seqs.memo[f"{self.module}/threshold"] = found.radius
+        self.note(seqs, score=found.distance, threshold=found.radius)
         return found.entry
 
     def apply(self, inputs: Tensor, output: Tensor, choice: Tensor, seqs: Sequences) -> Tensor:
@@ -59,10 +54,6 @@ class Deferral(Route):
         columns = torch.arange(seqs.ids.shape[1], device=seqs.ids.device)
         return seqs.prompt & (columns == seqs.last.to(columns.device)[:, None])
 
-    def explain(self, choice: Tensor) -> list[dict]:
-        """Which entry; score (distance) and threshold (radius) of the nearest stand beside it."""
-        return [{"entry": entry} for entry in choice.tolist()]
-
     def tensors(self) -> dict[str, Tensor]:
         """Keys, values, radii."""
         return {"K": self.K, "V": self.V, "eps": self.eps}
@@ -77,6 +68,5 @@ class Deferral(Route):
         K, V, eps = (tensors[name] for name in ("K", "V", "eps"))
         if not (K.ndim == V.ndim == 2 and K.shape[1:] == V.shape[1:] == eps.shape and len(eps)):
             raise ValueError(f"the codebook of {header['module']} has parts of different sizes")
-        if not all(torch.isfinite(part).all() for part in (K, V, eps)):
-            raise ValueError(f"the codebook of {header['module']} holds NaN or infinite numbers")
+        cls.check_finite(f"the codebook of {header['module']}", K, V, eps)
         return cls(header["module"], K, V, eps, header["replacement"])

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from .experts import Expert, answer
 from .facts import encode_prompt, encode_target
 from .lm import LM
-from .pooled import prompt_means
 from .replay import Replay
 
 
@@ -44,8 +43,8 @@ class ExpertLesson:
                 behind=[len(t) - 1 for t in answers],
             )  # fmt: skip
         seqs, inputs = self.replay.seqs, self.replay.seen[module][0]
-        self.means = prompt_means(self.replay.seen[lm.arch.embed][1], seqs, bos)
-        self.hidden = prompt_means(inputs, seqs, bos)
+        self.means = seqs.prompt_mean(self.replay.seen[lm.arch.embed][1], bos)
+        self.hidden = seqs.prompt_mean(inputs, bos)
         self.real = seqs.real.to(inputs.device)
         self.owner = self.real.nonzero()[:, 0]  # of every real token: its row
         self.inputs = inputs[self.real].float()  # (tokens, w)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from .errors import EditError
 from .experts import Expert
+from .families import mlp_activation
 from .lm import LM
 from .side import ACTIVATIONS
 
@@ -54,9 +55,7 @@ def fresh(lm: LM, layer: int, kind: Kind, rank: int, seed: int) -> Expert:
 
 def activation(lm: LM, kind: Kind) -> str:
     """The name of the MLP's activation; EditError where an expert would need one unknown here."""
-    names = ("hidden_act", "hidden_activation", "activation_function", "activation")
-    config = lm.model.config
-    act = next((getattr(config, n) for n in names if getattr(config, n, None)), None)
+    act = mlp_activation(lm.model.config)
     if kind == "ffn" and act not in ACTIVATIONS:
         raise EditError(f"experts know no activation '{act}': use expert='lora'")
     return act if act in ACTIVATIONS else "silu"

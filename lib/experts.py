@@ -14,7 +14,6 @@ from torch.nn import functional as F
 
 from .anchors import Router
 from .memoe import Hidden
-from .pooled import prompt_means
 from .route import Route
 from .sequences import Sequences
 from .side import ACTIVATIONS
@@ -55,22 +54,26 @@ class Experts(Route):
     ) -> None:
         self.module, self.experts, self.activation = module, tuple(experts), activation
         self.router, self.scale, self.gate, self.bos = router, scale, gate, bos
-        self._there: dict[torch.device, tuple[Router | Hidden, list[Expert]]] = {}
+
+    def placed(self, device: torch.device) -> tuple[Router | Hidden, list[Expert]]:
+        """The router and the experts on a device."""
+        experts = [{n: t.to(device) for n, t in expert.items()} for expert in self.experts]
+        return self.router.to(device), experts
 
     def decide(self, inputs: Tensor, output: Tensor, seqs: Sequences) -> Tensor:
         """(rows,) the winning expert; notes its score, the null anchor's, and its softmax share."""
-        router, _ = self._placed(output.device)
+        router, _ = self.on(output.device)
         if isinstance(router, Hidden):
             rows = [i[p].tolist() for i, p in zip(seqs.ids, seqs.prompt, strict=True)]
-            e = router.features(prompt_means(inputs, seqs, self.bos), rows)
+            e = router.features(seqs.prompt_mean(inputs, self.bos), rows)
         else:
-            means = prompt_means(seqs.embedded(), seqs, self.bos)
+            means = seqs.prompt_mean(seqs.embedded(), self.bos)
             e = router.pooled(means.to(output.device))
         scores = router.scores(e)
         choice = scores.argmax(1) - 1
-        seqs.memo[f"{self.module}/score"] = scores[:, 1:].max(1).values
-        seqs.memo[f"{self.module}/threshold"] = scores[:, 0]
-        seqs.memo[f"{self.module}/share"] = scores.softmax(1).gather(1, choice[:, None] + 1)[:, 0]
+        share = scores.softmax(1).gather(1, choice[:, None] + 1)[:, 0]
+        best = scores[:, 1:].max(1).values
+        self.note(seqs, score=best, threshold=scores[:, 0], share=share)
         return choice
 
     def apply(self, inputs: Tensor, output: Tensor, choice: Tensor, seqs: Sequences) -> Tensor:
@@ -78,11 +81,11 @@ class Experts(Route):
         chosen = [m for m in choice.unique().tolist() if m >= 0]
         if not chosen:
             return output
-        (_, experts), output = self._placed(output.device), output.clone()
+        (_, experts), output = self.on(output.device), output.clone()
         real = seqs.real[:, -output.shape[1] :].to(output.device)
         weight = torch.full(choice.shape, self.scale, device=output.device)
         if self.gate == "softmax":
-            weight = weight * seqs.memo[f"{self.module}/share"].to(output.device)
+            weight = weight * self.noted(seqs, "share").to(output.device)
         weight = weight[:, None].expand(real.shape)
         for m in chosen:
             here = (choice == m)[:, None] & real
@@ -107,8 +110,7 @@ class Experts(Route):
     def load(cls, tensors: dict[str, Tensor], header: dict) -> Experts:
         """The route of a file; ValueError where its parts do not belong together."""
         module, gate, act = header["module"], header["gate"], header["activation"]
-        if any(t.dtype != torch.float32 or not torch.isfinite(t).all() for t in tensors.values()):
-            raise ValueError(f"the experts at {module} are no finite float32 values")
+        cls.check_finite(f"an expert at {module}", *tensors.values())
         if act not in ACTIVATIONS or gate not in ("hard", "softmax"):
             raise ValueError(f"unknown activation or gate of the experts at {module}")
         parts: list[dict[str, Tensor]] = [{} for _ in range(header["experts"])]
@@ -123,9 +125,3 @@ class Experts(Route):
         kind = Hidden if "weight" in routing else Router
         router = kind.load(routing, header["router"], len(parts))
         return cls(module, tuple(parts), act, router, float(header["scale"]), gate, header["bos"])
-
-    def _placed(self, device: torch.device) -> tuple[Router | Hidden, list[Expert]]:
-        if device not in self._there:
-            experts = [{n: t.to(device) for n, t in e.items()} for e in self.experts]
-            self._there[device] = self.router.to(device), experts
-        return self._there[device]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -111,6 +112,12 @@ def arch_of(model: nn.Module) -> Arch:
             f"to add it, put a row '{kind}' into ARCHS in lib/families.py"
         )
     return ARCHS[kind]
+
+
+def mlp_activation(config: Any) -> str | None:
+    """The name of the MLP's activation function in a model's configuration, None without one."""
+    names = ("hidden_act", "hidden_activation", "activation_function", "activation")
+    return next((getattr(config, name) for name in names if getattr(config, name, None)), None)
 
 
 def refuse_unpatchable(model: nn.Module) -> None:

@@ -20,7 +20,6 @@ from .lm import LM
 from .readers import classroom
 from .route import Route
 from .sequences import Sequences
-from .side import Score
 
 
 @dataclass(frozen=True)
@@ -48,10 +47,7 @@ class Fingerprint:
 
     def of(self, inputs: Tensor, seqs: Sequences) -> Tensor:
         """Masks (rows, d_in) of the prompts in a call, from inputs (rows, length, d_in)."""
-        counted = Score(bos=self.bos).counted(seqs.ids, seqs.real, seqs.prompt).to(inputs.device)
-        total = inputs.new_zeros(len(inputs), inputs.shape[-1], dtype=torch.float32)
-        total.index_add_(0, counted.nonzero()[:, 0], inputs[counted].float())
-        return self.mask(total / counted.sum(1, keepdim=True))
+        return self.mask(seqs.prompt_mean(inputs, self.bos))
 
 
 class Residual(Route):
@@ -68,14 +64,11 @@ class Residual(Route):
     ) -> None:
         self.module, self.prints, self.tau = module, prints, tau
         self.W, self.masks = W, masks  # (d_out, d_in) float32; (n, ⌈d_in / 8⌉) bytes
-        self._there: dict[torch.device, tuple[Tensor, Tensor]] = {}
 
-    def on(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """W_m, and the masks (n, d_in) as numbers, where the module runs; copied once."""
-        if device not in self._there:
-            masks = unpack_rows(self.masks, self.W.shape[1]).to(device).float()
-            self._there[device] = self.W.to(device), masks
-        return self._there[device]
+    def placed(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """W_m, and the masks (n, d_in) as numbers, on a device."""
+        masks = unpack_rows(self.masks, self.W.shape[1])
+        return self.W.to(device), masks.to(device).float()
 
     def overlaps(self, query: Tensor) -> Tensor:
         """|q ∧ m_j| / k (rows, n) of masks (rows, d_in): one product for all stored masks."""
@@ -83,11 +76,8 @@ class Residual(Route):
 
     def decide(self, inputs: Tensor, output: Tensor, seqs: Sequences) -> Tensor:
         """(rows,) int64: the stored mask that each prompt overlaps most, -1 under the threshold."""
-        if inputs.shape[1] != seqs.ids.shape[1]:
-            raise RuntimeError("a prompt must be run whole: some of its tokens are not in the call")
         share, entry = best(self.overlaps(self.prints.of(inputs, seqs)))
-        seqs.memo[f"{self.module}/score"] = share
-        seqs.memo[f"{self.module}/threshold"] = torch.full_like(share, self.tau)
+        self.note(seqs, score=share, threshold=torch.full_like(share, self.tau))
         return torch.where(share >= self.tau, entry, -1)
 
     def apply(self, inputs: Tensor, output: Tensor, choice: Tensor, seqs: Sequences) -> Tensor:
@@ -102,10 +92,6 @@ class Residual(Route):
         output = output.clone()
         output[here] = (output[here].float() + moved).to(output.dtype)
         return output
-
-    def explain(self, choice: Tensor) -> list[dict]:
-        """Which mask; the best overlap (score) and tau (threshold) stand beside it."""
-        return [{"entry": entry} for entry in choice.tolist()]
 
     def tensors(self) -> dict[str, Tensor]:
         """W_m, packed masks, μ and π."""
@@ -128,8 +114,7 @@ class Residual(Route):
             raise ValueError(f"the order of the columns of {name} is no permutation")
         if masks.shape[1] != -(-d_in // 8) or bool((unpack_rows(masks, d_in).sum(1) != k).any()):
             raise ValueError(f"a mask of {name} does not have {k} ones")
-        if W.dtype != torch.float32 or not all(torch.isfinite(part).all() for part in (W, mu)):
-            raise ValueError(f"the residual matrix of {name} holds no finite float32 numbers")
+        cls.check_finite(f"the residual matrix of {name}", W, mu)
         return cls(name, W, masks, Fingerprint(mu, order, k, header["bos"]), float(header["tau"]))
 
 

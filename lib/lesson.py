@@ -103,8 +103,7 @@ class Lesson:
             behind = [len(row) - s for row, s in zip(rows, starts, strict=True)]
             self.replay = Replay(lm, rows, start, watch=[texts.module], behind=behind)
         self.inputs, self.output = self.replay.seen[texts.module]
-        seqs = self.replay.seqs
-        self.counted = score.counted(seqs.ids, seqs.real, seqs.prompt)
+        self.counted = score.counted(self.replay.seqs)
         self.places = [
             (i, s - 1 + j) for i, s in enumerate(starts) for j in range(len(self.labels[i]))
         ]

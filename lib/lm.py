@@ -70,6 +70,12 @@ class LM(Patching):
         """Name and fingerprint, as patches keep it in `base`."""
         return f"{self.name} {self.fingerprint}"
 
+    @property
+    def leading_bos(self) -> int | None:
+        """The id that the tokenizer puts in front of every text, None where it puts none."""
+        first = encode_prompt(self.tokenizer, "a")[:1]
+        return first[0] if first == [self.tokenizer.bos_token_id] else None
+
     def _fingerprint(self) -> str:
         """Hash over shapes and some entries of all parameters, equal in bf16 and float32."""
         digest = hashlib.sha256()

@@ -7,7 +7,6 @@ import math
 import torch
 
 from . import scoring
-from .facts import encode_prompt
 from .lm import LM
 from .texts import HELD_OUT
 
@@ -24,8 +23,7 @@ def perplexity(lm: LM, text: str | None = None, window: int = 256) -> float | No
             return None
         text = HELD_OUT.read_text(encoding="utf-8")
     ids = lm.tokenizer(text, add_special_tokens=False).input_ids
-    start = encode_prompt(lm.tokenizer, "a")[:1]
-    lead = start if start == [lm.tokenizer.bos_token_id] else []
+    lead = [] if lm.leading_bos is None else [lm.leading_bos]
     size = min(window, lm.context or window) - len(lead)
     rows = [lead + ids[i : i + size] for i in range(0, len(ids), size)]
     rows = [row for row in rows if len(row) > 1]

@@ -9,34 +9,15 @@ from torch import Tensor
 
 from .facts import encode_prompt
 from .lm import LM
-from .sequences import Sequences
-from .side import Score
 from .texts import GENERAL
 
 CHARACTERS = 40_000  # of the general text, for the mean embedding
 PIECE = 512  # tokens embedded at a time
 
 
-def leading_bos(lm: LM) -> int | None:
-    """The id that the tokenizer puts in front, None where it puts none."""
-    bos = lm.tokenizer.bos_token_id
-    leads = bos is not None and encode_prompt(lm.tokenizer, "a")[0] == bos
-    return bos if leads else None
-
-
-def prompt_means(wide: Tensor, seqs: Sequences, bos: int | None) -> Tensor:
-    """(rows, width) float32: means of wide (rows, length, width) over the tokens that count."""
-    if wide.shape[1] != seqs.ids.shape[1] or not bool(seqs.prompt.any(1).all()):
-        raise RuntimeError("a prompt must be run whole: a part of it is not in this call")
-    counted = Score(bos=bos).counted(seqs.ids, seqs.real, seqs.prompt).to(wide.device)
-    total = wide.new_zeros(len(wide), wide.shape[-1], dtype=torch.float32)
-    total.index_add_(0, counted.nonzero()[:, 0], wide[counted].float())
-    return total / counted.sum(1, keepdim=True)
-
-
 def text_means(lm: LM, texts: Sequence[str]) -> Tensor:
     """(n, d) on the CPU: mean input embeddings of prompts, each read alone."""
-    found, bos = [], leading_bos(lm)
+    found, bos = [], lm.leading_bos
     for text in texts:
         ids = encode_prompt(lm.tokenizer, text)
         found.append(_embedded(lm, ids[bos is not None and len(ids) > 1 :]).mean(0))

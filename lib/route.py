@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from functools import cached_property
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
 
@@ -18,6 +20,7 @@ class Route(ABC):
     kind: ClassVar[str]
     kinds: ClassVar[dict[str, type[Route]]] = {}
     reads_states: ClassVar[bool] = True  # decides by what the layers below compute
+    module: str = ""  # name of the module that it stands behind; its notes are kept under it
 
     def __init_subclass__(cls, **more: Any) -> None:
         super().__init_subclass__(**more)
@@ -46,8 +49,37 @@ class Route(ABC):
         """The route that `tensors()` and `header()` describe."""
 
     def explain(self, choice: Tensor) -> list[dict]:
-        """Per sequence: which entry answered, its score and threshold."""
-        return [{"entry": int(c)} for c in choice]
+        """Per sequence: which entry answered; what was noted is shown beside it."""
+        return [{"entry": entry} for entry in choice.tolist()]
+
+    def note(self, seqs: Any, *, score: Tensor, threshold: Tensor, **more: Tensor) -> None:
+        """Keep numbers (rows,) of a decision beside the choice; `explain=True` shows them."""
+        for name, values in {"score": score, "threshold": threshold, **more}.items():
+            seqs.memo[f"{self.module}/{name}"] = values
+
+    def noted(self, seqs: Any, name: str) -> Tensor:
+        """Numbers (rows,) that `note` kept when these sequences were decided."""
+        return seqs.memo[f"{self.module}/{name}"]
+
+    def on(self, device: torch.device) -> Any:
+        """What `placed` gives for a device, copied there once."""
+        if device not in self._copies:
+            self._copies[device] = self.placed(device)
+        return self._copies[device]
+
+    def placed(self, device: torch.device) -> Any:
+        """What `decide` and `apply` compute with, on the device where the module runs."""
+        return {name: tensor.to(device) for name, tensor in self.tensors().items()}
+
+    @cached_property
+    def _copies(self) -> dict[torch.device, Any]:
+        return {}
+
+    @staticmethod
+    def check_finite(what: str, *tensors: Tensor) -> None:
+        """Refuse tensors of a file, ValueError, unless all are finite float32 numbers."""
+        if not all(t.dtype == torch.float32 and bool(torch.isfinite(t).all()) for t in tensors):
+            raise ValueError(f"{what} must hold finite float32 numbers only")
 
 
 class Rewrite(ABC):

@@ -20,7 +20,7 @@ from .expert_lesson import ExpertLesson
 from .facts import Fact, encode_prompt, encode_target
 from .lm import LM
 from .memoe import Hidden
-from .pooled import leading_bos, text_means
+from .pooled import text_means
 
 Learning = tuple[list[Tensor], Callable[[], Tensor]]  # leaves; () -> scores (rows, 1 + E)
 
@@ -143,8 +143,8 @@ class ByHidden(Routing):
     def read(self, texts: Sequence[str]) -> Tensor:
         """(n, w): mean inputs of the module at prompts."""
         pairs = [(text, "a") for text in texts]  # one token: no answer is read
-        bos = leading_bos(self.lm)
-        return ExpertLesson(self.lm, self.state["module"], self.layer, pairs, bos).hidden.cpu()
+        module, bos = self.state["module"], self.lm.leading_bos
+        return ExpertLesson(self.lm, module, self.layer, pairs, bos).hidden.cpu()
 
     def add(self, facts: Sequence[Fact], means: Tensor, which: int, new: int) -> None:
         """Store prompts; rows for new experts; the router gets to know the subjects."""

@@ -36,6 +36,28 @@ class Sequences:
         with torch.no_grad():
             return self.embed.forward(self.ids)  # not a call: hooks are for the run itself
 
+    def prompt_tokens(self, bos: int | None) -> Tensor:
+        """(rows, length) bool: the prompts' tokens without a leading `bos`.
+
+        The activation of a leading BOS is huge and the same everywhere, so means leave it out; a
+        prompt that is nothing but a BOS keeps it.
+        """
+        if bos is None:
+            return self.prompt
+        first = self.prompt.long().cumsum(1) == 1
+        rest = self.prompt & ~((self.ids == bos) & first)
+        return torch.where(rest.any(1, keepdim=True), rest, self.prompt)
+
+    def prompt_mean(self, wide: Tensor, bos: int | None) -> Tensor:
+        """(rows, width) float32: means of wide (rows, length, width) over `prompt_tokens(bos)`.
+
+        Raises RuntimeError where a part of a prompt is not in this call.
+        """
+        if wide.shape[1] != self.ids.shape[1] or not bool(self.prompt.any(1).all()):
+            raise RuntimeError("a prompt must be run whole: a part of it is not in this call")
+        counted = self.prompt_tokens(bos).to(wide.device)
+        return row_means(wide[counted].float(), counted)
+
     def step(self, ids: Tensor) -> None:
         """Go on with one more generated token per row, ids (rows, 1)."""
         self.ids, self.real = ids, torch.ones_like(ids, dtype=torch.bool)
@@ -52,3 +74,14 @@ class Sequences:
         self.ids, self.real, self.prompt = self.ids[rows], self.real[rows], self.prompt[rows]
         self.last = self.last[rows]
         self.memo = {name: value[rows] for name, value in self.memo.items()}
+
+
+def row_means(values: Tensor, counted: Tensor) -> Tensor:
+    """(rows, …): the mean of each row's values (n, …), which stand in the order of `counted`.
+
+    counted (rows, length) bool has n entries that are True; no sum is made over the others.
+    row_means((1., 3., 5.), ((1, 1), (0, 1))) -> (2., 5.)
+    """
+    owner = counted.nonzero()[:, 0]
+    total = values.new_zeros(len(counted), *values.shape[1:]).index_add(0, owner, values)
+    return total / counted.sum(1).view(-1, *[1] * (values.ndim - 1))

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .route import Route
-from .sequences import Sequences
+from .sequences import Sequences, row_means
 
 Pool = Literal["mean", "row"]
 ACTIVATIONS = {  # of the published score only; by transformers' names
@@ -50,13 +50,9 @@ class Score:
     activation: str | None = None
     bos: int | None = None
 
-    def counted(self, ids: Tensor, real: Tensor, prompt: Tensor) -> Tensor:
+    def counted(self, seqs: Sequences) -> Tensor:
         """(rows, length) bool: the tokens that Δ is a mean over."""
-        here = real if self.pool == "row" else prompt
-        if self.bos is None or self.pool == "row":
-            return here
-        rest = here & ~((ids == self.bos) & (here.long().cumsum(1) == 1))
-        return torch.where(rest.any(1, keepdim=True), rest, here)  # a BOS alone has to do
+        return seqs.real if self.pool == "row" else seqs.prompt_tokens(self.bos)
 
     def tokens(self, moved: Tensor, output: Tensor) -> Tensor:
         """δ (n,) of tokens from how far each output moves, (n, d_out), and what it was."""
@@ -69,11 +65,7 @@ class Score:
         """Δ (rows,) of inputs (rows, length, d_in) under τ; differentiable in τ."""
         # τ a at the counted tokens only: no product for padding or answers
         moved = inputs[counted].float() @ tau.T  # (n, d_out)
-        owner = counted.nonzero()[:, 0]
-        total = moved.new_zeros(len(counted)).index_add(
-            0, owner, self.tokens(moved, output[counted])
-        )
-        return total / counted.sum(1)
+        return row_means(self.tokens(moved, output[counted]), counted)
 
 
 class Side(Route):
@@ -89,8 +81,11 @@ class Side(Route):
         self, memories: tuple[Memory, ...], act_ratio: float, score: Score, module: str = ""
     ) -> None:
         self.memories, self.act_ratio, self.score = tuple(memories), act_ratio, score
-        self.module = module  # where it stands: its notes for `explain` go under this name
-        self._placed: dict[torch.device, list[Tensor]] = {}
+        self.module = module
+
+    def placed(self, device: torch.device) -> list[Tensor]:
+        """τ (d_out, d_in) of every memory on a device."""
+        return [memory.tau.to(device) for memory in self.memories]
 
     def thresholds(self) -> Tensor:
         """(m,) float32: what Δ has to reach."""
@@ -98,8 +93,8 @@ class Side(Route):
 
     def scores(self, inputs: Tensor, output: Tensor, seqs: Sequences) -> Tensor:
         """Δ (rows, m) of every prompt under every memory."""
-        counted = self.score.counted(seqs.ids, seqs.real, seqs.prompt)
-        found = [self.score.rows(tau, inputs, output, counted) for tau in self._taus(inputs.device)]
+        counted = self.score.counted(seqs)
+        found = [self.score.rows(tau, inputs, output, counted) for tau in self.on(inputs.device)]
         return torch.stack(found, 1)
 
     def decide(self, inputs: Tensor, output: Tensor, seqs: Sequences) -> Tensor:
@@ -107,8 +102,8 @@ class Side(Route):
         scores = self.scores(inputs, output, seqs)
         choice = self.choose(scores)
         shown = torch.where(choice < 0, scores.argmax(1), choice)  # nobody answers: the closest
-        seqs.memo[f"{self.module}/score"] = scores.gather(1, shown[:, None])[:, 0]
-        seqs.memo[f"{self.module}/threshold"] = self.thresholds().to(scores)[shown]
+        score, threshold = scores.gather(1, shown[:, None])[:, 0], self.thresholds().to(scores)
+        self.note(seqs, score=score, threshold=threshold[shown])
         return choice
 
     def choose(self, scores: Tensor) -> Tensor:
@@ -125,7 +120,7 @@ class Side(Route):
         chosen = [m for m in choice.unique().tolist() if m >= 0]
         if not chosen:
             return output
-        taus, output = self._taus(output.device), output.clone()
+        taus, output = self.on(output.device), output.clone()
         for m in chosen:
             here = (choice == m)[:, None] & seqs.real
             moved = inputs[here].float() @ taus[m].T
@@ -159,8 +154,7 @@ class Side(Route):
         shape, memories = tuple(header["shape"]), []
         for i, (eps, facts) in enumerate(zip(header["eps"], header["facts"], strict=True)):
             values, mask = tensors[f"{i}/values"], unpack(tensors[f"{i}/bits"], shape)
-            if values.dtype != torch.float32 or not torch.isfinite(values).all():
-                raise ValueError(f"side memory {i} holds no finite float32 values")
+            cls.check_finite(f"side memory {i}", values)
             tau = torch.zeros(shape)
             tau[mask] = values  # raises where the numbers of values and bits differ
             memories.append(Memory(tau, float(eps), int(facts)))
@@ -170,11 +164,6 @@ class Side(Route):
             raise ValueError(f"unknown activation '{header['activation']}'")
         score = Score(header["pool"], header["activation"], header["bos"])
         return cls(tuple(memories), float(header["act_ratio"]), score, str(header["module"]))
-
-    def _taus(self, device: torch.device) -> list[Tensor]:
-        if device not in self._placed:
-            self._placed[device] = [memory.tau.to(device) for memory in self.memories]
-        return self._placed[device]
 
 
 def pack(mask: Tensor) -> Tensor:

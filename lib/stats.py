@@ -74,7 +74,7 @@ def stored_moments(
 ):
     """{layer: file with C}, made where it is missing; d_in; the fewest tokens in any of them."""
     if skip_first is None:
-        skip_first = not _adds_bos(lm)
+        skip_first = lm.leading_bos is None
     width = lm.weight(lm.mlp_out(layers[0])).shape[1]
     tokens = tokens or TOKENS_PER_WIDTH * width
     source = _read(text)
@@ -121,7 +121,7 @@ def _accumulate(lm: LM, layers: list[int], source: str, tokens: int, skip_first:
     if len(ids) < 2:
         raise StatsError("the text for C is empty")
     window = min(WINDOW, lm.context or WINDOW)
-    bos = [lm.tokenizer.bos_token_id] if _adds_bos(lm) else []
+    bos = [] if lm.leading_bos is None else [lm.leading_bos]
     size = window - len(bos)
     rows = [bos + ids[i : i + size] for i in range(0, len(ids), size)]
     names = {lm.mlp_out(layer): layer for layer in layers}
@@ -145,8 +145,3 @@ def _read(text: str | Path | None) -> str:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise StatsError(f"the text for C could not be read from {path}: {error}") from None
-
-
-def _adds_bos(lm: LM) -> bool:
-    bos = lm.tokenizer.bos_token_id
-    return bos is not None and lm.tokenizer("a")["input_ids"][0] == bos

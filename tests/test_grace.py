@@ -334,7 +334,7 @@ def test_the_same_module_is_refused():
     lm, editor, patch = edited()
     tune = lib.EDITORS["ft"](lm, layer=1, lr=0.02, epochs=3)
     weights = tune.edit([A])
-    with pytest.raises(lib.EditError, match="changed already: put the codebook elsewhere"):
+    with pytest.raises(lib.EditError, match="another editor changed"):
         editor.edit([A], after=weights)
     with pytest.raises(lib.PatchError, match="changed weights and a route at once"):
         tune.edit([lib.Fact(None, "Seven days", "xy")], after=patch)

@@ -16,10 +16,10 @@ ALLOWED_IN_EDITORS = {
     "wrapper", "lm", "null_space", "deferral", "expert_training", "cancellation", "hooks",
     "trainable_config",
     "editor", "facts", "patch", "replay", "memory", "stats", "target", "climb", "contexts",
+    "families",
     "anchor", "hypernet", "netfile", "trainable", "training", "regression", "features", "moments",
-    "warmup", "parallel",
-    "codebook", "values", "sequences", "inside", "decode",
-    "merging", "side", "lesson", "shards", "tuning", "fingerprint",
+    "warmup", "parallel", "codebook", "values", "sequences", "inside", "decode",
+    "routed", "merging", "side", "lesson", "shards", "tuning", "fingerprint",
     "anchors", "experts", "expert_lesson", "expert_start", "memoe", "plan", "pooled", "routing",
     "editors._spread", "editors.rome",
 }  # fmt: skip

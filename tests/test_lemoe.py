@@ -286,7 +286,7 @@ def test_experts_stand_on_edited_weights_and_other_routes(lm):
     with lm.patched(patch):
         assert lm.answer(FACTS[0].text, 1) == " qz"
     module = experts(patch).module
-    with pytest.raises(lib.EditError, match="experts with module"):
+    with pytest.raises(lib.EditError, match=f"its experts at {module}"):
         editor(lm, layer=2).edit(FACTS[:1], after=patch)
     with pytest.raises(lib.EditError, match=f"lost the experts at {module}"):
         editor(lm).edit(FACTS[:1], after=replace(patch, routes={}))

@@ -191,7 +191,7 @@ def test_rehearsal_trains_along_what_overlaps_most(lm):
 def test_what_does_not_fit_is_a_sentence(lm):
     with pytest.raises(lib.EditError, match="from 1 to 48, not 49"):
         editor(lm, k=49).edit(FACTS[:1])
-    with pytest.raises(lib.EditError, match="matrix is at"):
+    with pytest.raises(lib.EditError, match="residual matrix at"):
         editor(lm, layer=1).edit(FACTS[:1], after=patches()[0])
     with pytest.raises(lib.EditError, match="has k = 14 and tau = 0.9"):
         editor(lm, tau=0.5).edit(FACTS[:1], after=patches()[0])

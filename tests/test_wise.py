@@ -15,6 +15,7 @@ import torch
 import lib
 from lib import batching, decode, lesson
 from lib.editors import wise
+from lib.sequences import Sequences
 from lib.side import Memory, Score, Side, draw_mask, hinges, pack, unpack
 
 from . import tiny
@@ -135,12 +136,13 @@ def test_what_counts_is_the_prompt_without_its_bos_and_without_padding():
     ids = torch.tensor([[0, 9, 5, 6, 7], [9, 9, 5, 6, 0]])
     real = torch.tensor([[0, 1, 1, 1, 1], [1, 1, 1, 1, 0]]).bool()
     prompt = torch.tensor([[0, 1, 1, 0, 0], [1, 1, 0, 0, 0]]).bool()
-    mean = Score(bos=9).counted(ids, real, prompt)
+    seqs = Sequences(ids, real, prompt, last=torch.tensor([2, 1]))
+    mean = Score(bos=9).counted(seqs)
     assert mean.int().tolist() == [[0, 0, 1, 0, 0], [0, 1, 0, 0, 0]]  # a second 9 is no BOS
-    assert torch.equal(Score().counted(ids, real, prompt), prompt)
-    assert torch.equal(Score(pool="row", bos=9).counted(ids, real, prompt), real)
-    alone = Score(bos=9).counted(ids[:, 1:2], real[:, 1:2], real[:, 1:2])
-    assert alone.all()  # nothing else is there
+    assert torch.equal(Score().counted(seqs), prompt)
+    assert torch.equal(Score(pool="row", bos=9).counted(seqs), real)
+    only = Sequences(ids[:, 1:2], real[:, 1:2], real[:, 1:2], last=torch.tensor([0, 0]))
+    assert Score(bos=9).counted(only).all()  # nothing else is there
 
 
 def test_training_separates_the_fact_from_what_is_irrelevant(lm):
@@ -342,7 +344,7 @@ def test_one_module_has_one_owner(lm):
         editor(lm).edit(FACTS[:1], after=tuned)
     with pytest.raises(ValueError, match="both patches change"):
         three()[0] | tuned
-    with pytest.raises(lib.EditError, match=f"side memories are at {module}"):
+    with pytest.raises(lib.EditError, match=f"side memories at {module}"):
         editor(lm, layer=2).edit(FACTS[:1], after=three()[0])
     with pytest.raises(lib.EditError, match="a multiple of save_freq"):
         editor(lm, save_freq=3, merge_freq=4).edit(FACTS[:1])

@@ -16,9 +16,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from .. import anchor, memory, target
+from .. import anchor, contexts, memory, target
 from ..config import Config
-from ..contexts import contexts
 from ..editor import Editor, add_low_rank
 from ..errors import EditError, EditWarning
 from ..facts import Fact
@@ -191,12 +190,7 @@ class Spread(Editor):
 
     def templates(self, state: Mapping[str, Any]) -> tuple[str, ...]:
         """The context templates: given, kept from an earlier edit, or written by the base model."""
-        config = self.config
-        if config.templates is not None:
-            return config.templates
-        return state.get("templates") or contexts(
-            self.lm, config.contexts, config.context_start, config.seed, config.context_top_k
-        )
+        return contexts.of(self.lm, self.config, state.get("templates"))
 
     def _search(
         self, facts: list[Fact], layer: int, templates: tuple[str, ...], place: target.Place

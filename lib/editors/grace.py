@@ -8,13 +8,13 @@ model is the base model, bit for bit.
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from .. import inside, scoring
+from .. import inside, routed, scoring
 from ..codebook import Codebook, Event
 from ..config import Config
 from ..deferral import Deferral
@@ -66,12 +66,12 @@ class Grace(Editor):
         c, lm = self.config, self.lm
         place = self.place(after)
         module, old = place.module, after.routes.get(place.module)
-        state = after.memory.get(self.name, {}).get(module)
-        others = {name: route for name, route in after.routes.items() if name != module}
+        remembered = after.memory.get(self.name, {})  # one state per codebook
+        state = remembered.get(module)
         prompts, targets, wanted = self.ids(facts, after)
         if not wanted:
             return after
-        with lm.patched(replace(after, routes=others), only=True):
+        with lm.patched(routed.without_mine(after, module), only=True):
             at = [len(prompt) - 1 for prompt in prompts]
             keys = inside.inputs_at(lm, prompts, at, [module])[module].float().cpu()  # (m, d_in)
             if state is None:
@@ -92,14 +92,7 @@ class Grace(Editor):
         self.report(book, keys, targets, noise)
         state = {**book.state(), "facts_seen": state["facts_seen"] + len(facts), "noise": noise}
         route = Deferral(module, book.K, book.V, book.eps, c.replacement)
-        return replace(
-            after,
-            routes={**others, module: route},
-            memory={
-                **after.memory,
-                self.name: {**after.memory.get(self.name, {}), module: state},
-            },
-        )
+        return routed.with_mine(after, module, route, self.name, {**remembered, module: state})
 
     def place(self, after: Patch) -> Place:
         """Where the codebook stands; EditError where it cannot."""
@@ -115,21 +108,13 @@ class Grace(Editor):
             raise EditError(
                 f"{module} is no linear module of layer {c.layer}, as {mlp_out} would be"
             )
-        if module in after.weights:
-            raise EditError(
-                f"the weights of {module} are changed already: put the codebook elsewhere"
-            )
-        held = after.routes.get(module)
-        if held and held.kind != Deferral.kind:
-            raise EditError(
-                f"a route of {held.kind} stands behind {module} already: choose another layer"
-            )
-        if held and held.replacement != c.replacement:
-            raise EditError(
-                f"the codebook at {module} replaces '{held.replacement}', not '{c.replacement}'"
-            )
-        if held and module not in after.memory.get(self.name, {}):
-            raise EditError(f"this patch has lost what {self.name} remembered of {module}")
+        state = after.memory.get(self.name, {}).get(module)
+        if routed.begun(after, module, self.name, state, "codebook"):
+            held = after.routes[module].replacement
+            if held != c.replacement:
+                raise EditError(
+                    f"the codebook at {module} replaces '{held}', not '{c.replacement}'"
+                )
         return Place(module, c.layer, c.replacement)
 
     def ids(

@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from .. import anchors
+from .. import anchors, contexts, routed
 from ..anchors import Fit, Router
 from ..config import Config
-from ..contexts import contexts
 from ..editor import Editor
 from ..errors import EditError, EditWarning
 from ..expert_lesson import ExpertLesson
@@ -29,9 +28,8 @@ from ..facts import Fact, fill
 from ..memoe import Hidden
 from ..patch import Patch
 from ..plan import Order, plan
-from ..pooled import general_mean, leading_bos, text_means
+from ..pooled import general_mean, text_means
 from ..routing import Anchored, ByHidden, Routing
-from ..texts import irrelevant
 
 
 @dataclass(frozen=True)
@@ -107,8 +105,7 @@ class Lemoe(Editor):
         facts = list({fact.text: fact for fact in facts}.values())
         module = place(lm, c.layer, c.expert)
         held = self._held(module, after)
-        below = replace(after, routes={m: r for m, r in after.routes.items() if m != module})
-        with lm.patched(below, only=True):
+        with lm.patched(routed.without_mine(after, module), only=True):
             work = self._work(module, after.routes[module] if held else None, after)
             means = text_means(lm, [fact.text for fact in facts])
             for batch in plan(means - work.state["mu"], c.batch_size, c.order, c.seed):
@@ -122,8 +119,7 @@ class Lemoe(Editor):
             )
         experts, router = tuple(work.experts), work.routing.router
         route = Experts(module, experts, work.act, router, c.scale, c.gate, work.bos)
-        routes, memory = {**after.routes, module: route}, {**after.memory, self.name: work.state}
-        return replace(after, routes=routes, memory=memory)
+        return routed.with_mine(after, module, route, self.name, work.state)
 
     def _add(self, facts: list[Fact], means: Tensor, work: _Work) -> None:
         """Anchor and expert of one batch, whose prompts have these mean embeddings (n, d)."""
@@ -143,27 +139,17 @@ class Lemoe(Editor):
         alone = None if together else which  # all other experts are frozen
         work.experts = train(lesson, work.experts, work.routing, alone, work.act, by)
 
-    def irrelevant(self) -> Sequence[str]:
-        """The texts that must stay with the base model."""
-        if self.config.irrelevant is not None:
-            return self.config.irrelevant
-        return irrelevant()
-
     # ---- what is there already --------------------------------------------------------------
 
     def _held(self, module: str, after: Patch) -> bool:
         """Whether `after` holds experts already; EditError where these do not fit them."""
         state = after.memory.get(self.name)
-        if state is None:
-            for name in (module, self.lm.arch.embed):
-                if name in after.routes or name in after.weights:
-                    raise EditError(f"another editor changed {name} before: choose another layer")
+        if not routed.begun(after, module, self.name, state, "experts"):
+            routed.refuse_others(after, self.lm.arch.embed)  # anchors read input embeddings
             return False
-        for key, value in {"module": module, **self._stays()}.items():
+        for key, value in self._stays().items():
             if state[key] != value:
                 raise EditError(f"this patch holds experts with {key} {state[key]}, not {value}")
-        if module not in after.routes:
-            raise EditError(f"this patch has lost the experts at {module}")
         return True
 
     def _stays(self) -> dict[str, Any]:
@@ -173,7 +159,7 @@ class Lemoe(Editor):
 
     def _work(self, module: str, route: Experts | None, after: Patch) -> _Work:
         """Experts, router and state of `after`, or of a stream that begins."""
-        lm, calm = self.lm, self.irrelevant()
+        lm, calm = self.lm, routed.irrelevant_texts(self.config)
         if not calm or self.config.experts < 1 or self.config.batch_size < 1:
             raise EditError("lemoe needs irrelevant texts, an expert and a fact per batch")
         means = text_means(lm, calm)
@@ -186,7 +172,7 @@ class Lemoe(Editor):
         routing = self._routing(state, route and route.router, calm, means)
         act = route.activation if route else activation(lm, self.config.expert)
         experts = list(route.experts) if route else []
-        return _Work(module, act, leading_bos(lm), experts, routing, state)
+        return _Work(module, act, lm.leading_bos, experts, routing, state)
 
     def _start(self, module: str, calm: Tensor) -> dict[str, Any]:
         """No expert yet. mu (d,), sigma: center and scale of mean embeddings; stored e (n, d) with
@@ -196,7 +182,7 @@ class Lemoe(Editor):
         nobody = torch.zeros(0, dtype=torch.long)
         return {
             "module": module, **self._stays(), "batches": 0, "facts": 0,
-            "templates": tuple(c.templates or contexts(self.lm, c.contexts, "words", c.seed)),
+            "templates": contexts.of(self.lm, c),
             "mu": mu, "sigma": (calm - mu).square().mean().sqrt(), "e": torch.zeros(0, len(mu)),
             "owner": nobody, "prompt": nobody.bool(),
         }  # fmt: skip

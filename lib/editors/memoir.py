@@ -8,14 +8,14 @@ and what resembles no edit is answered by the base model alone.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from .. import contexts, routed
 from ..config import Config
-from ..contexts import contexts
 from ..editor import Editor
 from ..errors import EditError
 from ..facts import Case, Fact, encode_prompt, encode_target, fill
@@ -32,7 +32,6 @@ from ..fingerprint import (
 )
 from ..patch import EMPTY, Patch
 from ..replay import Replay
-from ..texts import irrelevant
 
 State = dict[str, Any]
 
@@ -84,8 +83,7 @@ class Memoir(Editor):
         c, lm = self.config, self.lm
         module = lm.mlp_out(c.layer)
         state = self._state(module, after)
-        below = replace(after, routes={m: r for m, r in after.routes.items() if m != module})
-        with lm.patched(below, only=True):
+        with lm.patched(routed.without_mine(after, module), only=True):
             route = after.routes.get(module) or self._first(module)
             prints, old = route.prints, unpack_rows(route.masks, len(route.prints.mu))
             texts = [fact.text for fact in facts]
@@ -106,9 +104,7 @@ class Memoir(Editor):
         if not torch.isfinite(W).all():
             raise EditError(f"{self.name} produced NaN or infinite weights; try a smaller lr")
         route = Residual(module, W.cpu(), pack_rows(stored), prints, route.tau)
-        routes = {**after.routes, module: route}
-        memory = {**after.memory, self.name: {**state, "facts": known}}
-        return replace(after, routes=routes, memory=memory)
+        return routed.with_mine(after, module, route, self.name, {**state, "facts": known})
 
     def calibrate(self, cases: Sequence[Case]) -> float:
         """τ for the base model from rewordings and unrelated prompts of cases, not the edited ones.
@@ -156,17 +152,10 @@ class Memoir(Editor):
 
     def _state(self, module: str, after: Patch) -> State:
         """module, templates, and the facts so far with the number of their mask; checked."""
-        c, lm = self.config, self.lm
-        held, route = after.memory.get(self.name), after.routes.get(module)
-        if held is None:
-            if route is not None or module in after.weights:
-                raise EditError(f"another editor changed {module} before: choose another layer")
-            templates = c.templates or contexts(
-                lm, c.contexts, c.context_start, c.seed, c.context_top_k
-            )
-            return {"module": module, "templates": tuple(templates), "facts": ()}
-        if held["module"] != module or not isinstance(route, Residual):
-            raise EditError(f"the residual matrix is at {held['module']}: edit that layer")
+        c, held = self.config, after.memory.get(self.name)
+        if not routed.begun(after, module, self.name, held, "residual matrix"):
+            return {"module": module, "templates": contexts.of(self.lm, c), "facts": ()}
+        route = after.routes[module]
         if c.k not in (None, route.prints.k) or c.tau not in (None, route.tau):
             kept = route.prints.k, route.tau
             raise EditError("the residual matrix has k = {} and tau = {:.3g}".format(*kept))
@@ -181,13 +170,12 @@ class Memoir(Editor):
 
     def _prints(self, module: str) -> Fingerprint:
         c, lm = self.config, self.lm
-        d_in, bos = lm.weight(module).shape[1], lm.tokenizer.bos_token_id
+        d_in = lm.weight(module).shape[1]
         if c.k is not None and not 0 < c.k <= d_in:
             raise EditError(f"k is a number of columns from 1 to {d_in}, not {c.k}")
-        bos = bos if bos is not None and encode_prompt(lm.tokenizer, "a")[0] == bos else None
-        texts = c.irrelevant or irrelevant()
-        mu = means(lm, module, texts, bos).mean(0)
-        return Fingerprint(mu, permutation(d_in, c.seed), c.k or round(2 / 7 * d_in), bos)
+        mu = means(lm, module, routed.irrelevant_texts(c), lm.leading_bos).mean(0)
+        order, k = permutation(d_in, c.seed), c.k or round(2 / 7 * d_in)
+        return Fingerprint(mu, order, k, lm.leading_bos)
 
     def _along(self, known: tuple, stored: Tensor, entry: int) -> list[tuple[str, str, Tensor]]:
         """(prompt, target, mask) of the earlier facts to rehearse: the largest overlaps first."""

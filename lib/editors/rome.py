@@ -12,9 +12,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from .. import memory, target
+from .. import contexts, memory, target
 from ..config import Config
-from ..contexts import contexts
 from ..editor import Editor, add_low_rank
 from ..errors import EditError
 from ..facts import Fact
@@ -75,12 +74,8 @@ class Rome(Editor):
 
     def templates(self, after: Patch = EMPTY) -> tuple[str, ...]:
         """The context templates: given, kept from an earlier edit, or written by the base model."""
-        config, kept = self.config, after.memory.get(self.name, {})
-        if config.templates is not None:
-            return config.templates
-        return kept.get("templates") or contexts(
-            self.lm, config.contexts, config.context_start, config.seed, config.context_top_k
-        )
+        kept = after.memory.get(self.name, {}).get("templates")
+        return contexts.of(self.lm, self.config, kept)
 
     def update(
         self, fact: Fact, after: Patch = EMPTY, templates: tuple[str, ...] | None = None

@@ -9,23 +9,22 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from .. import shards
+from .. import contexts, routed, shards
 from ..config import Config
-from ..contexts import contexts
 from ..editor import Editor
 from ..errors import EditError
 from ..facts import Fact, encode_prompt, fill
+from ..families import mlp_activation
 from ..lesson import Lesson, Texts
 from ..merging import RULES
 from ..patch import Patch
 from ..side import Memory, Score, Side, draw_mask, pack, unpack
-from ..texts import irrelevant
 
 State = dict[str, Any]
 
@@ -112,10 +111,11 @@ class Wise(Editor):
             raise EditError("wise calibrates thresholds only with track=True and remeasure=True")
         module = lm.mlp_out(c.layer)
         memories, state = self._begin(module, after)
-        below = replace(after, routes={m: r for m, r in after.routes.items() if m != module})
+        below = routed.without_mine(after, module)
         with lm.patched(below, only=True):
             texts = self._texts(below, module)
-            rows = [encode_prompt(lm.tokenizer, text) for text in self.irrelevant()]
+            calm = routed.irrelevant_texts(c)
+            rows = [encode_prompt(lm.tokenizer, text) for text in calm]
             apart = [] if c.calibrate is None else rows[3::4]
             rows = [row for i, row in enumerate(rows) if not apart or i % 4 != 3]
             if not state["unit"]:
@@ -123,14 +123,7 @@ class Wise(Editor):
             for fact in facts:
                 memories = self._add(fact, memories, state, texts, rows, apart)
         route = Side(tuple(memories), c.act_ratio, texts.score, module)
-        routes, memory = {**after.routes, module: route}, {**after.memory, self.name: state}
-        return replace(after, routes=routes, memory=memory)
-
-    def irrelevant(self) -> Sequence[str]:
-        """The texts that must stay with the main memory."""
-        if self.config.irrelevant is not None:
-            return self.config.irrelevant
-        return irrelevant()
+        return routed.with_mine(after, module, route, self.name, state)
 
     def _begin(self, module: str, after: Patch) -> tuple[list[Memory], State]:
         """Memories and state under `after`: merged memories first, then closed shards, then open.
@@ -140,21 +133,20 @@ class Wise(Editor):
         each shard not merged yet), merges (facts, how many fell under the old ε, old and new ε),
         past (prompts of each merged memory, for replay).
         """
-        c, lm = self.config, self.lm
-        held, route = after.memory.get(self.name), after.routes.get(module)
-        if held is None:
-            if route is not None or module in after.weights:
-                raise EditError(f"another editor changed {module} before: choose another layer")
-            templates = c.templates or contexts(
-                lm, c.contexts, c.context_start, c.seed, c.context_top_k
-            )
-            return [], {
-                "module": module, "templates": tuple(templates), "unit": 0.0, "cursor": 0,
-                "drawn": 0, "mask": None, "groups": (), "merges": (), "past": (),
-            }  # fmt: skip
-        if held["module"] != module or not isinstance(route, Side):
-            raise EditError(f"the side memories are at {held['module']}: edit that layer")
-        return list(route.memories), dict(held)
+        held = after.memory.get(self.name)
+        if routed.begun(after, module, self.name, held, "side memories"):
+            return list(after.routes[module].memories), dict(held)
+        return [], {
+            "module": module,
+            "templates": contexts.of(self.lm, self.config),
+            "unit": 0.0,
+            "cursor": 0,
+            "drawn": 0,
+            "mask": None,
+            "groups": (),
+            "merges": (),
+            "past": (),
+        }
 
     def _texts(self, below: Patch, module: str) -> Texts:
         """Inputs of irrelevant texts, kept while nothing that they pass through has changed."""
@@ -164,11 +156,8 @@ class Wise(Editor):
         if kept and len(kept[0]) == len(parts):
             if all(a[0] == b[0] and a[1] is b[1] for a, b in zip(kept[0], parts, strict=True)):
                 return kept[1]
-        config, bos = lm.model.config, lm.tokenizer.bos_token_id
-        names = ("hidden_act", "activation_function", "hidden_activation")
-        act = next((getattr(config, n) for n in names if getattr(config, n, None)), None)
-        leads = bos is not None and encode_prompt(lm.tokenizer, "a")[0] == bos
-        score = Score(c.pool, act if c.activation else None, bos if leads else None)
+        act = mlp_activation(lm.model.config) if c.activation else None
+        score = Score(c.pool, act, lm.leading_bos)
         self._kept = parts, Texts(lm, module, score)
         return self._kept[1]
 
