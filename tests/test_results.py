@@ -8,7 +8,7 @@ from .benchmarks import results, tables
 
 
 def test_every_table_is_that_of_its_rows():
-    assert results.differences() == []
+    assert results.differences(results.PAGES) == []
     assert results.main(["--check"]) == 0
 
 

@@ -42,7 +42,7 @@ def written(page: str) -> str:
     return MARKED.sub(again, page)
 
 
-def differences(pages: Sequence[Path] = PAGES) -> list[str]:
+def differences(pages: Sequence[Path]) -> list[str]:
     """One sentence for each table that differs from its rows, and for each that is nowhere."""
     found, shown = [], set()
     for path in pages:
@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     given = parser.parse_args(arguments)
     if given.check:
-        found = differences()
+        found = differences(PAGES)
         for line in found:
             print(line, file=sys.stderr)
         return 1 if found else 0
