@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from .batching import check_length
 from .families import block_signature, cache_argument
+from .hooks import hooked
 from .sequences import Sequences
 
 if TYPE_CHECKING:
@@ -92,14 +93,13 @@ class Replay:
         self.seqs, self.seen, self.calls = seqs, {}, []
         with lm.opened(seqs), ExitStack() as hooks:
             for block in self.blocks:
-                hook = block.register_forward_pre_hook(self._capture, with_kwargs=True)
-                hooks.callback(hook.remove)
+                hooks.enter_context(hooked(block, self._capture, before=True))
             if not self.blocks:
                 hook = self.norm.register_forward_pre_hook(self._top)
                 hooks.callback(hook.remove)
             for name in watch:
                 module = lm.model.get_submodule(name)
-                hooks.callback(module.register_forward_hook(self._watch(name, len(rows))).remove)
+                hooks.enter_context(hooked(module, self._watch(name, len(rows))))
             lm.backbone(
                 ids, real, use_cache=False
             )  # a cache in the arguments would make replays wrong
