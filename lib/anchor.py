@@ -7,15 +7,14 @@ single edits. Rescaling v* to one fixed norm breaks the loop.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from . import fetch, target
+from . import target
+from .atomic_files import cached, whole_file
 from .lm import LM
 from .patch import EMPTY
 from .readers import classroom
@@ -32,17 +31,15 @@ def anchor_norm(
     for 100 facts on the default model. Whatever patch is entered does not matter.
     """
     label = f"{lm.fingerprint} {lm.dtype} {layer} {settings} {place} {count}"
-    path = fetch.cache_folder() / "anchors" / f"{hashlib.sha256(label.encode()).hexdigest()}.json"
+    path = cached("anchors", label, ".json", digits=None)
     if path.exists():
         return float(json.loads(path.read_text(encoding="utf-8")))
     facts = [case.fact for case in classroom()][:count]
     with lm.patched(EMPTY, only=True):
         found = target.search(lm, facts, layer, ("{}",), settings, place)
     norm = trimmed_mean([(t.mlp + t.delta).norm().item() for t in found])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(f".{os.getpid()}.tmp")
-    part.write_text(json.dumps(norm), encoding="utf-8")
-    part.replace(path)
+    with whole_file(path) as part:
+        part.write_text(json.dumps(norm), encoding="utf-8")
     return norm
 
 

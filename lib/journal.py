@@ -24,6 +24,7 @@ from weakref import WeakValueDictionary
 
 import pandas as pd
 
+from .atomic_files import whole_file
 from .errors import JournalError
 from .facts import Case
 from .patch import EMPTY, Patch
@@ -227,12 +228,10 @@ class Journal:
 
     def _write(self, path: Path, content: Any) -> None:
         """A small file, whole or not at all, on the disk when this comes back."""
-        part = path.with_name(f".{path.name}.tmp")
-        with part.open("w", encoding="utf-8") as file:
+        with whole_file(path) as part, part.open("w", encoding="utf-8") as file:
             json.dump(content, file)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(part, path)
         _sync(self.folder)
 
     def _sweep(self, state: Mapping[str, Any]) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +13,10 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from .atomic_files import pack, sha256, unpack, whole_file
 from .errors import NetworkError
 from .hypernet import EditNet
 from .moments import Pairs
-from .saving import _pack, _unpack
 
 FORMAT = 1  # raised when an older library would misread the file
 
@@ -82,15 +80,10 @@ def _cast(kept: Mapping[str, Any], dtype: torch.dtype) -> dict[str, Any]:
 def save(path: Path, header: dict[str, Any], state: dict[str, Any]) -> Path:
     """Write header (JSON) and state (tensors, numbers, dicts) to one safetensors file, whole."""
     tensors: dict[str, Tensor] = {}
-    text = json.dumps({"format": FORMAT, **header, "state": _pack(state, "s", tensors)})
+    text = json.dumps({"format": FORMAT, **header, "state": pack(state, "s", tensors)})
     tensors = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        save_file(tensors, temporary, metadata={"network": text})
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(path) as part:
+        save_file(tensors, part, metadata={"network": text})
     return path
 
 
@@ -101,7 +94,7 @@ def load(path: Path, fingerprint: str, editor: str) -> tuple[dict[str, Any], dic
             header = json.loads((file.metadata() or {})["network"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}
         version, base, made_by = header["format"], header["base"], header["editor"]
-        state = _unpack(header.pop("state"), tensors)
+        state = unpack(header.pop("state"), tensors)
     except Exception as error:
         raise NetworkError(
             f"{path} is no trained network, or is damaged ({type(error).__name__})"
@@ -112,5 +105,4 @@ def load(path: Path, fingerprint: str, editor: str) -> tuple[dict[str, Any], dic
         raise NetworkError(f"{path} was trained for {base}, the model here has {fingerprint}")
     if made_by != editor:
         raise NetworkError(f"{path} was trained for {made_by}, not for {editor}")
-    with path.open("rb") as file:
-        return header, state, hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    return header, state, sha256(path)[:16]

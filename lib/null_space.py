@@ -7,13 +7,14 @@ from functools import lru_cache
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from .atomic_files import whole_file
+from .cancellation import raise_if_cancelled
 from .lm import LM
 from .memory import NullSpace, below
-from .pulse import pulse
-from .stats import stored_moments, write
+from .stats import stored_moments
 
 
 def null_space(
@@ -33,7 +34,7 @@ def null_space(
     paths, _, _ = stored_moments(lm, layers, text, tokens, skip_first)
     found = {}
     for layer, path in paths.items():
-        pulse()
+        raise_if_cancelled()
         found[layer] = below(*_eigen(str(path)), threshold=threshold, quantile=quantile)
     return found
 
@@ -47,6 +48,7 @@ def _eigen(path: str) -> tuple[Tensor, Tensor]:
         if torch.cuda.is_available():  # minutes on a CPU where a layer is 14,336 wide
             C = C.cuda()
         values, vectors = (part.cpu() for part in torch.linalg.eigh(C))
-        write(kept, {"values": values, "vectors": vectors.contiguous()})
+        with whole_file(kept) as part:
+            save_file({"values": values, "vectors": vectors.contiguous()}, part)
     found = load_file(kept)
     return found["values"], found["vectors"]

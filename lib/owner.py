@@ -18,6 +18,9 @@ from types import FrameType
 
 from .errors import OwnerError
 
+# Files of this package, by their last name, that may stand between a user's `with` and the lock.
+_BETWEEN = {__name__.rpartition(".")[2], "patching", "lm", "decode", "generation"}
+
 
 class _Token:
     """Who holds the lock: the frame that took it, and the streams started meanwhile."""
@@ -96,14 +99,18 @@ def _is_generator(frame: FrameType) -> bool:
 
 
 def _caller() -> FrameType | None:
-    """The frame of the user's `with`, outside this package's core and context managers."""
+    """The frame of the user's `with`, outside the files that bind patches and context managers."""
     frame: FrameType | None = sys._getframe(1)
-    here = ("owner", "patching", "lm", "decode")
-    inside = ("contextlib", *(f"{__package__}.{name}" for name in here))
     while frame is not None:
         back = frame.f_back
         managed = _is_generator(frame) and back and back.f_globals.get("__name__") == "contextlib"
-        if frame.f_globals.get("__name__") not in inside and not managed:
+        if not _own(frame.f_globals.get("__name__", "")) and not managed:
             return frame
         frame = back
     return None
+
+
+def _own(module: str) -> bool:
+    """Whether a frame of this module stands between a user's `with` and the lock."""
+    package, _, name = module.rpartition(".")
+    return module == "contextlib" or (package == __package__ and name in _BETWEEN)

@@ -13,8 +13,8 @@ from pathlib import Path
 from safetensors import safe_open
 from torch import Tensor
 
+from .cancellation import raise_if_cancelled
 from .lm import LM
-from .pulse import pulse
 
 
 def save(lm: LM, work: Path, shard: int | None) -> None:
@@ -25,7 +25,7 @@ def save(lm: LM, work: Path, shard: int | None) -> None:
         return
     where, total, folder = {}, 0, work / "part"
     for i, part in enumerate(parts, 1):
-        pulse()
+        raise_if_cancelled()
         lm.model.save_pretrained(folder, state_dict=part)
         name = f"model-{i:05}-of-{len(parts):05}.safetensors"
         (folder / "model.safetensors").rename(work / name)

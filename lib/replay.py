@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from .batching import check_length as fit
+from .batching import check_length
 from .families import block_signature, cache_argument
+from .hooks import hooked
 from .sequences import Sequences
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ class Replay:
         watch: Sequence[str] = (),
         behind: Sequence[int] | None = None,
     ) -> None:
-        fit(lm, rows)
+        check_length(lm, rows)
         self.lm, self.start = lm, start
         self.blocks = list(lm.blocks)[start:]
         self.norm = lm.model.get_submodule(lm.arch.final_norm)
@@ -92,14 +93,13 @@ class Replay:
         self.seqs, self.seen, self.calls = seqs, {}, []
         with lm.opened(seqs), ExitStack() as hooks:
             for block in self.blocks:
-                hook = block.register_forward_pre_hook(self._capture, with_kwargs=True)
-                hooks.callback(hook.remove)
+                hooks.enter_context(hooked(block, self._capture, before=True))
             if not self.blocks:
                 hook = self.norm.register_forward_pre_hook(self._top)
                 hooks.callback(hook.remove)
             for name in watch:
                 module = lm.model.get_submodule(name)
-                hooks.callback(module.register_forward_hook(self._watch(name, len(rows))).remove)
+                hooks.enter_context(hooked(module, self._watch(name, len(rows))))
             lm.backbone(
                 ids, real, use_cache=False
             )  # a cache in the arguments would make replays wrong

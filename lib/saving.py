@@ -8,7 +8,6 @@ memory.
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from .atomic_files import pack, unpack, whole_file
 from .errors import PatchError
 from .facts import Fact
 from .patch import Edit, LowRank, Patch
@@ -53,18 +53,13 @@ def save(patch: Patch, path: Path) -> Path:
         header["rewrites"].append({"kind": rewrite.kind, "header": rewrite.header()})
         tensors |= {f"t/{i}/{name}": tensor for name, tensor in rewrite.tensors().items()}
     header["memory"] = {
-        editor: _pack(state, f"m/{editor}", tensors) for editor, state in patch.memory.items()
+        editor: pack(state, f"m/{editor}", tensors) for editor, state in patch.memory.items()
     }
     # safetensors refuses tensors that share storage, and later patches do share it
     tensors = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
     tensors["format"] = torch.tensor([number])  # an empty patch is a file too
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        save_file(tensors, temporary, metadata={"patch": json.dumps(header, ensure_ascii=False)})
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(path) as part:
+        save_file(tensors, part, metadata={"patch": json.dumps(header, ensure_ascii=False)})
     return path
 
 
@@ -127,7 +122,7 @@ def _patch(header: dict, tensors: dict[str, Tensor]) -> Patch:
         _known(Rewrite, entry["kind"]).load(_under(f"t/{i}/", tensors), entry["header"])
         for i, entry in enumerate(header["rewrites"])
     )
-    memory = {editor: _unpack(state, tensors) for editor, state in header["memory"].items()}
+    memory = {editor: unpack(state, tensors) for editor, state in header["memory"].items()}
     return Patch(weights, routes, rewrites, memory, tuple(log), header["base"])
 
 
@@ -153,26 +148,3 @@ def _known(parent: type, kind: str) -> type:
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
-
-
-def _pack(state: Any, path: str, tensors: dict[str, Tensor]) -> Any:
-    """State as JSON, its tensors moved to `tensors`; sequences come back as tuples."""
-    if isinstance(state, Tensor):
-        tensors[path] = state
-        return {"tensor": path}
-    if isinstance(state, tuple | list):
-        return {"tuple": [_pack(item, f"{path}/{i}", tensors) for i, item in enumerate(state)]}
-    if hasattr(state, "items"):
-        return {"dict": {key: _pack(item, f"{path}/{key}", tensors) for key, item in state.items()}}
-    return {"value": state}
-
-
-def _unpack(packed: dict, tensors: dict[str, Tensor]) -> Any:
-    ((kind, content),) = packed.items()
-    if kind == "tensor":
-        return tensors[content]
-    if kind == "tuple":
-        return tuple(_unpack(item, tensors) for item in content)
-    if kind == "dict":
-        return {key: _unpack(item, tensors) for key, item in content.items()}
-    return content

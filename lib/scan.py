@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import statistics
 import sys
 import time
@@ -22,6 +21,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
+from .atomic_files import whole_file
 from .candidates import Space, plain_json
 from .errors import EditError, EditWarning, ScanError, TargetError
 from .facts import Case, Fact
@@ -292,8 +292,6 @@ class Scan:
 
     def _write(self) -> None:
         if self.journal is not None:
-            path = Path(self.journal)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-            part.write_text(json.dumps({**self._identity(), "rows": self.rows}, indent=1) + "\n")
-            part.replace(path)
+            text = json.dumps({**self._identity(), "rows": self.rows}, indent=1) + "\n"
+            with whole_file(Path(self.journal)) as part:
+                part.write_text(text)

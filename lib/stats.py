@@ -15,7 +15,6 @@ model's own input distribution, no license, and no prose about the very facts th
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
 from functools import cache, lru_cache
 from pathlib import Path
@@ -24,14 +23,14 @@ from typing import Any
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from torch import Tensor
 
-from . import batching, fetch, inside
+from . import batching, inside
+from .atomic_files import cached, whole_file
+from .cancellation import raise_if_cancelled
 from .errors import StatsError
 from .lm import LM
 from .memory import Moment
 from .patch import EMPTY
-from .pulse import pulse
 from .texts import GENERAL
 
 WINDOW = 256  # tokens read at once
@@ -64,7 +63,7 @@ def second_moment(
         )
     found = {}
     for layer, path in paths.items():
-        pulse()
+        raise_if_cancelled()
         found[layer] = _damped(str(path), damping)
     return found
 
@@ -82,23 +81,15 @@ def stored_moments(
     label = f"{lm.fingerprint} {lm.dtype} {content} {tokens} {skip_first}"
     paths = {}
     for layer in layers:
-        name = hashlib.sha256(f"{label} {layer}".encode()).hexdigest()[:24]
-        paths[layer] = fetch.cache_folder() / "moments" / f"{name}.safetensors"
+        paths[layer] = cached("moments", f"{label} {layer}")
     missing = [layer for layer, path in paths.items() if not path.exists()]
     if missing:
         sums, count = _accumulate(lm, missing, source, tokens, skip_first)
         for layer in missing:
             mean = (sums[layer] / count).float()
-            write(paths[layer], {"C": mean, "tokens": torch.tensor(count)})
+            with whole_file(paths[layer]) as part:
+                save_file({"C": mean, "tokens": torch.tensor(count)}, part)
     return paths, width, min(_count(str(path)) for path in paths.values())
-
-
-def write(path: Path, tensors: dict[str, Tensor]) -> None:
-    """Write a file of tensors, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(f".{os.getpid()}.{id(tensors)}.tmp")
-    save_file(tensors, part)
-    part.replace(path)
 
 
 @cache
@@ -133,7 +124,7 @@ def _accumulate(lm: LM, layers: list[int], source: str, tokens: int, skip_first:
             part = [rows[i] for i in group]
             seen = inside.inputs(lm, part, list(names), skip=int(skip_first))
             for name, K in seen.items():  # (tokens, d_in), float32 products into a float64 sum
-                pulse()
+                raise_if_cancelled()
                 sums[names[name]] += (K.float().T @ K.float()).double().cpu()
             count += len(K)
     return sums, count

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
-from . import features, fetch, hypernet, netfile, phases
+from . import atomic_files, features, fetch, hypernet, netfile, phases
 from .config import Config
 from .editor import Editor, add_low_rank
 from .errors import EditError, FeatureError, NetworkError
@@ -158,7 +158,7 @@ class Trainable(Editor):
         """Where a trained network is written, and looked for first."""
         if self.config.network:
             return Path(self.config.network)
-        return fetch.cache_folder() / "networks" / self._file
+        return atomic_files.cache_folder() / "networks" / self._file
 
     @property
     def shipped(self) -> Path:

@@ -13,23 +13,37 @@ from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar, Protocol
 
 import torch
 
 from . import netfile
 from .errors import EditError
 from .facts import Case
+from .lm import LM
+from .netfile import Networks
+from .trainable_config import TrainableConfig
 
-if TYPE_CHECKING:
-    from .trainable import Trainable
+
+class Learner(Protocol):
+    """What a training needs of its editor."""
+
+    name: ClassVar[str]
+    lm: LM
+    config: TrainableConfig
+
+    fresh: Callable[[Sequence[Case]], Networks]  # untrained networks
+    restored: Callable[[Path, dict[str, Any], dict[str, Any]], Networks]  # those of a file
+    gradients: Callable[[Networks, Sequence[Case], int, Callable[[], None]], float]  # of one step
+    validate: Callable[[Networks, Sequence[Case]], float]  # mean loss of cases kept apart
+    header: Callable[[], dict[str, Any]]  # what every file says of the editor
 
 
 class Run:
     """One training: networks, optimizer, best so far; a file holds all of it after every look."""
 
     def __init__(
-        self, editor: Trainable, cases: list[Case], validation: list[Case], file: Path
+        self, editor: Learner, cases: list[Case], validation: list[Case], file: Path
     ) -> None:
         self.editor, self.cases, self.validation, self.file = editor, cases, validation, file
         settings = {**asdict(editor.config), "network": None}

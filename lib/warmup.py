@@ -6,13 +6,12 @@ first fact of a life could not be written. The classroom's prompts and rewording
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Sequence
 
 from safetensors.torch import load_file, save_file
 
-from . import features, fetch
+from . import features
+from .atomic_files import cached, whole_file
 from .facts import Fact
 from .lm import LM
 from .moments import Moments, Pairs
@@ -35,8 +34,7 @@ def warm_moments(
         for text in (case.fact.text, *case.paraphrases)
     ][:TEXTS]
     label = f"{lm.fingerprint} {lm.dtype} {sorted(modules)} {group} {reduction} {full} {facts}"
-    name = hashlib.sha256(label.encode()).hexdigest()[:24]
-    path = fetch.cache_folder() / "warmup" / f"{name}.safetensors"
+    path = cached("warmup", label)
     if path.exists():
         kept = load_file(path)
         n = int(kept.pop("n"))
@@ -56,8 +54,6 @@ def warm_moments(
         if field != "n"
     }
     tensors["n"] = pairs.keys.mean.new_tensor(pairs.count)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(f".{os.getpid()}.tmp")
-    save_file(tensors, part)
-    part.replace(path)
+    with whole_file(path) as part:
+        save_file(tensors, part)
     return pairs

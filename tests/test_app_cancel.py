@@ -12,7 +12,7 @@ from demo_app.chain import Chain
 from demo_app.session import Studio
 from demo_app.visitors import Session
 from demo_app.worker import Job, Stopped
-from lib import fetch, stats
+from lib import atomic_files, stats
 
 from . import tiny
 from .test_app_tabs import cases, edited, through
@@ -40,7 +40,7 @@ def fresh(monkeypatch, tmp_path):
     monkeypatch.setattr(layers, "subject_of", lambda studio, session: studio.subject(*short))
 
     def clear() -> None:
-        monkeypatch.setattr(fetch, "cache_folder", lambda: tmp_path / f"cache{len(folders)}")
+        monkeypatch.setattr(atomic_files, "cache_folder", lambda: tmp_path / f"cache{len(folders)}")
         folders.append(None)
         stats._damped.cache_clear()
 
@@ -134,6 +134,6 @@ def test_products_of_many_layers_are_asked_between(studio, fresh, monkeypatch):
     """C of several layers comes from one pass: no block runs between their products."""
     fresh()
     lm, asked = studio.lm, []
-    with lib.pulse.asking(lambda: asked.append(1)):
+    with lib.cancellation.cancellable(lambda: asked.append(1)):
         stats.second_moment(lm, [0, 1, 2], tokens=2000)
     assert len(asked) >= 3 + 3, "for each layer its product, and its factor"

@@ -11,7 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import lib
-from lib import export, pulse
+from lib import cancellation, export
 from lib.__main__ import main
 from lib.patch import LowRank
 
@@ -132,7 +132,7 @@ def test_transformers_loads_the_patched_model_bit_for_bit(family, tied, tmp_path
 def test_a_model_written_in_pieces_is_the_same_model(family, tied, tmp_path):
     lm = tiny.model(family, tie_word_embeddings=tied)
     patch, asked = patch_of(lm), []
-    with pulse.asking(lambda: asked.append(1)):
+    with cancellation.cancellable(lambda: asked.append(1)):
         found = lib.export_model(lm, patch, tmp_path / "edited", shard=20_000)
     names = sorted(p.name for p in (tmp_path / "edited").glob("*.safetensors"))
     assert len(names) == len(asked) > 2 and names[0].startswith("model-00001-of-0000")
@@ -156,7 +156,7 @@ def test_an_export_that_nobody_wants_any_more_leaves_nothing(ends, tmp_path):
     for write in (lib.export_peft, lib.export_model):
         asked.clear()
         more = {"shard": 20_000} if write is lib.export_model else {}
-        with pulse.asking(ask):
+        with cancellation.cancellable(ask):
             if more or ends < 3:  # an adapter of two modules asks twice
                 with pytest.raises(InterruptedError):
                     write(lm, patch_of(lm), tmp_path / "new", **more)

@@ -22,6 +22,7 @@ from ..config import Config
 from ..editor import Editor, add_low_rank
 from ..errors import EditError
 from ..facts import Fact
+from ..hooks import hooked
 from ..patch import Patch
 from ..replay import Replay
 
@@ -157,5 +158,5 @@ class Lora(Editor):
         with ExitStack() as hooks:
             for name, (B, A) in adapters.items():
                 module = self.lm.model.get_submodule(name)
-                hooks.callback(module.register_forward_hook(add(B, A)).remove)
+                hooks.enter_context(hooked(module, add(B, A)))
             yield

@@ -1,7 +1,8 @@
 """Where a long computation asks whether anybody still wants it.
 
 A pass through the model runs hooks at every block, and whoever waits can end it there. Loops that
-run no block for a second (products of keys, decompositions, files) call `pulse` instead.
+run no block for a second (products of keys, decompositions, files) call
+`raise_if_cancelled` instead.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from contextvars import ContextVar
 _ASKED: ContextVar[Callable[[], None] | None] = ContextVar("asked", default=None)
 
 
-def pulse() -> None:
+def raise_if_cancelled() -> None:
     """Ask whoever waits, if anybody does; he raises to end the computation."""
     ask = _ASKED.get()
     if ask is not None:
@@ -21,8 +22,8 @@ def pulse() -> None:
 
 
 @contextmanager
-def asking(ask: Callable[[], None]) -> Iterator[None]:
-    """For the body, every `pulse` of this thread calls `ask`."""
+def cancellable(ask: Callable[[], None]) -> Iterator[None]:
+    """For the body, every `raise_if_cancelled` of this thread calls `ask`."""
     token = _ASKED.set(ask)
     try:
         yield
