@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 
 @dataclass(frozen=True)
-class Router:
+class AnchorRouter:
     """Projection, keys and null anchor, float32.
 
     mu (d,), sigma: what is subtracted from a mean embedding, and by what the rest is divided
@@ -55,7 +55,7 @@ class Router:
         """(n,) int64: the winning expert, -1 for the null anchor; ties: the smallest index."""
         return self.scores(e).argmax(1) - 1
 
-    def to(self, device: torch.device) -> Router:
+    def to(self, device: torch.device) -> AnchorRouter:
         """The same router on another device."""
         return replace(self, **{name: t.to(device) for name, t in self.tensors().items()})
 
@@ -69,7 +69,7 @@ class Router:
         return {"kappa": self.kappa}
 
     @classmethod
-    def load(cls, tensors: dict[str, Tensor], header: dict, experts: int) -> Router:
+    def load(cls, tensors: dict[str, Tensor], header: dict, experts: int) -> AnchorRouter:
         """The router of a file; ValueError where its parts do not belong together."""
         if tensors.keys() | {"bias"} != {"mu", "sigma", "down", "up", "keys", "bias"}:
             raise ValueError("the router of lemoe is not whole")
@@ -82,10 +82,13 @@ class Router:
 
 
 @dataclass(frozen=True)
-class Fit:
-    """Settings of `fit`: Adam with rate lr for `steps` steps, up to five times as many while a
-    stored prompt is misrouted. reserve: by how much the null anchor's score is raised behind the
-    fit, since texts that must stay are more varied than those it was fitted on.
+class AnchorFit:
+    """Settings of `fit_anchors`, which takes Adam.
+
+    steps    number of steps; up to five times as many while a stored prompt is misrouted
+    lr       learning rate
+    reserve  by how much the null anchor's score is raised after the fit, since texts that must stay
+             with the base model are more varied than those it was fitted on
     """
 
     steps: int = 60
@@ -95,14 +98,14 @@ class Fit:
 
 def start(
     mu: Tensor, sigma: Tensor, width: int, d_k: int, kappa: float, bias: float | None, seed: int
-) -> Router:
+) -> AnchorRouter:
     """A router without experts; its one projection is random and nearly keeps distances."""
     down, up = _projection(len(mu), width, d_k, seed)
     null = None if bias is None else torch.tensor(float(bias))
-    return Router(mu, sigma, down, up, torch.zeros(0, d_k), null, kappa)
+    return AnchorRouter(mu, sigma, down, up, torch.zeros(0, d_k), null, kappa)
 
 
-def grow(router: Router, e: Tensor, per_expert: bool = False, seed: int = 0) -> Router:
+def grow(router: AnchorRouter, e: Tensor, per_expert: bool = False, seed: int = 0) -> AnchorRouter:
     """One more anchor, the normalized mean of v over e (n, d); its own projection if asked for."""
     down, up = router.down, router.up
     if per_expert:
@@ -114,9 +117,9 @@ def grow(router: Router, e: Tensor, per_expert: bool = False, seed: int = 0) -> 
     return replace(router, down=down, up=up, keys=torch.cat([router.keys, key[None]]))
 
 
-def fit(
-    router: Router, e: Tensor, owner: Tensor, calm: Tensor, which: int, settings: Fit
-) -> Router:
+def fit_anchors(
+    router: AnchorRouter, e: Tensor, owner: Tensor, calm: Tensor, which: int, settings: AnchorFit
+) -> AnchorRouter:
     """The router whose anchor `which`, projection and null anchor fit what is stored.
 
     e (n, d) of stored prompts and owner (n,), their experts; calm (m, d) of texts that must stay
@@ -129,7 +132,7 @@ def fit(
     optimizer = torch.optim.Adam(parts, lr=settings.lr)
     nobody = torch.zeros(len(calm), dtype=torch.long, device=calm.device)
 
-    def build(parts: list[Tensor], reserve: float = 0.0) -> Router:
+    def build(parts: list[Tensor], reserve: float = 0.0) -> AnchorRouter:
         made = assemble(router, which, parts[:3])
         return replace(made, bias=parts[3] + reserve if len(parts) > 3 else None)
 
@@ -148,14 +151,14 @@ def fit(
     return build([part.detach() for part in parts], settings.reserve)
 
 
-def trainable(router: Router, which: int) -> list[Tensor]:
+def trainable(router: AnchorRouter, which: int) -> list[Tensor]:
     """What moves with expert `which`: its projection (or the one of all) and its key, as leaves."""
     p = which if len(router.down) > 1 else 0
     parts = router.down[p : p + 1], router.up[p : p + 1], router.keys[which : which + 1]
     return [part.detach().clone().requires_grad_() for part in parts]
 
 
-def assemble(router: Router, which: int, parts: list[Tensor]) -> Router:
+def assemble(router: AnchorRouter, which: int, parts: list[Tensor]) -> AnchorRouter:
     """The router with the parts of `trainable` in their places; keys are unit vectors."""
     down, up, key = parts
 
@@ -168,7 +171,7 @@ def assemble(router: Router, which: int, parts: list[Tensor]) -> Router:
                    keys=put(router.keys, keys))  # fmt: skip
 
 
-def misrouted(router: Router, e: Tensor, owner: Tensor) -> int:
+def misrouted(router: AnchorRouter, e: Tensor, owner: Tensor) -> int:
     """How many of the prompts e (n, d) another anchor than their owner's wins."""
     with torch.no_grad():
         return int((router.choose(e) != owner).sum())

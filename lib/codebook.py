@@ -1,8 +1,12 @@
-"""GRACE's codebook: keys with a radius each, and the value that answers inside it.
+"""GRACE's codebook: a list of entries, each of which answers the queries near its key.
 
-The nearest key decides, then its own radius: a query in a large ball of a farther key, but outside
-the small ball of the nearest, is a miss. How entries come to be: `Codebook.write`, the table of
-`Aging with GRACE` (Hartvigsen et al., 2023), section 3. No model here, only tensors.
+An entry has a key (a point in the space of a module's inputs), a value (the output that shall come
+there), and a deferral radius: how far from the key the entry still answers, and beyond which it
+defers to the model. The nearest key alone decides. A query outside the small ball of its nearest
+key is a miss, even where it lies in the large ball of a key farther away.
+
+How a new fact adds, expands or splits entries is the table in `Codebook.write`, from "Aging with
+GRACE" (Hartvigsen et al., 2023), section 3. There is no model here, only tensors.
 """
 
 from __future__ import annotations
@@ -15,12 +19,17 @@ import torch
 from torch import Tensor
 
 Label = tuple[int, ...]  # the tokens of a target
-CLOSEST = 8  # candidates of the product that are measured again
-GAP = 1e-5  # what a split leaves between two balls, as published
+CLOSEST = 8  # nearest keys by the matrix product, whose distances are then measured exactly
+GAP = 1e-5  # free space that a split leaves between two balls, as published
 
 
 class Found(NamedTuple):
-    """The nearest key of each query, (m,) each: its index, its distance, and its radius."""
+    """The nearest key of each of m queries.
+
+    nearest   (m,): its index among the entries
+    distance  (m,): how far the query is from it
+    radius    (m,): its deferral radius
+    """
 
     nearest: Tensor
     distance: Tensor
@@ -33,9 +42,12 @@ class Found(NamedTuple):
 
 
 class Event(NamedTuple):
-    """What one fact did: add, expand, split, cover (nothing to do) or replace; to which entry.
+    """What one fact did to the codebook.
 
-    nearest and distance are those before the change, -1 and inf in an empty codebook.
+    kind      add, expand, split, replace, or cover where the fact lay in its entry's ball already
+    entry     the entry that holds the fact now
+    nearest   the nearest entry before the change, -1 in an empty codebook
+    distance  how far the fact's key was from it, inf in an empty codebook
     """
 
     kind: Literal["add", "expand", "split", "cover", "replace"]
@@ -45,36 +57,45 @@ class Event(NamedTuple):
 
     @property
     def fresh(self) -> bool:
-        """Whether the entry's value begins anew."""
+        """Whether the entry has a new value, which is still to be trained."""
         return self.kind in ("add", "split", "replace")
 
 
 def lookup(K: Tensor, eps: Tensor, queries: Tensor) -> Found:
-    """Nearest columns of K (d_in, n) for queries (m, d_in), all in float32; ties: smallest index.
+    """Nearest columns of K (d_in, n) for queries (m, d_in), in float32; ties: the smallest index.
 
-    One matrix product for all queries. ‖k‖² − 2 k·q loses digits where distances are small against
-    the keys, so the best few by it are measured again, as ‖k − q‖.
+    eps (n,) are the radii. All queries take one matrix product. It gives ‖k‖² − 2 k·q, which loses
+    digits where distances are small against the keys, so the best few are measured again.
     """
     queries = queries.float()
-    scores = (K * K).sum(0) - 2 * queries @ K  # (m, n), ‖k − q‖² but for ‖q‖²
+    scores = (K * K).sum(0) - 2 * queries @ K  # (m, n): ‖k − q‖² up to ‖q‖², equal in a row
     return _measured(K, eps, queries, scores)
 
 
 def _measured(K: Tensor, eps: Tensor, queries: Tensor, scores: Tensor) -> Found:
+    """The nearest keys by `scores` (m, n), with their distances measured as ‖k − q‖."""
+    # the few keys with the lowest scores, in the order of the entries
     few = scores.topk(min(CLOSEST, K.shape[1]), dim=1, largest=False).indices.sort(1).values
+    # their exact distances, and the nearest; min promises no order among equals, argmax does
     exact = (K.T[few] - queries[:, None]).norm(dim=2)  # (m, few)
-    distance, place = exact.min(1)
-    place = (exact == distance[:, None]).int().argmax(1)  # min promises no order among equals
+    distance = exact.min(1).values
+    place = (exact == distance[:, None]).int().argmax(1)
     nearest = few.gather(1, place[:, None])[:, 0]
     return Found(nearest, distance, eps[nearest])
 
 
 @dataclass
 class Codebook:
-    """K (d_in, n) keys, V (d_out, n) values, eps (n,) radii, float32; labels and facts per entry.
+    """The entries, and how facts are written into them.
 
-    `write` changes it; the tensors that it was made with are not changed, so a patch that holds
-    them stays as it is.
+    K        (d_in, n): keys, float32
+    V        (d_out, n): values, float32
+    eps      (n,): deferral radii, float32
+    labels   the tokens of each entry's target; entries of one label may share a ball
+    fact_of  the numbers of the facts that each entry stands for
+
+    `write` puts new tensors in place of these and does not change the old ones, so a patch that
+    holds them stays as it is.
     """
 
     K: Tensor
@@ -107,21 +128,23 @@ class Codebook:
         expand: Literal["coverage", "moving_average"] = "coverage",
         noise: float = 0.0,
     ) -> list[Event]:
-        """Facts (m, d_in) with their labels, one after another; `fresh` (m, d_out): first values.
+        """Write facts one after another, each by its distance d to the nearest key i, radius ε_i.
 
-        d is the distance to the nearest key i, of radius ε_i:
+        queries are the facts' keys (m, d_in), fresh their first values (m, d_out), facts their
+        numbers; noise says how far a key moves with the rows beside it. The rules:
 
             no key, or d > ε_i + eps_init        add     ε = eps_init
             d ≤ ε_i + eps_init, same label       expand  ε_i = d where d > ε_i; "moving_average"
                                                          also moves the key halfway to the query
             d ≤ ε_i + eps_init, another label    split   ε = d/2, ε_i = d/2 − 1e-5
 
-        strict repairs three things in that. A split never enlarges a ball. A query that is the key
-        itself, up to rounding (1e-6 of its length, or 4 · noise), replaces label and value (the
-        newest fact wins), where the published rule leaves radii of −1e-5 and 0. And a ball expands
-        by that rounding beyond the query, which would otherwise lie on its edge and miss it half
-        of the time.
+        strict repairs three things in these published rules. A split never enlarges a ball. A query
+        that equals the key up to rounding (1e-6 of its length, or 4 · noise) replaces label and
+        value, so that the newest fact wins; the published rule leaves radii of −1e-5 and 0 there.
+        And a ball expands by that rounding beyond the query, which would otherwise lie on its edge
+        and miss it half of the time.
         """
+        # room for m entries more; the old tensors are copied, not changed
         n, m = len(self), len(labels)
         K = torch.cat([self.K, self.K.new_empty(self.K.shape[0], m)], 1)
         V = torch.cat([self.V, self.V.new_empty(self.V.shape[0], m)], 1)
@@ -129,12 +152,14 @@ class Codebook:
         squares = torch.cat([(self.K * self.K).sum(0), self.eps.new_empty(m)])
         labels_of, fact_of, events = list(self.labels), list(self.fact_of), []
         for query, label, value, fact in zip(queries.float(), labels, fresh, facts, strict=True):
+            # find the nearest key
             i, d, radius = -1, float("inf"), 0.0
             if n:
                 scores = squares[:n] - 2 * query @ K[:, :n]
                 found = _measured(K[:, :n], eps[:n], query[None], scores[None])
                 i, d, radius = (part.item() for part in found)
             rounding = max(1e-6 * query.norm().item(), 4 * noise) if strict else 0.0
+            # decide by the table above, and which entry holds the fact
             if d > radius + eps_init:
                 kind, at = "add", n
             elif label == labels_of[i]:
@@ -143,6 +168,7 @@ class Codebook:
                 kind, at = "replace", i
             else:
                 kind, at = "split", n
+            # "add" and "split" make an entry; the others write the fact into the nearest one
             if at == n:
                 K[:, n], squares[n], eps[n] = query, query @ query, eps_init
                 labels_of.append(label)
@@ -152,6 +178,7 @@ class Codebook:
                 labels_of[i], fact_of[i] = label, (fact,)
             else:
                 fact_of[i] = (*fact_of[i], fact)
+            # change the radii
             if kind == "expand":
                 eps[i] = d + rounding
                 if expand == "moving_average":
@@ -161,6 +188,7 @@ class Codebook:
                 half = d / 2
                 eps[at] = min(eps_init, half) if strict else half
                 eps[i] = min(radius, half - GAP) if strict else half - GAP
+            # a new value where the entry is new or has a new label
             event = Event(kind, at, i, d)
             if event.fresh:
                 V[:, at] = value
@@ -170,9 +198,10 @@ class Codebook:
         return events
 
     def lost(self, noise: float) -> list[int]:
-        """Entries whose radius lies under four times the noise of a key: they may miss themselves.
+        """Entries with a radius under four times the noise of a key, which may miss their own fact.
 
-        The same prompt gives slightly different keys alone, padded, and in a batch.
+        The same prompt gives slightly different keys alone, padded, and in a batch: `noise` is how
+        far they lie apart.
         """
         return (self.eps < 4 * noise).nonzero()[:, 0].tolist()
 
@@ -187,10 +216,12 @@ class Codebook:
 
 
 def _flat(name: str, rows: Sequence[tuple[int, ...]]) -> dict[str, Tensor]:
+    """Tuples of any length as one tensor of numbers and one of sizes."""
     whole = torch.tensor([number for row in rows for number in row], dtype=torch.long)
     return {name: whole, f"{name}_sizes": torch.tensor([*map(len, rows)], dtype=torch.long)}
 
 
 def _tuples(name: str, state: dict[str, Tensor]) -> list[tuple[int, ...]]:
+    """The tuples that `_flat` was given."""
     numbers = iter(state[name].tolist())
     return [tuple(next(numbers) for _ in range(size)) for size in state[f"{name}_sizes"].tolist()]

@@ -12,7 +12,18 @@ from .values import Replacement
 
 
 class Deferral(Route):
-    """A codebook behind a module: in the radius of the nearest key its value is the output."""
+    """A codebook behind one module.
+
+    What the module reads at the prompt's last token is the query. Where it lies in the radius of
+    the nearest key, that entry's value stands in the place of the module's output; everywhere else
+    the output stays as it is, bit for bit.
+
+    K            (d_in, n): keys, float32
+    V            (d_out, n): values, float32
+    eps          (n,): radii, float32
+    replacement  where a value stands: at the prompt's "last" token, at every token of the "prompt",
+                 or at "all" that comes
+    """
 
     kind = "grace"
 
@@ -20,7 +31,7 @@ class Deferral(Route):
         self, module: str, K: Tensor, V: Tensor, eps: Tensor, replacement: Replacement = "last"
     ) -> None:
         self.module, self.replacement = module, replacement
-        self.K, self.V, self.eps = K, V, eps  # (d_in, n), (d_out, n), (n,), float32
+        self.K, self.V, self.eps = K, V, eps
 
     def placed(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
         """K (d_in, n), Vᵀ (n, d_out) and eps (n,) on a device."""

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .anchors import Router
-from .memoe import Hidden
+from .anchors import AnchorRouter
+from .memoe import HiddenStateRouter
 from .route import Route
 from .sequences import Sequences
 from .side import ACTIVATIONS
@@ -47,7 +47,7 @@ class Experts(Route):
         module: str,
         experts: tuple[Expert, ...],
         activation: str,
-        router: Router | Hidden,
+        router: AnchorRouter | HiddenStateRouter,
         scale: float = 1.0,
         gate: str = "hard",
         bos: int | None = None,
@@ -55,7 +55,7 @@ class Experts(Route):
         self.module, self.experts, self.activation = module, tuple(experts), activation
         self.router, self.scale, self.gate, self.bos = router, scale, gate, bos
 
-    def placed(self, device: torch.device) -> tuple[Router | Hidden, list[Expert]]:
+    def placed(self, device: torch.device) -> tuple[AnchorRouter | HiddenStateRouter, list[Expert]]:
         """The router and the experts on a device."""
         experts = [{n: t.to(device) for n, t in expert.items()} for expert in self.experts]
         return self.router.to(device), experts
@@ -63,7 +63,7 @@ class Experts(Route):
     def decide(self, inputs: Tensor, output: Tensor, seqs: Sequences) -> Tensor:
         """(rows,) the winning expert; notes its score, the null anchor's, and its softmax share."""
         router, _ = self.on(output.device)
-        if isinstance(router, Hidden):
+        if isinstance(router, HiddenStateRouter):
             rows = [i[p].tolist() for i, p in zip(seqs.ids, seqs.prompt, strict=True)]
             e = router.features(seqs.prompt_mean(inputs, self.bos), rows)
         else:
@@ -122,6 +122,6 @@ class Experts(Route):
         whole = [{"up", "down"} <= e.keys() or {"a", "b"} <= e.keys() for e in parts]
         if not parts or not all(whole):
             raise ValueError(f"an expert at {module} is not whole")
-        kind = Hidden if "weight" in routing else Router
+        kind = HiddenStateRouter if "weight" in routing else AnchorRouter
         router = kind.load(routing, header["router"], len(parts))
         return cls(module, tuple(parts), act, router, float(header["scale"]), gate, header["bos"])

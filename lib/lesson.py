@@ -13,7 +13,7 @@ from . import inside
 from .facts import encode_prompt, encode_target
 from .lm import LM
 from .replay import Replay
-from .side import Score, hinges
+from .side import ActivationDifference, hinges
 
 
 class Step(NamedTuple):
@@ -35,7 +35,7 @@ class Texts:
 
     lm: LM
     module: str
-    score: Score
+    score: ActivationDifference
     kept: dict[tuple[int, ...], tuple[Tensor, Tensor]] = field(default_factory=dict)
 
     def delta(self, tau: Tensor, rows: list[list[int]]) -> Tensor:

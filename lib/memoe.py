@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 
 @dataclass(frozen=True)
-class Hidden:
+class HiddenStateRouter:
     """W_g (E, w + d) over [hidden; embed(subject)], both centered and scaled, float32.
 
     center (w,), spread (): of hidden states over texts in general
@@ -53,21 +53,21 @@ class Hidden:
         """(n,) int64: the expert with the largest score."""
         return self.scores(features).argmax(1) - 1
 
-    def grow(self, count: int, seed: int) -> Hidden:
+    def grow(self, count: int, seed: int) -> HiddenStateRouter:
         """The same router for `count` experts more; new rows are small and random."""
         width = self.weight.shape[1]
         draw = torch.Generator().manual_seed(seed)
         fresh = torch.randn(count, width, generator=draw) / width**0.5
         return replace(self, weight=torch.cat([self.weight, fresh]))
 
-    def know(self, ids: Sequence[tuple[int, ...]], embed: Tensor) -> Hidden:
+    def know(self, ids: Sequence[tuple[int, ...]], embed: Tensor) -> HiddenStateRouter:
         """One subject more: its spellings and its embedding (d,)."""
         names = tuple((len(self.embeds), tuple(some)) for some in ids)
         return replace(
             self, embeds=torch.cat([self.embeds, embed[None]]), names=(*self.names, *names)
         )
 
-    def to(self, device: torch.device) -> Hidden:
+    def to(self, device: torch.device) -> HiddenStateRouter:
         """The same router on another device."""
         return replace(self, **{name: t.to(device) for name, t in self.tensors().items()})
 
@@ -80,7 +80,7 @@ class Hidden:
         return {"names": [[n, list(ids)] for n, ids in self.names]}
 
     @classmethod
-    def load(cls, tensors: dict[str, Tensor], header: dict, experts: int) -> Hidden:
+    def load(cls, tensors: dict[str, Tensor], header: dict, experts: int) -> HiddenStateRouter:
         """The router of a file; ValueError where its parts do not belong together."""
         if tensors.keys() != {"center", "spread", "weight", "embeds"}:
             raise ValueError("the router of memoe is not whole")

@@ -1,7 +1,8 @@
 """Merging task vectors: several changes of one matrix, made apart from each other, become one.
 
-A task vector is τ = W′ − W, what a training added to a matrix. The three rules here are those that
-WISE needs (TIES: Yadav et al., 2023, arXiv:2306.01708); pure tensors, nothing knows a model.
+A task vector is τ = W′ − W, what a training added to a matrix. WISE's shards are merged by one of
+the three rules here (TIES: Yadav et al., 2023, arXiv:2306.01708). There is no model here, only
+tensors.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ from torch import Tensor
 def ties(
     taus: Sequence[Tensor], weights: Sequence[float] | None = None, density: float = 0.53
 ) -> Tensor:
-    """Trim, elect, merge: (…) float32, the shape of one τ.
+    """TIES in three steps, trim, elect, merge: a tensor of the shape of one τ, float32.
 
-    Of every τ the share `density` with the largest magnitudes is kept; per entry the sign of
-    Σ w_s τ_s is elected (0 counts as +); the result is the w-weighted mean of the entries that have
-    it. Zeros never count in the divisor, so disjoint vectors are simply added. weights: 1/k each by
-    default; a common factor of them cancels. density must not be below the share of nonzero
-    entries, or the trim takes small ones away.
+    Trim: of every τ the share `density` with the largest magnitudes is kept. Elect: per entry the
+    sign of Σ w_s τ_s (0 counts as +). Merge: the w-weighted mean over the τ_s that have this sign.
+    Zeros do not count in the divisor, so disjoint vectors are simply added. weights are 1/k each by
+    default, and a common factor of them cancels. Where density is below the share of nonzero
+    entries, the trim takes small ones away.
     taus (4, −1, .5, 2), (−2, −3, 1, .2), (3, 2, −.1, −5), density ½ -> (3.5, −3, 0, −5)
     """
     return sign([trim(tau, density) for tau in taus], weights)
@@ -35,7 +36,9 @@ def sign(
     The vectors of `ties` above -> (3.5, −2, .75, −5)
     """
     scaled = _scaled(taus, weights)
+    # elect a sign per entry
     up = sum(wt for _, wt in scaled) >= 0
+    # add up what has this sign, and the weights of the vectors that do
     total, share = torch.zeros_like(taus[0]), torch.zeros_like(taus[0])
     for w, wt in scaled:
         chosen = (wt != 0) & ((wt > 0) == up)

@@ -16,12 +16,12 @@ Order = Literal["cluster", "given", "random"]
 ROUNDS = 10
 
 
-def plan(e: Tensor, size: int, order: Order = "cluster", seed: int = 0) -> list[list[int]]:
+def cluster_facts(e: Tensor, size: int, order: Order = "cluster", seed: int = 0) -> list[list[int]]:
     """Batches of fact numbers, at most `size` each, for points e (n, d); every fact exactly once.
 
     "cluster": neighbors together, batches by their smallest number, facts inside by number; the
     same points give the same plan. "given": as they come. "random": shuffled by `seed`.
-    plan([[0.], [10.], [.1], [10.1]], 2) -> [[0, 2], [1, 3]]
+    cluster_facts([[0.], [10.], [.1], [10.1]], 2) -> [[0, 2], [1, 3]]
     """
     if order not in ("cluster", "given", "random"):
         raise ValueError(f"there is no order '{order}': it is cluster, given or random")

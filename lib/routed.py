@@ -13,10 +13,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from . import texts
 from .errors import EditError
 from .patch import Patch
 from .route import Route
-from .texts import irrelevant
 
 
 def begun(after: Patch, module: str, name: str, state: Mapping[str, Any] | None, what: str) -> bool:
@@ -62,6 +62,4 @@ def with_mine(
 
 def irrelevant_texts(config: Any) -> Sequence[str]:
     """Texts that must stay with the base model: `config.irrelevant`, or those of irrelevant.txt."""
-    if config.irrelevant is not None:
-        return config.irrelevant
-    return irrelevant()
+    return texts.irrelevant() if config.irrelevant is None else config.irrelevant

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from . import anchors
-from .anchors import Fit, Router
+from .anchors import AnchorFit, AnchorRouter
 from .expert_lesson import ExpertLesson
 from .facts import Fact, encode_prompt, encode_target
 from .lm import LM
-from .memoe import Hidden
+from .memoe import HiddenStateRouter
 from .pooled import text_means
 
 Learning = tuple[list[Tensor], Callable[[], Tensor]]  # leaves; () -> scores (rows, 1 + E)
@@ -28,7 +28,7 @@ Learning = tuple[list[Tensor], Callable[[], Tensor]]  # leaves; () -> scores (ro
 class Routing(ABC):
     """A router that learns while experts are added; `state` is replaced part by part."""
 
-    router: Router | Hidden
+    router: AnchorRouter | HiddenStateRouter
 
     def __init__(self, lm: LM, state: dict[str, Any]) -> None:
         self.lm, self.state = lm, state
@@ -71,9 +71,9 @@ class Anchored(Routing):
         self,
         lm: LM,
         state: dict[str, Any],
-        router: Router,
+        router: AnchorRouter,
         calm: Tensor,
-        fit: Fit | None,
+        fit: AnchorFit | None,
         views: Sequence[str],
         seed: int,
     ) -> None:
@@ -96,7 +96,7 @@ class Anchored(Routing):
             self.router = anchors.grow(self.router, mine, per_expert, self.seed + which)
         if self.fit is not None:
             calm = self.router.pooled(self.calm)
-            self.router = anchors.fit(
+            self.router = anchors.fit_anchors(
                 self.router, state["e"], state["owner"], calm, which, self.fit
             )
 
@@ -126,7 +126,7 @@ class ByHidden(Routing):
     """MEMoE's: hidden states and known subjects; one matrix, which every batch moves."""
 
     def __init__(
-        self, lm: LM, state: dict[str, Any], router: Hidden | None, layer: int,
+        self, lm: LM, state: dict[str, Any], router: HiddenStateRouter | None, layer: int,
         calm: Sequence[str], seed: int,
     ) -> None:  # fmt: skip
         super().__init__(lm, state)
@@ -135,7 +135,9 @@ class ByHidden(Routing):
             hidden, d = self.read(calm), len(state["mu"])
             center = hidden.mean(0)
             spread = (hidden - center).square().mean().sqrt()
-            router = Hidden(center, spread, torch.zeros(0, len(center) + d), torch.zeros(0, d))
+            router = HiddenStateRouter(
+                center, spread, torch.zeros(0, len(center) + d), torch.zeros(0, d)
+            )
             nobody = torch.zeros(0, dtype=torch.long)
             state |= {"hidden": torch.zeros(0, len(center)), "row": nobody, "rows": ()}
         self.router = router

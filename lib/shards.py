@@ -1,4 +1,9 @@
-"""WISE's shards: how they become one memory, and where its threshold lies."""
+"""WISE's shards: how they become one side memory, and where its threshold lies.
+
+A shard is a side memory in the making: a group of facts that is trained into a random subset of the
+entries of W (its mask), so that shards disturb each other little. Full shards are merged into one
+side memory (merging.py), whose facts' activation differences Δ then give its threshold ε.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +12,16 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from .merging import RULES
-from .side import Memory
+from .side import SideMemory
 
 
 def join(
-    memories: Sequence[Memory], k: int, rule: str, density: float, retrieve: bool
-) -> tuple[list[Memory], Tensor, float]:
-    """(memories that stay, τ of the last k and ε, the least of theirs), by one of merging.RULES.
+    memories: Sequence[SideMemory], k: int, rule: str, density: float, retrieve: bool
+) -> tuple[list[SideMemory], Tensor, float]:
+    """Merge the last k memories: those that stay, the merged τ (d_out, d_in), and the least ε.
 
-    Without `retrieve` the memories before them are merged along, with the share .6 that earlier
-    merges keep, as published.
+    rule is one of merging.RULES. Without `retrieve` there is one merged memory only: the one from
+    earlier merges is merged along and keeps the published share of 0.6.
     """
     merged, parts, weights = list(memories[:-k]), list(memories[-k:]), [1 / k] * k
     if merged and not retrieve:
@@ -26,15 +31,16 @@ def join(
 
 
 def least(delta: Tensor) -> float:
-    """ε: the least Δ, or the 5 % quantile where one outlier would halve it."""
+    """ε for facts with Δ (n,): the least, or the 5 % quantile where one outlier would halve it."""
     lowest, low = delta.min().item(), delta.quantile(0.05).item()
     return low if lowest < low / 2 else lowest
 
 
 def between(delta: Tensor, calm: Tensor, share: float) -> float:
-    """ε between the 95 % quantile of Δ on texts kept apart, `calm`, and the least of the facts'.
+    """ε between what irrelevant texts reach and what facts reach, never above the latter.
 
-    Never above the latter; share 0 is the one end, 1 the other.
+    delta (n,): Δ of the facts, of which the least counts; calm (m,): Δ of irrelevant texts kept
+    apart, of which the 95 % quantile counts. share 0 gives the quantile, 1 the facts' least Δ.
     """
     lowest, quiet = least(delta), calm.quantile(0.95).item()
     return min(lowest, quiet + share * (lowest - quiet))

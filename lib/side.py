@@ -1,7 +1,10 @@
 """WISE's route: side memories of one matrix, and the activation difference that chooses among them.
 
-A side memory is τ = W′ − W behind a linear module. How far it moves the module's output on a prompt
-says whether it is meant: Δ(x) = mean over prompt tokens of ‖(W + τ)a − W a‖₂.
+The main memory is a linear module's own weight W. A side memory is a copy of it, W′ = W + τ, that
+has learned some facts; only τ is kept. How far a side memory moves the module's output on a prompt
+says whether the prompt is one of its facts. This is the activation difference
+Δ(x) = mean over the prompt's tokens of ‖(W + τ) a − W a‖₂: training makes it large on the memory's
+facts and small elsewhere (`hinges`), and the route compares it with a threshold ε.
 """
 
 from __future__ import annotations
@@ -28,8 +31,13 @@ ACTIVATIONS = {  # of the published score only; by transformers' names
 
 
 @dataclass(frozen=True)
-class Memory:
-    """One side memory: τ (d_out, d_in) float32, 0 outside its masks; its threshold ε; its facts."""
+class SideMemory:
+    """One side memory.
+
+    tau    (d_out, d_in) float32: what it adds to W; 0 outside the masks that it was trained in
+    eps    ε, about the least Δ among its facts, which prompts are compared with
+    facts  how many facts it holds
+    """
 
     tau: Tensor
     eps: float
@@ -37,13 +45,13 @@ class Memory:
 
 
 @dataclass(frozen=True)
-class Score:
-    """How Δ is measured.
+class ActivationDifference:
+    """How the activation difference Δ is measured.
 
-    pool "mean": over prompt tokens, without padding and without a leading BOS, whose activation is
-    huge and the same everywhere. "row": over all real tokens of the call, answer included, as
-    published; for parity only. activation: name of φ in ‖φ(W′a) − φ(Wa)‖, None for the raw form.
-    bos: the id that the tokenizer puts in front, None where it puts none.
+    pool        "mean": over prompt tokens, without padding and without a leading BOS;
+                "row": over all real tokens of the call, answer included, as published
+    activation  name of φ in ‖φ(W′a) − φ(W a)‖, None for the plain difference
+    bos         the id that the tokenizer puts in front, None where it puts none
     """
 
     pool: Pool = "mean"
@@ -55,7 +63,10 @@ class Score:
         return seqs.real if self.pool == "row" else seqs.prompt_tokens(self.bos)
 
     def tokens(self, moved: Tensor, output: Tensor) -> Tensor:
-        """δ (n,) of tokens from how far each output moves, (n, d_out), and what it was."""
+        """δ (n,), the difference at single tokens.
+
+        moved (n, d_out) is what the memory adds to the output there, output (n, d_out) what it was.
+        """
         if self.activation is None:
             return torch.linalg.vector_norm(moved, dim=-1)
         phi, output = ACTIVATIONS[self.activation], output.float()
@@ -69,16 +80,25 @@ class Score:
 
 
 class Side(Route):
-    """Side memories behind one module: the largest Δ among those that reach their own threshold.
+    """Side memories beside one linear module.
 
-    Memory m is eligible iff Δ_m ≥ act_ratio·ε_m. A row with choice m gets W a + τ_m a at all its
-    real positions, later ones too; a row without keeps the module's own output, bit for bit.
+    A prompt chooses the memory with the largest Δ among those that it reaches: memory m is reached
+    where Δ_m ≥ act_ratio · ε_m. Its module puts out W a + τ_m a at all positions then, the
+    generated ones too. A prompt that reaches none keeps the module's own output, bit for bit.
+
+    memories   the side memories
+    act_ratio  which share of ε a prompt has to reach
+    score      how Δ is measured
     """
 
     kind = "wise"
 
     def __init__(
-        self, memories: tuple[Memory, ...], act_ratio: float, score: Score, module: str = ""
+        self,
+        memories: tuple[SideMemory, ...],
+        act_ratio: float,
+        score: ActivationDifference,
+        module: str = "",
     ) -> None:
         self.memories, self.act_ratio, self.score = tuple(memories), act_ratio, score
         self.module = module
@@ -92,7 +112,7 @@ class Side(Route):
         return self.act_ratio * torch.tensor([memory.eps for memory in self.memories])
 
     def scores(self, inputs: Tensor, output: Tensor, seqs: Sequences) -> Tensor:
-        """Δ (rows, m) of every prompt under every memory."""
+        """Δ (rows, m) of every prompt under every one of m memories."""
         counted = self.score.counted(seqs)
         found = [self.score.rows(tau, inputs, output, counted) for tau in self.on(inputs.device)]
         return torch.stack(found, 1)
@@ -102,12 +122,12 @@ class Side(Route):
         scores = self.scores(inputs, output, seqs)
         choice = self.choose(scores)
         shown = torch.where(choice < 0, scores.argmax(1), choice)  # nobody answers: the closest
-        score, threshold = scores.gather(1, shown[:, None])[:, 0], self.thresholds().to(scores)
-        self.note(seqs, score=score, threshold=threshold[shown])
+        score = scores.gather(1, shown[:, None])[:, 0]
+        self.note(seqs, score=score, threshold=self.thresholds().to(scores)[shown])
         return choice
 
     def choose(self, scores: Tensor) -> Tensor:
-        """The rule alone, on Δ (rows, m): eligible first, then the largest.
+        """The rule alone, on Δ (rows, m): among the memories that are reached the largest Δ wins.
 
         thresholds (20, 5): Δ (18, 12) -> 1; (30, 25) -> 0; (3, 4) -> -1
         """
@@ -123,6 +143,7 @@ class Side(Route):
         taus, output = self.on(output.device), output.clone()
         for m in chosen:
             here = (choice == m)[:, None] & seqs.real
+            # z = W a + τ a, at the real positions of the rows that chose m
             moved = inputs[here].float() @ taus[m].T
             output[here] = (output[here].float() + moved).to(output.dtype)
         return output
@@ -157,12 +178,12 @@ class Side(Route):
             cls.check_finite(f"side memory {i}", values)
             tau = torch.zeros(shape)
             tau[mask] = values  # raises where the numbers of values and bits differ
-            memories.append(Memory(tau, float(eps), int(facts)))
+            memories.append(SideMemory(tau, float(eps), int(facts)))
         if header["pool"] not in ("mean", "row"):
             raise ValueError(f"unknown pool '{header['pool']}'")
         if header["activation"] not in {None, *ACTIVATIONS}:
             raise ValueError(f"unknown activation '{header['activation']}'")
-        score = Score(header["pool"], header["activation"], header["bos"])
+        score = ActivationDifference(header["pool"], header["activation"], header["bos"])
         return cls(tuple(memories), float(header["act_ratio"]), score, str(header["module"]))
 
 
@@ -187,10 +208,11 @@ def draw_mask(shape: tuple[int, int], share: float, seed: int, shard: int) -> Te
 def hinges(
     inside: Tensor, outside: Tensor, alpha: float, beta: float, gamma: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The three margins on Δ of edits (n,) and of irrelevant texts (m,): scalars, each ≥ 0.
+    """WISE's margins on Δ_e (n,) of edits and Δ_i (m,) of irrelevant texts: three scalars, each ≥ 0.
 
-    max(0, Δ_i − α), max(0, β − Δ_e), max(0, γ − (Δ_e − Δ_i)) over all pairs; each is the mean over
-    its positive terms alone, 0 where there is none.
+    max(0, Δ_i − α) keeps Δ small on irrelevant texts, max(0, β − Δ_e) large on edits, and
+    max(0, γ − (Δ_e − Δ_i)), over all pairs, keeps the two apart. Each is the mean over its positive
+    terms alone, 0 where there is none.
     Δ_e (4, 30), Δ_i (7,), margins 5, 20, 10 -> 2, 16, 13
     """
     apart = gamma - (inside[None] - outside[:, None])
@@ -198,5 +220,6 @@ def hinges(
 
 
 def _positive(terms: Tensor) -> Tensor:
+    """The mean of the positive terms, 0 without any."""
     above = terms > 0
     return torch.where(above, terms, 0.0).sum() / above.sum().clamp(min=1)

@@ -14,12 +14,12 @@ LIB = ROOT / "lib"
 ALLOWED_IN_EDITORS = {
     "errors", "registry", "texts", "atomic_files", "route", "batching", "scoring", "config",
     "wrapper", "lm", "null_space", "deferral", "expert_training", "cancellation", "hooks",
-    "trainable_config",
+    "trainable_config", "families", "routed",
     "editor", "facts", "patch", "replay", "memory", "stats", "target", "climb", "contexts",
-    "families",
     "anchor", "hypernet", "netfile", "trainable", "training", "regression", "features", "moments",
-    "warmup", "parallel", "codebook", "values", "sequences", "inside", "decode",
-    "routed", "merging", "side", "lesson", "shards", "tuning", "fingerprint",
+    "warmup", "parallel",
+    "codebook", "values", "sequences", "inside", "decode",
+    "merging", "side", "lesson", "shards", "tuning", "fingerprint",
     "anchors", "experts", "expert_lesson", "expert_start", "memoe", "plan", "pooled", "routing",
     "editors._spread", "editors.rome",
 }  # fmt: skip

@@ -16,7 +16,7 @@ import lib
 from lib import batching, decode, lesson
 from lib.editors import wise
 from lib.sequences import Sequences
-from lib.side import Memory, Score, Side, draw_mask, hinges, pack, unpack
+from lib.side import ActivationDifference, Side, SideMemory, draw_mask, hinges, pack, unpack
 
 from . import tiny
 
@@ -106,7 +106,7 @@ def test_margins_by_hand():
 
 def test_the_gradient_of_the_margins_is_that_of_finite_differences():
     torch.manual_seed(0)
-    score, a = Score(), torch.randn(3, 5, 4, dtype=torch.float64)
+    score, a = ActivationDifference(), torch.randn(3, 5, 4, dtype=torch.float64)
     y, counted = torch.zeros(3, 5, 3), torch.rand(3, 5) < 0.8
 
     def loss(tau):
@@ -137,12 +137,12 @@ def test_what_counts_is_the_prompt_without_its_bos_and_without_padding():
     real = torch.tensor([[0, 1, 1, 1, 1], [1, 1, 1, 1, 0]]).bool()
     prompt = torch.tensor([[0, 1, 1, 0, 0], [1, 1, 0, 0, 0]]).bool()
     seqs = Sequences(ids, real, prompt, last=torch.tensor([2, 1]))
-    mean = Score(bos=9).counted(seqs)
+    mean = ActivationDifference(bos=9).counted(seqs)
     assert mean.int().tolist() == [[0, 0, 1, 0, 0], [0, 1, 0, 0, 0]]  # a second 9 is no BOS
-    assert torch.equal(Score().counted(seqs), prompt)
-    assert torch.equal(Score(pool="row", bos=9).counted(seqs), real)
+    assert torch.equal(ActivationDifference().counted(seqs), prompt)
+    assert torch.equal(ActivationDifference(pool="row", bos=9).counted(seqs), real)
     only = Sequences(ids[:, 1:2], real[:, 1:2], real[:, 1:2], last=torch.tensor([0, 0]))
-    assert Score(bos=9).counted(only).all()  # nothing else is there
+    assert ActivationDifference(bos=9).counted(only).all()  # nothing else is there
 
 
 def test_training_separates_the_fact_from_what_is_irrelevant(lm):
@@ -250,12 +250,12 @@ def test_a_later_merge_joins_or_appends(lm):
 
 def test_the_rule_by_hand():
     def chosen(*rows, open_first=False):
-        memories = tuple(Memory(torch.zeros(1, 1), eps, 1) for eps in (20.0, 5.0))
-        return Side(memories, 1.0, Score()).choose(torch.tensor(rows)).tolist()
+        memories = tuple(SideMemory(torch.zeros(1, 1), eps, 1) for eps in (20.0, 5.0))
+        return Side(memories, 1.0, ActivationDifference()).choose(torch.tensor(rows)).tolist()
 
     assert chosen([30.0, 25.0], [18.0, 12.0], [3.0, 4.0]) == [0, 1, -1]
     assert chosen([20.0, 4.9]) == [0]  # Δ = threshold is in
-    wider = Side((Memory(torch.zeros(1, 1), 20.0, 1),), 0.88, Score())
+    wider = Side((SideMemory(torch.zeros(1, 1), 20.0, 1),), 0.88, ActivationDifference())
     assert wider.choose(torch.tensor([[17.6], [17.5]])).tolist() == [0, -1]
 
 

@@ -1,8 +1,9 @@
-"""GRACE: corrections in a codebook behind one module (Hartvigsen et al., 2023).
+"""GRACE: corrections in a codebook beside one module (Hartvigsen et al., 2023).
 
-A key is what the module reads at the prompt's last token, its value what the module should put out
-there, its radius how far it answers. Nothing but values is trained, and out of every radius the
-model is the base model, bit for bit.
+A codebook is a list of entries. An entry's key is what the module reads at a prompt's last token,
+its value is what the module should put out there, and its deferral radius says how far from the key
+it answers (codebook.py). Only values are trained. Outside all radii the model is the base model,
+bit for bit (deferral.py is the route that does this).
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class Grace(Editor):
     scoped = True
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:
-        """All facts into the codebook in their order, then all values that they touch at once."""
+        """Write all facts into the codebook in their order, then train the values they touch."""
         c, lm = self.config, self.lm
         place = self.place(after)
         module, old = place.module, after.routes.get(place.module)
@@ -72,27 +73,77 @@ class Grace(Editor):
         if not wanted:
             return after
         with lm.patched(routed.without_mine(after, module), only=True):
+            # a fact's key: what the module reads at the prompt's last token
             at = [len(prompt) - 1 for prompt in prompts]
             keys = inside.inputs_at(lm, prompts, at, [module])[module].float().cpu()  # (m, d_in)
             if state is None:
                 state = {"facts_seen": 0, "noise": self.noise(module, prompts, keys)}
+            # its first value: what the module puts out there, or random numbers
             numbers = [state["facts_seen"] + i for i in wanted]
-            fresh = self.fresh(lm.output(module, keys.to(lm.device)).cpu(), numbers)
-            book = (
-                Codebook.of(old.K, old.V, old.eps, state)
-                if old
-                else Codebook.empty(keys.shape[1], fresh.shape[1])
-            )
+            fresh = self.fresh(lm.output(module, keys.to(lm.device)).cpu(), numbers)  # (m, d_out)
+            # write all facts into the codebook: add, expand or split
+            if old:
+                book = Codebook.of(old.K, old.V, old.eps, state)
+            else:
+                book = Codebook.empty(keys.shape[1], fresh.shape[1])
             events = book.write(
-                keys, [*map(tuple, targets)], fresh, numbers,
-                eps_init=c.eps_init, strict=c.strict, expand=c.eps_expand, noise=state["noise"],
-            )  # fmt: skip
+                keys,
+                [*map(tuple, targets)],
+                fresh,
+                numbers,
+                eps_init=c.eps_init,
+                strict=c.strict,
+                expand=c.eps_expand,
+                noise=state["noise"],
+            )
+            # train the values of the entries that were touched until they give the targets
             measured = self.train(place, book, prompts, targets, events, keys)
         noise = max(state["noise"], measured)
         self.report(book, keys, targets, noise)
         state = {**book.state(), "facts_seen": state["facts_seen"] + len(facts), "noise": noise}
         route = Deferral(module, book.K, book.V, book.eps, c.replacement)
         return routed.with_mine(after, module, route, self.name, {**remembered, module: state})
+
+    def fresh(self, output: Tensor, numbers: list[int]) -> Tensor:
+        """First values (m, d_out): the module's own output, or random ones.
+
+        Random values are seeded by the fact's number, which counts over all edits, so that a list
+        edited at once and in two halves begins alike.
+        """
+        if self.config.value_init == "warm":
+            return output
+        seeds = [torch.Generator().manual_seed(self.config.seed + number) for number in numbers]
+        return torch.stack([torch.rand(output.shape[1], generator=seed) for seed in seeds])
+
+    def train(
+        self,
+        place: Place,
+        book: Codebook,
+        prompts: list[list[int]],
+        targets: list[list[int]],
+        events: list[Event],
+        keys: Tensor,
+    ) -> float:
+        """Train the values of all entries that `events` touched, in the book.
+
+        Returns how far keys moved as they were read beside other rows, for `report`.
+        """
+        c = self.config
+        # a fact whose entry was given to a newer one within this call has nothing to train
+        live = [i for i, e in enumerate(events) if book.labels[e.entry] == tuple(targets[i])]
+        touched = list(dict.fromkeys(events[i].entry for i in live))
+        rows = [Row(prompts[i], targets[i], touched.index(events[i].entry)) for i in live]
+        # steps are in units of the first value's root mean square, so that lr suits every model
+        start = book.V[:, touched]
+        size = start.square().mean(0).sqrt().clamp(min=1e-6)
+        scale = size if c.value_init == "warm" else torch.ones_like(size)
+        found = descend(self.lm, place, rows, start, scale, Descent(c.lr, c.n_iter, c.enough))
+        if not torch.isfinite(found.values).all():
+            raise EditError("grace produced NaN or infinite values; nothing was changed")
+        book.V[:, touched] = found.values
+        return (found.keys - keys[live]).norm(dim=1).max().item()
+
+    # ---- before: where the codebook stands, and which facts are written --------------------------
 
     def place(self, after: Patch) -> Place:
         """Where the codebook stands; EditError where it cannot."""
@@ -120,7 +171,7 @@ class Grace(Editor):
     def ids(
         self, facts: list[Fact], after: Patch
     ) -> tuple[list[list[int]], list[list[int]], list[int]]:
-        """Prompts and targets of the facts to write, and their numbers among those given."""
+        """Token ids of prompts and targets of the facts to write, and their places in `facts`."""
         lm = self.lm
         end = [lm.tokenizer.eos_token_id] if self.config.target_eos else []
         targets = [[*encode_target(lm.tokenizer, fact.target_new), *end] for fact in facts]
@@ -132,49 +183,20 @@ class Grace(Editor):
                 wanted = [i for i in wanted if not scores[i].hits.all()]
         return [prompts[i] for i in wanted], [targets[i] for i in wanted], wanted
 
+    # ---- what we added: how exact a key is, and a warning for facts that were lost --------------
+
     def noise(self, module: str, prompts: list[list[int]], keys: Tensor) -> float:
-        """How far a key moves when its prompt is padded, beside a longer row; of a few prompts."""
+        """How far a key moves when its prompt is padded beside a longer row, over a few prompts.
+
+        Radii must be larger than this, or an entry misses its own prompt in another batch.
+        """
         few = prompts[:4]
         rows = [*few, (max(few, key=len) * 2)[: self.lm.context]]
         found = inside.inputs_at(self.lm, rows, [len(row) - 1 for row in rows], [module])[module]
         return (found[:-1].float().cpu() - keys[: len(few)]).norm(dim=1).max().item()
 
-    def fresh(self, output: Tensor, numbers: list[int]) -> Tensor:
-        """First values (m, d_out): the module's own output, or random ones, a fact's always equal.
-
-        `numbers` count facts over all edits, so that a list and its halves begin alike.
-        """
-        if self.config.value_init == "warm":
-            return output
-        seeds = [torch.Generator().manual_seed(self.config.seed + number) for number in numbers]
-        return torch.stack([torch.rand(output.shape[1], generator=seed) for seed in seeds])
-
-    def train(
-        self,
-        place: Place,
-        book: Codebook,
-        prompts: list[list[int]],
-        targets: list[list[int]],
-        events: list[Event],
-        keys: Tensor,
-    ) -> float:
-        """Values of all touched entries, into the book; how far keys moved beside other rows."""
-        c = self.config
-        # a fact whose entry was given to a newer one within this call has nothing to train
-        live = [i for i, e in enumerate(events) if book.labels[e.entry] == tuple(targets[i])]
-        touched = list(dict.fromkeys(events[i].entry for i in live))
-        rows = [Row(prompts[i], targets[i], touched.index(events[i].entry)) for i in live]
-        start = book.V[:, touched]
-        size = start.square().mean(0).sqrt().clamp(min=1e-6)
-        scale = size if c.value_init == "warm" else torch.ones_like(size)
-        found = descend(self.lm, place, rows, start, scale, Descent(c.lr, c.n_iter, c.enough))
-        if not torch.isfinite(found.values).all():
-            raise EditError("grace produced NaN or infinite values; nothing was changed")
-        book.V[:, touched] = found.values
-        return (found.keys - keys[live]).norm(dim=1).max().item()
-
     def report(self, book: Codebook, keys: Tensor, targets: list[list[int]], noise: float) -> None:
-        """A warning that counts facts which the codebook cannot give back."""
+        """Warn where the codebook cannot give facts back, and say how many."""
         entries = book.lookup(keys).entry.tolist()
         stolen = sum(
             entry < 0 or book.labels[entry] != tuple(target)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from .. import anchors, contexts, routed
-from ..anchors import Fit, Router
+from ..anchors import AnchorFit, AnchorRouter
 from ..config import Config
 from ..editor import Editor
 from ..errors import EditError, EditWarning
@@ -25,9 +25,9 @@ from ..expert_start import activation, fresh, place
 from ..expert_training import Descent, train
 from ..experts import Expert, Experts
 from ..facts import Fact, fill
-from ..memoe import Hidden
+from ..memoe import HiddenStateRouter
 from ..patch import Patch
-from ..plan import Order, plan
+from ..plan import Order, cluster_facts
 from ..pooled import general_mean, text_means
 from ..routing import Anchored, ByHidden, Routing
 
@@ -44,7 +44,7 @@ class LemoeConfig(Config):
     anchor; "hidden", MEMoE's. projection: "shared", or "per_expert" and frozen with it. gate:
     "hard", weight 1 for the winner (its gradient that of its share), or "softmax", its share.
     views: what stands for a fact when the router is fitted. reserve, route_steps, route_lr: see
-    `lib.anchors.Fit`; null: where b starts, in units of kappa. order: which facts of one call share
+    `AnchorFit`; null: where b starts, in units of kappa. order: which facts of one call share
     a batch. scale: λ. enough: mean loss at which an expert is done. irrelevant: texts that must
     stay with the base model; None: those of irrelevant.txt.
     """
@@ -108,7 +108,7 @@ class Lemoe(Editor):
         with lm.patched(routed.without_mine(after, module), only=True):
             work = self._work(module, after.routes[module] if held else None, after)
             means = text_means(lm, [fact.text for fact in facts])
-            for batch in plan(means - work.state["mu"], c.batch_size, c.order, c.seed):
+            for batch in cluster_facts(means - work.state["mu"], c.batch_size, c.order, c.seed):
                 self._add([facts[i] for i in batch], means[batch], work)
         lost, stored = work.routing.lost(), int(work.state["prompt"].sum())
         if lost:
@@ -188,12 +188,16 @@ class Lemoe(Editor):
         }  # fmt: skip
 
     def _routing(
-        self, state: dict, router: Router | Hidden | None, texts: Sequence[str], calm: Tensor
+        self,
+        state: dict,
+        router: AnchorRouter | HiddenStateRouter | None,
+        texts: Sequence[str],
+        calm: Tensor,
     ) -> Routing:
         c = self.config
         if c.routing == "hidden":
             return ByHidden(self.lm, state, router, c.layer, texts, c.seed)
-        fit = Fit(c.route_steps, c.route_lr, c.reserve) if c.routing == "fitted" else None
+        fit = AnchorFit(c.route_steps, c.route_lr, c.reserve) if c.routing == "fitted" else None
         if router is None:
             null = c.null * c.kappa if fit else None
             mu, sigma = state["mu"], state["sigma"]

@@ -24,7 +24,7 @@ from ..families import mlp_activation
 from ..lesson import Lesson, Texts
 from ..merging import RULES
 from ..patch import Patch
-from ..side import Memory, Score, Side, draw_mask, pack, unpack
+from ..side import ActivationDifference, Side, SideMemory, draw_mask, pack, unpack
 
 State = dict[str, Any]
 
@@ -51,7 +51,7 @@ class WiseConfig(Config):
     replay: with `retrieve`, L_memo: one prompt of every merged memory, in turn, must not light up
     the open shard, and one drawn from the open shard must go on to.
     irrelevant: texts that must stay with W, `irrelevant_n` of them per fact in turn; None: those of
-    irrelevant.txt. pool, activation: see `lib.side.Score`; "hidden" is the model's own.
+    irrelevant.txt. pool, activation: see `ActivationDifference`; "hidden" is the model's own.
     """
 
     layer: int = 25
@@ -125,7 +125,7 @@ class Wise(Editor):
         route = Side(tuple(memories), c.act_ratio, texts.score, module)
         return routed.with_mine(after, module, route, self.name, state)
 
-    def _begin(self, module: str, after: Patch) -> tuple[list[Memory], State]:
+    def _begin(self, module: str, after: Patch) -> tuple[list[SideMemory], State]:
         """Memories and state under `after`: merged memories first, then closed shards, then open.
 
         state: module, templates, unit of the margins, cursor into the irrelevant texts, shards
@@ -157,25 +157,25 @@ class Wise(Editor):
             if all(a[0] == b[0] and a[1] is b[1] for a, b in zip(kept[0], parts, strict=True)):
                 return kept[1]
         act = mlp_activation(lm.model.config) if c.activation else None
-        score = Score(c.pool, act, lm.leading_bos)
+        score = ActivationDifference(c.pool, act, lm.leading_bos)
         self._kept = parts, Texts(lm, module, score)
         return self._kept[1]
 
     def _add(
         self,
         fact: Fact,
-        memories: list[Memory],
+        memories: list[SideMemory],
         state: State,
         texts: Texts,
         pool: list[list[int]],
         apart: list[list[int]],
-    ) -> list[Memory]:
+    ) -> list[SideMemory]:
         """The memories with one fact more; `state` goes on with them."""
         c, lm = self.config, self.lm
         shape = tuple(lm.weight(texts.module).shape)
         if state["mask"] is None:
             mask = draw_mask(shape, c.mask_ratio, c.seed, state["drawn"])
-            memories = [*memories, Memory(torch.zeros(shape), torch.inf, 0)]
+            memories = [*memories, SideMemory(torch.zeros(shape), torch.inf, 0)]
             state["groups"] = (*state["groups"], ())
             state["mask"], state["drawn"] = pack(mask), state["drawn"] + 1
         mask, group = unpack(state["mask"], shape), state["groups"][-1]
@@ -199,7 +199,7 @@ class Wise(Editor):
         eps = min(last.eps, delta)
         if c.track:
             eps = self._threshold(tau, self._deltas(tau, group, texts), texts, apart)
-        last = Memory(tau, eps, last.facts + 1)
+        last = SideMemory(tau, eps, last.facts + 1)
         state["groups"] = (*state["groups"][:-1], group)
         if len(group) < c.save_freq:
             return [*others, last]
@@ -240,8 +240,8 @@ class Wise(Editor):
         return tau, delta
 
     def _merge(
-        self, memories: list[Memory], state: State, texts: Texts, apart: list[list[int]]
-    ) -> list[Memory]:
+        self, memories: list[SideMemory], state: State, texts: Texts, apart: list[list[int]]
+    ) -> list[SideMemory]:
         """The unmerged shards become one memory: appended, or joined with the one before."""
         c, k = self.config, len(state["groups"])
         kept, tau, old = shards.join(memories, k, c.merge, c.density, c.retrieve)
@@ -259,7 +259,7 @@ class Wise(Editor):
         if c.replay:
             state["past"] = (*state["past"], tuple(text for text, _ in facts))
         joined = sum(memory.facts for memory in memories[len(kept) :])
-        return [*kept, Memory(tau, eps, joined)]
+        return [*kept, SideMemory(tau, eps, joined)]
 
     def _threshold(self, tau: Tensor, delta: Tensor, texts: Texts, apart: list[list[int]]) -> float:
         """ε for facts with these Δ (n,): the least, or calibrated on irrelevant texts."""

@@ -41,7 +41,7 @@ import torch
 
 import lib
 from lib import anchors, plot
-from lib.plan import plan
+from lib.plan import cluster_facts
 from notebooks import checks_13, models, runs_13, show, stored
 
 _ = torch.manual_seed(0)
@@ -122,7 +122,7 @@ owner, rest = torch.arange(24) // 8, normal(60, 12)
 router = anchors.start(torch.zeros(12), torch.tensor(1.0), 32, 16, kappa, kappa / 2, seed=0)
 for t in range(3):
     router = anchors.grow(router, mine[owner == t])
-fitted = anchors.fit(router, mine, owner, rest, 2, anchors.Fit(steps=200, lr=3e-3, reserve=0.0))
+fitted = anchors.fit_anchors(router, mine, owner, rest, 2, anchors.AnchorFit(200, 3e-3, 0.0))
 table = []
 for name, some in {"in the middle": router, "fitted": fitted}.items():
     choice, others = some.choose(mine), some.choose(rest)
@@ -161,7 +161,7 @@ def slow_plan(e, size):  # e (n, d) -> batches of fact numbers
 print("facts at 0, 10, 0.1, 10.1:", slow_plan(torch.tensor([[0.0], [10.0], [0.1], [10.1]]), 2))
 for n in (7, 12, 20):
     some = normal(n, 3).double()
-    assert slow_plan(some, 4) == plan(some, 4)
+    assert slow_plan(some, 4) == cluster_facts(some, 4)
 
 # %% [markdown]
 # ## The tower and the sheep
