@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from .visitors import Session
 
 BLOCK = 8 << 20
-SHARD = 64 << 20  # bytes of weights in a file: between two files it can be stopped
 NOTHING = "No edit is live, so there is nothing to take away: press Edit in the first tab."
 KINDS = {"patch": ".safetensors", "adapter": "-adapter.zip", "model": "-model.zip"}
 
@@ -55,7 +54,7 @@ def make(chain: Chain, kind: str, folder: Path) -> Generator[Progress, None, Pat
         job.report(0.1, words)
         if kind == "adapter":
             return lib.export_peft(lm, patch, tree)
-        return lib.export_model(lm, patch, tree, shard=SHARD)
+        return lib.export_model(lm, patch, tree)
 
     yield from chain.do(work)
     for share in _packed(tree, path):  # not on the worker: others are served meanwhile
