@@ -20,7 +20,7 @@ from .. import anchors
 from ..anchors import Fit, Router
 from ..contexts import contexts
 from ..editor import Config, EditError, Editor, EditWarning
-from ..expert_lesson import Descent, ExpertLesson, train
+from ..expert_lesson import ExpertRows, ExpertTraining, train
 from ..expert_start import activation, fresh, place
 from ..experts import Expert, Experts
 from ..facts import Fact, fill
@@ -137,10 +137,10 @@ class Lemoe(Editor):
         state["facts"] += len(facts)
         work.routing.add(facts, means, which, len(new))  # anchors are fitted before they are used
         pairs = [(fill(t, f.text), f.target_new) for t in state["templates"] for f in facts]
-        lesson = ExpertLesson(self.lm, work.module, c.layer, pairs, work.bos, c.target_eos)
-        by = Descent(c.lr, c.steps, c.enough, c.scale, c.gate)
+        rows = ExpertRows(self.lm, work.module, c.layer, pairs, work.bos, c.target_eos)
+        by = ExpertTraining(c.lr, c.steps, c.enough, c.scale, c.gate)
         alone = None if together else which  # all other experts are frozen
-        work.experts = train(lesson, work.experts, work.routing, alone, work.act, by)
+        work.experts = train(rows, work.experts, work.routing, alone, work.act, by)
 
     def irrelevant(self) -> Sequence[str]:
         """The texts that must stay with the base model."""

@@ -20,7 +20,7 @@ from .. import shards
 from ..contexts import contexts
 from ..editor import Config, EditError, Editor
 from ..facts import Fact, encode_prompt, fill
-from ..lesson import Lesson, Texts
+from ..lesson import FactTraining, IrrelevantTexts
 from ..merging import RULES
 from ..patch import Patch
 from ..side import Memory, Score, Side, draw_mask, pack, unpack
@@ -155,7 +155,7 @@ class Wise(Editor):
             raise EditError(f"the side memories are at {held['module']}: edit that layer")
         return list(route.memories), dict(held)
 
-    def _texts(self, below: Patch, module: str) -> Texts:
+    def _texts(self, below: Patch, module: str) -> IrrelevantTexts:
         """Inputs of irrelevant texts, kept while nothing that they pass through has changed."""
         c, lm = self.config, self.lm
         parts = [*below.weights.items(), *below.routes.items()]
@@ -168,7 +168,7 @@ class Wise(Editor):
         act = next((getattr(config, n) for n in names if getattr(config, n, None)), None)
         leads = bos is not None and encode_prompt(lm.tokenizer, "a")[0] == bos
         score = Score(c.pool, act if c.activation else None, bos if leads else None)
-        self._kept = parts, Texts(lm, module, score)
+        self._kept = parts, IrrelevantTexts(lm, module, score)
         return self._kept[1]
 
     def _add(
@@ -176,7 +176,7 @@ class Wise(Editor):
         fact: Fact,
         memories: list[Memory],
         state: State,
-        texts: Texts,
+        texts: IrrelevantTexts,
         pool: list[list[int]],
         apart: list[list[int]],
     ) -> list[Memory]:
@@ -197,11 +197,10 @@ class Wise(Editor):
         )
         pairs = [(fill(t, fact.text), fact.target_new) for t in state["templates"]]
         margins = c.alpha, c.beta, c.gamma
-        start = c.layer + (not lm.arch.post_norm)
         past = [prompts[last.facts % len(prompts)] for prompts in state["past"]]
         held = [text for text, _ in earlier[:1] or group[-1:]] if past else []
-        lesson = Lesson(
-            texts, start, pairs, earlier, some, margins, state["unit"], c.target_eos,
+        lesson = FactTraining(
+            texts, c.layer, pairs, earlier, some, margins, state["unit"], c.target_eos,
             *([encode_prompt(lm.tokenizer, text) for text in kept] for kept in (past, held)),
         )  # fmt: skip
         tau, delta = self.train(lesson, last.tau, mask)
@@ -218,7 +217,7 @@ class Wise(Editor):
             return [*others, last]
         return self._merge([*others, last], state, texts, apart)
 
-    def train(self, lesson: Lesson, tau: Tensor, mask: Tensor) -> tuple[Tensor, float]:
+    def train(self, lesson: FactTraining, tau: Tensor, mask: Tensor) -> tuple[Tensor, float]:
         """τ (d_out, d_in) after one fact, and the mean Δ of its rows, measured after the last step.
 
         The gradient acts inside the mask only: τ stays exactly 0 elsewhere.
@@ -250,7 +249,7 @@ class Wise(Editor):
         return tau, delta
 
     def _merge(
-        self, memories: list[Memory], state: State, texts: Texts, apart: list[list[int]]
+        self, memories: list[Memory], state: State, texts: IrrelevantTexts, apart: list[list[int]]
     ) -> list[Memory]:
         """The unmerged shards become one memory: appended, or joined with the one before."""
         c, k = self.config, len(state["groups"])
@@ -271,7 +270,9 @@ class Wise(Editor):
         joined = sum(memory.facts for memory in memories[len(kept) :])
         return [*kept, Memory(tau, eps, joined)]
 
-    def _threshold(self, tau: Tensor, delta: Tensor, texts: Texts, apart: list[list[int]]) -> float:
+    def _threshold(
+        self, tau: Tensor, delta: Tensor, texts: IrrelevantTexts, apart: list[list[int]]
+    ) -> float:
         """ε for facts with these Δ (n,): the least, or calibrated on irrelevant texts."""
         if not apart:
             return shards.least(delta)
@@ -279,7 +280,9 @@ class Wise(Editor):
             calm = texts.delta(tau.to(self.lm.device), apart)
         return shards.between(delta, calm, self.config.calibrate)
 
-    def _deltas(self, tau: Tensor, facts: Sequence[tuple[str, str]], texts: Texts) -> Tensor:
+    def _deltas(
+        self, tau: Tensor, facts: Sequence[tuple[str, str]], texts: IrrelevantTexts
+    ) -> Tensor:
         """Δ (n,) of the bare prompts of (prompt, target) pairs under τ."""
         rows = [encode_prompt(self.lm.tokenizer, text) for text, _ in facts]
         with torch.no_grad():
