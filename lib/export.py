@@ -128,9 +128,9 @@ def export_model(
     refuse(patch)
     with _whole(folder) as work:
         with lm.patched(patch, only=True), _own_config(lm, patch), fetch.quiet():
-            pulse()
+            raise_if_cancelled()
             lm.model.save_pretrained(work)
-        pulse()
+        raise_if_cancelled()
         tokenizer = copy(lm.tokenizer)
         tokenizer.name_or_path = base_name(lm)  # not where it lay on this machine
         tokenizer.save_pretrained(work)
