@@ -1,9 +1,11 @@
-"""LEMoE's router: one key per expert, one value per prompt, and a null anchor for all the rest.
+"""LEMoE's router: an anchor per expert, and a null anchor for everything else.
 
-A prompt is the mean e of its input embeddings, centered and scaled; v = unit(W_up SiLU(W_down e)).
-Expert i scores κ·cos(k_i, v), the null anchor a constant b, and the largest wins, so that a prompt
-near no anchor stays with the base model. Nothing here reads a hidden state: no edit can change a
-decision by changing activations.
+The router says which expert answers a prompt. A prompt stands for itself by the mean e of its input
+embeddings, centered and scaled, which a small network projects to a value v, a unit vector:
+v = unit(W_up SiLU(W_down e)). An expert's anchor is a key k_i in the same space. Expert i scores
+κ·cos(k_i, v), the null anchor a constant b, and the largest score wins, so that a prompt near no
+anchor stays with the base model. Nothing here reads a hidden state: no edit can change a decision
+by changing activations.
 """
 
 from __future__ import annotations
@@ -17,11 +19,15 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True)
 class AnchorRouter:
-    """Projection, keys and null anchor, float32.
+    """The anchors of t experts and the projection before them; all tensors are float32.
 
-    mu (d,), sigma: what is subtracted from a mean embedding, and by what the rest is divided
-    down (p, h, d), up (p, d_k, h): p = 1 projection for all, or one per expert
-    keys (t, d_k), unit rows; bias (): the score of the null anchor, None where there is none
+    mu     (d,): what is subtracted from a mean embedding
+    sigma  (): by what the rest is divided
+    down   (p, h, d): first half of the projection; p = 1 for all experts, or one each
+    up     (p, d_k, h): its second half
+    keys   (t, d_k): the anchors, unit rows
+    bias   (): b, the score of the null anchor; None where there is none
+    kappa  κ, the scale of the cosines
     """
 
     mu: Tensor
@@ -33,17 +39,18 @@ class AnchorRouter:
     kappa: float = 16.0
 
     def pooled(self, means: Tensor) -> Tensor:
-        """Pooled e (n, d) of mean embeddings (n, d)."""
+        """What stands for prompts, e (n, d): their mean embeddings (n, d), centered and scaled."""
         return (means.float() - self.mu) / self.sigma
 
     def values(self, e: Tensor) -> Tensor:
-        """Values v (p, n, d_k) of e (n, d), unit vectors; one set per projection."""
+        """Values v (p, n, d_k) of e (n, d), unit vectors, under each of the p projections."""
         inner = F.silu(torch.einsum("phd,nd->pnh", self.down, e))
         return F.normalize(torch.einsum("pkh,pnh->pnk", self.up, inner), dim=-1)
 
     def scores(self, e: Tensor) -> Tensor:
-        """(n, 1 + t): the null anchor's first (-inf where there is none), then every expert's."""
+        """Scores (n, 1 + t) of e (n, d): the null anchor's, -inf without one, then the experts'."""
         v, keys = self.values(e), F.normalize(self.keys, dim=-1)
+        # cos(k_i, v), with v of expert i's own projection where each has one
         if len(v) == 1:
             near = v[0] @ keys.T
         else:
@@ -106,7 +113,10 @@ def start(
 
 
 def grow(router: AnchorRouter, e: Tensor, per_expert: bool = False, seed: int = 0) -> AnchorRouter:
-    """One more anchor, the normalized mean of v over e (n, d); its own projection if asked for."""
+    """A router with one anchor more: the normalized mean of the values of e (n, d).
+
+    per_expert gives the new anchor a random projection of its own.
+    """
     down, up = router.down, router.up
     if per_expert:
         fresh = _projection(down.shape[2], down.shape[1], up.shape[1], seed)
@@ -120,12 +130,14 @@ def grow(router: AnchorRouter, e: Tensor, per_expert: bool = False, seed: int = 
 def fit_anchors(
     router: AnchorRouter, e: Tensor, owner: Tensor, calm: Tensor, which: int, settings: AnchorFit
 ) -> AnchorRouter:
-    """The router whose anchor `which`, projection and null anchor fit what is stored.
+    """Fit anchor `which`, its projection and the null anchor to all that is stored.
 
-    e (n, d) of stored prompts and owner (n,), their experts; calm (m, d) of texts that must stay
-    with the base model. Loss: mean CE(softmax[b, s_1 … s_t], owner) + mean CE(·, null). The other
-    keys are frozen, and so are the other projections where each expert has its own.
+    e (n, d) are stored prompts and owner (n,) their experts; calm (m, d) are texts that must stay
+    with the base model. The loss is a cross-entropy over the scores [b, s_1 … s_t]: stored prompts
+    belong to their owners, calm texts to the null anchor. The other keys are frozen, and so are the
+    other projections where each expert has its own.
     """
+    # what moves: projection, key and b, which is fitted lower by the reserve
     parts = trainable(router, which)
     if router.bias is not None:
         parts.append((router.bias - settings.reserve).requires_grad_())
@@ -133,14 +145,17 @@ def fit_anchors(
     nobody = torch.zeros(len(calm), dtype=torch.long, device=calm.device)
 
     def build(parts: list[Tensor], reserve: float = 0.0) -> AnchorRouter:
+        """The router with these parts, b raised by the reserve."""
         made = assemble(router, which, parts[:3])
         return replace(made, bias=parts[3] + reserve if len(parts) > 3 else None)
 
     for step in range(5 * settings.steps):
+        # go on beyond the steps only while a stored prompt does not find its own expert
         if step >= settings.steps and not misrouted(build(parts, settings.reserve), e, owner):
             break
         with torch.enable_grad():
             made = build(parts)
+            # CE(softmax[b, s_1 … s_t], owner) + CE(softmax[b, s_1 … s_t], null)
             loss = F.cross_entropy(made.scores(e), owner + 1)
             if router.bias is not None:
                 loss = loss + F.cross_entropy(made.scores(calm), nobody)
@@ -152,17 +167,18 @@ def fit_anchors(
 
 
 def trainable(router: AnchorRouter, which: int) -> list[Tensor]:
-    """What moves with expert `which`: its projection (or the one of all) and its key, as leaves."""
+    """What moves with expert `which`, as leaves: its projection, or that of all, and its key."""
     p = which if len(router.down) > 1 else 0
     parts = router.down[p : p + 1], router.up[p : p + 1], router.keys[which : which + 1]
     return [part.detach().clone().requires_grad_() for part in parts]
 
 
 def assemble(router: AnchorRouter, which: int, parts: list[Tensor]) -> AnchorRouter:
-    """The router with the parts of `trainable` in their places; keys are unit vectors."""
+    """The router with the parts of `trainable` put back in their places, the key as unit vector."""
     down, up, key = parts
 
     def put(whole: Tensor, part: Tensor) -> Tensor:
+        """The whole with row `which`, or its only row, exchanged."""
         i = which if len(whole) > 1 else 0
         return torch.cat([whole[:i], part, whole[i + 1 :]])
 
@@ -172,12 +188,13 @@ def assemble(router: AnchorRouter, which: int, parts: list[Tensor]) -> AnchorRou
 
 
 def misrouted(router: AnchorRouter, e: Tensor, owner: Tensor) -> int:
-    """How many of the prompts e (n, d) another anchor than their owner's wins."""
+    """The number of prompts e (n, d) that do not choose their own expert, owner (n,)."""
     with torch.no_grad():
         return int((router.choose(e) != owner).sum())
 
 
 def _projection(d: int, width: int, d_k: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Random `down` (1, width, d) and `up` (1, d_k, width), which nearly keep distances."""
     draw = torch.Generator().manual_seed(seed)
     down = torch.randn(1, width, d, generator=draw) / d**0.5
     return down, torch.randn(1, d_k, width, generator=draw) / width**0.5

@@ -1,4 +1,8 @@
-"""A new expert of LEMoE: where it stands, and matrices that say exactly nothing yet."""
+"""A new expert of LEMoE: where it stands, and its first matrices.
+
+A new expert adds exactly zero to the MLP's output, because its last matrix is zero. Training begins
+from the model as it is.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +22,7 @@ Kind = Literal["ffn", "lora"]
 
 
 def place(lm: LM, layer: int, kind: Kind) -> str:
-    """Module beside which experts stand; EditError for a family without one."""
+    """The module beside which experts of a kind stand; EditError for a family without one."""
     out = lm.mlp_out(layer)  # refuses a layer that is not there
     if kind == "lora":
         return out
@@ -31,15 +35,17 @@ def place(lm: LM, layer: int, kind: Kind) -> str:
 
 
 def fresh(lm: LM, layer: int, kind: Kind, rank: int, seed: int) -> Expert:
-    """Float32 on the CPU: a copy of the layer's MLP with a zero output, or a and b = 0 of `rank`.
+    """A new expert, float32 on the CPU.
 
-    The seed is for a alone: a copy needs no chance.
+    "ffn" is a copy of the layer's MLP with a zero output projection, "lora" a product b a of `rank`
+    with b = 0. Only a is random, by `seed`.
     """
     out = lm.mlp_out(layer)
     d_out, d_in = lm.weight(out).shape
     if kind == "lora":
         a = torch.randn(rank, d_in, generator=torch.Generator().manual_seed(seed)) / d_in**0.5
         return {"a": a, "b": torch.zeros(d_out, rank)}
+    # the input projections are copied; phi3 stores gate and up as one matrix, which is cut in two
     names = [name.format(layer) for name in lm.arch.mlp_in]
     found = {"down": torch.zeros(d_out, d_in)}
     for name in names:
@@ -54,7 +60,7 @@ def fresh(lm: LM, layer: int, kind: Kind, rank: int, seed: int) -> Expert:
 
 
 def activation(lm: LM, kind: Kind) -> str:
-    """The name of the MLP's activation; EditError where an expert would need one unknown here."""
+    """The name of the experts' activation; EditError where an expert needs one unknown here."""
     act = mlp_activation(lm.model.config)
     if kind == "ffn" and act not in ACTIVATIONS:
         raise EditError(f"experts know no activation '{act}': use expert='lora'")
@@ -62,6 +68,7 @@ def activation(lm: LM, kind: Kind) -> str:
 
 
 def _linear(lm: LM, name: str) -> tuple[Tensor, Tensor | None]:
+    """Copies of a linear module's weight (d_out, d_in) and bias, float32 on the CPU."""
     held = lm.model.get_submodule(name)
     weight = held.weight.detach()
     weight = (weight.T if lm.arch.transposed else weight).float().cpu()

@@ -1,7 +1,9 @@
-"""LEMoE's route: a router decides at the prompt, experts answer beside one FFN.
+"""LEMoE's route: experts beside one MLP, and a router that chooses among them at the prompt.
 
-It stands behind a layer's MLP and adds what the chosen expert says: FFN(x) + λ f_i(x). Anchors read
-the prompt's input embeddings, whatever stands below; MEMoE's router reads what the layer reads.
+An expert is a small network f_i that learned one batch of facts: a copy of the layer's MLP, or a
+low-rank change of its output projection. The route stands behind the MLP and adds what the chosen
+expert says, MLP(x) + λ f_i(x). The anchors (anchors.py) decide by the prompt's input embeddings,
+whatever the layers below compute; MEMoE's router (memoe.py) by what the layer reads.
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ from .route import Route
 from .sequences import Sequences
 from .side import ACTIVATIONS
 
-# ffn: up, down, gate where the family has one, biases; lora: a (r, d_in), b (d_out, r)
+# a copy of the MLP: up, down, gate where the family has one, and biases; or low rank: a (r, d_in)
+# and b (d_out, r)
 Expert = Mapping[str, Tensor]
 
 
@@ -35,9 +38,14 @@ def answer(expert: Expert, x: Tensor, activation: str) -> Tensor:
 
 
 class Experts(Route):
-    """Behind a layer's MLP: rows of expert i get λ f_i(x) on top at all their real positions.
+    """Experts beside one MLP: a prompt that chooses expert i gets λ f_i(x) on top at all positions.
 
-    gate "hard": the winner has weight 1; "softmax": its share. bos is what means leave out.
+    experts     their matrices by name
+    activation  the name of the MLP's activation function
+    router      anchors, or MEMoE's
+    scale       λ
+    gate        weight of the winner: "hard" 1, "softmax" its share among all scores
+    bos         the id of a leading BOS, which means over a prompt leave out
     """
 
     kind = "lemoe"
@@ -61,7 +69,10 @@ class Experts(Route):
         return self.router.to(device), experts
 
     def decide(self, inputs: Tensor, output: Tensor, seqs: Sequences) -> Tensor:
-        """(rows,) the winning expert; notes its score, the null anchor's, and its softmax share."""
+        """(rows,) int64: the winning expert, -1 for none.
+
+        Notes its score, the null anchor's as threshold, and its share in the softmax.
+        """
         router, _ = self.on(output.device)
         if isinstance(router, HiddenStateRouter):
             rows = [i[p].tolist() for i, p in zip(seqs.ids, seqs.prompt, strict=True)]
@@ -69,7 +80,7 @@ class Experts(Route):
         else:
             means = seqs.prompt_mean(seqs.embedded(), self.bos)
             e = router.pooled(means.to(output.device))
-        scores = router.scores(e)
+        scores = router.scores(e)  # (rows, 1 + t), the null anchor first
         choice = scores.argmax(1) - 1
         share = scores.softmax(1).gather(1, choice[:, None] + 1)[:, 0]
         best = scores[:, 1:].max(1).values
@@ -89,6 +100,7 @@ class Experts(Route):
         weight = weight[:, None].expand(real.shape)
         for m in chosen:
             here = (choice == m)[:, None] & real
+            # MLP(x) + λ g f_i(x), at the real positions of the rows that chose expert m
             moved = answer(experts[m], inputs[here].float(), self.activation)
             moved = output[here].float() + weight[here][:, None] * moved
             output[here] = moved.to(output.dtype)
@@ -117,7 +129,7 @@ class Experts(Route):
         routing: dict[str, Tensor] = {}
         for name, t in tensors.items():
             number, part = name.split("/")
-            # cloned: where a file left it in memory, sums may come out another way in the last bit
+            # cloned: sums may differ in the last bit by where a file left a tensor in memory
             (routing if number == "router" else parts[int(number)])[part] = t.clone()
         whole = [{"up", "down"} <= e.keys() or {"a", "b"} <= e.keys() for e in parts]
         if not parts or not all(whole):

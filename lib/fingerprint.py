@@ -1,8 +1,9 @@
-"""MEMOIR's route: a residual matrix beside one module, and fingerprints that say who may use it.
+"""MEMOIR's route: a residual matrix beside one module, and the fingerprints of what it stores.
 
-A fingerprint is the set of the k inputs of the module that a prompt moves most. It chooses the
-columns of the residual matrix that an edit writes and that a query reads, so that edits share few
-columns, and a query is answered only where its own fingerprint overlaps a stored one.
+A prompt's fingerprint is the set of the module's k inputs that the prompt moves most from their
+mean, as a mask over the columns of the residual matrix W_m. An edit writes only the columns in its
+own mask, so edits share few columns. A query is answered only where its mask overlaps a stored one,
+and then reads the columns of that stored mask.
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ from .sequences import Sequences
 class Fingerprint:
     """How the mask of a prompt is made.
 
-    mu (d_in,): mean input over irrelevant prompts, which is taken off. order (d_in,): the fixed
-    permutation π. k: ones per mask. bos: the id that the tokenizer puts in front, None without one;
-    its input is huge and the same everywhere, so it is not counted.
+    mu     (d_in,): mean input over irrelevant prompts, which is subtracted
+    order  (d_in,): the fixed permutation π, which spreads neighboring inputs over the columns
+    k      number of ones in a mask
+    bos    the id that the tokenizer puts in front, None without one; it is not counted
     """
 
     mu: Tensor
@@ -37,8 +39,9 @@ class Fingerprint:
     bos: int | None = None
 
     def mask(self, mean: Tensor) -> Tensor:
-        """(rows, d_in) bool from mean inputs (rows, d_in): ones at π(T), T the k largest |f|.
+        """Masks (rows, d_in) bool from mean inputs (rows, d_in).
 
+        f is the mean input less mu, T the k places of the largest |f|; the ones stand at π(T).
         k 2, π (1, 2, 3, 0), f (.1, -3, 2, 0): T = {1, 2}, the mask is (0, 0, 1, 1)
         """
         top = (mean - self.mu.to(mean)).abs().topk(self.k, dim=-1).indices
@@ -46,15 +49,21 @@ class Fingerprint:
         return mask.scatter(-1, self.order.to(mean.device)[top], True)
 
     def of(self, inputs: Tensor, seqs: Sequences) -> Tensor:
-        """Masks (rows, d_in) of the prompts in a call, from inputs (rows, length, d_in)."""
+        """Masks (rows, d_in) bool of the prompts in a call, from inputs (rows, length, d_in)."""
         return self.mask(seqs.prompt_mean(inputs, self.bos))
 
 
 class Residual(Route):
-    """W_m beside a module: a row whose mask overlaps a stored mask gets W₀ a + W_m (m ⊙ a).
+    """A residual matrix beside one module.
 
-    The stored mask m with the largest overlap |q ∧ m| / k answers where that reaches tau, at all
-    real positions, later ones too. A row without keeps the module's own output, bit for bit.
+    Of the stored masks m, the one with the largest overlap |q ∧ m| / k with a prompt's mask q
+    answers, where that reaches tau. The module puts out W₀ a + W_m (m ⊙ a) at all positions then,
+    the generated ones too. Any other prompt keeps the module's own output, bit for bit.
+
+    W       (d_out, d_in) float32: the residual matrix W_m
+    masks   (n, ⌈d_in / 8⌉) uint8: the stored masks, packed (`pack_rows`)
+    prints  how a mask is made
+    tau     the least overlap that is answered
     """
 
     kind = "memoir"
@@ -63,7 +72,7 @@ class Residual(Route):
         self, module: str, W: Tensor, masks: Tensor, prints: Fingerprint, tau: float
     ) -> None:
         self.module, self.prints, self.tau = module, prints, tau
-        self.W, self.masks = W, masks  # (d_out, d_in) float32; (n, ⌈d_in / 8⌉) bytes
+        self.W, self.masks = W, masks
 
     def placed(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """W_m, and the masks (n, d_in) as numbers, on a device."""
@@ -71,11 +80,11 @@ class Residual(Route):
         return self.W.to(device), masks.to(device).float()
 
     def overlaps(self, query: Tensor) -> Tensor:
-        """|q ∧ m_j| / k (rows, n) of masks (rows, d_in): one product for all stored masks."""
+        """|q ∧ m_j| / k (rows, n) of masks q (rows, d_in) with all stored masks, in one product."""
         return query.float() @ self.on(query.device)[1].T / self.prints.k
 
     def decide(self, inputs: Tensor, output: Tensor, seqs: Sequences) -> Tensor:
-        """(rows,) int64: the stored mask that each prompt overlaps most, -1 under the threshold."""
+        """(rows,) int64: the stored mask that each prompt overlaps most, -1 below tau."""
         share, entry = best(self.overlaps(self.prints.of(inputs, seqs)))
         self.note(seqs, score=share, threshold=torch.full_like(share, self.tau))
         return torch.where(share >= self.tau, entry, -1)
@@ -88,6 +97,7 @@ class Residual(Route):
         length = output.shape[1]  # a replay runs the last columns only
         here = (choice >= 0)[:, None] & seqs.real[:, -length:]
         row = here.nonzero()[:, 0]
+        # W_m (m ⊙ a), at the real positions of the rows that chose m
         moved = (inputs[here].float() * masks[choice[row]]) @ W.T
         output = output.clone()
         output[here] = (output[here].float() + moved).to(output.dtype)
@@ -119,7 +129,7 @@ class Residual(Route):
 
 
 def best(overlaps: Tensor) -> tuple[Tensor, Tensor]:
-    """The largest of each row (rows,) and where it stands, at the smallest index among equals.
+    """The largest overlap of each row (rows,) and its mask; ties: the smallest index.
 
     (.2, .5, .5) -> .5 at 1
     """
@@ -130,9 +140,10 @@ def best(overlaps: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def means(lm: LM, module: str, texts: Sequence[str], bos: int | None) -> Tensor:
-    """Mean input of the module over each text's tokens, without the BOS: (n, d_in) float32.
+    """(n, d_in) float32: the mean input of the module over each text's tokens, without the BOS.
 
-    One text at a time: its numbers do not depend on the texts beside it, not in the last bit.
+    The texts are read one at a time, so that a text's numbers do not depend on the others, not even
+    in the last bit.
     """
     found = []
     with torch.no_grad():
@@ -153,7 +164,10 @@ def calibration_cases() -> list[Case]:
 
 
 def threshold(own: Tensor, unrelated: Tensor) -> float:
-    """τ midway between the 10 % quantile of edit–own rewording and the 99 % of edit–unrelated."""
+    """τ from overlaps of edits with their own rewordings (n,) and with unrelated prompts (n, m).
+
+    It lies midway between the 10 % quantile of the former and the 99 % quantile of the latter.
+    """
     return (own.quantile(0.1) + unrelated.flatten().quantile(0.99)).item() / 2
 
 
@@ -170,13 +184,15 @@ def unpack_rows(packed: Tensor, d_in: int) -> Tensor:
 
 
 def insert(stored: Tensor, masks: Tensor) -> tuple[Tensor, list[int]]:
-    """The stored masks (n, d_in) with new ones behind them, and where each new one stands.
+    """The stored masks (n, d_in) with new ones after them, and the place of each new one.
 
     A mask that is there already is not stored again.
     """
     known = {row.numpy().tobytes(): i for i, row in enumerate(stored)}
     rows, entries = list(stored), []
     for mask in masks:
-        entries.append(known.setdefault(mask.numpy().tobytes(), len(rows)))
-        rows += [mask] if entries[-1] == len(rows) else []
+        entry = known.setdefault(mask.numpy().tobytes(), len(rows))
+        if entry == len(rows):  # a new one
+            rows.append(mask)
+        entries.append(entry)
     return torch.stack(rows), entries

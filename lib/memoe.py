@@ -1,9 +1,10 @@
-"""MEMoE's router, the "before" of LEMoE: hidden states and the subject's embedding choose.
+"""MEMoE's router, here for comparison: hidden states and the subject's embedding choose an expert.
 
-It is here for comparison. As published it reads what the layer reads at a token; here it is asked
-once, at the prompt, for the mean over the prompt's tokens, as every route of this library is. Its
-defect is kept: one matrix serves all experts and moves with every batch, so that an input need not
-go where it went when it was trained.
+MEMoE is the method before LEMoE. A softmax over W_g [hidden; embed(subject)] chooses among experts.
+As published it is asked at every token, for what the layer reads there; here it is asked once, at
+the prompt, for the mean over the prompt's tokens, as every route of this library is. Its defect is
+kept: one matrix serves all experts and moves with every batch, so that an input need not go where
+it went when it was trained.
 """
 
 from __future__ import annotations
@@ -18,11 +19,13 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True)
 class HiddenStateRouter:
-    """W_g (E, w + d) over [hidden; embed(subject)], both centered and scaled, float32.
+    """One linear map over [hidden; embed(subject)] for E experts; all tensors are float32.
 
-    center (w,), spread (): of hidden states over texts in general
-    embeds (n, d): what the known subjects stand for, centered and scaled already
-    names: their token ids, several spellings of one subject possible: (number, ids)
+    center  (w,): mean of hidden states over texts in general, which is subtracted
+    spread  (): by what the rest is divided
+    weight  (E, w + d): W_g, a row per expert
+    embeds  (n, d): embeddings of the known subjects, centered and scaled already
+    names   (number, token ids) of the known subjects; a subject may have several spellings
     """
 
     center: Tensor
@@ -41,12 +44,12 @@ class HiddenStateRouter:
         return found
 
     def features(self, means: Tensor, rows: Sequence[Sequence[int]]) -> Tensor:
-        """R (n, w + d) of mean hidden states (n, w) and prompts as ids."""
+        """[hidden; embed(subject)] (n, w + d) of mean hidden states (n, w) and prompts as ids."""
         hidden = (means.float() - self.center) / self.spread
         return torch.cat([hidden, self.subjects(rows).to(hidden)], 1)
 
     def scores(self, features: Tensor) -> Tensor:
-        """(n, 1 + E) before the softmax, as anchors give them: there is no null anchor, so -inf."""
+        """Scores (n, 1 + E) in the form of anchors; the null anchor's is -inf, as there is none."""
         return F.pad(features @ self.weight.T, (1, 0), value=-torch.inf)
 
     def choose(self, features: Tensor) -> Tensor:
@@ -54,14 +57,14 @@ class HiddenStateRouter:
         return self.scores(features).argmax(1) - 1
 
     def grow(self, count: int, seed: int) -> HiddenStateRouter:
-        """The same router for `count` experts more; new rows are small and random."""
+        """The router with `count` experts more, whose rows are small and random."""
         width = self.weight.shape[1]
         draw = torch.Generator().manual_seed(seed)
         fresh = torch.randn(count, width, generator=draw) / width**0.5
         return replace(self, weight=torch.cat([self.weight, fresh]))
 
     def know(self, ids: Sequence[tuple[int, ...]], embed: Tensor) -> HiddenStateRouter:
-        """One subject more: its spellings and its embedding (d,)."""
+        """The router with one subject more: its spellings and its embedding (d,)."""
         names = tuple((len(self.embeds), tuple(some)) for some in ids)
         return replace(
             self, embeds=torch.cat([self.embeds, embed[None]]), names=(*self.names, *names)
@@ -94,5 +97,6 @@ class HiddenStateRouter:
 
 
 def _within(part: Sequence[int], row: Sequence[int]) -> bool:
+    """Whether `part` stands somewhere in `row`."""
     n = len(part)
     return any(tuple(row[i : i + n]) == tuple(part) for i in range(len(row) - n + 1))

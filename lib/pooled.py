@@ -1,4 +1,8 @@
-"""What stands for a prompt in LEMoE: a mean over its tokens, without padding and a leading BOS."""
+"""What stands for a prompt in LEMoE's router: the mean of its input embeddings.
+
+A leading BOS does not count. Embeddings depend on the tokens alone, so no edit of the layers above
+changes them.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,7 @@ PIECE = 512  # tokens embedded at a time
 
 
 def text_means(lm: LM, texts: Sequence[str]) -> Tensor:
-    """(n, d) on the CPU: mean input embeddings of prompts, each read alone."""
+    """(n, d) on the CPU: the mean input embeddings of texts, each read alone."""
     found, bos = [], lm.leading_bos
     for text in texts:
         ids = encode_prompt(lm.tokenizer, text)
@@ -32,6 +36,7 @@ def general_mean(lm: LM) -> Tensor:
 
 
 def _embedded(lm: LM, ids: Sequence[int]) -> Tensor:
+    """(length, d) float32 on the CPU: the input embeddings of token ids."""
     embed = lm.model.get_submodule(lm.arch.embed)
     with torch.no_grad():
         return embed(torch.tensor([list(ids)], device=lm.device))[0].float().cpu()

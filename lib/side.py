@@ -208,7 +208,7 @@ def draw_mask(shape: tuple[int, int], share: float, seed: int, shard: int) -> Te
 def hinges(
     inside: Tensor, outside: Tensor, alpha: float, beta: float, gamma: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """WISE's margins on Δ_e (n,) of edits and Δ_i (m,) of irrelevant texts: three scalars ≥ 0.
+    """WISE's margins on Δ_e (n,) of edits and Δ_i (m,) of irrelevant texts: scalars, each ≥ 0.
 
     max(0, Δ_i − α) keeps Δ small on irrelevant texts, max(0, β − Δ_e) large on edits, and
     max(0, γ − (Δ_e − Δ_i)), over all pairs, keeps the two apart. Each is the mean over its positive
