@@ -63,6 +63,8 @@ class Route(ABC):
     kind: ClassVar[str]
     kinds: ClassVar[dict[str, type[Route]]] = {}
     reads_states: ClassVar[bool] = True  # decides by what the layers below compute
+    axes: ClassVar[tuple[str, str]] = ("score", "threshold")  # what the two numbers measure
+    within: ClassVar[bool] = False  # answers up to the threshold, as a radius; else from it on
 
     def __init_subclass__(cls, **more: Any) -> None:
         super().__init_subclass__(**more)
@@ -99,6 +101,8 @@ class Rewrite(ABC):
     """Changes the prompt's text before the model sees it; ids given directly are left alone."""
 
     kind: ClassVar[str]
+    axes: ClassVar[tuple[str, str]] = ("score", "threshold")  # what the two numbers measure
+    within: ClassVar[bool] = False  # answers up to the threshold, as a radius; else from it on
     kinds: ClassVar[dict[str, type[Rewrite]]] = {}
 
     def __init_subclass__(cls, **more: Any) -> None:

@@ -86,6 +86,7 @@ class Side(Route):
     """
 
     kind = "wise"
+    axes = ("activation difference of the side memory", "threshold")
 
     def __init__(
         self, memories: tuple[Memory, ...], act_ratio: float, score: Score, module: str = ""

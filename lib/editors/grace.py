@@ -53,6 +53,8 @@ class Deferral(Route):
     """A codebook behind a module: in the radius of the nearest key its value is the output."""
 
     kind = "grace"
+    axes = ("distance to the nearest key", "its radius")
+    within = True
 
     def __init__(
         self, module: str, K: Tensor, V: Tensor, eps: Tensor, replacement: Replacement = "last"
@@ -126,6 +128,7 @@ class Grace(Editor):
     name = "grace"
     paper = "Hartvigsen et al., Aging with GRACE, 2023 (arXiv:2211.11031)"
     Config = GraceConfig
+    speed = "fast"
     writes = "routes"
     keeps = True
     scoped = True
