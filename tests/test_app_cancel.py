@@ -7,11 +7,14 @@ from pathlib import Path
 import pytest
 
 import lib
-from demo_app import layers, lifelong, lifelong_run, take_away
-from demo_app.chain import Chain
-from demo_app.session import Studio
-from demo_app.visitors import Session
-from demo_app.worker import Job, Stopped
+from demo_app.inside import layers_of_a_fact as layers
+from demo_app.lifelong import run as lifelong_run
+from demo_app.lifelong import stress_test as lifelong
+from demo_app.session import take_away
+from demo_app.session.long_run import Chain
+from demo_app.session.studio import Studio
+from demo_app.session.visitors import Session
+from demo_app.session.worker import Job, Stopped
 from lib import atomic_files, stats
 
 from . import tiny

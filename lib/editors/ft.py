@@ -52,6 +52,7 @@ class Ft(Editor):
     name = "ft"
     paper = "Fine-tuning Done Right in Model Editing (LocFT-BF), 2025 (arXiv:2509.22072)"
     Config = FtConfig
+    speed = "fast"
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:
         """Train a copy of one matrix on the facts and replayed old ones, from `after` on."""
@@ -107,6 +108,7 @@ class FtL(Ft):
     name = "ft_l"
     paper = "Zhu et al., Modifying Memories in Transformer Models, 2020 (arXiv:2012.00363)"
     Config = FtLConfig
+    speed = "usual"
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,7 @@ class Grace(Editor):
     name = "grace"
     paper = "Hartvigsen et al., Aging with GRACE, 2023 (arXiv:2211.11031)"
     Config = GraceConfig
+    speed = "fast"
     writes = "routes"
     keeps = True
     scoped = True
