@@ -8,7 +8,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import lib
+
 from . import export_cli, parallel, training_cli
+from .fetch import default_model
 
 USAGE = """\
 Edit what a language model knows, and measure what else moved.
@@ -165,14 +168,10 @@ def _common(parser: argparse.ArgumentParser) -> None:
 
 
 def _fetch(given: argparse.Namespace) -> None:
-    from . import fetch
-
-    print(fetch.default_model(progress=True))
+    print(default_model(progress=True))
 
 
 def _edit(given: argparse.Namespace) -> None:
-    import lib
-
     editor_class = lib.EDITORS[given.editor]
     if given.subject is None:
         fact = lib.Fact(None, given.prompt, given.target)
@@ -198,8 +197,6 @@ def _stream(given: argparse.Namespace) -> None:
 
 
 def _run_stream(given: argparse.Namespace, device_map: Any) -> None:
-    import lib
-
     editor_class = lib.EDITORS[given.editor]
     points = _numbers("--eval-at", given.eval_at) if given.eval_at else []
     if given.lazy and not given.data:
@@ -229,10 +226,6 @@ def _run_stream(given: argparse.Namespace, device_map: Any) -> None:
 
 
 def _scan(given: argparse.Namespace) -> None:
-    import lib
-
-    from .scan import scan
-
     layers = None if given.layers is None else _numbers("--layers", given.layers)
     widths = None if given.widths is None else _numbers("--widths", given.widths)
     grid = _grid(given.grid)
@@ -243,7 +236,7 @@ def _scan(given: argparse.Namespace) -> None:
     else:  # the odd ones are for reporting what was chosen here
         cases = [case for case in lib.classroom() if case.id % 2 == 0][: given.cases]
     lm = lib.load(given.model, given.dtype, given.device_map)
-    found = scan(
+    found = lib.scan(
         lm, given.editor, cases, layers, given.budget, grid, given.around, given.journal,
         given.together, widths=widths, settings=_settings(given.set),
         say=lambda line: print(line, flush=True),

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from .facts import Fact
 from .lm import LM
-from .replay import Replay
-from .target import Batch, Search, Target, answered, rows_of, search
+from .replay import Replay, add_first
+from .target import Batch, Search, Target, rows_of, search
 
 
 def search_layers(
@@ -28,7 +28,7 @@ def search_layers(
 
 
 class _Climb(Batch):
-    """One copy of the fact per layer; the copies stand where `Batch` has its facts."""
+    """One vector for each layer, all for the same fact."""
 
     def __init__(
         self,
@@ -38,28 +38,33 @@ class _Climb(Batch):
         templates: Sequence[str],
         settings: Search,
     ) -> None:
-        self.lm, self.settings, self.layers, self.layer = lm, settings, list(layers), layers[0]
-        self.n, self.t = len(self.layers), len(templates)
-        names = [lm.mlp_out(layer) for layer in self.layers]
-        rows, at, labels = rows_of(lm, [fact], templates, settings.target_eos)
-        behind = answered(rows, labels)
-        self.replay = Replay(lm, rows, self.layers[0] + 1, lookup=at, watch=names, behind=behind)
+        n, t = len(layers), len(templates)
+        self.layers = list(layers)
+        names = [lm.mlp_out(layer) for layer in layers]
+        rows, at = rows_of(lm, [fact], templates, settings.target_eos)
+        replay = Replay.at_mlp(lm, rows.ids, layers[0], lookup=at, watch=names, behind=rows.behind)
         with torch.no_grad():  # what enters the block above each layer in the unchanged model
             self.bases = [
-                self.replay.run(self.replay.hidden, upto=layer - self.layers[0])
-                for layer in self.layers
+                replay.run(replay.hidden, upto=layer - layers[0]) for layer in self.layers
             ]
-        seen = [self.replay.seen[name] for name in names]
-        self.keys = torch.stack([keys[: self.t, 0] for keys, _ in seen]).float()
-        self.mlp = self.init = torch.stack([values[0, 0] for _, values in seen]).float()
-        self.places = (None,)
-        self.active = torch.arange(self.n, device=self.init.device)
-        self.owner = self.active.repeat_interleave(self.t)
-        at_row = [(i, self.replay.column(i, p), token) for i, p, token in labels]
-        self._label([(c * self.t + i, p, token) for c in range(self.n) for i, p, token in at_row])
-        everything = list(range(self.t + 1))
-        self.parts = [self.replay.take(everything * (c + 1)) for c in range(self.n)]
-        self.before = None
+        # the rows of the first 1, 2, … n copies, each copy with the fact's t rows and its KL row
+        everything = list(range(t + 1))
+        self.parts = [replay.take(everything * (c + 1)) for c in range(n)]
+        seen = [replay.seen[name] for name in names]
+        mlp = torch.stack([values[0, 0] for _, values in seen]).float()
+        labels = replay.labels(rows).repeat(1, n)
+        # the rows of copy c stand behind those of the copies before it
+        labels[0] += t * torch.arange(n, device=labels.device).repeat_interleave(len(rows.share))
+        super().__init__(
+            lm,
+            layers[0],
+            settings,
+            init=mlp,
+            mlp=mlp,
+            keys=torch.stack([keys[:t, 0] for keys, _ in seen]).float(),
+            labels=labels,
+            share=rows.share.repeat(n),
+        )
 
     def forward(self, delta: Tensor) -> tuple[Tensor, Tensor]:
         """Each copy joins above its layer; all that have joined climb to the next together."""
@@ -67,12 +72,12 @@ class _Climb(Batch):
         hidden = None
         for i, c in enumerate(self.active.tolist()):
             base = self.bases[c]  # (t + 1, L, d), the lookup is column 0
-            moved = torch.cat([base[:, :1] + delta[0, i].to(base.dtype), base[:, 1:]], 1)
+            moved = add_first(base, delta[:1, i, None].to(base.dtype))
             hidden = moved if hidden is None else torch.cat([hidden, moved])
             upto = above[i + 1] if i + 1 < len(above) else None
             hidden = self.parts[i].run(hidden, upto=upto, since=above[i])
-        states = hidden.unflatten(0, (-1, self.t + 1))
-        return states[:, : self.t].flatten(0, 1), states[:, self.t, 0]
+        states = hidden.unflatten(0, (len(above), -1))  # (copies, t + 1, L, d)
+        return states[:, :-1].flatten(0, 1), states[:, -1, 0]
 
-    def drop(self, rows: list[int], facts: list[int]) -> None:
+    def drop(self, rows: list[int], vectors: list[int]) -> None:
         """Nothing to select: `forward` runs the active copies only."""

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from .batching import sequences
 from .facts import Fact, encode_target, lookup
+from .hooks import hooked
 from .lm import LM
 from .replay import Replay
 
@@ -136,12 +137,9 @@ class Corrupted:
             output[: self.samples, first : last + 1] += change.to(output)
             return output
 
-        hook = self.lm.model.get_submodule(self.lm.arch.embed).register_forward_hook(corrupt)
-        try:
+        with hooked(self.lm.model.get_submodule(self.lm.arch.embed), corrupt):
             rows = [self.ids] * (self.samples + 1)
             return Replay(self.lm, rows, 0, lookup=[token] * len(rows))
-        finally:
-            hook.remove()
 
     def _run(
         self, replay: Replay, token: int, cells: Sequence[Cell]
@@ -191,7 +189,7 @@ class Corrupted:
         with ExitStack() as hooks:
             for kind, name in names.items():
                 module = self.lm.model.get_submodule(name.format(layer))
-                hooks.callback(module.register_forward_hook(partial(hook, kind)).remove)
+                hooks.enter_context(hooked(module, partial(hook, kind)))
             yield
 
 

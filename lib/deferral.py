@@ -26,6 +26,8 @@ class Deferral(Route):
     """
 
     kind = "grace"
+    axes = ("distance to the nearest key", "its radius")
+    within = True
 
     def __init__(
         self, module: str, K: Tensor, V: Tensor, eps: Tensor, replacement: Replacement = "last"

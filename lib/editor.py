@@ -40,6 +40,8 @@ class Editor(ABC):
     keeps: ClassVar[bool] = False  # an earlier edit holds after the next one
     scoped: ClassVar[bool] = False  # bit-equal outside its scope
     inner: ClassVar[bool] = False  # takes another editor
+    geometry: ClassVar[Literal["plain", "whitened"]] = "plain"  # whitened: by C, where it is solved
+    speed: ClassVar[Literal["fast", "usual", "slow"]] = "usual"  # slow: near a minute on a CPU
 
     def __init__(self, lm: LM, config: Config | None = None, **settings: Any) -> None:
         self.lm = lm

@@ -8,14 +8,21 @@ from dataclasses import dataclass
 import torch
 
 from .errors import EditError
-from .expert_lesson import ExpertLesson
+from .expert_lesson import ExpertRows
 from .experts import Expert
 from .routing import Routing
 
 
 @dataclass(frozen=True)
-class Descent:
-    """AdamW with rate lr, until the loss is `enough` or for `steps` steps; λ; the gate."""
+class ExpertTraining:
+    """Settings of one expert's training with AdamW.
+
+    lr      learning rate
+    steps   most steps that are taken
+    enough  loss at which training ends early
+    scale   λ, the factor of what the experts add
+    gate    "hard", weight 1 for the chosen expert, or "softmax", its share
+    """
 
     lr: float
     steps: int
@@ -25,25 +32,26 @@ class Descent:
 
 
 def train(
-    lesson: ExpertLesson,
+    rows: ExpertRows,
     experts: Sequence[Expert],
     routing: Routing,
     which: int | None,
     act: str,
-    by: Descent,
+    by: ExpertTraining,
 ) -> list[Expert]:
-    """The experts after `which` has learned to answer all rows; None: all learn, as routed.
+    """All experts after expert `which` has learned to answer the rows.
 
-    What `routing` learns by the experts' loss is trained with them. The hard gate weighs 1 and has
-    the gradient of the share.
+    With None every expert learns the rows that are routed to it. The parts of `routing` that learn
+    by the experts' loss are trained along. The hard gate has weight 1 and the gradient of the
+    share.
     """
-    device = lesson.owner.device
+    device = rows.owner.device
     mine = range(len(experts)) if which is None else (which,)
     made = {
         m: {n: t.to(device, copy=True).requires_grad_() for n, t in experts[m].items()}
         for m in mine
     }
-    routed, scores = routing.learning(lesson, which)
+    routed, scores = routing.learning(rows, which)
     leaves = [t for expert in made.values() for t in expert.values()] + routed
     optimizer = torch.optim.AdamW(leaves, lr=by.lr, weight_decay=0.0)
     for _ in range(by.steps):
@@ -55,7 +63,7 @@ def train(
                 choice = torch.full((len(logits),), which, device=device)
             share = logits.softmax(1).gather(1, choice[:, None] + 1)[:, 0]
             weight = share if by.gate == "softmax" else 1 + share - share.detach()
-            loss = lesson.loss(made, choice, by.scale * weight, act)
+            loss = rows.loss(made, choice, by.scale * weight, act)
         if not torch.isfinite(loss):
             raise EditError("lemoe: the loss is not finite; try a smaller lr")
         if loss <= by.enough:

@@ -49,6 +49,7 @@ class Experts(Route):
     """
 
     kind = "lemoe"
+    axes = ("score of the best expert", "score of the null anchor")
 
     def __init__(
         self,

@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from . import fetch, pieces
+from . import fetch
 from .atomic_files import whole_folder
 from .cancellation import raise_if_cancelled
 from .errors import ExportError
@@ -116,12 +116,9 @@ def export_model(
     folder: str | Path,
     *,
     scores: Scores | None = None,
-    shard: int | None = None,
 ) -> Exported:
     """Write the patched model for `transformers.AutoModelForCausalLM.from_pretrained(folder)`.
 
-    shard   bytes from which on another file of weights is begun, and whoever waits asked whether to
-            go on (cancellation.py); None: transformers decides
     scores  for the model card
 
     Config, tokenizer and weights in the model's own type. Both run by transformers, its logits are
@@ -131,7 +128,9 @@ def export_model(
     refuse(patch)
     with _whole(folder) as work:
         with lm.patched(patch, only=True), _own_config(lm, patch), fetch.quiet():
-            pieces.save(lm, work, shard)
+            raise_if_cancelled()
+            lm.model.save_pretrained(work)
+        raise_if_cancelled()
         tokenizer = copy(lm.tokenizer)
         tokenizer.name_or_path = base_name(lm)  # not where it lay on this machine
         tokenizer.save_pretrained(work)

@@ -7,6 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import lib
+
+from .export import refuse
+
 
 def arguments(commands: Any) -> argparse.ArgumentParser:
     """The parser of `export`."""
@@ -29,10 +33,6 @@ def arguments(commands: Any) -> argparse.ArgumentParser:
 
 def export(given: argparse.Namespace, say: Callable[[str], None]) -> None:
     """Run the command; says what was written."""
-    import lib
-
-    from .export import refuse
-
     if given.rank is not None and given.kind == "model":
         raise ValueError("--rank is for --as peft: a whole model is written exactly")
     patch = lib.Patch.load(given.patch)

@@ -67,6 +67,7 @@ class Residual(Route):
     """
 
     kind = "memoir"
+    axes = ("overlap with the nearest stored mask", "threshold")
 
     def __init__(
         self, module: str, W: Tensor, masks: Tensor, prints: Fingerprint, tau: float

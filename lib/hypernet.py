@@ -177,8 +177,8 @@ def regress(turn: Turn) -> tuple[Tensor, Tensor]:
 
     m is the mean ‖k̃‖² of the columns, since the network's keys have no unit of their own. On the
     embedded model rewordings follow an edit further on these keys than on raw ones, and so do
-    neighbors, which training has to win back (lib/sweeps.json). A lone column with λ = 0 is MEND's
-    outer product.
+    neighbors, which training has to win back (tests/benchmarks/sweeps.json). A lone column with
+    λ = 0 is MEND's outer product.
     """
     with torch.no_grad():
         return _solved(turn, *_answers(turn))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from .batching import batches, check_length, sequences
+from .hooks import Enough, hooked
 from .sequences import Sequences
 
 if TYPE_CHECKING:
@@ -44,17 +46,11 @@ def run(lm: LM, rows: list[list[int]], watch: Sequence[str] = ()) -> Run:
         return hook
 
     with lm.opened(seqs):
-        hooks = [lm.model.get_submodule(n).register_forward_hook(look(n)) for n in watch]
-        try:
+        with ExitStack() as hooks:
+            for name in watch:
+                hooks.enter_context(hooked(lm.model.get_submodule(name), look(name)))
             hidden = lm.backbone(seqs.ids, seqs.real, use_cache=False).last_hidden_state
-        finally:
-            for hook in hooks:
-                hook.remove()
         return Run(seqs.ids, seqs.real, lm.head(hidden), seen)
-
-
-class _Enough(Exception):
-    """Raised by a hook when all that was asked for has been seen."""
 
 
 def inputs(
@@ -93,20 +89,13 @@ def _inputs(lm: LM, seqs: Sequences, modules: Sequence[str]) -> dict[str, Tensor
             given = given[0] if given else named["hidden_states"]  # a block's input is named
             seen[name] = given.detach().reshape(*seqs.ids.shape, -1)
             if len(seen) == len(modules):
-                raise _Enough
+                raise Enough
 
         return hook
 
-    with lm.opened(seqs):
-        hooks = [
-            lm.model.get_submodule(n).register_forward_pre_hook(look(n), with_kwargs=True)
-            for n in modules
-        ]
-        try:
-            lm.backbone(seqs.ids, seqs.real, use_cache=False)
-        except _Enough:
-            pass
-        finally:
-            for hook in hooks:
-                hook.remove()
+    with lm.opened(seqs), ExitStack() as hooks, suppress(Enough):
+        for name in modules:
+            module = lm.model.get_submodule(name)
+            hooks.enter_context(hooked(module, look(name), before=True))
+        lm.backbone(seqs.ids, seqs.real, use_cache=False)
     return seen

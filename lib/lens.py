@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from .batching import batches, sequences
 from .facts import encode_target
+from .hooks import hooked
 from .lm import LM
 from .patch import EMPTY, Patch
 from .replay import Replay
@@ -66,7 +67,7 @@ def _read(lm: LM, rows: list[list[int]]) -> Iterator[Tensor]:
 
     with lm.opened(sequences(lm, rows)), ExitStack() as hooks:
         for block in lm.blocks:
-            hooks.callback(block.register_forward_hook(look).remove)
+            hooks.enter_context(hooked(block, look))
         top = Replay(lm, rows, lm.n_layers)  # nothing above: `run` is the final norm alone
         states = torch.stack([s.to(seen[-1].device) for s in seen], 1)  # (n, layers, d)
         for state in top.run(states):  # one row at a time: bounds the logits

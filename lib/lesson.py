@@ -1,4 +1,4 @@
-"""What WISE trains on: one fact's rows behind a side memory, and texts that it must leave alone."""
+"""Training of WISE's side memory on one fact, beside texts that the memory must leave alone."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from . import inside
-from .facts import encode_prompt, encode_target
+from .answer_rows import AnswerRows
 from .lm import LM
 from .replay import Replay
 from .side import ActivationDifference, hinges
@@ -25,7 +25,7 @@ class Step(NamedTuple):
 
 
 @dataclass
-class Texts:
+class IrrelevantTexts:
     """Inputs and outputs of a module at the counted tokens of some texts, read one text at a time.
 
     One by one, so that a text's numbers do not depend on the texts beside it, not in the last bit:
@@ -60,14 +60,13 @@ class Texts:
         return self.kept[ids]
 
 
-class Lesson:
-    """One fact to train: its rows behind the side memory, captured once, and what they must say.
+class FactTraining:
+    """One fact to train: its rows, captured once, and all that the loss of a side memory compares.
 
+    layer    the layer whose `mlp_out` has the side memory; everything below it is constant, and so
+             is the side memory's own input
     own      (prompt, target) of the fact under each template; their rows stand first
     earlier  (prompt, target) of facts trained along
-    start    the block from which on the model runs again: everything below is constant, and so is
-             the side memory's own input. The block above it, or its own where a norm follows the
-             MLP, which makes the block's output nonlinear in W
     margins  α, β, γ in units of `unit`, in which Δ is measured by the loss too: the two parts of
              the loss are then of one size whatever the model's own outputs are
     past     prompts of other memories, whose Δ here must stay under α (L_memo, with `held`)
@@ -76,8 +75,8 @@ class Lesson:
 
     def __init__(
         self,
-        texts: Texts,
-        start: int,
+        texts: IrrelevantTexts,
+        layer: int,
         own: Sequence[tuple[str, str]],
         earlier: Sequence[tuple[str, str]],
         irrelevant: list[list[int]],
@@ -90,23 +89,21 @@ class Lesson:
         self.lm, self.texts, self.irrelevant = texts.lm, texts, irrelevant
         self.past, self.held = past or [], held or []
         self.margins, self.unit = margins, unit
-        lm, tokenizer, score, self.own = texts.lm, texts.lm.tokenizer, texts.score, len(own)
-        rows, self.labels, starts = [], [], []
-        for text, target in [*own, *earlier]:
-            prompt, answer = encode_prompt(tokenizer, text), encode_target(tokenizer, target)
-            answer += [tokenizer.eos_token_id] if target_eos else []
-            # the last answer token is no input; the published Δ counts it all the same
-            rows.append(prompt + (answer if score.pool == "row" else answer[:-1]))
-            self.labels.append(answer)
-            starts.append(len(prompt))
+        lm, score, self.own = texts.lm, texts.score, len(own)
+        # the last answer token predicts nothing; the published Δ counts it all the same
+        self.rows = AnswerRows.of(
+            lm.tokenizer, [*own, *earlier], target_eos, read_whole=score.pool == "row"
+        )
         with torch.no_grad():
-            behind = [len(row) - s for row, s in zip(rows, starts, strict=True)]
-            self.replay = Replay(lm, rows, start, watch=[texts.module], behind=behind)
+            self.replay = Replay.at_mlp(
+                lm, self.rows.ids, layer, watch=[texts.module], behind=self.rows.behind
+            )
         self.inputs, self.output = self.replay.seen[texts.module]
         self.counted = score.counted(self.replay.seqs)
-        self.places = [
-            (i, s - 1 + j) for i, s in enumerate(starts) for j in range(len(self.labels[i]))
-        ]
+        self.labels = self.replay.labels(self.rows)
+        # the mean of the fact's own rows, plus the mean of the earlier facts' rows
+        sizes = torch.where(self.rows.labels[0] < self.own, self.own, max(1, len(earlier)))
+        self.share = (self.rows.share / sizes).float().to(lm.device)
 
     def step(self, tau: Tensor) -> Step:
         """Loss parts at τ, differentiable: answers by every row through W′, and the margins."""
@@ -132,21 +129,13 @@ class Lesson:
 
     def answer(self, tau: Tensor) -> Tensor:
         """Mean NLL of the fact's rows, each a mean over its answer, plus that of earlier facts."""
-        which, column = zip(*self.places, strict=True)
-        log_probs = self.lm.head(self._states(tau)[list(which), list(column)]).log_softmax(-1)
-        labels = torch.tensor(sum(self.labels, []), device=log_probs.device)
-        old = len(self.labels) - self.own
-        share = torch.tensor(
-            [1 / len(self.labels[i]) / (self.own if i < self.own else old) for i in which],
-            device=log_probs.device,
-        )
-        return -(log_probs.gather(1, labels[:, None])[:, 0] * share).sum()
-
-    def _states(self, tau: Tensor) -> Tensor:
-        lm, replay = self.lm, self.replay
-        if lm.arch.post_norm:
-            with lm.bind({self.texts.module: lm.weight(self.texts.module) + tau}):
-                return replay.run(replay.hidden)
-        # h′ = h + τ a: the block adds what its MLP puts out to the stream
-        moved = (self.inputs.float() @ tau.T).to(replay.hidden.device)
-        return replay.run((replay.hidden.float() + moved).to(replay.hidden.dtype))
+        replay, module = self.replay, self.texts.module
+        if replay.above:  # h′ = h + τ a
+            states = replay.with_added(self.inputs.float() @ tau.T)
+        else:  # a norm follows the MLP, whose block runs again, on W′ = W + τ
+            with self.lm.bind({module: self.lm.weight(module) + tau}):
+                states = replay.run(replay.hidden)
+        row, column, token = self.labels
+        log_probs = self.lm.head(states[row, column]).log_softmax(-1)
+        chosen = log_probs.gather(1, token.to(log_probs.device)[:, None])[:, 0]
+        return -(chosen * self.share.to(chosen.device)).sum()

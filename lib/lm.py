@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from . import beam, decode, fetch, inside, scoring
+from . import decode, fetch, inside, scoring
 from .facts import Fact, encode_prompt, lookup
 from .families import arch_of, refuse_unpatchable
 from .owner import Owner
@@ -145,10 +145,18 @@ class LM(Patching):
                 notes[i] += rewrite.explain(prompt)
         return (texts[0], notes[0]) if single else (texts, notes)
 
-    def generate(self, prompts: Prompts, max_new_tokens: int = 32, *, chat: bool = False,
-                 stream: bool = False, temperature: float = 0.0, top_k: int | None = None,
-                 seed: int = 0, beams: int = 1) -> Any:  # fmt: skip
-        """Continuation by greedy decoding (temperature 0), seeded sampling, or the best of `beams`.
+    def generate(
+        self,
+        prompts: Prompts,
+        max_new_tokens: int = 32,
+        *,
+        chat: bool = False,
+        stream: bool = False,
+        temperature: float = 0.0,
+        top_k: int | None = None,
+        seed: int = 0,
+    ) -> Any:
+        """Continuation by greedy decoding (temperature 0) or by seeded sampling.
 
         stream=True (one prompt) gives an iterator over pieces of text; a thread of its own makes
         them on behalf of the present owner and takes the lock itself, so the reader may yield
@@ -156,12 +164,6 @@ class LM(Patching):
         """
         rows, single = self.rows(prompts, chat=chat)
         settings = {"temperature": temperature, "top_k": top_k, "seed": seed}
-        if beams != 1:
-            if stream or temperature:
-                raise ValueError("beam search neither streams nor samples")
-            done = beam.search(self, rows, max_new_tokens, beams)
-            texts = self.texts(rows, done.ids)
-            return texts[0] if single else texts
         if stream:
             if not single:
                 raise ValueError("stream=True takes one prompt, not a list")

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from .errors import PatchError
 from .families import Arch, dense
+from .hooks import hooked
 from .owner import Owner
 from .patch import EMPTY, Patch
 from .route import Route
@@ -114,7 +115,7 @@ class Patching:
         with ExitStack() as undo:
             for name in patch.routes.keys() - routes.keys():
                 hook = partial(self._route, name)
-                undo.callback(self.model.get_submodule(name).register_forward_hook(hook).remove)
+                undo.enter_context(hooked(self.model.get_submodule(name), hook))
             self._routes = {**left, **patch.routes}
             self._rewrites = patch.rewrites if only else patch.rewrites or rewrites
             try:

@@ -16,15 +16,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from .hooks import Enough, hooked
+
 if TYPE_CHECKING:
     from .lm import LM
 
 LIMIT = 2 * 2**30  # bytes of kept states
 TOGETHER = 4  # rows of one filling run
-
-
-class _Enough(Exception):
-    """Block `start` was reached: nothing above it is needed to fill."""
 
 
 class Prefix:
@@ -76,7 +74,7 @@ class Prefix:
             return (), {**named, "hidden_states": hidden}
 
         with ExitStack() as undo:
-            undo.callback(self._first.register_forward_pre_hook(put, with_kwargs=True).remove)
+            undo.enter_context(hooked(self._first, put, before=True))
             for block in self.below:
                 undo.callback(_put_back, block, vars(block).get("forward"))
                 block.forward = self._pass
@@ -105,30 +103,27 @@ class Prefix:
 
         def look(_: nn.Module, given: tuple, named: dict) -> None:
             seen.append(given[0] if given else named["hidden_states"])
-            raise _Enough
+            raise Enough
 
         def form(_: nn.Module, __: Any, output: Any) -> None:
             self._width = len(output) if isinstance(output, tuple) else None
 
-        hooks = [
-            self._first.register_forward_pre_hook(look, with_kwargs=True),
-            self.below[0].register_forward_hook(form),
-        ]
         before, self.lm.prefix = self.lm.prefix, None
         try:
-            for some in _equal(keys):
-                whole = [*some, *some[:1] * (TOGETHER - len(some))]
-                ids = torch.tensor(whole, device=self.lm.device)
-                try:
-                    self.lm.backbone(ids, torch.ones_like(ids, dtype=torch.bool), use_cache=False)
-                except _Enough:
-                    for key, hidden in zip(some, seen.pop(), strict=False):
-                        self.states[key] = hidden.clone()
-                        self.bytes += self.states[key].nbytes
+            with hooked(self._first, look, before=True), hooked(self.below[0], form):
+                for some in _equal(keys):
+                    whole = [*some, *some[:1] * (TOGETHER - len(some))]
+                    ids = torch.tensor(whole, device=self.lm.device)
+                    try:
+                        self.lm.backbone(
+                            ids, torch.ones_like(ids, dtype=torch.bool), use_cache=False
+                        )
+                    except Enough:
+                        for key, hidden in zip(some, seen.pop(), strict=False):
+                            self.states[key] = hidden.clone()
+                            self.bytes += self.states[key].nbytes
         finally:
             self.lm.prefix = before
-            for hook in hooks:
-                hook.remove()
 
     def _trim(self) -> None:
         while self.bytes > self.limit and self.states:

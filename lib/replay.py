@@ -4,11 +4,14 @@ While one layer is edited everything below it is constant, so the blocks above a
 the arguments that they had. Where only one position is changed (v*), a causal model computes
 nothing new before it either: rows are aligned at that lookup token, keys and values of the earlier
 positions are kept once per layer, and every step runs from the lookup on. Both are exact.
+
+Most editors change what one MLP puts out. `Replay.at_mlp` knows from the architecture where such a
+change is first felt, and `with_added` and `with_replaced` enter it there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from copy import copy
 from typing import TYPE_CHECKING, Any
@@ -16,19 +19,23 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from .answer_rows import AnswerRows
 from .batching import check_length
 from .families import block_signature, cache_argument
+from .hooks import hooked
 from .sequences import Sequences
 
 if TYPE_CHECKING:
     from .lm import LM
 
 
-class Kept:
-    """The cache that a block is given: keeps the first positions once, then stands before new ones.
+class PrefixKeys:
+    """The cache that a block is given: attention keys and values of the positions that do not run.
 
-    Its own class instead of transformers' cache: nothing is stored by `update`, so any number of
-    replays start from the same prefix and no graph is kept alive between them.
+    The first call sees whole rows and keeps their first positions; every later call puts these in
+    front of the positions that run. It stands in for transformers' cache because it stores nothing
+    later on: any number of replays start from the same prefix, and no graph is kept alive between
+    them.
     """
 
     is_compileable = False
@@ -62,10 +69,13 @@ class Replay:
     behind  how many tokens at each row's end are no prompt, for routes that decide at its end
 
     `hidden` (n, L, d) is what enters block `start` at the replayed positions: `run(hidden)` gives
-    the model's own states behind the final norm, `run(changed)` those of the changed model. With
+    the model's own states after the final norm, `run(changed)` those of the changed model. With
     `lookup` the changed token is column 0 of every row. `column(i, p)` is where token p of row i
-    stands.
+    stands, and `labels(answers)` is where answers are predicted.
     """
+
+    changing: tuple[str, ...] = ()  # of `at_mlp`: the modules whose output changes
+    above: bool = False  # whether their change is added to `hidden`, which enters the block above
 
     def __init__(
         self,
@@ -92,21 +102,57 @@ class Replay:
         self.seqs, self.seen, self.calls = seqs, {}, []
         with lm.opened(seqs), ExitStack() as hooks:
             for block in self.blocks:
-                hook = block.register_forward_pre_hook(self._capture, with_kwargs=True)
-                hooks.callback(hook.remove)
+                hooks.enter_context(hooked(block, self._capture, before=True))
             if not self.blocks:
                 hook = self.norm.register_forward_pre_hook(self._top)
                 hooks.callback(hook.remove)
             for name in watch:
                 module = lm.model.get_submodule(name)
-                hooks.callback(module.register_forward_hook(self._watch(name, len(rows))).remove)
+                hooks.enter_context(hooked(module, self._watch(name, len(rows))))
             lm.backbone(
                 ids, real, use_cache=False
             )  # a cache in the arguments would make replays wrong
 
+    @classmethod
+    def at_mlp(
+        cls,
+        lm: LM,
+        rows: Sequence[Sequence[int]],
+        layer: int,
+        modules: Sequence[str] | None = None,
+        *,
+        lookup: Sequence[int] | None = None,
+        watch: Sequence[str] = (),
+        behind: Sequence[int] | None = None,
+    ) -> Replay:
+        """A replay that starts where a change of what the MLP of `layer` puts out is first felt.
+
+        A block adds the output of its MLP to the stream, so a change of this output can be added to
+        what enters the block above, and the layer's own block need not run again. Where a norm
+        follows the MLP (`lm.arch.post_norm`) the change passes that norm first: then the layer's
+        block runs again, and the change enters at the module. So it does at any other `modules` of
+        the layer; by default only the MLP's output projection is changed.
+        """
+        mlp_out = lm.mlp_out(layer)
+        modules = (mlp_out,) if modules is None else tuple(modules)
+        above = modules == (mlp_out,) and not lm.arch.post_norm
+        replay = cls(lm, rows, layer + above, lookup, watch, behind)
+        replay.changing, replay.above = modules, above
+        return replay
+
     def column(self, row: int, position: int) -> int:
         """Column of the replayed window in which a row's token stands."""
         return self._shift[row] + position - self._first
+
+    def labels(self, answers: AnswerRows) -> Tensor:
+        """Labels (3, m) of this replay's rows with columns for positions: row, column, token.
+
+        They are where the states are that `run` gives: `run(hidden)[row, column]` predicts `token`.
+        """
+        row, position, token = answers.labels
+        column = torch.tensor(self._shift)[row] + position - self._first
+        device = next(self.norm.parameters()).device
+        return torch.stack([row, column, token]).to(device)
 
     def run(self, hidden: Tensor, upto: int | None = None, since: int = 0) -> Tensor:
         """States behind the final norm (n, L, d) when `hidden` enters block `start`;
@@ -120,6 +166,47 @@ class Replay:
                 hidden = block(hidden_states=hidden, **call)
                 hidden = hidden[0] if isinstance(hidden, tuple) else hidden
             return hidden if upto is not None else self._finish(hidden)
+
+    def with_added(self, *deltas: Tensor) -> Tensor:
+        """The states of `run` when the outputs of the changed modules move by these deltas.
+
+        There is one delta (n, l, d) for each module of `at_mlp`. It is added at the first l of the
+        replayed positions, in float32, so l = 1 with a `lookup` moves this token only.
+        Differentiable in the deltas.
+        """
+        if self.above:
+            return self.run(add_first(self.hidden, *deltas))
+        return self._changed([lambda output, d=delta: add_first(output, d) for delta in deltas])
+
+    def with_replaced(self, values: Tensor, places: Tensor) -> Tensor:
+        """The states of `run` when the changed module, which must be watched, puts out `values`.
+
+        values (n, d) stand at those positions of a row that places (n, L) marks; differentiable in
+        them.
+        """
+        (module,), places = self.changing, places[..., None]
+        if self.above:
+            # h′ = h + (v − y): the module's own output y leaves the stream, the value v enters
+            output = self.seen[module][1].float()
+            moved = (self.hidden + (values[:, None] - output)).to(self.hidden.dtype)
+            return self.run(torch.where(places, moved, self.hidden))
+        return self._changed(
+            [lambda output: torch.where(places, values[:, None].to(output.dtype), output)]
+        )
+
+    def _changed(self, changes: Sequence[Callable[[Tensor], Tensor]]) -> Tensor:
+        """A run in which a hook changes the output (n, L, d) of each module in `changing`."""
+        n = len(self.hidden)
+        with ExitStack() as hooks:
+            for name, change in zip(self.changing, changes, strict=True):
+
+                def hook(_: nn.Module, __: tuple, output: Tensor, change=change) -> Tensor:
+                    # opt's MLP sees rows and positions as one dimension
+                    return change(output.reshape(n, -1, output.shape[-1])).reshape(output.shape)
+
+                module = self.lm.model.get_submodule(name)
+                hooks.callback(module.register_forward_hook(hook).remove)
+            return self.run(self.hidden)
 
     def take(self, rows: Sequence[int]) -> Replay:
         """The same replay for some of its rows: nothing is captured again, tensors are selected."""
@@ -146,7 +233,7 @@ class Replay:
         hidden = call.pop("hidden_states")
         if not self.calls:
             self.hidden = hidden[:, self._first :].detach()
-        kept = Kept(self._first)
+        kept = PrefixKeys(self._first)
         mask = call.get("attention_mask")
         now = {**call, cache_argument(block): kept}
         self.calls.append(self._window(now, mask, hidden))
@@ -184,10 +271,18 @@ class Replay:
         return hook
 
 
+def add_first(wide: Tensor, delta: Tensor) -> Tensor:
+    """The states `wide` (n, L, d) with delta (n, l, d) added to their first l columns."""
+    columns = delta.shape[1]
+    # summed in float32, so that a bf16 state is rounded once
+    moved = (wide[:, :columns].float() + delta.to(wide.device)).to(wide.dtype)
+    return moved if columns == wide.shape[1] else torch.cat([moved, wide[:, columns:]], 1)
+
+
 def _pick(value: Any, index: Tensor, n: int) -> Any:
     """Rows of one captured argument; what all rows share stays whole."""
-    if isinstance(value, Kept):
-        part = Kept(value.positions)
+    if isinstance(value, PrefixKeys):
+        part = PrefixKeys(value.positions)
         part.prefix = value.prefix and tuple(t[index] for t in value.prefix)
         return part
     if isinstance(value, tuple):

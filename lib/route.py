@@ -20,6 +20,8 @@ class Route(ABC):
     kind: ClassVar[str]
     kinds: ClassVar[dict[str, type[Route]]] = {}
     reads_states: ClassVar[bool] = True  # decides by what the layers below compute
+    axes: ClassVar[tuple[str, str]] = ("score", "threshold")  # what the two numbers measure
+    within: ClassVar[bool] = False  # answers up to the threshold, as a radius; else from it on
     module: str = ""  # name of the module that it stands behind; its notes are kept under it
 
     def __init_subclass__(cls, **more: Any) -> None:
@@ -87,6 +89,8 @@ class Rewrite(ABC):
 
     kind: ClassVar[str]
     kinds: ClassVar[dict[str, type[Rewrite]]] = {}
+    axes: ClassVar[tuple[str, str]] = ("score", "threshold")  # what the two numbers measure
+    within: ClassVar[bool] = False  # answers up to the threshold, as a radius; else from it on
 
     def __init_subclass__(cls, **more: Any) -> None:
         super().__init_subclass__(**more)

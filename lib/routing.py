@@ -20,7 +20,7 @@ from torch import Tensor
 
 from . import anchors
 from .anchors import AnchorFit, AnchorRouter
-from .expert_lesson import ExpertLesson
+from .expert_lesson import ExpertRows
 from .facts import Fact, encode_prompt, encode_target
 from .lm import LM
 from .memoe import HiddenStateRouter
@@ -47,8 +47,8 @@ class Routing(ABC):
         """Learn facts of expert `which` by their mean embeddings (n, d); `new` experts are new."""
 
     @abstractmethod
-    def learning(self, lesson: ExpertLesson, which: int | None) -> Learning:
-        """What learns with the expert, as leaves, and the scores of the lesson's rows."""
+    def learning(self, rows: ExpertRows, which: int | None) -> Learning:
+        """What learns with the expert, as leaves, and the scores of the rows."""
 
     @abstractmethod
     def learned(self, parts: list[Tensor], which: int | None) -> None:
@@ -115,10 +115,10 @@ class Anchored(Routing):
                 self.router, state["e"], state["owner"], calm, which, self.fit
             )
 
-    def learning(self, lesson: ExpertLesson, which: int | None) -> Learning:
+    def learning(self, rows: ExpertRows, which: int | None) -> Learning:
         """Nothing where anchors are fitted; else the projection and the expert's key."""
-        router = self.router.to(lesson.means.device)
-        e = router.pooled(lesson.means)
+        router = self.router.to(rows.means.device)
+        e = router.pooled(rows.means)
         parts = anchors.trainable(router, which) if self.fit is None else []
 
         def scores() -> Tensor:
@@ -161,7 +161,7 @@ class ByHidden(Routing):
         """(n, w): mean inputs of the module at prompts."""
         pairs = [(text, "a") for text in texts]  # one token: no answer is read
         module, bos = self.state["module"], self.lm.leading_bos
-        return ExpertLesson(self.lm, module, self.layer, pairs, bos).hidden.cpu()
+        return ExpertRows(self.lm, module, self.layer, pairs, bos).hidden.cpu()
 
     def add(self, facts: Sequence[Fact], means: Tensor, which: int, new: int) -> None:
         """Store prompts, make rows for new experts, and let the router know the subjects."""
@@ -179,10 +179,10 @@ class ByHidden(Routing):
             router = router.know([tuple(some) for some in ids], mean)
         self.router = router
 
-    def learning(self, lesson: ExpertLesson, which: int | None) -> Learning:
+    def learning(self, rows: ExpertRows, which: int | None) -> Learning:
         """The whole matrix."""
-        router = self.router.to(lesson.hidden.device)
-        features = router.features(lesson.hidden, lesson.prompts)
+        router = self.router.to(rows.hidden.device)
+        features = router.features(rows.hidden, rows.prompts)
         weight = router.weight.clone().requires_grad_()
         return [weight], lambda: replace(router, weight=weight).scores(features)
 

@@ -92,6 +92,7 @@ class Side(Route):
     """
 
     kind = "wise"
+    axes = ("activation difference of the side memory", "threshold")
 
     def __init__(
         self,

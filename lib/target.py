@@ -8,15 +8,15 @@ uses the same optimizer with δ on the block's output.
 
 from __future__ import annotations
 
-from collections import Counter
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from .answer_rows import AnswerRows, select_labels
 from .errors import TargetError
 from .facts import Fact, encode_target, lookup
 from .lm import LM
@@ -73,21 +73,16 @@ def search(
 ) -> list[Target]:
     """v* of every fact at one layer, on the model as it is patched now; the same as one by one.
 
-    place="block" puts δ on the block's output (MEMIT), "pmet" one δ on the attention's and one on
-    the MLP's output, of which the second is given back; families with a norm behind the MLP are
-    always searched at `mlp_out`. Raises TargetError when a loss is not finite.
+    place="mlp_out" puts δ on the MLP's output (ROME), "block" on the block's output (MEMIT), and
+    "pmet" one δ on the MLP's and one on the attention's output, of which the first is given back.
+    Families with a norm after the MLP are always searched at `mlp_out`, because there δ passes the
+    norm before it reaches the residual stream. Raises TargetError when a loss is not finite.
     """
-    inside = lm.arch.post_norm  # δ passes a norm before it reaches the residual stream
-    places = {
-        "mlp_out": (lm.mlp_out(layer),),
-        "pmet": (lm.mlp_out(layer), lm.arch.attn_out.format(layer)),
-        "block": (),
-    }["mlp_out" if inside else place]
-    above = not inside and place != "pmet"  # the block above is the first that can feel δ
+    place = "mlp_out" if lm.arch.post_norm else place
     found: list[Target | None] = [None] * len(facts)
     for group in _groups(lm, facts, templates):
         some = [facts[i] for i in group]
-        batch = Batch(lm, some, layer, templates, settings, places, above)
+        batch = FactBatch(lm, some, layer, templates, settings, place)
         for i, target in zip(group, batch.run(), strict=True):
             found[i] = target
     return found
@@ -96,7 +91,7 @@ def search(
 # Replayed tokens at once. On a CPU more than 256 is slower (more padding, and activations leave the
 # cache): 27 against 32 s for 16 facts with five templates at 1024.
 POSITIONS = {"cpu": 256, "cuda": 4096}
-SPLIT = 16  # from so many rows on the KL rows are run by themselves
+SPLIT = 16  # from so many rows with templates on, the KL rows run by themselves
 
 
 def _groups(lm: LM, facts: Sequence[Fact], templates: Sequence[str]) -> Iterator[list[int]]:
@@ -113,65 +108,59 @@ def _groups(lm: LM, facts: Sequence[Fact], templates: Sequence[str]) -> Iterator
         order = order[size:]
 
 
-def answered(rows: Sequence[Sequence[int]], labels: Sequence[tuple[int, int, int]]) -> list[int]:
-    """How many tokens at each row's end are answer: a route decides at the prompt's end."""
-    counts = Counter(i for i, *_ in labels)
-    return [max(0, counts[i] - 1) for i in range(len(rows))]
+class Batch(ABC):
+    """The search for several vectors δ at once: one forward and one backward pass a step.
 
+    Vectors do not mix, so each has its own gradient, Adam state (elementwise) and stop; the rows of
+    a finished one do not run any more. A subclass says how δ reaches the model (`forward`) and how
+    finished rows are left out (`drop`).
 
-class Batch:
-    """The search for some facts at once: δ (places, n, d_out), one forward and backward a step.
-
-    Facts do not mix, so each has its own gradient, Adam state (elementwise) and stop; the rows of a
-    finished fact are not run any more.
+    init    (n, d_out): what stands at the place before δ is added
+    mlp     (n, d_out): the MLP's own output at the lookup of the bare prompt
+    keys    (n, t, d_in): the MLP's inputs at the lookup under each template
+    labels  (3, m): row, column, and token of the answers; the t rows of a vector stand together
+    share   (m,): one over the length of each label's answer
+    places  how many δ each vector consists of; they are searched together, the first is given back
     """
 
     def __init__(
         self,
         lm: LM,
-        facts: Sequence[Fact],
         layer: int,
-        templates: Sequence[str],
         settings: Search,
-        places: tuple[str, ...],
-        above: bool,
+        *,
+        init: Tensor,
+        mlp: Tensor,
+        keys: Tensor,
+        labels: Tensor,
+        share: Tensor,
+        places: int = 1,
     ) -> None:
-        self.lm, self.settings, self.layer = lm, settings, layer
-        rows, at, labels = rows_of(lm, facts, templates, settings.target_eos)
-        self.n, self.t = n, t = len(facts), len(templates)
-        name = lm.mlp_out(layer)
-        start = layer + 1 if above else layer
-        # The KL rows end at their lookup. Beside many longer rows they run alone, on one column
-        # instead of on padding; beside few, one more pass over the weights would cost more.
-        cut = n * t if n * t >= SPLIT else len(rows)
-        behind = answered(rows, labels)
-        self.replay = Replay(
-            lm, rows[:cut], start, lookup=at[:cut], watch=[name], behind=behind[:cut]
-        )
-        self.short = Replay(lm, rows[cut:], start, lookup=at[cut:]) if rows[cut:] else None
-        device = self.replay.hidden.device
-        keys, values = (part[:, 0] for part in self.replay.seen[name])  # the lookup is column 0
-        self.mlp = values[: n * t : t].float()  # rows stand fact by fact, the bare prompt first
-        self.init = self.mlp if places else self.replay.hidden[: n * t : t, 0].float()
-        self.keys = keys[: n * t].unflatten(0, (n, t)).float()
-        # where δ goes in: None is the input of block layer + 1; above, mlp_out's output is that too
-        self.places = (None,) if above else places
-        self.owner = torch.arange(n, device=device).repeat_interleave(t)
-        self._label([(i, self.replay.column(i, p), token) for i, p, token in labels])
+        self.lm, self.layer, self.settings, self.places = lm, layer, settings, places
+        self.init, self.mlp, self.keys, self.labels = init, mlp, keys, labels
+        self.n, t = keys.shape[:2]
+        self.active = torch.arange(self.n, device=init.device)  # vectors that are not finished
+        self.owner = self.active.repeat_interleave(t)  # the vector that moves each row
+        # NLL: mean over templates of the mean over the answer's tokens
+        self.share = (share / t).float().to(init.device)
+        self.before: Tensor | None = None  # log-probabilities of the KL rows at the first look
 
-    def _label(self, labels: list[tuple[int, int, int]]) -> None:
-        n, t, device = self.n, self.t, self.owner.device
-        self.labels = torch.tensor(labels, device=device).T  # row, column, token
-        lengths = torch.bincount(self.owner[self.labels[0]], minlength=n) // t
-        # NLL: mean over templates of the mean over the target's tokens
-        self.share = 1.0 / (t * lengths[self.owner[self.labels[0]]])
-        self.active = torch.arange(n, device=device)
-        self.before: Tensor | None = None
+    @abstractmethod
+    def forward(self, delta: Tensor) -> tuple[Tensor, Tensor]:
+        """States after the final norm with δ (places, active, d_out) added at the lookup.
+
+        They are those of the rows with templates, (rows, L, d), and those of the KL rows, where the
+        token after the subject is predicted, (active, d).
+        """
+
+    @abstractmethod
+    def drop(self, rows: list[int], vectors: list[int]) -> None:
+        """Go on with these rows and vectors only; the numbers count those that still ran."""
 
     def run(self) -> list[Target]:
         """The loop of ROME, section 3.1."""
         settings, n = self.settings, self.n
-        delta = torch.zeros(len(self.places), *self.init.shape, device=self.init.device)
+        delta = torch.zeros(self.places, *self.init.shape, device=self.init.device)
         delta.requires_grad_()
         optimizer = torch.optim.Adam([delta], lr=settings.v_lr)
         size = self.init.norm(dim=1)
@@ -192,7 +181,7 @@ class Batch:
                 going &= ~(self.right & (terms[2] <= 0.01))
             if step == settings.steps - 1 or not going.any():
                 break
-            # facts do not mix: the gradient of the sum gives each its own
+            # vectors do not mix: the gradient of the sum gives each its own
             (delta.grad,) = torch.autograd.grad(loss[going].sum(), delta)
             held = delta.detach().clone()
             optimizer.step()
@@ -202,31 +191,32 @@ class Batch:
                 delta *= (settings.clamp * size / delta.norm(dim=2).clamp(min=1e-12)).clamp(
                     max=1.0
                 )[..., None]
-                delta[:, stays] = held[:, stays]  # a finished fact stays where it is
+                delta[:, stays] = held[:, stays]  # a finished vector stays where it is
             if not going.all():
                 self.keep(going)
         delta = delta.detach()[0]
+        found = zip(self.init, delta, self.mlp, self.keys, curves, strict=True)
         return [
-            Target(self.init[i] + delta[i], self.init[i], delta[i], self.mlp[i], self.keys[i],
-                   tuple(curves[i])) for i in range(n)
-        ]  # fmt: skip
+            Target(init + moved, init, moved, mlp, keys, tuple(curve))
+            for init, moved, mlp, keys, curve in found
+        ]
 
     def look(self, delta: Tensor, size: Tensor) -> Tensor:
-        """Rows (total, nll, kl, decay, probability), one column per fact still going."""
+        """Rows (total, nll, kl, decay, probability), one column per vector still going."""
         settings, active = self.settings, self.active
-        m, (which, column, token) = len(active), self.labels
+        m, (row, column, token) = len(active), self.labels
         going = delta[:, active]
         states, short = self.forward(going)
-        logits = self.lm.head(torch.cat([states[which, column], short]))
-        log_probs = logits[: len(which)].log_softmax(-1)
+        logits = self.lm.head(torch.cat([states[row, column], short]))
+        log_probs = logits[: len(row)].log_softmax(-1)
         hit = log_probs.gather(1, token[:, None])[:, 0]
-        zeros, owner = torch.zeros(m, device=hit.device), self.owner[which]
+        zeros, owner = torch.zeros(m, device=hit.device), self.owner[row]
         nll = zeros.index_add(0, owner, -hit * self.share)
         if settings.relax:
             wrong = zeros.index_add(0, owner, (log_probs.argmax(1) != token).float())
             self.right = wrong == 0
             nll = torch.where(self.right, 0.1 * nll, nll)
-        now = logits[len(which) :].log_softmax(-1)  # the next token right behind the subject
+        now = logits[len(row) :].log_softmax(-1)  # the next token right after the subject
         self.before = now.detach() if self.before is None else self.before
         # KL(now ‖ before) + decay ‖δ‖ / ‖init‖²
         kl = settings.kl_factor * (now.exp() * (now - self.before)).sum(1)
@@ -234,75 +224,101 @@ class Batch:
         chance = zeros.index_add(0, owner, hit.exp() * self.share)
         return torch.stack([nll + kl + decay, nll, kl, decay, chance])
 
-    def forward(self, delta: Tensor) -> tuple[Tensor, Tensor]:
-        """States behind the final norm: (rows, L, d) with templates, (facts, d) of the KL rows."""
-        if self.short is None:
-            together = torch.cat([delta[:, self.owner], delta], 1)
-            states = _forward(self.lm, self.replay, together, self.places)
-            return states, states[len(self.owner) :, 0]
-        states = _forward(self.lm, self.replay, delta[:, self.owner], self.places)
-        return states, _forward(self.lm, self.short, delta, self.places)[:, 0]
-
     def keep(self, going: Tensor) -> None:
-        """Leave the rows of finished facts out of all that follows."""
-        rows, facts = going[self.owner].nonzero()[:, 0], going.nonzero()[:, 0].tolist()
-        place = torch.zeros_like(self.owner)
-        place[rows] = torch.arange(len(rows), device=rows.device)
-        stays = going[self.owner[self.labels[0]]]
-        self.labels, self.share = self.labels[:, stays].clone(), self.share[stays]
-        self.labels[0] = place[self.labels[0]]
-        self.drop(rows.tolist(), facts)
-        self.owner = (going.long().cumsum(0) - 1)[self.owner[rows]]
+        """Leave the rows of finished vectors out of all that follows."""
+        stays = going[self.owner]
+        self.labels, kept = select_labels(self.labels, stays)
+        self.share = self.share[kept]
+        self.drop(stays.nonzero()[:, 0].tolist(), going.nonzero()[:, 0].tolist())
+        self.owner = (going.long().cumsum(0) - 1)[self.owner[stays]]
         self.active, self.before = self.active[going], self.before[going]
 
-    def drop(self, rows: list[int], facts: list[int]) -> None:
-        """Go on with these rows and facts only."""
+
+class FactBatch(Batch):
+    """The search for some facts at one layer: one vector for each fact."""
+
+    def __init__(
+        self,
+        lm: LM,
+        facts: Sequence[Fact],
+        layer: int,
+        templates: Sequence[str],
+        settings: Search,
+        place: Place,
+    ) -> None:
+        rows, at = rows_of(lm, facts, templates, settings.target_eos)
+        n, t = len(facts), len(templates)
+        name = lm.mlp_out(layer)
+        modules = (name, lm.arch.attn_out.format(layer)) if place == "pmet" else (name,)
+        # The KL rows end at their lookup. Beside many longer rows they run alone, on one column
+        # instead of on padding; beside few, one more pass over the weights would cost more.
+        cut = n * t if n * t >= SPLIT else len(rows)
+        self.replay = Replay.at_mlp(
+            lm,
+            rows.ids[:cut],
+            layer,
+            modules,
+            lookup=at[:cut],
+            watch=[name],
+            behind=rows.behind[:cut],
+        )
+        self.short = None
+        if rows.ids[cut:]:
+            self.short = Replay.at_mlp(lm, rows.ids[cut:], layer, modules, lookup=at[cut:])
+        keys, values = (part[: n * t, 0] for part in self.replay.seen[name])  # the lookup's column
+        mlp = values[::t].float()  # rows stand fact by fact, the bare prompt first
+        super().__init__(
+            lm,
+            layer,
+            settings,
+            init=self.replay.hidden[: n * t : t, 0].float() if place == "block" else mlp,
+            mlp=mlp,
+            keys=keys.unflatten(0, (n, t)).float(),
+            labels=self.replay.labels(rows),
+            share=rows.share,
+            places=len(modules),
+        )
+
+    def forward(self, delta: Tensor) -> tuple[Tensor, Tensor]:
+        """States with each row's δ added at column 0, the lookup."""
         if self.short is None:
-            self.replay = self.replay.take([*rows, *(len(self.owner) + i for i in facts)])
+            states = _moved(self.replay, torch.cat([delta[:, self.owner], delta], 1))
+            return states, states[len(self.owner) :, 0]
+        return _moved(self.replay, delta[:, self.owner]), _moved(self.short, delta)[:, 0]
+
+    def drop(self, rows: list[int], vectors: list[int]) -> None:
+        """Select the rows that stay in the captured replays."""
+        if self.short is None:
+            self.replay = self.replay.take([*rows, *(len(self.owner) + i for i in vectors)])
         else:
-            self.replay, self.short = self.replay.take(rows), self.short.take(facts)
+            self.replay, self.short = self.replay.take(rows), self.short.take(vectors)
 
 
-def rows_of(lm: LM, facts: Sequence[Fact], templates: Sequence[str], eos: bool):
-    """Fact by fact one row per template with the target behind it, then the KL row of each fact.
+def rows_of(
+    lm: LM, facts: Sequence[Fact], templates: Sequence[str], eos: bool
+) -> tuple[AnswerRows, list[int]]:
+    """The rows that one search reads, and the lookup position in each of them.
 
-    labels are (row, position that predicts it, token); a KL row ends at its lookup.
+    Fact by fact there is one row per template, with the fact's answer. Then follows one row per
+    fact for the KL term: "SUBJECT is a", which ends at its lookup and has no answer.
     """
-    rows, at, labels = [], [], []
+    prompts, answers, at = [], [], []
     for fact in facts:
         target = encode_target(lm.tokenizer, fact.target_new)
         target = target + [lm.tokenizer.eos_token_id] if eos else target
         for template in templates:
             ids, position = lookup(lm.tokenizer, fact, template)
-            labels += [(len(rows), len(ids) - 1 + j, token) for j, token in enumerate(target)]
-            rows.append(ids + target[:-1])
+            prompts.append(ids)
+            answers.append(target)
             at.append(position)
     for fact in facts:
         ids, position = lookup(lm.tokenizer, replace(fact, prompt="{} is a"))
-        rows.append(ids[: position + 1])
+        prompts.append(ids[: position + 1])
+        answers.append([])
         at.append(position)
-    return rows, at, labels
+    return AnswerRows(prompts, answers), at
 
 
-def _forward(lm: LM, replay: Replay, delta: Tensor, places: Sequence[str | None]) -> Tensor:
-    """States behind the final norm with δ added at the lookup, at the output of each of `places`.
-
-    None is the input of the first replayed block.
-    """
-
-    def plus(output: Tensor, change: Tensor) -> Tensor:
-        # opt's MLP sees rows and positions as one dimension
-        wide = output.reshape(len(change), -1, output.shape[-1])
-        moved = wide[:, :1] + change[:, None].to(output.dtype)
-        return torch.cat([moved, wide[:, 1:]], 1).reshape(output.shape)
-
-    hidden = replay.hidden
-    if places == (None,):
-        return replay.run(plus(hidden, delta[0]))
-    with ExitStack() as hooks:
-        for name, change in zip(places, delta, strict=True):
-            add = lm.model.get_submodule(name).register_forward_hook(
-                lambda _, __, output, change=change: plus(output, change)
-            )
-            hooks.callback(add.remove)
-        return replay.run(hidden)
+def _moved(replay: Replay, delta: Tensor) -> Tensor:
+    """States after the final norm with δ (places, rows, d_out) added at the lookup."""
+    return replay.with_added(*delta[:, :, None].to(replay.hidden.dtype))

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import lib
+
 from .facts import Case
 
 
@@ -42,8 +44,6 @@ def arguments(commands: Any) -> argparse.ArgumentParser:
 
 def train(given: argparse.Namespace, settings: dict[str, Any], say: Callable[[str], None]) -> Path:
     """Run the command; what comes back is the network's file."""
-    import lib
-
     editor_class = lib.EDITORS[given.editor]
     if not editor_class.trained:
         others = ", ".join(name for name, editor in lib.EDITORS.items() if editor.trained)
@@ -80,8 +80,6 @@ def span(text: str) -> tuple[int, int]:
 
 def _read(given: argparse.Namespace) -> list[Case]:
     """The cases of the file up to the last row that is asked for."""
-    import lib
-
     if given.data == "classroom":  # the odd ones are for reporting what was trained here
         return [case for case in lib.classroom() if case.id % 2 == 0]
     spans = [given.rows, given.validation_rows]

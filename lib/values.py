@@ -1,9 +1,9 @@
-"""Values of routed entries by gradient descent: what a module should put out at a prompt's end.
+"""Values of routed entries by gradient descent: the outputs that make a model give its new answers.
 
-One value per entry, in the place of the module's output at its facts' prompts, is moved until the
-model gives their answers. Nothing below the module changes, and with "last" nothing before the
-prompt's last token either, so only the blocks above and the positions from there on run
-(replay.py). Source: GRACE, section 3.
+Every entry has one value, which replaces a module's output at the prompts of the entry's facts. It
+is moved until the model gives their answers. Nothing below the module changes, and with "last"
+nothing before the prompt's last token either, so only the blocks above and the positions from there
+on run (replay.py). Source: GRACE, section 3.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from .answer_rows import AnswerRows, select_labels
 from .batching import BATCH_TOKENS
 from .errors import TargetError
 from .lm import LM
@@ -36,9 +37,11 @@ class Place(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Descent:
-    """Settings: Adam with rate lr for n_iter steps; an entry is done once every target token of its
-    facts is the argmax and every fact's loss is under `enough` (0: never).
+class ValueSearch:
+    """Settings of the search: Adam with rate lr for at most n_iter steps.
+
+    An entry is done once every answer token of its facts is the argmax and every fact's loss is
+    under `enough` (0: never).
     """
 
     lr: float = 0.5
@@ -47,40 +50,39 @@ class Descent:
 
 
 class Values(NamedTuple):
-    """values (d_out, n); keys (rows, d_in) as read beside longer rows; the losses of each entry."""
+    """What a search found.
+
+    values  (d_out, n): the value of every entry
+    keys    (rows, d_in): the module's input at each prompt's end, as read beside longer rows
+    losses  the loss of each entry at every step
+    """
 
     values: Tensor
     keys: Tensor
     losses: list[list[float]]
 
 
-class Row(NamedTuple):
-    """A prompt, its answer, and the entry (column of the values) that shall give it."""
-
-    prompt: list[int]
-    target: list[int]
-    entry: int
-
-    @property
-    def ids(self) -> list[int]:
-        """What the model reads; the answer's last token is only predicted."""
-        return [*self.prompt, *self.target[:-1]]
-
-
 def descend(
-    lm: LM, place: Place, rows: Sequence[Row], start: Tensor, scale: Tensor, settings: Descent
+    lm: LM,
+    place: Place,
+    rows: AnswerRows,
+    entries: Sequence[int],
+    start: Tensor,
+    scale: Tensor,
+    settings: ValueSearch,
 ) -> Values:
-    """Train the values (columns of `start`) on the rows that they answer, on the model as patched.
+    """Train the values (columns of `start`) until the model, as it is patched, gives the answers.
 
-    Rows of one entry add their losses, entries do not mix. Steps are taken in units of `scale`
-    (n,). Raises TargetError when a loss is not finite.
+    entries names the value that each row must be answered by. Rows of one entry add their losses,
+    entries do not mix. Steps are taken in units of `scale` (n,). Raises TargetError when a loss is
+    not finite.
     """
     values, losses = start.clone(), [[] for _ in range(start.shape[1])]
     keys: list[Tensor] = [start] * len(rows)
-    for group in _groups(lm, place, rows):
-        some = [rows[i] for i in group]
-        columns = list(dict.fromkeys(row.entry for row in some))
-        batch = _Batch(lm, place, some, [columns.index(row.entry) for row in some])
+    for group in _groups(lm, place, rows, entries):
+        mine = [entries[i] for i in group]
+        columns = list(dict.fromkeys(mine))
+        batch = _Batch(lm, place, rows.take(group), [columns.index(entry) for entry in mine])
         values[:, columns], curves = batch.run(start[:, columns], scale[columns], settings)
         for column, curve in zip(columns, curves, strict=True):
             losses[column] = curve
@@ -89,19 +91,23 @@ def descend(
     return Values(values, torch.stack(keys), losses)
 
 
-def _groups(lm: LM, place: Place, rows: Sequence[Row]) -> Iterator[list[int]]:
-    """Row numbers, those of an entry together, entries of similar length, of bounded work."""
+def _groups(lm: LM, place: Place, rows: AnswerRows, entries: Sequence[int]) -> Iterator[list[int]]:
+    """Row numbers in groups of bounded work.
+
+    The rows of an entry stay together, and entries of similar length share a group.
+    """
     of: dict[int, list[int]] = {}
-    for i, row in enumerate(rows):
-        of.setdefault(row.entry, []).append(i)
-    last = place.replacement == "last"
-    width = [len(row.target) if last else len(row.ids) for row in rows]  # replayed positions
+    for i, entry in enumerate(entries):
+        of.setdefault(entry, []).append(i)
+    whole = [len(ids) for ids in rows.ids]
+    # positions that are replayed: from the prompt's last token on, or all
+    width = [len(answer) for answer in rows.answers] if place.replacement == "last" else whole
     limit = POSITIONS.get(lm.device.type, POSITIONS["cpu"])
     group: list[int] = []
     for mine in sorted(of.values(), key=lambda mine: max(width[i] for i in mine)):
         more = [*group, *mine]
         wide = len(more) * max(width[i] for i in more) > limit
-        long = len(more) * max(len(rows[i].ids) for i in more) > BATCH_TOKENS
+        long = len(more) * max(whole[i] for i in more) > BATCH_TOKENS
         if group and (wide or long):
             yield group
             more = mine
@@ -111,38 +117,34 @@ def _groups(lm: LM, place: Place, rows: Sequence[Row]) -> Iterator[list[int]]:
 
 
 class _Batch:
-    """Some entries at once: values (n, d_out), one forward and backward per step.
+    """Some entries at once: values (n, d_out), one forward and backward pass per step.
 
     Entries do not mix, so each has its own gradient, Adam state (elementwise) and end; the rows of
-    a finished one are not run any more.
+    a finished one do not run any more.
     """
 
-    def __init__(self, lm: LM, place: Place, rows: list[Row], owner: list[int]) -> None:
+    def __init__(self, lm: LM, place: Place, rows: AnswerRows, owner: list[int]) -> None:
         self.lm, self.place = lm, place
-        # what the MLP puts out is added to what enters the block above, unless a norm stands there
-        self.above = place.module == lm.mlp_out(place.layer) and not lm.arch.post_norm
-        self.replay = replay = Replay(
+        self.replay = replay = Replay.at_mlp(
             lm,
-            [row.ids for row in rows],
-            place.layer + self.above,
-            lookup=[len(row.prompt) - 1 for row in rows] if place.replacement == "last" else None,
+            rows.ids,
+            place.layer,
+            (place.module,),
+            lookup=rows.ends if place.replacement == "last" else None,
             watch=[place.module],
-            behind=[len(row.target) - 1 for row in rows],
+            behind=rows.behind,
         )
         device = replay.hidden.device
         marks = replay.seqs.real if place.replacement == "all" else replay.seqs.prompt
         self.places = marks[:, -replay.hidden.shape[1] :].to(device)  # of the replayed positions
-        ends = [replay.column(i, len(row.prompt) - 1) for i, row in enumerate(rows)]
+        ends = [replay.column(i, end) for i, end in enumerate(rows.ends)]
         self.keys = replay.seen[place.module][0][range(len(rows)), ends].float().cpu()
-        self.owner = torch.tensor(owner, device=device)
-        self.labels = torch.tensor(  # row, column that predicts it, token
-            [(i, ends[i] + j, token) for i, row in enumerate(rows)
-             for j, token in enumerate(row.target)], device=device,
-        ).T  # fmt: skip
-        self.share = 1.0 / torch.tensor([len(row.target) for row in rows], device=device)
+        self.owner = torch.tensor(owner, device=device)  # the entry of each row
+        self.labels = replay.labels(rows)
+        self.share = rows.share.float().to(device)
 
     def run(
-        self, start: Tensor, scale: Tensor, settings: Descent
+        self, start: Tensor, scale: Tensor, settings: ValueSearch
     ) -> tuple[Tensor, list[list[float]]]:
         """Values (d_out, n) from `start`, and each entry's losses."""
         n, device = start.shape[1], self.owner.device
@@ -180,38 +182,18 @@ class _Batch:
 
     def look(self, values: Tensor) -> tuple[Tensor, Tensor]:
         """Mean loss over each row's target, and whether all of it is the argmax, (rows,) each."""
-        (which, column, token), rows = self.labels, len(self.owner)
-        log_probs = self.lm.head(self.forward(values)[which, column]).log_softmax(-1)
+        (row, column, token), n = self.labels, len(self.owner)
+        states = self.replay.with_replaced(values, self.places)
+        log_probs = self.lm.head(states[row, column]).log_softmax(-1)
         hit = log_probs.gather(1, token[:, None])[:, 0]
-        nll = hit.new_zeros(rows).index_add(0, which, -hit * self.share[which])
-        wrong = hit.new_zeros(rows).index_add(0, which, (log_probs.argmax(1) != token).float())
+        nll = hit.new_zeros(n).index_add(0, row, -hit * self.share)
+        wrong = hit.new_zeros(n).index_add(0, row, (log_probs.argmax(1) != token).float())
         return nll, wrong == 0
-
-    def forward(self, values: Tensor) -> Tensor:
-        """States behind the final norm with a row's value in place of the module's output."""
-        places, hidden = self.places[..., None], self.replay.hidden
-        if self.above:  # without its output y and with v instead
-            output = self.replay.seen[self.place.module][1].float()
-            changed = hidden + (values[:, None] - output)
-            return self.replay.run(torch.where(places, changed.to(hidden.dtype), hidden))
-
-        def put(_: nn.Module, __: tuple, output: Tensor) -> Tensor:
-            wide = output.reshape(*self.places.shape, -1)  # opt sees rows and positions as one
-            wide = torch.where(places, values[:, None].to(wide.dtype), wide)
-            return wide.reshape(output.shape)
-
-        hook = self.lm.model.get_submodule(self.place.module).register_forward_hook(put)
-        try:
-            return self.replay.run(hidden)
-        finally:
-            hook.remove()
 
     def keep(self, going: Tensor) -> None:
         """Leave the rows of finished entries out of all that follows."""
-        rows = going[self.owner].nonzero()[:, 0]
-        place = torch.zeros_like(self.owner)
-        place[rows] = torch.arange(len(rows), device=rows.device)
-        self.labels = self.labels[:, going[self.owner[self.labels[0]]]].clone()
-        self.labels[0] = place[self.labels[0]]
-        self.replay = self.replay.take(rows.tolist())
-        self.owner, self.share, self.places = self.owner[rows], self.share[rows], self.places[rows]
+        stays = going[self.owner]
+        self.labels, kept = select_labels(self.labels, stays)
+        self.share = self.share[kept]
+        self.replay = self.replay.take(stays.nonzero()[:, 0].tolist())
+        self.owner, self.places = self.owner[stays], self.places[stays]

@@ -21,6 +21,7 @@ class Wrapper(Editor):
 
     needs_subject = True  # as memit, the default inside; what is really inside decides in `check`
     inner = True
+    geometry = "whitened"
 
     def __init__(
         self,

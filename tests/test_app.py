@@ -17,13 +17,18 @@ import pytest
 import torch
 
 import lib
-from demo_app import bars, interference, keep, listing, options, render
-from demo_app import reader as reader_module
-from demo_app.compare import Answer, Column, Row, Subject, View, first_sentence, first_word
-from demo_app.session import EDITS, Studio
-from demo_app.table import table
-from demo_app.visitors import Session, Sessions
-from demo_app.worker import Job, Stopped, Trouble, Worker
+from demo_app.html import edit_history as listing
+from demo_app.html import next_word as bars
+from demo_app.html import render
+from demo_app.html.table import table
+from demo_app.session import asking as reader_module
+from demo_app.session import edit_list as keep
+from demo_app.session import editor_settings as options
+from demo_app.session import interference
+from demo_app.session.studio import EDITS, Studio
+from demo_app.session.views import Answer, Column, Row, Subject, View, first_sentence, first_word
+from demo_app.session.visitors import Session, Sessions
+from demo_app.session.worker import Job, Stopped, Trouble, Worker
 
 from . import tiny
 
@@ -618,7 +623,7 @@ def test_everything_a_visitor_wrote_is_escaped():
 
 
 def test_the_logic_does_not_import_gradio():
-    names = "session", "table", "listing", "interference", "bars"
+    names = "session.studio", "session.interference", "html.table", "html.next_word"
     code = f"import sys, {', '.join(f'demo_app.{name}' for name in names)}\n"
     code += "assert 'gradio' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

@@ -7,11 +7,14 @@ from pathlib import Path
 import pytest
 
 import lib
-from demo_app import layers, lifelong, lifelong_run, take_away
-from demo_app.chain import Chain
-from demo_app.session import Studio
-from demo_app.visitors import Session
-from demo_app.worker import Job, Stopped
+from demo_app.inside import layers_of_a_fact as layers
+from demo_app.lifelong import run as lifelong_run
+from demo_app.lifelong import stress_test as lifelong
+from demo_app.session import take_away
+from demo_app.session.long_run import Chain
+from demo_app.session.studio import Studio
+from demo_app.session.visitors import Session
+from demo_app.session.worker import Job, Stopped
 from lib import atomic_files, stats
 
 from . import tiny
@@ -33,9 +36,8 @@ def studio():
 
 @pytest.fixture
 def fresh(monkeypatch, tmp_path):
-    """Presets for a random model, files of weights that are small, and nothing in the cache."""
+    """Presets for a random model, and nothing in the cache."""
     monkeypatch.setattr("lib.config._presets", lambda: ROWS)
-    monkeypatch.setattr(take_away, "SHARD", 20_000)
     short = "alpha", "{} is", "xy"
     monkeypatch.setattr(layers, "subject_of", lambda studio, session: studio.subject(*short))
 
@@ -85,7 +87,7 @@ def edit(studio, session, folder):
 
 @pytest.mark.parametrize(
     ("run", "steps"),  # how often it must ask at least: this bounds what one step is
-    [(stress, 300), (whole_model, 6), (adapter, 2), (trace, 100), (first_moments, 30),
+    [(stress, 300), (whole_model, 2), (adapter, 2), (trace, 100), (first_moments, 30),
      (predict, 6), (measure, 100), (edit, 100)],
 )  # fmt: skip
 def test_a_long_run_ends_at_its_next_step(studio, run, steps, fresh, monkeypatch, tmp_path):

@@ -492,7 +492,7 @@ def test_selfcheck_temporal_known(write):
 
 def test_classroom(write, monkeypatch):
     path = write(CLASSROOM, "classroom.json")
-    monkeypatch.setattr(readers, "__file__", str(path.with_name("readers.py")))
+    monkeypatch.setattr(readers, "CLASSROOM", path)
     tower, two = classroom()
     assert tower.id == "tower" and tower.relation == "city" and two.portability == ()
     assert tower.fact == Fact("The Eiffel Tower", CLASSROOM[0]["prompt"], "Rome", "Paris")

@@ -12,10 +12,11 @@ import torch
 
 import lib
 from lib import batching, decode, inside, scoring
+from lib.answer_rows import AnswerRows
 from lib.codebook import Codebook
 from lib.deferral import Deferral
 from lib.facts import encode_target
-from lib.values import Descent, Place, Row, descend
+from lib.values import Place, ValueSearch, descend
 
 from . import tiny
 
@@ -186,9 +187,9 @@ def test_the_first_loss_is_that_of_the_routed_model():
             route = Deferral(name, key.T, start, torch.ones(1), replacement)
             with lm.patched(lib.Patch(routes={name: route})):
                 (score,) = scoring.score(lm, [prompt], [target])
-            rows, ones = [Row(prompt, target, 0)] * 2, torch.ones(1)
+            rows, ones = AnswerRows([prompt] * 2, [target] * 2), torch.ones(1)
             place = Place(name, 1, replacement)
-            found = descend(lm, place, rows, start, ones, Descent(n_iter=1))
+            found = descend(lm, place, rows, [0, 0], start, ones, ValueSearch(n_iter=1))
             assert found.losses[0][0] == pytest.approx(-2 * score.log_probs.mean().item(), rel=1e-4)
             torch.testing.assert_close(found.keys, key.expand(2, -1), atol=1e-4, rtol=1e-4)
 
@@ -422,11 +423,11 @@ def test_parity_of_the_first_losses(default_lm, gold):
     torch.manual_seed(GOLD["settings"]["seed"])
     draws = [torch.rand(1, 576)[0] for _ in range(GOLD["edits"][-1]["draw"] + 1)]
     new = [i for i, edit in enumerate(GOLD["edits"]) if edit["event"] != "expand"]
-    rows = [Row(prompts[i], list(labels[i]), j) for j, i in enumerate(new)]
+    rows = AnswerRows([prompts[i] for i in new], [list(labels[i]) for i in new])
     start = torch.stack([draws[GOLD["edits"][i]["draw"]] for i in new], 1)
     place = Place(DOWN, GOLD["settings"]["layer"])
-    scale, settings = torch.ones(len(new)), Descent(GOLD["settings"]["lr"], 1, 0.0)
-    found = descend(default_lm, place, rows, start, scale, settings)
+    scale, settings = torch.ones(len(new)), ValueSearch(GOLD["settings"]["lr"], 1, 0.0)
+    found = descend(default_lm, place, rows, range(len(new)), start, scale, settings)
     first = [curve[0] for curve in found.losses]
     assert first == pytest.approx([GOLD["edits"][i]["loss_first"] for i in new], rel=1e-4)
     # one step of Adam moves every number by the rate

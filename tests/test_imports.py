@@ -19,7 +19,7 @@ ALLOWED_IN_EDITORS = {
     "anchor", "hypernet", "netfile", "trainable", "training", "regression", "features", "moments",
     "warmup", "parallel",
     "codebook", "values", "sequences", "inside", "decode",
-    "merging", "side", "lesson", "shards", "tuning", "fingerprint",
+    "merging", "side", "lesson", "shards", "answer_rows", "epochs", "fingerprint",
     "anchors", "experts", "expert_lesson", "expert_start", "memoe", "plan", "pooled", "routing",
     "editors._spread", "editors.rome",
 }  # fmt: skip

@@ -11,7 +11,7 @@ import torch
 import lib
 from lib import batching, decode
 from lib.anchors import misrouted
-from lib.expert_lesson import ExpertLesson
+from lib.expert_lesson import ExpertRows
 from lib.expert_start import activation, fresh, place
 from lib.experts import Experts, answer
 
@@ -301,7 +301,7 @@ def test_facts_given_twice_and_wrong_numbers(lm):
     with lm.patched(patch):
         assert lm.answer(FACTS[0].text, 1) == " xy"
     with pytest.MonkeyPatch.context() as patching:
-        patching.setattr(ExpertLesson, "loss", lambda *_: torch.tensor(torch.nan))
+        patching.setattr(ExpertRows, "loss", lambda *_: torch.tensor(torch.nan))
         with pytest.raises(lib.EditError, match="loss is not finite"):
             editor(lm).edit(FACTS[:1])
     with pytest.raises(lib.EditError, match="irrelevant texts"):

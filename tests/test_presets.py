@@ -15,6 +15,7 @@ from lib.config import _words
 from . import tiny
 
 LIB = Path(lib.__file__).parent
+SWEEPS = Path(__file__).parent / "benchmarks" / "sweeps.json"
 TABLE = tomllib.loads((LIB / "presets.toml").read_text(encoding="utf-8"))
 
 
@@ -58,7 +59,7 @@ def test_a_mistyped_word_is_refused_with_those_there_are(editor, name, words):
 
 
 def test_the_defaults_of_the_embedded_model_are_the_best_of_their_sweep(default_lm):
-    for name, sweep in json.loads((LIB / "sweeps.json").read_text(encoding="utf-8")).items():
+    for name, sweep in json.loads(SWEEPS.read_text(encoding="utf-8")).items():
         config = lib.EDITORS[name](default_lm).config
         assert sweep["model"] == default_lm.identity
         for key in [key for key in sweep["best"] if hasattr(config, key)]:

@@ -433,8 +433,8 @@ def test_replay_keeps_past_prompts_dark_and_a_present_one_lit(lm):
     assert patch.memory["wise"]["past"] == (tuple(fact.text for fact in FACTS[:4]),)
     assert editor(lm, **{**SHORT, "retrieve": True}).edit(FACTS[:5]).memory["wise"]["past"] == ()
     texts, rows = made._kept[1], [lib.facts.encode_prompt(lm.tokenizer, f.text) for f in FACTS]
-    taught = lesson.Lesson(
-        texts, 2, [(FACTS[4].text, "xy")], [], rows[5:], (0.1, 2.0, 0.5), 3.0,
+    taught = lesson.FactTraining(
+        texts, 1, [(FACTS[4].text, "xy")], [], rows[5:], (0.1, 2.0, 0.5), 3.0,
         past=rows[:2], held=rows[4:5],
     )  # fmt: skip
     tau = route(patch).memories[-1].tau
@@ -471,16 +471,16 @@ def test_losses_and_delta_are_those_of_the_reference(number, default_lm, monkeyp
     """The first fact of each of its two shards: losses at the first and the last step, and Δ."""
     golden, edit = GOLDEN["settings"], GOLDEN["edits"][number]
     mask, seen = numpy_masks()[number], []
-    whole = lesson.Lesson.step
+    whole = lesson.FactTraining.step
 
     def step(self, tau):
         found = whole(self, tau)
-        n = len(self.labels[0])  # there the mean counts one position more, which adds nothing
+        n = len(self.rows.answers[0])  # there the mean counts one position more, which adds nothing
         found = found._replace(answer=found.answer * n / (n + 1))
         seen.append([found.answer.item(), found.margin.item(), found.delta.mean().item()])
         return found
 
-    monkeypatch.setattr(lesson.Lesson, "step", step)
+    monkeypatch.setattr(lesson.FactTraining, "step", step)
     monkeypatch.setattr(wise, "draw_mask", lambda *_: mask)
     made = lib.EDITORS["wise"](
         default_lm, layer=golden["layer"], lr=golden["lr"], n_iter=golden["iterations"],

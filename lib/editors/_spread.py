@@ -68,6 +68,7 @@ class Spread(Editor):
 
     Config = SpreadConfig
     needs_subject = True
+    geometry = "whitened"
     place: target.Place = "block"  # where z is searched and the residual measured
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:

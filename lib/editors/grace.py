@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from .. import inside, routed, scoring
+from ..answer_rows import AnswerRows
 from ..codebook import Codebook, Event
 from ..config import Config
 from ..deferral import Deferral
@@ -23,7 +24,7 @@ from ..editor import Editor
 from ..errors import EditError, EditWarning
 from ..facts import Fact, encode_target
 from ..patch import Patch
-from ..values import Descent, Place, Replacement, Row, descend
+from ..values import Place, Replacement, ValueSearch, descend
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ class Grace(Editor):
     name = "grace"
     paper = "Hartvigsen et al., Aging with GRACE, 2023 (arXiv:2211.11031)"
     Config = GraceConfig
+    speed = "fast"
     writes = "routes"
     keeps = True
     scoped = True
@@ -132,12 +134,14 @@ class Grace(Editor):
         # a fact whose entry was given to a newer one within this call has nothing to train
         live = [i for i, e in enumerate(events) if book.labels[e.entry] == tuple(targets[i])]
         touched = list(dict.fromkeys(events[i].entry for i in live))
-        rows = [Row(prompts[i], targets[i], touched.index(events[i].entry)) for i in live]
+        rows = AnswerRows(prompts, targets).take(live)
+        entries = [touched.index(events[i].entry) for i in live]
         # steps are in units of the first value's root mean square, so that lr suits every model
         start = book.V[:, touched]
         size = start.square().mean(0).sqrt().clamp(min=1e-6)
         scale = size if c.value_init == "warm" else torch.ones_like(size)
-        found = descend(self.lm, place, rows, start, scale, Descent(c.lr, c.n_iter, c.enough))
+        search = ValueSearch(c.lr, c.n_iter, c.enough)
+        found = descend(self.lm, place, rows, entries, start, scale, search)
         if not torch.isfinite(found.values).all():
             raise EditError("grace produced NaN or infinite values; nothing was changed")
         book.V[:, touched] = found.values

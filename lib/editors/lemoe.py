@@ -24,9 +24,9 @@ from ..anchors import AnchorFit, AnchorRouter
 from ..config import Config
 from ..editor import Editor
 from ..errors import EditError, EditWarning
-from ..expert_lesson import ExpertLesson
+from ..expert_lesson import ExpertRows
 from ..expert_start import activation, fresh, place
-from ..expert_training import Descent, train
+from ..expert_training import ExpertTraining, train
 from ..experts import Expert, Experts
 from ..facts import Fact, fill
 from ..memoe import HiddenStateRouter
@@ -150,10 +150,10 @@ class Lemoe(Editor):
         work.routing.add(facts, means, which, len(new))
         # train the expert to give the answers behind all templates; the other experts are frozen
         pairs = [(fill(t, f.text), f.target_new) for t in state["templates"] for f in facts]
-        lesson = ExpertLesson(self.lm, work.module, c.layer, pairs, work.bos, c.target_eos)
-        by = Descent(c.lr, c.steps, c.enough, c.scale, c.gate)
+        rows = ExpertRows(self.lm, work.module, c.layer, pairs, work.bos, c.target_eos)
+        by = ExpertTraining(c.lr, c.steps, c.enough, c.scale, c.gate)
         alone = None if together else which
-        work.experts = train(lesson, work.experts, work.routing, alone, work.act, by)
+        work.experts = train(rows, work.experts, work.routing, alone, work.act, by)
 
     # ---- what is there already --------------------------------------------------------------
 

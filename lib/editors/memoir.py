@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 
 from .. import contexts, routed
+from ..answer_rows import AnswerRows
 from ..config import Config
 from ..editor import Editor
 from ..errors import EditError
-from ..facts import Case, Fact, encode_prompt, encode_target, fill
+from ..facts import Case, Fact, fill
 from ..fingerprint import (
     Fingerprint,
     Residual,
@@ -94,7 +95,7 @@ class Memoir(Editor):
                 rows = [(*pair, stored[entry]) for pair in pairs] + self._along(
                     known, stored, entry
                 )
-                tasks.append(Task(self, module, rows, len(pairs)))
+                tasks.append(MaskedTraining(self, module, rows, len(pairs)))
                 known = (*known, (fact.text, fact.target_new, entry))
                 if not c.joint:
                     self.learn(tasks.pop(), W, c.n_iter)
@@ -126,7 +127,7 @@ class Memoir(Editor):
         k = prints.k
         return threshold((edits * reworded).sum(1) / k, edits.unique(dim=0) @ others.T / k)
 
-    def learn(self, task: Task, W: Tensor, steps: int) -> bool:
+    def learn(self, task: MaskedTraining, W: Tensor, steps: int) -> bool:
         """At most `steps` SGD steps on W (d_out, d_in), in place; whether the task has settled.
 
         Only the mask's columns get a gradient; weight decay acts on all of W_m, as published.
@@ -185,39 +186,30 @@ class Memoir(Editor):
         return [(*newest[number], stored[number]) for number in near[: self.config.rehearse]]
 
 
-class Task:
-    """What one fact trains on: its rows behind the residual matrix, captured once.
+class MaskedTraining:
+    """The training of one fact within the columns of its mask; its rows are captured once.
 
-    rows: (prompt, target, mask) each; the first `own` are the fact's, the rest are trained along.
-    The model runs again from the block after the layer, or from the layer's own block where a norm
-    follows the MLP, which makes the block's output nonlinear in what the projection puts out.
+    rows  (prompt, target, mask) each
+    own   how many of them, from the first on, are the fact's; the others are trained along
     """
 
     def __init__(
         self, editor: Memoir, module: str, rows: Sequence[tuple[str, str, Tensor]], own: int
     ) -> None:
-        self.lm, self.module = editor.lm, module
-        self.last, self.done = torch.inf, False
-        tokenizer, c, device = self.lm.tokenizer, editor.config, self.lm.device
-        end = [tokenizer.eos_token_id] if c.target_eos else []
-        prompts = [encode_prompt(tokenizer, text) for text, _, _ in rows]
-        answers = [encode_target(tokenizer, target) + end for _, target, _ in rows]
-        ids = [p + a[:-1] for p, a in zip(prompts, answers, strict=True)]
-        start = c.layer + (not self.lm.arch.post_norm)
+        lm, c = editor.lm, editor.config
+        self.lm, self.last, self.done = lm, torch.inf, False
+        answers = AnswerRows.of(lm.tokenizer, [row[:2] for row in rows], c.target_eos)
         with torch.no_grad():
-            behind = [len(answer) - 1 for answer in answers]
-            self.replay = Replay(self.lm, ids, start, watch=[module], behind=behind)
-        masks = torch.stack([mask for *_, mask in rows]).to(device)
+            self.replay = Replay.at_mlp(
+                lm, answers.ids, c.layer, watch=[module], behind=answers.behind
+            )
+        masks = torch.stack([mask for *_, mask in rows]).to(lm.device)
         self.columns = masks[0].nonzero()[:, 0]
         self.inputs = self.replay.seen[module][0].float() * masks[:, None]  # m ⊙ a
-        places = [
-            (i, len(prompts[i]) - 1 + j) for i, a in enumerate(answers) for j in range(len(a))
-        ]
-        self.row, self.column = map(list, zip(*places, strict=True))
-        self.labels = torch.tensor(sum(answers, []), device=device)
-        sizes = own, max(1, len(rows) - own)  # a mean over each group of the rows' means
-        share = [1 / len(answers[i]) / sizes[i >= own] for i in self.row]
-        self.share = torch.tensor(share, device=device)
+        self.labels = self.replay.labels(answers)
+        # the loss is the mean of the fact's own rows plus the mean of the rows trained along
+        sizes = torch.where(answers.labels[0] < own, own, max(1, len(rows) - own))
+        self.share = (answers.share / sizes).float().to(lm.device)
 
     def fixed(self, W: Tensor) -> Tensor:
         """W_m (m ⊙ a) (rows, length, d_out) of the matrix as it is before the next steps."""
@@ -226,24 +218,13 @@ class Task:
     def loss(self, fixed: Tensor, moved: Tensor) -> Tensor:
         """Mean NLL (nats) of the rows' answers with `moved` (d_out, k) added in the columns."""
         shift = fixed + self.inputs[..., self.columns] @ moved.T
-        states = self._states(shift)[self.row, self.column]
-        log_probs = self.lm.head(states).log_softmax(-1)
-        return -(log_probs.gather(1, self.labels[:, None])[:, 0] * self.share).sum()
+        row, column, token = self.labels
+        log_probs = self.lm.head(self.replay.with_added(shift)[row, column]).log_softmax(-1)
+        chosen = log_probs.gather(1, token.to(log_probs.device)[:, None])[:, 0]
+        return -(chosen * self.share.to(chosen.device)).sum()
 
     def settled(self, loss: float, enough: float, change: float) -> bool:
         """Notes a loss; True when it is small and does not move any more."""
         self.done = loss <= enough and abs(self.last - loss) <= change
         self.last = loss
         return self.done
-
-    def _states(self, shift: Tensor) -> Tensor:
-        lm, replay, hidden = self.lm, self.replay, self.replay.hidden
-        if not lm.arch.post_norm:  # the block adds what its MLP puts out to the stream
-            return replay.run((hidden.float() + shift.to(hidden.device)).to(hidden.dtype))
-        hook = lm.model.get_submodule(self.module).register_forward_hook(
-            lambda _, given, out: (out.float() + shift.view(out.shape)).to(out.dtype)
-        )
-        try:
-            return replay.run(hidden)
-        finally:
-            hook.remove()

@@ -59,6 +59,7 @@ class Notes(Rewrite):
     """
 
     kind = "retrieval"
+    axes = ("likeness to the nearest note", "threshold")
 
     def __init__(
         self, entries: tuple[Entry, ...], tau_rel: float = 0.2, tau_free: float = 0.75
@@ -148,6 +149,7 @@ class Retrieval(Editor):
     name = "retrieval"
     paper = "after Zheng et al., Can We Edit Factual Knowledge by In-Context Learning?, 2023"
     Config = RetrievalConfig
+    speed = "fast"
     writes = "prompt"
     keeps = True
     scoped = True

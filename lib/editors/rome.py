@@ -60,6 +60,7 @@ class Rome(Editor):
     paper = "Meng et al., Locating and Editing Factual Associations in GPT, 2022 (arXiv:2202.05262)"
     Config = RomeConfig
     needs_subject = True
+    geometry = "whitened"
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:
         """One fact after another, each on the result of the one before."""

@@ -74,6 +74,7 @@ class UltraEdit(Editor):
     name = "ultraedit"
     paper = "Gu et al., UltraEdit: Training-, Subject-, and Memory-Free Editing, 2025"
     Config = UltraEditConfig
+    speed = "fast"
 
     @cached_property
     def _metrics(self) -> dict[str, memory.Moment]:

@@ -45,6 +45,7 @@ class Wilke(Rome):
     name = "wilke"
     paper = "Hu et al., WilKE: Wise-Layer Knowledge Editor, 2024 (arXiv:2402.10987)"
     Config = WilkeConfig
+    speed = "slow"
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:
         """One fact after another, each in its own layer of the model as it is then."""

@@ -21,7 +21,7 @@ from ..editor import Editor
 from ..errors import EditError
 from ..facts import Fact, encode_prompt, fill
 from ..families import mlp_activation
-from ..lesson import Lesson, Texts
+from ..lesson import FactTraining, IrrelevantTexts
 from ..merging import RULES
 from ..patch import Patch
 from ..side import ActivationDifference, Side, SideMemory, draw_mask, pack, unpack
@@ -148,7 +148,7 @@ class Wise(Editor):
             "past": (),
         }
 
-    def _texts(self, below: Patch, module: str) -> Texts:
+    def _texts(self, below: Patch, module: str) -> IrrelevantTexts:
         """Inputs of irrelevant texts, kept while nothing that they pass through has changed."""
         c, lm = self.config, self.lm
         parts = [*below.weights.items(), *below.routes.items()]
@@ -158,7 +158,7 @@ class Wise(Editor):
                 return kept[1]
         act = mlp_activation(lm.model.config) if c.activation else None
         score = ActivationDifference(c.pool, act, lm.leading_bos)
-        self._kept = parts, Texts(lm, module, score)
+        self._kept = parts, IrrelevantTexts(lm, module, score)
         return self._kept[1]
 
     def _add(
@@ -166,7 +166,7 @@ class Wise(Editor):
         fact: Fact,
         memories: list[SideMemory],
         state: State,
-        texts: Texts,
+        texts: IrrelevantTexts,
         pool: list[list[int]],
         apart: list[list[int]],
     ) -> list[SideMemory]:
@@ -187,11 +187,10 @@ class Wise(Editor):
         )
         pairs = [(fill(t, fact.text), fact.target_new) for t in state["templates"]]
         margins = c.alpha, c.beta, c.gamma
-        start = c.layer + (not lm.arch.post_norm)
         past = [prompts[last.facts % len(prompts)] for prompts in state["past"]]
         held = [text for text, _ in earlier[:1] or group[-1:]] if past else []
-        lesson = Lesson(
-            texts, start, pairs, earlier, some, margins, state["unit"], c.target_eos,
+        lesson = FactTraining(
+            texts, c.layer, pairs, earlier, some, margins, state["unit"], c.target_eos,
             *([encode_prompt(lm.tokenizer, text) for text in kept] for kept in (past, held)),
         )  # fmt: skip
         tau, delta = self.train(lesson, last.tau, mask)
@@ -208,7 +207,7 @@ class Wise(Editor):
             return [*others, last]
         return self._merge([*others, last], state, texts, apart)
 
-    def train(self, lesson: Lesson, tau: Tensor, mask: Tensor) -> tuple[Tensor, float]:
+    def train(self, lesson: FactTraining, tau: Tensor, mask: Tensor) -> tuple[Tensor, float]:
         """τ (d_out, d_in) after one fact, and the mean Δ of its rows, measured after the last step.
 
         The gradient acts inside the mask only: τ stays exactly 0 elsewhere.
@@ -240,7 +239,11 @@ class Wise(Editor):
         return tau, delta
 
     def _merge(
-        self, memories: list[SideMemory], state: State, texts: Texts, apart: list[list[int]]
+        self,
+        memories: list[SideMemory],
+        state: State,
+        texts: IrrelevantTexts,
+        apart: list[list[int]],
     ) -> list[SideMemory]:
         """The unmerged shards become one memory: appended, or joined with the one before."""
         c, k = self.config, len(state["groups"])
@@ -261,7 +264,9 @@ class Wise(Editor):
         joined = sum(memory.facts for memory in memories[len(kept) :])
         return [*kept, SideMemory(tau, eps, joined)]
 
-    def _threshold(self, tau: Tensor, delta: Tensor, texts: Texts, apart: list[list[int]]) -> float:
+    def _threshold(
+        self, tau: Tensor, delta: Tensor, texts: IrrelevantTexts, apart: list[list[int]]
+    ) -> float:
         """ε for facts with these Δ (n,): the least, or calibrated on irrelevant texts."""
         if not apart:
             return shards.least(delta)
@@ -269,7 +274,9 @@ class Wise(Editor):
             calm = texts.delta(tau.to(self.lm.device), apart)
         return shards.between(delta, calm, self.config.calibrate)
 
-    def _deltas(self, tau: Tensor, facts: Sequence[tuple[str, str]], texts: Texts) -> Tensor:
+    def _deltas(
+        self, tau: Tensor, facts: Sequence[tuple[str, str]], texts: IrrelevantTexts
+    ) -> Tensor:
         """Δ (n,) of the bare prompts of (prompt, target) pairs under τ."""
         rows = [encode_prompt(self.lm.tokenizer, text) for text, _ in facts]
         with torch.no_grad():

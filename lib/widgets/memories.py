@@ -18,7 +18,7 @@ from torch import Tensor
 from .. import maps, plot
 from ..codebook import Codebook, Found, Label
 from ..facts import encode_prompt
-from ..lesson import Texts
+from ..lesson import IrrelevantTexts
 from ..lm import LM
 from ..patch import Patch
 from ..side import Side
@@ -185,7 +185,7 @@ class ThresholdExplorer(Panel):
             raise ValueError(f"the patch has {len(found)} routes of side memories, not one")
         ((module, route),) = found.items()
         others = {name: one for name, one in patch.routes.items() if name != module}
-        texts, scores = Texts(lm, module, route.score), {}
+        texts, scores = IrrelevantTexts(lm, module, route.score), {}
         with lm.patched(replace(patch, routes=others), only=True), torch.no_grad():
             for group, some in groups.items():
                 rows = [encode_prompt(lm.tokenizer, text) for text in some]
