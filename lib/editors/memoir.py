@@ -1,8 +1,10 @@
-"""MEMOIR: a zero matrix beside one projection, of which each edit may write only a few columns.
+"""MEMOIR: a residual matrix beside one projection, of which each edit may write only a few columns.
 
-The columns are those of the prompt's fingerprint, and a query reads the columns of the stored
-fingerprint that its own overlaps most, so edits disturb one another only where they share columns
-and what resembles no edit is answered by the base model alone.
+The residual matrix W_m begins as zero. A prompt's fingerprint says which columns are its own: those
+of the inputs that the prompt moves most (fingerprint.py). An edit is trained within the columns of
+its fingerprint. A query reads the columns of the stored fingerprint that its own overlaps most. So
+edits disturb one another only where they share columns, and what resembles no edit is answered by
+the base model alone.
 """
 
 from __future__ import annotations
@@ -80,25 +82,27 @@ class Memoir(Editor):
     scoped = True
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:
-        """Each fact into the columns of its mask; one after another, or in epochs over all."""
+        """Train each fact into the columns of its mask, one after another."""
         c, lm = self.config, self.lm
         module = lm.mlp_out(c.layer)
         state = self._state(module, after)
         with lm.patched(routed.without_mine(after, module), only=True):
             route = after.routes.get(module) or self._first(module)
+            # the masks of all facts, added to those stored; `entries` are their places there
             prints, old = route.prints, unpack_rows(route.masks, len(route.prints.mu))
             texts = [fact.text for fact in facts]
             stored, entries = insert(old, prints.mask(means(lm, module, texts, prints.bos)))
             W, known, tasks = route.W.to(lm.device).clone(), state["facts"], []
             for fact, entry in zip(facts, entries, strict=True):
+                # the fact under all templates, and earlier facts to rehearse (none as published)
                 pairs = [(fill(t, fact.text), fact.target_new) for t in state["templates"]]
-                rows = [(*pair, stored[entry]) for pair in pairs] + self._along(
-                    known, stored, entry
-                )
+                rows = [(*pair, stored[entry]) for pair in pairs]
+                rows += self._along(known, stored, entry)
                 tasks.append(MaskedTraining(self, module, rows, len(pairs)))
                 known = (*known, (fact.text, fact.target_new, entry))
                 if not c.joint:
                     self.learn(tasks.pop(), W, c.n_iter)
+            # ours, with `joint`: epochs over all facts, one step each, until all have settled
             for _ in range(c.n_iter if tasks else 0):
                 if all([self.learn(task, W, 1) for task in tasks]):
                     break
@@ -107,11 +111,73 @@ class Memoir(Editor):
         route = Residual(module, W.cpu(), pack_rows(stored), prints, route.tau)
         return routed.with_mine(after, module, route, self.name, {**state, "facts": known})
 
-    def calibrate(self, cases: Sequence[Case]) -> float:
-        """τ for the base model from rewordings and unrelated prompts of cases, not the edited ones.
+    def learn(self, task: MaskedTraining, W: Tensor, steps: int) -> bool:
+        """Take up to `steps` SGD steps on W (d_out, d_in), in place; whether the task has settled.
 
-        Midway between the 10 % quantile of the overlap with the own rewording and the 99 % quantile
-        of that with any unrelated prompt. Raises EditError without either kind of prompt.
+        Only the mask's columns get a gradient; weight decay acts on all of W_m, as published.
+        """
+        c = self.config
+        # while steps are taken W_m is shrunk · W, plus `moved` (d_out, k) in the mask's columns
+        moved = torch.zeros(len(W), len(task.columns), device=W.device, requires_grad=True)
+        shrunk, fixed = 1.0, task.fixed(W)
+        for _ in range(steps):
+            with torch.enable_grad():
+                loss = task.loss(fixed * shrunk, moved)
+            if not torch.isfinite(loss):
+                raise EditError(f"{self.name}: the loss is not finite; try a smaller lr")
+            if task.settled(loss.item(), c.enough, c.settled):
+                break
+            (grad,) = torch.autograd.grad(loss, moved)
+            # W_m ← (1 − η λ) W_m − η (m ⊙ ∇), with the gradient's norm clipped
+            with torch.no_grad():
+                grad *= (c.clip / (grad.norm() + 1e-6)).clamp(max=1.0)
+                moved.mul_(1 - c.lr * c.weight_decay).sub_(c.lr * grad)
+            shrunk *= 1 - c.lr * c.weight_decay
+        W.mul_(shrunk)
+        W[:, task.columns] += moved.detach()
+        return task.done
+
+    # ---- before the first edit: fingerprints and τ -------------------------------------------
+
+    def _state(self, module: str, after: Patch) -> State:
+        """What the editor remembers; EditError where it does not fit `after` or the settings.
+
+        module     the module beside which the residual matrix stands
+        templates  context templates
+        facts      (prompt, target, number of the mask) of every fact so far
+        """
+        c, held = self.config, after.memory.get(self.name)
+        if not routed.begun(after, module, self.name, held, "residual matrix"):
+            return {"module": module, "templates": contexts.of(self.lm, c), "facts": ()}
+        route = after.routes[module]
+        if c.k not in (None, route.prints.k) or c.tau not in (None, route.tau):
+            raise EditError(
+                f"the residual matrix has k = {route.prints.k} and tau = {route.tau:.3g}"
+            )
+        return dict(held)
+
+    def _first(self, module: str) -> Residual:
+        """The route before its first edit: no mask, and W_m = 0."""
+        c, W = self.config, self.lm.weight(module)
+        tau = self.calibrate(calibration_cases()) if c.tau is None else c.tau
+        masks = torch.zeros(0, -(-W.shape[1] // 8), dtype=torch.uint8)
+        return Residual(module, torch.zeros(W.shape), masks, self._prints(module), tau)
+
+    def _prints(self, module: str) -> Fingerprint:
+        """How masks are made, measured before the first edit on irrelevant texts."""
+        c, lm = self.config, self.lm
+        d_in = lm.weight(module).shape[1]
+        if c.k is not None and not 0 < c.k <= d_in:
+            raise EditError(f"k is a number of columns from 1 to {d_in}, not {c.k}")
+        mu = means(lm, module, routed.irrelevant_texts(c), lm.leading_bos).mean(0)
+        order, k = permutation(d_in, c.seed), c.k or round(2 / 7 * d_in)
+        return Fingerprint(mu, order, k, lm.leading_bos)
+
+    def calibrate(self, cases: Sequence[Case]) -> float:
+        """τ for the base model, from rewordings and unrelated prompts of cases that are not edited.
+
+        It lies midway between the 10 % quantile of the overlap with the own rewording and the 99 %
+        quantile of that with any unrelated prompt. Raises EditError without either kind of prompt.
         """
         lm, module = self.lm, self.lm.mlp_out(self.config.layer)
         own = [(case.fact.text, text) for case in cases for text in case.paraphrases]
@@ -124,62 +190,14 @@ class Memoir(Editor):
                 prints.mask(means(lm, module, texts, prints.bos)).float()
                 for texts in (*zip(*own, strict=True), unrelated)
             )
+        # overlaps |q ∧ m| / k
         k = prints.k
         return threshold((edits * reworded).sum(1) / k, edits.unique(dim=0) @ others.T / k)
 
-    def learn(self, task: MaskedTraining, W: Tensor, steps: int) -> bool:
-        """At most `steps` SGD steps on W (d_out, d_in), in place; whether the task has settled.
-
-        Only the mask's columns get a gradient; weight decay acts on all of W_m, as published.
-        """
-        c = self.config
-        moved = torch.zeros(len(W), len(task.columns), device=W.device, requires_grad=True)
-        shrunk, fixed = 1.0, task.fixed(W)  # W_m is shrunk·W, and `moved` more in the columns
-        for _ in range(steps):
-            with torch.enable_grad():
-                loss = task.loss(fixed * shrunk, moved)
-            if not torch.isfinite(loss):
-                raise EditError(f"{self.name}: the loss is not finite; try a smaller lr")
-            if task.settled(loss.item(), c.enough, c.settled):
-                break
-            (grad,) = torch.autograd.grad(loss, moved)
-            with torch.no_grad():
-                grad *= (c.clip / (grad.norm() + 1e-6)).clamp(max=1.0)
-                moved.mul_(1 - c.lr * c.weight_decay).sub_(c.lr * grad)
-            shrunk *= 1 - c.lr * c.weight_decay
-        W.mul_(shrunk)
-        W[:, task.columns] += moved.detach()
-        return task.done
-
-    def _state(self, module: str, after: Patch) -> State:
-        """module, templates, and the facts so far with the number of their mask; checked."""
-        c, held = self.config, after.memory.get(self.name)
-        if not routed.begun(after, module, self.name, held, "residual matrix"):
-            return {"module": module, "templates": contexts.of(self.lm, c), "facts": ()}
-        route = after.routes[module]
-        if c.k not in (None, route.prints.k) or c.tau not in (None, route.tau):
-            kept = route.prints.k, route.tau
-            raise EditError("the residual matrix has k = {} and tau = {:.3g}".format(*kept))
-        return dict(held)
-
-    def _first(self, module: str) -> Residual:
-        """The route before its first edit: no mask, and W_m = 0."""
-        c, W = self.config, self.lm.weight(module)
-        tau = self.calibrate(calibration_cases()) if c.tau is None else c.tau
-        masks = torch.zeros(0, -(-W.shape[1] // 8), dtype=torch.uint8)
-        return Residual(module, torch.zeros(W.shape), masks, self._prints(module), tau)
-
-    def _prints(self, module: str) -> Fingerprint:
-        c, lm = self.config, self.lm
-        d_in = lm.weight(module).shape[1]
-        if c.k is not None and not 0 < c.k <= d_in:
-            raise EditError(f"k is a number of columns from 1 to {d_in}, not {c.k}")
-        mu = means(lm, module, routed.irrelevant_texts(c), lm.leading_bos).mean(0)
-        order, k = permutation(d_in, c.seed), c.k or round(2 / 7 * d_in)
-        return Fingerprint(mu, order, k, lm.leading_bos)
+    # ---- what we added: rehearsal -------------------------------------------------------------
 
     def _along(self, known: tuple, stored: Tensor, entry: int) -> list[tuple[str, str, Tensor]]:
-        """(prompt, target, mask) of the earlier facts to rehearse: the largest overlaps first."""
+        """Earlier facts to rehearse, (prompt, target, mask) each: those that share most columns."""
         newest = {number: (text, target) for text, target, number in known if number != entry}
         shared = (stored & stored[entry]).sum(1)
         near = sorted(newest, key=lambda number: (-shared[number].item(), number))
