@@ -183,8 +183,8 @@ def assemble(router: AnchorRouter, which: int, parts: list[Tensor]) -> AnchorRou
         return torch.cat([whole[:i], part, whole[i + 1 :]])
 
     keys = F.normalize(key, dim=-1)
-    return replace(router, down=put(router.down, down), up=put(router.up, up),
-                   keys=put(router.keys, keys))  # fmt: skip
+    down, up, keys = put(router.down, down), put(router.up, up), put(router.keys, keys)
+    return replace(router, down=down, up=up, keys=keys)
 
 
 def misrouted(router: AnchorRouter, e: Tensor, owner: Tensor) -> int:

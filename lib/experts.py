@@ -115,9 +115,14 @@ class Experts(Route):
     def header(self) -> dict:
         """Where it stands, how it answers, and what of the router is no tensor."""
         return {
-            "module": self.module, "experts": len(self.experts), "activation": self.activation,
-            "scale": self.scale, "gate": self.gate, "bos": self.bos, "router": self.router.header(),
-        }  # fmt: skip
+            "module": self.module,
+            "experts": len(self.experts),
+            "activation": self.activation,
+            "scale": self.scale,
+            "gate": self.gate,
+            "bos": self.bos,
+            "router": self.router.header(),
+        }
 
     @classmethod
     def load(cls, tensors: dict[str, Tensor], header: dict) -> Experts:

@@ -141,9 +141,14 @@ class ByHidden(Routing):
     """MEMoE's router: one matrix over hidden states and known subjects, which every batch moves."""
 
     def __init__(
-        self, lm: LM, state: dict[str, Any], router: HiddenStateRouter | None, layer: int,
-        calm: Sequence[str], seed: int,
-    ) -> None:  # fmt: skip
+        self,
+        lm: LM,
+        state: dict[str, Any],
+        router: HiddenStateRouter | None,
+        layer: int,
+        calm: Sequence[str],
+        seed: int,
+    ) -> None:
         super().__init__(lm, state)
         self.layer, self.seed, self.count = layer, seed, 0
         if router is None:
@@ -173,10 +178,11 @@ class ByHidden(Routing):
         self.store(e=e, owner=owner, prompt=prompt, hidden=self.read(texts), row=row)
         router = self.router.grow(new, self.seed + which)
         for subject in dict.fromkeys(f.subject for f in facts if f.subject):
-            ids = [encode_target(tokenizer, subject),
-                   tokenizer(subject, add_special_tokens=False).input_ids]  # fmt: skip
+            # within a prompt a subject follows a space, at its beginning it does not
+            within = encode_target(tokenizer, subject)
+            first = tokenizer(subject, add_special_tokens=False).input_ids
             mean = self.scaled(text_means(self.lm, [subject])[0])
-            router = router.know([tuple(some) for some in ids], mean)
+            router = router.know([tuple(within), tuple(first)], mean)
         self.router = router
 
     def learning(self, rows: ExpertRows, which: int | None) -> Learning:

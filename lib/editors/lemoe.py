@@ -176,8 +176,8 @@ class Lemoe(Editor):
     def _work(self, module: str, route: Experts | None, after: Patch) -> _Work:
         """Experts, router and state to go on with, those of `after` or those of a first edit."""
         lm, calm = self.lm, routed.irrelevant_texts(self.config)
-        if not calm or self.config.experts < 1 or self.config.batch_size < 1:
-            raise EditError("lemoe needs irrelevant texts, an expert and a fact per batch")
+        if self.config.experts < 1 or self.config.batch_size < 1:
+            raise EditError("lemoe needs an expert and a fact per batch")
         means = text_means(lm, calm)
         if route is None:
             state = self._start(module, means)
