@@ -20,7 +20,7 @@ class Router:
     """Projection, keys and null anchor, float32.
 
     mu (d,), sigma: what is subtracted from a mean embedding, and by what the rest is divided
-    down (p, h, d), up (p, d_k, h): p = 1 projection for all, or one per expert
+    down (1, h, d), up (1, d_k, h): the projection, one for all experts
     keys (t, d_k), unit rows; bias (): the score of the null anchor, None where there is none
     """
 
@@ -37,17 +37,13 @@ class Router:
         return (means.float() - self.mu) / self.sigma
 
     def values(self, e: Tensor) -> Tensor:
-        """Values v (p, n, d_k) of e (n, d), unit vectors; one set per projection."""
+        """Values v (n, d_k) of e (n, d), unit vectors."""
         inner = F.silu(torch.einsum("phd,nd->pnh", self.down, e))
-        return F.normalize(torch.einsum("pkh,pnh->pnk", self.up, inner), dim=-1)
+        return F.normalize(torch.einsum("pkh,pnh->pnk", self.up, inner), dim=-1)[0]
 
     def scores(self, e: Tensor) -> Tensor:
         """(n, 1 + t): the null anchor's first (-inf where there is none), then every expert's."""
-        v, keys = self.values(e), F.normalize(self.keys, dim=-1)
-        if len(v) == 1:
-            near = v[0] @ keys.T
-        else:
-            near = torch.einsum("tnk,tk->nt", v, keys)
+        near = self.values(e) @ F.normalize(self.keys, dim=-1).T
         null = e.new_full((), -torch.inf) if self.bias is None else self.bias
         return torch.cat([null.expand(len(e), 1), self.kappa * near], 1)
 
@@ -74,9 +70,11 @@ class Router:
         if tensors.keys() | {"bias"} != {"mu", "sigma", "down", "up", "keys", "bias"}:
             raise ValueError("the router of lemoe is not whole")
         made = cls(**{"bias": None, **tensors}, kappa=float(header["kappa"]))
-        (p, h, d), (q, d_k, g), t = made.down.shape, made.up.shape, len(made.keys)
-        fits = len(made.mu) == d and made.keys.shape[1:] == (d_k,) and t == experts
-        if not fits or p != q or h != g or p not in (1, t):
+        (p, h, d), (q, d_k, g) = made.down.shape, made.up.shape
+        if p == q == experts > 1:
+            raise ValueError("the router of lemoe has a projection for each expert")
+        fits = len(made.mu) == d and made.keys.shape == (experts, d_k)
+        if not fits or (p, q) != (1, 1) or h != g:
             raise ValueError("the router of lemoe has parts of different sizes")
         return made
 
@@ -102,16 +100,10 @@ def start(
     return Router(mu, sigma, down, up, torch.zeros(0, d_k), null, kappa)
 
 
-def grow(router: Router, e: Tensor, per_expert: bool = False, seed: int = 0) -> Router:
-    """One more anchor, the normalized mean of v over e (n, d); its own projection if asked for."""
-    down, up = router.down, router.up
-    if per_expert:
-        fresh = _projection(down.shape[2], down.shape[1], up.shape[1], seed)
-        first = not len(router.keys)
-        down = fresh[0] if first else torch.cat([down, fresh[0]])
-        up = fresh[1] if first else torch.cat([up, fresh[1]])
-    key = F.normalize(replace(router, down=down, up=up).values(e)[-1].mean(0), dim=0)
-    return replace(router, down=down, up=up, keys=torch.cat([router.keys, key[None]]))
+def grow(router: Router, e: Tensor) -> Router:
+    """One more anchor, the normalized mean of v over e (n, d)."""
+    key = F.normalize(router.values(e).mean(0), dim=0)
+    return replace(router, keys=torch.cat([router.keys, key[None]]))
 
 
 def fit(
@@ -121,7 +113,7 @@ def fit(
 
     e (n, d) of stored prompts and owner (n,), their experts; calm (m, d) of texts that must stay
     with the base model. Loss: mean CE(softmax[b, s_1 … s_t], owner) + mean CE(·, null). The other
-    keys are frozen, and so are the other projections where each expert has its own.
+    keys are frozen.
     """
     parts = trainable(router, which)
     if router.bias is not None:
@@ -149,23 +141,16 @@ def fit(
 
 
 def trainable(router: Router, which: int) -> list[Tensor]:
-    """What moves with expert `which`: its projection (or the one of all) and its key, as leaves."""
-    p = which if len(router.down) > 1 else 0
-    parts = router.down[p : p + 1], router.up[p : p + 1], router.keys[which : which + 1]
+    """What moves with expert `which`: the projection of all and its key, as leaves."""
+    parts = router.down, router.up, router.keys[which : which + 1]
     return [part.detach().clone().requires_grad_() for part in parts]
 
 
 def assemble(router: Router, which: int, parts: list[Tensor]) -> Router:
     """The router with the parts of `trainable` in their places; keys are unit vectors."""
     down, up, key = parts
-
-    def put(whole: Tensor, part: Tensor) -> Tensor:
-        i = which if len(whole) > 1 else 0
-        return torch.cat([whole[:i], part, whole[i + 1 :]])
-
-    keys = F.normalize(key, dim=-1)
-    return replace(router, down=put(router.down, down), up=put(router.up, up),
-                   keys=put(router.keys, keys))  # fmt: skip
+    key, old = F.normalize(key, dim=-1), router.keys
+    return replace(router, down=down, up=up, keys=torch.cat([old[:which], key, old[which + 1 :]]))
 
 
 def misrouted(router: Router, e: Tensor, owner: Tensor) -> int:

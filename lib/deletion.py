@@ -33,10 +33,14 @@ def without(patch: Patch, i: int, lm: LM) -> Patch | None:
 
     if not 0 <= i < len(patch.log) or patch.routes or patch.rewrites:
         return None
-    first = patch.log[0]
-    if any((e.editor, e.settings, e.calls) != (first.editor, first.settings, 1) for e in patch.log):
-        return None
-    editor: Editor = EDITORS[first.editor](lm, **first.settings)
+    name = patch.log[0].editor
+    settings = EDITORS[name].current(patch.log[0].settings)
+    for edit in patch.log:
+        if edit.editor != name or edit.calls != 1:
+            return None
+        if EDITORS[name].current(edit.settings) != settings:
+            return None
+    editor: Editor = EDITORS[name](lm, **settings)
     state = patch.memory.get(editor.name, {})
     keys = {lm.mlp_out(int(layer)): (int(layer), k) for layer, k in state.get("keys", {}).items()}
     if not keys or keys.keys() != patch.weights.keys() or not hasattr(editor, "solve"):

@@ -35,9 +35,15 @@ class EditWarning(UserWarning):
 
 @dataclass(frozen=True)
 class Config:
-    """Settings of an editor; `preset(lm)` fills them from `presets.toml` for the model at hand."""
+    """Settings of an editor; `preset(lm)` fills them from `presets.toml` for the model at hand.
+
+    `retired` names settings that files of earlier versions hold and this one has no more, each with
+    the only value that is still accepted.
+    """
 
     seed: int = 0
+
+    retired: ClassVar[Mapping[str, Any]] = {}
 
     def __post_init__(self) -> None:
         """Refuse a word that is none of a setting's; EditError names them."""
@@ -52,6 +58,7 @@ class Config:
 
         Raises EditError for a setting that the editor does not have.
         """
+        settings = cls.current(editor, settings)
         known = {f.name for f in fields(cls)}
         unknown = settings.keys() - known
         if unknown:
@@ -74,6 +81,20 @@ class Config:
                 row.update(values)
         row = {k: v for k, v in row.items() if k in known}
         return cls(**{k: _tuples(v) for k, v in {**row, **settings}.items()})
+
+    @classmethod
+    def current(cls, editor: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Settings as this version has them: without retired ones, which are left at their value.
+
+        Raises EditError for a retired setting with another value.
+        """
+        for name, value in cls.retired.items():
+            if name in settings and _tuples(settings[name]) != value:
+                raise EditError(
+                    f"{editor} has no setting '{name}' any more: it is always {value!r}, and "
+                    f"{settings[name]!r} is no longer supported"
+                )
+        return {name: value for name, value in settings.items() if name not in cls.retired}
 
 
 @cache
@@ -180,6 +201,11 @@ class Editor(ABC):
     def _settings(self) -> dict[str, Any]:
         return asdict(self.config)
 
+    @classmethod
+    def current(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings of a file of any version as this one writes them (`Config.current`)."""
+        return cls.Config.current(cls.name, settings)
+
     def _finite(self, name: str, value: Tensor | LowRank) -> None:
         parts = [value] if isinstance(value, Tensor) else value.chunks[-1]
         if not all(torch.isfinite(part).all() for part in parts):
@@ -224,6 +250,17 @@ class Wrapper(Editor):
 
     def _settings(self) -> dict[str, Any]:
         return {**super()._settings(), "inner": (self.inner.name, self.inner._settings())}
+
+    @classmethod
+    def current(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings as this version writes them, those of the inner editor too."""
+        from .editors import EDITORS  # here, not above: editors are built on this file
+
+        found = super().current(settings)
+        if "inner" in found:
+            name, given = found["inner"]
+            found["inner"] = (name, EDITORS[name].current(given))
+        return found
 
 
 def add_low_rank(

@@ -203,13 +203,14 @@ class Trainable(Editor):
         try:
             if header["modules"] != self.modules():
                 raise netfile.NetworkError("it was trained for other modules")
+            settings = self.current(header.get("settings", {}))
             for name in ("tokens", "keys", "strength", "order"):  # it has learned with these
                 mine = getattr(self.config, name, None)
-                learned = header.get("settings", {}).get(name, mine)
+                learned = settings.get(name, mine)
                 if learned != mine:
                     raise netfile.NetworkError(f"it was trained with {name}={learned}")
             networks.load(state["now"])
-        except (netfile.NetworkError, KeyError) as error:
+        except (netfile.NetworkError, EditError, KeyError) as error:
             raise EditError(f"{path} does not fit the settings of {self.name}: {error}") from None
         return networks
 
@@ -256,17 +257,10 @@ class Trainable(Editor):
         self.networks()
         return path
 
-    def gradients(
-        self,
-        networks: Networks,
-        cases: Sequence[Case],
-        step: int,
-        update: Callable[[], None] | None = None,
-    ) -> float:
+    def gradients(self, networks: Networks, cases: Sequence[Case], step: int) -> float:
         """Gradients of one training step, added up; what comes back is the mean loss of an edit.
 
-        An edit whose loss or gradient is not finite is left out. `update` steps the optimizer, for
-        those who do not wait for the end.
+        An edit whose loss or gradient is not finite is left out.
         """
         c, losses = self.config, []
         for i in range(c.accumulate):

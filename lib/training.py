@@ -25,6 +25,15 @@ if TYPE_CHECKING:
     from .trainable import Trainable
 
 
+# the order of settings in the hash by which a training knows its file, whatever that of the fields
+LABELLED = (
+    *("seed", "down", "gate", "up", "rank", "blocks", "eta", "ridge", "lr", "lr_step", "clip"),
+    *("batch", "varied", "accumulate", "edit_weight", "loc_weight", "own_prompt", "tokens"),
+    *("group", "reduction", "chunk", "first_scale", "check_every", "patience", "network"),
+    *("keys", "strength", "begin", "order", "turns", "discount", "window", "reg", "each_turn"),
+)
+
+
 @dataclass(frozen=True)
 class TrainableConfig(Config):
     """Settings of an editor with a network.
@@ -78,7 +87,8 @@ class Run:
         self, editor: Trainable, cases: list[Case], validation: list[Case], file: Path
     ) -> None:
         self.editor, self.cases, self.validation, self.file = editor, cases, validation, file
-        settings = {**asdict(editor.config), "network": None}
+        settings = {**editor.config.retired, **asdict(editor.config), "network": None}
+        settings = {name: settings.pop(name) for name in LABELLED if name in settings} | settings
         label = json.dumps([settings, repr(cases), repr(validation)])
         self.label = hashlib.sha256(label.encode()).hexdigest()[:16]
         self.step, self.best_loss, self.best_step = 0, float("inf"), 0
@@ -128,7 +138,7 @@ class Run:
     def _one(self) -> float:
         """One step of the training: gradients, then the optimizer."""
         self.adam.zero_grad()
-        loss = self.editor.gradients(self.networks, self.cases, self.step, self.update)
+        loss = self.editor.gradients(self.networks, self.cases, self.step)
         self.update()
         self.step += 1
         return loss

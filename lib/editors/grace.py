@@ -8,13 +8,14 @@ model is the base model, bit for bit.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from .. import decode, inside
+from .. import inside
 from ..codebook import Codebook, Event, lookup
 from ..editor import Config, EditError, Editor, EditWarning
 from ..facts import Fact, encode_target
@@ -31,8 +32,7 @@ class GraceConfig(Config):
     value stands, at the prompt's "last" token, at all of the "prompt", or at "all" that comes.
     value_init: "warm" begins with the module's own output and takes steps in units of its root mean
     square; "cold", as published, with numbers from 0 to 1. enough: loss under which a value is
-    done, 0 for n_iter steps always. strict=False: the published rules (codebook.py). only_errors:
-    facts that are answered already are not written.
+    done, 0 for n_iter steps always. strict=False: the published rules (codebook.py).
     """
 
     layer: int = 25
@@ -44,9 +44,10 @@ class GraceConfig(Config):
     value_init: Literal["warm", "cold"] = "warm"
     eps_expand: Literal["coverage", "moving_average"] = "coverage"
     strict: bool = True
-    only_errors: bool = False
     enough: float = 0.05
     target_eos: bool = False
+
+    retired: ClassVar[Mapping[str, Any]] = {"only_errors": False}
 
 
 class Deferral(Route):
@@ -137,15 +138,13 @@ class Grace(Editor):
         module, old = place.module, after.routes.get(place.module)
         state = after.memory.get(self.name, {}).get(module)
         others = {name: route for name, route in after.routes.items() if name != module}
-        prompts, targets, wanted = self.ids(facts, after)
-        if not wanted:
-            return after
+        prompts, targets = self.ids(facts, after)
         with lm.patched(replace(after, routes=others), only=True):
             at = [len(prompt) - 1 for prompt in prompts]
             keys = inside.inputs_at(lm, prompts, at, [module])[module].float().cpu()  # (m, d_in)
             if state is None:
                 state = {"facts_seen": 0, "noise": self.noise(module, prompts, keys)}
-            numbers = [state["facts_seen"] + i for i in wanted]
+            numbers = [state["facts_seen"] + i for i in range(len(facts))]
             fresh = self.fresh(lm.output(module, keys.to(lm.device)).cpu(), numbers)
             book = (
                 Codebook.of(old.K, old.V, old.eps, state)
@@ -201,20 +200,14 @@ class Grace(Editor):
             raise EditError(f"this patch has lost what {self.name} remembered of {module}")
         return Place(module, c.layer, c.replacement)
 
-    def ids(
-        self, facts: list[Fact], after: Patch
-    ) -> tuple[list[list[int]], list[list[int]], list[int]]:
-        """Prompts and targets of the facts to write, and their numbers among those given."""
+    def ids(self, facts: list[Fact], after: Patch) -> tuple[list[list[int]], list[list[int]]]:
+        """Token ids of the facts' prompts and targets."""
         lm = self.lm
         end = [lm.tokenizer.eos_token_id] if self.config.target_eos else []
         targets = [[*encode_target(lm.tokenizer, fact.target_new), *end] for fact in facts]
         with lm.patched(after, only=True):
             prompts, _ = lm.rows([fact.text for fact in facts])
-            wanted = list(range(len(facts)))
-            if self.config.only_errors:
-                scores = decode.score(lm, prompts, targets)
-                wanted = [i for i in wanted if not scores[i].hits.all()]
-        return [prompts[i] for i in wanted], [targets[i] for i in wanted], wanted
+        return prompts, targets
 
     def noise(self, module: str, prompts: list[list[int]], keys: Tensor) -> float:
         """How far a key moves when its prompt is padded, beside a longer row; of a few prompts."""

@@ -7,10 +7,10 @@ and what resembles no edit is answered by the base model alone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -44,8 +44,7 @@ class MemoirConfig(Config):
     served; None: measured once, before the first edit, on the even classroom cases (`calibrate`).
     n_iter: SGD steps per fact, ended early by a loss of at most `enough` that changed by at most
     `settled`. clip: largest norm of a gradient. weight_decay: of all of W_m, at every step;
-    published 1e-5, which leaves .05 of an edit after 10,000. joint: epochs over all facts of a
-    call, one step each, where the published form finishes a fact before the next. rehearse: so many
+    published 1e-5, which leaves .05 of an edit after 10,000. rehearse: so many
     earlier facts, those whose masks overlap most, are trained along within the new one's columns;
     published 0. irrelevant: prompts whose mean is taken off, None for those of irrelevant.txt.
     """
@@ -59,7 +58,6 @@ class MemoirConfig(Config):
     settled: float = 1e-4
     clip: float = 1.0
     weight_decay: float = 0.0
-    joint: bool = False
     rehearse: int = 0
     target_eos: bool = False
     templates: tuple[str, ...] | None = None
@@ -67,6 +65,8 @@ class MemoirConfig(Config):
     context_start: int | str | None = "words"
     context_top_k: int = 5
     irrelevant: tuple[str, ...] | None = None
+
+    retired: ClassVar[Mapping[str, Any]] = {"joint": False}
 
 
 class Memoir(Editor):
@@ -79,7 +79,7 @@ class Memoir(Editor):
     scoped = True
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:
-        """Each fact into the columns of its mask; one after another, or in epochs over all."""
+        """Each fact into the columns of its mask, one after another."""
         c, lm = self.config, self.lm
         module = lm.mlp_out(c.layer)
         state = self._state(module, after)
@@ -89,19 +89,14 @@ class Memoir(Editor):
             prints, old = route.prints, unpack_rows(route.masks, len(route.prints.mu))
             texts = [fact.text for fact in facts]
             stored, entries = insert(old, prints.mask(means(lm, module, texts, prints.bos)))
-            W, known, tasks = route.W.to(lm.device).clone(), state["facts"], []
+            W, known = route.W.to(lm.device).clone(), state["facts"]
             for fact, entry in zip(facts, entries, strict=True):
                 pairs = [(fill(t, fact.text), fact.target_new) for t in state["templates"]]
                 rows = [(*pair, stored[entry]) for pair in pairs] + self._along(
                     known, stored, entry
                 )
-                tasks.append(Task(self, module, rows, len(pairs)))
                 known = (*known, (fact.text, fact.target_new, entry))
-                if not c.joint:
-                    self.learn(tasks.pop(), W, c.n_iter)
-            for _ in range(c.n_iter if tasks else 0):
-                if all([self.learn(task, W, 1) for task in tasks]):
-                    break
+                self.learn(Task(self, module, rows, len(pairs)), W)
         if not torch.isfinite(W).all():
             raise EditError(f"{self.name} produced NaN or infinite weights; try a smaller lr")
         route = Residual(module, W.cpu(), pack_rows(stored), prints, route.tau)
@@ -129,15 +124,15 @@ class Memoir(Editor):
         k = prints.k
         return threshold((edits * reworded).sum(1) / k, edits.unique(dim=0) @ others.T / k)
 
-    def learn(self, task: Task, W: Tensor, steps: int) -> bool:
-        """At most `steps` SGD steps on W (d_out, d_in), in place; whether the task has settled.
+    def learn(self, task: Task, W: Tensor) -> None:
+        """At most `n_iter` SGD steps on W (d_out, d_in), in place, until the task has settled.
 
         Only the mask's columns get a gradient; weight decay acts on all of W_m, as published.
         """
         c = self.config
         moved = torch.zeros(len(W), len(task.columns), device=W.device, requires_grad=True)
         shrunk, fixed = 1.0, task.fixed(W)  # W_m is shrunk·W, and `moved` more in the columns
-        for _ in range(steps):
+        for _ in range(c.n_iter):
             with torch.enable_grad():
                 loss = task.loss(fixed * shrunk, moved)
             if not torch.isfinite(loss):
@@ -151,7 +146,6 @@ class Memoir(Editor):
             shrunk *= 1 - c.lr * c.weight_decay
         W.mul_(shrunk)
         W[:, task.columns] += moved.detach()
-        return task.done
 
     def _state(self, module: str, after: Patch) -> State:
         """module, templates, and the facts so far with the number of their mask; checked."""
@@ -208,7 +202,7 @@ class Task:
         self, editor: Memoir, module: str, rows: Sequence[tuple[str, str, Tensor]], own: int
     ) -> None:
         self.lm, self.module = editor.lm, module
-        self.last, self.done = torch.inf, False
+        self.last = torch.inf
         tokenizer, c, device = self.lm.tokenizer, editor.config, self.lm.device
         end = [tokenizer.eos_token_id] if c.target_eos else []
         prompts = [encode_prompt(tokenizer, text) for text, _, _ in rows]
@@ -243,9 +237,9 @@ class Task:
 
     def settled(self, loss: float, enough: float, change: float) -> bool:
         """Notes a loss; True when it is small and does not move any more."""
-        self.done = loss <= enough and abs(self.last - loss) <= change
+        done = loss <= enough and abs(self.last - loss) <= change
         self.last = loss
-        return self.done
+        return done
 
     def _states(self, shift: Tensor) -> Tensor:
         lm, replay, hidden = self.lm, self.replay, self.replay.hidden
