@@ -79,7 +79,6 @@ class Anchored(Routing):
     calm   (m, d): mean embeddings of texts that must stay with the base model
     fit    how anchors are fitted before their expert is trained; None, as published: they only move
            with the expert, by its loss
-    views  what stands for a fact besides its prompt, "subject" or nothing
     """
 
     def __init__(
@@ -89,26 +88,22 @@ class Anchored(Routing):
         router: AnchorRouter,
         calm: Tensor,
         fit: AnchorFit | None,
-        views: Sequence[str],
-        seed: int,
     ) -> None:
         super().__init__(lm, state)
         self.router, self.calm, self.fit = router, calm, fit
-        self.views, self.seed = views, seed
 
     def add(self, facts: Sequence[Fact], means: Tensor, which: int, new: int) -> None:
-        """Store prompts and views, put an anchor into their middle, and fit it."""
+        """Store prompts and subjects, put an anchor into their middle, and fit it."""
         state, subjects = self.state, [f.subject for f in facts if f.subject]
         some = [means]
-        if "subject" in self.views and subjects:
+        if subjects:
             some.append(text_means(self.lm, list(dict.fromkeys(subjects))))
         e = self.scaled(torch.cat(some))
         prompt = torch.arange(len(e)) < len(means)
         self.store(e=e, owner=torch.full((len(e),), which), prompt=prompt)
         if new:
             mine = state["e"][(state["owner"] == which) & state["prompt"]]
-            per_expert = state["projection"] == "per_expert"
-            self.router = anchors.grow(self.router, mine, per_expert, self.seed + which)
+            self.router = anchors.grow(self.router, mine)
         if self.fit is not None:
             calm = self.router.pooled(self.calm)
             self.router = anchors.fit_anchors(

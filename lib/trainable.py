@@ -206,13 +206,14 @@ class Trainable(Editor):
         try:
             if header["modules"] != self.modules():
                 raise NetworkError("it was trained for other modules")
+            settings = self.current(header.get("settings", {}))
             for name in ("tokens", "keys", "strength", "order"):  # it has learned with these
                 mine = getattr(self.config, name, None)
-                learned = header.get("settings", {}).get(name, mine)
+                learned = settings.get(name, mine)
                 if learned != mine:
                     raise NetworkError(f"it was trained with {name}={learned}")
             networks.load(state["now"])
-        except (NetworkError, KeyError) as error:
+        except (NetworkError, EditError, KeyError) as error:
             raise EditError(f"{path} does not fit the settings of {self.name}: {error}") from None
         return networks
 
@@ -259,17 +260,10 @@ class Trainable(Editor):
         self.networks()
         return path
 
-    def gradients(
-        self,
-        networks: Networks,
-        cases: Sequence[Case],
-        step: int,
-        update: Callable[[], None] | None = None,
-    ) -> float:
+    def gradients(self, networks: Networks, cases: Sequence[Case], step: int) -> float:
         """Gradients of one training step, added up; what comes back is the mean loss of an edit.
 
-        An edit whose loss or gradient is not finite is left out. `update` steps the optimizer, for
-        those who do not wait for the end.
+        An edit whose loss or gradient is not finite is left out.
         """
         c, losses = self.config, []
         for i in range(c.accumulate):

@@ -7,8 +7,6 @@ from typing import Literal
 
 from .config import Config
 
-pass
-
 
 @dataclass(frozen=True)
 class TrainableConfig(Config):

@@ -24,6 +24,14 @@ from .lm import LM
 from .netfile import Networks
 from .trainable_config import TrainableConfig
 
+# the order of settings in the hash by which a training knows its file, whatever that of the fields
+LABELLED = (
+    *("seed", "down", "gate", "up", "rank", "blocks", "eta", "ridge", "lr", "lr_step", "clip"),
+    *("batch", "varied", "accumulate", "edit_weight", "loc_weight", "own_prompt", "tokens"),
+    *("group", "reduction", "chunk", "first_scale", "check_every", "patience", "network"),
+    *("keys", "strength", "begin", "order", "turns", "discount", "window", "reg", "each_turn"),
+)
+
 
 class Learner(Protocol):
     """What a training needs of its editor."""
@@ -34,7 +42,7 @@ class Learner(Protocol):
 
     fresh: Callable[[Sequence[Case]], Networks]  # untrained networks
     restored: Callable[[Path, dict[str, Any], dict[str, Any]], Networks]  # those of a file
-    gradients: Callable[[Networks, Sequence[Case], int, Callable[[], None]], float]  # of one step
+    gradients: Callable[[Networks, Sequence[Case], int], float]  # of one step
     validate: Callable[[Networks, Sequence[Case]], float]  # mean loss of cases kept apart
     header: Callable[[], dict[str, Any]]  # what every file says of the editor
 
@@ -46,7 +54,8 @@ class Run:
         self, editor: Learner, cases: list[Case], validation: list[Case], file: Path
     ) -> None:
         self.editor, self.cases, self.validation, self.file = editor, cases, validation, file
-        settings = {**asdict(editor.config), "network": None}
+        settings = {**editor.config.retired, **asdict(editor.config), "network": None}
+        settings = {name: settings.pop(name) for name in LABELLED if name in settings} | settings
         label = json.dumps([settings, repr(cases), repr(validation)])
         self.label = hashlib.sha256(label.encode()).hexdigest()[:16]
         self.step, self.best_loss, self.best_step = 0, float("inf"), 0
@@ -96,7 +105,7 @@ class Run:
     def _one(self) -> float:
         """One step of the training: gradients, then the optimizer."""
         self.adam.zero_grad()
-        loss = self.editor.gradients(self.networks, self.cases, self.step, self.update)
+        loss = self.editor.gradients(self.networks, self.cases, self.step)
         self.update()
         self.step += 1
         return loss

@@ -46,7 +46,7 @@ class FirstTurn(UltraEdit):
 class Fixed(Pairs):
     """Moments that learn nothing."""
 
-    def merge(self, parts: Iterable[features.Features], compat: bool = False) -> Pairs:
+    def merge(self, parts: Iterable[features.Features]) -> Pairs:
         """Themselves."""
         return self
 

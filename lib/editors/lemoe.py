@@ -12,9 +12,9 @@ before it, which is kept for comparison.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -45,12 +45,11 @@ class LemoeConfig(Config):
     `experts` experts, trained in turn (with routing "hidden" all of them, at every batch).
     routing: "fitted", keys and projection fitted on all stored prompts and on texts that must stay,
     before the expert is trained; "paper", trained with the expert by its loss, without a null
-    anchor; "hidden", MEMoE's. projection: "shared", or "per_expert" and frozen with it. gate:
-    "hard", weight 1 for the winner (its gradient that of its share), or "softmax", its share.
-    views: what stands for a fact when the router is fitted. reserve, route_steps, route_lr: see
-    `AnchorFit`; null: where b starts, in units of kappa. order: which facts of one call share
-    a batch. scale: λ. enough: mean loss at which an expert is done. irrelevant: texts that must
-    stay with the base model; None: those of irrelevant.txt.
+    anchor; "hidden", MEMoE's. gate: "hard", weight 1 for the winner (its gradient that of its
+    share), or "softmax", its share. reserve: see `AnchorFit`; null: where b starts, in units
+    of kappa. order: which facts of one call share a batch. scale: λ. enough: mean loss at which an
+    expert is done. irrelevant: texts that must stay with the base model; None: those of
+    irrelevant.txt.
     """
 
     layer: int = 17
@@ -59,16 +58,12 @@ class LemoeConfig(Config):
     insert: bool = True
     experts: int = 4
     routing: Literal["fitted", "paper", "hidden"] = "fitted"
-    projection: Literal["shared", "per_expert"] = "shared"
     gate: Literal["hard", "softmax"] = "hard"
-    views: tuple[str, ...] = ("prompt", "subject")
     d_k: int = 64
     width: int = 128
     kappa: float = 16.0
     null: float = 0.5
     reserve: float = 1.0
-    route_steps: int = 60
-    route_lr: float = 1e-3
     lr: float = 3e-3
     steps: int = 60
     enough: float = 0.05
@@ -79,6 +74,13 @@ class LemoeConfig(Config):
     contexts: tuple[tuple[int, int], ...] = ((10, 2),)
     irrelevant: tuple[str, ...] | None = None
     target_eos: bool = False
+
+    retired: ClassVar[Mapping[str, Any]] = {
+        "projection": "shared",
+        "views": ("prompt", "subject"),
+        "route_steps": 60,
+        "route_lr": 1e-3,
+    }
 
 
 @dataclass
@@ -169,9 +171,12 @@ class Lemoe(Editor):
         return True
 
     def _stays(self) -> dict[str, Any]:
-        """Settings that all edits of one stream share."""
-        names = ("insert", "routing", "projection", "gate", "scale")
-        return {name: getattr(self.config, name) for name in names}
+        """Settings that all edits of one stream share.
+
+        In files a router may also have a projection for each expert, which is not made here.
+        """
+        own = {name: getattr(self.config, name) for name in ("insert", "routing", "gate", "scale")}
+        return {"projection": "shared", **own}
 
     def _work(self, module: str, route: Experts | None, after: Patch) -> _Work:
         """Experts, router and state to go on with, those of `after` or those of a first edit."""
@@ -199,9 +204,9 @@ class Lemoe(Editor):
         templates  context templates
         mu         (d,): center of mean embeddings
         sigma      (): their scale
-        e          (n, d): what stands for every stored prompt, and for every view of a fact
+        e          (n, d): what stands for every stored prompt, and for the facts' subjects
         owner      (n,): the expert of each
-        prompt     (n,): which of them are prompts; the others are views
+        prompt     (n,): which of them are prompts; the others are subjects
         """
         c, mu = self.config, general_mean(self.lm)
         nobody = torch.zeros(0, dtype=torch.long)
@@ -229,9 +234,9 @@ class Lemoe(Editor):
         c = self.config
         if c.routing == "hidden":
             return ByHidden(self.lm, state, router, c.layer, texts, c.seed)
-        fit = AnchorFit(c.route_steps, c.route_lr, c.reserve) if c.routing == "fitted" else None
+        fit = AnchorFit(reserve=c.reserve) if c.routing == "fitted" else None
         if router is None:
             null = c.null * c.kappa if fit else None
             mu, sigma = state["mu"], state["sigma"]
             router = anchors.start(mu, sigma, c.width, c.d_k, c.kappa, null, c.seed)
-        return Anchored(self.lm, state, router, calm, fit, c.views, c.seed)
+        return Anchored(self.lm, state, router, calm, fit)

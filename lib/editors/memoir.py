@@ -9,9 +9,9 @@ the base model alone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -47,8 +47,7 @@ class MemoirConfig(Config):
     served; None: measured once, before the first edit, on the even classroom cases (`calibrate`).
     n_iter: SGD steps per fact, ended early by a loss of at most `enough` that changed by at most
     `settled`. clip: largest norm of a gradient. weight_decay: of all of W_m, at every step;
-    published 1e-5, which leaves .05 of an edit after 10,000. joint: epochs over all facts of a
-    call, one step each, where the published form finishes a fact before the next. rehearse: so many
+    published 1e-5, which leaves .05 of an edit after 10,000. rehearse: so many
     earlier facts, those whose masks overlap most, are trained along within the new one's columns;
     published 0. irrelevant: prompts whose mean is taken off, None for those of irrelevant.txt.
     """
@@ -62,7 +61,6 @@ class MemoirConfig(Config):
     settled: float = 1e-4
     clip: float = 1.0
     weight_decay: float = 0.0
-    joint: bool = False
     rehearse: int = 0
     target_eos: bool = False
     templates: tuple[str, ...] | None = None
@@ -70,6 +68,8 @@ class MemoirConfig(Config):
     context_start: int | str | None = "words"
     context_top_k: int = 5
     irrelevant: tuple[str, ...] | None = None
+
+    retired: ClassVar[Mapping[str, Any]] = {"joint": False}
 
 
 class Memoir(Editor):
@@ -92,27 +92,21 @@ class Memoir(Editor):
             prints, old = route.prints, unpack_rows(route.masks, len(route.prints.mu))
             texts = [fact.text for fact in facts]
             stored, entries = insert(old, prints.mask(means(lm, module, texts, prints.bos)))
-            W, known, tasks = route.W.to(lm.device).clone(), state["facts"], []
+            W, known = route.W.to(lm.device).clone(), state["facts"]
             for fact, entry in zip(facts, entries, strict=True):
                 # the fact under all templates, and earlier facts to rehearse (none as published)
                 pairs = [(fill(t, fact.text), fact.target_new) for t in state["templates"]]
                 rows = [(*pair, stored[entry]) for pair in pairs]
                 rows += self._along(known, stored, entry)
-                tasks.append(MaskedTraining(self, module, rows, len(pairs)))
                 known = (*known, (fact.text, fact.target_new, entry))
-                if not c.joint:
-                    self.learn(tasks.pop(), W, c.n_iter)
-            # ours, with `joint`: epochs over all facts, one step each, until all have settled
-            for _ in range(c.n_iter if tasks else 0):
-                if all([self.learn(task, W, 1) for task in tasks]):
-                    break
+                self.learn(MaskedTraining(self, module, rows, len(pairs)), W)
         if not torch.isfinite(W).all():
             raise EditError(f"{self.name} produced NaN or infinite weights; try a smaller lr")
         route = Residual(module, W.cpu(), pack_rows(stored), prints, route.tau)
         return routed.with_mine(after, module, route, self.name, {**state, "facts": known})
 
-    def learn(self, task: MaskedTraining, W: Tensor, steps: int) -> bool:
-        """Take up to `steps` SGD steps on W (d_out, d_in), in place; whether the task has settled.
+    def learn(self, task: MaskedTraining, W: Tensor) -> None:
+        """Take up to `n_iter` SGD steps on W (d_out, d_in), in place, until the task has settled.
 
         Only the mask's columns get a gradient; weight decay acts on all of W_m, as published.
         """
@@ -120,7 +114,7 @@ class Memoir(Editor):
         # while steps are taken W_m is shrunk · W, plus `moved` (d_out, k) in the mask's columns
         moved = torch.zeros(len(W), len(task.columns), device=W.device, requires_grad=True)
         shrunk, fixed = 1.0, task.fixed(W)
-        for _ in range(steps):
+        for _ in range(c.n_iter):
             with torch.enable_grad():
                 loss = task.loss(fixed * shrunk, moved)
             if not torch.isfinite(loss):
@@ -135,7 +129,6 @@ class Memoir(Editor):
             shrunk *= 1 - c.lr * c.weight_decay
         W.mul_(shrunk)
         W[:, task.columns] += moved.detach()
-        return task.done
 
     # ---- before the first edit: fingerprints and τ -------------------------------------------
 
@@ -215,7 +208,7 @@ class MaskedTraining:
         self, editor: Memoir, module: str, rows: Sequence[tuple[str, str, Tensor]], own: int
     ) -> None:
         lm, c = editor.lm, editor.config
-        self.lm, self.last, self.done = lm, torch.inf, False
+        self.lm, self.last = lm, torch.inf
         answers = AnswerRows.of(lm.tokenizer, [row[:2] for row in rows], c.target_eos)
         with torch.no_grad():
             self.replay = Replay.at_mlp(
@@ -243,6 +236,6 @@ class MaskedTraining:
 
     def settled(self, loss: float, enough: float, change: float) -> bool:
         """Notes a loss; True when it is small and does not move any more."""
-        self.done = loss <= enough and abs(self.last - loss) <= change
+        done = loss <= enough and abs(self.last - loss) <= change
         self.last = loss
-        return self.done
+        return done
