@@ -14,17 +14,19 @@ import os
 # against 4.2 s with two threads on two cores that others used too).
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from .editor import Config, EditError, Editor, EditWarning
+from .editor import Config, EditError, Editor, EditWarning, add_low_rank
 from .editors import EDITORS
 from .export import Exported, ExportError, export_model, export_peft
 from .facts import Case, Fact, FactError, Probe
 from .families import ARCHS, FamilyError
 from .features import FeatureError
+from .features import read as read_gradients
 from .fetch import FetchError
 from .journal import JournalError
 from .lm import LM, load
 from .memory import gram, interference
 from .metrics import baseline, evaluate, perplexity
+from .moments import Moments as RunningMoments
 from .netfile import NetworkError
 from .owner import OwnerError
 from .patch import EMPTY, Edit, LowRank, Patch, PatchError, Rewrite, Route
@@ -37,6 +39,7 @@ from .stats import StatsError, second_moment
 from .stream import stream
 from .superposition import superposition
 from .target import TargetError
+from .target import search as search_target
 from .trainable import Trainable
 
 __version__ = "0.1"

@@ -1,4 +1,8 @@
-"""Two small networks to be traced: numbers in, a probability out. They run on the grader's side."""
+"""Two small networks that the exercises of session 4 let students trace.
+
+Numbers go in and a probability comes out. Both run in the grader's process: a student's file can
+ask them, and cannot look inside.
+"""
 
 from __future__ import annotations
 

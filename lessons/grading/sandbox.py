@@ -1,9 +1,10 @@
-"""A process of its own for students' files; child.py is what runs in it, student.py one file.
+"""The sandbox: a process of its own in which students' files run.
 
-The file never meets the checks: the other side calls its functions with the grader's inputs and
-returns what they return. A printed verdict, an early exit or a patched torch change nothing here.
-Time, memory, network, processes and files are limited there as far as Python and the system allow;
-it stops accidents and shortcuts, it is no wall against an attacker (TEACHER.md: what is missing).
+The file never meets the checks: student_file.py calls its functions with the grader's inputs, and
+child.py, in the process, returns what they return. A printed verdict, an early exit or a patched
+torch change nothing here. Time, memory, network, processes and files are limited there as far as
+Python and the system allow. That stops accidents and shortcuts. It is no wall against an attacker
+(TEACHER.md says what is missing).
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lessons.student import Student
+from lessons.grading.student_file import Student
 
+LESSONS = Path(__file__).parents[1]  # hidden from students' files: it holds the solutions
 SECONDS, WALL = 5.0, 40.0  # CPU and wall seconds per call
 KEPT = ("PATH", "LD_LIBRARY_PATH")
 SET = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS")}
@@ -32,7 +34,7 @@ class Sandbox:
     def __init__(
         self, hidden: Sequence[Path] = (), seconds: float = SECONDS, wall: float = WALL
     ) -> None:
-        self.hidden = [str(Path(place).resolve()) for place in (Path(__file__).parent, *hidden)]
+        self.hidden = [str(Path(place).resolve()) for place in (LESSONS, *hidden)]
         self.seconds, self.wall, self.server, self.socket = seconds, wall, None, None
 
     def __enter__(self) -> Sandbox:
@@ -65,9 +67,12 @@ class Sandbox:
             # nothing else of the grader's environment: it may hold keys and tokens
             env = {key: os.environ[key] for key in KEPT if key in os.environ} | SET
             self.server = subprocess.Popen(
-                [*command, str(theirs.fileno())], pass_fds=[theirs.fileno()], env=env,
-                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            )  # fmt: skip
+                [*command, str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+            )
             theirs.close()
             if self.line(120.0) != "ready":
                 raise OSError("the process for student code did not start: is torch there?")

@@ -1,8 +1,8 @@
-"""The other side of sandbox.py: a process that has torch ready, and a copy of it per file graded.
+"""The program inside the sandbox's process: it has torch ready and forks a worker for every file.
 
-Started by path, without this package in reach. The server forks a worker for every file; a worker
-runs the file, then calls its functions with what the grader sends and returns what they return. It
-never learns what would have been right.
+sandbox.py starts it by path, without this package in reach. A worker runs one student's file, then
+calls its functions with what the grader sends and returns what they return. It never learns what
+would have been right.
 """
 
 from __future__ import annotations
@@ -27,14 +27,32 @@ LINES = 400  # characters of an error's text
 REFUSED = {
     "the network is switched off": ("socket.",),
     "other processes and threads are switched off": (
-        "subprocess.", "os.system", "os.exec", "os.fork", "os.posix_spawn", "os.spawn", "os.kill",
-        "pty.", "_thread.start_new_thread", "signal.pthread_kill",
+        "subprocess.",
+        "os.system",
+        "os.exec",
+        "os.fork",
+        "os.posix_spawn",
+        "os.spawn",
+        "os.kill",
+        "pty.",
+        "_thread.start_new_thread",
+        "signal.pthread_kill",
     ),
     "the limits cannot be changed": ("resource.",),
     "ctypes is switched off": ("ctypes.",),
-}  # fmt: skip
-CHANGES = ("os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.chmod", "os.chown", "os.link",
-           "os.symlink", "os.truncate", "shutil.")  # fmt: skip
+}
+CHANGES = (
+    "os.remove",
+    "os.rename",
+    "os.rmdir",
+    "os.mkdir",
+    "os.chmod",
+    "os.chown",
+    "os.link",
+    "os.symlink",
+    "os.truncate",
+    "shutil.",
+)
 
 
 def serve(grader: socket.socket) -> None:
@@ -170,8 +188,13 @@ def report(error: BaseException, name: str) -> dict:
         text = ""
     code = linecache.getline(name, line).strip() if line else ""
     own = isinstance(error, wire.Foreign)
-    return {"type": type(error).__name__, "text": text[:LINES], "line": line, "code": code,
-            "foreign": own}  # fmt: skip
+    return {
+        "type": type(error).__name__,
+        "text": text[:LINES],
+        "line": line,
+        "code": code,
+        "foreign": own,
+    }
 
 
 if __name__ == "__main__":

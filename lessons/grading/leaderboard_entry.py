@@ -1,6 +1,7 @@
 """One editor of the leaderboard, in a process of its own: facts go in, patches come out.
 
 The process is limited in time and memory. It is not a sandbox: the file may do what its user may.
+leaderboard_entrant.py is the program that runs in it.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ import lib
 
 LOAD = 300.0  # seconds to load torch, model and file
 SECRET = ("TOKEN", "KEY", "SECRET", "PASSWORD", "CREDENTIAL")
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]  # the folder that holds `lib` and `lessons`
+PROGRAM = "lessons.grading.leaderboard_entrant"
 
 
 class Failed(Exception):
@@ -49,12 +51,17 @@ class Entry:
         self.socket, theirs = socket.socketpair()
         env = {k: v for k, v in os.environ.items() if not any(s in k.upper() for s in SECRET)}
         before = [str(ROOT), *filter(None, [env.get("PYTHONPATH")])]
-        command = [sys.executable, "-m", "lessons.entrant", str(theirs.fileno())]
+        command = [sys.executable, "-m", PROGRAM, str(theirs.fileno())]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=log,
-                stderr=log, start_new_session=True, env=env | {"PYTHONPATH": ":".join(before)},
-            )  # fmt: skip
+                command,
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                env=env | {"PYTHONPATH": ":".join(before)},
+            )
         theirs.close()
         try:
             self._ask({"source": source, "model": model, "memory": memory}, LOAD)

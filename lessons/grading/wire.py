@@ -1,7 +1,8 @@
-"""What may pass between grader and student code: JSON and raw numbers, nothing that can run.
+"""The wire between grader and student code: JSON and raw numbers pass, nothing that can run.
 
 A frame is the run's secret token, a length, and JSON. Tensors travel as type, shape and bytes. The
-student's side can send whatever it likes here; all that reading it can do is fail (`Garbled`).
+student's side can send whatever it likes here; the worst that happens is that reading it fails
+(`Garbled`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""From a student's file to a verdict."""
+"""A verdict: what became of one student's answer to one exercise.
+
+`grade` runs one file in a sandbox and lets the exercise's own check ask it. `grade_files` does so
+for all files of one student. `summary` adds the verdicts up for people and for programs.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +13,10 @@ from pathlib import Path
 
 import torch
 
+from lessons.grading.exercise_source import Exercise
+from lessons.grading.sandbox import Sandbox
+from lessons.grading.student_file import STUB
 from lessons.marking import NotAttempted, Wrong
-from lessons.sandbox import Sandbox
-from lessons.source import Exercise
-from lessons.student import STUB
 
 LARGEST = 200_000  # bytes of a student's file
 

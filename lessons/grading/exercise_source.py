@@ -1,4 +1,6 @@
-"""One file per exercise: statement, solution, checks and wrong answers; the stub is cut from it.
+"""The source of an exercise: one file holds statement, solution, checks and wrong answers.
+
+What students get, the stub, is cut from that file, so that nothing has to be kept in step:
 
 l2_1_insert.py        session 2, number 1
 docstring             ★ and title, then the statement with shapes and hints
@@ -19,7 +21,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-HERE = Path(__file__).parent
+LESSONS = Path(__file__).parents[1]  # the folder with the exercises
 CHECKS = "# --- checks"
 LINE = 'return "not attempted"  # your code goes here'
 
@@ -68,7 +70,7 @@ class Exercise:
     @cached_property
     def module(self) -> ModuleType:
         """The whole file, imported: `check` and `WRONG`."""
-        return importlib.import_module(f"{__package__}.{self.name}")
+        return importlib.import_module(f"lessons.{self.name}")
 
     def option(self, name: str) -> Any:
         """A constant below the checks: SECONDS of CPU per call, LIB = True to let `lib` in."""
@@ -97,7 +99,7 @@ class Exercise:
 
 
 def _blocks(text: str) -> list[tuple[str, int, int]]:
-    """(function, first line, line behind the last) of every solution block, lines from 0."""
+    """(function, first line, line after the last) of every solution block, lines from 0."""
     lines, found, name = text.splitlines(), [], ""
     for i, line in enumerate(lines):
         if match := re.match(r"def (\w+)", line):
@@ -122,7 +124,7 @@ def exercises(which: str = "all") -> list[Exercise]:
     Raises ValueError when there is none.
     """
     found = []
-    for path in HERE.glob("l*_*_*.py"):
+    for path in LESSONS.glob("l*_*_*.py"):
         if match := re.fullmatch(r"l(\d+)_(\d+)_\w+", path.stem):
             found.append(Exercise(path, int(match.group(1)), int(match.group(2))))
     found.sort(key=lambda e: (e.session, e.place))

@@ -1,6 +1,7 @@
-"""The other side of entry.py: a process that holds a model and one editor, and makes its patches.
+"""The program that runs one editor of the leaderboard: it holds a model and makes the patches.
 
-It gets facts, never test prompts, and what it hands back are files with numbers in them.
+leaderboard_entry.py starts it and sends facts. It never gets test prompts, and it hands back files
+with numbers in them.
 """
 
 from __future__ import annotations
@@ -46,10 +47,12 @@ def editor_of(source: str, lm: lib.LM) -> lib.Editor:
     sys.modules["own_editor"] = module  # dataclasses look it up
     spec.loader.exec_module(module)
     own = [
-        found for found in vars(module).values()
-        if isinstance(found, type) and issubclass(found, lib.Editor)
+        found
+        for found in vars(module).values()
+        if isinstance(found, type)
+        and issubclass(found, lib.Editor)
         and found.__module__ == "own_editor"
-    ]  # fmt: skip
+    ]
     if len(own) == 1:
         for name, default in (("name", path.stem), ("paper", Written.paper)):
             if not hasattr(own[0], name):

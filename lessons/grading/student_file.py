@@ -1,4 +1,8 @@
-"""One student's file in its process: ask its functions, and say in a sentence why nothing came."""
+"""One student's file in its process: `ask` calls its functions, and a failure becomes a sentence.
+
+The file itself runs in a worker that child.py forks. This side holds the pipes to it, limits its
+time, and removes its folder.
+"""
 
 from __future__ import annotations
 
@@ -11,29 +15,38 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-from lessons import wire
-from lessons.marking import NotAttempted, Wrong, clean, short
+from lessons.grading import wire
+from lessons.marking import NotAttempted, Stopped, Wrong, clean, short
 
-if TYPE_CHECKING:
-    from lessons.sandbox import Sandbox
-
+LIBRARY = Path(__file__).parents[2]  # the folder that holds `lib`
 MEMORY = 1 << 30  # bytes beyond what torch holds
 TOTAL = 60  # CPU seconds of one file: also ends a worker whose grader is gone
 PRINTED = 2000  # characters of the student's own output that are shown
 STUB = "not attempted"
 
 
-class Stopped(Wrong):
-    """The student's code gave no answer: an error, a limit, the end of its process."""
+class Server(Protocol):
+    """The process that forks a worker for every file, as sandbox.py keeps it."""
+
+    hidden: list[str]  # folders that the file may not read
+    seconds: float  # CPU seconds of one call, where the exercise does not set its own
+    wall: float  # seconds on the clock of one call
+    socket: socket.socket | None  # tasks go out here
+
+    def line(self, seconds: float) -> str | None:
+        """Return the server's next line; None when it does not come."""
+
+    def close(self) -> None:
+        """End the process."""
 
 
 class Student:
     """One loaded file. `ask` calls its functions; `printed` is what it wrote to the screen."""
 
     def __init__(
-        self, sandbox: Sandbox, source: str, name: str, seconds: float, library: bool
+        self, sandbox: Server, source: str, name: str, seconds: float, library: bool
     ) -> None:
         self.sandbox, self.name, self.seconds, self.ended = sandbox, name, seconds, False
         self.folder = tempfile.TemporaryDirectory(prefix="graded-", ignore_cleanup_errors=True)
@@ -44,10 +57,14 @@ class Student:
         os.set_blocking(self.requests, False)  # nobody has to read what we send
         log = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         settings = {
-            "token": self.token.hex(), "folder": self.folder.name, "name": name,
-            "hidden": sandbox.hidden, "memory": MEMORY, "seconds": int(max(TOTAL, 12 * seconds)),
-            "path": str(Path(__file__).parents[1]) if library else None,
-        }  # fmt: skip
+            "token": self.token.hex(),
+            "folder": self.folder.name,
+            "name": name,
+            "hidden": sandbox.hidden,
+            "memory": MEMORY,
+            "seconds": int(max(TOTAL, 12 * seconds)),
+            "path": str(LIBRARY) if library else None,
+        }
         pipes = [read, write, log]
         socket.send_fds(sandbox.socket, [json.dumps(settings).encode()], pipes)
         for pipe in pipes:

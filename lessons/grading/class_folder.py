@@ -1,4 +1,8 @@
-"""A class at once: one folder per student, graded side by side, and a table of marks."""
+"""A class is graded at once: one folder per student, several students at a time.
+
+Every student gets the same random inputs. The result is a table of marks, or JSON with the message
+of every verdict.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +14,9 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from lessons.grading import Verdict, grade_files, summary
-from lessons.sandbox import SECONDS, Sandbox
-from lessons.source import Exercise
+from lessons.grading.exercise_source import Exercise
+from lessons.grading.sandbox import SECONDS, Sandbox
+from lessons.grading.verdict import Verdict, grade_files, summary
 
 
 def grade_folder(
