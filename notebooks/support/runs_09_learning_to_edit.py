@@ -16,7 +16,6 @@ from torch import Tensor
 
 import lib
 from lib import features, hypernet, memory, moments, netfile, phases, plot
-from lib.editor import add_low_rank
 from lib.facts import encode_prompt, encode_target
 
 NAMES = "mend", "malmen", "rledit"
@@ -69,7 +68,7 @@ class Plain:
         with self.lm.patched(after, only=True):
             found = phases.read_everywhere(self.lm, facts, self.names)
         updates = {name: (-self.rate * pair.G, pair.K.T) for name, pair in found.items()}
-        return add_low_rank(self.lm, after, updates)
+        return lib.add_low_rank(self.lm, after, updates)
 
 
 class Solved:
@@ -89,7 +88,7 @@ class Solved:
                 K = own if self.keys == "network" else turn.pair.K.double()
                 V = -turn.step * (K * own).sum(0) * g  # v = −α ⟨k, k̃⟩ g̃
                 updates[name] = V, memory.reach(K, ridge=1.0)
-        return add_low_rank(self.mend.lm, after, updates)
+        return lib.add_low_rank(self.mend.lm, after, updates)
 
 
 def ask(lm: lib.LM, cases: Sequence[lib.Case], patch: lib.Patch) -> dict[str, float]:

@@ -20,7 +20,6 @@ import torch
 
 import lib
 from lib import metrics, widgets
-from lib.facts import Case
 from lib.trainable import SHIPPED
 
 from . import stored_runs
@@ -78,20 +77,20 @@ COLUMNS = {
 WORDS = 8  # tokens of the answers that are kept to be read
 
 
-def cases(edits: int = STREAM["edits"]) -> list[Case]:
+def cases(edits: int = STREAM["edits"]) -> list[lib.Case]:
     """The stream: the tower, then odd cases of the classroom; few test prompts of each."""
     odd = [case for case in lib.classroom() if case.id % 2]
     some = [lib.classroom()[0], *random.Random(0).sample(odd, STREAM["edits"] - 1)]
     return [_short(case) for case in some[:edits]]
 
 
-def _short(case: Case) -> Case:
+def _short(case: lib.Case) -> lib.Case:
     most = STREAM["prompts"]
     given = {name: getattr(case, name)[:most] for name in ("paraphrases", "neighborhood")}
-    return Case(**{**vars(case), **given, "locality": case.locality[:1]})
+    return lib.Case(**{**vars(case), **given, "locality": case.locality[:1]})
 
 
-def probes(some: Sequence[Case]) -> dict[str, str]:
+def probes(some: Sequence[lib.Case]) -> dict[str, str]:
     """The prompts whose answers are kept after every turn."""
     tower = some[0]
     return {
@@ -152,7 +151,7 @@ def line(
 
 
 def look(
-    lm: lib.LM, whole: Sequence[Case], end: int, patch: lib.Patch, before: torch.Tensor
+    lm: lib.LM, whole: Sequence[lib.Case], end: int, patch: lib.Patch, before: torch.Tensor
 ) -> dict[str, Any]:
     """What is asked after a turn."""
     found = lib.evaluate(lm, whole[:end], patch, ["generation"], metrics=()).rows
@@ -213,7 +212,7 @@ def base_row(lm: lib.LM, known: Any) -> dict[str, Any]:
 
 
 def negatives(
-    lm: lib.LM, whole: Sequence[Case], patch: lib.Patch, base: Any
+    lm: lib.LM, whole: Sequence[lib.Case], patch: lib.Patch, base: Any
 ) -> dict[str, dict[str, list[float | None]]]:
     """Same subject with another relation, and the negated fact: what is said there, per case."""
     more = lib.evaluate(lm, whole, patch, ["generation"], base, metrics=NEGATIVES)
@@ -232,7 +231,7 @@ def by_case(scores: lib.Scores, only: Sequence[str] = ()) -> dict[str, Any]:
     return found
 
 
-def unrelated(whole: Sequence[Case]) -> list[str]:
+def unrelated(whole: Sequence[lib.Case]) -> list[str]:
     """One unrelated prompt of each case."""
     return [prompt for case in whole for prompt in case.locality]
 
