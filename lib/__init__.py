@@ -15,7 +15,7 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from .config import Config
-from .editor import Editor
+from .editor import Editor, add_low_rank
 from .editors import EDITORS
 from .errors import (
     EditError,
@@ -36,9 +36,11 @@ from .errors import (
 from .export import Exported, export_model, export_peft
 from .facts import Case, Fact, Probe
 from .families import ARCHS
+from .features import read as read_gradients
 from .lm import LM, load
 from .memory import gram, interference
 from .metrics import baseline, evaluate
+from .moments import Moments as RunningMoments
 from .patch import EMPTY, Edit, LowRank, Patch
 from .perplexity import perplexity
 from .readers import classroom, read_cases
@@ -50,6 +52,7 @@ from .singly import singly
 from .stats import second_moment
 from .stream import stream
 from .superposition import superposition
+from .target import search as search_target
 from .trainable import Trainable
 
 __version__ = "0.1"

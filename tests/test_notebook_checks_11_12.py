@@ -7,7 +7,9 @@ import torch
 
 import lib
 from lib.merging import trim
-from notebooks import checks_11, checks_12, models
+from notebooks.support import checks_11_grace as checks_11
+from notebooks.support import checks_12_wise as checks_12
+from notebooks.support import models
 
 
 def rules(

@@ -19,7 +19,7 @@ from lib.superposition import (
     statistics,
     superposition,
 )
-from notebooks import checks_07
+from notebooks.support import checks_07_superposition as checks_07
 from tests import tiny
 
 WORDS = ["Rome", "the Louvre", "sheep", "Mont Blanc", "zinc", "Kyoto"]

@@ -40,7 +40,8 @@ from torch.nn.functional import normalize
 
 import lib
 from lib import memory, plot
-from notebooks import checks, models, show
+from notebooks.support import checks_common as checks
+from notebooks.support import models, show
 
 draw = torch.Generator().manual_seed(0)
 

@@ -41,16 +41,18 @@ import torch
 import lib
 from lib import corrupted, plot, trace, widgets
 from lib.lens import lens
-from notebooks import checks_03, models, runs_03, show, stored
+from notebooks.support import checks_03_where as checks_03
+from notebooks.support import models, show, stored_runs
+from notebooks.support import runs_03_where as runs_03
 
 lm = models.load(SCALE)
 fact = lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome", target_true="Paris")
 SETTINGS = {"several": 32, "single": 8, "seed": 0, "every": 2, "samples": 5, "noise": 3.0}
 SETTINGS |= {"window": 10, "windows": [4, 1], "windowed": 12}
-if stored.long():
+if stored_runs.long():
     chosen = runs_03.cases(lm, SETTINGS["several"], SETTINGS["single"], SETTINGS["seed"])
-    stored.save("03_effects", SETTINGS, runs_03.effects(lm, chosen, SETTINGS))
-rows = stored.load("03_effects", SETTINGS)["rows"]
+    stored_runs.save("03_effects", SETTINGS, runs_03.effects(lm, chosen, SETTINGS))
+rows = stored_runs.load("03_effects", SETTINGS)["rows"]
 traces = runs_03.traces(rows, SETTINGS["window"], SETTINGS["every"])  # {case: its trace}
 cases = {case.id: case for case in lib.classroom()}
 cases = [cases[number] for number in traces]
@@ -162,7 +164,7 @@ show.Table(lines)
 # %%
 live = list(runs_03.effects(lm, cases, SETTINGS, live=True))  # the Eiffel Tower, as it is stored
 if SCALE == "small":
-    stored.begins_with(rows, live, list(live[0]), tolerance=0.01)
+    stored_runs.begins_with(rows, live, list(live[0]), tolerance=0.01)
 found = runs_03.traces(live, SETTINGS["window"], SETTINGS["every"])[cases[0].id]
 for kind, name in runs_03.NAMES.items():
     effect = found.indirect(kind)
@@ -292,12 +294,12 @@ show.Table(runs_03.by_window(rows, SETTINGS))
 # %%
 EDITS = {"editor": "rome", "second_moment": False, "cases": "every fifth of 03_effects"}
 EDITS["layers"] = [28, 26, 24, 22, 20, 16, 12, 8, 4, 2, 0]
-if stored.long():
-    stored.save("03_edits", EDITS, runs_03.edits(lm, cases[::5], EDITS["layers"]))
-edits = stored.load("03_edits", EDITS)["rows"]
+if stored_runs.long():
+    stored_runs.save("03_edits", EDITS, runs_03.edits(lm, cases[::5], EDITS["layers"]))
+edits = stored_runs.load("03_edits", EDITS)["rows"]
 if SCALE == "small":
     live = list(runs_03.edits(lm, cases[:1], [28, 26, 11]))
-    stored.begins_with(edits, live[:2], ["case", "layer", "edit"], tolerance=0.05)
+    stored_runs.begins_with(edits, live[:2], ["case", "layer", "edit"], tolerance=0.05)
     print(f"the Eiffel Tower at layer 11: new answer {live[2]['edit']:.2f}")
 x, y, bands = runs_03.curves(edits)
 for name, curve in y.items():

@@ -42,7 +42,9 @@ import torch
 
 import lib
 from lib import memory, plot, target
-from notebooks import checks_04, models, runs_04, show, stored
+from notebooks.support import checks_04_rome as checks_04
+from notebooks.support import models, show, stored_runs
+from notebooks.support import runs_04_rome as runs_04
 
 lm = models.load(SCALE)
 editor = lib.EDITORS["rome"](lm)
@@ -274,12 +276,12 @@ PARTS = {
 ABLATION = {"editor": "rome", "layer": 3, "cases": "18 odd, not first words", "parts": PARTS}
 behind = [c for c in lib.classroom() if c.id % 2 and lib.facts.lookup(lm.tokenizer, c.fact)[1]]
 cases = behind[::5][:18]
-if stored.long():
-    stored.save("04_ablation", ABLATION, runs_04.without(editor, PARTS, cases, templates))
-rows = stored.load("04_ablation", ABLATION)["rows"]
+if stored_runs.long():
+    stored_runs.save("04_ablation", ABLATION, runs_04.without(editor, PARTS, cases, templates))
+rows = stored_runs.load("04_ablation", ABLATION)["rows"]
 live = list(runs_04.without(editor, PARTS, cases[:1], templates))
 if SCALE == "small":
-    stored.begins_with(rows, live, list(live[0]), tolerance=0.02)
+    stored_runs.begins_with(rows, live, list(live[0]), tolerance=0.02)
 pays = {"no templates": "rewordings", "C = I": "KL unrelated", "no KL": "KL “… is a”"}
 for part, column in pays.items():
     mean, low, high = runs_04.difference(rows, part, column)
@@ -321,11 +323,14 @@ print(checks_04.one_way(editor, my_fact, my_question, my_backward))
 ROW = {"editor": "rome", "layer": 3, "cases": "classroom()[1::4][:50]"}
 ROW["points"] = points = [1, 10, 20, 30, 40, 50]
 cases = lib.classroom()[1::4][:50]
-if stored.long():
-    stored.save("04_row", ROW, runs_04.in_a_row(editor, cases, points, 50))
-rows, live = stored.load("04_row", ROW)["rows"], list(runs_04.in_a_row(editor, cases, points, 2))
+if stored_runs.long():
+    stored_runs.save("04_row", ROW, runs_04.in_a_row(editor, cases, points, 50))
+rows, live = (
+    stored_runs.load("04_row", ROW)["rows"],
+    list(runs_04.in_a_row(editor, cases, points, 2)),
+)
 if SCALE == "small":
-    stored.begins_with(rows, live, ["edits", "written"])
+    stored_runs.begins_with(rows, live, ["edits", "written"])
 seen = [row for row in rows if row["edits"] in points]
 columns = {"still held": "retention", "reworded": "generalization", "neighbor": "specificity"}
 y = {label: [100 * row[column] for row in seen] for label, column in columns.items()}

@@ -41,7 +41,9 @@ import torch
 
 import lib
 from lib import memory, plot, target
-from notebooks import checks_05, models, runs_05, show, stored
+from notebooks.support import checks_05_memit as checks_05
+from notebooks.support import models, show, stored_runs
+from notebooks.support import runs_05_memit as runs_05
 
 draw = torch.Generator().manual_seed(0)
 
@@ -280,12 +282,12 @@ for name in patch.weights:
 
 # %%
 MANY = runs_05.MANY  # layers and strengths
-if stored.long():
-    stored.save("05_strength", MANY, runs_05.both(lm, few, cases))
-rows, known = stored.load("05_strength", MANY)["rows"], dict(zip(facts, z.T, strict=True))
+if stored_runs.long():
+    stored_runs.save("05_strength", MANY, runs_05.both(lm, few, cases))
+rows, known = stored_runs.load("05_strength", MANY)["rows"], dict(zip(facts, z.T, strict=True))
 live = list(runs_05.strengths(lm, few, [([top], [1000]), (layers, [1000])], known))
 if SCALE == "small":
-    stored.begins_with(rows, live, list(live[0]), tolerance=0.02)
+    stored_runs.begins_with(rows, live, list(live[0]), tolerance=0.02)
 x, y, _ = runs_05.curves([row for row in rows if row["facts"] == len(cases)])
 print(f"{len(cases)} facts, {len(cases) - len(behind)} of them openers; % from small to large λ")
 for name, line in y.items():

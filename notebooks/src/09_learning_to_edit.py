@@ -39,7 +39,9 @@ import torch
 
 import lib
 from lib import features, hypernet, memory, phases, plot
-from notebooks import checks_09, models, runs_09, show
+from notebooks.support import checks_09_learning_to_edit as checks_09
+from notebooks.support import models, show
+from notebooks.support import runs_09_learning_to_edit as runs_09
 
 draw = torch.Generator().manual_seed(0)
 

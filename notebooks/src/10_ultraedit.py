@@ -41,7 +41,9 @@ import torch
 import lib
 from lib import features, plot
 from lib.moments import Moments, Pairs
-from notebooks import checks_10, models, runs_10, show, stored
+from notebooks.support import checks_10_ultraedit as checks_10
+from notebooks.support import models, show, stored_runs
+from notebooks.support import runs_10_ultraedit as runs_10
 
 draw = torch.Generator().manual_seed(0)
 
@@ -119,10 +121,10 @@ print("variance, two sums", ", ".join(f"{s:.3f}" for s in sums.tolist()))
 # %%
 lm = models.load(SCALE)
 STREAM = runs_10.STREAM  # of the stored run: the editor's settings, lines, points
-if stored.long():
+if stored_runs.long():
     for rows in runs_10.Lifelong(lm, runs_10.counterfact(1000), STREAM).lines():
-        stored.save("10_moments", STREAM, rows)
-rows = stored.load("10_moments", STREAM)["rows"]
+        stored_runs.save("10_moments", STREAM, rows)
+rows = stored_runs.load("10_moments", STREAM)["rows"]
 count = 8 if SCALE == "tiny" else STREAM["batch"]
 cases = [lib.Case(lib.Fact(**fact)) for fact in rows[0]["facts"]]
 cases, facts = cases[: 2 * count], [case.fact for case in cases]
@@ -260,7 +262,7 @@ plot.lines(x, off, *axes, colors=colors, dashes={"a Gaussian": "--"}, ylim=(0, 6
 for name in ("lifelong", "none"):  # the first two hundred facts
     mine, own = list(runs_10.replay(lm, name, facts, count)), [r for r in rows if r["line"] == name]
     if SCALE == "small":
-        stored.begins_with(own, mine, ["edits", "change"], tolerance=0.001)
+        stored_runs.begins_with(own, mine, ["edits", "change"], tolerance=0.001)
 show.Table(runs_10.ends(rows))
 
 # %%

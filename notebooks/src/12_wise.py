@@ -39,7 +39,9 @@ import torch
 
 import lib
 from lib import decode, merging, plot, side, widgets
-from notebooks import checks_12, models, runs_12, show, stored
+from notebooks.support import checks_12_wise as checks_12
+from notebooks.support import models, show, stored_runs
+from notebooks.support import runs_12_wise as runs_12
 
 draw = torch.Generator().manual_seed(0)
 
@@ -272,14 +274,14 @@ print("Δ of its tokens alone:", ", ".join(f"{w} {x:.0f}" for w, x in zip(words,
 
 # %%
 STREAM = runs_12.STREAM
-if stored.long():
+if stored_runs.long():
     for rows in runs_12.every(lm):
-        stored.save("12_stream", STREAM, rows)
-rows = stored.load("12_stream", STREAM)["rows"]
+        stored_runs.save("12_stream", STREAM, rows)
+rows = stored_runs.load("12_stream", STREAM)["rows"]
 own = [row for row in rows if row["line"] == "WISE, no rehearsal"]
 if SCALE == "small":
     live = runs_12.stream(lm, "WISE, no rehearsal", count=2)
-    stored.begins_with(own, live, ["edits", "eps"], tolerance=0.5)
+    stored_runs.begins_with(own, live, ["edits", "eps"], tolerance=0.5)
 for row in [row for row in rows if "held" in row and "eps" in row]:
     each = masks[0].sum() / row["edits"]
     print(f"{row['line']}, {row['edits']} edits: ε {row['eps']:.0f}, {each:,.0f} entries for each")

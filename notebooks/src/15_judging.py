@@ -41,7 +41,10 @@ import numpy as np
 
 import lib
 from lib import intervals, plot
-from notebooks import checks_15, models, panels, runs_14, runs_15, show, stored
+from notebooks.support import checks_15_judging as checks_15
+from notebooks.support import figures, models, show, stored_runs
+from notebooks.support import runs_14_lifelong as runs_14
+from notebooks.support import runs_15_judging as runs_15
 
 # %% [markdown]
 # ## Three events
@@ -193,11 +196,11 @@ for hits, n in ((24, 24), (12, 24), (0, 24), (970, 1000)):
 # </details>
 
 # %%
-stream = stored.load("14_streams", runs_14.STREAM)["rows"]
+stream = stored_runs.load("14_streams", runs_14.STREAM)["rows"]
 names, found = runs_15.by_event(stream, "specificity", tuple(runs_15.EVENTS)[:3])
 colors = dict(zip(found, (plot.BASE, plot.CYCLE[0], plot.EDITED), strict=True))
 axis = "neighbors that keep their true answer (%, with 95 % intervals)"
-panels.whiskers(names, found, axis, colors=colors, height=9.6)
+figures.whiskers(names, found, axis, colors=colors, height=9.6)
 
 # %%
 show.Table(runs_15.ranks(stream, "specificity"))  # whose rank moves most: rank (share)
