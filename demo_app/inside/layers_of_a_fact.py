@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 import lib
-from lib import plot, style
-from lib.trace import trace
+from lib.interpret.causal_trace import trace
+from lib.plot import charts, style
 
 from ..session.long_run import Chain, ticking
 from ..session.worker import Job
@@ -46,7 +46,7 @@ def traced(chain: Chain) -> Steps:
     names = [style.token_text(text) for text in one.tokens]
     first, last = one.subject
     names = [f"{name} *" if first <= i <= last else name for i, name in enumerate(names)]
-    figure = plot.heatmap(
+    figure = charts.heatmap(
         effect, names, layers, "layer whose state is put back", "token (* = the subject)",
         "probability that comes back", 0.0,
     )  # fmt: skip
@@ -91,7 +91,7 @@ def wise_layers(chain: Chain) -> Steps:
 
         sizes.append((yield from chain.do(work)))
     best = layers[int(np.argmin(sizes))]
-    figure = plot.layer_curve(
+    figure = charts.layer_curve(
         layers, {"relative size of the change": [100 * s for s in sizes]}, "‖Δ‖ / ‖W‖ (%)", best,
         colors={"relative size of the change": style.EDITED},
     )  # fmt: skip

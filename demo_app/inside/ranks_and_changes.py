@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 import lib
-from lib import plot, style, toxicity
-from lib.facts import encode_target
-from lib.lens import lens
+from lib.data.facts import encode_target
+from lib.interpret import damage
+from lib.interpret.logit_lens import lens
+from lib.plot import charts, style
 
 from ..session.long_run import Chain, ticking
 from ..session.worker import Job, Trouble
@@ -50,7 +51,7 @@ def ranks(chain: Chain) -> Steps:
 
     was = {answer: rows(before, answer) for answer in answers}
     now = was if after is None else {answer: rows(after, answer) for answer in answers}
-    figure = plot.rank_over_layers(
+    figure = charts.rank_over_layers(
         range(lm.n_layers), now, before=None if after is None else was,
         highlight=layers_of(lm, patch) or None,
     )  # fmt: skip
@@ -86,7 +87,7 @@ def norms(chain: Chain) -> Steps:
 
     def work(job: Job) -> dict[int, float]:
         job.report(0.2, "Measuring the weights")
-        moved = toxicity.steps(lm, [patch]).iloc[0]
+        moved = damage.steps(lm, [patch]).iloc[0]
         change, whole = [np.zeros(lm.n_layers) for _ in range(2)]
         for name, size in moved.items():
             (layer,) = layers_of(lm, lib.Patch(weights={name: patch.weights[name]})) or (0,)

@@ -18,12 +18,12 @@ from functools import cache, cached_property
 
 from torch import Tensor
 
-from ..config import Config
-from ..editor import Editor
-from ..facts import Fact
-from ..patch import Patch
-from ..route import Rewrite
-from ..texts import GENERAL
+from ..data.facts import Fact
+from ..data.texts import GENERAL
+from ..patch.patch import Patch
+from ..patch.route import Rewrite
+from .shared.base import Editor
+from .shared.config import Config
 
 Vector = dict[str, float]
 

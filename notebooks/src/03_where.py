@@ -39,8 +39,10 @@ SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 import torch
 
 import lib
-from lib import corrupted, plot, trace, widgets
-from lib.lens import lens
+from lib import widgets
+from lib.interpret import causal_trace, corrupted_runs
+from lib.interpret.logit_lens import lens
+from lib.plot import charts
 from notebooks.support import checks_03_where as checks_03
 from notebooks.support import models, show, stored_runs
 from notebooks.support import runs_03_where as runs_03
@@ -56,7 +58,7 @@ rows = stored_runs.load("03_effects", SETTINGS)["rows"]
 traces = runs_03.traces(rows, SETTINGS["window"], SETTINGS["every"])  # {case: its trace}
 cases = {case.id: case for case in lib.classroom()}
 cases = [cases[number] for number in traces]
-sigma = trace.embedding_deviation(lm, [case.fact for case in cases])
+sigma = causal_trace.embedding_deviation(lm, [case.fact for case in cases])
 print(f"{len(cases)} facts; entries of their subjects' embeddings deviate by σ = {sigma:.3f}")
 
 # %% [markdown]
@@ -76,7 +78,7 @@ print(f"{len(cases)} facts; entries of their subjects' embeddings deviate by σ 
 # the noise. By hand, one hook for the noise and one for the state; then the library:
 
 # %%
-ids, first, last = corrupted.span(lm, fact)  # the subject is tokens first … last
+ids, first, last = corrupted_runs.span(lm, fact)  # the subject is tokens first … last
 samples, layer, at = 5, 1, 2
 embedding, block = (lm.model.get_submodule(n) for n in (lm.arch.embed, f"{lm.arch.blocks}.{layer}"))
 clean = lm.run(fact.text, watch=[f"{lm.arch.blocks}.{layer}"])
@@ -106,7 +108,7 @@ def probability(hooks):  # of the clean run's answer
 
 p = [probability(h) for h in ({}, {embedding: corrupt}, {embedding: corrupt, block: put_back})]
 asked = {"samples": samples, "deviation": sigma}
-by_library = trace.trace(lm, fact, kinds=["hidden"], layers=[layer], tokens=[at], **asked)
+by_library = causal_trace.trace(lm, fact, kinds=["hidden"], layers=[layer], tokens=[at], **asked)
 same = by_library.p_clean, by_library.p_corrupted, by_library.table["hidden"][at, 0]
 assert torch.allclose(torch.tensor(p), torch.tensor(same), atol=1e-4 if SCALE != "full" else 0.02)
 word, token = lm.tokenizer.decode(answer), lm.tokenizer.decode(ids[at])
@@ -135,7 +137,7 @@ some = cases[0], *[case for case in cases if case.id in (11, 80)]
 for level in levels:
     line = {"noise (σ)": level}
     for case in some:
-        _, noisy, _ = trace.restore(lm, case.fact, [], noise=level, deviation=sigma)
+        _, noisy, _ = causal_trace.restore(lm, case.fact, [], noise=level, deviation=sigma)
         line[f"{case.fact.subject} … {case.fact.target_true}"] = noisy
     lines.append(line)
 show.Table(lines)
@@ -202,8 +204,8 @@ panel if widgets.live() else show.Table(panel.rows)
 
 # %%
 sets = [(0,), (1,), (2,), (3,), (1, 2, 3), (0, 1, 2, 3)]
-cells = [trace.Cell("hidden", tokens, (1,)) for tokens in sets]
-clean_p, noisy, p = trace.restore(lm, fact, cells, **asked)
+cells = [causal_trace.Cell("hidden", tokens, (1,)) for tokens in sets]
+clean_p, noisy, p = causal_trace.restore(lm, fact, cells, **asked)
 for tokens, effect in zip(sets, (p - noisy).tolist(), strict=True):
     print(f"{' + '.join(found.tokens[t].strip() for t in tokens)}: {effect:.3f}")
 print(f"total effect: {clean_p - noisy:.3f}")
@@ -230,7 +232,7 @@ print(f"total effect: {clean_p - noisy:.3f}")
 
 # %%
 every = list(traces.values())
-table, total = trace.average(every), trace.average_total(every)
+table, total = causal_trace.average(every), causal_trace.average_total(every)
 print("average total effect {:.3f}, 95 % {:.3f} to {:.3f}".format(*total))
 early = [x.indirect("hidden")[x.subject[0] : x.subject[1] + 1, :8].amax(1) for x in every]
 early = [effects.argmax().item() + 1 == len(effects) for effects in early if len(effects) > 1]
@@ -245,10 +247,10 @@ for role, where in {"last subject": "subject", "last": "end"}.items():
         part = groups[role, kind]
         series[f"{name}, {where}"] = part["effect"].to_numpy()
         bands[f"{name}, {where}"] = part["low"], part["high"]
-colors = dict(zip(series, plot.CYCLE[:3] * 2, strict=True))
+colors = dict(zip(series, charts.CYCLE[:3] * 2, strict=True))
 dashes = {name: "--" if name.endswith("end") else "-" for name in series}
 axes = "layer", "average indirect effect"
-plot.lines(layers, series, *axes, bands=bands, colors=colors, dashes=dashes)
+charts.lines(layers, series, *axes, bands=bands, colors=colors, dashes=dashes)
 
 # %% [markdown]
 # Full lines are the subject's last token, dashes the prompt's. The early site is the MLPs' alone
@@ -307,8 +309,8 @@ for name, curve in y.items():
 for name in ("states", "MLPs"):
     line = f"AIE of {name} / ATE"
     x[line], y[line] = layers, series[f"{name}, subject"] / total[0]
-colors = dict(zip(x, [plot.EDITED, plot.CYCLE[3], *plot.CYCLE[:2]], strict=True))
-plot.lines(x, y, "layer", "probability, score, share", bands=bands, colors=colors)
+colors = dict(zip(x, [charts.EDITED, charts.CYCLE[3], *charts.CYCLE[:2]], strict=True))
+charts.lines(x, y, "layer", "probability, score, share", bands=bands, colors=colors)
 
 # %% [markdown]
 # Writing works up to layer 20 (0.80), less at 22, and is over at 24 (0.08): just where the curve of

@@ -40,7 +40,9 @@ from itertools import accumulate
 import torch
 
 import lib
-from lib import memory, plot, target
+from lib import memory
+from lib.keys_values import target_value
+from lib.plot import charts
 from notebooks.support import checks_05_memit as checks_05
 from notebooks.support import models, show, stored_runs
 from notebooks.support import runs_05_memit as runs_05
@@ -160,7 +162,7 @@ q = (keys * moments[top].solve(keys)).sum(0)
 levels = ", ".join(f"{x:,.0f}" for x in q.quantile(torch.tensor([0.1, 0.5, 0.9]).double()))
 print(f"layer {top}: 10, 50, 90 % of facts have q below {levels}; mean of text: {len(keys):,}")
 fact = lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome", target_true="Paris")
-z = target.search(lm, [fact], top, ("{}",), settings, "block")[0].v_star.cpu()  # notebook 04
+z = target_value.search(lm, [fact], top, ("{}",), settings, "block")[0].v_star.cpu()  # notebook 04
 k, h = runs_05.look(lm, [fact], top, top)
 own, missing, rows = (k * moments[top].solve(k)).sum().item(), (z - h[:, 0]), []
 for times in (0.01, 0.1, 1, 10, 100):
@@ -239,10 +241,10 @@ show.Table(rows)
 # is by now, solve, write.
 
 # %%
-behind = [case for case in cases if lib.facts.lookup(lm.tokenizer, case.fact)[1]]
+behind = [case for case in cases if lib.data.facts.lookup(lm.tokenizer, case.fact)[1]]
 few, strength = behind[::7][:12], editor.config.strength
 facts = [case.fact for case in few]
-z = [t.v_star.cpu() for t in target.search(lm, facts, top, ("{}",), settings, "block")]
+z = [t.v_star.cpu() for t in target_value.search(lm, facts, top, ("{}",), settings, "block")]
 z = torch.stack(z, 1)  # (d_out, n)
 patch, missing, expected = lib.EMPTY, [], [1.0]
 for i, layer in enumerate(layers):
@@ -292,10 +294,10 @@ x, y, _ = runs_05.curves([row for row in rows if row["facts"] == len(cases)])
 print(f"{len(cases)} facts, {len(cases) - len(behind)} of them openers; % from small to large λ")
 for name, line in y.items():
     print(f"{name}:", ", ".join(f"{value:.0f}" for value in line))
-colors = {name: plot.EDITED if "written" in name else plot.NEIGHBOR for name in y}
+colors = {name: charts.EDITED if "written" in name else charts.NEIGHBOR for name in y}
 dashes = {name: "--" if name.endswith("1 layer") else "-" for name in y}
 axes = "λ, tokens of general text", "prompts answered as wanted (%)"
-plot.lines(x, y, *axes, colors=colors, dashes=dashes, xlog=True, ylim=(0, 105))
+charts.lines(x, y, *axes, colors=colors, dashes=dashes, xlog=True, ylim=(0, 105))
 
 # %% [markdown]
 # Up to $\lambda = 1000$ nine tenths are written; ten facts are openers, which share one key

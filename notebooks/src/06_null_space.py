@@ -37,9 +37,10 @@ SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 import torch
 
 import lib
-from lib import memory, plot
+from lib import memory
 from lib.editors import prune, rect
-from lib.intervals import wilson
+from lib.evaluation.intervals import wilson
+from lib.plot import charts
 from notebooks.support import checks_06_null_space as checks_06
 from notebooks.support import models, show, stored_runs
 from notebooks.support import runs_06_null_space as runs_06
@@ -162,7 +163,7 @@ for quantile in (0.2, 0.5, 0.8, 0.95):
 show.Table(rows)
 
 # %%
-plot.spectrum(values, space.threshold)
+charts.spectrum(values, space.threshold)
 
 # %% [markdown]
 # Nothing is empty. Four fifths of the directions hold 48 % of general text, and 73 % of what the

@@ -39,8 +39,9 @@ SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 import torch
 
 import lib
-from lib import features, plot
-from lib.moments import Moments, Pairs
+from lib.keys_values import answer_gradients
+from lib.keys_values.running_moments import Moments, Pairs
+from lib.plot import charts
 from notebooks.support import checks_10_ultraedit as checks_10
 from notebooks.support import models, show, stored_runs
 from notebooks.support import runs_10_ultraedit as runs_10
@@ -132,7 +133,9 @@ editor = runs_10.Lifelong(lm, cases, STREAM).editor("lifelong")
 step, strength, shapes = editor.config.step, editor.config.ridge, editor.modules()
 d_in, d_out = next(iter(shapes.values()))
 
-found = features.read(lm, facts[:count], list(shapes))  # {module: K (d_in, n), G (d_out, n)}
+found = answer_gradients.read(
+    lm, facts[:count], list(shapes)
+)  # {module: K (d_in, n), G (d_out, n)}
 seen = Pairs.empty(d_in, d_out).merge(found.values())
 patch = editor.edit(facts[:count])
 for name, pair in found.items():
@@ -176,7 +179,7 @@ for some in (0.0, 1e-6 * d_in, 0.0164, step, 4 * step):
     row["‖ΔW‖/‖W‖ (%)"] = 100 * runs_10.change(lm, tried)
     row["answer tokens right (%)"] = 100 * right["efficacy"]["teacher_forced"]
     with lm.patched(tried, only=True):
-        table.append(row | {"perplexity": lib.perplexity(lm)})
+        table.append(row | {"perplexity": lib.evaluation.perplexity(lm)})
 show.Table(table)
 
 # %% [markdown]
@@ -226,11 +229,11 @@ show.Table(table)
 
 # %%
 name = list(shapes)[-1]
-mine, others = found[name], features.read(lm, facts[count:], [name])[name]
+mine, others = found[name], answer_gradients.read(lm, facts[count:], [name])[name]
 x, off = runs_10.settling({"keys": (mine.K, others.K), "gradients": (mine.G, others.G)})
-colors = {"a Gaussian": plot.BASE}
+colors = {"a Gaussian": charts.BASE}
 axes = "answer tokens seen", "a deviation is off by (%, median)"
-plot.lines(x, off, *axes, colors=colors, dashes={"a Gaussian": "--"}, ylim=(0, 65))
+charts.lines(x, off, *axes, colors=colors, dashes={"a Gaussian": "--"}, ylim=(0, 65))
 
 # %% [markdown]
 # Two rows are off by 60 %, 120 by 12 %. Gaussians would have half of that: keys and gradients have
@@ -269,7 +272,7 @@ show.Table(runs_10.ends(rows))
 x, kl = runs_10.spent(rows)
 colors = dict(zip(runs_10.LINES, runs_10.COLORS, strict=True))
 axes = "edits", "KL at unrelated prompts (nats)"
-plot.lines(x, kl, *axes, colors=colors, dashes={"none": "--"}, ylim=(0, None))
+charts.lines(x, kl, *axes, colors=colors, dashes={"none": "--"}, ylim=(0, None))
 
 # %% [markdown]
 # 37 to 39 % of the answer tokens are right in every line (200 facts: ± 6 points or so). The price
@@ -332,9 +335,9 @@ print("bound:", checks_10.bound(bound))
 
 # %%
 x, y = runs_10.filling(rows, "lifelong")
-colors = dict(zip(y, (plot.CYCLE[0], plot.BASE, plot.EDITED), strict=True))
+colors = dict(zip(y, (charts.CYCLE[0], charts.BASE, charts.EDITED), strict=True))
 dashes = {"orthogonal turns": "--"}
-plot.lines(x, y, "edits", "share (%)", colors=colors, dashes=dashes, ylim=(0, None))
+charts.lines(x, y, "edits", "share (%)", colors=colors, dashes=dashes, ylim=(0, None))
 
 # %% [markdown]
 # Measured: 29.2 %, nearly as orthogonal turns would. At first later facts even help: of the first

@@ -38,7 +38,10 @@ SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 import torch
 
 import lib
-from lib import decode, merging, plot, side, widgets
+from lib import widgets
+from lib.editors.wise import merging, side_memory
+from lib.model import generation
+from lib.plot import charts
 from notebooks.support import checks_12_wise as checks_12
 from notebooks.support import models, show, stored_runs
 from notebooks.support import runs_12_wise as runs_12
@@ -119,7 +122,7 @@ show.Table(rows)
 lm = models.load(SCALE)
 module = lm.mlp_out(runs_12.wise(lm).config.layer)
 shape = tuple(lm.weight(module).shape)
-masks, all_of = [side.draw_mask(shape, 0.2, seed=0, shard=i) for i in range(3)], True
+masks, all_of = [side_memory.draw_mask(shape, 0.2, seed=0, shard=i) for i in range(3)], True
 for k, mask in enumerate(masks, start=1):
     all_of = mask & all_of
     size, p = mask.numel(), 0.2**k
@@ -245,8 +248,8 @@ widgets.ThresholdExplorer(patch.routes[module], found)
 tower = cases[0].fact.text
 with lm.patched(patch):
     ids, _ = lm.rows([tower])
-    cached = decode.generate(lm, ids, 8).ids[0]
-    again = decode.generate(lm, ids, 8, cache=False).ids[0]
+    cached = generation.generate(lm, ids, 8).ids[0]
+    again = generation.generate(lm, ids, 8, cache=False).ids[0]
 assert cached == again
 inputs = lm.run([tower + lm.tokenizer.decode(cached)], [module]).seen[module][0][0]
 each = (inputs.cpu() @ tau.T).norm(dim=1)[-len(cached) :]
@@ -286,10 +289,10 @@ for row in [row for row in rows if "held" in row and "eps" in row]:
     each = masks[0].sum() / row["edits"]
     print(f"{row['line']}, {row['edits']} edits: ε {row['eps']:.0f}, {each:,.0f} entries for each")
 x, y = runs_12.density(rows)
-colors = dict(zip(y, 2 * (plot.EDITED, plot.CYCLE[0], plot.NEIGHBOR), strict=True))
+colors = dict(zip(y, 2 * (charts.EDITED, charts.CYCLE[0], charts.NEIGHBOR), strict=True))
 dashes = {name: "--" for name in y if "rehearsal" in name}
 axes = "edits in the shard", "right (%)"
-plot.lines(x, y, *axes, colors=colors, dashes=dashes, ylim=(0, 104))
+charts.lines(x, y, *axes, colors=colors, dashes=dashes, ylim=(0, 104))
 
 # %% [markdown]
 # Dashed, without rehearsal as in the paper: 100 % at 20 facts, 95 % at 40, 78 % at 80. A shard of
@@ -305,7 +308,9 @@ plot.lines(x, y, *axes, colors=colors, dashes=dashes, ylim=(0, 104))
 # %%
 names, shares = runs_12.triangle(rows, 40)
 columns = ["held", "reworded", "neighbors", "unrelated"]
-plot.heatmap(shares, names, columns, "asked after 40 edits", "editor", "share (%)", limits=(0, 100))
+charts.heatmap(
+    shares, names, columns, "asked after 40 edits", "editor", "share (%)", limits=(0, 100)
+)
 
 # %% [markdown]
 # At forty facts MEMIT comes closest, 92.5, 88, 97 and 93 %: many facts at once is what it is made

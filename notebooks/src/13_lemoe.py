@@ -40,8 +40,9 @@ SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 import torch
 
 import lib
-from lib import anchors, plot
-from lib.plan import cluster_facts
+from lib.editors.lemoe import anchor_router
+from lib.editors.lemoe.fact_clusters import cluster_facts
+from lib.plot import charts
 from notebooks.support import checks_13_lemoe as checks_13
 from notebooks.support import models, show, stored_runs
 from notebooks.support import runs_13_lemoe as runs_13
@@ -121,10 +122,12 @@ def slow(router, e):  # who answers a prompt with the mean embedding e (d,)
 
 mine = torch.cat([normal(8, 12) + 3 * torch.eye(12)[t] for t in range(3)])
 owner, rest = torch.arange(24) // 8, normal(60, 12)
-router = anchors.start(torch.zeros(12), torch.tensor(1.0), 32, 16, kappa, kappa / 2, seed=0)
+router = anchor_router.start(torch.zeros(12), torch.tensor(1.0), 32, 16, kappa, kappa / 2, seed=0)
 for t in range(3):
-    router = anchors.grow(router, mine[owner == t])
-fitted = anchors.fit_anchors(router, mine, owner, rest, 2, anchors.AnchorFit(200, 3e-3, 0.0))
+    router = anchor_router.grow(router, mine[owner == t])
+fitted = anchor_router.fit_anchors(
+    router, mine, owner, rest, 2, anchor_router.AnchorFit(200, 3e-3, 0.0)
+)
 table = []
 for name, some in {"in the middle": router, "fitted": fitted}.items():
     choice, others = some.choose(mine), some.choose(rest)
@@ -257,8 +260,8 @@ if SCALE == "small":  # the first two calls again
     own = [row for row in rows if row["line"] == "without order"]
     stored_runs.begins_with(own, live, ["edits", "expert"])
 x, y = runs_13.routed(rows)
-colors = dict(zip(y, (plot.EDITED, plot.BASE, plot.CYCLE[0]), strict=True))
-plot.lines(x, y, "edits", "prompts routed as when learned (%)", colors=colors, ylim=(0, 104))
+colors = dict(zip(y, (charts.EDITED, charts.BASE, charts.CYCLE[0]), strict=True))
+charts.lines(x, y, "edits", "prompts routed as when learned (%)", colors=colors, ylim=(0, 104))
 
 # %% [markdown]
 # By anchors all forty prompts go where they went, after every call. MEMoE's nearly all; it forgets as
@@ -281,7 +284,7 @@ plot.lines(x, y, "edits", "prompts routed as when learned (%)", colors=colors, y
 # %%
 names, shares = runs_13.ends(rows)
 columns = ["held", "reworded", "neighbors", "unrelated"]
-plot.heatmap(
+charts.heatmap(
     shares, names, columns, "prompts", "after 40 edits", "right or kept (%)", limits=(0, 100)
 )
 
@@ -307,9 +310,9 @@ show.Table(runs_13.differences(rows))
 for name, held in runs_13.orders(rows, "held")[1].items():
     print(f"{name}: held in the four orders {', '.join(f'{share:.0f}' for share in held)} %")
 x, y = runs_13.orders(rows, "reworded")
-colors = dict(zip(y, (plot.EDITED, plot.CYCLE[1], plot.BASE), strict=True))
+colors = dict(zip(y, (charts.EDITED, charts.CYCLE[1], charts.BASE), strict=True))
 axes = "order of the facts (0: as given)", "rewordings right (%)"
-plot.lines(x, y, *axes, colors=colors, ylim=(0, None))
+charts.lines(x, y, *axes, colors=colors, ylim=(0, None))
 
 # %% [markdown]
 # LEMoE holds all facts in every order, MEMoE 70 to 85 %. Rewordings vary by 12 points with the plan

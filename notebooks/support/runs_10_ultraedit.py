@@ -13,8 +13,10 @@ from typing import Any
 import torch
 
 import lib
-from lib import features, memory, plot
-from lib.moments import Pairs
+from lib import memory
+from lib.keys_values import answer_gradients
+from lib.keys_values.running_moments import Pairs
+from lib.plot import charts
 
 from . import runs_06_null_space as runs_06
 from .runs_06_null_space import counterfact as counterfact
@@ -49,7 +51,7 @@ class FirstTurn(UltraEdit):
 class Fixed(Pairs):
     """Moments that learn nothing."""
 
-    def merge(self, parts: Iterable[features.Features], compat: bool = False) -> Pairs:
+    def merge(self, parts: Iterable[answer_gradients.Features], compat: bool = False) -> Pairs:
         """Themselves."""
         return self
 
@@ -62,7 +64,7 @@ class Plain(UltraEdit):
         self.calls, self.scale = 0, {}  # c by place of the module in a turn
 
     def solve(
-        self, pair: features.Features, moments: Pairs, *more: Any
+        self, pair: answer_gradients.Features, moments: Pairs, *more: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The same regression for another V."""
         place, self.calls = self.calls % len(self.modules()), self.calls + 1
@@ -74,7 +76,7 @@ class Plain(UltraEdit):
 
 
 LINES = {"lifelong": UltraEdit, "per turn": PerTurn, "first turn": FirstTurn, "none": Plain}
-COLORS = *plot.CYCLE[:3], plot.BASE
+COLORS = *charts.CYCLE[:3], charts.BASE
 STREAM = {
     "data": "CounterFact, first 1000 rows",
     "editor": SETTINGS,
@@ -110,7 +112,7 @@ class Lifelong(runs_06.Lifelong):
 
 
 def one_turn(
-    found: Mapping[str, features.Features], seen: Pairs, step: float, ridge: float
+    found: Mapping[str, answer_gradients.Features], seen: Pairs, step: float, ridge: float
 ) -> lib.Patch:
     """UltraEdit's first turn from features that were read already."""
     weights = {}

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 import lib
-from lib.side import Side, SideMemory
+from lib.editors.wise.side_memory import Side, SideMemory
 
 from .runs_11_grace import look, percent
 

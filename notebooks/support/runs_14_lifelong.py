@@ -20,8 +20,8 @@ import torch
 
 import lib
 from lib import widgets
-from lib.texts import HELD_OUT
-from lib.trainable import SHIPPED
+from lib.data.texts import HELD_OUT
+from lib.editors.hypernetwork.trainable import SHIPPED
 
 from . import stored_runs
 
