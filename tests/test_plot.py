@@ -11,7 +11,8 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from lib.plot import charts, style
+from lib import plot
+from lib.plot import style
 
 LAYERS = list(range(6))
 FALL = [0.9, 0.8, 0.5, None, 0.3, 0.1]
@@ -19,31 +20,31 @@ TOKENS = [(" Paris", 0.6), (" Rome", 1e-6), ("\n", 0.0), (" $x$", 0.1), ("東", 
 NORMAL = np.random.default_rng(0).normal(size=(40, 40))
 
 FIGURES = {
-    "token_bars": lambda: charts.token_bars(TOKENS, TOKENS, "It costs $5 or $6 in"),
-    "lines": lambda: charts.lines(
+    "token_bars": lambda: plot.token_bars(TOKENS, TOKENS, "It costs $5 or $6 in"),
+    "lines": lambda: plot.lines(
         LAYERS, {"base": FALL, "memit": FALL}, "edits", "kept (%)", bands={"memit": (FALL, FALL)}
     ),
-    "lines, x of their own": lambda: charts.lines(
+    "lines, x of their own": lambda: plot.lines(
         {"a": [1, 10], "b": [1, 100, 1000]}, {"a": [1, 2], "b": [3, 2, 1]}, "n", "s", xlog=True
     ),
-    "lines, many": lambda: charts.lines(
+    "lines, many": lambda: plot.lines(
         LAYERS, {f"{i}": np.full(6, i) for i in range(30)}, "edits", "kept (%)", title="a"
     ),
-    "heatmap": lambda: charts.heatmap(NORMAL[:3, :4], "abc", "wxyz", "j", "i", "ρ"),
-    "heatmap, large": lambda: charts.heatmap(
+    "heatmap": lambda: plot.heatmap(NORMAL[:3, :4], "abc", "wxyz", "j", "i", "ρ"),
+    "heatmap, large": lambda: plot.heatmap(
         NORMAL, [f"$ubject {i}" for i in range(40)], ["x" * 40] * 40, "j", "i", "ρ", center=0
     ),
-    "heatmap, empty cells": lambda: charts.heatmap([[np.nan, 1]], ["a"], ["b", "c"], "j", "i", "ρ"),
-    "long names": lambda: charts.layer_curve(
+    "heatmap, empty cells": lambda: plot.heatmap([[np.nan, 1]], ["a"], ["b", "c"], "j", "i", "ρ"),
+    "long names": lambda: plot.layer_curve(
         LAYERS, {"a": FALL, "b": FALL}, "word " * 16, highlight=[0, 5], title="title " * 25
     ),
-    "histogram": lambda: charts.histogram(
+    "histogram": lambda: plot.histogram(
         {"edited": NORMAL[0], "other": [0, 1, np.inf]}, "distance", marks={"ε": 1.0}
     ),
-    "spectrum": lambda: charts.spectrum([3.0, 1.0, 1e-9, 0.0, -1e-12], threshold=0.1),
-    "loss_curve": lambda: charts.loss_curve([{"total": 3 - i, "nll": 2 - i} for i in range(3)]),
-    "layer_curve": lambda: charts.layer_curve(LAYERS, {"MLP": FALL}, "effect (Δp)", highlight=2),
-    "rank_over_layers": lambda: charts.rank_over_layers(
+    "spectrum": lambda: plot.spectrum([3.0, 1.0, 1e-9, 0.0, -1e-12], threshold=0.1),
+    "loss_curve": lambda: plot.loss_curve([{"total": 3 - i, "nll": 2 - i} for i in range(3)]),
+    "layer_curve": lambda: plot.layer_curve(LAYERS, {"MLP": FALL}, "effect (Δp)", highlight=2),
+    "rank_over_layers": lambda: plot.rank_over_layers(
         LAYERS, {"Paris": [9, 8, 4, 1, 1, 5], "Rome": [900, 80, 9, 2, 2, 1]},
         before={"Paris": [9, 8, 4, 1, 1, 1]}, highlight=[1, 2], title="ranks",
     ),
@@ -86,7 +87,7 @@ def test_colors_can_be_seen_and_read():
 
 def test_fixed_names_keep_their_colors():
     styles = style.styles(["memit", "edited", "rome", *"abcd"])
-    assert styles["edited"] == (charts.EDITED, "-")
+    assert styles["edited"] == (plot.EDITED, "-")
     assert styles["memit"][0] == style.CYCLE[0] and styles["rome"][0] == style.CYCLE[1]
     assert styles["d"] == (style.CYCLE[0], "--")  # a second turn: other dashes
 
@@ -99,12 +100,12 @@ def test_names_at_the_ends_move_as_little_as_possible():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: charts.token_bars([("a", 1)], [("b", 1)]), "same tokens"),
-        (lambda: charts.lines([1, 2], {"a": [1]}, "x", "y"), "'a' has 1 values, but x has 2"),
-        (lambda: charts.lines([1], {}, "x", "y"), "no series"),
-        (lambda: charts.heatmap([[1]], ["a"], ["b", "c"], "x", "y", "z"), r"matrix is \(1, 1\)"),
-        (lambda: charts.spectrum([0.0]), "above zero"),
-        (lambda: charts.histogram({"a": []}, "x"), "no finite values"),
+        (lambda: plot.token_bars([("a", 1)], [("b", 1)]), "same tokens"),
+        (lambda: plot.lines([1, 2], {"a": [1]}, "x", "y"), "'a' has 1 values, but x has 2"),
+        (lambda: plot.lines([1], {}, "x", "y"), "no series"),
+        (lambda: plot.heatmap([[1]], ["a"], ["b", "c"], "x", "y", "z"), r"matrix is \(1, 1\)"),
+        (lambda: plot.spectrum([0.0]), "above zero"),
+        (lambda: plot.histogram({"a": []}, "x"), "no finite values"),
     ],
 )
 def test_wrong_input_is_named(call, message):

@@ -8,8 +8,8 @@ from html import escape
 from typing import TYPE_CHECKING
 
 import lib
+from lib import plot
 from lib.data.facts import encode_target
-from lib.plot import charts
 
 from ..session.views import Row, View
 from .render import bars, number
@@ -50,7 +50,7 @@ def panel(lm: lib.LM, view: View, index: int = 0) -> str:
         f"now{under} it has {number(found[0][2])}, and of these "
         f"{_token(first[0])} leads with {number(first[2])}."
     )
-    figure = charts.token_bars([(t, p) for t, p, _ in found], [(t, q) for t, _, q in found])
+    figure = plot.token_bars([(t, p) for t, p, _ in found], [(t, q) for t, _, q in found])
     text = f"Bars of the next token's probability, before and after, for “{row.prompt}”"
     shown = picture(figure, f"{text}; the numbers stand beside them.")
     return f'<div class="next">{head}<p>{said}</p><div>{shown}{_numbers(found)}</div></div>'

@@ -9,8 +9,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import lib
-from lib.plot import charts, style
+from lib import plot
 from lib.plot import points as maps
+from lib.plot import style
 
 from ..session.long_run import Chain, ticking
 from ..session.worker import Job, Trouble
@@ -53,7 +54,7 @@ def overlaps(chain: Chain) -> Steps:
 
     found = yield from chain.do(work)
     rho = found.rho.numpy()
-    figure = charts.heatmap(
+    figure = plot.heatmap(
         rho, found.subjects, found.subjects, "… lands on the key of j", "edit of i",
         "ρ(i, j)", 0.0, limits=(-1, 1),
     )  # fmt: skip
@@ -104,7 +105,7 @@ def scope(chain: Chain) -> Steps:
     if not points:
         raise Trouble(f"This patch's router notes no scores. {WHERE}")
     within = kind in WITHIN
-    colors = {name: charts.COLORS[color] for name, (*_, color) in points.items()}
+    colors = {name: plot.COLORS[color] for name, (*_, color) in points.items()}
     plain = {name: (x, y) for name, (x, y, _) in points.items()}
     axes = AXES.get(kind, ("score", "threshold"))
     every = {round(one, 4) for _, thresholds in plain.values() for one in thresholds}
@@ -153,7 +154,7 @@ def strips(
     low, high = ax.get_xlim()
     low, high = min(low, 0), max(high, 1.2 * threshold)
     ax.set_xlim(low, high)
-    ax.axvspan(low if within else threshold, threshold if within else high, color=charts.BASE,
+    ax.axvspan(low if within else threshold, threshold if within else high, color=plot.BASE,
                alpha=0.13, linewidth=0)  # fmt: skip
     ax.axvline(threshold, color=style.INK, linestyle="--", linewidth=1.2)
     right = threshold < (low + high) / 2

@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 import lib
+from lib import plot
 from lib.interpret.causal_trace import trace
-from lib.plot import charts, style
+from lib.plot import style
 
 from ..session.long_run import Chain, ticking
 from ..session.worker import Job
@@ -46,7 +47,7 @@ def traced(chain: Chain) -> Steps:
     names = [style.token_text(text) for text in one.tokens]
     first, last = one.subject
     names = [f"{name} *" if first <= i <= last else name for i, name in enumerate(names)]
-    figure = charts.heatmap(
+    figure = plot.heatmap(
         effect, names, layers, "layer whose state is put back", "token (* = the subject)",
         "probability that comes back", 0.0,
     )  # fmt: skip
@@ -91,7 +92,7 @@ def wise_layers(chain: Chain) -> Steps:
 
         sizes.append((yield from chain.do(work)))
     best = layers[int(np.argmin(sizes))]
-    figure = charts.layer_curve(
+    figure = plot.layer_curve(
         layers, {"relative size of the change": [100 * s for s in sizes]}, "‖Δ‖ / ‖W‖ (%)", best,
         colors={"relative size of the change": style.EDITED},
     )  # fmt: skip

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 import lib
+from lib import plot
 from lib.data.facts import encode_target
 from lib.interpret import damage
 from lib.interpret.logit_lens import lens
-from lib.plot import charts, style
+from lib.plot import style
 
 from ..session.long_run import Chain, ticking
 from ..session.worker import Job, Trouble
@@ -51,7 +52,7 @@ def ranks(chain: Chain) -> Steps:
 
     was = {answer: rows(before, answer) for answer in answers}
     now = was if after is None else {answer: rows(after, answer) for answer in answers}
-    figure = charts.rank_over_layers(
+    figure = plot.rank_over_layers(
         range(lm.n_layers), now, before=None if after is None else was,
         highlight=layers_of(lm, patch) or None,
     )  # fmt: skip

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from lib.plot import charts
+from lib import plot
 from lib.plot import points as maps
 
 from ..html import render
@@ -32,8 +32,8 @@ OWN = (
     "The write that will land on this fact, relative to what the layer puts out there by itself; "
     "known once this editor has written something here."
 )
-COLORS = {GROUPS[0]: charts.COLORS["neighbor"], GROUPS[1]: charts.COLORS["edited"],
-          GROUPS[2]: charts.COLORS["unrelated"]}  # fmt: skip
+COLORS = {GROUPS[0]: plot.COLORS["neighbor"], GROUPS[1]: plot.COLORS["edited"],
+          GROUPS[2]: plot.COLORS["unrelated"]}  # fmt: skip
 
 
 class Interference:
@@ -136,7 +136,7 @@ def _figure(found: Prediction) -> str:
     )  # fmt: skip
     ax = figure.axes[0]
     end = max(ax.get_xlim()[1], ax.get_ylim()[1])
-    ax.plot([0, end], [0, end], color=charts.QUIET, linewidth=1, linestyle="--")
+    ax.plot([0, end], [0, end], color=plot.QUIET, linewidth=1, linestyle="--")
     text = (
         "Predicted share against measured share for each fact in view, with the diagonal; full "
         "points are facts whose answer changed. The table below has every number."

@@ -46,9 +46,8 @@ import tempfile
 import torch
 
 import lib
-from lib import widgets
+from lib import plot, widgets
 from lib.interpret.logit_lens import lens
-from lib.plot import charts
 from notebooks.support import checks_common as checks
 from notebooks.support import models, show
 
@@ -243,7 +242,7 @@ base, edited = tables  # {answer: its rank in the vocabulary after every layer}
 layers, here = list(range(lm.n_layers)), editor.config.layer
 late = [i for i in layers if any(not 0.1 < edited[a][i] / base[a][i] < 10 for a in answers)]
 print(f"written in layer {here}; a rank first moves tenfold in layer {min(late or [0])}")
-charts.rank_over_layers(layers, edited, before=base, highlight=here)
+plot.rank_over_layers(layers, edited, before=base, highlight=here)
 
 # %% [markdown]
 # The shade marks the edited layer, dashes are the base model, and rank 1 is at the top. The answer

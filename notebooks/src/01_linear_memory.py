@@ -39,8 +39,7 @@ import torch
 from torch.nn.functional import normalize
 
 import lib
-from lib import memory
-from lib.plot import charts
+from lib import memory, plot
 from notebooks.support import checks_common as checks
 from notebooks.support import models, show
 
@@ -139,9 +138,9 @@ for n in counts:
 r = torch.linspace(0.02, 2, 200)
 theory = {"(n − 1)/d": (r - 1 / d).clamp(min=0), "max(0, 1 − d/n)": (1 - 1 / r).clamp(min=0)}
 x = dict.fromkeys(found, [n / d for n in counts]) | dict.fromkeys(theory, r)
-colors = dict(zip([*found, *theory], charts.CYCLE[:2] * 2, strict=True))
+colors = dict(zip([*found, *theory], plot.CYCLE[:2] * 2, strict=True))
 axes = "pairs per input dimension, n/d", "squared recall error (share of ‖V‖²)"
-charts.lines(x, found | theory, *axes, colors=colors, dashes=dict.fromkeys(found, " "))
+plot.lines(x, found | theory, *axes, colors=colors, dashes=dict.fromkeys(found, " "))
 
 # %% [markdown]
 # Dots are measured, lines are the two formulas. Outer products are wrong from the second pair on.
@@ -220,7 +219,7 @@ assert (W @ K[:, 0] - outputs[at]).norm() < 1e-2 * outputs[at].norm()
 moment = lib.second_moment(lm, [layer])[layer]
 values = torch.linalg.eigvalsh(moment.C)
 print(f"{len(values)} dimensions, effectively {values.sum() ** 2 / values.pow(2).sum():.0f}")
-charts.spectrum(values)
+plot.spectrum(values)
 
 # %% [markdown]
 # $Wk = v$ holds to the letter. The spectrum falls all the way and reaches no zero: no direction is
@@ -249,7 +248,7 @@ print("closest:", ", ".join(f"{subjects[i]} – {subjects[j]} {c:.2f}" for i, j,
 print("root mean square:", ", ".join(f"{group} {x:.3f}" for group, x in spread.items()))
 if SCALE != "tiny":
     assert spread["random vectors"] < spread["whitened"] < spread["raw"]
-charts.histogram(groups, "cosine between the keys of two subjects")
+plot.histogram(groups, "cosine between the keys of two subjects")
 
 # %% [markdown]
 # Random vectors are the narrow peak. Real keys spread wider, 5.3 times when raw, 3.0 times when

@@ -38,8 +38,7 @@ import numpy as np
 import torch
 
 import lib
-from lib import memory, widgets
-from lib.plot import charts
+from lib import memory, plot, widgets
 from notebooks.support import checks_02_insert as checks_02
 from notebooks.support import models, show, stored_runs
 from notebooks.support import runs_02_insert as runs_02
@@ -205,7 +204,7 @@ for one in ("young of", "home country of the language", "state of city", "locate
 some += first[:10]
 rho, subjects = memory.interference(keys(some), moment), [fact.subject for fact in some]
 axes = "key j, where it lands", "edit i", "ρ(i, j), share of the residual that lands"
-charts.heatmap(rho, subjects, subjects, *axes, center=0, limits=(-1, 1))
+plot.heatmap(rho, subjects, subjects, *axes, center=0, limits=(-1, 1))
 
 # %% [markdown]
 # Rows write, columns receive. Blocks are questions: animals hear each other, languages even more.
@@ -299,7 +298,7 @@ for part, pairs in {"all edits": every, **parts}.items():
     x[part], y[part] = pairs[pairs[:, 1].argsort(), 1:3].T
 del y["all edits"]
 axes = "what lands, |ρ|·‖δ‖ (length of a change of the layer's output)", "change of log p (nats)"
-figure = charts.lines(x, y, *axes)
+figure = plot.lines(x, y, *axes)
 for line in figure.axes[0].lines:
     line.set(marker="o", linestyle="none", markersize=3)
 figure

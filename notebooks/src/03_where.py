@@ -39,10 +39,9 @@ SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 import torch
 
 import lib
-from lib import widgets
+from lib import plot, widgets
 from lib.interpret import causal_trace, corrupted_runs
 from lib.interpret.logit_lens import lens
-from lib.plot import charts
 from notebooks.support import checks_03_where as checks_03
 from notebooks.support import models, show, stored_runs
 from notebooks.support import runs_03_where as runs_03
@@ -247,10 +246,10 @@ for role, where in {"last subject": "subject", "last": "end"}.items():
         part = groups[role, kind]
         series[f"{name}, {where}"] = part["effect"].to_numpy()
         bands[f"{name}, {where}"] = part["low"], part["high"]
-colors = dict(zip(series, charts.CYCLE[:3] * 2, strict=True))
+colors = dict(zip(series, plot.CYCLE[:3] * 2, strict=True))
 dashes = {name: "--" if name.endswith("end") else "-" for name in series}
 axes = "layer", "average indirect effect"
-charts.lines(layers, series, *axes, bands=bands, colors=colors, dashes=dashes)
+plot.lines(layers, series, *axes, bands=bands, colors=colors, dashes=dashes)
 
 # %% [markdown]
 # Full lines are the subject's last token, dashes the prompt's. The early site is the MLPs' alone
@@ -309,8 +308,8 @@ for name, curve in y.items():
 for name in ("states", "MLPs"):
     line = f"AIE of {name} / ATE"
     x[line], y[line] = layers, series[f"{name}, subject"] / total[0]
-colors = dict(zip(x, [charts.EDITED, charts.CYCLE[3], *charts.CYCLE[:2]], strict=True))
-charts.lines(x, y, "layer", "probability, score, share", bands=bands, colors=colors)
+colors = dict(zip(x, [plot.EDITED, plot.CYCLE[3], *plot.CYCLE[:2]], strict=True))
+plot.lines(x, y, "layer", "probability, score, share", bands=bands, colors=colors)
 
 # %% [markdown]
 # Writing works up to layer 20 (0.80), less at 22, and is over at 24 (0.08): just where the curve of

@@ -41,9 +41,8 @@ from dataclasses import replace
 import torch
 
 import lib
-from lib import memory
+from lib import memory, plot
 from lib.keys_values import target_value
-from lib.plot import charts
 from notebooks.support import checks_04_rome as checks_04
 from notebooks.support import models, show, stored_runs
 from notebooks.support import runs_04_rome as runs_04
@@ -145,7 +144,7 @@ curve = [{c: x or None for c, x in zip(columns, row, strict=True)} for row in fo
 first, last = (curve[i]["probability"] for i in (0, -1))
 print(f"p({fact.target_new}) from {first:.4f} to {last:.3f}")
 print(f"‖δ‖ is {found.delta.norm() / found.init.norm():.2f} times ‖v₀‖, its bound {config.clamp:g}")
-charts.loss_curve(curve, ylog=True)
+plot.loss_curve(curve, ylog=True)
 
 # %% [markdown]
 # The answer has won by step 8, and from step 10 on KL and decay are the larger terms: the KL goes
@@ -342,9 +341,9 @@ perplexity = {"perplexity of held-out text": [row["perplexity"] for row in seen]
 print(f"written when it was their turn: {sum(row['written'] for row in rows):.0f} of {len(rows)}")
 for label, line in (y | perplexity).items():
     print(f"{label}:", ", ".join(f"{value:.1f}" for value in line))
-colors = {"still held": charts.EDITED, "reworded": charts.CYCLE[0]}
+colors = {"still held": plot.EDITED, "reworded": plot.CYCLE[0]}
 axes = "edits in a row", "prompts answered as wanted (%)"
-charts.lines(points, y, *axes, colors=colors, ylim=(0, 105))
+plot.lines(points, y, *axes, colors=colors, ylim=(0, 105))
 
 # %% [markdown]
 # The facts themselves hold, 92 % of them. The neighbors pay: 68 % after ten edits, 54 % after

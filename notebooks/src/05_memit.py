@@ -40,9 +40,8 @@ from itertools import accumulate
 import torch
 
 import lib
-from lib import memory
+from lib import memory, plot
 from lib.keys_values import target_value
-from lib.plot import charts
 from notebooks.support import checks_05_memit as checks_05
 from notebooks.support import models, show, stored_runs
 from notebooks.support import runs_05_memit as runs_05
@@ -294,10 +293,10 @@ x, y, _ = runs_05.curves([row for row in rows if row["facts"] == len(cases)])
 print(f"{len(cases)} facts, {len(cases) - len(behind)} of them openers; % from small to large λ")
 for name, line in y.items():
     print(f"{name}:", ", ".join(f"{value:.0f}" for value in line))
-colors = {name: charts.EDITED if "written" in name else charts.NEIGHBOR for name in y}
+colors = {name: plot.EDITED if "written" in name else plot.NEIGHBOR for name in y}
 dashes = {name: "--" if name.endswith("1 layer") else "-" for name in y}
 axes = "λ, tokens of general text", "prompts answered as wanted (%)"
-charts.lines(x, y, *axes, colors=colors, dashes=dashes, xlog=True, ylim=(0, 105))
+plot.lines(x, y, *axes, colors=colors, dashes=dashes, xlog=True, ylim=(0, 105))
 
 # %% [markdown]
 # Up to $\lambda = 1000$ nine tenths are written; ten facts are openers, which share one key

@@ -37,10 +37,9 @@ SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 import torch
 
 import lib
-from lib import memory
+from lib import memory, plot
 from lib.editors import prune, rect
 from lib.evaluation.intervals import wilson
-from lib.plot import charts
 from notebooks.support import checks_06_null_space as checks_06
 from notebooks.support import models, show, stored_runs
 from notebooks.support import runs_06_null_space as runs_06
@@ -163,7 +162,7 @@ for quantile in (0.2, 0.5, 0.8, 0.95):
 show.Table(rows)
 
 # %%
-charts.spectrum(values, space.threshold)
+plot.spectrum(values, space.threshold)
 
 # %% [markdown]
 # Nothing is empty. Four fifths of the directions hold 48 % of general text, and 73 % of what the

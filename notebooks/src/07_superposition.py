@@ -39,10 +39,10 @@ import torch
 from torch.nn.functional import normalize
 
 import lib
+from lib import plot
 from lib.data.facts import lookup
 from lib.evaluation.answers import begins
 from lib.interpret.superposition import Superposition, scaling, statistics, superposition
-from lib.plot import charts
 from notebooks.support import checks_07_superposition as checks_07
 from notebooks.support import models, show, stored_runs
 
@@ -94,7 +94,7 @@ n = torch.tensor(counts)
 least = ((n - d).clamp(min=0) / (d * (n - 1))).sqrt()
 theory = {"√(4 ln n / d)": (4 * n.log() / d).sqrt(), "least possible rms": least}
 axes = "number of random keys in 256 dimensions", "cosine between two keys"
-charts.lines(counts, found | theory, *axes, dashes=dict.fromkeys(theory, "--"), xlog=True)
+plot.lines(counts, found | theory, *axes, dashes=dict.fromkeys(theory, "--"), xlog=True)
 
 # %% [markdown]
 # The 4,096 keys stay below 0.35: that is **superposition**, more things than dimensions. Sums pay
@@ -175,7 +175,7 @@ gauss = torch.erfc(x / 2**0.5)
 tails = {f"layer {at}": kept[at].beyond(x) / gauss for at in layers[::3]}
 tails["Gaussian"] = gauss / gauss
 axes = "distance from the mean (standard deviations)", "entries farther out (× a Gaussian's)"
-charts.lines(x, tails, *axes, ylog=True, colors={"Gaussian": charts.BASE})
+plot.lines(x, tails, *axes, ylog=True, colors={"Gaussian": plot.BASE})
 
 # %% [markdown]
 # Measured in their own width the layers look alike: at four standard deviations there are over a
@@ -219,7 +219,7 @@ kin = torch.tensor([kind.get(names[i], i) == kind.get(names[j], j) for i, j in i
 groups = {"same last token": same, "same relation": kin & ~same, "neither": ~kin & ~same}
 cosines = torch.stack([mixed[layer].cosines[*ij] for layer in layers])  # (layers, pairs)
 curves = {f"{name} ({i.sum()} pairs)": cosines[:, i].mean(1) for name, i in groups.items()}
-charts.layer_curve(layers, curves, "mean cosine of whitened keys", edited)
+plot.layer_curve(layers, curves, "mean cosine of whitened keys", edited)
 
 # %% [markdown]
 # They cross in layer 9, a third of the way up. Below, a name is its last token, above, the kind of

@@ -39,7 +39,7 @@ import pandas as pd
 import torch
 
 import lib
-from lib.plot import charts
+from lib import plot
 from notebooks.support import checks_08_wilke as checks_08
 from notebooks.support import models, show, stored_runs
 from notebooks.support import runs_08_wilke as runs_08
@@ -151,11 +151,11 @@ subjects = {case.id: case.fact.subject for case in lib.classroom()}
 own = [row | {"subject": subjects[row["case"]]} for row in runs["wilke both"]]
 own = own[:10] + [row for row in own if row["opens"]][:2]
 series = {row["subject"]: list(row["scores"].values()) for row in own}
-colors = {row["subject"]: charts.CYCLE[row["opens"]] for row in own}
+colors = {row["subject"]: plot.CYCLE[row["opens"]] for row in own}
 opening = [row["layer"] for row in runs["wilke both"] if row["opens"]]
 print(f"openers in all streams: {len(opening)}, of them in layer 0: {opening.count(0)}")
 axes = "layer", "s, relative change of the matrix"
-charts.lines(range(7), series, *axes, colors=colors, ylog=True)
+plot.lines(range(7), series, *axes, colors=colors, ylog=True)
 
 # %% [markdown]
 # Of the 150 facts in its stored streams WilKE put 71 into layer 0, all fifteen openers among them,
@@ -221,9 +221,9 @@ x, y = {}, {}
 for (keys, opens), part in alone.groupby(["keys", "opens"]):
     name = f"{'openers' if opens else 'others'}, {keys}"
     x[name], y[name] = part["s"], part["kl"]
-colors = dict(zip(x, charts.CYCLE[:2] * 2, strict=True))
+colors = dict(zip(x, plot.CYCLE[:2] * 2, strict=True))
 axes = "s, relative change of the matrix", "KL on unrelated prompts (nats)"
-figure = charts.lines(x, y, *axes, colors=colors, xlog=True, ylog=True)
+figure = plot.lines(x, y, *axes, colors=colors, xlog=True, ylog=True)
 for line in figure.axes[0].lines:
     line.set(marker="o" if "mixed" in line.get_label() else "x", linestyle="none", markersize=5)
 figure
@@ -311,7 +311,7 @@ print(f"published key, first opener: layer {flash['layer']}, s {min(flash['score
 show.Table([runs_08.difference(runs, *pair) for pair in pairs])
 
 # %%
-x, y, bands, shown = {}, {}, {}, {"wilke both": charts.CYCLE[0], "rome both": charts.CYCLE[3]}
+x, y, bands, shown = {}, {}, {}, {"wilke both": plot.CYCLE[0], "rome both": plot.CYCLE[3]}
 for metric, label in {"retention": "kept", "specificity": "neighbors"}.items():
     named = {f"{name}, {label}": runs[name] for name in shown}
     for whole, part in zip((x, y, bands), runs_08.curves(named, metric, points), strict=True):
@@ -319,7 +319,7 @@ for metric, label in {"retention": "kept", "specificity": "neighbors"}.items():
 colors = {name: shown[name.split(",")[0]] for name in y}
 dashes = {name: "--" for name in y if "kept" in name}
 axes = "edits in a row", "prompts answered as wanted (%)"
-charts.lines(x, y, *axes, bands=bands, colors=colors, dashes=dashes, ylim=(0, 105))
+plot.lines(x, y, *axes, bands=bands, colors=colors, dashes=dashes, ylim=(0, 105))
 
 # %% [markdown]
 # The differences are paired by fact, with 95 % intervals. After fifty edits WilKE has kept 11 points

@@ -38,10 +38,9 @@ SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 import torch
 
 import lib
-from lib import memory
+from lib import memory, plot
 from lib.editors.hypernetwork import losses, network
 from lib.keys_values import answer_gradients
-from lib.plot import charts
 from notebooks.support import checks_09_learning_to_edit as checks_09
 from notebooks.support import models, show
 from notebooks.support import runs_09_learning_to_edit as runs_09
@@ -279,7 +278,7 @@ print(checks_09.by_ridge(by_ridge))
 # %%
 x, y = runs_09.curves(editors)
 axes = "training steps", "validation loss (% of the first)"
-charts.lines(x, y, *axes, colors=runs_09.COLORS, ylim=(0, None))
+plot.lines(x, y, *axes, colors=runs_09.COLORS, ylim=(0, None))
 
 # %% [markdown]
 # On facts kept apart MEND's loss falls to 9 % of the untrained editor's, a plain step in good
@@ -315,7 +314,7 @@ show.Table(table)
 # %%
 y, colors, dashes = runs_09.by_size(found)
 axes = "facts in one update", "prompts answered as wanted (%)"
-charts.lines(sizes, y, *axes, colors=colors, dashes=dashes, xlog=True, ylim=(0, 105))
+plot.lines(sizes, y, *axes, colors=colors, dashes=dashes, xlog=True, ylim=(0, 105))
 
 # %% [markdown]
 # MEND writes every single fact, half of ten and none of a hundred: its outer products pile up.

@@ -39,9 +39,9 @@ SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 import torch
 
 import lib
+from lib import plot
 from lib.keys_values import answer_gradients
 from lib.keys_values.running_moments import Moments, Pairs
-from lib.plot import charts
 from notebooks.support import checks_10_ultraedit as checks_10
 from notebooks.support import models, show, stored_runs
 from notebooks.support import runs_10_ultraedit as runs_10
@@ -231,9 +231,9 @@ show.Table(table)
 name = list(shapes)[-1]
 mine, others = found[name], answer_gradients.read(lm, facts[count:], [name])[name]
 x, off = runs_10.settling({"keys": (mine.K, others.K), "gradients": (mine.G, others.G)})
-colors = {"a Gaussian": charts.BASE}
+colors = {"a Gaussian": plot.BASE}
 axes = "answer tokens seen", "a deviation is off by (%, median)"
-charts.lines(x, off, *axes, colors=colors, dashes={"a Gaussian": "--"}, ylim=(0, 65))
+plot.lines(x, off, *axes, colors=colors, dashes={"a Gaussian": "--"}, ylim=(0, 65))
 
 # %% [markdown]
 # Two rows are off by 60 %, 120 by 12 %. Gaussians would have half of that: keys and gradients have
@@ -272,7 +272,7 @@ show.Table(runs_10.ends(rows))
 x, kl = runs_10.spent(rows)
 colors = dict(zip(runs_10.LINES, runs_10.COLORS, strict=True))
 axes = "edits", "KL at unrelated prompts (nats)"
-charts.lines(x, kl, *axes, colors=colors, dashes={"none": "--"}, ylim=(0, None))
+plot.lines(x, kl, *axes, colors=colors, dashes={"none": "--"}, ylim=(0, None))
 
 # %% [markdown]
 # 37 to 39 % of the answer tokens are right in every line (200 facts: ± 6 points or so). The price
@@ -335,9 +335,9 @@ print("bound:", checks_10.bound(bound))
 
 # %%
 x, y = runs_10.filling(rows, "lifelong")
-colors = dict(zip(y, (charts.CYCLE[0], charts.BASE, charts.EDITED), strict=True))
+colors = dict(zip(y, (plot.CYCLE[0], plot.BASE, plot.EDITED), strict=True))
 dashes = {"orthogonal turns": "--"}
-charts.lines(x, y, "edits", "share (%)", colors=colors, dashes=dashes, ylim=(0, None))
+plot.lines(x, y, "edits", "share (%)", colors=colors, dashes=dashes, ylim=(0, None))
 
 # %% [markdown]
 # Measured: 29.2 %, nearly as orthogonal turns would. At first later facts even help: of the first

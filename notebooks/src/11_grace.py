@@ -38,9 +38,8 @@ SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 import torch
 
 import lib
-from lib import widgets
+from lib import plot, widgets
 from lib.editors.grace.codebook import Codebook, lookup
-from lib.plot import charts
 from notebooks.support import checks_11_grace as checks_11
 from notebooks.support import models, show
 from notebooks.support import runs_11_grace as runs_11
@@ -229,9 +228,9 @@ groups = {
 print("medians:", ", ".join(f"{name} {d.median():.1f}" for name, d in groups.items()))
 near, which = keys.nearest("rewording")
 print(f"rewordings whose nearest edit is their own: {(which == keys.owner).float().mean():.0%}")
-colors = dict(zip(groups, (charts.CYCLE[0], charts.EDITED, charts.UNRELATED), strict=True))
+colors = dict(zip(groups, (plot.CYCLE[0], plot.EDITED, plot.UNRELATED), strict=True))
 marks = {"radius of the preset": editor.config.eps_init}
-charts.histogram(groups, "distance of two keys", bins=25, marks=marks, colors=colors)
+plot.histogram(groups, "distance of two keys", bins=25, marks=marks, colors=colors)
 
 # %% [markdown]
 # A rewording is 16.7 from its fact, and the next other fact 18.8: no line can be drawn between them.
@@ -258,15 +257,13 @@ charts.histogram(groups, "distance of two keys", bins=25, marks=marks, colors=co
 radii = range(0, 41, 2)
 shares = runs_11.sweep(keys, radii)
 names = [name for name in shares if name != "unrelated, with splits"]  # 0 at every radius
-kinds = {"rewording": charts.CYCLE[0], "neighbor": charts.NEIGHBOR, "unrelated": charts.UNRELATED}
+kinds = {"rewording": plot.CYCLE[0], "neighbor": plot.NEIGHBOR, "unrelated": plot.UNRELATED}
 colors = {name: kinds[name.split(",")[0]] for name in names}
 dashes = {name: "--" for name in names if "splits" in name}
 middle = {name: round(shares[name][list(radii).index(16)]) for name in names}
 print("at 16:", ", ".join(f"{name} {share} %" for name, share in middle.items()))
 axes = "radius", "prompts that the codebook answers (%)"
-charts.lines(
-    radii, {n: shares[n] for n in names}, *axes, colors=colors, dashes=dashes, ylim=(0, 104)
-)
+plot.lines(radii, {n: shares[n] for n in names}, *axes, colors=colors, dashes=dashes, ylim=(0, 104))
 
 # %%
 show.Table(runs_11.table(keys, (4, 8, 16, 100)))

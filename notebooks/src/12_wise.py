@@ -38,10 +38,9 @@ SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 import torch
 
 import lib
-from lib import widgets
+from lib import plot, widgets
 from lib.editors.wise import merging, side_memory
 from lib.model import generation
-from lib.plot import charts
 from notebooks.support import checks_12_wise as checks_12
 from notebooks.support import models, show, stored_runs
 from notebooks.support import runs_12_wise as runs_12
@@ -289,10 +288,10 @@ for row in [row for row in rows if "held" in row and "eps" in row]:
     each = masks[0].sum() / row["edits"]
     print(f"{row['line']}, {row['edits']} edits: ε {row['eps']:.0f}, {each:,.0f} entries for each")
 x, y = runs_12.density(rows)
-colors = dict(zip(y, 2 * (charts.EDITED, charts.CYCLE[0], charts.NEIGHBOR), strict=True))
+colors = dict(zip(y, 2 * (plot.EDITED, plot.CYCLE[0], plot.NEIGHBOR), strict=True))
 dashes = {name: "--" for name in y if "rehearsal" in name}
 axes = "edits in the shard", "right (%)"
-charts.lines(x, y, *axes, colors=colors, dashes=dashes, ylim=(0, 104))
+plot.lines(x, y, *axes, colors=colors, dashes=dashes, ylim=(0, 104))
 
 # %% [markdown]
 # Dashed, without rehearsal as in the paper: 100 % at 20 facts, 95 % at 40, 78 % at 80. A shard of
@@ -308,9 +307,7 @@ charts.lines(x, y, *axes, colors=colors, dashes=dashes, ylim=(0, 104))
 # %%
 names, shares = runs_12.triangle(rows, 40)
 columns = ["held", "reworded", "neighbors", "unrelated"]
-charts.heatmap(
-    shares, names, columns, "asked after 40 edits", "editor", "share (%)", limits=(0, 100)
-)
+plot.heatmap(shares, names, columns, "asked after 40 edits", "editor", "share (%)", limits=(0, 100))
 
 # %% [markdown]
 # At forty facts MEMIT comes closest, 92.5, 88, 97 and 93 %: many facts at once is what it is made

@@ -40,9 +40,9 @@ SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 import torch
 
 import lib
+from lib import plot
 from lib.editors.lemoe import anchor_router
 from lib.editors.lemoe.fact_clusters import cluster_facts
-from lib.plot import charts
 from notebooks.support import checks_13_lemoe as checks_13
 from notebooks.support import models, show, stored_runs
 from notebooks.support import runs_13_lemoe as runs_13
@@ -260,8 +260,8 @@ if SCALE == "small":  # the first two calls again
     own = [row for row in rows if row["line"] == "without order"]
     stored_runs.begins_with(own, live, ["edits", "expert"])
 x, y = runs_13.routed(rows)
-colors = dict(zip(y, (charts.EDITED, charts.BASE, charts.CYCLE[0]), strict=True))
-charts.lines(x, y, "edits", "prompts routed as when learned (%)", colors=colors, ylim=(0, 104))
+colors = dict(zip(y, (plot.EDITED, plot.BASE, plot.CYCLE[0]), strict=True))
+plot.lines(x, y, "edits", "prompts routed as when learned (%)", colors=colors, ylim=(0, 104))
 
 # %% [markdown]
 # By anchors all forty prompts go where they went, after every call. MEMoE's nearly all; it forgets as
@@ -284,7 +284,7 @@ charts.lines(x, y, "edits", "prompts routed as when learned (%)", colors=colors,
 # %%
 names, shares = runs_13.ends(rows)
 columns = ["held", "reworded", "neighbors", "unrelated"]
-charts.heatmap(
+plot.heatmap(
     shares, names, columns, "prompts", "after 40 edits", "right or kept (%)", limits=(0, 100)
 )
 
@@ -310,9 +310,9 @@ show.Table(runs_13.differences(rows))
 for name, held in runs_13.orders(rows, "held")[1].items():
     print(f"{name}: held in the four orders {', '.join(f'{share:.0f}' for share in held)} %")
 x, y = runs_13.orders(rows, "reworded")
-colors = dict(zip(y, (charts.EDITED, charts.CYCLE[1], charts.BASE), strict=True))
+colors = dict(zip(y, (plot.EDITED, plot.CYCLE[1], plot.BASE), strict=True))
 axes = "order of the facts (0: as given)", "rewordings right (%)"
-charts.lines(x, y, *axes, colors=colors, ylim=(0, None))
+plot.lines(x, y, *axes, colors=colors, ylim=(0, None))
 
 # %% [markdown]
 # LEMoE holds all facts in every order, MEMoE 70 to 85 %. Rewordings vary by 12 points with the plan

@@ -40,8 +40,8 @@ import math
 import numpy as np
 
 import lib
+from lib import plot
 from lib.evaluation import intervals
-from lib.plot import charts
 from notebooks.support import checks_15_judging as checks_15
 from notebooks.support import figures, models, show, stored_runs
 from notebooks.support import runs_14_lifelong as runs_14
@@ -199,7 +199,7 @@ for hits, n in ((24, 24), (12, 24), (0, 24), (970, 1000)):
 # %%
 stream = stored_runs.load("14_streams", runs_14.STREAM)["rows"]
 names, found = runs_15.by_event(stream, "specificity", tuple(runs_15.EVENTS)[:3])
-colors = dict(zip(found, (charts.BASE, charts.CYCLE[0], charts.EDITED), strict=True))
+colors = dict(zip(found, (plot.BASE, plot.CYCLE[0], plot.EDITED), strict=True))
 axis = "neighbors that keep their true answer (%, with 95 % intervals)"
 figures.whiskers(names, found, axis, colors=colors, height=9.6)
 

@@ -43,7 +43,7 @@ SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 import torch
 
 import lib
-from lib.plot import charts
+from lib import plot
 from notebooks.support import checks_16_at_scale as checks_16
 from notebooks.support import models, show
 from notebooks.support import runs_16_at_scale as runs_16
@@ -124,8 +124,8 @@ whole = length * shape.layers * shape.block + shape.head
 counted = [(length * (shape.layers - s) * shape.block + shape.head) / whole for s in starts]
 shares = {"measured": [100 * s / spent[0] for s in spent], "counted": [100 * c for c in counted]}
 axes = "first block that runs again", "time of a look (% of the whole model)"
-colors = {"measured": charts.EDITED, "counted": charts.BASE}
-charts.lines(starts, shares, *axes, colors=colors, dashes={"counted": "--"}, ylim=(0, 112))
+colors = {"measured": plot.EDITED, "counted": plot.BASE}
+plot.lines(starts, shares, *axes, colors=colors, dashes={"counted": "--"}, ylim=(0, 112))
 
 # %% [markdown]
 # The count holds within some points: at block 15 of 30 it says 51 %, at the top 3, and what is
@@ -172,9 +172,9 @@ edits = [10, 100, 1000, 10_000, 100_000, 1_000_000]
 kept = runs_16.kept(runs_16.SHAPES["8B (Llama 3)"], edits)
 kept["the model, bf16"] = [2 * runs_16.SHAPES["8B (Llama 3)"].weights / 1e9] * len(edits)
 axes = "edits", "kept for one edited layer (GB)"
-colors = {"the model, bf16": charts.BASE}
+colors = {"the model, bf16": plot.BASE}
 dashes = {"the model, bf16": "--"}
-charts.lines(edits, kept, *axes, colors=colors, dashes=dashes, xlog=True, ylog=True, height=4.4)
+plot.lines(edits, kept, *axes, colors=colors, dashes=dashes, xlog=True, ylog=True, height=4.4)
 
 # %% [markdown]
 # GRACE passes the model's own 15 GB at 200,000 facts, WISE (a new side memory for every 10,000) and
@@ -246,10 +246,10 @@ print("numbers on the wire:", ", ".join(f"{name} {size:,}" for name, size in wir
 
 # %%
 x, y = runs_16.long_stream()
-colors = dict(zip(y, [color for color in charts.CYCLE[:2] for _ in range(2)], strict=True))
+colors = dict(zip(y, [color for color in plot.CYCLE[:2] for _ in range(2)], strict=True))
 dashes = {name: "--" for name in y if name.startswith("last")}
 axes = "edits", "says the new answer (%)"
-charts.lines(x, y, *axes, colors=colors, dashes=dashes, ylim=(0, 104))
+plot.lines(x, y, *axes, colors=colors, dashes=dashes, ylim=(0, 104))
 
 # %% [markdown]
 # The preset has written 81 % of the last hundred facts after 10,000, and holds 49 % of the first:

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from lib.plot import charts
+from lib import plot
 from lib.plot.style import (
     COLORS,
     CYCLE,
@@ -45,7 +45,7 @@ def shares(
     label: str = "share (%)",
 ) -> Figure:
     """A heat map of shares in % that shows its numbers, however many rows there are."""
-    figure = charts.heatmap(matrix, rows, columns, xlabel, ylabel, label, limits=(0, 100))
+    figure = plot.heatmap(matrix, rows, columns, xlabel, ylabel, label, limits=(0, 100))
     ax = figure.axes[0]
     (image,) = ax.images
     for text in list(ax.texts):

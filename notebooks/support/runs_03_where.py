@@ -14,9 +14,9 @@ import pandas as pd
 import torch
 
 import lib
+from lib import plot
 from lib.evaluation.intervals import interval
 from lib.interpret import causal_trace, corrupted_runs
-from lib.plot import charts
 
 NAMES = {"hidden": "states", "mlp": "MLPs", "attention": "attention"}
 
@@ -147,12 +147,12 @@ def edits(lm: lib.LM, chosen: Sequence[lib.Case], layers: Sequence[int]) -> Iter
             yield {"case": case.id, "layer": layer, "edit": own, "rewordings": mean}
 
 
-def heatmap(found: causal_trace.Trace) -> charts.Figure:
+def heatmap(found: causal_trace.Trace) -> plot.Figure:
     """The indirect effects of all kinds side by side, tokens down and layers across."""
     gap = torch.full((len(found.tokens), 1), torch.nan)
     blocks = [part for kind in found.table for part in (gap, found.indirect(kind))][1:]
     matrix, width = torch.cat(blocks, 1), len(found.layers) + 1
-    figure = charts.heatmap(
+    figure = plot.heatmap(
         matrix, found.tokens, range(matrix.shape[1]), "layer", "token", "indirect effect on p"
     )
     figure.set_figheight(3.4)  # inches: the names of ten tokens can be read at half size

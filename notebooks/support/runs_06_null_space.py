@@ -14,8 +14,8 @@ from typing import Any
 import torch
 
 import lib
+from lib import plot
 from lib.interpret import damage
-from lib.plot import charts
 
 from .runs_05_memit import AlphaEdit, Memit
 
@@ -161,15 +161,15 @@ def over(rows: Sequence[Mapping[str, Any]]) -> tuple[dict[str, list], dict[str, 
     return x, held
 
 
-def curves(x: Mapping[str, list], held: Mapping[str, list]) -> charts.Figure:
+def curves(x: Mapping[str, list], held: Mapping[str, list]) -> plot.Figure:
     """Facts held over the edits: a color per kind of editor, full lines where keys are kept."""
-    colors = {name: charts.CYCLE[not name.startswith("MEMIT")] for name in x}
-    colors |= {name: charts.CYCLE[2] for name in x if "30" in name} | {"ROME": charts.CYCLE[3]}
+    colors = {name: plot.CYCLE[not name.startswith("MEMIT")] for name in x}
+    colors |= {name: plot.CYCLE[2] for name in x if "30" in name} | {"ROME": plot.CYCLE[3]}
     dashes = {name: "-" if "kept" in name or name == "AlphaEdit" else "--" for name in x}
     axes = "edits", "facts held so far (%, generation)"
-    figure = charts.lines(x, held, *axes, colors=colors, dashes=dashes, ylim=(0, 105))
+    figure = plot.lines(x, held, *axes, colors=colors, dashes=dashes, ylim=(0, 105))
     for line in figure.axes[0].lines:
-        if line.get_color() == charts.CYCLE[0]:  # the projector's lie right on top of these
+        if line.get_color() == plot.CYCLE[0]:  # the projector's lie right on top of these
             line.set(linewidth=5, markersize=8)
     return figure
 

@@ -15,15 +15,14 @@ import torch
 from torch import Tensor
 
 import lib
-from lib import memory
+from lib import memory, plot
 from lib.data.facts import encode_prompt, encode_target
 from lib.editors.hypernetwork import losses, network, network_file
 from lib.keys_values import answer_gradients, running_moments
-from lib.plot import charts
 
 NAMES = "mend", "malmen", "rledit"
 SHOWN = {"mend": "MEND", "malmen": "MALMEN", "rledit": "RLEdit"}
-COLORS = {"plain step": charts.BASE} | dict(zip(SHOWN.values(), charts.CYCLE, strict=False))
+COLORS = {"plain step": plot.BASE} | dict(zip(SHOWN.values(), plot.CYCLE, strict=False))
 TOY = {"rank": 4, "check_every": 1}  # networks that are trained in a second, on a random model
 TOYS = {"mend": {"accumulate": 2}, "malmen": {"batch": 4}, "rledit": {"batch": 2, "turns": 2}}
 

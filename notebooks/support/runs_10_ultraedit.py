@@ -13,10 +13,9 @@ from typing import Any
 import torch
 
 import lib
-from lib import memory
+from lib import memory, plot
 from lib.keys_values import answer_gradients
 from lib.keys_values.running_moments import Pairs
-from lib.plot import charts
 
 from . import runs_06_null_space as runs_06
 from .runs_06_null_space import counterfact as counterfact
@@ -76,7 +75,7 @@ class Plain(UltraEdit):
 
 
 LINES = {"lifelong": UltraEdit, "per turn": PerTurn, "first turn": FirstTurn, "none": Plain}
-COLORS = *charts.CYCLE[:3], charts.BASE
+COLORS = *plot.CYCLE[:3], plot.BASE
 STREAM = {
     "data": "CounterFact, first 1000 rows",
     "editor": SETTINGS,

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import torch
 
 import lib
-from lib.plot import charts
+from lib import plot
 
 TEXT = "text-align: left; vertical-align: top; white-space: normal; padding: 3px 14px 3px 0"
 NUMBER = "text-align: right; vertical-align: top; padding: 3px 14px 3px 0"
@@ -42,7 +42,7 @@ def plain(value: object) -> str:
     return " ".join(str(value).split())
 
 
-def bars(lm: lib.LM, prompt: str, patch: lib.Patch, count: int = 3) -> charts.Figure:
+def bars(lm: lib.LM, prompt: str, patch: lib.Patch, count: int = 3) -> plot.Figure:
     """Probabilities of the next token, base and edited: the `count` best of each."""
     with lm.patched(lib.EMPTY, only=True):
         base = lm.next_token(prompt).exp().cpu()
@@ -52,4 +52,4 @@ def bars(lm: lib.LM, prompt: str, patch: lib.Patch, count: int = 3) -> charts.Fi
     ids = sorted(dict.fromkeys(best), key=lambda i: -(base[i] + edited[i]).item())
     words = [lm.tokenizer.decode([i]) for i in ids]
     before, after = (list(zip(words, p[ids].tolist(), strict=True)) for p in (base, edited))
-    return charts.token_bars(before, after, title=prompt)
+    return plot.token_bars(before, after, title=prompt)
