@@ -7,8 +7,8 @@ number of multiply-adds that both replays cannot avoid, divided by the rate of P
 matrix product, measured in the same run for these shapes; packed products
 (lib/model/packed_linear.py) can go below it. "whole" runs the same optimizer through all layers
 and positions on packed products, "whole_plain" on plain ones. "authors" is the CPU time of the
-released ROME code for the same model, template counts and number of steps (20), on a machine of 47 G multiply-adds per second and thread;
-`per_rate` scales both by the matrix rate.
+released ROME code for the same model, template counts and number of steps (20), on a machine of 47
+G multiply-adds per second and thread; `per_rate` scales both by the matrix rate.
 """
 
 from __future__ import annotations
