@@ -6,8 +6,8 @@ import pytest
 import torch
 
 import lib
-from lib.answer_rows import AnswerRows, select_labels
-from lib.replay import Replay
+from lib.model.answer_rows import AnswerRows, select_labels
+from lib.model.partial_forward import Replay
 
 from . import tiny
 
@@ -49,8 +49,8 @@ def test_texts_are_tokenized_apart_and_ended_when_asked():
     pairs = [("A cat sat on the", "mat"), ("Seven", "xy")]
     rows = AnswerRows.of(tokenizer, pairs, eos=True)
     for (prompt, target), ids, answer in zip(pairs, rows.prompts, rows.answers, strict=True):
-        assert ids == lib.facts.encode_prompt(tokenizer, prompt)
-        assert answer == [*lib.facts.encode_target(tokenizer, target), tokenizer.eos_token_id]
+        assert ids == lib.data.facts.encode_prompt(tokenizer, prompt)
+        assert answer == [*lib.data.facts.encode_target(tokenizer, target), tokenizer.eos_token_id]
     assert AnswerRows.of(tokenizer, pairs, at_prompt=True).at_prompt
 
 

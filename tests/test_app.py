@@ -41,7 +41,7 @@ def strong_settings():
     """Random models are moved by large steps only."""
     with pytest.MonkeyPatch.context() as patch:
         row = {"layer": 2, "lr": 2e-2, "epochs": 60, "target_eos": False}
-        patch.setattr("lib.config._presets", lambda: {"ft": {"any": row}})
+        patch.setattr("lib.editors.shared.config._presets", lambda: {"ft": {"any": row}})
         yield
 
 

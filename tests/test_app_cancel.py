@@ -15,7 +15,8 @@ from demo_app.session.long_run import Chain
 from demo_app.session.studio import Studio
 from demo_app.session.visitors import Session
 from demo_app.session.worker import Job, Stopped
-from lib import atomic_files, stats
+from lib import atomic_files
+from lib.keys_values import second_moment
 
 from . import tiny
 from .test_app_tabs import cases, edited, through
@@ -37,14 +38,14 @@ def studio():
 @pytest.fixture
 def fresh(monkeypatch, tmp_path):
     """Presets for a random model, and nothing in the cache."""
-    monkeypatch.setattr("lib.config._presets", lambda: ROWS)
+    monkeypatch.setattr("lib.editors.shared.config._presets", lambda: ROWS)
     short = "alpha", "{} is", "xy"
     monkeypatch.setattr(layers, "subject_of", lambda studio, session: studio.subject(*short))
 
     def clear() -> None:
         monkeypatch.setattr(atomic_files, "cache_folder", lambda: tmp_path / f"cache{len(folders)}")
         folders.append(None)
-        stats._damped.cache_clear()
+        second_moment._damped.cache_clear()
 
     folders: list[None] = []
     return clear
@@ -137,5 +138,5 @@ def test_products_of_many_layers_are_asked_between(studio, fresh, monkeypatch):
     fresh()
     lm, asked = studio.lm, []
     with lib.cancellation.cancellable(lambda: asked.append(1)):
-        stats.second_moment(lm, [0, 1, 2], tokens=2000)
+        second_moment.second_moment(lm, [0, 1, 2], tokens=2000)
     assert len(asked) >= 3 + 3, "for each layer its product, and its factor"

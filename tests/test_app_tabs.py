@@ -46,7 +46,7 @@ def strong_settings():
         row = {"layer": 2, "lr": 2e-2, "epochs": 60, "target_eos": False}
         rows = {"ft": {"any": row}, "rome": {"any": {"layer": 1, "second_moment": False}},
                 "grace": {"any": {"layer": 2}}}  # fmt: skip
-        patch.setattr("lib.config._presets", lambda: rows)
+        patch.setattr("lib.editors.shared.config._presets", lambda: rows)
         yield
 
 
@@ -301,7 +301,7 @@ def test_the_layer_curve_tries_every_layer(studio, monkeypatch):
     lib.EDITORS["wilke"].Config.preset(studio.lm, "wilke")
     rows = {"wilke": {"any": {"layers": [0, 1], "second_moment": False, "steps": 2,
                               "contexts": []}}}  # fmt: skip
-    monkeypatch.setattr("lib.config._presets", lambda: rows)
+    monkeypatch.setattr("lib.editors.shared.config._presets", lambda: rows)
     shown, _ = through(layers.wise_layers(Chain(studio, Session())))
     assert shown.words.count("<li>") == 2 and "WilKE would write" in shown.found
 

@@ -20,11 +20,20 @@ from tokenizers import (
 )
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from lib import readers
+from lib.data import readers
+from lib.data.facts import (
+    Case,
+    Fact,
+    Probe,
+    encode_prompt,
+    encode_target,
+    fill,
+    lookup,
+    negate,
+)
+from lib.data.readers import classroom, read_cases
 from lib.errors import FactError
-from lib.facts import Case, Fact, Probe, encode_prompt, encode_target, fill, lookup, negate
-from lib.fetch import default_model
-from lib.readers import classroom, read_cases
+from lib.model.default_model import default_model
 
 # ---------------------------------------------------------------- facts
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 import lib
-from lib import batching, decode
-from lib.anchors import AnchorFit, misrouted
-from lib.expert_lesson import ExpertRows
-from lib.expert_start import activation, fresh, place
-from lib.experts import Experts, answer
+from lib.editors.lemoe.anchor_router import AnchorFit, misrouted
+from lib.editors.lemoe.expert_rows import ExpertRows
+from lib.editors.lemoe.experts import Experts, answer
+from lib.editors.lemoe.new_expert import activation, fresh, place
+from lib.model import batching, generation
 
 from . import tiny
 
@@ -137,7 +137,7 @@ def test_every_stored_prompt_finds_its_own_expert_or_it_is_said(lm, monkeypatch)
     same = [lib.Fact(None, "ab cd", "xy"), lib.Fact(None, "dc ba", "qz")]
     patch = editor(lm, batch_size=1, steps=3).edit(same)
     assert patch.memory["lemoe"]["owner"].tolist() == [1]
-    monkeypatch.setattr("lib.editors.lemoe.AnchorFit", partial(AnchorFit, steps=0))
+    monkeypatch.setattr("lib.editors.lemoe.lemoe.AnchorFit", partial(AnchorFit, steps=0))
     with pytest.warns(lib.EditWarning, match="2 of 2 stored prompts are not answered"):
         editor(lm, steps=2, null=5.0).edit(FACTS[:2])
 
@@ -163,9 +163,9 @@ def test_every_row_of_a_mixed_batch_is_decided_and_answered_as_alone(lm):
     assert {-1, 0, 1} == set(alone) and entries(lm, patch, texts) == alone
     with lm.patched(patch):
         rows = lm.rows(texts)[0]
-        cached = decode.generate(lm, rows, 20).ids
-        assert cached == decode.generate(lm, rows, 20, cache=False).ids
-        assert cached == [decode.generate(lm, [row], 20).ids[0] for row in rows]
+        cached = generation.generate(lm, rows, 20).ids
+        assert cached == generation.generate(lm, rows, 20, cache=False).ids
+        assert cached == [generation.generate(lm, [row], 20).ids[0] for row in rows]
     with lm.patched(patch), pytest.raises(RuntimeError, match="lm.answer, lm.generate"):
         lm.model(torch.tensor([[1, 2]]))
 

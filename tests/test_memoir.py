@@ -8,8 +8,16 @@ import pytest
 import torch
 
 import lib
-from lib import batching, decode, fingerprint
-from lib.fingerprint import Fingerprint, Residual, best, insert, pack_rows, unpack_rows
+from lib.editors.memoir import fingerprint
+from lib.editors.memoir.fingerprint import (
+    Fingerprint,
+    Residual,
+    best,
+    insert,
+    pack_rows,
+    unpack_rows,
+)
+from lib.model import batching, generation
 
 from . import tiny
 
@@ -256,7 +264,10 @@ def test_scoring_and_generation_take_the_same_decision(lm, monkeypatch):
                 lm.answer(prompt, 4) if target is None else lm.score(prompt, target)
         decided.append([])
         rows = lm.rows(prompts)[0]
-        assert decode.generate(lm, rows, 8).ids == decode.generate(lm, rows, 8, cache=False).ids
+        assert (
+            generation.generate(lm, rows, 8).ids
+            == generation.generate(lm, rows, 8, cache=False).ids
+        )
     assert decided[0] == decided[1] == decided[2] == [0, -1]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lib.plan import cluster_facts
+from lib.editors.lemoe.fact_clusters import cluster_facts
 
 
 def test_points_on_a_line():

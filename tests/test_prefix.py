@@ -6,8 +6,8 @@ import pytest
 import torch
 
 import lib
-from lib import batching
-from lib.prefix import Prefix
+from lib.model import batching
+from lib.model.prefix_cache import Prefix
 
 from . import tiny
 

@@ -13,10 +13,19 @@ import pytest
 import torch
 
 import lib
-from lib import batching, decode, lesson
 from lib.editors import wise
-from lib.sequences import Sequences
-from lib.side import ActivationDifference, Side, SideMemory, draw_mask, hinges, pack, unpack
+from lib.editors.wise import training
+from lib.editors.wise.side_memory import (
+    ActivationDifference,
+    Side,
+    SideMemory,
+    draw_mask,
+    hinges,
+    pack,
+    unpack,
+)
+from lib.model import batching, generation
+from lib.model.sequences import Sequences
 
 from . import tiny
 
@@ -198,7 +207,7 @@ def test_a_calibrated_threshold_lies_between_texts_kept_apart_and_the_facts(lm):
         patch = made.edit(FACTS[:2])
         found[share] = route(patch).memories[0].eps
         trained = {ids for ids in made._kept[1].kept}
-    apart = [tuple(lib.facts.encode_prompt(lm.tokenizer, text)) for text in calm[3::4]]
+    apart = [tuple(lib.data.facts.encode_prompt(lm.tokenizer, text)) for text in calm[3::4]]
     assert trained >= set(apart)  # measured, if not trained on
     delta = made._kept[1].delta(route(patch).memories[0].tau, [list(ids) for ids in apart])
     assert found[0.0] == pytest.approx(delta.quantile(0.95).item(), rel=1e-5)
@@ -282,9 +291,9 @@ def test_every_row_of_a_mixed_batch_is_decided_and_answered_as_alone(lm):
     assert [notes[0]["entry"] for notes in lm_notes(lm, patch, texts)] == alone  # left padding
     with lm.patched(patch):
         rows = lm.rows(texts)[0]
-        cached = decode.generate(lm, rows, 20).ids
-        assert cached == decode.generate(lm, rows, 20, cache=False).ids
-        assert cached == [decode.generate(lm, [row], 20).ids[0] for row in rows]
+        cached = generation.generate(lm, rows, 20).ids
+        assert cached == generation.generate(lm, rows, 20, cache=False).ids
+        assert cached == [generation.generate(lm, [row], 20).ids[0] for row in rows]
 
 
 def test_an_answer_is_explained_by_memory_delta_and_threshold(lm):
@@ -432,8 +441,8 @@ def test_replay_keeps_past_prompts_dark_and_a_present_one_lit(lm):
     patch = made.edit(FACTS[:5])
     assert patch.memory["wise"]["past"] == (tuple(fact.text for fact in FACTS[:4]),)
     assert editor(lm, **{**SHORT, "retrieve": True}).edit(FACTS[:5]).memory["wise"]["past"] == ()
-    texts, rows = made._kept[1], [lib.facts.encode_prompt(lm.tokenizer, f.text) for f in FACTS]
-    taught = lesson.FactTraining(
+    texts, rows = made._kept[1], [lib.data.facts.encode_prompt(lm.tokenizer, f.text) for f in FACTS]
+    taught = training.FactTraining(
         texts, 1, [(FACTS[4].text, "xy")], [], rows[5:], (0.1, 2.0, 0.5), 3.0,
         past=rows[:2], held=rows[4:5],
     )  # fmt: skip
@@ -471,7 +480,7 @@ def test_losses_and_delta_are_those_of_the_reference(number, default_lm, monkeyp
     """The first fact of each of its two shards: losses at the first and the last step, and Δ."""
     golden, edit = GOLDEN["settings"], GOLDEN["edits"][number]
     mask, seen = numpy_masks()[number], []
-    whole = lesson.FactTraining.step
+    whole = training.FactTraining.step
 
     def step(self, tau):
         found = whole(self, tau)
@@ -480,7 +489,7 @@ def test_losses_and_delta_are_those_of_the_reference(number, default_lm, monkeyp
         seen.append([found.answer.item(), found.margin.item(), found.delta.mean().item()])
         return found
 
-    monkeypatch.setattr(lesson.FactTraining, "step", step)
+    monkeypatch.setattr(training.FactTraining, "step", step)
     monkeypatch.setattr(wise, "draw_mask", lambda *_: mask)
     made = lib.EDITORS["wise"](
         default_lm, layer=golden["layer"], lr=golden["lr"], n_iter=golden["iterations"],

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import lib
 from lib import plot
-from lib.facts import encode_target
+from lib.data.facts import encode_target
 
 from ..session.views import Row, View
 from .render import bars, number

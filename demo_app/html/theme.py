@@ -9,7 +9,7 @@ import gradio as gr
 CSS = "".join(
     Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("style.css", "tabs.css")
 )
-# shades of lib.style.EDITED; 600 carries white text with a contrast of 5.6
+# shades of lib.plot.style.EDITED; 600 carries white text with a contrast of 5.6
 SHADES = ("#fff5ef", "#ffe6d8", "#ffcaae", "#ffa678", "#f77f3f", "#d9560b", "#b34404", "#8f3604",
           "#732d08", "#5c2509", "#331202")  # fmt: skip
 ACCENT = gr.themes.Color(*SHADES, name="accent")

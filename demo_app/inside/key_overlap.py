@@ -9,7 +9,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import lib
-from lib import maps, plot, style
+from lib import plot
+from lib.plot import points as maps
+from lib.plot import style
 
 from ..session.long_run import Chain, ticking
 from ..session.worker import Job, Trouble

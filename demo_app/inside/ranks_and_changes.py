@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 
 import lib
-from lib import plot, style, toxicity
-from lib.facts import encode_target
-from lib.lens import lens
+from lib import plot
+from lib.data.facts import encode_target
+from lib.interpret import damage
+from lib.interpret.logit_lens import lens
+from lib.plot import style
 
 from ..session.long_run import Chain, ticking
 from ..session.worker import Job, Trouble
@@ -86,7 +88,7 @@ def norms(chain: Chain) -> Steps:
 
     def work(job: Job) -> dict[int, float]:
         job.report(0.2, "Measuring the weights")
-        moved = toxicity.steps(lm, [patch]).iloc[0]
+        moved = damage.steps(lm, [patch]).iloc[0]
         change, whole = [np.zeros(lm.n_layers) for _ in range(2)]
         for name, size in moved.items():
             (layer,) = layers_of(lm, lib.Patch(weights={name: patch.weights[name]})) or (0,)

@@ -11,9 +11,9 @@ import torch
 from torch.nn.functional import kl_div
 
 import lib
-from lib import scoring
-from lib.events import begins, contains, plain
-from lib.facts import encode_target
+from lib.data.facts import encode_target
+from lib.evaluation.answers import begins, contains, plain
+from lib.model import scoring
 
 from .views import Answer, Row, Subject, first_word
 

@@ -16,8 +16,8 @@ import torch
 
 import lib
 from lib import memory
-from lib.events import begins
-from lib.patch import LowRank
+from lib.evaluation.answers import begins
+from lib.patch.patch import LowRank
 
 from .asking import divergence
 from .views import Answer, Subject

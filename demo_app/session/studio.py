@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import lib
-from lib.events import begins
+from lib.evaluation.answers import begins
 
 from . import edit_list as keep
 from . import editor_settings as options

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import lib
-from lib.export import refuse
+from lib.export.export import refuse
 
 from ..inside.panel import subject_of
 from .links import slug

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 import lib
-from lib.facts import negate
+from lib.data.facts import negate
 
 _SENTENCE = re.compile(r".*?[.!?](?=\s|$)|[^\n]*", re.S)
 _WORD = re.compile(r"[^\W_][\w'’-]*")

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from lib import maps, plot
+from lib import plot
+from lib.plot import points as maps
 
 from ..html import render
 from ..html.next_word import picture

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from .. import registry
-from ..editor import Editor
 from .alphaedit import AlphaEdit
 from .emmet import Emmet
 from .ft import Ft, FtL, FtM
-from .grace import Grace
-from .lemoe import Lemoe
+from .grace.grace import Grace
+from .lemoe.lemoe import Lemoe
 from .lora import Lora
 from .malmen import Malmen
 from .memit import Memit, NormAnchor
-from .memoir import Memoir
+from .memoir.memoir import Memoir
 from .mend import Mend
 from .pmet import Pmet
 from .prune import Prune
@@ -22,9 +21,10 @@ from .rect import Rect
 from .retrieval import Retrieval
 from .rledit import RLEdit
 from .rome import Rome
+from .shared.base import Editor
 from .ultraedit import UltraEdit
 from .wilke import Wilke
-from .wise import Wise
+from .wise.wise import Wise
 
 registry.EDITORS.update(
     (editor.name, editor)

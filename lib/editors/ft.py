@@ -14,12 +14,12 @@ from typing import Any, ClassVar, Literal
 
 import torch
 
-from .. import epochs
-from ..answer_rows import AnswerRows
-from ..config import Config
-from ..editor import Editor
-from ..facts import Fact
-from ..patch import Patch
+from ..data.facts import Fact
+from ..model.answer_rows import AnswerRows
+from ..patch.patch import Patch
+from .shared import epochs
+from .shared.base import Editor
+from .shared.config import Config
 
 
 @dataclass(frozen=True)

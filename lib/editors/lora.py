@@ -16,14 +16,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from .. import epochs
-from ..answer_rows import AnswerRows
-from ..config import Config
-from ..editor import Editor, add_low_rank
+from ..data.facts import Fact
 from ..errors import EditError
-from ..facts import Fact
-from ..hooks import hooked
-from ..patch import Patch
+from ..model.answer_rows import AnswerRows
+from ..model.hooks import hooked
+from ..patch.patch import Patch
+from .shared import epochs
+from .shared.base import Editor, add_low_rank
+from .shared.config import Config
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ..config import Config
-from ..facts import Fact
-from ..patch import LowRank, Patch
-from ..wrapper import Wrapper
+from ..data.facts import Fact
+from ..patch.patch import LowRank, Patch
+from .shared.config import Config
+from .shared.wrapper import Wrapper
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..config import Config
-from ..facts import Fact
-from ..patch import Patch
-from ..wrapper import Wrapper
+from ..data.facts import Fact
+from ..patch.patch import Patch
+from .shared.config import Config
+from .shared.wrapper import Wrapper
 
 
 @dataclass(frozen=True)

@@ -19,12 +19,12 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from ..config import Config
-from ..editor import Editor
-from ..facts import Fact
-from ..patch import Patch
-from ..route import Rewrite
-from ..texts import GENERAL
+from ..data.facts import Fact
+from ..data.texts import GENERAL
+from ..patch.patch import Patch
+from ..patch.route import Rewrite
+from .shared.base import Editor
+from .shared.config import Config
 
 TAU_REL = 0.2  # least cosine of what is left of two texts whose subjects agree
 Vector = dict[str, float]

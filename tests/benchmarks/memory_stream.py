@@ -18,8 +18,8 @@ import warnings
 from pathlib import Path
 
 import lib
-from lib import scoring
-from lib.facts import encode_target
+from lib.data.facts import encode_target
+from lib.model import scoring
 from tests.benchmarks import command
 
 OUT = Path(__file__).with_suffix(".json")
@@ -71,7 +71,7 @@ def main() -> None:
     result = {
         "date": time.strftime("%Y-%m-%d"), "model": lm.identity, "data": given.data.name,
         "editor": given.editor, "batch": given.batch, "irrelevant": given.irrelevant,
-        "settings": {**lib.editor.asdict(editor.config), "irrelevant": None},
+        "settings": {**lib.editors.shared.base.asdict(editor.config), "irrelevant": None},
         "rows": [cases[0].id, cases[-1].id], "points": [],
     }  # fmt: skip
 
