@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from ._spread import Spread, SpreadConfig
+from .shared.layer_spread import Spread, SpreadConfig
 
 
 class Memit(Spread):

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lib import EDITORS, Editor
-from lib.intervals import interval
+from lib.evaluation.intervals import interval
 
 HERE = Path(__file__).parent
 STREAM = HERE.parents[1] / "notebooks" / "data" / "14_streams.json"
