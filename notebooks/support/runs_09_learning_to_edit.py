@@ -131,10 +131,8 @@ def stream(
     lm: lib.LM, editor: Any, cases: Sequence[lib.Case], size: int, count: int
 ) -> dict[str, float]:
     """What `ask` gives of `count` cases, spread evenly, at the end of a stream of batches."""
-    patch = lib.EMPTY
-    for start in range(0, len(cases), size):
-        patch = editor.edit([case.fact for case in cases[start : start + size]], after=patch)
-    return ask(lm, cases[:: len(cases) // count][:count], patch)
+    run = lib.stream(lm, editor, cases, size, (), {"events": ["teacher_forced"], "metrics": ()})
+    return ask(lm, cases[:: len(cases) // count][:count], run.finish().patch)
 
 
 def curves(found: Mapping[str, Any]) -> tuple[dict[str, list], dict[str, list]]:
