@@ -72,9 +72,10 @@ def wise(lm: lib.LM, **settings: Any) -> lib.Editor:
 def stream(
     lm: lib.LM, name: str, settings: Mapping[str, Any] = STREAM, count: int | None = None
 ) -> Iterator[dict[str, Any]]:
-    """One row per turn of a line: edits; Δ's threshold where there is one; the look at points.
+    """Write the first `count` facts with one line's editor; one row per turn.
 
-    count: only so many facts.
+    A row has the number of edits, Δ's threshold where the editor has one, and at the points the
+    shares of `look`.
     """
     _, size, whole, _ = settings["lines"][name]
     cases = facts()[: count or whole]
@@ -157,7 +158,7 @@ def density(rows: Sequence[Mapping[str, Any]]) -> tuple[list[int], dict[str, lis
 
 
 def triangle(rows: Sequence[Mapping[str, Any]], edits: int) -> tuple[list[str], list[list[float]]]:
-    """Editors after so many edits: their names; held, reworded, neighbors, unrelated in %."""
+    """Return the editors after so many edits, and four shares of each in %: see `percent`."""
     at = [row for row in rows if "held" in row and row["edits"] in (0, edits)]
     shares = [[*percent(row).values()][:4] for row in at]
     return [row["line"] for row in at], shares
