@@ -22,14 +22,15 @@ def first_difference(before: Sequence[str], after: Sequence[str]) -> int | None:
     `before` and `after` are the code of the same cells, in order.
     """
     old, new = ([_Cell(text, _imported(texts)) for text in texts] for texts in (before, after))
-    forth: dict[
-        str, str
-    ] = {}  # where a name comes from -> where it comes from in the other version
+    used, uses = ({name for cell in cells for name in cell.sources} for cells in (old, new))
+    forth: dict[str, str] = {}  # where a name came from -> where it comes from now
     back: dict[str, str] = {}
     for i, (mine, theirs) in enumerate(zip(old, new, strict=True)):
         if mine.tree != theirs.tree or len(mine.sources) != len(theirs.sources):
             return i
         for a, b in zip(mine.sources, theirs.sources, strict=True):
+            if a != b and (a in uses or b in used):  # what both versions use has not moved
+                return i
             if a.rpartition(".")[2] != b.rpartition(".")[2]:
                 return i
             if forth.setdefault(a, b) != b or back.setdefault(b, a) != a:
