@@ -29,7 +29,7 @@ from . import stored_runs
 def trained(editor: str) -> list[Any]:
     """The line of an editor with a network: another network or preset makes it another run."""
     (file,) = SHIPPED.glob(f"{editor}-*.safetensors")
-    presets = tomllib.loads((SHIPPED.parent / "presets.toml").read_text(encoding="utf-8"))
+    presets = tomllib.loads((SHIPPED.parents[1] / "presets.toml").read_text(encoding="utf-8"))
     made = file.read_bytes() + repr(presets[editor]["SmolLM2-135M"]).encode()
     return [editor, {}, hashlib.sha256(made).hexdigest()[:16]]
 
