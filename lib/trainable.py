@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any, ClassVar, Literal
@@ -26,7 +26,7 @@ from .moments import Pairs
 from .netfile import Networks
 from .patch import EMPTY, Patch
 from .prefix import Prefix
-from .training import Run, TrainableConfig, take
+from .training import Run, TrainableConfig, recorded, take
 
 WARM = 64  # training cases whose features are read before the first step, for the moments
 SHIPPED = Path(__file__).parent / "networks"
@@ -248,7 +248,7 @@ class Trainable(Editor):
         header = {
             **self.header(),
             "step": at, "best": run.best_loss, "history": run.history,
-            "settings": {**asdict(self.config), "network": None}, "data": dict(data or {}),
+            "settings": recorded(self.config), "data": dict(data or {}),
         }  # fmt: skip
         netfile.save(path, header, {"now": netfile.compact(state)})
         if path != self.path:

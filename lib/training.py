@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from .trainable import Trainable
 
 
-# the order of settings in the hash by which a training knows its file, whatever that of the fields
-LABELLED = (
+# The order in which files name the settings, whatever that of the fields: a training knows its file
+# by a hash of them, and a patch its network by the hash of the network's file.
+RECORDED = (
     *("seed", "down", "gate", "up", "rank", "blocks", "eta", "ridge", "lr", "lr_step", "clip"),
     *("batch", "varied", "accumulate", "edit_weight", "loc_weight", "own_prompt", "tokens"),
     *("group", "reduction", "chunk", "first_scale", "check_every", "patience", "network"),
@@ -80,6 +81,12 @@ class TrainableConfig(Config):
     network: str | None = None
 
 
+def recorded(config: TrainableConfig) -> dict[str, Any]:
+    """All settings that a network was trained with, those with a single value left too."""
+    settings = {**config.retired, **asdict(config), "network": None}
+    return {name: settings.pop(name) for name in RECORDED if name in settings} | settings
+
+
 class Run:
     """One training: networks, optimizer, best so far; a file holds all of it after every look."""
 
@@ -87,9 +94,7 @@ class Run:
         self, editor: Trainable, cases: list[Case], validation: list[Case], file: Path
     ) -> None:
         self.editor, self.cases, self.validation, self.file = editor, cases, validation, file
-        settings = {**editor.config.retired, **asdict(editor.config), "network": None}
-        settings = {name: settings.pop(name) for name in LABELLED if name in settings} | settings
-        label = json.dumps([settings, repr(cases), repr(validation)])
+        label = json.dumps([recorded(editor.config), repr(cases), repr(validation)])
         self.label = hashlib.sha256(label.encode()).hexdigest()[:16]
         self.step, self.best_loss, self.best_step = 0, float("inf"), 0
         self.best: dict[str, Any] = {}
