@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import lib
-from lib.scan import scan
+from lib.preset_search.scan import scan
 
 OUT = Path(__file__).parent / "benchmarks" / "sweeps.json"
 RATES = (0.1, 0.25, 0.5)

@@ -11,9 +11,10 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import lib
-from lib import export, pulse
-from lib.__main__ import main
-from lib.patch import LowRank
+from lib import cancellation
+from lib.cli.main import main
+from lib.export import export
+from lib.patch.patch import LowRank
 
 from . import tiny
 
@@ -139,7 +140,7 @@ def test_an_export_that_nobody_wants_any_more_leaves_nothing(ends, tmp_path):
 
     for write in (lib.export_peft, lib.export_model):
         asked.clear()
-        with pulse.asking(ask), pytest.raises(InterruptedError):
+        with cancellation.cancellable(ask), pytest.raises(InterruptedError):
             write(lm, patch_of(lm), tmp_path / "new")
     assert not list(tmp_path.iterdir()) and state(lm) == before
 
@@ -271,7 +272,7 @@ def test_folders_are_whole_or_absent_and_never_overwritten(tmp_path, monkeypatch
 
 def test_the_command_writes_both_forms_and_refuses_in_one_sentence(tmp_path, capsys, monkeypatch):
     lm = tiny.model("llama")
-    monkeypatch.setattr(lib, "load", lambda *_: lm)
+    monkeypatch.setattr("lib.cli.options.load", lambda *_: lm)
     file = patch_of(lm).save(tmp_path / "p.safetensors")
     words = ["export", "--patch", str(file), "--to"]
     assert main([*words, str(tmp_path / "adapter"), "--as", "peft", "--rank", "2"]) == 0
@@ -283,7 +284,7 @@ def test_the_command_writes_both_forms_and_refuses_in_one_sentence(tmp_path, cap
     assert "not an empty folder" in capsys.readouterr().err
     assert main([*words, str(tmp_path / "other"), "--as", "model", "--rank", "2"]) == 2
     assert "--rank is for --as peft" in capsys.readouterr().err
-    monkeypatch.setattr(lib, "load", None)  # refused before a model is loaded
+    monkeypatch.setattr("lib.cli.options.load", None)  # refused before a model is loaded
     routed = lib.EDITORS["retrieval"](lm).edit([FACT]).save(tmp_path / "r.safetensors")
     assert (
         main(["export", "--patch", str(routed), "--to", str(tmp_path / "x"), "--as", "peft"]) == 2

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 import lib
-from lib.editor import _words
+from lib.editors.shared.config import _words
 
 from . import tiny
 
 LIB = Path(lib.__file__).parent
 SWEEPS = Path(__file__).parent / "benchmarks" / "sweeps.json"
-TABLE = tomllib.loads((LIB / "presets.toml").read_text(encoding="utf-8"))
+TABLE = tomllib.loads((LIB / "editors" / "presets.toml").read_text(encoding="utf-8"))
 
 
 def test_every_row_names_an_editor_and_its_settings():

@@ -8,7 +8,7 @@ from dataclasses import fields, replace
 import pytest
 
 import lib
-from lib import netfile
+from lib.editors.hypernetwork import network_file
 
 from . import tiny
 from .test_editors import TINY, A, B
@@ -110,11 +110,11 @@ def test_an_old_network_is_read(lm, tmp_path, monkeypatch):
 
     path, small = tmp_path / "net.safetensors", {**SMALL, "turns": 2}
     lib.EDITORS["rledit"](lm, **small).fit(CASES, checkpoint=path, steps=1)
-    header, state, _ = netfile.load(path, lm.fingerprint, "rledit")
+    header, state, _ = network_file.load(path, lm.fingerprint, "rledit")
     header["settings"].update(discount=0.95, reg=1e-4, each_turn=False)
-    netfile.save(path, header, state)
+    network_file.save(path, header, state)
     assert lib.EDITORS["rledit"](lm, **small, network=str(path)).edit([A]).weights
     header["settings"]["discount"] = 0.5
-    netfile.save(path, header, state)
+    network_file.save(path, header, state)
     with pytest.raises(lib.EditError, match="no setting 'discount' any more"):
         lib.EDITORS["rledit"](lm, **small, network=str(path)).edit([A])

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import lib
-from lib import decode
+from lib.model import generation
 
 from . import tiny
 from .test_editors import ELSEWHERE, TINY, A, B, settings
@@ -34,7 +34,7 @@ def edited(name: str) -> tuple[lib.LM, lib.Patch, str]:
 
 def alone(lm: lib.LM, module: str, texts=TEXTS) -> list[int]:
     """The decision of every prompt when nothing runs beside it."""
-    return [int(decode.generate(lm, lm.rows([text])[0], 1).choices[module]) for text in texts]
+    return [int(generation.generate(lm, lm.rows([text])[0], 1).choices[module]) for text in texts]
 
 
 @routed
@@ -43,9 +43,9 @@ def test_every_way_of_running_takes_the_decision_of_the_prompt_alone(name):
     with lm.patched(patch):
         wanted, (rows, _) = alone(lm, module), lm.rows(TEXTS)
         ways = {
-            "greedy": decode.generate(lm, rows, 4),
-            "uncached": decode.generate(lm, rows, 4, cache=False),
-            "sampled": decode.generate(lm, rows, 4, temperature=1.0, seed=3),
+            "greedy": generation.generate(lm, rows, 4),
+            "uncached": generation.generate(lm, rows, 4, cache=False),
+            "sampled": generation.generate(lm, rows, 4, temperature=1.0, seed=3),
         }
     assert wanted[1] >= 0 and wanted[0] == wanted[2] == wanted[3] == wanted[4] == -1
     for way, done in ways.items():
@@ -56,11 +56,11 @@ def test_every_way_of_running_takes_the_decision_of_the_prompt_alone(name):
 def test_a_mixed_batch_gives_the_tokens_that_each_prompt_gives_alone(name):
     lm, patch, _ = edited(name)
     rows, _ = lm.rows(TEXTS)
-    plain = decode.generate(lm, rows, 20).ids
+    plain = generation.generate(lm, rows, 20).ids
     with lm.patched(patch):
-        together = decode.generate(lm, rows, 20).ids
-        assert together == [decode.generate(lm, [row], 20).ids[0] for row in rows]
-        assert together == decode.generate(lm, rows, 20, cache=False).ids
+        together = generation.generate(lm, rows, 20).ids
+        assert together == [generation.generate(lm, [row], 20).ids[0] for row in rows]
+        assert together == generation.generate(lm, rows, 20, cache=False).ids
     assert together[1] != plain[1]
     assert together[:1] + together[2:] == plain[:1] + plain[2:]  # out of scope: the base model
 
@@ -99,7 +99,7 @@ def test_half_precision_takes_the_same_decisions_in_any_batch(name):
     (module,) = patch.routes
     with lm.patched(patch):
         wanted, (rows, _) = alone(lm, module), lm.rows(TEXTS)
-        assert decode.generate(lm, rows, 4).choices[module].tolist() == wanted
+        assert generation.generate(lm, rows, 4).choices[module].tolist() == wanted
         together = lm.run(TEXTS).logits[:, -1].float()
         for i, row in enumerate(rows):
             one = lm.run([row]).logits[0, -1].float()
@@ -139,7 +139,7 @@ def test_with_a_weight_patch_in_either_order_and_joined(name):
         assert both.weights and both.routes and len(both.facts) == 2
         with lm.patched(both):
             rows, _ = lm.rows([A.text, B.text])
-            done = decode.generate(lm, rows, 2)
+            done = generation.generate(lm, rows, 2)
             assert done.choices[module][0] >= 0 and done.choices[module][1] == -1
             assert lm.answer(B.text, max_new_tokens=3).startswith(" qz")
     with lm.patched(sub):
@@ -208,6 +208,6 @@ def test_two_routed_editors_on_two_layers_hold_both_facts(pair):
     both = editor.edit([B], after=patch)
     (second,) = both.routes.keys() - {first}
     with lm.patched(both):
-        choices = decode.generate(lm, lm.rows([A.text, B.text, *ELSEWHERE])[0], 2).choices
+        choices = generation.generate(lm, lm.rows([A.text, B.text, *ELSEWHERE])[0], 2).choices
     assert [int(c >= 0) for c in choices[first]] == [1, 0, 0, 0]
     assert int(choices[second][1]) >= 0 and choices[second][2:].tolist() == [-1, -1]

@@ -14,12 +14,12 @@ from typing import Any, ClassVar
 
 import torch
 
-from ..editor import add_low_rank
-from ..facts import Case
-from ..netfile import Networks
-from ..patch import EMPTY
-from ..regression import Regression, RegressionConfig
-from ..training import take
+from ..data.facts import Case
+from ..patch.patch import EMPTY
+from .hypernetwork.network_file import Networks
+from .hypernetwork.regression import Regression, RegressionConfig
+from .hypernetwork.training import take
+from .shared.base import add_low_rank
 
 DISCOUNT = 0.95  # γ: how much the texts of the turn before count
 REG = 1e-4  # weight of ‖ΔW‖²
