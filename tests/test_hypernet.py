@@ -619,7 +619,7 @@ def test_the_library_ships_a_network_for_the_embedded_model(
     )
     # the preset is what it was trained with, but for the edits' own step; what a file does not name
     # yet was as published
-    assert {**first, **header["settings"]} == settings
+    assert {**first, **editor.current(header["settings"])} == settings
     data = header["data"]
     assert data["rows"][0] > data["validation_rows"][1] >= data["validation_rows"][0] >= 1500
     losses = [validation for _, _, validation in header["history"]]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any, ClassVar, Literal
@@ -33,7 +33,7 @@ from . import network, network_file
 from .network import Turn
 from .network_file import Networks
 from .settings import TrainableConfig
-from .training import Run, take
+from .training import Run, recorded, take
 
 WARM = 64  # training cases whose features are read before the first step, for the moments
 SHIPPED = Path(__file__).parent / "networks"
@@ -255,7 +255,7 @@ class Trainable(Editor):
         header = {
             **self.header(),
             "step": at, "best": run.best_loss, "history": run.history,
-            "settings": {**asdict(self.config), "network": None}, "data": dict(data or {}),
+            "settings": recorded(self.config), "data": dict(data or {}),
         }  # fmt: skip
         network_file.save(path, header, {"now": network_file.compact(state)})
         if path != self.path:

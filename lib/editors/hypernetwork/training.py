@@ -24,8 +24,9 @@ from . import network_file
 from .network_file import Networks
 from .settings import TrainableConfig
 
-# the order of settings in the hash by which a training knows its file, whatever that of the fields
-LABELLED = (
+# The order in which files name the settings, whatever that of the fields: a training knows its file
+# by a hash of them, and a patch its network by the hash of the network's file.
+RECORDED = (
     *("seed", "down", "gate", "up", "rank", "blocks", "eta", "ridge", "lr", "lr_step", "clip"),
     *("batch", "varied", "accumulate", "edit_weight", "loc_weight", "own_prompt", "tokens"),
     *("group", "reduction", "chunk", "first_scale", "check_every", "patience", "network"),
@@ -47,6 +48,12 @@ class Learner(Protocol):
     header: Callable[[], dict[str, Any]]  # what every file says of the editor
 
 
+def recorded(config: TrainableConfig) -> dict[str, Any]:
+    """All settings that a network was trained with, those with a single value left too."""
+    settings = {**config.retired, **asdict(config), "network": None}
+    return {name: settings.pop(name) for name in RECORDED if name in settings} | settings
+
+
 class Run:
     """One training: networks, optimizer, best so far; a file holds all of it after every look."""
 
@@ -54,9 +61,7 @@ class Run:
         self, editor: Learner, cases: list[Case], validation: list[Case], file: Path
     ) -> None:
         self.editor, self.cases, self.validation, self.file = editor, cases, validation, file
-        settings = {**editor.config.retired, **asdict(editor.config), "network": None}
-        settings = {name: settings.pop(name) for name in LABELLED if name in settings} | settings
-        label = json.dumps([settings, repr(cases), repr(validation)])
+        label = json.dumps([recorded(editor.config), repr(cases), repr(validation)])
         self.label = hashlib.sha256(label.encode()).hexdigest()[:16]
         self.step, self.best_loss, self.best_step = 0, float("inf"), 0
         self.best: dict[str, Any] = {}
