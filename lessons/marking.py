@@ -1,4 +1,7 @@
-"""What checks are written with: random inputs, comparisons, and messages that say what differs."""
+"""The words of a check: random inputs, comparisons, and messages that say what differs.
+
+Every exercise imports its words from here, and the grader knows a verdict by the exceptions.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,10 @@ from torch import Tensor
 
 class Wrong(Exception):
     """Not solved; the text says what differs and likely why."""
+
+
+class Stopped(Wrong):
+    """The student's code gave no answer: an error, a limit, the end of its process."""
 
 
 class NotAttempted(Exception):

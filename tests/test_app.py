@@ -50,7 +50,7 @@ def strong_settings():
     """Random models are moved by large steps only."""
     with pytest.MonkeyPatch.context() as patch:
         row = {"layer": 2, "lr": 2e-2, "epochs": 60, "target_eos": False}
-        patch.setattr("lib.editor._presets", lambda: {"ft": {"any": row}})
+        patch.setattr("lib.editors.shared.config._presets", lambda: {"ft": {"any": row}})
         yield
 
 
@@ -376,7 +376,12 @@ def test_leaving_out_uses_the_closed_form_where_keys_are_kept(monkeypatch):
     for patch in patches:
         edit_list.add(session, patch, "MEMIT", 1.0)
     short = lib.Patch(log=(lib.Edit("memit", {}),), base="short")
-    monkeypatch.setattr(edit_list.deletion, "without", lambda *given: asked.append(given) or short)
+
+    def without(editor, patch, i, *, exact):
+        asked.append((patch, i, editor.lm))
+        return short
+
+    monkeypatch.setattr(lib.EDITORS["memit"], "without", without)
 
     class Quiet:
         def report(self, *_):

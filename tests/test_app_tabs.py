@@ -28,7 +28,7 @@ from demo_app.session.long_run import LongRun
 from demo_app.session.studio import Studio
 from demo_app.session.visitors import Session
 from demo_app.session.worker import Stopped, Trouble
-from lib.lens import lens
+from lib.interpret.logit_lens import lens
 
 from . import tiny
 
@@ -42,7 +42,7 @@ def strong_settings():
         row = {"layer": 2, "lr": 2e-2, "epochs": 60, "target_eos": False}
         rows = {"ft": {"any": row}, "rome": {"any": {"layer": 1, "second_moment": False}},
                 "grace": {"any": {"layer": 2}}}  # fmt: skip
-        patch.setattr("lib.editor._presets", lambda: rows)
+        patch.setattr("lib.editors.shared.config._presets", lambda: rows)
         yield
 
 
@@ -335,7 +335,7 @@ def test_the_layer_curve_tries_every_layer(studio, monkeypatch):
     lib.EDITORS["wilke"].Config.preset(studio.lm, "wilke")
     rows = {"wilke": {"any": {"layers": [0, 1], "second_moment": False, "steps": 2,
                               "contexts": []}}}  # fmt: skip
-    monkeypatch.setattr("lib.editor._presets", lambda: rows)
+    monkeypatch.setattr("lib.editors.shared.config._presets", lambda: rows)
     shown, _ = through(layers_of_a_fact.wise_layers(LongRun(studio, Session())))
     sizes = [float(line.removesuffix(" %").split(": ")[1]) for line in shown.lines]
     assert [line.split(":")[0] for line in shown.lines] == ["layer 0", "layer 1"]

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 import lib
 from lib import plot
-from lib.facts import encode_target
+from lib.data.facts import encode_target
 
 from ..session.views import Row, View
 from .render import bars, number

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from lib import maps, plot
+from lib import plot
 
 from ..session.predictions import GROUPS, Prediction, Victim
 from .next_word import picture
@@ -63,7 +63,7 @@ def _figure(found: Prediction) -> str:
         if some:
             points[group] = [abs(v.rho) for v in some], [v.share for v in some]
             filled[group] = [v.changed for v in some]
-    figure = maps.scatter(
+    figure = plot.scatter(
         points,
         "predicted: |ρ|, share of the write that lands on the fact",
         "measured share, from the patch",

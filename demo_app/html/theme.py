@@ -10,7 +10,7 @@ from pathlib import Path
 CSS = "".join(
     Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("style.css", "tabs.css")
 )
-SHADES = (  # of lib.style.EDITED, from light to dark; the seventh carries white text: contrast 5.6
+SHADES = (  # of lib.plot.style.EDITED; the seventh carries white text with a contrast of 5.6
     "#fff5ef",
     "#ffe6d8",
     "#ffcaae",

@@ -14,7 +14,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import lib
-from lib import maps, plot, style
+from lib import plot
+from lib.plot import style
 
 from ..session.long_run import LongRun, ticking
 from ..session.studio import Studio
@@ -155,7 +156,7 @@ def scope_figure(found: Scope) -> Figure:
     every = {round(one, 4) for _, thresholds in points.values() for one in thresholds}
     if len(every) == 1:
         return strips(points, every.pop(), *found.axes, found.within, colors)
-    return maps.scope_map(points, *found.axes, within=found.within, colors=colors)
+    return plot.scope_map(points, *found.axes, within=found.within, colors=colors)
 
 
 def strips(

@@ -13,8 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 import lib
-from lib import plot, style
-from lib.trace import trace
+from lib import plot
+from lib.interpret.causal_trace import trace
+from lib.plot import style
 
 from ..session.long_run import LongRun, ticking
 from ..session.subject_in_view import layers_of, listed, subject_of

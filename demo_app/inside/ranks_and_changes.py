@@ -12,9 +12,11 @@ import numpy as np
 import pandas as pd
 
 import lib
-from lib import plot, style, toxicity
-from lib.facts import encode_target
-from lib.lens import lens
+from lib import plot
+from lib.data.facts import encode_target
+from lib.interpret import damage
+from lib.interpret.logit_lens import lens
+from lib.plot import style
 
 from ..session.long_run import LongRun, ticking
 from ..session.subject_in_view import layers_of, subject_of
@@ -100,7 +102,7 @@ def norms(run: LongRun) -> Steps:
 
     def work(job: Job) -> dict[int, float]:
         job.report(0.2, "Measuring the weights")
-        moved = toxicity.steps(lm, [patch]).iloc[0]
+        moved = damage.steps(lm, [patch]).iloc[0]
         change, whole = np.zeros(lm.n_layers), np.zeros(lm.n_layers)
         for name, size in moved.items():
             (layer,) = layers_of(lm, lib.Patch(weights={name: patch.weights[name]})) or (0,)

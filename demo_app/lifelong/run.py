@@ -12,9 +12,9 @@ from collections.abc import Generator, Sequence
 from typing import Any
 
 import lib
-from lib import toxicity
-from lib.metrics import HELD_OUT
-from lib.sample import contradicted
+from lib.data.texts import HELD_OUT
+from lib.interpret import damage
+from lib.lifelong.sample import contradicted
 
 from ..session.long_run import LongRun, ticking
 from ..session.worker import Job, Progress, Stopped, Trouble
@@ -161,5 +161,5 @@ def _changed(lm: lib.LM, patch: lib.Patch) -> float:
     """‖ΔW‖/‖W₀‖ of the matrix that changed most, 0 where no weight was touched."""
     if not patch.weights:
         return 0.0
-    moved = toxicity.steps(lm, [patch]).iloc[0]
+    moved = damage.steps(lm, [patch]).iloc[0]
     return max(size / lm.weight(name).norm().item() for name, size in moved.items())

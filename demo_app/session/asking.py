@@ -13,9 +13,9 @@ import torch
 from torch.nn.functional import kl_div
 
 import lib
-from lib import decode
-from lib.events import begins, contains, plain
-from lib.facts import encode_target
+from lib.data.facts import encode_target
+from lib.evaluation.answers import begins, contains, plain
+from lib.model import scoring
 
 from .views import Answer, Row, Subject, first_word
 from .worker import Job
@@ -140,7 +140,7 @@ class Asker:
         ends = [None if answer is None else self._ids(ask, answer) for ask, answer in pairs]
         long = [i for i, end in enumerate(ends) if end is not None and len(end) > 1]
         rows = [self.lm.rows([pairs[i][0][0]], chat=pairs[i][0][1])[0][0] for i in long]
-        scores = decode.score(self.lm, rows, [ends[i] for i in long]) if long else []
+        scores = scoring.score(self.lm, rows, [ends[i] for i in long]) if long else []
         sums = {i: score.log_probs.sum() for i, score in zip(long, scores, strict=True)}
         for i, end in enumerate(ends):
             if end is not None and i not in sums:

@@ -12,9 +12,8 @@ from collections.abc import Iterator, Sequence
 from operator import is_
 
 import lib
-from lib import deletion
-from lib.events import begins
-from lib.metrics import HELD_OUT
+from lib.data.texts import HELD_OUT
+from lib.evaluation.answers import begins
 
 from .edits import AppliedEdit, LookBack, PastEdit, Point
 from .views import first_sentence
@@ -167,8 +166,12 @@ def _shorter(lm: lib.LM, session: Session, part: tuple[int, ...]) -> lib.Patch |
     for longer, patch in session.folds.items():
         if len(longer) == len(part) + 1:
             extra = [i for i in range(len(longer)) if longer[:i] + longer[i + 1 :] == part]
-            if extra and (found := deletion.without(patch, extra[0], lm)) is not None:
-                return found
+            line = patch.log[0] if patch.log else None
+            if extra and line is not None and line.editor in lib.EDITORS:
+                editor = lib.EDITORS[line.editor](lm, **line.settings)
+                found = editor.without(patch, extra[0], exact=False)
+                if found is not None:
+                    return found
     return None
 
 

@@ -15,8 +15,7 @@ import torch
 
 import lib
 from lib import memory
-from lib.events import begins
-from lib.patch import LowRank
+from lib.evaluation.answers import begins
 
 from . import edit_list
 from .asking import divergence
@@ -181,7 +180,7 @@ def written(
         value = patch.weights.get(name)
         if value is None:
             return torch.zeros_like(W)
-        return value.dense() if isinstance(value, LowRank) else value.float() - W
+        return value.dense() if isinstance(value, lib.LowRank) else value.float() - W
 
     moved = ((whole(after) - whole(before)) @ K).norm(dim=0).tolist()
     return moved if all(map(math.isfinite, moved)) else None

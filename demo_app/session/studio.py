@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 import lib
-from lib.events import begins
+from lib.evaluation.answers import begins
 
 from . import edit_list, editor_settings
 from .asking import Asker

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import lib
-from lib.export import refuse
+from lib.export.export import refuse
 
 from .links import slug
 from .long_run import LongRun
@@ -23,7 +23,6 @@ from .visitors import Session
 from .worker import Job, Progress, Stopped, Trouble
 
 BLOCK = 8 << 20
-SHARD = 64 << 20  # bytes of weights in a file: the export can be stopped between two files
 NOTHING = "No edit is live, so there is nothing to take away: press Edit in the first tab."
 KINDS = {"patch": ".safetensors", "adapter": "-adapter.zip", "model": "-model.zip"}
 
@@ -56,7 +55,7 @@ def make(run: LongRun, kind: str, folder: Path) -> Generator[Progress, None, Pat
         job.report(0.1, words)
         if kind == "adapter":
             return lib.export_peft(lm, patch, tree)
-        return lib.export_model(lm, patch, tree, shard=SHARD)
+        return lib.export_model(lm, patch, tree)
 
     yield from run.do(work)
     for share in _packed(tree, path):  # not on the worker: others are served meanwhile

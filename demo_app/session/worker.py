@@ -22,7 +22,7 @@ from inspect import isgenerator
 from typing import Any
 
 import lib
-from lib.pulse import asking
+from lib.cancellation import cancellable
 
 log = logging.getLogger(__name__)
 
@@ -138,7 +138,7 @@ class Job:
             try:
                 if self._stop.is_set():
                     raise Stopped
-                with asking(self.check):  # the library, where it runs no block for long
+                with cancellable(self.check):  # the library, where it runs no block for long
                     found = self.work(self) if self._steps is None else None
                     if isgenerator(found):
                         self._steps = found

@@ -47,7 +47,7 @@ other fact in this share. 1 is all of it, 0 nothing; below 0 the opposite lands.
 </dl>
 <h2>Where it comes from</h2>
 <p>The model is <b>{model}</b>{license}. The examples are facts that it knows, checked one by one
-(<code>lib/classroom.json</code>). ROME: Meng, Bau, Andonian, Belinkov, <i>Locating and Editing
+(<code>lib/data/classroom.json</code>). ROME: Meng, Bau, Andonian, Belinkov, <i>Locating and Editing
 Factual Associations in GPT</i>, 2022.</p>
 <p>Everything runs on the machine this page is served from. Nothing you type leaves it or is kept:
 your edits are dropped when you close the page, or after an hour of silence.</p>

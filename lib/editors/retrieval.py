@@ -18,10 +18,12 @@ from functools import cache, cached_property
 
 from torch import Tensor
 
-from ..editor import Config, Editor
-from ..facts import Fact
-from ..patch import Patch, Rewrite
-from ..stats import TEXT
+from ..data.facts import Fact
+from ..data.texts import GENERAL
+from ..patch.patch import Patch
+from ..patch.route import Rewrite
+from .shared.base import Editor
+from .shared.config import Config
 
 Vector = dict[str, float]
 
@@ -194,7 +196,9 @@ def _idf() -> tuple[dict[str, float], float]:
 
     Not from the stored facts: otherwise adding one would change the scores of the others.
     """
-    parts = [plain(part) for part in TEXT.read_text(encoding="utf-8").split("\n") if part.strip()]
+    parts = [
+        plain(part) for part in GENERAL.read_text(encoding="utf-8").split("\n") if part.strip()
+    ]
     count = Counter(term for part in parts for term in set(_grams(part)))
     total = 1 + len(parts)
     return {t: 1 + math.log(total / (1 + n)) for t, n in count.items()}, 1 + math.log(total)
