@@ -38,14 +38,14 @@ def quiet() -> None:
 def open_page(lm: Any, port: int, host: str = "127.0.0.1", **settings: Any) -> tuple[Any, Any]:
     """Serve the page for a model; (the Blocks, the studio). Does not wait for visitors to leave."""
     quiet()
-    from .session import Studio
+    from .session.studio import Studio
 
     studio = Studio(lm)
     fact = studio.example(studio.ready).fact
     subject = studio.subject(fact.subject, fact.prompt, fact.target_new)
     ready = studio.look(studio.visitor(), subject)
-    from .app import build  # gradio takes seconds to import; the model answers meanwhile
-    from .theme import CSS, theme
+    from .app import build
+    from .html.theme import CSS, theme
 
     demo = build(studio, ready.outcome())
     with redirect_stdout(StringIO()):  # gradio's paragraphs about a public link

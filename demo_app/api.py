@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from .compare import Column, View
-from .worker import Stopped, Trouble
+from .session.views import Column, View
+from .session.worker import Stopped, Trouble
 
 if TYPE_CHECKING:
-    from .session import Studio
-    from .visitors import Session
-    from .worker import Job
+    from .session.studio import Studio
+    from .session.visitors import Session
+    from .session.worker import Job
 
 
 def endpoints(studio: Studio) -> None:

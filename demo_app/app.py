@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import gradio as gr
 
-from . import render
-from .about import about
 from .api import endpoints
-from .compare import View
-from .edit_tab import Page
-from .inside_tab import Inside
-from .interference_tab import Interference
-from .lifelong_tab import Lifelong
-from .session import Studio
-from .take_away_tab import TakeAway
+from .html import render
+from .session.studio import Studio
+from .session.views import View
+from .tabs.about import about
+from .tabs.edit import Page
+from .tabs.inside import Inside
+from .tabs.interference import Interference
+from .tabs.lifelong import Lifelong
+from .tabs.take_away import TakeAway
 
 TITLE = "Edit a language model's memory"
 

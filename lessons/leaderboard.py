@@ -18,7 +18,7 @@ import torch
 import lib
 from lessons.grading.class_folder import write
 from lessons.grading.leaderboard_entry import Entry, Failed
-from lib.intervals import interval
+from lib.evaluation.intervals import interval
 
 OURS = ("rome", "retrieval")
 COLUMNS = {  # column: (of, metric, event)

@@ -17,13 +17,18 @@ import pytest
 import torch
 
 import lib
-from demo_app import bars, interference, keep, listing, options, render
-from demo_app import reader as reader_module
-from demo_app.compare import Answer, Column, Row, Subject, View, first_sentence, first_word
-from demo_app.session import EDITS, Studio
-from demo_app.table import table
-from demo_app.visitors import Session, Sessions
-from demo_app.worker import Job, Stopped, Trouble, Worker
+from demo_app.html import edit_history as listing
+from demo_app.html import next_word as bars
+from demo_app.html import render
+from demo_app.html.table import table
+from demo_app.session import asking as reader_module
+from demo_app.session import edit_list as keep
+from demo_app.session import editor_settings as options
+from demo_app.session import interference
+from demo_app.session.studio import EDITS, Studio
+from demo_app.session.views import Answer, Column, Row, Subject, View, first_sentence, first_word
+from demo_app.session.visitors import Session, Sessions
+from demo_app.session.worker import Job, Stopped, Trouble, Worker
 
 from . import tiny
 
@@ -36,7 +41,7 @@ def strong_settings():
     """Random models are moved by large steps only."""
     with pytest.MonkeyPatch.context() as patch:
         row = {"layer": 2, "lr": 2e-2, "epochs": 60, "target_eos": False}
-        patch.setattr("lib.editor._presets", lambda: {"ft": {"any": row}})
+        patch.setattr("lib.editors.shared.config._presets", lambda: {"ft": {"any": row}})
         yield
 
 
@@ -363,7 +368,12 @@ def test_leaving_out_uses_the_closed_form_where_keys_are_kept(monkeypatch):
     for patch in patches:
         keep.add(session, patch, "MEMIT", 1.0)
     short = lib.Patch(log=(lib.Edit("memit", {}),), base="short")
-    monkeypatch.setattr(keep.deletion, "without", lambda *given: asked.append(given) or short)
+
+    def without(editor, patch, i, *, exact):
+        asked.append((patch, i, editor.lm))
+        return short
+
+    monkeypatch.setattr(lib.EDITORS["memit"], "without", without)
 
     class Quiet:
         def report(self, *_):
@@ -613,7 +623,7 @@ def test_everything_a_visitor_wrote_is_escaped():
 
 
 def test_the_logic_does_not_import_gradio():
-    names = "session", "table", "listing", "interference", "bars"
+    names = "session.studio", "session.interference", "html.table", "html.next_word"
     code = f"import sys, {', '.join(f'demo_app.{name}' for name in names)}\n"
     code += "assert 'gradio' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

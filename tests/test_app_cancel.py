@@ -7,12 +7,16 @@ from pathlib import Path
 import pytest
 
 import lib
-from demo_app import layers, lifelong, lifelong_run, take_away
-from demo_app.chain import Chain
-from demo_app.session import Studio
-from demo_app.visitors import Session
-from demo_app.worker import Job, Stopped
-from lib import fetch, stats
+from demo_app.inside import layers_of_a_fact as layers
+from demo_app.lifelong import run as lifelong_run
+from demo_app.lifelong import stress_test as lifelong
+from demo_app.session import take_away
+from demo_app.session.long_run import Chain
+from demo_app.session.studio import Studio
+from demo_app.session.visitors import Session
+from demo_app.session.worker import Job, Stopped
+from lib import atomic_files
+from lib.keys_values import second_moment
 
 from . import tiny
 from .test_app_tabs import cases, edited, through
@@ -33,16 +37,15 @@ def studio():
 
 @pytest.fixture
 def fresh(monkeypatch, tmp_path):
-    """Presets for a random model, files of weights that are small, and nothing in the cache."""
-    monkeypatch.setattr("lib.editor._presets", lambda: ROWS)
-    monkeypatch.setattr(take_away, "SHARD", 20_000)
+    """Presets for a random model, and nothing in the cache."""
+    monkeypatch.setattr("lib.editors.shared.config._presets", lambda: ROWS)
     short = "alpha", "{} is", "xy"
     monkeypatch.setattr(layers, "subject_of", lambda studio, session: studio.subject(*short))
 
     def clear() -> None:
-        monkeypatch.setattr(fetch, "cache_folder", lambda: tmp_path / f"cache{len(folders)}")
+        monkeypatch.setattr(atomic_files, "cache_folder", lambda: tmp_path / f"cache{len(folders)}")
         folders.append(None)
-        stats._damped.cache_clear()
+        second_moment._damped.cache_clear()
 
     folders: list[None] = []
     return clear
@@ -85,7 +88,7 @@ def edit(studio, session, folder):
 
 @pytest.mark.parametrize(
     ("run", "steps"),  # how often it must ask at least: this bounds what one step is
-    [(stress, 300), (whole_model, 6), (adapter, 2), (trace, 100), (first_moments, 30),
+    [(stress, 300), (whole_model, 2), (adapter, 2), (trace, 100), (first_moments, 30),
      (predict, 6), (measure, 100), (edit, 100)],
 )  # fmt: skip
 def test_a_long_run_ends_at_its_next_step(studio, run, steps, fresh, monkeypatch, tmp_path):
@@ -134,6 +137,6 @@ def test_products_of_many_layers_are_asked_between(studio, fresh, monkeypatch):
     """C of several layers comes from one pass: no block runs between their products."""
     fresh()
     lm, asked = studio.lm, []
-    with lib.pulse.asking(lambda: asked.append(1)):
-        stats.second_moment(lm, [0, 1, 2], tokens=2000)
+    with lib.cancellation.cancellable(lambda: asked.append(1)):
+        second_moment.second_moment(lm, [0, 1, 2], tokens=2000)
     assert len(asked) >= 3 + 3, "for each layer its product, and its factor"

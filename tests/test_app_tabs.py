@@ -20,22 +20,18 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 import lib
-from demo_app import (
-    inside,
-    layers,
-    lifelong,
-    lifelong_run,
-    lifelong_view,
-    links,
-    overlap,
-    panel,
-    take_away,
-    uploads,
-)
-from demo_app.chain import Chain
-from demo_app.session import Studio
-from demo_app.visitors import Session
-from demo_app.worker import Stopped, Trouble
+from demo_app.inside import key_overlap as overlap
+from demo_app.inside import layers_of_a_fact as layers
+from demo_app.inside import panel
+from demo_app.inside import ranks_and_changes as inside
+from demo_app.lifelong import figures as lifelong_view
+from demo_app.lifelong import run as lifelong_run
+from demo_app.lifelong import stress_test as lifelong
+from demo_app.session import links, take_away, uploads
+from demo_app.session.long_run import Chain
+from demo_app.session.studio import Studio
+from demo_app.session.visitors import Session
+from demo_app.session.worker import Stopped, Trouble
 
 from . import tiny
 
@@ -50,7 +46,7 @@ def strong_settings():
         row = {"layer": 2, "lr": 2e-2, "epochs": 60, "target_eos": False}
         rows = {"ft": {"any": row}, "rome": {"any": {"layer": 1, "second_moment": False}},
                 "grace": {"any": {"layer": 2}}}  # fmt: skip
-        patch.setattr("lib.editor._presets", lambda: rows)
+        patch.setattr("lib.editors.shared.config._presets", lambda: rows)
         yield
 
 
@@ -130,12 +126,12 @@ def test_a_stopped_test_keeps_what_is_done(studio):
 
 def test_that_it_was_stopped_is_said_before_all_is_drawn(studio, monkeypatch):
     gr = pytest.importorskip("gradio")
-    from demo_app import lifelong_tab
+    from demo_app.tabs import lifelong as lifelong_tab
 
     drawn, visitor = [], SimpleNamespace(session_hash="in a hurry")
     monkeypatch.setattr(lifelong_tab, "shown", lambda test: drawn.append(1) or tuple("abcde"))
     monkeypatch.setattr(lifelong_tab, "REDRAW", 0.0)
-    monkeypatch.setattr("demo_app.follow.EVERY", 0.0)
+    monkeypatch.setattr("demo_app.tabs.long_runs.EVERY", 0.0)
     with gr.Blocks():
         tab = lifelong_tab.Lifelong(studio)
     for outputs in tab.run([], 4, 1, None, visitor):
@@ -305,7 +301,7 @@ def test_the_layer_curve_tries_every_layer(studio, monkeypatch):
     lib.EDITORS["wilke"].Config.preset(studio.lm, "wilke")
     rows = {"wilke": {"any": {"layers": [0, 1], "second_moment": False, "steps": 2,
                               "contexts": []}}}  # fmt: skip
-    monkeypatch.setattr("lib.editor._presets", lambda: rows)
+    monkeypatch.setattr("lib.editors.shared.config._presets", lambda: rows)
     shown, _ = through(layers.wise_layers(Chain(studio, Session())))
     assert shown.words.count("<li>") == 2 and "WilKE would write" in shown.found
 
@@ -443,7 +439,9 @@ def test_what_a_link_cannot_ask_is_left_out_with_one_sentence(studio, query, sai
 def test_the_logic_does_not_import_gradio():
     code = (
         "import sys\n"
-        "from demo_app import inside, lifelong, lifelong_view, overlap, take_away, uploads\n"
+        "from demo_app.inside import key_overlap, layers_of_a_fact, ranks_and_changes\n"
+        "from demo_app.lifelong import figures, run, stress_test\n"
+        "from demo_app.session import take_away, uploads\n"
         "assert 'gradio' not in sys.modules and 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

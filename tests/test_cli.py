@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import lib
-from lib.__main__ import main
+from lib.cli.main import main
 
 from . import tiny
 
@@ -22,7 +22,7 @@ TUNE = ["--set", "layer=1", "--set", "lr=0.02", "--set", "epochs=60"]
 def tiny_model(monkeypatch):
     """The commands load a tiny model in place of the one they are asked for."""
     lm = tiny.model("llama")
-    monkeypatch.setattr(lib, "load", lambda *_: lm)
+    monkeypatch.setattr("lib.cli.options.load", lambda *_: lm)
     return lm
 
 

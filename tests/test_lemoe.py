@@ -9,11 +9,11 @@ import pytest
 import torch
 
 import lib
-from lib import decode
-from lib.anchors import misrouted
-from lib.expert_lesson import ExpertLesson
-from lib.expert_start import activation, fresh, place
-from lib.experts import Experts, answer
+from lib.editors.lemoe.anchor_router import misrouted
+from lib.editors.lemoe.expert_rows import ExpertRows
+from lib.editors.lemoe.experts import Experts, answer
+from lib.editors.lemoe.new_expert import activation, fresh, place
+from lib.model import batching, generation
 
 from . import tiny
 
@@ -151,7 +151,7 @@ def test_out_of_scope_is_the_very_tensor_and_bit_equal_beside_others(lm):
         mixed = lm.run(texts).logits
     for i, entry in enumerate(found):
         assert torch.equal(mixed[i], plain[i]) == (entry == -1)
-    output, seqs = torch.randn(2, 3, 32), decode.sequences(lm, [[1, 2, 3]] * 2)
+    output, seqs = torch.randn(2, 3, 32), batching.sequences(lm, [[1, 2, 3]] * 2)
     nobody = torch.tensor([-1, -1])
     assert experts(patch).apply(torch.randn(2, 3, 32), output, nobody, seqs) is output
 
@@ -163,9 +163,9 @@ def test_every_row_of_a_mixed_batch_is_decided_and_answered_as_alone(lm):
     assert {-1, 0, 1} == set(alone) and entries(lm, patch, texts) == alone
     with lm.patched(patch):
         rows = lm.rows(texts)[0]
-        cached = decode.generate(lm, rows, 20).ids
-        assert cached == decode.generate(lm, rows, 20, cache=False).ids
-        assert cached == [decode.generate(lm, [row], 20).ids[0] for row in rows]
+        cached = generation.generate(lm, rows, 20).ids
+        assert cached == generation.generate(lm, rows, 20, cache=False).ids
+        assert cached == [generation.generate(lm, [row], 20).ids[0] for row in rows]
     with lm.patched(patch), pytest.raises(RuntimeError, match="lm.answer, lm.generate"):
         lm.model(torch.tensor([[1, 2]]))
 
@@ -286,7 +286,7 @@ def test_experts_stand_on_edited_weights_and_other_routes(lm):
     with lm.patched(patch):
         assert lm.answer(FACTS[0].text, 1) == " qz"
     module = experts(patch).module
-    with pytest.raises(lib.EditError, match="experts with module"):
+    with pytest.raises(lib.EditError, match=f"its experts at {module}"):
         editor(lm, layer=2).edit(FACTS[:1], after=patch)
     with pytest.raises(lib.EditError, match=f"lost the experts at {module}"):
         editor(lm).edit(FACTS[:1], after=replace(patch, routes={}))
@@ -301,7 +301,7 @@ def test_facts_given_twice_and_wrong_numbers(lm):
     with lm.patched(patch):
         assert lm.answer(FACTS[0].text, 1) == " xy"
     with pytest.MonkeyPatch.context() as patching:
-        patching.setattr(ExpertLesson, "loss", lambda *_: torch.tensor(torch.nan))
+        patching.setattr(ExpertRows, "loss", lambda *_: torch.tensor(torch.nan))
         with pytest.raises(lib.EditError, match="loss is not finite"):
             editor(lm).edit(FACTS[:1])
     with pytest.raises(lib.EditError, match="irrelevant texts"):

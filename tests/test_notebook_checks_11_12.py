@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import lib
-from lib.merging import trim
+from lib.editors.wise.merging import trim
 from notebooks.support import checks_11_grace as checks_11
 from notebooks.support import checks_12_wise as checks_12
 from notebooks.support import models

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import lib
-from lib.intervals import Z
+from lib.evaluation.intervals import Z
 from notebooks.support import checks_14_lifelong as checks_14
 from notebooks.support import checks_15_judging as checks_15
 from notebooks.support import checks_16_at_scale as checks_16

@@ -9,9 +9,11 @@ import warnings
 
 import pytest
 
-from lib import readers, rows
-from lib.facts import Case, Fact, FactError, Probe
-from lib.readers import Cases, LazyCases, read_cases, read_facts
+from lib.data import json_rows as rows
+from lib.data import readers
+from lib.data.facts import Case, Fact, Probe
+from lib.data.readers import Cases, LazyCases, read_cases, read_facts
+from lib.errors import FactError
 
 from .test_facts import CLASSROOM, FLAT, FULL, ZSRE, places, write  # noqa: F401  (a fixture)
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import lib
-from lib.facts import encode_target, lookup
+from lib.data.facts import encode_target, lookup
 
 ROME = json.loads((Path(__file__).parent / "reference" / "rome.json").read_text(encoding="utf-8"))
 FACT = lib.Fact(ROME["fact"]["subject"], ROME["fact"]["prompt"], ROME["fact"]["target"])
@@ -110,7 +110,9 @@ def test_memit(default_lm, monkeypatch):
     for layer, keys in wanted["keys_before_editing"].items():
         for k, figure in zip(lm.keys(FACTS[:5], int(layer)).T, keys, strict=True):
             assert_vector(k, figure)
-    found = lib.target.search(lm, FACTS[:5], 5, ("{}",), editor.settings(), "block")
+    found = lib.keys_values.target_value.search(
+        lm, FACTS[:5], 5, ("{}",), editor.settings(), "block"
+    )
     for target, figure, curve in zip(found, wanted["z"], wanted["loss"], strict=True):
         assert_vector(target.v_star, figure)
         torch.testing.assert_close(
@@ -130,7 +132,7 @@ def test_alphaedit_over_two_rounds(default_lm, monkeypatch):
     sums, count = {layer: torch.zeros(1536, 1536).double() for layer in names.values()}, 0
     with lm.patched(lib.EMPTY):
         for row in rows:  # each alone, position 0 included, as the authors did it
-            for name, K in lib.inside.inputs(lm, [row], list(names)).items():
+            for name, K in lib.model.activations.inputs(lm, [row], list(names)).items():
                 sums[names[name]] += K.double().T @ K.double()
             count += len(row)
     assert count == wanted["tokens"]
@@ -175,7 +177,7 @@ def test_ultraedit_over_two_turns(default_lm):
         for shape, figures in wanted["moments"].items():
             d_in, d_out = (int(n) for n in shape.strip("()").split(","))
             kept = patch.memory["ultraedit"]["moments"][f"{d_out}x{d_in}"]
-            both = lib.moments.Pairs.load(kept)
+            both = lib.keys_values.running_moments.Pairs.load(kept)
             assert both.count == figures["count"]
             for side, moments in (("key", both.keys), ("grad", both.grads)):
                 assert_vector(moments.mean, figures[f"{side}_mean"], 1e-4)

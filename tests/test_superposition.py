@@ -9,9 +9,8 @@ import pytest
 import torch
 
 from lib import Fact, FactError, classroom, second_moment
-from lib.facts import lookup
-from lib.memory import Moment
-from lib.superposition import (
+from lib.data.facts import lookup
+from lib.interpret.superposition import (
     Superposition,
     exponent,
     kurtosis,
@@ -19,6 +18,7 @@ from lib.superposition import (
     statistics,
     superposition,
 )
+from lib.memory import Moment
 from notebooks.support import checks_07_superposition as checks_07
 from tests import tiny
 

@@ -14,11 +14,12 @@ from typing import Literal
 
 import torch
 
-from .. import tuning
-from ..editor import Config, EditError, Editor
-from ..facts import Fact
-from ..patch import Patch
-from ..replay import Replay
+from ..data.facts import Fact
+from ..model.answer_rows import AnswerRows
+from ..patch.patch import Patch
+from .shared import epochs
+from .shared.base import Editor
+from .shared.config import Config
 
 
 @dataclass(frozen=True)
@@ -51,49 +52,31 @@ class Ft(Editor):
     name = "ft"
     paper = "Fine-tuning Done Right in Model Editing (LocFT-BF), 2025 (arXiv:2509.22072)"
     Config = FtConfig
+    speed = "fast"
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:
         """Train a copy of one matrix on the facts and replayed old ones, from `after` on."""
         config, lm = self.config, self.lm
         module = lm.mlp_out(config.layer)
-        rows = [
-            tuning.row(lm, fact, config.target_eos) for fact in [*self._old(facts, after), *facts]
-        ]
+        pairs = [(fact.text, fact.target_new) for fact in [*self._old(facts, after), *facts]]
+        rows = AnswerRows.of(
+            lm.tokenizer, pairs, config.target_eos, at_prompt=config.loss == "prompt_last"
+        )
         start = lm.weight(module) if config.restart else lm.weight(module, after)
         W = start.clone().requires_grad_()  # clone: `.to` of the same type gives the same tensor
         optimizer = torch.optim.Adam([W], lr=config.lr)
-        shuffle = random.Random(config.seed)
-        held: tuple[list, Replay] | None = None
+
+        def into_box() -> None:
+            """Every entry of W back to within ± box of where it began."""
+            with torch.no_grad():
+                W.copy_(torch.minimum(torch.maximum(W, start - config.box), start + config.box))
+
+        by = epochs.Epochs(
+            config.epochs, config.batch_size, config.enough, config.seed, name=self.name
+        )
+        boxed = None if config.box is None else into_box
         with lm.patched(after, only=True), lm.bind({module: W}):
-            for _ in range(config.epochs):
-                mean = 0.0
-                if len(rows) > config.batch_size:
-                    shuffle.shuffle(rows)
-                for first in range(0, len(rows), config.batch_size):
-                    batch = rows[first : first + config.batch_size]
-                    # the blocks below are constant: with one batch they run once for all epochs
-                    if held is None or held[0] is not rows or len(rows) > config.batch_size:
-                        ids = [prompt + target[:-1] for prompt, target in batch]
-                        behind = [len(target) - 1 for _, target in batch]
-                        with torch.no_grad():
-                            held = rows, Replay(lm, ids, config.layer, behind=behind)
-                    loss = tuning.loss(lm, batch, held[1], config.loss == "prompt_last")
-                    mean += loss.item() * len(batch) / len(rows)
-                    if not torch.isfinite(loss):
-                        raise EditError(f"{self.name}: the loss is not finite; try a smaller lr")
-                    if loss < config.enough:
-                        continue  # a batch already learned moves nothing
-                    (W.grad,) = torch.autograd.grad(loss, W)
-                    optimizer.step()
-                    if config.box is not None:
-                        with torch.no_grad():
-                            W.copy_(
-                                torch.minimum(
-                                    torch.maximum(W, start - config.box), start + config.box
-                                )
-                            )
-                if mean < config.enough:
-                    break
+            epochs.train(lm, rows, config.layer, [W], optimizer, by, after_step=boxed)
         return after.with_weights({module: W.detach().cpu()})
 
     def _old(self, facts: Sequence[Fact], after: Patch) -> list[Fact]:
@@ -125,6 +108,7 @@ class FtL(Ft):
     name = "ft_l"
     paper = "Zhu et al., Modifying Memories in Transformer Models, 2020 (arXiv:2012.00363)"
     Config = FtLConfig
+    speed = "usual"
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ call starts a new adapter behind those of `after`, so a patch is a chain of adap
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -17,11 +16,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from .. import tuning
-from ..editor import Config, EditError, Editor, add_low_rank
-from ..facts import Fact
-from ..patch import Patch
-from ..replay import Replay
+from ..data.facts import Fact
+from ..errors import EditError
+from ..model.answer_rows import AnswerRows
+from ..model.hooks import hooked
+from ..patch.patch import Patch
+from .shared import epochs
+from .shared.base import Editor, add_low_rank
+from .shared.config import Config
 
 
 @dataclass(frozen=True)
@@ -58,37 +60,15 @@ class Lora(Editor):
         config, lm = self.config, self.lm
         names = self.places()
         adapters = self._fresh(names)
-        rows = [tuning.row(lm, fact, config.target_eos) for fact in facts]
-        parameters = [side for pair in adapters.values() for side in pair]
-        optimizer = torch.optim.AdamW(
-            parameters, lr=config.lr, weight_decay=config.weight_decay
-        )  # fmt: skip
-        shuffle, held = random.Random(config.seed), None
+        pairs = [(fact.text, fact.target_new) for fact in facts]
+        rows = AnswerRows.of(lm.tokenizer, pairs, config.target_eos)
+        leaves = [side for pair in adapters.values() for side in pair]
+        optimizer = torch.optim.AdamW(leaves, lr=config.lr, weight_decay=config.weight_decay)
+        by = epochs.Epochs(
+            config.epochs, config.batch_size, config.enough, config.seed, name=self.name
+        )
         with lm.patched(after, only=True), self._beside(adapters):
-            for _ in range(config.epochs):
-                mean = 0.0
-                if len(rows) > config.batch_size:
-                    shuffle.shuffle(rows)
-                for first in range(0, len(rows), config.batch_size):
-                    batch = rows[first : first + config.batch_size]
-                    # the blocks below are constant: with one batch they run once for all epochs
-                    if held is None or len(rows) > config.batch_size:
-                        ids = [prompt + target[:-1] for prompt, target in batch]
-                        behind = [len(target) - 1 for _, target in batch]
-                        with torch.no_grad():
-                            held = Replay(lm, ids, min(config.layers), behind=behind)
-                    loss = tuning.loss(lm, batch, held)
-                    mean += loss.item() * len(batch) / len(rows)
-                    if not torch.isfinite(loss):
-                        raise EditError(f"{self.name}: the loss is not finite; try a smaller lr")
-                    if loss < config.enough:
-                        continue  # a batch already learned moves nothing
-                    grads = torch.autograd.grad(loss, parameters)
-                    for side, grad in zip(parameters, grads, strict=True):
-                        side.grad = grad
-                    optimizer.step()
-                if mean < config.enough:
-                    break
+            epochs.train(lm, rows, min(config.layers), leaves, optimizer, by)
         # ΔW = α/r · B A
         scale = config.alpha / config.rank
         return add_low_rank(lm, after, {name: (scale * B, A) for name, (B, A) in adapters.items()})
@@ -155,5 +135,5 @@ class Lora(Editor):
         with ExitStack() as hooks:
             for name, (B, A) in adapters.items():
                 module = self.lm.model.get_submodule(name)
-                hooks.callback(module.register_forward_hook(add(B, A)).remove)
+                hooks.enter_context(hooked(module, add(B, A)))
             yield

@@ -18,10 +18,12 @@ from functools import cache, cached_property
 
 from torch import Tensor
 
-from ..editor import Config, Editor
-from ..facts import Fact
-from ..patch import Patch, Rewrite
-from ..stats import TEXT
+from ..data.facts import Fact
+from ..data.texts import GENERAL
+from ..patch.patch import Patch
+from ..patch.route import Rewrite
+from .shared.base import Editor
+from .shared.config import Config
 
 Vector = dict[str, float]
 
@@ -57,6 +59,7 @@ class Notes(Rewrite):
     """
 
     kind = "retrieval"
+    axes = ("likeness to the nearest note", "threshold")
 
     def __init__(
         self, entries: tuple[Entry, ...], tau_rel: float = 0.2, tau_free: float = 0.75
@@ -146,6 +149,7 @@ class Retrieval(Editor):
     name = "retrieval"
     paper = "after Zheng et al., Can We Edit Factual Knowledge by In-Context Learning?, 2023"
     Config = RetrievalConfig
+    speed = "fast"
     writes = "prompt"
     keeps = True
     scoped = True
@@ -192,7 +196,9 @@ def _idf() -> tuple[dict[str, float], float]:
 
     Not from the stored facts: otherwise adding one would change the scores of the others.
     """
-    parts = [plain(part) for part in TEXT.read_text(encoding="utf-8").split("\n") if part.strip()]
+    parts = [
+        plain(part) for part in GENERAL.read_text(encoding="utf-8").split("\n") if part.strip()
+    ]
     count = Counter(term for part in parts for term in set(_grams(part)))
     total = 1 + len(parts)
     return {t: 1 + math.log(total / (1 + n)) for t, n in count.items()}, 1 + math.log(total)

@@ -13,12 +13,12 @@ from random import Random
 
 import torch
 
-from ..editor import add_low_rank
-from ..facts import Case
-from ..netfile import Networks
-from ..patch import EMPTY
-from ..regression import Regression, RegressionConfig
-from ..training import take
+from ..data.facts import Case
+from ..patch.patch import EMPTY
+from .hypernetwork.network_file import Networks
+from .hypernetwork.regression import Regression, RegressionConfig
+from .hypernetwork.training import take
+from .shared.base import add_low_rank
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ import torch
 
 import lib
 from lib import plot, widgets
-from lib.lens import lens
+from lib.interpret.logit_lens import lens
 from notebooks.support import checks_common as checks
 from notebooks.support import models, show
 

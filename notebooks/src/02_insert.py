@@ -184,7 +184,7 @@ layer = editor.config.layer
 name, moment = lm.mlp_out(layer), lib.second_moment(lm, [layer])[layer]
 question, first, ordinary = {c.fact: c.relation for c in lib.classroom()}, [], []
 for fact in question:  # at which token is the subject's key read?
-    (ordinary if lib.facts.lookup(lm.tokenizer, fact)[1] else first).append(fact)
+    (ordinary if lib.data.facts.lookup(lm.tokenizer, fact)[1] else first).append(fact)
 
 
 def keys(facts):

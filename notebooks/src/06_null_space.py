@@ -39,7 +39,7 @@ import torch
 import lib
 from lib import memory, plot
 from lib.editors import prune, rect
-from lib.intervals import wilson
+from lib.evaluation.intervals import wilson
 from notebooks.support import checks_06_null_space as checks_06
 from notebooks.support import models, show, stored_runs
 from notebooks.support import runs_06_null_space as runs_06

@@ -40,9 +40,9 @@ from torch.nn.functional import normalize
 
 import lib
 from lib import plot
-from lib.events import begins
-from lib.facts import lookup
-from lib.superposition import Superposition, scaling, statistics, superposition
+from lib.data.facts import lookup
+from lib.evaluation.answers import begins
+from lib.interpret.superposition import Superposition, scaling, statistics, superposition
 from notebooks.support import checks_07_superposition as checks_07
 from notebooks.support import models, show, stored_runs
 

@@ -39,8 +39,9 @@ SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 import torch
 
 import lib
-from lib import features, plot
-from lib.moments import Moments, Pairs
+from lib import plot
+from lib.keys_values import answer_gradients
+from lib.keys_values.running_moments import Moments, Pairs
 from notebooks.support import checks_10_ultraedit as checks_10
 from notebooks.support import models, show, stored_runs
 from notebooks.support import runs_10_ultraedit as runs_10
@@ -132,7 +133,9 @@ editor = runs_10.Lifelong(lm, cases, STREAM).editor("lifelong")
 step, strength, shapes = editor.config.step, editor.config.ridge, editor.modules()
 d_in, d_out = next(iter(shapes.values()))
 
-found = features.read(lm, facts[:count], list(shapes))  # {module: K (d_in, n), G (d_out, n)}
+found = answer_gradients.read(
+    lm, facts[:count], list(shapes)
+)  # {module: K (d_in, n), G (d_out, n)}
 seen = Pairs.empty(d_in, d_out).merge(found.values())
 patch = editor.edit(facts[:count])
 for name, pair in found.items():
@@ -176,7 +179,7 @@ for some in (0.0, 1e-6 * d_in, 0.0164, step, 4 * step):
     row["‖ΔW‖/‖W‖ (%)"] = 100 * runs_10.change(lm, tried)
     row["answer tokens right (%)"] = 100 * right["efficacy"]["teacher_forced"]
     with lm.patched(tried, only=True):
-        table.append(row | {"perplexity": lib.perplexity(lm)})
+        table.append(row | {"perplexity": lib.evaluation.perplexity(lm)})
 show.Table(table)
 
 # %% [markdown]
@@ -226,7 +229,7 @@ show.Table(table)
 
 # %%
 name = list(shapes)[-1]
-mine, others = found[name], features.read(lm, facts[count:], [name])[name]
+mine, others = found[name], answer_gradients.read(lm, facts[count:], [name])[name]
 x, off = runs_10.settling({"keys": (mine.K, others.K), "gradients": (mine.G, others.G)})
 colors = {"a Gaussian": plot.BASE}
 axes = "answer tokens seen", "a deviation is off by (%, median)"

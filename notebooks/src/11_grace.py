@@ -39,7 +39,7 @@ import torch
 
 import lib
 from lib import plot, widgets
-from lib.codebook import Codebook, lookup
+from lib.editors.grace.codebook import Codebook, lookup
 from notebooks.support import checks_11_grace as checks_11
 from notebooks.support import models, show
 from notebooks.support import runs_11_grace as runs_11

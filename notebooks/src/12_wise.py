@@ -38,7 +38,9 @@ SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 import torch
 
 import lib
-from lib import decode, merging, plot, side, widgets
+from lib import plot, widgets
+from lib.editors.wise import merging, side_memory
+from lib.model import generation
 from notebooks.support import checks_12_wise as checks_12
 from notebooks.support import models, show, stored_runs
 from notebooks.support import runs_12_wise as runs_12
@@ -119,7 +121,7 @@ show.Table(rows)
 lm = models.load(SCALE)
 module = lm.mlp_out(runs_12.wise(lm).config.layer)
 shape = tuple(lm.weight(module).shape)
-masks, all_of = [side.draw_mask(shape, 0.2, seed=0, shard=i) for i in range(3)], True
+masks, all_of = [side_memory.draw_mask(shape, 0.2, seed=0, shard=i) for i in range(3)], True
 for k, mask in enumerate(masks, start=1):
     all_of = mask & all_of
     size, p = mask.numel(), 0.2**k
@@ -245,8 +247,8 @@ widgets.ThresholdExplorer(patch.routes[module], found)
 tower = cases[0].fact.text
 with lm.patched(patch):
     ids, _ = lm.rows([tower])
-    cached = decode.generate(lm, ids, 8).ids[0]
-    again = decode.generate(lm, ids, 8, cache=False).ids[0]
+    cached = generation.generate(lm, ids, 8).ids[0]
+    again = generation.generate(lm, ids, 8, cache=False).ids[0]
 assert cached == again
 inputs = lm.run([tower + lm.tokenizer.decode(cached)], [module]).seen[module][0][0]
 each = (inputs.cpu() @ tau.T).norm(dim=1)[-len(cached) :]

@@ -40,7 +40,8 @@ import math
 import numpy as np
 
 import lib
-from lib import intervals, plot
+from lib import plot
+from lib.evaluation import intervals
 from notebooks.support import checks_15_judging as checks_15
 from notebooks.support import figures, models, show, stored_runs
 from notebooks.support import runs_14_lifelong as runs_14
@@ -93,7 +94,7 @@ for prompt in (tower.fact.text, *tower.paraphrases):
         mine = events(prompt, "Rome", "Paris")
     asked = lib.Case(lib.Fact(None, prompt, "Rome", "Paris"))
     found = lib.evaluate(lm, asked, patch, metrics=()).json()["efficacy"]
-    mine = dict(zip(lib.metrics.EVENTS, map(float, mine), strict=True))
+    mine = dict(zip(lib.evaluation.evaluate.EVENTS, map(float, mine), strict=True))
     rows.append({"prompt": prompt} | {runs_15.EVENTS[event]: x for event, x in mine.items()})
     assert SCALE == "tiny" or mine == {event: found[event] for event in mine}
 show.Table(rows)
@@ -119,7 +120,7 @@ show.Table(rows)
 # %%
 facts = runs_15.long_facts()
 nothing = lib.evaluate(lm, facts, metrics=()).json()["efficacy"]
-print(", ".join(f"{event} {nothing[event]:.0%}" for event in lib.metrics.EVENTS[1:]))
+print(", ".join(f"{event} {nothing[event]:.0%}" for event in lib.evaluation.evaluate.EVENTS[1:]))
 for i, share, n in zip(*runs_15.by_place(lm, facts), strict=True):
     print(f"token {i} of the answer: {share:3.0f} % right ({n} answers are as long)")
 

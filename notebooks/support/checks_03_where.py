@@ -6,7 +6,7 @@ It returns a sentence that begins with "solved", or one that says what differs a
 from __future__ import annotations
 
 import lib
-from lib.trace import trace
+from lib.interpret.causal_trace import trace
 
 
 def synonym(

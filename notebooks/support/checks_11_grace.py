@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 
 import lib
-from lib.codebook import GAP, Codebook
+from lib.editors.grace.codebook import GAP, Codebook
 
 Line = tuple[list[float], list[float], list[str]]  # keys, radii, labels
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from lib.merging import ties, trim
+from lib.editors.wise.merging import ties, trim
 
 # entry 1: two small ones outvote a large one; 2: the trim takes the dissenter; 3: nothing is left
 TAUS = ((3.0, -2.0, 0.4, 1.0), (-2.0, -4.0, 1.0, 0.2), (-1.5, 1.0, 0.3, -5.0))

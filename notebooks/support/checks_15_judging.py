@@ -9,8 +9,8 @@ import math
 from collections.abc import Callable
 
 import lib
-from lib import events
-from lib.intervals import Z
+from lib.evaluation import answers
+from lib.evaluation.intervals import Z
 
 TOKENS = 12
 
@@ -47,20 +47,20 @@ def own_test(editor: lib.Editor, fact: lib.Fact, test: tuple[str, str, str] | No
     if " ".join(prompt.split()).casefold() == " ".join(fact.text.split()).casefold():
         return "that is the edit's own prompt: no test of anything else."
     lm, new = editor.lm, fact.target_new
-    if kind == "stay" and events.begins(wanted, new):
+    if kind == "stay" and answers.begins(wanted, new):
         return f"{new} is the new answer: it cannot be what stays."
     with lm.patched(lib.EMPTY, only=True):
         before = lm.answer(prompt, TOKENS)
-    if kind == "stay" and not events.begins(before, wanted):
+    if kind == "stay" and not answers.begins(before, wanted):
         return f"not fair: the base model says {_short(before)}, so there is nothing to keep."
-    if kind == "follow" and events.begins(before, wanted):
+    if kind == "follow" and answers.begins(before, wanted):
         return f"not fair: the base model says {_short(before)} without any edit."
     patch = editor.edit([fact])
     with lm.patched(patch, only=True):
         own, after = lm.answer([fact.text, prompt], TOKENS)
-    if not events.begins(own, new):
+    if not answers.begins(own, new):
         return f"the editor has not written the fact (it says {_short(own)}): every test fails."
-    if events.begins(after, wanted):
+    if answers.begins(after, wanted):
         return f"it passes: it says {_short(after)}. Go further from its words, or nearer."
     return f"solved: wanted {wanted!r}, and it says {_short(after)}."
 

@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from lib import plot
-from lib.style import (
+from lib.plot.style import (
     COLORS,
     CYCLE,
     DPI,

@@ -67,7 +67,7 @@ def stream(editor: lib.Editor, number: int, edits: int, facts: int = 30) -> Iter
             "stream": number,
             "edit": t,
             "case": cases[t].id,
-            "first word": lib.facts.lookup(lm.tokenizer, cases[t].fact)[1] == 0,
+            "first word": lib.data.facts.lookup(lm.tokenizer, cases[t].fact)[1] == 0,
             "lands": [round(x, 4) for x in (size * rho[t].abs()).tolist()],
             "change": [round(x, 4) for x in change],
         }

@@ -14,8 +14,9 @@ import pandas as pd
 import torch
 
 import lib
-from lib import corrupted, plot, trace
-from lib.intervals import interval
+from lib import plot
+from lib.evaluation.intervals import interval
+from lib.interpret import causal_trace, corrupted_runs
 
 NAMES = {"hidden": "states", "mlp": "MLPs", "attention": "attention"}
 
@@ -26,11 +27,11 @@ def cases(lm: lib.LM, several: int, single: int, seed: int) -> list[lib.Case]:
     """
     every = lib.classroom()
     drawn = every[:1] + random.Random(seed).sample(every[1:], len(every) - 1)
-    firsts = [lib.facts.encode_target(lm.tokenizer, c.fact.target_true)[0] for c in drawn]
+    firsts = [lib.data.facts.encode_target(lm.tokenizer, c.fact.target_true)[0] for c in drawn]
     knows = lm.next_token([c.fact.text for c in drawn]).argmax(1).tolist()
     found, seen = {True: [], False: []}, set()
     for case, first, said in zip(drawn, firsts, knows, strict=True):
-        ids, begin, end = corrupted.span(lm, case.fact)
+        ids, begin, end = corrupted_runs.span(lm, case.fact)
         group = found[end > begin]
         asked = {(case.fact.subject,), (case.relation, case.fact.target_true)}
         room = len(group) < (several if end > begin else single)
@@ -48,14 +49,16 @@ def effects(
     hidden, mlp, attention   p of the restored runs, a list of layers per token from the subject on
     live                     the first row alone
     """
-    sigma = trace.embedding_deviation(lm, [case.fact for case in chosen])
+    sigma = causal_trace.embedding_deviation(lm, [case.fact for case in chosen])
     asked = {key: settings[key] for key in ("samples", "noise")} | {"deviation": sigma}
     layers = range(0, lm.n_layers, settings["every"])
-    plan = [(case, settings["window"], corrupted.KINDS) for case in chosen]
+    plan = [(case, settings["window"], corrupted_runs.KINDS) for case in chosen]
     some = chosen[: settings["windowed"]]
     plan += [(case, window, ("mlp",)) for window in settings["windows"] for case in some]
     for case, window, kinds in plan[:1] if live else plan:
-        found = trace.trace(lm, case.fact, kinds=kinds, layers=layers, window=window, **asked)
+        found = causal_trace.trace(
+            lm, case.fact, kinds=kinds, layers=layers, window=window, **asked
+        )
         yield {
             "case": case.id,
             "window": window,
@@ -70,18 +73,18 @@ def effects(
         }
 
 
-def traces(rows: Sequence[Mapping], window: int, every: int) -> dict[int, trace.Trace]:
+def traces(rows: Sequence[Mapping], window: int, every: int) -> dict[int, causal_trace.Trace]:
     """{case: its trace} of the stored rows with this window."""
     found = {}
     for row in rows:
         if row["window"] == window:
-            kinds = [kind for kind in corrupted.KINDS if kind in row]
+            kinds = [kind for kind in corrupted_runs.KINDS if kind in row]
             first, columns = row["subject"][0], len(row[kinds[0]][0])
             before = torch.full((first, columns), row["corrupted"])
             table = {kind: torch.cat([before, torch.tensor(row[kind])]) for kind in kinds}
             layers = tuple(range(0, every * columns, every))
             texts = tuple(row["tokens"]), tuple(row["subject"]), row["answer"]
-            found[row["case"]] = trace.Trace(
+            found[row["case"]] = causal_trace.Trace(
                 *texts, True, row["clean"], row["corrupted"], layers, table
             )
     return found
@@ -90,7 +93,7 @@ def traces(rows: Sequence[Mapping], window: int, every: int) -> dict[int, trace.
 def peaks(table: pd.DataFrame) -> list[dict]:
     """One line per role: the largest average effect of each kind, its interval, its layer."""
     groups, lines = dict(list(table.groupby(["role", "kind"]))), []
-    for role in trace.ROLES:
+    for role in causal_trace.ROLES:
         lines.append({"token": role})
         for kind, name in NAMES.items():
             part = groups[role, kind]
@@ -105,7 +108,7 @@ def by_window(rows: Sequence[Mapping], settings: Mapping, below: int = 12) -> li
     lines = []
     for window in (settings["window"], *settings["windows"]):
         some = list(traces(rows, window, settings["every"]).values())[: settings["windowed"]]
-        part = trace.average(some).query("kind == 'mlp' and role == 'last subject'")
+        part = causal_trace.average(some).query("kind == 'mlp' and role == 'last subject'")
         found = {f"AIE at layer {r.layer}": r.effect for r in part.itertuples() if r.layer < below}
         lines.append({"MLPs at once": window, **found})
     return lines
@@ -116,7 +119,7 @@ def curves(rows: Sequence[Mapping]) -> tuple[dict, dict, dict]:
     layers = sorted({row["layer"] for row in rows})
     p = [[row["edit"] for row in rows if row["layer"] == layer] for layer in layers]
     sides = zip(*(interval(values, share=False) for values in p), strict=True)
-    file = Path(lib.__file__).with_name("sweeps.json")
+    file = Path(__file__).parents[1] / "tests" / "benchmarks" / "sweeps.json"
     tried = json.loads(file.read_text(encoding="utf-8"))["rome"]["rows"]
     scores = dict(sorted((row["layer"], row["harmonic"]) for row in tried if row["v_lr"] == 0.25))
     edit, scan = "new answer after an edit", "score of the scan"
@@ -144,7 +147,7 @@ def edits(lm: lib.LM, chosen: Sequence[lib.Case], layers: Sequence[int]) -> Iter
             yield {"case": case.id, "layer": layer, "edit": own, "rewordings": mean}
 
 
-def heatmap(found: trace.Trace) -> plot.Figure:
+def heatmap(found: causal_trace.Trace) -> plot.Figure:
     """The indirect effects of all kinds side by side, tokens down and layers across."""
     gap = torch.full((len(found.tokens), 1), torch.nan)
     blocks = [part for kind in found.table for part in (gap, found.indirect(kind))][1:]

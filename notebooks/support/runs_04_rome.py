@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import lib
-from lib import intervals
+from lib.evaluation import intervals
 
 GROUPS = "generalization", "specificity", "same_subject", "locality"
 

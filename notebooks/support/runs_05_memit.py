@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 import lib
-from lib import target
+from lib.keys_values import target_value
 
 GROUPS = "generalization", "specificity", "locality"
 EVENTS = ["probability", "generation"]
@@ -38,7 +38,9 @@ class Searched:
         if new:
             layer = self.config.layers[-1]
             with self.lm.patched(lib.EMPTY, only=True):
-                found = target.search(self.lm, new, layer, templates, self.settings(), self.place)
+                found = target_value.search(
+                    self.lm, new, layer, templates, self.settings(), self.place
+                )
             self.known |= {fact: t.v_star.cpu() for fact, t in zip(new, found, strict=True)}
         return torch.stack([self.known[fact] for fact in facts], 1), {}
 

@@ -14,7 +14,8 @@ from typing import Any
 import torch
 
 import lib
-from lib import plot, toxicity
+from lib import plot
+from lib.interpret import damage
 
 from .runs_05_memit import AlphaEdit, Memit
 
@@ -116,7 +117,7 @@ class Lifelong:
         count = min(len(self.cases), self.settings["rome"] if each == 1 else len(self.cases))
         for end in range(step, count + 1, step):
             done = list(islice(run, step // each))
-            norms = toxicity.early_warning(lm, run.patch)
+            norms = damage.early_warning(lm, run.patch)
             sizes = [lm.weight(module).norm().item() for module in norms.module]
             row = {
                 "line": name,
@@ -147,7 +148,7 @@ class Lifelong:
         others = ["generalization", "specificity"]
         rest = lib.evaluate(lm, cases, patch, EVENTS[:2], metrics=others).json()
         with lm.patched(patch, only=True):
-            now, perplexity = lm.next_token(self.prompts), lib.perplexity(lm)
+            now, perplexity = lm.next_token(self.prompts), lib.evaluation.perplexity(lm)
         return {
             "retention": found["efficacy"],
             **{metric: rest[metric] for metric in others},

@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import pandas as pd
 
 import lib
+from lib.data.facts import lookup
 from lib.editors import rome
-from lib.facts import lookup
-from lib.intervals import bootstrap, interval
-from lib.toxicity import flash, key_strength, steps
+from lib.evaluation.intervals import bootstrap, interval
+from lib.interpret.damage import flash, key_strength, steps
 
 CONTEXTS = ((9, 2),)  # half of the preset's templates: seven layers per edit cost seven searches
 LAYERS = tuple(range(7))  # WilKE's candidates

@@ -15,8 +15,10 @@ import torch
 from torch import Tensor
 
 import lib
-from lib import features, hypernet, memory, moments, netfile, phases, plot
-from lib.facts import encode_prompt, encode_target
+from lib import memory, plot
+from lib.data.facts import encode_prompt, encode_target
+from lib.editors.hypernetwork import losses, network, network_file
+from lib.keys_values import answer_gradients, running_moments
 
 NAMES = "mend", "malmen", "rledit"
 SHOWN = {"mend": "MEND", "malmen": "MALMEN", "rledit": "RLEdit"}
@@ -25,12 +27,12 @@ TOY = {"rank": 4, "check_every": 1}  # networks that are trained in a second, on
 TOYS = {"mend": {"accumulate": 2}, "malmen": {"batch": 4}, "rledit": {"batch": 2, "turns": 2}}
 
 
-def own_texts(lm: lib.LM, facts: Iterable[lib.Fact]) -> list[phases.Text]:
+def own_texts(lm: lib.LM, facts: Iterable[lib.Fact]) -> list[losses.Text]:
     """Every fact's own prompt with its new answer."""
     found = []
     for fact in facts:
         target = encode_target(lm.tokenizer, fact.target_new)
-        found.append(phases.Text([*encode_prompt(lm.tokenizer, fact.text), *target[:-1]], target))
+        found.append(losses.Text([*encode_prompt(lm.tokenizer, fact.text), *target[:-1]], target))
     return found
 
 
@@ -69,7 +71,7 @@ class Plain:
     def edit(self, facts: Sequence[lib.Fact], after: lib.Patch = lib.EMPTY) -> lib.Patch:
         """The patch after the step."""
         with self.lm.patched(after, only=True):
-            found = phases.read_everywhere(self.lm, facts, self.names)
+            found = losses.read_everywhere(self.lm, facts, self.names)
         updates = {name: (-self.rate * pair.G, pair.K.T) for name, pair in found.items()}
         return lib.add_low_rank(self.lm, after, updates)
 
@@ -157,7 +159,7 @@ def curves(found: Mapping[str, Any]) -> tuple[dict[str, list], dict[str, list]]:
 def header(editor: Any) -> dict[str, Any]:
     """Return the header of the file that holds an editor's network."""
     path = editor.path if editor.path.exists() else editor.shipped
-    return netfile.load(path, editor.lm.fingerprint, editor.name)[0]
+    return network_file.load(path, editor.lm.fingerprint, editor.name)[0]
 
 
 def cost(name: str, editor: Any) -> str:
@@ -191,23 +193,25 @@ class Toy:
             return torch.randn(*shape, generator=draw, dtype=torch.float64)
 
         self.W, self.U, self.x, self.y = normal(4, 5), normal(3, 4), normal(5, 6), normal(3, 6)
-        self.pair = features.Features(normal(5, 7), normal(4, 7), torch.zeros(7, dtype=torch.long))
+        self.pair = answer_gradients.Features(
+            normal(5, 7), normal(4, 7), torch.zeros(7, dtype=torch.long)
+        )
         self.noise = normal
 
     def loss(self, change: Tensor) -> Tensor:
         """Half the squared error with W + ΔW."""
         return 0.5 * (self.U @ torch.tanh((self.W + change) @ self.x) - self.y).square().sum()
 
-    def network(self, order: str) -> tuple[hypernet.EditNet, hypernet.Turn]:
+    def network(self, order: str) -> tuple[network.EditNet, network.Turn]:
         """A network that has left its start, and what it is asked."""
-        net = hypernet.EditNet(5, 4, ["W"], rank=3, order=order, step=0.1, seed=3).double()
+        net = network.EditNet(5, 4, ["W"], rank=3, order=order, step=0.1, seed=3).double()
         with torch.no_grad():
             for p in net.parameters():
                 p += 0.1 * self.noise(*p.shape)
-        hat = moments.Pairs.empty(5, 4).merge([self.pair]).standardize(self.pair)
-        return net, hypernet.Turn(net, "W", self.pair, hat, chunk=3)
+        hat = running_moments.Pairs.empty(5, 4).merge([self.pair]).standardize(self.pair)
+        return net, network.Turn(net, "W", self.pair, hat, chunk=3)
 
-    def change(self, turn: hypernet.Turn, editor: Any) -> Tensor:
+    def change(self, turn: network.Turn, editor: Any) -> Tensor:
         """ΔW in one graph: the network, then the editor's sum or regression."""
         K, ridge = turn.pair.K, turn.log_ridge.exp()
         k, g = turn.net(*turn.hat, "W")

@@ -13,8 +13,9 @@ from typing import Any
 import torch
 
 import lib
-from lib import features, memory, plot
-from lib.moments import Pairs
+from lib import memory, plot
+from lib.keys_values import answer_gradients
+from lib.keys_values.running_moments import Pairs
 
 from . import runs_06_null_space as runs_06
 from .runs_06_null_space import counterfact as counterfact
@@ -49,7 +50,7 @@ class FirstTurn(UltraEdit):
 class Fixed(Pairs):
     """Moments that learn nothing."""
 
-    def merge(self, parts: Iterable[features.Features], compat: bool = False) -> Pairs:
+    def merge(self, parts: Iterable[answer_gradients.Features], compat: bool = False) -> Pairs:
         """Themselves."""
         return self
 
@@ -62,7 +63,7 @@ class Plain(UltraEdit):
         self.calls, self.scale = 0, {}  # c by place of the module in a turn
 
     def solve(
-        self, pair: features.Features, moments: Pairs, *more: Any
+        self, pair: answer_gradients.Features, moments: Pairs, *more: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The same regression for another V."""
         place, self.calls = self.calls % len(self.modules()), self.calls + 1
@@ -110,7 +111,7 @@ class Lifelong(runs_06.Lifelong):
 
 
 def one_turn(
-    found: Mapping[str, features.Features], seen: Pairs, step: float, ridge: float
+    found: Mapping[str, answer_gradients.Features], seen: Pairs, step: float, ridge: float
 ) -> lib.Patch:
     """UltraEdit's first turn from features that were read already."""
     weights = {}

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 import lib
-from lib import inside
-from lib.codebook import Codebook
-from lib.facts import encode_target
+from lib.data.facts import encode_target
+from lib.editors.grace.codebook import Codebook
+from lib.model import activations
 
 ROWS = 50  # prompts of one forward
 
@@ -69,7 +69,7 @@ def read(lm: lib.LM, cases: Sequence[lib.Case], module: str) -> Keys:
         for start in range(0, len(rows), ROWS):
             part = rows[start : start + ROWS]
             ends = [len(row) - 1 for row in part]
-            parts.append(inside.inputs_at(lm, part, ends, [module])[module].float().cpu())
+            parts.append(activations.inputs_at(lm, part, ends, [module])[module].float().cpu())
         found[group] = torch.cat(parts)
     labels = [tuple(encode_target(lm.tokenizer, case.fact.target_new)) for case in cases]
     owner = torch.tensor([i for i, case in enumerate(cases) for _ in case.paraphrases])

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 import lib
-from lib.side import Memory, Side
+from lib.editors.wise.side_memory import Side, SideMemory
 
 from .runs_11_grace import look, percent
 
@@ -104,7 +104,7 @@ def _tuple(value: Any) -> Any:
     return tuple(map(_tuple, value)) if isinstance(value, list | tuple) else value
 
 
-def shards(lm: lib.LM, cases: Sequence[lib.Case], size: int) -> tuple[lib.Patch, list[Memory]]:
+def shards(lm: lib.LM, cases: Sequence[lib.Case], size: int) -> tuple[lib.Patch, list[SideMemory]]:
     """Facts written one by one into shards of `size`: the patch, and its memories, not merged."""
     made = wise(lm, save_freq=size, merge_freq=1000 * size)
     patch = lib.stream(lm, made, cases, 1, (), AT_EDITS).finish().patch
@@ -116,7 +116,7 @@ def through(patch: lib.Patch, tau: Tensor, eps: float = 0.0) -> lib.Patch:
     """The patch with one side memory τ, which answers from Δ = eps on: at 0 every prompt."""
     ((module, route),) = patch.routes.items()
     facts = sum(memory.facts for memory in route.memories)
-    side = Side((Memory(tau, eps, facts),), route.act_ratio, route.score, module)
+    side = Side((SideMemory(tau, eps, facts),), route.act_ratio, route.score, module)
     return lib.Patch(routes={module: side})
 
 

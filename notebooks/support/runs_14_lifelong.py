@@ -19,8 +19,9 @@ from typing import Any
 import torch
 
 import lib
-from lib import metrics, widgets
-from lib.trainable import SHIPPED
+from lib import widgets
+from lib.data.texts import HELD_OUT
+from lib.editors.hypernetwork.trainable import SHIPPED
 
 from . import stored_runs
 
@@ -108,7 +109,7 @@ def probes(some: Sequence[lib.Case]) -> dict[str, str]:
 
 def text() -> str:
     """Held-out text for the perplexity: the beginning of the library's own."""
-    return metrics.HELD_OUT.read_text(encoding="utf-8")[:1500]
+    return HELD_OUT.read_text(encoding="utf-8")[:1500]
 
 
 def editor(lm: lib.LM, name: str) -> lib.Editor:

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 import lib
-from lib.facts import encode_target
-from lib.intervals import bootstrap, interval
+from lib.data.facts import encode_target
+from lib.evaluation.intervals import bootstrap, interval
 
 from .runs_14_lifelong import ends
 
@@ -112,7 +112,7 @@ def reverse(lm: lib.LM, editors: Mapping[str, lib.Editor]) -> list[dict[str, Any
             with lm.patched(patch, only=True):
                 own, *said = lm.answer([fact.text, *back], 10)
             subject = fact.subject.removeprefix("The ").casefold()
-            found = [lib.events.begins(own, fact.target_new)]
+            found = [lib.evaluation.answers.begins(own, fact.target_new)]
             found += [subject in text.casefold() for text in said]
             hits = [hit + bool(one) for hit, one in zip(hits, found, strict=True)]
         columns = "fact written", "its reverse", "the old reverse"

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 import lib
-from lib.replay import Replay
+from lib.model.partial_forward import Replay
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "tests" / "benchmarks"
 

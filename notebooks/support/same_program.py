@@ -41,7 +41,7 @@ def first_difference(before: Sequence[str], after: Sequence[str]) -> int | None:
 def _imported(texts: Sequence[str]) -> dict[str, str]:
     """Return name -> where it comes from, of every name that an import in these cells binds.
 
-    "from lib import facts as f; import torch.nn" -> {"f": "lib.facts", "torch": "torch"}
+    "from lib import facts as f; import torch.nn" -> {"f": "lib.data.facts", "torch": "torch"}
     """
     found = {}
     for node in (node for text in texts for node in ast.walk(ast.parse(text))):
@@ -76,7 +76,7 @@ class _Cell(ast.NodeTransformer):
         """Leave the statement out."""
 
     def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
-        """`facts.lookup` -> `imported`, noted as "lib.facts.lookup"."""
+        """`facts.lookup` -> `imported`, noted as "lib.data.facts.lookup"."""
         root, dots = node, []
         while isinstance(root, ast.Attribute):
             dots.insert(0, root.attr)
@@ -87,7 +87,7 @@ class _Cell(ast.NodeTransformer):
         return ast.Name("imported", node.ctx)
 
     def visit_Name(self, node: ast.Name) -> ast.AST:
-        """`lookup` -> `imported`, noted as "lib.facts.lookup"."""
+        """`lookup` -> `imported`, noted as "lib.data.facts.lookup"."""
         if node.id not in self.imported:
             return node
         self.sources.append(self.imported[node.id])
