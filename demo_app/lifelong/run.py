@@ -137,7 +137,7 @@ def _probed(lm: lib.LM, patch: lib.Patch, probes: Sequence[lib.Case], words: str
                 found = lib.evaluate(lm, probes, patch, metrics=(), **ASK)
                 share = found.json()["efficacy"]["generation"]
             with lm.patched(patch, only=True):
-                perplexity = lib.evaluation.perplexity(lm, text)
+                perplexity = lib.perplexity(lm, text)
         return share, perplexity, _changed(lm, patch)
 
     return work

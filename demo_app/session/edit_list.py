@@ -74,7 +74,7 @@ class Said:
                 self.texts.update(zip(missing, lm.answer(missing, ANSWER), strict=True))
             if self.perplexity is None:
                 text = HELD_OUT.read_text(encoding="utf-8")[:TEXT] if HELD_OUT.exists() else ""
-                self.perplexity = lib.evaluation.perplexity(lm, text) if text else None
+                self.perplexity = lib.perplexity(lm, text) if text else None
         for text in texts:
             self.texts.move_to_end(text)
         while len(self.texts) > REMEMBERED:
