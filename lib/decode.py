@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
+from .answer_rows import AnswerRows
 from .facts import encode_target
 from .sequences import Sequences
 
@@ -71,6 +72,13 @@ def sequences(
     last = ids.shape[1] - 1 - behind.to(lm.device)
     columns = torch.arange(ids.shape[1], device=lm.device)
     return Sequences(ids, real, real & (columns <= last[:, None]), last)
+
+
+def padded_labels(answers: AnswerRows) -> Tensor:
+    """Labels (3, m) of rows that are padded on the left: row, column that predicts, token."""
+    row, position, token = answers.labels
+    lengths = torch.tensor([len(ids) for ids in answers.ids])
+    return torch.stack([row, position + (lengths.max() - lengths)[row], token])
 
 
 def generate(
@@ -183,23 +191,23 @@ def score(
         raise ValueError(f"{len(rows)} prompts but {len(ends)} targets")
     if not all(ends):
         raise ValueError("an empty target cannot be scored")
-    whole = [row + end[:-1] for row, end in zip(rows, ends, strict=True)]
-    fit(lm, whole)
+    answers = AnswerRows(rows, ends)
+    fit(lm, answers.ids)
     scores: list[Score | None] = [None] * len(rows)
     runs: dict[tuple[int, ...], list[int]] = {}  # targets that differ in the last token share a run
-    for i, end in enumerate(ends):
-        runs.setdefault((*whole[i], len(end)), []).append(i)
+    for i, ids in enumerate(answers.ids):
+        runs.setdefault((*ids, len(ends[i])), []).append(i)
     shared = list(runs.values())
     limit = SCORED_TOKENS.get(lm.device.type, BATCH_TOKENS)
-    for some in batches([whole[first] for first, *_ in shared], limit):
-        firsts = [shared[j][0] for j in some]
+    for some in batches([answers.ids[first] for first, *_ in shared], limit):
+        read = answers.take(shared[j][0] for j in some)
         group = [i for j in some for i in shared[j]]
-        seqs = sequences(lm, [whole[i] for i in firsts], [len(ends[i]) - 1 for i in firsts])
+        seqs = sequences(lm, read.ids, read.behind)
         with lm.opened(seqs):
             hidden = lm.backbone(seqs.ids, seqs.real, use_cache=False).last_hidden_state
-            placed = [(j, i) for j, k in enumerate(some) for i in shared[k]]
-            wanted = torch.cat([hidden[j, -len(ends[i]) :] for j, i in placed])
-            labels = torch.tensor([token for i in group for token in ends[i]], device=wanted.device)
+            row, column, labels = padded_labels(answers.take(group)).to(hidden.device)
+            run = [j for j, k in enumerate(some) for _ in shared[k]]  # the run of each target
+            wanted = hidden[torch.tensor(run, device=hidden.device)[row], column]
             for part, wide, label in _few(wanted, labels, [len(ends[i]) for i in group]):
                 logits = lm.head(wide)
                 label = label.to(logits.device)
