@@ -25,8 +25,8 @@ from .sequences import Sequences
 if TYPE_CHECKING:
     from .lm import LM
 
-# Padded tokens of one pass; which facts share a loss is the group's business. On a CPU few, since
-# rows of one pass are padded to the longest; a GPU works on many at once.
+# Padded tokens of one pass, which does not decide what facts share a loss. They are few on a CPU,
+# because rows of one pass are padded to the longest; a GPU works on many at once.
 TOKENS, TOKENS_GPU = 512, 2048
 
 
