@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import lib
-from lib import features
-from lib.editor import add_low_rank
 
 STEP, TURNS = 0.3, 20  # share of the output's own length; steps at most
 
@@ -23,11 +21,11 @@ def edit(lm: lib.LM, facts: Sequence[lib.Fact], after: lib.Patch) -> lib.Patch:
             with lm.patched(after, only=True):
                 if lm.score(fact.text, fact.target_new).exp().min() > 0.5:
                     break
-                found = features.read(lm, [fact], [module])[module]
+                found = lib.read_gradients(lm, [fact], [module])[module]
             K, G = found.K.float(), found.G.float()  # (d_in, n), (d_out, n): at answer tokens
             W = lm.weight(module, after).cpu()
             # each answer token asks for v = −c ‖W k‖ g/‖g‖, a step of known length downhill
             V = -STEP * (W @ K).norm(dim=0) * G / G.norm(dim=0).clamp(min=1e-12)
             # Δ = Σ v kᵀ/‖k‖²: an outer product per token. No C, no crosstalk: see notebooks 01, 02
-            after = add_low_rank(lm, after, {module: (V, (K / K.square().sum(0)).T)})
+            after = lib.add_low_rank(lm, after, {module: (V, (K / K.square().sum(0)).T)})
     return after

@@ -9,11 +9,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lessons.folder import grade_folder
-from lessons.grading import Verdict, grade_files, summary
-from lessons.sandbox import SECONDS, Sandbox
-from lessons.source import Exercise, exercises
-from lessons.student import STUB
+from lessons.grading.class_folder import grade_folder
+from lessons.grading.exercise_source import Exercise, exercises
+from lessons.grading.sandbox import SECONDS, Sandbox
+from lessons.grading.student_file import STUB
+from lessons.grading.verdict import Verdict, grade_files, summary
 
 MARKS = {"solved": "✓", "wrong": "✗", STUB: "·", "missing": "·"}
 
@@ -39,7 +39,10 @@ def start(chosen: Sequence[Exercise], folder: Path, fresh: bool) -> list[str]:
 
 
 def show(verdicts: Sequence[Verdict]) -> str:
-    """Verdicts as text; what the file printed stands behind a bar, so that it is not ours."""
+    """Return verdicts as text.
+
+    The file's own output stands behind a bar, so that nobody takes it for ours.
+    """
     lines = []
     for v in verdicts:
         lines.append(f"{MARKS[v.status]} {v.exercise} {'★' * v.stars:<3} {v.title}: {v.message}")

@@ -59,6 +59,10 @@ def check(ask, draw):
         @ torch.linalg.solve(C, unit),
         "This multiplies with C; whitening divides by it.": cosines(torch.linalg.cholesky(C).T @ K),
     }
-    agree(found, cosines(torch.linalg.solve_triangular(
-        torch.linalg.cholesky(C), K, upper=False)), "a cosine", likely)  # fmt: skip
+    agree(
+        found,
+        cosines(torch.linalg.solve_triangular(torch.linalg.cholesky(C), K, upper=False)),
+        "a cosine",
+        likely,
+    )
     return "solved: only what a key does not share with all text counts."

@@ -31,8 +31,7 @@ def insert_keeping(W: Tensor, k: Tensor, v: Tensor, K0: Tensor, C: Tensor) -> Te
 
 
 # --- checks
-from lessons.marking import Wrong, normal, same, tensor, uneven
-from lessons.student import Stopped
+from lessons.marking import Stopped, Wrong, normal, same, tensor, uneven
 
 WRONG = [
     (

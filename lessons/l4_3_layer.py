@@ -57,12 +57,17 @@ def check(ask, draw):
         u = torch.linalg.solve(C, k)
         size, q = delta.norm() * u.norm() / (k @ u), k @ u
         rows.append(
-            torch.stack([
-                size / W.norm(), size, delta.norm() / q.sqrt() / W.norm(),
-                delta.norm() / k.norm() / W.norm(), size / torch.linalg.matrix_norm(W, 2),
-                size / W.norm() * q / q.sqrt(),
-            ])
-        )  # fmt: skip
+            torch.stack(
+                [
+                    size / W.norm(),
+                    size,
+                    delta.norm() / q.sqrt() / W.norm(),
+                    delta.norm() / k.norm() / W.norm(),
+                    size / torch.linalg.matrix_norm(W, 2),
+                    size / W.norm() * q / q.sqrt(),
+                ]
+            )
+        )
     wanted, size, harm, bound, spectral, _ = torch.stack(rows, 1)
     likely = {
         "The change is not taken relative to W: large layers look bad just for being large.": size,

@@ -29,8 +29,8 @@ def smallest(run) -> list[int]:
 
 
 # --- checks
+from lessons.grading.toy_networks import Together
 from lessons.marking import Wrong, short
-from lessons.toy import Together
 
 SINGLE = "lost = run([])\nby_effect = sorted(range(6), key=lambda t: lost - run([t]))\n"
 WRONG = [

@@ -29,8 +29,7 @@ def write(R: Tensor, K: Tensor, C: Tensor, lam: float) -> tuple[Tensor, Tensor]:
 
 
 # --- checks
-from lessons.marking import Wrong, agree, normal, same, tensor, uneven
-from lessons.student import Stopped
+from lessons.marking import Stopped, Wrong, agree, normal, same, tensor, uneven
 
 U = "U = torch.linalg.solve(C, K)\nD = K.T @ U\nq, one = D.diagonal(), torch.eye(len(D))\n"
 WRONG = [

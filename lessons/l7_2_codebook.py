@@ -87,9 +87,15 @@ WRONG = [
     ({"write": BODY.format(**GOOD | {"new": "eps_init"})}, "new ball"),
 ]
 STEPS = [  # along one line: where, answer, what is to happen; ε_init = 1
-    (0.0, "A", "add"), (0.4, "A", "covered"), (1.6, "A", "expand"), (9.0, "C", "add"),
-    (9.3, "D", "split"), (10.4, "C", "split"), (2.4, "B", "split"), (2.4, "A", "replace"),
-]  # fmt: skip
+    (0.0, "A", "add"),
+    (0.4, "A", "covered"),
+    (1.6, "A", "expand"),
+    (9.0, "C", "add"),
+    (9.3, "D", "split"),
+    (10.4, "C", "split"),
+    (2.4, "B", "split"),
+    (2.4, "A", "replace"),
+]
 TOLD = {
     "add": "{q} is farther than ε_i + ε_init from key {k}: a new entry with ε_init",
     "covered": "{q} is inside ball {k} and has its answer: nothing changes (a ball never shrinks)",
@@ -143,8 +149,10 @@ def check(ask, draw):
             continue
         where = f"keys at 0 (ε = 3, A) and at 4 (ε = 0.5, B), asked at {at}"
         if answer is None and at == 2.9 and found == "A":
-            raise Wrong(f"lookup: {where}: the nearest key is B's, and its ball does not reach: "
-                        "the nearest decides, not any ball.")  # fmt: skip
+            raise Wrong(
+                f"lookup: {where}: the nearest key is B's, and its ball does not reach: "
+                "the nearest decides, not any ball."
+            )
         raise Wrong(f"lookup: {where}: {answer or 'nobody'} answers, not {short(found)}.")
     if ask("lookup", K[:, :0], eps[:0], [], shift) is not None:
         raise Wrong("lookup: in an empty codebook nobody answers.")

@@ -90,8 +90,10 @@ def check(ask, draw):
         if (hits, n) == (some, 10) and torch.allclose(found, ends.clamp(0, 1)):
             other = ask("wilson", 19, 20)
             if max(other) <= 1:
-                raise Wrong("The textbook's interval, cut at 0 and 1: cutting gives no width back "
-                            "to 0 of 20.")  # fmt: skip
+                raise Wrong(
+                    "The textbook's interval, cut at 0 and 1: cutting gives no width back "
+                    "to 0 of 20."
+                )
         agree(found, pair / over, "the pair of ends", likely)
     low, high = (100 * x for x in found.tolist())
     return f"solved: {20 + some} of 100 is anything from {low:.0f} to {high:.0f} %."

@@ -16,9 +16,9 @@ import pandas as pd
 import torch
 
 import lib
-from lessons.entry import Entry, Failed
-from lessons.folder import write
-from lib.intervals import interval
+from lessons.grading.class_folder import write
+from lessons.grading.leaderboard_entry import Entry, Failed
+from lib.evaluation.intervals import interval
 
 OURS = ("rome", "retrieval")
 COLUMNS = {  # column: (of, metric, event)
@@ -128,7 +128,10 @@ class Contest:
 
 
 def names(files: Sequence[Path], ours: Sequence[str]) -> list[str]:
-    """What each file is called: its stem, the student's folder for editor.py, always different."""
+    """Return a name for each file, all different.
+
+    It is the file's stem, or the student's folder where the file is called editor.py.
+    """
     found: list[str] = []
     for path in files:
         folders = [part for part in path.parent.parts if part not in ("my", ".", "..", "/")]
@@ -154,10 +157,12 @@ def table(rows: Sequence[Row]) -> str:
         )
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
     return "\n".join(
-        "  ".join(x.ljust(w) if i == 1 else x.rjust(w) for i, (x, w) in enumerate(zip(
-            line, widths, strict=True))).rstrip()
+        "  ".join(
+            x.ljust(w) if i == 1 else x.rjust(w)
+            for i, (x, w) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
         for line in lines
-    )  # fmt: skip
+    )
 
 
 def plain(rows: Sequence[Row]) -> list[list]:
@@ -179,12 +184,16 @@ def report(rows: Sequence[Row], **settings: object) -> dict:
 
     lines = [
         {
-            "editor": row.name, "place": place, "own": row.own, "score": row.score,
+            "editor": row.name,
+            "place": place,
+            "own": row.own,
+            "score": row.score,
             **{column: cell(values) for column, values in row.values.items()},
-            "seconds": row.seconds, "failed": row.failed,
+            "seconds": row.seconds,
+            "failed": row.failed,
         }
         for place, row in enumerate(rows, start=1)
-    ]  # fmt: skip
+    ]
     events = {column: f"{event}, {of}" for column, (of, _, event) in COLUMNS.items()}
     return {**settings, "measured by": events, "editors": lines}
 
@@ -207,9 +216,11 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("files", nargs="*", type=Path, help="students' editors, a file each")
     parser.add_argument("--folder", type=Path, help="a folder per student, with editor.py in it")
     parser.add_argument(
-        "--against", default=",".join(OURS), metavar="NAMES",
+        "--against",
+        default=",".join(OURS),
+        metavar="NAMES",
         help=f"editors of the library beside them (default {','.join(OURS)}; '' for none)",
-    )  # fmt: skip
+    )
     parser.add_argument("--cases", type=int, default=12, help="single edits (default 12)")
     parser.add_argument("--stream", type=int, help="edits one after another (default: as many)")
     parser.add_argument("--seed", type=int, help="draws the cases (default: a new one)")
@@ -221,9 +232,12 @@ def arguments() -> argparse.ArgumentParser:
     )
     parser.add_argument("--seconds", type=float, default=60, help="limit of one edit (default 60)")
     parser.add_argument(
-        "--memory", type=float, default=MEMORY, metavar="GB",
+        "--memory",
+        type=float,
+        default=MEMORY,
+        metavar="GB",
         help=f"address space of an editor's process, on the CPU (default {MEMORY}; 0: no limit)",
-    )  # fmt: skip
+    )
     parser.add_argument("--json", type=Path, help="write all numbers there")
     parser.add_argument("--csv", type=Path, help="write the ranking there")
     return parser

@@ -1,4 +1,7 @@
-"""What checks are written with: random inputs, comparisons, and messages that say what differs."""
+"""The words of a check: random inputs, comparisons, and messages that say what differs.
+
+Every exercise imports its words from here, and the grader knows a verdict by the exceptions.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,10 @@ from torch import Tensor
 
 class Wrong(Exception):
     """Not solved; the text says what differs and likely why."""
+
+
+class Stopped(Wrong):
+    """The student's code gave no answer: an error, a limit, the end of its process."""
 
 
 class NotAttempted(Exception):
@@ -32,9 +39,9 @@ def uneven(draw: torch.Generator, d: int) -> tuple[Tensor, Tensor]:
 
 
 def tensor(found: Any, shape: tuple[int, ...], name: str, note: str = "") -> Tensor:
-    """What came back as float64 numbers of this shape; otherwise Wrong. `note`: what each axis is.
+    """Return the answer as float64 numbers of this shape, or raise Wrong.
 
-    Lists and plain numbers count as tensors.
+    Lists and plain numbers count as tensors. `note` says what each axis is.
     """
     if found is None:
         raise Wrong(f"{name}: nothing (None) came back, is there a `return` at the end?")
@@ -54,7 +61,7 @@ def tensor(found: Any, shape: tuple[int, ...], name: str, note: str = "") -> Ten
 
 
 def number(found: Any, name: str) -> float:
-    """What came back as one number; otherwise Wrong."""
+    """Return the answer as one number, or raise Wrong."""
     if isinstance(found, Tensor) and found.numel() == 1:
         found = found.reshape(())
     return tensor(found, (), name).item()

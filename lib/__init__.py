@@ -14,29 +14,45 @@ import os
 # against 4.2 s with two threads on two cores that others used too).
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from .editor import Config, EditError, Editor, EditWarning
+from .data.facts import Case, Fact, Probe
+from .data.readers import classroom, read_cases
 from .editors import EDITORS
-from .export import Exported, ExportError, export_model, export_peft
-from .facts import Case, Fact, FactError, Probe
-from .families import ARCHS, FamilyError
-from .features import FeatureError
-from .fetch import FetchError
-from .journal import JournalError
-from .lm import LM, load
+from .editors.hypernetwork.trainable import Trainable
+from .editors.shared.base import Editor, add_low_rank
+from .editors.shared.config import Config
+from .errors import (
+    EditError,
+    EditWarning,
+    ExportError,
+    FactError,
+    FamilyError,
+    FeatureError,
+    FetchError,
+    JournalError,
+    NetworkError,
+    OwnerError,
+    PatchError,
+    ScanError,
+    StatsError,
+    TargetError,
+)
+from .evaluation.evaluate import baseline, evaluate
+from .evaluation.perplexity import perplexity
+from .evaluation.scores import Scores, compare
+from .evaluation.single_edits import singly
+from .export.export import Exported, export_model, export_peft
+from .interpret.superposition import superposition
+from .keys_values.answer_gradients import read as read_gradients
+from .keys_values.running_moments import Moments as RunningMoments
+from .keys_values.second_moment import second_moment
+from .keys_values.target_value import search as search_target
+from .lifelong.stream import stream
 from .memory import gram, interference
-from .metrics import baseline, evaluate, perplexity
-from .netfile import NetworkError
-from .owner import OwnerError
-from .patch import EMPTY, Edit, LowRank, Patch, PatchError, Rewrite, Route
-from .readers import classroom, read_cases
-from .scan import Scan, ScanError, scan
-from .scores import Scores, compare
-from .sequences import Sequences
-from .singly import singly
-from .stats import StatsError, second_moment
-from .stream import stream
-from .superposition import superposition
-from .target import TargetError
-from .trainable import Trainable
+from .model.architectures import ARCHS
+from .model.lm import LM, load
+from .model.sequences import Sequences
+from .patch.patch import EMPTY, Edit, LowRank, Patch
+from .patch.route import Rewrite, Route
+from .preset_search.scan import Scan, scan
 
 __version__ = "0.1"

@@ -3,6 +3,7 @@
     python -m notebooks.build               all of them
     python -m notebooks.build 03 07         these two
     python -m notebooks.build --check       are sources, notebooks and stored runs in step? (1 s)
+    python -m notebooks.build --relink      take over text and imports, keep the outputs (5 s)
     python -m notebooks.build --long 08     make the long runs of notebook 08 and store them
 
 A source is a percent script that also runs as plain Python (`python notebooks/src/03_x.py`):
@@ -23,6 +24,15 @@ content, seeds of `hash` and the number of threads are fixed, stderr (warnings, 
 times of execution and versions are not kept. What cannot be equal is refused: a path of this
 machine or an address in memory in an output. EDIT_SCALE (tiny, small, full) is the one knob for
 the size of an experiment; the notebook remembers it, and `--check` wants "small" everywhere.
+
+`--relink` is for sources of which only text, layout or imports changed, as when a module moves. It
+refuses a source whose code does anything else than the code in its notebook (same_program.py).
+
+The experiments and checks of the notebook NN_topic are in support/runs_NN_topic.py and
+support/checks_NN_topic.py; `--check` finds those that belong to no source.
+
+This is one long file because reading a source, running it, relinking and checking all turn on one
+thing, the form of a cell, and because a builder is easier to trust when it can be read in one go.
 """
 
 from __future__ import annotations
@@ -41,7 +51,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from notebooks import stored
+from notebooks.support import stored_runs
+from notebooks.support.same_program import first_difference
 
 HERE = Path(__file__).resolve().parent
 SETUP = (HERE / "setup.txt").read_text(encoding="utf-8").rstrip("\n")
@@ -231,7 +242,7 @@ def build(source: Path, tree: Tree, scale: str = "small", *, out: Path | None = 
     executed = _normalize(_execute(notebook, source, cells, tree.folder, environment(scale)))
     executed["metadata"] |= {"edit": {"scale": scale, "stored": tree.stored_runs(source)}}
     _refuse_machine(executed, source, cells, tree.folder.parent)
-    text = json.dumps(executed, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    text = _text(executed)
     size = len(text.encode())
     if size > LIMIT_BYTES:
         worst, i, kind = max(_outputs(executed), default=(0, 0, "none"))
@@ -244,6 +255,11 @@ def build(source: Path, tree: Tree, scale: str = "small", *, out: Path | None = 
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
     return size
+
+
+def _text(notebook: dict) -> str:
+    """Return a notebook as it is written to its file."""
+    return json.dumps(notebook, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 def _execute(
@@ -396,6 +412,39 @@ def _refuse_machine(notebook: dict, source: Path, cells: list[Cell], root: Path)
                 )
 
 
+# ---------------------------------------------------------------- new source, old outputs
+
+
+def relink(source: Path, tree: Tree) -> int:
+    """Put a source's cells into its notebook, keep the outputs, and return how many cells changed.
+
+    BuildError, and nothing is written, if the notebook was not built from a source that runs the
+    same program: another number or kind of cells, other code, other stored runs.
+    """
+    path, remedy = tree.notebook(source), f"run `python -m notebooks.build {source.stem[:2]}`."
+    fresh, cells = assemble(source, tree.repository())["cells"], parse(source)
+    if not path.is_file():
+        raise BuildError(f"{source.name} has no notebook: {remedy}")
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    built = notebook["cells"]
+    if [c["cell_type"] for c in built] != [c["cell_type"] for c in fresh]:
+        raise BuildError(f"{path.name} has other cells than its source: {remedy}")
+    code = [i for i, cell in enumerate(fresh) if cell["cell_type"] == "code"]
+    versions = (["".join(some[i]["source"]) for i in code] for some in (built, fresh))
+    if (i := first_difference(*versions, tree.folder.parent)) is not None:
+        place = _place(source, cells, code[i])
+        raise BuildError(f"{place}, does something else than in {path.name}: {remedy}")
+    if notebook["metadata"].get("edit", {}).get("stored") != tree.stored_runs(source):
+        raise BuildError(f"{path.name} was built with other stored runs: {remedy}")
+    changed = 0
+    for cell, new in zip(built, fresh, strict=True):
+        mine = {key: new[key] for key in ("id", "metadata", "source")}
+        changed += any(cell[key] != value for key, value in mine.items())
+        cell |= mine
+    path.write_text(_text(notebook), encoding="utf-8")
+    return changed
+
+
 # ---------------------------------------------------------------- check
 
 
@@ -416,11 +465,14 @@ def check(tree: Tree) -> list[str]:
             )
     for path in sorted(set((tree.folder / "src").glob("*.py")) - set(sources)):
         found.append(f"src/{path.name} is not built: name it NN_{path.name}.")
+    for path in sorted((tree.folder / "support").glob("*_[0-9][0-9]_*.py")):
+        if path.stem.split("_", 1)[1] not in {source.stem for source in sources}:
+            found.append(f"support/{path.name} belongs to no source: name it after one.")
     used = {name for source in sources for name in tree.stored_runs(source)}
     for path in sorted((tree.folder / "data").glob("*.json")):
         try:
-            stored.read(path)
-        except stored.StoredError as error:
+            stored_runs.read(path)
+        except stored_runs.StoredError as error:
             found.append(str(error))
         if path.stem not in used:
             found.append(f"data/{path.name} is read by no source: delete it.")
@@ -464,7 +516,7 @@ def run_long(source: Path, tree: Tree, scale: str) -> None:
     if done.returncode:
         raise BuildError(f"the long run of {source.name} ended with code {done.returncode}.")
     if not tree.stored_runs(source):
-        raise BuildError(f"{source.name} stored nothing: it has no `if stored.long():`.")
+        raise BuildError(f"{source.name} stored nothing: it has no `if stored_runs.long():`.")
 
 
 def main(argv: list[str] | None = None, folder: Path = HERE) -> int:
@@ -476,6 +528,9 @@ def main(argv: list[str] | None = None, folder: Path = HERE) -> int:
     )
     parser.add_argument("names", nargs="*", metavar="NN", help="number or name; default: all")
     parser.add_argument("--check", action="store_true", help="compare only, run nothing")
+    parser.add_argument(
+        "--relink", action="store_true", help="new text and imports, old outputs; run nothing"
+    )
     parser.add_argument("--long", metavar="NN", help="make and store the long runs of this one")
     parser.add_argument("--scale", choices=SCALES, default=os.environ.get("EDIT_SCALE", "small"))
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="default: notebooks")
@@ -497,6 +552,8 @@ def main(argv: list[str] | None = None, folder: Path = HERE) -> int:
     except BuildError as error:
         _say(f"error: {error}")
         return 1
+    if args.relink:
+        return _relink(sources, tree)
     failed = 0
     for n, source in enumerate(sources, 1):
         _say(f"[{n}/{len(sources)}] {source.stem} …", end=" ")
@@ -511,6 +568,18 @@ def main(argv: list[str] | None = None, folder: Path = HERE) -> int:
         _say(f"{seconds:.1f} s, {size / 1000:.0f} kB")
         if args.scale == "small" and seconds > LIMIT_SECONDS:
             _say(f"warning: {source.stem} took longer than {LIMIT_SECONDS} s at scale small.")
+    return 1 if failed else 0
+
+
+def _relink(sources: list[Path], tree: Tree) -> int:
+    """Relink these notebooks and say what became of each; return the exit code."""
+    failed = 0
+    for source in sources:
+        try:
+            _say(f"{source.stem}: {relink(source, tree)} cells changed, outputs kept")
+        except BuildError as error:
+            failed += 1
+            _say(f"error: {error}")
     return 1 if failed else 0
 
 

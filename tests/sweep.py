@@ -1,7 +1,8 @@
 """Where the defaults for the embedded model come from: a `lib.scan` per editor, recorded.
 
-    python -m tests.sweep rome          # about 15 minutes on two cores; writes lib/sweeps.json
+    python -m tests.sweep rome          # about 15 minutes on two cores
 
+It writes tests/benchmarks/sweeps.json.
 Only even-numbered classroom cases are used; odd ones are for reporting. A sweep that was stopped
 goes on from its journal.
 """
@@ -17,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import lib
-from lib.scan import scan
+from lib.preset_search.scan import scan
 
-OUT = Path(lib.__file__).parent / "sweeps.json"
+OUT = Path(__file__).parent / "benchmarks" / "sweeps.json"
 RATES = (0.1, 0.25, 0.5)
 # even cases in one call, as editors of many facts are meant; scored on the first of them
 BATCH = {"together": True, "facts": 40}

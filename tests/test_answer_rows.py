@@ -6,9 +6,9 @@ import pytest
 import torch
 
 import lib
-from lib import decode
-from lib.answer_rows import AnswerRows, select_labels
-from lib.replay import Replay
+from lib.model import batching
+from lib.model.answer_rows import AnswerRows, select_labels
+from lib.model.partial_forward import Replay
 
 from . import tiny
 
@@ -50,13 +50,13 @@ def test_texts_are_tokenized_apart_and_ended_when_asked():
     pairs = [("A cat sat on the", "mat"), ("Seven", "xy")]
     rows = AnswerRows.of(tokenizer, pairs, eos=True)
     for (prompt, target), ids, answer in zip(pairs, rows.prompts, rows.answers, strict=True):
-        assert ids == lib.facts.encode_prompt(tokenizer, prompt)
-        assert answer == [*lib.facts.encode_target(tokenizer, target), tokenizer.eos_token_id]
+        assert ids == lib.data.facts.encode_prompt(tokenizer, prompt)
+        assert answer == [*lib.data.facts.encode_target(tokenizer, target), tokenizer.eos_token_id]
     assert AnswerRows.of(tokenizer, pairs, at_prompt=True).at_prompt
 
 
 def test_labels_of_rows_padded_on_the_left():
-    assert decode.padded_labels(ROWS).tolist() == [
+    assert batching.padded_labels(ROWS).tolist() == [
         [0, 0, 1, 1, 1],
         [2, 3, 1, 2, 3],  # the longest row has 4 tokens, row 1 has 3
         [8, 9, 1, 2, 3],

@@ -7,12 +7,16 @@ from pathlib import Path
 import pytest
 
 import lib
-from demo_app import layers, lifelong, lifelong_run, take_away
-from demo_app.chain import Chain
-from demo_app.session import Studio
-from demo_app.visitors import Session
-from demo_app.worker import Job, Stopped
-from lib import fetch, stats
+from demo_app.inside import layers_of_a_fact
+from demo_app.lifelong import run, stress_test
+from demo_app.session import take_away
+from demo_app.session.interference import Forecasts
+from demo_app.session.long_run import LongRun
+from demo_app.session.studio import Studio
+from demo_app.session.visitors import Session
+from demo_app.session.worker import Job, Stopped
+from lib import atomic_files
+from lib.keys_values import second_moment
 
 from . import tiny
 from .test_app_tabs import cases, edited, through
@@ -33,62 +37,62 @@ def studio():
 
 @pytest.fixture
 def fresh(monkeypatch, tmp_path):
-    """Presets for a random model, files of weights that are small, and nothing in the cache."""
-    monkeypatch.setattr("lib.editor._presets", lambda: ROWS)
-    monkeypatch.setattr(take_away, "SHARD", 20_000)
+    """Presets for a random model, and nothing in the cache."""
+    monkeypatch.setattr("lib.editors.shared.config._presets", lambda: ROWS)
     short = "alpha", "{} is", "xy"
-    monkeypatch.setattr(layers, "subject_of", lambda studio, session: studio.subject(*short))
+    monkeypatch.setattr(layers_of_a_fact, "subject_of", lambda choices, _: choices.subject(*short))
 
     def clear() -> None:
-        monkeypatch.setattr(fetch, "cache_folder", lambda: tmp_path / f"cache{len(folders)}")
+        monkeypatch.setattr(atomic_files, "cache_folder", lambda: tmp_path / f"cache{len(folders)}")
         folders.append(None)
-        stats._damped.cache_clear()
+        second_moment._damped.cache_clear()
 
     folders: list[None] = []
     return clear
 
 
 def stress(studio, session, folder):
-    through(lifelong_run.run(Chain(studio, session), lifelong.plan(studio, [], cases(), 2, 1)))
+    through(run.run(LongRun(studio, session), stress_test.plan(studio.choices, [], cases(), 2, 1)))
 
 
 def whole_model(studio, session, folder):
-    through(take_away.make(Chain(studio, session), "model", folder))
+    through(take_away.make(LongRun(studio, session), "model", folder))
 
 
 def adapter(studio, session, folder):
-    through(take_away.make(Chain(studio, session), "adapter", folder))
+    through(take_away.make(LongRun(studio, session), "adapter", folder))
 
 
 def trace(studio, session, folder):
-    through(layers.traced(Chain(studio, session)))
+    through(layers_of_a_fact.traced(LongRun(studio, session)))
 
 
 def first_moments(studio, session, folder):
-    through(layers.wise_layers(Chain(studio, session)))
+    through(layers_of_a_fact.wise_layers(LongRun(studio, session)))
 
 
 def predict(studio, session, folder):
-    studio.predict(session, studio.subject("alpha", "{} is", "qz"), "rome").outcome()
+    subject = studio.choices.subject("alpha", "{} is", "qz")
+    Forecasts(studio).predict(session, subject, "rome").outcome()
 
 
 def measure(studio, session, folder):
-    studio.measure(session).outcome()
+    Forecasts(studio).measure(session).outcome()
 
 
 def edit(studio, session, folder):
-    for kept in studio.firsts, studio.reader._base, studio.reader._chance:
+    for kept in studio.first_edits.made, studio.asker._base, studio.asker._chance:
         kept.clear()
-    subject = studio.subject("bravo", "{} is", "qz")
+    subject = studio.choices.subject("bravo", "{} is", "qz")
     studio.edit(session, subject, ["ft", "retrieval"], keep_none=True).outcome()
 
 
 @pytest.mark.parametrize(
-    ("run", "steps"),  # how often it must ask at least: this bounds what one step is
-    [(stress, 300), (whole_model, 6), (adapter, 2), (trace, 100), (first_moments, 30),
+    ("start", "steps"),  # how often it must ask at least: this bounds what one step is
+    [(stress, 300), (whole_model, 2), (adapter, 2), (trace, 100), (first_moments, 30),
      (predict, 6), (measure, 100), (edit, 100)],
 )  # fmt: skip
-def test_a_long_run_ends_at_its_next_step(studio, run, steps, fresh, monkeypatch, tmp_path):
+def test_a_long_run_ends_at_its_next_step(studio, start, steps, fresh, monkeypatch, tmp_path):
     lm, check, state = studio.lm, Job.check, {"asked": 0, "stop": 0, "late": 0}
 
     def asked(job, *given):
@@ -109,7 +113,7 @@ def test_a_long_run_ends_at_its_next_step(studio, run, steps, fresh, monkeypatch
 
     session = Session()
     monkeypatch.setattr(Job, "check", asked)
-    run(*begin(0))
+    start(*begin(0))
     total = state["asked"]
     assert total >= steps, "what runs between two questions would be too long"
     ran = []
@@ -119,7 +123,7 @@ def test_a_long_run_ends_at_its_next_step(studio, run, steps, fresh, monkeypatch
         given = begin(stop)
         ran.clear()
         with pytest.raises(Stopped):
-            run(*given)
+            start(*given)
         blocks = len(ran)
         studio.worker.submit(lambda job: None).outcome()  # what was stopped has left the model
         assert state["late"] <= 1 and len(ran) == blocks, stop
@@ -134,6 +138,6 @@ def test_products_of_many_layers_are_asked_between(studio, fresh, monkeypatch):
     """C of several layers comes from one pass: no block runs between their products."""
     fresh()
     lm, asked = studio.lm, []
-    with lib.pulse.asking(lambda: asked.append(1)):
-        stats.second_moment(lm, [0, 1, 2], tokens=2000)
+    with lib.cancellation.cancellable(lambda: asked.append(1)):
+        second_moment.second_moment(lm, [0, 1, 2], tokens=2000)
     assert len(asked) >= 3 + 3, "for each layer its product, and its factor"

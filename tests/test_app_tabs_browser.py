@@ -157,7 +157,7 @@ def test_a_link_fills_the_form_and_a_memory_shows_its_scope(visit, tmp_path, wid
 
 
 def test_no_path_from_a_visitor_is_opened(address):  # noqa: F811
-    file = {"path": str(Path(lib.__file__).with_name("classroom.json")),
+    file = {"path": str(Path(lib.__file__).parent / "data" / "classroom.json"),
             "meta": {"_type": "gradio.FileData"}}  # fmt: skip
     call = f"{address}/gradio_api/call/lifelong"
     data = json.dumps({"data": [[], 2, 2, file]}).encode()

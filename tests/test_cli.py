@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import lib
-from lib.__main__ import main
+from lib.cli.main import main
 
 from . import tiny
 
@@ -22,7 +22,7 @@ TUNE = ["--set", "layer=1", "--set", "lr=0.02", "--set", "epochs=60"]
 def tiny_model(monkeypatch):
     """The commands load a tiny model in place of the one they are asked for."""
     lm = tiny.model("llama")
-    monkeypatch.setattr(lib, "load", lambda *_: lm)
+    monkeypatch.setattr("lib.cli.options.load", lambda *_: lm)
     return lm
 
 
@@ -119,7 +119,7 @@ def test_stream_reads_lazily_what_it_reads_at_once(tiny_model, tmp_path, capsys)
     capsys.readouterr()
     assert main([*command, "--lazy"]) == 2
     said = capsys.readouterr().err.strip()
-    assert "read it without lazy=True, or as JSONL" in said and len(said.splitlines()) == 1
+    assert "read it without lazy=True, or write it as JSONL" in said and len(said.splitlines()) == 1
 
 
 def test_scan_prints_estimate_table_and_preset(tiny_model, tmp_path, capsys):

@@ -7,7 +7,7 @@ import time
 import pytest
 import torch
 
-from lib.codebook import Codebook, lookup
+from lib.editors.grace.codebook import Codebook, lookup
 
 A, B = (1, 2), (3,)
 

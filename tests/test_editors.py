@@ -15,8 +15,8 @@ import pytest
 import torch
 
 import lib
-from lib import decode
-from lib.patch import LowRank
+from lib.model import generation
+from lib.patch.patch import LowRank
 
 from . import tiny
 
@@ -222,9 +222,9 @@ def test_cached_uncached_padded_and_batched_runs_agree(name, family):
     texts = [A.text, *ELSEWHERE]
     with lm.patched(patch):
         rows, _ = lm.rows(texts)
-        cached = decode.generate(lm, rows, 6).ids
-        assert cached == decode.generate(lm, rows, 6, cache=False).ids
-        assert cached == [decode.generate(lm, [row], 6).ids[0] for row in rows]
+        cached = generation.generate(lm, rows, 6).ids
+        assert cached == generation.generate(lm, rows, 6, cache=False).ids
+        assert cached == [generation.generate(lm, [row], 6).ids[0] for row in rows]
         together = lm.run(texts).logits[:, -1]  # padded on the left
         for i, row in enumerate(rows):
             alone = lm.run([row]).logits[0, -1]

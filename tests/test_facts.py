@@ -20,11 +20,10 @@ from tokenizers import (
 )
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from lib import readers
-from lib.facts import (
+from lib.data import readers
+from lib.data.facts import (
     Case,
     Fact,
-    FactError,
     Probe,
     encode_prompt,
     encode_target,
@@ -32,8 +31,9 @@ from lib.facts import (
     lookup,
     negate,
 )
-from lib.fetch import default_model
-from lib.readers import classroom, read_cases
+from lib.data.readers import classroom, read_cases
+from lib.errors import FactError
+from lib.model.default_model import default_model
 
 # ---------------------------------------------------------------- facts
 
@@ -501,7 +501,7 @@ def test_selfcheck_temporal_known(write):
 
 def test_classroom(write, monkeypatch):
     path = write(CLASSROOM, "classroom.json")
-    monkeypatch.setattr(readers, "__file__", str(path.with_name("readers.py")))
+    monkeypatch.setattr(readers, "CLASSROOM", path)
     tower, two = classroom()
     assert tower.id == "tower" and tower.relation == "city" and two.portability == ()
     assert tower.fact == Fact("The Eiffel Tower", CLASSROOM[0]["prompt"], "Rome", "Paris")

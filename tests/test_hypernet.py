@@ -12,14 +12,19 @@ import torch
 from torch.func import functional_call
 
 import lib
-from lib import features, hypernet, netfile, phases, prefix, trainable
-from lib.__main__ import main
-from lib.features import Features
-from lib.hypernet import EditNet, Turn
+from lib.cli.main import main
+from lib.editors import rledit
+from lib.editors.hypernetwork import losses as phases
+from lib.editors.hypernetwork import network as hypernet
+from lib.editors.hypernetwork import network_file, trainable
+from lib.editors.hypernetwork.network import EditNet, Turn
+from lib.errors import NetworkError
+from lib.keys_values import answer_gradients
+from lib.keys_values.answer_gradients import Features
+from lib.keys_values.running_moments import Pairs
 from lib.memory import Moment
-from lib.moments import Pairs
-from lib.netfile import NetworkError
-from lib.patch import EMPTY
+from lib.model import prefix_cache
+from lib.patch.patch import EMPTY
 
 from . import tiny
 
@@ -205,7 +210,7 @@ def naive_log_probs(lm, name, W, ids):
 
 
 def naive_nll(lm, name, W, prompt, answer):
-    prompt, answer = lm.rows([prompt])[0][0], lib.facts.encode_target(lm.tokenizer, answer)
+    prompt, answer = lm.rows([prompt])[0][0], lib.data.facts.encode_target(lm.tokenizer, answer)
     log_probs = naive_log_probs(lm, name, W, [*prompt, *answer[:-1]])[-len(answer) :]
     return -log_probs.gather(1, torch.tensor(answer)[:, None]).mean()
 
@@ -293,7 +298,7 @@ def test_general_text_weighs_in_the_regression_where_asked(lm):
     facts = [case.fact for case in CASES]
     patch, found = editor.edit(facts), editor.read(facts, lib.EMPTY)
     for name, turn in editor.turns(networks, editor.seen(networks.moments, found), found).items():
-        K, C = found[name].K.double(), features.general(lm, name)
+        K, C = found[name].K.double(), answer_gradients.general(lm, name)
         V = hypernet.ridge(turn)[0]
         wanted = V @ K.T @ torch.linalg.inv(K @ K.T + ridge * (torch.eye(len(C)) + s * C))
         delta = lm.weight(name, patch) - lm.weight(name, lib.EMPTY)
@@ -356,17 +361,20 @@ def trained_gradient(lm, name, **settings):
     return editor, networks, grads(net)
 
 
-def test_one_turn_of_rledit_is_malmen(lm):
+def test_one_turn_of_rledit_is_malmen(lm, monkeypatch):
+    monkeypatch.setattr(rledit, "REG", 0.0)
+    monkeypatch.setattr(rledit, "DISCOUNT", 0.3)
     same = {"blocks": 2, "loc_weight": 0.5, "batch": 2}
     *_, wanted = trained_gradient(lm, "malmen", **same)
-    *_, found = trained_gradient(lm, "rledit", **same, turns=1, reg=0.0, discount=0.3)
+    *_, found = trained_gradient(lm, "rledit", **same, turns=1)
     assert wanted.keys() == found.keys()
     assert all(torch.equal(found[name], wanted[name]) for name in wanted)
 
 
 def test_the_second_turn_remembers_the_first_and_stands_on_it(lm, monkeypatch):
     calls = []
-    editor = lib.EDITORS["rledit"](lm, **{**SMALL, "accumulate": 1}, turns=2, discount=0.25)
+    monkeypatch.setattr(rledit, "DISCOUNT", 0.25)
+    editor = lib.EDITORS["rledit"](lm, **{**SMALL, "accumulate": 1}, turns=2)
     real = type(editor).learn
 
     def learn(self, networks, cases, said, calm, after=EMPTY, *more):
@@ -385,22 +393,6 @@ def test_the_second_turn_remembers_the_first_and_stands_on_it(lm, monkeypatch):
         torch.testing.assert_close(after.weights[name].dense(), (A @ B).float())
 
 
-@pytest.mark.parametrize(("each_turn", "per_step"), [(True, 3), (False, 1)])
-def test_the_optimizer_steps_after_every_turn_where_it_is_asked_to(
-    lm, each_turn, per_step, tmp_path, monkeypatch
-):
-    grown, real = [], torch.optim.Adam.step
-
-    def step(self, *given):
-        real(self, *given)
-        grown.append(float(self.param_groups[0]["params"][1].detach().norm()))
-
-    monkeypatch.setattr(torch.optim.Adam, "step", step)
-    editor = lib.EDITORS["rledit"](lm, **{**TURNS, "each_turn": each_turn})
-    editor.fit(CASES, checkpoint=tmp_path / "n.safetensors", steps=2)
-    assert len(grown) == 2 * per_step and len(set(grown)) == len(grown)
-
-
 @pytest.mark.parametrize("name", ["mend", "malmen", "rledit"])
 def test_the_first_edit_is_scaled_and_no_other_nor_training(lm, name, tmp_path):
     settings = {**SMALL, "turns": 2} if name == "rledit" else SMALL
@@ -408,7 +400,7 @@ def test_the_first_edit_is_scaled_and_no_other_nor_training(lm, name, tmp_path):
     for scale in (1.0, 2.5):
         editor = lib.EDITORS[name](lm, **settings, first_scale=scale)
         file = editor.fit(CASES, checkpoint=tmp_path / f"{scale}.safetensors", steps=1)
-        nets[scale] = netfile.load(file, lm.fingerprint, name)[1]["now"]
+        nets[scale] = network_file.load(file, lm.fingerprint, name)[1]["now"]
         one = str(tmp_path / "1.0.safetensors")
         editors[scale] = lib.EDITORS[name](lm, **settings, first_scale=scale, network=one)
     for shape, kept in nets[1.0].items():
@@ -436,10 +428,12 @@ def test_the_first_edit_is_scaled_and_no_other_nor_training(lm, name, tmp_path):
     assert all(torch.equal(second[module], same[module]) for module in second)
 
 
-def test_reg_adds_the_gradient_of_the_squared_update(lm):
+def test_reg_adds_the_gradient_of_the_squared_update(lm, monkeypatch):
     base = {"turns": 1, "batch": 3, "blocks": 2}
-    *_, without = trained_gradient(lm, "rledit", **base, reg=0.0)
-    editor, networks, found = trained_gradient(lm, "rledit", **base, reg=50.0)
+    monkeypatch.setattr(rledit, "REG", 0.0)
+    *_, without = trained_gradient(lm, "rledit", **base)
+    monkeypatch.setattr(rledit, "REG", 50.0)
+    editor, networks, found = trained_gradient(lm, "rledit", **base)
     (net,) = networks.nets.values()
     net.zero_grad()
     pairs = editor.read([case.fact for case in CASES], EMPTY)
@@ -460,7 +454,7 @@ def test_reg_adds_the_gradient_of_the_squared_update(lm):
 # ---- training and files --------------------------------------------------------------------------
 
 
-TURNS = {**SMALL, "accumulate": 1, "turns": 3, "patience": 9, "each_turn": True}
+TURNS = {**SMALL, "accumulate": 1, "turns": 3, "patience": 9}
 
 
 @pytest.mark.parametrize(
@@ -478,7 +472,9 @@ def test_a_run_that_was_stopped_goes_on_bit_for_bit(lm, name, settings, tmp_path
     for end in (".safetensors", ".training.safetensors"):
         one, two = ((tmp_path / f"{run}{end}").read_bytes() for run in ("straight", "stopped"))
         assert one == two
-    header, state, content = netfile.load(tmp_path / "straight.safetensors", lm.fingerprint, name)
+    header, state, content = network_file.load(
+        tmp_path / "straight.safetensors", lm.fingerprint, name
+    )
     assert header["settings"]["rank"] == 8 and header["data"] == {}
     (kept,) = state["now"].values()
     assert (
@@ -499,11 +495,11 @@ def test_a_run_that_was_stopped_goes_on_bit_for_bit(lm, name, settings, tmp_path
 def test_training_helps_stops_early_and_keeps_the_best(lm, tmp_path):
     still = {**SMALL, "eta": 0.0, "lr": 0.0, "lr_step": 0.0, "patience": 4}
     path = lib.EDITORS["malmen"](lm, **still).fit(CASES, APART, tmp_path / "still.safetensors", 50)
-    header, *_ = netfile.load(path, lm.fingerprint, "malmen")
+    header, *_ = network_file.load(path, lm.fingerprint, "malmen")
     assert [row[0] for row in header["history"]] == [0, 2, 4] and header["step"] == 0
     learned = lib.EDITORS["malmen"](lm, **SMALL)
     path = learned.fit(CASES, CASES_AS_VALIDATION, tmp_path / "n.safetensors", 12)
-    header, *_ = netfile.load(path, lm.fingerprint, "malmen")
+    header, *_ = network_file.load(path, lm.fingerprint, "malmen")
     losses = [row[2] for row in header["history"]]
     assert header["best"] <= min(losses) < losses[0]
     validated = learned.validate(learned.networks(), CASES_AS_VALIDATION)
@@ -550,7 +546,7 @@ def test_a_network_is_looked_for_here_then_in_the_cache_then_in_the_library(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(trainable, "SHIPPED", tmp_path / "networks")
     fact, name = CASES[0].fact, f"malmen-{lm.fingerprint}.safetensors"
-    content = netfile.load(trained, lm.fingerprint, "malmen")[2]
+    content = network_file.load(trained, lm.fingerprint, "malmen")[2]
 
     def used(**more):
         return lib.EDITORS["malmen"](lm, **SMALL, **more).edit([fact]).memory["malmen"]["network"]
@@ -560,7 +556,7 @@ def test_a_network_is_looked_for_here_then_in_the_cache_then_in_the_library(
     assert used() == content
     lib.EDITORS["malmen"](lm, **SMALL).fit(CASES, steps=2)  # into the cache
     own = tmp_path / "cache" / "model-editing" / "networks" / name
-    assert used() == netfile.load(own, lm.fingerprint, "malmen")[2] != content
+    assert used() == network_file.load(own, lm.fingerprint, "malmen")[2] != content
     assert used(network=str(trained)) == content
     with pytest.raises(lib.EditError, match="no trained network"):  # never another in its place
         used(network=str(tmp_path / "none.safetensors"))
@@ -615,7 +611,7 @@ def test_the_library_ships_a_network_for_the_embedded_model(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))  # not what somebody trained here
     editor = lib.EDITORS[name](default_lm)
     assert editor.shipped.stat().st_size < 4e6
-    header, *_, content = netfile.load(editor.shipped, default_lm.fingerprint, name)
+    header, *_, content = network_file.load(editor.shipped, default_lm.fingerprint, name)
     assert header["base"] == default_lm.identity and editor.networks().hash == content
     settings, first = (
         json.loads(json.dumps({**asdict(config), "network": None, "first_scale": 1.0}))
@@ -623,7 +619,7 @@ def test_the_library_ships_a_network_for_the_embedded_model(
     )
     # the preset is what it was trained with, but for the edits' own step; what a file does not name
     # yet was as published
-    assert {**first, **header["settings"]} == settings
+    assert {**first, **editor.current(header["settings"])} == settings
     data = header["data"]
     assert data["rows"][0] > data["validation_rows"][1] >= data["validation_rows"][0] >= 1500
     losses = [validation for _, _, validation in header["history"]]
@@ -684,7 +680,7 @@ def test_training_runs_the_blocks_below_once_per_text(lm, tmp_path, monkeypatch)
     lib.EDITORS["malmen"](lm, **SMALL).fit(CASES, checkpoint=tmp_path / "n.safetensors", steps=6)
     texts = 3 * len(CASES)  # edit prompt, rewording and unrelated text of each
     runs = len(rows)
-    assert sum(rows) <= prefix.TOGETHER * texts  # one batch for each length at most
+    assert sum(rows) <= prefix_cache.TOGETHER * texts  # one batch for each length at most
     assert 0 < runs <= texts and lm.prefix is None
 
 
@@ -709,7 +705,7 @@ def test_an_edit_that_is_not_finite_is_left_out(lm, monkeypatch):
 
 
 def test_the_command_trains_and_the_editor_finds_the_network(lm, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(lib, "load", lambda *_: lm)
+    monkeypatch.setattr("lib.cli.options.load", lambda *_: lm)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     rows = [
         {"case_id": i, "prompt": f"I saw a {w}", "subject": w, "target_new": "xy",
@@ -729,7 +725,7 @@ def test_the_command_trains_and_the_editor_finds_the_network(lm, tmp_path, monke
     assert main(["train", "--editor", "malmen", "--data", str(data), *spans, "--steps", "1",
                  *settings]) == 0  # fmt: skip
     assert "malmen on tiny-llama: 3 cases, 1 kept apart" in capsys.readouterr().out
-    told = netfile.load(tmp_path / "n.st", lm.fingerprint, "malmen")[0]["data"]
+    told = network_file.load(tmp_path / "n.st", lm.fingerprint, "malmen")[0]["data"]
     assert told == {"file": "flat.json", "target": "new", "cases": 3, "rows": [1, 3],
                     "validation": 1, "validation_rows": [0, 0]}  # fmt: skip
     lm_patch = lib.EDITORS["malmen"](lm, **SMALL).edit([CASES[0].fact])

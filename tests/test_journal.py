@@ -15,15 +15,16 @@ import pytest
 import torch
 
 import lib.editors
-from lib import journal as module
-from lib import run as module_of_runs
-from lib.journal import Journal, JournalError, digest
-from lib.metrics import Base, evaluate
-from lib.patch import EMPTY, Edit, Patch, PatchError
-from lib.readers import read_cases
-from lib.run import StreamError
-from lib.sample import contradicted, free, sampled
-from lib.stream import stream
+from lib.data.readers import read_cases
+from lib.errors import JournalError, PatchError, StreamError
+from lib.evaluation.evaluate import evaluate
+from lib.evaluation.scores import Base
+from lib.lifelong import journal as module
+from lib.lifelong import run as module_of_runs
+from lib.lifelong.journal import Journal, digest
+from lib.lifelong.sample import contradicted, free, sampled
+from lib.lifelong.stream import stream
+from lib.patch.patch import EMPTY, Edit, Patch
 
 from . import tiny
 from .test_metrics import small_cases
@@ -295,7 +296,7 @@ def test_what_is_no_journal_is_refused(lm, tmp_path):
 
 HOLD = """
 import sys, time
-from lib.journal import Journal
+from lib.lifelong.journal import Journal
 try:
     kept = Journal(sys.argv[1], {"a": 1})
 except ValueError as error:
@@ -577,7 +578,7 @@ def test_a_sampled_run_holds_no_more_after_many_edits_than_after_few(
 
 
 def test_negatives_of_a_sample_are_no_facts_of_the_whole_stream(lm):
-    from lib.prompts import Item
+    from lib.evaluation.probe_prompts import Item
 
     cases = small_cases()
     taken = cases[3].fact.text.upper()

@@ -10,8 +10,8 @@ import pytest
 
 import lib
 from lessons import leaderboard
-from lessons.entrant import editor_of
-from lessons.entry import Entry, Failed
+from lessons.grading.leaderboard_entrant import editor_of
+from lessons.grading.leaderboard_entry import Entry, Failed
 
 from . import tiny
 

@@ -9,9 +9,9 @@ from types import ModuleType
 
 import pytest
 
-from lessons.grading import grade
-from lessons.sandbox import Sandbox
-from lessons.source import Exercise, exercises
+from lessons.grading.exercise_source import Exercise, exercises
+from lessons.grading.sandbox import Sandbox
+from lessons.grading.verdict import grade
 
 ROOT = Path(__file__).parents[1]
 ALL = exercises()

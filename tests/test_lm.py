@@ -10,8 +10,8 @@ import pytest
 import torch
 
 import lib
-from lib import decode
-from lib.lm import LM
+from lib.model import batching, generation
+from lib.model.lm import LM
 
 from . import tiny
 
@@ -106,7 +106,7 @@ def test_bind_takes_optimizer_steps_on_a_float32_master(family, dtype):
     before = parameter_bytes(lm)
     name = lm.mlp_out(2)
     W = lm.weight(name).clone().requires_grad_()
-    seqs = decode.sequences(lm, [[5, 6, 7]])
+    seqs = batching.sequences(lm, [[5, 6, 7]])
     losses = []
     with lm.bind({name: W}):
         for _ in range(5):
@@ -249,10 +249,10 @@ def test_sampling_is_seeded(lm):
 
 def test_finished_rows_leave_the_batch_and_change_nothing(lm):
     rows = [lm.tokenizer(t).input_ids for t in ("A cat", "Seven days", "It is so")]
-    free = decode.generate(lm, rows, 10).ids
-    cut = decode.generate(lm, rows, 10, until=lambda i, new: len(new) >= 2 + 4 * i).ids
+    free = generation.generate(lm, rows, 10).ids
+    cut = generation.generate(lm, rows, 10, until=lambda i, new: len(new) >= 2 + 4 * i).ids
     assert cut == [free[0][:2], free[1][:6], free[2][:10]]
-    uncached = decode.generate(
+    uncached = generation.generate(
         lm, rows, 10, until=lambda i, new: len(new) >= 2 + 4 * i, cache=False
     )
     assert uncached.ids == cut
@@ -271,7 +271,7 @@ def test_a_prompt_longer_than_the_context_is_one_sentence(lm):
 
 def test_a_row_that_fills_the_context_gets_no_token_and_holds_up_no_other(lm):
     rows = [[5] * 256, [5] * 254, [5, 6]]
-    assert [len(ids) for ids in decode.generate(lm, rows, 6).ids] == [0, 2, 6]
+    assert [len(ids) for ids in generation.generate(lm, rows, 6).ids] == [0, 2, 6]
 
 
 def test_a_layer_that_is_not_there(lm):
@@ -332,10 +332,10 @@ def test_a_route_decides_at_the_prompt_and_remembers(family, tmp_path):
     base = lm.answer(texts, 6)
     with lm.patched(patch):
         rows, _ = lm.rows(texts)
-        done = decode.generate(lm, rows, 6)
+        done = generation.generate(lm, rows, 6)
         assert done.choices[name].tolist() == [0, -1, 0]
-        assert done.ids == decode.generate(lm, rows, 6, cache=False).ids
-        assert done.ids == [decode.generate(lm, [row], 6).ids[0] for row in rows]
+        assert done.ids == generation.generate(lm, rows, 6, cache=False).ids
+        assert done.ids == [generation.generate(lm, [row], 6).ids[0] for row in rows]
         routed = lm.answer(texts, 6)
         assert routed[1] == base[1] and routed[0] != base[0] and routed[2] != base[2]
         _, notes = lm.answer(texts, 2, explain=True)
@@ -373,7 +373,9 @@ def test_the_default_model_answers_alone_in_lists_and_in_the_chat_template(defau
     theirs = default_lm.model.generate(torch.tensor([ids]), attention_mask=torch.ones(1, len(ids)),
                                        max_new_tokens=12, do_sample=False)  # fmt: skip
     end = default_lm.tokenizer.eos_token_id  # ours leaves the end-of-text token out
-    assert [*decode.generate(default_lm, [ids], 12).ids[0], end] == theirs[0, len(ids) :].tolist()
+    assert [*generation.generate(default_lm, [ids], 12).ids[0], end] == theirs[
+        0, len(ids) :
+    ].tolist()
 
 
 def test_the_default_model_in_bf16_and_with_a_device_map_is_edited_and_undone():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from matplotlib.text import Text
 
-from lib import maps, style
+from lib.plot import points, style
 
 POINTS = {
     "edited": ([0, 1, 2.0], [3, 3, 1.5]),
@@ -16,9 +16,9 @@ POINTS = {
     "other": (np.linspace(5, 20, 200), np.full(200, 8.0)),
 }
 FIGURES = {
-    "scatter": lambda: maps.scatter(POINTS, "x", "y (nats)", title="a"),
-    "scope": lambda: maps.scope_map(POINTS, "distance", "radius"),
-    "scope from the threshold on": lambda: maps.scope_map(POINTS, "Δ", "threshold", within=False),
+    "scatter": lambda: points.scatter(POINTS, "x", "y (nats)", title="a"),
+    "scope": lambda: points.scope_map(POINTS, "distance", "radius"),
+    "scope from the threshold on": lambda: points.scope_map(POINTS, "Δ", "threshold", within=False),
 }
 
 
@@ -48,12 +48,12 @@ def test_the_legend_counts_who_is_answered():
 
 def test_a_score_that_meets_its_threshold_is_answered_on_both_sides():
     for within in (True, False):
-        figure = maps.scope_map({"a": ([2.0], [2.0])}, "x", "y", within=within)
+        figure = points.scope_map({"a": ([2.0], [2.0])}, "x", "y", within=within)
         assert legend_of(figure) == ["a (1 of 1)"]
 
 
 def test_wrong_input_is_named():
     with pytest.raises(ValueError, match="no points"):
-        maps.scatter({}, "x", "y")
+        points.scatter({}, "x", "y")
     with pytest.raises(ValueError, match="'a' has 1, 2 and 1 values"):
-        maps.scatter({"a": ([1], [1, 2])}, "x", "y")
+        points.scatter({"a": ([1], [1, 2])}, "x", "y")

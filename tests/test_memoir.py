@@ -8,8 +8,16 @@ import pytest
 import torch
 
 import lib
-from lib import decode, fingerprint
-from lib.fingerprint import Fingerprint, Residual, best, insert, pack_rows, unpack_rows
+from lib.editors.memoir import fingerprint
+from lib.editors.memoir.fingerprint import (
+    Fingerprint,
+    Residual,
+    best,
+    insert,
+    pack_rows,
+    unpack_rows,
+)
+from lib.model import batching, generation
 
 from . import tiny
 
@@ -141,7 +149,7 @@ def test_a_fact_is_bit_equal_after_another_one_with_a_disjoint_mask():
     W = torch.randn(3, 8)
     later = W.clone()
     later[:, 4:] += 1
-    seqs = decode.sequences(tiny.model("llama"), [[1, 2]])
+    seqs = batching.sequences(tiny.model("llama"), [[1, 2]])
     a, y, choice = torch.randn(1, 2, 8), torch.randn(1, 2, 3), torch.tensor([0])
     moved = [Residual("m", w, pack_rows(m), prints, 0.5).apply(a, y, choice, seqs)
              for w in (W, later)]  # fmt: skip
@@ -169,13 +177,8 @@ def test_the_same_prompt_again_takes_the_same_mask(lm):
         assert lm.answer(again.text, 1) == " qz"
 
 
-def test_a_call_is_the_fold_of_its_facts_and_joint_holds_them_all(lm):
+def test_a_call_is_the_fold_of_its_facts(lm):
     assert torch.equal(route(editor(lm).edit(FACTS)).W, route(patches()[-1]).W)
-    joint = editor(lm, joint=True, n_iter=60).edit(FACTS)
-    with lm.patched(joint):
-        assert lm.answer([f.text for f in FACTS], 1) == [" " + f.target_new for f in FACTS]
-    allowed = masks(joint).any(0)
-    assert not route(joint).W[:, ~allowed].any()
 
 
 def test_rehearsal_trains_along_what_overlaps_most(lm):
@@ -191,7 +194,7 @@ def test_rehearsal_trains_along_what_overlaps_most(lm):
 def test_what_does_not_fit_is_a_sentence(lm):
     with pytest.raises(lib.EditError, match="from 1 to 48, not 49"):
         editor(lm, k=49).edit(FACTS[:1])
-    with pytest.raises(lib.EditError, match="matrix is at"):
+    with pytest.raises(lib.EditError, match="residual matrix at"):
         editor(lm, layer=1).edit(FACTS[:1], after=patches()[0])
     with pytest.raises(lib.EditError, match="has k = 14 and tau = 0.9"):
         editor(lm, tau=0.5).edit(FACTS[:1], after=patches()[0])
@@ -234,7 +237,7 @@ def test_thresholds_above_one_and_zero(lm):
 
 
 def test_a_miss_returns_the_same_object_and_a_zero_matrix_changes_nothing(lm):
-    found, seqs = route(patches()[-1]), decode.sequences(lm, [[1, 2, 3]] * 2)
+    found, seqs = route(patches()[-1]), batching.sequences(lm, [[1, 2, 3]] * 2)
     output, inputs = torch.randn(2, 3, 32), torch.randn(2, 3, 48)
     assert found.apply(inputs, output, torch.tensor([-1, -1]), seqs) is output
     mixed = found.apply(inputs, output, torch.tensor([0, -1]), seqs)
@@ -261,7 +264,10 @@ def test_scoring_and_generation_take_the_same_decision(lm, monkeypatch):
                 lm.answer(prompt, 4) if target is None else lm.score(prompt, target)
         decided.append([])
         rows = lm.rows(prompts)[0]
-        assert decode.generate(lm, rows, 8).ids == decode.generate(lm, rows, 8, cache=False).ids
+        assert (
+            generation.generate(lm, rows, 8).ids
+            == generation.generate(lm, rows, 8, cache=False).ids
+        )
     assert decided[0] == decided[1] == decided[2] == [0, -1]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lib.merging import RULES, linear, sign, ties, trim
+from lib.editors.wise.merging import RULES, linear, sign, ties, trim
 
 T1 = torch.tensor([4.0, -1.0, 0.5, 2.0])
 T2 = torch.tensor([-2.0, -3.0, 1.0, 0.2])

@@ -9,16 +9,19 @@ import numpy as np
 import pytest
 import torch
 
-from lib import decode, events
-from lib import metrics as module
-from lib.events import begins, contains, exact, generated, judge
-from lib.facts import Case, Fact, Probe, encode_target
-from lib.intervals import bootstrap, interval, wilson
-from lib.metrics import Base, baseline, evaluate, perplexity
-from lib.patch import EMPTY, Edit, Patch, Rewrite
-from lib.prompts import METRICS, plan
-from lib.readers import classroom
-from lib.scores import Scores, compare
+from lib.data.facts import Case, Fact, Probe, encode_target
+from lib.data.readers import classroom
+from lib.evaluation import answers, scores
+from lib.evaluation import evaluate as module
+from lib.evaluation.answers import begins, contains, exact, generated, judge
+from lib.evaluation.evaluate import baseline, evaluate
+from lib.evaluation.intervals import bootstrap, interval, wilson
+from lib.evaluation.perplexity import perplexity
+from lib.evaluation.probe_prompts import METRICS, plan
+from lib.evaluation.scores import Base, Scores, compare
+from lib.model import batching, generation, scoring
+from lib.patch.patch import EMPTY, Edit, Patch
+from lib.patch.route import Rewrite
 
 from . import tiny
 
@@ -152,9 +155,9 @@ def test_characters_of_several_tokens_are_waited_for(monkeypatch):
                 new[i].append(letters[byte])
                 if until(i, new[i]):
                     break
-        return decode.Generated(new, {})
+        return generation.Generated(new, {})
 
-    monkeypatch.setattr(decode, "generate", scripted)
+    monkeypatch.setattr(generation, "generate", scripted)
     found = generated(lm, [("a", "Zürich"), ("a", "Z"), ("a", "Zü"), ("a", "Zurich")])
     assert [v.begins for _, v in found.values()] == [True, False, False, False]
     assert next(iter(found.values()))[0].startswith(" Zürich,")
@@ -285,14 +288,14 @@ def one_by_one(lm, cases, patch, metrics=METRICS):
         if item.answer is None:
             before = lm.answer(item.prompt, max_new_tokens=8)
             old = lm.next_token(item.prompt)
-            ids = decode.generate(lm, lm.rows([item.prompt])[0], 8).ids[0]
+            ids = generation.generate(lm, lm.rows([item.prompt])[0], 8).ids[0]
             end = re.search(r"\S[^\n]*?(?:[.!?](?=\s|$)|\n)", before)
             while end and len(lm.texts(lm.rows([item.prompt])[0], [ids[:-1]])[0]) >= end.end():
                 ids = ids[:-1]
             with lm.patched(patch):
                 row = lm.rows([item.prompt])[0]
-                now = decode.generate(lm, row, len(ids)).ids[0]
-                hits = decode.score(lm, row, [ids])[0].hits.float().mean().item()
+                now = generation.generate(lm, row, len(ids)).ids[0]
+                hits = scoring.score(lm, row, [ids])[0].hits.float().mean().item()
                 new = lm.next_token(item.prompt)
             rows[(*where, "teacher_forced")] = hits
             rows[(*where, "generation")] = float(now == ids)
@@ -309,7 +312,7 @@ def one_by_one(lm, cases, patch, metrics=METRICS):
                 if begins(lm.answer(positive, max_new_tokens=32), item.answer):
                     rows[(*where, "generation")] = float(begins(said, item.answer))
                 continue
-            score = decode.score(lm, lm.rows([item.prompt])[0], [item.answer])[0]
+            score = scoring.score(lm, lm.rows([item.prompt])[0], [item.answer])[0]
             other = lm.score(item.prompt, item.other) if item.other else None
         rows[(*where, "teacher_forced")] = score.hits.float().mean().item()
         rows[(*where, "generation")] = float(begins(said, item.answer))
@@ -345,9 +348,9 @@ def agree(scores, expected):
 def test_a_beginning_ends_behind_its_first_sentence(monkeypatch, tokens, expected):
     lm = tiny.model("gpt2")
     lm.texts = lambda rows, new: ["".join(tokens[i] for i in ids) for ids in new]
-    everything = decode.Generated([list(range(len(tokens)))], {})
-    monkeypatch.setattr(decode, "generate", lambda *_: everything)
-    found = events.beginnings(lm, ["a"])["a"]
+    everything = generation.Generated([list(range(len(tokens)))], {})
+    monkeypatch.setattr(generation, "generate", lambda *_: everything)
+    found = answers.beginnings(lm, ["a"])["a"]
     assert found == (tuple(range(expected)), "".join(tokens[:expected]))
 
 
@@ -431,10 +434,16 @@ def test_the_base_is_asked_once(lm, cases, monkeypatch):
     def never(*_, **__):
         raise AssertionError("the base model was asked again")
 
-    monkeypatch.setattr(module, "beginnings", lambda lm, prompts: never() if not lm._base else {
-        p: events.beginnings(lm, [p])[p] for p in prompts})  # fmt: skip
+    hits = []
+
+    def beginnings(lm, prompts):
+        hits.append(prompts)
+        return answers.beginnings(lm, prompts) if lm._base else never()
+
+    monkeypatch.setattr(module, "beginnings", beginnings)  # of the patched model
+    monkeypatch.setattr(scores, "beginnings", never)  # of the base model
     again = evaluate(lm, cases, random_patch(lm), base=first.base)
-    assert table(again) == pytest.approx(table(first), abs=1e-5)
+    assert hits and table(again) == pytest.approx(table(first), abs=1e-5)
     with pytest.raises(ValueError, match="tiny-gpt2"):
         evaluate(tiny.model("gpt2"), cases, base=base)
 
@@ -493,12 +502,12 @@ def test_targets_with_the_same_beginning_share_a_run(lm, monkeypatch):
     rows = [[1, 2, 3], [1, 2, 3], [1, 2], [1, 2, 3], [1, 2, 3, 4]]
     targets = [[7], [8], [3, 7], [7, 8, 9], [7]]  # the third has the same tokens, another prompt
     alone = [
-        decode.score(lm, [row], [target])[0] for row, target in zip(rows, targets, strict=True)
+        scoring.score(lm, [row], [target])[0] for row, target in zip(rows, targets, strict=True)
     ]
     seen = []
-    real = decode.pad
-    monkeypatch.setattr(decode, "pad", lambda lm, rows: seen.extend(rows) or real(lm, rows))
-    for one, both in zip(alone, decode.score(lm, rows, targets), strict=True):
+    real = batching.pad
+    monkeypatch.setattr(batching, "pad", lambda lm, rows: seen.extend(rows) or real(lm, rows))
+    for one, both in zip(alone, scoring.score(lm, rows, targets), strict=True):
         assert torch.allclose(one.log_probs, both.log_probs, atol=1e-5)
         assert torch.equal(one.hits, both.hits)
     assert len(seen) == 4  # the first two differ in their last token only
@@ -544,7 +553,7 @@ def test_bootstrap():
 
 
 def test_many_cases_are_resampled_in_parts(monkeypatch):
-    from lib import intervals
+    from lib.evaluation import intervals
 
     values = np.random.default_rng(4).random(50)
     whole = bootstrap(values)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 
 import lib
-from notebooks import checks_02, checks_03, checks_04, models
+from notebooks.support import checks_02_insert as checks_02
+from notebooks.support import checks_03_where as checks_03
+from notebooks.support import checks_04_rome as checks_04
+from notebooks.support import models
 
 ORDER = {
     "not attempted": lambda rho, R, q: "not attempted",

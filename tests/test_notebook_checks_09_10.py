@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from notebooks import checks_09, checks_10
+from notebooks.support import checks_09_learning_to_edit as checks_09
+from notebooks.support import checks_10_ultraedit as checks_10
 
 
 def ridge(right=lambda H, V, K, G, lam: H @ K, ell=lambda lam, inner: -lam * inner):

@@ -6,8 +6,10 @@ import pytest
 import torch
 
 import lib
-from lib.merging import trim
-from notebooks import checks_11, checks_12, models
+from lib.editors.wise.merging import trim
+from notebooks.support import checks_11_grace as checks_11
+from notebooks.support import checks_12_wise as checks_12
+from notebooks.support import models
 
 
 def rules(

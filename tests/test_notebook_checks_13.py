@@ -9,7 +9,9 @@ import torch
 from torch.nn.functional import normalize
 
 import lib
-from notebooks import checks_13, models, runs_13
+from notebooks.support import checks_13_lemoe as checks_13
+from notebooks.support import models
+from notebooks.support import runs_13_lemoe as runs_13
 
 
 def placed(v, far, unit=True, null=None, swap=False):

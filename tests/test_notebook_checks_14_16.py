@@ -8,8 +8,14 @@ import pytest
 import torch
 
 import lib
-from lib.intervals import Z
-from notebooks import checks_14, checks_15, checks_16, models, panels, runs_14, runs_15, runs_16
+from lib.evaluation.intervals import Z
+from notebooks.support import checks_14_lifelong as checks_14
+from notebooks.support import checks_15_judging as checks_15
+from notebooks.support import checks_16_at_scale as checks_16
+from notebooks.support import figures, models
+from notebooks.support import runs_14_lifelong as runs_14
+from notebooks.support import runs_15_judging as runs_15
+from notebooks.support import runs_16_at_scale as runs_16
 
 
 def halved(after, n):
@@ -278,11 +284,11 @@ def test_stored_lines_can_be_played():
 def test_panels_hold_one_axes_per_editor():
     lines = {"held": [100, 50], "neighbors": [90, 80], "unrelated": [100, 100]}
     some = {name: lines for name in "abcde"}
-    figure = panels.curves([4, 8], some, "edits", "%", colors=panels.EDITOR_COLORS)
+    figure = figures.curves([4, 8], some, "edits", "%", colors=figures.EDITOR_COLORS)
     assert sum(ax.axison for ax in figure.axes) == 5
-    figure = panels.rasters([4, 8], {"a": ["1101", "11010101"]}, "edits", "edit")
+    figure = figures.rasters([4, 8], {"a": ["1101", "11010101"]}, "edits", "edit")
     assert sum(ax.axison for ax in figure.axes) == 1
-    figure = panels.shares([[0.0, 99.6]] * 24, [*"abcdefghijklmnopqrstuvwx"], ["x", "y"], "", "")
+    figure = figures.shares([[0.0, 99.6]] * 24, [*"abcdefghijklmnopqrstuvwx"], ["x", "y"], "", "")
     assert [text.get_text() for text in figure.axes[0].texts] == ["0", "100"] * 24
-    figure = panels.whiskers(["a", "b"], {"x": [(50, 40, 60), (20, 10, 30)]}, "%")
+    figure = figures.whiskers(["a", "b"], {"x": [(50, 40, 60), (20, 10, 30)]}, "%")
     assert len(figure.axes[0].get_yticklabels()) == 2

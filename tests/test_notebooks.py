@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from notebooks import build, stored
+from notebooks import build
+from notebooks.support import stored_runs
+from notebooks.support.same_program import first_difference
 
 TEXT = """\
 # %% [markdown]
@@ -161,6 +163,126 @@ def test_check_says_one_sentence_per_difference(tree, pretend, capsys):
     assert "its text must be that of notebooks/setup.txt" in check()
 
 
+RELINKED = {  # what may change in a source while its outputs stay
+    "text": [("Two lines", "Three lines")],
+    "layout and comments": [('print("noise",', 'print(  # to nobody\n    "noise",\n   ')],
+    "another name": [("import numpy as np", "import numpy as xp"), ("np.", "xp.")],
+}
+
+
+@pytest.mark.parametrize("what", RELINKED)
+def test_relinking_keeps_the_outputs(tree, pretend, what):
+    run(tree)
+    path = tree.folder / "01_toy.ipynb"
+    before = json.loads(path.read_text())
+    assert run(tree, "--relink") == 0 and json.loads(path.read_text()) == before
+    for old, new in RELINKED[what]:
+        change(tree, old, new)
+    assert run(tree, "--check") == 1
+    pretend.text = "not run"
+    assert run(tree, "--relink", "01") == 0 and run(tree, "--check") == 0
+    after = json.loads(path.read_text())
+    assert after != before and after["metadata"] == before["metadata"]
+    for old, new in zip(before["cells"], after["cells"], strict=True):
+        assert old.get("outputs") == new.get("outputs")
+        assert old.get("execution_count") == new.get("execution_count")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("random())", "random() + 1)", "cell 3 (line"),
+        ("np.pi", "np.e", "cell 4 (line"),
+        ('"edits")', '"edits");', "cell 5 (line"),
+        ("hash(name)", "id(name)", "cell 3 (line"),
+        ("# %%\nnp.pi", "# %%\nprint(1)\n\n# %%\nnp.pi", "has other cells than its source"),
+    ],
+)
+def test_what_would_show_something_else_is_not_relinked(tree, pretend, capsys, old, new, message):
+    run(tree)
+    path = tree.folder / "01_toy.ipynb"
+    before = path.read_bytes()
+    change(tree, old, new)
+    assert run(tree, "--relink") == 1
+    said = capsys.readouterr().err
+    assert message in said and "run `python -m notebooks.build 01`" in said
+    assert path.read_bytes() == before
+
+
+PACKAGES = {  # as they are now; lib.facts, lib.decode and lib.old are gone
+    "lib/__init__.py": "from .data.facts import f\n",
+    "lib/data/__init__.py": "",
+    "lib/data/facts.py": "def f(x): ...\ndef g(x): ...\n",
+    "lib/model/__init__.py": "",
+    "lib/model/generation.py": "def f(x): ...\n",
+    "lib/model/scoring.py": "def g(x): ...\n",
+}
+SAME = {
+    "an alias": ("import a as b\nb.f(1)", "import a\na.f(1)"),
+    "another room": (
+        "from lib import facts\nfacts.f(1)",
+        "from lib.data import facts\nfacts.f(1)",
+    ),
+    "a deeper module": ("import lib\nlib.facts.f(1)", "import lib\nlib.data.facts.f(1)"),
+    "a function by itself": ("import lib\nlib.facts.f(1)", "from lib.data.facts import f\nf(1)"),
+    "a public name": ("from lib.data.facts import f\nf(1)", "import lib\nlib.f(1)"),
+    "another name": ("from lib.old import h\nh(1)", "from lib.data.facts import g\ng(1)"),
+    "one module becomes two": (
+        "from lib import decode\ndecode.f(1), decode.g(2)",
+        "from lib.model import generation, scoring\ngeneration.f(1), scoring.g(2)",
+    ),
+    "inside a function": (
+        "def h():\n    import lib\n    return lib.facts.f(1)",
+        "def h():\n    from lib.data.facts import f\n    return f(1)",
+    ),
+}
+OTHER = {
+    "two functions change places": ("from a import f, g\nf(g)", "from a import f, g\ng(f)"),
+    "two modules change places": ("import a, b\na.f(b.f(1))", "import a, b\nb.f(a.f(1))"),
+    "two names become one": (
+        "from lib.old import h, k\nh(k(1))",
+        "from lib.data.facts import g\ng(g(1))",
+    ),
+    "one name becomes two": (
+        "from lib.old import h\nh(h(1))",
+        "from lib.data.facts import f, g\nf(g(1))",
+    ),
+    "a local name": ("import a\nb = 1\nprint(b)", "import a\nc = 1\nprint(c)"),
+    "another attribute": ("import a\na.f(1)", "import a\na.g(1)"),
+    "another function": ("from a import f\nf(1)", "from a import g as f\nf(1)"),
+    "another function of ours": (
+        "from lib.data import facts\nfacts.f(1)",
+        "from lib.data import facts\nfacts.g(1)",
+    ),
+    "the same name elsewhere": (
+        "from lib.data.facts import g\ng(1)",
+        "from lib.model.scoring import g\ng(1)",
+    ),
+    "an import in a value's place": ("import a\nx = 1\nprint(x)", "import a\nx = 1\nprint(a)"),
+}
+
+
+@pytest.fixture
+def packages(tmp_path) -> Path:
+    """The folder of PACKAGES."""
+    for name, text in PACKAGES.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+@pytest.mark.parametrize("case", SAME)
+def test_the_same_program_under_other_imports(case, packages):
+    old, new = SAME[case]
+    assert first_difference(["1", old], ["1", new], packages) is None
+
+
+@pytest.mark.parametrize("case", OTHER)
+def test_another_program(case, packages):
+    old, new = OTHER[case]
+    assert first_difference(["1", old], ["1", new], packages) == 1
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
@@ -237,43 +359,45 @@ ROWS = [{"step": i, "value": i / 3, "seconds": 0.1} for i in range(5)]
 
 
 def test_stored_rows_come_back_and_other_settings_are_refused(tmp_path):
-    path = stored.save("01_run", SETTINGS, ROWS, folder=tmp_path)
-    found = stored.load("01_run", {"eps": 0.5, "layers": [1, 2], "editor": "rome"}, folder=tmp_path)
-    assert found["rows"] == ROWS and tuple(found) == stored.FIELDS
+    path = stored_runs.save("01_run", SETTINGS, ROWS, folder=tmp_path)
+    found = stored_runs.load(
+        "01_run", {"eps": 0.5, "layers": [1, 2], "editor": "rome"}, folder=tmp_path
+    )
+    assert found["rows"] == ROWS and tuple(found) == stored_runs.FIELDS
     assert found["command"] == "python -m notebooks.build --long 01"
     assert str(Path.home()) not in found["machine"]
-    with pytest.raises(stored.StoredError, match=r"other settings \(eps\); run .* --long 01"):
-        stored.load("01_run", SETTINGS | {"eps": 0.6}, folder=tmp_path)
-    with pytest.raises(stored.StoredError, match="not stored yet"):
-        stored.load("01_other", SETTINGS, folder=tmp_path)
-    with pytest.raises(stored.StoredError, match="cannot be stored"):
-        stored.save("01_run", SETTINGS, [{"value": float("nan")}], folder=tmp_path)
-    assert stored.read(path)["rows"] == ROWS  # the failed save changed nothing
+    with pytest.raises(stored_runs.StoredError, match=r"other settings \(eps\); run .* --long 01"):
+        stored_runs.load("01_run", SETTINGS | {"eps": 0.6}, folder=tmp_path)
+    with pytest.raises(stored_runs.StoredError, match="not stored yet"):
+        stored_runs.load("01_other", SETTINGS, folder=tmp_path)
+    with pytest.raises(stored_runs.StoredError, match="cannot be stored"):
+        stored_runs.save("01_run", SETTINGS, [{"value": float("nan")}], folder=tmp_path)
+    assert stored_runs.read(path)["rows"] == ROWS  # the failed save changed nothing
 
 
 def test_begins_with_finds_the_row_that_differs():
-    stored.begins_with(ROWS, ROWS[:3], keys=["step", "value"])
+    stored_runs.begins_with(ROWS, ROWS[:3], keys=["step", "value"])
     live = [dict(row) for row in ROWS[:3]]
     live[2] |= {"seconds": 9.0, "value": live[2]["value"] + 1e-6}
     with pytest.raises(AssertionError, match="row 2, value: live 0.66"):
-        stored.begins_with(ROWS, live, keys=["step", "value"])
-    stored.begins_with(ROWS, live, keys=["step", "value"], tolerance=1e-5)
+        stored_runs.begins_with(ROWS, live, keys=["step", "value"])
+    stored_runs.begins_with(ROWS, live, keys=["step", "value"], tolerance=1e-5)
     with pytest.raises(AssertionError, match="6 live rows"):
-        stored.begins_with(ROWS, ROWS + ROWS[:1], keys=["step"])
+        stored_runs.begins_with(ROWS, ROWS + ROWS[:1], keys=["step"])
     with pytest.raises(AssertionError, match="no live rows"):
-        stored.begins_with(ROWS, [], keys=["step"])
+        stored_runs.begins_with(ROWS, [], keys=["step"])
 
 
 def test_check_watches_the_stored_runs(tree, pretend, capsys):
     data = tree.folder / "data"
-    stored.save("01_run", SETTINGS, ROWS, folder=data)
+    stored_runs.save("01_run", SETTINGS, ROWS, folder=data)
     run(tree)
     assert run(tree, "--check") == 1
     assert "data/01_run.json is read by no source" in capsys.readouterr().out
     change(tree, "# %%\nnp.pi", '# %%\nname = "01_run"')
     run(tree)
     assert run(tree, "--check") == 0
-    stored.save("01_run", SETTINGS, ROWS[:4], folder=data)  # a new run, the old picture
+    stored_runs.save("01_run", SETTINGS, ROWS[:4], folder=data)  # a new run, the old picture
     assert run(tree, "--check") == 1
     assert "built before the stored runs" in capsys.readouterr().out
     run(tree)
@@ -287,19 +411,29 @@ def test_long_runs_are_made_by_the_command(tree):
     (tree.folder / "data").mkdir()
     long_run = f"""
 sys.path.insert(0, {str(build.HERE.parent)!r})
-from notebooks import stored
+from notebooks.support import stored_runs
 
-if stored.long():
+if stored_runs.long():
     folder = Path({str(tree.folder / "data")!r})
-    stored.save("01_run", {{"n": 1}}, [{{"scale": SCALE}}], folder=folder)
+    stored_runs.save("01_run", {{"n": 1}}, [{{"scale": SCALE}}], folder=folder)
 """
     with source(tree).open("a") as file:
         file.write(long_run)
     assert run(tree, "--long", "01", "--scale", "tiny") == 0
-    found = stored.load("01_run", {"n": 1}, folder=tree.folder / "data")
+    found = stored_runs.load("01_run", {"n": 1}, folder=tree.folder / "data")
     assert found["rows"] == [{"scale": "tiny"}]
     assert found["command"] == "python -m notebooks.build --long 01 --scale tiny"
 
 
 def test_the_built_notebooks_agree_with_their_sources():
     assert build.check(build.Tree()) == []
+
+
+def test_a_helper_is_named_after_its_notebook(tree, pretend, capsys):
+    run(tree)
+    (tree.folder / "support").mkdir()
+    (tree.folder / "support" / "runs_01_toy.py").touch()
+    assert run(tree, "--check") == 0
+    (tree.folder / "support" / "checks_01_tiny.py").touch()
+    assert run(tree, "--check") == 1
+    assert "support/checks_01_tiny.py belongs to no source" in capsys.readouterr().out

@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lib.packed import Packs, available
+from lib.model.packed_linear import Packs, available
 
 from . import tiny
 
@@ -59,5 +59,5 @@ def test_a_base_weight_that_is_itself_written_is_packed_again():
 
 def test_large_models_and_other_types_are_left_alone(monkeypatch):
     assert not Packs(tiny.model("llama", dtype=torch.bfloat16).model).modules
-    monkeypatch.setattr("lib.packed.LIMIT", 1000)
+    monkeypatch.setattr("lib.model.packed_linear.LIMIT", 1000)
     assert not Packs(tiny.model("llama").model).modules

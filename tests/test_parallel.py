@@ -12,9 +12,12 @@ import pytest
 import torch
 
 import lib
-from lib import features, memory, parallel, warmup
+from lib import distributed, memory
 from lib.__main__ import main
-from lib.patch import EMPTY
+from lib.editors.shared import warmup_moments
+from lib.errors import FeatureError
+from lib.keys_values import answer_gradients
+from lib.patch.patch import EMPTY
 
 from . import tiny
 from .test_hypernet import CASES, SMALL
@@ -30,7 +33,7 @@ TURNS = {  # name -> turns of facts, settings: 48 and 32 are the widths of the k
     "warm": ([FACTS[:5]], {"warmup": "statistics", "repeat": 2}),
     "whitened": ([MANY], {"warmup": "none", "whiten": "gradient"}),
     "summed": ([MANY], {"warmup": "none"}),
-    "summed, then gathered": ([MANY, FACTS[:3]], {"warmup": "none", "compat": True}),
+    "summed, then gathered": ([MANY, FACTS[:3]], {"warmup": "none"}),
 }
 
 
@@ -51,8 +54,8 @@ def small():
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(features, "TOKENS", 30)
-        patched.setattr(warmup, "TEXTS", 12)
+        patched.setattr(answer_gradients, "TOKENS", 30)
+        patched.setattr(warmup_moments, "TEXTS", 12)
         yield
     torch.set_num_threads(threads)
 
@@ -76,37 +79,37 @@ def everything(folder: Path) -> dict:
 def worker(folder: Path) -> None:
     """What each of the two processes does, in the folder that the fixture has made."""
     torch.set_num_threads(1)
-    features.TOKENS, warmup.TEXTS = 30, 12
-    with parallel.started():
-        me = parallel.rank()
-        assert parallel.world() == 2
+    answer_gradients.TOKENS, warmup_moments.TEXTS = 30, 12
+    with distributed.started():
+        me = distributed.rank()
+        assert distributed.world() == 2
         torch.save(everything(folder), folder / f"{me}.pt")
         (folder / f"{me}.json").write_text(json.dumps(broken(me)))
         lib.load = lambda *_: tiny.model("llama")
         assert main(json.loads((folder / "command.json").read_text())) == 0
-    assert parallel.world() == 1
+    assert distributed.world() == 1
 
 
 def broken(me: int) -> list[str]:
     """What this process hears when the first, the second, and one of another kind goes wrong."""
-    real, errors, lm = features._pass, [], tiny.model("llama")
+    real, errors, lm = answer_gradients._pass, [], tiny.model("llama")
     for sick in range(2):
 
         def lossy(*given, sick=sick):
             found, loss = real(*given)
             return found, loss * float("nan") if me == sick else loss
 
-        features._pass = lossy
+        answer_gradients._pass = lossy
         try:
             lib.EDITORS["ultraedit"](lm, **SETTINGS, warmup="none").edit(FACTS)
-        except features.FeatureError as error:
+        except FeatureError as error:
             errors.append(str(error))
-    features._pass = real
+    answer_gradients._pass = real
     try:
-        with parallel.together(features.FeatureError):
+        with distributed.together(FeatureError):
             if me:
                 raise OSError("no card")
-    except (features.FeatureError, OSError) as error:
+    except (FeatureError, OSError) as error:
         errors.append(f"{type(error).__name__} {error}")
     return errors
 
@@ -189,10 +192,10 @@ def test_a_loss_that_is_not_finite_stops_both(found):
 
 def test_blocks_are_whole_groups():
     lengths = [9, 9, 8, 5, 5, 5, 4, 4, 3, 3, 3]
-    blocks = features._blocks(lengths, 2, limit=20)
+    blocks = answer_gradients._blocks(lengths, 2, limit=20)
     assert blocks == [range(0, 2), range(2, 4), range(4, 8), range(8, 11)]
-    assert features._blocks(lengths, 100, limit=20) == [range(0, 11)]
-    assert features._blocks([50], 1, limit=20) == [range(0, 1)]
+    assert answer_gradients._blocks(lengths, 100, limit=20) == [range(0, 11)]
+    assert answer_gradients._blocks([50], 1, limit=20) == [range(0, 1)]
 
 
 @pytest.mark.parametrize("n", [3, 6, 11])
@@ -207,9 +210,13 @@ def test_sums_over_parts_give_the_same_regression(n):
 
 def test_alone_everything_is_the_identity():
     x = torch.randn(3, 4)
-    assert parallel.world() == 1 and parallel.rank() == 0 and parallel.share([1, 2]) == [1, 2]
-    assert parallel.gather(x) == [x] and parallel.total(x) is x and parallel.of_first(x) is x
-    with pytest.raises(OSError, match="as it is"), parallel.together(ValueError):
+    assert (
+        distributed.world() == 1 and distributed.rank() == 0 and distributed.share([1, 2]) == [1, 2]
+    )
+    assert (
+        distributed.gather(x) == [x] and distributed.total(x) is x and distributed.of_first(x) is x
+    )
+    with pytest.raises(OSError, match="as it is"), distributed.together(ValueError):
         raise OSError("as it is")
 
 

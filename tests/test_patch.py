@@ -12,7 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 import lib
-from lib.patch import LowRank
+from lib.patch.patch import LowRank
 
 from . import tiny
 
@@ -139,7 +139,7 @@ def test_without_folds_the_log_again():
 
 
 def test_a_long_chain_is_folded_into_one_matrix():
-    from lib.editor import add_low_rank
+    from lib.editors.shared.base import add_low_rank
 
     lm = tiny.model("llama")
     name, p, total = lm.mlp_out(1), lib.EMPTY, 0

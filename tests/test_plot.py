@@ -11,7 +11,8 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from lib import plot, style
+from lib import plot
+from lib.plot import style
 
 LAYERS = list(range(6))
 FALL = [0.9, 0.8, 0.5, None, 0.3, 0.1]

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 import lib
-from lib import decode
-from lib.prefix import Prefix
+from lib.model import batching
+from lib.model.prefix_cache import Prefix
 
 from . import tiny
 
@@ -16,7 +16,7 @@ TEXTS = ["I saw the old tower", "Who", "A cat sat on the mat", "Seven days of ra
 
 
 def padded(lm, rows, side):
-    ids, real = decode.pad(lm, rows)
+    ids, real = batching.pad(lm, rows)
     if side == "right":
         order = [torch.argsort(~here, stable=True) for here in real]
         ids, real = (
@@ -126,7 +126,7 @@ def test_memory_is_bounded_and_the_oldest_goes():
 def test_gradients_flow_above_as_ever():
     lm = tiny.model("llama")
     rows, name = lm.rows(TEXTS)[0], lm.mlp_out(2)
-    ids, real = decode.pad(lm, rows)
+    ids, real = batching.pad(lm, rows)
     found = []
     for prefix in (None, Prefix(lm, 2)):
         W = lm.weight(name).requires_grad_()

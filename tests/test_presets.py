@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 import lib
-from lib.editor import _words
+from lib.editors.shared.config import _words
 
 from . import tiny
 
 LIB = Path(lib.__file__).parent
-TABLE = tomllib.loads((LIB / "presets.toml").read_text(encoding="utf-8"))
+SWEEPS = Path(__file__).parent / "benchmarks" / "sweeps.json"
+TABLE = tomllib.loads((LIB / "editors" / "presets.toml").read_text(encoding="utf-8"))
 
 
 def test_every_row_names_an_editor_and_its_settings():
@@ -58,10 +59,10 @@ def test_a_mistyped_word_is_refused_with_those_there_are(editor, name, words):
 
 
 def test_the_defaults_of_the_embedded_model_are_the_best_of_their_sweep(default_lm):
-    for name, sweep in json.loads((LIB / "sweeps.json").read_text(encoding="utf-8")).items():
+    for name, sweep in json.loads(SWEEPS.read_text(encoding="utf-8")).items():
         config = lib.EDITORS[name](default_lm).config
         assert sweep["model"] == default_lm.identity
         for key in [key for key in sweep["best"] if hasattr(config, key)]:
             assert json.loads(json.dumps(getattr(config, key))) == sweep["best"][key], (name, key)
-        for key, value in sweep["settings"].items():
+        for key, value in config.current(name, sweep["settings"]).items():
             assert json.loads(json.dumps(getattr(config, key))) == value, (name, key)

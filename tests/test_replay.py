@@ -6,8 +6,8 @@ import pytest
 import torch
 
 import lib
-from lib import decode
-from lib.replay import Replay, add_first
+from lib.model import batching
+from lib.model.partial_forward import Replay, add_first
 
 from . import tiny
 
@@ -33,7 +33,7 @@ def whole(lm: lib.LM, changes: dict) -> list[torch.Tensor]:
             )
             for name, change in changes.items()
         ]
-        seqs = decode.sequences(lm, [row])
+        seqs = batching.sequences(lm, [row])
         with lm.opened(seqs):
             states = lm.backbone(seqs.ids, seqs.real, use_cache=False).last_hidden_state[0]
             found.append(lm.head(states).log_softmax(-1))

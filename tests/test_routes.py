@@ -1,6 +1,6 @@
 """What every routed editor must do in use: one decision per prompt, whatever runs beside it.
 
-Padding, caches, batches, sampling and beam search are where public implementations go wrong.
+Padding, caches, batches and sampling are where public implementations go wrong.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import lib
-from lib import beam, decode
+from lib.model import generation
 
 from . import tiny
 from .test_editors import ELSEWHERE, TINY, A, B, settings
@@ -34,7 +34,7 @@ def edited(name: str) -> tuple[lib.LM, lib.Patch, str]:
 
 def alone(lm: lib.LM, module: str, texts=TEXTS) -> list[int]:
     """The decision of every prompt when nothing runs beside it."""
-    return [int(decode.generate(lm, lm.rows([text])[0], 1).choices[module]) for text in texts]
+    return [int(generation.generate(lm, lm.rows([text])[0], 1).choices[module]) for text in texts]
 
 
 @routed
@@ -43,11 +43,9 @@ def test_every_way_of_running_takes_the_decision_of_the_prompt_alone(name):
     with lm.patched(patch):
         wanted, (rows, _) = alone(lm, module), lm.rows(TEXTS)
         ways = {
-            "greedy": decode.generate(lm, rows, 4),
-            "uncached": decode.generate(lm, rows, 4, cache=False),
-            "sampled": decode.generate(lm, rows, 4, temperature=1.0, seed=3),
-            "beams": beam.search(lm, rows, 4, 3),
-            "beams, uncached": beam.search(lm, rows, 4, 3, cache=False),
+            "greedy": generation.generate(lm, rows, 4),
+            "uncached": generation.generate(lm, rows, 4, cache=False),
+            "sampled": generation.generate(lm, rows, 4, temperature=1.0, seed=3),
         }
     assert wanted[1] >= 0 and wanted[0] == wanted[2] == wanted[3] == wanted[4] == -1
     for way, done in ways.items():
@@ -55,17 +53,14 @@ def test_every_way_of_running_takes_the_decision_of_the_prompt_alone(name):
 
 
 @routed
-@pytest.mark.parametrize("beams", [1, 3])
-def test_a_mixed_batch_gives_the_tokens_that_each_prompt_gives_alone(name, beams):
+def test_a_mixed_batch_gives_the_tokens_that_each_prompt_gives_alone(name):
     lm, patch, _ = edited(name)
     rows, _ = lm.rows(TEXTS)
-    plain = beam.search(lm, rows, 20, beams).ids
+    plain = generation.generate(lm, rows, 20).ids
     with lm.patched(patch):
-        together = beam.search(lm, rows, 20, beams).ids
-        assert together == [beam.search(lm, [row], 20, beams).ids[0] for row in rows]
-        assert together == beam.search(lm, rows, 20, beams, cache=False).ids
-        if beams == 1:
-            assert together == decode.generate(lm, rows, 20).ids
+        together = generation.generate(lm, rows, 20).ids
+        assert together == [generation.generate(lm, [row], 20).ids[0] for row in rows]
+        assert together == generation.generate(lm, rows, 20, cache=False).ids
     assert together[1] != plain[1]
     assert together[:1] + together[2:] == plain[:1] + plain[2:]  # out of scope: the base model
 
@@ -104,8 +99,7 @@ def test_half_precision_takes_the_same_decisions_in_any_batch(name):
     (module,) = patch.routes
     with lm.patched(patch):
         wanted, (rows, _) = alone(lm, module), lm.rows(TEXTS)
-        for done in (decode.generate(lm, rows, 4), beam.search(lm, rows, 4, 2)):
-            assert done.choices[module].tolist() == wanted
+        assert generation.generate(lm, rows, 4).choices[module].tolist() == wanted
         together = lm.run(TEXTS).logits[:, -1].float()
         for i, row in enumerate(rows):
             one = lm.run([row]).logits[0, -1].float()
@@ -145,7 +139,7 @@ def test_with_a_weight_patch_in_either_order_and_joined(name):
         assert both.weights and both.routes and len(both.facts) == 2
         with lm.patched(both):
             rows, _ = lm.rows([A.text, B.text])
-            done = decode.generate(lm, rows, 2)
+            done = generation.generate(lm, rows, 2)
             assert done.choices[module][0] >= 0 and done.choices[module][1] == -1
             assert lm.answer(B.text, max_new_tokens=3).startswith(" qz")
     with lm.patched(sub):
@@ -214,35 +208,6 @@ def test_two_routed_editors_on_two_layers_hold_both_facts(pair):
     both = editor.edit([B], after=patch)
     (second,) = both.routes.keys() - {first}
     with lm.patched(both):
-        choices = decode.generate(lm, lm.rows([A.text, B.text, *ELSEWHERE])[0], 2).choices
+        choices = generation.generate(lm, lm.rows([A.text, B.text, *ELSEWHERE])[0], 2).choices
     assert [int(c >= 0) for c in choices[first]] == [1, 0, 0, 0]
     assert int(choices[second][1]) >= 0 and choices[second][2:].tolist() == [-1, -1]
-
-
-def test_beams_are_those_of_transformers(monkeypatch):
-    """Also when continuations end early, which here half of all tokens do."""
-    lm = tiny.model(FAMILY)
-    ends = list(range(0, lm.model.config.vocab_size, 7))
-    monkeypatch.setattr(lm.model.generation_config, "eos_token_id", ends)
-    rows, _ = lm.rows(TEXTS)
-    for beams in (2, 4):
-        found = beam.search(lm, rows, 8, beams).ids
-        for row, ids in zip(rows, found, strict=True):
-            given = torch.tensor([row])
-            wanted = lm.model.generate(
-                given, attention_mask=torch.ones_like(given), num_beams=beams, max_new_tokens=8,
-                do_sample=False, early_stopping=True, length_penalty=1.0, pad_token_id=0,
-            )[0, len(row):].tolist()  # fmt: skip
-            while wanted and wanted[-1] in {0, *ends}:
-                wanted.pop()
-            assert ids == wanted
-
-
-def test_beams_neither_stream_nor_sample_and_are_at_least_one():
-    lm = tiny.model(FAMILY)
-    for more in ({"stream": True}, {"temperature": 1.0}):
-        with pytest.raises(ValueError, match="neither streams nor samples"):
-            lm.generate("x", beams=2, **more)
-    with pytest.raises(ValueError, match="at least 1, not 0"):
-        lm.generate("x", beams=0)
-    assert lm.generate("I saw", 4, beams=1) == lm.answer("I saw", 4)

@@ -16,14 +16,16 @@ import pytest
 import torch
 
 import lib
-from lib.editor import Config, Editor
-from lib.scan import Scan, ScanError, scan
+from lib.editors.shared.base import Editor
+from lib.editors.shared.config import Config
+from lib.errors import ScanError
+from lib.preset_search.scan import Scan, scan
 
 from . import sweep, tiny
 from .test_editors import TINY
 from .test_metrics import small_cases
 
-MODULE = sys.modules["lib.scan"]  # `lib.scan` itself is the function
+MODULE = sys.modules["lib.preset_search.scan"]
 SHARES = {"efficacy": 0.5, "generalization": 0.5, "specificity": 0.5}
 ROME = {**{k: v for k, v in TINY["rome"].items() if k != "layer"}, "steps": 4}
 
@@ -138,7 +140,7 @@ def test_the_recorded_sweeps_are_what_a_scan_with_these_rows_finds(name, deep, m
     assert {k: found[k] for k in same} == {k: kept[k] for k in same}
     assert kept.keys() <= found.keys() and found["rows"][0].keys() == kept["rows"][0].keys()
     chosen = tomllib.loads(found["preset"])[name]["SmolLM2-135M-Instruct"]
-    table = tomllib.loads((Path(lib.__file__).parent / "presets.toml").read_text())
+    table = tomllib.loads((Path(lib.__file__).parent / "editors" / "presets.toml").read_text())
     assert chosen == table[name]["SmolLM2-135M"]
 
 

@@ -9,9 +9,11 @@ import pytest
 import torch
 
 import lib
-from lib import anchor, climb, memory, target
+from lib import memory
 from lib.editors import prune, rect
-from lib.patch import LowRank
+from lib.editors.shared import layer_search, value_norm
+from lib.keys_values import target_value
+from lib.patch.patch import LowRank
 
 from . import tiny
 
@@ -96,7 +98,7 @@ def test_kept_keys_hold_earlier_edits_and_the_memory_stays_bounded(lm):
             break
     parts = patch.memory["memit"]["keys"]["1"]
     for _ in range(30):
-        parts = lib.editors._spread._join(parts, now)
+        parts = lib.editors.shared.layer_spread._join(parts, now)
         wanted += now @ now.T
     Kp = torch.cat(parts, 1)
     assert Kp.shape[1] <= 2 * 48
@@ -123,14 +125,16 @@ def test_layers_must_ascend(lm, layers):
 
 
 def test_the_trimmed_mean():
-    assert anchor.trimmed_mean(range(1, 101)) == 48
+    assert value_norm.trimmed_mean(range(1, 101)) == 48
 
 
 def test_anchored_values_have_the_norm_and_keep_direction_or_are_skipped(lm):
     with lm.patched(lib.EMPTY):
-        found = target.search(lm, FACTS, 2, ("{}",), target.Search(steps=8, clamp=5.0), "block")
+        found = target_value.search(
+            lm, FACTS, 2, ("{}",), target_value.Search(steps=8, clamp=5.0), "block"
+        )
     norms = torch.tensor([(t.mlp + t.delta).norm() for t in found])
-    z, skipped = anchor.anchored(found, norm := norms.max().item() / 1.5, 1.2)
+    z, skipped = value_norm.anchored(found, norm := norms.max().item() / 1.5, 1.2)
     for column, t, long in zip(z.T, found, norms > 1.2 * norm, strict=True):
         v_star = column - (t.init - t.mlp)
         if long:
@@ -139,7 +143,7 @@ def test_anchored_values_have_the_norm_and_keep_direction_or_are_skipped(lm):
             assert v_star.norm().item() == pytest.approx(norm, rel=1e-5)
             assert torch.cosine_similarity(v_star, t.mlp + t.delta, 0) > 1 - 1e-5
     assert skipped == int((norms > 1.2 * norm).sum()) >= 1
-    assert anchor.anchored(found, norm, None)[1] == 0
+    assert value_norm.anchored(found, norm, None)[1] == 0
 
 
 def test_the_anchor_comes_from_the_base_whatever_was_edited_before(lm):
@@ -259,14 +263,14 @@ def test_wilke_with_one_layer_is_rome(lm):
 
 
 def test_pmet_searches_two_places_and_gives_back_the_mlps(lm):
-    free = target.Search(v_lr=0.3, steps=6, clamp=50.0, decay=0.0, kl_factor=0.0, enough=-1.0)
-    (both,) = target.search(lm, FACTS[1:2], 2, ("{}",), free, "pmet")
-    (one,) = target.search(lm, FACTS[1:2], 2, ("{}",), free, "mlp_out")
+    free = target_value.Search(v_lr=0.3, steps=6, clamp=50.0, decay=0.0, kl_factor=0.0, enough=-1.0)
+    (both,) = target_value.search(lm, FACTS[1:2], 2, ("{}",), free, "pmet")
+    (one,) = target_value.search(lm, FACTS[1:2], 2, ("{}",), free, "mlp_out")
     torch.testing.assert_close(both.init, one.init, atol=1e-5, rtol=1e-5)
     assert both.loss[0][0] == pytest.approx(one.loss[0][0], rel=1e-5)
     assert not torch.allclose(both.delta, one.delta, atol=1e-3)  # the attention does a part
     relaxed = replace(free, v_lr=1.0, clamp=1e3, steps=100, relax=True)
-    (early,) = target.search(lm, FACTS[:1], 2, ("{}",), relaxed, "pmet")
+    (early,) = target_value.search(lm, FACTS[:1], 2, ("{}",), relaxed, "pmet")
     assert len(early.loss) < 100  # the argmax is right and the KL term is 0 here
 
 
@@ -283,11 +287,11 @@ def test_the_residual_is_spread_by_roots(lm):
 @pytest.mark.parametrize("limit", [1, 60, 10_000])
 @pytest.mark.parametrize("split", [1, 10_000])
 def test_groups_and_split_kl_rows_change_nothing(lm, monkeypatch, limit, split):
-    settings = target.Search(v_lr=0.3, steps=6, kl_factor=0.5)
-    wanted = [target.search(lm, [fact], 1, ("{}", "Well. {}"), settings)[0] for fact in FACTS]
-    monkeypatch.setitem(target.POSITIONS, "cpu", limit)
-    monkeypatch.setattr(target, "SPLIT", split)
-    found = target.search(lm, FACTS, 1, ("{}", "Well. {}"), settings)
+    settings = target_value.Search(v_lr=0.3, steps=6, kl_factor=0.5)
+    wanted = [target_value.search(lm, [fact], 1, ("{}", "Well. {}"), settings)[0] for fact in FACTS]
+    monkeypatch.setitem(target_value.POSITIONS, "cpu", limit)
+    monkeypatch.setattr(target_value, "SPLIT", split)
+    found = target_value.search(lm, FACTS, 1, ("{}", "Well. {}"), settings)
     for one, other in zip(found, wanted, strict=True):
         torch.testing.assert_close(one.v_star, other.v_star, atol=1e-4, rtol=1e-4)
         torch.testing.assert_close(one.keys, other.keys, atol=1e-5, rtol=1e-4)
@@ -297,8 +301,8 @@ def test_groups_and_split_kl_rows_change_nothing(lm, monkeypatch, limit, split):
 
 
 def test_a_null_space_is_cached_and_follows_its_settings(lm):
-    low = lib.stats.null_space(lm, [1], quantile=0.25, tokens=600)[1]
-    high = lib.stats.null_space(lm, [1], quantile=0.75, tokens=600)[1]
+    low = lib.keys_values.null_space.null_space(lm, [1], quantile=0.25, tokens=600)[1]
+    high = lib.keys_values.null_space.null_space(lm, [1], quantile=0.75, tokens=600)[1]
     assert (low.Q.shape[1], high.Q.shape[1]) == (12, 36) and low.share < high.share
     C = lib.second_moment(lm, [1], tokens=600, damping=0.0)[1].C
     assert memory.null_space(C, quantile=0.25).share == pytest.approx(low.share, rel=1e-6)
@@ -307,11 +311,13 @@ def test_a_null_space_is_cached_and_follows_its_settings(lm):
 @pytest.mark.parametrize("family", ["llama", "gpt2", "gpt_neox", "gemma3_text"])
 def test_layers_climb_together_as_one_by_one(family):
     lm, layers, templates = tiny.model(family), (0, 1, 3), ("{}", "Well. {}")
-    settings = target.Search(v_lr=0.3, steps=9, clamp=20.0, enough=2.0)  # some end before others
+    settings = target_value.Search(
+        v_lr=0.3, steps=9, clamp=20.0, enough=2.0
+    )  # some end before others
     with lm.patched(lib.EMPTY):
-        together = climb.search_layers(lm, FACTS[1], layers, templates, settings)
+        together = layer_search.search_layers(lm, FACTS[1], layers, templates, settings)
         for layer, found in zip(layers, together, strict=True):
-            (alone,) = target.search(lm, FACTS[1:2], layer, templates, settings)
+            (alone,) = target_value.search(lm, FACTS[1:2], layer, templates, settings)
             assert len(alone.loss) == len(found.loss)
             torch.testing.assert_close(found.v_star, alone.v_star, atol=1e-4, rtol=1e-3)
             torch.testing.assert_close(found.keys, alone.keys, atol=1e-5, rtol=1e-4)

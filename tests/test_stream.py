@@ -7,13 +7,14 @@ import pytest
 import torch
 
 import lib.editors
-from lib.editor import Config, EditError, Editor
-from lib.facts import Case, Fact
-from lib.metrics import evaluate
-from lib.patch import EMPTY, Patch
-from lib.run import StreamError
-from lib.sample import contradicted
-from lib.stream import stream
+from lib.data.facts import Case, Fact
+from lib.editors.shared.base import Editor
+from lib.editors.shared.config import Config
+from lib.errors import EditError, StreamError
+from lib.evaluation.evaluate import evaluate
+from lib.lifelong.sample import contradicted
+from lib.lifelong.stream import stream
+from lib.patch.patch import EMPTY, Patch
 
 from . import tiny
 from .test_metrics import small_cases, table

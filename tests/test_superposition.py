@@ -9,9 +9,8 @@ import pytest
 import torch
 
 from lib import Fact, FactError, classroom, second_moment
-from lib.facts import lookup
-from lib.memory import Moment
-from lib.superposition import (
+from lib.data.facts import lookup
+from lib.interpret.superposition import (
     Superposition,
     exponent,
     kurtosis,
@@ -19,7 +18,8 @@ from lib.superposition import (
     statistics,
     superposition,
 )
-from notebooks import checks_07
+from lib.memory import Moment
+from notebooks.support import checks_07_superposition as checks_07
 from tests import tiny
 
 WORDS = ["Rome", "the Louvre", "sheep", "Mont Blanc", "zinc", "Kyoto"]

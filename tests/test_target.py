@@ -8,9 +8,9 @@ import pytest
 import torch
 
 import lib
-from lib import target
-from lib.contexts import contexts
-from lib.editor import EditWarning
+from lib.errors import EditWarning
+from lib.keys_values import target_value
+from lib.keys_values.context_templates import contexts
 
 from . import tiny
 
@@ -28,7 +28,7 @@ def lm(request):
 
 
 def test_the_first_look_is_the_model_itself(lm):
-    found = target.search(lm, FACTS[:1], 1, TEMPLATES, target.Search(steps=1))[0]
+    found = target_value.search(lm, FACTS[:1], 1, TEMPLATES, target_value.Search(steps=1))[0]
     total, nll, kl, decay, chance = found.loss[0]
     scores = [lm.score(t.replace("{}", FACTS[0].text), FACTS[0].target_new) for t in TEMPLATES]
     own = -torch.stack([s.mean() for s in scores]).mean().item()
@@ -40,7 +40,7 @@ def test_the_first_look_is_the_model_itself(lm):
 
 
 def test_key_and_init_are_input_and_output_of_the_module(lm):
-    found = target.search(lm, FACTS[:1], 1, TEMPLATES, target.Search(steps=1))[0]
+    found = target_value.search(lm, FACTS[:1], 1, TEMPLATES, target_value.Search(steps=1))[0]
     K = lm.keys(FACTS[:1], 1, TEMPLATES)[:, :, 0]  # (t, d_in)
     torch.testing.assert_close(found.keys, K, atol=1e-5, rtol=1e-4)
     name = lm.mlp_out(1)
@@ -50,22 +50,22 @@ def test_key_and_init_are_input_and_output_of_the_module(lm):
 
 
 def test_the_clamp_holds_and_the_search_goes_down(lm):
-    settings = target.Search(v_lr=0.5, steps=15, clamp=0.7, enough=-1.0)
-    for found in target.search(lm, FACTS, 1, TEMPLATES, settings):
+    settings = target_value.Search(v_lr=0.5, steps=15, clamp=0.7, enough=-1.0)
+    for found in target_value.search(lm, FACTS, 1, TEMPLATES, settings):
         assert found.delta.norm() <= 0.7 * found.init.norm() * (1 + 1e-5)
         assert len(found.loss) == 15 and found.loss[-1][1] < found.loss[0][1]
         torch.testing.assert_close(found.v_star, found.init + found.delta)
 
 
 def test_a_batch_equals_one_by_one_each_with_its_own_stop(lm):
-    free = target.Search(v_lr=0.5, steps=12, clamp=20.0, decay=0.0, enough=-1.0)
-    curves = [found.loss for found in target.search(lm, FACTS, 1, TEMPLATES, free)]
+    free = target_value.Search(v_lr=0.5, steps=12, clamp=20.0, decay=0.0, enough=-1.0)
+    curves = [found.loss for found in target_value.search(lm, FACTS, 1, TEMPLATES, free)]
     low = min(curves, key=lambda curve: curve[7][0])
     settings = replace(free, enough=(low[6][0] + low[7][0]) / 2)  # one fact ends before the others
-    together = target.search(lm, FACTS, 1, TEMPLATES, settings)
+    together = target_value.search(lm, FACTS, 1, TEMPLATES, settings)
     steps = set()
     for fact, found in zip(FACTS, together, strict=True):
-        (alone,) = target.search(lm, [fact], 1, TEMPLATES, settings)
+        (alone,) = target_value.search(lm, [fact], 1, TEMPLATES, settings)
         assert len(alone.loss) == len(found.loss)
         scale = alone.v_star.norm()
         assert (alone.v_star - found.v_star).norm() < 1e-3 * scale
@@ -74,9 +74,11 @@ def test_a_batch_equals_one_by_one_each_with_its_own_stop(lm):
 
 
 def test_the_block_can_be_the_place(lm):
-    found = target.search(lm, FACTS[:1], 1, ("{}",), target.Search(steps=1), place="block")[0]
+    found = target_value.search(
+        lm, FACTS[:1], 1, ("{}",), target_value.Search(steps=1), place="block"
+    )[0]
     name = f"{lm.arch.blocks}.1"
-    ids, at = lib.facts.lookup(lm.tokenizer, FACTS[0])
+    ids, at = lib.data.facts.lookup(lm.tokenizer, FACTS[0])
     seen = lm.run([ids], watch=[name, lm.mlp_out(1)]).seen
     wanted = seen[lm.mlp_out(1) if lm.arch.post_norm else name][1][0, at]
     torch.testing.assert_close(found.init, wanted, atol=1e-4, rtol=1e-4)
@@ -99,10 +101,10 @@ def test_nan_during_the_search_is_one_sentence_and_changes_nothing(lm, monkeypat
         with pytest.raises(lib.TargetError, match="left the finite numbers at step 2"):
             editor.edit(FACTS[:1])
 
-    def search(*given, real=target.search):
+    def search(*given, real=target_value.search):
         return [replace(f, delta=f.delta * float("inf")) for f in real(*given)]
 
-    monkeypatch.setattr(target, "search", search)
+    monkeypatch.setattr(target_value, "search", search)
     with pytest.raises(lib.EditError, match="NaN or infinite"):
         editor.edit(FACTS[:1])
     assert all(torch.equal(a, b) for a, b in zip(before, lm.model.parameters(), strict=True))

@@ -8,8 +8,15 @@ import torch
 
 import lib
 from lib import memory
-from lib.patch import EMPTY, LowRank, Patch
-from lib.toxicity import buildup, early_warning, flash, key_strength, steps, top_singular
+from lib.interpret.damage import (
+    buildup,
+    early_warning,
+    flash,
+    key_strength,
+    steps,
+    top_singular,
+)
+from lib.patch.patch import EMPTY, LowRank, Patch
 
 from . import tiny
 

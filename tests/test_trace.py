@@ -9,9 +9,7 @@ import pytest
 import torch
 
 import lib
-from lib.families import ARCHS
-from lib.lens import lens
-from lib.trace import (
+from lib.interpret.causal_trace import (
     KINDS,
     ROLES,
     Cell,
@@ -23,6 +21,8 @@ from lib.trace import (
     restore,
     trace,
 )
+from lib.interpret.logit_lens import lens
+from lib.model.architectures import ARCHS
 
 from . import tiny
 
@@ -153,7 +153,7 @@ def test_no_noise_no_effect_and_the_same_seed_the_same_table(lm):
 
 def test_small_runs_give_the_same(lm, monkeypatch):
     whole = trace(lm, FACT, **ASKED)
-    monkeypatch.setattr(lib.corrupted, "POSITIONS", 100)
+    monkeypatch.setattr(lib.interpret.corrupted_runs, "POSITIONS", 100)
     parts = trace(lm, FACT, **ASKED)
     for kind in KINDS:
         torch.testing.assert_close(whole.table[kind], parts.table[kind], atol=1e-6, rtol=1e-5)
@@ -268,7 +268,7 @@ def test_the_lens_reads_every_block_through_norm_and_head(family):
         for hook in hooks:
             hook.remove()
         for answer in ("xy", "zoo"):
-            token = lib.facts.encode_target(lm.tokenizer, answer)[0]
+            token = lib.data.facts.encode_target(lm.tokenizer, answer)[0]
             rows = table[(table.prompt == prompt) & (table.answer == answer)]
             assert list(rows.layer) == [0, 1, 2, 3]
             for layer, row in enumerate(rows.itertuples()):

@@ -99,13 +99,15 @@ def test_kept_keys_and_general_text_stand_beside_the_turns_own_keys(lm):
     second = editor.edit(FACTS[3:], after=first)
     step = (lm.weight(name, second) - lm.weight(name, first)).double()
     with lm.patched(first):
-        pair = lib.features.read(lm, FACTS[3:], [name])[name]
+        pair = lib.keys_values.answer_gradients.read(lm, FACTS[3:], [name])[name]
     held = second.memory["ultraedit"]["keys"][name]
     torch.testing.assert_close(held, torch.cat([kept.float(), pair.K], 1), rtol=1e-5, atol=1e-6)
-    moments = lib.moments.Pairs.load(second.memory["ultraedit"]["moments"]["32x48"])
+    moments = lib.keys_values.running_moments.Pairs.load(
+        second.memory["ultraedit"]["moments"]["32x48"]
+    )
     k_hat, g_hat = moments.standardize(pair)
     V, K = -(0.05 / 48) * k_hat.square().sum(0) * g_hat, pair.K.double()
-    C = lib.stats.second_moment(lm, [1])[1].C
+    C = lib.keys_values.second_moment.second_moment(lm, [1])[1].C
     M = 0.5 * torch.eye(48).double() + 3.0 * C + kept @ kept.T
     gradient = (step @ K - V) @ K.T + step @ M
     assert gradient.norm() < 1e-4 * (V @ K.T).norm()
@@ -147,7 +149,7 @@ def test_masters_in_float32_keep_small_updates_that_bf16_would_swallow(lm):
     a, b = W.abs() * 1e-4, torch.eye(W.shape[1])
     patch, swallowed = lib.EMPTY, lm.weight(name).to(lm.dtype, copy=True)
     for _ in range(1000):
-        patch = lib.editor.add_low_rank(lm, patch, {name: (a, b)})
+        patch = lib.editors.shared.base.add_low_rank(lm, patch, {name: (a, b)})
         swallowed += a.to(lm.dtype)
     moved = lm.weight(name, patch) - W
     assert isinstance(patch.weights[name], torch.Tensor)  # folded on the way

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 import lib
-from lib import features
-from lib.moments import Moments, Pairs
+from lib.errors import FeatureError
+from lib.keys_values import answer_gradients
+from lib.keys_values.running_moments import Moments, Pairs
 
 from . import tiny
 
@@ -47,18 +48,6 @@ def test_any_split_gives_the_moments_of_the_union():
         torch.testing.assert_close(state.scatter / 39, x.cov(), atol=1e-10, rtol=1e-10)
 
 
-def test_the_released_formula_adds_what_the_slip_says():
-    x = torch.randn(4, 12).double()
-    state, slip = Moments.empty(4), torch.zeros(4).double()
-    for part in x.split([5, 1, 6], 1):
-        state = state.merge(part, compat=True)
-        m = part.shape[1]
-        if m > 1:
-            slip += (part - part.mean(1, keepdim=True)).square().sum(1) / (m - 1)
-    right = Moments.empty(4).merge(x)
-    torch.testing.assert_close(state.S, right.S + slip, atol=1e-12, rtol=1e-12)
-
-
 def test_two_workers_merge_to_one():
     x = torch.randn(3, 10).double()
     assert Moments.empty(3).merge(x[:, :0]).n == 0
@@ -85,7 +74,7 @@ def test_whitened_gradients_have_the_covariance_they_should():
 
 def test_labels_are_the_answer_and_the_loss_is_its_mean_nll(lm):
     fact = lib.Fact(None, "abc", "de")  # bytes: 3 tokens and, with the space, 3
-    found = features.read(lm, [fact], [lm.mlp_out(1)])[lm.mlp_out(1)]
+    found = answer_gradients.read(lm, [fact], [lm.mlp_out(1)])[lm.mlp_out(1)]
     assert found.K.shape == (48, 3) and found.G.shape == (32, 3) and found.group.tolist() == [0] * 3
 
 
@@ -93,10 +82,10 @@ def test_labels_are_the_answer_and_the_loss_is_its_mean_nll(lm):
 def test_in_the_last_block_features_give_the_weight_gradient(family):
     lm = tiny.model(family)
     name, fact = lm.mlp_out(3), FACTS[0]
-    found = features.read(lm, [fact], [name])[name]
+    found = answer_gradients.read(lm, [fact], [name])[name]
     W = lm.weight(name).clone().requires_grad_()
     rows, _ = lm.rows([fact.text])
-    target = lib.facts.encode_target(lm.tokenizer, fact.target_new)
+    target = lib.data.facts.encode_target(lm.tokenizer, fact.target_new)
     ids = torch.tensor([[*rows[0], *target[:-1]]])
     real = torch.ones_like(ids, dtype=torch.bool)
     with lm.bind({name: W}), torch.enable_grad():
@@ -111,9 +100,9 @@ def test_in_the_last_block_features_give_the_weight_gradient(family):
 
 def test_one_pass_equals_one_pass_per_group(lm, monkeypatch):
     names = [lm.mlp_out(1), lm.mlp_out(2)]
-    together = features.read(lm, FACTS, names, group=2)
-    monkeypatch.setattr(features, "TOKENS", 1)  # every fact in a pass of its own
-    alone = features.read(lm, FACTS, names, group=2)
+    together = answer_gradients.read(lm, FACTS, names, group=2)
+    monkeypatch.setattr(answer_gradients, "TOKENS", 1)  # every fact in a pass of its own
+    alone = answer_gradients.read(lm, FACTS, names, group=2)
     for name in names:
         torch.testing.assert_close(together[name].K, alone[name].K, atol=1e-5, rtol=1e-4)
         torch.testing.assert_close(together[name].G, alone[name].G, atol=1e-6, rtol=1e-4)
@@ -140,7 +129,7 @@ def test_partition_matters_for_group_mean_and_not_for_fact_mean(lm):
 def test_a_turn_is_the_ridge_solution_of_the_wanted_shifts(lm):
     editor = lib.EDITORS["ultraedit"](lm, **SETTINGS)
     patch = editor.edit(FACTS)
-    found = features.read(lm, FACTS, [lm.mlp_out(1), lm.mlp_out(2)])
+    found = answer_gradients.read(lm, FACTS, [lm.mlp_out(1), lm.mlp_out(2)])
     both = Pairs.empty(48, 32).merge(found.values())
     pair = found[lm.mlp_out(1)]
     k_hat, g_hat = both.standardize(pair)
@@ -154,7 +143,7 @@ def test_a_turn_is_the_ridge_solution_of_the_wanted_shifts(lm):
 def test_columns_without_gradient_are_dropped():
     K, G = torch.randn(4, 3), torch.randn(5, 3)
     G[:, 1] = 0
-    kept = features.Features(K, G, torch.tensor([0, 0, 1])).kept()
+    kept = answer_gradients.Features(K, G, torch.tensor([0, 0, 1])).kept()
     assert torch.equal(kept.K, K[:, [0, 2]]) and kept.group.tolist() == [0, 1]
 
 
@@ -162,13 +151,13 @@ def test_a_turn_without_any_gradient_leaves_weights_and_moments(lm, monkeypatch)
     editor = lib.EDITORS["ultraedit"](lm, **SETTINGS)
     first = editor.edit(FACTS)
 
-    def nothing(*given, real=features.read, **more):
+    def nothing(*given, real=answer_gradients.read, **more):
         return {
-            name: features.Features(p.K, torch.zeros_like(p.G), p.group)
+            name: answer_gradients.Features(p.K, torch.zeros_like(p.G), p.group)
             for name, p in real(*given, **more).items()
         }
 
-    monkeypatch.setattr(features, "read", nothing)
+    monkeypatch.setattr(answer_gradients, "read", nothing)
     second = editor.edit(FACTS[:1], after=first)
     assert second.weights == first.weights
     one, two = (p.memory["ultraedit"]["moments"]["32x48"]["keys"]["n"] for p in (first, second))
@@ -178,7 +167,7 @@ def test_a_turn_without_any_gradient_leaves_weights_and_moments(lm, monkeypatch)
 def test_a_lone_fact_needs_the_warm_up(lm):
     alone = lib.Fact(None, "Seven", "x")
     cold = lib.EDITORS["ultraedit"](lm, **{**SETTINGS, "down": (1,)})
-    one_token = features.read(lm, [lib.Fact(None, "Seven", "xy")], [lm.mlp_out(1)])
+    one_token = answer_gradients.read(lm, [lib.Fact(None, "Seven", "xy")], [lm.mlp_out(1)])
     assert one_token[lm.mlp_out(1)].K.shape[1] == 1
     assert dense(lm, cold.edit([lib.Fact(None, "Seven", "xy")]), 1).norm() == 0
     warm = lib.EDITORS["ultraedit"](lm, **{**SETTINGS, "warmup": "statistics"})
@@ -196,7 +185,7 @@ def test_two_answers_to_one_prompt_are_reported(lm):
 
 def test_a_loss_that_is_not_finite_is_named_and_changes_nothing(lm, monkeypatch):
     monkeypatch.setattr(lm, "head", lambda hidden, real=lm.head: real(hidden) * float("nan"))
-    with pytest.raises(features.FeatureError, match="group 0 on is not finite"):
+    with pytest.raises(FeatureError, match="group 0 on is not finite"):
         lib.EDITORS["ultraedit"](lm, **SETTINGS).edit(FACTS)
     assert not lm.owner.held and all(p.grad is None for p in lm.model.parameters())
 

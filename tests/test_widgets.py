@@ -15,11 +15,12 @@ import torch
 from traitlets import TraitError
 
 import lib
-from lib import inside, memory, widgets
-from lib.codebook import Codebook
-from lib.facts import encode_target
-from lib.lens import lens
-from lib.trace import trace
+from lib import memory, widgets
+from lib.data.facts import encode_target
+from lib.editors.grace.codebook import Codebook
+from lib.interpret.causal_trace import trace
+from lib.interpret.logit_lens import lens
+from lib.model import activations
 from notebooks import build
 
 from . import tiny
@@ -65,12 +66,12 @@ def keys() -> tuple:
     found = {}
     for group, texts in groups.items():
         rows, _ = lm.rows(texts)
-        found[group] = inside.inputs_at(lm, rows, [len(row) - 1 for row in rows], [at])[at]
+        found[group] = activations.inputs_at(lm, rows, [len(row) - 1 for row in rows], [at])[at]
     return found.pop("edited"), labels, found, torch.arange(4)
 
 
 @cache
-def run() -> lib.run.Run:
+def run() -> lib.lifelong.run.Run:
     case = [
         lib.Case(
             fact,

@@ -13,9 +13,19 @@ import pytest
 import torch
 
 import lib
-from lib import decode, lesson
 from lib.editors import wise
-from lib.side import Memory, Score, Side, draw_mask, hinges, pack, unpack
+from lib.editors.wise import training
+from lib.editors.wise.side_memory import (
+    ActivationDifference,
+    Side,
+    SideMemory,
+    draw_mask,
+    hinges,
+    pack,
+    unpack,
+)
+from lib.model import batching, generation
+from lib.model.sequences import Sequences
 
 from . import tiny
 
@@ -105,7 +115,7 @@ def test_margins_by_hand():
 
 def test_the_gradient_of_the_margins_is_that_of_finite_differences():
     torch.manual_seed(0)
-    score, a = Score(), torch.randn(3, 5, 4, dtype=torch.float64)
+    score, a = ActivationDifference(), torch.randn(3, 5, 4, dtype=torch.float64)
     y, counted = torch.zeros(3, 5, 3), torch.rand(3, 5) < 0.8
 
     def loss(tau):
@@ -135,12 +145,13 @@ def test_what_counts_is_the_prompt_without_its_bos_and_without_padding():
     ids = torch.tensor([[0, 9, 5, 6, 7], [9, 9, 5, 6, 0]])
     real = torch.tensor([[0, 1, 1, 1, 1], [1, 1, 1, 1, 0]]).bool()
     prompt = torch.tensor([[0, 1, 1, 0, 0], [1, 1, 0, 0, 0]]).bool()
-    mean = Score(bos=9).counted(ids, real, prompt)
+    seqs = Sequences(ids, real, prompt, last=torch.tensor([2, 1]))
+    mean = ActivationDifference(bos=9).counted(seqs)
     assert mean.int().tolist() == [[0, 0, 1, 0, 0], [0, 1, 0, 0, 0]]  # a second 9 is no BOS
-    assert torch.equal(Score().counted(ids, real, prompt), prompt)
-    assert torch.equal(Score(pool="row", bos=9).counted(ids, real, prompt), real)
-    alone = Score(bos=9).counted(ids[:, 1:2], real[:, 1:2], real[:, 1:2])
-    assert alone.all()  # nothing else is there
+    assert torch.equal(ActivationDifference().counted(seqs), prompt)
+    assert torch.equal(ActivationDifference(pool="row", bos=9).counted(seqs), real)
+    only = Sequences(ids[:, 1:2], real[:, 1:2], real[:, 1:2], last=torch.tensor([0, 0]))
+    assert ActivationDifference(bos=9).counted(only).all()  # nothing else is there
 
 
 def test_training_separates_the_fact_from_what_is_irrelevant(lm):
@@ -196,7 +207,7 @@ def test_a_calibrated_threshold_lies_between_texts_kept_apart_and_the_facts(lm):
         patch = made.edit(FACTS[:2])
         found[share] = route(patch).memories[0].eps
         trained = {ids for ids in made._kept[1].kept}
-    apart = [tuple(lib.facts.encode_prompt(lm.tokenizer, text)) for text in calm[3::4]]
+    apart = [tuple(lib.data.facts.encode_prompt(lm.tokenizer, text)) for text in calm[3::4]]
     assert trained >= set(apart)  # measured, if not trained on
     delta = made._kept[1].delta(route(patch).memories[0].tau, [list(ids) for ids in apart])
     assert found[0.0] == pytest.approx(delta.quantile(0.95).item(), rel=1e-5)
@@ -248,12 +259,12 @@ def test_a_later_merge_joins_or_appends(lm):
 
 def test_the_rule_by_hand():
     def chosen(*rows, open_first=False):
-        memories = tuple(Memory(torch.zeros(1, 1), eps, 1) for eps in (20.0, 5.0))
-        return Side(memories, 1.0, Score()).choose(torch.tensor(rows)).tolist()
+        memories = tuple(SideMemory(torch.zeros(1, 1), eps, 1) for eps in (20.0, 5.0))
+        return Side(memories, 1.0, ActivationDifference()).choose(torch.tensor(rows)).tolist()
 
     assert chosen([30.0, 25.0], [18.0, 12.0], [3.0, 4.0]) == [0, 1, -1]
     assert chosen([20.0, 4.9]) == [0]  # Δ = threshold is in
-    wider = Side((Memory(torch.zeros(1, 1), 20.0, 1),), 0.88, Score())
+    wider = Side((SideMemory(torch.zeros(1, 1), 20.0, 1),), 0.88, ActivationDifference())
     assert wider.choose(torch.tensor([[17.6], [17.5]])).tolist() == [0, -1]
 
 
@@ -262,7 +273,7 @@ def scores(lm, patch, texts):
     found, module = [], next(iter(patch.routes))
     for row in lm.rows(texts)[0]:
         run = lm.run([row], watch=[module])
-        seqs = decode.sequences(lm, [row])
+        seqs = batching.sequences(lm, [row])
         found.append(route(patch).scores(*run.seen[module], seqs))
     return torch.cat(found)
 
@@ -280,9 +291,9 @@ def test_every_row_of_a_mixed_batch_is_decided_and_answered_as_alone(lm):
     assert [notes[0]["entry"] for notes in lm_notes(lm, patch, texts)] == alone  # left padding
     with lm.patched(patch):
         rows = lm.rows(texts)[0]
-        cached = decode.generate(lm, rows, 20).ids
-        assert cached == decode.generate(lm, rows, 20, cache=False).ids
-        assert cached == [decode.generate(lm, [row], 20).ids[0] for row in rows]
+        cached = generation.generate(lm, rows, 20).ids
+        assert cached == generation.generate(lm, rows, 20, cache=False).ids
+        assert cached == [generation.generate(lm, [row], 20).ids[0] for row in rows]
 
 
 def test_an_answer_is_explained_by_memory_delta_and_threshold(lm):
@@ -307,7 +318,7 @@ def test_out_of_scope_is_the_very_tensor_and_bit_equal_beside_others(lm):
         mixed = lm.run(texts).logits
     for i, entry in enumerate(entries):
         assert torch.equal(mixed[i], plain[i]) == (entry == -1)
-    output, seqs = torch.randn(2, 3, 32), decode.sequences(lm, [[1, 2, 3]] * 2)
+    output, seqs = torch.randn(2, 3, 32), batching.sequences(lm, [[1, 2, 3]] * 2)
     nobody = torch.tensor([-1, -1])
     assert route(patch).apply(torch.randn(2, 3, 48), output, nobody, seqs) is output
 
@@ -342,7 +353,7 @@ def test_one_module_has_one_owner(lm):
         editor(lm).edit(FACTS[:1], after=tuned)
     with pytest.raises(ValueError, match="both patches change"):
         three()[0] | tuned
-    with pytest.raises(lib.EditError, match=f"side memories are at {module}"):
+    with pytest.raises(lib.EditError, match=f"side memories at {module}"):
         editor(lm, layer=2).edit(FACTS[:1], after=three()[0])
     with pytest.raises(lib.EditError, match="a multiple of save_freq"):
         editor(lm, save_freq=3, merge_freq=4).edit(FACTS[:1])
@@ -430,8 +441,8 @@ def test_replay_keeps_past_prompts_dark_and_a_present_one_lit(lm):
     patch = made.edit(FACTS[:5])
     assert patch.memory["wise"]["past"] == (tuple(fact.text for fact in FACTS[:4]),)
     assert editor(lm, **{**SHORT, "retrieve": True}).edit(FACTS[:5]).memory["wise"]["past"] == ()
-    texts, rows = made._kept[1], [lib.facts.encode_prompt(lm.tokenizer, f.text) for f in FACTS]
-    taught = lesson.FactTraining(
+    texts, rows = made._kept[1], [lib.data.facts.encode_prompt(lm.tokenizer, f.text) for f in FACTS]
+    taught = training.FactTraining(
         texts, 1, [(FACTS[4].text, "xy")], [], rows[5:], (0.1, 2.0, 0.5), 3.0,
         past=rows[:2], held=rows[4:5],
     )  # fmt: skip
@@ -469,7 +480,7 @@ def test_losses_and_delta_are_those_of_the_reference(number, default_lm, monkeyp
     """The first fact of each of its two shards: losses at the first and the last step, and Δ."""
     golden, edit = GOLDEN["settings"], GOLDEN["edits"][number]
     mask, seen = numpy_masks()[number], []
-    whole = lesson.FactTraining.step
+    whole = training.FactTraining.step
 
     def step(self, tau):
         found = whole(self, tau)
@@ -478,7 +489,7 @@ def test_losses_and_delta_are_those_of_the_reference(number, default_lm, monkeyp
         seen.append([found.answer.item(), found.margin.item(), found.delta.mean().item()])
         return found
 
-    monkeypatch.setattr(lesson.FactTraining, "step", step)
+    monkeypatch.setattr(training.FactTraining, "step", step)
     monkeypatch.setattr(wise, "draw_mask", lambda *_: mask)
     made = lib.EDITORS["wise"](
         default_lm, layer=golden["layer"], lr=golden["lr"], n_iter=golden["iterations"],

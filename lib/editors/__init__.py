@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from ..editor import EditError, Editor
+from collections.abc import Mapping
+
+from .. import registry
 from .alphaedit import AlphaEdit
 from .emmet import Emmet
 from .ft import Ft, FtL, FtM
-from .grace import Grace
-from .lemoe import Lemoe
+from .grace.grace import Grace
+from .lemoe.lemoe import Lemoe
 from .lora import Lora
 from .malmen import Malmen
 from .memit import Memit, NormAnchor
-from .memoir import Memoir
+from .memoir.memoir import Memoir
 from .mend import Mend
 from .pmet import Pmet
 from .prune import Prune
@@ -19,19 +21,12 @@ from .rect import Rect
 from .retrieval import Retrieval
 from .rledit import RLEdit
 from .rome import Rome
+from .shared.base import Editor
 from .ultraedit import UltraEdit
 from .wilke import Wilke
-from .wise import Wise
+from .wise.wise import Wise
 
-
-class _Editors(dict[str, type[Editor]]):
-    """Name -> class; an unknown name is a sentence that lists the known ones."""
-
-    def __missing__(self, name: str) -> type[Editor]:
-        raise EditError(f"there is no editor '{name}'; there are {', '.join(sorted(self))}")
-
-
-EDITORS = _Editors(
+registry.EDITORS.update(
     (editor.name, editor)
     for editor in (
         Rome,
@@ -58,3 +53,4 @@ EDITORS = _Editors(
         Memoir,
     )
 )
+EDITORS: Mapping[str, type[Editor]] = registry.EDITORS

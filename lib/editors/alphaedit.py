@@ -13,8 +13,8 @@ from typing import Any
 from torch import Tensor
 
 from .. import memory
-from ..stats import null_space
-from ._spread import Spread, SpreadConfig, kept_keys
+from ..keys_values.null_space import null_space
+from .shared.layer_spread import Spread, SpreadConfig, kept_keys
 
 
 @dataclass(frozen=True)

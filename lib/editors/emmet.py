@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ._spread import Spread, SpreadConfig
+from .shared.layer_spread import Spread, SpreadConfig
 
 
 @dataclass(frozen=True)

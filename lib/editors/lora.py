@@ -16,11 +16,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from .. import epochs
-from ..answer_rows import AnswerRows
-from ..editor import Config, EditError, Editor, add_low_rank
-from ..facts import Fact
-from ..patch import Patch
+from ..data.facts import Fact
+from ..errors import EditError
+from ..model.answer_rows import AnswerRows
+from ..model.hooks import hooked
+from ..patch.patch import Patch
+from .shared import epochs
+from .shared.base import Editor, add_low_rank
+from .shared.config import Config
 
 
 @dataclass(frozen=True)
@@ -132,5 +135,5 @@ class Lora(Editor):
         with ExitStack() as hooks:
             for name, (B, A) in adapters.items():
                 module = self.lm.model.get_submodule(name)
-                hooks.callback(module.register_forward_hook(add(B, A)).remove)
+                hooks.enter_context(hooked(module, add(B, A)))
             yield

@@ -7,7 +7,7 @@ one regression grants all of them at once (regression.py): ΔW = V Kᵀ(K Kᵀ +
 
 from __future__ import annotations
 
-from ..regression import Regression
+from .hypernetwork.regression import Regression
 
 
 class Malmen(Regression):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from ._spread import Spread, SpreadConfig
+from .shared.layer_spread import Spread, SpreadConfig
 
 
 class Memit(Spread):
@@ -37,5 +37,5 @@ class NormAnchor(Spread):
     """
 
     name = "norm_anchor"
-    paper = "NAS: norm-anchored scaling of v* in sequential editing"
+    paper = "Liu et al., Norm Anchors Make Model Edits Last (NAS), 2026 (arXiv:2602.02543)"
     Config = NormAnchorConfig

@@ -13,9 +13,9 @@ from typing import Literal
 
 from torch import Tensor
 
-from .. import hypernet
-from ..hypernet import Turn
-from ..trainable import Factors, Trainable, TrainableConfig
+from .hypernetwork import network
+from .hypernetwork.network import Turn
+from .hypernetwork.trainable import Factors, Trainable, TrainableConfig
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,11 @@ class Mend(Trainable):
 
     def update(self, turn: Turn) -> Factors:
         """A = −α g̃, B = k̃ᵀ."""
-        return hypernet.outer(turn)
+        return network.outer(turn)
 
     def backward(self, turn: Turn, update: Factors, G: Tensor) -> None:
         """The network's gradient of ⟨G, ΔW⟩, G held fixed."""
-        hypernet.outer_backward(turn, G)
+        network.outer_backward(turn, G)
 
     def choice(self) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
         """All matrices of the last three MLPs; where two are fused, the output projection alone."""

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..facts import Fact
-from ._spread import Spread, SpreadConfig
+from ..data.facts import Fact
+from .shared.layer_spread import Spread, SpreadConfig
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ..editor import Config, Wrapper
-from ..facts import Fact
-from ..patch import LowRank, Patch
+from ..data.facts import Fact
+from ..patch.patch import LowRank, Patch
+from .shared.config import Config
+from .shared.wrapper import Wrapper
 
 
 @dataclass(frozen=True)

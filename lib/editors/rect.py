@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..editor import Config, Wrapper
-from ..facts import Fact
-from ..patch import Patch
+from ..data.facts import Fact
+from ..patch.patch import Patch
+from .shared.config import Config
+from .shared.wrapper import Wrapper
 
 
 @dataclass(frozen=True)

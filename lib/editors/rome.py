@@ -12,12 +12,15 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from .. import memory, target
-from ..contexts import contexts
-from ..editor import Config, EditError, Editor, add_low_rank
-from ..facts import Fact
-from ..patch import EMPTY, Patch
-from ..stats import second_moment
+from .. import memory
+from ..data.facts import Fact
+from ..errors import EditError
+from ..keys_values import context_templates as contexts
+from ..keys_values import target_value
+from ..keys_values.second_moment import second_moment
+from ..patch.patch import EMPTY, Patch
+from .shared.base import Editor, add_low_rank
+from .shared.config import Config
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,7 @@ class Rome(Editor):
     paper = "Meng et al., Locating and Editing Factual Associations in GPT, 2022 (arXiv:2202.05262)"
     Config = RomeConfig
     needs_subject = True
+    geometry = "whitened"
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:
         """One fact after another, each on the result of the one before."""
@@ -73,28 +77,24 @@ class Rome(Editor):
 
     def templates(self, after: Patch = EMPTY) -> tuple[str, ...]:
         """The context templates: given, kept from an earlier edit, or written by the base model."""
-        config, kept = self.config, after.memory.get(self.name, {})
-        if config.templates is not None:
-            return config.templates
-        return kept.get("templates") or contexts(
-            self.lm, config.contexts, config.context_start, config.seed, config.context_top_k
-        )
+        kept = after.memory.get(self.name, {}).get("templates")
+        return contexts.of(self.lm, self.config, kept)
 
     def update(
         self, fact: Fact, after: Patch = EMPTY, templates: tuple[str, ...] | None = None
-    ) -> tuple[tuple[Tensor, Tensor], target.Target]:
+    ) -> tuple[tuple[Tensor, Tensor], target_value.Target]:
         """ΔW as factors (d_out, r), (r, d_in), float32, and the search that found v*."""
         lm, layer = self.lm, self.config.layer
         templates = self.templates(after) if templates is None else templates
         with lm.patched(after, only=True):
-            found = target.search(lm, [fact], layer, templates, self.search())[0]
+            found = target_value.search(lm, [fact], layer, templates, self.search())[0]
         W = lm.weight(lm.mlp_out(layer), after).cpu()
         return insert(W, found, self.moment(layer), self.config.keys), found
 
-    def search(self) -> target.Search:
+    def search(self) -> target_value.Search:
         """The settings of the search for v*."""
         c = self.config
-        return target.Search(
+        return target_value.Search(
             c.v_lr, c.steps, c.decay, c.clamp, c.kl_factor, target_eos=c.target_eos
         )
 
@@ -107,7 +107,7 @@ class Rome(Editor):
 
 
 def insert(
-    W: Tensor, found: target.Target, C: memory.Moment | None, keys: str
+    W: Tensor, found: target_value.Target, C: memory.Moment | None, keys: str
 ) -> tuple[Tensor, Tensor]:
     """ΔW (d_out, d_in) as factors, for one of the four ways to choose the key."""
     bare, mean, v_star = found.keys[0].cpu(), found.keys.mean(0).cpu(), found.v_star.cpu()

@@ -12,17 +12,20 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from .. import features, memory, parallel
-from ..editor import Config, Editor, EditWarning, add_low_rank
-from ..facts import Fact
-from ..moments import Pairs
-from ..patch import Patch
-from ..warmup import warm_moments
+from .. import distributed, memory
+from ..data.facts import Fact
+from ..errors import EditWarning
+from ..keys_values import answer_gradients
+from ..keys_values.running_moments import Pairs
+from ..patch.patch import Patch
+from .shared.base import Editor, add_low_rank
+from .shared.config import Config
+from .shared.warmup_moments import warm_moments
 
 
 @dataclass(frozen=True)
@@ -34,8 +37,7 @@ class UltraEditConfig(Config):
     where a preset or you give it, is the paper's η and counts instead. ridge: λ. group, reduction:
     which facts share a loss. warmup: "statistics" fills empty moments from fixed texts that are not
     edited, "none" is the paper (one row standardizes to nothing, so a lone fact is not edited
-    then). whiten: "gradient" is StableEdit, all directions of g instead of each unit. compat: the
-    released moment formula, for parity only.
+    then). whiten: "gradient" is StableEdit, all directions of g instead of each unit.
 
     Ours, off unless a preset says otherwise. strength: weight of general text in the regression, as
     MEMIT's λ (`down` only). keep_keys: outputs at the keys of earlier turns are to stay; the memory
@@ -56,10 +58,11 @@ class UltraEditConfig(Config):
     warmup: Literal["statistics", "none"] = "statistics"
     whiten: Literal["gradient"] | None = None
     repeat: int = 1
-    compat: bool = False
     strength: float = 0.0
     keep_keys: bool = False
     few: tuple[float, int] | None = None
+
+    retired: ClassVar[Mapping[str, Any]] = {"compat": False}
 
 
 class UltraEdit(Editor):
@@ -72,6 +75,7 @@ class UltraEdit(Editor):
     name = "ultraedit"
     paper = "Gu et al., UltraEdit: Training-, Subject-, and Memory-Free Editing, 2025"
     Config = UltraEditConfig
+    speed = "fast"
 
     @cached_property
     def _metrics(self) -> dict[str, memory.Moment]:
@@ -109,7 +113,7 @@ class UltraEdit(Editor):
         # a scatter is more than its columns, and keys are kept as columns
         apart = config.whiten is None and not config.keep_keys and not config.strength
         with lm.patched(after, only=True):
-            found = features.read(
+            found = answer_gradients.read(
                 lm, facts, list(shapes), config.group, config.reduction, config.target_eos,
                 on_device=True, apart=apart,
             )  # fmt: skip
@@ -118,7 +122,7 @@ class UltraEdit(Editor):
         moments = {}
         for shape, both in self.start(state).items():
             same = [pair for name, pair in found.items() if shapes[name] == shape]
-            moments[shape] = both.to(same[0].K.device).merge(same, config.compat)
+            moments[shape] = both.to(same[0].K.device).merge(same)
         for name, pair in found.items():
             if name not in metrics:
                 metrics[name] = self.metric(name, kept, pair.K)
@@ -142,7 +146,7 @@ class UltraEdit(Editor):
             return self._metrics[name]
         M = self.config.ridge * torch.eye(len(K), dtype=torch.float64, device=K.device)
         if self.config.strength:
-            M += self.config.strength * features.general(self.lm, name).to(M)
+            M += self.config.strength * answer_gradients.general(self.lm, name).to(M)
         if name not in kept:
             self._metrics[name] = memory.Moment(M)  # the same for every patch that keeps no keys
             return self._metrics[name]
@@ -151,7 +155,7 @@ class UltraEdit(Editor):
 
     def solve(
         self,
-        pair: features.Features,
+        pair: answer_gradients.Features,
         moments: Pairs,
         step: float | None,
         metric: memory.Moment | None = None,
@@ -166,7 +170,7 @@ class UltraEdit(Editor):
         k_hat, g_hat = moments.standardize(pair)
         V = (-eta * k_hat.square().sum(0) * g_hat).to(K.device)
         if pair.apart:
-            sums = parallel.total(K @ K.T), parallel.total(V @ K.T)
+            sums = distributed.total(K @ K.T), distributed.total(V @ K.T)
             W = memory.ridge_of_sums(*sums, config.ridge)
             one = torch.eye(min(W.shape)).to(W)
             factors = (one, W) if len(W) == len(one) else (W, one)
@@ -174,7 +178,7 @@ class UltraEdit(Editor):
             factors = V, memory.reach(K, None, config.ridge)
         else:
             factors = V, memory.reach(K, metric, 1.0)
-        return tuple(parallel.of_first(factor.float()) for factor in factors)
+        return tuple(distributed.of_first(factor.float()) for factor in factors)
 
     def start(self, state: Mapping[str, Any]) -> dict[tuple[int, int], Pairs]:
         """Moments per shape: those of the patch, or of the warm-up texts before the first turn."""
@@ -187,7 +191,7 @@ class UltraEdit(Editor):
                 found[shape] = Pairs.load(kept)
             elif config.warmup == "statistics":
                 names = [name for name in shapes if shapes[name] == shape]
-                with parallel.alone():  # some may find them in their cache, others not
+                with distributed.alone():  # some may find them in their cache, others not
                     found[shape] = warm_moments(
                         self.lm, names, config.group, config.reduction, full
                     )
@@ -201,7 +205,7 @@ class UltraEdit(Editor):
         down = c.down
         if not (down or c.gate or c.up):  # nobody has tuned it: as Mistral's, the cheapest by far
             down = tuple(range(max(0, lm.n_layers - 3), max(1, lm.n_layers - 1)))
-        return features.mlp_modules(lm, down, c.gate, c.up)
+        return answer_gradients.mlp_modules(lm, down, c.gate, c.up)
 
     def _report(self, facts: list[Fact]) -> None:
         """A warning for prompts that stand in one turn twice: with two answers, a mean is written.
@@ -223,7 +227,7 @@ class UltraEdit(Editor):
 
     def _all_right(self, facts: list[Fact], patch: Patch) -> bool:
         with self.lm.patched(patch, only=True):
-            return features.all_right(self.lm, facts)
+            return answer_gradients.all_right(self.lm, facts)
 
 
 def _join(old: Tensor | None, K: Tensor) -> Tensor:

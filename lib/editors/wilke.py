@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from ..climb import search_layers
-from ..editor import add_low_rank
-from ..facts import Fact
-from ..patch import EMPTY, Patch
+from ..data.facts import Fact
+from ..patch.patch import EMPTY, Patch
 from .rome import Rome, RomeConfig, insert
+from .shared.base import add_low_rank
+from .shared.layer_search import search_layers
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ class Wilke(Rome):
     name = "wilke"
     paper = "Hu et al., WilKE: Wise-Layer Knowledge Editor, 2024 (arXiv:2402.10987)"
     Config = WilkeConfig
+    speed = "slow"
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:
         """One fact after another, each in its own layer of the model as it is then."""

@@ -11,11 +11,11 @@ set are traits with the same names, so a panel can be driven from code: `panel.l
 
 from __future__ import annotations
 
-from .curves import CurvePlayer, Played
-from .edit import EditAndLook
+from .curve_player import CurvePlayer, Played
+from .edit_and_look import EditAndLook
 from .interference import InterferenceExplorer
-from .layers import LayerSlider
-from .memories import RadiusExplorer, ThresholdExplorer
+from .layer_slider import LayerSlider
+from .memory_scopes import RadiusExplorer, ThresholdExplorer
 from .panel import Panel, View, live
 
 __all__ = [

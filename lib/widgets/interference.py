@@ -10,11 +10,12 @@ import torch
 import traitlets
 from torch import Tensor
 
-from .. import maps, memory
-from ..editors import EDITORS
-from ..facts import Fact, lookup
-from ..lm import LM
-from ..patch import EMPTY
+from .. import memory
+from ..data.facts import Fact, lookup
+from ..model.lm import LM
+from ..patch.patch import EMPTY
+from ..plot import points
+from ..registry import EDITORS
 from .panel import Control, Panel, View, one_of
 
 MOST = 5  # further rows of the table
@@ -94,7 +95,7 @@ class InterferenceExplorer(Panel):
         angle = math.degrees(math.acos(max(-1.0, min(1.0, rho / length))))
         others = [n for n in range(len(self.facts)) if n not in (i, j)]
         shares = landed.predicted, landed.measured
-        figure = maps.overlap(
+        figure = points.overlap(
             rho, length, (self.names[i], self.names[j]),
             {
                 "watched": tuple([part[j].item()] for part in shares),

@@ -47,8 +47,9 @@ import torch
 
 import lib
 from lib import plot, widgets
-from lib.lens import lens
-from notebooks import checks, models, show
+from lib.interpret.logit_lens import lens
+from notebooks.support import checks_common as checks
+from notebooks.support import models, show
 
 lm = models.load(SCALE)
 size = sum(p.numel() for p in lm.model.parameters())
@@ -330,9 +331,9 @@ with lm.patched(only_sheep):
     edited, says = lm.next_token(prompts), lm.answer(prompts, 3)
 kl = (base.exp() * (base - edited)).sum(1).tolist()
 order = sorted(range(len(animals)), key=lambda i: -kl[i])
-show.Table([
-    {"animal": animals[i], "before": said[i], "after": says[i], "KL (nats)": kl[i]} for i in order
-])  # fmt: skip
+show.Table(
+    [{"animal": animals[i], "before": said[i], "after": says[i], "KL (nats)": kl[i]} for i in order]
+)
 
 # %% [markdown]
 # Nobody edited the sheepdog, and it has a new answer. Find the ram, a sheep's father: he hardly

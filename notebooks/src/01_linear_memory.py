@@ -40,7 +40,8 @@ from torch.nn.functional import normalize
 
 import lib
 from lib import memory, plot
-from notebooks import checks, models, show
+from notebooks.support import checks_common as checks
+from notebooks.support import models, show
 
 draw = torch.Generator().manual_seed(0)
 
@@ -266,7 +267,7 @@ plot.histogram(groups, "cosine between the keys of two subjects")
 # </details>
 
 # %%
-width, text = W.shape[1], lib.stats.TEXT.read_text(encoding="utf-8")
+width, text = W.shape[1], lib.data.texts.GENERAL.read_text(encoding="utf-8")
 ids = lm.tokenizer(text, add_special_tokens=False)["input_ids"][: 3 * width // 2]
 windows = [ids[i : i + 128] for i in range(0, len(ids), 128)]
 keys = torch.cat([lm.run([w], watch=[name]).seen[name][0][0, 1:].cpu() for w in windows])

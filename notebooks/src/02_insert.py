@@ -39,7 +39,9 @@ import torch
 
 import lib
 from lib import memory, plot, widgets
-from notebooks import checks_02, models, runs_02, show, stored
+from notebooks.support import checks_02_insert as checks_02
+from notebooks.support import models, show, stored_runs
+from notebooks.support import runs_02_insert as runs_02
 
 draw = torch.Generator().manual_seed(0)
 
@@ -182,7 +184,7 @@ layer = editor.config.layer
 name, moment = lm.mlp_out(layer), lib.second_moment(lm, [layer])[layer]
 question, first, ordinary = {c.fact: c.relation for c in lib.classroom()}, [], []
 for fact in question:  # at which token is the subject's key read?
-    (ordinary if lib.facts.lookup(lm.tokenizer, fact)[1] else first).append(fact)
+    (ordinary if lib.data.facts.lookup(lm.tokenizer, fact)[1] else first).append(fact)
 
 
 def keys(facts):
@@ -278,12 +280,15 @@ show.Table(sorted(rows[: len(animals)], key=lambda row: -row["KL (nats)"]))
 
 # %%
 SETTINGS = {"editor": "rome", "layer": 3, "streams": 3, "edits": 30, "cases": "odd classroom ids"}
-if stored.long():
+if stored_runs.long():
     streams = [runs_02.stream(editor, i, SETTINGS["edits"]) for i in range(SETTINGS["streams"])]
-    stored.save("02_interference", SETTINGS, [row for rows in streams for row in rows])
-rows, live = stored.load("02_interference", SETTINGS)["rows"], list(runs_02.stream(editor, 0, 2))
+    stored_runs.save("02_interference", SETTINGS, [row for rows in streams for row in rows])
+rows, live = (
+    stored_runs.load("02_interference", SETTINGS)["rows"],
+    list(runs_02.stream(editor, 0, 2)),
+)
 if SCALE == "small":
-    stored.begins_with(rows, live, list(live[0]), tolerance=0.05)
+    stored_runs.begins_with(rows, live, list(live[0]), tolerance=0.05)
 
 every, x, y = np.array(runs_02.earlier(rows)), {}, {}
 parts = {"ordinary edits": every[every[:, 3] == 0], "openers": every[every[:, 3] == 1]}

@@ -39,22 +39,25 @@ SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 import torch
 
 import lib
-from lib import corrupted, plot, trace, widgets
-from lib.lens import lens
-from notebooks import checks_03, models, runs_03, show, stored
+from lib import plot, widgets
+from lib.interpret import causal_trace, corrupted_runs
+from lib.interpret.logit_lens import lens
+from notebooks.support import checks_03_where as checks_03
+from notebooks.support import models, show, stored_runs
+from notebooks.support import runs_03_where as runs_03
 
 lm = models.load(SCALE)
 fact = lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome", target_true="Paris")
 SETTINGS = {"several": 32, "single": 8, "seed": 0, "every": 2, "samples": 5, "noise": 3.0}
 SETTINGS |= {"window": 10, "windows": [4, 1], "windowed": 12}
-if stored.long():
+if stored_runs.long():
     chosen = runs_03.cases(lm, SETTINGS["several"], SETTINGS["single"], SETTINGS["seed"])
-    stored.save("03_effects", SETTINGS, runs_03.effects(lm, chosen, SETTINGS))
-rows = stored.load("03_effects", SETTINGS)["rows"]
+    stored_runs.save("03_effects", SETTINGS, runs_03.effects(lm, chosen, SETTINGS))
+rows = stored_runs.load("03_effects", SETTINGS)["rows"]
 traces = runs_03.traces(rows, SETTINGS["window"], SETTINGS["every"])  # {case: its trace}
 cases = {case.id: case for case in lib.classroom()}
 cases = [cases[number] for number in traces]
-sigma = trace.embedding_deviation(lm, [case.fact for case in cases])
+sigma = causal_trace.embedding_deviation(lm, [case.fact for case in cases])
 print(f"{len(cases)} facts; entries of their subjects' embeddings deviate by σ = {sigma:.3f}")
 
 # %% [markdown]
@@ -74,7 +77,7 @@ print(f"{len(cases)} facts; entries of their subjects' embeddings deviate by σ 
 # the noise. By hand, one hook for the noise and one for the state; then the library:
 
 # %%
-ids, first, last = corrupted.span(lm, fact)  # the subject is tokens first … last
+ids, first, last = corrupted_runs.span(lm, fact)  # the subject is tokens first … last
 samples, layer, at = 5, 1, 2
 embedding, block = (lm.model.get_submodule(n) for n in (lm.arch.embed, f"{lm.arch.blocks}.{layer}"))
 clean = lm.run(fact.text, watch=[f"{lm.arch.blocks}.{layer}"])
@@ -104,7 +107,7 @@ def probability(hooks):  # of the clean run's answer
 
 p = [probability(h) for h in ({}, {embedding: corrupt}, {embedding: corrupt, block: put_back})]
 asked = {"samples": samples, "deviation": sigma}
-by_library = trace.trace(lm, fact, kinds=["hidden"], layers=[layer], tokens=[at], **asked)
+by_library = causal_trace.trace(lm, fact, kinds=["hidden"], layers=[layer], tokens=[at], **asked)
 same = by_library.p_clean, by_library.p_corrupted, by_library.table["hidden"][at, 0]
 assert torch.allclose(torch.tensor(p), torch.tensor(same), atol=1e-4 if SCALE != "full" else 0.02)
 word, token = lm.tokenizer.decode(answer), lm.tokenizer.decode(ids[at])
@@ -133,7 +136,7 @@ some = cases[0], *[case for case in cases if case.id in (11, 80)]
 for level in levels:
     line = {"noise (σ)": level}
     for case in some:
-        _, noisy, _ = trace.restore(lm, case.fact, [], noise=level, deviation=sigma)
+        _, noisy, _ = causal_trace.restore(lm, case.fact, [], noise=level, deviation=sigma)
         line[f"{case.fact.subject} … {case.fact.target_true}"] = noisy
     lines.append(line)
 show.Table(lines)
@@ -162,7 +165,7 @@ show.Table(lines)
 # %%
 live = list(runs_03.effects(lm, cases, SETTINGS, live=True))  # the Eiffel Tower, as it is stored
 if SCALE == "small":
-    stored.begins_with(rows, live, list(live[0]), tolerance=0.01)
+    stored_runs.begins_with(rows, live, list(live[0]), tolerance=0.01)
 found = runs_03.traces(live, SETTINGS["window"], SETTINGS["every"])[cases[0].id]
 for kind, name in runs_03.NAMES.items():
     effect = found.indirect(kind)
@@ -200,8 +203,8 @@ panel if widgets.live() else show.Table(panel.rows)
 
 # %%
 sets = [(0,), (1,), (2,), (3,), (1, 2, 3), (0, 1, 2, 3)]
-cells = [trace.Cell("hidden", tokens, (1,)) for tokens in sets]
-clean_p, noisy, p = trace.restore(lm, fact, cells, **asked)
+cells = [causal_trace.Cell("hidden", tokens, (1,)) for tokens in sets]
+clean_p, noisy, p = causal_trace.restore(lm, fact, cells, **asked)
 for tokens, effect in zip(sets, (p - noisy).tolist(), strict=True):
     print(f"{' + '.join(found.tokens[t].strip() for t in tokens)}: {effect:.3f}")
 print(f"total effect: {clean_p - noisy:.3f}")
@@ -228,7 +231,7 @@ print(f"total effect: {clean_p - noisy:.3f}")
 
 # %%
 every = list(traces.values())
-table, total = trace.average(every), trace.average_total(every)
+table, total = causal_trace.average(every), causal_trace.average_total(every)
 print("average total effect {:.3f}, 95 % {:.3f} to {:.3f}".format(*total))
 early = [x.indirect("hidden")[x.subject[0] : x.subject[1] + 1, :8].amax(1) for x in every]
 early = [effects.argmax().item() + 1 == len(effects) for effects in early if len(effects) > 1]
@@ -292,12 +295,12 @@ show.Table(runs_03.by_window(rows, SETTINGS))
 # %%
 EDITS = {"editor": "rome", "second_moment": False, "cases": "every fifth of 03_effects"}
 EDITS["layers"] = [28, 26, 24, 22, 20, 16, 12, 8, 4, 2, 0]
-if stored.long():
-    stored.save("03_edits", EDITS, runs_03.edits(lm, cases[::5], EDITS["layers"]))
-edits = stored.load("03_edits", EDITS)["rows"]
+if stored_runs.long():
+    stored_runs.save("03_edits", EDITS, runs_03.edits(lm, cases[::5], EDITS["layers"]))
+edits = stored_runs.load("03_edits", EDITS)["rows"]
 if SCALE == "small":
     live = list(runs_03.edits(lm, cases[:1], [28, 26, 11]))
-    stored.begins_with(edits, live[:2], ["case", "layer", "edit"], tolerance=0.05)
+    stored_runs.begins_with(edits, live[:2], ["case", "layer", "edit"], tolerance=0.05)
     print(f"the Eiffel Tower at layer 11: new answer {live[2]['edit']:.2f}")
 x, y, bands = runs_03.curves(edits)
 for name, curve in y.items():

@@ -41,8 +41,11 @@ from dataclasses import replace
 import torch
 
 import lib
-from lib import memory, plot, target
-from notebooks import checks_04, models, runs_04, show, stored
+from lib import memory, plot
+from lib.keys_values import target_value
+from notebooks.support import checks_04_rome as checks_04
+from notebooks.support import models, show, stored_runs
+from notebooks.support import runs_04_rome as runs_04
 
 lm = models.load(SCALE)
 editor = lib.EDITORS["rome"](lm)
@@ -88,9 +91,9 @@ def log_probs(ids, at, delta):  # of every next token, with δ added to the laye
 
 
 def slow_search(fact, steps):
-    answer = lib.facts.encode_target(lm.tokenizer, fact.target_new)
-    asked = [lib.facts.lookup(lm.tokenizer, fact, template) for template in templates]
-    ids, last = lib.facts.lookup(lm.tokenizer, replace(fact, prompt="{} is a"))
+    answer = lib.data.facts.encode_target(lm.tokenizer, fact.target_new)
+    asked = [lib.data.facts.lookup(lm.tokenizer, fact, template) for template in templates]
+    ids, last = lib.data.facts.lookup(lm.tokenizer, replace(fact, prompt="{} is a"))
     delta = torch.zeros(W.shape[0], device=lm.device, requires_grad=True)
     adam, before = torch.optim.Adam([delta], lr=config.v_lr), None
     for step in range(steps):
@@ -109,10 +112,10 @@ def slow_search(fact, steps):
 
 
 names = "v_lr", "steps", "decay", "clamp", "kl_factor", "target_eos"
-settings = target.Search(**{key: getattr(config, key) for key in names})
+settings = target_value.Search(**{key: getattr(config, key) for key in names})
 values, start = [], time.perf_counter()
 by_loop, middle = slow_search(fact, 4), time.perf_counter()
-fast = target.search(lm, [fact], layer, templates, replace(settings, steps=4))[0]
+fast = target_value.search(lm, [fact], layer, templates, replace(settings, steps=4))[0]
 end = time.perf_counter()
 assert (by_loop - fast.delta).norm() < 1e-3 * fast.delta.norm() or lm.dtype != torch.float32
 print(f"the same δ; four steps in {(end - middle) / (middle - start):.0%} of the loop's time")
@@ -131,7 +134,7 @@ print(f"the same δ; four steps in {(end - middle) / (middle - start):.0%} of th
 
 # %%
 def search(fact):  # v* and the keys, on the CPU like W
-    value = target.search(lm, [fact], layer, templates, settings)[0]
+    value = target_value.search(lm, [fact], layer, templates, settings)[0]
     return replace(value, v_star=value.v_star.cpu(), keys=value.keys.cpu())
 
 
@@ -164,12 +167,14 @@ plot.loss_curve(curve, ylog=True)
 # </details>
 
 # %%
-pairs = [lib.facts.lookup(lm.tokenizer, fact, template) for template in templates]
+pairs = [lib.data.facts.lookup(lm.tokenizer, fact, template) for template in templates]
 rows, at = [ids for ids, _ in pairs], [i for _, i in pairs]
 ways = {
-    "all layers, all positions": lib.replay.Replay(lm, rows, 0),
-    "layers above, all positions": lib.replay.Replay(lm, rows, layer + 1),
-    "layers above, from the token on": lib.replay.Replay(lm, rows, layer + 1, lookup=at),
+    "all layers, all positions": lib.model.partial_forward.Replay(lm, rows, 0),
+    "layers above, all positions": lib.model.partial_forward.Replay(lm, rows, layer + 1),
+    "layers above, from the token on": lib.model.partial_forward.Replay(
+        lm, rows, layer + 1, lookup=at
+    ),
 }
 ends, table = [], []
 for way, replay in ways.items():
@@ -272,14 +277,14 @@ PARTS = {
     "no templates": {"templates": ["{}"]},
 }
 ABLATION = {"editor": "rome", "layer": 3, "cases": "18 odd, not first words", "parts": PARTS}
-behind = [c for c in lib.classroom() if c.id % 2 and lib.facts.lookup(lm.tokenizer, c.fact)[1]]
+behind = [c for c in lib.classroom() if c.id % 2 and lib.data.facts.lookup(lm.tokenizer, c.fact)[1]]
 cases = behind[::5][:18]
-if stored.long():
-    stored.save("04_ablation", ABLATION, runs_04.without(editor, PARTS, cases, templates))
-rows = stored.load("04_ablation", ABLATION)["rows"]
+if stored_runs.long():
+    stored_runs.save("04_ablation", ABLATION, runs_04.without(editor, PARTS, cases, templates))
+rows = stored_runs.load("04_ablation", ABLATION)["rows"]
 live = list(runs_04.without(editor, PARTS, cases[:1], templates))
 if SCALE == "small":
-    stored.begins_with(rows, live, list(live[0]), tolerance=0.02)
+    stored_runs.begins_with(rows, live, list(live[0]), tolerance=0.02)
 pays = {"no templates": "rewordings", "C = I": "KL unrelated", "no KL": "KL “… is a”"}
 for part, column in pays.items():
     mean, low, high = runs_04.difference(rows, part, column)
@@ -321,11 +326,14 @@ print(checks_04.one_way(editor, my_fact, my_question, my_backward))
 ROW = {"editor": "rome", "layer": 3, "cases": "classroom()[1::4][:50]"}
 ROW["points"] = points = [1, 10, 20, 30, 40, 50]
 cases = lib.classroom()[1::4][:50]
-if stored.long():
-    stored.save("04_row", ROW, runs_04.in_a_row(editor, cases, points, 50))
-rows, live = stored.load("04_row", ROW)["rows"], list(runs_04.in_a_row(editor, cases, points, 2))
+if stored_runs.long():
+    stored_runs.save("04_row", ROW, runs_04.in_a_row(editor, cases, points, 50))
+rows, live = (
+    stored_runs.load("04_row", ROW)["rows"],
+    list(runs_04.in_a_row(editor, cases, points, 2)),
+)
 if SCALE == "small":
-    stored.begins_with(rows, live, ["edits", "written"])
+    stored_runs.begins_with(rows, live, ["edits", "written"])
 seen = [row for row in rows if row["edits"] in points]
 columns = {"still held": "retention", "reworded": "generalization", "neighbor": "specificity"}
 y = {label: [100 * row[column] for row in seen] for label, column in columns.items()}

@@ -40,8 +40,11 @@ from itertools import accumulate
 import torch
 
 import lib
-from lib import memory, plot, target
-from notebooks import checks_05, models, runs_05, show, stored
+from lib import memory, plot
+from lib.keys_values import target_value
+from notebooks.support import checks_05_memit as checks_05
+from notebooks.support import models, show, stored_runs
+from notebooks.support import runs_05_memit as runs_05
 
 draw = torch.Generator().manual_seed(0)
 
@@ -158,7 +161,7 @@ q = (keys * moments[top].solve(keys)).sum(0)
 levels = ", ".join(f"{x:,.0f}" for x in q.quantile(torch.tensor([0.1, 0.5, 0.9]).double()))
 print(f"layer {top}: 10, 50, 90 % of facts have q below {levels}; mean of text: {len(keys):,}")
 fact = lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome", target_true="Paris")
-z = target.search(lm, [fact], top, ("{}",), settings, "block")[0].v_star.cpu()  # notebook 04
+z = target_value.search(lm, [fact], top, ("{}",), settings, "block")[0].v_star.cpu()  # notebook 04
 k, h = runs_05.look(lm, [fact], top, top)
 own, missing, rows = (k * moments[top].solve(k)).sum().item(), (z - h[:, 0]), []
 for times in (0.01, 0.1, 1, 10, 100):
@@ -237,10 +240,10 @@ show.Table(rows)
 # is by now, solve, write.
 
 # %%
-behind = [case for case in cases if lib.facts.lookup(lm.tokenizer, case.fact)[1]]
+behind = [case for case in cases if lib.data.facts.lookup(lm.tokenizer, case.fact)[1]]
 few, strength = behind[::7][:12], editor.config.strength
 facts = [case.fact for case in few]
-z = [t.v_star.cpu() for t in target.search(lm, facts, top, ("{}",), settings, "block")]
+z = [t.v_star.cpu() for t in target_value.search(lm, facts, top, ("{}",), settings, "block")]
 z = torch.stack(z, 1)  # (d_out, n)
 patch, missing, expected = lib.EMPTY, [], [1.0]
 for i, layer in enumerate(layers):
@@ -280,12 +283,12 @@ for name in patch.weights:
 
 # %%
 MANY = runs_05.MANY  # layers and strengths
-if stored.long():
-    stored.save("05_strength", MANY, runs_05.both(lm, few, cases))
-rows, known = stored.load("05_strength", MANY)["rows"], dict(zip(facts, z.T, strict=True))
+if stored_runs.long():
+    stored_runs.save("05_strength", MANY, runs_05.both(lm, few, cases))
+rows, known = stored_runs.load("05_strength", MANY)["rows"], dict(zip(facts, z.T, strict=True))
 live = list(runs_05.strengths(lm, few, [([top], [1000]), (layers, [1000])], known))
 if SCALE == "small":
-    stored.begins_with(rows, live, list(live[0]), tolerance=0.02)
+    stored_runs.begins_with(rows, live, list(live[0]), tolerance=0.02)
 x, y, _ = runs_05.curves([row for row in rows if row["facts"] == len(cases)])
 print(f"{len(cases)} facts, {len(cases) - len(behind)} of them openers; % from small to large λ")
 for name, line in y.items():

@@ -39,8 +39,10 @@ import torch
 import lib
 from lib import memory, plot
 from lib.editors import prune, rect
-from lib.intervals import wilson
-from notebooks import checks_06, models, runs_06, show, stored
+from lib.evaluation.intervals import wilson
+from notebooks.support import checks_06_null_space as checks_06
+from notebooks.support import models, show, stored_runs
+from notebooks.support import runs_06_null_space as runs_06
 
 draw = torch.Generator().manual_seed(0)
 
@@ -245,16 +247,16 @@ show.Table(rows)
 
 # %%
 STREAM = runs_06.STREAM  # editors, strengths, batches, points
-if stored.long():
+if stored_runs.long():
     for rows in runs_06.Lifelong(lm, runs_06.counterfact(500), STREAM).lines():
-        stored.save("06_lifelong", STREAM, rows)
-rows = stored.load("06_lifelong", STREAM)["rows"]
+        stored_runs.save("06_lifelong", STREAM, rows)
+rows = stored_runs.load("06_lifelong", STREAM)["rows"]
 first = [lib.Case(lib.Fact(**fact)) for fact in rows[0]["facts"]][: 4 if SCALE == "tiny" else 50]
 live = runs_06.Lifelong(lm, first, STREAM | {"batch": len(first)})
 for name in ("MEMIT", "AlphaEdit"):  # the first batch of either
     mine, own = next(live.line(name)), [row for row in rows if row["line"] == name]
     if SCALE == "small":
-        stored.begins_with(own, [mine], ["change", "size", "sigma"], tolerance=0.005)
+        stored_runs.begins_with(own, [mine], ["change", "size", "sigma"], tolerance=0.005)
 show.Table(runs_06.ends(rows))
 
 # %%

@@ -40,10 +40,11 @@ from torch.nn.functional import normalize
 
 import lib
 from lib import plot
-from lib.events import begins
-from lib.facts import lookup
-from lib.superposition import Superposition, scaling, statistics, superposition
-from notebooks import checks_07, models, show, stored
+from lib.data.facts import lookup
+from lib.evaluation.answers import begins
+from lib.interpret.superposition import Superposition, scaling, statistics, superposition
+from notebooks.support import checks_07_superposition as checks_07
+from notebooks.support import models, show, stored_runs
 
 draw = torch.Generator().manual_seed(0)
 
@@ -278,12 +279,12 @@ def in_a_row(edits):
         yield row | {"rho": [round(r, 4) for r in rho[n, :n].tolist()], "held": held, "p": p}
 
 
-if stored.long():
-    stored.save("07_first_to_break", SETTINGS, in_a_row(SETTINGS["edits"]))
-rows = stored.load("07_first_to_break", SETTINGS)["rows"]
+if stored_runs.long():
+    stored_runs.save("07_first_to_break", SETTINGS, in_a_row(SETTINGS["edits"]))
+rows = stored_runs.load("07_first_to_break", SETTINGS)["rows"]
 live = list(in_a_row(2))
 if SCALE == "small":
-    stored.begins_with(rows, live, keys=["subject", "rho", "held", "p"], tolerance=0.02)
+    stored_runs.begins_with(rows, live, keys=["subject", "rho", "held", "p"], tolerance=0.02)
 print("written:", sum(row["held"][-1] for row in rows), "held at the end:", sum(rows[-1]["held"]))
 
 # %% [markdown]
@@ -319,10 +320,18 @@ for name, guess in guesses.items():
     print(f"{name}: rank correlation with the fall of p {fall.corr(pd.Series(guess).rank()):.2f}")
 place = guesses["ρ"].argsort(descending=True).argsort() + 1
 met = [  # a held fact meets an edit
-    {"fact": rows[j]["subject"], "place in the forecast": place[j].item(), "edit": t + 1,
-     "by": rows[t]["subject"], "|ρ|": abs(rows[t]["rho"][j]), "lost": not rows[t]["held"][j]}
-    for t in range(1, n) for j in range(t) if rows[t - 1]["held"][j]
-]  # fmt: skip
+    {
+        "fact": rows[j]["subject"],
+        "place in the forecast": place[j].item(),
+        "edit": t + 1,
+        "by": rows[t]["subject"],
+        "|ρ|": abs(rows[t]["rho"][j]),
+        "lost": not rows[t]["held"][j],
+    }
+    for t in range(1, n)
+    for j in range(t)
+    if rows[t - 1]["held"][j]
+]
 for far in (True, False):
     breaks = [row["lost"] for row in met if (row["|ρ|"] > 0.3) == far]
     print(f"|ρ| {'above' if far else 'up to'} 0.3: {len(breaks)} meetings, {sum(breaks)} losses")

@@ -40,7 +40,9 @@ import torch
 
 import lib
 from lib import plot
-from notebooks import checks_08, models, runs_08, show, stored
+from notebooks.support import checks_08_wilke as checks_08
+from notebooks.support import models, show, stored_runs
+from notebooks.support import runs_08_wilke as runs_08
 
 draw = torch.Generator().manual_seed(0)
 
@@ -119,12 +121,12 @@ STREAMS = {
     ],
 }  # fmt: skip
 points = STREAMS["points"]
-if stored.long():
+if stored_runs.long():
     every = []
     for name, number, edits in STREAMS["runs"]:  # saved after each: a run may be stopped
         every += runs_08.stream(lm, name, number, edits, [p for p in points if p <= edits])
-        stored.save("08_streams", STREAMS, every)
-rows = stored.load("08_streams", STREAMS)["rows"]
+        stored_runs.save("08_streams", STREAMS, every)
+rows = stored_runs.load("08_streams", STREAMS)["rows"]
 runs = {run[0]: [row for row in rows if row["run"] == run[0]] for run in STREAMS["runs"]}
 
 tried = (0, 3, 6) if SCALE == "small" else (0, 1, 2)
@@ -137,8 +139,8 @@ for case in runs_08.stream_cases(0, 5):
     live.append({"case": case.id, "scores": scores, "layer": best.layer})
 if SCALE == "small":  # the fifth fact would have taken layer 4, which is not offered here
     whole = runs_08.some(runs["wilke both"], tried)
-    stored.begins_with(whole, live, ["case", "scores"], tolerance=0.02)
-    stored.begins_with(whole, live[:4], ["layer"])
+    stored_runs.begins_with(whole, live, ["case", "scores"], tolerance=0.02)
+    stored_runs.begins_with(whole, live[:4], ["layer"])
 a, b = best.update  # ΔW = a b, here of rank 2: by default ROME writes two keys
 with_matrix = (a @ b).norm() / lm.weight(lm.mlp_out(best.layer), before).cpu().norm()
 assert abs(with_matrix - best.score) < 1e-3 * best.score
@@ -166,10 +168,10 @@ plot.lines(range(7), series, *axes, colors=colors, ylog=True)
 
 # %%
 LAYERS = {"openers": 4, "others": 4, "cases": "odd", "layers": [0, 3, 6], "templates": 2}
-if stored.long():
+if stored_runs.long():
     picked = runs_08.mix(lm, 1, LAYERS["openers"], LAYERS["others"])
-    stored.save("08_layers", LAYERS, runs_08.layers(lm, picked, LAYERS["layers"]))
-table = pd.DataFrame(stored.load("08_layers", LAYERS)["rows"])
+    stored_runs.save("08_layers", LAYERS, runs_08.layers(lm, picked, LAYERS["layers"]))
+table = pd.DataFrame(stored_runs.load("08_layers", LAYERS)["rows"])
 table["subjects"] = table["opens"].map({True: "openers", False: "others"})
 table["KL (10⁻³ nats)"] = 1000 * table["kl"]
 shown = ["s", "KL (10⁻³ nats)", "written", "reworded", "neighbors"]
@@ -208,9 +210,9 @@ show.Table(means.to_dict("records"))
 # %%
 ALONE = {"editor": "rome", "layer": 3, "openers": 12, "others": 28, "cases": "even", "templates": 2}
 mixture = runs_08.mix(lm, 0, ALONE["openers"], ALONE["others"])
-if stored.long():
-    stored.save("08_alone", ALONE, runs_08.alone(lm, mixture))
-alone = pd.DataFrame(stored.load("08_alone", ALONE)["rows"])
+if stored_runs.long():
+    stored_runs.save("08_alone", ALONE, runs_08.alone(lm, mixture))
+alone = pd.DataFrame(stored_runs.load("08_alone", ALONE)["rows"])
 print("written, of 12 openers:", alone[alone["opens"]].groupby("keys")["written"].sum().to_dict())
 show.Table(runs_08.flashes(alone))
 
@@ -256,11 +258,16 @@ print(checks_08.blow_up(blow_up))
 # %%
 both = alone[alone["keys"] == "both"].set_index("case")
 published = alone[alone["keys"] == "mixed"].set_index("case")
-find = pd.DataFrame({
-    "subject": both["subject"], "opener": both["opens"].map({True: "yes", False: ""}),
-    "u·k̄ / u·k₀": 1 / both["ratio"].abs(), "s, published": published["s"],
-    "times longer than with two keys": published["s"] / both["s"], "‖k₀‖": both["norm"],
-})  # fmt: skip
+find = pd.DataFrame(
+    {
+        "subject": both["subject"],
+        "opener": both["opens"].map({True: "yes", False: ""}),
+        "u·k̄ / u·k₀": 1 / both["ratio"].abs(),
+        "s, published": published["s"],
+        "times longer than with two keys": published["s"] / both["s"],
+        "‖k₀‖": both["norm"],
+    }
+)
 find = find.sort_values("u·k̄ / u·k₀", ascending=False)
 rho = find[["u·k̄ / u·k₀", "times longer than with two keys"]].corr("spearman").iloc[0, 1]
 print(f"rank correlation of the two over {len(find)} facts: {rho:.2f}")
@@ -291,8 +298,12 @@ show.Table(find.head(14).to_dict("records"))
 show.Table(runs_08.summary(runs))
 
 # %%
-pairs = [("wilke both", "rome both"), ("rome both 0", "wilke both"), ("rome both 0", "rome both"),
-         ("wilke mixed", "rome mixed")]  # fmt: skip
+pairs = [
+    ("wilke both", "rome both"),
+    ("rome both 0", "wilke both"),
+    ("rome both 0", "rome both"),
+    ("wilke mixed", "rome mixed"),
+]
 for name in ("rome both", "rome both 0", "wilke both"):
     print(f"{name}: KL after 25 edits of stream 0 {runs[name][24]['kl']:.3f}")
 flash = next(row for row in runs["wilke mixed"] if row["opens"])

@@ -38,8 +38,12 @@ SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 import torch
 
 import lib
-from lib import features, hypernet, memory, phases, plot
-from notebooks import checks_09, models, runs_09, show
+from lib import memory, plot
+from lib.editors.hypernetwork import losses, network
+from lib.keys_values import answer_gradients
+from notebooks.support import checks_09_learning_to_edit as checks_09
+from notebooks.support import models, show
+from notebooks.support import runs_09_learning_to_edit as runs_09
 
 draw = torch.Generator().manual_seed(0)
 
@@ -71,15 +75,15 @@ def normal(*shape):
 lm = models.load(SCALE)
 tower = lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome", target_true="Paris")
 lower, top = (lm.mlp_out(lm.n_layers - below) for below in (3, 1))
-texts = phases.weighted(runs_09.own_texts(lm, [tower]), 1, 1.0)
+texts = losses.weighted(runs_09.own_texts(lm, [tower]), 1, 1.0)
 nothing = {name: torch.zeros_like(lm.weight(name)) for name in (lower, top)}
-whole = phases.outcome(lm, lib.EMPTY, nothing, texts, []).grads  # autograd, ∂L/∂W
-pairs = phases.read_everywhere(lm, [tower], [lower, top])
+whole = losses.outcome(lm, lib.EMPTY, nothing, texts, []).grads  # autograd, ∂L/∂W
+pairs = losses.read_everywhere(lm, [tower], [lower, top])
 for name, pair in pairs.items():
     theirs = whole[name].cpu()
     product = pair.G @ pair.K.T
     assert (product - theirs).norm() < 1e-3 * theirs.norm() or lm.dtype != torch.float32
-    few = features.read(lm, [tower], [name])[name]  # where an answer token is predicted
+    few = answer_gradients.read(lm, [tower], [name])[name]  # where an answer token is predicted
     share = (few.G @ few.K.T).norm() / theirs.norm()
     rank, tokens = torch.linalg.matrix_rank(theirs, rtol=1e-4).item(), pair.K.shape[1]
     print(f"{name}: {tokens} tokens, rank {rank}; answer positions alone: {share:.2f} of ‖∂L/∂W‖")
@@ -146,7 +150,7 @@ show.Table([{"edit": name} | row for name, row in rows.items()])
 # </details>
 
 # %%
-net = hypernet.EditNet(6, 4, ["a"], rank=3, order="mend", seed=1).double()
+net = network.EditNet(6, 4, ["a"], rank=3, order="mend", seed=1).double()
 k, g = normal(6, 8), normal(4, 8)
 k_new, g_new = net(k, g, "a")
 assert torch.equal(k_new, k) and torch.equal(g_new, g)  # the identity

@@ -39,9 +39,12 @@ SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 import torch
 
 import lib
-from lib import features, plot
-from lib.moments import Moments, Pairs
-from notebooks import checks_10, models, runs_10, show, stored
+from lib import plot
+from lib.keys_values import answer_gradients
+from lib.keys_values.running_moments import Moments, Pairs
+from notebooks.support import checks_10_ultraedit as checks_10
+from notebooks.support import models, show, stored_runs
+from notebooks.support import runs_10_ultraedit as runs_10
 
 draw = torch.Generator().manual_seed(0)
 
@@ -119,10 +122,10 @@ print("variance, two sums", ", ".join(f"{s:.3f}" for s in sums.tolist()))
 # %%
 lm = models.load(SCALE)
 STREAM = runs_10.STREAM  # of the stored run: the editor's settings, lines, points
-if stored.long():
+if stored_runs.long():
     for rows in runs_10.Lifelong(lm, runs_10.counterfact(1000), STREAM).lines():
-        stored.save("10_moments", STREAM, rows)
-rows = stored.load("10_moments", STREAM)["rows"]
+        stored_runs.save("10_moments", STREAM, rows)
+rows = stored_runs.load("10_moments", STREAM)["rows"]
 count = 8 if SCALE == "tiny" else STREAM["batch"]
 cases = [lib.Case(lib.Fact(**fact)) for fact in rows[0]["facts"]]
 cases, facts = cases[: 2 * count], [case.fact for case in cases]
@@ -130,7 +133,8 @@ editor = runs_10.Lifelong(lm, cases, STREAM).editor("lifelong")
 step, strength, shapes = editor.config.step, editor.config.ridge, editor.modules()
 d_in, d_out = next(iter(shapes.values()))
 
-found = features.read(lm, facts[:count], list(shapes))  # {module: K (d_in, n), G (d_out, n)}
+# {module: K (d_in, n), G (d_out, n)}
+found = answer_gradients.read(lm, facts[:count], list(shapes))
 seen = Pairs.empty(d_in, d_out).merge(found.values())
 patch = editor.edit(facts[:count])
 for name, pair in found.items():
@@ -224,7 +228,7 @@ show.Table(table)
 
 # %%
 name = list(shapes)[-1]
-mine, others = found[name], features.read(lm, facts[count:], [name])[name]
+mine, others = found[name], answer_gradients.read(lm, facts[count:], [name])[name]
 x, off = runs_10.settling({"keys": (mine.K, others.K), "gradients": (mine.G, others.G)})
 colors = {"a Gaussian": plot.BASE}
 axes = "answer tokens seen", "a deviation is off by (%, median)"
@@ -260,7 +264,7 @@ plot.lines(x, off, *axes, colors=colors, dashes={"a Gaussian": "--"}, ylim=(0, 6
 for name in ("lifelong", "none"):  # the first two hundred facts
     mine, own = list(runs_10.replay(lm, name, facts, count)), [r for r in rows if r["line"] == name]
     if SCALE == "small":
-        stored.begins_with(own, mine, ["edits", "change"], tolerance=0.001)
+        stored_runs.begins_with(own, mine, ["edits", "change"], tolerance=0.001)
 show.Table(runs_10.ends(rows))
 
 # %%

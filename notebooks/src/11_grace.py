@@ -39,8 +39,10 @@ import torch
 
 import lib
 from lib import plot, widgets
-from lib.codebook import Codebook, lookup
-from notebooks import checks_11, models, runs_11, show
+from lib.editors.grace.codebook import Codebook, lookup
+from notebooks.support import checks_11_grace as checks_11
+from notebooks.support import models, show
+from notebooks.support import runs_11_grace as runs_11
 
 draw = torch.Generator().manual_seed(0)
 
@@ -183,10 +185,16 @@ asked = {
 with lm.patched(patch):
     answers, notes = lm.answer(list(asked), 3, explain=True)
 rows = [
-    {"group": asked[p], "prompt": p, "says": a, "entry": n[0]["entry"] + 1,
-     "distance": n[0]["score"], "radius": n[0]["threshold"]}
+    {
+        "group": asked[p],
+        "prompt": p,
+        "says": a,
+        "entry": n[0]["entry"] + 1,
+        "distance": n[0]["score"],
+        "radius": n[0]["threshold"],
+    }
     for p, a, n in zip(asked, answers, notes, strict=True)
-]  # fmt: skip
+]
 show.Table(rows)
 
 # %% [markdown]

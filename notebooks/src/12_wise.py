@@ -38,8 +38,12 @@ SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 import torch
 
 import lib
-from lib import decode, merging, plot, side, widgets
-from notebooks import checks_12, models, runs_12, show, stored
+from lib import plot, widgets
+from lib.editors.wise import merging, side_memory
+from lib.model import generation
+from notebooks.support import checks_12_wise as checks_12
+from notebooks.support import models, show, stored_runs
+from notebooks.support import runs_12_wise as runs_12
 
 draw = torch.Generator().manual_seed(0)
 
@@ -117,7 +121,7 @@ show.Table(rows)
 lm = models.load(SCALE)
 module = lm.mlp_out(runs_12.wise(lm).config.layer)
 shape = tuple(lm.weight(module).shape)
-masks, all_of = [side.draw_mask(shape, 0.2, seed=0, shard=i) for i in range(3)], True
+masks, all_of = [side_memory.draw_mask(shape, 0.2, seed=0, shard=i) for i in range(3)], True
 for k, mask in enumerate(masks, start=1):
     all_of = mask & all_of
     size, p = mask.numel(), 0.2**k
@@ -243,8 +247,8 @@ widgets.ThresholdExplorer(patch.routes[module], found)
 tower = cases[0].fact.text
 with lm.patched(patch):
     ids, _ = lm.rows([tower])
-    cached = decode.generate(lm, ids, 8).ids[0]
-    again = decode.generate(lm, ids, 8, cache=False).ids[0]
+    cached = generation.generate(lm, ids, 8).ids[0]
+    again = generation.generate(lm, ids, 8, cache=False).ids[0]
 assert cached == again
 inputs = lm.run([tower + lm.tokenizer.decode(cached)], [module]).seen[module][0][0]
 each = (inputs.cpu() @ tau.T).norm(dim=1)[-len(cached) :]
@@ -272,14 +276,14 @@ print("Δ of its tokens alone:", ", ".join(f"{w} {x:.0f}" for w, x in zip(words,
 
 # %%
 STREAM = runs_12.STREAM
-if stored.long():
+if stored_runs.long():
     for rows in runs_12.every(lm):
-        stored.save("12_stream", STREAM, rows)
-rows = stored.load("12_stream", STREAM)["rows"]
+        stored_runs.save("12_stream", STREAM, rows)
+rows = stored_runs.load("12_stream", STREAM)["rows"]
 own = [row for row in rows if row["line"] == "WISE, no rehearsal"]
 if SCALE == "small":
     live = runs_12.stream(lm, "WISE, no rehearsal", count=2)
-    stored.begins_with(own, live, ["edits", "eps"], tolerance=0.5)
+    stored_runs.begins_with(own, live, ["edits", "eps"], tolerance=0.5)
 for row in [row for row in rows if "held" in row and "eps" in row]:
     each = masks[0].sum() / row["edits"]
     print(f"{row['line']}, {row['edits']} edits: ε {row['eps']:.0f}, {each:,.0f} entries for each")

@@ -40,9 +40,12 @@ SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 import torch
 
 import lib
-from lib import anchors, plot
-from lib.plan import plan
-from notebooks import checks_13, models, runs_13, show, stored
+from lib import plot
+from lib.editors.lemoe import anchor_router
+from lib.editors.lemoe.fact_clusters import cluster_facts
+from notebooks.support import checks_13_lemoe as checks_13
+from notebooks.support import models, show, stored_runs
+from notebooks.support import runs_13_lemoe as runs_13
 
 _ = torch.manual_seed(0)
 normal = torch.randn
@@ -119,10 +122,12 @@ def slow(router, e):  # who answers a prompt with the mean embedding e (d,)
 
 mine = torch.cat([normal(8, 12) + 3 * torch.eye(12)[t] for t in range(3)])
 owner, rest = torch.arange(24) // 8, normal(60, 12)
-router = anchors.start(torch.zeros(12), torch.tensor(1.0), 32, 16, kappa, kappa / 2, seed=0)
+router = anchor_router.start(torch.zeros(12), torch.tensor(1.0), 32, 16, kappa, kappa / 2, seed=0)
 for t in range(3):
-    router = anchors.grow(router, mine[owner == t])
-fitted = anchors.fit(router, mine, owner, rest, 2, anchors.Fit(steps=200, lr=3e-3, reserve=0.0))
+    router = anchor_router.grow(router, mine[owner == t])
+fitted = anchor_router.fit_anchors(
+    router, mine, owner, rest, 2, anchor_router.AnchorFit(steps=200, lr=3e-3, reserve=0.0)
+)
 table = []
 for name, some in {"in the middle": router, "fitted": fitted}.items():
     choice, others = some.choose(mine), some.choose(rest)
@@ -161,7 +166,7 @@ def slow_plan(e, size):  # e (n, d) -> batches of fact numbers
 print("facts at 0, 10, 0.1, 10.1:", slow_plan(torch.tensor([[0.0], [10.0], [0.1], [10.1]]), 2))
 for n in (7, 12, 20):
     some = normal(n, 3).double()
-    assert slow_plan(some, 4) == plan(some, 4)
+    assert slow_plan(some, 4) == cluster_facts(some, 4)
 
 # %% [markdown]
 # ## The tower and the sheep
@@ -211,10 +216,16 @@ with lm.patched(patch):
 for (note,), before, after in zip(notes, base, edited, strict=True):
     assert torch.equal(before, after) == (note["entry"] < 0)  # nobody: the base model, bit for bit
 table = [
-    {"group": asked[p], "prompt": p, "says": a, "expert": n["entry"] + 1, "score": n["score"],
-     "null anchor": n["threshold"]}
+    {
+        "group": asked[p],
+        "prompt": p,
+        "says": a,
+        "expert": n["entry"] + 1,
+        "score": n["score"],
+        "null anchor": n["threshold"],
+    }
     for p, a, (n,) in zip(asked, answers, notes, strict=True)
-]  # fmt: skip
+]
 show.Table(table)
 
 # %% [markdown]
@@ -239,15 +250,15 @@ show.Table(table)
 
 # %%
 STREAM = runs_13.STREAM  # of the stored run
-if stored.long():
+if stored_runs.long():
     for rows in runs_13.every(lm):
-        stored.save("13_experts", STREAM, rows)
-rows = stored.load("13_experts", STREAM)["rows"]
+        stored_runs.save("13_experts", STREAM, rows)
+rows = stored_runs.load("13_experts", STREAM)["rows"]
 facts = [case.fact for case in runs_13.cases(10)]
 live = [row for row, _ in runs_13.written(lm, facts, STREAM["lines"]["without order"])]
 if SCALE == "small":  # the first two calls again
     own = [row for row in rows if row["line"] == "without order"]
-    stored.begins_with(own, live, ["edits", "expert"])
+    stored_runs.begins_with(own, live, ["edits", "expert"])
 x, y = runs_13.routed(rows)
 colors = dict(zip(y, (plot.EDITED, plot.BASE, plot.CYCLE[0]), strict=True))
 plot.lines(x, y, "edits", "prompts routed as when learned (%)", colors=colors, ylim=(0, 104))

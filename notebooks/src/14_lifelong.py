@@ -37,7 +37,9 @@ SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 
 # %%
 from lib import widgets
-from notebooks import checks_14, models, panels, runs_14, show, stored
+from notebooks.support import checks_14_lifelong as checks_14
+from notebooks.support import figures, models, show, stored_runs
+from notebooks.support import runs_14_lifelong as runs_14
 
 # %% [markdown]
 # ## What "retention" counts
@@ -98,15 +100,15 @@ for T in (6, 60):
 
 # %%
 STREAM = runs_14.STREAM
-if stored.long():
+if stored_runs.long():
     for rows in runs_14.every(models.load(SCALE)):
-        stored.save("14_streams", STREAM, rows)
-rows = stored.load("14_streams", STREAM)["rows"]
+        stored_runs.save("14_streams", STREAM, rows)
+rows = stored_runs.load("14_streams", STREAM)["rows"]
 if SCALE == "small":
     lm = models.load(SCALE)
     for name in ("GRACE", "UltraEdit"):
         live = list(runs_14.line(lm, name, edits=4))
-        stored.begins_with(runs_14.turns(rows, name), live, ["edits", "right", "says", "next"])
+        stored_runs.begins_with(runs_14.turns(rows, name), live, ["edits", "right", "says", "next"])
         print(f"{name}: {live[-1]['edits']} edits here give exactly the stored rows")
 
 # %% [markdown]
@@ -141,7 +143,7 @@ for name in STREAM["lines"]:
 # %%
 names, shares = runs_14.triangle(rows)
 axes = "asked after 24 edits, in turns of 4", "editor"
-panels.shares(shares, names, list(runs_14.COLUMNS), *axes)
+figures.shares(shares, names, list(runs_14.COLUMNS), *axes)
 
 # %% [markdown]
 # Look for what is pale. GRACE holds every fact, moves nothing, and follows no rewording. WISE,
@@ -166,7 +168,7 @@ panels.shares(shares, names, list(runs_14.COLUMNS), *axes)
 
 # %%
 x, found = runs_14.curves(rows)
-panels.curves(x, found, "edits", "share (%)", colors=panels.EDITOR_COLORS, columns=5)
+figures.curves(x, found, "edits", "share (%)", colors=figures.EDITOR_COLORS, columns=5)
 
 # %% [markdown]
 # Four ways to go. MEMIT and its relatives hardly move, nor does WilKE after its first turn.
@@ -195,7 +197,7 @@ panels.curves(x, found, "edits", "share (%)", colors=panels.EDITOR_COLORS, colum
 # %%
 some = ("retrieval", "UltraEdit", "ROME, published", "MALMEN")
 rights = {name: [row["right"] for row in runs_14.turns(rows, name)] for name in some}
-panels.rasters(x, rights, "edits so far", "number of the edit")
+figures.rasters(x, rights, "edits so far", "number of the edit")
 
 # %% [markdown]
 # Retrieval has one dark row, the first: the tower. The note in front of the prompt never convinced

@@ -40,8 +40,12 @@ import math
 import numpy as np
 
 import lib
-from lib import intervals, plot
-from notebooks import checks_15, models, panels, runs_14, runs_15, show, stored
+from lib import plot
+from lib.evaluation import intervals
+from notebooks.support import checks_15_judging as checks_15
+from notebooks.support import figures, models, show, stored_runs
+from notebooks.support import runs_14_lifelong as runs_14
+from notebooks.support import runs_15_judging as runs_15
 
 # %% [markdown]
 # ## Three events
@@ -90,7 +94,7 @@ for prompt in (tower.fact.text, *tower.paraphrases):
         mine = events(prompt, "Rome", "Paris")
     asked = lib.Case(lib.Fact(None, prompt, "Rome", "Paris"))
     found = lib.evaluate(lm, asked, patch, metrics=()).json()["efficacy"]
-    mine = dict(zip(lib.metrics.EVENTS, map(float, mine), strict=True))
+    mine = dict(zip(lib.evaluation.evaluate.EVENTS, map(float, mine), strict=True))
     rows.append({"prompt": prompt} | {runs_15.EVENTS[event]: x for event, x in mine.items()})
     assert SCALE == "tiny" or mine == {event: found[event] for event in mine}
 show.Table(rows)
@@ -116,7 +120,7 @@ show.Table(rows)
 # %%
 facts = runs_15.long_facts()
 nothing = lib.evaluate(lm, facts, metrics=()).json()["efficacy"]
-print(", ".join(f"{event} {nothing[event]:.0%}" for event in lib.metrics.EVENTS[1:]))
+print(", ".join(f"{event} {nothing[event]:.0%}" for event in lib.evaluation.evaluate.EVENTS[1:]))
 for i, share, n in zip(*runs_15.by_place(lm, facts), strict=True):
     print(f"token {i} of the answer: {share:3.0f} % right ({n} answers are as long)")
 
@@ -193,11 +197,11 @@ for hits, n in ((24, 24), (12, 24), (0, 24), (970, 1000)):
 # </details>
 
 # %%
-stream = stored.load("14_streams", runs_14.STREAM)["rows"]
+stream = stored_runs.load("14_streams", runs_14.STREAM)["rows"]
 names, found = runs_15.by_event(stream, "specificity", tuple(runs_15.EVENTS)[:3])
 colors = dict(zip(found, (plot.BASE, plot.CYCLE[0], plot.EDITED), strict=True))
 axis = "neighbors that keep their true answer (%, with 95 % intervals)"
-panels.whiskers(names, found, axis, colors=colors, height=9.6)
+figures.whiskers(names, found, axis, colors=colors, height=9.6)
 
 # %%
 show.Table(runs_15.ranks(stream, "specificity"))  # whose rank moves most: rank (share)

@@ -44,7 +44,9 @@ import torch
 
 import lib
 from lib import plot
-from notebooks import checks_16, models, runs_16, show
+from notebooks.support import checks_16_at_scale as checks_16
+from notebooks.support import models, show
+from notebooks.support import runs_16_at_scale as runs_16
 
 draw = torch.Generator().manual_seed(0)
 lm = models.load(SCALE)

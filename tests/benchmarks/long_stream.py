@@ -16,10 +16,11 @@ import json
 import random
 import time
 import warnings
+from dataclasses import asdict
 from pathlib import Path
 
 import lib
-from lib.sample import contradicted
+from lib.lifelong.sample import contradicted
 from tests.benchmarks import command
 
 OUT = Path(__file__).with_suffix(".json")
@@ -69,7 +70,7 @@ def main() -> None:
     editor = lib.EDITORS[given.editor](lm, **settings)
     result = {
         "date": time.strftime("%Y-%m-%d"), "model": lm.identity, "editor": given.editor,
-        "settings": lib.editor.asdict(editor.config), "edits": len(cases), "batch": given.batch,
+        "settings": asdict(editor.config), "edits": len(cases), "batch": given.batch,
         "target": given.target, "rows": [given.first, given.first + len(cases) - 1], "points": [],
     }  # fmt: skip
     draw, patch, cpu, done = random.Random(0), lib.EMPTY, 0.0, 0
@@ -90,7 +91,7 @@ def main() -> None:
                 if some:
                     point[group] = scored(lm, some, patch)
             with lm.patched(patch):
-                point["perplexity"] = lib.metrics.perplexity(lm)
+                point["perplexity"] = lib.perplexity(lm)
             point["cpu_per_edit"] = cpu / done if done else None
             result["points"].append(point)
             kept = json.loads(given.out.read_text()) if given.out.exists() else {}

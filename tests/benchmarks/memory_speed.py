@@ -25,7 +25,7 @@ from pathlib import Path
 import torch
 
 import lib
-from lib.facts import encode_prompt, encode_target
+from lib.data.facts import encode_prompt, encode_target
 from tests.benchmarks import command
 
 AUTHORS = {"rate": 47e9, "grace": 3.9, "wise": 9.4}  # CPU seconds per edit, one thread, T = 50

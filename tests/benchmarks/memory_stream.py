@@ -18,8 +18,8 @@ import warnings
 from pathlib import Path
 
 import lib
-from lib import decode
-from lib.facts import encode_target
+from lib.data.facts import encode_target
+from lib.model import scoring
 from tests.benchmarks import command
 
 OUT = Path(__file__).with_suffix(".json")
@@ -34,7 +34,7 @@ def target_perplexity(lm: lib.LM, cases: list[lib.Case], patch: lib.Patch) -> fl
     targets = [encode_target(lm.tokenizer, case.fact.target_new) for case in cases]
     with lm.patched(patch):
         rows, _ = lm.rows([case.fact.text for case in cases])
-        found = decode.score(lm, rows, targets)
+        found = scoring.score(lm, rows, targets)
     each = [(-score.log_probs.float().mean()).exp().item() for score in found]
     return sum(each) / len(each)
 
@@ -71,7 +71,7 @@ def main() -> None:
     result = {
         "date": time.strftime("%Y-%m-%d"), "model": lm.identity, "data": given.data.name,
         "editor": given.editor, "batch": given.batch, "irrelevant": given.irrelevant,
-        "settings": {**lib.editor.asdict(editor.config), "irrelevant": None},
+        "settings": {**lib.editors.shared.base.asdict(editor.config), "irrelevant": None},
         "rows": [cases[0].id, cases[-1].id], "points": [],
     }  # fmt: skip
 

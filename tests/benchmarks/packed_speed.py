@@ -1,4 +1,4 @@
-"""Packed against plain products on this machine: the gain that lib/packed.py claims.
+"""Packed against plain products on this machine: the gain that lib/model/packed_linear.py claims.
 
     OMP_NUM_THREADS=1 python -m tests.benchmarks.packed_speed [--json OUT]
 
@@ -15,7 +15,7 @@ import time
 
 import torch
 
-from lib.packed import Pair, _linear
+from lib.model.packed_linear import Pair, _linear
 from tests.benchmarks import command
 
 

@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 import lib
-from lib.singly import QUICK
+from lib.evaluation.single_edits import QUICK
 from tests.benchmarks import command
 
 OUT = Path(__file__).with_suffix(".json")
@@ -67,7 +67,7 @@ def main() -> None:
                 "title": found.title if seconds else f"base model, {len(cases)} cases, {lm.name}",
                 "cases": len(cases),
                 "date": time.strftime("%Y-%m-%d"),
-                "settings": lib.editor.asdict(editor.config) if seconds else None,
+                "settings": lib.editors.shared.base.asdict(editor.config) if seconds else None,
                 "seconds_median": statistics.median(seconds) if seconds else None,
                 "perplexity": found.perplexity,
                 "summary": json.loads(found.summary().to_json(orient="records")),

@@ -4,11 +4,11 @@
 
 All are taken in one run, alternating, so their ratios hold on a busy machine too. The floor is the
 number of multiply-adds that both replays cannot avoid, divided by the rate of PyTorch's plain
-matrix product, measured in the same run for these shapes; packed products (lib/packed.py) can go
-below it. "whole" runs the same optimizer through all layers and positions on packed products,
-"whole_plain" on plain ones. "authors" is the CPU time of the released ROME code for the same model,
-template counts and number of steps (20), on a machine of 47 G multiply-adds per second and thread;
-`per_rate` scales both by the matrix rate.
+matrix product, measured in the same run for these shapes; packed products
+(lib/model/packed_linear.py) can go below it. "whole" runs the same optimizer through all layers
+and positions on packed products, "whole_plain" on plain ones. "authors" is the CPU time of the
+released ROME code for the same model, template counts and number of steps (20), on a machine of 47
+G multiply-adds per second and thread; `per_rate` scales both by the matrix rate.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ import time
 import torch
 
 import lib
-from lib import target
+from lib.keys_values import target_value
 from tests.benchmarks import command
 
 AUTHORS = {"rate": 47e9, 5: 14.4, 21: 48.0}  # CPU seconds per edit, one thread
-EVERY_STEP = target.Search(
+EVERY_STEP = target_value.Search(
     enough=-1.0
 )  # never stop early: 20 looks, 19 steps, as the authors' runs
 
@@ -41,7 +41,7 @@ def templates(count: int) -> tuple[str, ...]:
 def search_whole(lm: lib.LM, fact: lib.Fact, layer: int, given: tuple[str, ...]) -> torch.Tensor:
     """The same optimizer, every step through all layers and positions; gives v*."""
     settings = EVERY_STEP
-    answers, at = target.rows_of(lm, [fact], given, False)
+    answers, at = target_value.rows_of(lm, [fact], given, False)
     rows, (which, column, token) = answers.ids, answers.labels
     length = max(map(len, rows))
     ids = torch.tensor([row + [0] * (length - len(row)) for row in rows])
@@ -85,7 +85,7 @@ def search_whole(lm: lib.LM, fact: lib.Fact, layer: int, given: tuple[str, ...])
 
 def multiply_adds(lm: lib.LM, fact: lib.Fact, layer: int, given: tuple[str, ...]) -> float:
     """What 20 forward and 19 backward passes need above the edited layer, from the lookup on."""
-    answers, at = target.rows_of(lm, [fact], given, False)
+    answers, at = target_value.rows_of(lm, [fact], given, False)
     above = list(lm.blocks)[layer + 1 :]
     linear = sum(
         m.weight.numel() for block in above for m in block.modules() if hasattr(m, "in_features")
@@ -129,10 +129,12 @@ def measure(lm: lib.LM, facts: list[lib.Fact], layer: int, count: int) -> dict:
     table = []
     for i, fact in enumerate(facts):
         print(f"\r{count} contexts: {i + 1}/{len(facts)}", end="", file=sys.stderr)
-        rows, at = target.rows_of(lm, [fact], given, False)
+        rows, at = target_value.rows_of(lm, [fact], given, False)
         positions = sum(len(row) - p for row, p in zip(rows.ids, at, strict=True))
         rate = matrix_rate(positions, config.hidden_size, config.intermediate_size)
-        wall, cpu, (found,) = timed(lambda f=fact: target.search(lm, [f], layer, given, EVERY_STEP))
+        wall, cpu, (found,) = timed(
+            lambda f=fact: target_value.search(lm, [f], layer, given, EVERY_STEP)
+        )
         whole, _, v_star = timed(lambda f=fact: search_whole(lm, f, layer, given))
         packed, lm._packs.modules = lm._packs.modules, []  # the whole model as PyTorch runs it
         plain, _, _ = timed(lambda f=fact: search_whole(lm, f, layer, given))

@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 
 import lib
-from lib import target
+from lib.keys_values import target_value
 from tests.benchmarks import command
 
 from .rome_speed import EVERY_STEP, matrix_rate, multiply_adds, templates, timed
@@ -41,9 +41,11 @@ SINGLE = 12  # facts edited one at a time
 def batched(lm: lib.LM, facts: list[lib.Fact], count: int, layer: int = 5) -> dict:
     """The same searches at once and one by one."""
     given = templates(count)
-    wall, cpu, together = timed(lambda: target.search(lm, facts, layer, given, EVERY_STEP, "block"))
+    wall, cpu, together = timed(
+        lambda: target_value.search(lm, facts, layer, given, EVERY_STEP, "block")
+    )
     alone = [
-        timed(lambda f=f: target.search(lm, [f], layer, given, EVERY_STEP, "block")[0])
+        timed(lambda f=f: target_value.search(lm, [f], layer, given, EVERY_STEP, "block")[0])
         for f in facts
     ]
     gap = max(
@@ -61,7 +63,7 @@ def floor(lm: lib.LM, facts: list[lib.Fact], layers: tuple[int, ...]) -> float:
     """Multiply-adds of the searches at the last layer, and of the keys and states of each layer."""
     search = sum(multiply_adds(lm, fact, layers[-1], ("{}",)) for fact in facts)
     block = sum(m.weight.numel() for m in lm.blocks[0].modules() if hasattr(m, "in_features"))
-    tokens = sum(lib.facts.lookup(lm.tokenizer, fact)[1] + 1 for fact in facts)
+    tokens = sum(lib.data.facts.lookup(lm.tokenizer, fact)[1] + 1 for fact in facts)
     return search + len(layers) * tokens * block * (layers[-1] + 1)
 
 
@@ -92,7 +94,7 @@ def main() -> None:
     lm = lib.load(dtype="float32")
     facts = [case.fact for case in lib.classroom() if case.id % 2][: given.facts]
     results: dict = {"threads": torch.get_num_threads(), "model": lm.identity}
-    target.search(lm, facts[:1], 5, ("{}",), EVERY_STEP, "block")  # packs the weights
+    target_value.search(lm, facts[:1], 5, ("{}",), EVERY_STEP, "block")  # packs the weights
     for name in EDITORS:
         results[name] = edits(lm, name, facts)
         print(name, results[name], file=sys.stderr, flush=True)

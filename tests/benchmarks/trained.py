@@ -20,7 +20,7 @@ from pathlib import Path
 import pandas as pd
 
 import lib
-from lib.training_cli import span
+from lib.cli.train import span
 from tests.benchmarks import command
 
 OUT = Path(__file__).with_suffix(".json")
@@ -34,7 +34,7 @@ def scored(
     """Scores of one editor ("" for the base model) over all batches, and CPU seconds per edit."""
     editor = lib.EDITORS[name](lm) if name else None
     batches = [cases[i : i + batch] for i in range(0, len(cases), batch)]
-    base, patch, parts, spent = lib.metrics.Base(lm.identity), lib.EMPTY, [], 0.0
+    base, patch, parts, spent = lib.evaluation.scores.Base(lm.identity), lib.EMPTY, [], 0.0
     for i, some in enumerate(batches, 1):
         begun = time.process_time()
         if editor:

@@ -29,8 +29,10 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 import lib
-from lib import decode, features, memory
-from lib.facts import encode_prompt, encode_target
+from lib import memory
+from lib.data.facts import encode_prompt, encode_target
+from lib.keys_values import answer_gradients
+from lib.model import scoring
 from tests.benchmarks import command
 
 from .rome_speed import timed
@@ -123,7 +125,7 @@ def evaluated_as_released(lm: lib.LM, rows: list[Row]) -> list[float]:
 
 
 def evaluated(lm: lib.LM, rows: list[Row]) -> list[float]:
-    found = decode.score(lm, [ids[:-n] for ids, n in rows], [ids[-n:] for ids, n in rows])
+    found = scoring.score(lm, [ids[:-n] for ids, n in rows], [ids[-n:] for ids, n in rows])
     return [score.hits.float().mean().item() for score in found]
 
 
@@ -148,9 +150,9 @@ def edits(lm: lib.LM, cases: list[lib.Case]) -> dict:
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(3):
             ours.append(timed(lambda: editor.edit(facts))[1])
-            read.append(timed(lambda: features.read(lm, facts, names))[1])
+            read.append(timed(lambda: answer_gradients.read(lm, facts, names))[1])
             theirs.append(timed(lambda: as_released(lm, rows, names, 2.5e-4, Path(folder)))[1])
-    n, rate = len(facts), matrix_rate(features.TOKENS)
+    n, rate = len(facts), matrix_rate(answer_gradients.TOKENS)
     ours, theirs, read = (sorted(times)[1] / n for times in (ours, theirs, read))
     least = floor(lm, rows, 12) / rate / n
     scale = matrix_rate(154) / AUTHORS["rate"]

@@ -1,0 +1,1 @@
+"""What visitors may do, as plain values and jobs, which know nothing of Gradio."""

@@ -1,0 +1,221 @@
+"""Asks the model all prompts of a subject, before and after an edit, and judges each answer.
+
+What the base model says is kept, because every visitor's table begins with it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch.nn.functional import kl_div
+
+import lib
+from lib.data.facts import encode_target
+from lib.evaluation.answers import begins, contains, plain
+from lib.model import scoring
+
+from .views import Answer, Row, Subject, first_word
+from .worker import Job
+
+TOKENS = 12  # of an answer; a longer new answer gets a few more than itself
+CHAT = 24  # of an answer in chat form, which is a whole sentence
+KEPT = 512  # prompts whose base answer is kept: one distribution of the next token each
+Ask = tuple[str, bool]  # a prompt, and whether it is asked in chat form
+
+
+class Asker:
+    """Asks one model, on the worker's thread; the base model's answers to 512 prompts are kept."""
+
+    def __init__(self, lm: lib.LM) -> None:
+        self.lm = lm
+        self.chats = bool(getattr(lm.tokenizer, "chat_template", None))
+        self._base: OrderedDict[tuple[Ask, int], Answer] = OrderedDict()
+        self._chance: OrderedDict[tuple[Ask, str | None], float | None] = OrderedDict()
+
+    def prompts(self, subject: Subject) -> list[tuple[str, str, str | None]]:
+        """A subject's prompts, without chat where the model has no template for it."""
+        return [one for one in subject.prompts if one[0] != "chat" or self.chats]
+
+    def old(self, subject: Subject) -> str | None:
+        """The answer so far: what the case says, else the first word of the base (once read)."""
+        fact = subject.case.fact
+        known = self._base.get(((fact.text, False), self._size(fact.target_new)))
+        old = fact.target_true or (first_word(known.text) if known else None)
+        return None if old is None or plain(old) == plain(fact.target_new) else old
+
+    def look(
+        self,
+        job: Job,
+        subject: Subject,
+        patch: lib.Patch,
+        begin: float = 0.0,
+        fresh: bool = False,
+        end: float = 1.0,
+        words: str = "Asking the same again",
+    ) -> tuple[Row, ...]:
+        """The rows of a subject: the base's answers and, where there is a patch, those under it.
+
+        fresh=True asks the model again even under the empty patch, for the proof after an undo.
+        begin, end: the part of the job's bar that this is.
+        """
+        target = subject.case.fact.target_new
+        prompts = self.prompts(subject)
+        asks = [(text, group == "chat") for group, text, _ in prompts]
+        both = bool(patch) or fresh
+        meant = subject.case.fact in patch.facts  # otherwise nothing new is expected of the rows
+        middle = begin + (end - begin) * 0.4 if both else end
+        before = self.base(job, asks, target, begin, middle)
+        answers = target, self.old(subject)
+        was = self._known(asks, before, answers)
+        if not both:
+            found = zip(prompts, before, *was, strict=True)
+            return tuple(Row(group, text, a, p, old=o) for (group, text, _), a, p, o in found)
+        after, chances = self.ask(job, asks, target, patch, words, middle, end, answers)
+        return tuple(
+            _judged(meant, group, prompt, reference, target, *values)
+            for (group, prompt, reference), *values in zip(
+                prompts, before, after, *was, *chances, strict=True
+            )
+        )
+
+    def base(
+        self, job: Job, asks: Sequence[Ask], target: str, begin: float, end: float
+    ) -> list[Answer]:
+        """The base model's answers, read once per prompt."""
+        size = self._size(target)
+        missing = [ask for ask in dict.fromkeys(asks) if (ask, size) not in self._base]
+        if missing:
+            words = "Asking the model as it is"
+            answers, *_ = self.ask(job, missing, target, lib.EMPTY, words, begin, end)
+            self._base.update(((p, size), a) for p, a in zip(missing, answers, strict=True))
+        found = [self._base[ask, size] for ask in asks]
+        for ask in asks:
+            self._base.move_to_end((ask, size))
+        while len(self._base) > KEPT:
+            self._base.popitem(last=False)
+        return found
+
+    def ask(
+        self,
+        job: Job,
+        asks: Sequence[Ask | str],
+        target: str,
+        patch: lib.Patch,
+        words: str,
+        begin: float,
+        end: float,
+        wanted: Sequence[str | None] = (),
+    ) -> tuple[list[Answer], list[list[float | None]]]:
+        """Answers under a patch, and for each wanted answer its probabilities.
+
+        target says how long an answer may get. The patch is entered and left in here.
+        """
+        asks = [(ask, False) if isinstance(ask, str) else ask for ask in asks]
+        found: dict[Ask, Answer] = {}
+        kinds = sorted({chat for _, chat in asks})
+        expected = sum(max(self._size(target), CHAT if chat else 0) + 1 for chat in kinds) + 3
+        with job.counting(self.lm, words, expected, begin, end), self.lm.patched(patch, only=True):
+            for chat in kinds:
+                texts = list(dict.fromkeys(text for text, kind in asks if kind == chat))
+                size = max(self._size(target), CHAT if chat else 0)
+                said = self.lm.answer(texts, size, chat=chat)
+                table = self.lm.next_token(texts, chat=chat)
+                for text, answer, row in zip(texts, said, table, strict=True):
+                    found[text, chat] = Answer(answer, row.clone())
+            pairs = [(ask, answer) for answer in wanted for ask in asks]
+            chances = dict(zip(pairs, self._chances(pairs, found), strict=True))
+        said = [found[ask] for ask in asks]
+        return said, [[chances[ask, answer] for ask in asks] for answer in wanted]
+
+    def _chances(
+        self, pairs: Sequence[tuple[Ask, str | None]], said: Mapping[Ask, Answer]
+    ) -> list[float | None]:
+        """Probability of a whole answer behind a prompt: the product over its tokens.
+
+        An answer of one token is looked up in what was said; only a longer one takes another run.
+        """
+        ends = [None if answer is None else self._ids(ask, answer) for ask, answer in pairs]
+        long = [i for i, end in enumerate(ends) if end is not None and len(end) > 1]
+        rows = [self.lm.rows([pairs[i][0][0]], chat=pairs[i][0][1])[0][0] for i in long]
+        scores = scoring.score(self.lm, rows, [ends[i] for i in long]) if long else []
+        sums = {i: score.log_probs.sum() for i, score in zip(long, scores, strict=True)}
+        for i, end in enumerate(ends):
+            if end is not None and i not in sums:
+                sums[i] = said[pairs[i][0]].next_token[end[0]]
+        return [math.exp(sums[i].item()) if i in sums else None for i in range(len(pairs))]
+
+    def _ids(self, ask: Ask, answer: str) -> list[int]:
+        tokenizer = self.lm.tokenizer
+        if ask[1]:  # a chat reply begins without a space
+            return tokenizer(answer.strip(), add_special_tokens=False)["input_ids"]
+        return encode_target(tokenizer, answer)
+
+    def _known(
+        self, asks: Sequence[Ask], said: Sequence[Answer], answers: Sequence[str | None]
+    ) -> list[list[float | None]]:
+        """`_chances` of the base model for each answer, computed once."""
+        pairs = [(ask, answer) for answer in answers for ask in asks]
+        missing = [pair for pair in dict.fromkeys(pairs) if pair not in self._chance]
+        if missing:
+            with self.lm.patched(lib.EMPTY, only=True):
+                values = self._chances(missing, dict(zip(asks, said, strict=True)))
+            self._chance.update(zip(missing, values, strict=True))
+        found = [[self._chance[ask, answer] for ask in asks] for answer in answers]
+        while len(self._chance) > 8 * KEPT:
+            self._chance.popitem(last=False)
+        return found
+
+    def _size(self, target: str) -> int:
+        own = len(self.lm.tokenizer(" " + target.strip(), add_special_tokens=False)["input_ids"])
+        return max(TOKENS, min(own + 4, 32))
+
+
+def divergence(before: Answer, after: Answer) -> float:
+    """KL(before ‖ after) of the next token, nats."""
+    spent = kl_div(after.next_token, before.next_token, reduction="sum", log_target=True)
+    return max(0.0, spent.item()) if torch.isfinite(spent) else math.inf
+
+
+def _judged(
+    meant: bool,
+    group: str,
+    prompt: str,
+    reference: str | None,
+    target: str,
+    before: Answer,
+    after: Answer,
+    p_before: float,
+    old: float | None,
+    p_after: float,
+    old_after: float | None,
+) -> Row:
+    good, word = _verdict(meant, group, reference, target, before, after)
+    kl = divergence(before, after)
+    return Row(group, prompt, before, p_before, after, p_after, kl, good, word, old, old_after)
+
+
+def _verdict(
+    meant: bool, group: str, reference: str | None, target: str, before: Answer, after: Answer
+) -> tuple[bool | None, str]:
+    """Whether the row is as one would wish, by free generation, and a word for it."""
+    same = before.shown == after.shown
+    written = begins(after.text, target)
+    if group == "chat":  # a reply in whole words: the answer may stand anywhere in it
+        written = contains(after.text, target)
+    changed = "same" if same else "changed"
+    if meant and group in ("edit", "reworded", "chat"):
+        return written, "new answer" if written else "not the new answer"
+    if meant and group == "negation":
+        return not written, "new answer, though denied" if written else "not the new answer"
+    if meant and group == "follows" and reference is not None:
+        drawn = contains(after.text, reference)
+        return drawn, f"follows: {reference}" if drawn else f"not {reference}"
+    if group in ("neighbor", "unrelated"):
+        # a neighbor that the base itself gets wrong is kept when it says the same as before
+        known = reference is not None and begins(before.text, reference)
+        kept = begins(after.text, reference) if known else same
+        return kept, ("kept" if kept else "changed") if group == "neighbor" else changed
+    return None, "new answer" if written and not same else changed

@@ -1,0 +1,217 @@
+"""The examples and editors that a visitor may choose, and the check of what was typed.
+
+A form is checked before any work is done: whatever is wrong with it becomes one sentence.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import lib
+
+from .views import Subject
+from .worker import Trouble
+
+EXAMPLES = Path(__file__).parents[1] / "examples.json"
+CHARACTERS = 600  # of a prompt
+OWN = 8  # prompts of the visitor's own
+BESIDE = 4  # editors side by side
+NAMES = {  # editors that are not written in capitals
+    "retrieval": "Retrieval",
+    "alphaedit": "AlphaEdit",
+    "ultraedit": "UltraEdit",
+    "wilke": "WilKE",
+    "norm_anchor": "Norm anchor (NAS)",
+    "rledit": "RLEdit",
+    "lora": "LoRA",
+    "lemoe": "LEMoE",
+}
+SENTENCES = {  # where the class says it in a formula
+    "mend": "A trained network turns one fine-tuning gradient into the edit.",
+    "malmen": "As MEND, with many facts joined by a regression.",
+    "rledit": "As MALMEN, its network trained on whole streams of edits.",
+}
+SMALL = set(
+    "a an and are at by did do does for from in is it of on or that the to was were".split()
+)
+STEPS = ("steps", "epochs", "n_iter")  # what editors call the length of their search
+
+# Which methods the page shows first is its own choice of examples: one of every kind of method,
+# each in the form that most people know. It says nothing about the methods themselves.
+FIRST = ("rome", "memit", "alphaedit", "ultraedit", "ft_m", "mend", "grace", "wise")
+WARM = ("ultraedit", "grace", "rome")  # what the ready example is edited with in the background
+TICKED = ("ultraedit", "grace")  # in the stress test, when the page opens
+BASELINES = ("retrieval", "ft")  # always in the stress test: simple, and hard to beat
+
+
+class Choices:
+    """The examples and editors of a model, and the check of what was typed.
+
+    cases: {number: case} of the classroom.
+    examples: {label: number of the case} of the examples that are offered.
+    ready: the label of the example that stands in the form when the page opens.
+    """
+
+    def __init__(self, lm: lib.LM) -> None:
+        self.lm = lm
+        offered = json.loads(EXAMPLES.read_text(encoding="utf-8"))
+        self.cases = {case.id: case for case in lib.classroom()}
+        self.examples = {self.label(self.cases[i].fact): i for i in offered["cases"]}
+        self.ready = self.label(self.cases[offered["ready"]].fact)
+        self._editors = {
+            name: (
+                NAMES.get(name, name.upper().replace("_", "-")),
+                SENTENCES.get(name) or _sentence(editor),
+            )
+            for name, editor in lib.EDITORS.items()
+            if not editor.trained or _has_network(editor, lm)
+        }
+
+    @staticmethod
+    def label(fact: lib.Fact) -> str:
+        """How an example is listed: "The Eiffel Tower → Rome"."""
+        return f"{fact.subject[:1].upper()}{fact.subject[1:]} → {fact.target_new}"
+
+    def editors(self) -> dict[str, tuple[str, str]]:
+        """{name: (how it is written, its first sentence)} of all editors that can edit here."""
+        return self._editors
+
+    def settings(self, editor: str) -> dict[str, int | None]:
+        """The editor's own layer and number of steps here, None for what it does not have."""
+        kind = self.kind(editor)
+        config = kind.Config.preset(self.lm, editor)
+        steps = next((getattr(config, name) for name in STEPS if hasattr(config, name)), None)
+        layer = None if hasattr(config, "layers") else getattr(config, "layer", None)
+        return {"layer": layer, "steps": None if kind.trained else steps}
+
+    def chosen(self, editor: str, layer: int | None, steps: int | None) -> dict[str, int]:
+        """The settings that differ from the editor's own; Trouble for those it cannot have."""
+        own, given = self.settings(editor), {"layer": layer, "steps": steps}
+        found = {k: int(v) for k, v in given.items() if v is not None and v != own[k] is not None}
+        if not 1 <= found.get("steps", 1) <= 100:
+            raise Trouble(f"{found['steps']} steps cannot be taken: 1 to 100 can.")
+        if "steps" in found:
+            config = self.kind(editor).Config
+            found[next(w for w in STEPS if hasattr(config(), w))] = found.pop("steps")
+        return found
+
+    @staticmethod
+    def bounded(settings: dict) -> None:
+        """Raise Trouble for a search longer than a visitor may have."""
+        for word in STEPS:
+            value = settings.get(word, 1)
+            if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 100:
+                raise Trouble(f"{value} {word} cannot be taken: 1 to 100 can.")
+
+    @staticmethod
+    def kind(editor: str) -> type[lib.Editor]:
+        """The editor's class. Raises Trouble with the names there are."""
+        if editor not in lib.EDITORS:
+            raise Trouble(f"There is no editor '{editor}'; there are {', '.join(lib.EDITORS)}.")
+        return lib.EDITORS[editor]
+
+    def several(self, editors: str | Sequence[str]) -> list[str]:
+        """The editors of a form, each once. Raises Trouble for none, too many or unknown ones."""
+        names = list(dict.fromkeys([editors] if isinstance(editors, str) else editors or ()))
+        if not names:
+            raise Trouble("No editor is chosen: please tick one.")
+        if len(names) > BESIDE:
+            raise Trouble(f"{len(names)} editors are too many side by side: up to {BESIDE} fit.")
+        for name in names:
+            self.kind(name)
+            if name not in self._editors:
+                raise Trouble(f"{name} has no trained network for {self.lm.name}.")
+        return names
+
+    def example(self, label: str) -> lib.Case:
+        """The case behind a label."""
+        if label not in self.examples:
+            raise Trouble(f"There is no example '{label}'.")
+        return self.cases[self.examples[label]]
+
+    def ready_subject(self) -> Subject:
+        """The example that stands in the form when the page opens, with its test prompts."""
+        fact = self.example(self.ready).fact
+        return self.subject(fact.subject, fact.prompt, fact.target_new)
+
+    def subject(self, subject: str, prompt: str, target: str, own: str = "") -> Subject:
+        """The fact that a form asks for, checked. Raises Trouble in one sentence.
+
+        A fact of the classroom brings its own test prompts, whatever its new answer (only the
+        consequences belong to one answer); any other borrows neighbors and unrelated prompts from
+        the classroom fact with the nearest prompt.
+        """
+        subject, prompt, target = (text or "" for text in (subject, prompt, target))
+        for name, text in ("subject", subject), ("prompt", prompt), ("new answer", target):
+            if not text.strip():
+                raise Trouble(f"The {name} is empty: please write one.")
+            short(name, text)
+        try:
+            fact = lib.Fact.find(prompt.strip(), subject.strip(), target.strip())
+        except lib.FactError as error:
+            raise Trouble(_sentence_of(error)) from None
+        lines = tuple(
+            dict.fromkeys(line.strip() for line in (own or "").splitlines() if line.strip())
+        )
+        if len(lines) > OWN:
+            raise Trouble(f"{len(lines)} prompts of your own are too many: this page takes {OWN}.")
+        for line in lines:
+            short("prompt of your own", line)
+        for case in self.cases.values():
+            if case.fact.text == fact.text and case.fact.subject == fact.subject:
+                fact = replace(fact, target_true=case.fact.target_true)
+                follows = case.portability if fact.target_new == case.fact.target_new else ()
+                return Subject(replace(case, fact=fact, portability=follows), own=lines)
+        lender = self._lender(fact)
+        borrowed = replace(lender, fact=fact, paraphrases=(), portability=(), id="own")
+        return Subject(borrowed, lender.fact.subject, lines)
+
+    def _lender(self, fact: lib.Fact) -> lib.Case:
+        """The classroom case whose prompt shares most words; no neighbor names the subject."""
+        wanted, name = _words(fact.prompt), re.sub(r"^the ", "", fact.subject.casefold())
+
+        def alike(case: lib.Case) -> float:
+            has = _words(case.fact.prompt)
+            return len(wanted & has) / max(len(wanted | has), 1)
+
+        first = self.example(self.ready)  # it lends where nothing is alike
+        free = [
+            case
+            for case in (first, *self.cases.values())
+            if not any(name in probe.prompt.casefold() for probe in case.neighborhood)
+        ]
+        return max(free or [first], key=alike)
+
+
+def _has_network(editor: type[lib.Editor], lm: lib.LM) -> bool:
+    """Whether a network was trained for this editor and model."""
+    made = editor(lm)
+    return made.path.exists() or made.shipped.exists()
+
+
+def short(name: str, text: str) -> None:
+    """Raise Trouble for a text longer than the page takes."""
+    if len(text) > CHARACTERS:
+        raise Trouble(
+            f"The {name} has {len(text):,} characters; this page takes up to {CHARACTERS}."
+        )
+
+
+def _sentence(editor: type[lib.Editor]) -> str:
+    first = " ".join((editor.__doc__ or "").split("\n\n")[0].split())
+    text = first.split(": ", 1)[-1]  # "FT-L: fine-tuning of …": the name stands in the list already
+    return text[:1].upper() + text[1:]
+
+
+def _sentence_of(error: Exception) -> str:
+    text = str(error)
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def _words(prompt: str) -> set[str]:
+    """The words of a prompt that tell what it asks; a prompt of small words only has none."""
+    return set(re.findall(r"\w+", prompt.casefold())) - SMALL

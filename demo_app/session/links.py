@@ -1,0 +1,95 @@
+"""Links that reopen the page with the fact, the editors and the own prompts that are in view.
+
+An address can say anything. Whatever the page does not know is left out, and one sentence says so.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import urlencode
+
+from .choices import BESIDE, Choices
+from .subject_in_view import subject_of
+from .visitors import Session
+from .worker import Trouble
+
+KEYS = ("example", "subject", "prompt", "target", "editors", "own")
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What an address asks for.
+
+    fact: subject, prompt and new answer; None leaves those of the form.
+    label: the example in the form's list; "" for a fact that is no example.
+    editors: the editors to tick.
+    own: the visitor's own prompts, one per line.
+    ignored: the sentence that names the parts that were left out; None if there are none.
+    """
+
+    fact: tuple[str, str, str] | None = None
+    label: str = ""
+    editors: tuple[str, ...] = ()
+    own: str = ""
+    ignored: str | None = None
+
+
+def slug(text: str) -> str:
+    """Letters and digits only, with hyphens between: for addresses and names of files."""
+    return "-".join(re.findall(r"[a-z0-9]+", text.lower()))[:48].strip("-") or "edit"
+
+
+def link(choices: Choices, session: Session) -> str:
+    """The query that reopens what is in view: "?example=the-eiffel-tower&editors=rome"."""
+    subject, view = subject_of(choices, session), session.view
+    fact = subject.case.fact
+    query = {"subject": fact.subject, "prompt": fact.prompt, "target": fact.target_new}
+    for label in choices.examples:
+        known = choices.example(label).fact
+        if (known.text, known.target_new) == (fact.text, fact.target_new):
+            query = {"example": slug(known.subject)}
+    if view is not None and view.columns:
+        query["editors"] = ",".join(column.editor for column in view.columns)
+    if subject.own:
+        query["own"] = "\n".join(subject.own)
+    return "?" + urlencode(query, safe=",")
+
+
+def opened(choices: Choices, query: Mapping[str, str]) -> Opened | None:
+    """What an address asks for, None for nothing; never an error."""
+    given = {key: str(query.get(key) or "").strip() for key in KEYS}
+    if not any(given.values()):
+        return None
+    left_out = []
+    label, fact = _fact(choices, given)
+    if fact is None and any(given[key] for key in KEYS[:4]):
+        left_out.append("fact")
+    names = list(dict.fromkeys(name.strip() for name in given["editors"].split(",") if name))
+    editors = tuple(name for name in names if name in choices.editors())[:BESIDE]
+    if len(editors) < len(names):
+        left_out.append("editors" if not editors else "some of the editors")
+    own = given["own"]
+    try:
+        choices.subject("A", "{} is", "b", own)
+    except Trouble:
+        own = ""
+        left_out.append("prompts")
+    ignored = None
+    if left_out:
+        ignored = f"Left out of this link, because the page cannot use it: {', '.join(left_out)}."
+    return Opened(fact, label, editors, own, ignored)
+
+
+def _fact(choices: Choices, given: Mapping[str, str]) -> tuple[str, tuple[str, str, str] | None]:
+    """(label, fact): of an example by its name, or as it is spelled out."""
+    for label in choices.examples:
+        fact = choices.example(label).fact
+        if given["example"] and given["example"] in (slug(fact.subject), slug(label)):
+            return label, (fact.subject, fact.prompt, fact.target_new)
+    try:
+        fact = choices.subject(given["subject"], given["prompt"], given["target"]).case.fact
+    except Trouble:
+        return "", None
+    return "", (fact.subject, fact.prompt, fact.target_new)

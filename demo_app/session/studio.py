@@ -1,0 +1,219 @@
+"""The studio: all that the page shares, and what visitors may do with it.
+
+It holds the model, the one worker that runs it, the visitors, and the parts that know how things
+are done: the choices, the asker, the first edits and the revisions. It looks, edits and writes on
+by itself. A long job is a generator: between its steps the model goes to whoever waits (see
+worker.py), and no patch is entered across a `yield`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import lib
+from lib.evaluation.answers import begins
+
+from . import edit_list, editor_settings
+from .asking import Asker
+from .choices import WARM, Choices, short
+from .edit_list import BaseAnswers
+from .first_edits import FirstEdits
+from .revisions import Revisions
+from .views import EDITS, Subject, View, Written
+from .visitors import Session, Sessions
+from .worker import Job, Trouble, Worker
+
+WRITE = 60  # tokens of "Write on", if nothing is chosen
+LONGEST = 120  # tokens of "Write on" at most
+
+
+class Studio:
+    """The model and everything that its visitors share.
+
+    lm: the model.
+    worker: the thread that does all model work.
+    sessions: the visitors.
+    choices: examples, editors, and the check of what was typed.
+    asker: asks all prompts of a subject, before and after an edit.
+    unedited: the base model's answers to the prompts of edits.
+    first_edits: writes facts, and keeps the edits of the unedited model.
+    revisions: keeps another edit, switches, looks back, and undoes.
+    """
+
+    def __init__(self, lm: lib.LM) -> None:
+        self.lm = lm
+        self.worker, self.sessions = Worker(), Sessions()
+        self.choices, self.asker, self.unedited = Choices(lm), Asker(lm), BaseAnswers()
+        self.first_edits = FirstEdits(lm, self.asker, self.choices)
+        self.revisions = Revisions(lm, self.worker, self.asker, self.choices, self.unedited)
+
+    def close(self) -> None:
+        """End the worker's thread."""
+        self.worker.close()
+
+    def visitor(self) -> Session:
+        """A session that is nobody's: for what is computed before the page opens."""
+        return Session()
+
+    def warm_up(self) -> None:
+        """Edit the ready example in the background; whoever comes goes first."""
+        subject = self.choices.ready_subject()
+
+        def unedited(job: Job) -> None:
+            self.unedited.read(job, self.lm, [subject.case.fact.text])
+
+        def step(editor: str) -> Callable[[Job], Any]:
+            return lambda job: self.first_edits.warm(job, editor, subject)
+
+        names = [editor for editor in WARM if editor in self.choices.editors()]
+        self.worker.whenever(unedited, *map(step, names))
+
+    # ---- what a visitor may do: each gives a job -----------------------------------------------
+
+    def look(self, session: Session, subject: Subject) -> Job:
+        """What the model says to a subject's prompts; with edits in force, before and after."""
+
+        def work(job: Job) -> View:
+            rows = self.asker.look(job, subject, session.patch)
+            live, old = len(session.patches), self.asker.old(subject)
+            session.view = View(subject, rows, live, old=old)
+            return session.view
+
+        return session.submit(self.worker, work)
+
+    def edit(
+        self,
+        session: Session,
+        subject: Subject,
+        editor: str | Sequence[str],
+        layer: int | None = None,
+        steps: int | None = None,
+        keep_none: bool = False,
+        more: str = "",
+    ) -> Job:
+        """Write the fact on top of the visitor's edits with each editor, and ask all again.
+
+        Only one becomes an edit of the visitor's: the first that worked (`revisions.keep` takes
+        another); none with keep_none=True. layer, steps and `more` (lines of settings) are for a
+        single editor.
+        """
+        names = self.choices.several(editor)
+        settings = {}
+        if len(names) == 1:
+            settings = self.choices.chosen(names[0], layer, steps)
+            settings |= editor_settings.changes(self.lm, names[0], more)
+            self.choices.bounded(settings)
+
+        def work(job: Job) -> Generator[None, None, View]:
+            if len(session.patches) >= EDITS:
+                raise Trouble(
+                    f"{EDITS} edits are live, as many as one visitor may have: undo some."
+                )
+            edit_list.sync(session, self.choices.editors())
+            fact, start, held = subject.case.fact, session.patch, list(session.patches)
+            present = self._present(job, subject, start)
+            yield
+            columns = []
+            for i, one in enumerate(names):
+                begin, end = (0.15 + 0.8 * (i + part) / len(names) for part in (0, 1))
+                column = yield from self.first_edits.column(
+                    job, one, subject, start, settings, begin, end, several=len(names) > 1
+                )
+                columns.append(column)
+            good = [i for i, column in enumerate(columns) if column.patch is not None]
+            if keep_none:
+                return View(subject, (), len(session.patches), columns=tuple(columns))
+            if not good:
+                raise Trouble(columns[0].error)
+            if len(held) != len(session.patches) or session.patch is not start:
+                raise Trouble("Your edits changed meanwhile, so this one was not kept: try again.")
+            chosen = columns[good[0]]
+            edit_list.add(session, chosen.patch, chosen.name, chosen.seconds)
+            edit_list.measure(job, self.lm, session, 0, 0.95, self.unedited)
+            edit_list.measure(job, self.lm, session, len(session.patches), 0.97, self.unedited)
+            note = None
+            if begins(present, fact.target_new):
+                note = f"The model already answered “{fact.target_new}” before this edit."
+            view = View(
+                subject,
+                chosen.rows,
+                len(session.patches),
+                note=note,
+                columns=tuple(columns),
+                old=self.asker.old(subject),
+            )
+            session.view = view.keep(good[0])
+            return session.view
+
+        return session.submit(self.worker, work)
+
+    def _present(self, job: Job, subject: Subject, start: lib.Patch) -> str:
+        """What the model answers to the edit's prompt before the edit, under the patch `start`."""
+        target = subject.case.fact.target_new
+        asks = [(text, group == "chat") for group, text, _ in self.asker.prompts(subject)]
+        # all prompts, because the base model's answers are needed for the table anyway
+        present = self.asker.base(job, asks, target, 0.0, 0.1)[0].text
+        if start:
+            words = "Asking with your edits so far"
+            found, *_ = self.asker.ask(job, asks[:1], target, start, words, 0.1, 0.15)
+            present = found[0].text
+        return present
+
+    def write(
+        self,
+        session: Session,
+        prompt: str,
+        chat: bool,
+        tokens: int = WRITE,
+        temperature: float = 0.0,
+    ) -> Job:
+        """Continue a free prompt, as the base model and with the visitor's edits.
+
+        At most `tokens` new ones: the most probable each time or, by temperature, drawn with a
+        fixed seed, the same before and after.
+        """
+        _given(prompt)
+        prompt = prompt if chat else prompt.rstrip()
+        tokens, heat = min(max(int(tokens), 1), LONGEST), min(max(float(temperature), 0.0), 2.0)
+
+        def work(job: Job) -> Written:
+            patch, said = session.patch, Written(live=len(session.patches))
+            for name, one in {"before": lib.EMPTY, "after": patch}.items():
+                if name == "after" and not patch:
+                    break
+                text = ""
+                with self.lm.patched(one, only=True):
+                    pieces = self.lm.generate(
+                        prompt, tokens, chat=chat, stream=True, temperature=heat
+                    )
+                    for count, piece in enumerate(pieces, 1):
+                        text += piece if count < tokens else f"{piece} …"
+                        said = replace(said, **{name: text})
+                        job.report(count / tokens, "Writing", partial=said)
+            return said
+
+        return session.submit(self.worker, work)
+
+    def answer(self, session: Session, prompt: str, chat: bool, tokens: int) -> Job:
+        """One answer as the base model and with the visitor's edits: a dict of plain values."""
+        _given(prompt)
+        tokens = min(max(int(tokens), 1), WRITE)
+
+        def work(job: Job) -> dict:
+            found = {"live": len(session.patches)}
+            for name, patch in {"before": lib.EMPTY, "after": session.patch}.items():
+                with job.counting(self.lm, "Answering", tokens, 0.0, 1.0):
+                    with self.lm.patched(patch, only=True):
+                        found[name] = self.lm.answer(prompt, tokens, chat=chat)
+            return found
+
+        return session.submit(self.worker, work)
+
+
+def _given(prompt: str) -> None:
+    """Raise Trouble for a prompt that is empty or longer than the page takes."""
+    if not (prompt or "").strip():
+        raise Trouble("The prompt is empty: write the beginning of a sentence.")
+    short("prompt", prompt)

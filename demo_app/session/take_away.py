@@ -1,0 +1,150 @@
+"""A visitor's edits as files and as Python code, and the way back in from a file.
+
+The files are the patch itself, a PEFT adapter, or the whole model with the edits in its weights.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import lib
+from lib.export.export import refuse
+
+from .links import slug
+from .long_run import LongRun
+from .studio import Studio
+from .subject_in_view import subject_of
+from .uploads import read_patch
+from .visitors import Session
+from .worker import Job, Progress, Stopped, Trouble
+
+BLOCK = 8 << 20
+NOTHING = "No edit is live, so there is nothing to take away: press Edit in the first tab."
+KINDS = {"patch": ".safetensors", "adapter": "-adapter.zip", "model": "-model.zip"}
+
+
+def name_of(patch: lib.Patch) -> str:
+    """What files of a patch are called: "the-eiffel-tower", "the-eiffel-tower-and-2-more"."""
+    facts = patch.facts
+    first = slug((facts[0].subject or facts[0].prompt) if facts else "edits")
+    return first if len(facts) < 2 else f"{first}-and-{len(facts) - 1}-more"
+
+
+def make(run: LongRun, kind: str, folder: Path) -> Generator[Progress, None, Path]:
+    """The file of a kind in a folder; yields progress and returns its path."""
+    lm, patch = run.studio.lm, run.session.patch
+    if kind not in KINDS:
+        raise Trouble(f"There is no '{kind}' to take away.")
+    if not patch:
+        raise Trouble(NOTHING)
+    path = folder / f"{name_of(patch)}{KINDS[kind]}"
+    if kind == "patch":
+        return (yield from run.do(lambda job: patch.save(path)))
+    try:
+        refuse(patch)
+    except lib.ExportError as error:
+        raise Trouble(_sentence(error)) from None
+    tree = folder / path.stem
+
+    def work(job: Job) -> Any:
+        words = "Writing the adapter" if kind == "adapter" else "Writing the model's folder"
+        job.report(0.1, words)
+        if kind == "adapter":
+            return lib.export_peft(lm, patch, tree)
+        return lib.export_model(lm, patch, tree)
+
+    yield from run.do(work)
+    for share in _packed(tree, path):  # not on the worker: others are served meanwhile
+        if run.stopped:
+            raise Stopped
+        yield Progress(0.5 + share / 2, "Packing the folder")
+    return path
+
+
+def load(run: LongRun, path: str | Path, name: str) -> Generator[Progress, None, str]:
+    """Put an uploaded patch in the place of the visitor's edits; returns what was loaded."""
+    studio, session = run.studio, run.session
+    patch = read_patch(path, name)
+    fact = patch.facts[-1] if patch.facts else None
+    if fact is None or fact.subject is None:
+        subject = subject_of(studio.choices, session)
+    else:
+        subject = studio.choices.subject(fact.subject, fact.prompt, fact.target_new)
+
+    def work(job: Job) -> None:
+        job.report(0.1, "Laying the loaded edits over the model")
+        with studio.lm.patched(patch, only=True):
+            studio.lm.answer(subject.case.fact.text, 1)  # refuses what does not fit this model
+        session.patches[:] = [patch]
+
+    yield from run.do(work)
+    yield from run.follow(studio.look(session, subject))
+    editors = sorted({edit.editor for edit in patch.log})
+    count = len(patch.facts)
+    return (
+        f"{count} edit{'s' * (count != 1)} loaded from {name} (made with {', '.join(editors)}); "
+        "they are live in the place of what you had, as one step of your list."
+    )
+
+
+def code(studio: Studio, session: Session) -> str:
+    """The lines of Python that make the visitor's edits, or that of the example in view."""
+    patch = session.patch
+    lines = ["import lib", "", "lm = lib.load()"]
+    if not patch:
+        fact = subject_of(studio.choices, session).case.fact
+        lines += [f"fact = {_fact(fact)}", 'patch = lib.EDITORS["rome"](lm).edit([fact])']
+    elif len(patch.log) == 1 and len(patch.facts) == 1:
+        lines += [f"fact = {_fact(patch.facts[0])}", f"patch = {_call(studio.lm, patch.log[0])}"]
+    else:
+        lines.append("patch = lib.EMPTY")
+        for edit in patch.log:
+            facts = ", ".join(_fact(fact) for fact in edit.facts)
+            call = _call(studio.lm, edit, f"[{facts}], after=patch")
+            lines.append(f"patch = {call}")
+    text = (patch.facts[-1] if patch.facts else subject_of(studio.choices, session).case.fact).text
+    return "\n".join([*lines, "with lm.patched(patch):", f"    print(lm.answer({_quoted(text)}))"])
+
+
+def _fact(fact: lib.Fact) -> str:
+    texts = (fact.subject, fact.prompt, fact.target_new)
+    return f"lib.Fact({', '.join(map(_quoted, texts))})"
+
+
+def _quoted(text: str | None) -> str:
+    """A string of Python in double quotes, or None."""
+    return "None" if text is None else json.dumps(text, ensure_ascii=False)
+
+
+def _call(lm: lib.LM, edit: lib.Edit, given: str = "[fact]") -> str:
+    """The editor's call with the settings that are not its own for this model."""
+    editor = lib.EDITORS[edit.editor]
+    own = editor.Config.preset(lm, edit.editor)
+    known = {name: getattr(own, name) for name in edit.settings if hasattr(own, name)}
+    other = {n: v for n, v in edit.settings.items() if n in known and v != known[n]}
+    more = "".join(f", {name}={value!r}" for name, value in other.items())
+    return f'lib.EDITORS["{edit.editor}"](lm{more}).edit({given})'
+
+
+def _packed(tree: Path, path: Path) -> Generator[float, None, None]:
+    """A folder as a zip file; yields the share that is packed. Weights do not shrink: stored."""
+    files = sorted(file for file in tree.rglob("*") if file.is_file())
+    whole, done = sum(file.stat().st_size for file in files) or 1, 0
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as packed:
+        for file in files:
+            name = str(Path(tree.name) / file.relative_to(tree))
+            with file.open("rb") as source, packed.open(name, "w", force_zip64=True) as target:
+                while block := source.read(BLOCK):
+                    target.write(block)
+                    done += len(block)
+                    yield done / whole
+            file.unlink()
+
+
+def _sentence(error: Exception) -> str:
+    text = str(error)
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}."

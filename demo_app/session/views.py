@@ -1,0 +1,218 @@
+"""What the model says before and after an edit, as plain values.
+
+A subject is what is asked about: a fact with its test prompts. Each prompt gives a row, which
+compares the base model with one editor's patch. A view is a table of such rows: one column of rows
+per editor that was asked, and the rows of the column that is live.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+import lib
+from lib.data.facts import negate
+
+EDITS = 20  # edits that one visitor may have applied at once
+
+_SENTENCE = re.compile(r".*?[.!?](?=\s|$)|[^\n]*", re.S)
+_WORD = re.compile(r"[^\W_][\w'’-]*")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer to a prompt.
+
+    text: what the model writes.
+    next_token (vocabulary,): log-probabilities of the token after the prompt.
+    """
+
+    text: str
+    next_token: Tensor
+
+    @property
+    def shown(self) -> str:
+        """Its first sentence; an unfinished one ends in "…"."""
+        return first_sentence(self.text)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One prompt, answered by the base model and under an edit.
+
+    Before an edit `after`, `p_after`, `kl` and `good` are None.
+
+    group: the kind of prompt, e.g. "neighbor".
+    prompt: its text.
+    before: the base model's answer.
+    p_before: the base model's probability of the new answer.
+    after: the edited model's answer.
+    p_after: the edited model's probability of the new answer.
+    kl: KL(base ‖ edited) of the next token, in nats.
+    good: whether the row is as one would wish; None where there is nothing to wish.
+    word: the verdict in words.
+    old: the base model's probability of the old answer; None where none is known.
+    old_after: the edited model's probability of the old answer.
+    """
+
+    group: str
+    prompt: str
+    before: Answer
+    p_before: float
+    after: Answer | None = None
+    p_after: float | None = None
+    kl: float | None = None
+    good: bool | None = None
+    word: str = ""
+    old: float | None = None
+    old_after: float | None = None
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is looked at: a fact with all prompts that test an edit of it.
+
+    case: the fact with its test prompts.
+    borrowed: the subject of the example that lent neighbors and unrelated prompts, if any did.
+    own: the visitor's own prompts.
+    """
+
+    case: lib.Case
+    borrowed: str | None = None
+    own: tuple[str, ...] = ()
+
+    @property
+    def prompts(self) -> list[tuple[str, str, str | None]]:
+        """(group, prompt, reference answer); the group "chat" is asked through the template."""
+        case = self.case
+        return [
+            ("edit", case.fact.text, None),
+            *(("reworded", prompt, None) for prompt in case.paraphrases),
+            ("chat", case.fact.text, None),
+            *(("own", prompt, None) for prompt in self.own),
+            *(("neighbor", probe.prompt, probe.target) for probe in case.neighborhood),
+            ("negation", negate(case.fact), None),
+            *(("unrelated", prompt, None) for prompt in case.locality),
+            *(("follows", probe.prompt, probe.target) for probe in case.portability),
+        ]
+
+
+@dataclass(frozen=True)
+class Column:
+    """What one editor made of the fact: a patch and its rows, or the reason why there is none.
+
+    editor: its name in lib.EDITORS.
+    name: its name as the page writes it.
+    rows: the rows under its patch.
+    patch: the patch that holds the edit; None where the editor refused.
+    seconds: how long the edit took.
+    error: the sentence with which the editor refused.
+    """
+
+    editor: str
+    name: str
+    rows: tuple[Row, ...] = ()
+    patch: lib.Patch | None = None
+    seconds: float = 0.0
+    error: str | None = None
+
+    def tally(self, group: str) -> tuple[int, int]:
+        """(rows as one would wish, rows) of a group."""
+        return tally(self.rows, group)
+
+    @property
+    def moved(self) -> float | None:
+        """Mean KL of the unrelated prompts, nats."""
+        return moved(self.rows)
+
+
+@dataclass(frozen=True)
+class View:
+    """A table of rows, and how they came about.
+
+    subject: what was asked about.
+    rows: the rows of the column that is live.
+    live: how many edits are applied.
+    editor: the editor of the live column, as the page writes it.
+    seconds: how long its edit took.
+    note: a remark, e.g. a warning, or what an undo has verified.
+    undone: whether the view shows the result of an undo.
+    columns: one per editor that was asked to edit.
+    chosen: the index of the live column.
+    old: the answer so far, where one is known.
+    """
+
+    subject: Subject
+    rows: tuple[Row, ...]
+    live: int = 0
+    editor: str | None = None
+    seconds: float | None = None
+    note: str | None = None
+    undone: bool = False
+    columns: tuple[Column, ...] = ()
+    chosen: int = 0
+    old: str | None = None
+
+    def tally(self, group: str) -> tuple[int, int]:
+        """(rows as one would wish, rows) of a group."""
+        return tally(self.rows, group)
+
+    @property
+    def moved(self) -> float | None:
+        """Mean KL of the unrelated prompts, nats."""
+        return moved(self.rows)
+
+    @property
+    def new(self) -> str:
+        """The new answer."""
+        return self.subject.case.fact.target_new
+
+    def keep(self, chosen: int) -> View:
+        """The same view with another column as the live one."""
+        column = self.columns[chosen]
+        return replace(
+            self, rows=column.rows, editor=column.name, seconds=column.seconds, chosen=chosen
+        )
+
+
+@dataclass(frozen=True)
+class Written:
+    """A free prompt continued by the model.
+
+    before: by the base model.
+    after: with the visitor's edits; None while that is not written yet.
+    live: how many edits were applied.
+    """
+
+    before: str = ""
+    after: str | None = None
+    live: int = 0
+
+
+def tally(rows: tuple[Row, ...], group: str) -> tuple[int, int]:
+    """(rows as one would wish, rows) of a group."""
+    found = [row for row in rows if row.group == group]
+    return sum(row.good is True for row in found), len(found)
+
+
+def moved(rows: tuple[Row, ...]) -> float | None:
+    """Mean KL of the unrelated prompts, nats."""
+    values = [row.kl for row in rows if row.group == "unrelated" and row.kl is not None]
+    return sum(values) / len(values) if values else None
+
+
+def first_sentence(text: str) -> str:
+    """The first sentence or line: " Rome. It is" -> "Rome."; unfinished, "a cat" -> "a cat …"."""
+    text = text.strip()
+    found = _SENTENCE.match(text.split("\n", 1)[0])
+    sentence = found.group().strip() if found else ""
+    finished = sentence != text or text.endswith((".", "!", "?")) or not text
+    return sentence if finished else f"{text} …"
+
+
+def first_word(text: str) -> str | None:
+    """The first word of an answer, None without one: " Paris, France" -> "Paris"."""
+    found = _WORD.search(text)
+    return found.group() if found else None

@@ -1,0 +1,231 @@
+"""One thread does all model work, fed by a queue; handlers only read their job's progress.
+
+A lock would not do: a web server moves generators between threads, so two visitors could stand
+inside the same re-entrant lock at once. Here a patch is entered and left inside one job, so nobody
+sees another's edits.
+
+Work may be a generator: at each `yield` the model goes to whoever waits, and the job goes to the
+end of the line. No patch may be entered across a `yield`. Background work runs while nobody waits,
+and makes room at its next step for anyone who comes.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from inspect import isgenerator
+from typing import Any
+
+import lib
+from lib.cancellation import cancellable
+
+log = logging.getLogger(__name__)
+
+
+class Trouble(Exception):
+    """Something went wrong; the message says it in one sentence that a visitor can read."""
+
+
+class Stopped(Exception):
+    """The visitor stopped the job or left the page; nothing was changed."""
+
+
+class GiveWay(Exception):
+    """Background work met a visitor's job; its present step is done again later."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a job is: its share done (0 to 1), in words, and text written so far."""
+
+    share: float = 0.0
+    words: str = ""
+    partial: Any = None
+
+
+class Job:
+    """One piece of model work: progress while it runs, then `result` or `error`."""
+
+    def __init__(self, work: Callable[[Job], Any], after: Job | None = None) -> None:
+        self.work, self.after = work, after
+        self.progress = Progress(words="waiting for the model")
+        self.result: Any = None
+        self.error: Exception | None = None
+        self.finished = threading.Event()
+        self._stop = threading.Event()
+        self._news = threading.Event()
+        self._busy = threading.Lock()  # held while one of its steps runs
+        self._steps: Iterator | None = None  # of work that gives the model back in between
+        self.crowded: Callable[[], bool] = lambda: False  # of background work: whether one waits
+
+    def stop(self) -> None:
+        """Ask the job to end at its next step; one that waits in line ends at once."""
+        self._stop.set()
+        if self._busy.acquire(blocking=False):
+            try:
+                if not self.finished.is_set():
+                    self._end(Stopped())
+            finally:
+                self._busy.release()
+
+    def report(self, share: float, words: str, partial: Any = None) -> None:
+        """Called by the work itself. Raises Stopped when the visitor does not want it any more."""
+        self.check()
+        self.progress = Progress(min(max(share, 0.0), 1.0), words, partial)
+        self._news.set()
+
+    def check(self, *_: Any) -> None:
+        """Raise Stopped when nobody wants the result any more, GiveWay where one must make room."""
+        if self._stop.is_set():
+            raise Stopped
+        if self.crowded():
+            raise GiveWay
+
+    @contextmanager
+    def counting(
+        self, lm: lib.LM, words: str, expected: int, begin: float, end: float
+    ) -> Iterator[Callable[[], int]]:
+        """Inside it every pass through the model's last block moves the bar from begin to end.
+
+        The count is real; how many there will be is an estimate, so the bar may arrive early.
+        Yields a function that gives the count so far.
+        """
+        passes = 0
+
+        def tick(*_: Any) -> None:
+            nonlocal passes
+            passes += 1
+            share = min(passes / max(expected, 1), 1.0)
+            count = f"{words}: step {passes} of about {max(expected, passes)}"
+            self.report(begin + (end - begin) * share, count)
+
+        self.report(begin, words)
+        # every block asks whether to go on: a run that reads keys never comes to the last
+        hooks = [block.register_forward_pre_hook(self.check) for block in lm.blocks[:-1]]
+        hooks.append(lm.blocks[-1].register_forward_pre_hook(tick))
+        try:
+            yield lambda: passes
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def watch(self, every: float = 0.5, pause: float = 0.05) -> Iterator[Progress]:
+        """Progress when there is news, and every so often, until the job is finished."""
+        while not self.finished.is_set():
+            yield self.progress
+            self.finished.wait(pause)
+            self._news.wait(every)
+            self._news.clear()
+
+    def outcome(self) -> Any:
+        """The result of a finished job; raises its Trouble or Stopped."""
+        self.finished.wait()
+        if self.error is not None:
+            raise self.error
+        return self.result
+
+    def run(self) -> bool:
+        """Do the work, or its next step (on the worker's thread); whether there is more to do."""
+        with self._busy:
+            if self.finished.is_set():
+                return False  # stopped while it waited
+            error: Exception | None = None
+            try:
+                if self._stop.is_set():
+                    raise Stopped
+                with cancellable(self.check):  # the library, where it runs no block for long
+                    found = self.work(self) if self._steps is None else None
+                    if isgenerator(found):
+                        self._steps = found
+                    if self._steps is None:
+                        self.result = found
+                    else:
+                        next(self._steps)
+                        return True
+            except StopIteration as end:
+                self.result = end.value
+            except (Stopped, Trouble, GiveWay) as known:
+                error = known
+            except (ValueError, lib.OwnerError) as known:  # the library's: one sentence each
+                error = Trouble(str(known))
+            except Exception:
+                log.exception("a job failed")
+                error = Trouble("Something failed inside; nothing was changed. Please try again.")
+            self._end(error)
+            return False
+
+    def _end(self, error: Exception | None) -> None:
+        self.error, self._steps, self.after = error, None, None
+        self.finished.set()
+        self._news.set()
+
+
+class Worker:
+    """The thread, and the line in front of it."""
+
+    def __init__(self) -> None:
+        self._line: queue.Queue[Job | None] = queue.Queue()
+        self._waiting: deque[Job] = deque()
+        self._later: deque[Callable[[Job], Any]] = deque()  # background work, when nobody waits
+        self._closing = False
+        self._thread = threading.Thread(target=self._work, name="model", daemon=True)
+        self._thread.start()
+
+    def submit(self, work: Callable[[Job], Any], after: Job | None = None) -> Job:
+        """Put work in line and return its job at once; it begins when `after` is finished."""
+        job = Job(work, after)
+        self._waiting.append(job)
+        self._line.put(job)
+        return job
+
+    def whenever(self, *steps: Callable[[Job], Any]) -> None:
+        """Work for when nobody waits, step by step; one that has to make room is begun again."""
+        self._later.extend(steps)
+        self._line.put(None)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits, in the background either."""
+        return not self._waiting and not self._later
+
+    def ahead(self, job: Job) -> int:
+        """How many jobs have their turn before this one's next."""
+        waiting = [one for one in list(self._waiting) if not one.finished.is_set()]
+        return waiting.index(job) if job in waiting else 0
+
+    def close(self) -> None:
+        """End the thread behind the jobs that are in line."""
+        self._closing = True
+        self._line.put(None)
+        self._thread.join()
+
+    def _work(self) -> None:
+        while True:
+            if self._line.empty() and self._later and not self._closing:
+                self._background()
+                continue
+            job = self._line.get()
+            if job is None:
+                if self._closing and self._line.empty():
+                    return
+                continue
+            before = job.after
+            early = before is not None and not before.finished.is_set()
+            more = early or job.run()
+            self._waiting.remove(job)
+            if more:
+                self._waiting.append(job)
+                self._line.put(job)
+            job = before = None  # while it waits it holds nobody's edits
+
+    def _background(self) -> None:
+        job = Job(self._later[0])
+        job.crowded = lambda: not self._line.empty()
+        job.run()
+        if not isinstance(job.error, GiveWay):
+            self._later.popleft()

@@ -1,0 +1,72 @@
+"""Runs a job for a handler of the page: shows its progress, and stops it when the page is closed.
+
+A handler is a generator that holds no lock and no patch. A visitor is known by the id that Gradio
+gives to the open page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+from ..html import render
+from ..session.studio import Studio
+from ..session.visitors import Session
+from ..session.worker import Job, Progress, Stopped, Trouble
+
+OPEN = {  # the worker is the only line to wait in; programs have the endpoints of api.py
+    "concurrency_limit": None,
+    "show_progress": "hidden",
+    "api_visibility": "undocumented",
+}
+HIDDEN = {**OPEN, "api_visibility": "private"}  # nothing that a program could call
+
+
+def follow(
+    studio: Studio,
+    request: gr.Request,
+    start: Callable[[Session], Job],
+    working: Callable[[Progress, int], Any],
+    rest: Callable[[Session, str | None, Any], Any],
+) -> Iterator[Any]:
+    """Start a job, show its progress, then its result.
+
+    working(progress, jobs ahead) is the page while it runs; rest(session, status, result) the page
+    afterwards, with a status and no result where something went wrong.
+    """
+    session = studio.sessions.get(request.session_hash)
+    job = None
+    try:
+        job = start(session)
+        for progress in job.watch():
+            yield working(progress, studio.worker.ahead(job))
+        result = job.outcome()
+    except Trouble as error:
+        yield rest(session, render.sorry(str(error)), None)
+        raise told(error) from None
+    except Stopped:
+        yield rest(session, render.sorry("Stopped; nothing was changed."), None)
+        return
+    finally:
+        if job is not None:
+            job.stop()
+    yield rest(session, None, result)
+
+
+class told_plainly:
+    """Known errors inside become the page's message."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, error: BaseException | None, _: Any) -> None:
+        if isinstance(error, Trouble):
+            raise told(error) from None
+
+
+def told(error: Exception) -> gr.Error:
+    """The error as a message of one sentence; Gradio shows it as HTML, so it is escaped."""
+    return gr.Error(escape(str(error)), duration=6, print_exception=False)  # for the page

@@ -1,0 +1,223 @@
+"""The tab of the lifelong stress test: its form, its progress, its results and its files."""
+
+from __future__ import annotations
+
+import random
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+import lib
+
+from ..html import render
+from ..lifelong import figures, run, stress_test
+from ..session.choices import TICKED
+from ..session.long_run import LongRun
+from ..session.studio import Studio
+from ..session.uploads import DATA, read_cases
+from ..session.worker import Trouble
+from .long_runs import OPEN, Running, picture
+
+WHAT = (
+    "Many facts are written one batch after the other, and at each point all of them are asked "
+    "again. See who forgets, and who ruins the model. Retrieval and fine-tuning always run along: "
+    "whatever does not beat them is not worth its cost."
+)
+SEE = {
+    "curves": (
+        "What to see: efficacy says whether a fact is written at all, retention whether it is "
+        "still there later. Specificity falling, or perplexity and the weights running away, is "
+        "how a model breaks; × marks where it has."
+    ),
+    "raster": (
+        "What to see: a row is one fact. A row that turns from blue to orange is a fact "
+        "forgotten; a whole column of orange is a model that broke at that point."
+    ),
+}
+FILES = (".csv", "-curves.png", "-raster.png")
+REDRAW = 2.5  # seconds between two drawings at least
+
+
+class Lifelong:
+    """Choices on top, then a line of progress, a table, the curves, the raster, and files."""
+
+    def __init__(self, studio: Studio) -> None:
+        self.studio, self.running = studio, Running(studio)
+        with gr.Column(elem_classes="card"):
+            gr.HTML('<h2 class="name">Lifelong stress test</h2>')
+            gr.HTML(render.hint(WHAT))
+            self.form()
+            self.status = gr.HTML("", elem_id="lifelong-status")
+        with gr.Column(elem_classes="card", visible=False) as self.results:
+            self.table = gr.HTML("", elem_id="lifelong-table")
+            gr.HTML(render.hint(SEE["curves"]))
+            self.curves = _plot("Curves of the stress test")
+            gr.HTML(render.hint(SEE["raster"]))
+            self.raster = _plot("Retention raster")
+            self.words = gr.HTML("", elem_id="lifelong-words")
+            with gr.Row(visible=False) as self.files:
+                self.csv = gr.DownloadButton("Table (CSV)", size="sm", min_width=120)
+                self.png = gr.DownloadButton("Curves (PNG)", size="sm", min_width=120)
+                self.png2 = gr.DownloadButton("Raster (PNG)", size="sm", min_width=120)
+        self.wire()
+
+    def form(self) -> None:
+        offered = stress_test.offered(self.studio.choices)
+        self.editors = gr.CheckboxGroup(
+            [(name, key) for key, name in offered.items()],
+            value=[key for key in TICKED if key in offered],
+            label="Editors beside retrieval and fine-tuning",
+            info=f"up to {stress_test.LINES - 2}; with one that is not fast at most "
+            f"{stress_test.SLOW_EDITS} edits",
+        )
+        with gr.Row(equal_height=False):
+            self.edits = gr.Slider(
+                2,
+                stress_test.EDITS,
+                20,
+                step=1,
+                label="Edits",
+                min_width=180,
+                buttons=[],
+                info="facts of the stream",
+            )
+            self.batch = gr.Slider(
+                1,
+                20,
+                5,
+                step=1,
+                label="Batch",
+                min_width=180,
+                buttons=[],
+                info="facts written in one call",
+            )
+            with gr.Column(min_width=240):
+                gr.HTML(
+                    '<p class="caption">Data of your own <span>else the classroom facts; JSON or '
+                    f"JSONL in any known format, up to {DATA / 1e6:.0f} MB</span></p>"
+                )
+                self.file = gr.File(
+                    label="Data of your own",
+                    show_label=False,
+                    height=64,
+                    elem_classes="drop",
+                    file_types=[".json", ".jsonl", ".gz"],
+                )
+        with gr.Row():
+            self.go = gr.Button("Run the test", variant="primary", scale=3, min_width=160)
+            self.stop = gr.Button("Stop, keep what is done", visible=False, min_width=160)
+
+    def wire(self) -> None:
+        outputs = [
+            self.status,
+            self.go,
+            self.stop,
+            self.results,
+            self.table,
+            self.curves,
+            self.raster,
+            self.words,
+            self.files,
+            self.csv,
+            self.png,
+            self.png2,
+        ]
+        asked = [self.editors, self.edits, self.batch, self.file]
+        self.go.click(self.run, asked, outputs, api_name="lifelong", **OPEN)
+
+        def stop(request: gr.Request) -> None:
+            self.running.stop(request, "test")
+
+        self.stop.click(stop, api_name="stop_lifelong", **OPEN)
+
+    def run(
+        self, editors: list[str], edits: float, batch: float, file: str | None, request: gr.Request
+    ) -> Iterator[tuple]:
+        """The test from the form, live; stopped, it keeps what is done."""
+        test, drawn, last = None, 0, 0.0
+
+        def start(long_run: LongRun) -> Any:
+            nonlocal test
+            test = self.planned(editors, edits, batch, file)
+            return run.run(long_run, test)
+
+        ended: list[None] = []
+        error: gr.Error | None = None
+        try:
+            for line in self.running.follow(request, "test", start, ended.append):
+                some: tuple = tuple([gr.skip()] * 5)
+                runs = "progressbar" in line  # that it was stopped is said before all is drawn
+                if runs and test.version > drawn and time.monotonic() - last > REDRAW:
+                    drawn, some, last = test.version, shown(test), time.monotonic()
+                yield line, *_buttons(True), *some, *[gr.skip()] * 4
+        except gr.Error as known:  # what is done stays: the page is put at rest before it is told
+            error = known
+        if test is not None and any(row.points for row in test.lines):
+            yield from self.finished(test, bool(ended))
+        else:
+            yield gr.skip(), *_buttons(False), *[gr.skip()] * 9
+        if error is not None:
+            raise error
+
+    def finished(self, test: stress_test.Test, whole: bool) -> Iterator[tuple]:
+        """The last sight: everything drawn once more, and files to download."""
+        edits = max(point.edits for row in test.lines for point in row.points)
+        said = f"{edits} of {len(test.cases)} edits ({test.source}), batches of "
+        said += f"{test.batch}" if whole else f"{test.batch}; stopped, what is done is kept"
+        with tempfile.TemporaryDirectory() as folder:
+            paths = [Path(folder) / f"stress-test{end}" for end in FILES]
+            paths[0].write_text(figures.sheet(test), encoding="utf-8")
+            figures.curves(test).savefig(paths[1])
+            figures.raster(test).savefig(paths[2])
+            results, visible = shown(test), gr.Row(visible=True)
+            files = [gr.DownloadButton(value=str(path)) for path in paths]
+            yield render.done(f"{said}."), *_buttons(False), *results, visible, *files
+
+    def planned(
+        self, editors: list[str], edits: float, batch: float, file: str | None
+    ) -> stress_test.Test:
+        """The test that is asked for. Raises Trouble."""
+        cases, source = mixed(self.studio), "classroom"
+        if file:
+            source = Path(file).name
+            cases = read_cases(file, source, stress_test.EDITS)
+            if len(cases) < 2:
+                raise Trouble(f"{source} holds one fact only; a stream needs at least two.")
+            edits = min(edits or 0, len(cases))
+            batch = min(batch or 0, edits)
+        return stress_test.plan(self.studio.choices, editors, cases, edits, batch, source)
+
+
+def mixed(studio: Studio) -> list[lib.Case]:
+    """The classroom with its relations mixed; always in the same order."""
+    cases = list(studio.choices.cases.values())
+    return random.Random(0).sample(cases, len(cases))
+
+
+def shown(test: stress_test.Test) -> tuple:
+    """The results as they are now: five outputs."""
+    return (
+        gr.Column(visible=True),
+        render.numbers(figures.HEADS, figures.rows(test), figures.ended(test)),
+        picture(figures.curves(test)),
+        picture(figures.raster(test)),
+        render.in_words(figures.words(test), "words"),
+    )
+
+
+def _buttons(running: bool) -> tuple[gr.Button, gr.Button]:
+    return gr.Button(interactive=not running), gr.Button(visible=running)
+
+
+def _plot(label: str) -> gr.Plot:
+    return gr.Plot(
+        format="png",
+        label=label,
+        show_label=False,
+        container=False,
+        elem_classes=["figure", "wide"],
+    )

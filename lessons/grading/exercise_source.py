@@ -1,0 +1,139 @@
+"""The source of an exercise: one file holds statement, solution, checks and wrong answers.
+
+What students get, the stub, is cut from that file, so that nothing has to be kept in step:
+
+l2_1_insert.py        session 2, number 1
+docstring             ★ and title, then the statement with shapes and hints
+# solution            the block from here to the next line that is indented less, or `# end`
+# --- checks          below it: check(ask, draw) and WRONG, which students do not get
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+import textwrap
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+LESSONS = Path(__file__).parents[1]  # the folder with the exercises
+CHECKS = "# --- checks"
+LINE = 'return "not attempted"  # your code goes here'
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """One exercise of the folder; `number` is "2.1", `name` the file's name without .py."""
+
+    path: Path
+    session: int
+    place: int
+
+    @property
+    def number(self) -> str:
+        return f"{self.session}.{self.place}"
+
+    @property
+    def name(self) -> str:
+        return self.path.stem
+
+    @property
+    def title(self) -> str:
+        return self.heading.lstrip("★ ")
+
+    @property
+    def stars(self) -> int:
+        return self.heading.count("★")
+
+    @cached_property
+    def heading(self) -> str:
+        return (ast.get_docstring(ast.parse(self.solution)) or self.name).splitlines()[0]
+
+    @cached_property
+    def solution(self) -> str:
+        """The upper part with its solution, as `solution` shows it."""
+        head, found, _ = self.path.read_text(encoding="utf-8").partition(f"\n{CHECKS}")
+        if not found:
+            raise ValueError(f"{self.path.name} has no line `{CHECKS}`")
+        return head.rstrip() + "\n"
+
+    @property
+    def stub(self) -> str:
+        """The file that students get."""
+        return self.with_bodies(dict.fromkeys(self.blocks, LINE))
+
+    @cached_property
+    def module(self) -> ModuleType:
+        """The whole file, imported: `check` and `WRONG`."""
+        return importlib.import_module(f"lessons.{self.name}")
+
+    def option(self, name: str) -> Any:
+        """A constant below the checks: SECONDS of CPU per call, LIB = True to let `lib` in."""
+        return getattr(self.module, name, None)
+
+    @property
+    def blocks(self) -> list[str]:
+        """The functions that have a solution block, in order."""
+        return [name for name, _, _ in _blocks(self.solution)]
+
+    def wrong(self, body: str | Mapping[str, str]) -> str:
+        """The file with one typical mistake: another body, for all blocks or by function."""
+        if isinstance(body, str):
+            body = dict.fromkeys(self.blocks, body)
+        return self.with_bodies(body)
+
+    def with_bodies(self, bodies: Mapping[str, str]) -> str:
+        """The upper part with other text in the place of some solution blocks."""
+        lines = self.solution.splitlines()
+        for name, first, last in reversed(_blocks(self.solution)):
+            if name in bodies:
+                indent = re.match(r"\s*", lines[first]).group()
+                text = textwrap.dedent(bodies[name]).strip("\n")
+                lines[first:last] = textwrap.indent(text, indent).splitlines()
+        return "\n".join(lines).rstrip() + "\n"
+
+
+def _blocks(text: str) -> list[tuple[str, int, int]]:
+    """(function, first line, line after the last) of every solution block, lines from 0."""
+    lines, found, name = text.splitlines(), [], ""
+    for i, line in enumerate(lines):
+        if match := re.match(r"def (\w+)", line):
+            name = match.group(1)
+        if line.strip() != "# solution":
+            continue
+        indent, last = len(line) - len(line.lstrip()), i + 1
+        while last < len(lines) and lines[last].strip() != "# end":
+            if lines[last].strip() and len(lines[last]) - len(lines[last].lstrip()) < indent:
+                break
+            last += 1
+        ended = last < len(lines) and lines[last].strip() == "# end"
+        while not ended and not lines[last - 1].strip():
+            last -= 1
+        found.append((name, i, last + ended))
+    return found
+
+
+def exercises(which: str = "all") -> list[Exercise]:
+    """Those of a session ("2"), one of them ("2.1"), or all of them ("all"), in order.
+
+    Raises ValueError when there is none.
+    """
+    found = []
+    for path in LESSONS.glob("l*_*_*.py"):
+        if match := re.fullmatch(r"l(\d+)_(\d+)_\w+", path.stem):
+            found.append(Exercise(path, int(match.group(1)), int(match.group(2))))
+    found.sort(key=lambda e: (e.session, e.place))
+    if which == "all":
+        return found
+    chosen = [e for e in found if which in (str(e.session), e.number, e.name)]
+    if not chosen:
+        there = ", ".join(sorted({str(e.session) for e in found}, key=int))
+        raise ValueError(
+            f"there is no exercise {which!r}: take a session ({there}), one as 2.1, or all"
+        )
+    return chosen

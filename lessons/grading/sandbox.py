@@ -1,0 +1,92 @@
+"""The sandbox: a process of its own in which students' files run.
+
+The file never meets the checks: student_file.py calls its functions with the grader's inputs, and
+child.py, in the process, returns what they return. A printed verdict, an early exit or a patched
+torch change nothing here. Time, memory, network, processes and files are limited there as far as
+Python and the system allow. That stops accidents and shortcuts. It is no wall against an attacker
+(TEACHER.md says what is missing).
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from lessons.grading.student_file import Student
+
+LESSONS = Path(__file__).parents[1]  # hidden from students' files: it holds the solutions
+SECONDS, WALL = 5.0, 40.0  # CPU and wall seconds per call
+KEPT = ("PATH", "LD_LIBRARY_PATH")
+SET = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS")}
+SET |= {"CUDA_VISIBLE_DEVICES": ""}
+
+
+class Sandbox:
+    """A server process with torch loaded: `with sandbox.open(source, name) as student: …`.
+
+    It runs one file at a time; several at once take several sandboxes.
+    """
+
+    def __init__(
+        self, hidden: Sequence[Path] = (), seconds: float = SECONDS, wall: float = WALL
+    ) -> None:
+        self.hidden = [str(Path(place).resolve()) for place in (LESSONS, *hidden)]
+        self.seconds, self.wall, self.server, self.socket = seconds, wall, None, None
+
+    def __enter__(self) -> Sandbox:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the server; the next `open` starts another."""
+        if self.server is not None:
+            self.socket.close()
+            self.server.kill()
+            self.server.wait()
+            self.server = None
+
+    def open(
+        self, source: str, name: str, *, seconds: float | None = None, library: bool = False
+    ) -> Student:
+        """Return the file as a student, loaded and ready for `ask`; Stopped if it does not load.
+
+        seconds   CPU seconds per call for this file; without a number those of the sandbox
+        library   whether the file may import `lib`
+        """
+        if self.server is None or self.server.poll() is not None:
+            self.close()
+            self.socket, theirs = socket.socketpair()
+            child = str(Path(__file__).with_name("child.py"))
+            command = [sys.executable, *"-I -B -X utf8".split(), child]
+            # nothing else of the grader's environment: it may hold keys and tokens
+            env = {key: os.environ[key] for key in KEPT if key in os.environ} | SET
+            self.server = subprocess.Popen(
+                [*command, str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+            )
+            theirs.close()
+            if self.line(120.0) != "ready":
+                raise OSError("the process for student code did not start: is torch there?")
+        return Student(self, source, name, seconds or self.seconds, library)
+
+    def line(self, seconds: float) -> str | None:
+        """The server's next line; None when it does not come."""
+        found = b""
+        self.socket.settimeout(seconds)
+        try:
+            while not found.endswith(b"\n"):
+                if not (piece := self.socket.recv(1)):
+                    return None
+                found += piece
+        except OSError:
+            return None
+        return found.decode().strip()

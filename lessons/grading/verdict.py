@@ -1,0 +1,102 @@
+"""A verdict: what became of one student's answer to one exercise.
+
+`grade` runs one file in a sandbox and lets the exercise's own check ask it. `grade_files` does so
+for all files of one student. `summary` adds the verdicts up for people and for programs.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from lessons.grading.exercise_source import Exercise
+from lessons.grading.sandbox import Sandbox
+from lessons.grading.student_file import STUB
+from lessons.marking import NotAttempted, Wrong
+
+LARGEST = 200_000  # bytes of a student's file
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The result of one exercise for one student.
+
+    status is "solved", "wrong", "not attempted" or "missing"; message says why.
+    """
+
+    exercise: str
+    name: str
+    title: str
+    stars: int
+    status: str
+    message: str
+    printed: str = ""
+    seconds: float = 0.0
+
+    @property
+    def points(self) -> int:
+        return self.stars if self.status == "solved" else 0
+
+
+def grade(exercise: Exercise, source: str, sandbox: Sandbox, seed: int = 0) -> Verdict:
+    """One answer to one exercise, with inputs drawn from the seed."""
+    start, printed = time.monotonic(), ""
+    try:
+        own = {"seconds": exercise.option("SECONDS"), "library": bool(exercise.option("LIB"))}
+        with sandbox.open(source, f"{exercise.name}.py", **own) as student:
+            try:
+                draw = torch.Generator().manual_seed(seed)
+                message = exercise.module.check(student.ask, draw) or "solved."
+                status = "solved"
+            finally:
+                printed = student.printed
+    except NotAttempted:
+        status, message = STUB, f"{STUB}."
+    except Wrong as error:
+        status, message = "wrong", str(error)
+    except (RuntimeError, TypeError, ValueError, ArithmeticError, LookupError) as error:
+        # the check could not use what came back
+        status, message = "wrong", f"what came back cannot be used ({error})".split("\n")[0]
+    seconds = round(time.monotonic() - start, 3)
+    head = exercise.number, exercise.name, exercise.title, exercise.stars
+    return Verdict(*head, status, message, printed, seconds)
+
+
+def grade_files(
+    chosen: Sequence[Exercise], folder: Path, sandbox: Sandbox, seed: int = 0
+) -> list[Verdict]:
+    """The files of one student; a file that is missing, a link or too large is not run."""
+    verdicts = []
+    for exercise in chosen:
+        path, source = folder / exercise.path.name, None
+        head = exercise.number, exercise.name, exercise.title, exercise.stars
+        if not path.is_file():
+            verdicts.append(Verdict(*head, "missing", f"there is no {path.name} in {folder}."))
+            continue
+        if path.is_symlink() or path.stat().st_size > LARGEST:
+            said = f"a link or larger than {LARGEST // 1000} kB: hand in the plain file."
+        else:
+            try:
+                source, said = path.read_text(encoding="utf-8"), ""
+            except (OSError, UnicodeDecodeError) as error:
+                said = f"the file cannot be read: {error}"
+        if source is None:
+            verdicts.append(Verdict(*head, "wrong", said))
+        else:
+            verdicts.append(grade(exercise, source, sandbox, seed))
+    return verdicts
+
+
+def summary(verdicts: Sequence[Verdict]) -> dict:
+    """Verdicts as a JSON object."""
+    return {
+        "solved": sum(v.status == "solved" for v in verdicts),
+        "exercises": len(verdicts),
+        "points": sum(v.points for v in verdicts),
+        "of": sum(v.stars for v in verdicts),
+        "verdicts": [asdict(v) for v in verdicts],
+    }

@@ -1,0 +1,50 @@
+"""`python -m lib`: one parser, one command per file of this folder, and its exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from . import edit, export, fetch, scan, stream, train
+
+USAGE = """\
+Edit what a language model knows, and measure what else moved.
+
+  python -m lib fetch
+      brings the embedded default model here ahead of time
+  python -m lib edit --subject "The Eiffel Tower" --prompt "{} is in the city of" --target Rome
+      prints the answers before and after; the model itself is never changed
+  python -m lib stream --editor rome --data FILE --edits 100 --eval-at 0,100 --json OUT.json
+      writes many facts one batch after another and measures at given points; with
+      `torchrun --nproc-per-node 2 -m lib stream …` processes share the reading of a batch
+  python -m lib scan --editor rome --model NAME --data FILE --budget 1200
+      tries the editor over layers on a few cases and prints a preset for a model nobody has tuned
+  python -m lib train --editor mend --data FILE --steps 1000
+      trains the network of an editor that has one, on some facts, and keeps others apart
+  python -m lib export --patch FILE --to FOLDER --as peft
+      writes a saved patch as a PEFT adapter, or with `--as model` the whole edited model
+
+Every command: `python -m lib COMMAND --help`. Exit code 2 means that the input was wrong.
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; the exit code is 0, or 2 after one sentence about what was wrong."""
+    parser = argparse.ArgumentParser(
+        prog="python -m lib",
+        description=USAGE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for command in (fetch, edit, stream, scan, train, export):
+        command.arguments(commands)
+    given = parser.parse_args(arguments)
+    try:
+        given.run(given)
+    except (ValueError, RuntimeError, OSError) as error:
+        print(f"{parser.prog} {given.command}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"\n{parser.prog} {given.command}: stopped", file=sys.stderr)
+        return 130
+    return 0

@@ -1,0 +1,71 @@
+"""Options that several commands share, and how their values are read."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from .. import LM
+from ..model import lm
+
+
+def common(parser: argparse.ArgumentParser) -> None:
+    """Add the options of every command that runs an editor: which one, its settings, the model."""
+    parser.add_argument("--editor", default="rome", help="rome, ft, retrieval, … (default rome)")
+    parser.add_argument("--model", help="hub id or local folder (default: the embedded model)")
+    parser.add_argument("--dtype", help="float32, bfloat16, …")
+    parser.add_argument("--device-map", help="as transformers names it, e.g. auto")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a setting of the editor: layer=8",
+    )
+
+
+def settings(pairs: list[str]) -> dict[str, Any]:
+    """NAME=VALUE pairs; values are JSON where they can be (layer=8, box=null), else text."""
+    settings = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals:
+            raise ValueError(f"--set wants NAME=VALUE, not '{pair}'")
+        parsed = value(text)
+        settings[name] = tuple(parsed) if isinstance(parsed, list) else parsed
+    return settings
+
+
+def value(text: str) -> Any:
+    """A value as JSON where it can be read so (8, null, [1, 2]), else the text itself."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def numbers(option: str, text: str) -> list[int]:
+    """2-4,8 -> [2, 3, 4, 8]."""
+    found = []
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        try:
+            found += range(int(first), int(last or first) + 1)
+        except ValueError:
+            raise ValueError(f"{option} wants numbers like 2-28 or 2,5,8, not '{text}'") from None
+    return found
+
+
+def keep(path: Path | None, result: dict[str, Any]) -> None:
+    """Write a result as JSON where a path was given."""
+    if path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(result, indent=1, ensure_ascii=False) + "\n"
+        path.write_text(text, encoding="utf-8")
+
+
+def load(given: argparse.Namespace, device_map: Any = None) -> LM:
+    """The model that `--model`, `--dtype` and `--device-map` name."""
+    return lm.load(given.model, given.dtype, given.device_map or device_map)

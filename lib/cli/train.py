@@ -1,0 +1,116 @@
+"""`python -m lib train`: which cases are learned from, which are kept apart, and the loop."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .. import EDITORS, Case, classroom, read_cases
+from . import options
+
+
+def arguments(commands: Any) -> None:
+    """Add the command and its options."""
+    train = commands.add_parser("train", help="train the network of mend, malmen or rledit")
+    train.add_argument(
+        "--data",
+        default="classroom",
+        help="JSON or JSONL in a known format (default: even cases of the classroom)",
+    )
+    train.add_argument("--cases", type=int, help="how many to use, in the file's order")
+    train.add_argument(
+        "--validation", type=int, help="how many of them to keep apart (default: a tenth)"
+    )
+    train.add_argument(
+        "--rows", type=span, help="learn from these rows of the file only, e.g. 2000-9999"
+    )
+    train.add_argument(
+        "--validation-rows", type=span, help="keep these rows apart instead, e.g. 1500-1599"
+    )
+    train.add_argument("--steps", type=int, default=1000, help="steps in all (default 1000)")
+    train.add_argument(
+        "--checkpoint",
+        type=Path,
+        help="the network's file; run again to go on (default: where the editor looks for it)",
+    )
+    train.add_argument(
+        "--target", choices=("new", "true"), default="new", help="which answer is taught"
+    )
+    options.common(train)
+    train.set_defaults(run=run)
+
+
+def run(given: argparse.Namespace) -> None:
+    """Train as the options say, and print how it goes and where the network's file is."""
+
+    def say(line: str) -> None:
+        print(line, flush=True)
+
+    editor_class = EDITORS[given.editor]
+    if not editor_class.trained:
+        others = ", ".join(name for name, editor in EDITORS.items() if editor.trained)
+        raise ValueError(f"{given.editor} needs no training; there is a network in {others}")
+    if given.steps < 0:
+        raise ValueError(f"--steps should not be below 0, not {given.steps}")
+    cases = _read(given)
+    learned, kept = _rows(cases, given.rows)[: given.cases], _rows(cases, given.validation_rows)
+    if given.validation_rows is None:
+        learned, kept = _apart(_different(learned), given.validation)
+    elif given.validation is not None:
+        raise ValueError("--validation and --validation-rows exclude each other")
+    else:
+        kept = _different(kept)
+        texts = {case.fact.text for case in kept}  # none on both sides
+        learned = [case for case in _different(learned) if case.fact.text not in texts]
+    lm = options.load(given)
+    say(f"{given.editor} on {lm.name}: {len(learned)} cases, {len(kept)} kept apart")
+    editor = editor_class(lm, **options.settings(given.set))
+    data = {
+        "file": Path(given.data).name, "target": given.target, "cases": len(learned),
+        "rows": given.rows, "validation": len(kept), "validation_rows": given.validation_rows,
+    }  # fmt: skip
+    path = editor.fit(learned, kept, given.checkpoint, given.steps, say, data)
+    print(f"saved: {path}")
+
+
+def span(text: str) -> tuple[int, int]:
+    """First and last row, both included: "2000-9999" -> (2000, 9999)."""
+    first, _, last = text.partition("-")
+    if not (first.isdigit() and last.isdigit() and int(first) <= int(last)):
+        raise argparse.ArgumentTypeError(f"rows are given as FIRST-LAST, not '{text}'")
+    return int(first), int(last)
+
+
+def _read(given: argparse.Namespace) -> list[Case]:
+    """The cases of the file up to the last row that is asked for."""
+    if given.data == "classroom":  # the odd ones are for reporting what was trained here
+        return [case for case in classroom() if case.id % 2 == 0]
+    spans = [given.rows, given.validation_rows]
+    limit = None if None in spans else max(last for _, last in spans) + 1
+    limit = given.cases if given.rows is None and given.validation_rows is None else limit
+    return read_cases(given.data, limit=limit, target=given.target)
+
+
+def _rows(cases: Sequence[Case], span: tuple[int, int] | None) -> Sequence[Case]:
+    """Cases from the first to the last row; ValueError where the file has fewer."""
+    if span is None:
+        return cases
+    if span[1] >= len(cases):
+        raise ValueError(f"rows {span[0]}-{span[1]} were asked for, the file has {len(cases)}")
+    return cases[span[0] : span[1] + 1]
+
+
+def _different(cases: Sequence[Case]) -> list[Case]:
+    """One case per edit prompt, the last."""
+    return list({case.fact.text: case for case in cases}.values())
+
+
+def _apart(cases: list[Case], count: int | None) -> tuple[list[Case], list[Case]]:
+    """Those to learn from and, evenly spread, those kept apart (default a tenth)."""
+    count = len(cases) // 10 if count is None else count
+    if not 0 <= count < len(cases):
+        raise ValueError(f"--validation {count} leaves nothing of {len(cases)} cases to train on")
+    kept = set(range(0, len(cases), len(cases) // count)[:count]) if count else set()
+    return [c for i, c in enumerate(cases) if i not in kept], [cases[i] for i in sorted(kept)]

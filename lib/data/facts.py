@@ -1,0 +1,240 @@
+"""Facts and cases: what an edit should write, what it is tested on, and where the subject ends.
+
+A fact is a subject, a prompt with one `{}` where the subject stands, and the new answer. A case is
+a fact with its test prompts. Nothing here knows a model; a tokenizer is an argument, and prompt and
+target are tokenized separately and joined, everywhere. The files' readers stand in readers.py.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import FactError
+
+
+def require_text(value: object, name: str) -> str:
+    """The value itself when it is text with something in it, otherwise FactError with its name."""
+    if not isinstance(value, str):
+        kinds = {type(None): "null", list: "a list", tuple: "a list", dict: "an object"}
+        kind = kinds.get(type(value), f"{value!r:.40}")
+        raise FactError(f"{name} is {kind}, where text is expected")
+    if not value.strip():
+        raise FactError(f"{name} is empty")
+    if not value.isascii() and any("\ud800" <= c <= "\udfff" for c in value):
+        raise FactError(f"{name} holds half a character (a lone surrogate): {quoted(value)}")
+    return value
+
+
+def quoted(text: str) -> str:
+    """The text for an error message: in quotes, on one line, cut in the middle when it is long."""
+    return repr(text if len(text) <= 100 else f"{text[:60]} … {text[-30:]}")
+
+
+def fill(template: str, text: str) -> str:
+    """The template with its one `{}` replaced by the text; other braces, and the text's own, stay.
+
+    Never `str.format`, which fails on braces. Raises FactError unless there is exactly one `{}`.
+    fill("Yesterday. {}", "Set {1} is") -> "Yesterday. Set {1} is"
+    """
+    if template.count("{}") != 1:
+        raise FactError(f"template {quoted(template)} needs exactly one {{}}, where the text goes")
+    return template.replace("{}", text)
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One fact to write: the prompt, with the subject in place of `{}`, and its new answer.
+
+    target_true is the answer so far, where it is known. Without a subject (None) the prompt is
+    plain text without `{}`; editors that need a subject refuse such a fact. All texts stay as
+    given. Raises FactError for an empty text, and unless exactly one `{}` marks the subject.
+    Fact("The Eiffel Tower", "{} is in", "Rome").text -> "The Eiffel Tower is in"
+    """
+
+    subject: str | None
+    prompt: str
+    target_new: str
+    target_true: str | None = None
+
+    def __post_init__(self) -> None:
+        require_text(self.prompt, "the prompt")
+        require_text(self.target_new, "target_new")
+        if self.target_true is not None:
+            require_text(self.target_true, "target_true")
+        marks, prompt = self.prompt.count("{}"), quoted(self.prompt)
+        if self.subject is None:
+            if marks:
+                raise FactError(f"the prompt {prompt} has a {{}}, but there is no subject for it")
+            return
+        subject = quoted(require_text(self.subject, "the subject"))
+        if not marks and self.subject not in self.prompt:
+            raise FactError(f"subject {subject} does not occur in the prompt {prompt}")
+        if marks != 1:
+            raise FactError(
+                f"the prompt {prompt} has {marks or 'no'} {{}}, where exactly one should stand "
+                f"in place of the subject {subject}"
+            )
+
+    @classmethod
+    def find(
+        cls, prompt: str, subject: str, target_new: str, target_true: str | None = None
+    ) -> Fact:
+        """The fact of a prompt in plain text: the subject's one occurrence becomes the `{}`.
+
+        A prompt that already has its `{}` is taken as it is. Raises FactError when the subject does
+        not occur in the prompt, or more than once.
+        Fact.find("Rome is in", "Rome", "Spain").prompt -> "{} is in"
+        """
+        require_text(prompt, "the prompt")
+        require_text(subject, "the subject")
+        if "{}" in prompt and "{}" not in subject:
+            return cls(subject, prompt, target_new, target_true)
+        if not occurs_once(subject, prompt) and subject in prompt:
+            raise FactError(
+                f"subject {quoted(subject)} occurs more than once in the prompt {quoted(prompt)}; "
+                "write {} for the one that is meant"
+            )
+        head, found, tail = prompt.partition(subject)
+        marked = head + "{}" + tail if found else prompt
+        return cls(subject, marked, target_new, target_true)
+
+    @property
+    def text(self) -> str:
+        """The prompt with the subject in place; braces inside the subject survive."""
+        return self.prompt if self.subject is None else fill(self.prompt, self.subject)
+
+
+def occurs_once(subject: str, text: str) -> bool:
+    """Whether the subject stands in the text at exactly one place; overlapping places count."""
+    return subject in text and text.find(subject) == text.rfind(subject)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A test prompt and its reference answer. Raises FactError when one is empty."""
+
+    prompt: str
+    target: str
+
+    def __post_init__(self) -> None:
+        require_text(self.prompt, "a test prompt")
+        require_text(self.target, "a reference answer")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A fact with its test prompts; lists become tuples, so a case can be hashed.
+
+    Paraphrases should give the new answer, neighborhood and portability their reference answer, and
+    locality what the base model gave. Raises FactError when a group holds anything else.
+    """
+
+    fact: Fact
+    paraphrases: tuple[str, ...] = ()
+    neighborhood: tuple[Probe, ...] = ()
+    locality: tuple[str, ...] = ()
+    portability: tuple[Probe, ...] = ()
+    id: int | str = 0
+    relation: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("paraphrases", "locality", "neighborhood", "portability"):
+            group = getattr(self, name)
+            if not isinstance(group, (list, tuple)):
+                raise FactError(f"{name} should be a list, not {quoted(str(group))}")
+            for number, item in enumerate(group):
+                if name in ("paraphrases", "locality"):
+                    require_text(item, f"{name}[{number}]")
+                elif not isinstance(item, Probe):
+                    raise FactError(f"{name}[{number}] should be a Probe(prompt, target)")
+            object.__setattr__(self, name, tuple(group))
+        if isinstance(self.id, bool) or not isinstance(self.id, (int, str)):
+            raise FactError(f"the id should be a number or text, not {quoted(str(self.id))}")
+        if self.relation is not None:
+            require_text(self.relation, "the relation")
+
+
+def encode_prompt(tokenizer: Any, text: str) -> list[int]:
+    """Token ids of a prompt, with the special tokens that the tokenizer itself adds."""
+    return list(tokenizer(text)["input_ids"])
+
+
+def encode_target(tokenizer: Any, target: str) -> list[int]:
+    """Token ids of an answer as it follows a prompt: one space in front, no special tokens.
+
+    White space in front of the target becomes that one space. Tokenizers of the sentencepiece kind
+    put a "▁" of their own before every text, some a BOS or UNK too. No list of such artefacts is
+    kept: the answer is read behind a word, and the tokens that the word alone gives are taken off.
+    Only the true ones go: in " 中国" the first "▁" is the space, and stays.
+    With GPT-2's tokenizer "Rome" and " Rome" -> [10598].
+    """
+    text = " " + require_text(target, "the target").lstrip()
+    word = list(tokenizer("a", add_special_tokens=False)["input_ids"])
+    both = list(tokenizer("a" + text, add_special_tokens=False)["input_ids"])
+    if both[: len(word)] == word:
+        return both[len(word) :]
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"])  # merges across the space
+
+
+def lookup(tokenizer: Any, fact: Fact, template: str = "{}") -> tuple[list[int], int]:
+    """Token ids of the fact's prompt inside the template, and where its subject's last token is.
+
+    The ids are those of `encode_prompt`, the index counts from 0 without padding. The whole string
+    is tokenized once with offsets, and the last token that starts before the subject's end is taken
+    (white space at the subject's end aside), never a special one. A token that reaches beyond the
+    subject counts. The subject is the one at `{}`, wherever else it may occur. Raises FactError
+    without a subject, without `{}` in the template, and for a tokenizer that has no offsets.
+    With GPT-2's tokenizer: lookup(…, Fact("Paris", "The city of {} is", "Rome")) -> (5 ids, 3)
+    """
+    if fact.subject is None:
+        raise FactError(f"the fact {quoted(fact.prompt)} has no subject to look up")
+    if not getattr(tokenizer, "is_fast", False):
+        raise FactError(
+            f"{type(tokenizer).__name__} is a slow tokenizer without character offsets, so the "
+            "subject's tokens cannot be found; load the fast one"
+        )
+    text = fill(template, fact.text)
+    end = template.index("{}") + fact.prompt.index("{}") + len(fact.subject.rstrip())
+    read = tokenizer(text, return_offsets_mapping=True, return_special_tokens_mask=True)
+    spans = zip(read["offset_mapping"], read["special_tokens_mask"], strict=True)
+    # special tokens carry the empty span (0, 0): an end-of-text token would always come last
+    before = [i for i, ((start, _), special) in enumerate(spans) if start < end and not special]
+    if not before:
+        raise FactError(f"the tokenizer leaves no token of the subject {quoted(fact.subject)}")
+    return list(read["input_ids"]), before[-1]
+
+
+_VERB = re.compile(r"\b(?:is|was|are|were|has|can|will)\b")
+_NEGATED = re.compile(r"\s+not\b|['’]t\b")
+_ASKS = re.compile(r"(?:^\s*|\b(?:what|wh(?:ich|o|om|ose|ere|en|y)|how)\b.*\b)(did|does)\b", re.I)
+_OPENING = re.compile(
+    r"(?:The|This|An?|In|On|At|Of|From|To|By|What|Which|Who|Whose|Where|When|How)\b"
+)
+
+
+def negate(fact: Fact) -> str:
+    """The fact's prompt, negated: what should no longer bring the answer. The subject stays intact.
+
+    (a) "not" goes behind the first *is, was, are, were, has, can, will* after the subject, and in
+    did/does questions behind the subject. (b) Otherwise, and where the verb is negated already, the
+    prompt follows "It is not true that", a common opening word with a small letter. That is what
+    questions get whose verb stands before the subject: clumsy, but negative. Idea: 2510.00625.
+    "{} is in the city of" -> "Lyon is not in the city of"; "Where did {} live?" -> "Where did …
+    not live?"; "{} plays the" -> "It is not true that … plays the"
+    """
+    head, subject, tail = "", "", fact.prompt
+    if fact.subject is not None:
+        head, _, tail = fact.prompt.partition("{}")
+        subject = fact.subject
+        if _ASKS.search(head) and re.match(r"[\s?]|$", tail):  # in "did {}'s aunt" it ends later
+            return f"{head}{subject} not{tail}"
+    verb = _VERB.search(tail)
+    if verb and not _NEGATED.match(tail, verb.end()):
+        return f"{head}{subject}{tail[: verb.end()]} not{tail[verb.end() :]}"
+    if not subject:
+        head, tail = tail, ""
+    if _OPENING.match(head):
+        head = head[0].lower() + head[1:]
+    return f"It is not true that {head}{subject}{tail}"

@@ -1,0 +1,257 @@
+"""The formats of the public data files of knowledge editing: one row of FORMATS per file's keys."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from ..errors import FactError
+from .facts import Case, Fact, Probe, occurs_once, quoted, require_text
+
+
+class Options(NamedTuple):
+    """What the caller of `read_cases` chose and a format may need."""
+
+    target: str = "new"
+    unrelated_suffix: str = ""
+    row: int = 0  # its number in the file: the seed of what is drawn for it
+
+
+class Format(NamedTuple):
+    """A row of FORMATS: any (or all) of the keys in a file's first row tells the format."""
+
+    name: str
+    keys: tuple[str, ...]
+    read: Callable[[dict, Options], Case | None]
+    tells: Callable[[Iterable[bool]], bool] = any
+
+
+def known(row: dict) -> Format | None:
+    """The format of a file with this first row, None for one that nobody knows."""
+    return next((form for form in FORMATS if form.tells(key in row for key in form.keys)), None)
+
+
+def recognize(row: Any) -> Format:
+    """The format of a file with this first row; FactError with the known ones otherwise."""
+    form = known(as_object(row))
+    if form is None:
+        keys = ", ".join(quoted(key) for key in list(row)[:8]) or "none"
+        raise FactError(f"the keys ({keys}) are of no known format; known are {KNOWN}")
+    return form
+
+
+def as_object(row: Any) -> dict:
+    """The row itself; FactError when it is no object with keys."""
+    if not isinstance(row, dict):
+        raise FactError(f"a row should be an object with keys, not {quoted(json.dumps(row))}")
+    return row
+
+
+def case_of(form: Format, row: Any, options: Options) -> Case | None:
+    """The case in a row with its id; None where the row holds nothing to teach."""
+    case = form.read(as_object(row), options)
+    return case and replace(case, id=_id(row, options.row))
+
+
+# What a key holds; a dotted key goes into nested objects. Each error names the key.
+
+
+def _get(row: dict, key: str) -> Any:
+    value: Any = row
+    for part in key.split("."):
+        if not isinstance(value, dict) or part not in value:
+            raise FactError(f"key '{key}' is missing")
+        value = value[part]
+    return value
+
+
+def _text(row: dict, key: str) -> str:
+    return require_text(_get(row, key), f"key '{key}'")
+
+
+def _list(row: dict, key: str) -> list:
+    values = _get(row, key)
+    if not isinstance(values, list):
+        raise FactError(f"key '{key}' should be a list, not {quoted(json.dumps(values))}")
+    return values
+
+
+def _texts(row: dict, key: str) -> tuple[str, ...]:
+    return tuple(require_text(v, f"key '{key}[{i}]'") for i, v in enumerate(_list(row, key)))
+
+
+def _probes(row: dict, key: str) -> tuple[Probe, ...]:
+    items = {f"{key}[{i}]": item for i, item in enumerate(_list(row, key))}
+    return tuple(Probe(_text(items, f"{k}.prompt"), _text(items, f"{k}.target")) for k in items)
+
+
+def _id(row: dict, number: int) -> int | str:
+    key = next((key for key in ("case_id", "known_id", "id") if key in row), None)
+    return number if key is None else row[key] if type(row[key]) is int else _text(row, key)
+
+
+def _relation(row: dict, key: str) -> str | None:
+    return _text(row, key) if row.get(key) is not None else None
+
+
+def _unrelated(prompt: str, row: dict, answer: str) -> dict[str, tuple]:
+    """An unrelated prompt: in both groups; in one only where the file has no text as its answer."""
+    reference = _get(row, answer)
+    probes = () if reference in ("", None) else (Probe(prompt, _text(row, answer)),)
+    return {"neighborhood": probes, "locality": (prompt,)}
+
+
+def _fact(
+    row: dict, prompt: str, new: str, true: str | None, options: Options, marked: bool = False
+) -> Fact:
+    """The fact of a row, from the answers themselves; `marked`: its prompt has the `{}` already."""
+    if options.target == "true" and true is not None:
+        new, true = true, None
+    new, true = new.strip(), true and true.strip()
+    subject = _get(row, "subject")
+    if subject is not None and not isinstance(subject, str):
+        raise FactError(f"key 'subject' should be text, not {quoted(json.dumps(subject))}")
+    if marked and "{}" in prompt:
+        return Fact(subject, prompt, new, true)
+    if subject and subject.strip() and occurs_once(subject, prompt):
+        head, _, tail = prompt.partition(subject)
+        return Fact(subject, head + "{}" + tail, new, true)
+    return Fact(None, prompt, new, true)
+
+
+def _counterfact(row: dict, options: Options) -> Case:
+    prompt = _text(row, "requested_rewrite.prompt")
+    new = _text(row, "requested_rewrite.target_new.str")
+    true = _text(row, "requested_rewrite.target_true.str")
+    rewrite = row["requested_rewrite"]
+    near = _texts(row, "neighborhood_prompts")  # other subjects with the same true answer
+    return Case(
+        _fact(rewrite, prompt, new, true, options, marked=True),
+        paraphrases=_texts(row, "paraphrase_prompts"),
+        neighborhood=tuple(Probe(text, true) for text in near),
+        relation=_relation(rewrite, "relation_id"),
+    )
+
+
+def _counterfact_flat(row: dict, options: Options) -> Case:
+    new, true = _text(row, "target_new"), _text(row, "ground_truth")
+    near = Probe(_text(row, "locality_prompt"), _text(row, "locality_ground_truth"))
+    return Case(
+        _fact(row, _text(row, "prompt"), new, true, options),
+        paraphrases=(_text(row, "rephrase_prompt"),),
+        neighborhood=(near,),
+    )
+
+
+def _zsre(row: dict, options: Options) -> Case | None:
+    asked = options.target == "true" and "ans" not in row
+    answers = _texts(row, "answers") if asked or "answers" in row else ()
+    if asked:
+        if not answers:
+            raise FactError("key 'answers' is empty")
+        new, true = answers[0], None
+    elif "ans" in row and "alt" not in row:  # UltraEdit's copy, with the one answer it teaches
+        new, true = _text(row, "ans"), None
+    else:
+        if _get(row, "alt") == "":  # the published file has such rows: there is nothing to teach
+            return None
+        new, true = _text(row, "alt"), next(iter(answers), None)
+    return Case(
+        _fact(row, _text(row, "src"), new, true, options),
+        paraphrases=(_text(row, "rephrase"),),
+        **_unrelated(_text(row, "loc") + options.unrelated_suffix, row, "loc_ans"),
+    )
+
+
+def _temporal(row: dict, options: Options) -> Case:
+    """The text `ood_rephrase` is to be scored, not answered: its first word asks for the rest."""
+    word, *rest = _text(row, "ood_rephrase").split(None, 1)
+    return Case(
+        _fact(row, _text(row, "prompt"), _text(row, "target_new"), None, options),
+        portability=tuple(Probe(word, text) for text in rest),
+        **_unrelated(_text(row, "locality_prompt"), row, "locality_ground_truth"),
+    )
+
+
+def _selfcheck(row: dict, options: Options) -> Case:
+    return Case(
+        _fact(row, _text(row, "prompt"), _text(row, "target_new"), None, options),
+        **_unrelated(_text(row, "locality_prompt"), row, "locality_ground_truth"),
+    )
+
+
+def _known_facts(row: dict, options: Options) -> Case:
+    fact = _fact(row, _text(row, "prompt"), _text(row, "attribute"), None, options)
+    return Case(fact, relation=_relation(row, "relation_id"))
+
+
+def _own(row: dict, options: Options) -> Case:
+    new, true = _text(row, "target_new"), _text(row, "target_true")
+    return Case(
+        _fact(row, _text(row, "prompt"), new, true, options, marked=True),
+        paraphrases=_texts(row, "paraphrases"),
+        neighborhood=_probes(row, "neighborhood"),
+        locality=_texts(row, "locality"),
+        portability=_probes(row, "portability") if "portability" in row else (),
+        relation=_relation(row, "relation"),
+    )
+
+
+def _fever(row: dict, options: Options) -> Case | None:
+    """One rewording of several, drawn anew for each row and the same at every reading."""
+    if _get(row, "alt") == "":
+        return None
+    wordings = _texts(row, "equiv_prompt")
+    drawn = random.Random(f"fever {options.row}").sample(wordings, min(1, len(wordings)))
+    plain = {"subject": None, **row}  # the published rows name none
+    return Case(
+        _fact(plain, _text(row, "prompt"), _text(row, "alt"), None, options),
+        paraphrases=tuple(drawn),
+        **_unrelated(_text(row, "unrel_prompt"), row, "unrel_ans"),
+    )
+
+
+def _wikibigedit(row: dict, options: Options) -> Case:
+    """A persona's question is one more rewording; several hops are a consequence, where known."""
+    hops = row.get("mhop") is not None and row.get("mhop_ans") is not None
+    return Case(
+        _fact(row, _text(row, "update"), _text(row, "ans"), None, options),
+        paraphrases=(_text(row, "rephrase"), *_one_or_more(row, "personas")),
+        portability=(Probe(_text(row, "mhop"), _text(row, "mhop_ans")),) if hops else (),
+        **_unrelated(_text(row, "loc"), row, "loc_ans"),
+    )
+
+
+def _ultraeditbench(row: dict, options: Options) -> Case:
+    return Case(
+        _fact(row, _text(row, "prompt"), _text(row, "ans"), None, options),
+        paraphrases=(_text(row, "rephrase_prompt"),),
+        **_unrelated(_text(row, "loc"), row, "loc_ans"),
+    )
+
+
+def _one_or_more(row: dict, key: str) -> tuple[str, ...]:
+    """A text, a list of texts, or null (or no such key) for none."""
+    value = row.get(key)
+    if value is None:
+        return ()
+    return _texts(row, key) if isinstance(value, list) else (_text(row, key),)
+
+
+FORMATS = (  # the first that fits: some keys of these are also in the ones below
+    Format("UltraEditBench", ("ans", "rephrase_prompt"), _ultraeditbench, tells=all),
+    Format("FEVER", ("equiv_prompt", "unrel_prompt", "unrel_ans"), _fever),
+    Format("WikiBigEdit", ("update", "personas", "mhop"), _wikibigedit),
+    # the keys of SelfCheckGPT's files are also in the two that have more
+    Format("CounterFact", ("requested_rewrite", "neighborhood_prompts"), _counterfact),
+    Format("CounterFact, flat", ("rephrase_prompt", "ground_truth"), _counterfact_flat),
+    Format("ZsRE", ("src", "alt", "answers", "loc", "loc_ans"), _zsre),
+    Format("temporal", ("ood_rephrase",), _temporal),
+    Format("SelfCheckGPT hallucination", ("locality_prompt", "locality_ground_truth"), _selfcheck),
+    Format("known facts", ("known_id", "attribute"), _known_facts),
+    Format("classroom", ("paraphrases", "neighborhood", "portability"), _own),
+)
+KNOWN = "; ".join(f"{form.name} ({', '.join(form.keys)})" for form in FORMATS)

@@ -1,0 +1,241 @@
+"""Readers for the public data files of knowledge editing: recognized from their keys.
+
+The formats are in formats.py, JSON, JSONL and gzip in rows.py; here are the cases that come out,
+all at once or read when they are asked for.
+"""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
+from itertools import islice
+from operator import is_
+from pathlib import Path
+from typing import Any
+
+from ..errors import FactError
+from .facts import Case, Fact, quoted
+from .formats import Format, Options, case_of, known, recognize
+from .json_rows import opened, places, row_at, rows
+from .texts import CLASSROOM
+
+
+def read_cases(
+    path: str | Path,
+    limit: int | None = None,
+    target: str = "new",
+    unrelated_suffix: str = "",
+    lazy: bool = False,
+) -> Cases | LazyCases:
+    """The cases of a data file, at most `limit`, in the file's order.
+
+    JSON (a list of rows, or an object that holds one) and JSONL, which is read no further than the
+    limit needs; both also packed by gzip. The formats, recognized from the keys of row 0:
+    CounterFact full (`requested_rewrite`) and flat (`rephrase_prompt`), ZsRE (`src`),
+    UltraEditBench (`rephrase_prompt` and `ans`), FEVER (`equiv_prompt`: one of them is drawn by the
+    row's number), WikiBigEdit (`personas`, `mhop`), temporal (`ood_rephrase`), SelfCheckGPT
+    hallucination (`locality_prompt` and no rewordings), known facts (`known_id`), and this
+    library's own (`paraphrases`).
+
+    What comes back is a list that knows its source, so that the patch of a stream need not hold
+    the facts. With `lazy=True` it is a sequence that keeps only where each row begins: one pass
+    checks all rows, then a case is read when it is asked for, by slices too. Lazy files are JSONL:
+    a JSON list is refused.
+
+    `target="new"` teaches the new answer; in ZsRE that is `alt`, with `answers[0]` as the true one,
+    and rows whose `alt` is empty (in FEVER too) are left out with a warning. `target="true"`
+    teaches the true answer (ZsRE: `answers[0]`). A format with one answer teaches it either way; in
+    known facts it is the true one, good for tracing, not for editing. White space around these
+    answers is dropped.
+    `unrelated_suffix` goes behind ZsRE's unrelated questions ("?" in published comparisons).
+
+    An unrelated prompt that has a reference answer (`loc_ans`, `locality_ground_truth`) is listed
+    twice: in `neighborhood` with it, in `locality` without. CounterFact has no unrelated prompts.
+    A row whose subject is not in its prompt exactly once keeps the plain prompt, with
+    `subject=None`. `id` is the row's `case_id`, `known_id` or `id`, otherwise its number from 0.
+
+    Raises FactError: no such file, no data file, unknown keys; inside a row it names row and key.
+    read_cases("zsre.json", limit=1)[0].fact.target_new -> "unmanned aircraft"
+    """
+    options, path = _options(limit, target, unrelated_suffix), Path(path)
+    if lazy:
+        return LazyCases.index(path, limit, options)
+    if limit == 0:
+        return Cases((), path, options)
+    with closing(_numbered(path)) as numbered:
+        return Cases((case for *_, case in _cases(path, numbered, limit, options)), path, options)
+
+
+def read_facts(
+    path: str | Path, first: int, end: int, target: str = "new", unrelated_suffix: str = ""
+) -> Iterator[Fact]:
+    """The facts of `read_cases(…)[first:end]`, without holding the cases of a JSONL file.
+
+    Raises FactError as `read_cases` does, and when the file has fewer.
+    """
+    options, path, found = _options(end, target, unrelated_suffix), Path(path), 0
+    with closing(_numbered(path)) as numbered:
+        for *_, case in islice(_cases(path, numbered, end, options), first, None):
+            found += 1
+            yield case.fact
+    if found < end - first:
+        raise FactError(f"{path} holds {first + found} facts now, not the {end} that were read")
+
+
+def _numbered(path: Path) -> Iterator[tuple[int, int, Any]]:
+    """(number, 0, row): as `places` numbered, for readers that need no place."""
+    with closing(rows(path, known)) as found:
+        for number, row in enumerate(found):
+            yield number, 0, row
+
+
+def _options(limit: int | None, target: str, unrelated_suffix: str) -> Options:
+    if target not in ("new", "true"):
+        raise FactError(f"target should be 'new' or 'true', not {quoted(str(target))}")
+    if limit is not None and (not isinstance(limit, int) or limit < 0):
+        raise FactError(f"limit should be a whole number from 0 on, not {limit!r}")
+    return Options(target, unrelated_suffix)
+
+
+def _cases(
+    path: Path, numbered: Iterable[tuple[int, int, Any]], limit: int | None, options: Options
+) -> Iterator[tuple[int, int, Format, Case]]:
+    """(number of the row, its place, format, case), at most `limit` of them, at least one."""
+    left_out: list[int] = []
+    form, count = None, 0
+    for number, place, row in numbered:
+        try:
+            form = form or recognize(row)
+            case = case_of(form, row, options._replace(row=number))
+        except FactError as error:
+            raise FactError(f"{path}, row {number}: {error}") from None
+        if case is None:
+            left_out.append(number)
+            continue
+        yield number, place, form, case
+        count += 1
+        if count == limit:
+            break
+    if left_out:
+        shown = ", ".join(map(str, left_out[:10])) + (", …" if len(left_out) > 10 else "")
+        warnings.warn(f"{path}: left out rows without a new answer: {shown}", stacklevel=4)
+    if not count:
+        raise FactError(f"{path} holds no rows" + " with a new answer" * bool(left_out))
+
+
+class Cases(list):
+    """A list of cases that knows where they were read, as long as they stay as they were read.
+
+    source: the file; reader: how `read_cases` was asked. A slice knows its own rows.
+    """
+
+    def __init__(
+        self, cases: Iterable[Case], path: Path | str, options: Options, first: int = 0
+    ) -> None:
+        super().__init__(cases)
+        self.source, self._options, self._first = str(Path(path).resolve()), options, first
+        self._read = tuple(self)  # the same objects: tells whether the list was changed since
+
+    @property
+    def reader(self) -> Mapping[str, Any]:
+        """The arguments of `read_cases` besides path and limit."""
+        return _reader(self._options)
+
+    def rows(self, first: int, end: int) -> tuple[int, int] | None:
+        """Where cases `first` to `end` − 1 stand in what `read_cases` gives; None if changed."""
+        now, then = super().__getitem__(slice(first, end)), self._read[first:end]
+        same = len(now) == len(then) == end - first and all(map(is_, now, then))
+        return (self._first + first, self._first + end) if same else None
+
+    def __getitem__(self, index: Any) -> Any:
+        found = super().__getitem__(index)
+        if not isinstance(index, slice):
+            return found
+        first, end, step = index.indices(len(self))
+        if step != 1 or self.rows(first, max(first, end)) is None:
+            return found
+        return Cases(found, self.source, self._options, self._first + first)
+
+
+class LazyCases(Sequence):
+    """Cases that are read when they are asked for; 16 bytes each are kept. See `read_cases`."""
+
+    def __init__(self, file: _File, options: Options, form: Format | None, span: range) -> None:
+        self._file, self._options, self._form, self._span = file, options, form, span
+        self.source = str(file.path.resolve())
+
+    @classmethod
+    def index(cls, path: Path, limit: int | None, options: Options) -> LazyCases:
+        """One pass over the file: every row is read as a case, and only its place kept."""
+        file, form = _File(path), None
+        if limit != 0:
+            numbered = ((n, place, row) for n, (place, row) in enumerate(places(path)))
+            for number, place, form, _ in _cases(path, numbered, limit, options):  # noqa: B007
+                file.numbers.append(number)
+                file.begins.append(place)
+        return cls(file, options, form, range(len(file.begins)))
+
+    @property
+    def reader(self) -> Mapping[str, Any]:
+        """The arguments of `read_cases` besides path and limit."""
+        return _reader(self._options)
+
+    def rows(self, first: int, end: int) -> tuple[int, int]:
+        """Where cases `first` to `end` − 1 stand in what `read_cases` gives."""
+        return self._span.start + first, self._span.start + end
+
+    def __len__(self) -> int:
+        return len(self._span)
+
+    def __getitem__(self, index: Any) -> Any:
+        if not isinstance(index, slice):
+            i = self._span[index]
+            row, number = self._file.row(i), self._file.numbers[i]
+            try:
+                return case_of(self._form, row, self._options._replace(row=number))
+            except FactError as error:
+                raise FactError(f"{self.source} changed, row {number}: {error}") from None
+        span = self._span[index]
+        if span.step != 1:
+            return [self[i] for i in range(len(self))[index]]
+        return LazyCases(self._file, self._options, self._form, span)
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} cases of {self.source}, read when asked for>"
+
+
+class _File:
+    """A file and where its rows begin; slices of lazy cases share it and its one open handle.
+
+    Kept open, since in a packed file going on is fast and coming back begins at the start.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.begins, self.numbers = path, array("Q"), array("Q")
+        self._lock, self._handle, self._open = threading.Lock(), None, ExitStack()
+
+    def row(self, i: int) -> Any:
+        """The i-th kept row; FactError where the file is not any more what it was."""
+        with self._lock:
+            if self._handle is None:
+                self._handle = self._open.enter_context(opened(self.path))
+            try:
+                return row_at(self._handle, self.begins[i])
+            except (ValueError, OSError, EOFError) as error:
+                raise FactError(
+                    f"{self.path} changed while it was in use: row {self.numbers[i]} is not "
+                    f"where it was ({type(error).__name__})"
+                ) from None
+
+
+def _reader(options: Options) -> dict[str, Any]:
+    return {"target": options.target, "unrelated_suffix": options.unrelated_suffix}
+
+
+def classroom() -> list[Case]:
+    """The built-in cases, checked by hand: facts that the default model knows."""
+    # a plain list: a patch keeps these facts themselves, for machines where the file lies elsewhere
+    return list(read_cases(CLASSROOM))

@@ -1,0 +1,227 @@
+"""GRACE's codebook: a list of entries, each of which answers the queries near its key.
+
+An entry has a key (a point in the space of a module's inputs), a value (the output that shall come
+there), and a deferral radius: how far from the key the entry still answers, and beyond which it
+defers to the model. The nearest key alone decides. A query outside the small ball of its nearest
+key is a miss, even where it lies in the large ball of a key farther away.
+
+How a new fact adds, expands or splits entries is the table in `Codebook.write`, from "Aging with
+GRACE" (Hartvigsen et al., 2023), section 3. There is no model here, only tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+Label = tuple[int, ...]  # the tokens of a target
+CLOSEST = 8  # nearest keys by the matrix product, whose distances are then measured exactly
+GAP = 1e-5  # free space that a split leaves between two balls, as published
+
+
+class Found(NamedTuple):
+    """The nearest key of each of m queries.
+
+    nearest   (m,): its index among the entries
+    distance  (m,): how far the query is from it
+    radius    (m,): its deferral radius
+    """
+
+    nearest: Tensor
+    distance: Tensor
+    radius: Tensor
+
+    @property
+    def entry(self) -> Tensor:
+        """The entry that answers, -1 for none."""
+        return torch.where(self.distance <= self.radius, self.nearest, -1)
+
+
+class Event(NamedTuple):
+    """What one fact did to the codebook.
+
+    kind      add, expand, split, replace, or cover where the fact lay in its entry's ball already
+    entry     the entry that holds the fact now
+    nearest   the nearest entry before the change, -1 in an empty codebook
+    distance  how far the fact's key was from it, inf in an empty codebook
+    """
+
+    kind: Literal["add", "expand", "split", "cover", "replace"]
+    entry: int
+    nearest: int
+    distance: float
+
+    @property
+    def fresh(self) -> bool:
+        """Whether the entry has a new value, which is still to be trained."""
+        return self.kind in ("add", "split", "replace")
+
+
+def lookup(K: Tensor, eps: Tensor, queries: Tensor) -> Found:
+    """Nearest columns of K (d_in, n) for queries (m, d_in), in float32; ties: the smallest index.
+
+    eps (n,) are the radii. All queries take one matrix product. It gives ‖k‖² − 2 k·q, which loses
+    digits where distances are small against the keys, so the best few are measured again.
+    """
+    queries = queries.float()
+    scores = (K * K).sum(0) - 2 * queries @ K  # (m, n): ‖k − q‖² up to ‖q‖², equal in a row
+    return _measured(K, eps, queries, scores)
+
+
+def _measured(K: Tensor, eps: Tensor, queries: Tensor, scores: Tensor) -> Found:
+    """The nearest keys by `scores` (m, n), with their distances measured as ‖k − q‖."""
+    # the few keys with the lowest scores, in the order of the entries
+    few = scores.topk(min(CLOSEST, K.shape[1]), dim=1, largest=False).indices.sort(1).values
+    # their exact distances, and the nearest; min promises no order among equals, argmax does
+    exact = (K.T[few] - queries[:, None]).norm(dim=2)  # (m, few)
+    distance = exact.min(1).values
+    place = (exact == distance[:, None]).int().argmax(1)
+    nearest = few.gather(1, place[:, None])[:, 0]
+    return Found(nearest, distance, eps[nearest])
+
+
+@dataclass
+class Codebook:
+    """The entries, and how facts are written into them.
+
+    K        (d_in, n): keys, float32
+    V        (d_out, n): values, float32
+    eps      (n,): deferral radii, float32
+    labels   the tokens of each entry's target; entries of one label may share a ball
+    fact_of  the numbers of the facts that each entry stands for
+
+    `write` puts new tensors in place of these and does not change the old ones, so a patch that
+    holds them stays as it is.
+    """
+
+    K: Tensor
+    V: Tensor
+    eps: Tensor
+    labels: list[Label]
+    fact_of: list[tuple[int, ...]]
+
+    @classmethod
+    def empty(cls, d_in: int, d_out: int) -> Codebook:
+        """No entry yet."""
+        return cls(torch.empty(d_in, 0), torch.empty(d_out, 0), torch.empty(0), [], [])
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def lookup(self, queries: Tensor) -> Found:
+        """Nearest entries of queries (m, d_in)."""
+        return lookup(self.K, self.eps, queries)
+
+    def write(
+        self,
+        queries: Tensor,
+        labels: Sequence[Label],
+        fresh: Tensor,
+        facts: Sequence[int],
+        *,
+        eps_init: float,
+        strict: bool = True,
+        expand: Literal["coverage", "moving_average"] = "coverage",
+        noise: float = 0.0,
+    ) -> list[Event]:
+        """Write facts one after another, each by its distance d to the nearest key i, radius ε_i.
+
+        queries are the facts' keys (m, d_in), fresh their first values (m, d_out), facts their
+        numbers; noise says how far a key moves with the rows beside it. The rules:
+
+            no key, or d > ε_i + eps_init        add     ε = eps_init
+            d ≤ ε_i + eps_init, same label       expand  ε_i = d where d > ε_i; "moving_average"
+                                                         also moves the key halfway to the query
+            d ≤ ε_i + eps_init, another label    split   ε = d/2, ε_i = d/2 − 1e-5
+
+        strict repairs three things in these published rules. A split never enlarges a ball. A query
+        that equals the key up to rounding (1e-6 of its length, or 4 · noise) replaces label and
+        value, so that the newest fact wins; the published rule leaves radii of −1e-5 and 0 there.
+        And a ball expands by that rounding beyond the query, which would otherwise lie on its edge
+        and miss it half of the time.
+        """
+        # room for m entries more; the old tensors are copied, not changed
+        n, m = len(self), len(labels)
+        K = torch.cat([self.K, self.K.new_empty(self.K.shape[0], m)], 1)
+        V = torch.cat([self.V, self.V.new_empty(self.V.shape[0], m)], 1)
+        eps = torch.cat([self.eps, self.eps.new_empty(m)])
+        squares = torch.cat([(self.K * self.K).sum(0), self.eps.new_empty(m)])
+        labels_of, fact_of, events = list(self.labels), list(self.fact_of), []
+        for query, label, value, fact in zip(queries.float(), labels, fresh, facts, strict=True):
+            # find the nearest key
+            i, d, radius = -1, float("inf"), 0.0
+            if n:
+                scores = squares[:n] - 2 * query @ K[:, :n]
+                found = _measured(K[:, :n], eps[:n], query[None], scores[None])
+                i, d, radius = (part.item() for part in found)
+            rounding = max(1e-6 * query.norm().item(), 4 * noise) if strict else 0.0
+            # decide by the table above, and which entry holds the fact
+            if d > radius + eps_init:
+                kind, at = "add", n
+            elif label == labels_of[i]:
+                kind, at = "expand" if d + rounding > radius else "cover", i
+            elif strict and d <= rounding:
+                kind, at = "replace", i
+            else:
+                kind, at = "split", n
+            # "add" and "split" make an entry; the others write the fact into the nearest one
+            if at == n:
+                K[:, n], squares[n], eps[n] = query, query @ query, eps_init
+                labels_of.append(label)
+                fact_of.append((fact,))
+                n += 1
+            elif kind == "replace":
+                labels_of[i], fact_of[i] = label, (fact,)
+            else:
+                fact_of[i] = (*fact_of[i], fact)
+            # change the radii
+            if kind == "expand":
+                eps[i] = d + rounding
+                if expand == "moving_average":
+                    K[:, i] = (K[:, i] + query) / 2
+                    squares[i] = K[:, i] @ K[:, i]
+            elif kind == "split":
+                half = d / 2
+                eps[at] = min(eps_init, half) if strict else half
+                eps[i] = min(radius, half - GAP) if strict else half - GAP
+            # a new value where the entry is new or has a new label
+            event = Event(kind, at, i, d)
+            if event.fresh:
+                V[:, at] = value
+            events.append(event)
+        self.K, self.V, self.eps = K[:, :n], V[:, :n], eps[:n]
+        self.labels, self.fact_of = labels_of, fact_of
+        return events
+
+    def lost(self, noise: float) -> list[int]:
+        """Entries with a radius under four times the noise of a key, which may miss their own fact.
+
+        The same prompt gives slightly different keys alone, padded, and in a batch: `noise` is how
+        far they lie apart.
+        """
+        return (self.eps < 4 * noise).nonzero()[:, 0].tolist()
+
+    def state(self) -> dict[str, Tensor]:
+        """Labels and facts as four tensors, which a file holds more easily than tuples."""
+        return {**_flat("labels", self.labels), **_flat("facts", self.fact_of)}
+
+    @classmethod
+    def of(cls, K: Tensor, V: Tensor, eps: Tensor, state: dict[str, Tensor]) -> Codebook:
+        """The codebook with what `state()` gave."""
+        return cls(K, V, eps, _tuples("labels", state), _tuples("facts", state))
+
+
+def _flat(name: str, rows: Sequence[tuple[int, ...]]) -> dict[str, Tensor]:
+    """Tuples of any length as one tensor of numbers and one of sizes."""
+    whole = torch.tensor([number for row in rows for number in row], dtype=torch.long)
+    return {name: whole, f"{name}_sizes": torch.tensor([*map(len, rows)], dtype=torch.long)}
+
+
+def _tuples(name: str, state: dict[str, Tensor]) -> list[tuple[int, ...]]:
+    """The tuples that `_flat` was given."""
+    numbers = iter(state[name].tolist())
+    return [tuple(next(numbers) for _ in range(size)) for size in state[f"{name}_sizes"].tolist()]

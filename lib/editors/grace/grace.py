@@ -1,0 +1,215 @@
+"""GRACE: corrections in a codebook beside one module (Hartvigsen et al., 2023).
+
+A codebook is a list of entries. An entry's key is what the module reads at a prompt's last token,
+its value is what the module should put out there, and its deferral radius says how far from the key
+it answers (codebook.py). Only values are trained. Outside all radii the model is the base model,
+bit for bit (deferral.py is the route that does this).
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from ...data.facts import Fact, encode_target
+from ...errors import EditError, EditWarning
+from ...model import activations
+from ...model.answer_rows import AnswerRows
+from ...patch.patch import Patch
+from ..shared import routed
+from ..shared.base import Editor
+from ..shared.config import Config
+from .codebook import Codebook, Event
+from .deferral import Deferral
+from .value_search import Place, Replacement, ValueSearch, descend
+
+
+@dataclass(frozen=True)
+class GraceConfig(Config):
+    """Settings of GRACE.
+
+    module: name with `{}` for the layer, None for the MLP's output projection. replacement: where a
+    value stands, at the prompt's "last" token, at all of the "prompt", or at "all" that comes.
+    value_init: "warm" begins with the module's own output and takes steps in units of its root mean
+    square; "cold", as published, with numbers from 0 to 1. enough: loss under which a value is
+    done, 0 for n_iter steps always. strict=False: the published rules (codebook.py).
+    """
+
+    layer: int = 25
+    module: str | None = None
+    eps_init: float = 1.0
+    n_iter: int = 50
+    lr: float = 0.5
+    replacement: Replacement = "last"
+    value_init: Literal["warm", "cold"] = "warm"
+    eps_expand: Literal["coverage", "moving_average"] = "coverage"
+    strict: bool = True
+    enough: float = 0.05
+    target_eos: bool = False
+
+    retired: ClassVar[Mapping[str, Any]] = {"only_errors": False}
+
+
+class Grace(Editor):
+    """A codebook of corrections beside the weights, each within its radius."""
+
+    name = "grace"
+    paper = "Hartvigsen et al., Aging with GRACE, 2023 (arXiv:2211.11031)"
+    Config = GraceConfig
+    speed = "fast"
+    writes = "routes"
+    keeps = True
+    scoped = True
+
+    def write(self, facts: list[Fact], after: Patch) -> Patch:
+        """Write all facts into the codebook in their order, then train the values they touch."""
+        c, lm = self.config, self.lm
+        place = self.place(after)
+        module, old = place.module, after.routes.get(place.module)
+        remembered = after.memory.get(self.name, {})  # one state per codebook
+        state = remembered.get(module)
+        prompts, targets = self.ids(facts, after)
+        with lm.patched(routed.without_mine(after, module), only=True):
+            # a fact's key: what the module reads at the prompt's last token
+            at = [len(prompt) - 1 for prompt in prompts]
+            keys = (
+                activations.inputs_at(lm, prompts, at, [module])[module].float().cpu()
+            )  # (m, d_in)
+            if state is None:
+                state = {"facts_seen": 0, "noise": self.noise(module, prompts, keys)}
+            # its first value: what the module puts out there, or random numbers
+            numbers = [state["facts_seen"] + i for i in range(len(facts))]
+            fresh = self.fresh(lm.output(module, keys.to(lm.device)).cpu(), numbers)  # (m, d_out)
+            # write all facts into the codebook: add, expand or split
+            if old:
+                book = Codebook.of(old.K, old.V, old.eps, state)
+            else:
+                book = Codebook.empty(keys.shape[1], fresh.shape[1])
+            events = book.write(
+                keys,
+                [*map(tuple, targets)],
+                fresh,
+                numbers,
+                eps_init=c.eps_init,
+                strict=c.strict,
+                expand=c.eps_expand,
+                noise=state["noise"],
+            )
+            # train the values of the entries that were touched until they give the targets
+            measured = self.train(place, book, prompts, targets, events, keys)
+        noise = max(state["noise"], measured)
+        self.report(book, keys, targets, noise)
+        state = {**book.state(), "facts_seen": state["facts_seen"] + len(facts), "noise": noise}
+        route = Deferral(module, book.K, book.V, book.eps, c.replacement)
+        return routed.with_mine(after, module, route, self.name, {**remembered, module: state})
+
+    def fresh(self, output: Tensor, numbers: list[int]) -> Tensor:
+        """First values (m, d_out): the module's own output, or random ones.
+
+        Random values are seeded by the fact's number, which counts over all edits, so that a list
+        edited at once and in two halves begins alike.
+        """
+        if self.config.value_init == "warm":
+            return output
+        seeds = [torch.Generator().manual_seed(self.config.seed + number) for number in numbers]
+        return torch.stack([torch.rand(output.shape[1], generator=seed) for seed in seeds])
+
+    def train(
+        self,
+        place: Place,
+        book: Codebook,
+        prompts: list[list[int]],
+        targets: list[list[int]],
+        events: list[Event],
+        keys: Tensor,
+    ) -> float:
+        """Train the values of all entries that `events` touched, in the book.
+
+        Returns how far keys moved as they were read beside other rows, for `report`.
+        """
+        c = self.config
+        # a fact whose entry was given to a newer one within this call has nothing to train
+        live = [i for i, e in enumerate(events) if book.labels[e.entry] == tuple(targets[i])]
+        touched = list(dict.fromkeys(events[i].entry for i in live))
+        rows = AnswerRows(prompts, targets).take(live)
+        entries = [touched.index(events[i].entry) for i in live]
+        # steps are in units of the first value's root mean square, so that lr suits every model
+        start = book.V[:, touched]
+        size = start.square().mean(0).sqrt().clamp(min=1e-6)
+        scale = size if c.value_init == "warm" else torch.ones_like(size)
+        search = ValueSearch(c.lr, c.n_iter, c.enough)
+        found = descend(self.lm, place, rows, entries, start, scale, search)
+        if not torch.isfinite(found.values).all():
+            raise EditError("grace produced NaN or infinite values; nothing was changed")
+        book.V[:, touched] = found.values
+        return (found.keys - keys[live]).norm(dim=1).max().item()
+
+    # ---- before: where the codebook stands, and the facts as tokens -----------------------------
+
+    def place(self, after: Patch) -> Place:
+        """Where the codebook stands; EditError where it cannot."""
+        c, lm = self.config, self.lm
+        mlp_out = lm.mlp_out(c.layer)  # refuses a layer that is not there
+        module = (c.module or lm.arch.mlp_out).format(c.layer)
+        inner = module.startswith(f"{lm.arch.blocks}.{c.layer}.")
+        try:
+            matrix = inner and lm.model.get_submodule(module).weight.ndim == 2
+        except AttributeError:
+            matrix = False
+        if not matrix:
+            raise EditError(
+                f"{module} is no linear module of layer {c.layer}, as {mlp_out} would be"
+            )
+        state = after.memory.get(self.name, {}).get(module)
+        if routed.begun(after, module, self.name, state, "codebook"):
+            held = after.routes[module].replacement
+            if held != c.replacement:
+                raise EditError(
+                    f"the codebook at {module} replaces '{held}', not '{c.replacement}'"
+                )
+        return Place(module, c.layer, c.replacement)
+
+    def ids(self, facts: list[Fact], after: Patch) -> tuple[list[list[int]], list[list[int]]]:
+        """Token ids of the facts' prompts and targets."""
+        lm = self.lm
+        end = [lm.tokenizer.eos_token_id] if self.config.target_eos else []
+        targets = [[*encode_target(lm.tokenizer, fact.target_new), *end] for fact in facts]
+        with lm.patched(after, only=True):
+            prompts, _ = lm.rows([fact.text for fact in facts])
+        return prompts, targets
+
+    # ---- what we added: how exact a key is, and a warning for facts that were lost --------------
+
+    def noise(self, module: str, prompts: list[list[int]], keys: Tensor) -> float:
+        """How far a key moves when its prompt is padded beside a longer row, over a few prompts.
+
+        Radii must be larger than this, or an entry misses its own prompt in another batch.
+        """
+        few = prompts[:4]
+        rows = [*few, (max(few, key=len) * 2)[: self.lm.context]]
+        found = activations.inputs_at(self.lm, rows, [len(row) - 1 for row in rows], [module])[
+            module
+        ]
+        return (found[:-1].float().cpu() - keys[: len(few)]).norm(dim=1).max().item()
+
+    def report(self, book: Codebook, keys: Tensor, targets: list[list[int]], noise: float) -> None:
+        """Warn where the codebook cannot give facts back, and say how many."""
+        entries = book.lookup(keys).entry.tolist()
+        stolen = sum(
+            entry < 0 or book.labels[entry] != tuple(target)
+            for entry, target in zip(entries, targets, strict=True)
+        )
+        lost = book.lost(noise)
+        if stolen or lost:
+            warnings.warn(
+                f"{stolen} of {len(keys)} facts fell to another entry at once, and {len(lost)} of "
+                f"{len(book)} entries have a radius under four times the noise of a key "
+                f"({noise:.1e}): they may miss their own prompt",
+                EditWarning,
+                stacklevel=4,
+            )

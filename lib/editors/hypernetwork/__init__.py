@@ -1,0 +1,1 @@
+"""The network of MEND, MALMEN and RLEdit: its layers, its training and its file."""

@@ -1,0 +1,204 @@
+"""The language model's part of training a hypernetwork: ∂L/∂W of the edited matrices, in batches.
+
+Nothing here knows a network. The loss is a weighted sum over label positions, so how many texts run
+at once is a matter of memory alone and never of the result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from random import Random
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ...data.facts import Case, Fact, encode_prompt, encode_target
+from ...keys_values import answer_gradients
+from ...model import batching
+from ...model.answer_rows import AnswerRows
+from ...model.lm import LM
+from ...patch.patch import Patch
+
+TOKENS = 512  # padded tokens of one pass with weight gradients
+
+
+class Text(NamedTuple):
+    """A text of the loss: token ids of a prompt and of its answer.
+
+    The last token of the answer is predicted but not read. Where the loss compares two models, the
+    answer only says how many positions count. weight is that of each of them.
+    """
+
+    prompt: list[int]
+    answer: list[int]
+    weight: float = 0.0
+
+    @property
+    def ids(self) -> list[int]:
+        """The tokens that the model reads."""
+        return [*self.prompt, *self.answer[:-1]]
+
+
+class Outcome(NamedTuple):
+    """Weighted loss on rewordings, weighted KL on unrelated texts, and {module: ∂(sum)/∂W}."""
+
+    edit: float
+    locality: float
+    grads: dict[str, Tensor]
+
+    @property
+    def finite(self) -> bool:
+        """Whether every number in it is."""
+        whole = torch.tensor([self.edit, self.locality]).isfinite().all()
+        return bool(whole) and all(g.isfinite().all() for g in self.grads.values())
+
+
+def rewordings(lm: LM, cases: Sequence[Case], draw: Random, own: bool = False) -> list[Text]:
+    """One rewording of every case (its own prompt where there is none) with the new answer.
+
+    own: the prompt of the edit itself is one of those to draw from.
+    """
+    found = []
+    for case in cases:
+        options = case.paraphrases
+        if own or not options:
+            options = (case.fact.text, *options)
+        prompt = draw.choice(options)
+        target = encode_target(lm.tokenizer, case.fact.target_new)
+        found.append(Text(encode_prompt(lm.tokenizer, prompt), target))
+    return found
+
+
+def unrelated(lm: LM, cases: Sequence[Case], draw: Random, everywhere: bool) -> list[Text]:
+    """One unrelated text of every case that has any; its answer marks the positions that count.
+
+    They are those that predict the reference answer (the next token where there is none), or with
+    `everywhere` all of them. An unknown next token is -1.
+    """
+    found = []
+    for case in cases:
+        options = [(p.prompt, p.target) for p in case.neighborhood]
+        known = {prompt for prompt, _ in options}
+        options += [(prompt, None) for prompt in case.locality if prompt not in known]
+        if not options:
+            continue
+        prompt, answer = draw.choice(options)
+        ids = encode_prompt(lm.tokenizer, prompt)
+        target = [-1] if answer is None else encode_target(lm.tokenizer, answer)
+        if everywhere:  # every token after the first is one that is predicted
+            ids, target = ids[:1], [*ids[1:], *target]
+        found.append(Text(ids, target))
+    return found
+
+
+def weighted(texts: Sequence[Text], group: int, factor: float) -> list[Text]:
+    """The texts with their weights in a sum over groups of means over a group's positions.
+
+    The whole sum is multiplied by `factor`.
+    """
+    found = []
+    for start in range(0, len(texts), group):
+        some = texts[start : start + group]
+        total = sum(len(text.answer) for text in some)
+        found += [text._replace(weight=factor / total) for text in some]
+    return found
+
+
+def outcome(
+    lm: LM,
+    after: Patch,
+    updates: Mapping[str, Tensor],
+    said: Sequence[Text],
+    calm: Sequence[Text],
+    learn: bool = True,
+) -> Outcome:
+    """L = Σ w·NLL(said) + Σ w·KL(before ‖ edited)(calm) with W + ΔW, and its weight gradients.
+
+    before is the model under `after`; updates {module: ΔW (d_out, d_in)} come on top of it. One
+    batch is in memory at a time. learn=False gives no gradients. Raises ValueError for a text that
+    is longer than the context.
+    """
+    batching.check_length(lm, [text.ids for text in (*said, *calm)])
+    names, sums = list(updates), [0.0, 0.0]
+    with lm.patched(after, only=True):
+        masters = {}
+        for name, delta in updates.items():
+            W = lm.weight(name, after)
+            masters[name] = (W + delta.to(W)).detach().requires_grad_(learn)
+        grads = {name: torch.zeros_like(W) for name, W in masters.items()} if learn else {}
+        for kind, texts in enumerate((said, calm)):
+            for some in _batches(texts):
+                before = _log_probs(lm, some) if kind else None
+                with lm.bind(masters):
+                    loss = _loss(lm, some, before, learn)
+                    if learn:
+                        found = torch.autograd.grad(loss, [masters[name] for name in names])
+                        for name, g in zip(names, found, strict=True):
+                            grads[name] += g
+                sums[kind] += loss.item()
+    return Outcome(sums[0], sums[1], grads)
+
+
+def read_everywhere(
+    lm: LM, facts: Sequence[Fact], modules: Sequence[str]
+) -> dict[str, answer_gradients.Features]:
+    """{module: pairs of all tokens} for the mean loss over each fact's own answer.
+
+    As `answer_gradients.read` with reduction="fact_mean", which keeps answer positions only.
+    """
+    rows = answer_gradients.answer_rows(lm, sorted(facts, key=lambda fact: -len(fact.text)))
+    # Every token after a row's first counts as one that is predicted, so that all columns are kept.
+    # Those of the prompt have no weight in the loss.
+    texts = [[*p, *a] for p, a in zip(rows.prompts, rows.answers, strict=True)]
+    whole = AnswerRows([text[:1] for text in texts], [text[1:] for text in texts])
+    size = max(1, answer_gradients.TOKENS // max(map(len, texts)))
+    parts: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in modules}
+    for first in range(0, len(rows), size):
+        some = range(first, min(first + size, len(rows)))
+        part, ends = whole.take(some), [rows.ends[i] for i in some]
+        row, position, _ = part.labels
+        share = torch.tensor([1 / len(rows.answers[i]) for i in some])[row]
+        weight = torch.where(position >= torch.tensor(ends)[row], share, 0.0)
+        found = answer_gradients.one_pass(lm, part, weight, modules, first, ends)
+        for name, pair in found.items():
+            parts[name].append(pair)
+    columns = whole.labels[0]  # the fact of each column
+    return {
+        name: answer_gradients.Features(
+            *(torch.cat(s, 1) for s in zip(*pairs, strict=True)), columns
+        )
+        for name, pairs in parts.items()
+    }
+
+
+def _batches(texts: Sequence[Text]) -> Iterator[list[Text]]:
+    for group in batching.batches([text.ids for text in texts], TOKENS):
+        yield [texts[i] for i in group]
+
+
+def _rows(texts: Sequence[Text]) -> AnswerRows:
+    return AnswerRows([text.prompt for text in texts], [text.answer for text in texts])
+
+
+def _log_probs(lm: LM, texts: Sequence[Text], learn: bool = False) -> Tensor:
+    """(label positions, vocabulary), text by text, on the model as it is bound now."""
+    rows = _rows(texts)
+    seqs = batching.sequences(lm, rows.ids)
+    with lm.opened(seqs, grad=learn):
+        hidden = lm.backbone(seqs.ids, seqs.real, use_cache=False).last_hidden_state
+        row, column, _ = batching.padded_labels(rows).to(hidden.device)
+        return lm.head(hidden[row, column]).log_softmax(-1)
+
+
+def _loss(lm: LM, texts: Sequence[Text], before: Tensor | None, learn: bool) -> Tensor:
+    log_probs = _log_probs(lm, texts, learn)
+    weight = torch.tensor([t.weight for t in texts for _ in t.answer]).to(log_probs)
+    with torch.enable_grad() if learn else nullcontext():
+        if before is None:
+            token = _rows(texts).labels[2].to(log_probs.device)
+            each = -log_probs.gather(1, token[:, None])[:, 0]
+        else:  # KL(before ‖ edited), in nats
+            each = (before.exp() * (before - log_probs)).sum(-1)
+        return each @ weight

@@ -1,0 +1,167 @@
+"""Training an editor's network: settings, the loop, best so far, a file to go on from.
+
+Everything random is a function of the seed and the step, so a run that was stopped anywhere goes on
+bit for bit as if it had not been.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from functools import lru_cache
+from pathlib import Path
+from random import Random
+from typing import Any, ClassVar, Protocol
+
+import torch
+
+from ...data.facts import Case
+from ...errors import EditError
+from ...model.lm import LM
+from . import network_file
+from .network_file import Networks
+from .settings import TrainableConfig
+
+# The order in which files name the settings, whatever that of the fields: a training knows its file
+# by a hash of them, and a patch its network by the hash of the network's file.
+RECORDED = (
+    *("seed", "down", "gate", "up", "rank", "blocks", "eta", "ridge", "lr", "lr_step", "clip"),
+    *("batch", "varied", "accumulate", "edit_weight", "loc_weight", "own_prompt", "tokens"),
+    *("group", "reduction", "chunk", "first_scale", "check_every", "patience", "network"),
+    *("keys", "strength", "begin", "order", "turns", "discount", "window", "reg", "each_turn"),
+)
+
+
+class Learner(Protocol):
+    """What a training needs of its editor."""
+
+    name: ClassVar[str]
+    lm: LM
+    config: TrainableConfig
+
+    fresh: Callable[[Sequence[Case]], Networks]  # untrained networks
+    restored: Callable[[Path, dict[str, Any], dict[str, Any]], Networks]  # those of a file
+    gradients: Callable[[Networks, Sequence[Case], int], float]  # of one step
+    validate: Callable[[Networks, Sequence[Case]], float]  # mean loss of cases kept apart
+    header: Callable[[], dict[str, Any]]  # what every file says of the editor
+
+
+def recorded(config: TrainableConfig) -> dict[str, Any]:
+    """All settings that a network was trained with, those with a single value left too."""
+    settings = {**config.retired, **asdict(config), "network": None}
+    return {name: settings.pop(name) for name in RECORDED if name in settings} | settings
+
+
+class Run:
+    """One training: networks, optimizer, best so far; a file holds all of it after every look."""
+
+    def __init__(
+        self, editor: Learner, cases: list[Case], validation: list[Case], file: Path
+    ) -> None:
+        self.editor, self.cases, self.validation, self.file = editor, cases, validation, file
+        label = json.dumps([recorded(editor.config), repr(cases), repr(validation)])
+        self.label = hashlib.sha256(label.encode()).hexdigest()[:16]
+        self.step, self.best_loss, self.best_step = 0, float("inf"), 0
+        self.best: dict[str, Any] = {}
+        self.history: list[list[float]] = []  # step, training loss since the last look, validation
+        self.losses: list[float] = []
+        if file.exists():
+            header, state, _ = network_file.load(file, editor.lm.fingerprint, editor.name)
+            if header["label"] != self.label:
+                raise EditError(
+                    f"{file} was begun with other settings or cases: choose another checkpoint"
+                )
+            self.networks = editor.restored(file, header, state)
+            for name in ("step", "best_loss", "best_step", "history", "losses"):
+                setattr(self, name, header[name])
+            self.best = state["best"]
+        else:
+            self.networks = editor.fresh(cases)
+        self.adam = self._optimizer()
+        if file.exists():
+            kept = {int(i): part for i, part in state["adam"].items()}
+            groups = self.adam.state_dict()["param_groups"]
+            self.adam.load_state_dict({"state": kept, "param_groups": groups})
+
+    def _optimizer(self) -> torch.optim.Adam:
+        c, nets = self.editor.config, self.networks.nets.values()
+        rest = [p for net in nets for name, p in net.named_parameters() if name != "step"]
+        steps = [net.step for net in nets]
+        return torch.optim.Adam([{"params": rest, "lr": c.lr}, {"params": steps, "lr": c.lr_step}])
+
+    def go(self, steps: int, say: Callable[[str], None]) -> None:
+        """Steps up to the given number; looks at the validation cases and saves in between."""
+        c = self.editor.config
+        if not self.step and self.validation and not self.history:
+            self._look(say)
+        while self.step < steps and not self.ended:
+            self.losses.append(self._one())
+            if self.step % c.check_every == 0:
+                self._look(say)
+        self.save()
+
+    @property
+    def ended(self) -> bool:
+        """Whether validation has not improved for `patience` steps."""
+        return bool(self.validation) and self.step - self.best_step >= self.editor.config.patience
+
+    def _one(self) -> float:
+        """One step of the training: gradients, then the optimizer."""
+        self.adam.zero_grad()
+        loss = self.editor.gradients(self.networks, self.cases, self.step)
+        self.update()
+        self.step += 1
+        return loss
+
+    def update(self) -> None:
+        """Adam with the gradients so far; where they are not finite the network stays as it was."""
+        every = [p for group in self.adam.param_groups for p in group["params"]]
+        if any(p.grad is not None for p in every):
+            norm = torch.nn.utils.clip_grad_norm_(every, self.editor.config.clip)
+            if norm.isfinite():
+                self.adam.step()
+            self.adam.zero_grad()
+
+    def _look(self, say: Callable[[str], None]) -> None:
+        trained = sum(self.losses) / len(self.losses) if self.losses else float("nan")
+        self.losses = []
+        found = float("nan")
+        if self.validation:
+            found = self.editor.validate(self.networks, self.validation)
+            if found < self.best_loss or not self.best:
+                self.best_loss, self.best_step = found, self.step
+                self.best = self.networks.state()
+        self.history.append([self.step, trained, found])
+        say(f"step {self.step}: training loss {trained:.4f}, validation {found:.4f}")
+        self.save()
+
+    def result(self) -> tuple[dict[str, Any], int]:
+        """The networks to keep and their step; the last ones compete too, without being noted."""
+        if self.validation and self.step % self.editor.config.check_every == 0:
+            return self.best, self.best_step
+        if self.validation:
+            found = self.editor.validate(self.networks, self.validation)
+            if not found < self.best_loss:
+                return self.best, self.best_step
+        return self.networks.state(), self.step
+
+    def save(self) -> None:
+        """Write all of it, whole or not at all."""
+        names = ("label", "step", "best_loss", "best_step", "history", "losses")
+        header = {**self.editor.header(), **{name: getattr(self, name) for name in names}}
+        adam = {str(i): part for i, part in self.adam.state_dict()["state"].items()}
+        now = self.networks.state()
+        network_file.save(self.file, header, {"now": now, "best": self.best, "adam": adam})
+
+
+@lru_cache(maxsize=4)
+def _order(n: int, seed: str) -> list[int]:
+    return Random(seed).sample(range(n), n)
+
+
+def take(cases: Sequence[Case], start: int, count: int, seed: int) -> list[Case]:
+    """Some cases of the endless stream of shuffled epochs: a function of the place alone."""
+    places: Iterator[tuple[int, int]] = (divmod(i, len(cases)) for i in range(start, start + count))
+    return [cases[_order(len(cases), f"{seed} {epoch}")[j]] for epoch, j in places]

@@ -1,0 +1,70 @@
+"""Training of LEMoE's experts: rows of facts are captured once and replayed at every step.
+
+Everything below the experts' layer is constant while they learn, so a step runs only the blocks
+that can feel what the experts add.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ...model.answer_rows import AnswerRows
+from ...model.lm import LM
+from ...model.partial_forward import Replay
+from .experts import Expert, answer
+
+
+class ExpertRows:
+    """Rows of (prompt, answer), and what the experts and their router read there.
+
+    Experts are added at every token that is not padding, as in use.
+
+    prompts  token ids of the rows' prompts
+    means    (n, d): mean input embedding of each row's prompt
+    hidden   (n, w): mean input of the module at each row's prompt
+    """
+
+    def __init__(
+        self,
+        lm: LM,
+        module: str,
+        layer: int,
+        pairs: Sequence[tuple[str, str]],
+        bos: int | None,
+        target_eos: bool = False,
+    ) -> None:
+        self.lm = lm
+        rows = AnswerRows.of(lm.tokenizer, pairs, target_eos)
+        self.prompts = rows.prompts
+        with torch.no_grad():
+            self.replay = Replay.at_mlp(
+                lm, rows.ids, layer, watch=[module, lm.arch.embed], behind=rows.behind
+            )
+        seqs, inputs = self.replay.seqs, self.replay.seen[module][0]
+        self.means = seqs.prompt_mean(self.replay.seen[lm.arch.embed][1], bos)
+        self.hidden = seqs.prompt_mean(inputs, bos)
+        self.real = seqs.real.to(inputs.device)
+        self.owner = self.real.nonzero()[:, 0]  # the row of every real token
+        self.inputs = inputs[self.real].float()  # (tokens, w)
+        self.labels = self.replay.labels(rows)
+        self.share = (rows.share / len(rows)).float().to(self.labels.device)
+
+    def loss(self, experts: dict[int, Expert], choice: Tensor, weight: Tensor, act: str) -> Tensor:
+        """Mean over rows of the mean NLL of their answers when row i has weight[i] of expert
+        choice[i]; differentiable in both.
+        """
+        moved = self.inputs.new_zeros(len(self.inputs), self.replay.hidden.shape[-1])
+        per_token = choice.to(self.owner.device)[self.owner]
+        for m in choice.unique().tolist():
+            here = (per_token == m).nonzero()[:, 0]
+            said = answer(experts[m], self.inputs[here], act)
+            moved = moved.index_add(0, here, weight[self.owner[here]][:, None] * said)
+        wide = moved.new_zeros(*self.real.shape, moved.shape[-1])
+        wide[self.real] = moved
+        row, column, token = self.labels
+        log_probs = self.lm.head(self.replay.with_added(wide)[row, column]).log_softmax(-1)
+        chosen = log_probs.gather(1, token.to(log_probs.device)[:, None])[:, 0]
+        return -(chosen * self.share.to(chosen.device)).sum()

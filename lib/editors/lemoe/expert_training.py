@@ -1,0 +1,79 @@
+"""Training of LEMoE's experts on the rows of their facts, together with what its router learns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from ...errors import EditError
+from .expert_rows import ExpertRows
+from .experts import Expert
+from .router_training import Routing
+
+
+@dataclass(frozen=True)
+class ExpertTraining:
+    """Settings of one expert's training with AdamW.
+
+    lr      learning rate
+    steps   most steps that are taken
+    enough  loss at which training ends early
+    scale   λ, the factor of what the experts add
+    gate    "hard", weight 1 for the chosen expert, or "softmax", its share
+    """
+
+    lr: float
+    steps: int
+    enough: float
+    scale: float
+    gate: str
+
+
+def train(
+    rows: ExpertRows,
+    experts: Sequence[Expert],
+    routing: Routing,
+    which: int | None,
+    act: str,
+    by: ExpertTraining,
+) -> list[Expert]:
+    """All experts after expert `which` has learned to answer the rows.
+
+    With None every expert learns the rows that are routed to it. The parts of `routing` that learn
+    by the experts' loss are trained along. The hard gate has weight 1 and the gradient of the
+    share.
+    """
+    device = rows.owner.device
+    mine = range(len(experts)) if which is None else (which,)
+    made = {
+        m: {n: t.to(device, copy=True).requires_grad_() for n, t in experts[m].items()}
+        for m in mine
+    }
+    routed, scores = routing.learning(rows, which)
+    leaves = [t for expert in made.values() for t in expert.values()] + routed
+    optimizer = torch.optim.AdamW(leaves, lr=by.lr, weight_decay=0.0)
+    for _ in range(by.steps):
+        with torch.enable_grad():
+            logits = scores()
+            if which is None:
+                choice = logits.argmax(1) - 1
+            else:
+                choice = torch.full((len(logits),), which, device=device)
+            share = logits.softmax(1).gather(1, choice[:, None] + 1)[:, 0]
+            weight = share if by.gate == "softmax" else 1 + share - share.detach()
+            loss = rows.loss(made, choice, by.scale * weight, act)
+        if not torch.isfinite(loss):
+            raise EditError("lemoe: the loss is not finite; try a smaller lr")
+        if loss <= by.enough:
+            break
+        grads = torch.autograd.grad(loss, leaves, allow_unused=True)
+        for leaf, grad in zip(leaves, grads, strict=True):
+            leaf.grad = grad
+        optimizer.step()
+    done = {m: {n: t.detach().cpu() for n, t in e.items()} for m, e in made.items()}
+    if not all(torch.isfinite(t).all() for e in done.values() for t in e.values()):
+        raise EditError("lemoe produced NaN or infinite weights; try a smaller lr")
+    routing.learned([part.detach().cpu() for part in routed], which)
+    return [done.get(m, expert) for m, expert in enumerate(experts)]

@@ -1,0 +1,5 @@
+"""MEMOIR: one sparse side matrix whose columns a prompt's fingerprint chooses."""
+
+from .memoir import Memoir, MemoirConfig
+
+__all__ = ["Memoir", "MemoirConfig"]

@@ -1,0 +1,4 @@
+"""What several editors share.
+
+Settings, the base class, the loop over layers, the frame of routed editors.
+"""

@@ -1,0 +1,161 @@
+"""What every editor has in common: settings, checks before, checks after, the log.
+
+`edit` is the same for all: it looks at the facts, lets the method's `write` make the next patch,
+and refuses one that is not finite. A new editor is one class with a `Config`, its declarations, and
+`write`; it is finished when its name in EDITORS keeps the conformance suite green.
+"""
+
+from __future__ import annotations
+
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from ...data.facts import Fact, encode_target
+from ...errors import EditError, EditWarning
+from ...model import scoring
+from ...model.lm import LM
+from ...patch.patch import EMPTY, Edit, LowRank, Patch
+from .config import Config
+
+
+class Editor(ABC):
+    """`edit(facts, after=patch) -> Patch`: maps a patch to the next one and changes nothing else.
+
+    Class attributes say what an editor is and promises; the conformance suite
+    tests what is declared.
+    """
+
+    name: ClassVar[str]
+    paper: ClassVar[str]
+    Config: ClassVar[type[Config]] = Config
+    needs_subject: ClassVar[bool] = False  # facts must name their subject
+    writes: ClassVar[Literal["weights", "routes", "prompt"]] = "weights"
+    trained: ClassVar[bool] = False  # a network must be fitted first
+    keeps: ClassVar[bool] = False  # an earlier edit holds after the next one
+    scoped: ClassVar[bool] = False  # bit-equal outside its scope
+    inner: ClassVar[bool] = False  # takes another editor
+    geometry: ClassVar[Literal["plain", "whitened"]] = "plain"  # whitened: by C, where it is solved
+    speed: ClassVar[Literal["fast", "usual", "slow"]] = "usual"  # slow: near a minute on a CPU
+
+    def __init__(self, lm: LM, config: Config | None = None, **settings: Any) -> None:
+        self.lm = lm
+        if config is None:
+            config = self.Config.preset(lm, self.name, **settings)
+        elif settings:
+            config = replace(config, **settings)
+        self.config = config
+
+    def edit(self, facts: Sequence[Fact], after: Patch = EMPTY) -> Patch:
+        """The patch that also holds `facts`; neither the model nor `after` is changed.
+
+        Raises EditError (a ValueError) when a fact does not fit or the result is not finite.
+        """
+        facts = [facts] if isinstance(facts, Fact) else list(facts)
+        self.check(facts)
+        if len(facts) == 1:
+            self._warn_known(facts[0], after)
+        patch = self.write(facts, after)
+        for name, value in patch.weights.items():
+            if value is not after.weights.get(name):
+                self._finite(name, value)
+        self._warn_below(after, patch)
+        written = Edit(self.name, self._settings(), tuple(facts))
+        return replace(patch, log=(*after.log, written), base=self.lm.identity)
+
+    @abstractmethod
+    def write(self, facts: list[Fact], after: Patch) -> Patch:
+        """The method itself: `after` with new weights, routes, rewrites and memory."""
+
+    def check(self, facts: Sequence[Fact]) -> None:
+        """Refuse facts that this editor cannot write, naming the row."""
+        if not facts:
+            raise EditError("there is no fact to edit")
+        for row, fact in enumerate(facts):
+            if not isinstance(fact, Fact):
+                raise EditError(f"row {row} is a {type(fact).__name__}, not a lib.Fact")
+            if self.needs_subject and fact.subject is None:
+                raise EditError(
+                    f"{self.name} writes at the subject's last token, but row {row} has no "
+                    f"subject: '{fact.prompt}'"
+                )
+
+    def without(self, patch: Patch, i: int, *, exact: bool = True) -> Patch | None:
+        """`patch` without line `i` of its log in closed form, None where only the fold gives it.
+
+        exact=False also takes a form that is only close to the fold.
+        """
+        return None
+
+    def _warn_known(self, fact: Fact, after: Patch) -> None:
+        """A warning, not an error, where the model already answers with the new target."""
+        with self.lm.patched(after, only=True):
+            target = encode_target(self.lm.tokenizer, fact.target_new)
+            (score,) = scoring.score(self.lm, self.lm.rows([fact.text])[0], [target])
+        if score.hits.all():
+            warnings.warn(
+                f"the model already answers '{fact.text}' with '{fact.target_new.strip()}'",
+                EditWarning,
+                stacklevel=4,
+            )
+
+    def _warn_below(self, after: Patch, patch: Patch) -> None:
+        """A warning where new weights lie below a route that decides by what they compute."""
+
+        def layer(module: str) -> int:
+            return int(module.removeprefix(f"{self.lm.arch.blocks}.").split(".")[0])
+
+        new = [m for m, value in patch.weights.items() if value is not after.weights.get(m)]
+        blocks = f"{self.lm.arch.blocks}."
+        below = min((layer(m) for m in new if m.startswith(blocks)), default=self.lm.n_layers)
+        for module, route in after.routes.items():
+            if route.reads_states and module.startswith(blocks) and below <= layer(module):
+                warnings.warn(
+                    f"this edit changes layer {below}, below the {route.kind} route of layer "
+                    f"{layer(module)}, which decides by what arrives there and may miss its facts",
+                    EditWarning,
+                    stacklevel=3,
+                )
+
+    def _settings(self) -> dict[str, Any]:
+        return asdict(self.config)
+
+    @classmethod
+    def current(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings of a file of any version as this one writes them (`Config.current`)."""
+        return cls.Config.current(cls.name, settings)
+
+    def _finite(self, name: str, value: Tensor | LowRank) -> None:
+        parts = [value] if isinstance(value, Tensor) else value.chunks[-1]
+        if not all(torch.isfinite(part).all() for part in parts):
+            raise EditError(
+                f"{self.name} produced NaN or infinite weights for {name}; nothing was changed "
+                "(try a smaller learning rate or another layer)"
+            )
+
+
+def add_low_rank(
+    lm: LM, after: Patch, updates: Mapping[str, tuple[Tensor, Tensor]], **changes: Any
+) -> Patch:
+    """`after` with ΔW = A @ B added per module; a long chain is folded into one matrix."""
+    new: dict[str, Tensor | LowRank] = {}
+    for module, (a, b) in updates.items():
+        a, b = a.detach().float(), b.detach().float()
+        held = after.weights.get(module)
+        if isinstance(held, Tensor):
+            new[module] = held + (a @ b).cpu()  # the product where the factors are
+            continue
+        a, b = a.cpu(), b.cpu()
+        chain = LowRank(((a, b),)) if held is None else held.plus(a, b)
+        d_out, d_in = chain.shape
+        # past this rank the factors are no smaller than half the matrix and cost a product on entry
+        if chain.rank > d_out * d_in / (2 * (d_out + d_in)):
+            new[module] = lm.weight(module).cpu() + chain.dense()
+        else:
+            new[module] = chain
+    return after.with_weights(new, **changes)

@@ -1,0 +1,103 @@
+"""Settings of an editor, filled from `presets.toml` for the model at hand."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import cache
+from pathlib import Path
+from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
+
+from ...errors import EditError
+from ...model.lm import LM
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of an editor; `preset(lm)` fills them from `presets.toml` for the model at hand.
+
+    `retired` names settings that files of earlier versions hold and this one has no more, each with
+    the only value that is still accepted.
+    """
+
+    seed: int = 0
+
+    retired: ClassVar[Mapping[str, Any]] = {}
+
+    def __post_init__(self) -> None:
+        """Refuse a word that is none of a setting's; EditError names them."""
+        for name, words in _words(type(self)).items():
+            value = getattr(self, name)
+            if isinstance(value, str) and value not in words:
+                raise EditError(f"{name} is {' or '.join(words)}, not '{value}'")
+
+    @classmethod
+    def preset(cls, lm: LM, editor: str, **settings: Any) -> Config:
+        """The recorded settings for this model, or a guess by depth for one nobody has tuned.
+
+        Raises EditError for a setting that the editor does not have.
+        """
+        settings = cls.current(editor, settings)
+        known = {f.name for f in fields(cls)}
+        unknown = settings.keys() - known
+        if unknown:
+            raise EditError(
+                f"{editor} has no setting '{sorted(unknown)[0]}'; it has {', '.join(sorted(known))}"
+            )
+        found = _presets().get(editor, {})
+        row = dict(found.get("any", {}))
+        if "like" in row:  # the rows of another editor first, then its own
+            found = _overlay(_presets()[row.pop("like")], found)
+            row = dict(found["any"])
+        if "depth" in row:
+            last = min(lm.n_layers - 1, round(row.pop("depth") * lm.n_layers))
+            row["layer"] = last
+            if "width" in row:  # editors of several layers: a window that ends there
+                first = max(0, last - row.pop("width") + 1)
+                row["layers"] = tuple(range(first, last + 1))
+        for pattern, values in found.items():
+            if pattern != "any" and pattern.lower() in lm.name.lower():
+                row.update(values)
+        row = {k: v for k, v in row.items() if k in known}
+        return cls(**{k: _tuples(v) for k, v in {**row, **settings}.items()})
+
+    @classmethod
+    def current(cls, editor: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Settings as this version has them: without retired ones, which are left at their value.
+
+        Raises EditError for a retired setting with another value.
+        """
+        for name, value in cls.retired.items():
+            if name in settings and _tuples(settings[name]) != value:
+                raise EditError(
+                    f"{editor} has no setting '{name}' any more: it is always {value!r}, and "
+                    f"{settings[name]!r} is no longer supported"
+                )
+        return {name: value for name, value in settings.items() if name not in cls.retired}
+
+
+@cache
+def _words(config: type[Config]) -> dict[str, tuple[str, ...]]:
+    """{setting: the words it may be}, from the annotations that say `Literal`."""
+    found = {}
+    for name, hint in get_type_hints(config).items():
+        parts = (hint, *get_args(hint))  # Literal[...] | None
+        words = [word for part in parts if get_origin(part) is Literal for word in get_args(part)]
+        if words:
+            found[name] = tuple(words)
+    return found
+
+
+def _overlay(rows: dict[str, dict], own: dict[str, dict]) -> dict[str, dict]:
+    return {name: {**rows.get(name, {}), **own.get(name, {})} for name in {**rows, **own}}
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list | tuple) else value
+
+
+@cache
+def _presets() -> dict[str, dict[str, dict[str, Any]]]:
+    with (Path(__file__).parents[1] / "presets.toml").open("rb") as file:
+        return tomllib.load(file)

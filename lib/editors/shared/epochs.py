@@ -1,0 +1,89 @@
+"""The training loop that fine-tuning and LoRA share: epochs over shuffled batches of all facts.
+
+The blocks below the lowest trained layer are constant, so every batch is captured once and replayed
+from that layer on. When all facts fit in one batch, that is one capture for the whole training.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ...errors import EditError
+from ...model.answer_rows import AnswerRows
+from ...model.lm import LM
+from ...model.partial_forward import Replay
+
+
+class Epochs(NamedTuple):
+    """How long a training runs, in what order, and what it is called in an error.
+
+    epochs      most passes over all rows
+    batch_size  rows per step
+    enough      loss (nats): a batch below it makes no step, an epoch below it is the last
+    seed        of the order of the rows, which matters only when there are several batches
+    name        the editor that trains
+    """
+
+    epochs: int
+    batch_size: int
+    enough: float
+    seed: int
+    name: str
+
+
+def train(
+    lm: LM,
+    rows: AnswerRows,
+    layer: int,
+    leaves: Sequence[Tensor],
+    optimizer: torch.optim.Optimizer,
+    by: Epochs,
+    after_step: Callable[[], None] | None = None,
+) -> None:
+    """Train the leaves, in place, until the model gives the rows' answers.
+
+    The leaves are bound to the model already, and none of them stands below block `layer`.
+    after_step, when given, runs after every step of the optimizer. Raises EditError when a loss is
+    not finite.
+    """
+    order, shuffle = list(range(len(rows))), random.Random(by.seed)
+    several = len(rows) > by.batch_size
+    replay, batch = None, rows
+    for _ in range(by.epochs):
+        mean = 0.0
+        if several:
+            shuffle.shuffle(order)
+        for first in range(0, len(rows), by.batch_size):
+            if several:
+                batch = rows.take(order[first : first + by.batch_size])
+            if several or replay is None:
+                with torch.no_grad():
+                    replay = Replay(lm, batch.ids, layer, behind=batch.behind)
+            loss = answer_loss(lm, batch, replay)
+            mean += loss.item() * len(batch) / len(rows)
+            if not torch.isfinite(loss):
+                raise EditError(f"{by.name}: the loss is not finite; try a smaller lr")
+            if loss < by.enough:
+                continue  # a batch already learned moves nothing
+            for leaf, grad in zip(leaves, torch.autograd.grad(loss, leaves), strict=True):
+                leaf.grad = grad
+            optimizer.step()
+            if after_step is not None:
+                after_step()
+        if mean < by.enough:
+            break
+
+
+def answer_loss(lm: LM, rows: AnswerRows, replay: Replay) -> Tensor:
+    """Mean over rows of the mean NLL of each row's answer, nats; differentiable."""
+    with torch.enable_grad():
+        states = replay.run(replay.hidden)
+        row, column, token = replay.labels(rows)
+        log_probs = lm.head(states[row, column]).log_softmax(-1)
+        token, share = token.to(log_probs.device), rows.share.float().to(log_probs.device)
+        return -(log_probs.gather(1, token[:, None])[:, 0] * share).sum() / len(rows)

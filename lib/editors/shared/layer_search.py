@@ -1,0 +1,83 @@
+"""The same fact searched at several layers at once: every layer's rows climb the model together.
+
+Copies of a fact's rows join the batch at the block above their own layer. Below it they are as in
+the unchanged model, and above it each weight is read once for all copies: on a CPU, where few rows
+are bound by reading the weights, seven layers cost little more than two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ...data.facts import Fact
+from ...keys_values.target_value import Batch, Search, Target, rows_of, search
+from ...model.lm import LM
+from ...model.partial_forward import Replay, add_first
+
+
+def search_layers(
+    lm: LM, fact: Fact, layers: Sequence[int], templates: Sequence[str], settings: Search
+) -> list[Target]:
+    """v* at the output of `mlp_out` of every layer (ascending), as `target.search` one by one."""
+    if lm.arch.post_norm:  # δ does not reach the block above as it is
+        return [search(lm, [fact], layer, templates, settings)[0] for layer in layers]
+    return _Climb(lm, fact, layers, templates, settings).run()
+
+
+class _Climb(Batch):
+    """One vector for each layer, all for the same fact."""
+
+    def __init__(
+        self,
+        lm: LM,
+        fact: Fact,
+        layers: Sequence[int],
+        templates: Sequence[str],
+        settings: Search,
+    ) -> None:
+        n, t = len(layers), len(templates)
+        self.layers = list(layers)
+        names = [lm.mlp_out(layer) for layer in layers]
+        rows, at = rows_of(lm, [fact], templates, settings.target_eos)
+        replay = Replay.at_mlp(lm, rows.ids, layers[0], lookup=at, watch=names, behind=rows.behind)
+        with torch.no_grad():  # what enters the block above each layer in the unchanged model
+            self.bases = [
+                replay.run(replay.hidden, upto=layer - layers[0]) for layer in self.layers
+            ]
+        # the rows of the first 1, 2, … n copies, each copy with the fact's t rows and its KL row
+        everything = list(range(t + 1))
+        self.parts = [replay.take(everything * (c + 1)) for c in range(n)]
+        seen = [replay.seen[name] for name in names]
+        mlp = torch.stack([values[0, 0] for _, values in seen]).float()
+        labels = replay.labels(rows).repeat(1, n)
+        # the rows of copy c stand behind those of the copies before it
+        labels[0] += t * torch.arange(n, device=labels.device).repeat_interleave(len(rows.share))
+        super().__init__(
+            lm,
+            layers[0],
+            settings,
+            init=mlp,
+            mlp=mlp,
+            keys=torch.stack([keys[:t, 0] for keys, _ in seen]).float(),
+            labels=labels,
+            share=rows.share.repeat(n),
+        )
+
+    def forward(self, delta: Tensor) -> tuple[Tensor, Tensor]:
+        """Each copy joins above its layer; all that have joined climb to the next together."""
+        above = [self.layers[c] - self.layers[0] for c in self.active.tolist()]
+        hidden = None
+        for i, c in enumerate(self.active.tolist()):
+            base = self.bases[c]  # (t + 1, L, d), the lookup is column 0
+            moved = add_first(base, delta[:1, i, None].to(base.dtype))
+            hidden = moved if hidden is None else torch.cat([hidden, moved])
+            upto = above[i + 1] if i + 1 < len(above) else None
+            hidden = self.parts[i].run(hidden, upto=upto, since=above[i])
+        states = hidden.unflatten(0, (len(above), -1))  # (copies, t + 1, L, d)
+        return states[:, :-1].flatten(0, 1), states[:, -1, 0]
+
+    def drop(self, rows: list[int], vectors: list[int]) -> None:
+        """Nothing to select: `forward` runs the active copies only."""

@@ -1,0 +1,288 @@
+"""The loop of the MEMIT family: values at the last layer, written into several layers.
+
+Every method of the family searches the state z that the last edited layer should put out, and then
+goes through its layers from below: what is still missing at the top, R, divided by the layers left,
+is written at this layer's keys, Δ = R B. They differ in three steps, which subclasses override:
+`values` (what z is), `solve` (B, from the keys alone), `keep` (what later batches must know).
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from ... import memory
+from ...data.facts import Fact
+from ...errors import EditError, EditWarning
+from ...keys_values import context_templates as contexts
+from ...keys_values import target_value
+from ...keys_values.second_moment import second_moment
+from ...patch.patch import EMPTY, LowRank, Patch
+from . import value_norm as anchor
+from .base import Editor, add_low_rank
+from .config import Config
+
+
+@dataclass(frozen=True)
+class SpreadConfig(Config):
+    """Settings of the MEMIT family.
+
+    layers: edited layers, ascending; the search for z is at the last one. strength: λ, how many
+    samples of general text the new facts are weighed against (C is a mean). keep_keys: the keys of
+    earlier batches stand in the inverse too, so that later edits leave them alone. keys: "mean", as
+    published, bare prompt and mean of the other contexts half and half; "both" writes the two as
+    two columns. values_on: the model on which z is searched, as it is now or the base.
+    anchor="base" rescales every searched MLP value to its mean norm on the unedited model (NAS);
+    anchor_skip: a value longer than that many times the norm is not written, None for never.
+    templates, contexts, context_start, context_top_k, second_moment, text, tokens: as for ROME.
+    """
+
+    layers: tuple[int, ...] = (5,)
+    strength: float = 15_000.0
+    keep_keys: bool = False
+    keys: Literal["mean", "both"] = "mean"
+    v_lr: float = 0.5
+    steps: int = 25
+    decay: float = 0.5
+    clamp: float = 0.75
+    kl_factor: float = 0.0625
+    target_eos: bool = False
+    values_on: Literal["current", "base"] = "current"
+    anchor: Literal["base"] | None = None
+    anchor_n: int = 200
+    anchor_skip: float | None = 2.0
+    templates: tuple[str, ...] | None = None
+    contexts: tuple[tuple[int, int], ...] = ((10, 5),)
+    context_start: int | str | None = "words"
+    context_top_k: int = 5
+    second_moment: bool = True
+    text: str | None = None
+    tokens: int | None = None
+    damping: float = 1e-4
+
+
+class Spread(Editor):
+    """What the last layer should put out, spread over all of them (MEMIT, Algorithm 1)."""
+
+    Config = SpreadConfig
+    needs_subject = True
+    geometry = "whitened"
+    place: target_value.Place = "block"  # where z is searched and the residual measured
+
+    def write(self, facts: list[Fact], after: Patch) -> Patch:
+        """The whole batch, layer by layer; every Δ starts from the weights before the batch."""
+        self._layers()
+        state, lm, layers = after.memory.get(self.name, {}), self.lm, self.config.layers
+        templates = self.templates(state)
+        if lm.arch.post_norm:
+            patch, notes = self._each_layer(facts, after, state, templates)
+        else:
+            with lm.patched(after if self.config.values_on == "current" else EMPTY, only=True):
+                z, notes = self.values(facts, templates)  # (d_out, n)
+            patch = after
+            for i, layer in enumerate(layers):
+                with lm.patched(patch, only=True):
+                    K, h = self.read(facts, layer, templates)
+                # R = (z − h) / layers left: the last one takes the whole rest
+                R = self.share(z - h, len(layers) - i)
+                patch = self._put(patch, layer, R, K, state)
+        kept = self.keep(facts, patch, state, templates)
+        state = {**state, **notes, **kept, "templates": templates}
+        return replace(patch, memory={**after.memory, self.name: state})
+
+    def values(self, facts: list[Fact], templates: tuple[str, ...]) -> tuple[Tensor, dict]:
+        """The states z (d_out, n), on the model as it is patched now, and notes for the memory."""
+        found = self._search(facts, self.config.layers[-1], templates, self.place)
+        if self.config.anchor is None:
+            return torch.stack([t.v_star for t in found], 1).cpu(), {}
+        return self._anchored(found, self.place)
+
+    def solve(self, layer: int, K: Tensor, state: Mapping[str, Any]) -> Tensor:
+        """B (n, d_in) for the keys K (d_in, n), both float64: what Δ = R B multiplies R with."""
+        config = self.config
+        return memory.reach(K, self.moment(layer), config.strength, kept_keys(state, layer))
+
+    def keep(
+        self, facts: list[Fact], patch: Patch, state: Mapping[str, Any], templates: tuple[str, ...]
+    ) -> dict[str, Any]:
+        """Memory for later batches: the keys of all layers, read again on the edited model."""
+        if not self.config.keep_keys:
+            return {}
+        names = {layer: self.lm.mlp_out(layer) for layer in self.config.layers}
+        with self.lm.patched(patch, only=True):
+            seen = self.lm.at_subjects(facts, list(names.values()), templates)
+        old = state.get("keys", {})
+        return {
+            "keys": {
+                str(layer): _join(old.get(str(layer), ()), self._key(seen[name]))
+                for layer, name in names.items()
+            }
+        }
+
+    def without(self, patch: Patch, i: int, *, exact: bool = True) -> Patch | None:
+        """One solve for each line after line `i`, from the keys that were kept.
+
+        The patch must be one editor's fold with settings that never changed, one call per line, its
+        change still in factors, and every call's keys still apart. It equals the fold where no line
+        reads what another changes: one layer, values searched on the base model. With several
+        layers it is close to the fold, and given only with exact=False.
+        """
+        on_base = all(line.settings.get("values_on") == "base" for line in patch.log)
+        if exact and not (len(patch.weights) == 1 and on_base):
+            return None
+        if not 0 <= i < len(patch.log) or patch.routes or patch.rewrites:
+            return None
+        if any(line.editor != self.name or line.calls != 1 for line in patch.log):
+            return None
+        settings = [self.current(line.settings) for line in patch.log]
+        if any(other != settings[0] for other in settings):
+            return None
+        state, n = patch.memory.get(self.name, {}), len(patch.log)
+        kept = {int(layer): parts for layer, parts in state.get("keys", {}).items()}
+        names = {layer: self.lm.mlp_out(layer) for layer in kept}
+        if not kept or set(names.values()) != patch.weights.keys():
+            return None
+        for layer, parts in kept.items():
+            value = patch.weights[names[layer]]
+            if not isinstance(value, LowRank) or not len(value.chunks) == len(parts) == n:
+                return None
+        left, weights = {}, {}
+        for layer, parts in kept.items():
+            chunks = patch.weights[names[layer]].chunks
+            before = list(parts[:i])  # calls before line i stand as they are, in the same storage
+            again = list(chunks[:i])
+            for t in range(i + 1, n):
+                K = parts[t].double()
+                # R' = U − ΔW'K with U = R + ΔW K: only what the deletion moved at K is new
+                R = chunks[t][0].double() + _product(chunks[:t], K) - _product(again, K)
+                B = self.solve(layer, K, {**state, "keys": {str(layer): tuple(before)}})
+                again.append((R.float(), B.float()))
+                before.append(parts[t])
+            left[str(layer)] = tuple(before)
+            if again:
+                weights[names[layer]] = LowRank(tuple(again))
+        log = patch.log[:i] + patch.log[i + 1 :]
+        memory = {**patch.memory, self.name: {**state, "keys": left}} if log else {}
+        base = patch.base if log else ""
+        return replace(patch, weights=weights, memory=memory, log=log, base=base)
+
+    def share(self, rest: Tensor, left: int) -> Tensor:
+        """The part of what is missing that this layer writes."""
+        return rest / left
+
+    def read(
+        self, facts: list[Fact], layer: int, templates: tuple[str, ...]
+    ) -> tuple[Tensor, Tensor]:
+        """Keys K (d_in, n) at `layer` and states h (d_out, n) at the last, as patched now."""
+        name, top = self.lm.mlp_out(layer), self.lm.above(self.config.layers[-1])
+        if len(templates) == 1:
+            seen = self.lm.at_subjects(facts, [name, top])
+            return self._key(seen[name]), seen[top][0].T.cpu()
+        seen = self.lm.at_subjects(facts, [name], templates)
+        return self._key(seen[name]), self.lm.at_subjects(facts, [top])[top][0].T.cpu()
+
+    def moment(self, layer: int) -> memory.Moment | None:
+        """C of a layer, None for the identity."""
+        config = self.config
+        if not config.second_moment:
+            return None
+        found = second_moment(self.lm, config.layers, config.text, config.tokens, config.damping)
+        return found[layer]
+
+    def templates(self, state: Mapping[str, Any]) -> tuple[str, ...]:
+        """The context templates: given, kept from an earlier edit, or written by the base model."""
+        return contexts.of(self.lm, self.config, state.get("templates"))
+
+    def _search(
+        self, facts: list[Fact], layer: int, templates: tuple[str, ...], place: target_value.Place
+    ) -> list[target_value.Target]:
+        return target_value.search(self.lm, facts, layer, templates, self.settings(), place)
+
+    def settings(self) -> target_value.Search:
+        """The settings of the search for z."""
+        c = self.config
+        return target_value.Search(
+            c.v_lr, c.steps, c.decay, c.clamp, c.kl_factor, target_eos=c.target_eos,
+            relax=getattr(c, "relax", False),
+        )  # fmt: skip
+
+    def _anchored(
+        self, found: list[target_value.Target], place: target_value.Place
+    ) -> tuple[Tensor, dict]:
+        config = self.config
+        norm = anchor.anchor_norm(
+            self.lm, config.layers[-1], self.settings(), place, config.anchor_n
+        )
+        z, skipped = anchor.anchored(found, norm, config.anchor_skip)
+        if skipped:
+            warnings.warn(
+                f"{skipped} of {len(found)} values were over {config.anchor_skip:g} times the "
+                "anchor and were not written",
+                EditWarning,
+                stacklevel=2,
+            )
+        return z.cpu(), {"anchor_norm": norm, "skipped": skipped}
+
+    def _each_layer(
+        self, facts: list[Fact], patch: Patch, state: Mapping[str, Any], templates: tuple[str, ...]
+    ) -> tuple[Patch, dict]:
+        """A norm behind the MLP: nothing spreads, each layer searches and writes its own value."""
+        notes: dict = {}
+        for layer in self.config.layers:
+            with self.lm.patched(patch, only=True):
+                found = self._search(facts, layer, templates, "mlp_out")
+                K = self._key(torch.stack([t.keys for t in found], 1))
+            R = torch.stack([t.delta for t in found], 1).cpu()
+            if self.config.anchor is not None:
+                z, notes = self._anchored(found, "mlp_out")
+                R = z - torch.stack([t.init for t in found], 1).cpu()
+            patch = self._put(patch, layer, R, K, state)
+        return patch, notes
+
+    def _put(
+        self, patch: Patch, layer: int, R: Tensor, K: Tensor, state: Mapping[str, Any]
+    ) -> Patch:
+        R = R.repeat(1, K.shape[1] // R.shape[1])  # "both": two columns for one residual
+        B = self.solve(layer, K.double(), state)
+        return add_low_rank(self.lm, patch, {self.lm.mlp_out(layer): (R, B)})
+
+    def _key(self, seen: Tensor) -> Tensor:
+        """(t, n, d_in) under all templates -> K (d_in, n), or (d_in, 2n) for keys="both"."""
+        bare, seen = seen[0].T.cpu(), seen.cpu()
+        if len(seen) == 1:
+            return bare
+        rest = seen[1:].mean(0).T
+        return (bare + rest) / 2 if self.config.keys == "mean" else torch.cat([bare, rest], 1)
+
+    def _layers(self) -> None:
+        layers = self.config.layers
+        if not layers or list(layers) != sorted(set(layers)):
+            raise EditError(f"layers must ascend without repeats, not {tuple(layers)}")
+        for layer in layers:
+            self.lm.mlp_out(layer)
+
+
+def _product(chunks: Sequence[tuple[Tensor, Tensor]], K: Tensor) -> Tensor | float:
+    """ΔW K (d_out, n) of a chain of factors, float64; 0.0 of an empty one."""
+    return sum((a.double() @ (b.double() @ K) for a, b in chunks), 0.0)
+
+
+def kept_keys(state: Mapping[str, Any], layer: int) -> Tensor | None:
+    """Kp (d_in, m) of earlier batches, or a factor with the same Kp Kpᵀ; None before the first."""
+    parts = state.get("keys", {}).get(str(layer), ())
+    return torch.cat(parts, 1).double() if parts else None
+
+
+def _join(old: tuple[Tensor, ...], K: Tensor) -> tuple[Tensor, ...]:
+    """Chunks of kept keys, storage shared with the patch before; never more columns than d_in."""
+    parts = (*old, K)
+    if sum(part.shape[1] for part in parts) <= 2 * len(K):
+        return parts
+    G = torch.cat(parts, 1).double()
+    values, vectors = torch.linalg.eigh(G @ G.T)  # F Fᵀ = Kp Kpᵀ with d_in columns
+    return ((vectors * values.clamp(min=0).sqrt()).float(),)

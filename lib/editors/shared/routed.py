@@ -1,0 +1,71 @@
+"""What the routed editors GRACE, WISE, LEMoE and MEMOIR share.
+
+A routed editor leaves the weights as they are and puts a `Route` behind one module. The route
+decides at the prompt whether one of its entries answers; everything else stays with the base model.
+Every edit has the same frame: `begun` looks for what earlier edits left behind, `without_mine` is
+the model on which new entries are learned, and `with_mine` puts the new route and the editor's
+state into the patch. What is learned, and how, stands in each editor's own file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from ...data import texts
+from ...errors import EditError
+from ...patch.patch import Patch
+from ...patch.route import Route
+
+
+def begun(after: Patch, module: str, name: str, state: Mapping[str, Any] | None, what: str) -> bool:
+    """Whether `after` holds earlier edits of the editor `name` at `module`, so that it goes on.
+
+    state: what the editor remembers of them, None before the first; what: what it keeps there, in
+    words. Raises EditError where another editor changed the module, where the earlier edits stand
+    at another module, and where the patch has lost the route or the state.
+    """
+    if state is not None and state.get("module", module) != module:
+        raise EditError(f"this patch has its {what} at {state['module']}: edit that layer")
+    refuse_others(after, module, name)
+    if state is None and module in after.routes:
+        raise EditError(f"this patch has lost what {name} remembered of {module}")
+    if state is not None and module not in after.routes:
+        raise EditError(f"this patch has lost the {what} at {module}")
+    return state is not None
+
+
+def refuse_others(after: Patch, module: str, name: str | None = None) -> None:
+    """Raise EditError where `module` has new weights, or a route of another editor than `name`."""
+    route = after.routes.get(module)
+    if module in after.weights or (route is not None and route.kind != name):
+        raise EditError(f"another editor changed {module} before: choose another layer")
+
+
+def without_mine(after: Patch, module: str) -> Patch:
+    """`after` without the route at `module`: what other editors did stays.
+
+    Entries are learned on this model, since the old entries must neither change the inputs of the
+    new ones nor answer in their place.
+    """
+    return replace(after, routes={m: route for m, route in after.routes.items() if m != module})
+
+
+def with_mine(
+    after: Patch, module: str, route: Route, name: str, state: Mapping[str, Any]
+) -> Patch:
+    """`after` with the new route at `module` and what the editor `name` remembers."""
+    routes, memory = {**after.routes, module: route}, {**after.memory, name: state}
+    return replace(after, routes=routes, memory=memory)
+
+
+def irrelevant_texts(config: Any) -> Sequence[str]:
+    """Texts that must stay with the base model: `config.irrelevant`, or those of irrelevant.txt.
+
+    Raises EditError where an empty list is given.
+    """
+    found = texts.irrelevant() if config.irrelevant is None else config.irrelevant
+    if not found:
+        raise EditError("this editor needs irrelevant texts, which must stay with the base model")
+    return found

@@ -1,0 +1,5 @@
+"""WISE: a side memory of one matrix, and a router that decides which of the two answers."""
+
+from .wise import Wise, WiseConfig
+
+__all__ = ["Wise", "WiseConfig"]

@@ -1,0 +1,219 @@
+"""WISE's route: side memories of one matrix, and the activation difference that chooses among them.
+
+The main memory is a linear module's own weight W. A side memory is a copy of it, W′ = W + τ, that
+has learned some facts; only τ is kept. How far a side memory moves the module's output on a prompt
+says whether the prompt is one of its facts. This is the activation difference
+Δ(x) = mean over the prompt's tokens of ‖(W + τ) a − W a‖₂: training makes it large on the memory's
+facts and small elsewhere (`hinges`), and the route compares it with a threshold ε.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ...model.architectures import ACTIVATIONS
+from ...model.sequences import Sequences, row_means
+from ...patch.route import Route
+
+Pool = Literal["mean", "row"]
+
+
+@dataclass(frozen=True)
+class SideMemory:
+    """One side memory.
+
+    tau    (d_out, d_in) float32: what it adds to W; 0 outside the masks that it was trained in
+    eps    ε, about the least Δ among its facts, which prompts are compared with
+    facts  how many facts it holds
+    """
+
+    tau: Tensor
+    eps: float
+    facts: int
+
+
+@dataclass(frozen=True)
+class ActivationDifference:
+    """How the activation difference Δ is measured.
+
+    pool        "mean": over prompt tokens, without padding and without a leading BOS;
+                "row": over all real tokens of the call, answer included, as published
+    activation  name of φ in ‖φ(W′a) − φ(W a)‖, None for the plain difference
+    bos         the id that the tokenizer puts in front, None where it puts none
+    """
+
+    pool: Pool = "mean"
+    activation: str | None = None
+    bos: int | None = None
+
+    def counted(self, seqs: Sequences) -> Tensor:
+        """(rows, length) bool: the tokens that Δ is a mean over."""
+        return seqs.real if self.pool == "row" else seqs.prompt_tokens(self.bos)
+
+    def tokens(self, moved: Tensor, output: Tensor) -> Tensor:
+        """δ (n,), the difference at single tokens.
+
+        moved (n, d_out) is what the memory adds to the output there, output (n, d_out) what it was.
+        """
+        if self.activation is None:
+            return torch.linalg.vector_norm(moved, dim=-1)
+        phi, output = ACTIVATIONS[self.activation], output.float()
+        return torch.linalg.vector_norm(phi(output + moved) - phi(output), dim=-1)
+
+    def rows(self, tau: Tensor, inputs: Tensor, output: Tensor, counted: Tensor) -> Tensor:
+        """Δ (rows,) of inputs (rows, length, d_in) under τ; differentiable in τ."""
+        # τ a at the counted tokens only: no product for padding or answers
+        moved = inputs[counted].float() @ tau.T  # (n, d_out)
+        return row_means(self.tokens(moved, output[counted]), counted)
+
+
+class Side(Route):
+    """Side memories beside one linear module.
+
+    A prompt chooses the memory with the largest Δ among those that it reaches: memory m is reached
+    where Δ_m ≥ act_ratio · ε_m. Its module puts out W a + τ_m a at all positions then, the
+    generated ones too. A prompt that reaches none keeps the module's own output, bit for bit.
+
+    memories   the side memories
+    act_ratio  which share of ε a prompt has to reach
+    score      how Δ is measured
+    """
+
+    kind = "wise"
+    axes = ("activation difference of the side memory", "threshold")
+
+    def __init__(
+        self,
+        memories: tuple[SideMemory, ...],
+        act_ratio: float,
+        score: ActivationDifference,
+        module: str = "",
+    ) -> None:
+        self.memories, self.act_ratio, self.score = tuple(memories), act_ratio, score
+        self.module = module
+
+    def placed(self, device: torch.device) -> list[Tensor]:
+        """τ (d_out, d_in) of every memory on a device."""
+        return [memory.tau.to(device) for memory in self.memories]
+
+    def thresholds(self) -> Tensor:
+        """(m,) float32: what Δ has to reach."""
+        return self.act_ratio * torch.tensor([memory.eps for memory in self.memories])
+
+    def scores(self, inputs: Tensor, output: Tensor, seqs: Sequences) -> Tensor:
+        """Δ (rows, m) of every prompt under every one of m memories."""
+        counted = self.score.counted(seqs)
+        found = [self.score.rows(tau, inputs, output, counted) for tau in self.on(inputs.device)]
+        return torch.stack(found, 1)
+
+    def decide(self, inputs: Tensor, output: Tensor, seqs: Sequences) -> Tensor:
+        """(rows,) int64: the memory with the largest Δ among those that pass, -1 for none."""
+        scores = self.scores(inputs, output, seqs)
+        choice = self.choose(scores)
+        shown = torch.where(choice < 0, scores.argmax(1), choice)  # nobody answers: the closest
+        score = scores.gather(1, shown[:, None])[:, 0]
+        self.note(seqs, score=score, threshold=self.thresholds().to(scores)[shown])
+        return choice
+
+    def choose(self, scores: Tensor) -> Tensor:
+        """The rule alone, on Δ (rows, m): among the memories that are reached the largest Δ wins.
+
+        thresholds (20, 5): Δ (18, 12) -> 1; (30, 25) -> 0; (3, 4) -> -1
+        """
+        passed = scores >= self.thresholds().to(scores)
+        best = torch.where(passed, scores, -torch.inf).argmax(1)
+        return torch.where(passed.any(1), best, -1)
+
+    def apply(self, inputs: Tensor, output: Tensor, choice: Tensor, seqs: Sequences) -> Tensor:
+        """The output with z_m = W a + τ_m a in the rows that chose m; else the same tensor."""
+        chosen = [m for m in choice.unique().tolist() if m >= 0]
+        if not chosen:
+            return output
+        taus, output = self.on(output.device), output.clone()
+        for m in chosen:
+            here = (choice == m)[:, None] & seqs.real
+            # z = W a + τ a, at the real positions of the rows that chose m
+            moved = inputs[here].float() @ taus[m].T
+            output[here] = (output[here].float() + moved).to(output.dtype)
+        return output
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Per memory the nonzero entries of τ, row by row, and a bit per entry that says where."""
+        found = {}
+        for i, memory in enumerate(self.memories):
+            mask = memory.tau != 0
+            found[f"{i}/values"], found[f"{i}/bits"] = memory.tau[mask], pack(mask)
+        return found
+
+    def header(self) -> dict:
+        """Thresholds and how Δ is measured."""
+        return {
+            "module": self.module,
+            "shape": list(self.memories[0].tau.shape),
+            "eps": [memory.eps for memory in self.memories],
+            "facts": [memory.facts for memory in self.memories],
+            "act_ratio": self.act_ratio,
+            "pool": self.score.pool,
+            "activation": self.score.activation,
+            "bos": self.score.bos,
+        }
+
+    @classmethod
+    def load(cls, tensors: dict[str, Tensor], header: dict) -> Side:
+        """The route that `tensors()` and `header()` describe; ValueError when they disagree."""
+        shape, memories = tuple(header["shape"]), []
+        for i, (eps, facts) in enumerate(zip(header["eps"], header["facts"], strict=True)):
+            values, mask = tensors[f"{i}/values"], unpack(tensors[f"{i}/bits"], shape)
+            cls.check_finite(f"side memory {i}", values)
+            tau = torch.zeros(shape)
+            tau[mask] = values  # raises where the numbers of values and bits differ
+            memories.append(SideMemory(tau, float(eps), int(facts)))
+        if header["pool"] not in ("mean", "row"):
+            raise ValueError(f"unknown pool '{header['pool']}'")
+        if header["activation"] not in {None, *ACTIVATIONS}:
+            raise ValueError(f"unknown activation '{header['activation']}'")
+        score = ActivationDifference(header["pool"], header["activation"], header["bos"])
+        return cls(tuple(memories), float(header["act_ratio"]), score, str(header["module"]))
+
+
+def pack(mask: Tensor) -> Tensor:
+    """A bool tensor as bytes, eight entries each, the first in the lowest bit."""
+    bits = F.pad(mask.flatten(), (0, -mask.numel() % 8)).view(-1, 8).to(torch.uint8)
+    return (bits << torch.arange(8, dtype=torch.uint8)).sum(1, dtype=torch.uint8)
+
+
+def unpack(packed: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """The bool tensor that `pack` was given."""
+    bits = (packed[:, None] >> torch.arange(8, dtype=torch.uint8)) & 1
+    return bits.flatten()[: torch.Size(shape).numel()].bool().view(shape)
+
+
+def draw_mask(shape: tuple[int, int], share: float, seed: int, shard: int) -> Tensor:
+    """(d_out, d_in) bool, each entry True with probability `share`; another one for every shard."""
+    draw = torch.Generator().manual_seed(1_000_003 * seed + shard)
+    return torch.rand(shape, generator=draw) < share
+
+
+def hinges(
+    inside: Tensor, outside: Tensor, alpha: float, beta: float, gamma: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """WISE's margins on Δ_e (n,) of edits and Δ_i (m,) of irrelevant texts: scalars, each ≥ 0.
+
+    max(0, Δ_i − α) keeps Δ small on irrelevant texts, max(0, β − Δ_e) large on edits, and
+    max(0, γ − (Δ_e − Δ_i)), over all pairs, keeps the two apart. Each is the mean over its positive
+    terms alone, 0 where there is none.
+    Δ_e (4, 30), Δ_i (7,), margins 5, 20, 10 -> 2, 16, 13
+    """
+    apart = gamma - (inside[None] - outside[:, None])
+    return tuple(_positive(part) for part in (outside - alpha, beta - inside, apart))
+
+
+def _positive(terms: Tensor) -> Tensor:
+    """The mean of the positive terms, 0 without any."""
+    above = terms > 0
+    return torch.where(above, terms, 0.0).sum() / above.sum().clamp(min=1)

@@ -1,0 +1,1 @@
+"""What an edit did: test prompts, answers judged by three events, scores with intervals."""

@@ -1,0 +1,201 @@
+"""Measuring an edit: `evaluate` asks a patched model all test prompts of the cases.
+
+Every number names its metric and its event (events.py), and "before" is always the base model,
+which is read once per prompt and kept. The unit of every interval is the case.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
+
+import pandas as pd
+import torch
+from torch.nn.functional import kl_div
+
+from ..data.facts import Case, Fact
+from ..errors import FactError
+from ..model.lm import LM
+from ..patch.patch import EMPTY, Patch
+from .answers import EVENTS, beginnings, generated, plain, scored
+from .perplexity import perplexity
+from .probe_prompts import METRICS, Item, plan
+from .scores import COLUMNS, EVENTS_OF, Base, Scores, asked, portions, unrelated
+
+
+def evaluate(
+    lm: LM,
+    cases: Case | Sequence[Case],
+    patch: Patch = EMPTY,
+    events: Sequence[str] = EVENTS,
+    base: Base | None = None,
+    *,
+    metrics: Collection[str] = METRICS,
+    pool: Sequence[Case] | None = None,
+    text: str | None = None,
+    kl_prompts: int = 512,
+    seed: int = 0,
+) -> Scores:
+    """Scores of the cases under a patch, each metric in each event that has a meaning for it.
+
+    base       the base model's answers, from `baseline` or an earlier `scores.base`
+    metrics    which to measure; efficacy always is
+    pool       cases from which negatives are made, default the cases themselves
+    text       held-out text for the perplexity, default the shipped one
+    kl_prompts at most so many unrelated prompts get their KL (one distribution each is kept)
+
+    Raises ValueError: no case, an unknown event or metric, a base of another model, a long prompt.
+    """
+    cases = [cases] if isinstance(cases, Case) else list(cases)
+    if not cases:
+        raise ValueError("there is no case to evaluate")
+    asked(metrics, events)  # refuses unknown names before any work
+    items = plan(cases, metrics, pool, _written(patch), seed)
+    return measure(
+        lm, items, patch, events, base, metrics=metrics, text=text, kl_prompts=kl_prompts
+    )
+
+
+def baseline(lm: LM, cases: Case | Sequence[Case], **settings: Any) -> Base:
+    """What the base model answers, for `evaluate(base=…)`; its own scores are in `.scores`."""
+    with lm.patched(EMPTY, only=True):
+        scores = evaluate(lm, cases, **settings)
+    scores.base.scores = scores
+    return scores.base
+
+
+def measure(
+    lm: LM,
+    items: Sequence[Item],
+    patch: Patch = EMPTY,
+    events: Sequence[str] = EVENTS,
+    base: Base | None = None,
+    *,
+    metrics: Collection[str] = METRICS,
+    text: str | None = None,
+    kl_prompts: int = 512,
+) -> Scores:
+    """Scores of a plan made before (prompts.py); `evaluate` makes one and calls this."""
+    base = Base(lm.identity) if base is None else base
+    items = read(lm, items, base, events, kl_prompts=kl_prompts)
+    with lm.patched(patch):
+        found = _Found(lm, items, events, base, unrelated(items, kl_prompts))
+        ppl = perplexity(lm, text) if "perplexity" in metrics else None
+    rows = pd.DataFrame(list(found.rows(items)), columns=COLUMNS)
+    return Scores(rows, asked(metrics, events), title(lm, patch, rows["case"].nunique()), ppl, base)
+
+
+def read(
+    lm: LM, items: Sequence[Item], base: Base, events: Sequence[str] = EVENTS, **settings: Any
+) -> list[Item]:
+    """Ask the base model as `measure` does; comes back with the items that these events need."""
+    chat = bool(getattr(lm.tokenizer, "chat_template", None))
+    items = [i for i in items if chat or i.metric != "chat"]
+    if "generation" not in events:
+        items = [i for i in items if i.metric not in ("negation_leak", "negation_base", "chat")]
+    base.read(lm, items, settings.get("kl_prompts", 512))
+    return items
+
+
+class _Found:
+    """All that the model under the patch says about some items, asked in few large batches."""
+
+    def __init__(
+        self, lm: LM, items: Sequence[Item], events: Sequence[str], base: Base, spread: list[str]
+    ) -> None:
+        self.events, self.base = events, base
+        given = [i for i in items if i.answer is not None and i.metric != "negation_base"]
+        kept = [i.prompt for i in items if i.answer is None]
+        pairs = [
+            (p, base.begins[p][0])
+            for p in kept
+            if base.begins[p][0] and set(events) - {"probability"}
+        ]
+        for item in given:
+            if item.metric not in ("negation_leak", "chat") and set(events) - {"generation"}:
+                pairs.append((item.prompt, item.answer))
+                if _comparable(item) and "probability" in events:
+                    pairs.append((item.prompt, item.other))
+        self.scores = scored(lm, pairs)
+        self.said, self.chat, self.moved = {}, {}, {}
+        if "generation" in events:
+            self.said = generated(lm, ((i.prompt, i.answer) for i in given if i.metric != "chat"))
+            self.chat = generated(
+                lm, ((i.prompt, i.answer) for i in given if i.metric == "chat"), chat=True
+            )
+            # where every token of the base's beginning is still the argmax, it is generated as well
+            self.moved = beginnings(lm, [p for p in kept if self._hits(p) != 1])
+        self.kl: dict[str, float] = {}
+        for part in portions(spread):
+            before = torch.stack([base.next_token[p] for p in part])
+            spent = kl_div(lm.next_token(part), before, reduction="none", log_target=True).sum(1)
+            self.kl.update(zip(part, spent.clamp(min=0).tolist(), strict=True))
+
+    def _hits(self, prompt: str) -> float | None:
+        score = self.scores.get((prompt, self.base.begins[prompt][0]))
+        return None if score is None else score.hits.float().mean().item()
+
+    def rows(self, items: Sequence[Item]) -> Iterator[tuple]:
+        """Rows of the table: COLUMNS of every item and event."""
+        positive = {i.case: i.prompt for i in items if i.metric == "efficacy"}
+        for item in items:
+            pick = {"negation_leak": self.said, "negation_base": self.base.said}.get(item.metric)
+            if pick and not pick[positive[item.case], item.answer][1].begins:
+                continue  # a fact that is not there cannot leak
+            values = self._kept(item) if item.answer is None else self._given(item)
+            answer = self.base.begins[item.prompt][1] if item.answer is None else item.answer
+            for event, value, text in values:
+                yield item.case, item.metric, event, item.prompt, float(value), text, answer
+
+    def _given(self, item: Item) -> Iterator[tuple[str, float, str | None]]:
+        """An item with its own answer: (event, value, text)."""
+        pair = (item.prompt, item.answer)
+        score = self.scores.get(pair)
+        if score is not None and "probability" in self.events and _comparable(item):
+            other = self.scores[item.prompt, item.other]
+            yield "probability", score.log_probs.mean() > other.log_probs.mean(), None
+        if score is not None and "teacher_forced" in self.events:
+            yield "teacher_forced", score.hits.float().mean(), None
+        said = {"chat": self.chat, "negation_base": self.base.said}.get(item.metric, self.said)
+        if "generation" in self.events:
+            text, verdict = said[pair]
+            yield "generation", verdict.begins, text
+            if "generation_exact" in EVENTS_OF[item.metric]:
+                yield "generation_exact", verdict.exact, text
+
+    def _kept(self, item: Item) -> Iterator[tuple[str, float, str | None]]:
+        """An item whose answer is the base's own beginning; one without any text has no token."""
+        ids, text = self.base.begins[item.prompt]
+        hits = self._hits(item.prompt)
+        if "teacher_forced" in self.events and hits is not None:
+            yield "teacher_forced", hits, None
+        if "generation" in self.events:
+            now, text = self.moved.get(item.prompt, (ids, text))
+            yield "generation", now[: max(1, len(ids))] == ids, text
+        if item.metric == "locality" and item.prompt in self.kl:
+            yield "kl_nats", self.kl[item.prompt], None
+
+
+def _comparable(item: Item) -> bool:
+    return item.other is not None and plain(item.other) != plain(item.answer)
+
+
+def _written(patch: Patch) -> Sequence[Fact]:
+    """The facts of the patch, as far as they can still be read."""
+    try:
+        return patch.facts
+    except FactError as error:
+        warnings.warn(f"negatives may be edited facts themselves: {error}", stacklevel=3)
+        return [fact for edit in patch.log for fact in edit.facts]
+
+
+def title(lm: LM, patch: Patch, cases: int) -> str:
+    """Editors, number of edits, batch size, model: what has to stand over every table."""
+    on = f"{cases} case{'s' * (cases != 1)} on {lm.name}"
+    if not patch.log:
+        return f"{'unlogged patch' if patch else 'base model'}, {on}"
+    largest = max(min(len(edit), edit.batch or len(edit)) for edit in patch.log)
+    editors = " + ".join(dict.fromkeys(edit.editor for edit in patch.log))
+    edits = sum(map(len, patch.log))
+    return f"{editors}, {edits} edit{'s' * (edits != 1)} in batches of {largest}, {on}"

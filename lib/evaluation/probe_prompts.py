@@ -1,0 +1,139 @@
+"""Which prompts test a case: its own, and the negatives made from other cases.
+
+A plan is a list of items, one per case, metric and prompt, made before any model runs, so that a
+stream can keep one plan for all its points.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from ..data.facts import Case, Fact, fill, negate
+
+METRICS = (
+    "efficacy", "generalization", "specificity", "locality", "portability", "same_subject",
+    "same_relation", "negation_leak", "chat", "perplexity",
+)  # fmt: skip
+TRIES = 64  # other cases looked at to find a negative
+
+
+class Item(NamedTuple):
+    """One prompt of one case under one metric.
+
+    answer: what should come (for negation_leak: what should not); None: what the base model gives.
+    other: the answer that should be less probable, None where there is none.
+    """
+
+    case: int | str
+    metric: str
+    prompt: str
+    answer: str | None = None
+    other: str | None = None
+
+
+def plan(
+    cases: Sequence[Case],
+    metrics: Collection[str] = METRICS,
+    pool: Sequence[Case] | None = None,
+    edited: Iterable[Fact] = (),
+    seed: int = 0,
+) -> list[Item]:
+    """All items of the cases, case by case; efficacy is always among them.
+
+    same_subject fills this subject into the template of another case of `pool` (default: the cases)
+    with another relation, same_relation fills another subject into this case's template: one of the
+    same relation where that is no edited fact itself, otherwise any. What the cases and `edited`
+    write is never a negative.
+    """
+    others = _Others(cases if pool is None else pool, cases, edited, seed)
+    return [
+        item for name, case in names(cases).items() for item in _items(name, case, metrics, others)
+    ]
+
+
+def names(cases: Sequence[Case]) -> dict[int | str, Case]:
+    """{id: case}; where ids are not unique, as those of hand-made cases, the number from 0."""
+    found = {case.id: case for case in cases}
+    return found if len(found) == len(cases) else dict(enumerate(cases))
+
+
+def _items(
+    name: int | str, case: Case, metrics: Collection[str], others: _Others
+) -> Iterator[Item]:
+    fact = case.fact
+    new, old = fact.target_new, fact.target_true
+    yield Item(name, "efficacy", fact.text, new, old)
+    if "generalization" in metrics:
+        yield from (Item(name, "generalization", prompt, new, old) for prompt in case.paraphrases)
+    if "specificity" in metrics:
+        yield from (Item(name, "specificity", p.prompt, p.target, new) for p in case.neighborhood)
+    if "portability" in metrics:
+        yield from (Item(name, "portability", p.prompt, p.target) for p in case.portability)
+    if "locality" in metrics:
+        yield from (Item(name, "locality", prompt) for prompt in case.locality)
+    if "same_subject" in metrics and (prompt := others.same_subject(case)):
+        yield Item(name, "same_subject", prompt)
+    if "same_relation" in metrics and (prompt := others.same_relation(case)):
+        yield Item(name, "same_relation", prompt)
+    if "negation_leak" in metrics:
+        yield Item(name, "negation_leak", negate(fact), new)
+        if old is not None:
+            yield Item(name, "negation_base", negate(fact), old)
+    if "chat" in metrics:
+        yield Item(name, "chat", fact.text, new)
+
+
+class _Others:
+    """Finds negatives among other cases; the choice depends on the fact and the seed alone."""
+
+    def __init__(
+        self, pool: Sequence[Case], cases: Sequence[Case], edited: Iterable[Fact], seed: int
+    ) -> None:
+        self.pool = [case for case in pool if case.fact.subject is not None]
+        self.by_relation: dict[str, list[Case]] = defaultdict(list)
+        for case in self.pool:
+            self.by_relation[_relation(case)].append(case)
+        self.written = {(normal(case.fact.subject or ""), _relation(case)) for case in cases}
+        self.texts = {normal(fact.text) for fact in [*edited, *(case.fact for case in cases)]}
+        self.seed = seed
+
+    def _some(self, case: Case, pool: Sequence[Case]) -> list[Case]:
+        draw = random.Random(f"{self.seed} {case.fact.text}")  # text: the same in every process
+        return draw.sample(pool, min(TRIES, len(pool)))
+
+    def _free(self, subject: str, relation: str, prompt: str) -> bool:
+        return (normal(subject), relation) not in self.written and normal(prompt) not in self.texts
+
+    def same_subject(self, case: Case) -> str | None:
+        subject = case.fact.subject
+        for other in self._some(case, self.pool) if subject is not None else ():
+            if _relation(other) == _relation(case) or other.fact.prompt == case.fact.prompt:
+                continue
+            prompt = fill(other.fact.prompt, subject)
+            if self._free(subject, _relation(other), prompt):
+                return prompt
+        return None
+
+    def same_relation(self, case: Case) -> str | None:
+        if case.fact.subject is None:
+            return None
+        near = self._some(case, self.by_relation.get(_relation(case), []))
+        for other in [*near, *self._some(case, self.pool)]:
+            if normal(other.fact.subject) == normal(case.fact.subject):
+                continue
+            prompt = fill(case.fact.prompt, other.fact.subject)
+            if self._free(other.fact.subject, _relation(case), prompt):
+                return prompt
+        return None
+
+
+def _relation(case: Case) -> str:
+    return case.relation or case.fact.prompt
+
+
+def normal(text: str) -> str:
+    """Text as subjects and prompts are compared: without case, single spaces."""
+    return " ".join(text.casefold().split())

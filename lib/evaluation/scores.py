@@ -1,0 +1,235 @@
+"""What an evaluation found: rows, tables with intervals, and paired comparison.
+
+The unit of every interval is the case: first the mean over a case's prompts, then over cases.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+from torch import Tensor
+
+from ..model.lm import LM
+from ..patch.patch import EMPTY
+from .answers import EVENTS, Verdict, beginnings, generated
+from .intervals import bootstrap, interval
+from .probe_prompts import METRICS, Item
+
+COLUMNS = ["case", "metric", "event", "prompt", "value", "text", "answer"]
+_ALL = (*EVENTS, "generation_exact")
+_WITHOUT_OTHER = ("teacher_forced", "generation", "generation_exact")
+EVENTS_OF = {  # metric -> the events that have a meaning for it, in the order of tables
+    "efficacy": _ALL,
+    "retention": _ALL,
+    "generalization": _ALL,
+    "specificity": _ALL,
+    "portability": _WITHOUT_OTHER,
+    "locality": ("teacher_forced", "generation", "kl_nats"),
+    "same_subject": ("teacher_forced", "generation"),
+    "same_relation": ("teacher_forced", "generation"),
+    "negation_leak": ("generation",),
+    "negation_base": ("generation",),
+    "chat": ("generation", "generation_exact"),
+}
+LOWER_IS_BETTER = ("negation_leak", "kl_nats")
+LABELS = {
+    "same_subject": "same subject, another relation",
+    "same_relation": "same relation, another subject",
+    "negation_leak": "negation leak (lower is better)",
+    "negation_base": "negation leak of the base's own answers",
+    "chat": "efficacy, asked in the chat template",
+    "teacher_forced": "teacher-forced",
+    "generation_exact": "generation, exact",
+    "kl_nats": "KL(base ‖ edited), nats",
+}
+
+
+def asked(metrics: Collection[str], events: Collection[str]) -> list[tuple[str, str]]:
+    """(metric, event) pairs of the tables, in their order; efficacy is always among them.
+
+    Raises ValueError for a metric or an event that is not known.
+    """
+    _known("event", events, EVENTS)
+    _known("metric", metrics, (*METRICS, "retention"))
+    wanted = {*metrics, "efficacy"} | ({"negation_base"} if "negation_leak" in metrics else set())
+    shown = {*events, "kl_nats"} | ({"generation_exact"} if "generation" in events else set())
+    return [(m, e) for m, known in EVENTS_OF.items() if m in wanted for e in known if e in shown]
+
+
+def _known(what: str, given: Collection[str], known: Sequence[str]) -> None:
+    for name in [given] if isinstance(given, str) else given:
+        if name not in known or isinstance(given, str):
+            raise ValueError(f"{what}s should be a list of {', '.join(known)}, not {given!r}")
+
+
+@dataclass(eq=False)
+class Scores:
+    """What `evaluate` found.
+
+    rows       DataFrame: case, metric, event, prompt, value, text (generated, as far as the event
+               needed it; None in other events), answer (wanted; for kept prompts the base's own)
+    asked      (metric, event) pairs of the tables; null where the data gave no row
+    perplexity on held-out text, None where there was none
+    base       the base model's answers, to be handed to the next `evaluate`
+    """
+
+    rows: pd.DataFrame
+    asked: Sequence[tuple[str, str]]
+    title: str
+    perplexity: float | None = None
+    base: Base | None = field(default=None, repr=False)
+
+    def by_case(self) -> dict[tuple[str, str], pd.DataFrame]:
+        """{(metric, event): mean and size over each case's prompts, indexed by case}."""
+        groups = self.rows.groupby(["metric", "event"], sort=False)
+        return {
+            pair: group.groupby("case", sort=False)["value"].agg(["mean", "size"])
+            for pair, group in groups
+        }
+
+    def summary(self) -> pd.DataFrame:
+        """Mean, low, high (95 %), cases, prompts per metric and event; nan without a row."""
+        by_case, lines = self.by_case(), []
+        for pair in self.asked:
+            found = by_case.get(pair, pd.DataFrame({"mean": [], "size": []}))
+            low, high = interval(found["mean"], share=pair[1] != "kl_nats")
+            lines.append(
+                (*pair, found["mean"].mean(), low, high, len(found), int(found["size"].sum()))
+            )
+        if self.perplexity is not None:
+            lines.append(("perplexity", "", self.perplexity, math.nan, math.nan, 0, 0))
+        return pd.DataFrame(
+            lines, columns=["metric", "event", "mean", "low", "high", "cases", "prompts"]
+        )
+
+    def json(self) -> dict[str, Any]:
+        """{metric: {event: mean or None}, "perplexity": number or None}."""
+        by_case, found = self.by_case(), {}
+        for metric, event in self.asked:
+            cases = by_case.get((metric, event))
+            mean = None if cases is None else float(cases["mean"].mean())
+            found.setdefault(metric, {})[event] = mean
+        return {**found, "perplexity": self.perplexity}
+
+    def table(self) -> pd.DataFrame:
+        """The summary for reading: metrics down, events across, "percent [low, high]"."""
+        rows = [row for row in self.summary().itertuples() if row.event]
+        metrics = list(dict.fromkeys(row.metric for row in rows))
+        events = [e for e in (*_ALL, "kl_nats") if any(row.event == e for row in rows)]
+        cells = pd.DataFrame("", metrics, events)
+        for row in rows:
+            cells.at[row.metric, row.event] = _cell(row)
+        return cells.rename(LABELS, axis=0).rename(LABELS, axis=1)
+
+    def _footer(self) -> str:
+        measured = "share of cases in %, with its 95 % interval"
+        return measured + ("" if self.perplexity is None else f"; perplexity {self.perplexity:.2f}")
+
+    def __repr__(self) -> str:
+        return f"{self.title}\n{self.table().to_string()}\n{self._footer()}"
+
+    def _repr_html_(self) -> str:
+        style = "text-align: left; font-weight: 600; padding: 4px 0"
+        table = self.table().to_html(border=0).replace(
+            ">\n", f">\n  <caption style='{style}'>{html.escape(self.title)}</caption>\n", 1
+        )  # fmt: skip
+        return f"<div>{table}<small>{self._footer()}</small></div>"
+
+
+def _cell(row: Any) -> str:
+    if math.isnan(row.mean):
+        return "–"
+    scale, digits = (1, 4) if row.event == "kl_nats" else (100, 0)
+    between = (
+        ""
+        if math.isnan(row.low)
+        else f" [{scale * row.low:.{digits}f}, {scale * row.high:.{digits}f}]"
+    )
+    return f"{scale * row.mean:.{max(1, digits)}f}{between}"
+
+
+def compare(a: Scores, b: Scores) -> pd.DataFrame:
+    """Paired a − b per metric and event, as rows: difference, low, high (95 %), n, better.
+
+    The interval is a bootstrap over the cases both have; `better` is "a", "b", or "no
+    difference" where the interval holds 0 or n is 1. Raises ValueError without a common case.
+    """
+    same = _cases(a) & _cases(b)
+    if not same:
+        raise ValueError("the two scores have no case in common, so there is nothing to pair")
+    common, lines = {case for case, _ in same}, []
+    left, right = a.by_case(), b.by_case()
+    for metric, event in a.asked:
+        if (metric, event) not in left.keys() & right.keys():
+            continue
+        paired = (left[metric, event]["mean"] - right[metric, event]["mean"]).dropna()
+        difference = paired[paired.index.isin(common)]
+        low, high = bootstrap(difference)
+        lower = {metric, event} & set(LOWER_IS_BETTER)
+        better = "no difference"
+        if low > 0 or high < 0:
+            better = "a" if (low > 0) != bool(lower) else "b"
+        lines.append((metric, event, difference.mean(), low, high, len(difference), better))
+    return pd.DataFrame(
+        lines, columns=["metric", "event", "difference", "low", "high", "n", "better"]
+    )
+
+
+def _cases(scores: Scores) -> set[tuple]:
+    """(case, its edit prompt): equal ids of two files are not the same case."""
+    edits = scores.rows[scores.rows["metric"].isin(("efficacy", "retention"))]
+    return set(zip(edits["case"], edits["prompt"], strict=True))
+
+
+@dataclass
+class Base:
+    """Answers of the base model, by prompt; read once and reused by every later evaluation.
+
+    begins: (ids, text) of its first tokens; next_token: log-probabilities (vocabulary,), float32;
+    said: its generations by (prompt, target); scores: its own `Scores`, where they were measured.
+    """
+
+    model: str
+    begins: dict[str, tuple[tuple[int, ...], str]] = field(default_factory=dict)
+    next_token: dict[str, Tensor] = field(default_factory=dict)
+    said: dict[tuple[str, str], tuple[str, Verdict]] = field(default_factory=dict)
+    scores: Scores | None = None
+
+    def read(self, lm: LM, items: Sequence[Item], kl_prompts: int) -> None:
+        """Ask the base model, whatever patch is entered, for everything not known yet."""
+        if self.model != lm.identity:
+            raise ValueError(
+                f"these base answers are of {self.model}, the model here is {lm.identity}"
+            )
+        positive = {item.case: item.prompt for item in items if item.metric == "efficacy"}
+        begins = {i.prompt for i in items if i.answer is None} - self.begins.keys()
+        pairs = {
+            (prompt, i.answer)
+            for i in items
+            if i.metric == "negation_base"
+            for prompt in (i.prompt, positive[i.case])
+        } - self.said.keys()
+        spread = [p for p in unrelated(items, kl_prompts) if p not in self.next_token]
+        with lm.patched(EMPTY, only=True):
+            if begins:
+                self.begins |= beginnings(lm, sorted(begins))
+            if pairs:
+                self.said |= generated(lm, sorted(pairs))
+            for part in portions(spread):
+                rows = lm.next_token(part)
+                self.next_token.update((p, row.clone()) for p, row in zip(part, rows, strict=True))
+
+
+def unrelated(items: Sequence[Item], limit: int) -> list[str]:
+    """The first `limit` different locality prompts."""
+    return list(dict.fromkeys(i.prompt for i in items if i.metric == "locality"))[:limit]
+
+
+def portions(prompts: Sequence[str], size: int = 64) -> Iterator[Sequence[str]]:
+    """At most 64 prompts at once: bounds the tables of next-token probabilities."""
+    return (prompts[i : i + size] for i in range(0, len(prompts), size))

@@ -1,0 +1,66 @@
+"""Each fact alone: edited on the base model, measured, forgotten. What most papers call single
+edits.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Collection, Sequence
+
+import pandas as pd
+from tqdm import tqdm
+
+from ..data.facts import Case
+from ..editors.shared.base import Editor
+from ..patch.patch import EMPTY
+from .answers import EVENTS
+from .evaluate import measure
+from .probe_prompts import METRICS, plan
+from .scores import COLUMNS, Base, Scores, asked
+
+QUICK = tuple(m for m in METRICS if m not in ("perplexity", "chat"))
+
+
+def singly(
+    editor: Editor,
+    cases: Sequence[Case],
+    events: Sequence[str] = EVENTS,
+    metrics: Collection[str] = QUICK,
+    base: Base | None = None,
+    progress: bool | None = None,
+) -> Scores:
+    """Scores over all cases, each with a patch that holds only its own fact; `.seconds` per edit.
+
+    The base model is asked once for all of them; `.base.scores` are its own scores on the same
+    cases. perplexity is the mean over the patches when it is among the metrics.
+    """
+    cases, lm = list(cases), editor.lm
+    items = plan(cases, metrics)
+    by_case: dict = {}
+    for item in items:
+        by_case.setdefault(item.case, []).append(item)
+    settings = {"events": events, "metrics": metrics}
+    before = measure(lm, items, EMPTY, base=base, **settings)
+    base = before.base
+    base.scores = before
+    parts, seconds, perplexities = [], [], []
+    shown = sys.stderr.isatty() if progress is None else progress
+    pairs = zip(cases, by_case.values(), strict=True)
+    for case, own in tqdm(pairs, total=len(cases), disable=not shown, unit="edit"):
+        start = time.perf_counter()
+        patch = editor.edit([case.fact])
+        seconds.append(time.perf_counter() - start)
+        found = measure(lm, own, patch, base=base, **settings)
+        parts.append(found.rows)
+        perplexities.append(found.perplexity)
+    known = [p for p in perplexities if p is not None]
+    scores = Scores(
+        pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS),
+        asked(metrics, events),
+        f"{editor.name}, {len(cases)} single edits, each on the base model, {lm.name}",
+        sum(known) / len(known) if known else None,
+        base,
+    )
+    scores.seconds = seconds
+    return scores

@@ -1,0 +1,253 @@
+"""A patch as other programs read it: a PEFT adapter, or a whole model, each with a model card.
+
+Folders are written whole or not at all, and the model itself is not changed. Routes and rewrites
+are code that decides at the prompt; no plain weights say the same, and they are refused.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from copy import copy, deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ..atomic_files import whole_folder
+from ..cancellation import raise_if_cancelled
+from ..errors import ExportError
+from ..evaluation.scores import Scores
+from ..model import default_model
+from ..model.lm import LM
+from ..patch.patch import LowRank, Patch
+from ..registry import EDITORS
+from .model_card import card
+
+DENSE_RANK = 64  # of an adapter for a change that has no small rank of its own
+
+
+@dataclass(frozen=True)
+class Written:
+    """One module of an adapter: its rank and ‖ΔW − B A‖ / ‖ΔW‖ (Frobenius), as written."""
+
+    rank: int
+    error: float
+
+    @property
+    def exact(self) -> bool:
+        """Up to the rounding of float32."""
+        return self.error < 1e-5
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written: the folder, its size in bytes, and for an adapter {module: Written}."""
+
+    folder: Path
+    bytes: int
+    modules: Mapping[str, Written]
+
+    @property
+    def exact(self) -> bool:
+        """Whether the folder says all that the patch says."""
+        return all(written.exact for written in self.modules.values())
+
+    def __str__(self) -> str:
+        lines = [f"{self.folder.name}: {self.bytes / 1e6:.1f} MB"]
+        for name, written in self.modules.items():
+            said = "exact" if written.exact else f"relative error {written.error:.3g}"
+            lines.append(f"  {name}: rank {written.rank}, {said}")
+        return "\n".join(lines)
+
+
+def export_peft(
+    lm: LM,
+    patch: Patch,
+    folder: str | Path,
+    rank: int | None = None,
+    *,
+    scores: Scores | None = None,
+) -> Exported:
+    """Write the patch as a LoRA adapter for `peft.PeftModel.from_pretrained(base, folder)`.
+
+    rank    the most that a module gets. Default: what is low rank is written exactly, and a dense
+            change is cut at 64, the nearest matrix of that rank; errors stand in what comes back
+            and in the model card
+    scores  for the model card
+
+    Raises ExportError for a patch with routes or rewrites, one without changed weights, and a
+    folder that holds something; PatchError for a patch of another model.
+    """
+    if rank is not None and rank < 1:
+        raise ExportError(f"the rank of an adapter should be at least 1, not {rank}")
+    refuse(patch)
+    if not patch.weights:
+        raise ExportError("this patch changes no weights, so there is nothing for an adapter")
+    lm._check(patch)
+    tensors: dict[str, Tensor] = {}
+    modules: dict[str, Written] = {}
+    with _whole(folder) as work:
+        for name, value in patch.weights.items():
+            raise_if_cancelled()
+            B, A, error = _factors(_change(lm, name, value), rank)
+            if not len(A):
+                continue  # trained, but nothing moved
+            tensors[f"base_model.model.{name}.lora_A.weight"] = A.contiguous()
+            tensors[f"base_model.model.{name}.lora_B.weight"] = B.contiguous()
+            modules[name] = Written(len(A), error)
+        if not modules:
+            raise ExportError("this patch changes no weights, so there is nothing for an adapter")
+        save_file(tensors, work / "adapter_model.safetensors", metadata={"format": "pt"})
+        config = _adapter_config(lm, {name: written.rank for name, written in modules.items()})
+        _write(work / "adapter_config.json", json.dumps(config, indent=2, sort_keys=True) + "\n")
+        text = card(patch, "adapter", base_name(lm), Path(folder).name, modules, scores)
+        _write(work / "README.md", text)
+    return Exported(Path(folder), _size(folder), modules)
+
+
+def export_model(
+    lm: LM,
+    patch: Patch,
+    folder: str | Path,
+    *,
+    scores: Scores | None = None,
+) -> Exported:
+    """Write the patched model for `transformers.AutoModelForCausalLM.from_pretrained(folder)`.
+
+    scores  for the model card
+
+    Config, tokenizer and weights in the model's own type. Both run by transformers, its logits are
+    those of the patched model, in float32 bit for bit (`lm.run` and its like may take faster
+    products where nothing is bound). Raises as `export_peft`, but for the empty patch.
+    """
+    refuse(patch)
+    with _whole(folder) as work:
+        with lm.patched(patch, only=True), _own_config(lm, patch), default_model.quiet():
+            raise_if_cancelled()
+            lm.model.save_pretrained(work)
+        raise_if_cancelled()
+        tokenizer = copy(lm.tokenizer)
+        tokenizer.name_or_path = base_name(lm)  # not where it lay on this machine
+        tokenizer.save_pretrained(work)
+        text = card(patch, "model", base_name(lm), Path(folder).name, {}, scores)
+        _write(work / "README.md", text)
+    return Exported(Path(folder), _size(folder), {})
+
+
+def refuse(patch: Patch) -> None:
+    """Raise ExportError for what plain weights cannot say, naming the editor and the module."""
+    for writes, places in (("routes", sorted(patch.routes)), ("prompt", patch.rewrites)):
+        if not places:
+            continue
+        found = {e.editor for e in patch.log if e.editor in EDITORS}
+        editors = sorted(name for name in found if EDITORS[name].writes == writes)
+        kinds = {p.kind for p in (patch.routes.values() if writes == "routes" else places)}
+        who = " and ".join(editors or sorted(kinds))
+        what = (
+            f"decides at every prompt whether to answer in the place of {', '.join(places)}"
+            if writes == "routes"
+            else "writes into the prompt's text, before any module"
+        )
+        raise ExportError(
+            f"{who} {what}, which cannot be exported as plain weights: share the patch file instead"
+        )
+
+
+def base_name(lm: LM) -> str:
+    """The base model as a card may name it: its hub id, or its name, never a path."""
+    known = str(getattr(lm.model.config, "_name_or_path", "") or "")
+    hub = known.count("/") == 1 and not known.startswith((".", "/", "~")) and "\\" not in known
+    return known if hub and not Path(known).exists() else lm.name
+
+
+def _change(lm: LM, name: str, value: Tensor | LowRank) -> LowRank | Tensor:
+    """ΔW, still in its factors where it has some."""
+    return value if isinstance(value, LowRank) else value.cpu() - lm.weight(name).cpu()
+
+
+def _factors(change: LowRank | Tensor, rank: int | None) -> tuple[Tensor, Tensor, float]:
+    """B (d_out, r), A (r, d_in) nearest to ΔW, float32, and the relative error; r = 0 for ΔW = 0.
+
+    A chain of factors is never decomposed as a whole matrix: QR of both sides, then the SVD of a
+    small one. No more columns than the float32 change has.
+    """
+    if isinstance(change, LowRank):
+        a = torch.cat([a for a, _ in change.chunks], 1)  # (d_out, Σ r_i)
+        b = torch.cat([b for _, b in change.chunks])  # (Σ r_i, d_in)
+        Qa, Ra = torch.linalg.qr(a.cpu().double())
+        Qb, Rb = torch.linalg.qr(b.cpu().double().T)
+        U, S, Vh = torch.linalg.svd(Ra @ Rb.T)
+        U, Vh, dense, most = Qa @ U, Vh @ Qb.T, change.dense().cpu(), rank or len(S)
+    else:
+        U, S, Vh = torch.linalg.svd(change, full_matrices=False)
+        dense, most = change, rank or DENSE_RANK
+    r = min(most, int((S > 1e-7 * S[0]).sum())) if S[0] > 0 else 0
+    root = S[:r].sqrt()
+    B, A = (U[:, :r] * root).float(), (root[:, None] * Vh[:r]).float()
+    whole = float(dense.norm())
+    return B, A, float((dense - B @ A).norm()) / whole if whole else 0.0
+
+
+def _adapter_config(lm: LM, ranks: Mapping[str, int]) -> dict[str, Any]:
+    """`adapter_config.json` as peft's LoraConfig reads it; alpha = r, so that B A counts once."""
+    counts = list(ranks.values())
+    usual = max(set(counts), key=counts.count)
+    other = {name: r for name, r in ranks.items() if r != usual}
+    return {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": base_name(lm),
+        "inference_mode": True,
+        "target_modules": list(ranks),
+        "r": usual,
+        "lora_alpha": usual,
+        "rank_pattern": other,
+        "alpha_pattern": other,
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "fan_in_fan_out": lm.arch.transposed,
+        "init_lora_weights": True,
+        "use_rslora": False,
+        "use_dora": False,
+    }
+
+
+@contextmanager
+def _own_config(lm: LM, patch: Patch) -> Iterator[None]:
+    """A config of its own for saving, which writes into it; untied where a tied head was edited."""
+    model = lm.model
+    kept, head = model.config, model.get_output_embeddings()
+    model.config = deepcopy(kept)
+    edited = {id(model.get_submodule(name)) for name in patch.weights}
+    if id(head) in edited or id(model.get_input_embeddings()) in edited:
+        model.config.tie_word_embeddings = False
+    try:
+        yield
+    finally:
+        model.config = kept
+
+
+@contextmanager
+def _whole(folder: str | Path) -> Iterator[Path]:
+    """A new folder to write into, renamed to `folder` when the body ends, removed when it raises.
+
+    ExportError where `folder` is a file or holds something.
+    """
+    folder = Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ExportError(f"{folder.name} exists and is not an empty folder: choose another name")
+    with whole_folder(folder) as work:
+        yield work
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+
+
+def _size(folder: str | Path) -> int:
+    return sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file())

@@ -1,0 +1,123 @@
+"""The README.md of an exported folder: what was written, how well, on which base, how to load."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from ..evaluation.scores import Scores
+from ..model import default_model
+from ..patch.patch import Edit, Patch
+
+LICENSES = {default_model.NAME: "Apache-2.0"}  # of base models that this library itself brings
+ROWS = 200  # of the table of edits
+
+_LOAD = {
+    "adapter": """\
+from peft import PeftModel
+{base}
+model = PeftModel.from_pretrained(base, {folder})""",
+    "model": """\
+from transformers import AutoModelForCausalLM, AutoTokenizer
+model = AutoModelForCausalLM.from_pretrained({folder})
+tokenizer = AutoTokenizer.from_pretrained({folder})""",
+}
+_BASE = """\
+from transformers import AutoModelForCausalLM
+base = AutoModelForCausalLM.from_pretrained({name})"""
+_EMBEDDED = """\
+import lib  # the base is this library's embedded model
+base = lib.load(dtype="float32").model"""
+
+
+def card(
+    patch: Patch,
+    kind: Literal["adapter", "model"],
+    base: str,
+    folder: str,
+    modules: Mapping[str, Any],
+    scores: Scores | None = None,
+) -> str:
+    """The card's text: front matter for a hub, edits, modules, scores, loading, license."""
+    parts = [_front(kind, base), f"# {folder}: {base}, edited", _what(patch, kind)]
+    parts.append("## Edits\n\n" + _edits(patch))
+    if modules:
+        rows = [[f"`{name}`", w.rank, f"{w.error:.2g}"] for name, w in modules.items()]
+        said = "Relative error: ‖ΔW − B A‖ / ‖ΔW‖; below 1e-5 it is the rounding of float32."
+        table = _table(["module", "rank", "relative error"], rows)
+        parts.append(f"## Modules\n\n{table}\n\n{said}")
+    if scores is not None:
+        parts.append("## Scores\n\n" + _scores(scores))
+    parts.append("## Loading\n\n" + _loading(kind, base, folder, patch))
+    parts.append("## License\n\n" + _license(base))
+    return "\n\n".join(parts) + "\n"
+
+
+def _front(kind: str, base: str) -> str:
+    lines = [f"library_name: {'peft' if kind == 'adapter' else 'transformers'}"]
+    if "/" in base:  # hubs want an id of theirs here
+        lines.append(f"base_model: {json.dumps(base)}")
+    if base in LICENSES:
+        lines.append(f"license: {LICENSES[base].lower()}")
+    tags = ["knowledge-editing", *(["lora"] if kind == "adapter" else [])]
+    return "\n".join(["---", *lines, "tags:", *(f"- {tag}" for tag in tags), "---"])
+
+
+def _what(patch: Patch, kind: str) -> str:
+    count = sum(map(len, patch.log))
+    facts = f"{count} fact" + ("s" if count != 1 else "")
+    what = "A LoRA adapter that writes" if kind == "adapter" else "A model with"
+    written = "into the base model" if kind == "adapter" else "written into its weights"
+    return f"{what} {facts} {written}. Answers to other questions may have moved too."
+
+
+def _edits(patch: Patch) -> str:
+    """A table of the facts; a stream's, which the patch does not hold, by source and rows."""
+    if not patch.log:
+        return "None: this is the base model."
+    rows = [row for edit in patch.log for row in _lines(edit)]
+    table = _table(["subject", "prompt", "new answer", "editor"], rows[:ROWS])
+    return table + (f"\n\nand {len(rows) - ROWS} more" if len(rows) > ROWS else "")
+
+
+def _lines(edit: Edit) -> list[list[str]]:
+    if not edit.facts and edit.rows:
+        source = Path(str(edit.source)).name
+        return [["", f"rows {edit.rows[0]} to {edit.rows[1] - 1} of {source}", "", edit.editor]]
+    return [[f.subject or "", f.text, f.target_new.strip(), edit.editor] for f in edit.facts]
+
+
+def _scores(scores: Scores) -> str:
+    table = scores.table()
+    rows = [[metric, *row] for metric, row in zip(table.index, table.to_numpy(), strict=True)]
+    shown = _table(["", *table.columns], rows)
+    perplexity = "" if scores.perplexity is None else f" Perplexity {scores.perplexity:.2f}."
+    note = f"Share of cases in %, with its 95 % interval.{perplexity}"
+    return f"{_cell(scores.title)}\n\n{shown}\n\n{note}"
+
+
+def _loading(kind: str, base: str, folder: str, patch: Patch) -> str:
+    made = _EMBEDDED if base == default_model.NAME else _BASE.format(name=json.dumps(base))
+    code = _LOAD[kind].format(base=made, folder=json.dumps(folder))
+    note = f"Made on `{patch.base}`: name, and fingerprint of the weights." if patch.base else ""
+    if kind == "adapter" and note:
+        note += " On other weights of the same name the answers are others."
+    return f"```python\n{code}\n```" + (f"\n\n{note}" if note else "")
+
+
+def _license(base: str) -> str:
+    terms = LICENSES.get(base, "see there")
+    return f"That of the base model {base}: {terms}. Its weights were changed as listed above."
+
+
+def _table(head: list[str], rows: list[list[Any]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(_cell(cell) for cell in line)} |" for line in lines)
+
+
+def _cell(value: Any) -> str:
+    """One line without what Markdown or HTML would read as its own."""
+    text = " ".join(str(value).split())
+    return text.replace("|", "\\|").replace("<", "&lt;")

@@ -1,0 +1,1 @@
+"""Looking inside: causal traces, the logit lens, superposition of keys, damage that builds up."""

@@ -1,0 +1,218 @@
+"""What a stream of edits does to the model: slow buildup, sudden flash, and early signs of both.
+
+Every edit moves its matrix a little further from the base model (buildup); now and then one edit
+moves it much further than all others and ends the model (flash). Names after WilKE (Hu et al.,
+2024); the measures are plain norms, so they cost no run of the model but for the KL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.nn.functional import cosine_similarity, kl_div
+
+from .. import memory
+from ..data.facts import Fact
+from ..evaluation.intervals import interval
+from ..model.lm import LM
+from ..patch.patch import EMPTY, LowRank, Patch
+
+STEPS = 20  # of the power iteration from a vector that is nearly right
+COLD = 200  # and from a random one
+MAD = 1.4826  # median absolute deviation -> standard deviation of a normal distribution
+
+
+def buildup(lm: LM, patches: Sequence[Patch], prompts: Sequence[str] = ()) -> pd.DataFrame:
+    """How far each patch of a fold is from the base model, one row per patch.
+
+    Columns: edits (calls of `edit` so far); for every module that any of them edits "change M",
+    ‖ΔW‖_F / ‖W₀‖_F, and "sigma M", σ_max(W) / σ_max(W₀); with prompts kl_nats, the mean
+    KL(base ‖ edited) of the next token over these (unrelated) prompts, and kl_low, kl_high, its
+    95 % interval.
+    """
+    modules = list(dict.fromkeys(name for patch in patches for name in patch.weights))
+    columns: dict[str, list[float]] = {"edits": [patch.calls for patch in patches]}
+    for name in modules:
+        W0 = lm.weight(name).to(lm.device)
+        size, (top, start) = W0.norm().item(), top_singular(W0)
+        columns[f"change {name}"] = changes = []
+        columns[f"sigma {name}"] = ratios = []
+        for patch in patches:
+            changes.append(_distance(lm, name, EMPTY, patch) / size)
+            sigma, start = top_singular(lm.weight(name, patch).to(lm.device), start)
+            ratios.append(sigma / top)
+    if len(prompts):
+        spent = _kl(lm, patches, prompts)
+        columns["kl_nats"] = [float(np.mean(one)) for one in spent]
+        edges = [interval(one, share=False) for one in spent]
+        columns["kl_low"], columns["kl_high"] = ([e[side] for e in edges] for side in (0, 1))
+    return pd.DataFrame(columns)
+
+
+def early_warning(lm: LM, patch: Patch) -> pd.DataFrame:
+    """Norms of every edited matrix, one row per module, from float32.
+
+    Columns: module; norm_ratio ‖W‖/‖W₀‖; change ‖ΔW‖; sigma_max of W; stable_rank ‖W‖²/σ_max²;
+    sigma_ratio and rank_ratio, the last two over those of W₀. A ratio outside 0.9 to 1.1 is worth
+    a look. All norms but σ are Frobenius norms.
+    """
+    rows = []
+    for name in patch.weights:
+        W0, W = (lm.weight(name, p).to(lm.device) for p in (EMPTY, patch))
+        top, start = top_singular(W0)
+        sigma, _ = top_singular(W, start)
+        norm, size = W.norm().item(), W0.norm().item()
+        rank, rank0 = (norm / sigma) ** 2, (size / top) ** 2
+        change = _distance(lm, name, EMPTY, patch)
+        rows.append((name, norm / size, change, sigma, rank, sigma / top, rank / rank0))
+    names = "module norm_ratio change sigma_max stable_rank sigma_ratio rank_ratio"
+    return pd.DataFrame(rows, columns=names.split())
+
+
+def top_singular(W: Tensor, start: Tensor | None = None) -> tuple[float, Tensor]:
+    """σ_max of W (d_out, d_in) by power iteration, and its right vector (d_in,) to start from next.
+
+    From the vector of an earlier, similar matrix 20 steps are enough; without one 200 are made from
+    a fixed random vector. W = diag(3, 2) -> 3.0, ±(1, 0).
+    """
+    if start is None:
+        draw = torch.Generator().manual_seed(0)
+        start, steps = torch.randn(W.shape[1], generator=draw).to(W), COLD
+    else:
+        # a little of everything: a start orthogonal to the top vector would never find it
+        steps, noise = STEPS, torch.randn(len(start), generator=torch.Generator().manual_seed(0))
+        start = start + 1e-2 * start.norm() * noise.to(W) / noise.norm()
+    v = start / start.norm()
+    for _ in range(steps):
+        v = W.T @ (W @ v)
+        size = v.norm()
+        if not size > 0:  # W = 0, or not finite
+            return (W @ v).norm().item(), start
+        v = v / size
+    return (W @ v).norm().item(), v
+
+
+def steps(lm: LM, patches: Sequence[Patch]) -> pd.DataFrame:
+    """‖W_t − W_{t−1}‖_F of every edited module, one row per patch of a fold, one column per module.
+
+    The first row is the way from the base model. Where a patch appends chunks to the one before
+    nothing is made dense: ‖A B‖² = Σ (AᵀA) ∘ (B Bᵀ), of the new chunks alone.
+    """
+    modules = list(dict.fromkeys(name for patch in patches for name in patch.weights))
+    before = [EMPTY, *patches[:-1]]
+    return pd.DataFrame(
+        {
+            name: [_distance(lm, name, a, b) for a, b in zip(before, patches, strict=True)]
+            for name in modules
+        }
+    )
+
+
+def flash(values: Sequence[float], factor: float = 5.0) -> list[int]:
+    """Indices of edits whose step is far above all others: flashes of a stream of edits.
+
+    values are one positive size per edit, of `steps` or a KL. An edit counts when log(value) >
+    median + factor · s, where s is 1.4826 times the median absolute deviation of the logs, and at
+    least 0.1, so that among nearly equal steps one of a few per cent more is none. Both resist the
+    outliers themselves, up to half of the values. Zeros and NaN are left out; an infinite step
+    always counts. Fewer than four positive steps give none: there is no "all others" yet. The
+    default makes about one false alarm in three million edits whose logs are normal.
+    flash([1, 1.2, 0.9, 1.1, 40, 1]) -> [4]
+    """
+    sizes = np.asarray(values, dtype=float)
+    usual = np.isfinite(sizes) & (sizes > 0)
+    infinite = np.flatnonzero(sizes == np.inf).tolist()
+    if usual.sum() < 4:
+        return infinite
+    logs = np.log(sizes[usual])
+    middle = np.median(logs)
+    scale = max(MAD * np.median(np.abs(logs - middle)), 0.1)
+    far = np.flatnonzero(usual)[logs > middle + factor * scale]
+    return sorted([*far.tolist(), *infinite])
+
+
+def key_strength(
+    lm: LM,
+    fact: Fact,
+    layers: Sequence[int],
+    templates: Sequence[str],
+    C: Mapping[int, Tensor | memory.Moment] | None = None,
+    after: Patch = EMPTY,
+) -> pd.DataFrame:
+    """How strong and how stable the subject's key is, one row per layer: no search for v* needed.
+
+    With k₀ the key at the bare prompt, k̄ the mean over templates, and u = C⁻¹k̄ / ‖C⁻¹k̄‖ (C = I
+    without one for the layer), the columns are: norm ‖k₀‖; gain ‖W k₀‖/‖W‖_F; cosine of k₀ and k̄;
+    along u·k₀; ratio u·k₀ / u·k̄. An edit that divides by u·k₀ explodes where the ratio is near 0.
+    This is our measure of "activation strength"; the paper's own could not be checked.
+    """
+    rows = []
+    with lm.patched(after, only=True):
+        bare, every = lm.keys([fact], list(layers)), lm.keys([fact], list(layers), templates)
+    for layer in layers:
+        k0, k = bare[layer][:, 0].cpu(), every[layer][:, :, 0].mean(0).cpu()  # (d_in,)
+        W = lm.weight(lm.mlp_out(layer), after).cpu()
+        u = memory.whiten(k[:, None], (C or {}).get(layer))[:, 0]
+        u = u / u.norm()
+        rows.append(
+            {
+                "layer": layer,
+                "norm": k0.norm().item(),
+                "gain": ((W @ k0).norm() / W.norm()).item(),
+                "cosine": cosine_similarity(k0, k, dim=0).item(),
+                "along": (u @ k0).item(),
+                "ratio": ((u @ k0) / (u @ k)).item(),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _kl(lm: LM, patches: Sequence[Patch], prompts: Sequence[str]) -> list[list[float]]:
+    """KL(base ‖ edited) of the next token in nats, per patch and prompt."""
+    with lm.patched(EMPTY, only=True):
+        base = lm.next_token(list(prompts))
+    spent = []
+    for patch in patches:
+        with lm.patched(patch, only=True):
+            now = lm.next_token(list(prompts))
+        spent.append(kl_div(now, base, reduction="none", log_target=True).sum(1).clamp(min=0))
+    return [one.tolist() for one in spent]
+
+
+def _distance(lm: LM, module: str, before: Patch, after: Patch) -> float:
+    """‖W_after − W_before‖_F of one module, from factors where both have them."""
+    old, new = before.weights.get(module), after.weights.get(module)
+    if old is new:
+        return 0.0
+    if isinstance(old, Tensor) or isinstance(new, Tensor):
+        old, new = (lm.weight(module, patch).to(lm.device) for patch in (before, after))
+        return (new - old).norm().item()
+    gone = old.chunks if isinstance(old, LowRank) else ()
+    come = new.chunks if isinstance(new, LowRank) else ()
+    same = 0
+    while same < min(len(gone), len(come)) and _equal(gone[same], come[same]):
+        same += 1
+    chunks = [*come[same:], *((-a, b) for a, b in gone[same:])]
+    return _norm(chunks)
+
+
+def _equal(one: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor]) -> bool:
+    """A fold shares its earlier chunks; a patch read from a file has copies of them."""
+    return all(
+        a is b or (a.shape == b.shape and torch.equal(a, b))
+        for a, b in zip(one, other, strict=True)
+    )
+
+
+def _norm(chunks: Sequence[tuple[Tensor, Tensor]]) -> float:
+    """‖Σ A_i B_i‖_F without the product; float64, since differing terms may cancel."""
+    if not chunks:
+        return 0.0
+    A = torch.cat([a.double() for a, _ in chunks], 1)
+    B = torch.cat([b.double() for _, b in chunks])
+    # ‖A B‖² = tr(Bᵀ AᵀA B) = Σ (AᵀA) ∘ (B Bᵀ)
+    return ((A.T @ A) * (B @ B.T)).sum().clamp(min=0).sqrt().item()

@@ -1,0 +1,280 @@
+"""Pairs of a linear layer at answer tokens: its inputs k and the gradients g of its outputs.
+
+They come from one forward and one backward pass of the facts' texts. The gradient of a linear
+layer's weight is the sum of outer products g kᵀ over the tokens; the editors that read pairs turn
+them into a better update than a plain gradient step. No weight requires grad, and below the lowest
+edited module there is no graph at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from .. import distributed
+from ..data.facts import Fact
+from ..errors import EditError, FactError, FeatureError
+from ..model import scoring
+from ..model.answer_rows import AnswerRows
+from ..model.lm import LM
+from ..model.sequences import Sequences
+from . import second_moment
+
+# Padded tokens of one pass, which does not decide what facts share a loss. They are few on a CPU,
+# because rows of one pass are padded to the longest; a GPU works on many at once.
+TOKENS, TOKENS_GPU = 512, 2048
+
+
+@dataclass(frozen=True)
+class Features:
+    """Pairs of one module, columns in the order of the groups: K (d_in, n), G (d_out, n), float32.
+
+    group (n,) is the loss group of each column. apart: other processes hold further columns.
+    """
+
+    K: Tensor
+    G: Tensor
+    group: Tensor
+    apart: bool = False
+
+    def kept(self) -> Features:
+        """Without columns whose key or gradient is exactly zero: centering would move them."""
+        keep = (self.K != 0).any(0) & (self.G != 0).any(0)
+        if keep.all():
+            return self
+        return Features(self.K[:, keep], self.G[:, keep], self.group[keep.cpu()], self.apart)
+
+
+def read(
+    lm: LM,
+    facts: Sequence[Fact],
+    modules: Sequence[str],
+    group: int = 10,
+    reduction: Literal["group_mean", "fact_mean"] = "group_mean",
+    target_eos: bool = False,
+    *,
+    on_device: bool = False,
+    apart: bool = False,
+) -> dict[str, Features]:
+    """{module: its pairs} on the model as it is patched now, read where answers are predicted.
+
+    reduction="group_mean" cuts the facts, longest first, into groups, and the loss of a group is
+    the mean over all of its answer tokens (published). "fact_mean" is the mean over each fact's own
+    answer, whatever the groups are. Sequences do not interact, so any number of them runs in one
+    pass with a weight per token. Several processes (parallel.py) share the groups, and all get all
+    pairs.
+
+    on_device  leave pairs on a CUDA device, each on its module's
+    apart      leave pairs in the process that read them where they are more than d_in
+
+    Raises FeatureError for a loss that is not finite, in all processes, and FactError for an answer
+    without tokens.
+    """
+    rows = longest_first(answer_rows(lm, facts, target_eos))
+    lengths = [len(p) + len(a) for p, a in zip(rows.prompts, rows.answers, strict=True)]
+    labels = [len(answer) for answer in rows.answers]
+    groups = [i // group for i in range(len(rows))]
+    totals = [0] * (groups[-1] + 1)
+    for i, count in zip(groups, labels, strict=True):
+        totals[i] += count
+    # over how many tokens the loss that a row belongs to is a mean
+    counts = [totals[g] for g in groups] if reduction == "group_mean" else labels
+    share = torch.tensor([1 / count for count in counts])
+    limit = TOKENS_GPU if lm.device.type == "cuda" else TOKENS
+    blocks = _blocks(lengths, group, limit)
+    parts: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in modules}
+    with distributed.together(FeatureError):
+        losses = []
+        for block in distributed.share(blocks):
+            step = max(1, limit // lengths[block.start])  # a huge group takes several passes
+            for first in range(block.start, block.stop, step):
+                some = range(first, min(first + step, block.stop))
+                part = rows.take(some)
+                weight = share[some.start : some.stop][part.labels[0]]
+                found, loss = _pass(lm, part, weight, modules)
+                losses.append((groups[first], loss))
+                for name, pair in found.items():
+                    parts[name].append(pair)
+        _refuse(losses)
+    columns = torch.tensor([g for g, n in zip(groups, labels, strict=True) for _ in range(n)])
+    begins = [0, *torch.tensor(labels).cumsum(0).tolist()]  # first column of each row
+    places = [
+        torch.cat([torch.arange(0), *(torch.arange(begins[b.start], begins[b.stop]) for b in mine)])
+        for mine in (distributed.share(blocks, of) for of in range(distributed.world()))
+    ]
+    found = {}
+    for name, pairs in parts.items():
+        K, G = _whole(lm, name, pairs)
+        if not (on_device and K.is_cuda):  # elsewhere float64, which moments need, may be missing
+            K, G = K.cpu(), G.cpu()
+        if apart and distributed.world() > 1 and len(columns) > len(K):
+            found[name] = Features(K, G, columns[places[distributed.rank()]], apart=True)
+        else:
+            both = (distributed.joined(side, places) for side in (K, G))
+            found[name] = Features(*both, columns)
+    return found
+
+
+def answer_rows(lm: LM, facts: Sequence[Fact], eos: bool = False) -> AnswerRows:
+    """The rows of the facts' own prompts; FactError for an answer without tokens."""
+    pairs = [(fact.text, fact.target_new) for fact in facts]
+    rows = AnswerRows.of(lm.tokenizer, pairs, eos)
+    for fact, answer in zip(facts, rows.answers, strict=True):
+        if not answer:
+            raise FactError(f"the answer of '{fact.text}' has no tokens")
+    return rows
+
+
+def longest_first(rows: AnswerRows) -> AnswerRows:
+    """The rows with the most tokens first; rows of one length keep their order."""
+    return rows.take(sorted(range(len(rows)), key=lambda i: -len(rows.ids[i])))
+
+
+def _blocks(lengths: list[int], group: int, limit: int) -> list[range]:
+    """Rows, sorted by length, in runs of whole groups: as many as fit in one pass, at least one.
+
+    What a process reads is made of these and no pass goes beyond one, so that passes are the same
+    however many processes there are: the last bits of a product hang on the rows beside it. Rows of
+    similar length stand together, so little is padded.
+    """
+    found, first = [], 0
+    while first < len(lengths):
+        size = max(1, limit // lengths[first] // group) * group
+        found.append(range(first, min(first + size, len(lengths))))
+        first += size
+    return found
+
+
+def _whole(lm: LM, name: str, pairs: list[tuple[Tensor, Tensor]]) -> Iterator[Tensor]:
+    """K and G of all passes; without columns where this process has read none."""
+    if pairs:
+        return (torch.cat(side, 1) for side in zip(*pairs, strict=True))
+    weight = lm.model.get_submodule(name).weight
+    d_out, d_in = weight.shape[::-1] if lm.arch.transposed else weight.shape
+    return (torch.empty(d, 0, device=weight.device) for d in (d_in, d_out))
+
+
+def one_pass(
+    lm: LM,
+    rows: AnswerRows,
+    weight: Tensor,
+    modules: Sequence[str],
+    group: int,
+    ends: Sequence[int] | None = None,
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """K and G of one padded pass, columns row by row, each on its module's device.
+
+    There is one column for each answer token, read where the token is predicted; weight (labels,)
+    is its weight in the loss. ends says where prompts end for the routes, if not at `rows.ends`.
+    """
+    found, loss = _pass(lm, rows, weight, modules, ends)
+    _refuse([(group, loss)])
+    return found
+
+
+def _refuse(losses: list[tuple[int, Tensor]]) -> None:
+    """Raise FeatureError for the first (group, loss) that is not finite."""
+    if not losses:
+        return
+    finite = torch.stack([loss.isfinite() for _, loss in losses]).tolist()  # one wait for the GPU
+    for (group, _), right in zip(losses, finite, strict=True):
+        if not right:
+            raise FeatureError(
+                f"the loss of the facts from group {group} on is not finite; nothing was changed"
+            )
+
+
+def _pass(
+    lm: LM,
+    rows: AnswerRows,
+    weight: Tensor,
+    modules: Sequence[str],
+    ends: Sequence[int] | None = None,
+) -> tuple[dict[str, tuple[Tensor, Tensor]], Tensor]:
+    """K and G of one padded pass, and its loss; nothing here waits for a GPU."""
+    lengths = torch.tensor([len(ids) for ids in rows.ids])
+    length = max(lengths.tolist())
+    ids = torch.tensor([[*row, *[0] * (length - len(row))] for row in rows.ids])
+    columns = torch.arange(length)
+    real = columns < lengths[:, None]  # padded on the right
+    last = torch.tensor(rows.ends if ends is None else ends)  # routes decide there
+    prompt = real & (columns <= last[:, None])
+    seqs = Sequences(*(part.to(lm.device) for part in (ids, real, prompt, last)))
+    row, position, wanted = rows.labels
+    at = row * length + position  # of the labels, in the pass as one flat list of positions
+    seen: dict[str, tuple[Tensor, Tensor]] = {}
+
+    def hook(name: str) -> Any:
+        def save(_: nn.Module, given: tuple, output: Tensor) -> Tensor:
+            if not output.requires_grad:  # nothing below needs a gradient: the graph begins here
+                output = output.detach().requires_grad_()
+            seen[name] = given[0].detach(), output
+            return output * 1  # a new tensor: some models add to it in place
+
+        return save
+
+    with lm.opened(seqs, grad=True), ExitStack() as hooks:
+        for name in modules:
+            module = lm.model.get_submodule(name)
+            hooks.callback(module.register_forward_hook(hook(name)).remove)
+        hidden = lm.backbone(seqs.ids, seqs.real, use_cache=False).last_hidden_state
+        log_probs = lm.head(_rows(hidden, at)).log_softmax(-1)
+        chosen = log_probs.gather(1, wanted.to(log_probs.device)[:, None])[:, 0]
+        loss = -chosen @ weight.to(log_probs)
+        grads = torch.autograd.grad(loss, [output for _, output in seen.values()])
+    found = {
+        name: (_rows(k, at).float().T, _rows(g, at).float().T)
+        for (name, (k, _)), g in zip(seen.items(), grads, strict=True)
+    }
+    return found, loss.detach()
+
+
+def _rows(wide: Tensor, at: Tensor) -> Tensor:
+    """Positions `at` of a pass (rows, length, d), or of one that is flat already: (n, d)."""
+    return wide.reshape(-1, wide.shape[-1])[at.to(wide.device)]
+
+
+def mlp_modules(
+    lm: LM, down: Sequence[int], gate: Sequence[int], up: Sequence[int]
+) -> dict[str, tuple[int, int]]:
+    """{module: (d_in, d_out)} of MLP projections by layer: output, gate, and input (or up).
+
+    Raises EditError (a ValueError) for a projection that this model does not have by itself.
+    """
+    inner = lm.arch.mlp_in
+    if (gate or up) and lm.arch.fused_in:
+        raise EditError(f"{lm.name} holds gate and up in one matrix: edit `down` only")
+    if gate and len(inner) < 2:
+        raise EditError(f"the MLPs of {lm.name} have no gate: edit `down` or `up`")
+    for layer in (*gate, *up):
+        lm.mlp_out(layer)  # refuses a layer that is not there
+    names = [lm.mlp_out(layer) for layer in down]
+    names += [inner[0].format(layer) for layer in gate]
+    names += [inner[-1].format(layer) for layer in up]
+    turn = 1 if lm.arch.transposed else -1  # stored (d_in, d_out), or (d_out, d_in)
+    return {name: tuple(lm.model.get_submodule(name).weight.shape[::turn]) for name in names}
+
+
+def general(lm: LM, name: str) -> Tensor:
+    """C of the inputs of an output projection over general text, (d_in, d_in), float64.
+
+    Raises EditError for any other module: only there are keys of general text collected.
+    """
+    layers = {lm.mlp_out(layer): layer for layer in range(lm.n_layers)}
+    if name not in layers:
+        raise EditError(
+            f"strength weighs general text at output projections only, not at {name}: edit `down`, "
+            "or set strength=0"
+        )
+    return second_moment.second_moment(lm, [layers[name]])[layers[name]].C
+
+
+def all_right(lm: LM, facts: Sequence[Fact]) -> bool:
+    """Whether every answer token is the argmax, given the true ones before it."""
+    rows = AnswerRows.of(lm.tokenizer, [(fact.text, fact.target_new) for fact in facts])
+    return all(score.hits.all() for score in scoring.score(lm, rows.prompts, rows.answers))

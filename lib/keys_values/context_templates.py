@@ -1,0 +1,69 @@
+"""Context templates: short beginnings, written by the model itself, that stand before a prompt.
+
+A template is a text with one `{}`, into which the prompt is put. A key and a value that hold behind
+several beginnings hold for the fact, not for one sentence. `of` says which templates an editor
+uses; `contexts` lets the model write them.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from typing import Any
+
+from ..model import generation
+from ..model.lm import LM
+from ..patch.patch import EMPTY
+
+STARTERS = ("The", "Therefore", "Because", "I", "You")
+
+
+def of(lm: LM, config: Any, kept: Sequence[str] | None = None) -> tuple[str, ...]:
+    """The templates of an editor: given, else kept from an earlier edit, else written by the model.
+
+    config is the editor's and has `templates` (None: not given), `contexts` and `seed`; where it
+    has no `context_start` or `context_top_k`, MEMIT's five words and 5 are taken.
+    """
+    if config.templates is not None:
+        return tuple(config.templates)
+    if kept:
+        return tuple(kept)
+    start = getattr(config, "context_start", "words")
+    top_k = getattr(config, "context_top_k", 5)
+    return contexts(lm, config.contexts, start, config.seed, top_k)
+
+
+def contexts(
+    lm: LM,
+    lengths: Sequence[tuple[int, int]],
+    start: int | str | None,
+    seed: int,
+    top_k: int = 5,
+) -> tuple[str, ...]:
+    """Context templates: "{}" and sentences that the base model wrote itself, each put before "{}".
+
+    lengths: (tokens, how many), the start token counted. start: a token id, "words" for one context
+    from each of five words (MEMIT), or None for the end-of-text token alone (ROME). Seeded, where
+    the authors' code is not: otherwise the same edit gives a different patch.
+    """
+    start = lm.tokenizer.eos_token_id if start is None else start
+    made = ["{}"]
+    with lm.patched(EMPTY, only=True):
+        for length, count in lengths:
+            if start == "words":
+                rows = [lm.tokenizer(STARTERS[i % len(STARTERS)]).input_ids for i in range(count)]
+            else:
+                rows = [[int(start)]] * count
+            new = generation.generate(
+                lm,
+                rows,
+                length - len(rows[0]),
+                temperature=1.0,
+                top_k=top_k or None,
+                seed=seed + length,
+            )
+            for row, ids in zip(rows, new.ids, strict=True):
+                text = lm.tokenizer.decode([*row, *ids], skip_special_tokens=True)
+                text = unicodedata.normalize("NFKD", text).replace("\n\n", " ")
+                made.append(text.replace("{", " ").replace("}", " ").strip() + ". {}")
+    return tuple(made)

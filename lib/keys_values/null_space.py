@@ -1,0 +1,54 @@
+"""The directions that general text hardly uses, from the second moment of a layer's keys."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from ..atomic_files import whole_file
+from ..cancellation import raise_if_cancelled
+from ..memory import NullSpace, below
+from ..model.lm import LM
+from .second_moment import stored_moments
+
+
+def null_space(
+    lm: LM,
+    layers: Sequence[int],
+    threshold: float | None = 2e-2,
+    quantile: float | None = None,
+    text: str | Path | None = None,
+    tokens: int | None = None,
+    skip_first: bool | None = None,
+) -> dict[int, NullSpace]:
+    """{layer: the directions that general text hardly uses}, from the undamped C; float64.
+
+    threshold and quantile as in `memory.null_space`; the text as in `second_moment`. The
+    decomposition (seconds a layer for the default model) is cached like C.
+    """
+    paths, _, _ = stored_moments(lm, layers, text, tokens, skip_first)
+    found = {}
+    for layer, path in paths.items():
+        raise_if_cancelled()
+        found[layer] = below(*_eigen(str(path)), threshold=threshold, quantile=quantile)
+    return found
+
+
+@lru_cache(maxsize=8)
+def _eigen(path: str) -> tuple[Tensor, Tensor]:
+    """Eigenvalues (ascending) and eigenvectors of C, float64."""
+    kept = Path(path).with_suffix(".eigen.safetensors")
+    if not kept.exists():
+        C = load_file(path)["C"].double()
+        if torch.cuda.is_available():  # minutes on a CPU where a layer is 14,336 wide
+            C = C.cuda()
+        values, vectors = (part.cpu() for part in torch.linalg.eigh(C))
+        with whole_file(kept) as part:
+            save_file({"values": values, "vectors": vectors.contiguous()}, part)
+    found = load_file(kept)
+    return found["values"], found["vectors"]

@@ -1,0 +1,332 @@
+"""The value to write: v* by gradient descent through frozen layers, batched over facts.
+
+One variable δ per fact is added at the subject's last token, and moved until the model gives the
+new answer. Everything below the edited layer and everything before that token is constant, so only
+the blocks above and the positions from there on run (replay.py). Source: ROME, section 3.1; MEMIT
+uses the same optimizer with δ on the block's output.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ..data.facts import Fact, encode_target, lookup
+from ..errors import TargetError
+from ..model.answer_rows import AnswerRows, select_labels
+from ..model.lm import LM
+from ..model.partial_forward import Replay
+
+
+@dataclass(frozen=True)
+class Search:
+    """Settings of the search for v*; published values stand in `presets.toml`.
+
+    v_lr        rate of Adam
+    steps       looks at the loss; 20 of them mean 19 updates, because the last one only looks
+    decay       weight of ‖δ‖ / ‖init‖²
+    clamp       ‖δ‖ is at most clamp·‖init‖
+    kl_factor   weight of the KL term
+    enough      the search ends when the total loss is under it
+    target_eos  whether every answer ends with the end-of-text token
+    relax       PMET's rule: once every answer token is the argmax the NLL counts a tenth, and the
+                search ends as soon as the KL term is at most 0.01
+    """
+
+    v_lr: float = 0.5
+    steps: int = 20
+    decay: float = 0.5
+    clamp: float = 4.0
+    kl_factor: float = 0.0625
+    enough: float = 0.05
+    target_eos: bool = False
+    relax: bool = False
+
+
+@dataclass(frozen=True)
+class Target:
+    """The result of one search, float32.
+
+    v_star  (d_out,): init + delta
+    init    (d_out,): what stood at the place, at the lookup of the bare prompt
+    delta   (d_out,): what was added to it
+    mlp     (d_out,): the MLP's own output there, which is `init` for place="mlp_out"
+    keys    (t, d_in): the MLP's input at the lookup under every template, the bare prompt first
+    loss    per iteration (total, nll, kl, decay, probability of the target)
+    """
+
+    v_star: Tensor
+    init: Tensor
+    delta: Tensor
+    mlp: Tensor
+    keys: Tensor
+    loss: tuple[tuple[float, ...], ...]
+
+
+Place = Literal["mlp_out", "block", "pmet"]
+
+
+def search(
+    lm: LM,
+    facts: Sequence[Fact],
+    layer: int,
+    templates: Sequence[str],
+    settings: Search,
+    place: Place = "mlp_out",
+) -> list[Target]:
+    """v* of every fact at one layer, on the model as it is patched now; the same as one by one.
+
+    place="mlp_out" puts δ on the MLP's output (ROME), "block" on the block's output (MEMIT), and
+    "pmet" one δ on the MLP's and one on the attention's output, of which the first is given back.
+    Families with a norm after the MLP are always searched at `mlp_out`, because there δ passes the
+    norm before it reaches the residual stream. Raises TargetError when a loss is not finite.
+    """
+    place = "mlp_out" if lm.arch.post_norm else place
+    found: list[Target | None] = [None] * len(facts)
+    for group in _groups(lm, facts, templates):
+        some = [facts[i] for i in group]
+        batch = FactBatch(lm, some, layer, templates, settings, place)
+        for i, target in zip(group, batch.run(), strict=True):
+            found[i] = target
+    return found
+
+
+# Replayed tokens at once. On a CPU more than 256 is slower (more padding, and activations leave the
+# cache): 27 against 32 s for 16 facts with five templates at 1024.
+POSITIONS = {"cpu": 256, "cuda": 4096}
+SPLIT = 16  # from so many rows with templates on, the KL rows run by themselves
+
+
+def _groups(lm: LM, facts: Sequence[Fact], templates: Sequence[str]) -> Iterator[list[int]]:
+    """Facts in groups of bounded work, sorted by how much text follows the subject."""
+    lengths = []
+    for fact in facts:
+        ids, at = lookup(lm.tokenizer, fact)
+        lengths.append(len(ids) - at + len(encode_target(lm.tokenizer, fact.target_new)))
+    order = sorted(range(len(facts)), key=lambda i: -lengths[i])
+    limit = POSITIONS.get(lm.device.type, POSITIONS["cpu"])
+    while order:
+        size = max(1, limit // (lengths[order[0]] * len(templates)))
+        yield order[:size]
+        order = order[size:]
+
+
+class Batch(ABC):
+    """The search for several vectors δ at once: one forward and one backward pass a step.
+
+    Vectors do not mix, so each has its own gradient, Adam state (elementwise) and stop; the rows of
+    a finished one do not run any more. A subclass says how δ reaches the model (`forward`) and how
+    finished rows are left out (`drop`).
+
+    init    (n, d_out): what stands at the place before δ is added
+    mlp     (n, d_out): the MLP's own output at the lookup of the bare prompt
+    keys    (n, t, d_in): the MLP's inputs at the lookup under each template
+    labels  (3, m): row, column, and token of the answers; the t rows of a vector stand together
+    share   (m,): one over the length of each label's answer
+    places  how many δ each vector consists of; they are searched together, the first is given back
+    """
+
+    def __init__(
+        self,
+        lm: LM,
+        layer: int,
+        settings: Search,
+        *,
+        init: Tensor,
+        mlp: Tensor,
+        keys: Tensor,
+        labels: Tensor,
+        share: Tensor,
+        places: int = 1,
+    ) -> None:
+        self.lm, self.layer, self.settings, self.places = lm, layer, settings, places
+        self.init, self.mlp, self.keys, self.labels = init, mlp, keys, labels
+        self.n, t = keys.shape[:2]
+        self.active = torch.arange(self.n, device=init.device)  # vectors that are not finished
+        self.owner = self.active.repeat_interleave(t)  # the vector that moves each row
+        # NLL: mean over templates of the mean over the answer's tokens
+        self.share = (share / t).float().to(init.device)
+        self.before: Tensor | None = None  # log-probabilities of the KL rows at the first look
+
+    @abstractmethod
+    def forward(self, delta: Tensor) -> tuple[Tensor, Tensor]:
+        """States after the final norm with δ (places, active, d_out) added at the lookup.
+
+        They are those of the rows with templates, (rows, L, d), and those of the KL rows, where the
+        token after the subject is predicted, (active, d).
+        """
+
+    @abstractmethod
+    def drop(self, rows: list[int], vectors: list[int]) -> None:
+        """Go on with these rows and vectors only; the numbers count those that still ran."""
+
+    def run(self) -> list[Target]:
+        """The loop of ROME, section 3.1."""
+        settings, n = self.settings, self.n
+        delta = torch.zeros(self.places, *self.init.shape, device=self.init.device)
+        delta.requires_grad_()
+        optimizer = torch.optim.Adam([delta], lr=settings.v_lr)
+        size = self.init.norm(dim=1)
+        curves: list[list[tuple[float, ...]]] = [[] for _ in range(n)]
+        for step in range(settings.steps):
+            with torch.enable_grad():
+                terms = self.look(delta, size)  # (5, active)
+                loss = terms[0]
+            if not torch.isfinite(loss).all():
+                raise TargetError(
+                    f"the search for a value at layer {self.layer} left the finite numbers at "
+                    f"step {step}; nothing was changed (try a smaller v_lr)"
+                )
+            for i, row in zip(self.active.tolist(), terms.T.tolist(), strict=True):
+                curves[i].append(tuple(row))
+            going = loss >= settings.enough
+            if settings.relax:
+                going &= ~(self.right & (terms[2] <= 0.01))
+            if step == settings.steps - 1 or not going.any():
+                break
+            # vectors do not mix: the gradient of the sum gives each its own
+            (delta.grad,) = torch.autograd.grad(loss[going].sum(), delta)
+            held = delta.detach().clone()
+            optimizer.step()
+            stays = torch.ones(n, dtype=torch.bool, device=delta.device)
+            stays[self.active[going]] = False
+            with torch.no_grad():
+                delta *= (settings.clamp * size / delta.norm(dim=2).clamp(min=1e-12)).clamp(
+                    max=1.0
+                )[..., None]
+                delta[:, stays] = held[:, stays]  # a finished vector stays where it is
+            if not going.all():
+                self.keep(going)
+        delta = delta.detach()[0]
+        found = zip(self.init, delta, self.mlp, self.keys, curves, strict=True)
+        return [
+            Target(init + moved, init, moved, mlp, keys, tuple(curve))
+            for init, moved, mlp, keys, curve in found
+        ]
+
+    def look(self, delta: Tensor, size: Tensor) -> Tensor:
+        """Rows (total, nll, kl, decay, probability), one column per vector still going."""
+        settings, active = self.settings, self.active
+        m, (row, column, token) = len(active), self.labels
+        going = delta[:, active]
+        states, short = self.forward(going)
+        logits = self.lm.head(torch.cat([states[row, column], short]))
+        log_probs = logits[: len(row)].log_softmax(-1)
+        hit = log_probs.gather(1, token[:, None])[:, 0]
+        zeros, owner = torch.zeros(m, device=hit.device), self.owner[row]
+        nll = zeros.index_add(0, owner, -hit * self.share)
+        if settings.relax:
+            wrong = zeros.index_add(0, owner, (log_probs.argmax(1) != token).float())
+            self.right = wrong == 0
+            nll = torch.where(self.right, 0.1 * nll, nll)
+        now = logits[len(row) :].log_softmax(-1)  # the next token right after the subject
+        self.before = now.detach() if self.before is None else self.before
+        # KL(now ‖ before) + decay ‖δ‖ / ‖init‖²
+        kl = settings.kl_factor * (now.exp() * (now - self.before)).sum(1)
+        decay = settings.decay * going.norm(dim=2).sum(0) / size[active] ** 2
+        chance = zeros.index_add(0, owner, hit.exp() * self.share)
+        return torch.stack([nll + kl + decay, nll, kl, decay, chance])
+
+    def keep(self, going: Tensor) -> None:
+        """Leave the rows of finished vectors out of all that follows."""
+        stays = going[self.owner]
+        self.labels, kept = select_labels(self.labels, stays)
+        self.share = self.share[kept]
+        self.drop(stays.nonzero()[:, 0].tolist(), going.nonzero()[:, 0].tolist())
+        self.owner = (going.long().cumsum(0) - 1)[self.owner[stays]]
+        self.active, self.before = self.active[going], self.before[going]
+
+
+class FactBatch(Batch):
+    """The search for some facts at one layer: one vector for each fact."""
+
+    def __init__(
+        self,
+        lm: LM,
+        facts: Sequence[Fact],
+        layer: int,
+        templates: Sequence[str],
+        settings: Search,
+        place: Place,
+    ) -> None:
+        rows, at = rows_of(lm, facts, templates, settings.target_eos)
+        n, t = len(facts), len(templates)
+        name = lm.mlp_out(layer)
+        modules = (name, lm.arch.attn_out.format(layer)) if place == "pmet" else (name,)
+        # The KL rows end at their lookup. Beside many longer rows they run alone, on one column
+        # instead of on padding; beside few, one more pass over the weights would cost more.
+        cut = n * t if n * t >= SPLIT else len(rows)
+        self.replay = Replay.at_mlp(
+            lm,
+            rows.ids[:cut],
+            layer,
+            modules,
+            lookup=at[:cut],
+            watch=[name],
+            behind=rows.behind[:cut],
+        )
+        self.short = None
+        if rows.ids[cut:]:
+            self.short = Replay.at_mlp(lm, rows.ids[cut:], layer, modules, lookup=at[cut:])
+        keys, values = (part[: n * t, 0] for part in self.replay.seen[name])  # the lookup's column
+        mlp = values[::t].float()  # rows stand fact by fact, the bare prompt first
+        super().__init__(
+            lm,
+            layer,
+            settings,
+            init=self.replay.hidden[: n * t : t, 0].float() if place == "block" else mlp,
+            mlp=mlp,
+            keys=keys.unflatten(0, (n, t)).float(),
+            labels=self.replay.labels(rows),
+            share=rows.share,
+            places=len(modules),
+        )
+
+    def forward(self, delta: Tensor) -> tuple[Tensor, Tensor]:
+        """States with each row's δ added at column 0, the lookup."""
+        if self.short is None:
+            states = _moved(self.replay, torch.cat([delta[:, self.owner], delta], 1))
+            return states, states[len(self.owner) :, 0]
+        return _moved(self.replay, delta[:, self.owner]), _moved(self.short, delta)[:, 0]
+
+    def drop(self, rows: list[int], vectors: list[int]) -> None:
+        """Select the rows that stay in the captured replays."""
+        if self.short is None:
+            self.replay = self.replay.take([*rows, *(len(self.owner) + i for i in vectors)])
+        else:
+            self.replay, self.short = self.replay.take(rows), self.short.take(vectors)
+
+
+def rows_of(
+    lm: LM, facts: Sequence[Fact], templates: Sequence[str], eos: bool
+) -> tuple[AnswerRows, list[int]]:
+    """The rows that one search reads, and the lookup position in each of them.
+
+    Fact by fact there is one row per template, with the fact's answer. Then follows one row per
+    fact for the KL term: "SUBJECT is a", which ends at its lookup and has no answer.
+    """
+    prompts, answers, at = [], [], []
+    for fact in facts:
+        target = encode_target(lm.tokenizer, fact.target_new)
+        target = target + [lm.tokenizer.eos_token_id] if eos else target
+        for template in templates:
+            ids, position = lookup(lm.tokenizer, fact, template)
+            prompts.append(ids)
+            answers.append(target)
+            at.append(position)
+    for fact in facts:
+        ids, position = lookup(lm.tokenizer, replace(fact, prompt="{} is a"))
+        prompts.append(ids[: position + 1])
+        answers.append([])
+        at.append(position)
+    return AnswerRows(prompts, answers), at
+
+
+def _moved(replay: Replay, delta: Tensor) -> Tensor:
+    """States after the final norm with δ (places, rows, d_out) added at the lookup."""
+    return replay.with_added(*delta[:, :, None].to(replay.hidden.dtype))

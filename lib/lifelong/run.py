@@ -1,0 +1,290 @@
+"""A stream on its way: `Run` edits batch after batch and measures at the points.
+
+`stream` (stream.py) makes one, with or without a journal (journal.py).
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+from ..data.facts import Case
+from ..data.readers import Cases, LazyCases
+from ..editors.shared.base import Editor
+from ..errors import StreamError
+from ..evaluation.answers import EVENTS
+from ..evaluation.evaluate import measure, read
+from ..evaluation.probe_prompts import METRICS, Item
+from ..evaluation.scores import Base, Scores, asked
+from ..model.lm import LM
+from ..patch.patch import EMPTY, Patch
+from .journal import Journal
+from .sample import Plan, contradicted
+
+_OF_THE_FACT = (  # not measured any more on a fact that a later edit contradicts
+    "retention", "generalization", "portability", "negation_leak", "negation_base", "chat",
+)  # fmt: skip
+
+
+RECENT = 1000  # rows that a sampled run holds, besides those with scores
+
+
+@dataclass(eq=False)
+class Run:
+    """A stream on its way: iterate for rows, one per batch; `finish` runs to the end.
+
+    A row has edits (so far), rows (first and last of the batch), seconds (of its edit), efficacy
+    ({event: mean} right after it), and scores where its end is a point of `eval_at`.
+
+    patch   after `edits` edits; scores {point: Scores}; contradicted {point: number of facts that a
+            later edit contradicted, which are left out of what is measured of the fact itself}
+    seconds {"edit", "evaluate"}; rows: all rows so far; base: the base model's answers
+
+    With `sample` the memory does not grow with the number of edits: of `rows` the last 1000 are
+    held, and those with scores (a journal has all of them in its file). Without it, it grows.
+    """
+
+    lm: LM
+    editor: Editor
+    cases: Sequence[Case]
+    batch_size: int
+    eval_at: tuple[int, ...]
+    settings: dict[str, Any] = field(default_factory=dict)
+    sample: int | None = None
+    patch: Patch = EMPTY
+    edits: int = 0
+    progress: bool = False
+    save_every: int = 1
+    journal: Journal | None = None
+
+    def __post_init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+        self.scores: dict[int, Scores] = {}
+        self.contradicted: dict[int, int] = {}
+        self.seconds = {"edit": 0.0, "evaluate": 0.0}
+        self.base = Base(self.lm.identity)
+        self._unread: list[int] = []  # points measured before, whose base answers are not here
+        self._written: list[pd.DataFrame] = []  # efficacy of the facts right after their own batch
+        self._metrics = self.settings.pop("metrics", METRICS)
+        self._asked = asked({*self._metrics, "retention"}, self.settings.get("events", EVENTS))
+        pool, seed = self.settings.pop("pool", None), self.settings.pop("seed", 0)
+        self._plan = Plan(
+            self.cases, self.batch_size, self.eval_at, self._metrics, pool, seed, self.sample
+        )
+
+    def keep(self, journal: Journal) -> None:
+        """Go on from a journal and write to it."""
+        self.journal = journal
+        with journal.writing(self._restore):
+            pass
+        if self._finished():
+            journal.close()
+
+    def _restore(self) -> None:
+        kept = self.journal.read(RECENT if self.sample else None)
+        self.edits, self.patch, self.seconds = kept.edits, self._current(kept.patch), kept.seconds
+        self.rows, self._written = kept.rows, kept.written
+        self.contradicted = {n: point["contradicted"] for n, point in kept.points.items()}
+        self.scores = {
+            n: Scores(p["rows"], self._asked, p["title"], p["perplexity"], self.base)
+            for n, p in kept.points.items()
+        }
+        self._unread = list(kept.points)
+        self.journal.stale = False
+
+    def _current(self, patch: Patch) -> Patch:
+        """The patch of a journal with its log as this version writes it, so that lines can join."""
+        log = tuple(
+            replace(edit, settings=self.editor.current(edit.settings))
+            if edit.editor == self.editor.name
+            else edit
+            for edit in patch.log
+        )
+        return patch if log == patch.log else replace(patch, log=log)
+
+    def _finished(self) -> bool:
+        return self.edits == len(self.cases) and not set(self.eval_at) - self.scores.keys()
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        total = len(self.cases)
+        if self.journal and (self.journal.stale or not self._finished()):
+            with self._writing():
+                pass  # a step that did not get through may have reached the folder
+        with tqdm(total=total, initial=self.edits, unit="edit", disable=not self.progress) as bar:
+            if 0 in self.eval_at and 0 not in self.scores:
+                with self._writing():
+                    self._start()
+            while self.edits < total:
+                row = self.step()
+                bar.update(self.edits - bar.n)
+                yield row
+        if self.journal:
+            self.journal.close()
+
+    def finish(self) -> Run:
+        """Run to the end and come back itself."""
+        for _ in self:
+            pass
+        return self
+
+    def _writing(self) -> Any:
+        return self.journal.writing(self._restore) if self.journal else nullcontext()
+
+    def _start(self) -> None:
+        """Measure the base model."""
+        start = time.perf_counter()
+        scores, gone = self._at(0, EMPTY, [])
+        seconds = {**self.seconds, "evaluate": time.perf_counter() - start}
+        if self.journal:
+            self._note(0, scores, gone)
+            self.journal.save(0, EMPTY, seconds)
+        self.scores[0], self.contradicted[0], self.seconds = scores, gone, seconds
+        self._done()
+
+    def step(self) -> dict[str, Any]:
+        """Edit and measure the next batch; a StreamError names its rows and changes nothing."""
+        with self._writing():
+            return self._step()
+
+    def _step(self) -> dict[str, Any]:
+        first, end = self.edits, min(self.edits + self.batch_size, len(self.cases))
+        start = time.perf_counter()
+        facts = [case.fact for case in self.cases[first:end]]
+        try:
+            patch = self._logged(self.editor.edit(facts, after=self.patch), first, end)
+        except ValueError as error:
+            where = f"rows {first} to {end - 1}" if end - first > 1 else f"row {first}"
+            raise StreamError(f"{where} could not be edited: {error}") from error
+        edited = time.perf_counter()
+        edits = [
+            Item(i, "efficacy", fact.text, fact.target_new, fact.target_true)
+            for i, fact in enumerate(facts, first)
+        ]
+        after = self._measure(edits, patch, ("efficacy",))
+        row = {
+            "edits": end,
+            "rows": (first, end - 1),
+            "seconds": edited - start,
+            "efficacy": after.json()["efficacy"],
+        }
+        written = self._plan.named(after.rows)
+        scores = None
+        if end in self.eval_at:
+            scores, gone = self._at(end, patch, [*self._written, written])
+            row["scores"] = scores.json()
+        seconds = {
+            "edit": self.seconds["edit"] + row["seconds"],
+            "evaluate": self.seconds["evaluate"] + time.perf_counter() - edited,
+        }
+        if self.journal:
+            self.journal.append(row, written)
+            if scores:
+                self._note(end, scores, gone)
+            batch = -(-end // self.batch_size)
+            if scores or end == len(self.cases) or batch % self.save_every == 0:
+                patch = self.journal.save(end, patch, seconds)
+        # only now: nothing before this line changed the run
+        self.patch, self.edits, self.seconds = patch, end, seconds
+        if self.sample is None or len(written):
+            self._written.append(written)
+        self.rows.append(row)
+        if self.sample and len(self.rows) > RECENT and "scores" not in self.rows[-RECENT - 1]:
+            del self.rows[-RECENT - 1]
+        if scores:
+            self.scores[end], self.contradicted[end] = scores, gone
+        self._done()
+        return row
+
+    def _note(self, point: int, scores: Scores, gone: int) -> None:
+        more = {"title": scores.title, "perplexity": scores.perplexity, "contradicted": gone}
+        self.journal.measured(point, scores.rows, **more)
+
+    def _done(self) -> None:
+        if self.journal:
+            self.journal.stale = False
+
+    def _logged(self, patch: Patch, first: int, end: int) -> Patch:
+        """The patch with the source in place of the facts, and the batches so far in one line."""
+        rows = self.cases.rows(first, end) if isinstance(self.cases, Cases | LazyCases) else None
+        if rows is None:
+            return patch
+        source, reader, former = self.cases.source, self.cases.reader, self.patch.log
+        line = replace(patch.log[-1], facts=(), source=source, rows=rows, reader=reader,
+                       batch=self.batch_size)  # fmt: skip
+        return replace(patch, log=(*former[:-1], *(former[-1].then(line) if former else (line,))))
+
+    def _measure(self, items: Sequence[Item], patch: Patch, metrics: Collection[str]) -> Scores:
+        return measure(self.lm, items, patch, base=self.base, metrics=metrics, **self.settings)
+
+    def _at(self, point: int, patch: Patch, written: list[pd.DataFrame]) -> tuple[Scores, int]:
+        """Everything on the facts of a point, and how many of them a later edit contradicts."""
+        while self._unread:  # in the order of the first time: the same batches, the same last bits
+            read(self.lm, self._plan.items(self._unread[0]), self.base, **self.settings)
+            del self._unread[0]
+        items = self._plan.items(point)
+        found = self._measure(items, patch, self._metrics)
+        rows = found.rows
+        edits = rows["metric"] == "efficacy"
+        again = rows[edits].assign(metric="retention")
+        among = self._plan.rows(point) if self.sample else None
+        stale = contradicted(self.cases[:point], among) if point else set()
+        gone = {self._plan.names[i] for i in stale}
+        before = pd.concat(written) if written else rows[edits]
+        before = before[before["case"].isin({item.case for item in items})]
+        rows = pd.concat([before, again, rows[~edits]], ignore_index=True)
+        stale = rows["case"].isin(gone) & rows["metric"].isin(_OF_THE_FACT)
+        rows = rows[~stale].reset_index(drop=True)
+        title = found.title
+        if self.sample is not None:
+            sizes = [f"{len(some)} {group}" for group, some in self._plan.draws[point].items()]
+            title += f" (a sample: {', '.join(sizes)})"
+        return Scores(rows, self._asked, title, found.perplexity, self.base), len(gone)
+
+    def groups(self, point: int) -> dict[str, Scores]:
+        """The scores of a sampled run at a point, apart for the old, between and recent facts."""
+        whole, found = self.scores[point], {}
+        for group, rows in self._plan.draws[point].items() if self.sample else ():
+            of_it = whole.rows["case"].isin({self._plan.names[i] for i in rows})
+            title = f"{whole.title}: {group}"
+            found[group] = Scores(whole.rows[of_it], whole.asked, title, None, self.base)
+        return found
+
+    def _apart(self, point: int) -> dict[str, Any]:
+        groups = {name: some.json() for name, some in self.groups(point).items()}
+        return {"groups": groups} if groups else {}
+
+    def json(self) -> dict[str, Any]:
+        """The run as `python -m lib stream --json` writes it."""
+        return {
+            "editor": self.editor.name,
+            "model": self.lm.name,
+            "settings": {**asdict(self.editor.config), "batch": self.batch_size},
+            "edits": self.edits,
+            "seconds": dict(self.seconds),
+            "peak_memory_bytes": peak_memory(self.lm),
+            "scores": {
+                str(point): {
+                    **scores.json(),
+                    "contradicted": self.contradicted[point],
+                    **self._apart(point),
+                }
+                for point, scores in self.scores.items()
+            },
+        }
+
+
+def peak_memory(lm: LM) -> int:
+    """Most bytes in use at once so far: tensors on the model's GPU, otherwise the whole process."""
+    if lm.device.type == "cuda":
+        return torch.cuda.max_memory_allocated(lm.device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,119 @@
+"""Which facts of a stream are measured at a point, and which of them a later one contradicts."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import groupby
+
+import pandas as pd
+
+from ..data.facts import Case
+from ..evaluation.answers import plain
+from ..evaluation.probe_prompts import Item, names, normal, plan
+
+GROUPS = ("old", "between", "recent")
+_NEGATIVES = ("same_subject", "same_relation")
+
+
+class Plan:
+    """What a run asks at its points: one plan for all of them, so that they ask the same.
+
+    draws: {point: {group: rows of the stream}}, at 0 those of the end, for the base model;
+    names: {row: the case's name in the tables}, of the rows that any point measures.
+    """
+
+    def __init__(
+        self,
+        cases: Sequence[Case],
+        batch_size: int,
+        points: Sequence[int],
+        metrics: Collection[str],
+        pool: Sequence[Case] | None,
+        seed: int,
+        count: int | None,
+    ) -> None:
+        self.draws: dict[int, Mapping[str, Sequence[int]]] = {}
+        for point in {0, *points}:
+            end = point or len(cases)
+            whole = {"all": range(end)}
+            self.draws[point] = whole if count is None else sampled(end, batch_size, count, seed)
+        rows: Sequence[int] = range(len(cases))
+        if count is not None:
+            rows = sorted({row for point in self.draws for row in self.rows(point)})
+        shown = cases if count is None else [cases[row] for row in rows]
+        self.names = dict(zip(rows, names(shown), strict=True))
+        items = plan(shown, metrics, pool, seed=seed)
+        if count is not None:
+            items = free(items, cases)
+        self._items = {name: list(some) for name, some in groupby(items, lambda item: item.case)}
+
+    def rows(self, point: int) -> list[int]:
+        """The rows measured at a point, in the stream's order."""
+        return sorted(row for group in self.draws[point].values() for row in group)
+
+    def items(self, point: int) -> list[Item]:
+        """What is asked at a point."""
+        return [item for row in self.rows(point) for item in self._items[self.names[row]]]
+
+    def named(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """A table whose cases are rows of the stream: under their names, if a point needs them."""
+        kept = rows[rows["case"].isin(self.names.keys())]
+        return kept.assign(case=[self.names[row] for row in kept["case"]])
+
+
+def sampled(point: int, batch_size: int, count: int, seed: int = 0) -> dict[str, list[int]]:
+    """Rows to measure after `point` edits: at most `count` old, between and recent ones, sorted.
+
+    Recent are those of the last batch, of more batches where one has fewer than `count`; old those
+    of the first quarter; between the rest. What is drawn depends on these four numbers alone, so it
+    is the same for every editor.
+    sampled(1000, 100, 2) -> {"old": [157, 249], "between": [274, 680], "recent": [964, 984]}
+    """
+    draw = random.Random(f"{seed} {point}")
+    batches = -(-point // batch_size)
+    recent = max(0, batches - -(-count // batch_size)) * batch_size
+    quarter = min(point // 4, recent)
+    parts = (range(quarter), range(quarter, recent), range(recent, point))
+    return {
+        group: sorted(draw.sample(part, min(count, len(part))))
+        for group, part in zip(GROUPS, parts, strict=True)
+    }
+
+
+def free(items: Iterable[Item], cases: Iterable[Case]) -> list[Item]:
+    """The items without those negatives whose prompt is the edit prompt of one of the cases.
+
+    One pass over the cases, of which nothing is held.
+    """
+    items = list(items)
+    asked = {normal(item.prompt) for item in items if item.metric in _NEGATIVES}
+    texts = (normal(case.fact.text) for case in cases) if asked else ()
+    taken = {text for text in texts if text in asked}
+    return [i for i in items if i.metric not in _NEGATIVES or normal(i.prompt) not in taken]
+
+
+def contradicted(cases: Sequence[Case], among: Collection[int] | None = None) -> set[int]:
+    """Numbers of the cases whose subject and prompt a later case writes with another target.
+
+    among: look at these only, in one pass that holds no more than them.
+    """
+    if among is None:
+        among = range(len(cases))
+    wanted = {_key(cases[i]) for i in among} if len(among) < len(cases) else None
+    written: dict[tuple[str, str], list[tuple[int, str]]] = defaultdict(list)
+    found = set()
+    for i, case in enumerate(cases):
+        key, target = _key(case), plain(case.fact.target_new)
+        if wanted is not None and key not in wanted:
+            continue
+        # what was contradicted once is settled: each fact leaves its list at most once
+        found |= {j for j, other in written[key] if other != target}
+        written[key] = [(j, other) for j, other in written[key] if other == target]
+        written[key].append((i, target))
+    return found if wanted is None else found & set(among)
+
+
+def _key(case: Case) -> tuple[str, str]:
+    return normal(case.fact.subject or ""), normal(case.fact.text)

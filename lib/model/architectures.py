@@ -1,0 +1,168 @@
+"""The architectures this library knows: one row per family, keyed by `config.model_type`.
+
+A row says where things are, never what to do: editors see `mlp_out` as one matrix (d_out, d_in) in
+float32 and never a model's name. To support another family add its row here; the tests then run the
+whole conformance suite of `tests/test_families.py` on a tiny random model of it.
+"""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..errors import FamilyError
+
+
+@dataclass(frozen=True)
+class Arch:
+    """Module names of one family; `{}` stands for the layer's number.
+
+    mlp_out     output projection of the MLP, the matrix that locate-then-edit methods write
+    mlp_in      its input projections (phi3 fuses two into one, which cannot be edited singly)
+    mlp         the whole MLP module, None where the family has none
+    attn_out    output projection of the attention
+    transposed  weights are stored (d_in, d_out)
+    post_norm   a norm stands after the MLP: the block's output is not linear in `mlp_out`
+    softcap     config attribute with the cap on the logits, None for plain logits
+    """
+
+    blocks: str
+    mlp_out: str
+    mlp_in: tuple[str, ...]
+    mlp: str | None
+    attn_out: str
+    final_norm: str
+    embed: str
+    transposed: bool = False
+    post_norm: bool = False
+    softcap: str | None = None
+    fused_in: bool = False
+
+
+def _gpt(mlp_out: str, mlp_in: str, attn_out: str, **more) -> Arch:
+    h = "transformer.h"
+    return Arch(
+        blocks=h,
+        mlp_out=f"{h}.{{}}.{mlp_out}",
+        mlp_in=(f"{h}.{{}}.{mlp_in}",),
+        mlp=f"{h}.{{}}.mlp",
+        attn_out=f"{h}.{{}}.{attn_out}",
+        final_norm="transformer.ln_f",
+        **{"embed": "transformer.wte", **more},
+    )
+
+
+def _llama(gate_up: tuple[str, ...] = ("gate_proj", "up_proj"), **more) -> Arch:
+    block = "model.layers.{}."
+    return Arch(
+        blocks="model.layers",
+        mlp_out=f"{block}mlp.down_proj",
+        mlp_in=tuple(f"{block}mlp.{name}" for name in gate_up),
+        mlp=f"{block}mlp",
+        attn_out=f"{block}self_attn.o_proj",
+        final_norm="model.norm",
+        embed="model.embed_tokens",
+        **more,
+    )
+
+
+_4H = ("mlp.dense_4h_to_h", "mlp.dense_h_to_4h", "self_attention.dense")
+
+ARCHS: dict[str, Arch] = {
+    "gpt2": _gpt("mlp.c_proj", "mlp.c_fc", "attn.c_proj", transposed=True),
+    "gptj": _gpt("mlp.fc_out", "mlp.fc_in", "attn.out_proj"),
+    "gpt_neo": _gpt("mlp.c_proj", "mlp.c_fc", "attn.attention.out_proj"),
+    "falcon": _gpt(*_4H, embed="transformer.word_embeddings"),
+    "bloom": _gpt(*_4H, embed="transformer.word_embeddings"),
+    "gpt_neox": Arch(
+        blocks="gpt_neox.layers",
+        mlp_out="gpt_neox.layers.{}.mlp.dense_4h_to_h",
+        mlp_in=("gpt_neox.layers.{}.mlp.dense_h_to_4h",),
+        mlp="gpt_neox.layers.{}.mlp",
+        attn_out="gpt_neox.layers.{}.attention.dense",
+        final_norm="gpt_neox.final_layer_norm",
+        embed="gpt_neox.embed_in",
+    ),
+    "opt": Arch(
+        blocks="model.decoder.layers",
+        mlp_out="model.decoder.layers.{}.fc2",
+        mlp_in=("model.decoder.layers.{}.fc1",),
+        mlp=None,
+        attn_out="model.decoder.layers.{}.self_attn.out_proj",
+        final_norm="model.decoder.final_layer_norm",
+        embed="model.decoder.embed_tokens",
+    ),
+    **dict.fromkeys(("llama", "mistral", "qwen2", "qwen3", "stablelm", "smollm3"), _llama()),
+    "phi3": _llama(("gate_up_proj",), fused_in=True),
+    "gemma2": _llama(post_norm=True, softcap="final_logit_softcapping"),
+    "gemma3_text": _llama(post_norm=True, softcap="final_logit_softcapping"),
+    "olmo2": _llama(post_norm=True),
+}
+
+
+def arch_of(model: nn.Module) -> Arch:
+    """The row of ARCHS for a transformers model, or one sentence that says what is missing."""
+    kind = getattr(getattr(model, "config", None), "model_type", type(model).__name__)
+    if kind not in ARCHS:
+        raise FamilyError(
+            f"model family '{kind}' is not supported; known are {', '.join(sorted(ARCHS))}; "
+            f"to add it, put a row '{kind}' into ARCHS in lib/model/architectures.py"
+        )
+    return ARCHS[kind]
+
+
+# The activation functions of an MLP, by the names that configurations give them.
+ACTIVATIONS = {
+    "silu": F.silu,
+    "relu": F.relu,
+    "gelu": F.gelu,
+    "gelu_new": partial(F.gelu, approximate="tanh"),
+    "gelu_pytorch_tanh": partial(F.gelu, approximate="tanh"),
+}
+
+
+def mlp_activation(config: Any) -> str | None:
+    """The name of the MLP's activation function in a model's configuration, None without one."""
+    names = ("hidden_act", "hidden_activation", "activation_function", "activation")
+    return next((getattr(config, name) for name in names if getattr(config, name, None)), None)
+
+
+def refuse_unpatchable(model: nn.Module) -> None:
+    """Raise FamilyError for models whose weights are not plain matrices in memory."""
+    if hasattr(model, "_orig_mod") or getattr(model, "_compiled_call_impl", None) is not None:
+        raise FamilyError("a compiled model may go on using old weights: load it without compiling")
+    config = getattr(model, "config", None)
+    if getattr(model, "hf_quantizer", None) or getattr(config, "quantization_config", None):
+        raise FamilyError(
+            "a quantized model's weights are not matrices: load it in bf16 or float32"
+        )
+    where = set(map(str, (getattr(model, "hf_device_map", None) or {}).values()))
+    if where & {"disk", "meta"} or any(p.is_meta for p in model.parameters()):
+        raise FamilyError(
+            "a part of this model is offloaded: choose a device_map that fits in memory"
+        )
+    if "cpu" in where and len(where) > 1:
+        raise FamilyError(
+            "a part of this model is offloaded to the CPU: choose a device_map that fits"
+        )
+
+
+def block_signature(block: nn.Module) -> inspect.Signature:
+    """Signature of a block's forward, by which captured arguments get their names."""
+    return inspect.signature(block.forward)
+
+
+def cache_argument(block: nn.Module) -> str:
+    """The name under which a block takes its key-value cache (`past_key_values`, `layer_past`)."""
+    names = block_signature(block).parameters
+    return next(name for name in ("past_key_values", "layer_past") if name in names)
+
+
+def dense(weight: Tensor, transposed: bool) -> Tensor:
+    """A stored weight as (d_out, d_in) float32; transposing twice gives the stored form again."""
+    return (weight.T if transposed else weight).float()

@@ -1,0 +1,316 @@
+"""A language model and the ways to ask it; what changes it for a while is in patching.py."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..data.facts import Fact, encode_prompt, lookup
+from . import activations, default_model, generation, scoring
+from .architectures import arch_of, refuse_unpatchable
+from .model_lock import Owner
+from .packed_linear import Packs
+from .patching import Patching
+from .prefix_cache import Prefix
+from .sequences import Sequences
+
+Prompts = str | Sequence[str] | Sequence[Sequence[int]]
+
+
+class LM(Patching):
+    """A transformers model and its tokenizer (`.model`, `.tokenizer`), frozen, with ways in."""
+
+    def __init__(self, model: nn.Module, tokenizer: Any, name: str | None = None) -> None:
+        refuse_unpatchable(model)
+        self.arch = arch_of(model)
+        self.model = model.eval().requires_grad_(False)  # no weight gradient is ever computed
+        self.tokenizer = tokenizer
+        self.name = name or getattr(model.config, "_name_or_path", "") or model.config.model_type
+        self.owner = Owner()
+        self._packs = Packs(model)
+        self.prefix: Prefix | None = None  # entered by `Prefix.used`
+        self.blocks = model.get_submodule(self.arch.blocks)
+        super().__init__()
+        self.fingerprint = self._fingerprint()
+
+    def __repr__(self) -> str:
+        return f"LM({self.name}, {self.n_layers} layers, {self.dtype}, {self.device})"
+
+    # ---- what it is -------------------------------------------------------------------------
+
+    @property
+    def n_layers(self) -> int:
+        """Number of blocks."""
+        return len(self.blocks)
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the embedding, where token ids go in."""
+        return self.model.get_submodule(self.arch.embed).weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the weights that run; masters in patches are float32 all the same."""
+        return self.model.get_submodule(self.arch.embed).weight.dtype
+
+    @property
+    def context(self) -> int | None:
+        """Longest sequence that the model can read, None where it has no limit."""
+        return getattr(self.model.config, "max_position_embeddings", None)
+
+    @property
+    def identity(self) -> str:
+        """Name and fingerprint, as patches keep it in `base`."""
+        return f"{self.name} {self.fingerprint}"
+
+    @property
+    def leading_bos(self) -> int | None:
+        """The id that the tokenizer puts in front of every text, None where it puts none."""
+        first = encode_prompt(self.tokenizer, "a")[:1]
+        return first[0] if first == [self.tokenizer.bos_token_id] else None
+
+    def _fingerprint(self) -> str:
+        """Hash over shapes and some entries of all parameters, equal in bf16 and float32."""
+        digest = hashlib.sha256()
+        for name, p in self.model.named_parameters():
+            few = p.detach().flatten()[:: max(1, p.numel() // 64)][:64]
+            digest.update(f"{name}{tuple(p.shape)}".encode())
+            digest.update(few.to(torch.bfloat16).view(torch.int16).cpu().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    def mlp_out(self, layer: int) -> str:
+        """Module name of the MLP's output projection; ValueError for a layer that is not there."""
+        if not 0 <= layer < self.n_layers:
+            raise ValueError(
+                f"layer {layer} does not exist: {self.name} has layers 0 to {self.n_layers - 1}"
+            )
+        return self.arch.mlp_out.format(layer)
+
+    def above(self, layer: int) -> str:
+        """Name of the module that the block's output goes into: the next block or the last norm."""
+        last = layer == self.n_layers - 1
+        return self.arch.final_norm if last else f"{self.arch.blocks}.{layer + 1}"
+
+    # ---- asking it --------------------------------------------------------------------------
+
+    @contextmanager
+    def opened(self, seqs: Sequences, grad: bool = False) -> Iterator[Sequences]:
+        """Own the model for one run and tell routes of its sequences."""
+        with self.owner.hold() as token, token.running, torch.set_grad_enabled(grad):
+            before, self._seqs = self._seqs, seqs
+            seqs.embed = self.model.get_submodule(self.arch.embed)
+            try:
+                with self._packs.used():
+                    yield seqs
+            finally:
+                self._seqs = before
+
+    def answer(
+        self,
+        prompts: Prompts,
+        max_new_tokens: int = 16,
+        *,
+        chat: bool = False,
+        explain: bool = False,
+    ) -> Any:
+        """Greedy continuation of a prompt (a list gives a list), without the prompt.
+
+        chat=True asks through the chat template. explain=True gives (text, notes): which entries of
+        routes and rewrites answered, with score and threshold. ValueError: a prompt longer than the
+        context.
+        """
+        rows, single = self.rows(prompts, chat=chat)
+        done = generation.generate(self, rows, max_new_tokens)
+        texts = self.texts(rows, done.ids)
+        if not explain:
+            return texts[0] if single else texts
+        notes = [[] for _ in rows]
+        for name in [name for name in done.choices if name in self._routes]:
+            for i, note in enumerate(self._routes[name].explain(done.choices[name])):
+                noted = {  # what the route noted at the prompt: score, threshold
+                    other.removeprefix(f"{name}/"): values[i].item()
+                    for other, values in done.choices.items()
+                    if other.startswith(f"{name}/")
+                }
+                notes[i].append({"module": name, **note, **noted})
+        for i, prompt in enumerate([prompts] if single else prompts):
+            for rewrite in self._rewrites if isinstance(prompt, str) else ():
+                notes[i] += rewrite.explain(prompt)
+        return (texts[0], notes[0]) if single else (texts, notes)
+
+    def generate(
+        self,
+        prompts: Prompts,
+        max_new_tokens: int = 32,
+        *,
+        chat: bool = False,
+        stream: bool = False,
+        temperature: float = 0.0,
+        top_k: int | None = None,
+        seed: int = 0,
+    ) -> Any:
+        """Continuation by greedy decoding (temperature 0) or by seeded sampling.
+
+        stream=True (one prompt) gives an iterator over pieces of text; a thread of its own makes
+        them on behalf of the present owner and takes the lock itself, so the reader may yield
+        meanwhile.
+        """
+        rows, single = self.rows(prompts, chat=chat)
+        settings = {"temperature": temperature, "top_k": top_k, "seed": seed}
+        if stream:
+            if not single:
+                raise ValueError("stream=True takes one prompt, not a list")
+            return generation.stream(self, rows, max_new_tokens, **settings)
+        texts = self.texts(rows, generation.generate(self, rows, max_new_tokens, **settings).ids)
+        return texts[0] if single else texts
+
+    def score(self, prompts: Prompts, targets: str | Sequence[str]) -> Any:
+        """Log-probability (nats) of every target token, teacher-forced: (n_t,) per pair."""
+        single = isinstance(targets, str)
+        rows, _ = self.rows(prompts)
+        scores = scoring.score(self, rows, [targets] if single else list(targets))
+        return scores[0].log_probs if single else [s.log_probs for s in scores]
+
+    def next_token(self, prompts: Prompts, *, chat: bool = False) -> Tensor:
+        """Log-probabilities (nats) of the next token, (n, vocabulary); one prompt: a vector."""
+        rows, single = self.rows(prompts, chat=chat)
+        table = scoring.next_token(self, rows)
+        return table[0] if single else table
+
+    def run(self, prompts: Prompts, watch: Sequence[str] = ()) -> activations.Run:
+        """One whole forward: logits everywhere, input and output of the modules watched."""
+        rows, _ = self.rows(prompts)
+        return activations.run(self, rows, watch)
+
+    def keys(
+        self,
+        facts: Sequence[Fact],
+        layer: int | Sequence[int],
+        templates: Sequence[str] | None = None,
+    ) -> Any:
+        """Keys k at each subject's last token, the input of `mlp_out`: columns of K (d_in, n).
+
+        With `templates` (t, d_in, n), one slice per template; a list of layers gives {layer: K}.
+        The model runs only as far up as the highest layer asked for.
+        """
+        layers = [layer] if isinstance(layer, int) else list(layer)
+        names = {one: self.mlp_out(one) for one in layers}
+        found = self.at_subjects(facts, list(names.values()), templates or ["{}"])
+        keys = {one: found[name].transpose(1, 2) for one, name in names.items()}
+        keys = {one: K[0] if templates is None else K for one, K in keys.items()}
+        return keys[layer] if isinstance(layer, int) else keys
+
+    def at_subjects(
+        self, facts: Sequence[Fact], modules: Sequence[str], templates: Sequence[str] = ("{}",)
+    ) -> dict[str, Tensor]:
+        """Inputs of modules at each subject's last token, {module: (t, n, width)}, float32.
+
+        Rows end there, because a causal model reads nothing behind it; blocks above the highest
+        module do not run.
+        """
+        pairs = [lookup(self.tokenizer, fact, t) for t in templates for fact in facts]
+        rows, at = [ids[: at + 1] for ids, at in pairs], [at for _, at in pairs]
+        found = activations.inputs_at(self, rows, at, modules)
+        return {
+            name: wide.float().unflatten(0, (len(templates), len(facts)))
+            for name, wide in found.items()
+        }
+
+    def output(self, module: str, inputs: Tensor) -> Tensor:
+        """What a linear module, as bound now, puts out for inputs (n, d_in): (n, d_out)."""
+        found = self.model.get_submodule(module)
+        with torch.no_grad():
+            return found(inputs.to(found.weight)).float()
+
+    def head(self, hidden: Tensor) -> Tensor:
+        """Logits (…, vocabulary), float32, from hidden states behind the final norm."""
+        head = self.model.get_output_embeddings()
+        with self._packs.used():
+            logits = head(hidden.to(head.weight.device)).float()
+        cap = getattr(self.model.config, self.arch.softcap, None) if self.arch.softcap else None
+        return logits if cap is None else cap * torch.tanh(logits / cap)
+
+    def backbone(self, ids: Tensor, real: Tensor, **more: Any) -> Any:
+        """The model below its head, on (rows, length) ids; padding may stand on either side."""
+        if "position_ids" in inspect.signature(self.model.base_model.forward).parameters:
+            whole = more.pop("mask", real)
+            more["position_ids"] = (whole.long().cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
+            real = whole
+        else:
+            real = more.pop("mask", real)
+        with self.prefix.skipped(ids, real, more) if self.prefix else nullcontext():
+            return self.model.base_model(input_ids=ids, attention_mask=real.long(), **more)
+
+    def rows(self, prompts: Prompts, *, chat: bool = False) -> tuple[list[list[int]], bool]:
+        """Token ids per prompt, and whether one prompt was given rather than a list.
+
+        Text passes the patch's rewrites, then the chat template when asked; ids are left alone.
+        """
+        single = isinstance(prompts, str) or (len(prompts) > 0 and isinstance(prompts[0], int))
+        given = [prompts] if single else list(prompts)
+        texts = [p for p in given if isinstance(p, str)]
+        for rewrite in self._rewrites:
+            texts = rewrite(texts)
+        waiting = iter(texts)
+        rows = [
+            self._ids(next(waiting), chat) if isinstance(p, str) else list(map(int, p))
+            for p in given
+        ]
+        for prompt, ids in zip(given, rows, strict=True):
+            if not ids:
+                raise ValueError("an empty prompt cannot be continued")
+            if self.context and len(ids) > self.context:
+                shown = f" ('{prompt[:40]}…')" if isinstance(prompt, str) else ""
+                raise ValueError(
+                    f"a prompt of {len(ids)} tokens{shown} exceeds the context of {self.context}"
+                )
+        return rows, single
+
+    def _ids(self, text: str, chat: bool) -> list[int]:
+        if not chat:
+            return encode_prompt(self.tokenizer, text)
+        if not getattr(self.tokenizer, "chat_template", None):
+            raise ValueError(f"{self.name} has no chat template")
+        said = [{"role": "user", "content": text}]
+        text = self.tokenizer.apply_chat_template(said, tokenize=False, add_generation_prompt=True)
+        return self.tokenizer(text, add_special_tokens=False).input_ids
+
+    def texts(self, rows: Sequence[Sequence[int]], new: Sequence[Sequence[int]]) -> list[str]:
+        """Text of the new ids behind each row, with the leading space that some tokenizers hide."""
+        read = partial(
+            self.tokenizer.decode, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        return [read([*row, *ids])[len(read(row)) :] for row, ids in zip(rows, new, strict=True)]
+
+
+def load(name: str | None = None, dtype: Any = None, device_map: Any = None) -> LM:
+    """A supported model ready to edit: the embedded default, a hub id, or a local folder.
+
+    dtype and device_map as transformers names them; by default bf16 on CUDA where there is one,
+    float32 on the CPU otherwise. Raises FetchError or ValueError in one sentence.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    place = default_model.default_model() if name is None else name
+    cuda = torch.cuda.is_available()
+    dtype = dtype or (torch.bfloat16 if cuda else torch.float32)
+    device_map = device_map or ({"": 0} if cuda else None)
+    try:
+        with default_model.quiet():
+            tokenizer = AutoTokenizer.from_pretrained(place)
+            model = AutoModelForCausalLM.from_pretrained(place, dtype=dtype, device_map=device_map)
+    except (OSError, ValueError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise ValueError(f"'{place}' holds no model that could be loaded: {first}") from None
+    return LM(
+        model,
+        tokenizer,
+        name=default_model.NAME if name is None else str(name).rstrip("/").split("/")[-1],
+    )

@@ -1,0 +1,159 @@
+"""The one place that touches a live model: a patch is bound for the body of a `with`.
+
+On entry parameters are rebound and routes registered, on exit the same tensors are put back, also
+when the body raises. Undo is exact because nothing is ever added back or divided out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from fnmatch import fnmatch
+from functools import partial
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import PatchError
+from ..patch.patch import EMPTY, Patch
+from ..patch.route import Route
+from .architectures import Arch, dense
+from .hooks import hooked
+from .model_lock import Owner
+from .sequences import Sequences
+
+if TYPE_CHECKING:
+    from .lm import LM
+
+
+class Patching:
+    """The half of `LM` that changes what the model runs on."""
+
+    arch: Arch
+    model: nn.Module
+    owner: Owner
+    name: str
+    identity: str
+
+    def __init__(self) -> None:
+        self._base: dict[str, Tensor] = {}  # original parameters of the modules bound at the moment
+        self._routes: dict[str, Route] = {}
+        self._rewrites: tuple = ()
+        self._seqs: Sequences | None = None
+
+    def weight(self, module: str, under: Patch = EMPTY) -> Tensor:
+        """The matrix of a module under a patch (default the base), (d_out, d_in), float32."""
+        value = under.weights.get(module)
+        if isinstance(value, Tensor):
+            return value
+        stored = self._base.get(module)
+        stored = self.model.get_submodule(module).weight if stored is None else stored
+        base = dense(stored.detach(), self.arch.transposed)
+        return base if value is None else base + value.dense().to(base.device)
+
+    @contextmanager
+    def patched(self, patch: Patch, *, only: bool = False) -> Iterator[LM]:
+        """The model under `patch` for the body of `with`; then the base model, bit for bit.
+
+        An inner `patched` shadows the outer one on the same module and leaves the others; only=True
+        shadows everything outside, as editors need it. Nothing may yield inside. Raises PatchError
+        for a patch of another model, OwnerError when another owner holds the model too long.
+        """
+        self._check(patch)
+        with self.owner.hold() as token, ExitStack() as undo:
+            streams = len(token.streams)
+            masters = {m: self.weight(m, patch) for m in patch.weights}
+            with token.running:
+                for name in (self._base.keys() - masters.keys()) if only else ():
+                    held = self.model.get_submodule(name)._parameters
+                    undo.callback(held.__setitem__, "weight", held["weight"])
+                    held["weight"] = self._base[name]
+                undo.enter_context(self.bind(masters))
+                undo.enter_context(self._routed(patch, only))
+            try:
+                yield self
+            finally:
+                for stream in token.streams[streams:]:  # they read the weights bound here
+                    stream.join()
+                del token.streams[streams:]
+
+    @contextmanager
+    def bind(self, masters: Mapping[str, Tensor]) -> Iterator[None]:
+        """Run modules on other float32 matrices (d_out, d_in), cast in the graph when they learn.
+
+        A master that requires grad and already has the model's type and orientation is handed over
+        as it is; otherwise it is cast at every forward, so that optimizer steps on it take effect.
+        """
+        with ExitStack() as undo:
+            for name, master in masters.items():
+                module = self.model.get_submodule(name)
+                undo.callback(
+                    module._parameters.__setitem__, "weight", module._parameters["weight"]
+                )
+                if name not in self._base:
+                    self._base[name] = module._parameters["weight"]
+                    undo.callback(self._base.pop, name)
+                stored = partial(self._stored, master, module.weight.dtype, module.weight.device)
+                module._parameters["weight"] = stored()  # the dict: no tensor is copied or wrapped
+                if master.requires_grad and module.weight is not master:
+                    cast = module.register_forward_pre_hook(
+                        lambda module, _, stored=stored: module._parameters.__setitem__(
+                            "weight", stored()
+                        )
+                    )
+                    undo.callback(cast.remove)
+            yield
+
+    def _stored(self, master: Tensor, dtype: torch.dtype, device: torch.device) -> Tensor:
+        return (master.T if self.arch.transposed else master).to(device=device, dtype=dtype)
+
+    @contextmanager
+    def _routed(self, patch: Patch, only: bool) -> Iterator[None]:
+        routes, rewrites = self._routes, self._rewrites
+        left = {} if only else {m: r for m, r in routes.items() if m not in patch.weights}
+        with ExitStack() as undo:
+            for name in patch.routes.keys() - routes.keys():
+                hook = partial(self._route, name)
+                undo.enter_context(hooked(self.model.get_submodule(name), hook))
+            self._routes = {**left, **patch.routes}
+            self._rewrites = patch.rewrites if only else patch.rewrites or rewrites
+            try:
+                yield
+            finally:
+                self._routes, self._rewrites = routes, rewrites
+
+    def _route(self, name: str, module: nn.Module, inputs: tuple, output: Tensor) -> Tensor | None:
+        route = self._routes.get(name)
+        if route is None:
+            return None
+        seqs = self._seqs
+        if seqs is None:
+            raise RuntimeError(
+                "a routed patch is entered: call the model through lm.answer, lm.generate, "
+                "lm.score or lm.run, which tell the route where each prompt ends"
+            )
+        shape, rows = output.shape, len(seqs.ids)
+        given = inputs[0].reshape(rows, -1, inputs[0].shape[-1])  # opt flattens rows and positions
+        output = output.reshape(rows, -1, shape[-1])
+        if name not in seqs.memo:
+            seqs.memo[name] = route.decide(given, output, seqs)
+        return route.apply(given, output, seqs.memo[name], seqs).reshape(shape)
+
+    def _check(self, patch: Patch) -> None:
+        if patch.base and patch.base != self.identity:
+            raise PatchError(f"this patch is for {patch.base}, the model here is {self.identity}")
+        for name, value in patch.weights.items():
+            if self.arch.fused_in and any(fnmatch(name, n.format("*")) for n in self.arch.mlp_in):
+                raise PatchError(f"{name} holds two matrices in one: it cannot be edited by itself")
+            try:
+                module = self.model.get_submodule(name)
+            except AttributeError:
+                raise PatchError(
+                    f"this patch changes {name}, which {self.name} does not have"
+                ) from None
+            here = tuple(module.weight.shape[:: -1 if self.arch.transposed else 1])
+            if tuple(value.shape) != here:
+                raise PatchError(
+                    f"this patch holds {tuple(value.shape)} for {name}, the model {here}"
+                )

@@ -1,0 +1,152 @@
+"""Run the lower blocks once per text: what enters block `start` is kept and put in from then on.
+
+Training a network reads the same texts again and again while every edited weight lies in a few
+blocks near the top. Below them nothing ever changes, so `with prefix.used():` lets the model begin
+at block `start` for every row of ids it has seen before. Exact; a run that the kept states would
+not fit (a cache, a changed weight or a hook below) goes through the whole model as ever.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from .hooks import Enough, hooked
+
+if TYPE_CHECKING:
+    from .lm import LM
+
+LIMIT = 2 * 2**30  # bytes of kept states
+TOGETHER = 4  # rows of one filling run
+
+
+class Prefix:
+    """States that enter block `start`, (length, d) per row of ids, on the model's own device.
+
+    limit bounds their bytes; what was not used for longest is dropped. In a causal model they
+    depend on a row's real tokens alone, so one entry serves every padding.
+    """
+
+    def __init__(self, lm: LM, start: int, limit: int = LIMIT) -> None:
+        self.lm, self.start, self.limit = lm, start, limit
+        self.states: OrderedDict[tuple[int, ...], Tensor] = OrderedDict()
+        self.bytes = 0
+        self.below = list(lm.blocks)[:start]
+        self._first = lm.blocks[start]
+        self._inner = [module for block in self.below for module in block.modules()]
+        self._width: int | None = None  # of a block's output where it is a tuple
+
+    @contextmanager
+    def used(self) -> Iterator[Prefix]:
+        """For the body, `lm.backbone` begins at block `start` wherever that is exact."""
+        before, self.lm.prefix = self.lm.prefix, self
+        try:
+            yield self
+        finally:
+            self.lm.prefix = before
+
+    @contextmanager
+    def skipped(self, ids: Tensor, real: Tensor, more: dict[str, Any]) -> Iterator[None]:
+        """For the body, one run of the model with these arguments does not enter blocks below."""
+        if not self._fits(more):
+            yield
+            return
+        keys = [tuple(row[here].tolist()) for row, here in zip(ids, real, strict=True)]
+        new = [key for key in dict.fromkeys(keys) if key not in self.states]
+        if new:
+            self._fill(new)
+        for key in keys:
+            self.states.move_to_end(key)
+        kept = torch.cat([self.states[key] for key in keys])  # (real tokens, d), row by row
+        self._trim()
+
+        def put(_: nn.Module, given: tuple, named: dict) -> tuple[tuple, dict]:
+            hidden = given[0] if given else named["hidden_states"]
+            hidden = hidden.detach().clone()  # padding keeps what it came with: nothing reads it
+            hidden[real.to(hidden.device)] = kept.to(hidden)
+            if given:
+                return (hidden, *given[1:]), named
+            return (), {**named, "hidden_states": hidden}
+
+        with ExitStack() as undo:
+            undo.enter_context(hooked(self._first, put, before=True))
+            for block in self.below:
+                undo.callback(_put_back, block, vars(block).get("forward"))
+                block.forward = self._pass
+            yield
+
+    def _fits(self, more: dict[str, Any]) -> bool:
+        """Whether the kept states are those of this run."""
+        if not self.start or more.get("use_cache", True) or "past_key_values" in more:
+            return False
+        lm, base = self.lm, f"{self.lm.arch.blocks}."
+        for name in lm._base:  # modules bound at the moment
+            layer = name.removeprefix(base).split(".")[0]
+            if not (name.startswith(base) and layer.isdigit() and int(layer) >= self.start):
+                return False
+        return not any(m._forward_hooks or m._forward_pre_hooks for m in self._inner)
+
+    @torch.no_grad()
+    def _fill(self, keys: list[tuple[int, ...]]) -> None:
+        """Run rows up to block `start` and keep what enters it.
+
+        In batches of one shape, `TOGETHER` rows of equal length: there a row's numbers do not
+        depend on its neighbors, not in the last bit. A training that was stopped, and has nothing
+        kept, goes on as if it had not been.
+        """
+        seen: list[Tensor] = []
+
+        def look(_: nn.Module, given: tuple, named: dict) -> None:
+            seen.append(given[0] if given else named["hidden_states"])
+            raise Enough
+
+        def form(_: nn.Module, __: Any, output: Any) -> None:
+            self._width = len(output) if isinstance(output, tuple) else None
+
+        before, self.lm.prefix = self.lm.prefix, None
+        try:
+            with hooked(self._first, look, before=True), hooked(self.below[0], form):
+                for some in _equal(keys):
+                    whole = [*some, *some[:1] * (TOGETHER - len(some))]
+                    ids = torch.tensor(whole, device=self.lm.device)
+                    try:
+                        self.lm.backbone(
+                            ids, torch.ones_like(ids, dtype=torch.bool), use_cache=False
+                        )
+                    except Enough:
+                        for key, hidden in zip(some, seen.pop(), strict=False):
+                            self.states[key] = hidden.clone()
+                            self.bytes += self.states[key].nbytes
+        finally:
+            self.lm.prefix = before
+
+    def _trim(self) -> None:
+        while self.bytes > self.limit and self.states:
+            _, state = self.states.popitem(last=False)
+            self.bytes -= state.nbytes
+
+    def _pass(self, hidden_states: Tensor, *_: Any, **__: Any) -> Any:
+        """In the place of a block's forward: the states as they came, in the form it uses."""
+        if self._width is None:
+            return hidden_states
+        return (hidden_states, *[None] * (self._width - 1))
+
+
+def _equal(keys: list[tuple[int, ...]]) -> Iterator[list[tuple[int, ...]]]:
+    """Rows in groups of one length, at most TOGETHER in each."""
+    by_length: dict[int, list[tuple[int, ...]]] = {}
+    for key in keys:
+        by_length.setdefault(len(key), []).append(key)
+    for rows in by_length.values():
+        yield from (rows[i : i + TOGETHER] for i in range(0, len(rows), TOGETHER))
+
+
+def _put_back(block: nn.Module, forward: Any) -> None:
+    del block.forward  # the instance's: the class's shows again
+    if forward is not None:
+        block.forward = forward

@@ -1,0 +1,35 @@
+"""Figures in the house style: one function per figure, each of which returns the Figure."""
+
+from .charts import (
+    heatmap,
+    histogram,
+    layer_curve,
+    lines,
+    loss_curve,
+    rank_over_layers,
+    spectrum,
+    token_bars,
+)
+from .points import overlap, scatter, scope_map
+from .style import BASE, COLORS, CYCLE, EDITED, NEIGHBOR, QUIET, UNRELATED
+
+__all__ = [
+    "BASE",
+    "COLORS",
+    "CYCLE",
+    "EDITED",
+    "NEIGHBOR",
+    "QUIET",
+    "UNRELATED",
+    "heatmap",
+    "histogram",
+    "layer_curve",
+    "lines",
+    "loss_curve",
+    "overlap",
+    "rank_over_layers",
+    "scatter",
+    "scope_map",
+    "spectrum",
+    "token_bars",
+]

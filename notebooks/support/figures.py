@@ -1,0 +1,203 @@
+"""The figures of notebooks 14 and 15: many editors in one picture, in the library's style.
+
+Each function returns a Figure and shows nothing by itself.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from lib import plot
+from lib.plot.style import (
+    COLORS,
+    CYCLE,
+    DPI,
+    EDITED,
+    GRID,
+    INK,
+    LABEL,
+    QUIET,
+    SMALL,
+    WIDTH,
+    Drawing,
+    contrast,
+)
+
+MARKERS = "osD^"
+NOTHING = "#dfe3e8"  # of a raster: not written yet
+
+
+def shares(
+    matrix: Sequence[Sequence[float]],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    xlabel: str,
+    ylabel: str,
+    *,
+    label: str = "share (%)",
+) -> Figure:
+    """A heat map of shares in % that shows its numbers, however many rows there are."""
+    figure = plot.heatmap(matrix, rows, columns, xlabel, ylabel, label, limits=(0, 100))
+    ax = figure.axes[0]
+    (image,) = ax.images
+    for text in list(ax.texts):
+        text.remove()
+    for (i, j), value in np.ndenumerate(np.asarray(matrix, dtype=float)):
+        ground = to_hex(image.to_rgba(value))
+        color = max(INK, "#ffffff", key=lambda c, g=ground: contrast(c, g))
+        ax.text(j, i, f"{value:.0f}", ha="center", va="center", color=color, fontsize=SMALL)
+    return figure
+
+
+def curves(
+    x: Sequence[float],
+    series: Mapping[str, Mapping[str, Sequence[float]]],
+    xlabel: str,
+    ylabel: str,
+    *,
+    colors: Mapping[str, str],
+    columns: int = 4,
+) -> Figure:
+    """Draw one small panel per name of `series`, each with the same lines {line: y}; y is in %."""
+    figure, axes = _grid(len(series), columns, 1.45 if len(series) < 16 else 1.25, xlabel, ylabel)
+    for ax, (name, lines) in zip(axes, series.items(), strict=False):
+        for i, (line, y) in reversed(list(enumerate(lines.items()))):  # the first one on top
+            ax.plot(x, y, color=colors[line], linewidth=1.8, marker=MARKERS[i], markersize=3.5)
+        _panel(ax, name)
+        ax.set(ylim=(-4, 106), yticks=(0, 50, 100))
+        ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    first = next(iter(series.values()))
+    handles = [
+        Line2D([], [], color=colors[line], marker=MARKERS[i], markersize=4, label=line)
+        for i, line in enumerate(first)
+    ]
+    return _above(figure, handles)
+
+
+def rasters(
+    x: Sequence[int],
+    rights: Mapping[str, Sequence[str]],
+    xlabel: str,
+    ylabel: str,
+    *,
+    columns: int = 4,
+) -> Figure:
+    """Draw one panel per name: edits as rows, the first at the top, and time as columns.
+
+    Each column is a string of "1" and "0" with a character per edit written so far. Cells of edits
+    that are written later stay light.
+    """
+    figure, axes = _grid(len(rights), columns, 1.9, xlabel, ylabel)
+    width = max(len(text) for texts in rights.values() for text in texts)
+    shades = {"1": EDITED, "0": INK}
+    for ax, (name, texts) in zip(axes, rights.items(), strict=False):
+        for column, text in enumerate(texts):
+            for row in range(width):
+                color = shades[text[row]] if row < len(text) else NOTHING
+                ax.bar(column, 0.86, 1.0, bottom=row + 0.57, color=color, linewidth=0)
+        _panel(ax, name)
+        ax.yaxis.grid(False)
+        ax.set(ylim=(width + 0.6, 0.4), xlim=(-0.55, len(texts) - 0.45))
+        ax.set_xticks(range(0, len(texts), 2), x[::2])
+        ax.set_yticks([1, *range(width // 3, width + 1, max(1, width // 3))])
+        ax.tick_params(length=0)
+    handles = [
+        Line2D([], [], color=color, linewidth=7, label=label)
+        for label, color in (("says it", EDITED), ("does not", INK), ("not written yet", NOTHING))
+    ]
+    return _above(figure, handles)
+
+
+def whiskers(
+    names: Sequence[str],
+    found: Mapping[str, Sequence[tuple[float, float, float]]],
+    xlabel: str,
+    *,
+    colors: Mapping[str, str] | None = None,
+    height: float | None = None,
+) -> Figure:
+    """One row per name, one point with its interval per series: (mean, low, high)."""
+    figure = Drawing(
+        figsize=(WIDTH, height or 0.46 * len(names) + 1.1),
+        dpi=DPI,
+        facecolor="white",
+        layout="constrained",
+    )
+    ax = figure.add_subplot()
+    colors = colors or dict(zip(found, CYCLE, strict=False))
+    shift = np.linspace(-0.24, 0.24, len(found)) if len(found) > 1 else [0.0]
+    for i, (series, values) in enumerate(found.items()):
+        mean, low, high = np.array(values, dtype=float).T
+        y = np.arange(len(names)) + shift[i]
+        ax.hlines(y, low, high, color=colors[series], linewidth=1.6)
+        ax.plot(mean, y, MARKERS[i], color=colors[series], markersize=5.5, label=series)
+    ax.set_yticks(range(len(names)), names)
+    ax.set_ylim(len(names) - 0.5, -0.5)
+    ax.set_xlabel(xlabel, fontsize=LABEL, color=INK)
+    _plain(ax)
+    ax.yaxis.grid(False)
+    ax.xaxis.grid(True, color=GRID)
+    for edge in np.arange(0.5, len(names) - 1):
+        ax.axhline(edge, color=GRID, linewidth=0.8)
+    if len(found) < 2:
+        return figure
+    return _below(figure, ax.get_legend_handles_labels()[0])
+
+
+def _grid(count: int, columns: int, height: float, xlabel: str, ylabel: str) -> tuple:
+    rows = math.ceil(count / columns)
+    figure = Drawing(
+        figsize=(WIDTH, height * rows + 0.8), dpi=DPI, facecolor="white", layout="constrained"
+    )
+    axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    for ax in axes[count:]:
+        ax.set_axis_off()
+    for ax in axes[max(0, count - columns) : count]:
+        ax.tick_params(labelbottom=True)
+    figure.supxlabel(xlabel, fontsize=LABEL, color=INK)
+    figure.supylabel(ylabel, fontsize=LABEL, color=INK)
+    return figure, axes
+
+
+def _panel(ax: Axes, name: str) -> None:
+    _plain(ax)
+    ax.set_title(name, fontsize=SMALL, color=INK, loc="left", pad=4)
+    ax.yaxis.grid(True, color=GRID)
+
+
+def _plain(ax: Axes) -> None:
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.spines[["left", "bottom"]].set_color(QUIET)
+    ax.tick_params(which="both", labelsize=SMALL, colors=QUIET, labelcolor=INK)
+    ax.set_axisbelow(True)
+
+
+def _above(figure: Figure, handles: Sequence) -> Figure:
+    return _legend(figure, handles, "outside upper center")
+
+
+def _below(figure: Figure, handles: Sequence) -> Figure:
+    return _legend(figure, handles, "outside lower center")
+
+
+def _legend(figure: Figure, handles: Sequence, where: str) -> Figure:
+    figure.legend(
+        handles=handles,
+        loc=where,
+        ncols=len(handles),
+        frameon=False,
+        fontsize=SMALL,
+        labelcolor=INK,
+    )
+    return figure
+
+
+EDITOR_COLORS = {"held": EDITED, "neighbors": COLORS["neighbor"], "unrelated": COLORS["unrelated"]}

@@ -1,0 +1,56 @@
+"""The models of the notebooks: `load(SCALE)` returns the one that belongs to a scale.
+
+"tiny" is a random llama of three layers that knows nothing and answers in bytes. It runs every cell
+in seconds, for tests. "small" is the library's own model, and "full" is an 8B for a GPU.
+"""
+
+from __future__ import annotations
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+import lib
+
+FULL = "Qwen/Qwen3-8B"
+END = 256  # id of the end-of-text token, behind the 256 bytes
+
+
+def load(scale: str) -> lib.LM:
+    """The model for "tiny", "small" or "full"; ValueError for any other scale."""
+    if scale == "tiny":
+        return lib.LM(_random_llama(), _bytes(), name="random-llama")
+    if scale == "small":
+        return lib.load()
+    if scale == "full":
+        return lib.load(FULL)
+    raise ValueError(f"the scale is tiny, small or full, not {scale!r}")
+
+
+def _random_llama() -> LlamaForCausalLM:
+    """Three layers; the large initializer makes its answers depend on the prompt."""
+    torch.manual_seed(0)
+    sizes = LlamaConfig(
+        vocab_size=END + 1,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        initializer_range=0.2,
+        bos_token_id=END,
+        eos_token_id=END,
+        pad_token_id=0,
+    )
+    return LlamaForCausalLM(sizes)
+
+
+def _bytes() -> PreTrainedTokenizerFast:
+    """One token per byte, and one that ends the text."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    made = Tokenizer(models.BPE(vocab={letter: i for i, letter in enumerate(alphabet)}, merges=[]))
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    made.add_special_tokens(["<|end|>"])
+    return PreTrainedTokenizerFast(tokenizer_object=made, eos_token="<|end|>")

@@ -1,0 +1,370 @@
+"""The long run of notebook 14: every editor on one stream of classroom facts.
+
+The model is asked after each turn. Notebook 15 reads the same file. A run that was stopped goes on
+with the next editor.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import tempfile
+import time
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import lib
+from lib import widgets
+from lib.data.texts import HELD_OUT
+from lib.editors.hypernetwork.trainable import SHIPPED
+
+from . import stored_runs
+
+
+def trained(editor: str) -> list[Any]:
+    """The line of an editor with a network: another network or preset makes it another run."""
+    (file,) = SHIPPED.glob(f"{editor}-*.safetensors")
+    presets = tomllib.loads((SHIPPED.parents[1] / "presets.toml").read_text(encoding="utf-8"))
+    made = file.read_bytes() + repr(presets[editor]["SmolLM2-135M"]).encode()
+    return [editor, {}, hashlib.sha256(made).hexdigest()[:16]]
+
+
+# The one place for the run's settings: change them, then `--long 14` again.
+STREAM = {
+    "data": "classroom()[0], then 23 odd cases in the order of seed 0",
+    "edits": 24,
+    "batch": 4,
+    "prompts": 2,  # rewordings and neighbors of a case, at most
+    "lines": {  # name: editor, settings beside the preset's, network; a new line is run alone
+        "ROME, published": ["rome", {"keys": "mixed", "contexts": [[9, 1]]}],
+        "ROME, both keys": ["rome", {"keys": "both", "contexts": [[9, 1]]}],
+        "MEMIT": ["memit", {"keep_keys": True}],
+        "AlphaEdit": ["alphaedit", {}],
+        "norm anchor": ["norm_anchor", {}],
+        "EMMET": ["emmet", {}],
+        "PMET": ["pmet", {}],
+        "WilKE": ["wilke", {}],
+        "RECT": ["rect", {}],
+        "PRUNE": ["prune", {}],
+        "UltraEdit": ["ultraedit", {}],
+        "MEND": trained("mend"),
+        "MALMEN": trained("malmen"),
+        "RLEdit": trained("rledit"),
+        "fine-tuning": ["ft", {}],
+        "FT-L": ["ft_l", {}],
+        "FT-M": ["ft_m", {}],
+        "LoRA": ["lora", {}],
+        "GRACE": ["grace", {}],
+        "WISE": ["wise", {}],
+        "LEMoE": ["lemoe", {}],
+        "MEMOIR": ["memoir", {}],
+        "retrieval": ["retrieval", {}],
+    },
+}
+TESTS = ("generalization", "specificity", "locality", "perplexity")
+NEGATIVES = ("same_subject", "negation_leak")
+COLUMNS = {
+    "written": "efficacy",
+    "held": "retention",
+    "reworded": "generalization",
+    "neighbors": "specificity",
+    "unrelated": "locality",
+}
+WORDS = 8  # tokens of the answers that are kept to be read
+
+
+def cases(edits: int = STREAM["edits"]) -> list[lib.Case]:
+    """Return the stream: the Eiffel Tower, then odd cases of the classroom.
+
+    Each keeps a few of its test prompts.
+    """
+    odd = [case for case in lib.classroom() if case.id % 2]
+    some = [lib.classroom()[0], *random.Random(0).sample(odd, STREAM["edits"] - 1)]
+    return [_short(case) for case in some[:edits]]
+
+
+def _short(case: lib.Case) -> lib.Case:
+    most = STREAM["prompts"]
+    given = {name: getattr(case, name)[:most] for name in ("paraphrases", "neighborhood")}
+    return lib.Case(**{**vars(case), **given, "locality": case.locality[:1]})
+
+
+def probes(some: Sequence[lib.Case]) -> dict[str, str]:
+    """The prompts whose answers are kept after every turn."""
+    tower = some[0]
+    return {
+        "edit 1": tower.fact.text,
+        "reworded": tower.paraphrases[-1],
+        "neighbor": tower.neighborhood[0].prompt,
+        "unrelated": tower.locality[0],
+        "edit 14": some[min(13, len(some) - 1)].fact.text,
+        "the last edit": some[-1].fact.text,
+    }
+
+
+def text() -> str:
+    """Held-out text for the perplexity: the beginning of the library's own."""
+    return HELD_OUT.read_text(encoding="utf-8")[:1500]
+
+
+def editor(lm: lib.LM, name: str) -> lib.Editor:
+    """The editor of a line."""
+    kind, settings, *_ = STREAM["lines"][name]
+    return lib.EDITORS[kind](lm, **{key: _tuple(value) for key, value in settings.items()})
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(map(_tuple, value)) if isinstance(value, list | tuple) else value
+
+
+def line(
+    lm: lib.LM, name: str, edits: int = STREAM["edits"], base: Any = None
+) -> Iterator[dict[str, Any]]:
+    """Write the stream with one editor; one row per turn, and at the end everything, per case.
+
+    right    "1" or "0" per fact so far: whether its prompt is answered by the new answer, generated
+    says     {probe: its answer}
+    next     {group: most probable next tokens at the neighbors, at the unrelated prompts}
+    kl       mean KL from the base model at unrelated prompts, in nats
+    cpu      CPU seconds of the edit
+    """
+    whole, full = cases(), STREAM["edits"]
+    made, asked = editor(lm, name), {"metrics": TESTS, "text": text()}
+    points = [full] if edits == full else []
+    run = lib.stream(lm, made, whole[:edits], STREAM["batch"], points, asked)
+    run.base = base or run.base
+    spent = _timed(made)
+    prompts = unrelated(whole)
+    before = _next(lm, prompts, lib.EMPTY)
+    for turn in run:
+        row = {"line": name, "edits": turn["edits"], "cpu": round(spent.pop(), 2)}
+        row |= look(lm, whole, turn["edits"], run.patch, before)
+        if "scores" in turn:
+            row["scores"] = _round(turn["scores"])
+        if turn["edits"] == full:
+            row["cases"] = by_case(run.scores[full]) | negatives(lm, whole, run.patch, run.base)
+            row["bytes"] = size(run.patch)
+            if name.startswith("ROME"):
+                row["each"] = singly(lm, run.patch, prompts, before)
+        yield row
+
+
+def look(
+    lm: lib.LM, whole: Sequence[lib.Case], end: int, patch: lib.Patch, before: torch.Tensor
+) -> dict[str, Any]:
+    """Ask the facts so far, the probes, neighbors and unrelated prompts after a turn."""
+    found = lib.evaluate(lm, whole[:end], patch, ["generation"], metrics=()).rows
+    found = found[(found["metric"] == "efficacy") & (found["event"] == "generation")]
+    right = "".join(str(int(value)) for value in found["value"])
+    ask = probes(whole)
+    with lm.patched(patch, only=True):
+        says = lm.answer(list(ask.values()), WORDS)
+    neighbors = [case.neighborhood[0].prompt for case in whole]
+    near, far = (_next(lm, some, patch) for some in (neighbors, unrelated(whole)))
+    tokens = {"neighbors": near.argmax(1).tolist(), "unrelated": far.argmax(1).tolist()}
+    row = {"right": right, "says": dict(zip(ask, says, strict=True))}
+    return row | {"next": tokens, "kl": _kl(before, far)}
+
+
+def singly(
+    lm: lib.LM, patch: lib.Patch, prompts: list[str], before: torch.Tensor
+) -> dict[str, list[float]]:
+    """A patch of ROME edit by edit: ‖Δᵢ‖, and KL at unrelated prompts after i edits and of i alone."""
+    ((module, weight),) = patch.weights.items()
+    found: dict[str, list[float]] = {"norm": [], "after": [], "alone": []}
+    for i, (A, B) in enumerate(weight.chunks, start=1):
+        found["norm"].append(round((A @ B).norm().item(), 3))
+        for how, chunks in {"after": weight.chunks[:i], "alone": ((A, B),)}.items():
+            part = lib.Patch(weights={module: lib.LowRank(chunks)})
+            found[how].append(_kl(before, _next(lm, prompts, part)))
+    return found
+
+
+def every(lm: lib.LM, folder: Path = stored_runs.DATA) -> Iterator[list[dict[str, Any]]]:
+    """All rows so far after each line; lines stored with the same settings are taken as they are."""
+    path, rows = folder / "14_streams.json", []
+    if path.is_file():
+        run, here = stored_runs.read(path), json.loads(json.dumps(STREAM))
+        there, wanted = run["settings"].pop("lines"), here.pop("lines")
+        if run["settings"] == here:
+            kept = [name for name in there if there[name] == wanted.get(name)]
+            rows = [row for row in run["rows"] if row["line"] in ("base", *kept)]
+    done = {row["line"] for row in rows if "cases" in row}
+    rows = [row for row in rows if row["line"] in done]
+    known = lib.baseline(lm, cases(), metrics=(*TESTS, *NEGATIVES), text=text())
+    if "base" not in done:
+        rows = [base_row(lm, known)]
+        yield rows
+    for name in STREAM["lines"]:
+        if name not in done:
+            rows = [*rows, *line(lm, name, base=known)]
+            yield rows
+
+
+def base_row(lm: lib.LM, known: Any) -> dict[str, Any]:
+    """The base model, asked like an editor at the end."""
+    whole = cases()
+    before = _next(lm, unrelated(whole), lib.EMPTY)
+    row = {"line": "base", "edits": 0} | look(lm, whole, len(whole), lib.EMPTY, before)
+    row["scores"] = _round(known.scores.json())
+    return row | {"cases": by_case(known.scores)}
+
+
+def negatives(
+    lm: lib.LM, whole: Sequence[lib.Case], patch: lib.Patch, base: Any
+) -> dict[str, dict[str, list[float | None]]]:
+    """Same subject with another relation, and the negated fact: what is said there, per case."""
+    more = lib.evaluate(lm, whole, patch, ["generation"], base, metrics=NEGATIVES)
+    return by_case(more, NEGATIVES)
+
+
+def by_case(scores: lib.Scores, only: Sequence[str] = ()) -> dict[str, Any]:
+    """Return {metric: {event: [value of each case, None where it has no prompt]}}."""
+    names, found = list(dict.fromkeys(scores.rows["case"])), {}
+    for (metric, event), means in scores.by_case().items():
+        if not only or metric in (*only, "negation_base"):
+            values = means["mean"].reindex(names).tolist()
+            found.setdefault(metric, {})[event] = [
+                None if value != value else round(value, 4) for value in values
+            ]
+    return found
+
+
+def unrelated(whole: Sequence[lib.Case]) -> list[str]:
+    """One unrelated prompt of each case."""
+    return [prompt for case in whole for prompt in case.locality]
+
+
+def size(patch: lib.Patch) -> int:
+    """Bytes of the patch as a file."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "patch.safetensors"
+        patch.save(path)
+        return path.stat().st_size
+
+
+def _next(lm: lib.LM, prompts: list[str], patch: lib.Patch) -> torch.Tensor:
+    with lm.patched(patch, only=True):
+        return lm.next_token(prompts).cpu().clone()
+
+
+def _kl(before: torch.Tensor, now: torch.Tensor) -> float:
+    return round((before.exp() * (before - now)).sum(1).clamp(min=0).mean().item(), 5)
+
+
+def _timed(made: lib.Editor) -> list[float]:
+    """Let an editor note the CPU seconds of each call of its `edit`."""
+    plain, spent = made.edit, []
+
+    def edit(facts: Sequence[lib.Fact], after: lib.Patch = lib.EMPTY) -> lib.Patch:
+        start = time.process_time()
+        patch = plain(facts, after=after)
+        spent.append(time.process_time() - start)
+        return patch
+
+    made.edit = edit
+    return spent
+
+
+def _round(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _round(item) for key, item in value.items()}
+    return round(value, 5) if isinstance(value, float) else value
+
+
+# ---------------------------------------------------------------- reading the stored rows
+
+
+def turns(rows: Sequence[Mapping[str, Any]], name: str) -> list[Mapping[str, Any]]:
+    """The rows of one line."""
+    return [row for row in rows if row["line"] == name]
+
+
+def same(a: Sequence[int], b: Sequence[int]) -> float:
+    """Share of equal entries, %."""
+    return 100 * sum(x == y for x, y in zip(a, b, strict=True)) / len(a)
+
+
+def curves(rows: Sequence[Mapping[str, Any]]) -> tuple[list[int], dict[str, dict[str, list]]]:
+    """Edits; by editor what is held, and next words unchanged at neighbors and unrelated, in %."""
+    base, found = rows[0]["next"], {}
+    for name in STREAM["lines"]:
+        own = turns(rows, name)
+        if not own:
+            continue
+        found[name] = {"held": [100 * share(row["right"]) for row in own]}
+        for group, tokens in base.items():
+            found[name][group] = [same(row["next"][group], tokens) for row in own]
+    return [row["edits"] for row in turns(rows, next(iter(found)))], found
+
+
+def share(right: str) -> float:
+    """Share of "1"."""
+    return right.count("1") / len(right)
+
+
+def ends(rows: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """{editor: its row at the end}, the base model first, then in the order of the settings."""
+    last = {row["line"]: row for row in rows if "cases" in row}
+    return {name: last[name] for name in ("base", *STREAM["lines"]) if name in last}
+
+
+def triangle(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[float]]]:
+    """Return the editors at the end, the base model first, and their shares of COLUMNS in %."""
+    shares = []
+    for row in ends(rows).values():
+        found = {"retention": row["cases"]["efficacy"], **row["cases"]}  # base: as it was
+        shares.append([100 * mean(found[metric]["generation"]) for metric in COLUMNS.values()])
+    return list(ends(rows)), shares
+
+
+def played(rows: Sequence[Mapping[str, Any]]) -> dict[str, widgets.Played]:
+    """The lines as `widgets.CurvePlayer` plays them: curves, and what the kept prompts say."""
+    x, found = curves(rows)
+    prompts = probes(cases())
+    said = {
+        name: [
+            {f"{probe}: {prompts[probe]}": text for probe, text in row["says"].items()}
+            for row in turns(rows, name)
+        ]
+        for name in found
+    }
+    return {name: widgets.Played(x, lines, said[name]) for name, lines in found.items()}
+
+
+def mean(values: Sequence[float | None]) -> float:
+    """The mean of those that are there."""
+    values = [value for value in values if value is not None]
+    return sum(values) / len(values)
+
+
+def cost(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Per editor: CPU seconds of an edit in the first and the last turn, kB of the patch."""
+    table = []
+    for name in STREAM["lines"]:
+        own = turns(rows, name)
+        if not own:
+            continue
+        first, last = (own[i]["cpu"] / STREAM["batch"] for i in (0, -1))
+        row = {"editor": name, "CPU s per edit, first turn": first, "last turn": last}
+        end = own[-1]
+        row |= {"patch (kB)": f"{end['bytes'] / 1000:,.0f}", "KL, nats": end["kl"]}
+        lost = end["scores"]["perplexity"]
+        table.append(row | {"perplexity": f"{lost:.1f}" if lost < 1e6 else f"{lost:.0e}"})
+    return table
+
+
+def scrub(
+    rows: Sequence[Mapping[str, Any]], probe: str, names: Sequence[str], at: Sequence[int]
+) -> list[dict[str, str]]:
+    """Return the answers to one probe after so many edits, one row per editor."""
+    table = []
+    for name in names:
+        says = {row["edits"]: row["says"][probe] for row in turns(rows, name)}
+        table.append({"editor": name} | {f"after {end}": says[end] for end in at})
+    return table

@@ -1,0 +1,181 @@
+"""The stored runs: rows of runs that are too long for a notebook, kept as JSON in notebooks/data.
+
+A command makes them, and they are checked when they are read. A source that draws a long run follows
+one pattern:
+
+    from notebooks.support import stored_runs
+
+    SETTINGS = {"editor": "wilke", "edits": 30, "seed": 0}  # the long run's, at every scale
+    if stored_runs.long():  # while `python -m notebooks.build --long 08` runs it
+        stored_runs.save("08_wilke", SETTINGS, run(SETTINGS))
+    long_run = stored_runs.load("08_wilke", SETTINGS)  # refused if the settings differ
+    stored_runs.begins_with(long_run["rows"], live_rows, keys=["case", "layer"])
+
+A file belongs to the notebook whose number begins its name; other notebooks may read it too.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import math
+import os
+import platform
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+DATA = Path(__file__).resolve().parents[1] / "data"
+FIELDS = ("command", "date", "machine", "settings", "settings_hash", "rows")
+
+
+class StoredError(ValueError):
+    """A stored run is missing, damaged, or not the one its notebook asks for."""
+
+
+def long() -> bool:
+    """True while `python -m notebooks.build --long NN` runs the source."""
+    return os.environ.get("EDIT_LONG") == "1"
+
+
+def settings_hash(settings: Mapping[str, Any]) -> str:
+    """SHA-256 (hex) of the settings as canonical JSON: order and tuple-or-list do not count.
+
+    {"b": (1, 2), "a": 1.0} and {"a": 1.0, "b": [1, 2]} have the same hash.
+    """
+    text = json.dumps(_plain(settings), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def save(
+    name: str,
+    settings: Mapping[str, Any],
+    rows: Iterable[Mapping[str, Any]],
+    *,
+    command: str | None = None,
+    folder: Path = DATA,
+) -> Path:
+    """Write `folder/name.json`, one row per line, and return its path.
+
+    `command` defaults to the one that `notebooks.build --long` was called with.
+    """
+    command = command or os.environ.get("EDIT_COMMAND")
+    command = command or f"python -m notebooks.build --long {name.split('_')[0]}"
+    head = {
+        "command": command,
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "machine": machine(),
+        "settings": _plain(settings),
+        "settings_hash": settings_hash(settings),
+    }
+    lines = [json.dumps(_plain(row), ensure_ascii=False, allow_nan=False) for row in rows]
+    text = json.dumps(head, ensure_ascii=False, allow_nan=False, indent=1).removesuffix("\n}")
+    text += ',\n "rows": [\n  ' + ",\n  ".join(lines) + "\n ]\n}\n"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.json"
+    draft = path.with_suffix(".json.part")  # a run that is stopped here leaves the old file whole
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(path)
+    return path
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Read a stored run: the fields of FIELDS. StoredError if it is not whole or was edited."""
+    try:
+        run = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise StoredError(f"{path.name} is not JSON ({error}); {_again(path.stem)}") from None
+    missing = [field for field in FIELDS if not isinstance(run, dict) or field not in run]
+    if missing:
+        raise StoredError(f"{path.name} lacks {', '.join(missing)}; {_again(path.stem)}")
+    if settings_hash(run["settings"]) != run["settings_hash"]:
+        raise StoredError(
+            f"{path.name}: settings_hash is not that of its settings; {_again(path.stem)}"
+        )
+    return run
+
+
+def load(name: str, settings: Mapping[str, Any], *, folder: Path = DATA) -> dict[str, Any]:
+    """Return the stored run of that name if it was made with exactly these settings.
+
+    StoredError says which settings differ, and the command that makes the run again.
+    """
+    path = folder / f"{name}.json"
+    if not path.is_file():
+        raise StoredError(f"{path.name} is not stored yet; {_again(name)}")
+    run = read(path)
+    if run["settings_hash"] != settings_hash(settings):
+        here, there = _plain(settings), run["settings"]
+        keys = sorted(k for k in here.keys() | there.keys() if here.get(k) != there.get(k))
+        raise StoredError(
+            f"{path.name} was made with other settings ({', '.join(keys)}); {_again(name)}"
+        )
+    return run
+
+
+def begins_with(
+    rows: Sequence[Mapping[str, Any]],
+    live_rows: Iterable[Mapping[str, Any]],
+    keys: Sequence[str],
+    *,
+    tolerance: float = 0.0,
+) -> None:
+    """Assert that the stored rows begin with exactly the live ones, in the columns `keys`.
+
+    `tolerance` is the largest absolute difference allowed between two numbers that are not
+    integers (another machine's last digits). AssertionError names the first row and column.
+    """
+    live_rows = [_plain(row) for row in live_rows]
+    assert live_rows, "there are no live rows to compare"
+    assert len(live_rows) <= len(rows), (
+        f"{len(live_rows)} live rows, but only {len(rows)} are stored"
+    )
+    for i, live in enumerate(live_rows):
+        for key in keys:
+            assert key in live and key in rows[i], f"row {i} has no column {key!r}"
+            assert _same(live[key], rows[i][key], tolerance), (
+                f"row {i}, {key}: live {live[key]!r}, stored {rows[i][key]!r}"
+            )
+
+
+def machine() -> str:
+    """Describe this machine in words, without naming it: "AMD EPYC, 2 cores, NVIDIA H200"."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    cpu = names[0] if names else platform.processor() or platform.machine()
+    parts = [cpu, f"{os.cpu_count()} cores"]
+    torch = sys.modules.get("torch")  # never imported for this
+    if torch is not None and torch.cuda.is_available():
+        parts.append(torch.cuda.get_device_name())
+    return ", ".join(parts)
+
+
+def _again(name: str) -> str:
+    return f"run `python -m notebooks.build --long {name.split('_')[0]}`."
+
+
+def _plain(value: Any) -> Any:
+    """Turn tuples, ranges, paths, NumPy and torch numbers into what JSON gives back."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, range)):
+        return [_plain(item) for item in value]
+    if hasattr(value, "tolist"):  # a number or an array of NumPy or torch
+        return _plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        raise StoredError(f"{value} cannot be stored; use None for a value that is not there.")
+    if value is None or isinstance(value, (str, int, float, bool)):
+        return value
+    raise StoredError(f"a {type(value).__name__} cannot be stored: {value!r}")
+
+
+def _same(a: Any, b: Any, tolerance: float) -> bool:
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(_same(x, y, tolerance) for x, y in zip(a, b, strict=True))
+    if isinstance(a, float) or isinstance(b, float):
+        numbers = isinstance(a, (int, float)) and isinstance(b, (int, float))
+        return numbers and abs(a - b) <= tolerance
+    return a == b
