@@ -25,12 +25,17 @@ from ..model.partial_forward import Replay
 
 @dataclass(frozen=True)
 class Search:
-    """Settings of the search for v*: names and published values in `presets.toml`.
+    """Settings of the search for v*; published values stand in `presets.toml`.
 
-    decay weighs ‖δ‖ / ‖init‖², clamp bounds ‖δ‖ by clamp·‖init‖, kl_factor weighs the KL term; the
-    search ends when the total loss is under `enough`. 20 steps mean 19 updates: the last one only
-    looks. relax=True is PMET's rule: once every target token is the argmax the NLL counts a tenth,
-    and the search ends as soon as the KL term is at most 0.01.
+    v_lr        rate of Adam
+    steps       looks at the loss; 20 of them mean 19 updates, because the last one only looks
+    decay       weight of ‖δ‖ / ‖init‖²
+    clamp       ‖δ‖ is at most clamp·‖init‖
+    kl_factor   weight of the KL term
+    enough      the search ends when the total loss is under it
+    target_eos  whether every answer ends with the end-of-text token
+    relax       PMET's rule: once every answer token is the argmax the NLL counts a tenth, and the
+                search ends as soon as the KL term is at most 0.01
     """
 
     v_lr: float = 0.5
@@ -45,11 +50,14 @@ class Search:
 
 @dataclass(frozen=True)
 class Target:
-    """What one search found: v_star = init + delta (d_out,), float32, and its loss per iteration.
+    """The result of one search, float32.
 
-    init is what stood at the place, at the bare prompt; mlp the MLP's own output there (the same
-    for place="mlp_out"), key its input and keys those under every template (t, d_in). loss rows:
-    (total, nll, kl, decay, probability of the target).
+    v_star  (d_out,): init + delta
+    init    (d_out,): what stood at the place, at the lookup of the bare prompt
+    delta   (d_out,): what was added to it
+    mlp     (d_out,): the MLP's own output there, which is `init` for place="mlp_out"
+    keys    (t, d_in): the MLP's input at the lookup under every template, the bare prompt first
+    loss    per iteration (total, nll, kl, decay, probability of the target)
     """
 
     v_star: Tensor
@@ -95,7 +103,7 @@ SPLIT = 16  # from so many rows with templates on, the KL rows run by themselves
 
 
 def _groups(lm: LM, facts: Sequence[Fact], templates: Sequence[str]) -> Iterator[list[int]]:
-    """Facts in groups of bounded work, those with equally much text behind the subject together."""
+    """Facts in groups of bounded work, sorted by how much text follows the subject."""
     lengths = []
     for fact in facts:
         ids, at = lookup(lm.tokenizer, fact)
