@@ -29,6 +29,7 @@ from demo_app.session.studio import EDITS, Studio
 from demo_app.session.views import Answer, Column, Row, Subject, View, first_sentence, first_word
 from demo_app.session.visitors import Session, Sessions
 from demo_app.session.worker import Job, Stopped, Trouble, Worker
+from lib.settings import explain
 
 from . import tiny
 
@@ -251,11 +252,13 @@ def test_number_and_kind_of_editors_are_checked(studio):
 def test_all_settings_are_listed_and_changed_line_by_line(studio):
     listed = options.table(studio.lm, "ft")
     for name in lib.EDITORS:
-        assert all(options.meanings(name).get(word) for word in options.shown(studio.lm, name)), (
-            name
-        )
-    usual = lib.EDITORS["ft"].Config().epochs
-    assert f"</small></td><td>60</td><td>{usual}</td>" in listed
+        said = explain(lib.EDITORS[name].Config)
+        rows = options.listed(studio.lm, name)
+        assert {row["name"]: row["sentence"] for row in rows} == {
+            word: said[word].sentence for word in options.shown(studio.lm, name)
+        }
+    epochs = explain(lib.EDITORS["ft"].Config)["epochs"]
+    assert f"<small>{epochs.sentence}</small></td><td>60</td><td>{epochs.default}</td>" in listed
     assert lib.EDITORS["ft"].paper in html.unescape(listed)
     assert options.changes(studio.lm, "ft", "epochs = 2\n\nlr=0.5") == {"epochs": 2, "lr": 0.5}
     session = Session()

@@ -21,26 +21,40 @@ from ..errors import TargetError
 from ..model.answer_rows import AnswerRows, select_labels
 from ..model.lm import LM
 from ..model.partial_forward import Replay
+from ..settings import setting
 
 
 @dataclass(frozen=True)
 class Search:
-    """Settings of the search for v*: names and published values in `presets.toml`.
+    """Settings of the search for v*; their published values stand at the editors and in presets."""
 
-    decay weighs ‖δ‖ / ‖init‖², clamp bounds ‖δ‖ by clamp·‖init‖, kl_factor weighs the KL term; the
-    search ends when the total loss is under `enough`. 20 steps mean 19 updates: the last one only
-    looks. relax=True is PMET's rule: once every target token is the argmax the NLL counts a tenth,
-    and the search ends as soon as the KL term is at most 0.01.
-    """
-
-    v_lr: float = 0.5
-    steps: int = 20
-    decay: float = 0.5
-    clamp: float = 4.0
-    kl_factor: float = 0.0625
-    enough: float = 0.05
-    target_eos: bool = False
-    relax: bool = False
+    v_lr: float = setting(0.5, "Learning rate of Adam in the search for the value.", source="paper")
+    steps: int = setting(
+        20, "Steps of the search at most; the last one only looks at the loss.", source="paper"
+    )
+    decay: float = setting(
+        0.5, "Weight of the found change's length in its search.", source="paper"
+    )
+    clamp: float = setting(
+        4.0,
+        "Bound on the change's length, as a multiple of the length of what stood there.",
+        source="paper",
+    )
+    kl_factor: float = setting(
+        0.0625,
+        "Weight of the KL divergence of what the model says right after the subject.",
+        source="paper",
+    )
+    enough: float = setting(0.05, "Total loss under which the search ends.", source="paper")
+    relax: bool = setting(
+        False,
+        "PMET's rule: once all target tokens are the argmax their loss counts a tenth, and a KL "
+        "term of at most 0.01 ends the search.",
+        source="paper",
+    )
+    target_eos: bool = setting(
+        False, "Whether the end of the text is learned as a token after the answer.", source="ours"
+    )
 
 
 @dataclass(frozen=True)
