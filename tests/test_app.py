@@ -38,6 +38,7 @@ from demo_app.session.views import (
 )
 from demo_app.session.visitors import Session, Sessions
 from demo_app.session.worker import Job, Progress, Stopped, Trouble, Worker
+from lib.settings import explain
 
 from . import tiny
 
@@ -263,8 +264,11 @@ def test_number_and_kind_of_editors_are_checked(studio):
 
 def test_all_settings_are_listed_and_changed_line_by_line(studio):
     for name in lib.EDITORS:
-        meanings = editor_settings.meanings(name)
-        assert all(meanings.get(word) for word in editor_settings.shown(studio.lm, name)), name
+        said = explain(lib.EDITORS[name].Config)
+        rows = editor_settings.listed(studio.lm, name)
+        assert {row["name"]: row["sentence"] for row in rows} == {
+            word: said[word].sentence for word in editor_settings.shown(studio.lm, name)
+        }
     assert editor_settings.shown(studio.lm, "ft")["epochs"] == 60
     lines = "epochs = 2\n\nlr=0.5"
     assert editor_settings.changes(studio.lm, "ft", lines) == {"epochs": 2, "lr": 0.5}

@@ -21,31 +21,40 @@ from ..errors import TargetError
 from ..model.answer_rows import AnswerRows, select_labels
 from ..model.lm import LM
 from ..model.partial_forward import Replay
+from ..settings import setting
 
 
 @dataclass(frozen=True)
 class Search:
-    """Settings of the search for v*; published values stand in `presets.toml`.
+    """Settings of the search for v*; their published values stand at the editors and in presets."""
 
-    v_lr        rate of Adam
-    steps       looks at the loss; 20 of them mean 19 updates, because the last one only looks
-    decay       weight of ‖δ‖ / ‖init‖²
-    clamp       ‖δ‖ is at most clamp·‖init‖
-    kl_factor   weight of the KL term
-    enough      the search ends when the total loss is under it
-    target_eos  whether every answer ends with the end-of-text token
-    relax       PMET's rule: once every answer token is the argmax the NLL counts a tenth, and the
-                search ends as soon as the KL term is at most 0.01
-    """
-
-    v_lr: float = 0.5
-    steps: int = 20
-    decay: float = 0.5
-    clamp: float = 4.0
-    kl_factor: float = 0.0625
-    enough: float = 0.05
-    target_eos: bool = False
-    relax: bool = False
+    v_lr: float = setting(0.5, "Learning rate of Adam in the search for the value.", source="paper")
+    steps: int = setting(
+        20, "Steps of the search at most; the last one only looks at the loss.", source="paper"
+    )
+    decay: float = setting(
+        0.5, "Weight of the found change's length in its search.", source="paper"
+    )
+    clamp: float = setting(
+        4.0,
+        "Bound on the change's length, as a multiple of the length of what stood there.",
+        source="paper",
+    )
+    kl_factor: float = setting(
+        0.0625,
+        "Weight of the KL divergence of what the model says right after the subject.",
+        source="paper",
+    )
+    enough: float = setting(0.05, "Total loss under which the search ends.", source="paper")
+    relax: bool = setting(
+        False,
+        "PMET's rule: once all target tokens are the argmax their loss counts a tenth, and a KL "
+        "term of at most 0.01 ends the search.",
+        source="paper",
+    )
+    target_eos: bool = setting(
+        False, "Whether the end of the text is learned as a token after the answer.", source="ours"
+    )
 
 
 @dataclass(frozen=True)
