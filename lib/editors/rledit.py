@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
+from typing import Any
 
 import torch
 
@@ -93,7 +94,8 @@ class RLEdit(Regression):
         c, patch, losses = self.config, EMPTY, []
         every = [p for net in networks.nets.values() for p in net.parameters()]
         for i, cases in enumerate(turns):
-            said, calm = [], []
+            said: list[Any] = []
+            calm: list[Any] = []
             # L = Σ_j γ^j (L_gen + loc·KL)(texts of turn i − j)
             for j in range(min(i + 1, c.window)):
                 more = self.texts(turns[i - j], draw, c.discount**j)

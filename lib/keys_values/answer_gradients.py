@@ -25,6 +25,8 @@ from . import second_moment
 
 # Padded tokens of one pass; which facts share a loss is the group's business. On a CPU few, since
 # rows of one pass are padded to the longest; a GPU works on many at once.
+Reduction = Literal["group_mean", "fact_mean"]
+
 TOKENS, TOKENS_GPU = 512, 2048
 
 
@@ -53,7 +55,7 @@ def read(
     facts: Sequence[Fact],
     modules: Sequence[str],
     group: int = 10,
-    reduction: Literal["group_mean", "fact_mean"] = "group_mean",
+    reduction: Reduction = "group_mean",
     target_eos: bool = False,
     *,
     on_device: bool = False,
@@ -109,17 +111,17 @@ def read(
         torch.cat([torch.arange(0), *(torch.arange(begins[b.start], begins[b.stop]) for b in mine)])
         for mine in (distributed.share(blocks, of) for of in range(distributed.world()))
     ]
-    found = {}
+    whole = {}
     for name, pairs in parts.items():
         K, G = _whole(lm, name, pairs)
         if not (on_device and K.is_cuda):  # elsewhere float64, which moments need, may be missing
             K, G = K.cpu(), G.cpu()
         if apart and distributed.world() > 1 and len(columns) > len(K):
-            found[name] = Features(K, G, columns[places[distributed.rank()]], apart=True)
+            whole[name] = Features(K, G, columns[places[distributed.rank()]], apart=True)
         else:
-            both = (distributed.joined(side, places) for side in (K, G))
-            found[name] = Features(*both, columns)
-    return found
+            K, G = (distributed.joined(side, places) for side in (K, G))
+            whole[name] = Features(K, G, columns)
+    return whole
 
 
 def _blocks(lengths: list[int], group: int, limit: int) -> list[range]:
@@ -150,7 +152,7 @@ def one_pass(
     lm: LM,
     rows: list[list[int]],
     starts: list[int],
-    share: list[float],
+    share: Sequence[Any],
     modules: Sequence[str],
     group: int,
 ) -> dict[str, tuple[Tensor, Tensor]]:
@@ -176,7 +178,7 @@ def _pass(
     lm: LM,
     rows: list[list[int]],
     starts: list[int],
-    share: list[float],
+    share: Sequence[Any],
     modules: Sequence[str],
 ) -> tuple[dict[str, tuple[Tensor, Tensor]], Tensor]:
     """K and G of one padded pass, and its loss; nothing here waits for a GPU."""
@@ -185,7 +187,9 @@ def _pass(
     length = max(map(len, inputs))
     ids = torch.zeros(len(rows), length, dtype=torch.long)
     real = torch.zeros(len(rows), length, dtype=torch.bool)
-    spots, labels, weights = [], [], []  # of all label positions: in the flat pass, token, weight
+    spots: list[int] = []  # of all label positions: in the flat pass, token, weight
+    labels: list[int] = []
+    weights: list[Tensor] = []
     ends = []  # where each prompt ends: routes decide there
     for i, (row, start) in enumerate(zip(rows, starts, strict=True)):
         n = len(row) - 1

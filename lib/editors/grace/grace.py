@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -60,6 +60,7 @@ class Grace(Editor):
     name = "grace"
     paper = "Hartvigsen et al., Aging with GRACE, 2023 (arXiv:2211.11031)"
     Config = GraceConfig
+    config: GraceConfig
     speed = "fast"
     writes = "routes"
     keeps = True
@@ -69,7 +70,8 @@ class Grace(Editor):
         """Write all facts into the codebook in their order, then train the values they touch."""
         c, lm = self.config, self.lm
         place = self.place(after)
-        module, old = place.module, after.routes.get(place.module)
+        module = place.module
+        old: Any = after.routes.get(module)
         remembered = after.memory.get(self.name, {})  # one state per codebook
         state = remembered.get(module)
         prompts, targets, wanted = self.ids(facts, after)
@@ -168,7 +170,8 @@ class Grace(Editor):
             )
         state = after.memory.get(self.name, {}).get(module)
         if routed.begun(after, module, self.name, state, "codebook"):
-            held = after.routes[module].replacement
+            route: Any = after.routes[module]
+            held = route.replacement
             if held != c.replacement:
                 raise EditError(
                     f"the codebook at {module} replaces '{held}', not '{c.replacement}'"

@@ -67,6 +67,8 @@ class Routing(ABC):
 class Anchored(Routing):
     """By anchors: fitted before the expert is trained, or ("paper") moved by its loss alone."""
 
+    router: AnchorRouter
+
     def __init__(
         self,
         lm: LM,
@@ -126,6 +128,8 @@ class Anchored(Routing):
 
 class ByHidden(Routing):
     """MEMoE's: hidden states and known subjects; one matrix, which every batch moves."""
+
+    router: HiddenStateRouter
 
     def __init__(
         self, lm: LM, state: dict[str, Any], router: HiddenStateRouter | None, layer: int,

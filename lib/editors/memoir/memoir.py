@@ -77,6 +77,7 @@ class Memoir(Editor):
     name = "memoir"
     paper = "Wang et al., MEMOIR: Lifelong Model Editing with Minimal Overwrite and Informed Retention for LLMs, 2025 (arXiv:2506.07899)"  # noqa: E501
     Config = MemoirConfig
+    config: MemoirConfig
     writes = "routes"
     scoped = True
 
@@ -86,7 +87,7 @@ class Memoir(Editor):
         module = lm.mlp_out(c.layer)
         state = self._state(module, after)
         with lm.patched(routed.without_mine(after, module), only=True):
-            route = after.routes.get(module) or self._first(module)
+            route: Any = after.routes.get(module) or self._first(module)
             prints, old = route.prints, unpack_rows(route.masks, len(route.prints.mu))
             texts = [fact.text for fact in facts]
             stored, entries = insert(old, prints.mask(means(lm, module, texts, prints.bos)))
@@ -157,7 +158,7 @@ class Memoir(Editor):
         c, held = self.config, after.memory.get(self.name)
         if not routed.begun(after, module, self.name, held, "residual matrix"):
             return {"module": module, "templates": contexts.of(self.lm, c), "facts": ()}
-        route = after.routes[module]
+        route: Any = after.routes[module]
         if c.k not in (None, route.prints.k) or c.tau not in (None, route.tau):
             kept = route.prints.k, route.tau
             raise EditError("the residual matrix has k = {} and tau = {:.3g}".format(*kept))

@@ -20,7 +20,8 @@ class Config:
 
     def __post_init__(self) -> None:
         """Refuse a word that is none of a setting's; EditError names them."""
-        for name, words in _words(type(self)).items():
+        own: Any = type(self)
+        for name, words in _words(own).items():
             value = getattr(self, name)
             if isinstance(value, str) and value not in words:
                 raise EditError(f"{name} is {' or '.join(words)}, not '{value}'")
@@ -56,7 +57,7 @@ class Config:
 
 
 @cache
-def _words(config: type[Config]) -> dict[str, tuple[str, ...]]:
+def _words(config: Any) -> dict[str, tuple[str, ...]]:
     """{setting: the words it may be}, from the annotations that say `Literal`."""
     found = {}
     for name, hint in get_type_hints(config).items():

@@ -103,6 +103,7 @@ class Wise(Editor):
     name = "wise"
     paper = "Wang et al., WISE: Rethinking the Knowledge Memory for Lifelong Model Editing of LLMs, NeurIPS 2024 (arXiv:2405.14768)"  # noqa: E501
     Config = WiseConfig
+    config: WiseConfig
     writes = "routes"
     scoped = True
 
@@ -144,7 +145,8 @@ class Wise(Editor):
         """
         held = after.memory.get(self.name)
         if routed.begun(after, module, self.name, held, "side memories"):
-            return list(after.routes[module].memories), dict(held)
+            route: Any = after.routes[module]
+            return list(route.memories), dict(held)
         return [], {
             "module": module,
             "templates": contexts.of(self.lm, self.config),
@@ -181,7 +183,8 @@ class Wise(Editor):
     ) -> list[SideMemory]:
         """The memories with one fact more; `state` goes on with them."""
         c, lm = self.config, self.lm
-        shape = tuple(lm.weight(texts.module).shape)
+        d_out, d_in = lm.weight(texts.module).shape
+        shape = d_out, d_in
         if state["mask"] is None:
             mask = draw_mask(shape, c.mask_ratio, c.seed, state["drawn"])
             memories = [*memories, SideMemory(torch.zeros(shape), torch.inf, 0)]
