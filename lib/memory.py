@@ -96,7 +96,7 @@ def reach(
     C: Tensor | Moment | None = None,
     strength: float = 0.0,
     kept: Tensor | None = None,
-    ridge: float = 0.0,
+    ridge: float | Tensor = 0.0,
 ) -> Tensor:
     """B (n, d_in) such that Δ = R B writes residuals R at the keys K: B k is what lands on k.
 

@@ -6,13 +6,15 @@ its log again, a wrapper finds its inner editor and a stream its editor by a nam
 
 from __future__ import annotations
 
+from typing import Any
+
 from .errors import EditError
 
 
-class Registry(dict[str, type]):
+class Registry(dict[str, type[Any]]):
     """Name -> class; an unknown name is a sentence that lists the known ones."""
 
-    def __missing__(self, name: str) -> type:
+    def __missing__(self, name: str) -> type[Any]:
         raise EditError(f"there is no editor '{name}'; there are {', '.join(sorted(self))}")
 
 

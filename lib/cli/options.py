@@ -48,7 +48,7 @@ def value(text: str) -> Any:
 
 def numbers(option: str, text: str) -> list[int]:
     """2-4,8 -> [2, 3, 4, 8]."""
-    found = []
+    found: list[int] = []
     for part in text.split(","):
         first, _, last = part.partition("-")
         try:

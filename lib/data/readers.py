@@ -9,12 +9,12 @@ from __future__ import annotations
 import threading
 import warnings
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from itertools import islice
 from operator import is_
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from ..errors import FactError
 from .facts import Case, Fact, quoted
@@ -62,7 +62,7 @@ def read_cases(
     """
     options, path = _options(limit, target, unrelated_suffix), Path(path)
     if lazy:
-        return LazyCases.index(path, limit, options)
+        return LazyCases.indexed(path, limit, options)
     if limit == 0:
         return Cases((), path, options)
     with closing(_numbered(path)) as numbered:
@@ -85,7 +85,7 @@ def read_facts(
         raise FactError(f"{path} holds {first + found} facts now, not the {end} that were read")
 
 
-def _numbered(path: Path) -> Iterator[tuple[int, int, Any]]:
+def _numbered(path: Path) -> Generator[tuple[int, int, Any], None, None]:
     """(number, 0, row): as `places` numbered, for readers that need no place."""
     with closing(rows(path, known)) as found:
         for number, row in enumerate(found):
@@ -168,7 +168,7 @@ class LazyCases(Sequence):
         self.source = str(file.path.resolve())
 
     @classmethod
-    def index(cls, path: Path, limit: int | None, options: Options) -> LazyCases:
+    def indexed(cls, path: Path, limit: int | None, options: Options) -> LazyCases:
         """One pass over the file: every row is read as a case, and only its place kept."""
         file, form = _File(path), None
         if limit != 0:
@@ -215,7 +215,8 @@ class _File:
 
     def __init__(self, path: Path) -> None:
         self.path, self.begins, self.numbers = path, array("Q"), array("Q")
-        self._lock, self._handle, self._open = threading.Lock(), None, ExitStack()
+        self._lock, self._open = threading.Lock(), ExitStack()
+        self._handle: BinaryIO | None = None
 
     def row(self, i: int) -> Any:
         """The i-th kept row; FactError where the file is not any more what it was."""

@@ -118,6 +118,7 @@ class UltraEdit(Editor):
     name = "ultraedit"
     paper = "Gu et al., UltraEdit: Training-, Subject-, and Memory-Free Editing, 2025"
     Config = UltraEditConfig
+    config: UltraEditConfig
     speed = "fast"
 
     @cached_property
@@ -221,7 +222,8 @@ class UltraEdit(Editor):
             factors = V, memory.reach(K, None, config.ridge)
         else:
             factors = V, memory.reach(K, metric, 1.0)
-        return tuple(distributed.of_first(factor.float()) for factor in factors)
+        V, B = (distributed.of_first(factor.float()) for factor in factors)
+        return V, B
 
     def start(self, state: Mapping[str, Any]) -> dict[tuple[int, int], Pairs]:
         """Moments per shape: those of the patch, or of the warm-up texts before the first turn."""

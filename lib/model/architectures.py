@@ -8,6 +8,7 @@ whole conformance suite of `tests/test_families.py` on a tiny random model of it
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -117,7 +118,7 @@ def arch_of(model: nn.Module) -> Arch:
 
 
 # The activation functions of an MLP, by the names that configurations give them.
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "silu": F.silu,
     "relu": F.relu,
     "gelu": F.gelu,

@@ -40,8 +40,8 @@ def sequences(
 ) -> Sequences:
     """A `Sequences` of padded rows whose last `behind[i]` tokens are no part of the prompt."""
     ids, real = pad(lm, rows)
-    behind = torch.zeros(len(rows), dtype=torch.long) if behind is None else torch.tensor(behind)
-    last = ids.shape[1] - 1 - behind.to(lm.device)
+    after = torch.zeros(len(rows), dtype=torch.long) if behind is None else torch.tensor(behind)
+    last = ids.shape[1] - 1 - after.to(lm.device)
     columns = torch.arange(ids.shape[1], device=lm.device)
     return Sequences(ids, real, real & (columns <= last[:, None]), last)
 

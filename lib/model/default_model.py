@@ -137,7 +137,7 @@ def quiet():
 def _one_at_a_time(path: Path):
     """Hold an operating-system file lock, which the system frees when the process dies."""
     with path.open("a+b") as file:
-        if os.name == "nt":
+        if sys.platform == "win32":
             import msvcrt
 
             file.seek(0)

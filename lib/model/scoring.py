@@ -31,9 +31,7 @@ class Score(NamedTuple):
     hits: Tensor
 
 
-def score(
-    lm: LM, rows: list[list[int]], targets: Sequence[str] | Sequence[list[int]]
-) -> list[Score]:
+def score(lm: LM, rows: list[list[int]], targets: Sequence[str | Sequence[int]]) -> list[Score]:
     """Log-probability and argmax hit of every target token, given the true tokens before it."""
     ends = [encode_target(lm.tokenizer, t) if isinstance(t, str) else list(t) for t in targets]
     if len(ends) != len(rows):

@@ -92,6 +92,7 @@ class Grace(Editor):
     name = "grace"
     paper = "Hartvigsen et al., Aging with GRACE, 2023 (arXiv:2211.11031)"
     Config = GraceConfig
+    config: GraceConfig
     speed = "fast"
     writes = "routes"
     keeps = True
@@ -101,7 +102,8 @@ class Grace(Editor):
         """Write all facts into the codebook in their order, then train the values they touch."""
         c, lm = self.config, self.lm
         place = self.place(after)
-        module, old = place.module, after.routes.get(place.module)
+        module = place.module
+        old: Any = after.routes.get(module)
         remembered = after.memory.get(self.name, {})  # one state per codebook
         state = remembered.get(module)
         prompts, targets = self.ids(facts, after)
@@ -198,7 +200,8 @@ class Grace(Editor):
             )
         state = after.memory.get(self.name, {}).get(module)
         if routed.begun(after, module, self.name, state, "codebook"):
-            held = after.routes[module].replacement
+            route: Any = after.routes[module]
+            held = route.replacement
             if held != c.replacement:
                 raise EditError(
                     f"the codebook at {module} replaces '{held}', not '{c.replacement}'"

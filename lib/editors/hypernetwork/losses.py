@@ -167,7 +167,7 @@ def read_everywhere(
     columns = whole.labels[0]  # the fact of each column
     return {
         name: answer_gradients.Features(
-            *(torch.cat(s, 1) for s in zip(*pairs, strict=True)), columns
+            torch.cat([K for K, _ in pairs], 1), torch.cat([G for _, G in pairs], 1), columns
         )
         for name, pairs in parts.items()
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -118,14 +118,14 @@ class FactTraining:
         """Loss parts at τ, differentiable: answers by every row through W′, and the margins."""
         delta = self.delta(tau)
         outside = self.texts.delta(tau, self.irrelevant)
-        margin = sum(hinges(delta / self.unit, outside / self.unit, *self.margins))
-        margin = margin + self.remembered(tau)
+        parts = hinges(delta / self.unit, outside / self.unit, *self.margins)
+        margin = cast(Tensor, sum(parts)) + self.remembered(tau)
         return Step(self.answer(tau), margin, delta)
 
     def remembered(self, tau: Tensor) -> Tensor | float:
         """L_memo = Σ max(0, Δ(x_past) − α) + Σ max(0, β − Δ(x_held)), in units; 0 without any."""
         alpha, beta, _ = self.margins
-        loss = 0.0
+        loss: Tensor | float = 0.0
         if self.past:
             loss = loss + (self.texts.delta(tau, self.past) / self.unit - alpha).clamp(min=0).sum()
         if self.held:
