@@ -1,7 +1,7 @@
 """Rows of JSON and JSONL files, plain or gzip, as they stand there; no format is known here.
 
-`rows` gives them one after the other, `places` also says where each begins, so that a file of a
-million rows can be read row by row: from a list in JSON too.
+`rows` gives them one after the other; `places` also says where each row of a JSONL file begins, so
+that a file of a million rows can be read row by row.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import codecs
 import gzip
 import io
 import json
-import re
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,10 +18,6 @@ from typing import Any, BinaryIO
 
 from ..errors import FactError
 from .facts import quoted
-
-_BLOCK = 1 << 20
-_BETWEEN = re.compile(r"[\s,]*")  # of two elements of a list
-_DECODER = json.JSONDecoder()
 
 
 @contextmanager
@@ -75,78 +70,42 @@ def rows(path: Path, known: Callable[[dict], Any]) -> Iterator[Any]:
 
 
 def places(path: Path) -> Iterator[tuple[int, Any]]:
-    """(where it begins in the unpacked file, row) of JSONL or of a JSON list; never the whole file.
+    """(where it begins in the unpacked file, row) of every row of a JSONL file, one at a time.
 
-    An object around the list is refused: its end would have to be found first.
+    Other JSON is refused: to find where the rows of a list begin, all of it would have to be read.
     """
     with opened(path) as file:
         _refuse_binary(file, path)
-        head, at = file.read(len(codecs.BOM_UTF8)), 0
-        if head == codecs.BOM_UTF8:
-            at, head = len(head), b""
-        while not head.strip() and (more := file.read(4096)):
-            at, head = at + len(head), more
-        head += file.read(64)  # enough to say what the file begins with
-        _refuse_other(head.decode("utf-8", "replace"), path)
-        at += len(head) - len(head.lstrip())
-        file.seek(at)
-        yield from (_in_list if file.read(1) == b"[" else _in_lines)(file, path, at)
+        # before the first "line" is read, which may be the whole of a large list
+        if (start := file.peek(4096).removeprefix(codecs.BOM_UTF8).lstrip()).startswith(b"["):
+            _refuse_whole(start, path)
+        at, number = 0, 0
+        for line in file:
+            text = line.removeprefix(codecs.BOM_UTF8) if at == 0 else line
+            if text.strip():
+                if number == 0:
+                    _refuse_whole(text, path)
+                yield at + len(line) - len(text), _parse(text.decode(), f"{path}, row {number}")
+                number += 1
+            at += len(line)
+        if not number:
+            raise FactError(f"{path} is empty")
 
 
-def _in_lines(file: BinaryIO, path: Path, at: int) -> Iterator[tuple[int, Any]]:
-    file.seek(at)
-    number = 0
-    for line in file:
-        if line.strip():
-            try:
-                yield at, _parse(line.decode(), f"{path}, row {number}")
-            except FactError:
-                if line.strip() == b"{":
-                    raise FactError(
-                        f"{path} is one JSON object; read it without lazy=True, or as JSONL"
-                    ) from None
-                raise
-            number += 1
-        at += len(line)
+def _refuse_whole(line: bytes, path: Path) -> None:
+    """FactError where the first line of a file is not the first row of JSONL."""
+    _refuse_other(line.decode("utf-8", "replace"), path)
+    if line.lstrip().startswith(b"[") or line.strip() == b"{":
+        raise FactError(
+            f"{path} is one JSON value: read it without lazy=True, or write it as JSONL, one row "
+            "on each line"
+        )
 
 
-def _in_list(file: BinaryIO, path: Path, at: int) -> Iterator[tuple[int, Any]]:
-    """Elements one by one, each decoded as soon as it is whole."""
-    utf8 = codecs.getincrementaldecoder("utf-8")()
-    text, start, number, at = "", 0, 0, at + 1  # `at` is where text[start] stands in the file
-    while True:
-        begin = _BETWEEN.match(text, start).end()
-        if text[begin : begin + 1] == "]":
-            return
-        try:
-            value, end = _DECODER.raw_decode(text, begin)
-        except RecursionError:
-            raise FactError(
-                f"{path}, row {number} is not a data file: its JSON is nested too deeply"
-            ) from None
-        except ValueError as error:
-            block = file.read(_BLOCK)
-            if not block:
-                raise FactError(f"{path}, row {number} is not valid JSON: {error}") from None
-            text, start = text[start:] + utf8.decode(block), 0
-            continue
-        at += len(text[start:begin].encode())
-        yield at, value
-        at, start, number = at + len(text[begin:end].encode()), end, number + 1
-
-
-def row_at(file: BinaryIO, begin: int, end: int | None) -> Any:
-    """The row that begins there and is over before `end`; None: it is the last that was kept."""
+def row_at(file: BinaryIO, begin: int) -> Any:
+    """The row of a JSONL file that begins there."""
     file.seek(begin)
-    text, found = "", codecs.getincrementaldecoder("utf-8")()
-    while True:
-        block = file.read(_BLOCK if end is None else end - begin)
-        text += found.decode(block)
-        try:
-            return _DECODER.raw_decode(text)[0]
-        except ValueError:
-            if end is not None or not block:
-                raise
+    return json.loads(file.readline())
 
 
 def _refuse_binary(file: Any, path: Path) -> None:

@@ -42,8 +42,8 @@ def read_cases(
 
     What comes back is a list that knows its source, so that the patch of a stream need not hold
     the facts. With `lazy=True` it is a sequence that keeps only where each row begins: one pass
-    checks all rows, then a case is read when it is asked for, by slices too. Lazy files are JSONL
-    or a JSON list.
+    checks all rows, then a case is read when it is asked for, by slices too. Lazy files are JSONL:
+    a JSON list is refused.
 
     `target="new"` teaches the new answer; in ZsRE that is `alt`, with `answers[0]` as the true one,
     and rows whose `alt` is empty (in FEVER too) are left out with a warning. `target="true"`
@@ -222,9 +222,8 @@ class _File:
         with self._lock:
             if self._handle is None:
                 self._handle = self._open.enter_context(opened(self.path))
-            end = self.begins[i + 1] if i + 1 < len(self.begins) else None
             try:
-                return row_at(self._handle, self.begins[i], end)
+                return row_at(self._handle, self.begins[i])
             except (ValueError, OSError, EOFError) as error:
                 raise FactError(
                     f"{self.path} changed while it was in use: row {self.numbers[i]} is not "
