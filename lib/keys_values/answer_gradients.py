@@ -25,15 +25,10 @@ from ..model.lm import LM
 from ..model.sequences import Sequences
 from . import second_moment
 
-<<<<<<< HEAD
-# Padded tokens of one pass, which does not decide what facts share a loss. They are few on a CPU,
-# because rows of one pass are padded to the longest; a GPU works on many at once.
-=======
-# Padded tokens of one pass; which facts share a loss is the group's business. On a CPU few, since
-# rows of one pass are padded to the longest; a GPU works on many at once.
 Reduction = Literal["group_mean", "fact_mean"]
 
->>>>>>> w/docs
+# Padded tokens of one pass, which does not decide what facts share a loss. They are few on a CPU,
+# because rows of one pass are padded to the longest; a GPU works on many at once.
 TOKENS, TOKENS_GPU = 512, 2048
 
 
@@ -168,14 +163,8 @@ def _whole(lm: LM, name: str, pairs: list[tuple[Tensor, Tensor]]) -> Iterator[Te
 
 def one_pass(
     lm: LM,
-<<<<<<< HEAD
     rows: AnswerRows,
     weight: Tensor,
-=======
-    rows: list[list[int]],
-    starts: list[int],
-    share: Sequence[Any],
->>>>>>> w/docs
     modules: Sequence[str],
     group: int,
     ends: Sequence[int] | None = None,
@@ -204,19 +193,12 @@ def _refuse(losses: list[tuple[int, Tensor]]) -> None:
 
 def _pass(
     lm: LM,
-<<<<<<< HEAD
     rows: AnswerRows,
     weight: Tensor,
-=======
-    rows: list[list[int]],
-    starts: list[int],
-    share: Sequence[Any],
->>>>>>> w/docs
     modules: Sequence[str],
     ends: Sequence[int] | None = None,
 ) -> tuple[dict[str, tuple[Tensor, Tensor]], Tensor]:
     """K and G of one padded pass, and its loss; nothing here waits for a GPU."""
-<<<<<<< HEAD
     lengths = torch.tensor([len(ids) for ids in rows.ids])
     length = max(lengths.tolist())
     ids = torch.tensor([[*row, *[0] * (length - len(row))] for row in rows.ids])
@@ -227,29 +209,6 @@ def _pass(
     seqs = Sequences(*(part.to(lm.device) for part in (ids, real, prompt, last)))
     row, position, wanted = rows.labels
     at = row * length + position  # of the labels, in the pass as one flat list of positions
-=======
-    inputs = [row[:-1] for row in rows]  # the last answer token is never an input
-    seqs = batching.sequences(lm, inputs)
-    length = max(map(len, inputs))
-    ids = torch.zeros(len(rows), length, dtype=torch.long)
-    real = torch.zeros(len(rows), length, dtype=torch.bool)
-    spots: list[int] = []  # of all label positions: in the flat pass, token, weight
-    labels: list[int] = []
-    weights: list[Tensor] = []
-    ends = []  # where each prompt ends: routes decide there
-    for i, (row, start) in enumerate(zip(rows, starts, strict=True)):
-        n = len(row) - 1
-        ids[i, :n], real[i, :n] = torch.tensor(row[:-1]), True  # padded on the right
-        spots += range(i * length + start - 1, i * length + n)
-        labels += row[start:]
-        weights.append(torch.as_tensor(share[i], dtype=torch.float32).expand(n + 1 - start))
-        ends.append(start - 1 + int((weights[-1] != 0).int().argmax()))  # no weight: still prompt
-    last = torch.tensor(ends)
-    prompt = real & (torch.arange(length) <= last[:, None])
-    seqs.ids, seqs.real, seqs.prompt = ids.to(lm.device), real.to(lm.device), prompt.to(lm.device)
-    seqs.last = last.to(lm.device)
-    at, wanted, weight = torch.tensor(spots), torch.tensor(labels), torch.cat(weights)
->>>>>>> w/docs
     seen: dict[str, tuple[Tensor, Tensor]] = {}
 
     def hook(name: str) -> Any:
