@@ -1,7 +1,7 @@
-"""Rows of JSON and JSONL files, plain or gzip, as they stand there; no format is known here.
+"""The rows of JSON and JSONL files, plain or packed by gzip; what a row means is decided elsewhere.
 
-`rows` gives them one after the other, `places` also says where each begins, so that a file of a
-million rows can be read row by row: from a list in JSON too.
+`rows` gives the rows one after another. `places` also says where each begins, so that single rows
+of a file with a million of them can be read again by `row_at`, from a JSON list too.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from ..errors import FactError
 from .facts import quoted
 
 _BLOCK = 1 << 20
-_BETWEEN = re.compile(r"[\s,]*")  # of two elements of a list
+_BETWEEN = re.compile(r"[\s,]*")  # stands between two elements of a list
 _DECODER = json.JSONDecoder()
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[BinaryIO]:
-    """The file's bytes, unpacked if gzip; all that can be wrong with a file is a FactError."""
+    """The file's bytes, unpacked where it is gzip; every error of reading becomes a FactError."""
     try:
         with path.open("rb") as file:
             packed = file.peek(2)[:2] == b"\x1f\x8b"
@@ -48,9 +48,9 @@ def opened(path: Path) -> Iterator[BinaryIO]:
 
 
 def rows(path: Path, known: Callable[[dict], Any]) -> Iterator[Any]:
-    """The rows of a file; `known` says of an object on the first line whether it is a row itself.
+    """The rows of a file; `known(object)` says whether the first line's object is a row.
 
-    JSON (a list, an object that holds one, one row) is loaded whole, JSONL read row by row.
+    JSON (a list, an object that holds one, or one row) is loaded whole. JSONL is read row by row.
     """
     with opened(path) as raw:
         _refuse_binary(raw, path)
@@ -63,7 +63,7 @@ def rows(path: Path, known: Callable[[dict], Any]) -> Iterator[Any]:
             value = _parse(first + file.read(), str(path))
         if isinstance(value, list):
             yield from value
-        elif known(value):
+        elif known(value):  # JSONL, or a single row
             yield value
             lines = (line for line in file if line.strip())
             for number, line in enumerate(lines, 1):
@@ -75,25 +75,31 @@ def rows(path: Path, known: Callable[[dict], Any]) -> Iterator[Any]:
 
 
 def places(path: Path) -> Iterator[tuple[int, Any]]:
-    """(where it begins in the unpacked file, row) of JSONL or of a JSON list; never the whole file.
+    """(byte where it begins in the unpacked file, row) for each row of JSONL or of a JSON list.
 
-    An object around the list is refused: its end would have to be found first.
+    The file is never held whole. An object around the list is refused, because its end would have
+    to be found first.
     """
     with opened(path) as file:
         _refuse_binary(file, path)
         head, at = file.read(len(codecs.BOM_UTF8)), 0
         if head == codecs.BOM_UTF8:
             at, head = len(head), b""
+        # skip white space; `at` is the byte where `head` begins
         while not head.strip() and (more := file.read(4096)):
             at, head = at + len(head), more
         head += file.read(64)  # enough to say what the file begins with
         _refuse_other(head.decode("utf-8", "replace"), path)
         at += len(head) - len(head.lstrip())
         file.seek(at)
-        yield from (_in_list if file.read(1) == b"[" else _in_lines)(file, path, at)
+        if file.read(1) == b"[":
+            yield from _in_list(file, path, at)
+        else:
+            yield from _in_lines(file, path, at)
 
 
 def _in_lines(file: BinaryIO, path: Path, at: int) -> Iterator[tuple[int, Any]]:
+    """(byte, row) of the lines from byte `at` on."""
     file.seek(at)
     number = 0
     for line in file:
@@ -101,7 +107,7 @@ def _in_lines(file: BinaryIO, path: Path, at: int) -> Iterator[tuple[int, Any]]:
             try:
                 yield at, _parse(line.decode(), f"{path}, row {number}")
             except FactError:
-                if line.strip() == b"{":
+                if line.strip() == b"{":  # the first line of an object over several lines
                     raise FactError(
                         f"{path} is one JSON object; read it without lazy=True, or as JSONL"
                     ) from None
@@ -111,10 +117,14 @@ def _in_lines(file: BinaryIO, path: Path, at: int) -> Iterator[tuple[int, Any]]:
 
 
 def _in_list(file: BinaryIO, path: Path, at: int) -> Iterator[tuple[int, Any]]:
-    """Elements one by one, each decoded as soon as it is whole."""
+    """(byte, row) of the elements of the list that begins at byte `at`, each once it is whole.
+
+    text[start:] is read from the file and not yet decoded, and `at` is the byte where it begins.
+    """
     utf8 = codecs.getincrementaldecoder("utf-8")()
-    text, start, number, at = "", 0, 0, at + 1  # `at` is where text[start] stands in the file
+    text, start, number, at = "", 0, 0, at + 1
     while True:
+        # white space and the comma before the next element, or the end of the list
         begin = _BETWEEN.match(text, start).end()
         if text[begin : begin + 1] == "]":
             return
@@ -125,23 +135,25 @@ def _in_list(file: BinaryIO, path: Path, at: int) -> Iterator[tuple[int, Any]]:
                 f"{path}, row {number} is not a data file: its JSON is nested too deeply"
             ) from None
         except ValueError as error:
+            # the element is not whole yet: one more block of the file, then again from its start
             block = file.read(_BLOCK)
             if not block:
                 raise FactError(f"{path}, row {number} is not valid JSON: {error}") from None
             text, start = text[start:] + utf8.decode(block), 0
             continue
+        # places are bytes and the text is characters, so its length is counted in UTF-8
         at += len(text[start:begin].encode())
         yield at, value
         at, start, number = at + len(text[begin:end].encode()), end, number + 1
 
 
 def row_at(file: BinaryIO, begin: int, end: int | None) -> Any:
-    """The row that begins there and is over before `end`; None: it is the last that was kept."""
+    """The row that begins at byte `begin`; it ends before byte `end`, which None leaves open."""
     file.seek(begin)
-    text, found = "", codecs.getincrementaldecoder("utf-8")()
+    text, utf8 = "", codecs.getincrementaldecoder("utf-8")()
     while True:
         block = file.read(_BLOCK if end is None else end - begin)
-        text += found.decode(block)
+        text += utf8.decode(block)
         try:
             return _DECODER.raw_decode(text)[0]
         except ValueError:
@@ -150,11 +162,13 @@ def row_at(file: BinaryIO, begin: int, end: int | None) -> Any:
 
 
 def _refuse_binary(file: Any, path: Path) -> None:
+    """FactError for a file with zero bytes near its start."""
     if b"\0" in file.peek(4096):  # before a "line" of a huge binary file is read
         raise FactError(f"{path} is a binary file, not JSON or JSONL")
 
 
 def _refuse_other(first: str, path: Path) -> None:
+    """FactError for a file whose first line with text begins neither a list nor an object."""
     if not first.strip():
         raise FactError(f"{path} is empty")
     if first.lstrip()[0] not in "[{":
@@ -169,6 +183,7 @@ def _held(value: dict) -> list:
 
 
 def _parse(text: str, place: str) -> Any:
+    """The JSON value of a text; FactError, which names its place, where it is none."""
     try:
         return json.loads(text)
     except RecursionError:

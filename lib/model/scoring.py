@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 SCORED_TOKENS = {"cpu": 512}
 
 
-class Score(NamedTuple):
+class TokenScores(NamedTuple):
     """Teacher-forced target: log-probability (nats) and argmax hit of each token, both (n_t,)."""
 
     log_probs: Tensor
@@ -32,7 +32,7 @@ class Score(NamedTuple):
 
 def score(
     lm: LM, rows: list[list[int]], targets: Sequence[str] | Sequence[list[int]]
-) -> list[Score]:
+) -> list[TokenScores]:
     """Log-probability and argmax hit of every target token, given the true tokens before it."""
     ends = [encode_target(lm.tokenizer, t) if isinstance(t, str) else list(t) for t in targets]
     if len(ends) != len(rows):
@@ -41,7 +41,7 @@ def score(
         raise ValueError("an empty target cannot be scored")
     whole = [row + end[:-1] for row, end in zip(rows, ends, strict=True)]
     check_length(lm, whole)
-    scores: list[Score | None] = [None] * len(rows)
+    scores: list[TokenScores | None] = [None] * len(rows)
     runs: dict[tuple[int, ...], list[int]] = {}  # targets that differ in the last token share a run
     for i, end in enumerate(ends):
         runs.setdefault((*whole[i], len(end)), []).append(i)
@@ -63,7 +63,7 @@ def score(
                 hits = logits.argmax(1) == label
                 sizes = [len(ends[group[j]]) for j in part]
                 for j, lp, hit in zip(part, log_probs.split(sizes), hits.split(sizes), strict=True):
-                    scores[group[j]] = Score(lp.cpu(), hit.cpu())
+                    scores[group[j]] = TokenScores(lp.cpu(), hit.cpu())
     return scores
 
 
