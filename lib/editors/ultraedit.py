@@ -278,7 +278,7 @@ class UltraEdit(Editor):
 def _join(old: Tensor | None, K: Tensor) -> Tensor:
     """Kept keys with those of a turn, float32 on the CPU."""
     K = K.cpu()
-    return memory.pressed(K if old is None else torch.cat([old, K], 1))
+    return memory.compressed(K if old is None else torch.cat([old, K], 1))
 
 
 def _name(shape: tuple[int, int]) -> str:

@@ -24,14 +24,16 @@ if TYPE_CHECKING:
 SCORED_TOKENS = {"cpu": 512}
 
 
-class Score(NamedTuple):
+class TokenScores(NamedTuple):
     """Teacher-forced target: log-probability (nats) and argmax hit of each token, both (n_t,)."""
 
     log_probs: Tensor
     hits: Tensor
 
 
-def score(lm: LM, rows: list[list[int]], targets: Sequence[str | Sequence[int]]) -> list[Score]:
+def score(
+    lm: LM, rows: list[list[int]], targets: Sequence[str | Sequence[int]]
+) -> list[TokenScores]:
     """Log-probability and argmax hit of every target token, given the true tokens before it."""
     ends = [encode_target(lm.tokenizer, t) if isinstance(t, str) else list(t) for t in targets]
     if len(ends) != len(rows):
@@ -40,7 +42,7 @@ def score(lm: LM, rows: list[list[int]], targets: Sequence[str | Sequence[int]])
         raise ValueError("an empty target cannot be scored")
     answers = AnswerRows(rows, ends)
     check_length(lm, answers.ids)
-    scores: list[Score | None] = [None] * len(rows)
+    scores: list[TokenScores | None] = [None] * len(rows)
     runs: dict[tuple[int, ...], list[int]] = {}  # targets that differ in the last token share a run
     for i, ids in enumerate(answers.ids):
         runs.setdefault((*ids, len(ends[i])), []).append(i)
@@ -62,7 +64,7 @@ def score(lm: LM, rows: list[list[int]], targets: Sequence[str | Sequence[int]])
                 hits = logits.argmax(1) == label
                 sizes = [len(ends[group[j]]) for j in part]
                 for j, lp, hit in zip(part, log_probs.split(sizes), hits.split(sizes), strict=True):
-                    scores[group[j]] = Score(lp.cpu(), hit.cpu())
+                    scores[group[j]] = TokenScores(lp.cpu(), hit.cpu())
     return scores
 
 

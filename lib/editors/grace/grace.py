@@ -111,7 +111,7 @@ class Grace(Editor):
             # a fact's key: what the module reads at the prompt's last token
             at = [len(prompt) - 1 for prompt in prompts]
             keys = (
-                activations.inputs_at(lm, prompts, at, [module])[module].float().cpu()
+                activations.module_inputs_at(lm, prompts, at, [module])[module].float().cpu()
             )  # (m, d_in)
             if state is None:
                 state = {"facts_seen": 0, "noise": self.noise(module, prompts, keys)}
@@ -226,9 +226,9 @@ class Grace(Editor):
         """
         few = prompts[:4]
         rows = [*few, (max(few, key=len) * 2)[: self.lm.context]]
-        found = activations.inputs_at(self.lm, rows, [len(row) - 1 for row in rows], [module])[
-            module
-        ]
+        found = activations.module_inputs_at(
+            self.lm, rows, [len(row) - 1 for row in rows], [module]
+        )[module]
         return (found[:-1].float().cpu() - keys[: len(few)]).norm(dim=1).max().item()
 
     def report(self, book: Codebook, keys: Tensor, targets: list[list[int]], noise: float) -> None:

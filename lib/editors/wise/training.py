@@ -64,7 +64,9 @@ class IrrelevantTexts:
         if ids not in self.kept:
             skip = int(self.score.pool == "mean" and len(ids) > 1 and ids[0] == self.score.bos)
             with torch.no_grad():
-                a = activations.inputs(self.lm, [list(ids)], [self.module], skip)[self.module]
+                a = activations.module_inputs(self.lm, [list(ids)], [self.module], skip)[
+                    self.module
+                ]
                 self.kept[ids] = a.float(), self.lm.output(self.module, a)
         return self.kept[ids]
 
