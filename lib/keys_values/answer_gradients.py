@@ -206,7 +206,8 @@ def _pass(
     real = columns < lengths[:, None]  # padded on the right
     last = torch.tensor(rows.ends if ends is None else ends)  # routes decide there
     prompt = real & (columns <= last[:, None])
-    seqs = Sequences(*(part.to(lm.device) for part in (ids, real, prompt, last)))
+    ids, real, prompt, last = (part.to(lm.device) for part in (ids, real, prompt, last))
+    seqs = Sequences(ids, real, prompt, last)
     row, position, wanted = rows.labels
     at = row * length + position  # of the labels, in the pass as one flat list of positions
     seen: dict[str, tuple[Tensor, Tensor]] = {}
@@ -279,4 +280,4 @@ def general(lm: LM, name: str) -> Tensor:
 def all_right(lm: LM, facts: Sequence[Fact]) -> bool:
     """Whether every answer token is the argmax, given the true ones before it."""
     rows = AnswerRows.of(lm.tokenizer, [(fact.text, fact.target_new) for fact in facts])
-    return all(score.hits.all() for score in scoring.score(lm, rows.prompts, rows.answers))
+    return all(score.hits.all() for score in scoring.score(lm, [list(prompt) for prompt in rows.prompts], rows.answers))

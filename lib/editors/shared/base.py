@@ -53,7 +53,7 @@ class Editor(ABC):
         self.config = config
 
     @classmethod
-    def published(cls, lm: LM) -> Config:
+    def published(cls, lm: LM) -> AnyConfig:
         """The settings of the paper: `EDITORS[name](lm, EDITORS[name].published(lm))`."""
         return cls.Config.published(lm, cls.name)
 
