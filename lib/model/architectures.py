@@ -2,7 +2,7 @@
 
 A row says where things are, never what to do: editors see `mlp_out` as one matrix (d_out, d_in) in
 float32 and never a model's name. To support another family add its row here; the tests then run the
-whole conformance suite of `tests/test_families.py` on a tiny random model of it.
+whole conformance suite of `tests/model/test_architectures.py` on a tiny random model of it.
 """
 
 from __future__ import annotations
