@@ -260,7 +260,7 @@ def cases(lm):
 
 def one_by_one(lm, cases, patch, metrics=METRICS):
     """Every number once more, one prompt at a time and in the plainest way."""
-    rows = {}
+    rows, asserted = {}, {}  # what the positive prompts say is asked once
     for item in plan(cases, metrics):
         where = item.case, item.metric, item.prompt
         if item.answer is None:
@@ -287,7 +287,9 @@ def one_by_one(lm, cases, patch, metrics=METRICS):
         with lm.patched(model):
             said = lm.answer(item.prompt, max_new_tokens=32)
             if item.metric.startswith("negation"):
-                if begins(lm.answer(positive, max_new_tokens=32), item.answer):
+                if (model is EMPTY, positive) not in asserted:
+                    asserted[model is EMPTY, positive] = lm.answer(positive, max_new_tokens=32)
+                if begins(asserted[model is EMPTY, positive], item.answer):
                     rows[(*where, "generation")] = float(begins(said, item.answer))
                 continue
             score = scoring.score(lm, lm.rows([item.prompt])[0], [item.answer])[0]

@@ -5,8 +5,6 @@ from __future__ import annotations
 import ast
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -17,21 +15,26 @@ from notebooks import build
 from notebooks.support import checks_common as checks
 from notebooks.support import models
 
+from ..support.scripts import Scripts
+
 ROOT = Path(__file__).parents[2]
 SOURCES = build.Tree().sources()
 LINES, CELLS, FIGURES = 350, 40, 3  # lines beside those of import statements
 
 
+@pytest.fixture(scope="module")
+def scripts(tmp_path_factory):
+    made = Scripts(tmp_path_factory.mktemp("cache"))
+    yield made
+    made.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
-def test_a_source_runs_as_plain_python_and_its_exercises_pass_unsolved_nowhere(source, tmp_path):
-    done = subprocess.run(
-        [sys.executable, str(source)],
-        cwd=tmp_path,
-        env={**os.environ, "EDIT_SCALE": "tiny", "XDG_CACHE_HOME": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+def test_a_source_runs_as_plain_python_and_its_exercises_pass_unsolved_nowhere(
+    source, scripts, tmp_path
+):
+    done = scripts.run(source, tmp_path, EDIT_SCALE="tiny", XDG_CACHE_HOME=str(tmp_path))
     assert done.returncode == 0, done.stderr[-3000:]
     assert "not attempted" in done.stdout and "solved" not in done.stdout
 

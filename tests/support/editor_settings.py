@@ -45,6 +45,10 @@ TINY: dict[str, dict] = {
     "memoir": {"layer": 2, "lr": 0.3, "n_iter": 80, "tau": 0.9, "templates": ("{}",), "k": 16},
     "lemoe": {"layer": 1, "lr": 1e-2, "templates": ("{}",)},
 }
+# On random models a third of the steps writes the fact as well, in every family, but by these.
+FEWER = {"steps": 20, "epochs": 30, "n_iter": 28}
+ALL_STEPS = {"pmet", "grace"}
+
 A = lib.Fact("The old tower", "I saw {}", "xy")
 B = lib.Fact("The old tower", "Who built {}", "qz")  # the same subject: the harder neighbor
 ELSEWHERE = ["A cat sat on the mat", "Seven days"]
@@ -57,10 +61,22 @@ def model(family: str) -> lib.LM:
     return tiny.model(family)
 
 
+def quick(name: str) -> dict:
+    """The row of TINY with no more steps than the tests of promises need."""
+    given = TINY.get(name, {})
+    if name in ALL_STEPS:
+        return given
+    given = {key: FEWER.get(key, value) for key, value in given.items()}
+    if "inner" in given:
+        inner, its = given["inner"]
+        given["inner"] = (inner, {**its, "steps": FEWER["steps"]})
+    return given
+
+
 @cache
 def settings(name: str, family: str) -> dict:
     """What an editor is made with here; its network, if it has one, is fitted first."""
-    given = TINY.get(name, {})
+    given = quick(name)
     if not lib.EDITORS[name].trained:
         return given
     path = Path(NETWORKS.name) / f"{name}-{family}.safetensors"
