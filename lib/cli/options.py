@@ -22,7 +22,7 @@ def common(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="a setting of the editor: layer=8",
+        help="a setting of the editor: layer=8 (`python -m lib settings` lists them)",
     )
 
 

@@ -1,7 +1,7 @@
-"""Rows of JSON and JSONL files, plain or gzip, as they stand there; no format is known here.
+"""The rows of JSON and JSONL files, plain or packed by gzip; what a row means is decided elsewhere.
 
-`rows` gives them one after the other; `places` also says where each row of a JSONL file begins, so
-that a file of a million rows can be read row by row.
+`rows` gives the rows one after another. `places` also says where each row of a JSONL file begins,
+so that single rows of a file with a million of them can be read again by `row_at`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .facts import quoted
 
 @contextmanager
 def opened(path: Path) -> Iterator[io.BufferedReader]:
-    """The file's bytes, unpacked if gzip; all that can be wrong with a file is a FactError."""
+    """The file's bytes, unpacked where it is gzip; every error of reading becomes a FactError."""
     try:
         with path.open("rb") as file:
             packed = file.peek(2)[:2] == b"\x1f\x8b"
@@ -43,9 +43,9 @@ def opened(path: Path) -> Iterator[io.BufferedReader]:
 
 
 def rows(path: Path, known: Callable[[dict], Any]) -> Generator[Any, None, None]:
-    """The rows of a file; `known` says of an object on the first line whether it is a row itself.
+    """The rows of a file; `known(object)` says whether the first line's object is a row.
 
-    JSON (a list, an object that holds one, one row) is loaded whole, JSONL read row by row.
+    JSON (a list, an object that holds one, or one row) is loaded whole. JSONL is read row by row.
     """
     with opened(path) as raw:
         _refuse_binary(raw, path)
@@ -58,7 +58,7 @@ def rows(path: Path, known: Callable[[dict], Any]) -> Generator[Any, None, None]
             value = _parse(first + file.read(), str(path))
         if isinstance(value, list):
             yield from value
-        elif known(value):
+        elif known(value):  # JSONL, or a single row
             yield value
             lines = (line for line in file if line.strip())
             for number, line in enumerate(lines, 1):
@@ -109,11 +109,13 @@ def row_at(file: BinaryIO, begin: int) -> Any:
 
 
 def _refuse_binary(file: Any, path: Path) -> None:
+    """FactError for a file with zero bytes near its start."""
     if b"\0" in file.peek(4096):  # before a "line" of a huge binary file is read
         raise FactError(f"{path} is a binary file, not JSON or JSONL")
 
 
 def _refuse_other(first: str, path: Path) -> None:
+    """FactError for a file whose first line with text begins neither a list nor an object."""
     if not first.strip():
         raise FactError(f"{path} is empty")
     if first.lstrip()[0] not in "[{":
@@ -128,6 +130,7 @@ def _held(value: dict) -> list:
 
 
 def _parse(text: str, place: str) -> Any:
+    """The JSON value of a text; FactError, which names its place, where it is none."""
     try:
         return json.loads(text)
     except RecursionError:

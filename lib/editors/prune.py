@@ -15,15 +15,20 @@ from torch import Tensor
 
 from ..data.facts import Fact
 from ..patch.patch import LowRank, Patch
+from ..settings import setting
 from .shared.config import Config
 from .shared.wrapper import Wrapper
 
 
 @dataclass(frozen=True)
 class PruneConfig(Config):
-    """Settings of PRUNE: alpha > 1 is the base of the logarithm."""
+    """Settings of PRUNE."""
 
-    alpha: float = math.e
+    alpha: float = setting(
+        math.e,
+        "Base, above 1, of the logarithm by which large singular values are shrunk.",
+        source="paper",
+    )
 
 
 class Prune(Wrapper):

@@ -13,15 +13,20 @@ from torch import Tensor
 
 from ..data.facts import Fact
 from ..patch.patch import Patch
+from ..settings import setting
 from .shared.config import Config
 from .shared.wrapper import Wrapper
 
 
 @dataclass(frozen=True)
 class RectConfig(Config):
-    """Settings of RECT: `keep` is the share of entries that stay; 1 is the inner editor itself."""
+    """Settings of RECT."""
 
-    keep: float = 0.4
+    keep: float = setting(
+        0.4,
+        "Share of an update's entries that are kept, those with the largest relative change.",
+        source="paper",
+    )
 
 
 class Rect(Wrapper):

@@ -23,6 +23,7 @@ from ..data.facts import Fact
 from ..data.texts import GENERAL
 from ..patch.patch import Patch
 from ..patch.route import Rewrite
+from ..settings import setting
 from .shared.base import Editor
 from .shared.config import Config
 
@@ -32,9 +33,13 @@ Vector = dict[str, float]
 
 @dataclass(frozen=True)
 class RetrievalConfig(Config):
-    """tau_free: least cosine of whole texts, where no stored subject is found."""
+    """Settings of retrieval."""
 
-    tau_free: float = 0.75
+    tau_free: float = setting(
+        0.75,
+        "Least cosine similarity of whole texts, for a prompt that names no stored subject.",
+        source="ours",
+    )
 
     retired: ClassVar[Mapping[str, Any]] = {"tau_rel": TAU_REL}
 

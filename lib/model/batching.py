@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from .answer_rows import AnswerRows
 from .sequences import Sequences
 
 if TYPE_CHECKING:
@@ -43,6 +44,13 @@ def sequences(
     last = ids.shape[1] - 1 - after.to(lm.device)
     columns = torch.arange(ids.shape[1], device=lm.device)
     return Sequences(ids, real, real & (columns <= last[:, None]), last)
+
+
+def padded_labels(answers: AnswerRows) -> Tensor:
+    """Labels (3, m) of rows that are padded on the left: row, column that predicts, token."""
+    row, position, token = answers.labels
+    lengths = torch.tensor([len(ids) for ids in answers.ids])
+    return torch.stack([row, position + (lengths.max() - lengths)[row], token])
 
 
 def check_length(lm: LM, rows: Sequence[Sequence[int]]) -> None:

@@ -185,10 +185,10 @@ class LM(Patching):
         table = scoring.next_token(self, rows)
         return table[0] if single else table
 
-    def run(self, prompts: Prompts, watch: Sequence[str] = ()) -> activations.Run:
+    def run(self, prompts: Prompts, watch: Sequence[str] = ()) -> activations.Recording:
         """One whole forward: logits everywhere, input and output of the modules watched."""
         rows, _ = self.rows(prompts)
-        return activations.run(self, rows, watch)
+        return activations.record(self, rows, watch)
 
     def keys(
         self,
@@ -218,7 +218,7 @@ class LM(Patching):
         """
         pairs = [lookup(self.tokenizer, fact, t) for t in templates for fact in facts]
         rows, at = [ids[: at + 1] for ids, at in pairs], [at for _, at in pairs]
-        found = activations.inputs_at(self, rows, at, modules)
+        found = activations.module_inputs_at(self, rows, at, modules)
         return {
             name: wide.float().unflatten(0, (len(templates), len(facts)))
             for name, wide in found.items()

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from ..data.facts import encode_target
-from .batching import BATCH_TOKENS, batches, check_length, sequences
+from .answer_rows import AnswerRows
+from .batching import BATCH_TOKENS, batches, check_length, padded_labels, sequences
 
 if TYPE_CHECKING:
     from .lm import LM
@@ -23,37 +24,39 @@ if TYPE_CHECKING:
 SCORED_TOKENS = {"cpu": 512}
 
 
-class Score(NamedTuple):
+class TokenScores(NamedTuple):
     """Teacher-forced target: log-probability (nats) and argmax hit of each token, both (n_t,)."""
 
     log_probs: Tensor
     hits: Tensor
 
 
-def score(lm: LM, rows: list[list[int]], targets: Sequence[str | Sequence[int]]) -> list[Score]:
+def score(
+    lm: LM, rows: list[list[int]], targets: Sequence[str | Sequence[int]]
+) -> list[TokenScores]:
     """Log-probability and argmax hit of every target token, given the true tokens before it."""
     ends = [encode_target(lm.tokenizer, t) if isinstance(t, str) else list(t) for t in targets]
     if len(ends) != len(rows):
         raise ValueError(f"{len(rows)} prompts but {len(ends)} targets")
     if not all(ends):
         raise ValueError("an empty target cannot be scored")
-    whole = [row + end[:-1] for row, end in zip(rows, ends, strict=True)]
-    check_length(lm, whole)
-    scores: list[Score | None] = [None] * len(rows)
+    answers = AnswerRows(rows, ends)
+    check_length(lm, answers.ids)
+    scores: list[TokenScores | None] = [None] * len(rows)
     runs: dict[tuple[int, ...], list[int]] = {}  # targets that differ in the last token share a run
-    for i, end in enumerate(ends):
-        runs.setdefault((*whole[i], len(end)), []).append(i)
+    for i, ids in enumerate(answers.ids):
+        runs.setdefault((*ids, len(ends[i])), []).append(i)
     shared = list(runs.values())
     limit = SCORED_TOKENS.get(lm.device.type, BATCH_TOKENS)
-    for some in batches([whole[first] for first, *_ in shared], limit):
-        firsts = [shared[j][0] for j in some]
+    for some in batches([answers.ids[first] for first, *_ in shared], limit):
+        read = answers.take(shared[j][0] for j in some)
         group = [i for j in some for i in shared[j]]
-        seqs = sequences(lm, [whole[i] for i in firsts], [len(ends[i]) - 1 for i in firsts])
+        seqs = sequences(lm, read.ids, read.behind)
         with lm.opened(seqs):
             hidden = lm.backbone(seqs.ids, seqs.real, use_cache=False).last_hidden_state
-            placed = [(j, i) for j, k in enumerate(some) for i in shared[k]]
-            wanted = torch.cat([hidden[j, -len(ends[i]) :] for j, i in placed])
-            labels = torch.tensor([token for i in group for token in ends[i]], device=wanted.device)
+            row, column, labels = padded_labels(answers.take(group)).to(hidden.device)
+            run = [j for j, k in enumerate(some) for _ in shared[k]]  # the run of each target
+            wanted = hidden[torch.tensor(run, device=hidden.device)[row], column]
             for part, wide, label in _few(wanted, labels, [len(ends[i]) for i in group]):
                 logits = lm.head(wide)
                 label = label.to(logits.device)
@@ -61,7 +64,7 @@ def score(lm: LM, rows: list[list[int]], targets: Sequence[str | Sequence[int]])
                 hits = logits.argmax(1) == label
                 sizes = [len(ends[group[j]]) for j in part]
                 for j, lp, hit in zip(part, log_probs.split(sizes), hits.split(sizes), strict=True):
-                    scores[group[j]] = Score(lp.cpu(), hit.cpu())
+                    scores[group[j]] = TokenScores(lp.cpu(), hit.cpu())
     return scores
 
 

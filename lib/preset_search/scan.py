@@ -247,6 +247,7 @@ class Scan:
         shares = ", ".join(f"{m} {best[m]:.2f}" for m in self.scored)
         place = f'[{self.editor}."{self.lm.name.rstrip("/").split("/")[-1]}"]'
         lines = [f"{place}   # scan, {len(self.rows)} trials on {len(self.cases)} cases: {shares}"]
+        lines.append("tuned = true")
         for name, value in {**self.space.config, **chosen}.items():
             if name in chosen or value != own[name]:
                 text = json.dumps(value, ensure_ascii=False)

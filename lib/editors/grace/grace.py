@@ -21,6 +21,7 @@ from ...errors import EditError, EditWarning
 from ...model import activations
 from ...model.answer_rows import AnswerRows
 from ...patch.patch import Patch
+from ...settings import setting
 from ..shared import routed
 from ..shared.base import Editor
 from ..shared.config import Config
@@ -31,26 +32,56 @@ from .value_search import Place, Replacement, ValueSearch, descend
 
 @dataclass(frozen=True)
 class GraceConfig(Config):
-    """Settings of GRACE.
+    """Settings of GRACE."""
 
-    module: name with `{}` for the layer, None for the MLP's output projection. replacement: where a
-    value stands, at the prompt's "last" token, at all of the "prompt", or at "all" that comes.
-    value_init: "warm" begins with the module's own output and takes steps in units of its root mean
-    square; "cold", as published, with numbers from 0 to 1. enough: loss under which a value is
-    done, 0 for n_iter steps always. strict=False: the published rules (codebook.py).
-    """
+    layer: int = setting(25, "Layer, counted from 0, that the codebook stands in.", source="paper")
+    module: str | None = setting(
+        None,
+        "Module behind which the codebook stands, with `{}` for the layer; None takes the MLP's "
+        "output projection.",
+        source="paper",
+    )
+    eps_init: float = setting(1.0, "Deferral radius of a new entry.", source="paper")
+    n_iter: int = setting(50, "Steps of training of a value at most.", source="paper")
+    lr: float = setting(0.5, "Learning rate of Adam for the values.", source="paper", published=1.0)
+    replacement: Replacement = setting(
+        "last",
+        "Positions that a value answers at: the prompt's last token, all of the prompt, or all "
+        "tokens that come.",
+        source="paper",
+    )
+    value_init: Literal["warm", "cold"] = setting(
+        "warm",
+        "Whether a value begins as the module's own output, with steps in units of its size, or "
+        "with random numbers from 0 to 1.",
+        source="paper",
+        published="cold",
+    )
+    eps_expand: Literal["coverage", "moving_average"] = setting(
+        "coverage",
+        "What happens to an entry that gets one more wording: its radius grows, or its key moves "
+        "halfway too.",
+        source="paper",
+    )
 
-    layer: int = 25
-    module: str | None = None
-    eps_init: float = 1.0
-    n_iter: int = 50
-    lr: float = 0.5
-    replacement: Replacement = "last"
-    value_init: Literal["warm", "cold"] = "warm"
-    eps_expand: Literal["coverage", "moving_average"] = "coverage"
-    strict: bool = True
-    enough: float = 0.05
-    target_eos: bool = False
+    # options of ours
+
+    strict: bool = setting(
+        True,
+        "Whether radii follow the repaired rules, by which no entry answers for another's fact, or "
+        "the published ones.",
+        source="ours",
+        published=False,
+    )
+    enough: float = setting(
+        0.05,
+        "Loss under which a value is done once its answer is the argmax; 0 takes all steps.",
+        source="ours",
+        published=0.0,
+    )
+    target_eos: bool = setting(
+        False, "Whether the end of the text is learned as a token after the answer.", source="ours"
+    )
 
     retired: ClassVar[Mapping[str, Any]] = {"only_errors": False}
 
@@ -80,7 +111,7 @@ class Grace(Editor):
             # a fact's key: what the module reads at the prompt's last token
             at = [len(prompt) - 1 for prompt in prompts]
             keys = (
-                activations.inputs_at(lm, prompts, at, [module])[module].float().cpu()
+                activations.module_inputs_at(lm, prompts, at, [module])[module].float().cpu()
             )  # (m, d_in)
             if state is None:
                 state = {"facts_seen": 0, "noise": self.noise(module, prompts, keys)}
@@ -195,9 +226,9 @@ class Grace(Editor):
         """
         few = prompts[:4]
         rows = [*few, (max(few, key=len) * 2)[: self.lm.context]]
-        found = activations.inputs_at(self.lm, rows, [len(row) - 1 for row in rows], [module])[
-            module
-        ]
+        found = activations.module_inputs_at(
+            self.lm, rows, [len(row) - 1 for row in rows], [module]
+        )[module]
         return (found[:-1].float().cpu() - keys[: len(few)]).norm(dim=1).max().item()
 
     def report(self, book: Codebook, keys: Tensor, targets: list[list[int]], noise: float) -> None:

@@ -68,4 +68,5 @@ class ExpertRows:
         wide[self.real] = moved
         row, column, token = self.labels
         log_probs = self.lm.head(self.replay.with_added(wide)[row, column]).log_softmax(-1)
-        return -(log_probs.gather(1, token[:, None])[:, 0] * self.share).sum()
+        chosen = log_probs.gather(1, token.to(log_probs.device)[:, None])[:, 0]
+        return -(chosen * self.share.to(chosen.device)).sum()

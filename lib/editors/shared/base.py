@@ -52,6 +52,11 @@ class Editor(ABC):
             config = replace(config, **settings)
         self.config = config
 
+    @classmethod
+    def published(cls, lm: LM) -> AnyConfig:
+        """The settings of the paper: `EDITORS[name](lm, EDITORS[name].published(lm))`."""
+        return cls.Config.published(lm, cls.name)
+
     def edit(self, facts: Sequence[Fact], after: Patch = EMPTY) -> Patch:
         """The patch that also holds `facts`; neither the model nor `after` is changed.
 

@@ -17,7 +17,12 @@ from .side_memory import ActivationDifference, hinges
 
 
 class Step(NamedTuple):
-    """The two parts of one step's loss, and Δ (n,) of the fact's own rows."""
+    """The loss of one step in two parts.
+
+    answer  NLL of the answers
+    margin  how far Δ is on the wrong side of its margins
+    delta   (rows,): Δ of all rows, the fact's own first
+    """
 
     answer: Tensor
     margin: Tensor
@@ -28,9 +33,13 @@ class Step(NamedTuple):
 class IrrelevantTexts:
     """Inputs and outputs of a module at the counted tokens of some texts, read one text at a time.
 
-    One by one, so that a text's numbers do not depend on the texts beside it, not in the last bit:
-    a stream that goes on from a file is the stream that was never interrupted. Kept from call to
-    call as long as the weights are the same.
+    A text is read alone so that its numbers do not depend on the texts beside it, not even in the
+    last bit: a stream that goes on from a file is then the same as one that was never interrupted.
+
+    lm      the model, which must run on the same weights at every call
+    module  the linear module that has the side memory
+    score   how Δ is measured
+    kept    what was read: ids of a text -> inputs (n, d_in) and outputs (n, d_out)
     """
 
     lm: LM
@@ -55,7 +64,9 @@ class IrrelevantTexts:
         if ids not in self.kept:
             skip = int(self.score.pool == "mean" and len(ids) > 1 and ids[0] == self.score.bos)
             with torch.no_grad():
-                a = activations.inputs(self.lm, [list(ids)], [self.module], skip)[self.module]
+                a = activations.module_inputs(self.lm, [list(ids)], [self.module], skip)[
+                    self.module
+                ]
                 self.kept[ids] = a.float(), self.lm.output(self.module, a)
         return self.kept[ids]
 
