@@ -280,4 +280,5 @@ def general(lm: LM, name: str) -> Tensor:
 def all_right(lm: LM, facts: Sequence[Fact]) -> bool:
     """Whether every answer token is the argmax, given the true ones before it."""
     rows = AnswerRows.of(lm.tokenizer, [(fact.text, fact.target_new) for fact in facts])
-    return all(score.hits.all() for score in scoring.score(lm, [list(prompt) for prompt in rows.prompts], rows.answers))
+    prompts = [list(prompt) for prompt in rows.prompts]
+    return all(score.hits.all() for score in scoring.score(lm, prompts, rows.answers))
