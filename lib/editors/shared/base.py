@@ -21,7 +21,7 @@ from ...errors import EditError, EditWarning
 from ...model import scoring
 from ...model.lm import LM
 from ...patch.patch import EMPTY, Edit, LowRank, Patch
-from .config import Config as AnyConfig  # `Editor.Config` has the name
+from .config import Config as AnyConfig  # `Config` is an attribute of `Editor`
 
 
 class Editor(ABC):
