@@ -230,15 +230,6 @@ def test_the_newest_of_two_answers_to_one_prompt_wins():
         editor.edit([A, other])
 
 
-def test_only_errors_leaves_out_what_is_answered_already():
-    lm, _, patch = edited()
-    editor = lib.EDITORS["grace"](lm, **TINY, only_errors=True)
-    with pytest.warns(lib.EditWarning, match="already answers"):
-        assert editor.edit([A], after=patch).routes == patch.routes
-    more = editor.edit([A, lib.Fact(None, "Seven days", "xy")], after=patch)
-    assert more.routes[NAME].K.shape[1] == 4 and len(more.facts) == 5
-
-
 def test_random_starts_belong_to_their_fact():
     lm, _, _ = edited()
     still = {**TINY, "n_iter": 0, "value_init": "cold"}

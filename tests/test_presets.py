@@ -64,5 +64,5 @@ def test_the_defaults_of_the_embedded_model_are_the_best_of_their_sweep(default_
         assert sweep["model"] == default_lm.identity
         for key in [key for key in sweep["best"] if hasattr(config, key)]:
             assert json.loads(json.dumps(getattr(config, key))) == sweep["best"][key], (name, key)
-        for key, value in sweep["settings"].items():
+        for key, value in config.current(name, sweep["settings"]).items():
             assert json.loads(json.dumps(getattr(config, key))) == value, (name, key)

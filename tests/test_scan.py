@@ -25,7 +25,7 @@ from . import sweep, tiny
 from .test_editors import TINY
 from .test_metrics import small_cases
 
-MODULE = sys.modules["lib.scan"]  # `lib.scan` itself is the function
+MODULE = sys.modules["lib.preset_search.scan"]
 SHARES = {"efficacy": 0.5, "generalization": 0.5, "specificity": 0.5}
 ROME = {**{k: v for k, v in TINY["rome"].items() if k != "layer"}, "steps": 4}
 

@@ -33,7 +33,7 @@ def arguments(commands: Any) -> None:
     stream.add_argument("--save-every", type=int, default=1, help="batches per patch kept there")
     stream.add_argument("--sample", type=int, help="measure so many old, recent and other facts")
     stream.add_argument(
-        "--lazy", action="store_true", help="read a case when it is edited: for files of millions"
+        "--lazy", action="store_true", help="read a case when it is edited: for JSONL of millions"
     )
     stream.add_argument("--save", type=Path, help="keep the final patch")
     stream.add_argument("--json", type=Path, dest="out", help="write the scores here")

@@ -1,7 +1,7 @@
 """The rows of JSON and JSONL files, plain or packed by gzip; what a row means is decided elsewhere.
 
-`rows` gives the rows one after another. `places` also says where each begins, so that single rows
-of a file with a million of them can be read again by `row_at`, from a JSON list too.
+`rows` gives the rows one after another. `places` also says where each row of a JSONL file begins,
+so that single rows of a file with a million of them can be read again by `row_at`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import codecs
 import gzip
 import io
 import json
-import re
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,10 +18,6 @@ from typing import Any, BinaryIO
 
 from ..errors import FactError
 from .facts import quoted
-
-_BLOCK = 1 << 20
-_BETWEEN = re.compile(r"[\s,]*")  # stands between two elements of a list
-_DECODER = json.JSONDecoder()
 
 
 @contextmanager
@@ -75,90 +70,43 @@ def rows(path: Path, known: Callable[[dict], Any]) -> Iterator[Any]:
 
 
 def places(path: Path) -> Iterator[tuple[int, Any]]:
-    """(byte where it begins in the unpacked file, row) for each row of JSONL or of a JSON list.
+    """(byte where it begins in the unpacked file, row) for each row of a JSONL file.
 
-    The file is never held whole. An object around the list is refused, because its end would have
-    to be found first.
+    Other JSON is refused, because to find where the rows of a list begin all of it would have to be
+    read.
     """
     with opened(path) as file:
         _refuse_binary(file, path)
-        head, at = file.read(len(codecs.BOM_UTF8)), 0
-        if head == codecs.BOM_UTF8:
-            at, head = len(head), b""
-        # skip white space; `at` is the byte where `head` begins
-        while not head.strip() and (more := file.read(4096)):
-            at, head = at + len(head), more
-        head += file.read(64)  # enough to say what the file begins with
-        _refuse_other(head.decode("utf-8", "replace"), path)
-        at += len(head) - len(head.lstrip())
-        file.seek(at)
-        if file.read(1) == b"[":
-            yield from _in_list(file, path, at)
-        else:
-            yield from _in_lines(file, path, at)
+        # before the first "line" is read, which may be the whole of a large list
+        if (start := file.peek(4096).removeprefix(codecs.BOM_UTF8).lstrip()).startswith(b"["):
+            _refuse_whole(start, path)
+        at, number = 0, 0  # the byte where the line begins, and the number of its row
+        for line in file:
+            text = line.removeprefix(codecs.BOM_UTF8) if at == 0 else line
+            if text.strip():
+                if number == 0:
+                    _refuse_whole(text, path)
+                yield at + len(line) - len(text), _parse(text.decode(), f"{path}, row {number}")
+                number += 1
+            at += len(line)
+        if not number:
+            raise FactError(f"{path} is empty")
 
 
-def _in_lines(file: BinaryIO, path: Path, at: int) -> Iterator[tuple[int, Any]]:
-    """(byte, row) of the lines from byte `at` on."""
-    file.seek(at)
-    number = 0
-    for line in file:
-        if line.strip():
-            try:
-                yield at, _parse(line.decode(), f"{path}, row {number}")
-            except FactError:
-                if line.strip() == b"{":  # the first line of an object over several lines
-                    raise FactError(
-                        f"{path} is one JSON object; read it without lazy=True, or as JSONL"
-                    ) from None
-                raise
-            number += 1
-        at += len(line)
+def _refuse_whole(line: bytes, path: Path) -> None:
+    """FactError where the first line of a file is not the first row of JSONL."""
+    _refuse_other(line.decode("utf-8", "replace"), path)
+    if line.lstrip().startswith(b"[") or line.strip() == b"{":
+        raise FactError(
+            f"{path} is one JSON value: read it without lazy=True, or write it as JSONL, one row "
+            "on each line"
+        )
 
 
-def _in_list(file: BinaryIO, path: Path, at: int) -> Iterator[tuple[int, Any]]:
-    """(byte, row) of the elements of the list that begins at byte `at`, each once it is whole.
-
-    text[start:] is read from the file and not yet decoded, and `at` is the byte where it begins.
-    """
-    utf8 = codecs.getincrementaldecoder("utf-8")()
-    text, start, number, at = "", 0, 0, at + 1
-    while True:
-        # white space and the comma before the next element, or the end of the list
-        begin = _BETWEEN.match(text, start).end()
-        if text[begin : begin + 1] == "]":
-            return
-        try:
-            value, end = _DECODER.raw_decode(text, begin)
-        except RecursionError:
-            raise FactError(
-                f"{path}, row {number} is not a data file: its JSON is nested too deeply"
-            ) from None
-        except ValueError as error:
-            # the element is not whole yet: one more block of the file, then again from its start
-            block = file.read(_BLOCK)
-            if not block:
-                raise FactError(f"{path}, row {number} is not valid JSON: {error}") from None
-            text, start = text[start:] + utf8.decode(block), 0
-            continue
-        # places are bytes and the text is characters, so its length is counted in UTF-8
-        at += len(text[start:begin].encode())
-        yield at, value
-        at, start, number = at + len(text[begin:end].encode()), end, number + 1
-
-
-def row_at(file: BinaryIO, begin: int, end: int | None) -> Any:
-    """The row that begins at byte `begin`; it ends before byte `end`, which None leaves open."""
+def row_at(file: BinaryIO, begin: int) -> Any:
+    """The row of a JSONL file that begins at byte `begin`."""
     file.seek(begin)
-    text, utf8 = "", codecs.getincrementaldecoder("utf-8")()
-    while True:
-        block = file.read(_BLOCK if end is None else end - begin)
-        text += utf8.decode(block)
-        try:
-            return _DECODER.raw_decode(text)[0]
-        except ValueError:
-            if end is not None or not block:
-                raise
+    return json.loads(file.readline())
 
 
 def _refuse_binary(file: Any, path: Path) -> None:

@@ -50,7 +50,7 @@ def read_cases(
     The result is a list that knows its source, so that the patch of a stream need not hold the
     facts. With `lazy=True` it is a sequence that keeps only the places where rows begin. One pass
     checks all rows, and then a case is read when it is asked for, by slices too. Lazy files are
-    JSONL or a JSON list.
+    JSONL, and a JSON list is refused.
 
     `target="new"` teaches the new answer. In ZsRE that is `alt`, with `answers[0]` as the true one,
     and rows whose `alt` is empty are left out with a warning (in FEVER too). `target="true"`
@@ -250,9 +250,8 @@ class _File:
         with self._lock:
             if self._handle is None:
                 self._handle = self._open.enter_context(opened(self.path))
-            end = self.begins[i + 1] if i + 1 < len(self.begins) else None
             try:
-                return row_at(self._handle, self.begins[i], end)
+                return row_at(self._handle, self.begins[i])
             except (ValueError, OSError, EOFError) as error:
                 raise FactError(
                     f"{self.path} changed while it was in use: row {self.numbers[i]} is not "

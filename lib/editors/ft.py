@@ -8,9 +8,9 @@ over shuffled batches of all facts on one well-chosen late layer are a strong ba
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 
@@ -31,7 +31,6 @@ class FtConfig(Config):
     tokens.
     box: entries stay within ± box of where they began (L∞); None: free.
     replay: old facts trained again, "none", a number r (r·n of them, drawn by seed), or "all".
-    restart: with replay="all", begin from the base weights: a function of the set of facts.
     """
 
     layer: int = 20
@@ -43,7 +42,8 @@ class FtConfig(Config):
     box: float | None = None
     target_eos: bool = True
     replay: Literal["none", "all"] | float = "none"
-    restart: bool = False
+
+    retired: ClassVar[Mapping[str, Any]] = {"restart": False}
 
 
 class Ft(Editor):
@@ -62,7 +62,7 @@ class Ft(Editor):
         rows = AnswerRows.of(
             lm.tokenizer, pairs, config.target_eos, at_prompt=config.loss == "prompt_last"
         )
-        start = lm.weight(module) if config.restart else lm.weight(module, after)
+        start = lm.weight(module, after)
         W = start.clone().requires_grad_()  # clone: `.to` of the same type gives the same tensor
         optimizer = torch.optim.Adam([W], lr=config.lr)
 

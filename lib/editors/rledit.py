@@ -7,9 +7,10 @@ turns before it left, and is also judged by what they wrote.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
+from typing import Any, ClassVar
 
 import torch
 
@@ -20,16 +21,17 @@ from .hypernetwork.regression import Regression, RegressionConfig
 from .hypernetwork.training import take
 from .shared.base import add_low_rank
 
+DISCOUNT = 0.95  # γ: how much the texts of the turn before count
+REG = 1e-4  # weight of ‖ΔW‖²
+
 
 @dataclass(frozen=True)
 class RLEditConfig(RegressionConfig):
     """Published settings; a trajectory has `turns` edits of `batch` facts each.
 
-    accumulate: trajectories of one step. discount γ, window: how much, and how many, of the last
-    turns' texts count. reg: weight of ‖ΔW‖², without effect in the released code (as with 0).
-    each_turn: the optimizer steps after every turn, not only at the end (ours). varied changes
-    nothing: all turns are alike. begin, from MALMEN's network: ours, where trajectories are too
-    slow to learn all from them.
+    accumulate: trajectories of one step. window: how many of the last turns' texts count. varied
+    changes nothing: all turns are alike. begin, from MALMEN's network: ours, where trajectories are
+    too slow to learn all from them.
     """
 
     blocks: int = 4
@@ -38,12 +40,11 @@ class RLEditConfig(RegressionConfig):
     chunk: int = 128
     loc_weight: float = 0.6
     turns: int = 400
-    discount: float = 0.95
     window: int = 10
-    reg: float = 1e-4
-    each_turn: bool = False
     check_every: int = 1
     patience: int = 3
+
+    retired: ClassVar[Mapping[str, Any]] = {"discount": DISCOUNT, "reg": REG, "each_turn": False}
 
 
 class RLEdit(Regression):
@@ -54,20 +55,13 @@ class RLEdit(Regression):
     Config = RLEditConfig
     config: RLEditConfig
 
-    def gradients(
-        self,
-        networks: Networks,
-        cases: Sequence[Case],
-        step: int,
-        update: Callable[[], None] | None = None,
-    ) -> float:
+    def gradients(self, networks: Networks, cases: Sequence[Case], step: int) -> float:
         """Gradients of whole trajectories, clipped turn by turn; mean loss of a turn."""
         c, size, losses = self.config, min(self.config.batch, len(cases)), []
         for i in range(step * c.accumulate, (step + 1) * c.accumulate):
             first = i * c.turns
             turns = [take(cases, (first + j) * size, size, c.seed) for j in range(c.turns)]
-            after = update if c.each_turn else None
-            losses.append(self.trajectory(networks, turns, Random(f"{c.seed} {i}"), after))
+            losses.append(self.trajectory(networks, turns, Random(f"{c.seed} {i}")))
         return sum(losses) / len(losses)
 
     def validate(self, networks: Networks, cases: Sequence[Case]) -> float:
@@ -83,28 +77,22 @@ class RLEdit(Regression):
         networks: Networks,
         turns: Sequence[Sequence[Case]],
         draw: Random,
-        update: Callable[[], None] | None = None,
         train: bool = True,
     ) -> float:
-        """One stream from the base model on; it ends early where a loss is not finite.
-
-        update: called after every turn, where the optimizer does not wait for the end.
-        """
+        """One stream from the base model on; it ends early where a loss is not finite."""
         c, patch, losses = self.config, EMPTY, []
         every = [p for net in networks.nets.values() for p in net.parameters()]
         for i, cases in enumerate(turns):
             said, calm = [], []
             # L = Σ_j γ^j (L_gen + loc·KL)(texts of turn i − j)
             for j in range(min(i + 1, c.window)):
-                more = self.texts(turns[i - j], draw, c.discount**j)
+                more = self.texts(turns[i - j], draw, DISCOUNT**j)
                 said, calm = said + more[0], calm + more[1]
-            seen, updates = self.learn(networks, cases, said, calm, patch, c.reg, train)
+            seen, updates = self.learn(networks, cases, said, calm, patch, REG, train)
             if not seen.finite:
                 break
             losses.append(seen.edit + seen.locality)
             if train:  # the running sum, so that late turns weigh no less than early ones
                 torch.nn.utils.clip_grad_norm_(every, c.clip)
-            if update:
-                update()
             patch = add_low_rank(self.lm, patch, updates)
         return sum(losses) / len(losses) if losses else float("nan")

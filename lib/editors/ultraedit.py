@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -37,8 +37,7 @@ class UltraEditConfig(Config):
     where a preset or you give it, is the paper's η and counts instead. ridge: λ. group, reduction:
     which facts share a loss. warmup: "statistics" fills empty moments from fixed texts that are not
     edited, "none" is the paper (one row standardizes to nothing, so a lone fact is not edited
-    then). whiten: "gradient" is StableEdit, all directions of g instead of each unit. compat: the
-    released moment formula, for parity only.
+    then). whiten: "gradient" is StableEdit, all directions of g instead of each unit.
 
     Ours, off unless a preset says otherwise. strength: weight of general text in the regression, as
     MEMIT's λ (`down` only). keep_keys: outputs at the keys of earlier turns are to stay; the memory
@@ -59,10 +58,11 @@ class UltraEditConfig(Config):
     warmup: Literal["statistics", "none"] = "statistics"
     whiten: Literal["gradient"] | None = None
     repeat: int = 1
-    compat: bool = False
     strength: float = 0.0
     keep_keys: bool = False
     few: tuple[float, int] | None = None
+
+    retired: ClassVar[Mapping[str, Any]] = {"compat": False}
 
 
 class UltraEdit(Editor):
@@ -122,7 +122,7 @@ class UltraEdit(Editor):
         moments = {}
         for shape, both in self.start(state).items():
             same = [pair for name, pair in found.items() if shapes[name] == shape]
-            moments[shape] = both.to(same[0].K.device).merge(same, config.compat)
+            moments[shape] = both.to(same[0].K.device).merge(same)
         for name, pair in found.items():
             if name not in metrics:
                 metrics[name] = self.metric(name, kept, pair.K)

@@ -55,14 +55,21 @@ class Journal:
     """A folder that belongs to one run of one process, until `close`, its end or its death.
 
     In the same process a later run takes it over, and the earlier one is refused from then on.
+    `current` gives the editor's settings of an earlier version's journal as this version has them.
     Raises JournalError: in use by another process, no journal, or that of another run.
     """
 
-    def __init__(self, folder: str | Path, header: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        header: Mapping[str, Any],
+        current: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
+    ) -> None:
         self.folder = Path(folder).resolve()
         self._lock: BinaryIO | None = None
         self._busy, self.stale = False, True  # stale: memory may be behind the folder
         self._bytes, self._points = 0, []
+        self._current = current
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -133,6 +140,11 @@ class Journal:
             raise JournalError(f"{path} is no header of a journal") from None
         if number > FORMAT:
             raise JournalError(f"{self.folder} has format {number}: update the library")
+        try:
+            if "settings" in kept:
+                kept["settings"] = json.loads(json.dumps(self._current(kept["settings"])))
+        except ValueError as error:
+            raise JournalError(f"{self.folder} cannot go on: {error}") from None
         for name, old, new in _differences(kept, header):
             what = name if name == "cases" else f"{name} ({old!r:.60}, not {new!r:.60})"
             raise JournalError(f"{self.folder} is the journal of a run with other {what}")

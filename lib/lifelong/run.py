@@ -91,7 +91,7 @@ class Run:
 
     def _restore(self) -> None:
         kept = self.journal.read(RECENT if self.sample else None)
-        self.edits, self.patch, self.seconds = kept.edits, kept.patch, kept.seconds
+        self.edits, self.patch, self.seconds = kept.edits, self._current(kept.patch), kept.seconds
         self.rows, self._written = kept.rows, kept.written
         self.contradicted = {n: point["contradicted"] for n, point in kept.points.items()}
         self.scores = {
@@ -100,6 +100,16 @@ class Run:
         }
         self._unread = list(kept.points)
         self.journal.stale = False
+
+    def _current(self, patch: Patch) -> Patch:
+        """The patch of a journal with its log as this version writes it, so that lines can join."""
+        log = tuple(
+            replace(edit, settings=self.editor.current(edit.settings))
+            if edit.editor == self.editor.name
+            else edit
+            for edit in patch.log
+        )
+        return patch if log == patch.log else replace(patch, log=log)
 
     def _finished(self) -> bool:
         return self.edits == len(self.cases) and not set(self.eval_at) - self.scores.keys()

@@ -197,8 +197,8 @@ class Patch:
             raise PatchError(f"the patch holds {len(self.log)} edits, there is no edit {i}")
         patch, skip, first = EMPTY, i % len(self.log), self.log[0]
         # the short way: one editor with one setting wrote everything, and it can take a line out
-        alike = all((e.editor, e.settings) == (first.editor, first.settings) for e in self.log)
-        if not fold and alike and len(self.log) > 1:
+        made = [(edit.editor, EDITORS[edit.editor].current(edit.settings)) for edit in self.log]
+        if not fold and len(made) > 1 and all(one == made[0] for one in made):
             found = EDITORS[first.editor](lm, **first.settings).without(self, skip)
             if found is not None:
                 return found

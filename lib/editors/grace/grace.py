@@ -9,15 +9,16 @@ bit for bit (deferral.py is the route that does this).
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from ...data.facts import Fact, encode_target
 from ...errors import EditError, EditWarning
-from ...model import activations, scoring
+from ...model import activations
 from ...model.answer_rows import AnswerRows
 from ...patch.patch import Patch
 from ..shared import routed
@@ -36,8 +37,7 @@ class GraceConfig(Config):
     value stands, at the prompt's "last" token, at all of the "prompt", or at "all" that comes.
     value_init: "warm" begins with the module's own output and takes steps in units of its root mean
     square; "cold", as published, with numbers from 0 to 1. enough: loss under which a value is
-    done, 0 for n_iter steps always. strict=False: the published rules (codebook.py). only_errors:
-    facts that are answered already are not written.
+    done, 0 for n_iter steps always. strict=False: the published rules (codebook.py).
     """
 
     layer: int = 25
@@ -49,9 +49,10 @@ class GraceConfig(Config):
     value_init: Literal["warm", "cold"] = "warm"
     eps_expand: Literal["coverage", "moving_average"] = "coverage"
     strict: bool = True
-    only_errors: bool = False
     enough: float = 0.05
     target_eos: bool = False
+
+    retired: ClassVar[Mapping[str, Any]] = {"only_errors": False}
 
 
 class Grace(Editor):
@@ -72,9 +73,7 @@ class Grace(Editor):
         module, old = place.module, after.routes.get(place.module)
         remembered = after.memory.get(self.name, {})  # one state per codebook
         state = remembered.get(module)
-        prompts, targets, wanted = self.ids(facts, after)
-        if not wanted:
-            return after
+        prompts, targets = self.ids(facts, after)
         with lm.patched(routed.without_mine(after, module), only=True):
             # a fact's key: what the module reads at the prompt's last token
             at = [len(prompt) - 1 for prompt in prompts]
@@ -84,7 +83,7 @@ class Grace(Editor):
             if state is None:
                 state = {"facts_seen": 0, "noise": self.noise(module, prompts, keys)}
             # its first value: what the module puts out there, or random numbers
-            numbers = [state["facts_seen"] + i for i in wanted]
+            numbers = [state["facts_seen"] + i for i in range(len(facts))]
             fresh = self.fresh(lm.output(module, keys.to(lm.device)).cpu(), numbers)  # (m, d_out)
             # write all facts into the codebook: add, expand or split
             if old:
@@ -150,7 +149,7 @@ class Grace(Editor):
         book.V[:, touched] = found.values
         return (found.keys - keys[live]).norm(dim=1).max().item()
 
-    # ---- before: where the codebook stands, and which facts are written --------------------------
+    # ---- before: where the codebook stands, and the facts as tokens -----------------------------
 
     def place(self, after: Patch) -> Place:
         """Where the codebook stands; EditError where it cannot."""
@@ -175,20 +174,14 @@ class Grace(Editor):
                 )
         return Place(module, c.layer, c.replacement)
 
-    def ids(
-        self, facts: list[Fact], after: Patch
-    ) -> tuple[list[list[int]], list[list[int]], list[int]]:
-        """Token ids of prompts and targets of the facts to write, and their places in `facts`."""
+    def ids(self, facts: list[Fact], after: Patch) -> tuple[list[list[int]], list[list[int]]]:
+        """Token ids of the facts' prompts and targets."""
         lm = self.lm
         end = [lm.tokenizer.eos_token_id] if self.config.target_eos else []
         targets = [[*encode_target(lm.tokenizer, fact.target_new), *end] for fact in facts]
         with lm.patched(after, only=True):
             prompts, _ = lm.rows([fact.text for fact in facts])
-            wanted = list(range(len(facts)))
-            if self.config.only_errors:
-                scores = scoring.score(lm, prompts, targets)
-                wanted = [i for i in wanted if not scores[i].hits.all()]
-        return [prompts[i] for i in wanted], [targets[i] for i in wanted], wanted
+        return prompts, targets
 
     # ---- what we added: how exact a key is, and a warning for facts that were lost --------------
 

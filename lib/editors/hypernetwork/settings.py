@@ -7,8 +7,6 @@ from typing import Literal
 
 from ..shared.config import Config
 
-pass
-
 
 @dataclass(frozen=True)
 class TrainableConfig(Config):

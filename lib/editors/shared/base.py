@@ -125,6 +125,11 @@ class Editor(ABC):
     def _settings(self) -> dict[str, Any]:
         return asdict(self.config)
 
+    @classmethod
+    def current(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings of a file of any version as this one writes them (`Config.current`)."""
+        return cls.Config.current(cls.name, settings)
+
     def _finite(self, name: str, value: Tensor | LowRank) -> None:
         parts = [value] if isinstance(value, Tensor) else value.chunks[-1]
         if not all(torch.isfinite(part).all() for part in parts):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 from ...errors import EditError
 from ...model.lm import LM
@@ -14,9 +15,15 @@ from ...model.lm import LM
 
 @dataclass(frozen=True)
 class Config:
-    """Settings of an editor; `preset(lm)` fills them from `presets.toml` for the model at hand."""
+    """Settings of an editor; `preset(lm)` fills them from `presets.toml` for the model at hand.
+
+    `retired` names settings that files of earlier versions hold and this one has no more, each with
+    the only value that is still accepted.
+    """
 
     seed: int = 0
+
+    retired: ClassVar[Mapping[str, Any]] = {}
 
     def __post_init__(self) -> None:
         """Refuse a word that is none of a setting's; EditError names them."""
@@ -31,6 +38,7 @@ class Config:
 
         Raises EditError for a setting that the editor does not have.
         """
+        settings = cls.current(editor, settings)
         known = {f.name for f in fields(cls)}
         unknown = settings.keys() - known
         if unknown:
@@ -53,6 +61,20 @@ class Config:
                 row.update(values)
         row = {k: v for k, v in row.items() if k in known}
         return cls(**{k: _tuples(v) for k, v in {**row, **settings}.items()})
+
+    @classmethod
+    def current(cls, editor: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Settings as this version has them: without retired ones, which are left at their value.
+
+        Raises EditError for a retired setting with another value.
+        """
+        for name, value in cls.retired.items():
+            if name in settings and _tuples(settings[name]) != value:
+                raise EditError(
+                    f"{editor} has no setting '{name}' any more: it is always {value!r}, and "
+                    f"{settings[name]!r} is no longer supported"
+                )
+        return {name: value for name, value in settings.items() if name not in cls.retired}
 
 
 @cache

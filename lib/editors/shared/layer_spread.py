@@ -137,8 +137,10 @@ class Spread(Editor):
             return None
         if not 0 <= i < len(patch.log) or patch.routes or patch.rewrites:
             return None
-        alike = (self.name, patch.log[0].settings, 1)
-        if any((line.editor, line.settings, line.calls) != alike for line in patch.log):
+        if any(line.editor != self.name or line.calls != 1 for line in patch.log):
+            return None
+        settings = [self.current(line.settings) for line in patch.log]
+        if any(other != settings[0] for other in settings):
             return None
         state, n = patch.memory.get(self.name, {}), len(patch.log)
         kept = {int(layer): parts for layer, parts in state.get("keys", {}).items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...data.facts import Fact
@@ -47,3 +47,12 @@ class Wrapper(Editor):
 
     def _settings(self) -> dict[str, Any]:
         return {**super()._settings(), "inner": (self.inner.name, self.inner._settings())}
+
+    @classmethod
+    def current(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings as this version writes them, those of the inner editor too."""
+        found = super().current(settings)
+        if "inner" in found:
+            name, given = found["inner"]
+            found["inner"] = (name, EDITORS[name].current(given))
+        return found

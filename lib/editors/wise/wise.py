@@ -1,8 +1,11 @@
 """WISE: a copy of one value matrix learns the edits, and a router decides which of the two answers.
 
-The side memory W′ = W + τ starts as W. Facts are trained into random subspaces of it (shards), so
-that they do not wear each other out, and the shards are merged; margins on the activation
-difference Δ keep it large on edits and small elsewhere, which is what the router reads.
+The main memory is the output projection W of one layer's MLP. A side memory W′ = W + τ begins as
+its copy and learns the facts. They are trained in groups, called shards, each of which may change
+only a random subset of the entries, so that shards do not wear each other out. Full shards are
+merged into one side memory (merging.py). The router asks how far a side memory moves the module's
+output on a prompt, the activation difference Δ. Margin losses keep it large on edits and small
+elsewhere (side_memory.py).
 """
 
 from __future__ import annotations
@@ -107,8 +110,162 @@ class Wise(Editor):
     scoped = True
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:
-        """One fact after another into the open shard; full shards are closed and merged."""
+        """Train one fact after another into the open shard; merge shards when enough are full."""
         c, lm = self.config, self.lm
+        self._check()
+        module = lm.mlp_out(c.layer)
+        memories, state = self._begin(module, after)
+        below = routed.without_mine(after, module)
+        with lm.patched(below, only=True):
+            texts = self._texts(below, module)
+            calm, apart = self._irrelevant()
+            if not state["unit"]:
+                state["unit"] = texts.output_norm(calm[:100]) if c.units == "output" else 1.0
+            for fact in facts:
+                # a shard: a side memory τ = 0, and a random mask that its facts are trained in
+                if state["mask"] is None:
+                    memories = self._open(memories, state, module)
+                # the fact: its answer through W′ and the margins on Δ, by gradient descent on τ
+                memories = self._add(fact, memories, state, texts, calm, apart)
+                # a full shard is closed, and as many as merge_freq asks for become one memory
+                if len(state["groups"][-1]) >= c.save_freq:
+                    state["mask"] = None
+                    if len(state["groups"]) >= c.merge_freq // c.save_freq:
+                        memories = self._merge(memories, state, texts, apart)
+        route = Side(tuple(memories), c.act_ratio, texts.score, module)
+        return routed.with_mine(after, module, route, self.name, state)
+
+    def _open(self, memories: list[SideMemory], state: State, module: str) -> list[SideMemory]:
+        """The memories with a new shard, which is empty; its mask is drawn at random."""
+        shape = tuple(self.lm.weight(module).shape)
+        mask = draw_mask(shape, self.config.mask_ratio, self.config.seed, state["drawn"])
+        state["mask"], state["drawn"] = pack(mask), state["drawn"] + 1
+        state["groups"] = (*state["groups"], ())
+        return [*memories, SideMemory(torch.zeros(shape), torch.inf, 0)]
+
+    def _add(
+        self,
+        fact: Fact,
+        memories: list[SideMemory],
+        state: State,
+        texts: IrrelevantTexts,
+        calm: list[list[int]],
+        apart: list[list[int]],
+    ) -> list[SideMemory]:
+        """The memories with one fact more in the open shard, which is the last of them."""
+        *others, last = memories
+        mask, group = unpack(state["mask"], tuple(last.tau.shape)), state["groups"][-1]
+        training = self._training(fact, last, state, texts, calm)
+        tau, delta = self.train(training, last.tau, mask)
+        # ε: the least Δ of the facts, each recorded when it was trained
+        eps = min(last.eps, delta)
+        group = (*group, (fact.text, fact.target_new))
+        state["groups"] = (*state["groups"][:-1], group)
+        if self.config.track:  # or of all of them as they are now
+            eps = self._threshold(tau, self._deltas(tau, group, texts), texts, apart)
+        return [*others, SideMemory(tau, eps, last.facts + 1)]
+
+    def train(self, training: FactTraining, tau: Tensor, mask: Tensor) -> tuple[Tensor, float]:
+        """τ (d_out, d_in) after one fact, and the mean Δ of its rows, measured after the last step.
+
+        The gradient acts inside the mask only, so that τ stays exactly 0 elsewhere.
+        """
+        c, device = self.config, self.lm.device
+        W = self.lm.weight(training.texts.module)
+        tau, mask = tau.to(device).clone().requires_grad_(), mask.to(device)
+        for _ in range(c.n_iter):
+            # L = L_answer + L_margin
+            with torch.enable_grad():
+                step = training.step(tau)
+                loss = step.answer + c.margin_weight * step.margin
+            if not torch.isfinite(loss):
+                raise EditError(f"{self.name}: the loss is not finite; try a smaller lr")
+            if loss <= c.enough:
+                break
+            (grad,) = torch.autograd.grad(loss, tau)
+            with torch.no_grad():
+                if c.weight_decay:
+                    grad = grad + c.weight_decay * (W + tau)
+                # W′ ← W′ − η (M ⊙ ∇)
+                tau -= c.lr * torch.where(mask, grad, 0.0)
+                if c.norm_constraint is not None:
+                    tau.clamp_(-c.norm_constraint, c.norm_constraint)
+        with torch.no_grad():
+            delta = training.delta(tau)[: training.own].mean().item()
+        tau = tau.detach().cpu()
+        if not torch.isfinite(tau).all():
+            raise EditError(f"{self.name} produced NaN or infinite weights; try a smaller lr")
+        return tau, delta
+
+    def _merge(
+        self,
+        memories: list[SideMemory],
+        state: State,
+        texts: IrrelevantTexts,
+        apart: list[list[int]],
+    ) -> list[SideMemory]:
+        """Merge all closed shards into one memory, appended or joined with the one before."""
+        c, k = self.config, len(state["groups"])
+        kept, tau, old = shards.join(memories, k, c.merge, c.density, c.retrieve)
+        facts = [fact for group in state["groups"] for fact in group]
+        # ε: the least of the shards', or measured again on the merged memory
+        delta, eps = self._deltas(tau, facts, texts), old
+        if c.remeasure:
+            eps = self._threshold(tau, delta, texts, apart)
+            if len(memories) > k and not c.retrieve:  # facts of earlier merges are not at hand
+                eps = min(eps, memories[0].eps)
+        under = int((delta < old).sum())
+        report = {"facts": len(facts), "under": under, "old": old, "eps": eps}
+        state["merges"] = (*state["merges"], report)
+        state["groups"] = ()
+        if c.replay:
+            state["past"] = (*state["past"], tuple(text for text, _ in facts))
+        joined = sum(memory.facts for memory in memories[len(kept) :])
+        return [*kept, SideMemory(tau, eps, joined)]
+
+    # ---- what a fact is trained on ----------------------------------------------------------
+
+    def _training(
+        self,
+        fact: Fact,
+        last: SideMemory,
+        state: State,
+        texts: IrrelevantTexts,
+        calm: list[list[int]],
+    ) -> FactTraining:
+        """The fact under all templates, and what must not change beside it.
+
+        calm: the irrelevant texts as ids, of which the next ones in turn are taken.
+        """
+        c, tokenizer, group = self.config, self.lm.tokenizer, state["groups"][-1]
+        own = [(fill(t, fact.text), fact.target_new) for t in state["templates"]]
+        # texts on which Δ must stay small, in turn
+        some = [calm[(state["cursor"] + i) % len(calm)] for i in range(c.irrelevant_n)]
+        state["cursor"] += c.irrelevant_n
+        # earlier facts of the shard that are trained along (ours; none as published)
+        draw = random.Random(f"{c.seed} {state['drawn']} {len(group)}")
+        earlier = draw.sample(group, min(c.rehearse, len(group)))
+        # L_memo: one prompt of every merged memory, and one of this shard
+        past = [prompts[last.facts % len(prompts)] for prompts in state["past"]]
+        held = [text for text, _ in earlier[:1] or group[-1:]] if past else []
+        return FactTraining(
+            texts,
+            c.layer,
+            own,
+            earlier,
+            some,
+            (c.alpha, c.beta, c.gamma),
+            state["unit"],
+            c.target_eos,
+            [encode_prompt(tokenizer, text) for text in past],
+            [encode_prompt(tokenizer, text) for text in held],
+        )
+
+    # ---- before: settings, what is there already, and the irrelevant texts --------------------
+
+    def _check(self) -> None:
+        """Refuse settings that do not go together."""
+        c = self.config
         if c.merge not in RULES or c.save_freq < 1 or c.merge_freq % c.save_freq:
             raise EditError(
                 f"wise merges by {', '.join(RULES)}, every merge_freq facts, a multiple of "
@@ -118,29 +275,21 @@ class Wise(Editor):
             raise EditError("wise replays prompts of merged memories only with retrieve=True")
         if c.calibrate is not None and not (c.track and c.remeasure):
             raise EditError("wise calibrates thresholds only with track=True and remeasure=True")
-        module = lm.mlp_out(c.layer)
-        memories, state = self._begin(module, after)
-        below = routed.without_mine(after, module)
-        with lm.patched(below, only=True):
-            texts = self._texts(below, module)
-            calm = routed.irrelevant_texts(c)
-            rows = [encode_prompt(lm.tokenizer, text) for text in calm]
-            apart = [] if c.calibrate is None else rows[3::4]
-            rows = [row for i, row in enumerate(rows) if not apart or i % 4 != 3]
-            if not state["unit"]:
-                state["unit"] = texts.output_norm(rows[:100]) if c.units == "output" else 1.0
-            for fact in facts:
-                memories = self._add(fact, memories, state, texts, rows, apart)
-        route = Side(tuple(memories), c.act_ratio, texts.score, module)
-        return routed.with_mine(after, module, route, self.name, state)
 
     def _begin(self, module: str, after: Patch) -> tuple[list[SideMemory], State]:
-        """Memories and state under `after`: merged memories first, then closed shards, then open.
+        """Memories and state to go on with: merged memories first, then closed shards, then open.
 
-        state: module, templates, unit of the margins, cursor into the irrelevant texts, shards
-        drawn so far, mask of the open one (bits, None when there is none), groups (the facts of
-        each shard not merged yet), merges (facts, how many fell under the old ε, old and new ε),
-        past (prompts of each merged memory, for replay).
+        What the editor remembers in its state:
+
+        module     the module beside which the memories stand
+        templates  context templates
+        unit       mean ‖W a‖ on irrelevant texts, in units of which the margins are
+        cursor     how many irrelevant texts were taken so far
+        drawn      number of shards drawn so far
+        mask       the open shard's mask, packed; None when none is open
+        groups     the facts of each shard that is not merged yet
+        merges     of each merge: facts, how many of them fell under the old ε, old and new ε
+        past       the prompts of each merged memory, for `replay`
         """
         held = after.memory.get(self.name)
         if routed.begun(after, module, self.name, held, "side memories"):
@@ -157,8 +306,17 @@ class Wise(Editor):
             "past": (),
         }
 
+    def _irrelevant(self) -> tuple[list[list[int]], list[list[int]]]:
+        """Irrelevant texts as ids: those trained on, and every fourth where ε is calibrated."""
+        rows = [
+            encode_prompt(self.lm.tokenizer, text) for text in routed.irrelevant_texts(self.config)
+        ]
+        if self.config.calibrate is None:
+            return rows, []
+        return [row for i, row in enumerate(rows) if i % 4 != 3], rows[3::4]
+
     def _texts(self, below: Patch, module: str) -> IrrelevantTexts:
-        """Inputs of irrelevant texts, kept while nothing that they pass through has changed."""
+        """What the module reads at irrelevant texts, kept while nothing below has changed."""
         c, lm = self.config, self.lm
         parts = [*below.weights.items(), *below.routes.items()]
         kept = getattr(self, "_kept", None)
@@ -170,113 +328,12 @@ class Wise(Editor):
         self._kept = parts, IrrelevantTexts(lm, module, score)
         return self._kept[1]
 
-    def _add(
-        self,
-        fact: Fact,
-        memories: list[SideMemory],
-        state: State,
-        texts: IrrelevantTexts,
-        pool: list[list[int]],
-        apart: list[list[int]],
-    ) -> list[SideMemory]:
-        """The memories with one fact more; `state` goes on with them."""
-        c, lm = self.config, self.lm
-        shape = tuple(lm.weight(texts.module).shape)
-        if state["mask"] is None:
-            mask = draw_mask(shape, c.mask_ratio, c.seed, state["drawn"])
-            memories = [*memories, SideMemory(torch.zeros(shape), torch.inf, 0)]
-            state["groups"] = (*state["groups"], ())
-            state["mask"], state["drawn"] = pack(mask), state["drawn"] + 1
-        mask, group = unpack(state["mask"], shape), state["groups"][-1]
-        *others, last = memories
-        some = [pool[(state["cursor"] + i) % len(pool)] for i in range(c.irrelevant_n)]
-        state["cursor"] += c.irrelevant_n
-        earlier = random.Random(f"{c.seed} {state['drawn']} {len(group)}").sample(
-            group, min(c.rehearse, len(group))
-        )
-        pairs = [(fill(t, fact.text), fact.target_new) for t in state["templates"]]
-        margins = c.alpha, c.beta, c.gamma
-        past = [prompts[last.facts % len(prompts)] for prompts in state["past"]]
-        held = [text for text, _ in earlier[:1] or group[-1:]] if past else []
-        lesson = FactTraining(
-            texts, c.layer, pairs, earlier, some, margins, state["unit"], c.target_eos,
-            *([encode_prompt(lm.tokenizer, text) for text in kept] for kept in (past, held)),
-        )  # fmt: skip
-        tau, delta = self.train(lesson, last.tau, mask)
-        group = (*group, (fact.text, fact.target_new))
-        eps = min(last.eps, delta)
-        if c.track:
-            eps = self._threshold(tau, self._deltas(tau, group, texts), texts, apart)
-        last = SideMemory(tau, eps, last.facts + 1)
-        state["groups"] = (*state["groups"][:-1], group)
-        if len(group) < c.save_freq:
-            return [*others, last]
-        state["mask"] = None
-        if len(state["groups"]) < c.merge_freq // c.save_freq:
-            return [*others, last]
-        return self._merge([*others, last], state, texts, apart)
-
-    def train(self, lesson: FactTraining, tau: Tensor, mask: Tensor) -> tuple[Tensor, float]:
-        """τ (d_out, d_in) after one fact, and the mean Δ of its rows, measured after the last step.
-
-        The gradient acts inside the mask only: τ stays exactly 0 elsewhere.
-        """
-        c, device = self.config, self.lm.device
-        W = self.lm.weight(lesson.texts.module)
-        tau, mask = tau.to(device).clone().requires_grad_(), mask.to(device)
-        for _ in range(c.n_iter):
-            with torch.enable_grad():
-                step = lesson.step(tau)
-                loss = step.answer + c.margin_weight * step.margin
-            if not torch.isfinite(loss):
-                raise EditError(f"{self.name}: the loss is not finite; try a smaller lr")
-            if loss <= c.enough:
-                break
-            (grad,) = torch.autograd.grad(loss, tau)
-            with torch.no_grad():
-                if c.weight_decay:
-                    grad = grad + c.weight_decay * (W + tau)
-                # W′ ← W′ − η (M ⊙ ∇)
-                tau -= c.lr * torch.where(mask, grad, 0.0)
-                if c.norm_constraint is not None:
-                    tau.clamp_(-c.norm_constraint, c.norm_constraint)
-        with torch.no_grad():
-            delta = lesson.delta(tau)[: lesson.own].mean().item()
-        tau = tau.detach().cpu()
-        if not torch.isfinite(tau).all():
-            raise EditError(f"{self.name} produced NaN or infinite weights; try a smaller lr")
-        return tau, delta
-
-    def _merge(
-        self,
-        memories: list[SideMemory],
-        state: State,
-        texts: IrrelevantTexts,
-        apart: list[list[int]],
-    ) -> list[SideMemory]:
-        """The unmerged shards become one memory: appended, or joined with the one before."""
-        c, k = self.config, len(state["groups"])
-        kept, tau, old = shards.join(memories, k, c.merge, c.density, c.retrieve)
-        facts = [fact for group in state["groups"] for fact in group]
-        delta, eps = self._deltas(tau, facts, texts), old
-        if c.remeasure:
-            eps = self._threshold(tau, delta, texts, apart)
-            if len(memories) > k and not c.retrieve:  # facts of earlier merges are not at hand
-                eps = min(eps, memories[0].eps)
-        under = int((delta < old).sum())
-        state["merges"] = (
-            *state["merges"], {"facts": len(facts), "under": under, "old": old, "eps": eps},
-        )  # fmt: skip
-        state["groups"] = ()
-        if c.replay:
-            state["past"] = (*state["past"], tuple(text for text, _ in facts))
-        joined = sum(memory.facts for memory in memories[len(kept) :])
-        return [*kept, SideMemory(tau, eps, joined)]
+    # ---- thresholds --------------------------------------------------------------------------
 
     def _threshold(
         self, tau: Tensor, delta: Tensor, texts: IrrelevantTexts, apart: list[list[int]]
     ) -> float:
-        """ε for facts with these Δ (n,): the least, or calibrated on irrelevant texts."""
+        """ε for facts with these Δ (n,): the least, or (ours) calibrated on texts kept apart."""
         if not apart:
             return shards.least(delta)
         with torch.no_grad():
