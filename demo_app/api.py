@@ -1,4 +1,4 @@
-"""The endpoints for programs: /edit, /answer and /compare take and give plain values.
+"""The endpoints for programs: /edit, /answer, /compare and /settings, plain values in and out.
 
 With gradio_client one Client is one visitor: its edits pile up, are seen by nobody else, and are
 dropped when it closes. The endpoints are Gradio's, so this file stands on the floor of the tabs.
@@ -11,6 +11,7 @@ from typing import Any
 
 import gradio as gr
 
+from .session.editor_settings import listed
 from .session.studio import Studio
 from .session.views import Column, View
 from .session.visitors import Session
@@ -69,7 +70,13 @@ def endpoints(studio: Studio) -> None:
         """What the model says: {"before": …, "after": …, "live": this visitor's edits}."""
         return _done(studio, request, lambda session: studio.answer(session, prompt, chat, tokens))
 
-    for function in (edit, compare, answer):
+    def settings(editor: str = "rome") -> list[dict]:
+        """The settings of an editor: value for this model, published value, and what each does."""
+        if editor not in studio.editors():
+            raise gr.Error(f"There is no editor “{editor[:40]}” here.", print_exception=False)
+        return listed(studio.lm, editor)
+
+    for function in (edit, compare, answer, settings):
         name = function.__name__
         gr.api(function, api_name=name, concurrency_limit=None)
 

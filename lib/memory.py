@@ -105,7 +105,7 @@ def reach(
     C: Tensor | Moment | None = None,
     strength: float = 0.0,
     kept: Tensor | None = None,
-    ridge: float = 0.0,
+    ridge: float | Tensor = 0.0,
 ) -> Tensor:
     """B (n, d_in) such that Δ = R B writes residuals R (d_out, n) at the keys K (d_in, n).
 

@@ -7,13 +7,15 @@ without importing the methods.
 
 from __future__ import annotations
 
+from typing import Any
+
 from .errors import EditError
 
 
-class Registry(dict[str, type]):
+class Registry(dict[str, type[Any]]):
     """Name -> class. An unknown name raises EditError, which lists the known ones."""
 
-    def __missing__(self, name: str) -> type:
+    def __missing__(self, name: str) -> type[Any]:
         raise EditError(f"there is no editor '{name}'; there are {', '.join(sorted(self))}")
 
 

@@ -282,7 +282,8 @@ def test_the_preset_is_a_row_that_gives_the_same_settings(lm, window, trials, mo
     text = found.preset()
     assert "# text: none" in text and "scan, " in text.splitlines()[0]
     row = tomllib.loads(text)["rome"]["Tiny-1B"]
-    assert row == {"layer": 3, "v_lr": 0.1, "templates": ["{}", 'a "b" {}'], "keys": "mean"}
+    wanted = {"layer": 3, "v_lr": 0.1, "templates": ["{}", 'a "b" {}'], "keys": "mean"}
+    assert row == {"tuned": True, **wanted}
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ def common(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="a setting of the editor: layer=8",
+        help="a setting of the editor: layer=8 (`python -m lib settings` lists them)",
     )
 
 
@@ -51,7 +51,7 @@ def value(text: str) -> Any:
 
 def numbers(option: str, text: str) -> list[int]:
     """Whole numbers and ranges; `option` is named in errors. "2-4,8" -> [2, 3, 4, 8]."""
-    found = []
+    found: list[int] = []
     for part in text.split(","):
         first, _, last = part.partition("-")
         try:

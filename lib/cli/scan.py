@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from .. import classroom, read_cases
 from .. import scan as scan_of
+from ..data.facts import Case
 from . import options
 
 
@@ -54,6 +56,7 @@ def run(given: argparse.Namespace) -> None:
     grid = _grid(given.grid)
     if given.cases < 1:
         raise ValueError(f"--cases should be at least 1, not {given.cases}")
+    cases: Sequence[Case]
     if given.data:
         cases = read_cases(given.data, limit=given.cases, target=given.target)
     else:  # odd cases stay unseen, so that a preset chosen here can be measured on them

@@ -71,7 +71,7 @@ def run(given: argparse.Namespace) -> None:
         learned = [case for case in _different(learned) if case.fact.text not in texts]
     lm = options.load(given)
     say(f"{given.editor} on {lm.name}: {len(learned)} cases, {len(kept)} kept apart")
-    editor = editor_class(lm, **options.settings(given.set))
+    editor: Any = editor_class(lm, **options.settings(given.set))
     data = {
         "file": Path(given.data).name,
         "target": given.target,
@@ -92,7 +92,7 @@ def span(text: str) -> tuple[int, int]:
     return int(first), int(last)
 
 
-def _read(given: argparse.Namespace) -> list[Case]:
+def _read(given: argparse.Namespace) -> Sequence[Case]:
     """The cases of the file up to the last row that the options name."""
     if given.data == "classroom":
         # odd cases stay unseen, so that a network trained here can be measured on them

@@ -118,7 +118,7 @@ def _relation(row: dict, key: str) -> str | None:
     return _text(row, key) if row.get(key) is not None else None
 
 
-def _unrelated(prompt: str, row: dict, answer: str) -> dict[str, tuple]:
+def _unrelated(prompt: str, row: dict, answer: str) -> dict[str, Any]:
     """The groups of an unrelated prompt: `locality`, and `neighborhood` if it has an answer."""
     reference = _get(row, answer)
     probes = () if reference in ("", None) else (Probe(prompt, _text(row, answer)),)

@@ -11,23 +11,23 @@ import gzip
 import io
 import json
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from ..errors import FactError
 from .facts import quoted
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[BinaryIO]:
+def opened(path: Path) -> Iterator[io.BufferedReader]:
     """The file's bytes, unpacked where it is gzip; every error of reading becomes a FactError."""
     try:
         with path.open("rb") as file:
             packed = file.peek(2)[:2] == b"\x1f\x8b"
             # by the content, not by the name: servers and browsers unpack and keep the ".gz"
-            yield gzip.GzipFile(fileobj=file) if packed else file
+            yield cast(io.BufferedReader, gzip.GzipFile(fileobj=file)) if packed else file
     except FactError:
         raise
     except FileNotFoundError:
@@ -42,7 +42,7 @@ def opened(path: Path) -> Iterator[BinaryIO]:
         raise FactError(f"{str(path)!r} cannot be read: {error}") from None
 
 
-def rows(path: Path, known: Callable[[dict], Any]) -> Iterator[Any]:
+def rows(path: Path, known: Callable[[dict], Any]) -> Generator[Any, None, None]:
     """The rows of a file; `known(object)` says whether the first line's object is a row.
 
     JSON (a list, an object that holds one, or one row) is loaded whole. JSONL is read row by row.
@@ -69,7 +69,7 @@ def rows(path: Path, known: Callable[[dict], Any]) -> Iterator[Any]:
             yield from _held(value)
 
 
-def places(path: Path) -> Iterator[tuple[int, Any]]:
+def places(path: Path) -> Generator[tuple[int, Any], None, None]:
     """(byte where it begins in the unpacked file, row) for each row of a JSONL file.
 
     Other JSON is refused, because to find where the rows of a list begin all of it would have to be

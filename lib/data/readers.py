@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import warnings
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from itertools import islice
 from operator import is_
@@ -50,7 +50,7 @@ def read_cases(
     The result is a list that knows its source, so that the patch of a stream need not hold the
     facts. With `lazy=True` it is a sequence that keeps only the places where rows begin. One pass
     checks all rows, and then a case is read when it is asked for, by slices too. Lazy files are
-    JSONL, and a JSON list is refused.
+    JSONL; a JSON list is refused.
 
     `target="new"` teaches the new answer. In ZsRE that is `alt`, with `answers[0]` as the true one,
     and rows whose `alt` is empty are left out with a warning (in FEVER too). `target="true"`
@@ -70,7 +70,7 @@ def read_cases(
     """
     options, path = _options(limit, target, unrelated_suffix), Path(path)
     if lazy:
-        return LazyCases.index(path, limit, options)
+        return LazyCases.indexed(path, limit, options)
     if limit == 0:
         return Cases((), path, options)
     with closing(_numbered(path)) as numbered:
@@ -93,7 +93,7 @@ def read_facts(
         raise FactError(f"{path} holds {first + found} facts now, not the {end} that were read")
 
 
-def _numbered(path: Path) -> Iterator[tuple[int, int, Any]]:
+def _numbered(path: Path) -> Generator[tuple[int, int, Any], None, None]:
     """(number, 0, row) for each row: 0 stands for the place, for readers that need none."""
     with closing(rows(path, known)) as found:
         for number, row in enumerate(found):
@@ -190,7 +190,7 @@ class LazyCases(Sequence):
         self.source = str(file.path.resolve())
 
     @classmethod
-    def index(cls, path: Path, limit: int | None, options: Options) -> LazyCases:
+    def indexed(cls, path: Path, limit: int | None, options: Options) -> LazyCases:
         """One pass over the file: every row is read as a case, and only its place kept."""
         file, form = _File(path), None
         if limit != 0:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import astuple, dataclass, replace
 from functools import cache, cached_property
@@ -23,6 +23,7 @@ from ..data.facts import Fact
 from ..data.texts import GENERAL
 from ..patch.patch import Patch
 from ..patch.route import Rewrite
+from ..settings import setting
 from .shared.base import Editor
 from .shared.config import Config
 
@@ -32,9 +33,13 @@ Vector = dict[str, float]
 
 @dataclass(frozen=True)
 class RetrievalConfig(Config):
-    """tau_free: least cosine of whole texts, where no stored subject is found."""
+    """Settings of retrieval."""
 
-    tau_free: float = 0.75
+    tau_free: float = setting(
+        0.75,
+        "Least cosine similarity of whole texts, for a prompt that names no stored subject.",
+        source="ours",
+    )
 
     retired: ClassVar[Mapping[str, Any]] = {"tau_rel": TAU_REL}
 
@@ -96,7 +101,7 @@ class Notes(Rewrite):
 
     def _nearest(self, query: Vector) -> tuple[float, int]:
         """Best cosine over all entries, by an inverted index."""
-        scores: Counter[int] = Counter()
+        scores: dict[int, float] = defaultdict(float)
         for term, weight in query.items():
             for i, other in self._terms.get(term, ()):
                 scores[i] += weight * other
@@ -152,6 +157,7 @@ class Retrieval(Editor):
     name = "retrieval"
     paper = "after Zheng et al., Can We Edit Factual Knowledge by In-Context Learning?, 2023"
     Config = RetrievalConfig
+    config: RetrievalConfig
     speed = "fast"
     writes = "prompt"
     keeps = True

@@ -16,6 +16,7 @@ import torch
 
 from ..data.facts import Case
 from ..patch.patch import EMPTY
+from ..settings import setting
 from .hypernetwork.network_file import Networks
 from .hypernetwork.regression import Regression, RegressionConfig
 from .hypernetwork.training import take
@@ -27,20 +28,20 @@ REG = 1e-4  # weight of ‖ΔW‖²
 
 @dataclass(frozen=True)
 class RLEditConfig(RegressionConfig):
-    """Published settings; a trajectory has `turns` edits of `batch` facts each.
+    """RLEdit's published settings; a trajectory has `turns` edits of `batch` facts each.
 
-    accumulate: trajectories of one step. window: how many of the last turns' texts count. varied
-    changes nothing: all turns are alike. begin, from MALMEN's network: ours, where trajectories are
-    too slow to learn all from them.
+    Here `accumulate` counts trajectories, and `varied` has no effect, since all turns are alike. To
+    begin from MALMEN's network is ours: trajectories are too slow to learn everything from them.
     """
 
+    rank: int | None = setting(None, published=1024)
     blocks: int = 4
     batch: int = 20
     group: int = 4
     chunk: int = 128
     loc_weight: float = 0.6
-    turns: int = 400
-    window: int = 10
+    turns: int = setting(400, "Number of edits of one trajectory.", source="paper")
+    window: int = setting(10, "Number of last turns whose texts also judge a turn.", source="paper")
     check_every: int = 1
     patience: int = 3
 
@@ -83,7 +84,8 @@ class RLEdit(Regression):
         c, patch, losses = self.config, EMPTY, []
         every = [p for net in networks.nets.values() for p in net.parameters()]
         for i, cases in enumerate(turns):
-            said, calm = [], []
+            said: list[Any] = []
+            calm: list[Any] = []
             # L = Σ_j γ^j (L_gen + loc·KL)(texts of turn i − j)
             for j in range(min(i + 1, c.window)):
                 more = self.texts(turns[i - j], draw, DISCOUNT**j)

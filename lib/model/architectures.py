@@ -9,6 +9,7 @@ model of it.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -124,7 +125,7 @@ def arch_of(model: nn.Module) -> Arch:
 
 
 # The activation functions of an MLP, by the names that configurations give them.
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "silu": F.silu,
     "relu": F.relu,
     "gelu": F.gelu,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from .answer_rows import AnswerRows
 from .sequences import Sequences
 
 if TYPE_CHECKING:
@@ -44,10 +45,17 @@ def sequences(
 ) -> Sequences:
     """The `Sequences` of padded rows; the last `behind[i]` tokens of row i are not its prompt."""
     ids, real = pad(lm, rows)
-    behind = torch.zeros(len(rows), dtype=torch.long) if behind is None else torch.tensor(behind)
-    last = ids.shape[1] - 1 - behind.to(lm.device)
+    after = torch.zeros(len(rows), dtype=torch.long) if behind is None else torch.tensor(behind)
+    last = ids.shape[1] - 1 - after.to(lm.device)
     columns = torch.arange(ids.shape[1], device=lm.device)
     return Sequences(ids, real, real & (columns <= last[:, None]), last)
+
+
+def padded_labels(answers: AnswerRows) -> Tensor:
+    """Labels (3, m) of rows that are padded on the left: row, column that predicts, token."""
+    row, position, token = answers.labels
+    lengths = torch.tensor([len(ids) for ids in answers.ids])
+    return torch.stack([row, position + (lengths.max() - lengths)[row], token])
 
 
 def check_length(lm: LM, rows: Sequence[Sequence[int]]) -> None:

@@ -141,7 +141,7 @@ def quiet() -> Iterator[None]:
 def _one_at_a_time(path: Path) -> Iterator[None]:
     """Hold an operating-system file lock, which the system frees when the process dies."""
     with path.open("a+b") as file:
-        if os.name == "nt":
+        if sys.platform == "win32":
             import msvcrt
 
             file.seek(0)

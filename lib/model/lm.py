@@ -47,11 +47,12 @@ class LM(Patching):
         self.arch = arch_of(model)
         self.model = model.eval().requires_grad_(False)  # no weight gradient is ever computed
         self.tokenizer = tokenizer
-        self.name = name or getattr(model.config, "_name_or_path", "") or model.config.model_type
+        config = self.model.config
+        self.name = name or getattr(config, "_name_or_path", "") or config.model_type
         self.owner = Owner()
         self._packs = Packs(model)
         self.prefix: Prefix | None = None  # entered by `Prefix.used`
-        self.blocks = model.get_submodule(self.arch.blocks)
+        self.blocks = self.model.get_submodule(self.arch.blocks)
         super().__init__()
         self.fingerprint = self._fingerprint()
 
@@ -149,7 +150,7 @@ class LM(Patching):
         texts = self.texts(rows, done.ids)
         if not explain:
             return texts[0] if single else texts
-        notes: list[list[dict[str, Any]]] = [[] for _ in rows]
+        notes: list[list[dict]] = [[] for _ in rows]
         for name in [name for name in done.choices if name in self._routes]:
             for i, note in enumerate(self._routes[name].explain(done.choices[name])):
                 noted = {  # the numbers that the route noted at the prompt: score, threshold
@@ -181,7 +182,7 @@ class LM(Patching):
         itself, so the reader may yield meanwhile.
         """
         rows, single = self.rows(prompts, chat=chat)
-        settings = {"temperature": temperature, "top_k": top_k, "seed": seed}
+        settings: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "seed": seed}
         if stream:
             if not single:
                 raise ValueError("stream=True takes one prompt, not a list")
@@ -196,7 +197,7 @@ class LM(Patching):
         """
         single = isinstance(targets, str)
         rows, _ = self.rows(prompts)
-        scores = scoring.score(self, rows, [targets] if single else list(targets))
+        scores = scoring.score(self, rows, [targets] if isinstance(targets, str) else list(targets))
         return scores[0].log_probs if single else [s.log_probs for s in scores]
 
     def next_token(self, prompts: Prompts, *, chat: bool = False) -> Tensor:
@@ -281,7 +282,7 @@ class LM(Patching):
         stay as given. Raises ValueError for an empty prompt or one longer than the context.
         """
         single = isinstance(prompts, str) or (len(prompts) > 0 and isinstance(prompts[0], int))
-        given = [prompts] if single else list(prompts)
+        given: list[Any] = [prompts] if single else list(prompts)
         texts = [p for p in given if isinstance(p, str)]
         for rewrite in self._rewrites:
             texts = rewrite(texts)

@@ -90,7 +90,7 @@ class Packs:
         self.depth += 1
         if self.depth == 1:
             for module in self.modules:
-                module.forward = partial(self._run, module)
+                module.forward = partial(self._run, module)  # type: ignore[method-assign]
         try:
             yield
         finally:

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from copy import copy
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -118,7 +119,9 @@ class Replay:
         prompt = real & (torch.arange(ids.shape[1], device=ids.device) <= last[:, None])
         seqs = Sequences(ids, real, prompt, last)
         # one whole forward captures the arguments of all blocks, and watched modules
-        self.seqs, self.seen, self.calls = seqs, {}, []
+        self.seqs = seqs
+        self.seen: dict[str, Any] = {}
+        self.calls: list[Any] = []
         with lm.opened(seqs), ExitStack() as hooks:
             for block in self.blocks:
                 hooks.enter_context(hooked(block, self._capture, before=True))
@@ -192,7 +195,7 @@ class Replay:
         """
         if self.above:
             return self.run(add_first(self.hidden, *deltas))
-        return self._changed([lambda output, d=delta: add_first(output, d) for delta in deltas])
+        return self._changed([partial(add_first, delta=delta) for delta in deltas])
 
     def with_replaced(self, values: Tensor, places: Tensor) -> Tensor:
         """The states of `run` when the output of the one changed module is replaced at some places.
@@ -307,7 +310,7 @@ def _pick(value: Any, index: Tensor, n: int) -> Any:
     """Some of the n rows of one captured argument; an argument that rows share stays whole."""
     if isinstance(value, PrefixKeys):
         part = PrefixKeys(value.positions)
-        part.prefix = value.prefix and tuple(t[index] for t in value.prefix)
+        part.prefix = value.prefix and (value.prefix[0][index], value.prefix[1][index])
         return part
     if isinstance(value, tuple):
         return tuple(_pick(v, index, n) for v in value)

@@ -6,11 +6,12 @@ when the body raises. Undo is exact because nothing is ever added back or divide
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from fnmatch import fnmatch
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -22,9 +23,6 @@ from .architectures import Arch, dense
 from .hooks import hooked
 from .model_lock import Owner
 from .sequences import Sequences
-
-if TYPE_CHECKING:
-    from .lm import LM
 
 
 class Patching:
@@ -38,16 +36,20 @@ class Patching:
     """
 
     arch: Arch
-    model: nn.Module
+    model: Any  # a transformers model: its attributes depend on the family
     owner: Owner
     name: str
-    identity: str
 
     def __init__(self) -> None:
         self._base: dict[str, Tensor] = {}  # original parameters of the modules bound at the moment
         self._routes: dict[str, Route] = {}
         self._rewrites: tuple = ()
         self._seqs: Sequences | None = None
+
+    @property
+    @abstractmethod
+    def identity(self) -> str:
+        """Name and fingerprint of the model, which a patch must fit."""
 
     def weight(self, module: str, under: Patch = EMPTY) -> Tensor:
         """The matrix (d_out, d_in) of a module under a patch (default: the base), in float32."""
@@ -60,7 +62,7 @@ class Patching:
         return base if value is None else base + value.dense().to(base.device)
 
     @contextmanager
-    def patched(self, patch: Patch, *, only: bool = False) -> Iterator[LM]:
+    def patched(self, patch: Patch, *, only: bool = False) -> Iterator[Self]:
         """The model under `patch` for the body of `with`, and then the base model, bit for bit.
 
         An inner `patched` shadows the outer one on the same modules and leaves the others;

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from ..data.facts import encode_target
-from .batching import BATCH_TOKENS, batches, check_length, sequences
+from .answer_rows import AnswerRows
+from .batching import BATCH_TOKENS, batches, check_length, padded_labels, sequences
 
 if TYPE_CHECKING:
     from .lm import LM
@@ -37,7 +38,7 @@ class TokenScores(NamedTuple):
 
 
 def score(
-    lm: LM, rows: list[list[int]], targets: Sequence[str] | Sequence[list[int]]
+    lm: LM, rows: list[list[int]], targets: Sequence[str | Sequence[int]]
 ) -> list[TokenScores]:
     """The TokenScores of each target, a text or token ids, after its row.
 
@@ -48,26 +49,25 @@ def score(
         raise ValueError(f"{len(rows)} prompts but {len(ends)} targets")
     if not all(ends):
         raise ValueError("an empty target cannot be scored")
-    # the last token of a target is predicted but not read
-    whole = [row + end[:-1] for row, end in zip(rows, ends, strict=True)]
-    check_length(lm, whole)
+    answers = AnswerRows(rows, ends)
+    check_length(lm, answers.ids)
     scores: list[TokenScores | None] = [None] * len(rows)
     # targets that differ only in their last token share a run, because the model reads the same
     runs: dict[tuple[int, ...], list[int]] = {}
-    for i, end in enumerate(ends):
-        runs.setdefault((*whole[i], len(end)), []).append(i)
+    for i, ids in enumerate(answers.ids):
+        runs.setdefault((*ids, len(ends[i])), []).append(i)
     shared = list(runs.values())
     limit = SCORED_TOKENS.get(lm.device.type, BATCH_TOKENS)
-    for some in batches([whole[first] for first, *_ in shared], limit):
-        firsts = [shared[j][0] for j in some]
+    for some in batches([answers.ids[first] for first, *_ in shared], limit):
+        read = answers.take(shared[j][0] for j in some)
         group = [i for j in some for i in shared[j]]
-        seqs = sequences(lm, [whole[i] for i in firsts], [len(ends[i]) - 1 for i in firsts])
+        seqs = sequences(lm, read.ids, read.behind)
         with lm.opened(seqs):
             hidden = lm.backbone(seqs.ids, seqs.real, use_cache=False).last_hidden_state
-            # the states that predict a target's n_t tokens are the last n_t of its row
-            placed = [(j, i) for j, k in enumerate(some) for i in shared[k]]
-            wanted = torch.cat([hidden[j, -len(ends[i]) :] for j, i in placed])
-            labels = torch.tensor([token for i in group for token in ends[i]], device=wanted.device)
+            # the states that predict the tokens of all targets of these runs
+            row, column, labels = padded_labels(answers.take(group)).to(hidden.device)
+            run = [j for j, k in enumerate(some) for _ in shared[k]]  # the run of each target
+            wanted = hidden[torch.tensor(run, device=hidden.device)[row], column]
             # logits are large (one per token of the vocabulary), so only a few rows at a time
             for part, wide, label in _few(wanted, labels, [len(ends[i]) for i in group]):
                 logits = lm.head(wide)

@@ -118,7 +118,7 @@ def _patch(header: dict, tensors: dict[str, Tensor]) -> Patch:
             weights[module] = LowRank(tuple(pairs))
         else:
             weights[module] = tensors[f"w/{module}"]
-        parts = [weights[module]] if not chunks else [t for pair in pairs for t in pair]
+        parts = [t for pair in pairs for t in pair] if chunks else [tensors[f"w/{module}"]]
         if any(part.ndim != 2 or part.dtype != torch.float32 for part in parts):
             raise ValueError(f"weights of {module} are not float32 matrices")
     log = []
@@ -152,8 +152,8 @@ def _tuples(value: Any) -> Any:
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
-def _known(parent: type[Route] | type[Rewrite], kind: str) -> Any:
-    """The class of a kind; only classes that registered themselves can be named by a file."""
+def _known(parent: type[Any], kind: str) -> Any:
+    """The class of a kind; a file can only name classes that have registered themselves."""
     if kind not in parent.kinds:
         raise ValueError(f"unknown {parent.__name__.lower()} kind '{kind}'")
     return parent.kinds[kind]

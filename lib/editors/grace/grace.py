@@ -21,6 +21,7 @@ from ...errors import EditError, EditWarning
 from ...model import activations
 from ...model.answer_rows import AnswerRows
 from ...patch.patch import Patch
+from ...settings import setting
 from ..shared import routed
 from ..shared.base import Editor
 from ..shared.config import Config
@@ -31,26 +32,56 @@ from .value_search import Place, Replacement, ValueSearch, descend
 
 @dataclass(frozen=True)
 class GraceConfig(Config):
-    """Settings of GRACE.
+    """Settings of GRACE."""
 
-    module: name with `{}` for the layer, None for the MLP's output projection. replacement: where a
-    value stands, at the prompt's "last" token, at all of the "prompt", or at "all" that comes.
-    value_init: "warm" begins with the module's own output and takes steps in units of its root mean
-    square; "cold", as published, with numbers from 0 to 1. enough: loss under which a value is
-    done, 0 for n_iter steps always. strict=False: the published rules (codebook.py).
-    """
+    layer: int = setting(25, "Layer, counted from 0, that the codebook stands in.", source="paper")
+    module: str | None = setting(
+        None,
+        "Module behind which the codebook stands, with `{}` for the layer; None takes the MLP's "
+        "output projection.",
+        source="paper",
+    )
+    eps_init: float = setting(1.0, "Deferral radius of a new entry.", source="paper")
+    n_iter: int = setting(50, "Steps of training of a value at most.", source="paper")
+    lr: float = setting(0.5, "Learning rate of Adam for the values.", source="paper", published=1.0)
+    replacement: Replacement = setting(
+        "last",
+        "Positions that a value answers at: the prompt's last token, all of the prompt, or all "
+        "tokens that come.",
+        source="paper",
+    )
+    value_init: Literal["warm", "cold"] = setting(
+        "warm",
+        "Whether a value begins as the module's own output, with steps in units of its size, or "
+        "with random numbers from 0 to 1.",
+        source="paper",
+        published="cold",
+    )
+    eps_expand: Literal["coverage", "moving_average"] = setting(
+        "coverage",
+        "What happens to an entry that gets one more wording: its radius grows, or its key moves "
+        "halfway too.",
+        source="paper",
+    )
 
-    layer: int = 25
-    module: str | None = None
-    eps_init: float = 1.0
-    n_iter: int = 50
-    lr: float = 0.5
-    replacement: Replacement = "last"
-    value_init: Literal["warm", "cold"] = "warm"
-    eps_expand: Literal["coverage", "moving_average"] = "coverage"
-    strict: bool = True
-    enough: float = 0.05
-    target_eos: bool = False
+    # options of ours
+
+    strict: bool = setting(
+        True,
+        "Whether radii follow the repaired rules, by which no entry answers for another's fact, or "
+        "the published ones.",
+        source="ours",
+        published=False,
+    )
+    enough: float = setting(
+        0.05,
+        "Loss under which a value is done once its answer is the argmax; 0 takes all steps.",
+        source="ours",
+        published=0.0,
+    )
+    target_eos: bool = setting(
+        False, "Whether the end of the text is learned as a token after the answer.", source="ours"
+    )
 
     retired: ClassVar[Mapping[str, Any]] = {"only_errors": False}
 
@@ -61,6 +92,7 @@ class Grace(Editor):
     name = "grace"
     paper = "Hartvigsen et al., Aging with GRACE, 2023 (arXiv:2211.11031)"
     Config = GraceConfig
+    config: GraceConfig
     speed = "fast"
     writes = "routes"
     keeps = True
@@ -70,7 +102,8 @@ class Grace(Editor):
         """Write all facts into the codebook in their order, then train the values they touch."""
         c, lm = self.config, self.lm
         place = self.place(after)
-        module, old = place.module, after.routes.get(place.module)
+        module = place.module
+        old: Any = after.routes.get(module)
         remembered = after.memory.get(self.name, {})  # one state per codebook
         state = remembered.get(module)
         prompts, targets = self.ids(facts, after)
@@ -167,7 +200,8 @@ class Grace(Editor):
             )
         state = after.memory.get(self.name, {}).get(module)
         if routed.begun(after, module, self.name, state, "codebook"):
-            held = after.routes[module].replacement
+            route: Any = after.routes[module]
+            held = route.replacement
             if held != c.replacement:
                 raise EditError(
                     f"the codebook at {module} replaces '{held}', not '{c.replacement}'"

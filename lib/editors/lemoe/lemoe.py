@@ -23,16 +23,16 @@ from ...data.facts import Fact, fill
 from ...errors import EditError, EditWarning
 from ...keys_values import context_templates as contexts
 from ...patch.patch import Patch
+from ...settings import setting
 from ..shared import routed
 from ..shared.base import Editor
 from ..shared.config import Config
 from . import anchor_router
-from .anchor_router import AnchorFit, AnchorRouter
+from .anchor_router import AnchorFit
 from .expert_rows import ExpertRows
 from .expert_training import ExpertTraining, train
 from .experts import Expert, Experts
 from .fact_clusters import Order, cluster_facts
-from .memoe_router import HiddenStateRouter
 from .new_expert import activation, fresh, place
 from .prompt_embedding import general_mean, text_means
 from .router_training import Anchored, ByHidden, Routing
@@ -40,42 +40,90 @@ from .router_training import Anchored, ByHidden, Routing
 
 @dataclass(frozen=True)
 class LemoeConfig(Config):
-    """Settings of LEMoE.
+    """Settings of LEMoE; insert=False and routing="hidden" make it MEMoE."""
 
-    expert: "ffn", a copy of the layer's MLP with a zero output projection, or "lora" of `rank` on
-    the output projection. insert: every batch gets a new expert and the old ones are frozen; False:
-    `experts` experts, trained in turn (with routing "hidden" all of them, at every batch).
-    routing: "fitted", keys and projection fitted on all stored prompts and on texts that must stay,
-    before the expert is trained; "paper", trained with the expert by its loss, without a null
-    anchor; "hidden", MEMoE's. gate: "hard", weight 1 for the winner (its gradient that of its
-    share), or "softmax", its share. reserve: see `AnchorFit`; null: where b starts, in units
-    of kappa. order: which facts of one call share a batch. scale: λ. enough: mean loss at which an
-    expert is done. irrelevant: texts that must stay with the base model; None: those of
-    irrelevant.txt.
-    """
+    layer: int = setting(17, "Layer, counted from 0, whose MLP gets experts.", source="paper")
+    expert: Literal["ffn", "lora"] = setting(
+        "ffn",
+        "Whether an expert is a copy of the layer's MLP with a zero output projection or a change "
+        "of low rank of the output projection.",
+        source="paper",
+    )
+    insert: bool = setting(
+        True,
+        "Whether every batch gets a new expert while old ones are frozen, or a fixed number of "
+        "experts is trained in turn.",
+        source="paper",
+    )
+    experts: int = setting(4, "Number of experts where none is added, as in MEMoE.", source="paper")
+    routing: Literal["fitted", "paper", "hidden"] = setting(
+        "fitted",
+        "Whether anchors are fitted on all stored prompts before the expert is trained, are "
+        "trained with the expert by its loss, or give way to MEMoE's router on hidden states.",
+        source="paper",
+        published="paper",
+    )
+    gate: Literal["hard", "softmax"] = setting(
+        "hard",
+        "Whether the winning expert counts fully or by its softmax share, which shrinks as experts "
+        "are added.",
+        source="paper",
+        published="softmax",
+    )
+    lr: float = setting(
+        3e-3, "Learning rate of Adam for an expert.", source="paper", published=2e-4
+    )
+    order: Order = setting(
+        "cluster", "How the facts of one call are put into batches.", source="paper"
+    )
+    scale: float = setting(
+        1.0, "Weight λ of what the expert adds to the MLP's output.", source="paper"
+    )
 
-    layer: int = 17
-    expert: Literal["ffn", "lora"] = "ffn"
-    rank: int = 16
-    insert: bool = True
-    experts: int = 4
-    routing: Literal["fitted", "paper", "hidden"] = "fitted"
-    gate: Literal["hard", "softmax"] = "hard"
-    d_k: int = 64
-    width: int = 128
-    kappa: float = 16.0
-    null: float = 0.5
-    reserve: float = 1.0
-    lr: float = 3e-3
-    steps: int = 60
-    enough: float = 0.05
-    batch_size: int = 16
-    order: Order = "cluster"
-    scale: float = 1.0
-    templates: tuple[str, ...] | None = None
-    contexts: tuple[tuple[int, int], ...] = ((10, 2),)
-    irrelevant: tuple[str, ...] | None = None
-    target_eos: bool = False
+    # options of ours: what the paper leaves open, and prompts that no expert should answer
+
+    rank: int = setting(16, "Rank of an expert of low rank.", source="ours")
+    batch_size: int = setting(16, "Number of facts of one expert.", source="ours")
+    steps: int = setting(60, "Steps of training of an expert at most.", source="ours")
+    enough: float = setting(0.05, "Mean loss at which an expert is done.", source="ours")
+    d_k: int = setting(64, "Length of an anchor.", source="ours")
+    width: int = setting(128, "Hidden width of the anchors' projection.", source="ours")
+    kappa: float = setting(
+        16.0,
+        "Factor of the cosine in an anchor's score: how sharply the nearest wins.",
+        source="ours",
+    )
+    null: float = setting(
+        0.5,
+        "Where the score of the null anchor, which stands for no expert, starts, in units of "
+        "kappa.",
+        source="ours",
+    )
+    reserve: float = setting(
+        1.0,
+        "By how much the null anchor's score is raised after the fit, since texts that must stay "
+        "are more varied than those it was fitted on.",
+        source="ours",
+    )
+    contexts: tuple[tuple[int, int], ...] = setting(
+        ((10, 2),),
+        "Contexts that the model writes, as pairs of a length in tokens and a number of texts.",
+        source="ours",
+        published=(),
+    )
+    target_eos: bool = setting(
+        False, "Whether the end of the text is learned as a token after the answer.", source="ours"
+    )
+    templates: tuple[str, ...] | None = setting(
+        None,
+        "Context templates, each with `{}` for the prompt; None lets the model write them.",
+        source="ours",
+    )
+    irrelevant: tuple[str, ...] | None = setting(
+        None,
+        "Texts that must stay with the base model; None takes those shipped with the library.",
+        source="ours",
+    )
 
     retired: ClassVar[Mapping[str, Any]] = {
         "projection": "shared",
@@ -111,6 +159,7 @@ class Lemoe(Editor):
     name = "lemoe"
     paper = "Wang and Li, LEMoE: Advanced Mixture of Experts Adaptor for Lifelong Model Editing of LLMs, EMNLP 2024 (arXiv:2406.20030)"  # noqa: E501
     Config = LemoeConfig
+    config: LemoeConfig
     writes = "routes"
     keeps = True
     scoped = True
@@ -180,7 +229,7 @@ class Lemoe(Editor):
         own = {name: getattr(self.config, name) for name in ("insert", "routing", "gate", "scale")}
         return {"projection": "shared", **own}
 
-    def _work(self, module: str, route: Experts | None, after: Patch) -> _Work:
+    def _work(self, module: str, route: Any, after: Patch) -> _Work:
         """Experts, router and state to go on with, those of `after` or those of a first edit."""
         lm, calm = self.lm, routed.irrelevant_texts(self.config)
         if self.config.experts < 1 or self.config.batch_size < 1:
@@ -228,7 +277,7 @@ class Lemoe(Editor):
     def _routing(
         self,
         state: dict,
-        router: AnchorRouter | HiddenStateRouter | None,
+        router: Any,  # that of earlier batches, None before the first
         texts: Sequence[str],
         calm: Tensor,
     ) -> Routing:

@@ -22,6 +22,7 @@ from ...keys_values import context_templates as contexts
 from ...model.answer_rows import AnswerRows
 from ...model.partial_forward import Replay
 from ...patch.patch import EMPTY, Patch
+from ...settings import setting
 from ..shared import routed
 from ..shared.base import Editor
 from ..shared.config import Config
@@ -42,33 +43,72 @@ State = dict[str, Any]
 
 @dataclass(frozen=True)
 class MemoirConfig(Config):
-    """Settings of MEMOIR.
+    """Settings of MEMOIR."""
 
-    k: columns that an edit may write, None for 2/7 of them. tau: overlap from which on a query is
-    served; None: measured once, before the first edit, on the even classroom cases (`calibrate`).
-    n_iter: SGD steps per fact, ended early by a loss of at most `enough` that changed by at most
-    `settled`. clip: largest norm of a gradient. weight_decay: of all of W_m, at every step;
-    published 1e-5, which leaves .05 of an edit after 10,000. rehearse: so many
-    earlier facts, those whose masks overlap most, are trained along within the new one's columns;
-    published 0. irrelevant: prompts whose mean is taken off, None for those of irrelevant.txt.
-    """
+    layer: int = setting(
+        25, "Layer, counted from 0, whose MLP gets a residual matrix.", source="paper"
+    )
+    lr: float = setting(1.0, "Learning rate of gradient descent.", source="paper")
+    n_iter: int = setting(30, "Steps of training per fact at most.", source="paper")
+    k: int | None = setting(
+        None, "Number of columns that an edit may write; None takes 2/7 of them.", source="paper"
+    )
+    tau: float | None = setting(
+        None,
+        "Overlap of fingerprints from which on a query is served; None measures it before the "
+        "first edit on the even classroom cases.",
+        source="paper",
+    )
+    clip: float = setting(1.0, "Largest norm of a gradient.", source="paper")
+    weight_decay: float = setting(
+        0.0,
+        "Weight decay of all of the residual matrix at every step; the published value leaves a "
+        "twentieth of an edit after 10,000.",
+        source="paper",
+        published=1e-5,
+    )
+    contexts: tuple[tuple[int, int], ...] = setting(
+        ((5, 5), (10, 5)),
+        "Contexts that the model writes, as pairs of a length in tokens and a number of texts.",
+        source="paper",
+    )
+    context_start: int | str | None = setting(
+        "words",
+        "What contexts begin with: the published five words, a token id, or None for the end of "
+        "text.",
+        source="paper",
+    )
+    context_top_k: int = setting(
+        5,
+        "Number of likeliest tokens that contexts are drawn from; 0 draws from the whole "
+        "vocabulary.",
+        source="paper",
+    )
+    # options of ours
 
-    layer: int = 25
-    lr: float = 1.0
-    n_iter: int = 30
-    k: int | None = None
-    tau: float | None = None
-    enough: float = 0.02
-    settled: float = 1e-4
-    clip: float = 1.0
-    weight_decay: float = 0.0
-    rehearse: int = 0
-    target_eos: bool = False
-    templates: tuple[str, ...] | None = None
-    contexts: tuple[tuple[int, int], ...] = ((5, 5), (10, 5))
-    context_start: int | str | None = "words"
-    context_top_k: int = 5
-    irrelevant: tuple[str, ...] | None = None
+    enough: float = setting(0.02, "Loss up to which the training of a fact may end.", source="ours")
+    settled: float = setting(
+        1e-4, "Change of the loss in a step up to which training may end.", source="ours"
+    )
+    rehearse: int = setting(
+        0,
+        "Number of earlier facts, those whose fingerprints overlap most, that are trained along.",
+        source="ours",
+    )
+    target_eos: bool = setting(
+        False, "Whether the end of the text is learned as a token after the answer.", source="ours"
+    )
+    templates: tuple[str, ...] | None = setting(
+        None,
+        "Context templates, each with `{}` for the prompt; None lets the model write them.",
+        source="ours",
+    )
+    irrelevant: tuple[str, ...] | None = setting(
+        None,
+        "Prompts whose mean input is subtracted before a fingerprint is taken; None takes those "
+        "shipped with the library.",
+        source="ours",
+    )
 
     retired: ClassVar[Mapping[str, Any]] = {"joint": False}
 
@@ -79,6 +119,7 @@ class Memoir(Editor):
     name = "memoir"
     paper = "Wang et al., MEMOIR: Lifelong Model Editing with Minimal Overwrite and Informed Retention for LLMs, 2025 (arXiv:2506.07899)"  # noqa: E501
     Config = MemoirConfig
+    config: MemoirConfig
     writes = "routes"
     scoped = True
 
@@ -88,7 +129,7 @@ class Memoir(Editor):
         module = lm.mlp_out(c.layer)
         state = self._state(module, after)
         with lm.patched(routed.without_mine(after, module), only=True):
-            route = after.routes.get(module) or self._first(module)
+            route: Any = after.routes.get(module) or self._first(module)
             # the masks of all facts, added to those stored; `entries` are their places there
             prints, old = route.prints, unpack_rows(route.masks, len(route.prints.mu))
             texts = [fact.text for fact in facts]
@@ -143,7 +184,7 @@ class Memoir(Editor):
         c, held = self.config, after.memory.get(self.name)
         if not routed.begun(after, module, self.name, held, "residual matrix"):
             return {"module": module, "templates": contexts.of(self.lm, c), "facts": ()}
-        route = after.routes[module]
+        route: Any = after.routes[module]
         if c.k not in (None, route.prints.k) or c.tau not in (None, route.tau):
             raise EditError(
                 f"the residual matrix has k = {route.prints.k} and tau = {route.tau:.3g}"

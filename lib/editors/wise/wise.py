@@ -23,6 +23,7 @@ from ...errors import EditError
 from ...keys_values import context_templates as contexts
 from ...model.architectures import mlp_activation
 from ...patch.patch import Patch
+from ...settings import setting
 from ..shared import routed
 from ..shared.base import Editor
 from ..shared.config import Config
@@ -43,61 +44,153 @@ State = dict[str, Any]
 
 @dataclass(frozen=True)
 class WiseConfig(Config):
-    """Settings of WISE.
+    """Settings of WISE."""
 
-    enough, n_iter: SGD steps per fact, ended early by a loss (answer and margins) up to `enough`.
-    alpha, beta, gamma: margins, Δ < α on irrelevant texts, Δ > β on edits, γ between them.
-    units: "output": the loss sees Δ in units of the mean ‖W a‖ on the irrelevant texts, measured at
-    the first edit: raw margins would outweigh the answer a hundredfold; "absolute": as published.
-    margin_weight: coefficient of the margins beside the answer's loss; published: 1.
-    act_ratio: a memory answers from Δ = act_ratio·ε on. density: what TIES keeps.
-    save_freq: facts per shard. merge_freq: facts per merge. retrieve: merged memories are appended
-    and the best answers; otherwise there is one, merged again (0.6 and 0.4 / k).
-    remeasure: Δ of merged facts is measured again after the merge. track: Δ of the open shard's
-    facts too, after every edit, since later ones move all of them; published: False, ε is the least
-    Δ that was ever recorded.
-    calibrate: the threshold lies so far from the 95 % quantile of Δ on irrelevant texts kept apart
-    (every fourth, never trained on) towards the least Δ of a fact: 0.5 midway. Published: None, the
-    least Δ itself, which leaves the rewordings of a lone fact outside. Needs `track`.
-    rehearse: at most so many earlier facts of the open shard are trained along; published: 0.
-    replay: with `retrieve`, L_memo: one prompt of every merged memory, in turn, must not light up
-    the open shard, and one drawn from the open shard must go on to.
-    irrelevant: texts that must stay with W, `irrelevant_n` of them per fact in turn; None: those of
-    irrelevant.txt. pool, activation: see `ActivationDifference`; "hidden" is the model's own.
-    """
+    layer: int = setting(25, "Layer, counted from 0, whose MLP gets a side memory.", source="paper")
+    lr: float = setting(1.0, "Learning rate of gradient descent.", source="paper")
+    n_iter: int = setting(70, "Steps of training per fact at most.", source="paper")
+    alpha: float = setting(
+        0.25,
+        "Margin under which the activation difference of irrelevant texts is to stay.",
+        source="paper",
+        published=5.0,
+    )
+    beta: float = setting(
+        1.0,
+        "Margin above which the activation difference of edits is to lie.",
+        source="paper",
+        published=20.0,
+    )
+    gamma: float = setting(
+        0.5,
+        "Margin by which edits are to lie above irrelevant texts.",
+        source="paper",
+        published=10.0,
+    )
+    act_ratio: float = setting(
+        0.88,
+        "Share of its threshold from which on a side memory answers.",
+        source="paper",
+    )
+    mask_ratio: float = setting(
+        0.2, "Share of the matrix's entries that a shard may change.", source="paper"
+    )
+    density: float = setting(
+        0.53, "Share of each shard's largest entries that the TIES merge keeps.", source="paper"
+    )
+    merge: Literal["ties", "sign", "linear"] = setting(
+        "ties", "Rule by which full shards become one side memory.", source="paper"
+    )
+    save_freq: int = setting(500, "Number of facts of one shard.", source="paper")
+    merge_freq: int = setting(
+        1000, "Number of facts after which shards are merged.", source="paper"
+    )
+    retrieve: bool = setting(
+        False,
+        "Whether merged memories stand side by side and the best one answers, or are merged again "
+        "into one.",
+        source="paper",
+    )
+    replay: bool = setting(
+        False,
+        "Whether prompts of merged memories are trained to leave the open shard alone, where "
+        "memories are retrieved.",
+        source="paper",
+    )
+    norm_constraint: float | None = setting(
+        1.0, "Largest change of any entry of the matrix; None sets no bound.", source="paper"
+    )
+    weight_decay: float = setting(
+        0.0,
+        "Weight decay of all of the side memory at every step.",
+        source="paper",
+        published=1e-5,
+    )
+    pool: Literal["mean", "row"] = setting(
+        "mean",
+        "Tokens that the activation difference is a mean over: the prompt's, or, as in the "
+        "released code, all of the text that is run.",
+        source="paper",
+        published="row",
+    )
+    activation: Literal["hidden"] | None = setting(
+        None,
+        "Whether outputs pass through the model's activation function before they are compared.",
+        source="paper",
+        published="hidden",
+    )
+    contexts: tuple[tuple[int, int], ...] = setting(
+        ((5, 5), (10, 5)),
+        "Contexts that the model writes, as pairs of a length in tokens and a number of texts.",
+        source="paper",
+    )
+    context_start: int | str | None = setting(
+        "words",
+        "What contexts begin with: the published five words, a token id, or None for the end of "
+        "text.",
+        source="paper",
+    )
+    context_top_k: int = setting(
+        5,
+        "Number of likeliest tokens that contexts are drawn from; 0 draws from the whole "
+        "vocabulary.",
+        source="paper",
+    )
+    irrelevant_n: int = setting(
+        1, "Number of irrelevant texts that every fact is trained with.", source="paper"
+    )
 
-    layer: int = 25
-    lr: float = 1.0
-    n_iter: int = 70
-    enough: float = 0.02
-    alpha: float = 0.25
-    beta: float = 1.0
-    gamma: float = 0.5
-    margin_weight: float = 1.0
-    units: Literal["output", "absolute"] = "output"
-    act_ratio: float = 0.88
-    mask_ratio: float = 0.2
-    density: float = 0.53
-    merge: Literal["ties", "sign", "linear"] = "ties"
-    save_freq: int = 500
-    merge_freq: int = 1000
-    retrieve: bool = False
-    remeasure: bool = True
-    track: bool = False
-    calibrate: float | None = None
-    rehearse: int = 0
-    replay: bool = False
-    norm_constraint: float | None = 1.0
-    weight_decay: float = 0.0
-    pool: Literal["mean", "row"] = "mean"
-    activation: Literal["hidden"] | None = None
-    target_eos: bool = False
-    templates: tuple[str, ...] | None = None
-    contexts: tuple[tuple[int, int], ...] = ((5, 5), (10, 5))
-    context_start: int | str | None = "words"
-    context_top_k: int = 5
-    irrelevant: tuple[str, ...] | None = None
-    irrelevant_n: int = 1
+    # options of ours: margins of any model, rewordings in scope, facts of an open shard that last
+
+    enough: float = setting(
+        0.02, "Loss of answer and margins at which the training of a fact ends.", source="ours"
+    )
+    margin_weight: float = setting(
+        1.0, "Weight of the margins beside the loss of the answer.", source="ours"
+    )
+    units: Literal["output", "absolute"] = setting(
+        "output",
+        "Whether margins count in units of the mean output on irrelevant texts or are absolute; "
+        "raw margins can outweigh the answer a hundredfold.",
+        source="ours",
+        published="absolute",
+    )
+    remeasure: bool = setting(
+        True,
+        "Whether the activation difference of merged facts is measured again after the merge.",
+        source="ours",
+        published=False,
+    )
+    track: bool = setting(
+        False,
+        "Whether the activation difference of the open shard's facts is measured again after every "
+        "edit, since later ones move all of them.",
+        source="ours",
+    )
+    calibrate: float | None = setting(
+        None,
+        "Place of the threshold between the 95 % quantile on irrelevant texts kept apart (0) and "
+        "the least of any fact (1), where facts are tracked; None takes the least of any fact.",
+        source="ours",
+    )
+    rehearse: int = setting(
+        0,
+        "Number of earlier facts of the open shard that are trained along at most.",
+        source="ours",
+    )
+    target_eos: bool = setting(
+        False, "Whether the end of the text is learned as a token after the answer.", source="ours"
+    )
+    templates: tuple[str, ...] | None = setting(
+        None,
+        "Context templates, each with `{}` for the prompt; None lets the model write them.",
+        source="ours",
+    )
+    irrelevant: tuple[str, ...] | None = setting(
+        None,
+        "Texts that must stay with the main memory; None takes those shipped with the library.",
+        source="ours",
+    )
 
 
 class Wise(Editor):
@@ -106,6 +199,7 @@ class Wise(Editor):
     name = "wise"
     paper = "Wang et al., WISE: Rethinking the Knowledge Memory for Lifelong Model Editing of LLMs, NeurIPS 2024 (arXiv:2405.14768)"  # noqa: E501
     Config = WiseConfig
+    config: WiseConfig
     writes = "routes"
     scoped = True
 
@@ -137,7 +231,8 @@ class Wise(Editor):
 
     def _open(self, memories: list[SideMemory], state: State, module: str) -> list[SideMemory]:
         """The memories with a new shard, which is empty; its mask is drawn at random."""
-        shape = tuple(self.lm.weight(module).shape)
+        d_out, d_in = self.lm.weight(module).shape
+        shape = d_out, d_in
         mask = draw_mask(shape, self.config.mask_ratio, self.config.seed, state["drawn"])
         state["mask"], state["drawn"] = pack(mask), state["drawn"] + 1
         state["groups"] = (*state["groups"], ())
@@ -293,7 +388,8 @@ class Wise(Editor):
         """
         held = after.memory.get(self.name)
         if routed.begun(after, module, self.name, held, "side memories"):
-            return list(after.routes[module].memories), dict(held)
+            route: Any = after.routes[module]
+            return list(route.memories), dict(held)
         return [], {
             "module": module,
             "templates": contexts.of(self.lm, self.config),
