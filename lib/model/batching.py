@@ -52,7 +52,10 @@ def sequences(
 
 
 def padded_labels(answers: AnswerRows) -> Tensor:
-    """Labels (3, m) of rows that are padded on the left: row, column that predicts, token."""
+    """Labels (3, m) of rows that are padded on the left, one column per answer token.
+
+    A column holds the row, the column of the padded rows that predicts, and the token.
+    """
     row, position, token = answers.labels
     lengths = torch.tensor([len(ids) for ids in answers.ids])
     return torch.stack([row, position + (lengths.max() - lengths)[row], token])

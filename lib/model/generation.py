@@ -48,9 +48,11 @@ def generate(
 ) -> Generated:
     """Continue every row by at most `max_new_tokens`, until its end-of-text token.
 
+    A row that fills the model's context ends there too.
+
     temperature  0 takes the most probable token, otherwise tokens are drawn.
     top_k        draw among the k most probable tokens only.
-    seed         of the draws.
+    seed         seed of the draws.
     until        until(i, new_ids) may end row i early.
     on_token     on_token(i, id) is told each token and may end row i.
     cache        False runs the whole text again at every step, for tests.

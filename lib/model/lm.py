@@ -1,8 +1,8 @@
 """The language model as one object: a transformers model, its tokenizer, and the ways to ask it.
 
 `LM` answers, generates, scores and reads activations. Its half that binds patches is `Patching`.
-The file is longer than 300 lines because it is the public interface of the model, one short method
-after another, most of which call the function of the same name in this folder.
+The file is longer than 300 lines because it is the whole public interface of the model. Its methods
+are short, and most of them call a function of this folder.
 """
 
 from __future__ import annotations

@@ -104,6 +104,7 @@ def _refuse_suspended(holder: FrameType | None) -> None:
 
 
 def _is_generator(frame: FrameType) -> bool:
+    """Whether a stack frame is that of a generator."""
     return bool(frame.f_code.co_flags & inspect.CO_GENERATOR)
 
 

@@ -63,6 +63,7 @@ def _state(weight: Tensor) -> tuple[int, int]:
 
 
 def _linear(x: Tensor, packed: Tensor, bias: Tensor | None) -> Tensor:
+    """The outputs x Wᵀ + bias (…, d_out) for x (…, d_in) and a packed W (d_out, d_in)."""
     return torch.ops.mkldnn._linear_pointwise(x, packed, bias, "none", [], "")
 
 
@@ -124,6 +125,7 @@ def _linears(model: nn.Module) -> list[nn.Linear]:
 
 
 def _plain(weight: Tensor) -> bool:
+    """Whether a weight can be packed: float32, on the CPU, and contiguous."""
     return weight.dtype == torch.float32 and weight.device.type == "cpu" and weight.is_contiguous()
 
 
