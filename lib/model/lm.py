@@ -35,7 +35,7 @@ class LM(Patching):
     model        the transformers model in eval mode; no weight gets a gradient.
     tokenizer    its tokenizer.
     arch         the row of ARCHS that names its modules.
-    name         hub id or folder name, without the part before the last slash.
+    name         the model's name, by which presets are found.
     fingerprint  hash of its weights, by which a patch knows its model.
     owner        the lock of the model: one owner at a time.
     blocks       its transformer blocks.

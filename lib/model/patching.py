@@ -28,11 +28,10 @@ from .sequences import Sequences
 class Patching:
     """The half of `LM` that exchanges weights and registers routes; `LM` sets the attributes below.
 
-    arch      the row of ARCHS that names the model's modules.
-    model     the transformers model.
-    owner     its lock.
-    name      its name.
-    identity  its name and fingerprint.
+    arch   the row of ARCHS that names the model's modules.
+    model  the transformers model.
+    owner  its lock.
+    name   its name.
     """
 
     arch: Arch
