@@ -16,15 +16,16 @@ Source = Literal["paper", "ours"]
 
 @dataclass(frozen=True)
 class Setting:
-    """What is known of one setting.
+    """One setting of an editor, with its explanation.
 
-    name       of the field
-    type       its annotation, as it stands in the code
-    default    the value of the class, before any preset
-    published  the paper's value; an option of ours has here what leaves the method as published
-    choices    the words that it may be, none where it is no choice
-    sentence   what it does
-    source     "paper" where the setting, or the choice, is in the paper; "ours" where it is not
+    name       name of the field.
+    type       its annotation in the code.
+    default    the value of the class, before any preset.
+    published  the paper's value. An option of ours has here the value with which the method is as
+               published.
+    choices    the words that it may be; empty for other types.
+    sentence   one sentence that says what it does.
+    source     "paper" where the setting, or the choice, is in the paper, "ours" where it is not.
     """
 
     name: str
@@ -43,9 +44,10 @@ def setting(
     source: Source | None = None,
     published: Any = MISSING,
 ) -> Any:
-    """A field with its sentence; what is left out is that of the class that is built on.
+    """A field of a dataclass with its sentence.
 
-    published  the paper's value where it is not the default
+    Sentence and source may be left out where a base class gives them. `published` is the paper's
+    value where it is not the default.
     """
     said = {"sentence": sentence, "source": source}
     found = {name: value for name, value in said.items() if value is not None}
@@ -55,7 +57,7 @@ def setting(
 
 
 def explain(config: type) -> dict[str, Setting]:
-    """{name: what is known of it} of all settings of a dataclass, in their order.
+    """{name: its Setting} for all settings of a dataclass, in their order.
 
     A field that a subclass sets to another default keeps the sentence and the source of its base.
     """
@@ -86,7 +88,7 @@ def words(config: type) -> dict[str, tuple[Any, ...]]:
 
 
 def _said(config: type, name: str) -> Mapping[str, Any]:
-    """Sentence and source of a field: each from the nearest class that gives one."""
+    """Sentence and source of a field, each from the nearest class that gives one."""
     found: dict[str, Any] = {}
     for base in reversed(config.__mro__):
         own = base.__dict__.get("__dataclass_fields__", {}).get(name)

@@ -25,7 +25,7 @@ def points(n: int, seed: int) -> torch.Tensor:
 
 def test_the_nearest_anchor_wins_and_far_from_all_nobody(monkeypatch):
     made = router(keys=torch.eye(2), bias=torch.tensor(0.5 * KAPPA))
-    v = torch.tensor([[[0.8, 0.6], [-0.6, -0.8], [0.6, 0.8], [0.5**0.5, 0.5**0.5]]])
+    v = torch.tensor([[0.8, 0.6], [-0.6, -0.8], [0.6, 0.8], [0.5**0.5, 0.5**0.5]])
     monkeypatch.setattr(AnchorRouter, "values", lambda *_: v)
     scores = made.scores(torch.zeros(4, 12))
     assert scores[0].tolist() == pytest.approx([8.0, 12.8, 9.6])

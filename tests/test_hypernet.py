@@ -223,7 +223,7 @@ def test_weight_gradients_are_those_of_the_loss_however_it_is_cut(family, monkey
     before = EMPTY.with_weights({name: lm.weight(name) + 0.05})
     said = phases.weighted(phases.rewordings(lm, CASES, draw), 1, 0.7)
     calm = phases.weighted(phases.unrelated(lm, CASES, draw, False), 1, 0.3)
-    assert [len(text.labels) for text in calm] == [4, 1, 2]  # " cat", the next token, " x"
+    assert [len(text.answer) for text in calm] == [4, 1, 2]  # " cat", the next token, " x"
     whole = phases.outcome(lm, before, {name: delta}, said, calm)
     monkeypatch.setattr(phases, "TOKENS", 1)
     parts = phases.outcome(lm, before, {name: delta}, said, calm)
@@ -232,7 +232,7 @@ def test_weight_gradients_are_those_of_the_loss_however_it_is_cut(family, monkey
     edit = sum(naive_nll(lm, name, W, c.paraphrases[0], c.fact.target_new) for c in CASES)
     kl = 0.0
     for text in calm:
-        p, q = (naive_log_probs(lm, name, w, text.ids)[-len(text.labels) :] for w in (W0, W))
+        p, q = (naive_log_probs(lm, name, w, text.ids)[-len(text.answer) :] for w in (W0, W))
         kl = kl + (p.exp() * (p - q)).sum(-1).mean()
     (wanted,) = torch.autograd.grad(0.7 * edit + 0.3 * kl, W)
     for seen in (whole, parts):
@@ -268,7 +268,7 @@ def test_features_of_all_tokens_are_read_where_asked(lm):
         found = editor.read([fact], lib.EMPTY)
         assert {pair.K.shape[1] for pair in found.values()} == {count}
         calm = editor.texts(CASES[:1], Random(0))[1][0]
-        assert (len(calm.labels) == len(calm.ids)) == (tokens == "all")
+        assert (len(calm.answer) == len(calm.ids)) == (tokens == "all")
     assert lib.EDITORS["mend"](lm, **SMALL).config.tokens == "all"
 
 
@@ -347,7 +347,7 @@ def test_weights_are_sums_of_group_means(lm):
     texts = [phases.Text([1, 2], [3] * n) for n in (1, 3, 2)]
     assert [t.weight for t in phases.weighted(texts, 2, 2.0)] == [0.5, 0.5, 1.0]
     everywhere = phases.unrelated(lm, CASES[:1], Random(0), True)[0]
-    assert len(everywhere.labels) == len(everywhere.ids) == len("A dog") + 3
+    assert len(everywhere.answer) == len(everywhere.ids) == len("A dog") + 3
 
 
 # ---- trajectories --------------------------------------------------------------------------------

@@ -133,7 +133,7 @@ def test_alphaedit_over_two_rounds(default_lm, monkeypatch):
     sums, count = {layer: torch.zeros(1536, 1536).double() for layer in names.values()}, 0
     with lm.patched(lib.EMPTY):
         for row in rows:  # each alone, position 0 included, as the authors did it
-            for name, K in lib.model.activations.inputs(lm, [row], list(names)).items():
+            for name, K in lib.model.activations.module_inputs(lm, [row], list(names)).items():
                 sums[names[name]] += K.double().T @ K.double()
             count += len(row)
     assert count == wanted["tokens"]

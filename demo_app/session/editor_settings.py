@@ -1,4 +1,8 @@
-"""All settings of an editor: shown with their values here, and changed line by line. No Gradio."""
+"""All settings of an editor: their values for this model, their meanings, and changes to them.
+
+A visitor changes settings line by line; a setting that names a file, or that makes work unbounded,
+cannot be changed here.
+"""
 
 from __future__ import annotations
 
@@ -72,8 +76,10 @@ def changes(lm: lib.LM, editor: str, text: str) -> dict[str, Any]:
         try:
             found[name] = _plain(json.loads(value))
         except (ValueError, RecursionError):
-            raise Trouble(f"The value of {name} should be a number, true, false, null, a “word” or"
-                          " a list of numbers.") from None  # fmt: skip
+            raise Trouble(
+                f"The value of {name} should be a number, true, false, null, a “word” or a list "
+                "of numbers."
+            ) from None
         here = known[name]
         if here is not None and isinstance(here, bool) != isinstance(found[name], bool):
             raise Trouble(f"{name} is {json.dumps(here)} here: give a value of that kind.")

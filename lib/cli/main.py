@@ -1,4 +1,8 @@
-"""`python -m lib`: one parser, one command per file of this folder, and its exit codes."""
+"""The entry of `python -m lib`: its usage, the parser of its commands, and the exit codes.
+
+Each command is a file of this folder with two functions: `arguments` adds its options to the
+parser, and `run` carries it out.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +35,10 @@ Every command: `python -m lib COMMAND --help`. Exit code 2 means that the input 
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; the exit code is 0, or 2 after one sentence about what was wrong."""
+    """Run one command and return its exit code.
+
+    0 after success, 2 after one sentence that says what was wrong, 130 after Ctrl-C.
+    """
     parser = argparse.ArgumentParser(
         prog="python -m lib",
         description=USAGE,

@@ -1,7 +1,7 @@
-"""Rows of JSON and JSONL files, plain or gzip, as they stand there; no format is known here.
+"""The rows of JSON and JSONL files, plain or packed by gzip; what a row means is decided elsewhere.
 
-`rows` gives them one after the other; `places` also says where each row of a JSONL file begins, so
-that a file of a million rows can be read row by row.
+`rows` gives the rows one after another. `places` also says where each row of a JSONL file begins,
+so that single rows of a file with a million of them can be read again by `row_at`.
 """
 
 from __future__ import annotations
@@ -11,23 +11,23 @@ import gzip
 import io
 import json
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from ..errors import FactError
 from .facts import quoted
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[BinaryIO]:
-    """The file's bytes, unpacked if gzip; all that can be wrong with a file is a FactError."""
+def opened(path: Path) -> Iterator[io.BufferedReader]:
+    """The file's bytes, unpacked where it is gzip; every error of reading becomes a FactError."""
     try:
         with path.open("rb") as file:
             packed = file.peek(2)[:2] == b"\x1f\x8b"
             # by the content, not by the name: servers and browsers unpack and keep the ".gz"
-            yield gzip.GzipFile(fileobj=file) if packed else file
+            yield cast(io.BufferedReader, gzip.GzipFile(fileobj=file)) if packed else file
     except FactError:
         raise
     except FileNotFoundError:
@@ -42,10 +42,10 @@ def opened(path: Path) -> Iterator[BinaryIO]:
         raise FactError(f"{str(path)!r} cannot be read: {error}") from None
 
 
-def rows(path: Path, known: Callable[[dict], Any]) -> Iterator[Any]:
-    """The rows of a file; `known` says of an object on the first line whether it is a row itself.
+def rows(path: Path, known: Callable[[dict], Any]) -> Generator[Any, None, None]:
+    """The rows of a file; `known(object)` says whether the first line's object is a row.
 
-    JSON (a list, an object that holds one, one row) is loaded whole, JSONL read row by row.
+    JSON (a list, an object that holds one, or one row) is loaded whole. JSONL is read row by row.
     """
     with opened(path) as raw:
         _refuse_binary(raw, path)
@@ -58,7 +58,7 @@ def rows(path: Path, known: Callable[[dict], Any]) -> Iterator[Any]:
             value = _parse(first + file.read(), str(path))
         if isinstance(value, list):
             yield from value
-        elif known(value):
+        elif known(value):  # JSONL, or a single row
             yield value
             lines = (line for line in file if line.strip())
             for number, line in enumerate(lines, 1):
@@ -69,17 +69,18 @@ def rows(path: Path, known: Callable[[dict], Any]) -> Iterator[Any]:
             yield from _held(value)
 
 
-def places(path: Path) -> Iterator[tuple[int, Any]]:
-    """(where it begins in the unpacked file, row) of every row of a JSONL file, one at a time.
+def places(path: Path) -> Generator[tuple[int, Any], None, None]:
+    """(byte where it begins in the unpacked file, row) for each row of a JSONL file.
 
-    Other JSON is refused: to find where the rows of a list begin, all of it would have to be read.
+    Other JSON is refused, because to find where the rows of a list begin all of it would have to be
+    read.
     """
     with opened(path) as file:
         _refuse_binary(file, path)
         # before the first "line" is read, which may be the whole of a large list
         if (start := file.peek(4096).removeprefix(codecs.BOM_UTF8).lstrip()).startswith(b"["):
             _refuse_whole(start, path)
-        at, number = 0, 0
+        at, number = 0, 0  # the byte where the line begins, and the number of its row
         for line in file:
             text = line.removeprefix(codecs.BOM_UTF8) if at == 0 else line
             if text.strip():
@@ -103,17 +104,19 @@ def _refuse_whole(line: bytes, path: Path) -> None:
 
 
 def row_at(file: BinaryIO, begin: int) -> Any:
-    """The row of a JSONL file that begins there."""
+    """The row of a JSONL file that begins at byte `begin`."""
     file.seek(begin)
     return json.loads(file.readline())
 
 
 def _refuse_binary(file: Any, path: Path) -> None:
+    """FactError for a file with zero bytes near its start."""
     if b"\0" in file.peek(4096):  # before a "line" of a huge binary file is read
         raise FactError(f"{path} is a binary file, not JSON or JSONL")
 
 
 def _refuse_other(first: str, path: Path) -> None:
+    """FactError for a file whose first line with text begins neither a list nor an object."""
     if not first.strip():
         raise FactError(f"{path} is empty")
     if first.lstrip()[0] not in "[{":
@@ -128,6 +131,7 @@ def _held(value: dict) -> list:
 
 
 def _parse(text: str, place: str) -> Any:
+    """The JSON value of a text; FactError, which names its place, where it is none."""
     try:
         return json.loads(text)
     except RecursionError:

@@ -49,6 +49,7 @@ class AlphaEdit(Spread):
     name = "alphaedit"
     paper = "Fang et al., AlphaEdit: Null-Space Constrained Editing, 2025 (arXiv:2410.02355)"
     Config = AlphaEditConfig
+    config: AlphaEditConfig
     keeps = True
 
     def solve(self, layer: int, K: Tensor, state: Mapping[str, Any]) -> Tensor:

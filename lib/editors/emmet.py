@@ -30,3 +30,4 @@ class Emmet(Spread):
     name = "emmet"
     paper = "Gupta et al., A Unified Framework for Model Editing, 2024 (arXiv:2403.14236)"
     Config = EmmetConfig
+    config: EmmetConfig

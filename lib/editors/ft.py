@@ -66,7 +66,8 @@ class Ft(Editor):
     name = "ft"
     paper = "Fine-tuning Done Right in Model Editing (LocFT-BF), 2025 (arXiv:2509.22072)"
     Config = FtConfig
-    speed = "fast"
+    config: FtConfig
+    speed: ClassVar[Literal["fast", "usual", "slow"]] = "fast"
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:
         """Train a copy of one matrix on the facts and replayed old ones, from `after` on."""
@@ -122,6 +123,7 @@ class FtL(Ft):
     name = "ft_l"
     paper = "Zhu et al., Modifying Memories in Transformer Models, 2020 (arXiv:2012.00363)"
     Config = FtLConfig
+    config: FtLConfig
     speed = "usual"
 
 
@@ -138,3 +140,4 @@ class FtM(Ft):
     name = "ft_m"
     paper = "Zhang et al., A Comprehensive Study of Knowledge Editing, 2024 (arXiv:2401.01286)"
     Config = FtMConfig
+    config: FtMConfig

@@ -68,6 +68,7 @@ class Lora(Editor):
     name = "lora"
     paper = "Hu et al., LoRA: Low-Rank Adaptation of Large Language Models, 2021 (arXiv:2106.09685)"
     Config = LoraConfig
+    config: LoraConfig
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:
         """Train one new adapter per module on the facts, on the model under `after`."""
@@ -132,7 +133,8 @@ class Lora(Editor):
             d_out, d_in = weight.shape[::-1] if self.lm.arch.transposed else weight.shape
             A = (2 * torch.rand(self.config.rank, d_in, generator=generator) - 1) / math.sqrt(d_in)
             B = torch.zeros(d_out, self.config.rank)
-            made[name] = tuple(side.to(weight.device).requires_grad_() for side in (B, A))
+            B, A = (side.to(weight.device).requires_grad_() for side in (B, A))
+            made[name] = B, A
         return made
 
     @contextmanager

@@ -42,3 +42,4 @@ class NormAnchor(Spread):
     name = "norm_anchor"
     paper = "Liu et al., Norm Anchors Make Model Edits Last (NAS), 2026 (arXiv:2602.02543)"
     Config = NormAnchorConfig
+    config: NormAnchorConfig

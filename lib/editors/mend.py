@@ -41,6 +41,7 @@ class Mend(Trainable):
     name = "mend"
     paper = "Mitchell et al., Fast Model Editing at Scale, ICLR 2022"
     Config = MendConfig
+    config: MendConfig
     order = "mend"
     solves = False
     frozen = True

@@ -36,6 +36,7 @@ class Pmet(Spread):
     name = "pmet"
     paper = "Li et al., PMET: Precise Model Editing in a Transformer, 2024 (arXiv:2308.08742)"
     Config = PmetConfig
+    config: PmetConfig
     place = "pmet"
 
     def share(self, rest: Tensor, left: int) -> Tensor:

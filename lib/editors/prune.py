@@ -41,11 +41,12 @@ class Prune(Wrapper):
     name = "prune"
     paper = "Ma et al., Perturbation-Restrained Sequential Model Editing, 2025 (arXiv:2405.16821)"
     Config = PruneConfig
+    config: PruneConfig
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:
         """One more batch by the inner editor, then W_0 + U diag(s') Vᵀ for each edited module."""
         whole = _unpack(after.memory.get(self.name, {}))
-        patch = self.inner.write(facts, replace(after, weights={**after.weights, **whole}))
+        patch = self.wrapped.write(facts, replace(after, weights={**after.weights, **whole}))
         total = {
             module: value
             for module, value in patch.weights.items()

@@ -38,10 +38,11 @@ class Rect(Wrapper):
     name = "rect"
     paper = "Gu et al., Model Editing Harms General Abilities of LLMs, 2024 (arXiv:2401.04700)"
     Config = RectConfig
+    config: RectConfig
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:
         """Masked after all layers of the batch, so later layers had counted on the whole update."""
-        patch = self.inner.write(facts, after)
+        patch = self.wrapped.write(facts, after)
         new = {}
         for module, value in patch.weights.items():
             if value is not after.weights.get(module):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import astuple, dataclass, replace
 from functools import cache, cached_property
@@ -101,7 +101,7 @@ class Notes(Rewrite):
 
     def _nearest(self, query: Vector) -> tuple[float, int]:
         """Best cosine over all entries, by an inverted index."""
-        scores: Counter[int] = Counter()
+        scores: dict[int, float] = defaultdict(float)
         for term, weight in query.items():
             for i, other in self._terms.get(term, ()):
                 scores[i] += weight * other
@@ -157,6 +157,7 @@ class Retrieval(Editor):
     name = "retrieval"
     paper = "after Zheng et al., Can We Edit Factual Knowledge by In-Context Learning?, 2023"
     Config = RetrievalConfig
+    config: RetrievalConfig
     speed = "fast"
     writes = "prompt"
     keeps = True

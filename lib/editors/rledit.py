@@ -84,7 +84,8 @@ class RLEdit(Regression):
         c, patch, losses = self.config, EMPTY, []
         every = [p for net in networks.nets.values() for p in net.parameters()]
         for i, cases in enumerate(turns):
-            said, calm = [], []
+            said: list[Any] = []
+            calm: list[Any] = []
             # L = Σ_j γ^j (L_gen + loc·KL)(texts of turn i − j)
             for j in range(min(i + 1, c.window)):
                 more = self.texts(turns[i - j], draw, DISCOUNT**j)

@@ -111,6 +111,7 @@ class Rome(Editor):
     name = "rome"
     paper = "Meng et al., Locating and Editing Factual Associations in GPT, 2022 (arXiv:2202.05262)"
     Config = RomeConfig
+    config: RomeConfig
     needs_subject = True
     geometry = "whitened"
 

@@ -118,6 +118,7 @@ class UltraEdit(Editor):
     name = "ultraedit"
     paper = "Gu et al., UltraEdit: Training-, Subject-, and Memory-Free Editing, 2025"
     Config = UltraEditConfig
+    config: UltraEditConfig
     speed = "fast"
 
     @cached_property
@@ -221,7 +222,8 @@ class UltraEdit(Editor):
             factors = V, memory.reach(K, None, config.ridge)
         else:
             factors = V, memory.reach(K, metric, 1.0)
-        return tuple(distributed.of_first(factor.float()) for factor in factors)
+        V, B = (distributed.of_first(factor.float()) for factor in factors)
+        return V, B
 
     def start(self, state: Mapping[str, Any]) -> dict[tuple[int, int], Pairs]:
         """Moments per shape: those of the patch, or of the warm-up texts before the first turn."""
@@ -276,7 +278,7 @@ class UltraEdit(Editor):
 def _join(old: Tensor | None, K: Tensor) -> Tensor:
     """Kept keys with those of a turn, float32 on the CPU."""
     K = K.cpu()
-    return memory.pressed(K if old is None else torch.cat([old, K], 1))
+    return memory.compressed(K if old is None else torch.cat([old, K], 1))
 
 
 def _name(shape: tuple[int, int]) -> str:

@@ -47,6 +47,7 @@ class Wilke(Rome):
     name = "wilke"
     paper = "Hu et al., WilKE: Wise-Layer Knowledge Editor, 2024 (arXiv:2402.10987)"
     Config = WilkeConfig
+    config: WilkeConfig
     speed = "slow"
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:

@@ -76,6 +76,7 @@ class Scores:
     asked      (metric, event) pairs of the tables; null where the data gave no row
     perplexity on held-out text, None where there was none
     base       the base model's answers, to be handed to the next `evaluate`
+    seconds    of each edit, None where nothing was edited for these scores
     """
 
     rows: pd.DataFrame
@@ -83,6 +84,7 @@ class Scores:
     title: str
     perplexity: float | None = None
     base: Base | None = field(default=None, repr=False)
+    seconds: list[float] | None = field(default=None, repr=False, compare=False)
 
     def by_case(self) -> dict[tuple[str, str], pd.DataFrame]:
         """{(metric, event): mean and size over each case's prompts, indexed by case}."""
@@ -109,7 +111,8 @@ class Scores:
 
     def json(self) -> dict[str, Any]:
         """{metric: {event: mean or None}, "perplexity": number or None}."""
-        by_case, found = self.by_case(), {}
+        by_case = self.by_case()
+        found: dict[str, Any] = {}
         for metric, event in self.asked:
             cases = by_case.get((metric, event))
             mean = None if cases is None else float(cases["mean"].mean())

@@ -7,6 +7,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Collection, Sequence
+from typing import Any
 
 import pandas as pd
 from tqdm import tqdm
@@ -40,7 +41,7 @@ def singly(
     by_case: dict = {}
     for item in items:
         by_case.setdefault(item.case, []).append(item)
-    settings = {"events": events, "metrics": metrics}
+    settings: dict[str, Any] = {"events": events, "metrics": metrics}
     before = measure(lm, items, EMPTY, base=base, **settings)
     base = before.base
     base.scores = before

@@ -79,7 +79,7 @@ class Corrupted:
         self.lm, self.samples = lm, samples
         self.ids, *ends = span(lm, fact)
         self.subject = tuple(ends)
-        self.answer = lm.next_token([self.ids]).argmax().item()
+        self.answer = int(lm.next_token([self.ids]).argmax())
         self.known = None
         if fact.target_true is not None:
             self.known = encode_target(lm.tokenizer, fact.target_true)[0] == self.answer
@@ -107,14 +107,16 @@ class Corrupted:
         for i, cell in enumerate(cells):
             self._check(cell)
             starts.setdefault(min(cell.tokens, default=self.subject[0]), []).append(i)
-        p, ends = torch.zeros(len(cells)), {}
+        p = torch.zeros(len(cells))
+        ends: dict[int, tuple[float, float]] = {}
         for token, members in starts.items():
             replay = self._replay(token)
             size = max(1, POSITIONS // (self.samples * (len(self.ids) - token)) - 1)
             members.sort(key=lambda i: min(cells[i].layers, default=0))
             for j in range(0, max(1, len(members)), size):
                 part = members[j : j + size]
-                *ends[token], p[part] = self._run(replay, token, [cells[i] for i in part])
+                clean, corrupted, p[part] = self._run(replay, token, [cells[i] for i in part])
+                ends[token] = clean, corrupted
         return *ends[self.subject[0]], p
 
     def _check(self, cell: Cell) -> None:

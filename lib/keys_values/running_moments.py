@@ -147,10 +147,10 @@ class Pairs:
         found = [Pairs(self.keys.of(K), self.grads.of(G)) for K, G in split]
         if not part.apart:
             return found
-        flat = [torch.cat([p.keys.mean, p.keys.S, p.grads.mean, p.grads.S]) for p in found]
+        states = [torch.cat([p.keys.mean, p.keys.S, p.grads.mean, p.grads.S]) for p in found]
         widths = [len(side.mean) for side in (self.keys, self.grads) for _ in range(2)]
         none = self.keys.mean.new_empty(sum(widths), 0)
-        flat = torch.cat(distributed.gather(torch.stack(flat, 1) if flat else none), 1)
+        flat = torch.cat(distributed.gather(torch.stack(states, 1) if states else none), 1)
         numbers, sizes = torch.cat(distributed.gather(torch.stack([numbers, sizes])), 1)
         found = []
         for i in numbers.argsort().tolist():

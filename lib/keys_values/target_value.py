@@ -46,24 +46,27 @@ class Search:
         source="paper",
     )
     enough: float = setting(0.05, "Total loss under which the search ends.", source="paper")
+    target_eos: bool = setting(
+        False, "Whether the end of the text is learned as a token after the answer.", source="ours"
+    )
     relax: bool = setting(
         False,
         "PMET's rule: once all target tokens are the argmax their loss counts a tenth, and a KL "
         "term of at most 0.01 ends the search.",
         source="paper",
     )
-    target_eos: bool = setting(
-        False, "Whether the end of the text is learned as a token after the answer.", source="ours"
-    )
 
 
 @dataclass(frozen=True)
 class Target:
-    """What one search found: v_star = init + delta (d_out,), float32, and its loss per iteration.
+    """The result of one search, float32.
 
-    init is what stood at the place, at the bare prompt; mlp the MLP's own output there (the same
-    for place="mlp_out"), key its input and keys those under every template (t, d_in). loss rows:
-    (total, nll, kl, decay, probability of the target).
+    v_star  (d_out,): init + delta
+    init    (d_out,): what stood at the place, at the lookup of the bare prompt
+    delta   (d_out,): what was added to it
+    mlp     (d_out,): the MLP's own output there, which is `init` for place="mlp_out"
+    keys    (t, d_in): the MLP's input at the lookup under every template, the bare prompt first
+    loss    per iteration (total, nll, kl, decay, probability of the target)
     """
 
     v_star: Tensor
@@ -109,7 +112,7 @@ SPLIT = 16  # from so many rows with templates on, the KL rows run by themselves
 
 
 def _groups(lm: LM, facts: Sequence[Fact], templates: Sequence[str]) -> Iterator[list[int]]:
-    """Facts in groups of bounded work, those with equally much text behind the subject together."""
+    """Facts in groups of bounded work, sorted by how much text follows the subject."""
     lengths = []
     for fact in facts:
         ids, at = lookup(lm.tokenizer, fact)

@@ -68,7 +68,7 @@ class Journal:
         self.folder = Path(folder).resolve()
         self._lock: BinaryIO | None = None
         self._busy, self.stale = False, True  # stale: memory may be behind the folder
-        self._bytes, self._points = 0, []
+        self._bytes, self._points = 0, list[int]()
         self._current = current
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -155,7 +155,13 @@ class Journal:
         recent: of the rows only so many at the end, and those with scores.
         """
         path = self.folder / "state.json"
-        state = {"edits": 0, "patch": None, "bytes": 0, "points": [], "seconds": None}
+        state: dict[str, Any] = {
+            "edits": 0,
+            "patch": None,
+            "bytes": 0,
+            "points": [],
+            "seconds": None,
+        }
         try:
             if path.exists():
                 state = json.loads(path.read_text(encoding="utf-8"))

@@ -214,10 +214,11 @@ class Run:
 
     def _logged(self, patch: Patch, first: int, end: int) -> Patch:
         """The patch with the source in place of the facts, and the batches so far in one line."""
-        rows = self.cases.rows(first, end) if isinstance(self.cases, Cases | LazyCases) else None
-        if rows is None:
+        cases = self.cases if isinstance(self.cases, Cases | LazyCases) else None
+        rows = None if cases is None else cases.rows(first, end)
+        if cases is None or rows is None:
             return patch
-        source, reader, former = self.cases.source, self.cases.reader, self.patch.log
+        source, reader, former = cases.source, cases.reader, self.patch.log
         line = replace(patch.log[-1], facts=(), source=source, rows=rows, reader=reader,
                        batch=self.batch_size)  # fmt: skip
         return replace(patch, log=(*former[:-1], *(former[-1].then(line) if former else (line,))))

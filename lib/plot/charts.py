@@ -9,6 +9,7 @@ of their own everywhere.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -110,9 +111,9 @@ def lines(
     figure, ax = new_figure(xlabel, ylabel, title, height)
     style = styles(series, colors, dashes)
     ends = []
-    for name, y in series.items():
+    for name, values in series.items():
         here = np.asarray(x[name] if isinstance(x, Mapping) else x, dtype=float)
-        y = np.asarray(y, dtype=float)
+        y = np.asarray(values, dtype=float)
         if here.shape != y.shape:
             raise ValueError(f"{name!r} has {y.size} values, but x has {here.size}.")
         color, dash = style[name]
@@ -182,7 +183,7 @@ def heatmap(
         for (i, j), value in np.ndenumerate(matrix):
             if np.isfinite(value):
                 ground = to_hex(colors(norm(value)))
-                color = max(INK, "#ffffff", key=lambda c, g=ground: contrast(c, g))
+                color = max(INK, "#ffffff", key=partial(contrast, ground))
                 ax.text(j, i, digits(value), ha="center", va="center", color=color, fontsize=SMALL)
     ax.grid(False)
     ax.spines[:].set_visible(False)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from ..errors import ScanError
@@ -86,9 +87,14 @@ class Space:
 
         yield nearby
         for name, values in self.dimensions[1:]:
-            yield lambda best, name=name, values=values: [
-                {**{k: best[k] for k in (self.where, *self.grid)}, name: v} for v in values
-            ]
+            yield partial(self._others, name, values)
+
+    def _others(
+        self, name: str, values: Sequence[Any], best: Mapping[str, Any]
+    ) -> list[dict[str, Any]]:
+        """The best row with other values of one setting."""
+        kept = {k: best[k] for k in (self.where, *self.grid)}
+        return [{**kept, name: v} for v in values]
 
     def key(self, row: Mapping[str, Any]) -> str:
         """All settings of a candidate or row: equal where they are the same trial."""

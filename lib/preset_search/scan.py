@@ -119,7 +119,8 @@ class Scan:
 
     def _run(self, progress: bool, say: Callable[[str], None] | None) -> None:
         self._end = time.perf_counter() + (math.inf if self.budget is None else self.budget)
-        self.rows, self._dropped = self._read(), set()
+        self.rows = self._read()
+        self._dropped: set[Any] = set()
         self._measured = {"events": (self.event,), "metrics": (*self.metrics, "locality")}
         self._base = baseline(self.lm, self.cases, **self._measured)
         self._choose(self._base.scores.json())
@@ -202,7 +203,7 @@ class Scan:
 
     def _trial(self, changes: dict[str, Any]) -> dict[str, Any]:
         editor = EDITORS[self.editor](self.lm, **{**self.space.given, **changes})
-        ask = {**self._measured, "base": self._base}
+        ask: dict[str, Any] = {**self._measured, "base": self._base}
         if self.together:
             start = time.perf_counter()
             patch = editor.edit(self.facts)

@@ -148,7 +148,7 @@ class Lifelong:
         others = ["generalization", "specificity"]
         rest = lib.evaluate(lm, cases, patch, EVENTS[:2], metrics=others).json()
         with lm.patched(patch, only=True):
-            now, perplexity = lm.next_token(self.prompts), lib.evaluation.perplexity(lm)
+            now, perplexity = lm.next_token(self.prompts), lib.perplexity(lm)
         return {
             "retention": found["efficacy"],
             **{metric: rest[metric] for metric in others},

@@ -32,7 +32,7 @@ def own_texts(lm: lib.LM, facts: Iterable[lib.Fact]) -> list[losses.Text]:
     found = []
     for fact in facts:
         target = encode_target(lm.tokenizer, fact.target_new)
-        found.append(losses.Text([*encode_prompt(lm.tokenizer, fact.text), *target[:-1]], target))
+        found.append(losses.Text(encode_prompt(lm.tokenizer, fact.text), target))
     return found
 
 

@@ -69,7 +69,9 @@ def read(lm: lib.LM, cases: Sequence[lib.Case], module: str) -> Keys:
         for start in range(0, len(rows), ROWS):
             part = rows[start : start + ROWS]
             ends = [len(row) - 1 for row in part]
-            parts.append(activations.inputs_at(lm, part, ends, [module])[module].float().cpu())
+            parts.append(
+                activations.module_inputs_at(lm, part, ends, [module])[module].float().cpu()
+            )
         found[group] = torch.cat(parts)
     labels = [tuple(encode_target(lm.tokenizer, case.fact.target_new)) for case in cases]
     owner = torch.tensor([i for i, case in enumerate(cases) for _ in case.paraphrases])

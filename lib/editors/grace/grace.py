@@ -92,6 +92,7 @@ class Grace(Editor):
     name = "grace"
     paper = "Hartvigsen et al., Aging with GRACE, 2023 (arXiv:2211.11031)"
     Config = GraceConfig
+    config: GraceConfig
     speed = "fast"
     writes = "routes"
     keeps = True
@@ -101,7 +102,8 @@ class Grace(Editor):
         """Write all facts into the codebook in their order, then train the values they touch."""
         c, lm = self.config, self.lm
         place = self.place(after)
-        module, old = place.module, after.routes.get(place.module)
+        module = place.module
+        old: Any = after.routes.get(module)
         remembered = after.memory.get(self.name, {})  # one state per codebook
         state = remembered.get(module)
         prompts, targets = self.ids(facts, after)
@@ -109,7 +111,7 @@ class Grace(Editor):
             # a fact's key: what the module reads at the prompt's last token
             at = [len(prompt) - 1 for prompt in prompts]
             keys = (
-                activations.inputs_at(lm, prompts, at, [module])[module].float().cpu()
+                activations.module_inputs_at(lm, prompts, at, [module])[module].float().cpu()
             )  # (m, d_in)
             if state is None:
                 state = {"facts_seen": 0, "noise": self.noise(module, prompts, keys)}
@@ -198,7 +200,8 @@ class Grace(Editor):
             )
         state = after.memory.get(self.name, {}).get(module)
         if routed.begun(after, module, self.name, state, "codebook"):
-            held = after.routes[module].replacement
+            route: Any = after.routes[module]
+            held = route.replacement
             if held != c.replacement:
                 raise EditError(
                     f"the codebook at {module} replaces '{held}', not '{c.replacement}'"
@@ -223,9 +226,9 @@ class Grace(Editor):
         """
         few = prompts[:4]
         rows = [*few, (max(few, key=len) * 2)[: self.lm.context]]
-        found = activations.inputs_at(self.lm, rows, [len(row) - 1 for row in rows], [module])[
-            module
-        ]
+        found = activations.module_inputs_at(
+            self.lm, rows, [len(row) - 1 for row in rows], [module]
+        )[module]
         return (found[:-1].float().cpu() - keys[: len(few)]).norm(dim=1).max().item()
 
     def report(self, book: Codebook, keys: Tensor, targets: list[list[int]], noise: float) -> None:

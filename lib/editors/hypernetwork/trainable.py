@@ -27,7 +27,6 @@ from ...model.lm import LM
 from ...model.prefix_cache import Prefix
 from ...patch.patch import EMPTY, Patch
 from ..shared.base import Editor, add_low_rank
-from ..shared.config import Config
 from . import losses as phases
 from . import network, network_file
 from .network import Turn
@@ -53,7 +52,7 @@ class Trainable(Editor):
     solves: ClassVar[bool] = True  # columns are added up by a regression with a λ of its own
     frozen: ClassVar[bool] = False  # moments stay as training left them
 
-    def __init__(self, lm: LM, config: Config | None = None, **settings: Any) -> None:
+    def __init__(self, lm: LM, config: TrainableConfig | None = None, **settings: Any) -> None:
         super().__init__(lm, config, **settings)
         self._networks: Networks | None = None
 
@@ -289,7 +288,8 @@ class Trainable(Editor):
         c, lm = self.config, self.lm
         said = phases.rewordings(lm, cases, draw, c.own_prompt), factor * c.edit_weight
         calm = phases.unrelated(lm, cases, draw, c.tokens == "all"), factor * c.loc_weight
-        return tuple(phases.weighted(texts, c.group, weight) for texts, weight in (said, calm))
+        judged = [phases.weighted(texts, c.group, weight) for texts, weight in (said, calm)]
+        return judged[0], judged[1]
 
     def learn(
         self,

@@ -41,11 +41,20 @@ class Learner(Protocol):
     lm: LM
     config: TrainableConfig
 
-    fresh: Callable[[Sequence[Case]], Networks]  # untrained networks
-    restored: Callable[[Path, dict[str, Any], dict[str, Any]], Networks]  # those of a file
-    gradients: Callable[[Networks, Sequence[Case], int], float]  # of one step
-    validate: Callable[[Networks, Sequence[Case]], float]  # mean loss of cases kept apart
-    header: Callable[[], dict[str, Any]]  # what every file says of the editor
+    def fresh(self, cases: Sequence[Case] = ()) -> Networks:
+        """Untrained networks."""
+
+    def restored(self, path: Path, header: dict[str, Any], state: dict[str, Any]) -> Networks:
+        """Networks from a file's content."""
+
+    def gradients(self, networks: Networks, cases: Sequence[Case], step: int) -> float:
+        """The loss of one step, whose gradients are added to the networks' parameters."""
+
+    def validate(self, networks: Networks, cases: Sequence[Case]) -> float:
+        """Mean loss of cases that are kept apart."""
+
+    def header(self) -> dict[str, Any]:
+        """What every file says of the editor."""
 
 
 def recorded(config: TrainableConfig) -> dict[str, Any]:

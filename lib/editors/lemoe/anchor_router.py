@@ -11,6 +11,7 @@ by changing activations.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -59,7 +60,8 @@ class AnchorRouter:
 
     def to(self, device: torch.device) -> AnchorRouter:
         """The same router on another device."""
-        return replace(self, **{name: t.to(device) for name, t in self.tensors().items()})
+        there: dict[str, Any] = {name: t.to(device) for name, t in self.tensors().items()}
+        return replace(self, **there)
 
     def tensors(self) -> dict[str, Tensor]:
         """All parts by name; `bias` only where there is one."""

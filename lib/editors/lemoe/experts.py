@@ -67,6 +67,7 @@ class Experts(Route):
 
     def placed(self, device: torch.device) -> tuple[AnchorRouter | HiddenStateRouter, list[Expert]]:
         """The router and the experts on a device."""
+        experts: list[Expert]
         experts = [{n: t.to(device) for n, t in expert.items()} for expert in self.experts]
         return self.router.to(device), experts
 

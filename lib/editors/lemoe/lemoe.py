@@ -28,12 +28,11 @@ from ..shared import routed
 from ..shared.base import Editor
 from ..shared.config import Config
 from . import anchor_router
-from .anchor_router import AnchorFit, AnchorRouter
+from .anchor_router import AnchorFit
 from .expert_rows import ExpertRows
 from .expert_training import ExpertTraining, train
 from .experts import Expert, Experts
 from .fact_clusters import Order, cluster_facts
-from .memoe_router import HiddenStateRouter
 from .new_expert import activation, fresh, place
 from .prompt_embedding import general_mean, text_means
 from .router_training import Anchored, ByHidden, Routing
@@ -160,6 +159,7 @@ class Lemoe(Editor):
     name = "lemoe"
     paper = "Wang and Li, LEMoE: Advanced Mixture of Experts Adaptor for Lifelong Model Editing of LLMs, EMNLP 2024 (arXiv:2406.20030)"  # noqa: E501
     Config = LemoeConfig
+    config: LemoeConfig
     writes = "routes"
     keeps = True
     scoped = True
@@ -229,7 +229,7 @@ class Lemoe(Editor):
         own = {name: getattr(self.config, name) for name in ("insert", "routing", "gate", "scale")}
         return {"projection": "shared", **own}
 
-    def _work(self, module: str, route: Experts | None, after: Patch) -> _Work:
+    def _work(self, module: str, route: Any, after: Patch) -> _Work:
         """Experts, router and state to go on with, those of `after` or those of a first edit."""
         lm, calm = self.lm, routed.irrelevant_texts(self.config)
         if self.config.experts < 1 or self.config.batch_size < 1:
@@ -277,7 +277,7 @@ class Lemoe(Editor):
     def _routing(
         self,
         state: dict,
-        router: AnchorRouter | HiddenStateRouter | None,
+        router: Any,  # that of earlier batches, None before the first
         texts: Sequence[str],
         calm: Tensor,
     ) -> Routing:

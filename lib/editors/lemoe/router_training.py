@@ -81,6 +81,8 @@ class Anchored(Routing):
            with the expert, by its loss
     """
 
+    router: AnchorRouter
+
     def __init__(
         self,
         lm: LM,
@@ -136,6 +138,8 @@ class Anchored(Routing):
 
 class ByHidden(Routing):
     """MEMoE's router: one matrix over hidden states and known subjects, which every batch moves."""
+
+    router: HiddenStateRouter
 
     def __init__(
         self,

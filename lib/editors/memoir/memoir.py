@@ -119,6 +119,7 @@ class Memoir(Editor):
     name = "memoir"
     paper = "Wang et al., MEMOIR: Lifelong Model Editing with Minimal Overwrite and Informed Retention for LLMs, 2025 (arXiv:2506.07899)"  # noqa: E501
     Config = MemoirConfig
+    config: MemoirConfig
     writes = "routes"
     scoped = True
 
@@ -128,7 +129,7 @@ class Memoir(Editor):
         module = lm.mlp_out(c.layer)
         state = self._state(module, after)
         with lm.patched(routed.without_mine(after, module), only=True):
-            route = after.routes.get(module) or self._first(module)
+            route: Any = after.routes.get(module) or self._first(module)
             # the masks of all facts, added to those stored; `entries` are their places there
             prints, old = route.prints, unpack_rows(route.masks, len(route.prints.mu))
             texts = [fact.text for fact in facts]
@@ -183,7 +184,7 @@ class Memoir(Editor):
         c, held = self.config, after.memory.get(self.name)
         if not routed.begun(after, module, self.name, held, "residual matrix"):
             return {"module": module, "templates": contexts.of(self.lm, c), "facts": ()}
-        route = after.routes[module]
+        route: Any = after.routes[module]
         if c.k not in (None, route.prints.k) or c.tau not in (None, route.tau):
             raise EditError(
                 f"the residual matrix has k = {route.prints.k} and tau = {route.tau:.3g}"

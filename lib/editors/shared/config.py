@@ -31,7 +31,8 @@ class Config:
 
     def __post_init__(self) -> None:
         """Refuse a word that is none of a setting's; EditError names them."""
-        for name, known in _words(type(self)).items():
+        own: Any = type(self)
+        for name, known in _words(own).items():
             value = getattr(self, name)
             if isinstance(value, str) and value not in known:
                 raise EditError(f"{name} is {' or '.join(known)}, not '{value}'")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor
@@ -140,6 +140,7 @@ class Spread(Editor):
     """What the last layer should put out, spread over all of them (MEMIT, Algorithm 1)."""
 
     Config = SpreadConfig
+    config: SpreadConfig
     needs_subject = True
     geometry = "whitened"
     place: target_value.Place = "block"  # where z is searched and the residual measured
@@ -223,7 +224,7 @@ class Spread(Editor):
                 return None
         left, weights = {}, {}
         for layer, parts in kept.items():
-            chunks = patch.weights[names[layer]].chunks
+            chunks = cast(LowRank, patch.weights[names[layer]]).chunks
             before = list(parts[:i])  # calls before line i stand as they are, in the same storage
             again = list(chunks[:i])
             for t in range(i + 1, n):

@@ -35,18 +35,19 @@ class Wrapper(Editor):
         if not isinstance(inner, Editor):
             name, given = inner if isinstance(inner, list | tuple) else (inner or "memit", {})
             inner = EDITORS[name](lm, **given)
-        if inner.lm is not lm:
-            raise EditError(f"the inner {inner.name} editor belongs to another model")
-        if inner.writes != "weights":
-            raise EditError(f"{self.name} changes weights, which {inner.name} does not write")
-        self.inner = inner
+        wrapped: Any = inner
+        if wrapped.lm is not lm:
+            raise EditError(f"the inner {wrapped.name} editor belongs to another model")
+        if wrapped.writes != "weights":
+            raise EditError(f"{self.name} changes weights, which {wrapped.name} does not write")
+        self.wrapped: Editor = wrapped
 
     def check(self, facts: Sequence[Fact]) -> None:
         """Refuse what the inner editor refuses."""
-        self.inner.check(facts)
+        self.wrapped.check(facts)
 
     def _settings(self) -> dict[str, Any]:
-        return {**super()._settings(), "inner": (self.inner.name, self.inner._settings())}
+        return {**super()._settings(), "inner": (self.wrapped.name, self.wrapped._settings())}
 
     @classmethod
     def current(cls, settings: Mapping[str, Any]) -> dict[str, Any]:

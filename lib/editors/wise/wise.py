@@ -199,6 +199,7 @@ class Wise(Editor):
     name = "wise"
     paper = "Wang et al., WISE: Rethinking the Knowledge Memory for Lifelong Model Editing of LLMs, NeurIPS 2024 (arXiv:2405.14768)"  # noqa: E501
     Config = WiseConfig
+    config: WiseConfig
     writes = "routes"
     scoped = True
 
@@ -230,7 +231,8 @@ class Wise(Editor):
 
     def _open(self, memories: list[SideMemory], state: State, module: str) -> list[SideMemory]:
         """The memories with a new shard, which is empty; its mask is drawn at random."""
-        shape = tuple(self.lm.weight(module).shape)
+        d_out, d_in = self.lm.weight(module).shape
+        shape = d_out, d_in
         mask = draw_mask(shape, self.config.mask_ratio, self.config.seed, state["drawn"])
         state["mask"], state["drawn"] = pack(mask), state["drawn"] + 1
         state["groups"] = (*state["groups"], ())
@@ -386,7 +388,8 @@ class Wise(Editor):
         """
         held = after.memory.get(self.name)
         if routed.begun(after, module, self.name, held, "side memories"):
-            return list(after.routes[module].memories), dict(held)
+            route: Any = after.routes[module]
+            return list(route.memories), dict(held)
         return [], {
             "module": module,
             "templates": contexts.of(self.lm, self.config),
