@@ -45,5 +45,6 @@ class Wrapper(Editor):
         """Refuse what the inner editor refuses."""
         self.inner.check(facts)
 
-    def _settings(self) -> dict[str, Any]:
-        return {**super()._settings(), "inner": (self.inner.name, self.inner._settings())}
+    def settings_dict(self) -> dict[str, Any]:
+        """The settings by name, and the inner editor's under "inner"."""
+        return {**super().settings_dict(), "inner": (self.inner.name, self.inner.settings_dict())}
