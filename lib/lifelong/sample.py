@@ -120,7 +120,7 @@ def contradicted(cases: Sequence[Case], among: Collection[int] | None = None) ->
         key, target = _key(case), plain(case.fact.target_new)
         if wanted is not None and key not in wanted:
             continue
-        # what was contradicted once is settled: each fact leaves its list at most once
+        # a fact that was contradicted once is settled, so each leaves its list at most once
         found |= {j for j, other in written[key] if other != target}
         written[key] = [(j, other) for j, other in written[key] if other == target]
         written[key].append((i, target))
