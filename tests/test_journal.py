@@ -296,7 +296,7 @@ def test_what_is_no_journal_is_refused(lm, tmp_path):
 
 HOLD = """
 import sys, time
-from lib.journal import Journal
+from lib.lifelong.journal import Journal
 try:
     kept = Journal(sys.argv[1], {"a": 1})
 except ValueError as error:
