@@ -60,7 +60,7 @@ class Patching:
         shadows everything outside, as editors need it. Nothing may yield inside. Raises PatchError
         for a patch of another model, OwnerError when another owner holds the model too long.
         """
-        self._check(patch)
+        self.check(patch)
         with self.owner.hold() as token, ExitStack() as undo:
             streams = len(token.streams)
             masters = {m: self.weight(m, patch) for m in patch.weights}
@@ -140,7 +140,8 @@ class Patching:
             seqs.memo[name] = route.decide(given, output, seqs)
         return route.apply(given, output, seqs.memo[name], seqs).reshape(shape)
 
-    def _check(self, patch: Patch) -> None:
+    def check(self, patch: Patch) -> None:
+        """Raise PatchError for a patch of another model, or of modules that this one lacks."""
         if patch.base and patch.base != self.identity:
             raise PatchError(f"this patch is for {patch.base}, the model here is {self.identity}")
         for name, value in patch.weights.items():
