@@ -1,4 +1,4 @@
-"""`python -m demo_app`: load the model, ask it about the ready example, open the page."""
+"""`python -m demo_app`: loads the model, asks it about the ready example, and opens the page."""
 
 from __future__ import annotations
 
@@ -41,19 +41,25 @@ def open_page(lm: Any, port: int, host: str = "127.0.0.1", **settings: Any) -> t
     from .session.studio import Studio
 
     studio = Studio(lm)
-    fact = studio.example(studio.ready).fact
-    subject = studio.subject(fact.subject, fact.prompt, fact.target_new)
-    ready = studio.look(studio.visitor(), subject)
-    from .app import build
-    from .html.theme import CSS, theme
+    ready = studio.look(studio.visitor(), studio.choices.ready_subject())
+    from .app import build, theme  # gradio takes seconds to import; the model answers meanwhile
+    from .html.theme import CSS
 
     demo = build(studio, ready.outcome())
     with redirect_stdout(StringIO()):  # gradio's paragraphs about a public link
         demo.launch(
-            server_name=host, server_port=port, prevent_thread_lock=True, quiet=True, theme=theme(),
-            css=CSS, footer_links=[], run_history=False, ssr_mode=False,
-            max_file_size="64mb", **settings,
-        )  # fmt: skip
+            server_name=host,
+            server_port=port,
+            prevent_thread_lock=True,
+            quiet=True,
+            theme=theme(),
+            css=CSS,
+            footer_links=[],
+            run_history=False,
+            ssr_mode=False,
+            max_file_size="64mb",
+            **settings,
+        )
     if settings.get("share"):
         print(f"Public for a week: {demo.share_url}" if demo.share_url else UNSHARED)
     studio.warm_up()

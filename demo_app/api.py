@@ -1,52 +1,64 @@
-"""The endpoints for programs: /edit, /answer and /compare, plain values in and out.
+"""The endpoints for programs: /edit, /answer, /compare and /settings, plain values in and out.
 
 With gradio_client one Client is one visitor: its edits pile up, are seen by nobody else, and are
-dropped when it closes.
+dropped when it closes. The endpoints are Gradio's, so this file stands on the floor of the tabs.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import gradio as gr
 
+from .session.editor_settings import listed
+from .session.studio import Studio
 from .session.views import Column, View
-from .session.worker import Stopped, Trouble
-
-if TYPE_CHECKING:
-    from .session.studio import Studio
-    from .session.visitors import Session
-    from .session.worker import Job
+from .session.visitors import Session
+from .session.worker import Job, Stopped, Trouble
 
 
 def endpoints(studio: Studio) -> None:
     """Add the endpoints to the page that is being built."""
 
     def edit(
-        subject: str, prompt: str, target: str, editor: str = "rome", own: str = "",
-        layer: int | None = None, steps: int | None = None, request: gr.Request = None,
-    ) -> dict:  # fmt: skip
+        subject: str,
+        prompt: str,
+        target: str,
+        editor: str = "rome",
+        own: str = "",
+        layer: int | None = None,
+        steps: int | None = None,
+        request: gr.Request = None,
+    ) -> dict:
         """Write one fact on top of this visitor's edits, and ask everything again.
 
         The prompt has {} or the subject itself in it; own: more prompts, one per line. Comes back
         with what was measured and every row before and after.
         """
-        view = _done(studio, request, lambda session: studio.edit(
-            session, studio.subject(subject, prompt, target, own), editor, layer, steps
-        ))  # fmt: skip
+
+        def start(session: Session) -> Job:
+            wanted = studio.choices.subject(subject, prompt, target, own)
+            return studio.edit(session, wanted, editor, layer, steps)
+
+        view = _done(studio, request, start)
         return {**summary(view.columns[0]), "live": view.live, "rows": rows(view.columns[0])}
 
     def compare(
-        subject: str, prompt: str, target: str, editors: list[str], own: str = "",
+        subject: str,
+        prompt: str,
+        target: str,
+        editors: list[str],
+        own: str = "",
         request: gr.Request = None,
-    ) -> list[dict]:  # fmt: skip
+    ) -> list[dict]:
         """The same edit by up to four editors side by side; this visitor's edits stay as they were.
 
         One entry per editor, as /edit gives it; with `error` where an editor refuses the fact.
         """
 
         def start(session: Session) -> Job:
-            wanted = studio.subject(subject, prompt, target, own)
+            wanted = studio.choices.subject(subject, prompt, target, own)
             return studio.edit(session, wanted, editors, keep_none=True)
 
         view = _done(studio, request, start)
@@ -58,16 +70,22 @@ def endpoints(studio: Studio) -> None:
         """What the model says: {"before": …, "after": …, "live": this visitor's edits}."""
         return _done(studio, request, lambda session: studio.answer(session, prompt, chat, tokens))
 
-    for function in (edit, compare, answer):
+    def settings(editor: str = "rome") -> list[dict]:
+        """The settings of an editor: value for this model, published value, and what each does."""
+        if editor not in studio.editors():
+            raise gr.Error(f"There is no editor “{editor[:40]}” here.", print_exception=False)
+        return listed(studio.lm, editor)
+
+    for function in (edit, compare, answer, settings):
         name = function.__name__
         gr.api(function, api_name=name, concurrency_limit=None)
 
 
-def _done(studio: Studio, request: gr.Request, start: Any) -> Any:
+def _done(studio: Studio, request: gr.Request, start: Callable[[Session], Job]) -> Any:
     """The result of a visitor's job; it waits here, in a thread of the web server."""
     try:
         return start(studio.sessions.get(request.session_hash)).outcome()
-    except (Trouble, Stopped) as error:  # not shown as HTML, so as it is
+    except (Trouble, Stopped) as error:  # not shown as HTML, so not escaped
         raise gr.Error(str(error) or "Stopped.", print_exception=False) from None
 
 

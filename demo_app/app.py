@@ -1,6 +1,7 @@
 """The page: a line on top, one tab per file, and the endpoints for programs.
 
-What happens is in session.py and the files named after a tab, how it looks in render.py.
+What visitors may do is in session/, figures are in inside/ and lifelong/, plain values become HTML
+in html/, and each tab is a file in tabs/.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import gradio as gr
 
 from .api import endpoints
 from .html import render
+from .html.theme import FONT, LOOK, MONO, SHADES
 from .session.studio import Studio
 from .session.views import View
 from .tabs.about import about
@@ -21,10 +23,23 @@ from .tabs.take_away import TakeAway
 TITLE = "Edit a language model's memory"
 
 
+def theme() -> gr.themes.Base:
+    """The theme of the page."""
+    made = gr.themes.Base(
+        primary_hue=gr.themes.Color(*SHADES, name="accent"),
+        secondary_hue="slate",
+        neutral_hue="slate",
+        radius_size="md",
+        font=FONT,
+        font_mono=MONO,
+    )
+    return made.set(**LOOK)
+
+
 def build(studio: Studio, ready: View) -> gr.Blocks:
     """The page over a studio; `ready` is the view that stands on it when it opens.
 
-    ?example=… in its address fills the form with another fact (links.py writes such links).
+    ?example=… in its address fills the form with another fact (see session/links.py).
     """
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(3600, 3600)) as demo:
         with gr.Row(elem_id="top"):
@@ -35,7 +50,7 @@ def build(studio: Studio, ready: View) -> gr.Blocks:
         with gr.Tabs(selected="edit"):
             with gr.Tab("Edit & compare", id="edit") as tab:
                 page = Page(studio, ready, live, last, everything)
-                page.opened(tab)
+                page.edits.opened(tab)
             with gr.Tab("Interference", id="interference"):
                 Interference(studio, page)
             with gr.Tab("Lifelong", id="lifelong"):

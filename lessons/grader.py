@@ -39,7 +39,10 @@ def start(chosen: Sequence[Exercise], folder: Path, fresh: bool) -> list[str]:
 
 
 def show(verdicts: Sequence[Verdict]) -> str:
-    """Verdicts as text; what the file printed stands behind a bar, so that it is not ours."""
+    """Return verdicts as text.
+
+    The file's own output stands behind a bar, so that nobody takes it for ours.
+    """
     lines = []
     for v in verdicts:
         lines.append(f"{MARKS[v.status]} {v.exercise} {'★' * v.stars:<3} {v.title}: {v.message}")

@@ -128,7 +128,10 @@ class Contest:
 
 
 def names(files: Sequence[Path], ours: Sequence[str]) -> list[str]:
-    """What each file is called: its stem, the student's folder for editor.py, always different."""
+    """Return a name for each file, all different.
+
+    It is the file's stem, or the student's folder where the file is called editor.py.
+    """
     found: list[str] = []
     for path in files:
         folders = [part for part in path.parent.parts if part not in ("my", ".", "..", "/")]

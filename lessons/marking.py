@@ -39,9 +39,9 @@ def uneven(draw: torch.Generator, d: int) -> tuple[Tensor, Tensor]:
 
 
 def tensor(found: Any, shape: tuple[int, ...], name: str, note: str = "") -> Tensor:
-    """What came back as float64 numbers of this shape; otherwise Wrong. `note`: what each axis is.
+    """Return the answer as float64 numbers of this shape, or raise Wrong.
 
-    Lists and plain numbers count as tensors.
+    Lists and plain numbers count as tensors. `note` says what each axis is.
     """
     if found is None:
         raise Wrong(f"{name}: nothing (None) came back, is there a `return` at the end?")
@@ -61,7 +61,7 @@ def tensor(found: Any, shape: tuple[int, ...], name: str, note: str = "") -> Ten
 
 
 def number(found: Any, name: str) -> float:
-    """What came back as one number; otherwise Wrong."""
+    """Return the answer as one number, or raise Wrong."""
     if isinstance(found, Tensor) and found.numel() == 1:
         found = found.reshape(())
     return tensor(found, (), name).item()

@@ -1,4 +1,4 @@
-"""`python -m lib`: the command line; `python -m lib --help` teaches it."""
+"""The entry of the command line, `python -m lib`; `python -m lib --help` lists its commands."""
 
 import sys
 

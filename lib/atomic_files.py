@@ -21,9 +21,10 @@ from torch import Tensor
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A path beside `path` to write to, renamed to it when the body ends, removed when it raises.
+    """A temporary path beside `path`, which becomes `path` when the body has written the file.
 
-    The name is this process's and thread's own, so that two writers do not disturb each other.
+    Nothing is left when the body raises. The temporary name holds the process and the thread, so
+    that two writers do not disturb each other.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
@@ -36,7 +37,10 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
-    """The same for a folder, which must not exist yet or be empty."""
+    """A temporary folder, which becomes `folder` when the body has filled it.
+
+    `folder` must not exist yet, or be empty. Nothing is left when the body raises.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".tmp", dir=folder.parent))
     try:
@@ -50,13 +54,14 @@ def whole_folder(folder: Path) -> Iterator[Path]:
 
 
 def _umask() -> int:
+    """The permissions that the system takes away from new files; it can only be read by setting."""
     mask = os.umask(0)
     os.umask(mask)
     return mask
 
 
 def cache_folder() -> Path:
-    """Where this project keeps what can be made again: `$XDG_CACHE_HOME/model-editing`."""
+    """The folder of files that can be made again: `$XDG_CACHE_HOME/model-editing`."""
     root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(root) / "model-editing"
 
@@ -68,13 +73,21 @@ def sha256(path: Path) -> str:
 
 
 def cached(kind: str, label: str, suffix: str = ".safetensors", digits: int | None = 24) -> Path:
-    """The cache file of whatever `label` describes in full: its name is a hash of the label."""
+    """Path of the cache file for the content that `label` describes in full.
+
+    The label must name everything that the content depends on, because its hash is the file's name.
+    `kind` is the folder, `digits` cuts the hash.
+    """
     name = hashlib.sha256(label.encode()).hexdigest()[:digits]
     return cache_folder() / kind / f"{name}{suffix}"
 
 
 def pack(state: Any, path: str, tensors: dict[str, Tensor]) -> Any:
-    """State as JSON, its tensors moved to `tensors`; sequences come back as tuples."""
+    """Nested state as JSON; each tensor goes into `tensors` under its path in the state.
+
+    Lists are stored as tuples. pack({"k": (t, 3)}, "m", {}) ->
+    {"dict": {"k": {"tuple": [{"tensor": "m/k/0"}, {"value": 3}]}}}
+    """
     if isinstance(state, Tensor):
         tensors[path] = state
         return {"tensor": path}
@@ -86,7 +99,7 @@ def pack(state: Any, path: str, tensors: dict[str, Tensor]) -> Any:
 
 
 def unpack(packed: dict, tensors: dict[str, Tensor]) -> Any:
-    """The state that `pack` took apart."""
+    """The state that `pack` took apart; sequences are tuples."""
     ((kind, content),) = packed.items()
     if kind == "tensor":
         return tensors[content]

@@ -1,8 +1,7 @@
-"""Where a long computation asks whether anybody still wants it.
+"""Cancellation of long computations: loops ask at every step whether somebody wants to end them.
 
-A pass through the model runs hooks at every block, and whoever waits can end it there. Loops that
-run no block for a second (products of keys, decompositions, files) call
-`raise_if_cancelled` instead.
+A forward of the model runs hooks at every block, and a hook can end it. Loops that run no block for
+a second (products of keys, decompositions, files) call `raise_if_cancelled` instead.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ _ASKED: ContextVar[Callable[[], None] | None] = ContextVar("asked", default=None
 
 
 def raise_if_cancelled() -> None:
-    """Ask whoever waits, if anybody does; he raises to end the computation."""
+    """Call the function that `cancellable` set, if there is one; it raises to end the loop."""
     ask = _ASKED.get()
     if ask is not None:
         ask()
@@ -23,7 +22,7 @@ def raise_if_cancelled() -> None:
 
 @contextmanager
 def cancellable(ask: Callable[[], None]) -> Iterator[None]:
-    """For the body, every `raise_if_cancelled` of this thread calls `ask`."""
+    """In the body, every `raise_if_cancelled` of this thread calls `ask`, which may raise."""
     token = _ASKED.set(ask)
     try:
         yield

@@ -1,8 +1,9 @@
-"""Several processes, one turn: each reads some of its loss groups, all of them hold the same bits.
+"""Work shared by several processes, each of which ends up with bit-equal results.
 
-`torchrun` and `accelerate launch` start equal processes, each with the whole model, that make the
-same calls in the same order; what they compute together goes through here. Where there is one
-process, everything here is the identity.
+`torchrun` and `accelerate launch` start equal processes. Each holds the whole model and makes the
+same calls in the same order. The reading of a batch is divided among them with `share`, and the
+parts are exchanged with `gather`, `joined` and `total`. With a single process, everything here is
+the identity.
 """
 
 from __future__ import annotations
@@ -25,24 +26,24 @@ _ALONE: ContextVar[bool] = ContextVar("alone", default=False)
 
 
 def world() -> int:
-    """How many processes share the work."""
+    """The number of processes that share the work."""
     together = dist.is_available() and dist.is_initialized() and not _ALONE.get()
     return dist.get_world_size() if together else 1
 
 
 def rank() -> int:
-    """The number of this one, from 0."""
+    """The number of this process, counted from 0."""
     return dist.get_rank() if world() > 1 else 0
 
 
 def share(things: Sequence[T], of: int | None = None) -> Sequence[T]:
-    """Those that process `of` works on, by default this one."""
+    """The things that process `of` works on (default this process): every world()-th of them."""
     return things[rank() if of is None else of :: world()]
 
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """In the body, one process does everything itself, whatever the others do meanwhile."""
+    """In the body, this process does all of the work itself, whatever the others do meanwhile."""
     token = _ALONE.set(True)
     try:
         yield
@@ -52,19 +53,20 @@ def alone() -> Iterator[None]:
 
 @contextmanager
 def together(kind: type[Exception]) -> Iterator[None]:
-    """A body that fails in one process fails in all of them: nobody waits for who is gone.
+    """A body that fails in one process fails in all, so that none waits for one that has ended.
 
-    Raises `kind` with the words of the first that failed.
+    Raises `kind` with the message of the first process that failed.
     """
     if world() == 1:
         yield
         return
-    failed = None
+    failed: Exception | None = None
     try:
         yield
     except Exception as error:
         failed = error
-    said = f"{failed or type(failed).__name__}" if failed else ""
+    # every process tells the others its error's message; an empty one means that none occurred
+    said = (str(failed) or type(failed).__name__) if failed else ""
     texts = gather(torch.tensor(list(said.encode()), dtype=torch.uint8))
     if failed and not isinstance(failed, kind):
         raise failed
@@ -73,12 +75,16 @@ def together(kind: type[Exception]) -> Iterator[None]:
 
 
 def gather(x: Tensor, sizes: Sequence[int] | None = None) -> list[Tensor]:
-    """The x (…, n) of every process, in their order; n may differ, `sizes` saves asking for it."""
+    """The x (…, n) of every process, in the order of the processes.
+
+    n may differ between them; where it is known, `sizes` saves one exchange.
+    """
     if world() == 1:
         return [x]
     mine = _sent(x)
     if sizes is None:
         sizes = [int(n) for n in gather(torch.tensor([x.shape[-1]]), [1] * world())]
+    # all_gather wants equal shapes: every part is padded to the longest and cut again
     padded = mine.new_zeros(*x.shape[:-1], max(sizes))
     padded[..., : x.shape[-1]] = mine
     parts = [torch.empty_like(padded) for _ in sizes]
@@ -88,11 +94,12 @@ def gather(x: Tensor, sizes: Sequence[int] | None = None) -> list[Tensor]:
 
 
 def joined(x: Tensor, places: Sequence[Tensor]) -> Tensor:
-    """Columns (…, n) of all processes in their right order; places[r]: where those of r belong."""
+    """The columns (…, n) of all processes together; places[r] says where those of r belong."""
     if world() == 1:
         return x
     order = torch.cat(list(places)).argsort()
-    return torch.cat(gather(x, list(map(len, places))), -1)[..., order.to(x.device)]
+    sizes = [len(place) for place in places]
+    return torch.cat(gather(x, sizes), -1)[..., order.to(x.device)]
 
 
 def total(x: Tensor) -> Tensor:
@@ -105,7 +112,11 @@ def total(x: Tensor) -> Tensor:
 
 
 def of_first(x: Tensor) -> Tensor:
-    """The first process's x, laid out in memory as it is here: last bits of products hang on it."""
+    """The first process's values of x.
+
+    The copy has the strides of this process's x, because products of differently laid out tensors
+    differ in their last bits.
+    """
     if world() == 1:
         return x
     found = _sent(x)
@@ -114,9 +125,14 @@ def of_first(x: Tensor) -> Tensor:
 
 
 def folder_of_first(folder: Path | None) -> tempfile.TemporaryDirectory:
-    """The files of a folder that the first process names, in a folder of this process's own."""
+    """A temporary folder with copies of the files that lie in the first process's `folder`.
+
+    The other processes give None and may run on other machines. The lock file is not copied.
+    """
     own = tempfile.TemporaryDirectory(prefix="run-")
-    paths = sorted(p for p in folder.iterdir() if p.name != "lock") if rank() == 0 else []
+    paths: list[Path] = []
+    if folder is not None and rank() == 0:
+        paths = sorted(p for p in folder.iterdir() if p.name != "lock")
     names = json.loads(_bytes(json.dumps([p.name for p in paths]).encode()))
     for i, name in enumerate(names):
         Path(own.name, name).write_bytes(_bytes(paths[i].read_bytes() if paths else b""))
@@ -124,7 +140,7 @@ def folder_of_first(folder: Path | None) -> tempfile.TemporaryDirectory:
 
 
 def _bytes(content: bytes) -> bytes:
-    """The first process's content."""
+    """The first process's content, in every process."""
     size = int(of_first(torch.tensor([len(content)])))
     mine = torch.zeros(size, dtype=torch.uint8)
     if rank() == 0 and size:
@@ -133,7 +149,7 @@ def _bytes(content: bytes) -> bytes:
 
 
 def _sent(x: Tensor) -> Tensor:
-    """A copy where the processes can exchange it: NCCL knows only this process's own GPU."""
+    """A copy on a device that the processes can exchange from: NCCL wants this process's GPU."""
     nccl = dist.get_backend() == "nccl"
     device = torch.device("cuda", torch.cuda.current_device()) if nccl else torch.device("cpu")
     return x.detach().to(device, copy=True).contiguous()
@@ -141,9 +157,10 @@ def _sent(x: Tensor) -> Tensor:
 
 @contextmanager
 def started() -> Iterator[Any]:
-    """Join the processes that `torchrun` started, if it did; gives this one's `device_map`.
+    """Join the processes that `torchrun` started, for the body, and give the `device_map` here.
 
-    It is None where there is no GPU, and where this is the only process.
+    The map puts the model on this process's GPU. It is None without a GPU, and where this is the
+    only process.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
         yield None

@@ -1,63 +1,66 @@
-"""Every error and warning of the library; the message of each is one sentence for a person."""
+"""Every error and warning of the library.
+
+Each message is one sentence that says to a person what is wrong and, where possible, what to do.
+"""
 
 from __future__ import annotations
 
 
 class FactError(ValueError):
-    """A fact, a template or a data file is not as it should be; the message is one sentence."""
+    """A fact, a template or a data file is not valid; row and key are named where there are any."""
 
 
 class FamilyError(ValueError):
-    """The model is of no known family, or cannot be edited as it was loaded."""
+    """The model's architecture is unknown, or the way it was loaded leaves no plain matrices."""
 
 
 class OwnerError(RuntimeError):
-    """The model is held by somebody else, and waiting did not or cannot help."""
+    """Another owner holds the model, and waiting did not help or cannot."""
 
 
 class FetchError(RuntimeError):
-    """The default model could not be brought here; the message says what to do instead."""
+    """The default model could not be downloaded; the message says what to do instead."""
 
 
 class PatchError(ValueError):
-    """A patch that does not fit the model, another patch, or is no patch at all."""
+    """A patch does not fit the model or another patch, or a file holds no patch."""
 
 
 class StatsError(ValueError):
-    """The text is too short, or no text at all."""
+    """The text for the second moments of keys is too short, or there is none."""
 
 
 class TargetError(ValueError):
-    """The optimization left the finite numbers; nothing was changed."""
+    """The search for a target value reached numbers that are not finite; nothing was changed."""
 
 
 class FeatureError(ValueError):
-    """A loss that is not finite, named by its group; nothing was changed."""
+    """The loss whose gradient is read is not finite; nothing was changed."""
 
 
 class EditError(ValueError):
-    """An edit that cannot be made; nothing was changed."""
+    """An edit cannot be made; nothing was changed."""
 
 
 class EditWarning(UserWarning):
-    """An edit that was made, but probably not as meant."""
+    """An edit was made, but probably not the one that was meant."""
 
 
 class NetworkError(ValueError):
-    """A network that is not there, is damaged, or belongs to another model."""
+    """An editor's trained network is missing, damaged, or belongs to another model."""
 
 
 class ScanError(ValueError):
-    """A scan that cannot be made, or a journal that belongs to another one."""
+    """A scan cannot be made, or its journal belongs to another scan."""
 
 
 class StreamError(ValueError):
-    """A stream that cannot be run, or a batch that could not be edited; the run is as it was."""
+    """A stream cannot be run, or a batch could not be edited; the run stays at the batch before."""
 
 
 class JournalError(ValueError):
-    """A journal that is in use, belongs to another run, or is damaged."""
+    """A journal is in use, belongs to another run, or is damaged."""
 
 
 class ExportError(ValueError):
-    """A patch that cannot be written so, or a folder that is taken; nothing was written."""
+    """A patch cannot be written in this format, or the folder is taken; nothing was written."""

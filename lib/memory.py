@@ -1,11 +1,14 @@
 """A linear layer as an associative memory: W k = v, in closed form (torch only).
 
-Keys are columns: K (d_in, n), V (d_out, n). C (d_in, d_in) is the second moment E[k kᵀ] of the keys
-that shall not move. Every function computes in the type it is given; use float64 where it matters.
+Locate-then-edit methods read the output matrix W of an MLP as a memory that maps keys to values.
+Keys and values are columns: K (d_in, n), V (d_out, n). C (d_in, d_in) is the second moment E[k kᵀ]
+of the keys whose outputs shall stay. Every function computes in the type it is given; use float64
+where it matters.
 
-All inserts have one form, Δ = R B: the residual R (d_out, n), what is missing at each key, times
-the reach B (n, d_in), which depends on the keys alone. B k is how much of each residual lands on
-any other key k, so B says, before anything is written, who will be disturbed (`interference`).
+All inserts have one form, Δ = R B. The residual R (d_out, n) is the part of the value that is
+missing at each key, and the reach B (n, d_in) depends on the keys alone. B k is the share of each
+residual that lands on any other key k, so B says, before anything is written, which other facts
+will be disturbed (`interference`).
 """
 
 from __future__ import annotations
@@ -17,20 +20,22 @@ from torch import Tensor
 
 
 def fit(K: Tensor, V: Tensor) -> Tensor:
-    """W (d_out, d_in) that minimizes ‖W K − V‖²_F, the shortest one where K does not fix it.
+    """W (d_out, d_in) that minimizes ‖W K − V‖²_F.
 
-    Setting the gradient to zero gives the normal equations W K Kᵀ = V Kᵀ.
+    Where the keys leave W open, it is the one with the least norm. Setting the gradient to zero
+    gives the normal equations W K Kᵀ = V Kᵀ.
     K = [[1, 0], [0, 2]], V = [[3, 4]] -> W = [[3, 2]].
     """
-    # W = V Kᵀ (K Kᵀ)⁻¹, by a rank-revealing least squares so that K K ᵀ may be singular
+    # W = V Kᵀ (K Kᵀ)⁻¹, by a rank-revealing least squares so that K Kᵀ may be singular
     return torch.linalg.lstsq(K.T.cpu(), V.T.cpu(), driver="gelsd").solution.T.to(K.device)
 
 
 def ridge(K: Tensor, V: Tensor, strength: float) -> Tensor:
-    """W (d_out, d_in) that minimizes ‖W K − V‖²_F + strength·‖W‖²_F: recall of noisy keys.
+    """W (d_out, d_in) that minimizes ‖W K − V‖²_F + strength·‖W‖²_F.
 
-    Solved in the smaller of its two forms, d_in or n. K = [[1], [0]], V = [[2]], strength 1
-    -> W = [[1, 0]].
+    The second term keeps W small, so that noise on a key does little at recall. The system solved
+    is the smaller of its two forms, (n, n) or (d_in, d_in).
+    K = [[1], [0]], V = [[2]], strength 1 -> W = [[1, 0]].
     """
     d, n = K.shape
     if n < d:  # V (KᵀK + λI)⁻¹ Kᵀ
@@ -42,18 +47,20 @@ def ridge(K: Tensor, V: Tensor, strength: float) -> Tensor:
 
 
 def ridge_of_sums(KKt: Tensor, VKt: Tensor, strength: float) -> Tensor:
-    """`ridge` from K Kᵀ (d_in, d_in) and V Kᵀ (d_out, d_in), sums over all parts of the columns.
+    """The W (d_out, d_in) of `ridge`, from the sums K Kᵀ (d_in, d_in) and V Kᵀ (d_out, d_in).
 
+    Columns that are too many to be held at once are added up part by part.
     KKt = [[1]], VKt = [[1]], strength 1 -> W = [[0.5]].
     """
     large = KKt + strength * torch.eye(len(KKt), dtype=KKt.dtype, device=KKt.device)
     return torch.cholesky_solve(VKt.T, torch.linalg.cholesky(large)).T
 
 
-def pressed(K: Tensor) -> Tensor:
-    """At most 5/4 d_in columns with the same K Kᵀ, all that a regression asks of keys it keeps.
+def compressed(K: Tensor) -> Tensor:
+    """Keys with the same K Kᵀ in at most 5/4 d_in columns; few columns come back unchanged.
 
-    Pressed to d_in columns, and only when there are a quarter more, so that it is rarely done.
+    A regression that keeps old keys needs their K Kᵀ alone, and d_in columns are enough to hold it.
+    The decomposition waits until there are a quarter more, so that a stream rarely pays for it.
     """
     if K.shape[1] <= 1.25 * len(K):
         return K
@@ -62,7 +69,10 @@ def pressed(K: Tensor) -> Tensor:
 
 
 class Moment:
-    """C with its Cholesky factor, computed once: `moment.solve(K)` is C⁻¹ K.
+    """A second moment C with its Cholesky factor, which is computed once for many solves.
+
+    C       (d_in, d_in) the matrix.
+    factor  (d_in, d_in) lower triangular, C = factor factorᵀ.
 
     Raises ValueError when C is not positive definite (too few keys: add damping).
     """
@@ -81,12 +91,12 @@ class Moment:
 
 
 def moment(C: Tensor | Moment | None) -> Moment | None:
-    """C as a Moment; None stands for the identity."""
+    """C as a Moment; None, which stands for the identity, stays None."""
     return Moment(C) if isinstance(C, Tensor) else C
 
 
 def whiten(K: Tensor, C: Tensor | Moment | None) -> Tensor:
-    """C⁻¹ K; K itself for C = None (the identity)."""
+    """C⁻¹ K (d_in, n); K itself for C = None (the identity)."""
     C = moment(C)
     return K if C is None else C.solve(K)
 
@@ -96,26 +106,31 @@ def reach(
     C: Tensor | Moment | None = None,
     strength: float = 0.0,
     kept: Tensor | None = None,
-    ridge: float = 0.0,
+    ridge: float | Tensor = 0.0,
 ) -> Tensor:
-    """B (n, d_in) such that Δ = R B writes residuals R at the keys K: B k is what lands on k.
+    """B (n, d_in) such that Δ = R B writes residuals R (d_out, n) at the keys K (d_in, n).
 
-    strength λ weighs general text, min λ·tr(Δ C Δᵀ) + ‖Δ K − R‖² (MEMIT); 0 asks for equality
-    (EMMET; one column: ROME). kept (d_in, m) are keys of earlier edits whose outputs shall stay,
-    a term ‖Δ Kp‖². ridge is relative to the mean of diag(KᵀC⁻¹K); equality on two equal keys is
-    singular and gets 1e-6. Solved in the smaller of its two forms, d_in or n.
+    C         second moment of the keys of general text; None for the identity.
+    strength  λ weighs general text, min λ·tr(Δ C Δᵀ) + ‖Δ K − R‖² (MEMIT). 0 asks for equality
+              (EMMET; ROME with one column).
+    kept      (d_in, m) keys Kp of earlier edits whose outputs shall stay, a term ‖Δ Kp‖².
+    ridge     added to the system, relative to the mean of diag(KᵀC⁻¹K). Equality on two equal
+              keys is singular and gets 1e-6.
+
+    The system solved is the smaller of its two forms, (d_in, d_in) or (m + n, m + n).
     K = [[2], [0]], C = I, strength 4 -> [[0.25, 0]]: half of the residual arrives.
     """
-    n, G = K.shape[1], K if kept is None else torch.cat([kept.to(K), K], 1)
+    n = K.shape[1]
+    G = K if kept is None else torch.cat([kept.to(K), K], 1)  # G = [Kp K]
     C = moment(C)
     if strength and G.shape[1] > len(G):
         # B = Kᵀ (λC + Kp Kpᵀ + K Kᵀ)⁻¹
         general = torch.eye(len(G)).to(G) if C is None else C.C.to(G)
         return torch.cholesky_solve(K, torch.linalg.cholesky(strength * general + G @ G.T)).T
-    # with G = [Kp K]: the rows of (λI + GᵀC⁻¹G)⁻¹ GᵀC⁻¹ that belong to K (Woodbury)
+    # the rows of (λI + GᵀC⁻¹G)⁻¹ GᵀC⁻¹ that belong to K (Woodbury)
     U = whiten(G, C)  # (d_in, m + n)
-    D = G.T @ U
-    D = (D + D.T) / 2
+    D = G.T @ U  # GᵀC⁻¹G
+    D = (D + D.T) / 2  # rounding leaves it a little unsymmetric
     one = torch.eye(len(D)).to(D)
     factor, failed = torch.linalg.cholesky_ex(D + (strength + ridge * D.diagonal().mean()) * one)
     if failed:  # rank is missing: two facts with one key
@@ -128,7 +143,8 @@ def insert(
 ) -> tuple[Tensor, Tensor]:
     """The smallest change that makes W k = v, as factors Λ (d_out, 1) and (C⁻¹k)ᵀ (1, d_in).
 
-    min tr(Δ C Δᵀ) subject to (W + Δ) k = v: ROME's equation 2. Unchanged when C is scaled.
+    min tr(Δ C Δᵀ) subject to (W + Δ) k = v: ROME's equation 2. k is (d_in,) and v is (d_out,).
+    Scaling C changes nothing.
     W = I, k = (1, 0), v = (5, 7), C = I -> Δ = [[4, 0], [7, 0]].
     """
     u = whiten(k[:, None], C)[:, 0]  # (d_in,)
@@ -147,17 +163,20 @@ def insert_many(
 ) -> tuple[Tensor, Tensor]:
     """Several pairs at once, as factors R (d_out, n) and B (n, d_in); settings as in `reach`.
 
-    strength λ > 0: Δ = R Kᵀ (λC + K Kᵀ)⁻¹ (MEMIT); 0: (W + Δ) K = V exactly, with the least
-    tr(Δ C Δᵀ), Δ = R (KᵀC⁻¹K)⁻¹ KᵀC⁻¹ (EMMET). One column with equality gives `insert`.
+    With strength λ > 0 the change is Δ = R Kᵀ (λC + K Kᵀ)⁻¹ (MEMIT). With strength 0 it has the
+    least tr(Δ C Δᵀ) among those with (W + Δ) K = V, which is Δ = R (KᵀC⁻¹K)⁻¹ KᵀC⁻¹ (EMMET). One
+    column with equality gives `insert`.
     """
     return V - W @ K, reach(K, C, strength, kept, ridge)
 
 
 @dataclass(frozen=True)
 class NullSpace:
-    """Directions that general text hardly uses: Q (d_in, r), orthonormal columns, P = Q Qᵀ.
+    """The directions that general text hardly uses; P = Q Qᵀ projects on them.
 
-    threshold: every kept eigenvalue of C is below it; share: part of tr C that lies inside.
+    Q          (d_in, r) orthonormal columns, eigenvectors of C.
+    threshold  every eigenvalue of C that belongs to them is below it.
+    share      the part of tr C that lies inside.
     """
 
     Q: Tensor
@@ -168,18 +187,18 @@ class NullSpace:
 def null_space(
     C: Tensor, threshold: float | None = 2e-2, quantile: float | None = None
 ) -> NullSpace:
-    """Eigenvectors of C whose eigenvalue is below `threshold`, or the lowest `quantile` of them.
+    """The eigenvectors of C whose eigenvalue is below `threshold`, or the lowest `quantile`.
 
     The threshold is absolute, so it depends on the scale of a model's keys; a quantile does not.
     Raises ValueError when no direction is left.
     """
-    return below(*torch.linalg.eigh(C), threshold=threshold, quantile=quantile)
+    return null_space_of(*torch.linalg.eigh(C), threshold=threshold, quantile=quantile)
 
 
-def below(
+def null_space_of(
     values: Tensor, vectors: Tensor, *, threshold: float | None, quantile: float | None = None
 ) -> NullSpace:
-    """`null_space` from eigenvalues (ascending) and eigenvectors that are known already."""
+    """`null_space` from the eigenvalues of C, in ascending order, and its eigenvectors."""
     if quantile is not None:
         threshold = values[min(len(values) - 1, round(quantile * len(values)))].item()
     r = int((values < threshold).sum())
@@ -212,11 +231,12 @@ def reach_null(K: Tensor, Q: Tensor, L2: float, kept: Tensor | None = None) -> T
 def lifelong(
     W: Tensor, K: Tensor, V: Tensor, C: Tensor | Moment | None = None
 ) -> tuple[Tensor, Tensor]:
-    """T single inserts in a row, in one step: W_T = W + δ B, factors (d_out, T), (T, d_in).
+    """T single inserts, one after another, in one step: factors δ (d_out, T) and B (T, d_in).
 
-    Column t of δ is the residual v_t − W_{t−1} k_t that edit t really had to write. What the edits
-    before it had left on its key is δ_s ρ(s, t), so δ triu(ρ) = V − W K: a triangular system.
-    Afterwards key j holds v_j + Σ_{i>j} δ_i ρ(i, j): later edits only, the last one is exact.
+    The last matrix is W_T = W + δ B. Column t of δ is the residual v_t − W_{t−1} k_t that edit t
+    had to write. An earlier edit s had left δ_s ρ(s, t) on its key, so δ triu(ρ) = V − W K, which
+    is a triangular system. Afterwards key j holds v_j + Σ_{i>j} δ_i ρ(i, j): only later
+    edits disturb it, and the last one is exact.
     """
     U = whiten(K, C)
     rho, q = interference(K, C), (K * U).sum(0)
@@ -225,24 +245,26 @@ def lifelong(
 
 
 def change(update: tuple[Tensor, Tensor], K: Tensor) -> Tensor:
-    """What an update R B will add to the outputs at the keys K, (d_out, m): R (B K).
+    """The change R (B K), (d_out, m), that an update R B makes to the outputs at the keys K.
 
-    Known before the edit is made; for one ROME edit, column j is ρ(i, j) times its residual.
+    It is known before the edit is made; for one ROME edit, column j is ρ(i, j) times its residual.
     """
     R, B = update
     return R @ (B @ K)
 
 
-def replace(
+def exchange(
     W: Tensor,
     M: Tensor,
     old: tuple[Tensor, Tensor] | None = None,
     new: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """A memory with pairs `old` (K, V) exchanged for `new`, (W', M'); None: only add, or delete.
+    """The memory (W', M') with the pairs `old` (K, V) exchanged for the pairs `new`.
 
-    W solves λ·tr(Δ C Δᵀ) + Σ‖W K − V‖² over all pairs so far and M = λC + Σ K Kᵀ belongs to it.
-    Exact in the middle of a stream: the result solves the same problem over the changed set.
+    Without `old` pairs are only added, without `new` they are only deleted. W solves
+    λ·tr(Δ C Δᵀ) + Σ‖W K − V‖² over all pairs so far, and M = λC + Σ K Kᵀ is the matrix of its
+    normal equations. The exchange is exact in the middle of a stream, because the result solves the
+    same problem over the changed set.
     """
     pull, moved = torch.zeros_like(W), M
     for pair, sign in ((new, 1), (old, -1)):
@@ -257,10 +279,10 @@ def replace(
 def interference(
     K: Tensor, C: Tensor | Moment | None = None, others: Tensor | None = None
 ) -> Tensor:
-    """ρ(i, j) = k_iᵀC⁻¹k_j / k_iᵀC⁻¹k_i: the share of residual i that lands on key j, (n, n).
+    """ρ(i, j) = k_iᵀC⁻¹k_j / k_iᵀC⁻¹k_i (n, n): the share of residual i that lands on key j.
 
-    The P matrix of *Knowledge in Superposition*. Diagonal 1; 0 means that edit i leaves j alone.
-    With `others` (d_in, m) the keys on which it lands are those, (n, m).
+    It is the P matrix of *Knowledge in Superposition*. The diagonal is 1, and 0 means that edit i
+    leaves key j alone. With `others` (d_in, m), key j is a column of these, and ρ is (n, m).
     """
     U = whiten(K, C)
     return U.T @ (K if others is None else others) / (K * U).sum(0)[:, None]

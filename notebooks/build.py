@@ -3,7 +3,7 @@
     python -m notebooks.build               all of them
     python -m notebooks.build 03 07         these two
     python -m notebooks.build --check       are sources, notebooks and stored runs in step? (1 s)
-    python -m notebooks.build --relink      take over text and imports, keep the outputs (1 s)
+    python -m notebooks.build --relink      take over text and imports, keep the outputs (5 s)
     python -m notebooks.build --long 08     make the long runs of notebook 08 and store them
 
 A source is a percent script that also runs as plain Python (`python notebooks/src/03_x.py`):
@@ -30,6 +30,9 @@ refuses a source whose code does anything else than the code in its notebook (sa
 
 The experiments and checks of the notebook NN_topic are in support/runs_NN_topic.py and
 support/checks_NN_topic.py; `--check` finds those that belong to no source.
+
+This is one long file because reading a source, running it, relinking and checking all turn on one
+thing, the form of a cell, and because a builder is easier to trust when it can be read in one go.
 """
 
 from __future__ import annotations
@@ -428,7 +431,7 @@ def relink(source: Path, tree: Tree) -> int:
         raise BuildError(f"{path.name} has other cells than its source: {remedy}")
     code = [i for i, cell in enumerate(fresh) if cell["cell_type"] == "code"]
     versions = (["".join(some[i]["source"]) for i in code] for some in (built, fresh))
-    if (i := first_difference(*versions)) is not None:
+    if (i := first_difference(*versions, tree.folder.parent)) is not None:
         place = _place(source, cells, code[i])
         raise BuildError(f"{place}, does something else than in {path.name}: {remedy}")
     if notebook["metadata"].get("edit", {}).get("stored") != tree.stored_runs(source):

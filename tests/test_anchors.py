@@ -25,7 +25,7 @@ def points(n: int, seed: int) -> torch.Tensor:
 
 def test_the_nearest_anchor_wins_and_far_from_all_nobody(monkeypatch):
     made = router(keys=torch.eye(2), bias=torch.tensor(0.5 * KAPPA))
-    v = torch.tensor([[[0.8, 0.6], [-0.6, -0.8], [0.6, 0.8], [0.5**0.5, 0.5**0.5]]])
+    v = torch.tensor([[0.8, 0.6], [-0.6, -0.8], [0.6, 0.8], [0.5**0.5, 0.5**0.5]])
     monkeypatch.setattr(AnchorRouter, "values", lambda *_: v)
     scores = made.scores(torch.zeros(4, 12))
     assert scores[0].tolist() == pytest.approx([8.0, 12.8, 9.6])
@@ -39,23 +39,18 @@ def test_pooling_centers_and_scales():
     assert torch.equal(made.pooled(torch.full((1, 12), 5.0)), torch.full((1, 12), 2.0))
 
 
-@pytest.mark.parametrize("per_expert", [False, True])
-def test_a_fit_finds_everyone_and_leaves_older_keys(per_expert):
+def test_a_fit_finds_everyone_and_leaves_older_keys():
     made, e, owner = router(), points(0, 0), torch.zeros(0, dtype=torch.long)
     calm = points(40, 9) - 1
     for t in range(3):
         fresh = 0.3 * points(5, t) + 3 * torch.eye(12)[t]
         e, owner = torch.cat([e, fresh]), torch.cat([owner, torch.full((5,), t)])
-        grown = anchor_router.grow(made, fresh, per_expert, seed=t)
-        unit = grown.values(fresh)[-1].mean(0)
+        grown = anchor_router.grow(made, fresh)
+        unit = grown.values(fresh).mean(0)
         torch.testing.assert_close(grown.keys[t], unit / unit.norm())
         fitted = anchor_router.fit_anchors(grown, e, owner, calm, t, AnchorFit(steps=60, lr=3e-3))
         assert torch.equal(fitted.keys[:t], made.keys)
         assert fitted.keys.norm(dim=1).tolist() == pytest.approx([1.0] * (t + 1))
-        if per_expert:  # what older experts score is constant
-            assert torch.equal(fitted.down[:t], made.down[:t])
-            if t:
-                torch.testing.assert_close(fitted.scores(e)[:, 1 : t + 1], made.scores(e)[:, 1:])
         made = fitted
         assert anchor_router.misrouted(made, e, owner) == 0
         assert (made.choose(calm) < 0).float().mean() > 0.9

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import lib
+from lib.model import batching
 from lib.model.answer_rows import AnswerRows, select_labels
 from lib.model.partial_forward import Replay
 
@@ -52,6 +53,14 @@ def test_texts_are_tokenized_apart_and_ended_when_asked():
         assert ids == lib.data.facts.encode_prompt(tokenizer, prompt)
         assert answer == [*lib.data.facts.encode_target(tokenizer, target), tokenizer.eos_token_id]
     assert AnswerRows.of(tokenizer, pairs, at_prompt=True).at_prompt
+
+
+def test_labels_of_rows_padded_on_the_left():
+    assert batching.padded_labels(ROWS).tolist() == [
+        [0, 0, 1, 1, 1],
+        [2, 3, 1, 2, 3],  # the longest row has 4 tokens, row 1 has 3
+        [8, 9, 1, 2, 3],
+    ]
 
 
 @pytest.mark.parametrize("lookup", [None, [1, 0, 1]])

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 import lib
-from demo_app.inside import layers_of_a_fact as layers
-from demo_app.lifelong import run as lifelong_run
-from demo_app.lifelong import stress_test as lifelong
+from demo_app.inside import layers_of_a_fact
+from demo_app.lifelong import run, stress_test
 from demo_app.session import take_away
-from demo_app.session.long_run import Chain
+from demo_app.session.interference import Forecasts
+from demo_app.session.long_run import LongRun
 from demo_app.session.studio import Studio
 from demo_app.session.visitors import Session
 from demo_app.session.worker import Job, Stopped
@@ -40,7 +40,7 @@ def fresh(monkeypatch, tmp_path):
     """Presets for a random model, and nothing in the cache."""
     monkeypatch.setattr("lib.editors.shared.config._presets", lambda: ROWS)
     short = "alpha", "{} is", "xy"
-    monkeypatch.setattr(layers, "subject_of", lambda studio, session: studio.subject(*short))
+    monkeypatch.setattr(layers_of_a_fact, "subject_of", lambda choices, _: choices.subject(*short))
 
     def clear() -> None:
         monkeypatch.setattr(atomic_files, "cache_folder", lambda: tmp_path / f"cache{len(folders)}")
@@ -52,46 +52,47 @@ def fresh(monkeypatch, tmp_path):
 
 
 def stress(studio, session, folder):
-    through(lifelong_run.run(Chain(studio, session), lifelong.plan(studio, [], cases(), 2, 1)))
+    through(run.run(LongRun(studio, session), stress_test.plan(studio.choices, [], cases(), 2, 1)))
 
 
 def whole_model(studio, session, folder):
-    through(take_away.make(Chain(studio, session), "model", folder))
+    through(take_away.make(LongRun(studio, session), "model", folder))
 
 
 def adapter(studio, session, folder):
-    through(take_away.make(Chain(studio, session), "adapter", folder))
+    through(take_away.make(LongRun(studio, session), "adapter", folder))
 
 
 def trace(studio, session, folder):
-    through(layers.traced(Chain(studio, session)))
+    through(layers_of_a_fact.traced(LongRun(studio, session)))
 
 
 def first_moments(studio, session, folder):
-    through(layers.wise_layers(Chain(studio, session)))
+    through(layers_of_a_fact.wise_layers(LongRun(studio, session)))
 
 
 def predict(studio, session, folder):
-    studio.predict(session, studio.subject("alpha", "{} is", "qz"), "rome").outcome()
+    subject = studio.choices.subject("alpha", "{} is", "qz")
+    Forecasts(studio).predict(session, subject, "rome").outcome()
 
 
 def measure(studio, session, folder):
-    studio.measure(session).outcome()
+    Forecasts(studio).measure(session).outcome()
 
 
 def edit(studio, session, folder):
-    for kept in studio.firsts, studio.reader._base, studio.reader._chance:
+    for kept in studio.first_edits.made, studio.asker._base, studio.asker._chance:
         kept.clear()
-    subject = studio.subject("bravo", "{} is", "qz")
+    subject = studio.choices.subject("bravo", "{} is", "qz")
     studio.edit(session, subject, ["ft", "retrieval"], keep_none=True).outcome()
 
 
 @pytest.mark.parametrize(
-    ("run", "steps"),  # how often it must ask at least: this bounds what one step is
+    ("start", "steps"),  # how often it must ask at least: this bounds what one step is
     [(stress, 300), (whole_model, 2), (adapter, 2), (trace, 100), (first_moments, 30),
      (predict, 6), (measure, 100), (edit, 100)],
 )  # fmt: skip
-def test_a_long_run_ends_at_its_next_step(studio, run, steps, fresh, monkeypatch, tmp_path):
+def test_a_long_run_ends_at_its_next_step(studio, start, steps, fresh, monkeypatch, tmp_path):
     lm, check, state = studio.lm, Job.check, {"asked": 0, "stop": 0, "late": 0}
 
     def asked(job, *given):
@@ -112,7 +113,7 @@ def test_a_long_run_ends_at_its_next_step(studio, run, steps, fresh, monkeypatch
 
     session = Session()
     monkeypatch.setattr(Job, "check", asked)
-    run(*begin(0))
+    start(*begin(0))
     total = state["asked"]
     assert total >= steps, "what runs between two questions would be too long"
     ran = []
@@ -122,7 +123,7 @@ def test_a_long_run_ends_at_its_next_step(studio, run, steps, fresh, monkeypatch
         given = begin(stop)
         ran.clear()
         with pytest.raises(Stopped):
-            run(*given)
+            start(*given)
         blocks = len(ran)
         studio.worker.submit(lambda job: None).outcome()  # what was stopped has left the model
         assert state["late"] <= 1 and len(ran) == blocks, stop

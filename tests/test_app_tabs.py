@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-import subprocess
-import sys
+import re
 import threading
 import zipfile
 from dataclasses import asdict, replace
@@ -20,22 +19,19 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 import lib
-from demo_app.inside import key_overlap as overlap
-from demo_app.inside import layers_of_a_fact as layers
-from demo_app.inside import panel
-from demo_app.inside import ranks_and_changes as inside
-from demo_app.lifelong import figures as lifelong_view
-from demo_app.lifelong import run as lifelong_run
-from demo_app.lifelong import stress_test as lifelong
-from demo_app.session import links, take_away, uploads
-from demo_app.session.long_run import Chain
+from demo_app.html import render
+from demo_app.inside import key_overlap, layers_of_a_fact, panel, ranks_and_changes
+from demo_app.lifelong import figures, run, stress_test
+from demo_app.session import links, subject_in_view, take_away, uploads
+from demo_app.session.choices import BASELINES, TICKED
+from demo_app.session.long_run import LongRun
 from demo_app.session.studio import Studio
 from demo_app.session.visitors import Session
 from demo_app.session.worker import Stopped, Trouble
+from lib.interpret.logit_lens import lens
 
 from . import tiny
 
-ROOT = Path(__file__).parents[1]
 WORDS = ("alpha", "bravo", "cedar", "delta", "ember", "frost")
 
 
@@ -89,11 +85,11 @@ def edited(studio, *targets: str, editor: str = "ft") -> Session:
 
 
 def test_the_stress_test_measures_every_line(studio):
-    test = lifelong.plan(studio, ["grace"], cases(), 4, 2)
+    test = stress_test.plan(studio.choices, ["grace"], cases(), 4, 2)
     assert [line.editor for line in test.lines] == ["retrieval", "ft", "grace"]
     assert test.ends == test.points == [2, 4]
-    chain = Chain(studio, Session())
-    _, seen = through(lifelong_run.run(chain, test))
+    chain = LongRun(studio, Session())
+    _, seen = through(run.run(chain, test))
     shares = [progress.share for progress in seen]
     assert shares == sorted(shares) and 0 <= shares[0] and shares[-1] <= 1
     ft, grace = test.lines[1:]
@@ -101,51 +97,65 @@ def test_the_stress_test_measures_every_line(studio):
     assert ft.points[0].change > 0 and grace.points[0].change == 0
     assert ft.points[0].retention == ft.efficacy(2) > 0, "the first batch was just asked"
     assert grace.points[-1].perplexity == pytest.approx(test.base.perplexity, rel=1e-4)
-    asked = lifelong_view.states(test, ft) > 0
+    asked = figures.states(test, ft) > 0
     assert asked.tolist() == [[True, True]] * 2 + [[False, True]] * 2, "once it is written"
-    assert "GRACE" in lifelong_view.table(test) and "after 4 edits" in lifelong_view.words(test)
-    rows = lifelong_view.sheet(test).splitlines()
+    listed = figures.rows(test)
+    assert [row[0] for row in listed] == ["before any edit", "Retrieval", "FT", "GRACE"]
+    assert all(len(row) == len(figures.HEADS) for row in listed)
+    numbers = dict(zip(figures.HEADS, listed[2], strict=True))
+    assert numbers["Edits"] == "4" and numbers["Efficacy"] == f"{100 * ft.efficacy(4):.0f} %"
+    assert numbers["Retention"] == f"{100 * ft.points[-1].retention:.0f} %"
+    assert numbers["‖ΔW‖/‖W₀‖"] == f"{100 * ft.points[-1].change:.2f} %"
+    told = dict(figures.words(test))
+    still = sum(ft.points[-1].right.values())
+    assert list(told) == ["Retrieval", "FT", "GRACE"]
+    assert told["FT"].startswith(f"after 4 edits {still} of 4 facts are still said")
+    rows = figures.sheet(test).splitlines()
     assert rows[0].startswith("editor,edits,efficacy") and len(rows) == 2 + 3 * 2
-    for draw in lifelong_view.curves, lifelong_view.raster:
+    first = rows[1 + 1 + 2].split(",")
+    assert first[:3] == ["ft", "2", str(ft.efficacy(2))]
+    assert float(first[5]) == ft.points[0].perplexity
+    for draw in figures.curves, figures.raster:
         assert draw(test)._repr_png_().startswith(b"\x89PNG")
 
 
 def test_a_stopped_test_keeps_what_is_done(studio):
     session = Session()
-    test = lifelong.plan(studio, [], cases(), 4, 1)
-    chain = Chain(studio, session)
+    test = stress_test.plan(studio.choices, [], cases(), 4, 1)
+    chain = LongRun(studio, session)
     with pytest.raises(Stopped):
-        for _ in lifelong_run.run(chain, test):
+        for _ in run.run(chain, test):
             if test.lines[1].points:
                 session.stop()
     chain.close()
     assert len(test.lines[1].points) == 1 and test.lines[1].edits == 1
-    assert lifelong_view.sheet(test).count("\n") >= 3
+    assert figures.sheet(test).count("\n") >= 3
     assert not any(block._forward_pre_hooks for block in studio.lm.blocks)
 
 
 def test_that_it_was_stopped_is_said_before_all_is_drawn(studio, monkeypatch):
     gr = pytest.importorskip("gradio")
-    from demo_app.tabs import lifelong as lifelong_tab
+    from demo_app.tabs import lifelong, long_runs
 
     drawn, visitor = [], SimpleNamespace(session_hash="in a hurry")
-    monkeypatch.setattr(lifelong_tab, "shown", lambda test: drawn.append(1) or tuple("abcde"))
-    monkeypatch.setattr(lifelong_tab, "REDRAW", 0.0)
-    monkeypatch.setattr("demo_app.tabs.long_runs.EVERY", 0.0)
+    monkeypatch.setattr(lifelong, "shown", lambda test: drawn.append(1) or tuple("abcde"))
+    monkeypatch.setattr(lifelong, "REDRAW", 0.0)
+    monkeypatch.setattr(long_runs, "EVERY", 0.0)
     with gr.Blocks():
-        tab = lifelong_tab.Lifelong(studio)
+        tab = lifelong.Lifelong(studio)
+    stopped = render.sorry("Stopped.")
     for outputs in tab.run([], 4, 1, None, visitor):
-        if "Stopped" in str(outputs[0]):
+        if outputs[0] == stopped:
             break
         if drawn:
             tab.running.stop(visitor, "test")
-    assert drawn and "Stopped" in outputs[0] and outputs[4] == gr.skip()
+    assert drawn and outputs[0] == stopped and outputs[4] == gr.skip()
 
 
 def test_others_are_served_between_the_steps_of_a_test(studio):
-    test = lifelong.plan(studio, [], cases(), 4, 1)
+    test = stress_test.plan(studio.choices, [], cases(), 4, 1)
     served = threading.Event()
-    steps = lifelong_run.run(Chain(studio, Session()), test)
+    steps = run.run(LongRun(studio, Session()), test)
     next(steps)
     studio.worker.submit(lambda job: served.set())
     for _ in steps:
@@ -158,22 +168,25 @@ def test_others_are_served_between_the_steps_of_a_test(studio):
 def test_a_line_that_fails_ends_and_the_others_go_on(studio):
     some = cases(3)
     some[1] = replace(some[1], fact=lib.Fact("w" * 300, "{} is", "xy"))  # too long for the model
-    test = lifelong.plan(studio, [], some, 3, 1)
-    through(lifelong_run.run(Chain(studio, Session()), test))
+    test = stress_test.plan(studio.choices, [], some, 3, 1)
+    through(run.run(LongRun(studio, Session()), test))
     assert "exceeds the context" in test.lines[1].error
     assert [point.edits for point in test.lines[1].points] == [1]
-    assert "ended early" in lifelong_view.table(test)
+    assert f"FT ended early: {test.lines[1].error}" in figures.ended(test)
 
 
 def test_collapse_is_the_first_point_that_is_not_the_model_any_more(studio):
-    test = lifelong.plan(studio, [], cases(), 4, 2)
+    test = stress_test.plan(studio.choices, [], cases(), 4, 2)
     line, right = test.lines[1], {0: True}
-    test.base = lifelong.Point(0, {}, 0.8, 10.0, 0.0)
-    line.points = [lifelong.Point(2, right, 0.5, 19.0, 0.1), lifelong.Point(4, right, 0.3, 19.0, 1)]
+    test.base = stress_test.Point(0, {}, 0.8, 10.0, 0.0)
+    line.points = [
+        stress_test.Point(2, right, 0.5, 19.0, 0.1),
+        stress_test.Point(4, right, 0.3, 19.0, 1),
+    ]
     assert test.collapse(line) == (4, "fewer than half of the neighbors that were right still are")
     line.points[0] = replace(line.points[0], perplexity=float("nan"))
     assert test.collapse(line)[0] == 2 and "perplexity" in test.collapse(line)[1]
-    assert lifelong_view.curves(test)._repr_png_()
+    assert figures.curves(test)._repr_png_()
 
 
 @pytest.mark.parametrize(
@@ -192,17 +205,24 @@ def test_collapse_is_the_first_point_that_is_not_the_model_any_more(studio):
 def test_bounds_are_told_in_one_sentence(studio, given, said):
     editors, edits, batch = given
     with pytest.raises(Trouble, match=said) as error:
-        lifelong.plan(studio, editors, cases(), edits, batch)
+        stress_test.plan(studio.choices, editors, cases(), edits, batch)
     assert str(error.value).endswith(".") and "\n" not in str(error.value)
+
+
+def test_a_slow_editor_is_not_offered_and_fast_ones_are_named(studio):
+    offered = stress_test.offered(studio.choices)
+    assert offered["grace"] == "GRACE (fast)" and offered["rome"] == "ROME"
+    assert "wilke" not in offered and not set(BASELINES) & set(offered)
+    assert set(TICKED) <= set(offered)
 
 
 def test_a_visitor_has_few_long_runs_and_leaving_ends_them(studio):
     session = Session()
-    first, second = Chain(studio, session), Chain(studio, session)
+    first, second = LongRun(studio, session), LongRun(studio, session)
     with pytest.raises(Trouble, match="Two long runs"):
-        Chain(studio, session)
+        LongRun(studio, session)
     first.close()
-    Chain(studio, session)
+    LongRun(studio, session)
     session.stop()
     assert second.stopped
     with pytest.raises(Stopped):
@@ -263,7 +283,7 @@ def test_a_hostile_patch_is_refused_and_changes_nothing(studio, tmp_path, change
     session = edited(studio, "qz")
     held = session.patch
     with pytest.raises(Trouble, match=said) as error:
-        through(take_away.load(Chain(studio, session), changed_header(path, change), "p"))
+        through(take_away.load(LongRun(studio, session), changed_header(path, change), "p"))
     assert session.patch is held and str(tmp_path) not in str(error.value)
 
 
@@ -285,15 +305,29 @@ def test_something_else_than_a_patch_is_refused(studio, tmp_path, monkeypatch):
 
 def test_panels_say_what_they_found(studio):
     session = edited(studio, "xy")
-    session.view = studio.look(session, studio.subject("alpha", "{} is", "xy")).outcome()
-    for make in inside.ranks, layers.traced, inside.norms:
-        chain = Chain(studio, session)
+    session.view = studio.look(session, studio.choices.subject("alpha", "{} is", "xy")).outcome()
+    lines = {}
+    for make in ranks_and_changes.ranks, layers_of_a_fact.traced, ranks_and_changes.norms:
+        chain = LongRun(studio, session)
         shown, seen = through(make(chain))
         chain.close()
         assert shown.figure._repr_png_().startswith(b"\x89PNG"), make
-        assert shown.found.endswith(".") and "<li>" in shown.words and seen
-    assert "layer 2" in panel.about(studio, session)
-    assert panel.layers_of(studio.lm, session.patch) == [2]
+        assert shown.found.endswith(".") and seen
+        lines[make] = shown.lines
+    tokens = [line.split(":")[0] for line in lines[layers_of_a_fact.traced]]
+    assert tokens == [f"“{letter.strip()}”" for letter in "alpha is"]
+    ranks = lines[ranks_and_changes.ranks]  # of the old and the new answer before, then after
+    for when, patch, line in ("before", lib.EMPTY, ranks[1]), ("after", session.patch, ranks[3]):
+        table = lens(studio.lm, "alpha is", ["xy"], patch)
+        each = [f"layer {i} rank {rank:,}" for i, rank in enumerate(table["rank"])]
+        assert line == f"“xy” {when}: {', '.join(each)}"
+    (changed,) = [line for line in lines[ranks_and_changes.norms] if not line.endswith(" 0.000 %")]
+    W, value = studio.lm.weight(studio.lm.mlp_out(2)), session.patch.weights[studio.lm.mlp_out(2)]
+    moved = value.dense() if isinstance(value, lib.LowRank) else value - W
+    whole = sum(studio.lm.weight(n).norm() ** 2 for n in session.patch.weights) ** 0.5
+    assert changed == f"layer 2: {100 * (moved.norm() / whole).item():.3f} %"
+    assert "in layer 2; the prompt is “alpha is …”" in panel.about(studio, session)
+    assert subject_in_view.layers_of(studio.lm, session.patch) == [2]
 
 
 def test_the_layer_curve_tries_every_layer(studio, monkeypatch):
@@ -302,8 +336,12 @@ def test_the_layer_curve_tries_every_layer(studio, monkeypatch):
     rows = {"wilke": {"any": {"layers": [0, 1], "second_moment": False, "steps": 2,
                               "contexts": []}}}  # fmt: skip
     monkeypatch.setattr("lib.editors.shared.config._presets", lambda: rows)
-    shown, _ = through(layers.wise_layers(Chain(studio, Session())))
-    assert shown.words.count("<li>") == 2 and "WilKE would write" in shown.found
+    shown, _ = through(layers_of_a_fact.wise_layers(LongRun(studio, Session())))
+    sizes = [float(line.removesuffix(" %").split(": ")[1]) for line in shown.lines]
+    assert [line.split(":")[0] for line in shown.lines] == ["layer 0", "layer 1"]
+    best = sizes.index(min(sizes))
+    assert shown.found.startswith(f"WilKE would write this fact into layer {best}: ")
+    assert f", {min(sizes):.2f} % of the weights." in shown.found
 
 
 def test_overlaps_name_the_pairs(studio, monkeypatch):
@@ -312,8 +350,18 @@ def test_overlaps_name_the_pairs(studio, monkeypatch):
         lib, "superposition",
         lambda lm, facts, layer: keep(lm, facts, layer, identity(lm, layer)),
     )  # fmt: skip
-    shown, _ = through(overlap.overlaps(Chain(studio, session)))
-    assert "Layer 2" in shown.found and shown.words.count("<li>") == 3
+    shown, _ = through(key_overlap.overlaps(LongRun(studio, session)))
+    assert shown.found.startswith(f"Layer 2. The strongest overlap: {shown.lines[0]} of what")
+    # the same from the keys themselves: C is the identity here, so ρ is a plain projection
+    every = (*session.patch.facts, *(case.fact for case in studio.choices.cases.values()))
+    facts, sizes = {fact.subject: fact for fact in every}, []
+    for line in shown.lines:
+        one, other, value = re.fullmatch(r"“(.+)” on “(.+)” ([+-]\d\.\d\d)", line).groups()
+        i, j = studio.lm.keys([facts[one], facts[other]], 2).double().T
+        rho = (i @ j / (i @ i)).item()
+        assert float(value) == pytest.approx(rho, abs=0.006)
+        sizes.append(abs(float(value)))
+    assert len(sizes) == 3 and sizes == sorted(sizes, reverse=True)
 
 
 def identity(lm, layer):
@@ -322,27 +370,31 @@ def identity(lm, layer):
 
 def test_the_scope_map_counts_hits_by_truth(studio):
     session = edited(studio, "xy", editor="grace")
-    session.view = studio.look(session, studio.subject("alpha", "{} is", "xy")).outcome()
-    shown, _ = through(overlap.scope(Chain(studio, session)))
+    session.view = studio.look(session, studio.choices.subject("alpha", "{} is", "xy")).outcome()
+    shown, _ = through(key_overlap.scope(LongRun(studio, session)))
     assert shown.found.startswith("1 of 1 prompts that should be answered")
     names = [text.get_text() for text in shown.figure.axes[0].get_yticklabels()]
     assert names[0] == "the edits, and reworded\n1 of 1 answered"
+    mistakes = [line for line in shown.lines if line.startswith("answered by mistake: ")]
+    assert len(mistakes) == len(shown.lines), "the one prompt that is meant was not missed"
     assert "its radius" in shown.figure.axes[0].texts[0].get_text()
 
 
 def test_what_a_panel_cannot_show_is_told(studio):
     for make, editor, said in (
-        (inside.norms, None, "No edit is live"), (inside.norms, "grace", "leave the weights alone"),
-        (overlap.scope, None, "needs an edit that decides"), (overlap.scope, "ft", "every prompt"),
-    ):  # fmt: skip
+        (ranks_and_changes.norms, None, "No edit is live"),
+        (ranks_and_changes.norms, "grace", "leave the weights alone"),
+        (key_overlap.scope, None, "needs an edit that decides"),
+        (key_overlap.scope, "ft", "every prompt"),
+    ):
         session = edited(studio, "xy", editor=editor) if editor else Session()
         with pytest.raises(Trouble, match=said):
-            through(make(Chain(studio, session)))
+            through(make(LongRun(studio, session)))
     assert "No edit is live" in panel.about(studio, Session())
 
 
 def test_layers_are_listed_in_runs():
-    assert panel.listed([3, 4, 5, 9]) == "3–5, 9"
+    assert subject_in_view.listed([3, 4, 5, 9]) == "3–5, 9"
 
 
 # ---- take away
@@ -351,11 +403,11 @@ def test_layers_are_listed_in_runs():
 @pytest.mark.parametrize("kind", ["patch", "adapter", "model"])
 def test_files_come_home(studio, tmp_path, kind):
     session = edited(studio, "xy", "qz")
-    path, seen = through(take_away.make(Chain(studio, session), kind, tmp_path))
+    path, seen = through(take_away.make(LongRun(studio, session), kind, tmp_path))
     assert path.name == f"alpha-and-1-more{take_away.KINDS[kind]}" and path.parent == tmp_path
     if kind == "patch":
         other = Session()
-        said, _ = through(take_away.load(Chain(studio, other), path, "mine.safetensors"))
+        said, _ = through(take_away.load(LongRun(studio, other), path, "mine.safetensors"))
         assert "2 edits loaded from mine.safetensors (made with ft)" in said
         assert other.patch.facts == session.patch.facts and other.view.live == 1
         assert [row.after.text for row in other.view.rows][0].startswith(" qz")
@@ -368,10 +420,10 @@ def test_files_come_home(studio, tmp_path, kind):
 
 def test_what_cannot_be_taken_is_told(studio, tmp_path):
     with pytest.raises(Trouble, match="nothing to take away"):
-        through(take_away.make(Chain(studio, Session()), "patch", tmp_path))
+        through(take_away.make(LongRun(studio, Session()), "patch", tmp_path))
     session = edited(studio, "xy", editor="grace")
     with pytest.raises(Trouble, match="cannot be exported as plain weights"):
-        through(take_away.make(Chain(studio, session), "model", tmp_path))
+        through(take_away.make(LongRun(studio, session), "model", tmp_path))
     assert not list(tmp_path.iterdir())
 
 
@@ -390,29 +442,29 @@ def test_the_code_makes_the_same_edits(studio, capsys, monkeypatch):
 
 
 def asked(studio, session) -> dict[str, str]:
-    return dict(parse_qsl(links.link(studio, session)[1:]))
+    return dict(parse_qsl(links.link(studio.choices, session)[1:]))
 
 
 def test_a_link_reopens_the_example(studio):
     session = Session()
-    assert links.link(studio, session) == "?example=the-eiffel-tower"
-    found = links.opened(studio, {"example": "the-eiffel-tower"})
-    assert found.label == studio.ready and found.fact[2] == "Rome" and found.ignored is None
-    session.view = studio.look(session, studio.subject("alpha", "{} is", "x y")).outcome()
+    assert links.link(studio.choices, session) == "?example=the-eiffel-tower"
+    found = links.opened(studio.choices, {"example": "the-eiffel-tower"})
+    assert found.label == studio.choices.ready and found.fact[2] == "Rome" and found.ignored is None
+    session.view = studio.look(session, studio.choices.subject("alpha", "{} is", "x y")).outcome()
     assert asked(studio, session) == {"subject": "alpha", "prompt": "{} is", "target": "x y"}
-    own = links.opened(studio, asked(studio, session))
+    own = links.opened(studio.choices, asked(studio, session))
     assert own.label == "" and own.fact == ("alpha", "{} is", "x y") and own.editors == ()
     for query in {}, {"__theme": "dark"}, {"example": " "}:
-        assert links.opened(studio, query) is None
+        assert links.opened(studio.choices, query) is None
 
 
 def test_a_link_carries_editors_and_own_prompts(studio):
     session, own = Session(), "Where is alpha?\nIs alpha & bravo, ok?"
-    subject = studio.subject("alpha", "{} is", "xy", own)
+    subject = studio.choices.subject("alpha", "{} is", "xy", own)
     studio.edit(session, subject, ["ft", "retrieval"]).outcome()
-    found = links.opened(studio, asked(studio, session))
+    found = links.opened(studio.choices, asked(studio, session))
     assert found == links.Opened(("alpha", "{} is", "xy"), "", ("ft", "retrieval"), own)
-    assert "editors=ft,retrieval&" in links.link(studio, session)
+    assert "editors=ft,retrieval&" in links.link(studio.choices, session)
 
 
 @pytest.mark.parametrize(
@@ -428,28 +480,17 @@ def test_a_link_carries_editors_and_own_prompts(studio):
     ],
 )
 def test_what_a_link_cannot_ask_is_left_out_with_one_sentence(studio, query, said):
-    found = links.opened(studio, query)
+    found = links.opened(studio.choices, query)
     assert found.ignored == f"Left out of this link, because the page cannot use it: {said}."
-    assert found.own == "" and set(found.editors) <= set(studio.editors())
+    assert found.own == "" and set(found.editors) <= set(studio.choices.editors())
     assert len(found.editors) <= 4 and (found.fact is None) != (
         "the-eiffel-tower" in query.values()
     )
 
 
-def test_the_logic_does_not_import_gradio():
-    code = (
-        "import sys\n"
-        "from demo_app.inside import key_overlap, layers_of_a_fact, ranks_and_changes\n"
-        "from demo_app.lifelong import figures, run, stress_test\n"
-        "from demo_app.session import take_away, uploads\n"
-        "assert 'gradio' not in sys.modules and 'matplotlib.pyplot' not in sys.modules"
-    )
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
-
-
 def test_the_raster_has_a_cell_for_every_edit_and_point(studio):
-    test = lifelong.plan(studio, [], cases(6), 6, 1)
-    assert lifelong_view.states(test, test.lines[0]).shape == (6, 6)
+    test = stress_test.plan(studio.choices, [], cases(6), 6, 1)
+    assert figures.states(test, test.lines[0]).shape == (6, 6)
     test.cases *= 6
-    assert len(test.points) <= lifelong.POINTS and test.points[-1] == 36
+    assert len(test.points) <= stress_test.POINTS and test.points[-1] == 36
     assert np.all(np.diff(test.points) > 0)

@@ -119,7 +119,7 @@ def test_stream_reads_lazily_what_it_reads_at_once(tiny_model, tmp_path, capsys)
     capsys.readouterr()
     assert main([*command, "--lazy"]) == 2
     said = capsys.readouterr().err.strip()
-    assert "read it without lazy=True, or as JSONL" in said and len(said.splitlines()) == 1
+    assert "read it without lazy=True, or write it as JSONL" in said and len(said.splitlines()) == 1
 
 
 def test_scan_prints_estimate_table_and_preset(tiny_model, tmp_path, capsys):

@@ -83,7 +83,7 @@ def test_it_is_the_one_step_formula():
     before = sum((a @ b for a, b in chunks[:1]), torch.zeros_like(chunks[0][0] @ chunks[0][1]))
     V = chunks[1][0].double() + before.double() @ keys[1]
     M = editor.moment(1).C.double() + sum(k @ k.T for k in keys)
-    wanted, _ = memory.replace(W, M, old=(keys[1], V))
+    wanted, _ = memory.exchange(W, M, old=(keys[1], V))
     found = without(whole, 1, lm).weights[place].dense().double()
     assert float((found - wanted).norm() / wanted.norm()) < 1e-4
 

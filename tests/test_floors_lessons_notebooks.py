@@ -26,35 +26,35 @@ NOTEBOOKS = [{"support"}, {"build"}, {"src"}]
 OPENED = {
     "lessons": {"lib.evaluation.intervals"},
     "notebooks": {
-        "lib.editors.lemoe.anchor_router",
+        "lib.data.facts",
+        "lib.data.texts",
         "lib.editors.grace.codebook",
-        "lib.interpret.corrupted_runs",
-        "lib.model.generation",
+        "lib.editors.hypernetwork.losses",
+        "lib.editors.hypernetwork.network",
+        "lib.editors.hypernetwork.network_file",
+        "lib.editors.hypernetwork.trainable",
+        "lib.editors.lemoe.anchor_router",
+        "lib.editors.lemoe.fact_clusters",
         "lib.editors.prune",
         "lib.editors.rect",
         "lib.editors.rome",
-        "lib.evaluation.answers",
-        "lib.data.facts",
-        "lib.keys_values.answer_gradients",
-        "lib.editors.hypernetwork.network",
-        "lib.model.activations",
-        "lib.evaluation.intervals",
-        "lib.interpret.logit_lens",
         "lib.editors.wise.merging",
-        "lib.evaluation.evaluate",
-        "lib.keys_values.running_moments",
-        "lib.editors.hypernetwork.network_file",
-        "lib.editors.hypernetwork.losses",
-        "lib.editors.lemoe.fact_clusters",
-        "lib.model.partial_forward",
         "lib.editors.wise.side_memory",
-        "lib.keys_values.second_moment",
-        "lib.plot.style",
-        "lib.superposition",
-        "lib.keys_values.target_value",
-        "lib.interpret.damage",
+        "lib.evaluation.answers",
+        "lib.evaluation.evaluate",
+        "lib.evaluation.intervals",
         "lib.interpret.causal_trace",
-        "lib.editors.hypernetwork.trainable",
+        "lib.interpret.corrupted_runs",
+        "lib.interpret.damage",
+        "lib.interpret.logit_lens",
+        "lib.interpret.superposition",
+        "lib.keys_values.answer_gradients",
+        "lib.keys_values.running_moments",
+        "lib.keys_values.target_value",
+        "lib.model.activations",
+        "lib.model.generation",
+        "lib.model.partial_forward",
+        "lib.plot.style",
     },
 }
 
@@ -172,7 +172,9 @@ def public() -> set[str]:
 
 def opened(tree: ast.AST, package: str) -> set[str]:
     """Modules of `lib` that a file reaches into: by an import, or as `lib.data.facts.lookup`."""
-    dots = [ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
+    found = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
+    inner = {node.value for node in found}
+    dots = [ast.unparse(node) for node in found if node not in inner]
     wanted = {*imports(tree, package), *(name for name in dots if re.fullmatch(r"[\w.]+", name))}
     mine = {name for name in wanted if name.split(".")[0] == "lib"} - public()
     return {module_of(name) for name in mine} - {"lib", *PACKAGES}

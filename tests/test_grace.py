@@ -182,7 +182,7 @@ def test_the_first_loss_is_that_of_the_routed_model():
         name = lm.mlp_out(1)
         width = lm.weight(name).shape[0]
         start = torch.randn(width, 1, generator=torch.Generator().manual_seed(0))
-        key = activations.inputs_at(lm, [prompt], [len(prompt) - 1], [name])[name]
+        key = activations.module_inputs_at(lm, [prompt], [len(prompt) - 1], [name])[name]
         for replacement in ("last", "prompt", "all"):
             route = Deferral(name, key.T, start, torch.ones(1), replacement)
             with lm.patched(lib.Patch(routes={name: route})):
@@ -228,15 +228,6 @@ def test_the_newest_of_two_answers_to_one_prompt_wins():
     assert twice.routes[NAME].K.shape[1] == 1
     with pytest.warns(lib.EditWarning, match="1 of 2 facts fell to another entry"):
         editor.edit([A, other])
-
-
-def test_only_errors_leaves_out_what_is_answered_already():
-    lm, _, patch = edited()
-    editor = lib.EDITORS["grace"](lm, **TINY, only_errors=True)
-    with pytest.warns(lib.EditWarning, match="already answers"):
-        assert editor.edit([A], after=patch).routes == patch.routes
-    more = editor.edit([A, lib.Fact(None, "Seven days", "xy")], after=patch)
-    assert more.routes[NAME].K.shape[1] == 4 and len(more.facts) == 5
 
 
 def test_random_starts_belong_to_their_fact():
@@ -382,7 +373,9 @@ def gold(default_lm):
     prompts, _ = default_lm.rows([edit["prompt"] for edit in edits])
     labels = [tuple(encode_target(default_lm.tokenizer, edit["target"])) for edit in edits]
     assert labels == [tuple(edit["label_ids"]) for edit in edits]
-    keys = activations.inputs_at(default_lm, prompts, [len(p) - 1 for p in prompts], [DOWN])[DOWN]
+    keys = activations.module_inputs_at(default_lm, prompts, [len(p) - 1 for p in prompts], [DOWN])[
+        DOWN
+    ]
     return prompts, labels, keys.float()
 
 
@@ -452,7 +445,9 @@ def test_the_published_settings_write_the_reference_codebook(default_lm, gold):
 
 def test_the_embedded_model_answers_inside_its_radii_only(default_lm, gold):
     lm, (prompts, _, keys) = default_lm, gold
-    alone = torch.cat([activations.inputs_at(lm, [p], [len(p) - 1], [DOWN])[DOWN] for p in prompts])
+    alone = torch.cat(
+        [activations.module_inputs_at(lm, [p], [len(p) - 1], [DOWN])[DOWN] for p in prompts]
+    )
     noise = (alone - keys).norm(dim=1).max().item()
     assert noise < 1e-3  # of keys of norm 11 to 16
     facts = [lib.Fact(None, edit["prompt"], edit["target"]) for edit in GOLD["edits"][:4]]

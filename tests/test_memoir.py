@@ -177,13 +177,8 @@ def test_the_same_prompt_again_takes_the_same_mask(lm):
         assert lm.answer(again.text, 1) == " qz"
 
 
-def test_a_call_is_the_fold_of_its_facts_and_joint_holds_them_all(lm):
+def test_a_call_is_the_fold_of_its_facts(lm):
     assert torch.equal(route(editor(lm).edit(FACTS)).W, route(patches()[-1]).W)
-    joint = editor(lm, joint=True, n_iter=60).edit(FACTS)
-    with lm.patched(joint):
-        assert lm.answer([f.text for f in FACTS], 1) == [" " + f.target_new for f in FACTS]
-    allowed = masks(joint).any(0)
-    assert not route(joint).W[:, ~allowed].any()
 
 
 def test_rehearsal_trains_along_what_overlaps_most(lm):

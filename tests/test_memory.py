@@ -288,11 +288,11 @@ def test_pairs_are_replaced_deleted_and_put_back_exactly():
 
     joint, M = solved(*BATCHES), lam * C + ALL[0] @ ALL[0].T
     new = (torch.randn(10, 4).double(), torch.randn(6, 4).double())
-    changed, M2 = memory.replace(joint, M, old=BATCHES[1], new=new)
+    changed, M2 = memory.exchange(joint, M, old=BATCHES[1], new=new)
     torch.testing.assert_close(changed, solved(BATCHES[0], new, BATCHES[2]), **close)
-    deleted, M3 = memory.replace(joint, M, old=BATCHES[1])
+    deleted, M3 = memory.exchange(joint, M, old=BATCHES[1])
     torch.testing.assert_close(deleted, solved(BATCHES[0], BATCHES[2]), **close)
-    back, M4 = memory.replace(deleted, M3, new=BATCHES[1])
+    back, M4 = memory.exchange(deleted, M3, new=BATCHES[1])
     torch.testing.assert_close(back, joint, **close)
     torch.testing.assert_close(M4, M, **close)
 

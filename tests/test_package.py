@@ -1,5 +1,6 @@
 """The package: `lib` installed as `modeledit`, with what its core needs and nothing more."""
 
+import ast
 import importlib.metadata
 import os
 import re
@@ -129,3 +130,24 @@ def test_ranges_are_those_of_requirements():
     extras = PROJECT["optional-dependencies"]
     packaged = ranges([*PROJECT["dependencies"], *(t for some in extras.values() for t in some)])
     assert packaged == listed
+
+
+@pytest.mark.parametrize("name", [name for name in files_of_lib() if name.endswith(".py")])
+def test_nothing_depends_on_the_name_of_the_package(name):
+    """Imports inside the library are relative, and no string names a module of `lib`."""
+    tree = ast.parse((LIB / name).read_text(encoding="utf-8"))
+    docstrings = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+        and node.body
+        and isinstance(node.body[0], ast.Expr)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            assert all(alias.name.split(".")[0] != "lib" for alias in node.names), node.lineno
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            assert str(node.module).split(".")[0] != "lib", node.lineno
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            if id(node) not in docstrings:
+                assert not re.fullmatch(r"lib(\.\w+)*\.?", node.value), node.lineno

@@ -33,7 +33,7 @@ TURNS = {  # name -> turns of facts, settings: 48 and 32 are the widths of the k
     "warm": ([FACTS[:5]], {"warmup": "statistics", "repeat": 2}),
     "whitened": ([MANY], {"warmup": "none", "whiten": "gradient"}),
     "summed": ([MANY], {"warmup": "none"}),
-    "summed, then gathered": ([MANY, FACTS[:3]], {"warmup": "none", "compat": True}),
+    "summed, then gathered": ([MANY, FACTS[:3]], {"warmup": "none"}),
 }
 
 

@@ -14,6 +14,7 @@ import torch
 
 import lib
 from lib.data.facts import encode_target, lookup
+from lib.keys_values import running_moments
 
 ROME = json.loads((Path(__file__).parent / "reference" / "rome.json").read_text(encoding="utf-8"))
 FACT = lib.Fact(ROME["fact"]["subject"], ROME["fact"]["prompt"], ROME["fact"]["target"])
@@ -132,7 +133,7 @@ def test_alphaedit_over_two_rounds(default_lm, monkeypatch):
     sums, count = {layer: torch.zeros(1536, 1536).double() for layer in names.values()}, 0
     with lm.patched(lib.EMPTY):
         for row in rows:  # each alone, position 0 included, as the authors did it
-            for name, K in lib.model.activations.inputs(lm, [row], list(names)).items():
+            for name, K in lib.model.activations.module_inputs(lm, [row], list(names)).items():
                 sums[names[name]] += K.double().T @ K.double()
             count += len(row)
     assert count == wanted["tokens"]
@@ -163,11 +164,20 @@ ULTRA = json.loads(
 )
 
 
-def test_ultraedit_over_two_turns(default_lm):
+def released(self, x):
+    """`Moments.of` with a slip of the released code: S is m/(m − 1) times what it should be."""
+    x, m = x.double(), x.shape[1]
+    mean = x.mean(1)
+    S = (x - mean[:, None]).square().sum(1) * (m / (m - 1) if m > 1 else 1.0)
+    return running_moments.Moments(m, mean, S)
+
+
+def test_ultraedit_over_two_turns(default_lm, monkeypatch):
+    monkeypatch.setattr(running_moments.Moments, "of", released)
     lm = default_lm
     editor = lib.EDITORS["ultraedit"](
         lm, down=(18, 19, 20), gate=(12, 13, 14), up=(12, 13, 14), eta=ULTRA["eta"],
-        ridge=ULTRA["lambda"], group=5, repeat=1, warmup="none", compat=True,
+        ridge=ULTRA["lambda"], group=5, repeat=1, warmup="none",
         reduction="group_mean", strength=0.0, keep_keys=False, few=None,
     )  # fmt: skip
     assert set(editor.modules()) == set(ULTRA["modules"])

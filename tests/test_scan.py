@@ -25,7 +25,7 @@ from . import sweep, tiny
 from .test_editors import TINY
 from .test_metrics import small_cases
 
-MODULE = sys.modules["lib.scan"]  # `lib.scan` itself is the function
+MODULE = sys.modules["lib.preset_search.scan"]
 SHARES = {"efficacy": 0.5, "generalization": 0.5, "specificity": 0.5}
 ROME = {**{k: v for k, v in TINY["rome"].items() if k != "layer"}, "steps": 4}
 
@@ -282,7 +282,8 @@ def test_the_preset_is_a_row_that_gives_the_same_settings(lm, window, trials, mo
     text = found.preset()
     assert "# text: none" in text and "scan, " in text.splitlines()[0]
     row = tomllib.loads(text)["rome"]["Tiny-1B"]
-    assert row == {"layer": 3, "v_lr": 0.1, "templates": ["{}", 'a "b" {}'], "keys": "mean"}
+    wanted = {"layer": 3, "v_lr": 0.1, "templates": ["{}", 'a "b" {}'], "keys": "mean"}
+    assert row == {"tuned": True, **wanted}
 
 
 @pytest.mark.parametrize(

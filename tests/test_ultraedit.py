@@ -48,18 +48,6 @@ def test_any_split_gives_the_moments_of_the_union():
         torch.testing.assert_close(state.scatter / 39, x.cov(), atol=1e-10, rtol=1e-10)
 
 
-def test_the_released_formula_adds_what_the_slip_says():
-    x = torch.randn(4, 12).double()
-    state, slip = Moments.empty(4), torch.zeros(4).double()
-    for part in x.split([5, 1, 6], 1):
-        state = state.merge(part, compat=True)
-        m = part.shape[1]
-        if m > 1:
-            slip += (part - part.mean(1, keepdim=True)).square().sum(1) / (m - 1)
-    right = Moments.empty(4).merge(x)
-    torch.testing.assert_close(state.S, right.S + slip, atol=1e-12, rtol=1e-12)
-
-
 def test_two_workers_merge_to_one():
     x = torch.randn(3, 10).double()
     assert Moments.empty(3).merge(x[:, :0]).n == 0

@@ -66,7 +66,9 @@ def keys() -> tuple:
     found = {}
     for group, texts in groups.items():
         rows, _ = lm.rows(texts)
-        found[group] = activations.inputs_at(lm, rows, [len(row) - 1 for row in rows], [at])[at]
+        found[group] = activations.module_inputs_at(lm, rows, [len(row) - 1 for row in rows], [at])[
+            at
+        ]
     return found.pop("edited"), labels, found, torch.arange(4)
 
 

@@ -13,8 +13,7 @@ import pytest
 import torch
 
 import lib
-from lib.editors import wise
-from lib.editors.wise import training
+from lib.editors.wise import training, wise
 from lib.editors.wise.side_memory import (
     ActivationDifference,
     Side,

@@ -1,11 +1,15 @@
-"""The next token of one prompt, before and after: a figure, and the same as a table of numbers."""
+"""The next word of one prompt before and after the edit: a figure, and a table of its numbers.
+
+The table stands beside the figure for those who cannot see it.
+"""
 
 from __future__ import annotations
 
 import base64
 import io
 from html import escape
-from typing import TYPE_CHECKING
+
+from matplotlib.figure import Figure
 
 import lib
 from lib import plot
@@ -13,9 +17,6 @@ from lib.data.facts import encode_target
 
 from ..session.views import Row, View
 from .render import bars, number
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 TOP = 6  # tokens of the base model, beside the old and the new answer
 

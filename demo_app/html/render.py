@@ -1,13 +1,16 @@
-"""Plain values to HTML. All that a visitor or the model wrote is escaped here."""
+"""The pieces of the page as HTML: headline, status, verdicts, panels, tables of numbers.
+
+Each takes plain values, and everything that a visitor or the model wrote is escaped here.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from difflib import SequenceMatcher
 from html import escape
 
-from ..session.studio import Written
-from ..session.views import Column, View
+from ..session.views import Column, View, Written
 from ..session.worker import Progress
 
 NOTHING = '<i class="nothing">(nothing)</i>'
@@ -69,7 +72,7 @@ def busy(progress: Progress, ahead: int) -> str:
 
 
 def status(view: View) -> str:
-    """What came of it, over the table: one line, or one for each editor side by side."""
+    """The result over the table: one line, or one for each editor side by side."""
     if view.undone:
         return f'<div class="status done" role="status">↺ {escape(view.note or "")}</div>'
     if view.editor is None:
@@ -152,3 +155,56 @@ def written(prompt: str, said: Written, done: bool, chat: bool) -> tuple[str, st
 
 def _panel(name: str, text: str) -> str:
     return f'<div class="panel"><h3>{name}</h3><p>{text}</p></div>'
+
+
+def done(text: str) -> str:
+    """A line that says how a long run ended."""
+    return f'<div class="status done" role="status">✓ {escape(text)}</div>'
+
+
+def hint(text: str) -> str:
+    """A quiet line of HTML that the page itself writes: what to do, or what to see."""
+    return f'<p class="hint">{text}</p>'
+
+
+def in_words(lines: Iterable[str | tuple[str, str]], kind: str = "") -> str:
+    """The text alternative of a figure, folded: a list of lines, or of (name, line)."""
+    return (
+        '<details class="alt"><summary>The figure in words</summary>'
+        f"{bullets(lines, kind)}</details>"
+    )
+
+
+def bullets(lines: Iterable[str | tuple[str, str]], kind: str = "") -> str:
+    """A list of lines, or of (name, line) with the name in bold; "" where there is none."""
+    items = []
+    for line in lines:
+        name, text = ("", line) if isinstance(line, str) else line
+        lead = f"<b>{escape(name)}</b>: " if name else ""
+        items.append(f"<li>{lead}{escape(text)}</li>")
+    if not items:
+        return ""
+    opening = f'<ul class="{kind}">' if kind else "<ul>"
+    return f"{opening}{''.join(items)}</ul>"
+
+
+def numbers(heads: Sequence[str], rows: Iterable[Sequence[str]], notes: Iterable[str] = ()) -> str:
+    """A table of numbers, the first column naming the row, and notes below it."""
+    first, *rest = heads
+    head = f'<th scope="col">{escape(first)}</th>'
+    head += "".join(f'<th scope="col" class="n">{escape(name)}</th>' for name in rest)
+    body = "".join(_numbers_row(rest, row) for row in rows)
+    below = "".join(f'<p class="note">{escape(note)}</p>' for note in notes)
+    return (
+        f'<table class="numbers"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{below}'
+    )
+
+
+def _numbers_row(heads: Sequence[str], row: Sequence[str]) -> str:
+    """On a phone the name of its column stands beside a cell."""
+    first, *rest = row
+    cells = "".join(
+        f'<td class="n" data-name="{escape(head)}">{escape(cell)}</td>'
+        for head, cell in zip(heads, rest, strict=True)
+    )
+    return f'<tr><th scope="row">{escape(first)}</th>{cells}</tr>'

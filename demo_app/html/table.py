@@ -1,4 +1,8 @@
-"""The table of a view as HTML: a group of rows per kind of prompt, one column per editor."""
+"""The table of a view as HTML: one group of rows for each kind of prompt.
+
+With one editor the answers before and after stand side by side, with their numbers; with several
+each editor has a column.
+"""
 
 from __future__ import annotations
 
@@ -91,18 +95,20 @@ def _cells(row: Row) -> str:
     """Before and after in columns of their own, with the numbers."""
     before = f"<span>{escape(row.before.shown) or NOTHING}</span>"
     if row.after is None:
-        return "".join([
+        cells = [
             _cell("before", "It says", before, row.before.text),
             _cell("n p", "p(new)", f"<span>{number(row.p_before)}</span>{bars(row.p_before)}"),
             _cell("n p", "p(old)", f"<span>{number(row.old)}</span>{bars(row.old)}"),
-        ])  # fmt: skip
-    return "".join([
-        _cell("before", "Before", before, row.before.text),
-        _cell("after", "After", _after(row), row.after.text),
-        _cell("n p", "p(new)", _chance(row.p_before, row.p_after)),
-        _cell("n p", "p(old)", _chance(row.old, row.old_after)),
-        _cell("n kl", "KL, nats", f"<span>{number(row.kl)}</span>"),
-    ])  # fmt: skip
+        ]
+    else:
+        cells = [
+            _cell("before", "Before", before, row.before.text),
+            _cell("after", "After", _after(row), row.after.text),
+            _cell("n p", "p(new)", _chance(row.p_before, row.p_after)),
+            _cell("n p", "p(old)", _chance(row.old, row.old_after)),
+            _cell("n kl", "KL, nats", f"<span>{number(row.kl)}</span>"),
+        ]
+    return "".join(cells)
 
 
 def _beside(i: int, columns: list[Column]) -> str:

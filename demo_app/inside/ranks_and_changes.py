@@ -1,12 +1,15 @@
-"""Inside the edit, before and after it: ranks over the layers, and how far the weights moved."""
+"""Two looks inside an edit: the answers' ranks layer by layer, and how far the weights moved.
+
+The ranks show at which layer the new answer overtakes the old one. The norms of the updates show
+which layers changed, and by how much of their own size.
+"""
 
 from __future__ import annotations
 
 import math
-from html import escape
-from typing import Any
 
 import numpy as np
+import pandas as pd
 
 import lib
 from lib import plot
@@ -15,18 +18,20 @@ from lib.interpret import damage
 from lib.interpret.logit_lens import lens
 from lib.plot import style
 
-from ..session.long_run import Chain, ticking
+from ..session.long_run import LongRun, ticking
+from ..session.subject_in_view import layers_of, subject_of
 from ..session.worker import Job, Trouble
-from .panel import WHERE, Panel, Steps, layers_of, subject_of
+from .panel import WHERE, Panel, Steps
+
+Ranks = dict[str, list[int]]  # {answer: its rank after every layer}
 
 
-def ranks(chain: Chain) -> Steps:
-    """Rank of old and new answer after every layer, before and after."""
-    studio, session = chain.studio, chain.session
-    lm, patch = studio.lm, session.patch
-    fact = subject_of(studio, session).case.fact
+def ranks(run: LongRun) -> Steps:
+    """Rank of old and new answer after every layer, before and after the edits."""
+    lm, patch = run.studio.lm, run.session.patch
+    fact = subject_of(run.studio.choices, run.session).case.fact
 
-    def work(job: Job) -> tuple[list[str], Any, Any]:
+    def work(job: Job) -> tuple[list[str], pd.DataFrame, pd.DataFrame | None]:
         with ticking(job, lm, "Reading every layer", 3):
             with lm.patched(lib.EMPTY, only=True):
                 old = fact.target_true or _begins(lm, fact.text)
@@ -44,40 +49,49 @@ def ranks(chain: Chain) -> Steps:
             with lm.patched(patch, only=True):
                 return answers, before, lens(lm, fact.text, answers, patch)
 
-    answers, before, after = yield from chain.do(work)
-    old, new = answers
-
-    def rows(table: Any, answer: str) -> list[int]:
-        return table[table["answer"] == answer].sort_values("layer")["rank"].tolist()
-
-    was = {answer: rows(before, answer) for answer in answers}
-    now = was if after is None else {answer: rows(after, answer) for answer in answers}
+    answers, before, after = yield from run.do(work)
+    was = _by_answer(before, answers)
+    now = None if after is None else _by_answer(after, answers)
     figure = plot.rank_over_layers(
-        range(lm.n_layers), now, before=None if after is None else was,
+        range(lm.n_layers),
+        was if now is None else now,
+        before=None if now is None else was,
         highlight=layers_of(lm, patch) or None,
-    )  # fmt: skip
-    lead = next((i for i in range(lm.n_layers) if _leads(now, new, old, i)), None)
-    if after is None:
-        found = f"No edit is live: “{old}” ends at rank {was[old][-1]}, “{new}” at {was[new][-1]:,}"
-    elif lead is None:
-        found = f"“{new}” does not overtake “{old}” for good: it ends at rank {now[new][-1]:,}"
-    else:
-        found = f"From layer {lead} on “{new}” stands before “{old}”, and it ends at rank "
-        found += f"{now[new][-1]:,}; before the edit at {was[new][-1]:,}"
+    )
     each = range(0, lm.n_layers, max(1, lm.n_layers // 6))
-    words = "".join(
-        f"<li>“{escape(answer)}” {name}: "
-        + ", ".join(f"layer {i} rank {table[answer][i]:,}" for i in each)
-        + "</li>"
-        for name, table in (("before", was), ("after", now))[: 1 if after is None else 2]
+    tables = [("before", was)] if now is None else [("before", was), ("after", now)]
+    lines = tuple(
+        f"“{answer}” {name}: " + ", ".join(f"layer {i} rank {table[answer][i]:,}" for i in each)
+        for name, table in tables
         for answer in answers
     )
-    return Panel(figure, f"{found}.", f"<ul>{words}</ul>")
+    return Panel(figure, _told(was, now, *answers), lines)
 
 
-def norms(chain: Chain) -> Steps:
+def _by_answer(table: pd.DataFrame, answers: list[str]) -> Ranks:
+    return {
+        answer: table[table["answer"] == answer].sort_values("layer")["rank"].tolist()
+        for answer in answers
+    }
+
+
+def _told(was: Ranks, now: Ranks | None, old: str, new: str) -> str:
+    """The sentence that says where the new answer overtakes the old one."""
+    if now is None:
+        return f"No edit is live: “{old}” ends at rank {was[old][-1]}, “{new}” at {was[new][-1]:,}."
+    layers = range(len(now[new]))
+    lead = next((i for i in layers if _leads(now, new, old, i)), None)
+    if lead is None:
+        return f"“{new}” does not overtake “{old}” for good: it ends at rank {now[new][-1]:,}."
+    return (
+        f"From layer {lead} on “{new}” stands before “{old}”, and it ends at rank "
+        f"{now[new][-1]:,}; before the edit at {was[new][-1]:,}."
+    )
+
+
+def norms(run: LongRun) -> Steps:
     """‖W − W₀‖/‖W₀‖ of every layer under the visitor's edits."""
-    lm, patch = chain.studio.lm, chain.session.patch
+    lm, patch = run.studio.lm, run.session.patch
     if not patch:
         raise Trouble(f"No edit is live, so nothing has changed. {WHERE}")
     if not patch.weights:
@@ -89,22 +103,23 @@ def norms(chain: Chain) -> Steps:
     def work(job: Job) -> dict[int, float]:
         job.report(0.2, "Measuring the weights")
         moved = damage.steps(lm, [patch]).iloc[0]
-        change, whole = [np.zeros(lm.n_layers) for _ in range(2)]
+        change, whole = np.zeros(lm.n_layers), np.zeros(lm.n_layers)
         for name, size in moved.items():
             (layer,) = layers_of(lm, lib.Patch(weights={name: patch.weights[name]})) or (0,)
             change[layer] += size**2
             whole[layer] += lm.weight(name).norm().item() ** 2
         return {i: math.sqrt(change[i] / whole[i]) for i in range(lm.n_layers) if whole[i]}
 
-    found = yield from chain.do(work)
+    found = yield from run.do(work)
     figure, ax = style.new_figure("layer", "‖ΔW‖ / ‖W₀‖ (%)", None)
     ax.bar(list(found), [100 * v for v in found.values()], color=style.EDITED, width=0.7)
     ax.set_xlim(-0.6, lm.n_layers - 0.4)
     top = max(found, key=found.get)
-    said = f"{len(found)} of {lm.n_layers} layers changed, layer {top} most: by "
-    said += f"{100 * found[top]:.2f} % of its norm."
-    words = "".join(f"<li>layer {i}: {100 * v:.3f} %</li>" for i, v in found.items())
-    return Panel(figure, said, f"<ul>{words}</ul>")
+    said = (
+        f"{len(found)} of {lm.n_layers} layers changed, layer {top} most: by "
+        f"{100 * found[top]:.2f} % of its norm."
+    )
+    return Panel(figure, said, tuple(f"layer {i}: {100 * v:.3f} %" for i, v in found.items()))
 
 
 def _begins(lm: lib.LM, prompt: str) -> str:
@@ -112,5 +127,6 @@ def _begins(lm: lib.LM, prompt: str) -> str:
     return lm.answer(prompt, 1).strip() or "the"
 
 
-def _leads(table: dict[str, list[int]], new: str, old: str, layer: int) -> bool:
+def _leads(table: Ranks, new: str, old: str, layer: int) -> bool:
+    """Whether the new answer has the lower rank from this layer to the last."""
     return all(a < b for a, b in zip(table[new][layer:], table[old][layer:], strict=True))

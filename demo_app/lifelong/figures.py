@@ -1,11 +1,13 @@
-"""The lifelong test as figures, table and file. Nothing is computed here, and no Gradio."""
+"""The stress test as figures, as rows of a table, as sentences, and as a file.
+
+Nothing is measured here, and the rows and sentences are plain text: html/ makes the page of them.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
 import math
-from html import escape
 
 import numpy as np
 from matplotlib.colors import BoundaryNorm, ListedColormap
@@ -25,6 +27,17 @@ PANELS = {  # name -> (how it is written, what it says)
 }
 STATES = ListedColormap(["#eceff2", "#f2a572", "#0b3c66"])  # not yet or contradicted, wrong, right
 WORDS = ("not asked", "wrong", "still right")
+HEADS = (  # of the table
+    "Editor",
+    "Edits",
+    "Efficacy",
+    "Retention",
+    "Specificity",
+    "Perplexity",
+    "‖ΔW‖/‖W₀‖",
+    "s per edit",
+    "Collapse",
+)
 
 
 def values(test: Test, line: Line, name: str) -> list[float]:
@@ -35,10 +48,16 @@ def values(test: Test, line: Line, name: str) -> list[float]:
     return [factor * getattr(point, name) for point in line.points]
 
 
+def _drawing(height: float) -> Figure:
+    """An empty figure as wide as the page."""
+    return style.Drawing(
+        figsize=(11, height), dpi=style.DPI, facecolor="white", layout="constrained"
+    )
+
+
 def curves(test: Test) -> Figure:
     """All curves over the number of edits so far; × where a line has collapsed."""
-    figure = style.Drawing(figsize=(11, 6.1), dpi=style.DPI, facecolor="white",
-                           layout="constrained")  # fmt: skip
+    figure = _drawing(6.1)
     axes = figure.subplots(2, 3).ravel()
     names = style.styles([line.name for line in test.lines])
     total = len(test.cases)
@@ -47,8 +66,9 @@ def curves(test: Test) -> Figure:
         ax.text(0, 1.03, note, transform=ax.transAxes, fontsize=style.SMALL, color=style.QUIET)
         ax.spines[["top", "right"]].set_visible(False)
         ax.spines[["left", "bottom"]].set_color(style.QUIET)
-        ax.tick_params(which="both", labelsize=style.SMALL, colors=style.QUIET,
-                       labelcolor=style.INK)  # fmt: skip
+        ax.tick_params(
+            which="both", labelsize=style.SMALL, colors=style.QUIET, labelcolor=style.INK
+        )
         ax.grid(True, axis="y", color=style.GRID)
         ax.set_axisbelow(True)
         ax.set_xlim(0, total * 1.04)
@@ -101,13 +121,30 @@ def _log(ax, test: Test) -> None:
 def _legend(ax, test: Test, names: dict[str, tuple[str, str]]) -> None:
     ax.axis("off")
     for i, line in enumerate(test.lines):
-        ax.plot([], [], style.DASHES[i % 4], color=names[line.name][0], marker="osD^v"[i],
-                markersize=5, linewidth=1.8, label=line.name)  # fmt: skip
+        ax.plot(
+            [],
+            [],
+            style.DASHES[i % 4],
+            color=names[line.name][0],
+            marker="osD^v"[i],
+            markersize=5,
+            linewidth=1.8,
+            label=line.name,
+        )
     ax.plot([], [], color=style.BASE, linewidth=1.1, linestyle=(0, (1, 2)), label="before any edit")
-    ax.plot([], [], "x", color=style.INK, markersize=9, markeredgewidth=2.2, linestyle="none",
-            label="collapse: perplexity doubled,\nor half of the neighbors lost")  # fmt: skip
-    ax.legend(loc="upper left", frameon=False, fontsize=style.LABEL, labelcolor=style.INK,
-              borderaxespad=0)  # fmt: skip
+    ax.plot(
+        [],
+        [],
+        "x",
+        color=style.INK,
+        markersize=9,
+        markeredgewidth=2.2,
+        linestyle="none",
+        label="collapse: perplexity doubled,\nor half of the neighbors lost",
+    )
+    ax.legend(
+        loc="upper left", frameon=False, fontsize=style.LABEL, labelcolor=style.INK, borderaxespad=0
+    )
 
 
 def states(test: Test, line: Line) -> np.ndarray:
@@ -121,66 +158,58 @@ def states(test: Test, line: Line) -> np.ndarray:
 
 def raster(test: Test) -> Figure:
     """One picture per line: row = edit, column = time of measuring, cell = still right."""
-    count, rows = len(test.lines), len(test.cases)
-    height = min(max(1.9 + 0.13 * rows, 3.2), 7)
-    figure = style.Drawing(figsize=(11, height), dpi=style.DPI, facecolor="white",
-                           layout="constrained")  # fmt: skip
+    count, edits = len(test.lines), len(test.cases)
+    height = min(max(1.9 + 0.13 * edits, 3.2), 7)
+    figure = _drawing(height)
     axes = figure.subplots(1, count, sharey=True, squeeze=False).ravel()
     norm = BoundaryNorm([-0.5, 0.5, 1.5, 2.5], 3)
     for ax, line in zip(axes, test.lines, strict=True):
         cells = states(test, line)
-        ax.pcolormesh(np.arange(len(test.points) + 1), np.arange(rows + 1), cells, cmap=STATES,
-                      norm=norm, edgecolors="white", linewidth=0.8)  # fmt: skip
-        ax.set_ylim(rows, 0)
+        ax.pcolormesh(
+            np.arange(len(test.points) + 1),
+            np.arange(edits + 1),
+            cells,
+            cmap=STATES,
+            norm=norm,
+            edgecolors="white",
+            linewidth=0.8,
+        )
+        ax.set_ylim(edits, 0)
         ax.set_xticks(np.arange(len(test.points)) + 0.5, [str(end) for end in test.points])
         ax.set_title(line.name, fontsize=style.LABEL, color=style.INK, loc="left")
         ax.tick_params(length=0, labelsize=style.SMALL, colors=style.QUIET, labelcolor=style.INK)
         ax.set_xlabel("measured after … edits", fontsize=style.SMALL, color=style.INK)
         ax.spines[:].set_visible(False)
-    step = style.every_nth(rows / 14)
-    axes[0].set_yticks(np.arange(0, rows, step) + 0.5, [str(i + 1) for i in range(0, rows, step)])
+    step = style.every_nth(edits / 14)
+    axes[0].set_yticks(np.arange(0, edits, step) + 0.5, [str(i + 1) for i in range(0, edits, step)])
     axes[0].set_ylabel("edit", fontsize=style.LABEL, color=style.INK)
     for value, word in enumerate(WORDS):
         axes[0].plot([], [], "s", color=STATES.colors[value], markersize=10, label=word)
-    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=style.SMALL,
-                  labelcolor=style.INK)  # fmt: skip
+    figure.legend(
+        loc="outside lower center",
+        ncols=3,
+        frameon=False,
+        fontsize=style.SMALL,
+        labelcolor=style.INK,
+    )
     return figure
 
 
-def table(test: Test) -> str:
-    """The newest numbers of every line."""
-    heads = ["Editor", "Edits", "Efficacy", "Retention", "Specificity", "Perplexity",
-             "‖ΔW‖/‖W₀‖", "s per edit", "Collapse"]  # fmt: skip
-    rows = []
+def rows(test: Test) -> list[list[str]]:
+    """The newest numbers of every line as text, one column per name in HEADS."""
+    found = []
     if test.base is not None:
-        first = ["before any edit", "0", "–", "–", _percent(test.base.specificity),
-                 _number(test.base.perplexity), "0 %", "–", "–"]  # fmt: skip
-        rows.append(first)
+        share, surprise = _percent(test.base.specificity), _number(test.base.perplexity)
+        found.append(["before any edit", "0", "–", "–", share, surprise, "0 %", "–", "–"])
     for line in test.lines:
         edits = line.points[-1].edits if line.points else line.edits
-        rows.append([line.name, str(edits), *_latest(test, line)])
-    head = "".join(
-        f'<th scope="col"{"" if i == 0 else chr(32) + "class=n"}>{name}</th>'
-        for i, name in enumerate(heads)
-    )
-    body = "".join(_row(heads, cells) for cells in rows)
-    ended = "".join(
-        f'<p class="note">{escape(line.name)} ended early: {escape(line.error)}</p>'
-        for line in test.lines
-        if line.error
-    )
-    return (
-        f'<table class="numbers"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{ended}'
-    )
+        found.append([line.name, str(edits), *_latest(test, line)])
+    return found
 
 
-def _row(heads: list[str], cells: list[str]) -> str:
-    first, *rest = cells
-    found = "".join(
-        f'<td class="n" data-name="{head}">{escape(cell)}</td>'
-        for head, cell in zip(heads[1:], rest, strict=True)
-    )
-    return f'<tr><th scope="row">{escape(first)}</th>{found}</tr>'
+def ended(test: Test) -> list[str]:
+    """A sentence for every line that ended early."""
+    return [f"{line.name} ended early: {line.error}" for line in test.lines if line.error]
 
 
 def _latest(test: Test, line: Line) -> list[str]:
@@ -189,29 +218,33 @@ def _latest(test: Test, line: Line) -> list[str]:
         return [_percent(line.efficacy(line.edits)), "–", "–", "–", "–", each, "–"]
     point, end = line.points[-1], test.collapse(line)
     return [
-        _percent(line.efficacy(point.edits)), _percent(point.retention),
-        _percent(point.specificity), _number(point.perplexity), _percent(point.change, 2), each,
+        _percent(line.efficacy(point.edits)),
+        _percent(point.retention),
+        _percent(point.specificity),
+        _number(point.perplexity),
+        _percent(point.change, 2),
+        each,
         f"after {end[0]}" if end else "no",
-    ]  # fmt: skip
+    ]
 
 
-def words(test: Test) -> str:
-    """The figures in words: who forgot what, who collapsed and why."""
-    parts = []
+def words(test: Test) -> list[tuple[str, str]]:
+    """The figures in words: (editor, what it forgot, and when and why it collapsed)."""
+    found = []
     for line in test.lines:
         if not line.points:
             continue
         last = line.points[-1]
         lost = [row + 1 for row, right in last.right.items() if line.first.get(row) and not right]
-        text = f"<b>{escape(line.name)}</b>: after {last.edits} edits "
+        text = f"after {last.edits} edits "
         text += f"{sum(last.right.values())} of {len(last.right)} facts are still said"
         if lost:
             shown = ", ".join(map(str, lost[:12])) + (", …" if len(lost) > 12 else "")
             text += f"; forgotten since they were written: {shown}"
         if end := test.collapse(line):
             text += f"; collapse after {end[0]} edits ({end[1]})"
-        parts.append(f"<li>{text}.</li>")
-    return f'<ul class="words">{"".join(parts)}</ul>' if parts else ""
+        found.append((line.name, f"{text}."))
+    return found
 
 
 def sheet(test: Test) -> str:
@@ -225,8 +258,15 @@ def sheet(test: Test) -> str:
     for line in test.lines:
         end = test.collapse(line)
         for point in line.points:
-            row = [line.editor, point.edits, line.efficacy(point.edits), point.retention,
-                   point.specificity, point.perplexity, point.change]  # fmt: skip
+            row = [
+                line.editor,
+                point.edits,
+                line.efficacy(point.edits),
+                point.retention,
+                point.specificity,
+                point.perplexity,
+                point.change,
+            ]
             each = line.seconds / line.edits if line.edits else ""
             writer.writerow([*row, each, bool(end and point.edits >= end[0])])
     return out.getvalue()

@@ -1,7 +1,7 @@
-"""The stress test at work. Every line is a fold, patch = editor.edit(batch, after=patch).
+"""Runs the stress test: every line is a fold, patch = editor.edit(batch, after=patch).
 
-One batch written, ten facts asked, the probes read: each is a job of its own, so other visitors are
-served between them.
+Each batch that is written, each ten facts that are asked and each reading of the probes is a job of
+its own, so that other visitors are served between them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from lib.data.texts import HELD_OUT
 from lib.interpret import damage
 from lib.lifelong.sample import contradicted
 
-from ..session.long_run import Chain, ticking
+from ..session.long_run import LongRun, ticking
 from ..session.worker import Job, Progress, Stopped, Trouble
 from .stress_test import Line, Point, Test
 
@@ -27,7 +27,7 @@ TEXT = 1200  # characters of held-out text for the perplexity
 ASK = {"events": ("generation",)}
 
 
-def run(chain: Chain, test: Test) -> Generator[Progress, None, None]:
+def run(long_run: LongRun, test: Test) -> Generator[Progress, None, None]:
     """Run the test, job by job; what is done stays in `test`, also when it is stopped."""
     total, done = _cost(test), 0
     probes = _probes(test.cases)
@@ -38,12 +38,12 @@ def run(chain: Chain, test: Test) -> Generator[Progress, None, None]:
 
     def step(work: Any, weight: int) -> Generator[Progress, None, Any]:
         nonlocal done
-        for progress in (jobs := _Kept(chain.do(work))):
+        for progress in (jobs := _Returned(long_run.do(work))):
             yield told(progress, done + weight)
         done += weight
         return jobs.value
 
-    lm = chain.studio.lm
+    lm = long_run.studio.lm
     found = yield from step(_probed(lm, lib.EMPTY, probes, "The model as it is"), 1)
     test.base = Point(0, {}, *found)
     test.version += 1
@@ -77,8 +77,8 @@ def run(chain: Chain, test: Test) -> Generator[Progress, None, None]:
             test.version += 1
 
 
-class _Kept:
-    """An iterator over a generator that keeps what it returns."""
+class _Returned:
+    """An iterator over a generator; after its end `value` is what the generator returned."""
 
     def __init__(self, steps: Generator[Progress, None, Any]) -> None:
         self.steps, self.value = steps, None
@@ -137,7 +137,7 @@ def _probed(lm: lib.LM, patch: lib.Patch, probes: Sequence[lib.Case], words: str
                 found = lib.evaluate(lm, probes, patch, metrics=(), **ASK)
                 share = found.json()["efficacy"]["generation"]
             with lm.patched(patch, only=True):
-                perplexity = lib.evaluation.perplexity(lm, text)
+                perplexity = lib.perplexity(lm, text)
         return share, perplexity, _changed(lm, patch)
 
     return work

@@ -1,6 +1,6 @@
-"""The lifelong stress test: editors side by side on one stream of facts. No Gradio here.
+"""The lifelong stress test as a value: editors side by side on one stream of facts.
 
-What a test is and what is found; lifelong_run.py runs it.
+It says what a test is and what was found so far; run.py runs it, and figures.py draws it.
 """
 
 from __future__ import annotations
@@ -9,32 +9,33 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import lib
 
+from ..session.choices import BASELINES, Choices
 from ..session.worker import Trouble
 
-if TYPE_CHECKING:
-    from ..session.studio import Studio
-
-BEGIN = ("ultraedit", "grace")  # ticked when the page opens
 EDITS, LINES, POINTS = 40, 5, 8  # at most; points are times of measuring
-ALWAYS = ("retrieval", "ft")
-FAST = ("retrieval", "ft", "ft_m", "grace", "ultraedit")
 SLOW_EDITS = 15  # of a stream with an editor that is not fast among its lines
-LEFT_OUT = ("wilke",)  # one of its edits holds the model for a minute
 
 
 @dataclass(frozen=True)
 class Point:
-    """What a line is worth after `edits` edits. right: row -> whether its fact is still said."""
+    """What the model of a line is worth after some edits.
+
+    edits: how many edits were made.
+    right: {row: whether its fact is still said}, of the facts so far that none contradicts.
+    specificity: share of the neighbors that are answered right.
+    perplexity: of a held-out text.
+    change: ‖ΔW‖/‖W₀‖ of the matrix that changed most.
+    """
 
     edits: int
     right: dict[int, bool]
     specificity: float
     perplexity: float
-    change: float  # ‖ΔW‖/‖W₀‖ of the matrix that changed most
+    change: float
 
     @property
     def retention(self) -> float:
@@ -44,16 +45,26 @@ class Point:
 
 @dataclass
 class Line:
-    """One editor on its way through the stream."""
+    """One editor on its way through the stream.
+
+    editor: its name in lib.EDITORS.
+    name: its name as the page writes it.
+    patch: its edits so far.
+    edits: how many facts it has written.
+    seconds: how long its edits took together.
+    first: {row: whether the fact was said right after its own batch}.
+    points: what was measured.
+    error: why it ended early; None if it did not.
+    """
 
     editor: str
     name: str
     patch: lib.Patch = lib.EMPTY
     edits: int = 0
-    seconds: float = 0.0  # of its edits
-    first: dict[int, bool] = field(default_factory=dict)  # right after a fact's own batch
+    seconds: float = 0.0
+    first: dict[int, bool] = field(default_factory=dict)
     points: list[Point] = field(default_factory=list)
-    error: str | None = None  # why it ended early
+    error: str | None = None
 
     def efficacy(self, edits: int) -> float:
         """Share of the first `edits` facts that were said right after their own batch."""
@@ -63,7 +74,15 @@ class Line:
 
 @dataclass
 class Test:
-    """A stream of cases and the lines that run on it; grows while it runs."""
+    """A stream of cases and the lines that run on it; it grows while it runs.
+
+    cases: the facts of the stream, in order.
+    batch: how many facts are written in one call.
+    lines: the editors.
+    source: where the facts come from, as the page says it.
+    base: what was measured before any edit.
+    version: goes up with every point, so that one sees when there is something new to draw.
+    """
 
     __test__ = False  # no test of pytest's
 
@@ -72,7 +91,7 @@ class Test:
     lines: list[Line]
     source: str
     base: Point | None = None
-    version: int = 0  # goes up with every point: there is something new to draw
+    version: int = 0
 
     @property
     def ends(self) -> list[int]:
@@ -97,28 +116,35 @@ class Test:
         return None
 
 
-def offered(studio: Studio) -> dict[str, str]:
-    """{editor: how it is written} of those that may be chosen beside the two that always run."""
+def offered(choices: Choices) -> dict[str, str]:
+    """{editor: how it is written} of those that may be chosen beside the two that always run.
+
+    An editor that holds the model for a minute per edit is not offered.
+    """
     return {
-        key: f"{name} (fast)" if key in FAST else name
-        for key, (name, _) in studio.editors().items()
-        if key not in (*ALWAYS, *LEFT_OUT)
+        key: f"{name} (fast)" if choices.kind(key).speed == "fast" else name
+        for key, (name, _) in choices.editors().items()
+        if key not in BASELINES and choices.kind(key).speed != "slow"
     }
 
 
 def plan(
-    studio: Studio, editors: Sequence[str], cases: Sequence[lib.Case], edits: Any, batch: Any,
+    choices: Choices,
+    editors: Sequence[str],
+    cases: Sequence[lib.Case],
+    edits: Any,
+    batch: Any,
     source: str = "classroom",
-) -> Test:  # fmt: skip
+) -> Test:
     """The test that a form asks for, checked. Raises Trouble in one sentence."""
-    known = studio.editors()
-    chosen = list(dict.fromkeys((*ALWAYS, *(editors or ()))))
+    known = choices.editors()
+    chosen = list(dict.fromkeys((*BASELINES, *(editors or ()))))
     for editor in chosen:
-        if editor not in known or editor in LEFT_OUT:
+        if editor not in known or choices.kind(editor).speed == "slow":
             raise Trouble(f"The editor '{editor}' does not run in this test.")
     if len(chosen) > LINES:
         raise Trouble(f"{len(chosen)} editors are too many at once: this page takes {LINES}.")
-    slow = [known[editor][0] for editor in chosen if editor not in FAST]
+    slow = [known[editor][0] for editor in chosen if choices.kind(editor).speed != "fast"]
     most = SLOW_EDITS if slow else EDITS
     edits, batch = _whole("number of edits", edits), _whole("batch", batch)
     if edits > most:
@@ -128,12 +154,12 @@ def plan(
         raise Trouble(f"A batch of {batch} is larger than the stream of {edits} edits.")
     if not cases:
         raise Trouble("There is no fact to edit.")
-    return Test(
-        list(cases[:edits]), batch, [Line(e, known[e][0]) for e in chosen], source
-    )  # fmt: skip
+    lines = [Line(editor, known[editor][0]) for editor in chosen]
+    return Test(list(cases[:edits]), batch, lines, source)
 
 
 def _whole(name: str, value: Any) -> int:
+    """A number of a form as a whole one from 1 on; Trouble for anything else."""
     if not isinstance(value, int | float) or not math.isfinite(value) or value < 1:
         raise Trouble(f"The {name} should be a whole number from 1 on.")
     return int(value)

@@ -1,1 +1,1 @@
-"""What visitors may do, as plain values and jobs; nothing here knows Gradio or HTML."""
+"""What visitors may do, as plain values and jobs, which know nothing of Gradio."""

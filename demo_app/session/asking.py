@@ -1,11 +1,13 @@
-"""Asks the model all prompts of a subject, before and after, and judges each row."""
+"""Asks the model all prompts of a subject, before and after an edit, and judges each answer.
+
+What the base model says is kept, because every visitor's table begins with it.
+"""
 
 from __future__ import annotations
 
 import math
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch.nn.functional import kl_div
@@ -16,9 +18,7 @@ from lib.evaluation.answers import begins, contains, plain
 from lib.model import scoring
 
 from .views import Answer, Row, Subject, first_word
-
-if TYPE_CHECKING:
-    from .worker import Job
+from .worker import Job
 
 TOKENS = 12  # of an answer; a longer new answer gets a few more than itself
 CHAT = 24  # of an answer in chat form, which is a whole sentence
@@ -26,8 +26,8 @@ KEPT = 512  # prompts whose base answer is kept: one distribution of the next to
 Ask = tuple[str, bool]  # a prompt, and whether it is asked in chat form
 
 
-class Reader:
-    """Asks one model, on the worker's thread; what the base says to 512 prompts is kept."""
+class Asker:
+    """Asks one model, on the worker's thread; the base model's answers to 512 prompts are kept."""
 
     def __init__(self, lm: lib.LM) -> None:
         self.lm = lm
@@ -47,9 +47,15 @@ class Reader:
         return None if old is None or plain(old) == plain(fact.target_new) else old
 
     def look(
-        self, job: Job, subject: Subject, patch: lib.Patch, begin: float = 0.0,
-        fresh: bool = False, end: float = 1.0, words: str = "Asking the same again",
-    ) -> tuple[Row, ...]:  # fmt: skip
+        self,
+        job: Job,
+        subject: Subject,
+        patch: lib.Patch,
+        begin: float = 0.0,
+        fresh: bool = False,
+        end: float = 1.0,
+        words: str = "Asking the same again",
+    ) -> tuple[Row, ...]:
         """The rows of a subject: the base's answers and, where there is a patch, those under it.
 
         fresh=True asks the model again even under the empty patch, for the proof after an undo.
@@ -93,9 +99,16 @@ class Reader:
         return found
 
     def ask(
-        self, job: Job, asks: Sequence[Ask | str], target: str, patch: lib.Patch,
-        words: str, begin: float, end: float, wanted: Sequence[str | None] = (),
-    ) -> tuple[list[Answer], list[list[float | None]]]:  # fmt: skip
+        self,
+        job: Job,
+        asks: Sequence[Ask | str],
+        target: str,
+        patch: lib.Patch,
+        words: str,
+        begin: float,
+        end: float,
+        wanted: Sequence[str | None] = (),
+    ) -> tuple[list[Answer], list[list[float | None]]]:
         """Answers under a patch, and for each wanted answer its probabilities.
 
         target says how long an answer may get. The patch is entered and left in here.
@@ -167,9 +180,18 @@ def divergence(before: Answer, after: Answer) -> float:
 
 
 def _judged(
-    meant: bool, group: str, prompt: str, reference: str | None, target: str, before: Answer,
-    after: Answer, p_before: float, old: float | None, p_after: float, old_after: float | None,
-) -> Row:  # fmt: skip
+    meant: bool,
+    group: str,
+    prompt: str,
+    reference: str | None,
+    target: str,
+    before: Answer,
+    after: Answer,
+    p_before: float,
+    old: float | None,
+    p_after: float,
+    old_after: float | None,
+) -> Row:
     good, word = _verdict(meant, group, reference, target, before, after)
     kl = divergence(before, after)
     return Row(group, prompt, before, p_before, after, p_after, kl, good, word, old, old_after)

@@ -1,4 +1,7 @@
-"""What there is to choose, and a form checked: examples, editors, what a visitor typed."""
+"""The examples and editors that a visitor may choose, and the check of what was typed.
+
+A form is checked before any work is done: whatever is wrong with it becomes one sentence.
+"""
 
 from __future__ import annotations
 
@@ -17,24 +20,41 @@ EXAMPLES = Path(__file__).parents[1] / "examples.json"
 CHARACTERS = 600  # of a prompt
 OWN = 8  # prompts of the visitor's own
 BESIDE = 4  # editors side by side
-NAMES = {
-    "retrieval": "Retrieval", "alphaedit": "AlphaEdit", "ultraedit": "UltraEdit", "wilke": "WilKE",
-    "norm_anchor": "Norm anchor (NAS)", "rledit": "RLEdit", "lora": "LoRA", "lemoe": "LEMoE",
-}  # fmt: skip
+NAMES = {  # editors that are not written in capitals
+    "retrieval": "Retrieval",
+    "alphaedit": "AlphaEdit",
+    "ultraedit": "UltraEdit",
+    "wilke": "WilKE",
+    "norm_anchor": "Norm anchor (NAS)",
+    "rledit": "RLEdit",
+    "lora": "LoRA",
+    "lemoe": "LEMoE",
+}
 SENTENCES = {  # where the class says it in a formula
     "mend": "A trained network turns one fine-tuning gradient into the edit.",
     "malmen": "As MEND, with many facts joined by a regression.",
     "rledit": "As MALMEN, its network trained on whole streams of edits.",
 }
-FIRST = ("rome", "memit", "alphaedit", "ultraedit", "ft_m", "mend", "grace", "wise")
 SMALL = set(
     "a an and are at by did do does for from in is it of on or that the to was were".split()
 )
 STEPS = ("steps", "epochs", "n_iter")  # what editors call the length of their search
 
+# Which methods the page shows first is its own choice of examples: one of every kind of method,
+# each in the form that most people know. It says nothing about the methods themselves.
+FIRST = ("rome", "memit", "alphaedit", "ultraedit", "ft_m", "mend", "grace", "wise")
+WARM = ("ultraedit", "grace", "rome")  # what the ready example is edited with in the background
+TICKED = ("ultraedit", "grace")  # in the stress test, when the page opens
+BASELINES = ("retrieval", "ft")  # always in the stress test: simple, and hard to beat
 
-class Forms:
-    """The examples and editors of a model, and the check of what was typed."""
+
+class Choices:
+    """The examples and editors of a model, and the check of what was typed.
+
+    cases: {number: case} of the classroom.
+    examples: {label: number of the case} of the examples that are offered.
+    ready: the label of the example that stands in the form when the page opens.
+    """
 
     def __init__(self, lm: lib.LM) -> None:
         self.lm = lm
@@ -113,8 +133,13 @@ class Forms:
             raise Trouble(f"There is no example '{label}'.")
         return self.cases[self.examples[label]]
 
+    def ready_subject(self) -> Subject:
+        """The example that stands in the form when the page opens, with its test prompts."""
+        fact = self.example(self.ready).fact
+        return self.subject(fact.subject, fact.prompt, fact.target_new)
+
     def subject(self, subject: str, prompt: str, target: str, own: str = "") -> Subject:
-        """What a form asks for, checked. Raises Trouble in one sentence.
+        """The fact that a form asks for, checked. Raises Trouble in one sentence.
 
         A fact of the classroom brings its own test prompts, whatever its new answer (only the
         consequences belong to one answer); any other borrows neighbors and unrelated prompts from
@@ -163,6 +188,7 @@ class Forms:
 
 
 def _has_network(editor: type[lib.Editor], lm: lib.LM) -> bool:
+    """Whether a network was trained for this editor and model."""
     made = editor(lm)
     return made.path.exists() or made.shipped.exists()
 

@@ -1,27 +1,24 @@
-"""The list of a visitor's edits: a switch at each, every point of it asked again, signs of damage.
+"""The list of a visitor's edits: each can be switched off, and every point of it is asked again.
 
-Patches are values, so a list of edits is a list of patches, and any part of it is one too: without
-one edit by the closed form where the editor keeps its keys, by the editors themselves otherwise.
+Patches are values, so a list of edits is a list of patches, and so is any part of it. A patch
+without one of its edits comes from the closed form where the editor keeps its keys; otherwise the
+editors write the rest again.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from operator import is_
-from typing import TYPE_CHECKING
 
 import lib
 from lib.data.texts import HELD_OUT
 from lib.evaluation.answers import begins
 
+from .edits import AppliedEdit, LookBack, PastEdit, Point
 from .views import first_sentence
-from .worker import Trouble
-
-if TYPE_CHECKING:
-    from .visitors import Session
-    from .worker import Job
+from .visitors import Session
+from .worker import Job, Trouble
 
 FOLDS = 60  # patches remembered per visitor
 REMEMBERED = 512  # answers of the unedited model
@@ -30,136 +27,136 @@ BREAKS = 1.25  # times the base model's perplexity: from here on the page warns
 ANSWER = 8  # tokens of an answer
 
 
-@dataclass
-class Kept:
-    """One edit of the list: its line of the log, how long it took, and whether it is applied."""
+class BaseAnswers:
+    """What the unedited model says to the prompts of edits, and its perplexity.
 
-    number: int
-    line: lib.Edit
-    name: str  # of the editor, as it is written
-    seconds: float | None = None
-    on: bool = True
+    Each is read once and is the same for all visitors.
 
-    @property
-    def fact(self) -> lib.Fact | None:
-        """Its (first) fact, where the log holds it."""
-        return self.line.facts[0] if self.line.facts else None
+    texts: {prompt: answer}, the least recently used first.
+    perplexity: of a held-out text; None until it is measured.
+    """
 
+    def __init__(self) -> None:
+        self.texts: OrderedDict[str, str] = OrderedDict()
+        self.perplexity: float | None = None
 
-@dataclass
-class Point:
-    """What was found under some edits: {number: (answer, right?)}, and the perplexity."""
-
-    said: dict[int, tuple[str, bool]] = field(default_factory=dict)
-    perplexity: float | None = None
-
-
-@dataclass
-class Said:
-    """What one model says to prompts, and its perplexity: each read once."""
-
-    texts: OrderedDict[str, str] = field(default_factory=OrderedDict)
-    perplexity: float | None = None
-
-    def read(
-        self, job: Job, lm: lib.LM, patch: lib.Patch, texts: Sequence[str], share: float = 0.0
-    ) -> None:
-        """Ask what is missing, under the patch."""
+    def read(self, job: Job, lm: lib.LM, texts: Sequence[str], share: float = 0.0) -> None:
+        """Ask what is missing; the job's bar begins at `share`."""
         missing = [text for text in dict.fromkeys(texts) if text not in self.texts]
         if not missing and self.perplexity is not None:
             return
-        words = "Asking your edits again"
-        with job.counting(lm, words, ANSWER + 3, share, 1.0), lm.patched(patch, only=True):
-            if missing:
-                self.texts.update(zip(missing, lm.answer(missing, ANSWER), strict=True))
-            if self.perplexity is None:
-                text = HELD_OUT.read_text(encoding="utf-8")[:TEXT] if HELD_OUT.exists() else ""
-                self.perplexity = lib.evaluation.perplexity(lm, text) if text else None
+        found, self.perplexity = _asked(job, lm, lib.EMPTY, missing, self.perplexity, share)
+        self.texts.update(found)
         for text in texts:
             self.texts.move_to_end(text)
         while len(self.texts) > REMEMBERED:
             self.texts.popitem(last=False)
 
 
+def _asked(
+    job: Job,
+    lm: lib.LM,
+    patch: lib.Patch,
+    texts: Sequence[str],
+    perplexity: float | None,
+    share: float,
+) -> tuple[dict[str, str], float | None]:
+    """Answers to texts under a patch, and the perplexity where it is not known already."""
+    found: dict[str, str] = {}
+    words = "Asking your edits again"
+    with job.counting(lm, words, ANSWER + 3, share, 1.0), lm.patched(patch, only=True):
+        if texts:
+            found = dict(zip(texts, lm.answer(list(texts), ANSWER), strict=True))
+        if perplexity is None:
+            text = HELD_OUT.read_text(encoding="utf-8")[:TEXT] if HELD_OUT.exists() else ""
+            perplexity = lib.perplexity(lm, text) if text else None
+    return found, perplexity
+
+
 def numbers(session: Session) -> tuple[int, ...]:
     """The numbers of the edits that are applied, in their order."""
-    return tuple(kept.number for kept in session.edits if kept.on)
+    return tuple(edit.number for edit in session.edits if edit.on)
 
 
 def standing(session: Session, key: Sequence[int]) -> dict[int, bool]:
     """{number: whether no later edit among these writes the same prompt}."""
     last: dict[str, int] = {}
-    texts = {kept.number: kept.fact.text for kept in session.edits if kept.fact is not None}
+    texts = {edit.number: edit.fact.text for edit in session.edits if edit.fact is not None}
     for number in key:
         last[texts.get(number, str(number))] = number
     return {number: number in last.values() for number in key}
 
 
 def sync(session: Session, names: dict[str, tuple[str, str]] | None = None) -> None:
-    """Take over patches that were put into the session by others, e.g. a loaded file."""
+    """Bring the list up to date where patches were put into the session by others.
+
+    A loaded file does so. `names` says how the page writes an editor: {editor: (name, sentence)}.
+    """
     key = numbers(session)
     held = [session.folds.get(key[: k + 1]) for k in range(len(key))]
     if len(held) == len(session.patches) and all(map(is_, held, session.patches)):
         return
     known = {id(patch): key for key, patch in session.folds.items()}
-    kept = {k.number: k for k in session.edits}
+    by_number = {edit.number: edit for edit in session.edits}
     session.edits = []
     for i, patch in enumerate(session.patches):
         key = known.get(id(patch))
+        # a patch that the list made itself, on top of the same edits: its entry stays
         if key and key[:-1] == numbers(session):
-            session.edits.append(kept[key[-1]])
+            session.edits.append(by_number[key[-1]])
             continue
         line = patch.log[-1] if patch.log else lib.Edit("loaded", {})
         name = (names or {}).get(line.editor, (line.editor,))[0]
-        _append(session, Kept(i, line, name), patch)
+        _append(session, AppliedEdit(i, line, name), patch)
 
 
 def add(session: Session, patch: lib.Patch, name: str, seconds: float) -> None:
     """A new edit at the end of the list, applied."""
-    _append(session, Kept(0, patch.log[-1], name, seconds), patch)
+    _append(session, AppliedEdit(0, patch.log[-1], name, seconds), patch)
     session.patches.append(patch)
 
 
-def _append(session: Session, kept: Kept, patch: lib.Patch) -> None:
+def _append(session: Session, edit: AppliedEdit, patch: lib.Patch) -> None:
+    """Give the edit a number that was never used, and remember its patch."""
     used = [n for key in session.folds for n in key] + [one.number for one in session.edits]
-    kept.number = 1 + max(used, default=0)
-    session.edits.append(kept)
+    edit.number = 1 + max(used, default=0)
+    session.edits.append(edit)
     session.folds[numbers(session)] = patch
 
 
 def drop_last(session: Session) -> None:
     """The newest applied edit leaves the list."""
-    last = max(i for i, kept in enumerate(session.edits) if kept.on)
+    last = max(i for i, edit in enumerate(session.edits) if edit.on)
     del session.edits[last], session.patches[-1]
 
 
 def clear(session: Session) -> None:
-    """No edit, nothing remembered."""
+    """No edit, and nothing remembered of any."""
     for held in (session.edits, session.patches, session.folds, session.points):
         held.clear()
 
 
 def choose(job: Job, lm: lib.LM, session: Session, wanted: set[int]) -> Iterator[None]:
     """Apply just these edits of the list; gives the model back between two of them."""
-    key = tuple(kept.number for kept in session.edits if kept.number in wanted)
+    key = tuple(edit.number for edit in session.edits if edit.number in wanted)
     found: list[lib.Patch] = []
     for size in range(1, len(key) + 1):
-        part = key[:size]
+        part, before = key[:size], found[-1] if found else lib.EMPTY
         job.report((size - 1) / max(len(key), 1), f"Laying edit {size} of {len(key)}")
         patch = session.folds.get(part) or _shorter(lm, session, part)
         if patch is None:
-            line = next(kept.line for kept in session.edits if kept.number == part[-1])
+            line = next(edit.line for edit in session.edits if edit.number == part[-1])
             if line.editor not in lib.EDITORS:
                 raise Trouble("A patch that was loaded from a file can only be first in the list.")
-            with job.counting(lm, f"Writing edit {size} again", 30, (size - 1) / len(key),
-                              size / len(key)):  # fmt: skip
+            words, share = f"Writing edit {size} again", 1 / len(key)
+            with job.counting(lm, words, 30, (size - 1) * share, size * share):
                 editor = lib.EDITORS[line.editor](lm, **line.settings)
-                patch = editor.edit(line.read(), after=found[-1] if found else lib.EMPTY)
+                patch = editor.edit(line.read(), after=before)
         session.folds[part] = patch
         found.append(patch)
         yield
-    for kept in session.edits:
-        kept.on = kept.number in wanted
+    for edit in session.edits:
+        edit.on = edit.number in wanted
     session.patches[:] = found
     _forget(session, key)
 
@@ -180,7 +177,7 @@ def _shorter(lm: lib.LM, session: Session, part: tuple[int, ...]) -> lib.Patch |
 
 def _forget(session: Session, present: tuple[int, ...]) -> None:
     """Keep the number of remembered patches bounded: the oldest that are not in use go first."""
-    every = tuple(kept.number for kept in session.edits)
+    every = tuple(edit.number for edit in session.edits)
     used = {key[: k + 1] for key in (present, every) for k in range(len(key))}
     old = [key for key in session.folds if key not in used]
     for key in old[: max(0, len(session.folds) - FOLDS)]:
@@ -189,27 +186,71 @@ def _forget(session: Session, present: tuple[int, ...]) -> None:
 
 
 def measure(
-    job: Job, lm: lib.LM, session: Session, count: int, share: float = 0.0,
-    unedited: Said | None = None,
-) -> Point:  # fmt: skip
+    job: Job,
+    lm: lib.LM,
+    session: Session,
+    count: int,
+    share: float = 0.0,
+    unedited: BaseAnswers | None = None,
+) -> Point:
     """The answers to all applied edits' prompts, and the perplexity, after the first `count`.
 
-    unedited: what the model says that nobody has edited, the same for all visitors.
+    unedited: the answers of the model that nobody has edited, which all visitors share.
     """
     key = numbers(session)
     point = session.points.setdefault(key[:count], Point())
-    asked = [kept for kept in session.edits if kept.on and kept.fact is not None]
-    missing = [kept for kept in asked if kept.number not in point.said]
+    asked = [edit for edit in session.edits if edit.on and edit.fact is not None]
+    missing = [edit for edit in asked if edit.number not in point.said]
     if not missing and point.perplexity is not None:
         return point
     patch = session.patches[count - 1] if count else lib.EMPTY
-    said = unedited if unedited is not None and not patch else Said(perplexity=point.perplexity)
-    said.read(job, lm, patch, [kept.fact.text for kept in missing], share)
-    for kept in missing:
-        text = said.texts[kept.fact.text]
-        point.said[kept.number] = first_sentence(text), begins(text, kept.fact.target_new)
-    point.perplexity = said.perplexity
+    texts = list(dict.fromkeys(edit.fact.text for edit in missing))
+    if unedited is not None and not patch:
+        unedited.read(job, lm, texts, share)
+        said, point.perplexity = unedited.texts, unedited.perplexity
+    else:
+        said, point.perplexity = _asked(job, lm, patch, texts, point.perplexity, share)
+    for edit in missing:
+        text = said[edit.fact.text]
+        point.said[edit.number] = first_sentence(text), begins(text, edit.fact.target_new)
     return point
+
+
+def look_back(session: Session, count: int) -> LookBack:
+    """The list as it stood after the first `count` applied edits, from what was measured."""
+    applied, key = [edit for edit in session.edits if edit.on], numbers(session)
+    point = session.points.get(key[:count], Point())
+    base = session.points.get((), Point())
+    stands = standing(session, key[:count])
+    edits = tuple(
+        _past(place, edit, point, stands.get(edit.number)) for place, edit in enumerate(applied, 1)
+    )
+    warned = warning(point, base)
+    return LookBack(
+        count, edits, _retention(session, key), point.perplexity, base.perplexity, warned
+    )
+
+
+def _past(place: int, edit: AppliedEdit, point: Point, stands: bool | None) -> PastEdit:
+    """stands: whether no later edit writes the same prompt; None: it is not written yet."""
+    said, right = point.said.get(edit.number, (None, False))
+    state = "wrong"
+    if right:
+        state = "right"
+    elif not stands:
+        state = "not yet" if stands is None else "replaced"
+    return PastEdit(place, edit.fact, len(edit.line), said, state)
+
+
+def _retention(session: Session, key: tuple[int, ...]) -> tuple[tuple[int, int, int], ...]:
+    """(number of edits, right, asked): how many of the edits so far were right after each one."""
+    found = []
+    for size in range(1, len(key) + 1):
+        point = session.points.get(key[:size])
+        here = [n for n, stands in standing(session, key[:size]).items() if stands]
+        if point is not None and all(n in point.said for n in here):
+            found.append((size, sum(point.said[n][1] for n in here), len(here)))
+    return tuple(found)
 
 
 def warning(point: Point, base: Point) -> str | None:

@@ -1,6 +1,6 @@
-"""Links that reopen what a visitor looks at: fact, editors and own prompts. No Gradio here.
+"""Links that reopen the page with the fact, the editors and the own prompts that are in view.
 
-An address can say anything: what is not known here is left out, and one sentence says so.
+An address can say anything. Whatever the page does not know is left out, and one sentence says so.
 """
 
 from __future__ import annotations
@@ -8,16 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
-from ..inside.panel import subject_of
-from .choices import BESIDE
+from .choices import BESIDE, Choices
+from .subject_in_view import subject_of
+from .visitors import Session
 from .worker import Trouble
-
-if TYPE_CHECKING:
-    from .studio import Studio
-    from .visitors import Session
 
 KEYS = ("example", "subject", "prompt", "target", "editors", "own")
 
@@ -26,8 +22,11 @@ KEYS = ("example", "subject", "prompt", "target", "editors", "own")
 class Opened:
     """What an address asks for.
 
-    fact: subject, prompt and new answer, None to leave the form's; label: the example, "" for a
-    fact that is none; ignored: the sentence that tells what was left out.
+    fact: subject, prompt and new answer; None leaves those of the form.
+    label: the example in the form's list; "" for a fact that is no example.
+    editors: the editors to tick.
+    own: the visitor's own prompts, one per line.
+    ignored: the sentence that names the parts that were left out; None if there are none.
     """
 
     fact: tuple[str, str, str] | None = None
@@ -42,13 +41,13 @@ def slug(text: str) -> str:
     return "-".join(re.findall(r"[a-z0-9]+", text.lower()))[:48].strip("-") or "edit"
 
 
-def link(studio: Studio, session: Session) -> str:
+def link(choices: Choices, session: Session) -> str:
     """The query that reopens what is in view: "?example=the-eiffel-tower&editors=rome"."""
-    subject, view = subject_of(studio, session), session.view
+    subject, view = subject_of(choices, session), session.view
     fact = subject.case.fact
     query = {"subject": fact.subject, "prompt": fact.prompt, "target": fact.target_new}
-    for label in studio.examples:
-        known = studio.example(label).fact
+    for label in choices.examples:
+        known = choices.example(label).fact
         if (known.text, known.target_new) == (fact.text, fact.target_new):
             query = {"example": slug(known.subject)}
     if view is not None and view.columns:
@@ -58,22 +57,22 @@ def link(studio: Studio, session: Session) -> str:
     return "?" + urlencode(query, safe=",")
 
 
-def opened(studio: Studio, query: Mapping[str, str]) -> Opened | None:
+def opened(choices: Choices, query: Mapping[str, str]) -> Opened | None:
     """What an address asks for, None for nothing; never an error."""
     given = {key: str(query.get(key) or "").strip() for key in KEYS}
     if not any(given.values()):
         return None
     left_out = []
-    label, fact = _fact(studio, given)
+    label, fact = _fact(choices, given)
     if fact is None and any(given[key] for key in KEYS[:4]):
         left_out.append("fact")
     names = list(dict.fromkeys(name.strip() for name in given["editors"].split(",") if name))
-    editors = tuple(name for name in names if name in studio.editors())[:BESIDE]
+    editors = tuple(name for name in names if name in choices.editors())[:BESIDE]
     if len(editors) < len(names):
         left_out.append("editors" if not editors else "some of the editors")
     own = given["own"]
     try:
-        studio.subject("A", "{} is", "b", own)
+        choices.subject("A", "{} is", "b", own)
     except Trouble:
         own = ""
         left_out.append("prompts")
@@ -83,14 +82,14 @@ def opened(studio: Studio, query: Mapping[str, str]) -> Opened | None:
     return Opened(fact, label, editors, own, ignored)
 
 
-def _fact(studio: Studio, given: Mapping[str, str]) -> tuple[str, tuple[str, str, str] | None]:
+def _fact(choices: Choices, given: Mapping[str, str]) -> tuple[str, tuple[str, str, str] | None]:
     """(label, fact): of an example by its name, or as it is spelled out."""
-    for label in studio.examples:
-        fact = studio.example(label).fact
+    for label in choices.examples:
+        fact = choices.example(label).fact
         if given["example"] and given["example"] in (slug(fact.subject), slug(label)):
             return label, (fact.subject, fact.prompt, fact.target_new)
     try:
-        fact = studio.subject(given["subject"], given["prompt"], given["target"]).case.fact
+        fact = choices.subject(given["subject"], given["prompt"], given["target"]).case.fact
     except Trouble:
         return "", None
     return "", (fact.subject, fact.prompt, fact.target_new)

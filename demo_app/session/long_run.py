@@ -1,25 +1,26 @@
-"""Long work as a chain of small jobs: between two of them the model is everybody's."""
+"""Long work as a chain of small jobs, so that others are served between two of them.
+
+A long run stands among its visitor's jobs: stopping those, or leaving the page, ends the run too.
+"""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import lib
 
+from .studio import Studio
+from .visitors import Session
 from .worker import Job, Progress, Stopped, Trouble
 
-if TYPE_CHECKING:
-    from .studio import Studio
-    from .visitors import Session
-
-CHAINS = 2  # long runs of one visitor at once
+RUNS = 2  # long runs of one visitor at once
 
 
-class Chain:
-    """One visitor's long run; it stands among his jobs, so what ends those ends the run too."""
+class LongRun:
+    """One visitor's long run: jobs one after the other, and what it works on."""
 
     def __init__(self, studio: Studio, session: Session) -> None:
         self.studio, self.session = studio, session
@@ -27,7 +28,7 @@ class Chain:
         self._stop = threading.Event()
         self._job: Job | None = None
         running = [job for job in session.jobs if not job.finished.is_set()]
-        if sum(isinstance(job, Chain) for job in running) >= CHAINS:
+        if sum(isinstance(job, LongRun) for job in running) >= RUNS:
             raise Trouble("Two long runs of yours are under way: wait for one, or stop it.")
         session.jobs = [*running, self]
 
@@ -43,7 +44,7 @@ class Chain:
         return self._stop.is_set()
 
     def close(self) -> None:
-        """The run is over, whatever came of it."""
+        """The run is over, with or without a result."""
         self.stop()
         self.finished.set()
 

@@ -1,31 +1,40 @@
-"""What visitors may do with edits that are there: keep another, switch, look back, undo: jobs."""
+"""What visitors may do with edits that are there: keep another one, switch, look back, and undo.
+
+Each is a job for the worker. An undo takes a patch away and proves that nothing else is left: the
+bytes of every matrix are compared with those the model came with, and the answers are asked again.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import torch
 
 import lib
 
-from . import edit_list as keep
-from .asking import Reader
+from . import edit_list
+from .asking import Asker
+from .choices import Choices
+from .edit_list import BaseAnswers
+from .edits import Point
 from .views import View
 from .visitors import Session
-from .worker import Job, Trouble
+from .worker import Job, Trouble, Worker
 
 
-class Revising:
-    """The part of the studio that works on a visitor's list of edits."""
+class Revisions:
+    """Changes a visitor's list of edits.
 
-    lm: lib.LM
-    reader: Reader
-    bytes: dict[str, tuple[int, str]]
-    editors: Callable[[], dict[str, tuple[str, str]]]
-    unedited: keep.Said
-    _submit: Callable[[Session, Any], Job]
+    bytes: {module: (address, SHA-256)} of every matrix that editors write, as the model came.
+    """
+
+    def __init__(
+        self, lm: lib.LM, worker: Worker, asker: Asker, choices: Choices, unedited: BaseAnswers
+    ) -> None:
+        self.lm, self.worker, self.asker = lm, worker, asker
+        self.choices, self.unedited = choices, unedited
+        self.bytes = {name: digest(lm, name) for name in map(lm.mlp_out, range(lm.n_layers))}
 
     def keep(self, session: Session, index: int) -> Job:
         """Of several editors side by side, the one whose patch becomes the visitor's edit."""
@@ -39,41 +48,41 @@ class Revising:
             if column.patch is None:
                 raise Trouble(f"{column.name} made no edit: {column.error}.")
             if index != view.chosen:
-                keep.drop_last(session)
-                keep.add(session, column.patch, column.name, column.seconds)
+                edit_list.drop_last(session)
+                edit_list.add(session, column.patch, column.name, column.seconds)
                 self._measure(job, session, 0)
                 self._measure(job, session, len(session.patches))
                 session.view = view.keep(index)
             return session.view
 
-        return self._submit(session, work)
+        return session.submit(self.worker, work)
 
     def switch(self, session: Session, wanted: Sequence[int]) -> Job:
         """Apply just these edits of the visitor's list, by their numbers; ask everything again."""
 
         def work(job: Job) -> Iterator[None]:
-            keep.sync(session, self.editors())
-            yield from keep.choose(job, self.lm, session, set(wanted))
+            edit_list.sync(session, self.choices.editors())
+            yield from edit_list.choose(job, self.lm, session, set(wanted))
             self._measure(job, session, 0, 0.8)
             self._measure(job, session, len(session.patches), 0.9)
             yield
             subject = session.view.subject
-            rows = self.reader.look(job, subject, session.patch, fresh=True)
+            rows = self.asker.look(job, subject, session.patch, fresh=True)
             session.view = View(subject, rows, len(session.patches), old=session.view.old)
             return session.view
 
-        return self._submit(session, work)
+        return session.submit(self.worker, work)
 
     def at(self, session: Session, count: int) -> Job:
-        """What is said to the edits' prompts after the first `count` of them: a keep.Point."""
+        """What is said to the edits' prompts after the first `count` of them: a Point."""
 
-        def work(job: Job) -> keep.Point:
-            keep.sync(session, self.editors())
+        def work(job: Job) -> Point:
+            edit_list.sync(session, self.choices.editors())
             inside = min(max(int(count), 0), len(session.patches))
             self._measure(job, session, 0)
             return self._measure(job, session, inside, 0.5)
 
-        return self._submit(session, work)
+        return session.submit(self.worker, work)
 
     def undo(self, session: Session, everything: bool = False) -> Job:
         """Take back the last edit, or all, and prove it: bytes of weights, answers asked again."""
@@ -83,18 +92,18 @@ class Revising:
                 raise Trouble(
                     "There is no edit to undo; edits are dropped after an hour of silence."
                 )
-            keep.sync(session, self.editors())
+            edit_list.sync(session, self.choices.editors())
             last = session.patch
             left = [] if everything else session.patches[:-1]
             patch = left[-1] if left else lib.EMPTY
             subject = session.view.subject
-            rows = self.reader.look(job, subject, patch, fresh=True)
+            rows = self.asker.look(job, subject, patch, fresh=True)
             self._verify(last)
             same = sum(row.before.text == row.after.text for row in rows)
             if everything:
-                keep.clear(session)
+                edit_list.clear(session)
             else:
-                keep.drop_last(session)
+                edit_list.drop_last(session)
             proof = "The model's weights are byte-identical to those it came with"
             if left:
                 live = f"{len(left)} edit{'s' * (len(left) > 1)} of yours still live"
@@ -103,14 +112,14 @@ class Revising:
                 note = (
                     f"Undone. {proof}, and {same} of {len(rows)} answers are the model's own again."
                 )
-            old = self.reader.old(subject)
+            old = self.asker.old(subject)
             session.view = View(subject, rows, len(left), note=note, undone=True, old=old)
             return session.view
 
-        return self._submit(session, work)
+        return session.submit(self.worker, work)
 
-    def _measure(self, job: Job, session: Session, count: int, share: float = 0.0) -> keep.Point:
-        return keep.measure(job, self.lm, session, count, share, self.unedited)
+    def _measure(self, job: Job, session: Session, count: int, share: float = 0.0) -> Point:
+        return edit_list.measure(job, self.lm, session, count, share, self.unedited)
 
     def _verify(self, patch: lib.Patch) -> None:
         """Raise unless every matrix the patch touched is what it was, byte for byte."""

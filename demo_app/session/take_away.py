@@ -1,4 +1,7 @@
-"""Take it away: the visitor's edits as files and as code; links.py has the link. No Gradio here."""
+"""A visitor's edits as files and as Python code, and the way back in from a file.
+
+The files are the patch itself, a PEFT adapter, or the whole model with the edits in its weights.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +9,18 @@ import json
 import zipfile
 from collections.abc import Generator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import lib
 from lib.export.export import refuse
 
-from ..inside.panel import subject_of
 from .links import slug
-from .long_run import Chain
+from .long_run import LongRun
+from .studio import Studio
+from .subject_in_view import subject_of
 from .uploads import read_patch
+from .visitors import Session
 from .worker import Job, Progress, Stopped, Trouble
-
-if TYPE_CHECKING:
-    from .studio import Studio
-    from .visitors import Session
 
 BLOCK = 8 << 20
 NOTHING = "No edit is live, so there is nothing to take away: press Edit in the first tab."
@@ -33,16 +34,16 @@ def name_of(patch: lib.Patch) -> str:
     return first if len(facts) < 2 else f"{first}-and-{len(facts) - 1}-more"
 
 
-def make(chain: Chain, kind: str, folder: Path) -> Generator[Progress, None, Path]:
+def make(run: LongRun, kind: str, folder: Path) -> Generator[Progress, None, Path]:
     """The file of a kind in a folder; yields progress and returns its path."""
-    lm, patch = chain.studio.lm, chain.session.patch
+    lm, patch = run.studio.lm, run.session.patch
     if kind not in KINDS:
         raise Trouble(f"There is no '{kind}' to take away.")
     if not patch:
         raise Trouble(NOTHING)
     path = folder / f"{name_of(patch)}{KINDS[kind]}"
     if kind == "patch":
-        return (yield from chain.do(lambda job: patch.save(path)))
+        return (yield from run.do(lambda job: patch.save(path)))
     try:
         refuse(patch)
     except lib.ExportError as error:
@@ -56,23 +57,23 @@ def make(chain: Chain, kind: str, folder: Path) -> Generator[Progress, None, Pat
             return lib.export_peft(lm, patch, tree)
         return lib.export_model(lm, patch, tree)
 
-    yield from chain.do(work)
+    yield from run.do(work)
     for share in _packed(tree, path):  # not on the worker: others are served meanwhile
-        if chain.stopped:
+        if run.stopped:
             raise Stopped
         yield Progress(0.5 + share / 2, "Packing the folder")
     return path
 
 
-def load(chain: Chain, path: str | Path, name: str) -> Generator[Progress, None, str]:
+def load(run: LongRun, path: str | Path, name: str) -> Generator[Progress, None, str]:
     """Put an uploaded patch in the place of the visitor's edits; returns what was loaded."""
-    studio, session = chain.studio, chain.session
+    studio, session = run.studio, run.session
     patch = read_patch(path, name)
     fact = patch.facts[-1] if patch.facts else None
     if fact is None or fact.subject is None:
-        subject = subject_of(studio, session)
+        subject = subject_of(studio.choices, session)
     else:
-        subject = studio.subject(fact.subject, fact.prompt, fact.target_new)
+        subject = studio.choices.subject(fact.subject, fact.prompt, fact.target_new)
 
     def work(job: Job) -> None:
         job.report(0.1, "Laying the loaded edits over the model")
@@ -80,8 +81,8 @@ def load(chain: Chain, path: str | Path, name: str) -> Generator[Progress, None,
             studio.lm.answer(subject.case.fact.text, 1)  # refuses what does not fit this model
         session.patches[:] = [patch]
 
-    yield from chain.do(work)
-    yield from chain.follow(studio.look(session, subject))
+    yield from run.do(work)
+    yield from run.follow(studio.look(session, subject))
     editors = sorted({edit.editor for edit in patch.log})
     count = len(patch.facts)
     return (
@@ -95,7 +96,7 @@ def code(studio: Studio, session: Session) -> str:
     patch = session.patch
     lines = ["import lib", "", "lm = lib.load()"]
     if not patch:
-        fact = subject_of(studio, session).case.fact
+        fact = subject_of(studio.choices, session).case.fact
         lines += [f"fact = {_fact(fact)}", 'patch = lib.EDITORS["rome"](lm).edit([fact])']
     elif len(patch.log) == 1 and len(patch.facts) == 1:
         lines += [f"fact = {_fact(patch.facts[0])}", f"patch = {_call(studio.lm, patch.log[0])}"]
@@ -105,7 +106,7 @@ def code(studio: Studio, session: Session) -> str:
             facts = ", ".join(_fact(fact) for fact in edit.facts)
             call = _call(studio.lm, edit, f"[{facts}], after=patch")
             lines.append(f"patch = {call}")
-    text = (patch.facts[-1] if patch.facts else subject_of(studio, session).case.fact).text
+    text = (patch.facts[-1] if patch.facts else subject_of(studio.choices, session).case.fact).text
     return "\n".join([*lines, "with lm.patched(patch):", f"    print(lm.answer({_quoted(text)}))"])
 
 

@@ -1,4 +1,8 @@
-"""Files that visitors bring: bounded in size, read by the library's readers only."""
+"""Reads the files that visitors bring: data files with facts, and patches.
+
+A file comes from a stranger. Its size is bounded, also when unpacked, only the library's readers
+open it, and a patch that names other files is refused.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""What the model says before and after: all prompts of one case as rows, plain values.
+"""What the model says before and after an edit, as plain values.
 
-A row compares the base model with one editor's patch; a view holds one column of rows per editor,
-and the rows of the column that is live.
+A subject is what is asked about: a fact with its test prompts. Each prompt gives a row, which
+compares the base model with one editor's patch. A view is a table of such rows: one column of rows
+per editor that was asked, and the rows of the column that is live.
 """
 
 from __future__ import annotations
@@ -14,30 +15,46 @@ from torch import Tensor
 import lib
 from lib.data.facts import negate
 
+EDITS = 20  # edits that one visitor may have applied at once
+
 _SENTENCE = re.compile(r".*?[.!?](?=\s|$)|[^\n]*", re.S)
 _WORD = re.compile(r"[^\W_][\w'’-]*")
 
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer to a prompt: text, and log-probabilities (vocabulary,) of the next token."""
+    """An answer to a prompt.
+
+    text: what the model writes.
+    next_token (vocabulary,): log-probabilities of the token after the prompt.
+    """
 
     text: str
     next_token: Tensor
 
     @property
     def shown(self) -> str:
-        """Its first sentence, or what there is of it with "…"."""
+        """Its first sentence; an unfinished one ends in "…"."""
         return first_sentence(self.text)
 
 
 @dataclass(frozen=True)
 class Row:
-    """One prompt. p: probability of the new answer; kl: KL(base ‖ edited) of the next token, nats.
+    """One prompt, answered by the base model and under an edit.
 
-    old, old_after: probability of the old answer, None where none is known. good: whether the row
-    is as one would wish, None where there is nothing to wish; word says it. Before an edit `after`,
-    `p_after`, `kl` and `good` are None.
+    Before an edit `after`, `p_after`, `kl` and `good` are None.
+
+    group: the kind of prompt, e.g. "neighbor".
+    prompt: its text.
+    before: the base model's answer.
+    p_before: the base model's probability of the new answer.
+    after: the edited model's answer.
+    p_after: the edited model's probability of the new answer.
+    kl: KL(base ‖ edited) of the next token, in nats.
+    good: whether the row is as one would wish; None where there is nothing to wish.
+    word: the verdict in words.
+    old: the base model's probability of the old answer; None where none is known.
+    old_after: the edited model's probability of the old answer.
     """
 
     group: str
@@ -55,10 +72,15 @@ class Row:
 
 @dataclass(frozen=True)
 class Subject:
-    """What is looked at: a case, who lent its test prompts, and the visitor's own prompts."""
+    """What is looked at: a fact with all prompts that test an edit of it.
+
+    case: the fact with its test prompts.
+    borrowed: the subject of the example that lent neighbors and unrelated prompts, if any did.
+    own: the visitor's own prompts.
+    """
 
     case: lib.Case
-    borrowed: str | None = None  # subject of the example that lent neighbors and unrelated prompts
+    borrowed: str | None = None
     own: tuple[str, ...] = ()
 
     @property
@@ -79,9 +101,17 @@ class Subject:
 
 @dataclass(frozen=True)
 class Column:
-    """What one editor made of the fact: a patch and its rows, or the sentence why there is none."""
+    """What one editor made of the fact: a patch and its rows, or the reason why there is none.
 
-    editor: str  # its name in lib.EDITORS
+    editor: its name in lib.EDITORS.
+    name: its name as the page writes it.
+    rows: the rows under its patch.
+    patch: the patch that holds the edit; None where the editor refused.
+    seconds: how long the edit took.
+    error: the sentence with which the editor refused.
+    """
+
+    editor: str
     name: str
     rows: tuple[Row, ...] = ()
     patch: lib.Patch | None = None
@@ -100,9 +130,18 @@ class Column:
 
 @dataclass(frozen=True)
 class View:
-    """A table: rows, and how they came about. live: edits in force; seconds: of the edit.
+    """A table of rows, and how they came about.
 
-    columns: one per editor that was asked to edit, and chosen which of them is kept.
+    subject: what was asked about.
+    rows: the rows of the column that is live.
+    live: how many edits are applied.
+    editor: the editor of the live column, as the page writes it.
+    seconds: how long its edit took.
+    note: a remark, e.g. a warning, or what an undo has verified.
+    undone: whether the view shows the result of an undo.
+    columns: one per editor that was asked to edit.
+    chosen: the index of the live column.
+    old: the answer so far, where one is known.
     """
 
     subject: Subject
@@ -110,11 +149,11 @@ class View:
     live: int = 0
     editor: str | None = None
     seconds: float | None = None
-    note: str | None = None  # a remark: a warning, or what an undo has verified
+    note: str | None = None
     undone: bool = False
     columns: tuple[Column, ...] = ()
     chosen: int = 0
-    old: str | None = None  # the answer so far, where one is known
+    old: str | None = None
 
     def tally(self, group: str) -> tuple[int, int]:
         """(rows as one would wish, rows) of a group."""
@@ -131,10 +170,25 @@ class View:
         return self.subject.case.fact.target_new
 
     def keep(self, chosen: int) -> View:
-        """The same with another column as the one that is live."""
+        """The same view with another column as the live one."""
         column = self.columns[chosen]
-        return replace(self, rows=column.rows, editor=column.name, seconds=column.seconds,
-                       chosen=chosen)  # fmt: skip
+        return replace(
+            self, rows=column.rows, editor=column.name, seconds=column.seconds, chosen=chosen
+        )
+
+
+@dataclass(frozen=True)
+class Written:
+    """A free prompt continued by the model.
+
+    before: by the base model.
+    after: with the visitor's edits; None while that is not written yet.
+    live: how many edits were applied.
+    """
+
+    before: str = ""
+    after: str | None = None
+    live: int = 0
 
 
 def tally(rows: tuple[Row, ...], group: str) -> tuple[int, int]:

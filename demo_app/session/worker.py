@@ -1,7 +1,8 @@
 """One thread does all model work, fed by a queue; handlers only read their job's progress.
 
-Two visitors can stand inside the same re-entrant lock at once when a web server moves generators
-between threads. Here a patch is entered and left inside one job, so nobody sees another's edits.
+A lock would not do: a web server moves generators between threads, so two visitors could stand
+inside the same re-entrant lock at once. Here a patch is entered and left inside one job, so nobody
+sees another's edits.
 
 Work may be a generator: at each `yield` the model goes to whoever waits, and the job goes to the
 end of the line. No patch may be entered across a `yield`. Background work runs while nobody waits,
@@ -27,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 class Trouble(Exception):
-    """What went wrong, in one sentence a visitor can read."""
+    """Something went wrong; the message says it in one sentence that a visitor can read."""
 
 
 class Stopped(Exception):

@@ -1,4 +1,4 @@
-"""The tab that says in plain words what happens here."""
+"""The tab that explains in plain words what the page does and what its numbers mean."""
 
 from __future__ import annotations
 

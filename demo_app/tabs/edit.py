@@ -1,4 +1,4 @@
-"""The first tab: a form, what happened, the list of edits, a free prompt. Layout and wiring."""
+"""The first tab: a form, the result, the list of edits, and a free prompt; layout and wiring."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Any
 
 import gradio as gr
 
-from ..html import edit_history as listing
-from ..html import next_word as bars
-from ..html import render
+from ..html import next_word, render
 from ..html.table import table
 from ..session import links
 from ..session.studio import Studio
 from ..session.views import View
+from ..session.visitors import Session
 from ..session.worker import Job, Progress
 from .edit_form import Form
+from .edit_list import EditList
 from .free_prompt import Free
-from .jobs import OPEN, follow
+from .jobs import HIDDEN, OPEN, follow
 
 SHOW_RESULT = """(...given) => {
   if (innerWidth < 720) document.querySelector("#result").scrollIntoView({behavior: "smooth"});
@@ -42,7 +42,7 @@ element.addEventListener("keydown", pick);
 
 
 class Page:
-    """The first tab; `subject`, `prompt` and `target` are the form's fields."""
+    """The first tab; other tabs read the fields of its `form`."""
 
     def __init__(
         self, studio: Studio, ready: View, live: gr.HTML, last: gr.Button, everything: gr.Button
@@ -57,35 +57,32 @@ class Page:
                     self.headline = gr.HTML(render.headline(ready))
                     self.status = gr.HTML(render.status(ready), elem_id="status")
                     self.keep = gr.Radio(
-                        [], label="Keep", visible=False, elem_id="keep",
+                        [],
+                        label="Keep",
+                        visible=False,
+                        elem_id="keep",
                         info="one of them becomes your edit; the panel below is about it",
-                    )  # fmt: skip
+                    )
                     self.table = gr.HTML(table(ready), elem_id="table", js_on_load=PICK)
                     gr.HTML('<p class="source">Choose a row to see its next word below.</p>')
-                    self.next = gr.HTML(bars.panel(studio.lm, ready), elem_id="next")
-                with gr.Column(elem_classes="card", elem_id="list", visible=False) as self.box:
-                    self.listed()
+                    self.next = gr.HTML(next_word.panel(studio.lm, ready), elem_id="next")
+                self.edits = EditList(studio)
         with gr.Column(elem_classes="card", elem_id="write"):
             Free(studio)
         self.outputs = [
-            self.status, self.headline, self.table, live, last, everything, self.form.go,
-            self.form.stop, self.keep, self.next, self.box, self.switches, self.slider,
-            self.history,
-        ]  # fmt: skip
+            self.status,
+            self.headline,
+            self.table,
+            live,
+            last,
+            everything,
+            self.form.go,
+            self.form.stop,
+            self.keep,
+            self.next,
+            *self.edits.outputs,
+        ]
         self.wire()
-
-    def listed(self) -> None:
-        """The card of the visitor's edits."""
-        gr.HTML('<h2 class="name">Your edits</h2>')
-        self.switches = gr.CheckboxGroup(
-            [], label="Applied, in this order", info="leave one out, or put it back",
-            elem_id="switches",
-        )  # fmt: skip
-        self.slider = gr.Slider(
-            0, 1, 1, step=1, label="Look back", info="number of edits made so far",
-            visible=False, elem_id="back",
-        )  # fmt: skip
-        self.history = gr.HTML("")
 
     # ---- wiring --------------------------------------------------------------------------------
 
@@ -94,47 +91,47 @@ class Page:
         studio, form = self.studio, self.form
 
         def look(label: str, request: gr.Request) -> Iterator:
-            def start(session: Any) -> Job:
-                fact = studio.example(label).fact
+            def start(session: Session) -> Job:
+                fact = studio.choices.example(label).fact
                 return studio.look(
-                    session, studio.subject(fact.subject, fact.prompt, fact.target_new)
+                    session, studio.choices.subject(fact.subject, fact.prompt, fact.target_new)
                 )
 
             yield from self.run(request, start)
 
         def edit(
-            subject: str, prompt: str, target: str, first: list[str], more: list[str], own: str,
-            layer: int | None, steps: int | None, options: str, request: gr.Request,
-        ) -> Iterator:  # fmt: skip
-            def start(session: Any) -> Job:
-                wanted = studio.subject(subject, prompt, target, own)
+            subject: str,
+            prompt: str,
+            target: str,
+            first: list[str],
+            more: list[str],
+            own: str,
+            layer: int | None,
+            steps: int | None,
+            options: str,
+            request: gr.Request,
+        ) -> Iterator:
+            def start(session: Session) -> Job:
+                wanted = studio.choices.subject(subject, prompt, target, own)
                 names = [*first, *more]
                 return studio.edit(session, wanted, names, layer, steps, more=options)
 
             yield from self.run(request, start)
 
         def undo_last(request: gr.Request) -> Iterator:
-            yield from self.run(request, studio.undo)
+            yield from self.run(request, studio.revisions.undo)
 
         def undo_all(request: gr.Request) -> Iterator:
-            yield from self.run(request, lambda session: studio.undo(session, everything=True))
+            yield from self.run(
+                request, lambda session: studio.revisions.undo(session, everything=True)
+            )
 
         def keep(index: int, request: gr.Request) -> Iterator:
-            yield from self.run(request, lambda session: studio.keep(session, index))
-
-        def switch(wanted: list[int], request: gr.Request) -> Iterator:
-            yield from self.run(request, lambda session: studio.switch(session, wanted))
-
-        def back(count: int, request: gr.Request) -> Iterator:
-            yield from follow(
-                studio, request, lambda session: studio.at(session, count),
-                lambda progress, ahead: gr.skip(),
-                lambda session, status, _: status or listing.history(session, int(count)),
-            )  # fmt: skip
+            yield from self.run(request, lambda session: studio.revisions.keep(session, index))
 
         def row(event: gr.EventData, request: gr.Request) -> Any:
             view = studio.sessions.get(request.session_hash).view or self.ready
-            return bars.panel(studio.lm, view, int(event.index))
+            return next_word.panel(studio.lm, view, int(event.index))
 
         def stop(request: gr.Request) -> None:
             studio.sessions.get(request.session_hash).stop()
@@ -155,44 +152,28 @@ class Page:
         self.everything.click(undo_all, None, self.outputs, api_name="undo_all", **OPEN)
         form.stop.click(stop, api_name="stop", **OPEN)
         gr.on(
-            [form.editors.input, form.more.input], form.choose, [form.editors, form.more],
-            form.chosen, api_name="editor", **OPEN,
-        )  # fmt: skip
-        self.keep.input(keep, self.keep, self.outputs, api_name="keep", **OPEN)
-        self.switches.input(switch, self.switches, self.outputs, api_name="switch", **OPEN)
-        self.slider.input(
-            back, self.slider, self.history, api_name="back", trigger_mode="always_last", **OPEN
+            [form.editors.input, form.more.input],
+            form.choose,
+            [form.editors, form.more],
+            form.chosen,
+            api_name="editor",
+            **OPEN,
         )
-        self.table.select(row, None, self.next, **{**OPEN, "api_visibility": "private"})
-
-    def opened(self, tab: gr.Tab) -> None:
-        """Show the list anew on coming back to the tab: a patch may have been loaded elsewhere."""
-
-        def refresh(request: gr.Request) -> Iterator:
-            session = self.studio.sessions.get(request.session_hash)
-            if not session.patches and not session.edits:
-                yield {self.history: gr.skip()}
-            else:
-                count = len(session.patches)
-                yield from follow(
-                    self.studio, request, lambda session: self.studio.at(session, count),
-                    lambda progress, ahead: {self.history: gr.skip()},
-                    lambda session, status, _: self.kept(session),
-                )  # fmt: skip
-
-        outputs = [self.box, self.switches, self.slider, self.history]
-        tab.select(refresh, None, outputs, **{**OPEN, "api_visibility": "private"})
+        self.keep.input(keep, self.keep, self.outputs, api_name="keep", **OPEN)
+        self.edits.wire(self.run, self.outputs)
+        self.table.select(row, None, self.next, **HIDDEN)
 
     def follows(self, loaded: gr.events.Dependency) -> None:
         """Show the edits that a file has brought, as if they had been made here."""
 
         def show(request: gr.Request) -> Iterator:
             yield from follow(
-                self.studio, request,
-                lambda session: self.studio.at(session, len(session.patches)),
-                lambda progress, ahead: {self.history: gr.skip()},
+                self.studio,
+                request,
+                lambda session: self.studio.revisions.at(session, len(session.patches)),
+                lambda progress, ahead: self.edits.unchanged(),
                 lambda session, status, _: self.rest(session, status, session.view),
-            )  # fmt: skip
+            )
 
         loaded.success(show, None, self.outputs, api_name="loaded", **OPEN)
 
@@ -201,7 +182,7 @@ class Page:
         studio, form = self.studio, self.form
 
         def reopen(request: gr.Request) -> Iterator:
-            found = links.opened(studio, dict(request.query_params))
+            found = links.opened(studio.choices, dict(request.query_params))
             if found is None:
                 yield {form.example: gr.skip()}  # with nothing yielded all fields would be emptied
                 return
@@ -209,14 +190,14 @@ class Page:
                 gr.Warning(found.ignored, title="Link")
             yield form.reopen(found)
             if found.fact is not None:
-                subject = studio.subject(*found.fact, found.own)
+                subject = studio.choices.subject(*found.fact, found.own)
                 yield from self.run(request, lambda session: studio.look(session, subject))
 
         fields = [form.example, *form.fact, form.editors, form.more, form.own, form.fold]
         outputs = [*self.outputs, *fields, *form.chosen]
-        demo.load(reopen, None, outputs, **{**OPEN, "api_visibility": "private"})
+        demo.load(reopen, None, outputs, **HIDDEN)
 
-    def run(self, request: gr.Request, start: Callable[[Any], Job]) -> Iterator[dict]:
+    def run(self, request: gr.Request, start: Callable[[Session], Job]) -> Iterator[dict]:
         """A job of this tab: progress, then its view; in the end the page as it was."""
         yield from follow(self.studio, request, start, self.working, self.rest)
 
@@ -231,7 +212,7 @@ class Page:
             self.form.stop: gr.Button(interactive=True),
         }
 
-    def rest(self, session: Any, status: str | None, view: View | None) -> dict:
+    def rest(self, session: Session, status: str | None, view: View | None) -> dict:
         """The page at rest, with a view's table or the one that is there."""
         if view is not None and view.note and not view.undone:
             gr.Warning(escape(view.note), title="Note")
@@ -243,7 +224,7 @@ class Page:
             self.everything: undo,
             self.form.go: gr.Button(interactive=True),
             self.form.stop: gr.Button(interactive=False),
-            **self.kept(session),
+            **self.edits.shown(session),
         }
         if view is None:
             return {self.status: status, **page}
@@ -252,19 +233,7 @@ class Page:
             self.status: render.status(view),
             self.headline: render.headline(view),
             self.table: table(view),
-            self.next: bars.panel(self.studio.lm, view),
+            self.next: next_word.panel(self.studio.lm, view),
             self.keep: gr.Radio(good, value=view.chosen, visible=len(good) > 1),
             **page,
-        }
-
-    def kept(self, session: Any) -> dict:
-        """The card with the list of edits."""
-        edits, on = session.edits, len(session.patches)
-        return {
-            self.box: gr.Column(visible=bool(edits)),
-            self.switches: gr.CheckboxGroup(
-                listing.choices(session), value=[kept.number for kept in edits if kept.on]
-            ),
-            self.slider: gr.Slider(maximum=max(on, 1), value=on, visible=on > 0),
-            self.history: listing.history(session, on) if edits else "",
         }

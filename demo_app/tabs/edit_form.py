@@ -1,20 +1,18 @@
-"""The card of the first tab that says what to change, and by which editors."""
+"""The card of the first tab in which a visitor says what to change, and by which editors."""
 
 from __future__ import annotations
 
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gradio as gr
 
-from ..session import editor_settings as options
+from ..session import editor_settings
 from ..session.choices import BESIDE, FIRST
+from ..session.links import Opened
+from ..session.studio import Studio
+from ..session.views import View
 from .jobs import told_plainly
-
-if TYPE_CHECKING:
-    from ..session.links import Opened
-    from ..session.studio import Studio
-    from ..session.views import View
 
 
 class Form:
@@ -22,14 +20,14 @@ class Form:
 
     def __init__(self, studio: Studio, ready: View) -> None:
         self.studio, fact = studio, ready.subject.case.fact
-        editors = studio.editors()
+        editors = studio.choices.editors()
         first = next(iter(editors))
-        own = studio.settings(first)
+        own = studio.choices.settings(first)
         offered = [(name, key) for key, (name, _) in editors.items()]
         gr.HTML('<h2 class="name">What to change</h2>')
         self.example = gr.Dropdown(
-            list(studio.examples),
-            value=studio.ready,
+            list(studio.choices.examples),
+            value=studio.choices.ready,
             label="Example",
             info="or type your own below",
         )
@@ -76,16 +74,25 @@ class Form:
                 lines=2,
                 max_lines=8,
             )
-            self.table = gr.HTML(options.table(studio.lm, first), elem_classes="options-box")
+            self.table = gr.HTML(
+                editor_settings.table(studio.lm, first), elem_classes="options-box"
+            )
         self.fact = [self.subject, self.prompt, self.target]
         self.chosen = [self.told, self.layer, self.steps, self.options, self.table]
-        self.all = [*self.fact, self.editors, self.more, self.own, self.layer, self.steps,
-                    self.options]  # fmt: skip
+        self.all = [
+            *self.fact,
+            self.editors,
+            self.more,
+            self.own,
+            self.layer,
+            self.steps,
+            self.options,
+        ]
 
     def fill(self, label: str) -> Any:
         """An example's texts."""
         with told_plainly():
-            fact = self.studio.example(label).fact
+            fact = self.studio.choices.example(label).fact
         return fact.subject, fact.prompt, fact.target_new, ""
 
     def reopen(self, found: Opened) -> dict:
@@ -111,13 +118,13 @@ class Form:
         own = {"layer": None, "steps": None}
         with told_plainly():
             if len(names) == 1:
-                own = self.studio.settings(names[0])
+                own = self.studio.choices.settings(names[0])
         layer, steps = (
             gr.Number(value=own[k], visible=own[k] is not None) for k in ("layer", "steps")
         )
         single = names[0] if len(names) == 1 else None
         box = gr.Textbox(value="", interactive=single is not None)
-        listed = options.table(self.studio.lm, single) if single else ""
+        listed = editor_settings.table(self.studio.lm, single) if single else ""
         return _told(self.studio, names), layer, steps, box, listed
 
 
@@ -128,6 +135,6 @@ def _number(label: str, info: str, value: int | None) -> gr.Number:
 
 
 def _told(studio: Studio, names: list[str]) -> str:
-    lines = [studio.editors()[name] for name in names if name in studio.editors()]
+    lines = [studio.choices.editors()[name] for name in names if name in studio.choices.editors()]
     text = "<br>".join(f"<b>{escape(name)}</b> {escape(said)}" for name, said in lines)
     return f'<p class="about-editor">{text or "Tick an editor."}</p>'

@@ -1,19 +1,16 @@
-"""The card in which a free prompt is written on, before and after, token by token."""
+"""The card in which the model continues a free prompt, before and after the edits."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import gradio as gr
 
 from ..html import render
-from ..session.studio import LONGEST, WRITE, Written
+from ..session.studio import LONGEST, WRITE, Studio
+from ..session.views import Written
 from ..session.worker import Stopped, Trouble
 from .jobs import OPEN, told
-
-if TYPE_CHECKING:
-    from ..session.studio import Studio
 
 
 class Free:
@@ -24,9 +21,13 @@ class Free:
         gr.HTML('<h2 class="name">Write on</h2>')
         with gr.Row(elem_id="ask"):
             self.text = gr.Textbox(
-                "My trip to see the Eiffel Tower began when I arrived in", show_label=False,
-                label="Free prompt", max_lines=3, scale=8, min_width=260,
-            )  # fmt: skip
+                "My trip to see the Eiffel Tower began when I arrived in",
+                show_label=False,
+                label="Free prompt",
+                max_lines=3,
+                scale=8,
+                min_width=260,
+            )
             self.chat = gr.Checkbox(
                 False, label="ask as chat", container=False, scale=1, min_width=120
             )
@@ -36,9 +37,14 @@ class Free:
                 5, LONGEST, WRITE, step=5, label="New tokens", info="at most", min_width=240
             )
             self.heat = gr.Slider(
-                0, 2, 0, step=0.1, label="Temperature", min_width=240,
+                0,
+                2,
+                0,
+                step=0.1,
+                label="Temperature",
+                min_width=240,
                 info="0: always the most probable token; above, drawn with a fixed seed",
-            )  # fmt: skip
+            )
         with gr.Row(equal_height=True):
             first, second = render.unwritten()
             with gr.Column(min_width=280):
@@ -46,10 +52,13 @@ class Free:
             with gr.Column(min_width=280):
                 self.after = gr.HTML(second)
         gr.on(
-            [self.write.click, self.text.submit], self.written,
-            [self.text, self.chat, self.tokens, self.heat], [self.before, self.after],
-            api_name="write", **OPEN,
-        )  # fmt: skip
+            [self.write.click, self.text.submit],
+            self.written,
+            [self.text, self.chat, self.tokens, self.heat],
+            [self.before, self.after],
+            api_name="write",
+            **OPEN,
+        )
 
     def written(
         self, prompt: str, chat: bool, tokens: int, heat: float, request: gr.Request

@@ -1,27 +1,29 @@
-"""The tab that looks inside the edit: one card per figure, each computed when it is asked for."""
+"""The tab that looks inside the edit: one card per figure, computed when a visitor asks for it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gradio as gr
 
-from ..inside import key_overlap as overlap
-from ..inside import layers_of_a_fact as layers
-from ..inside import panel
-from ..inside import ranks_and_changes as inside
-from .long_runs import OPEN, START, Running, done, hint, in_words, picture
-
-if TYPE_CHECKING:
-    from ..session.studio import Studio
+from ..html import render
+from ..inside import key_overlap, layers_of_a_fact, panel, ranks_and_changes
+from ..session.studio import Studio
+from .long_runs import OPEN, START, Running, picture
 
 
 @dataclass(frozen=True)
 class Card:
-    """A figure that can be asked for. see: one sentence that says what to look at."""
+    """A figure that can be asked for.
+
+    place: the name of the card in the page's ids and endpoints.
+    title: its heading.
+    see: a sentence or two that say what to look at.
+    make: computes the panel.
+    """
 
     place: str
     title: str
@@ -31,37 +33,49 @@ class Card:
 
 CARDS = (
     Card(
-        "ranks", "Where the answer turns",
+        "ranks",
+        "Where the answer turns",
         "Each layer is asked what it would answer if it were the last. See where the two solid "
-        "lines cross: there the edit takes over. Dashed: before it.", inside.ranks,
+        "lines cross: there the edit takes over. Dashed: before it.",
+        ranks_and_changes.ranks,
     ),
     Card(
-        "trace", "Where the model recalls it",
+        "trace",
+        "Where the model recalls it",
         "Noise makes the model forget; one state at a time is put back. See which tokens and "
         "layers bring the answer back, and whether the edited layer is among them. Takes about "
-        "half a minute.", layers.traced,
+        "half a minute.",
+        layers_of_a_fact.traced,
     ),
     Card(
-        "overlaps", "Whom it lands on",
+        "overlaps",
+        "Whom it lands on",
         "A row says which share of an edit lands on the other facts' keys. See whether anything "
-        "off the diagonal is strongly colored: those facts are next to change.", overlap.overlaps,
+        "off the diagonal is strongly colored: those facts are next to change.",
+        key_overlap.overlaps,
     ),
     Card(
-        "scope", "Which prompts the memory answers",
+        "scope",
+        "Which prompts the memory answers",
         "One point per prompt, for edits that decide at the prompt. See whether full points "
-        "(answered) are all of the edit's color, and hollow ones all of the others.", overlap.scope,
+        "(answered) are all of the edit's color, and hollow ones all of the others.",
+        key_overlap.scope,
     ),
     Card(
-        "norms", "How large the update is",
+        "norms",
+        "How large the update is",
         "See in which layers the weights moved, and how far against their own size: an update of "
-        "several per cent is one that other facts will feel.", inside.norms,
+        "several per cent is one that other facts will feel.",
+        ranks_and_changes.norms,
     ),
     Card(
-        "wilke", "Which layer fits the fact",
+        "wilke",
+        "Which layer fits the fact",
         "How large a change ROME would need in each layer. See where the curve is lowest: WilKE "
-        "writes there. Takes a minute or two.", layers.wise_layers,
+        "writes there. Takes a minute or two.",
+        layers_of_a_fact.wise_layers,
     ),
-)  # fmt: skip
+)
 
 
 class Inside:
@@ -81,7 +95,7 @@ class Inside:
     def line(self, request: gr.Request | None) -> str:
         sessions = self.studio.sessions
         session = sessions.get(request.session_hash) if request else self.studio.visitor()
-        return hint(panel.about(self.studio, session))
+        return render.hint(escape(panel.about(self.studio, session)))
 
     def opened(self, tab: gr.Tab) -> None:
         """Say whose insides these are whenever the tab is opened."""
@@ -94,13 +108,19 @@ class Inside:
     def card(self, card: Card) -> None:
         with gr.Column(elem_classes="card", min_width=320, elem_id=f"inside-{card.place}"):
             gr.HTML(f'<h2 class="name">{card.title}</h2>')
-            gr.HTML(hint(card.see))
+            gr.HTML(render.hint(card.see))
             with gr.Row():
                 show = gr.Button("Show", size="sm", min_width=110, scale=0)
                 stop = gr.Button("Stop", size="sm", min_width=110, scale=0, visible=False)
             status = gr.HTML("", elem_classes="line")
-            figure = gr.Plot(format="png", label=card.title, show_label=False, container=False,
-                             visible=False, elem_classes="figure")  # fmt: skip
+            figure = gr.Plot(
+                format="png",
+                label=card.title,
+                show_label=False,
+                container=False,
+                visible=False,
+                elem_classes="figure",
+            )
             words = gr.HTML("", visible=False)
 
         def ask(request: gr.Request) -> Iterator[tuple]:
@@ -127,10 +147,12 @@ class Inside:
             return
         shown = found[0]
         yield (
-            done(escape(shown.found)), *_buttons(False),
+            render.done(shown.found),
+            *_buttons(False),
             gr.Plot(value=picture(shown.figure), visible=True),
-            gr.HTML(in_words(shown.words), visible=bool(shown.words)), self.line(request),
-        )  # fmt: skip
+            gr.HTML(render.in_words(shown.lines), visible=bool(shown.lines)),
+            self.line(request),
+        )
 
 
 def _buttons(running: bool) -> tuple[gr.Button, gr.Button]:

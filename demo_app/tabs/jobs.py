@@ -1,27 +1,28 @@
-"""What every handler of the page shares: it reads its job's progress and stops the job when closed.
+"""Runs a job for a handler of the page: shows its progress, and stops it when the page is closed.
 
 A handler is a generator that holds no lock and no patch. A visitor is known by the id that Gradio
-gives his open page.
+gives to the open page.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gradio as gr
 
 from ..html import render
+from ..session.studio import Studio
+from ..session.visitors import Session
 from ..session.worker import Job, Progress, Stopped, Trouble
 
-if TYPE_CHECKING:
-    from ..session.studio import Studio
-    from ..session.visitors import Session
-
-OPEN = {  # the one worker is the line; programs have api.py
-    "concurrency_limit": None, "show_progress": "hidden", "api_visibility": "undocumented",
-}  # fmt: skip
+OPEN = {  # the worker is the only line to wait in; programs have the endpoints of api.py
+    "concurrency_limit": None,
+    "show_progress": "hidden",
+    "api_visibility": "undocumented",
+}
+HIDDEN = {**OPEN, "api_visibility": "private"}  # nothing that a program could call
 
 
 def follow(
@@ -31,7 +32,7 @@ def follow(
     working: Callable[[Progress, int], Any],
     rest: Callable[[Session, str | None, Any], Any],
 ) -> Iterator[Any]:
-    """Start a job, show its progress, then what came of it.
+    """Start a job, show its progress, then its result.
 
     working(progress, jobs ahead) is the page while it runs; rest(session, status, result) the page
     afterwards, with a status and no result where something went wrong.

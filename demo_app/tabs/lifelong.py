@@ -1,4 +1,4 @@
-"""The tab of the lifelong stress test: layout and wiring only; what runs is in lifelong.py."""
+"""The tab of the lifelong stress test: its form, its progress, its results and its files."""
 
 from __future__ import annotations
 
@@ -6,23 +6,21 @@ import random
 import tempfile
 import time
 from collections.abc import Iterator
-from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gradio as gr
 
 import lib
 
-from ..lifelong import figures as lifelong_view
-from ..lifelong import run as lifelong_run
-from ..lifelong import stress_test as lifelong
+from ..html import render
+from ..lifelong import figures, run, stress_test
+from ..session.choices import TICKED
+from ..session.long_run import LongRun
+from ..session.studio import Studio
 from ..session.uploads import DATA, read_cases
 from ..session.worker import Trouble
-from .long_runs import OPEN, Running, done, hint, in_words, picture
-
-if TYPE_CHECKING:
-    from ..session.studio import Studio
+from .long_runs import OPEN, Running, picture
 
 WHAT = (
     "Many facts are written one batch after the other, and at each point all of them are asked "
@@ -51,14 +49,14 @@ class Lifelong:
         self.studio, self.running = studio, Running(studio)
         with gr.Column(elem_classes="card"):
             gr.HTML('<h2 class="name">Lifelong stress test</h2>')
-            gr.HTML(hint(WHAT))
+            gr.HTML(render.hint(WHAT))
             self.form()
             self.status = gr.HTML("", elem_id="lifelong-status")
         with gr.Column(elem_classes="card", visible=False) as self.results:
             self.table = gr.HTML("", elem_id="lifelong-table")
-            gr.HTML(hint(SEE["curves"]))
+            gr.HTML(render.hint(SEE["curves"]))
             self.curves = _plot("Curves of the stress test")
-            gr.HTML(hint(SEE["raster"]))
+            gr.HTML(render.hint(SEE["raster"]))
             self.raster = _plot("Retention raster")
             self.words = gr.HTML("", elem_id="lifelong-words")
             with gr.Row(visible=False) as self.files:
@@ -68,39 +66,66 @@ class Lifelong:
         self.wire()
 
     def form(self) -> None:
-        offered = lifelong.offered(self.studio)
+        offered = stress_test.offered(self.studio.choices)
         self.editors = gr.CheckboxGroup(
             [(name, key) for key, name in offered.items()],
-            value=[key for key in lifelong.BEGIN if key in offered],
+            value=[key for key in TICKED if key in offered],
             label="Editors beside retrieval and fine-tuning",
-            info=f"up to {lifelong.LINES - 2}; with one that is not fast at most "
-            f"{lifelong.SLOW_EDITS} edits",
+            info=f"up to {stress_test.LINES - 2}; with one that is not fast at most "
+            f"{stress_test.SLOW_EDITS} edits",
         )
         with gr.Row(equal_height=False):
             self.edits = gr.Slider(
-                2, lifelong.EDITS, 20, step=1, label="Edits", min_width=180, buttons=[],
+                2,
+                stress_test.EDITS,
+                20,
+                step=1,
+                label="Edits",
+                min_width=180,
+                buttons=[],
                 info="facts of the stream",
-            )  # fmt: skip
+            )
             self.batch = gr.Slider(
-                1, 20, 5, step=1, label="Batch", min_width=180, buttons=[],
+                1,
+                20,
+                5,
+                step=1,
+                label="Batch",
+                min_width=180,
+                buttons=[],
                 info="facts written in one call",
-            )  # fmt: skip
+            )
             with gr.Column(min_width=240):
                 gr.HTML(
                     '<p class="caption">Data of your own <span>else the classroom facts; JSON or '
                     f"JSONL in any known format, up to {DATA / 1e6:.0f} MB</span></p>"
                 )
                 self.file = gr.File(
-                    label="Data of your own", show_label=False, height=64, elem_classes="drop",
+                    label="Data of your own",
+                    show_label=False,
+                    height=64,
+                    elem_classes="drop",
                     file_types=[".json", ".jsonl", ".gz"],
-                )  # fmt: skip
+                )
         with gr.Row():
             self.go = gr.Button("Run the test", variant="primary", scale=3, min_width=160)
             self.stop = gr.Button("Stop, keep what is done", visible=False, min_width=160)
 
     def wire(self) -> None:
-        outputs = [self.status, self.go, self.stop, self.results, self.table, self.curves,
-                   self.raster, self.words, self.files, self.csv, self.png, self.png2]  # fmt: skip
+        outputs = [
+            self.status,
+            self.go,
+            self.stop,
+            self.results,
+            self.table,
+            self.curves,
+            self.raster,
+            self.words,
+            self.files,
+            self.csv,
+            self.png,
+            self.png2,
+        ]
         asked = [self.editors, self.edits, self.batch, self.file]
         self.go.click(self.run, asked, outputs, api_name="lifelong", **OPEN)
 
@@ -115,10 +140,10 @@ class Lifelong:
         """The test from the form, live; stopped, it keeps what is done."""
         test, drawn, last = None, 0, 0.0
 
-        def start(chain: Any) -> Any:
+        def start(long_run: LongRun) -> Any:
             nonlocal test
             test = self.planned(editors, edits, batch, file)
-            return lifelong_run.run(chain, test)
+            return run.run(long_run, test)
 
         ended: list[None] = []
         error: gr.Error | None = None
@@ -138,47 +163,50 @@ class Lifelong:
         if error is not None:
             raise error
 
-    def finished(self, test: lifelong.Test, whole: bool) -> Iterator[tuple]:
+    def finished(self, test: stress_test.Test, whole: bool) -> Iterator[tuple]:
         """The last sight: everything drawn once more, and files to download."""
         edits = max(point.edits for row in test.lines for point in row.points)
         said = f"{edits} of {len(test.cases)} edits ({test.source}), batches of "
         said += f"{test.batch}" if whole else f"{test.batch}; stopped, what is done is kept"
         with tempfile.TemporaryDirectory() as folder:
             paths = [Path(folder) / f"stress-test{end}" for end in FILES]
-            paths[0].write_text(lifelong_view.sheet(test), encoding="utf-8")
-            lifelong_view.curves(test).savefig(paths[1])
-            lifelong_view.raster(test).savefig(paths[2])
+            paths[0].write_text(figures.sheet(test), encoding="utf-8")
+            figures.curves(test).savefig(paths[1])
+            figures.raster(test).savefig(paths[2])
             results, visible = shown(test), gr.Row(visible=True)
             files = [gr.DownloadButton(value=str(path)) for path in paths]
-            yield done(f"{escape(said)}."), *_buttons(False), *results, visible, *files
+            yield render.done(f"{said}."), *_buttons(False), *results, visible, *files
 
     def planned(
         self, editors: list[str], edits: float, batch: float, file: str | None
-    ) -> lifelong.Test:
+    ) -> stress_test.Test:
         """The test that is asked for. Raises Trouble."""
         cases, source = mixed(self.studio), "classroom"
         if file:
             source = Path(file).name
-            cases = read_cases(file, source, lifelong.EDITS)
+            cases = read_cases(file, source, stress_test.EDITS)
             if len(cases) < 2:
                 raise Trouble(f"{source} holds one fact only; a stream needs at least two.")
             edits = min(edits or 0, len(cases))
             batch = min(batch or 0, edits)
-        return lifelong.plan(self.studio, editors, cases, edits, batch, source)
+        return stress_test.plan(self.studio.choices, editors, cases, edits, batch, source)
 
 
 def mixed(studio: Studio) -> list[lib.Case]:
     """The classroom with its relations mixed; always in the same order."""
-    cases = list(studio.cases.values())
+    cases = list(studio.choices.cases.values())
     return random.Random(0).sample(cases, len(cases))
 
 
-def shown(test: lifelong.Test) -> tuple:
+def shown(test: stress_test.Test) -> tuple:
     """The results as they are now: five outputs."""
     return (
-        gr.Column(visible=True), lifelong_view.table(test), picture(lifelong_view.curves(test)),
-        picture(lifelong_view.raster(test)), in_words(lifelong_view.words(test)),
-    )  # fmt: skip
+        gr.Column(visible=True),
+        render.numbers(figures.HEADS, figures.rows(test), figures.ended(test)),
+        picture(figures.curves(test)),
+        picture(figures.raster(test)),
+        render.in_words(figures.words(test), "words"),
+    )
 
 
 def _buttons(running: bool) -> tuple[gr.Button, gr.Button]:
@@ -186,5 +214,10 @@ def _buttons(running: bool) -> tuple[gr.Button, gr.Button]:
 
 
 def _plot(label: str) -> gr.Plot:
-    return gr.Plot(format="png", label=label, show_label=False, container=False,
-                   elem_classes=["figure", "wide"])  # fmt: skip
+    return gr.Plot(
+        format="png",
+        label=label,
+        show_label=False,
+        container=False,
+        elem_classes=["figure", "wide"],
+    )

@@ -1,4 +1,4 @@
-"""The tab to take the edits home: files, code, a link, and the way back in."""
+"""The tab to take the edits home as files, code and a link, and to load a patch again."""
 
 from __future__ import annotations
 
@@ -6,18 +6,17 @@ import tempfile
 from collections.abc import Iterator
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gradio as gr
 
 from ..html import render
 from ..inside import panel
 from ..session import links, take_away
+from ..session.long_run import LongRun
+from ..session.studio import Studio
 from ..session.uploads import PATCH
-from .long_runs import OPEN, Running, done, hint
-
-if TYPE_CHECKING:
-    from ..session.studio import Studio
+from .long_runs import OPEN, Running
 
 FILES = {  # kind -> (button, what it is)
     "patch": ("The patch", "a few numbers beside the model; lib.Patch.load reads it"),
@@ -40,42 +39,60 @@ class TakeAway:
                 self.files()
             with gr.Column(elem_classes="card", min_width=320, elem_id="code"):
                 gr.HTML('<h2 class="name">The same in Python</h2>')
-                gr.HTML(hint("These lines make your edits again, wherever this project is."))
+                gr.HTML(render.hint("These lines make your edits again, wherever this project is."))
                 self.code = gr.Code(
-                    take_away.code(studio, studio.visitor()), language="python", interactive=False,
-                    label="Code", show_label=False, lines=5, wrap_lines=True, buttons=["copy"],
+                    take_away.code(studio, studio.visitor()),
+                    language="python",
+                    interactive=False,
+                    label="Code",
+                    show_label=False,
+                    lines=5,
+                    wrap_lines=True,
+                    buttons=["copy"],
                     show_line_numbers=False,
-                )  # fmt: skip
+                )
                 gr.HTML('<h2 class="name">A link to this example</h2>')
-                gr.HTML(hint("It opens the page with this fact, its editors and your own prompts."))
+                gr.HTML(
+                    render.hint(
+                        "It opens the page with this fact, its editors and your own prompts."
+                    )
+                )
                 self.link = gr.Textbox(
-                    "", label="Link", show_label=False, interactive=False, buttons=["copy"],
-                    max_lines=2, elem_id="link",
-                )  # fmt: skip
+                    "",
+                    label="Link",
+                    show_label=False,
+                    interactive=False,
+                    buttons=["copy"],
+                    max_lines=2,
+                    elem_id="link",
+                )
         self.wire()
 
     def files(self) -> None:
         gr.HTML('<h2 class="name">Download</h2>')
-        self.about = gr.HTML(hint(panel.about(self.studio, self.studio.visitor())))
+        self.about = gr.HTML(render.hint(escape(panel.about(self.studio, self.studio.visitor()))))
         self.buttons = {}
         for kind, (name, what) in FILES.items():
             with gr.Row(elem_classes="offer"):
                 self.buttons[kind] = gr.Button(name, size="sm", scale=0, min_width=150)
-                gr.HTML(hint(what), min_width=160)
+                gr.HTML(render.hint(what), min_width=160)
         self.status = gr.HTML("", elem_id="take-status", elem_classes="line")
         self.file = gr.DownloadButton("Download", variant="primary", visible=False)
         self.stop = gr.Button("Stop", visible=False, size="sm")
         gr.HTML('<h2 class="name">Load a patch again</h2>')
         gr.HTML(
-            hint(
+            render.hint(
                 "It takes the place of your present edits. Only patches of this model fit, up to "
                 f"{PATCH / 1e6:.0f} MB."
             )
         )
         self.upload = gr.UploadButton(
-            "Load a .safetensors file", file_types=[".safetensors"], size="sm", scale=0,
+            "Load a .safetensors file",
+            file_types=[".safetensors"],
+            size="sm",
+            scale=0,
             min_width=220,
-        )  # fmt: skip
+        )
 
     def wire(self) -> None:
         outputs = [self.status, self.file, self.stop, *self.buttons.values()]
@@ -106,9 +123,9 @@ class TakeAway:
         """Whose edits, the code, and the link."""
         studio, session = self.studio, self.studio.sessions.get(request.session_hash)
         return (
-            hint(panel.about(studio, session)),
+            render.hint(escape(panel.about(studio, session))),
             take_away.code(studio, session),
-            links.link(studio, session),
+            links.link(studio.choices, session),
         )
 
     def made(self, kind: str, request: gr.Request) -> Iterator[tuple]:
@@ -116,8 +133,8 @@ class TakeAway:
         same, found = gr.skip(), []
         with tempfile.TemporaryDirectory() as folder:
 
-            def start(chain: Any) -> Any:
-                return take_away.make(chain, kind, Path(folder))
+            def start(run: LongRun) -> Any:
+                return take_away.make(run, kind, Path(folder))
 
             error = None
             try:
@@ -131,7 +148,7 @@ class TakeAway:
                 path = found[0]
                 size = _size(path.stat().st_size)
                 button = gr.DownloadButton(label=f"Download, {size}", value=str(path), visible=True)
-                yield done(f"{escape(path.name)} is ready, {size}."), button, *self.busy(False)
+                yield render.done(f"{path.name} is ready, {size}."), button, *self.busy(False)
         if error is not None:
             raise error
 
@@ -143,15 +160,15 @@ class TakeAway:
             return
         name = Path(file).name
 
-        def start(chain: Any) -> Any:
-            return take_away.load(chain, file, name)
+        def start(run: LongRun) -> Any:
+            return take_away.load(run, file, name)
 
         try:
             for line in self.running.follow(request, "take", start, found.append):
                 yield line, gr.DownloadButton(visible=False), *self.busy(True)
         except gr.Error as known:
             error = known
-        line = done(escape(found[0])) if found else same
+        line = render.done(found[0]) if found else same
         yield line, same, *self.busy(False)
         if error is not None:
             raise error

@@ -174,7 +174,7 @@ def guard(folder: str, hidden: list[str]):
 
 
 def report(error: BaseException, name: str) -> dict:
-    """What went wrong and in which line of the student's file."""
+    """Return what went wrong, and in which line of the student's file."""
     line, trace = None, error.__traceback__
     if isinstance(error, SyntaxError) and error.filename == name:
         line = error.lineno

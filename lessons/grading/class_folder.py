@@ -71,7 +71,10 @@ def grade_folder(
 
 
 def table(students: Sequence[Path], found: Sequence[Sequence[Verdict]]) -> list[list]:
-    """A heading and a row per student: points per exercise (empty: not attempted), sums."""
+    """Return a heading and a row per student: points per exercise, then the sums.
+
+    A cell is empty where the exercise was not attempted.
+    """
     rows = [["student", *(v.exercise for v in found[0]), "solved", "points", "of"]]
     for student, verdicts in zip(students, found, strict=True):
         tried = ["" if v.status in ("missing", "not attempted") else v.points for v in verdicts]

@@ -34,11 +34,12 @@ class Failed(Exception):
 
 
 class Entry:
-    """A running editor; `with Entry(…) as entry: patch, seconds = entry.edit(facts)`.
+    """A running editor: `with Entry(…) as entry: seconds = entry.edit(facts)`.
 
     source   a file, or the name of one of the library's editors
     model    folder or hub id, None for the embedded model
-    seconds  that one edit may take; memory: bytes of its process, None: no limit
+    seconds  limit of one edit
+    memory   bytes that its process may use, None for no limit
     """
 
     def __init__(

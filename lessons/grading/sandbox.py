@@ -26,9 +26,9 @@ SET |= {"CUDA_VISIBLE_DEVICES": ""}
 
 
 class Sandbox:
-    """A server process with torch loaded; `with sandbox.open(source, name) as student: …`.
+    """A server process with torch loaded: `with sandbox.open(source, name) as student: …`.
 
-    One file at a time; for several at once take several.
+    It runs one file at a time; several at once take several sandboxes.
     """
 
     def __init__(
@@ -54,9 +54,9 @@ class Sandbox:
     def open(
         self, source: str, name: str, *, seconds: float | None = None, library: bool = False
     ) -> Student:
-        """The file as a student: loaded, ready for `ask`. Raises Stopped when it does not load.
+        """Return the file as a student, loaded and ready for `ask`; Stopped if it does not load.
 
-        seconds   CPU seconds per call for this file; None: the sandbox's own
+        seconds   CPU seconds per call for this file; without a number those of the sandbox
         library   whether the file may import `lib`
         """
         if self.server is None or self.server.poll() is not None:

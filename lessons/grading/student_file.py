@@ -85,7 +85,7 @@ class Student:
         self.close()
 
     def ask(self, function: str, *args: Any) -> Any:
-        """What the student's function returns for these arguments.
+        """Return what the student's function returns for these arguments.
 
         Callables among them are called here, whenever the student calls them there. Raises
         NotAttempted for the stub and Stopped, with a message, when nothing comes back.

@@ -40,7 +40,7 @@ class Residual:
         self.shift = (self.answer @ self.states[-1][-1]).item() - 2.2
 
     def forward(self, x: Tensor, cells: Cells = ()) -> list[Tensor]:
-        """States (tokens, d) behind every layer, the cells put back as in the clean run."""
+        """Return the states (tokens, d) after every layer, the cells as in the clean run."""
         found = []
         for layer in range(self.layers):
             x = x + self.attention[layer] @ x @ self.fetch[layer].T

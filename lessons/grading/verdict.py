@@ -23,7 +23,10 @@ LARGEST = 200_000  # bytes of a student's file
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of one exercise: status is "solved", "wrong", "not attempted" or "missing"."""
+    """The result of one exercise for one student.
+
+    status is "solved", "wrong", "not attempted" or "missing"; message says why.
+    """
 
     exercise: str
     name: str

@@ -28,7 +28,7 @@ TYPES = {
 
 
 class Garbled(Exception):
-    """What came through the pipe is no frame of this run."""
+    """The bytes that came through the pipe are no frame of this run."""
 
 
 class Foreign(TypeError):

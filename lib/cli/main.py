@@ -1,11 +1,15 @@
-"""`python -m lib`: one parser, one command per file of this folder, and its exit codes."""
+"""The entry of `python -m lib`: its usage, the parser of its commands, and the exit codes.
+
+Each command is a file of this folder with two functions: `arguments` adds its options to the
+parser, and `run` carries it out.
+"""
 
 from __future__ import annotations
 
 import argparse
 import sys
 
-from . import edit, export, fetch, scan, stream, train
+from . import edit, export, fetch, scan, settings, stream, train
 
 USAGE = """\
 Edit what a language model knows, and measure what else moved.
@@ -14,6 +18,8 @@ Edit what a language model knows, and measure what else moved.
       brings the embedded default model here ahead of time
   python -m lib edit --subject "The Eiffel Tower" --prompt "{} is in the city of" --target Rome
       prints the answers before and after; the model itself is never changed
+  python -m lib settings --editor rome
+      says what the settings of an editor do, and which values are published
   python -m lib stream --editor rome --data FILE --edits 100 --eval-at 0,100 --json OUT.json
       writes many facts one batch after another and measures at given points; with
       `torchrun --nproc-per-node 2 -m lib stream …` processes share the reading of a batch
@@ -29,14 +35,17 @@ Every command: `python -m lib COMMAND --help`. Exit code 2 means that the input 
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; the exit code is 0, or 2 after one sentence about what was wrong."""
+    """Run one command and return its exit code.
+
+    0 after success, 2 after one sentence that says what was wrong, 130 after Ctrl-C.
+    """
     parser = argparse.ArgumentParser(
         prog="python -m lib",
         description=USAGE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in (fetch, edit, stream, scan, train, export):
+    for command in (fetch, edit, settings, stream, scan, train, export):
         command.arguments(commands)
     given = parser.parse_args(arguments)
     try:

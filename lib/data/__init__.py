@@ -1,3 +1,1 @@
-"""Facts, test cases, the public files they are read from, and the texts that ship with the
-library.
-"""
+"""Facts and test cases, the readers of public data files, and the texts of the library."""

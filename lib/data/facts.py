@@ -1,8 +1,9 @@
-"""Facts and cases: what an edit should write, what it is tested on, and where the subject ends.
+"""Facts and test cases, and their token ids.
 
-A fact is a subject, a prompt with one `{}` where the subject stands, and the new answer. A case is
-a fact with its test prompts. Nothing here knows a model; a tokenizer is an argument, and prompt and
-target are tokenized separately and joined, everywhere. The files' readers stand in readers.py.
+A fact is the content of an edit: a subject, a prompt with one `{}` where the subject stands, and
+the new answer. A case is a fact with its test prompts. Nothing here knows a model. The functions
+that need token ids take a tokenizer, and they tokenize prompt and answer separately, so that an
+answer has the same ids behind every prompt.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from ..errors import FactError
 
 
 def require_text(value: object, name: str) -> str:
-    """The value itself when it is text with something in it, otherwise FactError with its name."""
+    """The value itself when it is text that is not blank; otherwise FactError, which names it."""
     if not isinstance(value, str):
         kinds = {type(None): "null", list: "a list", tuple: "a list", dict: "an object"}
         kind = kinds.get(type(value), f"{value!r:.40}")
@@ -28,14 +29,14 @@ def require_text(value: object, name: str) -> str:
 
 
 def quoted(text: str) -> str:
-    """The text for an error message: in quotes, on one line, cut in the middle when it is long."""
+    """The text for an error message: quoted, on one line, shortened in the middle when long."""
     return repr(text if len(text) <= 100 else f"{text[:60]} … {text[-30:]}")
 
 
 def fill(template: str, text: str) -> str:
-    """The template with its one `{}` replaced by the text; other braces, and the text's own, stay.
+    """The template with its one `{}` replaced by the text; all other braces stay.
 
-    Never `str.format`, which fails on braces. Raises FactError unless there is exactly one `{}`.
+    `str.format` would fail on those. Raises FactError unless there is exactly one `{}`.
     fill("Yesterday. {}", "Set {1} is") -> "Yesterday. Set {1} is"
     """
     if template.count("{}") != 1:
@@ -45,11 +46,16 @@ def fill(template: str, text: str) -> str:
 
 @dataclass(frozen=True)
 class Fact:
-    """One fact to write: the prompt, with the subject in place of `{}`, and its new answer.
+    """One fact to write: a prompt about a subject, and its new answer.
 
-    target_true is the answer so far, where it is known. Without a subject (None) the prompt is
-    plain text without `{}`; editors that need a subject refuse such a fact. All texts stay as
-    given. Raises FactError for an empty text, and unless exactly one `{}` marks the subject.
+    subject      the subject's text. None: the prompt is plain text, and editors that need a subject
+                 refuse the fact.
+    prompt       text with one `{}` where the subject stands, or plain text without a subject.
+    target_new   the answer that the edit shall teach.
+    target_true  the answer so far, where it is known.
+
+    All texts stay as given. Raises FactError for an empty text, and unless exactly one `{}` marks
+    the subject.
     Fact("The Eiffel Tower", "{} is in", "Rome").text -> "The Eiffel Tower is in"
     """
 
@@ -107,13 +113,13 @@ class Fact:
 
 
 def occurs_once(subject: str, text: str) -> bool:
-    """Whether the subject stands in the text at exactly one place; overlapping places count."""
+    """Whether the subject stands in the text exactly once; overlapping occurrences count."""
     return subject in text and text.find(subject) == text.rfind(subject)
 
 
 @dataclass(frozen=True)
 class Probe:
-    """A test prompt and its reference answer. Raises FactError when one is empty."""
+    """A test prompt and its reference answer. Raises FactError when one of them is empty."""
 
     prompt: str
     target: str
@@ -125,10 +131,18 @@ class Probe:
 
 @dataclass(frozen=True)
 class Case:
-    """A fact with its test prompts; lists become tuples, so a case can be hashed.
+    """A fact with its test prompts.
 
-    Paraphrases should give the new answer, neighborhood and portability their reference answer, and
-    locality what the base model gave. Raises FactError when a group holds anything else.
+    fact          the fact to write.
+    paraphrases   rewordings of its prompt, which should give the new answer.
+    neighborhood  prompts about other facts, which should keep their reference answer.
+    locality      unrelated prompts, which should get the answer of the base model.
+    portability   prompts about consequences of the fact, with their reference answers.
+    id            number or name of the case in its data file.
+    relation      name of the fact's relation, where the file gives one.
+
+    Lists become tuples, so that a case can be hashed. Raises FactError when a group holds anything
+    else.
     """
 
     fact: Fact
@@ -165,9 +179,9 @@ def encode_target(tokenizer: Any, target: str) -> list[int]:
     """Token ids of an answer as it follows a prompt: one space in front, no special tokens.
 
     White space in front of the target becomes that one space. Tokenizers of the sentencepiece kind
-    put a "▁" of their own before every text, some a BOS or UNK too. No list of such artefacts is
-    kept: the answer is read behind a word, and the tokens that the word alone gives are taken off.
-    Only the true ones go: in " 中国" the first "▁" is the space, and stays.
+    put a "▁" of their own before every text, and some put a BOS or UNK there too. So the answer is
+    tokenized after a word, and the tokens of the word alone are taken off. This removes only what
+    the tokenizer added: in " 中国" the first "▁" is the space, and it stays.
     With GPT-2's tokenizer "Rome" and " Rome" -> [10598].
     """
     text = " " + require_text(target, "the target").lstrip()
@@ -175,17 +189,20 @@ def encode_target(tokenizer: Any, target: str) -> list[int]:
     both = list(tokenizer("a" + text, add_special_tokens=False)["input_ids"])
     if both[: len(word)] == word:
         return both[len(word) :]
-    return list(tokenizer(text, add_special_tokens=False)["input_ids"])  # merges across the space
+    # the tokenizer merges across the space, so the word's tokens are not those of the word alone
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
 def lookup(tokenizer: Any, fact: Fact, template: str = "{}") -> tuple[list[int], int]:
-    """Token ids of the fact's prompt inside the template, and where its subject's last token is.
+    """Token ids of the fact's prompt inside the template, and the index of its lookup token.
 
-    The ids are those of `encode_prompt`, the index counts from 0 without padding. The whole string
-    is tokenized once with offsets, and the last token that starts before the subject's end is taken
-    (white space at the subject's end aside), never a special one. A token that reaches beyond the
-    subject counts. The subject is the one at `{}`, wherever else it may occur. Raises FactError
-    without a subject, without `{}` in the template, and for a tokenizer that has no offsets.
+    The lookup token is the last token of the subject that stands at `{}`, even where the subject
+    also occurs elsewhere. The index counts from 0 without padding; the ids are those of
+    `encode_prompt`. The whole string is tokenized once with character offsets, and the last token
+    that starts before the subject's end is taken. White space at the subject's end is ignored,
+    special tokens are never taken, and a token that reaches beyond the subject counts. Raises
+    FactError without a subject, without `{}` in the template, and for a tokenizer that has no
+    offsets.
     With GPT-2's tokenizer: lookup(…, Fact("Paris", "The city of {} is", "Rome")) -> (5 ids, 3)
     """
     if fact.subject is None:
@@ -215,12 +232,13 @@ _OPENING = re.compile(
 
 
 def negate(fact: Fact) -> str:
-    """The fact's prompt, negated: what should no longer bring the answer. The subject stays intact.
+    """The fact's prompt, negated, so that it should not bring the answer; the subject stays intact.
 
-    (a) "not" goes behind the first *is, was, are, were, has, can, will* after the subject, and in
-    did/does questions behind the subject. (b) Otherwise, and where the verb is negated already, the
-    prompt follows "It is not true that", a common opening word with a small letter. That is what
-    questions get whose verb stands before the subject: clumsy, but negative. Idea: 2510.00625.
+    (a) "not" is put after the first *is, was, are, were, has, can, will* that follows the subject,
+    and in questions with did or does after the subject. (b) Otherwise, and where the verb is
+    negated already, the prompt follows "It is not true that", and a common opening word gets a
+    small letter. Questions whose verb stands before the subject get this form, which is clumsy but
+    negative. Idea: 2510.00625.
     "{} is in the city of" -> "Lyon is not in the city of"; "Where did {} live?" -> "Where did …
     not live?"; "{} plays the" -> "It is not true that … plays the"
     """

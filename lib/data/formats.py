@@ -1,4 +1,9 @@
-"""The formats of the public data files of knowledge editing: one row of FORMATS per file's keys."""
+"""The formats of the public data files of knowledge editing, one row of FORMATS for each.
+
+A format is told from the keys of a file's first row, and it knows how to make a `Case` of a row.
+The functions at the top are for the readers. Below them stand helpers that read one key of a row
+and name it in their errors, and then one function per format.
+"""
 
 from __future__ import annotations
 
@@ -13,15 +18,26 @@ from .facts import Case, Fact, Probe, occurs_once, quoted, require_text
 
 
 class Options(NamedTuple):
-    """What the caller of `read_cases` chose and a format may need."""
+    """The choices of the caller of `read_cases` that a format may need.
+
+    target            "new" or "true": which answer is taught.
+    unrelated_suffix  text that is put after ZsRE's unrelated questions.
+    row               number of the row in its file, the seed of whatever is drawn for it.
+    """
 
     target: str = "new"
     unrelated_suffix: str = ""
-    row: int = 0  # its number in the file: the seed of what is drawn for it
+    row: int = 0
 
 
 class Format(NamedTuple):
-    """A row of FORMATS: any (or all) of the keys in a file's first row tells the format."""
+    """A row of FORMATS.
+
+    name   the format as error messages call it.
+    keys   keys of a row by which the format is told.
+    read   makes the case of a row, or None where the row holds no new answer.
+    tells  whether `any` of the keys is enough, or `all` must be there.
+    """
 
     name: str
     keys: tuple[str, ...]
@@ -30,12 +46,12 @@ class Format(NamedTuple):
 
 
 def known(row: dict) -> Format | None:
-    """The format of a file with this first row, None for one that nobody knows."""
+    """The format of a file with this first row, None where no format fits."""
     return next((form for form in FORMATS if form.tells(key in row for key in form.keys)), None)
 
 
 def recognize(row: Any) -> Format:
-    """The format of a file with this first row; FactError with the known ones otherwise."""
+    """The format of a file with this first row; FactError lists the known formats if none fits."""
     form = known(as_object(row))
     if form is None:
         keys = ", ".join(quoted(key) for key in list(row)[:8]) or "none"
@@ -44,22 +60,23 @@ def recognize(row: Any) -> Format:
 
 
 def as_object(row: Any) -> dict:
-    """The row itself; FactError when it is no object with keys."""
+    """The row itself; FactError when it is not an object with keys."""
     if not isinstance(row, dict):
         raise FactError(f"a row should be an object with keys, not {quoted(json.dumps(row))}")
     return row
 
 
 def case_of(form: Format, row: Any, options: Options) -> Case | None:
-    """The case in a row with its id; None where the row holds nothing to teach."""
+    """The case of a row, with its id; None where the row holds no new answer."""
     case = form.read(as_object(row), options)
-    return case and replace(case, id=_id(row, options.row))
+    return None if case is None else replace(case, id=_id(row, options.row))
 
 
-# What a key holds; a dotted key goes into nested objects. Each error names the key.
+# Helpers that read one key of a row. Each error names the key.
 
 
 def _get(row: dict, key: str) -> Any:
+    """The value of a key; a dotted key goes into nested objects."""
     value: Any = row
     for part in key.split("."):
         if not isinstance(value, dict) or part not in value:
@@ -69,10 +86,12 @@ def _get(row: dict, key: str) -> Any:
 
 
 def _text(row: dict, key: str) -> str:
+    """The text of a key; FactError when it is missing, blank or no text."""
     return require_text(_get(row, key), f"key '{key}'")
 
 
 def _list(row: dict, key: str) -> list:
+    """The list of a key."""
     values = _get(row, key)
     if not isinstance(values, list):
         raise FactError(f"key '{key}' should be a list, not {quoted(json.dumps(values))}")
@@ -80,25 +99,31 @@ def _list(row: dict, key: str) -> list:
 
 
 def _texts(row: dict, key: str) -> tuple[str, ...]:
+    """The texts of a key that holds a list of them."""
     return tuple(require_text(v, f"key '{key}[{i}]'") for i, v in enumerate(_list(row, key)))
 
 
 def _probes(row: dict, key: str) -> tuple[Probe, ...]:
+    """A list of objects with prompt and target as probes; errors name a part as `key[2].prompt`."""
     items = {f"{key}[{i}]": item for i, item in enumerate(_list(row, key))}
     return tuple(Probe(_text(items, f"{k}.prompt"), _text(items, f"{k}.target")) for k in items)
 
 
 def _id(row: dict, number: int) -> int | str:
+    """The row's own id, a whole number or text; its number in the file where it has none."""
     key = next((key for key in ("case_id", "known_id", "id") if key in row), None)
-    return number if key is None else row[key] if type(row[key]) is int else _text(row, key)
+    if key is None:
+        return number
+    return row[key] if type(row[key]) is int else _text(row, key)
 
 
 def _relation(row: dict, key: str) -> str | None:
+    """The text of a key that may be missing or null."""
     return _text(row, key) if row.get(key) is not None else None
 
 
-def _unrelated(prompt: str, row: dict, answer: str) -> dict[str, tuple]:
-    """An unrelated prompt: in both groups; in one only where the file has no text as its answer."""
+def _unrelated(prompt: str, row: dict, answer: str) -> dict[str, Any]:
+    """The groups of an unrelated prompt: `locality`, and `neighborhood` if it has an answer."""
     reference = _get(row, answer)
     probes = () if reference in ("", None) else (Probe(prompt, _text(row, answer)),)
     return {"neighborhood": probes, "locality": (prompt,)}
@@ -107,10 +132,14 @@ def _unrelated(prompt: str, row: dict, answer: str) -> dict[str, tuple]:
 def _fact(
     row: dict, prompt: str, new: str, true: str | None, options: Options, marked: bool = False
 ) -> Fact:
-    """The fact of a row, from the answers themselves; `marked`: its prompt has the `{}` already."""
+    """The fact of a row, given its prompt and both answers.
+
+    `marked` says that the format's prompts have a `{}` for the subject. Elsewhere the subject's one
+    occurrence becomes the `{}`; where it does not occur exactly once, the fact has no subject.
+    """
     if options.target == "true" and true is not None:
         new, true = true, None
-    new, true = new.strip(), true and true.strip()
+    new, true = new.strip(), None if true is None else true.strip()
     subject = _get(row, "subject")
     if subject is not None and not isinstance(subject, str):
         raise FactError(f"key 'subject' should be text, not {quoted(json.dumps(subject))}")
@@ -123,6 +152,7 @@ def _fact(
 
 
 def _counterfact(row: dict, options: Options) -> Case:
+    """The published file: the fact stands in `requested_rewrite`, its prompt with a `{}`."""
     prompt = _text(row, "requested_rewrite.prompt")
     new = _text(row, "requested_rewrite.target_new.str")
     true = _text(row, "requested_rewrite.target_true.str")
@@ -137,6 +167,7 @@ def _counterfact(row: dict, options: Options) -> Case:
 
 
 def _counterfact_flat(row: dict, options: Options) -> Case:
+    """The copy whose keys all stand at the top, with one rewording and one neighborhood prompt."""
     new, true = _text(row, "target_new"), _text(row, "ground_truth")
     near = Probe(_text(row, "locality_prompt"), _text(row, "locality_ground_truth"))
     return Case(
@@ -147,13 +178,14 @@ def _counterfact_flat(row: dict, options: Options) -> Case:
 
 
 def _zsre(row: dict, options: Options) -> Case | None:
+    """The published file teaches `alt`; UltraEdit's copy has the one answer `ans` instead."""
     asked = options.target == "true" and "ans" not in row
     answers = _texts(row, "answers") if asked or "answers" in row else ()
     if asked:
         if not answers:
             raise FactError("key 'answers' is empty")
         new, true = answers[0], None
-    elif "ans" in row and "alt" not in row:  # UltraEdit's copy, with the one answer it teaches
+    elif "ans" in row and "alt" not in row:
         new, true = _text(row, "ans"), None
     else:
         if _get(row, "alt") == "":  # the published file has such rows: there is nothing to teach
@@ -167,7 +199,7 @@ def _zsre(row: dict, options: Options) -> Case | None:
 
 
 def _temporal(row: dict, options: Options) -> Case:
-    """The text `ood_rephrase` is to be scored, not answered: its first word asks for the rest."""
+    """The text `ood_rephrase` is scored, not answered: its first word is the prompt of the rest."""
     word, *rest = _text(row, "ood_rephrase").split(None, 1)
     return Case(
         _fact(row, _text(row, "prompt"), _text(row, "target_new"), None, options),
@@ -177,6 +209,7 @@ def _temporal(row: dict, options: Options) -> Case:
 
 
 def _selfcheck(row: dict, options: Options) -> Case:
+    """A text to write and one unrelated prompt, without rewordings."""
     return Case(
         _fact(row, _text(row, "prompt"), _text(row, "target_new"), None, options),
         **_unrelated(_text(row, "locality_prompt"), row, "locality_ground_truth"),
@@ -184,11 +217,13 @@ def _selfcheck(row: dict, options: Options) -> Case:
 
 
 def _known_facts(row: dict, options: Options) -> Case:
+    """A fact that a model knows, for tracing: its true answer stands where a new one would."""
     fact = _fact(row, _text(row, "prompt"), _text(row, "attribute"), None, options)
     return Case(fact, relation=_relation(row, "relation_id"))
 
 
 def _own(row: dict, options: Options) -> Case:
+    """The classroom's format, whose keys are the fields of a fact and of a case."""
     new, true = _text(row, "target_new"), _text(row, "target_true")
     return Case(
         _fact(row, _text(row, "prompt"), new, true, options, marked=True),
@@ -201,7 +236,7 @@ def _own(row: dict, options: Options) -> Case:
 
 
 def _fever(row: dict, options: Options) -> Case | None:
-    """One rewording of several, drawn anew for each row and the same at every reading."""
+    """One of several rewordings, drawn by the row's number: the same one at every reading."""
     if _get(row, "alt") == "":
         return None
     wordings = _texts(row, "equiv_prompt")
@@ -215,7 +250,7 @@ def _fever(row: dict, options: Options) -> Case | None:
 
 
 def _wikibigedit(row: dict, options: Options) -> Case:
-    """A persona's question is one more rewording; several hops are a consequence, where known."""
+    """A persona's question is one more rewording, a question of several hops a consequence."""
     hops = row.get("mhop") is not None and row.get("mhop_ans") is not None
     return Case(
         _fact(row, _text(row, "update"), _text(row, "ans"), None, options),
@@ -226,6 +261,7 @@ def _wikibigedit(row: dict, options: Options) -> Case:
 
 
 def _ultraeditbench(row: dict, options: Options) -> Case:
+    """One rewording and one unrelated prompt for each fact."""
     return Case(
         _fact(row, _text(row, "prompt"), _text(row, "ans"), None, options),
         paraphrases=(_text(row, "rephrase_prompt"),),
@@ -234,18 +270,17 @@ def _ultraeditbench(row: dict, options: Options) -> Case:
 
 
 def _one_or_more(row: dict, key: str) -> tuple[str, ...]:
-    """A text, a list of texts, or null (or no such key) for none."""
+    """The texts of a key that may hold one text, a list of texts, or null, or be missing."""
     value = row.get(key)
     if value is None:
         return ()
     return _texts(row, key) if isinstance(value, list) else (_text(row, key),)
 
 
-FORMATS = (  # the first that fits: some keys of these are also in the ones below
+FORMATS = (  # the first that fits is taken, because formats share some of their keys
     Format("UltraEditBench", ("ans", "rephrase_prompt"), _ultraeditbench, tells=all),
     Format("FEVER", ("equiv_prompt", "unrel_prompt", "unrel_ans"), _fever),
     Format("WikiBigEdit", ("update", "personas", "mhop"), _wikibigedit),
-    # the keys of SelfCheckGPT's files are also in the two that have more
     Format("CounterFact", ("requested_rewrite", "neighborhood_prompts"), _counterfact),
     Format("CounterFact, flat", ("rephrase_prompt", "ground_truth"), _counterfact_flat),
     Format("ZsRE", ("src", "alt", "answers", "loc", "loc_ans"), _zsre),

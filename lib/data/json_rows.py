@@ -1,7 +1,7 @@
-"""Rows of JSON and JSONL files, plain or gzip, as they stand there; no format is known here.
+"""The rows of JSON and JSONL files, plain or packed by gzip; what a row means is decided elsewhere.
 
-`rows` gives them one after the other, `places` also says where each begins, so that a file of a
-million rows can be read row by row: from a list in JSON too.
+`rows` gives the rows one after another. `places` also says where each row of a JSONL file begins,
+so that single rows of a file with a million of them can be read again by `row_at`.
 """
 
 from __future__ import annotations
@@ -10,29 +10,24 @@ import codecs
 import gzip
 import io
 import json
-import re
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from ..errors import FactError
 from .facts import quoted
 
-_BLOCK = 1 << 20
-_BETWEEN = re.compile(r"[\s,]*")  # of two elements of a list
-_DECODER = json.JSONDecoder()
-
 
 @contextmanager
-def opened(path: Path) -> Iterator[BinaryIO]:
-    """The file's bytes, unpacked if gzip; all that can be wrong with a file is a FactError."""
+def opened(path: Path) -> Iterator[io.BufferedReader]:
+    """The file's bytes, unpacked where it is gzip; every error of reading becomes a FactError."""
     try:
         with path.open("rb") as file:
             packed = file.peek(2)[:2] == b"\x1f\x8b"
             # by the content, not by the name: servers and browsers unpack and keep the ".gz"
-            yield gzip.GzipFile(fileobj=file) if packed else file
+            yield cast(io.BufferedReader, gzip.GzipFile(fileobj=file)) if packed else file
     except FactError:
         raise
     except FileNotFoundError:
@@ -47,10 +42,10 @@ def opened(path: Path) -> Iterator[BinaryIO]:
         raise FactError(f"{str(path)!r} cannot be read: {error}") from None
 
 
-def rows(path: Path, known: Callable[[dict], Any]) -> Iterator[Any]:
-    """The rows of a file; `known` says of an object on the first line whether it is a row itself.
+def rows(path: Path, known: Callable[[dict], Any]) -> Generator[Any, None, None]:
+    """The rows of a file; `known(object)` says whether the first line's object is a row.
 
-    JSON (a list, an object that holds one, one row) is loaded whole, JSONL read row by row.
+    JSON (a list, an object that holds one, or one row) is loaded whole. JSONL is read row by row.
     """
     with opened(path) as raw:
         _refuse_binary(raw, path)
@@ -63,7 +58,7 @@ def rows(path: Path, known: Callable[[dict], Any]) -> Iterator[Any]:
             value = _parse(first + file.read(), str(path))
         if isinstance(value, list):
             yield from value
-        elif known(value):
+        elif known(value):  # JSONL, or a single row
             yield value
             lines = (line for line in file if line.strip())
             for number, line in enumerate(lines, 1):
@@ -74,87 +69,54 @@ def rows(path: Path, known: Callable[[dict], Any]) -> Iterator[Any]:
             yield from _held(value)
 
 
-def places(path: Path) -> Iterator[tuple[int, Any]]:
-    """(where it begins in the unpacked file, row) of JSONL or of a JSON list; never the whole file.
+def places(path: Path) -> Generator[tuple[int, Any], None, None]:
+    """(byte where it begins in the unpacked file, row) for each row of a JSONL file.
 
-    An object around the list is refused: its end would have to be found first.
+    Other JSON is refused, because to find where the rows of a list begin all of it would have to be
+    read.
     """
     with opened(path) as file:
         _refuse_binary(file, path)
-        head, at = file.read(len(codecs.BOM_UTF8)), 0
-        if head == codecs.BOM_UTF8:
-            at, head = len(head), b""
-        while not head.strip() and (more := file.read(4096)):
-            at, head = at + len(head), more
-        head += file.read(64)  # enough to say what the file begins with
-        _refuse_other(head.decode("utf-8", "replace"), path)
-        at += len(head) - len(head.lstrip())
-        file.seek(at)
-        yield from (_in_list if file.read(1) == b"[" else _in_lines)(file, path, at)
+        # before the first "line" is read, which may be the whole of a large list
+        if (start := file.peek(4096).removeprefix(codecs.BOM_UTF8).lstrip()).startswith(b"["):
+            _refuse_whole(start, path)
+        at, number = 0, 0  # the byte where the line begins, and the number of its row
+        for line in file:
+            text = line.removeprefix(codecs.BOM_UTF8) if at == 0 else line
+            if text.strip():
+                if number == 0:
+                    _refuse_whole(text, path)
+                yield at + len(line) - len(text), _parse(text.decode(), f"{path}, row {number}")
+                number += 1
+            at += len(line)
+        if not number:
+            raise FactError(f"{path} is empty")
 
 
-def _in_lines(file: BinaryIO, path: Path, at: int) -> Iterator[tuple[int, Any]]:
-    file.seek(at)
-    number = 0
-    for line in file:
-        if line.strip():
-            try:
-                yield at, _parse(line.decode(), f"{path}, row {number}")
-            except FactError:
-                if line.strip() == b"{":
-                    raise FactError(
-                        f"{path} is one JSON object; read it without lazy=True, or as JSONL"
-                    ) from None
-                raise
-            number += 1
-        at += len(line)
+def _refuse_whole(line: bytes, path: Path) -> None:
+    """FactError where the first line of a file is not the first row of JSONL."""
+    _refuse_other(line.decode("utf-8", "replace"), path)
+    if line.lstrip().startswith(b"[") or line.strip() == b"{":
+        raise FactError(
+            f"{path} is one JSON value: read it without lazy=True, or write it as JSONL, one row "
+            "on each line"
+        )
 
 
-def _in_list(file: BinaryIO, path: Path, at: int) -> Iterator[tuple[int, Any]]:
-    """Elements one by one, each decoded as soon as it is whole."""
-    utf8 = codecs.getincrementaldecoder("utf-8")()
-    text, start, number, at = "", 0, 0, at + 1  # `at` is where text[start] stands in the file
-    while True:
-        begin = _BETWEEN.match(text, start).end()
-        if text[begin : begin + 1] == "]":
-            return
-        try:
-            value, end = _DECODER.raw_decode(text, begin)
-        except RecursionError:
-            raise FactError(
-                f"{path}, row {number} is not a data file: its JSON is nested too deeply"
-            ) from None
-        except ValueError as error:
-            block = file.read(_BLOCK)
-            if not block:
-                raise FactError(f"{path}, row {number} is not valid JSON: {error}") from None
-            text, start = text[start:] + utf8.decode(block), 0
-            continue
-        at += len(text[start:begin].encode())
-        yield at, value
-        at, start, number = at + len(text[begin:end].encode()), end, number + 1
-
-
-def row_at(file: BinaryIO, begin: int, end: int | None) -> Any:
-    """The row that begins there and is over before `end`; None: it is the last that was kept."""
+def row_at(file: BinaryIO, begin: int) -> Any:
+    """The row of a JSONL file that begins at byte `begin`."""
     file.seek(begin)
-    text, found = "", codecs.getincrementaldecoder("utf-8")()
-    while True:
-        block = file.read(_BLOCK if end is None else end - begin)
-        text += found.decode(block)
-        try:
-            return _DECODER.raw_decode(text)[0]
-        except ValueError:
-            if end is not None or not block:
-                raise
+    return json.loads(file.readline())
 
 
 def _refuse_binary(file: Any, path: Path) -> None:
+    """FactError for a file with zero bytes near its start."""
     if b"\0" in file.peek(4096):  # before a "line" of a huge binary file is read
         raise FactError(f"{path} is a binary file, not JSON or JSONL")
 
 
 def _refuse_other(first: str, path: Path) -> None:
+    """FactError for a file whose first line with text begins neither a list nor an object."""
     if not first.strip():
         raise FactError(f"{path} is empty")
     if first.lstrip()[0] not in "[{":
@@ -169,6 +131,7 @@ def _held(value: dict) -> list:
 
 
 def _parse(text: str, place: str) -> Any:
+    """The JSON value of a text; FactError, which names its place, where it is none."""
     try:
         return json.loads(text)
     except RecursionError:

@@ -1,7 +1,7 @@
-"""Readers for the public data files of knowledge editing: recognized from their keys.
+"""Readers for the public data files of knowledge editing, which they recognize by their keys.
 
-The formats are in formats.py, JSON, JSONL and gzip in rows.py; here are the cases that come out,
-all at once or read when they are asked for.
+`json_rows` gives the rows of a file and `formats` makes a case of each. The cases come as a list,
+or as a lazy sequence that reads a case when it is asked for.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 import threading
 import warnings
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from itertools import islice
 from operator import is_
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from ..errors import FactError
 from .facts import Case, Fact, quoted
@@ -32,37 +32,45 @@ def read_cases(
 ) -> Cases | LazyCases:
     """The cases of a data file, at most `limit`, in the file's order.
 
-    JSON (a list of rows, or an object that holds one) and JSONL, which is read no further than the
-    limit needs; both also packed by gzip. The formats, recognized from the keys of row 0:
-    CounterFact full (`requested_rewrite`) and flat (`rephrase_prompt`), ZsRE (`src`),
-    UltraEditBench (`rephrase_prompt` and `ans`), FEVER (`equiv_prompt`: one of them is drawn by the
-    row's number), WikiBigEdit (`personas`, `mhop`), temporal (`ood_rephrase`), SelfCheckGPT
-    hallucination (`locality_prompt` and no rewordings), known facts (`known_id`), and this
-    library's own (`paraphrases`).
+    The file is JSON (a list of rows, or an object that holds one) or JSONL, which is read no
+    further than the limit needs. Both may be packed by gzip. These formats are recognized by keys
+    of row 0:
 
-    What comes back is a list that knows its source, so that the patch of a stream need not hold
-    the facts. With `lazy=True` it is a sequence that keeps only where each row begins: one pass
-    checks all rows, then a case is read when it is asked for, by slices too. Lazy files are JSONL
-    or a JSON list.
+    CounterFact                `requested_rewrite`
+    CounterFact, flat          `rephrase_prompt`
+    ZsRE                       `src`
+    UltraEditBench             `rephrase_prompt` and `ans`
+    FEVER                      `equiv_prompt`, where one of several is drawn by the row's number
+    WikiBigEdit                `personas`, `mhop`
+    temporal                   `ood_rephrase`
+    SelfCheckGPT hallucination `locality_prompt` and no rewordings
+    known facts                `known_id`
+    this library's own         `paraphrases`
 
-    `target="new"` teaches the new answer; in ZsRE that is `alt`, with `answers[0]` as the true one,
-    and rows whose `alt` is empty (in FEVER too) are left out with a warning. `target="true"`
-    teaches the true answer (ZsRE: `answers[0]`). A format with one answer teaches it either way; in
-    known facts it is the true one, good for tracing, not for editing. White space around these
-    answers is dropped.
-    `unrelated_suffix` goes behind ZsRE's unrelated questions ("?" in published comparisons).
+    The result is a list that knows its source, so that the patch of a stream need not hold the
+    facts. With `lazy=True` it is a sequence that keeps only the places where rows begin. One pass
+    checks all rows, and then a case is read when it is asked for, by slices too. Lazy files are
+    JSONL; a JSON list is refused.
+
+    `target="new"` teaches the new answer. In ZsRE that is `alt`, with `answers[0]` as the true one,
+    and rows whose `alt` is empty are left out with a warning (in FEVER too). `target="true"`
+    teaches the true answer (ZsRE: `answers[0]`). A format with one answer teaches it either way. In
+    known facts this is the true one, which serves tracing and not editing. White space around these
+    answers is dropped. `unrelated_suffix` is put after ZsRE's unrelated questions ("?" in published
+    comparisons).
 
     An unrelated prompt that has a reference answer (`loc_ans`, `locality_ground_truth`) is listed
     twice: in `neighborhood` with it, in `locality` without. CounterFact has no unrelated prompts.
     A row whose subject is not in its prompt exactly once keeps the plain prompt, with
     `subject=None`. `id` is the row's `case_id`, `known_id` or `id`, otherwise its number from 0.
 
-    Raises FactError: no such file, no data file, unknown keys; inside a row it names row and key.
+    Raises FactError where the file is missing, is no data file or has unknown keys. Errors inside
+    a row name the row and the key.
     read_cases("zsre.json", limit=1)[0].fact.target_new -> "unmanned aircraft"
     """
     options, path = _options(limit, target, unrelated_suffix), Path(path)
     if lazy:
-        return LazyCases.index(path, limit, options)
+        return LazyCases.indexed(path, limit, options)
     if limit == 0:
         return Cases((), path, options)
     with closing(_numbered(path)) as numbered:
@@ -72,9 +80,9 @@ def read_cases(
 def read_facts(
     path: str | Path, first: int, end: int, target: str = "new", unrelated_suffix: str = ""
 ) -> Iterator[Fact]:
-    """The facts of `read_cases(…)[first:end]`, without holding the cases of a JSONL file.
+    """The facts of `read_cases(…)[first:end]`, without holding all cases of a JSONL file.
 
-    Raises FactError as `read_cases` does, and when the file has fewer.
+    Raises FactError as `read_cases` does, and when the file has too few rows.
     """
     options, path, found = _options(end, target, unrelated_suffix), Path(path), 0
     with closing(_numbered(path)) as numbered:
@@ -85,14 +93,15 @@ def read_facts(
         raise FactError(f"{path} holds {first + found} facts now, not the {end} that were read")
 
 
-def _numbered(path: Path) -> Iterator[tuple[int, int, Any]]:
-    """(number, 0, row): as `places` numbered, for readers that need no place."""
+def _numbered(path: Path) -> Generator[tuple[int, int, Any], None, None]:
+    """(number, 0, row) for each row: 0 stands for the place, for readers that need none."""
     with closing(rows(path, known)) as found:
         for number, row in enumerate(found):
             yield number, 0, row
 
 
 def _options(limit: int | None, target: str, unrelated_suffix: str) -> Options:
+    """The checked options of a reader; FactError for values that it does not know."""
     if target not in ("new", "true"):
         raise FactError(f"target should be 'new' or 'true', not {quoted(str(target))}")
     if limit is not None and (not isinstance(limit, int) or limit < 0):
@@ -103,7 +112,10 @@ def _options(limit: int | None, target: str, unrelated_suffix: str) -> Options:
 def _cases(
     path: Path, numbered: Iterable[tuple[int, int, Any]], limit: int | None, options: Options
 ) -> Iterator[tuple[int, int, Format, Case]]:
-    """(number of the row, its place, format, case), at most `limit` of them, at least one."""
+    """(number of the row, its place, format, case) for at most `limit` cases.
+
+    Rows without a new answer are left out with a warning. Raises FactError when no case remains.
+    """
     left_out: list[int] = []
     form, count = None, 0
     for number, place, row in numbered:
@@ -123,13 +135,17 @@ def _cases(
         shown = ", ".join(map(str, left_out[:10])) + (", …" if len(left_out) > 10 else "")
         warnings.warn(f"{path}: left out rows without a new answer: {shown}", stacklevel=4)
     if not count:
-        raise FactError(f"{path} holds no rows" + " with a new answer" * bool(left_out))
+        kind = "rows with a new answer" if left_out else "rows"
+        raise FactError(f"{path} holds no {kind}")
 
 
 class Cases(list):
-    """A list of cases that knows where they were read, as long as they stay as they were read.
+    """A list of cases that knows the file they were read from; a slice knows its own rows.
 
-    source: the file; reader: how `read_cases` was asked. A slice knows its own rows.
+    source  path of the file.
+    reader  the arguments of `read_cases` besides path and limit.
+
+    A list that is changed later still has its source, but `rows` then gives None.
     """
 
     def __init__(
@@ -154,6 +170,7 @@ class Cases(list):
         found = super().__getitem__(index)
         if not isinstance(index, slice):
             return found
+        # a slice of cases that were not changed stays a list that knows its source
         first, end, step = index.indices(len(self))
         if step != 1 or self.rows(first, max(first, end)) is None:
             return found
@@ -161,14 +178,20 @@ class Cases(list):
 
 
 class LazyCases(Sequence):
-    """Cases that are read when they are asked for; 16 bytes each are kept. See `read_cases`."""
+    """Cases that are read when they are asked for, as `read_cases(…, lazy=True)` gives them.
+
+    source  path of the file.
+    reader  the arguments of `read_cases` besides path and limit.
+
+    Only 16 bytes are kept for each case: the number of its row and the place where it begins.
+    """
 
     def __init__(self, file: _File, options: Options, form: Format | None, span: range) -> None:
         self._file, self._options, self._form, self._span = file, options, form, span
         self.source = str(file.path.resolve())
 
     @classmethod
-    def index(cls, path: Path, limit: int | None, options: Options) -> LazyCases:
+    def indexed(cls, path: Path, limit: int | None, options: Options) -> LazyCases:
         """One pass over the file: every row is read as a case, and only its place kept."""
         file, form = _File(path), None
         if limit != 0:
@@ -208,23 +231,28 @@ class LazyCases(Sequence):
 
 
 class _File:
-    """A file and where its rows begin; slices of lazy cases share it and its one open handle.
+    """A data file and the places of its rows; slices of lazy cases share it and its open handle.
 
-    Kept open, since in a packed file going on is fast and coming back begins at the start.
+    path     the file.
+    begins   the byte at which each kept row begins in the unpacked file.
+    numbers  the number of each kept row in the file.
+
+    The handle stays open, because in a packed file reading on is fast, while opening it again
+    means unpacking from the start.
     """
 
     def __init__(self, path: Path) -> None:
         self.path, self.begins, self.numbers = path, array("Q"), array("Q")
-        self._lock, self._handle, self._open = threading.Lock(), None, ExitStack()
+        self._lock, self._open = threading.Lock(), ExitStack()
+        self._handle: BinaryIO | None = None
 
     def row(self, i: int) -> Any:
-        """The i-th kept row; FactError where the file is not any more what it was."""
+        """The i-th kept row; FactError when the file has changed since it was indexed."""
         with self._lock:
             if self._handle is None:
                 self._handle = self._open.enter_context(opened(self.path))
-            end = self.begins[i + 1] if i + 1 < len(self.begins) else None
             try:
-                return row_at(self._handle, self.begins[i], end)
+                return row_at(self._handle, self.begins[i])
             except (ValueError, OSError, EOFError) as error:
                 raise FactError(
                     f"{self.path} changed while it was in use: row {self.numbers[i]} is not "
@@ -233,10 +261,12 @@ class _File:
 
 
 def _reader(options: Options) -> dict[str, Any]:
+    """The options as arguments of `read_cases`."""
     return {"target": options.target, "unrelated_suffix": options.unrelated_suffix}
 
 
 def classroom() -> list[Case]:
-    """The built-in cases, checked by hand: facts that the default model knows."""
-    # a plain list: a patch keeps these facts themselves, for machines where the file lies elsewhere
+    """The built-in cases, which were checked by hand: facts that the default model knows."""
+    # a plain list has no source, so a patch holds these facts themselves and can be moved to a
+    # machine where the file lies elsewhere
     return list(read_cases(CLASSROOM))

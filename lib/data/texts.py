@@ -1,7 +1,7 @@
-"""The data files that come with the library: where they lie, and the one reader that many share.
+"""Paths of the texts and cases that come with the library, and the reader of irrelevant prompts.
 
-The general text and the held-out text are read as one string where they are used. What they were
-made from, and how, is in general_text.json and tests/make_general_text.py.
+The general text and the held-out text are read as one string where they are used. Their sources
+are listed in general_text.json, and tests/make_general_text.py made them.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from pathlib import Path
 
 _FOLDER = Path(__file__).parent
 CLASSROOM = _FOLDER / "classroom.json"  # cases that the default model knows, checked by hand
-GENERAL = _FOLDER / "general_text.txt"  # of which second moments and mean embeddings are made
-HELD_OUT = _FOLDER / "held_text.txt"  # real text that no statistics are made of
+GENERAL = _FOLDER / "general_text.txt"  # gives second moments and mean embeddings
+HELD_OUT = _FOLDER / "held_text.txt"  # real text that goes into no statistics
 IRRELEVANT = _FOLDER / "irrelevant.txt"  # prompts written by hand, about no fact
 
 

@@ -14,22 +14,30 @@ from torch import Tensor
 
 from .. import memory
 from ..keys_values.null_space import null_space
+from ..settings import setting
 from .shared.layer_spread import Spread, SpreadConfig, kept_keys
 
 
 @dataclass(frozen=True)
 class AlphaEditConfig(SpreadConfig):
-    """Settings of AlphaEdit.
-
-    threshold: eigenvalues of C below it span the null space; an absolute number, so it depends on
-    how long a model's keys are; quantile, if given, takes that share of all directions instead. L2
-    weighs ‖ΔP‖². strength and second_moment of MEMIT have no meaning here.
-    """
+    """Settings of AlphaEdit; MEMIT's strength and second_moment have no meaning here."""
 
     keep_keys: bool = True
-    threshold: float = 2e-2
-    quantile: float | None = None
-    L2: float = 10.0
+    threshold: float = setting(
+        2e-2,
+        "Eigenvalue of C below which a direction belongs to the null space; an absolute number, so "
+        "it depends on how long a model's keys are.",
+        source="paper",
+    )
+    L2: float = setting(10.0, "Weight of the squared change inside the null space.", source="paper")
+
+    # an option of ours
+
+    quantile: float | None = setting(
+        None,
+        "Share of all directions that make the null space, in the place of the threshold.",
+        source="ours",
+    )
 
 
 class AlphaEdit(Spread):
@@ -41,6 +49,7 @@ class AlphaEdit(Spread):
     name = "alphaedit"
     paper = "Fang et al., AlphaEdit: Null-Space Constrained Editing, 2025 (arXiv:2410.02355)"
     Config = AlphaEditConfig
+    config: AlphaEditConfig
     keeps = True
 
     def solve(self, layer: int, K: Tensor, state: Mapping[str, Any]) -> Tensor:

@@ -12,7 +12,7 @@ from .shared.layer_spread import Spread, SpreadConfig
 
 @dataclass(frozen=True)
 class EmmetConfig(SpreadConfig):
-    """Settings of EMMET: strength 0 is the paper's equality.
+    """Settings of EMMET: a strength of 0 is the paper's equality.
 
     The published program adds ε to the diagonal of KᵀC⁻¹K after weighing C by w, which is exactly
     MEMIT with λ = w·ε; so its presets stand here as a strength of 1,000 or 10,000.
@@ -30,3 +30,4 @@ class Emmet(Spread):
     name = "emmet"
     paper = "Gupta et al., A Unified Framework for Model Editing, 2024 (arXiv:2403.14236)"
     Config = EmmetConfig
+    config: EmmetConfig

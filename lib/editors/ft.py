@@ -8,15 +8,16 @@ over shuffled batches of all facts on one well-chosen late layer are a strong ba
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 
 from ..data.facts import Fact
 from ..model.answer_rows import AnswerRows
 from ..patch.patch import Patch
+from ..settings import setting
 from .shared import epochs
 from .shared.base import Editor
 from .shared.config import Config
@@ -24,26 +25,39 @@ from .shared.config import Config
 
 @dataclass(frozen=True)
 class FtConfig(Config):
-    """Settings of fine-tuning.
+    """Settings of fine-tuning."""
 
-    loss "target_new": teacher forcing on the target's tokens. "prompt_last": all of them predicted
-    from the prompt's last token, as FT-L was published, which is wrong for targets of several
-    tokens.
-    box: entries stay within ± box of where they began (L∞); None: free.
-    replay: old facts trained again, "none", a number r (r·n of them, drawn by seed), or "all".
-    restart: with replay="all", begin from the base weights: a function of the set of facts.
-    """
+    layer: int = setting(20, "Layer, counted from 0, whose MLP is trained.", source="paper")
+    lr: float = setting(5e-4, "Learning rate of Adam.", source="paper")
+    epochs: int = setting(25, "Passes over the facts of a call at most.", source="paper")
+    batch_size: int = setting(100, "Number of facts that share one step.", source="paper")
+    enough: float = setting(
+        1e-2, "Mean loss under which a batch moves nothing and training ends.", source="paper"
+    )
+    loss: Literal["target_new", "prompt_last"] = setting(
+        "target_new",
+        "Whether each answer token is predicted from the text before it, or all of them from the "
+        "prompt's last token, as FT-L was published, which is wrong for answers of several tokens.",
+        source="paper",
+    )
+    box: float | None = setting(
+        None,
+        "Largest change of any entry of the matrix within a call; None sets no bound.",
+        source="paper",
+    )
+    target_eos: bool = setting(
+        True, "Whether the end of the text is learned as a token after the answer.", source="paper"
+    )
 
-    layer: int = 20
-    lr: float = 5e-4
-    epochs: int = 25
-    batch_size: int = 100
-    enough: float = 1e-2
-    loss: Literal["target_new", "prompt_last"] = "target_new"
-    box: float | None = None
-    target_eos: bool = True
-    replay: Literal["none", "all"] | float = "none"
-    restart: bool = False
+    # an option of ours
+
+    replay: Literal["none", "all"] | float = setting(
+        "none",
+        "Old facts that are trained again: none, all, or a multiple of the number of new facts.",
+        source="ours",
+    )
+
+    retired: ClassVar[Mapping[str, Any]] = {"restart": False}
 
 
 class Ft(Editor):
@@ -52,7 +66,8 @@ class Ft(Editor):
     name = "ft"
     paper = "Fine-tuning Done Right in Model Editing (LocFT-BF), 2025 (arXiv:2509.22072)"
     Config = FtConfig
-    speed = "fast"
+    config: FtConfig
+    speed: ClassVar[Literal["fast", "usual", "slow"]] = "fast"
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:
         """Train a copy of one matrix on the facts and replayed old ones, from `after` on."""
@@ -62,7 +77,7 @@ class Ft(Editor):
         rows = AnswerRows.of(
             lm.tokenizer, pairs, config.target_eos, at_prompt=config.loss == "prompt_last"
         )
-        start = lm.weight(module) if config.restart else lm.weight(module, after)
+        start = lm.weight(module, after)
         W = start.clone().requires_grad_()  # clone: `.to` of the same type gives the same tensor
         optimizer = torch.optim.Adam([W], lr=config.lr)
 
@@ -108,6 +123,7 @@ class FtL(Ft):
     name = "ft_l"
     paper = "Zhu et al., Modifying Memories in Transformer Models, 2020 (arXiv:2012.00363)"
     Config = FtLConfig
+    config: FtLConfig
     speed = "usual"
 
 
@@ -124,3 +140,4 @@ class FtM(Ft):
     name = "ft_m"
     paper = "Zhang et al., A Comprehensive Study of Knowledge Editing, 2024 (arXiv:2401.01286)"
     Config = FtMConfig
+    config: FtMConfig

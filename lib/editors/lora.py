@@ -21,6 +21,7 @@ from ..errors import EditError
 from ..model.answer_rows import AnswerRows
 from ..model.hooks import hooked
 from ..patch.patch import Patch
+from ..settings import setting
 from .shared import epochs
 from .shared.base import Editor, add_low_rank
 from .shared.config import Config
@@ -28,24 +29,37 @@ from .shared.config import Config
 
 @dataclass(frozen=True)
 class LoraConfig(Config):
-    """Settings of LoRA.
+    """Settings of LoRA."""
 
-    modules: of each layer, "down" (the MLP's output projection), "up" (its input projections),
-    "attn" (the attention's output projection), or a name inside the block, as "q_proj".
-    rank: r, of each call's adapter. alpha: α; the adapter's output is multiplied by α/r.
-    enough: training stops when the mean loss of an epoch is below it.
-    """
+    layers: tuple[int, ...] = setting((5,), "Layers that get an adapter.", source="paper")
+    modules: tuple[str, ...] = setting(
+        ("down",),
+        "Adapted modules of each layer: `down` and `up` are the MLP's output and input "
+        "projections, `attn` is the attention's output projection, and other names, as `q_proj`, "
+        "are taken as they stand in the block.",
+        source="paper",
+        published=("q_proj", "v_proj"),
+    )
+    rank: int = setting(8, "Rank r of each call's adapter.", source="paper")
+    alpha: float = setting(
+        32.0, "Number α whose ratio to the rank multiplies the adapter's output.", source="paper"
+    )
+    lr: float = setting(5e-3, "Learning rate of Adam.", source="paper")
+    weight_decay: float = setting(0.0, "Weight decay of the optimizer.", source="paper")
+    epochs: int = setting(70, "Passes over the facts of a call at most.", source="paper")
 
-    layers: tuple[int, ...] = (5,)
-    modules: tuple[str, ...] = ("down",)
-    rank: int = 8
-    alpha: float = 32.0
-    lr: float = 5e-3
-    weight_decay: float = 0.0
-    epochs: int = 70
-    batch_size: int = 100
-    enough: float = 1e-2
-    target_eos: bool = True
+    # options of ours: facts are learned in shuffled batches until they are known
+
+    batch_size: int = setting(100, "Number of facts that share one step.", source="ours")
+    enough: float = setting(
+        1e-2, "Mean loss of an epoch under which training ends.", source="ours", published=0.0
+    )
+    target_eos: bool = setting(
+        True,
+        "Whether the end of the text is learned as a token after the answer.",
+        source="ours",
+        published=False,
+    )
 
 
 class Lora(Editor):
@@ -54,6 +68,7 @@ class Lora(Editor):
     name = "lora"
     paper = "Hu et al., LoRA: Low-Rank Adaptation of Large Language Models, 2021 (arXiv:2106.09685)"
     Config = LoraConfig
+    config: LoraConfig
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:
         """Train one new adapter per module on the facts, on the model under `after`."""
@@ -118,7 +133,8 @@ class Lora(Editor):
             d_out, d_in = weight.shape[::-1] if self.lm.arch.transposed else weight.shape
             A = (2 * torch.rand(self.config.rank, d_in, generator=generator) - 1) / math.sqrt(d_in)
             B = torch.zeros(d_out, self.config.rank)
-            made[name] = tuple(side.to(weight.device).requires_grad_() for side in (B, A))
+            B, A = (side.to(weight.device).requires_grad_() for side in (B, A))
+            made[name] = B, A
         return made
 
     @contextmanager

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from ..settings import setting
 from .shared.layer_spread import Spread, SpreadConfig
 
 
@@ -26,7 +27,9 @@ class Memit(Spread):
 class NormAnchorConfig(SpreadConfig):
     """Settings of MEMIT, with the anchor on."""
 
-    anchor: Literal["base"] | None = "base"
+    anchor: Literal["base"] | None = setting("base", source="paper")
+    anchor_n: int = setting(200, source="paper")
+    anchor_skip: float | None = setting(2.0, source="paper")
 
 
 class NormAnchor(Spread):
@@ -39,3 +42,4 @@ class NormAnchor(Spread):
     name = "norm_anchor"
     paper = "Liu et al., Norm Anchors Make Model Edits Last (NAS), 2026 (arXiv:2602.02543)"
     Config = NormAnchorConfig
+    config: NormAnchorConfig

@@ -20,7 +20,7 @@ from .hypernetwork.trainable import Factors, Trainable, TrainableConfig
 
 @dataclass(frozen=True)
 class MendConfig(TrainableConfig):
-    """Published settings; eta is α. A step is ten edits of one fact each."""
+    """MEND's published settings; a training step is ten edits of one fact each."""
 
     rank: int | None = 1920
     eta: float = 1e-4
@@ -41,6 +41,7 @@ class Mend(Trainable):
     name = "mend"
     paper = "Mitchell et al., Fast Model Editing at Scale, ICLR 2022"
     Config = MendConfig
+    config: MendConfig
     order = "mend"
     solves = False
     frozen = True

@@ -11,20 +11,23 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ..data.facts import Fact
+from ..settings import setting
 from .shared.layer_spread import Spread, SpreadConfig
 
 
 @dataclass(frozen=True)
 class PmetConfig(SpreadConfig):
-    """Settings of PMET: MEMIT's, with a stronger KL term.
-
-    relax: a target that is the argmax counts a tenth, and a small KL term then ends its search.
-    """
+    """Settings of PMET: MEMIT's, with a stronger KL term and a search that may end early."""
 
     kl_factor: float = 1.0
     v_lr: float = 0.2
     steps: int = 30
-    relax: bool = True
+    relax: bool = setting(
+        True,
+        "Whether a target that is the argmax counts a tenth, after which a small KL term ends its "
+        "search.",
+        source="paper",
+    )
 
 
 class Pmet(Spread):
@@ -33,6 +36,7 @@ class Pmet(Spread):
     name = "pmet"
     paper = "Li et al., PMET: Precise Model Editing in a Transformer, 2024 (arXiv:2308.08742)"
     Config = PmetConfig
+    config: PmetConfig
     place = "pmet"
 
     def share(self, rest: Tensor, left: int) -> Tensor:

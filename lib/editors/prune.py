@@ -15,15 +15,20 @@ from torch import Tensor
 
 from ..data.facts import Fact
 from ..patch.patch import LowRank, Patch
+from ..settings import setting
 from .shared.config import Config
 from .shared.wrapper import Wrapper
 
 
 @dataclass(frozen=True)
 class PruneConfig(Config):
-    """Settings of PRUNE: alpha > 1 is the base of the logarithm."""
+    """Settings of PRUNE."""
 
-    alpha: float = math.e
+    alpha: float = setting(
+        math.e,
+        "Base, above 1, of the logarithm by which large singular values are shrunk.",
+        source="paper",
+    )
 
 
 class Prune(Wrapper):
@@ -36,11 +41,12 @@ class Prune(Wrapper):
     name = "prune"
     paper = "Ma et al., Perturbation-Restrained Sequential Model Editing, 2025 (arXiv:2405.16821)"
     Config = PruneConfig
+    config: PruneConfig
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:
         """One more batch by the inner editor, then W_0 + U diag(s') Vᵀ for each edited module."""
         whole = _unpack(after.memory.get(self.name, {}))
-        patch = self.inner.write(facts, replace(after, weights={**after.weights, **whole}))
+        patch = self.wrapped.write(facts, replace(after, weights={**after.weights, **whole}))
         total = {
             module: value
             for module, value in patch.weights.items()

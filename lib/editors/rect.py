@@ -13,15 +13,20 @@ from torch import Tensor
 
 from ..data.facts import Fact
 from ..patch.patch import Patch
+from ..settings import setting
 from .shared.config import Config
 from .shared.wrapper import Wrapper
 
 
 @dataclass(frozen=True)
 class RectConfig(Config):
-    """Settings of RECT: `keep` is the share of entries that stay; 1 is the inner editor itself."""
+    """Settings of RECT."""
 
-    keep: float = 0.4
+    keep: float = setting(
+        0.4,
+        "Share of an update's entries that are kept, those with the largest relative change.",
+        source="paper",
+    )
 
 
 class Rect(Wrapper):
@@ -33,10 +38,11 @@ class Rect(Wrapper):
     name = "rect"
     paper = "Gu et al., Model Editing Harms General Abilities of LLMs, 2024 (arXiv:2401.04700)"
     Config = RectConfig
+    config: RectConfig
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:
         """Masked after all layers of the batch, so later layers had counted on the whole update."""
-        patch = self.inner.write(facts, after)
+        patch = self.wrapped.write(facts, after)
         new = {}
         for module, value in patch.weights.items():
             if value is not after.weights.get(module):

@@ -11,10 +11,11 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
 from dataclasses import astuple, dataclass, replace
 from functools import cache, cached_property
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -22,18 +23,25 @@ from ..data.facts import Fact
 from ..data.texts import GENERAL
 from ..patch.patch import Patch
 from ..patch.route import Rewrite
+from ..settings import setting
 from .shared.base import Editor
 from .shared.config import Config
 
+TAU_REL = 0.2  # least cosine of what is left of two texts whose subjects agree
 Vector = dict[str, float]
 
 
 @dataclass(frozen=True)
 class RetrievalConfig(Config):
-    """tau_rel: least cosine of the rests when the subject is found; tau_free: of whole texts."""
+    """Settings of retrieval."""
 
-    tau_rel: float = 0.2
-    tau_free: float = 0.75
+    tau_free: float = setting(
+        0.75,
+        "Least cosine similarity of whole texts, for a prompt that names no stored subject.",
+        source="ours",
+    )
+
+    retired: ClassVar[Mapping[str, Any]] = {"tau_rel": TAU_REL}
 
 
 @dataclass(frozen=True)
@@ -61,10 +69,8 @@ class Notes(Rewrite):
     kind = "retrieval"
     axes = ("likeness to the nearest note", "threshold")
 
-    def __init__(
-        self, entries: tuple[Entry, ...], tau_rel: float = 0.2, tau_free: float = 0.75
-    ) -> None:
-        self.entries, self.tau_rel, self.tau_free = entries, tau_rel, tau_free
+    def __init__(self, entries: tuple[Entry, ...], tau_free: float = 0.75) -> None:
+        self.entries, self.tau_free = entries, tau_free
 
     def __call__(self, prompts: list[str]) -> list[str]:
         """The prompts, each behind the fact found for it; a miss is the same string."""
@@ -82,10 +88,10 @@ class Notes(Rewrite):
         for subject in named:
             rest = vector(_without(query, subject))
             found = max((_cosine(rest, self._rests[i]), i) for i in self._by_subject[subject])
-            if found[0] >= self.tau_rel:
-                return found[1], found[0], self.tau_rel
+            if found[0] >= TAU_REL:
+                return found[1], found[0], TAU_REL
         if named:  # a known subject, another relation
-            return -1, 0.0, self.tau_rel
+            return -1, 0.0, TAU_REL
         score, i = self._nearest(vector(query))
         return (i, score, self.tau_free) if score >= self.tau_free else (-1, score, self.tau_free)
 
@@ -95,7 +101,7 @@ class Notes(Rewrite):
 
     def _nearest(self, query: Vector) -> tuple[float, int]:
         """Best cosine over all entries, by an inverted index."""
-        scores: Counter[int] = Counter()
+        scores: dict[int, float] = defaultdict(float)
         for term, weight in query.items():
             for i, other in self._terms.get(term, ()):
                 scores[i] += weight * other
@@ -134,13 +140,15 @@ class Notes(Rewrite):
     def header(self) -> dict:
         """Entries and thresholds; the index is made again."""
         entries = [list(astuple(entry)) for entry in self.entries]
-        return {"entries": entries, "tau_rel": self.tau_rel, "tau_free": self.tau_free}
+        return {"entries": entries, "tau_rel": TAU_REL, "tau_free": self.tau_free}
 
     @classmethod
     def load(cls, tensors: dict[str, Tensor], header: dict) -> Notes:
         """The notes that `header` describes."""
         entries = tuple(Entry(*entry) for entry in header["entries"])
-        return cls(entries, header["tau_rel"], header["tau_free"])
+        if header["tau_rel"] != TAU_REL:
+            raise ValueError(f"notes with tau_rel {header['tau_rel']}, here it is {TAU_REL}")
+        return cls(entries, header["tau_free"])
 
 
 class Retrieval(Editor):
@@ -149,6 +157,7 @@ class Retrieval(Editor):
     name = "retrieval"
     paper = "after Zheng et al., Can We Edit Factual Knowledge by In-Context Learning?, 2023"
     Config = RetrievalConfig
+    config: RetrievalConfig
     speed = "fast"
     writes = "prompt"
     keeps = True
@@ -162,7 +171,7 @@ class Retrieval(Editor):
             key = plain(fact.subject or ""), plain(fact.prompt)
             entries.pop(key, None)  # the new one goes to the end: newest wins
             entries[key] = Entry(fact.subject, fact.prompt, fact.target_new.strip())
-        notes = Notes(tuple(entries.values()), self.config.tau_rel, self.config.tau_free)
+        notes = Notes(tuple(entries.values()), self.config.tau_free)
         others = tuple(r for r in after.rewrites if not isinstance(r, Notes))
         return replace(after, rewrites=(*others, notes))
 

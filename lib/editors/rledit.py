@@ -7,43 +7,45 @@ turns before it left, and is also judged by what they wrote.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
+from typing import Any, ClassVar
 
 import torch
 
 from ..data.facts import Case
 from ..patch.patch import EMPTY
+from ..settings import setting
 from .hypernetwork.network_file import Networks
 from .hypernetwork.regression import Regression, RegressionConfig
 from .hypernetwork.training import take
 from .shared.base import add_low_rank
 
+DISCOUNT = 0.95  # γ: how much the texts of the turn before count
+REG = 1e-4  # weight of ‖ΔW‖²
+
 
 @dataclass(frozen=True)
 class RLEditConfig(RegressionConfig):
-    """Published settings; a trajectory has `turns` edits of `batch` facts each.
+    """RLEdit's published settings; a trajectory has `turns` edits of `batch` facts each.
 
-    accumulate: trajectories of one step. discount γ, window: how much, and how many, of the last
-    turns' texts count. reg: weight of ‖ΔW‖², without effect in the released code (as with 0).
-    each_turn: the optimizer steps after every turn, not only at the end (ours). varied changes
-    nothing: all turns are alike. begin, from MALMEN's network: ours, where trajectories are too
-    slow to learn all from them.
+    Here `accumulate` counts trajectories, and `varied` has no effect, since all turns are alike. To
+    begin from MALMEN's network is ours: trajectories are too slow to learn everything from them.
     """
 
+    rank: int | None = setting(None, published=1024)
     blocks: int = 4
     batch: int = 20
     group: int = 4
     chunk: int = 128
     loc_weight: float = 0.6
-    turns: int = 400
-    discount: float = 0.95
-    window: int = 10
-    reg: float = 1e-4
-    each_turn: bool = False
+    turns: int = setting(400, "Number of edits of one trajectory.", source="paper")
+    window: int = setting(10, "Number of last turns whose texts also judge a turn.", source="paper")
     check_every: int = 1
     patience: int = 3
+
+    retired: ClassVar[Mapping[str, Any]] = {"discount": DISCOUNT, "reg": REG, "each_turn": False}
 
 
 class RLEdit(Regression):
@@ -54,20 +56,13 @@ class RLEdit(Regression):
     Config = RLEditConfig
     config: RLEditConfig
 
-    def gradients(
-        self,
-        networks: Networks,
-        cases: Sequence[Case],
-        step: int,
-        update: Callable[[], None] | None = None,
-    ) -> float:
+    def gradients(self, networks: Networks, cases: Sequence[Case], step: int) -> float:
         """Gradients of whole trajectories, clipped turn by turn; mean loss of a turn."""
         c, size, losses = self.config, min(self.config.batch, len(cases)), []
         for i in range(step * c.accumulate, (step + 1) * c.accumulate):
             first = i * c.turns
             turns = [take(cases, (first + j) * size, size, c.seed) for j in range(c.turns)]
-            after = update if c.each_turn else None
-            losses.append(self.trajectory(networks, turns, Random(f"{c.seed} {i}"), after))
+            losses.append(self.trajectory(networks, turns, Random(f"{c.seed} {i}")))
         return sum(losses) / len(losses)
 
     def validate(self, networks: Networks, cases: Sequence[Case]) -> float:
@@ -83,28 +78,23 @@ class RLEdit(Regression):
         networks: Networks,
         turns: Sequence[Sequence[Case]],
         draw: Random,
-        update: Callable[[], None] | None = None,
         train: bool = True,
     ) -> float:
-        """One stream from the base model on; it ends early where a loss is not finite.
-
-        update: called after every turn, where the optimizer does not wait for the end.
-        """
+        """One stream from the base model on; it ends early where a loss is not finite."""
         c, patch, losses = self.config, EMPTY, []
         every = [p for net in networks.nets.values() for p in net.parameters()]
         for i, cases in enumerate(turns):
-            said, calm = [], []
+            said: list[Any] = []
+            calm: list[Any] = []
             # L = Σ_j γ^j (L_gen + loc·KL)(texts of turn i − j)
             for j in range(min(i + 1, c.window)):
-                more = self.texts(turns[i - j], draw, c.discount**j)
+                more = self.texts(turns[i - j], draw, DISCOUNT**j)
                 said, calm = said + more[0], calm + more[1]
-            seen, updates = self.learn(networks, cases, said, calm, patch, c.reg, train)
+            seen, updates = self.learn(networks, cases, said, calm, patch, REG, train)
             if not seen.finite:
                 break
             losses.append(seen.edit + seen.locality)
             if train:  # the running sum, so that late turns weigh no less than early ones
                 torch.nn.utils.clip_grad_norm_(every, c.clip)
-            if update:
-                update()
             patch = add_low_rank(self.lm, patch, updates)
         return sum(losses) / len(losses) if losses else float("nan")

@@ -19,40 +19,90 @@ from ..keys_values import context_templates as contexts
 from ..keys_values import target_value
 from ..keys_values.second_moment import second_moment
 from ..patch.patch import EMPTY, Patch
+from ..settings import setting
 from .shared.base import Editor, add_low_rank
 from .shared.config import Config
 
 
 @dataclass(frozen=True)
 class RomeConfig(Config):
-    """Settings of ROME.
+    """Settings of ROME."""
 
-    keys: which key is written. "mixed": as published, the direction from the mean over templates
-    and the residual from the bare prompt. "mean", "prompt": R-ROME, one of the two everywhere.
-    "both": the two as two columns of one hard insert, the default: it alone writes prompt and
-    rewordings of a one-token subject at position 0 (tests/benchmarks/rome_keys.json).
-    templates: given contexts; None: `contexts` written by the base model, (tokens, how many).
-    context_start: token id they start from, None for end of text; context_top_k: sampling, 0 for
-    the whole vocabulary.
-    second_moment: False takes C = I. text: file for C, None for the one shipped here.
-    """
+    layer: int = setting(5, "Layer, counted from 0, whose MLP is edited.", source="paper")
+    keys: Literal["both", "mixed", "mean", "prompt"] = setting(
+        "both",
+        "Which key is written: ROME's mix of mean key and bare prompt, R-ROME's one of the two "
+        "(mean, prompt), or both as two columns, which alone holds one-token subjects at position "
+        "0.",
+        source="paper",
+        published="mixed",
+    )
+    v_lr: float = setting(0.5, "Learning rate of Adam in the search for the value.", source="paper")
+    steps: int = setting(
+        20, "Steps of the search at most; the last one only looks at the loss.", source="paper"
+    )
+    decay: float = setting(
+        0.5, "Weight of the found change's length in its search.", source="paper"
+    )
+    clamp: float = setting(
+        4.0,
+        "Bound on the change's length, as a multiple of the length of what stood there.",
+        source="paper",
+    )
+    kl_factor: float = setting(
+        0.0625,
+        "Weight of the KL divergence of what the model says right after the subject.",
+        source="paper",
+    )
+    contexts: tuple[tuple[int, int], ...] = setting(
+        ((5, 10), (10, 10)),
+        "Contexts that the model writes, as pairs of a length in tokens and a number of texts.",
+        source="paper",
+    )
+    context_start: int | None = setting(
+        None,
+        "Token id that contexts begin with; None begins them with the end of text.",
+        source="paper",
+    )
+    context_top_k: int = setting(
+        5,
+        "Number of likeliest tokens that contexts are drawn from; 0 draws from the whole "
+        "vocabulary.",
+        source="paper",
+    )
+    second_moment: bool = setting(
+        True,
+        "Whether C, the second moment of general text, weighs the keys; without it C is the "
+        "identity.",
+        source="paper",
+    )
+    # options of ours
 
-    layer: int = 5
-    keys: Literal["both", "mixed", "mean", "prompt"] = "both"
-    v_lr: float = 0.5
-    steps: int = 20
-    decay: float = 0.5
-    clamp: float = 4.0
-    kl_factor: float = 0.0625
-    target_eos: bool = False
-    templates: tuple[str, ...] | None = None
-    contexts: tuple[tuple[int, int], ...] = ((5, 10), (10, 10))
-    context_start: int | None = None
-    context_top_k: int = 5
-    second_moment: bool = True
-    text: str | None = None
-    tokens: int | None = None
-    damping: float = 1e-4
+    target_eos: bool = setting(
+        False, "Whether the end of the text is learned as a token after the answer.", source="ours"
+    )
+    templates: tuple[str, ...] | None = setting(
+        None,
+        "Context templates, each with `{}` for the prompt; None lets the model write them.",
+        source="ours",
+    )
+    text: str | None = setting(
+        None,
+        "File of general text for C; None takes the text shipped with the library.",
+        source="ours",
+    )
+    tokens: int | None = setting(
+        None,
+        "Number of tokens of general text that C is estimated from; None takes ten for each of "
+        "its rows.",
+        source="ours",
+    )
+    damping: float = setting(
+        1e-4,
+        "Multiple of its mean eigenvalue that is added to the diagonal of C.",
+        source="ours",
+        published=0.0,
+    )
 
 
 class Rome(Editor):
@@ -61,6 +111,7 @@ class Rome(Editor):
     name = "rome"
     paper = "Meng et al., Locating and Editing Factual Associations in GPT, 2022 (arXiv:2202.05262)"
     Config = RomeConfig
+    config: RomeConfig
     needs_subject = True
     geometry = "whitened"
 

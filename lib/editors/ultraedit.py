@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -23,6 +23,7 @@ from ..errors import EditWarning
 from ..keys_values import answer_gradients
 from ..keys_values.running_moments import Pairs
 from ..patch.patch import Patch
+from ..settings import setting
 from .shared.base import Editor, add_low_rank
 from .shared.config import Config
 from .shared.warmup_moments import warm_moments
@@ -30,39 +31,81 @@ from .shared.warmup_moments import warm_moments
 
 @dataclass(frozen=True)
 class UltraEditConfig(Config):
-    """Settings of UltraEdit.
+    """Settings of UltraEdit."""
 
-    down, gate, up: edited layers of the MLP's output projection and of its input projections; none
-    given: down of the third- and second-last layer. step: η·d_in, free of the model's width; eta,
-    where a preset or you give it, is the paper's η and counts instead. ridge: λ. group, reduction:
-    which facts share a loss. warmup: "statistics" fills empty moments from fixed texts that are not
-    edited, "none" is the paper (one row standardizes to nothing, so a lone fact is not edited
-    then). whiten: "gradient" is StableEdit, all directions of g instead of each unit. compat: the
-    released moment formula, for parity only.
+    down: tuple[int, ...] = setting(
+        (),
+        "Layers whose MLP output projection is edited; with none of the three lists given it is "
+        "the third- and second-last.",
+        source="paper",
+    )
+    gate: tuple[int, ...] = setting(
+        (), "Layers whose gate projection of the MLP is edited.", source="paper"
+    )
+    up: tuple[int, ...] = setting(
+        (), "Layers whose input projection of the MLP is edited.", source="paper"
+    )
+    eta: float | None = setting(
+        None,
+        "The paper's learning rate η; where it is given it counts in the place of `step`.",
+        source="paper",
+        published=1e-6,
+    )
+    ridge: float = setting(1.0, "Ridge λ of the regression.", source="paper")
+    group: int = setting(10, "Number of facts that share one loss.", source="paper")
+    reduction: Literal["group_mean", "fact_mean"] = setting(
+        "group_mean",
+        "Whether a loss is the mean over a group's tokens or, apart for every fact, over its own.",
+        source="paper",
+    )
+    whiten: Literal["gradient"] | None = setting(
+        None,
+        "Whether gradients are standardized along all their directions, as in StableEdit, or each "
+        "unit by itself.",
+        source="paper",
+    )
 
-    Ours, off unless a preset says otherwise. strength: weight of general text in the regression, as
-    MEMIT's λ (`down` only). keep_keys: outputs at the keys of earlier turns are to stay; the memory
-    grows to 5/4 d_in columns per module and no further. repeat: passes over a turn at most, each on
-    the result of the last, until every answer is the argmax. few: step and repeat of a turn of at
-    most `group` facts: the neighbors of a lone fact would pay for the step of a hundred.
-    """
+    # options of ours: single facts, small models, facts of earlier turns
 
-    down: tuple[int, ...] = ()
-    gate: tuple[int, ...] = ()
-    up: tuple[int, ...] = ()
-    step: float = 0.015
-    eta: float | None = None
-    ridge: float = 1.0
-    group: int = 10
-    reduction: Literal["group_mean", "fact_mean"] = "group_mean"
-    target_eos: bool = False
-    warmup: Literal["statistics", "none"] = "statistics"
-    whiten: Literal["gradient"] | None = None
-    repeat: int = 1
-    compat: bool = False
-    strength: float = 0.0
-    keep_keys: bool = False
-    few: tuple[float, int] | None = None
+    step: float = setting(
+        0.015,
+        "Learning rate times the length of a key, the same for models of any width.",
+        source="ours",
+    )
+    warmup: Literal["statistics", "none"] = setting(
+        "statistics",
+        "Whether empty moments are filled from fixed texts that are not edited; without them a "
+        "lone row standardizes to nothing, so that a lone fact is not edited.",
+        source="ours",
+        published="none",
+    )
+    strength: float = setting(
+        0.0,
+        "Weight of general text in the regression, as MEMIT's λ, for output projections only.",
+        source="ours",
+    )
+    keep_keys: bool = setting(
+        False,
+        "Whether outputs at the keys of earlier turns are to stay; the memory for it is bounded.",
+        source="ours",
+    )
+    repeat: int = setting(
+        1,
+        "Passes over a turn at most, each on the result of the last, until every answer is the "
+        "argmax.",
+        source="ours",
+    )
+    few: tuple[float, int] | None = setting(
+        None,
+        "Step and passes of a turn of at most `group` facts, whose neighbors would otherwise pay "
+        "for the step of a hundred.",
+        source="ours",
+    )
+    target_eos: bool = setting(
+        False, "Whether the end of the text is learned as a token after the answer.", source="ours"
+    )
+
+    retired: ClassVar[Mapping[str, Any]] = {"compat": False}
 
 
 class UltraEdit(Editor):
@@ -75,6 +118,7 @@ class UltraEdit(Editor):
     name = "ultraedit"
     paper = "Gu et al., UltraEdit: Training-, Subject-, and Memory-Free Editing, 2025"
     Config = UltraEditConfig
+    config: UltraEditConfig
     speed = "fast"
 
     @cached_property
@@ -122,7 +166,7 @@ class UltraEdit(Editor):
         moments = {}
         for shape, both in self.start(state).items():
             same = [pair for name, pair in found.items() if shapes[name] == shape]
-            moments[shape] = both.to(same[0].K.device).merge(same, config.compat)
+            moments[shape] = both.to(same[0].K.device).merge(same)
         for name, pair in found.items():
             if name not in metrics:
                 metrics[name] = self.metric(name, kept, pair.K)
@@ -178,7 +222,8 @@ class UltraEdit(Editor):
             factors = V, memory.reach(K, None, config.ridge)
         else:
             factors = V, memory.reach(K, metric, 1.0)
-        return tuple(distributed.of_first(factor.float()) for factor in factors)
+        V, B = (distributed.of_first(factor.float()) for factor in factors)
+        return V, B
 
     def start(self, state: Mapping[str, Any]) -> dict[tuple[int, int], Pairs]:
         """Moments per shape: those of the patch, or of the warm-up texts before the first turn."""
@@ -233,7 +278,7 @@ class UltraEdit(Editor):
 def _join(old: Tensor | None, K: Tensor) -> Tensor:
     """Kept keys with those of a turn, float32 on the CPU."""
     K = K.cpu()
-    return memory.pressed(K if old is None else torch.cat([old, K], 1))
+    return memory.compressed(K if old is None else torch.cat([old, K], 1))
 
 
 def _name(shape: tuple[int, int]) -> str:

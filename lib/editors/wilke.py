@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..data.facts import Fact
 from ..patch.patch import EMPTY, Patch
+from ..settings import setting
 from .rome import Rome, RomeConfig, insert
 from .shared.base import add_low_rank
 from .shared.layer_search import search_layers
@@ -20,14 +21,15 @@ from .shared.layer_search import search_layers
 
 @dataclass(frozen=True)
 class WilkeConfig(RomeConfig):
-    """Settings of ROME, and the layers to try: `layers`, or those under `ceiling`.
+    """Settings of ROME and the layers to try; `layer` has no effect.
 
-    As published the key is "mixed"; "both", ROME's default here, mends much of what WilKE's choice
-    of layer avoids. `layer` is not used.
+    The default keys="both" mends much of what WilKE's choice of layer avoids.
     """
 
-    layers: tuple[int, ...] | None = None
-    ceiling: int = 7
+    layers: tuple[int, ...] | None = setting(
+        None, "Layers that are tried; None tries all below the ceiling.", source="paper"
+    )
+    ceiling: int = setting(7, "Number of lowest layers that are tried.", source="paper")
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class Wilke(Rome):
     name = "wilke"
     paper = "Hu et al., WilKE: Wise-Layer Knowledge Editor, 2024 (arXiv:2402.10987)"
     Config = WilkeConfig
+    config: WilkeConfig
     speed = "slow"
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:

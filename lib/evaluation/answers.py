@@ -14,12 +14,12 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..data.facts import encode_target
 from ..model import generation, scoring
 from ..model.lm import LM
-from ..model.scoring import Score
+from ..model.scoring import TokenScores
 
 EVENTS = ("probability", "teacher_forced", "generation")
 LIMIT = 32  # tokens of free generation
@@ -128,7 +128,7 @@ def _within_limit(lm: LM, target: str) -> tuple[str, bool]:
 
 def scored(
     lm: LM, asked: Iterable[tuple[str, str | tuple[int, ...]]]
-) -> dict[tuple[str, str | tuple[int, ...]], Score]:
+) -> dict[tuple[str, Any], TokenScores]:
     """Log-probability and argmax hit of every target token, by (prompt, target).
 
     A target is text or a tuple of token ids.

@@ -121,7 +121,7 @@ class _Found:
         given = [i for i in items if i.answer is not None and i.metric != "negation_base"]
         kept = [i.prompt for i in items if i.answer is None]
         # score the base model's own beginnings at the prompts that should be left alone …
-        pairs = [
+        pairs: list[tuple[str, Any]] = [
             (p, base.begins[p][0])
             for p in kept
             if base.begins[p][0] and set(events) - {"probability"}
@@ -172,9 +172,9 @@ class _Found:
         score = self.scores.get(pair)
         if score is not None and "probability" in self.events and _comparable(item):
             other = self.scores[item.prompt, item.other]
-            yield "probability", score.log_probs.mean() > other.log_probs.mean(), None
+            yield "probability", bool(score.log_probs.mean() > other.log_probs.mean()), None
         if score is not None and "teacher_forced" in self.events:
-            yield "teacher_forced", score.hits.float().mean(), None
+            yield "teacher_forced", score.hits.float().mean().item(), None
         said = {"chat": self.chat, "negation_base": self.base.said}.get(item.metric, self.said)
         if "generation" in self.events:
             text, verdict = said[pair]

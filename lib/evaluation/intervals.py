@@ -5,16 +5,15 @@ Where every case gives 0 or 1 the interval is Wilson's, otherwise it is a bootst
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
+from numpy.typing import ArrayLike
 
 Z = 1.959964  # two-sided 95 % of the normal distribution
 RESAMPLES = 2000
 CHUNK = 4_000_000  # resampled values held at once
 
 
-def interval(values: Sequence[float], share: bool = True) -> tuple[float, float]:
+def interval(values: ArrayLike, share: bool = True) -> tuple[float, float]:
     """The 95 % interval of a mean over cases, one value per case.
 
     Without a value, and for a single case that is neither 0 nor 1, it is (nan, nan).
@@ -23,10 +22,10 @@ def interval(values: Sequence[float], share: bool = True) -> tuple[float, float]
 
     interval([1, 1, 1, 0]) -> (0.30, 0.95)
     """
-    values = np.asarray(values, dtype=float)
-    if share and np.isin(values, (0.0, 1.0)).all():
-        return wilson(int(values.sum()), len(values))
-    return bootstrap(values)
+    given = np.asarray(values, dtype=float)
+    if share and np.isin(given, (0.0, 1.0)).all():
+        return wilson(int(given.sum()), len(given))
+    return bootstrap(given)
 
 
 def wilson(hits: int, n: int) -> tuple[float, float]:
@@ -45,15 +44,15 @@ def wilson(hits: int, n: int) -> tuple[float, float]:
     return max(0.0, float(low)), min(1.0, float(high))
 
 
-def bootstrap(values: Sequence[float], seed: int = 0) -> tuple[float, float]:
+def bootstrap(values: ArrayLike, seed: int = 0) -> tuple[float, float]:
     """The middle 95 % of 2,000 means over resampled values; (nan, nan) for fewer than 2."""
-    values = np.asarray(values, dtype=float)
-    n = len(values)
+    given = np.asarray(values, dtype=float)
+    n = len(given)
     if n < 2:
         return float("nan"), float("nan")
     draw = np.random.default_rng(seed)
     size = max(1, CHUNK // n)
     sizes = [min(size, RESAMPLES - start) for start in range(0, RESAMPLES, size)]
-    means = [values[draw.integers(0, n, (rows, n))].mean(1) for rows in sizes]
+    means = [given[draw.integers(0, n, (rows, n))].mean(1) for rows in sizes]
     low, high = np.percentile(np.concatenate(means), (2.5, 97.5))
     return float(low), float(high)

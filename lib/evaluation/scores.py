@@ -79,6 +79,7 @@ class Scores:
     title       One line over the tables: editors, edits, batch size, cases, model.
     perplexity  The perplexity of held-out text, None where it was not measured.
     base        The base model's answers, which the next `evaluate` can use again.
+    seconds     The seconds of each edit, None where nothing was edited for these scores.
     """
 
     rows: pd.DataFrame
@@ -86,6 +87,7 @@ class Scores:
     title: str
     perplexity: float | None = None
     base: Base | None = field(default=None, repr=False)
+    seconds: list[float] | None = field(default=None, repr=False, compare=False)
 
     def by_case(self) -> dict[tuple[str, str], pd.DataFrame]:
         """Mean and number of each case's prompts, {(metric, event): DataFrame indexed by case}."""
@@ -116,7 +118,8 @@ class Scores:
 
     def json(self) -> dict[str, Any]:
         """The means as plain values: {metric: {event: mean or None}, "perplexity": number}."""
-        by_case, found = self.by_case(), {}
+        by_case = self.by_case()
+        found: dict[str, Any] = {}
         for metric, event in self.asked:
             cases = by_case.get((metric, event))
             mean = None if cases is None else float(cases["mean"].mean())

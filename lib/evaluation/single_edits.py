@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Collection, Sequence
+from typing import Any
 
 import pandas as pd
 from tqdm import tqdm
@@ -42,7 +43,7 @@ def singly(
     by_case: dict[int | str, list[Item]] = {}
     for item in items:
         by_case.setdefault(item.case, []).append(item)
-    settings = {"events": events, "metrics": metrics}
+    settings: dict[str, Any] = {"events": events, "metrics": metrics}
     # one measurement of the base model fills the answers that every patch is compared with
     before = measure(lm, items, EMPTY, base=base, **settings)
     base = before.base

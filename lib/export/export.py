@@ -7,7 +7,7 @@ are code that decides at every prompt. No plain weights can say the same, so the
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy, deepcopy
 from dataclasses import dataclass
@@ -152,15 +152,18 @@ def export_model(
 
 def refuse(patch: Patch) -> None:
     """Raise ExportError for routes and rewrites, naming the editor and the module."""
-    for writes, places in (("routes", sorted(patch.routes)), ("prompt", patch.rewrites)):
+    written: tuple[tuple[str, Sequence[Any]], ...]
+    written = ("routes", sorted(patch.routes)), ("prompt", patch.rewrites)
+    for writes, places in written:
         if not places:
             continue
+        names = map(str, places)
         found = {e.editor for e in patch.log if e.editor in EDITORS}
         editors = sorted(name for name in found if EDITORS[name].writes == writes)
         kinds = {p.kind for p in (patch.routes.values() if writes == "routes" else places)}
         who = " and ".join(editors or sorted(kinds))
         does = (
-            f"decides at every prompt whether to answer in the place of {', '.join(places)}"
+            f"decides at every prompt whether to answer in the place of {', '.join(names)}"
             if writes == "routes"
             else "writes into the prompt's text, before any module"
         )

@@ -90,7 +90,7 @@ class Corrupted:
         self.lm, self.samples = lm, samples
         self.ids, *ends = span(lm, fact)
         self.subject = tuple(ends)
-        self.answer = lm.next_token([self.ids]).argmax().item()
+        self.answer = int(lm.next_token([self.ids]).argmax())
         self.known = None
         if fact.target_true is not None:
             self.known = encode_target(lm.tokenizer, fact.target_true)[0] == self.answer

@@ -39,10 +39,12 @@ def lens(
     with lm.patched(patch):
         rows, single = lm.rows(prompts)
         shared = all(isinstance(t, str) for t in targets)
+        answers: list[list[Any]]
         answers = [list(targets)] * len(rows) if shared else [list(t) for t in targets]
         if len(answers) != len(rows):
             raise ValueError(f"{len(rows)} prompts but {len(answers)} lists of answers")
-        names, found = [prompts] if single else list(prompts), {}
+        names: list[Any] = [prompts] if single else list(prompts)
+        found: dict[int, Any] = {}
         for group in batches(rows):
             for i, table in zip(group, _read(lm, [rows[i] for i in group]), strict=True):
                 ids = [encode_target(lm.tokenizer, a)[0] for a in answers[i]]

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pandas as pd
 import torch
@@ -187,7 +188,7 @@ def superposition(
     layer: int | Sequence[int],
     C: Moments = None,
     prompt: str = "{}",
-) -> Superposition | dict[int, Superposition]:
+) -> Any:
     """Overlaps of the subjects' keys in a layer; a list of layers gives {layer: Superposition}.
 
     A Fact's key is read at its subject's last token in its own bare prompt; a string is put into

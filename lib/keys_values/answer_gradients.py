@@ -1,9 +1,9 @@
-"""What a fact asks of a layer: its inputs k and the gradients g of its outputs, at answer tokens.
+"""Pairs of a linear layer at answer tokens: its inputs k and the gradients g of its outputs.
 
-One forward and one backward pass of the edit text. The gradient of a linear layer's weight is the
-sum of outer products g kᵀ over the tokens; editors on this page turn the pairs (k, g) into a better
-update than a plain step. No weight requires grad, and below the lowest edited module there is no
-graph at all.
+They come from one forward and one backward pass of the facts' texts. The gradient of a linear
+layer's weight is the sum of outer products g kᵀ over the tokens; the editors that read pairs turn
+them into a better update than a plain gradient step. No weight requires grad, and below the lowest
+edited module there is no graph at all.
 """
 
 from __future__ import annotations
@@ -17,14 +17,18 @@ import torch
 from torch import Tensor, nn
 
 from .. import distributed
-from ..data.facts import Fact, encode_prompt, encode_target
+from ..data.facts import Fact
 from ..errors import EditError, FactError, FeatureError
-from ..model import batching, scoring
+from ..model import scoring
+from ..model.answer_rows import AnswerRows
 from ..model.lm import LM
+from ..model.sequences import Sequences
 from . import second_moment
 
-# Padded tokens of one pass; which facts share a loss is the group's business. On a CPU few, since
-# rows of one pass are padded to the longest; a GPU works on many at once.
+Reduction = Literal["group_mean", "fact_mean"]
+
+# Padded tokens of one pass, which does not decide what facts share a loss. They are few on a CPU,
+# because rows of one pass are padded to the longest; a GPU works on many at once.
 TOKENS, TOKENS_GPU = 512, 2048
 
 
@@ -53,52 +57,48 @@ def read(
     facts: Sequence[Fact],
     modules: Sequence[str],
     group: int = 10,
-    reduction: Literal["group_mean", "fact_mean"] = "group_mean",
+    reduction: Reduction = "group_mean",
     target_eos: bool = False,
     *,
     on_device: bool = False,
     apart: bool = False,
 ) -> dict[str, Features]:
-    """{module: its pairs} on the model as it is patched now, at the positions that predict targets.
+    """{module: its pairs} on the model as it is patched now, read where answers are predicted.
 
-    group_mean: facts, longest first, are cut into groups; the loss is the mean over all answer
-    tokens of a group (published). fact_mean: over each fact's own, independent of the grouping.
-    Sequences do not interact, so any number runs in one pass with a weight per token. Several
-    processes (parallel.py) share the groups, and all get all pairs.
+    reduction="group_mean" cuts the facts, longest first, into groups, and the loss of a group is
+    the mean over all of its answer tokens (published). "fact_mean" is the mean over each fact's own
+    answer, whatever the groups are. Sequences do not interact, so any number of them runs in one
+    pass with a weight per token. Several processes (parallel.py) share the groups, and all get all
+    pairs.
 
-    on_device     leave pairs on a CUDA device, each on its module's
-    apart         leave pairs in the process that read them where they are more than d_in
+    on_device  leave pairs on a CUDA device, each on its module's
+    apart      leave pairs in the process that read them where they are more than d_in
 
-    Raises FeatureError for a loss that is not finite, in all processes; FactError for an answer
+    Raises FeatureError for a loss that is not finite, in all processes, and FactError for an answer
     without tokens.
     """
-    rows, starts = [], []
-    for fact in facts:
-        prompt = encode_prompt(lm.tokenizer, fact.text)
-        target = encode_target(lm.tokenizer, fact.target_new)
-        target = target + [lm.tokenizer.eos_token_id] if target_eos else target
-        if not target:
-            raise FactError(f"the answer of '{fact.text}' has no tokens")
-        rows.append([*prompt, *target])
-        starts.append(len(prompt))
-    order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))  # stable: longest first
-    rows, starts = [rows[i] for i in order], [starts[i] for i in order]
-    labels = [len(row) - start for row, start in zip(rows, starts, strict=True)]
+    rows = longest_first(answer_rows(lm, facts, target_eos))
+    lengths = [len(p) + len(a) for p, a in zip(rows.prompts, rows.answers, strict=True)]
+    labels = [len(answer) for answer in rows.answers]
     groups = [i // group for i in range(len(rows))]
     totals = [0] * (groups[-1] + 1)
     for i, count in zip(groups, labels, strict=True):
         totals[i] += count
-    share = {"group_mean": [1 / totals[g] for g in groups], "fact_mean": [1 / n for n in labels]}
+    # over how many tokens the loss that a row belongs to is a mean
+    counts = [totals[g] for g in groups] if reduction == "group_mean" else labels
+    share = torch.tensor([1 / count for count in counts])
     limit = TOKENS_GPU if lm.device.type == "cuda" else TOKENS
-    blocks = _blocks(list(map(len, rows)), group, limit)
+    blocks = _blocks(lengths, group, limit)
     parts: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in modules}
     with distributed.together(FeatureError):
         losses = []
         for block in distributed.share(blocks):
-            step = max(1, limit // len(rows[block.start]))  # a huge group takes several passes
+            step = max(1, limit // lengths[block.start])  # a huge group takes several passes
             for first in range(block.start, block.stop, step):
-                some = slice(first, min(first + step, block.stop))
-                found, loss = _pass(lm, rows[some], starts[some], share[reduction][some], modules)
+                some = range(first, min(first + step, block.stop))
+                part = rows.take(some)
+                weight = share[some.start : some.stop][part.labels[0]]
+                found, loss = _pass(lm, part, weight, modules)
                 losses.append((groups[first], loss))
                 for name, pair in found.items():
                     parts[name].append(pair)
@@ -109,17 +109,32 @@ def read(
         torch.cat([torch.arange(0), *(torch.arange(begins[b.start], begins[b.stop]) for b in mine)])
         for mine in (distributed.share(blocks, of) for of in range(distributed.world()))
     ]
-    found = {}
+    whole = {}
     for name, pairs in parts.items():
         K, G = _whole(lm, name, pairs)
         if not (on_device and K.is_cuda):  # elsewhere float64, which moments need, may be missing
             K, G = K.cpu(), G.cpu()
         if apart and distributed.world() > 1 and len(columns) > len(K):
-            found[name] = Features(K, G, columns[places[distributed.rank()]], apart=True)
+            whole[name] = Features(K, G, columns[places[distributed.rank()]], apart=True)
         else:
-            both = (distributed.joined(side, places) for side in (K, G))
-            found[name] = Features(*both, columns)
-    return found
+            K, G = (distributed.joined(side, places) for side in (K, G))
+            whole[name] = Features(K, G, columns)
+    return whole
+
+
+def answer_rows(lm: LM, facts: Sequence[Fact], eos: bool = False) -> AnswerRows:
+    """The rows of the facts' own prompts; FactError for an answer without tokens."""
+    pairs = [(fact.text, fact.target_new) for fact in facts]
+    rows = AnswerRows.of(lm.tokenizer, pairs, eos)
+    for fact, answer in zip(facts, rows.answers, strict=True):
+        if not answer:
+            raise FactError(f"the answer of '{fact.text}' has no tokens")
+    return rows
+
+
+def longest_first(rows: AnswerRows) -> AnswerRows:
+    """The rows with the most tokens first; rows of one length keep their order."""
+    return rows.take(sorted(range(len(rows)), key=lambda i: -len(rows.ids[i])))
 
 
 def _blocks(lengths: list[int], group: int, limit: int) -> list[range]:
@@ -148,14 +163,18 @@ def _whole(lm: LM, name: str, pairs: list[tuple[Tensor, Tensor]]) -> Iterator[Te
 
 def one_pass(
     lm: LM,
-    rows: list[list[int]],
-    starts: list[int],
-    share: list[float],
+    rows: AnswerRows,
+    weight: Tensor,
     modules: Sequence[str],
     group: int,
+    ends: Sequence[int] | None = None,
 ) -> dict[str, tuple[Tensor, Tensor]]:
-    """K and G of one padded pass, columns row by row, each on its module's device."""
-    found, loss = _pass(lm, rows, starts, share, modules)
+    """K and G of one padded pass, columns row by row, each on its module's device.
+
+    There is one column for each answer token, read where the token is predicted; weight (labels,)
+    is its weight in the loss. ends says where prompts end for the routes, if not at `rows.ends`.
+    """
+    found, loss = _pass(lm, rows, weight, modules, ends)
     _refuse([(group, loss)])
     return found
 
@@ -174,31 +193,23 @@ def _refuse(losses: list[tuple[int, Tensor]]) -> None:
 
 def _pass(
     lm: LM,
-    rows: list[list[int]],
-    starts: list[int],
-    share: list[float],
+    rows: AnswerRows,
+    weight: Tensor,
     modules: Sequence[str],
+    ends: Sequence[int] | None = None,
 ) -> tuple[dict[str, tuple[Tensor, Tensor]], Tensor]:
     """K and G of one padded pass, and its loss; nothing here waits for a GPU."""
-    inputs = [row[:-1] for row in rows]  # the last answer token is never an input
-    seqs = batching.sequences(lm, inputs)
-    length = max(map(len, inputs))
-    ids = torch.zeros(len(rows), length, dtype=torch.long)
-    real = torch.zeros(len(rows), length, dtype=torch.bool)
-    spots, labels, weights = [], [], []  # of all label positions: in the flat pass, token, weight
-    ends = []  # where each prompt ends: routes decide there
-    for i, (row, start) in enumerate(zip(rows, starts, strict=True)):
-        n = len(row) - 1
-        ids[i, :n], real[i, :n] = torch.tensor(row[:-1]), True  # padded on the right
-        spots += range(i * length + start - 1, i * length + n)
-        labels += row[start:]
-        weights.append(torch.as_tensor(share[i], dtype=torch.float32).expand(n + 1 - start))
-        ends.append(start - 1 + int((weights[-1] != 0).int().argmax()))  # no weight: still prompt
-    last = torch.tensor(ends)
-    prompt = real & (torch.arange(length) <= last[:, None])
-    seqs.ids, seqs.real, seqs.prompt = ids.to(lm.device), real.to(lm.device), prompt.to(lm.device)
-    seqs.last = last.to(lm.device)
-    at, wanted, weight = torch.tensor(spots), torch.tensor(labels), torch.cat(weights)
+    lengths = torch.tensor([len(ids) for ids in rows.ids])
+    length = max(lengths.tolist())
+    ids = torch.tensor([[*row, *[0] * (length - len(row))] for row in rows.ids])
+    columns = torch.arange(length)
+    real = columns < lengths[:, None]  # padded on the right
+    last = torch.tensor(rows.ends if ends is None else ends)  # routes decide there
+    prompt = real & (columns <= last[:, None])
+    ids, real, prompt, last = (part.to(lm.device) for part in (ids, real, prompt, last))
+    seqs = Sequences(ids, real, prompt, last)
+    row, position, wanted = rows.labels
+    at = row * length + position  # of the labels, in the pass as one flat list of positions
     seen: dict[str, tuple[Tensor, Tensor]] = {}
 
     def hook(name: str) -> Any:
@@ -268,8 +279,6 @@ def general(lm: LM, name: str) -> Tensor:
 
 def all_right(lm: LM, facts: Sequence[Fact]) -> bool:
     """Whether every answer token is the argmax, given the true ones before it."""
-    rows, targets = [], []
-    for fact in facts:
-        rows.append(encode_prompt(lm.tokenizer, fact.text))
-        targets.append(encode_target(lm.tokenizer, fact.target_new))
-    return all(score.hits.all() for score in scoring.score(lm, rows, targets))
+    rows = AnswerRows.of(lm.tokenizer, [(fact.text, fact.target_new) for fact in facts])
+    prompts = [list(prompt) for prompt in rows.prompts]
+    return all(score.hits.all() for score in scoring.score(lm, prompts, rows.answers))

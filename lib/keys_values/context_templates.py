@@ -33,8 +33,13 @@ def of(lm: LM, config: Any, kept: Sequence[str] | None = None) -> tuple[str, ...
     return contexts(lm, config.contexts, start, config.seed, top_k)
 
 
-def contexts(lm: LM, lengths: Sequence[tuple[int, int]], start: int | str | None, seed: int,
-             top_k: int = 5) -> tuple[str, ...]:  # fmt: skip
+def contexts(
+    lm: LM,
+    lengths: Sequence[tuple[int, int]],
+    start: int | str | None,
+    seed: int,
+    top_k: int = 5,
+) -> tuple[str, ...]:
     """Context templates: "{}" and sentences that the base model wrote itself, each put before "{}".
 
     lengths: (tokens, how many), the start token counted. start: a token id, "words" for one context

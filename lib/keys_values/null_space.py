@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..atomic_files import whole_file
 from ..cancellation import raise_if_cancelled
-from ..memory import NullSpace, below
+from ..memory import NullSpace, null_space_of
 from ..model.lm import LM
 from .second_moment import stored_moments
 
@@ -35,7 +35,7 @@ def null_space(
     found = {}
     for layer, path in paths.items():
         raise_if_cancelled()
-        found[layer] = below(*_eigen(str(path)), threshold=threshold, quantile=quantile)
+        found[layer] = null_space_of(*_eigen(str(path)), threshold=threshold, quantile=quantile)
     return found
 
 

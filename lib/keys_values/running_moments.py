@@ -46,25 +46,20 @@ class Moments:
     def _mine(self, x: Tensor) -> Tensor:
         return x.to(self.mean.device).double()  # in this order: some devices have no float64
 
-    def of(self, x: Tensor, compat: bool = False) -> Moments:
-        """The state of the columns x (d, m > 0) alone, as large as this one.
-
-        compat=True repeats a slip of the released UltraEdit, which its published figures need: S is
-        m/(m − 1) times what it should be, for m > 1.
-        """
+    def of(self, x: Tensor) -> Moments:
+        """The state of the columns x (d, m > 0) alone, as large as this one."""
         x, m = self._mine(x), x.shape[1]
         mean = x.mean(1)
         centered = x - mean[:, None]
-        factor = m / (m - 1) if compat and m > 1 else 1.0
-        scatter = None if self.scatter is None else factor * centered @ centered.T
-        return Moments(m, mean, factor * centered.square().sum(1), scatter)
+        scatter = None if self.scatter is None else centered @ centered.T
+        return Moments(m, mean, centered.square().sum(1), scatter)
 
-    def merge(self, x: Tensor | Moments, compat: bool = False) -> Moments:
+    def merge(self, x: Tensor | Moments) -> Moments:
         """The state that has also seen the columns x (d, m); the same as seeing all at once."""
         if not isinstance(x, Moments):
             if not x.shape[1]:
                 return self
-            x = self.of(x, compat)
+            x = self.of(x)
         n, shift = self.n + x.n, x.mean - self.mean
         between = self.n * x.n / n  # the two means differ: δ² n_a n_b / n
         S = self.S + x.S + between * shift.square()
@@ -134,28 +129,28 @@ class Pairs:
         """The same state on another device."""
         return Pairs(self.keys.to(device), self.grads.to(device))
 
-    def merge(self, parts: Iterable[Features], compat: bool = False) -> Pairs:
+    def merge(self, parts: Iterable[Features]) -> Pairs:
         """The state after the columns of several modules, group by group.
 
         Where processes hold them apart, what is exchanged is one state per group.
         """
         keys, grads = self.keys, self.grads
         for part in parts:
-            for more in self._groups(part, compat):
+            for more in self._groups(part):
                 keys, grads = keys.merge(more.keys), grads.merge(more.grads)
         return Pairs(keys, grads)
 
-    def _groups(self, part: Features, compat: bool) -> list[Pairs]:
+    def _groups(self, part: Features) -> list[Pairs]:
         """The state of each group of a module, in the groups' order, the same in all processes."""
         numbers, sizes = part.group.unique_consecutive(return_counts=True)
         split = zip(*(side.split(sizes.tolist(), 1) for side in (part.K, part.G)), strict=True)
-        found = [Pairs(self.keys.of(K, compat), self.grads.of(G, compat)) for K, G in split]
+        found = [Pairs(self.keys.of(K), self.grads.of(G)) for K, G in split]
         if not part.apart:
             return found
-        flat = [torch.cat([p.keys.mean, p.keys.S, p.grads.mean, p.grads.S]) for p in found]
+        states = [torch.cat([p.keys.mean, p.keys.S, p.grads.mean, p.grads.S]) for p in found]
         widths = [len(side.mean) for side in (self.keys, self.grads) for _ in range(2)]
         none = self.keys.mean.new_empty(sum(widths), 0)
-        flat = torch.cat(distributed.gather(torch.stack(flat, 1) if flat else none), 1)
+        flat = torch.cat(distributed.gather(torch.stack(states, 1) if states else none), 1)
         numbers, sizes = torch.cat(distributed.gather(torch.stack([numbers, sizes])), 1)
         found = []
         for i in numbers.argsort().tolist():

@@ -122,7 +122,7 @@ def _accumulate(lm: LM, layers: list[int], source: str, tokens: int, skip_first:
     with lm.patched(EMPTY, only=True):
         for group in batching.batches([row for row in rows if len(row) > 1], limit=8 * WINDOW):
             part = [rows[i] for i in group]
-            seen = activations.inputs(lm, part, list(names), skip=int(skip_first))
+            seen = activations.module_inputs(lm, part, list(names), skip=int(skip_first))
             for name, K in seen.items():  # (tokens, d_in), float32 products into a float64 sum
                 raise_if_cancelled()
                 sums[names[name]] += (K.float().T @ K.float()).double().cpu()

@@ -21,35 +21,52 @@ from ..errors import TargetError
 from ..model.answer_rows import AnswerRows, select_labels
 from ..model.lm import LM
 from ..model.partial_forward import Replay
+from ..settings import setting
 
 
 @dataclass(frozen=True)
 class Search:
-    """Settings of the search for v*: names and published values in `presets.toml`.
+    """Settings of the search for v*; their published values stand at the editors and in presets."""
 
-    decay weighs ‖δ‖ / ‖init‖², clamp bounds ‖δ‖ by clamp·‖init‖, kl_factor weighs the KL term; the
-    search ends when the total loss is under `enough`. 20 steps mean 19 updates: the last one only
-    looks. relax=True is PMET's rule: once every target token is the argmax the NLL counts a tenth,
-    and the search ends as soon as the KL term is at most 0.01.
-    """
-
-    v_lr: float = 0.5
-    steps: int = 20
-    decay: float = 0.5
-    clamp: float = 4.0
-    kl_factor: float = 0.0625
-    enough: float = 0.05
-    target_eos: bool = False
-    relax: bool = False
+    v_lr: float = setting(0.5, "Learning rate of Adam in the search for the value.", source="paper")
+    steps: int = setting(
+        20, "Steps of the search at most; the last one only looks at the loss.", source="paper"
+    )
+    decay: float = setting(
+        0.5, "Weight of the found change's length in its search.", source="paper"
+    )
+    clamp: float = setting(
+        4.0,
+        "Bound on the change's length, as a multiple of the length of what stood there.",
+        source="paper",
+    )
+    kl_factor: float = setting(
+        0.0625,
+        "Weight of the KL divergence of what the model says right after the subject.",
+        source="paper",
+    )
+    enough: float = setting(0.05, "Total loss under which the search ends.", source="paper")
+    target_eos: bool = setting(
+        False, "Whether the end of the text is learned as a token after the answer.", source="ours"
+    )
+    relax: bool = setting(
+        False,
+        "PMET's rule: once all target tokens are the argmax their loss counts a tenth, and a KL "
+        "term of at most 0.01 ends the search.",
+        source="paper",
+    )
 
 
 @dataclass(frozen=True)
 class Target:
-    """What one search found: v_star = init + delta (d_out,), float32, and its loss per iteration.
+    """The result of one search, float32.
 
-    init is what stood at the place, at the bare prompt; mlp the MLP's own output there (the same
-    for place="mlp_out"), key its input and keys those under every template (t, d_in). loss rows:
-    (total, nll, kl, decay, probability of the target).
+    v_star  (d_out,): init + delta
+    init    (d_out,): what stood at the place, at the lookup of the bare prompt
+    delta   (d_out,): what was added to it
+    mlp     (d_out,): the MLP's own output there, which is `init` for place="mlp_out"
+    keys    (t, d_in): the MLP's input at the lookup under every template, the bare prompt first
+    loss    per iteration (total, nll, kl, decay, probability of the target)
     """
 
     v_star: Tensor
@@ -95,7 +112,7 @@ SPLIT = 16  # from so many rows with templates on, the KL rows run by themselves
 
 
 def _groups(lm: LM, facts: Sequence[Fact], templates: Sequence[str]) -> Iterator[list[int]]:
-    """Facts in groups of bounded work, those with equally much text behind the subject together."""
+    """Facts in groups of bounded work, sorted by how much text follows the subject."""
     lengths = []
     for fact in facts:
         ids, at = lookup(lm.tokenizer, fact)

@@ -68,15 +68,23 @@ class Journal:
     folder  The folder's full path.
     stale   The folder may know more than the run, which reads it again before the next step.
 
+    `current` gives the editor's settings of an earlier version's journal as this version has them.
+
     Raises JournalError where the folder is in use by another process, is no journal, or is the
     journal of another run.
     """
 
-    def __init__(self, folder: str | Path, header: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        header: Mapping[str, Any],
+        current: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
+    ) -> None:
         self.folder = Path(folder).resolve()
         self._lock: BinaryIO | None = None
         self._busy, self.stale = False, True
-        self._bytes, self._points = 0, []  # how much of rows.jsonl counts, and which points
+        self._bytes, self._points = 0, list[int]()  # bytes of rows.jsonl that count, and points
+        self._current = current
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -153,6 +161,11 @@ class Journal:
             raise JournalError(f"{path} is no header of a journal") from None
         if number > FORMAT:
             raise JournalError(f"{self.folder} has format {number}: update the library")
+        try:
+            if "settings" in kept:
+                kept["settings"] = json.loads(json.dumps(self._current(kept["settings"])))
+        except ValueError as error:
+            raise JournalError(f"{self.folder} cannot go on: {error}") from None
         for name, old, new in _differences(kept, header):
             differs = name if name == "cases" else f"{name} ({old!r:.60}, not {new!r:.60})"
             raise JournalError(f"{self.folder} is the journal of a run with other {differs}")
@@ -164,7 +177,13 @@ class Journal:
         """
         # 1. what counts: nothing yet, or all that state.json names
         path = self.folder / "state.json"
-        state = {"edits": 0, "patch": None, "bytes": 0, "points": [], "seconds": None}
+        state: dict[str, Any] = {
+            "edits": 0,
+            "patch": None,
+            "bytes": 0,
+            "points": [],
+            "seconds": None,
+        }
         try:
             if path.exists():
                 state = json.loads(path.read_text(encoding="utf-8"))

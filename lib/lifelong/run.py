@@ -112,7 +112,7 @@ class Run:
     def _restore(self) -> None:
         """Bring the run to the last state that its journal holds."""
         kept = self.journal.read(RECENT if self.sample else None)
-        self.edits, self.patch, self.seconds = kept.edits, kept.patch, kept.seconds
+        self.edits, self.patch, self.seconds = kept.edits, self._current(kept.patch), kept.seconds
         self.rows, self._written = kept.rows, kept.written
         self.contradicted = {n: point["contradicted"] for n, point in kept.points.items()}
         self.scores = {
@@ -121,6 +121,16 @@ class Run:
         }
         self._unread = list(kept.points)
         self.journal.stale = False
+
+    def _current(self, patch: Patch) -> Patch:
+        """The patch of a journal with its log as this version writes it, so that lines can join."""
+        log = tuple(
+            replace(edit, settings=self.editor.current(edit.settings))
+            if edit.editor == self.editor.name
+            else edit
+            for edit in patch.log
+        )
+        return patch if log == patch.log else replace(patch, log=log)
 
     def _finished(self) -> bool:
         """Whether all cases are edited and all points measured."""
@@ -237,15 +247,16 @@ class Run:
         All batches of the stream share one line, so the log does not grow. Cases that were not read
         from a source stay in the log as facts.
         """
-        rows = self.cases.rows(first, end) if isinstance(self.cases, Cases | LazyCases) else None
-        if rows is None:
+        cases = self.cases if isinstance(self.cases, Cases | LazyCases) else None
+        rows = None if cases is None else cases.rows(first, end)
+        if cases is None or rows is None:
             return patch
         line = replace(
             patch.log[-1],
             facts=(),
-            source=self.cases.source,
+            source=cases.source,
             rows=rows,
-            reader=self.cases.reader,
+            reader=cases.reader,
             batch=self.batch_size,
         )
         if not self.patch.log:

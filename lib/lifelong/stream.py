@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import sys
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,22 +87,22 @@ def stream(
     run.progress = shown and distributed.rank() == 0
     run.save_every = save_every
     if journal is not None:
-        run.keep(_journal(journal, _header(run)))
+        run.keep(_journal(journal, _header(run), run.editor.current))
     return run
 
 
-def _journal(folder: str | Path, header: dict[str, Any]) -> Journal:
+def _journal(folder: str | Path, header: dict[str, Any], current: Callable) -> Journal:
     """The journal, and in every process but the first a copy of it in a temporary folder.
 
     All processes must go on from the same edit, and read a saved patch back as the first one does.
     """
     with distributed.together(JournalError):
-        own = Journal(folder, header) if distributed.rank() == 0 else None
+        own = Journal(folder, header, current) if distributed.rank() == 0 else None
     if distributed.world() == 1:
         return own
     copy = distributed.folder_of_first(own.folder if own else None)
     if own is None:
-        own = Journal(copy.name, header)
+        own = Journal(copy.name, header, current)
         weakref.finalize(own, copy.cleanup)  # the copy goes when the run goes
     return own
 

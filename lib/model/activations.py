@@ -1,14 +1,19 @@
-"""Looking inside a run: inputs and outputs of modules, and no more of the model than they need."""
+"""Activations of a language model: what its modules read and put out on given texts.
+
+Editors need the input of one matrix at one token (a key), statistics need it at every token, and
+the views of the demo need whole states. Hooks record them during a forward, and the forward ends
+as soon as the last module that was asked for has been seen.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .batching import batches, check_length, sequences
 from .hooks import Enough, hooked
@@ -19,10 +24,13 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Run:
-    """One whole forward, padded on the left: ids, real (n, L); logits (n, L, vocabulary).
+class Recording:
+    """One whole forward of n rows, padded on the left to the same length L.
 
-    seen: module name -> (its input, its output), (n, L, width).
+    ids     (n, L) token ids, 0 at padding.
+    real    (n, L) bool: false at padding.
+    logits  (n, L, vocabulary) float32.
+    seen    for each watched module its input and its output, both (n, L, width).
     """
 
     ids: Tensor
@@ -31,17 +39,20 @@ class Run:
     seen: dict[str, tuple[Tensor, Tensor]]
 
 
-def run(lm: LM, rows: list[list[int]], watch: Sequence[str] = ()) -> Run:
-    """All rows in one forward, with the inputs and outputs of the modules in `watch`."""
-    seqs = sequences(lm, rows)
+def record(lm: LM, rows: list[list[int]], watch: Sequence[str] = ()) -> Recording:
+    """Run all rows in one forward and record inputs and outputs of the modules in `watch`."""
+    seqs, n = sequences(lm, rows), len(rows)
     seen: dict[str, tuple[Tensor, Tensor]] = {}
 
-    def look(name: str):
-        def hook(_, inputs, output):
+    def look(name: str) -> Callable[..., None]:
+        def hook(_: nn.Module, inputs: tuple, output: Any) -> None:
+            # a block gives a tuple whose first entry is its hidden states
             output = output[0] if isinstance(output, tuple) else output
             output = output.clone()  # falcon adds the attention's output to it in place
-            both = (inputs[0], output) if inputs else (output, output)
-            seen[name] = tuple(t.detach().reshape(len(rows), -1, t.shape[-1]) for t in both)
+            given = inputs[0] if inputs else output
+            # opt's MLP sees rows and positions as one dimension
+            given, output = (t.detach().reshape(n, -1, t.shape[-1]) for t in (given, output))
+            seen[name] = given, output
 
         return hook
 
@@ -50,29 +61,34 @@ def run(lm: LM, rows: list[list[int]], watch: Sequence[str] = ()) -> Run:
             for name in watch:
                 hooks.enter_context(hooked(lm.model.get_submodule(name), look(name)))
             hidden = lm.backbone(seqs.ids, seqs.real, use_cache=False).last_hidden_state
-        return Run(seqs.ids, seqs.real, lm.head(hidden), seen)
+        return Recording(seqs.ids, seqs.real, lm.head(hidden), seen)
 
 
-def inputs(
+def module_inputs(
     lm: LM, rows: list[list[int]], modules: Sequence[str], skip: int = 0
 ) -> dict[str, Tensor]:
-    """Inputs of modules at all real tokens but each row's first `skip`, {module: (tokens, width)}.
+    """{module: its inputs (tokens, width)} at all tokens but the first `skip` of each row.
 
-    One forward for all rows; nothing above the last module runs.
+    All rows run in one forward. Nothing above the last of the modules runs.
     """
     seqs = sequences(lm, rows)
+    # the running count of a row's real tokens: 1 at its first, whatever padding stands before
     wanted = seqs.real & (seqs.real.long().cumsum(1) > skip)
     return {name: wide[wanted] for name, wide in _inputs(lm, seqs, modules).items()}
 
 
-def inputs_at(
+def module_inputs_at(
     lm: LM, rows: list[list[int]], at: Sequence[int], modules: Sequence[str]
 ) -> dict[str, Tensor]:
-    """Inputs of modules at one token per row, {module: (n, width)}; nothing above runs."""
+    """{module: its inputs (n, width)}, at token `at[i]` of row i, counted without padding.
+
+    Rows run in batches of similar length. Nothing above the last of the modules runs.
+    """
     check_length(lm, rows)
     found: dict[str, Tensor] = {}
     for group in batches(rows):
         seqs = sequences(lm, [rows[i] for i in group])
+        # rows are padded on the left, so a token keeps its distance from the row's end
         column = torch.tensor([at[i] - len(rows[i]) for i in group]) + seqs.ids.shape[1]
         for name, wide in _inputs(lm, seqs, modules).items():
             into = found.setdefault(name, wide.new_empty(len(rows), wide.shape[-1]))
@@ -81,15 +97,15 @@ def inputs_at(
 
 
 def _inputs(lm: LM, seqs: Sequences, modules: Sequence[str]) -> dict[str, Tensor]:
-    """Inputs of modules in one forward, {module: (rows, length, width)}."""
+    """{module: its inputs (rows, length, width)}, from one forward."""
     seen: dict[str, Tensor] = {}
 
-    def look(name: str):
-        def hook(_, given, named):
-            given = given[0] if given else named["hidden_states"]  # a block's input is named
-            seen[name] = given.detach().reshape(*seqs.ids.shape, -1)
+    def look(name: str) -> Callable[..., None]:
+        def hook(_: nn.Module, given: tuple, named: dict[str, Any]) -> None:
+            hidden = given[0] if given else named["hidden_states"]  # a block's input is named
+            seen[name] = hidden.detach().reshape(*seqs.ids.shape, -1)
             if len(seen) == len(modules):
-                raise Enough
+                raise Enough  # the blocks above would compute nothing that anybody reads
 
         return hook
 

@@ -1,6 +1,7 @@
-"""Scores of given answers and distributions of the next token, teacher-forced and in batches.
+"""Scores of given answers, and distributions of the next token.
 
-The head is applied only where logits are wanted.
+Scores are teacher-forced: the probability of each token of an answer is computed with the true
+tokens before it. Rows run in batches, and the head is applied only where logits are wanted.
 """
 
 from __future__ import annotations
@@ -12,50 +13,62 @@ import torch
 from torch import Tensor
 
 from ..data.facts import encode_target
-from .batching import BATCH_TOKENS, batches, check_length, sequences
+from .answer_rows import AnswerRows
+from .batching import BATCH_TOKENS, batches, check_length, padded_labels, sequences
 
 if TYPE_CHECKING:
     from .lm import LM
 
 
-# Of a forward that is not continued. On a CPU products are large enough by then, rows of one length
-# need no padding, and states stay in the cache: 1.6 times faster than 4096.
+# Padded tokens per forward that is not continued, by kind of device. On a CPU products are large
+# enough with 512, rows of one length need no padding, and states stay in the processor's cache.
+# This is 1.6 times faster than 4096.
 SCORED_TOKENS = {"cpu": 512}
 
 
-class Score(NamedTuple):
-    """Teacher-forced target: log-probability (nats) and argmax hit of each token, both (n_t,)."""
+class TokenScores(NamedTuple):
+    """The scores of one target's tokens, each given the true tokens before it.
+
+    log_probs  (n_t,) log-probability of each token in nats.
+    hits       (n_t,) bool: the token is the most probable one.
+    """
 
     log_probs: Tensor
     hits: Tensor
 
 
 def score(
-    lm: LM, rows: list[list[int]], targets: Sequence[str] | Sequence[list[int]]
-) -> list[Score]:
-    """Log-probability and argmax hit of every target token, given the true tokens before it."""
+    lm: LM, rows: list[list[int]], targets: Sequence[str | Sequence[int]]
+) -> list[TokenScores]:
+    """The TokenScores of each target, a text or token ids, after its row.
+
+    Raises ValueError for an empty target, and for rows that exceed the context.
+    """
     ends = [encode_target(lm.tokenizer, t) if isinstance(t, str) else list(t) for t in targets]
     if len(ends) != len(rows):
         raise ValueError(f"{len(rows)} prompts but {len(ends)} targets")
     if not all(ends):
         raise ValueError("an empty target cannot be scored")
-    whole = [row + end[:-1] for row, end in zip(rows, ends, strict=True)]
-    check_length(lm, whole)
-    scores: list[Score | None] = [None] * len(rows)
-    runs: dict[tuple[int, ...], list[int]] = {}  # targets that differ in the last token share a run
-    for i, end in enumerate(ends):
-        runs.setdefault((*whole[i], len(end)), []).append(i)
+    answers = AnswerRows(rows, ends)
+    check_length(lm, answers.ids)
+    scores: list[TokenScores | None] = [None] * len(rows)
+    # targets that differ only in their last token share a run, because the model reads the same
+    runs: dict[tuple[int, ...], list[int]] = {}
+    for i, ids in enumerate(answers.ids):
+        runs.setdefault((*ids, len(ends[i])), []).append(i)
     shared = list(runs.values())
     limit = SCORED_TOKENS.get(lm.device.type, BATCH_TOKENS)
-    for some in batches([whole[first] for first, *_ in shared], limit):
-        firsts = [shared[j][0] for j in some]
+    for some in batches([answers.ids[first] for first, *_ in shared], limit):
+        read = answers.take(shared[j][0] for j in some)
         group = [i for j in some for i in shared[j]]
-        seqs = sequences(lm, [whole[i] for i in firsts], [len(ends[i]) - 1 for i in firsts])
+        seqs = sequences(lm, read.ids, read.behind)
         with lm.opened(seqs):
             hidden = lm.backbone(seqs.ids, seqs.real, use_cache=False).last_hidden_state
-            placed = [(j, i) for j, k in enumerate(some) for i in shared[k]]
-            wanted = torch.cat([hidden[j, -len(ends[i]) :] for j, i in placed])
-            labels = torch.tensor([token for i in group for token in ends[i]], device=wanted.device)
+            # the states that predict the tokens of all targets of these runs
+            row, column, labels = padded_labels(answers.take(group)).to(hidden.device)
+            run = [j for j, k in enumerate(some) for _ in shared[k]]  # the run of each target
+            wanted = hidden[torch.tensor(run, device=hidden.device)[row], column]
+            # logits are large (one per token of the vocabulary), so only a few rows at a time
             for part, wide, label in _few(wanted, labels, [len(ends[i]) for i in group]):
                 logits = lm.head(wide)
                 label = label.to(logits.device)
@@ -63,12 +76,12 @@ def score(
                 hits = logits.argmax(1) == label
                 sizes = [len(ends[group[j]]) for j in part]
                 for j, lp, hit in zip(part, log_probs.split(sizes), hits.split(sizes), strict=True):
-                    scores[group[j]] = Score(lp.cpu(), hit.cpu())
+                    scores[group[j]] = TokenScores(lp.cpu(), hit.cpu())
     return scores
 
 
 def next_token(lm: LM, rows: list[list[int]]) -> Tensor:
-    """Log-probabilities of the next token, (n, vocabulary), float32, on the CPU."""
+    """Log-probabilities (n, vocabulary) of the token after each row, float32, on the CPU."""
     table: Tensor | None = None
     limit = SCORED_TOKENS.get(lm.device.type, BATCH_TOKENS)
     for group in batches(rows, limit):
@@ -82,7 +95,10 @@ def next_token(lm: LM, rows: list[list[int]]) -> Tensor:
 
 
 def _few(wanted: Tensor, labels: Tensor, sizes: list[int], limit: int = 256) -> Iterator[tuple]:
-    """Label positions in parts of about `limit` rows: bounds the logits; targets stay whole."""
+    """(targets, states, labels) in parts of about `limit` states; a target is never divided.
+
+    sizes[j] is the number of states of target j.
+    """
     start, part, width = 0, [], 0
     for j, size in enumerate(sizes):
         part.append(j)

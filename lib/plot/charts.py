@@ -9,6 +9,7 @@ series named "base", "edited", "neighbor" or "unrelated" have a color of their o
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -123,7 +124,7 @@ def heatmap(
         for (i, j), value in np.ndenumerate(matrix):
             if np.isfinite(value):
                 ground = to_hex(colors(norm(value)))
-                color = max(INK, "#ffffff", key=lambda c, g=ground: contrast(c, g))
+                color = max(INK, "#ffffff", key=partial(contrast, ground))
                 ax.text(j, i, digits(value), ha="center", va="center", color=color, fontsize=SMALL)
     ax.grid(False)
     ax.spines[:].set_visible(False)

@@ -65,9 +65,9 @@ def lines(
     figure, ax = new_figure(xlabel, ylabel, title, height)
     style = styles(series, colors, dashes)
     ends = []
-    for name, y in series.items():
+    for name, values in series.items():
         here = np.asarray(x[name] if isinstance(x, Mapping) else x, dtype=float)
-        y = np.asarray(y, dtype=float)
+        y = np.asarray(values, dtype=float)
         if here.shape != y.shape:
             raise ValueError(f"{name!r} has {y.size} values, but x has {here.size}.")
         color, dash = style[name]

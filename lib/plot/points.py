@@ -6,6 +6,7 @@ Every function returns a Figure and shows nothing by itself, as in `charts`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -126,7 +127,7 @@ def scope_map(
         linewidth=0,
     )
     ax.set(xlim=(left, right), ylim=(bottom, top))
-    place = {"x": 0.015, "y": 0.98, "ha": "left", "va": "top"}
+    place: dict[str, Any] = {"x": 0.015, "y": 0.98, "ha": "left", "va": "top"}
     if not within:
         place = {"x": 0.985, "y": 0.03, "ha": "right", "va": "bottom"}
     ax.text(s="answered by the memory", transform=ax.transAxes, color=INK, fontsize=SMALL, **place)
@@ -183,8 +184,8 @@ def overlap(rho: float, length: float, names: tuple[str, str], points: Points) -
     ends = 1.08 * max([*(v for pair in points.values() for side in pair for v in side), 1e-9])
     ax.plot([0, ends], [0, ends], "--", color=BASE, linewidth=1.2)
     looks = (NEIGHBOR, 52, 4), (BASE, 20, 3)  # color, size, who lies on top
-    for (name, (x, y)), (color, size, order) in zip(points.items(), looks, strict=True):
-        ax.scatter(x, y, size, color=color, linewidths=0, alpha=0.9, zorder=order, label=name)
+    for (name, (xs, ys)), (color, size, order) in zip(points.items(), looks, strict=True):
+        ax.scatter(xs, ys, size, color=color, linewidths=0, alpha=0.9, zorder=order, label=name)
     ax.set(xlim=(0, ends), ylim=(0, ends))
     ax.set_xlabel("change, predicted (% of the edit)", fontsize=LABEL, color=INK)
     ax.set_ylabel("measured (%)", fontsize=LABEL, color=INK)

@@ -49,7 +49,8 @@ class Drawing(Figure):
         buffer = io.BytesIO()
         self.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
         small = io.BytesIO()  # a palette of 256 colors: a third of the size, and looks the same
-        Image.open(buffer).convert("RGB").quantize(256, dither=0).save(small, "png", optimize=True)
+        drawn = Image.open(buffer).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+        drawn.save(small, "png", optimize=True)
         return small.getvalue()
 
 
@@ -143,9 +144,9 @@ def contrast(color: str, background: str = "#ffffff") -> float:
 
 def readable(color: str) -> str:
     """Darken a color until it can be read as text on white (contrast 4.5)."""
-    rgb = np.array(to_rgb(color))
+    rgb = to_rgb(color)
     while contrast(to_hex(rgb)) < 4.5:
-        rgb = 0.95 * rgb
+        rgb = (0.95 * rgb[0], 0.95 * rgb[1], 0.95 * rgb[2])
     return to_hex(rgb)
 
 

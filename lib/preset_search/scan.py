@@ -129,7 +129,8 @@ class Scan:
         """Make the trials, stage by stage, as far as the budget goes; returns the scan itself."""
         # 1. trials of an earlier call, and the base model's answers
         self._end = time.perf_counter() + (math.inf if self.budget is None else self.budget)
-        self.rows, self._dropped = self._read(), set()
+        self.rows = self._read()
+        self._dropped: set[Any] = set()
         self._measured = {"events": (self.event,), "metrics": (*self.metrics, "locality")}
         self._base = baseline(self.lm, self.cases, **self._measured)
         self._choose(self._base.scores.json())
@@ -229,7 +230,7 @@ class Scan:
     def _trial(self, changes: dict[str, Any]) -> dict[str, Any]:
         """Edit and measure with one candidate's settings."""
         editor = EDITORS[self.editor](self.lm, **{**self.space.given, **changes})
-        ask = {**self._measured, "base": self._base}
+        ask: dict[str, Any] = {**self._measured, "base": self._base}
         if self.together:
             start = time.perf_counter()
             patch = editor.edit(self.facts)
@@ -274,6 +275,7 @@ class Scan:
         shares = ", ".join(f"{m} {best[m]:.2f}" for m in self.scored)
         place = f'[{self.editor}."{self.lm.name.rstrip("/").split("/")[-1]}"]'
         lines = [f"{place}   # scan, {len(self.rows)} trials on {len(self.cases)} cases: {shares}"]
+        lines.append("tuned = true")
         for name, value in {**self.space.config, **chosen}.items():
             if name in chosen or value != own[name]:
                 text = json.dumps(value, ensure_ascii=False)

@@ -113,8 +113,8 @@ class InterferenceExplorer(Panel):
             length,
             (self.names[i], self.names[j]),
             {
-                "watched": tuple([part[j].item()] for part in shares),
-                "other facts": tuple(part[others].tolist() for part in shares),
+                "watched": ([shares[0][j].item()], [shares[1][j].item()]),
+                "other facts": (shares[0][others].tolist(), shares[1][others].tolist()),
             },
         )
         most = sorted(others, key=lambda n: -landed.predicted[n].item())[:MOST]
@@ -157,4 +157,5 @@ class InterferenceExplorer(Panel):
         (before, old), (after, new) = found
         whole = predicted[:, i].norm()
         shares = predicted.norm(dim=0), (after - before).norm(dim=1)
-        return _Landed(*(100 * share / whole for share in shares), new - old)
+        there, moved = (100 * share / whole for share in shares)
+        return _Landed(there, moved, new - old)

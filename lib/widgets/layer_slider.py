@@ -82,7 +82,7 @@ class LayerSlider(Panel):
             for i, token in enumerate(self.trace.tokens)
         ]
         here = effects[self.shown]
-        best = here.nan_to_num(-1).argmax().item()
+        best = int(here.nan_to_num(-1).argmax())
         text = (
             f"Layer {self.layer}, {self.shown}: the largest indirect effect is {here[best]:.3f}, "
             f"at token {best} '{token_text(self.trace.tokens[best])}', of a total effect of "

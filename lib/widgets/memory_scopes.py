@@ -149,10 +149,10 @@ class RadiusExplorer(Panel):
         """A histogram where all keys have one radius, otherwise distance against radius."""
         distance = "distance to the nearest key"
         if self.rule == "one radius":
-            distances = {group: f.distance for group, f in found.items()}
+            distances = {group: f.distance.tolist() for group, f in found.items()}
             marks = {f"radius {self.radius:g}": self.radius}
             return plot.histogram(distances, distance, bins=30, marks=marks, colors=KINDS)
-        points = {group: (f.distance, f.radius) for group, f in found.items()}
+        points = {g: (f.distance.tolist(), f.radius.tolist()) for g, f in found.items()}
         top = 1.15 * max(*(f.radius.max().item() for f in found.values()), 0.05 * self.limit)
         return maps.scope_map(points, distance, "radius of that key", colors=KINDS, top=top)
 
@@ -229,7 +229,7 @@ class ThresholdExplorer(Panel):
         rule = Side(self.route.memories, self.act_ratio, self.route.score, self.route.module)
         shares = {group: (found / self.eps).amax(1) for group, found in self.scores.items()}
         figure = plot.histogram(
-            shares,
+            {group: found.tolist() for group, found in shares.items()},
             "Δ/ε, how far the memory moves the output (1 is its threshold)",
             bins=30,
             marks={f"act_ratio {self.act_ratio:g}": self.act_ratio},

@@ -11,7 +11,7 @@ import math
 import os
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, cast
 
 import traitlets
 from matplotlib.figure import Figure
@@ -34,7 +34,7 @@ class View(NamedTuple):
 
     figure: Figure
     text: str
-    rows: list[dict[str, object]]
+    rows: list[dict[str, Any]]
 
 
 class Panel(traitlets.HasTraits):
@@ -235,4 +235,4 @@ def table(rows: Rows) -> str:
 
 
 def _png(figure: Figure) -> str:
-    return base64.b64encode(figure._repr_png_()).decode()
+    return base64.b64encode(cast(Any, figure)._repr_png_()).decode()

@@ -103,7 +103,7 @@ for way, W in {"plain": plain, "kept keys": keeping}.items():
 
 # %% [markdown]
 # To nine digits; the plain fold lost a fifth of its first five. The same algebra takes pairs out of
-# the middle of a stream: `memory.replace`.
+# the middle of a stream: `memory.exchange`.
 #
 # ## Write where no text goes
 #
@@ -154,7 +154,7 @@ values, vectors = torch.linalg.eigh(general.C)
 K = lm.keys([case.fact for case in lib.classroom()], top).cpu().double()
 rows = []
 for quantile in (0.2, 0.5, 0.8, 0.95):
-    found = memory.below(values, vectors, threshold=None, quantile=quantile)
+    found = memory.null_space_of(values, vectors, threshold=None, quantile=quantile)
     inside = ((found.Q.T @ K).norm() / K.norm()).item() ** 2
     row = {"directions": found.Q.shape[1], "threshold τ": found.threshold}
     row["text inside (%)"], row["subjects inside (%)"] = 100 * found.share, 100 * inside

@@ -133,9 +133,8 @@ editor = runs_10.Lifelong(lm, cases, STREAM).editor("lifelong")
 step, strength, shapes = editor.config.step, editor.config.ridge, editor.modules()
 d_in, d_out = next(iter(shapes.values()))
 
-found = answer_gradients.read(
-    lm, facts[:count], list(shapes)
-)  # {module: K (d_in, n), G (d_out, n)}
+# {module: K (d_in, n), G (d_out, n)}
+found = answer_gradients.read(lm, facts[:count], list(shapes))
 seen = Pairs.empty(d_in, d_out).merge(found.values())
 patch = editor.edit(facts[:count])
 for name, pair in found.items():
@@ -179,7 +178,7 @@ for some in (0.0, 1e-6 * d_in, 0.0164, step, 4 * step):
     row["‖ΔW‖/‖W‖ (%)"] = 100 * runs_10.change(lm, tried)
     row["answer tokens right (%)"] = 100 * right["efficacy"]["teacher_forced"]
     with lm.patched(tried, only=True):
-        table.append(row | {"perplexity": lib.evaluation.perplexity(lm)})
+        table.append(row | {"perplexity": lib.perplexity(lm)})
 show.Table(table)
 
 # %% [markdown]

@@ -126,7 +126,7 @@ router = anchor_router.start(torch.zeros(12), torch.tensor(1.0), 32, 16, kappa, 
 for t in range(3):
     router = anchor_router.grow(router, mine[owner == t])
 fitted = anchor_router.fit_anchors(
-    router, mine, owner, rest, 2, anchor_router.AnchorFit(200, 3e-3, 0.0)
+    router, mine, owner, rest, 2, anchor_router.AnchorFit(steps=200, lr=3e-3, reserve=0.0)
 )
 table = []
 for name, some in {"in the middle": router, "fitted": fitted}.items():

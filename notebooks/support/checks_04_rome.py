@@ -45,6 +45,6 @@ def one_way(
 
 
 def _answers(scores: lib.Scores) -> dict[str, tuple[bool, str]]:
-    """{metric: (right, text)}; one prompt per metric."""
+    """Return {metric: (whether it is right, the text)}; each metric has one prompt."""
     rows = scores.rows[scores.rows["event"] == "generation"]
     return {row.metric: (bool(row.value), row.text) for row in rows.itertuples()}

@@ -16,10 +16,10 @@ def killer(
     function: Callable[[Callable[[int], float], int], int | str | None],
     harm: Sequence[float] = (),
 ) -> str:
-    """Notebook 14: the number of the edit that took a stream past HARM, in at most LIMIT questions.
+    """Notebook 14: which edit took a stream past HARM, found with at most LIMIT questions.
 
-    function(after, n) asks after(i), the harm after the first i edits; harm[i] is that of a real
-    stream, harm[0] = 0.
+    function(after, n) returns the number of that edit. after(i) is the harm after the first i
+    edits. harm[i] is the harm of a real stream, with harm[0] = 0.
     """
     streams = [_stream(seed) for seed in range(20)]
     for n, (values, wanted) in enumerate(

@@ -66,7 +66,7 @@ def curves(
     colors: Mapping[str, str],
     columns: int = 4,
 ) -> Figure:
-    """One small panel per name of `series`, each with the same lines {line: y}; y in %."""
+    """Draw one small panel per name of `series`, each with the same lines {line: y}; y is in %."""
     figure, axes = _grid(len(series), columns, 1.45 if len(series) < 16 else 1.25, xlabel, ylabel)
     for ax, (name, lines) in zip(axes, series.items(), strict=False):
         for i, (line, y) in reversed(list(enumerate(lines.items()))):  # the first one on top
@@ -90,9 +90,10 @@ def rasters(
     *,
     columns: int = 4,
 ) -> Figure:
-    """One panel per name: row = edit (the first at the top), column = time; strings of "1", "0".
+    """Draw one panel per name: edits as rows, the first at the top, and time as columns.
 
-    A string holds a character per edit written so far; what is written later stays light.
+    Each column is a string of "1" and "0" with a character per edit written so far. Cells of edits
+    that are written later stay light.
     """
     figure, axes = _grid(len(rights), columns, 1.9, xlabel, ylabel)
     width = max(len(text) for texts in rights.values() for text in texts)

@@ -16,7 +16,10 @@ import lib
 
 
 def groups(facts: Sequence[lib.Fact], question: Mapping) -> dict[str, torch.Tensor]:
-    """{what they share: (n, n) True for these pairs}; each pair stands in the first that fits."""
+    """Return {what they share: (n, n) matrix, True for the pairs that share it}.
+
+    Each pair stands in the first group that fits.
+    """
     ways = {
         "three letters": [fact.subject.lower().split()[-1][:3] for fact in facts],
         "the question": [question[fact] for fact in facts],
@@ -40,10 +43,10 @@ def look(lm: lib.LM, name: str, fact: lib.Fact) -> tuple[torch.Tensor, ...]:
 
 
 def stream(editor: lib.Editor, number: int, edits: int, facts: int = 30) -> Iterator[dict]:
-    """Odd classroom facts, drawn with this seed, written one after another: one row per edit t.
+    """Write odd classroom facts, drawn with this seed, one after another; one row per edit t.
 
-    lands   |ρ(t, j)|·‖δ_t‖ for every fact j of the stream; δ_t as it arrives at its own key
-    change  of log p of fact j's new answer by this edit, in nats
+    lands   |ρ(t, j)|·‖δ_t‖ for every fact j of the stream, with δ_t as it arrives at its own key
+    change  change of log p of fact j's new answer by this edit, in nats
     """
     lm, layer = editor.lm, editor.config.layer
     cases = random.Random(number).sample([c for c in lib.classroom() if c.id % 2], facts)

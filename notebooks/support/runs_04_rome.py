@@ -14,10 +14,11 @@ GROUPS = "generalization", "specificity", "same_subject", "locality"
 def without(
     editor: lib.Editor, parts: Mapping[str, Mapping], cases: Sequence[lib.Case], templates: Sequence
 ) -> Iterator[dict]:
-    """One row per case and part: the fact alone on the base model, by settings changed so.
+    """Write each case's fact alone on the base model, once per part; one row per case and part.
 
-    Shares of prompts that answer as wanted, by generation, and two divergences from the base model
-    in nats: at unrelated prompts, and behind "{subject} is a".
+    A part is a change of settings. A row has shares of prompts that answer as wanted, by
+    generation, and two divergences from the base model in nats: at unrelated prompts, and after
+    the words "{subject} is a".
     """
     lm, odd = editor.lm, [case for case in lib.classroom() if case.id % 2]
     asked = {"events": ["generation"], "metrics": GROUPS, "pool": odd}
@@ -44,7 +45,7 @@ def without(
 
 
 def means(rows: Sequence[Mapping], parts: Collection[str]) -> list[dict]:
-    """One line per part: shares in %, divergences in nats; None is left out."""
+    """Return one line per part: mean shares in % and divergences in nats, where there are any."""
     lines = []
     for part in parts:
         own, line = [row for row in rows if row["part"] == part], {"ROME": part}

@@ -54,7 +54,7 @@ class AlphaEdit(Searched, lib.EDITORS["alphaedit"]):
 
 
 def look(lm: lib.LM, facts: Sequence[lib.Fact], layer: int, top: int) -> tuple:
-    """Keys K (d_in, n) at a layer and states h (d_out, n) behind the layer `top`, as patched now."""
+    """Return keys K (d_in, n) at a layer and states h (d_out, n) after `top`, as patched now."""
     seen = lm.at_subjects(facts, [lm.mlp_out(layer), lm.above(top)])
     return seen[lm.mlp_out(layer)][0].T.cpu().double(), seen[lm.above(top)][0].T.cpu()
 
@@ -65,10 +65,10 @@ def strengths(
     grid: Sequence[tuple[Sequence[int], Sequence[float]]],
     known: dict[lib.Fact, torch.Tensor],
 ) -> Iterator[dict]:
-    """The base model's row, then one per layers and λ: all cases as one batch, one template.
+    """Write all cases as one batch for each choice of layers and λ, one row each.
 
-    Shares of cases by event, and the mean KL at unrelated prompts in nats. known: values searched
-    already; new ones are put there.
+    The base model's row comes first. A row has shares of cases by event and the mean KL at
+    unrelated prompts in nats. `known` holds the values that were searched already; new ones are added to it.
     """
     facts, asked = [case.fact for case in cases], {"metrics": GROUPS, "events": EVENTS}
     base = lib.baseline(lm, cases, **asked)
@@ -82,7 +82,7 @@ def strengths(
 
 
 def row(found: Mapping[str, Any]) -> dict[str, float]:
-    """{"efficacy, generation": share, …, "kl": nats}."""
+    """Return {"efficacy, generation": share, …, "kl": nats}."""
     shares = {
         f"{metric}, {event}": found[metric][event]
         for metric in ("efficacy", "generalization", "specificity")
@@ -99,8 +99,9 @@ def both(lm: lib.LM, few: Sequence[lib.Case], cases: Sequence[lib.Case]) -> Iter
 
 
 def curves(rows: Sequence[Mapping]) -> tuple[dict, dict, dict]:
-    """By name, "written, 1 layer", "neighbors, 1 layer" and so on: λ and % by generation over it;
-    {"1 layer": KL at λ = 1000}.
+    """Return x, y and KL for the figure, by names such as "written, 1 layer".
+
+    x holds λ, y shares in % by generation, and the last dict {"1 layer": KL at λ = 1000}.
     """
     x, y, kl = {}, {}, {}
     for what, column in {"written": "efficacy", "neighbors": "specificity"}.items():

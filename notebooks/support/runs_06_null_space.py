@@ -61,8 +61,11 @@ def counterfact(count: int) -> list[lib.Case]:
 class Lifelong:
     """A stream of facts in batches, always measured in the same way.
 
-    settings as STREAM: lines {name: (editor, its settings)}; points are numbers of edits at which
-    every `sample`-th fact so far is asked, and kl unrelated prompts.
+    settings is a mapping like STREAM:
+    lines   {name: (editor, its settings)}
+    points  numbers of edits after which everything is measured
+    sample  every so many facts written so far one is asked at a point
+    kl      number of unrelated prompts
     """
 
     def __init__(self, lm: lib.LM, cases: Sequence[lib.Case], settings: Mapping[str, Any]) -> None:
@@ -98,10 +101,14 @@ class Lifelong:
         return made
 
     def line(self, name: str) -> Iterator[dict[str, Any]]:
-        """One row per batch of one editor; ROME writes fact by fact, a row is 25 of them.
+        """Write the stream with one editor; one row per batch. ROME writes one by one, 25 to a row.
 
-        written: efficacy of the batch right after it. change, size, sigma: ‖ΔW‖/‖W₀‖, ‖W‖/‖W₀‖ and
-        σ_max(W)/σ_max(W₀) of every edited matrix. At the points everything else as well.
+        written  efficacy of the batch right after it
+        change   ‖ΔW‖/‖W₀‖ of every edited matrix
+        size     ‖W‖/‖W₀‖ of every edited matrix
+        sigma    σ_max(W)/σ_max(W₀) of every edited matrix
+
+        At the points a row has everything else as well.
         """
         lm, editor = self.lm, self.editor(name)
         step = 25 if editor.name == "rome" else self.settings["batch"]
@@ -135,13 +142,13 @@ class Lifelong:
             yield rows
 
     def look(self, end: int, patch: lib.Patch) -> dict[str, Any]:
-        """What the sample of all facts so far gives now, and what became of everything else."""
+        """Ask a sample of all facts so far, their other prompts, unrelated prompts and a text."""
         lm, cases = self.lm, self.cases[: end : self.settings["sample"]]
         found = lib.evaluate(lm, cases, patch, EVENTS, metrics=()).json()
         others = ["generalization", "specificity"]
         rest = lib.evaluate(lm, cases, patch, EVENTS[:2], metrics=others).json()
         with lm.patched(patch, only=True):
-            now, perplexity = lm.next_token(self.prompts), lib.evaluation.perplexity(lm)
+            now, perplexity = lm.next_token(self.prompts), lib.perplexity(lm)
         return {
             "retention": found["efficacy"],
             **{metric: rest[metric] for metric in others},
@@ -151,7 +158,10 @@ class Lifelong:
 
 
 def over(rows: Sequence[Mapping[str, Any]]) -> tuple[dict[str, list], dict[str, list]]:
-    """By line of three points or more: numbers of edits; facts held then, by generation, in %."""
+    """Return numbers of edits and, at each, the share of facts still held in %, by line.
+
+    Facts are held by generation. Lines of fewer than three points are left out.
+    """
     x, held = {}, {}
     for name in dict.fromkeys(row["line"] for row in rows[1:]):
         own = [row for row in rows if row["line"] == name and "perplexity" in row]

@@ -58,11 +58,11 @@ class Seen(lib.EDITORS["wilke"]):
 
 
 def stream(lm: lib.LM, run: str, number: int, edits: int, points: Sequence[int]) -> Iterator[dict]:
-    """One row per edit of a stream; at the points also {case: share of its prompts}.
+    """Write one stream; one row per edit, and at the points also {case: share of its prompts}.
 
     run     "editor keys", or "rome keys layer" for another layer than the preset's
     scores  {layer: ‖Δ‖/‖W‖} of every layer that was tried, on the model as it was then
-    kl      on unrelated prompts, nats, against the base model
+    kl      KL from the base model at unrelated prompts, in nats
     """
     editor, keys, *layer = run.split()
     settings = {"keys": keys, "contexts": CONTEXTS}
@@ -112,9 +112,10 @@ def shares(scores: lib.Scores, metric: str) -> dict[str, float]:
 
 
 def layers(lm: lib.LM, cases: Sequence[lib.Case], tried: Sequence[int]) -> Iterator[dict]:
-    """One row per fact and layer: ROME there, on the base model.
+    """Write each fact alone into each layer by ROME, on the base model; one row per fact and layer.
 
-    s, kl as in `stream`; shares of its prompts that answer as wanted, by generation.
+    s and kl are as in `stream`. The other columns are shares of the fact's prompts that answer as
+    wanted, by generation.
     """
     kl, asked = divergence(lm), {"events": ["generation"]}
     asked["metrics"] = ["generalization", "specificity"]

@@ -32,12 +32,15 @@ def own_texts(lm: lib.LM, facts: Iterable[lib.Fact]) -> list[losses.Text]:
     found = []
     for fact in facts:
         target = encode_target(lm.tokenizer, fact.target_new)
-        found.append(losses.Text([*encode_prompt(lm.tokenizer, fact.text), *target[:-1]], target))
+        found.append(losses.Text(encode_prompt(lm.tokenizer, fact.text), target))
     return found
 
 
 def editors(lm: lib.LM, train: bool = False) -> dict[str, Any]:
-    """{name: editor} with trained networks; train=True makes tiny ones, for a model without any."""
+    """Return {name: editor} with trained networks.
+
+    With `train` they get tiny ones that are trained here, for a model for which none are shipped.
+    """
     if not train:
         found = {name: lib.EDITORS[name](lm) for name in NAMES}
         for editor in found.values():
@@ -108,7 +111,7 @@ def ask(lm: lib.LM, cases: Sequence[lib.Case], patch: lib.Patch) -> dict[str, fl
 def batches(
     lm: lib.LM, editor: Any, cases: Sequence[lib.Case], size: int, count: int
 ) -> dict[str, float]:
-    """What `ask` gives of the first `count` cases, each right after an edit of its whole batch."""
+    """Return the shares of `ask` for the first `count` cases, each right after its own batch."""
     sums: dict[str, float] = {}
     for start in range(0, count, size):
         whole = cases[start : start + size]
@@ -119,7 +122,10 @@ def batches(
 
 
 def joined(mend: Any, cases: Sequence[lib.Case], asked: Mapping[int, int]) -> list[dict[str, Any]]:
-    """`batches` by how MEND's pairs are joined; asked: {facts in one update: how many of all}."""
+    """Return the shares of `batches` for each way to join MEND's pairs.
+
+    `asked` is {facts in one update: how many facts are asked in all}.
+    """
     ways = {"summed": mend, "solved on k": Solved(mend, "raw")}
     ways["solved on k̃"] = Solved(mend, "network")
     return [
@@ -132,15 +138,16 @@ def joined(mend: Any, cases: Sequence[lib.Case], asked: Mapping[int, int]) -> li
 def stream(
     lm: lib.LM, editor: Any, cases: Sequence[lib.Case], size: int, count: int
 ) -> dict[str, float]:
-    """What `ask` gives of `count` cases, spread evenly, at the end of a stream of batches."""
-    patch = lib.EMPTY
-    for start in range(0, len(cases), size):
-        patch = editor.edit([case.fact for case in cases[start : start + size]], after=patch)
-    return ask(lm, cases[:: len(cases) // count][:count], patch)
+    """Return the shares of `ask` for `count` cases, spread evenly, at the end of a stream."""
+    run = lib.stream(lm, editor, cases, size, (), {"events": ["teacher_forced"], "metrics": ()})
+    return ask(lm, cases[:: len(cases) // count][:count], run.finish().patch)
 
 
 def curves(found: Mapping[str, Any]) -> tuple[dict[str, list], dict[str, list]]:
-    """By editor: steps; validation loss in % of the first. A network's file keeps its own curve."""
+    """Return steps and validation loss, in % of the first, by editor.
+
+    A network's file keeps its own curve.
+    """
     x, y = {}, {}
     for name, editor in found.items():
         history = header(editor)["history"]
@@ -150,7 +157,7 @@ def curves(found: Mapping[str, Any]) -> tuple[dict[str, list], dict[str, list]]:
 
 
 def header(editor: Any) -> dict[str, Any]:
-    """What the file of an editor's network says of itself."""
+    """Return the header of the file that holds an editor's network."""
     path = editor.path if editor.path.exists() else editor.shipped
     return network_file.load(path, editor.lm.fingerprint, editor.name)[0]
 

@@ -50,7 +50,7 @@ class FirstTurn(UltraEdit):
 class Fixed(Pairs):
     """Moments that learn nothing."""
 
-    def merge(self, parts: Iterable[answer_gradients.Features], compat: bool = False) -> Pairs:
+    def merge(self, parts: Iterable[answer_gradients.Features]) -> Pairs:
         """Themselves."""
         return self
 
@@ -145,10 +145,10 @@ def replay(lm: lib.LM, name: str, facts: Sequence[lib.Fact], size: int) -> Itera
 def settling(
     sides: Mapping[str, tuple[torch.Tensor, torch.Tensor]],
 ) -> tuple[list[int], dict[str, list[float]]]:
-    """How far the deviations of the first n columns are from those of others, in %: n; by name.
+    """Return n and, by name, how far deviations of the first n columns are from those of others.
 
-    sides {name: (columns (d, n) in their order, other columns)}. The median over coordinates, and
-    what independent Gaussians would give.
+    sides is {name: (columns (d, n) in their order, other columns)}. Distances are in %, medians
+    over the coordinates. Beside them is what independent Gaussians would give.
     """
     n, N = (min(side[i].shape[1] for side in sides.values()) for i in (0, 1))
     at = [m for m in (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 80, 100, 120) if m <= n]
@@ -164,7 +164,7 @@ def settling(
 
 
 def spent(rows: Sequence[Mapping[str, Any]]) -> tuple[dict[str, list], dict[str, list]]:
-    """By line: numbers of edits; KL(base ‖ edited) at unrelated prompts then, in nats."""
+    """Return numbers of edits and KL(base ‖ edited) at unrelated prompts then, in nats, by line."""
     x, kl = {}, {}
     for name in LINES:
         own = [row for row in rows if row["line"] == name and "perplexity" in row]
@@ -188,8 +188,10 @@ def ends(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def filling(rows: Sequence[Mapping[str, Any]], name: str) -> tuple[dict, dict]:
-    """Of one line, by name: numbers of edits; how far the weights are from the base model's, how
-    far orthogonal turns would be, and answer tokens of the first turn's facts, all in %.
+    """Return x and y of one line: numbers of edits, and three curves in % by name.
+
+    The curves are how far the weights are from the base model's, how far orthogonal turns would be,
+    and the share of answer tokens of the first turn's facts that are right.
     """
     own = [row for row in rows if row["line"] == name]
     some = [row for row in own if "first" in row]

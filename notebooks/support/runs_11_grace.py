@@ -22,7 +22,13 @@ ROWS = 50  # prompts of one forward
 
 
 class Keys(NamedTuple):
-    """Keys of n edits (n, d), their labels; others {group: (m, d)}; owner (m,) of rewordings."""
+    """The keys of n edits and of the prompts around them.
+
+    edits   (n, d), a key per edit
+    labels  token ids of each edit's answer
+    others  {group: (m, d)}, keys of rewordings, neighbors and unrelated prompts
+    owner   (m,), to which edit each rewording belongs
+    """
 
     edits: Tensor
     labels: list[tuple[int, ...]]
@@ -63,7 +69,9 @@ def read(lm: lib.LM, cases: Sequence[lib.Case], module: str) -> Keys:
         for start in range(0, len(rows), ROWS):
             part = rows[start : start + ROWS]
             ends = [len(row) - 1 for row in part]
-            parts.append(activations.inputs_at(lm, part, ends, [module])[module].float().cpu())
+            parts.append(
+                activations.module_inputs_at(lm, part, ends, [module])[module].float().cpu()
+            )
         found[group] = torch.cat(parts)
     labels = [tuple(encode_target(lm.tokenizer, case.fact.target_new)) for case in cases]
     owner = torch.tensor([i for i, case in enumerate(cases) for _ in case.paraphrases])
@@ -71,8 +79,10 @@ def read(lm: lib.LM, cases: Sequence[lib.Case], module: str) -> Keys:
 
 
 def sweep(keys: Keys, radii: Sequence[float]) -> dict[str, list[float]]:
-    """Shares (%) by radius: rewordings that get their own answer, neighbors and unrelated prompts
-    that get any; with one radius for all, and by GRACE's rules from that radius on.
+    """Return shares (%) by radius of the prompts that an entry answers.
+
+    A rewording counts when it gets its own answer, a neighbor or an unrelated prompt when it gets
+    any. Once all entries have one radius, and once GRACE's rules change it from there on.
     """
     found: dict[str, list[float]] = {}
     own = [keys.labels[i] for i in keys.owner.tolist()]
@@ -109,8 +119,12 @@ def table(keys: Keys, radii: Sequence[float]) -> list[dict[str, Any]]:
 def look(
     lm: lib.LM, cases: Sequence[lib.Case], patch: lib.Patch, asked: int = 40
 ) -> dict[str, float]:
-    """Shares of up to `asked` cases, spread evenly: tokens right of facts and rewordings,
-    neighbors whose true answer stays ahead, next words at unrelated prompts unchanged; their KL.
+    """Return shares of up to `asked` cases, spread evenly.
+
+    held, reworded  answer tokens that are right
+    neighbors       cases whose true answer stays ahead
+    unrelated       next words that are unchanged
+    kl              KL from the base model at unrelated prompts, in nats
     """
     cases = cases[:: max(1, len(cases) // asked)]
     metrics = ["generalization", "specificity", "locality"]
@@ -126,7 +140,7 @@ def look(
 
 
 def percent(row: Mapping[str, Any]) -> dict[str, Any]:
-    """What `look` found, for a table."""
+    """Return the shares of `look` as a table shows them."""
     shares = {f"{name} (%)": 100 * row[name] for name in ("held", "reworded", "neighbors")}
     return shares | {"unrelated (%)": 100 * row["unrelated"], "KL": row["kl"]}
 

@@ -45,6 +45,7 @@ STREAM = {
     "points": [10, 20, 40, 80],
     "asked": 40,  # facts at most, spread over those written so far
 }
+AT_EDITS = {"events": ["teacher_forced"], "metrics": ()}  # asked right after each turn
 
 
 def facts() -> list[lib.Case]:
@@ -71,23 +72,21 @@ def wise(lm: lib.LM, **settings: Any) -> lib.Editor:
 def stream(
     lm: lib.LM, name: str, settings: Mapping[str, Any] = STREAM, count: int | None = None
 ) -> Iterator[dict[str, Any]]:
-    """One row per turn of a line: edits; Δ's threshold where there is one; the look at points.
+    """Write the first `count` facts with one line's editor; one row per turn.
 
-    count: only so many facts.
+    A row has the number of edits, Δ's threshold where the editor has one, and at the points the
+    shares of `look`.
     """
     _, size, whole, _ = settings["lines"][name]
-    count = count or whole
-    made, cases, patch = editor(lm, name, settings), facts()[:count], lib.EMPTY
-    for start in range(0, count, size):
-        some = cases[start : start + size]
-        patch = made.edit([case.fact for case in some], after=patch)
-        end = start + len(some)
-        row = {"line": name, "edits": end}
-        for route in patch.routes.values():
+    cases = facts()[: count or whole]
+    run = lib.stream(lm, editor(lm, name, settings), cases, size, (), AT_EDITS)
+    for turn in run:
+        row = {"line": name, "edits": turn["edits"]}
+        for route in run.patch.routes.values():
             if route.kind == "wise":
                 row["eps"] = round(route.memories[-1].eps, 4)
-        if end in settings["points"]:
-            row |= look(lm, cases[:end], patch, settings["asked"])
+        if turn["edits"] in settings["points"]:
+            row |= look(lm, cases[: turn["edits"]], run.patch, settings["asked"])
         yield row
 
 
@@ -107,9 +106,8 @@ def _tuple(value: Any) -> Any:
 
 def shards(lm: lib.LM, cases: Sequence[lib.Case], size: int) -> tuple[lib.Patch, list[SideMemory]]:
     """Facts written one by one into shards of `size`: the patch, and its memories, not merged."""
-    made, patch = wise(lm, save_freq=size, merge_freq=1000 * size), lib.EMPTY
-    for case in cases:
-        patch = made.edit([case.fact], after=patch)
+    made = wise(lm, save_freq=size, merge_freq=1000 * size)
+    patch = lib.stream(lm, made, cases, 1, (), AT_EDITS).finish().patch
     (route,) = patch.routes.values()
     return patch, list(route.memories)
 
@@ -160,7 +158,7 @@ def density(rows: Sequence[Mapping[str, Any]]) -> tuple[list[int], dict[str, lis
 
 
 def triangle(rows: Sequence[Mapping[str, Any]], edits: int) -> tuple[list[str], list[list[float]]]:
-    """Editors after so many edits: their names; held, reworded, neighbors, unrelated in %."""
+    """Return the editors after so many edits, and four shares of each in %: see `percent`."""
     at = [row for row in rows if "held" in row and row["edits"] in (0, edits)]
     shares = [[*percent(row).values()][:4] for row in at]
     return [row["line"] for row in at], shares

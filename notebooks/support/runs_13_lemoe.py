@@ -148,7 +148,10 @@ ROUTERS = {  # of the lines that were written call by call
 
 
 def routed(rows: Rows) -> tuple[dict[str, list[int]], dict[str, list[float]]]:
-    """By router: edits; of all prompts so far, the share (%) that goes where it went at first."""
+    """Return numbers of edits and, by router, the share (%) of prompts that go where they went.
+
+    All prompts written so far are counted, each against the expert that first answered it.
+    """
     x: dict[str, list[int]] = {}
     y: dict[str, list[float]] = {}
     for line, name in ROUTERS.items():

@@ -29,7 +29,7 @@ from . import stored_runs
 def trained(editor: str) -> list[Any]:
     """The line of an editor with a network: another network or preset makes it another run."""
     (file,) = SHIPPED.glob(f"{editor}-*.safetensors")
-    presets = tomllib.loads((SHIPPED.parent / "presets.toml").read_text(encoding="utf-8"))
+    presets = tomllib.loads((SHIPPED.parents[1] / "presets.toml").read_text(encoding="utf-8"))
     made = file.read_bytes() + repr(presets[editor]["SmolLM2-135M"]).encode()
     return [editor, {}, hashlib.sha256(made).hexdigest()[:16]]
 
@@ -79,7 +79,10 @@ WORDS = 8  # tokens of the answers that are kept to be read
 
 
 def cases(edits: int = STREAM["edits"]) -> list[lib.Case]:
-    """The stream: the tower, then odd cases of the classroom; few test prompts of each."""
+    """Return the stream: the Eiffel Tower, then odd cases of the classroom.
+
+    Each keeps a few of its test prompts.
+    """
     odd = [case for case in lib.classroom() if case.id % 2]
     some = [lib.classroom()[0], *random.Random(0).sample(odd, STREAM["edits"] - 1)]
     return [_short(case) for case in some[:edits]]
@@ -122,13 +125,13 @@ def _tuple(value: Any) -> Any:
 def line(
     lm: lib.LM, name: str, edits: int = STREAM["edits"], base: Any = None
 ) -> Iterator[dict[str, Any]]:
-    """One row per turn of an editor; everything else at the points, per case at the end.
+    """Write the stream with one editor; one row per turn, and at the end everything, per case.
 
-    right    per fact so far 1 or 0: its prompt is answered by the new answer, freely generated
-    says     what the probes are answered
-    next     {group: the most probable next tokens at neighbors, at unrelated prompts of all cases}
-    kl       from the base model's distribution at unrelated prompts, nats, mean
-    cpu      seconds of the edit
+    right    "1" or "0" per fact so far: whether its prompt is answered by the new answer, generated
+    says     {probe: its answer}
+    next     {group: most probable next tokens at the neighbors, at the unrelated prompts}
+    kl       mean KL from the base model at unrelated prompts, in nats
+    cpu      CPU seconds of the edit
     """
     whole, full = cases(), STREAM["edits"]
     made, asked = editor(lm, name), {"metrics": TESTS, "text": text()}
@@ -154,7 +157,7 @@ def line(
 def look(
     lm: lib.LM, whole: Sequence[lib.Case], end: int, patch: lib.Patch, before: torch.Tensor
 ) -> dict[str, Any]:
-    """What is asked after a turn."""
+    """Ask the facts so far, the probes, neighbors and unrelated prompts after a turn."""
     found = lib.evaluate(lm, whole[:end], patch, ["generation"], metrics=()).rows
     found = found[(found["metric"] == "efficacy") & (found["event"] == "generation")]
     right = "".join(str(int(value)) for value in found["value"])
@@ -221,7 +224,7 @@ def negatives(
 
 
 def by_case(scores: lib.Scores, only: Sequence[str] = ()) -> dict[str, Any]:
-    """{metric: {event: [value of each case, None without a prompt]}}."""
+    """Return {metric: {event: [value of each case, None where it has no prompt]}}."""
     names, found = list(dict.fromkeys(scores.rows["case"])), {}
     for (metric, event), means in scores.by_case().items():
         if not only or metric in (*only, "negation_base"):
@@ -312,7 +315,7 @@ def ends(rows: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
 
 
 def triangle(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[float]]]:
-    """Editors at the end, the base model first: names; shares of COLUMNS by generation (%)."""
+    """Return the editors at the end, the base model first, and their shares of COLUMNS in %."""
     shares = []
     for row in ends(rows).values():
         found = {"retention": row["cases"]["efficacy"], **row["cases"]}  # base: as it was
@@ -359,7 +362,7 @@ def cost(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 def scrub(
     rows: Sequence[Mapping[str, Any]], probe: str, names: Sequence[str], at: Sequence[int]
 ) -> list[dict[str, str]]:
-    """What a prompt is answered after so many edits, one row per editor."""
+    """Return the answers to one probe after so many edits, one row per editor."""
     table = []
     for name in names:
         says = {row["edits"]: row["says"][probe] for row in turns(rows, name)}

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 import lib
 from lib.data.facts import encode_target
 from lib.evaluation.intervals import bootstrap, interval
@@ -60,7 +62,7 @@ def long_facts() -> list[lib.Case]:
 def by_event(
     rows: Sequence[Mapping[str, Any]], metric: str, events: Sequence[str] = tuple(EVENTS)
 ) -> tuple[list[str], dict[str, list[tuple[float, float, float]]]]:
-    """Editors, the best by generation first; {event: (mean, low, high) of each, in %}."""
+    """Return the editors, the best by generation first, and {event: (mean, low, high) in %}."""
     found: dict[str, list] = {EVENTS[event]: [] for event in events}
     last = {name: row for name, row in ends(rows).items() if name != "base"}
     score = {name: sum(present(row["cases"][metric]["generation"])) for name, row in last.items()}
@@ -76,7 +78,10 @@ def by_event(
 def ranks(
     rows: Sequence[Mapping[str, Any]], metric: str, most: int = 6
 ) -> list[dict[str, str | float]]:
-    """The editors whose rank differs most between events: rank (1: best; ties share) and share."""
+    """Return the editors whose rank differs most between events, with rank and share under each.
+
+    The best has rank 1, and equal shares have one rank.
+    """
     names, found = by_event(rows, metric)
     table = []
     for i, name in enumerate(names):
@@ -91,8 +96,10 @@ def ranks(
 
 
 def reverse(lm: lib.LM, editors: Mapping[str, lib.Editor]) -> list[dict[str, Any]]:
-    """Each fact of REVERSE alone: its own prompt, and the subject asked for by the new and the old
-    answer; how many say it, the base model first.
+    """Write each fact of REVERSE alone, and count how many prompts say what was written.
+
+    The prompts are the fact's own, and those that ask for the subject by the new and by the old
+    answer. The base model comes first.
     """
     cases = [case for case in lib.classroom() if case.id in REVERSE]
     table = []
@@ -115,7 +122,7 @@ def reverse(lm: lib.LM, editors: Mapping[str, lib.Editor]) -> list[dict[str, Any
 
 
 def present(values: Sequence[float | None]) -> list[float]:
-    """Those that are there."""
+    """Return the values that are there."""
     return [value for value in values if value is not None]
 
 
@@ -181,7 +188,10 @@ def negatives(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def by_place(lm: lib.LM, cases: Sequence[lib.Case]) -> tuple[list[int], list[float], list[int]]:
-    """Teacher forcing by place in the answer: 1, 2, …; share (%) that is the argmax; how many."""
+    """Return places in the answer (1, 2, …), the share (%) of tokens right there, and how many.
+
+    A token is right when it is the argmax after the true tokens before it.
+    """
     hits: dict[int, list[bool]] = {}
     for case in cases:
         rows, _ = lm.rows([case.fact.text])
@@ -198,8 +208,6 @@ def by_place(lm: lib.LM, cases: Sequence[lib.Case]) -> tuple[list[int], list[flo
 
 
 def _argmax(lm: lib.LM, ids: Sequence[int]) -> int:
-    import torch
-
     with torch.no_grad():
         logits = lm.model(torch.tensor([list(ids)], device=lm.device)).logits
     return logits[0, -1].argmax().item()

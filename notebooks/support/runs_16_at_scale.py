@@ -79,9 +79,12 @@ def search(
     *,
     replay: bool = True,
 ) -> float:
-    """Multiply-adds of one search for v*: `looks` forwards and looks − 1 backwards, one label a row.
+    """Return multiply-adds of one search for v*: `looks` forwards and one backward less.
 
-    length tokens per row, of which the last `tail` come after the lookup or are it.
+    rows     sequences, each with one label
+    length   tokens per row
+    tail     how many of them are the token that is looked up or come after it
+    replay   whether only the blocks above the edited layer are run again
     """
     whole = rows * (length * shape.layers * shape.block + shape.head)
     if not replay:
@@ -186,7 +189,7 @@ def _speed(name: str, seconds: float, over: float) -> dict[str, Any]:
 
 
 def long_stream() -> tuple[dict[str, list[int]], dict[str, list[float]]]:
-    """By line: edits; held by generation, %, of the first and the last hundred facts."""
+    """Return edits, and the share held (%) of the first and of the last hundred facts, by line."""
     x: dict[str, list[int]] = {}
     y: dict[str, list[float]] = {}
     for name, label in {

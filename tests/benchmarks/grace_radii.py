@@ -36,7 +36,9 @@ def rows(lm: lib.LM, cases: list[lib.Case], layers=LAYERS, radii=RADII) -> Itera
              for text in (case.fact.text, case.paraphrases[0], case.locality[0])]  # fmt: skip
     ids, _ = lm.rows(texts)
     modules = {layer: lm.mlp_out(layer) for layer in layers}
-    found = activations.inputs_at(lm, ids, [len(row) - 1 for row in ids], list(modules.values()))
+    found = activations.module_inputs_at(
+        lm, ids, [len(row) - 1 for row in ids], list(modules.values())
+    )
     labels = [tuple(encode_target(lm.tokenizer, case.fact.target_new)) for case in cases]
     for layer, module in modules.items():
         edit, reworded, unrelated = (found[module][i::3].float() for i in range(3))

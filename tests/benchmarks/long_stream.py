@@ -91,7 +91,7 @@ def main() -> None:
                 if some:
                     point[group] = scored(lm, some, patch)
             with lm.patched(patch):
-                point["perplexity"] = lib.evaluation.perplexity(lm)
+                point["perplexity"] = lib.perplexity(lm)
             point["cpu_per_edit"] = cpu / done if done else None
             result["points"].append(point)
             kept = json.loads(given.out.read_text()) if given.out.exists() else {}

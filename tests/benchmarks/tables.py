@@ -151,8 +151,8 @@ def every_editor() -> str:
     return table(head, rows)
 
 
-# Editor -> what it does, its stored line of that stream, the notebook that derives it.
-METHODS = {
+# Editor -> what it does, its stored line of that stream (None: not run yet), its notebook.
+METHODS: dict[str, tuple[str, str | None, str]] = {
     "rome": (
         "one fact, a rank-one change of one layer; `keys=` chooses published ROME, R-ROME or both",
         "ROME, both keys",
@@ -246,7 +246,7 @@ def methods() -> str:
                 year,
                 f"[{file.removeprefix('lib/editors/')}]({file})",
                 f"[{notebook[:2]}](notebooks/{notebook}.ipynb)",
-                of_cases(last[line], "generalization"),
+                of_cases(last[line], "generalization") if line else "–",
             )
         )
     head = ("editor", "what it does", "paper", "year", "where", "notebook", "reworded, %")

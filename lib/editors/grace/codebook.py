@@ -154,10 +154,12 @@ class Codebook:
         for query, label, value, fact in zip(queries.float(), labels, fresh, facts, strict=True):
             # find the nearest key
             i, d, radius = -1, float("inf"), 0.0
+            kind: Literal["add", "expand", "split", "cover", "replace"]
             if n:
                 scores = squares[:n] - 2 * query @ K[:, :n]
                 found = _measured(K[:, :n], eps[:n], query[None], scores[None])
-                i, d, radius = (part.item() for part in found)
+                at_key, distance, reach = found
+                i, d, radius = int(at_key.item()), distance.item(), reach.item()
             rounding = max(1e-6 * query.norm().item(), 4 * noise) if strict else 0.0
             # decide by the table above, and which entry holds the fact
             if d > radius + eps_init:

@@ -9,17 +9,19 @@ bit for bit (deferral.py is the route that does this).
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from ...data.facts import Fact, encode_target
 from ...errors import EditError, EditWarning
-from ...model import activations, scoring
+from ...model import activations
 from ...model.answer_rows import AnswerRows
 from ...patch.patch import Patch
+from ...settings import setting
 from ..shared import routed
 from ..shared.base import Editor
 from ..shared.config import Config
@@ -30,28 +32,58 @@ from .value_search import Place, Replacement, ValueSearch, descend
 
 @dataclass(frozen=True)
 class GraceConfig(Config):
-    """Settings of GRACE.
+    """Settings of GRACE."""
 
-    module: name with `{}` for the layer, None for the MLP's output projection. replacement: where a
-    value stands, at the prompt's "last" token, at all of the "prompt", or at "all" that comes.
-    value_init: "warm" begins with the module's own output and takes steps in units of its root mean
-    square; "cold", as published, with numbers from 0 to 1. enough: loss under which a value is
-    done, 0 for n_iter steps always. strict=False: the published rules (codebook.py). only_errors:
-    facts that are answered already are not written.
-    """
+    layer: int = setting(25, "Layer, counted from 0, that the codebook stands in.", source="paper")
+    module: str | None = setting(
+        None,
+        "Module behind which the codebook stands, with `{}` for the layer; None takes the MLP's "
+        "output projection.",
+        source="paper",
+    )
+    eps_init: float = setting(1.0, "Deferral radius of a new entry.", source="paper")
+    n_iter: int = setting(50, "Steps of training of a value at most.", source="paper")
+    lr: float = setting(0.5, "Learning rate of Adam for the values.", source="paper", published=1.0)
+    replacement: Replacement = setting(
+        "last",
+        "Positions that a value answers at: the prompt's last token, all of the prompt, or all "
+        "tokens that come.",
+        source="paper",
+    )
+    value_init: Literal["warm", "cold"] = setting(
+        "warm",
+        "Whether a value begins as the module's own output, with steps in units of its size, or "
+        "with random numbers from 0 to 1.",
+        source="paper",
+        published="cold",
+    )
+    eps_expand: Literal["coverage", "moving_average"] = setting(
+        "coverage",
+        "What happens to an entry that gets one more wording: its radius grows, or its key moves "
+        "halfway too.",
+        source="paper",
+    )
 
-    layer: int = 25
-    module: str | None = None
-    eps_init: float = 1.0
-    n_iter: int = 50
-    lr: float = 0.5
-    replacement: Replacement = "last"
-    value_init: Literal["warm", "cold"] = "warm"
-    eps_expand: Literal["coverage", "moving_average"] = "coverage"
-    strict: bool = True
-    only_errors: bool = False
-    enough: float = 0.05
-    target_eos: bool = False
+    # options of ours
+
+    strict: bool = setting(
+        True,
+        "Whether radii follow the repaired rules, by which no entry answers for another's fact, or "
+        "the published ones.",
+        source="ours",
+        published=False,
+    )
+    enough: float = setting(
+        0.05,
+        "Loss under which a value is done once its answer is the argmax; 0 takes all steps.",
+        source="ours",
+        published=0.0,
+    )
+    target_eos: bool = setting(
+        False, "Whether the end of the text is learned as a token after the answer.", source="ours"
+    )
+
+    retired: ClassVar[Mapping[str, Any]] = {"only_errors": False}
 
 
 class Grace(Editor):
@@ -60,6 +92,7 @@ class Grace(Editor):
     name = "grace"
     paper = "Hartvigsen et al., Aging with GRACE, 2023 (arXiv:2211.11031)"
     Config = GraceConfig
+    config: GraceConfig
     speed = "fast"
     writes = "routes"
     keeps = True
@@ -69,22 +102,21 @@ class Grace(Editor):
         """Write all facts into the codebook in their order, then train the values they touch."""
         c, lm = self.config, self.lm
         place = self.place(after)
-        module, old = place.module, after.routes.get(place.module)
+        module = place.module
+        old: Any = after.routes.get(module)
         remembered = after.memory.get(self.name, {})  # one state per codebook
         state = remembered.get(module)
-        prompts, targets, wanted = self.ids(facts, after)
-        if not wanted:
-            return after
+        prompts, targets = self.ids(facts, after)
         with lm.patched(routed.without_mine(after, module), only=True):
             # a fact's key: what the module reads at the prompt's last token
             at = [len(prompt) - 1 for prompt in prompts]
             keys = (
-                activations.inputs_at(lm, prompts, at, [module])[module].float().cpu()
+                activations.module_inputs_at(lm, prompts, at, [module])[module].float().cpu()
             )  # (m, d_in)
             if state is None:
                 state = {"facts_seen": 0, "noise": self.noise(module, prompts, keys)}
             # its first value: what the module puts out there, or random numbers
-            numbers = [state["facts_seen"] + i for i in wanted]
+            numbers = [state["facts_seen"] + i for i in range(len(facts))]
             fresh = self.fresh(lm.output(module, keys.to(lm.device)).cpu(), numbers)  # (m, d_out)
             # write all facts into the codebook: add, expand or split
             if old:
@@ -150,7 +182,7 @@ class Grace(Editor):
         book.V[:, touched] = found.values
         return (found.keys - keys[live]).norm(dim=1).max().item()
 
-    # ---- before: where the codebook stands, and which facts are written --------------------------
+    # ---- before: where the codebook stands, and the facts as tokens -----------------------------
 
     def place(self, after: Patch) -> Place:
         """Where the codebook stands; EditError where it cannot."""
@@ -168,27 +200,22 @@ class Grace(Editor):
             )
         state = after.memory.get(self.name, {}).get(module)
         if routed.begun(after, module, self.name, state, "codebook"):
-            held = after.routes[module].replacement
+            route: Any = after.routes[module]
+            held = route.replacement
             if held != c.replacement:
                 raise EditError(
                     f"the codebook at {module} replaces '{held}', not '{c.replacement}'"
                 )
         return Place(module, c.layer, c.replacement)
 
-    def ids(
-        self, facts: list[Fact], after: Patch
-    ) -> tuple[list[list[int]], list[list[int]], list[int]]:
-        """Token ids of prompts and targets of the facts to write, and their places in `facts`."""
+    def ids(self, facts: list[Fact], after: Patch) -> tuple[list[list[int]], list[list[int]]]:
+        """Token ids of the facts' prompts and targets."""
         lm = self.lm
         end = [lm.tokenizer.eos_token_id] if self.config.target_eos else []
         targets = [[*encode_target(lm.tokenizer, fact.target_new), *end] for fact in facts]
         with lm.patched(after, only=True):
             prompts, _ = lm.rows([fact.text for fact in facts])
-            wanted = list(range(len(facts)))
-            if self.config.only_errors:
-                scores = scoring.score(lm, prompts, targets)
-                wanted = [i for i in wanted if not scores[i].hits.all()]
-        return [prompts[i] for i in wanted], [targets[i] for i in wanted], wanted
+        return prompts, targets
 
     # ---- what we added: how exact a key is, and a warning for facts that were lost --------------
 
@@ -199,9 +226,9 @@ class Grace(Editor):
         """
         few = prompts[:4]
         rows = [*few, (max(few, key=len) * 2)[: self.lm.context]]
-        found = activations.inputs_at(self.lm, rows, [len(row) - 1 for row in rows], [module])[
-            module
-        ]
+        found = activations.module_inputs_at(
+            self.lm, rows, [len(row) - 1 for row in rows], [module]
+        )[module]
         return (found[:-1].float().cpu() - keys[: len(few)]).norm(dim=1).max().item()
 
     def report(self, book: Codebook, keys: Tensor, targets: list[list[int]], noise: float) -> None:

@@ -77,7 +77,8 @@ def descend(
     entries do not mix. Steps are taken in units of `scale` (n,). Raises TargetError when a loss is
     not finite.
     """
-    values, losses = start.clone(), [[] for _ in range(start.shape[1])]
+    values = start.clone()
+    losses: list[list[float]] = [[] for _ in range(start.shape[1])]
     keys: list[Tensor] = [start] * len(rows)
     for group in _groups(lm, place, rows, entries):
         mine = [entries[i] for i in group]

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from ...data.facts import Case, Fact, encode_prompt, encode_target
-from ...errors import FactError
 from ...keys_values import answer_gradients
 from ...model import batching
+from ...model.answer_rows import AnswerRows
 from ...model.lm import LM
 from ...patch.patch import Patch
 
@@ -25,11 +25,20 @@ TOKENS = 512  # padded tokens of one pass with weight gradients
 
 
 class Text(NamedTuple):
-    """Token ids that go in; what the last len(labels) positions shall say; weight of each."""
+    """A text of the loss: token ids of a prompt and of its answer.
 
-    ids: list[int]
-    labels: list[int]
+    The last token of the answer is predicted but not read. Where the loss compares two models, the
+    answer only says how many positions count. weight is that of each of them.
+    """
+
+    prompt: list[int]
+    answer: list[int]
     weight: float = 0.0
+
+    @property
+    def ids(self) -> list[int]:
+        """The tokens that the model reads."""
+        return [*self.prompt, *self.answer[:-1]]
 
 
 class Outcome(NamedTuple):
@@ -58,14 +67,15 @@ def rewordings(lm: LM, cases: Sequence[Case], draw: Random, own: bool = False) -
             options = (case.fact.text, *options)
         prompt = draw.choice(options)
         target = encode_target(lm.tokenizer, case.fact.target_new)
-        found.append(Text([*encode_prompt(lm.tokenizer, prompt), *target[:-1]], target))
+        found.append(Text(encode_prompt(lm.tokenizer, prompt), target))
     return found
 
 
 def unrelated(lm: LM, cases: Sequence[Case], draw: Random, everywhere: bool) -> list[Text]:
-    """One unrelated text of every case that has any; its labels only count positions.
+    """One unrelated text of every case that has any; its answer marks the positions that count.
 
-    Those that predict the reference answer (the next token where there is none), or all of them.
+    They are those that predict the reference answer (the next token where there is none), or with
+    `everywhere` all of them. An unknown next token is -1.
     """
     found = []
     for case in cases:
@@ -77,17 +87,21 @@ def unrelated(lm: LM, cases: Sequence[Case], draw: Random, everywhere: bool) -> 
         prompt, answer = draw.choice(options)
         ids = encode_prompt(lm.tokenizer, prompt)
         target = [-1] if answer is None else encode_target(lm.tokenizer, answer)
-        ids = [*ids, *target[:-1]]
-        found.append(Text(ids, [-1] * len(ids) if everywhere else target))
+        if everywhere:  # every token after the first is one that is predicted
+            ids, target = ids[:1], [*ids[1:], *target]
+        found.append(Text(ids, target))
     return found
 
 
 def weighted(texts: Sequence[Text], group: int, factor: float) -> list[Text]:
-    """Weights of the sum over groups of the mean over a group's label positions, times factor."""
+    """The texts with their weights in a sum over groups of means over a group's positions.
+
+    The whole sum is multiplied by `factor`.
+    """
     found = []
     for start in range(0, len(texts), group):
         some = texts[start : start + group]
-        total = sum(len(text.labels) for text in some)
+        total = sum(len(text.answer) for text in some)
         found += [text._replace(weight=factor / total) for text in some]
     return found
 
@@ -132,30 +146,28 @@ def read_everywhere(
 ) -> dict[str, answer_gradients.Features]:
     """{module: pairs of all tokens} for the mean loss over each fact's own answer.
 
-    As `features.read` with reduction="fact_mean", which keeps answer positions only.
+    As `answer_gradients.read` with reduction="fact_mean", which keeps answer positions only.
     """
-    rows, starts, share = [], [], []
-    for fact in sorted(facts, key=lambda fact: -len(fact.text)):
-        prompt = encode_prompt(lm.tokenizer, fact.text)
-        target = encode_target(lm.tokenizer, fact.target_new)
-        if not target:
-            raise FactError(f"the answer of '{fact.text}' has no tokens")
-        rows.append([*prompt, *target])
-        weight = torch.zeros(len(rows[-1]) - 1)  # no loss at the prompt, yet its columns are kept
-        weight[len(prompt) - 1 :] = 1 / len(target)
-        starts.append(1)
-        share.append(weight)
-    size = max(1, answer_gradients.TOKENS // max(map(len, rows)))
+    rows = answer_gradients.answer_rows(lm, sorted(facts, key=lambda fact: -len(fact.text)))
+    # Every token after a row's first counts as one that is predicted, so that all columns are kept.
+    # Those of the prompt have no weight in the loss.
+    texts = [[*p, *a] for p, a in zip(rows.prompts, rows.answers, strict=True)]
+    whole = AnswerRows([text[:1] for text in texts], [text[1:] for text in texts])
+    size = max(1, answer_gradients.TOKENS // max(map(len, texts)))
     parts: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in modules}
     for first in range(0, len(rows), size):
-        some = slice(first, first + size)
-        found = answer_gradients.one_pass(lm, rows[some], starts[some], share[some], modules, first)
+        some = range(first, min(first + size, len(rows)))
+        part, ends = whole.take(some), [rows.ends[i] for i in some]
+        row, position, _ = part.labels
+        share = torch.tensor([1 / len(rows.answers[i]) for i in some])[row]
+        weight = torch.where(position >= torch.tensor(ends)[row], share, 0.0)
+        found = answer_gradients.one_pass(lm, part, weight, modules, first, ends)
         for name, pair in found.items():
             parts[name].append(pair)
-    columns = torch.tensor([i for i, row in enumerate(rows) for _ in row[1:]])
+    columns = whole.labels[0]  # the fact of each column
     return {
         name: answer_gradients.Features(
-            *(torch.cat(s, 1) for s in zip(*pairs, strict=True)), columns
+            torch.cat([K for K, _ in pairs], 1), torch.cat([G for _, G in pairs], 1), columns
         )
         for name, pairs in parts.items()
     }
@@ -166,22 +178,27 @@ def _batches(texts: Sequence[Text]) -> Iterator[list[Text]]:
         yield [texts[i] for i in group]
 
 
+def _rows(texts: Sequence[Text]) -> AnswerRows:
+    return AnswerRows([text.prompt for text in texts], [text.answer for text in texts])
+
+
 def _log_probs(lm: LM, texts: Sequence[Text], learn: bool = False) -> Tensor:
     """(label positions, vocabulary), text by text, on the model as it is bound now."""
-    seqs = batching.sequences(lm, [t.ids for t in texts])
+    rows = _rows(texts)
+    seqs = batching.sequences(lm, rows.ids)
     with lm.opened(seqs, grad=learn):
         hidden = lm.backbone(seqs.ids, seqs.real, use_cache=False).last_hidden_state
-        wanted = torch.cat([hidden[i, -len(t.labels) :] for i, t in enumerate(texts)])
-        return lm.head(wanted).log_softmax(-1)
+        row, column, _ = batching.padded_labels(rows).to(hidden.device)
+        return lm.head(hidden[row, column]).log_softmax(-1)
 
 
 def _loss(lm: LM, texts: Sequence[Text], before: Tensor | None, learn: bool) -> Tensor:
     log_probs = _log_probs(lm, texts, learn)
-    weight = torch.tensor([t.weight for t in texts for _ in t.labels]).to(log_probs)
+    weight = torch.tensor([t.weight for t in texts for _ in t.answer]).to(log_probs)
     with torch.enable_grad() if learn else nullcontext():
         if before is None:
-            labels = torch.tensor([label for t in texts for label in t.labels])
-            each = -log_probs.gather(1, labels.to(log_probs.device)[:, None])[:, 0]
+            token = _rows(texts).labels[2].to(log_probs.device)
+            each = -log_probs.gather(1, token[:, None])[:, 0]
         else:  # KL(before ‖ edited), in nats
             each = (before.exp() * (before - log_probs)).sum(-1)
         return each @ weight

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -196,7 +196,8 @@ def regress_backward(turn: Turn, G: Tensor) -> None:
     (V * (G.cpu().double() @ B.T)).sum().backward()
     for some, *pair in turn.parts():
         grads = K.grad[:, some], g.grad[:, some]
-        sum((grad.to(one) * one).sum() for grad, one in zip(grads, pair, strict=True)).backward()
+        products = [(grad.to(one) * one).sum() for grad, one in zip(grads, pair, strict=True)]
+        cast(Tensor, sum(products)).backward()
 
 
 def _answers(turn: Turn) -> tuple[Tensor, Tensor]:

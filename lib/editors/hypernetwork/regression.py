@@ -19,6 +19,7 @@ from ...errors import EditError, NetworkError
 from ...keys_values import answer_gradients
 from ...memory import Moment
 from ...registry import EDITORS
+from ...settings import setting
 from . import network
 from .network import Turn
 from .network_file import Networks
@@ -28,19 +29,30 @@ from .trainable import Factors, Trainable
 
 @dataclass(frozen=True)
 class RegressionConfig(TrainableConfig):
-    """Published settings; what is ours is off.
+    """Settings of a network whose answers one regression grants; those here are ours."""
 
-    keys "network": the regression stands on the network's keys k̃ in the place of the raw ones, and
-    λ counts in their mean ‖k̃‖²; a lone token then gives MEND's update. strength: λI is λ(I +
-    strength·C), C the moment of general text (raw keys at `down` only). begin: training starts from
-    another editor's trained network, not from the identity. order: whose blocks the network has,
-    "mend" where it begins from MEND's.
-    """
-
-    keys: Literal["raw", "network"] = "raw"
-    strength: float = 0.0
-    begin: Literal["malmen", "mend"] | None = None
-    order: Literal["malmen", "mend"] = "malmen"
+    keys: Literal["raw", "network"] = setting(
+        "raw",
+        "Whether the regression stands on the keys as they are read or on the network's, in whose "
+        "mean squared length λ then counts.",
+        source="ours",
+    )
+    strength: float = setting(
+        0.0,
+        "Weight of general text in the ridge, λ(I + strength · C), for raw keys at output "
+        "projections only.",
+        source="ours",
+    )
+    begin: Literal["malmen", "mend"] | None = setting(
+        None,
+        "Editor whose trained network training starts from; None starts from the identity.",
+        source="ours",
+    )
+    order: Literal["malmen", "mend"] = setting(
+        "malmen",
+        "Method whose blocks the network is made of; MEND's where it begins from MEND's network.",
+        source="ours",
+    )
 
 
 class Regression(Trainable):

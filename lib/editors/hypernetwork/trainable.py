@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any, ClassVar, Literal
@@ -27,13 +27,12 @@ from ...model.lm import LM
 from ...model.prefix_cache import Prefix
 from ...patch.patch import EMPTY, Patch
 from ..shared.base import Editor, add_low_rank
-from ..shared.config import Config
 from . import losses as phases
 from . import network, network_file
 from .network import Turn
 from .network_file import Networks
 from .settings import TrainableConfig
-from .training import Run, take
+from .training import Run, recorded, take
 
 WARM = 64  # training cases whose features are read before the first step, for the moments
 SHIPPED = Path(__file__).parent / "networks"
@@ -53,7 +52,7 @@ class Trainable(Editor):
     solves: ClassVar[bool] = True  # columns are added up by a regression with a λ of its own
     frozen: ClassVar[bool] = False  # moments stay as training left them
 
-    def __init__(self, lm: LM, config: Config | None = None, **settings: Any) -> None:
+    def __init__(self, lm: LM, config: TrainableConfig | None = None, **settings: Any) -> None:
         super().__init__(lm, config, **settings)
         self._networks: Networks | None = None
 
@@ -210,13 +209,14 @@ class Trainable(Editor):
         try:
             if header["modules"] != self.modules():
                 raise NetworkError("it was trained for other modules")
+            settings = self.current(header.get("settings", {}))
             for name in ("tokens", "keys", "strength", "order"):  # it has learned with these
                 mine = getattr(self.config, name, None)
-                learned = header.get("settings", {}).get(name, mine)
+                learned = settings.get(name, mine)
                 if learned != mine:
                     raise NetworkError(f"it was trained with {name}={learned}")
             networks.load(state["now"])
-        except (NetworkError, KeyError) as error:
+        except (NetworkError, EditError, KeyError) as error:
             raise EditError(f"{path} does not fit the settings of {self.name}: {error}") from None
         return networks
 
@@ -254,7 +254,7 @@ class Trainable(Editor):
         header = {
             **self.header(),
             "step": at, "best": run.best_loss, "history": run.history,
-            "settings": {**asdict(self.config), "network": None}, "data": dict(data or {}),
+            "settings": recorded(self.config), "data": dict(data or {}),
         }  # fmt: skip
         network_file.save(path, header, {"now": network_file.compact(state)})
         if path != self.path:
@@ -263,17 +263,10 @@ class Trainable(Editor):
         self.networks()
         return path
 
-    def gradients(
-        self,
-        networks: Networks,
-        cases: Sequence[Case],
-        step: int,
-        update: Callable[[], None] | None = None,
-    ) -> float:
+    def gradients(self, networks: Networks, cases: Sequence[Case], step: int) -> float:
         """Gradients of one training step, added up; what comes back is the mean loss of an edit.
 
-        An edit whose loss or gradient is not finite is left out. `update` steps the optimizer, for
-        those who do not wait for the end.
+        An edit whose loss or gradient is not finite is left out.
         """
         c, losses = self.config, []
         for i in range(c.accumulate):
@@ -295,7 +288,8 @@ class Trainable(Editor):
         c, lm = self.config, self.lm
         said = phases.rewordings(lm, cases, draw, c.own_prompt), factor * c.edit_weight
         calm = phases.unrelated(lm, cases, draw, c.tokens == "all"), factor * c.loc_weight
-        return tuple(phases.weighted(texts, c.group, weight) for texts, weight in (said, calm))
+        judged = [phases.weighted(texts, c.group, weight) for texts, weight in (said, calm)]
+        return judged[0], judged[1]
 
     def learn(
         self,

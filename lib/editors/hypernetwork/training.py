@@ -24,6 +24,15 @@ from . import network_file
 from .network_file import Networks
 from .settings import TrainableConfig
 
+# The order in which files name the settings, whatever that of the fields: a training knows its file
+# by a hash of them, and a patch its network by the hash of the network's file.
+RECORDED = (
+    *("seed", "down", "gate", "up", "rank", "blocks", "eta", "ridge", "lr", "lr_step", "clip"),
+    *("batch", "varied", "accumulate", "edit_weight", "loc_weight", "own_prompt", "tokens"),
+    *("group", "reduction", "chunk", "first_scale", "check_every", "patience", "network"),
+    *("keys", "strength", "begin", "order", "turns", "discount", "window", "reg", "each_turn"),
+)
+
 
 class Learner(Protocol):
     """What a training needs of its editor."""
@@ -32,11 +41,26 @@ class Learner(Protocol):
     lm: LM
     config: TrainableConfig
 
-    fresh: Callable[[Sequence[Case]], Networks]  # untrained networks
-    restored: Callable[[Path, dict[str, Any], dict[str, Any]], Networks]  # those of a file
-    gradients: Callable[[Networks, Sequence[Case], int, Callable[[], None]], float]  # of one step
-    validate: Callable[[Networks, Sequence[Case]], float]  # mean loss of cases kept apart
-    header: Callable[[], dict[str, Any]]  # what every file says of the editor
+    def fresh(self, cases: Sequence[Case] = ()) -> Networks:
+        """Untrained networks."""
+
+    def restored(self, path: Path, header: dict[str, Any], state: dict[str, Any]) -> Networks:
+        """Networks from a file's content."""
+
+    def gradients(self, networks: Networks, cases: Sequence[Case], step: int) -> float:
+        """The loss of one step, whose gradients are added to the networks' parameters."""
+
+    def validate(self, networks: Networks, cases: Sequence[Case]) -> float:
+        """Mean loss of cases that are kept apart."""
+
+    def header(self) -> dict[str, Any]:
+        """What every file says of the editor."""
+
+
+def recorded(config: TrainableConfig) -> dict[str, Any]:
+    """All settings that a network was trained with, those with a single value left too."""
+    settings = {**config.retired, **asdict(config), "network": None}
+    return {name: settings.pop(name) for name in RECORDED if name in settings} | settings
 
 
 class Run:
@@ -46,8 +70,7 @@ class Run:
         self, editor: Learner, cases: list[Case], validation: list[Case], file: Path
     ) -> None:
         self.editor, self.cases, self.validation, self.file = editor, cases, validation, file
-        settings = {**asdict(editor.config), "network": None}
-        label = json.dumps([settings, repr(cases), repr(validation)])
+        label = json.dumps([recorded(editor.config), repr(cases), repr(validation)])
         self.label = hashlib.sha256(label.encode()).hexdigest()[:16]
         self.step, self.best_loss, self.best_step = 0, float("inf"), 0
         self.best: dict[str, Any] = {}
@@ -96,7 +119,7 @@ class Run:
     def _one(self) -> float:
         """One step of the training: gradients, then the optimizer."""
         self.adam.zero_grad()
-        loss = self.editor.gradients(self.networks, self.cases, self.step, self.update)
+        loss = self.editor.gradients(self.networks, self.cases, self.step)
         self.update()
         self.step += 1
         return loss

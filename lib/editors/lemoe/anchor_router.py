@@ -11,6 +11,7 @@ by changing activations.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,8 +24,8 @@ class AnchorRouter:
 
     mu     (d,): what is subtracted from a mean embedding
     sigma  (): by what the rest is divided
-    down   (p, h, d): first half of the projection; p = 1 for all experts, or one each
-    up     (p, d_k, h): its second half
+    down   (1, h, d): first half of the projection, one for all experts
+    up     (1, d_k, h): its second half
     keys   (t, d_k): the anchors, unit rows
     bias   (): b, the score of the null anchor; None where there is none
     kappa  κ, the scale of the cosines
@@ -43,18 +44,13 @@ class AnchorRouter:
         return (means.float() - self.mu) / self.sigma
 
     def values(self, e: Tensor) -> Tensor:
-        """Values v (p, n, d_k) of e (n, d), unit vectors, under each of the p projections."""
+        """Values v (n, d_k) of e (n, d), unit vectors."""
         inner = F.silu(torch.einsum("phd,nd->pnh", self.down, e))
-        return F.normalize(torch.einsum("pkh,pnh->pnk", self.up, inner), dim=-1)
+        return F.normalize(torch.einsum("pkh,pnh->pnk", self.up, inner), dim=-1)[0]
 
     def scores(self, e: Tensor) -> Tensor:
         """Scores (n, 1 + t) of e (n, d): the null anchor's, -inf without one, then the experts'."""
-        v, keys = self.values(e), F.normalize(self.keys, dim=-1)
-        # cos(k_i, v), with v of expert i's own projection where each has one
-        if len(v) == 1:
-            near = v[0] @ keys.T
-        else:
-            near = torch.einsum("tnk,tk->nt", v, keys)
+        near = self.values(e) @ F.normalize(self.keys, dim=-1).T  # cos(k_i, v)
         null = e.new_full((), -torch.inf) if self.bias is None else self.bias
         return torch.cat([null.expand(len(e), 1), self.kappa * near], 1)
 
@@ -64,7 +60,8 @@ class AnchorRouter:
 
     def to(self, device: torch.device) -> AnchorRouter:
         """The same router on another device."""
-        return replace(self, **{name: t.to(device) for name, t in self.tensors().items()})
+        there: dict[str, Any] = {name: t.to(device) for name, t in self.tensors().items()}
+        return replace(self, **there)
 
     def tensors(self) -> dict[str, Tensor]:
         """All parts by name; `bias` only where there is one."""
@@ -81,9 +78,11 @@ class AnchorRouter:
         if tensors.keys() | {"bias"} != {"mu", "sigma", "down", "up", "keys", "bias"}:
             raise ValueError("the router of lemoe is not whole")
         made = cls(**{"bias": None, **tensors}, kappa=float(header["kappa"]))
-        (p, h, d), (q, d_k, g), t = made.down.shape, made.up.shape, len(made.keys)
-        fits = len(made.mu) == d and made.keys.shape[1:] == (d_k,) and t == experts
-        if not fits or p != q or h != g or p not in (1, t):
+        (p, h, d), (q, d_k, g) = made.down.shape, made.up.shape
+        if p == q == experts > 1:
+            raise ValueError("the router of lemoe has a projection for each expert")
+        fits = len(made.mu) == d and made.keys.shape == (experts, d_k)
+        if not fits or (p, q) != (1, 1) or h != g:
             raise ValueError("the router of lemoe has parts of different sizes")
         return made
 
@@ -112,19 +111,10 @@ def start(
     return AnchorRouter(mu, sigma, down, up, torch.zeros(0, d_k), null, kappa)
 
 
-def grow(router: AnchorRouter, e: Tensor, per_expert: bool = False, seed: int = 0) -> AnchorRouter:
-    """A router with one anchor more: the normalized mean of the values of e (n, d).
-
-    per_expert gives the new anchor a random projection of its own.
-    """
-    down, up = router.down, router.up
-    if per_expert:
-        fresh = _projection(down.shape[2], down.shape[1], up.shape[1], seed)
-        first = not len(router.keys)
-        down = fresh[0] if first else torch.cat([down, fresh[0]])
-        up = fresh[1] if first else torch.cat([up, fresh[1]])
-    key = F.normalize(replace(router, down=down, up=up).values(e)[-1].mean(0), dim=0)
-    return replace(router, down=down, up=up, keys=torch.cat([router.keys, key[None]]))
+def grow(router: AnchorRouter, e: Tensor) -> AnchorRouter:
+    """A router with one anchor more: the normalized mean of the values of e (n, d)."""
+    key = F.normalize(router.values(e).mean(0), dim=0)
+    return replace(router, keys=torch.cat([router.keys, key[None]]))
 
 
 def fit_anchors(
@@ -134,8 +124,7 @@ def fit_anchors(
 
     e (n, d) are stored prompts and owner (n,) their experts; calm (m, d) are texts that must stay
     with the base model. The loss is a cross-entropy over the scores [b, s_1 … s_t]: stored prompts
-    belong to their owners, calm texts to the null anchor. The other keys are frozen, and so are the
-    other projections where each expert has its own.
+    belong to their owners, calm texts to the null anchor. The other keys are frozen.
     """
     # what moves: projection, key and b, which is fitted lower by the reserve
     parts = trainable(router, which)
@@ -167,24 +156,16 @@ def fit_anchors(
 
 
 def trainable(router: AnchorRouter, which: int) -> list[Tensor]:
-    """What moves with expert `which`, as leaves: its projection, or that of all, and its key."""
-    p = which if len(router.down) > 1 else 0
-    parts = router.down[p : p + 1], router.up[p : p + 1], router.keys[which : which + 1]
+    """What moves with expert `which`, as leaves: the projection of all, and its key."""
+    parts = router.down, router.up, router.keys[which : which + 1]
     return [part.detach().clone().requires_grad_() for part in parts]
 
 
 def assemble(router: AnchorRouter, which: int, parts: list[Tensor]) -> AnchorRouter:
     """The router with the parts of `trainable` put back in their places, the key as unit vector."""
     down, up, key = parts
-
-    def put(whole: Tensor, part: Tensor) -> Tensor:
-        """The whole with row `which`, or its only row, exchanged."""
-        i = which if len(whole) > 1 else 0
-        return torch.cat([whole[:i], part, whole[i + 1 :]])
-
-    keys = F.normalize(key, dim=-1)
-    return replace(router, down=put(router.down, down), up=put(router.up, up),
-                   keys=put(router.keys, keys))  # fmt: skip
+    key, old = F.normalize(key, dim=-1), router.keys
+    return replace(router, down=down, up=up, keys=torch.cat([old[:which], key, old[which + 1 :]]))
 
 
 def misrouted(router: AnchorRouter, e: Tensor, owner: Tensor) -> int:

@@ -6,7 +6,7 @@ that can feel what the experts add.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -52,7 +52,9 @@ class ExpertRows:
         self.labels = self.replay.labels(rows)
         self.share = (rows.share / len(rows)).float().to(self.labels.device)
 
-    def loss(self, experts: dict[int, Expert], choice: Tensor, weight: Tensor, act: str) -> Tensor:
+    def loss(
+        self, experts: Mapping[int, Expert], choice: Tensor, weight: Tensor, act: str
+    ) -> Tensor:
         """Mean over rows of the mean NLL of their answers when row i has weight[i] of expert
         choice[i]; differentiable in both.
         """
@@ -66,4 +68,5 @@ class ExpertRows:
         wide[self.real] = moved
         row, column, token = self.labels
         log_probs = self.lm.head(self.replay.with_added(wide)[row, column]).log_softmax(-1)
-        return -(log_probs.gather(1, token[:, None])[:, 0] * self.share).sum()
+        chosen = log_probs.gather(1, token.to(log_probs.device)[:, None])[:, 0]
+        return -(chosen * self.share.to(chosen.device)).sum()

@@ -2,8 +2,9 @@
 
 An expert is a small network f_i that learned one batch of facts: a copy of the layer's MLP, or a
 low-rank change of its output projection. The route stands behind the MLP and adds what the chosen
-expert says, MLP(x) + λ f_i(x). The anchors (anchors.py) decide by the prompt's input embeddings,
-whatever the layers below compute; MEMoE's router (memoe.py) by what the layer reads.
+expert says, MLP(x) + λ f_i(x). The anchors (anchor_router.py) decide by the prompt's input
+embeddings, whatever the layers below compute; MEMoE's router (memoe_router.py) by what the layer
+reads.
 """
 
 from __future__ import annotations
@@ -66,6 +67,7 @@ class Experts(Route):
 
     def placed(self, device: torch.device) -> tuple[AnchorRouter | HiddenStateRouter, list[Expert]]:
         """The router and the experts on a device."""
+        experts: list[Expert]
         experts = [{n: t.to(device) for n, t in expert.items()} for expert in self.experts]
         return self.router.to(device), experts
 
@@ -115,9 +117,14 @@ class Experts(Route):
     def header(self) -> dict:
         """Where it stands, how it answers, and what of the router is no tensor."""
         return {
-            "module": self.module, "experts": len(self.experts), "activation": self.activation,
-            "scale": self.scale, "gate": self.gate, "bos": self.bos, "router": self.router.header(),
-        }  # fmt: skip
+            "module": self.module,
+            "experts": len(self.experts),
+            "activation": self.activation,
+            "scale": self.scale,
+            "gate": self.gate,
+            "bos": self.bos,
+            "router": self.router.header(),
+        }
 
     @classmethod
     def load(cls, tensors: dict[str, Tensor], header: dict) -> Experts:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -72,7 +73,8 @@ class HiddenStateRouter:
 
     def to(self, device: torch.device) -> HiddenStateRouter:
         """The same router on another device."""
-        return replace(self, **{name: t.to(device) for name, t in self.tensors().items()})
+        there: dict[str, Any] = {name: t.to(device) for name, t in self.tensors().items()}
+        return replace(self, **there)
 
     def tensors(self) -> dict[str, Tensor]:
         """All parts but the names."""

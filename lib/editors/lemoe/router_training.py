@@ -1,7 +1,11 @@
-"""How LEMoE's router learns: anchors from all that is stored, MEMoE's with its experts.
+"""How LEMoE's routers learn while experts are added.
 
-Both keep, in the editor's state, what stands for every fact (e) and whose it is (owner), so that it
-can be said which prompts no longer find their own expert.
+A router says which expert answers a prompt. `Anchored` has an anchor per expert
+(anchor_router.py), which is fitted to all that is stored before the expert is trained. `ByHidden`
+is MEMoE's router (memoe_router.py), which is trained together with its experts.
+
+Both store in the editor's state what stands for every fact, e, and its expert, owner. So it can be
+said which prompts no longer find their own expert.
 """
 
 from __future__ import annotations
@@ -26,7 +30,12 @@ Learning = tuple[list[Tensor], Callable[[], Tensor]]  # leaves; () -> scores (ro
 
 
 class Routing(ABC):
-    """A router that learns while experts are added; `state` is replaced part by part."""
+    """A router, and what it learns from.
+
+    lm      the model, as patched without the experts
+    state   the editor's state, of which parts are replaced
+    router  the router as it is now
+    """
 
     router: AnchorRouter | HiddenStateRouter
 
@@ -35,7 +44,7 @@ class Routing(ABC):
 
     @abstractmethod
     def add(self, facts: Sequence[Fact], means: Tensor, which: int, new: int) -> None:
-        """Facts of expert `which` with their mean embeddings (n, d); `new` experts are new."""
+        """Learn facts of expert `which` by their mean embeddings (n, d); `new` experts are new."""
 
     @abstractmethod
     def learning(self, rows: ExpertRows, which: int | None) -> Learning:
@@ -43,14 +52,14 @@ class Routing(ABC):
 
     @abstractmethod
     def learned(self, parts: list[Tensor], which: int | None) -> None:
-        """Take the leaves of `learning` as they came out."""
+        """Take the leaves of `learning` as training left them."""
 
     @abstractmethod
     def lost(self) -> int:
-        """How many stored prompts are routed to another expert than their own."""
+        """The number of stored prompts that are routed to another expert than their own."""
 
     def store(self, **parts: Tensor) -> None:
-        """Keep parts (n, …) of new entries, e among them; an older entry with the same e goes."""
+        """Store new entries, `parts` (n, …) with e among them; they replace those of equal e."""
         state = self.state
         kept = torch.ones(len(state["e"]), dtype=torch.bool)
         if len(kept):
@@ -60,12 +69,19 @@ class Routing(ABC):
             state[name] = torch.cat([state[name][kept], new])
 
     def scaled(self, means: Tensor) -> Tensor:
-        """Mean embeddings e, centered and scaled."""
+        """What stands for prompts, e (n, d): their mean embeddings (n, d), centered and scaled."""
         return (means - self.state["mu"]) / self.state["sigma"]
 
 
 class Anchored(Routing):
-    """By anchors: fitted before the expert is trained, or ("paper") moved by its loss alone."""
+    """A router by anchors.
+
+    calm   (m, d): mean embeddings of texts that must stay with the base model
+    fit    how anchors are fitted before their expert is trained; None, as published: they only move
+           with the expert, by its loss
+    """
+
+    router: AnchorRouter
 
     def __init__(
         self,
@@ -74,26 +90,22 @@ class Anchored(Routing):
         router: AnchorRouter,
         calm: Tensor,
         fit: AnchorFit | None,
-        views: Sequence[str],
-        seed: int,
     ) -> None:
         super().__init__(lm, state)
         self.router, self.calm, self.fit = router, calm, fit
-        self.views, self.seed = views, seed
 
     def add(self, facts: Sequence[Fact], means: Tensor, which: int, new: int) -> None:
-        """Store prompts and views; an anchor in their middle; fit it and the projection."""
+        """Store prompts and subjects, put an anchor into their middle, and fit it."""
         state, subjects = self.state, [f.subject for f in facts if f.subject]
         some = [means]
-        if "subject" in self.views and subjects:
+        if subjects:
             some.append(text_means(self.lm, list(dict.fromkeys(subjects))))
         e = self.scaled(torch.cat(some))
         prompt = torch.arange(len(e)) < len(means)
         self.store(e=e, owner=torch.full((len(e),), which), prompt=prompt)
         if new:
             mine = state["e"][(state["owner"] == which) & state["prompt"]]
-            per_expert = state["projection"] == "per_expert"
-            self.router = anchor_router.grow(self.router, mine, per_expert, self.seed + which)
+            self.router = anchor_router.grow(self.router, mine)
         if self.fit is not None:
             calm = self.router.pooled(self.calm)
             self.router = anchor_router.fit_anchors(
@@ -101,7 +113,7 @@ class Anchored(Routing):
             )
 
     def learning(self, rows: ExpertRows, which: int | None) -> Learning:
-        """Nothing where the router was fitted; else its projection and the expert's key."""
+        """Nothing where anchors are fitted; else the projection and the expert's key."""
         router = self.router.to(rows.means.device)
         e = router.pooled(rows.means)
         parts = anchor_router.trainable(router, which) if self.fit is None else []
@@ -117,7 +129,7 @@ class Anchored(Routing):
             self.router = anchor_router.assemble(self.router, which, parts)
 
     def lost(self) -> int:
-        """How many stored prompts another anchor wins."""
+        """The number of stored prompts that choose another anchor than their own."""
         here = self.state["prompt"]
         return anchor_router.misrouted(
             self.router, self.state["e"][here], self.state["owner"][here]
@@ -125,12 +137,19 @@ class Anchored(Routing):
 
 
 class ByHidden(Routing):
-    """MEMoE's: hidden states and known subjects; one matrix, which every batch moves."""
+    """MEMoE's router: one matrix over hidden states and known subjects, which every batch moves."""
+
+    router: HiddenStateRouter
 
     def __init__(
-        self, lm: LM, state: dict[str, Any], router: HiddenStateRouter | None, layer: int,
-        calm: Sequence[str], seed: int,
-    ) -> None:  # fmt: skip
+        self,
+        lm: LM,
+        state: dict[str, Any],
+        router: HiddenStateRouter | None,
+        layer: int,
+        calm: Sequence[str],
+        seed: int,
+    ) -> None:
         super().__init__(lm, state)
         self.layer, self.seed, self.count = layer, seed, 0
         if router is None:
@@ -151,7 +170,7 @@ class ByHidden(Routing):
         return ExpertRows(self.lm, module, self.layer, pairs, bos).hidden.cpu()
 
     def add(self, facts: Sequence[Fact], means: Tensor, which: int, new: int) -> None:
-        """Store prompts; rows for new experts; the router gets to know the subjects."""
+        """Store prompts, make rows for new experts, and let the router know the subjects."""
         state, tokenizer, e = self.state, self.lm.tokenizer, self.scaled(means)
         texts, self.count = [fact.text for fact in facts], len(facts)
         owner, prompt = torch.full((len(e),), which), torch.ones(len(e), dtype=torch.bool)
@@ -160,10 +179,11 @@ class ByHidden(Routing):
         self.store(e=e, owner=owner, prompt=prompt, hidden=self.read(texts), row=row)
         router = self.router.grow(new, self.seed + which)
         for subject in dict.fromkeys(f.subject for f in facts if f.subject):
-            ids = [encode_target(tokenizer, subject),
-                   tokenizer(subject, add_special_tokens=False).input_ids]  # fmt: skip
+            # within a prompt a subject follows a space, at its beginning it does not
+            within = encode_target(tokenizer, subject)
+            first = tokenizer(subject, add_special_tokens=False).input_ids
             mean = self.scaled(text_means(self.lm, [subject])[0])
-            router = router.know([tuple(some) for some in ids], mean)
+            router = router.know([tuple(within), tuple(first)], mean)
         self.router = router
 
     def learning(self, rows: ExpertRows, which: int | None) -> Learning:
@@ -174,7 +194,7 @@ class ByHidden(Routing):
         return [weight], lambda: replace(router, weight=weight).scores(features)
 
     def learned(self, parts: list[Tensor], which: int | None) -> None:
-        """Take the matrix; where all experts learned, the facts are theirs as routed now."""
+        """Take the matrix; where all experts learned, a fact belongs to the one it chooses now."""
         self.router = replace(self.router, weight=parts[0])
         if which is None:
             owner = self.state["owner"].clone()

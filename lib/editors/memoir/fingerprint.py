@@ -150,7 +150,9 @@ def means(lm: LM, module: str, texts: Sequence[str], bos: int | None) -> Tensor:
     with torch.no_grad():
         for ids in (encode_prompt(lm.tokenizer, text) for text in texts):
             skip = int(len(ids) > 1 and ids[0] == bos)
-            found.append(activations.inputs(lm, [ids], [module], skip)[module].float().mean(0))
+            found.append(
+                activations.module_inputs(lm, [ids], [module], skip)[module].float().mean(0)
+            )
     return torch.stack(found).cpu()
 
 

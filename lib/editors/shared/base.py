@@ -21,7 +21,7 @@ from ...errors import EditError, EditWarning
 from ...model import scoring
 from ...model.lm import LM
 from ...patch.patch import EMPTY, Edit, LowRank, Patch
-from .config import Config
+from .config import Config as AnyConfig  # `Config` is an attribute of `Editor`
 
 
 class Editor(ABC):
@@ -33,7 +33,8 @@ class Editor(ABC):
 
     name: ClassVar[str]
     paper: ClassVar[str]
-    Config: ClassVar[type[Config]] = Config
+    Config: ClassVar[type[AnyConfig]] = AnyConfig
+    config: AnyConfig
     needs_subject: ClassVar[bool] = False  # facts must name their subject
     writes: ClassVar[Literal["weights", "routes", "prompt"]] = "weights"
     trained: ClassVar[bool] = False  # a network must be fitted first
@@ -43,13 +44,18 @@ class Editor(ABC):
     geometry: ClassVar[Literal["plain", "whitened"]] = "plain"  # whitened: by C, where it is solved
     speed: ClassVar[Literal["fast", "usual", "slow"]] = "usual"  # slow: near a minute on a CPU
 
-    def __init__(self, lm: LM, config: Config | None = None, **settings: Any) -> None:
+    def __init__(self, lm: LM, config: AnyConfig | None = None, **settings: Any) -> None:
         self.lm = lm
         if config is None:
             config = self.Config.preset(lm, self.name, **settings)
         elif settings:
             config = replace(config, **settings)
         self.config = config
+
+    @classmethod
+    def published(cls, lm: LM) -> AnyConfig:
+        """The settings of the paper: `EDITORS[name](lm, EDITORS[name].published(lm))`."""
+        return cls.Config.published(lm, cls.name)
 
     def edit(self, facts: Sequence[Fact], after: Patch = EMPTY) -> Patch:
         """The patch that also holds `facts`; neither the model nor `after` is changed.
@@ -125,6 +131,11 @@ class Editor(ABC):
     def settings_dict(self) -> dict[str, Any]:
         """The settings by name, as the patch's log and a journal's header keep them."""
         return asdict(self.config)
+
+    @classmethod
+    def current(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings of a file of any version as this one writes them (`Config.current`)."""
+        return cls.Config.current(cls.name, settings)
 
     def _finite(self, name: str, value: Tensor | LowRank) -> None:
         parts = [value] if isinstance(value, Tensor) else value.chunks[-1]

@@ -3,27 +3,39 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar
 
 from ...errors import EditError
 from ...model.lm import LM
+from ...settings import explain, setting, words
+
+# settings that say where an editor writes: of no paper for a model that it does not name
+PLACES = {"layer", "layers", "down", "gate", "up"}
 
 
 @dataclass(frozen=True)
 class Config:
-    """Settings of an editor; `preset(lm)` fills them from `presets.toml` for the model at hand."""
+    """Settings of an editor; `preset(lm)` fills them from `presets.toml` for the model at hand.
 
-    seed: int = 0
+    `retired` names settings that files of earlier versions hold and this one has no more, each with
+    the only value that is still accepted.
+    """
+
+    seed: int = setting(0, "Seed of everything that is drawn at random.", source="ours")
+
+    retired: ClassVar[Mapping[str, Any]] = {}
 
     def __post_init__(self) -> None:
         """Refuse a word that is none of a setting's; EditError names them."""
-        for name, words in _words(type(self)).items():
+        own: Any = type(self)
+        for name, known in _words(own).items():
             value = getattr(self, name)
-            if isinstance(value, str) and value not in words:
-                raise EditError(f"{name} is {' or '.join(words)}, not '{value}'")
+            if isinstance(value, str) and value not in known:
+                raise EditError(f"{name} is {' or '.join(known)}, not '{value}'")
 
     @classmethod
     def preset(cls, lm: LM, editor: str, **settings: Any) -> Config:
@@ -31,12 +43,31 @@ class Config:
 
         Raises EditError for a setting that the editor does not have.
         """
+        settings = cls.current(editor, settings)
         known = {f.name for f in fields(cls)}
         unknown = settings.keys() - known
         if unknown:
             raise EditError(
                 f"{editor} has no setting '{sorted(unknown)[0]}'; it has {', '.join(sorted(known))}"
             )
+        row = cls._row(lm, editor, tuned=True)
+        return cls(**{k: _tuples(v) for k, v in {**row, **settings}.items()})
+
+    @classmethod
+    def published(cls, lm: LM, editor: str) -> Config:
+        """The paper's settings: for this model where it names it, otherwise its general ones.
+
+        Layers are then the preset's, since no paper has this model. Options of ours are set so that
+        the method is as published.
+        """
+        found = {name: known.published for name, known in explain(cls).items()}
+        row = cls._row(lm, editor, tuned=False)
+        return cls(**{**found, **{name: _tuples(value) for name, value in row.items()}})
+
+    @classmethod
+    def _row(cls, lm: LM, editor: str, *, tuned: bool) -> dict[str, Any]:
+        """The preset of this model; with tuned=False only its places, and what papers give."""
+        known = {f.name for f in fields(cls)}
         found = _presets().get(editor, {})
         row = dict(found.get("any", {}))
         if "like" in row:  # the rows of another editor first, then its own
@@ -50,21 +81,26 @@ class Config:
                 row["layers"] = tuple(range(first, last + 1))
         for pattern, values in found.items():
             if pattern != "any" and pattern.lower() in lm.name.lower():
-                row.update(values)
-        row = {k: v for k, v in row.items() if k in known}
-        return cls(**{k: _tuples(v) for k, v in {**row, **settings}.items()})
+                ours = values.get("tuned") and not tuned
+                row |= {k: v for k, v in values.items() if not ours or k in PLACES}
+        return {name: value for name, value in row.items() if name in known}
+
+    @classmethod
+    def current(cls, editor: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Settings as this version has them: without retired ones, which are left at their value.
+
+        Raises EditError for a retired setting with another value.
+        """
+        for name, value in cls.retired.items():
+            if name in settings and _tuples(settings[name]) != value:
+                raise EditError(
+                    f"{editor} has no setting '{name}' any more: it is always {value!r}, and "
+                    f"{settings[name]!r} is no longer supported"
+                )
+        return {name: value for name, value in settings.items() if name not in cls.retired}
 
 
-@cache
-def _words(config: type[Config]) -> dict[str, tuple[str, ...]]:
-    """{setting: the words it may be}, from the annotations that say `Literal`."""
-    found = {}
-    for name, hint in get_type_hints(config).items():
-        parts = (hint, *get_args(hint))  # Literal[...] | None
-        words = [word for part in parts if get_origin(part) is Literal for word in get_args(part)]
-        if words:
-            found[name] = tuple(words)
-    return found
+_words = cache(words)
 
 
 def _overlay(rows: dict[str, dict], own: dict[str, dict]) -> dict[str, dict]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor
@@ -23,6 +23,7 @@ from ...keys_values import context_templates as contexts
 from ...keys_values import target_value
 from ...keys_values.second_moment import second_moment
 from ...patch.patch import EMPTY, LowRank, Patch
+from ...settings import setting
 from . import value_norm as anchor
 from .base import Editor, add_low_rank
 from .config import Config
@@ -30,46 +31,116 @@ from .config import Config
 
 @dataclass(frozen=True)
 class SpreadConfig(Config):
-    """Settings of the MEMIT family.
+    """Settings of the MEMIT family."""
 
-    layers: edited layers, ascending; the search for z is at the last one. strength: λ, how many
-    samples of general text the new facts are weighed against (C is a mean). keep_keys: the keys of
-    earlier batches stand in the inverse too, so that later edits leave them alone. keys: "mean", as
-    published, bare prompt and mean of the other contexts half and half; "both" writes the two as
-    two columns. values_on: the model on which z is searched, as it is now or the base.
-    anchor="base" rescales every searched MLP value to its mean norm on the unedited model (NAS);
-    anchor_skip: a value longer than that many times the norm is not written, None for never.
-    templates, contexts, context_start, context_top_k, second_moment, text, tokens: as for ROME.
-    """
+    layers: tuple[int, ...] = setting(
+        (5,), "Edited layers, ascending; values are searched at the last of them.", source="paper"
+    )
+    strength: float = setting(
+        15_000.0,
+        "Number λ of samples of general text that the new facts are weighed against.",
+        source="paper",
+    )
+    keep_keys: bool = setting(
+        False,
+        "Whether the keys of earlier batches are kept too, so that later edits leave them alone.",
+        source="paper",
+    )
+    v_lr: float = setting(0.5, "Learning rate of Adam in the search for the value.", source="paper")
+    steps: int = setting(
+        25, "Steps of the search at most; the last one only looks at the loss.", source="paper"
+    )
+    decay: float = setting(
+        0.5, "Weight of the found change's length in its search.", source="paper"
+    )
+    clamp: float = setting(
+        0.75,
+        "Bound on the change's length, as a multiple of the length of what stood there.",
+        source="paper",
+    )
+    kl_factor: float = setting(
+        0.0625,
+        "Weight of the KL divergence of what the model says right after the subject.",
+        source="paper",
+    )
+    contexts: tuple[tuple[int, int], ...] = setting(
+        ((10, 5),),
+        "Contexts that the model writes, as pairs of a length in tokens and a number of texts.",
+        source="paper",
+    )
+    context_start: int | str | None = setting(
+        "words",
+        "What contexts begin with: the published five words, a token id, or None for the end of "
+        "text.",
+        source="paper",
+    )
+    context_top_k: int = setting(
+        5,
+        "Number of likeliest tokens that contexts are drawn from; 0 draws from the whole "
+        "vocabulary.",
+        source="paper",
+    )
+    second_moment: bool = setting(
+        True,
+        "Whether C, the second moment of general text, weighs the keys; without it C is the "
+        "identity.",
+        source="paper",
+    )
+    # options of ours
 
-    layers: tuple[int, ...] = (5,)
-    strength: float = 15_000.0
-    keep_keys: bool = False
-    keys: Literal["mean", "both"] = "mean"
-    v_lr: float = 0.5
-    steps: int = 25
-    decay: float = 0.5
-    clamp: float = 0.75
-    kl_factor: float = 0.0625
-    target_eos: bool = False
-    values_on: Literal["current", "base"] = "current"
-    anchor: Literal["base"] | None = None
-    anchor_n: int = 200
-    anchor_skip: float | None = 2.0
-    templates: tuple[str, ...] | None = None
-    contexts: tuple[tuple[int, int], ...] = ((10, 5),)
-    context_start: int | str | None = "words"
-    context_top_k: int = 5
-    second_moment: bool = True
-    text: str | None = None
-    tokens: int | None = None
-    damping: float = 1e-4
+    keys: Literal["mean", "both"] = setting(
+        "mean",
+        "Whether a fact writes the mean of its keys, half of it the bare prompt's, or two columns.",
+        source="ours",
+    )
+    values_on: Literal["current", "base"] = setting(
+        "current", "Model on which values are searched: as it is now, or the base.", source="ours"
+    )
+    anchor: Literal["base"] | None = setting(
+        None,
+        "Whether searched values are scaled to their mean norm on the base model (norm anchors).",
+        source="ours",
+    )
+    anchor_n: int = setting(
+        200, "Number of facts from which the anchors' norm is measured.", source="ours"
+    )
+    anchor_skip: float | None = setting(
+        2.0,
+        "Multiple of the anchors' norm from which on a value is not written; None writes all.",
+        source="ours",
+    )
+    target_eos: bool = setting(
+        False, "Whether the end of the text is learned as a token after the answer.", source="ours"
+    )
+    templates: tuple[str, ...] | None = setting(
+        None,
+        "Context templates, each with `{}` for the prompt; None lets the model write them.",
+        source="ours",
+    )
+    text: str | None = setting(
+        None,
+        "File of general text for C; None takes the text shipped with the library.",
+        source="ours",
+    )
+    tokens: int | None = setting(
+        None,
+        "Number of tokens of general text that C is estimated from; None takes ten for each of "
+        "its rows.",
+        source="ours",
+    )
+    damping: float = setting(
+        1e-4,
+        "Multiple of its mean eigenvalue that is added to the diagonal of C.",
+        source="ours",
+        published=0.0,
+    )
 
 
 class Spread(Editor):
     """What the last layer should put out, spread over all of them (MEMIT, Algorithm 1)."""
 
     Config = SpreadConfig
+    config: SpreadConfig
     needs_subject = True
     geometry = "whitened"
     place: target_value.Place = "block"  # where z is searched and the residual measured
@@ -137,8 +208,10 @@ class Spread(Editor):
             return None
         if not 0 <= i < len(patch.log) or patch.routes or patch.rewrites:
             return None
-        alike = (self.name, patch.log[0].settings, 1)
-        if any((line.editor, line.settings, line.calls) != alike for line in patch.log):
+        if any(line.editor != self.name or line.calls != 1 for line in patch.log):
+            return None
+        settings = [self.current(line.settings) for line in patch.log]
+        if any(other != settings[0] for other in settings):
             return None
         state, n = patch.memory.get(self.name, {}), len(patch.log)
         kept = {int(layer): parts for layer, parts in state.get("keys", {}).items()}
@@ -151,7 +224,7 @@ class Spread(Editor):
                 return None
         left, weights = {}, {}
         for layer, parts in kept.items():
-            chunks = patch.weights[names[layer]].chunks
+            chunks = cast(LowRank, patch.weights[names[layer]]).chunks
             before = list(parts[:i])  # calls before line i stand as they are, in the same storage
             again = list(chunks[:i])
             for t in range(i + 1, n):

@@ -61,5 +61,11 @@ def with_mine(
 
 
 def irrelevant_texts(config: Any) -> Sequence[str]:
-    """Texts that must stay with the base model: `config.irrelevant`, or those of irrelevant.txt."""
-    return texts.irrelevant() if config.irrelevant is None else config.irrelevant
+    """Texts that must stay with the base model: `config.irrelevant`, or those of irrelevant.txt.
+
+    Raises EditError where an empty list is given.
+    """
+    found = texts.irrelevant() if config.irrelevant is None else config.irrelevant
+    if not found:
+        raise EditError("this editor needs irrelevant texts, which must stay with the base model")
+    return found

@@ -14,6 +14,7 @@ from ...atomic_files import cached, whole_file
 from ...data.facts import Fact
 from ...data.readers import classroom
 from ...keys_values import answer_gradients
+from ...keys_values.answer_gradients import Reduction
 from ...keys_values.running_moments import Moments, Pairs
 from ...model.lm import LM
 from ...patch.patch import EMPTY
@@ -22,7 +23,7 @@ TEXTS = 256  # prompts and rewordings that are read
 
 
 def warm_moments(
-    lm: LM, modules: Sequence[str], group: int, reduction: str, full: bool = False
+    lm: LM, modules: Sequence[str], group: int, reduction: Reduction, full: bool = False
 ) -> Pairs:
     """Moments over the warm-up texts of modules that share one shape, on the base model.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...data.facts import Fact
@@ -35,16 +35,27 @@ class Wrapper(Editor):
         if not isinstance(inner, Editor):
             name, given = inner if isinstance(inner, list | tuple) else (inner or "memit", {})
             inner = EDITORS[name](lm, **given)
-        if inner.lm is not lm:
-            raise EditError(f"the inner {inner.name} editor belongs to another model")
-        if inner.writes != "weights":
-            raise EditError(f"{self.name} changes weights, which {inner.name} does not write")
-        self.inner = inner
+        wrapped: Any = inner
+        if wrapped.lm is not lm:
+            raise EditError(f"the inner {wrapped.name} editor belongs to another model")
+        if wrapped.writes != "weights":
+            raise EditError(f"{self.name} changes weights, which {wrapped.name} does not write")
+        self.wrapped: Editor = wrapped
 
     def check(self, facts: Sequence[Fact]) -> None:
         """Refuse what the inner editor refuses."""
-        self.inner.check(facts)
+        self.wrapped.check(facts)
 
     def settings_dict(self) -> dict[str, Any]:
         """The settings by name, and the inner editor's under "inner"."""
-        return {**super().settings_dict(), "inner": (self.inner.name, self.inner.settings_dict())}
+        inner = (self.wrapped.name, self.wrapped.settings_dict())
+        return {**super().settings_dict(), "inner": inner}
+
+    @classmethod
+    def current(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings as this version writes them, those of the inner editor too."""
+        found = super().current(settings)
+        if "inner" in found:
+            name, given = found["inner"]
+            found["inner"] = (name, EDITORS[name].current(given))
+        return found

@@ -8,6 +8,7 @@ tensors.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -52,7 +53,7 @@ def linear(
     taus: Sequence[Tensor], weights: Sequence[float] | None = None, density: float = 1.0
 ) -> Tensor:
     """Σ w_s τ_s (density is not used): with the default weights 1/k every change shrinks by k."""
-    return sum(wt for _, wt in _scaled(taus, weights))
+    return cast(Tensor, sum(wt for _, wt in _scaled(taus, weights)))
 
 
 def trim(tau: Tensor, density: float) -> Tensor:

@@ -210,7 +210,7 @@ def hinges(
     Δ_e (4, 30), Δ_i (7,), margins 5, 20, 10 -> 2, 16, 13
     """
     apart = gamma - (inside[None] - outside[:, None])
-    return tuple(_positive(part) for part in (outside - alpha, beta - inside, apart))
+    return _positive(outside - alpha), _positive(beta - inside), _positive(apart)
 
 
 def _positive(terms: Tensor) -> Tensor:

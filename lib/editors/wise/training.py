@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -17,7 +17,12 @@ from .side_memory import ActivationDifference, hinges
 
 
 class Step(NamedTuple):
-    """The two parts of one step's loss, and Δ (n,) of the fact's own rows."""
+    """The loss of one step in two parts.
+
+    answer  NLL of the answers
+    margin  how far Δ is on the wrong side of its margins
+    delta   (rows,): Δ of all rows, the fact's own first
+    """
 
     answer: Tensor
     margin: Tensor
@@ -28,9 +33,13 @@ class Step(NamedTuple):
 class IrrelevantTexts:
     """Inputs and outputs of a module at the counted tokens of some texts, read one text at a time.
 
-    One by one, so that a text's numbers do not depend on the texts beside it, not in the last bit:
-    a stream that goes on from a file is the stream that was never interrupted. Kept from call to
-    call as long as the weights are the same.
+    A text is read alone so that its numbers do not depend on the texts beside it, not even in the
+    last bit: a stream that goes on from a file is then the same as one that was never interrupted.
+
+    lm      the model, which must run on the same weights at every call
+    module  the linear module that has the side memory
+    score   how Δ is measured
+    kept    what was read: ids of a text -> inputs (n, d_in) and outputs (n, d_out)
     """
 
     lm: LM
@@ -55,7 +64,9 @@ class IrrelevantTexts:
         if ids not in self.kept:
             skip = int(self.score.pool == "mean" and len(ids) > 1 and ids[0] == self.score.bos)
             with torch.no_grad():
-                a = activations.inputs(self.lm, [list(ids)], [self.module], skip)[self.module]
+                a = activations.module_inputs(self.lm, [list(ids)], [self.module], skip)[
+                    self.module
+                ]
                 self.kept[ids] = a.float(), self.lm.output(self.module, a)
         return self.kept[ids]
 
@@ -109,14 +120,14 @@ class FactTraining:
         """Loss parts at τ, differentiable: answers by every row through W′, and the margins."""
         delta = self.delta(tau)
         outside = self.texts.delta(tau, self.irrelevant)
-        margin = sum(hinges(delta / self.unit, outside / self.unit, *self.margins))
-        margin = margin + self.remembered(tau)
+        parts = hinges(delta / self.unit, outside / self.unit, *self.margins)
+        margin = cast(Tensor, sum(parts)) + self.remembered(tau)
         return Step(self.answer(tau), margin, delta)
 
     def remembered(self, tau: Tensor) -> Tensor | float:
         """L_memo = Σ max(0, Δ(x_past) − α) + Σ max(0, β − Δ(x_held)), in units; 0 without any."""
         alpha, beta, _ = self.margins
-        loss = 0.0
+        loss: Tensor | float = 0.0
         if self.past:
             loss = loss + (self.texts.delta(tau, self.past) / self.unit - alpha).clamp(min=0).sum()
         if self.held:

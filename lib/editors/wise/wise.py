@@ -1,8 +1,11 @@
 """WISE: a copy of one value matrix learns the edits, and a router decides which of the two answers.
 
-The side memory W′ = W + τ starts as W. Facts are trained into random subspaces of it (shards), so
-that they do not wear each other out, and the shards are merged; margins on the activation
-difference Δ keep it large on edits and small elsewhere, which is what the router reads.
+The main memory is the output projection W of one layer's MLP. A side memory W′ = W + τ begins as
+its copy and learns the facts. They are trained in groups, called shards, each of which may change
+only a random subset of the entries, so that shards do not wear each other out. Full shards are
+merged into one side memory (merging.py). The router asks how far a side memory moves the module's
+output on a prompt, the activation difference Δ. Margin losses keep it large on edits and small
+elsewhere (side_memory.py).
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from ...errors import EditError
 from ...keys_values import context_templates as contexts
 from ...model.architectures import mlp_activation
 from ...patch.patch import Patch
+from ...settings import setting
 from ..shared import routed
 from ..shared.base import Editor
 from ..shared.config import Config
@@ -40,61 +44,153 @@ State = dict[str, Any]
 
 @dataclass(frozen=True)
 class WiseConfig(Config):
-    """Settings of WISE.
+    """Settings of WISE."""
 
-    enough, n_iter: SGD steps per fact, ended early by a loss (answer and margins) up to `enough`.
-    alpha, beta, gamma: margins, Δ < α on irrelevant texts, Δ > β on edits, γ between them.
-    units: "output": the loss sees Δ in units of the mean ‖W a‖ on the irrelevant texts, measured at
-    the first edit: raw margins would outweigh the answer a hundredfold; "absolute": as published.
-    margin_weight: coefficient of the margins beside the answer's loss; published: 1.
-    act_ratio: a memory answers from Δ = act_ratio·ε on. density: what TIES keeps.
-    save_freq: facts per shard. merge_freq: facts per merge. retrieve: merged memories are appended
-    and the best answers; otherwise there is one, merged again (0.6 and 0.4 / k).
-    remeasure: Δ of merged facts is measured again after the merge. track: Δ of the open shard's
-    facts too, after every edit, since later ones move all of them; published: False, ε is the least
-    Δ that was ever recorded.
-    calibrate: the threshold lies so far from the 95 % quantile of Δ on irrelevant texts kept apart
-    (every fourth, never trained on) towards the least Δ of a fact: 0.5 midway. Published: None, the
-    least Δ itself, which leaves the rewordings of a lone fact outside. Needs `track`.
-    rehearse: at most so many earlier facts of the open shard are trained along; published: 0.
-    replay: with `retrieve`, L_memo: one prompt of every merged memory, in turn, must not light up
-    the open shard, and one drawn from the open shard must go on to.
-    irrelevant: texts that must stay with W, `irrelevant_n` of them per fact in turn; None: those of
-    irrelevant.txt. pool, activation: see `ActivationDifference`; "hidden" is the model's own.
-    """
+    layer: int = setting(25, "Layer, counted from 0, whose MLP gets a side memory.", source="paper")
+    lr: float = setting(1.0, "Learning rate of gradient descent.", source="paper")
+    n_iter: int = setting(70, "Steps of training per fact at most.", source="paper")
+    alpha: float = setting(
+        0.25,
+        "Margin under which the activation difference of irrelevant texts is to stay.",
+        source="paper",
+        published=5.0,
+    )
+    beta: float = setting(
+        1.0,
+        "Margin above which the activation difference of edits is to lie.",
+        source="paper",
+        published=20.0,
+    )
+    gamma: float = setting(
+        0.5,
+        "Margin by which edits are to lie above irrelevant texts.",
+        source="paper",
+        published=10.0,
+    )
+    act_ratio: float = setting(
+        0.88,
+        "Share of its threshold from which on a side memory answers.",
+        source="paper",
+    )
+    mask_ratio: float = setting(
+        0.2, "Share of the matrix's entries that a shard may change.", source="paper"
+    )
+    density: float = setting(
+        0.53, "Share of each shard's largest entries that the TIES merge keeps.", source="paper"
+    )
+    merge: Literal["ties", "sign", "linear"] = setting(
+        "ties", "Rule by which full shards become one side memory.", source="paper"
+    )
+    save_freq: int = setting(500, "Number of facts of one shard.", source="paper")
+    merge_freq: int = setting(
+        1000, "Number of facts after which shards are merged.", source="paper"
+    )
+    retrieve: bool = setting(
+        False,
+        "Whether merged memories stand side by side and the best one answers, or are merged again "
+        "into one.",
+        source="paper",
+    )
+    replay: bool = setting(
+        False,
+        "Whether prompts of merged memories are trained to leave the open shard alone, where "
+        "memories are retrieved.",
+        source="paper",
+    )
+    norm_constraint: float | None = setting(
+        1.0, "Largest change of any entry of the matrix; None sets no bound.", source="paper"
+    )
+    weight_decay: float = setting(
+        0.0,
+        "Weight decay of all of the side memory at every step.",
+        source="paper",
+        published=1e-5,
+    )
+    pool: Literal["mean", "row"] = setting(
+        "mean",
+        "Tokens that the activation difference is a mean over: the prompt's, or, as in the "
+        "released code, all of the text that is run.",
+        source="paper",
+        published="row",
+    )
+    activation: Literal["hidden"] | None = setting(
+        None,
+        "Whether outputs pass through the model's activation function before they are compared.",
+        source="paper",
+        published="hidden",
+    )
+    contexts: tuple[tuple[int, int], ...] = setting(
+        ((5, 5), (10, 5)),
+        "Contexts that the model writes, as pairs of a length in tokens and a number of texts.",
+        source="paper",
+    )
+    context_start: int | str | None = setting(
+        "words",
+        "What contexts begin with: the published five words, a token id, or None for the end of "
+        "text.",
+        source="paper",
+    )
+    context_top_k: int = setting(
+        5,
+        "Number of likeliest tokens that contexts are drawn from; 0 draws from the whole "
+        "vocabulary.",
+        source="paper",
+    )
+    irrelevant_n: int = setting(
+        1, "Number of irrelevant texts that every fact is trained with.", source="paper"
+    )
 
-    layer: int = 25
-    lr: float = 1.0
-    n_iter: int = 70
-    enough: float = 0.02
-    alpha: float = 0.25
-    beta: float = 1.0
-    gamma: float = 0.5
-    margin_weight: float = 1.0
-    units: Literal["output", "absolute"] = "output"
-    act_ratio: float = 0.88
-    mask_ratio: float = 0.2
-    density: float = 0.53
-    merge: Literal["ties", "sign", "linear"] = "ties"
-    save_freq: int = 500
-    merge_freq: int = 1000
-    retrieve: bool = False
-    remeasure: bool = True
-    track: bool = False
-    calibrate: float | None = None
-    rehearse: int = 0
-    replay: bool = False
-    norm_constraint: float | None = 1.0
-    weight_decay: float = 0.0
-    pool: Literal["mean", "row"] = "mean"
-    activation: Literal["hidden"] | None = None
-    target_eos: bool = False
-    templates: tuple[str, ...] | None = None
-    contexts: tuple[tuple[int, int], ...] = ((5, 5), (10, 5))
-    context_start: int | str | None = "words"
-    context_top_k: int = 5
-    irrelevant: tuple[str, ...] | None = None
-    irrelevant_n: int = 1
+    # options of ours: margins of any model, rewordings in scope, facts of an open shard that last
+
+    enough: float = setting(
+        0.02, "Loss of answer and margins at which the training of a fact ends.", source="ours"
+    )
+    margin_weight: float = setting(
+        1.0, "Weight of the margins beside the loss of the answer.", source="ours"
+    )
+    units: Literal["output", "absolute"] = setting(
+        "output",
+        "Whether margins count in units of the mean output on irrelevant texts or are absolute; "
+        "raw margins can outweigh the answer a hundredfold.",
+        source="ours",
+        published="absolute",
+    )
+    remeasure: bool = setting(
+        True,
+        "Whether the activation difference of merged facts is measured again after the merge.",
+        source="ours",
+        published=False,
+    )
+    track: bool = setting(
+        False,
+        "Whether the activation difference of the open shard's facts is measured again after every "
+        "edit, since later ones move all of them.",
+        source="ours",
+    )
+    calibrate: float | None = setting(
+        None,
+        "Place of the threshold between the 95 % quantile on irrelevant texts kept apart (0) and "
+        "the least of any fact (1), where facts are tracked; None takes the least of any fact.",
+        source="ours",
+    )
+    rehearse: int = setting(
+        0,
+        "Number of earlier facts of the open shard that are trained along at most.",
+        source="ours",
+    )
+    target_eos: bool = setting(
+        False, "Whether the end of the text is learned as a token after the answer.", source="ours"
+    )
+    templates: tuple[str, ...] | None = setting(
+        None,
+        "Context templates, each with `{}` for the prompt; None lets the model write them.",
+        source="ours",
+    )
+    irrelevant: tuple[str, ...] | None = setting(
+        None,
+        "Texts that must stay with the main memory; None takes those shipped with the library.",
+        source="ours",
+    )
 
 
 class Wise(Editor):
@@ -103,72 +199,44 @@ class Wise(Editor):
     name = "wise"
     paper = "Wang et al., WISE: Rethinking the Knowledge Memory for Lifelong Model Editing of LLMs, NeurIPS 2024 (arXiv:2405.14768)"  # noqa: E501
     Config = WiseConfig
+    config: WiseConfig
     writes = "routes"
     scoped = True
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:
-        """One fact after another into the open shard; full shards are closed and merged."""
+        """Train one fact after another into the open shard; merge shards when enough are full."""
         c, lm = self.config, self.lm
-        if c.merge not in RULES or c.save_freq < 1 or c.merge_freq % c.save_freq:
-            raise EditError(
-                f"wise merges by {', '.join(RULES)}, every merge_freq facts, a multiple of "
-                f"save_freq; not by '{c.merge}', {c.merge_freq} of {c.save_freq}"
-            )
-        if c.replay and not c.retrieve:
-            raise EditError("wise replays prompts of merged memories only with retrieve=True")
-        if c.calibrate is not None and not (c.track and c.remeasure):
-            raise EditError("wise calibrates thresholds only with track=True and remeasure=True")
+        self._check()
         module = lm.mlp_out(c.layer)
         memories, state = self._begin(module, after)
         below = routed.without_mine(after, module)
         with lm.patched(below, only=True):
             texts = self._texts(below, module)
-            calm = routed.irrelevant_texts(c)
-            rows = [encode_prompt(lm.tokenizer, text) for text in calm]
-            apart = [] if c.calibrate is None else rows[3::4]
-            rows = [row for i, row in enumerate(rows) if not apart or i % 4 != 3]
+            calm, apart = self._irrelevant()
             if not state["unit"]:
-                state["unit"] = texts.output_norm(rows[:100]) if c.units == "output" else 1.0
+                state["unit"] = texts.output_norm(calm[:100]) if c.units == "output" else 1.0
             for fact in facts:
-                memories = self._add(fact, memories, state, texts, rows, apart)
+                # a shard: a side memory τ = 0, and a random mask that its facts are trained in
+                if state["mask"] is None:
+                    memories = self._open(memories, state, module)
+                # the fact: its answer through W′ and the margins on Δ, by gradient descent on τ
+                memories = self._add(fact, memories, state, texts, calm, apart)
+                # a full shard is closed, and as many as merge_freq asks for become one memory
+                if len(state["groups"][-1]) >= c.save_freq:
+                    state["mask"] = None
+                    if len(state["groups"]) >= c.merge_freq // c.save_freq:
+                        memories = self._merge(memories, state, texts, apart)
         route = Side(tuple(memories), c.act_ratio, texts.score, module)
         return routed.with_mine(after, module, route, self.name, state)
 
-    def _begin(self, module: str, after: Patch) -> tuple[list[SideMemory], State]:
-        """Memories and state under `after`: merged memories first, then closed shards, then open.
-
-        state: module, templates, unit of the margins, cursor into the irrelevant texts, shards
-        drawn so far, mask of the open one (bits, None when there is none), groups (the facts of
-        each shard not merged yet), merges (facts, how many fell under the old ε, old and new ε),
-        past (prompts of each merged memory, for replay).
-        """
-        held = after.memory.get(self.name)
-        if routed.begun(after, module, self.name, held, "side memories"):
-            return list(after.routes[module].memories), dict(held)
-        return [], {
-            "module": module,
-            "templates": contexts.of(self.lm, self.config),
-            "unit": 0.0,
-            "cursor": 0,
-            "drawn": 0,
-            "mask": None,
-            "groups": (),
-            "merges": (),
-            "past": (),
-        }
-
-    def _texts(self, below: Patch, module: str) -> IrrelevantTexts:
-        """Inputs of irrelevant texts, kept while nothing that they pass through has changed."""
-        c, lm = self.config, self.lm
-        parts = [*below.weights.items(), *below.routes.items()]
-        kept = getattr(self, "_kept", None)
-        if kept and len(kept[0]) == len(parts):
-            if all(a[0] == b[0] and a[1] is b[1] for a, b in zip(kept[0], parts, strict=True)):
-                return kept[1]
-        act = mlp_activation(lm.model.config) if c.activation else None
-        score = ActivationDifference(c.pool, act, lm.leading_bos)
-        self._kept = parts, IrrelevantTexts(lm, module, score)
-        return self._kept[1]
+    def _open(self, memories: list[SideMemory], state: State, module: str) -> list[SideMemory]:
+        """The memories with a new shard, which is empty; its mask is drawn at random."""
+        d_out, d_in = self.lm.weight(module).shape
+        shape = d_out, d_in
+        mask = draw_mask(shape, self.config.mask_ratio, self.config.seed, state["drawn"])
+        state["mask"], state["drawn"] = pack(mask), state["drawn"] + 1
+        state["groups"] = (*state["groups"], ())
+        return [*memories, SideMemory(torch.zeros(shape), torch.inf, 0)]
 
     def _add(
         self,
@@ -176,57 +244,34 @@ class Wise(Editor):
         memories: list[SideMemory],
         state: State,
         texts: IrrelevantTexts,
-        pool: list[list[int]],
+        calm: list[list[int]],
         apart: list[list[int]],
     ) -> list[SideMemory]:
-        """The memories with one fact more; `state` goes on with them."""
-        c, lm = self.config, self.lm
-        shape = tuple(lm.weight(texts.module).shape)
-        if state["mask"] is None:
-            mask = draw_mask(shape, c.mask_ratio, c.seed, state["drawn"])
-            memories = [*memories, SideMemory(torch.zeros(shape), torch.inf, 0)]
-            state["groups"] = (*state["groups"], ())
-            state["mask"], state["drawn"] = pack(mask), state["drawn"] + 1
-        mask, group = unpack(state["mask"], shape), state["groups"][-1]
+        """The memories with one fact more in the open shard, which is the last of them."""
         *others, last = memories
-        some = [pool[(state["cursor"] + i) % len(pool)] for i in range(c.irrelevant_n)]
-        state["cursor"] += c.irrelevant_n
-        earlier = random.Random(f"{c.seed} {state['drawn']} {len(group)}").sample(
-            group, min(c.rehearse, len(group))
-        )
-        pairs = [(fill(t, fact.text), fact.target_new) for t in state["templates"]]
-        margins = c.alpha, c.beta, c.gamma
-        past = [prompts[last.facts % len(prompts)] for prompts in state["past"]]
-        held = [text for text, _ in earlier[:1] or group[-1:]] if past else []
-        lesson = FactTraining(
-            texts, c.layer, pairs, earlier, some, margins, state["unit"], c.target_eos,
-            *([encode_prompt(lm.tokenizer, text) for text in kept] for kept in (past, held)),
-        )  # fmt: skip
-        tau, delta = self.train(lesson, last.tau, mask)
-        group = (*group, (fact.text, fact.target_new))
+        mask, group = unpack(state["mask"], tuple(last.tau.shape)), state["groups"][-1]
+        training = self._training(fact, last, state, texts, calm)
+        tau, delta = self.train(training, last.tau, mask)
+        # ε: the least Δ of the facts, each recorded when it was trained
         eps = min(last.eps, delta)
-        if c.track:
-            eps = self._threshold(tau, self._deltas(tau, group, texts), texts, apart)
-        last = SideMemory(tau, eps, last.facts + 1)
+        group = (*group, (fact.text, fact.target_new))
         state["groups"] = (*state["groups"][:-1], group)
-        if len(group) < c.save_freq:
-            return [*others, last]
-        state["mask"] = None
-        if len(state["groups"]) < c.merge_freq // c.save_freq:
-            return [*others, last]
-        return self._merge([*others, last], state, texts, apart)
+        if self.config.track:  # or of all of them as they are now
+            eps = self._threshold(tau, self._deltas(tau, group, texts), texts, apart)
+        return [*others, SideMemory(tau, eps, last.facts + 1)]
 
-    def train(self, lesson: FactTraining, tau: Tensor, mask: Tensor) -> tuple[Tensor, float]:
+    def train(self, training: FactTraining, tau: Tensor, mask: Tensor) -> tuple[Tensor, float]:
         """τ (d_out, d_in) after one fact, and the mean Δ of its rows, measured after the last step.
 
-        The gradient acts inside the mask only: τ stays exactly 0 elsewhere.
+        The gradient acts inside the mask only, so that τ stays exactly 0 elsewhere.
         """
         c, device = self.config, self.lm.device
-        W = self.lm.weight(lesson.texts.module)
+        W = self.lm.weight(training.texts.module)
         tau, mask = tau.to(device).clone().requires_grad_(), mask.to(device)
         for _ in range(c.n_iter):
+            # L = L_answer + L_margin
             with torch.enable_grad():
-                step = lesson.step(tau)
+                step = training.step(tau)
                 loss = step.answer + c.margin_weight * step.margin
             if not torch.isfinite(loss):
                 raise EditError(f"{self.name}: the loss is not finite; try a smaller lr")
@@ -241,7 +286,7 @@ class Wise(Editor):
                 if c.norm_constraint is not None:
                     tau.clamp_(-c.norm_constraint, c.norm_constraint)
         with torch.no_grad():
-            delta = lesson.delta(tau)[: lesson.own].mean().item()
+            delta = training.delta(tau)[: training.own].mean().item()
         tau = tau.detach().cpu()
         if not torch.isfinite(tau).all():
             raise EditError(f"{self.name} produced NaN or infinite weights; try a smaller lr")
@@ -254,29 +299,137 @@ class Wise(Editor):
         texts: IrrelevantTexts,
         apart: list[list[int]],
     ) -> list[SideMemory]:
-        """The unmerged shards become one memory: appended, or joined with the one before."""
+        """Merge all closed shards into one memory, appended or joined with the one before."""
         c, k = self.config, len(state["groups"])
         kept, tau, old = shards.join(memories, k, c.merge, c.density, c.retrieve)
         facts = [fact for group in state["groups"] for fact in group]
+        # ε: the least of the shards', or measured again on the merged memory
         delta, eps = self._deltas(tau, facts, texts), old
         if c.remeasure:
             eps = self._threshold(tau, delta, texts, apart)
             if len(memories) > k and not c.retrieve:  # facts of earlier merges are not at hand
                 eps = min(eps, memories[0].eps)
         under = int((delta < old).sum())
-        state["merges"] = (
-            *state["merges"], {"facts": len(facts), "under": under, "old": old, "eps": eps},
-        )  # fmt: skip
+        report = {"facts": len(facts), "under": under, "old": old, "eps": eps}
+        state["merges"] = (*state["merges"], report)
         state["groups"] = ()
         if c.replay:
             state["past"] = (*state["past"], tuple(text for text, _ in facts))
         joined = sum(memory.facts for memory in memories[len(kept) :])
         return [*kept, SideMemory(tau, eps, joined)]
 
+    # ---- what a fact is trained on ----------------------------------------------------------
+
+    def _training(
+        self,
+        fact: Fact,
+        last: SideMemory,
+        state: State,
+        texts: IrrelevantTexts,
+        calm: list[list[int]],
+    ) -> FactTraining:
+        """The fact under all templates, and what must not change beside it.
+
+        calm: the irrelevant texts as ids, of which the next ones in turn are taken.
+        """
+        c, tokenizer, group = self.config, self.lm.tokenizer, state["groups"][-1]
+        own = [(fill(t, fact.text), fact.target_new) for t in state["templates"]]
+        # texts on which Δ must stay small, in turn
+        some = [calm[(state["cursor"] + i) % len(calm)] for i in range(c.irrelevant_n)]
+        state["cursor"] += c.irrelevant_n
+        # earlier facts of the shard that are trained along (ours; none as published)
+        draw = random.Random(f"{c.seed} {state['drawn']} {len(group)}")
+        earlier = draw.sample(group, min(c.rehearse, len(group)))
+        # L_memo: one prompt of every merged memory, and one of this shard
+        past = [prompts[last.facts % len(prompts)] for prompts in state["past"]]
+        held = [text for text, _ in earlier[:1] or group[-1:]] if past else []
+        return FactTraining(
+            texts,
+            c.layer,
+            own,
+            earlier,
+            some,
+            (c.alpha, c.beta, c.gamma),
+            state["unit"],
+            c.target_eos,
+            [encode_prompt(tokenizer, text) for text in past],
+            [encode_prompt(tokenizer, text) for text in held],
+        )
+
+    # ---- before: settings, what is there already, and the irrelevant texts --------------------
+
+    def _check(self) -> None:
+        """Refuse settings that do not go together."""
+        c = self.config
+        if c.merge not in RULES or c.save_freq < 1 or c.merge_freq % c.save_freq:
+            raise EditError(
+                f"wise merges by {', '.join(RULES)}, every merge_freq facts, a multiple of "
+                f"save_freq; not by '{c.merge}', {c.merge_freq} of {c.save_freq}"
+            )
+        if c.replay and not c.retrieve:
+            raise EditError("wise replays prompts of merged memories only with retrieve=True")
+        if c.calibrate is not None and not (c.track and c.remeasure):
+            raise EditError("wise calibrates thresholds only with track=True and remeasure=True")
+
+    def _begin(self, module: str, after: Patch) -> tuple[list[SideMemory], State]:
+        """Memories and state to go on with: merged memories first, then closed shards, then open.
+
+        What the editor remembers in its state:
+
+        module     the module beside which the memories stand
+        templates  context templates
+        unit       mean ‖W a‖ on irrelevant texts, in units of which the margins are
+        cursor     how many irrelevant texts were taken so far
+        drawn      number of shards drawn so far
+        mask       the open shard's mask, packed; None when none is open
+        groups     the facts of each shard that is not merged yet
+        merges     of each merge: facts, how many of them fell under the old ε, old and new ε
+        past       the prompts of each merged memory, for `replay`
+        """
+        held = after.memory.get(self.name)
+        if routed.begun(after, module, self.name, held, "side memories"):
+            route: Any = after.routes[module]
+            return list(route.memories), dict(held)
+        return [], {
+            "module": module,
+            "templates": contexts.of(self.lm, self.config),
+            "unit": 0.0,
+            "cursor": 0,
+            "drawn": 0,
+            "mask": None,
+            "groups": (),
+            "merges": (),
+            "past": (),
+        }
+
+    def _irrelevant(self) -> tuple[list[list[int]], list[list[int]]]:
+        """Irrelevant texts as ids: those trained on, and every fourth where ε is calibrated."""
+        rows = [
+            encode_prompt(self.lm.tokenizer, text) for text in routed.irrelevant_texts(self.config)
+        ]
+        if self.config.calibrate is None:
+            return rows, []
+        return [row for i, row in enumerate(rows) if i % 4 != 3], rows[3::4]
+
+    def _texts(self, below: Patch, module: str) -> IrrelevantTexts:
+        """What the module reads at irrelevant texts, kept while nothing below has changed."""
+        c, lm = self.config, self.lm
+        parts = [*below.weights.items(), *below.routes.items()]
+        kept = getattr(self, "_kept", None)
+        if kept and len(kept[0]) == len(parts):
+            if all(a[0] == b[0] and a[1] is b[1] for a, b in zip(kept[0], parts, strict=True)):
+                return kept[1]
+        act = mlp_activation(lm.model.config) if c.activation else None
+        score = ActivationDifference(c.pool, act, lm.leading_bos)
+        self._kept = parts, IrrelevantTexts(lm, module, score)
+        return self._kept[1]
+
+    # ---- thresholds --------------------------------------------------------------------------
+
     def _threshold(
         self, tau: Tensor, delta: Tensor, texts: IrrelevantTexts, apart: list[list[int]]
     ) -> float:
-        """ε for facts with these Δ (n,): the least, or calibrated on irrelevant texts."""
+        """ε for facts with these Δ (n,): the least, or (ours) calibrated on texts kept apart."""
         if not apart:
             return shards.least(delta)
         with torch.no_grad():
