@@ -39,9 +39,11 @@ def main(arguments: list[str] | None = None) -> int:
 
     0 after success, 2 after one sentence that says what was wrong, 130 after Ctrl-C.
     """
+    package = __package__.partition(".")[0]  # `lib` in a checkout, its own name when installed
+    program = "python -m lib" if package == "lib" else package
     parser = argparse.ArgumentParser(
-        prog="python -m lib",
-        description=USAGE,
+        prog=program,
+        description=USAGE.replace("python -m lib", program),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
