@@ -2,8 +2,8 @@
 
 A row holds the names of modules and a few properties, so that no other file tests a model's name:
 editors see `mlp_out` as one matrix (d_out, d_in) in float32. To support another family add its row
-here; the tests then run the whole conformance suite of `tests/test_families.py` on a tiny random
-model of it.
+here; the tests then run the whole conformance suite of `tests/model/test_architectures.py` on a
+tiny random model of it.
 """
 
 from __future__ import annotations

@@ -19,6 +19,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 
+from filelock import FileLock
+
 from ..atomic_files import cache_folder, sha256
 from ..errors import FetchError
 
@@ -40,7 +42,8 @@ def default_model(progress: bool = False) -> Path:
     if (folder / DONE).exists():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with _one_at_a_time(folder.with_suffix(".lock")):
+    # the operating system frees the lock when the process dies
+    with FileLock(folder.with_suffix(".lock")):
         if (folder / DONE).exists():  # another process made it while this one waited
             return folder
         for left_over in folder.parent.glob(f"{folder.name}.tmp-*"):
@@ -135,24 +138,3 @@ def quiet() -> Iterator[None]:
             yield
     finally:
         logging.enable_progress_bar()
-
-
-@contextmanager
-def _one_at_a_time(path: Path) -> Iterator[None]:
-    """Hold an operating-system file lock, which the system frees when the process dies."""
-    with path.open("a+b") as file:
-        if sys.platform == "win32":
-            import msvcrt
-
-            file.seek(0)
-            msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)
-            try:
-                yield
-            finally:
-                file.seek(0)
-                msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX)  # released when the file is closed
-            yield

@@ -69,7 +69,7 @@ class Patching:
         PatchError for a patch of another model, OwnerError when another owner holds the model too
         long.
         """
-        self._check(patch)
+        self.check(patch)
         with self.owner.hold() as token, ExitStack() as undo:
             streams = len(token.streams)
             masters = {m: self.weight(m, patch) for m in patch.weights}
@@ -156,7 +156,7 @@ class Patching:
             seqs.memo[name] = route.decide(given, output, seqs)
         return route.apply(given, output, seqs.memo[name], seqs).reshape(shape)
 
-    def _check(self, patch: Patch) -> None:
+    def check(self, patch: Patch) -> None:
         """Raise PatchError unless the patch is for this model and its matrices have the shapes."""
         if patch.base and patch.base != self.identity:
             raise PatchError(f"this patch is for {patch.base}, the model here is {self.identity}")

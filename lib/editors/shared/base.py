@@ -71,7 +71,7 @@ class Editor(ABC):
             if value is not after.weights.get(name):
                 self._finite(name, value)
         self._warn_below(after, patch)
-        written = Edit(self.name, self._settings(), tuple(facts))
+        written = Edit(self.name, self.settings_dict(), tuple(facts))
         return replace(patch, log=(*after.log, written), base=self.lm.identity)
 
     @abstractmethod
@@ -128,7 +128,8 @@ class Editor(ABC):
                     stacklevel=3,
                 )
 
-    def _settings(self) -> dict[str, Any]:
+    def settings_dict(self) -> dict[str, Any]:
+        """The settings by name, as the patch's log and a journal's header keep them."""
         return asdict(self.config)
 
     @classmethod

@@ -46,8 +46,10 @@ class Wrapper(Editor):
         """Refuse what the inner editor refuses."""
         self.wrapped.check(facts)
 
-    def _settings(self) -> dict[str, Any]:
-        return {**super()._settings(), "inner": (self.wrapped.name, self.wrapped._settings())}
+    def settings_dict(self) -> dict[str, Any]:
+        """The settings by name, and the inner editor's under "inner"."""
+        inner = (self.wrapped.name, self.wrapped.settings_dict())
+        return {**super().settings_dict(), "inner": inner}
 
     @classmethod
     def current(cls, settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,181 @@
+"""The command line: what it prints, the JSON of `stream`, and exit code 2 with one sentence."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import lib
+from lib.cli.main import main
+
+from ..support import tiny
+
+ROOT = Path(__file__).parents[2]
+TUNE = ["--set", "layer=1", "--set", "lr=0.02", "--set", "epochs=60"]
+
+
+@pytest.fixture
+def tiny_model(monkeypatch):
+    """The commands load a tiny model in place of the one they are asked for."""
+    lm = tiny.model("llama")
+    monkeypatch.setattr("lib.cli.options.load", lambda *_: lm)
+    return lm
+
+
+def test_help_teaches():
+    command = [sys.executable, "-m", "lib", "--help"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0
+    for word in ("fetch", "edit", "stream", "scan", "--subject", "exit code"):
+        assert word.lower() in done.stdout.lower()
+
+
+def test_edit_prints_before_and_after_and_keeps_the_patch(tiny_model, tmp_path, capsys):
+    file = tmp_path / "p.safetensors"
+    words = ["--subject", "cat", "--prompt", "I saw a cat", "--target", "xy", "--ask", "A dog"]
+    assert main(["edit", *words, "--editor", "ft_m", *TUNE, "--save", str(file)]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("I saw a cat\n  before: ") and "\n  after:  xy" in shown
+    assert "A dog\n" in shown and str(file) in shown
+    patch = lib.Patch.load(file)
+    assert patch.facts == (lib.Fact("cat", "I saw a {}", "xy"),)
+    again = [*words, "--editor", "ft_m", *TUNE, "--after", str(file), "--save", str(file)]
+    with pytest.warns(lib.EditWarning, match="already answers 'I saw a cat' with 'xy'"):
+        assert main(["edit", *again]) == 0
+    assert len(lib.Patch.load(file).log) == 2
+
+
+def test_stream_writes_the_json_that_the_design_fixes(tiny_model, tmp_path, capsys):
+    out = tmp_path / "deep" / "out.json"
+    rows = [
+        {"case_id": i, "prompt": f"I saw a {w}", "subject": w, "target_new": "xy",
+         "ground_truth": "qz", "rephrase_prompt": f"Look, a {w}", "locality_prompt": "A dog",
+         "locality_ground_truth": "qz"} for i, w in enumerate(("cat", "bat", "rat", "hen"))
+    ]  # fmt: skip
+    data = tmp_path / "flat.json"
+    data.write_text(json.dumps(rows))
+    command = ["stream", "--editor", "ft_m", "--data", str(data), "--edits", "4", "--batch", "2"]
+    assert main([*command, "--eval-at", "0,4", "--json", str(out), *TUNE]) == 0
+    found = json.loads(out.read_text())
+    assert {
+        "editor",
+        "model",
+        "settings",
+        "edits",
+        "seconds",
+        "peak_memory_bytes",
+        "scores",
+    } <= set(found)
+    assert found["editor"] == "ft_m" and found["edits"] == 4 and found["settings"]["layer"] == 1
+    assert found["seconds"].keys() == {"edit", "evaluate"} and found["peak_memory_bytes"] > 0
+    assert list(found["scores"]) == ["0", "4"]
+    last = found["scores"]["4"]
+    assert {"teacher_forced", "probability", "generation"} <= last["efficacy"].keys()
+    assert last["efficacy"]["teacher_forced"] > found["scores"]["0"]["efficacy"]["teacher_forced"]
+    assert {"generalization", "specificity", "locality", "retention", "perplexity"} <= last.keys()
+    assert "kl_nats" in last["locality"]
+    assert "ft_m on tiny-llama, 4 edits" in capsys.readouterr().out
+
+
+def test_stream_goes_on_from_its_journal_and_samples(tiny_model, tmp_path, capsys):
+    rows = [
+        {"prompt": f"I saw a {w}", "subject": w, "ans": "xy", "rephrase_prompt": f"Look, a {w}",
+         "loc": "A dog", "loc_ans": "qz"} for w in ("cat", "bat", "rat", "hen")
+    ]  # fmt: skip
+    data, out, folder = tmp_path / "d.jsonl", tmp_path / "out.json", tmp_path / "run"
+    data.write_text("\n".join(map(json.dumps, rows)))
+    command = ["stream", "--editor", "ft_m", "--data", str(data), "--batch", "2", *TUNE]
+    command += ["--eval-at", "4", "--journal", str(folder), "--sample", "1", "--json", str(out)]
+    assert main(command) == 0
+    first, shown = json.loads(out.read_text()), capsys.readouterr().out
+    assert set(first["scores"]["4"]["groups"]) == {"old", "between", "recent"}
+    assert "groups" not in shown
+    assert main(command) == 0
+    again = json.loads(out.read_text())
+    assert again["seconds"] == first["seconds"] and again["scores"] == first["scores"]
+    assert capsys.readouterr().out == shown
+    assert main([*command, "--batch", "4"]) == 2
+    said = capsys.readouterr().err.strip()
+    assert "other batch size (2, not 4)" in said and len(said.splitlines()) == 1
+
+
+def test_stream_reads_lazily_what_it_reads_at_once(tiny_model, tmp_path, capsys):
+    rows = [
+        {"prompt": f"I saw a {w}", "subject": w, "ans": "xy", "rephrase_prompt": f"Look, a {w}",
+         "loc": "A dog", "loc_ans": "qz"} for w in ("cat", "bat", "rat", "hen")
+    ]  # fmt: skip
+    data, out, found = tmp_path / "d.jsonl", tmp_path / "out.json", []
+    data.write_text("\n".join(map(json.dumps, rows)))
+    command = ["stream", "--editor", "ft_m", "--data", str(data), "--batch", "2", *TUNE]
+    for more in ([], ["--lazy"]):
+        assert main([*command, "--eval-at", "4", "--json", str(out), *more]) == 0
+        found.append(json.loads(out.read_text())["scores"])
+    assert found[0] == found[1]
+    data.write_text(json.dumps({"data": rows}, indent=1))
+    capsys.readouterr()
+    assert main([*command, "--lazy"]) == 2
+    said = capsys.readouterr().err.strip()
+    assert "read it without lazy=True, or write it as JSONL" in said and len(said.splitlines()) == 1
+
+
+def test_scan_prints_estimate_table_and_preset(tiny_model, tmp_path, capsys):
+    rows = [
+        {"case_id": i, "prompt": f"I saw a {w}", "subject": w, "target_new": "xy",
+         "ground_truth": "qz", "rephrase_prompt": f"Look, a {w}", "locality_prompt": "A dog",
+         "locality_ground_truth": "qz"} for i, w in enumerate(("cat", "bat", "rat"))
+    ]  # fmt: skip
+    data, out, journal = (tmp_path / name for name in ("flat.json", "out/s.json", "j.json"))
+    data.write_text(json.dumps(rows))
+    command = ["scan", "--editor", "ft_m", "--data", str(data), "--cases", "2", "--layers", "0-1,3"]
+    command += ["--grid", "lr=0.02,0.002", "--around", "0", "--budget", "60", "--no-together"]
+    command += ["--set", "epochs=5", "--journal", str(journal), "--json", str(out)]
+    assert main(command) == 0
+    shown = capsys.readouterr().out
+    assert "5 trials of about" in shown.splitlines()[0]
+    assert "ft_m on tiny-llama: 5 trials, 2 cases each alone, by generation" in shown
+    assert '[ft_m."tiny-llama"]' in shown and "\nlayer = " in shown and "\nlr = 0.0" in shown
+    found = json.loads(out.read_text())
+    assert {row["layer"] for row in found["rows"]} == {0, 1, 3} and found["best"] in found["rows"]
+    assert json.loads(journal.read_text())["rows"] == found["rows"]
+    command[command.index("--layers") + 1] = "0,1,3"
+    assert main(command) == 0 and capsys.readouterr().out.startswith("0 trials")
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["edit", "--prompt", "A {}", "--target", "x", "--subject", "a", "--editor", "no"],
+         "there is no editor 'no'; there are "),
+        (["edit", "--prompt", "The tower", "--target", "x", "--subject", "Eifel Tower"],
+         "subject 'Eifel Tower' does not occur in the prompt 'The tower'"),
+        (["edit", "--prompt", "plain text", "--target", "x"], "row 0 has no subject"),
+        (["edit", "--prompt", "{} is", "--subject", "a", "--target", " "], "target_new is empty"),
+        (["edit", "--prompt", "A {}", "--subject", "a", "--target", "x", "--set", "laier=2"],
+         "rome has no setting 'laier'"),
+        (["edit", "--prompt", "A {}", "--subject", "a", "--target", "x", "--after", "none"],
+         "there is no patch file at none"),
+        (["stream", "--data", "missing.json"], "missing.json"),
+        (["stream", "--eval-at", "ten"], "--eval-at wants numbers"),
+        (["stream", "--edits", "9999"], "has 203 facts, not 9999"),
+        (["stream", "--lazy"], "--lazy reads a file: name it with --data"),
+        (["scan", "--editor", "retrieval"], "retrieval has no layer to scan"),
+        (["scan", "--layers", "2to8"], "--layers wants numbers like 2-28 or 2,5,8, not '2to8'"),
+        (["scan", "--layers", "2-28"], "layer 4 does not exist: tiny-llama has layers 0 to 3"),
+        (["scan", "--grid", "v_lr"], "--grid wants NAME=V1,V2, not 'v_lr'"),
+        (["scan", "--cases", "0"], "--cases should be at least 1, not 0"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_one_sentence_and_exit_code_2(tiny_model, words, sentence, capsys):
+    assert main(words) == 2
+    said = capsys.readouterr().err.strip()
+    assert sentence in said and len(said.splitlines()) == 1
+
+
+def test_a_word_that_is_no_command():
+    with pytest.raises(SystemExit) as stop:
+        main(["edti"])
+    assert stop.value.code == 2

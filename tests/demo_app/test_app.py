@@ -1,0 +1,905 @@
+"""The demo: what visitors may do, without Gradio; then a real server with two visitors at once."""
+
+from __future__ import annotations
+
+import gc
+import html
+import os
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+import weakref
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import torch
+
+import lib
+from demo_app.html import edit_history, next_word, prediction, render
+from demo_app.html.table import table
+from demo_app.session import asking, edit_list, editor_settings, interference
+from demo_app.session.edits import AppliedEdit, LookBack, PastEdit, Point
+from demo_app.session.interference import Forecasts
+from demo_app.session.predictions import Prediction, Victim
+from demo_app.session.studio import Studio
+from demo_app.session.views import (
+    EDITS,
+    Answer,
+    Column,
+    Row,
+    Subject,
+    View,
+    Written,
+    first_sentence,
+    first_word,
+)
+from demo_app.session.visitors import Session, Sessions
+from demo_app.session.worker import Job, Progress, Stopped, Trouble, Worker
+from lib.settings import explain
+
+from ..support import tiny
+
+ROOT = Path(__file__).parents[2]
+TOWER = ("The Eiffel Tower", "{} is located in the city of")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def strong_settings():
+    """Random models are moved by large steps only."""
+    with pytest.MonkeyPatch.context() as patch:
+        row = {"layer": 2, "lr": 2e-2, "epochs": 60, "target_eos": False}
+        patch.setattr("lib.editors.shared.config._presets", lambda: {"ft": {"any": row}})
+        yield
+
+
+@pytest.fixture(scope="module")
+def studio():
+    made = Studio(tiny.model("llama"))
+    yield made
+    made.close()
+
+
+def edit(studio, session, target="xy", editor="ft", **settings) -> View:
+    subject = studio.choices.subject(*TOWER, target)
+    return studio.edit(session, subject, editor, **settings).outcome()
+
+
+# ---- the form
+
+
+def test_the_examples_are_classroom_cases_and_the_tower_is_ready(studio):
+    assert studio.choices.ready == "The Eiffel Tower → Rome"
+    assert studio.choices.example(studio.choices.ready).id == 0
+    labels = list(studio.choices.examples)
+    assert 12 <= len(labels) <= 40 and len(set(labels)) == len(labels)
+
+
+def test_every_editor_is_offered_with_a_sentence(studio):
+    for name, (label, sentence) in studio.choices.editors().items():
+        assert label and sentence.endswith(".") and "\n" not in sentence, name
+        assert set(studio.choices.settings(name)) == {"layer", "steps"}
+    assert studio.choices.editors()["ft_l"][0] == "FT-L"
+    assert studio.choices.settings("retrieval") == {"layer": None, "steps": None}
+
+
+def test_a_classroom_fact_brings_its_own_prompts_whatever_its_new_answer(studio):
+    prompt = "The Eiffel Tower is located in the city of"
+    found = studio.choices.subject("The Eiffel Tower", prompt, "Oslo")
+    assert found.borrowed is None and found.case.id == 0
+    assert found.case.fact.target_new == "Oslo" and len(found.case.paraphrases) == 2
+
+
+def test_a_typed_fact_borrows_neighbors_of_the_same_kind(studio):
+    found = studio.choices.subject("Devin Castle", "Devin Castle is located in the city of", "Oslo",
+                           "Where is it?\n\n Where is it? \nAnd?")  # fmt: skip
+    assert found.own == ("Where is it?", "And?") and not found.case.paraphrases
+    lender = next(c for c in studio.choices.cases.values() if c.fact.subject == found.borrowed)
+    assert lender.relation == "located in the city of"
+    assert found.case.neighborhood == lender.neighborhood
+    assert {group for group, *_ in found.prompts} == {
+        "edit", "chat", "own", "neighbor", "negation", "unrelated",
+    }  # fmt: skip
+
+
+def test_a_question_like_no_other_borrows_from_the_tower(studio):
+    assert studio.choices.subject("Nobody", "{} snores", "x").borrowed == "The Eiffel Tower"
+
+
+def test_borrowed_neighbors_never_name_the_subject(studio):
+    found = studio.choices.subject("Big Ben", "Tourists go to {} in the city of", "Oslo")
+    assert not any("Big Ben" in probe.prompt for probe in found.case.neighborhood)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (("", "{} is", "x"), "subject is empty"),
+        (("A", "  ", "x"), "prompt is empty"),
+        (("A", "{} is", ""), "new answer is empty"),
+        (("A", "{} is", None), "new answer is empty"),
+        (("Eifel", "The Eiffel Tower is in", "Rome"), "does not occur in the prompt"),
+        (("A", "A and A are", "x"), "more than once"),
+        (("A", "{} and {} are", "x"), "exactly one"),
+        (("A", "{} is " + "very " * 200, "x"), "takes up to 600"),
+        (("A", "{} is", "x", "\n".join(map(str, range(9)))), "too many"),
+        (("A", "{} is", "x", "w" * 700), "takes up to 600"),
+    ],
+)
+def test_bad_input_is_told_in_one_sentence(studio, given, said):
+    with pytest.raises(Trouble, match=said) as error:
+        studio.choices.subject(*given)
+    assert "\n" not in str(error.value) and str(error.value).endswith(".")
+
+
+def test_what_is_not_there_is_named(studio):
+    for ask in (lambda: studio.choices.example("x"), lambda: studio.choices.kind("magic")):
+        with pytest.raises(Trouble, match="There is no"):
+            ask()
+    subject = studio.choices.subject(*TOWER, "xy")
+    with pytest.raises(Trouble, match="1 to 100"):
+        studio.edit(Session(), subject, "ft", steps=0)
+    with pytest.raises(Trouble, match="layer 99 does not exist"):
+        studio.edit(Session(), subject, "ft", layer=99).outcome()
+
+
+# ---- edit, undo, write
+
+
+def test_an_edit_is_measured_and_undone_exactly(studio):
+    session, before = Session(), {n: p.clone() for n, p in studio.lm.model.named_parameters()}
+    seen = studio.look(session, studio.choices.subject(*TOWER, "xy")).outcome()
+    assert seen.rows[0].after is None and seen.live == 0
+    view = edit(studio, session)
+    row = view.rows[0]
+    assert view.tally("edit") == (1, 1) and row.p_after > 10 * row.p_before and row.kl > 0
+    assert view.seconds > 0 and view.live == len(session.patches) == 1
+    again = edit(studio, session, "qz")
+    assert again.rows[0].before.text == row.before.text, "before is always the base model"
+    undone = studio.revisions.undo(session).outcome()
+    assert undone.live == 1 and "1 edit of yours still live" in undone.note
+    last = studio.revisions.undo(session).outcome()
+    assert session.patches == [] and "byte-identical" in last.note and "10 of 10" in last.note
+    assert all(row.kl == 0 and row.good is not False for row in last.rows[3:])
+    assert all(torch.equal(p, before[n]) for n, p in studio.lm.model.named_parameters())
+    with pytest.raises(Trouble, match="no edit to undo"):
+        studio.revisions.undo(session).outcome()
+
+
+def test_undo_all(studio):
+    session = Session()
+    for target in ("xy", "qz"):
+        edit(studio, session, target, "retrieval")
+    view = studio.revisions.undo(session, everything=True).outcome()
+    assert session.patches == [] and view.undone and view.live == 0
+
+
+def test_an_answer_the_model_gives_already_is_a_warning(studio):
+    session = Session()
+    edit(studio, session)
+    assert "already answered “xy”" in edit(studio, session).note
+    assert len(session.patches) == 2
+
+
+def test_a_failed_edit_changes_nothing(studio):
+    session = Session()
+    edit(studio, session)
+    held = session.patch
+    long = "{} " + "w" * 300  # the tiny model reads 256 tokens
+    subject = studio.choices.subject("A", long, "xy")
+    with pytest.raises(Trouble, match="exceeds the context"):
+        studio.edit(session, subject, "ft").outcome()
+    assert session.patch is held
+
+
+def test_there_is_a_bound_on_edits(studio):
+    session = Session(patches=[lib.EMPTY] * EDITS)
+    with pytest.raises(Trouble, match="as many as one visitor may have"):
+        edit(studio, session)
+
+
+def test_visitors_never_see_each_others_edits(studio):
+    one, two, three = Session(), Session(), Session()
+    subjects = [studio.choices.subject(*TOWER, target) for target in ("xy", "qz")]
+    jobs = [studio.edit(s, subject, "ft") for s, subject in zip((one, two), subjects, strict=True)]
+    jobs += [studio.look(three, subjects[0]), studio.write(one, "The Eiffel", False),
+             studio.write(three, "The Eiffel", False)]  # fmt: skip
+    first, second, looked, wrote, plain = [job.outcome() for job in jobs]
+    assert first.tally("edit") == second.tally("edit") == (1, 1)
+    assert looked.rows[0].after is None and plain.after is None and plain.live == 0
+    assert wrote.before == plain.before and wrote.live == 1
+    with studio.lm.patched(one.patch):
+        answer = studio.lm.answer("The Eiffel", 60)
+    assert len(wrote.after) > 20 and answer.startswith(wrote.after.removesuffix(" …"))
+
+
+def test_a_free_prompt_must_have_text(studio):
+    with pytest.raises(Trouble, match="empty"):
+        studio.write(Session(), "  ", False)
+    with pytest.raises(Trouble, match="no chat template"):
+        studio.write(Session(), "Hello", True).outcome()
+
+
+# ---- several editors side by side
+
+
+def test_editors_side_by_side_and_another_one_kept(studio):
+    session, subject = Session(), studio.choices.subject(*TOWER, "xy")
+    view = studio.edit(session, subject, ["ft", "retrieval"]).outcome()
+    assert [column.name for column in view.columns] == ["FT", "Retrieval"] and view.chosen == 0
+    assert view.rows is view.columns[0].rows and len(session.patches) == 1
+    before = [row.before for row in view.columns[0].rows]
+    assert all(a is row.before for a, row in zip(before, view.columns[1].rows, strict=True))
+    kept = studio.revisions.keep(session, 1).outcome()
+    assert session.patch is kept.columns[1].patch and kept.editor == "Retrieval"
+    assert len(session.edits) == 1 and session.edits[0].name == "Retrieval"
+    assert kept.chosen == 1 and kept.rows is kept.columns[1].rows and kept.live == 1
+    assert kept.columns[0].tally("edit") == (1, 1) and kept.columns[1].tally("edit")[1] == 1
+    assert [len(column.rows) for column in kept.columns] == [len(before)] * 2
+    studio.revisions.undo(session).outcome()
+    with pytest.raises(Trouble, match="no longer the last edit"):
+        studio.revisions.keep(session, 0).outcome()
+
+
+def test_an_editor_that_refuses_is_a_sentence_beside_the_others(studio):
+    session, subject = Session(), studio.choices.subject(*TOWER, "xy")
+    edit(studio, session)
+    view = studio.edit(session, subject, ["grace", "ft"]).outcome()
+    assert view.columns[0].patch is None and view.chosen == 1 and len(session.patches) == 2
+    said = "layer 25 does not exist: tiny-llama has layers 0 to 3"  # GRACE's own, not tuned here
+    assert (view.columns[0].name, view.columns[0].error) == ("GRACE", said)
+    assert view.columns[0].rows == () and view.rows is view.columns[1].rows
+    none = studio.edit(session, subject, ["ft"], keep_none=True).outcome()
+    assert len(none.columns) == 1 and len(session.patches) == 2
+
+
+def test_number_and_kind_of_editors_are_checked(studio):
+    for given, said in (([], "No editor"), (list(lib.EDITORS)[:5], "too many"), ("x", "no editor")):
+        with pytest.raises(Trouble, match=said):
+            studio.choices.several(given)
+    with pytest.raises(Trouble, match="no trained network"):
+        studio.choices.several("mend")
+    assert "mend" not in studio.choices.editors(), "a tiny model has no shipped network"
+
+
+def test_all_settings_are_listed_and_changed_line_by_line(studio):
+    for name in lib.EDITORS:
+        said = explain(lib.EDITORS[name].Config)
+        rows = editor_settings.listed(studio.lm, name)
+        assert {row["name"]: row["sentence"] for row in rows} == {
+            word: said[word].sentence for word in editor_settings.shown(studio.lm, name)
+        }
+    assert editor_settings.shown(studio.lm, "ft")["epochs"] == 60
+    lines = "epochs = 2\n\nlr=0.5"
+    assert editor_settings.changes(studio.lm, "ft", lines) == {"epochs": 2, "lr": 0.5}
+    session = Session()
+    subject = studio.choices.subject(*TOWER, "qz")
+    studio.edit(session, subject, "ft", more="epochs = 2\nlr = 0.5").outcome()
+    assert dict(session.patch.log[0].settings)["lr"] == 0.5
+    for text, said in {
+        "lr 0.5": "is no setting", "nothing = 1": "has no setting", "lr = [": "should be a number",
+        "lr = 1e9": "should be a number", "lr = {}": "should be a number",
+        "target_eos = 3": "of that kind", "epochs = 5000": "1 to 100 can",
+        "lr = 1\n" * 13: "too many",
+    }.items():  # fmt: skip
+        with pytest.raises(Trouble, match=said):
+            studio.edit(Session(), subject, "ft", more=text)
+    for name in ("network", "text", "inner"):  # nothing that names a file
+        with pytest.raises(Trouble, match="has no setting"):
+            editor_settings.changes(studio.lm, "mend", f'{name} = "/etc/passwd"')
+
+
+def test_writing_on_is_bounded_and_draws_alike_before_and_after(studio):
+    session = Session()
+    short = studio.write(session, "A cat", False, 3, 0.0).outcome()
+    assert len(short.before) < len(studio.write(session, "A cat", False, 500, 0.0).outcome().before)
+    drawn = [studio.write(session, "A cat", False, 8, 1.5).outcome().before for _ in "ab"]
+    assert drawn[0] == drawn[1] != studio.write(session, "A cat", False, 8, 0.0).outcome().before
+
+
+def test_the_bars_name_both_answers_in_the_base_models_order(studio):
+    view = edit(studio, Session())
+    row = view.rows[0]
+    found = next_word.tokens(studio.lm, row, "xy", "qz")
+    assert {" xy", " qz"} <= {token for token, *_ in found} and len(found) <= next_word.TOP + 2
+    assert [p for _, p, _ in found] == sorted((p for _, p, _ in found), reverse=True)
+    assert dict((t, q) for t, _, q in found)[" xy"] == pytest.approx(row.p_after, rel=1e-3)
+
+
+# ---- what is computed once
+
+
+def test_the_chance_of_a_short_answer_needs_no_run_of_its_own(studio, monkeypatch):
+    asker, ran = studio.asker, []
+    subject, score = studio.choices.subject(*TOWER, "x"), asking.scoring.score
+    patch = lib.EDITORS["ft"](studio.lm).edit([subject.case.fact])
+    asks = [(text, False) for _, text, _ in asker.prompts(subject)]
+    counted = lambda *given: ran.append(1) or score(*given)  # noqa: E731
+    monkeypatch.setattr(asking.scoring, "score", counted)
+    answers = "x", "xyz", None
+    _, found = asker.ask(Job(None), asks, "x", patch, "", 0, 1, answers)
+    assert len(ran) == 1 and found[2] == [None] * len(asks)
+    with studio.lm.patched(patch):
+        for answer, chances in zip(answers[:2], found, strict=False):
+            rows, _ = studio.lm.rows([text for text, _ in asks])
+            whole = [s.log_probs.sum().exp().item()
+                     for s in score(studio.lm, rows, [answer] * len(rows))]  # fmt: skip
+            assert chances == pytest.approx(whole, rel=1e-4)
+
+
+def test_a_first_edit_is_written_and_asked_once_for_everybody(studio, monkeypatch):
+    studio.first_edits.made.clear()
+    first, asked = edit(studio, Session()), []
+    monkeypatch.setattr(studio.asker, "look", lambda *given, **more: asked.append(1))
+    second = edit(studio, Session())
+    assert second.rows is first.rows and not asked
+    monkeypatch.undo()
+    own = studio.choices.subject(*TOWER, "xy", "And?")
+    assert len(studio.edit(Session(), own, "ft").outcome().rows) == len(first.rows) + 1
+
+
+def test_the_unedited_model_is_asked_once_for_all_visitors(studio, monkeypatch):
+    edit(studio, Session())
+    known, read = dict(studio.unedited.texts), []
+    monkeypatch.setattr(lib, "perplexity", lambda *given: read.append(1) or 7.0)
+    one = Session()
+    edit(studio, one, "qz")
+    assert len(read) == 1, "under the edit only"
+    assert one.points[()].perplexity == studio.unedited.perplexity != 7.0
+    assert dict(studio.unedited.texts) == known and one.points[1,].perplexity == 7.0
+
+
+# ---- the list of edits
+
+
+def test_switches_lay_the_edits_again_and_back_exactly(studio):
+    session = Session()
+    for target in ("xy", "qz", "xy"):
+        edit(studio, session, target)
+    first, held = [kept.number for kept in session.edits], list(session.patches)
+    view = studio.revisions.switch(session, [first[0], first[2]]).outcome()
+    assert view.live == 2 and [kept.on for kept in session.edits] == [True, False, True]
+    assert session.patches[0] is held[0], "what stands before the gap is untouched"
+    again = lib.EDITORS["ft"](studio.lm).edit(held[2].log[-1].facts, after=held[0])
+    for name, value in again.weights.items():
+        torch.testing.assert_close(_dense(session.patch.weights[name]), _dense(value))
+    studio.revisions.switch(session, first).outcome()
+    assert all(map(lambda a, b: a is b, session.patches, held)), "put back: the very same patches"
+    studio.revisions.switch(session, []).outcome()
+    assert session.patches == [] and len(session.edits) == 3
+    assert edit_list.look_back(session, 0).edits == ()
+
+
+def _dense(value):
+    return value.dense() if isinstance(value, lib.LowRank) else value
+
+
+def test_leaving_out_uses_the_closed_form_where_keys_are_kept(monkeypatch):
+    lm, session, asked = tiny.model("llama"), Session(), []
+    patches = [lib.Patch(log=(lib.Edit("memit", {}),) * n, base=str(n)) for n in (1, 2)]
+    for patch in patches:
+        edit_list.add(session, patch, "MEMIT", 1.0)
+    short = lib.Patch(log=(lib.Edit("memit", {}),), base="short")
+
+    def without(editor, patch, i, *, exact):
+        asked.append((patch, i, editor.lm))
+        return short
+
+    monkeypatch.setattr(lib.EDITORS["memit"], "without", without)
+
+    class Quiet:
+        def report(self, *_):
+            pass
+
+    list(edit_list.choose(Quiet(), lm, session, {session.edits[1].number}))
+    assert session.patches == [short] and asked == [(patches[1], 0, lm)]
+
+
+def test_looking_back_and_what_has_held(studio):
+    session = Session()
+    edit(studio, session, "xy", "retrieval")
+    ben = studio.choices.subject("Big Ben", "{} stands in", "qz")
+    studio.edit(session, ben, "retrieval").outcome()
+    point = studio.revisions.at(session, 0).outcome()
+    assert not any(right for _, right in point.said.values())
+    start = edit_list.look_back(session, 0)
+    assert [past.state for past in start.edits] == ["not yet", "not yet"]
+    assert start.perplexity == start.base == point.perplexity and start.warning is None
+    found = edit_list.look_back(session, 2)
+    tower, ben = found.edits
+    assert (tower.place, ben.place) == (1, 2) and ben.fact.subject == "Big Ben"
+    said = session.points[1, 2].said
+    assert [past.said for past in found.edits] == [said[1][0], said[2][0]]
+    assert [past.state == "right" for past in found.edits] == [said[1][1], said[2][1]]
+    assert found.held[-1] == (2, sum(right for _, right in said.values()), 2)
+    assert found.perplexity == session.points[1, 2].perplexity
+    assert edit_history.choices(session.edits)[1][0].startswith("2. Big Ben → qz · Retrieval · ")
+    session.patches[:] = [session.patches[0]]  # as a loaded file does it
+    edit_list.sync(session)
+    assert len(session.edits) == 1
+
+
+def test_a_model_that_begins_to_break_is_named_with_its_measure():
+    base = Point(perplexity=20.0)
+    assert edit_list.warning(Point(perplexity=21.0), base) is None
+    assert "begins to break" in edit_list.warning(Point(perplexity=30.0), base)
+    assert "is broken: the perplexity" in edit_list.warning(Point(perplexity=400.0), base)
+    assert edit_list.warning(Point(), base) is None
+
+
+# ---- interference
+
+
+def test_who_will_be_disturbed_is_predicted_and_then_measured(studio):
+    session, subject = Session(), studio.choices.subject(*TOWER, "xy")
+    forecasts = Forecasts(studio)
+    told = forecasts.predict(session, subject, "ft").outcome()
+    assert told.layer == 2 and not told.measured and len(told.victims) == interference.MOST
+    assert [abs(v.rho) for v in told.victims] == sorted(abs(v.rho) for v in told.victims)[::-1]
+    edit(studio, session)
+    found = forecasts.measure(session).outcome()
+    assert found.measured and [v.fact for v in found.victims] == [v.fact for v in told.victims]
+    lm, name = studio.lm, studio.lm.mlp_out(2)
+    K = lm.keys([found.fact, found.victims[0].fact], 2)
+    landed = (_dense(session.patch.weights[name]) @ K).norm(dim=0)
+    if not isinstance(session.patch.weights[name], lib.LowRank):
+        landed = ((session.patch.weights[name] - lm.weight(name)) @ K).norm(dim=0)
+    assert found.victims[0].share == pytest.approx((landed[1] / landed[0]).item(), rel=1e-3)
+    assert -1 <= found.agreement() <= 1 and forecasts.writes["ft", 2] > 0
+    again = forecasts.predict(session, subject, "ft").outcome()
+    assert again.victims[0].own is not None, "the size of a write is known by now"
+
+
+def test_the_geometry_is_that_of_the_editor(studio, monkeypatch):
+    asked, C = [], torch.eye(studio.lm.weight(studio.lm.mlp_out(2)).shape[1]).double()
+    monkeypatch.setattr(lib, "second_moment", lambda lm, layers: asked.append(1) or {layers[0]: C})
+    layers = {"ft": {"layer": 2}, "rome": {"layer": 2}, "memit": {"layers": [2]}}
+    rows = {editor: {"any": row} for editor, row in layers.items()}
+    monkeypatch.setattr("lib.editors.shared.config._presets", lambda: rows)
+    subject = studio.choices.subject(*TOWER, "xy")
+    for editor, whitened in {"ft": 0, "rome": 1, "memit": 1, "rect": 1}.items():
+        asked.clear()
+        Forecasts(studio).predict(Session(), subject, editor).outcome()
+        assert len(asked) == whitened, editor
+
+
+def test_a_route_disturbs_nobody_and_says_so(studio):
+    with pytest.raises(Trouble, match="leaves the weights alone"):
+        subject = studio.choices.subject(*TOWER, "xy")
+        Forecasts(studio).predict(Session(), subject, "grace").outcome()
+    with pytest.raises(Trouble, match="no edit to measure"):
+        Forecasts(studio).measure(Session()).outcome()
+
+
+# ---- the worker
+
+
+def test_a_long_job_gives_the_model_back_between_its_steps():
+    worker, order, gate = Worker(), [], threading.Event()
+
+    def long(job):
+        gate.wait(5)
+        for i in range(3):
+            order.append(f"long {i}")
+            yield
+        return "done"
+
+    first = worker.submit(long)
+    others = [worker.submit(lambda job, i=i: order.append(i)) for i in range(2)]
+    gate.set()
+    assert first.outcome() == "done" and all(job.outcome() is None for job in others)
+    assert order == ["long 0", 0, 1, "long 1", "long 2"]
+    ended = worker.submit(long)
+    ended.stop()
+    with pytest.raises(Stopped):
+        ended.outcome()
+    worker.close()
+
+
+def test_background_work_makes_room_and_is_begun_again():
+    worker, begun, gate = Worker(), [], threading.Event()
+
+    def background(job):
+        begun.append("back")
+        while not gate.wait(0.005):
+            job.report(0.5, "warming up")
+
+    worker.whenever(background)
+    until = time.monotonic() + 5
+    while not begun and time.monotonic() < until:
+        time.sleep(0.001)
+    assert worker.submit(lambda job: "first").outcome() == "first"
+    gate.set()
+    while not worker.idle and time.monotonic() < until:
+        time.sleep(0.001)
+    assert worker.idle and len(begun) >= 2
+    worker.close()
+
+
+def test_stopping_an_edit_changes_nothing(studio):
+    session = Session()
+    job = studio.edit(session, studio.choices.subject(*TOWER, "xy"), "ft", steps=100)
+    while "writing" not in job.progress.words:
+        time.sleep(0.001)
+    session.stop()
+    with pytest.raises(Stopped):
+        job.outcome()
+    assert session.patches == [] and not studio.lm.blocks[-1]._forward_pre_hooks
+
+
+def test_progress_goes_up_and_a_waiting_job_ends_at_once():
+    worker, gate = Worker(), threading.Event()
+
+    def slow(job):
+        for i in range(3):
+            job.report(i / 3, f"step {i}")
+        gate.wait(5)
+        return "done"
+
+    busy, waiting = worker.submit(slow), worker.submit(lambda job: 1)
+    assert worker.ahead(waiting) == 1
+    waiting.stop()
+    with pytest.raises(Stopped):
+        waiting.outcome()
+    gate.set()
+    shares = [progress.share for progress in busy.watch()]
+    assert shares == sorted(shares)
+    assert busy.outcome() == "done"
+    worker.close()
+
+
+def test_errors_become_sentences_and_unknown_ones_tell_nothing(caplog):
+    worker = Worker()
+
+    def fail(error):
+        def work(job):
+            raise error
+
+        return worker.submit(work)
+
+    with pytest.raises(Trouble, match="^too bad$"):
+        fail(lib.EditError("too bad")).outcome()
+    with pytest.raises(Trouble, match="Something failed inside") as told:
+        fail(RuntimeError("secret path /x")).outcome()
+    assert "secret" not in str(told.value) and "secret" in caplog.text
+    worker.close()
+
+
+def test_visitors_are_bounded_in_number_and_time():
+    sessions = Sessions(most=2, idle=100)
+    first, second = sessions.get("a"), sessions.get("b")
+    assert sessions.get("a") is first
+    sessions.get("c")
+    assert len(sessions) == 2 and sessions.get("a") is first
+    first.seen -= 1000
+    sessions.get("d")
+    assert sessions.get("b") is not second
+    sessions.drop("d")
+    sessions.drop("nobody")
+
+
+def test_a_visitor_who_left_leaves_nothing_behind(studio):
+    gone = []
+    for number in range(3):
+        session = studio.sessions.get(f"visitor {number}")
+        edit(studio, session)
+        studio.edit(session, studio.choices.subject(*TOWER, "qz"), ["ft", "retrieval"]).outcome()
+        gone += [weakref.ref(session), weakref.ref(session.patch)]
+        studio.sessions.drop(f"visitor {number}")
+    del session
+    studio.worker.submit(lambda job: None).outcome()
+    gc.collect()
+    assert not any(one() for one in gone)
+
+
+# ---- how it looks
+
+
+@pytest.mark.slow
+def test_memory_after_two_hundred_sessions_is_what_it_was(studio):
+    """Each of them edits, and leaves: resident memory returns to within 5 %."""
+
+    def resident() -> int:
+        gc.collect()
+        pages = Path("/proc/self/statm").read_text().split()[1]
+        return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+    def visit(i: int) -> None:
+        edit(studio, studio.sessions.get(f"guest {i}"), target=("xy", "qz")[i % 2], steps=2)
+        studio.sessions.drop(f"guest {i}")
+
+    if not Path("/proc/self/statm").exists():
+        pytest.skip("resident memory is read from /proc")
+    for i in range(40):  # what is kept for everybody has been kept by then
+        visit(i)
+    before = resident()
+    for i in range(40, 240):
+        visit(i)
+    assert len(studio.sessions) <= 1 and abs(resident() / before - 1) < 0.05
+
+
+def test_numbers_have_three_digits():
+    shown = {
+        0.97444: "0.974",
+        0.01234: "0.0123",
+        1.0: "1.00",
+        0.99981: "1.00",
+        13.04: "13.0",
+        0.0: "0",
+        250.0: "250",
+    }
+    assert {value: render.number(value) for value in shown} == shown
+    assert render.number(4.512e-6) == "4.51·10<sup>−6</sup>"
+    assert render.number(None) == "–" and render.number(float("inf")) == "∞"
+    assert render.number(9.999e-5) == "1.00·10<sup>−4</sup>"
+
+
+def test_sentences_and_marks():
+    assert first_sentence(" Rome, Italy. The Eiffel") == "Rome, Italy."
+    assert (
+        first_sentence("\n Paris.\n\nThe") == "Paris." and first_sentence(" a dough") == "a dough …"
+    )
+    assert first_sentence("") == ""
+    assert first_word(" “Paris”, France") == "Paris" and first_word(" …") is None
+    assert render.marked("in Paris now", "in <Rome> now") == "in <mark>&lt;Rome&gt;</mark> now"
+
+
+class Seen(HTMLParser):
+    """What a browser makes of HTML: its tags with their attributes, and the text between them."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags, self.text = [], []
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+BAD = "<script>'\"&</td>"
+
+
+def pieces_of_the_page(lm) -> dict[str, str]:
+    """Every piece of HTML that shows what a visitor or the model wrote, with BAD in each place."""
+    size = len(lm.tokenizer)
+    answer = Answer(BAD, torch.full((size,), 1 / size).log())
+    fact = lib.Fact(BAD, "{} is", BAD)
+    rows = (Row("edit", BAD, answer, 0.1, answer, 0.2, 0.3, True, BAD),)
+    column = Column("rome", BAD, rows, lib.EMPTY, 1.0)
+    refused = Column("x", BAD, error=BAD)
+    view = View(
+        Subject(lib.Case(fact), BAD, (BAD,)), rows, 1, BAD, 1.0, note=BAD,
+        columns=(column, column, refused), old=BAD,
+    )  # fmt: skip
+    victim = Victim(fact, "your edits", 0.5, 0.1, 0.4, 1.0, BAD, BAD, True)
+    told = Prediction(fact, "rome", 2, (victim,) * 3, measured=True)
+    past = PastEdit(1, fact, 1, BAD, "right")
+    before, after = render.written(BAD, Written(BAD, BAD, 1), True, False)
+    return {
+        "headline": render.headline(view),
+        "status": render.status(view),
+        "refused": render.verdict(refused),
+        "undone": render.status(View(view.subject, rows, note=BAD, undone=True)),
+        "nothing asked": render.status(View(view.subject, rows)),
+        "sorry": render.sorry(BAD),
+        "done": render.done(BAD),
+        "busy": render.busy(Progress(0.5, BAD), 0),
+        "header": render.header(BAD, 1),
+        "marked": render.marked("", BAD),
+        "before": before,
+        "after": after,
+        "in words": render.in_words([BAD, (BAD, BAD)]),
+        "numbers": render.numbers([BAD, BAD], [[BAD, BAD]], [BAD]),
+        "table beside": table(view),
+        "table alone": table(View(view.subject, rows, old=BAD)),
+        "next word": next_word.panel(lm, view),
+        "predicted": prediction.sentence(told, BAD) + prediction.shown(told),
+        "history": edit_history.history(LookBack(1, (past,), warning=BAD)),
+    }
+
+
+def test_everything_a_visitor_wrote_is_escaped(studio):
+    pieces = pieces_of_the_page(studio.lm)
+    plain = {}
+    for name, shown in pieces.items():
+        seen = Seen(shown)
+        assert not any(tag == "script" for tag, _ in seen.tags), name
+        known = {"class", "style", "title", "data-row", "data-name", "tabindex", "aria-current",
+                 "colspan", "scope", "role", "aria-label", "aria-valuemin", "aria-valuemax",
+                 "aria-valuenow", "aria-hidden", "alt", "src"}  # fmt: skip
+        assert all(attrs.keys() <= known for _, attrs in seen.tags), name
+        plain[name] = "".join(seen.text)
+        assert "<script>'\"&" in plain[name], f"{name} shows it as it was written"
+    # what the columns, marks and places of a phone show is the same text
+    cells = [attrs for tag, attrs in Seen(pieces["table beside"]).tags if tag == "td"]
+    assert BAD in [attrs.get("data-name") for attrs in cells]
+    line = lib.Edit("rome", {}, (lib.Fact(BAD, "{} is", BAD),))
+    listed = edit_history.choices([AppliedEdit(1, line, BAD)])
+    assert listed == [(f"1. {BAD} → {BAD} · {BAD}", 1)], "Gradio escapes the labels of its own"
+
+
+# ---- a real server
+
+
+@pytest.fixture(scope="module")
+def page():
+    pytest.importorskip("gradio")
+    from demo_app.__main__ import free_port, open_page
+
+    with pytest.MonkeyPatch.context() as env:
+        env.setenv("GRADIO_HEARTBEAT_INTERVAL", "0.2")  # a closed client is noticed at once
+        demo, studio = open_page(tiny.model("llama"), free_port(17860, "127.0.0.1"))
+        yield demo.local_url, studio
+        demo.close()
+        studio.close()
+
+
+def visitor(page):
+    from gradio_client import Client
+
+    return Client(page[0], verbose=False)
+
+
+# editors, more editors, own prompts, layer, steps, other settings
+FORM = ([], ["ft"], "", None, None, "")
+
+
+def test_a_taken_port_is_passed_over(page):
+    from demo_app.__main__ import free_port, quiet
+
+    port = int(page[0].rstrip("/").rsplit(":", 1)[1])
+    assert free_port(port, "127.0.0.1") > port
+    quiet()
+    assert os.environ["GRADIO_ANALYTICS_ENABLED"] == "False"
+    assert "127.0.0.1" in os.environ["NO_PROXY"]
+
+
+def test_a_public_link_that_cannot_be_made_is_one_sentence(monkeypatch, capsys):
+    networking = pytest.importorskip("gradio.networking")
+    from demo_app.__main__ import UNSHARED, free_port, open_page
+
+    def fail(**_):
+        raise OSError("no network")
+
+    monkeypatch.setattr(networking, "setup_tunnel", fail)
+    demo, made = open_page(tiny.model("llama"), free_port(18860, "127.0.0.1"), share=True)
+    try:
+        assert capsys.readouterr().out == f"{UNSHARED}\n"
+        assert urllib.request.urlopen(demo.local_url, timeout=30).status == 200
+    finally:
+        demo.close()
+        made.close()
+
+
+@pytest.mark.slow
+def test_the_page_runs_as_a_space_starts_it(tmp_path):
+    """`python app.py` with the variables of a Space and no argument."""
+    pytest.importorskip("gradio")
+    from demo_app.__main__ import free_port
+
+    port = free_port(19860, "127.0.0.1")
+    env = {name: os.environ[name] for name in ("HOME", "XDG_CACHE_HOME") if name in os.environ}
+    env |= {"PATH": os.defpath, "SYSTEM": "spaces", "SPACE_ID": "someone/editing",
+            "SPACE_HOST": "someone-editing.hf.space", "GRADIO_SERVER_NAME": "0.0.0.0",
+            "GRADIO_SERVER_PORT": str(port), "GRADIO_ANALYTICS_ENABLED": "False"}  # fmt: skip
+    with subprocess.Popen([sys.executable, "-u", "app.py"], cwd=ROOT, env=env, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE) as server:  # fmt: skip
+        try:
+            said = server.stdout.readline()
+            assert said == f"Open http://127.0.0.1:{port}\n", said + server.stderr.read()
+            with urllib.request.urlopen(said.split()[1], timeout=60) as answer:
+                assert answer.status == 200 and b"Edit a language model" in answer.read()
+            client = visitor([said.split()[1]])
+            found = client.predict("The Eiffel Tower is located in the city of", api_name="/answer")
+            assert found["before"].startswith(" Paris")
+            client.close()
+        finally:
+            server.terminate()
+
+
+def test_two_visitors_at_once(page):
+    one, two = visitor(page), visitor(page)
+    jobs = [
+        c.submit(*TOWER, target, *FORM, api_name="/page_edit")
+        for c, target in ((one, "xy"), (two, "qz"))
+    ]
+    for job, mine, other in zip(jobs, ("xy", "qz"), ("qz", "xy"), strict=True):
+        status, headline, table, live, *_ = job.result()
+        assert "wrote it: <strong>yes" in status and "1 edit live" in live
+        assert f"<mark>{mine}" in table and other not in headline
+    assert any("progressbar" in str(step[0]) for step in jobs[0].outputs())
+    assert "0 edits live" in one.predict(api_name="/undo_all")[3]
+    status, _, table, live, *_ = two.predict("The Eiffel Tower → Rome", api_name="/look")
+    assert "1 edit live" in live and "your edits so far" in status and "<mark>" in table
+    status, _, table, live, *_ = one.predict("The Eiffel Tower → Rome", api_name="/look")
+    assert "0 edits live" in live and "After" not in table
+    before, after = one.predict("The Eiffel", False, 60, 0, api_name="/write")
+    assert "No edit is live" in after
+    both = two.predict("The Eiffel", False, 60, 0, api_name="/write")
+    assert both[0] == before and "After 1 edit" in both[1]
+    gone(page, one, two)
+
+
+def gone(page, *clients) -> None:
+    """Close the clients, and see their sessions freed."""
+    held = len(page[1].sessions) - len(clients)
+    for client in clients:
+        client.close()
+    until = time.monotonic() + 20
+    while len(page[1].sessions) > held and time.monotonic() < until:
+        time.sleep(0.05)
+    assert len(page[1].sessions) == held, "closing the page drops the visitor's edits"
+
+
+def test_programs_edit_answer_and_compare(page):
+    """The example of the README."""
+    client = visitor(page)
+    done = client.predict("The Eiffel Tower", "{} is located in the city of", "xy", "ft",
+                          api_name="/edit")  # fmt: skip
+    assert done["written"] is True and done["live"] == 1 and done["neighbors_kept"][1] == 4
+    assert done["rows"][0]["after"].startswith(" xy") and done["seconds"] > 0
+    said = client.predict("The Eiffel Tower is located in the city of", api_name="/answer")
+    assert said["after"].startswith(" xy") and not said["before"].startswith(" xy")
+    table = client.predict("The Eiffel Tower", "{} is located in the city of", "qz",
+                           ["ft", "retrieval"], api_name="/compare")  # fmt: skip
+    assert [row["editor"] for row in table] == ["ft", "retrieval"] and table[0]["written"]
+    assert client.predict("A", api_name="/answer")["live"] == 1, "comparing keeps nothing"
+    gone(page, client)
+
+
+@pytest.mark.parametrize("count", [6, pytest.param(20, marks=pytest.mark.slow)])
+def test_many_visitors_interleaved_each_get_their_own(page, count):
+    page[1].first_edits.made.clear()  # nothing ready: each writes for himself
+    clients = [visitor(page) for _ in range(count)]
+    targets = ["xy", "qz"] * (count // 2)
+    jobs = [
+        client.submit(*TOWER, target, "ft", api_name="/edit")
+        for client, target in zip(clients, targets, strict=True)
+    ]
+    for client, target, job in zip(clients, targets, jobs, strict=True):
+        found = job.result(timeout=300)
+        assert found["written"] and found["live"] == 1
+        said = client.predict(f"{TOWER[0]} is located in the city of", api_name="/answer")
+        assert said["after"].startswith(f" {target}")
+    gone(page, *clients)
+
+
+def test_a_loaded_patch_shows_in_the_first_tab(page, tmp_path):
+    from gradio_client import handle_file
+
+    fact = lib.Fact(*TOWER, "xy")
+    patch = lib.EDITORS["ft"](page[1].lm).edit([fact])
+    client, path = visitor(page), patch.save(tmp_path / "mine.safetensors")
+    client.predict(handle_file(path), api_name="/load")
+    status, _, shown, live, *_, switches, slider, history = client.predict(api_name="/loaded")
+    assert "your edits so far" in status and "After" in shown and "1 edit live" in live
+    assert "<mark>xy" in shown and slider["visible"] and slider["value"] == 1
+    assert switches["choices"][0][0].startswith("1. The Eiffel Tower → xy · FT") and "xy" in history
+    client.close()
+
+
+def test_errors_reach_the_visitor_as_one_escaped_sentence(page):
+    from gradio_client.exceptions import AppError
+
+    client = visitor(page)
+    for given, said in (
+        (("<b>", "A is", "x"), "'&lt;b&gt;' does not occur"),
+        (("A", "A is", " "), "The new answer is empty"),
+    ):
+        with pytest.raises(AppError) as error:
+            client.predict(*given, *FORM, api_name="/page_edit")
+        assert said in str(error.value).replace("&#x27;", "'") and "<b>" not in str(error.value)
+        with pytest.raises(AppError) as error:
+            client.predict(*given, "ft", api_name="/edit")
+        assert html.unescape(said) in str(error.value) and "Traceback" not in str(error.value)
+    with pytest.raises(AppError, match="no edit to undo"):
+        client.predict(api_name="/undo_last")
+    with pytest.raises(AppError, match="There is no editor 'magic'"):
+        client.predict(*TOWER, "x", "magic", api_name="/edit")
+    client.close()

@@ -1,0 +1,217 @@
+"""The page in a real browser, on the default model: wide and narrow, light and dark."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.browser
+ROOT = Path(__file__).parents[2]
+QUIET = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+         "--disable-component-update", "--disable-sync"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def browser():
+    api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+    path = shutil.which("chromium") or shutil.which("google-chrome")
+    if path is None:
+        pytest.skip("there is no Chromium on this machine")
+    with api.sync_playwright() as playwright:
+        made = playwright.chromium.launch(executable_path=path, args=QUIET)
+        yield made
+        made.close()
+
+
+@pytest.fixture(scope="module")
+def address(browser):
+    """`python -m demo_app` on a port that is taken, so that it must say where it is instead."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        command = [sys.executable, "-u", "-m", "demo_app", "--port", port]
+        server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True,
+                                  env={**os.environ, "OMP_NUM_THREADS": "1"})  # fmt: skip
+        try:
+            assert server.stdout.readline().startswith(f"Port {port} is taken, so the page is on ")
+            said = server.stdout.readline()
+            assert said.startswith("Open http://127.0.0.1:")
+            yield said.split()[1]
+        finally:
+            server.terminate()
+            server.wait(30)
+
+
+@pytest.fixture
+def visit(browser, address):
+    """Opens the page; at the end fails on console errors and on requests to any other host."""
+    pages, wrong = [], []
+
+    def open_page(width: int = 1280, theme: str = "light", query: str = ""):
+        page = browser.new_page(viewport={"width": width, "height": 900})
+        page.on("console", lambda m: wrong.append(m.text) if m.type == "error" else None)
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("dialog", lambda dialog: (wrong.append("a dialog"), dialog.dismiss()))
+        page.on("request", lambda r: wrong.append(r.url) if not _ours(r.url, address) else None)
+        page.goto(f"{address}/?__theme={theme}{query}")
+        page.get_by_role("heading", name="Edit a language model's memory").wait_for()
+        pages.append(page)
+        return page
+
+    yield open_page
+    for page in pages:
+        page.close()
+    assert not wrong, wrong
+
+
+def _ours(url: str, address: str) -> bool:
+    return url.startswith((address, "data:", "blob:"))
+
+
+def press(page, name: str) -> None:
+    page.get_by_role("button", name=name, exact=True).click()
+
+
+def tick(page, *editors: str) -> None:
+    """These editors and no other."""
+    for name in editors:
+        page.get_by_role("checkbox", name=name, exact=True).check()
+    if "ROME" not in editors:
+        page.get_by_role("checkbox", name="ROME", exact=True).uncheck()
+
+
+def said(page, text: str) -> str:
+    status = page.locator("#status", has_text=text)
+    status.wait_for(timeout=120_000)
+    return status.inner_text()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_edit_and_undo(visit, tmp_path, width, theme):
+    page = visit(width, theme)
+    assert "Paris" in page.locator("h2.headline").inner_text(), (
+        "an answer before anything is pressed"
+    )
+    page.screenshot(path=tmp_path / f"{theme}-{width}-before.png", full_page=True)
+    press(page, "Edit")
+    page.get_by_role("progressbar").wait_for(state="attached", timeout=20_000)
+    line = said(page, "wrote it")
+    assert "wrote it: yes" in line and "undo is exact" in line
+    assert page.locator("mark", has_text="Rome").count() >= 1
+    assert "1 edit live" in page.locator("#top").inner_text()
+    display = page.locator("table.rows td").first.evaluate("cell => getComputedStyle(cell).display")
+    assert (display == "table-cell") == (width == 1280), "cards on a phone"
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.screenshot(path=tmp_path / f"{theme}-{width}-after.png", full_page=True)
+    press(page, "Undo all")
+    assert "byte-identical" in said(page, "Undone") and "12 of 12" in said(page, "Undone")
+    assert "0 edits live" in page.locator("#top").inner_text()
+
+
+def test_own_fact_error_stop_and_writing_on(visit, tmp_path):
+    page = visit()
+    subject, prompt = page.get_by_label("Subject", exact=True), page.get_by_label("Prompt with")
+    subject.fill("<img src=x onerror=alert(1)>")
+    prompt.fill("The moon is made of")
+    press(page, "Edit")
+    assert "<img src=x onerror=alert(1)>' does not occur" in said(page, "does not occur")
+    page.get_by_test_id("toast-body").wait_for()
+    page.screenshot(path=tmp_path / "error.png")
+    subject.fill("The moon <b>${alert(1)}</b>")
+    prompt.fill("{} is made of")
+    page.get_by_label("New answer").fill("cheese")
+    tick(page, "FT-M")
+    page.locator(".about-editor", has_text="target's tokens").wait_for()
+    press(page, "Edit")
+    said(page, "FT-M wrote it")
+    assert "The moon <b>${alert(1)}</b>" in page.locator("h2.headline").inner_text()
+    assert "borrowed" in page.locator(".result .source").inner_text()
+    press(page, "Go")
+    page.locator("#write", has_text="After 1 edit").wait_for(timeout=60_000)
+    page.wait_for_function("!document.querySelector('.caret')", timeout=60_000)
+    page.screenshot(path=tmp_path / "own.png", full_page=True)
+    tick(page, "ROME", "MEMIT")  # beside FT-M: long enough that there is something to stop
+    page.locator(".about-editor", has_text="MEMIT").wait_for()
+    press(page, "Edit")
+    stop = page.get_by_role("button", name="Stop", exact=True)
+    until = time.monotonic() + 20
+    while not stop.is_enabled() and time.monotonic() < until:
+        page.wait_for_timeout(20)
+    stop.click()
+    said(page, "Stopped; nothing was changed")
+    assert "1 edit live" in page.locator("#top").inner_text()
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_side_by_side_rows_and_the_list(visit, tmp_path, width):
+    page = visit(width)
+    tick(page, "FT-M", "MEND")
+    press(page, "Edit")
+    line = said(page, "MEND wrote it")
+    assert "FT-M wrote it: yes" in line and "kept" in line
+    row = page.locator("tr[data-row]", has_text="Big Ben")
+    row.focus()
+    page.keyboard.press("Enter")
+    page.locator("#next h3", has_text="Big Ben").wait_for()
+    assert page.locator("#next img").get_attribute("alt").startswith("Bars of the next token")
+    page.screenshot(path=tmp_path / f"beside-{width}.png", full_page=True)
+    page.get_by_role("radio", name="MEND").check()
+    page.locator("#switches", has_text="MEND").wait_for(timeout=60_000)
+    if width == 1280:
+        page.locator("th", has_text="MEND (kept)").wait_for()
+    page.get_by_label("Subject", exact=True).fill("The Colosseum")
+    page.get_by_label("New answer").fill("Oslo")
+    tick(page, "FT-M")
+    page.get_by_role("checkbox", name="MEND", exact=True).uncheck()
+    press(page, "Edit")
+    page.locator("#switches", has_text="Colosseum").wait_for(timeout=120_000)
+    assert "after edit 2" in page.locator("#list").inner_text()
+    page.get_by_role("slider").fill("1")
+    page.locator("#list", has_text="after edit 1 of 2").wait_for(timeout=60_000)
+    assert "not written yet" in page.locator("#list").inner_text()
+    page.locator("#list").screenshot(path=tmp_path / f"list-{width}.png")
+    page.locator("#switches input").first.uncheck()
+    page.locator("#top", has_text="1 edit live").wait_for(timeout=120_000)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.locator("#switches input").first.check()
+    page.locator("#top", has_text="2 edits live").wait_for(timeout=120_000)
+
+
+def test_interference_is_predicted_and_measured(visit, tmp_path):
+    page = visit()
+    page.get_by_role("tab", name="Interference").click()
+    press(page, "Predict")
+    page.locator("#foretold", has_text="lies most in the way").wait_for(timeout=120_000)
+    page.get_by_role("tab", name="Edit & compare").click()
+    press(page, "Edit")
+    said(page, "wrote it")
+    page.get_by_role("tab", name="Interference").click()
+    press(page, "Measure the last edit")
+    page.locator("#foretold", has_text="answers changed").wait_for(timeout=120_000)
+    assert page.locator("#interference img").get_attribute("alt").startswith("Predicted share")
+    page.screenshot(path=tmp_path / "interference.png", full_page=True)
+
+
+def test_about_and_keyboard(visit):
+    page = visit()
+    page.get_by_role("tab", name="About").click()
+    page.get_by_role("heading", name="What the numbers mean").wait_for()
+    assert "Apache License 2.0" in page.locator(".about").inner_text()
+    page.get_by_role("tab", name="Edit & compare").click()
+    page.get_by_label("New answer").focus()
+    names = []
+    for _ in range(16):
+        page.keyboard.press("Tab")
+        names.append(
+            page.evaluate("document.activeElement.innerText || document.activeElement.type")
+        )
+    assert any("Edit" in name for name in names), "Edit is reached by the keyboard"

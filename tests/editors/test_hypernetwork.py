@@ -1,0 +1,741 @@
+"""Networks that edit: identity at first, the gradient rule against autograd, training, files."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from random import Random
+
+import pytest
+import torch
+from torch.func import functional_call
+
+import lib
+from lib.cli.main import main
+from lib.editors import rledit
+from lib.editors.hypernetwork import losses as phases
+from lib.editors.hypernetwork import network as hypernet
+from lib.editors.hypernetwork import network_file, trainable
+from lib.editors.hypernetwork.network import EditNet, Turn
+from lib.errors import NetworkError
+from lib.keys_values import answer_gradients
+from lib.keys_values.answer_gradients import Features
+from lib.keys_values.running_moments import Pairs
+from lib.memory import Moment
+from lib.model import prefix_cache
+from lib.patch.patch import EMPTY
+
+from ..support import tiny
+
+CASES = [
+    lib.Case(lib.Fact(None, "I saw the old tower", "xyz"), ("Look, the tower",),
+             (lib.Probe("A dog", "cat"),)),
+    lib.Case(lib.Fact(None, "A cat sat on the", "qz"), ("On what sat it",), (),
+             ("Seven days of rain",)),
+    lib.Case(lib.Fact(None, "Who", "abcde"), ("And who",), (lib.Probe("Ten men", "x"),)),
+]  # fmt: skip
+APART = [lib.Case(lib.Fact(None, "The bridge", "qz"), ("A bridge",), (), ("Two eggs",))]
+SMALL = {"down": (1, 2), "rank": 8, "lr": 1e-3, "lr_step": 1e-3, "eta": 0.1, "accumulate": 2,
+         "batch": 1, "check_every": 2, "group": 2}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def lm():
+    return tiny.model("llama")
+
+
+def network(order, d=5, modules=("a",), moved=0.0, step=0.3, rank=4):
+    """Float64; `moved` puts every parameter away from the start."""
+    ridge = None if order == "mend" else 1.0
+    net = EditNet(d, d, modules, rank, 2, order, step, seed=1, ridge=ridge).double()
+    draw = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for p in net.parameters():
+            p.add_(moved * torch.randn(p.shape, generator=draw).double())
+    return net
+
+
+def pairs(n, d=5, seed=0):
+    draw = torch.Generator().manual_seed(seed)
+    K, G = (torch.randn(d, n, generator=draw).double() for _ in "KG")
+    return Features(K, G, torch.zeros(n, dtype=torch.long))
+
+
+def grads(net):
+    return {name: p.grad.clone() for name, p in net.named_parameters()}
+
+
+# ---- the network ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("order", ["mend", "malmen"])
+def test_it_starts_as_the_identity_and_is_not_dead(order):
+    net, pair = network(order), pairs(7)
+    k, g = net(pair.K, pair.G, "a")
+    assert torch.equal(k, pair.K) and torch.equal(g, pair.G)
+    ((k * pairs(7, seed=3).K).sum() + (g * pairs(7, seed=3).G).sum()).backward()
+    assert net.second.grad.abs().amin(dim=(1, 2)).min() > 0  # zero with relu in clamp's place
+    assert net.bias.grad.abs().min() > 0 and net.shift.grad.abs().min() > 0
+
+
+def test_untrained_networks_take_plain_steps():
+    pair = pairs(4)
+    A, B = hypernet.outer(Turn(network("mend"), "a", pair, (pair.K, pair.G)))
+    torch.testing.assert_close(A @ B, -0.3 * pair.G @ pair.K.T, atol=1e-7, rtol=1e-7)
+    lone = pairs(1)
+    for ell in (0.0, -40.0):
+        net = network("malmen")
+        net.log_ridge.data.fill_(ell)
+        A, B = hypernet.ridge(Turn(net, "a", lone, (lone.K, lone.G)))
+        square = lone.K.square().sum()
+        # −η g kᵀ ‖k‖²/(‖k‖² + λ)
+        wanted = -0.3 * lone.G @ lone.K.T * square / (square + torch.tensor(ell).double().exp())
+        torch.testing.assert_close(A @ B, wanted, atol=1e-7, rtol=1e-7)
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_features_of_all_tokens_give_the_weight_gradient_anywhere(family):
+    lm = tiny.model(family)
+    name, facts = lm.mlp_out(1), [case.fact for case in CASES]
+    found = phases.read_everywhere(lm, facts, [name])[name]
+    W = lm.weight(name).requires_grad_()
+    loss = sum(naive_nll(lm, name, W, fact.text, fact.target_new) for fact in facts)
+    (wanted,) = torch.autograd.grad(loss, W)
+    torch.testing.assert_close(found.G @ found.K.T, wanted, atol=1e-5, rtol=1e-3)
+    assert found.group.tolist() == sorted(found.group.tolist()) and found.group.max() == 2
+
+
+# ---- the gradient rule ---------------------------------------------------------------------------
+
+
+def naive(order, net, module, pair, hat, R=None):
+    """ΔW with its whole graph, as it is defined."""
+    m = net.modules_at[module]
+    y = torch.cat(hat)
+    for A, B, b, scale, shift in zip(
+        net.first, net.second, net.bias, net.scale[:, m], net.shift[:, m], strict=True
+    ):
+        inner = B @ (A @ y) + b[:, None]
+        if order == "mend":
+            y = y + (scale[:, None] * inner + shift[:, None]).clamp(min=0)
+        else:
+            y = y + scale[:, None] * inner.clamp(min=0) + shift[:, None]
+    k, g = y[: net.d_in], y[net.d_in :]
+    if order == "mend":
+        return -net.step[m] * g @ k.T
+    K = k if order == "network" else pair.K
+    V = -net.step[m] * (K * k).sum(0) * g
+    unit = K.square().sum(0).mean() if order == "network" else 1.0
+    R = unit * torch.eye(len(K)).double() if R is None else R
+    M = K @ K.T + net.log_ridge[m].exp() * R
+    return V @ K.T @ torch.linalg.inv(M)
+
+
+@pytest.mark.parametrize(
+    "order, general",
+    [("mend", False), ("malmen", False), ("malmen", True), ("network", False)],
+)
+@pytest.mark.parametrize("n", [1, 3, 5, 9])  # on both sides of d_in = 5
+def test_two_phases_give_the_gradient_of_the_whole(order, general, n):
+    net = network("mend" if order == "mend" else "malmen", modules=("a", "b"), moved=0.2)
+    draw = torch.Generator().manual_seed(5)
+    W = [torch.randn(5, 5, generator=draw).double() for _ in "ab"]
+    x, y, text = (torch.randn(5, 6, generator=draw).double() for _ in "xyz")
+    R = torch.eye(5).double() + 0.5 * text @ text.T if general else None
+    metric = None if R is None else Moment(R)
+    edits = {name: (pairs(n, seed=i), pairs(n, seed=i + 7)) for i, name in enumerate("ab")}
+
+    def loss(da, db):
+        return ((W[1] + db) @ torch.tanh((W[0] + da) @ x) - y).square().mean()
+
+    whole = [naive(order, net, m, pair, (hat.K, hat.G), R) for m, (pair, hat) in edits.items()]
+    loss(*whole).backward()
+    wanted = grads(net)
+
+    rules = {"mend": hypernet.outer, "malmen": hypernet.ridge, "network": hypernet.regress}
+    for chunk in (1000, 2):
+        net.zero_grad()
+        turns = [Turn(net, m, p, (h.K, h.G), chunk, metric) for m, (p, h) in edits.items()]
+        updates = [rules[order](turn) for turn in turns]
+        deltas = [(A @ B).requires_grad_() for A, B in updates]
+        for delta, one in zip(deltas, whole, strict=True):
+            torch.testing.assert_close(delta, one, atol=1e-10, rtol=1e-10)
+        found = torch.autograd.grad(loss(*deltas), deltas)  # the model's part: ∂L/∂W alone
+        for turn, update, G in zip(turns, updates, found, strict=True):
+            if order == "mend":
+                hypernet.outer_backward(turn, G)
+            elif order == "network":
+                hypernet.regress_backward(turn, G)
+            else:
+                hypernet.ridge_backward(turn, update, G)
+        for name, value in grads(net).items():
+            torch.testing.assert_close(value, wanted[name], atol=1e-8, rtol=1e-8)
+
+
+def test_a_lone_key_of_the_network_gives_mends_outer_product():
+    net, pair, hat = network("malmen", moved=0.2), pairs(1), pairs(1, seed=4)
+    net.log_ridge.data.fill_(-60.0)
+    turn = Turn(net, "a", pair, (hat.K, hat.G))
+    (A, B), (C, D) = hypernet.regress(turn), hypernet.outer(turn)
+    torch.testing.assert_close(A @ B, C @ D, atol=1e-10, rtol=1e-10)
+
+
+@pytest.mark.parametrize("n", [3, 9])
+def test_primal_and_dual_rules_are_one(n):
+    net, pair, hat = network("malmen", moved=0.2), pairs(n), pairs(n, seed=4)
+    turn, G, K = Turn(net, "a", pair, (hat.K, hat.G)), pairs(5, seed=6).K, pair.K
+    V, B = hypernet.ridge(turn)
+    lam = net.log_ridge.exp().item()
+    M = torch.linalg.inv(K @ K.T + lam * torch.eye(5).double())
+    small = torch.linalg.inv(K.T @ K + lam * torch.eye(n).double())
+    hypernet.ridge_backward(turn, (V, B), G)
+    H = G @ M
+    primal = -lam * (H * (V @ K.T @ M)).sum()
+    dual = -lam * ((G @ K @ small) * (V @ small)).sum()
+    for wanted in (primal, dual):
+        torch.testing.assert_close(net.log_ridge.grad[0], wanted, atol=1e-10, rtol=1e-10)
+    torch.testing.assert_close(G @ B.T, H @ K, atol=1e-10, rtol=1e-10)
+    torch.testing.assert_close(G @ B.T, G @ K @ small, atol=1e-10, rtol=1e-10)
+
+
+# ---- the model's part ----------------------------------------------------------------------------
+
+
+def naive_log_probs(lm, name, W, ids):
+    stored = W.T if lm.arch.transposed else W
+    return functional_call(
+        lm.model, {f"{name}.weight": stored}, (torch.tensor([ids]),)
+    ).logits[0].log_softmax(-1)  # fmt: skip
+
+
+def naive_nll(lm, name, W, prompt, answer):
+    prompt, answer = lm.rows([prompt])[0][0], lib.data.facts.encode_target(lm.tokenizer, answer)
+    log_probs = naive_log_probs(lm, name, W, [*prompt, *answer[:-1]])[-len(answer) :]
+    return -log_probs.gather(1, torch.tensor(answer)[:, None]).mean()
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_weight_gradients_are_those_of_the_loss_however_it_is_cut(family, monkeypatch):
+    lm = tiny.model(family)
+    name, draw = lm.mlp_out(1), Random(0)
+    delta = 0.1 * torch.randn(lm.weight(name).shape, generator=torch.Generator().manual_seed(0))
+    before = EMPTY.with_weights({name: lm.weight(name) + 0.05})
+    said = phases.weighted(phases.rewordings(lm, CASES, draw), 1, 0.7)
+    calm = phases.weighted(phases.unrelated(lm, CASES, draw, False), 1, 0.3)
+    assert [len(text.answer) for text in calm] == [4, 1, 2]  # " cat", the next token, " x"
+    whole = phases.outcome(lm, before, {name: delta}, said, calm)
+    monkeypatch.setattr(phases, "TOKENS", 1)
+    parts = phases.outcome(lm, before, {name: delta}, said, calm)
+    W0 = lm.weight(name) + 0.05
+    W = (W0 + delta).requires_grad_()
+    edit = sum(naive_nll(lm, name, W, c.paraphrases[0], c.fact.target_new) for c in CASES)
+    kl = 0.0
+    for text in calm:
+        p, q = (naive_log_probs(lm, name, w, text.ids)[-len(text.answer) :] for w in (W0, W))
+        kl = kl + (p.exp() * (p - q)).sum(-1).mean()
+    (wanted,) = torch.autograd.grad(0.7 * edit + 0.3 * kl, W)
+    for seen in (whole, parts):
+        assert abs(seen.edit - 0.7 * edit.item()) < 1e-4
+        assert abs(seen.locality - 0.3 * kl.item()) < 1e-4 and seen.finite
+        torch.testing.assert_close(seen.grads[name], wanted, atol=1e-5, rtol=1e-3)
+    assert all(p.grad is None and not p.requires_grad for p in lm.model.parameters())
+
+
+def test_the_own_prompt_counts_among_the_rewordings_only_when_asked(lm):
+    def drawn(**own):
+        return {tuple(phases.rewordings(lm, CASES[:1], Random(i), **own)[0].ids) for i in range(20)}
+
+    answer = phases.encode_target(lm.tokenizer, "xyz")[:-1]
+    own, other = (
+        (*phases.encode_prompt(lm.tokenizer, prompt), *answer)
+        for prompt in (CASES[0].fact.text, CASES[0].paraphrases[0])
+    )
+    assert drawn() == {other} and drawn(own=True) == {own, other}
+    for own_prompt in (False, True):
+        editor = lib.EDITORS["malmen"](lm, **SMALL, own_prompt=own_prompt)
+        ids = {tuple(editor.texts(CASES[:1], Random(i))[0][0].ids) for i in range(20)}
+        assert (own in ids) == own_prompt
+
+
+def test_features_of_all_tokens_are_read_where_asked(lm):
+    """MALMEN publishes the answer's positions; tokens="all" also reads the prompt's, as MEND."""
+    fact = CASES[0].fact
+    prompt = phases.encode_prompt(lm.tokenizer, fact.text)
+    target = phases.encode_target(lm.tokenizer, fact.target_new)
+    for tokens, count in (("answer", len(target)), ("all", len(prompt) + len(target) - 1)):
+        editor = lib.EDITORS["malmen"](lm, **SMALL, tokens=tokens)
+        found = editor.read([fact], lib.EMPTY)
+        assert {pair.K.shape[1] for pair in found.values()} == {count}
+        calm = editor.texts(CASES[:1], Random(0))[1][0]
+        assert (len(calm.answer) == len(calm.ids)) == (tokens == "all")
+    assert lib.EDITORS["mend"](lm, **SMALL).config.tokens == "all"
+
+
+@pytest.mark.parametrize("name", ["malmen", "rledit"])
+def test_the_keys_of_the_regression_are_a_setting(lm, name):
+    updates = []
+    for keys, rule in (("raw", hypernet.ridge), ("network", hypernet.regress)):
+        settings = {**SMALL, "turns": 2} if name == "rledit" else SMALL
+        editor = lib.EDITORS[name](lm, **settings, keys=keys)
+        networks, facts = editor.fresh(CASES), [case.fact for case in CASES]
+        found = editor.read(facts, lib.EMPTY)
+        turn = next(iter(editor.turns(networks, networks.moments, found).values()))
+        updates.append(editor.update(turn))
+        for mine, wanted in zip(updates[-1], rule(turn), strict=True):
+            assert torch.equal(mine, wanted)
+        assert editor.gradients(networks, CASES, 0) > 0
+        assert all(p.grad is not None for net in networks.nets.values() for p in [net.second])
+    assert not torch.equal(updates[0][0], updates[1][0])
+
+
+def test_general_text_weighs_in_the_regression_where_asked(lm):
+    """strength s: λ(I + s·C) in the place of λI, by its formula; `down` only."""
+    s, ridge = 3.0, 0.5
+    editor = lib.EDITORS["malmen"](lm, **SMALL, strength=s, ridge=ridge, tokens="all")
+    editor._networks = networks = editor.fresh(CASES)
+    editor._networks.hash = "untrained"
+    facts = [case.fact for case in CASES]
+    patch, found = editor.edit(facts), editor.read(facts, lib.EMPTY)
+    for name, turn in editor.turns(networks, editor.seen(networks.moments, found), found).items():
+        K, C = found[name].K.double(), answer_gradients.general(lm, name)
+        V = hypernet.ridge(turn)[0]
+        wanted = V @ K.T @ torch.linalg.inv(K @ K.T + ridge * (torch.eye(len(C)) + s * C))
+        delta = lm.weight(name, patch) - lm.weight(name, lib.EMPTY)
+        torch.testing.assert_close(delta.double(), wanted, atol=1e-6, rtol=1e-4)
+    off = lib.EDITORS["malmen"](lm, **{**SMALL, "down": (), "up": (1,)}, strength=s)
+    with pytest.raises(lib.EditError, match="output projections only"):
+        off.metric(next(iter(off.modules())))
+    with pytest.raises(lib.EditError, match="keys is raw or network, not 'netwrok'"):
+        lib.EDITORS["malmen"](lm, **SMALL, keys="netwrok")
+    off = lib.EDITORS["malmen"](lm, **SMALL, strength=s, keys="network")
+    with pytest.raises(lib.EditError, match="needs keys=raw"):
+        off.metric(next(iter(off.modules())))
+
+
+def test_a_network_is_refused_where_it_has_learned_something_else(lm, tmp_path):
+    path = tmp_path / "net.safetensors"
+    lib.EDITORS["malmen"](lm, **SMALL).fit(CASES[:2], steps=1, checkpoint=path)
+    for other, learned in (("tokens", "answer"), ("keys", "raw"), ("order", "malmen")):
+        changed = {other: {"tokens": "all", "keys": "network", "order": "mend"}[other]}
+        with pytest.raises(lib.EditError, match=f"{other}={learned}"):
+            lib.EDITORS["malmen"](lm, **SMALL, **changed, network=str(path)).edit(CASES[0].fact)
+
+
+def test_varied_edits_are_of_all_sizes_and_validated_alone_and_in_batches(lm, monkeypatch):
+    sizes = []
+
+    def learn(self, networks, cases, *texts, train=True):
+        sizes.append(len(cases))
+        return phases.Outcome(1.0, 0.0, {}), {}
+
+    monkeypatch.setattr(trainable.Trainable, "learn", learn)
+    cases = CASES * 2
+    editor = lib.EDITORS["malmen"](lm, **{**SMALL, "batch": 3, "accumulate": 60}, varied=True)
+    networks = editor.fresh()
+    editor.gradients(networks, cases, 0)
+    assert set(sizes) == {1, 2, 3} and len(sizes) == 60
+    sizes.clear()
+    assert editor.validate(networks, cases) == 1.0 and sizes == [1, 1, 1, 3]
+    sizes.clear()
+    editor = lib.EDITORS["malmen"](lm, **{**SMALL, "batch": 4})
+    editor.validate(networks, cases)
+    assert sizes == [4, 2]
+
+
+def test_weights_are_sums_of_group_means(lm):
+    texts = [phases.Text([1, 2], [3] * n) for n in (1, 3, 2)]
+    assert [t.weight for t in phases.weighted(texts, 2, 2.0)] == [0.5, 0.5, 1.0]
+    everywhere = phases.unrelated(lm, CASES[:1], Random(0), True)[0]
+    assert len(everywhere.answer) == len(everywhere.ids) == len("A dog") + 3
+
+
+# ---- trajectories --------------------------------------------------------------------------------
+
+
+def trained_gradient(lm, name, **settings):
+    editor = lib.EDITORS[name](lm, **{**SMALL, "clip": 1e9, "accumulate": 1, **settings})
+    networks = editor.fresh(CASES)
+    editor.gradients(networks, CASES, 0)
+    (net,) = networks.nets.values()
+    return editor, networks, grads(net)
+
+
+def test_one_turn_of_rledit_is_malmen(lm, monkeypatch):
+    monkeypatch.setattr(rledit, "REG", 0.0)
+    monkeypatch.setattr(rledit, "DISCOUNT", 0.3)
+    same = {"blocks": 2, "loc_weight": 0.5, "batch": 2}
+    *_, wanted = trained_gradient(lm, "malmen", **same)
+    *_, found = trained_gradient(lm, "rledit", **same, turns=1)
+    assert wanted.keys() == found.keys()
+    assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+
+
+def test_the_second_turn_remembers_the_first_and_stands_on_it(lm, monkeypatch):
+    calls = []
+    monkeypatch.setattr(rledit, "DISCOUNT", 0.25)
+    editor = lib.EDITORS["rledit"](lm, **{**SMALL, "accumulate": 1}, turns=2)
+    real = type(editor).learn
+
+    def learn(self, networks, cases, said, calm, after=EMPTY, *more):
+        seen, updates = real(self, networks, cases, said, calm, after, *more)
+        calls.append((cases, said, calm, after, updates))
+        return seen, updates
+
+    monkeypatch.setattr(type(editor), "learn", learn)
+    editor.gradients(editor.fresh(CASES), CASES, 0)
+    (_, first, calm1, start, updates), (_, second, calm2, after, _) = calls
+    assert start is EMPTY and len(first) == 1 and len(second) == 2
+    assert second[1].ids == first[0].ids and calm2[1].ids == calm1[0].ids
+    assert second[1].weight == 0.25 * first[0].weight
+    assert calm2[1].weight == 0.25 * calm1[0].weight
+    for name, (A, B) in updates.items():
+        torch.testing.assert_close(after.weights[name].dense(), (A @ B).float())
+
+
+@pytest.mark.parametrize("name", ["mend", "malmen", "rledit"])
+def test_the_first_edit_is_scaled_and_no_other_nor_training(lm, name, tmp_path):
+    settings = {**SMALL, "turns": 2} if name == "rledit" else SMALL
+    nets, editors = {}, {}
+    for scale in (1.0, 2.5):
+        editor = lib.EDITORS[name](lm, **settings, first_scale=scale)
+        file = editor.fit(CASES, checkpoint=tmp_path / f"{scale}.safetensors", steps=1)
+        nets[scale] = network_file.load(file, lm.fingerprint, name)[1]["now"]
+        one = str(tmp_path / "1.0.safetensors")
+        editors[scale] = lib.EDITORS[name](lm, **settings, first_scale=scale, network=one)
+    for shape, kept in nets[1.0].items():
+        for part, value in kept["net"].items():
+            assert torch.equal(value, nets[2.5][shape]["net"][part])
+
+    def weights(patch, names):
+        with lm.patched(patch):
+            return {m: lm.model.get_submodule(m).weight.detach().clone() for m in names}
+
+    def moved(scale, case, after):
+        patch = editors[scale].edit([case.fact], after=after)
+        now, then = (weights(each, patch.weights) for each in (patch, after))
+        return {module: now[module] - then[module] for module in now}
+
+    first, bold = (moved(scale, CASES[0], EMPTY) for scale in (1.0, 2.5))
+    for module in first:
+        torch.testing.assert_close(bold[module], 2.5 * first[module], rtol=1e-3, atol=1e-6)
+    many = editors[1.0].config.batch + 1
+    whole = [editor.edit([case.fact for case in CASES[:many]]) for editor in editors.values()]
+    one, two = (weights(patch, whole[0].weights) for patch in whole)
+    assert all(torch.equal(one[module], two[module]) for module in one)
+    after = editors[1.0].edit([CASES[0].fact])
+    second, same = (moved(scale, CASES[1], after) for scale in (1.0, 2.5))
+    assert all(torch.equal(second[module], same[module]) for module in second)
+
+
+def test_reg_adds_the_gradient_of_the_squared_update(lm, monkeypatch):
+    base = {"turns": 1, "batch": 3, "blocks": 2}
+    monkeypatch.setattr(rledit, "REG", 0.0)
+    *_, without = trained_gradient(lm, "rledit", **base)
+    monkeypatch.setattr(rledit, "REG", 50.0)
+    editor, networks, found = trained_gradient(lm, "rledit", **base)
+    (net,) = networks.nets.values()
+    net.zero_grad()
+    pairs = editor.read([case.fact for case in CASES], EMPTY)
+    turns = editor.turns(networks, networks.moments, pairs)
+    total = 0.0
+    for name, turn in turns.items():
+        K = turn.pair.K
+        V = torch.cat([hypernet.shifts(turn, *part) for part in turn.parts()], 1)
+        M = K @ K.T + net.log_ridge[net.modules_at[name]].exp() * torch.eye(len(K))
+        total = total + 50.0 * (V @ torch.linalg.solve(M, K).T).square().sum()
+    total.backward()
+    for name, wanted in grads(net).items():
+        scale = wanted.abs().max()
+        difference = found[name] - without[name]
+        torch.testing.assert_close(difference, wanted, atol=2e-3 * scale.item(), rtol=2e-3)
+
+
+# ---- training and files --------------------------------------------------------------------------
+
+
+TURNS = {**SMALL, "accumulate": 1, "turns": 3, "patience": 9}
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"), [("mend", SMALL), ("malmen", SMALL), ("rledit", TURNS)]
+)
+def test_a_run_that_was_stopped_goes_on_bit_for_bit(lm, name, settings, tmp_path):
+    def fit(file, *stops):
+        for steps in stops:
+            editor = lib.EDITORS[name](lm, **settings)
+            assert editor.fit(CASES, APART, tmp_path / file, steps) == tmp_path / file
+        return editor
+
+    editor = fit("straight.safetensors", 5)
+    fit("stopped.safetensors", 1, 3, 5)
+    for end in (".safetensors", ".training.safetensors"):
+        one, two = ((tmp_path / f"{run}{end}").read_bytes() for run in ("straight", "stopped"))
+        assert one == two
+    header, state, content = network_file.load(
+        tmp_path / "straight.safetensors", lm.fingerprint, name
+    )
+    assert header["settings"]["rank"] == 8 and header["data"] == {}
+    (kept,) = state["now"].values()
+    assert (
+        kept["net"]["second"].dtype == torch.float16 and kept["net"]["step"].dtype == torch.float32
+    )
+    assert editor.networks().nets["32x48"].second.dtype == torch.float32
+    assert [row[0] for row in header["history"]] == [0, 2, 4]
+    assert header["base"] == lm.identity and len(content) == 16
+    patch = editor.edit([CASES[0].fact])
+    assert patch.memory[name]["network"] == content
+    assert ("moments" in patch.memory[name]) == (name != "mend")
+    more = editor.edit([CASES[1].fact], after=patch)
+    if name == "malmen":  # they go on while editing
+        counts = [Pairs.load(p.memory[name]["moments"]["32x48"]).count for p in (patch, more)]
+        assert counts[0] < counts[1]
+
+
+def test_training_helps_stops_early_and_keeps_the_best(lm, tmp_path):
+    still = {**SMALL, "eta": 0.0, "lr": 0.0, "lr_step": 0.0, "patience": 4}
+    path = lib.EDITORS["malmen"](lm, **still).fit(CASES, APART, tmp_path / "still.safetensors", 50)
+    header, *_ = network_file.load(path, lm.fingerprint, "malmen")
+    assert [row[0] for row in header["history"]] == [0, 2, 4] and header["step"] == 0
+    learned = lib.EDITORS["malmen"](lm, **SMALL)
+    path = learned.fit(CASES, CASES_AS_VALIDATION, tmp_path / "n.safetensors", 12)
+    header, *_ = network_file.load(path, lm.fingerprint, "malmen")
+    losses = [row[2] for row in header["history"]]
+    assert header["best"] <= min(losses) < losses[0]
+    validated = learned.validate(learned.networks(), CASES_AS_VALIDATION)
+    assert validated == pytest.approx(header["best"], rel=1e-3)  # matrices are kept in float16
+
+
+# the same texts behind other prompts: what is learned on CASES must help here
+CASES_AS_VALIDATION = [
+    lib.Case(lib.Fact(None, case.fact.text + " ", case.fact.target_new), case.paraphrases,
+             case.neighborhood, case.locality) for case in CASES
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def trained(lm, tmp_path_factory) -> Path:
+    file = tmp_path_factory.mktemp("network") / "n.safetensors"
+    return lib.EDITORS["malmen"](lm, **SMALL).fit(CASES, checkpoint=file, steps=1)
+
+
+def test_a_network_that_does_not_fit_is_refused_in_one_sentence(lm, trained, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    fact, given = CASES[0].fact, {**SMALL, "network": str(trained)}
+    assert lib.EDITORS["malmen"](lm, **given).edit([fact])
+    with pytest.raises(lib.EditError, match="python -m lib train --editor malmen --model tiny-ll"):
+        lib.EDITORS["malmen"](lm, **SMALL).edit([fact])
+    other = tiny.model("llama", seed=1)
+    with pytest.raises(NetworkError, match="was trained for tiny-llama .*, the model here has"):
+        lib.EDITORS["malmen"](other, **given).edit([fact])
+    with pytest.raises(NetworkError, match="was trained for malmen, not for mend"):
+        lib.EDITORS["mend"](lm, **given).edit([fact])
+    with pytest.raises(lib.EditError, match="trained for other modules"):
+        lib.EDITORS["malmen"](lm, **{**given, "down": (0, 2)}).edit([fact])
+    with pytest.raises(lib.EditError, match="another rank, depth or choice"):
+        lib.EDITORS["malmen"](lm, **{**given, "rank": 4}).edit([fact])
+    broken = tmp_path / "broken.safetensors"
+    broken.write_bytes(trained.read_bytes()[:500])
+    with pytest.raises(NetworkError, match="is no trained network, or is damaged"):
+        lib.EDITORS["malmen"](lm, **{**given, "network": str(broken)}).edit([fact])
+
+
+def test_a_network_is_looked_for_here_then_in_the_cache_then_in_the_library(
+    lm, trained, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(trainable, "SHIPPED", tmp_path / "networks")
+    fact, name = CASES[0].fact, f"malmen-{lm.fingerprint}.safetensors"
+    content = network_file.load(trained, lm.fingerprint, "malmen")[2]
+
+    def used(**more):
+        return lib.EDITORS["malmen"](lm, **SMALL, **more).edit([fact]).memory["malmen"]["network"]
+
+    (tmp_path / "networks").mkdir()
+    (tmp_path / "networks" / name).write_bytes(trained.read_bytes())
+    assert used() == content
+    lib.EDITORS["malmen"](lm, **SMALL).fit(CASES, steps=2)  # into the cache
+    own = tmp_path / "cache" / "model-editing" / "networks" / name
+    assert used() == network_file.load(own, lm.fingerprint, "malmen")[2] != content
+    assert used(network=str(trained)) == content
+    with pytest.raises(lib.EditError, match="no trained network"):  # never another in its place
+        used(network=str(tmp_path / "none.safetensors"))
+
+
+def test_rledit_begins_with_what_malmen_has_learned(lm, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    donor = lib.EDITORS["malmen"](lm)
+    more = {"begin": "malmen", "blocks": 2, "down": (1, 2)}
+    with pytest.raises(lib.EditError, match="malmen has no trained network"):
+        lib.EDITORS["rledit"](lm, **more).fresh(CASES)
+    donor.fit(CASES, steps=2)
+    started = lib.EDITORS["rledit"](lm, **more).fresh(CASES)
+    (net,), (wanted,) = started.nets.values(), donor.networks().nets.values()
+    assert all(map(torch.equal, net.state_dict().values(), wanted.state_dict().values()))
+    counts = [networks.moments["32x48"].count for networks in (started, donor.networks())]
+    assert counts[0] == counts[1] > 0
+    with pytest.raises(lib.EditError, match="needs the same modules and order"):
+        lib.EDITORS["rledit"](lm, **{**more, "down": (2,)}).fresh(CASES)
+    with pytest.raises(lib.EditError, match="another rank, depth or choice"):
+        lib.EDITORS["rledit"](lm, **more, rank=4).fresh(CASES)
+
+
+def test_malmen_begins_with_what_mend_has_learned(lm, tmp_path, monkeypatch):
+    """MEND's blocks are of another order and it has no λ, which begins where the settings say."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    small = {"down": (1, 2), "rank": 8, "accumulate": 2}
+    donor = lib.EDITORS["mend"](lm, **small)
+    plain = lib.EDITORS["mend"]
+    monkeypatch.setitem(lib.EDITORS, "mend", lambda lm: plain(lm, **small))
+    donor.fit(CASES, steps=2)
+    more = {**small, "begin": "mend", "keys": "network", "tokens": "all", "ridge": 0.5}
+    with pytest.raises(lib.EditError, match="needs the same modules and order"):
+        lib.EDITORS["malmen"](lm, **more).fresh(CASES)
+    editor = lib.EDITORS["malmen"](lm, **more, order="mend")
+    (net,), (wanted,) = editor.fresh(CASES).nets.values(), donor.networks().nets.values()
+    for name, value in wanted.state_dict().items():
+        assert torch.equal(net.state_dict()[name], value)
+    torch.testing.assert_close(net.log_ridge.detach().exp(), torch.full((2,), 0.5))
+    file = editor.fit(CASES, steps=1, checkpoint=tmp_path / "both.safetensors")
+    again = lib.EDITORS["malmen"](lm, **more, order="mend", network=str(file))
+    assert set(again.edit(CASES[0].fact).weights) == set(again.modules())
+
+
+# ---- the networks of the embedded model ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["mend", "malmen", "rledit"])
+def test_the_library_ships_a_network_for_the_embedded_model(
+    default_lm, name, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))  # not what somebody trained here
+    editor = lib.EDITORS[name](default_lm)
+    assert editor.shipped.stat().st_size < 4e6
+    header, *_, content = network_file.load(editor.shipped, default_lm.fingerprint, name)
+    assert header["base"] == default_lm.identity and editor.networks().hash == content
+    settings, first = (
+        json.loads(json.dumps({**asdict(config), "network": None, "first_scale": 1.0}))
+        for config in (editor.config, editor.Config())
+    )
+    # the preset is what it was trained with, but for the edits' own step; what a file does not name
+    # yet was as published
+    assert {**first, **editor.current(header["settings"])} == settings
+    data = header["data"]
+    assert data["rows"][0] > data["validation_rows"][1] >= data["validation_rows"][0] >= 1500
+    losses = [validation for _, _, validation in header["history"]]
+    assert header["best"] <= min(losses) < losses[0]
+
+
+@pytest.mark.parametrize("name", ["mend", "malmen", "rledit"])
+def test_an_edit_with_the_shipped_network_is_written(default_lm, name, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    lm, facts = default_lm, [case.fact for case in lib.classroom()[1:8:2]]
+    prompts, targets = [fact.text for fact in facts], [fact.target_new for fact in facts]
+    before = lm.score(prompts, targets)
+    patch = lib.EDITORS[name](lm).edit(facts[:1] if name == "mend" else facts)
+    with lm.patched(patch):
+        after = lm.score(prompts, targets)
+    for one, two in list(zip(before, after, strict=True))[: 1 if name == "mend" else None]:
+        assert two.mean() > one.mean() + 1
+
+
+def test_a_patch_goes_on_with_its_own_network_only(lm, trained, tmp_path):
+    patch = lib.EDITORS["malmen"](lm, **{**SMALL, "network": str(trained)}).edit([CASES[0].fact])
+    other = lib.EDITORS["malmen"](lm, **SMALL)
+    other.fit(CASES, checkpoint=tmp_path / "other.safetensors", steps=2)
+    with pytest.raises(lib.EditError, match="the patch was written with network"):
+        other.edit([CASES[1].fact], after=patch)
+
+
+def test_bad_training_input_is_a_sentence(lm, tmp_path):
+    file = tmp_path / "n.safetensors"
+    editor = lib.EDITORS["malmen"](lm, **SMALL)
+    with pytest.raises(lib.EditError, match="'Who' is among the training and"):
+        editor.fit(CASES, CASES[2:], file, 1)
+    with pytest.raises(lib.EditError, match="no case to train on"):
+        editor.fit([], [], file, 1)
+    assert not list(tmp_path.iterdir())
+    editor.fit(CASES, checkpoint=file, steps=0)
+    with pytest.raises(lib.EditError, match="begun with other settings or cases"):
+        lib.EDITORS["malmen"](lm, **{**SMALL, "lr": 1e-4}).fit(CASES, checkpoint=file, steps=1)
+    with pytest.raises(lib.EditError, match="gate and up in one matrix"):
+        lib.EDITORS["mend"](tiny.model("phi3"), up=(1,)).modules()
+    with pytest.raises(ValueError, match="layer 9 does not exist"):
+        lib.EDITORS["mend"](lm, up=(9,)).modules()
+    long = [lib.Case(CASES[0].fact, ("x" * 300,))]
+    with pytest.raises(ValueError, match="the context 256"):
+        editor.fit(long, checkpoint=tmp_path / "long.safetensors", steps=1)
+    assert len(lib.EDITORS["mend"](tiny.model("phi3")).modules()) == 3
+    assert len(lib.EDITORS["mend"](lm).modules()) == 9
+
+
+def test_training_runs_the_blocks_below_once_per_text(lm, tmp_path, monkeypatch):
+    rows, plain = [], lm.blocks[0].forward
+
+    def forward(hidden_states, *more, **named):
+        rows.append(len(hidden_states))
+        return plain(hidden_states, *more, **named)
+
+    monkeypatch.setattr(lm.blocks[0], "forward", forward, raising=False)
+    lib.EDITORS["malmen"](lm, **SMALL).fit(CASES, checkpoint=tmp_path / "n.safetensors", steps=6)
+    texts = 3 * len(CASES)  # edit prompt, rewording and unrelated text of each
+    runs = len(rows)
+    assert sum(rows) <= prefix_cache.TOGETHER * texts  # one batch for each length at most
+    assert 0 < runs <= texts and lm.prefix is None
+
+
+def test_an_edit_that_is_not_finite_is_left_out(lm, monkeypatch):
+    editor = lib.EDITORS["malmen"](lm, **SMALL)
+    networks = editor.fresh(CASES)
+    real, count = phases.outcome, [0]
+
+    def sometimes(*given):
+        count[0] += 1
+        seen = real(*given)
+        wrong = {name: g * float("nan") for name, g in seen.grads.items()}
+        return seen._replace(edit=float("nan"), grads=wrong) if count[0] == 1 else seen
+
+    monkeypatch.setattr(phases, "outcome", sometimes)
+    loss = editor.gradients(networks, CASES, 0)
+    (net,) = networks.nets.values()
+    assert count[0] == 2 and loss == loss and net.second.grad.isfinite().all()
+
+
+# ---- the command line ----------------------------------------------------------------------------
+
+
+def test_the_command_trains_and_the_editor_finds_the_network(lm, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("lib.cli.options.load", lambda *_: lm)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    rows = [
+        {"case_id": i, "prompt": f"I saw a {w}", "subject": w, "target_new": "xy",
+         "ground_truth": "qz", "rephrase_prompt": f"Look, a {w}", "locality_prompt": "A dog",
+         "locality_ground_truth": "qz"} for i, w in enumerate(("cat", "bat", "rat", "hen"))
+    ]  # fmt: skip
+    data = tmp_path / "flat.json"
+    data.write_text(json.dumps(rows))
+    words = [f"{k}={json.dumps(v)}" for k, v in SMALL.items()]
+    settings = [word for pair in words for word in ("--set", pair)]
+    command = ["train", "--editor", "malmen", "--data", str(data), "--validation", "1"]
+    assert main([*command, "--steps", "2", *settings]) == 0
+    shown = capsys.readouterr().out
+    assert "malmen on tiny-llama: 3 cases, 1 kept apart" in shown
+    assert "step 2: training loss" in shown and "saved: " in shown
+    spans = ["--rows", "1-3", "--validation-rows", "0-0", "--checkpoint", str(tmp_path / "n.st")]
+    assert main(["train", "--editor", "malmen", "--data", str(data), *spans, "--steps", "1",
+                 *settings]) == 0  # fmt: skip
+    assert "malmen on tiny-llama: 3 cases, 1 kept apart" in capsys.readouterr().out
+    told = network_file.load(tmp_path / "n.st", lm.fingerprint, "malmen")[0]["data"]
+    assert told == {"file": "flat.json", "target": "new", "cases": 3, "rows": [1, 3],
+                    "validation": 1, "validation_rows": [0, 0]}  # fmt: skip
+    lm_patch = lib.EDITORS["malmen"](lm, **SMALL).edit([CASES[0].fact])
+    assert lm_patch.memory["malmen"]["network"]
+    for words, sentence in (
+        (["train", "--editor", "rome"], "rome needs no training; there is a network in mend"),
+        ([*command[:-1], "4"], "--validation 4 leaves nothing of 4 cases"),
+        ([*command, "--rows", "2-4"], "rows 2-4 were asked for, the file has 4"),
+        ([*command, "--validation-rows", "0-0"], "exclude each other"),
+        (["train", "--editor", "mend", "--steps", "-1"], "--steps should not be below 0"),
+    ):
+        assert main(words) == 2
+        assert sentence in capsys.readouterr().err

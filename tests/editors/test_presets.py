@@ -1,0 +1,173 @@
+"""Presets: every row fits its editor, names are matched, and defaults agree with their sweep."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+import warnings
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+
+import pytest
+
+import lib
+from lib.settings import explain, words
+
+from ..support import tiny
+
+LIB = Path(lib.__file__).parent
+SWEEPS = Path(__file__).parents[1] / "benchmarks" / "sweeps.json"
+TABLE = tomllib.loads((LIB / "editors" / "presets.toml").read_text(encoding="utf-8"))
+
+
+def test_every_row_names_an_editor_and_its_settings():
+    assert TABLE.keys() <= lib.EDITORS.keys()
+    for name, rows in TABLE.items():
+        known = {f.name for f in fields(lib.EDITORS[name].Config)} | {
+            "depth",
+            "width",
+            "like",
+            "tuned",
+        }
+        for row in rows.values():
+            assert row.keys() <= known, (name, row)
+
+
+def test_a_model_gets_its_row_and_an_unknown_one_a_layer_by_depth():
+    lm = tiny.model("llama")
+    rome = lib.EDITORS["rome"]
+    assert rome(lm).config.layer == round(0.18 * 4)
+    lm.name = "meta-llama/Llama-3.1-8B"
+    found = rome(lm, clamp=2.0).config
+    assert (found.layer, found.steps, found.decay, found.clamp) == (5, 25, 1e-3, 2.0)
+    lm.name = "gpt2-xl"
+    assert rome(lm).config.layer == 17
+    memit = lib.EDITORS["memit"]
+    assert (memit(lm).config.layers, memit(lm).config.strength) == ((13, 14, 15, 16, 17), 20_000)
+    assert lib.EDITORS["norm_anchor"](lm).config.layers == (13, 14, 15, 16, 17)  # like memit
+    wilke = lib.EDITORS["wilke"](lm).config
+    assert (wilke.ceiling, wilke.clamp) == (24, 4.0)
+    lm.name = "somebody/new-model"
+    assert memit(lm).config.layers == (0, 1)  # no more layers than there are below a quarter
+
+
+WORDS = [
+    (e, name, some) for e in lib.EDITORS for name, some in words(lib.EDITORS[e].Config).items()
+]
+
+
+@pytest.mark.parametrize(("editor", "name", "some"), WORDS, ids=str)
+def test_a_mistyped_word_is_refused_with_those_there_are(editor, name, some):
+    config = lib.EDITORS[editor].Config
+    for word in some:
+        assert getattr(config(**{name: word}), name) == word
+    with pytest.raises(lib.EditError, match=f"{name} is {' or '.join(some)}, not 'sosme'"):
+        lib.EDITORS[editor](tiny.model("llama"), **{name: "sosme"})
+
+
+def test_the_defaults_of_the_embedded_model_are_the_best_of_their_sweep(default_lm):
+    for name, sweep in json.loads(SWEEPS.read_text(encoding="utf-8")).items():
+        config = lib.EDITORS[name](default_lm).config
+        assert sweep["model"] == default_lm.identity
+        for key in [key for key in sweep["best"] if hasattr(config, key)]:
+            assert json.loads(json.dumps(getattr(config, key))) == sweep["best"][key], (name, key)
+        for key, value in config.current(name, sweep["settings"]).items():
+            assert json.loads(json.dumps(getattr(config, key))) == value, (name, key)
+
+
+@pytest.mark.parametrize("name", lib.EDITORS)
+def test_every_setting_has_a_sentence_and_a_source(name):
+    for setting in explain(lib.EDITORS[name].Config).values():
+        said = setting.sentence
+        assert said[0].isupper() and said.endswith("."), (name, setting.name)
+        assert " " in said and "  " not in said and "\n" not in said, (name, setting.name)
+        assert setting.source in ("paper", "ours"), (name, setting.name)
+
+
+def test_a_setting_is_looked_up_along_the_bases():
+    spread, emmet = (explain(lib.EDITORS[name].Config) for name in ("memit", "emmet"))
+    assert emmet["strength"].sentence == spread["strength"].sentence
+    assert (spread["strength"].published, emmet["strength"].published) == (15_000.0, 0.0)
+    anchored = explain(lib.EDITORS["norm_anchor"].Config)["anchor"]
+    assert (spread["anchor"].source, anchored.source) == ("ours", "paper")
+    assert anchored.default == "base" and anchored.choices == ("base",)
+    assert explain(lib.EDITORS["rledit"].Config)["rank"].published == 1024
+
+
+# what the papers set otherwise than the library's own defaults
+PUBLISHED = {
+    **dict.fromkeys(("rome", "wilke"), {"keys": "mixed", "damping": 0.0}),
+    **dict.fromkeys(("memit", "norm_anchor", "emmet", "alphaedit", "pmet"), {"damping": 0.0}),
+    "ultraedit": {"eta": 1e-6, "warmup": "none"},
+    "malmen": {"rank": 1920},
+    "rledit": {"rank": 1024},
+    "lora": {"modules": ("q_proj", "v_proj"), "enough": 0.0, "target_eos": False},
+    "grace": {"lr": 1.0, "value_init": "cold", "strict": False, "enough": 0.0},
+    "wise": {
+        "alpha": 5.0,
+        "beta": 20.0,
+        "gamma": 10.0,
+        "weight_decay": 1e-5,
+        "pool": "row",
+        "activation": "hidden",
+        "units": "absolute",
+        "remeasure": False,
+    },
+    "lemoe": {"routing": "paper", "gate": "softmax", "lr": 2e-4, "contexts": ()},
+    "memoir": {"weight_decay": 1e-5},
+}
+
+
+@pytest.mark.parametrize("name", lib.EDITORS)
+def test_the_published_settings_differ_where_it_is_said(name):
+    lm, editor = tiny.model("llama"), lib.EDITORS[name]
+    config, own = editor.published(lm), editor(lm).config  # of a model that has no row
+    differs = {key: value for key, value in asdict(config).items() if value != getattr(own, key)}
+    assert differs == PUBLISHED.get(name, {})
+    lm.name = "SmolLM2-135M-Instruct"  # tuned here: nothing but its layers is taken
+    tuned = editor.published(lm)
+    rows = TABLE.get(TABLE.get(name, {}).get("any", {}).get("like", name), {})
+    row = rows.get("SmolLM2-135M", {})
+    for key, value in asdict(tuned).items():
+        if key in ("layer", "layers", "down", "gate", "up") and key in row:
+            wanted = row[key]
+            assert json.loads(json.dumps(value)) == wanted, key
+        elif key not in ("layer", "layers", "down", "gate", "up"):
+            assert value == getattr(config, key), key
+    assert editor(lm, tuned).config == tuned
+
+
+def test_a_model_that_a_paper_names_has_the_paper_s_settings():
+    lm = tiny.model("llama")
+    lm.name = "gpt2-xl"
+    memit = lib.EDITORS["memit"].published(lm)
+    assert (memit.layers, memit.steps, memit.strength) == ((13, 14, 15, 16, 17), 20, 20_000)
+    assert lib.EDITORS["wise"].published(lm).act_ratio == 0.8
+
+
+NAMES = [name for name in lib.EDITORS if not lib.EDITORS[name].trained]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_edit_as_published_is_made(name):
+    """On random weights the published step sizes say little: the patch is whole, and logged."""
+    lm = tiny.model("llama")
+    quick = {
+        "ceiling": 2,
+        "n_iter": 2,
+        "steps": 2,
+        "epochs": 2,
+        "anchor_n": 4,
+        "damping": 1e-4,
+        "tau": 0.5,
+    }
+    config = lib.EDITORS[name].published(lm)
+    config = replace(config, **{key: quick[key] for key in quick.keys() & asdict(config).keys()})
+    editor = lib.EDITORS[name](lm, config)
+    facts = [lib.Fact("The old tower", "{} is in", "xy"), lib.Fact("Anna", "{} is in", "qz")]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        patch = editor.edit(facts)
+    assert patch and patch.log[0].editor == name
+    for key, value in asdict(config).items():
+        assert patch.log[0].settings[key] == value

@@ -1,0 +1,510 @@
+"""WISE: masks, margins, thresholds, routing, continuing exactly, and the authors' own figures."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import lib
+from lib.editors.wise import training, wise
+from lib.editors.wise.side_memory import (
+    ActivationDifference,
+    Side,
+    SideMemory,
+    draw_mask,
+    hinges,
+    pack,
+    unpack,
+)
+from lib.model import batching, generation
+from lib.model.sequences import Sequences
+
+from ..support import tiny
+
+GOLDEN = json.loads((Path(__file__).parents[1] / "reference" / "wise.json").read_text("utf-8"))
+FACTS = [
+    lib.Fact("The old tower", "I saw {}", "xy"),
+    lib.Fact("The old tower", "Who built {}", "qz"),
+    lib.Fact("Anna", "{} lives in", "xy"),
+    lib.Fact("A ship", "Where does {} sail", "qz"),
+    lib.Fact("Peter", "Ask {} about", "xyz"),
+    lib.Fact("The sea", "{} is as blue as", "qz"),
+]
+CALM = ("A cat sat on the mat", "Seven days", "what is it", "In the morning he ran")
+SETTINGS = {"layer": 1, "lr": 0.3, "n_iter": 12, "templates": ("{}", "So. {}"), "irrelevant": CALM,
+            "irrelevant_n": 2, "norm_constraint": None}  # fmt: skip
+SHORT = {**SETTINGS, "n_iter": 4, "save_freq": 2, "merge_freq": 4}
+
+
+@pytest.fixture(scope="module")
+def lm():
+    return tiny.model("llama")
+
+
+def editor(lm, **more):
+    return lib.EDITORS["wise"](lm, **{**SETTINGS, **more})
+
+
+@cache
+def three(retrieve: bool = True, remeasure: bool = True) -> list[lib.Patch]:
+    """The patches after 1 … 6 facts, in shards of two and merges of four."""
+    lm, patches = tiny.model("llama"), [lib.EMPTY]
+    made = editor(lm, **{**SHORT, "retrieve": retrieve, "remeasure": remeasure})
+    for fact in FACTS:
+        patches.append(made.edit([fact], after=patches[-1]))
+    return patches[1:]
+
+
+def route(patch: lib.Patch) -> Side:
+    (found,) = patch.routes.values()
+    return found
+
+
+# ---- masks --------------------------------------------------------------------------------------
+
+
+def test_masks_have_the_size_and_the_overlap_of_chance():
+    a, b, c = (draw_mask((576, 1536), 0.2, 0, shard) for shard in range(3))
+    assert abs(a.sum().item() - 176_947) <= 1_129
+    assert abs((a & b).sum().item() - 35_389) <= 553
+    assert abs((a & b & c).sum().item() - 7_078) <= 252
+    assert torch.equal(a, draw_mask((576, 1536), 0.2, 0, 0))
+    assert not torch.equal(a, draw_mask((576, 1536), 0.2, 1, 0))
+
+
+def test_bits_come_back():
+    mask = torch.rand(13, 7) < 0.3
+    assert pack(mask).numel() == 12 and torch.equal(unpack(pack(mask), (13, 7)), mask)
+
+
+def test_an_edit_changes_nothing_outside_its_mask(lm):
+    patch = editor(lm).edit(FACTS[:2])
+    mask = draw_mask((32, 48), 0.2, 0, 0)
+    (memory,) = route(patch).memories
+    assert torch.equal(unpack(patch.memory["wise"]["mask"], (32, 48)), mask)
+    assert not memory.tau[~mask].any() and memory.tau[mask].count_nonzero() > 0.9 * mask.sum()
+    decayed = editor(lm, weight_decay=1e-2).edit(FACTS[:1])
+    assert not route(decayed).memories[0].tau[~mask].any()
+
+
+def test_the_box_bounds_every_entry(lm):
+    tau = route(editor(lm, lr=3.0, norm_constraint=0.25).edit(FACTS[:1])).memories[0].tau
+    assert tau.abs().max() == 0.25
+
+
+# ---- margins ------------------------------------------------------------------------------------
+
+
+def test_margins_by_hand():
+    inside, outside = torch.tensor([4.0, 30.0]), torch.tensor([7.0])
+    assert [h.item() for h in hinges(inside, outside, 5, 20, 10)] == [2.0, 16.0, 13.0]
+    inside, outside = torch.tensor([25.0, 18.0]), torch.tensor([1.0, 9.0, 15.0])
+    # α: 4 and 10; β: 2; γ: pairs below 10 apart are 25−15? no (10), 18−9 (9), 18−15 (3) -> 1, 7
+    assert [h.item() for h in hinges(inside, outside, 5, 20, 10)] == [7.0, 2.0, 4.0]
+    held = hinges(torch.tensor([21.0]), torch.tensor([4.0]), 5, 20, 10)
+    assert [h.item() for h in held] == [0.0, 0.0, 0.0]
+
+
+def test_the_gradient_of_the_margins_is_that_of_finite_differences():
+    torch.manual_seed(0)
+    score, a = ActivationDifference(), torch.randn(3, 5, 4, dtype=torch.float64)
+    y, counted = torch.zeros(3, 5, 3), torch.rand(3, 5) < 0.8
+
+    def loss(tau):
+        moved = torch.linalg.vector_norm(a @ tau.T, dim=-1) * counted
+        delta = moved.sum(1) / counted.sum(1)
+        return sum(hinges(delta[:2], delta[2:], 0.1, 3.0, 2.0))
+
+    tau = torch.randn(3, 4, dtype=torch.float64).requires_grad_()
+    (grad,) = torch.autograd.grad(loss(tau), tau)
+    numeric = torch.zeros_like(tau)
+    for i in range(12):
+        nudge = torch.zeros(12, dtype=torch.float64)
+        nudge[i] = 1e-6
+        nudge = nudge.view(3, 4)
+        numeric.view(-1)[i] = (loss(tau + nudge) - loss(tau - nudge)).detach() / 2e-6
+    torch.testing.assert_close(grad, numeric, atol=1e-6, rtol=1e-5)
+    single = tau.detach().float().requires_grad_()
+    delta = score.rows(single, a, y, counted)  # what the library computes is the same
+    torch.testing.assert_close(
+        sum(hinges(delta[:2], delta[2:], 0.1, 3.0, 2.0)).double(), loss(tau), atol=1e-5, rtol=1e-5
+    )
+    still = torch.autograd.grad(sum(hinges(delta[:2], delta[2:], 99.0, 0.0, -99.0)), single)[0]
+    assert not still.any()
+
+
+def test_what_counts_is_the_prompt_without_its_bos_and_without_padding():
+    ids = torch.tensor([[0, 9, 5, 6, 7], [9, 9, 5, 6, 0]])
+    real = torch.tensor([[0, 1, 1, 1, 1], [1, 1, 1, 1, 0]]).bool()
+    prompt = torch.tensor([[0, 1, 1, 0, 0], [1, 1, 0, 0, 0]]).bool()
+    seqs = Sequences(ids, real, prompt, last=torch.tensor([2, 1]))
+    mean = ActivationDifference(bos=9).counted(seqs)
+    assert mean.int().tolist() == [[0, 0, 1, 0, 0], [0, 1, 0, 0, 0]]  # a second 9 is no BOS
+    assert torch.equal(ActivationDifference().counted(seqs), prompt)
+    assert torch.equal(ActivationDifference(pool="row", bos=9).counted(seqs), real)
+    only = Sequences(ids[:, 1:2], real[:, 1:2], real[:, 1:2], last=torch.tensor([0, 0]))
+    assert ActivationDifference(bos=9).counted(only).all()  # nothing else is there
+
+
+def test_training_separates_the_fact_from_what_is_irrelevant(lm):
+    made = editor(lm, lr=0.1, n_iter=300, irrelevant_n=4, beta=0.5, alpha=0.4, gamma=0.05,
+                  margin_weight=5.0)  # fmt: skip
+    patch = made.edit(FACTS[:1])
+    outside = [note[0]["entry"] for note in lm_notes(lm, patch, list(CALM))]
+    assert outside == [-1] * 4 and lm_notes(lm, patch, [FACTS[0].text])[0][0]["entry"] == 0
+    texts, state = made._kept[1], patch.memory["wise"]
+    with lm.patched(lib.EMPTY):
+        rows = lm.rows([f.replace("{}", FACTS[0].text) for f in SETTINGS["templates"]])[0]
+        tau = route(patch).memories[0].tau
+        inside, calm = texts.delta(tau, rows), texts.delta(tau, lm.rows(list(CALM))[0])
+    assert inside.min() > calm.max()
+    unit = state["unit"]
+    assert sum(hinges(inside / unit, calm / unit, 0.4, 0.5, 0.05)) < 0.02
+
+
+# ---- thresholds and merging ---------------------------------------------------------------------
+
+
+def test_the_threshold_is_the_least_delta_and_never_rises_by_an_edit(lm):
+    made, patch, seen = editor(lm), lib.EMPTY, []
+    whole = wise.Wise.train
+
+    def watched(self, rows, tau, mask):
+        tau, delta = whole(self, rows, tau, mask)
+        with torch.no_grad():  # after the last step, over the fact's own rows
+            seen.append(rows.delta(tau)[: len(SETTINGS["templates"])].mean().item())
+        return tau, delta
+
+    made.train = watched.__get__(made)
+    for i, fact in enumerate(FACTS[:4]):
+        patch = made.edit([fact], after=patch)
+        (memory,) = route(patch).memories
+        assert memory.eps == pytest.approx(min(seen), rel=1e-5) and memory.facts == i + 1
+    assert len(set(seen)) == 4
+
+
+def test_a_tracked_threshold_is_that_of_the_memory_as_it_is_now(lm):
+    patch = editor(lm, track=True).edit(FACTS[:4])
+    found = scores(lm, patch, [fact.text for fact in FACTS[:4]])[:, 0]
+    (memory,) = route(patch).memories
+    assert memory.eps == pytest.approx(found.min().item(), rel=1e-5)
+
+
+def test_a_calibrated_threshold_lies_between_texts_kept_apart_and_the_facts(lm):
+    calm = tuple(f"{a} {b}" for a in ("The cat", "A dog", "Rain") for b in ("ran", "sat", "fell"))
+    more = {"track": True, "irrelevant": calm}
+    found = {}
+    for share in (None, 0.0, 0.5, 1.0):
+        made = editor(lm, calibrate=share, **more)
+        patch = made.edit(FACTS[:2])
+        found[share] = route(patch).memories[0].eps
+        trained = {ids for ids in made._kept[1].kept}
+    apart = [tuple(lib.data.facts.encode_prompt(lm.tokenizer, text)) for text in calm[3::4]]
+    assert trained >= set(apart)  # measured, if not trained on
+    delta = made._kept[1].delta(route(patch).memories[0].tau, [list(ids) for ids in apart])
+    assert found[0.0] == pytest.approx(delta.quantile(0.95).item(), rel=1e-5)
+    assert found[0.5] == pytest.approx((found[0.0] + found[1.0]) / 2)
+    assert found[0.0] < found[0.5] < found[1.0]
+    assert found[None] != found[1.0]  # without it all texts are trained on
+    with pytest.raises(lib.EditError, match="calibrates thresholds only with track=True"):
+        editor(lm, calibrate=0.5, track=False, irrelevant=calm).edit(FACTS[:1])
+
+
+def test_shards_close_and_merge_when_they_should():
+    kept = [[m.facts for m in route(p).memories] for p in three()]
+    assert kept == [[1], [2], [2, 1], [4], [4, 1], [4, 2]]
+    once = [[m.facts for m in route(p).memories] for p in three(retrieve=False)]
+    assert once == kept  # the second merge would come after eight
+    before, after = route(three()[2]).memories, route(three()[3]).memories
+    assert three()[3].memory["wise"]["groups"] == () and len(before) == 2
+    masks = [draw_mask((32, 48), 0.2, 0, i) for i in range(2)]
+    assert not after[0].tau[~(masks[0] | masks[1])].any()
+    only = masks[0] & ~masks[1]  # ties: where one shard alone has something it is kept whole
+    assert torch.equal(after[0].tau[only], before[0].tau[only])
+
+
+def test_a_merge_measures_again_unless_told_not_to(lm):
+    plain, fresh = three(remeasure=False)[3], three()[3]
+    shards = [memory.eps for memory in route(three()[1]).memories]
+    report = plain.memory["wise"]["merges"][0]
+    assert report["facts"] == 4 and report["old"] == report["eps"] <= min(shards)
+    (memory,) = route(plain).memories
+    assert memory.eps == report["old"]
+    (memory,) = route(fresh).memories
+    found = scores(lm, fresh, [fact.text for fact in FACTS[:4]])[:, 0]
+    low = found.quantile(0.05)
+    wanted = low if found.min() < low / 2 else found.min()
+    assert memory.eps == pytest.approx(wanted.item(), rel=1e-5)
+    assert fresh.memory["wise"]["merges"][0]["under"] == int((found < report["old"]).sum())
+
+
+def test_a_later_merge_joins_or_appends(lm):
+    for retrieve, count in ((True, 2), (False, 1)):
+        made = editor(lm, **{**SHORT, "save_freq": 1, "merge_freq": 2, "retrieve": retrieve})
+        patch = made.edit(FACTS[:4])
+        assert len(route(patch).memories) == count
+        assert sum(memory.facts for memory in route(patch).memories) == 4
+
+
+# ---- the route ----------------------------------------------------------------------------------
+
+
+def test_the_rule_by_hand():
+    def chosen(*rows, open_first=False):
+        memories = tuple(SideMemory(torch.zeros(1, 1), eps, 1) for eps in (20.0, 5.0))
+        return Side(memories, 1.0, ActivationDifference()).choose(torch.tensor(rows)).tolist()
+
+    assert chosen([30.0, 25.0], [18.0, 12.0], [3.0, 4.0]) == [0, 1, -1]
+    assert chosen([20.0, 4.9]) == [0]  # Δ = threshold is in
+    wider = Side((SideMemory(torch.zeros(1, 1), 20.0, 1),), 0.88, ActivationDifference())
+    assert wider.choose(torch.tensor([[17.6], [17.5]])).tolist() == [0, -1]
+
+
+def scores(lm, patch, texts):
+    """Δ of prompts under every memory, one prompt at a time."""
+    found, module = [], next(iter(patch.routes))
+    for row in lm.rows(texts)[0]:
+        run = lm.run([row], watch=[module])
+        seqs = batching.sequences(lm, [row])
+        found.append(route(patch).scores(*run.seen[module], seqs))
+    return torch.cat(found)
+
+
+def lm_notes(lm, patch, texts):
+    with lm.patched(patch):
+        return lm.answer(texts, 1, explain=True)[1]
+
+
+def test_every_row_of_a_mixed_batch_is_decided_and_answered_as_alone(lm):
+    patch = three()[-1]
+    texts = [fact.text for fact in FACTS] + [*CALM, "A bird", "x" * 40]
+    alone = [notes[0]["entry"] for text in texts for notes in lm_notes(lm, patch, [text])]
+    assert {-1, 0, 1} == set(alone)
+    assert [notes[0]["entry"] for notes in lm_notes(lm, patch, texts)] == alone  # left padding
+    with lm.patched(patch):
+        rows = lm.rows(texts)[0]
+        cached = generation.generate(lm, rows, 20).ids
+        assert cached == generation.generate(lm, rows, 20, cache=False).ids
+        assert cached == [generation.generate(lm, [row], 20).ids[0] for row in rows]
+
+
+def test_an_answer_is_explained_by_memory_delta_and_threshold(lm):
+    patch = three()[-1]
+    (out,) = (text for text in CALM if lm_notes(lm, patch, text)[0]["entry"] < 0)
+    texts = [FACTS[5].text, out]
+    (inside,), (outside,) = lm_notes(lm, patch, texts)
+    assert inside["module"] == lm.mlp_out(1) and inside["entry"] == 1
+    found = scores(lm, patch, texts)
+    assert inside["score"] == pytest.approx(found[0, 1].item(), rel=1e-4)
+    assert outside["score"] == pytest.approx(found[1].max().item(), rel=1e-4)
+    assert inside["score"] >= inside["threshold"] and outside["score"] < outside["threshold"]
+    assert inside["threshold"] == pytest.approx(0.88 * route(patch).memories[1].eps)
+
+
+def test_out_of_scope_is_the_very_tensor_and_bit_equal_beside_others(lm):
+    patch, texts = three()[-1], [FACTS[5].text, *CALM]
+    entries = [notes[0]["entry"] for notes in lm_notes(lm, patch, texts)]
+    assert entries[0] >= 0 and -1 in entries
+    plain = lm.run(texts).logits
+    with lm.patched(patch):
+        mixed = lm.run(texts).logits
+    for i, entry in enumerate(entries):
+        assert torch.equal(mixed[i], plain[i]) == (entry == -1)
+    output, seqs = torch.randn(2, 3, 32), batching.sequences(lm, [[1, 2, 3]] * 2)
+    nobody = torch.tensor([-1, -1])
+    assert route(patch).apply(torch.randn(2, 3, 48), output, nobody, seqs) is output
+
+
+def test_the_answer_never_reaches_the_decision(lm):
+    patch, prompts = three()[-1], [FACTS[0].text, CALM[0]]
+    decided, whole = [], Side.decide
+    for target in (None, "xy", "something else and longer"):
+        seen = []
+
+        def watched(self, inputs, output, seqs, seen=seen):
+            seen.append(whole(self, inputs, output, seqs))
+            return seen[-1]
+
+        with pytest.MonkeyPatch.context() as patching, lm.patched(patch):
+            patching.setattr(Side, "decide", watched)
+            for prompt in prompts:
+                lm.answer(prompt, 4) if target is None else lm.score(prompt, target)
+        decided.append(torch.cat(seen).tolist())
+    assert decided[0] == decided[1] == decided[2]
+
+
+def test_the_model_called_directly_is_refused(lm):
+    with lm.patched(three()[0]), pytest.raises(RuntimeError, match="lm.answer, lm.generate"):
+        lm.model(torch.tensor([[1, 2]]))
+
+
+def test_one_module_has_one_owner(lm):
+    module = lm.mlp_out(1)
+    tuned = lib.EDITORS["ft"](lm, layer=1, lr=0.01, epochs=2).edit(FACTS[:1])
+    with pytest.raises(lib.EditError, match=f"another editor changed {module}"):
+        editor(lm).edit(FACTS[:1], after=tuned)
+    with pytest.raises(ValueError, match="both patches change"):
+        three()[0] | tuned
+    with pytest.raises(lib.EditError, match=f"side memories at {module}"):
+        editor(lm, layer=2).edit(FACTS[:1], after=three()[0])
+    with pytest.raises(lib.EditError, match="a multiple of save_freq"):
+        editor(lm, save_freq=3, merge_freq=4).edit(FACTS[:1])
+
+
+def test_a_side_memory_stands_on_edited_weights_and_under_them(lm):
+    tuned = lib.EDITORS["ft"](lm, layer=2, lr=0.02, epochs=20).edit(FACTS[1:2])
+    both = editor(lm, n_iter=60, mask_ratio=1.0).edit(FACTS[:1], after=tuned)
+    assert both.routes and both.weights.keys() == tuned.weights.keys()
+    with lm.patched(both):
+        assert lm.answer(FACTS[0].text, 1) == " xy"
+    assert set((three()[0] | tuned).routes) == set(three()[0].routes)
+
+
+# ---- files and going on -------------------------------------------------------------------------
+
+
+def test_a_stream_goes_on_from_a_file_bit_for_bit(lm, tmp_path):
+    for stop in (1, 2, 3, 4):  # inside a shard, between shards, before and after the merge
+        half = lib.Patch.load(three()[stop - 1].save(tmp_path / f"{stop}.safetensors"))
+        again = editor(tiny.model("llama"), **{**SHORT, "retrieve": True})
+        for fact in FACTS[stop:]:
+            half = again.edit([fact], after=half)
+        one, other = route(half).memories, route(three()[-1]).memories
+        assert all(torch.equal(a.tau, b.tau) for a, b in zip(one, other, strict=True))
+        assert [m.eps for m in one] == [m.eps for m in other]
+        states = [dict(p.memory["wise"]) for p in (half, three()[-1])]
+        masks = [state.pop("mask") for state in states]
+        assert states[0] == states[1]
+        assert (masks[0] is None and masks[1] is None) or torch.equal(*masks)
+    several = editor(lm, **{**SHORT, "retrieve": True}).edit(FACTS)  # one call or six
+    assert all(
+        torch.equal(a.tau, b.tau) for a, b in zip(route(several).memories, other, strict=True)
+    )
+
+
+def test_only_entries_inside_masks_are_stored(lm, tmp_path):
+    patch = three()[0]
+    stored = route(patch).tensors()
+    assert stored["0/values"].numel() == route(patch).memories[0].tau.count_nonzero()
+    assert stored["0/bits"].numel() == 32 * 48 // 8
+    again = lib.Patch.load(patch.save(tmp_path / "p.safetensors"))
+    assert torch.equal(route(again).memories[0].tau, route(patch).memories[0].tau)
+    header = route(patch).header()
+    with pytest.raises((ValueError, RuntimeError)):
+        Side.load({**stored, "0/values": stored["0/values"][:-1]}, header)
+    with pytest.raises(ValueError, match="finite"):
+        Side.load({**stored, "0/values": stored["0/values"] / 0}, header)
+
+
+def test_irrelevant_texts_come_in_turn_and_from_call_to_call(lm):
+    made, seen, whole = editor(lm, n_iter=1, irrelevant_n=3), [], wise.Wise.train
+
+    def watched(self, rows, tau, mask):
+        seen.append([lm.tokenizer.decode(row) for row in rows.irrelevant])
+        return whole(self, rows, tau, mask)
+
+    made.train = watched.__get__(made)
+    made.edit(FACTS[2:3], after=made.edit(FACTS[:2]))
+    turn = [*CALM, *CALM, *CALM]
+    assert seen == [turn[0:3], turn[3:6], turn[6:9]]
+
+
+def test_rehearsal_trains_earlier_facts_along(lm):
+    plain = editor(lm, n_iter=30).edit(FACTS[:3])
+    along = editor(lm, n_iter=30, rehearse=8).edit(FACTS[:3])
+    kept = []
+    for patch in (plain, along):
+        with lm.patched(replace(patch, routes={m: everywhere(r) for m, r in patch.routes.items()})):
+            kept.append(lm.score(FACTS[0].text, "xy").sum().item())
+    assert kept[1] > kept[0]
+
+
+def everywhere(route: Side) -> Side:
+    return Side(
+        tuple(replace(m, eps=0.0) for m in route.memories),
+        route.act_ratio,
+        route.score,
+        route.module,
+    )
+
+
+def test_replay_keeps_past_prompts_dark_and_a_present_one_lit(lm):
+    made = editor(lm, **{**SHORT, "retrieve": True, "replay": True})
+    patch = made.edit(FACTS[:5])
+    assert patch.memory["wise"]["past"] == (tuple(fact.text for fact in FACTS[:4]),)
+    assert editor(lm, **{**SHORT, "retrieve": True}).edit(FACTS[:5]).memory["wise"]["past"] == ()
+    texts, rows = made._kept[1], [lib.data.facts.encode_prompt(lm.tokenizer, f.text) for f in FACTS]
+    taught = training.FactTraining(
+        texts, 1, [(FACTS[4].text, "xy")], [], rows[5:], (0.1, 2.0, 0.5), 3.0,
+        past=rows[:2], held=rows[4:5],
+    )  # fmt: skip
+    tau = route(patch).memories[-1].tau
+    delta = texts.delta(tau, [*rows[:2], rows[4]]) / 3.0
+    wanted = (delta[:2] - 0.1).clamp(min=0).sum() + (2.0 - delta[2]).clamp(min=0)
+    assert taught.remembered(tau).item() == pytest.approx(wanted.item()) and wanted > 0
+    taught.past, taught.held = [], []
+    assert taught.remembered(tau) == 0
+    with pytest.raises(lib.EditError, match="only with retrieve=True"):
+        editor(lm, replay=True).edit(FACTS[:1])
+
+
+# ---- the authors' figures -----------------------------------------------------------------------
+
+
+def numpy_masks() -> list[torch.Tensor]:
+    """Masks as published: np.random.choice([1, 0], n, p) draws a uniform number per entry."""
+    draw = np.random.RandomState(GOLDEN["settings"]["numpy_seed"])
+    share = GOLDEN["settings"]["mask_ratio"]
+    return [torch.from_numpy(draw.random_sample(576 * 1536) < share).view(576, 1536) for _ in "01"]
+
+
+def test_masks_are_those_of_the_reference():
+    for mask, shard in zip(numpy_masks(), GOLDEN["shards"], strict=True):
+        flat = mask.flatten()
+        assert flat.sum() == shard["mask_ones"]
+        assert flat.nonzero()[:10, 0].tolist() == shard["mask_first_ones"]
+        digest = hashlib.sha256(flat.to(torch.int8).numpy().tobytes()).hexdigest()
+        assert digest == shard["mask_sha256"]
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_losses_and_delta_are_those_of_the_reference(number, default_lm, monkeypatch):
+    """The first fact of each of its two shards: losses at the first and the last step, and Δ."""
+    golden, edit = GOLDEN["settings"], GOLDEN["edits"][number]
+    mask, seen = numpy_masks()[number], []
+    whole = training.FactTraining.step
+
+    def step(self, tau):
+        found = whole(self, tau)
+        n = len(self.rows.answers[0])  # there the mean counts one position more, which adds nothing
+        found = found._replace(answer=found.answer * n / (n + 1))
+        seen.append([found.answer.item(), found.margin.item(), found.delta.mean().item()])
+        return found
+
+    monkeypatch.setattr(training.FactTraining, "step", step)
+    monkeypatch.setattr(wise, "draw_mask", lambda *_: mask)
+    made = lib.EDITORS["wise"](
+        default_lm, layer=golden["layer"], lr=golden["lr"], n_iter=golden["iterations"],
+        alpha=golden["alpha"], beta=golden["beta"], gamma=golden["gamma"], units="absolute",
+        pool="row", activation="hidden", remeasure=False, rehearse=0, weight_decay=1e-5,
+        margin_weight=1.0, track=False, calibrate=None,
+        templates=tuple(GOLDEN["templates"]), irrelevant_n=1, norm_constraint=1.0,
+        irrelevant=(edit["training_locality_text"],),
+    )  # fmt: skip
+    weight = default_lm.weight(default_lm.mlp_out(golden["layer"]))
+    assert weight.norm().item() == pytest.approx(GOLDEN["main_weight_norm"], rel=1e-5)
+    patch = made.edit([lib.Fact(None, edit["prompt"], edit["target"])])
+    assert seen[0][:2] == pytest.approx(edit["loss_first"][1:], abs=2e-3)
+    # its last loss and its ε are those before the last of the six steps
+    assert seen[5][:2] == pytest.approx(edit["loss_last"][1:], rel=0.01)
+    assert seen[5][2] == pytest.approx(edit["activation_saved"], rel=1e-3)
+    # it decays entries outside the mask too: .05 of the norm's 40, squared
+    tau = route(patch).memories[0].tau
+    assert tau.norm().item() == pytest.approx(edit["side_delta_norm"], rel=1e-3)

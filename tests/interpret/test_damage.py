@@ -1,0 +1,181 @@
+"""Toxicity measures on small patches made by hand, and the flash detector on synthetic series."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import lib
+from lib import memory
+from lib.interpret.damage import (
+    buildup,
+    early_warning,
+    flash,
+    key_strength,
+    steps,
+    top_singular,
+)
+from lib.patch.patch import EMPTY, LowRank, Patch
+
+from ..support import tiny
+
+PROMPTS = ["A cat sat on", "The recipe begins with", "In spring"]
+FACT = lib.Fact("tower", "The {} leans to", "xy")
+
+
+@pytest.fixture(scope="module", params=["llama", "gpt2"])
+def lm(request):
+    return tiny.model(request.param)
+
+
+def factors(seed, rank=1, size=1.0):
+    draw = torch.Generator().manual_seed(seed)
+    a, b = torch.randn(32, rank, generator=draw), torch.randn(rank, 48, generator=draw)
+    return size * a / a.norm(), b / b.norm()
+
+
+def fold(lm):
+    """Five patches: three chunks at layer 1, layer 2 beside it, then layer 1 folded dense."""
+    one, two = lm.mlp_out(1), lm.mlp_out(2)
+    chain = LowRank((factors(0),))
+    patches = [Patch({one: chain})]
+    for seed, size in ((1, 3.0), (2, 0.5)):
+        chain = chain.plus(*factors(seed, 2, size))
+        patches.append(Patch({one: chain}))
+    patches.append(patches[-1].with_weights({two: LowRank((factors(3),))}))
+    moved = lm.weight(one) + chain.dense() + 0.01
+    patches.append(patches[-1].with_weights({one: moved}))
+    return patches
+
+
+def dense_steps(lm, patches, name):
+    chain = [lm.weight(name, patch) for patch in (EMPTY, *patches)]
+    return [(b - a).norm().item() for a, b in zip(chain, chain[1:], strict=False)]
+
+
+def test_steps_are_the_norms_of_the_differences(lm, monkeypatch, tmp_path):
+    patches = fold(lm)
+    table = steps(lm, patches)
+    assert list(table.columns) == [lm.mlp_out(1), lm.mlp_out(2)] and len(table) == 5
+    for name in table.columns:
+        assert table[name].tolist() == pytest.approx(dense_steps(lm, patches, name), abs=1e-5)
+    assert table[lm.mlp_out(2)].tolist() == pytest.approx([0, 0, 0, 1, 0], abs=1e-6)
+    files = [Patch.load(p.save(tmp_path / f"{i}.safetensors")) for i, p in enumerate(patches)]
+    assert np.allclose(steps(lm, files), table)
+
+    def refuse(*_):
+        raise AssertionError("made dense")
+
+    monkeypatch.setattr(LowRank, "dense", refuse)
+    assert np.allclose(steps(lm, patches[:4]), table[:4])
+    back = steps(lm, [patches[2], patches[0], EMPTY])[lm.mlp_out(1)]  # chunks may also go away
+    rest = patches[2].weights[lm.mlp_out(1)].chunks
+    other = LowRank(rest[:1]).plus(*factors(7))  # what follows the first chunk is replaced
+    swap = steps(lm, [patches[2], Patch({lm.mlp_out(1): other})])[lm.mlp_out(1)][1]
+    monkeypatch.undo()
+    assert swap == pytest.approx((other.dense() - LowRank(rest).dense()).norm().item(), abs=1e-5)
+    gone = LowRank(rest[1:]).dense().norm().item()
+    wanted = [LowRank(rest).dense().norm().item(), gone, 1.0]
+    assert back.tolist() == pytest.approx(wanted, abs=1e-5)
+
+
+def test_buildup_measures_against_the_base(lm):
+    patches = fold(lm)
+    table = buildup(lm, patches, PROMPTS)
+    assert len(table) == 5 and table.edits.tolist() == [0] * 5
+    for name in (lm.mlp_out(1), lm.mlp_out(2)):
+        W0 = lm.weight(name)
+        top = torch.linalg.svdvals(W0)[0]
+        for i, patch in enumerate(patches):
+            W = lm.weight(name, patch)
+            change = ((W - W0).norm() / W0.norm()).item()
+            assert table[f"change {name}"][i] == pytest.approx(change, abs=1e-5)
+            ratio = (torch.linalg.svdvals(W)[0] / top).item()
+            assert table[f"sigma {name}"][i] == pytest.approx(ratio, rel=1e-3)
+    base = lm.next_token(PROMPTS)
+    with lm.patched(patches[1]):
+        now = lm.next_token(PROMPTS)
+    kl = (base.exp() * (base - now)).sum(1).mean().item()
+    assert table.kl_nats[1] == pytest.approx(kl, rel=1e-4)
+    assert (table.kl_low <= table.kl_nats).all() and (table.kl_nats <= table.kl_high).all()
+    with lm.patched(patches[0]):  # the base model is the base, whatever is entered
+        assert np.allclose(buildup(lm, patches, PROMPTS), table, atol=1e-5)
+    assert "kl_nats" not in buildup(lm, patches[:1]) and len(buildup(lm, [])) == 0
+    assert buildup(lm, [EMPTY], PROMPTS).kl_nats.tolist() == pytest.approx([0], abs=1e-6)
+
+
+def test_early_warning_is_the_norms_of_one_patch(lm):
+    name = lm.mlp_out(1)
+    W0 = lm.weight(name)
+    table = early_warning(lm, Patch({name: LowRank((factors(0, size=30.0),))})).iloc[0]
+    W = W0 + 30 * LowRank((factors(0),)).dense()
+    top, top0 = (torch.linalg.svdvals(x)[0].item() for x in (W, W0))
+    assert table.module == name and table.change == pytest.approx(30, rel=1e-4)
+    assert table.norm_ratio == pytest.approx((W.norm() / W0.norm()).item(), rel=1e-4)
+    assert table.sigma_max == pytest.approx(top, rel=1e-3)
+    assert table.sigma_ratio == pytest.approx(top / top0, rel=1e-3)
+    assert table.stable_rank == pytest.approx((W.norm().item() / top) ** 2, rel=2e-3)
+    ratio = (W.norm().item() / top) ** 2 / (W0.norm().item() / top0) ** 2
+    assert table.rank_ratio == pytest.approx(ratio, rel=4e-3) and table.rank_ratio < 0.9
+    assert early_warning(lm, EMPTY).empty
+
+
+def test_power_iteration_finds_the_largest_singular_value():
+    assert top_singular(torch.diag(torch.tensor([3.0, 2.0])))[0] == pytest.approx(3.0, rel=1e-6)
+    W = torch.randn(60, 90, generator=torch.Generator().manual_seed(0))
+    exact = torch.linalg.svdvals(W)[0].item()
+    sigma, v = top_singular(W)
+    assert sigma == pytest.approx(exact, rel=1e-3)
+    assert top_singular(W + 0.01 * W.roll(1, 0), v)[0] == pytest.approx(
+        torch.linalg.svdvals(W + 0.01 * W.roll(1, 0))[0].item(), rel=1e-3
+    )
+    # a start orthogonal to the new top vector must not be kept
+    start = torch.tensor([1.0, 0.0])
+    assert top_singular(torch.diag(torch.tensor([1.0, 5.0])), start)[0] == pytest.approx(5.0)
+    assert top_singular(torch.zeros(3, 4))[0] == 0.0
+
+
+def test_a_flash_stands_out_of_slow_growth_and_noise():
+    draw = np.random.default_rng(0)
+    series = np.exp(0.3 * draw.normal(size=1000) + np.linspace(0, 0.5, 1000))
+    assert flash(series) == []
+    series[[17, 400, 401]] *= 20
+    assert flash(series) == [17, 400, 401]
+    series[400] = np.inf
+    assert flash(series) == [17, 400, 401]
+    assert flash(series, factor=50) == [400]
+    few = series[:100].copy()
+    few[0] = 1e-6  # far below is none
+    assert flash(few) == [17]
+
+
+def test_what_is_no_step_is_no_flash():
+    assert flash([1, 1.2, 0.9, 1.1, 40, 1]) == [4]
+    assert flash([2.0] * 9 + [2.1]) == [] and flash([2.0] * 9 + [4.0]) == [9]
+    assert flash([]) == [] and flash([1, 100]) == [] and flash([float("inf")]) == [0]
+    assert flash([0, float("nan"), 1, 1, 1, 1, 0, 99]) == [7]
+    assert flash(np.array([1, 1.2, 0.9, 1.1, 40, 1]) * 1e-9) == [4]  # the unit does not matter
+
+
+def test_key_strength_is_read_from_keys_alone(lm):
+    templates = ["{}", "Well. {}", "I saw that. {}"]
+    draw = torch.Generator().manual_seed(0)
+    root = torch.randn(48, 48, generator=draw, dtype=torch.float64)
+    C = {1: root @ root.T + torch.eye(48)}
+    table = key_strength(lm, FACT, [1, 2], templates, C).set_index("layer")
+    for layer in (1, 2):
+        k0 = lm.keys([FACT], layer)[:, 0]
+        k = lm.keys([FACT], layer, templates)[:, :, 0].mean(0)
+        u = memory.whiten(k[:, None], C.get(layer))[:, 0]
+        W, row = lm.weight(lm.mlp_out(layer)), table.loc[layer]
+        assert row.norm == pytest.approx(k0.norm().item(), rel=1e-5)
+        assert row.gain == pytest.approx(((W @ k0).norm() / W.norm()).item(), rel=1e-5)
+        assert row.cosine == pytest.approx((k @ k0 / k.norm() / k0.norm()).item(), rel=1e-4)
+        assert row.along == pytest.approx((u @ k0 / u.norm()).item(), rel=1e-4)
+        assert row.ratio == pytest.approx((u @ k0 / (u @ k)).item(), rel=1e-4)
+    only = key_strength(lm, FACT, [1], ["{}"]).iloc[0]
+    assert (only.cosine, only.ratio) == pytest.approx((1, 1), abs=1e-5)
+    patch = Patch({lm.mlp_out(0): lm.weight(lm.mlp_out(0)) * 3})
+    moved = key_strength(lm, FACT, [1], templates, C, after=patch).iloc[0]
+    assert moved.norm != pytest.approx(table.loc[1].norm, rel=1e-3)

@@ -1,0 +1,228 @@
+"""ρ, Q and their statistics: on keys that are known, on tiny models, and on the default one."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+import pytest
+import torch
+
+from lib import Fact, FactError, classroom, second_moment
+from lib.data.facts import lookup
+from lib.interpret.superposition import (
+    Superposition,
+    exponent,
+    kurtosis,
+    scaling,
+    statistics,
+    superposition,
+)
+from lib.memory import Moment
+from notebooks.support import checks_07_superposition as checks_07
+from tests.support import tiny
+
+WORDS = ["Rome", "the Louvre", "sheep", "Mont Blanc", "zinc", "Kyoto"]
+FACTS = [Fact(word, "Tell me about {} now", "xy") for word in WORDS]
+
+
+def normal(*shape, seed=0):
+    draw = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, generator=draw, dtype=torch.float64)
+
+
+def test_by_hand():
+    found = Superposition.of(torch.tensor([[1.0, 1.0], [0.0, 1.0]]), subjects=["a", "b"])
+    assert found.rho.tolist() == [[1, 1], [0.5, 1]] and found.Q.tolist() == [[1, 1], [1, 2]]
+    assert found.q.tolist() == [1, 2] and found.d_in == 2 and len(found) == 2
+    assert found.off_diagonal().tolist() == [1, 0.5]
+    assert found.beyond(torch.tensor([0.9, 1.1])).tolist() == [1, 0]
+    row = found.statistics()
+    assert row["mean"] == 0.75 and row["std"] == 0.25 and row["rms"] == pytest.approx(0.625**0.5)
+    assert row["kurtosis"] == pytest.approx(-2) and row["share > 0.1"] == 1 and row["tail"] == 0
+    assert row["whitened_angle"] == row["activation_angle_95"] == pytest.approx(45)
+    assert row["mean_q"] == 1.5 and row["1/√d_in"] == pytest.approx(0.5**0.5)
+    (pair,) = found.pairs(5).to_dict("records")
+    expected = {"i": "a", "j": "b", "ρ(i, j)": 1, "ρ(j, i)": 0.5, "cosine": 0.5**0.5}
+    assert pair == pytest.approx(expected)
+
+
+def test_a_second_moment_whitens_by_hand():
+    C = torch.diag(torch.tensor([4.0, 1.0]))  # k̃ = (1/2, 0) and (1/2, 1)
+    for given in (C, Moment(C.double())):
+        found = Superposition.of(torch.tensor([[1.0, 1.0], [0.0, 1.0]]), given)
+        torch.testing.assert_close(found.q, torch.tensor([0.25, 1.25]).double())
+        torch.testing.assert_close(found.rho, torch.tensor([[1, 1], [0.2, 1]]).double())
+        torch.testing.assert_close(found.cosines[0, 1], torch.tensor(0.2).double().sqrt())
+
+
+def test_orthonormal_keys_do_not_interfere():
+    K = torch.linalg.qr(normal(40, 12)).Q
+    found = Superposition.of(K)
+    torch.testing.assert_close(found.rho, torch.eye(12).double(), atol=1e-12, rtol=0)
+    row = found.statistics()
+    assert row["rms"] < 1e-12 and row["share > 0.01"] == 0
+    assert row["whitened_angle_5"] == pytest.approx(90)
+
+
+@pytest.mark.parametrize("d", [512, 1536])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_gaussian_keys_have_no_tail_and_the_rms_of_their_width(d, seed):
+    row = Superposition.of(normal(d, 128, seed=seed)).statistics()
+    assert abs(row["kurtosis"]) < 0.3 and row["rms"] == pytest.approx(d**-0.5, rel=0.1)
+    assert row["tail"] < 4 and row["mean_q"] == pytest.approx(d, rel=0.05)
+    assert row["whitened_angle"] == pytest.approx(90, abs=0.2)
+
+
+def test_correlated_keys_are_freed_by_their_own_second_moment():
+    L = torch.linalg.qr(normal(256, 256)).Q * torch.arange(1, 257).double() ** -0.5
+    K = L @ normal(256, 100, seed=1)
+    raw, white = Superposition.of(K).statistics(), Superposition.of(K, L @ L.T).statistics()
+    assert raw["rms"] > 3 * white["rms"] and white["rms"] == pytest.approx(1 / 16, rel=0.1)
+
+
+def test_symmetries():
+    K, A = normal(30, 20), normal(30, 60, seed=1)
+    C = A @ A.T / 60
+    found, scaled = Superposition.of(K, C), Superposition.of(K, 7 * C)
+    D = found.rho * found.q[:, None]
+    torch.testing.assert_close(D, D.T)  # ρ(i, j) q_i = ρ(j, i) q_j
+    torch.testing.assert_close(found.rho * found.rho.T, found.cosines**2)
+    torch.testing.assert_close(found.rho, scaled.rho)
+    torch.testing.assert_close(found.cosines, found.cosines.T)
+    torch.testing.assert_close(found.rho.diagonal(), torch.ones(20).double())
+    white = torch.linalg.solve_triangular(torch.linalg.cholesky(C), K, upper=False)
+    torch.testing.assert_close(
+        found.cosines, torch.nn.functional.cosine_similarity(white[:, :, None], white[:, None], 0)
+    )
+
+
+def test_some_of_the_subjects():
+    K = normal(30, 20)
+    found = Superposition.of(K)
+    few, alone = found.take([7, 0, 19]), Superposition.of(K[:, [7, 0, 19]], subjects=[7, 0, 19])
+    assert few.statistics() == pytest.approx(alone.statistics())
+    torch.testing.assert_close(few.rho, alone.rho)
+    assert few.subjects == alone.subjects and len(few) == 3 and few.pairs(100).shape == (3, 5)
+    for wrong in ([1], range(21), [-1, 2]):
+        with pytest.raises(ValueError, match="of the 20 distinct subjects"):
+            found.take(wrong)
+
+
+def test_pairs_are_sorted_by_the_larger_share():
+    K = torch.tensor([[1.0, 5.0, 0.0], [0.0, 0.0, 1.0], [0.0, 1.0, 0.3]])
+    pairs = Superposition.of(K, subjects=["small", "large", "other"]).pairs(2)
+    assert list(pairs["i"]) == ["small", "other"] and list(pairs["j"]) == ["large", "large"]
+    assert pairs["ρ(i, j)"][0] == pytest.approx(5) and pairs["ρ(j, i)"][0] == pytest.approx(5 / 26)
+    assert pairs["ρ(i, j)"].abs().is_monotonic_decreasing
+
+
+def test_kurtosis_of_known_distributions():
+    assert kurtosis(torch.tensor([-1.0, 1.0])) == pytest.approx(-2)
+    assert abs(kurtosis(normal(200_000))) < 0.05
+    uniform = torch.rand(200_000, generator=torch.Generator().manual_seed(0))
+    assert kurtosis(uniform) == pytest.approx(-1.2, abs=0.02)
+    assert math.isnan(kurtosis(torch.ones(4)))
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gpt_neox"])
+def test_tiny_models_give_one_row_per_layer_and_size(family):
+    lm = tiny.model(family)
+    found = superposition(lm, FACTS, [0, 3])
+    keys, moments = lm.keys(FACTS, [0, 3]), second_moment(lm, [0, 3])
+    for layer in (0, 3):
+        K, C = keys[layer].double(), moments[layer].C
+        D = K.T @ torch.linalg.solve(C, K)
+        torch.testing.assert_close(
+            found[layer].rho, D / D.diagonal()[:, None], atol=1e-6, rtol=1e-6
+        )
+        torch.testing.assert_close(found[layer].Q, K.T @ K)
+        assert found[layer].layer == layer and found[layer].subjects == tuple(WORDS)
+    torch.testing.assert_close(superposition(lm, FACTS, 3).rho, found[3].rho)
+    table = statistics(lm, FACTS, sizes=[3, 6])
+    assert list(table["layer"]) == [0, 0, 1, 1, 2, 2, 3, 3] and set(table["d_in"]) == {48}
+    assert table.iloc[7].to_dict() == pytest.approx(found[3].statistics())
+    assert table.notna().all(axis=None) and not lm.model.training
+
+
+def test_strings_stand_in_the_prompt_and_count_once():
+    lm = tiny.model("llama")
+    named = superposition(
+        lm, [*WORDS, "KYOTO ", FACTS[2]], 1, torch.eye(48), prompt="Tell me about {} now"
+    )
+    assert named.subjects == tuple(WORDS)
+    torch.testing.assert_close(named.rho, superposition(lm, FACTS, 1, torch.eye(48)).rho)
+    torch.testing.assert_close(named.rho, Superposition.of(lm.keys(FACTS, 1)).rho)
+    bare = superposition(lm, WORDS, 1, {1: torch.eye(48)})
+    assert (bare.rho - named.rho).abs().max() > 1e-3
+
+
+def test_what_cannot_be_done_is_said():
+    lm, one = tiny.model("llama"), torch.eye(48)
+    with pytest.raises(ValueError, match="two distinct subjects, not 1"):
+        superposition(lm, ["Rome", "rome"], 0)
+    with pytest.raises(FactError, match="no subject"):
+        superposition(lm, [Fact(None, "The sky is", "green"), *FACTS], 0)
+    with pytest.raises(ValueError, match="one C was given for 2 layers"):
+        superposition(lm, FACTS, [0, 1], one)
+    with pytest.raises(ValueError, match="no C was given for layer 1"):
+        superposition(lm, FACTS, [0, 1], {0: one})
+    with pytest.raises(ValueError, match="layer 9 does not exist"):
+        superposition(lm, FACTS, 9)
+    with pytest.raises(ValueError, match="at least two keys"):
+        Superposition.of(normal(5, 1))
+    with pytest.raises(ValueError, match="3 keys, but 2 subjects"):
+        Superposition.of(normal(5, 3), subjects=["a", "b"])
+
+
+def test_scaling_over_models_and_widths():
+    models = [tiny.model("gpt2", n_inner=width) for width in (48, 96, 192)]
+    table = scaling(models, FACTS, depth=[0.0, 0.5])
+    assert list(table["d_in"]) == [48, 48, 96, 96, 192, 192]
+    assert list(table["layer"]) == [0, 2] * 3 and list(table["depth"]) == [0, 0.5] * 3
+    assert set(table["model"]) == {"tiny-gpt2"} and table["parameters"].is_monotonic_increasing
+    one = superposition(models[1], FACTS, 2).statistics()
+    assert table.iloc[3][list(one)].to_dict() == pytest.approx(one)
+    assert table.attrs["exponent"] == pytest.approx(exponent(table))
+    assert scaling(models[:2], FACTS).attrs["exponent"] is None
+
+
+def test_the_exponent_is_that_of_the_line():
+    widths = [100, 400, 1600]
+    assert exponent(pd.DataFrame({"d_in": widths, "rms": [0.1, 0.05, 0.025]})) == pytest.approx(
+        -0.5
+    )
+    rows = [Superposition.of(normal(d, 100)).statistics() for d in (128, 512, 2048)]
+    assert exponent(pd.DataFrame(rows)) == pytest.approx(-0.5, abs=0.02)
+
+
+def test_at_layer_0_of_the_default_model_the_last_token_is_the_key(default_lm):
+    """The pairs at the top share their last token; nothing else puts them there."""
+    chosen = (72, 10, 19, 69, 34, 74, 24, 126, 62, 23, 136, 80, 148, 64)
+    facts = [case.fact for case in classroom() if case.id in chosen]
+    read = [lookup(default_lm.tokenizer, fact) for fact in facts]
+    last = {fact.subject: ids[at] for fact, (ids, at) in zip(facts, read, strict=True)}
+    assert all(at > 0 for _, at in read)
+    pairs = superposition(default_lm, facts, 0).pairs(3)
+    same = [last[row.i] == last[row.j] for row in pairs.itertuples()]
+    assert same == [True, True, False]
+    assert pairs["ρ(i, j)"][1] > 0.9 and pairs["ρ(i, j)"][2] < 0.6
+
+
+FORECAST = {
+    "not attempted": lambda rho: "not attempted",
+    "shape": lambda rho: rho.abs(),
+    "the signs": lambda rho: rho.tril(-1).sum(0),
+    "earlier edits": lambda rho: rho.abs().sum(0) - 1,
+    "rows and columns": lambda rho: rho.tril(-1).abs().sum(1),
+    "came before": lambda rho: rho.triu(1).abs().sum(0),
+    "unlike": lambda rho: torch.arange(12),
+    "solved": lambda rho: rho.tril().pow(2).sum(0).sqrt(),  # its own edit adds 1 to each
+    "solved: a sum": lambda rho: rho.tril(-1).abs().sum(0),
+}
+
+
+@pytest.mark.parametrize("word", FORECAST)
+def test_the_check_of_the_forecast_names_the_mistake(word):
+    said = checks_07.forecast(FORECAST[word])
+    assert word in said and said.startswith("solved") == word.startswith("solved"), said

@@ -1,0 +1,127 @@
+"""The search for v*: its loss terms, where it stops, batches of facts, and NaN."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+import lib
+from lib.errors import EditWarning
+from lib.keys_values import target_value
+from lib.keys_values.context_templates import contexts
+
+from ..support import tiny
+
+FACTS = [
+    lib.Fact("The old tower", "I saw {} in", "xy"),
+    lib.Fact("A cat", "{} sat on the", "qz"),
+    lib.Fact("Pisa", "The tower of {}", "xyz"),
+]
+TEMPLATES = ("{}", "Well. {}")
+
+
+@pytest.fixture(scope="module", params=["llama", "gpt2", "gemma3_text"])
+def lm(request):
+    return tiny.model(request.param)
+
+
+def test_the_first_look_is_the_model_itself(lm):
+    found = target_value.search(lm, FACTS[:1], 1, TEMPLATES, target_value.Search(steps=1))[0]
+    total, nll, kl, decay, chance = found.loss[0]
+    scores = [lm.score(t.replace("{}", FACTS[0].text), FACTS[0].target_new) for t in TEMPLATES]
+    own = -torch.stack([s.mean() for s in scores]).mean().item()
+    assert nll == pytest.approx(own, rel=1e-4) and kl == pytest.approx(0, abs=1e-6) and decay == 0
+    assert total == pytest.approx(nll, rel=1e-6)
+    assert torch.equal(found.delta, torch.zeros_like(found.delta))  # the last look makes no step
+    wanted = torch.stack([s.exp().mean() for s in scores]).mean().item()
+    assert chance == pytest.approx(wanted, rel=1e-4)
+
+
+def test_key_and_init_are_input_and_output_of_the_module(lm):
+    found = target_value.search(lm, FACTS[:1], 1, TEMPLATES, target_value.Search(steps=1))[0]
+    K = lm.keys(FACTS[:1], 1, TEMPLATES)[:, :, 0]  # (t, d_in)
+    torch.testing.assert_close(found.keys, K, atol=1e-5, rtol=1e-4)
+    name = lm.mlp_out(1)
+    bias = lm.model.get_submodule(name).bias
+    value = lm.weight(name) @ K[0] + (0 if bias is None else bias)
+    torch.testing.assert_close(found.init, value, atol=1e-4, rtol=1e-4)
+
+
+def test_the_clamp_holds_and_the_search_goes_down(lm):
+    settings = target_value.Search(v_lr=0.5, steps=15, clamp=0.7, enough=-1.0)
+    for found in target_value.search(lm, FACTS, 1, TEMPLATES, settings):
+        assert found.delta.norm() <= 0.7 * found.init.norm() * (1 + 1e-5)
+        assert len(found.loss) == 15 and found.loss[-1][1] < found.loss[0][1]
+        torch.testing.assert_close(found.v_star, found.init + found.delta)
+
+
+def test_a_batch_equals_one_by_one_each_with_its_own_stop(lm):
+    free = target_value.Search(v_lr=0.5, steps=12, clamp=20.0, decay=0.0, enough=-1.0)
+    curves = [found.loss for found in target_value.search(lm, FACTS, 1, TEMPLATES, free)]
+    low = min(curves, key=lambda curve: curve[7][0])
+    settings = replace(free, enough=(low[6][0] + low[7][0]) / 2)  # one fact ends before the others
+    together = target_value.search(lm, FACTS, 1, TEMPLATES, settings)
+    steps = set()
+    for fact, found in zip(FACTS, together, strict=True):
+        (alone,) = target_value.search(lm, [fact], 1, TEMPLATES, settings)
+        assert len(alone.loss) == len(found.loss)
+        scale = alone.v_star.norm()
+        assert (alone.v_star - found.v_star).norm() < 1e-3 * scale
+        steps.add(len(found.loss))
+    assert len(steps) > 1
+
+
+def test_the_block_can_be_the_place(lm):
+    found = target_value.search(
+        lm, FACTS[:1], 1, ("{}",), target_value.Search(steps=1), place="block"
+    )[0]
+    name = f"{lm.arch.blocks}.1"
+    ids, at = lib.data.facts.lookup(lm.tokenizer, FACTS[0])
+    seen = lm.run([ids], watch=[name, lm.mlp_out(1)]).seen
+    wanted = seen[lm.mlp_out(1) if lm.arch.post_norm else name][1][0, at]
+    torch.testing.assert_close(found.init, wanted, atol=1e-4, rtol=1e-4)
+
+
+def test_nan_during_the_search_is_one_sentence_and_changes_nothing(lm, monkeypatch):
+    settings = {"layer": 1, "templates": ("{}",), "tokens": 600, "steps": 5}
+    editor = lib.EDITORS["rome"](lm, **settings)
+    before = [p.clone() for p in lm.model.parameters()]
+    looks = []
+
+    def head(hidden, real=lm.head):
+        looks.append(1)
+        return real(hidden) * (
+            float("nan") if len(looks) == 4 else 1
+        )  # one look warns, not searches
+
+    with monkeypatch.context() as patched:
+        patched.setattr(lm, "head", head)
+        with pytest.raises(lib.TargetError, match="left the finite numbers at step 2"):
+            editor.edit(FACTS[:1])
+
+    def search(*given, real=target_value.search):
+        return [replace(f, delta=f.delta * float("inf")) for f in real(*given)]
+
+    monkeypatch.setattr(target_value, "search", search)
+    with pytest.raises(lib.EditError, match="NaN or infinite"):
+        editor.edit(FACTS[:1])
+    assert all(torch.equal(a, b) for a, b in zip(before, lm.model.parameters(), strict=True))
+    assert not lm.owner.held
+
+
+def test_a_fact_that_the_model_knows_already_is_a_warning(default_lm):
+    fact = lib.Fact("The Eiffel Tower", "{} is located in the city of", "Paris")
+    with pytest.warns(EditWarning, match="already answers .* with 'Paris'"):
+        lib.EDITORS["retrieval"](default_lm).edit([fact])
+
+
+def test_contexts_are_seeded_and_hold_one_place_each(lm):
+    made = contexts(lm, ((5, 2), (10, 2)), start=5, seed=3, top_k=0)
+    assert made == contexts(lm, ((5, 2), (10, 2)), start=5, seed=3, top_k=0)
+    assert made != contexts(lm, ((5, 2), (10, 2)), start=5, seed=4, top_k=0)
+    assert made[0] == "{}" and len(made) == 5
+    assert all(t.count("{}") == 1 and t.endswith(". {}") for t in made[1:])
+    words = contexts(lm, ((10, 5),), start="words", seed=0)
+    assert words[1].startswith("The") and words[5].startswith("You")

@@ -1,0 +1,192 @@
+"""The leaderboard: good and bad editors of students on a tiny model, in their own processes."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+import lib
+from lessons import leaderboard
+from lessons.grading.leaderboard_entrant import editor_of
+from lessons.grading.leaderboard_entry import Entry, Failed
+
+from ..support import tiny
+
+EXAMPLE = Path(leaderboard.__file__).with_name("example_editor.py")
+FACTS = [case.fact for case in lib.classroom()[1:4:2]]
+ODD = '''
+import time
+import torch
+import lib
+
+
+class Mine(lib.Editor):
+    """Fails at will: the fact says how."""
+
+    def write(self, facts, after):
+        (fact,) = facts
+        if fact.target_new == "error":
+            raise ValueError("no idea\\nsecond line")
+        if fact.target_new == "nothing":
+            return None
+        if fact.target_new == "wait":
+            time.sleep(600)
+        name = self.lm.mlp_out(1)
+        if fact.target_new == "route":
+            return lib.Patch(routes={name: Door()})
+        if fact.target_new == "nan":
+            return after.with_weights({name: self.lm.weight(name, after) * float("nan")})
+        print("printed by a student")
+        return after.with_weights({name: self.lm.weight(name, after) + 0.1})
+
+
+class Door(lib.Route):
+    kind = "door"
+
+    def decide(self, inputs, output, seqs):
+        return torch.full((len(output),), -1)
+
+    def apply(self, inputs, output, choice, seqs):
+        return output
+
+    def tensors(self):
+        return {}
+
+    def header(self):
+        return {}
+
+    @classmethod
+    def load(cls, tensors, header):
+        return cls()
+'''
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A random model in a folder, as `--model` takes it."""
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    lm = tiny.model("llama")
+    lm.model.save_pretrained(folder)
+    lm.tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+def fact(answer):
+    return lib.Fact("Ada", "{} lives in", answer)
+
+
+def test_a_ranking_of_an_example_and_ours(model, tmp_path, capsys):
+    ada = tmp_path / "students" / "ada" / "my"
+    ada.mkdir(parents=True)
+    (ada / "editor.py").write_text(EXAMPLE.read_text())
+    files = {kind: tmp_path / f"found.{kind}" for kind in ("json", "csv")}
+    call = ["--folder", str(tmp_path / "students"), "--against", "", "--model", model]
+    call += ["--cases", "1", "--stream", "2", "--seed", "3", "--memory", "0"]
+    call += [part for kind, path in files.items() for part in (f"--{kind}", str(path))]
+    assert leaderboard.main(call) == 0
+    shown = capsys.readouterr().out
+    assert "ada *" in shown and "no edit" in shown and "seed 3" in shown
+    found = json.loads(files["json"].read_text())
+    assert (found["model"], found["cases"], found["stream"], found["seed"]) == ("tiny", 1, 2, 3)
+    lines = {line["editor"]: line for line in found["editors"]}
+    assert not lines["ada"]["failed"] and len(lines["ada"]["seconds"]) == 3
+    for line in lines.values():
+        for column in leaderboard.COLUMNS:
+            cell = line[column]
+            assert 0 <= cell["mean"] <= 1
+            if cell["low"] is not None:  # one case that is neither 0 nor 1 has no interval
+                assert 0 <= cell["low"] <= cell["mean"] <= cell["high"] <= 1
+    assert lines["no edit"]["locality"]["mean"] == 1 and lines["no edit"]["score"] == 0
+    with files["csv"].open(newline="") as file:
+        head, *rows = csv.reader(file)
+    assert head[:3] == ["editor", "place", "score"] and [row[1] for row in rows] == ["1", "2"]
+
+
+def test_whatever_fails_is_told_and_the_next_edit_is_made(model, tmp_path):
+    path = tmp_path / "odd.py"
+    path.write_text(ODD)
+    with Entry(str(path), model, 20.0) as entry:
+        assert entry.edit([fact("Rome")]) > 0
+        patch = entry.made()
+        assert list(patch.weights) and patch.log[0].editor == "odd"
+        for answer, why in (
+            ("error", "ValueError: no idea"),
+            ("nothing", "not|NoneType"),
+            ("nan", "EditError"),
+        ):
+            with pytest.raises(Failed, match=why) as failed:
+                entry.edit([fact(answer)], "last")
+            assert "\n" not in str(failed.value) and not failed.value.over
+        entry.edit([fact("Oslo")], "last")  # goes on from the last one that was made
+        assert [line.facts[0].target_new for line in entry.made().log] == ["Rome", "Oslo"]
+        entry.edit([fact("route")])
+        with pytest.raises(Failed, match="cannot be read"):  # its class is not known here
+            entry.made()
+        entry.seconds = 0.5
+        for _ in range(2):
+            with pytest.raises(Failed, match="no answer after") as failed:
+                entry.edit([fact("wait")])
+            assert failed.value.over
+    assert entry.process.returncode is not None and not Path(entry.folder.name).exists()
+
+
+def test_a_file_that_ends_its_process_fails_at_every_edit(model, tmp_path):
+    path = tmp_path / "none.py"
+    path.write_text("import os; os._exit(3)\n")
+    with Entry(str(path), model, 5.0) as entry:
+        for _ in range(2):
+            with pytest.raises(Failed, match="exit code 3"):
+                entry.edit(FACTS[:1])
+
+
+def test_a_file_has_one_editor(tmp_path):
+    lm, path = tiny.model("llama"), tmp_path / "mine.py"
+    for source in ("x = 1\n", ODD + "\n\nclass Other(Mine):\n    pass\n"):
+        path.write_text(source)
+        with pytest.raises(TypeError, match="needs a function edit"):
+            editor_of(str(path), lm)
+    assert editor_of("rome", lm).name == "rome"
+    edit = editor_of(str(EXAMPLE), lm)
+    before, fact = lm.fingerprint, FACTS[0]
+    patch = edit.edit([fact])
+    with lm.patched(patch):
+        now = lm.score(fact.text, fact.target_new).mean()
+    assert now > lm.score(fact.text, fact.target_new).mean() and lm.fingerprint == before
+    assert patch.log[0].editor == "example_editor"
+
+
+def test_cases_are_odd_disjoint_and_drawn_by_the_seed():
+    alone, stream = leaderboard.unseen(5, 7, seed=1)
+    ids = [case.id for case in (*alone, *stream)]
+    assert len(set(ids)) == 12 and all(number % 2 for number in ids)
+    again = leaderboard.unseen(5, 7, seed=1)
+    assert [case.id for part in again for case in part] == ids
+    assert [case.id for case in leaderboard.unseen(5, 7, seed=2)[0]] != ids[:5]
+    for count, length in ((0, 3), (90, 90)):
+        with pytest.raises(ValueError, match="case"):
+            leaderboard.unseen(count, length, seed=0)
+
+
+def test_names_and_wrong_calls(tmp_path, capsys):
+    paths = [
+        Path(p) for p in ("my/editor.py", "s/ada/my/editor.py", "s/ada/editor.py", "x/rome.py")
+    ]
+    assert leaderboard.names(paths, ["rome"]) == ["editor", "ada", "ada 2", "rome 2"]
+    for call, why in (
+        ([str(tmp_path / "none.py")], "no editor in"),
+        (["--against", "nobody"], "nobody"),
+        (["--json", str(tmp_path / "no" / "x.json")], "no folder"),
+        (["--cases", "0"], "at least one"),
+    ):
+        assert leaderboard.main(call) == 2
+        assert why in capsys.readouterr().err
+
+
+def test_the_score_wants_everything():
+    row = leaderboard.Row("x", True, {"a": (1.0, 0, 1), "b": (0.5, 0, 1)})
+    assert row.score == pytest.approx(2 / 3)
+    row.values["c"] = (0.0, 0, 1)
+    assert row.score == 0

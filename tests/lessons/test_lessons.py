@@ -1,0 +1,117 @@
+"""Every exercise in the folder: its solution passes, its stub and its wrong answers do not."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from lessons.grading.exercise_source import Exercise, exercises
+from lessons.grading.sandbox import Sandbox
+from lessons.grading.verdict import grade
+
+ROOT = Path(__file__).parents[2]
+ALL = exercises()
+SESSIONS = sorted({e.session for e in ALL})
+every = pytest.mark.parametrize("exercise", ALL, ids=lambda e: e.name)
+
+
+@pytest.fixture(scope="module")
+def sandbox():
+    with Sandbox() as one:
+        yield one
+
+
+@every
+def test_the_solution_passes_whatever_is_drawn(exercise, sandbox):
+    for seed in (0, 1, 2):
+        verdict = grade(exercise, exercise.solution, sandbox, seed)
+        assert verdict.status == "solved" and verdict.message.startswith("solved"), verdict
+
+
+@every
+def test_the_stub_is_not_attempted(exercise, sandbox):
+    assert "not attempted" in exercise.stub and "# solution" not in exercise.stub
+    verdict = grade(exercise, exercise.stub, sandbox)
+    assert (verdict.status, verdict.points) == ("not attempted", 0), verdict
+
+
+@every
+def test_every_wrong_answer_gets_its_own_message(exercise, sandbox):
+    said = []
+    for body, word in exercise.module.WRONG:
+        for seed in (0, 1):
+            verdict = grade(exercise, exercise.wrong(body), sandbox, seed)
+            assert verdict.status == "wrong", (word, verdict)
+            assert word.lower() in verdict.message.lower(), (word, verdict.message)
+        said.append(re.sub(r"[\d.]+", "", verdict.message))
+    assert len(said) >= 2 and len(set(said)) == len(said), said
+
+
+@every
+def test_the_file_is_as_students_can_read_it(exercise):
+    text = ast.get_docstring(ast.parse(exercise.stub))
+    assert 1 <= exercise.stars <= 3 and exercise.title and len(text.splitlines()) > 3
+    assert "returns" in text and ("Hint:" in text or "Investigate" in text or exercise.stars == 3)
+    assert set(exercise.blocks) and "WRONG" not in exercise.stub
+    for node in ast.walk(ast.parse(exercise.stub)):  # students are asked to write it themselves
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names = [a.name for a in node.names] + [getattr(node, "module", None) or ""]
+            given = "lessons", *(() if exercise.option("LIB") else ("lib",))
+            assert not any(name.split(".")[0] in given for name in names)
+
+
+def test_the_course_is_whole():
+    assert SESSIONS == list(range(1, 9)) and len(ALL) >= 32
+
+
+@pytest.mark.parametrize("session", SESSIONS)
+def test_a_session_rises_and_its_page_names_every_exercise(session):
+    mine = [e for e in ALL if e.session == session]
+    assert [e.place for e in mine] == list(range(1, len(mine) + 1)) and 3 <= len(mine) <= 6
+    stars = [e.stars for e in mine]
+    assert stars == sorted(stars)
+    page = (ROOT / "lessons" / f"session_{session}.md").read_text(encoding="utf-8")
+    for exercise in mine:
+        assert f"{exercise.number} {'★' * exercise.stars} {exercise.title}" in page, exercise.name
+    assert page.count("<details>") == page.count("</details>") >= 4
+    minutes = [int(m) for m in re.findall(r"^\| (\d+) \|", page, re.M)]
+    assert sum(minutes) == 90, minutes
+    teacher = (ROOT / "lessons" / "TEACHER.md").read_text(encoding="utf-8")
+    for link in re.findall(r"\]\((?!http)([^)#]+)", page + teacher):
+        assert (ROOT / "lessons" / link).exists(), link
+
+
+def test_the_teachers_example_is_an_exercise(sandbox, tmp_path):
+    page = (ROOT / "lessons" / "TEACHER.md").read_text(encoding="utf-8")
+    text = re.search(r"```python\n(.*?)```", page, re.S).group(1)
+    path = tmp_path / "l5_2_name.py"
+    path.write_text(text, encoding="utf-8")
+    exercise, module = Exercise(path, 5, 2), ModuleType("example")
+    exec(compile(text, path.name, "exec"), module.__dict__)
+    exercise.__dict__["module"] = module
+    assert (exercise.number, exercise.stars, exercise.title) == ("5.2", 2, "Title of one line")
+    assert grade(exercise, exercise.solution, sandbox).status == "solved"
+    assert grade(exercise, exercise.stub, sandbox).status == "not attempted"
+    for body, word in module.WRONG:
+        verdict = grade(exercise, exercise.wrong(body), sandbox)
+        assert verdict.status == "wrong" and word in verdict.message, verdict
+
+
+def test_several_blocks_can_be_wrong_one_at_a_time(tmp_path):
+    path = tmp_path / "l1_9_two.py"
+    path.write_text(
+        '"""★ Two"""\n\n\ndef a():\n    for i in range(3):\n        # solution\n        i += 1\n'
+        "        # end\n        i += 2\n    return i\n\n\ndef b():\n    # solution\n"
+        "    if True:\n\n        return 2\n\n\n# --- checks\nWRONG = []\n"
+    )
+    exercise = Exercise(path, 1, 9)
+    assert exercise.blocks == ["a", "b"]
+    assert exercise.stub.count("not attempted") == 2 and "i += 1" not in exercise.stub
+    assert "        i += 2\n    return i\n\n\ndef b" in exercise.stub
+    assert exercise.stub.endswith('def b():\n    return "not attempted"  # your code goes here\n')
+    wrong = exercise.wrong({"b": "x = 3\nreturn x"})
+    assert "i += 1" in wrong and wrong.endswith("def b():\n    x = 3\n    return x\n")

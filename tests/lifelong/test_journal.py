@@ -1,0 +1,608 @@
+"""A journaled stream: killed anywhere it goes on bit for bit; samples, and logs without facts."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+import lib.editors
+from lib.data.readers import read_cases
+from lib.errors import JournalError, PatchError, StreamError
+from lib.evaluation.evaluate import evaluate
+from lib.evaluation.scores import Base
+from lib.lifelong import journal as module
+from lib.lifelong import run as module_of_runs
+from lib.lifelong.journal import Journal, digest
+from lib.lifelong.sample import contradicted, free, sampled
+from lib.lifelong.stream import stream
+from lib.patch.patch import EMPTY, Edit, Patch
+
+from ..evaluation.test_evaluate import small_cases
+from ..support import tiny
+from .test_stream import Noise, contradicting, fold, same
+
+ROOT = Path(__file__).parents[2]
+BRIEF = {"metrics": ("generalization", "locality"), "events": ("teacher_forced", "probability")}
+
+
+@pytest.fixture(scope="module")
+def lm():
+    return tiny.model("llama")
+
+
+def run(lm, folder, cases=None, size=1, points=(0, 2, 4), **more):
+    more.setdefault("evaluate_with", BRIEF)
+    editor = more.pop("editor", None) or Noise(lm)
+    return stream(lm, editor, cases or small_cases(), size, points, journal=folder, **more)
+
+
+def without_seconds(rows):
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
+
+
+def agree(found, expected):
+    """All of two runs but measured seconds."""
+    assert found.edits == expected.edits
+    assert found.patch.log == expected.patch.log and same(found.patch, expected.patch)
+    assert without_seconds(found.rows) == without_seconds(expected.rows)
+    assert found.contradicted == expected.contradicted
+    assert found.scores.keys() == expected.scores.keys()
+    for point, scores in expected.scores.items():
+        pd.testing.assert_frame_equal(found.scores[point].rows, scores.rows)
+        assert found.scores[point].json() == scores.json()
+        assert found.scores[point].title == scores.title
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_journaled_run_is_the_same_run(lm, tmp_path):
+    folder = tmp_path / "deep" / "run"
+    plain = run(lm, None, evaluate_with={}).finish()
+    kept = run(lm, folder, evaluate_with={}).finish()
+    agree(kept, plain)
+    assert names(folder) == [
+        "header.json", "lock", "patch-4.safetensors", "point-0.json", "point-2.json",
+        "point-4.json", "rows.jsonl", "state.json",
+    ]  # fmt: skip
+    assert same(Patch.load(folder / "patch-4.safetensors"), plain.patch)
+    lines = (folder / "rows.jsonl").read_text().splitlines()
+    assert [json.loads(line)["row"]["edits"] for line in lines] == [1, 2, 3, 4]
+
+
+def test_a_finished_journal_gives_its_result_without_editing(lm, tmp_path):
+    first = run(lm, tmp_path).finish()
+    Noise.calls = 0
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    again = run(lm, tmp_path)
+    agree(again, first)
+    assert again.seconds == first.seconds and again.rows == first.rows
+    assert list(again) == [] and Noise.calls == 0
+    assert again.json()["scores"] == first.json()["scores"]
+    assert {p: p.read_bytes() for p in tmp_path.iterdir() if p.name != "lock"} == {
+        p: content for p, content in before.items() if p.name != "lock"
+    }
+
+
+def test_a_run_that_was_left_goes_on(lm, tmp_path):
+    plain = run(lm, None).finish()
+    for left in range(4):
+        folder = tmp_path / str(left)
+        for _ in range(left):
+            next(iter(run(lm, folder)))
+        part = run(lm, folder)
+        assert part.edits == left and len(part.rows) == left
+        agree(part.finish(), plain)
+
+
+def test_base_answers_are_read_again_in_the_same_groups(lm, tmp_path, monkeypatch):
+    """Other groups would change the last bits of a KL."""
+    seen, read = [], Base.read
+
+    def noting(self, *arguments):
+        before = set(self.next_token)
+        read(self, *arguments)
+        if new := [prompt for prompt in self.next_token if prompt not in before]:
+            seen.append(new)
+
+    monkeypatch.setattr(Base, "read", noting)
+    run(lm, None, points=(2, 4)).finish()
+    expected, seen[:] = list(seen), []
+    rows = iter(run(lm, tmp_path, points=(2, 4)))
+    _ = next(rows), next(rows)
+    assert seen == expected[:1] and len(expected) == 2
+    seen.clear()
+    run(lm, tmp_path, points=(2, 4)).finish()
+    assert seen == expected
+
+
+class Crash(BaseException):
+    """As a kill: nobody catches it."""
+
+
+def crash_at(monkeypatch, count, after):
+    """The `count`-th call that changes the disk raises, before or after it has done its work."""
+    left = [count]
+
+    def failing(call):
+        def done(*arguments, **more):
+            left[0] -= 1
+            if left[0] == 0 and not after:
+                raise Crash
+            found = call(*arguments, **more)
+            if left[0] == 0:
+                raise Crash
+            return found
+
+        return done
+
+    for owner, name in ((os, "replace"), (os, "fsync"), (Path, "unlink")):
+        monkeypatch.setattr(owner, name, failing(getattr(owner, name)))
+    return left
+
+
+@pytest.mark.parametrize(("after", "save_every"), [(False, 1), (True, 1), (False, 2)])
+def test_stopped_at_every_step_of_writing_it_goes_on(lm, tmp_path, after, save_every):
+    size = 1 + save_every
+    more = {"cases": small_cases()[:size], "points": (0, size), "save_every": save_every}
+    plain = run(lm, None, **more).finish()
+    for count in range(1, 200):
+        folder = tmp_path / str(count)
+        with pytest.MonkeyPatch.context() as patched:
+            left = crash_at(patched, count, after)
+            try:
+                run(lm, folder, **more).finish()
+            except Crash:
+                pass
+        if left[0] > 0:  # nothing was left to fail at
+            break
+        agree(run(lm, folder, **more).finish(), plain)
+        assert not [name for name in names(folder) if name.endswith(".tmp")]
+        assert len([name for name in names(folder) if name.startswith("patch-")]) == 1
+    assert count > 15
+
+
+def test_the_same_run_goes_on_after_a_stop_in_its_journal(lm, tmp_path):
+    """Memory may be behind the folder then: it is read again."""
+    more = {"cases": small_cases()[:2], "points": (0, 2)}
+    plain = run(lm, None, **more).finish()
+    for count in range(1, 60):
+        kept = run(lm, tmp_path / str(count), **more)
+        with pytest.MonkeyPatch.context() as patched:
+            left = crash_at(patched, count, count % 2)
+            try:
+                kept.finish()
+            except Crash:
+                pass
+        if left[0] > 0:
+            break
+        agree(kept.finish(), plain)
+        agree(run(lm, tmp_path / str(count), **more), plain)  # what it wrote, too
+    assert count > 15
+
+
+class Stopping(Noise):
+    """Noise that is interrupted, or fails, before a given call."""
+
+    at = 0
+    error: BaseException = KeyboardInterrupt()
+
+    def write(self, facts, after):
+        Stopping.at -= 1
+        if Stopping.at == 0:
+            raise Stopping.error
+        return super().write(facts, after)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), ValueError("too much")])
+def test_an_interrupted_or_failed_batch_leaves_a_valid_journal(lm, tmp_path, error):
+    Stopping.error, Stopping.at = error, 3
+    seen = StreamError if isinstance(error, ValueError) else KeyboardInterrupt
+    kept = run(lm, tmp_path, editor=Stopping(lm))
+    with pytest.raises(seen):
+        kept.finish()
+    state = json.loads((tmp_path / "state.json").read_text())
+    assert state["edits"] == 2 == kept.edits and state["patch"] == "patch-2.safetensors"
+    agree(run(lm, tmp_path, editor=Stopping(lm)).finish(), run(lm, None).finish())
+    with pytest.raises(JournalError, match="opened again by another run"):
+        kept.finish()
+
+
+def test_rows_after_the_last_saved_patch_are_dropped(lm, tmp_path):
+    Stopping.error, Stopping.at = KeyboardInterrupt(), 4
+    more = {"points": (), "save_every": 2}
+    with pytest.raises(KeyboardInterrupt):
+        run(lm, tmp_path, editor=Stopping(lm), **more).finish()
+    assert len((tmp_path / "rows.jsonl").read_text().splitlines()) == 3
+    Noise.calls = 0
+    kept = run(lm, tmp_path, editor=Stopping(lm), **more)
+    assert kept.edits == 2 and len(kept.rows) == 2
+    agree(kept.finish(), run(lm, None, **more).finish())
+    assert Noise.calls == 2 + 4
+
+
+OTHER = [
+    ({"editor": lambda lm: Noise(lm, size=0.3)}, r"other settings size \(0.2, not 0.3\)"),
+    ({"cases": lambda lm: contradicting()[2:]}, "a run with other cases$"),
+    ({"cases": lambda lm: small_cases()[:3], "points": lambda lm: (0,)}, "other (cases|eval_at)"),
+    ({"size": lambda lm: 2}, r"other batch size \(1, not 2\)"),
+    ({"points": lambda lm: (4,)}, r"other eval_at \(\[0, 2, 4\], not \[4\]\)"),
+    ({"evaluate_with": lambda lm: {**BRIEF, "seed": 1}}, r"evaluate_with seed \(None, not 1\)"),
+    ({"evaluate_with": lambda lm: {**BRIEF, "pool": small_cases()}}, "other evaluate_with pool"),
+    ({"sample": lambda lm: 1}, r"other sample \(None, not 1\)"),
+]
+
+
+@pytest.mark.parametrize(("change", "words"), OTHER)
+def test_the_journal_of_another_run_is_refused(lm, tmp_path, change, words):
+    next(iter(run(lm, tmp_path)))
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(JournalError, match=words) as error:
+        run(lm, tmp_path, **{name: value(lm) for name, value in change.items()})
+    assert "\n" not in str(error.value) and str(tmp_path) in str(error.value)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert run(lm, tmp_path).edits == 1  # and it is free for its own run
+
+
+def test_the_journal_of_another_model_or_dtype_or_editor(lm, tmp_path, monkeypatch):
+    next(iter(run(lm, tmp_path)))
+    other = tiny.model("llama", seed=1)
+    with pytest.raises(JournalError, match="other model"):
+        run(other, tmp_path, editor=Noise(other))
+    half = tiny.model("llama", dtype=torch.bfloat16)
+    with pytest.raises(JournalError, match=r"other dtype \('torch.float32', not 'torch.bfloat16'"):
+        run(half, tmp_path, editor=Noise(half))
+    monkeypatch.setattr(Stopping, "name", "stopping")
+    with pytest.raises(JournalError, match="other editor"):
+        run(lm, tmp_path, editor=Stopping(lm))
+
+
+def test_what_is_no_journal_is_refused(lm, tmp_path):
+    (tmp_path / "thesis.tex").write_text("mine")
+    with pytest.raises(JournalError, match="no journal: it holds thesis.tex"):
+        run(lm, tmp_path)
+    assert "thesis.tex" in names(tmp_path)
+    with pytest.raises(JournalError, match="cannot hold a journal"):
+        run(lm, tmp_path / "thesis.tex")
+    folder = tmp_path / "run"
+    next(iter(run(lm, folder)))
+    whole = {path: path.read_bytes() for path in folder.iterdir() if path.name != "lock"}
+    for name, content, words in (
+        ("header.json", b"{", "no header"),
+        ("header.json", json.dumps({"format": 99}).encode(), "format 99: update"),
+        ("state.json", b"{}", "damaged: KeyError"),
+        ("state.json", b"nothing", "damaged"),
+        ("rows.jsonl", b'{"row"', "damaged: ValueError rows.jsonl has 6 bytes"),
+        ("point-0.json", b"[", "damaged"),
+        ("patch-1.safetensors", b"", "no patch file"),
+    ):
+        (folder / name).write_bytes(content)
+        with pytest.raises((JournalError, PatchError), match=words) as error:
+            run(lm, folder)
+        assert "\n" not in str(error.value)
+        (folder / name).write_bytes(whole[folder / name])
+    assert run(lm, folder).edits == 1
+
+
+HOLD = """
+import sys, time
+from lib.lifelong.journal import Journal
+try:
+    kept = Journal(sys.argv[1], {"a": 1})
+except ValueError as error:
+    sys.exit(str(error))
+sys.stdout.write("held\\n"); sys.stdout.flush()
+time.sleep(float(sys.argv[2]))
+"""
+
+
+def other_process(folder, seconds):
+    command = [sys.executable, "-c", HOLD, str(folder), str(seconds)]
+    return subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+@pytest.mark.skipif(module.fcntl is None, reason="no flock here")
+def test_two_processes_on_one_journal_are_refused(tmp_path):
+    holder = other_process(tmp_path, 600)
+    try:
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(JournalError, match=f"another process .number {holder.pid}.$"):
+            Journal(tmp_path, {"a": 1})
+    finally:
+        holder.kill()  # and the lock goes with the process
+        holder.communicate()
+    mine = Journal(tmp_path, {"a": 1})
+    second = other_process(tmp_path, 0)
+    _, said = second.communicate()
+    assert second.returncode == 1 and "in use by another process" in said
+    assert len(said.strip().splitlines()) == 1
+    mine.close()
+
+
+def test_in_one_process_the_later_run_takes_over(lm, tmp_path):
+    first = run(lm, tmp_path)
+    rows = iter(first)
+    next(rows)
+    second = run(lm, tmp_path)
+    assert second.edits == 1
+    with pytest.raises(JournalError, match="opened again"):
+        next(rows)
+    agree(second.finish(), run(lm, None).finish())
+    del first, rows
+
+
+def test_floats_and_texts_survive_exactly(tmp_path):
+    kept = Journal(tmp_path, {})
+    kept.read()
+    values = [0.1 + 0.2, 1 / 3, 5e-324, 1e308, -0.0, math.inf]
+    rows = pd.DataFrame(
+        [["c 東", "efficacy", "generation", "a\u2028b\n", value, None, "x"] for value in values],
+        columns=module.COLUMNS,
+    )
+    kept.append({"rows": (0, 1), "efficacy": {"e": 0.1 + 0.2, "n": None}}, rows)
+    kept.measured(2, rows, title="t", perplexity=1 / 3, contradicted=0)
+    kept.save(2, EMPTY, {"edit": 1 / 3, "evaluate": 0.0})
+    kept.close()
+    found = Journal(tmp_path, {}).read()
+    assert found.rows == [{"rows": (0, 1), "efficacy": {"e": 0.30000000000000004, "n": None}}]
+    for frame in (found.written[0], found.points[2]["rows"]):
+        assert [*map(float.hex, frame["value"])] == [*map(float.hex, values)]
+        assert frame["text"].isna().all() and frame["prompt"][0] == "a\u2028b\n"
+    assert found.seconds["edit"] == found.points[2]["perplexity"] == 1 / 3
+
+
+KILLED = """
+import os, random, signal, sys, time
+import lib
+from tests.support import tiny
+from tests.lifelong.test_journal import run, long_cases, Noise
+lm, cases = tiny.model("llama"), long_cases()
+draw, folder, kills = random.Random(7), sys.argv[1], 0
+while True:
+    child = os.fork()
+    if child == 0:
+        run(lm, folder, cases, 2, (0, 20, 40), evaluate_with={}).finish()
+        os._exit(0)
+    if kills < 20:
+        time.sleep(draw.uniform(0.0, float(sys.argv[2])))
+        os.kill(child, signal.SIGKILL)
+    how = os.waitpid(child, 0)[1]
+    kills += os.WIFSIGNALED(how)
+    if os.WIFEXITED(how):
+        sys.exit(0 if kills == 20 and os.WEXITSTATUS(how) == 0 else f"{kills} kills, {how}")
+"""
+
+
+def long_cases():
+    return [
+        replace(case, fact=replace(case.fact, prompt=f"{i}: {case.fact.prompt}"), id=i)
+        for i, case in enumerate(small_cases() * 10)
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_killed_at_twenty_random_moments(lm, tmp_path):
+    plain = run(lm, None, long_cases(), 2, (0, 20, 40), evaluate_with={})
+    plain.finish()
+    longest = sum(plain.seconds.values()) / 8  # so that twenty kills fall all over the run
+    command = [sys.executable, "-c", KILLED, str(tmp_path), str(longest)]
+    one = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=ROOT, env=one, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = run(lm, tmp_path, long_cases(), 2, (0, 20, 40), evaluate_with={})
+    assert found.edits == 40
+    agree(found, plain)
+
+
+# ---------------------------------------------------------------- logs without facts
+
+
+def own_rows(cases):
+    for case in cases:
+        yield {
+            "id": case.id, "subject": case.fact.subject, "prompt": case.fact.prompt,
+            "target_new": case.fact.target_new, "target_true": case.fact.target_true or "x",
+            "paraphrases": list(case.paraphrases), "locality": list(case.locality),
+            "neighborhood": [{"prompt": p.prompt, "target": p.target} for p in case.neighborhood],
+        }  # fmt: skip
+
+
+@pytest.fixture
+def data(tmp_path):
+    path = tmp_path / "data.jsonl"
+    path.write_text("\n".join(json.dumps(row) for row in own_rows(long_cases())))
+    return path
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_the_log_of_a_read_stream_is_one_line(lm, data, tmp_path, monkeypatch, lazy):
+    cases = read_cases(data, lazy=lazy)[3:10]
+    kept = stream(lm, Noise(lm), cases, 3, (0, 7), BRIEF, journal=tmp_path / "run")
+    next(iter(kept))
+    kept = stream(lm, Noise(lm), cases, 3, (0, 7), BRIEF, journal=tmp_path / "run").finish()
+    patch = kept.patch
+    (line,) = patch.log
+    assert line == Edit("noise", {"seed": 0, "size": 0.2}, (), str(data), (3, 10),
+                        {"target": "new", "unrelated_suffix": ""}, 3)  # fmt: skip
+    assert len(line) == 7 and line.calls == patch.calls == 3 and bool(line)
+    assert patch.facts == tuple(case.fact for case in cases)
+    assert "noise, 7 edits in batches of 3" in kept.scores[7].title
+    agree(run(lm, None, list(cases), 3, (0, 7), editor=Noise(lm)).finish(), replaced(kept))
+    loaded = Patch.load(patch.save(tmp_path / "p.safetensors"))
+    assert loaded.log == patch.log and loaded.facts == patch.facts
+    monkeypatch.setitem(lib.editors.EDITORS, "noise", Noise)
+    more = Noise(lm).edit([small_cases()[0].fact], after=patch)
+    assert len(more.log) == 2
+    assert same(more.without(1, lm), fold(Noise(lm), list(cases), 3)[-1])
+    assert same(more.without(0, lm), Noise(lm).edit([small_cases()[0].fact]))
+    data.write_text("\n".join(data.read_text().splitlines()[:5]))
+    with pytest.raises(ValueError, match="holds 5 facts now, not the 10"):
+        _ = Patch.load(tmp_path / "p.safetensors").facts
+    with pytest.warns(UserWarning, match="negatives may be edited facts themselves"):
+        evaluate(lm, small_cases()[0], Patch.load(tmp_path / "p.safetensors"), metrics=())
+
+
+def replaced(kept):
+    """The run with the facts themselves in its log, as one of plain cases has it."""
+    (line,) = kept.patch.log
+    log = tuple(
+        Edit(line.editor, line.settings, kept.patch.facts[i : i + line.batch])
+        for i in range(0, len(line), line.batch)
+    )
+    kept.patch = replace(kept.patch, log=log)
+    return kept
+
+
+def test_only_whole_batches_of_one_stream_are_joined():
+    one = Edit("e", {"a": 1}, source="s", rows=(0, 4), reader={"target": "new"}, batch=2)
+    after = replace(one, rows=(4, 6))
+    assert one.then(after) == (replace(one, rows=(0, 6)),)
+    assert one.then(replace(after, rows=(4, 5))) == (replace(one, rows=(0, 5)),)
+    short = replace(one, rows=(0, 3))
+    for first, second in (
+        (short, replace(one, rows=(3, 5))),
+        (one, replace(after, rows=(5, 7))),
+        (one, replace(after, settings={"a": 2})),
+        (one, replace(after, batch=3)),
+        (one, replace(after, source="t")),
+        (one, replace(after, reader={})),
+        (one, replace(after, editor="f")),
+    ):
+        assert first.then(second) == (first, second)
+
+
+def test_a_changed_list_keeps_its_facts_in_the_log(lm, data):
+    cases = read_cases(data)[:4]
+    cases.reverse()
+    patch = stream(lm, Noise(lm), cases, 2, (), BRIEF).finish().patch
+    assert [len(line.facts) for line in patch.log] == [2, 2] and patch.log[0].source is None
+    assert patch.facts == tuple(case.fact for case in cases)
+
+
+def test_files_without_joined_lines_keep_their_format(lm, tmp_path):
+    from safetensors import safe_open
+
+    def header(patch):
+        with safe_open(patch.save(tmp_path / "p"), framework="pt") as file:
+            return json.loads(file.metadata()["patch"])
+
+    old = header(Patch(log=(Edit("e", {}),), base="x"))
+    assert old["format"] == 1 and "batch" not in old["log"][0]
+    new = header(Patch(log=(Edit("e", {}, source="s", rows=(0, 4), batch=2),), base="x"))
+    assert new["format"] == 2 and new["log"][0]["batch"] == 2
+
+
+# ---------------------------------------------------------------- samples
+
+
+def test_samples_are_old_between_and_recent():
+    found = sampled(1000, 100, 30)
+    assert found == sampled(1000, 100, 30) != sampled(1000, 100, 30, seed=1)
+    assert {group: len(rows) for group, rows in found.items()} == {
+        "old": 30, "between": 30, "recent": 30}  # fmt: skip
+    assert max(found["old"]) < 250 <= min(found["between"])
+    assert max(found["between"]) < 900 <= min(found["recent"])
+    assert sampled(1000, 1, 30)["recent"] == list(range(970, 1000))
+    assert min(sampled(1050, 100, 200)["recent"]) >= 900  # the last two batches, one incomplete
+    for point in range(1, 40):
+        rows = [row for group in sampled(point, 3, 4).values() for row in group]
+        assert len(set(rows)) == len(rows) and set(rows) <= set(range(point))
+        assert len(rows) == point or point > 4
+
+
+def test_a_sampled_run_measures_its_facts_as_the_whole_run_does(lm, data, tmp_path):
+    cases = read_cases(data, limit=24, lazy=True)
+    whole = stream(lm, Noise(lm), list(cases), 4, (0, 12, 24), BRIEF).finish()
+    some = stream(lm, Noise(lm), cases, 4, (0, 12, 24), BRIEF, sample=2).finish()
+    assert without_seconds(some.rows)[0] == without_seconds(whole.rows)[0]
+    assert [r["efficacy"] for r in some.rows] == [r["efficacy"] for r in whole.rows]
+    for point in (0, 12, 24):
+        draw = sampled(point or 24, 4, 2)
+        rows = sorted(row for group in draw.values() for row in group)
+        scores = some.scores[point]
+        assert set(scores.rows["case"]) == set(rows)
+        wanted = whole.scores[point].rows.query("case in @rows")
+        keys = ["case", "metric", "event", "prompt"]
+        joined = wanted.merge(scores.rows, on=keys, suffixes=("", "_sampled"))
+        assert len(joined) == len(wanted) == len(scores.rows)
+        assert (joined["value"] - joined["value_sampled"]).abs().max() < 1e-5
+        assert "(a sample: 2 old, 2 between, 2 recent)" in scores.title
+        apart = some.groups(point)
+        assert {g: set(s.rows["case"]) for g, s in apart.items()} == {
+            group: set(rows) for group, rows in draw.items()
+        }
+        kept = some.json()["scores"][str(point)]["groups"]
+        assert kept["old"]["retention"] == apart["old"].json()["retention"]
+    assert "groups" not in whole.json()["scores"]["24"] and whole.groups(24) == {}
+    kept = stream(lm, Noise(lm), cases, 4, (0, 12, 24), BRIEF, sample=2, journal=tmp_path / "j")
+    next(iter(kept))
+    agree(run(lm, tmp_path / "j", cases, 4, (0, 12, 24), sample=2).finish(), some)
+
+
+def test_a_sampled_run_holds_no_more_after_many_edits_than_after_few(
+    lm, data, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(module_of_runs, "RECENT", 3)
+    folder, cases = tmp_path / "run", read_cases(data, limit=24, lazy=True)
+    more = {"cases": cases, "points": (4, 24), "sample": 1}
+    plain = run(lm, None, **more)
+    sizes = {(len(plain.rows), len(plain._written)) for row in plain if row["edits"] > 8}
+    assert max(rows for rows, _ in sizes) == 4  # the last three and the one with scores
+    assert max(written for _, written in sizes) <= 6  # one of each group at two points
+    assert [row["edits"] for row in plain.rows] == [4, 22, 23, 24]
+    assert len(plain.patch.log) == 1 and not plain.patch.log[0].facts
+    rows = iter(run(lm, folder, **more))
+    for _ in range(11):
+        next(rows)
+    kept = run(lm, folder, **more)
+    assert [row["edits"] for row in kept.rows] == [4, 9, 10, 11] and kept.edits == 11
+    agree(kept.finish(), plain)
+    agree(run(lm, folder, **more), plain)
+    lines = (folder / "rows.jsonl").read_text().splitlines()
+    assert [json.loads(line)["row"]["edits"] for line in lines] == list(range(1, 25))
+    whole = run(lm, None, cases, points=(4, 24)).finish()
+    assert len(whole.rows) == len(whole._written) == 24  # without a sample all are held
+
+
+def test_negatives_of_a_sample_are_no_facts_of_the_whole_stream(lm):
+    from lib.evaluation.probe_prompts import Item
+
+    cases = small_cases()
+    taken = cases[3].fact.text.upper()
+    items = [
+        Item(0, "same_subject", taken),
+        Item(0, "efficacy", taken),
+        Item(1, "same_relation", "x"),
+    ]
+    assert free(items, iter(cases)) == items[1:]
+
+
+def test_contradicted_among_some_is_the_same():
+    cases = [*contradicting(), *contradicting()[::-1]]
+    for among in ([], [0], [0, 4], [1, 5], list(range(len(cases)))):
+        assert contradicted(cases, among) == contradicted(cases) & set(among)
+
+
+@pytest.mark.parametrize("name", ["sample", "save_every"])
+def test_numbers_below_one_are_refused(lm, name):
+    with pytest.raises(StreamError, match=f"the {name} should be at least 1, not 0"):
+        stream(lm, Noise(lm), small_cases(), **{name: 0})
+
+
+def test_equal_cases_have_equal_digests(data):
+    cases = read_cases(data)
+    assert digest(cases) == digest(read_cases(data, lazy=True)) == digest(list(cases))
+    assert digest(cases) != digest(cases[::-1]) and digest(cases) != digest(cases[:-1])

@@ -1,0 +1,242 @@
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+
+import lib.editors
+from lib.data.facts import Case, Fact
+from lib.editors.shared.base import Editor
+from lib.editors.shared.config import Config
+from lib.errors import EditError, StreamError
+from lib.evaluation.evaluate import evaluate
+from lib.lifelong.sample import contradicted
+from lib.lifelong.stream import stream
+from lib.patch.patch import EMPTY, Patch
+
+from ..evaluation.test_evaluate import small_cases, table
+from ..support import tiny
+
+SILENT = {"metrics": ("generalization", "locality", "specificity")}
+
+
+@dataclass(frozen=True)
+class NoiseConfig(Config):
+    size: float = 0.2
+
+
+class Noise(Editor):
+    """Moves one matrix at random, the same way for the same facts; refuses the answer "no"."""
+
+    name = "noise"
+    paper = "none"
+    Config = NoiseConfig
+    calls = 0
+
+    def write(self, facts, after):
+        Noise.calls += 1
+        if any(fact.target_new == "no" for fact in facts):
+            raise EditError("the answer 'no' cannot be written")
+        torch.manual_seed(sum(map(ord, "".join(fact.text for fact in facts))))
+        module = self.lm.mlp_out(1)
+        W = self.lm.weight(module, after)
+        return after.with_weights({module: W + self.config.size * torch.randn_like(W)})
+
+
+@pytest.fixture(scope="module")
+def lm():
+    return tiny.model("llama")
+
+
+def fold(editor, cases, size):
+    patches, patch = [EMPTY], EMPTY
+    for start in range(0, len(cases), size):
+        patch = editor.edit([case.fact for case in cases[start : start + size]], after=patch)
+        patches.append(patch)
+    return patches
+
+
+def same(p: Patch, q: Patch) -> bool:
+    return p.weights.keys() == q.weights.keys() and all(
+        torch.equal(p.weights[name], q.weights[name]) for name in p.weights
+    )
+
+
+def test_a_run_is_the_fold_and_lazy(lm):
+    Noise.calls = 0
+    run = stream(lm, Noise(lm), small_cases(), batch_size=3, eval_at=(), evaluate_with=SILENT)
+    assert Noise.calls == 0 and run.patch is EMPTY and run.edits == 0
+    rows = iter(run)
+    first = next(rows)
+    assert Noise.calls == 1 and run.edits == 3 and run.rows == [first]
+    assert (first["edits"], first["rows"]) == (3, (0, 2)) and first["seconds"] > 0
+    assert set(first["efficacy"]) == {
+        "probability", "teacher_forced", "generation", "generation_exact"}  # fmt: skip
+    rows.close()
+    rest = list(run)  # a run that was left goes on
+    assert [row["edits"] for row in rest] == [4] and list(run) == []
+    patches = fold(Noise(lm), small_cases(), 3)
+    assert same(run.patch, patches[-1]) and len(run.patch.log) == 2
+    assert run.scores == {}
+
+
+def test_everything_is_measured_at_the_points(lm):
+    cases = small_cases()
+    run = stream(lm, Noise(lm), cases, batch_size=2, evaluate_with={"pool": cases}).finish()
+    assert list(run.scores) == [0, 4]
+    patches = fold(Noise(lm), cases, 2)
+    alone = evaluate(lm, cases, patches[-1])
+    found, expected = table(run.scores[4]), table(alone)
+    for (case, metric, prompt, event), value in expected.items():
+        metric = "retention" if metric == "efficacy" else metric
+        assert found.pop((case, metric, prompt, event)) == pytest.approx(value, abs=1e-5)
+    assert {metric for _, metric, _, _ in found} == {"efficacy"}
+    for batch, patch in ((cases[:2], patches[1]), (cases[2:], patches[2])):
+        now = table(evaluate(lm, batch, patch, metrics=()))
+        for key, value in now.items():
+            assert found.pop(key) == value
+    assert not found
+    after = table(evaluate(lm, cases[:2], patches[1], metrics=()))
+    assert any(value != expected[key] for key, value in after.items())  # the second batch matters
+    assert run.scores[4].perplexity == alone.perplexity
+    assert run.scores[4].title == "noise, 4 edits in batches of 2, 4 cases on tiny-llama"
+    means = [row["efficacy"]["teacher_forced"] for row in run.rows]
+    assert run.json()["scores"]["4"]["efficacy"]["teacher_forced"] == sum(means) / 2
+
+
+def test_at_0_it_is_the_base_model(lm):
+    cases = small_cases()
+    run = stream(lm, Noise(lm), cases, 4, eval_at=[0], evaluate_with={"seed": 3}).finish()
+    base = evaluate(lm, cases, seed=3)
+    found = table(run.scores[0])
+    assert {k: v for k, v in found.items() if k[1] != "retention"} == table(base)
+    for (case, metric, prompt, event), value in table(base).items():
+        if metric == "efficacy":
+            assert found[case, "retention", prompt, event] == value
+    assert found["c0", "locality", "The sea is", "kl_nats"] == 0
+    assert run.scores[0].title.startswith("base model")
+
+
+def test_points_on_the_way_measure_the_facts_so_far(lm):
+    run = stream(lm, Noise(lm), small_cases(), eval_at=[2], evaluate_with=SILENT)
+    rows = list(run)
+    assert [("scores" in row) for row in rows] == [False, True, False, False]
+    assert set(run.scores[2].rows["case"]) == {"c0", "c1"}
+    assert rows[1]["scores"]["retention"] == run.scores[2].json()["retention"]
+    assert json.loads(json.dumps(rows)) == [{**row, "rows": list(row["rows"])} for row in rows]
+
+
+def test_json(lm):
+    run = stream(lm, Noise(lm, size=0.03), small_cases(), 2).finish()
+    found = json.loads(json.dumps(run.json()))
+    assert list(found) == [
+        "editor",
+        "model",
+        "settings",
+        "edits",
+        "seconds",
+        "peak_memory_bytes",
+        "scores",
+    ]
+    assert found["editor"] == "noise" and found["model"] == "tiny-llama" and found["edits"] == 4
+    assert found["settings"] == {"seed": 0, "size": 0.03, "batch": 2}
+    assert found["seconds"].keys() == {"edit", "evaluate"} and min(found["seconds"].values()) > 0
+    assert found["peak_memory_bytes"] > 10**7
+    assert list(found["scores"]) == ["0", "4"]
+    for scores in found["scores"].values():
+        for metric in ("efficacy", "retention", "generalization", "specificity"):
+            assert {"teacher_forced", "probability", "generation"} <= scores[metric].keys()
+        assert scores["locality"].keys() == {"teacher_forced", "generation", "kl_nats"}
+        assert "perplexity" in scores and scores["contradicted"] == 0
+
+
+def contradicting():
+    cases = small_cases()
+    fact = cases[0].fact
+    again = Case(Fact(" ann", "{} is in  the city of", "Bonn"), ("Where is ann? In",), id="c4")
+    same = Case(Fact("Ann", fact.prompt, '"bonn"'), id="c5")
+    return [*cases, again, same]
+
+
+def test_contradicted_facts_leave_retention(lm):
+    cases = contradicting()
+    assert contradicted(cases) == {0}  # the same target again, but for case and quotes, is none
+    assert contradicted(cases[:4]) == set()
+    back = [*cases, Case(cases[0].fact, id="c6")]
+    assert contradicted(back) == {0, 4, 5}
+    run = stream(lm, Noise(lm), cases, 2, eval_at=[0, 4, 6], evaluate_with=SILENT).finish()
+    assert run.contradicted == {0: 0, 4: 0, 6: 1}
+    rows = run.scores[6].rows
+    gone = rows[rows["case"] == "c0"]
+    assert set(gone["metric"]) == {"efficacy", "specificity", "locality"}
+    assert set(rows[rows["metric"] == "retention"]["case"]) == {"c1", "c2", "c3", "c4", "c5"}
+    assert "retention" in set(run.scores[4].rows.query("case == 'c0'")["metric"])
+    assert run.json()["scores"]["6"]["contradicted"] == 1
+
+
+def test_an_error_names_the_rows_and_leaves_the_run(lm):
+    cases = small_cases()
+    cases[3] = replace(cases[3], fact=replace(cases[3].fact, target_new="no"))
+    run = stream(lm, Noise(lm), cases, 2, eval_at=(), evaluate_with=SILENT)
+    rows = iter(run)
+    next(rows)
+    before = run.patch, run.edits, list(run.rows), dict(run.seconds)
+    for _ in range(2):
+        with pytest.raises(StreamError, match="rows 2 to 3 could not be edited: the answer 'no'"):
+            next(iter(run))
+        assert (run.patch, run.edits, run.rows, run.seconds) == before
+    assert run.json()["edits"] == 2
+    run.cases[3] = small_cases()[3]
+    assert [row["edits"] for row in run] == [4]
+    single = stream(lm, Noise(lm), cases[3:], evaluate_with=SILENT)
+    with pytest.raises(StreamError, match="^row 0 could not"):
+        single.finish()
+
+
+def test_a_failed_measurement_leaves_the_run(lm, monkeypatch):
+    cases = small_cases()
+    cases[1] = replace(cases[1], locality=("long " * 200,))
+    run = stream(lm, Noise(lm), cases, 1, eval_at=[2], evaluate_with=SILENT)
+    rows = iter(run)
+    next(rows)
+    before = run.patch
+    with pytest.raises(ValueError, match="exceeds the context"):
+        next(rows)
+    assert run.patch is before and run.edits == 1 and run.scores == {} and len(run.rows) == 1
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"cases": []}, "no case"),
+        ({"batch_size": 0}, "at least 1"),
+        ({"batch_size": 2, "eval_at": [3]}, "not at the end of a batch"),
+        ({"eval_at": [5]}, "outside"),
+        ({"editor": "magic"}, "no editor 'magic'; there are "),
+        ({"evaluate_with": {"event": ()}}, "knows events"),
+        ({"evaluate_with": {"events": ["luck"]}}, "events should be"),
+    ],
+)
+def test_bad_input(lm, change, message):
+    with pytest.raises(ValueError, match=message):
+        stream(**{"lm": lm, "editor": Noise(lm), "cases": small_cases(), **change})
+
+
+def test_an_editor_by_name_and_of_another_model(lm, monkeypatch):
+    monkeypatch.setitem(lib.editors.EDITORS, "noise", Noise)
+    run = stream(lm, "noise", small_cases()[:1], eval_at=())
+    assert isinstance(run.editor, Noise) and run.finish() is run
+    with pytest.raises(StreamError, match="another model"):
+        stream(lm, Noise(tiny.model("gpt2")), small_cases())
+
+
+def test_progress_goes_to_stderr_only_when_asked(lm, capsys):
+    stream(lm, Noise(lm), small_cases()[:1], eval_at=(), evaluate_with=SILENT).finish()
+    assert capsys.readouterr() == ("", "")
+    stream(
+        lm, Noise(lm), small_cases()[:2], eval_at=(), evaluate_with=SILENT, progress=True
+    ).finish()
+    shown = capsys.readouterr()
+    assert shown.out == "" and "2/2" in shown.err

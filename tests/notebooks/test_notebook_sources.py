@@ -1,0 +1,128 @@
+"""The notebooks' sources run at scale tiny and keep their size; checks refuse wrong answers."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import lib
+from notebooks import build
+from notebooks.support import checks_common as checks
+from notebooks.support import models
+
+ROOT = Path(__file__).parents[2]
+SOURCES = build.Tree().sources()
+LINES, CELLS, FIGURES = 350, 40, 3  # lines beside those of import statements
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+def test_a_source_runs_as_plain_python_and_its_exercises_pass_unsolved_nowhere(source, tmp_path):
+    done = subprocess.run(
+        [sys.executable, str(source)],
+        cwd=tmp_path,
+        env={**os.environ, "EDIT_SCALE": "tiny", "XDG_CACHE_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "not attempted" in done.stdout and "solved" not in done.stdout
+
+
+def import_lines(text):
+    """How many lines import statements take: one per module, however many there are."""
+    found = [n for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Import | ast.ImportFrom)]
+    return sum(node.end_lineno - node.lineno + 1 for node in found)
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+def test_a_source_keeps_to_its_form(source):
+    cells, text = build.parse(source), source.read_text(encoding="utf-8")
+    assert len(text.splitlines()) - import_lines(text) <= LINES and len(cells) <= CELLS
+    prose = "\n".join(cell.text for cell in cells if cell.kind == "markdown")
+    for part in ("**You will**", "**Needs**", "**Predict.**", "## What we know now",
+                 "## Where it breaks", "## References", "xercise"):  # fmt: skip
+        assert part in prose, part
+    assert prose.count("<details>") == prose.count("</details>") >= prose.count("**Predict.**")
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+def test_a_notebook_shows_few_figures(source):
+    built = json.loads((source.parents[1] / f"{source.stem}.ipynb").read_text(encoding="utf-8"))
+    outputs = [out for cell in built["cells"] for out in cell.get("outputs", [])]
+    images = [out for out in outputs if any("image" in kind for kind in out.get("data", {}))]
+    assert 1 <= len(images) <= FIGURES
+
+
+def solve(K, V, strength):
+    return torch.linalg.solve(K @ K.T + strength * torch.eye(len(K)), K @ V.T).T
+
+
+ROBUST = {
+    "not attempted": lambda K, V, s: None,
+    "shape": lambda K, V, s: solve(K, V, 1.0).T,
+    "where is the noise": lambda K, V, s: solve(K, V, 0.0),
+    "each of the n keys": lambda K, V, s: solve(K, V, s**2),
+    "not s.": lambda K, V, s: solve(K, V, K.shape[1] * s),
+    "set the gradient to 0": lambda K, V, s: 0.5 * solve(K, V, K.shape[1] * s**2),
+    "solved": lambda K, V, s: solve(K, V, K.shape[1] * s**2),
+}
+
+
+@pytest.mark.parametrize("word", ROBUST)
+def test_the_check_of_noisy_keys_names_the_mistake(word):
+    said = checks.robust(ROBUST[word])
+    assert word in said and said.startswith("solved") == (word == "solved"), said
+
+
+def away(K):
+    """The projector onto what no key reaches."""
+    return torch.eye(len(K)) - K @ torch.linalg.pinv(K)
+
+
+TWIN = {
+    "not attempted": lambda W, K: "…",
+    "number of keys": lambda W, K: None if K.shape[1] >= len(K) else W + away(K)[:4],
+    "W itself": lambda W, K: W,
+    "recall changed": lambda W, K: W + 1,
+    "solved": lambda W, K: None if torch.linalg.matrix_rank(K) == len(K) else W + away(K)[:4],
+}
+
+
+@pytest.mark.parametrize("word", TWIN)
+def test_the_check_of_uniqueness_names_the_mistake(word):
+    said = checks.twin(TWIN[word])
+    assert word in said and said.startswith("solved") == (word == "solved"), said
+
+
+def test_the_check_of_an_own_fact_names_the_mistake():
+    editor = lib.EDITORS["rome"](models.load("tiny"))
+    fact = lib.Fact("The Colosseum", "{} is in the city of", "Madrid")
+    assert checks.own_fact(editor, None, None).startswith("not attempted")
+    assert "own prompt" in checks.own_fact(editor, fact, fact.text)
+    assert "did not hold" in checks.own_fact(editor, fact, "Madrid's best known ruin is")
+
+
+def test_an_own_fact_can_be_solved(default_lm):
+    editor = lib.EDITORS["rome"](default_lm)
+    fact = lib.Fact("The Colosseum", "{} is located in the city of", "Madrid", "Rome")
+    assert "already" in checks.own_fact(
+        editor, lib.Fact("The Colosseum", fact.prompt, "Rome"), "The Colosseum stands in"
+    )
+    said = checks.own_fact(editor, fact, "If you want to see the Colosseum, go to the city of")
+    assert said.startswith(("solved", "the edit holds there too")), said
+    assert checks.own_fact(editor, fact, "The largest amphitheater of all stands in").startswith(
+        "solved"
+    )
+
+
+def test_an_unknown_scale_is_named():
+    with pytest.raises(ValueError, match="tiny, small or full"):
+        models.load("huge")

@@ -1,0 +1,153 @@
+"""The package: `lib` installed as `modeledit`, with what its core needs and nothing more."""
+
+import ast
+import importlib.metadata
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+import lib
+
+ROOT = Path(__file__).parents[2]
+LIB = ROOT / "lib"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def files_of_lib():
+    return [
+        path.relative_to(LIB).as_posix()
+        for path in LIB.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    ]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """The wheel, built from a copy so that nothing is written into the checkout."""
+    source = tmp_path_factory.mktemp("source")
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE", "LICENSE-TEXTS"):
+        shutil.copy(ROOT / name, source)
+    shutil.copytree(LIB, source / "lib", ignore=shutil.ignore_patterns("__pycache__"))
+    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-index"]
+    command += ["--no-build-isolation", "--wheel-dir", str(source / "dist"), str(source)]
+    subprocess.run(command, check=True, capture_output=True, text=True)
+    (found,) = (source / "dist").glob("*.whl")
+    return found
+
+
+def test_the_wheel_holds_every_file_of_the_library(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+    inside = {n.removeprefix("modeledit/") for n in names if n.startswith("modeledit/")}
+    assert inside == set(files_of_lib())
+    assert {n.split("/")[0] for n in names} == {
+        "modeledit",
+        f"modeledit-{lib.__version__}.dist-info",
+    }
+    assert "py.typed" in inside
+
+
+def core():
+    """The distributions that the core's dependencies bring here, by name."""
+    found, waiting = {}, [Requirement(text) for text in PROJECT["dependencies"]]
+    while waiting:
+        wanted = waiting.pop()
+        if wanted.marker and not wanted.marker.evaluate({"extra": ""}):
+            continue
+        dist = importlib.metadata.distribution(wanted.name)
+        if dist.metadata["Name"] not in found:
+            found[dist.metadata["Name"]] = dist
+            waiting += map(Requirement, dist.requires or ())
+    return found
+
+
+@pytest.fixture(scope="module")
+def bare(wheel, tmp_path_factory):
+    """Python of an environment that holds the wheel, what its core depends on, and nothing else.
+
+    The dependencies are links to those that are installed here, so this costs no download.
+    """
+    folder = tmp_path_factory.mktemp("bare") / "venv"
+    venv.create(folder, with_pip=False, symlinks=True)
+    python = folder / "bin" / "python"
+    (site,) = folder.glob("lib/python*/site-packages")
+    for dist in core().values():
+        for top in {Path(file).parts[0] for file in dist.files or ()} - {"..", "__pycache__"}:
+            if not (site / top).exists():
+                (site / top).symlink_to(Path(dist.locate_file(top)))
+    command = [sys.executable, "-m", "pip", "--python", str(python), "install", "-q"]
+    subprocess.run([*command, "--no-deps", "--no-index", str(wheel)], check=True)
+    return python
+
+
+def run(bare, *arguments):
+    """A command of the environment, in an empty folder that cannot see the checkout."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "VIRTUAL_ENV"))}
+    done = subprocess.run(
+        [str(bare), *arguments], cwd=bare.parents[2], env=kept, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_five_lines_of_the_readme_in_a_bare_environment(bare):
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    lines = re.search(r"## In five lines\n\n```python\n(.*?)```", readme, re.DOTALL)[1]
+    assert lines.startswith("import lib\n")
+    lines = lines.replace("import lib\n", "import modeledit as lib\n")
+    lines = lines.replace("lib.load()", 'lib.load(dtype="float32")')
+    assert "Rome" in run(bare, "-c", lines)
+
+
+def test_the_bare_environment_is_bare_and_its_command_works(bare):
+    from_extras = """
+import importlib.metadata, importlib.util, modeledit
+for name in ("lib", "gradio", "IPython", "ipywidgets", "matplotlib", "nbclient", "peft", "pytest"):
+    assert importlib.util.find_spec(name) is None, name
+assert modeledit.__version__ == importlib.metadata.version("modeledit")
+"""
+    run(bare, "-c", from_extras)
+    assert "COMMAND" in run(bare, str(bare.with_name("modeledit")), "--help")
+    assert "COMMAND" in run(bare, "-m", "modeledit", "--help")
+
+
+def ranges(texts):
+    return {found.name: found.specifier for found in map(Requirement, texts)}
+
+
+def test_ranges_are_those_of_requirements():
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    listed = ranges(filter(None, (line.partition("#")[0].strip() for line in lines)))
+    extras = PROJECT["optional-dependencies"]
+    packaged = ranges([*PROJECT["dependencies"], *(t for some in extras.values() for t in some)])
+    assert packaged == listed
+
+
+@pytest.mark.parametrize("name", [name for name in files_of_lib() if name.endswith(".py")])
+def test_nothing_depends_on_the_name_of_the_package(name):
+    """Imports inside the library are relative, and no string names a module of `lib`."""
+    tree = ast.parse((LIB / name).read_text(encoding="utf-8"))
+    docstrings = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+        and node.body
+        and isinstance(node.body[0], ast.Expr)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            assert all(alias.name.split(".")[0] != "lib" for alias in node.names), node.lineno
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            assert str(node.module).split(".")[0] != "lib", node.lineno
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            if id(node) not in docstrings:
+                assert not re.fullmatch(r"lib(\.\w+)*\.?", node.value), node.lineno
