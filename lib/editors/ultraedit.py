@@ -21,7 +21,7 @@ from .. import distributed, memory
 from ..data.facts import Fact
 from ..errors import EditWarning
 from ..keys_values import answer_gradients
-from ..keys_values.running_moments import Pairs
+from ..keys_values.running_moments import KeyGradientMoments
 from ..patch.patch import Patch
 from ..settings import setting
 from .shared.base import Editor, add_low_rank
@@ -199,8 +199,8 @@ class UltraEdit(Editor):
 
     def solve(
         self,
-        pair: answer_gradients.Features,
-        moments: Pairs,
+        pair: answer_gradients.KeyGradients,
+        moments: KeyGradientMoments,
         step: float | None,
         metric: memory.Moment | None = None,
     ) -> tuple[Tensor, Tensor]:
@@ -225,7 +225,7 @@ class UltraEdit(Editor):
         V, B = (distributed.of_first(factor.float()) for factor in factors)
         return V, B
 
-    def start(self, state: Mapping[str, Any]) -> dict[tuple[int, int], Pairs]:
+    def start(self, state: Mapping[str, Any]) -> dict[tuple[int, int], KeyGradientMoments]:
         """Moments per shape: those of the patch, or of the warm-up texts before the first turn."""
         config, shapes = self.config, self.modules()
         full = config.whiten == "gradient"
@@ -233,7 +233,7 @@ class UltraEdit(Editor):
         for shape in dict.fromkeys(shapes.values()):
             kept = state.get("moments", {}).get(_name(shape))
             if kept is not None:
-                found[shape] = Pairs.load(kept)
+                found[shape] = KeyGradientMoments.load(kept)
             elif config.warmup == "statistics":
                 names = [name for name in shapes if shapes[name] == shape]
                 with distributed.alone():  # some may find them in their cache, others not
@@ -241,7 +241,7 @@ class UltraEdit(Editor):
                         self.lm, names, config.group, config.reduction, full
                     )
             else:
-                found[shape] = Pairs.empty(*shape, full)
+                found[shape] = KeyGradientMoments.empty(*shape, full)
         return found
 
     def modules(self) -> dict[str, tuple[int, int]]:

@@ -33,7 +33,7 @@ TOKENS, TOKENS_GPU = 512, 2048
 
 
 @dataclass(frozen=True)
-class Features:
+class KeyGradients:
     """Pairs of one module, columns in the order of the groups: K (d_in, n), G (d_out, n), float32.
 
     group (n,) is the loss group of each column. apart: other processes hold further columns.
@@ -44,12 +44,12 @@ class Features:
     group: Tensor
     apart: bool = False
 
-    def kept(self) -> Features:
+    def kept(self) -> KeyGradients:
         """Without columns whose key or gradient is exactly zero: centering would move them."""
         keep = (self.K != 0).any(0) & (self.G != 0).any(0)
         if keep.all():
             return self
-        return Features(self.K[:, keep], self.G[:, keep], self.group[keep.cpu()], self.apart)
+        return KeyGradients(self.K[:, keep], self.G[:, keep], self.group[keep.cpu()], self.apart)
 
 
 def read(
@@ -62,7 +62,7 @@ def read(
     *,
     on_device: bool = False,
     apart: bool = False,
-) -> dict[str, Features]:
+) -> dict[str, KeyGradients]:
     """{module: its pairs} on the model as it is patched now, read where answers are predicted.
 
     reduction="group_mean" cuts the facts, longest first, into groups, and the loss of a group is
@@ -115,10 +115,10 @@ def read(
         if not (on_device and K.is_cuda):  # elsewhere float64, which moments need, may be missing
             K, G = K.cpu(), G.cpu()
         if apart and distributed.world() > 1 and len(columns) > len(K):
-            whole[name] = Features(K, G, columns[places[distributed.rank()]], apart=True)
+            whole[name] = KeyGradients(K, G, columns[places[distributed.rank()]], apart=True)
         else:
             K, G = (distributed.joined(side, places) for side in (K, G))
-            whole[name] = Features(K, G, columns)
+            whole[name] = KeyGradients(K, G, columns)
     return whole
 
 

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 from .. import distributed
-from .answer_gradients import Features
+from .answer_gradients import KeyGradients
 
 EPS = torch.finfo(torch.float32).eps
 
 
 @dataclass(frozen=True)
-class Moments:
+class RunningMoments:
     """count n, mean (d,) and the sum of squared deviations S (d,) of columns, float64.
 
     scatter (d, d), if kept, is the full matrix whose diagonal S is. All that is computed with a
@@ -33,30 +33,30 @@ class Moments:
     scatter: Tensor | None = None
 
     @classmethod
-    def empty(cls, d: int, full: bool = False) -> Moments:
+    def empty(cls, d: int, full: bool = False) -> RunningMoments:
         """Nothing seen yet."""
         zeros = torch.zeros(d, dtype=torch.float64)
         return cls(0, zeros, zeros, torch.zeros(d, d, dtype=torch.float64) if full else None)
 
-    def to(self, device: torch.device | str) -> Moments:
+    def to(self, device: torch.device | str) -> RunningMoments:
         """The same state on another device."""
         scatter = None if self.scatter is None else self.scatter.to(device)
-        return Moments(self.n, self.mean.to(device), self.S.to(device), scatter)
+        return RunningMoments(self.n, self.mean.to(device), self.S.to(device), scatter)
 
     def _mine(self, x: Tensor) -> Tensor:
         return x.to(self.mean.device).double()  # in this order: some devices have no float64
 
-    def of(self, x: Tensor) -> Moments:
+    def of(self, x: Tensor) -> RunningMoments:
         """The state of the columns x (d, m > 0) alone, as large as this one."""
         x, m = self._mine(x), x.shape[1]
         mean = x.mean(1)
         centered = x - mean[:, None]
         scatter = None if self.scatter is None else centered @ centered.T
-        return Moments(m, mean, centered.square().sum(1), scatter)
+        return RunningMoments(m, mean, centered.square().sum(1), scatter)
 
-    def merge(self, x: Tensor | Moments) -> Moments:
+    def merge(self, x: Tensor | RunningMoments) -> RunningMoments:
         """The state that has also seen the columns x (d, m); the same as seeing all at once."""
-        if not isinstance(x, Moments):
+        if not isinstance(x, RunningMoments):
             if not x.shape[1]:
                 return self
             x = self.of(x)
@@ -66,7 +66,7 @@ class Moments:
         scatter = self.scatter
         if scatter is not None:
             scatter = scatter + x.scatter + between * torch.outer(shift, shift)
-        return Moments(n, self.mean + shift * (x.n / n), S, scatter)
+        return RunningMoments(n, self.mean + shift * (x.n / n), S, scatter)
 
     @property
     def deviation(self) -> Tensor:
@@ -100,36 +100,36 @@ class Moments:
         return {"n": now.n, "mean": now.mean, "S": now.S, **full}
 
     @classmethod
-    def load(cls, kept: Mapping[str, Any]) -> Moments:
+    def load(cls, kept: Mapping[str, Any]) -> RunningMoments:
         """The state that `state()` describes."""
         return cls(int(kept["n"]), kept["mean"], kept["S"], kept.get("scatter"))
 
 
 @dataclass(frozen=True)
-class Pairs:
+class KeyGradientMoments:
     """Moments of keys (d_in) and of gradients (d_out), which share their count.
 
     One state serves all edited modules of a shape. full=True keeps the gradients' whole scatter.
     """
 
-    keys: Moments
-    grads: Moments
+    keys: RunningMoments
+    grads: RunningMoments
 
     @classmethod
-    def empty(cls, d_in: int, d_out: int, full: bool = False) -> Pairs:
+    def empty(cls, d_in: int, d_out: int, full: bool = False) -> KeyGradientMoments:
         """Nothing seen yet."""
-        return cls(Moments.empty(d_in), Moments.empty(d_out, full))
+        return cls(RunningMoments.empty(d_in), RunningMoments.empty(d_out, full))
 
     @property
     def count(self) -> int:
         """Columns seen."""
         return self.keys.n
 
-    def to(self, device: torch.device | str) -> Pairs:
+    def to(self, device: torch.device | str) -> KeyGradientMoments:
         """The same state on another device."""
-        return Pairs(self.keys.to(device), self.grads.to(device))
+        return KeyGradientMoments(self.keys.to(device), self.grads.to(device))
 
-    def merge(self, parts: Iterable[Features]) -> Pairs:
+    def merge(self, parts: Iterable[KeyGradients]) -> KeyGradientMoments:
         """The state after the columns of several modules, group by group.
 
         Where processes hold them apart, what is exchanged is one state per group.
@@ -138,13 +138,13 @@ class Pairs:
         for part in parts:
             for more in self._groups(part):
                 keys, grads = keys.merge(more.keys), grads.merge(more.grads)
-        return Pairs(keys, grads)
+        return KeyGradientMoments(keys, grads)
 
-    def _groups(self, part: Features) -> list[Pairs]:
+    def _groups(self, part: KeyGradients) -> list[KeyGradientMoments]:
         """The state of each group of a module, in the groups' order, the same in all processes."""
         numbers, sizes = part.group.unique_consecutive(return_counts=True)
         split = zip(*(side.split(sizes.tolist(), 1) for side in (part.K, part.G)), strict=True)
-        found = [Pairs(self.keys.of(K), self.grads.of(G)) for K, G in split]
+        found = [KeyGradientMoments(self.keys.of(K), self.grads.of(G)) for K, G in split]
         if not part.apart:
             return found
         states = [torch.cat([p.keys.mean, p.keys.S, p.grads.mean, p.grads.S]) for p in found]
@@ -156,10 +156,12 @@ class Pairs:
         for i in numbers.argsort().tolist():
             k_mean, k_S, g_mean, g_S = flat[:, i].split(widths)
             n = int(sizes[i])
-            found.append(Pairs(Moments(n, k_mean, k_S), Moments(n, g_mean, g_S)))
+            found.append(
+                KeyGradientMoments(RunningMoments(n, k_mean, k_S), RunningMoments(n, g_mean, g_S))
+            )
         return found
 
-    def standardize(self, part: Features) -> tuple[Tensor, Tensor]:
+    def standardize(self, part: KeyGradients) -> tuple[Tensor, Tensor]:
         """k̂ (d_in, n) and ĝ (d_out, n), float64; ĝ whitened where the scatter is kept."""
         return self.keys.standardize(part.K), self.grads.whiten(part.G)
 
@@ -168,6 +170,6 @@ class Pairs:
         return {"keys": self.keys.state(), "grads": self.grads.state()}
 
     @classmethod
-    def load(cls, kept: Mapping[str, Any]) -> Pairs:
+    def load(cls, kept: Mapping[str, Any]) -> KeyGradientMoments:
         """The state that `state()` describes."""
-        return cls(Moments.load(kept["keys"]), Moments.load(kept["grads"]))
+        return cls(RunningMoments.load(kept["keys"]), RunningMoments.load(kept["grads"]))

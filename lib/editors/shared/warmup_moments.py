@@ -15,7 +15,7 @@ from ...data.facts import Fact
 from ...data.readers import classroom
 from ...keys_values import answer_gradients
 from ...keys_values.answer_gradients import Reduction
-from ...keys_values.running_moments import Moments, Pairs
+from ...keys_values.running_moments import KeyGradientMoments, RunningMoments
 from ...model.lm import LM
 from ...patch.patch import EMPTY
 
@@ -24,7 +24,7 @@ TEXTS = 256  # prompts and rewordings that are read
 
 def warm_moments(
     lm: LM, modules: Sequence[str], group: int, reduction: Reduction, full: bool = False
-) -> Pairs:
+) -> KeyGradientMoments:
     """Moments over the warm-up texts of modules that share one shape, on the base model.
 
     Twenty seconds for the default model, once: cached on disk by model, modules and texts.
@@ -43,11 +43,15 @@ def warm_moments(
         for key, tensor in kept.items():
             side, _, field = key.partition("/")
             sides[side][field] = tensor
-        return Pairs(Moments.load(sides["keys"]), Moments.load(sides["grads"]))
+        return KeyGradientMoments(
+            RunningMoments.load(sides["keys"]), RunningMoments.load(sides["grads"])
+        )
     with lm.patched(EMPTY, only=True):
         found = answer_gradients.read(lm, facts, modules, group, reduction)
     d_in, d_out = (len(part) for part in (found[modules[0]].K, found[modules[0]].G))
-    pairs = Pairs.empty(d_in, d_out, full).merge(found[name].kept() for name in modules)
+    pairs = KeyGradientMoments.empty(d_in, d_out, full).merge(
+        found[name].kept() for name in modules
+    )
     tensors = {
         f"{side}/{field}": tensor.contiguous()
         for side, state in pairs.state().items()
