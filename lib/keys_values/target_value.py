@@ -2,7 +2,7 @@
 
 One variable δ per fact is added at the subject's last token, and moved until the model gives the
 new answer. Everything below the edited layer and everything before that token is constant, so only
-the blocks above and the positions from there on run (replay.py). Source: ROME, section 3.1; MEMIT
+the blocks above and the positions from there on run (model/partial_forward.py). Source: ROME, section 3.1; MEMIT
 uses the same optimizer with δ on the block's output.
 """
 
