@@ -1,9 +1,10 @@
-"""The value to write: v* by gradient descent through frozen layers, batched over facts.
+"""The target value v* by gradient descent through frozen layers, batched over facts.
 
 One variable δ per fact is added at the subject's last token, and moved until the model gives the
 new answer. Everything below the edited layer and everything before that token is constant, so only
-the blocks above and the positions from there on run (model/partial_forward.py). Source: ROME, section 3.1; MEMIT
-uses the same optimizer with δ on the block's output.
+the blocks above and the positions from there on run (model/partial_forward.py). The file is longer
+than 300 lines because the settings, the loop and its batching belong together. Source: ROME,
+section 3.1; MEMIT uses the same optimizer with δ on the block's output.
 """
 
 from __future__ import annotations
