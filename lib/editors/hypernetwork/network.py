@@ -168,7 +168,7 @@ def ridge_backward(wanted: ModuleUpdate, factors: tuple[Tensor, Tensor], G: Tens
 
     With M = K Kᵀ + λR the reach is B = Kᵀ M⁻¹, in whichever of its two forms it was solved, so
     neither rule below needs M: ∂L/∂V = G M⁻¹ K = G Bᵀ, and ∂L/∂ℓ = −λ⟨G M⁻¹R, ΔW⟩ is minus the
-    product of ∂L/∂V with what the regression left over, because λR M⁻¹ K = K − K (B K).
+    product of ∂L/∂V with the residual of the regression, because λR M⁻¹ K = K − K (B K).
     """
     (V, B), K = factors, wanted.pair.K.double()
     D = G.cpu().double() @ B.T  # ∂L/∂V (d_out, n)

@@ -186,7 +186,7 @@ def _order(n: int, seed: str) -> list[int]:
 def take(cases: Sequence[Case], start: int, count: int, seed: int) -> list[Case]:
     """Cases `start` to `start + count` of an endless stream of shuffled epochs.
 
-    They depend on the seed and the place in the stream alone, not on what was taken before.
+    They depend on the seed and the place in the stream alone, not on earlier calls.
     """
     places: Iterator[tuple[int, int]] = (divmod(i, len(cases)) for i in range(start, start + count))
     return [cases[_order(len(cases), f"{seed} {epoch}")[j]] for epoch, j in places]

@@ -1,7 +1,8 @@
-"""Moments to start from: features of fixed texts that are read but never edited.
+"""Moments that UltraEdit starts from: those of fixed texts that are read but never edited.
 
-With few columns the deviations are degenerate (one column standardizes to exactly zero), so the
-first fact of a life could not be written. The classroom's prompts and rewordings serve every model.
+With few columns the deviations are degenerate. One column standardizes to exactly zero, so the
+first fact of a stream could not be written. The classroom's prompts and rewordings give moments for
+every model.
 """
 
 from __future__ import annotations
@@ -25,9 +26,10 @@ TEXTS = 256  # prompts and rewordings that are read
 def warm_moments(
     lm: LM, modules: Sequence[str], group: int, reduction: Reduction, full: bool = False
 ) -> KeyGradientMoments:
-    """Moments over the warm-up texts of modules that share one shape, on the base model.
+    """Moments over the warm-up texts, of modules that share one shape, on the base model.
 
-    Twenty seconds for the default model, once: cached on disk by model, modules and texts.
+    They take twenty seconds for the default model and are cached on disk by model, modules and
+    texts. full=True keeps the whole scatter of the gradients.
     """
     facts = [
         Fact(None, text, case.fact.target_new)
