@@ -14,7 +14,13 @@ from lib.data.facts import Case, Fact, Probe
 from lib.data.readers import Cases, LazyCases, read_cases, read_facts
 from lib.errors import FactError
 
-from .test_facts import CLASSROOM, FLAT, FULL, ZSRE, places, write  # noqa: F401  (a fixture)
+from ..support.data_files import (
+    CLASSROOM,
+    FLAT,
+    FULL,
+    ZSRE,
+    places,
+)
 
 BENCH = [
     {

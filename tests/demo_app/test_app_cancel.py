@@ -19,7 +19,7 @@ from lib import atomic_files
 from lib.keys_values import second_moment
 
 from ..support import tiny
-from .test_app_tabs import cases, edited, through
+from ..support.page import cases, edited, through
 
 ROWS = {
     "ft": {"any": {"layer": 2, "lr": 2e-2, "epochs": 20, "target_eos": False}},

@@ -31,8 +31,7 @@ from demo_app.session.worker import Stopped, Trouble
 from lib.interpret.logit_lens import lens
 
 from ..support import tiny
-
-WORDS = ("alpha", "bravo", "cedar", "delta", "ember", "frost")
+from ..support.page import WORDS, cases, edited, through
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -51,34 +50,6 @@ def studio():
     made = Studio(tiny.model("llama"))
     yield made
     made.close()
-
-
-def cases(count: int = 4) -> list[lib.Case]:
-    return [
-        lib.Case(
-            lib.Fact(word, "{} is", ("xy", "qz")[i % 2]), id=i,
-            neighborhood=(lib.Probe(f"The {word} was", "a"),),
-        )
-        for i, word in enumerate(WORDS[:count])
-    ]  # fmt: skip
-
-
-def through(steps):
-    """The result of a generator, and the progress it gave."""
-    seen = []
-    while True:
-        try:
-            seen.append(next(steps))
-        except StopIteration as end:
-            return end.value, seen
-
-
-def edited(studio, *targets: str, editor: str = "ft") -> Session:
-    session = Session()
-    for target in targets:
-        fact = replace(cases()[0].fact, target_new=target)
-        session.patches.append(lib.EDITORS[editor](studio.lm).edit([fact], after=session.patch))
-    return session
 
 
 # ---- the stress test

@@ -12,8 +12,6 @@ import pytest
 
 import lib
 
-from .test_app_browser import address, browser, visit  # noqa: F401  (fixtures)
-
 pytestmark = pytest.mark.browser
 
 

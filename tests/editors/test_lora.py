@@ -7,8 +7,8 @@ import torch
 
 import lib
 
-from ..export.test_export import logits, patched_logits, with_adapter
 from ..support import tiny
+from ..support.exported import logits, patched_logits, with_adapter
 
 A = lib.Fact("The old tower", "I saw {}", "xy")
 B = lib.Fact("The old tower", "Who built {}", "qz")

@@ -11,7 +11,8 @@ import lib
 from lib.editors.hypernetwork import network_file
 
 from ..support import tiny
-from .test_editors import TINY, A, B
+from ..support.editor_settings import TINY, A, B
+from ..support.networks import CASES, SMALL
 
 C = lib.Fact("My cat", "{} sleeps on", "xy")
 GONE = [(e, n, v) for e in lib.EDITORS for n, v in lib.EDITORS[e].Config.retired.items()]
@@ -106,8 +107,6 @@ def test_an_old_journal_goes_on(lm, tmp_path):
 
 
 def test_an_old_network_is_read(lm, tmp_path, monkeypatch):
-    from .test_hypernetwork import CASES, SMALL
-
     path, small = tmp_path / "net.safetensors", {**SMALL, "turns": 2}
     lib.EDITORS["rledit"](lm, **small).fit(CASES, checkpoint=path, steps=1)
     header, state, _ = network_file.load(path, lm.fingerprint, "rledit")

@@ -27,6 +27,7 @@ from lib.model import batching, generation
 from lib.model.sequences import Sequences
 
 from ..support import tiny
+from ..support.side_memory import CALM, SETTINGS, SHORT
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "reference" / "wise.json").read_text("utf-8"))
 FACTS = [
@@ -37,10 +38,6 @@ FACTS = [
     lib.Fact("Peter", "Ask {} about", "xyz"),
     lib.Fact("The sea", "{} is as blue as", "qz"),
 ]
-CALM = ("A cat sat on the mat", "Seven days", "what is it", "In the morning he ran")
-SETTINGS = {"layer": 1, "lr": 0.3, "n_iter": 12, "templates": ("{}", "So. {}"), "irrelevant": CALM,
-            "irrelevant_n": 2, "norm_constraint": None}  # fmt: skip
-SHORT = {**SETTINGS, "n_iter": 4, "save_freq": 2, "merge_freq": 4}
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from lib.data.facts import Case, Fact, Probe, encode_target
+from lib.data.facts import Case, Fact, encode_target
 from lib.data.readers import classroom
 from lib.evaluation import answers, scores
 from lib.evaluation import evaluate as module
@@ -24,6 +24,7 @@ from lib.patch.patch import EMPTY, Edit, Patch
 from lib.patch.route import Rewrite
 
 from ..support import tiny
+from ..support.cases import CITY, small_cases, table
 
 # ---- text predicates ------------------------------------------------------------------------
 
@@ -182,29 +183,6 @@ def test_of_a_long_target_the_first_32_tokens_count():
 
 # ---- the plan ---------------------------------------------------------------------------------
 
-CITY, LAND, SPORT = "{} is in the city of", "The country of {} is", "{} plays"
-
-
-def small_cases():
-    def case(i, subject, template, new, old, relation):
-        fact = Fact(subject, template, new, old)
-        return Case(
-            fact,
-            paraphrases=(f"Where is {subject}? In", f"{subject}: a"),
-            neighborhood=(Probe(f"Near {subject} is", "abc"),),
-            locality=(f"Once upon a time {i}", "The sea is"),
-            portability=(Probe(f"{subject} speaks", "xyz"),),
-            id=f"c{i}",
-            relation=relation,
-        )
-
-    return [
-        case(0, "Ann", CITY, "Rome", "Paris", "city"),
-        case(1, "Bob", CITY, "Oslo", "London", "city"),
-        case(2, "Cleo", LAND, "Peru", "Chile", "land"),
-        case(3, "Dora", SPORT, "chess", None, "sport"),
-    ]
-
 
 def prompts_of(items, metric):
     return {item.case: item.prompt for item in items if item.metric == metric}
@@ -320,11 +298,6 @@ def one_by_one(lm, cases, patch, metrics=METRICS):
         if other is not None:
             rows[(*where, "probability")] = float(score.log_probs.mean() > other.mean())
     return rows
-
-
-def table(scores):
-    keys = ["case", "metric", "prompt", "event"]
-    return dict(zip(map(tuple, scores.rows[keys].values), scores.rows["value"], strict=True))
 
 
 def agree(scores, expected):

@@ -17,9 +17,9 @@ from lib.export import export
 from lib.patch.patch import LowRank
 
 from ..support import tiny
+from ..support.exported import TEXTS, logits, patched_logits, with_adapter
 
 FACT = lib.Fact("The old tower", "I saw {} | <b>twice</b>", "xy")
-TEXTS = ("I saw the old tower", "Seven days")
 
 
 def low_rank(lm: lib.LM, *ranks: int, layer: int = 1, seed: int = 0) -> LowRank:
@@ -34,22 +34,6 @@ def patch_of(lm: lib.LM, **weights) -> lib.Patch:
     if not weights:
         weights = {lm.mlp_out(1): low_rank(lm, 2, 1), lm.mlp_out(2): low_rank(lm, 1, seed=1)}
     return lib.Patch(weights, log=(lib.Edit("ft", {}, (FACT,)),), base=lm.identity)
-
-
-def logits(model: torch.nn.Module) -> list[torch.Tensor]:
-    with torch.no_grad():
-        return [model(torch.tensor([tiny.tokenizer()(text).input_ids])).logits for text in TEXTS]
-
-
-def patched_logits(lm: lib.LM, patch: lib.Patch) -> list[torch.Tensor]:
-    with lm.patched(patch):
-        return logits(lm.model)
-
-
-def with_adapter(lm: lib.LM, family: str, folder) -> list[torch.Tensor]:
-    peft = pytest.importorskip("peft")
-    base = tiny.model(family).model  # peft writes into the model it is given
-    return logits(peft.PeftModel.from_pretrained(base, folder).eval())
 
 
 def state(lm: lib.LM) -> tuple:

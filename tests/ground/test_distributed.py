@@ -20,8 +20,8 @@ from lib.errors import FeatureError
 from lib.keys_values import answer_gradients
 from lib.patch.patch import EMPTY
 
-from ..editors.test_hypernetwork import CASES, SMALL
 from ..support import tiny
+from ..support.networks import CASES, SMALL
 
 ROOT = Path(__file__).parents[2]
 WORDS = ["xyz", "qz", "xy", "abcde", "q", "ab", "xyzxyz"]

@@ -26,9 +26,9 @@ from lib.lifelong.sample import contradicted, free, sampled
 from lib.lifelong.stream import stream
 from lib.patch.patch import EMPTY, Edit, Patch
 
-from ..evaluation.test_evaluate import small_cases
 from ..support import tiny
-from .test_stream import Noise, contradicting, fold, same
+from ..support.cases import small_cases
+from ..support.streams import Noise, contradicting, fold, same
 
 ROOT = Path(__file__).parents[2]
 BRIEF = {"metrics": ("generalization", "locality"), "events": ("teacher_forced", "probability")}
@@ -367,7 +367,7 @@ KILLED = """
 import os, random, signal, sys, time
 import lib
 from tests.support import tiny
-from tests.lifelong.test_journal import run, long_cases, Noise
+from tests.lifelong.test_journal import run, long_cases
 lm, cases = tiny.model("llama"), long_cases()
 draw, folder, kills = random.Random(7), sys.argv[1], 0
 while True:

@@ -1,67 +1,28 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
-import torch
 
 import lib.editors
-from lib.data.facts import Case, Fact
-from lib.editors.shared.base import Editor
-from lib.editors.shared.config import Config
-from lib.errors import EditError, StreamError
+from lib.data.facts import Case
+from lib.errors import StreamError
 from lib.evaluation.evaluate import evaluate
 from lib.lifelong.sample import contradicted
 from lib.lifelong.stream import stream
-from lib.patch.patch import EMPTY, Patch
+from lib.patch.patch import EMPTY
 
-from ..evaluation.test_evaluate import small_cases, table
 from ..support import tiny
+from ..support.cases import small_cases, table
+from ..support.streams import Noise, contradicting, fold, same
 
 SILENT = {"metrics": ("generalization", "locality", "specificity")}
-
-
-@dataclass(frozen=True)
-class NoiseConfig(Config):
-    size: float = 0.2
-
-
-class Noise(Editor):
-    """Moves one matrix at random, the same way for the same facts; refuses the answer "no"."""
-
-    name = "noise"
-    paper = "none"
-    Config = NoiseConfig
-    calls = 0
-
-    def write(self, facts, after):
-        Noise.calls += 1
-        if any(fact.target_new == "no" for fact in facts):
-            raise EditError("the answer 'no' cannot be written")
-        torch.manual_seed(sum(map(ord, "".join(fact.text for fact in facts))))
-        module = self.lm.mlp_out(1)
-        W = self.lm.weight(module, after)
-        return after.with_weights({module: W + self.config.size * torch.randn_like(W)})
 
 
 @pytest.fixture(scope="module")
 def lm():
     return tiny.model("llama")
-
-
-def fold(editor, cases, size):
-    patches, patch = [EMPTY], EMPTY
-    for start in range(0, len(cases), size):
-        patch = editor.edit([case.fact for case in cases[start : start + size]], after=patch)
-        patches.append(patch)
-    return patches
-
-
-def same(p: Patch, q: Patch) -> bool:
-    return p.weights.keys() == q.weights.keys() and all(
-        torch.equal(p.weights[name], q.weights[name]) for name in p.weights
-    )
 
 
 def test_a_run_is_the_fold_and_lazy(lm):
@@ -150,14 +111,6 @@ def test_json(lm):
             assert {"teacher_forced", "probability", "generation"} <= scores[metric].keys()
         assert scores["locality"].keys() == {"teacher_forced", "generation", "kl_nats"}
         assert "perplexity" in scores and scores["contradicted"] == 0
-
-
-def contradicting():
-    cases = small_cases()
-    fact = cases[0].fact
-    again = Case(Fact(" ann", "{} is in  the city of", "Bonn"), ("Where is ann? In",), id="c4")
-    same = Case(Fact("Ann", fact.prompt, '"bonn"'), id="c5")
-    return [*cases, again, same]
 
 
 def test_contradicted_facts_leave_retention(lm):

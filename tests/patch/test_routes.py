@@ -14,8 +14,8 @@ import torch
 import lib
 from lib.model import generation
 
-from ..editors.test_editors import ELSEWHERE, TINY, A, B, settings
 from ..support import tiny
+from ..support.editor_settings import ELSEWHERE, TINY, A, B, settings
 
 FAMILY = "llama"
 NAMES = sorted(name for name, editor in lib.EDITORS.items() if editor.writes == "routes")

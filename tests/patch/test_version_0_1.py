@@ -15,8 +15,8 @@ import torch
 
 import lib
 
-from ..editors.test_editors import TINY, A, B
 from ..support import tiny
+from ..support.editor_settings import TINY, A, B
 
 FILES = Path(__file__).parents[1] / "reference" / "version_0_1"
 PATCHES = sorted(path.stem.removeprefix("patch-") for path in FILES.glob("patch-*.safetensors"))

@@ -22,9 +22,9 @@ from lib.errors import ScanError
 from lib.preset_search.scan import Scan, scan
 
 from .. import sweep
-from ..editors.test_editors import TINY
-from ..evaluation.test_evaluate import small_cases
 from ..support import tiny
+from ..support.cases import small_cases
+from ..support.editor_settings import TINY
 
 MODULE = sys.modules["lib.preset_search.scan"]
 SHARES = {"efficacy": 0.5, "generalization": 0.5, "specificity": 0.5}

@@ -23,8 +23,8 @@ from lib.interpret.logit_lens import lens
 from lib.model import activations
 from notebooks import build
 
-from ..editors.test_wise import SHORT
 from ..support import tiny
+from ..support.side_memory import SHORT
 
 ROOT = Path(__file__).parents[2]
 FACT = lib.Fact("tower", "The {} leans to", "xy", "qz")

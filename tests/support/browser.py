@@ -1,0 +1,74 @@
+"""The running page and a real browser, as fixtures."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+QUIET = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+         "--disable-component-update", "--disable-sync"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def browser():
+    api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+    path = shutil.which("chromium") or shutil.which("google-chrome")
+    if path is None:
+        pytest.skip("there is no Chromium on this machine")
+    with api.sync_playwright() as playwright:
+        made = playwright.chromium.launch(executable_path=path, args=QUIET)
+        yield made
+        made.close()
+
+
+@pytest.fixture(scope="module")
+def address(browser):
+    """`python -m demo_app` on a port that is taken, so that it must say where it is instead."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        command = [sys.executable, "-u", "-m", "demo_app", "--port", port]
+        server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True,
+                                  env={**os.environ, "OMP_NUM_THREADS": "1"})  # fmt: skip
+        try:
+            assert server.stdout.readline().startswith(f"Port {port} is taken, so the page is on ")
+            said = server.stdout.readline()
+            assert said.startswith("Open http://127.0.0.1:")
+            yield said.split()[1]
+        finally:
+            server.terminate()
+            server.wait(30)
+
+
+@pytest.fixture
+def visit(browser, address):
+    """Opens the page; at the end fails on console errors and on requests to any other host."""
+    pages, wrong = [], []
+
+    def open_page(width: int = 1280, theme: str = "light", query: str = ""):
+        page = browser.new_page(viewport={"width": width, "height": 900})
+        page.on("console", lambda m: wrong.append(m.text) if m.type == "error" else None)
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("dialog", lambda dialog: (wrong.append("a dialog"), dialog.dismiss()))
+        page.on("request", lambda r: wrong.append(r.url) if not _ours(r.url, address) else None)
+        page.goto(f"{address}/?__theme={theme}{query}")
+        page.get_by_role("heading", name="Edit a language model's memory").wait_for()
+        pages.append(page)
+        return page
+
+    yield open_page
+    for page in pages:
+        page.close()
+    assert not wrong, wrong
+
+
+def _ours(url: str, address: str) -> bool:
+    return url.startswith((address, "data:", "blob:"))
