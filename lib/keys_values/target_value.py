@@ -51,14 +51,15 @@ class Search:
         source="paper",
     )
     enough: float = setting(0.05, "Total loss under which the search ends.", source="paper")
+    # The order of the fields is part of the name of a file in the cache: see `base_value_norm`.
+    target_eos: bool = setting(
+        False, "Whether the end of the text is learned as a token after the answer.", source="ours"
+    )
     relax: bool = setting(
         False,
         "PMET's rule: once all target tokens are the argmax their loss counts a tenth, and a KL "
         "term of at most 0.01 ends the search.",
         source="paper",
-    )
-    target_eos: bool = setting(
-        False, "Whether the end of the text is learned as a token after the answer.", source="ours"
     )
 
 
