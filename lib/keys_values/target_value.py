@@ -51,7 +51,7 @@ class Search:
         source="paper",
     )
     enough: float = setting(0.05, "Total loss under which the search ends.", source="paper")
-    # The order of the fields is part of the name of a file in the cache: see `base_value_norm`.
+    # The order of the fields is part of the name of a file in the cache: see `anchor_norm`.
     target_eos: bool = setting(
         False, "Whether the end of the text is learned as a token after the answer.", source="ours"
     )
