@@ -43,7 +43,7 @@ from .evaluation.single_edits import singly
 from .export.export import Exported, export_model, export_peft
 from .interpret.superposition import superposition
 from .keys_values.answer_gradients import read as read_gradients
-from .keys_values.running_moments import Moments as RunningMoments
+from .keys_values.running_moments import RunningMoments
 from .keys_values.second_moment import second_moment
 from .keys_values.target_value import search as search_target
 from .lifelong.stream import stream

@@ -5,9 +5,10 @@ Keys and values are columns: K (d_in, n), V (d_out, n). C (d_in, d_in) is the se
 of the keys whose outputs shall stay. Every function computes in the type it is given; use float64
 where it matters.
 
-All inserts have one form, Δ = R B: the residual R (d_out, n), what is missing at each key, times
-the reach B (n, d_in), which depends on the keys alone. B k is how much of each residual lands on
-any other key k, so B says, before anything is written, who will be disturbed (`interference`).
+All inserts have one form, Δ = R B. The residual R (d_out, n) is the part of the value that is
+missing at each key, and the reach B (n, d_in) depends on the keys alone. B k is the share of each
+residual that lands on any other key k, so B says, before anything is written, which other facts
+will be disturbed (`interference`).
 """
 
 from __future__ import annotations
@@ -162,8 +163,9 @@ def insert_many(
 ) -> tuple[Tensor, Tensor]:
     """Several pairs at once, as factors R (d_out, n) and B (n, d_in); settings as in `reach`.
 
-    strength λ > 0: Δ = R Kᵀ (λC + K Kᵀ)⁻¹ (MEMIT); 0: (W + Δ) K = V exactly, with the least
-    tr(Δ C Δᵀ), Δ = R (KᵀC⁻¹K)⁻¹ KᵀC⁻¹ (EMMET). One column with equality gives `insert`.
+    With strength λ > 0 the change is Δ = R Kᵀ (λC + K Kᵀ)⁻¹ (MEMIT). With strength 0 it has the
+    least tr(Δ C Δᵀ) among those with (W + Δ) K = V, which is Δ = R (KᵀC⁻¹K)⁻¹ KᵀC⁻¹ (EMMET). One
+    column with equality gives `insert`.
     """
     return V - W @ K, reach(K, C, strength, kept, ridge)
 

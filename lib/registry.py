@@ -16,6 +16,7 @@ class Registry(dict[str, type[Any]]):
     """Name -> class. An unknown name raises EditError, which lists the known ones."""
 
     def __missing__(self, name: str) -> type[Any]:
+        """Called for an unknown name."""
         raise EditError(f"there is no editor '{name}'; there are {', '.join(sorted(self))}")
 
 

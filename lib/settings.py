@@ -1,8 +1,8 @@
-"""Settings that explain themselves: a field of a dataclass with a sentence and its source.
+"""Settings that explain themselves: fields of a dataclass with a sentence and its source.
 
 The page, the command line and a reader of the code see the same sentence, because it stands at the
-field. It also says whether the setting is the paper's or an option of this project, and what the
-paper's value is where the default is another one.
+field. The field also says whether the setting is from the paper or is an option of this project,
+and gives the paper's value where the default is another one.
 """
 
 from __future__ import annotations
@@ -16,15 +16,16 @@ Source = Literal["paper", "ours"]
 
 @dataclass(frozen=True)
 class Setting:
-    """What is known of one setting.
+    """The description of one setting.
 
-    name       of the field
-    type       its annotation, as it stands in the code
-    default    the value of the class, before any preset
-    published  the paper's value; an option of ours has here what leaves the method as published
-    choices    the words that it may be, none where it is no choice
-    sentence   what it does
-    source     "paper" where the setting, or the choice, is in the paper; "ours" where it is not
+    name       name of the field
+    type       its annotation, as written in the code
+    default    its value in the class, before any preset
+    published  the paper's value, or for an option of ours the value that leaves the method as
+               published
+    choices    the words that it may be, empty where it is not a choice among words
+    sentence   its meaning
+    source     "paper" where the setting, or the choice, is in the paper, "ours" where it is not
     """
 
     name: str
@@ -43,9 +44,10 @@ def setting(
     source: Source | None = None,
     published: Any = MISSING,
 ) -> Any:
-    """A field with its sentence; what is left out is that of the class that is built on.
+    """A dataclass field with its sentence, source and published value.
 
-    published  the paper's value where it is not the default
+    A sentence or source that is left out is that of the base class's field of the same name.
+    published is the paper's value where it is not the default.
     """
     said = {"sentence": sentence, "source": source}
     found = {name: value for name, value in said.items() if value is not None}
@@ -55,7 +57,7 @@ def setting(
 
 
 def explain(config: type) -> dict[str, Setting]:
-    """{name: what is known of it} of all settings of a dataclass, in their order.
+    """{name: its description} of all settings of a dataclass, in their order.
 
     A field that a subclass sets to another default keeps the sentence and the source of its base.
     """
@@ -75,10 +77,10 @@ def explain(config: type) -> dict[str, Setting]:
 
 
 def words(config: type) -> dict[str, tuple[Any, ...]]:
-    """{setting: the words it may be}, from the annotations that say `Literal`."""
+    """{setting: the words that it may be}, from the annotations that contain `Literal`."""
     found = {}
     for name, hint in get_type_hints(config).items():
-        parts = (hint, *get_args(hint))  # Literal[...] | None
+        parts = (hint, *get_args(hint))  # the hint may be Literal[...] | None
         some = [word for part in parts if get_origin(part) is Literal for word in get_args(part)]
         if some:
             found[name] = tuple(some)
@@ -86,7 +88,7 @@ def words(config: type) -> dict[str, tuple[Any, ...]]:
 
 
 def _said(config: type, name: str) -> Mapping[str, Any]:
-    """Sentence and source of a field: each from the nearest class that gives one."""
+    """Sentence and source of a field, each from the nearest class that gives one."""
     found: dict[str, Any] = {}
     for base in reversed(config.__mro__):
         own = base.__dict__.get("__dataclass_fields__", {}).get(name)

@@ -196,8 +196,7 @@ def layer_of(studio: Studio, editor: str) -> int:
             "choose an editor that writes weights, such as ROME."
         )
     made = kind(studio.lm)
-    inner = getattr(made, "inner", made)  # of a wrapper, the editor inside decides
-    config = inner.config if isinstance(inner, lib.Editor) else made.config
+    config = getattr(made, "wrapped", made).config  # of a wrapper, the editor inside decides
     if kind.trained:
         return next((min(some) for some in made.layers()[:1] if some), 0)
     for name in ("layer", "layers", "down"):

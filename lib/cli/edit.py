@@ -1,4 +1,4 @@
-"""`python -m lib edit`: writes one fact and prints the answers before and after."""
+"""The command `python -m lib edit`, which writes one fact and prints answers before and after."""
 
 from __future__ import annotations
 
@@ -47,4 +47,5 @@ def run(given: argparse.Namespace) -> None:
 
 
 def _line(text: str) -> str:
+    """An answer on one line."""
     return " ".join(text.split())

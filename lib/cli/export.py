@@ -1,4 +1,4 @@
-"""`python -m lib export`: a saved patch as a PEFT adapter or as a whole model."""
+"""The command `python -m lib export`: a saved patch becomes a PEFT adapter or a whole model."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def run(given: argparse.Namespace) -> None:
     if given.rank is not None and given.kind == "model":
         raise ValueError("--rank is for --as peft: a whole model is written exactly")
     patch = Patch.load(given.patch)
-    refuse(patch)  # before a model is loaded for nothing
+    refuse(patch)  # now, because loading a model takes time
     lm = options.load(given)
     if given.kind == "peft":
         done = export_peft(lm, patch, given.to, given.rank)

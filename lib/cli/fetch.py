@@ -1,4 +1,4 @@
-"""`python -m lib fetch`: brings the embedded default model here ahead of time."""
+"""The command `python -m lib fetch`, which downloads the default model ahead of time."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ def arguments(commands: Any) -> None:
 
 
 def run(given: argparse.Namespace) -> None:
-    """Bring the model here, and print where it lies."""
+    """Download the model unless it is there, and print its folder."""
     print(default_model(progress=True))

@@ -1,4 +1,8 @@
-"""`python -m lib`: one parser, one command per file of this folder, and its exit codes."""
+"""The entry of `python -m lib`: its usage, the parser of its commands, and the exit codes.
+
+Each command is a file of this folder with two functions: `arguments` adds its options to the
+parser, and `run` carries it out.
+"""
 
 from __future__ import annotations
 
@@ -31,10 +35,15 @@ Every command: `python -m lib COMMAND --help`. Exit code 2 means that the input 
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; the exit code is 0, or 2 after one sentence about what was wrong."""
+    """Run one command and return its exit code.
+
+    0 after success, 2 after one sentence that says what was wrong, 130 after Ctrl-C.
+    """
+    package = __package__.partition(".")[0]  # `lib` in a checkout, its own name when installed
+    program = "python -m lib" if package == "lib" else package
     parser = argparse.ArgumentParser(
-        prog="python -m lib",
-        description=USAGE,
+        prog=program,
+        description=USAGE.replace("python -m lib", program),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")

@@ -1,4 +1,4 @@
-"""Options that several commands share, and how their values are read."""
+"""Options that several commands share, and the functions that read their values."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..model import lm
 
 
 def common(parser: argparse.ArgumentParser) -> None:
-    """Add the options of every command that runs an editor: which one, its settings, the model."""
+    """Add the options of a command that runs an editor: its name, its settings, and the model."""
     parser.add_argument("--editor", default="rome", help="rome, ft, retrieval, … (default rome)")
     parser.add_argument("--model", help="hub id or local folder (default: the embedded model)")
     parser.add_argument("--dtype", help="float32, bfloat16, …")
@@ -27,7 +27,10 @@ def common(parser: argparse.ArgumentParser) -> None:
 
 
 def settings(pairs: list[str]) -> dict[str, Any]:
-    """NAME=VALUE pairs; values are JSON where they can be (layer=8, box=null), else text."""
+    """The settings in NAME=VALUE pairs; a list becomes a tuple. See `value`.
+
+    settings(["layer=8", "layers=[4, 5]"]) -> {"layer": 8, "layers": (4, 5)}
+    """
     settings = {}
     for pair in pairs:
         name, equals, text = pair.partition("=")
@@ -39,7 +42,7 @@ def settings(pairs: list[str]) -> dict[str, Any]:
 
 
 def value(text: str) -> Any:
-    """A value as JSON where it can be read so (8, null, [1, 2]), else the text itself."""
+    """The value of a text that is JSON, such as 8, null or [1, 2]; otherwise the text itself."""
     try:
         return json.loads(text)
     except ValueError:
@@ -47,7 +50,7 @@ def value(text: str) -> Any:
 
 
 def numbers(option: str, text: str) -> list[int]:
-    """2-4,8 -> [2, 3, 4, 8]."""
+    """Whole numbers and ranges; `option` is named in errors. "2-4,8" -> [2, 3, 4, 8]."""
     found: list[int] = []
     for part in text.split(","):
         first, _, last = part.partition("-")
@@ -59,7 +62,7 @@ def numbers(option: str, text: str) -> list[int]:
 
 
 def keep(path: Path | None, result: dict[str, Any]) -> None:
-    """Write a result as JSON where a path was given."""
+    """Write a result as JSON if a path was given."""
     if path:
         path.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps(result, indent=1, ensure_ascii=False) + "\n"

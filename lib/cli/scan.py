@@ -1,4 +1,4 @@
-"""`python -m lib scan`: tries an editor over layers and proposes a preset."""
+"""The command `python -m lib scan`, which tries an editor over layers and proposes a preset."""
 
 from __future__ import annotations
 
@@ -59,28 +59,41 @@ def run(given: argparse.Namespace) -> None:
     cases: Sequence[Case]
     if given.data:
         cases = read_cases(given.data, limit=given.cases, target=given.target)
-    else:  # the odd ones are for reporting what was chosen here
+    else:  # odd cases stay unseen, so that a preset chosen here can be measured on them
         cases = [case for case in classroom() if case.id % 2 == 0][: given.cases]
     lm = options.load(given)
     found = scan_of(
-        lm, given.editor, cases, layers, given.budget, grid, given.around, given.journal,
-        given.together, widths=widths, settings=options.settings(given.set),
+        lm,
+        given.editor,
+        cases,
+        layers,
+        given.budget,
+        grid,
+        given.around,
+        given.journal,
+        given.together,
+        widths=widths,
+        settings=options.settings(given.set),
         say=lambda line: print(line, flush=True),
-    )  # fmt: skip
+    )
     print(found)
     print(f"\n{found.preset()}", end="")
     options.keep(given.out, found.json())
 
 
 def _grid(pairs: list[str]) -> dict[str, list[Any]]:
-    """NAME=V1,V2 pairs: the values as one JSON list, or each by itself as JSON or text."""
+    """The values of each setting in NAME=V1,V2 pairs, read as JSON where they can be.
+
+    _grid(["v_lr=0.1,0.25"]) -> {"v_lr": [0.1, 0.25]}
+    """
     grid = {}
     for pair in pairs:
         name, equals, values = pair.partition("=")
         if not equals:
             raise ValueError(f"--grid wants NAME=V1,V2, not '{pair}'")
+        # all values as one JSON list, so that a value may be a list with commas of its own
         listed = options.value(f"[{values}]")
-        grid[name] = (
-            listed if isinstance(listed, list) else [*map(options.value, values.split(","))]
-        )
+        if not isinstance(listed, list):
+            listed = [options.value(text) for text in values.split(",")]
+        grid[name] = listed
     return grid

@@ -1,4 +1,4 @@
-"""`python -m lib settings`: what an editor's settings are, and what each of them does."""
+"""The command `python -m lib settings`, which explains the settings of an editor."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def run(given: argparse.Namespace) -> None:
 
 
 def _line(setting: Setting) -> str:
-    """Name and default, what else it may be, and whose it is."""
+    """A setting's name, default, source, and, where there are any, published value and choices."""
     said = ["the paper's" if setting.source == "paper" else "ours"]
     if setting.published != setting.default:
         said.append(f"published: {json.dumps(setting.published)}")

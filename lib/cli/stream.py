@@ -1,4 +1,4 @@
-"""`python -m lib stream`: writes many facts in batches and measures at given points."""
+"""The command `python -m lib stream`, which writes facts in batches and measures in between."""
 
 from __future__ import annotations
 
@@ -48,6 +48,7 @@ def run(given: argparse.Namespace) -> None:
 
 
 def _stream(given: argparse.Namespace, device_map: Any) -> None:
+    """The run in this process, whose model goes where `device_map` says."""
     editor_class = EDITORS[given.editor]
     points = options.numbers("--eval-at", given.eval_at) if given.eval_at else []
     if given.lazy and not given.data:
@@ -64,10 +65,16 @@ def _stream(given: argparse.Namespace, device_map: Any) -> None:
     lm = options.load(given, device_map)
     editor = editor_class(lm, **options.settings(given.set))
     run = run_of(
-        lm, editor, cases, given.batch, points,
-        journal=given.journal, save_every=given.save_every, sample=given.sample,
-    ).finish()  # fmt: skip
-    if distributed.rank():  # the others hold the same; one of them says it
+        lm,
+        editor,
+        cases,
+        given.batch,
+        points,
+        journal=given.journal,
+        save_every=given.save_every,
+        sample=given.sample,
+    ).finish()
+    if distributed.rank():  # every process has the same result, and the first one prints it
         return
     if given.save:
         run.patch.save(given.save)
@@ -80,18 +87,17 @@ def _table(result: dict[str, Any]) -> str:
     """The scores as a small table: one row per metric and event, one column per point."""
     points = list(result["scores"])
     rows: dict[str, list[str]] = {}
-    for p in points:
-        for metric, events in result["scores"][p].items():
+    for column, point in enumerate(points):
+        for metric, events in result["scores"][point].items():
             if metric == "groups":  # the parts of a sample stand in the JSON only
                 continue
             for event, value in events.items() if isinstance(events, dict) else [("", events)]:
-                shown = "–" if value is None else f"{value:.3g}"
-                rows.setdefault(f"{metric} {event}".strip(), ["–"] * len(points))[
-                    points.index(p)
-                ] = shown
+                row = rows.setdefault(f"{metric} {event}".strip(), ["–"] * len(points))
+                if value is not None:
+                    row[column] = f"{value:.3g}"
     wide = max([len(name) for name in rows] + [5])
     title = f"{result['editor']} on {result['model']}, {result['edits']} edits"
-    head = " " * wide + "".join(f"{p:>10}" for p in points)
+    head = " " * wide + "".join(f"{point:>10}" for point in points)
     lines = [
         f"{name:<{wide}}" + "".join(f"{v:>10}" for v in values) for name, values in rows.items()
     ]

@@ -1,4 +1,8 @@
-"""`python -m lib train`: which cases are learned from, which are kept apart, and the loop."""
+"""The command `python -m lib train`, which trains the network of an editor that has one.
+
+The cases of a data file are divided: the network learns from some, and others are kept apart to
+measure it. No edit prompt is on both sides.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +47,7 @@ def arguments(commands: Any) -> None:
 
 
 def run(given: argparse.Namespace) -> None:
-    """Train as the options say, and print how it goes and where the network's file is."""
+    """Train as the options say; print the progress and the path of the network's file."""
 
     def say(line: str) -> None:
         print(line, flush=True)
@@ -55,22 +59,27 @@ def run(given: argparse.Namespace) -> None:
     if given.steps < 0:
         raise ValueError(f"--steps should not be below 0, not {given.steps}")
     cases = _read(given)
-    learned, kept = _rows(cases, given.rows)[: given.cases], _rows(cases, given.validation_rows)
+    learned = _rows(cases, given.rows)[: given.cases]
+    kept = _rows(cases, given.validation_rows)
     if given.validation_rows is None:
         learned, kept = _apart(_different(learned), given.validation)
     elif given.validation is not None:
         raise ValueError("--validation and --validation-rows exclude each other")
     else:
         kept = _different(kept)
-        texts = {case.fact.text for case in kept}  # none on both sides
+        texts = {case.fact.text for case in kept}  # edit prompts that must not be learned from
         learned = [case for case in _different(learned) if case.fact.text not in texts]
     lm = options.load(given)
     say(f"{given.editor} on {lm.name}: {len(learned)} cases, {len(kept)} kept apart")
     editor: Any = editor_class(lm, **options.settings(given.set))
     data = {
-        "file": Path(given.data).name, "target": given.target, "cases": len(learned),
-        "rows": given.rows, "validation": len(kept), "validation_rows": given.validation_rows,
-    }  # fmt: skip
+        "file": Path(given.data).name,
+        "target": given.target,
+        "cases": len(learned),
+        "rows": given.rows,
+        "validation": len(kept),
+        "validation_rows": given.validation_rows,
+    }
     path = editor.fit(learned, kept, given.checkpoint, given.steps, say, data)
     print(f"saved: {path}")
 
@@ -84,17 +93,22 @@ def span(text: str) -> tuple[int, int]:
 
 
 def _read(given: argparse.Namespace) -> Sequence[Case]:
-    """The cases of the file up to the last row that is asked for."""
-    if given.data == "classroom":  # the odd ones are for reporting what was trained here
+    """The cases of the file up to the last row that the options name."""
+    if given.data == "classroom":
+        # odd cases stay unseen, so that a network trained here can be measured on them
         return [case for case in classroom() if case.id % 2 == 0]
     spans = [given.rows, given.validation_rows]
-    limit = None if None in spans else max(last for _, last in spans) + 1
-    limit = given.cases if given.rows is None and given.validation_rows is None else limit
+    if spans == [None, None]:
+        limit = given.cases
+    elif None in spans:  # one side takes all rows of the file
+        limit = None
+    else:
+        limit = max(last for _, last in spans) + 1
     return read_cases(given.data, limit=limit, target=given.target)
 
 
 def _rows(cases: Sequence[Case], span: tuple[int, int] | None) -> Sequence[Case]:
-    """Cases from the first to the last row; ValueError where the file has fewer."""
+    """The cases from the first to the last row of a span; ValueError if the file has too few."""
     if span is None:
         return cases
     if span[1] >= len(cases):
@@ -103,14 +117,19 @@ def _rows(cases: Sequence[Case], span: tuple[int, int] | None) -> Sequence[Case]
 
 
 def _different(cases: Sequence[Case]) -> list[Case]:
-    """One case per edit prompt, the last."""
+    """One case for each edit prompt: the last one that has it."""
     return list({case.fact.text: case for case in cases}.values())
 
 
 def _apart(cases: list[Case], count: int | None) -> tuple[list[Case], list[Case]]:
-    """Those to learn from and, evenly spread, those kept apart (default a tenth)."""
+    """The cases to learn from, and `count` cases to keep apart (default: a tenth).
+
+    Those kept apart are spread evenly over the list.
+    """
     count = len(cases) // 10 if count is None else count
     if not 0 <= count < len(cases):
         raise ValueError(f"--validation {count} leaves nothing of {len(cases)} cases to train on")
-    kept = set(range(0, len(cases), len(cases) // count)[:count]) if count else set()
-    return [c for i, c in enumerate(cases) if i not in kept], [cases[i] for i in sorted(kept)]
+    if not count:
+        return cases, []
+    kept = range(0, len(cases), len(cases) // count)[:count]
+    return [c for i, c in enumerate(cases) if i not in kept], [cases[i] for i in kept]

@@ -86,10 +86,12 @@ def _get(row: dict, key: str) -> Any:
 
 
 def _text(row: dict, key: str) -> str:
+    """The text of a key; FactError when it is missing, blank or no text."""
     return require_text(_get(row, key), f"key '{key}'")
 
 
 def _list(row: dict, key: str) -> list:
+    """The list of a key."""
     values = _get(row, key)
     if not isinstance(values, list):
         raise FactError(f"key '{key}' should be a list, not {quoted(json.dumps(values))}")
@@ -97,6 +99,7 @@ def _list(row: dict, key: str) -> list:
 
 
 def _texts(row: dict, key: str) -> tuple[str, ...]:
+    """The texts of a key that holds a list of them."""
     return tuple(require_text(v, f"key '{key}[{i}]'") for i, v in enumerate(_list(row, key)))
 
 
@@ -115,6 +118,7 @@ def _id(row: dict, number: int) -> int | str:
 
 
 def _relation(row: dict, key: str) -> str | None:
+    """The text of a key that may be missing or null."""
     return _text(row, key) if row.get(key) is not None else None
 
 
@@ -148,6 +152,7 @@ def _fact(
 
 
 def _counterfact(row: dict, options: Options) -> Case:
+    """The published file: the fact stands in `requested_rewrite`, its prompt with a `{}`."""
     prompt = _text(row, "requested_rewrite.prompt")
     new = _text(row, "requested_rewrite.target_new.str")
     true = _text(row, "requested_rewrite.target_true.str")
@@ -162,6 +167,7 @@ def _counterfact(row: dict, options: Options) -> Case:
 
 
 def _counterfact_flat(row: dict, options: Options) -> Case:
+    """The copy whose keys all stand at the top, with one rewording and one neighborhood prompt."""
     new, true = _text(row, "target_new"), _text(row, "ground_truth")
     near = Probe(_text(row, "locality_prompt"), _text(row, "locality_ground_truth"))
     return Case(
@@ -203,6 +209,7 @@ def _temporal(row: dict, options: Options) -> Case:
 
 
 def _selfcheck(row: dict, options: Options) -> Case:
+    """A text to write and one unrelated prompt, without rewordings."""
     return Case(
         _fact(row, _text(row, "prompt"), _text(row, "target_new"), None, options),
         **_unrelated(_text(row, "locality_prompt"), row, "locality_ground_truth"),
@@ -210,11 +217,13 @@ def _selfcheck(row: dict, options: Options) -> Case:
 
 
 def _known_facts(row: dict, options: Options) -> Case:
+    """A fact that a model knows, for tracing: its true answer stands where a new one would."""
     fact = _fact(row, _text(row, "prompt"), _text(row, "attribute"), None, options)
     return Case(fact, relation=_relation(row, "relation_id"))
 
 
 def _own(row: dict, options: Options) -> Case:
+    """The classroom's format, whose keys are the fields of a fact and of a case."""
     new, true = _text(row, "target_new"), _text(row, "target_true")
     return Case(
         _fact(row, _text(row, "prompt"), new, true, options, marked=True),
@@ -252,6 +261,7 @@ def _wikibigedit(row: dict, options: Options) -> Case:
 
 
 def _ultraeditbench(row: dict, options: Options) -> Case:
+    """One rewording and one unrelated prompt for each fact."""
     return Case(
         _fact(row, _text(row, "prompt"), _text(row, "ans"), None, options),
         paraphrases=(_text(row, "rephrase_prompt"),),

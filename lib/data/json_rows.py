@@ -70,16 +70,17 @@ def rows(path: Path, known: Callable[[dict], Any]) -> Generator[Any, None, None]
 
 
 def places(path: Path) -> Generator[tuple[int, Any], None, None]:
-    """(where it begins in the unpacked file, row) of every row of a JSONL file, one at a time.
+    """(byte where it begins in the unpacked file, row) for each row of a JSONL file.
 
-    Other JSON is refused: to find where the rows of a list begin, all of it would have to be read.
+    Other JSON is refused, because to find where the rows of a list begin all of it would have to be
+    read.
     """
     with opened(path) as file:
         _refuse_binary(file, path)
         # before the first "line" is read, which may be the whole of a large list
         if (start := file.peek(4096).removeprefix(codecs.BOM_UTF8).lstrip()).startswith(b"["):
             _refuse_whole(start, path)
-        at, number = 0, 0
+        at, number = 0, 0  # the byte where the line begins, and the number of its row
         for line in file:
             text = line.removeprefix(codecs.BOM_UTF8) if at == 0 else line
             if text.strip():
@@ -103,7 +104,7 @@ def _refuse_whole(line: bytes, path: Path) -> None:
 
 
 def row_at(file: BinaryIO, begin: int) -> Any:
-    """The row of a JSONL file that begins there."""
+    """The row of a JSONL file that begins at byte `begin`."""
     file.seek(begin)
     return json.loads(file.readline())
 

@@ -170,6 +170,7 @@ class Cases(list):
         found = super().__getitem__(index)
         if not isinstance(index, slice):
             return found
+        # a slice of cases that were not changed stays a list that knows its source
         first, end, step = index.indices(len(self))
         if step != 1 or self.rows(first, max(first, end)) is None:
             return found
@@ -260,6 +261,7 @@ class _File:
 
 
 def _reader(options: Options) -> dict[str, Any]:
+    """The options as arguments of `read_cases`."""
     return {"target": options.target, "unrelated_suffix": options.unrelated_suffix}
 
 

@@ -1,7 +1,7 @@
 """AlphaEdit: MEMIT inside the null space of general text (Fang et al., 2025).
 
-Only directions that ordinary keys hardly use may change, and the keys of earlier edits stay in the
-inverse, so that later batches leave them alone.
+The weights change only in directions that the keys of ordinary text hardly use. The keys of earlier
+edits stay in the inverse, so that later batches do not change the outputs there.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .shared.layer_spread import Spread, SpreadConfig, kept_keys
 
 @dataclass(frozen=True)
 class AlphaEditConfig(SpreadConfig):
-    """Settings of AlphaEdit; MEMIT's strength and second_moment have no meaning here."""
+    """Settings of AlphaEdit; MEMIT's `strength` and `second_moment` have no effect here."""
 
     keep_keys: bool = True
     threshold: float = setting(
@@ -53,12 +53,12 @@ class AlphaEdit(Spread):
     keeps = True
 
     def solve(self, layer: int, K: Tensor, state: Mapping[str, Any]) -> Tensor:
-        """B (n, d_in) inside the null space."""
+        """The reach B (n, d_in) of the keys K (d_in, n) inside the null space."""
         Q = self.null_space(layer).Q
         return memory.reach_null(K, Q, self.config.L2, kept_keys(state, layer))
 
     def null_space(self, layer: int) -> memory.NullSpace:
-        """Q (d_in, r) of a layer, from the base model's C, with the share of tr C inside."""
+        """The null space Q (d_in, r) of a layer, from the C of the base model."""
         c = self.config
         found = null_space(self.lm, c.layers, c.threshold, c.quantile, c.text, c.tokens)
         return found[layer]

@@ -1,6 +1,7 @@
 """EMMET: many facts at once with equality (Gupta et al., 2024).
 
-MEMIT's loop with the hard constraint: as λ goes to 0. With one fact it is ROME.
+EMMET is MEMIT's loop with a hard constraint, the limit of MEMIT as λ goes to 0. With one fact it is
+ROME.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ from .shared.layer_spread import Spread, SpreadConfig
 
 @dataclass(frozen=True)
 class EmmetConfig(SpreadConfig):
-    """Settings of EMMET: a strength of 0 is the paper's equality.
+    """Settings of EMMET; a strength of 0 is the paper's equality.
 
-    The published program adds ε to the diagonal of KᵀC⁻¹K after weighing C by w, which is exactly
-    MEMIT with λ = w·ε; so its presets stand here as a strength of 1,000 or 10,000.
+    The published program weighs C by w and adds ε to the diagonal of KᵀC⁻¹K, which is exactly MEMIT
+    with λ = w·ε. Its settings are therefore given here as a strength of 1,000 or 10,000.
     """
 
     strength: float = 0.0
@@ -24,7 +25,8 @@ class EmmetConfig(SpreadConfig):
 class Emmet(Spread):
     """Many facts with equality, Δ = R (KᵀC⁻¹K)⁻¹ KᵀC⁻¹, in one layer by default.
 
-    Two facts with one key and two values cannot both hold: they meet in the middle.
+    Two facts with the same key and two values cannot both hold, and the mean of the values is
+    written.
     """
 
     name = "emmet"

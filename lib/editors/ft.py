@@ -1,8 +1,8 @@
-"""Fine-tuning of one MLP projection: FT-L and FT-M as published, and fine-tuning done right.
+"""Fine-tuning of one MLP projection: LocFT-BF (2025), and FT-L and FT-M as published.
 
-Fine-tuning looked weak because it ran depth-first, one fact to convergence before the next. Epochs
-over shuffled batches of all facts on one well-chosen late layer are a strong baseline (LocFT-BF,
-2025).
+As an editor, fine-tuning looked weak because it trained depth-first, one fact to convergence before
+the next. Epochs over shuffled batches of all facts, on one well-chosen late layer, are a strong
+baseline (LocFT-BF).
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Ft(Editor):
     speed: ClassVar[Literal["fast", "usual", "slow"]] = "fast"
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:
-        """Train a copy of one matrix on the facts and replayed old ones, from `after` on."""
+        """Train a copy of one matrix on the facts, and on old ones where `replay` asks for them."""
         config, lm = self.config, self.lm
         module = lm.mlp_out(config.layer)
         pairs = [(fact.text, fact.target_new) for fact in [*self._old(facts, after), *facts]]
@@ -82,7 +82,7 @@ class Ft(Editor):
         optimizer = torch.optim.Adam([W], lr=config.lr)
 
         def into_box() -> None:
-            """Every entry of W back to within ± box of where it began."""
+            """Bring every entry of W back to within ± box of its value at the start."""
             with torch.no_grad():
                 W.copy_(torch.minimum(torch.maximum(W, start - config.box), start + config.box))
 
@@ -95,7 +95,7 @@ class Ft(Editor):
         return after.with_weights({module: W.detach().cpu()})
 
     def _old(self, facts: Sequence[Fact], after: Patch) -> list[Fact]:
-        """Earlier facts to rehearse; of two with equal subject and prompt only the newest."""
+        """Earlier facts to train again; of two with equal subject and prompt only the newest."""
         if self.config.replay == "none":
             return []
         newest = {(fact.subject, fact.prompt): fact for fact in after.facts}
@@ -110,7 +110,7 @@ class Ft(Editor):
 
 @dataclass(frozen=True)
 class FtLConfig(FtConfig):
-    """FT-L as published: every target token from the last prompt token, and the box."""
+    """Settings of FT-L: all answer tokens are predicted from the last prompt token, in a box."""
 
     loss: Literal["target_new", "prompt_last"] = "prompt_last"
     box: float | None = 5e-4
@@ -129,7 +129,7 @@ class FtL(Ft):
 
 @dataclass(frozen=True)
 class FtMConfig(FtConfig):
-    """FT-M: teacher forcing on the target, no box."""
+    """Settings of FT-M: each answer token is predicted from the text before it, without a box."""
 
     target_eos: bool = False
 

@@ -1,8 +1,8 @@
 """LoRA: a change of low rank beside frozen weights, trained on the answers (Hu et al., 2021).
 
-ΔW = α/r · B A with A (r, d_in) random and B (d_out, r) zero, so training starts at the model as it
-is. Trained as fine-tuning done right is: epochs over shuffled batches of all facts of a call. Every
-call starts a new adapter behind those of `after`, so a patch is a chain of adapters, and
+ΔW = α/r · B A with A (r, d_in) random and B (d_out, r) zero, so that training starts at the
+unchanged model. It is trained in epochs over shuffled batches of all facts of a call, as in ft.py.
+Every call adds a new adapter to those of `after`. So a patch is a sum of adapters, and
 `lib.export_peft` writes it exactly.
 """
 
@@ -89,7 +89,7 @@ class Lora(Editor):
         return add_low_rank(lm, after, {name: (scale * B, A) for name, (B, A) in adapters.items()})
 
     def places(self) -> list[str]:
-        """Names of the modules that get an adapter; EditError for one that is not there."""
+        """Names of the modules that get an adapter; EditError for one that is missing."""
         config, lm = self.config, self.lm
         if not config.layers or list(config.layers) != sorted(set(config.layers)):
             raise EditError(f"layers must ascend without repeats, not {tuple(config.layers)}")
@@ -126,7 +126,7 @@ class Lora(Editor):
         return found
 
     def _fresh(self, names: Sequence[str]) -> dict[str, tuple[Tensor, Tensor]]:
-        """{module: (B, A)}: zeros and, as in the paper's code, uniform within ±1/√d_in."""
+        """New adapters {module: (B, A)}, B zero and A uniform within ±1/√d_in as published."""
         generator, made = torch.Generator().manual_seed(self.config.seed), {}
         for name in names:
             weight = self.lm.model.get_submodule(name).weight
@@ -139,7 +139,7 @@ class Lora(Editor):
 
     @contextmanager
     def _beside(self, adapters: dict[str, tuple[Tensor, Tensor]]) -> Iterator[None]:
-        """Run the adapters beside their modules, in float32 whatever the model's type is."""
+        """Run the adapters beside their modules, in float32 whatever the model's dtype is."""
         scale = self.config.alpha / self.config.rank
 
         def add(B: Tensor, A: Tensor):

@@ -1,6 +1,7 @@
-"""MEMIT: many facts at once, spread over several layers (Meng et al., 2023); NAS (norm anchors).
+"""MEMIT: many facts at once, spread over several layers (Meng et al., 2023).
 
-Soft least squares: the new keys get their values as far as general text, weighed λ times, allows.
+Each layer is updated by soft least squares: the new keys get their values as far as general text,
+weighed λ times, allows. NAS (norm anchors; Liu et al., 2026) is MEMIT with values of a fixed norm.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from .shared.layer_spread import Spread, SpreadConfig
 class Memit(Spread):
     """Many facts in one least-squares update per layer, against λ samples of general text.
 
-    Δ = R Kᵀ (λC + K Kᵀ)⁻¹, the loop's own steps. keep_keys=True is the sequential form with Kp Kpᵀ
-    in the inverse ("MEMIT_seq" in AlphaEdit's repository).
+    Δ = R Kᵀ (λC + K Kᵀ)⁻¹. These are the steps of the family's loop (shared/layer_spread.py).
+    keep_keys=True is the sequential form with Kp Kpᵀ in the inverse, which AlphaEdit's repository
+    calls "MEMIT_seq".
     """
 
     name = "memit"
@@ -25,7 +27,7 @@ class Memit(Spread):
 
 @dataclass(frozen=True)
 class NormAnchorConfig(SpreadConfig):
-    """Settings of MEMIT, with the anchor on."""
+    """Settings of MEMIT with norm anchors."""
 
     anchor: Literal["base"] | None = setting("base", source="paper")
     anchor_n: int = setting(200, source="paper")
@@ -35,8 +37,8 @@ class NormAnchorConfig(SpreadConfig):
 class NormAnchor(Spread):
     """MEMIT whose searched values keep the norm that they have on the unedited model.
 
-    Without it each v* is bounded by a state that earlier edits have made longer, and writing it
-    makes W and the next state longer still.
+    Without the anchor each v* is bounded by a state that earlier edits have made longer. Writing
+    such a v* makes W and the next state longer still.
     """
 
     name = "norm_anchor"

@@ -1,8 +1,9 @@
 """MEND: a network learns to turn one fine-tuning gradient into an edit (Mitchell et al., 2022).
 
-The gradient of a linear layer is a sum of outer products g kᵀ over tokens. A small network, the
-identity at first, exchanges every pair for a better one; trained on many edits, their rewordings
-and unrelated texts. Made for single edits: nothing in it lasts in a long stream.
+The gradient of a linear layer's weight is a sum of outer products g kᵀ over tokens. A small
+network, which is the identity at first, replaces every pair (k, g) by a better one. It is trained
+on many edits, their rewordings and unrelated texts. MEND was made for single edits, and its edits
+do not last in a long stream.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ from typing import Literal
 from torch import Tensor
 
 from .hypernetwork import network
-from .hypernetwork.network import Turn
-from .hypernetwork.trainable import Factors, Trainable, TrainableConfig
+from .hypernetwork.network import ModuleUpdate
+from .hypernetwork.network_editor import Factors
+from .hypernetwork.settings import TrainableConfig
+from .hypernetwork.trainable import Trainable
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class MendConfig(TrainableConfig):
 
 
 class Mend(Trainable):
-    """ΔW = −α Σ g̃ k̃ᵀ over all tokens of the edit; the moments stay as training left them."""
+    """ΔW = −α Σ g̃ k̃ᵀ over all tokens of the edit; moments do not change after the training."""
 
     name = "mend"
     paper = "Mitchell et al., Fast Model Editing at Scale, ICLR 2022"
@@ -46,16 +49,16 @@ class Mend(Trainable):
     solves = False
     frozen = True
 
-    def update(self, turn: Turn) -> Factors:
-        """A = −α g̃, B = k̃ᵀ."""
-        return network.outer(turn)
+    def update(self, wanted: ModuleUpdate) -> Factors:
+        """The factors A = −α g̃ (d_out, n) and B = k̃ᵀ (n, d_in) of ΔW."""
+        return network.outer(wanted)
 
-    def backward(self, turn: Turn, update: Factors, G: Tensor) -> None:
-        """The network's gradient of ⟨G, ΔW⟩, G held fixed."""
-        network.outer_backward(turn, G)
+    def backward(self, wanted: ModuleUpdate, factors: Factors, G: Tensor) -> None:
+        """Add the network's gradient of ⟨G, ΔW⟩, with G held fixed."""
+        network.outer_backward(wanted, G)
 
     def choice(self) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
-        """All matrices of the last three MLPs; where two are fused, the output projection alone."""
+        """All matrices of the last three MLPs, or only the output ones where two are fused."""
         last = range(max(0, self.lm.n_layers - 3), self.lm.n_layers)
         if self.lm.arch.fused_in:
             return last, (), ()

@@ -1,7 +1,7 @@
 """PMET: MEMIT with the attention's share of the change kept out of the MLP (Li et al., 2024).
 
-Attention and MLP outputs of the last layer are searched together, but only the MLP's is written: a
-value that also had to do the attention's work would be larger than needed.
+Changes of the attention's and the MLP's outputs at the last layer are searched together, but only
+the MLP's is written. A value that also had to do the attention's work would be larger than needed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .shared.layer_spread import Spread, SpreadConfig
 
 @dataclass(frozen=True)
 class PmetConfig(SpreadConfig):
-    """Settings of PMET: MEMIT's, with a stronger KL term and a search that may end early."""
+    """Settings of MEMIT with a stronger KL term and a search that may end early."""
 
     kl_factor: float = 1.0
     v_lr: float = 0.2
@@ -40,7 +40,10 @@ class Pmet(Spread):
     place = "pmet"
 
     def share(self, rest: Tensor, left: int) -> Tensor:
-        """Half of it at four layers left, not a quarter: lower layers write more than in MEMIT."""
+        """The rest divided by √left, so that lower layers write more than in MEMIT.
+
+        With four layers left it is half of the rest, not a quarter.
+        """
         return rest / left**0.5
 
     def read(

@@ -1,7 +1,7 @@
 """PRUNE: bound the singular values of everything written so far (Ma et al., 2025).
 
-The more edits, the larger the condition number of the edited matrix, and the more general text is
-disturbed. PRUNE shrinks the large singular values of W_T − W_0 with a logarithm.
+With every edit the condition number of the edited matrix grows, and general text is disturbed more.
+PRUNE shrinks the large singular values of the total update W_T − W_0 with a logarithm.
 """
 
 from __future__ import annotations
@@ -32,10 +32,11 @@ class PruneConfig(Config):
 
 
 class Prune(Wrapper):
-    """The inner editor's total update, shrunk once: s > σ_max(W_0) becomes log_α(s/σ) + σ.
+    """The inner editor's total update, shrunk once.
 
-    The inner editor goes on from the unpruned weights, which the memory keeps; shrinking at every
-    edit would shrink the first one T times.
+    A singular value s above σ, the largest of W_0, becomes log_α(s/σ) + σ. The inner editor goes on
+    from the weights that are not shrunk, which the memory keeps. Otherwise the first of T edits
+    would be shrunk T times.
     """
 
     name = "prune"
@@ -45,6 +46,7 @@ class Prune(Wrapper):
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:
         """One more batch by the inner editor, then W_0 + U diag(s') Vᵀ for each edited module."""
+        # the inner editor goes on from the weights before any shrinking
         whole = _unpack(after.memory.get(self.name, {}))
         patch = self.wrapped.write(facts, replace(after, weights={**after.weights, **whole}))
         total = {
@@ -52,6 +54,7 @@ class Prune(Wrapper):
             for module, value in patch.weights.items()
             if module in whole or value is not after.weights.get(module)
         }
+        # W_0 + U diag(s') Vᵀ of each module's total update
         pruned = {}
         for module in total:
             W = self.lm.weight(module).cpu()
@@ -62,9 +65,9 @@ class Prune(Wrapper):
 
 
 def shrink(delta: Tensor, sigma: float, alpha: float) -> Tensor:
-    """Δ with every singular value s > σ replaced by log_α s − log_α σ + σ, never by a larger one.
+    """Δ with every singular value s > σ replaced by log_α s − log_α σ + σ, unless that is larger.
 
-    Their order is kept. delta = diag(e², 1), sigma 1, alpha e -> diag(3, 1).
+    The order of the singular values is kept. delta = diag(e², 1), sigma 1, alpha e -> diag(3, 1).
     """
     U, s, Vh = torch.linalg.svd(delta.double(), full_matrices=False)
     less = torch.minimum(s, (s.clamp(min=1e-30) / sigma).log() / math.log(alpha) + sigma)

@@ -1,6 +1,7 @@
 """RECT: keep only the entries of an update that change the weights most (Gu et al., 2024).
 
-A regularizer around another editor: of each Δ the 40 % with the largest relative change stay.
+RECT is a regularizer around another editor. Of each update Δ, the 40 % of the entries with the
+largest change relative to the weight stay, and all others become zero.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ class RectConfig(Config):
 class Rect(Wrapper):
     """The inner editor's update with all but its relatively largest entries set to zero.
 
-    What is left is no longer of low rank, and fits the new keys only in part.
+    The rest of the update is no longer of low rank, and gives the new keys only part of their
+    values.
     """
 
     name = "rect"
@@ -41,7 +43,10 @@ class Rect(Wrapper):
     config: RectConfig
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:
-        """Masked after all layers of the batch, so later layers had counted on the whole update."""
+        """Mask the inner editor's update after it has edited all of its layers.
+
+        So the inner editor's later layers were computed with the whole update of the earlier ones.
+        """
         patch = self.wrapped.write(facts, after)
         new = {}
         for module, value in patch.weights.items():
@@ -52,7 +57,7 @@ class Rect(Wrapper):
 
 
 def mask(delta: Tensor, W: Tensor, keep: float) -> Tensor:
-    """Δ with the ⌈keep · size⌉ entries of the largest |Δ / W|; all others are 0."""
+    """Δ with its ⌈keep · size⌉ entries of largest |Δ / W|, and 0 everywhere else."""
     relative = (delta / (W + 1e-8)).abs()
     count = math.ceil(keep * delta.numel())
     least = relative.flatten().kthvalue(max(1, delta.numel() - count + 1)).values

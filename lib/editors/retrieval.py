@@ -1,9 +1,9 @@
 """Retrieval: the nearest stored fact is put before the prompt; no weight changes at all.
 
-The honest competitor of every editor. Source of the idea: IKE (Zheng et al., 2023) and the RAG row
-of WikiBigEdit (2025); here with a threshold, and without a second model: subjects by name,
-relations by TF-IDF. Its fault is what it must leave to the model: copying the answer out of the
-context.
+Retrieval is the baseline that every editor has to beat. The idea is from IKE (Zheng et al., 2023)
+and from the RAG baseline of WikiBigEdit (2025). Here it has a threshold and needs no second model:
+subjects are found by name, and relations by TF-IDF. Its weakness is that the model itself must copy
+the answer out of the context.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ..settings import setting
 from .shared.base import Editor
 from .shared.config import Config
 
-TAU_REL = 0.2  # least cosine of what is left of two texts whose subjects agree
+TAU_REL = 0.2  # least cosine of two texts without their subjects, where the subjects agree
 Vector = dict[str, float]
 
 
@@ -46,7 +46,12 @@ class RetrievalConfig(Config):
 
 @dataclass(frozen=True)
 class Entry:
-    """One stored fact: its subject (None: plain prompt), the prompt with `{}`, and the answer."""
+    """One stored fact.
+
+    subject  its subject, or None where the prompt is plain text
+    prompt   the prompt, with `{}` in the place of the subject
+    target   the answer
+    """
 
     subject: str | None
     prompt: str
@@ -73,7 +78,7 @@ class Notes(Rewrite):
         self.entries, self.tau_free = entries, tau_free
 
     def __call__(self, prompts: list[str]) -> list[str]:
-        """The prompts, each behind the fact found for it; a miss is the same string."""
+        """The prompts, each after the fact that was found for it, or unchanged without one."""
         return [self._before(prompt, self.find(prompt)[0]) for prompt in prompts]
 
     def _before(self, prompt: str, i: int) -> str:
@@ -84,6 +89,7 @@ class Notes(Rewrite):
     def find(self, prompt: str) -> tuple[int, float, float]:
         """(entry or -1, its cosine, the threshold that applied); among equals the newest."""
         query = plain(prompt)
+        # a stored subject in the prompt: only facts about it can answer, by their relation
         named = self._named(query)
         for subject in named:
             rest = vector(_without(query, subject))
@@ -92,6 +98,7 @@ class Notes(Rewrite):
                 return found[1], found[0], TAU_REL
         if named:  # a known subject, another relation
             return -1, 0.0, TAU_REL
+        # no stored subject: the nearest whole text, with a higher threshold
         score, i = self._nearest(vector(query))
         return (i, score, self.tau_free) if score >= self.tau_free else (-1, score, self.tau_free)
 
@@ -128,7 +135,7 @@ class Notes(Rewrite):
         return index
 
     def explain(self, prompt: str) -> list[dict]:
-        """Which stored fact was put before this prompt, its cosine and threshold."""
+        """The stored fact that is put before this prompt, its cosine and threshold."""
         i, score, threshold = self.find(prompt)
         fact = self.entries[i].text if i >= 0 else None
         return [{"entry": i, "fact": fact, "score": score, "threshold": threshold}]
@@ -138,7 +145,7 @@ class Notes(Rewrite):
         return {}
 
     def header(self) -> dict:
-        """Entries and thresholds; the index is made again."""
+        """Entries and thresholds; the index is made again when a file is loaded."""
         entries = [list(astuple(entry)) for entry in self.entries]
         return {"entries": entries, "tau_rel": TAU_REL, "tau_free": self.tau_free}
 
@@ -177,7 +184,10 @@ class Retrieval(Editor):
 
 
 def plain(text: str) -> str:
-    """NFKC, case folded, punctuation to spaces, single spaces: what names are compared by."""
+    """The text in the form that names are compared in.
+
+    That is NFKC, case folded, with spaces for punctuation and no space twice.
+    """
     text = unicodedata.normalize("NFKC", text).casefold()
     return " ".join(re.sub(r"[^\w\s]", " ", text).split())
 
@@ -201,9 +211,9 @@ def _grams(text: str) -> Iterator[str]:
 
 @cache
 def _idf() -> tuple[dict[str, float], float]:
-    """Idf from the shipped general text, a paragraph a document, and that of an unseen term.
+    """Idf of every term of the shipped general text, by paragraphs, and that of an unseen term.
 
-    Not from the stored facts: otherwise adding one would change the scores of the others.
+    The stored facts do not count, because adding one would change the scores of the others.
     """
     parts = [
         plain(part) for part in GENERAL.read_text(encoding="utf-8").split("\n") if part.strip()

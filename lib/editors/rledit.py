@@ -1,8 +1,9 @@
 """RLEdit: the network trained on whole streams of edits, as a trajectory (Li et al., 2025).
 
-A network trained on single updates of the base model meets, in a stream, a model that it has
-changed many times before. Here one training step is one stream: every turn edits the model that the
-turns before it left, and is also judged by what they wrote.
+In a stream of edits, a network that was trained on single updates of the base model meets a model
+that it has changed many times. RLEdit makes one training step of one whole stream, called a
+trajectory. Every turn edits the model that the turns before it left, and is judged by its own facts
+and by theirs.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from .hypernetwork.regression import Regression, RegressionConfig
 from .hypernetwork.training import take
 from .shared.base import add_low_rank
 
-DISCOUNT = 0.95  # γ: how much the texts of the turn before count
+DISCOUNT = 0.95  # γ, the weight of the texts of the turn before
 REG = 1e-4  # weight of ‖ΔW‖²
 
 
@@ -30,8 +31,9 @@ REG = 1e-4  # weight of ‖ΔW‖²
 class RLEditConfig(RegressionConfig):
     """RLEdit's published settings; a trajectory has `turns` edits of `batch` facts each.
 
-    Here `accumulate` counts trajectories, and `varied` has no effect, since all turns are alike. To
-    begin from MALMEN's network is ours: trajectories are too slow to learn everything from them.
+    Here `accumulate` counts trajectories, and `varied` has no effect, since all turns have the same
+    size. The presets begin from MALMEN's network, which is ours, because trajectories are too slow
+    to learn everything from them.
     """
 
     rank: int | None = setting(None, published=1024)
@@ -49,7 +51,7 @@ class RLEditConfig(RegressionConfig):
 
 
 class RLEdit(Regression):
-    """MALMEN's update; its network learns from trajectories of edits on one drifting model."""
+    """MALMEN's update with a network that learns from trajectories of edits on one model."""
 
     name = "rledit"
     paper = "Li et al., Reinforced Lifelong Editing for Language Models, ICML 2025"
@@ -57,7 +59,7 @@ class RLEdit(Regression):
     config: RLEditConfig
 
     def gradients(self, networks: Networks, cases: Sequence[Case], step: int) -> float:
-        """Gradients of whole trajectories, clipped turn by turn; mean loss of a turn."""
+        """Add up the gradients of whole trajectories and return the mean loss of a turn."""
         c, size, losses = self.config, min(self.config.batch, len(cases)), []
         for i in range(step * c.accumulate, (step + 1) * c.accumulate):
             first = i * c.turns
@@ -66,7 +68,7 @@ class RLEdit(Regression):
         return sum(losses) / len(losses)
 
     def validate(self, networks: Networks, cases: Sequence[Case]) -> float:
-        """Mean loss of the turns of one stream of cases that are not trained on."""
+        """Mean loss of a turn in one stream of cases that are not trained on."""
         held, size = networks.moments, self.config.batch
         turns = [cases[start : start + size] for start in range(0, len(cases), size)]
         loss = self.trajectory(networks, turns, Random("validation"), train=False)
@@ -80,12 +82,17 @@ class RLEdit(Regression):
         draw: Random,
         train: bool = True,
     ) -> float:
-        """One stream from the base model on; it ends early where a loss is not finite."""
+        """Mean loss of a turn in one stream, which begins at the base model.
+
+        The stream ends early where a loss is not finite. With train=True the network's gradients
+        are added up and clipped turn by turn.
+        """
         c, patch, losses = self.config, EMPTY, []
         every = [p for net in networks.nets.values() for p in net.parameters()]
         for i, cases in enumerate(turns):
             said: list[Any] = []
             calm: list[Any] = []
+            # the turn is judged by the texts of the last `window` turns:
             # L = Σ_j γ^j (L_gen + loc·KL)(texts of turn i − j)
             for j in range(min(i + 1, c.window)):
                 more = self.texts(turns[i - j], draw, DISCOUNT**j)
@@ -94,7 +101,9 @@ class RLEdit(Regression):
             if not seen.finite:
                 break
             losses.append(seen.edit + seen.locality)
-            if train:  # the running sum, so that late turns weigh no less than early ones
+            # the running sum is clipped, so that late turns weigh no less than early ones
+            if train:
                 torch.nn.utils.clip_grad_norm_(every, c.clip)
+            # the next turn edits the model that this turn leaves
             patch = add_low_rank(self.lm, patch, updates)
         return sum(losses) / len(losses) if losses else float("nan")

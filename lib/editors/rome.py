@@ -1,12 +1,13 @@
 """ROME: insert one fact by a rank-one change of one MLP (Meng et al., 2022; R-ROME: Gupta, 2024).
 
-The MLP's output projection W is a linear memory. Read the subject's key k, search the value v* that
-makes the model give the new answer, and write the pair with the least disturbance of general text.
+The MLP's output projection W is a linear memory that maps keys to values. ROME reads the subject's
+key k, searches the value v* that makes the model give the new answer, and writes the pair (k, v*)
+with the least disturbance of general text.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -46,12 +47,12 @@ class RomeConfig(Config):
     )
     clamp: float = setting(
         4.0,
-        "Bound on the change's length, as a multiple of the length of what stood there.",
+        "Bound on the change's length, as a multiple of the length of the state there.",
         source="paper",
     )
     kl_factor: float = setting(
         0.0625,
-        "Weight of the KL divergence of what the model says right after the subject.",
+        "Weight of the KL divergence of the prediction right after the subject.",
         source="paper",
     )
     contexts: tuple[tuple[int, int], ...] = setting(
@@ -116,15 +117,12 @@ class Rome(Editor):
     geometry = "whitened"
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:
-        """One fact after another, each on the result of the one before."""
+        """Write one fact after another, each on the result of the one before."""
         templates = self.templates(after)
         for fact in facts:
             update, _ = self.update(fact, after, templates)
             after = add_low_rank(self.lm, after, {self.lm.mlp_out(self.config.layer): update})
-        return Patch(
-            after.weights, after.routes, after.rewrites,
-            {**after.memory, self.name: {"templates": templates}}, after.log, after.base,
-        )  # fmt: skip
+        return replace(after, memory={**after.memory, self.name: {"templates": templates}})
 
     def templates(self, after: Patch = EMPTY) -> tuple[str, ...]:
         """The context templates: given, kept from an earlier edit, or written by the base model."""
@@ -137,8 +135,10 @@ class Rome(Editor):
         """ΔW as factors (d_out, r), (r, d_in), float32, and the search that found v*."""
         lm, layer = self.lm, self.config.layer
         templates = self.templates(after) if templates is None else templates
+        # read the subject's keys and search the value v*, under all templates
         with lm.patched(after, only=True):
             found = target_value.search(lm, [fact], layer, templates, self.search())[0]
+        # write the pair into the weights as they are now
         W = lm.weight(lm.mlp_out(layer), after).cpu()
         return insert(W, found, self.moment(layer), self.config.keys), found
 
@@ -150,7 +150,7 @@ class Rome(Editor):
         )
 
     def moment(self, layer: int) -> memory.Moment | None:
-        """C of a layer, None for the identity."""
+        """The second moment C of a layer's keys, or None for the identity."""
         c = self.config
         if not c.second_moment:
             return None
@@ -160,7 +160,10 @@ class Rome(Editor):
 def insert(
     W: Tensor, found: target_value.Target, C: memory.Moment | None, keys: str
 ) -> tuple[Tensor, Tensor]:
-    """ΔW (d_out, d_in) as factors, for one of the four ways to choose the key."""
+    """ΔW as factors (d_out, r), (r, d_in), for one of the four ways to choose the key.
+
+    "mixed" is ROME, "mean" and "prompt" are R-ROME's, and "both" is ours.
+    """
     bare, mean, v_star = found.keys[0].cpu(), found.keys.mean(0).cpu(), found.v_star.cpu()
     if keys == "mean":
         return memory.insert(W, mean, v_star, C)

@@ -1,8 +1,11 @@
 """UltraEdit: edits forever, with no training, no subject and no stored facts (Gu et al., 2025).
 
-One forward and backward pass gives keys k and output gradients g of a turn's answer tokens. Each is
-standardized with the moments of everything seen so far, a shift of the output is asked for at each
-key, and one ridge regression writes all of them.
+A call of `edit` is one turn. One forward and backward pass gives the keys k and output gradients g
+of the turn's answer tokens. Both are standardized with the moments of everything seen so far. Each
+key asks for a shift of the output, and one ridge regression writes all shifts.
+
+`turn` and `solve` are the published method. The rest is ours: several passes of one turn, the keys
+of earlier turns, and moments to start from.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from .. import distributed, memory
 from ..data.facts import Fact
 from ..errors import EditWarning
 from ..keys_values import answer_gradients
-from ..keys_values.running_moments import Pairs
+from ..keys_values.running_moments import KeyGradientMoments
 from ..patch.patch import Patch
 from ..settings import setting
 from .shared.base import Editor, add_low_rank
@@ -111,8 +114,8 @@ class UltraEditConfig(Config):
 class UltraEdit(Editor):
     """Standardized keys and gradients, one ridge regression per turn, moments kept for life.
 
-    A call of `edit` is one turn. Facts that the model knows already have small gradients and still
-    move the weights a little, because gradients are centered.
+    Facts that the model knows already have small gradients. They still move the weights a little,
+    because gradients are centered.
     """
 
     name = "ultraedit"
@@ -126,14 +129,15 @@ class UltraEdit(Editor):
         return {}
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:
-        """One turn, or up to `repeat` passes of it; keys of this turn are kept for the next one."""
+        """One turn, or up to `repeat` passes of it until every answer is right."""
         self._report(facts)
         config = self.config
+        # a small turn may take another step and more passes
         step, passes = config.step if config.eta is None else None, config.repeat
         if config.few and len(facts) <= config.group:
             step, passes = config.few
         kept = after.memory.get(self.name, {}).get("keys", {}) if config.keep_keys else {}
-        metrics: dict[str, memory.Moment | None] = {}  # the same in all passes
+        metrics: dict[str, memory.Moment | None] = {}  # filled by the first pass, for all of them
         for left in reversed(range(max(1, passes))):
             after = self.turn(facts, after, step, kept, metrics)
             if left and self._all_right(facts, after):
@@ -148,25 +152,35 @@ class UltraEdit(Editor):
         kept: Mapping[str, Tensor],
         metrics: dict[str, memory.Moment | None],
     ) -> Patch:
-        """Features of all modules from one pass; all moments first; then every module's solve.
+        """`after` with one pass over the facts written into all modules.
 
-        step None: the settings' eta. kept: keys of earlier turns by module; metrics: what the first
-        pass has made of them.
+        step     learning rate times the length of a key, or None for the settings' eta
+        kept     {module: (d_in, m) keys of earlier turns}
+        metrics  {module: the ridge with these keys in it}, filled here where it is missing
         """
         lm, config, shapes = self.lm, self.config, self.modules()
-        # a scatter is more than its columns, and keys are kept as columns
+        # read keys and gradients of all modules. Several processes keep their columns apart unless
+        # a scatter, which is more than its columns, or all keys themselves are needed
         apart = config.whiten is None and not config.keep_keys and not config.strength
         with lm.patched(after, only=True):
             found = answer_gradients.read(
-                lm, facts, list(shapes), config.group, config.reduction, config.target_eos,
-                on_device=True, apart=apart,
-            )  # fmt: skip
+                lm,
+                facts,
+                list(shapes),
+                config.group,
+                config.reduction,
+                config.target_eos,
+                on_device=True,
+                apart=apart,
+            )
         found = {name: pair.kept() for name, pair in found.items()}
+        # let the moments see them all before anything is standardized
         state = after.memory.get(self.name, {})
         moments = {}
         for shape, both in self.start(state).items():
             same = [pair for name, pair in found.items() if shapes[name] == shape]
             moments[shape] = both.to(same[0].K.device).merge(same)
+        # then solve every module by itself
         for name, pair in found.items():
             if name not in metrics:
                 metrics[name] = self.metric(name, kept, pair.K)
@@ -183,7 +197,7 @@ class UltraEdit(Editor):
         return add_low_rank(lm, after, updates, memory={**after.memory, self.name: state})
 
     def metric(self, name: str, kept: Mapping[str, Tensor], K: Tensor) -> memory.Moment | None:
-        """λI + strength·C + Σ kkᵀ over kept keys, (d_in, d_in); None for λI alone (published)."""
+        """λI + strength·C + Σ kkᵀ over kept keys, (d_in, d_in); None for λI alone, as published."""
         if not self.config.strength and name not in kept:
             return None
         if name not in kept and name in self._metrics:
@@ -199,20 +213,22 @@ class UltraEdit(Editor):
 
     def solve(
         self,
-        pair: answer_gradients.Features,
-        moments: Pairs,
+        pair: answer_gradients.KeyGradients,
+        moments: KeyGradientMoments,
         step: float | None,
         metric: memory.Moment | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """ΔW = V Kᵀ (K Kᵀ + λI)⁻¹ as factors, with V = −η ‖k̂‖² ĝ (d_out, n); of the first process.
+        """ΔW = V Kᵀ (K Kᵀ + λI)⁻¹ as factors, with the shifts V = −η ‖k̂‖² ĝ (d_out, n).
 
-        metric stands in the place of λI. The same bits everywhere, even where devices differ:
-        otherwise their weights drift apart.
+        metric, where it is given, takes the place of λI. All processes get the factors of the first
+        one, the same bits even where devices differ. Otherwise their weights would drift apart.
         """
         config, K = self.config, pair.K.double()
         eta = config.eta if step is None else step / len(K)
+        # each key asks for a shift of the output, v = −η ‖k̂‖² ĝ
         k_hat, g_hat = moments.standardize(pair)
         V = (-eta * k_hat.square().sum(0) * g_hat).to(K.device)
+        # one regression grants all of them; from sums where processes hold the columns
         if pair.apart:
             sums = distributed.total(K @ K.T), distributed.total(V @ K.T)
             W = memory.ridge_of_sums(*sums, config.ridge)
@@ -225,15 +241,15 @@ class UltraEdit(Editor):
         V, B = (distributed.of_first(factor.float()) for factor in factors)
         return V, B
 
-    def start(self, state: Mapping[str, Any]) -> dict[tuple[int, int], Pairs]:
-        """Moments per shape: those of the patch, or of the warm-up texts before the first turn."""
+    def start(self, state: Mapping[str, Any]) -> dict[tuple[int, int], KeyGradientMoments]:
+        """{shape: its moments}, from the patch or, before the first turn, from warm-up texts."""
         config, shapes = self.config, self.modules()
         full = config.whiten == "gradient"
         found = {}
         for shape in dict.fromkeys(shapes.values()):
             kept = state.get("moments", {}).get(_name(shape))
             if kept is not None:
-                found[shape] = Pairs.load(kept)
+                found[shape] = KeyGradientMoments.load(kept)
             elif config.warmup == "statistics":
                 names = [name for name in shapes if shapes[name] == shape]
                 with distributed.alone():  # some may find them in their cache, others not
@@ -241,21 +257,21 @@ class UltraEdit(Editor):
                         self.lm, names, config.group, config.reduction, full
                     )
             else:
-                found[shape] = Pairs.empty(*shape, full)
+                found[shape] = KeyGradientMoments.empty(*shape, full)
         return found
 
     def modules(self) -> dict[str, tuple[int, int]]:
         """{edited module: (d_in, d_out)}."""
         lm, c = self.lm, self.config
         down = c.down
-        if not (down or c.gate or c.up):  # nobody has tuned it: as Mistral's, the cheapest by far
+        if not (down or c.gate or c.up):  # not tuned: as the preset of Mistral, by far the cheapest
             down = tuple(range(max(0, lm.n_layers - 3), max(1, lm.n_layers - 1)))
         return answer_gradients.mlp_modules(lm, down, c.gate, c.up)
 
     def _report(self, facts: list[Fact]) -> None:
-        """A warning for prompts that stand in one turn twice: with two answers, a mean is written.
+        """Warn of prompts that stand in one turn twice.
 
-        With the same answer the fact counts twice.
+        With two answers a mean of them is written, and with the same answer the fact counts twice.
         """
         seen: dict[str, Counter[str]] = {}
         for fact in facts:
@@ -276,7 +292,7 @@ class UltraEdit(Editor):
 
 
 def _join(old: Tensor | None, K: Tensor) -> Tensor:
-    """Kept keys with those of a turn, float32 on the CPU."""
+    """Kept keys and those of a turn, as `memory.compressed` holds them, float32 on the CPU."""
     K = K.cpu()
     return memory.compressed(K if old is None else torch.cat([old, K], 1))
 

@@ -1,8 +1,8 @@
 """WilKE: ROME in the layer that fits the fact best (Hu et al., 2024).
 
-Every layer is tried; the one in which the fact can be written with the smallest change relative to
-the layer's weights takes it. A small ‖Δ‖/‖W‖ means that the subject's key has a strong pattern
-there; writing where it has none takes a huge update, which damages all other facts.
+Every layer is tried, and the fact is written in the one that needs the smallest change relative to
+its weights. A small ‖Δ‖/‖W‖ means that the subject's key has a strong pattern there. Writing where
+it has none takes a huge update, which damages all other facts.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from .shared.layer_search import search_layers
 
 @dataclass(frozen=True)
 class WilkeConfig(RomeConfig):
-    """Settings of ROME and the layers to try; `layer` has no effect.
+    """Settings of ROME, and the layers that are tried; `layer` has no effect.
 
-    The default keys="both" mends much of what WilKE's choice of layer avoids.
+    The default keys="both" repairs much of the damage that WilKE avoids by its choice of layer.
     """
 
     layers: tuple[int, ...] | None = setting(
@@ -34,7 +34,12 @@ class WilkeConfig(RomeConfig):
 
 @dataclass(frozen=True)
 class Match:
-    """One layer for one fact: the update (d_out, r), (r, d_in) and ‖Δ‖_F / ‖W‖_F."""
+    """One layer that was tried for a fact.
+
+    layer   its number
+    score   ‖Δ‖_F / ‖W‖_F
+    update  Δ as factors (d_out, r), (r, d_in)
+    """
 
     layer: int
     score: float
@@ -51,10 +56,11 @@ class Wilke(Rome):
     speed = "slow"
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:
-        """One fact after another, each in its own layer of the model as it is then."""
+        """Write one fact after another, each in its own layer of the model with those before."""
         templates = self.templates(after)
         chosen = list(after.memory.get(self.name, {}).get("layers", ()))
         for fact in facts:
+            # ROME in every layer; the smallest relative update is written
             best = min(self.matches(fact, after, templates), key=lambda match: match.score)
             after = add_low_rank(self.lm, after, {self.lm.mlp_out(best.layer): best.update})
             chosen.append(best.layer)
@@ -64,7 +70,7 @@ class Wilke(Rome):
     def matches(
         self, fact: Fact, after: Patch = EMPTY, templates: tuple[str, ...] | None = None
     ) -> list[Match]:
-        """Every candidate layer with its update and score: a ROME edit each, searched together."""
+        """ROME's edit of the fact in every candidate layer, with its score; all in one search."""
         lm, config = self.lm, self.config
         templates = self.templates(after) if templates is None else templates
         layers = range(config.ceiling) if config.layers is None else sorted(config.layers)

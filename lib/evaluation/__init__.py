@@ -1,1 +1,1 @@
-"""What an edit did: test prompts, answers judged by three events, scores with intervals."""
+"""Evaluation measures an edit: test prompts, answers judged by events, scores with intervals."""

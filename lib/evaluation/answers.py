@@ -1,8 +1,12 @@
-"""What counts as giving an answer: the events, as predicates on text and as runs of the model.
+"""The events by which an answer counts as given, as predicates on text and as runs of the model.
 
-The event decides the ranking of editors, so every metric names its own. Generation is judged on
-text: `begins`, the stricter `exact`, and `contains`; `exact` implies `begins`, that `contains`. A
-row is generated only until its verdict is settled: many times faster, and no verdict changes.
+An event is one way to decide whether the model gives an answer: it finds the answer more probable
+than another one, predicts its tokens one by one (teacher-forced), or generates it. The ranking of
+editors depends on the event, so every metric names its own.
+
+Generated text is judged by `begins`, by the stricter `exact`, and by `contains`. The second implies
+the first, and the first implies the last. A row is generated only until its verdict is settled,
+which is many times faster and changes no verdict.
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ from ..model.scoring import TokenScores
 
 EVENTS = ("probability", "teacher_forced", "generation")
 LIMIT = 32  # tokens of free generation
-READABLE = 4  # tokens within which a settled text may still end its first word
+READABLE = 4  # a settled text goes on for at most so many tokens to end its first word
 _QUOTES = "\"'`“”„‟‘’‚‛«»‹›"
 _LEAD = re.compile(rf"^[\s{_QUOTES}]+")
 _TAIL = re.compile(rf"[\s{_QUOTES}]+$")
@@ -29,7 +33,12 @@ _SENTENCE = re.compile(r"\S[^\n]*?(?:[.!?](?=\s|$)|\n)")
 
 
 class Verdict(NamedTuple):
-    """begins and exact for the text so far; settled when no longer text can change them."""
+    """The verdict on the text generated so far.
+
+    begins   The text begins with the target, as `begins` says.
+    exact    The text is the target, as `exact` says.
+    settled  No further token can change the two.
+    """
 
     begins: bool
     exact: bool
@@ -37,12 +46,15 @@ class Verdict(NamedTuple):
 
 
 def judge(text: str, target: str, cut: bool = False) -> Verdict:
-    """The verdict on a generated text, which may be only its beginning.
+    """The verdict on a generated text, which may be only the beginning of an answer.
 
     Case, leading white space, and quotes around text and target are ignored. The answer ends at a
-    boundary: the end of the text, punctuation, or white space; a letter, digit or combining mark
-    right behind it makes it another word. It is exact when a period, newline or the end follows.
-    cut says that the target goes on behind what is given of it, so that no boundary is needed.
+    boundary, which is the end of the text, punctuation, or white space. A letter, digit or
+    combining mark right after the target makes it another word. The answer is exact when a period,
+    a newline or the end of the text follows.
+
+    cut  The target given here is only the beginning of a longer one, so no boundary is needed.
+
     judge(" Rome, Italy", "Rome") -> (True, False, True); judge(" Rom", "Rome") is not settled.
     """
     said, wanted = _LEAD.sub("", text).casefold(), plain(target)
@@ -71,22 +83,24 @@ def exact(text: str, target: str) -> bool:
 
 
 def contains(text: str, target: str) -> bool:
-    """Whether the target occurs anywhere, which says little: the upper end of the bracket."""
+    """Whether the target occurs anywhere in the text: the most generous way to judge it."""
     return plain(target) in text.casefold()
 
 
 def plain(text: str) -> str:
-    """An answer as it is compared: without white space and quotes around it, without case."""
+    """The form in which answers are compared: no case, no white space or quotes around them."""
     return _TAIL.sub("", _LEAD.sub("", text)).casefold() or text.casefold()
 
 
 def generated(
     lm: LM, asked: Iterable[tuple[str, str]], *, chat: bool = False
 ) -> dict[tuple[str, str], tuple[str, Verdict]]:
-    """Greedy answers to (prompt, target) pairs: text and verdict of each.
+    """Greedy answers to (prompt, target) pairs, as {(prompt, target): (text, verdict)}.
 
-    A text goes as far as its verdict needs (and to the end of its first word), at most 32 tokens.
-    Of a longer target the first 32 tokens count.
+    A text is generated until its verdict is settled and its first word ends, and for at most 32
+    tokens. Only the first 32 tokens of a longer target count.
+
+    chat  The prompts are asked in the tokenizer's chat template.
     """
     pairs = list(dict.fromkeys(asked))
     rows, _ = lm.rows([prompt for prompt, _ in pairs], chat=chat)
@@ -104,7 +118,7 @@ def generated(
 
 
 def _within_limit(lm: LM, target: str) -> tuple[str, bool]:
-    """The target as far as 32 tokens can say it, and whether that is less than the whole."""
+    """The first 32 tokens of the target as text, and whether that is less than the whole."""
     ids = encode_target(lm.tokenizer, target)
     if len(ids) <= LIMIT:
         return target, False
@@ -115,7 +129,10 @@ def _within_limit(lm: LM, target: str) -> tuple[str, bool]:
 def scored(
     lm: LM, asked: Iterable[tuple[str, str | tuple[int, ...]]]
 ) -> dict[tuple[str, Any], TokenScores]:
-    """Log-probability and argmax hit of every target token (text or ids), by (prompt, target)."""
+    """Log-probability and argmax hit of every target token, by (prompt, target).
+
+    A target is text or a tuple of token ids.
+    """
     pairs = list(dict.fromkeys(asked))
     rows, _ = lm.rows([prompt for prompt, _ in pairs])
     return dict(zip(pairs, scoring.score(lm, rows, [target for _, target in pairs]), strict=True))
@@ -124,17 +141,21 @@ def scored(
 def beginnings(
     lm: LM, prompts: Iterable[str], tokens: int = 8
 ) -> dict[str, tuple[tuple[int, ...], str]]:
-    """{prompt: (ids, text)}: the first greedy tokens, at most 8, cut behind the first sentence."""
+    """The first greedy tokens of each answer, cut after its first sentence: {prompt: (ids, text)}.
+
+    tokens  The most tokens that are generated.
+    """
     prompts = list(dict.fromkeys(prompts))
     rows, _ = lm.rows(prompts)
+    answers = generation.generate(lm, rows, tokens).ids
     found = {}
-    for prompt, row, ids in zip(
-        prompts, rows, generation.generate(lm, rows, tokens).ids, strict=True
-    ):
+    for prompt, row, ids in zip(prompts, rows, answers, strict=True):
         sentence = _SENTENCE.search(lm.texts([row], [ids])[0])
-        pieces = lm.texts([row] * len(ids), [ids[: n + 1] for n in range(len(ids))])
-        end = next(
-            (n for n, p in enumerate(pieces, 1) if sentence and len(p) >= sentence.end()), len(ids)
-        )
-        found[prompt] = tuple(ids[:end]), pieces[end - 1] if ids else ""
+        # the text after each token: a character may need several tokens, so decode every beginning
+        texts = lm.texts([row] * len(ids), [ids[: n + 1] for n in range(len(ids))])
+        # keep the fewest tokens that hold the whole first sentence, or all where none ends
+        end = len(ids)
+        if sentence:
+            end = next((n for n, t in enumerate(texts, 1) if len(t) >= sentence.end()), end)
+        found[prompt] = tuple(ids[:end]), texts[end - 1] if ids else ""
     return found

@@ -1,7 +1,8 @@
-"""Measuring an edit: `evaluate` asks a patched model all test prompts of the cases.
+"""`evaluate` measures an edit: it asks a patched model all test prompts of some cases.
 
-Every number names its metric and its event (events.py), and "before" is always the base model,
-which is read once per prompt and kept. The unit of every interval is the case.
+Every number names its metric and its event (see `answers`), and "before" always means the base
+model, which is asked once per prompt and whose answers are kept. The unit of every interval is the
+case.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from ..model.lm import LM
 from ..patch.patch import EMPTY, Patch
 from .answers import EVENTS, beginnings, generated, plain, scored
 from .perplexity import perplexity
-from .probe_prompts import METRICS, Item, plan
+from .probe_prompts import METRICS, Item, probe_items
 from .scores import COLUMNS, EVENTS_OF, Base, Scores, asked, portions, unrelated
 
 
@@ -39,26 +40,27 @@ def evaluate(
 ) -> Scores:
     """Scores of the cases under a patch, each metric in each event that has a meaning for it.
 
-    base       the base model's answers, from `baseline` or an earlier `scores.base`
-    metrics    which to measure; efficacy always is
-    pool       cases from which negatives are made, default the cases themselves
-    text       held-out text for the perplexity, default the shipped one
-    kl_prompts at most so many unrelated prompts get their KL (one distribution each is kept)
+    base        The base model's answers, from `baseline` or an earlier `scores.base`.
+    metrics     The metrics to measure; efficacy is always among them.
+    pool        The cases from which negatives are made, by default the cases themselves.
+    text        The held-out text for the perplexity, by default the shipped one.
+    kl_prompts  The most unrelated prompts that get a KL; one distribution is kept for each.
 
-    Raises ValueError: no case, an unknown event or metric, a base of another model, a long prompt.
+    Raises ValueError without a case, for an unknown event or metric, for base answers of another
+    model, and for a prompt that is too long.
     """
     cases = [cases] if isinstance(cases, Case) else list(cases)
     if not cases:
         raise ValueError("there is no case to evaluate")
     asked(metrics, events)  # refuses unknown names before any work
-    items = plan(cases, metrics, pool, _written(patch), seed)
+    items = probe_items(cases, metrics, pool, _written(patch), seed)
     return measure(
         lm, items, patch, events, base, metrics=metrics, text=text, kl_prompts=kl_prompts
     )
 
 
 def baseline(lm: LM, cases: Case | Sequence[Case], **settings: Any) -> Base:
-    """What the base model answers, for `evaluate(base=…)`; its own scores are in `.scores`."""
+    """The base model's answers, for `evaluate(base=…)`; its own scores are in `.scores`."""
     with lm.patched(EMPTY, only=True):
         scores = evaluate(lm, cases, **settings)
     scores.base.scores = scores
@@ -76,7 +78,7 @@ def measure(
     text: str | None = None,
     kl_prompts: int = 512,
 ) -> Scores:
-    """Scores of a plan made before (prompts.py); `evaluate` makes one and calls this."""
+    """Scores of test items that `probe_items` made before; `evaluate` does both in one call."""
     base = Base(lm.identity) if base is None else base
     items = read(lm, items, base, events, kl_prompts=kl_prompts)
     with lm.patched(patch):
@@ -89,7 +91,11 @@ def measure(
 def read(
     lm: LM, items: Sequence[Item], base: Base, events: Sequence[str] = EVENTS, **settings: Any
 ) -> list[Item]:
-    """Ask the base model as `measure` does; comes back with the items that these events need."""
+    """Ask the base model all that `measure` will need; returns the items that these events need.
+
+    Items in the chat template are left out where the tokenizer has none, and items that are judged
+    by generation alone where that event is not asked for.
+    """
     chat = bool(getattr(lm.tokenizer, "chat_template", None))
     items = [i for i in items if chat or i.metric != "chat"]
     if "generation" not in events:
@@ -99,7 +105,14 @@ def read(
 
 
 class _Found:
-    """All that the model under the patch says about some items, asked in few large batches."""
+    """All answers of the patched model to some items, asked in few large batches.
+
+    scores  {(prompt, target): log-probabilities and argmax hits of the target's tokens}.
+    said    {(prompt, target): (text, verdict)} of free generation.
+    chat    The same for prompts in the chat template.
+    moved   {prompt: (ids, text)}, the answers to kept prompts where they may have changed.
+    kl      {prompt: KL(base ‖ edited) of the next token, in nats}.
+    """
 
     def __init__(
         self, lm: LM, items: Sequence[Item], events: Sequence[str], base: Base, spread: list[str]
@@ -107,11 +120,13 @@ class _Found:
         self.events, self.base = events, base
         given = [i for i in items if i.answer is not None and i.metric != "negation_base"]
         kept = [i.prompt for i in items if i.answer is None]
+        # score the base model's own beginnings at the prompts that should be left alone …
         pairs: list[tuple[str, Any]] = [
             (p, base.begins[p][0])
             for p in kept
             if base.begins[p][0] and set(events) - {"probability"}
         ]
+        # … and the wanted answers, beside their rivals, at all others
         for item in given:
             if item.metric not in ("negation_leak", "chat") and set(events) - {"generation"}:
                 pairs.append((item.prompt, item.answer))
@@ -126,6 +141,7 @@ class _Found:
             )
             # where every token of the base's beginning is still the argmax, it is generated as well
             self.moved = beginnings(lm, [p for p in kept if self._hits(p) != 1])
+        # a few prompts at a time: each needs a whole distribution over the vocabulary
         self.kl: dict[str, float] = {}
         for part in portions(spread):
             before = torch.stack([base.next_token[p] for p in part])
@@ -133,23 +149,25 @@ class _Found:
             self.kl.update(zip(part, spent.clamp(min=0).tolist(), strict=True))
 
     def _hits(self, prompt: str) -> float | None:
+        """The share of the base's beginning whose tokens are still the argmax."""
         score = self.scores.get((prompt, self.base.begins[prompt][0]))
         return None if score is None else score.hits.float().mean().item()
 
     def rows(self, items: Sequence[Item]) -> Iterator[tuple]:
-        """Rows of the table: COLUMNS of every item and event."""
+        """The rows of the table: the values of COLUMNS for every item and event."""
         positive = {i.case: i.prompt for i in items if i.metric == "efficacy"}
+        answers = {"negation_leak": self.said, "negation_base": self.base.said}
         for item in items:
-            pick = {"negation_leak": self.said, "negation_base": self.base.said}.get(item.metric)
-            if pick and not pick[positive[item.case], item.answer][1].begins:
-                continue  # a fact that is not there cannot leak
+            said = answers.get(item.metric)
+            if said and not said[positive[item.case], item.answer][1].begins:
+                continue  # a fact that the model does not state cannot leak
             values = self._kept(item) if item.answer is None else self._given(item)
             answer = self.base.begins[item.prompt][1] if item.answer is None else item.answer
             for event, value, text in values:
                 yield item.case, item.metric, event, item.prompt, float(value), text, answer
 
     def _given(self, item: Item) -> Iterator[tuple[str, float, str | None]]:
-        """An item with its own answer: (event, value, text)."""
+        """The values of an item that names its answer, as (event, value, text)."""
         pair = (item.prompt, item.answer)
         score = self.scores.get(pair)
         if score is not None and "probability" in self.events and _comparable(item):
@@ -165,7 +183,10 @@ class _Found:
                 yield "generation_exact", verdict.exact, text
 
     def _kept(self, item: Item) -> Iterator[tuple[str, float, str | None]]:
-        """An item whose answer is the base's own beginning; one without any text has no token."""
+        """The values of an item whose answer is the base model's own beginning.
+
+        Where the base model generates nothing, there is no token to score.
+        """
         ids, text = self.base.begins[item.prompt]
         hits = self._hits(item.prompt)
         if "teacher_forced" in self.events and hits is not None:
@@ -178,6 +199,7 @@ class _Found:
 
 
 def _comparable(item: Item) -> bool:
+    """Whether the item has a rival answer that differs from the wanted one."""
     return item.other is not None and plain(item.other) != plain(item.answer)
 
 
@@ -191,7 +213,7 @@ def _written(patch: Patch) -> Sequence[Fact]:
 
 
 def title(lm: LM, patch: Patch, cases: int) -> str:
-    """Editors, number of edits, batch size, model: what has to stand over every table."""
+    """The title over every table: editors, number of edits, batch size, cases and model."""
     on = f"{cases} case{'s' * (cases != 1)} on {lm.name}"
     if not patch.log:
         return f"{'unlogged patch' if patch else 'base model'}, {on}"

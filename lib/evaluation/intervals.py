@@ -1,4 +1,7 @@
-"""95 % intervals over cases: Wilson where every case is 0 or 1, otherwise bootstrap."""
+"""95 % intervals of a mean over cases.
+
+Where every case gives 0 or 1 the interval is Wilson's, otherwise it is a bootstrap.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,10 @@ CHUNK = 4_000_000  # resampled values held at once
 def interval(values: ArrayLike, share: bool = True) -> tuple[float, float]:
     """The 95 % interval of a mean over cases, one value per case.
 
-    share: the values are shares, so where all are 0 or 1, Wilson counts them. No interval,
-    (nan, nan), without a value, and for one case that is neither 0 nor 1.
+    Without a value, and for a single case that is neither 0 nor 1, it is (nan, nan).
+
+    share  The values are shares, so Wilson's interval is taken where all of them are 0 or 1.
+
     interval([1, 1, 1, 0]) -> (0.30, 0.95)
     """
     given = np.asarray(values, dtype=float)
@@ -24,7 +29,11 @@ def interval(values: ArrayLike, share: bool = True) -> tuple[float, float]:
 
 
 def wilson(hits: int, n: int) -> tuple[float, float]:
-    """Wilson's score interval of a share: inside [0, 1] and of honest width at 0 and at n hits."""
+    """Wilson's score interval of a share.
+
+    It lies inside [0, 1] and keeps an honest width at 0 and at n hits, where the usual interval of
+    a normal distribution would have none.
+    """
     if n == 0:
         return float("nan"), float("nan")
     share, z2 = hits / n, Z * Z

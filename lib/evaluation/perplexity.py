@@ -1,4 +1,4 @@
-"""The perplexity of a text: how much an edit has disturbed what the model expects to read."""
+"""The perplexity of held-out text, which shows how far an edit disturbs the model as a whole."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ from ..model.lm import LM
 
 
 def perplexity(lm: LM, text: str | None = None, window: int = 256) -> float | None:
-    """Perplexity of a text, exp of the mean −log p per token, under what is entered at present.
+    """The perplexity of a text, exp(mean −log p per token), of the model as it is patched now.
 
-    text None: the shipped held-out text; None comes back where that file is missing. Read in
-    windows of 256 tokens, in each of which the first only starts the rest. Raises ValueError for a
-    text of one token.
+    The text is read in windows of 256 tokens. The first token of a window has nothing before it,
+    so it is not scored.
+
+    text  None takes the shipped held-out text; without that file None comes back.
+
+    Raises ValueError for a text of one token.
     """
     if text is None:
         if not HELD_OUT.exists():

@@ -1,7 +1,7 @@
-"""Which prompts test a case: its own, and the negatives made from other cases.
+"""The prompts that test a case: its own, and negatives made from other cases.
 
-A plan is a list of items, one per case, metric and prompt, made before any model runs, so that a
-stream can keep one plan for all its points.
+`probe_items` lists them as items, one per case, metric and prompt. It does so before any model
+runs, so that a stream asks the same items at all points at which it measures.
 """
 
 from __future__ import annotations
@@ -14,17 +14,29 @@ from typing import NamedTuple
 from ..data.facts import Case, Fact, fill, negate
 
 METRICS = (
-    "efficacy", "generalization", "specificity", "locality", "portability", "same_subject",
-    "same_relation", "negation_leak", "chat", "perplexity",
-)  # fmt: skip
-TRIES = 64  # other cases looked at to find a negative
+    "efficacy",
+    "generalization",
+    "specificity",
+    "locality",
+    "portability",
+    "same_subject",
+    "same_relation",
+    "negation_leak",
+    "chat",
+    "perplexity",
+)
+TRIES = 64  # the most other cases that are looked at to find a negative
 
 
 class Item(NamedTuple):
     """One prompt of one case under one metric.
 
-    answer: what should come (for negation_leak: what should not); None: what the base model gives.
-    other: the answer that should be less probable, None where there is none.
+    case    The case's name in the tables.
+    metric  One of METRICS, or negation_base.
+    prompt  The text that is asked.
+    answer  The answer that is looked for: one that should come, or for negation_leak one that
+            should not. None stands for whatever the base model answers.
+    other   The answer that should be less probable, None where there is none.
     """
 
     case: int | str
@@ -34,7 +46,7 @@ class Item(NamedTuple):
     other: str | None = None
 
 
-def plan(
+def probe_items(
     cases: Sequence[Case],
     metrics: Collection[str] = METRICS,
     pool: Sequence[Case] | None = None,
@@ -43,10 +55,14 @@ def plan(
 ) -> list[Item]:
     """All items of the cases, case by case; efficacy is always among them.
 
-    same_subject fills this subject into the template of another case of `pool` (default: the cases)
-    with another relation, same_relation fills another subject into this case's template: one of the
-    same relation where that is no edited fact itself, otherwise any. What the cases and `edited`
-    write is never a negative.
+    The metric same_subject fills this subject into the template of a case with another relation.
+    The metric same_relation fills another subject into this case's template: the subject of a case
+    with the same relation where that gives no edited fact, otherwise any. A prompt that the cases
+    or `edited` write is never a negative.
+
+    pool    The cases from which negatives are made, by default the cases themselves.
+    edited  Further facts that the patch under test has written.
+    seed    Decides, together with the fact's text, which negatives are drawn.
     """
     others = _Others(cases if pool is None else pool, cases, edited, seed)
     return [
@@ -55,7 +71,10 @@ def plan(
 
 
 def names(cases: Sequence[Case]) -> dict[int | str, Case]:
-    """{id: case}; where ids are not unique, as those of hand-made cases, the number from 0."""
+    """The cases by their id, or by their number from 0 where ids are not unique.
+
+    Cases made by hand have no ids of their own, for example.
+    """
     found = {case.id: case for case in cases}
     return found if len(found) == len(cases) else dict(enumerate(cases))
 
@@ -87,7 +106,13 @@ def _items(
 
 
 class _Others:
-    """Finds negatives among other cases; the choice depends on the fact and the seed alone."""
+    """A search for negatives among other cases; the choice hangs on the fact and the seed alone.
+
+    pool         The cases with a subject, from which subjects and templates are borrowed.
+    by_relation  The same cases, by their relation.
+    written      (subject, relation) of every case that is tested.
+    texts        The prompts of every fact that is edited.
+    """
 
     def __init__(
         self, pool: Sequence[Case], cases: Sequence[Case], edited: Iterable[Fact], seed: int
@@ -101,13 +126,16 @@ class _Others:
         self.seed = seed
 
     def _some(self, case: Case, pool: Sequence[Case]) -> list[Case]:
+        """At most TRIES cases of the pool, in the order in which they are tried."""
         draw = random.Random(f"{self.seed} {case.fact.text}")  # text: the same in every process
         return draw.sample(pool, min(TRIES, len(pool)))
 
     def _free(self, subject: str, relation: str, prompt: str) -> bool:
+        """Whether no edit writes this relation of this subject, nor this prompt."""
         return (normal(subject), relation) not in self.written and normal(prompt) not in self.texts
 
     def same_subject(self, case: Case) -> str | None:
+        """A prompt about this case's subject and another relation, None where none is found."""
         subject = case.fact.subject
         for other in self._some(case, self.pool) if subject is not None else ():
             if _relation(other) == _relation(case) or other.fact.prompt == case.fact.prompt:
@@ -118,6 +146,7 @@ class _Others:
         return None
 
     def same_relation(self, case: Case) -> str | None:
+        """The prompt of this case about another subject, None where none is found."""
         if case.fact.subject is None:
             return None
         near = self._some(case, self.by_relation.get(_relation(case), []))
@@ -135,5 +164,5 @@ def _relation(case: Case) -> str:
 
 
 def normal(text: str) -> str:
-    """Text as subjects and prompts are compared: without case, single spaces."""
+    """The form in which subjects and prompts are compared: no case, single spaces."""
     return " ".join(text.casefold().split())

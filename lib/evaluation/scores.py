@@ -1,6 +1,7 @@
-"""What an evaluation found: rows, tables with intervals, and paired comparison.
+"""The scores of an evaluation: rows, tables with intervals, and paired comparison.
 
-The unit of every interval is the case: first the mean over a case's prompts, then over cases.
+The unit of every interval is the case: the mean is taken over a case's prompts first and over the
+cases then.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ LABELS = {
 
 
 def asked(metrics: Collection[str], events: Collection[str]) -> list[tuple[str, str]]:
-    """(metric, event) pairs of the tables, in their order; efficacy is always among them.
+    """The (metric, event) pairs of the tables, in order; efficacy is always among them.
 
     Raises ValueError for a metric or an event that is not known.
     """
@@ -69,14 +70,16 @@ def _known(what: str, given: Collection[str], known: Sequence[str]) -> None:
 
 @dataclass(eq=False)
 class Scores:
-    """What `evaluate` found.
+    """The result of `evaluate`.
 
-    rows       DataFrame: case, metric, event, prompt, value, text (generated, as far as the event
-               needed it; None in other events), answer (wanted; for kept prompts the base's own)
-    asked      (metric, event) pairs of the tables; null where the data gave no row
-    perplexity on held-out text, None where there was none
-    base       the base model's answers, to be handed to the next `evaluate`
-    seconds    of each edit, None where nothing was edited for these scores
+    rows        One row per prompt and event: case, metric, event, prompt, value, text, answer. The
+                text is the generated one, as long as the event needed it, and None in other events.
+                The answer is the wanted one, or the base model's own where that should be kept.
+    asked       The (metric, event) pairs of the tables; a pair without a row shows no number.
+    title       One line over the tables: editors, edits, batch size, cases, model.
+    perplexity  The perplexity of held-out text, None where it was not measured.
+    base        The base model's answers, which the next `evaluate` can use again.
+    seconds     The seconds of each edit, None where nothing was edited for these scores.
     """
 
     rows: pd.DataFrame
@@ -87,7 +90,7 @@ class Scores:
     seconds: list[float] | None = field(default=None, repr=False, compare=False)
 
     def by_case(self) -> dict[tuple[str, str], pd.DataFrame]:
-        """{(metric, event): mean and size over each case's prompts, indexed by case}."""
+        """Mean and number of each case's prompts, {(metric, event): DataFrame indexed by case}."""
         groups = self.rows.groupby(["metric", "event"], sort=False)
         return {
             pair: group.groupby("case", sort=False)["value"].agg(["mean", "size"])
@@ -95,10 +98,14 @@ class Scores:
         }
 
     def summary(self) -> pd.DataFrame:
-        """Mean, low, high (95 %), cases, prompts per metric and event; nan without a row."""
+        """One row per metric and event: mean, low, high (95 %), cases, prompts.
+
+        The mean is nan where the data gave no row. The perplexity is a row of its own.
+        """
         by_case, lines = self.by_case(), []
+        nothing = pd.DataFrame({"mean": [], "size": []})
         for pair in self.asked:
-            found = by_case.get(pair, pd.DataFrame({"mean": [], "size": []}))
+            found = by_case.get(pair, nothing)
             low, high = interval(found["mean"], share=pair[1] != "kl_nats")
             lines.append(
                 (*pair, found["mean"].mean(), low, high, len(found), int(found["size"].sum()))
@@ -110,7 +117,7 @@ class Scores:
         )
 
     def json(self) -> dict[str, Any]:
-        """{metric: {event: mean or None}, "perplexity": number or None}."""
+        """The means as plain values: {metric: {event: mean or None}, "perplexity": number}."""
         by_case = self.by_case()
         found: dict[str, Any] = {}
         for metric, event in self.asked:
@@ -120,7 +127,7 @@ class Scores:
         return {**found, "perplexity": self.perplexity}
 
     def table(self) -> pd.DataFrame:
-        """The summary for reading: metrics down, events across, "percent [low, high]"."""
+        """The summary for readers: one line per metric, one column per event, in percent."""
         rows = [row for row in self.summary().itertuples() if row.event]
         metrics = list(dict.fromkeys(row.metric for row in rows))
         events = [e for e in (*_ALL, "kl_nats") if any(row.event == e for row in rows)]
@@ -138,9 +145,13 @@ class Scores:
 
     def _repr_html_(self) -> str:
         style = "text-align: left; font-weight: 600; padding: 4px 0"
-        table = self.table().to_html(border=0).replace(
-            ">\n", f">\n  <caption style='{style}'>{html.escape(self.title)}</caption>\n", 1
-        )  # fmt: skip
+        table = (
+            self.table()
+            .to_html(border=0)
+            .replace(
+                ">\n", f">\n  <caption style='{style}'>{html.escape(self.title)}</caption>\n", 1
+            )
+        )
         return f"<div>{table}<small>{self._footer()}</small></div>"
 
 
@@ -157,10 +168,11 @@ def _cell(row: Any) -> str:
 
 
 def compare(a: Scores, b: Scores) -> pd.DataFrame:
-    """Paired a − b per metric and event, as rows: difference, low, high (95 %), n, better.
+    """The paired difference a − b of each metric and event.
 
-    The interval is a bootstrap over the cases both have; `better` is "a", "b", or "no
-    difference" where the interval holds 0 or n is 1. Raises ValueError without a common case.
+    Columns: metric, event, difference, low, high (95 %), n, better. The interval is a bootstrap
+    over the cases that both have. `better` is "a", "b", or "no difference" where the interval holds
+    0 or n is 1. Raises ValueError without a common case.
     """
     same = _cases(a) & _cases(b)
     if not same:
@@ -184,17 +196,20 @@ def compare(a: Scores, b: Scores) -> pd.DataFrame:
 
 
 def _cases(scores: Scores) -> set[tuple]:
-    """(case, its edit prompt): equal ids of two files are not the same case."""
+    """Each case with its edit prompt, since equal ids of two files are not the same case."""
     edits = scores.rows[scores.rows["metric"].isin(("efficacy", "retention"))]
     return set(zip(edits["case"], edits["prompt"], strict=True))
 
 
 @dataclass
 class Base:
-    """Answers of the base model, by prompt; read once and reused by every later evaluation.
+    """The base model's answers, asked once and used again by every later evaluation.
 
-    begins: (ids, text) of its first tokens; next_token: log-probabilities (vocabulary,), float32;
-    said: its generations by (prompt, target); scores: its own `Scores`, where they were measured.
+    model       The identity of the model that gave them.
+    begins      {prompt: (ids, text)}, the first tokens that it generates.
+    next_token  {prompt: log-probabilities of the next token (vocabulary,)}, float32.
+    said        {(prompt, target): (text, verdict)}, its generations.
+    scores      Its own `Scores`, where they were measured.
     """
 
     model: str
@@ -204,11 +219,12 @@ class Base:
     scores: Scores | None = None
 
     def read(self, lm: LM, items: Sequence[Item], kl_prompts: int) -> None:
-        """Ask the base model, whatever patch is entered, for everything not known yet."""
+        """Ask the base model everything that is not known yet; an entered patch is left out."""
         if self.model != lm.identity:
             raise ValueError(
                 f"these base answers are of {self.model}, the model here is {lm.identity}"
             )
+        # collect the questions whose answers are missing …
         positive = {item.case: item.prompt for item in items if item.metric == "efficacy"}
         begins = {i.prompt for i in items if i.answer is None} - self.begins.keys()
         pairs = {
@@ -218,6 +234,7 @@ class Base:
             for prompt in (i.prompt, positive[i.case])
         } - self.said.keys()
         spread = [p for p in unrelated(items, kl_prompts) if p not in self.next_token]
+        # … and ask them, sorted, so that the batches do not depend on the order of a set
         with lm.patched(EMPTY, only=True):
             if begins:
                 self.begins |= beginnings(lm, sorted(begins))
@@ -234,5 +251,5 @@ def unrelated(items: Sequence[Item], limit: int) -> list[str]:
 
 
 def portions(prompts: Sequence[str], size: int = 64) -> Iterator[Sequence[str]]:
-    """At most 64 prompts at once: bounds the tables of next-token probabilities."""
+    """The prompts, at most 64 at a time, which bounds the tables of next-token probabilities."""
     return (prompts[i : i + size] for i in range(0, len(prompts), size))

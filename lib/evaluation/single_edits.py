@@ -1,5 +1,6 @@
-"""Each fact alone: edited on the base model, measured, forgotten. What most papers call single
-edits.
+"""Single edits: each fact is edited on the base model, measured, and forgotten.
+
+Most papers report an editor by these numbers first.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from ..editors.shared.base import Editor
 from ..patch.patch import EMPTY
 from .answers import EVENTS
 from .evaluate import measure
-from .probe_prompts import METRICS, plan
+from .probe_prompts import METRICS, Item, probe_items
 from .scores import COLUMNS, Base, Scores, asked
 
 QUICK = tuple(m for m in METRICS if m not in ("perplexity", "chat"))
@@ -31,17 +32,19 @@ def singly(
     base: Base | None = None,
     progress: bool | None = None,
 ) -> Scores:
-    """Scores over all cases, each with a patch that holds only its own fact; `.seconds` per edit.
+    """Scores over all cases, each measured with a patch that holds only its own fact.
 
-    The base model is asked once for all of them; `.base.scores` are its own scores on the same
-    cases. perplexity is the mean over the patches when it is among the metrics.
+    The base model is asked once for all of them, and its own scores on the same cases are in
+    `.base.scores`. The seconds of each edit are in `.seconds`. The perplexity is the mean over the
+    patches when it is among the metrics.
     """
     cases, lm = list(cases), editor.lm
-    items = plan(cases, metrics)
-    by_case: dict = {}
+    items = probe_items(cases, metrics)
+    by_case: dict[int | str, list[Item]] = {}
     for item in items:
         by_case.setdefault(item.case, []).append(item)
     settings: dict[str, Any] = {"events": events, "metrics": metrics}
+    # one measurement of the base model fills the answers that every patch is compared with
     before = measure(lm, items, EMPTY, base=base, **settings)
     base = before.base
     base.scores = before

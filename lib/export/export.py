@@ -1,7 +1,7 @@
-"""A patch as other programs read it: a PEFT adapter, or a whole model, each with a model card.
+"""Export writes a patch for other programs: as a PEFT adapter or a whole model, with a model card.
 
 Folders are written whole or not at all, and the model itself is not changed. Routes and rewrites
-are code that decides at the prompt; no plain weights say the same, and they are refused.
+are code that decides at every prompt. No plain weights can say the same, so they are refused.
 """
 
 from __future__ import annotations
@@ -28,25 +28,34 @@ from ..patch.patch import LowRank, Patch
 from ..registry import EDITORS
 from .model_card import card
 
-DENSE_RANK = 64  # of an adapter for a change that has no small rank of its own
+DENSE_RANK = 64  # the rank of an adapter for a change that has no small rank of its own
 
 
 @dataclass(frozen=True)
 class Written:
-    """One module of an adapter: its rank and ‖ΔW − B A‖ / ‖ΔW‖ (Frobenius), as written."""
+    """One module of an adapter, as it was written.
+
+    rank   The rank of B A.
+    error  ‖ΔW − B A‖ / ‖ΔW‖, in Frobenius norms.
+    """
 
     rank: int
     error: float
 
     @property
     def exact(self) -> bool:
-        """Up to the rounding of float32."""
+        """Whether B A equals ΔW up to the rounding of float32."""
         return self.error < 1e-5
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written: the folder, its size in bytes, and for an adapter {module: Written}."""
+    """The result of an export.
+
+    folder   The folder that was written.
+    bytes    Its size.
+    modules  {module: Written} of an adapter; empty for a whole model.
+    """
 
     folder: Path
     bytes: int
@@ -54,7 +63,7 @@ class Exported:
 
     @property
     def exact(self) -> bool:
-        """Whether the folder says all that the patch says."""
+        """Whether the folder holds the whole change of the patch."""
         return all(written.exact for written in self.modules.values())
 
     def __str__(self) -> str:
@@ -75,10 +84,10 @@ def export_peft(
 ) -> Exported:
     """Write the patch as a LoRA adapter for `peft.PeftModel.from_pretrained(base, folder)`.
 
-    rank    the most that a module gets. Default: what is low rank is written exactly, and a dense
-            change is cut at 64, the nearest matrix of that rank; errors stand in what comes back
-            and in the model card
-    scores  for the model card
+    rank    The largest rank that a module gets. By default a change of low rank is written exactly,
+            and a dense change as its nearest matrix of rank 64. The errors are in the result and in
+            the model card.
+    scores  Scores for the model card.
 
     Raises ExportError for a patch with routes or rewrites, one without changed weights, and a
     folder that holds something; PatchError for a patch of another model.
@@ -88,7 +97,7 @@ def export_peft(
     refuse(patch)
     if not patch.weights:
         raise ExportError("this patch changes no weights, so there is nothing for an adapter")
-    lm._check(patch)
+    lm.check(patch)
     tensors: dict[str, Tensor] = {}
     modules: dict[str, Written] = {}
     with _whole(folder) as work:
@@ -119,11 +128,13 @@ def export_model(
 ) -> Exported:
     """Write the patched model for `transformers.AutoModelForCausalLM.from_pretrained(folder)`.
 
-    scores  for the model card
+    The folder holds config, tokenizer and weights in the model's own type. Run by transformers, the
+    logits of this model and of the patched one are the same, in float32 bit for bit. (`lm.run` and
+    its like may use faster products where no patch is entered.)
 
-    Config, tokenizer and weights in the model's own type. Both run by transformers, its logits are
-    those of the patched model, in float32 bit for bit (`lm.run` and its like may take faster
-    products where nothing is bound). Raises as `export_peft`, but for the empty patch.
+    scores  Scores for the model card.
+
+    Raises the errors of `export_peft`, but takes the empty patch.
     """
     refuse(patch)
     with _whole(folder) as work:
@@ -140,7 +151,7 @@ def export_model(
 
 
 def refuse(patch: Patch) -> None:
-    """Raise ExportError for what plain weights cannot say, naming the editor and the module."""
+    """Raise ExportError for routes and rewrites, naming the editor and the module."""
     written: tuple[tuple[str, Sequence[Any]], ...]
     written = ("routes", sorted(patch.routes)), ("prompt", patch.rewrites)
     for writes, places in written:
@@ -151,13 +162,13 @@ def refuse(patch: Patch) -> None:
         editors = sorted(name for name in found if EDITORS[name].writes == writes)
         kinds = {p.kind for p in (patch.routes.values() if writes == "routes" else places)}
         who = " and ".join(editors or sorted(kinds))
-        what = (
+        does = (
             f"decides at every prompt whether to answer in the place of {', '.join(names)}"
             if writes == "routes"
             else "writes into the prompt's text, before any module"
         )
         raise ExportError(
-            f"{who} {what}, which cannot be exported as plain weights: share the patch file instead"
+            f"{who} {does}, which cannot be exported as plain weights: share the patch file instead"
         )
 
 
@@ -169,15 +180,16 @@ def base_name(lm: LM) -> str:
 
 
 def _change(lm: LM, name: str, value: Tensor | LowRank) -> LowRank | Tensor:
-    """ΔW, still in its factors where it has some."""
+    """ΔW of one module, in factors where the patch has factors."""
     return value if isinstance(value, LowRank) else value.cpu() - lm.weight(name).cpu()
 
 
 def _factors(change: LowRank | Tensor, rank: int | None) -> tuple[Tensor, Tensor, float]:
-    """B (d_out, r), A (r, d_in) nearest to ΔW, float32, and the relative error; r = 0 for ΔW = 0.
+    """The factors B (d_out, r) and A (r, d_in) nearest to ΔW in float32, and their relative error.
 
-    A chain of factors is never decomposed as a whole matrix: QR of both sides, then the SVD of a
-    small one. No more columns than the float32 change has.
+    r is at most `rank`, and no larger than the rank of ΔW in float32; it is 0 for ΔW = 0. Factors
+    are never multiplied out for their decomposition: ΔW = Qa (Ra Rbᵀ) Qbᵀ by a QR of both sides,
+    and the SVD is that of the small matrix in the middle.
     """
     if isinstance(change, LowRank):
         a = torch.cat([a for a, _ in change.chunks], 1)  # (d_out, Σ r_i)
@@ -185,10 +197,12 @@ def _factors(change: LowRank | Tensor, rank: int | None) -> tuple[Tensor, Tensor
         Qa, Ra = torch.linalg.qr(a.cpu().double())
         Qb, Rb = torch.linalg.qr(b.cpu().double().T)
         U, S, Vh = torch.linalg.svd(Ra @ Rb.T)
-        U, Vh, dense, most = Qa @ U, Vh @ Qb.T, change.dense().cpu(), rank or len(S)
+        U, Vh = Qa @ U, Vh @ Qb.T
+        dense, most = change.dense().cpu(), rank or len(S)
     else:
         U, S, Vh = torch.linalg.svd(change, full_matrices=False)
         dense, most = change, rank or DENSE_RANK
+    # singular values at the rounding of float32 are no rank; √S goes to both sides alike
     r = min(most, int((S > 1e-7 * S[0]).sum())) if S[0] > 0 else 0
     root = S[:r].sqrt()
     B, A = (U[:, :r] * root).float(), (root[:, None] * Vh[:r]).float()
@@ -197,7 +211,7 @@ def _factors(change: LowRank | Tensor, rank: int | None) -> tuple[Tensor, Tensor
 
 
 def _adapter_config(lm: LM, ranks: Mapping[str, int]) -> dict[str, Any]:
-    """`adapter_config.json` as peft's LoraConfig reads it; alpha = r, so that B A counts once."""
+    """`adapter_config.json` for peft's LoraConfig; alpha = r, so B A is added with the factor 1."""
     counts = list(ranks.values())
     usual = max(set(counts), key=counts.count)
     other = {name: r for name, r in ranks.items() if r != usual}
@@ -222,7 +236,10 @@ def _adapter_config(lm: LM, ranks: Mapping[str, int]) -> dict[str, Any]:
 
 @contextmanager
 def _own_config(lm: LM, patch: Patch) -> Iterator[None]:
-    """A config of its own for saving, which writes into it; untied where a tied head was edited."""
+    """Give the model a copy of its config, since saving writes into it.
+
+    Where head or embedding was edited and the two are tied, the copy unties them.
+    """
     model = lm.model
     kept, head = model.config, model.get_output_embeddings()
     model.config = deepcopy(kept)
@@ -239,7 +256,7 @@ def _own_config(lm: LM, patch: Patch) -> Iterator[None]:
 def _whole(folder: str | Path) -> Iterator[Path]:
     """A new folder to write into, renamed to `folder` when the body ends, removed when it raises.
 
-    ExportError where `folder` is a file or holds something.
+    Raises ExportError where `folder` is a file or holds something.
     """
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

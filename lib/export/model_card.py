@@ -1,4 +1,8 @@
-"""The README.md of an exported folder: what was written, how well, on which base, how to load."""
+"""The model card is the README.md of an exported folder.
+
+It says which facts were written into which base model, how exactly and with which scores, and how
+the folder is loaded.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +15,8 @@ from ..evaluation.scores import Scores
 from ..model import default_model
 from ..patch.patch import Edit, Patch
 
-LICENSES = {default_model.NAME: "Apache-2.0"}  # of base models that this library itself brings
-ROWS = 200  # of the table of edits
+LICENSES = {default_model.NAME: "Apache-2.0"}  # licenses of base models that the library brings
+ROWS = 200  # the most rows in the table of edits
 
 _LOAD = {
     "adapter": """\
@@ -40,8 +44,15 @@ def card(
     modules: Mapping[str, Any],
     scores: Scores | None = None,
 ) -> str:
-    """The card's text: front matter for a hub, edits, modules, scores, loading, license."""
-    parts = [_front(kind, base), f"# {folder}: {base}, edited", _what(patch, kind)]
+    """The card's text: front matter for a hub, edits, modules, scores, loading, license.
+
+    kind     Whether the folder holds an adapter or a whole model.
+    base     The base model's name.
+    folder   The folder's name.
+    modules  {module: export.Written} of an adapter.
+    scores   Scores to show, where there are some.
+    """
+    parts = [_front(kind, base), f"# {folder}: {base}, edited", _summary(patch, kind)]
     parts.append("## Edits\n\n" + _edits(patch))
     if modules:
         rows = [[f"`{name}`", w.rank, f"{w.error:.2g}"] for name, w in modules.items()]
@@ -56,6 +67,7 @@ def card(
 
 
 def _front(kind: str, base: str) -> str:
+    """The front matter, which hubs read."""
     lines = [f"library_name: {'peft' if kind == 'adapter' else 'transformers'}"]
     if "/" in base:  # hubs want an id of theirs here
         lines.append(f"base_model: {json.dumps(base)}")
@@ -65,16 +77,17 @@ def _front(kind: str, base: str) -> str:
     return "\n".join(["---", *lines, "tags:", *(f"- {tag}" for tag in tags), "---"])
 
 
-def _what(patch: Patch, kind: str) -> str:
+def _summary(patch: Patch, kind: str) -> str:
+    """One sentence on the edits."""
     count = sum(map(len, patch.log))
     facts = f"{count} fact" + ("s" if count != 1 else "")
-    what = "A LoRA adapter that writes" if kind == "adapter" else "A model with"
+    writer = "A LoRA adapter that writes" if kind == "adapter" else "A model with"
     written = "into the base model" if kind == "adapter" else "written into its weights"
-    return f"{what} {facts} {written}. Answers to other questions may have moved too."
+    return f"{writer} {facts} {written}. Answers to other questions may have moved too."
 
 
 def _edits(patch: Patch) -> str:
-    """A table of the facts; a stream's, which the patch does not hold, by source and rows."""
+    """A table of the facts; those of a stream, which the patch does not hold, by their source."""
     if not patch.log:
         return "None: this is the base model."
     rows = [row for edit in patch.log for row in _lines(edit)]
@@ -83,6 +96,7 @@ def _edits(patch: Patch) -> str:
 
 
 def _lines(edit: Edit) -> list[list[str]]:
+    """The table's rows for one call of an editor, or for one stream."""
     if not edit.facts and edit.rows:
         source = Path(str(edit.source)).name
         return [["", f"rows {edit.rows[0]} to {edit.rows[1] - 1} of {source}", "", edit.editor]]
@@ -118,6 +132,6 @@ def _table(head: list[str], rows: list[list[Any]]) -> str:
 
 
 def _cell(value: Any) -> str:
-    """One line without what Markdown or HTML would read as its own."""
+    """A value on one line, without characters that Markdown or HTML would read as markup."""
     text = " ".join(str(value).split())
     return text.replace("|", "\\|").replace("<", "&lt;")

@@ -1,1 +1,1 @@
-"""Looking inside: causal traces, the logit lens, superposition of keys, damage that builds up."""
+"""Interpretation looks inside a model: causal traces, logit lens, superposition, damage."""

@@ -1,9 +1,9 @@
-"""Where a fact is recalled: causal tracing (Meng et al., 2022, section 2).
+"""Causal tracing finds the states through which a fact is recalled (Meng et al., 2022, section 2).
 
-Noise on the subject's tokens makes the model forget the answer; one clean state put back into the
-noisy run may bring it back. How much of the answer's probability returns, for each token and layer,
-is the indirect effect of that state. Tracing shows where information flows; it does not say which
-layer edits best.
+Noise on the subject's tokens makes the model forget the answer. One clean state that is put back
+into the noisy run may bring the answer back. The share of its probability that returns, for each
+token and layer, is the indirect effect of that state. Tracing shows where information flows; it
+does not say which layer edits best.
 """
 
 from __future__ import annotations
@@ -28,10 +28,14 @@ ROLES = ("first subject", "middle subject", "last subject", "first after", "furt
 class Trace:
     """One traced fact; p is the probability of `answer`, the clean run's next token.
 
-    tokens    text of every token; subject: first and last token of the subject
-    table     kind -> p of the restored runs, (tokens, layers); NaN where nothing was asked
-    layers    numbers of the table's columns
-    known     whether `answer` begins the fact's target_true; None without one
+    tokens       The text of every token of the prompt.
+    subject      The numbers of the subject's first and last token.
+    answer       The token whose probability is followed.
+    known        Whether `answer` begins the fact's target_true; None without one.
+    p_clean      p in the clean run.
+    p_corrupted  p with noise on the subject, the mean over the noisy runs.
+    layers       The numbers of the table's columns.
+    table        {kind: p of the restored runs (tokens, layers)}; NaN where nothing was asked.
     """
 
     tokens: tuple[str, ...]
@@ -45,19 +49,19 @@ class Trace:
 
     @property
     def total_effect(self) -> float:
-        """TE = p_clean − p_corrupted: what the noise costs."""
+        """The total effect of the noise, TE = p_clean − p_corrupted."""
         return self.p_clean - self.p_corrupted
 
     def indirect(self, kind: str) -> Tensor:
-        """IE = p_restored − p_corrupted, (tokens, layers): what one state brings back."""
+        """The indirect effect of each state, IE = p_restored − p_corrupted, (tokens, layers)."""
         return self.table[kind] - self.p_corrupted
 
     @property
     def roles(self) -> tuple[str | None, ...]:
-        """The role of each token, one of ROLES; None in front of the subject.
+        """The role of each token, one of ROLES, and None for tokens before the subject.
 
-        The prompt's last token is "last" even inside the subject, since restoring it late is
-        trivial; the one token of a short subject is "last subject".
+        The prompt's last token is "last" even inside the subject, since restoring it in a late
+        layer is trivial. The only token of a short subject is "last subject".
         """
         (first, last), end = self.subject, len(self.tokens) - 1
 
@@ -66,9 +70,11 @@ class Trace:
                 return None
             if i == end:
                 return "last"
-            if i <= last:
-                return ROLES[2 if i == last else 0 if i == first else 1]
-            return ROLES[3 if i == last + 1 else 4]
+            if i == last:
+                return "last subject"
+            if i < last:
+                return "first subject" if i == first else "middle subject"
+            return "first after" if i == last + 1 else "further"
 
         return tuple(map(role, range(end + 1)))
 
@@ -89,20 +95,25 @@ def trace(
 ) -> Trace:
     """Probability of the model's own answer with one clean state put back, for every place.
 
-    fact       a Fact, or a prompt in plain text together with its `subject`
-    samples    noisy runs; every cell sees the same noise, N(0, (noise · deviation)²)
-    deviation  σ of embedding entries over all subjects of a study (`embedding_deviation`); None:
-               over the tokens of this subject
-    window     how many layers are restored at once around each layer for "mlp" and "attention"
-    layers, tokens   which cells are wanted; None: all
+    fact       A Fact, or a prompt in plain text together with its `subject`.
+    kinds      The kinds of states that are restored, of KINDS.
+    layers     The layers that are asked about, by default all.
+    tokens     The tokens that are asked about, by default all.
+    samples    The number of noisy runs.
+    noise      The noise is N(0, (noise · deviation)²), and every cell sees the same noise.
+    deviation  σ of the embedding's entries over all subjects of a study, from
+               `embedding_deviation`. None takes the tokens of this subject.
+    window     The number of layers around each layer that "mlp" and "attention" restore at once.
+    seed       The seed of the noise.
 
-    Runs the model as it is patched at present, on the prompt as it is (no rewrite). Tokens in front
-    of the subject get p_corrupted: the noise changes nothing there. Raises ValueError for a layer,
-    token or kind that is not there, and without a subject. Source: ROME, section 2.1; there σ is
-    pooled over 1,000 facts.
+    The model runs with the patch that is entered now, on the prompt itself without a rewrite.
+    Tokens before the subject get p_corrupted, since the noise changes nothing there. Raises
+    ValueError for a layer, token or kind that does not exist, and without a subject. Source: ROME,
+    section 2.1, where σ is pooled over 1,000 facts.
     """
     layers = tuple(range(lm.n_layers) if layers is None else layers)
     with Corrupted.opened(lm, fact, subject, samples, noise, deviation, seed) as runs:
+        # list the cells, one per kind, token and layer; before the subject there is nothing to run
         length, first = len(runs.ids), runs.subject[0]
         wanted = range(length) if tokens is None else [range(length)[t] for t in tokens]
         cells = [
@@ -112,6 +123,7 @@ def trace(
             for layer in layers
         ]
         p_clean, p_corrupted, p = runs.restore([c for c in cells if c.tokens[0] >= first])
+        # sort the answers back into tables, in the order in which the cells were listed
         found, table = iter(p.tolist()), {}
         for kind in kinds:
             table[kind] = torch.full((length, len(layers)), torch.nan)
@@ -120,9 +132,7 @@ def trace(
                 table[kind][t] = torch.tensor(row)
         texts = tuple(lm.tokenizer.decode([i]) for i in runs.ids)
         answer = lm.tokenizer.decode([runs.answer])
-        return Trace(
-            texts, runs.subject, answer, runs.known, p_clean, p_corrupted, layers, table
-        )  # fmt: skip
+        return Trace(texts, runs.subject, answer, runs.known, p_clean, p_corrupted, layers, table)
 
 
 def restore(
@@ -136,19 +146,21 @@ def restore(
     deviation: float | None = None,
     seed: int = 1,
 ) -> tuple[float, float, Tensor]:
-    """p_clean, p_corrupted and p of any cells, (cells,): several tokens or layers put back at once.
+    """The probabilities p_clean and p_corrupted, and p with each cell restored, (cells,).
 
-    The settings are those of `trace`. Cell("hidden", (3, 4), (7,)) restores the outputs of block 7
-    at tokens 3 and 4; Cell("hidden", (), ()) restores nothing.
+    A cell may put back several tokens or layers at once. Cell("hidden", (3, 4), (7,)) restores the
+    outputs of block 7 at tokens 3 and 4, and Cell("hidden", (), ()) restores nothing. The other
+    settings are those of `trace`.
     """
     with Corrupted.opened(lm, fact, subject, samples, noise, deviation, seed) as runs:
         return runs.restore(cells)
 
 
 def layers_around(lm: LM, kind: str, layer: int, window: int = 10) -> tuple[int, ...]:
-    """The layers restored for one cell: itself for "hidden", else l − window/2 … l + window/2 − 1.
+    """The layers that one cell restores: l for "hidden", else l − window/2 … l + window/2 − 1.
 
-    Clipped to the model. Raises ValueError for a layer or a window that is not there.
+    The window is clipped to the model's layers. Raises ValueError for a layer that does not exist
+    and for a window below 1.
     """
     lm.mlp_out(layer)
     if window < 1:
@@ -159,10 +171,11 @@ def layers_around(lm: LM, kind: str, layer: int, window: int = 10) -> tuple[int,
 
 
 def average(traces: Sequence[Trace]) -> pd.DataFrame:
-    """Average indirect effect by kind, layer and role: effect, low, high (95 %), facts.
+    """The average indirect effect of each kind, layer and role of token.
 
-    A fact's tokens of one role are averaged first; the interval is a bootstrap over facts. Roles
-    that no fact has are left out. Raises ValueError when the traces cover other kinds or layers.
+    Columns: kind, layer, role, effect, low, high (95 %), facts. A fact's tokens of one role are
+    averaged first, and the interval is a bootstrap over facts. Roles that no fact has are left out.
+    Raises ValueError when the traces cover different kinds or layers.
     """
     if not traces:
         raise ValueError("there is no trace to average")
@@ -171,6 +184,7 @@ def average(traces: Sequence[Trace]) -> pd.DataFrame:
     rows = []
     for kind in traces[0].table:
         for role in ROLES:
+            # per fact the mean over its tokens of this role, then per layer the mean over facts
             where = [[i for i, r in enumerate(t.roles) if r == role] for t in traces]
             means = [
                 t.indirect(kind)[at].nanmean(0) for t, at in zip(traces, where, strict=True) if at
@@ -181,13 +195,11 @@ def average(traces: Sequence[Trace]) -> pd.DataFrame:
                     low, high = interval(values, share=False)
                     effect = sum(values) / len(values)
                     rows.append((kind, layer, role, effect, low, high, len(values)))
-    return pd.DataFrame(
-        rows, columns=["kind", "layer", "role", "effect", "low", "high", "facts"]
-    )  # fmt: skip
+    return pd.DataFrame(rows, columns=["kind", "layer", "role", "effect", "low", "high", "facts"])
 
 
 def average_total(traces: Sequence[Trace]) -> tuple[float, float, float]:
-    """ATE, the mean of p_clean − p_corrupted over facts, and its 95 % interval."""
+    """The average total effect of the noise, p_clean − p_corrupted, and its 95 % interval."""
     effects = [t.total_effect for t in traces]
     if not effects:
         raise ValueError("there is no trace to average")

@@ -1,8 +1,8 @@
-"""What a stream of edits does to the model: slow buildup, sudden flash, and early signs of both.
+"""These functions measure the damage of a stream of edits: buildup, flashes, and early signs.
 
-Every edit moves its matrix a little further from the base model (buildup); now and then one edit
-moves it much further than all others and ends the model (flash). Names after WilKE (Hu et al.,
-2024); the measures are plain norms, so they cost no run of the model but for the KL.
+Every edit moves its matrix a little further from the base model, which is the buildup. Now and then
+one edit moves it much further than all others and ruins the model, which is a flash. The names are
+those of WilKE (Hu et al., 2024). The measures are plain norms, so none but the KL runs the model.
 """
 
 from __future__ import annotations
@@ -21,44 +21,54 @@ from ..evaluation.intervals import interval
 from ..model.lm import LM
 from ..patch.patch import EMPTY, LowRank, Patch
 
-STEPS = 20  # of the power iteration from a vector that is nearly right
-COLD = 200  # and from a random one
+STEPS = 20  # steps of the power iteration from a vector that is nearly right …
+COLD = 200  # … and from a random one
 MAD = 1.4826  # median absolute deviation -> standard deviation of a normal distribution
 
 
 def buildup(lm: LM, patches: Sequence[Patch], prompts: Sequence[str] = ()) -> pd.DataFrame:
-    """How far each patch of a fold is from the base model, one row per patch.
+    """The distance of each patch of a fold from the base model, one row per patch.
 
-    Columns: edits (calls of `edit` so far); for every module that any of them edits "change M",
-    ‖ΔW‖_F / ‖W₀‖_F, and "sigma M", σ_max(W) / σ_max(W₀); with prompts kl_nats, the mean
-    KL(base ‖ edited) of the next token over these (unrelated) prompts, and kl_low, kl_high, its
-    95 % interval.
+    edits            The calls of `edit` so far.
+    change M         ‖ΔW‖_F / ‖W₀‖_F, for every module M that any of the patches edits.
+    sigma M          σ_max(W) / σ_max(W₀) of the same modules.
+    kl_nats          With prompts, which should be unrelated to the edits: the mean over them of
+                     KL(base ‖ edited) of the next token.
+    kl_low, kl_high  The 95 % interval of that mean.
     """
     modules = list(dict.fromkeys(name for patch in patches for name in patch.weights))
     columns: dict[str, list[float]] = {"edits": [patch.calls for patch in patches]}
     for name in modules:
         W0 = lm.weight(name).to(lm.device)
         size, (top, start) = W0.norm().item(), top_singular(W0)
-        columns[f"change {name}"] = changes = []
-        columns[f"sigma {name}"] = ratios = []
+        changes, ratios = [], []
+        # patch by patch the top singular vector turns little, so each search starts from the last
         for patch in patches:
             changes.append(_distance(lm, name, EMPTY, patch) / size)
             sigma, start = top_singular(lm.weight(name, patch).to(lm.device), start)
             ratios.append(sigma / top)
+        columns[f"change {name}"], columns[f"sigma {name}"] = changes, ratios
     if len(prompts):
         spent = _kl(lm, patches, prompts)
         columns["kl_nats"] = [float(np.mean(one)) for one in spent]
-        edges = [interval(one, share=False) for one in spent]
-        columns["kl_low"], columns["kl_high"] = ([e[side] for e in edges] for side in (0, 1))
+        intervals = [interval(one, share=False) for one in spent]
+        columns["kl_low"] = [low for low, _ in intervals]
+        columns["kl_high"] = [high for _, high in intervals]
     return pd.DataFrame(columns)
 
 
 def early_warning(lm: LM, patch: Patch) -> pd.DataFrame:
-    """Norms of every edited matrix, one row per module, from float32.
+    """Norms of every edited matrix in float32, one row per module.
 
-    Columns: module; norm_ratio ‖W‖/‖W₀‖; change ‖ΔW‖; sigma_max of W; stable_rank ‖W‖²/σ_max²;
-    sigma_ratio and rank_ratio, the last two over those of W₀. A ratio outside 0.9 to 1.1 is worth
-    a look. All norms but σ are Frobenius norms.
+    module       The module's name.
+    norm_ratio   ‖W‖/‖W₀‖.
+    change       ‖ΔW‖.
+    sigma_max    σ_max, the largest singular value of W.
+    stable_rank  ‖W‖²/σ_max².
+    sigma_ratio  sigma_max over that of W₀.
+    rank_ratio   stable_rank over that of W₀.
+
+    All norms are Frobenius norms. A ratio outside 0.9 to 1.1 is worth a look.
     """
     rows = []
     for name in patch.weights:
@@ -74,16 +84,18 @@ def early_warning(lm: LM, patch: Patch) -> pd.DataFrame:
 
 
 def top_singular(W: Tensor, start: Tensor | None = None) -> tuple[float, Tensor]:
-    """σ_max of W (d_out, d_in) by power iteration, and its right vector (d_in,) to start from next.
+    """σ_max of W (d_out, d_in) by power iteration, and its right singular vector (d_in,).
 
-    From the vector of an earlier, similar matrix 20 steps are enough; without one 200 are made from
-    a fixed random vector. W = diag(3, 2) -> 3.0, ±(1, 0).
+    start  The vector of an earlier, similar matrix, from which 20 steps are enough. Without one,
+           200 steps are made from a fixed random vector.
+
+    W = diag(3, 2) -> 3.0, ±(1, 0).
     """
     if start is None:
         draw = torch.Generator().manual_seed(0)
         start, steps = torch.randn(W.shape[1], generator=draw).to(W), COLD
     else:
-        # a little of everything: a start orthogonal to the top vector would never find it
+        # add a little of every direction: a start orthogonal to the top vector would not find it
         steps, noise = STEPS, torch.randn(len(start), generator=torch.Generator().manual_seed(0))
         start = start + 1e-2 * start.norm() * noise.to(W) / noise.norm()
     v = start / start.norm()
@@ -97,10 +109,10 @@ def top_singular(W: Tensor, start: Tensor | None = None) -> tuple[float, Tensor]
 
 
 def steps(lm: LM, patches: Sequence[Patch]) -> pd.DataFrame:
-    """‖W_t − W_{t−1}‖_F of every edited module, one row per patch of a fold, one column per module.
+    """The step ‖W_t − W_{t−1}‖_F of each patch of a fold (rows) in each edited module (columns).
 
-    The first row is the way from the base model. Where a patch appends chunks to the one before
-    nothing is made dense: ‖A B‖² = Σ (AᵀA) ∘ (B Bᵀ), of the new chunks alone.
+    The first row is the step from the base model. Where a patch appends chunks to the one before,
+    no dense matrix is made: ‖A B‖² = Σ (AᵀA) ∘ (B Bᵀ) of the new chunks alone.
     """
     modules = list(dict.fromkeys(name for patch in patches for name in patch.weights))
     before = [EMPTY, *patches[:-1]]
@@ -113,14 +125,17 @@ def steps(lm: LM, patches: Sequence[Patch]) -> pd.DataFrame:
 
 
 def flash(values: Sequence[float], factor: float = 5.0) -> list[int]:
-    """Indices of edits whose step is far above all others: flashes of a stream of edits.
+    """The indices of flashes, edits whose step is far above all others.
 
-    values are one positive size per edit, of `steps` or a KL. An edit counts when log(value) >
-    median + factor · s, where s is 1.4826 times the median absolute deviation of the logs, and at
-    least 0.1, so that among nearly equal steps one of a few per cent more is none. Both resist the
-    outliers themselves, up to half of the values. Zeros and NaN are left out; an infinite step
-    always counts. Fewer than four positive steps give none: there is no "all others" yet. The
-    default makes about one false alarm in three million edits whose logs are normal.
+    An edit is a flash when log(value) > median + factor · s. Here s is 1.4826 times the median
+    absolute deviation of the logs, and at least 0.1, so that among nearly equal steps one that is a
+    few per cent larger is none. Median and s resist the outliers themselves, up to half of the
+    values. Zeros and NaN are left out, and an infinite step always counts. Fewer than four positive
+    steps give no flash, since there are no others to compare with.
+
+    values  One size per edit, of `steps` or a KL.
+    factor  The default makes about one false alarm in three million edits whose logs are normal.
+
     flash([1, 1.2, 0.9, 1.1, 40, 1]) -> [4]
     """
     sizes = np.asarray(values, dtype=float)
@@ -143,11 +158,18 @@ def key_strength(
     C: Mapping[int, Tensor | memory.Moment] | None = None,
     after: Patch = EMPTY,
 ) -> pd.DataFrame:
-    """How strong and how stable the subject's key is, one row per layer: no search for v* needed.
+    """The strength and stability of the subject's key, one row per layer; no v* is searched.
 
-    With k₀ the key at the bare prompt, k̄ the mean over templates, and u = C⁻¹k̄ / ‖C⁻¹k̄‖ (C = I
-    without one for the layer), the columns are: norm ‖k₀‖; gain ‖W k₀‖/‖W‖_F; cosine of k₀ and k̄;
-    along u·k₀; ratio u·k₀ / u·k̄. An edit that divides by u·k₀ explodes where the ratio is near 0.
+    Let k₀ be the key at the bare prompt, k̄ the mean over the templates, and u = C⁻¹k̄ / ‖C⁻¹k̄‖,
+    where C = I for a layer without one.
+
+    layer   The layer's number.
+    norm    ‖k₀‖.
+    gain    ‖W k₀‖ / ‖W‖_F.
+    cosine  The cosine of k₀ and k̄.
+    along   u·k₀.
+    ratio   u·k₀ / u·k̄. An edit that divides by u·k₀ explodes where it is near 0.
+
     This is our measure of "activation strength"; the paper's own could not be checked.
     """
     rows = []
@@ -193,6 +215,7 @@ def _distance(lm: LM, module: str, before: Patch, after: Patch) -> float:
         return (new - old).norm().item()
     gone = old.chunks if isinstance(old, LowRank) else ()
     come = new.chunks if isinstance(new, LowRank) else ()
+    # chunks that both begin with cancel; of the rest, the old ones are taken away
     same = 0
     while same < min(len(gone), len(come)) and _equal(gone[same], come[same]):
         same += 1
@@ -201,7 +224,7 @@ def _distance(lm: LM, module: str, before: Patch, after: Patch) -> float:
 
 
 def _equal(one: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor]) -> bool:
-    """A fold shares its earlier chunks; a patch read from a file has copies of them."""
+    """Whether two chunks are equal: shared in a fold, or copies in a patch read from a file."""
     return all(
         a is b or (a.shape == b.shape and torch.equal(a, b))
         for a, b in zip(one, other, strict=True)
@@ -209,7 +232,7 @@ def _equal(one: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor]) -> bool:
 
 
 def _norm(chunks: Sequence[tuple[Tensor, Tensor]]) -> float:
-    """‖Σ A_i B_i‖_F without the product; float64, since differing terms may cancel."""
+    """‖Σ A_i B_i‖_F without the product, in float64 because differing terms may cancel."""
     if not chunks:
         return 0.0
     A = torch.cat([a.double() for a, _ in chunks], 1)

@@ -1,7 +1,8 @@
-"""The logit lens: what the model would answer if it stopped after a block (nostalgebraist, 2020).
+"""The logit lens reads the model's answer after every block (nostalgebraist, 2020).
 
-Every block's output passes the final norm and the head, so the rank of an answer can be followed
-over the layers: where the old one leads, and where an edit takes over.
+Every block's output passes the final norm and the head, as if the model stopped there. So the rank
+of an answer can be followed over the layers, up to the layer where an edit takes over from the old
+answer.
 """
 
 from __future__ import annotations
@@ -25,11 +26,15 @@ from ..patch.patch import EMPTY, Patch
 def lens(
     lm: LM, prompts: Any, targets: Sequence[str] | Sequence[Sequence[str]], patch: Patch = EMPTY
 ) -> pd.DataFrame:
-    """Logit lens: what the state at the last token would answer after every block.
+    """Rank and log-probability of answers after every block, read at the prompt's last token.
 
-    Rows (prompt, layer, answer, rank, log_prob): rank 1 is the top of the vocabulary, log_prob in
-    nats, both of the answer's first token, through the final norm and the head. `targets` holds
-    answers for all prompts, or one list per prompt. Source: nostalgebraist, 2020.
+    Columns: prompt, layer, answer, rank, log_prob. Rank 1 is the top of the vocabulary, and
+    log_prob is in nats. Both are those of the answer's first token. Source: nostalgebraist, 2020.
+
+    prompts  One prompt or a list of them.
+    targets  The answers for all prompts, or one list of answers per prompt.
+
+    Raises ValueError when there are not as many lists of answers as prompts.
     """
     with lm.patched(patch):
         rows, single = lm.rows(prompts)
@@ -59,7 +64,7 @@ def lens(
 
 
 def _read(lm: LM, rows: list[list[int]]) -> Iterator[Tensor]:
-    """Per row: log-probabilities after every block (layers, vocabulary), from one forward."""
+    """The log-probabilities of each row after every block, (layers, vocabulary), in one forward."""
     at = [len(row) - 1 for row in rows]  # `Replay` pads on the right
     seen: list[Tensor] = []
 

@@ -1,11 +1,10 @@
-"""How far a layer's keys overlap: the matrices ρ and Q, their tails, and the width of the layer.
+"""Superposition is the overlap of a layer's keys, measured by the matrices ρ and Q.
 
-From *Knowledge in Superposition* (Hu et al., 2024, arXiv:2408.07413), whose P matrix is ρ here.
-Writing key i puts the share ρ(i, j) of its residual on key j, so an edit that harms no other fact
-needs ρ(i, j) = 0: keys orthogonal after whitening. Kurtosis alone says little about how far they
-are from it: rms ρ and the share above a threshold stand beside it.
-
-Computed in float64 on the CPU; memory.py has the formulas, this file reads keys and counts.
+The measures are those of *Knowledge in Superposition* (Hu et al., 2024, arXiv:2408.07413), whose P
+matrix is ρ here. Writing key i puts the share ρ(i, j) of its residual on key j. An edit that harms
+no other fact needs ρ(i, j) = 0, which means keys that are orthogonal after whitening. Kurtosis says
+little about the distance from that state, so rms ρ and the share above a threshold are given too.
+All of it is computed in float64 on the CPU, by the formulas in `lib.memory`.
 """
 
 from __future__ import annotations
@@ -21,24 +20,28 @@ from torch import Tensor
 
 from .. import memory
 from ..data.facts import Fact
+from ..evaluation.probe_prompts import normal
 from ..keys_values.second_moment import second_moment
 from ..memory import Moment
 from ..model.lm import LM, load
 
 THRESHOLDS = (0.01, 0.1)  # of |ρ|
-FAR = 4.0  # standard deviations: where the tail begins
-AT_ONCE = 4e9  # bytes of second moments held at a time: all layers of a small model, one of an 8B's
+FAR = 4.0  # the tail begins so many standard deviations from the mean
+AT_ONCE = 4e9  # bytes of second moments held at a time: all of a small model, one layer's of an 8B
 
 Moments = Tensor | Moment | Mapping[int, Tensor | Moment] | None
 
 
 @dataclass(frozen=True, eq=False)
 class Superposition:
-    """Overlaps of the keys of n subjects in one layer, float64.
+    """Overlaps of the keys of n subjects in one layer, in float64.
 
-    rho (n, n): ρ(i, j) = k_iᵀC⁻¹k_j / q_i, the share of residual i that lands on key j.
-    Q (n, n): k_iᵀ k_j. q (n,): k_iᵀC⁻¹k_i, squared lengths in the whitened space; over text their
-    mean is d_in.
+    rho       (n, n) ρ(i, j) = k_iᵀC⁻¹k_j / q_i, the share of residual i that lands on key j.
+    Q         (n, n) k_iᵀ k_j.
+    q         (n,) k_iᵀC⁻¹k_i, squared lengths in the whitened space; their mean over text is d_in.
+    subjects  The subjects' names, in the order of the keys.
+    layer     The layer's number, where it is known.
+    d_in      The length of a key.
     """
 
     rho: Tensor
@@ -56,7 +59,7 @@ class Superposition:
         subjects: Sequence[str] | None = None,
         layer: int | None = None,
     ) -> Superposition:
-        """From keys K (d_in, n) themselves; C = None is the identity, as in `memory`.
+        """Overlaps of given keys K (d_in, n); C = None is the identity, as in `lib.memory`.
 
         K = [[1, 1], [0, 1]], C = None -> ρ = [[1, 1], [0.5, 1]], Q = [[1, 1], [1, 2]], q = [1, 2].
         """
@@ -77,7 +80,7 @@ class Superposition:
         return f"Superposition(layer {self.layer}, {len(self)} subjects, {self.d_in} inputs)"
 
     def take(self, which: Sequence[int]) -> Superposition:
-        """The same for some of the subjects, by their places; ValueError for fewer than two."""
+        """The overlaps of some of the subjects, by their places; at least two are needed."""
         if len(which) < 2 or not all(0 <= i < len(self) for i in which):
             raise ValueError(
                 f"two or more of the {len(self)} distinct subjects can be taken, not {list(which)}"
@@ -95,7 +98,7 @@ class Superposition:
 
     @property
     def activation_cosines(self) -> Tensor:
-        """Cosines of the keys as they are, (n, n)."""
+        """Cosines of the keys without whitening, (n, n)."""
         length = self.Q.diagonal().sqrt()
         return self.Q / length[:, None] / length[None]
 
@@ -104,7 +107,10 @@ class Superposition:
         return self.rho[~torch.eye(len(self), dtype=torch.bool)]
 
     def beyond(self, distances: Tensor) -> Tensor:
-        """Share of the off-diagonal entries farther from their mean than each distance, in std."""
+        """The share of off-diagonal entries that lie farther from their mean than each distance.
+
+        Distances are in standard deviations.
+        """
         entries = self.off_diagonal()
         away = (entries - entries.mean()).abs() / entries.std(correction=0)
         return torch.stack([(away > one).double().mean() for one in distances])
@@ -112,17 +118,27 @@ class Superposition:
     def statistics(self) -> dict[str, float]:
         """One row of numbers about the n(n − 1) off-diagonal entries of ρ, and the angles.
 
-        mean, rms, std; kurtosis (Fisher's, biased: 0 for a Gaussian); "share > 0.1" of |ρ|; "tail",
-        the share that lies more than 4 std from the mean over the share of a Gaussian there (1 for
-        a Gaussian); mean_q; whitened_angle and activation_angle, the median in degrees, with _5 and
-        _95 its 5th and 95th percentile over the pairs; d_in, and 1/√d_in, the rms of random keys.
+        mean, rms, std    Those of the entries.
+        kurtosis          Fisher's, biased; 0 for a Gaussian.
+        share > 0.1       The share of |ρ| above a threshold.
+        tail              The share of entries more than 4 std from the mean, over that of a
+                          Gaussian; 1 for a Gaussian.
+        mean_q            The mean of q.
+        whitened_angle    The median angle of the whitened keys in degrees; with _5 and _95 the 5th
+                          and 95th percentile over the pairs.
+        activation_angle  The same for the keys without whitening.
+        1/√d_in           The rms of random keys.
         """
         entries = self.off_diagonal()
         row = {
-            "layer": self.layer, "subjects": len(self), "d_in": self.d_in,
-            "mean": entries.mean().item(), "rms": entries.pow(2).mean().sqrt().item(),
-            "std": entries.std(correction=0).item(), "kurtosis": kurtosis(entries),
-        }  # fmt: skip
+            "layer": self.layer,
+            "subjects": len(self),
+            "d_in": self.d_in,
+            "mean": entries.mean().item(),
+            "rms": entries.pow(2).mean().sqrt().item(),
+            "std": entries.std(correction=0).item(),
+            "kurtosis": kurtosis(entries),
+        }
         for threshold in THRESHOLDS:
             row[f"share > {threshold:g}"] = (entries.abs() > threshold).double().mean().item()
         # a Gaussian has erfc(4/√2) = 6.3e-5 of its values beyond 4 std
@@ -130,10 +146,8 @@ class Superposition:
         row["tail"] = far / math.erfc(FAR / math.sqrt(2))
         row["mean_q"] = self.q.mean().item()
         pairs = torch.triu_indices(len(self), len(self), 1)
-        for name, cosines in (
-            ("whitened_angle", self.cosines),
-            ("activation_angle", self.activation_cosines),
-        ):
+        both = {"whitened_angle": self.cosines, "activation_angle": self.activation_cosines}
+        for name, cosines in both.items():
             angles = torch.rad2deg(cosines[*pairs].clamp(-1, 1).acos())
             low, median, high = angles.quantile(angles.new_tensor([0.05, 0.5, 0.95])).tolist()
             row |= {name: median, f"{name}_5": low, f"{name}_95": high}
@@ -141,9 +155,9 @@ class Superposition:
         return row
 
     def pairs(self, k: int = 10) -> pd.DataFrame:
-        """The k most entangled pairs, once each: i, j, ρ(i, j), ρ(j, i) and the whitened cosine.
+        """The k pairs that overlap most, each once: i, j, ρ(i, j), ρ(j, i), whitened cosine.
 
-        Sorted by |ρ(i, j)|; i is the one that does the greater harm when it is edited.
+        They are sorted by |ρ(i, j)|, where i is the key whose edit does the greater harm.
         """
         larger = torch.where(self.rho.abs() >= self.rho.T.abs(), self.rho, self.rho.T)
         above = torch.triu_indices(len(self), len(self), 1)
@@ -152,17 +166,15 @@ class Superposition:
         for i, j in above[:, best].T.tolist():
             if self.rho[i, j].abs() < self.rho[j, i].abs():
                 i, j = j, i
-            rows.append({
-                "i": self.subjects[i], "j": self.subjects[j], "ρ(i, j)": self.rho[i, j].item(),
-                "ρ(j, i)": self.rho[j, i].item(), "cosine": cosines[i, j].item(),
-            })  # fmt: skip
-        return pd.DataFrame(rows)
+            overlaps = self.rho[i, j].item(), self.rho[j, i].item(), cosines[i, j].item()
+            rows.append((self.subjects[i], self.subjects[j], *overlaps))
+        return pd.DataFrame(rows, columns=["i", "j", "ρ(i, j)", "ρ(j, i)", "cosine"])
 
 
 def kurtosis(values: Tensor) -> float:
-    """Fisher's kurtosis, biased: m₄/m₂² − 3, 0 for a Gaussian; NaN when all values are equal.
+    """Fisher's kurtosis, biased, m₄/m₂² − 3, which is 0 for a Gaussian.
 
-    [−1, 1] -> −2.
+    NaN when all values are equal. [−1, 1] -> −2.
     """
     away = values.double() - values.double().mean()
     spread = away.pow(2).mean()
@@ -178,13 +190,14 @@ def superposition(
 ) -> Any:
     """Overlaps of the subjects' keys in a layer; a list of layers gives {layer: Superposition}.
 
-    A Fact's key is read at its subject's last token in its own prompt, bare; a string is put into
-    `prompt`. A one-token subject that begins a prompt stands in the attention sink where the
-    tokenizer adds no BOS: all of those have nearly one key, so give facts, or another prompt.
-    Subjects equal up to case and white space are one subject: the first stays, since a repeated
-    one is no overlap of two. Keys are those of the model as it is now, patches included.
+    A Fact's key is read at its subject's last token in its own bare prompt; a string is put into
+    `prompt`. Where the tokenizer adds no BOS, a one-token subject that begins a prompt is read in
+    the attention sink. All such subjects have nearly one key, so give facts or another prompt.
+    Subjects equal up to case and white space count as one, and the first of them stays. Keys are
+    those of the model with the patch that is entered now.
 
-    C     the second moment of the layer, or {layer: one}; None estimates it from general text
+    C  The second moment of the layer, or {layer: second moment}. None estimates it from general
+       text.
 
     Raises FactError for a fact without subject, ValueError for fewer than two distinct subjects.
     """
@@ -196,6 +209,7 @@ def superposition(
     facts = _distinct(subjects, prompt)
     keys = lm.keys(facts, layers)  # one read for all layers
     names = [fact.subject for fact in facts]
+    # a few layers at a time, so that the second moments fit into memory
     found = {}
     size = 2 * 8 * len(keys[layers[0]]) ** 2  # C and its factor, float64
     step = max(1, int(AT_ONCE // size))
@@ -217,11 +231,12 @@ def statistics(
     C: Moments = None,
     prompt: str = "{}",
 ) -> pd.DataFrame:
-    """One row per layer and number of subjects: the numbers of `Superposition.statistics`.
+    """The numbers of `Superposition.statistics`, one row per layer (default all) and size.
 
-    layers all of them by default. sizes: numbers of subjects, always the first ones, all by
-    default. The fourth moment hangs on a few pairs, so kurtosis needs far more subjects than rms
-    (default model, layer 0: 28 with 100 subjects and 16 with 181, rms 0.068 and 0.069).
+    sizes  Numbers of subjects; the first so many are taken, by default all of them.
+
+    The fourth moment hangs on a few pairs, so kurtosis needs far more subjects than rms. In layer 0
+    of the default model it is 28 with 100 subjects and 16 with 181, with rms 0.068 and 0.069.
     """
     layers = range(lm.n_layers) if layers is None else layers
     found = superposition(lm, subjects, list(layers), C, prompt)
@@ -236,13 +251,14 @@ def scaling(
     depth: float | Sequence[float] = 0.2,
     prompt: str = "{}",
 ) -> pd.DataFrame:
-    """One row per model and depth: how overlap falls with width.
+    """The fall of overlap with width, one row per model and depth.
 
-    models   models, or names as `load` takes them, which are loaded one at a time and let go
-    depth    layer as a share of the way up, 0 the first and 1 the last; several for several rows
+    models  Models, or names for `load`, which are loaded one at a time and let go.
+    depth   The layer as a share of the way up: 0 is the first layer and 1 the last. Several depths
+            give several rows.
 
-    Columns: model, parameters (number), depth, and those of `statistics`. With three widths or
-    more, `.attrs["exponent"]` is that of `exponent`.
+    Columns: model, parameters (their number), depth, and those of `statistics`. With three widths
+    or more, `.attrs["exponent"]` is that of `exponent`.
     """
     rows = []
     for given in models:
@@ -273,13 +289,12 @@ def exponent(table: pd.DataFrame) -> float | None:
 
 
 def _distinct(subjects: Sequence[Fact | str], prompt: str) -> list[Fact]:
-    """Facts to read keys from, each subject once."""
+    """The facts whose keys are read, each subject once."""
     found: dict[str, Fact] = {}
     for one in subjects:
         # the answer is never read, only the subject's last token
         fact = one if isinstance(one, Fact) else Fact(one, prompt, "?")
-        name = " ".join((fact.subject or fact.prompt).casefold().split())
-        found.setdefault(name, fact)
+        found.setdefault(normal(fact.subject or fact.prompt), fact)
     if len(found) < 2:
         raise ValueError(f"overlaps need at least two distinct subjects, not {len(found)}")
     return list(found.values())

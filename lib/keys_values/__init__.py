@@ -1,4 +1,5 @@
-"""Keys k, their second moment C, target values v*, and gradients at the answer.
+"""The quantities that editors compute with, read from a model or searched in it.
 
-What editors compute with.
+They are keys k, their second moment C over general text and its null space, target values v*, and
+gradients at the answer with their running moments.
 """

@@ -1,9 +1,10 @@
-"""Pairs of a linear layer at answer tokens: its inputs k and the gradients g of its outputs.
+"""Keys and gradients of a linear layer at the answer tokens of facts.
 
-They come from one forward and one backward pass of the facts' texts. The gradient of a linear
-layer's weight is the sum of outer products g kᵀ over the tokens; the editors that read pairs turn
-them into a better update than a plain gradient step. No weight requires grad, and below the lowest
-edited module there is no graph at all.
+A key k is the layer's input at a token, and a gradient g is that of the loss with respect to its
+output there. Both come from one forward and one backward pass of the facts' texts. The gradient of
+the layer's weight is the sum of outer products g kᵀ over the tokens, and the editors that read the
+pairs (k, g) turn them into a better update than a plain gradient step. No weight requires grad, and
+below the lowest edited module there is no graph at all.
 """
 
 from __future__ import annotations
@@ -27,16 +28,19 @@ from . import second_moment
 
 Reduction = Literal["group_mean", "fact_mean"]
 
-# Padded tokens of one pass, which does not decide what facts share a loss. They are few on a CPU,
-# because rows of one pass are padded to the longest; a GPU works on many at once.
+# Padded tokens of one pass. This does not decide which facts share a loss. On a CPU there are few
+# of them, because the rows of one pass are padded to the longest; a GPU works on many at once.
 TOKENS, TOKENS_GPU = 512, 2048
 
 
 @dataclass(frozen=True)
-class Features:
-    """Pairs of one module, columns in the order of the groups: K (d_in, n), G (d_out, n), float32.
+class KeyGradients:
+    """Keys and gradients of one module, float32, one column for each token.
 
-    group (n,) is the loss group of each column. apart: other processes hold further columns.
+    K      (d_in, n) keys, in the order of the groups
+    G      (d_out, n) gradients of the same tokens
+    group  (n,) the loss group of each column
+    apart  whether other processes hold further columns
     """
 
     K: Tensor
@@ -44,12 +48,15 @@ class Features:
     group: Tensor
     apart: bool = False
 
-    def kept(self) -> Features:
-        """Without columns whose key or gradient is exactly zero: centering would move them."""
+    def kept(self) -> KeyGradients:
+        """The pairs without those whose key or gradient is exactly zero.
+
+        Centering would move them away from zero, and they would take part in the update.
+        """
         keep = (self.K != 0).any(0) & (self.G != 0).any(0)
         if keep.all():
             return self
-        return Features(self.K[:, keep], self.G[:, keep], self.group[keep.cpu()], self.apart)
+        return KeyGradients(self.K[:, keep], self.G[:, keep], self.group[keep.cpu()], self.apart)
 
 
 def read(
@@ -62,21 +69,22 @@ def read(
     *,
     on_device: bool = False,
     apart: bool = False,
-) -> dict[str, Features]:
-    """{module: its pairs} on the model as it is patched now, read where answers are predicted.
+) -> dict[str, KeyGradients]:
+    """{module: its keys and gradients} on the model as patched now, where answers are predicted.
 
-    reduction="group_mean" cuts the facts, longest first, into groups, and the loss of a group is
-    the mean over all of its answer tokens (published). "fact_mean" is the mean over each fact's own
-    answer, whatever the groups are. Sequences do not interact, so any number of them runs in one
-    pass with a weight per token. Several processes (parallel.py) share the groups, and all get all
-    pairs.
+    With reduction="group_mean", as published, the facts are cut into groups, longest first, and the
+    loss of a group is the mean over all of its answer tokens. With "fact_mean" the loss of each
+    fact is the mean over its own answer, whatever the groups are. Sequences do not interact, so any
+    number of them runs in one pass with a weight per token. Several processes (lib/distributed.py)
+    share the groups, and all of them get all pairs.
 
-    on_device  leave pairs on a CUDA device, each on its module's
-    apart      leave pairs in the process that read them where they are more than d_in
+    on_device  whether pairs stay on a CUDA device, each on its module's
+    apart      whether pairs stay in the process that read them where they are more than d_in
 
     Raises FeatureError for a loss that is not finite, in all processes, and FactError for an answer
     without tokens.
     """
+    # the rows, longest first, cut into groups
     rows = longest_first(answer_rows(lm, facts, target_eos))
     lengths = [len(p) + len(a) for p, a in zip(rows.prompts, rows.answers, strict=True)]
     labels = [len(answer) for answer in rows.answers]
@@ -84,12 +92,13 @@ def read(
     totals = [0] * (groups[-1] + 1)
     for i, count in zip(groups, labels, strict=True):
         totals[i] += count
-    # over how many tokens the loss that a row belongs to is a mean
+    # the loss that a row belongs to is a mean over so many tokens
     counts = [totals[g] for g in groups] if reduction == "group_mean" else labels
     share = torch.tensor([1 / count for count in counts])
     limit = TOKENS_GPU if lm.device.type == "cuda" else TOKENS
     blocks = _blocks(lengths, group, limit)
     parts: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in modules}
+    # each process reads its share of the rows, pass by pass
     with distributed.together(FeatureError):
         losses = []
         for block in distributed.share(blocks):
@@ -103,6 +112,7 @@ def read(
                 for name, pair in found.items():
                     parts[name].append(pair)
         _refuse(losses)
+    # then all processes get all columns, in the order of the rows
     columns = torch.tensor([g for g, n in zip(groups, labels, strict=True) for _ in range(n)])
     begins = [0, *torch.tensor(labels).cumsum(0).tolist()]  # first column of each row
     places = [
@@ -115,10 +125,10 @@ def read(
         if not (on_device and K.is_cuda):  # elsewhere float64, which moments need, may be missing
             K, G = K.cpu(), G.cpu()
         if apart and distributed.world() > 1 and len(columns) > len(K):
-            whole[name] = Features(K, G, columns[places[distributed.rank()]], apart=True)
+            whole[name] = KeyGradients(K, G, columns[places[distributed.rank()]], apart=True)
         else:
             K, G = (distributed.joined(side, places) for side in (K, G))
-            whole[name] = Features(K, G, columns)
+            whole[name] = KeyGradients(K, G, columns)
     return whole
 
 
@@ -138,11 +148,11 @@ def longest_first(rows: AnswerRows) -> AnswerRows:
 
 
 def _blocks(lengths: list[int], group: int, limit: int) -> list[range]:
-    """Rows, sorted by length, in runs of whole groups: as many as fit in one pass, at least one.
+    """Blocks of rows that one pass may hold: whole groups, as many as fit and at least one.
 
-    What a process reads is made of these and no pass goes beyond one, so that passes are the same
-    however many processes there are: the last bits of a product hang on the rows beside it. Rows of
-    similar length stand together, so little is padded.
+    The rows are sorted by length, so little is padded. A process reads whole blocks, and no pass
+    goes beyond one. So the passes are the same for any number of processes, which matters because
+    the last bits of a product depend on the rows beside it.
     """
     found, first = [], 0
     while first < len(lengths):
@@ -153,7 +163,7 @@ def _blocks(lengths: list[int], group: int, limit: int) -> list[range]:
 
 
 def _whole(lm: LM, name: str, pairs: list[tuple[Tensor, Tensor]]) -> Iterator[Tensor]:
-    """K and G of all passes; without columns where this process has read none."""
+    """K and G of all passes, without any column where this process has read none."""
     if pairs:
         return (torch.cat(side, 1) for side in zip(*pairs, strict=True))
     weight = lm.model.get_submodule(name).weight
@@ -171,8 +181,11 @@ def one_pass(
 ) -> dict[str, tuple[Tensor, Tensor]]:
     """K and G of one padded pass, columns row by row, each on its module's device.
 
-    There is one column for each answer token, read where the token is predicted; weight (labels,)
-    is its weight in the loss. ends says where prompts end for the routes, if not at `rows.ends`.
+    There is one column for each answer token, read where the token is predicted.
+
+    weight  (labels,) the weight of each of these tokens in the loss
+    group   number of the first loss group, for the message of an error
+    ends    last position of each prompt, where routes decide; None takes `rows.ends`
     """
     found, loss = _pass(lm, rows, weight, modules, ends)
     _refuse([(group, loss)])
@@ -199,6 +212,7 @@ def _pass(
     ends: Sequence[int] | None = None,
 ) -> tuple[dict[str, tuple[Tensor, Tensor]], Tensor]:
     """K and G of one padded pass, and its loss; nothing here waits for a GPU."""
+    # one padded batch, with the places that routes and the loss need
     lengths = torch.tensor([len(ids) for ids in rows.ids])
     length = max(lengths.tolist())
     ids = torch.tensor([[*row, *[0] * (length - len(row))] for row in rows.ids])
@@ -209,7 +223,7 @@ def _pass(
     ids, real, prompt, last = (part.to(lm.device) for part in (ids, real, prompt, last))
     seqs = Sequences(ids, real, prompt, last)
     row, position, wanted = rows.labels
-    at = row * length + position  # of the labels, in the pass as one flat list of positions
+    at = row * length + position  # places of the labels when the pass is one flat list
     seen: dict[str, tuple[Tensor, Tensor]] = {}
 
     def hook(name: str) -> Any:
@@ -221,6 +235,8 @@ def _pass(
 
         return save
 
+    # the modules' inputs and outputs of one forward pass, and the outputs' gradients of one
+    # backward pass
     with lm.opened(seqs, grad=True), ExitStack() as hooks:
         for name in modules:
             module = lm.model.get_submodule(name)
@@ -245,9 +261,10 @@ def _rows(wide: Tensor, at: Tensor) -> Tensor:
 def mlp_modules(
     lm: LM, down: Sequence[int], gate: Sequence[int], up: Sequence[int]
 ) -> dict[str, tuple[int, int]]:
-    """{module: (d_in, d_out)} of MLP projections by layer: output, gate, and input (or up).
+    """{module: (d_in, d_out)} of the MLPs' output (down), gate and input (up) projections.
 
-    Raises EditError (a ValueError) for a projection that this model does not have by itself.
+    down, gate and up are lists of layers. Raises EditError (a ValueError) for a projection that
+    this model does not have by itself.
     """
     inner = lm.arch.mlp_in
     if (gate or up) and lm.arch.fused_in:

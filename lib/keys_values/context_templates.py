@@ -1,8 +1,8 @@
 """Context templates: short beginnings, written by the model itself, that stand before a prompt.
 
-A template is a text with one `{}`, into which the prompt is put. A key and a value that hold behind
-several beginnings hold for the fact, not for one sentence. `of` says which templates an editor
-uses; `contexts` lets the model write them.
+A template is a text with one `{}`, into which the prompt is put. A key and a value that hold after
+several beginnings hold for the fact and not only for one sentence. `of` says which templates an
+editor uses, and `contexts` lets the model write them.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ STARTERS = ("The", "Therefore", "Because", "I", "You")
 def of(lm: LM, config: Any, kept: Sequence[str] | None = None) -> tuple[str, ...]:
     """The templates of an editor: given, else kept from an earlier edit, else written by the model.
 
-    config is the editor's and has `templates` (None: not given), `contexts` and `seed`; where it
-    has no `context_start` or `context_top_k`, MEMIT's five words and 5 are taken.
+    config is the editor's, with `templates` (None where they are not given), `contexts` and `seed`.
+    Where it has no `context_start` or `context_top_k`, MEMIT's five words and 5 are taken.
     """
     if config.templates is not None:
         return tuple(config.templates)
@@ -40,11 +40,13 @@ def contexts(
     seed: int,
     top_k: int = 5,
 ) -> tuple[str, ...]:
-    """Context templates: "{}" and sentences that the base model wrote itself, each put before "{}".
+    """Context templates: "{}" alone, and sentences that the base model wrote, each before "{}".
 
-    lengths: (tokens, how many), the start token counted. start: a token id, "words" for one context
-    from each of five words (MEMIT), or None for the end-of-text token alone (ROME). Seeded, where
-    the authors' code is not: otherwise the same edit gives a different patch.
+    lengths  pairs of a length in tokens, with the start token, and a number of sentences
+    start    a token id, "words" for one sentence from each of five words in turn (MEMIT), or None
+             for the end-of-text token alone (ROME)
+    seed     seed of the sampling; the authors' code has none, so the same edit gives other patches
+    top_k    number of likeliest tokens to draw from; 0 draws from the whole vocabulary
     """
     start = lm.tokenizer.eos_token_id if start is None else start
     made = ["{}"]

@@ -1,4 +1,8 @@
-"""The directions that general text hardly uses, from the second moment of a layer's keys."""
+"""The null space of a layer's keys: the directions that general text hardly uses.
+
+They are the eigenvectors of the keys' second moment C with small eigenvalues. A change of the
+weights inside the null space leaves the layer's output on general text nearly unchanged.
+"""
 
 from __future__ import annotations
 
@@ -26,10 +30,11 @@ def null_space(
     tokens: int | None = None,
     skip_first: bool | None = None,
 ) -> dict[int, NullSpace]:
-    """{layer: the directions that general text hardly uses}, from the undamped C; float64.
+    """{layer: the null space of its keys}, float64, from C without damping.
 
-    threshold and quantile as in `memory.null_space`; the text as in `second_moment`. The
-    decomposition (seconds a layer for the default model) is cached like C.
+    threshold and quantile are those of `memory.null_space_of`, and text, tokens and skip_first are
+    those of `second_moment`. The eigenvectors of C, which take seconds per layer for the default
+    model, are cached as C is.
     """
     paths, _, _ = stored_moments(lm, layers, text, tokens, skip_first)
     found = {}

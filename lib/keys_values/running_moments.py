@@ -1,7 +1,9 @@
-"""Running moments of features over a whole life of edits, merged exactly (Chan et al., 1979).
+"""Running moments of keys and gradients over all edits of a model, merged exactly.
 
-Keys and gradients are standardized with the mean and deviation of all that was seen so far. A state
-is a value: `merge` gives a new one, so a patch can keep it and go back to an earlier one.
+Keys and gradients are standardized with the mean and deviation of all that was seen so far. States
+are merged by the rule of Chan et al. (1979), which gives the moments of all columns together. A
+state is a value, and `merge` gives a new one, so a patch can keep its state and an earlier patch
+still has the earlier one.
 """
 
 from __future__ import annotations
@@ -14,17 +16,21 @@ import torch
 from torch import Tensor
 
 from .. import distributed
-from .answer_gradients import Features
+from .answer_gradients import KeyGradients
 
 EPS = torch.finfo(torch.float32).eps
 
 
 @dataclass(frozen=True)
-class Moments:
-    """count n, mean (d,) and the sum of squared deviations S (d,) of columns, float64.
+class RunningMoments:
+    """Count, mean and deviation of the columns seen so far, float64.
 
-    scatter (d, d), if kept, is the full matrix whose diagonal S is. All that is computed with a
-    state happens on its device.
+    n        number of columns
+    mean     (d,) their mean
+    S        (d,) the sum of their squared deviations from the mean
+    scatter  (d, d) the matrix whose diagonal is S, or None where only the diagonal is kept
+
+    All that is computed with a state happens on its device.
     """
 
     n: int
@@ -33,30 +39,30 @@ class Moments:
     scatter: Tensor | None = None
 
     @classmethod
-    def empty(cls, d: int, full: bool = False) -> Moments:
-        """Nothing seen yet."""
+    def empty(cls, d: int, full: bool = False) -> RunningMoments:
+        """The state before anything was seen."""
         zeros = torch.zeros(d, dtype=torch.float64)
         return cls(0, zeros, zeros, torch.zeros(d, d, dtype=torch.float64) if full else None)
 
-    def to(self, device: torch.device | str) -> Moments:
+    def to(self, device: torch.device | str) -> RunningMoments:
         """The same state on another device."""
         scatter = None if self.scatter is None else self.scatter.to(device)
-        return Moments(self.n, self.mean.to(device), self.S.to(device), scatter)
+        return RunningMoments(self.n, self.mean.to(device), self.S.to(device), scatter)
 
     def _mine(self, x: Tensor) -> Tensor:
         return x.to(self.mean.device).double()  # in this order: some devices have no float64
 
-    def of(self, x: Tensor) -> Moments:
-        """The state of the columns x (d, m > 0) alone, as large as this one."""
+    def of(self, x: Tensor) -> RunningMoments:
+        """The state of the columns x (d, m > 0) alone, with a scatter where this one has one."""
         x, m = self._mine(x), x.shape[1]
         mean = x.mean(1)
         centered = x - mean[:, None]
         scatter = None if self.scatter is None else centered @ centered.T
-        return Moments(m, mean, centered.square().sum(1), scatter)
+        return RunningMoments(m, mean, centered.square().sum(1), scatter)
 
-    def merge(self, x: Tensor | Moments) -> Moments:
-        """The state that has also seen the columns x (d, m); the same as seeing all at once."""
-        if not isinstance(x, Moments):
+    def merge(self, x: Tensor | RunningMoments) -> RunningMoments:
+        """The state that has also seen the columns x (d, m), or those of another state."""
+        if not isinstance(x, RunningMoments):
             if not x.shape[1]:
                 return self
             x = self.of(x)
@@ -66,25 +72,27 @@ class Moments:
         scatter = self.scatter
         if scatter is not None:
             scatter = scatter + x.scatter + between * torch.outer(shift, shift)
-        return Moments(n, self.mean + shift * (x.n / n), S, scatter)
+        return RunningMoments(n, self.mean + shift * (x.n / n), S, scatter)
 
     @property
     def deviation(self) -> Tensor:
-        """σ (d,), unbiased; no smaller than 1e-8 of the largest, so that a unit that was constant
-        so far is not divided by nothing.
+        """σ (d,), unbiased and no smaller than 1e-8 of the largest.
+
+        The bound keeps units that were constant so far from being divided by zero.
         """
         sigma = (self.S / max(1, self.n - 1)).sqrt()
         return torch.maximum(sigma, 1e-8 * sigma.max())
 
     def standardize(self, x: Tensor) -> Tensor:
-        """(x − μ)/(σ + ε), float64; only centered before the second column was seen."""
+        """(x − μ)/(σ + ε) (d, m), float64; only centered before the second column was seen."""
         x = self._mine(x) - self.mean[:, None]
         return x if self.n < 2 else x / (self.deviation + EPS)[:, None]
 
     def whiten(self, x: Tensor, floor: float = 1e-6) -> Tensor:
-        """Σ^{-1/2}(x − μ) with Σ = scatter/(n − d − 1); standardized while there are too few.
+        """Σ^{-1/2}(x − μ) (d, m) with Σ = scatter/(n − d − 1), float64.
 
-        floor bounds the eigenvalues from below, as a share of their mean.
+        Without a scatter, or with too few columns for it, x is standardized. floor bounds the
+        eigenvalues of Σ from below, as a share of their mean.
         """
         d = len(self.mean)
         if self.scatter is None or self.n <= d + 1:
@@ -94,57 +102,60 @@ class Moments:
         return (vectors * scale) @ (vectors.T @ (self._mine(x) - self.mean[:, None]))
 
     def state(self) -> dict[str, Any]:
-        """What a patch keeps, on the CPU."""
+        """The numbers and tensors that a patch keeps, on the CPU."""
         now = self.to("cpu")
         full = {} if now.scatter is None else {"scatter": now.scatter}
         return {"n": now.n, "mean": now.mean, "S": now.S, **full}
 
     @classmethod
-    def load(cls, kept: Mapping[str, Any]) -> Moments:
+    def load(cls, kept: Mapping[str, Any]) -> RunningMoments:
         """The state that `state()` describes."""
         return cls(int(kept["n"]), kept["mean"], kept["S"], kept.get("scatter"))
 
 
 @dataclass(frozen=True)
-class Pairs:
-    """Moments of keys (d_in) and of gradients (d_out), which share their count.
+class KeyGradientMoments:
+    """Running moments of keys and of gradients, which share their count.
 
-    One state serves all edited modules of a shape. full=True keeps the gradients' whole scatter.
+    One state serves all edited modules of a shape.
+
+    keys   moments of the keys (d_in)
+    grads  moments of the gradients (d_out), with the whole scatter where `empty` got full=True
     """
 
-    keys: Moments
-    grads: Moments
+    keys: RunningMoments
+    grads: RunningMoments
 
     @classmethod
-    def empty(cls, d_in: int, d_out: int, full: bool = False) -> Pairs:
-        """Nothing seen yet."""
-        return cls(Moments.empty(d_in), Moments.empty(d_out, full))
+    def empty(cls, d_in: int, d_out: int, full: bool = False) -> KeyGradientMoments:
+        """The state before anything was seen."""
+        return cls(RunningMoments.empty(d_in), RunningMoments.empty(d_out, full))
 
     @property
     def count(self) -> int:
-        """Columns seen."""
+        """Number of columns seen."""
         return self.keys.n
 
-    def to(self, device: torch.device | str) -> Pairs:
+    def to(self, device: torch.device | str) -> KeyGradientMoments:
         """The same state on another device."""
-        return Pairs(self.keys.to(device), self.grads.to(device))
+        return KeyGradientMoments(self.keys.to(device), self.grads.to(device))
 
-    def merge(self, parts: Iterable[Features]) -> Pairs:
+    def merge(self, parts: Iterable[KeyGradients]) -> KeyGradientMoments:
         """The state after the columns of several modules, group by group.
 
-        Where processes hold them apart, what is exchanged is one state per group.
+        Where several processes hold the columns, they exchange one state per group.
         """
         keys, grads = self.keys, self.grads
         for part in parts:
             for more in self._groups(part):
                 keys, grads = keys.merge(more.keys), grads.merge(more.grads)
-        return Pairs(keys, grads)
+        return KeyGradientMoments(keys, grads)
 
-    def _groups(self, part: Features) -> list[Pairs]:
+    def _groups(self, part: KeyGradients) -> list[KeyGradientMoments]:
         """The state of each group of a module, in the groups' order, the same in all processes."""
         numbers, sizes = part.group.unique_consecutive(return_counts=True)
         split = zip(*(side.split(sizes.tolist(), 1) for side in (part.K, part.G)), strict=True)
-        found = [Pairs(self.keys.of(K), self.grads.of(G)) for K, G in split]
+        found = [KeyGradientMoments(self.keys.of(K), self.grads.of(G)) for K, G in split]
         if not part.apart:
             return found
         states = [torch.cat([p.keys.mean, p.keys.S, p.grads.mean, p.grads.S]) for p in found]
@@ -156,18 +167,20 @@ class Pairs:
         for i in numbers.argsort().tolist():
             k_mean, k_S, g_mean, g_S = flat[:, i].split(widths)
             n = int(sizes[i])
-            found.append(Pairs(Moments(n, k_mean, k_S), Moments(n, g_mean, g_S)))
+            found.append(
+                KeyGradientMoments(RunningMoments(n, k_mean, k_S), RunningMoments(n, g_mean, g_S))
+            )
         return found
 
-    def standardize(self, part: Features) -> tuple[Tensor, Tensor]:
+    def standardize(self, part: KeyGradients) -> tuple[Tensor, Tensor]:
         """k̂ (d_in, n) and ĝ (d_out, n), float64; ĝ whitened where the scatter is kept."""
         return self.keys.standardize(part.K), self.grads.whiten(part.G)
 
     def state(self) -> dict[str, Any]:
-        """What a patch keeps."""
+        """The numbers and tensors that a patch keeps, on the CPU."""
         return {"keys": self.keys.state(), "grads": self.grads.state()}
 
     @classmethod
-    def load(cls, kept: Mapping[str, Any]) -> Pairs:
+    def load(cls, kept: Mapping[str, Any]) -> KeyGradientMoments:
         """The state that `state()` describes."""
-        return cls(Moments.load(kept["keys"]), Moments.load(kept["grads"]))
+        return cls(RunningMoments.load(kept["keys"]), RunningMoments.load(kept["grads"]))

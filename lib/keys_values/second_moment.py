@@ -1,15 +1,15 @@
 """The second moment C = E[k kᵀ] of a layer's keys over general text, cached by content.
 
-C says which directions the keys of ordinary text use, so that an edit can avoid them. It is
-uncentered ("covariance" in ROME and MEMIT). The text is a file of the user's or the one shipped
-with the library.
+C says which directions the keys of ordinary text use, so that an edit can avoid them. It is not
+centered, although ROME and MEMIT call it "covariance". The text is a file that the user names, or
+the one shipped with the library.
 
 The shipped text was written by the default model itself (temperature 1, whole vocabulary, from
-token id 0). Public-domain prose gave an equally good C: on neutral held-out keys it did 10 % more
-damage at layer 5 and 7 % less at layer 8, and edits held equally often; against C = I the model's
-own text cut the damage by 40 % and to a fifth. It is shipped because a tie was to go to it: the
-model's own input distribution, no license, and no prose about the very facts that get edited
-(general_text.json).
+token id 0; general_text.json). Compared with C = I it cut the damage on neutral held-out keys by
+40 % at layer 5 and to a fifth at layer 8. Public-domain prose gave an equally good C: 10 % more
+damage at layer 5, 7 % less at layer 8, and edits held equally often. The model's own text is
+shipped because it is the model's own input distribution, has no license, and is not about the very
+facts that get edited.
 """
 
 from __future__ import annotations
@@ -47,11 +47,12 @@ def second_moment(
 ) -> dict[int, Moment]:
     """{layer: C = E[k kᵀ] + damping·(tr C / d_in)·I with its Cholesky factor}, float64 on the CPU.
 
-    text       a file of general text; None: the text shipped with the library
-    tokens     how many to read; None: ten per input dimension
-    skip_first leave position 0 of every window out; None: where the tokenizer adds no BOS. There
-               that position is the attention sink, whose one huge direction would be nearly all of
-               C.
+    text        a file of general text; None takes the text shipped with the library
+    tokens      number of tokens to read; None takes ten per input dimension
+    damping     multiple of the mean eigenvalue that is added to the diagonal
+    skip_first  whether position 0 of every window is left out; None leaves it out where the
+                tokenizer adds no BOS. There that position is the attention sink, whose one huge
+                direction would be nearly all of C.
 
     All layers come from one pass, which runs no deeper than the highest. Raises StatsError when the
     text has fewer tokens than d_in and damping is 0, or cannot be read.
@@ -71,7 +72,10 @@ def second_moment(
 def stored_moments(
     lm: LM, layers: Sequence[int], text: Any, tokens: int | None, skip_first: bool | None
 ):
-    """{layer: file with C}, made where it is missing; d_in; the fewest tokens in any of them."""
+    """({layer: file with its C}, d_in, the least number of tokens in any of the files).
+
+    Files that are missing are made. The other arguments are those of `second_moment`.
+    """
     if skip_first is None:
         skip_first = lm.leading_bos is None
     width = lm.weight(lm.mlp_out(layers[0])).shape[1]

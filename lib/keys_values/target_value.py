@@ -1,9 +1,14 @@
-"""The value to write: v* by gradient descent through frozen layers, batched over facts.
+"""The search for the value v* that makes the model give a fact's new answer.
 
-One variable δ per fact is added at the subject's last token, and moved until the model gives the
-new answer. Everything below the edited layer and everything before that token is constant, so only
-the blocks above and the positions from there on run (replay.py). Source: ROME, section 3.1; MEMIT
-uses the same optimizer with δ on the block's output.
+One variable δ per fact is added at the subject's last token and moved by gradient descent until the
+model gives the new answer. The weights stay frozen. Everything below the edited layer and
+everything before that token is constant, so only the blocks above and the positions from there on
+run (model/partial_forward.py). Source: ROME, section 3.1. MEMIT uses the same optimizer with δ on
+the block's output.
+
+The file is longer than 300 lines because the settings, the published loop (`Batch.run`) and its
+loss (`Batch.look`) are read together. `FactBatch` stands beside them as the usual way to bring δ
+into the model; WilKE's search over layers (editors/shared/layer_search.py) is another one.
 """
 
 from __future__ import annotations
@@ -26,7 +31,7 @@ from ..settings import setting
 
 @dataclass(frozen=True)
 class Search:
-    """Settings of the search for v*; their published values stand at the editors and in presets."""
+    """Settings of the search for v*; the papers' values are in the editors and in presets.toml."""
 
     v_lr: float = setting(0.5, "Learning rate of Adam in the search for the value.", source="paper")
     steps: int = setting(
@@ -37,23 +42,24 @@ class Search:
     )
     clamp: float = setting(
         4.0,
-        "Bound on the change's length, as a multiple of the length of what stood there.",
+        "Bound on the change's length, as a multiple of the length of the state there.",
         source="paper",
     )
     kl_factor: float = setting(
         0.0625,
-        "Weight of the KL divergence of what the model says right after the subject.",
+        "Weight of the KL divergence of the prediction right after the subject.",
         source="paper",
     )
     enough: float = setting(0.05, "Total loss under which the search ends.", source="paper")
+    # The order of the fields is part of the name of a file in the cache: see `anchor_norm`.
+    target_eos: bool = setting(
+        False, "Whether the end of the text is learned as a token after the answer.", source="ours"
+    )
     relax: bool = setting(
         False,
         "PMET's rule: once all target tokens are the argmax their loss counts a tenth, and a KL "
         "term of at most 0.01 ends the search.",
         source="paper",
-    )
-    target_eos: bool = setting(
-        False, "Whether the end of the text is learned as a token after the answer.", source="ours"
     )
 
 
@@ -61,12 +67,12 @@ class Search:
 class Target:
     """The result of one search, float32.
 
-    v_star  (d_out,): init + delta
-    init    (d_out,): what stood at the place, at the lookup of the bare prompt
-    delta   (d_out,): what was added to it
-    mlp     (d_out,): the MLP's own output there, which is `init` for place="mlp_out"
-    keys    (t, d_in): the MLP's input at the lookup under every template, the bare prompt first
-    loss    per iteration (total, nll, kl, decay, probability of the target)
+    v_star  (d_out,) the value, init + delta
+    init    (d_out,) the state at the place and at the lookup of the bare prompt, before the search
+    delta   (d_out,) the change of it that was found
+    mlp     (d_out,) the MLP's own output there, which is `init` for place="mlp_out"
+    keys    (t, d_in) the MLP's input at the lookup under every template, the bare prompt first
+    loss    one row (total, nll, kl, decay, probability of the target) per iteration
     """
 
     v_star: Tensor
@@ -88,10 +94,10 @@ def search(
     settings: Search,
     place: Place = "mlp_out",
 ) -> list[Target]:
-    """v* of every fact at one layer, on the model as it is patched now; the same as one by one.
+    """v* of every fact at one layer, on the model as it is patched now, as if one by one.
 
     place="mlp_out" puts δ on the MLP's output (ROME), "block" on the block's output (MEMIT), and
-    "pmet" one δ on the MLP's and one on the attention's output, of which the first is given back.
+    "pmet" one δ on the MLP's and one on the attention's output, and the MLP's is given back.
     Families with a norm after the MLP are always searched at `mlp_out`, because there δ passes the
     norm before it reaches the residual stream. Raises TargetError when a loss is not finite.
     """
@@ -108,7 +114,7 @@ def search(
 # Replayed tokens at once. On a CPU more than 256 is slower (more padding, and activations leave the
 # cache): 27 against 32 s for 16 facts with five templates at 1024.
 POSITIONS = {"cpu": 256, "cuda": 4096}
-SPLIT = 16  # from so many rows with templates on, the KL rows run by themselves
+SPLIT = 16  # number of rows with templates from which on the KL rows run by themselves
 
 
 def _groups(lm: LM, facts: Sequence[Fact], templates: Sequence[str]) -> Iterator[list[int]]:
@@ -126,18 +132,19 @@ def _groups(lm: LM, facts: Sequence[Fact], templates: Sequence[str]) -> Iterator
 
 
 class Batch(ABC):
-    """The search for several vectors δ at once: one forward and one backward pass a step.
+    """The search for several vectors δ at once, with one forward and one backward pass per step.
 
-    Vectors do not mix, so each has its own gradient, Adam state (elementwise) and stop; the rows of
-    a finished one do not run any more. A subclass says how δ reaches the model (`forward`) and how
-    finished rows are left out (`drop`).
+    Vectors do not mix, so each has its own gradient, Adam state (elementwise) and end, and the rows
+    of a finished one do not run any more. A subclass says how δ reaches the model (`forward`) and
+    how finished rows are left out (`drop`).
 
-    init    (n, d_out): what stands at the place before δ is added
-    mlp     (n, d_out): the MLP's own output at the lookup of the bare prompt
-    keys    (n, t, d_in): the MLP's inputs at the lookup under each template
-    labels  (3, m): row, column, and token of the answers; the t rows of a vector stand together
-    share   (m,): one over the length of each label's answer
-    places  how many δ each vector consists of; they are searched together, the first is given back
+    init    (n, d_out) states at the place before δ is added
+    mlp     (n, d_out) the MLP's own output at the lookup of the bare prompt
+    keys    (n, t, d_in) the MLP's inputs at the lookup under each template
+    labels  (3, m) row, column, and token of the answers; the t rows of a vector stand together
+    share   (m,) one over the length of each label's answer
+    places  number of δ that each vector consists of; they are searched together, and the first is
+            given back
     """
 
     def __init__(
@@ -166,13 +173,13 @@ class Batch(ABC):
     def forward(self, delta: Tensor) -> tuple[Tensor, Tensor]:
         """States after the final norm with δ (places, active, d_out) added at the lookup.
 
-        They are those of the rows with templates, (rows, L, d), and those of the KL rows, where the
-        token after the subject is predicted, (active, d).
+        First those of the rows with templates, (rows, L, d). Then those of the KL rows at the
+        position that predicts the token after the subject, (active, d).
         """
 
     @abstractmethod
     def drop(self, rows: list[int], vectors: list[int]) -> None:
-        """Go on with these rows and vectors only; the numbers count those that still ran."""
+        """Go on with these rows and vectors only, numbered among those that still ran."""
 
     def run(self) -> list[Target]:
         """The loop of ROME, section 3.1."""
@@ -183,6 +190,7 @@ class Batch(ABC):
         size = self.init.norm(dim=1)
         curves: list[list[tuple[float, ...]]] = [[] for _ in range(n)]
         for step in range(settings.steps):
+            # the loss of every vector that is still searched, and the terms it is made of
             with torch.enable_grad():
                 terms = self.look(delta, size)  # (5, active)
                 loss = terms[0]
@@ -193,6 +201,7 @@ class Batch(ABC):
                 )
             for i, row in zip(self.active.tolist(), terms.T.tolist(), strict=True):
                 curves[i].append(tuple(row))
+            # a vector whose loss is small enough is finished
             going = loss >= settings.enough
             if settings.relax:
                 going &= ~(self.right & (terms[2] <= 0.01))
@@ -205,10 +214,12 @@ class Batch(ABC):
             stays = torch.ones(n, dtype=torch.bool, device=delta.device)
             stays[self.active[going]] = False
             with torch.no_grad():
-                delta *= (settings.clamp * size / delta.norm(dim=2).clamp(min=1e-12)).clamp(
-                    max=1.0
-                )[..., None]
-                delta[:, stays] = held[:, stays]  # a finished vector stays where it is
+                # ‖δ‖ is at most clamp · ‖init‖
+                bound = settings.clamp * size / delta.norm(dim=2).clamp(min=1e-12)
+                delta *= bound.clamp(max=1.0)[..., None]
+                # Adam's momentum also moves finished vectors: they are put back
+                delta[:, stays] = held[:, stays]
+            # the rows of finished vectors do not run any more
             if not going.all():
                 self.keep(going)
         delta = delta.detach()[0]
@@ -219,7 +230,7 @@ class Batch(ABC):
         ]
 
     def look(self, delta: Tensor, size: Tensor) -> Tensor:
-        """Rows (total, nll, kl, decay, probability), one column per vector still going."""
+        """Total, NLL, KL, decay and probability (5, active) of the vectors still searched."""
         settings, active = self.settings, self.active
         m, (row, column, token) = len(active), self.labels
         going = delta[:, active]
@@ -229,6 +240,7 @@ class Batch(ABC):
         hit = log_probs.gather(1, token[:, None])[:, 0]
         zeros, owner = torch.zeros(m, device=hit.device), self.owner[row]
         nll = zeros.index_add(0, owner, -hit * self.share)
+        # PMET: once all target tokens are the argmax their loss counts a tenth
         if settings.relax:
             wrong = zeros.index_add(0, owner, (log_probs.argmax(1) != token).float())
             self.right = wrong == 0
@@ -242,7 +254,7 @@ class Batch(ABC):
         return torch.stack([nll + kl + decay, nll, kl, decay, chance])
 
     def keep(self, going: Tensor) -> None:
-        """Leave the rows of finished vectors out of all that follows."""
+        """Go on with the vectors that are not finished; going (active,) says which they are."""
         stays = going[self.owner]
         self.labels, kept = select_labels(self.labels, stays)
         self.share = self.share[kept]

@@ -1,1 +1,1 @@
-"""Many edits one after another: the stream, its journal, and what is measured on the way."""
+"""Lifelong editing: a stream of many edits, its journal, and measurements on the way."""

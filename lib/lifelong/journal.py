@@ -1,13 +1,14 @@
-"""The journal of a stream: a folder from which a run killed at any moment goes on.
+"""The journal of a stream is a folder from which a run killed at any moment goes on.
 
-header.json        what the run is: model, editor, settings, cases, batch size, points
-rows.jsonl         one line per batch, appended: its row, and what its facts scored right after it
-point-N.json       what was measured after N edits
-patch-N.safetensors  the patch after N edits; only the newest is kept
-state.json         replaced last: number of edits, patch, points, and how many bytes of rows count
+header.json          The run's model, editor, settings, cases, batch size and points.
+rows.jsonl           One line per batch, appended: its row, and its facts' scores right after it.
+point-N.json         The measurements after N edits.
+patch-N.safetensors  The patch after N edits; only the newest is kept.
+state.json           Written last: number of edits, patch, points, and the bytes of rows that count.
 
-What state.json does not name does not exist: a run that goes on drops it. Floats are written by
-`repr`, which JSON reads back bit for bit.
+A file that state.json does not name does not exist: a run that goes on deletes it. Floats are
+written by `repr`, which JSON reads back bit for bit. The order in which these files are written
+is the whole point, so writing, reading and clearing them stay in this one file of some 300 lines.
 """
 
 from __future__ import annotations
@@ -36,27 +37,41 @@ except ImportError:  # Windows: two processes are not kept apart there
     fcntl = None
 
 FORMAT = 1
-_OPEN: WeakValueDictionary[Path, Journal] = WeakValueDictionary()  # of this process
-_GUARD = threading.Lock()
+_OPEN: WeakValueDictionary[Path, Journal] = WeakValueDictionary()  # journals of this process
+_GUARD = threading.Lock()  # two threads must not take the same folder at once
 
 
-class Kept(NamedTuple):
-    """What a journal holds: everything that a run needs to go on."""
+class SavedRun(NamedTuple):
+    """The content of a journal: everything that a run needs to go on.
+
+    edits    The number of edits made so far.
+    patch    The patch after them.
+    seconds  The time spent so far, {"edit", "evaluate"}.
+    rows     The rows of the batches.
+    written  The scores of each batch's facts right after it, one table per batch.
+    points   {point: {"rows": DataFrame, "title", "perplexity", "contradicted"}}.
+    """
 
     edits: int
     patch: Patch
     seconds: dict[str, float]
     rows: list[dict[str, Any]]
-    written: list[pd.DataFrame]  # what the facts of each batch scored right after it
-    points: dict[int, dict[str, Any]]  # rows (DataFrame), title, perplexity, contradicted
+    written: list[pd.DataFrame]
+    points: dict[int, dict[str, Any]]
 
 
 class Journal:
     """A folder that belongs to one run of one process, until `close`, its end or its death.
 
     In the same process a later run takes it over, and the earlier one is refused from then on.
+
+    folder  The folder's full path.
+    stale   The folder may know more than the run, which reads it again before the next step.
+
     `current` gives the editor's settings of an earlier version's journal as this version has them.
-    Raises JournalError: in use by another process, no journal, or that of another run.
+
+    Raises JournalError where the folder is in use by another process, is no journal, or is the
+    journal of another run.
     """
 
     def __init__(
@@ -67,8 +82,8 @@ class Journal:
     ) -> None:
         self.folder = Path(folder).resolve()
         self._lock: BinaryIO | None = None
-        self._busy, self.stale = False, True  # stale: memory may be behind the folder
-        self._bytes, self._points = 0, list[int]()
+        self._busy, self.stale = False, True
+        self._bytes, self._points = 0, list[int]()  # bytes of rows.jsonl that count, and points
         self._current = current
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -83,6 +98,7 @@ class Journal:
             raise
 
     def _take(self) -> None:
+        """Lock the folder, and close the journal that this process has open there."""
         former = _OPEN.get(self.folder)
         if former is not None:
             if former._busy:
@@ -99,20 +115,24 @@ class Journal:
             raise JournalError(
                 f"the journal {self.folder} is in use by another process (number {owner or '?'})"
             ) from None
+        # whoever is refused reads here which process holds the folder
         file.truncate(0)
         file.write(str(os.getpid()).encode())
         file.flush()
         self._lock, _OPEN[self.folder] = file, self
 
     def close(self) -> None:
-        """Let others have the folder; what is in it stays as it is."""
+        """Let others have the folder; its files stay as they are."""
         if self._lock is not None:
             self._lock.close()  # the lock goes with it
             self._lock = None
 
     @contextmanager
     def writing(self, restore: Callable[[], None]) -> Iterator[None]:
-        """A step of the run; `restore` is called first where an earlier one did not get through.
+        """Hold the journal for one step of the run.
+
+        Where an earlier step was interrupted, `restore` is called first. It brings the run back to
+        the last state that counts.
 
         Raises JournalError where another run has taken the folder over.
         """
@@ -127,6 +147,7 @@ class Journal:
             self._busy = False
 
     def _check(self, header: dict[str, Any]) -> None:
+        """Write the header into an empty folder, or refuse a folder whose header is another."""
         path = self.folder / "header.json"
         if not path.exists():
             if others := [p.name for p in self.folder.iterdir() if not _mine(p.name)]:
@@ -146,14 +167,15 @@ class Journal:
         except ValueError as error:
             raise JournalError(f"{self.folder} cannot go on: {error}") from None
         for name, old, new in _differences(kept, header):
-            what = name if name == "cases" else f"{name} ({old!r:.60}, not {new!r:.60})"
-            raise JournalError(f"{self.folder} is the journal of a run with other {what}")
+            differs = name if name == "cases" else f"{name} ({old!r:.60}, not {new!r:.60})"
+            raise JournalError(f"{self.folder} is the journal of a run with other {differs}")
 
-    def read(self, recent: int | None = None) -> Kept:
-        """What counts in the folder; what was written behind it is deleted.
+    def read(self, recent: int | None = None) -> SavedRun:
+        """The run as state.json names it; whatever was written after that is deleted.
 
-        recent: of the rows only so many at the end, and those with scores.
+        recent  Only so many rows at the end are read, besides those with scores.
         """
+        # 1. what counts: nothing yet, or all that state.json names
         path = self.folder / "state.json"
         state: dict[str, Any] = {
             "edits": 0,
@@ -165,6 +187,7 @@ class Journal:
         try:
             if path.exists():
                 state = json.loads(path.read_text(encoding="utf-8"))
+            # 2. rows up to the counted byte, and the points; lines after that byte are ignored
             self._bytes, self._points = state["bytes"], list(state["points"])
             rows, written = self._lines(recent)
             points = {n: json.loads(self._point(n).read_text("utf-8")) for n in self._points}
@@ -172,39 +195,37 @@ class Journal:
             raise JournalError(
                 f"the journal {self.folder} is damaged: {type(error).__name__} {error}"
             ) from None
+        # 3. the newest patch, and the tables as DataFrames again
         patch = Patch.load(self.folder / state["patch"]) if state["patch"] else EMPTY
         for point in points.values():
             point["rows"] = _frame(point["rows"])
+        # 4. only now that all of it could be read: delete what an interrupted step has left
         self._sweep(state)
-        return Kept(
-            state["edits"],
-            patch,
-            state["seconds"] or {"edit": 0.0, "evaluate": 0.0},
-            rows,
-            written,
-            points,
-        )
+        seconds = state["seconds"] or {"edit": 0.0, "evaluate": 0.0}
+        return SavedRun(state["edits"], patch, seconds, rows, written, points)
 
     def _lines(self, recent: int | None) -> tuple[list[dict[str, Any]], list[pd.DataFrame]]:
-        """Rows, and what the facts of each batch scored; one line is in memory at a time."""
-        rows, written, left = [], [], self._bytes
+        """The rows, and the scores of each batch's facts; one line is in memory at a time."""
+        rows, written, left = [], [], self._bytes  # left: bytes that count and are not read yet
         path = self.folder / "rows.jsonl"
         if left and path.stat().st_size < left:
             raise ValueError(f"rows.jsonl has {path.stat().st_size} bytes, not {left}")
         with path.open("rb") if left else nullcontext(()) as lines:
             for line in lines:
-                if (left := left - len(line)) < 0:
-                    break
+                left -= len(line)
+                if left < 0:
+                    break  # this line was being written when the run was interrupted
                 found = json.loads(line)
                 rows.append({**found["row"], "rows": tuple(found["row"]["rows"])})
                 if recent is None or found["facts"]:
                     written.append(_frame(found["facts"]))
+                # the row that is no longer recent goes, unless it has scores
                 if recent and len(rows) > recent and "scores" not in rows[-recent - 1]:
                     del rows[-recent - 1]
         return rows, written
 
     def append(self, row: Mapping[str, Any], written: pd.DataFrame) -> None:
-        """One batch; it counts from the next `save` on."""
+        """Write one batch; it counts from the next `save` on."""
         self.stale = True
         line = (json.dumps({"row": row, "facts": _lists(written)}) + "\n").encode()
         path = self.folder / "rows.jsonl"
@@ -218,23 +239,25 @@ class Journal:
         self._bytes += len(line)
 
     def measured(self, point: int, rows: pd.DataFrame, **more: Any) -> None:
-        """The scores at a point; they count from the next `save` on."""
+        """Write the scores at a point; they count from the next `save` on."""
         self.stale = True
         self._write(self._point(point), {**more, "rows": _lists(rows)})
         self._points.append(point)
 
     def save(self, edits: int, patch: Patch, seconds: Mapping[str, float]) -> Patch:
-        """Make all that was written count; comes back with the patch as a resumed run has it.
+        """Make all that was written count; returns the patch as a resumed run has it.
 
-        Read from the file: a run that goes on and one that was never stopped then compute with
-        tensors of the same layout, which the last bits of a product may depend on.
+        That patch is read from the file. A run that goes on and one that was never stopped then
+        compute with tensors of the same layout, which the last bits of a product may depend on.
         """
         self.stale = True
+        # the patch first, under a name of its own, so that the old state stays readable …
         name = f"patch-{edits}.safetensors" if patch is not EMPTY else None
         if name:
             patch.save(self.folder / name)
             _sync(self.folder / name)
             patch = Patch.load(self.folder / name)
+        # … then, in one replacement, the state that names it; the old patch goes last
         state = {"edits": edits, "patch": name, "bytes": self._bytes, "points": self._points}
         state["seconds"] = dict(seconds)
         self._write(self.folder / "state.json", state)
@@ -245,7 +268,7 @@ class Journal:
         return self.folder / f"point-{point}.json"
 
     def _write(self, path: Path, content: Any) -> None:
-        """A small file, whole or not at all, on the disk when this comes back."""
+        """Write a small file whole or not at all; it is on the disk when this returns."""
         with whole_file(path) as part, part.open("w", encoding="utf-8") as file:
             json.dump(content, file)
             file.flush()
@@ -253,7 +276,7 @@ class Journal:
         _sync(self.folder)
 
     def _sweep(self, state: Mapping[str, Any]) -> None:
-        """Delete the former patch, and what an interrupted run has left."""
+        """Delete the former patch, and the files that an interrupted run has left."""
         named = {state["patch"], *(self._point(n).name for n in state["points"])}
         for path in self.folder.iterdir():
             loose = path.name.startswith(("patch-", "point-")) and path.name not in named
@@ -262,7 +285,7 @@ class Journal:
 
 
 def digest(cases: Iterable[Case]) -> str:
-    """Hash of the cases' content, in their order; one is held at a time."""
+    """The hash of the cases' content, in their order; one case is held at a time."""
     found = hashlib.sha256()
     for case in cases:
         found.update(repr(case).encode())
@@ -270,11 +293,12 @@ def digest(cases: Iterable[Case]) -> str:
 
 
 def _mine(name: str) -> bool:
+    """Whether a file may be there before a journal has its header."""
     return name == "lock" or (name.startswith(".") and name.endswith(".tmp"))
 
 
 def _differences(old: Any, new: Any, name: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """(what, old, new) of every entry that differs, nested ones by their own name."""
+    """(name, old, new) of every entry that differs; a nested one has all names on its way."""
     if isinstance(old, dict) and isinstance(new, dict):
         for key in dict.fromkeys((*old, *new)):
             yield from _differences(old.get(key), new.get(key), f"{name} {key}".strip())
@@ -283,6 +307,7 @@ def _differences(old: Any, new: Any, name: str = "") -> Iterator[tuple[str, Any,
 
 
 def _sync(path: Path) -> None:
+    """Wait until a file, or the list of a folder's files, is on the disk."""
     if path.is_dir() and os.name == "nt":  # folders cannot be opened there
         return
     descriptor = os.open(path, os.O_RDONLY)
@@ -293,9 +318,11 @@ def _sync(path: Path) -> None:
 
 
 def _lists(rows: pd.DataFrame) -> list[list[Any]]:
+    """A table as JSON can write it; NaN becomes null."""
     plain = rows[COLUMNS].astype(object)
     return plain.where(plain.notna(), None).to_numpy().tolist()
 
 
 def _frame(lists: list[list[Any]]) -> pd.DataFrame:
+    """The table that `_lists` wrote."""
     return pd.DataFrame(lists, columns=COLUMNS)

@@ -1,6 +1,8 @@
-"""A stream on its way: `Run` edits batch after batch and measures at the points.
+"""A `Run` is a stream on its way: it edits batch after batch and measures at the points.
 
-`stream` (stream.py) makes one, with or without a journal (journal.py).
+`lib.lifelong.stream.stream` makes runs, with or without a journal. A step changes the run only
+after everything in it has succeeded, so a run that was interrupted can always be iterated further.
+For that reason editing, measuring and journal stay in one class, though the file passes 300 lines.
 """
 
 from __future__ import annotations
@@ -28,13 +30,16 @@ from ..evaluation.scores import Base, Scores, asked
 from ..model.lm import LM
 from ..patch.patch import EMPTY, Patch
 from .journal import Journal
-from .sample import Plan, contradicted
+from .sample import MeasurementPlan, contradicted
 
-_OF_THE_FACT = (  # not measured any more on a fact that a later edit contradicts
-    "retention", "generalization", "portability", "negation_leak", "negation_base", "chat",
-)  # fmt: skip
-
-
+_OF_THE_FACT = (  # metrics that no longer count for a fact that a later edit contradicts
+    "retention",
+    "generalization",
+    "portability",
+    "negation_leak",
+    "negation_base",
+    "chat",
+)
 RECENT = 1000  # rows that a sampled run holds, besides those with scores
 
 
@@ -45,12 +50,18 @@ class Run:
     A row has edits (so far), rows (first and last of the batch), seconds (of its edit), efficacy
     ({event: mean} right after it), and scores where its end is a point of `eval_at`.
 
-    patch   after `edits` edits; scores {point: Scores}; contradicted {point: number of facts that a
-            later edit contradicted, which are left out of what is measured of the fact itself}
-    seconds {"edit", "evaluate"}; rows: all rows so far; base: the base model's answers
+    settings      The arguments of `evaluate` that were given to `stream`.
+    patch         The patch after `edits` edits.
+    edits         The number of edits so far.
+    rows          The rows so far.
+    scores        {point: Scores}.
+    contradicted  {point: number of facts that a later edit contradicts}; these facts are left out
+                  of the metrics that ask for the fact itself.
+    seconds       The time spent so far, {"edit", "evaluate"}.
+    base          The base model's answers.
 
-    With `sample` the memory does not grow with the number of edits: of `rows` the last 1000 are
-    held, and those with scores (a journal has all of them in its file). Without it, it grows.
+    Without `sample` the memory grows with the number of edits. With it, only the last 1000 rows and
+    those with scores are held; a journal has all of them in its file.
     """
 
     lm: LM
@@ -74,12 +85,21 @@ class Run:
         self.base = Base(self.lm.identity)
         self._unread: list[int] = []  # points measured before, whose base answers are not here
         self._written: list[pd.DataFrame] = []  # efficacy of the facts right after their own batch
-        self._metrics = self.settings.pop("metrics", METRICS)
-        self._asked = asked({*self._metrics, "retention"}, self.settings.get("events", EVENTS))
-        pool, seed = self.settings.pop("pool", None), self.settings.pop("seed", 0)
-        self._plan = Plan(
-            self.cases, self.batch_size, self.eval_at, self._metrics, pool, seed, self.sample
+        given = self.settings
+        self._metrics = given.get("metrics", METRICS)
+        self._asked = asked({*self._metrics, "retention"}, given.get("events", EVENTS))
+        # metrics, pool and seed decide the items; the rest goes to every measurement of them
+        self._plan = MeasurementPlan(
+            self.cases,
+            self.batch_size,
+            self.eval_at,
+            self._metrics,
+            given.get("pool"),
+            given.get("seed", 0),
+            self.sample,
         )
+        planned = ("metrics", "pool", "seed")
+        self._measured = {name: value for name, value in given.items() if name not in planned}
 
     def keep(self, journal: Journal) -> None:
         """Go on from a journal and write to it."""
@@ -90,6 +110,7 @@ class Run:
             journal.close()
 
     def _restore(self) -> None:
+        """Bring the run to the last state that its journal holds."""
         kept = self.journal.read(RECENT if self.sample else None)
         self.edits, self.patch, self.seconds = kept.edits, self._current(kept.patch), kept.seconds
         self.rows, self._written = kept.rows, kept.written
@@ -112,13 +133,14 @@ class Run:
         return patch if log == patch.log else replace(patch, log=log)
 
     def _finished(self) -> bool:
+        """Whether all cases are edited and all points measured."""
         return self.edits == len(self.cases) and not set(self.eval_at) - self.scores.keys()
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         total = len(self.cases)
         if self.journal and (self.journal.stale or not self._finished()):
             with self._writing():
-                pass  # a step that did not get through may have reached the folder
+                pass  # an interrupted step may have reached the folder: read it again
         with tqdm(total=total, initial=self.edits, unit="edit", disable=not self.progress) as bar:
             if 0 in self.eval_at and 0 not in self.scores:
                 with self._writing():
@@ -131,12 +153,13 @@ class Run:
             self.journal.close()
 
     def finish(self) -> Run:
-        """Run to the end and come back itself."""
+        """Run to the end; returns the run itself."""
         for _ in self:
             pass
         return self
 
     def _writing(self) -> Any:
+        """Hold the journal for a step, where there is one."""
         return self.journal.writing(self._restore) if self.journal else nullcontext()
 
     def _start(self) -> None:
@@ -156,6 +179,7 @@ class Run:
             return self._step()
 
     def _step(self) -> dict[str, Any]:
+        # 1. edit the batch
         first, end = self.edits, min(self.edits + self.batch_size, len(self.cases))
         start = time.perf_counter()
         facts = [case.fact for case in self.cases[first:end]]
@@ -165,6 +189,7 @@ class Run:
             where = f"rows {first} to {end - 1}" if end - first > 1 else f"row {first}"
             raise StreamError(f"{where} could not be edited: {error}") from error
         edited = time.perf_counter()
+        # 2. ask for the batch's own facts at once: efficacy is judged before later edits
         edits = [
             Item(i, "efficacy", fact.text, fact.target_new, fact.target_true)
             for i, fact in enumerate(facts, first)
@@ -177,6 +202,7 @@ class Run:
             "efficacy": after.json()["efficacy"],
         }
         written = self._plan.named(after.rows)
+        # 3. at a point, measure everything
         scores = None
         if end in self.eval_at:
             scores, gone = self._at(end, patch, [*self._written, written])
@@ -185,6 +211,7 @@ class Run:
             "edit": self.seconds["edit"] + row["seconds"],
             "evaluate": self.seconds["evaluate"] + time.perf_counter() - edited,
         }
+        # 4. write it down; a point and the last batch are saved in any case
         if self.journal:
             self.journal.append(row, written)
             if scores:
@@ -192,7 +219,7 @@ class Run:
             batch = -(-end // self.batch_size)
             if scores or end == len(self.cases) or batch % self.save_every == 0:
                 patch = self.journal.save(end, patch, seconds)
-        # only now: nothing before this line changed the run
+        # 5. only now change the run: whatever failed above has left it as it was
         self.patch, self.edits, self.seconds = patch, end, seconds
         if self.sample is None or len(written):
             self._written.append(written)
@@ -205,45 +232,67 @@ class Run:
         return row
 
     def _note(self, point: int, scores: Scores, gone: int) -> None:
+        """Write the scores of a point into the journal."""
         more = {"title": scores.title, "perplexity": scores.perplexity, "contradicted": gone}
         self.journal.measured(point, scores.rows, **more)
 
     def _done(self) -> None:
+        """The step is over: the run knows all that its journal holds."""
         if self.journal:
             self.journal.stale = False
 
     def _logged(self, patch: Patch, first: int, end: int) -> Patch:
-        """The patch with the source in place of the facts, and the batches so far in one line."""
+        """The patch whose log names the source and its rows in place of the facts.
+
+        All batches of the stream share one line, so the log does not grow. Cases that were not read
+        from a source stay in the log as facts.
+        """
         cases = self.cases if isinstance(self.cases, Cases | LazyCases) else None
         rows = None if cases is None else cases.rows(first, end)
         if cases is None or rows is None:
             return patch
-        source, reader, former = cases.source, cases.reader, self.patch.log
-        line = replace(patch.log[-1], facts=(), source=source, rows=rows, reader=reader,
-                       batch=self.batch_size)  # fmt: skip
-        return replace(patch, log=(*former[:-1], *(former[-1].then(line) if former else (line,))))
+        line = replace(
+            patch.log[-1],
+            facts=(),
+            source=cases.source,
+            rows=rows,
+            reader=cases.reader,
+            batch=self.batch_size,
+        )
+        if not self.patch.log:
+            return replace(patch, log=(line,))
+        *earlier, last = self.patch.log
+        return replace(patch, log=(*earlier, *last.then(line)))
 
     def _measure(self, items: Sequence[Item], patch: Patch, metrics: Collection[str]) -> Scores:
-        return measure(self.lm, items, patch, base=self.base, metrics=metrics, **self.settings)
+        return measure(self.lm, items, patch, base=self.base, metrics=metrics, **self._measured)
 
     def _at(self, point: int, patch: Patch, written: list[pd.DataFrame]) -> tuple[Scores, int]:
-        """Everything on the facts of a point, and how many of them a later edit contradicts."""
-        while self._unread:  # in the order of the first time: the same batches, the same last bits
-            read(self.lm, self._plan.items(self._unread[0]), self.base, **self.settings)
+        """The scores of a point's facts, and how many of them a later edit contradicts.
+
+        written  The tables of the facts' efficacy, each measured right after the fact's own batch.
+        """
+        # a run that goes on has lost the base model's answers: ask for them point by point, as the
+        # first time, since other batches would change their last bits
+        while self._unread:
+            read(self.lm, self._plan.items(self._unread[0]), self.base, **self._measured)
             del self._unread[0]
+        # ask the model as it is now
         items = self._plan.items(point)
         found = self._measure(items, patch, self._metrics)
         rows = found.rows
+        # a fact asked now is its retention; its efficacy is the answer right after its own batch
         edits = rows["metric"] == "efficacy"
         again = rows[edits].assign(metric="retention")
-        among = self._plan.rows(point) if self.sample else None
-        stale = contradicted(self.cases[:point], among) if point else set()
-        gone = {self._plan.names[i] for i in stale}
         before = pd.concat(written) if written else rows[edits]
         before = before[before["case"].isin({item.case for item in items})]
         rows = pd.concat([before, again, rows[~edits]], ignore_index=True)
-        stale = rows["case"].isin(gone) & rows["metric"].isin(_OF_THE_FACT)
-        rows = rows[~stale].reset_index(drop=True)
+        # a fact that a later edit contradicts should not be retained: leave its own prompts out
+        among = self._plan.rows(point) if self.sample else None
+        numbers = contradicted(self.cases[:point], among) if point else set()
+        gone = {self._plan.names[i] for i in numbers}
+        outdated = rows["case"].isin(gone) & rows["metric"].isin(_OF_THE_FACT)
+        rows = rows[~outdated].reset_index(drop=True)
         title = found.title
         if self.sample is not None:
             sizes = [f"{len(some)} {group}" for group, some in self._plan.draws[point].items()]
@@ -251,7 +300,10 @@ class Run:
         return Scores(rows, self._asked, title, found.perplexity, self.base), len(gone)
 
     def groups(self, point: int) -> dict[str, Scores]:
-        """The scores of a sampled run at a point, apart for the old, between and recent facts."""
+        """The scores of a sampled run at a point, for old, between and recent facts apart.
+
+        Without a sample there are no groups, and the result is empty.
+        """
         whole, found = self.scores[point], {}
         for group, rows in self._plan.draws[point].items() if self.sample else ():
             of_it = whole.rows["case"].isin({self._plan.names[i] for i in rows})
@@ -260,6 +312,7 @@ class Run:
         return found
 
     def _apart(self, point: int) -> dict[str, Any]:
+        """The groups' scores as JSON, nothing without a sample."""
         groups = {name: some.json() for name, some in self.groups(point).items()}
         return {"groups": groups} if groups else {}
 
@@ -284,7 +337,7 @@ class Run:
 
 
 def peak_memory(lm: LM) -> int:
-    """Most bytes in use at once so far: tensors on the model's GPU, otherwise the whole process."""
+    """The most bytes in use at once so far, of the model's GPU or else of the whole process."""
     if lm.device.type == "cuda":
         return torch.cuda.max_memory_allocated(lm.device)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

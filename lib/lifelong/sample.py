@@ -1,4 +1,8 @@
-"""Which facts of a stream are measured at a point, and which of them a later one contradicts."""
+"""A measurement plan says which facts of a stream are measured at each point.
+
+A long stream measures a sample: some of its oldest facts, some of the last batches, and some from
+between. A fact that a later one contradicts no longer counts as lost, so `contradicted` finds them.
+"""
 
 from __future__ import annotations
 
@@ -11,17 +15,18 @@ import pandas as pd
 
 from ..data.facts import Case
 from ..evaluation.answers import plain
-from ..evaluation.probe_prompts import Item, names, normal, plan
+from ..evaluation.probe_prompts import Item, names, normal, probe_items
 
 GROUPS = ("old", "between", "recent")
 _NEGATIVES = ("same_subject", "same_relation")
 
 
-class Plan:
-    """What a run asks at its points: one plan for all of them, so that they ask the same.
+class MeasurementPlan:
+    """The test items of a run, planned once for all points, so that they ask the same.
 
-    draws: {point: {group: rows of the stream}}, at 0 those of the end, for the base model;
-    names: {row: the case's name in the tables}, of the rows that any point measures.
+    draws  {point: {group: rows of the stream}}, the rows that each point measures. Point 0 measures
+           the base model on the rows of the stream's end.
+    names  {row: the case's name in the tables}, for all rows that some point measures.
     """
 
     def __init__(
@@ -34,18 +39,21 @@ class Plan:
         seed: int,
         count: int | None,
     ) -> None:
+        # which rows each point measures: all so far, or a sample of them
         self.draws: dict[int, Mapping[str, Sequence[int]]] = {}
         for point in {0, *points}:
             end = point or len(cases)
             whole = {"all": range(end)}
             self.draws[point] = whole if count is None else sampled(end, batch_size, count, seed)
+        # the items of all these rows, made at once; without a sample no list of rows is needed
         rows: Sequence[int] = range(len(cases))
         if count is not None:
             rows = sorted({row for point in self.draws for row in self.rows(point)})
         shown = cases if count is None else [cases[row] for row in rows]
         self.names = dict(zip(rows, names(shown), strict=True))
-        items = plan(shown, metrics, pool, seed=seed)
+        items = probe_items(shown, metrics, pool, seed=seed)
         if count is not None:
+            # the sampled cases do not know the others' prompts, which are edited all the same
             items = free(items, cases)
         self._items = {name: list(some) for name, some in groupby(items, lambda item: item.case)}
 
@@ -54,11 +62,14 @@ class Plan:
         return sorted(row for group in self.draws[point].values() for row in group)
 
     def items(self, point: int) -> list[Item]:
-        """What is asked at a point."""
+        """The items that are asked at a point."""
         return [item for row in self.rows(point) for item in self._items[self.names[row]]]
 
     def named(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """A table whose cases are rows of the stream: under their names, if a point needs them."""
+        """The lines of a table that some point needs, their cases named instead of numbered.
+
+        In `rows` the column "case" holds rows of the stream.
+        """
         kept = rows[rows["case"].isin(self.names.keys())]
         return kept.assign(case=[self.names[row] for row in kept["case"]])
 
@@ -66,9 +77,10 @@ class Plan:
 def sampled(point: int, batch_size: int, count: int, seed: int = 0) -> dict[str, list[int]]:
     """Rows to measure after `point` edits: at most `count` old, between and recent ones, sorted.
 
-    Recent are those of the last batch, of more batches where one has fewer than `count`; old those
-    of the first quarter; between the rest. What is drawn depends on these four numbers alone, so it
-    is the same for every editor.
+    Recent rows are those of the last batch, or of as many batches as hold `count` rows. Old rows
+    are those of the first quarter, and the rest lies between. The draw depends on these four
+    numbers alone, so it is the same for every editor.
+
     sampled(1000, 100, 2) -> {"old": [157, 249], "between": [274, 680], "recent": [964, 984]}
     """
     draw = random.Random(f"{seed} {point}")
@@ -85,7 +97,7 @@ def sampled(point: int, batch_size: int, count: int, seed: int = 0) -> dict[str,
 def free(items: Iterable[Item], cases: Iterable[Case]) -> list[Item]:
     """The items without those negatives whose prompt is the edit prompt of one of the cases.
 
-    One pass over the cases, of which nothing is held.
+    The cases are read once and none of them is held.
     """
     items = list(items)
     asked = {normal(item.prompt) for item in items if item.metric in _NEGATIVES}
@@ -97,7 +109,7 @@ def free(items: Iterable[Item], cases: Iterable[Case]) -> list[Item]:
 def contradicted(cases: Sequence[Case], among: Collection[int] | None = None) -> set[int]:
     """Numbers of the cases whose subject and prompt a later case writes with another target.
 
-    among: look at these only, in one pass that holds no more than them.
+    among  Only these numbers are looked for, in one pass that holds no other cases.
     """
     if among is None:
         among = range(len(cases))
@@ -108,7 +120,7 @@ def contradicted(cases: Sequence[Case], among: Collection[int] | None = None) ->
         key, target = _key(case), plain(case.fact.target_new)
         if wanted is not None and key not in wanted:
             continue
-        # what was contradicted once is settled: each fact leaves its list at most once
+        # a fact that was contradicted once is settled, so each leaves its list at most once
         found |= {j for j, other in written[key] if other != target}
         written[key] = [(j, other) for j, other in written[key] if other == target]
         written[key].append((i, target))

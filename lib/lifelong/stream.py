@@ -1,9 +1,11 @@
-"""The lifelong runner: batches of cases in, rows out, with everything measured at chosen points.
+"""`stream` makes a lifelong run: many batches of edits, measured at chosen points on the way.
 
-A stream is a fold, patch = editor.edit(batch, after=patch). `Run` is lazy: iterating it edits one
-batch after the other, and a run that was left can be iterated on. Efficacy is measured right after
-a fact's own batch, all else at the points, on all facts so far, or on a sample of them, with the
-model as it is then. With a journal (journal.py) a run that was killed goes on where it was.
+A stream is a fold, patch = editor.edit(batch, after=patch). The `Run` that comes back is lazy:
+iterating it edits one batch after the other, and a run that was left can be iterated further.
+
+Efficacy is measured right after a fact's own batch. Everything else is measured at the points, on
+all facts written so far or on a sample of them, with the model as it is then. With a journal, a run
+that was killed goes on where it was.
 """
 
 from __future__ import annotations
@@ -43,19 +45,22 @@ def stream(
     """A run over the cases in their order, batch by batch; nothing happens before it is iterated.
 
     The patch of cases that `read_cases` gave names their source and rows, and does not hold them.
-    Several processes (parallel.py) make the same run, each of them all of it but for what an editor
-    shares; the first has the journal and the bar.
+    Several processes (see `lib.distributed`) each make the whole run, but for the work that an
+    editor shares among them. The first process has the journal and the bar.
 
-    editor        a name in EDITORS (with its preset) or an editor of this model
-    eval_at       numbers of edits at which everything is measured, default 0 and the end; 0 is the
-                  base model, on all cases
-    evaluate_with arguments of `evaluate` by name: events, metrics, pool, text, kl_prompts, seed
-    progress      bar on stderr, default only on a terminal
-    journal       folder from which the same call goes on after a kill, bit for bit; a finished one
-                  gives its result without an edit
-    save_every    batches between two saved patches; what came after the last one is done again
-    sample        measure at a point at most so many old (first quarter), recent (last batches) and
-                  other facts instead of all; the same ones for every editor, `efficacy` too
+    editor         A name in EDITORS, which gives the editor its preset, or an editor of this model.
+    batch_size     The number of facts in one call of the editor.
+    eval_at        Numbers of edits at which everything is measured, by default 0 and the end. At 0
+                   the base model is measured, on all cases.
+    evaluate_with  Arguments of `evaluate` by name: events, metrics, pool, text, kl_prompts, seed.
+    progress       A bar on stderr, by default only on a terminal.
+    journal        A folder from which the same call goes on after a kill, bit for bit. A finished
+                   journal gives its result without an edit.
+    save_every     Batches between two saved patches; a run that goes on repeats the batches after
+                   the last one.
+    sample         At a point, at most so many old facts (first quarter), recent facts (last
+                   batches) and other facts are measured instead of all of them. They are the same
+                   for every editor, and `efficacy` at a point is sampled too.
 
     Raises StreamError for an unknown editor, one of another model, no case, a number below 1, an
     unknown argument, or a point that is not at the end of a batch; JournalError for a journal in
@@ -77,21 +82,19 @@ def stream(
             raise StreamError(f"eval_at {point} lies outside the stream of {len(cases)} edits")
         if point % batch_size and point != len(cases):
             raise StreamError(f"eval_at {point} is not at the end of a batch of {batch_size} edits")
-    settings = dict(evaluate_with or {})
-    run = Run(lm, _editor(lm, editor), cases, batch_size, points, settings, sample)
+    run = Run(lm, _editor(lm, editor), cases, batch_size, points, dict(evaluate_with or {}), sample)
     shown = sys.stderr.isatty() if progress is None else progress
     run.progress = shown and distributed.rank() == 0
     run.save_every = save_every
     if journal is not None:
-        header = _header(run, dict(evaluate_with or {}))
-        run.keep(_journal(journal, header, run.editor.current))
+        run.keep(_journal(journal, _header(run), run.editor.current))
     return run
 
 
 def _journal(folder: str | Path, header: dict[str, Any], current: Callable) -> Journal:
-    """The journal; in any process but the first a copy of it, which goes when the run goes.
+    """The journal, and in every process but the first a copy of it in a temporary folder.
 
-    All of them must go on from the same edit, and read a saved patch back as the first one does.
+    All processes must go on from the same edit, and read a saved patch back as the first one does.
     """
     with distributed.together(JournalError):
         own = Journal(folder, header, current) if distributed.rank() == 0 else None
@@ -100,12 +103,13 @@ def _journal(folder: str | Path, header: dict[str, Any], current: Callable) -> J
     copy = distributed.folder_of_first(own.folder if own else None)
     if own is None:
         own = Journal(copy.name, header, current)
-        weakref.finalize(own, copy.cleanup)
+        weakref.finalize(own, copy.cleanup)  # the copy goes when the run goes
     return own
 
 
-def _header(run: Run, settings: dict[str, Any]) -> dict[str, Any]:
-    """All that decides what a run gives, as JSON; cases by their hash."""
+def _header(run: Run) -> dict[str, Any]:
+    """Everything that decides the result of a run, as JSON; cases are told by their hash."""
+    settings = dict(run.settings)
     if settings.get("pool") is not None:
         settings["pool"] = digest(settings["pool"])
     given = {k: sorted(v) if isinstance(v, set | frozenset) else v for k, v in settings.items()}
@@ -113,7 +117,7 @@ def _header(run: Run, settings: dict[str, Any]) -> dict[str, Any]:
         "model": run.lm.identity,
         "dtype": str(run.lm.dtype),
         "editor": run.editor.name,
-        "settings": run.editor._settings(),
+        "settings": run.editor.settings_dict(),
         "cases": digest(run.cases),
         "edits": len(run.cases),
         "batch size": run.batch_size,
@@ -124,6 +128,7 @@ def _header(run: Run, settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _editor(lm: LM, editor: str | Editor) -> Editor:
+    """The editor itself, or the one of this name with its preset for the model."""
     if isinstance(editor, str):
         if editor not in EDITORS:
             raise StreamError(f"there is no editor '{editor}'; there are {', '.join(EDITORS)}")

@@ -1,4 +1,4 @@
-"""The language model.
+"""The language model: loading it, asking it, patching it, and running parts of it again.
 
-Loading, asking, patching, and running parts of it again. Only this room imports transformers.
+Only this room imports transformers.
 """

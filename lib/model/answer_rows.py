@@ -1,10 +1,10 @@
-"""Prompts with their answers as rows of token ids, and where the model predicts each answer token.
+"""Prompts with their answers as rows of token ids, and the positions that predict the answers.
 
-Every editor that trains asks a causal model the same question: how likely is the answer, token by
-token, given the prompt and the answer's tokens so far? The model reads the prompt and the answer
-without its last token, and answer token j is predicted at position `len(prompt) - 1 + j`. This file
-has those indices once. How the loss is summed over them stays with each reader, because the sums
-differ in memory and in the last bits.
+Every editor that trains asks a causal model the same question: how likely is each token of the
+answer, given the prompt and the answer's tokens before it? The model reads the prompt and the
+answer without its last token, and answer token j is predicted at position `len(prompt) - 1 + j`.
+Only this file computes those indices. Each editor sums the loss over them in its own way, because
+the sums differ in memory and in the last bits.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from ..data.facts import encode_prompt, encode_target
 
 @dataclass(frozen=True)
 class AnswerRows:
-    """Rows of token ids that are read with teacher forcing; the indices count without padding.
+    """Rows of token ids that are read with teacher forcing; positions count without padding.
 
-    prompts     token ids of each row's prompt
-    answers     token ids of each row's answer; an empty one marks a row where nothing is predicted
-    read_whole  the model also reads an answer's last token, after which nothing is predicted
-    at_prompt   all tokens of an answer are predicted from the prompt's last token, as FT-L was
-                published, and not each one from the token before it
+    prompts     token ids of each row's prompt.
+    answers     token ids of each row's answer; an empty one marks a row where nothing is predicted.
+    read_whole  the model also reads an answer's last token, after which nothing is predicted.
+    at_prompt   all tokens of an answer are predicted from the prompt's last token, as in the
+                published FT-L, and not each one from the token before it.
 
     The prompt [5, 6, 7] with the answer [8, 9], for example, gives
     ids [[5, 6, 7, 8]], behind [1], ends [2], labels [[0, 0], [2, 3], [8, 9]], share [1/2, 1/2].
@@ -43,36 +43,41 @@ class AnswerRows:
     def of(
         cls, tokenizer: Any, pairs: Iterable[tuple[str, str]], eos: bool = False, **more: bool
     ) -> AnswerRows:
-        """The rows of (prompt, answer) texts, each tokenized apart; eos ends every answer."""
-        pairs, end = list(pairs), [tokenizer.eos_token_id] if eos else []
+        """The rows of (prompt, answer) texts; with `eos` every answer ends with this token.
+
+        Prompt and answer are tokenized separately.
+        """
+        pairs = list(pairs)
+        end = [tokenizer.eos_token_id] if eos else []
         prompts = [encode_prompt(tokenizer, prompt) for prompt, _ in pairs]
         return cls(prompts, [encode_target(tokenizer, target) + end for _, target in pairs], **more)
 
     def __len__(self) -> int:
-        """How many rows there are."""
+        """The number of rows."""
         return len(self.prompts)
 
     @cached_property
     def ids(self) -> list[list[int]]:
-        """What the model reads: each prompt and its answer, of which the last token is no input."""
+        """The token ids that the model reads: each prompt with its answer, less the last token."""
         last = None if self.read_whole else -1
         return [[*p, *a[:last]] for p, a in zip(self.prompts, self.answers, strict=True)]
 
     @cached_property
     def behind(self) -> list[int]:
-        """How many tokens at each row's end are answer: routes decide at the prompt's end."""
+        """The number of answer tokens at each row's end; routes decide at the token before them."""
         return [len(row) - len(p) for row, p in zip(self.ids, self.prompts, strict=True)]
 
     @cached_property
     def ends(self) -> list[int]:
-        """Position of each prompt's last token, which predicts the first token of the answer."""
+        """The position of each prompt's last token, which predicts the answer's first token."""
         return [len(prompt) - 1 for prompt in self.prompts]
 
     @cached_property
     def labels(self) -> Tensor:
-        """(3, m) int64 on the CPU: row, position that predicts, token; one column per answer token.
+        """Labels (3, m) int64 on the CPU, one column for each of the m answer tokens.
 
-        Columns are in the order of the rows and of their answers' tokens.
+        A column holds the row, the position that predicts, and the token. Columns are in the order
+        of the rows and of their answers' tokens.
         """
         step = 0 if self.at_prompt else 1
         labels = [
@@ -84,25 +89,28 @@ class AnswerRows:
 
     @cached_property
     def share(self) -> Tensor:
-        """(m,): one over the length of each label's answer, so that a row's labels sum to a mean.
+        """One over the length of each label's answer, (m,) in float64.
 
-        In float64, so that a share divided once more is rounded only when it becomes float32.
+        With these weights the losses of a row's labels sum to their mean. In float64, a share that
+        is divided once more is rounded only when it becomes float32.
         """
         each = [1 / len(answer) for answer in self.answers for _ in answer]
         return torch.tensor(each, dtype=torch.float64)
 
     def take(self, rows: Iterable[int]) -> AnswerRows:
-        """Some of the rows, in this order."""
+        """The rows with these numbers, in this order."""
         rows = list(rows)
         prompts, answers = ([side[i] for i in rows] for side in (self.prompts, self.answers))
         return AnswerRows(prompts, answers, self.read_whole, self.at_prompt)
 
 
 def select_labels(labels: Tensor, stays: Tensor) -> tuple[Tensor, Tensor]:
-    """Labels (3, m) of the rows for which stays (rows,) is true, renumbered; and which they are.
+    """The labels of the rows that stay, renumbered, and a mask (m,) of them among the old labels.
 
-    The second is a mask (m,) over the old labels, for whatever is kept beside them.
-    Rows 0, 1, 2 of which 0 and 2 stay: labels of row 2 become labels of row 1.
+    labels  (3, m) as in `AnswerRows.labels`.
+    stays   (rows,) bool.
+
+    When rows 0 and 2 of three stay, the labels of row 2 become labels of row 1.
     """
     number = stays.long().cumsum(0) - 1  # a row's place among those that stay
     kept = stays[labels[0]]

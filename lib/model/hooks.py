@@ -1,4 +1,4 @@
-"""Hooks on modules for the length of a `with`, and the way to end a forward from inside one."""
+"""Hooks on modules that are removed at the end of a `with`, and an exception to end a forward."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from torch import nn
 
 
 class Enough(Exception):
-    """Raised by a hook when all that was asked for has been seen: nothing above needs to run."""
+    """Raised by a hook to end the forward, when all that was asked for has been seen."""
 
 
 @contextmanager
 def hooked(module: nn.Module, hook: Callable[..., Any], *, before: bool = False) -> Iterator[None]:
-    """For the body, `hook(module, inputs, output)` is called whenever the module has run.
+    """In the body, `hook(module, inputs, output)` is called whenever the module has run.
 
-    before=True calls `hook(module, inputs, named_inputs)` whenever it is about to run.
+    before=True calls `hook(module, inputs, named_inputs)` whenever it is about to run. A hook that
+    returns something replaces the output, or the inputs.
     """
     if before:
         handle = module.register_forward_pre_hook(hook, with_kwargs=True)

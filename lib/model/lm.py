@@ -1,4 +1,9 @@
-"""A language model and the ways to ask it; what changes it for a while is in patching.py."""
+"""The language model as one object: a transformers model, its tokenizer, and the ways to ask it.
+
+`LM` answers, generates, scores and reads activations. Its half that binds patches is `Patching`.
+The file is longer than 300 lines because it is the whole public interface of the model. Its methods
+are short, and most of them call a function of this folder.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +30,17 @@ Prompts = str | Sequence[str] | Sequence[Sequence[int]]
 
 
 class LM(Patching):
-    """A transformers model and its tokenizer (`.model`, `.tokenizer`), frozen, with ways in."""
+    """A frozen transformers model with its tokenizer.
+
+    model        the transformers model in eval mode; no weight gets a gradient.
+    tokenizer    its tokenizer.
+    arch         the row of ARCHS that names its modules.
+    name         the model's name, by which presets are found.
+    fingerprint  hash of its weights, by which a patch knows its model.
+    owner        the lock of the model: one owner at a time.
+    blocks       its transformer blocks.
+    prefix       states kept by `Prefix.used`, None outside.
+    """
 
     def __init__(self, model: nn.Module, tokenizer: Any, name: str | None = None) -> None:
         refuse_unpatchable(model)
@@ -44,31 +59,31 @@ class LM(Patching):
     def __repr__(self) -> str:
         return f"LM({self.name}, {self.n_layers} layers, {self.dtype}, {self.device})"
 
-    # ---- what it is -------------------------------------------------------------------------
+    # ---- its properties ---------------------------------------------------------------------
 
     @property
     def n_layers(self) -> int:
-        """Number of blocks."""
+        """The number of transformer blocks."""
         return len(self.blocks)
 
     @property
     def device(self) -> torch.device:
-        """Device of the embedding, where token ids go in."""
+        """The device of the embedding, which reads the token ids."""
         return self.model.get_submodule(self.arch.embed).weight.device
 
     @property
     def dtype(self) -> torch.dtype:
-        """Type of the weights that run; masters in patches are float32 all the same."""
+        """The type of the model's weights; matrices in patches are float32 in any case."""
         return self.model.get_submodule(self.arch.embed).weight.dtype
 
     @property
     def context(self) -> int | None:
-        """Longest sequence that the model can read, None where it has no limit."""
+        """The length of the longest sequence that the model can read, None without a limit."""
         return getattr(self.model.config, "max_position_embeddings", None)
 
     @property
     def identity(self) -> str:
-        """Name and fingerprint, as patches keep it in `base`."""
+        """Name and fingerprint, which a patch keeps in `base`."""
         return f"{self.name} {self.fingerprint}"
 
     @property
@@ -78,7 +93,7 @@ class LM(Patching):
         return first[0] if first == [self.tokenizer.bos_token_id] else None
 
     def _fingerprint(self) -> str:
-        """Hash over shapes and some entries of all parameters, equal in bf16 and float32."""
+        """A hash of shapes and some entries of all parameters, equal in bf16 and float32."""
         digest = hashlib.sha256()
         for name, p in self.model.named_parameters():
             few = p.detach().flatten()[:: max(1, p.numel() // 64)][:64]
@@ -87,7 +102,7 @@ class LM(Patching):
         return digest.hexdigest()[:16]
 
     def mlp_out(self, layer: int) -> str:
-        """Module name of the MLP's output projection; ValueError for a layer that is not there."""
+        """The module name of a layer's MLP output projection; ValueError for an unknown layer."""
         if not 0 <= layer < self.n_layers:
             raise ValueError(
                 f"layer {layer} does not exist: {self.name} has layers 0 to {self.n_layers - 1}"
@@ -95,7 +110,7 @@ class LM(Patching):
         return self.arch.mlp_out.format(layer)
 
     def above(self, layer: int) -> str:
-        """Name of the module that the block's output goes into: the next block or the last norm."""
+        """The name of the module that reads a block's output: the next block or the final norm."""
         last = layer == self.n_layers - 1
         return self.arch.final_norm if last else f"{self.arch.blocks}.{layer + 1}"
 
@@ -103,7 +118,10 @@ class LM(Patching):
 
     @contextmanager
     def opened(self, seqs: Sequences, grad: bool = False) -> Iterator[Sequences]:
-        """Own the model for one run and tell routes of its sequences."""
+        """Own the model for one run, in which routes can read `seqs`; gradients only with `grad`.
+
+        Every run of the model goes through here.
+        """
         with self.owner.hold() as token, token.running, torch.set_grad_enabled(grad):
             before, self._seqs = self._seqs, seqs
             seqs.embed = self.model.get_submodule(self.arch.embed)
@@ -123,9 +141,9 @@ class LM(Patching):
     ) -> Any:
         """Greedy continuation of a prompt (a list gives a list), without the prompt.
 
-        chat=True asks through the chat template. explain=True gives (text, notes): which entries of
-        routes and rewrites answered, with score and threshold. ValueError: a prompt longer than the
-        context.
+        chat=True asks through the chat template. explain=True gives (text, notes), where each note
+        is an entry of a route or rewrite that answered, with score and threshold. Raises ValueError
+        for a prompt longer than the context.
         """
         rows, single = self.rows(prompts, chat=chat)
         done = generation.generate(self, rows, max_new_tokens)
@@ -135,7 +153,7 @@ class LM(Patching):
         notes: list[list[dict]] = [[] for _ in rows]
         for name in [name for name in done.choices if name in self._routes]:
             for i, note in enumerate(self._routes[name].explain(done.choices[name])):
-                noted = {  # what the route noted at the prompt: score, threshold
+                noted = {  # the numbers that the route noted at the prompt: score, threshold
                     other.removeprefix(f"{name}/"): values[i].item()
                     for other, values in done.choices.items()
                     if other.startswith(f"{name}/")
@@ -157,11 +175,11 @@ class LM(Patching):
         top_k: int | None = None,
         seed: int = 0,
     ) -> Any:
-        """Continuation by greedy decoding (temperature 0) or by seeded sampling.
+        """The continuation of a prompt (a list gives a list): greedy, or sampled with a seed.
 
-        stream=True (one prompt) gives an iterator over pieces of text; a thread of its own makes
-        them on behalf of the present owner and takes the lock itself, so the reader may yield
-        meanwhile.
+        Temperature 0 is greedy decoding. stream=True (one prompt) gives an iterator over pieces of
+        text. A thread of its own makes them on behalf of the present owner and takes the lock
+        itself, so the reader may yield meanwhile.
         """
         rows, single = self.rows(prompts, chat=chat)
         settings: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "seed": seed}
@@ -173,20 +191,23 @@ class LM(Patching):
         return texts[0] if single else texts
 
     def score(self, prompts: Prompts, targets: str | Sequence[str]) -> Any:
-        """Log-probability (nats) of every target token, teacher-forced: (n_t,) per pair."""
+        """Log-probabilities (nats) of the target's tokens, each given the true tokens before it.
+
+        One tensor (n_t,) for one target, a list of them for a list of targets.
+        """
         single = isinstance(targets, str)
         rows, _ = self.rows(prompts)
         scores = scoring.score(self, rows, [targets] if isinstance(targets, str) else list(targets))
         return scores[0].log_probs if single else [s.log_probs for s in scores]
 
     def next_token(self, prompts: Prompts, *, chat: bool = False) -> Tensor:
-        """Log-probabilities (nats) of the next token, (n, vocabulary); one prompt: a vector."""
+        """Log-probabilities (nats) of the next token, (n, vocabulary); a vector for one prompt."""
         rows, single = self.rows(prompts, chat=chat)
         table = scoring.next_token(self, rows)
         return table[0] if single else table
 
     def run(self, prompts: Prompts, watch: Sequence[str] = ()) -> activations.Recording:
-        """One whole forward: logits everywhere, input and output of the modules watched."""
+        """One whole forward: logits at all positions, inputs and outputs of modules in `watch`."""
         rows, _ = self.rows(prompts)
         return activations.record(self, rows, watch)
 
@@ -196,10 +217,11 @@ class LM(Patching):
         layer: int | Sequence[int],
         templates: Sequence[str] | None = None,
     ) -> Any:
-        """Keys k at each subject's last token, the input of `mlp_out`: columns of K (d_in, n).
+        """The facts' keys as columns of K (d_in, n): inputs of `mlp_out` at the lookup token.
 
-        With `templates` (t, d_in, n), one slice per template; a list of layers gives {layer: K}.
-        The model runs only as far up as the highest layer asked for.
+        The lookup token is the last token of the subject. `templates` gives K (t, d_in, n) with one
+        slice per template, and a list of layers gives {layer: K}. Blocks above the highest layer do
+        not run.
         """
         layers = [layer] if isinstance(layer, int) else list(layer)
         names = {one: self.mlp_out(one) for one in layers}
@@ -211,10 +233,10 @@ class LM(Patching):
     def at_subjects(
         self, facts: Sequence[Fact], modules: Sequence[str], templates: Sequence[str] = ("{}",)
     ) -> dict[str, Tensor]:
-        """Inputs of modules at each subject's last token, {module: (t, n, width)}, float32.
+        """{module: its inputs (t, n, width) at each subject's last token}, float32.
 
-        Rows end there, because a causal model reads nothing behind it; blocks above the highest
-        module do not run.
+        There is one slice for each of the t templates. Rows are cut after this token, because in a
+        causal model no later token can change it. Blocks above the highest module do not run.
         """
         pairs = [lookup(self.tokenizer, fact, t) for t in templates for fact in facts]
         rows, at = [ids[: at + 1] for ids, at in pairs], [at for _, at in pairs]
@@ -225,13 +247,13 @@ class LM(Patching):
         }
 
     def output(self, module: str, inputs: Tensor) -> Tensor:
-        """What a linear module, as bound now, puts out for inputs (n, d_in): (n, d_out)."""
+        """The outputs (n, d_out) of a linear module, as bound now, for inputs (n, d_in)."""
         found = self.model.get_submodule(module)
         with torch.no_grad():
             return found(inputs.to(found.weight)).float()
 
     def head(self, hidden: Tensor) -> Tensor:
-        """Logits (…, vocabulary), float32, from hidden states behind the final norm."""
+        """Logits (…, vocabulary) in float32, from hidden states after the final norm."""
         head = self.model.get_output_embeddings()
         with self._packs.used():
             logits = head(hidden.to(head.weight.device)).float()
@@ -239,8 +261,12 @@ class LM(Patching):
         return logits if cap is None else cap * torch.tanh(logits / cap)
 
     def backbone(self, ids: Tensor, real: Tensor, **more: Any) -> Any:
-        """The model below its head, on (rows, length) ids; padding may stand on either side."""
+        """The output of the model without its head, for ids (rows, length) and their mask `real`.
+
+        Padding may stand on either side. `mask` covers the cache too, where there is one.
+        """
         if "position_ids" in inspect.signature(self.model.base_model.forward).parameters:
+            # positions count real tokens only, so that padding on the left changes nothing
             whole = more.pop("mask", real)
             more["position_ids"] = (whole.long().cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
             real = whole
@@ -250,9 +276,10 @@ class LM(Patching):
             return self.model.base_model(input_ids=ids, attention_mask=real.long(), **more)
 
     def rows(self, prompts: Prompts, *, chat: bool = False) -> tuple[list[list[int]], bool]:
-        """Token ids per prompt, and whether one prompt was given rather than a list.
+        """Token ids of each prompt, and whether a single prompt was given and not a list.
 
-        Text passes the patch's rewrites, then the chat template when asked; ids are left alone.
+        Text passes the rewrites of the patch and then, with `chat`, the chat template. Token ids
+        stay as given. Raises ValueError for an empty prompt or one longer than the context.
         """
         single = isinstance(prompts, str) or (len(prompts) > 0 and isinstance(prompts[0], int))
         given: list[Any] = [prompts] if single else list(prompts)
@@ -275,6 +302,7 @@ class LM(Patching):
         return rows, single
 
     def _ids(self, text: str, chat: bool) -> list[int]:
+        """Token ids of one text, as a prompt or as a person's message in the chat template."""
         if not chat:
             return encode_prompt(self.tokenizer, text)
         if not getattr(self.tokenizer, "chat_template", None):
@@ -284,7 +312,11 @@ class LM(Patching):
         return self.tokenizer(text, add_special_tokens=False).input_ids
 
     def texts(self, rows: Sequence[Sequence[int]], new: Sequence[Sequence[int]]) -> list[str]:
-        """Text of the new ids behind each row, with the leading space that some tokenizers hide."""
+        """The text of the new ids that follow each row.
+
+        Row and new ids are decoded together and the row's own text is cut off, because some
+        tokenizers hide the space in front of a text.
+        """
         read = partial(
             self.tokenizer.decode, skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
@@ -292,10 +324,11 @@ class LM(Patching):
 
 
 def load(name: str | None = None, dtype: Any = None, device_map: Any = None) -> LM:
-    """A supported model ready to edit: the embedded default, a hub id, or a local folder.
+    """A supported model, ready to edit: the embedded default, a hub id, or a local folder.
 
-    dtype and device_map as transformers names them; by default bf16 on CUDA where there is one,
-    float32 on the CPU otherwise. Raises FetchError or ValueError in one sentence.
+    dtype and device_map have the names of transformers. The default is bf16 on a CUDA device where
+    there is one, float32 on the CPU otherwise. Raises FetchError where the default model cannot be
+    downloaded, ValueError where the name holds no model that could be loaded.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

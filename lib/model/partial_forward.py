@@ -1,12 +1,15 @@
-"""Run only what can have changed: replay along layers and along positions.
+"""Partial forwards: the part of a forward that a change can reach is run again, and nothing else.
 
-While one layer is edited everything below it is constant, so the blocks above are called again with
-the arguments that they had. Where only one position is changed (v*), a causal model computes
-nothing new before it either: rows are aligned at that lookup token, keys and values of the earlier
-positions are kept once per layer, and every step runs from the lookup on. Both are exact.
+While one layer is edited, everything below it is constant. So one whole forward captures the
+arguments of the blocks above, and these blocks are then called again with other hidden states.
+Where the change is at one position (the search for a target value), a causal model computes nothing
+new at earlier positions either. Then rows are aligned at this lookup token, attention keys and
+values of the positions before it are kept once per layer, and every run begins at the lookup. Both
+savings are exact.
 
-Most editors change what one MLP puts out. `Replay.at_mlp` knows from the architecture where such a
-change is first felt, and `with_added` and `with_replaced` enter it there.
+Most editors change the output of one MLP. `Replay.at_mlp` knows from the architecture where such a
+change is first felt, and `with_added` and `with_replaced` enter it there. The file is longer than
+300 lines because capturing arguments and running with them again belong together.
 """
 
 from __future__ import annotations
@@ -31,12 +34,14 @@ if TYPE_CHECKING:
 
 
 class PrefixKeys:
-    """The cache that a block is given: attention keys and values of the positions that do not run.
+    """Attention keys and values of the positions that do not run, in the form of a cache.
 
-    The first call sees whole rows and keeps their first positions; every later call puts these in
-    front of the positions that run. It stands in for transformers' cache because it stores nothing
-    later on: any number of replays start from the same prefix, and no graph is kept alive between
-    them.
+    positions  how many positions at the start of a row do not run.
+    prefix     their keys and values, each (rows, heads, positions, width); None before the capture.
+
+    The first call sees whole rows and keeps their first positions. Every later call puts these in
+    front of the positions that run. transformers' own cache would also store the later positions;
+    here any number of replays start from the same prefix, and no graph is kept alive between them.
     """
 
     is_compileable = False
@@ -46,7 +51,7 @@ class PrefixKeys:
         self.prefix: tuple[Tensor, Tensor] | None = None
 
     def update(self, key: Tensor, value: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        """Keys and values of all positions; the first call, of the whole row, keeps its start."""
+        """Keys and values of all positions; the first call, with whole rows, keeps their start."""
         if not self.positions:
             return key, value
         if self.prefix is None:
@@ -56,27 +61,37 @@ class PrefixKeys:
         return torch.cat([self.prefix[0], key], 2), torch.cat([self.prefix[1], value], 2)
 
     def get_seq_length(self, *_: Any) -> int:
-        """How many positions stand before the replayed ones."""
+        """The number of positions before the replayed ones."""
         return 0 if self.prefix is None else self.positions
 
 
 class Replay:
-    """The blocks from `start` on, for one batch of rows, as often as wanted.
+    """The blocks from `start` on, for one batch of n rows, ready to be run again and again.
 
-    rows    token ids per row
-    start   first block that runs again (n_layers: only the final norm)
-    lookup  index of the changed token in each row; None replays all positions
-    watch   module names whose input and output at the replayed positions are kept in `seen`
-    behind  how many tokens at each row's end are no prompt, for routes that decide at its end
+    It is made from these.
 
-    `hidden` (n, L, d) is what enters block `start` at the replayed positions: `run(hidden)` gives
-    the model's own states after the final norm, `run(changed)` those of the changed model. With
-    `lookup` the changed token is column 0 of every row. `column(i, p)` is where token p of row i
-    stands, and `labels(answers)` is where answers are predicted.
+    rows      token ids of each row.
+    start     first block that runs again; n_layers runs the final norm only.
+    lookup    index of the changed token in each row; None replays all positions.
+    watch     names of modules whose input and output at the replayed positions are kept in `seen`.
+    behind    how many tokens at each row's end are not prompt, for routes that decide at its end.
+
+    Afterwards it holds these.
+
+    hidden    (n, L, d) the states that enter block `start` at the L replayed positions.
+    seen      for each watched module its input and output, each (n, L, width).
+    seqs      the rows as `Sequences`.
+    calls     the other arguments of each block.
+    changing  with `at_mlp`, the modules whose output changes.
+    above     whether this change is added to `hidden`, which then enters the block above.
+
+    `run(hidden)` gives the model's own states after the final norm, and `run(changed)` gives those
+    of the changed model. With `lookup` the changed token is column 0 of every row. `column(i, p)`
+    is the column of token p of row i, and `labels(answers)` says where answers are predicted.
     """
 
-    changing: tuple[str, ...] = ()  # of `at_mlp`: the modules whose output changes
-    above: bool = False  # whether their change is added to `hidden`, which enters the block above
+    changing: tuple[str, ...] = ()
+    above: bool = False
 
     def __init__(
         self,
@@ -91,15 +106,19 @@ class Replay:
         self.lm, self.start = lm, start
         self.blocks = list(lm.blocks)[start:]
         self.norm = lm.model.get_submodule(lm.arch.final_norm)
+        # align the rows at their lookup token, with padding before the parts to its left and after
+        # the parts to its right
         at = [0] * len(rows) if lookup is None else list(lookup)
-        self._first = max(at)  # prefixes are padded on the left up to here, suffixes on the right
+        self._first = max(at)  # the column of the lookup token in every row
         self._shift = [self._first - a for a in at]
         ids, real = _align(lm, rows, self._shift)
+        # tell routes where each prompt ends
         ends = [len(row) - b for row, b in zip(rows, behind or [0] * len(rows), strict=True)]
         last = torch.tensor([s + end - 1 for s, end in zip(self._shift, ends, strict=True)])
         last = last.to(ids.device)
         prompt = real & (torch.arange(ids.shape[1], device=ids.device) <= last[:, None])
         seqs = Sequences(ids, real, prompt, last)
+        # one whole forward captures the arguments of all blocks, and watched modules
         self.seqs = seqs
         self.seen: dict[str, Any] = {}
         self.calls: list[Any] = []
@@ -107,14 +126,12 @@ class Replay:
             for block in self.blocks:
                 hooks.enter_context(hooked(block, self._capture, before=True))
             if not self.blocks:
-                hook = self.norm.register_forward_pre_hook(self._top)
-                hooks.callback(hook.remove)
+                hooks.enter_context(hooked(self.norm, self._top, before=True))
             for name in watch:
                 module = lm.model.get_submodule(name)
                 hooks.enter_context(hooked(module, self._watch(name, len(rows))))
-            lm.backbone(
-                ids, real, use_cache=False
-            )  # a cache in the arguments would make replays wrong
+            # without a cache, which would stand in the captured arguments and make replays wrong
+            lm.backbone(ids, real, use_cache=False)
 
     @classmethod
     def at_mlp(
@@ -128,13 +145,13 @@ class Replay:
         watch: Sequence[str] = (),
         behind: Sequence[int] | None = None,
     ) -> Replay:
-        """A replay that starts where a change of what the MLP of `layer` puts out is first felt.
+        """A replay that starts where a change of the output of a layer's MLP is first felt.
 
         A block adds the output of its MLP to the stream, so a change of this output can be added to
-        what enters the block above, and the layer's own block need not run again. Where a norm
-        follows the MLP (`lm.arch.post_norm`) the change passes that norm first: then the layer's
-        block runs again, and the change enters at the module. So it does at any other `modules` of
-        the layer; by default only the MLP's output projection is changed.
+        the states that enter the block above, and the layer's own block need not run again. Where a
+        norm follows the MLP (`lm.arch.post_norm`) the change passes that norm first. Then the
+        layer's block runs again, and the change enters at the module. The same is done for any
+        other `modules` of the layer; by default only the MLP's output projection is changed.
         """
         mlp_out = lm.mlp_out(layer)
         modules = (mlp_out,) if modules is None else tuple(modules)
@@ -144,13 +161,13 @@ class Replay:
         return replay
 
     def column(self, row: int, position: int) -> int:
-        """Column of the replayed window in which a row's token stands."""
+        """The column, among the replayed positions, of the token at a position of a row."""
         return self._shift[row] + position - self._first
 
     def labels(self, answers: AnswerRows) -> Tensor:
-        """Labels (3, m) of this replay's rows with columns for positions: row, column, token.
+        """Labels (3, m) with a row, a column and a token each: `run(…)[row, column]` predicts it.
 
-        They are where the states are that `run` gives: `run(hidden)[row, column]` predicts `token`.
+        `answers` are those of this replay's rows. Their positions become columns.
         """
         row, position, token = answers.labels
         column = torch.tensor(self._shift)[row] + position - self._first
@@ -158,11 +175,10 @@ class Replay:
         return torch.stack([row, column, token]).to(device)
 
     def run(self, hidden: Tensor, upto: int | None = None, since: int = 0) -> Tensor:
-        """States behind the final norm (n, L, d) when `hidden` enters block `start`;
-        differentiable.
+        """The states (n, L, d) after the final norm when `hidden` (n, L, d) enters block `start`.
 
         upto=m stops before block `start + m` and gives its input instead, without the norm;
-        since=m begins there.
+        since=m begins at this block. The states are differentiable in `hidden`.
         """
         with self.lm.opened(self.seqs, grad=torch.is_grad_enabled()):
             for block, call in list(zip(self.blocks, self.calls, strict=True))[since:upto]:
@@ -171,21 +187,21 @@ class Replay:
             return hidden if upto is not None else self._finish(hidden)
 
     def with_added(self, *deltas: Tensor) -> Tensor:
-        """The states of `run` when the outputs of the changed modules move by these deltas.
+        """The states of `run` when these deltas are added to the outputs of the changed modules.
 
         There is one delta (n, l, d) for each module of `at_mlp`. It is added at the first l of the
-        replayed positions, in float32, so l = 1 with a `lookup` moves this token only.
-        Differentiable in the deltas.
+        replayed positions, in float32, so l = 1 with a `lookup` changes this token only. The states
+        are differentiable in the deltas.
         """
         if self.above:
             return self.run(add_first(self.hidden, *deltas))
         return self._changed([partial(add_first, delta=delta) for delta in deltas])
 
     def with_replaced(self, values: Tensor, places: Tensor) -> Tensor:
-        """The states of `run` when the changed module, which must be watched, puts out `values`.
+        """The states of `run` when the output of the one changed module is replaced at some places.
 
-        values (n, d) stand at those positions of a row that places (n, L) marks; differentiable in
-        them.
+        values (n, d) is the new output of each row, and places (n, L) bool marks its positions. The
+        module must be watched. The states are differentiable in the values.
         """
         (module,), places = self.changing, places[..., None]
         if self.above:
@@ -224,17 +240,22 @@ class Replay:
         return part
 
     def _finish(self, hidden: Tensor) -> Tensor:
+        """The states after the final norm, projected where the family does this (opt-350m)."""
         hidden = self.norm(hidden)
-        project = getattr(self.lm.model.base_model, "decoder", None)  # opt-350m: behind the norm
+        project = getattr(self.lm.model.base_model, "decoder", None)
         project = getattr(project, "project_out", None)
         return hidden if project is None else project(hidden)
 
     def _capture(self, block: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+        """The hook before each block of the first forward, which keeps the block's arguments.
+
+        The block is given a cache, which keeps keys and values of the positions before the lookup.
+        """
         bound = block_signature(block).bind(*args, **kwargs)
         call = dict(bound.arguments)
         call.update(call.pop("kwargs", {}))  # the signature's **kwargs, passed on by name
         hidden = call.pop("hidden_states")
-        if not self.calls:
+        if not self.calls:  # the first block: its input is what later runs start from
             self.hidden = hidden[:, self._first :].detach()
         kept = PrefixKeys(self._first)
         mask = call.get("attention_mask")
@@ -243,7 +264,7 @@ class Replay:
         return (), {"hidden_states": hidden, **now}
 
     def _window(self, call: dict[str, Any], mask: Tensor | None, hidden: Tensor) -> dict[str, Any]:
-        """A block's arguments for the positions from the lookup on."""
+        """A block's arguments, cut to the positions from the lookup on."""
         first, length = self._first, hidden.shape[1]
         call = dict(call)
         if mask is not None and mask.ndim == 4:
@@ -259,10 +280,13 @@ class Replay:
             call["position_embeddings"] = tuple(t[:, first:] for t in call["position_embeddings"])
         return call
 
-    def _top(self, _: nn.Module, inputs: tuple) -> None:
+    def _top(self, _: nn.Module, inputs: tuple, __: dict) -> None:
+        """The hook before the final norm, where no block runs again."""
         self.hidden = inputs[0][:, self._first :].detach()
 
-    def _watch(self, name: str, n: int):
+    def _watch(self, name: str, n: int) -> Callable[..., None]:
+        """A hook that keeps a module's input and output at the replayed positions of n rows."""
+
         def hook(_: nn.Module, inputs: tuple, output: Any) -> None:
             output = output[0] if isinstance(output, tuple) else output
             output = output.clone()  # falcon adds the attention's output to it in place
@@ -283,7 +307,7 @@ def add_first(wide: Tensor, delta: Tensor) -> Tensor:
 
 
 def _pick(value: Any, index: Tensor, n: int) -> Any:
-    """Rows of one captured argument; what all rows share stays whole."""
+    """Some of the n rows of one captured argument; an argument that rows share stays whole."""
     if isinstance(value, PrefixKeys):
         part = PrefixKeys(value.positions)
         part.prefix = value.prefix and (value.prefix[0][index], value.prefix[1][index])
@@ -297,7 +321,7 @@ def _pick(value: Any, index: Tensor, n: int) -> Any:
 
 
 def _align(lm: LM, rows: Sequence[Sequence[int]], shift: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """(n, L) ids and mask, row i moved right by shift[i], padded on both sides."""
+    """Token ids (n, L) and their mask, with row i moved to the right by shift[i]."""
     length = max(s + len(row) for s, row in zip(shift, rows, strict=True))
     ids = torch.zeros(len(rows), length, dtype=torch.long)
     real = torch.zeros(len(rows), length, dtype=torch.bool)

@@ -1,6 +1,6 @@
-"""The one place that touches a live model: a patch is bound for the body of a `with`.
+"""Binding patches to a live model, for the body of a `with`; no other file touches the model.
 
-On entry parameters are rebound and routes registered, on exit the same tensors are put back, also
+On entry parameters are rebound and routes registered. On exit the same tensors are put back, also
 when the body raises. Undo is exact because nothing is ever added back or divided out.
 """
 
@@ -26,7 +26,13 @@ from .sequences import Sequences
 
 
 class Patching:
-    """The half of `LM` that changes what the model runs on."""
+    """The half of `LM` that exchanges weights and registers routes; `LM` sets the attributes below.
+
+    arch   the row of ARCHS that names the model's modules.
+    model  the transformers model.
+    owner  its lock.
+    name   its name.
+    """
 
     arch: Arch
     model: Any  # a transformers model: its attributes depend on the family
@@ -45,7 +51,7 @@ class Patching:
         """Name and fingerprint of the model, which a patch must fit."""
 
     def weight(self, module: str, under: Patch = EMPTY) -> Tensor:
-        """The matrix of a module under a patch (default the base), (d_out, d_in), float32."""
+        """The matrix (d_out, d_in) of a module under a patch (default: the base), in float32."""
         value = under.weights.get(module)
         if isinstance(value, Tensor):
             return value
@@ -56,17 +62,19 @@ class Patching:
 
     @contextmanager
     def patched(self, patch: Patch, *, only: bool = False) -> Iterator[Self]:
-        """The model under `patch` for the body of `with`; then the base model, bit for bit.
+        """The model under `patch` for the body of `with`, and then the base model, bit for bit.
 
-        An inner `patched` shadows the outer one on the same module and leaves the others; only=True
-        shadows everything outside, as editors need it. Nothing may yield inside. Raises PatchError
-        for a patch of another model, OwnerError when another owner holds the model too long.
+        An inner `patched` shadows the outer one on the same modules and leaves the others;
+        only=True shadows everything outside, which editors need. Nothing may yield inside. Raises
+        PatchError for a patch of another model, OwnerError when another owner holds the model too
+        long.
         """
-        self._check(patch)
+        self.check(patch)
         with self.owner.hold() as token, ExitStack() as undo:
             streams = len(token.streams)
             masters = {m: self.weight(m, patch) for m in patch.weights}
-            with token.running:
+            with token.running:  # not between the layers of a stream's forward
+                # with only=True, modules bound outside and not by this patch get their base weight
                 for name in (self._base.keys() - masters.keys()) if only else ():
                     held = self.model.get_submodule(name)._parameters
                     undo.callback(held.__setitem__, "weight", held["weight"])
@@ -76,13 +84,15 @@ class Patching:
             try:
                 yield self
             finally:
-                for stream in token.streams[streams:]:  # they read the weights bound here
+                for stream in token.streams[
+                    streams:
+                ]:  # these threads run on the weights bound here
                     stream.join()
                 del token.streams[streams:]
 
     @contextmanager
     def bind(self, masters: Mapping[str, Tensor]) -> Iterator[None]:
-        """Run modules on other float32 matrices (d_out, d_in), cast in the graph when they learn.
+        """Run modules on other float32 matrices (d_out, d_in), given as {module: master}.
 
         A master that requires grad and already has the model's type and orientation is handed over
         as it is; otherwise it is cast at every forward, so that optimizer steps on it take effect.
@@ -97,7 +107,8 @@ class Patching:
                     self._base[name] = module._parameters["weight"]
                     undo.callback(self._base.pop, name)
                 stored = partial(self._stored, master, module.weight.dtype, module.weight.device)
-                module._parameters["weight"] = stored()  # the dict: no tensor is copied or wrapped
+                # set in the dict, because assigning to the module would wrap the tensor
+                module._parameters["weight"] = stored()
                 if master.requires_grad and module.weight is not master:
                     cast = module.register_forward_pre_hook(
                         lambda module, _, stored=stored: module._parameters.__setitem__(
@@ -108,10 +119,12 @@ class Patching:
             yield
 
     def _stored(self, master: Tensor, dtype: torch.dtype, device: torch.device) -> Tensor:
+        """A master in the orientation, type and place of the model's own weight."""
         return (master.T if self.arch.transposed else master).to(device=device, dtype=dtype)
 
     @contextmanager
     def _routed(self, patch: Patch, only: bool) -> Iterator[None]:
+        """In the body, the patch's routes and rewrites are active, over those from outside."""
         routes, rewrites = self._routes, self._rewrites
         left = {} if only else {m: r for m, r in routes.items() if m not in patch.weights}
         with ExitStack() as undo:
@@ -126,6 +139,7 @@ class Patching:
                 self._routes, self._rewrites = routes, rewrites
 
     def _route(self, name: str, module: nn.Module, inputs: tuple, output: Tensor) -> Tensor | None:
+        """The hook of a routed module: the route decides at the prompt and then answers or not."""
         route = self._routes.get(name)
         if route is None:
             return None
@@ -142,7 +156,8 @@ class Patching:
             seqs.memo[name] = route.decide(given, output, seqs)
         return route.apply(given, output, seqs.memo[name], seqs).reshape(shape)
 
-    def _check(self, patch: Patch) -> None:
+    def check(self, patch: Patch) -> None:
+        """Raise PatchError unless the patch is for this model and its matrices have the shapes."""
         if patch.base and patch.base != self.identity:
             raise PatchError(f"this patch is for {patch.base}, the model here is {self.identity}")
         for name, value in patch.weights.items():

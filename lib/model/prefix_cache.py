@@ -1,9 +1,10 @@
-"""Run the lower blocks once per text: what enters block `start` is kept and put in from then on.
+"""A cache of hidden states, by which the lower blocks of a model run only once per text.
 
-Training a network reads the same texts again and again while every edited weight lies in a few
-blocks near the top. Below them nothing ever changes, so `with prefix.used():` lets the model begin
-at block `start` for every row of ids it has seen before. Exact; a run that the kept states would
-not fit (a cache, a changed weight or a hook below) goes through the whole model as ever.
+Training a network reads the same texts again and again, while every edited weight lies in a few
+blocks near the top. Below them nothing ever changes. So the states that enter block `start` are
+kept, and inside `with prefix.used():` the model begins at this block for every row of ids it has
+seen before. The result is exact. A run that the kept states would not fit (with a key-value cache,
+a changed weight or a hook below) goes through the whole model.
 """
 
 from __future__ import annotations
@@ -22,14 +23,20 @@ if TYPE_CHECKING:
     from .lm import LM
 
 LIMIT = 2 * 2**30  # bytes of kept states
-TOGETHER = 4  # rows of one filling run
+TOGETHER = 4  # rows that run together when states are computed
 
 
 class Prefix:
-    """States that enter block `start`, (length, d) per row of ids, on the model's own device.
+    """The states (length, d) that enter block `start`, for each row of ids that was run.
 
-    limit bounds their bytes; what was not used for longest is dropped. In a causal model they
-    depend on a row's real tokens alone, so one entry serves every padding.
+    start   number of the block at which runs begin.
+    limit   bound on the bytes of all states; those unused for longest are dropped.
+    states  row of ids -> its states, on the model's own device.
+    bytes   size of all states.
+    below   the blocks that kept states replace.
+
+    In a causal model the states depend on a row's real tokens alone, so one entry serves every
+    padding.
     """
 
     def __init__(self, lm: LM, start: int, limit: int = LIMIT) -> None:
@@ -39,11 +46,11 @@ class Prefix:
         self.below = list(lm.blocks)[:start]
         self._first = lm.blocks[start]
         self._inner = [module for block in self.below for module in block.modules()]
-        self._width: int | None = None  # of a block's output where it is a tuple
+        self._width: int | None = None  # length of a block's output where it is a tuple
 
     @contextmanager
     def used(self) -> Iterator[Prefix]:
-        """For the body, `lm.backbone` begins at block `start` wherever that is exact."""
+        """In the body, `lm.backbone` begins at block `start` wherever that is exact."""
         before, self.lm.prefix = self.lm.prefix, self
         try:
             yield self
@@ -52,10 +59,14 @@ class Prefix:
 
     @contextmanager
     def skipped(self, ids: Tensor, real: Tensor, more: dict[str, Any]) -> Iterator[None]:
-        """For the body, one run of the model with these arguments does not enter blocks below."""
+        """In the body, a run of the model with these arguments skips the blocks below `start`.
+
+        ids and real (rows, length) are the run's tokens and their mask, `more` its other arguments.
+        """
         if not self._fits(more):
             yield
             return
+        # run the rows that are new, then gather the states of all rows
         keys = [tuple(row[here].tolist()) for row, here in zip(ids, real, strict=True)]
         new = [key for key in dict.fromkeys(keys) if key not in self.states]
         if new:
@@ -67,12 +78,13 @@ class Prefix:
 
         def put(_: nn.Module, given: tuple, named: dict) -> tuple[tuple, dict]:
             hidden = given[0] if given else named["hidden_states"]
-            hidden = hidden.detach().clone()  # padding keeps what it came with: nothing reads it
+            hidden = hidden.detach().clone()  # states of padding stay: nothing reads them
             hidden[real.to(hidden.device)] = kept.to(hidden)
             if given:
                 return (hidden, *given[1:]), named
             return (), {**named, "hidden_states": hidden}
 
+        # blocks below hand their input on, and the kept states go in before block `start`
         with ExitStack() as undo:
             undo.enter_context(hooked(self._first, put, before=True))
             for block in self.below:
@@ -81,7 +93,7 @@ class Prefix:
             yield
 
     def _fits(self, more: dict[str, Any]) -> bool:
-        """Whether the kept states are those of this run."""
+        """Whether a run with these arguments has the kept states below block `start`."""
         if not self.start or more.get("use_cache", True) or "past_key_values" in more:
             return False
         lm, base = self.lm, f"{self.lm.arch.blocks}."
@@ -93,11 +105,11 @@ class Prefix:
 
     @torch.no_grad()
     def _fill(self, keys: list[tuple[int, ...]]) -> None:
-        """Run rows up to block `start` and keep what enters it.
+        """Run rows up to block `start` and keep the states that enter it.
 
-        In batches of one shape, `TOGETHER` rows of equal length: there a row's numbers do not
-        depend on its neighbors, not in the last bit. A training that was stopped, and has nothing
-        kept, goes on as if it had not been.
+        All batches have `TOGETHER` rows of equal length. In such batches a row's numbers do not
+        depend on its neighbors, not even in the last bit, so a training that was stopped and starts
+        again with an empty cache goes on with the same numbers.
         """
         seen: list[Tensor] = []
 
@@ -112,6 +124,7 @@ class Prefix:
         try:
             with hooked(self._first, look, before=True), hooked(self.below[0], form):
                 for some in _equal(keys):
+                    # fill the batch up with its first row
                     whole = [*some, *some[:1] * (TOGETHER - len(some))]
                     ids = torch.tensor(whole, device=self.lm.device)
                     try:
@@ -126,19 +139,20 @@ class Prefix:
             self.lm.prefix = before
 
     def _trim(self) -> None:
+        """Drop the states that were unused for longest, until the rest is within the limit."""
         while self.bytes > self.limit and self.states:
             _, state = self.states.popitem(last=False)
             self.bytes -= state.nbytes
 
     def _pass(self, hidden_states: Tensor, *_: Any, **__: Any) -> Any:
-        """In the place of a block's forward: the states as they came, in the form it uses."""
+        """The forward of a skipped block: its input, in the form of the block's own output."""
         if self._width is None:
             return hidden_states
         return (hidden_states, *[None] * (self._width - 1))
 
 
 def _equal(keys: list[tuple[int, ...]]) -> Iterator[list[tuple[int, ...]]]:
-    """Rows in groups of one length, at most TOGETHER in each."""
+    """Rows in groups of equal length, at most TOGETHER in each."""
     by_length: dict[int, list[tuple[int, ...]]] = {}
     for key in keys:
         by_length.setdefault(len(key), []).append(key)
@@ -147,6 +161,7 @@ def _equal(keys: list[tuple[int, ...]]) -> Iterator[list[tuple[int, ...]]]:
 
 
 def _put_back(block: nn.Module, forward: Any) -> None:
-    del block.forward  # the instance's: the class's shows again
+    """Give a block the forward that it had: its own where it had one, else that of its class."""
+    del block.forward
     if forward is not None:
         block.forward = forward

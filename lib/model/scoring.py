@@ -1,6 +1,7 @@
-"""Scores of given answers and distributions of the next token, teacher-forced and in batches.
+"""Scores of given answers, and distributions of the next token.
 
-The head is applied only where logits are wanted.
+Scores are teacher-forced: the probability of each token of an answer is computed with the true
+tokens before it. Rows run in batches, and the head is applied only where logits are wanted.
 """
 
 from __future__ import annotations
@@ -19,13 +20,18 @@ if TYPE_CHECKING:
     from .lm import LM
 
 
-# Of a forward that is not continued. On a CPU products are large enough by then, rows of one length
-# need no padding, and states stay in the cache: 1.6 times faster than 4096.
+# Padded tokens per forward that is not continued, by kind of device. On a CPU products are large
+# enough with 512, rows of one length need no padding, and states stay in the processor's cache.
+# This is 1.6 times faster than 4096.
 SCORED_TOKENS = {"cpu": 512}
 
 
 class TokenScores(NamedTuple):
-    """Teacher-forced target: log-probability (nats) and argmax hit of each token, both (n_t,)."""
+    """The scores of one target's tokens, each given the true tokens before it.
+
+    log_probs  (n_t,) log-probability of each token in nats.
+    hits       (n_t,) bool: the token is the most probable one.
+    """
 
     log_probs: Tensor
     hits: Tensor
@@ -34,7 +40,10 @@ class TokenScores(NamedTuple):
 def score(
     lm: LM, rows: list[list[int]], targets: Sequence[str | Sequence[int]]
 ) -> list[TokenScores]:
-    """Log-probability and argmax hit of every target token, given the true tokens before it."""
+    """The TokenScores of each target, a text or token ids, after its row.
+
+    Raises ValueError for an empty target, and for rows that exceed the context.
+    """
     ends = [encode_target(lm.tokenizer, t) if isinstance(t, str) else list(t) for t in targets]
     if len(ends) != len(rows):
         raise ValueError(f"{len(rows)} prompts but {len(ends)} targets")
@@ -43,7 +52,8 @@ def score(
     answers = AnswerRows(rows, ends)
     check_length(lm, answers.ids)
     scores: list[TokenScores | None] = [None] * len(rows)
-    runs: dict[tuple[int, ...], list[int]] = {}  # targets that differ in the last token share a run
+    # targets that differ only in their last token share a run, because the model reads the same
+    runs: dict[tuple[int, ...], list[int]] = {}
     for i, ids in enumerate(answers.ids):
         runs.setdefault((*ids, len(ends[i])), []).append(i)
     shared = list(runs.values())
@@ -54,9 +64,11 @@ def score(
         seqs = sequences(lm, read.ids, read.behind)
         with lm.opened(seqs):
             hidden = lm.backbone(seqs.ids, seqs.real, use_cache=False).last_hidden_state
+            # the states that predict the tokens of all targets of these runs
             row, column, labels = padded_labels(answers.take(group)).to(hidden.device)
             run = [j for j, k in enumerate(some) for _ in shared[k]]  # the run of each target
             wanted = hidden[torch.tensor(run, device=hidden.device)[row], column]
+            # logits are large (one per token of the vocabulary), so only a few rows at a time
             for part, wide, label in _few(wanted, labels, [len(ends[i]) for i in group]):
                 logits = lm.head(wide)
                 label = label.to(logits.device)
@@ -69,7 +81,7 @@ def score(
 
 
 def next_token(lm: LM, rows: list[list[int]]) -> Tensor:
-    """Log-probabilities of the next token, (n, vocabulary), float32, on the CPU."""
+    """Log-probabilities (n, vocabulary) of the token after each row, float32, on the CPU."""
     table: Tensor | None = None
     limit = SCORED_TOKENS.get(lm.device.type, BATCH_TOKENS)
     for group in batches(rows, limit):
@@ -83,7 +95,10 @@ def next_token(lm: LM, rows: list[list[int]]) -> Tensor:
 
 
 def _few(wanted: Tensor, labels: Tensor, sizes: list[int], limit: int = 256) -> Iterator[tuple]:
-    """Label positions in parts of about `limit` rows: bounds the logits; targets stay whole."""
+    """(targets, states, labels) in parts of about `limit` states; a target is never divided.
+
+    sizes[j] is the number of states of target j.
+    """
     start, part, width = 0, [], 0
     for j, size in enumerate(sizes):
         part.append(j)

@@ -1,4 +1,4 @@
-"""What a route may know of the run it stands in: the tokens, and which of them are prompt."""
+"""The tokens of the present run of the model, which routes may read, and where the prompts end."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from torch import Tensor, nn
 
 @dataclass
 class Sequences:
-    """What a route may know of the present call; one is open during every run of the model.
+    """The rows of the present call; one object is open during every run of the model.
 
-    ids, real, prompt are (rows, length) of this call: token ids, not padding, part of the prompt.
-    last (rows,) is the column of the prompt's last token in the first call. memo keeps tensors with
-    one entry per row from call to call: a route's choices stand there under its module's name, and
-    what it notes beside them for `explain` under `MODULE/score` and the like. embed is the model's
-    input embedding; `LM.opened` names it.
+    ids     (rows, length) token ids of this call.
+    real    (rows, length) bool: not padding.
+    prompt  (rows, length) bool: part of the prompt.
+    last    (rows,) column of the prompt's last token in the first call.
+    memo    tensors with one entry per row, kept from call to call: a route's choices under its
+            module's name, and the numbers it notes for `explain` under `MODULE/score` and so on.
+    embed   the model's input embedding, set by `LM.opened`.
     """
 
     ids: Tensor
@@ -27,20 +29,21 @@ class Sequences:
     embed: nn.Module | None = None
 
     def embedded(self) -> Tensor:
-        """Input embeddings (rows, length, d) of this call, as the model makes them (gemma scales).
+        """Input embeddings (rows, length, d) of this call, scaled where the model scales them.
 
-        They depend on the tokens alone: whatever edits the layers above, these stay.
+        They depend on the tokens alone, so no edit of a layer changes them.
         """
         if self.embed is None:
             raise RuntimeError("sequences have embeddings only where LM.opened has opened them")
         with torch.no_grad():
-            return self.embed.forward(self.ids)  # not a call: hooks are for the run itself
+            # not a call of the module, which would run the hooks of the model's own run
+            return self.embed.forward(self.ids)
 
     def prompt_tokens(self, bos: int | None) -> Tensor:
-        """(rows, length) bool: the prompts' tokens without a leading `bos`.
+        """(rows, length) bool: the tokens of the prompts without a leading `bos`.
 
-        The activation of a leading BOS is huge and the same everywhere, so means leave it out; a
-        prompt that is nothing but a BOS keeps it.
+        The activation of a leading BOS is huge and the same in every text, so means leave it out. A
+        prompt of nothing but a BOS keeps it.
         """
         if bos is None:
             return self.prompt
@@ -49,9 +52,9 @@ class Sequences:
         return torch.where(rest.any(1, keepdim=True), rest, self.prompt)
 
     def prompt_mean(self, wide: Tensor, bos: int | None) -> Tensor:
-        """(rows, width) float32: means of wide (rows, length, width) over `prompt_tokens(bos)`.
+        """The means (rows, width) of wide (rows, length, width) over `prompt_tokens(bos)`, float32.
 
-        Raises RuntimeError where a part of a prompt is not in this call.
+        Raises RuntimeError where this call holds only a part of a prompt.
         """
         if wide.shape[1] != self.ids.shape[1] or not bool(self.prompt.any(1).all()):
             raise RuntimeError("a prompt must be run whole: a part of it is not in this call")
@@ -64,22 +67,24 @@ class Sequences:
         self.prompt = torch.zeros_like(self.real)
 
     def extend(self, ids: Tensor) -> None:
-        """The same without a cache: the whole text is run again with the new tokens behind."""
+        """Go on without a cache: the whole text is run again, with ids (rows, 1) at its end."""
         new = torch.ones_like(ids, dtype=torch.bool)
         self.ids, self.real = torch.cat([self.ids, ids], 1), torch.cat([self.real, new], 1)
         self.prompt = torch.cat([self.prompt, ~new], 1)
 
     def select(self, rows: Tensor) -> None:
-        """Keep only some rows, when others are finished."""
+        """Keep only these rows, by their numbers, when others are finished."""
         self.ids, self.real, self.prompt = self.ids[rows], self.real[rows], self.prompt[rows]
         self.last = self.last[rows]
         self.memo = {name: value[rows] for name, value in self.memo.items()}
 
 
 def row_means(values: Tensor, counted: Tensor) -> Tensor:
-    """(rows, …): the mean of each row's values (n, …), which stand in the order of `counted`.
+    """The mean (rows, …) of each row's values.
 
-    counted (rows, length) bool has n entries that are True; no sum is made over the others.
+    values   (n, …), in the order of the true entries of `counted`.
+    counted  (rows, length) bool with n true entries; no sum is made over the others.
+
     row_means((1., 3., 5.), ((1, 1), (0, 1))) -> (2., 5.)
     """
     owner = counted.nonzero()[:, 0]

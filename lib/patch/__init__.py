@@ -1,1 +1,1 @@
-"""An edit as a value: what a patch holds, the routes it may set, and its file."""
+"""An edit as a value: the patch, the code that a patch may hold, and the file of a patch."""

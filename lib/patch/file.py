@@ -1,8 +1,15 @@
-"""Patches as files: safetensors for the tensors, one JSON header for the rest.
+"""The file of a patch: safetensors for its tensors, and one JSON header for the rest.
 
-Names inside the file: `w/MODULE` dense weight, `w/MODULE/0/a` and `/b` low-rank chunks,
-`r/MODULE/NAME` a route's tensors, `t/0/NAME` a rewrite's, `m/EDITOR/PATH` tensors of an editor's
-memory.
+Tensors have these names inside the file.
+
+w/MODULE        a dense weight.
+w/MODULE/0/a    factor A of the first low-rank chunk; `b` is the other factor.
+r/MODULE/NAME   a tensor of the module's route.
+t/0/NAME        a tensor of the first rewrite.
+m/EDITOR/PATH   a tensor of an editor's memory.
+
+A file may come from anywhere. Nothing in it is executed, and everything in it is checked when it is
+read.
 """
 
 from __future__ import annotations
@@ -23,18 +30,19 @@ from ..errors import PatchError
 from .patch import Edit, LowRank, Patch
 from .route import Rewrite, Route
 
-FORMAT = 2  # raised when an older library would misread the file; 2: lines of several batches
+FORMAT = 2  # grows when an older library would misread the file; 2 has log lines of many batches
 VERSION = "0.1"
 
 
 def save(patch: Patch, path: Path) -> Path:
-    """Write `patch` to `path`: first a temporary file beside it, then one rename."""
+    """Write `patch` to `path`, whole or not at all, and return the path."""
     tensors: dict[str, Tensor] = {}
     # a file that an older library reads correctly keeps the number that it knows
     number = FORMAT if any(edit.batch for edit in patch.log) else 1
     header: dict[str, Any] = {"format": number, "library": VERSION, "base": patch.base}
     header["editors"] = sorted({edit.editor for edit in patch.log})
     header["log"] = [_line(edit) for edit in patch.log]
+    # weights: the header says how many low-rank chunks a module has, 0 for a dense matrix
     header["weights"] = {}
     for module, value in patch.weights.items():
         if isinstance(value, LowRank):
@@ -44,6 +52,7 @@ def save(patch: Patch, path: Path) -> Path:
         else:
             header["weights"][module] = 0
             tensors[f"w/{module}"] = value
+    # routes and rewrites: their kind finds the class again, which reads its own header
     header["routes"] = {}
     for module, route in patch.routes.items():
         header["routes"][module] = {"kind": route.kind, "header": route.header()}
@@ -57,14 +66,14 @@ def save(patch: Patch, path: Path) -> Path:
     }
     # safetensors refuses tensors that share storage, and later patches do share it
     tensors = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
-    tensors["format"] = torch.tensor([number])  # an empty patch is a file too
+    tensors["format"] = torch.tensor([number])  # an empty patch needs a tensor to be a file
     with whole_file(path) as part:
         save_file(tensors, part, metadata={"patch": json.dumps(header, ensure_ascii=False)})
     return path
 
 
 def load(path: Path) -> Patch:
-    """Read the patch at `path`; whatever is wrong with a file is one PatchError sentence."""
+    """The patch in the file at `path`. Raises PatchError for everything that is wrong with it."""
     if not path.is_file():
         raise PatchError(f"there is no patch file at {path}")
     try:
@@ -86,6 +95,7 @@ def load(path: Path) -> Patch:
         patch = _patch(header, tensors)
     except (KeyError, TypeError, AttributeError, IndexError, ValueError, RuntimeError) as error:
         raise PatchError(f"{path.name} is damaged: {type(error).__name__} {error}") from None
+    # a NaN would show only in some later forward, far from the file that brought it
     for module, value in patch.weights.items():
         parts = [value] if isinstance(value, Tensor) else [t for pair in value.chunks for t in pair]
         if not all(torch.isfinite(part).all() for part in parts):
@@ -94,6 +104,7 @@ def load(path: Path) -> Patch:
 
 
 def _patch(header: dict, tensors: dict[str, Tensor]) -> Patch:
+    """The patch of a header and its tensors; any of several errors where they do not fit."""
     weights: dict[str, Tensor | LowRank] = {}
     for module, chunks in header["weights"].items():
         if chunks:
@@ -127,6 +138,7 @@ def _patch(header: dict, tensors: dict[str, Tensor]) -> Patch:
 
 
 def _line(edit: Edit) -> dict[str, Any]:
+    """A line of the log as JSON."""
     line = asdict(edit)
     if edit.batch is None:
         del line["batch"]  # unknown to older libraries
@@ -134,17 +146,19 @@ def _line(edit: Edit) -> dict[str, Any]:
 
 
 def _tuples(value: Any) -> Any:
-    """JSON's lists as the tuples that they were."""
+    """A JSON value with tuples for its lists, since settings and rows are tuples in a log."""
     if isinstance(value, dict):
         return {key: _tuples(item) for key, item in value.items()}
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 def _known(parent: type[Any], kind: str) -> Any:
+    """The class of a kind; a file can only name classes that have registered themselves."""
     if kind not in parent.kinds:
         raise ValueError(f"unknown {parent.__name__.lower()} kind '{kind}'")
     return parent.kinds[kind]
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose name begins with the prefix, under the rest of their name."""
     return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}

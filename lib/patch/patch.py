@@ -1,12 +1,13 @@
-"""An edit is a value: `Patch` says what differs from the base model, and nothing is ever mutated.
+"""The patch, which is an edit as a value: it holds all differences from the base model.
 
-`weights` replaces matrices, `routes` answers in a module's place, `rewrites` changes the prompt's
-text, `memory` holds what the editor needs to go on, `log` says what was written. The empty patch is
-the "before". Files are safetensors with a JSON header, never pickle.
+An editor makes a patch and never changes the model. `lm.patched(patch)` runs the model with it for
+the body of a `with`, and the empty patch is the model before any edit. A later edit makes a new
+patch from an earlier one, so going back is exact.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -26,12 +27,15 @@ from .route import Rewrite, Route
 
 @dataclass(frozen=True)
 class LowRank:
-    """ΔW = Σ_i A_i @ B_i, (d_out, d_in), float32; chunks are appended, never rewritten.
+    """A change of a matrix as a sum of products, ΔW = Σ_i A_i @ B_i (d_out, d_in), in float32.
 
-    Later patches share the storage of earlier ones, so a stream of T edits costs T chunks, not T².
+    chunks  the pairs A_i (d_out, r_i), B_i (r_i, d_in), one for each edit.
+
+    Chunks are appended and never rewritten. Later patches share the storage of earlier ones, so a
+    stream of T edits holds T chunks and not T².
     """
 
-    chunks: tuple[tuple[Tensor, Tensor], ...]  # A_i (d_out, r_i), B_i (r_i, d_in)
+    chunks: tuple[tuple[Tensor, Tensor], ...]
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -48,16 +52,24 @@ class LowRank:
         return torch.cat([a for a, _ in self.chunks], 1) @ torch.cat([b for _, b in self.chunks])
 
     def plus(self, a: Tensor, b: Tensor) -> LowRank:
-        """A new LowRank with A @ B added behind the present chunks."""
+        """A new LowRank in which the chunk A @ B follows the present ones."""
         return LowRank((*self.chunks, (a.float(), b.float())))
 
 
 @dataclass(frozen=True)
 class Edit:
-    """One line of a patch's log: the editor, its settings, and the facts it wrote.
+    """One line of a patch's log: an editor, its settings, and the facts that it wrote.
 
-    A stream keeps its facts out of the patch and names their source and row range instead: those
-    of many batches in one line, with the batch size, so that the fold can be made again.
+    editor    the editor's name in EDITORS.
+    settings  its settings by name.
+    facts     the facts; empty where a source holds them.
+    source    path of the data file that holds the facts of a stream.
+    rows      the first case of the source and the one after the last.
+    reader    the arguments with which `read_cases` read the source.
+    batch     number of facts per call of the editor; None where one call wrote all.
+
+    A stream keeps its facts out of the patch and names their source and row range instead. One line
+    then stands for many batches, and the batch size lets the editor be called again as before.
     """
 
     editor: str
@@ -65,29 +77,37 @@ class Edit:
     facts: tuple[Fact, ...] = ()
     source: str | None = None
     rows: tuple[int, int] | None = None
-    reader: Mapping[str, Any] = field(default_factory=dict)  # how `read_cases` was asked
-    batch: int | None = None  # facts per call of the editor; None: all in one call
+    reader: Mapping[str, Any] = field(default_factory=dict)
+    batch: int | None = None
 
     def __len__(self) -> int:
         """Number of facts, counted without reading the source."""
-        return len(self.facts) or (self.rows[1] - self.rows[0] if self.rows else 0)
+        if self.facts or self.rows is None:
+            return len(self.facts)
+        first, end = self.rows
+        return end - first
 
     def __bool__(self) -> bool:
+        """A line is a line, even with no facts."""
         return True
 
     @property
     def calls(self) -> int:
         """How often the editor was called."""
-        return -(-len(self) // self.batch) if self.batch else 1
+        return math.ceil(len(self) / self.batch) if self.batch else 1
 
     def read(self) -> tuple[Fact, ...]:
-        """The facts; a stream's are read again from its source (FactError where it changed)."""
+        """The facts. Those of a stream are read from its source; FactError where it has changed."""
         if self.facts or self.source is None or self.rows is None:
             return self.facts
         return tuple(read_facts(self.source, *self.rows, **self.reader))
 
     def then(self, other: Edit) -> tuple[Edit, ...]:
-        """One line, with the next batch of the same stream; otherwise both."""
+        """The log lines for both edits: one line where both are batches of the same stream.
+
+        They become one when `other` begins at the row where this line ends, both agree in all other
+        fields, and the last batch so far is complete.
+        """
         if self.rows and other.rows and self.batch and self.rows[1] == other.rows[0]:
             joined = replace(other, rows=(self.rows[0], other.rows[1]))
             # an incomplete batch can only be the last: the fold is cut from the first row on
@@ -97,12 +117,22 @@ class Edit:
 
 
 def _frozen(value: Mapping | None = None) -> Mapping:
+    """A copy of a mapping that cannot be changed."""
     return MappingProxyType(dict(value or {}))
 
 
 @dataclass(frozen=True)
 class Patch:
-    """What differs from the base model. `p | q` joins patches on different modules."""
+    """The differences from the base model; `p | q` joins patches on different modules.
+
+    weights   module name -> a new matrix (d_out, d_in) in float32, or a LowRank change of the base.
+    routes    module name -> a route, which may answer in the module's place.
+    rewrites  changes of the prompt's text, made before the model reads it.
+    memory    editor name -> the state from which the editor goes on: tensors, numbers, texts,
+              tuples and mappings.
+    log       one line for each call of an editor, or for each stream.
+    base      name and fingerprint of the model that the patch is for; the first edit sets it.
+    """
 
     weights: Mapping[str, Tensor | LowRank] = field(default_factory=_frozen)
     routes: Mapping[str, Route] = field(default_factory=_frozen)
@@ -142,40 +172,45 @@ class Patch:
 
     @cached_property
     def facts(self) -> tuple[Fact, ...]:
-        """All facts in the order of writing; a stream's rows are read from its source."""
+        """All facts in the order of writing; those of a stream are read from its source."""
         return tuple(fact for edit in self.log for fact in edit.read())
 
     @property
     def calls(self) -> int:
-        """How often an editor was called for this patch."""
+        """How often editors were called for this patch."""
         return sum(edit.calls for edit in self.log)
 
     def with_weights(self, new: Mapping[str, Tensor | LowRank], **changes: Any) -> Patch:
-        """The same patch with some modules replaced (and other fields, by name)."""
+        """The same patch with the weights of some modules replaced, and other fields by name."""
         return replace(self, weights={**self.weights, **new}, **changes)
 
     def without(self, i: int, lm: Any, *, fold: bool = False) -> Patch:
-        """The fold of the log without its `i`-th line, made again by the editors that it names.
+        """The patch without the `i`-th line of its log.
 
-        A line that stands for a stream's batches is made again, or left out, as a whole. Where the
-        editor keeps its keys, in one layer, with values of the base model, this is one solve per
-        later line instead (`Editor.without`): equal to 1e-4. fold=True folds again even there.
+        All other lines are written again, in order, by the editors that the log names. A line that
+        stands for the batches of a stream is written again, or left out, as a whole. An editor that
+        keeps its keys, in one layer, with values of the base model, needs one solve per later line
+        instead (`Editor.without`), and the result is equal to 1e-4. fold=True writes again even
+        there. Raises PatchError where there is no line `i`.
         """
         if not -len(self.log) <= i < len(self.log):
             raise PatchError(f"the patch holds {len(self.log)} edits, there is no edit {i}")
         patch, skip, first = EMPTY, i % len(self.log), self.log[0]
+        # the short way: one editor with one setting wrote everything, and it can take a line out
         made = [(edit.editor, EDITORS[edit.editor].current(edit.settings)) for edit in self.log]
         if not fold and len(made) > 1 and all(one == made[0] for one in made):
             found = EDITORS[first.editor](lm, **first.settings).without(self, skip)
             if found is not None:
                 return found
+        # the long way: every other line is written again, batch by batch
         for j, edit in enumerate(self.log):
-            if j != skip:
-                editor = EDITORS[edit.editor](lm, **edit.settings)
-                facts = edit.read()
-                size = edit.batch or max(1, len(facts))
-                for start in range(0, len(facts), size):
-                    patch = editor.edit(facts[start : start + size], after=patch)
+            if j == skip:
+                continue
+            editor = EDITORS[edit.editor](lm, **edit.settings)
+            facts = edit.read()
+            size = edit.batch or max(1, len(facts))
+            for start in range(0, len(facts), size):
+                patch = editor.edit(facts[start : start + size], after=patch)
         return patch
 
     def save(self, path: str | Path) -> Path:
@@ -186,7 +221,7 @@ class Patch:
 
     @staticmethod
     def load(path: str | Path) -> Patch:
-        """Read a patch; PatchError when the file is broken, hostile, or of a newer format."""
+        """The patch in a file; PatchError when it is broken, hostile, or of a newer format."""
         from . import file
 
         return file.load(Path(path))

@@ -1,4 +1,9 @@
-"""Code that stands in a patch: a route answers for a module, a rewrite changes the prompt."""
+"""Routes and rewrites, the two kinds of code that a patch may hold.
+
+A route stands after one module and may answer in its place. A rewrite changes the prompt's text
+before the model reads it. Both can be saved: `kind` names the class in a patch file, and a class
+registers itself when its module is imported.
+"""
 
 from __future__ import annotations
 
@@ -11,18 +16,25 @@ from torch import Tensor
 
 
 class Route(ABC):
-    """Code behind one module that may answer in its place, e.g. GRACE's codebook.
+    """Code after one module that may answer in its place, such as GRACE's codebook.
 
-    `decide` is asked once per sequence, at the prompt; its answer is kept for the generated tokens,
-    so cached and uncached generation agree.
+    kind          name of the class in patch files.
+    kinds         all known classes by their kind.
+    reads_states  whether the decision depends on the states that the layers below compute.
+    axes          names of the two numbers that are noted with a decision, for tables and figures.
+    within        whether the route answers up to the threshold, as a radius does, or from it on.
+    module        name of the module that it stands after; its notes are kept under this name.
+
+    `decide` is asked once per sequence, at the prompt. Its answer is kept for the generated tokens,
+    so that generation with and without a cache agrees.
     """
 
     kind: ClassVar[str]
     kinds: ClassVar[dict[str, type[Route]]] = {}
-    reads_states: ClassVar[bool] = True  # decides by what the layers below compute
-    axes: ClassVar[tuple[str, str]] = ("score", "threshold")  # what the two numbers measure
-    within: ClassVar[bool] = False  # answers up to the threshold, as a radius; else from it on
-    module: str = ""  # name of the module that it stands behind; its notes are kept under it
+    reads_states: ClassVar[bool] = True
+    axes: ClassVar[tuple[str, str]] = ("score", "threshold")
+    within: ClassVar[bool] = False
+    module: str = ""
 
     def __init_subclass__(cls, **more: Any) -> None:
         super().__init_subclass__(**more)
@@ -31,19 +43,23 @@ class Route(ABC):
 
     @abstractmethod
     def decide(self, inputs: Tensor, output: Tensor, seqs: Any) -> Tensor:
-        """(rows,) int64: which entry answers each sequence, -1 = base."""
+        """(rows,) int64: the entry that answers each sequence, -1 where the base model answers.
+
+        inputs and output (rows, length, width) are the module's; `seqs` says which tokens are
+        prompt.
+        """
 
     @abstractmethod
     def apply(self, inputs: Tensor, output: Tensor, choice: Tensor, seqs: Any) -> Tensor:
-        """The module's output under `choice`; `output` itself where every choice is -1."""
+        """The module's output under `choice`: the very `output` given where all choices are -1."""
 
     @abstractmethod
     def tensors(self) -> dict[str, Tensor]:
-        """What is saved."""
+        """The tensors to save, by name."""
 
     @abstractmethod
     def header(self) -> dict:
-        """What is saved beside the tensors: JSON only."""
+        """The values to save beside the tensors; JSON only."""
 
     @classmethod
     @abstractmethod
@@ -51,26 +67,26 @@ class Route(ABC):
         """The route that `tensors()` and `header()` describe."""
 
     def explain(self, choice: Tensor) -> list[dict]:
-        """Per sequence: which entry answered; what was noted is shown beside it."""
+        """One note per sequence, here the entry that answered; noted numbers are added to it."""
         return [{"entry": entry} for entry in choice.tolist()]
 
     def note(self, seqs: Any, *, score: Tensor, threshold: Tensor, **more: Tensor) -> None:
-        """Keep numbers (rows,) of a decision beside the choice; `explain=True` shows them."""
+        """Keep numbers (rows,) with a decision; `lm.answer(…, explain=True)` shows them."""
         for name, values in {"score": score, "threshold": threshold, **more}.items():
             seqs.memo[f"{self.module}/{name}"] = values
 
     def noted(self, seqs: Any, name: str) -> Tensor:
-        """Numbers (rows,) that `note` kept when these sequences were decided."""
+        """The numbers (rows,) that `note` kept under a name when these sequences were decided."""
         return seqs.memo[f"{self.module}/{name}"]
 
     def on(self, device: torch.device) -> Any:
-        """What `placed` gives for a device, copied there once."""
+        """The result of `placed` for a device, which is copied there only once."""
         if device not in self._copies:
             self._copies[device] = self.placed(device)
         return self._copies[device]
 
     def placed(self, device: torch.device) -> Any:
-        """What `decide` and `apply` compute with, on the device where the module runs."""
+        """The tensors that `decide` and `apply` compute with, on the module's device."""
         return {name: tensor.to(device) for name, tensor in self.tensors().items()}
 
     @cached_property
@@ -79,18 +95,26 @@ class Route(ABC):
 
     @staticmethod
     def check_finite(what: str, *tensors: Tensor) -> None:
-        """Refuse tensors of a file, ValueError, unless all are finite float32 numbers."""
+        """Raise ValueError, which names `what`, unless all tensors hold finite float32 numbers."""
         if not all(t.dtype == torch.float32 and bool(torch.isfinite(t).all()) for t in tensors):
             raise ValueError(f"{what} must hold finite float32 numbers only")
 
 
 class Rewrite(ABC):
-    """Changes the prompt's text before the model sees it; ids given directly are left alone."""
+    """A change of the prompt's text before the model reads it, such as a retrieved fact in front.
+
+    kind    name of the class in patch files.
+    kinds   all known classes by their kind.
+    axes    names of the two numbers that are noted with a decision, for tables and figures.
+    within  whether an entry is taken up to the threshold, as within a radius, or from it on.
+
+    Prompts that are given as token ids are left alone.
+    """
 
     kind: ClassVar[str]
     kinds: ClassVar[dict[str, type[Rewrite]]] = {}
-    axes: ClassVar[tuple[str, str]] = ("score", "threshold")  # what the two numbers measure
-    within: ClassVar[bool] = False  # answers up to the threshold, as a radius; else from it on
+    axes: ClassVar[tuple[str, str]] = ("score", "threshold")
+    within: ClassVar[bool] = False
 
     def __init_subclass__(cls, **more: Any) -> None:
         super().__init_subclass__(**more)
@@ -99,15 +123,15 @@ class Rewrite(ABC):
 
     @abstractmethod
     def __call__(self, prompts: list[str]) -> list[str]:
-        """The prompts as the model shall see them; a miss returns the same string."""
+        """The prompts as the model shall read them; without an entry a prompt stays as it is."""
 
     @abstractmethod
     def tensors(self) -> dict[str, Tensor]:
-        """What is saved."""
+        """The tensors to save, by name."""
 
     @abstractmethod
     def header(self) -> dict:
-        """What is saved beside the tensors: JSON only."""
+        """The values to save beside the tensors; JSON only."""
 
     @classmethod
     @abstractmethod
@@ -115,5 +139,5 @@ class Rewrite(ABC):
         """The rewrite that `tensors()` and `header()` describe."""
 
     def explain(self, prompt: str) -> list[dict]:
-        """What was found for one prompt: entry, score, threshold."""
+        """The entries found for one prompt: entry, score, threshold."""
         return []

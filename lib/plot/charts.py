@@ -1,14 +1,14 @@
-"""One function per figure; each returns a Figure and shows nothing by itself.
+"""Charts are figures of single values: bars of next tokens, heat maps, histograms.
 
-Figures are made without pyplot, so nothing global is kept and any thread may draw. The last line
-of a notebook cell shows one (it renders itself as PNG); `figure.savefig(path)` saves it. Colors
-and sizes come from style.py: series named "base", "edited", "neighbor" or "unrelated" have a color
-of their own everywhere.
+Every function returns a Figure and shows nothing by itself. Figures are made without pyplot, so
+nothing global is kept and any thread may draw. The last line of a notebook cell shows one, since it
+renders itself as PNG, and `figure.savefig(path)` saves it. Colors and sizes come from `style`:
+series named "base", "edited", "neighbor" or "unrelated" have a color of their own everywhere.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -16,30 +16,21 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import CenteredNorm, Normalize, to_hex
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from .style import (
-    BASE,
     COLORS,
-    CYCLE,
     DIVERGING,
-    EDITED,
     GRID,
-    HEIGHT,
     INK,
     LABEL,
-    NEIGHBOR,
     QUIET,
     SEQUENTIAL,
     SMALL,
-    TITLE,
-    UNRELATED,
     column_names,
     contrast,
     digits,
     every_nth,
     legend,
-    name_ends,
     new_figure,
     readable,
     short,
@@ -57,8 +48,9 @@ def token_bars(
 ) -> Figure:
     """Draw next-token probabilities of the base and the edited model as pairs of bars.
 
-    Both lists hold (token, probability) with the same tokens in the same order; the first stands
-    at the top. A leading space of a token is shown as "␣". ValueError if the tokens differ.
+    Both lists hold (token, probability) with the same tokens in the same order; the first token is
+    drawn at the top. A leading space of a token is shown as "␣". Raises ValueError if the tokens
+    differ.
     """
     tokens = [token for token, _ in before]
     if tokens != [token for token, _ in after]:
@@ -84,61 +76,6 @@ def token_bars(
     return figure
 
 
-def lines(
-    x: Values | Mapping[str, Values],
-    series: Mapping[str, Values],
-    xlabel: str,
-    ylabel: str,
-    *,
-    bands: Mapping[str, tuple[Values, Values]] | None = None,
-    title: str | None = None,
-    colors: Mapping[str, str] | None = None,
-    dashes: Mapping[str, str] | None = None,
-    xlog: bool = False,
-    ylog: bool = False,
-    ylim: tuple[float, float] | None = None,
-    height: float = HEIGHT,
-    named: bool = True,
-) -> Figure:
-    """Draw name -> y over x, each line named at its end (in a legend when the names do not fit).
-
-    `x` is shared, or a mapping with one sequence per name. None and NaN are gaps. `bands` holds
-    name -> (low, high), drawn as a shade. `colors` and `dashes` override the style by name.
-    `height` is in inches. named=False leaves the names to the caller.
-    """
-    if not series:
-        raise ValueError("there is no series to draw.")
-    figure, ax = new_figure(xlabel, ylabel, title, height)
-    style = styles(series, colors, dashes)
-    ends = []
-    for name, values in series.items():
-        here = np.asarray(x[name] if isinstance(x, Mapping) else x, dtype=float)
-        y = np.asarray(values, dtype=float)
-        if here.shape != y.shape:
-            raise ValueError(f"{name!r} has {y.size} values, but x has {here.size}.")
-        color, dash = style[name]
-        marker = "o" if y.size <= 16 else None
-        ax.plot(here, y, dash, color=color, marker=marker, markersize=4, linewidth=1.8, label=name)
-        if bands and name in bands:
-            low, high = (np.asarray(side, dtype=float) for side in bands[name])
-            ax.fill_between(here, low, high, color=color, alpha=0.15, linewidth=0)
-        if np.isfinite(y).any():
-            last = np.flatnonzero(np.isfinite(y))[-1]
-            ends.append((name, here[last], y[last], color))
-    ax.set(xscale="log" if xlog else "linear", yscale="log" if ylog else "linear")
-    ax.margins(x=0.02)
-    if ylim is not None:
-        ax.set_ylim(ylim)
-    every = np.concatenate([np.ravel(line.get_xdata()) for line in ax.lines])
-    if xlog:
-        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    elif np.all(every == np.round(every)):
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
-    if named and len(series) > 1:
-        name_ends(figure, ax, ends)
-    return figure
-
-
 def heatmap(
     matrix: Any,
     rows: Sequence[Any],
@@ -151,10 +88,14 @@ def heatmap(
     limits: tuple[float, float] | None = None,
     title: str | None = None,
 ) -> Figure:
-    """Draw a matrix (rows, columns) as colors; `label` names the values and their unit.
+    """Draw a matrix (rows, columns) as colors.
 
-    With `center` the colors part there: blue below, white at it, orange above. `limits` fixes the
-    range. Up to 100 cells also show their numbers; NaN is gray; crowded names are thinned out.
+    label   The values and their unit.
+    center  A value that is drawn white; values below it are blue and values above it orange.
+    limits  The range of the colors, by default that of the values.
+
+    A matrix of up to 100 cells also shows their numbers. NaN is gray, and crowded names are thinned
+    out.
     """
     matrix = np.asarray(matrix, dtype=float)
     if matrix.shape != (len(rows), len(columns)):
@@ -205,8 +146,10 @@ def histogram(
 ) -> Figure:
     """Draw the distribution of each group over shared bins, as the share of its values in %.
 
-    Groups of unequal size can be compared so; the legend says how many values each has. `marks`
-    holds name -> x of vertical lines (a threshold, a radius). NaN and infinities are left out.
+    Shares make groups of unequal size comparable, and the legend says how many values each has. NaN
+    and infinities are left out.
+
+    marks  {name: x} of vertical lines, such as a threshold or a radius.
     """
     groups = {name: np.asarray(v, dtype=float).ravel() for name, v in values.items()}
     groups = {name: v[np.isfinite(v)] for name, v in groups.items()}
@@ -219,132 +162,40 @@ def histogram(
         group = groups[name]
         share = 100 * np.histogram(group, edges)[0] / max(group.size, 1)
         ax.stairs(share, edges, fill=True, color=color, alpha=0.22)
-        ax.stairs(share, edges, color=color, linestyle=dash, linewidth=1.6,
-                  label=f"{name} (n = {group.size})")  # fmt: skip
+        ax.stairs(
+            share,
+            edges,
+            color=color,
+            linestyle=dash,
+            linewidth=1.6,
+            label=f"{name} (n = {group.size})",
+        )
     for name, at in (marks or {}).items():
         ax.axvline(at, color=INK, linewidth=1.2, linestyle="--")
         right = at > np.mean(edges[[0, -1]])  # keep the name inside
-        ax.annotate(name, (at, 1), xycoords=ax.get_xaxis_transform(), va="top", fontsize=SMALL,
-                    xytext=(-4 if right else 4, -2), textcoords="offset points", color=INK,
-                    ha="right" if right else "left")  # fmt: skip
+        ax.annotate(
+            name,
+            (at, 1),
+            xycoords=ax.get_xaxis_transform(),
+            va="top",
+            fontsize=SMALL,
+            xytext=(-4 if right else 4, -2),
+            textcoords="offset points",
+            color=INK,
+            ha="right" if right else "left",
+        )
     legend(figure, ax)
     return figure
 
 
-def spectrum(
-    eigenvalues: Values, threshold: float | None = None, *, title: str | None = None
-) -> Figure:
-    """Draw eigenvalues from the largest to the smallest on a log axis.
-
-    With `threshold`, those below it are shaded as the null space and counted. Values at or below
-    zero (rounding) cannot stand on a log axis: they are counted as below, and named in a note.
-    """
-    values = np.sort(np.asarray(eigenvalues, dtype=float).ravel())[::-1]
-    shown = values[values > 0]
-    if not shown.size:
-        raise ValueError("no eigenvalue is above zero.")
-    figure, ax = new_figure("index of the eigenvalue, largest first", "eigenvalue", title)
-    ax.plot(np.arange(1, shown.size + 1), shown, color=NEIGHBOR, linewidth=2)
-    ax.set(yscale="log", xlim=(0, values.size + 1))
-    if threshold is not None:
-        kept = int((values >= threshold).sum())
-        ax.axhline(threshold, color=EDITED, linewidth=1.4, linestyle="--")
-        ax.axvspan(kept + 0.5, values.size + 1, color=EDITED, alpha=0.10, linewidth=0)
-        text = f"threshold {threshold:.2g}: {kept} above, {values.size - kept} below"
-        ax.annotate(text, (1, threshold), xycoords=ax.get_yaxis_transform(), xytext=(-4, 4),
-                    textcoords="offset points", ha="right", color=readable(EDITED),
-                    fontsize=SMALL)  # fmt: skip
-    if shown.size < values.size:
-        text = f"{values.size - shown.size} at or below zero: not drawn"
-        ax.text(0.02, 0.04, text, transform=ax.transAxes, color=QUIET, fontsize=SMALL)
-    return figure
-
-
-def loss_curve(rows: Any, *, title: str | None = None, ylog: bool = False) -> Figure:
-    """Draw the loss of an optimization and its terms over the steps, in nats.
-
-    `rows` is a DataFrame or a list of dicts, one per step, with the columns total, nll, kl and
-    decay (those that are there), and step if the steps are not 0, 1, 2, …
-    """
-    rows = rows.to_dict("records") if hasattr(rows, "to_dict") else list(rows)
-    terms = {"total": "total", "nll": "new answer", "kl": "KL", "decay": "decay"}
-    names = {name: shown for name, shown in terms.items() if rows and name in rows[0]}
-    return lines(
-        [row.get("step", i) for i, row in enumerate(rows)],
-        {shown: [row[name] for row in rows] for name, shown in names.items()},
-        "optimization step",
-        "loss (nats)",
-        title=title,
-        colors=dict(zip(terms.values(), (INK, EDITED, NEIGHBOR, UNRELATED), strict=True)),
-        dashes={"total": "--"},
-        ylog=ylog,
-    )
-
-
-def layer_curve(
-    layers: Sequence[int],
-    values: Mapping[str, Values],
-    ylabel: str,
-    highlight: int | Iterable[int] | None = None,
-    *,
-    bands: Mapping[str, tuple[Values, Values]] | None = None,
-    title: str | None = None,
-    colors: Mapping[str, str] | None = None,
-) -> Figure:
-    """Draw name -> one value per layer; `highlight` shades one layer or several (the edited)."""
-    figure = lines(layers, values, "layer", ylabel, bands=bands, title=title, colors=colors)
-    _highlight(figure.axes[0], highlight)
-    return figure
-
-
-def rank_over_layers(
-    layers: Sequence[int],
-    ranks: Mapping[str, Values],
-    *,
-    before: Mapping[str, Values] | None = None,
-    highlight: int | Iterable[int] | None = None,
-    title: str | None = None,
-) -> Figure:
-    """Draw the rank of two answers in the vocabulary after every layer; rank 1 is at the top.
-
-    `ranks` holds the old answer first (gray), then the new one (orange). `before` holds the same
-    answers in the base model, dashed. `highlight` shades the edited layers.
-    """
-    colors = dict(zip(ranks, (BASE, EDITED, *CYCLE), strict=False))
-    series, dashes = dict(ranks), {}
-    for name, values in (before or {}).items():
-        series[f"{name}, before"] = values
-        colors[f"{name}, before"], dashes[f"{name}, before"] = colors.get(name, QUIET), "--"
-    figure = lines(
-        layers, series, "layer", "rank in the vocabulary",
-        title=title, colors=colors, dashes=dashes, ylog=True,
-        ylim=(1.6 * max(np.nanmax(np.asarray(v, dtype=float)) for v in series.values()), 0.75),
-    )  # fmt: skip
-    ax = figure.axes[0]
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda rank, _: f"{rank:,.0f}"))
-    ax.yaxis.set_minor_locator(NullLocator())
-    _highlight(ax, highlight)
-    return figure
-
-
-def _highlight(ax: Axes, layers: int | Iterable[int] | None) -> None:
-    if layers is None:
-        return
-    chosen = sorted({layers} if isinstance(layers, int) else set(layers))
-    for layer in chosen:
-        ax.axvspan(layer - 0.5, layer + 0.5, color=EDITED, alpha=0.12, linewidth=0)
-    if len(chosen) == 1:
-        text = f"layer {chosen[0]}"
-    elif chosen[-1] - chosen[0] == len(chosen) - 1:
-        text = f"layers {chosen[0]}–{chosen[-1]}"
-    else:
-        text = "layers " + ", ".join(map(str, chosen))
-    ax.text((chosen[0] + chosen[-1]) / 2, 1.01, text, transform=ax.get_xaxis_transform(),
-            ha="center", va="bottom", color=readable(EDITED), fontsize=SMALL)  # fmt: skip
-    if title := ax.get_title(loc="left"):
-        ax.set_title(title, fontsize=TITLE, color=INK, loc="left", pad=20, parse_math=False)
-
-
 def _note(ax: Axes, text: str, x: float, y: float, color: str) -> None:
-    ax.annotate(text, (x, y), (4, 0), textcoords="offset points", va="center", fontsize=SMALL,
-                color=readable(color))  # fmt: skip
+    """Write a text to the right of a point."""
+    ax.annotate(
+        text,
+        (x, y),
+        (4, 0),
+        textcoords="offset points",
+        va="center",
+        fontsize=SMALL,
+        color=readable(color),
+    )

@@ -1,6 +1,6 @@
-"""Figures of points: prompts by two numbers each, and which side of a line they fall on.
+"""These figures draw prompts as points, by two numbers each, and the line that divides them.
 
-In the style of plot.py: each function returns a Figure and shows nothing by itself.
+Every function returns a Figure and shows nothing by itself, as in `charts`.
 """
 
 from __future__ import annotations
@@ -45,9 +45,10 @@ def scatter(
     colors: Mapping[str, str] | None = None,
     height: float = 4.4,
 ) -> Figure:
-    """Draw name -> (x, y) as points; all full, or those that `filled` marks, the others hollow.
+    """Draw {name: (x, y)} as points; points that are not finite are left out.
 
-    Points that are not finite are left out. The legend counts the full ones of each group.
+    filled  {name: whether each point is full}; the others are drawn hollow, and the legend counts
+            the full ones of each group. By default all are full.
     """
     if not points:
         raise ValueError("there are no points to draw.")
@@ -61,10 +62,27 @@ def scatter(
         marker, label = MARKERS[i % len(MARKERS)], name
         if filled:
             label = f"{name} ({(full & here).sum()} of {here.sum()})"
-        ax.scatter(x[here & ~full], y[here & ~full], 18, facecolors="none", edgecolors=color,
-                   linewidths=0.9, alpha=0.75, marker=marker)  # fmt: skip
-        ax.scatter(x[here & full], y[here & full], 26, color=color, linewidths=0, alpha=0.85,
-                   marker=marker, label=label, zorder=3)  # fmt: skip
+        ax.scatter(
+            x[here & ~full],
+            y[here & ~full],
+            18,
+            facecolors="none",
+            edgecolors=color,
+            linewidths=0.9,
+            alpha=0.75,
+            marker=marker,
+        )
+        ax.scatter(
+            x[here & full],
+            y[here & full],
+            26,
+            color=color,
+            linewidths=0,
+            alpha=0.85,
+            marker=marker,
+            label=label,
+            zorder=3,
+        )
     ax.margins(0.03)
     legend(figure, ax)
     return figure
@@ -80,11 +98,14 @@ def scope_map(
     colors: Mapping[str, str] | None = None,
     top: float | None = None,
 ) -> Figure:
-    """Draw name -> (scores, thresholds) of prompts: who is answered by a memory, who is not.
+    """Draw {name: (scores, thresholds)} of prompts, those that a memory answers as full points.
 
-    The line is where the score meets the threshold, and the answered side is shaded: a score up to
-    the threshold (within: a distance and its radius) or from it on (an activation difference).
-    Answered prompts are full, and the legend counts them. `top` is where the upright axis ends.
+    On the line the score equals the threshold. The side that is answered is shaded, and the legend
+    counts the prompts there.
+
+    within  The memory answers scores up to the threshold, such as a distance and its radius. With
+            False it answers scores from the threshold on, such as an activation difference.
+    top     The end of the upright axis.
     """
     answered = {
         name: np.less_equal(*pair) if within else np.greater_equal(*pair)
@@ -97,8 +118,14 @@ def scope_map(
     ends = np.array([min(left, bottom), max(right, top)])
     side = top if within else bottom
     ax.plot(ends, ends, color=INK, linewidth=1.2, linestyle="--")
-    ax.fill_between(ends, ends, np.maximum(side, ends) if within else np.minimum(side, ends),
-                    color=BASE, alpha=0.13, linewidth=0)  # fmt: skip
+    ax.fill_between(
+        ends,
+        ends,
+        np.maximum(side, ends) if within else np.minimum(side, ends),
+        color=BASE,
+        alpha=0.13,
+        linewidth=0,
+    )
     ax.set(xlim=(left, right), ylim=(bottom, top))
     place: dict[str, Any] = {"x": 0.015, "y": 0.98, "ha": "left", "va": "top"}
     if not within:
@@ -108,11 +135,15 @@ def scope_map(
 
 
 def overlap(rho: float, length: float, names: tuple[str, str], points: Points) -> Figure:
-    """Draw two keys, and what an edit at the first changes elsewhere, predicted and measured.
+    """Draw two keys, and the changes that an edit at the first makes elsewhere.
 
-    Left: the whitened keys in the plane that they span, in lengths of the first; the second is
-    `length` long, and its foot stands at `rho`. Right: name -> (predicted, measured) changes, in %
-    of what is written; two groups, the first of which stands for the second key.
+    On the left are the whitened keys in the plane that they span, in units of the first one's
+    length. On the right are the predicted and the measured changes, in % of the edit.
+
+    rho     The foot of the second key on the first.
+    length  The length of the second key.
+    names   The names of the two keys.
+    points  {name: (predicted, measured)} of two groups; the first group is the second key alone.
     """
     figure = Drawing(figsize=(WIDTH, 3.9), dpi=DPI, facecolor="white", layout="constrained")
     plane, ax = figure.subplots(1, 2)
@@ -125,13 +156,27 @@ def overlap(rho: float, length: float, names: tuple[str, str], points: Points) -
     height = max(length**2 - rho**2, 0) ** 0.5
     plane.plot([rho, rho], [0, height], "--", color=QUIET, linewidth=1)
     for x, y, color in ((1, 0, EDITED), (rho, height, NEIGHBOR)):
-        arrow = {"arrowstyle": "-|>", "color": color, "linewidth": 2.2, "shrinkA": 0, "shrinkB": 0,
-                 "mutation_scale": 16}  # fmt: skip
+        arrow = {
+            "arrowstyle": "-|>",
+            "color": color,
+            "linewidth": 2.2,
+            "shrinkA": 0,
+            "shrinkB": 0,
+            "mutation_scale": 16,
+        }
         plane.annotate("", (x, y), (0, 0), arrowprops=arrow)
     plane.plot(rho, 0, "o", color=INK, markersize=5, zorder=5)
     left, right = min(rho, 0) - 0.08, max(rho, 1) + 0.08
-    plane.annotate(f"ρ = {rho:.2f}", (rho, 0), (0, -7), textcoords="offset points", va="top",
-                   ha="left" if rho < 0.5 else "right", color=INK, fontsize=SMALL)  # fmt: skip
+    plane.annotate(
+        f"ρ = {rho:.2f}",
+        (rho, 0),
+        (0, -7),
+        textcoords="offset points",
+        va="top",
+        ha="left" if rho < 0.5 else "right",
+        color=INK,
+        fontsize=SMALL,
+    )
     top = max(height, 0.4)
     plane.set(xlim=(left, right), ylim=(-0.18 * top, 1.1 * top), aspect="equal", anchor="C")
     plane.set_xlabel("along key i (its own length is 1)", fontsize=LABEL, color=INK)
@@ -147,8 +192,15 @@ def overlap(rho: float, length: float, names: tuple[str, str], points: Points) -
     first, *rest = ax.get_legend_handles_labels()[0]
     marks = [Line2D([], [], color=EDITED, linewidth=2.2), first, *rest]
     texts = [f"i: {short(names[0])}", f"j: {short(names[1])}", *list(points)[1:]]
-    figure.legend(marks, texts, loc="outside lower center", ncols=len(texts), frameon=False,
-                  fontsize=SMALL, labelcolor=INK)  # fmt: skip
+    figure.legend(
+        marks,
+        texts,
+        loc="outside lower center",
+        ncols=len(texts),
+        frameon=False,
+        fontsize=SMALL,
+        labelcolor=INK,
+    )
     for text in figure.legends[0].get_texts():
         text.set_parse_math(False)
     return figure

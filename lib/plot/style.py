@@ -1,9 +1,9 @@
-"""House style of every figure: colors, sizes, axes, names at the ends of lines.
+"""The style of every figure: colors, sizes, axes, names at the ends of lines.
 
-The four colors of the course stay the same everywhere: a series named "base", "edited",
-"neighbor" or "unrelated" takes its own, any other name takes the next of CYCLE (after five, the
-dashes change). Against white every color has a contrast of at least 3.4 : 1, text drawn in it is
-darkened to 4.5 : 1, and the four stay apart in the three color deficiencies (ΔE ≥ 24).
+The four colors of the course stay the same everywhere. A series named "base", "edited", "neighbor"
+or "unrelated" has its own, and any other name takes the next of CYCLE; after five names the dashes
+change. Every color has a contrast of at least 3.4 : 1 against white, and text drawn in it is
+darkened to 4.5 : 1. The four can be told apart in the three color deficiencies (ΔE ≥ 24).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from matplotlib.font_manager import findfont, get_font
 from PIL import Image
 
 BASE = "#7b8591"
-EDITED = "#d9560b"  # the accent: whatever was written or chosen
+EDITED = "#d9560b"  # the accent, for everything that was written or chosen
 NEIGHBOR = "#1b87cf"
 UNRELATED = "#20603c"
 COLORS = {"base": BASE, "edited": EDITED, "neighbor": NEIGHBOR, "unrelated": UNRELATED}
@@ -33,7 +33,7 @@ INK, QUIET, GRID = "#1f2933", "#52606d", "#e4e7eb"
 WIDTH, HEIGHT, DPI = 7.6, 3.7, 110  # inches, dots per inch: 836 px wide
 TITLE, LABEL, SMALL = 12, 11, 10  # points; 10 points are 15 px
 
-LEVELS = 121  # of a heat map: they and the grays of the text fit into a palette of 256 colors
+LEVELS = 121  # colors of a heat map; with the grays of the text they fit into a palette of 256
 SEQUENTIAL = LinearSegmentedColormap.from_list(
     "sequential", ["#ffffff", "#8fc1e6", "#0b3c66"], LEVELS
 )
@@ -76,7 +76,7 @@ def styles(
     colors: Mapping[str, str] | None = None,
     dashes: Mapping[str, str] | None = None,
 ) -> dict[str, tuple[str, str]]:
-    """Return name -> (color, dash): what is asked for, else the fixed color, else the next."""
+    """Return {name: (color, dash)}; a color not asked for is the name's own or the next one."""
     chosen, free = {**COLORS, **(colors or {})}, 0
     styles = {}
     for name in names:
@@ -99,20 +99,41 @@ def name_ends(figure: Figure, ax: Axes, ends: list[tuple[str, float, float, str]
     ends = sorted(ends, key=lambda end: to_axes.transform(end[1:3])[1])
     wanted = [min(max(to_axes.transform(end[1:3])[1], 0), 1) for end in ends]
     for (name, x, y, color), height in zip(ends, _spread(wanted, gap), strict=True):
-        ax.annotate(name, (x, y), (1.03, height), textcoords="axes fraction", va="center",
-                    color=readable(color), fontsize=SMALL, annotation_clip=False,
-                    arrowprops={"arrowstyle": "-", "color": color, "linewidth": 0.7,
-                                "shrinkA": 1, "shrinkB": 3, "relpos": (0, 0.5)})  # fmt: skip
+        ax.annotate(
+            name,
+            (x, y),
+            (1.03, height),
+            textcoords="axes fraction",
+            va="center",
+            color=readable(color),
+            fontsize=SMALL,
+            annotation_clip=False,
+            arrowprops={
+                "arrowstyle": "-",
+                "color": color,
+                "linewidth": 0.7,
+                "shrinkA": 1,
+                "shrinkB": 3,
+                "relpos": (0, 0.5),
+            },
+        )
 
 
 def legend(figure: Figure, ax: Axes) -> None:
-    """Put a legend below the axes and make the figure higher by it."""
+    """Put a legend below the axes and make the figure higher by the same amount."""
     handles, names = ax.get_legend_handles_labels()
     columns = max(1, min(len(names), 90 // (8 + max(map(len, names), default=0))))
     width, height = figure.get_size_inches()
     figure.set_size_inches(width, height + 0.24 * math.ceil(len(names) / columns))
-    figure.legend(handles, names, loc="outside lower center", ncols=columns, frameon=False,
-                  fontsize=SMALL, labelcolor=INK)  # fmt: skip
+    figure.legend(
+        handles,
+        names,
+        loc="outside lower center",
+        ncols=columns,
+        frameon=False,
+        fontsize=SMALL,
+        labelcolor=INK,
+    )
 
 
 def contrast(color: str, background: str = "#ffffff") -> float:
@@ -130,7 +151,7 @@ def readable(color: str) -> str:
 
 
 def token_text(token: str) -> str:
-    """Make a token visible: " Rome" -> "␣Rome"; line ends and missing glyphs as their codes."""
+    """Make a token visible: " Rome" -> "␣Rome"; line ends and missing glyphs become codes."""
     font = get_font(findfont("DejaVu Sans"))
     shown = "␣" + token[1:] if token.startswith(" ") else token
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)
@@ -165,16 +186,18 @@ def digits(value: float) -> str:
 
 
 def _spread(heights: Sequence[float], gap: float) -> list[float]:
-    """Move rising heights as little as possible (least squares) so that neighbors are gap apart.
+    """Move rising heights as little as possible (least squares) until neighbors are gap apart.
 
     [0.5, 0.5, 0.9], 0.1 -> [0.45, 0.55, 0.9]
     """
-    blocks: list[list[float]] = []  # runs of equal values of height - i·gap: isotonic regression
+    # isotonic regression of height − i·gap: neighbors in the wrong order share their mean
+    blocks: list[list[float]] = []  # [value, number of names] of each run of equal values
     for i, height in enumerate(heights):
         blocks.append([height - i * gap, 1])
         while len(blocks) > 1 and blocks[-2][0] > blocks[-1][0]:
             (b, m), (a, n) = blocks.pop(), blocks.pop()
             blocks.append([(a * n + b * m) / (n + m), n + m])
+    # back to heights, inside the axes
     level = [value for value, n in blocks for _ in range(int(n))]
     top = 1 - (len(level) - 1) * gap
     return [min(max(value, 0), max(top, 0)) + i * gap for i, value in enumerate(level)]

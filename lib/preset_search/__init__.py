@@ -1,1 +1,1 @@
-"""Trying an editor over layers and settings, to propose a preset for a model nobody has tuned."""
+"""Preset search tries an editor over layers and settings, to propose a preset for a new model."""

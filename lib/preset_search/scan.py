@@ -1,6 +1,8 @@
-"""Which layer, which settings? Tries an editor on a few cases, coarse to fine, proposes a preset.
+"""`scan` tries an editor on a few cases, coarse to fine, and proposes layer and settings.
 
-What is tried, and in which stages, is in candidates.py; here are trials, time, journal and result.
+The candidates and their stages are in `candidates`. Here are the trials, the budget of time, the
+journal and the result; the file passes 300 lines because `Scan` is both the run and its result, and
+half of `scan` explains its settings.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ from ..registry import EDITORS
 from .candidates import Space, plain_json
 
 SCORED = ("efficacy", "generalization", "specificity")
-CLOSE = 0.01  # scores that a few cases cannot tell apart
+CLOSE = 0.01  # a difference of scores that a few cases cannot tell from none
 
 
 def scan(
@@ -54,27 +56,34 @@ def scan(
     progress: bool | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Scan:
-    """The editor tried over layers and settings: rows, the best of them, a preset for this model.
+    """Try the editor over layers and settings; returns the rows, the best of them, and a preset.
 
-    layers   where to look, default everywhere; for editors of several layers the last one of a
-             window, which is as wide as in the preset and cut off at layer 0
-    budget   seconds; too few make the scan coarser (`.note`); at least one trial is made
-    grid     {setting: values}, the most important setting first
-    around   how far stage 2 goes to both sides of the best layer, within the ends of `layers`
-    journal  JSON file of the rows so far, whole after every trial; a later call goes on from it
-    together all facts in one call of the editor, then every case asked; False: each case alone.
-             Default: True for editors of several layers and for those that need no subject
-    widths   of the window, in layers
-    settings of the editor in every trial, on top of its preset
-    facts    of the one call, default the cases' own
-    event    decides the metrics; the score is the harmonic mean of `metrics`
-    say      is told the estimate after the first trial; default: a line on stderr above the bar
+    layers    The layers to try, by default all. For editors of several layers these are the last
+              layers of windows, which are as wide as in the preset and cut off at layer 0.
+    budget    Seconds. Too few make the scan coarser, as `.note` then says; at least one trial is
+              made.
+    grid      {setting: values}, the most important setting first.
+    around    The number of layers that stage 2 tries to both sides of the best layer, within the
+              ends of `layers`.
+    journal   A JSON file of the rows so far, whole after every trial. A later call goes on from it.
+    together  All facts are written in one call of the editor before every case is asked; with False
+              each case is edited alone. The default is True for editors of several layers and for
+              those that need no subject.
+    widths    Widths of the window to try, in layers.
+    settings  Settings of the editor in every trial, on top of its preset.
+    facts     The facts of the one call, by default the cases' own.
+    event     The event by which the metrics are judged.
+    metrics   The score is the harmonic mean of these.
+    progress  A bar on stderr, by default only on a terminal.
+    say       Is called with the estimate after the first trial; by default it is a line on stderr
+              above the bar.
 
     Raises ScanError for what cannot be scanned and for the journal of another scan, EditError for
     facts or settings that the editor refuses. A trial that fails later is a row of score 0.
     """
     space = Space(lm, editor, settings or {}, layers, around, grid or {}, widths)
-    if not (cases := list(cases)):
+    cases = list(cases)
+    if not cases:
         raise ScanError("there is no case to scan on")
     if budget is not None and not budget > 0:
         raise ScanError(f"the budget should be a number of seconds above 0, not {budget}")
@@ -88,19 +97,18 @@ def scan(
     facts = [case.fact for case in cases] if facts is None else list(facts)
     EDITORS[editor](lm, **space.given).check(facts)
     found = Scan(lm, editor, cases, facts, together, event, tuple(metrics), space, budget, journal)
-    found._run(sys.stderr.isatty() if progress is None else progress, say)
-    return found
+    return found.run(sys.stderr.isatty() if progress is None else progress, say)
 
 
 @dataclass(eq=False, repr=False)
 class Scan:
-    """What a scan found.
+    """The result of a scan.
 
-    rows     one per trial: the settings tried, the scored metrics, kl_nats of locality, harmonic
-             (the score), seconds (median per edit), trial_seconds; error where it failed
-    before   the scored metrics of the base model on these cases
-    estimate seconds of all trials that were left to do, from the first timed one
-    note     what was not measured or not tried; empty where all was
+    rows      One per trial: the settings tried, the scored metrics, kl_nats of locality, harmonic
+              (the score), seconds (median per edit), trial_seconds, and error where it failed.
+    before    The scored metrics of the base model on these cases.
+    estimate  The seconds of all trials that were left to do, judged by the first timed one.
+    note      The metrics that were not measured and the trials that were left out, if any.
     """
 
     lm: LM
@@ -117,37 +125,49 @@ class Scan:
     estimate: float | None = None
     note: str = ""
 
-    def _run(self, progress: bool, say: Callable[[str], None] | None) -> None:
+    def run(self, progress: bool, say: Callable[[str], None] | None) -> Scan:
+        """Make the trials, stage by stage, as far as the budget goes; returns the scan itself."""
+        # 1. trials of an earlier call, and the base model's answers
         self._end = time.perf_counter() + (math.inf if self.budget is None else self.budget)
         self.rows = self._read()
         self._dropped: set[Any] = set()
         self._measured = {"events": (self.event,), "metrics": (*self.metrics, "locality")}
         self._base = baseline(self.lm, self.cases, **self._measured)
         self._choose(self._base.scores.json())
+        # 2. count the trials, as if the first candidate were the best one of every stage
         coarse = self.space.coarse()
         planned = {self.space.key(one) for one in coarse}
-        for stage in self.space.stages():  # how many there will be: as if the middle were the best
+        for stage in self.space.stages():
             planned |= {self.space.key(one) for one in stage(coarse[0])}
         to_do = len(planned - {self.space.key(row) for row in self.rows})
         with tqdm(total=to_do, disable=not progress, unit="trial") as self._bar:
+            # 3. the first trial tells how long all of them will take
             mine = self._try(coarse[:1])
             pace = self._pace()
             self.estimate = pace * to_do
             say = say or (lambda line: progress and self._bar.write(line, file=sys.stderr))
             say(f"{to_do} trials of about {pace:.3g} s: about {self.estimate:.0f} s")
+            # 4. the rest of stage 1, as far as it leaves time for the other stages
             mine += self._try(coarse[1:], self._affordable(to_do - self._bar.n))
+            # 5. each further stage starts from the best candidate so far
             for stage in self.space.stages():
                 if any("error" not in row for row in mine):
                     mine += self._try(stage(self._best(mine)))
-        if dropped := len(self._dropped - {self.space.key(row) for row in self.rows}):
+        # 6. say what is missing
+        dropped = len(self._dropped - {self.space.key(row) for row in self.rows})
+        if dropped:
             whole = f"{to_do} trials would take about {self.estimate:.0f} s"
             self.note += f"{whole}; the budget of {self.budget:g} s left {dropped} out. "
         if not any(row["harmonic"] for row in self.rows):
             self.note += "Every score is 0: there is nothing to choose from."
         self.note = self.note.strip()
+        return self
 
     def _choose(self, before: Mapping[str, Any]) -> None:
-        """Score what the cases have prompts for; locality may stand in for specificity."""
+        """Choose the metrics to score: those for which the cases have prompts.
+
+        Where specificity has none, locality stands in for it.
+        """
         known = {m: before.get(m, {}).get(self.event) for m in (*self.metrics, "locality")}
         self.scored = [m for m in self.metrics if known[m] is not None]
         missing = [m for m in self.metrics if known[m] is None]
@@ -155,26 +175,31 @@ class Scan:
             raise ScanError(f"the cases have no prompts for {', '.join(missing)} by {self.event}")
         if missing:
             instead = "specificity" in missing and known["locality"] is not None
-            self.scored = list(dict.fromkeys([*self.scored, *["locality"] * instead]))
             self.note = f"Not in these cases: {', '.join(missing)}"
+            if instead and "locality" not in self.scored:
+                self.scored.append("locality")
             self.note += "; locality stands in for specificity. " if instead else ". "
         self.before = {m: round(known[m], 4) for m in self.scored}
 
     def _affordable(self, to_do: int) -> float:
-        """How many more trials stage 1 may take: half of those that fit, where not all do."""
+        """The trials that stage 1 may still make: half of those that fit, where not all do."""
         fit = self._left() // self._pace()
         return math.inf if to_do <= fit else max(fit // 2, min(2, fit))
 
     def _left(self) -> float:
+        """The seconds that are left of the budget."""
         return self._end - time.perf_counter()
 
     def _pace(self) -> float:
-        """Mean seconds of a trial; failed ones end early and count where there is no other."""
+        """The mean seconds of a trial; failed ones end early, so they count only without others."""
         good = [row for row in self.rows if "error" not in row] or self.rows
         return statistics.fmean(row["trial_seconds"] for row in good)
 
     def _try(self, candidates: list[dict[str, Any]], limit: float = math.inf) -> list[dict]:
-        """Their rows, from the journal or tried now as far as limit and budget allow."""
+        """The rows of the candidates, from the journal or tried now.
+
+        Candidates for which limit or budget leave no trial are dropped.
+        """
         found = []
         for changes in candidates:
             key = self.space.key(changes)
@@ -184,14 +209,15 @@ class Scan:
                 continue
             if row is None:
                 limit -= 1
-                self.rows.append(row := self._attempt(changes))
+                row = self._attempt(changes)
+                self.rows.append(row)
                 self._bar.update()
                 self._write()
             found.append(row)
         return found
 
     def _attempt(self, changes: dict[str, Any]) -> dict[str, Any]:
-        """A row; of score 0 where the edit fails."""
+        """The row of one trial, with score 0 and the error where the edit fails."""
         start = time.perf_counter()
         try:
             with warnings.catch_warnings():
@@ -202,6 +228,7 @@ class Scan:
         return row | {"trial_seconds": round(time.perf_counter() - start, 4) or 1e-4}
 
     def _trial(self, changes: dict[str, Any]) -> dict[str, Any]:
+        """Edit and measure with one candidate's settings."""
         editor = EDITORS[self.editor](self.lm, **{**self.space.given, **changes})
         ask: dict[str, Any] = {**self._measured, "base": self._base}
         if self.together:
@@ -220,7 +247,7 @@ class Scan:
         return {name: value and round(value, 4) for name, value in row.items()}
 
     def _best(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """The highest score; within 0.01, which few cases cannot tell apart, less damage."""
+        """The row of the highest score; of rows within 0.01 of it, the one with less damage."""
         good = [row for row in rows if "error" not in row]
         if not good:
             raise ScanError(f"no trial of {self.editor} succeeded: {rows[0]['error']}")
@@ -231,17 +258,18 @@ class Scan:
 
     @property
     def best(self) -> dict[str, Any]:
-        """The row to take. Raises ScanError where every trial failed."""
+        """The best row of all. Raises ScanError where every trial failed."""
         return self._best(self.rows)
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What the best row was tried with, for `EDITORS[name](lm, **settings)`."""
-        found = {k: tuple(v) if isinstance(v, list) else v for k, v in self.best.items()}
-        return {**self.space.given, **{k: v for k, v in found.items() if k in self.space.config}}
+        """The settings of the best row, for `EDITORS[name](lm, **settings)`."""
+        tried = {k: v for k, v in self.best.items() if k in self.space.config}
+        tried = {k: tuple(v) if isinstance(v, list) else v for k, v in tried.items()}
+        return {**self.space.given, **tried}
 
     def preset(self) -> str:
-        """A row for `presets.toml`: all settings that are not the editor's own defaults."""
+        """A row for `presets.toml` with all settings that are not the editor's own defaults."""
         best, chosen = self.best, plain_json(self.settings)
         own = plain_json(asdict(EDITORS[self.editor].Config()))
         shares = ", ".join(f"{m} {best[m]:.2f}" for m in self.scored)
@@ -267,32 +295,41 @@ class Scan:
         return "\n".join([f"{on} {how}, by {self.event}", table, before, self.note]).rstrip()
 
     def _identity(self) -> dict[str, Any]:
-        """What must be equal for rows to be comparable."""
+        """Everything that must be equal for rows to be comparable."""
         fixed = {k: v for k, v in self.space.config.items() if k != self.space.where}
         prompts = hashlib.sha256(repr((self.cases, self.facts)).encode()).hexdigest()[:16]
         return {
-            "editor": self.editor, "model": self.lm.identity, "settings": fixed, "cases": prompts,
-            "together": self.together, "event": self.event, "metrics": list(self.metrics),
-        }  # fmt: skip
+            "editor": self.editor,
+            "model": self.lm.identity,
+            "settings": fixed,
+            "cases": prompts,
+            "together": self.together,
+            "event": self.event,
+            "metrics": list(self.metrics),
+        }
 
     def json(self) -> dict[str, Any]:
-        """All of it, for a file."""
+        """The whole result as plain values, for a file."""
         found = {k: getattr(self, k) for k in ("estimate", "before", "note", "rows", "best")}
         return {**self._identity(), **found, "preset": self.preset()}
 
     def _read(self) -> list[dict[str, Any]]:
+        """The rows of the journal; none without one."""
         if self.journal is None or not Path(self.journal).exists():
             return []
         try:
-            rows = (kept := json.loads(Path(self.journal).read_text()))["rows"]
+            kept = json.loads(Path(self.journal).read_text())
+            rows = kept["rows"]
         except (ValueError, KeyError, TypeError):
             raise ScanError(f"{self.journal} is not the journal of a scan") from None
         for name, value in self._identity().items():
             if kept.get(name) != value:
                 raise ScanError(f"{self.journal} is of a scan with other '{name}', not of this one")
-        return [{**self.space.defaults, **row} for row in rows]  # it may have had a smaller grid
+        # an earlier call may have varied fewer settings: the others had their defaults
+        return [{**self.space.defaults, **row} for row in rows]
 
     def _write(self) -> None:
+        """Write the rows so far into the journal."""
         if self.journal is not None:
             text = json.dumps({**self._identity(), "rows": self.rows}, indent=1) + "\n"
             with whole_file(Path(self.journal)) as part:

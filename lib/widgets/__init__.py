@@ -1,12 +1,13 @@
-"""Panels for notebooks: controls above a figure, and its numbers in words below it.
+"""Panels for notebooks: controls above a figure, and the figure's numbers in words below it.
 
     from lib import widgets
     widgets.EditAndLook(lm, fact)
 
-As the last line of a cell a panel shows itself: with its controls where a front end can draw them
-(ipywidgets), otherwise as the figure and the table that its present values give. What the controls
-set are traits with the same names, so a panel can be driven from code: `panel.layer = 3`, then
-`panel.static()`, `panel.text` or `panel.rows`. Long computations are kept; a slider only redraws.
+As the last line of a cell a panel shows itself. Where a front end can draw them (ipywidgets) it has
+its controls, and otherwise it is the figure and the table of its present values. The controls set
+traits of the same names, so a panel can be driven from code: `panel.layer = 3`, then
+`panel.static()`, `panel.text` or `panel.rows`. Long computations are kept, so a slider only
+redraws.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A lifelong run, played: its curves up to a number of edits, and what the model said then."""
+"""`CurvePlayer` plays a lifelong run: curves and answers up to a chosen number of edits."""
 
 from __future__ import annotations
 
@@ -15,19 +15,27 @@ from ..plot.points import MARKERS
 from ..plot.style import legend
 from .panel import Control, Panel, View, one_of
 
-METRICS = {  # of `Played.of`: how they are called here, and their colors
-    "retention": "held", "generalization": "reworded", "specificity": "neighbors",
+METRICS = {  # the metrics that are played, and their names here
+    "retention": "held",
+    "generalization": "reworded",
+    "specificity": "neighbors",
     "locality": "unrelated",
-}  # fmt: skip
-COLORS = {"held": plot.EDITED, "reworded": plot.CYCLE[0], "neighbors": plot.NEIGHBOR,
-          "unrelated": plot.UNRELATED}  # fmt: skip
+}
+COLORS = {
+    "held": plot.EDITED,
+    "reworded": plot.CYCLE[0],
+    "neighbors": plot.NEIGHBOR,
+    "unrelated": plot.UNRELATED,
+}
 
 
 @dataclass(frozen=True)
 class Played:
-    """A run to play: numbers of edits, name -> a value at each (NaN: none), answers at each.
+    """The curves and answers of a run, ready to be played.
 
-    answers   one {prompt: what was said} per point; or nothing
+    edits    The numbers of edits at which the run was measured.
+    curves   {name: one value per point}; NaN where there is none.
+    answers  One {prompt: generated text} per point, or nothing at all.
     """
 
     edits: Sequence[int]
@@ -45,10 +53,10 @@ class Played:
 
     @classmethod
     def of(cls, run: Run, event: str = "generation", prompts: int = 6) -> Played:
-        """From what a `stream` measured: shares in %, and what was generated at a few prompts.
+        """The curves of a `stream`'s run in %, and the texts generated at a few of its prompts.
 
-        The answers are those at the first facts' own prompts and one of each other metric, as far
-        as `event` generates text. ValueError for a run without a point.
+        The answers are those at the first facts' own prompts and at one prompt of each other
+        metric, as far as `event` generates text. Raises ValueError for a run without a point.
         """
         points = [point for point in sorted(run.scores) if point]
         if not points:
@@ -63,9 +71,13 @@ class Played:
 
 
 class CurvePlayer(Panel):
-    """Move over the edits of a lifelong run: the curves grow, and the table says what it said.
+    """A panel that moves over the edits of a lifelong run, whose curves grow with them.
 
-    played    a `Played`, a `Run`, or {name: either} of several to choose from
+    The table shows the model's answers at the present number of edits.
+
+    played  A `Played`, a `Run`, or {name: either of them} for several to choose from.
+    edits   The number of edits at the beginning, by default the last one.
+    line    The run at the beginning, by default the first.
     """
 
     LABELS = {"line": "Run", "edits": "Edits so far"}
@@ -104,7 +116,7 @@ class CurvePlayer(Panel):
         return one_of(proposal["value"], self.points, "the number of edits")
 
     def controls(self) -> dict[str, Control]:
-        """A list of runs, a slider over the points at which there is something to see."""
+        """A list of runs, and a slider over the points at which they were measured."""
         slider = {"options": self.points, "continuous_update": False}
         return {
             "line": ("Dropdown", {"options": list(self.runs)}),
@@ -112,7 +124,7 @@ class CurvePlayer(Panel):
         }
 
     def look(self) -> View:
-        """Curves up to the present point, what lies behind it empty; the answers at it."""
+        """The curves up to the present point on the axes of the whole run, and its answers."""
         one, at = self.runs[self.line], self.points.index(self.edits)
         curves = {
             name: [y if i <= at else math.nan for i, y in enumerate(map(float, values))]
@@ -120,15 +132,22 @@ class CurvePlayer(Panel):
         }
         title = f"{self.line}, {self.edits} edits" if len(self.runs) > 1 else f"{self.edits} edits"
         figure = plot.lines(
-            self.points, curves, "edits so far", self.ylabel, ylim=self.limits, title=title,
-            colors=self.colors, named=False,
-        )  # fmt: skip
+            self.points,
+            curves,
+            "edits so far",
+            self.ylabel,
+            ylim=self.limits,
+            title=title,
+            colors=self.colors,
+            named=False,
+        )
         ax = figure.axes[0]
-        for i, line in enumerate(ax.lines):  # equal values: the one below looks out on both sides
+        # where values are equal, the lower curve is the wider one and can still be seen
+        for i, line in enumerate(ax.lines):
             over = len(curves) - 1 - i
             line.set(marker=MARKERS[i % len(MARKERS)], markersize=5 + 1.8 * over)
             line.set_linewidth(1.6 + 0.9 * over)
-        legend(figure, ax)  # beside its end a name would stand where the curve has yet to come
+        legend(figure, ax)  # beside a curve's end its name would hide where the curve goes next
         if len(self.points) <= 12:
             ax.set_xticks(self.points)
         margin = 0.02 * max(self.points[-1] - self.points[0], 1)
@@ -144,7 +163,7 @@ def _share(value: float | None) -> float:
 
 
 def _answers(run: Run, point: int, event: str, count: int) -> dict[str, str]:
-    """{prompt: text} of a point: the first of each metric, facts' own prompts before others."""
+    """{prompt: text} at a point: a few facts' own prompts, then one prompt of each other metric."""
     rows = run.scores[point].rows
     rows = rows[(rows["event"] == event) & rows["text"].notna()]
     own = rows[rows["metric"] == "retention"].head(max(1, count // 2))

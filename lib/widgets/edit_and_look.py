@@ -1,4 +1,4 @@
-"""Edit a fact and look: what the model says at several prompts, before and after."""
+"""`EditAndLook` edits a fact and shows the answers to several prompts before and after."""
 
 from __future__ import annotations
 
@@ -19,23 +19,38 @@ from .panel import Control, Panel, View, one_of
 
 
 class _Edited(NamedTuple):
+    """An edit and the answers with it.
+
+    patch   The patch with the edit.
+    before  The answers before the edit, one per prompt.
+    after   The answers after it.
+    base    (vocabulary,) Probabilities of the token after the edit's own prompt, before the edit.
+    edited  The same after it.
+    notes   The editor's warnings.
+    """
+
     patch: Patch
     before: list[str]
     after: list[str]
-    base: torch.Tensor  # probabilities of the next token behind the edit's own prompt
+    base: torch.Tensor
     edited: torch.Tensor
     notes: list[str]
 
 
 class EditAndLook(Panel):
-    """A fact, an editor, a button; then answers before and after, and bars of the next token.
+    """A panel to edit one fact, with answers before and after and bars of the next token.
 
-    asked     {prompt: group} of prompts to ask beside the edit's own, or a list of prompts
-    editors   names to choose from, by default all that need no training; settings: {name: {…}}
-    after     the patch on which the edit is made; "before" is the model with it
+    fact      The fact in the form at the beginning.
+    asked     {prompt: group} of prompts to ask beside the edit's own, or a list of prompts.
+    editor    The editor at the beginning.
+    editors   Names to choose from, by default all editors that need no training.
+    settings  {editor: {setting: value}}.
+    after     The patch on which the edit is made; "before" is the model with it.
+    tokens    The number of tokens of each answer.
+    patch     The patch of the last edit.
 
-    Texts that change do nothing until `edit` is called, which the button does. `patch` is the last
-    edit's. An edit once made is kept.
+    A changed text does nothing until the button is pressed, which calls `edit`. An edit once made
+    is kept.
     """
 
     LABELS = {
@@ -67,21 +82,24 @@ class EditAndLook(Panel):
         self.editors, self.settings = list(editors or alone), dict(settings or {})
         self.patch = after
         super().__init__(
-            subject=fact.subject or "", prompt=fact.prompt, new_answer=fact.target_new,
+            subject=fact.subject or "",
+            prompt=fact.prompt,
+            new_answer=fact.target_new,
             editor=editor,
-        )  # fmt: skip
+        )
 
     @traitlets.validate("editor")
     def _known(self, proposal: Any) -> str:
         return one_of(proposal["value"], self.editors, "the editor")
 
     def controls(self) -> dict[str, Control]:
-        """Three lines of text and a list of editors."""
+        """Three fields of text and a list of editors."""
         wide = {"continuous_update": False, "layout": {"width": "420px"}}
         texts = {name: ("Text", wide) for name in ("subject", "prompt", "new_answer")}
         return texts | {"editor": ("Dropdown", {"options": self.editors})}
 
     def _buttons(self) -> list[Any]:
+        """The button that makes the edit."""
         import ipywidgets
 
         button = ipywidgets.Button(description="Edit", button_style="primary")
@@ -89,24 +107,21 @@ class EditAndLook(Panel):
         return [button]
 
     def _changed(self, _: Any) -> None:
-        """Nothing: an edit takes seconds, so it waits for the button."""
+        """Do nothing, because an edit takes seconds and waits for the button."""
 
     def edit(self) -> Patch:
-        """Make the edit that is asked for and show it; the patch, or the last one with a message.
+        """Make the edit that the form asks for and show it; returns its patch.
 
-        Bad texts change nothing but `message`.
+        Texts that cannot be edited change nothing but `message`, and the last patch is returned.
         """
         self._stale = True
         if self._box is not None:
             self._show()
-        try:
-            self.view  # noqa: B018
-        except ValueError:
-            pass  # nothing was edited before: the message says why
+        self.refresh()
         return self.patch
 
     def look(self) -> View:
-        """Bars of the likeliest next tokens, and a table of what is said."""
+        """Bars of the most probable next tokens, and a table of the answers."""
         values = self.subject, self.prompt, self.new_answer, self.editor
         fact = Fact(self.subject or None, self.prompt, self.new_answer)
         prompts = {fact.text: "the edit"}
@@ -115,6 +130,7 @@ class EditAndLook(Panel):
             self._kept[values] = self._edited(fact, list(prompts))
         made = self._kept[values]
         self.patch = made.patch
+        # the bars: the new answer's first token, and the three likeliest before and after the edit
         first = encode_target(self.lm.tokenizer, fact.target_new)[0]
         best = [first, *made.base.topk(3).indices.tolist(), *made.edited.topk(3).indices.tolist()]
         order = sorted(dict.fromkeys(best), key=lambda i: -(made.base[i] + made.edited[i]).item())
@@ -137,13 +153,16 @@ class EditAndLook(Panel):
         return View(figure, " ".join([text, *made.notes]), rows)
 
     def _edited(self, fact: Fact, prompts: list[str]) -> _Edited:
+        """Make the edit, and ask the model without and with it."""
         lm, editor = self.lm, EDITORS[self.editor](self.lm, **self.settings.get(self.editor, {}))
         with warnings.catch_warnings(record=True) as noted:
             warnings.simplefilter("always")
             patch = editor.edit([fact], after=self.after)
         notes = [f"Note: {w.message}." for w in noted if issubclass(w.category, EditWarning)]
-        said = []
+        asked = []
         for held in (self.after, patch):
             with lm.patched(held, only=True):
-                said += [lm.answer(prompts, self.tokens), lm.next_token(fact.text).exp().cpu()]
-        return _Edited(patch, said[0], said[2], said[1], said[3], notes)
+                said = lm.answer(prompts, self.tokens)
+                asked.append((said, lm.next_token(fact.text).exp().cpu()))
+        (before, base), (after, edited) = asked
+        return _Edited(patch, before, after, base, edited, notes)

@@ -1,4 +1,7 @@
-"""Two facts: their keys, the share ρ of one edit that lands on the other, what it does there."""
+"""`InterferenceExplorer` shows the effect that an edit of one fact has on another fact.
+
+The share ρ of the edit that lands on the other fact's key is known before the edit is made.
+"""
 
 from __future__ import annotations
 
@@ -18,25 +21,33 @@ from ..plot import points
 from ..registry import EDITORS
 from .panel import Control, Panel, View, one_of
 
-MOST = 5  # further rows of the table
+MOST = 5  # rows of the table after the watched fact
 
 
 class _Landed(NamedTuple):
-    """Of one edit, at every fact (n,): shares of its residual in %, and nats."""
+    """The effect of one edit at every fact.
+
+    predicted  (n,) The share of its residual at the fact's key in %, before the edit.
+    measured   (n,) The same in the patched model.
+    change     (n,) The change of log p of the fact's answer, in nats.
+    """
 
     predicted: Tensor
     measured: Tensor
-    change: Tensor  # of log p of the fact's answer
+    change: Tensor
 
 
 class InterferenceExplorer(Panel):
-    """Choose the fact to edit and the fact to watch; both by their place in `facts`.
+    """A panel to choose the fact to edit and the fact to watch.
 
-    Left, the whitened keys in the plane that they span, in lengths of the edited one: ρ(i, j) is
-    where the foot of key j falls. Right, the change that the edit makes at every fact's key,
-    predicted before it (ΔW k) and measured in the patched model.
+    On the left are the whitened keys in the plane that they span, in units of the edited one's
+    length; the foot of key j falls at ρ(i, j). On the right is the change that the edit makes at
+    every fact's key, predicted before it (ΔW k) and measured in the patched model.
 
-    editor    ROME's by default; any that writes one fact into its one layer and has `update`
+    facts    The facts to choose from.
+    edited   The place in `facts` of the fact to edit, i.
+    watched  The place in `facts` of the fact to watch, j.
+    editor   An editor that writes one fact into its one layer and has `update`; by default ROME.
     """
 
     LABELS = {"edited": "Edit i", "watched": "Watch j"}
@@ -78,11 +89,12 @@ class InterferenceExplorer(Panel):
         return dict.fromkeys(self.LABELS, ("Dropdown", {"options": options}))
 
     def look(self) -> View:
-        """Keys of the pair on the left, predicted against measured of all facts on the right."""
+        """The keys of the pair, and predicted against measured changes of all facts."""
         i, j = self.edited, self.watched
         if i == j:
             raise ValueError(f"choose two different facts: '{self.names[i]}' hears itself whole")
-        if self.K is None:  # float64: ρ of nearly orthogonal keys loses digits in float32
+        # read the keys once, in float64: ρ of nearly orthogonal keys loses digits in float32
+        if self.K is None:
             self.K = self.lm.keys(self.facts, self.layer).cpu().double()  # (d_in, n)
             moment = self.editor.moment(self.layer)
             self.rho = memory.interference(self.K, moment)
@@ -93,25 +105,29 @@ class InterferenceExplorer(Panel):
         rho, back = self.rho[i, j].item(), self.rho[j, i].item()
         length = (self.q[j] / self.q[i]).sqrt().item()
         angle = math.degrees(math.acos(max(-1.0, min(1.0, rho / length))))
+        # the watched fact is drawn apart from all others, and the table lists the five most moved
         others = [n for n in range(len(self.facts)) if n not in (i, j)]
         shares = landed.predicted, landed.measured
         figure = points.overlap(
-            rho, length, (self.names[i], self.names[j]),
+            rho,
+            length,
+            (self.names[i], self.names[j]),
             {
                 "watched": ([shares[0][j].item()], [shares[1][j].item()]),
                 "other facts": (shares[0][others].tolist(), shares[1][others].tolist()),
             },
-        )  # fmt: skip
+        )
         most = sorted(others, key=lambda n: -landed.predicted[n].item())[:MOST]
         rows = [
             {
-                "fact": self.names[n], "ρ(i, j)": self.rho[i, n].item(),
+                "fact": self.names[n],
+                "ρ(i, j)": self.rho[i, n].item(),
                 "predicted (%)": landed.predicted[n].item(),
                 "measured (%)": landed.measured[n].item(),
                 "change of log p (nats)": landed.change[n].item(),
             }
             for n in [j, *most]
-        ]  # fmt: skip
+        ]
         text = (
             f"Layer {self.layer}: ρ(i, j) = {rho:.3f} and ρ(j, i) = {back:.3f}, whitened keys "
             f"{angle:.0f}° apart. Writing '{self.names[i]}' moves the layer's output at "
@@ -125,7 +141,7 @@ class InterferenceExplorer(Panel):
         return View(figure, text, rows)
 
     def _landed(self, i: int) -> _Landed:
-        """What one edit does at every key; the model runs twice."""
+        """The effect of one edit at every key; the model runs twice."""
         lm, module, fact = self.lm, self.lm.mlp_out(self.layer), self.facts[i]
         update, _ = self.editor.update(fact)
         predicted = memory.change(tuple(part.double() for part in update), self.K)  # (d_out, n)

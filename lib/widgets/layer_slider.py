@@ -1,4 +1,4 @@
-"""A slider over layers: what a trace found there, and where two answers stand in the logit lens."""
+"""`LayerSlider` moves over the layers of a causal trace and of the logit lens."""
 
 from __future__ import annotations
 
@@ -19,10 +19,13 @@ RANKS = "ranks"
 
 
 class LayerSlider(Panel):
-    """Move over the layers of a causal trace, of the ranks of the logit lens, or of both.
+    """A panel that moves over the layers of a causal trace, of the logit lens, or of both.
 
-    ranks     what `lens` found for one prompt; before: the same without the edit, drawn dashed
-    shown     "states", "MLPs" or "attention" of the trace, or "ranks"
+    trace   A causal trace, or none.
+    ranks   The table of `lens` for one prompt, or none.
+    before  The same table without the edit, drawn dashed.
+    layer   The layer at the beginning.
+    shown   "states", "MLPs" or "attention" of the trace, or "ranks".
 
     Nothing is computed here.
     """
@@ -60,7 +63,7 @@ class LayerSlider(Panel):
         return one_of(proposal["value"], self.choices, "what is shown")
 
     def controls(self) -> dict[str, Control]:
-        """A list of what can be shown, a slider over the layers that there are."""
+        """A list of the kinds of states and the ranks, and a slider over the layers."""
         slider = {"options": self.layers, "continuous_update": False}
         return {
             "shown": ("Dropdown", {"options": self.choices}),
@@ -68,7 +71,7 @@ class LayerSlider(Panel):
         }
 
     def look(self) -> View:
-        """The whole picture with the layer marked, and the numbers of this layer."""
+        """The figure of all layers with the present one marked, and its numbers."""
         if self.shown == RANKS:
             return self._lens()
         kinds = {kind: KINDS[kind] for kind in self.trace.table}
@@ -90,24 +93,36 @@ class LayerSlider(Panel):
         return View(self._heatmap(column), text, rows)
 
     def _heatmap(self, column: int) -> Figure:
+        """The indirect effects of one kind, on the color scale of all kinds, one column framed."""
         kind = next(kind for kind, name in KINDS.items() if name == self.shown)
         effect = self.trace.indirect(kind)
         every = [self.trace.indirect(one) for one in self.trace.table]
         low = min(0.0, *(one.nan_to_num(0).min().item() for one in every))
         high = max(one.nan_to_num(0).max().item() for one in every)
         figure = plot.heatmap(
-            effect, [f"{i} {token_text(t)}" for i, t in enumerate(self.trace.tokens)], self.layers,
-            "layer", "token", "indirect effect on p", limits=(low, high),
+            effect,
+            [f"{i} {token_text(t)}" for i, t in enumerate(self.trace.tokens)],
+            self.layers,
+            "layer",
+            "token",
+            "indirect effect on p",
+            limits=(low, high),
             title=f"{self.shown}, layer {self.layer}",
-        )  # fmt: skip
+        )
         frame = Rectangle(
-            (column - 0.5, -0.5), 1, len(effect), fill=False, edgecolor=plot.EDITED, linewidth=2,
+            (column - 0.5, -0.5),
+            1,
+            len(effect),
+            fill=False,
+            edgecolor=plot.EDITED,
+            linewidth=2,
             clip_on=False,
-        )  # fmt: skip
+        )
         figure.axes[0].add_patch(frame)
         return figure
 
     def _lens(self) -> View:
+        """The ranks over all layers, and those of the present layer."""
         ranks = {name: self.ranks[name].tolist() for name in self.ranks}
         before = None
         if self.before is not None:
@@ -121,12 +136,13 @@ class LayerSlider(Panel):
         return View(figure, f"Layer {self.layer}: {self._said()}", rows)
 
     def _said(self) -> str:
+        """A sentence with the ranks in the present layer."""
         said = (f"'{name}' has rank {self.ranks[name][self.layer]:,}" for name in self.ranks)
         return "In the logit lens " + ", ".join(said) + "."
 
 
 def _ranks(found: pd.DataFrame | None) -> pd.DataFrame | None:
-    """What `lens` found as layers × answers, in the order of the answers."""
+    """The ranks of a table of `lens` as layers × answers, in the order of the answers."""
     if found is None:
         return None
     if found["prompt"].nunique() != 1:

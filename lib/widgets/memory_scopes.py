@@ -1,7 +1,8 @@
-"""Who is answered by a memory beside the weights: GRACE by its radius, WISE by its threshold.
+"""Two panels show which prompts a memory beside the weights answers: GRACE's, and WISE's.
 
-Both work on numbers that were read once, distances of keys and activation differences Δ, and apply
-the library's own rules to them.
+`RadiusExplorer` moves the radius of GRACE, and `ThresholdExplorer` the threshold of WISE. Both work
+on numbers that were read once, distances of keys and activation differences Δ, to which they apply
+the library's own rules.
 """
 
 from __future__ import annotations
@@ -26,18 +27,26 @@ from ..plot import points as maps
 from .panel import Control, Panel, View, between, one_of
 
 KINDS = {
-    "edit": plot.EDITED, "edited": plot.EDITED, "rewording": plot.CYCLE[0],
-    "neighbor": plot.NEIGHBOR, "unrelated": plot.UNRELATED,
-}  # fmt: skip
+    "edit": plot.EDITED,
+    "edited": plot.EDITED,
+    "rewording": plot.CYCLE[0],
+    "neighbor": plot.NEIGHBOR,
+    "unrelated": plot.UNRELATED,
+}
 
 
 class RadiusExplorer(Panel):
-    """Whom GRACE's codebook would answer if all edits began with another radius.
+    """A panel of the prompts that GRACE's codebook answers if all edits begin with a given radius.
 
-    edits (n, d) keys and their labels, in the order in which they are written; others {group: (m,
-    d)} keys of prompts. owner (m,): whose rewording each of the group "rewording" is, which then
-    counts as right with its own edit's label alone. prompts {group: [text]}, to name who is
-    answered. limit: end of the slider.
+    edits    (n, d) The keys of the edits, in the order in which they are written.
+    labels   The label of each edit, which tells whether two edits have the same answer.
+    others   {group: (m, d)}, the keys of prompts.
+    owner    (m,) The number of the edit that each prompt in the group "rewording" rewords. Such a
+             prompt counts as right with that edit's label alone.
+    radius   The radius at the beginning.
+    rule     The rule at the beginning, one of RULES.
+    limit    The end of the slider.
+    prompts  {group: [text]}, to name a few prompts that are answered.
     """
 
     LABELS = {"radius": "Radius ε at the start", "rule": "Rule"}
@@ -78,9 +87,14 @@ class RadiusExplorer(Panel):
         return one_of(proposal["value"], self.RULES, "the rule")
 
     def controls(self) -> dict[str, Control]:
-        """A slider over radii, a list of the two rules."""
-        slider = {"min": 0.0, "max": self.limit, "step": self.limit / 80,
-                  "readout_format": ".2f", "continuous_update": False}  # fmt: skip
+        """A slider over radii, and a list of the two rules."""
+        slider = {
+            "min": 0.0,
+            "max": self.limit,
+            "step": self.limit / 80,
+            "readout_format": ".2f",
+            "continuous_update": False,
+        }
         return {
             "radius": ("FloatSlider", slider),
             "rule": ("Dropdown", {"options": self.RULES}),
@@ -103,7 +117,7 @@ class RadiusExplorer(Panel):
         return self._kept[values]
 
     def look(self) -> View:
-        """The scope map (distances alone with one radius), and how many prompts are answered."""
+        """The scope map, or the distances alone with one radius, and the number answered."""
         book = self.book()
         found = {group: book.lookup(keys.float()) for group, keys in self.others.items()}
         figure = self._draw(found)
@@ -132,6 +146,7 @@ class RadiusExplorer(Panel):
         return View(figure, text, rows)
 
     def _draw(self, found: Mapping[str, Found]) -> Figure:
+        """A histogram where all keys have one radius, otherwise distance against radius."""
         distance = "distance to the nearest key"
         if self.rule == "one radius":
             distances = {group: f.distance.tolist() for group, f in found.items()}
@@ -143,12 +158,14 @@ class RadiusExplorer(Panel):
 
 
 class ThresholdExplorer(Panel):
-    """Whom WISE's side memories would answer with another share of their thresholds.
+    """A panel of the prompts that WISE's side memories answer, by a share of their thresholds.
 
-    route     the patch's `Side`; its own act_ratio is where the slider begins
-    scores    {group: Δ (prompts,) or (prompts, memories)}; `read` gets them from the model
+    route      The patch's route, a `Side`.
+    scores     {group: Δ (prompts,) or (prompts, memories)}; `read` gets them from the model.
+    act_ratio  The share at the beginning, by default the route's own.
+    limit      The end of the slider.
 
-    Drawn is Δ/ε, the largest over the memories, so that one line serves them all.
+    The figure shows Δ/ε, the largest over the memories, so that one line serves them all.
     """
 
     LABELS = {"act_ratio": "act_ratio, share of ε"}
@@ -180,12 +197,16 @@ class ThresholdExplorer(Panel):
 
     @classmethod
     def read(cls, lm: LM, patch: Patch, groups: Mapping[str, Sequence[str]]) -> ThresholdExplorer:
-        """The explorer of a patch of WISE, with Δ of {group: [prompt]} read from the model."""
+        """The explorer of a patch of WISE, with Δ of {group: [prompt]} read from the model.
+
+        Raises ValueError unless the patch has one route of side memories.
+        """
         found = {name: route for name, route in patch.routes.items() if isinstance(route, Side)}
         if len(found) != 1:
             raise ValueError(f"the patch has {len(found)} routes of side memories, not one")
         ((module, route),) = found.items()
         others = {name: one for name, one in patch.routes.items() if name != module}
+        # Δ is read below the route itself, with all other routes of the patch in place
         texts, scores = IrrelevantTexts(lm, module, route.score), {}
         with lm.patched(replace(patch, routes=others), only=True), torch.no_grad():
             for group, some in groups.items():
@@ -204,21 +225,25 @@ class ThresholdExplorer(Panel):
         return {"act_ratio": ("FloatSlider", slider)}
 
     def look(self) -> View:
-        """Histograms of Δ/ε with the line, and how many of each group are routed."""
+        """Histograms of Δ/ε with the threshold, and the number of each group that is routed."""
         rule = Side(self.route.memories, self.act_ratio, self.route.score, self.route.module)
         shares = {group: (found / self.eps).amax(1) for group, found in self.scores.items()}
         figure = plot.histogram(
             {group: found.tolist() for group, found in shares.items()},
-            "Δ/ε, how far the memory moves the output (1 is its threshold)", bins=30,
-            marks={f"act_ratio {self.act_ratio:g}": self.act_ratio}, colors=KINDS,
-        )  # fmt: skip
+            "Δ/ε, how far the memory moves the output (1 is its threshold)",
+            bins=30,
+            marks={f"act_ratio {self.act_ratio:g}": self.act_ratio},
+            colors=KINDS,
+        )
         rows = [
             {
-                "group": group, "routed": int((rule.choose(found) >= 0).sum()),
-                "prompts": len(found), "median Δ/ε": shares[group].median().item(),
+                "group": group,
+                "routed": int((rule.choose(found) >= 0).sum()),
+                "prompts": len(found),
+                "median Δ/ε": shares[group].median().item(),
             }
             for group, found in self.scores.items()
-        ]  # fmt: skip
+        ]
         limits = ", ".join(f"{x:.3g}" for x in rule.thresholds().tolist())
         limits += " (one per memory)" if len(self.eps) > 1 else ""
         text = f"act_ratio {self.act_ratio:g}: a prompt goes to a memory from Δ = {limits} on. "
@@ -227,4 +252,5 @@ class ThresholdExplorer(Panel):
 
 
 def _row(group: str, answered: int, own: int | str, prompts: int) -> dict[str, object]:
+    """A row of the radius explorer's table."""
     return {"group": group, "answered": answered, "with its own answer": own, "prompts": prompts}

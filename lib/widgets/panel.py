@@ -1,4 +1,4 @@
-"""What all panels share: traits that controls are linked to, one view at a time, both displays.
+"""`Panel` is the base of all panels: traits linked to controls, one view at a time, two displays.
 
 ipywidgets is imported only where controls are made, so that a panel also works without it.
 """
@@ -20,12 +20,17 @@ TEXT = "text-align: left; vertical-align: top; white-space: normal; padding: 3px
 NUMBER = "text-align: right; vertical-align: top; padding: 3px 14px 3px 0"
 VIEW = "application/vnd.jupyter.widget-view+json"
 
-Control = tuple[str, dict[str, Any]]  # an ipywidgets class by name, its settings
+Control = tuple[str, dict[str, Any]]  # the name of an ipywidgets class, and its settings
 Rows = Sequence[Mapping[str, object]]
 
 
 class View(NamedTuple):
-    """What a panel shows: a figure, a sentence or two with its main numbers, a table of rows."""
+    """The view of a panel at one moment.
+
+    figure  The figure.
+    text    A sentence or two with its main numbers.
+    rows    The rows of the table, {column: value} each.
+    """
 
     figure: Figure
     text: str
@@ -35,8 +40,9 @@ class View(NamedTuple):
 class Panel(traitlets.HasTraits):
     """Controls above a figure; `look` makes the view that belongs to the traits' values.
 
-    LABELS names the control of every trait that has one, in their order. `message` is the sentence
-    that says why the present values cannot be shown, empty where they can; the view before stays.
+    LABELS   {trait: the name of its control}, in the order of the controls.
+    message  The reason why the present values cannot be shown, in which case the last view stays.
+             It is empty where they can.
     """
 
     LABELS: ClassVar[dict[str, str]]
@@ -45,35 +51,39 @@ class Panel(traitlets.HasTraits):
     def __init__(self, **values: Any) -> None:
         self._view: View | None = None
         self._stale, self._box = True, None
-        self._kept: dict[Any, Any] = {}  # what took long, by the values that it belongs to
+        self._kept: dict[Any, Any] = {}  # results that took long, by the values they belong to
         super().__init__(**values)
         self.observe(self._changed, names=list(self.LABELS))
 
     @abstractmethod
     def look(self) -> View:
-        """The view of the present values; ValueError with one sentence where there is none."""
+        """Make the view of the present values; a ValueError says why there is none."""
 
     @abstractmethod
     def controls(self) -> dict[str, Control]:
-        """Which control each trait of LABELS gets: name -> (ipywidgets class, its settings)."""
+        """The control of each trait in LABELS, {trait: (ipywidgets class, its settings)}."""
 
     # ---- the view, without a front end --------------------------------------------------------
 
-    @property
-    def view(self) -> View:
-        """The present view, made when it is asked for; ValueError where there never was one."""
+    def refresh(self) -> None:
+        """Make the view if the values have changed; values without a view set `message`."""
         if self._stale:
             self._stale = False
             try:
                 self._view, self.message = self.look(), ""
             except ValueError as error:
                 self.message = str(error)
+
+    @property
+    def view(self) -> View:
+        """The present view, made when it is asked for; ValueError where there never was one."""
+        self.refresh()
         if self._view is None:
             raise ValueError(self.message)
         return self._view
 
     def static(self) -> Figure:
-        """The figure alone, as it is left behind where there is no front end."""
+        """The figure alone, which is shown where there is no front end."""
         return self.view.figure
 
     @property
@@ -83,19 +93,20 @@ class Panel(traitlets.HasTraits):
 
     @property
     def text(self) -> str:
-        """All that the figure says, in words and numbers, one row of the table per line."""
+        """The view in words and numbers, with one row of the table per line."""
         text, rows = self.view.text, self.view.rows
         lines = [list(rows[0]), *(map(plain, row.values()) for row in rows)] if rows else []
         return "\n".join([text, *(" | ".join(line) for line in lines)])
 
     @property
     def html(self) -> str:
-        """The same as a paragraph and a table."""
+        """The view in words and numbers, as a paragraph and a table in HTML."""
         said = f"<p>{html.escape(self.view.text)}</p>{table(self.view.rows)}"
         # ipywidgets sets lines 28 pixels apart
         return f'<div style="line-height: 1.4">{said}</div>'
 
     def _changed(self, _: Any) -> None:
+        """A trait has another value: show its view."""
         self._stale = True
         self._show()
 
@@ -118,20 +129,26 @@ class Panel(traitlets.HasTraits):
                 traitlets.link((self, name), (control, "value"))
             self._status, self._picture, self._words = (ipywidgets.HTML() for _ in range(3))
             wrapped = ipywidgets.Layout(flex_flow="row wrap", grid_gap="2px 18px")
-            self._box = ipywidgets.VBox([
-                ipywidgets.HBox([*self._controls.values(), *self._buttons()], layout=wrapped),
-                self._status, self._picture, self._words,
-            ])  # fmt: skip
+            self._box = ipywidgets.VBox(
+                [
+                    ipywidgets.HBox([*self._controls.values(), *self._buttons()], layout=wrapped),
+                    self._status,
+                    self._picture,
+                    self._words,
+                ]
+            )
             self._show()
         return self._box
 
     def _buttons(self) -> list[Any]:
+        """Further controls that are no traits; a panel may have some."""
         return []
 
     def _show(self) -> None:
-        """The present view into the box, where there is one."""
+        """Put the present view into the box, where there is one."""
         if self._box is None:
             return
+        # this text is seen as long as the view is being made
         if self._stale:
             self._status.value = "<p>computing …</p>"
         try:
@@ -152,9 +169,9 @@ class Panel(traitlets.HasTraits):
     # ---- display ------------------------------------------------------------------------------
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        """The figure and its text; before them the box, where there is a front end.
+        """The figure and its text, and before them the box where there is a front end.
 
-        A page that cannot draw the box, or a notebook read without a kernel, shows the figure.
+        A page that cannot draw the box, or a notebook without a kernel, shows the figure.
         """
         box = self.output._repr_mimebundle_() if live() else {}
         return {**box, "image/png": _png(self.static()), "text/plain": self.text}

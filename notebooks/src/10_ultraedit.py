@@ -41,7 +41,7 @@ import torch
 import lib
 from lib import plot
 from lib.keys_values import answer_gradients
-from lib.keys_values.running_moments import Moments, Pairs
+from lib.keys_values.running_moments import KeyGradientMoments, RunningMoments
 from notebooks.support import checks_10_ultraedit as checks_10
 from notebooks.support import models, show, stored_runs
 from notebooks.support import runs_10_ultraedit as runs_10
@@ -99,9 +99,9 @@ def normal(*shape):
 
 # %%
 x = 1000 + normal(4, 1000)
-whole = Moments.empty(4).merge(x)
+whole = RunningMoments.empty(4).merge(x)
 for cuts in ((500,), (1, 2, 3, 999), range(100, 1000, 100)):
-    state = Moments.empty(4)
+    state = RunningMoments.empty(4)
     for part in torch.tensor_split(x, list(cuts), dim=1):
         state = state.merge(part)
     assert torch.allclose(state.mean, whole.mean) and torch.allclose(state.S, whole.S)
@@ -135,7 +135,7 @@ d_in, d_out = next(iter(shapes.values()))
 
 # {module: K (d_in, n), G (d_out, n)}
 found = answer_gradients.read(lm, facts[:count], list(shapes))
-seen = Pairs.empty(d_in, d_out).merge(found.values())
+seen = KeyGradientMoments.empty(d_in, d_out).merge(found.values())
 patch = editor.edit(facts[:count])
 for name, pair in found.items():
     K, (k_hat, g_hat) = pair.K.double(), seen.standardize(pair)
@@ -203,7 +203,7 @@ show.Table(table)
 # %%
 for n in (1, 2, 3):
     some = normal(4, n)
-    print(n, Moments.empty(4).merge(some).standardize(some)[0].numpy().round(3))
+    print(n, RunningMoments.empty(4).merge(some).standardize(some)[0].numpy().round(3))
 
 tower = lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome", target_true="Paris")
 own = {**runs_10.PUBLISHED, "down": (2 * lm.n_layers // 3,), "step": step / 10}  # one matrix

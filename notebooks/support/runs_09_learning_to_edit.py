@@ -85,7 +85,7 @@ class Solved:
     def edit(self, facts: Sequence[lib.Fact], after: lib.Patch = lib.EMPTY) -> lib.Patch:
         """The patch after one update; λ is the mean squared length of the keys."""
         nets, updates = self.mend.networks(), {}
-        turns = self.mend.turns(nets, nets.moments, self.mend.read(facts, after))
+        turns = self.mend.module_updates(nets, nets.moments, self.mend.read(facts, after))
         for name, turn in turns.items():
             with torch.no_grad():
                 _, keys, grads = zip(*turn.parts(), strict=True)
@@ -193,7 +193,7 @@ class Toy:
             return torch.randn(*shape, generator=draw, dtype=torch.float64)
 
         self.W, self.U, self.x, self.y = normal(4, 5), normal(3, 4), normal(5, 6), normal(3, 6)
-        self.pair = answer_gradients.Features(
+        self.pair = answer_gradients.KeyGradients(
             normal(5, 7), normal(4, 7), torch.zeros(7, dtype=torch.long)
         )
         self.noise = normal
@@ -202,16 +202,18 @@ class Toy:
         """Half the squared error with W + ΔW."""
         return 0.5 * (self.U @ torch.tanh((self.W + change) @ self.x) - self.y).square().sum()
 
-    def network(self, order: str) -> tuple[network.EditNet, network.Turn]:
+    def network(self, order: str) -> tuple[network.EditNet, network.ModuleUpdate]:
         """A network that has left its start, and what it is asked."""
         net = network.EditNet(5, 4, ["W"], rank=3, order=order, step=0.1, seed=3).double()
         with torch.no_grad():
             for p in net.parameters():
                 p += 0.1 * self.noise(*p.shape)
-        hat = running_moments.Pairs.empty(5, 4).merge([self.pair]).standardize(self.pair)
-        return net, network.Turn(net, "W", self.pair, hat, chunk=3)
+        hat = (
+            running_moments.KeyGradientMoments.empty(5, 4).merge([self.pair]).standardize(self.pair)
+        )
+        return net, network.ModuleUpdate(net, "W", self.pair, hat, chunk=3)
 
-    def change(self, turn: network.Turn, editor: Any) -> Tensor:
+    def change(self, turn: network.ModuleUpdate, editor: Any) -> Tensor:
         """ΔW in one graph: the network, then the editor's sum or regression."""
         K, ridge = turn.pair.K, turn.log_ridge.exp()
         k, g = turn.net(*turn.hat, "W")

@@ -15,7 +15,7 @@ import torch
 import lib
 from lib import memory, plot
 from lib.keys_values import answer_gradients
-from lib.keys_values.running_moments import Pairs
+from lib.keys_values.running_moments import KeyGradientMoments
 
 from . import runs_06_null_space as runs_06
 from .runs_06_null_space import counterfact as counterfact
@@ -30,7 +30,7 @@ UltraEdit = lib.EDITORS["ultraedit"]
 class PerTurn(UltraEdit):
     """Every turn is standardized with its own moments: nothing is remembered."""
 
-    def start(self, state: Mapping[str, Any]) -> dict[tuple[int, int], Pairs]:
+    def start(self, state: Mapping[str, Any]) -> dict[tuple[int, int], KeyGradientMoments]:
         """Nothing seen yet, always."""
         return super().start({})
 
@@ -38,7 +38,7 @@ class PerTurn(UltraEdit):
 class FirstTurn(UltraEdit):
     """The moments of the first turn serve for ever."""
 
-    def start(self, state: Mapping[str, Any]) -> dict[tuple[int, int], Pairs]:
+    def start(self, state: Mapping[str, Any]) -> dict[tuple[int, int], KeyGradientMoments]:
         """Moments that stay as they are, once there are any."""
         found = super().start(state).items()
         return {
@@ -47,10 +47,10 @@ class FirstTurn(UltraEdit):
 
 
 @dataclass(frozen=True)
-class Fixed(Pairs):
+class Fixed(KeyGradientMoments):
     """Moments that learn nothing."""
 
-    def merge(self, parts: Iterable[answer_gradients.Features]) -> Pairs:
+    def merge(self, parts: Iterable[answer_gradients.KeyGradients]) -> KeyGradientMoments:
         """Themselves."""
         return self
 
@@ -63,7 +63,7 @@ class Plain(UltraEdit):
         self.calls, self.scale = 0, {}  # c by place of the module in a turn
 
     def solve(
-        self, pair: answer_gradients.Features, moments: Pairs, *more: Any
+        self, pair: answer_gradients.KeyGradients, moments: KeyGradientMoments, *more: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The same regression for another V."""
         place, self.calls = self.calls % len(self.modules()), self.calls + 1
@@ -111,7 +111,10 @@ class Lifelong(runs_06.Lifelong):
 
 
 def one_turn(
-    found: Mapping[str, answer_gradients.Features], seen: Pairs, step: float, ridge: float
+    found: Mapping[str, answer_gradients.KeyGradients],
+    seen: KeyGradientMoments,
+    step: float,
+    ridge: float,
 ) -> lib.Patch:
     """UltraEdit's first turn from features that were read already."""
     weights = {}

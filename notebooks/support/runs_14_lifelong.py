@@ -21,7 +21,7 @@ import torch
 import lib
 from lib import widgets
 from lib.data.texts import HELD_OUT
-from lib.editors.hypernetwork.trainable import SHIPPED
+from lib.editors.hypernetwork.network_file import SHIPPED
 
 from . import stored_runs
 

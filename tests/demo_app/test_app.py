@@ -461,7 +461,8 @@ def test_the_geometry_is_that_of_the_editor(studio, monkeypatch):
     subject = studio.choices.subject(*TOWER, "xy")
     for editor, whitened in {"ft": 0, "rome": 1, "memit": 1, "rect": 1}.items():
         asked.clear()
-        Forecasts(studio).predict(Session(), subject, editor).outcome()
+        told = Forecasts(studio).predict(Session(), subject, editor).outcome()
+        assert told.layer == 2, "of a wrapper, where the editor inside writes"
         assert len(asked) == whitened, editor
 
 

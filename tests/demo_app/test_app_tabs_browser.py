@@ -101,7 +101,7 @@ def test_a_patch_is_loaded_looked_into_and_taken_home(visit, tmp_path, patch_fil
     assert lib.Patch.load(found.value.path()).facts == lib.Patch.load(patch_file).facts
     fits(page, width)
     page.screenshot(path=tmp_path / f"take-{width}.png", full_page=True)
-    assert "1 edit live" in page.locator("#top").inner_text()
+    page.locator("#top", has_text="1 edit live").wait_for(timeout=60_000)  # a job of its own
     page.wait_for_timeout(800)
     page.get_by_role("tab", name="Edit & compare").click()
     assert "your edits so far" in page.locator("#status").inner_text()

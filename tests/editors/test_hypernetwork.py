@@ -17,11 +17,11 @@ from lib.editors import rledit
 from lib.editors.hypernetwork import losses as phases
 from lib.editors.hypernetwork import network as hypernet
 from lib.editors.hypernetwork import network_file, trainable
-from lib.editors.hypernetwork.network import EditNet, Turn
+from lib.editors.hypernetwork.network import EditNet, ModuleUpdate
 from lib.errors import NetworkError
 from lib.keys_values import answer_gradients
-from lib.keys_values.answer_gradients import Features
-from lib.keys_values.running_moments import Pairs
+from lib.keys_values.answer_gradients import KeyGradients
+from lib.keys_values.running_moments import KeyGradientMoments
 from lib.memory import Moment
 from lib.model import prefix_cache
 from lib.patch.patch import EMPTY
@@ -49,7 +49,7 @@ def network(order, d=5, modules=("a",), moved=0.0, step=0.3, rank=4):
 def pairs(n, d=5, seed=0):
     draw = torch.Generator().manual_seed(seed)
     K, G = (torch.randn(d, n, generator=draw).double() for _ in "KG")
-    return Features(K, G, torch.zeros(n, dtype=torch.long))
+    return KeyGradients(K, G, torch.zeros(n, dtype=torch.long))
 
 
 def grads(net):
@@ -71,13 +71,13 @@ def test_it_starts_as_the_identity_and_is_not_dead(order):
 
 def test_untrained_networks_take_plain_steps():
     pair = pairs(4)
-    A, B = hypernet.outer(Turn(network("mend"), "a", pair, (pair.K, pair.G)))
+    A, B = hypernet.outer(ModuleUpdate(network("mend"), "a", pair, (pair.K, pair.G)))
     torch.testing.assert_close(A @ B, -0.3 * pair.G @ pair.K.T, atol=1e-7, rtol=1e-7)
     lone = pairs(1)
     for ell in (0.0, -40.0):
         net = network("malmen")
         net.log_ridge.data.fill_(ell)
-        A, B = hypernet.ridge(Turn(net, "a", lone, (lone.K, lone.G)))
+        A, B = hypernet.ridge(ModuleUpdate(net, "a", lone, (lone.K, lone.G)))
         square = lone.K.square().sum()
         # −η g kᵀ ‖k‖²/(‖k‖² + λ)
         wanted = -0.3 * lone.G @ lone.K.T * square / (square + torch.tensor(ell).double().exp())
@@ -146,7 +146,7 @@ def test_two_phases_give_the_gradient_of_the_whole(order, general, n):
     rules = {"mend": hypernet.outer, "malmen": hypernet.ridge, "network": hypernet.regress}
     for chunk in (1000, 2):
         net.zero_grad()
-        turns = [Turn(net, m, p, (h.K, h.G), chunk, metric) for m, (p, h) in edits.items()]
+        turns = [ModuleUpdate(net, m, p, (h.K, h.G), chunk, metric) for m, (p, h) in edits.items()]
         updates = [rules[order](turn) for turn in turns]
         deltas = [(A @ B).requires_grad_() for A, B in updates]
         for delta, one in zip(deltas, whole, strict=True):
@@ -166,7 +166,7 @@ def test_two_phases_give_the_gradient_of_the_whole(order, general, n):
 def test_a_lone_key_of_the_network_gives_mends_outer_product():
     net, pair, hat = network("malmen", moved=0.2), pairs(1), pairs(1, seed=4)
     net.log_ridge.data.fill_(-60.0)
-    turn = Turn(net, "a", pair, (hat.K, hat.G))
+    turn = ModuleUpdate(net, "a", pair, (hat.K, hat.G))
     (A, B), (C, D) = hypernet.regress(turn), hypernet.outer(turn)
     torch.testing.assert_close(A @ B, C @ D, atol=1e-10, rtol=1e-10)
 
@@ -174,7 +174,7 @@ def test_a_lone_key_of_the_network_gives_mends_outer_product():
 @pytest.mark.parametrize("n", [3, 9])
 def test_primal_and_dual_rules_are_one(n):
     net, pair, hat = network("malmen", moved=0.2), pairs(n), pairs(n, seed=4)
-    turn, G, K = Turn(net, "a", pair, (hat.K, hat.G)), pairs(5, seed=6).K, pair.K
+    turn, G, K = ModuleUpdate(net, "a", pair, (hat.K, hat.G)), pairs(5, seed=6).K, pair.K
     V, B = hypernet.ridge(turn)
     lam = net.log_ridge.exp().item()
     M = torch.linalg.inv(K @ K.T + lam * torch.eye(5).double())
@@ -270,7 +270,7 @@ def test_the_keys_of_the_regression_are_a_setting(lm, name):
         editor = lib.EDITORS[name](lm, **settings, keys=keys)
         networks, facts = editor.fresh(CASES), [case.fact for case in CASES]
         found = editor.read(facts, lib.EMPTY)
-        turn = next(iter(editor.turns(networks, networks.moments, found).values()))
+        turn = next(iter(editor.module_updates(networks, networks.moments, found).values()))
         updates.append(editor.update(turn))
         for mine, wanted in zip(updates[-1], rule(turn), strict=True):
             assert torch.equal(mine, wanted)
@@ -287,7 +287,9 @@ def test_general_text_weighs_in_the_regression_where_asked(lm):
     editor._networks.hash = "untrained"
     facts = [case.fact for case in CASES]
     patch, found = editor.edit(facts), editor.read(facts, lib.EMPTY)
-    for name, turn in editor.turns(networks, editor.seen(networks.moments, found), found).items():
+    for name, turn in editor.module_updates(
+        networks, editor.seen(networks.moments, found), found
+    ).items():
         K, C = found[name].K.double(), answer_gradients.general(lm, name)
         V = hypernet.ridge(turn)[0]
         wanted = V @ K.T @ torch.linalg.inv(K @ K.T + ridge * (torch.eye(len(C)) + s * C))
@@ -427,7 +429,7 @@ def test_reg_adds_the_gradient_of_the_squared_update(lm, monkeypatch):
     (net,) = networks.nets.values()
     net.zero_grad()
     pairs = editor.read([case.fact for case in CASES], EMPTY)
-    turns = editor.turns(networks, networks.moments, pairs)
+    turns = editor.module_updates(networks, networks.moments, pairs)
     total = 0.0
     for name, turn in turns.items():
         K = turn.pair.K
@@ -478,7 +480,9 @@ def test_a_run_that_was_stopped_goes_on_bit_for_bit(lm, name, settings, tmp_path
     assert ("moments" in patch.memory[name]) == (name != "mend")
     more = editor.edit([CASES[1].fact], after=patch)
     if name == "malmen":  # they go on while editing
-        counts = [Pairs.load(p.memory[name]["moments"]["32x48"]).count for p in (patch, more)]
+        counts = [
+            KeyGradientMoments.load(p.memory[name]["moments"]["32x48"]).count for p in (patch, more)
+        ]
         assert counts[0] < counts[1]
 
 
@@ -534,7 +538,7 @@ def test_a_network_is_looked_for_here_then_in_the_cache_then_in_the_library(
     lm, trained, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(trainable, "SHIPPED", tmp_path / "networks")
+    monkeypatch.setattr(network_file, "SHIPPED", tmp_path / "networks")
     fact, name = CASES[0].fact, f"malmen-{lm.fingerprint}.safetensors"
     content = network_file.load(trained, lm.fingerprint, "malmen")[2]
 

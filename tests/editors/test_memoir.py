@@ -9,14 +9,8 @@ import torch
 
 import lib
 from lib.editors.memoir import fingerprint
-from lib.editors.memoir.fingerprint import (
-    Fingerprint,
-    Residual,
-    best,
-    insert,
-    pack_rows,
-    unpack_rows,
-)
+from lib.editors.memoir.fingerprint import Fingerprint, insert, pack_rows, unpack_rows
+from lib.editors.memoir.residual_memory import Residual, best, threshold
 from lib.model import batching, generation
 
 from ..support import tiny
@@ -126,7 +120,7 @@ def test_ties_go_to_the_smallest_index():
 
 def test_the_threshold_lies_midway():
     own, unrelated = torch.linspace(0.5, 0.6, 101), torch.linspace(0.2, 0.3, 101)
-    assert fingerprint.threshold(own, unrelated) == pytest.approx((0.51 + 0.299) / 2)
+    assert threshold(own, unrelated) == pytest.approx((0.51 + 0.299) / 2)
 
 
 # ---- the edit -----------------------------------------------------------------------------------

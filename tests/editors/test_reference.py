@@ -164,15 +164,15 @@ ULTRA = json.loads((REFERENCE / "ultraedit.json").read_text(encoding="utf-8"))
 
 
 def released(self, x):
-    """`Moments.of` with a slip of the released code: S is m/(m − 1) times what it should be."""
+    """`RunningMoments.of` with a slip of the released code: S is m/(m − 1) times too large."""
     x, m = x.double(), x.shape[1]
     mean = x.mean(1)
     S = (x - mean[:, None]).square().sum(1) * (m / (m - 1) if m > 1 else 1.0)
-    return running_moments.Moments(m, mean, S)
+    return running_moments.RunningMoments(m, mean, S)
 
 
 def test_ultraedit_over_two_turns(default_lm, monkeypatch):
-    monkeypatch.setattr(running_moments.Moments, "of", released)
+    monkeypatch.setattr(running_moments.RunningMoments, "of", released)
     lm = default_lm
     editor = lib.EDITORS["ultraedit"](
         lm, down=(18, 19, 20), gate=(12, 13, 14), up=(12, 13, 14), eta=ULTRA["eta"],
@@ -186,7 +186,7 @@ def test_ultraedit_over_two_turns(default_lm, monkeypatch):
         for shape, figures in wanted["moments"].items():
             d_in, d_out = (int(n) for n in shape.strip("()").split(","))
             kept = patch.memory["ultraedit"]["moments"][f"{d_out}x{d_in}"]
-            both = lib.keys_values.running_moments.Pairs.load(kept)
+            both = lib.keys_values.running_moments.KeyGradientMoments.load(kept)
             assert both.count == figures["count"]
             for side, moments in (("key", both.keys), ("grad", both.grads)):
                 assert_vector(moments.mean, figures[f"{side}_mean"], 1e-4)

@@ -102,7 +102,7 @@ def test_kept_keys_and_general_text_stand_beside_the_turns_own_keys(lm):
         pair = lib.keys_values.answer_gradients.read(lm, FACTS[3:], [name])[name]
     held = second.memory["ultraedit"]["keys"][name]
     torch.testing.assert_close(held, torch.cat([kept.float(), pair.K], 1), rtol=1e-5, atol=1e-6)
-    moments = lib.keys_values.running_moments.Pairs.load(
+    moments = lib.keys_values.running_moments.KeyGradientMoments.load(
         second.memory["ultraedit"]["moments"]["32x48"]
     )
     k_hat, g_hat = moments.standardize(pair)

@@ -8,7 +8,7 @@ import torch
 import lib
 from lib.errors import FeatureError
 from lib.keys_values import answer_gradients
-from lib.keys_values.running_moments import Moments, Pairs
+from lib.keys_values.running_moments import KeyGradientMoments, RunningMoments
 
 from ..support import tiny
 
@@ -39,7 +39,7 @@ def test_any_split_gives_the_moments_of_the_union():
     torch.manual_seed(0)
     x = torch.randn(5, 40).double() * 3 + 7
     for sizes in ([40], [1, 39], [13, 1, 1, 25], [1] * 40):
-        state, order = Moments.empty(5, full=True), torch.randperm(40)
+        state, order = RunningMoments.empty(5, full=True), torch.randperm(40)
         for part in x[:, order].split(sizes, 1):
             state = state.merge(part)
         assert state.n == 40
@@ -50,8 +50,8 @@ def test_any_split_gives_the_moments_of_the_union():
 
 def test_two_workers_merge_to_one():
     x = torch.randn(3, 10).double()
-    assert Moments.empty(3).merge(x[:, :0]).n == 0
-    one = Moments.empty(3).merge(x[:, :1])
+    assert RunningMoments.empty(3).merge(x[:, :0]).n == 0
+    one = RunningMoments.empty(3).merge(x[:, :1])
     torch.testing.assert_close(one.standardize(x[:, :1]), torch.zeros(3, 1).double())
 
 
@@ -59,13 +59,13 @@ def test_whitened_gradients_have_the_covariance_they_should():
     torch.manual_seed(1)
     mix = torch.randn(6, 6).double()
     x = mix @ torch.randn(6, 50).double()
-    state = Moments.empty(6, full=True).merge(x)
+    state = RunningMoments.empty(6, full=True).merge(x)
     wanted = (50 - 6 - 1) / (50 - 1) * torch.eye(6).double()
     torch.testing.assert_close(state.whiten(x).cov(), wanted, atol=1e-8, rtol=1e-8)
     Q = torch.linalg.qr(torch.randn(6, 6).double()).Q
-    turned = Moments.empty(6, full=True).merge(Q @ x)
+    turned = RunningMoments.empty(6, full=True).merge(Q @ x)
     torch.testing.assert_close(turned.whiten(Q @ x), Q @ state.whiten(x), atol=1e-8, rtol=1e-8)
-    few = Moments.empty(6, full=True).merge(x[:, :7])
+    few = RunningMoments.empty(6, full=True).merge(x[:, :7])
     torch.testing.assert_close(few.whiten(x), few.standardize(x))
 
 
@@ -130,7 +130,7 @@ def test_a_turn_is_the_ridge_solution_of_the_wanted_shifts(lm):
     editor = lib.EDITORS["ultraedit"](lm, **SETTINGS)
     patch = editor.edit(FACTS)
     found = answer_gradients.read(lm, FACTS, [lm.mlp_out(1), lm.mlp_out(2)])
-    both = Pairs.empty(48, 32).merge(found.values())
+    both = KeyGradientMoments.empty(48, 32).merge(found.values())
     pair = found[lm.mlp_out(1)]
     k_hat, g_hat = both.standardize(pair)
     V = -(0.05 / 48) * k_hat.square().sum(0) * g_hat
@@ -143,7 +143,7 @@ def test_a_turn_is_the_ridge_solution_of_the_wanted_shifts(lm):
 def test_columns_without_gradient_are_dropped():
     K, G = torch.randn(4, 3), torch.randn(5, 3)
     G[:, 1] = 0
-    kept = answer_gradients.Features(K, G, torch.tensor([0, 0, 1])).kept()
+    kept = answer_gradients.KeyGradients(K, G, torch.tensor([0, 0, 1])).kept()
     assert torch.equal(kept.K, K[:, [0, 2]]) and kept.group.tolist() == [0, 1]
 
 
@@ -153,7 +153,7 @@ def test_a_turn_without_any_gradient_leaves_weights_and_moments(lm, monkeypatch)
 
     def nothing(*given, real=answer_gradients.read, **more):
         return {
-            name: answer_gradients.Features(p.K, torch.zeros_like(p.G), p.group)
+            name: answer_gradients.KeyGradients(p.K, torch.zeros_like(p.G), p.group)
             for name, p in real(*given, **more).items()
         }
 

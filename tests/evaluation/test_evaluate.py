@@ -17,7 +17,7 @@ from lib.evaluation.answers import begins, contains, exact, generated, judge
 from lib.evaluation.evaluate import baseline, evaluate
 from lib.evaluation.intervals import bootstrap, interval, wilson
 from lib.evaluation.perplexity import perplexity
-from lib.evaluation.probe_prompts import METRICS, plan
+from lib.evaluation.probe_prompts import METRICS, probe_items
 from lib.evaluation.scores import Base, Scores, compare
 from lib.model import batching, generation, scoring
 from lib.patch.patch import EMPTY, Edit, Patch
@@ -190,8 +190,8 @@ def prompts_of(items, metric):
 
 def test_negatives_are_never_edited_facts_themselves():
     cases = small_cases()
-    items = plan(cases)
-    assert plan(cases) == items
+    items = probe_items(cases)
+    assert probe_items(cases) == items
     other = prompts_of(items, "same_relation")
     assert other["c0"] in (
         "Cleo is in the city of",
@@ -207,28 +207,28 @@ def test_negatives_are_never_edited_facts_themselves():
 
 def test_negatives_of_a_single_edit_come_from_the_pool():
     cases = small_cases()
-    items = plan(cases[:1], pool=cases)
+    items = probe_items(cases[:1], pool=cases)
     assert prompts_of(items, "same_relation") == {"c0": "Bob is in the city of"}
     assert prompts_of(items, "same_subject")["c0"] in ("The country of Ann is", "Ann plays")
-    items = plan(cases[:1], pool=cases, edited=[Fact("Bob", CITY, "Bonn")])
+    items = probe_items(cases[:1], pool=cases, edited=[Fact("Bob", CITY, "Bonn")])
     assert prompts_of(items, "same_relation")["c0"] != "Bob is in the city of"
-    assert not prompts_of(plan(cases[:1]), "same_relation")
+    assert not prompts_of(probe_items(cases[:1]), "same_relation")
 
 
 def test_a_fact_of_the_same_relation_in_other_words_is_no_negative():
     one, two, *rest = small_cases()
     two = replace(two, fact=replace(two.fact, prompt="You find {} in the city of"))
-    assert "Bob" not in prompts_of(plan([one, two, *rest]), "same_relation")["c0"]
+    assert "Bob" not in prompts_of(probe_items([one, two, *rest]), "same_relation")["c0"]
 
 
 def test_a_fact_without_subject_has_no_negatives_but_its_negation():
-    items = plan([Case(Fact(None, "Two and two is", "five"))], pool=small_cases())
+    items = probe_items([Case(Fact(None, "Two and two is", "five"))], pool=small_cases())
     assert [item.metric for item in items] == ["efficacy", "negation_leak", "chat"]
 
 
 def test_equal_ids_are_replaced_by_numbers():
     cases = [Case(case.fact) for case in small_cases()]
-    assert {item.case for item in plan(cases)} == {0, 1, 2, 3}
+    assert {item.case for item in probe_items(cases)} == {0, 1, 2, 3}
 
 
 # ---- evaluate -----------------------------------------------------------------------------------
@@ -261,7 +261,7 @@ def cases(lm):
 def one_by_one(lm, cases, patch, metrics=METRICS):
     """Every number once more, one prompt at a time and in the plainest way."""
     rows, asserted = {}, {}  # what the positive prompts say is asked once
-    for item in plan(cases, metrics):
+    for item in probe_items(cases, metrics):
         where = item.case, item.metric, item.prompt
         if item.answer is None:
             before = lm.answer(item.prompt, max_new_tokens=8)
@@ -283,7 +283,7 @@ def one_by_one(lm, cases, patch, metrics=METRICS):
         if item.metric == "chat":
             continue
         model = EMPTY if item.metric == "negation_base" else patch
-        positive = next(i.prompt for i in plan(cases) if i.case == item.case)
+        positive = next(i.prompt for i in probe_items(cases) if i.case == item.case)
         with lm.patched(model):
             said = lm.answer(item.prompt, max_new_tokens=32)
             if item.metric.startswith("negation"):

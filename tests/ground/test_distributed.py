@@ -14,6 +14,7 @@ import torch
 import lib
 from lib import distributed, memory
 from lib.__main__ import main
+from lib.cli import options
 from lib.editors.shared import warmup_moments
 from lib.errors import FeatureError
 from lib.keys_values import answer_gradients
@@ -85,7 +86,7 @@ def worker(folder: Path) -> None:
         assert distributed.world() == 2
         torch.save(everything(folder), folder / f"{me}.pt")
         (folder / f"{me}.json").write_text(json.dumps(broken(me)))
-        lib.load = lambda *_: tiny.model("llama")
+        options.load = lambda *_: tiny.model("llama")
         assert main(json.loads((folder / "command.json").read_text())) == 0
     assert distributed.world() == 1
 

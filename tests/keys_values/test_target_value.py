@@ -125,3 +125,10 @@ def test_contexts_are_seeded_and_hold_one_place_each(lm):
     assert all(t.count("{}") == 1 and t.endswith(". {}") for t in made[1:])
     words = contexts(lm, ((10, 5),), start="words", seed=0)
     assert words[1].startswith("The") and words[5].startswith("You")
+
+
+def test_settings_are_named_in_the_order_that_a_cache_on_disk_knows():
+    assert repr(target_value.Search()) == (
+        "Search(v_lr=0.5, steps=20, decay=0.5, clamp=4.0, kl_factor=0.0625, enough=0.05, "
+        "target_eos=False, relax=False)"
+    )

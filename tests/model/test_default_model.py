@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 # A run with the slow parts replaced: "downloads" for a second, then writes one file.
 STAND_IN = """
 import sys, time, pathlib
-from lib import fetch
+from lib.model import default_model as fetch
 def download(into, progress):
     into.mkdir(parents=True)
     pathlib.Path(sys.argv[1]).open("a").write("downloaded\\n")

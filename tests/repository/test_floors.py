@@ -26,9 +26,11 @@ FLOORS = [
     {"cli"},
     {"__main__"},
 ]
-METHODS = {"rome", "wilke", "memit", "emmet", "alphaedit", "pmet", "rect", "prune", "ft", "lora",
-           "mend", "malmen", "rledit", "ultraedit", "retrieval",
-           "grace", "wise", "lemoe", "memoir"}  # fmt: skip
+METHODS = {floors.room(module) for module in floors.modules(LIB / "editors")} - {
+    "shared",
+    "hypernetwork",
+    "__init__",
+}
 EDITORS = [{"shared"}, {"hypernetwork"}, METHODS, {"__init__"}]
 
 

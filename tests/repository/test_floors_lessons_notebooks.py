@@ -32,7 +32,6 @@ OPENED = {
         "lib.editors.hypernetwork.losses",
         "lib.editors.hypernetwork.network",
         "lib.editors.hypernetwork.network_file",
-        "lib.editors.hypernetwork.trainable",
         "lib.editors.lemoe.anchor_router",
         "lib.editors.lemoe.fact_clusters",
         "lib.editors.prune",

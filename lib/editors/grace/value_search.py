@@ -3,7 +3,7 @@
 Every entry has one value, which replaces a module's output at the prompts of the entry's facts. It
 is moved until the model gives their answers. Nothing below the module changes, and with "last"
 nothing before the prompt's last token either, so only the blocks above and the positions from there
-on run (replay.py). Source: GRACE, section 3.
+on run (model/partial_forward.py). Source: GRACE, section 3.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""The network of MEND, MALMEN and RLEdit: its layers, its training and its file."""
+"""The network that MEND, MALMEN and RLEdit share: its layers, its training and its file."""

@@ -1,7 +1,9 @@
-"""The language model's part of training a hypernetwork: ∂L/∂W of the edited matrices, in batches.
+"""The loss of an edited language model, and its gradient ∂L/∂W at the edited matrices.
 
-Nothing here knows a network. The loss is a weighted sum over label positions, so how many texts run
-at once is a matter of memory alone and never of the result.
+This is the language model's part of training a hypernetwork, and nothing here knows a network. The
+loss asks that rewordings of an edit get the new answer and that unrelated texts keep their
+predictions. It is a weighted sum over label positions, so the number of texts that run at once
+changes only the memory that is needed and never the result.
 """
 
 from __future__ import annotations
@@ -25,10 +27,11 @@ TOKENS = 512  # padded tokens of one pass with weight gradients
 
 
 class Text(NamedTuple):
-    """A text of the loss: token ids of a prompt and of its answer.
+    """A text of the loss. The last token of its answer is predicted but not read.
 
-    The last token of the answer is predicted but not read. Where the loss compares two models, the
-    answer only says how many positions count. weight is that of each of them.
+    prompt  token ids of the prompt
+    answer  token ids of the answer, which only count the positions where two models are compared
+    weight  weight of each label position in the loss
     """
 
     prompt: list[int]
@@ -42,7 +45,12 @@ class Text(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """Weighted loss on rewordings, weighted KL on unrelated texts, and {module: ∂(sum)/∂W}."""
+    """The loss of an edited model and its gradients.
+
+    edit      weighted NLL (nats) of the new answers on rewordings
+    locality  weighted KL divergence (nats) from the model before on unrelated texts
+    grads     {module: (d_out, d_in) gradient of the sum of both with respect to its weight}
+    """
 
     edit: float
     locality: float
@@ -50,7 +58,7 @@ class Outcome(NamedTuple):
 
     @property
     def finite(self) -> bool:
-        """Whether every number in it is."""
+        """Whether every number in it is finite."""
         whole = torch.tensor([self.edit, self.locality]).isfinite().all()
         return bool(whole) and all(g.isfinite().all() for g in self.grads.values())
 
@@ -58,7 +66,7 @@ class Outcome(NamedTuple):
 def rewordings(lm: LM, cases: Sequence[Case], draw: Random, own: bool = False) -> list[Text]:
     """One rewording of every case (its own prompt where there is none) with the new answer.
 
-    own: the prompt of the edit itself is one of those to draw from.
+    With own=True the prompt of the edit itself is among those to draw from.
     """
     found = []
     for case in cases:
@@ -74,8 +82,8 @@ def rewordings(lm: LM, cases: Sequence[Case], draw: Random, own: bool = False) -
 def unrelated(lm: LM, cases: Sequence[Case], draw: Random, everywhere: bool) -> list[Text]:
     """One unrelated text of every case that has any; its answer marks the positions that count.
 
-    They are those that predict the reference answer (the next token where there is none), or with
-    `everywhere` all of them. An unknown next token is -1.
+    These are the positions that predict the reference answer, or only the next token where there is
+    no reference answer. With `everywhere` all positions count. An unknown next token is -1.
     """
     found = []
     for case in cases:
@@ -94,9 +102,9 @@ def unrelated(lm: LM, cases: Sequence[Case], draw: Random, everywhere: bool) -> 
 
 
 def weighted(texts: Sequence[Text], group: int, factor: float) -> list[Text]:
-    """The texts with their weights in a sum over groups of means over a group's positions.
+    """The texts with weights that make the loss `factor` times a sum over groups of texts.
 
-    The whole sum is multiplied by `factor`.
+    Each group adds the mean over all label positions of its texts.
     """
     found = []
     for start in range(0, len(texts), group):
@@ -116,13 +124,17 @@ def outcome(
 ) -> Outcome:
     """L = Σ w·NLL(said) + Σ w·KL(before ‖ edited)(calm) with W + ΔW, and its weight gradients.
 
-    before is the model under `after`; updates {module: ΔW (d_out, d_in)} come on top of it. One
-    batch is in memory at a time. learn=False gives no gradients. Raises ValueError for a text that
-    is longer than the context.
+    updates  {module: ΔW (d_out, d_in)}, added to the weights under `after`
+    said     rewordings with the new answers
+    calm     unrelated texts, on which the model under `after`, called "before", is the reference
+    learn    False gives no gradients
+
+    One batch is in memory at a time. Raises ValueError for a text that is longer than the context.
     """
     batching.check_length(lm, [text.ids for text in (*said, *calm)])
     names, sums = list(updates), [0.0, 0.0]
     with lm.patched(after, only=True):
+        # copies of the edited weights, the only tensors that get gradients
         masters = {}
         for name, delta in updates.items():
             W = lm.weight(name, after)
@@ -130,6 +142,7 @@ def outcome(
         grads = {name: torch.zeros_like(W) for name, W in masters.items()} if learn else {}
         for kind, texts in enumerate((said, calm)):
             for some in _batches(texts):
+                # the reference of the KL term comes first, with the weights as they were
                 before = _log_probs(lm, some) if kind else None
                 with lm.bind(masters):
                     loss = _loss(lm, some, before, learn)
@@ -143,10 +156,11 @@ def outcome(
 
 def read_everywhere(
     lm: LM, facts: Sequence[Fact], modules: Sequence[str]
-) -> dict[str, answer_gradients.Features]:
-    """{module: pairs of all tokens} for the mean loss over each fact's own answer.
+) -> dict[str, answer_gradients.KeyGradients]:
+    """{module: keys and gradients at all tokens} for the mean loss over each fact's own answer.
 
-    As `answer_gradients.read` with reduction="fact_mean", which keeps answer positions only.
+    `answer_gradients.read` with reduction="fact_mean" has the same loss but keeps only the answer
+    positions. MEND needs the others too.
     """
     rows = answer_gradients.answer_rows(lm, sorted(facts, key=lambda fact: -len(fact.text)))
     # Every token after a row's first counts as one that is predicted, so that all columns are kept.
@@ -166,7 +180,7 @@ def read_everywhere(
             parts[name].append(pair)
     columns = whole.labels[0]  # the fact of each column
     return {
-        name: answer_gradients.Features(
+        name: answer_gradients.KeyGradients(
             torch.cat([K for K, _ in pairs], 1), torch.cat([G for _, G in pairs], 1), columns
         )
         for name, pairs in parts.items()
@@ -183,7 +197,7 @@ def _rows(texts: Sequence[Text]) -> AnswerRows:
 
 
 def _log_probs(lm: LM, texts: Sequence[Text], learn: bool = False) -> Tensor:
-    """(label positions, vocabulary), text by text, on the model as it is bound now."""
+    """Log-probabilities (label positions, vocabulary), text by text, of the model as bound now."""
     rows = _rows(texts)
     seqs = batching.sequences(lm, rows.ids)
     with lm.opened(seqs, grad=learn):
@@ -193,6 +207,7 @@ def _log_probs(lm: LM, texts: Sequence[Text], learn: bool = False) -> Tensor:
 
 
 def _loss(lm: LM, texts: Sequence[Text], before: Tensor | None, learn: bool) -> Tensor:
+    """Weighted NLL of the answers, or weighted KL divergence from `before` where it is given."""
     log_probs = _log_probs(lm, texts, learn)
     weight = torch.tensor([t.weight for t in texts for _ in t.answer]).to(log_probs)
     with torch.enable_grad() if learn else nullcontext():

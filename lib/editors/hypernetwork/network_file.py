@@ -1,4 +1,8 @@
-"""A trained network as one safetensors file: what it holds, whose model and editor it is for."""
+"""A trained network as one safetensors file.
+
+The file holds the networks by shape and the moments they were trained with. Its header names the
+model and the editor that they belong to, and a file of another model or editor is refused.
+"""
 
 from __future__ import annotations
 
@@ -15,25 +19,28 @@ from torch import Tensor
 
 from ...atomic_files import pack, sha256, unpack, whole_file
 from ...errors import NetworkError
-from ...keys_values.running_moments import Pairs
+from ...keys_values.running_moments import KeyGradientMoments
 from .network import EditNet
 
 FORMAT = 1  # raised when an older library would misread the file
+SHIPPED = Path(__file__).parent / "networks"  # the networks that come with the library
 
 
 @dataclass
 class Networks:
-    """The networks of an editor by shape, the moments they were trained with, and their name.
+    """The networks of an editor with the moments that they were trained with.
 
-    hash is that of the file's content; empty while it has none.
+    nets     {shape: network}
+    moments  {shape: moments of the keys and gradients of all modules of that shape}
+    hash     hash of the file's content, empty while there is no file
     """
 
     nets: dict[str, EditNet]
-    moments: dict[str, Pairs]
+    moments: dict[str, KeyGradientMoments]
     hash: str = ""
 
     def state(self) -> dict[str, Any]:
-        """What a file keeps: tensors and numbers."""
+        """The tensors and numbers that a file keeps."""
         return {
             shape: {
                 "net": {k: v.detach().clone() for k, v in net.state_dict().items()},
@@ -43,7 +50,7 @@ class Networks:
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        """Take over what `state` or `compact` gave; NetworkError where the sizes are others."""
+        """Take over a `state`, also a `compact` one; NetworkError where the sizes do not fit."""
         if state.keys() != self.nets.keys():
             raise NetworkError("it holds networks for other modules than the settings name")
         for shape, kept in state.items():
@@ -51,24 +58,27 @@ class Networks:
                 self.nets[shape].load_state_dict(kept["net"])
             except RuntimeError:
                 raise NetworkError("it has another rank, depth or choice of modules") from None
-            self.moments[shape] = Pairs.load(_cast(kept["moments"], torch.float64))
+            self.moments[shape] = KeyGradientMoments.load(_cast(kept["moments"], torch.float64))
 
 
 def compact(state: dict[str, Any]) -> dict[str, Any]:
     """A networks' state in about a third of the bytes: matrices float16, moments float32.
 
-    float16 keeps three digits, and the identity is beside the matrices, not in them.
+    float16 keeps three digits. That is enough because the matrices are added to the identity and
+    do not contain it.
     """
     small = {}
     for shape, kept in state.items():
-        net = {name: v.half() if name in ("first", "second") else v for name, v in
-               kept["net"].items()}  # fmt: skip
+        net = {
+            name: value.half() if name in ("first", "second") else value
+            for name, value in kept["net"].items()
+        }
         small[shape] = {"net": net, "moments": _cast(kept["moments"], torch.float32)}
     return small
 
 
 def _cast(kept: Mapping[str, Any], dtype: torch.dtype) -> dict[str, Any]:
-    """Moments' state with tensors of another type."""
+    """The state of moments with its tensors in another type."""
     cast = {}
     for name, v in kept.items():
         cast[name] = _cast(v, dtype) if isinstance(v, Mapping) else v
@@ -78,7 +88,7 @@ def _cast(kept: Mapping[str, Any], dtype: torch.dtype) -> dict[str, Any]:
 
 
 def save(path: Path, header: dict[str, Any], state: dict[str, Any]) -> Path:
-    """Write header (JSON) and state (tensors, numbers, dicts) to one safetensors file, whole."""
+    """Write header (JSON) and state (tensors, numbers, dicts) to one file, or nothing at all."""
     tensors: dict[str, Tensor] = {}
     text = json.dumps({"format": FORMAT, **header, "state": pack(state, "s", tensors)})
     tensors = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}

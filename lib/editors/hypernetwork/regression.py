@@ -1,7 +1,8 @@
-"""Many edits by one regression: what MALMEN and RLEdit have in common.
+"""The common part of MALMEN and RLEdit: one ridge regression writes many edits.
 
 Summed outer products of many edits cancel or pile up. Here each answer token asks for a shift of
-the output at its own key, the network says which, and one regression grants all of them at once.
+the output at its own key. The network says which shift, and one regression grants all of them at
+once.
 """
 
 from __future__ import annotations
@@ -21,15 +22,16 @@ from ...memory import Moment
 from ...registry import EDITORS
 from ...settings import setting
 from . import network
-from .network import Turn
+from .network import ModuleUpdate
+from .network_editor import Factors
 from .network_file import Networks
 from .settings import TrainableConfig
-from .trainable import Factors, Trainable
+from .trainable import Trainable
 
 
 @dataclass(frozen=True)
 class RegressionConfig(TrainableConfig):
-    """Settings of a network whose answers one regression grants; those here are ours."""
+    """Settings of a network whose shifts one regression writes; those added here are ours."""
 
     keys: Literal["raw", "network"] = setting(
         "raw",
@@ -67,19 +69,19 @@ class Regression(Trainable):
 
     @property
     def order(self) -> Literal["mend", "malmen"]:
-        """The settings'."""
+        """The order of the settings."""
         return self.config.order
 
-    def update(self, turn: Turn) -> Factors:
+    def update(self, wanted: ModuleUpdate) -> Factors:
         """A = V (d_out, n), B = Kᵀ(K Kᵀ + λI)⁻¹ (n, d_in)."""
-        return network.regress(turn) if self.config.keys == "network" else network.ridge(turn)
+        return network.regress(wanted) if self.config.keys == "network" else network.ridge(wanted)
 
-    def backward(self, turn: Turn, update: Factors, G: Tensor) -> None:
+    def backward(self, wanted: ModuleUpdate, factors: Factors, G: Tensor) -> None:
         """The network's and λ's gradient, through the regression by its closed form."""
         if self.config.keys == "network":
-            network.regress_backward(turn, G)
+            network.regress_backward(wanted, G)
         else:
-            network.ridge_backward(turn, update, G)
+            network.ridge_backward(wanted, factors, G)
 
     def metric(self, name: str) -> Moment | None:
         """I + strength·C of a module, which weighs the size of ΔW; None for I alone (published)."""
@@ -92,7 +94,7 @@ class Regression(Trainable):
         return self._metrics.get(name)
 
     def fresh(self, cases: Sequence[Case] = ()) -> Networks:
-        """Networks to train: the identity, or what another editor's have learned."""
+        """Networks to train: the identity, or a copy of another editor's trained ones."""
         if self.config.begin and cases:
             return self.begun(self.config.begin)
         return super().fresh(cases)

@@ -1,4 +1,4 @@
-"""Settings of an editor with a trained network."""
+"""Settings that MEND, MALMEN and RLEdit share: modules, network, update and training."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..shared.config import Config
 
 @dataclass(frozen=True)
 class TrainableConfig(Config):
-    """Settings of an editor with a network."""
+    """Settings of an editor whose update comes from a trained network."""
 
     down: tuple[int, ...] = setting(
         (),

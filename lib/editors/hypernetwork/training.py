@@ -1,7 +1,8 @@
-"""Training an editor's network: settings, the loop, best so far, a file to go on from.
+"""The training loop of an editor's network, with its checkpoint file.
 
-Everything random is a function of the seed and the step, so a run that was stopped anywhere goes on
-bit for bit as if it had not been.
+A training takes steps, looks at the validation cases in between, keeps the best network so far, and
+writes all of that to a file after every look. Everything random is a function of the seed and the
+step. So a training that was stopped anywhere and resumed gives the same bits as one that was not.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ RECORDED = (
 
 
 class Learner(Protocol):
-    """What a training needs of its editor."""
+    """The methods of an editor that its training calls."""
 
     name: ClassVar[str]
     lm: LM
@@ -48,23 +49,34 @@ class Learner(Protocol):
         """Networks from a file's content."""
 
     def gradients(self, networks: Networks, cases: Sequence[Case], step: int) -> float:
-        """The loss of one step, whose gradients are added to the networks' parameters."""
+        """The loss of one step; its gradients are added to the networks' parameters."""
 
     def validate(self, networks: Networks, cases: Sequence[Case]) -> float:
         """Mean loss of cases that are kept apart."""
 
     def header(self) -> dict[str, Any]:
-        """What every file says of the editor."""
+        """The entries that every file of the editor begins with."""
 
 
 def recorded(config: TrainableConfig) -> dict[str, Any]:
-    """All settings that a network was trained with, those with a single value left too."""
+    """All settings that a network was trained with, the retired ones with their only value too."""
     settings = {**config.retired, **asdict(config), "network": None}
     return {name: settings.pop(name) for name in RECORDED if name in settings} | settings
 
 
-class Run:
-    """One training: networks, optimizer, best so far; a file holds all of it after every look."""
+class Training:
+    """One training of an editor's networks, all of which its file holds after every look.
+
+    networks    the networks as they are now
+    adam        their optimizer
+    step        number of steps taken
+    best        state of the networks with the lowest validation loss so far
+    best_loss   that loss
+    best_step   the step at which it was reached
+    history     [step, mean training loss since the look before, validation loss] of every look
+    losses      training losses since the last look
+    label       hash of settings and cases, by which a file is recognized
+    """
 
     def __init__(
         self, editor: Learner, cases: list[Case], validation: list[Case], file: Path
@@ -74,7 +86,7 @@ class Run:
         self.label = hashlib.sha256(label.encode()).hexdigest()[:16]
         self.step, self.best_loss, self.best_step = 0, float("inf"), 0
         self.best: dict[str, Any] = {}
-        self.history: list[list[float]] = []  # step, training loss since the last look, validation
+        self.history: list[list[float]] = []
         self.losses: list[float] = []
         if file.exists():
             header, state, _ = network_file.load(file, editor.lm.fingerprint, editor.name)
@@ -101,7 +113,7 @@ class Run:
         return torch.optim.Adam([{"params": rest, "lr": c.lr}, {"params": steps, "lr": c.lr_step}])
 
     def go(self, steps: int, say: Callable[[str], None]) -> None:
-        """Steps up to the given number; looks at the validation cases and saves in between."""
+        """Train up to the given number of steps, with looks at the validation cases in between."""
         c = self.editor.config
         if not self.step and self.validation and not self.history:
             self._look(say)
@@ -117,7 +129,7 @@ class Run:
         return bool(self.validation) and self.step - self.best_step >= self.editor.config.patience
 
     def _one(self) -> float:
-        """One step of the training: gradients, then the optimizer."""
+        """Take one step and return its loss."""
         self.adam.zero_grad()
         loss = self.editor.gradients(self.networks, self.cases, self.step)
         self.update()
@@ -125,7 +137,7 @@ class Run:
         return loss
 
     def update(self) -> None:
-        """Adam with the gradients so far; where they are not finite the network stays as it was."""
+        """Step Adam; where the gradients are not finite, the network stays unchanged."""
         every = [p for group in self.adam.param_groups for p in group["params"]]
         if any(p.grad is not None for p in every):
             norm = torch.nn.utils.clip_grad_norm_(every, self.editor.config.clip)
@@ -134,6 +146,7 @@ class Run:
             self.adam.zero_grad()
 
     def _look(self, say: Callable[[str], None]) -> None:
+        """Measure the validation loss, keep the networks if they are the best, and save."""
         trained = sum(self.losses) / len(self.losses) if self.losses else float("nan")
         self.losses = []
         found = float("nan")
@@ -147,7 +160,7 @@ class Run:
         self.save()
 
     def result(self) -> tuple[dict[str, Any], int]:
-        """The networks to keep and their step; the last ones compete too, without being noted."""
+        """State and step of the best networks; those after the last step compete too."""
         if self.validation and self.step % self.editor.config.check_every == 0:
             return self.best, self.best_step
         if self.validation:
@@ -157,7 +170,7 @@ class Run:
         return self.networks.state(), self.step
 
     def save(self) -> None:
-        """Write all of it, whole or not at all."""
+        """Write the whole training to its file."""
         names = ("label", "step", "best_loss", "best_step", "history", "losses")
         header = {**self.editor.header(), **{name: getattr(self, name) for name in names}}
         adam = {str(i): part for i, part in self.adam.state_dict()["state"].items()}
@@ -171,6 +184,9 @@ def _order(n: int, seed: str) -> list[int]:
 
 
 def take(cases: Sequence[Case], start: int, count: int, seed: int) -> list[Case]:
-    """Some cases of the endless stream of shuffled epochs: a function of the place alone."""
+    """Cases `start` to `start + count` of an endless stream of shuffled epochs.
+
+    They depend on the seed and the place in the stream alone, not on earlier calls.
+    """
     places: Iterator[tuple[int, int]] = (divmod(i, len(cases)) for i in range(start, start + count))
     return [cases[_order(len(cases), f"{seed} {epoch}")[j]] for epoch, j in places]

@@ -1,7 +1,7 @@
-"""Training of LEMoE's experts: rows of facts are captured once and replayed at every step.
+"""The rows of facts that LEMoE's experts learn from, and the experts' loss on them.
 
-Everything below the experts' layer is constant while they learn, so a step runs only the blocks
-that can feel what the experts add.
+Everything below the experts' layer is constant while they learn. So its states are captured once,
+and a step runs only the blocks above, which the experts' outputs reach.
 """
 
 from __future__ import annotations
@@ -18,13 +18,15 @@ from .experts import Expert, answer
 
 
 class ExpertRows:
-    """Rows of (prompt, answer), and what the experts and their router read there.
+    """Rows of (prompt, answer) with the inputs of the experts and of their router.
 
-    Experts are added at every token that is not padding, as in use.
+    An expert is added at every token that is not padding, as when the patch is used.
 
     prompts  token ids of the rows' prompts
-    means    (n, d): mean input embedding of each row's prompt
-    hidden   (n, w): mean input of the module at each row's prompt
+    means    (n, d) mean input embedding of each row's prompt, which the anchors read
+    hidden   (n, w) mean input of the module at each row's prompt, which MEMoE's router reads
+    inputs   (tokens, w) input of the module at every token that is not padding
+    owner    (tokens,) the row of each of these tokens
     """
 
     def __init__(
@@ -55,15 +57,18 @@ class ExpertRows:
     def loss(
         self, experts: Mapping[int, Expert], choice: Tensor, weight: Tensor, act: str
     ) -> Tensor:
-        """Mean over rows of the mean NLL of their answers when row i has weight[i] of expert
-        choice[i]; differentiable in both.
+        """Mean over rows of the mean NLL (nats) of their answers, differentiable.
+
+        Row i gets the output of expert choice[i], times weight[i].
         """
+        # the output that its row's expert adds at every token
         moved = self.inputs.new_zeros(len(self.inputs), self.replay.hidden.shape[-1])
         per_token = choice.to(self.owner.device)[self.owner]
         for m in choice.unique().tolist():
             here = (per_token == m).nonzero()[:, 0]
             said = answer(experts[m], self.inputs[here], act)
             moved = moved.index_add(0, here, weight[self.owner[here]][:, None] * said)
+        # the blocks above, with these outputs added to the layer's
         wide = moved.new_zeros(*self.real.shape, moved.shape[-1])
         wide[self.real] = moved
         row, column, token = self.labels

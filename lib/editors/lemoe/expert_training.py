@@ -1,4 +1,9 @@
-"""Training of LEMoE's experts on the rows of their facts, together with what its router learns."""
+"""The training of LEMoE's experts on the rows of their facts.
+
+A router that learns by the same loss is trained along. In the published form of LEMoE these are its
+projection and the expert's key, and in MEMoE its matrix. Anchors that are fitted are not trained
+here.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +23,10 @@ class ExpertTraining:
     """Settings of one expert's training with AdamW.
 
     lr      learning rate
-    steps   most steps that are taken
+    steps   largest number of steps
     enough  loss at which training ends early
-    scale   λ, the factor of what the experts add
-    gate    "hard", weight 1 for the chosen expert, or "softmax", its share
+    scale   λ, the factor of the experts' outputs
+    gate    "hard" for weight 1 of the chosen expert, "softmax" for its share among all scores
     """
 
     lr: float
@@ -39,11 +44,11 @@ def train(
     act: str,
     by: ExpertTraining,
 ) -> list[Expert]:
-    """All experts after expert `which` has learned to answer the rows.
+    """All experts, after expert `which` has learned to answer the rows.
 
     With None every expert learns the rows that are routed to it. The parts of `routing` that learn
-    by the experts' loss are trained along. The hard gate has weight 1 and the gradient of the
-    share.
+    by the experts' loss are trained along, in place. Raises EditError for a loss or weights that
+    are not finite.
     """
     device = rows.owner.device
     mine = range(len(experts)) if which is None else (which,)
@@ -56,12 +61,14 @@ def train(
     optimizer = torch.optim.AdamW(leaves, lr=by.lr, weight_decay=0.0)
     for _ in range(by.steps):
         with torch.enable_grad():
+            # the expert of each row, and its share among the router's scores
             logits = scores()
             if which is None:
                 choice = logits.argmax(1) - 1
             else:
                 choice = torch.full((len(logits),), which, device=device)
             share = logits.softmax(1).gather(1, choice[:, None] + 1)[:, 0]
+            # the hard gate has weight 1 and the gradient of the share
             weight = share if by.gate == "softmax" else 1 + share - share.detach()
             loss = rows.loss(made, choice, by.scale * weight, act)
         if not torch.isfinite(loss):

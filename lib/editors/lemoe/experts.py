@@ -1,10 +1,10 @@
 """LEMoE's route: experts beside one MLP, and a router that chooses among them at the prompt.
 
 An expert is a small network f_i that learned one batch of facts: a copy of the layer's MLP, or a
-low-rank change of its output projection. The route stands behind the MLP and adds what the chosen
-expert says, MLP(x) + λ f_i(x). The anchors (anchor_router.py) decide by the prompt's input
-embeddings, whatever the layers below compute; MEMoE's router (memoe_router.py) by what the layer
-reads.
+low-rank change of its output projection. The route stands after the MLP and adds the output of the
+chosen expert, MLP(x) + λ f_i(x). The anchors (anchor_router.py) decide by the prompt's input
+embeddings, which no layer below changes. MEMoE's router (memoe_router.py) decides by the inputs of
+the layer.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ class Experts(Route):
         return {**found, **{f"router/{name}": t for name, t in self.router.tensors().items()}}
 
     def header(self) -> dict:
-        """Where it stands, how it answers, and what of the router is no tensor."""
+        """Its module, the way it answers, and the parts of the router that are no tensors."""
         return {
             "module": self.module,
             "experts": len(self.experts),

@@ -1,7 +1,7 @@
-"""What stands for a prompt in LEMoE's router: the mean of its input embeddings.
+"""The embedding of a prompt that LEMoE's router reads: the mean of its input embeddings.
 
-A leading BOS does not count. Embeddings depend on the tokens alone, so no edit of the layers above
-changes them.
+A leading BOS does not count. Input embeddings depend on the tokens alone, so no edit of the layers
+above changes them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ PIECE = 512  # tokens embedded at a time
 
 
 def text_means(lm: LM, texts: Sequence[str]) -> Tensor:
-    """(n, d) on the CPU: the mean input embeddings of texts, each read alone."""
+    """Mean input embeddings (n, d) of texts, each read alone, on the CPU."""
     found, bos = [], lm.leading_bos
     for text in texts:
         ids = encode_prompt(lm.tokenizer, text)
@@ -29,14 +29,14 @@ def text_means(lm: LM, texts: Sequence[str]) -> Tensor:
 
 
 def general_mean(lm: LM) -> Tensor:
-    """(d,): the mean input embedding of general text, which raw means have in common."""
+    """Mean input embedding (d,) of general text, which raw means have in common."""
     ids = lm.tokenizer(GENERAL.read_text(encoding="utf-8")[:CHARACTERS]).input_ids
     pieces = [_embedded(lm, ids[i : i + PIECE]) for i in range(0, len(ids), PIECE)]
     return torch.cat(pieces).mean(0)
 
 
 def _embedded(lm: LM, ids: Sequence[int]) -> Tensor:
-    """(length, d) float32 on the CPU: the input embeddings of token ids."""
+    """Input embeddings (length, d) of token ids, float32 on the CPU."""
     embed = lm.model.get_submodule(lm.arch.embed)
     with torch.no_grad():
         return embed(torch.tensor([list(ids)], device=lm.device))[0].float().cpu()

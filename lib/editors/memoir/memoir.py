@@ -1,10 +1,10 @@
-"""MEMOIR: a residual matrix beside one projection, of which each edit may write only a few columns.
+"""MEMOIR: a residual matrix beside one projection; each edit may write only a few of its columns.
 
 The residual matrix W_m begins as zero. A prompt's fingerprint says which columns are its own: those
 of the inputs that the prompt moves most (fingerprint.py). An edit is trained within the columns of
 its fingerprint. A query reads the columns of the stored fingerprint that its own overlaps most. So
-edits disturb one another only where they share columns, and what resembles no edit is answered by
-the base model alone.
+edits disturb one another only where they share columns, and a prompt that resembles no edit is
+answered by the base model alone.
 """
 
 from __future__ import annotations
@@ -26,17 +26,8 @@ from ...settings import setting
 from ..shared import routed
 from ..shared.base import Editor
 from ..shared.config import Config
-from .fingerprint import (
-    Fingerprint,
-    Residual,
-    calibration_cases,
-    insert,
-    means,
-    pack_rows,
-    permutation,
-    threshold,
-    unpack_rows,
-)
+from .fingerprint import Fingerprint, insert, means, pack_rows, permutation, unpack_rows
+from .residual_memory import Residual, calibration_cases, threshold
 
 State = dict[str, Any]
 
@@ -265,7 +256,7 @@ class MaskedTraining:
         self.share = (answers.share / sizes).float().to(lm.device)
 
     def fixed(self, W: Tensor) -> Tensor:
-        """W_m (m ⊙ a) (rows, length, d_out) of the matrix as it is before the next steps."""
+        """W_m (m ⊙ a) (rows, length, d_out) of the matrix before the steps on this task."""
         return self.inputs @ W.T
 
     def loss(self, fixed: Tensor, moved: Tensor) -> Tensor:

@@ -1,8 +1,9 @@
-"""What every editor has in common: settings, checks before, checks after, the log.
+"""The base class of all editors: settings, checks before and after an edit, and the log.
 
-`edit` is the same for all: it looks at the facts, lets the method's `write` make the next patch,
-and refuses one that is not finite. A new editor is one class with a `Config`, its declarations, and
-`write`; it is finished when its name in EDITORS keeps the conformance suite green.
+`edit` is the same for all editors. It checks the facts, lets the method's `write` make the next
+patch, and refuses a patch that is not finite. A new editor is one class with a `Config`, its
+declarations, and `write`. It is finished when its name in EDITORS keeps the conformance suite
+green.
 """
 
 from __future__ import annotations
@@ -21,28 +22,39 @@ from ...errors import EditError, EditWarning
 from ...model import scoring
 from ...model.lm import LM
 from ...patch.patch import EMPTY, Edit, LowRank, Patch
-from .config import Config as AnyConfig  # `Editor.Config` has the name
+from .config import Config as AnyConfig  # `Config` is an attribute of `Editor`
 
 
 class Editor(ABC):
-    """`edit(facts, after=patch) -> Patch`: maps a patch to the next one and changes nothing else.
+    """An editor: `edit(facts, after=patch)` gives the next patch and changes nothing else.
 
-    Class attributes say what an editor is and promises; the conformance suite
-    tests what is declared.
+    The class attributes declare the properties of a method, and the conformance suite tests them.
+
+    name           name in EDITORS, in presets.toml and in the log
+    paper          the source of the method
+    Config         the class of its settings
+    needs_subject  whether facts must name their subject
+    writes         the part of a patch that it fills: weights, routes, or rewrites of the prompt
+    trained        whether a network must be fitted first
+    keeps          whether an earlier edit holds after the next one
+    scoped         whether the model is bit-equal outside the scope of the edits
+    inner          whether it takes another editor
+    geometry       "whitened" where updates are solved in the geometry of C, otherwise "plain"
+    speed          "slow" where an edit takes near a minute on a CPU
     """
 
     name: ClassVar[str]
     paper: ClassVar[str]
     Config: ClassVar[type[AnyConfig]] = AnyConfig
     config: AnyConfig
-    needs_subject: ClassVar[bool] = False  # facts must name their subject
+    needs_subject: ClassVar[bool] = False
     writes: ClassVar[Literal["weights", "routes", "prompt"]] = "weights"
-    trained: ClassVar[bool] = False  # a network must be fitted first
-    keeps: ClassVar[bool] = False  # an earlier edit holds after the next one
-    scoped: ClassVar[bool] = False  # bit-equal outside its scope
-    inner: ClassVar[bool] = False  # takes another editor
-    geometry: ClassVar[Literal["plain", "whitened"]] = "plain"  # whitened: by C, where it is solved
-    speed: ClassVar[Literal["fast", "usual", "slow"]] = "usual"  # slow: near a minute on a CPU
+    trained: ClassVar[bool] = False
+    keeps: ClassVar[bool] = False
+    scoped: ClassVar[bool] = False
+    inner: ClassVar[bool] = False
+    geometry: ClassVar[Literal["plain", "whitened"]] = "plain"
+    speed: ClassVar[Literal["fast", "usual", "slow"]] = "usual"
 
     def __init__(self, lm: LM, config: AnyConfig | None = None, **settings: Any) -> None:
         self.lm = lm
@@ -71,7 +83,7 @@ class Editor(ABC):
             if value is not after.weights.get(name):
                 self._finite(name, value)
         self._warn_below(after, patch)
-        written = Edit(self.name, self._settings(), tuple(facts))
+        written = Edit(self.name, self.settings_dict(), tuple(facts))
         return replace(patch, log=(*after.log, written), base=self.lm.identity)
 
     @abstractmethod
@@ -99,7 +111,7 @@ class Editor(ABC):
         return None
 
     def _warn_known(self, fact: Fact, after: Patch) -> None:
-        """A warning, not an error, where the model already answers with the new target."""
+        """Warn, without refusing, where the model already answers with the new target."""
         with self.lm.patched(after, only=True):
             target = encode_target(self.lm.tokenizer, fact.target_new)
             (score,) = scoring.score(self.lm, self.lm.rows([fact.text])[0], [target])
@@ -111,7 +123,7 @@ class Editor(ABC):
             )
 
     def _warn_below(self, after: Patch, patch: Patch) -> None:
-        """A warning where new weights lie below a route that decides by what they compute."""
+        """Warn where new weights lie below a route that decides by the states they change."""
 
         def layer(module: str) -> int:
             return int(module.removeprefix(f"{self.lm.arch.blocks}.").split(".")[0])
@@ -128,12 +140,13 @@ class Editor(ABC):
                     stacklevel=3,
                 )
 
-    def _settings(self) -> dict[str, Any]:
+    def settings_dict(self) -> dict[str, Any]:
+        """The settings by name, as the patch's log and a journal's header keep them."""
         return asdict(self.config)
 
     @classmethod
     def current(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """The settings of a file of any version as this one writes them (`Config.current`)."""
+        """Settings from a file of any version in the form of this version (`Config.current`)."""
         return cls.Config.current(cls.name, settings)
 
     def _finite(self, name: str, value: Tensor | LowRank) -> None:
@@ -154,7 +167,7 @@ def add_low_rank(
         a, b = a.detach().float(), b.detach().float()
         held = after.weights.get(module)
         if isinstance(held, Tensor):
-            new[module] = held + (a @ b).cpu()  # the product where the factors are
+            new[module] = held + (a @ b).cpu()  # the product is taken on the factors' device
             continue
         a, b = a.cpu(), b.cpu()
         chain = LowRank(((a, b),)) if held is None else held.plus(a, b)

@@ -1,4 +1,8 @@
-"""Settings of an editor, filled from `presets.toml` for the model at hand."""
+"""Settings of an editor, and how `presets.toml` fills them for a model.
+
+A preset holds the settings that were tuned or published for one model. For a model without one, the
+layers are guessed from its depth.
+"""
 
 from __future__ import annotations
 
@@ -13,15 +17,15 @@ from ...errors import EditError
 from ...model.lm import LM
 from ...settings import explain, setting, words
 
-# settings that say where an editor writes: of no paper for a model that it does not name
+# settings that say where an editor writes; no paper gives them for a model that it does not name
 PLACES = {"layer", "layers", "down", "gate", "up"}
 
 
 @dataclass(frozen=True)
 class Config:
-    """Settings of an editor; `preset(lm)` fills them from `presets.toml` for the model at hand.
+    """Settings of an editor; `preset` fills them from `presets.toml` for a model.
 
-    `retired` names settings that files of earlier versions hold and this one has no more, each with
+    `retired` names settings that files of earlier versions have and this version has not, each with
     the only value that is still accepted.
     """
 
@@ -30,7 +34,7 @@ class Config:
     retired: ClassVar[Mapping[str, Any]] = {}
 
     def __post_init__(self) -> None:
-        """Refuse a word that is none of a setting's; EditError names them."""
+        """Refuse a word that is not among a setting's choices; EditError names them."""
         own: Any = type(self)
         for name, known in _words(own).items():
             value = getattr(self, name)
@@ -39,7 +43,7 @@ class Config:
 
     @classmethod
     def preset(cls, lm: LM, editor: str, **settings: Any) -> Config:
-        """The recorded settings for this model, or a guess by depth for one nobody has tuned.
+        """The preset for this model, or a guess by depth for a model that nobody has tuned.
 
         Raises EditError for a setting that the editor does not have.
         """
@@ -57,7 +61,7 @@ class Config:
     def published(cls, lm: LM, editor: str) -> Config:
         """The paper's settings: for this model where it names it, otherwise its general ones.
 
-        Layers are then the preset's, since no paper has this model. Options of ours are set so that
+        Where no paper has this model the layers are the preset's. Options of ours are set so that
         the method is as published.
         """
         found = {name: known.published for name, known in explain(cls).items()}
@@ -66,7 +70,7 @@ class Config:
 
     @classmethod
     def _row(cls, lm: LM, editor: str, *, tuned: bool) -> dict[str, Any]:
-        """The preset of this model; with tuned=False only its places, and what papers give."""
+        """The preset of this model; with tuned=False only its places and the papers' values."""
         known = {f.name for f in fields(cls)}
         found = _presets().get(editor, {})
         row = dict(found.get("any", {}))
@@ -87,7 +91,7 @@ class Config:
 
     @classmethod
     def current(cls, editor: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """Settings as this version has them: without retired ones, which are left at their value.
+        """The settings that this version knows, without the retired ones.
 
         Raises EditError for a retired setting with another value.
         """

@@ -1,7 +1,8 @@
 """The training loop that fine-tuning and LoRA share: epochs over shuffled batches of all facts.
 
-The blocks below the lowest trained layer are constant, so every batch is captured once and replayed
-from that layer on. When all facts fit in one batch, that is one capture for the whole training.
+The blocks below the lowest trained layer are constant, so the states of a batch that enter that
+layer are captured, and a step runs only the blocks from there on. When all facts fit in one batch,
+there is one capture for the whole training.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ from ...model.partial_forward import Replay
 
 
 class Epochs(NamedTuple):
-    """How long a training runs, in what order, and what it is called in an error.
+    """The length and order of a training, and the editor that errors name.
 
-    epochs      most passes over all rows
+    epochs      largest number of passes over all rows
     batch_size  rows per step
-    enough      loss (nats): a batch below it makes no step, an epoch below it is the last
-    seed        of the order of the rows, which matters only when there are several batches
+    enough      loss in nats; a batch below it makes no step, and an epoch below it is the last
+    seed        seed of the order of the rows, which matters only when there are several batches
     name        the editor that trains
     """
 
@@ -61,6 +62,7 @@ def train(
         for first in range(0, len(rows), by.batch_size):
             if several:
                 batch = rows.take(order[first : first + by.batch_size])
+            # capture the batch, unless all rows are one batch that was captured before
             if several or replay is None:
                 with torch.no_grad():
                     replay = Replay(lm, batch.ids, layer, behind=batch.behind)
@@ -68,8 +70,9 @@ def train(
             mean += loss.item() * len(batch) / len(rows)
             if not torch.isfinite(loss):
                 raise EditError(f"{by.name}: the loss is not finite; try a smaller lr")
+            # a batch that is learned already moves nothing
             if loss < by.enough:
-                continue  # a batch already learned moves nothing
+                continue
             for leaf, grad in zip(leaves, torch.autograd.grad(loss, leaves), strict=True):
                 leaf.grad = grad
             optimizer.step()

@@ -1,8 +1,9 @@
-"""The same fact searched at several layers at once: every layer's rows climb the model together.
+"""The search for the values of one fact at several layers at once, for WilKE.
 
-Copies of a fact's rows join the batch at the block above their own layer. Below it they are as in
-the unchanged model, and above it each weight is read once for all copies: on a CPU, where few rows
-are bound by reading the weights, seven layers cost little more than two.
+There is a copy of the fact's rows for each layer, and it joins the batch at the block above that
+layer. Below it the copy's states are those of the unchanged model. Above it each weight is read
+once for all copies. On a CPU the time for few rows is that of reading the weights, so seven layers
+cost little more than two.
 """
 
 from __future__ import annotations
@@ -21,14 +22,17 @@ from ...model.partial_forward import Replay, add_first
 def search_layers(
     lm: LM, fact: Fact, layers: Sequence[int], templates: Sequence[str], settings: Search
 ) -> list[Target]:
-    """v* at the output of `mlp_out` of every layer (ascending), as `target.search` one by one."""
-    if lm.arch.post_norm:  # δ does not reach the block above as it is
+    """v* at the output of `mlp_out` of every layer, with the results of `target_value.search`.
+
+    layers must ascend.
+    """
+    if lm.arch.post_norm:  # a norm changes δ before it reaches the block above
         return [search(lm, [fact], layer, templates, settings)[0] for layer in layers]
     return _Climb(lm, fact, layers, templates, settings).run()
 
 
 class _Climb(Batch):
-    """One vector for each layer, all for the same fact."""
+    """The search for one vector for each layer, all of the same fact."""
 
     def __init__(
         self,
@@ -43,7 +47,8 @@ class _Climb(Batch):
         names = [lm.mlp_out(layer) for layer in layers]
         rows, at = rows_of(lm, [fact], templates, settings.target_eos)
         replay = Replay.at_mlp(lm, rows.ids, layers[0], lookup=at, watch=names, behind=rows.behind)
-        with torch.no_grad():  # what enters the block above each layer in the unchanged model
+        # the states that enter the block above each layer in the unchanged model
+        with torch.no_grad():
             self.bases = [
                 replay.run(replay.hidden, upto=layer - layers[0]) for layer in self.layers
             ]
@@ -53,7 +58,7 @@ class _Climb(Batch):
         seen = [replay.seen[name] for name in names]
         mlp = torch.stack([values[0, 0] for _, values in seen]).float()
         labels = replay.labels(rows).repeat(1, n)
-        # the rows of copy c stand behind those of the copies before it
+        # the rows of copy c follow those of the copies before it
         labels[0] += t * torch.arange(n, device=labels.device).repeat_interleave(len(rows.share))
         super().__init__(
             lm,
@@ -67,10 +72,11 @@ class _Climb(Batch):
         )
 
     def forward(self, delta: Tensor) -> tuple[Tensor, Tensor]:
-        """Each copy joins above its layer; all that have joined climb to the next together."""
+        """States with δ; each copy joins above its layer, and all that have joined run together."""
         above = [self.layers[c] - self.layers[0] for c in self.active.tolist()]
         hidden = None
         for i, c in enumerate(self.active.tolist()):
+            # copy c joins with its δ at the lookup, and all run on to the layer of the next copy
             base = self.bases[c]  # (t + 1, L, d), the lookup is column 0
             moved = add_first(base, delta[:1, i, None].to(base.dtype))
             hidden = moved if hidden is None else torch.cat([hidden, moved])
@@ -80,4 +86,4 @@ class _Climb(Batch):
         return states[:, :-1].flatten(0, 1), states[:, -1, 0]
 
     def drop(self, rows: list[int], vectors: list[int]) -> None:
-        """Nothing to select: `forward` runs the active copies only."""
+        """Select nothing, because `forward` runs the active copies only."""

@@ -1,9 +1,14 @@
-"""The loop of the MEMIT family: values at the last layer, written into several layers.
+"""The loop of the MEMIT family: values are searched at the last layer and written into several.
 
-Every method of the family searches the state z that the last edited layer should put out, and then
-goes through its layers from below: what is still missing at the top, R, divided by the layers left,
-is written at this layer's keys, Δ = R B. They differ in three steps, which subclasses override:
-`values` (what z is), `solve` (B, from the keys alone), `keep` (what later batches must know).
+Every method of the family searches the state z that the last edited layer should put out. Then it
+goes through its layers from below. At each layer it takes the difference R that is still missing at
+the top, divided by the number of layers left, and writes it at this layer's keys, Δ = R B. The
+methods differ in three steps, which subclasses override: `values` gives z, `solve` gives B from the
+keys, and `keep` gives the memory for later batches.
+
+The file is longer than 300 lines because half of it is settings. `Spread.write` is the published
+loop. What we added are the search on the base model, norm anchors, keys of two columns, families
+with a norm after the MLP (`_each_layer`), and taking a batch away (`without`).
 """
 
 from __future__ import annotations
@@ -24,7 +29,7 @@ from ...keys_values import target_value
 from ...keys_values.second_moment import second_moment
 from ...patch.patch import EMPTY, LowRank, Patch
 from ...settings import setting
-from . import value_norm as anchor
+from . import value_norm
 from .base import Editor, add_low_rank
 from .config import Config
 
@@ -55,12 +60,12 @@ class SpreadConfig(Config):
     )
     clamp: float = setting(
         0.75,
-        "Bound on the change's length, as a multiple of the length of what stood there.",
+        "Bound on the change's length, as a multiple of the length of the state there.",
         source="paper",
     )
     kl_factor: float = setting(
         0.0625,
-        "Weight of the KL divergence of what the model says right after the subject.",
+        "Weight of the KL divergence of the prediction right after the subject.",
         source="paper",
     )
     contexts: tuple[tuple[int, int], ...] = setting(
@@ -94,7 +99,7 @@ class SpreadConfig(Config):
         source="ours",
     )
     values_on: Literal["current", "base"] = setting(
-        "current", "Model on which values are searched: as it is now, or the base.", source="ours"
+        "current", "Model on which values are searched: the edited one, or the base.", source="ours"
     )
     anchor: Literal["base"] | None = setting(
         None,
@@ -137,7 +142,7 @@ class SpreadConfig(Config):
 
 
 class Spread(Editor):
-    """What the last layer should put out, spread over all of them (MEMIT, Algorithm 1)."""
+    """A method that spreads a change of the last layer over several (MEMIT, Algorithm 1)."""
 
     Config = SpreadConfig
     config: SpreadConfig
@@ -146,20 +151,22 @@ class Spread(Editor):
     place: target_value.Place = "block"  # where z is searched and the residual measured
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:
-        """The whole batch, layer by layer; every Δ starts from the weights before the batch."""
+        """Write the whole batch, layer by layer from below."""
         self._layers()
         state, lm, layers = after.memory.get(self.name, {}), self.lm, self.config.layers
         templates = self.templates(state)
-        if lm.arch.post_norm:
+        if lm.arch.post_norm:  # nothing spreads through a norm
             patch, notes = self._each_layer(facts, after, state, templates)
         else:
+            # search the states z at the last layer
             with lm.patched(after if self.config.values_on == "current" else EMPTY, only=True):
                 z, notes = self.values(facts, templates)  # (d_out, n)
             patch = after
             for i, layer in enumerate(layers):
+                # read this layer's keys and the last layer's states, as the layers before left them
                 with lm.patched(patch, only=True):
                     K, h = self.read(facts, layer, templates)
-                # R = (z − h) / layers left: the last one takes the whole rest
+                # R = (z − h) / layers left, so the last layer takes the whole rest
                 R = self.share(z - h, len(layers) - i)
                 patch = self._put(patch, layer, R, K, state)
         kept = self.keep(facts, patch, state, templates)
@@ -167,21 +174,21 @@ class Spread(Editor):
         return replace(patch, memory={**after.memory, self.name: state})
 
     def values(self, facts: list[Fact], templates: tuple[str, ...]) -> tuple[Tensor, dict]:
-        """The states z (d_out, n), on the model as it is patched now, and notes for the memory."""
+        """The states z (d_out, n) on the model as it is patched now, and notes for the memory."""
         found = self._search(facts, self.config.layers[-1], templates, self.place)
         if self.config.anchor is None:
             return torch.stack([t.v_star for t in found], 1).cpu(), {}
         return self._anchored(found, self.place)
 
     def solve(self, layer: int, K: Tensor, state: Mapping[str, Any]) -> Tensor:
-        """B (n, d_in) for the keys K (d_in, n), both float64: what Δ = R B multiplies R with."""
+        """The reach B (n, d_in) of the keys K (d_in, n), both float64, with which Δ = R B."""
         config = self.config
         return memory.reach(K, self.moment(layer), config.strength, kept_keys(state, layer))
 
     def keep(
         self, facts: list[Fact], patch: Patch, state: Mapping[str, Any], templates: tuple[str, ...]
     ) -> dict[str, Any]:
-        """Memory for later batches: the keys of all layers, read again on the edited model."""
+        """The memory for later batches: keys of all layers, read again on the edited model."""
         if not self.config.keep_keys:
             return {}
         names = {layer: self.lm.mlp_out(layer) for layer in self.config.layers}
@@ -196,13 +203,15 @@ class Spread(Editor):
         }
 
     def without(self, patch: Patch, i: int, *, exact: bool = True) -> Patch | None:
-        """One solve for each line after line `i`, from the keys that were kept.
+        """`patch` without line `i`, by one solve for each line after it, from the kept keys.
 
-        The patch must be one editor's fold with settings that never changed, one call per line, its
-        change still in factors, and every call's keys still apart. It equals the fold where no line
-        reads what another changes: one layer, values searched on the base model. With several
-        layers it is close to the fold, and given only with exact=False.
+        All lines must be calls of this editor with the same settings, one call per line. The change
+        must still be in factors, and every call's keys still apart. The result equals editing again
+        without the line where no line reads what another one changes, which holds for one layer
+        with values searched on the base model. With several layers it is only close to that, and
+        given only with exact=False.
         """
+        # None where there is no closed form
         on_base = all(line.settings.get("values_on") == "base" for line in patch.log)
         if exact and not (len(patch.weights) == 1 and on_base):
             return None
@@ -222,6 +231,7 @@ class Spread(Editor):
             value = patch.weights[names[layer]]
             if not isinstance(value, LowRank) or not len(value.chunks) == len(parts) == n:
                 return None
+        # the lines before line i stay, and those after it are solved again, layer by layer
         left, weights = {}, {}
         for layer, parts in kept.items():
             chunks = cast(LowRank, patch.weights[names[layer]]).chunks
@@ -229,7 +239,8 @@ class Spread(Editor):
             again = list(chunks[:i])
             for t in range(i + 1, n):
                 K = parts[t].double()
-                # R' = U − ΔW'K with U = R + ΔW K: only what the deletion moved at K is new
+                # R' = U − ΔW'K with U = R + ΔW K: the line wants the same change U of the outputs
+                # at its keys, and the lines before it now give ΔW'K of it
                 R = chunks[t][0].double() + _product(chunks[:t], K) - _product(again, K)
                 B = self.solve(layer, K, {**state, "keys": {str(layer): tuple(before)}})
                 again.append((R.float(), B.float()))
@@ -243,13 +254,13 @@ class Spread(Editor):
         return replace(patch, weights=weights, memory=memory, log=log, base=base)
 
     def share(self, rest: Tensor, left: int) -> Tensor:
-        """The part of what is missing that this layer writes."""
+        """The part of the rest (d_out, n) that this layer writes, with `left` layers to go."""
         return rest / left
 
     def read(
         self, facts: list[Fact], layer: int, templates: tuple[str, ...]
     ) -> tuple[Tensor, Tensor]:
-        """Keys K (d_in, n) at `layer` and states h (d_out, n) at the last, as patched now."""
+        """Keys K (d_in, n) at `layer` and states h (d_out, n) at the last layer, as patched now."""
         name, top = self.lm.mlp_out(layer), self.lm.above(self.config.layers[-1])
         if len(templates) == 1:
             seen = self.lm.at_subjects(facts, [name, top])
@@ -258,7 +269,7 @@ class Spread(Editor):
         return self._key(seen[name]), self.lm.at_subjects(facts, [top])[top][0].T.cpu()
 
     def moment(self, layer: int) -> memory.Moment | None:
-        """C of a layer, None for the identity."""
+        """The second moment C of a layer's keys, or None for the identity."""
         config = self.config
         if not config.second_moment:
             return None
@@ -278,18 +289,24 @@ class Spread(Editor):
         """The settings of the search for z."""
         c = self.config
         return target_value.Search(
-            c.v_lr, c.steps, c.decay, c.clamp, c.kl_factor, target_eos=c.target_eos,
+            c.v_lr,
+            c.steps,
+            c.decay,
+            c.clamp,
+            c.kl_factor,
             relax=getattr(c, "relax", False),
-        )  # fmt: skip
+            target_eos=c.target_eos,
+        )
 
     def _anchored(
         self, found: list[target_value.Target], place: target_value.Place
     ) -> tuple[Tensor, dict]:
+        """The states z (d_out, n) with values at the anchors' norm, and notes for the memory."""
         config = self.config
-        norm = anchor.anchor_norm(
+        norm = value_norm.anchor_norm(
             self.lm, config.layers[-1], self.settings(), place, config.anchor_n
         )
-        z, skipped = anchor.anchored(found, norm, config.anchor_skip)
+        z, skipped = value_norm.anchored(found, norm, config.anchor_skip)
         if skipped:
             warnings.warn(
                 f"{skipped} of {len(found)} values were over {config.anchor_skip:g} times the "
@@ -302,7 +319,11 @@ class Spread(Editor):
     def _each_layer(
         self, facts: list[Fact], patch: Patch, state: Mapping[str, Any], templates: tuple[str, ...]
     ) -> tuple[Patch, dict]:
-        """A norm behind the MLP: nothing spreads, each layer searches and writes its own value."""
+        """Write each layer's own value, for families with a norm after the MLP.
+
+        There a change of one layer reaches the layers above only through the norm, so it cannot be
+        spread over several.
+        """
         notes: dict = {}
         for layer in self.config.layers:
             with self.lm.patched(patch, only=True):
@@ -318,12 +339,13 @@ class Spread(Editor):
     def _put(
         self, patch: Patch, layer: int, R: Tensor, K: Tensor, state: Mapping[str, Any]
     ) -> Patch:
-        R = R.repeat(1, K.shape[1] // R.shape[1])  # "both": two columns for one residual
+        """`patch` with Δ = R B added at one layer."""
+        R = R.repeat(1, K.shape[1] // R.shape[1])  # with keys="both" one residual has two columns
         B = self.solve(layer, K.double(), state)
         return add_low_rank(self.lm, patch, {self.lm.mlp_out(layer): (R, B)})
 
     def _key(self, seen: Tensor) -> Tensor:
-        """(t, n, d_in) under all templates -> K (d_in, n), or (d_in, 2n) for keys="both"."""
+        """Keys under all templates (t, n, d_in) as K (d_in, n), or (d_in, 2n) for keys="both"."""
         bare, seen = seen[0].T.cpu(), seen.cpu()
         if len(seen) == 1:
             return bare
@@ -331,6 +353,7 @@ class Spread(Editor):
         return (bare + rest) / 2 if self.config.keys == "mean" else torch.cat([bare, rest], 1)
 
     def _layers(self) -> None:
+        """Refuse layers that do not ascend or do not exist."""
         layers = self.config.layers
         if not layers or list(layers) != sorted(set(layers)):
             raise EditError(f"layers must ascend without repeats, not {tuple(layers)}")
@@ -339,7 +362,7 @@ class Spread(Editor):
 
 
 def _product(chunks: Sequence[tuple[Tensor, Tensor]], K: Tensor) -> Tensor | float:
-    """ΔW K (d_out, n) of a chain of factors, float64; 0.0 of an empty one."""
+    """ΔW K (d_out, n) of a chain of factors, float64, or 0.0 for an empty chain."""
     return sum((a.double() @ (b.double() @ K) for a, b in chunks), 0.0)
 
 
@@ -350,7 +373,7 @@ def kept_keys(state: Mapping[str, Any], layer: int) -> Tensor | None:
 
 
 def _join(old: tuple[Tensor, ...], K: Tensor) -> tuple[Tensor, ...]:
-    """Chunks of kept keys, storage shared with the patch before; never more columns than d_in."""
+    """Chunks of kept keys, which share storage with the patch before; at most 2 d_in columns."""
     parts = (*old, K)
     if sum(part.shape[1] for part in parts) <= 2 * len(K):
         return parts

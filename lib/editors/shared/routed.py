@@ -1,4 +1,4 @@
-"""What the routed editors GRACE, WISE, LEMoE and MEMOIR share.
+"""The frame of an edit that the routed editors GRACE, WISE, LEMoE and MEMOIR share.
 
 A routed editor leaves the weights as they are and puts a `Route` behind one module. The route
 decides at the prompt whether one of its entries answers; everything else stays with the base model.
@@ -22,9 +22,11 @@ from ...patch.route import Route
 def begun(after: Patch, module: str, name: str, state: Mapping[str, Any] | None, what: str) -> bool:
     """Whether `after` holds earlier edits of the editor `name` at `module`, so that it goes on.
 
-    state: what the editor remembers of them, None before the first; what: what it keeps there, in
-    words. Raises EditError where another editor changed the module, where the earlier edits stand
-    at another module, and where the patch has lost the route or the state.
+    state  the editor's memory of earlier edits, None before the first
+    what   name of the thing that it keeps at the module, for the message of an error
+
+    Raises EditError where another editor changed the module, where the earlier edits stand at
+    another module, and where the patch has lost the route or the state.
     """
     if state is not None and state.get("module", module) != module:
         raise EditError(f"this patch has its {what} at {state['module']}: edit that layer")
@@ -44,7 +46,7 @@ def refuse_others(after: Patch, module: str, name: str | None = None) -> None:
 
 
 def without_mine(after: Patch, module: str) -> Patch:
-    """`after` without the route at `module`: what other editors did stays.
+    """`after` without the route at `module`; the changes of other editors stay.
 
     Entries are learned on this model, since the old entries must neither change the inputs of the
     new ones nor answer in their place.
@@ -55,7 +57,7 @@ def without_mine(after: Patch, module: str) -> Patch:
 def with_mine(
     after: Patch, module: str, route: Route, name: str, state: Mapping[str, Any]
 ) -> Patch:
-    """`after` with the new route at `module` and what the editor `name` remembers."""
+    """`after` with the new route at `module` and the new memory of the editor `name`."""
     routes, memory = {**after.routes, module: route}, {**after.memory, name: state}
     return replace(after, routes=routes, memory=memory)
 

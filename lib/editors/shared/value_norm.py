@@ -1,8 +1,8 @@
 """Norm anchors (NAS): every searched value gets the norm it would have on the unedited model.
 
-A value v* is searched within a ball whose radius is a share of the present state. A grown W makes
-that state longer, so v* longer, and writing it makes W grow more: ‖W‖ rises exponentially over
-single edits. Rescaling v* to one fixed norm breaks the loop.
+A value v* is searched within a ball whose radius is a multiple of the present state's norm. When W
+has grown, that state is longer, so v* is longer, and writing it makes W grow more. So ‖W‖ rises
+exponentially over single edits. Rescaling v* to one fixed norm breaks the loop.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ TRIM = 0.05  # share of the largest norms left out of the mean
 def anchor_norm(
     lm: LM, layer: int, settings: target_value.Search, place: target_value.Place, count: int
 ) -> float:
-    """n̄: mean norm of v* over `count` classroom facts, searched on the base model, bare prompts.
+    """Mean norm of v* over `count` classroom facts with bare prompts, searched on the base model.
 
-    The largest 5 % are left out. One number per model, layer and settings, cached on disk; a minute
-    for 100 facts on the default model. Whatever patch is entered does not matter.
+    The largest 5 % are left out. The number is cached on disk per model, layer and settings, since
+    100 facts take a minute on the default model. A patch that is entered has no effect.
     """
     label = f"{lm.fingerprint} {lm.dtype} {layer} {settings} {place} {count}"
     path = cached("anchors", label, ".json", digits=None)
@@ -44,7 +44,7 @@ def anchor_norm(
 
 
 def trimmed_mean(norms: Sequence[float]) -> float:
-    """Mean without the largest ⌊0.05 N⌋: 1 … 100 -> 48."""
+    """Mean without the ⌊0.05 N⌋ largest numbers: 1 … 100 -> 48."""
     kept = sorted(norms)[: len(norms) - int(TRIM * len(norms))]
     return sum(kept) / len(kept)
 
@@ -52,10 +52,10 @@ def trimmed_mean(norms: Sequence[float]) -> float:
 def anchored(
     found: Sequence[target_value.Target], norm: float, skip: float | None
 ) -> tuple[Tensor, int]:
-    """The states z (d_out, n) with values at the anchor's norm, and how many were skipped.
+    """The states z (d_out, n) with values at the anchor's norm, and the number of facts skipped.
 
-    Only the MLP's share v* = mlp + δ is rescaled. One over `skip` times the norm is an outlier:
-    its δ is dropped, so that the fact is not written. None writes every fact.
+    Only the MLP's share v* = mlp + δ is rescaled. A value over `skip` times the norm is an outlier,
+    and its δ is dropped, so that the fact is not written. With skip None every fact is written.
     """
     columns, skipped = [], 0
     for t in found:

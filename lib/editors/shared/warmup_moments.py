@@ -1,7 +1,8 @@
-"""Moments to start from: features of fixed texts that are read but never edited.
+"""Moments that UltraEdit starts from: those of fixed texts that are read but never edited.
 
-With few columns the deviations are degenerate (one column standardizes to exactly zero), so the
-first fact of a life could not be written. The classroom's prompts and rewordings serve every model.
+With few columns the deviations are degenerate. One column standardizes to exactly zero, so the
+first fact of a stream could not be written. The classroom's prompts and rewordings give moments for
+every model.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from ...data.facts import Fact
 from ...data.readers import classroom
 from ...keys_values import answer_gradients
 from ...keys_values.answer_gradients import Reduction
-from ...keys_values.running_moments import Moments, Pairs
+from ...keys_values.running_moments import KeyGradientMoments, RunningMoments
 from ...model.lm import LM
 from ...patch.patch import EMPTY
 
@@ -24,10 +25,11 @@ TEXTS = 256  # prompts and rewordings that are read
 
 def warm_moments(
     lm: LM, modules: Sequence[str], group: int, reduction: Reduction, full: bool = False
-) -> Pairs:
-    """Moments over the warm-up texts of modules that share one shape, on the base model.
+) -> KeyGradientMoments:
+    """Moments over the warm-up texts, of modules that share one shape, on the base model.
 
-    Twenty seconds for the default model, once: cached on disk by model, modules and texts.
+    They take twenty seconds for the default model and are cached on disk by model, modules and
+    texts. full=True keeps the whole scatter of the gradients.
     """
     facts = [
         Fact(None, text, case.fact.target_new)
@@ -43,11 +45,15 @@ def warm_moments(
         for key, tensor in kept.items():
             side, _, field = key.partition("/")
             sides[side][field] = tensor
-        return Pairs(Moments.load(sides["keys"]), Moments.load(sides["grads"]))
+        return KeyGradientMoments(
+            RunningMoments.load(sides["keys"]), RunningMoments.load(sides["grads"])
+        )
     with lm.patched(EMPTY, only=True):
         found = answer_gradients.read(lm, facts, modules, group, reduction)
     d_in, d_out = (len(part) for part in (found[modules[0]].K, found[modules[0]].G))
-    pairs = Pairs.empty(d_in, d_out, full).merge(found[name].kept() for name in modules)
+    pairs = KeyGradientMoments.empty(d_in, d_out, full).merge(
+        found[name].kept() for name in modules
+    )
     tensors = {
         f"{side}/{field}": tensor.contiguous()
         for side, state in pairs.state().items()

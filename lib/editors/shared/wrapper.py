@@ -1,4 +1,4 @@
-"""An editor around another one, which writes first and whose change is then altered."""
+"""The base of RECT and PRUNE: an editor around another one, whose change it alters."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from .config import Config
 
 
 class Wrapper(Editor):
-    """An editor around another one: `inner` is an Editor, a name, or (name, settings).
+    """An editor around another one, `inner`, which is an Editor, a name, or (name, settings).
 
     The log keeps the inner editor's name and settings, so that a patch can be made again.
     """
 
-    needs_subject = True  # as memit, the default inside; what is really inside decides in `check`
+    needs_subject = True  # as MEMIT, the default; in `check` the editor that is inside decides
     inner = True
     geometry = "whitened"
 
@@ -43,15 +43,17 @@ class Wrapper(Editor):
         self.wrapped: Editor = wrapped
 
     def check(self, facts: Sequence[Fact]) -> None:
-        """Refuse what the inner editor refuses."""
+        """Refuse the facts that the inner editor refuses."""
         self.wrapped.check(facts)
 
-    def _settings(self) -> dict[str, Any]:
-        return {**super()._settings(), "inner": (self.wrapped.name, self.wrapped._settings())}
+    def settings_dict(self) -> dict[str, Any]:
+        """The settings by name, and the inner editor's under "inner"."""
+        inner = (self.wrapped.name, self.wrapped.settings_dict())
+        return {**super().settings_dict(), "inner": inner}
 
     @classmethod
     def current(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """The settings as this version writes them, those of the inner editor too."""
+        """The settings in the form of this version, with those of the inner editor."""
         found = super().current(settings)
         if "inner" in found:
             name, given = found["inner"]

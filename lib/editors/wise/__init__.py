@@ -1,5 +1,6 @@
 """WISE: a side memory of one matrix, and a router that decides which of the two answers."""
 
-from .wise import Wise, WiseConfig
+from .settings import WiseConfig
+from .wise import Wise
 
 __all__ = ["Wise", "WiseConfig"]

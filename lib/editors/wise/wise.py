@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,12 +22,11 @@ from ...errors import EditError
 from ...keys_values import context_templates as contexts
 from ...model.architectures import mlp_activation
 from ...patch.patch import Patch
-from ...settings import setting
 from ..shared import routed
 from ..shared.base import Editor
-from ..shared.config import Config
 from . import shards
 from .merging import RULES
+from .settings import WiseConfig
 from .side_memory import (
     ActivationDifference,
     Side,
@@ -40,157 +38,6 @@ from .side_memory import (
 from .training import FactTraining, IrrelevantTexts
 
 State = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class WiseConfig(Config):
-    """Settings of WISE."""
-
-    layer: int = setting(25, "Layer, counted from 0, whose MLP gets a side memory.", source="paper")
-    lr: float = setting(1.0, "Learning rate of gradient descent.", source="paper")
-    n_iter: int = setting(70, "Steps of training per fact at most.", source="paper")
-    alpha: float = setting(
-        0.25,
-        "Margin under which the activation difference of irrelevant texts is to stay.",
-        source="paper",
-        published=5.0,
-    )
-    beta: float = setting(
-        1.0,
-        "Margin above which the activation difference of edits is to lie.",
-        source="paper",
-        published=20.0,
-    )
-    gamma: float = setting(
-        0.5,
-        "Margin by which edits are to lie above irrelevant texts.",
-        source="paper",
-        published=10.0,
-    )
-    act_ratio: float = setting(
-        0.88,
-        "Share of its threshold from which on a side memory answers.",
-        source="paper",
-    )
-    mask_ratio: float = setting(
-        0.2, "Share of the matrix's entries that a shard may change.", source="paper"
-    )
-    density: float = setting(
-        0.53, "Share of each shard's largest entries that the TIES merge keeps.", source="paper"
-    )
-    merge: Literal["ties", "sign", "linear"] = setting(
-        "ties", "Rule by which full shards become one side memory.", source="paper"
-    )
-    save_freq: int = setting(500, "Number of facts of one shard.", source="paper")
-    merge_freq: int = setting(
-        1000, "Number of facts after which shards are merged.", source="paper"
-    )
-    retrieve: bool = setting(
-        False,
-        "Whether merged memories stand side by side and the best one answers, or are merged again "
-        "into one.",
-        source="paper",
-    )
-    replay: bool = setting(
-        False,
-        "Whether prompts of merged memories are trained to leave the open shard alone, where "
-        "memories are retrieved.",
-        source="paper",
-    )
-    norm_constraint: float | None = setting(
-        1.0, "Largest change of any entry of the matrix; None sets no bound.", source="paper"
-    )
-    weight_decay: float = setting(
-        0.0,
-        "Weight decay of all of the side memory at every step.",
-        source="paper",
-        published=1e-5,
-    )
-    pool: Literal["mean", "row"] = setting(
-        "mean",
-        "Tokens that the activation difference is a mean over: the prompt's, or, as in the "
-        "released code, all of the text that is run.",
-        source="paper",
-        published="row",
-    )
-    activation: Literal["hidden"] | None = setting(
-        None,
-        "Whether outputs pass through the model's activation function before they are compared.",
-        source="paper",
-        published="hidden",
-    )
-    contexts: tuple[tuple[int, int], ...] = setting(
-        ((5, 5), (10, 5)),
-        "Contexts that the model writes, as pairs of a length in tokens and a number of texts.",
-        source="paper",
-    )
-    context_start: int | str | None = setting(
-        "words",
-        "What contexts begin with: the published five words, a token id, or None for the end of "
-        "text.",
-        source="paper",
-    )
-    context_top_k: int = setting(
-        5,
-        "Number of likeliest tokens that contexts are drawn from; 0 draws from the whole "
-        "vocabulary.",
-        source="paper",
-    )
-    irrelevant_n: int = setting(
-        1, "Number of irrelevant texts that every fact is trained with.", source="paper"
-    )
-
-    # options of ours: margins of any model, rewordings in scope, facts of an open shard that last
-
-    enough: float = setting(
-        0.02, "Loss of answer and margins at which the training of a fact ends.", source="ours"
-    )
-    margin_weight: float = setting(
-        1.0, "Weight of the margins beside the loss of the answer.", source="ours"
-    )
-    units: Literal["output", "absolute"] = setting(
-        "output",
-        "Whether margins count in units of the mean output on irrelevant texts or are absolute; "
-        "raw margins can outweigh the answer a hundredfold.",
-        source="ours",
-        published="absolute",
-    )
-    remeasure: bool = setting(
-        True,
-        "Whether the activation difference of merged facts is measured again after the merge.",
-        source="ours",
-        published=False,
-    )
-    track: bool = setting(
-        False,
-        "Whether the activation difference of the open shard's facts is measured again after every "
-        "edit, since later ones move all of them.",
-        source="ours",
-    )
-    calibrate: float | None = setting(
-        None,
-        "Place of the threshold between the 95 % quantile on irrelevant texts kept apart (0) and "
-        "the least of any fact (1), where facts are tracked; None takes the least of any fact.",
-        source="ours",
-    )
-    rehearse: int = setting(
-        0,
-        "Number of earlier facts of the open shard that are trained along at most.",
-        source="ours",
-    )
-    target_eos: bool = setting(
-        False, "Whether the end of the text is learned as a token after the answer.", source="ours"
-    )
-    templates: tuple[str, ...] | None = setting(
-        None,
-        "Context templates, each with `{}` for the prompt; None lets the model write them.",
-        source="ours",
-    )
-    irrelevant: tuple[str, ...] | None = setting(
-        None,
-        "Texts that must stay with the main memory; None takes those shipped with the library.",
-        source="ours",
-    )
 
 
 class Wise(Editor):

@@ -1,0 +1,230 @@
+"""The editing half of MEND, MALMEN and RLEdit: a trained network turns gradients into an edit.
+
+An edit takes one forward and one backward pass through the language model, which give the keys and
+gradients of the answer tokens, and one pass through the network, which turns them into ΔW. This
+file finds the network, keeps its moments, and writes the edit. How a network is trained is in
+trainable.py.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from torch import Tensor
+
+from ... import atomic_files
+from ...data.facts import Case, Fact
+from ...errors import EditError, NetworkError
+from ...keys_values import answer_gradients
+from ...keys_values.answer_gradients import KeyGradients
+from ...keys_values.running_moments import KeyGradientMoments
+from ...memory import Moment
+from ...model import default_model
+from ...model.lm import LM
+from ...patch.patch import EMPTY, Patch
+from ..shared.base import Editor, add_low_rank
+from . import losses, network, network_file
+from .network import ModuleUpdate
+from .network_file import Networks
+from .settings import TrainableConfig
+
+WARM = 64  # training cases that are read before the first step, for the moments
+Factors = tuple[Tensor, Tensor]
+
+
+class NetworkEditor(Editor):
+    """An editor whose ΔW comes from a trained network; a subclass says how in `update`.
+
+    The trained network stays out of the patch, which names it by the hash of its file. Moments that
+    go on while editing belong to the patch.
+
+    solves  whether a regression with a learned λ of its own adds up the columns
+    frozen  whether the moments stay as training left them
+    """
+
+    trained = True
+    Config = TrainableConfig
+    config: TrainableConfig
+    solves: ClassVar[bool] = True
+    frozen: ClassVar[bool] = False
+
+    def __init__(self, lm: LM, config: TrainableConfig | None = None, **settings: Any) -> None:
+        super().__init__(lm, config, **settings)
+        self._networks: Networks | None = None
+
+    @property
+    @abstractmethod
+    def order(self) -> Literal["mend", "malmen"]:
+        """The published block that the network is made of (`network.EditNet`)."""
+
+    @abstractmethod
+    def update(self, wanted: ModuleUpdate) -> Factors:
+        """ΔW = A B of one module, A (d_out, r) and B (r, d_in), without a graph."""
+
+    def choice(self) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
+        """Layers of down, gate and up where the settings name none: by far the cheapest."""
+        return range(max(0, self.lm.n_layers - 3), max(1, self.lm.n_layers - 1)), (), ()
+
+    # ---- editing ----------------------------------------------------------------------------
+
+    def write(self, facts: list[Fact], after: Patch) -> Patch:
+        """Keys and gradients of all modules from one pass, then ΔW of every module."""
+        networks, held = self.networks(), after.memory.get(self.name, {})
+        if held and held["network"] != networks.hash:
+            raise EditError(
+                f"the patch was written with network {held['network']}, here is {networks.hash}: "
+                "go on with network=FILE of the first"
+            )
+        moments = networks.moments
+        if "moments" in held:
+            moments = {
+                shape: KeyGradientMoments.load(kept) for shape, kept in held["moments"].items()
+            }
+        found = self.read(facts, after)
+        if not self.frozen:
+            moments = self.seen(moments, found)
+        # the first edit of a model may take another step than the edits of a stream
+        alone = not held and len(facts) <= self.config.batch
+        scale = self.config.first_scale if alone else 1.0
+        wanted = self.module_updates(networks, moments, found, scale)
+        memory: dict[str, Any] = {"network": networks.hash}
+        if not self.frozen:
+            memory["moments"] = {shape: both.state() for shape, both in moments.items()}
+        updates = {name: self.update(one) for name, one in wanted.items()}
+        memories = {**after.memory, self.name: memory}
+        return add_low_rank(self.lm, after, updates, memory=memories)
+
+    def read(self, facts: Sequence[Fact], after: Patch) -> dict[str, KeyGradients]:
+        """{module: keys and gradients} under a patch, without columns that are exactly zero."""
+        names = list(self.modules())
+        with self.lm.patched(after, only=True):
+            if self.config.tokens == "all":
+                found = losses.read_everywhere(self.lm, facts, names)
+            else:
+                c = self.config
+                found = answer_gradients.read(self.lm, facts, names, c.group, c.reduction)
+        return {name: pair.kept() for name, pair in found.items()}
+
+    def seen(
+        self, moments: dict[str, KeyGradientMoments], found: dict[str, KeyGradients]
+    ) -> dict[str, KeyGradientMoments]:
+        """{shape: its moments} after these keys and gradients were seen too."""
+        shapes = self.modules()
+        return {
+            shape: both.merge(pair for name, pair in found.items() if shapes[name] == shape)
+            for shape, both in moments.items()
+        }
+
+    def module_updates(
+        self,
+        networks: Networks,
+        moments: dict[str, KeyGradientMoments],
+        found: dict[str, KeyGradients],
+        scale: float = 1.0,
+    ) -> dict[str, ModuleUpdate]:
+        """{module: the update it asks for}, of the modules that have any column."""
+        shapes, wanted = self.modules(), {}
+        for name, pair in found.items():
+            if pair.K.shape[1]:
+                shape = shapes[name]
+                wanted[name] = ModuleUpdate(
+                    networks.nets[shape],
+                    name,
+                    pair,
+                    moments[shape].standardize(pair),
+                    self.config.chunk,
+                    self.metric(name),
+                    scale,
+                )
+        return wanted
+
+    def metric(self, name: str) -> Moment | None:
+        """The matrix R of a module's ridge λR; None for the identity, as published."""
+        return None
+
+    def modules(self) -> dict[str, str]:
+        """{edited module: its shape d_out x d_in, as text}."""
+        shapes = answer_gradients.mlp_modules(self.lm, *self.layers())
+        return {name: f"{d_out}x{d_in}" for name, (d_in, d_out) in shapes.items()}
+
+    def layers(self) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
+        """Edited layers of down, gate and up: the settings', or the editor's own choice."""
+        c = self.config
+        return (c.down, c.gate, c.up) if c.down or c.gate or c.up else self.choice()
+
+    def lowest(self) -> int:
+        """The first block with an edited matrix."""
+        return min(min(some) for some in self.layers() if some)
+
+    # ---- the network ------------------------------------------------------------------------
+
+    @property
+    def path(self) -> Path:
+        """The file that a trained network is written to and looked for first."""
+        if self.config.network:
+            return Path(self.config.network)
+        return atomic_files.cache_folder() / "networks" / self._file
+
+    @property
+    def shipped(self) -> Path:
+        """The library's own network for this model, a file that need not exist."""
+        return network_file.SHIPPED / self._file
+
+    @property
+    def _file(self) -> str:
+        return f"{self.name}-{self.lm.fingerprint}.safetensors"
+
+    def networks(self) -> Networks:
+        """The trained networks, read once; EditError names the command when there are none."""
+        if self._networks is None:
+            path = self.path
+            if not path.exists() and not self.config.network:
+                path = self.shipped
+            if not path.exists():
+                model = "" if self.lm.name == default_model.NAME else f" --model {self.lm.name}"
+                raise EditError(
+                    f"{self.name} has no trained network for {self.lm.name} at {self.path}: run "
+                    f"`python -m lib train --editor {self.name}{model}`"
+                )
+            header, state, content = network_file.load(path, self.lm.fingerprint, self.name)
+            self._networks = self.restored(path, header, state)
+            self._networks.hash = content
+        return self._networks
+
+    def fresh(self, cases: Sequence[Case] = ()) -> Networks:
+        """Untrained networks, which are the identity, with moments over some of the cases."""
+        c, names = self.config, self.modules()
+        ridge = c.ridge if self.solves else None
+        nets = network.build(names, c.rank, c.blocks, self.order, c.eta, c.seed, ridge)
+        nets = {shape: net.to(self.lm.device) for shape, net in nets.items()}
+        moments = {
+            shape: KeyGradientMoments.empty(net.d_in, net.first.shape[2] - net.d_in)
+            for shape, net in nets.items()
+        }
+        if cases:
+            moments = self.seen(moments, self.read([c.fact for c in cases[:WARM]], EMPTY))
+        return Networks(nets, moments)
+
+    def restored(self, path: Path, header: dict[str, Any], state: dict[str, Any]) -> Networks:
+        """Networks from a file's content; EditError where they do not fit the settings."""
+        networks = self.fresh()
+        try:
+            if header["modules"] != self.modules():
+                raise NetworkError("it was trained for other modules")
+            settings = self.current(header.get("settings", {}))
+            for name in ("tokens", "keys", "strength", "order"):  # it has learned with these
+                mine = getattr(self.config, name, None)
+                learned = settings.get(name, mine)
+                if learned != mine:
+                    raise NetworkError(f"it was trained with {name}={learned}")
+            networks.load(state["now"])
+        except (NetworkError, EditError, KeyError) as error:
+            raise EditError(f"{path} does not fit the settings of {self.name}: {error}") from None
+        return networks
+
+    def header(self) -> dict[str, Any]:
+        """The editor, the model and the modules, which every file of this editor names."""
+        return {"editor": self.name, "base": self.lm.identity, "modules": self.modules()}
