@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
 from . import edit, export, fetch, scan, settings, stream, train
 
@@ -39,8 +40,9 @@ def main(arguments: list[str] | None = None) -> int:
 
     0 after success, 2 after one sentence that says what was wrong, 130 after Ctrl-C.
     """
-    package = __package__.partition(".")[0]  # `lib` in a checkout, its own name when installed
-    program = "python -m lib" if package == "lib" else package
+    package = __package__.partition(".")[0]
+    # an installed command bears the package's name
+    program = package if Path(sys.argv[0]).stem == package else f"python -m {package}"
     parser = argparse.ArgumentParser(
         prog=program,
         description=USAGE.replace("python -m lib", program),
