@@ -72,8 +72,8 @@ def endpoints(studio: Studio) -> None:
 
     def settings(editor: str = "rome") -> list[dict]:
         """The settings of an editor: value for this model, published value, and what each does."""
-        if editor not in studio.editors():
-            raise gr.Error(f"There is no editor “{editor[:40]}” here.", print_exception=False)
+        if not isinstance(editor, str) or editor not in studio.choices.editors():
+            raise gr.Error(f"There is no editor “{str(editor)[:40]}” here.", print_exception=False)
         return listed(studio.lm, editor)
 
     for function in (edit, compare, answer, settings):

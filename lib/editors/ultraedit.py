@@ -5,7 +5,7 @@ of the turn's answer tokens. Both are standardized with the moments of everythin
 key asks for a shift of the output, and one ridge regression writes all shifts.
 
 `turn` and `solve` are the published method. The rest is ours: several passes of one turn, the keys
-of earlier turns, and moments to start from.
+of earlier turns, and moments to start from. A third of the file is settings.
 """
 
 from __future__ import annotations

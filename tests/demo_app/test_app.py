@@ -854,6 +854,17 @@ def test_programs_edit_answer_and_compare(page):
     gone(page, client)
 
 
+def test_programs_read_what_the_settings_of_an_editor_do(page):
+    client = visitor(page)
+    rows = {row["name"]: row for row in client.predict("ft", api_name="/settings")}
+    said = explain(lib.EDITORS["ft"].Config)["epochs"]
+    assert rows["epochs"]["sentence"] == said.sentence and rows["epochs"]["source"] == said.source
+    for wrong in ("nope", "", 7, ["ft"], {"ft": 1}):
+        with pytest.raises(Exception, match="There is no editor"):
+            client.predict(wrong, api_name="/settings")
+    client.close()
+
+
 @pytest.mark.parametrize("count", [6, pytest.param(20, marks=pytest.mark.slow)])
 def test_many_visitors_interleaved_each_get_their_own(page, count):
     page[1].first_edits.made.clear()  # nothing ready: each writes for himself
