@@ -127,6 +127,7 @@ def test_memit(default_lm, monkeypatch):
         assert_matrix(total(lm, patch, layer), wanted["delta"][f"{lm.mlp_out(layer)}.weight"])
 
 
+@pytest.mark.slow  # half a minute
 def test_alphaedit_over_two_rounds(default_lm, monkeypatch):
     lm, wanted = default_lm, MEMIT["alphaedit"]
     rows, _ = lm.rows(wanted["sentences"])

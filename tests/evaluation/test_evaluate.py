@@ -138,7 +138,7 @@ def test_generation_stops_early_with_the_verdict_of_32_tokens_tiny():
 
 
 def test_generation_stops_early_with_the_verdict_of_32_tokens_default(default_lm):
-    prompts = [case.fact.text for case in classroom()[:5]] + ["日本の首都は", 'He shouted: "']
+    prompts = [case.fact.text for case in classroom()[:2]] + ["日本の首都は", 'He shouted: "']
     short, long = agrees_with_all_32(default_lm, prompts)
     assert short < long / 2
 
@@ -347,10 +347,15 @@ def test_batched_equals_one_by_one_default(default_lm):
     W = default_lm.weight(name)
     torch.manual_seed(0)
     patch = Patch({name: W + 0.3 * W.std() * torch.randn_like(W)}, base=default_lm.identity)
+    case = classroom()[0]  # many cases at once are the business of the test on tiny models
     cases = [
-        replace(case, paraphrases=case.paraphrases[:1], neighborhood=case.neighborhood[:1],
-                locality=case.locality[:1]) for case in (classroom()[0], classroom()[20])
-    ]  # fmt: skip
+        replace(
+            case,
+            paraphrases=case.paraphrases[:1],
+            neighborhood=case.neighborhood[:1],
+            locality=case.locality[:1],
+        )
+    ]
     wanted = {"generalization", "specificity", "locality", "negation_leak"}
     scores = evaluate(default_lm, cases, patch, metrics=wanted)
     expected = one_by_one(default_lm, cases, patch, wanted)

@@ -383,7 +383,8 @@ def test_the_default_model_in_bf16_and_with_a_device_map_is_edited_and_undone():
     fact = lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome")
     before = parameter_bytes(lm)
     assert lm.dtype == torch.bfloat16 and lm.answer(fact.text, 4).startswith(" Paris")
-    patch = lib.EDITORS["rome"](lm).edit([fact])
+    # one context instead of eleven: bfloat16 is slow on a processor
+    patch = lib.EDITORS["rome"](lm, templates=("{}",)).edit([fact])
     with lm.patched(patch):
         assert lm.answer(fact.text, 4).startswith(" Rome")
     assert parameter_bytes(lm) == before
