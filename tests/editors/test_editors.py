@@ -165,7 +165,7 @@ def test_an_edit_after_another_leaves_the_model_untouched(name, family):
 def test_same_seed_same_patch_and_editing_inside_another_patch_sees_only_after(name, family):
     lm, _, patch = edited(name, family)
     again = lib.EDITORS[name](lm, **settings(name, family))
-    with lm.patched(patch):  # an edit that saw this patch, or another seed, would come out otherwise
+    with lm.patched(patch):  # an edit that saw it would come out otherwise
         assert same_patch(again.edit([A]), patch)
 
 
