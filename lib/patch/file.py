@@ -234,7 +234,8 @@ def _edit(line: _Line, i: int) -> Edit:
         raise ValueError(f"`log[{i}].reader` teaches neither the new nor the true answer")
     facts = tuple(Fact(f.subject, f.prompt, f.target_new, f.target_true) for f in line.facts)
     settings = {key: _tuples(value) for key, value in line.settings.items()}
-    return Edit(line.editor, settings, facts, line.source, line.rows, dict(line.reader), line.batch)
+    reader = {str(key): value for key, value in line.reader.items()}
+    return Edit(line.editor, settings, facts, line.source, line.rows, reader, line.batch)
 
 
 def _line(edit: Edit) -> dict[str, Any]:

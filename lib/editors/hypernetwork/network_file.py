@@ -9,6 +9,7 @@ modules that it names before anything is made of it.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -179,7 +180,7 @@ def _check_state(state: Any, modules: Mapping[str, str]) -> None:
     best  the same, or nothing, in a training
     adam  {number of a parameter: what the optimizer keeps of it}, in a training
     """
-    shapes = {shape: [*modules.values()].count(shape) for shape in modules.values()}
+    shapes = Counter(modules.values())
     held = _mapping(state, "the state")
     check_names("the state", held, {"now"} | ({"best", "adam"} & held.keys()))
     for name in {"now", "best"} & held.keys():
@@ -204,8 +205,7 @@ def _check_state(state: Any, modules: Mapping[str, str]) -> None:
         average = _tensor(parts["exp_avg"], "exp_avg")
         check_tensor("step", _tensor(parts["step"], "step"), (), torch.float32)
         for name in ("exp_avg", "exp_avg_sq"):
-            shape = tuple(average.shape)
-            check_tensor(name, _tensor(parts[name], name), shape, torch.float32)
+            check_tensor(name, _tensor(parts[name], name), tuple(average.shape), torch.float32)
 
 
 def _check_net(net: Mapping[str, Any], s: int, m: int) -> None:
