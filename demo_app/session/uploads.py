@@ -1,9 +1,9 @@
 """Reads the files that visitors bring: data files with facts, and patches.
 
 A file comes from a stranger. Its size is bounded, also when unpacked, only the library's readers
-open it, and a patch that names other files is refused. A patch of 64 MB takes at most six times
-that in memory while it is read: its tensors are not packed, but for the bits that say where a side
-memory or a fingerprint is, and its header is text of which objects are made. Both are bounded apart.
+open it, and a patch that names other files is refused. The tensors of a patch are not packed, but
+for the bits that say where a side memory or a fingerprint is, and its header is text that objects
+are made of. Both are bounded apart, so that no upload takes a large multiple of its bytes.
 """
 
 from __future__ import annotations
