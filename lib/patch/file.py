@@ -30,7 +30,7 @@ from ..errors import PatchError
 from . import tensor_file
 from .patch import Edit, LowRank, Patch
 from .route import Rewrite, Route
-from .tensor_file import Count, Name, Packed, Schema, Size
+from .tensor_file import Count, Line, Name, Packed, Schema, Size
 
 FORMAT = 2  # grows when an older library would misread the file; 2 has log lines of many batches
 VERSION = "0.1"
@@ -55,13 +55,22 @@ class _Fact(Schema):
 class _Line(Schema):
     """A line of the log (`patch.Edit`)."""
 
-    editor: Annotated[str, Meta(min_length=1)]
+    editor: Line
     settings: dict[str, Any]
     facts: list[_Fact]
     source: str | None = None
     rows: tuple[Count, Count] | None = None
     reader: dict[Literal["target", "unrelated_suffix"], str] = {}
     batch: Size | None = None
+
+    def __post_init__(self) -> None:
+        tensor_file.check_setting(self.settings, "settings")
+        if (self.source is None) != (self.rows is None) or (self.facts and self.rows):
+            raise ValueError("a line names either facts, or a source and its rows")
+        if self.rows and self.rows[0] > self.rows[1]:
+            raise ValueError("the rows end before they begin")
+        if self.reader.get("target", "new") not in ("new", "true"):
+            raise ValueError("a reader teaches the new or the true answer")
 
 
 class _Code(Schema):
@@ -80,7 +89,7 @@ class _Header(Schema):
     routes: dict[Name, _Code]
     rewrites: list[_Code]
     memory: dict[Name, Packed]
-    base: str
+    base: Line
     library: str = ""
     editors: list[str] = []
     sha256: str | UnsetType = UNSET
@@ -120,7 +129,7 @@ def save(patch: Patch, path: Path) -> Path:
     }
     tensors["format"] = torch.tensor([number])  # an empty patch needs a tensor to be a file
     try:
-        tensor_file.write(path, "patch", header, tensors)
+        tensor_file.write(path, "patch", header, tensors, _Header)
     except ValueError as error:
         raise PatchError(f"this patch cannot be saved: {error}") from None
     return path
@@ -177,7 +186,7 @@ def _patch(header: _Header, tensors: dict[str, Tensor]) -> Patch:
     over = sorted(tensors.keys() - used)
     if over:
         raise ValueError(f"nothing in it names the tensor '{over[0]}'")
-    log = tuple(_edit(line, i) for i, line in enumerate(header.log))
+    log = tuple(_edit(line) for line in header.log)
     return Patch(weights, routes, rewrites, memory, log, header.base)
 
 
@@ -223,15 +232,8 @@ def _code(
         raise ValueError(f"{place}: {tensor_file.sentence(error)}") from None
 
 
-def _edit(line: _Line, i: int) -> Edit:
-    """The edit of a line of the log, the i-th."""
-    tensor_file.check_setting(line.settings, f"log[{i}].settings")
-    if (line.source is None) != (line.rows is None) or (line.facts and line.rows):
-        raise ValueError(f"`log[{i}]` names either facts, or a source and its rows")
-    if line.rows and line.rows[0] > line.rows[1]:
-        raise ValueError(f"`log[{i}].rows` end before they begin")
-    if line.reader.get("target", "new") not in ("new", "true"):
-        raise ValueError(f"`log[{i}].reader` teaches neither the new nor the true answer")
+def _edit(line: _Line) -> Edit:
+    """The edit of a line of the log."""
     facts = tuple(Fact(f.subject, f.prompt, f.target_new, f.target_true) for f in line.facts)
     settings = {key: _tuples(value) for key, value in line.settings.items()}
     reader = {str(key): value for key, value in line.reader.items()}

@@ -34,7 +34,9 @@ Count = Annotated[int, Meta(ge=0, le=1 << 40)]  # a number of things, or of one 
 Size = Annotated[int, Meta(ge=1, le=1 << 40)]  # a number of things of which there is one at least
 TokenId = Annotated[int, Meta(ge=0, lt=1 << 31)]
 Real = Annotated[float, Meta(ge=-LARGEST, le=LARGEST)]  # a finite number
-Name = Annotated[str, Meta(min_length=1, pattern="^[^/]*$")]  # part of the name of a tensor
+# part of a tensor's name, and a text that messages quote
+Name = Annotated[str, Meta(min_length=1, max_length=500, pattern=r"\A[^/\s]*\Z")]
+Line = Annotated[str, Meta(max_length=500, pattern=r"\A[^\r\n]*\Z")]
 
 
 class Schema(Struct, forbid_unknown_fields=True):
@@ -190,15 +192,22 @@ def digest(header: str, tensors: Mapping[str, Tensor]) -> str:
     return found.hexdigest()
 
 
-def write(path: Path, key: str, header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
-    """Write tensors, and under `key` the header with their checksum; returns the header's text.
+def write(
+    path: Path,
+    key: str,
+    header: Mapping[str, Any],
+    tensors: Mapping[str, Tensor],
+    schema: type[Schema],
+) -> None:
+    """Write tensors, and under `key` the header with their checksum.
 
-    The file is whole or not there. Raises ValueError for a header that is no JSON, and OSError
-    where there is no room for the file.
+    The file is whole or not there. Raises ValueError for a header that no reader would take, and
+    OSError where there is no room for the file.
     """
     try:
         text = json.dumps(header, ensure_ascii=False)
         text.encode()
+        decode(text, schema)
     except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(sentence(error)) from None
     # safetensors refuses tensors that share storage, and later patches do share it
@@ -209,7 +218,6 @@ def write(path: Path, key: str, header: Mapping[str, Any], tensors: Mapping[str,
             save_file(tensors, part, metadata={key: sealed})
         except SafetensorError as error:
             raise OSError(f"{path} could not be written: {sentence(error)}") from None
-    return text
 
 
 def read(path: Path, key: str) -> tuple[str, dict[str, Tensor]]:

@@ -41,8 +41,12 @@ def at(value: Any, path: Path) -> Any:
 
 def hostile(draw: Random, old: Any) -> Any:
     """A value to put in the place of `old`: often one of the same kind, which gets further."""
+    return deepcopy(_hostile(draw, old))  # no two places of a value share a list
+
+
+def _hostile(draw: Random, old: Any) -> Any:
     if isinstance(old, bool) or old is None or draw.random() < 0.25:
-        return deepcopy(draw.choice([*NUMBERS, *TEXTS, *OTHERS, nested(draw)]))
+        return draw.choice([*NUMBERS, *TEXTS, *OTHERS, nested(draw)])
     if isinstance(old, int | float):
         return draw.choice([*NUMBERS, old + 1, old - 1, -old, old * 1000, float(old), str(old)])
     if isinstance(old, str):
@@ -56,7 +60,7 @@ def hostile(draw: Random, old: Any) -> Any:
 def nested(draw: Random) -> Any:
     """A value that is nested more deeply than any real one."""
     value: Any = None
-    for _ in range(draw.choice([20, 40, 300])):
+    for _ in range(draw.choice([20, 40, 150])):
         value = [value] if draw.random() < 0.5 else {draw.choice(["dict", "x"]): value}
     return value
 

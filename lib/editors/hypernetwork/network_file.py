@@ -23,7 +23,7 @@ from ...atomic_files import pack, sha256
 from ...errors import NetworkError
 from ...keys_values.running_moments import KeyGradientMoments
 from ...patch import tensor_file
-from ...patch.tensor_file import Count, Packed, Schema, check_names, check_tensor
+from ...patch.tensor_file import Count, Line, Packed, Schema, check_names, check_tensor
 from .network import EditNet
 
 FORMAT = 1  # raised when an older library would misread the file
@@ -101,8 +101,8 @@ class _Header(Schema):
     """The header of a network's file, and of a training that is not finished."""
 
     format: Annotated[int, Meta(ge=1, le=FORMAT)]
-    editor: str
-    base: Annotated[str, Meta(min_length=1, pattern=r"\S")]
+    editor: Line
+    base: Annotated[Line, Meta(min_length=1)]
     modules: dict[str, Annotated[str, Meta(pattern=r"^[1-9]\d{0,8}x[1-9]\d{0,8}$")]]
     state: Packed
     step: Count = 0
@@ -116,6 +116,12 @@ class _Header(Schema):
     losses: list[float] = []
     sha256: str | UnsetType = UNSET
 
+    def __post_init__(self) -> None:
+        if not self.base.strip():
+            raise ValueError("it names no model")
+        tensor_file.check_setting(self.settings, "settings")
+        tensor_file.check_setting(self.data, "data")
+
 
 def save(path: Path, header: dict[str, Any], state: dict[str, Any]) -> Path:
     """Write header (JSON) and state (tensors, numbers, dicts) to one file, or nothing at all.
@@ -125,7 +131,7 @@ def save(path: Path, header: dict[str, Any], state: dict[str, Any]) -> Path:
     tensors: dict[str, Tensor] = {}
     header = {"format": FORMAT, **header, "state": pack(state, "s", tensors)}
     try:
-        tensor_file.write(path, "network", header, tensors)
+        tensor_file.write(path, "network", header, tensors, _Header)
     except ValueError as error:
         raise NetworkError(f"this network cannot be saved: {error}") from None
     return path
@@ -147,8 +153,6 @@ def load(path: Path, fingerprint: str, editor: str) -> tuple[dict[str, Any], dic
         header = tensor_file.decode(text, _Header)
         if header.sha256 is not UNSET and not sealed:
             raise ValueError("its checksum does not stand where it belongs")
-        tensor_file.check_setting(header.settings, "settings")
-        tensor_file.check_setting(header.data, "data")
         used: set[str] = set()
         state = tensor_file.unpack(header.state, "s", tensors, used)
         check_names("it", tensors, used)
