@@ -23,6 +23,7 @@ from ..data.facts import Fact
 from ..data.texts import GENERAL
 from ..patch.patch import Patch
 from ..patch.route import Rewrite
+from ..patch.tensor_file import Real, Schema, check_names, convert
 from ..settings import setting
 from .shared.base import Editor
 from .shared.config import Config
@@ -61,6 +62,14 @@ class Entry:
     def text(self) -> str:
         """The prompt with the subject in place."""
         return self.prompt if self.subject is None else self.prompt.replace("{}", self.subject)
+
+
+class NotesHeader(Schema):
+    """The header of `Notes` in a patch file."""
+
+    entries: list[tuple[str | None, str, str]]
+    tau_rel: Real
+    tau_free: Real
 
 
 class Notes(Rewrite):
@@ -152,10 +161,13 @@ class Notes(Rewrite):
     @classmethod
     def load(cls, tensors: dict[str, Tensor], header: dict) -> Notes:
         """The notes that `header` describes."""
-        entries = tuple(Entry(*entry) for entry in header["entries"])
-        if header["tau_rel"] != TAU_REL:
-            raise ValueError(f"notes with tau_rel {header['tau_rel']}, here it is {TAU_REL}")
-        return cls(entries, header["tau_free"])
+        head = convert(header, NotesHeader)
+        check_names("a rewrite", tensors, ())
+        if head.tau_rel != TAU_REL:
+            raise ValueError(f"notes with tau_rel {head.tau_rel}, here it is {TAU_REL}")
+        for entry in head.entries:
+            Fact(*entry)  # refuses texts that no fact has
+        return cls(tuple(Entry(*entry) for entry in head.entries), head.tau_free)
 
 
 class Retrieval(Editor):

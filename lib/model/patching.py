@@ -157,20 +157,50 @@ class Patching:
         return route.apply(given, output, seqs.memo[name], seqs).reshape(shape)
 
     def check(self, patch: Patch) -> None:
-        """Raise PatchError unless the patch is for this model and its matrices have the shapes."""
+        """Raise PatchError unless the patch is for this model, and its matrices and routes fit."""
         if patch.base and patch.base != self.identity:
             raise PatchError(f"this patch is for {patch.base}, the model here is {self.identity}")
         for name, value in patch.weights.items():
             if self.arch.fused_in and any(fnmatch(name, n.format("*")) for n in self.arch.mlp_in):
                 raise PatchError(f"{name} holds two matrices in one: it cannot be edited by itself")
-            try:
-                module = self.model.get_submodule(name)
-            except AttributeError:
-                raise PatchError(
-                    f"this patch changes {name}, which {self.name} does not have"
-                ) from None
-            here = tuple(module.weight.shape[:: -1 if self.arch.transposed else 1])
+            here = self._shape(name)
             if tuple(value.shape) != here:
                 raise PatchError(
                     f"this patch holds {tuple(value.shape)} for {name}, the model {here}"
                 )
+        for name, route in patch.routes.items():
+            if not self._stands(name, route):
+                raise PatchError(
+                    f"this patch has a route at {name}, where none of its kind fits {self.name}"
+                )
+
+    def _shape(self, name: str) -> tuple[int, ...]:
+        """(d_out, d_in) of a module's matrix; PatchError for a module without one."""
+        try:
+            weight = self.model.get_submodule(name)._parameters["weight"]
+        except (AttributeError, KeyError):
+            weight = None
+        if weight is None:
+            raise PatchError(f"this patch changes {name}, which {self.name} does not have")
+        return tuple(weight.shape[:: -1 if self.arch.transposed else 1])
+
+    def _stands(self, name: str, route: Route) -> bool:
+        """Whether a route can stand after a module: a matrix or MLP of its widths in a block."""
+        try:
+            self.model.get_submodule(name)
+        except AttributeError:
+            return False
+        if route.widths is None:
+            return True
+        if self.arch.mlp and fnmatch(name, self.arch.mlp.format("*")):
+            hidden = self._shape(self.arch.mlp_out.format(0))[0]
+            shape: tuple[int, ...] = (hidden, hidden)
+        else:
+            shape = self._shape(name)
+        inputs, embeds = route.read_widths
+        return (
+            name.startswith(f"{self.arch.blocks}.")
+            and shape[::-1] == route.widths
+            and inputs in (None, route.widths[0])
+            and embeds in (None, self.model.get_input_embeddings().weight.shape[1])
+        )

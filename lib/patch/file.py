@@ -8,41 +8,104 @@ r/MODULE/NAME   a tensor of the module's route.
 t/0/NAME        a tensor of the first rewrite.
 m/EDITOR/PATH   a tensor of an editor's memory.
 
-A file may come from anywhere. Nothing in it is executed, and everything in it is checked when it is
-read.
+A file may come from anywhere. Nothing in it is executed, and nothing is built from it before its
+header was compared with a schema and with the tensors that are really there. What is read can be
+saved again.
 """
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
+from msgspec import UNSET, Meta, Struct, UnsetType
 from torch import Tensor
 
-from ..atomic_files import pack, unpack, whole_file
+from ..atomic_files import pack
 from ..data.facts import Fact
 from ..errors import PatchError
+from . import tensor_file
 from .patch import Edit, LowRank, Patch
 from .route import Rewrite, Route
+from .tensor_file import Count, Line, Name, Packed, Schema, Size
 
 FORMAT = 2  # grows when an older library would misread the file; 2 has log lines of many batches
 VERSION = "0.1"
+DENSE = torch.float32  # of all weights in a patch
+
+
+class _Numbered(Struct):
+    """Of a header of any format: its number."""
+
+    format: int
+
+
+class _Fact(Schema):
+    """A fact of the log; `Fact` checks its texts."""
+
+    subject: str | None
+    prompt: str
+    target_new: str
+    target_true: str | None = None
+
+
+class _Line(Schema):
+    """A line of the log (`patch.Edit`)."""
+
+    editor: Line
+    settings: dict[str, Any]
+    facts: list[_Fact]
+    source: str | None = None
+    rows: tuple[Count, Count] | None = None
+    reader: dict[Literal["target", "unrelated_suffix"], str] = {}
+    batch: Size | None = None
+
+    def __post_init__(self) -> None:
+        tensor_file.check_setting(self.settings, "settings")
+        if (self.source is None) != (self.rows is None) or (self.facts and self.rows):
+            raise ValueError("a line names either facts, or a source and its rows")
+        if self.rows and self.rows[0] > self.rows[1]:
+            raise ValueError("the rows end before they begin")
+        if self.reader.get("target", "new") not in ("new", "true"):
+            raise ValueError("a reader teaches the new or the true answer")
+
+
+class _Code(Schema):
+    """A route or rewrite: the class of this kind reads the header."""
+
+    kind: str
+    header: dict[str, Any]
+
+
+class _Header(Schema):
+    """The header of a patch file."""
+
+    format: Annotated[int, Meta(ge=1, le=FORMAT)]
+    log: list[_Line]
+    weights: dict[Name, Count]  # number of low-rank chunks, 0 for a dense matrix
+    routes: dict[Name, _Code]
+    rewrites: list[_Code]
+    memory: dict[Name, Packed]
+    base: Line
+    library: str = ""
+    editors: list[str] = []
+    sha256: str | UnsetType = UNSET
 
 
 def save(patch: Patch, path: Path) -> Path:
-    """Write `patch` to `path`, whole or not at all, and return the path."""
+    """Write `patch` to `path`, whole or not at all, and return the path.
+
+    Raises PatchError where the patch holds what a file cannot, and OSError where there is no room.
+    """
     tensors: dict[str, Tensor] = {}
     # a file that an older library reads correctly keeps the number that it knows
     number = FORMAT if any(edit.batch for edit in patch.log) else 1
     header: dict[str, Any] = {"format": number, "library": VERSION, "base": patch.base}
     header["editors"] = sorted({edit.editor for edit in patch.log})
     header["log"] = [_line(edit) for edit in patch.log]
-    # weights: the header says how many low-rank chunks a module has, 0 for a dense matrix
     header["weights"] = {}
     for module, value in patch.weights.items():
         if isinstance(value, LowRank):
@@ -64,11 +127,11 @@ def save(patch: Patch, path: Path) -> Path:
     header["memory"] = {
         editor: pack(state, f"m/{editor}", tensors) for editor, state in patch.memory.items()
     }
-    # safetensors refuses tensors that share storage, and later patches do share it
-    tensors = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
     tensors["format"] = torch.tensor([number])  # an empty patch needs a tensor to be a file
-    with whole_file(path) as part:
-        save_file(tensors, part, metadata={"patch": json.dumps(header, ensure_ascii=False)})
+    try:
+        tensor_file.write(path, "patch", header, tensors, _Header)
+    except ValueError as error:
+        raise PatchError(f"this patch cannot be saved: {error}") from None
     return path
 
 
@@ -77,64 +140,104 @@ def load(path: Path) -> Patch:
     if not path.is_file():
         raise PatchError(f"there is no patch file at {path}")
     try:
-        with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {})["patch"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
+        text, tensors = tensor_file.read(path, "patch")
     except Exception as error:
         raise PatchError(
             f"{path.name} is no patch file, or is damaged ({type(error).__name__})"
         ) from None
-    if not isinstance(header, dict) or not isinstance(header.get("format"), int):
-        raise PatchError(f"{path.name} has no readable header: it is no patch file")
-    if header["format"] > FORMAT:
+    try:
+        number = tensor_file.decode(text, _Numbered).format
+    except Exception:
+        raise PatchError(f"{path.name} has no readable header: it is no patch file") from None
+    if number > FORMAT:
         raise PatchError(
-            f"{path.name} has format {header['format']}, this library reads up to {FORMAT}: "
+            f"{path.name} has format {number}, this library reads up to {FORMAT}: "
             "update the library"
         )
     try:
-        patch = _patch(header, tensors)
-    except (KeyError, TypeError, AttributeError, IndexError, ValueError, RuntimeError) as error:
-        raise PatchError(f"{path.name} is damaged: {type(error).__name__} {error}") from None
-    # a NaN would show only in some later forward, far from the file that brought it
-    for module, value in patch.weights.items():
-        parts = [value] if isinstance(value, Tensor) else [t for pair in value.chunks for t in pair]
-        if not all(torch.isfinite(part).all() for part in parts):
-            raise PatchError(f"{path.name} holds NaN or infinite weights for {module}")
-    return patch
+        sealed = tensor_file.check_sum(text, tensors)
+        header = tensor_file.decode(text, _Header)
+        if header.sha256 is not UNSET and not sealed:
+            raise ValueError("its checksum does not stand where it belongs")
+        return _patch(header, tensors)
+    except Exception as error:  # whatever a hostile file makes of the readers is one sentence
+        raise PatchError(f"{path.name} is damaged: {tensor_file.sentence(error)}") from None
 
 
-def _patch(header: dict, tensors: dict[str, Tensor]) -> Patch:
-    """The patch of a header and its tensors; any of several errors where they do not fit."""
-    weights: dict[str, Tensor | LowRank] = {}
-    for module, chunks in header["weights"].items():
-        if chunks:
-            pairs = [
-                (tensors[f"w/{module}/{i}/a"], tensors[f"w/{module}/{i}/b"]) for i in range(chunks)
-            ]
-            if any(a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[0] for a, b in pairs):
-                raise ValueError(f"chunks of {module} do not multiply")
-            if len({(a.shape[0], b.shape[1]) for a, b in pairs}) > 1:
-                raise ValueError(f"chunks of {module} have different shapes")
-            weights[module] = LowRank(tuple(pairs))
-        else:
-            weights[module] = tensors[f"w/{module}"]
-        parts = [t for pair in pairs for t in pair] if chunks else [tensors[f"w/{module}"]]
-        if any(part.ndim != 2 or part.dtype != torch.float32 for part in parts):
-            raise ValueError(f"weights of {module} are not float32 matrices")
-    log = []
-    for edit in header["log"]:
-        facts = tuple(Fact(**fact) for fact in edit.pop("facts"))
-        log.append(Edit(facts=facts, **{key: _tuples(value) for key, value in edit.items()}))
-    routes = {
-        module: _known(Route, entry["kind"]).load(_under(f"r/{module}/", tensors), entry["header"])
-        for module, entry in header["routes"].items()
+def _patch(header: _Header, tensors: dict[str, Tensor]) -> Patch:
+    """The patch of a header and its tensors; ValueError where they do not belong together."""
+    used = {"format"}
+    weights = {
+        module: _weight(module, chunks, tensors, used) for module, chunks in header.weights.items()
     }
+    routes = {}
+    for module, code in header.routes.items():
+        routes[module] = _code(Route, code, f"r/{module}/", tensors, used)
+        if routes[module].module != module:
+            raise ValueError(f"the route of {module} is that of another module")
     rewrites = tuple(
-        _known(Rewrite, entry["kind"]).load(_under(f"t/{i}/", tensors), entry["header"])
-        for i, entry in enumerate(header["rewrites"])
+        _code(Rewrite, code, f"t/{i}/", tensors, used) for i, code in enumerate(header.rewrites)
     )
-    memory = {editor: unpack(state, tensors) for editor, state in header["memory"].items()}
-    return Patch(weights, routes, rewrites, memory, tuple(log), header["base"])
+    memory: dict[str, Any] = {}
+    for editor, packed in header.memory.items():
+        memory[editor] = tensor_file.unpack(packed, f"m/{editor}", tensors, used)
+        if not isinstance(memory[editor], Mapping):
+            raise ValueError(f"the memory of {editor} is no mapping")
+    over = sorted(tensors.keys() - used)
+    if over:
+        raise ValueError(f"nothing in it names the tensor '{over[0]}'")
+    log = tuple(_edit(line) for line in header.log)
+    return Patch(weights, routes, rewrites, memory, log, header.base)
+
+
+def _weight(
+    module: str, chunks: int, tensors: Mapping[str, Tensor], used: set[str]
+) -> Tensor | LowRank:
+    """The weight of a module, dense or in chunks; the names of its tensors are added to `used`."""
+    if chunks > len(tensors):  # before a list of that length is made
+        raise ValueError(f"the weights of {module} promise {chunks} chunks")
+    names = [f"w/{module}/{i}" for i in range(chunks)]
+    names = [f"{name}/{side}" for name in names for side in "ab"] or [f"w/{module}"]
+    missing = [name for name in names if name not in tensors]
+    if missing:
+        raise ValueError(f"it lacks the tensor '{missing[0]}'")
+    parts = [tensors[name] for name in names]
+    # a NaN would show only in some later forward, far from the file that brought it
+    for part in parts:
+        tensor_file.check_tensor(f"a weight of {module}", part, (-1, -1), DENSE)
+    used.update(names)
+    if not chunks:
+        return parts[0]
+    pairs = tuple(zip(parts[::2], parts[1::2], strict=True))
+    if any(a.shape[1] != b.shape[0] for a, b in pairs):
+        raise ValueError(f"chunks of {module} do not multiply")
+    if len({(a.shape[0], b.shape[1]) for a, b in pairs}) > 1:
+        raise ValueError(f"chunks of {module} have different shapes")
+    return LowRank(pairs)
+
+
+def _code(
+    parent: type[Any], code: _Code, prefix: str, tensors: Mapping[str, Tensor], used: set[str]
+) -> Any:
+    """The route or rewrite of a kind; a file can only name classes that registered themselves."""
+    if code.kind not in parent.kinds:
+        raise ValueError(f"unknown {parent.__name__.lower()} kind '{code.kind}'")
+    names = [name for name in tensors if name.startswith(prefix)]
+    used.update(names)
+    mine = {name.removeprefix(prefix): tensors[name] for name in names}
+    try:
+        return parent.kinds[code.kind].load(mine, code.header)
+    except ValueError as error:
+        place = f"the {code.kind} {parent.__name__.lower()} at {prefix[2:-1]}"
+        raise ValueError(f"{place}: {tensor_file.sentence(error)}") from None
+
+
+def _edit(line: _Line) -> Edit:
+    """The edit of a line of the log."""
+    facts = tuple(Fact(f.subject, f.prompt, f.target_new, f.target_true) for f in line.facts)
+    settings = {key: _tuples(value) for key, value in line.settings.items()}
+    reader = {str(key): value for key, value in line.reader.items()}
+    return Edit(line.editor, settings, facts, line.source, line.rows, reader, line.batch)
 
 
 def _line(edit: Edit) -> dict[str, Any]:
@@ -146,19 +249,7 @@ def _line(edit: Edit) -> dict[str, Any]:
 
 
 def _tuples(value: Any) -> Any:
-    """A JSON value with tuples for its lists, since settings and rows are tuples in a log."""
+    """A JSON value with tuples for its lists, since settings are tuples in a log."""
     if isinstance(value, dict):
         return {key: _tuples(item) for key, item in value.items()}
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
-
-
-def _known(parent: type[Any], kind: str) -> Any:
-    """The class of a kind; a file can only name classes that have registered themselves."""
-    if kind not in parent.kinds:
-        raise ValueError(f"unknown {parent.__name__.lower()} kind '{kind}'")
-    return parent.kinds[kind]
-
-
-def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors whose name begins with the prefix, under the rest of their name."""
-    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}

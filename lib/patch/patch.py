@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ..data.facts import Fact
 from ..data.readers import read_facts
-from ..errors import PatchError
+from ..errors import FactError, PatchError
 from ..registry import EDITORS
 from .route import Rewrite, Route
 
@@ -97,10 +97,31 @@ class Edit:
         return math.ceil(len(self) / self.batch) if self.batch else 1
 
     def read(self) -> tuple[Fact, ...]:
-        """The facts. Those of a stream are read from its source; FactError where it has changed."""
+        """The facts. Those of a stream are read from its source; FactError where it has changed.
+
+        A patch may come from anybody and name any file of this machine. So the error never quotes
+        what stands in the file.
+        """
         if self.facts or self.source is None or self.rows is None:
             return self.facts
-        return tuple(read_facts(self.source, *self.rows, **self.reader))
+        (first, end), found = self.rows, []
+        try:
+            for fact in read_facts(self.source, first, end, **self.reader):
+                found.append(fact)
+        except FactError:
+            if not Path(self.source).is_file():
+                raise FactError(f"there is no file {self.source}") from None
+            if found:
+                raise FactError(
+                    f"{self.source} holds {first + len(found)} facts now, not the {end} that "
+                    "were read"
+                ) from None
+            raise FactError(
+                f"{self.source} is no data file that the reader knows, or has no row {first}"
+            ) from None
+        except (OSError, ValueError):
+            raise FactError(f"{self.source} cannot be read as a data file") from None
+        return tuple(found)
 
     def then(self, other: Edit) -> tuple[Edit, ...]:
         """The log lines for both edits: one line where both are batches of the same stream.

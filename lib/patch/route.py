@@ -64,7 +64,21 @@ class Route(ABC):
     @classmethod
     @abstractmethod
     def load(cls, tensors: dict[str, Tensor], header: dict) -> Route:
-        """The route that `tensors()` and `header()` describe."""
+        """The route that `tensors()` and `header()` describe.
+
+        Both may come from a hostile file: raises ValueError before anything is built from numbers
+        that the tensors do not bear out (`tensor_file.Schema`).
+        """
+
+    @property
+    def widths(self) -> tuple[int, int] | None:
+        """Widths of the module's inputs and outputs that the route is made for; None for any."""
+        return None
+
+    @property
+    def read_widths(self) -> tuple[int | None, int | None]:
+        """Widths of the inputs and of the model's input embeddings that it reads; None for any."""
+        return None, None
 
     def explain(self, choice: Tensor) -> list[dict]:
         """One note per sequence, here the entry that answered; noted numbers are added to it."""
@@ -92,12 +106,6 @@ class Route(ABC):
     @cached_property
     def _copies(self) -> dict[torch.device, Any]:
         return {}
-
-    @staticmethod
-    def check_finite(what: str, *tensors: Tensor) -> None:
-        """Raise ValueError, which names `what`, unless all tensors hold finite float32 numbers."""
-        if not all(t.dtype == torch.float32 and bool(torch.isfinite(t).all()) for t in tensors):
-            raise ValueError(f"{what} must hold finite float32 numbers only")
 
 
 class Rewrite(ABC):

@@ -7,8 +7,16 @@ from torch import Tensor
 
 from ...model.sequences import Sequences
 from ...patch.route import Route
+from ...patch.tensor_file import Schema, check_names, check_tensor, convert
 from .codebook import lookup
 from .value_search import Replacement
+
+
+class DeferralHeader(Schema):
+    """The header of a `Deferral` in a patch file."""
+
+    module: str
+    replacement: Replacement
 
 
 class Deferral(Route):
@@ -78,8 +86,16 @@ class Deferral(Route):
     @classmethod
     def load(cls, tensors: dict[str, Tensor], header: dict) -> Deferral:
         """The route of a file; ValueError where its parts do not belong together."""
+        head = convert(header, DeferralHeader)
+        check_names("the codebook", tensors, ("K", "V", "eps"))
         K, V, eps = (tensors[name] for name in ("K", "V", "eps"))
-        if not (K.ndim == V.ndim == 2 and K.shape[1:] == V.shape[1:] == eps.shape and len(eps)):
-            raise ValueError(f"the codebook of {header['module']} has parts of different sizes")
-        cls.check_finite(f"the codebook of {header['module']}", K, V, eps)
-        return cls(header["module"], K, V, eps, header["replacement"])
+        entries = max(1, eps.numel())  # an empty codebook has no nearest key
+        check_tensor("eps", eps, (entries,), torch.float32)
+        check_tensor("K", K, (-1, entries), torch.float32)
+        check_tensor("V", V, (-1, entries), torch.float32)
+        return cls(head.module, K, V, eps, head.replacement)
+
+    @property
+    def widths(self) -> tuple[int, int]:
+        """Widths of keys and values."""
+        return self.K.shape[0], self.V.shape[0]

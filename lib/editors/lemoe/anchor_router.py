@@ -17,6 +17,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ...patch.tensor_file import Real, Schema, check_names, check_tensor, convert
+
+
+class AnchorHeader(Schema):
+    """The header of an `AnchorRouter` in a patch file."""
+
+    kappa: Real
+
 
 @dataclass(frozen=True)
 class AnchorRouter:
@@ -75,16 +83,20 @@ class AnchorRouter:
     @classmethod
     def load(cls, tensors: dict[str, Tensor], header: dict, experts: int) -> AnchorRouter:
         """The router of a file; ValueError where its parts do not belong together."""
-        if tensors.keys() | {"bias"} != {"mu", "sigma", "down", "up", "keys", "bias"}:
-            raise ValueError("the router of lemoe is not whole")
-        made = cls(**{"bias": None, **tensors}, kappa=float(header["kappa"]))
-        (p, h, d), (q, d_k, g) = made.down.shape, made.up.shape
-        if p == q == experts > 1:
-            raise ValueError("the router of lemoe has a projection for each expert")
-        fits = len(made.mu) == d and made.keys.shape == (experts, d_k)
-        if not fits or (p, q) != (1, 1) or h != g:
-            raise ValueError("the router of lemoe has parts of different sizes")
-        return made
+        head = convert(header, AnchorHeader)
+        names = {"mu", "sigma", "down", "up", "keys"}
+        check_names("the router", tensors.keys() - {"bias"}, names)
+        d, h = tensors["mu"].numel(), tensors["down"].shape[1] if tensors["down"].ndim == 3 else -1
+        d_k = tensors["keys"].shape[1] if tensors["keys"].ndim == 2 else -1
+        if tensors["down"].ndim == 3 and len(tensors["down"]) == experts > 1:
+            raise ValueError("the router has a projection for each expert")
+        shapes = {"mu": (d,), "sigma": (), "down": (1, h, d), "up": (1, d_k, h)}
+        shapes |= {"keys": (experts, d_k), "bias": ()}
+        for name, tensor in tensors.items():
+            check_tensor(f"the router's {name}", tensor, shapes[name], torch.float32)
+        if not tensors["sigma"] > 0:
+            raise ValueError("the router's scale is not positive")
+        return cls(**{"bias": None, **tensors}, kappa=head.kappa)
 
 
 @dataclass(frozen=True)

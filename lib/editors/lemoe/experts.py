@@ -10,6 +10,7 @@ the layer.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ from torch.nn import functional as F
 from ...model.architectures import ACTIVATIONS
 from ...model.sequences import Sequences
 from ...patch.route import Route
+from ...patch.tensor_file import Real, Schema, Size, TokenId, check_names, check_tensor, convert
 from .anchor_router import AnchorRouter
 from .memoe_router import HiddenStateRouter
 
@@ -36,6 +38,18 @@ def answer(expert: Expert, x: Tensor, activation: str) -> Tensor:
     else:
         inner = phi(inner)
     return F.linear(inner, expert["down"], expert.get("down_bias"))
+
+
+class ExpertsHeader(Schema):
+    """The header of an `Experts` in a patch file; its router reads its own part."""
+
+    module: str
+    experts: Size
+    activation: str
+    scale: Real
+    gate: Literal["hard", "softmax"]
+    bos: TokenId | None
+    router: dict[str, Any]
 
 
 class Experts(Route):
@@ -129,19 +143,64 @@ class Experts(Route):
     @classmethod
     def load(cls, tensors: dict[str, Tensor], header: dict) -> Experts:
         """The route of a file; ValueError where its parts do not belong together."""
-        module, gate, act = header["module"], header["gate"], header["activation"]
-        cls.check_finite(f"an expert at {module}", *tensors.values())
-        if act not in ACTIVATIONS or gate not in ("hard", "softmax"):
-            raise ValueError(f"unknown activation or gate of the experts at {module}")
-        parts: list[dict[str, Tensor]] = [{} for _ in range(header["experts"])]
-        routing: dict[str, Tensor] = {}
+        head = convert(header, ExpertsHeader)
+        if head.activation not in ACTIVATIONS:
+            raise ValueError(f"unknown activation '{head.activation}'")
+        # the experts are those whose tensors are there; the header only agrees
+        parts: dict[str, dict[str, Tensor]] = {}
         for name, t in tensors.items():
-            number, part = name.split("/")
+            number, _, part = name.partition("/")
             # cloned: sums may differ in the last bit by where a file left a tensor in memory
-            (routing if number == "router" else parts[int(number)])[part] = t.clone()
-        whole = [{"up", "down"} <= e.keys() or {"a", "b"} <= e.keys() for e in parts]
-        if not parts or not all(whole):
-            raise ValueError(f"an expert at {module} is not whole")
+            parts.setdefault(number, {})[part] = t.clone()
+        routing = parts.pop("router", {})
+        if len(parts) != head.experts:
+            raise ValueError(f"it promises {head.experts} experts and holds {len(parts)}")
+        check_names("it", parts, [str(i) for i in range(len(parts))])
+        experts = tuple(parts[str(i)] for i in range(len(parts)))
+        sizes = {_check_expert(i, expert) for i, expert in enumerate(experts)}
+        if len(sizes) > 1:
+            raise ValueError("its experts have different sizes")
         kind = HiddenStateRouter if "weight" in routing else AnchorRouter
-        router = kind.load(routing, header["router"], len(parts))
-        return cls(module, tuple(parts), act, router, float(header["scale"]), gate, header["bos"])
+        router = kind.load(routing, head.router, len(experts))
+        return cls(head.module, experts, head.activation, router, head.scale, head.gate, head.bos)
+
+    @property
+    def widths(self) -> tuple[int, int]:
+        """Widths of the experts' inputs and outputs."""
+        first = self.experts[0]
+        inner, outer = (first["a"], first["b"]) if "a" in first else (first["up"], first["down"])
+        return inner.shape[1], outer.shape[0]
+
+    @property
+    def read_widths(self) -> tuple[int | None, int]:
+        """Widths of the inputs (None where they are not read) and embeddings that the router reads.
+
+        They must be those of the module and of the model.
+        """
+        if isinstance(self.router, HiddenStateRouter):
+            return len(self.router.center), self.router.embeds.shape[1]
+        return None, len(self.router.mu)
+
+
+def _check_expert(i: int, expert: Expert) -> tuple[int, int]:
+    """Widths of an expert's inputs and outputs; ValueError where its parts do not fit together."""
+    if "a" in expert or "b" in expert:
+        check_names(f"expert {i}", expert, ("a", "b"))
+        inner, outer, biases = {"a": expert["a"]}, expert["b"], {}
+    else:
+        whole = {"up", "down"} | ({"gate"} & expert.keys())
+        held = {f"{name}_bias" for name in whole} & expert.keys()
+        check_names(f"expert {i}", expert, whole | held)
+        inner, outer = {n: expert[n] for n in whole - {"down"}}, expert["down"]
+        biases = {name: expert[name] for name in held}
+    check_tensor(f"expert {i}", outer, (-1, -1), torch.float32)
+    d_out, width = outer.shape
+    for name, tensor in inner.items():
+        check_tensor(f"{name} of expert {i}", tensor, (width, -1), torch.float32)
+    d_in, *others = {tensor.shape[1] for tensor in inner.values()}
+    if others:
+        raise ValueError(f"the input projections of expert {i} read different widths")
+    for name, tensor in biases.items():
+        wide = d_out if name == "down_bias" else width
+        check_tensor(f"{name} of expert {i}", tensor, (wide,), torch.float32)
+    return d_in, d_out

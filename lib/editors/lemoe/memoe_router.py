@@ -17,6 +17,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ...patch.tensor_file import Count, Schema, TokenId, check_names, check_tensor, convert
+
+
+class HiddenStateHeader(Schema):
+    """The header of a `HiddenStateRouter` in a patch file."""
+
+    names: list[tuple[Count, tuple[TokenId, ...]]]
+
 
 @dataclass(frozen=True)
 class HiddenStateRouter:
@@ -87,15 +95,17 @@ class HiddenStateRouter:
     @classmethod
     def load(cls, tensors: dict[str, Tensor], header: dict, experts: int) -> HiddenStateRouter:
         """The router of a file; ValueError where its parts do not belong together."""
-        if tensors.keys() != {"center", "spread", "weight", "embeds"}:
-            raise ValueError("the router of memoe is not whole")
-        made = cls(**tensors, names=tuple((n, tuple(ids)) for n, ids in header["names"]))
-        width = len(made.center) + made.embeds.shape[1]
-        if made.weight.shape != (experts, width) or any(
-            not 0 <= n < len(made.embeds) for n, _ in made.names
-        ):
-            raise ValueError("the router of memoe has parts of different sizes")
-        return made
+        head = convert(header, HiddenStateHeader)
+        check_names("the router", tensors, ("center", "spread", "weight", "embeds"))
+        w, d = tensors["center"].numel(), tensors["embeds"].shape[-1:].numel()
+        shapes = {"center": (w,), "spread": (), "weight": (experts, w + d), "embeds": (-1, d)}
+        for name, tensor in tensors.items():
+            check_tensor(f"the router's {name}", tensor, shapes[name], torch.float32)
+        if not tensors["spread"] > 0:
+            raise ValueError("the router's scale is not positive")
+        if any(number >= len(tensors["embeds"]) for number, _ in head.names):
+            raise ValueError("the router names a subject that it does not hold")
+        return cls(**tensors, names=tuple(head.names))
 
 
 def _within(part: Sequence[int], row: Sequence[int]) -> bool:

@@ -14,7 +14,17 @@ from ...data.facts import Case
 from ...data.readers import classroom
 from ...model.sequences import Sequences
 from ...patch.route import Route
+from ...patch.tensor_file import Real, Schema, Size, TokenId, check_names, check_tensor, convert
 from .fingerprint import Fingerprint, unpack_rows
+
+
+class ResidualHeader(Schema):
+    """The header of a `Residual` in a patch file."""
+
+    module: str
+    k: Size
+    bos: TokenId | None
+    tau: Real
 
 
 class Residual(Route):
@@ -80,17 +90,25 @@ class Residual(Route):
     @classmethod
     def load(cls, tensors: dict[str, Tensor], header: dict) -> Residual:
         """The route of a file; ValueError where its parts do not belong together."""
-        W, masks, mu, order = (tensors[name] for name in ("W", "masks", "mu", "order"))
-        name, k = str(header["module"]), int(header["k"])
+        head = convert(header, ResidualHeader)
+        names = ("W", "masks", "mu", "order")
+        check_names("the residual matrix", tensors, names)
+        W, masks, mu, order = (tensors[name] for name in names)
         d_in = mu.numel()
-        if W.ndim != 2 or W.shape[1] != d_in or masks.ndim != 2 or masks.dtype != torch.uint8:
-            raise ValueError(f"the residual matrix of {name} has parts of different sizes")
+        check_tensor("mu", mu, (d_in,), torch.float32)
+        check_tensor("W", W, (-1, d_in), torch.float32)
+        check_tensor("the order of the columns", order, (d_in,), torch.int64)
+        check_tensor("the masks", masks, (max(1, len(masks)), -(-d_in // 8)), torch.uint8)
         if not torch.equal(order.sort().values, torch.arange(d_in)):
-            raise ValueError(f"the order of the columns of {name} is no permutation")
-        if masks.shape[1] != -(-d_in // 8) or bool((unpack_rows(masks, d_in).sum(1) != k).any()):
-            raise ValueError(f"a mask of {name} does not have {k} ones")
-        cls.check_finite(f"the residual matrix of {name}", W, mu)
-        return cls(name, W, masks, Fingerprint(mu, order, k, header["bos"]), float(header["tau"]))
+            raise ValueError("the order of the columns is no permutation")
+        if bool((unpack_rows(masks, d_in).sum(1) != head.k).any()):
+            raise ValueError(f"a mask does not have {head.k} ones")
+        return cls(head.module, W, masks, Fingerprint(mu, order, head.k, head.bos), head.tau)
+
+    @property
+    def widths(self) -> tuple[int, int]:
+        """Widths of inputs and outputs of W_m."""
+        return self.W.shape[1], self.W.shape[0]
 
 
 def best(overlaps: Tensor) -> tuple[Tensor, Tensor]:

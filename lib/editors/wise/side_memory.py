@@ -10,6 +10,7 @@ facts and small elsewhere (`hinges`), and the route compares it with a threshold
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import Literal
 
 import torch
@@ -19,6 +20,16 @@ from torch.nn import functional as F
 from ...model.architectures import ACTIVATIONS
 from ...model.sequences import Sequences, row_means
 from ...patch.route import Route
+from ...patch.tensor_file import (
+    Count,
+    Real,
+    Schema,
+    Size,
+    TokenId,
+    check_names,
+    check_tensor,
+    convert,
+)
 
 Pool = Literal["mean", "row"]
 
@@ -70,6 +81,19 @@ class ActivationDifference:
         # τ a at the counted tokens only: no product for padding or answers
         moved = inputs[counted].float() @ tau.T  # (n, d_out)
         return row_means(self.tokens(moved, output[counted]), counted)
+
+
+class SideHeader(Schema):
+    """The header of a `Side` in a patch file."""
+
+    module: str
+    shape: tuple[Size, Size]
+    eps: list[Real]
+    facts: list[Count]
+    act_ratio: Real
+    pool: Pool
+    activation: str | None
+    bos: TokenId | None
 
 
 class Side(Route):
@@ -166,19 +190,30 @@ class Side(Route):
     @classmethod
     def load(cls, tensors: dict[str, Tensor], header: dict) -> Side:
         """The route that `tensors()` and `header()` describe; ValueError when they disagree."""
-        shape, memories = tuple(header["shape"]), []
-        for i, (eps, facts) in enumerate(zip(header["eps"], header["facts"], strict=True)):
-            values, mask = tensors[f"{i}/values"], unpack(tensors[f"{i}/bits"], shape)
-            cls.check_finite(f"side memory {i}", values)
-            tau = torch.zeros(shape)
-            tau[mask] = values  # raises where the numbers of values and bits differ
-            memories.append(SideMemory(tau, float(eps), int(facts)))
-        if header["pool"] not in ("mean", "row"):
-            raise ValueError(f"unknown pool '{header['pool']}'")
-        if header["activation"] not in {None, *ACTIVATIONS}:
-            raise ValueError(f"unknown activation '{header['activation']}'")
-        score = ActivationDifference(header["pool"], header["activation"], header["bos"])
-        return cls(tuple(memories), float(header["act_ratio"]), score, str(header["module"]))
+        head = convert(header, SideHeader)
+        if not head.eps or len(head.eps) != len(head.facts):
+            raise ValueError(f"it has {len(head.eps)} thresholds for {len(head.facts)} memories")
+        if head.activation is not None and head.activation not in ACTIVATIONS:
+            raise ValueError(f"unknown activation '{head.activation}'")
+        parts = [f"{i}/{part}" for i in range(len(head.eps)) for part in ("values", "bits")]
+        check_names("a side memory", tensors, parts)
+        memories = []
+        for i, (eps, facts) in enumerate(zip(head.eps, head.facts, strict=True)):
+            values, bits = tensors[f"{i}/values"], tensors[f"{i}/bits"]
+            check_tensor(f"the mask of memory {i}", bits, (-(-prod(head.shape) // 8),), torch.uint8)
+            mask = unpack(bits, head.shape)
+            check_tensor(f"side memory {i}", values, (int(mask.sum()),), torch.float32)
+            tau = torch.zeros(head.shape)
+            tau[mask] = values
+            memories.append(SideMemory(tau, eps, facts))
+        score = ActivationDifference(head.pool, head.activation, head.bos)
+        return cls(tuple(memories), head.act_ratio, score, head.module)
+
+    @property
+    def widths(self) -> tuple[int, int]:
+        """Widths of inputs and outputs of τ."""
+        d_out, d_in = self.memories[0].tau.shape
+        return d_in, d_out
 
 
 def pack(mask: Tensor) -> Tensor:
