@@ -32,21 +32,24 @@ _HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:8]  # others may s
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`, which becomes `path` when the body has written the file.
+    """A temporary path, whose file becomes `path` when the body has written it.
 
-    Nothing is left when the body raises, and what killed writers of this file have left goes. The
-    temporary name holds the process and the thread, so that two writers do not disturb each other.
-    Raises WriteError where the disk is full or the system refuses to write.
+    It lies in a temporary folder beside `path`, because safetensors makes a temporary file of its
+    own beside the one that it writes. Nothing is left when the body raises, and what killed writers
+    of this file have left goes. The folder's name holds the process and the thread, so that two
+    writers do not disturb each other. Raises WriteError where the disk is full or the system
+    refuses to write.
     """
     with written(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         _clear(path)
-        part = path.with_name(f"{_prefix(path)}{threading.get_ident()}.tmp")
+        work = path.with_name(f"{_prefix(path)}{threading.get_ident()}.tmp")
+        work.mkdir(exist_ok=True)  # there is one where a killed process had the same number
         try:
-            yield part
-            os.replace(part, path)
+            yield work / path.name
+            os.replace(work / path.name, path)
         finally:
-            part.unlink(missing_ok=True)
+            shutil.rmtree(work, ignore_errors=True)
 
 
 @contextmanager

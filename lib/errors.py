@@ -30,7 +30,8 @@ EXPECTED: tuple[type[Exception], ...] = (
     SafetensorError,
 )
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}  # the machine's fault, no input's
-_CODE = re.compile(r"\bcode: (\d+)")  # how safetensors quotes the system's error number
+# how safetensors quotes the system's error number, in its versions
+_CODE = re.compile(r"\b(?:os error|code:) (\d+)\b")
 
 
 class FactError(ValueError):
@@ -115,8 +116,9 @@ def error_number(error: BaseException) -> int | None:
 
 
 def sentence(error: BaseException) -> str:
-    """What an error of one of the EXPECTED kinds says to a person, on one line."""
-    said = " ".join(line.strip() for line in str(error).splitlines()).strip()[:1000]
+    """What an error of one of the EXPECTED kinds says to a person, on one line of valid text."""
+    whole = str(error).encode("utf-8", "backslashreplace").decode()  # it may quote half a character
+    said = " ".join(line.strip() for line in whole.splitlines()).strip()[:1000]
     number = error_number(error)
     if isinstance(error, SafetensorError):
         return f"a file of tensors cannot be read or written: {_reason(number) if number else said}"

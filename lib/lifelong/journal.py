@@ -23,6 +23,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -385,8 +386,11 @@ class Journal:
         """Delete the former patch, and the files that an interrupted run has left."""
         named = {patch, *(self._point(n).name for n in points)}
         for path in self.folder.iterdir():
-            loose = path.name.startswith(("patch-", "point-")) and path.name not in named
-            if loose or path.name.endswith(".tmp"):
+            if path.name.endswith(".tmp") and path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.name.endswith(".tmp") or (
+                path.name.startswith(("patch-", "point-")) and path.name not in named
+            ):
                 path.unlink(missing_ok=True)
 
 

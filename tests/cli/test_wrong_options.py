@@ -18,7 +18,7 @@ from ..support.editor_settings import quick
 
 EDIT = ["edit", "--subject", "cat", "--prompt", "I saw a {}", "--target", "xy"]
 WRONG = [
-    "fast", "", "null", "true", "3", "-1", "0", "-7", "0.5", "-0.5", "2.5", "1e308", "-1e308", "1e-300",
+    "fast", "", "null", "true", "3", "-1", "0", "-7", "0.5", "-0.5", "2.5", "1e308", "-1e308",
     "NaN", "Infinity", "-Infinity", "1e999", "1" + "0" * 400, "1" * 5000, "[]", "[[]]", "{}",
     "[1, 2]", "[-1]", "[0, 0]", "[99]", "[1.5]", "[true]", '["x"]', '["{} {}"]', "[[1, 2]]",
     "[[1]]", "[null]", "[" * 3000 + "]" * 3000, '{"a": 1}', '"x"', '["memit", null]', '["memit"]',
@@ -26,8 +26,8 @@ WRONG = [
     "[[0, 0]]", "[[-1, 2]]", '[""]', "99", "1e-9", '["memit", {"layers": []}]', '["rect", {}]',
 ]  # fmt: skip
 BARE = re.compile(  # what Python or torch say when nobody has looked at a value
-    r"TypeError|object is not|unsupported operand|NoneType|division by zero|range\(\)|empty sequence"
-    r"|must be|got an unexpected|out of range|argument|math domain|not iterable|dimension",
+    r"TypeError|object is not|unsupported operand|NoneType|division by zero|range\(\)|dimension"
+    r"|empty sequence|must be|got an unexpected|out of range|argument|math domain|not iterable"
 )
 
 
@@ -50,17 +50,14 @@ def said_once(words, capsys):
 
 
 def drawn(draw, count):
-    """(editor, settings in pairs) with one wrong value, over all editors that need no network."""
-    names = [name for name in lib.EDITORS if not lib.EDITORS[name].trained]
+    """(editor, settings in pairs) with one wrong value, over all editors."""
     for _ in range(count):
-        name = draw.choice(names)
+        name = draw.choice(list(lib.EDITORS))
         fields = [*lib.EDITORS[name].Config.__dataclass_fields__]
         fields += ["inner"] * lib.EDITORS[name].inner
         given = {key: json.dumps(value) for key, value in small(name).items()}
-        yield (
-            name,
-            [f"{k}={v}" for k, v in {**given, draw.choice(fields): draw.choice(WRONG)}.items()],
-        )
+        given[draw.choice(fields)] = draw.choice(WRONG)
+        yield name, [f"{key}={value}" for key, value in given.items()]
 
 
 def small(name):
@@ -136,7 +133,7 @@ def test_a_wrong_setting_is_named_with_what_it_is(tiny_model, capsys, editor, gi
         (["stream", "--eval-at", "1" * 5000], "--eval-at wants numbers"),
         (["stream", "--edits", "-5"], "--edits should be at least 1, not -5"),
         (["stream", "--batch", "0"], "the batch size should be at least 1, not 0"),
-        (["scan", "--layers", "0-3000000000"], "--layers has 0-3000000000, where 10000 is the most"),
+        (["scan", "--layers", "0-3000000000"], "--layers has 0-3000000000, where 10000 is the"),
         (["scan", "--widths", "0-3000000000"], "--widths has 0-3000000000"),
         (["scan", "--grid", "config=1"], "--grid config: there is no setting of this name"),
         (["train", "--editor", "mend", "--rows", "0-3000000000"], "rows 0-3000000000 were asked"),

@@ -139,7 +139,7 @@ def test_what_an_old_journal_contradicts_itself_in_is_refused(lm, folder):
     state = json.loads((folder / "state.json").read_text())
     lines = (folder / "rows.jsonl").read_bytes().splitlines(keepends=True)
     for name, data, part in (
-        ("rows.jsonl", lines[0] + lines[0] + lines[2], "rows.jsonl is wrong in line 2"),
+        ("rows.jsonl", lines[0] * 2 + b"".join(lines), "rows.jsonl is wrong in line 2"),
         ("rows.jsonl", b"".join(lines)[:-9], "rows.jsonl has"),
         ("rows.jsonl", b" " * state["bytes"] + b"x\n", "rows.jsonl goes on in line 1, past"),
         ("point-2.json", b'{"title": "t", "rows": []}', "point-2.json holds a wrong value"),
