@@ -188,8 +188,8 @@ class Journal:
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise JournalError(f"{self.folder} cannot go on: {error}") from None
         with self._part("header.json"):
-            others = list(_differences({**kept, "format": FORMAT}, self._header))
-        for name, old, new in others:
+            differing = list(_differences({**kept, "format": FORMAT}, self._header))
+        for name, old, new in differing:
             differs = name if name == "cases" else f"{name} ({old!r:.60}, not {new!r:.60})"
             raise JournalError(f"{self.folder} is the journal of a run with other {differs}")
         self._format = number
