@@ -14,7 +14,7 @@ import pytest
 
 from lib.errors import JournalError
 from lib.lifelong.journal_format import FORMAT, sealed, unsealed
-from lib.patch.patch import Patch
+from lib.patch.patch import Edit, Patch
 
 from ..support import journals, tiny
 from ..support.cases import small_cases
@@ -155,6 +155,27 @@ def test_what_an_old_journal_contradicts_itself_in_is_refused(lm, folder):
     assert "patch-3.safetensors does not hold 3 edits" in refused(lm, folder)
 
 
+def test_batches_and_points_of_another_run_are_refused(lm, folder):
+    """The files of an old journal agree with each other, but not with the run."""
+    journals.aged(folder)
+    state = json.loads((folder / "state.json").read_text())
+    for changes in ({"points": [2]}, {"edits": 5}):
+        before = {path: path.read_bytes() for path in folder.iterdir()}
+        if "edits" in changes:  # one batch of three, and two edits more than there are cases
+            lines = [json.loads(line) for line in (folder / "rows.jsonl").open()]
+            lines[2]["row"] |= {"edits": 5, "rows": [2, 4]}
+            text = "".join(json.dumps(line) + "\n" for line in lines)
+            (folder / "rows.jsonl").write_text(text)
+            Patch(log=(Edit("e", {}, source="s", rows=(0, 5)),)).save(
+                folder / "patch-5.safetensors"
+            )
+            changes |= {"bytes": len(text), "patch": "patch-5.safetensors"}
+        (folder / "state.json").write_text(json.dumps({**state, **changes}))
+        assert "state.json names edits that this run does not make" in refused(lm, folder)
+        for path, data in before.items():
+            path.write_bytes(data)
+
+
 @pytest.mark.parametrize("settings", [None, [], "x", 5, {"size": None}])
 def test_settings_of_another_kind_are_a_sentence(lm, folder, settings):
     journals.rewritten(folder / "header.json", settings=settings)
@@ -238,13 +259,33 @@ def check(lm, begun, folder, cases, seed):
     assert found["sentence"] > 0.5 * cases and not found["other"] and not found["traceback"]
 
 
+def check_old(lm, begun, folder, cases, seed):
+    """Without checksums a plausible number is believed, but nothing is a traceback."""
+    old = shutil.copytree(begun, folder / "old")
+    journals.aged(old)
+    found, wrong = fuzzed(lm, old, folder, cases, seed)
+    print(dict(found))
+    wrong = [line for line in wrong if not line.endswith("another run")]
+    assert not wrong, "\n".join(wrong[:20])
+    assert found["sentence"] > 0.4 * cases and not found["traceback"]
+
+
 def test_500_damaged_journals(lm, begun, tmp_path):
     check(lm, begun, tmp_path, 500, "damage")
+
+
+def test_200_damaged_journals_of_format_1(lm, begun, tmp_path):
+    check_old(lm, begun, tmp_path, 200, "old damage")
 
 
 @pytest.mark.slow
 def test_10000_damaged_journals(lm, begun, tmp_path):
     check(lm, begun, tmp_path, 10_000, "more damage")
+
+
+@pytest.mark.slow
+def test_3000_damaged_journals_of_format_1(lm, begun, tmp_path):
+    check_old(lm, begun, tmp_path, 3000, "more old damage")
 
 
 def test_2_flipped_bits_in_the_patch_are_never_taken(lm, folder):
