@@ -1,56 +1,130 @@
 """Files that are whole or absent, the cache folder, and nested state as tensors and JSON.
 
 Whoever is killed while writing leaves at most a temporary file, never half of a patch, a network or
-a cache that a later run would read.
+a cache that a later run would read. The next one who writes the same file or folder removes it. A
+temporary name is .NAME.HOST-PROCESS-REST.tmp, so that a leftover can be told from the file of
+somebody who is still writing. A full disk is a WriteError, whichever library meets it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import platform
+import re
 import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from torch import Tensor
+
+from .errors import WriteError, error_number
+
+ABANDONED = 24 * 3600  # seconds after which nobody is taken to be still writing
+_HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:8]  # others may share the disk
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`, which becomes `path` when the body has written the file.
+    """A temporary path, whose file becomes `path` when the body has written it.
 
-    Nothing is left when the body raises. The temporary name holds the process and the thread, so
-    that two writers do not disturb each other.
+    It lies in a temporary folder beside `path`, because safetensors makes a temporary file of its
+    own beside the one that it writes. Nothing is left when the body raises, and what killed writers
+    of this file have left goes. The folder's name holds the process and the thread, so that two
+    writers do not disturb each other. Raises WriteError where the disk is full or the system
+    refuses to write.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
-    try:
-        yield part
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    with written(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _clear(path)
+        work = path.with_name(f"{_prefix(path)}{threading.get_ident()}.tmp")
+        work.mkdir(exist_ok=True)  # there is one where a killed process had the same number
+        try:
+            yield work / path.name
+            os.replace(work / path.name, path)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
 
 
 @contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
     """A temporary folder, which becomes `folder` when the body has filled it.
 
-    `folder` must not exist yet, or be empty. Nothing is left when the body raises.
+    `folder` must not exist yet, or be empty. Nothing is left when the body raises, and what killed
+    writers of this folder have left goes. Raises WriteError as `whole_file` does.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".tmp", dir=folder.parent))
+    with written(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        _clear(folder)
+        work = Path(tempfile.mkdtemp(prefix=_prefix(folder), suffix=".tmp", dir=folder.parent))
+        try:
+            yield work
+            work.chmod(0o777 & ~_umask())  # temporary folders are made for the owner alone
+            if folder.exists():
+                folder.rmdir()
+            os.replace(work, folder)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+
+
+@contextmanager
+def written(path: Path) -> Iterator[None]:
+    """Turn the system's refusal to write, also as safetensors words it, into WriteError."""
     try:
-        yield work
-        work.chmod(0o777 & ~_umask())  # temporary folders are made for the owner alone
-        if folder.exists():
-            folder.rmdir()
-        os.replace(work, folder)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+        yield
+    except WriteError:
+        raise
+    except (OSError, SafetensorError) as error:
+        number = error_number(error)
+        # without a number it is no answer of the system, but an error of whoever fills the file
+        if number is None or isinstance(error, InterruptedError):
+            raise
+        raise WriteError(path, number) from error
+
+
+def _prefix(path: Path) -> str:
+    """How the temporary names of this process beside `path` begin."""
+    return f".{path.name}.{_HOST}-{os.getpid()}-"
+
+
+def _clear(path: Path) -> None:
+    """Delete the temporary files and folders beside `path` whose writers have ended."""
+    name = re.compile(rf"\.{re.escape(path.name)}\.(?:([0-9a-f]{{8}})-(\d+)-)?[\w.]+\.tmp")
+    try:
+        with os.scandir(path.parent) as entries:
+            found = [(entry, match) for entry in entries if (match := name.fullmatch(entry.name))]
+    except OSError:
+        return  # a folder may be writable and not readable
+    for entry, match in found:
+        try:
+            age = time.time() - entry.stat(follow_symlinks=False).st_mtime
+            if age < ABANDONED and (match[1] != _HOST or _lives(int(match[2]))):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path, ignore_errors=True)
+            else:
+                os.unlink(entry.path)
+        except OSError:
+            continue  # another writer has removed it, or it is not ours to remove
+
+
+def _lives(process: int) -> bool:
+    """Whether a process of this number runs on this machine; True where that cannot be asked."""
+    if os.name == "nt":  # signal 0 would end it there
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # it belongs to somebody else, or is no number of a process
+        return True
+    return True
 
 
 def _umask() -> int:

@@ -1,9 +1,37 @@
-"""Every error and warning of the library.
+"""Every error and warning of the library, and the errors of others as sentences.
 
 Each message is one sentence that says to a person what is wrong and, where possible, what to do.
+Where files are read and written, the libraries below raise errors of their own: EXPECTED lists
+their kinds, and `sentence` puts each of them into words. An error of any other kind is a mistake in
+this library, which a traceback describes best.
 """
 
 from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import tomllib
+import zipfile
+import zlib
+
+from safetensors import SafetensorError
+
+EXPECTED: tuple[type[Exception], ...] = (
+    ValueError,  # also of json, tomllib, msgspec, pandas, the codecs, and this library's own
+    RuntimeError,  # also of torch, and RecursionError
+    OSError,  # also of gzip
+    MemoryError,
+    OverflowError,  # a number that does not fit into a float or into what C calls an integer
+    EOFError,  # a packed file that ends too early
+    zlib.error,
+    zipfile.BadZipFile,
+    SafetensorError,
+)
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}  # the machine's fault, no input's
+# how safetensors quotes the system's error number, in its versions
+_CODE = re.compile(r"\b(?:os error|code:) (\d+)\b")
 
 
 class FactError(ValueError):
@@ -64,3 +92,59 @@ class JournalError(ValueError):
 
 class ExportError(ValueError):
     """A patch cannot be written in this format, or the folder is taken; nothing was written."""
+
+
+class WriteError(OSError):
+    """A file or a folder could not be written; what was there before is unchanged.
+
+    `errno` is the system's number of the reason, such as errno.ENOSPC on a full disk.
+    """
+
+    def __init__(self, path: object, number: int) -> None:
+        super().__init__(number, f"{path} could not be written: {_reason(number)}")
+
+    def __str__(self) -> str:
+        return self.strerror
+
+
+def error_number(error: BaseException) -> int | None:
+    """The system's number in an OSError or in an error of safetensors; None where there is none."""
+    if isinstance(error, SafetensorError):
+        found = _CODE.search(str(error))
+        return int(found[1]) if found else None
+    return error.errno if isinstance(error, OSError) else None
+
+
+def sentence(error: BaseException) -> str:
+    """What an error of one of the EXPECTED kinds says to a person, on one line of valid text."""
+    whole = str(error).encode("utf-8", "backslashreplace").decode()  # it may quote half a character
+    said = " ".join(line.strip() for line in whole.splitlines()).strip()[:1000]
+    number = error_number(error)
+    if isinstance(error, SafetensorError):
+        return f"a file of tensors cannot be read or written: {_reason(number) if number else said}"
+    if isinstance(error, OSError) and type(error) is not WriteError and number is not None:
+        where = f"'{error.filename}' cannot be used: " if error.filename is not None else ""
+        return f"{where}{_reason(number)}"
+    if isinstance(error, MemoryError):
+        return f"there is not enough memory for this{f' ({said})' if said else ''}"
+    if isinstance(error, RecursionError):
+        return "a file or a value is nested too deeply"
+    if isinstance(error, OverflowError):
+        return f"a number is too large for what it is used for: {said}"
+    if isinstance(error, UnicodeEncodeError):
+        return f"a text cannot be written in this encoding: {said}"
+    if isinstance(error, UnicodeDecodeError):
+        return f"a file is not UTF-8 text: {said}"
+    if isinstance(error, json.JSONDecodeError):
+        return f"a file is not valid JSON: {said}"
+    if isinstance(error, tomllib.TOMLDecodeError):
+        return f"a file is not valid TOML: {said}"
+    if isinstance(error, EOFError | zlib.error | zipfile.BadZipFile):
+        return f"a packed file is damaged or ends too early{f': {said}' if said else ''}"
+    return said or f"something went wrong that says no more than its kind: {type(error).__name__}"
+
+
+def _reason(number: int) -> str:
+    """The system's words for an error number, as the end of a sentence."""
+    said = "the file would be larger than allowed" if number == errno.EFBIG else os.strerror(number)
+    return said[:1].lower() + said[1:]

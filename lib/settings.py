@@ -7,11 +7,21 @@ and gives the paper's value where the default is another one.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 Source = Literal["paper", "ours"]
+LARGEST = 1 << 63  # larger whole numbers are none that torch could compute with
+_KINDS = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a finite number",
+    str: "a text",
+    NoneType: "None",
+}
 
 
 @dataclass(frozen=True)
@@ -74,6 +84,52 @@ def explain(config: type) -> dict[str, Setting]:
             said.get("source", "ours"),
         )
     return found
+
+
+def fits(value: Any, hint: Any) -> bool:
+    """Whether a value is of the annotated type, as the settings of editors have them.
+
+    Types are what JSON can tell apart: True is no number, a whole number is a number too, and a
+    number is finite. A list is a tuple. An annotation that is no such type takes everything.
+    """
+    kind, parts = get_origin(hint), get_args(hint)
+    if kind in (Union, UnionType):
+        return any(fits(value, part) for part in parts)
+    if kind is Literal:
+        return any(type(value) is type(word) and value == word for word in parts)
+    if kind is tuple and isinstance(value, tuple):
+        if len(parts) == 2 and parts[1] is Ellipsis:
+            return all(fits(item, parts[0]) for item in value)
+        return len(value) == len(parts) and all(map(fits, value, parts))
+    whole = isinstance(value, int) and not isinstance(value, bool) and abs(value) < LARGEST
+    if hint is int:
+        return whole
+    if hint is float:
+        return whole or (isinstance(value, float) and math.isfinite(value))
+    return isinstance(value, hint) if hint in _KINDS else kind is not tuple
+
+
+def described(hint: Any) -> str:
+    """An annotated type in words; tuple[int, ...] -> "a list (each a whole number)"."""
+    kind, parts = get_origin(hint), get_args(hint)
+    if kind in (Union, UnionType):
+        return " or ".join(map(described, parts))
+    if kind is Literal:
+        return " or ".join(map(str, parts))
+    if kind is tuple and len(parts) == 2 and parts[1] is Ellipsis:
+        return f"a list (each {described(parts[0])})"
+    if kind is tuple:
+        return f"a list ({', '.join(map(described, parts))})"
+    return _KINDS.get(hint, str(hint))
+
+
+def shown(value: Any) -> str:
+    """A value for an error message: at most about sixty characters, whatever it is."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # whole numbers of thousands of digits; deep lists
+        return f"that {type(value).__name__}"
+    return text if len(text) <= 60 else f"{text[:50]} … {text[-5:]}"
 
 
 def words(config: type) -> dict[str, tuple[Any, ...]]:

@@ -10,6 +10,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from ..errors import EXPECTED, NO_ROOM, error_number, sentence
 from . import edit, export, fetch, scan, settings, stream, train
 
 USAGE = """\
@@ -31,14 +32,17 @@ Edit what a language model knows, and measure what else moved.
   python -m lib export --patch FILE --to FOLDER --as peft
       writes a saved patch as a PEFT adapter, or with `--as model` the whole edited model
 
-Every command: `python -m lib COMMAND --help`. Exit code 2 means that the input was wrong.
+Every command: `python -m lib COMMAND --help`. Exit code 2 means that the input was wrong, 1 that
+the machine had no room or no memory for it.
 """
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code.
 
-    0 after success, 2 after one sentence that says what was wrong, 130 after Ctrl-C.
+    0 after success, 2 after one sentence that says what was wrong, 1 where the disk or the memory
+    was full, 130 after Ctrl-C. An error of a kind that is not expected (`lib.errors.EXPECTED`) is a
+    mistake in the library and leaves as it is.
     """
     package = __package__.partition(".")[0]
     # an installed command bears the package's name
@@ -54,9 +58,10 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         given.run(given)
-    except (ValueError, RuntimeError, OSError) as error:
-        print(f"{parser.prog} {given.command}: {error}", file=sys.stderr)
-        return 2
+    except EXPECTED as error:
+        print(f"{parser.prog} {given.command}: {sentence(error)}", file=sys.stderr)
+        full = isinstance(error, MemoryError) or error_number(error) in NO_ROOM
+        return 1 if full else 2
     except KeyboardInterrupt:
         print(f"\n{parser.prog} {given.command}: stopped", file=sys.stderr)
         return 130

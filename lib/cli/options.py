@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import LM
+from ..atomic_files import whole_file
 from ..model import lm
 
 
@@ -37,8 +38,15 @@ def settings(pairs: list[str]) -> dict[str, Any]:
         if not equals:
             raise ValueError(f"--set wants NAME=VALUE, not '{pair}'")
         parsed = value(text)
-        settings[name] = tuple(parsed) if isinstance(parsed, list) else parsed
+        settings[named("--set", name)] = tuple(parsed) if isinstance(parsed, list) else parsed
     return settings
+
+
+def named(option: str, name: str) -> str:
+    """The name of a setting; ValueError for what an editor's constructor takes besides settings."""
+    if name in ("self", "lm", "config"):
+        raise ValueError(f"{option} {name}: there is no setting of this name")
+    return name
 
 
 def value(text: str) -> Any:
@@ -49,24 +57,39 @@ def value(text: str) -> Any:
         return text
 
 
-def numbers(option: str, text: str) -> list[int]:
-    """Whole numbers and ranges; `option` is named in errors. "2-4,8" -> [2, 3, 4, 8]."""
-    found: list[int] = []
+def numbers(option: str, text: str, most: int) -> list[int]:
+    """Different whole numbers and ranges of them, up to `most`; `option` is named in errors.
+
+    Nothing is listed before the bound is known to hold. "2-4,8" -> [2, 3, 4, 8].
+    """
+    found: dict[int, None] = {}
     for part in text.split(","):
-        first, _, last = part.partition("-")
+        first, dash, last = part.partition("-")
         try:
-            found += range(int(first), int(last or first) + 1)
+            low, high = int(first), int(last if dash else first)
         except ValueError:
-            raise ValueError(f"{option} wants numbers like 2-28 or 2,5,8, not '{text}'") from None
-    return found
+            raise ValueError(
+                f"{option} wants numbers like 2-28 or 2,5,8, not '{shortened(text)}'"
+            ) from None
+        if low > high:
+            raise ValueError(f"{option} has the range {part}, which ends before it begins")
+        if high > most:
+            raise ValueError(f"{option} has {shortened(part)}, where {most} is the most there is")
+        found |= dict.fromkeys(range(low, high + 1))
+    return list(found)
+
+
+def shortened(text: str) -> str:
+    """A text of the command line for an error message."""
+    return text if len(text) <= 60 else f"{text[:50]} … {text[-5:]}"
 
 
 def keep(path: Path | None, result: dict[str, Any]) -> None:
-    """Write a result as JSON if a path was given."""
+    """Write a result as JSON, whole or not at all, if a path was given."""
     if path:
-        path.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps(result, indent=1, ensure_ascii=False) + "\n"
-        path.write_text(text, encoding="utf-8")
+        with whole_file(path) as part:
+            part.write_text(text, encoding="utf-8")
 
 
 def load(given: argparse.Namespace, device_map: Any = None) -> LM:

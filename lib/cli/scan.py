@@ -12,6 +12,8 @@ from .. import scan as scan_of
 from ..data.facts import Case
 from . import options
 
+LAYERS = 10_000  # more than any model has; the scan itself knows how many this one has
+
 
 def arguments(commands: Any) -> None:
     """Add the command and its options."""
@@ -51,8 +53,8 @@ def arguments(commands: Any) -> None:
 
 def run(given: argparse.Namespace) -> None:
     """Try the editor as the options say, and print the table and the preset."""
-    layers = None if given.layers is None else options.numbers("--layers", given.layers)
-    widths = None if given.widths is None else options.numbers("--widths", given.widths)
+    layers = given.layers and options.numbers("--layers", given.layers, LAYERS)
+    widths = given.widths and options.numbers("--widths", given.widths, LAYERS)
     grid = _grid(given.grid)
     if given.cases < 1:
         raise ValueError(f"--cases should be at least 1, not {given.cases}")
@@ -95,5 +97,5 @@ def _grid(pairs: list[str]) -> dict[str, list[Any]]:
         listed = options.value(f"[{values}]")
         if not isinstance(listed, list):
             listed = [options.value(text) for text in values.split(",")]
-        grid[name] = listed
+        grid[options.named("--grid", name)] = listed
     return grid

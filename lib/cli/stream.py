@@ -50,7 +50,8 @@ def run(given: argparse.Namespace) -> None:
 def _stream(given: argparse.Namespace, device_map: Any) -> None:
     """The run in this process, whose model goes where `device_map` says."""
     editor_class = EDITORS[given.editor]
-    points = options.numbers("--eval-at", given.eval_at) if given.eval_at else []
+    if given.edits is not None and given.edits < 1:
+        raise ValueError(f"--edits should be at least 1, not {given.edits}")
     if given.lazy and not given.data:
         raise ValueError("--lazy reads a file: name it with --data")
     cases = (
@@ -62,6 +63,8 @@ def _stream(given: argparse.Namespace, device_map: Any) -> None:
         raise ValueError(
             f"{given.data or 'the classroom'} has {len(cases)} facts, not {given.edits}"
         )
+    # a range may be as long as the stream
+    points = options.numbers("--eval-at", given.eval_at, len(cases)) if given.eval_at else []
     lm = options.load(given, device_map)
     editor = editor_class(lm, **options.settings(given.set))
     run = run_of(

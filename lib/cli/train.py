@@ -58,6 +58,8 @@ def run(given: argparse.Namespace) -> None:
         raise ValueError(f"{given.editor} needs no training; there is a network in {others}")
     if given.steps < 0:
         raise ValueError(f"--steps should not be below 0, not {given.steps}")
+    if given.cases is not None and given.cases < 1:
+        raise ValueError(f"--cases should be at least 1, not {given.cases}")
     cases = _read(given)
     learned = _rows(cases, given.rows)[: given.cases]
     kept = _rows(cases, given.validation_rows)
@@ -87,9 +89,14 @@ def run(given: argparse.Namespace) -> None:
 def span(text: str) -> tuple[int, int]:
     """First and last row, both included: "2000-9999" -> (2000, 9999)."""
     first, _, last = text.partition("-")
-    if not (first.isdigit() and last.isdigit() and int(first) <= int(last)):
-        raise argparse.ArgumentTypeError(f"rows are given as FIRST-LAST, not '{text}'")
-    return int(first), int(last)
+    wanted = f"rows are given as FIRST-LAST, not '{options.shortened(text)}'"
+    try:
+        found = int(first), int(last)
+    except ValueError:
+        raise argparse.ArgumentTypeError(wanted) from None
+    if not 0 <= found[0] <= found[1]:
+        raise argparse.ArgumentTypeError(wanted)
+    return found
 
 
 def _read(given: argparse.Namespace) -> Sequence[Case]:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..data.facts import Fact
+from ..errors import EditError
 from ..patch.patch import LowRank, Patch
 from ..settings import setting
 from .shared.config import Config
@@ -29,6 +30,12 @@ class PruneConfig(Config):
         "Base, above 1, of the logarithm by which large singular values are shrunk.",
         source="paper",
     )
+
+    def __post_init__(self) -> None:
+        """Refuse a base that makes no logarithm which shrinks."""
+        super().__post_init__()
+        if self.alpha <= 1:
+            raise EditError(f"alpha is above 1, not {self.alpha!r:.60}")
 
 
 class Prune(Wrapper):

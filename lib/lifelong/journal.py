@@ -7,8 +7,15 @@ patch-N.safetensors  The patch after N edits; only the newest is kept.
 state.json           Written last: number of edits, patch, points, and the bytes of rows that count.
 
 A file that state.json does not name does not exist: a run that goes on deletes it. Floats are
-written by `repr`, which JSON reads back bit for bit. The order in which these files are written
-is the whole point, so writing, reading and clearing them stay in this one file of some 300 lines.
+written by `repr`, which JSON reads back bit for bit.
+
+Everything carries a checksum. Each JSON object has one of its own, and state.json has the SHA-256
+of every file that it names (`journal_format`, where the schemas are). A damaged journal is refused
+in a sentence that names the part, because only the newest patch is kept: there is no earlier state
+to go back to, and a run that starts again gives the same result.
+
+The order in which these files are written is the whole point, so writing, reading and clearing them
+stay in this one file of more than 300 lines.
 """
 
 from __future__ import annotations
@@ -16,27 +23,29 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 from weakref import WeakValueDictionary
 
+import msgspec
 import pandas as pd
 
-from ..atomic_files import whole_file
+from ..atomic_files import sha256, whole_file, written
 from ..data.facts import Case
-from ..errors import JournalError
+from ..errors import JournalError, PatchError
 from ..evaluation.scores import COLUMNS
 from ..patch.patch import EMPTY, Patch
+from .journal_format import FORMAT, Batch, Point, State, checked, sealed, unsealed
 
 try:
     import fcntl
 except ImportError:  # Windows: two processes are not kept apart there
     fcntl = None
 
-FORMAT = 1
 _OPEN: WeakValueDictionary[Path, Journal] = WeakValueDictionary()  # journals of this process
 _GUARD = threading.Lock()  # two threads must not take the same folder at once
 
@@ -70,8 +79,8 @@ class Journal:
 
     `current` gives the editor's settings of an earlier version's journal as this version has them.
 
-    Raises JournalError where the folder is in use by another process, is no journal, or is the
-    journal of another run.
+    Raises JournalError where the folder is in use by another process, is no journal, is damaged, or
+    is the journal of another run; WriteError where the disk is full.
     """
 
     def __init__(
@@ -84,6 +93,7 @@ class Journal:
         self._lock: BinaryIO | None = None
         self._busy, self.stale = False, True
         self._bytes, self._points = 0, list[int]()  # bytes of rows.jsonl that count, and points
+        self._rows, self._sums = hashlib.sha256(), dict[str, str]()  # of those bytes and points
         self._current = current
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -92,7 +102,8 @@ class Journal:
         with _GUARD:
             self._take()
         try:
-            self._check({"format": FORMAT, **json.loads(json.dumps(header))})
+            self._header = {"format": FORMAT, **json.loads(json.dumps(header))}
+            self._check()
         except BaseException:
             self.close()
             raise
@@ -104,7 +115,10 @@ class Journal:
             if former._busy:
                 raise JournalError(f"the journal {self.folder} is in use by another thread")
             former.close()
-        file = (self.folder / "lock").open("a+b")
+        try:
+            file = (self.folder / "lock").open("a+b")
+        except OSError as error:
+            raise JournalError(f"{self.folder} cannot hold a journal: {error.strerror}") from None
         try:
             if fcntl:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -146,29 +160,62 @@ class Journal:
         finally:
             self._busy = False
 
-    def _check(self, header: dict[str, Any]) -> None:
+    def _check(self) -> None:
         """Write the header into an empty folder, or refuse a folder whose header is another."""
         path = self.folder / "header.json"
         if not path.exists():
             if others := [p.name for p in self.folder.iterdir() if not _mine(p.name)]:
                 raise JournalError(f"{self.folder} is no journal: it holds {sorted(others)[0]}")
-            self._write(path, header)
+            self._write(path, self._header)
+            self._format = FORMAT
             return
         try:
-            kept = json.loads(path.read_text(encoding="utf-8"))
-            number = kept["format"]
-        except (ValueError, KeyError, TypeError):
-            raise JournalError(f"{path} is no header of a journal") from None
+            data = path.read_bytes()
+            number = json.loads(data)["format"]
+        except (ValueError, KeyError, TypeError, RecursionError, OSError):
+            number = None
+        if not isinstance(number, int) or isinstance(number, bool) or number < 1:
+            raise JournalError(f"{path} is no header of a journal")
         if number > FORMAT:
             raise JournalError(f"{self.folder} has format {number}: update the library")
+        with self._part("header.json"):
+            kept, whole = unsealed(data)
+            if number > 1 and not whole:
+                raise ValueError("has no checksum")
         try:
             if "settings" in kept:
                 kept["settings"] = json.loads(json.dumps(self._current(kept["settings"])))
-        except ValueError as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise JournalError(f"{self.folder} cannot go on: {error}") from None
-        for name, old, new in _differences(kept, header):
+        with self._part("header.json"):
+            differing = list(_differences({**kept, "format": FORMAT}, self._header))
+        for name, old, new in differing:
             differs = name if name == "cases" else f"{name} ({old!r:.60}, not {new!r:.60})"
             raise JournalError(f"{self.folder} is the journal of a run with other {differs}")
+        self._format = number
+
+    def damaged(self, name: str, what: object) -> JournalError:
+        """The error of a damaged part, which says how to go on; `what` goes on after the name."""
+        return JournalError(
+            f"the journal {self.folder} is damaged: {name} {what}; put back a whole copy of it, or "
+            "delete the folder and run again from the start"
+        )
+
+    @contextmanager
+    def _part(self, name: str) -> Iterator[None]:
+        """Turn whatever is wrong with a file that the body reads into one JournalError."""
+        try:
+            yield
+        except FileNotFoundError:
+            raise self.damaged(name, "is missing") from None
+        except OSError as error:
+            raise self.damaged(name, f"cannot be read ({error.strerror})") from None
+        except (RecursionError, MemoryError, OverflowError):
+            raise self.damaged(name, "is nested too deeply or too large") from None
+        except PatchError as error:
+            raise self.damaged(name, f"cannot be read ({error})") from None
+        except ValueError as error:
+            raise self.damaged(name, error) from None
 
     def read(self, recent: int | None = None) -> SavedRun:
         """The run as state.json names it; whatever was written after that is deleted.
@@ -176,72 +223,126 @@ class Journal:
         recent  Only so many rows at the end are read, besides those with scores.
         """
         # 1. what counts: nothing yet, or all that state.json names
-        path = self.folder / "state.json"
-        state: dict[str, Any] = {
-            "edits": 0,
-            "patch": None,
-            "bytes": 0,
-            "points": [],
-            "seconds": None,
-        }
-        try:
-            if path.exists():
-                state = json.loads(path.read_text(encoding="utf-8"))
-            # 2. rows up to the counted byte, and the points; lines after that byte are ignored
-            self._bytes, self._points = state["bytes"], list(state["points"])
-            rows, written = self._lines(recent)
-            points = {n: json.loads(self._point(n).read_text("utf-8")) for n in self._points}
-        except (KeyError, TypeError, ValueError, OSError) as error:
-            raise JournalError(
-                f"the journal {self.folder} is damaged: {type(error).__name__} {error}"
-            ) from None
-        # 3. the newest patch, and the tables as DataFrames again
-        patch = Patch.load(self.folder / state["patch"]) if state["patch"] else EMPTY
-        for point in points.values():
-            point["rows"] = _frame(point["rows"])
-        # 4. only now that all of it could be read: delete what an interrupted step has left
-        self._sweep(state)
-        seconds = state["seconds"] or {"edit": 0.0, "evaluate": 0.0}
-        return SavedRun(state["edits"], patch, seconds, rows, written, points)
+        state = self._state()
+        sums = {"rows.jsonl": hashlib.sha256().hexdigest()}
+        if state is None:  # a run that was stopped before its first save
+            self._bytes, self._points, self._sums = 0, [], {}
+            self._rows = hashlib.sha256()
+            self._sweep(None, [])
+            return SavedRun(0, EMPTY, {"edit": 0.0, "evaluate": 0.0}, [], [], {})
+        # 2. rows up to the counted byte; whatever comes after that byte is ignored
+        self._bytes, self._points = state.bytes, state.points
+        with self._part("rows.jsonl"):
+            rows, tables = self._lines(state, recent)
+            sums["rows.jsonl"] = self._rows.hexdigest()
+        # 3. the points, and the newest patch
+        points = {}
+        self._sums = {}
+        for n in self._points:
+            with self._part(self._point(n).name):
+                data = self._point(n).read_bytes()
+                point = checked(unsealed(data)[0], Point)
+                self._sums[self._point(n).name] = hashlib.sha256(data).hexdigest()
+            points[n] = {
+                "rows": _frame(point.rows),
+                "title": point.title,
+                "perplexity": point.perplexity,
+                "contradicted": point.contradicted,
+            }
+        patch = EMPTY
+        if state.patch:
+            with self._part(state.patch):
+                sums[state.patch] = sha256(self.folder / state.patch)
+        # 4. each is the one that state.json means
+        sums |= self._sums
+        if state.sums is not None:
+            for name in dict.fromkeys((*sums, *state.sums)):
+                if sums.get(name) != state.sums.get(name):
+                    raise self.damaged(name, "has another checksum than state.json says")
+        if state.patch:
+            with self._part(state.patch):
+                patch = Patch.load(self.folder / state.patch)
+                if state.sums is None and sum(map(len, patch.log)) != state.edits:
+                    raise ValueError(f"does not hold {state.edits} edits")
+        # 5. only now that all of it could be read: delete what an interrupted step has left
+        self._sweep(state.patch, self._points)
+        seconds = {"edit": state.seconds.edit, "evaluate": state.seconds.evaluate}
+        return SavedRun(state.edits, patch, seconds, rows, tables, points)
 
-    def _lines(self, recent: int | None) -> tuple[list[dict[str, Any]], list[pd.DataFrame]]:
+    def _state(self) -> State | None:
+        """The content of state.json; None where there is none yet."""
+        path = self.folder / "state.json"
+        if not path.exists():
+            return None
+        with self._part("state.json"):
+            content, whole = unsealed(path.read_bytes())
+            state = checked(content, State)
+            # without checksums only a journal that has none at all may be
+            if (state.sums is not None) != whole or (self._format > 1 and not whole):
+                raise ValueError("has no checksums")
+            return state
+
+    def _lines(
+        self, state: State, recent: int | None
+    ) -> tuple[list[dict[str, Any]], list[pd.DataFrame]]:
         """The rows, and the scores of each batch's facts; one line is in memory at a time."""
-        rows, written, left = [], [], self._bytes  # left: bytes that count and are not read yet
+        rows: list[dict[str, Any]] = []
+        tables, scored, edits = [], [], 0
+        left = state.bytes  # bytes that count and are not read yet
+        self._rows = hashlib.sha256()
         path = self.folder / "rows.jsonl"
         if left and path.stat().st_size < left:
-            raise ValueError(f"rows.jsonl has {path.stat().st_size} bytes, not {left}")
+            raise ValueError(f"has {path.stat().st_size} bytes, not {left}")
         with path.open("rb") if left else nullcontext(()) as lines:
-            for line in lines:
+            for number, line in enumerate(lines, 1):
+                if not left:
+                    break  # this line was being written when the run was interrupted
                 left -= len(line)
                 if left < 0:
-                    break  # this line was being written when the run was interrupted
-                found = json.loads(line)
-                rows.append({**found["row"], "rows": tuple(found["row"]["rows"])})
-                if recent is None or found["facts"]:
-                    written.append(_frame(found["facts"]))
+                    raise ValueError(f"goes on in line {number}, past the bytes that count")
+                self._rows.update(line)
+                try:
+                    content, _ = unsealed(line.removesuffix(b"\n"))
+                    batch = checked(content, Batch)
+                except ValueError as error:
+                    raise ValueError(f"is wrong in line {number}, which {error}") from None
+                row = batch.row
+                if row.rows[0] != edits or row.rows[1] + 1 != row.edits or row.edits <= edits:
+                    raise ValueError(f"is wrong in line {number}, which does not go on from before")
+                edits = row.edits
+                if row.scores is not msgspec.UNSET:
+                    scored.append(edits)
+                rows.append({**content["row"], "rows": row.rows})
+                if recent is None or batch.facts:
+                    tables.append(_frame(batch.facts))
                 # the row that is no longer recent goes, unless it has scores
                 if recent and len(rows) > recent and "scores" not in rows[-recent - 1]:
                     del rows[-recent - 1]
-        return rows, written
+        if edits != state.edits or scored != [n for n in state.points if n]:
+            raise ValueError(f"does not hold the {state.edits} edits and the points of state.json")
+        return rows, tables
 
-    def append(self, row: Mapping[str, Any], written: pd.DataFrame) -> None:
+    def append(self, row: Mapping[str, Any], table: pd.DataFrame) -> None:
         """Write one batch; it counts from the next `save` on."""
         self.stale = True
-        line = (json.dumps({"row": row, "facts": _lists(written)}) + "\n").encode()
+        line = sealed({"row": row, "facts": _lists(table)}) + b"\n"
         path = self.folder / "rows.jsonl"
-        path.touch()
-        with path.open("r+b") as file:
-            file.truncate(self._bytes)  # whatever an interrupted batch has left
-            file.seek(self._bytes)
-            file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
+        with written(path):
+            path.touch()
+            with path.open("r+b") as file:
+                file.truncate(self._bytes)  # whatever an interrupted batch has left
+                file.seek(self._bytes)
+                file.write(line)
+                file.flush()
+                os.fsync(file.fileno())
         self._bytes += len(line)
+        self._rows.update(line)
 
     def measured(self, point: int, rows: pd.DataFrame, **more: Any) -> None:
         """Write the scores at a point; they count from the next `save` on."""
         self.stale = True
-        self._write(self._point(point), {**more, "rows": _lists(rows)})
+        path = self._point(point)
+        self._sums[path.name] = self._write(path, {**more, "rows": _lists(rows)})
         self._points.append(point)
 
     def save(self, edits: int, patch: Patch, seconds: Mapping[str, float]) -> Patch:
@@ -251,36 +352,45 @@ class Journal:
         compute with tensors of the same layout, which the last bits of a product may depend on.
         """
         self.stale = True
+        sums = {"rows.jsonl": self._rows.hexdigest(), **self._sums}
         # the patch first, under a name of its own, so that the old state stays readable …
         name = f"patch-{edits}.safetensors" if patch is not EMPTY else None
         if name:
             patch.save(self.folder / name)
             _sync(self.folder / name)
+            sums[name] = sha256(self.folder / name)
             patch = Patch.load(self.folder / name)
         # … then, in one replacement, the state that names it; the old patch goes last
         state = {"edits": edits, "patch": name, "bytes": self._bytes, "points": self._points}
-        state["seconds"] = dict(seconds)
-        self._write(self.folder / "state.json", state)
-        self._sweep(state)
+        self._write(self.folder / "state.json", {**state, "seconds": dict(seconds), "sums": sums})
+        if self._format < FORMAT:  # an earlier version's journal has checksums from here on
+            self._write(self.folder / "header.json", self._header)
+            self._format = FORMAT
+        self._sweep(name, self._points)
         return patch
 
     def _point(self, point: int) -> Path:
         return self.folder / f"point-{point}.json"
 
-    def _write(self, path: Path, content: Any) -> None:
-        """Write a small file whole or not at all; it is on the disk when this returns."""
-        with whole_file(path) as part, part.open("w", encoding="utf-8") as file:
-            json.dump(content, file)
+    def _write(self, path: Path, content: Mapping[str, Any]) -> str:
+        """Write a small file whole or not at all, on the disk when this returns; its SHA-256."""
+        data = sealed(content)
+        with whole_file(path) as part, part.open("wb") as file:
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
         _sync(self.folder)
+        return hashlib.sha256(data).hexdigest()
 
-    def _sweep(self, state: Mapping[str, Any]) -> None:
+    def _sweep(self, patch: str | None, points: Iterable[int]) -> None:
         """Delete the former patch, and the files that an interrupted run has left."""
-        named = {state["patch"], *(self._point(n).name for n in state["points"])}
+        named = {patch, *(self._point(n).name for n in points)}
         for path in self.folder.iterdir():
-            loose = path.name.startswith(("patch-", "point-")) and path.name not in named
-            if loose or path.name.endswith(".tmp"):
+            if path.name.endswith(".tmp") and path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.name.endswith(".tmp") or (
+                path.name.startswith(("patch-", "point-")) and path.name not in named
+            ):
                 path.unlink(missing_ok=True)
 
 
@@ -323,6 +433,6 @@ def _lists(rows: pd.DataFrame) -> list[list[Any]]:
     return plain.where(plain.notna(), None).to_numpy().tolist()
 
 
-def _frame(lists: list[list[Any]]) -> pd.DataFrame:
+def _frame(lists: Sequence[Sequence[Any]]) -> pd.DataFrame:
     """The table that `_lists` wrote."""
     return pd.DataFrame(lists, columns=COLUMNS)

@@ -29,7 +29,7 @@ from ..evaluation.probe_prompts import METRICS, Item
 from ..evaluation.scores import Base, Scores, asked
 from ..model.lm import LM
 from ..patch.patch import EMPTY, Patch
-from .journal import Journal
+from .journal import Journal, SavedRun
 from .sample import MeasurementPlan, contradicted
 
 _OF_THE_FACT = (  # metrics that no longer count for a fact that a later edit contradicts
@@ -112,6 +112,8 @@ class Run:
     def _restore(self) -> None:
         """Bring the run to the last state that its journal holds."""
         kept = self.journal.read(RECENT if self.sample else None)
+        if not self._possible(kept):
+            raise self.journal.damaged("state.json", "names edits that this run does not make")
         self.edits, self.patch, self.seconds = kept.edits, self._current(kept.patch), kept.seconds
         self.rows, self._written = kept.rows, kept.written
         self.contradicted = {n: point["contradicted"] for n, point in kept.points.items()}
@@ -121,6 +123,17 @@ class Run:
         }
         self._unread = list(kept.points)
         self.journal.stale = False
+
+    def _possible(self, kept: SavedRun) -> bool:
+        """Whether a journal's batches and points are among those of this run."""
+        total, size = len(self.cases), self.batch_size
+        batches = [(row["rows"][0], row["edits"]) for row in kept.rows]
+        points = {n for n in self.eval_at if n <= kept.edits}
+        if not kept.edits and not kept.points:
+            points.discard(0)  # nothing was measured yet
+        return points == kept.points.keys() and all(
+            first % size == 0 and end == min(first + size, total) for first, end in batches
+        )
 
     def _current(self, patch: Patch) -> Patch:
         """The patch of a journal with its log as this version writes it, so that lines can join."""

@@ -9,8 +9,9 @@ import pytest
 
 import lib
 from lib.editors.hypernetwork import network_file
+from lib.lifelong.journal_format import FORMAT, sealed
 
-from ..support import tiny
+from ..support import journals, tiny
 from ..support.editor_settings import TINY, A, B
 from ..support.networks import CASES, SMALL
 
@@ -92,6 +93,7 @@ def test_an_old_journal_goes_on(lm, tmp_path):
     begun = run()
     next(iter(begun))
     begun.journal.close()
+    journals.aged(tmp_path / "kept")  # the version that had the setting wrote no checksums
     header, state = tmp_path / "kept" / "header.json", tmp_path / "kept" / "state.json"
     kept, patch = json.loads(header.read_text()), tmp_path / "kept" / "patch-1.safetensors"
     kept["settings"]["restart"] = False
@@ -101,7 +103,7 @@ def test_an_old_journal_goes_on(lm, tmp_path):
     assert done.edits == 2 and json.loads(state.read_text())["edits"] == 2
     assert len(done.patch.log) == 1, "both edits in the line of one stream"
     kept["settings"]["restart"] = True
-    header.write_text(json.dumps(kept))
+    header.write_bytes(sealed({**kept, "format": FORMAT}))
     with pytest.raises(lib.JournalError, match="no setting 'restart' any more"):
         run()
 

@@ -16,7 +16,7 @@ import torch
 
 import lib.editors
 from lib.data.readers import read_cases
-from lib.errors import JournalError, PatchError, StreamError
+from lib.errors import JournalError, StreamError
 from lib.evaluation.evaluate import evaluate
 from lib.evaluation.scores import Base
 from lib.lifelong import journal as module
@@ -24,7 +24,7 @@ from lib.lifelong import run as module_of_runs
 from lib.lifelong.journal import Journal, digest
 from lib.lifelong.sample import contradicted, free, sampled
 from lib.lifelong.stream import stream
-from lib.patch.patch import EMPTY, Edit, Patch
+from lib.patch.patch import Edit, Patch
 
 from ..support import tiny
 from ..support.cases import small_cases
@@ -280,14 +280,18 @@ def test_what_is_no_journal_is_refused(lm, tmp_path):
     for name, content, words in (
         ("header.json", b"{", "no header"),
         ("header.json", json.dumps({"format": 99}).encode(), "format 99: update"),
-        ("state.json", b"{}", "damaged: KeyError"),
+        ("state.json", b"{}", "damaged: state.json holds a wrong value"),
         ("state.json", b"nothing", "damaged"),
-        ("rows.jsonl", b'{"row"', "damaged: ValueError rows.jsonl has 6 bytes"),
+        ("rows.jsonl", b'{"row"', "damaged: rows.jsonl has 6 bytes"),
         ("point-0.json", b"[", "damaged"),
-        ("patch-1.safetensors", b"", "no patch file"),
+        (
+            "patch-1.safetensors",
+            b"",
+            "patch-1.safetensors has another checksum than state.json says",
+        ),
     ):
         (folder / name).write_bytes(content)
-        with pytest.raises((JournalError, PatchError), match=words) as error:
+        with pytest.raises(JournalError, match=words) as error:
             run(lm, folder)
         assert "\n" not in str(error.value)
         (folder / name).write_bytes(whole[folder / name])
@@ -351,12 +355,14 @@ def test_floats_and_texts_survive_exactly(tmp_path):
         [["c 東", "efficacy", "generation", "a\u2028b\n", value, None, "x"] for value in values],
         columns=module.COLUMNS,
     )
-    kept.append({"rows": (0, 1), "efficacy": {"e": 0.1 + 0.2, "n": None}}, rows)
+    row = {"edits": 2, "rows": (0, 1), "seconds": 1 / 7, "scores": {}}
+    row["efficacy"] = {"e": 0.1 + 0.2, "n": None}
+    kept.append(row, rows)
     kept.measured(2, rows, title="t", perplexity=1 / 3, contradicted=0)
-    kept.save(2, EMPTY, {"edit": 1 / 3, "evaluate": 0.0})
+    kept.save(2, Patch(log=(Edit("e", {}),)), {"edit": 1 / 3, "evaluate": 0.0})
     kept.close()
     found = Journal(tmp_path, {}).read()
-    assert found.rows == [{"rows": (0, 1), "efficacy": {"e": 0.30000000000000004, "n": None}}]
+    assert found.rows == [row] and found.rows[0]["efficacy"]["e"] == 0.30000000000000004
     for frame in (found.written[0], found.points[2]["rows"]):
         assert [*map(float.hex, frame["value"])] == [*map(float.hex, values)]
         assert frame["text"].isna().all() and frame["prompt"][0] == "a\u2028b\n"

@@ -7,18 +7,29 @@ layers are guessed from its depth.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_type_hints
 
 from ...errors import EditError
 from ...model.lm import LM
-from ...settings import explain, setting, words
+from ...settings import described, explain, fits, setting, shown, words
 
 # settings that say where an editor writes; no paper gives them for a model that it does not name
 PLACES = {"layer", "layers", "down", "gate", "up"}
+# the least value of a setting, by its name in whichever editor; a whole number is at least 0 else
+LEAST: dict[str, float] = {
+    **dict.fromkeys(("seed", "context_start"), -(1 << 63)),
+    **dict.fromkeys(("batch_size", "batch", "accumulate", "group", "chunk", "check_every"), 1),
+    **dict.fromkeys(("blocks", "rank", "k", "d_k", "width", "experts", "ceiling", "tokens"), 1),
+    **dict.fromkeys(("save_freq", "merge_freq", "turns", "window", "anchor_n"), 1),
+    **dict.fromkeys(("lr", "lr_step", "v_lr", "weight_decay", "damping", "ridge", "strength"), 0),
+    **dict.fromkeys(("clip", "clamp", "box", "norm_constraint", "kl_factor", "decay"), 0),
+    **dict.fromkeys(("keep", "density", "mask_ratio", "quantile", "L2", "eps_init"), 0),
+}
+MOST = dict.fromkeys(("keep", "density", "mask_ratio", "quantile"), 1.0)  # shares
 
 
 @dataclass(frozen=True)
@@ -34,12 +45,32 @@ class Config:
     retired: ClassVar[Mapping[str, Any]] = {}
 
     def __post_init__(self) -> None:
-        """Refuse a word that is not among a setting's choices; EditError names them."""
+        """Refuse values of another type or range, in an EditError that says what the setting is.
+
+        Lists become tuples. Every editor has all checks of its settings from here, by annotation.
+        """
         own: Any = type(self)
-        for name, known in _words(own).items():
-            value = getattr(self, name)
-            if isinstance(value, str) and value not in known:
-                raise EditError(f"{name} is {' or '.join(known)}, not '{value}'")
+        choices, hints = _words(own), _hints(own)
+        for name in (field.name for field in fields(self)):
+            value, known = getattr(self, name), choices.get(name)
+            try:
+                value = _tuples(value)
+                right = fits(value, hints[name])
+            except RecursionError:
+                right = False
+            if not right and known and isinstance(value, str):
+                raise EditError(f"{name} is {' or '.join(known)}, not {shown(value)}")
+            if not right:
+                raise EditError(f"{name} is {described(hints[name])}, not {shown(value)}")
+            object.__setattr__(self, name, value)
+            for number in _numbers(value):
+                least = LEAST.get(name, 0 if isinstance(number, int) else number)
+                most = MOST.get(name, number)
+                if not least <= number <= most:
+                    bound = f"at least {least:g}" if number < least else f"at most {most:g}"
+                    raise EditError(f"{name} is {bound}, not {shown(number)}")
+            if value == () and name in ("layers", "modules", "templates"):
+                raise EditError(f"{name} is empty, where at least one is needed")
 
     @classmethod
     def preset(cls, lm: LM, editor: str, **settings: Any) -> Config:
@@ -47,7 +78,7 @@ class Config:
 
         Raises EditError for a setting that the editor does not have.
         """
-        settings = cls.current(editor, settings)
+        settings = cls.current(editor, settings)  # also refuses what is no setting's name
         known = {f.name for f in fields(cls)}
         unknown = settings.keys() - known
         if unknown:
@@ -55,7 +86,7 @@ class Config:
                 f"{editor} has no setting '{sorted(unknown)[0]}'; it has {', '.join(sorted(known))}"
             )
         row = cls._row(lm, editor, tuned=True)
-        return cls(**{k: _tuples(v) for k, v in {**row, **settings}.items()})
+        return cls(**{**row, **settings})
 
     @classmethod
     def published(cls, lm: LM, editor: str) -> Config:
@@ -66,7 +97,7 @@ class Config:
         """
         found = {name: known.published for name, known in explain(cls).items()}
         row = cls._row(lm, editor, tuned=False)
-        return cls(**{**found, **{name: _tuples(value) for name, value in row.items()}})
+        return cls(**{**found, **row})
 
     @classmethod
     def _row(cls, lm: LM, editor: str, *, tuned: bool) -> dict[str, Any]:
@@ -93,8 +124,13 @@ class Config:
     def current(cls, editor: str, settings: Mapping[str, Any]) -> dict[str, Any]:
         """The settings that this version knows, without the retired ones.
 
-        Raises EditError for a retired setting with another value.
+        Raises EditError for a retired setting with another value, and for what are no settings.
         """
+        if not isinstance(settings, Mapping):
+            raise EditError(
+                f"the settings of {editor} are values by name, not {shown(settings)}: leave them "
+                "out to have the preset"
+            )
         for name, value in cls.retired.items():
             if name in settings and _tuples(settings[name]) != value:
                 raise EditError(
@@ -105,10 +141,20 @@ class Config:
 
 
 _words = cache(words)
+_hints = cache(get_type_hints)
 
 
 def _overlay(rows: dict[str, dict], own: dict[str, dict]) -> dict[str, dict]:
     return {name: {**rows.get(name, {}), **own.get(name, {})} for name in {**rows, **own}}
+
+
+def _numbers(value: Any) -> Iterator[int | float]:
+    """All numbers in a value."""
+    if isinstance(value, tuple):
+        for item in value:
+            yield from _numbers(item)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield value
 
 
 def _tuples(value: Any) -> Any:

@@ -9,6 +9,7 @@ from ...data.facts import Fact
 from ...errors import EditError
 from ...model.lm import LM
 from ...registry import EDITORS
+from ...settings import shown
 from .base import Editor
 from .config import Config
 
@@ -33,8 +34,8 @@ class Wrapper(Editor):
     ) -> None:
         super().__init__(lm, config, **settings)
         if not isinstance(inner, Editor):
-            name, given = inner if isinstance(inner, list | tuple) else (inner or "memit", {})
-            inner = EDITORS[name](lm, **given)
+            name, given = _named("memit" if inner is None else inner)
+            inner = EDITORS[name](lm, **EDITORS[name].current(given))
         wrapped: Any = inner
         if wrapped.lm is not lm:
             raise EditError(f"the inner {wrapped.name} editor belongs to another model")
@@ -56,6 +57,14 @@ class Wrapper(Editor):
         """The settings in the form of this version, with those of the inner editor."""
         found = super().current(settings)
         if "inner" in found:
-            name, given = found["inner"]
+            name, given = _named(found["inner"])
             found["inner"] = (name, EDITORS[name].current(given))
         return found
+
+
+def _named(inner: Any) -> tuple[str, Any]:
+    """Name and settings of an inner editor; EditError where `inner` gives none."""
+    name, given = inner if isinstance(inner, list | tuple) and len(inner) == 2 else (inner, {})
+    if not isinstance(name, str):
+        raise EditError(f"inner is an editor's name, or its name and settings, not {shown(inner)}")
+    return name, given

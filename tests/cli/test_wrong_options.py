@@ -1,0 +1,200 @@
+"""Wrong values of settings and options: one sentence and no traceback, before anything is made."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import typing
+
+import pytest
+
+import lib
+from lib.cli.main import main
+from lib.settings import LARGEST, described, fits, shown
+
+from ..support import tiny
+from ..support.editor_settings import quick
+
+EDIT = ["edit", "--subject", "cat", "--prompt", "I saw a {}", "--target", "xy"]
+WRONG = [
+    "fast", "", "null", "true", "3", "-1", "0", "-7", "0.5", "-0.5", "2.5", "1e308", "-1e308",
+    "NaN", "Infinity", "-Infinity", "1e999", "1" + "0" * 400, "1" * 5000, "[]", "[[]]", "{}",
+    "[1, 2]", "[-1]", "[0, 0]", "[99]", "[1.5]", "[true]", '["x"]', '["{} {}"]', "[[1, 2]]",
+    "[[1]]", "[null]", "[" * 3000 + "]" * 3000, '{"a": 1}', '"x"', '["memit", null]', '["memit"]',
+    '["rome", {"lr": "x"}]', "\ud800", "/", "no/such/file", '"\\ud800"', "9223372036854775808",
+    "[[0, 0]]", "[[-1, 2]]", '[""]', "99", "1e-9", '["memit", {"layers": []}]', '["rect", {}]',
+]  # fmt: skip
+BARE = re.compile(  # what Python or torch say when nobody has looked at a value
+    r"TypeError|object is not|unsupported operand|NoneType|division by zero|range\(\)|dimension"
+    r"|empty sequence|must be|got an unexpected|out of range|argument|math domain|not iterable"
+)
+
+
+@pytest.fixture
+def tiny_model(monkeypatch):
+    lm = tiny.model("llama")
+    monkeypatch.setattr("lib.cli.options.load", lambda *_: lm)
+    return lm
+
+
+def said_once(words, capsys):
+    """(exit code, the sentence) of a command that may work or refuse, and must not fail."""
+    capsys.readouterr()
+    code = main(words)
+    said = capsys.readouterr().err.strip()
+    if code:
+        assert code in (1, 2) and len(said.splitlines()) == 1 and len(said) < 1200, said
+        assert not BARE.search(said) and "Traceback" not in said, said
+    return code, said
+
+
+def drawn(draw, count):
+    """(editor, settings in pairs) with one wrong value, over all editors."""
+    for _ in range(count):
+        name = draw.choice(list(lib.EDITORS))
+        fields = [*lib.EDITORS[name].Config.__dataclass_fields__]
+        fields += ["inner"] * lib.EDITORS[name].inner
+        given = {key: json.dumps(value) for key, value in small(name).items()}
+        given[draw.choice(fields)] = draw.choice(WRONG)
+        yield name, [f"{key}={value}" for key, value in given.items()]
+
+
+def small(name):
+    """Settings with which an edit takes no time; it need not succeed."""
+    few = {"steps": 2, "epochs": 2, "n_iter": 2, "irrelevant_n": 2, "templates": ("{}",)}
+    known = lib.EDITORS[name].Config.__dataclass_fields__
+    found = {**quick(name), **{key: value for key, value in few.items() if key in known}}
+    if "inner" in found:
+        found["inner"] = (found["inner"][0], {**found["inner"][1], "steps": 2})
+    return found
+
+
+def tried(count, seed, capsys):
+    wrong, refused = [], 0
+    for name, pairs in drawn(random.Random(seed), count):
+        words = [*EDIT, "--editor", name]
+        for pair in pairs:
+            words += ["--set", pair]
+        try:
+            code, _ = said_once(words, capsys)
+            refused += bool(code)
+        except BaseException as error:
+            wrong.append(f"{name} {shown(pairs[-1])} {pairs}: {type(error).__name__} {error}"[:600])
+    assert not wrong, f"{len(wrong)}:\n" + "\n".join(wrong)
+    assert refused > count / 3
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_130_random_values_of_settings(tiny_model, capsys):
+    tried(130, "settings", capsys)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_3000_random_values_of_settings(tiny_model, capsys):
+    tried(3000, "more settings", capsys)
+
+
+@pytest.mark.parametrize(
+    ("editor", "given", "said"),
+    [
+        ("ft_m", "lr=fast", "lr is a finite number, not 'fast'"),
+        ("ft_m", "lr=NaN", "lr is a finite number, not nan"),
+        ("ft_m", "lr=1e999", "lr is a finite number, not inf"),
+        ("ft_m", "epochs=2.5", "epochs is a whole number, not 2.5"),
+        ("ft_m", "layer=null", "layer is a whole number, not None"),
+        ("ft_m", "layer=-1", "layer is at least 0, not -1"),
+        ("ft_m", "lr=" + "1" + "0" * 400, "lr is a finite number, not 1000"),
+        ("ft_m", "batch_size=0", "batch_size is at least 1, not 0"),
+        ("ft_m", "target_eos=3", "target_eos is true or false, not 3"),
+        ("memit", "layers=[]", "layers is empty, where at least one is needed"),
+        ("memit", "layers=[true]", "layers is a list (each a whole number), not (True,)"),
+        ("memit", "contexts=[[1]]", "contexts is a list (each a list (a whole number, a whole"),
+        ("rledit", "each_turn=3", "rledit has no setting 'each_turn' any more: it is always False"),
+        ("rect", "inner=5", "inner is an editor's name, or its name and settings, not 5"),
+        ("rect", 'inner=["memit", null]', "the settings of memit are values by name, not None"),
+        ("rect", "keep=1.5", "keep is at most 1, not 1.5"),
+        ("ft_m", "config=5", "--set config: there is no setting of this name"),
+        ("ft_m", "lr=" + "[" * 100_000, "nested too deeply"),
+    ],
+)  # fmt: skip
+def test_a_wrong_setting_is_named_with_what_it_is(tiny_model, capsys, editor, given, said):
+    code, found = said_once([*EDIT, "--editor", editor, "--set", given], capsys)
+    assert code == 2 and said in found
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["stream", "--eval-at", "0-3000000000"],
+         "--eval-at has 0-3000000000, where 203 is the most there is"),
+        (["stream", "--eval-at", "5-2"], "--eval-at has the range 5-2, which ends before it"),
+        (["stream", "--eval-at", "1" * 5000], "--eval-at wants numbers"),
+        (["stream", "--edits", "-5"], "--edits should be at least 1, not -5"),
+        (["stream", "--batch", "0"], "the batch size should be at least 1, not 0"),
+        (["scan", "--layers", "0-3000000000"], "--layers has 0-3000000000, where 10000 is the"),
+        (["scan", "--widths", "0-3000000000"], "--widths has 0-3000000000"),
+        (["scan", "--grid", "config=1"], "--grid config: there is no setting of this name"),
+        (["train", "--editor", "mend", "--rows", "0-3000000000"], "rows 0-3000000000 were asked"),
+        (["train", "--editor", "mend", "--cases", "-1"], "--cases should be at least 1, not -1"),
+    ],
+)  # fmt: skip
+def test_a_range_is_bounded_before_it_is_listed(tiny_model, capsys, words, said):
+    code, found = said_once(words, capsys)
+    assert code == 2 and said in found
+
+
+@pytest.mark.parametrize("text", ["²-³", "5", "5-", "-5-7", "7-5", "1" * 5000 + "-" + "2" * 5000])
+def test_rows_that_are_no_range_are_refused(text, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["train", f"--rows={text}"])
+    assert stop.value.code == 2
+    assert "rows are given as FIRST-LAST" in capsys.readouterr().err
+
+
+HINTS = [
+    (int, [0, -3, 2**62], [True, 1.0, "1", None, LARGEST, -LARGEST, (), (1,)]),
+    (float, [0, 0.5, -1e308], [True, float("nan"), float("inf"), 10**400, "x", None, (0.5,)]),
+    (bool, [True, False], [0, 1, 3, None, "true"]),
+    (str | None, ["", "x", None], [0, ("x",)]),
+    (tuple[int, ...], [(), (1, 2)], [(1, 2.0), (True,), 1, "12", None]),
+    (tuple[float, int] | None, [None, (1, 2), (0.5, 2)], [(1,), (1, 2, 3), (1, 0.5)]),
+    (tuple[tuple[int, int], ...], [(), ((1, 2),)], [(1, 2), ((1,),), ((1, 2, 3),)]),
+    (typing.Literal["a", "b"] | float, ["a", 2, 0.5], ["c", None, True]),
+    (typing.Literal[1] | None, [1, None], [True, 1.0, "1"]),
+    (dict[str, int], [{}, 5, None], []),  # nothing is known about other types
+]
+
+
+@pytest.mark.parametrize(("hint", "right", "wrong"), HINTS, ids=str)
+def test_a_value_is_of_a_type_or_not(hint, right, wrong):
+    assert all(fits(value, hint) for value in right), right
+    assert not any(fits(value, hint) for value in wrong), wrong
+    assert described(hint)
+
+
+def test_settings_of_the_api_are_checked_the_same_way(tiny_model):
+    memit = lib.EDITORS["memit"]
+    assert memit(tiny_model, layers=[1, 2]).config.layers == (1, 2)
+    assert memit.Config(layers=[1, 2]).layers == (1, 2)
+    deep: list = []
+    for _ in range(100_000):
+        deep = [deep]
+    for given in ({"layers": None}, {"layers": 2}, {"layers": deep}, {"v_lr": float("nan")}):
+        with pytest.raises(lib.EditError, match=f"{next(iter(given))} is "):
+            memit(tiny_model, **given)
+        with pytest.raises(lib.EditError, match=f"{next(iter(given))} is "):
+            memit(tiny_model, memit.Config(), **given)
+    for wrong in (None, [], 5, "x"):
+        with pytest.raises(lib.EditError, match="the settings of memit are values by name, not"):
+            memit.current(wrong)
+
+
+def test_the_presets_and_the_papers_settings_pass_their_own_checks():
+    lm = tiny.model("llama")
+    for name, editor in lib.EDITORS.items():
+        for model in ("somebody/new", "gpt2-xl", "Llama-3-8B-Instruct", "SmolLM2-135M-Instruct"):
+            lm.name = model
+            assert editor.Config.preset(lm, name) and editor.Config.published(lm, name)
+    lm.name = "tiny-llama"
