@@ -11,7 +11,6 @@ Python, and torch.
 from __future__ import annotations
 
 import builtins
-import gc
 import importlib.util
 import os
 import signal
@@ -81,7 +80,6 @@ def install(
     """
     refuse = guard(folder, hidden, folders=folders, threads=threads)
     _replace(refuse)
-    gc.collect()
     sys.addaudithook(refuse)
 
 
@@ -94,7 +92,7 @@ def guard(
     can reach by name, so that patching a module changes nothing here.
     """
     paths = _own_paths()
-    realpath, fsdecode, pathlike = paths.realpath, os.fsdecode, os.PathLike
+    realpath, pathlike = paths.realpath, os.PathLike
     writing = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
     folder, hidden = realpath(folder), tuple(realpath(place) for place in (*hidden, "/proc"))
     allowed = ("_thread.start_new_thread",) if threads else ()
@@ -106,7 +104,8 @@ def guard(
             return True  # a number: opened before
         if type(path) not in plain:  # its text may be another one when it is asked again
             raise PermissionError("a path is plain text or a pathlib.Path while a file is graded")
-        path = realpath(fsdecode(path))
+        text = path.decode("utf-8", "surrogateescape") if isinstance(path, bytes) else str(path)
+        path = realpath(text)
         return path == place or path.startswith(place.rstrip("/") + "/")
 
     def refuse(event: str, args: tuple) -> None:

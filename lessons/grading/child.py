@@ -109,8 +109,9 @@ def enclose(settings: dict, log: int) -> None:
         os.dup2(log, number)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.chdir(folder)
-    # libraries ask for the user's name, and would read /etc/passwd for it
+    # libraries ask for the user's name, and would read /etc/passwd for it; torch makes a folder
     os.environ.update(HOME=folder, TMPDIR=folder, USER="student", LOGNAME="student")
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = folder
     if library:
         sys.meta_path.append(Library(library))
     limit(settings["memory"], settings["seconds"])
