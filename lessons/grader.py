@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lessons.grading.class_folder import grade_folder
+from lessons.grading.confinement import protection
 from lessons.grading.exercise_source import Exercise, exercises
 from lessons.grading.sandbox import SECONDS, Sandbox
 from lessons.grading.student_file import STUB
-from lessons.grading.verdict import Verdict, grade_files, summary
+from lessons.grading.verdict import Verdict, grade_files, hand_in, summary
 
 MARKS = {"solved": "✓", "wrong": "✗", STUB: "·", "missing": "·"}
 
@@ -56,14 +57,18 @@ def show(verdicts: Sequence[Verdict]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; 0 when all is solved, 1 when not, 2 for a wrong call."""
-    parser = argparse.ArgumentParser(prog="python -m lessons.grader", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m lessons.grader",
+        description=__doc__,
+        epilog=f"Protection while a file is graded: {protection()}.",
+    )
     verbs = parser.add_subparsers(dest="verb", required=True)
     for verb, what in (
         ("start", "write the stubs of a session, or one"),
         ("check", "grade them"),
         ("solution", "show the solution"),
     ):
-        one = verbs.add_parser(verb, help=what, description=what)
+        one = verbs.add_parser(verb, help=what, description=what, epilog=parser.epilog)
         one.add_argument("which", help="a session (2), an exercise (2.1), or all")
         if verb != "solution":
             one.add_argument("--my", type=Path, default=Path("my"), help="folder of your files")
@@ -98,12 +103,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             )
             return 0
         with Sandbox(seconds=asked.seconds) as sandbox:
-            verdicts = grade_files(chosen, asked.my, sandbox, seed)
+            verdicts = grade_files(chosen, hand_in(chosen, asked.my), sandbox, seed)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    report = {"session": asked.which, "seed": seed} | summary(verdicts)
-    print(json.dumps(report, indent=2, ensure_ascii=False) if asked.json else show(verdicts))
+    head = {"session": asked.which, "seed": seed, "protection": protection()}
+    report = head | summary(verdicts)
+    if asked.json:
+        print(json.dumps(report, indent=2, ensure_ascii=False))
+    else:
+        print(f"{show(verdicts)}\nProtection: {protection()}")
     return 0 if report["solved"] == len(verdicts) else 1
 
 

@@ -17,6 +17,7 @@ import torch
 
 import lib
 from lessons.grading.class_folder import write
+from lessons.grading.confinement import protection
 from lessons.grading.leaderboard_entry import Entry, Failed
 from lib.evaluation.intervals import interval
 
@@ -205,14 +206,26 @@ def find(given: Sequence[Path], folder: Path | None) -> list[Path]:
         places = [student / "my" / "editor.py", student / "editor.py"]
         files += [path for path in places if path.is_file()][:1]
     for path in files:
-        if path.suffix != ".py" or not path.is_file():
-            raise ValueError(f"there is no editor in {path}: a file that ends in .py")
+        if path.suffix != ".py" or not path.is_file() or path.is_symlink():
+            raise ValueError(f"there is no editor in {path}: a file that ends in .py, and no link")
     return files
+
+
+def text(path: Path) -> str:
+    """A student's file as text. Raises ValueError where it is none."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is no text in UTF-8") from None
 
 
 def arguments() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m lessons.leaderboard", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m lessons.leaderboard",
+        description=__doc__,
+        epilog=f"Protection while students' editors run: {protection()}.",
+    )
     parser.add_argument("files", nargs="*", type=Path, help="students' editors, a file each")
     parser.add_argument("--folder", type=Path, help="a folder per student, with editor.py in it")
     parser.add_argument(
@@ -249,7 +262,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     model = None if asked.model == "default" else asked.model
     ours = [name for name in asked.against.split(",") if name]
     seed = secrets.randbelow(2**31) if asked.seed is None else asked.seed
-    memory = None if torch.cuda.is_available() else int(asked.memory * 2**30) or None
+    cuda = torch.cuda.is_available()
+    memory = None if cuda else int(asked.memory * 2**30) or None
     try:
         files = find(asked.files, asked.folder)
         if unknown := [name for name in ours if name not in lib.EDITORS]:
@@ -263,10 +277,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         sources = [(name, False, name) for name in ours]
         called = names(files, ours)
         sources += [(n, True, str(p.resolve())) for n, p in zip(called, files, strict=True)]
+        texts = {str(path.resolve()): text(path) for path in files}  # all, before the first runs
+        closed = [*files, *filter(None, (asked.folder, asked.data))]
         for name, own, source in sources:
             print(f"{name} …", file=sys.stderr, flush=True)
             limit = asked.seconds if own else max(OURS_MAY, asked.seconds)
-            with Entry(source, model, limit, memory) as entry:
+            more = {"text": texts[source], "hidden": closed, "graphics": cuda} if own else {}
+            with Entry(source, model, limit, memory, **more) as entry:
                 rows.append(contest.run(name, own, entry))
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -279,13 +296,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"seed {seed}.\nWith {asked.cases} cases a share near one half is known to "
         f"± {50 * (half[1] - half[0]):.0f} points."
     )
+    print(f"Protection while students' editors ran: {protection()}.")
     for row in rows:
         for why in list(dict.fromkeys(text.rpartition(": ")[2] for text in row.failed))[:3]:
             print(f"{row.name} failed {len(row.failed)} times, as with: {why}")
     if asked.csv:
         write(plain(rows), asked.csv)
     if asked.json:
-        found = report(rows, model=contest.lm.name, seed=seed, cases=asked.cases, stream=stream)
+        settings = {"model": contest.lm.name, "seed": seed, "protection": protection()}
+        found = report(rows, **settings, cases=asked.cases, stream=stream)
         asked.json.write_text(json.dumps(found, indent=2, ensure_ascii=False), encoding="utf-8")
     return 0
 

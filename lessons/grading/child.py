@@ -1,58 +1,35 @@
 """The program inside the sandbox's process: it has torch ready and forks a worker for every file.
 
-sandbox.py starts it by path, without this package in reach. A worker runs one student's file, then
-calls its functions with what the grader sends and returns what they return. It never learns what
-would have been right.
+sandbox.py starts it by path, without this package in reach. A worker gives up all that a student's
+file does not need (confinement.py, audit_hook.py), runs the file, then calls its functions with
+what the grader sends and returns what they return. It never learns what would have been right.
 """
 
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import linecache
 import os
 import resource
 import socket
 import sys
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
+import audit_hook  # noqa: E402
+import confinement  # noqa: E402
 import wire  # noqa: E402
 
 sys.path.remove(HERE)
 import torch  # noqa: E402
 
 LINES = 400  # characters of an error's text
-REFUSED = {
-    "the network is switched off": ("socket.",),
-    "other processes and threads are switched off": (
-        "subprocess.",
-        "os.system",
-        "os.exec",
-        "os.fork",
-        "os.posix_spawn",
-        "os.spawn",
-        "os.kill",
-        "pty.",
-        "_thread.start_new_thread",
-        "signal.pthread_kill",
-    ),
-    "the limits cannot be changed": ("resource.",),
-    "ctypes is switched off": ("ctypes.",),
-}
-CHANGES = (
-    "os.remove",
-    "os.rename",
-    "os.rmdir",
-    "os.mkdir",
-    "os.chmod",
-    "os.chown",
-    "os.link",
-    "os.symlink",
-    "os.truncate",
-    "shutil.",
-)
+FILE, OPEN = 4 << 20, 128  # bytes of a file that is written; files open at a time
 
 
 def serve(grader: socket.socket) -> None:
@@ -79,63 +56,99 @@ def serve(grader: socket.socket) -> None:
 
 
 def work(settings: dict, requests: int, answers: int, log: int) -> None:
-    """One file: run it, then answer calls until the grader closes the pipe."""
+    """One file: close the sandbox, run it, then answer calls until the grader closes the pipe."""
+    token, name, largest = bytes.fromhex(settings["token"]), settings["name"], settings["largest"]
+    first = wire.receive(requests, token, wire.Task)
+
+    def reply(message: wire.Answer) -> None:
+        with contextlib.suppress(Exception):  # the student's own stdout, perhaps replaced or full
+            sys.stdout.flush()
+        wire.send(answers, token, message, largest=largest)
+
+    def function(number: int):
+        def ask(*args):
+            reply(wire.Answer(query=number, args=[wire.pack(arg) for arg in args]))
+            heard = wire.receive(requests, token, wire.Task)
+            if heard is None or heard.error is not None:
+                raise ValueError("no answer" if heard is None else heard.error)
+            return wire.unpack(heard.value)
+
+        return ask
+
+    try:
+        enclose(settings, log)
+    except Exception as error:  # the file is not run: a sandbox that is half closed is none
+        reply(wire.Answer(error=wire.Failure(wire.NOT_CLOSED, f"{type(error).__name__}: {error}")))
+        return
+    module = ModuleType("exercise")
+    module.__file__ = name
+    linecache.cache[name] = (1, None, first.source.splitlines(keepends=True), name)
+    sys.modules["exercise"] = module
+    try:
+        exec(compile(first.source, name, "exec"), module.__dict__)
+        reply(wire.Answer())
+    except BaseException as error:
+        reply(wire.Answer(error=report(error, name)))
+        return
+    while (call := wire.receive(requests, token, wire.Task)) is not None:
+        try:
+            torch.manual_seed(0)
+            if not callable(called := getattr(module, call.call, None)):
+                raise AttributeError(f"there is no function {call.call}")
+            found = called(*[wire.unpack(arg, function) for arg in call.args])
+            reply(wire.Answer(value=wire.pack(found)))
+        except BaseException as error:
+            reply(wire.Answer(error=report(error, name)))
+
+
+def enclose(settings: dict, log: int) -> None:
+    """Give up all but the own folder, Python's files and the pipes, for good."""
+    folder, layers, library = settings["folder"], settings["layers"], settings["library"]
     os.setsid()
     for number in (1, 2):
         os.dup2(log, number)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    os.chdir(settings["folder"])
-    os.environ.update(HOME=settings["folder"], TMPDIR=settings["folder"])
-    if settings["path"]:
-        sys.path.append(settings["path"])
-    token, name = bytes.fromhex(settings["token"]), settings["name"]
-    first = wire.receive(requests, token)
+    os.chdir(folder)
+    # libraries ask for the user's name, and would read /etc/passwd for it; torch makes a folder
+    os.environ.update(HOME=folder, TMPDIR=folder, USER="student", LOGNAME="student")
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = folder
+    if library:
+        sys.meta_path.append(Library(library))
     limit(settings["memory"], settings["seconds"])
-    sys.addaudithook(guard(settings["folder"], settings["hidden"]))
+    if "system" in layers:
+        readable = [*confinement.python_files(), *filter(None, [library])]
+        confinement.confine(readable, [folder], hidden=settings["hidden"])
+    if "hook" in layers:
+        audit_hook.install(folder, settings["hidden"])
 
-    def reply(message: dict) -> None:
-        with contextlib.suppress(Exception):  # the student's own stdout, perhaps replaced or full
-            sys.stdout.flush()
-        wire.send(answers, token, message)
 
-    def function(number: int):
-        def ask(*args):
-            reply({"query": number, "args": [wire.pack(arg) for arg in args]})
-            heard = wire.receive(requests, token)
-            if heard is None or "error" in heard:
-                raise ValueError("no answer" if heard is None else heard["error"])
-            return wire.unpack(heard["value"])
+class Library:
+    """Finds `lib` in its folder, and nothing else that lies beside it."""
 
-        return ask
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
 
-    module = ModuleType("exercise")
-    module.__file__ = name
-    linecache.cache[name] = (1, None, first["source"].splitlines(keepends=True), name)
-    sys.modules["exercise"] = module
-    try:
-        exec(compile(first["source"], name, "exec"), module.__dict__)
-        reply({"value": None})
-    except BaseException as error:
-        reply({"error": report(error, name)})
-        return
-    while (call := wire.receive(requests, token)) is not None:
-        try:
-            torch.manual_seed(0)
-            if not callable(called := getattr(module, call["call"], None)):
-                raise AttributeError(f"there is no function {call['call']}")
-            found = called(*[wire.unpack(arg, function) for arg in call["args"]])
-            reply({"value": wire.pack(found)})
-        except BaseException as error:
-            reply({"error": report(error, name)})
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Return where the package is, None for any other name."""
+        if name != "lib":
+            return None
+        return importlib.util.spec_from_file_location(
+            name,
+            os.path.join(self.folder, "__init__.py"),
+            submodule_search_locations=[self.folder],
+        )
 
 
 def limit(memory: int, seconds: int) -> None:
     """Memory beyond what torch holds already, CPU seconds in all, files, processes: for good."""
     sizes = [
         (resource.RLIMIT_CPU, seconds),
-        (resource.RLIMIT_FSIZE, 4 << 20),
+        (resource.RLIMIT_FSIZE, FILE),
+        (resource.RLIMIT_NOFILE, OPEN),
         (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_NPROC, 0),  # no effect for root; `guard` refuses there
+        (resource.RLIMIT_NPROC, 0),  # no effect for root; the filter and the hook refuse there
     ]
     if os.path.exists("/proc/self/statm"):
         with open("/proc/self/statm") as file:
@@ -145,35 +158,7 @@ def limit(memory: int, seconds: int) -> None:
         resource.setrlimit(kind, (size, size))
 
 
-def guard(folder: str, hidden: list[str]):
-    """A hook that refuses network, processes, changes outside the folder, and the solutions."""
-    realpath, fsdecode, inside = os.path.realpath, os.fsdecode, os.path.commonpath
-    writing = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-    folder, hidden = realpath(folder), [realpath(place) for place in (*hidden, "/proc")]
-
-    def within(path, place: str) -> bool:
-        if not isinstance(path, (str, bytes, os.PathLike)):
-            return True  # a number: opened before
-        return inside([realpath(fsdecode(path)), place]) == place
-
-    def refuse(event: str, args: tuple) -> None:
-        for reason, starts in REFUSED.items():
-            if event.startswith(starts):
-                raise PermissionError(f"{reason} while a file is graded")
-        if event == "open":
-            path, mode, flags = args
-            changes = isinstance(mode, str) and set(mode) & set("wax+")
-            if (changes or (flags or 0) & writing) and not within(path, folder):
-                raise PermissionError("files can be written in the own folder only")
-            if any(within(path, place) for place in hidden if not isinstance(path, int)):
-                raise PermissionError("solutions, checks and other students' files cannot be read")
-        elif event.startswith(CHANGES) and not all(within(path, folder) for path in args):
-            raise PermissionError("files can be changed in the own folder only")
-
-    return refuse
-
-
-def report(error: BaseException, name: str) -> dict:
+def report(error: BaseException, name: str) -> wire.Failure:
     """Return what went wrong, and in which line of the student's file."""
     line, trace = None, error.__traceback__
     if isinstance(error, SyntaxError) and error.filename == name:
@@ -186,15 +171,10 @@ def report(error: BaseException, name: str) -> dict:
         text = str(error.msg if isinstance(error, SyntaxError) else error)
     except BaseException:
         text = ""
-    code = linecache.getline(name, line).strip() if line else ""
-    own = isinstance(error, wire.Foreign)
-    return {
-        "type": type(error).__name__,
-        "text": text[:LINES],
-        "line": line,
-        "code": code,
-        "foreign": own,
-    }
+    text = text[:LINES].encode(errors="replace").decode()
+    code = linecache.getline(name, line).strip()[:LINES] if line else ""
+    foreign = isinstance(error, wire.Foreign)
+    return wire.Failure(type(error).__name__, text, line, code, foreign)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """A class is graded at once: one folder per student, several students at a time.
 
-Every student gets the same random inputs. The result is a table of marks, or JSON with the message
+Every student gets the same random inputs, and all files are read before the first one is run, so
+that none can change another. The result is a table of marks, or JSON with the message
 of every verdict.
 """
 
@@ -14,9 +15,10 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from lessons.grading.confinement import protection
 from lessons.grading.exercise_source import Exercise
 from lessons.grading.sandbox import SECONDS, Sandbox
-from lessons.grading.verdict import Verdict, grade_files, summary
+from lessons.grading.verdict import Verdict, grade_files, hand_in, summary
 
 
 def grade_folder(
@@ -44,17 +46,20 @@ def grade_folder(
     for sandbox in sandboxes:
         free.put(sandbox)
 
-    def one(student: Path) -> list[Verdict]:
+    inside = [student / "my" for student in students]
+    places = [my if my.is_dir() else my.parent for my in inside]
+    texts = [hand_in(chosen, place) for place in places]
+
+    def one(files: list[str | Verdict]) -> list[Verdict]:
         sandbox = free.get()
         try:
-            inside = student / "my"
-            return grade_files(chosen, inside if inside.is_dir() else student, sandbox, seed)
+            return grade_files(chosen, files, sandbox, seed)
         finally:
             free.put(sandbox)
 
     try:
         with ThreadPoolExecutor(jobs) as pool:
-            found = list(pool.map(one, students))
+            found = list(pool.map(one, texts))
     finally:
         for sandbox in sandboxes:
             sandbox.close()
@@ -62,12 +67,14 @@ def grade_folder(
     if marks is not None:
         write(rows, marks)
     if as_json:
-        report = {s.name: summary(v) for s, v in zip(students, found, strict=True)}
-        print(json.dumps({"seed": seed, "students": report}, indent=2, ensure_ascii=False))
+        students_found = {s.name: summary(v) for s, v in zip(students, found, strict=True)}
+        report = {"seed": seed, "protection": protection(), "students": students_found}
+        print(json.dumps(report, indent=2, ensure_ascii=False))
     else:
         widths = [max(len(str(row[i])) for row in rows) for i in range(len(rows[0]))]
         for row in rows:
             print("  ".join(f"{x!s:<{w}}" for x, w in zip(row, widths, strict=True)).rstrip())
+        print(f"\nProtection: {protection()}")
 
 
 def table(students: Sequence[Path], found: Sequence[Sequence[Verdict]]) -> list[list]:

@@ -1,23 +1,30 @@
 """The program that runs one editor of the leaderboard: it holds a model and makes the patches.
 
 leaderboard_entry.py starts it and sends facts. It never gets test prompts, and it hands back files
-with numbers in them.
+with numbers in them. Around a student's editor it closes the sandbox of the exercises, before the
+model is loaded and the file's first line runs: what stays readable is Python, the library without
+its test prompts, the model and cached statistics; what stays writable is one folder.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import json
+import linecache
 import resource
 import socket
 import sys
 import warnings
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import lib
+from lessons.grading import audit_hook, confinement
 
 TEXT = 300  # characters of an error
+FILE = 4 << 30  # bytes of a file that is written
+LESSONS = Path(__file__).parents[1]
+LIBRARY = Path(lib.__file__).parent
 
 
 class Written(lib.Editor):
@@ -37,15 +44,15 @@ class Written(lib.Editor):
         return found
 
 
-def editor_of(source: str, lm: lib.LM) -> lib.Editor:
-    """The editor of a name ("rome") or of a file: its class, or its function `edit`."""
-    if not source.endswith(".py"):
+def editor_of(source: str, lm: lib.LM, text: str | None = None) -> lib.Editor:
+    """The editor of a name ("rome"), or of a file's text: its class, or its function `edit`."""
+    if text is None:
         return lib.EDITORS[source](lm)
-    path = Path(source)
-    spec = importlib.util.spec_from_file_location("own_editor", path)
-    module = importlib.util.module_from_spec(spec)
+    path, module = Path(source), ModuleType("own_editor")
+    module.__file__ = source
+    linecache.cache[source] = (1, None, text.splitlines(keepends=True), source)
     sys.modules["own_editor"] = module  # dataclasses look it up
-    spec.loader.exec_module(module)
+    exec(compile(text, source, "exec"), module.__dict__)
     own = [
         found
         for found in vars(module).values()
@@ -66,6 +73,29 @@ def editor_of(source: str, lm: lib.LM) -> lib.Editor:
     return Written(lm, module.edit, path.stem)
 
 
+def enclose(asked: dict) -> None:
+    """Give up all files but those that an editor needs, network and other processes, for good."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (FILE, FILE))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if confinement.obstacle():
+        return
+    confinement.confine(
+        [*confinement.python_files(), str(LIBRARY), *asked["read"]],
+        [asked["folder"]],
+        hidden=hidden(asked),
+        folders=True,
+        graphics=asked["graphics"],
+    )
+
+
+def hidden(asked: dict) -> list[str]:
+    """Return what an editor may not read: lessons, hand-ins, and every copy of the test prompts."""
+    packages = [Path(place) for place in confinement.python_files() if "-packages" in place]
+    prompts = [path for place in packages for path in place.glob("*/data/classroom.json")]
+    found = [LESSONS, LIBRARY / "data" / "classroom.json", *prompts]
+    return [*map(str, found), *asked["hidden"]]
+
+
 def serve(pipe: socket.socket) -> None:
     """Answers requests, a line of JSON each, until the other side closes."""
     lines = pipe.makefile("rw", encoding="utf-8", newline="\n")
@@ -80,7 +110,12 @@ def serve(pipe: socket.socket) -> None:
     warnings.simplefilter("ignore")
     last = lib.EMPTY
     try:
-        editor = editor_of(asked["source"], lib.load(asked["model"]))
+        if asked["text"] is not None:
+            enclose(asked)
+        lm = lib.load(asked["model"])
+        if asked["text"] is not None:  # after the model, which transformers loads with ctypes
+            audit_hook.install(asked["folder"], hidden(asked), folders=True, threads=True)
+        editor = editor_of(asked["source"], lm, asked["text"])
         reply(ready=editor.name)
     except BaseException as error:
         reply(error=sentence(error))

@@ -1,28 +1,39 @@
 """One editor of the leaderboard, in a process of its own: facts go in, patches come out.
 
-The process is limited in time and memory. It is not a sandbox: the file may do what its user may.
+The process is limited in time and memory, and a student's editor runs in the sandbox of the
+exercises (confinement.py): this side says what it may read and gives it a folder to write in.
 leaderboard_entrant.py is the program that runs in it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+import msgspec
+from huggingface_hub.constants import HF_HUB_CACHE
+
 import lib
+from lessons.marking import clean
 
 LOAD = 300.0  # seconds to load torch, model and file
 SECRET = ("TOKEN", "KEY", "SECRET", "PASSWORD", "CREDENTIAL")
 ROOT = Path(__file__).parents[2]  # the folder that holds `lib` and `lessons`
 PROGRAM = "lessons.grading.leaderboard_entrant"
+KEPT = ("PATH", "LD_LIBRARY_PATH", "LANG", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")
+STATISTICS = ("moments", "anchors", "warmup")  # folders of the cache that editors write into
+ANSWER = 1 << 16  # bytes of an answer
 
 
 class Failed(Exception):
@@ -33,39 +44,65 @@ class Failed(Exception):
         self.over = over
 
 
+class Reply(msgspec.Struct, forbid_unknown_fields=True):
+    """An answer of the process: ready with an editor's name, done, or an error in a sentence."""
+
+    ready: str | None = None
+    done: bool = False
+    error: str | None = None
+
+
 class Entry:
     """A running editor: `with Entry(…) as entry: seconds = entry.edit(facts)`.
 
-    source   a file, or the name of one of the library's editors
-    model    folder or hub id, None for the embedded model
-    seconds  limit of one edit
-    memory   bytes that its process may use, None for no limit
+    source    the name of one of the library's editors, or of a file
+    model     folder or hub id, None for the embedded model
+    seconds   limit of one edit
+    memory    bytes that its process may use, None for no limit
+    text      the file's text: it runs in the sandbox. None for an editor of the library
+    hidden    hand-ins, which no file may read
+    graphics  whether the process may use NVIDIA's cards
     """
 
     def __init__(
-        self, source: str, model: str | None, seconds: float, memory: int | None = None
+        self,
+        source: str,
+        model: str | None,
+        seconds: float,
+        memory: int | None = None,
+        *,
+        text: str | None = None,
+        hidden: Sequence[Path] = (),
+        graphics: bool = False,
     ) -> None:
         self.seconds, self.over = seconds, ""
         self.folder = tempfile.TemporaryDirectory(prefix="leaderboard-")
         self.patch = Path(self.folder.name) / "edit.patch"
-        self.log = Path(self.folder.name) / "printed.txt"
-        self.socket, theirs = socket.socketpair()
+        # without a name: the file could put a link there, and have this side read what it may not
+        self.log = tempfile.TemporaryFile()
+        model = str(Path(model).resolve()) if model and Path(model).is_dir() else model
+        asked = {"source": source, "model": model, "memory": memory, "text": text}
+        asked |= {"folder": self.folder.name, "graphics": graphics}
+        asked |= {"hidden": [str(Path(place).resolve()) for place in hidden]}
         env = {k: v for k, v in os.environ.items() if not any(s in k.upper() for s in SECRET)}
         before = [str(ROOT), *filter(None, [env.get("PYTHONPATH")])]
-        command = [sys.executable, "-m", PROGRAM, str(theirs.fileno())]
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                command,
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                env=env | {"PYTHONPATH": ":".join(before)},
-            )
+        if text is not None:
+            env = {k: v for k, v in env.items() if k in KEPT} | self._home()
+            asked |= {"read": [str(cache()), *([] if model is None else [place_of(model)])]}
+        self.socket, theirs = socket.socketpair()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", PROGRAM, str(theirs.fileno())],
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=self.log,
+            stderr=self.log,
+            start_new_session=True,
+            cwd=None if text is None else self.folder.name,
+            env=env | {"PYTHONPATH": ":".join(before)},
+        )
         theirs.close()
         try:
-            self._ask({"source": source, "model": model, "memory": memory}, LOAD)
+            self._ask(asked, LOAD)
         except Failed as error:
             self.over = str(error)
 
@@ -83,7 +120,28 @@ class Entry:
             pass
         self.process.wait()
         self.socket.close()
-        self.folder.cleanup()
+        self.log.close()
+        with contextlib.suppress(RecursionError):  # folders in folders: left to the system
+            self.folder.cleanup()
+
+    def _home(self) -> dict[str, str]:
+        """Variables that make the folder the entrant's home, with links to what is cached.
+
+        The entrant reads the user's cache and writes into its own: a link for every file of
+        statistics, so that what it computes anew lies beside them, and a link for all else.
+        """
+        own = Path(self.folder.name) / "cache" / cache().name
+        own.mkdir(parents=True)
+        for entry in cache().iterdir() if cache().is_dir() else ():
+            if entry.name not in STATISTICS:
+                (own / entry.name).symlink_to(entry.resolve())
+        for kind in STATISTICS:
+            (own / kind).mkdir()
+            for entry in (cache() / kind).iterdir() if (cache() / kind).is_dir() else ():
+                (own / kind / entry.name).symlink_to(entry.resolve())
+        places = dict.fromkeys(("HOME", "TMPDIR", "HF_HOME"), self.folder.name)
+        names = {"USER": "student", "LOGNAME": "student", "HF_HUB_OFFLINE": "1"}
+        return places | names | {"XDG_CACHE_HOME": str(own.parent), "HF_HUB_CACHE": HF_HUB_CACHE}
 
     def edit(self, facts: list[lib.Fact], on: str = "nothing") -> float:
         """Seconds of one edit, on "nothing" or on the "last" one. Raises Failed."""
@@ -95,7 +153,12 @@ class Entry:
         """The patch as it is now, read from a file: numbers, no code. Raises Failed."""
         self._ask({"do": "save", "to": str(self.patch)}, LOAD)
         try:
-            return lib.Patch.load(self.patch)
+            if not stat.S_ISREG(self.patch.lstat().st_mode):
+                raise lib.PatchError("it is no plain file")
+            patch = lib.Patch.load(self.patch)
+            if any(edit.source is not None for edit in patch.log):
+                raise lib.PatchError("it names a file of facts")
+            return patch
         except (lib.PatchError, OSError) as error:
             raise Failed(f"its patch cannot be read: {error}") from None
 
@@ -105,14 +168,15 @@ class Entry:
         try:
             self.socket.settimeout(seconds)
             self.socket.sendall(json.dumps(message).encode() + b"\n")
-            answer = json.loads(self._line(time.monotonic() + seconds))
+            found = self._line(time.monotonic() + seconds)
+            answer = msgspec.json.decode(found, type=Reply)
         except TimeoutError:
             self.over = f"no answer after {seconds:.0f} s"
         except (OSError, ValueError):
             self.over = f"the process ended ({self._ended()})"
         else:
-            if "error" in answer:
-                raise Failed(str(answer["error"]))
+            if answer.error is not None:
+                raise Failed(clean(answer.error))
             return
         raise Failed(self.over, over=True)
 
@@ -123,6 +187,8 @@ class Entry:
             if not (piece := self.socket.recv(1 << 12)):
                 raise OSError("closed")
             found += piece
+            if len(found) > ANSWER:
+                raise OSError("no answer")
         return found
 
     def _ended(self) -> str:
@@ -131,5 +197,19 @@ class Entry:
         except subprocess.TimeoutExpired:
             return "its channel is closed"
         what = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        lines = self.log.read_text(errors="replace").strip().splitlines()
+        end = max(0, os.fstat(self.log.fileno()).st_size - 4000)
+        text = os.pread(self.log.fileno(), 4000, end).decode(errors="replace")
+        lines = clean(text).strip().splitlines()
         return f"{what}: {lines[-1][:200]}" if lines else what
+
+
+def cache() -> Path:
+    """The folder in which the library keeps models and statistics for this user."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "model-editing"
+
+
+def place_of(model: str) -> str:
+    """The folder that holds a model: itself, or that of a hub id in the cache of the hub."""
+    if Path(model).is_dir():
+        return model
+    return str(Path(HF_HUB_CACHE) / f"models--{model.replace('/', '--')}")

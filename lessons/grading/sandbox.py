@@ -2,9 +2,9 @@
 
 The file never meets the checks: student_file.py calls its functions with the grader's inputs, and
 child.py, in the process, returns what they return. A printed verdict, an early exit or a patched
-torch change nothing here. Time, memory, network, processes and files are limited there as far as
-Python and the system allow. That stops accidents and shortcuts. It is no wall against an attacker
-(TEACHER.md says what is missing).
+torch change nothing here. Before the file's first line the process gives up all other files,
+network and processes: by the operating system where it is Linux with Landlock (confinement.py), and
+by Python's audit hook everywhere (audit_hook.py). `protection` says which.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from lessons.grading import confinement, wire
 from lessons.grading.student_file import Student
 
 LESSONS = Path(__file__).parents[1]  # hidden from students' files: it holds the solutions
@@ -23,17 +24,25 @@ SECONDS, WALL = 5.0, 40.0  # CPU and wall seconds per call
 KEPT = ("PATH", "LD_LIBRARY_PATH")
 SET = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS")}
 SET |= {"CUDA_VISIBLE_DEVICES": ""}
+LAYERS = ("system", "hook")
 
 
 class Sandbox:
     """A server process with torch loaded: `with sandbox.open(source, name) as student: …`.
 
-    It runs one file at a time; several at once take several sandboxes.
+    It runs one file at a time; several at once take several sandboxes. `layers` is for tests, which
+    look at the system's sandbox ("system") and at the audit hook ("hook") one without the other.
     """
 
     def __init__(
-        self, hidden: Sequence[Path] = (), seconds: float = SECONDS, wall: float = WALL
+        self,
+        hidden: Sequence[Path] = (),
+        seconds: float = SECONDS,
+        wall: float = WALL,
+        layers: Sequence[str] = LAYERS,
     ) -> None:
+        missing = "system" if confinement.obstacle() else None
+        self.layers = [layer for layer in layers if layer != missing]
         self.hidden = [str(Path(place).resolve()) for place in (LESSONS, *hidden)]
         self.seconds, self.wall, self.server, self.socket = seconds, wall, None, None
 
@@ -52,12 +61,19 @@ class Sandbox:
             self.server = None
 
     def open(
-        self, source: str, name: str, *, seconds: float | None = None, library: bool = False
+        self,
+        source: str,
+        name: str,
+        *,
+        seconds: float | None = None,
+        library: bool = False,
+        largest: int | None = None,
     ) -> Student:
         """Return the file as a student, loaded and ready for `ask`; Stopped if it does not load.
 
         seconds   CPU seconds per call for this file; without a number those of the sandbox
         library   whether the file may import `lib`
+        largest   bytes of one answer as it travels; without a number those of the wire
         """
         if self.server is None or self.server.poll() is not None:
             self.close()
@@ -76,7 +92,9 @@ class Sandbox:
             theirs.close()
             if self.line(120.0) != "ready":
                 raise OSError("the process for student code did not start: is torch there?")
-        return Student(self, source, name, seconds or self.seconds, library)
+        return Student(
+            self, source, name, seconds or self.seconds, library, largest or wire.LARGEST
+        )
 
     def line(self, seconds: float) -> str | None:
         """The server's next line; None when it does not come."""

@@ -6,6 +6,7 @@ time, and removes its folder.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -18,12 +19,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from lessons.grading import wire
-from lessons.marking import NotAttempted, Stopped, Wrong, clean, short
+from lessons.marking import NotAttempted, Stopped, Wrong, clean
 
-LIBRARY = Path(__file__).parents[2]  # the folder that holds `lib`
+LIBRARY = Path(__file__).parents[2] / "lib"
 MEMORY = 1 << 30  # bytes beyond what torch holds
 TOTAL = 60  # CPU seconds of one file: also ends a worker whose grader is gone
 PRINTED = 2000  # characters of the student's own output that are shown
+FILES, WRITTEN = 100, 64 << 20  # files in the own folder, and bytes in all of them
+TEXT = 400  # characters of an error
 STUB = "not attempted"
 
 
@@ -31,6 +34,7 @@ class Server(Protocol):
     """The process that forks a worker for every file, as sandbox.py keeps it."""
 
     hidden: list[str]  # folders that the file may not read
+    layers: list[str]  # what protects the machine: "system", "hook"
     seconds: float  # CPU seconds of one call, where the exercise does not set its own
     wall: float  # seconds on the clock of one call
     socket: socket.socket | None  # tasks go out here
@@ -46,16 +50,23 @@ class Student:
     """One loaded file. `ask` calls its functions; `printed` is what it wrote to the screen."""
 
     def __init__(
-        self, sandbox: Server, source: str, name: str, seconds: float, library: bool
+        self,
+        sandbox: Server,
+        source: str,
+        name: str,
+        seconds: float,
+        library: bool,
+        largest: int = wire.LARGEST,
     ) -> None:
         self.sandbox, self.name, self.seconds, self.ended = sandbox, name, seconds, False
+        self.largest = largest
         self.folder = tempfile.TemporaryDirectory(prefix="graded-", ignore_cleanup_errors=True)
         self.token = secrets.token_bytes(wire.TOKEN)
-        self.log = Path(self.folder.name) / "printed"
+        # without a name: the file could put a link there, and have this side read what it may not
+        self.log = tempfile.TemporaryFile()
         read, self.requests = os.pipe()
         self.answers, write = os.pipe()
         os.set_blocking(self.requests, False)  # nobody has to read what we send
-        log = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         settings = {
             "token": self.token.hex(),
             "folder": self.folder.name,
@@ -63,17 +74,19 @@ class Student:
             "hidden": sandbox.hidden,
             "memory": MEMORY,
             "seconds": int(max(TOTAL, 12 * seconds)),
-            "path": str(LIBRARY) if library else None,
+            "library": str(LIBRARY) if library else None,
+            "layers": sandbox.layers,
+            "largest": largest,
         }
-        pipes = [read, write, log]
+        pipes = [read, write, self.log.fileno()]
         socket.send_fds(sandbox.socket, [json.dumps(settings).encode()], pipes)
-        for pipe in pipes:
+        for pipe in pipes[:2]:
             os.close(pipe)
         if (pid := sandbox.line(10.0)) is None:
             raise OSError("the process for student code does not answer")
         self.pid = int(pid)
         try:
-            self._talk({"source": source}, [])
+            self._talk(wire.Task(source=source), [])
         except BaseException:
             self.close()
             raise
@@ -91,9 +104,8 @@ class Student:
         NotAttempted for the stub and Stopped, with a message, when nothing comes back.
         """
         functions: list[Callable] = []
-        found = self._talk(
-            {"call": function, "args": [wire.pack(a, functions) for a in args]}, functions
-        )
+        packed = [wire.pack(arg, functions) for arg in args]
+        found = self._talk(wire.Task(call=function, args=packed), functions)
         if isinstance(found, str) and found.strip().lower() == STUB:
             raise NotAttempted
         return found
@@ -101,11 +113,8 @@ class Student:
     @property
     def printed(self) -> str:
         """The beginning of what the file printed, without control characters."""
-        try:
-            with self.log.open(encoding="utf-8", errors="replace") as file:
-                return clean(file.read(PRINTED)).strip()
-        except OSError:
-            return ""
+        found = os.pread(self.log.fileno(), 4 * PRINTED, 0).decode(errors="replace")
+        return clean(found[:PRINTED]).strip()
 
     def close(self) -> None:
         """Ends the process and removes its folder."""
@@ -114,9 +123,11 @@ class Student:
             os.close(self.requests)
             os.close(self.answers)
             self._end()
-            self.folder.cleanup()
+            self.log.close()
+            with contextlib.suppress(RecursionError):  # folders in folders: left to the system
+                self.folder.cleanup()
 
-    def _talk(self, message: dict, functions: list[Callable]) -> Any:
+    def _talk(self, message: wire.Task, functions: list[Callable]) -> Any:
         start, spent = time.monotonic(), self._cpu()
         wall = self.sandbox.wall * self.seconds / self.sandbox.seconds
 
@@ -125,33 +136,52 @@ class Student:
             if used > self.seconds or passed > wall:
                 said = f"{used:.0f} s of computing" if used > self.seconds else "waiting"
                 raise Stopped(f"no answer after {said}: does a loop never end?")
+            if self._fills_the_disk():
+                raise Stopped(f"more than {FILES} files, or {WRITTEN >> 20} MB in them, were made")
 
         try:
             wire.send(self.requests, self.token, message, wait)
             while True:
-                answer = wire.receive(self.answers, self.token, wait)
+                answer = wire.receive(self.answers, self.token, wire.Answer, wait, self.largest)
                 if answer is None:
                     raise Stopped(self._why())
-                if "query" not in answer:
+                if answer.query is None:
                     break
                 wire.send(self.requests, self.token, self._query(answer, functions), wait)
-            if "error" in answer:
-                raise Stopped(explain(answer["error"]))
-            return wire.unpack(answer.get("value"))
+            if answer.error is not None:
+                if answer.error.type == wire.NOT_CLOSED:
+                    raise OSError(f"the sandbox could not be closed ({clean(answer.error.text)})")
+                raise Stopped(explain(answer.error))
+            return wire.unpack(answer.value)
         except BrokenPipeError:
             raise Stopped(self._why()) from None
         except (wire.Garbled, RecursionError) as error:
             why = clean(str(error))
             raise Stopped(f"something else wrote into the grader's channel ({why})") from None
 
-    def _query(self, answer: dict, functions: list[Callable]) -> dict:
+    def _query(self, answer: wire.Answer, functions: list[Callable]) -> wire.Task:
         try:
-            args = [wire.unpack(arg) for arg in answer["args"]]
-            return {"value": wire.pack(functions[answer["query"]](*args))}
+            args = [wire.unpack(arg) for arg in answer.args]
+            function = functions[answer.query if answer.query >= 0 else len(functions)]
+            return wire.Task(value=wire.pack(function(*args)))
         except Wrong:
             raise
         except Exception as error:
-            return {"error": f"{type(error).__name__}: {error}"}
+            return wire.Task(error=f"{type(error).__name__}: {error}")
+
+    def _fills_the_disk(self) -> bool:
+        """Whether the own folder holds more than a file may write; it has no folders in it."""
+        count = size = 0
+        try:
+            with os.scandir(self.folder.name) as entries:
+                for entry in entries:
+                    count += 1
+                    size += entry.stat(follow_symlinks=False).st_size
+                    if count > FILES or size > WRITTEN:
+                        return True
+        except OSError:  # removed while we looked
+            pass
+        return False
 
     def _cpu(self) -> float:
         """CPU seconds of the process so far; 0 where the system does not say."""
@@ -186,14 +216,12 @@ class Student:
             self.sandbox.close()  # no word from the server: start afresh
 
 
-def explain(error: Any) -> str:
+def explain(error: wire.Failure) -> str:
     """An error of the student's code as a sentence."""
-    if not isinstance(error, dict):
-        return f"the file sent {short(error)} in place of an answer"
-    kind, text = clean(error.get("type", "")), clean(error.get("text", "")).split("\n")[0]
-    line, code = error.get("line"), clean(error.get("code", ""))
-    where = f" in line {line}, `{code}`" if line else ""
-    if error.get("foreign"):
+    kind, text, code = (clean(x[:TEXT]) for x in (error.type, error.text, error.code))
+    text = text.split("\n")[0]
+    where = f" in line {error.line}, `{code}`" if error.line else ""
+    if error.foreign:
         return f"the function returned {text}: return a tensor, a number, a list or None"
     if kind == "MemoryError" or "allocate memory" in text or "not enough memory" in text:
         return f"more memory than the {MEMORY >> 20} MB allowed was asked for{where}"

@@ -1,7 +1,8 @@
 """A verdict: what became of one student's answer to one exercise.
 
-`grade` runs one file in a sandbox and lets the exercise's own check ask it. `grade_files` does so
-for all files of one student. `summary` adds the verdicts up for people and for programs.
+`grade` runs one file in a sandbox and lets the exercise's own check ask it. `hand_in` reads all
+files of one student, and `grade_files` grades them. `summary` adds the verdicts up for people and
+for programs.
 """
 
 from __future__ import annotations
@@ -46,7 +47,11 @@ def grade(exercise: Exercise, source: str, sandbox: Sandbox, seed: int = 0) -> V
     """One answer to one exercise, with inputs drawn from the seed."""
     start, printed = time.monotonic(), ""
     try:
-        own = {"seconds": exercise.option("SECONDS"), "library": bool(exercise.option("LIB"))}
+        own = {
+            "seconds": exercise.option("SECONDS"),
+            "library": bool(exercise.option("LIB")),
+            "largest": exercise.option("LARGEST"),
+        }
         with sandbox.open(source, f"{exercise.name}.py", **own) as student:
             try:
                 draw = torch.Generator().manual_seed(seed)
@@ -66,29 +71,38 @@ def grade(exercise: Exercise, source: str, sandbox: Sandbox, seed: int = 0) -> V
     return Verdict(*head, status, message, printed, seconds)
 
 
-def grade_files(
-    chosen: Sequence[Exercise], folder: Path, sandbox: Sandbox, seed: int = 0
-) -> list[Verdict]:
-    """The files of one student; a file that is missing, a link or too large is not run."""
-    verdicts = []
+def hand_in(chosen: Sequence[Exercise], folder: Path) -> list[str | Verdict]:
+    """The text of one student's file for each exercise, or a verdict where there is none to run.
+
+    A file that is missing, a link or too large is not run. Nothing is run here: read the hand-ins
+    of all students before the first is graded, and none of them can change another.
+    """
+    found: list[str | Verdict] = []
     for exercise in chosen:
-        path, source = folder / exercise.path.name, None
+        path = folder / exercise.path.name
         head = exercise.number, exercise.name, exercise.title, exercise.stars
         if not path.is_file():
-            verdicts.append(Verdict(*head, "missing", f"there is no {path.name} in {folder}."))
+            found.append(Verdict(*head, "missing", f"there is no {path.name} in {folder}."))
             continue
         if path.is_symlink() or path.stat().st_size > LARGEST:
             said = f"a link or larger than {LARGEST // 1000} kB: hand in the plain file."
-        else:
-            try:
-                source, said = path.read_text(encoding="utf-8"), ""
-            except (OSError, UnicodeDecodeError) as error:
-                said = f"the file cannot be read: {error}"
-        if source is None:
-            verdicts.append(Verdict(*head, "wrong", said))
-        else:
-            verdicts.append(grade(exercise, source, sandbox, seed))
-    return verdicts
+            found.append(Verdict(*head, "wrong", said))
+            continue
+        try:
+            found.append(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            found.append(Verdict(*head, "wrong", f"the file cannot be read: {error}"))
+    return found
+
+
+def grade_files(
+    chosen: Sequence[Exercise], texts: Sequence[str | Verdict], sandbox: Sandbox, seed: int = 0
+) -> list[Verdict]:
+    """The verdicts on one student's files, as `hand_in` has read them."""
+    return [
+        text if isinstance(text, Verdict) else grade(exercise, text, sandbox, seed)
+        for exercise, text in zip(chosen, texts, strict=True)
+    ]
 
 
 def summary(verdicts: Sequence[Verdict]) -> dict:

@@ -2,24 +2,33 @@
 
 A frame is the run's secret token, a length, and JSON. Tensors travel as type, shape and bytes. The
 student's side can send whatever it likes here; the worst that happens is that reading it fails
-(`Garbled`).
+(`Garbled`). A frame is bounded before it is read (bytes) and before it is parsed (values), so that
+refusing one costs no more than reading a right answer. msgspec parses it, and checks the fields of
+a message and their types.
+
+child.py starts without the packages of this repository, so this file imports none of them.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-import json
+import math
 import os
 import select
 import struct
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
+import msgspec
 import torch
 
 TOKEN = 16  # bytes
-LARGEST = 32 << 20  # bytes of a frame
+LARGEST = 64 << 10  # bytes of a frame that student code sends, 25 times the largest right answer
+TASK = 32 << 20  # bytes of a frame that the grader sends
+VALUES = 5_000  # values in such a frame, where a tensor is one; right answers have up to 109
+DEPTH = 32  # lists in lists
+NOT_CLOSED = "the sandbox is not closed"  # in place of an error's type: the file was not run
 TYPES = {
     str(t).removeprefix("torch."): t
     for t in (torch.float64, torch.float32, torch.float16, torch.bfloat16)
@@ -33,6 +42,38 @@ class Garbled(Exception):
 
 class Foreign(TypeError):
     """A value that may not pass, such as an object of the student's own class."""
+
+
+class Failure(msgspec.Struct, forbid_unknown_fields=True):
+    """What went wrong in student code: the error's type, its text, and the line in the file."""
+
+    type: str
+    text: str
+    line: int | None = None
+    code: str = ""
+    foreign: bool = False
+
+
+class Task(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """What the grader sends: a file, a call of one of its functions, or the answer to a query."""
+
+    source: str | None = None
+    call: str | None = None
+    args: list = []
+    value: Any = None
+    error: str | None = None
+
+
+class Answer(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """What student code sends: a value, a failure, or a query of a function of the grader."""
+
+    value: Any = None
+    error: Failure | None = None
+    query: int | None = None
+    args: list = []
+
+
+Message = TypeVar("Message", Task, Answer)
 
 
 def pack(value: Any, functions: list[Callable] | None = None) -> Any:
@@ -49,6 +90,8 @@ def pack(value: Any, functions: list[Callable] | None = None) -> Any:
         return {"tensor": [kind, list(value.shape), base64.b64encode(raw).decode()]}
     if value is None or isinstance(value, bool):
         return value
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"float": repr(float(value))}  # JSON has no such numbers
     for kind in (int, float, str):
         if isinstance(value, kind):
             return kind(value)
@@ -64,16 +107,22 @@ def pack(value: Any, functions: list[Callable] | None = None) -> Any:
     raise Foreign(f"a {type(value).__name__}")
 
 
-def unpack(value: Any, function: Callable[[int], Callable] | None = None) -> Any:
+def unpack(
+    value: Any, function: Callable[[int], Callable] | None = None, depth: int = DEPTH
+) -> Any:
     """The value again; `function` makes a callable of its number. Raises Garbled.
 
-    Tuples come back as lists.
+    Tuples come back as lists. Lists may stand in lists `depth` times.
     """
+    if depth < 0:
+        raise Garbled(f"more than {DEPTH} lists in each other")
     if isinstance(value, list):
-        return [unpack(item, function) for item in value]
+        return [unpack(item, function, depth - 1) for item in value]
     if not isinstance(value, dict):
         return value
     match value:
+        case {"float": ("nan" | "inf" | "-inf") as text}:
+            return float(text)
         case {"tensor": [str(kind), list(shape), str(data)]} if kind in TYPES:
             try:
                 if any(not isinstance(n, int) or n < 0 for n in shape):
@@ -81,11 +130,14 @@ def unpack(value: Any, function: Callable[[int], Callable] | None = None) -> Any
                 raw = bytearray(base64.b64decode(data, validate=True))
                 numbers = torch.frombuffer(raw, dtype=TYPES[kind]) if raw else torch.zeros(0)
                 return numbers.to(TYPES[kind]).reshape(shape)
-            except (ValueError, RuntimeError, TypeError, binascii.Error) as error:
+            except (ValueError, RuntimeError, TypeError, OverflowError, binascii.Error) as error:
                 raise Garbled(f"a tensor that does not fit its shape: {error}") from None
         case {"dict": list(items)} if all(isinstance(i, list) and len(i) == 2 for i in items):
             try:
-                return {unpack(key): unpack(item, function) for key, item in items}
+                return {
+                    unpack(key, None, depth - 1): unpack(item, function, depth - 1)
+                    for key, item in items
+                }
             except TypeError:
                 raise Garbled("a dict with keys that are none") from None
         case {"function": int(number)} if function is not None:
@@ -93,13 +145,26 @@ def unpack(value: Any, function: Callable[[int], Callable] | None = None) -> Any
     raise Garbled("JSON of an unknown form")
 
 
-def send(pipe: int, token: bytes, message: dict, wait: Callable[[], None] | None = None) -> None:
-    """Writes one frame; the message is JSON already (`pack`).
+def send(
+    pipe: int,
+    token: bytes,
+    message: Task | Answer,
+    wait: Callable[[], None] | None = None,
+    largest: int = LARGEST,
+) -> None:
+    """Writes one frame; the values in the message are JSON already (`pack`).
 
-    On a pipe that does not block, `wait` is called while the other side does not read.
+    On a pipe that does not block, `wait` is called while the other side does not read. Raises
+    Foreign where the frame would be larger than what the other side reads: a Task has at most TASK
+    bytes, an Answer at most `largest`.
     """
-    text = json.dumps(message).encode()
-    if len(text) > LARGEST:
+    try:
+        text = msgspec.json.encode(message)
+    except UnicodeEncodeError:
+        raise Foreign("text with half of a character (a lone surrogate)") from None
+    if isinstance(message, Answer):
+        _bounded(text, largest)
+    elif len(text) > TASK:
         raise Foreign(f"{len(text) >> 20} MB at once")
     frame = memoryview(token + struct.pack(">Q", len(text)) + text)
     while frame:
@@ -110,24 +175,44 @@ def send(pipe: int, token: bytes, message: dict, wait: Callable[[], None] | None
             select.select([], [pipe], [], 0.1)
 
 
-def receive(pipe: int, token: bytes, wait: Callable[[], None] | None = None) -> dict | None:
-    """The next frame, None at the end. `wait` is called again and again and may raise."""
+def receive(
+    pipe: int,
+    token: bytes,
+    kind: type[Message],
+    wait: Callable[[], None] | None = None,
+    largest: int = LARGEST,
+) -> Message | None:
+    """The next frame as a message of this kind, None at the end. Raises Garbled.
+
+    `wait` is called again and again and may raise. An Answer has at most `largest` bytes.
+    """
     head = _read(pipe, TOKEN + 8, wait)
     if head is None:
         return None
     length = struct.unpack(">Q", head[TOKEN:])[0]
-    if head[:TOKEN] != token or length > LARGEST:
+    if head[:TOKEN] != token:
         raise Garbled("a frame without this run's token")
+    if length > (largest if kind is Answer else TASK):
+        raise Garbled(f"{length} bytes at once, where an answer has at most {largest}")
     text = _read(pipe, length, wait)
     if text is None:
         return None
     try:
-        message = json.loads(text)
-    except (ValueError, RecursionError):
-        raise Garbled("no JSON") from None
-    if not isinstance(message, dict):
-        raise Garbled("no message")
-    return message
+        if kind is Answer:
+            _bounded(text, largest)
+        return msgspec.json.decode(text, type=kind)
+    except Foreign as error:
+        raise Garbled(str(error)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise Garbled("no message in JSON") from None
+
+
+def _bounded(text: bytes, largest: int) -> None:
+    """Raise Foreign for more bytes or values than an answer has; commas in texts count as well."""
+    if len(text) > largest:
+        raise Foreign(f"{len(text) >> 10} kB at once")
+    if sum(map(text.count, (b",", b"[", b"{"))) > VALUES:
+        raise Foreign(f"more than {VALUES} values at once (a tensor counts as one)")
 
 
 def _read(pipe: int, length: int, wait: Callable[[], None] | None) -> bytes | None:

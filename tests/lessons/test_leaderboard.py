@@ -105,10 +105,8 @@ def test_a_ranking_of_an_example_and_ours(model, tmp_path, capsys):
     assert head[:3] == ["editor", "place", "score"] and [row[1] for row in rows] == ["1", "2"]
 
 
-def test_whatever_fails_is_told_and_the_next_edit_is_made(model, tmp_path):
-    path = tmp_path / "odd.py"
-    path.write_text(ODD)
-    with Entry(str(path), model, 20.0) as entry:
+def test_whatever_fails_is_told_and_the_next_edit_is_made(model):
+    with Entry("odd.py", model, 20.0, text=ODD) as entry:
         assert entry.edit([fact("Rome")]) > 0
         patch = entry.made()
         assert list(patch.weights) and patch.log[0].editor == "odd"
@@ -133,23 +131,20 @@ def test_whatever_fails_is_told_and_the_next_edit_is_made(model, tmp_path):
     assert entry.process.returncode is not None and not Path(entry.folder.name).exists()
 
 
-def test_a_file_that_ends_its_process_fails_at_every_edit(model, tmp_path):
-    path = tmp_path / "none.py"
-    path.write_text("import os; os._exit(3)\n")
-    with Entry(str(path), model, 5.0) as entry:
+def test_a_file_that_ends_its_process_fails_at_every_edit(model):
+    with Entry("none.py", model, 5.0, text="import os; os._exit(3)\n") as entry:
         for _ in range(2):
             with pytest.raises(Failed, match="exit code 3"):
                 entry.edit(FACTS[:1])
 
 
-def test_a_file_has_one_editor(tmp_path):
-    lm, path = tiny.model("llama"), tmp_path / "mine.py"
+def test_a_file_has_one_editor():
+    lm = tiny.model("llama")
     for source in ("x = 1\n", ODD + "\n\nclass Other(Mine):\n    pass\n"):
-        path.write_text(source)
         with pytest.raises(TypeError, match="needs a function edit"):
-            editor_of(str(path), lm)
+            editor_of("mine.py", lm, source)
     assert editor_of("rome", lm).name == "rome"
-    edit = editor_of(str(EXAMPLE), lm)
+    edit = editor_of(EXAMPLE.name, lm, EXAMPLE.read_text())
     before, fact = lm.fingerprint, FACTS[0]
     patch = edit.edit([fact])
     with lm.patched(patch):

@@ -13,7 +13,8 @@ ROOT = Path(__file__).parents[2]
 LIB = ROOT / "lib"
 PACKAGES = {"lib.memory", "lib.plot", "lib.widgets"}  # public with all that they define
 LESSONS = [  # a module imports those on lines above its own
-    {"marking", "grading.wire", "grading.exercise_source"},
+    {"marking", "grading.wire", "grading.exercise_source"}
+    | {"grading.confinement", "grading.audit_hook"},
     {"grading.toy_networks", "grading.student_file"},
     {"grading.sandbox", "grading.child", "grading.leaderboard_entry"},
     {"grading.verdict", "grading.leaderboard_entrant"},

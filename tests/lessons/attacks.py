@@ -1,0 +1,214 @@
+"""Attacks on the sandbox: what a hostile file would try, one body of a function each.
+
+A body returns something true when the attack has reached what it should not, and raises otherwise.
+`OUT` is a folder of somebody else with secret.txt and victim.txt, `LESSON` a file with a solution,
+`PORT`, `UNIX` and `ABSTRACT` are where servers listen, `BOSS` is the parent process.
+"""
+
+from __future__ import annotations
+
+BEFORE = '''
+import ctypes, gc, io, mmap, os, resource, shutil, signal, socket, sqlite3
+import subprocess, sys, threading
+import numpy, torch
+BOSS = os.getppid()
+SECRET, VICTIM = OUT + "/secret.txt", OUT + "/victim.txt"
+
+class Machine:
+    """The C library, which is opened by the attack that asks for it."""
+    def __getattr__(self, name):
+        self.__dict__["held"] = ctypes.CDLL(None, use_errno=True)
+        return self.__dict__.setdefault(name, getattr(self.held, name))
+
+libc = Machine()
+
+def sure(result):
+    if result == -1:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return True
+
+def there(name):
+    return os.path.lexists(OUT + "/" + name)
+'''
+
+# What the audit hook stops as well, where the system has no sandbox.
+READS = {
+    "open": "return open(SECRET).read()",
+    "a lesson": "return open(LESSON).read()",
+    "FileIO": "return io.FileIO(SECRET).read()",
+    "os.open": "return os.read(os.open(SECRET, os.O_RDONLY), 9)",
+    "dir_fd": "d = os.open(OUT, os.O_RDONLY | os.O_DIRECTORY)\n"
+    "return os.read(os.open('secret.txt', os.O_RDONLY, dir_fd=d), 9)",
+    "another path each time": "class Path:\n    said = [SECRET, 'mine', 'mine', 'mine']\n"
+    "    def __fspath__(self): return self.said.pop()\n"
+    "open('mine', 'w').close()\npath = Path()\n"
+    "return any(io.FileIO(path).read() for path.said in [[SECRET] + ['mine'] * n\n"
+    "    for n in (0, 1, 2, 3)] for path.said in [path.said])",
+    "own symlink": "os.symlink(SECRET, 'link')\nreturn open('link').read()",
+    "from_file": "return torch.from_file(SECRET, size=6, dtype=torch.uint8).tolist()",
+    "UntypedStorage": "return list(torch.UntypedStorage.from_file(SECRET, False, 6))",
+    "torch.load": "return torch.load(OUT + '/secret.pt')",
+    "numpy.fromfile": "return numpy.fromfile(SECRET, numpy.uint8).tolist()",
+    "numpy.memmap": "return numpy.memmap(SECRET, numpy.uint8, 'r').tolist()",
+    "mmap": "with open(SECRET, 'rb') as f:\n    return mmap.mmap(f.fileno(), 0, prot=1)[:]",
+    "environment of the parent": "return open(f'/proc/{BOSS}/environ', 'rb').read()",
+    "command of the parent": "return open(f'/proc/{BOSS}/cmdline', 'rb').read()",
+    "memory of the parent": "return open(f'/proc/{BOSS}/mem', 'rb').fileno()",
+    "own environment": "return open('/proc/self/environ', 'rb').read()",
+    "sqlite3": "d = sqlite3.connect(OUT + '/secret.db')\n"
+    "return d.execute('select x from t').fetchall()",
+}
+WRITES = {
+    "open": "return open(OUT + '/new', 'w').write('x')",
+    "append": "return open(VICTIM, 'a').write('x')",
+    "into /tmp": "open('/tmp/' + NAME, 'w').close()\nos.remove('/tmp/' + NAME)\nreturn True",
+    "into /dev/shm": "open('/dev/shm/' + NAME, 'w').close()\n"
+    "os.remove('/dev/shm/' + NAME)\nreturn True",
+    "create by dir_fd": "d = os.open(OUT, os.O_RDONLY | os.O_DIRECTORY)\n"
+    "return os.open('new', os.O_WRONLY | os.O_CREAT, dir_fd=d)",
+    "rename by dir_fd": "d = os.open(OUT, os.O_RDONLY | os.O_DIRECTORY)\n"
+    "os.rename('victim.txt', 'gone', src_dir_fd=d, dst_dir_fd=d)\nreturn there('gone')",
+    "remove": "os.remove(VICTIM)\nreturn not there('victim.txt')",
+    "replace": "open('mine', 'w').close()\nos.replace('mine', VICTIM)\nreturn True",
+    "copy": "open('mine', 'w').close()\nreturn shutil.copyfile('mine', OUT + '/new')",
+    "folder": "os.mkdir(OUT + '/new')\nreturn there('new')",
+    "symlink": "os.symlink('/etc', OUT + '/new')\nreturn there('new')",
+    "hard link": "os.link(VICTIM, 'mine')\nreturn os.path.exists('mine')",
+    "hard link elsewhere": "open('mine', 'w').close()\nos.link('mine', OUT + '/new')\n"
+    "return there('new')",
+    "mknod": "os.mknod(OUT + '/new')\nreturn there('new')",
+    "mkfifo": "os.mkfifo(OUT + '/new')\nreturn there('new')",
+    "own mkfifo": "os.mkfifo('pipe')\nreturn os.path.exists('pipe')",
+    "own folder in folder": "os.mkdir('a')\nreturn os.path.isdir('a')",
+    "truncate": "os.truncate(VICTIM, 0)\nreturn True",
+    "O_TRUNC": "os.open(VICTIM, os.O_RDONLY | os.O_TRUNC)\nreturn True",
+    "O_TMPFILE": "return os.open(OUT, os.O_RDWR | os.O_TMPFILE)",
+    "chmod": "os.chmod(VICTIM, 0o600)\nreturn True",
+    "chown": "os.chown(VICTIM, os.getuid(), -1)\nreturn True",
+    "utime": "os.utime(VICTIM, (1, 1))\nreturn True",
+    "from_file": "torch.from_file(VICTIM, shared=True, size=6, dtype=torch.uint8).fill_(65)\n"
+    "return True",
+    "UntypedStorage": "torch.UntypedStorage.from_file(VICTIM, True, 6).fill_(65)\nreturn True",
+    "PyTorchFileWriter": "torch._C.PyTorchFileWriter(OUT + '/new')\nreturn there('new')",
+    "torch.save": "torch.save([1], OUT + '/new')\nreturn there('new')",
+    "tofile": "numpy.zeros(3).tofile(OUT + '/new')\nreturn there('new')",
+    "sqlite3": "sqlite3.connect(OUT + '/new').execute('create table t(x)')\nreturn there('new')",
+}
+REACHES = {
+    "fork": "pid = os.fork()\nif not pid:\n    os._exit(0)\nreturn pid",
+    "forkpty": "pid, _ = os.forkpty()\nif not pid:\n    os._exit(0)\nreturn pid",
+    "execv": "os.execv('/bin/sh', ['sh', '-c', 'exit 0'])",
+    "posix_spawn": "return os.posix_spawn('/bin/sh', ['sh', '-c', 'exit 0'], {})",
+    "subprocess": "return subprocess.run(['/bin/sh', '-c', 'echo x'], capture_output=True).stdout",
+    "os.system": "return os.system('exit 0') == 0",
+    "fork_exec": "import _posixsubprocess\nr, w = os.pipe()\nreturn _posixsubprocess.fork_exec("
+    "[b'/bin/true'], [b'/bin/true'], True, (), None, None, -1, -1, -1, -1, -1, -1, r, w, False, "
+    "False, 0, None, None, None, -1, None, *([] if sys.version_info >= (3, 14) else [False]))",
+    "kill": "os.kill(BOSS, 0)\nreturn True",
+    "killpg": "os.killpg(os.getpgid(BOSS), 0)\nreturn True",
+    "pidfd": "signal.pidfd_send_signal(os.pidfd_open(BOSS), 0)\nreturn True",
+    "setpriority": "os.setpriority(os.PRIO_PROCESS, BOSS, 1)\nreturn True",
+    "sched_setaffinity": "os.sched_setaffinity(BOSS, os.sched_getaffinity(BOSS))\nreturn True",
+    "prlimit": "return resource.prlimit(BOSS, resource.RLIMIT_NOFILE)",
+    "new limits": "now = resource.getrlimit(resource.RLIMIT_CPU)\n"
+    "resource.setrlimit(resource.RLIMIT_CPU, now)\nreturn True",
+    "TCP": "return socket.create_connection(('127.0.0.1', PORT)).fileno()",
+    "TCP server": "return socket.create_server(('127.0.0.1', 0)).fileno()",
+    "UDP": "return socket.socket(type=socket.SOCK_DGRAM).sendto(b'x', ('127.0.0.1', PORT))",
+    "unix": "s = socket.socket(socket.AF_UNIX)\ns.connect(UNIX)\nreturn True",
+    "abstract": "s = socket.socket(socket.AF_UNIX)\ns.connect('\\0' + ABSTRACT)\nreturn True",
+    "urllib": "from urllib.request import urlopen\nfrom urllib.error import HTTPError\n"
+    "try:\n    urlopen(f'http://127.0.0.1:{PORT}', timeout=0.2)\n"
+    "except TimeoutError:\n    return True",
+}
+TRICKS = {  # against the hook itself, and then a file is written
+    "its module": "for module in ('__main__', 'audit_hook'):\n"
+    "    for name in ('REFUSED', 'CHANGES', 'SILENT', 'OPENING'):\n"
+    "        found = getattr(sys.modules[module], name, ())\n"
+    "        found.clear() if hasattr(found, 'clear') else None\n"
+    "        setattr(sys.modules[module], name, ())\n"
+    "return open(OUT + '/new', 'w').write('x')",
+    "gc": "for found in gc.get_objects():\n"
+    "    if type(found) is type(sure) and found.__name__ == 'refuse':\n"
+    "        found.__code__ = (lambda event, args: None).__code__\n"
+    "return open(OUT + '/new', 'w').write('x')",
+    "builtins": "import builtins\nheld = isinstance, any, all\n"
+    "builtins.isinstance = builtins.any = lambda *a: False\nbuiltins.all = lambda *a: True\n"
+    "try:\n    return open(OUT + '/new', 'w').write('x')\n"
+    "finally:\n    builtins.isinstance, builtins.any, builtins.all = held",
+    "os.path": "import posixpath, genericpath\nposixpath.realpath = lambda p, **k: os.getcwd()\n"
+    "posixpath._joinrealpath = lambda *a, **k: (os.getcwd(), True)\nos.path.join = lambda *a: '.'\n"
+    "os.lstat = os.stat = lambda *a, **k: None\nos.fspath = os.fsdecode = lambda p: 'mine'\n"
+    "return open(OUT + '/new', 'w').write('x')",
+    "frames": "frame = sys._getframe()\nwhile frame:\n    for value in frame.f_locals.values():\n"
+    "        if isinstance(value, dict) and 'hidden' in value:\n"
+    "            value['hidden'] = value['layers'] = []\n            value['folder'] = '/'\n"
+    "    frame = frame.f_back\nreturn open(OUT + '/new', 'w').write('x')",
+}
+# What Python announces to no hook: the system alone stops these.
+DEEPER = {
+    "listing": "return os.listdir(OUT)",
+    "processes": "return os.listdir('/proc')",
+    "where the parent is": "return os.readlink(f'/proc/{BOSS}/cwd')",
+    "other users": "return open('/etc/passwd').read()",
+    "a user's name": "import pwd\nreturn pwd.getpwnam('daemon').pw_name",
+    "a file in the home": "return open(HOME + '/.bashrc').read()",
+    "a classmate's file": "return open(VICTIM).read()",
+    "open by ctypes": "return sure(libc.open(VICTIM.encode(), os.O_RDWR))",
+    "truncate by ctypes": "return sure(libc.truncate(VICTIM.encode(), 0))",
+    "chmod by ctypes": "return sure(libc.chmod(VICTIM.encode(), 0o600))",
+    "link by ctypes": "return sure(libc.link(VICTIM.encode(), b'mine'))",
+    "fork by ctypes": "pid = libc.fork()\nif not pid:\n    os._exit(0)\nreturn sure(pid)",
+    "vfork by ctypes": "pid = libc.syscall(SYS_clone, 17, 0, 0, 0, 0)\n"
+    "if not pid:\n    os._exit(0)\nreturn sure(pid)",
+    "kill by ctypes": "return sure(libc.kill(BOSS, 0))",
+    "socket by ctypes": "return sure(libc.socket(2, 1, 0))",
+    "ptrace by ctypes": "libc.ptrace.argtypes = [ctypes.c_long] * 4\n"
+    "return sure(libc.ptrace(0x4206, BOSS, 0, 0))",
+    "memory by ctypes": "class Vector(ctypes.Structure):\n"
+    "    _fields_ = [('base', ctypes.c_void_p), ('size', ctypes.c_size_t)]\n"
+    "held = ctypes.create_string_buffer(8)\n"
+    "mine, other = Vector(ctypes.addressof(held), 8), Vector(id(None), 8)\n"
+    "return sure(libc.process_vm_readv(BOSS, ctypes.byref(mine), 1, ctypes.byref(other), 1, 0))",
+    "execve by ctypes": "libc.execve(b'/bin/true', None, None)\nraise OSError(1, 'not permitted')",
+    "from_file of the dispatcher": "return torch.ops.aten.from_file(VICTIM, True, 6,"
+    " dtype=torch.uint8).fill_(65).tolist()",
+    "from_file of the storage": "torch._C.StorageBase.from_file\n"
+    "return list(super(torch.UntypedStorage, torch.UntypedStorage).from_file(VICTIM, True, 6))",
+    "safetensors": "from safetensors.torch import save_file\n"
+    "save_file({'x': torch.zeros(1)}, OUT + '/new')\nreturn there('new')",
+    "TCPStore": "from torch.distributed import TCPStore\n"
+    "return TCPStore('127.0.0.1', 0, 1, True, wait_for_workers=False).port",
+    "attribute": "os.setxattr(VICTIM, 'user.x', b'x')\nreturn True",
+    "shared memory": "return sure(libc.shmget(0, 4096, 0o1600))",
+}
+CODES = {
+    f"{kind}: {name}": body
+    for kind, table in {
+        "read": READS,
+        "write": WRITES,
+        "reach": REACHES,
+        "trick": TRICKS,
+        "deeper": DEEPER,
+    }.items()
+    for name, body in table.items()
+}
+# Calls that are not in reach at all, whoever asks: (name, number on x86_64, number on aarch64).
+CALLS = """
+mount 165 40, umount2 166 39, unshare 272 97, setns 308 268, keyctl 250 219, add_key 248 217, bpf
+321 280, perf_event_open 298 241, io_uring_setup 425 425, userfaultfd 323 282, pidfd_open 434 434,
+pidfd_getfd 438 438, pidfd_send_signal 424 424, clone3 435 435, execveat 322 281, ptrace 101 117,
+process_vm_readv 310 270, process_vm_writev 311 271, kcmp 312 272, init_module 175 105, reboot 169
+142, chroot 161 51, pivot_root 155 41, swapon 167 224, settimeofday 164 170, sethostname 170 161,
+open_by_handle_at 304 265, name_to_handle_at 303 264, setuid 105 146, setgid 106 144, setgroups
+116 159, capset 126 91, personality 135 92, seccomp 317 277, landlock_create_ruleset 444 444,
+socket 41 198, socketpair 53 199, connect 42 203, bind 49 200, sendmsg 46 211, recvmsg 47 212,
+symlinkat 266 36, linkat 265 37, mknodat 259 33, fchmodat 268 53, fchownat 260 54, utimensat 280
+88, setxattr 188 5, truncate 76 45, memfd_create 319 279, shmget 29 194, msgget 68 186, semget 64
+190, mq_open 240 180, tkill 200 130, rt_sigqueueinfo 129 138, rt_tgsigqueueinfo 297 240,
+setpriority 141 140, sched_setaffinity 203 122, ioprio_set 251 30, migrate_pages 256 238,
+move_pages 279 239, inotify_add_watch 254 27, fanotify_init 300 262, quotactl 179 60, acct 163 89,
+syslog 103 116, kexec_load 246 104, lookup_dcookie 212 18, mlockall 151 230, setrlimit 160 164,
+setsid 112 157, timer_create 222 107, vmsplice 278 75, openat2 437 437, faccessat2 439 439,
+quotactl_fd 443 443
+"""
