@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..data.facts import Fact, encode_prompt, lookup
+from ..data.facts import Fact, encode_prompt, lookup, require_encodable
 from . import activations, default_model, generation, scoring
 from .architectures import arch_of, refuse_unpatchable
 from .model_lock import Owner
@@ -279,11 +279,12 @@ class LM(Patching):
         """Token ids of each prompt, and whether a single prompt was given and not a list.
 
         Text passes the rewrites of the patch and then, with `chat`, the chat template. Token ids
-        stay as given. Raises ValueError for an empty prompt or one longer than the context.
+        stay as given. Raises ValueError for an empty prompt or one longer than the context, and
+        FactError, which is one, for text that cannot be encoded.
         """
         single = isinstance(prompts, str) or (len(prompts) > 0 and isinstance(prompts[0], int))
         given: list[Any] = [prompts] if single else list(prompts)
-        texts = [p for p in given if isinstance(p, str)]
+        texts = [require_encodable(p, "the prompt") for p in given if isinstance(p, str)]
         for rewrite in self._rewrites:
             texts = rewrite(texts)
         waiting = iter(texts)
