@@ -75,7 +75,7 @@ def case_of(form: Format, row: Any, options: Options) -> Case | None:
 
 
 def unused_keys(form: Format, row: dict) -> list[str]:
-    """The keys of a row that no field of its case takes; ids and descriptions are not among them."""
+    """The keys of a row that no field of its case takes, without ids and descriptions."""
     return [key for key in row if key not in form.takes and key not in IDS]
 
 

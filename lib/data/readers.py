@@ -66,7 +66,7 @@ def read_cases(
     `subject=None`. `id` is the row's `case_id`, `known_id` or `id`, otherwise its number from 0.
 
     Keys of a row that no field of a case takes are named in one DataWarning for the whole file, but
-    for ids and descriptions. A row of JSONL has at most 16 MiB, and JSON that is loaded whole 1 GiB.
+    for ids and descriptions. A row of JSONL has at most 16 MiB, JSON that is loaded whole 1 GiB.
 
     Raises FactError where the file is missing, is no data file or has unknown keys. Errors inside
     a row name the row and the key.

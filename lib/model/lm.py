@@ -21,7 +21,7 @@ from ..data.facts import Fact, encode_prompt, lookup, require_encodable
 from . import activations, default_model, generation, scoring
 from .architectures import arch_of, refuse_unpatchable
 from .model_lock import Owner
-from .packed_linear import Packs
+from .onednn_linear import Linears
 from .patching import Patching
 from .prefix_cache import Prefix
 from .sequences import Sequences
@@ -50,7 +50,7 @@ class LM(Patching):
         config = self.model.config
         self.name = name or getattr(config, "_name_or_path", "") or config.model_type
         self.owner = Owner()
-        self._packs = Packs(model)
+        self._linears = Linears(model)
         self.prefix: Prefix | None = None  # entered by `Prefix.used`
         self.blocks = self.model.get_submodule(self.arch.blocks)
         super().__init__()
@@ -126,7 +126,7 @@ class LM(Patching):
             before, self._seqs = self._seqs, seqs
             seqs.embed = self.model.get_submodule(self.arch.embed)
             try:
-                with self._packs.used():
+                with self._linears.used():
                     yield seqs
             finally:
                 self._seqs = before
@@ -255,7 +255,7 @@ class LM(Patching):
     def head(self, hidden: Tensor) -> Tensor:
         """Logits (…, vocabulary) in float32, from hidden states after the final norm."""
         head = self.model.get_output_embeddings()
-        with self._packs.used():
+        with self._linears.used():
             logits = head(hidden.to(head.weight.device)).float()
         cap = getattr(self.model.config, self.arch.softcap, None) if self.arch.softcap else None
         return logits if cap is None else cap * torch.tanh(logits / cap)
