@@ -36,7 +36,7 @@ class Format(NamedTuple):
     name   the format as error messages call it.
     keys   keys of a row by which the format is told.
     read   makes the case of a row, or None where the row holds no new answer.
-    takes  all keys that `read` looks at, and those that only describe the row (`pred`, `tag`).
+    takes  all keys that `read` looks at, ids, and keys that only describe the row (`pred`, `tag`).
     tells  whether `any` of the keys is enough, or `all` must be there.
     """
 
@@ -76,7 +76,9 @@ def case_of(form: Format, row: Any, options: Options) -> Case | None:
 
 def unused_keys(form: Format, row: dict) -> list[str]:
     """The keys of a row that no field of its case takes, without ids and descriptions."""
-    return [key for key in row if key not in form.takes and key not in IDS]
+    if row.keys() <= form.takes:  # nearly always, and many rows are read
+        return []
+    return [key for key in row if key not in form.takes]
 
 
 def shown(value: Any) -> str:
@@ -303,7 +305,7 @@ def _row(
     tells: Callable[[Iterable[bool]], bool] = any,
 ) -> Format:
     """A row of FORMATS, whose `takes` is written as one text of words."""
-    return Format(name, tuple(keys.split()), read, frozenset(takes.split()), tells)
+    return Format(name, tuple(keys.split()), read, frozenset([*takes.split(), *IDS]), tells)
 
 
 # fmt: off

@@ -1,9 +1,10 @@
 """Linear layers that are frozen and run on a CPU, computed by oneDNN.
 
-PyTorch multiplies float32 matrices on the CPU by MKL, which is about twice as slow as oneDNN on
-processors that it does not know (`tests/benchmarks/onednn_speed.json`). Both read the weight where
-it stands. No packed copy is kept, because a copy would go on answering for a weight that was
-written to in a way that nobody sees, such as `weight.data.copy_(other)`.
+PyTorch multiplies float32 matrices on the CPU by MKL. oneDNN was about twice as fast on an AMD
+EPYC, with copies of the weights in a layout of its own; on Intel's processors the two are close
+(`tests/benchmarks/onednn_speed.json`). No such copy is kept here, because it would go on answering
+for a weight that was written to in a way that nobody sees, such as `weight.data.copy_(other)`.
+oneDNN reads the weight where it stands.
 """
 
 from __future__ import annotations

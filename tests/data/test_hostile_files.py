@@ -85,7 +85,7 @@ def test_deep_nesting_is_one_sentence(write, lazy):  # noqa: F811
 
 def test_a_file_that_a_patch_names_is_not_quoted(write):  # noqa: F811
     secrets = {
-        "root:x:0:0\n": "is not JSON or JSONL$",
+        "hidden:x:0:0\n": "is not JSON or JSONL$",
         '{"token-77": "secret"}': "row 0: it is no row of a known format$",
         json.dumps([{**FLAT[0], "subject": ["secret"]}]): "row 0: it is no row of a known format$",
         json.dumps([{**FLAT[0], "token-77": 1}]): "holds 1 facts now, not the 3 that were read$",
@@ -95,9 +95,9 @@ def test_a_file_that_a_patch_names_is_not_quoted(write):  # noqa: F811
             warnings.simplefilter("error")
             with pytest.raises(FactError, match=words) as error:
                 list(read_facts(write(content), 0, 3, quote=False))
-        assert not any(part in str(error.value) for part in ("root", "token", "secret"))
-    with pytest.raises(FactError, match="begins with 'root:x:0:0'"):
-        list(read_facts(write("root:x:0:0\n"), 0, 3))
+        assert not any(part in str(error.value) for part in ("hidden", "token", "secret"))
+    with pytest.raises(FactError, match="begins with 'hidden:x:0:0'"):
+        list(read_facts(write("hidden:x:0:0\n"), 0, 3))
 
 
 def test_keys_that_no_case_takes_are_named_once(write):  # noqa: F811
@@ -165,8 +165,8 @@ def test_the_keys_that_a_format_takes_are_those_that_it_looks_at():
             noted = Asked(row)
             case_of(form, noted, Options(target))
             asked |= noted.asked
-        assert asked - set(IDS) <= form.takes, form.name
-        assert form.takes - apart <= asked | {"subject"}, form.name
+        assert asked <= form.takes, form.name
+        assert form.takes - apart - set(IDS) <= asked | {"subject"}, form.name
 
 
 # ---- fuzz -------------------------------------------------------------------------------------
@@ -251,7 +251,7 @@ def one_value(content: bytes) -> bool:
     return isinstance(value, list) or len(text.strip().splitlines()) > 1 or "data" in value
 
 
-def test_500_damaged_files_of_each_form(tmp_path):
+def test_500_damaged_files(tmp_path):
     read, no = fuzz(tmp_path, range(500))
     assert read > 80 and no > 200
 

@@ -102,7 +102,7 @@ def test_the_lookup_token_is_the_subjects_last(fact, template):
     span_is_right(tiny.tokenizer(), fact, template)
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(facts())
 def test_the_lookup_token_of_the_embedded_tokenizer(default_lm, fact):
     span_is_right(default_lm.tokenizer, fact)
@@ -144,6 +144,7 @@ def row(case: Case) -> dict:
     }  # fmt: skip
 
 
+@settings(max_examples=30)
 @given(st.lists(cases, min_size=1, max_size=3), st.booleans(), st.booleans())
 def test_cases_come_back_from_every_form_of_a_file(wanted, ascii_only, indented):
     # white space around the two answers is dropped, as the reader says

@@ -45,7 +45,7 @@ def ways(lm: lib.LM) -> dict:
     }
 
 
-@settings(max_examples=40)
+@settings(max_examples=12)
 @given(ANY)
 @example("\ud800")
 @example("Tower \udc80")
@@ -75,7 +75,7 @@ def test_half_a_character_is_refused_at_every_entrance(name):
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2"])
-@settings(max_examples=12)
+@settings(max_examples=4)
 @given(st.lists(WHOLE, min_size=1, max_size=4))
 def test_a_cache_changes_no_answer(family, prompts):
     lm = model(family)
@@ -85,7 +85,7 @@ def test_a_cache_changes_no_answer(family, prompts):
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2"])
-@settings(max_examples=15)
+@settings(max_examples=5)
 @given(ROWS, WHOLE)
 def test_padding_changes_no_score(family, rows, target):
     lm = model(family)
@@ -99,7 +99,7 @@ def test_padding_changes_no_score(family, rows, target):
         torch.testing.assert_close(scoring.next_token(lm, [row])[0], wanted, atol=1e-4, rtol=1e-4)
 
 
-@settings(max_examples=15)
+@settings(max_examples=6)
 @given(st.lists(ROWS, min_size=1, max_size=3))
 def test_kept_states_change_no_score(groups):
     lm = model("llama")

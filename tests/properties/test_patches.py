@@ -92,10 +92,10 @@ def test_a_chunk_more_is_a_sum(seeds, new):
 
 @cache
 def editor() -> lib.Editor:
-    return lib.EDITORS["ft"](tiny.model("llama"), layer=1, steps=2)
+    return lib.EDITORS["ft"](tiny.model("llama"), layer=1, epochs=2)
 
 
-@settings(max_examples=10)
+@settings(max_examples=3)
 @given(st.permutations(range(3)).flatmap(lambda p: st.tuples(st.just(p), st.integers(0, 2))))
 def test_a_line_taken_out_is_as_if_never_written(chosen):
     order, out = chosen
