@@ -2,7 +2,8 @@
 
 A format is told from the keys of a file's first row, and it knows how to make a `Case` of a row.
 The functions at the top are for the readers. Below them stand helpers that read one key of a row
-and name it in their errors, and then one function per format.
+and name it in their errors, and then one function per format. The file is longer than 300 lines
+because there are many formats; each function is short.
 """
 
 from __future__ import annotations
