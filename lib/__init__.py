@@ -21,6 +21,7 @@ from .editors.hypernetwork.trainable import Trainable
 from .editors.shared.base import Editor, add_low_rank
 from .editors.shared.config import Config
 from .errors import (
+    DataWarning,
     EditError,
     EditWarning,
     ExportError,

@@ -38,6 +38,10 @@ class FactError(ValueError):
     """A fact, a template or a data file is not valid; row and key are named where there are any."""
 
 
+class DataWarning(UserWarning):
+    """A data file was read, but not all of it: rows were left out, or keys that no case takes."""
+
+
 class FamilyError(ValueError):
     """The model's architecture is unknown, or the way it was loaded leaves no plain matrices."""
 

@@ -23,8 +23,17 @@ def require_text(value: object, name: str) -> str:
         raise FactError(f"{name} is {kind}, where text is expected")
     if not value.strip():
         raise FactError(f"{name} is empty")
-    if not value.isascii() and any("\ud800" <= c <= "\udfff" for c in value):
-        raise FactError(f"{name} holds half a character (a lone surrogate): {quoted(value)}")
+    return require_encodable(value, name)
+
+
+def require_encodable(value: str, name: str) -> str:
+    """The text itself when a tokenizer can encode it; otherwise FactError, which names it."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise FactError(
+            f"{name} holds half a character (a lone surrogate): {quoted(value)}"
+        ) from None
     return value
 
 
@@ -171,8 +180,11 @@ class Case:
 
 
 def encode_prompt(tokenizer: Any, text: str) -> list[int]:
-    """Token ids of a prompt, with the special tokens that the tokenizer itself adds."""
-    return list(tokenizer(text)["input_ids"])
+    """Token ids of a prompt, with the special tokens that the tokenizer itself adds.
+
+    Raises FactError for text that cannot be encoded.
+    """
+    return list(tokenizer(require_encodable(text, "the prompt"))["input_ids"])
 
 
 def encode_target(tokenizer: Any, target: str) -> list[int]:
@@ -212,7 +224,7 @@ def lookup(tokenizer: Any, fact: Fact, template: str = "{}") -> tuple[list[int],
             f"{type(tokenizer).__name__} is a slow tokenizer without character offsets, so the "
             "subject's tokens cannot be found; load the fast one"
         )
-    text = fill(template, fact.text)
+    text = fill(require_encodable(template, "the template"), fact.text)
     end = template.index("{}") + fact.prompt.index("{}") + len(fact.subject.rstrip())
     read = tokenizer(text, return_offsets_mapping=True, return_special_tokens_mask=True)
     spans = zip(read["offset_mapping"], read["special_tokens_mask"], strict=True)

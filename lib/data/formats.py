@@ -2,7 +2,8 @@
 
 A format is told from the keys of a file's first row, and it knows how to make a `Case` of a row.
 The functions at the top are for the readers. Below them stand helpers that read one key of a row
-and name it in their errors, and then one function per format.
+and name it in their errors, and then one function per format. The file is longer than 300 lines
+because there are many formats; each function is short.
 """
 
 from __future__ import annotations
@@ -36,12 +37,14 @@ class Format(NamedTuple):
     name   the format as error messages call it.
     keys   keys of a row by which the format is told.
     read   makes the case of a row, or None where the row holds no new answer.
+    takes  all keys that `read` looks at, ids, and keys that only describe the row (`pred`, `tag`).
     tells  whether `any` of the keys is enough, or `all` must be there.
     """
 
     name: str
     keys: tuple[str, ...]
     read: Callable[[dict, Options], Case | None]
+    takes: frozenset[str]
     tells: Callable[[Iterable[bool]], bool] = any
 
 
@@ -62,7 +65,7 @@ def recognize(row: Any) -> Format:
 def as_object(row: Any) -> dict:
     """The row itself; FactError when it is not an object with keys."""
     if not isinstance(row, dict):
-        raise FactError(f"a row should be an object with keys, not {quoted(json.dumps(row))}")
+        raise FactError(f"a row should be an object with keys, not {shown(row)}")
     return row
 
 
@@ -70,6 +73,21 @@ def case_of(form: Format, row: Any, options: Options) -> Case | None:
     """The case of a row, with its id; None where the row holds no new answer."""
     case = form.read(as_object(row), options)
     return None if case is None else replace(case, id=_id(row, options.row))
+
+
+def unused_keys(form: Format, row: dict) -> list[str]:
+    """The keys of a row that no field of its case takes, without ids and descriptions."""
+    if row.keys() <= form.takes:  # nearly always, and many rows are read
+        return []
+    return [key for key in row if key not in form.takes]
+
+
+def shown(value: Any) -> str:
+    """A JSON value for an error message, shortened."""
+    try:
+        return quoted(json.dumps(value))
+    except RecursionError:  # just flat enough to be read
+        return "a deeply nested value"
 
 
 # Helpers that read one key of a row. Each error names the key.
@@ -94,7 +112,7 @@ def _list(row: dict, key: str) -> list:
     """The list of a key."""
     values = _get(row, key)
     if not isinstance(values, list):
-        raise FactError(f"key '{key}' should be a list, not {quoted(json.dumps(values))}")
+        raise FactError(f"key '{key}' should be a list, not {shown(values)}")
     return values
 
 
@@ -111,7 +129,7 @@ def _probes(row: dict, key: str) -> tuple[Probe, ...]:
 
 def _id(row: dict, number: int) -> int | str:
     """The row's own id, a whole number or text; its number in the file where it has none."""
-    key = next((key for key in ("case_id", "known_id", "id") if key in row), None)
+    key = next((key for key in IDS if key in row), None)
     if key is None:
         return number
     return row[key] if type(row[key]) is int else _text(row, key)
@@ -142,7 +160,7 @@ def _fact(
     new, true = new.strip(), None if true is None else true.strip()
     subject = _get(row, "subject")
     if subject is not None and not isinstance(subject, str):
-        raise FactError(f"key 'subject' should be text, not {quoted(json.dumps(subject))}")
+        raise FactError(f"key 'subject' should be text, not {shown(subject)}")
     if marked and "{}" in prompt:
         return Fact(subject, prompt, new, true)
     if subject and subject.strip() and occurs_once(subject, prompt):
@@ -277,16 +295,44 @@ def _one_or_more(row: dict, key: str) -> tuple[str, ...]:
     return _texts(row, key) if isinstance(value, list) else (_text(row, key),)
 
 
+IDS = ("case_id", "known_id", "id")
+
+
+def _row(
+    name: str,
+    keys: str,
+    read: Callable[[dict, Options], Case | None],
+    takes: str,
+    tells: Callable[[Iterable[bool]], bool] = any,
+) -> Format:
+    """A row of FORMATS, whose `takes` is written as one text of words."""
+    return Format(name, tuple(keys.split()), read, frozenset([*takes.split(), *IDS]), tells)
+
+
+# fmt: off
 FORMATS = (  # the first that fits is taken, because formats share some of their keys
-    Format("UltraEditBench", ("ans", "rephrase_prompt"), _ultraeditbench, tells=all),
-    Format("FEVER", ("equiv_prompt", "unrel_prompt", "unrel_ans"), _fever),
-    Format("WikiBigEdit", ("update", "personas", "mhop"), _wikibigedit),
-    Format("CounterFact", ("requested_rewrite", "neighborhood_prompts"), _counterfact),
-    Format("CounterFact, flat", ("rephrase_prompt", "ground_truth"), _counterfact_flat),
-    Format("ZsRE", ("src", "alt", "answers", "loc", "loc_ans"), _zsre),
-    Format("temporal", ("ood_rephrase",), _temporal),
-    Format("SelfCheckGPT hallucination", ("locality_prompt", "locality_ground_truth"), _selfcheck),
-    Format("known facts", ("known_id", "attribute"), _known_facts),
-    Format("classroom", ("paraphrases", "neighborhood", "portability"), _own),
+    _row("UltraEditBench", "ans rephrase_prompt", _ultraeditbench,
+         "subject prompt ans rephrase_prompt loc loc_ans", all),
+    _row("FEVER", "equiv_prompt unrel_prompt unrel_ans", _fever,
+         "subject prompt pred alt equiv_prompt unrel_prompt unrel_ans"),
+    _row("WikiBigEdit", "update personas mhop", _wikibigedit,
+         "tag subject update ans rephrase personas mhop mhop_ans loc loc_ans"),
+    _row("CounterFact", "requested_rewrite neighborhood_prompts", _counterfact,
+         "requested_rewrite paraphrase_prompts neighborhood_prompts pararel_idx"),
+    _row("CounterFact, flat", "rephrase_prompt ground_truth", _counterfact_flat,
+         "subject prompt target_new ground_truth rephrase_prompt locality_prompt "
+         "locality_ground_truth"),
+    _row("ZsRE", "src alt answers loc loc_ans", _zsre,
+         "subject src pred rephrase alt ans answers loc loc_ans cond"),
+    _row("temporal", "ood_rephrase", _temporal,
+         "subject prompt target_new ood_rephrase locality_prompt locality_ground_truth"),
+    _row("SelfCheckGPT hallucination", "locality_prompt locality_ground_truth", _selfcheck,
+         "subject prompt target_new locality_prompt locality_ground_truth"),
+    _row("known facts", "known_id attribute", _known_facts,
+         "subject prompt attribute template prediction relation_id"),
+    _row("classroom", "paraphrases neighborhood portability", _own,
+         "relation subject prompt target_new target_true paraphrases neighborhood locality "
+         "portability"),
 )
+# fmt: on
 KNOWN = "; ".join(f"{form.name} ({', '.join(form.keys)})" for form in FORMATS)

@@ -2,6 +2,9 @@
 
 `rows` gives the rows one after another. `places` also says where each row of a JSONL file begins,
 so that single rows of a file with a million of them can be read again by `row_at`.
+
+What is read at once is bounded, also where a small packed file becomes a large one: a row of JSONL
+has at most LONGEST_ROW bytes, and JSON that has to be loaded whole at most LONGEST_VALUE.
 """
 
 from __future__ import annotations
@@ -18,6 +21,10 @@ from typing import Any, BinaryIO, cast
 
 from ..errors import FactError
 from .facts import quoted
+
+LONGEST_ROW = 16 * 2**20  # bytes of one row of JSONL, unpacked
+LONGEST_VALUE = 2**30  # bytes of one JSON value that holds all rows, unpacked
+BLANKS = b" \t\r\n"  # what JSON allows between values
 
 
 @contextmanager
@@ -42,28 +49,32 @@ def opened(path: Path) -> Iterator[io.BufferedReader]:
         raise FactError(f"{str(path)!r} cannot be read: {error}") from None
 
 
-def rows(path: Path, known: Callable[[dict], Any]) -> Generator[Any, None, None]:
+def rows(
+    path: Path, known: Callable[[dict], Any], *, quote: bool = True
+) -> Generator[Any, None, None]:
     """The rows of a file; `known(object)` says whether the first line's object is a row.
 
     JSON (a list, an object that holds one, or one row) is loaded whole. JSONL is read row by row.
+    `quote=False` keeps the file's content out of the errors.
     """
-    with opened(path) as raw:
-        _refuse_binary(raw, path)
-        file = io.TextIOWrapper(raw, encoding="utf-8-sig")
-        first = next((line for line in file if line.strip()), "")
-        _refuse_other(first, path)
+    with opened(path) as file:
+        _begin(file, path, quote)
+        first = file.readline(LONGEST_ROW + 1)
         try:
-            value = json.loads(first)
+            value = json.loads(first.decode())
+        except UnicodeDecodeError:
+            raise
         except (ValueError, RecursionError):  # no row by itself: the file is one JSON value
-            value = _parse(first + file.read(), str(path))
+            value = _whole(first, file, path)
         if isinstance(value, list):
-            yield from value
+            # behind a list there may only be blanks
+            yield from _whole(first, file, path) if _skip_blanks(file)[1] else value
         elif known(value):  # JSONL, or a single row
+            _refuse_long(first, path, 0)
             yield value
-            lines = (line for line in file if line.strip())
-            for number, line in enumerate(lines, 1):
-                yield _parse(line, f"{path}, row {number}")
-        elif any(line.strip() for line in file):
+            for number, (_, line) in enumerate(_lines(file, path, 0, 1), 1):
+                yield _parse(line.decode(), f"{path}, row {number}")
+        elif _skip_blanks(file)[1]:
             yield value  # the first of several rows, of no known format: the caller says so
         else:
             yield from _held(value)
@@ -76,52 +87,101 @@ def places(path: Path) -> Generator[tuple[int, Any], None, None]:
     read.
     """
     with opened(path) as file:
-        _refuse_binary(file, path)
+        at = _begin(file, path)
         # before the first "line" is read, which may be the whole of a large list
-        if (start := file.peek(4096).removeprefix(codecs.BOM_UTF8).lstrip()).startswith(b"["):
-            _refuse_whole(start, path)
-        at, number = 0, 0  # the byte where the line begins, and the number of its row
-        for line in file:
-            text = line.removeprefix(codecs.BOM_UTF8) if at == 0 else line
-            if text.strip():
-                if number == 0:
-                    _refuse_whole(text, path)
-                yield at + len(line) - len(text), _parse(text.decode(), f"{path}, row {number}")
-                number += 1
-            at += len(line)
-        if not number:
-            raise FactError(f"{path} is empty")
-
-
-def _refuse_whole(line: bytes, path: Path) -> None:
-    """FactError where the first line of a file is not the first row of JSONL."""
-    _refuse_other(line.decode("utf-8", "replace"), path)
-    if line.lstrip().startswith(b"[") or line.strip() == b"{":
-        raise FactError(
-            f"{path} is one JSON value: read it without lazy=True, or write it as JSONL, one row "
-            "on each line"
-        )
+        if file.peek(1).startswith(b"["):
+            _refuse_whole(path)
+        for number, (begin, line) in enumerate(_lines(file, path, at, 0)):
+            if number == 0 and line.strip() == b"{":
+                _refuse_whole(path)
+            yield begin, _parse(line.decode(), f"{path}, row {number}")
 
 
 def row_at(file: BinaryIO, begin: int) -> Any:
     """The row of a JSONL file that begins at byte `begin`."""
     file.seek(begin)
-    return json.loads(file.readline())
+    return json.loads(file.readline(LONGEST_ROW + 1).decode())
 
 
-def _refuse_binary(file: Any, path: Path) -> None:
-    """FactError for a file with zero bytes near its start."""
+def _begin(file: io.BufferedReader, path: Path, quote: bool = True) -> int:
+    """Go to the file's first byte with text and return its place.
+
+    Raises FactError for an empty file, a binary one, and one that begins neither a list nor an
+    object.
+    """
     if b"\0" in file.peek(4096):  # before a "line" of a huge binary file is read
         raise FactError(f"{path} is a binary file, not JSON or JSONL")
-
-
-def _refuse_other(first: str, path: Path) -> None:
-    """FactError for a file whose first line with text begins neither a list nor an object."""
-    if not first.strip():
+    mark = len(codecs.BOM_UTF8) if file.peek(4).startswith(codecs.BOM_UTF8) else 0
+    file.read(mark)
+    blanks, start = _skip_blanks(file)
+    if not start:
         raise FactError(f"{path} is empty")
-    if first.lstrip()[0] not in "[{":
-        start = quoted(first.strip()[:30])
-        raise FactError(f"{path} is not JSON or JSONL: it begins with {start}")
+    if start[:1] not in (b"[", b"{"):
+        begins = start[:200].decode("utf-8", "replace").split("\n")[0].strip()[:30]
+        said = f": it begins with {quoted(begins)}" if quote else ""
+        raise FactError(f"{path} is not JSON or JSONL{said}")
+    return mark + blanks
+
+
+def _skip_blanks(file: io.BufferedReader) -> tuple[int, bytes]:
+    """Go to the next byte that is not blank: (number of blanks, some bytes from there on).
+
+    The bytes are empty at the file's end. Whole blocks are skipped at once, because a small packed
+    file may hold millions of blanks.
+    """
+    count = 0
+    while block := file.peek(1):
+        rest = block.lstrip(BLANKS)
+        count += len(file.read(len(block) - len(rest)))
+        if rest:
+            return count, rest
+    return count, b""
+
+
+def _lines(
+    file: io.BufferedReader, path: Path, at: int, number: int
+) -> Generator[tuple[int, bytes], None, None]:
+    """(place where it begins, line) for each line with text from here on.
+
+    at      the place of the file's next byte.
+    number  the number of the next row, for errors.
+    """
+    while True:
+        blanks, start = _skip_blanks(file)
+        if not start:
+            return
+        line = file.readline(LONGEST_ROW + 1)
+        _refuse_long(line, path, number)
+        yield at + blanks, line
+        at, number = at + blanks + len(line), number + 1
+
+
+def _refuse_long(line: bytes, path: Path, number: int) -> None:
+    """FactError for a row that is longer than LONGEST_ROW."""
+    if len(line) > LONGEST_ROW:
+        raise FactError(
+            f"{path}, row {number} is longer than {LONGEST_ROW / 2**20:.0f} MiB, the most that one "
+            "row may have"
+        )
+
+
+def _refuse_whole(path: Path) -> None:
+    """FactError for a file whose rows do not stand one on each line."""
+    raise FactError(
+        f"{path} is one JSON value: read it without lazy=True, or write it as JSONL, one row "
+        "on each line"
+    )
+
+
+def _whole(first: bytes, file: io.BufferedReader, path: Path) -> Any:
+    """The JSON value of a whole file, whose first bytes were read already."""
+    text = first + file.read(LONGEST_VALUE)
+    if len(text) > LONGEST_VALUE:
+        raise FactError(
+            f"{path} is one JSON value of more than {LONGEST_VALUE / 2**20:.0f} MiB: write it as "
+            "JSONL, one row on each line"
+        )
+    return _parse(text.decode(), str(path))
 
 
 def _held(value: dict) -> list:

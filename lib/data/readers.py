@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import warnings
+import zlib
 from array import array
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
@@ -16,9 +17,9 @@ from operator import is_
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ..errors import FactError
+from ..errors import DataWarning, FactError
 from .facts import Case, Fact, quoted
-from .formats import Format, Options, case_of, known, recognize
+from .formats import Format, Options, case_of, known, recognize, unused_keys
 from .json_rows import opened, places, row_at, rows
 from .texts import CLASSROOM
 
@@ -64,6 +65,9 @@ def read_cases(
     A row whose subject is not in its prompt exactly once keeps the plain prompt, with
     `subject=None`. `id` is the row's `case_id`, `known_id` or `id`, otherwise its number from 0.
 
+    Keys of a row that no field of a case takes are named in one DataWarning for the whole file, but
+    for ids and descriptions. A row of JSONL has at most 16 MiB, JSON that is loaded whole 1 GiB.
+
     Raises FactError where the file is missing, is no data file or has unknown keys. Errors inside
     a row name the row and the key.
     read_cases("zsre.json", limit=1)[0].fact.target_new -> "unmanned aircraft"
@@ -78,24 +82,32 @@ def read_cases(
 
 
 def read_facts(
-    path: str | Path, first: int, end: int, target: str = "new", unrelated_suffix: str = ""
+    path: str | Path,
+    first: int,
+    end: int,
+    target: str = "new",
+    unrelated_suffix: str = "",
+    *,
+    quote: bool = True,
 ) -> Iterator[Fact]:
     """The facts of `read_cases(…)[first:end]`, without holding all cases of a JSONL file.
 
-    Raises FactError as `read_cases` does, and when the file has too few rows.
+    `quote=False` keeps the file's content out of errors and warnings, for a file that nobody here
+    has named: a patch from elsewhere may name any file as the source of its facts. Raises FactError
+    as `read_cases` does, and when the file has too few rows.
     """
     options, path, found = _options(end, target, unrelated_suffix), Path(path), 0
-    with closing(_numbered(path)) as numbered:
-        for *_, case in islice(_cases(path, numbered, end, options), first, None):
+    with closing(_numbered(path, quote)) as numbered:
+        for *_, case in islice(_cases(path, numbered, end, options, quote), first, None):
             found += 1
             yield case.fact
     if found < end - first:
         raise FactError(f"{path} holds {first + found} facts now, not the {end} that were read")
 
 
-def _numbered(path: Path) -> Generator[tuple[int, int, Any], None, None]:
+def _numbered(path: Path, quote: bool = True) -> Generator[tuple[int, int, Any], None, None]:
     """(number, 0, row) for each row: 0 stands for the place, for readers that need none."""
-    with closing(rows(path, known)) as found:
+    with closing(rows(path, known, quote=quote)) as found:
         for number, row in enumerate(found):
             yield number, 0, row
 
@@ -110,20 +122,27 @@ def _options(limit: int | None, target: str, unrelated_suffix: str) -> Options:
 
 
 def _cases(
-    path: Path, numbered: Iterable[tuple[int, int, Any]], limit: int | None, options: Options
+    path: Path,
+    numbered: Iterable[tuple[int, int, Any]],
+    limit: int | None,
+    options: Options,
+    quote: bool = True,
 ) -> Iterator[tuple[int, int, Format, Case]]:
     """(number of the row, its place, format, case) for at most `limit` cases.
 
     Rows without a new answer are left out with a warning. Raises FactError when no case remains.
     """
     left_out: list[int] = []
+    unused: dict[str, None] = {}  # keys in the order in which they were met
     form, count = None, 0
     for number, place, row in numbered:
         try:
             form = form or recognize(row)
             case = case_of(form, row, options._replace(row=number))
         except FactError as error:
-            raise FactError(f"{path}, row {number}: {error}") from None
+            said = error if quote else "it is no row of a known format"
+            raise FactError(f"{path}, row {number}: {said}") from None
+        unused.update(dict.fromkeys(unused_keys(form, row)))
         if case is None:
             left_out.append(number)
             continue
@@ -133,7 +152,14 @@ def _cases(
             break
     if left_out:
         shown = ", ".join(map(str, left_out[:10])) + (", …" if len(left_out) > 10 else "")
-        warnings.warn(f"{path}: left out rows without a new answer: {shown}", stacklevel=4)
+        warnings.warn(
+            f"{path}: left out rows without a new answer: {shown}", DataWarning, stacklevel=4
+        )
+    if unused and quote:
+        keys = ", ".join(map(quoted, [*unused][:10])) + (", …" if len(unused) > 10 else "")
+        warnings.warn(
+            f"{path}: {form.name} is read without these keys: {keys}", DataWarning, stacklevel=4
+        )
     if not count:
         kind = "rows with a new answer" if left_out else "rows"
         raise FactError(f"{path} holds no {kind}")
@@ -253,7 +279,7 @@ class _File:
                 self._handle = self._open.enter_context(opened(self.path))
             try:
                 return row_at(self._handle, self.begins[i])
-            except (ValueError, OSError, EOFError) as error:
+            except (ValueError, OSError, EOFError, RecursionError, zlib.error) as error:
                 raise FactError(
                     f"{self.path} changed while it was in use: row {self.numbers[i]} is not "
                     f"where it was ({type(error).__name__})"

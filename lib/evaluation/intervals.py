@@ -41,7 +41,8 @@ def wilson(hits: int, n: int) -> tuple[float, float]:
     center = share + z2 / (2 * n)
     half = Z * np.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
     low, high = (center - half) / (1 + z2 / n), (center + half) / (1 + z2 / n)
-    return max(0.0, float(low)), min(1.0, float(high))
+    # rounding may put an end on the wrong side of the share itself, at n of n hits
+    return max(0.0, min(share, float(low))), min(1.0, max(share, float(high)))
 
 
 def bootstrap(values: ArrayLike, seed: int = 0) -> tuple[float, float]:

@@ -7,7 +7,7 @@ are code that decides at every prompt. No plain weights can say the same, so the
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy, deepcopy
 from dataclasses import dataclass
@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..atomic_files import whole_folder
 from ..cancellation import raise_if_cancelled
@@ -29,13 +30,15 @@ from ..registry import EDITORS
 from .model_card import card
 
 DENSE_RANK = 64  # the rank of an adapter for a change that has no small rank of its own
+# Adapters have one of these ranks, the only ones for which vLLM can be set up.
+RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 
 
 @dataclass(frozen=True)
 class Written:
     """One module of an adapter, as it was written.
 
-    rank   The rank of B A.
+    rank   The rank of B A, without the zeros to which both are padded in the file.
     error  ‖ΔW − B A‖ / ‖ΔW‖, in Frobenius norms.
     """
 
@@ -55,11 +58,13 @@ class Exported:
     folder   The folder that was written.
     bytes    Its size.
     modules  {module: Written} of an adapter; empty for a whole model.
+    rank     The rank r to which all modules of an adapter are padded; 0 for a whole model.
     """
 
     folder: Path
     bytes: int
     modules: Mapping[str, Written]
+    rank: int = 0
 
     @property
     def exact(self) -> bool:
@@ -67,7 +72,8 @@ class Exported:
         return all(written.exact for written in self.modules.values())
 
     def __str__(self) -> str:
-        lines = [f"{self.folder.name}: {self.bytes / 1e6:.1f} MB"]
+        padded = f", padded to rank {self.rank}" if self.rank else ""
+        lines = [f"{self.folder.name}: {self.bytes / 1e6:.1f} MB{padded}"]
         for name, written in self.modules.items():
             said = "exact" if written.exact else f"relative error {written.error:.3g}"
             lines.append(f"  {name}: rank {written.rank}, {said}")
@@ -84,6 +90,11 @@ def export_peft(
 ) -> Exported:
     """Write the patch as a LoRA adapter for `peft.PeftModel.from_pretrained(base, folder)`.
 
+    All modules are padded with zeros to one rank r, the smallest of RANKS that holds them all, and
+    `lora_alpha` is r. So B A counts once for programs that divide alpha by r and for those that
+    divide it by the rank of each matrix, such as vLLM and llama.cpp. Above 512, r is the largest
+    rank, which vLLM refuses; the model card says so.
+
     rank    The largest rank that a module gets. By default a change of low rank is written exactly,
             and a dense change as its nearest matrix of rank 64. The errors are in the result and in
             the model card.
@@ -98,7 +109,7 @@ def export_peft(
     if not patch.weights:
         raise ExportError("this patch changes no weights, so there is nothing for an adapter")
     lm.check(patch)
-    tensors: dict[str, Tensor] = {}
+    factors: dict[str, tuple[Tensor, Tensor]] = {}
     modules: dict[str, Written] = {}
     with _whole(folder) as work:
         for name, value in patch.weights.items():
@@ -106,17 +117,25 @@ def export_peft(
             B, A, error = _factors(_change(lm, name, value), rank)
             if not len(A):
                 continue  # trained, but nothing moved
-            tensors[f"base_model.model.{name}.lora_A.weight"] = A.contiguous()
-            tensors[f"base_model.model.{name}.lora_B.weight"] = B.contiguous()
+            factors[name] = A, B
             modules[name] = Written(len(A), error)
         if not modules:
             raise ExportError("this patch changes no weights, so there is nothing for an adapter")
+        r = padded_rank(written.rank for written in modules.values())
+        tensors = {
+            f"base_model.model.{name}.{key}.weight": padded.contiguous()
+            for name, (A, B) in factors.items()
+            for key, padded in (
+                ("lora_A", F.pad(A, (0, 0, 0, r - len(A)))),  # (r, d_in)
+                ("lora_B", F.pad(B, (0, r - len(A)))),  # (d_out, r)
+            )
+        }
         save_file(tensors, work / "adapter_model.safetensors", metadata={"format": "pt"})
-        config = _adapter_config(lm, {name: written.rank for name, written in modules.items()})
+        config = _adapter_config(lm, list(modules), r)
         _write(work / "adapter_config.json", json.dumps(config, indent=2, sort_keys=True) + "\n")
-        text = card(patch, "adapter", base_name(lm), Path(folder).name, modules, scores)
+        text = card(patch, "adapter", base_name(lm), Path(folder).name, modules, scores, rank=r)
         _write(work / "README.md", text)
-    return Exported(Path(folder), _size(folder), modules)
+    return Exported(Path(folder), _size(folder), modules, r)
 
 
 def export_model(
@@ -210,21 +229,28 @@ def _factors(change: LowRank | Tensor, rank: int | None) -> tuple[Tensor, Tensor
     return B, A, float((dense - B @ A).norm()) / whole if whole else 0.0
 
 
-def _adapter_config(lm: LM, ranks: Mapping[str, int]) -> dict[str, Any]:
-    """`adapter_config.json` for peft's LoraConfig; alpha = r, so B A is added with the factor 1."""
-    counts = list(ranks.values())
-    usual = max(set(counts), key=counts.count)
-    other = {name: r for name, r in ranks.items() if r != usual}
+def padded_rank(ranks: Iterable[int]) -> int:
+    """The smallest of RANKS that is at least the largest rank; above all of them, that rank itself.
+
+    padded_rank([3, 9]) -> 16
+    """
+    largest = max(ranks)
+    return next((allowed for allowed in RANKS if allowed >= largest), largest)
+
+
+def _adapter_config(lm: LM, modules: list[str], rank: int) -> dict[str, Any]:
+    """`adapter_config.json` for peft's LoraConfig; alpha = r, so B A is added with the factor 1.
+
+    It has no `rank_pattern` and no `alpha_pattern`, which other programs than peft do not read.
+    """
     return {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
         "base_model_name_or_path": base_name(lm),
         "inference_mode": True,
-        "target_modules": list(ranks),
-        "r": usual,
-        "lora_alpha": usual,
-        "rank_pattern": other,
-        "alpha_pattern": other,
+        "target_modules": modules,
+        "r": rank,
+        "lora_alpha": rank,
         "lora_dropout": 0.0,
         "bias": "none",
         "fan_in_fan_out": lm.arch.transposed,

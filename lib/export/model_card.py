@@ -16,6 +16,7 @@ from ..model import default_model
 from ..patch.patch import Edit, Patch
 
 LICENSES = {default_model.NAME: "Apache-2.0"}  # licenses of base models that the library brings
+VLLM_RANK = 512  # the largest rank of an adapter that vLLM takes
 ROWS = 200  # the most rows in the table of edits
 
 _LOAD = {
@@ -43,6 +44,8 @@ def card(
     folder: str,
     modules: Mapping[str, Any],
     scores: Scores | None = None,
+    *,
+    rank: int = 0,
 ) -> str:
     """The card's text: front matter for a hub, edits, modules, scores, loading, license.
 
@@ -51,6 +54,7 @@ def card(
     folder   The folder's name.
     modules  {module: export.Written} of an adapter.
     scores   Scores to show, where there are some.
+    rank     The rank to which the modules of an adapter are padded.
     """
     parts = [_front(kind, base), f"# {folder}: {base}, edited", _summary(patch, kind)]
     parts.append("## Edits\n\n" + _edits(patch))
@@ -58,7 +62,7 @@ def card(
         rows = [[f"`{name}`", w.rank, f"{w.error:.2g}"] for name, w in modules.items()]
         said = "Relative error: ‖ΔW − B A‖ / ‖ΔW‖; below 1e-5 it is the rounding of float32."
         table = _table(["module", "rank", "relative error"], rows)
-        parts.append(f"## Modules\n\n{table}\n\n{said}")
+        parts.append(f"## Modules\n\n{table}\n\n{said} {_padding(rank)}")
     if scores is not None:
         parts.append("## Scores\n\n" + _scores(scores))
     parts.append("## Loading\n\n" + _loading(kind, base, folder, patch))
@@ -110,6 +114,16 @@ def _scores(scores: Scores) -> str:
     perplexity = "" if scores.perplexity is None else f" Perplexity {scores.perplexity:.2f}."
     note = f"Share of cases in %, with its 95 % interval.{perplexity}"
     return f"{_cell(scores.title)}\n\n{shown}\n\n{note}"
+
+
+def _padding(rank: int) -> str:
+    """The sentences on the adapter's rank."""
+    said = f"In the file all are padded with zeros to rank {rank}, with the same alpha."
+    if rank > VLLM_RANK:
+        return (
+            f"{said} vLLM refuses ranks above {VLLM_RANK}: export with `rank={VLLM_RANK}` for it."
+        )
+    return f"{said} vLLM needs `--max-lora-rank {rank}` or more."
 
 
 def _loading(kind: str, base: str, folder: str, patch: Patch) -> str:

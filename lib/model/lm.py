@@ -17,11 +17,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..data.facts import Fact, encode_prompt, lookup
+from ..data.facts import Fact, encode_prompt, lookup, require_encodable
 from . import activations, default_model, generation, scoring
 from .architectures import arch_of, refuse_unpatchable
 from .model_lock import Owner
-from .packed_linear import Packs
+from .onednn_linear import Linears
 from .patching import Patching
 from .prefix_cache import Prefix
 from .sequences import Sequences
@@ -50,7 +50,7 @@ class LM(Patching):
         config = self.model.config
         self.name = name or getattr(config, "_name_or_path", "") or config.model_type
         self.owner = Owner()
-        self._packs = Packs(model)
+        self._linears = Linears(model)
         self.prefix: Prefix | None = None  # entered by `Prefix.used`
         self.blocks = self.model.get_submodule(self.arch.blocks)
         super().__init__()
@@ -126,7 +126,7 @@ class LM(Patching):
             before, self._seqs = self._seqs, seqs
             seqs.embed = self.model.get_submodule(self.arch.embed)
             try:
-                with self._packs.used():
+                with self._linears.used():
                     yield seqs
             finally:
                 self._seqs = before
@@ -255,7 +255,7 @@ class LM(Patching):
     def head(self, hidden: Tensor) -> Tensor:
         """Logits (…, vocabulary) in float32, from hidden states after the final norm."""
         head = self.model.get_output_embeddings()
-        with self._packs.used():
+        with self._linears.used():
             logits = head(hidden.to(head.weight.device)).float()
         cap = getattr(self.model.config, self.arch.softcap, None) if self.arch.softcap else None
         return logits if cap is None else cap * torch.tanh(logits / cap)
@@ -279,11 +279,12 @@ class LM(Patching):
         """Token ids of each prompt, and whether a single prompt was given and not a list.
 
         Text passes the rewrites of the patch and then, with `chat`, the chat template. Token ids
-        stay as given. Raises ValueError for an empty prompt or one longer than the context.
+        stay as given. Raises ValueError for an empty prompt or one longer than the context, and
+        FactError, which is one, for text that cannot be encoded.
         """
         single = isinstance(prompts, str) or (len(prompts) > 0 and isinstance(prompts[0], int))
         given: list[Any] = [prompts] if single else list(prompts)
-        texts = [p for p in given if isinstance(p, str)]
+        texts = [require_encodable(p, "the prompt") for p in given if isinstance(p, str)]
         for rewrite in self._rewrites:
             texts = rewrite(texts)
         waiting = iter(texts)

@@ -4,7 +4,9 @@ Training a network reads the same texts again and again, while every edited weig
 blocks near the top. Below them nothing ever changes. So the states that enter block `start` are
 kept, and inside `with prefix.used():` the model begins at this block for every row of ids it has
 seen before. The result is exact. A run that the kept states would not fit (with a key-value cache,
-a changed weight or a hook below) goes through the whole model.
+a weight bound below by a patch, or a hook there) goes through the whole model. The states last for
+one `with` only, because weights that somebody writes to afterwards would have others. Nothing
+inside the body may write to the model's own weights.
 """
 
 from __future__ import annotations
@@ -50,7 +52,12 @@ class Prefix:
 
     @contextmanager
     def used(self) -> Iterator[Prefix]:
-        """In the body, `lm.backbone` begins at block `start` wherever that is exact."""
+        """In the body, `lm.backbone` begins at block `start` wherever that is exact.
+
+        It begins without states.
+        """
+        self.states.clear()
+        self.bytes = 0
         before, self.lm.prefix = self.lm.prefix, self
         try:
             yield self

@@ -58,7 +58,7 @@ def edits_per_hour(lm: lib.LM, estimate: float | None, name: str = "ultraedit") 
         return "a number of edits per hour, above 0."
     editor = lib.EDITORS[name](lm)
     facts = [case.fact for case in lib.classroom()[: FACTS + 2]]
-    editor.edit(facts[FACTS:])  # the first call prepares: statistics, packed weights
+    editor.edit(facts[FACTS:])  # the first call prepares: statistics
     start = perf_counter()
     editor.edit(facts[:FACTS])
     measured = 3600 * FACTS / (perf_counter() - start)

@@ -4,9 +4,9 @@
 
 All are taken in one run, alternating, so their ratios hold on a busy machine too. The floor is the
 number of multiply-adds that both replays cannot avoid, divided by the rate of PyTorch's plain
-matrix product, measured in the same run for these shapes; packed products
-(lib/model/packed_linear.py) can go below it. "whole" runs the same optimizer through all layers
-and positions on packed products, "whole_plain" on plain ones. "authors" is the CPU time of the
+matrix product, measured in the same run for these shapes; products by oneDNN
+(lib/model/onednn_linear.py) can go below it. "whole" runs the same optimizer through all layers
+and positions on products by oneDNN, "whole_plain" on plain ones. "authors" is the CPU time of the
 released ROME code for the same model, template counts and number of steps (20), on a machine of 47
 G multiply-adds per second and thread; `per_rate` scales both by the matrix rate.
 """
@@ -136,9 +136,9 @@ def measure(lm: lib.LM, facts: list[lib.Fact], layer: int, count: int) -> dict:
             lambda f=fact: target_value.search(lm, [f], layer, given, EVERY_STEP)
         )
         whole, _, v_star = timed(lambda f=fact: search_whole(lm, f, layer, given))
-        packed, lm._packs.modules = lm._packs.modules, []  # the whole model as PyTorch runs it
+        fast, lm._linears.modules = lm._linears.modules, []  # the whole model as PyTorch runs it
         plain, _, _ = timed(lambda f=fact: search_whole(lm, f, layer, given))
-        lm._packs.modules = packed
+        lm._linears.modules = fast
         gap = (found.v_star - v_star).norm() / v_star.norm()
         floor = multiply_adds(lm, fact, layer, given) / rate
         row = {"seconds": wall, "cpu": cpu, "whole": whole, "whole_plain": plain, "floor": floor}

@@ -94,7 +94,7 @@ def main() -> None:
     lm = lib.load(dtype="float32")
     facts = [case.fact for case in lib.classroom() if case.id % 2][: given.facts]
     results: dict = {"threads": torch.get_num_threads(), "model": lm.identity}
-    target_value.search(lm, facts[:1], 5, ("{}",), EVERY_STEP, "block")  # packs the weights
+    target_value.search(lm, facts[:1], 5, ("{}",), EVERY_STEP, "block")  # warms up
     for name in EDITORS:
         results[name] = edits(lm, name, facts)
         print(name, results[name], file=sys.stderr, flush=True)

@@ -803,11 +803,11 @@ def ultraedit_speed() -> str:
     return table(("what", "ours", "the other side", "ratio"), rows)
 
 
-@made("packed-speed")
-def packed_speed() -> str:
-    """Products with packed weights."""
-    found = {name: r for name, r in read("packed_speed").items() if isinstance(r, dict)}
-    head = ("products with packed weights against plain ones", "forward", "backward")
+@made("onednn-speed")
+def onednn_speed() -> str:
+    """Products by oneDNN."""
+    found = {name: r for name, r in read("onednn_speed").items() if isinstance(r, dict)}
+    head = ("products by oneDNN against plain ones", "forward", "backward")
     return table(head, ((n, times(r["forward"]), times(r["backward"])) for n, r in found.items()))
 
 

@@ -136,3 +136,15 @@ def test_gradients_flow_above_as_ever():
             found.append(torch.autograd.grad(out.square().sum(), W)[0])
         lm.prefix = None
     torch.testing.assert_close(*found, atol=1e-5, rtol=1e-4)
+
+
+def test_weights_written_between_two_uses_are_noticed():
+    lm = tiny.model("llama")
+    prefix, rows = Prefix(lm, 3), [[1, 2, 3], [4, 5]]
+    with prefix.used():
+        before = lm.next_token(rows)
+    lm.model.get_submodule(lm.mlp_out(0)).weight.data.mul_(-1)
+    wanted = lm.next_token(rows)
+    with prefix.used():
+        torch.testing.assert_close(lm.next_token(rows), wanted, atol=1e-4, rtol=1e-4)
+    assert (wanted - before).abs().max() > 1e-2
