@@ -6,13 +6,19 @@ in html/, and each tab is a file in tabs/.
 
 from __future__ import annotations
 
+import logging
+from html import escape
+from typing import Any
+
 import gradio as gr
+from gradio.components.api_component import Api
 
 from .api import endpoints
 from .html import render
 from .html.theme import FONT, LOOK, MONO, SHADES
 from .session.studio import Studio
 from .session.views import View
+from .session.worker import FAILED, Stopped, Trouble
 from .tabs.about import about
 from .tabs.edit import Page
 from .tabs.inside import Inside
@@ -21,6 +27,51 @@ from .tabs.lifelong import Lifelong
 from .tabs.take_away import TakeAway
 
 TITLE = "Edit a language model's memory"
+log = logging.getLogger(__name__)
+
+
+class Blocks(gr.Blocks):
+    """Gradio's blocks, in which every call that fails answers with one sentence.
+
+    Gradio sends no text for what its components cannot read, nor for errors that it does not know.
+    """
+
+    async def preprocess_data(
+        self, block_fn: Any, inputs: list[Any], *given: Any, **more: Any
+    ) -> list[Any]:
+        """The values for a handler; an endpoint for programs gets its defaults for the last ones.
+
+        Raises gr.Error for values that do not fit.
+        """
+        wanted, name = block_fn.inputs, block_fn.api_name or "this"
+        if len(inputs) < len(wanted) and all(isinstance(one, Api) for one in wanted):
+            inputs = [*inputs, *(one.value for one in wanted[len(inputs) :])]
+        if len(inputs) != len(wanted):
+            some = f"{len(wanted)} value{'s' * (len(wanted) != 1)}"
+            raise _said(f"/{name} takes {some}, and this call has {len(inputs)}.")
+        try:
+            return await super().preprocess_data(block_fn, inputs, *given, **more)
+        except gr.Error:
+            raise
+        except Exception:
+            log.info("values that do not fit", exc_info=True)
+            raise _said(f"A value of this call is not of the kind that /{name} takes.") from None
+
+    async def process_api(self, *given: Any, **more: Any) -> dict[str, Any]:
+        """What a call answers. Raises gr.Error, with one sentence, for whatever goes wrong."""
+        try:
+            return await super().process_api(*given, **more)
+        except gr.Error:
+            raise
+        except (Trouble, Stopped) as known:
+            raise _said(str(known) or "Stopped; nothing was changed.") from None
+        except Exception:
+            log.exception("a call failed")
+            raise _said(FAILED) from None
+
+
+def _said(sentence: str) -> gr.Error:
+    return gr.Error(escape(sentence), print_exception=False)  # the page shows it as HTML
 
 
 def theme() -> gr.themes.Base:
@@ -41,7 +92,7 @@ def build(studio: Studio, ready: View) -> gr.Blocks:
 
     ?example=… in its address fills the form with another fact (see session/links.py).
     """
-    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(3600, 3600)) as demo:
+    with Blocks(title=TITLE, analytics_enabled=False, delete_cache=(600, 3600)) as demo:
         with gr.Row(elem_id="top"):
             gr.HTML(f"<h1>{TITLE}</h1>", scale=5, min_width=320)
             live = gr.HTML(render.header(studio.lm.name, 0), scale=5, min_width=280)
@@ -72,4 +123,15 @@ def build(studio: Studio, ready: View) -> gr.Blocks:
 
         demo.unload(leave)
         page.reopened(demo)
+    studio.sessions.forgotten = lambda key, files: forget(demo, key, files)
     return demo.queue(max_size=200)
+
+
+def forget(demo: gr.Blocks, key: str, files: set[str]) -> None:
+    """Drop what Gradio itself keeps of a visitor, and the names of files that are gone."""
+    holder = getattr(demo, "state_holder", None)
+    if holder is not None:
+        holder.session_data.pop(key, None)
+        holder.time_last_used.pop(key, None)
+    for known in demo.temp_file_sets:
+        known -= files

@@ -41,6 +41,7 @@ from demo_app.session.worker import Job, Progress, Stopped, Trouble, Worker
 from lib.settings import explain
 
 from ..support import tiny
+from ..support.page import through
 
 ROOT = Path(__file__).parents[2]
 TOWER = ("The Eiffel Tower", "{} is located in the city of")
@@ -393,7 +394,8 @@ def test_leaving_out_uses_the_closed_form_where_keys_are_kept(monkeypatch):
         def report(self, *_):
             pass
 
-    list(edit_list.choose(Quiet(), lm, session, {session.edits[1].number}))
+    wanted = {session.edits[1].number}
+    edit_list.choose(session, wanted, through(edit_list.fold(Quiet(), lm, session, wanted))[0])
     assert session.patches == [short] and asked == [(patches[1], 0, lm)]
 
 
