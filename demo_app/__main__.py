@@ -54,19 +54,19 @@ def open_page(
     memory: bytes that the process may use before the job that runs is ended; None: not bounded.
     """
     quiet()
-    from .guard import ANY, hosts_of, lifespan
     from .session.studio import Studio
 
     studio = Studio(lm)
     if memory is not None:
         studio.guard(memory)
+    ready = studio.look(studio.visitor(), studio.choices.ready_subject())
+    from .app import build, theme  # gradio takes seconds to import; the model answers meanwhile
+    from .guard import ANY, HANDLERS, hosts_of, lifespan
+    from .html.theme import CSS
+
     if settings.get("share") or os.environ.get("SYSTEM") == "spaces":
         names = [*names, ANY]
     hosts = hosts_of(host, [*names, *filter(None, [os.environ.get("SPACE_HOST")])])
-    ready = studio.look(studio.visitor(), studio.choices.ready_subject())
-    from .app import build, theme  # gradio takes seconds to import; the model answers meanwhile
-    from .html.theme import CSS
-
     demo = build(studio, ready.outcome())
     with redirect_stdout(StringIO()):  # gradio's paragraphs about a public link
         demo.launch(
@@ -81,7 +81,10 @@ def open_page(
             ssr_mode=False,
             max_file_size="64mb",
             state_session_capacity=VISITORS,
-            app_kwargs={"lifespan": lifespan(hosts, origins, studio.calls.stop)},
+            app_kwargs={
+                "lifespan": lifespan(hosts, origins, studio.calls.stop),
+                "exception_handlers": HANDLERS,
+            },
             **settings,
         )
     if settings.get("share"):

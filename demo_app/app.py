@@ -46,14 +46,14 @@ class Blocks(gr.Blocks):
         wanted, name = block_fn.inputs, block_fn.api_name or "this"
         if len(inputs) < len(wanted) and all(isinstance(one, Api) for one in wanted):
             inputs = [*inputs, *(one.value for one in wanted[len(inputs) :])]
+        if block_fn.fn is None:
+            raise _said("This is done in the browser: there is no such endpoint.")
         if len(inputs) != len(wanted):
             some = f"{len(wanted)} value{'s' * (len(wanted) != 1)}"
             raise _said(f"/{name} takes {some}, and this call has {len(inputs)}.")
         try:
             return await super().preprocess_data(block_fn, inputs, *given, **more)
-        except gr.Error:
-            raise
-        except Exception:
+        except Exception:  # Gradio's own sentences repeat the value, however long, and all choices
             log.info("values that do not fit", exc_info=True)
             raise _said(f"A value of this call is not of the kind that /{name} takes.") from None
 

@@ -19,6 +19,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
+from gradio.route_utils import FnIndexInferError
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
@@ -116,6 +117,14 @@ class Guard:
         if isinstance(call, str):  # None comes before the call has its number, and again with it
             self.cancel(call)
         return JSONResponse({"success": True})
+
+
+async def unknown(request: Request, error: Exception) -> JSONResponse:
+    """What is answered where a call names no endpoint of the page."""
+    return JSONResponse({"detail": "There is no such endpoint on this page."}, 404)
+
+
+HANDLERS = {KeyError: unknown, FnIndexInferError: unknown}  # what Gradio raises for such a call
 
 
 def lifespan(
