@@ -283,7 +283,10 @@ class Worker:
             return True
         job = self._line.get()
         if job is None:
-            return not (self._closing and self._line.empty())
+            if self._closing and not self._line.empty():  # a job that has gone to the end again
+                self._line.put(None)
+                return True
+            return not self._closing
         try:
             before = job.after
             early = before is not None and not before.finished.is_set()
