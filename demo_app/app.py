@@ -7,7 +7,9 @@ in html/, and each tab is a file in tabs/.
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -123,15 +125,35 @@ def build(studio: Studio, ready: View) -> gr.Blocks:
 
         demo.unload(leave)
         page.reopened(demo)
-    studio.sessions.forgotten = lambda key, files: forget(demo, key, files)
+    studio.sessions.forgotten = Forgotten(demo)
     return demo.queue(max_size=200)
 
 
-def forget(demo: gr.Blocks, key: str, files: set[str]) -> None:
-    """Drop what Gradio itself keeps of a visitor, and the names of files that are gone."""
-    holder = getattr(demo, "state_holder", None)
-    if holder is not None:
-        holder.session_data.pop(key, None)
-        holder.time_last_used.pop(key, None)
-    for known in demo.temp_file_sets:
-        known -= files
+class Forgotten:
+    """Drops what Gradio itself keeps of visitors who have left, and the names of their files.
+
+    The messages to a visitor are dropped when the last call of the visitor has ended, since Gradio
+    goes on writing them until then.
+    """
+
+    def __init__(self, demo: gr.Blocks) -> None:
+        self.demo = demo
+        self._left: set[str] = set()
+
+    def __call__(self, key: str, files: set[str]) -> None:
+        holder, queue = getattr(self.demo, "state_holder", None), self.demo._queue
+        if holder is not None:
+            holder.session_data.pop(key, None)
+            holder.time_last_used.pop(key, None)
+        for known in self.demo.temp_file_sets:
+            known -= files
+        self._left.add(key)
+        busy = {event.session_hash for job in queue.active_jobs if job for event in job}
+        for left in self._left - busy:
+            queue.pending_messages_per_session.pop(left, None)
+            queue.pending_event_ids_session.pop(left, None)
+        self._left &= busy
+        for path in Path(self.demo.GRADIO_CACHE).glob("tmp*"):  # Gradio makes one for each upload
+            with suppress(OSError):
+                if path.is_file() and path.stat().st_size == 0:
+                    path.unlink()

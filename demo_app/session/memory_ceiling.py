@@ -151,8 +151,12 @@ class Watchdog:
             return
         self.shed()
         trim()
+        for held in [one for one in self.worker.begun() if one is not job] * (not job.begun):
+            if self._over():  # what it has made so far is in use
+                held.stop(NO_MEMORY)
+                trim()
         if self._over() and not job.frees:
-            job.stop(FULL)
+            job.stop(NO_MEMORY if job.begun else FULL)
 
     def _over(self) -> bool:
         used = resident() or 0

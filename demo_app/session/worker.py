@@ -88,6 +88,11 @@ class Job:
         self._then: list[Callable[[], Any]] = []  # what is called at its end
         self._lock = threading.Lock()  # over `_then` and the end
 
+    @property
+    def begun(self) -> bool:
+        """Whether it has done a step and goes on at the next."""
+        return self._steps is not None
+
     def stop(self, why: str | None = None) -> None:
         """Ask the job to end at its next step; one that waits in line ends at once.
 
@@ -211,6 +216,8 @@ class Job:
             self._end(Trouble(self._why or FAILED))
 
     def _end(self, error: Exception | None) -> None:
+        if error is not None:  # its frames would hold what the work held, for as long as the job
+            error.__traceback__ = error.__context__ = error.__cause__ = None
         with self._lock:
             self.error, self._steps, self.after = error, None, None
             self.finished.set()
@@ -262,6 +269,10 @@ class Worker:
         self._closing = True
         self._line.put(None)
         self._thread.join()
+
+    def begun(self) -> list[Job]:
+        """Jobs that wait for their next step, the latest first."""
+        return [job for job in reversed(list(self._waiting)) if job.begun]
 
     @property
     def thread(self) -> int | None:
