@@ -7,6 +7,9 @@ sees another's edits.
 Work may be a generator: at each `yield` the model goes to whoever waits, and the job goes to the
 end of the line. No patch may be entered across a `yield`. Background work runs while nobody waits,
 and makes room at its next step for anyone who comes.
+
+The file is longer than others because a job and its worker know each other's insides: whatever
+stops, interrupts or ends a job stands in one place.
 """
 
 from __future__ import annotations
