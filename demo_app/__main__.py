@@ -6,10 +6,12 @@ import argparse
 import os
 import socket
 import sys
+from collections.abc import Sequence
 from contextlib import redirect_stdout
 from io import StringIO
 from typing import Any
 
+VISITORS = 200  # of whom Gradio keeps what it needs itself
 UNSHARED = "No public link could be made (no way to gradio's servers): it is open here only."
 
 
@@ -35,16 +37,36 @@ def quiet() -> None:
         os.environ[name] = ",".join(dict.fromkeys([*known, "localhost", "127.0.0.1"]))
 
 
-def open_page(lm: Any, port: int, host: str = "127.0.0.1", **settings: Any) -> tuple[Any, Any]:
-    """Serve the page for a model; (the Blocks, the studio). Does not wait for visitors to leave."""
+def open_page(
+    lm: Any,
+    port: int,
+    host: str = "127.0.0.1",
+    names: Sequence[str] = (),
+    origins: Sequence[str] = (),
+    memory: int | None = None,
+    **settings: Any,
+) -> tuple[Any, Any]:
+    """Serve the page for a model; (the Blocks, the studio). Does not wait for visitors to leave.
+
+    names: under which the page may be called, beside those of this machine; "*" is every name. A
+        page with a public link, and a Space, is called by names that nobody knows before.
+    origins: of other web pages that may call this one, such as "https://example.org".
+    memory: bytes that the process may use before the job that runs is ended; None: not bounded.
+    """
     quiet()
     from .session.studio import Studio
 
     studio = Studio(lm)
+    if memory is not None:
+        studio.guard(memory)
     ready = studio.look(studio.visitor(), studio.choices.ready_subject())
     from .app import build, theme  # gradio takes seconds to import; the model answers meanwhile
+    from .guard import ANY, HANDLERS, hosts_of, lifespan
     from .html.theme import CSS
 
+    if settings.get("share") or os.environ.get("SYSTEM") == "spaces":
+        names = [*names, ANY]
+    hosts = hosts_of(host, [*names, *filter(None, [os.environ.get("SPACE_HOST")])])
     demo = build(studio, ready.outcome())
     with redirect_stdout(StringIO()):  # gradio's paragraphs about a public link
         demo.launch(
@@ -58,6 +80,11 @@ def open_page(lm: Any, port: int, host: str = "127.0.0.1", **settings: Any) -> t
             run_history=False,
             ssr_mode=False,
             max_file_size="64mb",
+            state_session_capacity=VISITORS,
+            app_kwargs={
+                "lifespan": lifespan(hosts, origins, studio.calls.stop),
+                "exception_handlers": HANDLERS,
+            },
             **settings,
         )
     if settings.get("share"):
@@ -76,9 +103,24 @@ def main(arguments: list[str] | None = None) -> int:
         "--share", action="store_true", help="also a public link, which gradio gives"
     )
     parser.add_argument("--model", help="a hub id or a local folder (default: the embedded model)")
+    parser.add_argument(
+        "--allow-host", action="append", default=[], metavar="NAME",
+        help="a name under which the page may be called, beside those of this machine; * is every",
+    )  # fmt: skip
+    parser.add_argument(
+        "--allow-origin", action="append", default=[], metavar="ORIGIN",
+        help="another web page that may call this one, such as https://example.org",
+    )  # fmt: skip
+    parser.add_argument(
+        "--memory", default=os.environ.get("MODELEDIT_PAGE_MEMORY"), metavar="SIZE",
+        help="how much memory the page may use, such as 6G (default: what it uses with the model, "
+        "and half of what is then free; MODELEDIT_PAGE_MEMORY sets it too)",
+    )  # fmt: skip
     asked = parser.parse_args(arguments)
     quiet()
     import lib
+
+    from .session import memory_ceiling
 
     print("Loading the model …", file=sys.stderr, flush=True)
     try:
@@ -86,10 +128,29 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, lib.FetchError, lib.FamilyError) as error:
         print(error, file=sys.stderr)
         return 2
+    here = memory_ceiling.resident() or 0
+    try:
+        ceiling = memory_ceiling.size(asked.memory) if asked.memory else memory_ceiling.usual()
+        if ceiling is not None and ceiling < here + memory_ceiling.LEAST:
+            least = (here + memory_ceiling.LEAST) / memory_ceiling.UNITS["M"]
+            raise ValueError(f"{asked.memory} is too little: this model needs {least:.0f}M.")
+    except ValueError as error:
+        print(f"--memory: {error}", file=sys.stderr)
+        return 2
+    if ceiling is not None:
+        memory_ceiling.forbid(ceiling)
     port = free_port(asked.port, asked.host)
     if port != asked.port:
         print(f"Port {asked.port} is taken, so the page is on {port}.")
-    demo, studio = open_page(lm, port, asked.host, share=asked.share)
+    demo, studio = open_page(
+        lm,
+        port,
+        asked.host,
+        asked.allow_host,
+        asked.allow_origin,
+        ceiling,
+        share=asked.share,
+    )
     shown = "127.0.0.1" if asked.host == "0.0.0.0" else asked.host
     print(f"Open http://{shown}:{port}", flush=True)
     try:

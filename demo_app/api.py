@@ -1,16 +1,21 @@
 """The endpoints for programs: /edit, /answer, /compare and /settings, plain values in and out.
 
 With gradio_client one Client is one visitor: its edits pile up, are seen by nobody else, and are
-dropped when it closes. The endpoints are Gradio's, so this file stands on the floor of the tabs.
+dropped when it closes. A call that is cancelled changes nothing. The endpoints are Gradio's, so
+this file stands on the floor of the tabs.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import gradio as gr
+from gradio.context import LocalContext
 
+from .session import given
 from .session.editor_settings import listed
 from .session.studio import Studio
 from .session.views import Column, View
@@ -21,7 +26,7 @@ from .session.worker import Job, Stopped, Trouble
 def endpoints(studio: Studio) -> None:
     """Add the endpoints to the page that is being built."""
 
-    def edit(
+    async def edit(
         subject: str,
         prompt: str,
         target: str,
@@ -41,10 +46,10 @@ def endpoints(studio: Studio) -> None:
             wanted = studio.choices.subject(subject, prompt, target, own)
             return studio.edit(session, wanted, editor, layer, steps)
 
-        view = _done(studio, request, start)
+        view = await _done(studio, request, start)
         return {**summary(view.columns[0]), "live": view.live, "rows": rows(view.columns[0])}
 
-    def compare(
+    async def compare(
         subject: str,
         prompt: str,
         target: str,
@@ -61,19 +66,22 @@ def endpoints(studio: Studio) -> None:
             wanted = studio.choices.subject(subject, prompt, target, own)
             return studio.edit(session, wanted, editors, keep_none=True)
 
-        view = _done(studio, request, start)
+        view = await _done(studio, request, start)
         return [{**summary(column), "rows": rows(column)} for column in view.columns]
 
-    def answer(
+    async def answer(
         prompt: str, chat: bool = False, tokens: int = 16, request: gr.Request = None
     ) -> dict:
         """What the model says: {"before": …, "after": …, "live": this visitor's edits}."""
-        return _done(studio, request, lambda session: studio.answer(session, prompt, chat, tokens))
+        return await _done(
+            studio, request, lambda session: studio.answer(session, prompt, chat, tokens)
+        )
 
     def settings(editor: str = "rome") -> list[dict]:
         """The settings of an editor: value for this model, published value, and what each does."""
         if not isinstance(editor, str) or editor not in studio.choices.editors():
-            raise gr.Error(f"There is no editor “{str(editor)[:40]}” here.", print_exception=False)
+            said = f"There is no editor “{given.short(editor)}” here."
+            raise gr.Error(said, print_exception=False)
         return listed(studio.lm, editor)
 
     for function in (edit, compare, answer, settings):
@@ -81,12 +89,29 @@ def endpoints(studio: Studio) -> None:
         gr.api(function, api_name=name, concurrency_limit=None)
 
 
-def _done(studio: Studio, request: gr.Request, start: Callable[[Session], Job]) -> Any:
-    """The result of a visitor's job; it waits here, in a thread of the web server."""
+async def _done(studio: Studio, request: gr.Request, start: Callable[[Session], Job]) -> Any:
+    """The result of a visitor's job, which is stopped when its call is cancelled.
+
+    It waits without a thread of the web server, so that many may wait.
+    """
+    loop, finished = asyncio.get_running_loop(), asyncio.Event()
+
+    def wake() -> None:
+        with suppress(RuntimeError):  # the server has ended meanwhile
+            loop.call_soon_threadsafe(finished.set)
+
     try:
-        return start(studio.sessions.get(request.session_hash)).outcome()
+        job = start(studio.sessions.get(request.session_hash))
+        job.when_finished(wake)
+        try:
+            with studio.calls.running(LocalContext.event_id.get(None), job.stop):
+                await finished.wait()
+        finally:
+            job.stop()
+        return job.outcome()
     except (Trouble, Stopped) as error:  # not shown as HTML, so not escaped
-        raise gr.Error(str(error) or "Stopped.", print_exception=False) from None
+        said = str(error) or "Stopped; nothing was changed."
+        raise gr.Error(said, print_exception=False) from None
 
 
 def summary(column: Column) -> dict:

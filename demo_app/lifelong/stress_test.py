@@ -13,6 +13,7 @@ from typing import Any
 
 import lib
 
+from ..session import given
 from ..session.choices import BASELINES, Choices
 from ..session.worker import Trouble
 
@@ -138,10 +139,10 @@ def plan(
 ) -> Test:
     """The test that a form asks for, checked. Raises Trouble in one sentence."""
     known = choices.editors()
-    chosen = list(dict.fromkeys((*BASELINES, *(editors or ()))))
+    chosen = list(dict.fromkeys((*BASELINES, *given.names("editors", editors))))
     for editor in chosen:
         if editor not in known or choices.kind(editor).speed == "slow":
-            raise Trouble(f"The editor '{editor}' does not run in this test.")
+            raise Trouble(f"The editor '{given.short(editor)}' does not run in this test.")
     if len(chosen) > LINES:
         raise Trouble(f"{len(chosen)} editors are too many at once: this page takes {LINES}.")
     slow = [known[editor][0] for editor in chosen if choices.kind(editor).speed != "fast"]
@@ -160,6 +161,7 @@ def plan(
 
 def _whole(name: str, value: Any) -> int:
     """A number of a form as a whole one from 1 on; Trouble for anything else."""
-    if not isinstance(value, int | float) or not math.isfinite(value) or value < 1:
+    found = given.whole(name, value)
+    if found < 1:
         raise Trouble(f"The {name} should be a whole number from 1 on.")
-    return int(value)
+    return found

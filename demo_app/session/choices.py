@@ -13,11 +13,11 @@ from pathlib import Path
 
 import lib
 
+from . import given
 from .views import Subject
 from .worker import Trouble
 
 EXAMPLES = Path(__file__).parents[1] / "examples.json"
-CHARACTERS = 600  # of a prompt
 OWN = 8  # prompts of the visitor's own
 BESIDE = 4  # editors side by side
 NAMES = {  # editors that are not written in capitals
@@ -90,8 +90,9 @@ class Choices:
 
     def chosen(self, editor: str, layer: int | None, steps: int | None) -> dict[str, int]:
         """The settings that differ from the editor's own; Trouble for those it cannot have."""
-        own, given = self.settings(editor), {"layer": layer, "steps": steps}
-        found = {k: int(v) for k, v in given.items() if v is not None and v != own[k] is not None}
+        own, asked = self.settings(editor), {"layer": layer, "steps": steps}
+        numbers = {k: given.whole(k, v) for k, v in asked.items() if v is not None}
+        found = {k: v for k, v in numbers.items() if v != own[k] is not None}
         if not 1 <= found.get("steps", 1) <= 100:
             raise Trouble(f"{found['steps']} steps cannot be taken: 1 to 100 can.")
         if "steps" in found:
@@ -110,13 +111,14 @@ class Choices:
     @staticmethod
     def kind(editor: str) -> type[lib.Editor]:
         """The editor's class. Raises Trouble with the names there are."""
-        if editor not in lib.EDITORS:
-            raise Trouble(f"There is no editor '{editor}'; there are {', '.join(lib.EDITORS)}.")
+        if not isinstance(editor, str) or editor not in lib.EDITORS:
+            known = ", ".join(lib.EDITORS)
+            raise Trouble(f"There is no editor '{given.short(editor)}'; there are {known}.")
         return lib.EDITORS[editor]
 
     def several(self, editors: str | Sequence[str]) -> list[str]:
         """The editors of a form, each once. Raises Trouble for none, too many or unknown ones."""
-        names = list(dict.fromkeys([editors] if isinstance(editors, str) else editors or ()))
+        names = given.names("editors", editors)
         if not names:
             raise Trouble("No editor is chosen: please tick one.")
         if len(names) > BESIDE:
@@ -129,8 +131,8 @@ class Choices:
 
     def example(self, label: str) -> lib.Case:
         """The case behind a label."""
-        if label not in self.examples:
-            raise Trouble(f"There is no example '{label}'.")
+        if not isinstance(label, str) or label not in self.examples:
+            raise Trouble(f"There is no example '{given.short(label)}'.")
         return self.cases[self.examples[label]]
 
     def ready_subject(self) -> Subject:
@@ -145,22 +147,18 @@ class Choices:
         consequences belong to one answer); any other borrows neighbors and unrelated prompts from
         the classroom fact with the nearest prompt.
         """
-        subject, prompt, target = (text or "" for text in (subject, prompt, target))
         for name, text in ("subject", subject), ("prompt", prompt), ("new answer", target):
-            if not text.strip():
-                raise Trouble(f"The {name} is empty: please write one.")
-            short(name, text)
+            given.text(name, text)
         try:
             fact = lib.Fact.find(prompt.strip(), subject.strip(), target.strip())
         except lib.FactError as error:
             raise Trouble(_sentence_of(error)) from None
-        lines = tuple(
-            dict.fromkeys(line.strip() for line in (own or "").splitlines() if line.strip())
-        )
+        most = 2 * OWN * given.CHARACTERS
+        lines = tuple(dict.fromkeys(given.lines("list of your own prompts", own, most)))
         if len(lines) > OWN:
             raise Trouble(f"{len(lines)} prompts of your own are too many: this page takes {OWN}.")
         for line in lines:
-            short("prompt of your own", line)
+            given.text("prompt of your own", line)
         for case in self.cases.values():
             if case.fact.text == fact.text and case.fact.subject == fact.subject:
                 fact = replace(fact, target_true=case.fact.target_true)
@@ -191,14 +189,6 @@ def _has_network(editor: type[lib.Editor], lm: lib.LM) -> bool:
     """Whether a network was trained for this editor and model."""
     made = editor(lm)
     return made.path.exists() or made.shipped.exists()
-
-
-def short(name: str, text: str) -> None:
-    """Raise Trouble for a text longer than the page takes."""
-    if len(text) > CHARACTERS:
-        raise Trouble(
-            f"The {name} has {len(text):,} characters; this page takes up to {CHARACTERS}."
-        )
 
 
 def _sentence(editor: type[lib.Editor]) -> str:

@@ -8,7 +8,8 @@ editors write the rest again.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from operator import is_
 
 import lib
@@ -136,8 +137,23 @@ def clear(session: Session) -> None:
         held.clear()
 
 
-def choose(job: Job, lm: lib.LM, session: Session, wanted: set[int]) -> Iterator[None]:
-    """Apply just these edits of the list; gives the model back between two of them."""
+@contextmanager
+def whole_or_not(session: Session) -> Iterator[None]:
+    """In the body the list changes; where it fails or is stopped, the list is as it was before."""
+    edits, patches = [(edit, edit.on) for edit in session.edits], list(session.patches)
+    try:
+        yield
+    except BaseException:
+        session.edits[:], session.patches[:] = [edit for edit, _ in edits], patches
+        for edit, on in edits:
+            edit.on = on
+        raise
+
+
+def fold(
+    job: Job, lm: lib.LM, session: Session, wanted: set[int]
+) -> Generator[None, None, list[lib.Patch]]:
+    """The patches of just these edits of the list; gives the model back between two of them."""
     key = tuple(edit.number for edit in session.edits if edit.number in wanted)
     found: list[lib.Patch] = []
     for size in range(1, len(key) + 1):
@@ -155,10 +171,15 @@ def choose(job: Job, lm: lib.LM, session: Session, wanted: set[int]) -> Iterator
         session.folds[part] = patch
         found.append(patch)
         yield
+    return found
+
+
+def choose(session: Session, wanted: set[int], found: Sequence[lib.Patch]) -> None:
+    """Apply just these edits of the list, whose patches `fold` has found."""
     for edit in session.edits:
         edit.on = edit.number in wanted
     session.patches[:] = found
-    _forget(session, key)
+    _forget(session, numbers(session))
 
 
 def _shorter(lm: lib.LM, session: Session, part: tuple[int, ...]) -> lib.Patch | None:

@@ -14,6 +14,7 @@ from typing import Any
 import lib
 from lib.settings import explain
 
+from . import given
 from .worker import Trouble
 
 LINES = 12
@@ -64,7 +65,7 @@ def table(lm: lib.LM, editor: str) -> str:
 def changes(lm: lib.LM, editor: str, text: str) -> dict[str, Any]:
     """Settings from lines `name = value`, values as in JSON. Raises Trouble in one sentence."""
     known, found = shown(lm, editor), {}
-    lines = [line.strip() for line in (text or "").splitlines() if line.strip()]
+    lines = given.lines("list of settings", text, most=LINES * 200)
     if len(lines) > LINES:
         raise Trouble(f"{len(lines)} settings are too many: this page takes {LINES}.")
     for line in lines:

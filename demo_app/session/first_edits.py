@@ -85,12 +85,14 @@ class FirstEdits:
         self, job: Job, subject: Subject, made: FirstEdit, begin: float, end: float, words: str
     ) -> tuple[Row, ...]:
         """The rows of a subject under an edit; those of a first edit are kept for the next."""
-        if made.look is None or made.look[0] != subject:
-            rows = self.asker.look(job, subject, made.patch, begin, end=end, words=words)
-            made.look = subject, rows
+        if made.look is not None and made.look[0] == subject:
+            return made.look[1]
+        rows = self.asker.look(job, subject, made.patch, begin, end=end, words=words)
+        made.look = subject, rows
+        # other visitors' first edits may have come since: then it is this look that is dropped
         for old in list(self.made.values())[:-LOOKS]:
             old.look = None
-        return made.look[1]
+        return rows
 
     def _editor(self, name: str, settings: dict[str, int]) -> lib.Editor:
         """The editor; those of the warm-up are kept, with what they computed once for the model."""

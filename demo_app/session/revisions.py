@@ -13,11 +13,12 @@ import torch
 
 import lib
 
-from . import edit_list
+from . import edit_list, given
 from .asking import Asker
 from .choices import Choices
 from .edit_list import BaseAnswers
 from .edits import Point
+from .subject_in_view import subject_of
 from .views import View
 from .visitors import Session
 from .worker import Job, Trouble, Worker
@@ -38,6 +39,7 @@ class Revisions:
 
     def keep(self, session: Session, index: int) -> Job:
         """Of several editors side by side, the one whose patch becomes the visitor's edit."""
+        index = given.whole("number of the editor to keep", index)
 
         def work(job: Job) -> View:
             view = session.view
@@ -48,10 +50,11 @@ class Revisions:
             if column.patch is None:
                 raise Trouble(f"{column.name} made no edit: {column.error}.")
             if index != view.chosen:
-                edit_list.drop_last(session)
-                edit_list.add(session, column.patch, column.name, column.seconds)
-                self._measure(job, session, 0)
-                self._measure(job, session, len(session.patches))
+                with edit_list.whole_or_not(session):
+                    edit_list.drop_last(session)
+                    edit_list.add(session, column.patch, column.name, column.seconds)
+                    self._measure(job, session, 0)
+                    self._measure(job, session, len(session.patches))
                 session.view = view.keep(index)
             return session.view
 
@@ -59,26 +62,31 @@ class Revisions:
 
     def switch(self, session: Session, wanted: Sequence[int]) -> Job:
         """Apply just these edits of the visitor's list, by their numbers; ask everything again."""
+        chosen = set(given.wholes("list of edits to apply", wanted))
 
         def work(job: Job) -> Iterator[None]:
             edit_list.sync(session, self.choices.editors())
-            yield from edit_list.choose(job, self.lm, session, set(wanted))
-            self._measure(job, session, 0, 0.8)
-            self._measure(job, session, len(session.patches), 0.9)
+            found = yield from edit_list.fold(job, self.lm, session, chosen)
+            with edit_list.whole_or_not(session):
+                edit_list.choose(session, chosen, found)
+                self._measure(job, session, 0, 0.8)
+                self._measure(job, session, len(session.patches), 0.9)
             yield
-            subject = session.view.subject
+            subject = subject_of(self.choices, session)
             rows = self.asker.look(job, subject, session.patch, fresh=True)
-            session.view = View(subject, rows, len(session.patches), old=session.view.old)
+            old = self.asker.old(subject)
+            session.view = View(subject, rows, len(session.patches), old=old)
             return session.view
 
         return session.submit(self.worker, work)
 
     def at(self, session: Session, count: int) -> Job:
         """What is said to the edits' prompts after the first `count` of them: a Point."""
+        count = given.whole("number of edits to look back to", count)
 
         def work(job: Job) -> Point:
             edit_list.sync(session, self.choices.editors())
-            inside = min(max(int(count), 0), len(session.patches))
+            inside = min(max(count, 0), len(session.patches))
             self._measure(job, session, 0)
             return self._measure(job, session, inside, 0.5)
 
@@ -96,7 +104,7 @@ class Revisions:
             last = session.patch
             left = [] if everything else session.patches[:-1]
             patch = left[-1] if left else lib.EMPTY
-            subject = session.view.subject
+            subject = subject_of(self.choices, session)
             rows = self.asker.look(job, subject, patch, fresh=True)
             self._verify(last)
             same = sum(row.before.text == row.after.text for row in rows)
@@ -116,7 +124,12 @@ class Revisions:
             session.view = View(subject, rows, len(left), note=note, undone=True, old=old)
             return session.view
 
-        return session.submit(self.worker, work)
+        return session.submit(self.worker, work, frees=True)
+
+    def sound(self) -> bool:
+        """Whether the model is as it came: every matrix byte for byte, and no hook on a block."""
+        hooks = sum(len(block._forward_pre_hooks) for block in self.lm.blocks)
+        return hooks == 0 and all(digest(self.lm, name) == was for name, was in self.bytes.items())
 
     def _measure(self, job: Job, session: Session, count: int, share: float = 0.0) -> Point:
         return edit_list.measure(job, self.lm, session, count, share, self.unedited)

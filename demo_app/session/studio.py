@@ -15,11 +15,13 @@ from typing import Any
 import lib
 from lib.evaluation.answers import begins
 
-from . import edit_list, editor_settings
+from . import edit_list, editor_settings, given
 from .asking import Asker
-from .choices import WARM, Choices, short
+from .calls import Calls
+from .choices import WARM, Choices
 from .edit_list import BaseAnswers
 from .first_edits import FirstEdits
+from .memory_ceiling import Watchdog
 from .revisions import Revisions
 from .views import EDITS, Subject, View, Written
 from .visitors import Session, Sessions
@@ -35,6 +37,8 @@ class Studio:
     lm: the model.
     worker: the thread that does all model work.
     sessions: the visitors.
+    calls: the calls of programs, so that each can be cancelled.
+    watchdog: bounds memory and time of the jobs, once `guard` has begun it; else None.
     choices: examples, editors, and the check of what was typed.
     asker: asks all prompts of a subject, before and after an edit.
     unedited: the base model's answers to the prompts of edits.
@@ -44,13 +48,28 @@ class Studio:
 
     def __init__(self, lm: lib.LM) -> None:
         self.lm = lm
-        self.worker, self.sessions = Worker(), Sessions()
+        self.worker, self.sessions, self.calls = Worker(), Sessions(), Calls()
         self.choices, self.asker, self.unedited = Choices(lm), Asker(lm), BaseAnswers()
         self.first_edits = FirstEdits(lm, self.asker, self.choices)
         self.revisions = Revisions(lm, self.worker, self.asker, self.choices, self.unedited)
 
+        self.watchdog: Watchdog | None = None
+
+    def guard(self, ceiling: int) -> Watchdog:
+        """From here on jobs end that take the process above a ceiling, in bytes, or that hang."""
+        sound = self.revisions.sound
+        self.watchdog = Watchdog(self.worker, ceiling, self.shed, sound)
+        return self.watchdog
+
+    def shed(self) -> None:
+        """Free what can be computed again: first edits, and patches of earlier choices."""
+        self.first_edits.made.clear()
+        self.sessions.shed()
+
     def close(self) -> None:
-        """End the worker's thread."""
+        """End the worker's thread and the watchdog's."""
+        if self.watchdog is not None:
+            self.watchdog.close()
         self.worker.close()
 
     def visitor(self) -> Session:
@@ -130,9 +149,10 @@ class Studio:
             if len(held) != len(session.patches) or session.patch is not start:
                 raise Trouble("Your edits changed meanwhile, so this one was not kept: try again.")
             chosen = columns[good[0]]
-            edit_list.add(session, chosen.patch, chosen.name, chosen.seconds)
-            edit_list.measure(job, self.lm, session, 0, 0.95, self.unedited)
-            edit_list.measure(job, self.lm, session, len(session.patches), 0.97, self.unedited)
+            with edit_list.whole_or_not(session):
+                edit_list.add(session, chosen.patch, chosen.name, chosen.seconds)
+                edit_list.measure(job, self.lm, session, 0, 0.95, self.unedited)
+                edit_list.measure(job, self.lm, session, len(session.patches), 0.97, self.unedited)
             note = None
             if begins(present, fact.target_new):
                 note = f"The model already answered “{fact.target_new}” before this edit."
@@ -174,9 +194,10 @@ class Studio:
         At most `tokens` new ones: the most probable each time or, by temperature, drawn with a
         fixed seed, the same before and after.
         """
-        _given(prompt)
+        prompt, chat = given.text("prompt", prompt), given.flag("Asking as chat", chat)
         prompt = prompt if chat else prompt.rstrip()
-        tokens, heat = min(max(int(tokens), 1), LONGEST), min(max(float(temperature), 0.0), 2.0)
+        tokens = min(max(given.whole("number of new tokens", tokens), 1), LONGEST)
+        heat = min(max(given.number("temperature", temperature), 0.0), 2.0)
 
         def work(job: Job) -> Written:
             patch, said = session.patch, Written(live=len(session.patches))
@@ -198,8 +219,8 @@ class Studio:
 
     def answer(self, session: Session, prompt: str, chat: bool, tokens: int) -> Job:
         """One answer as the base model and with the visitor's edits: a dict of plain values."""
-        _given(prompt)
-        tokens = min(max(int(tokens), 1), WRITE)
+        prompt, chat = given.text("prompt", prompt), given.flag("Asking as chat", chat)
+        tokens = min(max(given.whole("number of tokens", tokens), 1), WRITE)
 
         def work(job: Job) -> dict:
             found = {"live": len(session.patches)}
@@ -210,10 +231,3 @@ class Studio:
             return found
 
         return session.submit(self.worker, work)
-
-
-def _given(prompt: str) -> None:
-    """Raise Trouble for a prompt that is empty or longer than the page takes."""
-    if not (prompt or "").strip():
-        raise Trouble("The prompt is empty: write the beginning of a sentence.")
-    short("prompt", prompt)

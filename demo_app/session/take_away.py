@@ -68,7 +68,14 @@ def make(run: LongRun, kind: str, folder: Path) -> Generator[Progress, None, Pat
 def load(run: LongRun, path: str | Path, name: str) -> Generator[Progress, None, str]:
     """Put an uploaded patch in the place of the visitor's edits; returns what was loaded."""
     studio, session = run.studio, run.session
-    patch = read_patch(path, name)
+
+    def read(job: Job) -> lib.Patch:  # on the worker: what reading takes is bounded there
+        try:
+            return read_patch(path, name)
+        except FileNotFoundError:
+            raise Trouble(f"{name} is not here any more: please upload it again.") from None
+
+    patch = yield from run.do(read)
     fact = patch.facts[-1] if patch.facts else None
     if fact is None or fact.subject is None:
         subject = subject_of(studio.choices, session)

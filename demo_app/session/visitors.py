@@ -1,16 +1,16 @@
 """Who is on the page: one session per visitor, kept on the server under the id of the open page.
 
 Sessions are bounded in number, and dropped after an hour of silence or when the visitor leaves, so
-that nobody's edits stay in memory.
+that nobody's edits stay in memory and no file of theirs on the disk.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import lib
@@ -18,7 +18,10 @@ import lib
 from .edits import AppliedEdit, Point
 from .predictions import Prediction
 from .views import View
-from .worker import Job, Worker
+from .worker import Job, Trouble, Worker
+
+KEY = 200  # characters of a visitor's id
+SOON = 30.0  # seconds after which a session that holds nothing is dropped
 
 
 @dataclass
@@ -33,6 +36,8 @@ class Session:
         same patch.
     points: what was measured, by the numbers of the applied edits.
     jobs: jobs and long runs that were started.
+    files: paths of files that were made for the visitor, or that the visitor has brought.
+    left: whether the visitor was forgotten; what is still made for them is kept no more.
     seen: when the visitor last did something, in seconds of the monotonic clock.
     """
 
@@ -43,20 +48,37 @@ class Session:
     folds: dict[tuple[int, ...], lib.Patch] = field(default_factory=dict)
     points: dict[tuple[int, ...], Point] = field(default_factory=dict)
     jobs: list[Any] = field(default_factory=list)  # Job, or a LongRun, which stops like one
+    files: set[str] = field(default_factory=set)
+    left: bool = False
     seen: float = field(default_factory=time.monotonic)
+
+    @property
+    def empty(self) -> bool:
+        """Whether a new session would be the same: nothing was made, and nothing runs."""
+        held = self.patches or self.edits or self.files or self.view or self.foretold
+        return not held and all(job.finished.is_set() for job in self.jobs)
 
     @property
     def patch(self) -> lib.Patch:
         """All of the visitor's edits."""
         return self.patches[-1] if self.patches else lib.EMPTY
 
-    def submit(self, worker: Worker, work: Callable[[Job], Any]) -> Job:
-        """Put work in line; a visitor's jobs are done in the order in which they came."""
+    def submit(self, worker: Worker, work: Callable[[Job], Any], frees: bool = False) -> Job:
+        """Put work in line; a visitor's jobs are done in the order in which they came.
+
+        frees: the work takes memory back, so it may begin where there is hardly any.
+        """
         running = [old for old in self.jobs if not old.finished.is_set()]
         before = next((old for old in reversed(running) if isinstance(old, Job)), None)
-        job = worker.submit(work, after=before)
+        job = worker.submit(work, after=before, frees=frees)
         self.jobs = [*running, job]
         return job
+
+    def owns(self, path: Path | str) -> None:
+        """Delete a file when the visitor leaves; at once where that has happened already."""
+        self.files.add(str(path))
+        if self.left:
+            discard(Path(path))
 
     def stop(self) -> None:
         """End everything that runs for this visitor."""
@@ -65,33 +87,79 @@ class Session:
 
 
 class Sessions:
-    """Visitors by id: at most `most`, dropped after `idle` seconds without a call, oldest first."""
+    """Visitors by id: at most `most`, and each only for `idle` seconds without a call.
+
+    Where there are too many, those go first who have nothing to lose, and then the longest silent.
+
+    forgotten: called with the id of every visitor who is dropped, and their files' paths.
+    """
 
     def __init__(self, most: int = 64, idle: float = 3600.0) -> None:
         self.most, self.idle = most, idle
-        self._all: OrderedDict[str, Session] = OrderedDict()
+        self.forgotten: Callable[[str, set[str]], None] = lambda key, files: None
+        self._all: dict[str, Session] = {}
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._all)
 
-    def get(self, key: str) -> Session:
-        """The visitor's session, a new one where there is none (any more)."""
-        now = time.monotonic()
+    def get(self, key: str | None) -> Session:
+        """The visitor's session, a new one where there is none (any more).
+
+        Without an id every call is a visitor of its own, of whom nothing is kept.
+        """
+        if key is None:
+            return Session()
+        if not isinstance(key, str) or len(key) > KEY:
+            raise Trouble(f"A visitor's id is a word of at most {KEY} characters.")
+        now, gone = time.monotonic(), []
         with self._lock:
             session = self._all.setdefault(key, Session())
             session.seen = now
-            self._all.move_to_end(key)
-            while len(self._all) > 1:
-                oldest = next(iter(self._all.values()))
-                if len(self._all) <= self.most and now - oldest.seen < self.idle:
-                    break
-                self._all.popitem(last=False)[1].stop()
+            others = sorted(
+                (name for name in self._all if name != key),
+                key=lambda name: (not self._all[name].empty, self._all[name].seen),
+            )
+            for place, name in enumerate(others):
+                silent = now - self._all[name].seen
+                crowded = len(others) - place >= self.most
+                nothing = self._all[name].empty and silent > SOON
+                if crowded or nothing or silent > self.idle:
+                    gone.append((name, self._all.pop(name)))
+        self._end(gone)
         return session
 
     def drop(self, key: str) -> None:
         """Forget a visitor who has left, and end everything that runs for them."""
         with self._lock:
             session = self._all.pop(key, None)
-        if session is not None:
+        self._end([(key, session or Session())])
+
+    def shed(self) -> None:
+        """Free what sessions can compute again: patches of earlier choices, and what was told."""
+        for session in list(self._all.values()):
+            key = tuple(edit.number for edit in session.edits if edit.on)
+            present = {key[: size + 1] for size in range(len(key))}
+            for old in [one for one in list(session.folds) if one not in present]:
+                session.folds.pop(old, None)
+            session.foretold = None
+
+    def _end(self, gone: list[tuple[str, Session]]) -> None:
+        """Stop what runs for them, and delete their files, where no other visitor has the same."""
+        for key, session in gone:
+            session.left = True
             session.stop()
+            kept = {path for other in list(self._all.values()) for path in other.files}
+            files = session.files - kept
+            for path in files:
+                discard(Path(path))
+            self.forgotten(key, files)
+
+
+def discard(path: Path) -> None:
+    """Delete a file, and its folder where nothing else is in it; what is gone already is gone."""
+    try:
+        path.unlink(missing_ok=True)
+        path.parent.rmdir()
+    except OSError:
+        pass

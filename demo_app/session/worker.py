@@ -7,13 +7,18 @@ sees another's edits.
 Work may be a generator: at each `yield` the model goes to whoever waits, and the job goes to the
 end of the line. No patch may be entered across a `yield`. Background work runs while nobody waits,
 and makes room at its next step for anyone who comes.
+
+The file is longer than others because a job and its worker know each other's insides: whatever
+stops, interrupts or ends a job stands in one place.
 """
 
 from __future__ import annotations
 
+import errno
 import logging
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,6 +30,11 @@ import lib
 from lib.cancellation import cancellable
 
 log = logging.getLogger(__name__)
+
+FAILED = "Something failed inside; nothing was changed. Please try again."
+NO_MEMORY = (
+    "This needs more memory than the page has; nothing was changed. Please try something smaller."
+)
 
 
 class Trouble(Exception):
@@ -39,6 +49,17 @@ class GiveWay(Exception):
     """Background work met a visitor's job; its present step is done again later."""
 
 
+def no_memory(error: BaseException) -> bool:
+    """Whether an error says that memory was not given: Python's, the system's or torch's."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    said = str(error).casefold()
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError)
+        and any(word in said for word in ("allocate memory", "out of memory", "enough memory"))
+    )
+
+
 @dataclass(frozen=True)
 class Progress:
     """How far a job is: its share done (0 to 1), in words, and text written so far."""
@@ -51,8 +72,11 @@ class Progress:
 class Job:
     """One piece of model work: progress while it runs, then `result` or `error`."""
 
-    def __init__(self, work: Callable[[Job], Any], after: Job | None = None) -> None:
-        self.work, self.after = work, after
+    def __init__(
+        self, work: Callable[[Job], Any], after: Job | None = None, frees: bool = False
+    ) -> None:
+        """frees: the work takes memory back, so it may begin where there is hardly any."""
+        self.work, self.after, self.frees = work, after, frees
         self.progress = Progress(words="waiting for the model")
         self.result: Any = None
         self.error: Exception | None = None
@@ -62,14 +86,28 @@ class Job:
         self._busy = threading.Lock()  # held while one of its steps runs
         self._steps: Iterator | None = None  # of work that gives the model back in between
         self.crowded: Callable[[], bool] = lambda: False  # of background work: whether one waits
+        self.heard = time.monotonic()  # when its work last said that it goes on
+        self._why: str | None = None  # of a stop that is not the visitor's
+        self._then: list[Callable[[], Any]] = []  # what is called at its end
+        self._lock = threading.Lock()  # over `_then` and the end
 
-    def stop(self) -> None:
-        """Ask the job to end at its next step; one that waits in line ends at once."""
+    @property
+    def begun(self) -> bool:
+        """Whether it has done a step and goes on at the next."""
+        return self._steps is not None
+
+    def stop(self, why: str | None = None) -> None:
+        """Ask the job to end at its next step; one that waits in line ends at once.
+
+        why: the sentence of the Trouble with which it then ends; without it, it ends as Stopped.
+        """
+        if why is not None:
+            self._why = why
         self._stop.set()
         if self._busy.acquire(blocking=False):
             try:
                 if not self.finished.is_set():
-                    self._end(Stopped())
+                    self._end(self._stopped())
             finally:
                 self._busy.release()
 
@@ -81,10 +119,14 @@ class Job:
 
     def check(self, *_: Any) -> None:
         """Raise Stopped when nobody wants the result any more, GiveWay where one must make room."""
+        self.heard = time.monotonic()
         if self._stop.is_set():
-            raise Stopped
+            raise self._stopped()
         if self.crowded():
             raise GiveWay
+
+    def _stopped(self) -> Exception:
+        return Stopped() if self._why is None else Trouble(self._why)
 
     @contextmanager
     def counting(
@@ -122,6 +164,17 @@ class Job:
             self._news.wait(every)
             self._news.clear()
 
+    def when_finished(self, call: Callable[[], Any]) -> None:
+        """Have a function called at the job's end, in whichever thread that is; now if it is over.
+
+        The function must return at once.
+        """
+        with self._lock:
+            if not self.finished.is_set():
+                self._then.append(call)
+                return
+        call()
+
     def outcome(self) -> Any:
         """The result of a finished job; raises its Trouble or Stopped."""
         self.finished.wait()
@@ -136,8 +189,7 @@ class Job:
                 return False  # stopped while it waited
             error: Exception | None = None
             try:
-                if self._stop.is_set():
-                    raise Stopped
+                self.check()
                 with cancellable(self.check):  # the library, where it runs no block for long
                     found = self.work(self) if self._steps is None else None
                     if isgenerator(found):
@@ -152,17 +204,30 @@ class Job:
             except (Stopped, Trouble, GiveWay) as known:
                 error = known
             except (ValueError, lib.OwnerError) as known:  # the library's: one sentence each
-                error = Trouble(str(known))
-            except Exception:
-                log.exception("a job failed")
-                error = Trouble("Something failed inside; nothing was changed. Please try again.")
+                error = Trouble(self._why or str(known))
+            except Exception as unknown:
+                known_why = self._why or (NO_MEMORY if no_memory(unknown) else None)
+                error = Trouble(known_why or FAILED)
+                if known_why is None:
+                    log.exception("a job failed")
             self._end(error)
             return False
 
+    def give_up(self) -> None:
+        """End a job whose step was broken off from outside, if it has not ended yet."""
+        if not self.finished.is_set():
+            self._end(Trouble(self._why or FAILED))
+
     def _end(self, error: Exception | None) -> None:
-        self.error, self._steps, self.after = error, None, None
-        self.finished.set()
+        if error is not None:  # its frames would hold what the work held, for as long as the job
+            error.__traceback__ = error.__context__ = error.__cause__ = None
+        with self._lock:
+            self.error, self._steps, self.after = error, None, None
+            self.finished.set()
+            calls, self._then = self._then, []
         self._news.set()
+        for call in calls:
+            call()
 
 
 class Worker:
@@ -173,12 +238,16 @@ class Worker:
         self._waiting: deque[Job] = deque()
         self._later: deque[Callable[[Job], Any]] = deque()  # background work, when nobody waits
         self._closing = False
+        self.running: Job | None = None  # the job whose step runs now
+        self.admit: Callable[[Job], None] = lambda job: None  # called before each step
         self._thread = threading.Thread(target=self._work, name="model", daemon=True)
         self._thread.start()
 
-    def submit(self, work: Callable[[Job], Any], after: Job | None = None) -> Job:
+    def submit(
+        self, work: Callable[[Job], Any], after: Job | None = None, frees: bool = False
+    ) -> Job:
         """Put work in line and return its job at once; it begins when `after` is finished."""
-        job = Job(work, after)
+        job = Job(work, after, frees)
         self._waiting.append(job)
         self._line.put(job)
         return job
@@ -204,28 +273,67 @@ class Worker:
         self._line.put(None)
         self._thread.join()
 
+    def begun(self) -> list[Job]:
+        """Jobs that wait for their next step, the latest first."""
+        return [job for job in reversed(list(self._waiting)) if job.begun]
+
+    @property
+    def thread(self) -> int | None:
+        """The number of the thread that runs the jobs."""
+        return self._thread.ident
+
     def _work(self) -> None:
         while True:
-            if self._line.empty() and self._later and not self._closing:
-                self._background()
-                continue
-            job = self._line.get()
-            if job is None:
-                if self._closing and self._line.empty():
+            try:
+                if not self._turn():
                     return
-                continue
+            except Exception:  # an interrupt of the watchdog that came a moment late
+                log.exception("the worker goes on")
+
+    def _turn(self) -> bool:
+        """One step of the job whose turn it is; False at the end of the line, when it is closed."""
+        if self._line.empty() and self._later and not self._closing:
+            self._background()
+            return True
+        job = self._line.get()
+        if job is None:
+            if self._closing and not self._line.empty():  # a job that has gone to the end again
+                self._line.put(None)
+                return True
+            return not self._closing
+        try:
             before = job.after
             early = before is not None and not before.finished.is_set()
-            more = early or job.run()
+            more = early or self._step(job)
             self._waiting.remove(job)
             if more:
                 self._waiting.append(job)
                 self._line.put(job)
-            job = before = None  # while it waits it holds nobody's edits
+        except Exception:
+            job.give_up()
+            raise
+        return True
 
     def _background(self) -> None:
         job = Job(self._later[0])
         job.crowded = lambda: not self._line.empty()
-        job.run()
+        self._step(job)
         if not isinstance(job.error, GiveWay):
             self._later.popleft()
+
+    def _step(self, job: Job) -> bool:
+        """The job's next step; whether there is more to do. The watchdog looks on meanwhile.
+
+        An interrupt of the watchdog may arrive a moment after the step: it ends nothing else.
+        """
+        more = False
+        try:
+            self.admit(job)
+            job.heard, self.running = time.monotonic(), job
+            more = job.run()
+            self.running = None
+        except Exception:
+            log.exception("a job was interrupted at its end")
+            self.running = None
+            job.give_up()
+        return more and not job.finished.is_set()

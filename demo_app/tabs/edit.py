@@ -10,7 +10,7 @@ import gradio as gr
 
 from ..html import next_word, render
 from ..html.table import table
-from ..session import links
+from ..session import given, links
 from ..session.studio import Studio
 from ..session.views import View
 from ..session.visitors import Session
@@ -18,7 +18,7 @@ from ..session.worker import Job, Progress
 from .edit_form import Form
 from .edit_list import EditList
 from .free_prompt import Free
-from .jobs import HIDDEN, OPEN, follow
+from .jobs import HIDDEN, OPEN, follow, told_plainly
 
 SHOW_RESULT = """(...given) => {
   if (innerWidth < 720) document.querySelector("#result").scrollIntoView({behavior: "smooth"});
@@ -113,7 +113,7 @@ class Page:
         ) -> Iterator:
             def start(session: Session) -> Job:
                 wanted = studio.choices.subject(subject, prompt, target, own)
-                names = [*first, *more]
+                names = [*(first or ()), *(more or ())]
                 return studio.edit(session, wanted, names, layer, steps, more=options)
 
             yield from self.run(request, start)
@@ -131,7 +131,9 @@ class Page:
 
         def row(event: gr.EventData, request: gr.Request) -> Any:
             view = studio.sessions.get(request.session_hash).view or self.ready
-            return next_word.panel(studio.lm, view, int(event.index))
+            with told_plainly():
+                index = given.whole("number of the row", getattr(event, "index", None))
+            return next_word.panel(studio.lm, view, index)
 
         def stop(request: gr.Request) -> None:
             studio.sessions.get(request.session_hash).stop()

@@ -114,7 +114,7 @@ class Form:
 
     def choose(self, first: list[str], more: list[str]) -> Any:
         """What the ticked editors do, and the settings of a single one."""
-        names = [*first, *more]
+        names = [*(first or ()), *(more or ())]
         own = {"layer": None, "steps": None}
         with told_plainly():
             if len(names) == 1:

@@ -10,7 +10,7 @@ from ..html import render
 from ..session.studio import LONGEST, WRITE, Studio
 from ..session.views import Written
 from ..session.worker import Stopped, Trouble
-from .jobs import OPEN, told
+from .jobs import OPEN, call_number, told
 
 
 class Free:
@@ -68,9 +68,10 @@ class Free:
         job = None
         try:
             job = self.studio.write(session, prompt, chat, tokens, heat)
-            for progress in job.watch():
-                said = progress.partial or Written(live=len(session.patches))
-                yield render.written(prompt, said, False, chat)
+            with self.studio.calls.running(call_number(), job.stop):
+                for progress in job.watch():
+                    said = progress.partial or Written(live=len(session.patches))
+                    yield render.written(prompt, said, False, chat)
             yield render.written(prompt, job.outcome(), True, chat)
         except Trouble as error:
             raise told(error) from None

@@ -52,7 +52,7 @@ class Interference:
         ) -> Iterator:
             def start(session: Session) -> Job:
                 wanted = studio.choices.subject(subject, prompt, target)
-                editor = studio.choices.several([*first, *more])[0]
+                editor = studio.choices.several([*(first or ()), *(more or ())])[0]
                 return self.forecasts.predict(session, wanted, editor)
 
             yield from follow(studio, request, start, self.working, self.rest)

@@ -6,11 +6,15 @@ gives to the open page.
 
 from __future__ import annotations
 
+import secrets
+import shutil
 from collections.abc import Callable, Iterator
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.context import LocalContext
 
 from ..html import render
 from ..session.studio import Studio
@@ -41,8 +45,9 @@ def follow(
     job = None
     try:
         job = start(session)
-        for progress in job.watch():
-            yield working(progress, studio.worker.ahead(job))
+        with studio.calls.running(call_number(), job.stop):
+            for progress in job.watch():
+                yield working(progress, studio.worker.ahead(job))
         result = job.outcome()
     except Trouble as error:
         yield rest(session, render.sorry(str(error)), None)
@@ -54,6 +59,20 @@ def follow(
         if job is not None:
             job.stop()
     yield rest(session, None, result)
+
+
+def call_number() -> str | None:
+    """The number that the web server gave to the call of this handler, by which it is cancelled."""
+    return LocalContext.event_id.get(None)
+
+
+def handed_out(session: Session, button: gr.DownloadButton, path: Path) -> str:
+    """Move a finished file to where the web server hands it out, until its visitor leaves."""
+    folder = Path(button.GRADIO_CACHE) / secrets.token_hex(16)  # nobody else can name it
+    folder.mkdir(parents=True)
+    kept = shutil.move(path, folder / path.name)
+    session.owns(kept)
+    return str(kept)
 
 
 class told_plainly:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import random
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ from ..session.choices import TICKED
 from ..session.long_run import LongRun
 from ..session.studio import Studio
 from ..session.uploads import DATA, read_cases
-from ..session.worker import Trouble
+from ..session.visitors import Session
+from ..session.worker import Progress, Trouble
+from .jobs import handed_out
 from .long_runs import OPEN, Running, picture
 
 WHAT = (
@@ -140,10 +143,16 @@ class Lifelong:
         """The test from the form, live; stopped, it keeps what is done."""
         test, drawn, last = None, 0, 0.0
 
-        def start(long_run: LongRun) -> Any:
+        session = self.studio.sessions.get(request.session_hash)
+        if file:
+            session.owns(file)
+
+        def start(long_run: LongRun) -> Generator[Progress, None, Any]:
             nonlocal test
-            test = self.planned(editors, edits, batch, file)
-            return run.run(long_run, test)
+            # on the worker: what reading a file takes is bounded there
+            planned = functools.partial(self.planned, editors, edits, batch, file)
+            test = yield from long_run.do(lambda job: planned())
+            return (yield from run.run(long_run, test))
 
         ended: list[None] = []
         error: gr.Error | None = None
@@ -151,19 +160,24 @@ class Lifelong:
             for line in self.running.follow(request, "test", start, ended.append):
                 some: tuple = tuple([gr.skip()] * 5)
                 runs = "progressbar" in line  # that it was stopped is said before all is drawn
-                if runs and test.version > drawn and time.monotonic() - last > REDRAW:
+                if (
+                    runs
+                    and test is not None
+                    and test.version > drawn
+                    and time.monotonic() - last > REDRAW
+                ):
                     drawn, some, last = test.version, shown(test), time.monotonic()
                 yield line, *_buttons(True), *some, *[gr.skip()] * 4
         except gr.Error as known:  # what is done stays: the page is put at rest before it is told
             error = known
         if test is not None and any(row.points for row in test.lines):
-            yield from self.finished(test, bool(ended))
+            yield from self.finished(session, test, bool(ended))
         else:
             yield gr.skip(), *_buttons(False), *[gr.skip()] * 9
         if error is not None:
             raise error
 
-    def finished(self, test: stress_test.Test, whole: bool) -> Iterator[tuple]:
+    def finished(self, session: Session, test: stress_test.Test, whole: bool) -> Iterator[tuple]:
         """The last sight: everything drawn once more, and files to download."""
         edits = max(point.edits for row in test.lines for point in row.points)
         said = f"{edits} of {len(test.cases)} edits ({test.source}), batches of "
@@ -174,7 +188,11 @@ class Lifelong:
             figures.curves(test).savefig(paths[1])
             figures.raster(test).savefig(paths[2])
             results, visible = shown(test), gr.Row(visible=True)
-            files = [gr.DownloadButton(value=str(path)) for path in paths]
+            buttons = self.csv, self.png, self.png2
+            files = [
+                gr.DownloadButton(value=handed_out(session, button, path))
+                for button, path in zip(buttons, paths, strict=True)
+            ]
             yield render.done(f"{said}."), *_buttons(False), *results, visible, *files
 
     def planned(
@@ -184,7 +202,10 @@ class Lifelong:
         cases, source = mixed(self.studio), "classroom"
         if file:
             source = Path(file).name
-            cases = read_cases(file, source, stress_test.EDITS)
+            try:
+                cases = read_cases(file, source, stress_test.EDITS)
+            except FileNotFoundError:
+                raise Trouble(f"{source} is not here any more: please choose it again.") from None
             if len(cases) < 2:
                 raise Trouble(f"{source} holds one fact only; a stream needs at least two.")
             edits = min(edits or 0, len(cases))

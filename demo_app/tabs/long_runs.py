@@ -15,7 +15,7 @@ from ..html import render
 from ..session.long_run import LongRun
 from ..session.studio import Studio
 from ..session.worker import Progress, Stopped, Trouble
-from .jobs import told
+from .jobs import call_number, told
 
 OPEN = {"concurrency_limit": None, "show_progress": "hidden"}  # the worker is the only line
 EVERY = 0.25  # seconds between two sights of the bar
@@ -43,15 +43,16 @@ class Running:
             run = LongRun(self.studio, self.studio.sessions.get(request.session_hash))
             self._runs[key] = run
             steps, shown = start(run), 0.0
-            while True:
-                try:
-                    progress = next(steps)
-                except StopIteration as end:
-                    ended(end.value)
-                    return
-                if time.monotonic() - shown >= EVERY:
-                    shown = time.monotonic()
-                    yield render.busy(progress, run.ahead())
+            with self.studio.calls.running(call_number(), run.stop):
+                while True:
+                    try:
+                        progress = next(steps)
+                    except StopIteration as end:
+                        ended(end.value)
+                        return
+                    if time.monotonic() - shown >= EVERY:
+                        shown = time.monotonic()
+                        yield render.busy(progress, run.ahead())
         except Trouble as error:
             yield render.sorry(str(error))
             raise told(error) from None

@@ -16,6 +16,7 @@ from ..session import links, take_away
 from ..session.long_run import LongRun
 from ..session.studio import Studio
 from ..session.uploads import PATCH
+from .jobs import handed_out
 from .long_runs import OPEN, Running
 
 FILES = {  # kind -> (button, what it is)
@@ -131,6 +132,7 @@ class TakeAway:
     def made(self, kind: str, request: gr.Request) -> Iterator[tuple]:
         """A file, with its progress, and the button that downloads it."""
         same, found = gr.skip(), []
+        session = self.studio.sessions.get(request.session_hash)
         with tempfile.TemporaryDirectory() as folder:
 
             def start(run: LongRun) -> Any:
@@ -147,7 +149,8 @@ class TakeAway:
             else:
                 path = found[0]
                 size = _size(path.stat().st_size)
-                button = gr.DownloadButton(label=f"Download, {size}", value=str(path), visible=True)
+                value = handed_out(session, self.file, path)
+                button = gr.DownloadButton(label=f"Download, {size}", value=value, visible=True)
                 yield render.done(f"{path.name} is ready, {size}."), button, *self.busy(False)
         if error is not None:
             raise error
@@ -159,6 +162,7 @@ class TakeAway:
             yield render.sorry("There is no file."), same, *self.busy(False)
             return
         name = Path(file).name
+        self.studio.sessions.get(request.session_hash).owns(file)
 
         def start(run: LongRun) -> Any:
             return take_away.load(run, file, name)

@@ -22,6 +22,7 @@ from demo_app.html import edit_history, next_word, prediction, render
 from demo_app.html.table import table
 from demo_app.session import asking, edit_list, editor_settings, interference
 from demo_app.session.edits import AppliedEdit, LookBack, PastEdit, Point
+from demo_app.session.first_edits import LOOKS
 from demo_app.session.interference import Forecasts
 from demo_app.session.predictions import Prediction, Victim
 from demo_app.session.studio import Studio
@@ -36,11 +37,12 @@ from demo_app.session.views import (
     first_sentence,
     first_word,
 )
-from demo_app.session.visitors import Session, Sessions
+from demo_app.session.visitors import KEY, SOON, Session, Sessions
 from demo_app.session.worker import Job, Progress, Stopped, Trouble, Worker
 from lib.settings import explain
 
 from ..support import tiny
+from ..support.page import through
 
 ROOT = Path(__file__).parents[2]
 TOWER = ("The Eiffel Tower", "{} is located in the city of")
@@ -340,6 +342,17 @@ def test_a_first_edit_is_written_and_asked_once_for_everybody(studio, monkeypatc
     assert len(studio.edit(Session(), own, "ft").outcome().rows) == len(first.rows) + 1
 
 
+def test_twelve_first_edits_that_overlap_are_all_made(studio):
+    """Each gives the model back before it asks, and only eight looks are kept for everybody."""
+    studio.first_edits.made.clear()
+    subjects = [studio.choices.subject(f"Thing {i}", "{} is", "xy") for i in range(12)]
+    jobs = [studio.edit(Session(), subject, "retrieval") for subject in subjects]
+    for subject, view in zip(subjects, (job.outcome() for job in jobs), strict=True):
+        assert view.subject == subject and view.live == 1
+        assert view.rows[0].prompt == subject.case.fact.text and view.rows[0].after is not None
+    assert sum(one.look is not None for one in studio.first_edits.made.values()) <= LOOKS
+
+
 def test_the_unedited_model_is_asked_once_for_all_visitors(studio, monkeypatch):
     edit(studio, Session())
     known, read = dict(studio.unedited.texts), []
@@ -393,7 +406,8 @@ def test_leaving_out_uses_the_closed_form_where_keys_are_kept(monkeypatch):
         def report(self, *_):
             pass
 
-    list(edit_list.choose(Quiet(), lm, session, {session.edits[1].number}))
+    wanted = {session.edits[1].number}
+    edit_list.choose(session, wanted, through(edit_list.fold(Quiet(), lm, session, wanted))[0])
     assert session.patches == [short] and asked == [(patches[1], 0, lm)]
 
 
@@ -499,6 +513,22 @@ def test_a_long_job_gives_the_model_back_between_its_steps():
     worker.close()
 
 
+def test_a_worker_is_closed_behind_a_job_that_goes_to_the_end_of_the_line():
+    worker, gate = Worker(), threading.Event()
+
+    def long(job):
+        gate.wait(5)
+        for _ in range(3):
+            yield
+        return "done"
+
+    job, ended = worker.submit(long), threading.Thread(target=worker.close, daemon=True)
+    ended.start()
+    gate.set()
+    ended.join(5)
+    assert not ended.is_alive() and job.outcome() == "done"
+
+
 def test_background_work_makes_room_and_is_begun_again():
     worker, begun, gate = Worker(), [], threading.Event()
 
@@ -528,6 +558,32 @@ def test_stopping_an_edit_changes_nothing(studio):
     with pytest.raises(Stopped):
         job.outcome()
     assert session.patches == [] and not studio.lm.blocks[-1]._forward_pre_hooks
+
+
+@pytest.mark.parametrize("change", ["edit", "keep", "switch"])
+def test_a_stop_at_the_very_end_changes_nothing(studio, monkeypatch, change):
+    """The last that is done is a measurement of the new list: until then the list is the old."""
+    session = Session()
+    edit(studio, session)
+    studio.edit(session, studio.choices.subject(*TOWER, "qz"), ["ft", "retrieval"]).outcome()
+    edits, patches, measure = list(session.edits), list(session.patches), edit_list.measure
+
+    def stopped(job, *given):
+        measure(job, *given)
+        session.stop()
+        job.check()
+
+    monkeypatch.setattr(edit_list, "measure", stopped)
+    with pytest.raises(Stopped):
+        if change == "edit":
+            edit(studio, session, "qz")
+        elif change == "keep":
+            studio.revisions.keep(session, 1).outcome()
+        else:
+            studio.revisions.switch(session, [session.edits[0].number]).outcome()
+    assert all(map(lambda a, b: a is b, session.edits, edits)) and len(session.edits) == 2
+    assert all(map(lambda a, b: a is b, session.patches, patches)) and len(session.patches) == 2
+    assert all(one.on for one in session.edits)
 
 
 def test_progress_goes_up_and_a_waiting_job_ends_at_once():
@@ -579,6 +635,42 @@ def test_visitors_are_bounded_in_number_and_time():
     assert sessions.get("b") is not second
     sessions.drop("d")
     sessions.drop("nobody")
+
+
+def test_a_visitor_with_edits_is_kept_before_those_who_have_none():
+    sessions = Sessions(most=3)
+    first = sessions.get("edits")
+    first.patches.append(lib.EMPTY)
+    for number in range(50):
+        sessions.get(f"flood {number}")
+    assert len(sessions) == 3 and sessions.get("edits") is first
+    for session in sessions._all.values():
+        session.seen -= SOON + 1
+    sessions.get("one more")
+    assert len(sessions) == 2, "who has nothing to lose goes after half a minute"
+    assert sessions.get(None) is not sessions.get(None), "without an id each call is its own"
+    for bad in (7, "x" * (KEY + 1)):
+        with pytest.raises(Trouble, match="id is a word"):
+            sessions.get(bad)
+
+
+def test_files_go_with_their_last_visitor(tmp_path):
+    sessions, told = Sessions(), []
+    sessions.forgotten = lambda key, files: told.append((key, len(files)))
+    shared, own = tmp_path / "a" / "shared", tmp_path / "b" / "own"
+    for path in (shared, own):
+        path.parent.mkdir()
+        path.write_text("x")
+    one, two = sessions.get("one"), sessions.get("two")
+    one.owns(shared), one.owns(own), two.owns(shared)
+    sessions.drop("one")
+    assert shared.exists() and not own.parent.exists() and told == [("one", 1)]
+    sessions.drop("two")
+    assert not shared.parent.exists() and two.left
+    shared.parent.mkdir()
+    shared.write_text("made after the visitor had left")
+    two.owns(shared)
+    assert not shared.exists()
 
 
 def test_a_visitor_who_left_leaves_nothing_behind(studio):

@@ -15,7 +15,7 @@ DEMO = Path(__file__).parents[2] / "demo_app"
 FLOORS = [
     {"session"},  # what visitors may do: plain values and jobs
     {"inside", "lifelong", "html"},  # none imports another of this line
-    {"tabs", "api"},  # the endpoints of api are Gradio's
+    {"tabs", "api", "guard"},  # the endpoints of api are Gradio's; guard stands before the server
     {"app"},
     {"__main__", "__init__"},
 ]

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from typing import Any
+
+import httpx
 
 import lib
 from demo_app.session.visitors import Session
@@ -36,3 +40,36 @@ def edited(studio, *targets: str, editor: str = "ft") -> Session:
         fact = replace(cases()[0].fact, target_new=target)
         session.patches.append(lib.EDITORS[editor](studio.lm).edit([fact], after=session.patch))
     return session
+
+
+class Caller:
+    """A visitor who sends whatever JSON can say, over plain HTTP; one id, one stream of answers."""
+
+    def __init__(self, url: str, name: str, **headers: str) -> None:
+        self.http = httpx.Client(base_url=url.rstrip("/"), timeout=60, headers=headers)
+        self.name = name
+
+    def endpoints(self) -> dict[str, dict]:
+        """{name: its entry in the page's configuration} of all that a program may call."""
+        found = self.http.get("/config").json()["dependencies"]
+        return {one["api_name"]: one for one in found if one["api_name"]}
+
+    def join(self, **body: Any) -> httpx.Response:
+        """Put a call in line; the values need not be ones that UTF-8 can write."""
+        text = json.dumps({"session_hash": self.name, "data": [], **body})
+        headers = {"content-type": "application/json"}
+        return self.http.post("/gradio_api/queue/join", content=text, headers=headers)
+
+    def answers(self, count: int) -> dict[str, dict]:
+        """{number of a call: its last message} of as many calls as were put in line."""
+        found = {}
+        place = f"/gradio_api/queue/data?session_hash={self.name}"
+        while len(found) < count:  # the server ends the stream whenever nothing is under way
+            with self.http.stream("GET", place) as stream:
+                for line in stream.iter_lines():
+                    said = json.loads(line[5:]) if line.startswith("data:") else {}
+                    if said.get("msg") == "process_completed":
+                        found[said["event_id"]] = said
+                    if said.get("msg") == "close_stream" or len(found) == count:
+                        break
+        return found

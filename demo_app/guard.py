@@ -1,0 +1,169 @@
+"""Stands before the page's web server: who may call it, and which call is cancelled.
+
+A web page of a stranger can make a visitor's browser call a server on the visitor's own machine. It
+can do so under a name of its own that it lets point to that machine (DNS rebinding), so only names
+are answered that are the page's; and it can do so from another origin, so those calls are answered
+only where the page was started for them.
+
+A program's call is cancelled here, by its number. Gradio would end the tasks of all calls that the
+same program has made to the same endpoint, and it would not know of one that has no number yet.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import socket
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+from gradio.route_utils import FnIndexInferError
+from starlette.datastructures import Headers
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+ANY = "*"  # as a host: the page answers to every name
+LOCAL = ("localhost", "127.0.0.1", "::1")
+CANCELS = ("/gradio_api/cancel", "/gradio_api/reset")  # a client sends one or the other
+BODY = 4096  # bytes of a call that cancels
+
+
+def hosts_of(host: str, more: Iterable[str] = ()) -> frozenset[str]:
+    """The names that a page listening on a host answers to.
+
+    A page on the whole network answers to this machine's names, and to every address in digits,
+    which no stranger can let point elsewhere: it is marked by "0.0.0.0" among the names.
+    """
+    found = {*LOCAL, host.strip("[]").casefold(), *(name.casefold() for name in more)}
+    if not _loopback(host):
+        name = socket.gethostname().casefold()
+        found |= {"0.0.0.0", name, f"{name.split('.')[0]}.local"}
+    return frozenset(name for name in found if name)
+
+
+class Guard:
+    """An ASGI application around another one."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        hosts: frozenset[str],
+        origins: Iterable[str] = (),
+        cancel: Callable[[str], Any] = lambda call: None,
+    ) -> None:
+        """hosts: as `hosts_of` gives them. origins: those of other pages that may call.
+
+        cancel: gets the number of a call that a program does not want any more.
+        """
+        self.hosts, self.cancel = hosts, cancel
+        self.origins = frozenset(origin.rstrip("/").casefold() for origin in origins)
+        self.app = app
+        if self.origins:
+            allowed = [origin.rstrip("/") for origin in origins]
+            self.app = CORSMiddleware(
+                app, allow_origins=allowed, allow_methods=["*"], allow_headers=["*"]
+            )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Refuse, cancel, or hand on."""
+        if scope["type"] not in ("http", "websocket"):
+            await self.app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        host = headers.get("host", "")
+        refused: PlainTextResponse | JSONResponse | None = None
+        if not self.known(host):
+            refused = PlainTextResponse(
+                "This page does not answer to that name: start it with --allow-host NAME.", 400
+            )
+        elif not self.same(headers.get("origin"), host):
+            refused = PlainTextResponse(
+                "Calls from other pages are not answered: start it with --allow-origin ORIGIN.", 403
+            )
+        elif scope.get("method") == "POST" and scope["path"].rstrip("/").endswith(CANCELS):
+            refused = await self.cancelled(Request(scope, receive))
+        await (refused or self.app)(scope, receive, send)
+
+    def known(self, host: str) -> bool:
+        """Whether a Host header, with or without a port, names this page."""
+        if ANY in self.hosts:
+            return True
+        name = _name(f"//{host}")
+        return name is not None and (
+            name in self.hosts or ("0.0.0.0" in self.hosts and _address(name))
+        )
+
+    def same(self, origin: str | None, host: str) -> bool:
+        """Whether a call comes from this page itself, from a program, or from an allowed origin."""
+        if origin is None or ANY in self.hosts or origin.rstrip("/").casefold() in self.origins:
+            return True
+        return urlsplit(origin).netloc.casefold() == host.casefold() and bool(host)
+
+    async def cancelled(self, request: Request) -> JSONResponse:
+        """Cancel the call whose number stands in the request."""
+        body = b""
+        async for part in request.stream():
+            body += part
+            if len(body) > BODY:
+                return JSONResponse({"detail": "This cancels no call."}, 413)
+        try:
+            call = json.loads(body)["event_id"]
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return JSONResponse({"detail": "This names no call to cancel."}, 422)
+        if isinstance(call, str):  # None comes before the call has its number, and again with it
+            self.cancel(call)
+        return JSONResponse({"success": True})
+
+
+async def unknown(request: Request, error: Exception) -> JSONResponse:
+    """What is answered where a call names no endpoint of the page."""
+    return JSONResponse({"detail": "There is no such endpoint on this page."}, 404)
+
+
+HANDLERS = {KeyError: unknown, FnIndexInferError: unknown}  # what Gradio raises for such a call
+
+
+def lifespan(
+    hosts: frozenset[str], origins: Iterable[str], cancel: Callable[[str], Any]
+) -> Callable[[Any], AbstractAsyncContextManager[None]]:
+    """Puts the guard before an application as it starts, so that no call comes before the guard.
+
+    Gradio adds its own middleware after any that it is given, and it answers for other origins
+    there; the finished stack can be wrapped only now.
+    """
+
+    @asynccontextmanager
+    async def begin(app: Any) -> AsyncIterator[None]:
+        app.middleware_stack = Guard(app.middleware_stack, hosts, origins, cancel)
+        yield
+
+    return begin
+
+
+def _name(address: str) -> str | None:
+    """The host of "//host:port" without port and brackets; None for what is no address."""
+    try:
+        parts = urlsplit(address)
+        parts.port  # noqa: B018  raises for what is no number
+    except ValueError:
+        return None
+    return parts.hostname if parts.username is None and not parts.path else None
+
+
+def _address(name: str) -> bool:
+    """Whether it is an address in digits."""
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _loopback(host: str) -> bool:
+    """Whether a host is reached from this machine only."""
+    name = host.strip("[]").casefold()
+    return name == "localhost" or (_address(name) and ipaddress.ip_address(name).is_loopback)

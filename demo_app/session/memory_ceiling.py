@@ -1,0 +1,213 @@
+"""Bounds what visitors can make the page hold: one job ends, the page and everybody's edits stay.
+
+Three things together. Before each job the memory of the process is read, and a job is refused where
+there is too much in use already. While a job runs, a thread reads it twenty times a second and ends
+the job that passes the ceiling, or that has not said for minutes that it goes on. And the operating
+system refuses what is asked for at one go above the ceiling, so that the allocation fails inside
+the job instead of the kernel killing the page.
+
+The memory of a process is read from /proc, so all of this is Linux only; elsewhere nothing bounds
+the page. A single operation of torch that neither allocates nor ends cannot be interrupted by any
+of it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import logging
+import os
+import re
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from .worker import NO_MEMORY, Job, Worker
+
+try:
+    import resource
+except ImportError:  # Windows has no limits of this kind
+    resource = None  # type: ignore[assignment]
+
+log = logging.getLogger(__name__)
+
+STATM, MEMINFO = Path("/proc/self/statm"), Path("/proc/meminfo")
+GROUPS = (  # (limit, usage) of the control group that a container stands in
+    (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")),
+    (
+        Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+        Path("/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+    ),
+)
+EVERY = 0.05  # seconds between two readings
+PATIENCE = 1.0  # seconds for a job to end at its next step before it is interrupted
+SILENT = 300.0  # seconds after which a job that says nothing is taken to hang
+LEAST = 128 << 20  # bytes for jobs beside what the page holds when it opens
+SLACK = 1 << 30  # the system also counts stacks of threads, which are reserved and hardly used
+UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+FULL = (
+    "This page holds as much as its memory allows: undo edits that you do not need, or try again "
+    "when other visitors have left."
+)
+HANGS = "This took too long without an end, so it was stopped; nothing was changed."
+
+
+class Overdue(Exception):
+    """Raised in the worker's thread where a job that should end has not ended."""
+
+
+def resident() -> int | None:
+    """Bytes of memory that this process uses; None where the system does not say."""
+    return _pages(1)
+
+
+def available() -> int | None:
+    """Bytes that this process could still get, in its container too; None if it is not known."""
+    try:
+        found = re.search(r"^MemAvailable:\s+(\d+) kB", MEMINFO.read_text(), re.MULTILINE)
+    except OSError:
+        return None
+    free = [int(found.group(1)) << 10] if found else []
+    for limit, usage in GROUPS:
+        try:
+            free.append(int(limit.read_text()) - int(usage.read_text()))
+        except (OSError, ValueError):  # no such group, or "max"
+            continue
+    return max(0, min(free)) if free else None
+
+
+def size(text: str) -> int:
+    """Bytes from "6G", "800M" or "1073741824". Raises ValueError with one sentence."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?", text.strip(), re.IGNORECASE)
+    if not found:
+        raise ValueError(f"'{text[:40]}' is no size: write one as 6G or 800M.")
+    return int(float(found.group(1)) * UNITS[found.group(2).upper()])
+
+
+def usual() -> int | None:
+    """The ceiling where none is named: what is in use now, and half of what is still free.
+
+    None where the system does not say how much that is.
+    """
+    here, free = resident(), available()
+    return None if here is None or free is None else here + max(free // 2, LEAST)
+
+
+def forbid(ceiling: int) -> None:
+    """Have the operating system refuse memory beyond a ceiling, in bytes, for good.
+
+    Allocations then fail with an error that a job survives. Only for a process of the page's own.
+    """
+    here, data = resident(), _pages(5)
+    if resource is None or here is None or data is None:
+        return
+    wanted = data + max(ceiling - here, LEAST) + SLACK
+    _, most = resource.getrlimit(resource.RLIMIT_DATA)
+    if most == resource.RLIM_INFINITY or wanted < most:
+        resource.setrlimit(resource.RLIMIT_DATA, (wanted, most))
+
+
+class Watchdog:
+    """Watches the worker's jobs: how much memory the process uses, and whether they go on.
+
+    ceiling: bytes of memory that the process may use.
+    most: the most that was seen in use, bytes.
+    ended: how many jobs were ended, for memory or because they hung.
+    """
+
+    def __init__(
+        self,
+        worker: Worker,
+        ceiling: int,
+        shed: Callable[[], None] = lambda: None,
+        sound: Callable[[], bool] = lambda: True,
+        silent: float = SILENT,
+    ) -> None:
+        """shed: frees what can be computed again. sound: whether the model is what it was."""
+        self.worker, self.ceiling, self.silent = worker, ceiling, silent
+        self.shed, self.sound = shed, sound
+        self.most = resident() or 0
+        self.ended = 0
+        self._broken = self._suspect = False
+        self._closed = threading.Event()
+        worker.admit = self.admit
+        self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the watching; jobs are admitted without a look from here on."""
+        self._closed.set()
+        self._thread.join()
+        self.worker.admit = lambda job: None
+
+    def admit(self, job: Job) -> None:
+        """Called before each step of a job: where it may not begin, it ends with a sentence."""
+        if self._suspect:  # an error may have come while a patch was taken away
+            self._suspect, self._broken = False, not self.sound()
+        if self._broken:
+            job.stop("The model is not what it was: please restart the page.")
+        if not self._over():
+            return
+        self.shed()
+        trim()
+        for held in [one for one in self.worker.begun() if one is not job] * (not job.begun):
+            if self._over():  # what it has made so far is in use
+                held.stop(NO_MEMORY)
+                trim()
+        if self._over() and not job.frees:
+            job.stop(NO_MEMORY if job.begun else FULL)
+
+    def _over(self) -> bool:
+        used = resident() or 0
+        self.most = max(self.most, used)
+        return used > self.ceiling
+
+    def _watch(self) -> None:
+        told: tuple[Job, float] | None = None
+        while not self._closed.wait(EVERY):
+            job, now = self.worker.running, time.monotonic()
+            over = self._over()
+            if job is None:
+                told = None
+                continue
+            if told is not None and told[0] is job:
+                if now - told[1] > PATIENCE:
+                    self._interrupt(job)
+                    told = job, now
+                continue
+            why = None
+            if over:
+                why = NO_MEMORY
+            elif now - job.heard > self.silent:
+                why = HANGS
+            if why is not None:
+                log.warning("a job is ended: %s", why)
+                self.ended += 1
+                self._suspect = True
+                job.stop(why)
+                told = job, now
+
+    def _interrupt(self, job: Job) -> None:
+        """Raise in the worker's thread, between two lines of Python, if it still runs this job."""
+        thread = self.worker.thread
+        if self.worker.running is job and thread is not None:
+            raised = ctypes.py_object(Overdue)
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), raised)
+
+
+def trim() -> None:
+    """Give memory that is free inside this process back to the system, where that is possible."""
+    gc.collect()
+    try:
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+    except (OSError, AttributeError):  # another C library
+        pass
+
+
+def _pages(column: int) -> int | None:
+    """A column of /proc/self/statm in bytes: 1 is resident memory, 5 data and stacks."""
+    try:
+        return int(STATM.read_text().split()[column]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, AttributeError, ValueError):
+        return None

@@ -1,0 +1,313 @@
+"""What programs and strangers send to the page: hostile values, cancelled calls, foreign names."""
+
+from __future__ import annotations
+
+import socket
+import time
+
+import pytest
+
+from demo_app.guard import Guard, hosts_of
+from demo_app.session.calls import Calls
+from demo_app.session.worker import FAILED, Stopped
+
+from ..support import tiny
+from ..support.page import Caller
+
+pytest.importorskip("gradio")
+
+TOWER = ("The Eiffel Tower", "{} is located in the city of")
+HOSTILE = {
+    "nothing": None, "false": False, "a number": 7, "not a number": float("nan"),
+    "infinity": float("inf"), "below 0": -1, "huge": 10**400, "a word": "x", "blank": "  ",
+    "half a character": "a\ud800b", "a million": "w" * 10**6, "a list": ["a", 1, None],
+    "nested": [[[]]], "an object": {"a": {}}, "a file": {"path": "/etc/passwd"},
+    "a file elsewhere": {"path": "x", "meta": {"_type": "gradio.FileData"}}, "markup": "<b>{}</b>",
+}  # fmt: skip
+VALID = {
+    "edit": [*TOWER, "xy", "ft", "", None, None],
+    "compare": [*TOWER, "xy", ["ft"], ""],
+    "answer": ["Hello", False, 2],
+    "settings": ["ft"],
+}
+
+
+@pytest.fixture(scope="module")
+def page():
+    from demo_app.__main__ import free_port, open_page
+
+    row = {"layer": 2, "lr": 2e-2, "epochs": 3, "target_eos": False}
+    with pytest.MonkeyPatch.context() as env:
+        env.setenv("GRADIO_HEARTBEAT_INTERVAL", "0.2")  # a closed client is noticed at once
+        env.setattr("lib.editors.shared.config._presets", lambda: {"ft": {"any": row}})
+        demo, studio = open_page(
+            tiny.model("llama"), free_port(20860, "127.0.0.1"), origins=["https://friend.example"]
+        )
+        yield demo, studio
+        demo.close()
+        studio.close()
+
+
+def fails(messages) -> list:
+    """What did not answer with a result or with one sentence."""
+    wrong = []
+    for label, said in messages:
+        error = said["output"].get("error")
+        one = isinstance(error, str) and error.strip() and "\n" not in error
+        if not said["success"] and (not one or FAILED in error or len(error) > 600):
+            wrong.append((label, error))
+    return wrong
+
+
+def sent(caller, calls) -> list:
+    """(label, answer) of calls; those that are refused before the line are checked here."""
+    numbers = {}
+    for label, body in calls:
+        found = caller.join(**body)
+        if found.status_code == 200:
+            numbers[found.json()["event_id"]] = label
+        else:
+            assert found.status_code < 500 and found.json()["detail"], (label, found.text)
+    return [(numbers[event], said) for event, said in caller.answers(len(numbers)).items()]
+
+
+QUICK = ("nothing", "huge", "a word", "half a character", "a million", "an object")
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [kind if kind in QUICK else pytest.param(kind, marks=pytest.mark.slow) for kind in HOSTILE],
+)
+def test_a_hostile_value_is_answered_with_one_sentence(page, kind):
+    caller = Caller(page[0].local_url, f"hostile {kind}")
+    calls, value = [], HOSTILE[kind]
+    for name, entry in caller.endpoints().items():
+        size = len(entry["inputs"])
+        if size:
+            calls.append((name, {"fn_index": entry["id"], "data": [value] * size}))
+        for place in range(len(VALID.get(name, ()))):
+            data = [*VALID[name][:place], value, *VALID[name][place + 1 :]]
+            calls.append((f"{name} {place}", {"fn_index": entry["id"], "data": data}))
+    answers = sent(caller, calls)
+    assert len(answers) == len(calls) > 20 and fails(answers) == []
+
+
+def test_too_few_and_too_many_values_are_told(page):
+    caller = Caller(page[0].local_url, "counts")
+    known, calls = caller.endpoints(), []
+    for name, entry in known.items():
+        for count in (0, 1, len(entry["inputs"]) + 1):
+            if count != len(entry["inputs"]) and name not in ("settings", "answer"):
+                calls.append((name, {"fn_index": entry["id"], "data": ["x"] * count}))
+    assert fails(sent(caller, calls)) == []
+    fewer = caller.join(fn_index=known["edit"]["id"], data=[*TOWER, "xy", "ft"])
+    assert fewer.status_code == 200
+    (done,) = caller.answers(1).values()
+    assert done["success"] and done["output"]["data"][0]["live"] == 1, "the others are as usual"
+
+
+def test_what_is_no_call_at_all_is_told(page):
+    caller = Caller(page[0].local_url, "none")
+    for body in ({}, {"fn_index": 9999}, {"fn_index": -1}, {"fn_index": "x"}, {"data": 3}):
+        found = caller.join(**body)
+        assert 400 <= found.status_code < 500 and found.json()["detail"], (body, found.text)
+    (said,) = [one for _, one in sent(Caller(page[0].local_url, "n" * 9999), [
+        ("long id", {"fn_index": caller.endpoints()["undo_all"]["id"]})])]  # fmt: skip
+    assert "id is a word" in said["output"]["error"]
+
+
+# ---- calls that are cancelled
+
+
+def client(page):
+    from gradio_client import Client
+
+    return Client(page[0].local_url, verbose=False)
+
+
+@pytest.fixture
+def slow_edits(page, monkeypatch):
+    """Edits that go on until they are stopped; how many have begun."""
+    made, begun = page[1].first_edits._patch, []
+
+    def patch(job, *given):
+        begun.append(job)
+        while True:
+            job.check()
+            time.sleep(0.002)
+
+    monkeypatch.setattr(page[1].first_edits, "_patch", patch)
+    yield begun
+    monkeypatch.setattr(page[1].first_edits, "_patch", made)
+
+
+def until(true, seconds=10.0):
+    end = time.monotonic() + seconds
+    while not true() and time.monotonic() < end:
+        time.sleep(0.01)
+    return true()
+
+
+CANCELLED = {
+    "edit": VALID["edit"],
+    "compare": [*TOWER, "qz", ["ft", "retrieval"], ""],
+    "page_edit": [*TOWER, "xy", [], ["ft"], "", None, None, ""],
+}
+
+
+@pytest.mark.parametrize("name", CANCELLED)
+def test_a_cancelled_call_ends_on_the_server(page, slow_edits, name):
+    one = client(page)
+    job = one.submit(*CANCELLED[name], api_name=f"/{name}")
+    assert until(lambda: slow_edits)
+    began = time.monotonic()
+    assert job.cancel() and slow_edits[0].finished.wait(5)
+    assert time.monotonic() - began < 1 and isinstance(slow_edits[0].error, Stopped)
+    assert page[1].worker.submit(lambda job: "free").outcome() == "free"
+    assert until(lambda: len(page[1].calls) == 0)
+    assert one.predict("Hello", False, 1, api_name="/answer")["live"] == 0
+    one.close()
+
+
+def test_of_two_calls_only_the_cancelled_one_ends(page, slow_edits, monkeypatch):
+    one = client(page)
+    first, second = (one.submit(*VALID["edit"], api_name="/edit") for _ in "ab")
+    assert until(lambda: slow_edits and len(page[1].calls) == 2)
+    assert first.cancel() and slow_edits[0].finished.wait(5)
+    assert until(lambda: len(slow_edits) == 2) and len(page[1].calls) == 1
+    assert second.cancel() and until(lambda: len(page[1].calls) == 0)
+    one.close()
+
+
+def test_a_call_that_is_cancelled_before_it_has_a_number_is_not_made(page):
+    one, made = client(page), 0
+    for _ in range(4):
+        job = one.submit(*VALID["edit"], api_name="/edit")
+        made += job.done()
+        job.cancel()
+    until(lambda: len(page[1].calls) == 0 and page[1].worker.idle, 5)
+    time.sleep(0.2)  # the client says it once more when it has the number
+    assert one.predict("Hello", False, 1, api_name="/answer")["live"] == made == 0
+    one.close()
+
+
+def test_other_long_calls_end_too(page, monkeypatch):
+    """A stress test, and a figure: each is a chain of jobs."""
+    worker, begun = page[1].worker, []
+    submit = worker.submit
+
+    def never(work, *given, **more):
+        def wait(job):
+            begun.append(job)
+            while True:
+                job.check()
+                time.sleep(0.002)
+
+        return submit(wait, *given, **more)
+
+    monkeypatch.setattr(worker, "submit", never)
+    one = client(page)
+    for name, given in {
+        "lifelong": [["grace"], 4, 2, None], "inside_trace": [],
+        "predict": [*TOWER, "xy", [], ["ft"]],
+        "write": ["Hello", False, 20, 0], "look": ["The Eiffel Tower → Rome"],
+    }.items():  # fmt: skip
+        begun.clear()
+        job = one.submit(*given, api_name=f"/{name}")
+        assert until(lambda: begun), name
+        began = time.monotonic()
+        job.cancel()
+        assert begun[0].finished.wait(5) and time.monotonic() - began < 1, name
+    assert until(lambda: len(page[1].calls) == 0)
+    monkeypatch.undo()
+    one.close()
+
+
+def test_calls_are_known_by_their_numbers():
+    calls, stopped = Calls(), []
+    calls.stop("early")
+    with calls.running("early", lambda: stopped.append("early")):
+        assert stopped == ["early"] and len(calls) == 1
+    with calls.running("early", lambda: stopped.append("again")):
+        assert stopped == ["early"], "a number is given once"
+    with calls.running(None, lambda: stopped.append("none")):
+        assert len(calls) == 0
+    for number in range(5000):
+        calls.stop(str(number))
+    assert len(calls._early) <= 1000
+
+
+# ---- who may call
+
+
+def raw(url: str, host: str | None, path="/config", method="GET", **headers) -> tuple[int, dict]:
+    """(status, headers) of a request with a Host header of one's own, or with none."""
+    place, port = url.rstrip("/").rsplit("/", 1)[1].split(":")
+    lines = [f"{method} {path} HTTP/1.1", "Connection: close", "Content-Length: 0"]
+    lines += [] if host is None else [f"Host: {host}"]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    with socket.create_connection((place, int(port)), timeout=30) as wire:
+        wire.sendall(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
+        got = b"".join(iter(lambda: wire.recv(65536), b""))
+    first, *rest = got.split(b"\r\n\r\n")[0].decode("latin-1").split("\r\n")
+    found = dict(line.lower().split(": ", 1) for line in rest)
+    return int(first.split()[1]), found
+
+
+@pytest.mark.parametrize("path", ["/", "/config", "/gradio_api/queue/join", "/gradio_api/upload"])
+def test_a_foreign_name_is_refused(page, path):
+    url = page[0].local_url
+    for method in ("GET", "POST", "OPTIONS"):
+        status, said = raw(url, "evil.example", path, method, Origin="http://evil.example",
+                           Access_Control_Request_Method="POST")  # fmt: skip
+        assert status == 400 and "access-control-allow-origin" not in said, method
+
+
+def test_only_names_of_the_page_are_answered(page):
+    url, port = page[0].local_url, page[0].server_port
+    for host in ("127.0.0.1", f"localhost:{port}", f"[::1]:{port}", "LOCALHOST", "127.0.0.1:9"):
+        assert raw(url, host)[0] == 200, host
+    for host in (None, "", "evil.example", f"evil.example:{port}", "localhost.evil.example",
+                 "evil.example@localhost", "localhost/evil", "10.0.0.1", "[::1", "localhost:x",
+                 "\x80", "127.0.0.1.nip.io"):  # fmt: skip
+        assert raw(url, host)[0] == 400, host
+
+
+def test_other_pages_are_answered_only_where_that_was_asked_for(page):
+    url, here = page[0].local_url, f"127.0.0.1:{page[0].server_port}"
+    foreign = ["http://evil.example", "null", f"http://localhost:{page[0].server_port}",
+               "https://friend.example.evil.example", f"http://{here}.evil.example"]  # fmt: skip
+    for origin in foreign:
+        for method in ("GET", "POST", "OPTIONS"):
+            status, said = raw(url, here, "/gradio_api/queue/join", method, Origin=origin,
+                               Access_Control_Request_Method="POST")  # fmt: skip
+            assert status == 403 and "access-control-allow-origin" not in said, (origin, method)
+    assert raw(url, here, Origin=f"http://{here}")[0] == 200, "the page's own scripts"
+    status, said = raw(url, here, Origin="https://friend.example")
+    assert status == 200 and said["access-control-allow-origin"] == "https://friend.example"
+    asks = {"Origin": "https://friend.example", "Access_Control_Request_Method": "POST"}
+    status, said = raw(url, here, "/gradio_api/queue/join", "OPTIONS", **asks)
+    assert status == 200 and "post" in said["access-control-allow-methods"]
+
+
+def test_a_page_on_the_network_answers_to_addresses_and_its_own_name():
+    def known(host, *more):
+        return [one for one in NAMES if Guard(None, hosts_of(host, more)).known(one)]
+
+    mine = socket.gethostname()
+    NAMES = ["localhost:7860", "192.168.1.5:7860", "[fe80::1]", mine, "evil.example", "a.hf.space"]
+    assert known("127.0.0.1") == NAMES[:1] + NAMES[3:4] * (mine == "localhost")
+    assert known("0.0.0.0") == NAMES[:4]
+    assert known("0.0.0.0", "a.hf.space") == [*NAMES[:4], "a.hf.space"]
+    assert known("127.0.0.1", "*") == NAMES
+    assert known("192.168.1.5") == NAMES[:4]
+
+
+def test_a_cancelling_call_is_small_and_names_a_call(page):
+    caller = Caller(page[0].local_url, "cancels")
+    for text, status in (("{}", 422), ("[", 422), ("[1]", 422), ("[" * 4000, 422),
+                         ('{"event_id": null}', 200), ('{"event_id": 7}', 200),
+                         ('{"event_id": "nobody"}', 200), (" " * 5000, 413)):  # fmt: skip
+        for path in ("cancel", "reset"):
+            found = caller.http.post(f"/gradio_api/{path}", content=text)
+            assert found.status_code == status, text

@@ -1,0 +1,165 @@
+"""Twenty visitors for minutes: they edit, ask, cancel, download and go; nobody sees another."""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+import time
+from collections import Counter
+
+import pytest
+
+from demo_app.session import memory_ceiling
+
+from ..support import tiny
+
+SECONDS = float(os.environ.get("MODELEDIT_VISITORS_SECONDS", "120"))
+VISITORS = 20
+CEILING = 2 << 30  # bytes beyond what the process has already
+SUBJECTS = ("Thing", "Lake", "Moon")
+
+
+class Visitors:
+    """What twenty threads do, and what they count."""
+
+    def __init__(self, page) -> None:
+        self.url, self.studio = page[0].local_url, page[1]
+        self.counts: Counter[str] = Counter()
+        self.errors: Counter[str] = Counter()
+        self.faults: list[str] = []
+        self.said: dict[tuple, str] = {}
+        self.ended: dict[int, float] = {}
+        self.lock = threading.Lock()
+
+    def count(self, what: str) -> None:
+        with self.lock:
+            self.counts[what] += 1
+
+    def live(self, until: float, seed: int) -> None:
+        """One visitor after the other on one chair."""
+        dice = random.Random(seed)
+        while time.monotonic() < until:
+            try:
+                self.visit(dice, until)
+            except Exception as error:
+                with self.lock:
+                    self.errors[f"{type(error).__name__}: {str(error)[:120]}"] += 1
+
+    def visit(self, dice: random.Random, until: float) -> None:
+        from gradio_client import Client
+
+        client, history = Client(self.url, verbose=False), ()
+        self.count("visits")
+        try:
+            for _ in range(dice.randint(1, 8)):
+                if time.monotonic() > until:
+                    break
+                what = dice.choice(["edit", "edit", "answer", "answer", "cancel", "wrong", "take"])
+                self.count("calls")
+                fact = dice.choice(SUBJECTS), "{} is", dice.choice(["xy", "qz"])
+                editor = dice.choice(["ft", "retrieval"])
+                if what == "edit":
+                    done = client.predict(*fact, editor, api_name="/edit")
+                    history = *history, (*fact, editor)
+                    self.same(done["live"], len(history), "number of edits")
+                elif what == "cancel":
+                    history = *history, *[(*fact, editor)] * self.cancelled(client, fact, editor)
+                elif what == "wrong":
+                    self.refused(client, dice)
+                elif what == "take" and history:
+                    client.predict(api_name="/download_patch")
+                else:
+                    prompt = f"{fact[0]} is"
+                    said = client.predict(prompt, False, 8, api_name="/answer")
+                    self.same(said["live"], len(history), "number of edits")
+                    with self.lock:
+                        first = self.said.setdefault((history, prompt), said["after"])
+                        base = self.said.setdefault(((), prompt), said["before"])
+                    self.count("answers compared")
+                    self.same(said["after"], first, f"after {history}")
+                    self.same(said["before"], base, f"before {history}")
+        finally:
+            client.close()
+
+    def same(self, found: object, wanted: object, what: str) -> None:
+        if found != wanted:
+            with self.lock:
+                self.faults.append(f"{what}: {found!r}, not {wanted!r}")
+
+    def refused(self, client, dice: random.Random) -> None:
+        """A wrong call: one sentence."""
+        given, name = dice.choice([
+            ((" ",), "/answer"), (("a", "x", 2), "/answer"), ((["a"],), "/settings"),
+            (("A", "{} is", "x", list("abcdef")), "/compare"), (("A", "{} is", "x", 7), "/edit"),
+            (("A", "{} is", "x", "rome", "", "x"), "/edit"),
+        ])  # fmt: skip
+        try:
+            client.predict(*given, api_name=name)
+            self.faults.append(f"{name} {given} was answered")
+        except Exception as error:
+            said = str(error)
+            self.count("refused")
+            if not said.endswith(".") or "\n" in said or "failed inside" in said:
+                self.faults.append(f"{name} {given}: {said!r}")
+
+    def cancelled(self, client, fact: tuple, editor: str) -> int:
+        """An edit that is cancelled after a moment; 1 where it was made before that."""
+        before = client.predict("A", False, 1, api_name="/answer")["live"]
+        job = client.submit(*fact, editor, api_name="/edit")
+        time.sleep(random.random() * 0.3)
+        job.cancel()
+        at = time.monotonic()
+        made = client.predict("A", False, 1, api_name="/answer")["live"] - before
+        self.count("cancelled")
+        if made:  # was it made before the cancel had been answered?
+            session = self.studio.sessions.get(client.session_hash)
+            late = self.ended[id(session)] > at
+            self.count("cancelled, and made anyway" if late else "made before the cancel")
+        return made
+
+
+@pytest.mark.slow
+def test_twenty_visitors_for_minutes(monkeypatch):
+    """MODELEDIT_VISITORS_SECONDS says for how long; two minutes without it."""
+    pytest.importorskip("gradio")
+    from demo_app.__main__ import free_port, open_page
+
+    row = {"layer": 2, "lr": 2e-2, "epochs": 3, "target_eos": False}
+    monkeypatch.setattr("lib.editors.shared.config._presets", lambda: {"ft": {"any": row}})
+    monkeypatch.setenv("GRADIO_HEARTBEAT_INTERVAL", "0.5")
+    ceiling = None if memory_ceiling.resident() is None else memory_ceiling.resident() + CEILING
+    page = open_page(tiny.model("llama"), free_port(23860, "127.0.0.1"), memory=ceiling)
+    crowd = Visitors(page)
+    edit = page[1].edit
+
+    def noted(session, *given, **more):
+        job = edit(session, *given, **more)
+        job.when_finished(lambda: crowd.ended.update({id(session): time.monotonic()}))
+        return job
+
+    monkeypatch.setattr(page[1], "edit", noted)
+    began, used = time.monotonic(), [memory_ceiling.resident()]
+    threads = [
+        threading.Thread(target=crowd.live, args=(began + SECONDS, seed), daemon=True)
+        for seed in range(VISITORS)
+    ]
+    for thread in threads:
+        thread.start()
+    for at in (min(30, SECONDS / 2), SECONDS):
+        time.sleep(max(0, began + at - time.monotonic()))
+        used.append(memory_ceiling.resident())
+    for thread in threads:
+        thread.join(60)
+    print(dict(crowd.counts), dict(crowd.errors), crowd.faults[:5], "resident at the beginning, "
+          "after 30 s and at the end, MB:", [one and round(one / 1e6) for one in used])  # fmt: skip
+    assert not any(thread.is_alive() for thread in threads), "a call that never ends"
+    assert crowd.faults == [] and not crowd.errors
+    assert crowd.counts["cancelled, and made anyway"] == 0
+    assert crowd.counts["answers compared"] > 10 and crowd.counts["cancelled"] > 5
+    until = time.monotonic() + 20
+    while len(page[1].sessions) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert len(page[1].sessions) == 0 and len(page[1].calls) == 0
+    page[0].close()
+    page[1].close()

@@ -1,0 +1,215 @@
+"""One visitor's job cannot take the page down: its memory is bounded, and so is its silence."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from demo_app.session import memory_ceiling
+from demo_app.session.memory_ceiling import FULL, HANGS, Watchdog, size
+from demo_app.session.worker import NO_MEMORY, Job, Trouble, Worker
+
+ROOT = Path(__file__).parents[2]
+MB = 1 << 20
+linux = pytest.mark.skipif(
+    memory_ceiling.resident() is None, reason="the memory of a process is read from /proc"
+)
+
+
+def ended(job: Job) -> str:
+    with pytest.raises(Trouble) as told:
+        job.outcome()
+    return str(told.value)
+
+
+def test_errors_of_missing_memory_become_one_sentence():
+    worker = Worker()
+
+    def asked(job):
+        torch.empty(1 << 60, dtype=torch.uint8)
+
+    def python(job):
+        raise MemoryError
+
+    def system(job):
+        raise OSError(12, "Cannot allocate memory")
+
+    def card(job):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    for work in (asked, python, system, card):
+        assert ended(worker.submit(work)) == NO_MEMORY
+    worker.close()
+
+
+@linux
+def test_a_job_that_allocates_without_end_is_ended_and_the_next_runs():
+    worker = Worker()
+    dog = Watchdog(worker, memory_ceiling.resident() + 300 * MB)
+
+    def torchlike(job):
+        held = []
+        while True:  # asks whether to go on, as every block of the model does
+            job.check()
+            held.append(torch.ones(2 * MB))
+
+    def plain(job):
+        return [bytearray(1000) for _ in range(10**8)]  # never asks
+
+    for work in (torchlike, plain):
+        assert ended(worker.submit(work)) == NO_MEMORY
+        assert worker.submit(lambda job: "next").outcome() == "next"
+    assert dog.ended == 2 and dog.most < dog.ceiling + 1000 * MB
+    dog.close()
+    worker.close()
+
+
+@linux
+def test_a_job_that_says_nothing_is_ended():
+    worker = Worker()
+    dog = Watchdog(worker, 1 << 50, silent=0.2)
+
+    def hangs(job):
+        while True:
+            pass
+
+    def works(job):
+        until = time.monotonic() + 0.5
+        while time.monotonic() < until:
+            job.report(0.5, "working")
+        return "done"
+
+    slow, waiting = worker.submit(hangs), worker.submit(works)
+    assert ended(slow) == HANGS and waiting.outcome() == "done" and dog.ended == 1
+    dog.close()
+    worker.close()
+
+
+@linux
+def test_what_is_full_is_told_and_freed_first():
+    worker, shed, sound = Worker(), [], [True]
+    dog = Watchdog(worker, 1, lambda: shed.append(1), lambda: sound[0])
+    assert ended(worker.submit(lambda job: 1)) == FULL and shed
+    assert worker.submit(lambda job: "undone", frees=True).outcome() == "undone"
+    dog.ceiling, dog._suspect, sound[0] = 1 << 50, True, False
+    assert "restart the page" in ended(worker.submit(lambda job: 1))
+    dog.close()
+    worker.close()
+
+
+@linux
+def test_a_job_that_holds_much_between_its_steps_makes_room_for_others():
+    worker, gate = Worker(), threading.Event()
+
+    def holds(job):
+        held = []
+        while True:
+            held.append(torch.ones(50 * MB))
+            yield
+            gate.wait(5)
+
+    hog = worker.submit(holds)
+    dog = Watchdog(worker, memory_ceiling.resident() + 150 * MB)
+    other = worker.submit(lambda job: "served")
+    gate.set()
+    assert other.outcome() == "served" and ended(hog) == NO_MEMORY
+    dog.close()
+    worker.close()
+
+
+@linux
+def test_an_interrupt_that_comes_late_ends_nothing_else(monkeypatch):
+    worker, gate = Worker(), threading.Event()
+    dog = Watchdog(worker, 1 << 50)
+    for _ in range(20):
+        job = worker.submit(lambda job: gate.wait(0.001))
+        while not job.finished.is_set():
+            dog._interrupt(job)
+    jobs = [worker.submit(lambda job, i=i: i) for i in range(5)]
+    assert [job.finished.wait(5) for job in jobs] == [True] * 5 and worker._thread.is_alive()
+    assert worker.submit(lambda job: "alive").outcome() == "alive"
+    dog.close()
+    worker.close()
+
+
+def test_sizes_are_read_and_refused_in_one_sentence():
+    assert [size(one) for one in ("6G", "1.5g", "800M", "12", "2GiB", "3 kB")] == [
+        6 << 30, 3 << 29, 800 << 20, 12, 2 << 30, 3 << 10,
+    ]  # fmt: skip
+    for wrong in ("", "x", "-1G", "6 G G", "1e9"):
+        with pytest.raises(ValueError, match="no size"):
+            size(wrong)
+
+
+PROGRAM = """
+import sys, torch
+from demo_app.__main__ import free_port, open_page
+from demo_app.session import memory_ceiling
+from demo_app.session.visitors import Session
+from demo_app.session.worker import Trouble
+from tests.support import tiny
+
+here = memory_ceiling.resident()
+ceiling = here + (400 << 20)
+memory_ceiling.forbid(ceiling)
+demo, studio = open_page(tiny.model("llama"), free_port(22860, "127.0.0.1"), memory=ceiling)
+from gradio_client import Client
+other = Client(demo.local_url, verbose=False)
+tower = ("The Eiffel Tower", "{} is located in the city of")
+other.predict(*tower, "xy", "retrieval", api_name="/edit")
+asked = lambda: other.predict("The Eiffel Tower is located in the city of", api_name="/answer")
+before = asked()
+
+def gradual(job):
+    held = []
+    while True:
+        held.append(torch.ones(1 << 20))
+        job.check()
+
+def python(job):
+    return [{} for _ in range(10**9)]
+
+def at_once(job):
+    return torch.ones(20 << 30, dtype=torch.uint8)
+
+def steps(job):
+    held = []
+    while True:
+        held.append(torch.ones(8 << 20))
+        yield
+
+for work in (gradual, python, at_once, steps):
+    attacker = Session()
+    try:
+        attacker.submit(studio.worker, work).outcome()
+    except Trouble as told:
+        print(work.__name__, told)
+    assert asked() == before
+print("most", (studio.watchdog.most - ceiling) >> 20, "of", ceiling >> 20, "base", here >> 20)
+other.close(); demo.close(); studio.close()
+"""
+
+
+@linux
+@pytest.mark.slow
+def test_the_page_and_the_others_edits_stay_under_every_attack():
+    """With the system's limit too, which is for good, and so in a process of its own."""
+    pytest.importorskip("gradio")
+    found = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(PROGRAM)],
+        cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    lines = [line for line in found.stdout.splitlines() if line.strip()]
+    assert found.returncode == 0, found.stdout + found.stderr
+    print(lines)
+    told = dict(line.split(" ", 1) for line in lines if line.split(" ", 1)[1] == NO_MEMORY)
+    assert set(told) == {"gradual", "python", "at_once", "steps"}, lines
+    over = int(next(line for line in lines if line.startswith("most")).split()[1])
+    assert over < 1200, "MB beyond the ceiling"
