@@ -191,7 +191,7 @@ else:
 def bounded(path: Path, room: int) -> str:
     """What the page says to an uploaded patch in a process that may take `room` bytes more."""
     done = subprocess.run([sys.executable, "-c", BOUNDED, str(path), str(room)], cwd=ROOT,
-                          capture_output=True, text=True, timeout=120)  # fmt: skip
+                          capture_output=True, text=True, timeout=600)  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout.strip()
 
