@@ -69,10 +69,10 @@ def _small(path: Path, name: str) -> None:
     """Refuse a patch whose header or packed bits are large; what else is wrong `load` says."""
     with path.open("rb") as file:
         size = int.from_bytes(file.read(8), "little")  # how every safetensors file begins
-    if size > HEADER:
+    if HEADER < size <= path.stat().st_size:
         raise Trouble(
-            f"{name} has a header of {size / 1e6:.0f} MB, or is no patch file; this page takes "
-            f"headers up to {HEADER / 1e6:.0f} MB."
+            f"{name} has a header of {size / 1e6:.0f} MB; this page takes headers up to "
+            f"{HEADER / 1e6:.0f} MB."
         )
     try:
         with safe_open(path, framework="pt") as file:
