@@ -285,7 +285,7 @@ def test_a_damaged_codebook_is_one_sentence(tmp_path):
         Deferral(NAME, route.K * torch.nan, route.V, route.eps),
     ):
         path = lib.Patch(routes={NAME: bad}).save(tmp_path / "p.safetensors")
-        with pytest.raises(lib.PatchError, match="damaged: ValueError the codebook of"):
+        with pytest.raises(lib.PatchError, match="damaged: the grace route at"):
             lib.Patch.load(path)
 
 

@@ -281,8 +281,8 @@ def test_a_broken_file_is_refused():
     parts, header = found.tensors(), found.header()
     assert torch.equal(Residual.load(parts, header).W, found.W)
     for name, wrong, said in (
-        ("W", found.W / 0, "finite"),
-        ("W", found.W[:, 1:], "different sizes"),
+        ("W", found.W / 0, "NaN or infinite"),
+        ("W", found.W[:, 1:], "W has the shape"),
         ("masks", found.masks | 255, "does not have 14 ones"),
         ("order", torch.zeros(48, dtype=torch.long), "no permutation"),
     ):
