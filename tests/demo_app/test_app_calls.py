@@ -129,6 +129,7 @@ def client(page):
 def slow_edits(page, monkeypatch):
     """Edits that go on until they are stopped; how many have begun."""
     made, begun = page[1].first_edits._patch, []
+    assert until(lambda: page[1].worker.idle, 60), "the page edits its example when it opens"
 
     def patch(job, *given):
         begun.append(job)
@@ -192,6 +193,7 @@ def test_a_call_that_is_cancelled_before_it_has_a_number_is_not_made(page, slow_
 def test_other_long_calls_end_too(page, monkeypatch):
     """A stress test, and a figure: each is a chain of jobs."""
     worker, begun = page[1].worker, []
+    assert until(lambda: worker.idle, 60)
     submit = worker.submit
 
     def never(work, *given, **more):
