@@ -71,7 +71,7 @@ def sent(caller, calls) -> list:
     return [(numbers[event], said) for event, said in caller.answers(len(numbers)).items()]
 
 
-QUICK = ("nothing", "huge", "a word", "half a character", "a million", "an object")
+QUICK = ("huge", "half a character", "a million", "an object")
 
 
 @pytest.mark.parametrize(
@@ -129,6 +129,7 @@ def client(page):
 def slow_edits(page, monkeypatch):
     """Edits that go on until they are stopped; how many have begun."""
     made, begun = page[1].first_edits._patch, []
+    assert until(lambda: page[1].worker.idle, 60), "the page edits its example when it opens"
 
     def patch(job, *given):
         begun.append(job)
@@ -179,21 +180,20 @@ def test_of_two_calls_only_the_cancelled_one_ends(page, slow_edits, monkeypatch)
     one.close()
 
 
-def test_a_call_that_is_cancelled_before_it_has_a_number_is_not_made(page):
-    one, made = client(page), 0
+def test_a_call_that_is_cancelled_before_it_has_a_number_is_not_made(page, slow_edits):
+    one = client(page)
     for _ in range(4):
-        job = one.submit(*VALID["edit"], api_name="/edit")
-        made += job.done()
-        job.cancel()
+        one.submit(*VALID["edit"], api_name="/edit").cancel()
     until(lambda: len(page[1].calls) == 0 and page[1].worker.idle, 5)
     time.sleep(0.2)  # the client says it once more when it has the number
-    assert one.predict("Hello", False, 1, api_name="/answer")["live"] == made == 0
+    assert one.predict("Hello", False, 1, api_name="/answer")["live"] == 0
     one.close()
 
 
 def test_other_long_calls_end_too(page, monkeypatch):
     """A stress test, and a figure: each is a chain of jobs."""
     worker, begun = page[1].worker, []
+    assert until(lambda: worker.idle, 60)
     submit = worker.submit
 
     def never(work, *given, **more):

@@ -332,7 +332,7 @@ def edit(lm, facts, after):
             said[name] = None
     Path("own").mkdir()
     Path("own/note.txt").write_text("x")
-    lib.second_moment(lm, lm.mlp_out(1))  # is computed, and kept in the own folder
+    lib.second_moment(lm, [1])  # is computed, and kept in the own folder
     raise ValueError(json.dumps({name: told for name, told in said.items() if told}))
 
 ATTACKS = {
