@@ -261,7 +261,9 @@ class Replay:
         kept = PrefixKeys(self._first)
         mask = call.get("attention_mask")
         now = {**call, cache_argument(block): kept}
-        self.calls.append(self._window(now, mask, hidden))
+        # arguments come from the card of the block below, and are moved here once for all runs
+        device = next(block.parameters()).device
+        self.calls.append(_placed(self._window(now, mask, hidden), device))
         return (), {"hidden_states": hidden, **now}
 
     def _window(self, call: dict[str, Any], mask: Tensor | None, hidden: Tensor) -> dict[str, Any]:
@@ -305,6 +307,15 @@ def add_first(wide: Tensor, delta: Tensor) -> Tensor:
     # summed in float32, so that a bf16 state is rounded once
     moved = (wide[:, :columns].float() + delta.to(wide.device)).to(wide.dtype)
     return moved if columns == wide.shape[1] else torch.cat([moved, wide[:, columns:]], 1)
+
+
+def _placed(value: Any, device: torch.device) -> Any:
+    """A captured argument, or a mapping of them, with its tensors on a device."""
+    if isinstance(value, dict):
+        return {name: _placed(part, device) for name, part in value.items()}
+    if isinstance(value, tuple):
+        return tuple(_placed(part, device) for part in value)
+    return value.to(device) if isinstance(value, Tensor) else value
 
 
 def _pick(value: Any, index: Tensor, n: int) -> Any:

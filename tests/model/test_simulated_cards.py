@@ -1,0 +1,58 @@
+"""The library on one and on two graphics cards, which are simulated (`tests/support/simulated.py`).
+
+No operation mixes devices, patches end on the CPU, and results are those of the plain CPU. What a
+simulation cannot say, speed and the last bits of a card's own kernels, is not tested anywhere.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+import lib
+
+from ..support import simulated_checks as checks
+
+DAILY = ("rome", "ultraedit", "wise", "lemoe", "retrieval")
+
+
+@pytest.fixture(scope="module")
+def cards():
+    """A process with cards; where this torch cannot simulate them, the tests skip and say why."""
+    process = checks.Cards()
+    reason = process(checks.installed)
+    if reason:
+        process.close()
+        pytest.skip(reason)
+    yield process
+    process.close()
+
+
+@pytest.mark.parametrize("name", DAILY)
+def test_an_editor_on_two_cards(cards, name):
+    cards(checks.editor_keeps_its_promises, name, 2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("name", sorted(lib.EDITORS))
+def test_every_editor_on_cards(cards, name, count):
+    cards(checks.editor_keeps_its_promises, name, count)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("name", ["rome", "memit", "grace", "ft"])
+def test_transposed_weights_and_a_tied_head(cards, name, count):
+    cards(checks.editor_keeps_its_promises, name, count, "gpt2")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [1, 2])
+def test_what_is_read_from_a_model(cards, count):
+    cards(checks.same_numbers, count)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [1, 2])
+def test_streams_and_scans(cards, count):
+    cards(checks.stream_and_scan, count)
