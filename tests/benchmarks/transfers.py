@@ -23,6 +23,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -44,13 +45,16 @@ def units() -> dict[str, tuple[Callable[[int], Any], int, int]]:
     rows = [[i + 40 for i in range(8)]] * 3
     facts = [A, B, *(lib.Fact(f"The boat {i}", "I saw {}", "xy") for i in range(30))]
 
-    def editor(name: str, **more: Any) -> Any:
-        return lib.EDITORS[name](lm, **{**quick(name), **more})
+    calm = tuple(f"Day {i}" for i in range(8))
+    short = {"steps": 3, "epochs": 3, "n_iter": 3, "irrelevant": calm, "repeat": 1, "tokens": 600}
 
-    first = {
-        name: editor(name).edit([A])
-        for name in ("rome", "ft", "ultraedit", "wise", "memoir", "lemoe", "grace")
-    }
+    def editor(name: str, **more: Any) -> Any:
+        known = {field.name for field in fields(lib.EDITORS[name].Config)}
+        given = {**quick(name), **{key: short[key] for key in short.keys() & known}, **more}
+        return lib.EDITORS[name](lm, **given)
+
+    first = {name: editor(name).edit([A]) for name in ("rome", "ft", "ultraedit", "wise", "memoir")}
+    first["lemoe"] = editor("lemoe", routing="paper").edit([A])
 
     def enter(modules: int) -> None:
         names = [lm.mlp_out(i) for i in range(modules)]
@@ -76,7 +80,7 @@ def units() -> dict[str, tuple[Callable[[int], Any], int, int]]:
         "ROME step": (lambda n: editor("rome", steps=n, v_lr=1e-3).edit([A]), 5, 15),
         "GRACE step": (lambda n: editor("grace", n_iter=n, **NEVER).edit([A]), 5, 15),
         "UltraEdit turn, 2 modules": (
-            lambda n: _fold(editor("ultraedit", repeat=1), facts, n, first["ultraedit"]), 1, 3,
+            lambda n: _fold(editor("ultraedit"), facts, n, first["ultraedit"]), 1, 3,
         ),
         "FT epoch": (lambda n: editor("ft", epochs=n, **NEVER).edit([A]), 5, 15),
         "FT epoch after an edit": (
@@ -90,7 +94,9 @@ def units() -> dict[str, tuple[Callable[[int], Any], int, int]]:
             lambda n: editor("memoir", n_iter=n, **NEVER).edit([B], after=first["memoir"]), 5, 15,
         ),
         "LEMoE step": (
-            lambda n: editor("lemoe", steps=n, **NEVER).edit([B], after=first["lemoe"]), 5, 15,
+            lambda n: editor("lemoe", steps=n, routing="paper", **NEVER).edit(
+                [B], after=first["lemoe"]
+            ), 5, 15,
         ),
         "a patch entered, per module": (enter, 1, 3),
         "2048 tokens for C": (moments, 2, 4),

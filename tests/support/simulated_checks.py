@@ -97,10 +97,15 @@ def short(name: str) -> dict[str, Any]:
     return given
 
 
-def editor_keeps_its_promises(name: str, cards: int, family: str = "llama") -> float:
-    """An editor on cards does what it does on the CPU; the largest relative difference of ΔW."""
+def editor_keeps_its_promises(
+    name: str, cards: int, family: str = "llama", more: Mapping[str, Any] | None = None
+) -> float:
+    """An editor on cards does what it does on the CPU; the largest relative difference of ΔW.
+
+    more: settings of the editor beside those of `short`.
+    """
     where, lm, plain = folder(), model(cards, family), model(0, family)
-    given, before = short(name), state(lm)
+    given, before = {**short(name), **(more or {})}, state(lm)
     if lib.EDITORS[name].trained:
         path = where / f"{name}-{family}-{cards}.safetensors"
         lib.EDITORS[name](lm, **given).fit(TRAINING, checkpoint=path, steps=2)
