@@ -12,8 +12,17 @@ import lib
 
 from ..support import simulated_checks as checks
 
-# the anchors of "paper" are not fitted on the CPU first, which takes a dozen seconds here
-DAILY = {"rome": {}, "ultraedit": {}, "wise": {}, "lemoe": {"routing": "paper"}, "retrieval": {}}
+# ROME searches from a block of the first card up, over the boundary. The anchors of "paper" are not
+# fitted on the CPU first, which takes a dozen seconds here.
+DAILY = {
+    "rome": {"layer": 0},
+    "ultraedit": {},
+    "wise": {},
+    "lemoe": {"routing": "paper"},
+    "retrieval": {},
+}
+BELOW = {"layer": 0}  # the layer that is edited is on the first card, and so is the one above it
+BETWEEN = {"layer": 1}  # the one above it is on the second
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +47,18 @@ def test_an_editor_on_two_cards(cards, name):
 @pytest.mark.parametrize("name", sorted(lib.EDITORS))
 def test_every_editor_on_cards(cards, name, count):
     cards(checks.editor_keeps_its_promises, name, count)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [
+        *(("pmet", {"layers": (0,)}), ("grace", BELOW), ("ft", BELOW), ("lemoe", BELOW)),
+        *(("wise", BETWEEN), ("memoir", BETWEEN)),
+    ],
+)
+def test_layers_at_the_boundary(cards, name, more):
+    cards(checks.editor_keeps_its_promises, name, 2, "llama", more)
 
 
 @pytest.mark.slow

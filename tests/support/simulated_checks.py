@@ -25,7 +25,7 @@ from lib.interpret.causal_trace import trace
 from lib.interpret.logit_lens import lens
 from lib.keys_values.null_space import null_space
 from lib.lifelong.stream import stream
-from lib.model.generation import generate
+from lib.model import generation
 from lib.preset_search.scan import scan
 
 from . import simulated, tiny
@@ -132,7 +132,7 @@ def editor_keeps_its_promises(
             lm.generate(TEXTS, 2, temperature=1.0, top_k=5)
             # row i ends after i + 1 tokens and leaves the batch and its cache
             rows = [tiny.tokenizer()(text).input_ids for text in TEXTS]
-            ids = generate(lm, rows, 4, until=lambda i, new: len(new) > i).ids
+            ids = generation.generate(lm, rows, 4, until=lambda i, new: len(new) > i).ids
             assert [len(new) for new in ids] == [1, 2, 3]
         for name in patch.weights:
             assert lm.weight(name, patch).device == lm.weight(name).device, "a matrix elsewhere"
