@@ -165,10 +165,11 @@ def _choose(logits: Tensor, temperature: float, top_k: int | None, draw: torch.G
         return logits.argmax(-1)
     if top_k:
         # as many again, since other tokens may be as likely as the last of the k
-        values, ids = (part.cpu() for part in logits.topk(min(2 * top_k, logits.shape[-1])))
+        values, places = logits.topk(min(2 * top_k, logits.shape[-1]))
+        values, places = torch.stack([values, places]).cpu()  # one copy: ids are exact in float32
         values = values.masked_fill(values < values[:, top_k - 1 : top_k], -torch.inf)
         whole = values.new_full(logits.shape, -torch.inf)
-        logits = whole.scatter(1, ids, values)
+        logits = whole.scatter(1, places.long(), values)
     chances = (logits / temperature).softmax(-1).cpu()
     return torch.multinomial(chances, 1, generator=draw)[:, 0]
 

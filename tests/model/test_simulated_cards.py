@@ -54,7 +54,7 @@ def test_every_editor_on_cards(cards, name, count):
     ("name", "more"),
     [
         *(("pmet", {"layers": (0,)}), ("grace", BELOW), ("ft", BELOW), ("lemoe", BELOW)),
-        *(("wise", BETWEEN), ("memoir", BETWEEN)),
+        *(("wise", BETWEEN), ("wise", {**BETWEEN, "activation": "hidden"}), ("memoir", BETWEEN)),
     ],
 )
 def test_layers_at_the_boundary(cards, name, more):
