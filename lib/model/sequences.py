@@ -88,7 +88,7 @@ class Sequences:
 
 
 class Counted:
-    """The true entries of a mask (rows, length), found once for any number of `values` and `means`.
+    """The n true entries of a mask (rows, length), found once for many `values` and `means`.
 
     To find them makes the program wait for a card, and neither of the two does.
 
@@ -106,18 +106,10 @@ class Counted:
         return wide[self.row, self.column]
 
     def means(self, values: Tensor) -> Tensor:
-        """The mean (rows, …) of each row's values (n, …)."""
+        """The mean (rows, …) of each row's values (n, …).
+
+        means((1., 3., 5.)) -> (2., 5.) for the mask ((1, 1), (0, 1))
+        """
         total = values.new_zeros(len(self.each), *values.shape[1:])
         total = total.index_add(0, self.row, values)
         return total / self.each.view(-1, *[1] * (values.ndim - 1))
-
-
-def row_means(values: Tensor, counted: Tensor) -> Tensor:
-    """The mean (rows, …) of each row's values.
-
-    values   (n, …), in the order of the true entries of `counted`.
-    counted  (rows, length) bool with n true entries; no sum is made over the others.
-
-    row_means((1., 3., 5.), ((1, 1), (0, 1))) -> (2., 5.)
-    """
-    return Counted(counted).means(values)

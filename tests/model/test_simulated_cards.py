@@ -42,6 +42,13 @@ def test_an_editor_on_two_cards(cards, name):
     cards(checks.editor_keeps_its_promises, name, 2, "llama", DAILY[name])
 
 
+@pytest.mark.parametrize(
+    ("name", "steps"), [("rome", "steps"), ("grace", "n_iter"), ("ft", "epochs")]
+)
+def test_a_step_waits_for_the_card_once(cards, name, steps):
+    assert cards(checks.waits_per_step, name, steps) == 1
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 2])
 @pytest.mark.parametrize("name", sorted(lib.EDITORS))

@@ -12,6 +12,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import fields
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -140,6 +141,21 @@ def editor_keeps_its_promises(
     editor.edit([A], after=loaded)
     assert state(lm) == before, "undo left something behind"
     return gap
+
+
+def waits_per_step(name: str, steps: str) -> float:
+    """How often a step of an editor's search waits for the card; `steps` sets their number."""
+    folder()
+    lm, still = model(1), {"enough": -1.0, "v_lr": 1e-3}  # no search ends early
+    known = {field.name for field in fields(lib.EDITORS[name].Config)}
+    still = {key: value for key, value in still.items() if key in known}
+    waits = []
+    for n in (3, 6):
+        editor = lib.EDITORS[name](lm, **{**short(name), **still, steps: n})
+        with simulated.counted() as seen:
+            editor.edit([A])
+        waits.append(seen.total("down", "item", "size"))
+    return (waits[1] - waits[0]) / 3
 
 
 def same_numbers(cards: int) -> None:
