@@ -5,7 +5,9 @@
 The card is a simulated one (`tests/support/simulated.py`) with a tiny random llama on it, so the
 counts are exact and say nothing of time. Per unit, such as a generated token or a step of a search,
 the counts of two runs of different length are subtracted and divided. With --before the same is
-counted in another tree of this repository, in a process of its own, and stored beside.
+counted in another tree of this repository, in a process of its own, and stored beside. The stored
+"before" is commit 3baf92b with these two files copied in, whose tests for "cuda" (in
+keys_values/answer_gradients.py and target_value.py) were made to hold for the simulated card.
 
 waits     copies down, numbers that are read, and results whose size depends on values
 up        copies up; CUDA waits for these too, where the memory is not pinned
