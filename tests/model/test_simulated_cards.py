@@ -18,7 +18,7 @@ DAILY = {
     "rome": {"layer": 0},
     "ultraedit": {},
     "wise": {},
-    "lemoe": {"routing": "paper"},
+    "lemoe": {"routing": "paper", "steps": 5},
     "retrieval": {},
 }
 BELOW = {"layer": 0}  # the layer that is edited is on the first card, and so is the one above it
