@@ -23,6 +23,7 @@ from ..data.facts import Fact
 from ..errors import EditError, FactError, FeatureError
 from ..model import scoring
 from ..model.answer_rows import AnswerRows
+from ..model.devices import on_card
 from ..model.lm import LM
 from ..model.sequences import Sequences
 from . import second_moment
@@ -31,7 +32,7 @@ Reduction = Literal["group_mean", "fact_mean"]
 
 # Padded tokens of one pass. This does not decide which facts share a loss. On a CPU there are few
 # of them, because the rows of one pass are padded to the longest; a GPU works on many at once.
-TOKENS, TOKENS_GPU = 512, 2048
+TOKENS, TOKENS_CARD = 512, 2048
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def read(
     number of them runs in one pass with a weight per token. Several processes (lib/distributed.py)
     share the groups, and all of them get all pairs.
 
-    on_device  whether pairs stay on a CUDA device, each on its module's
+    on_device  whether pairs stay on a card, each on its module's
     apart      whether pairs stay in the process that read them where they are more than d_in
 
     Raises FeatureError for a loss that is not finite, in all processes, and FactError for an answer
@@ -96,7 +97,7 @@ def read(
     # the loss that a row belongs to is a mean over so many tokens
     counts = [totals[g] for g in groups] if reduction == "group_mean" else labels
     share = torch.tensor([1 / count for count in counts])
-    limit = TOKENS_GPU if lm.device.type == "cuda" else TOKENS
+    limit = TOKENS_CARD if on_card(lm.device) else TOKENS
     blocks = _blocks(lengths, group, limit)
     parts: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in modules}
     # each process reads its share of the rows, pass by pass
@@ -123,7 +124,7 @@ def read(
     whole = {}
     for name, pairs in parts.items():
         K, G = _whole(lm, name, pairs)
-        if not (on_device and K.is_cuda):  # elsewhere float64, which moments need, may be missing
+        if not (on_device and on_card(K.device)):  # moments need float64
             K, G = K.cpu(), G.cpu()
         if apart and distributed.world() > 1 and len(columns) > len(K):
             whole[name] = KeyGradients(K, G, columns[places[distributed.rank()]], apart=True)
@@ -213,18 +214,19 @@ def _pass(
     ends: Sequence[int] | None = None,
 ) -> tuple[dict[str, tuple[Tensor, Tensor]], Tensor]:
     """K and G of one padded pass, and its loss; nothing here waits for a GPU."""
-    # one padded batch, with the places that routes and the loss need
-    lengths = torch.tensor([len(ids) for ids in rows.ids])
-    length = max(lengths.tolist())
-    ids = torch.tensor([[*row, *[0] * (length - len(row))] for row in rows.ids])
-    columns = torch.arange(length)
+    # one padded batch, with the places that routes and the loss need; all that comes from the CPU
+    # is sent before the run, since a card that has work waits for it
+    length = max(map(len, rows.ids))
+    ids = torch.tensor([[*row, *[0] * (length - len(row))] for row in rows.ids], device=lm.device)
+    decided = rows.ends if ends is None else ends  # routes decide there
+    lengths, last = torch.tensor([[*map(len, rows.ids)], [*decided]], device=lm.device)
+    columns = torch.arange(length, device=lm.device)
     real = columns < lengths[:, None]  # padded on the right
-    last = torch.tensor(rows.ends if ends is None else ends)  # routes decide there
     prompt = real & (columns <= last[:, None])
-    ids, real, prompt, last = (part.to(lm.device) for part in (ids, real, prompt, last))
     seqs = Sequences(ids, real, prompt, last)
-    row, position, wanted = rows.labels
+    row, position, wanted = rows.labels.to(lm.device)
     at = row * length + position  # places of the labels when the pass is one flat list
+    weight = weight.to(lm.device)
     seen: dict[str, tuple[Tensor, Tensor]] = {}
 
     def hook(name: str) -> Any:
@@ -244,7 +246,7 @@ def _pass(
             hooks.callback(module.register_forward_hook(hook(name)).remove)
         hidden = lm.backbone(seqs.ids, seqs.real, use_cache=False).last_hidden_state
         log_probs = lm.head(_rows(hidden, at)).log_softmax(-1)
-        chosen = log_probs.gather(1, wanted.to(log_probs.device)[:, None])[:, 0]
+        chosen = log_probs.gather(1, wanted[:, None])[:, 0]
         loss = -chosen @ weight.to(log_probs)
         grads = torch.autograd.grad(loss, [output for _, output in seen.values()])
     found = {

@@ -17,6 +17,7 @@ from torch import Tensor
 from ..atomic_files import whole_file
 from ..cancellation import raise_if_cancelled
 from ..memory import NullSpace, null_space_of
+from ..model.devices import on_card
 from ..model.lm import LM
 from .second_moment import stored_moments
 
@@ -40,20 +41,24 @@ def null_space(
     found = {}
     for layer, path in paths.items():
         raise_if_cancelled()
-        found[layer] = null_space_of(*_eigen(str(path)), threshold=threshold, quantile=quantile)
+        found[layer] = null_space_of(
+            *_eigen(str(path), lm.device), threshold=threshold, quantile=quantile
+        )
     return found
 
 
 @lru_cache(maxsize=8)
-def _eigen(path: str) -> tuple[Tensor, Tensor]:
-    """Eigenvalues (ascending) and eigenvectors of C, float64."""
+def _eigen(path: str, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Eigenvalues (ascending) and eigenvectors of C, float64; computed on the device if missing."""
     kept = Path(path).with_suffix(".eigen.safetensors")
     if not kept.exists():
         C = load_file(path)["C"].double()
-        if torch.cuda.is_available():  # minutes on a CPU where a layer is 14,336 wide
-            C = C.cuda()
-        values, vectors = (part.cpu() for part in torch.linalg.eigh(C))
+        try:  # minutes on a CPU where a layer is 14,336 wide
+            found = torch.linalg.eigh(C.to(device) if on_card(device) else C)
+        except torch.OutOfMemoryError:  # it needs about 7 GB there, beside the model
+            found = torch.linalg.eigh(C)
+        values, vectors = (part.cpu() for part in found)
         with whole_file(kept) as part:
             save_file({"values": values, "vectors": vectors.contiguous()}, part)
-    found = load_file(kept)
-    return found["values"], found["vectors"]
+    parts = load_file(kept)
+    return parts["values"], parts["vectors"]

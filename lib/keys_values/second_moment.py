@@ -23,6 +23,7 @@ from typing import Any
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from ..atomic_files import cached, whole_file
 from ..cancellation import raise_if_cancelled
@@ -30,6 +31,7 @@ from ..data.texts import GENERAL
 from ..errors import StatsError
 from ..memory import Moment
 from ..model import activations, batching
+from ..model.devices import on_card
 from ..model.lm import LM
 from ..patch.patch import EMPTY
 
@@ -109,7 +111,10 @@ def _damped(path: str, damping: float) -> Moment:
 
 
 def _accumulate(lm: LM, layers: list[int], source: str, tokens: int, skip_first: bool):
-    """Σ k kᵀ per layer, float64, and the number of keys in it."""
+    """Σ k kᵀ per layer, float64 on the CPU, and the number of keys in it.
+
+    A layer's sum is on its card until all text was read, where there is room for it.
+    """
     ids = lm.tokenizer(source, add_special_tokens=False)["input_ids"][
         : tokens + tokens // WINDOW + 1
     ]
@@ -120,8 +125,7 @@ def _accumulate(lm: LM, layers: list[int], source: str, tokens: int, skip_first:
     size = window - len(bos)
     rows = [bos + ids[i : i + size] for i in range(0, len(ids), size)]
     names = {lm.mlp_out(layer): layer for layer in layers}
-    width = lm.weight(next(iter(names))).shape[1]
-    sums = {layer: torch.zeros(width, width, dtype=torch.float64) for layer in layers}
+    sums: dict[int, Tensor] = {}
     count = 0
     with lm.patched(EMPTY, only=True):
         for group in batching.batches([row for row in rows if len(row) > 1], limit=8 * WINDOW):
@@ -129,9 +133,20 @@ def _accumulate(lm: LM, layers: list[int], source: str, tokens: int, skip_first:
             seen = activations.module_inputs(lm, part, list(names), skip=int(skip_first))
             for name, K in seen.items():  # (tokens, d_in), float32 products into a float64 sum
                 raise_if_cancelled()
-                sums[names[name]] += (K.float().T @ K.float()).double().cpu()
+                layer, more = names[name], K.float().T @ K.float()
+                total = sums[layer] if layer in sums else _zeros(K.shape[1], K.device)
+                sums[layer] = total.add_(more.to(total.device))
             count += len(K)
-    return sums, count
+    return {layer: total.cpu() for layer, total in sums.items()}, count
+
+
+def _zeros(width: int, device: torch.device) -> Tensor:
+    """Zeros (width, width), float64, on a card that has room for them, else on the CPU."""
+    place = device if on_card(device) else torch.device("cpu")
+    try:
+        return torch.zeros(width, width, dtype=torch.float64, device=place)
+    except torch.OutOfMemoryError:
+        return torch.zeros(width, width, dtype=torch.float64)
 
 
 def _read(text: str | Path | None) -> str:

@@ -13,6 +13,7 @@ into the model; WilKE's search over layers (editors/shared/layer_search.py) is a
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +25,7 @@ from torch import Tensor
 from ..data.facts import Fact, encode_target, lookup
 from ..errors import TargetError
 from ..model.answer_rows import AnswerRows, select_labels
+from ..model.devices import on_card
 from ..model.lm import LM
 from ..model.partial_forward import Replay
 from ..settings import setting
@@ -113,8 +115,13 @@ def search(
 
 # Replayed tokens at once. On a CPU more than 256 is slower (more padding, and activations leave the
 # cache): 27 against 32 s for 16 facts with five templates at 1024.
-POSITIONS = {"cpu": 256, "cuda": 4096}
+POSITIONS = {"cpu": 256, "card": 4096}
 SPLIT = 16  # number of rows with templates from which on the KL rows run by themselves
+
+
+def most_positions(lm: LM) -> int:
+    """The number of tokens that are replayed at once on the model's device."""
+    return POSITIONS["card" if on_card(lm.device) else "cpu"]
 
 
 def _groups(lm: LM, facts: Sequence[Fact], templates: Sequence[str]) -> Iterator[list[int]]:
@@ -124,7 +131,7 @@ def _groups(lm: LM, facts: Sequence[Fact], templates: Sequence[str]) -> Iterator
         ids, at = lookup(lm.tokenizer, fact)
         lengths.append(len(ids) - at + len(encode_target(lm.tokenizer, fact.target_new)))
     order = sorted(range(len(facts)), key=lambda i: -lengths[i])
-    limit = POSITIONS.get(lm.device.type, POSITIONS["cpu"])
+    limit = most_positions(lm)
     while order:
         size = max(1, limit // (lengths[order[0]] * len(templates)))
         yield order[:size]
@@ -145,6 +152,7 @@ class Batch(ABC):
     share   (m,) one over the length of each label's answer
     places  number of δ that each vector consists of; they are searched together, and the first is
             given back
+    alive   numbers of the vectors that are not finished; `active` holds them beside the states
     """
 
     def __init__(
@@ -163,7 +171,8 @@ class Batch(ABC):
         self.lm, self.layer, self.settings, self.places = lm, layer, settings, places
         self.init, self.mlp, self.keys, self.labels = init, mlp, keys, labels
         self.n, t = keys.shape[:2]
-        self.active = torch.arange(self.n, device=init.device)  # vectors that are not finished
+        self.alive = list(range(self.n))
+        self.active = torch.arange(self.n, device=init.device)
         self.owner = self.active.repeat_interleave(t)  # the vector that moves each row
         # NLL: mean over templates of the mean over the answer's tokens
         self.share = (share / t).float().to(init.device)
@@ -194,33 +203,37 @@ class Batch(ABC):
             with torch.enable_grad():
                 terms = self.look(delta, size)  # (5, active)
                 loss = terms[0]
-            if not torch.isfinite(loss).all():
-                raise TargetError(
-                    f"the search for a value at layer {self.layer} left the finite numbers at "
-                    f"step {step}; nothing was changed (try a smaller v_lr)"
-                )
-            for i, row in zip(self.active.tolist(), terms.T.tolist(), strict=True):
-                curves[i].append(tuple(row))
             # a vector whose loss is small enough is finished
             going = loss >= settings.enough
             if settings.relax:
                 going &= ~(self.right & (terms[2] <= 0.01))
-            if step == settings.steps - 1 or not going.any():
+            # all numbers of the step come to the CPU at once, as a card waits for each that is read
+            rows = torch.cat([terms, going[None]]).T.tolist()
+            if not all(math.isfinite(row[0]) for row in rows):
+                raise TargetError(
+                    f"the search for a value at layer {self.layer} left the finite numbers at "
+                    f"step {step}; nothing was changed (try a smaller v_lr)"
+                )
+            for i, row in zip(self.alive, rows, strict=True):
+                curves[i].append(tuple(row[:-1]))
+            still = [bool(row[-1]) for row in rows]
+            if step == settings.steps - 1 or not any(still):
                 break
-            # vectors do not mix: the gradient of the sum gives each its own
-            (delta.grad,) = torch.autograd.grad(loss[going].sum(), delta)
+            # vectors do not mix: the gradient of the sum over those going on gives each its own
+            (delta.grad,) = torch.autograd.grad(loss, delta, grad_outputs=going.to(loss.dtype))
             held = delta.detach().clone()
             optimizer.step()
-            stays = torch.ones(n, dtype=torch.bool, device=delta.device)
-            stays[self.active[going]] = False
+            moves = torch.zeros(n, dtype=torch.bool, device=delta.device)
+            moves = moves.index_copy(0, self.active, going)
             with torch.no_grad():
                 # ‖δ‖ is at most clamp · ‖init‖
                 bound = settings.clamp * size / delta.norm(dim=2).clamp(min=1e-12)
                 delta *= bound.clamp(max=1.0)[..., None]
                 # Adam's momentum also moves finished vectors: they are put back
-                delta[:, stays] = held[:, stays]
+                delta.copy_(torch.where(moves[:, None], delta, held))
             # the rows of finished vectors do not run any more
-            if not going.all():
+            if not all(still):
+                self.alive = [i for i, goes in zip(self.alive, still, strict=True) if goes]
                 self.keep(going)
         delta = delta.detach()[0]
         found = zip(self.init, delta, self.mlp, self.keys, curves, strict=True)

@@ -27,6 +27,7 @@ from ..evaluation.answers import EVENTS
 from ..evaluation.evaluate import measure, read
 from ..evaluation.probe_prompts import METRICS, Item
 from ..evaluation.scores import Base, Scores, asked
+from ..model.devices import on_card
 from ..model.lm import LM
 from ..patch.patch import EMPTY, Patch
 from .journal import Journal, SavedRun
@@ -350,8 +351,9 @@ class Run:
 
 
 def peak_memory(lm: LM) -> int:
-    """The most bytes in use at once so far, of the model's GPU or else of the whole process."""
-    if lm.device.type == "cuda":
-        return torch.cuda.max_memory_allocated(lm.device)
+    """The most bytes in use at once so far: of the model's cards, added up, or of the process."""
+    if on_card(lm.device):
+        card = torch.get_device_module(lm.device)
+        return sum(card.max_memory_allocated(device) for device in lm.devices)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

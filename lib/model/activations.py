@@ -30,7 +30,7 @@ class Recording:
     ids     (n, L) token ids, 0 at padding.
     real    (n, L) bool: false at padding.
     logits  (n, L, vocabulary) float32.
-    seen    for each watched module its input and its output, both (n, L, width).
+    seen    for each watched module its input and its output, both (n, L, width), on its device.
     """
 
     ids: Tensor
@@ -74,7 +74,8 @@ def module_inputs(
     seqs = sequences(lm, rows)
     # the running count of a row's real tokens: 1 at its first, whatever padding stands before
     wanted = seqs.real & (seqs.real.long().cumsum(1) > skip)
-    return {name: wide[wanted] for name, wide in _inputs(lm, seqs, modules).items()}
+    found = _inputs(lm, seqs, modules)
+    return {name: wide[wanted.to(wide.device)] for name, wide in found.items()}
 
 
 def module_inputs_at(

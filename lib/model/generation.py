@@ -96,12 +96,13 @@ def generate(
                     # finished rows leave the batch and its cache, so that they cost nothing more
                     rest = torch.tensor(keep, device=lm.device)
                     seqs.select(rest)
-                    mask, chosen = mask[rest], chosen[rest]
+                    mask, chosen = mask[rest], chosen[rest.to(chosen.device)]
                     alive = [alive[j] for j in keep]
                     if past is not None:
-                        past.batch_select_indices(rest)
+                        # layers on several cards all take an index on the CPU
+                        past.batch_select_indices(rest if len(lm.devices) == 1 else rest.cpu())
                 # the chosen tokens are the next input; without a cache they extend the whole text
-                ids = chosen[:, None]
+                ids = chosen[:, None].to(lm.device)
                 mask = torch.cat([mask, torch.ones_like(ids, dtype=torch.bool)], 1)
                 if cache:
                     seqs.step(ids)
@@ -155,14 +156,22 @@ def stream(lm: LM, rows: list[list[int]], max_new_tokens: int, **settings: Any) 
 
 
 def _choose(logits: Tensor, temperature: float, top_k: int | None, draw: torch.Generator) -> Tensor:
-    """One token id per row (n,) from logits (n, vocabulary): the most probable one, or a draw."""
+    """One token id per row (n,) from logits (n, vocabulary): the most probable one, or a draw.
+
+    A draw is made on the CPU, so that a seed means the same everywhere, and its ids are there. With
+    top_k only the few likeliest logits leave a card.
+    """
     if not temperature:
         return logits.argmax(-1)
     if top_k:
-        least = logits.topk(top_k).values[:, -1:]
-        logits = logits.masked_fill(logits < least, -torch.inf)
+        # as many again, since other tokens may be as likely as the last of the k
+        values, places = logits.topk(min(2 * top_k, logits.shape[-1]))
+        values, places = torch.stack([values, places]).cpu()  # one copy: ids are exact in float32
+        values = values.masked_fill(values < values[:, top_k - 1 : top_k], -torch.inf)
+        whole = values.new_full(logits.shape, -torch.inf)
+        logits = whole.scatter(1, places.long(), values)
     chances = (logits / temperature).softmax(-1).cpu()
-    return torch.multinomial(chances, 1, generator=draw)[:, 0].to(logits.device)
+    return torch.multinomial(chances, 1, generator=draw)[:, 0]
 
 
 def _stop_ids(lm: LM) -> set[int]:

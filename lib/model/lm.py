@@ -72,6 +72,22 @@ class LM(Patching):
         return self.model.get_submodule(self.arch.embed).weight.device
 
     @property
+    def devices(self) -> list[torch.device]:
+        """All devices that hold a part of the model, in the order of its modules."""
+        return list(dict.fromkeys(p.device for p in self.model.parameters()))
+
+    @property
+    def head_device(self) -> torch.device:
+        """The device of the head, where logits are made: those that stay there need not travel."""
+        return self.model.get_output_embeddings().weight.device
+
+    def block_device(self, block: int) -> torch.device:
+        """The device of a block, or of the final norm for the number after the last block."""
+        last = block == self.n_layers
+        module = self.model.get_submodule(self.arch.final_norm) if last else self.blocks[block]
+        return next(module.parameters()).device
+
+    @property
     def dtype(self) -> torch.dtype:
         """The type of the model's weights; matrices in patches are float32 in any case."""
         return self.model.get_submodule(self.arch.embed).weight.dtype
@@ -253,17 +269,18 @@ class LM(Patching):
             return found(inputs.to(found.weight)).float()
 
     def head(self, hidden: Tensor) -> Tensor:
-        """Logits (…, vocabulary) in float32, from hidden states after the final norm."""
+        """Logits (…, vocabulary) in float32 beside hidden states after the final norm."""
         head = self.model.get_output_embeddings()
         with self._linears.used():
-            logits = head(hidden.to(head.weight.device)).float()
+            logits = head(hidden.to(head.weight.device)).float().to(hidden.device)
         cap = getattr(self.model.config, self.arch.softcap, None) if self.arch.softcap else None
         return logits if cap is None else cap * torch.tanh(logits / cap)
 
     def backbone(self, ids: Tensor, real: Tensor, **more: Any) -> Any:
         """The output of the model without its head, for ids (rows, length) and their mask `real`.
 
-        Padding may stand on either side. `mask` covers the cache too, where there is one.
+        Padding may stand on either side. `mask` covers the cache too, where there is one. The last
+        hidden states are on the device of `ids`.
         """
         if "position_ids" in inspect.signature(self.model.base_model.forward).parameters:
             # positions count real tokens only, so that padding on the left changes nothing
@@ -273,7 +290,9 @@ class LM(Patching):
         else:
             real = more.pop("mask", real)
         with self.prefix.skipped(ids, real, more) if self.prefix else nullcontext():
-            return self.model.base_model(input_ids=ids, attention_mask=real.long(), **more)
+            out = self.model.base_model(input_ids=ids, attention_mask=real.long(), **more)
+        out.last_hidden_state = out.last_hidden_state.to(ids.device)
+        return out
 
     def rows(self, prompts: Prompts, *, chat: bool = False) -> tuple[list[list[int]], bool]:
         """Token ids of each prompt, and whether a single prompt was given and not a list.

@@ -5,7 +5,7 @@ arguments of the blocks above, and these blocks are then called again with other
 Where the change is at one position (the search for a target value), a causal model computes nothing
 new at earlier positions either. Then rows are aligned at this lookup token, attention keys and
 values of the positions before it are kept once per layer, and every run begins at the lookup. Both
-savings are exact.
+savings are exact. A replay lives on the device of its first block (devices.py has the rule).
 
 Most editors change the output of one MLP. `Replay.at_mlp` knows from the architecture where such a
 change is first felt, and `with_added` and `with_replaced` enter it there. The file is longer than
@@ -81,7 +81,8 @@ class Replay:
     hidden    (n, L, d) the states that enter block `start` at the L replayed positions.
     seen      for each watched module its input and output, each (n, L, width).
     seqs      the rows as `Sequences`.
-    calls     the other arguments of each block.
+    device    the device of block `start`, where all of these and all results are.
+    calls     the other arguments of each block, each where its block takes it.
     changing  with `at_mlp`, the modules whose output changes.
     above     whether this change is added to `hidden`, which then enters the block above.
 
@@ -103,7 +104,7 @@ class Replay:
         behind: Sequence[int] | None = None,
     ) -> None:
         check_length(lm, rows)
-        self.lm, self.start = lm, start
+        self.lm, self.start, self.device = lm, start, lm.block_device(start)
         self.blocks = list(lm.blocks)[start:]
         self.norm = lm.model.get_submodule(lm.arch.final_norm)
         # align the rows at their lookup token, with padding before the parts to its left and after
@@ -119,7 +120,6 @@ class Replay:
         prompt = real & (torch.arange(ids.shape[1], device=ids.device) <= last[:, None])
         seqs = Sequences(ids, real, prompt, last)
         # one whole forward captures the arguments of all blocks, and watched modules
-        self.seqs = seqs
         self.seen: dict[str, Any] = {}
         self.calls: list[Any] = []
         with lm.opened(seqs), ExitStack() as hooks:
@@ -132,6 +132,7 @@ class Replay:
                 hooks.enter_context(hooked(module, self._watch(name, len(rows))))
             # without a cache, which would stand in the captured arguments and make replays wrong
             lm.backbone(ids, real, use_cache=False)
+        self.seqs = seqs.on(self.device)
 
     @classmethod
     def at_mlp(
@@ -171,8 +172,7 @@ class Replay:
         """
         row, position, token = answers.labels
         column = torch.tensor(self._shift)[row] + position - self._first
-        device = next(self.norm.parameters()).device
-        return torch.stack([row, column, token]).to(device)
+        return torch.stack([row, column, token]).to(self.device)
 
     def run(self, hidden: Tensor, upto: int | None = None, since: int = 0) -> Tensor:
         """The states (n, L, d) after the final norm when `hidden` (n, L, d) enters block `start`.
@@ -184,7 +184,8 @@ class Replay:
             for block, call in list(zip(self.blocks, self.calls, strict=True))[since:upto]:
                 hidden = block(hidden_states=hidden, **call)
                 hidden = hidden[0] if isinstance(hidden, tuple) else hidden
-            return hidden if upto is not None else self._finish(hidden)
+            hidden = hidden if upto is not None else self._finish(hidden)
+        return hidden.to(self.device)  # of several cards, the last block may be on another
 
     def with_added(self, *deltas: Tensor) -> Tensor:
         """The states of `run` when these deltas are added to the outputs of the changed modules.
@@ -229,7 +230,7 @@ class Replay:
 
     def take(self, rows: Sequence[int]) -> Replay:
         """The same replay for some of its rows: nothing is captured again, tensors are selected."""
-        n, index = len(self.seqs.ids), torch.tensor(rows, device=self.hidden.device)
+        n, index = len(self.seqs.ids), torch.tensor(rows, device=self.device)
         part = copy(self)
         part.hidden = self.hidden[index]
         part.seen = {name: (k[index], v[index]) for name, (k, v) in self.seen.items()}
@@ -256,11 +257,13 @@ class Replay:
         call.update(call.pop("kwargs", {}))  # the signature's **kwargs, passed on by name
         hidden = call.pop("hidden_states")
         if not self.calls:  # the first block: its input is what later runs start from
-            self.hidden = hidden[:, self._first :].detach()
+            self.hidden = hidden[:, self._first :].detach().to(self.device)
         kept = PrefixKeys(self._first)
         mask = call.get("attention_mask")
         now = {**call, cache_argument(block): kept}
-        self.calls.append(self._window(now, mask, hidden))
+        # arguments come from the card of the block below, and are moved here once for all runs
+        device = next(block.parameters()).device
+        self.calls.append(_placed(self._window(now, mask, hidden), device))
         return (), {"hidden_states": hidden, **now}
 
     def _window(self, call: dict[str, Any], mask: Tensor | None, hidden: Tensor) -> dict[str, Any]:
@@ -282,7 +285,7 @@ class Replay:
 
     def _top(self, _: nn.Module, inputs: tuple, __: dict) -> None:
         """The hook before the final norm, where no block runs again."""
-        self.hidden = inputs[0][:, self._first :].detach()
+        self.hidden = inputs[0][:, self._first :].detach().to(self.device)
 
     def _watch(self, name: str, n: int) -> Callable[..., None]:
         """A hook that keeps a module's input and output at the replayed positions of n rows."""
@@ -291,7 +294,7 @@ class Replay:
             output = output[0] if isinstance(output, tuple) else output
             output = output.clone()  # falcon adds the attention's output to it in place
             self.seen[name] = tuple(
-                t.detach().reshape(n, -1, t.shape[-1])[:, self._first :]
+                t.detach().reshape(n, -1, t.shape[-1])[:, self._first :].to(self.device)
                 for t in (inputs[0], output)
             )
 
@@ -306,18 +309,35 @@ def add_first(wide: Tensor, delta: Tensor) -> Tensor:
     return moved if columns == wide.shape[1] else torch.cat([moved, wide[:, columns:]], 1)
 
 
+def _placed(value: Any, device: torch.device) -> Any:
+    """A captured argument, or a mapping of them, with its tensors on a device."""
+    if isinstance(value, dict):
+        return {name: _placed(part, device) for name, part in value.items()}
+    if isinstance(value, tuple):
+        return tuple(_placed(part, device) for part in value)
+    return value.to(device) if isinstance(value, Tensor) else value
+
+
 def _pick(value: Any, index: Tensor, n: int) -> Any:
     """Some of the n rows of one captured argument; an argument that rows share stays whole."""
     if isinstance(value, PrefixKeys):
         part = PrefixKeys(value.positions)
-        part.prefix = value.prefix and (value.prefix[0][index], value.prefix[1][index])
+        part.prefix = value.prefix and (
+            _rows(value.prefix[0], index),
+            _rows(value.prefix[1], index),
+        )
         return part
     if isinstance(value, tuple):
         return tuple(_pick(v, index, n) for v in value)
     if not isinstance(value, Tensor) or value.ndim < 2 or value.shape[0] % n or value.shape[0] < n:
         return value
     per_row = value.reshape(n, value.shape[0] // n, *value.shape[1:])  # alibi: rows x heads in one
-    return per_row[index].reshape(-1, *value.shape[1:])
+    return _rows(per_row, index).reshape(-1, *value.shape[1:])
+
+
+def _rows(value: Tensor, index: Tensor) -> Tensor:
+    """Some rows of a tensor on whichever card it is."""
+    return value[index.to(value.device)]
 
 
 def _align(lm: LM, rows: Sequence[Sequence[int]], shift: Sequence[int]) -> tuple[Tensor, Tensor]:

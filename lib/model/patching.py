@@ -51,14 +51,20 @@ class Patching:
         """Name and fingerprint of the model, which a patch must fit."""
 
     def weight(self, module: str, under: Patch = EMPTY) -> Tensor:
-        """The matrix (d_out, d_in) of a module under a patch (default: the base), in float32."""
-        value = under.weights.get(module)
-        if isinstance(value, Tensor):
-            return value
-        stored = self._base.get(module)
+        """The matrix (d_out, d_in) of a module under a patch (default: the base), in float32.
+
+        It is on the module's device. A low-rank change travels there as its factors, which are a
+        thousandth of the matrix.
+        """
+        value, stored = under.weights.get(module), self._base.get(module)
         stored = self.model.get_submodule(module).weight if stored is None else stored
+        if isinstance(value, Tensor):
+            return value.to(stored.device)
         base = dense(stored.detach(), self.arch.transposed)
-        return base if value is None else base + value.dense().to(base.device)
+        if value is None:
+            return base
+        A, B = (side.to(base.device) for side in value.joined())
+        return base + A @ B
 
     @contextmanager
     def patched(self, patch: Patch, *, only: bool = False) -> Iterator[Self]:
@@ -72,7 +78,11 @@ class Patching:
         self.check(patch)
         with self.owner.hold() as token, ExitStack() as undo:
             streams = len(token.streams)
-            masters = {m: self.weight(m, patch) for m in patch.weights}
+            # what the patch holds whole is cast on its way to the card, by `bind`
+            masters = {
+                m: value if isinstance(value, Tensor) else self.weight(m, patch)
+                for m, value in patch.weights.items()
+            }
             with token.running:  # not between the layers of a stream's forward
                 # with only=True, modules bound outside and not by this patch get their base weight
                 for name in (self._base.keys() - masters.keys()) if only else ():
@@ -149,8 +159,9 @@ class Patching:
                 "a routed patch is entered: call the model through lm.answer, lm.generate, "
                 "lm.score or lm.run, which tell the route where each prompt ends"
             )
-        shape, rows = output.shape, len(seqs.ids)
-        given = inputs[0].reshape(rows, -1, inputs[0].shape[-1])  # opt flattens rows and positions
+        shape, rows, seqs = output.shape, len(seqs.ids), seqs.on(output.device)
+        given = inputs[0].to(output.device)
+        given = given.reshape(rows, -1, given.shape[-1])  # opt flattens rows and positions
         output = output.reshape(rows, -1, shape[-1])
         if name not in seqs.memo:
             seqs.memo[name] = route.decide(given, output, seqs)

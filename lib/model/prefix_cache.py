@@ -74,7 +74,8 @@ class Prefix:
             yield
             return
         # run the rows that are new, then gather the states of all rows
-        keys = [tuple(row[here].tolist()) for row, here in zip(ids, real, strict=True)]
+        pairs = zip(ids.tolist(), real.tolist(), strict=True)
+        keys = [tuple(token for token, here in zip(*pair, strict=True) if here) for pair in pairs]
         new = [key for key in dict.fromkeys(keys) if key not in self.states]
         if new:
             self._fill(new)

@@ -68,15 +68,18 @@ def score(
             row, column, labels = padded_labels(answers.take(group)).to(hidden.device)
             run = [j for j, k in enumerate(some) for _ in shared[k]]  # the run of each target
             wanted = hidden[torch.tensor(run, device=hidden.device)[row], column]
+            wanted, labels = wanted.to(lm.head_device), labels.to(lm.head_device)
+            sizes, found = [len(ends[i]) for i in group], []
             # logits are large (one per token of the vocabulary), so only a few rows at a time
-            for part, wide, label in _few(wanted, labels, [len(ends[i]) for i in group]):
+            for wide, label in _few(wanted, labels, sizes):
                 logits = lm.head(wide)
-                label = label.to(logits.device)
                 log_probs = logits.gather(1, label[:, None])[:, 0] - logits.logsumexp(1)
-                hits = logits.argmax(1) == label
-                sizes = [len(ends[group[j]]) for j in part]
-                for j, lp, hit in zip(part, log_probs.split(sizes), hits.split(sizes), strict=True):
-                    scores[group[j]] = TokenScores(lp.cpu(), hit.cpu())
+                found.append(torch.stack([log_probs, logits.argmax(1) == label]))
+            # one transfer for all of them
+            log_probs, hits = torch.cat(found, 1).cpu()
+        each = zip(group, log_probs.split(sizes), hits.bool().split(sizes), strict=True)
+        for i, lp, hit in each:
+            scores[i] = TokenScores(lp, hit)
     return scores
 
 
@@ -95,14 +98,13 @@ def next_token(lm: LM, rows: list[list[int]]) -> Tensor:
 
 
 def _few(wanted: Tensor, labels: Tensor, sizes: list[int], limit: int = 256) -> Iterator[tuple]:
-    """(targets, states, labels) in parts of about `limit` states; a target is never divided.
+    """(states, labels) in parts of about `limit` states; a target is never divided.
 
     sizes[j] is the number of states of target j.
     """
-    start, part, width = 0, [], 0
+    start, width = 0, 0
     for j, size in enumerate(sizes):
-        part.append(j)
         width += size
         if width >= limit or j == len(sizes) - 1:
-            yield part, wanted[start : start + width], labels[start : start + width]
-            start, part, width = start + width, [], 0
+            yield wanted[start : start + width], labels[start : start + width]
+            start, width = start + width, 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -37,7 +37,8 @@ class Sequences:
             raise RuntimeError("sequences have embeddings only where LM.opened has opened them")
         with torch.no_grad():
             # not a call of the module, which would run the hooks of the model's own run
-            return self.embed.forward(self.ids)
+            ids = self.ids.to(next(self.embed.parameters()).device)
+            return self.embed.forward(ids).to(self.ids.device)
 
     def prompt_tokens(self, bos: int | None) -> Tensor:
         """(rows, length) bool: the tokens of the prompts without a leading `bos`.
@@ -58,8 +59,15 @@ class Sequences:
         """
         if wide.shape[1] != self.ids.shape[1] or not bool(self.prompt.any(1).all()):
             raise RuntimeError("a prompt must be run whole: a part of it is not in this call")
-        counted = self.prompt_tokens(bos).to(wide.device)
-        return row_means(wide[counted].float(), counted)
+        counted = Counted(self.prompt_tokens(bos).to(wide.device))
+        return counted.means(counted.values(wide).float())
+
+    def on(self, device: torch.device) -> Sequences:
+        """The same rows on another device, which share the memo with these."""
+        if self.ids.device == device:
+            return self
+        moved = {name: getattr(self, name).to(device) for name in ("ids", "real", "prompt", "last")}
+        return replace(self, **moved)
 
     def step(self, ids: Tensor) -> None:
         """Go on with one more generated token per row, ids (rows, 1)."""
@@ -76,17 +84,32 @@ class Sequences:
         """Keep only these rows, by their numbers, when others are finished."""
         self.ids, self.real, self.prompt = self.ids[rows], self.real[rows], self.prompt[rows]
         self.last = self.last[rows]
-        self.memo = {name: value[rows] for name, value in self.memo.items()}
+        self.memo = {name: value[rows.to(value.device)] for name, value in self.memo.items()}
 
 
-def row_means(values: Tensor, counted: Tensor) -> Tensor:
-    """The mean (rows, …) of each row's values.
+class Counted:
+    """The n true entries of a mask (rows, length), found once for many `values` and `means`.
 
-    values   (n, …), in the order of the true entries of `counted`.
-    counted  (rows, length) bool with n true entries; no sum is made over the others.
+    To find them makes the program wait for a card, and neither of the two does.
 
-    row_means((1., 3., 5.), ((1, 1), (0, 1))) -> (2., 5.)
+    row     (n,) the row of each of them.
+    column  (n,) its column.
+    each    (rows,) how many a row has.
     """
-    owner = counted.nonzero()[:, 0]
-    total = values.new_zeros(len(counted), *values.shape[1:]).index_add(0, owner, values)
-    return total / counted.sum(1).view(-1, *[1] * (values.ndim - 1))
+
+    def __init__(self, counted: Tensor) -> None:
+        self.row, self.column = counted.nonzero().T
+        self.each = counted.sum(1)
+
+    def values(self, wide: Tensor) -> Tensor:
+        """The entries (n, …) of wide (rows, length, …)."""
+        return wide[self.row, self.column]
+
+    def means(self, values: Tensor) -> Tensor:
+        """The mean (rows, …) of each row's values (n, …).
+
+        means((1., 3., 5.)) -> (2., 5.) for the mask ((1, 1), (0, 1))
+        """
+        total = values.new_zeros(len(self.each), *values.shape[1:])
+        total = total.index_add(0, self.row, values)
+        return total / self.each.view(-1, *[1] * (values.ndim - 1))

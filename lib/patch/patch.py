@@ -47,9 +47,14 @@ class LowRank:
         """Upper bound on the rank of ΔW: the sum of the chunks' inner sizes."""
         return sum(a.shape[1] for a, _ in self.chunks)
 
+    def joined(self) -> tuple[Tensor, Tensor]:
+        """All chunks as one pair A (d_out, rank), B (rank, d_in), ΔW = A @ B."""
+        return torch.cat([a for a, _ in self.chunks], 1), torch.cat([b for _, b in self.chunks])
+
     def dense(self) -> Tensor:
         """ΔW (d_out, d_in), float32: one product over the joined chunks."""
-        return torch.cat([a for a, _ in self.chunks], 1) @ torch.cat([b for _, b in self.chunks])
+        A, B = self.joined()
+        return A @ B
 
     def plus(self, a: Tensor, b: Tensor) -> LowRank:
         """A new LowRank in which the chunk A @ B follows the present ones."""

@@ -811,6 +811,19 @@ def onednn_speed() -> str:
     return table(head, ((n, times(r["forward"]), times(r["backward"])) for n, r in found.items()))
 
 
+@made("transfers")
+def transfers() -> str:
+    """Waits for a card and copies to it, counted on a simulated one."""
+    found = read("transfers")
+    keys = ("waits", "up", "numbers")
+    head = ("unit", "waits before", "after", "copies up before", "after", "numbers before", "after")
+    rows = [
+        (unit, *(f"{found[when][unit][key]:,.10g}" for key in keys for when in ("before", "after")))
+        for unit in found["after"]
+    ]
+    return table(head, rows)
+
+
 @made("memory-speed")
 def memory_speed() -> str:
     """Cost of an edit beside the weights."""

@@ -24,7 +24,7 @@ from lib.editors.wise.side_memory import (
     unpack,
 )
 from lib.model import batching, generation
-from lib.model.sequences import Sequences
+from lib.model.sequences import Counted, Sequences
 
 from ..support import tiny
 from ..support.side_memory import CALM, SETTINGS, SHORT
@@ -129,7 +129,9 @@ def test_the_gradient_of_the_margins_is_that_of_finite_differences():
         numeric.view(-1)[i] = (loss(tau + nudge) - loss(tau - nudge)).detach() / 2e-6
     torch.testing.assert_close(grad, numeric, atol=1e-6, rtol=1e-5)
     single = tau.detach().float().requires_grad_()
-    delta = score.rows(single, a, y, counted)  # what the library computes is the same
+    # what the library computes is the same
+    places = Counted(counted)
+    delta = score.rows(single, places.values(a), places.values(y), places)
     torch.testing.assert_close(
         sum(hinges(delta[:2], delta[2:], 0.1, 3.0, 2.0)).double(), loss(tau), atol=1e-5, rtol=1e-5
     )

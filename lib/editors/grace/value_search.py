@@ -8,6 +8,7 @@ on run (model/partial_forward.py). Source: GRACE, section 3.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ...errors import TargetError
-from ...keys_values.target_value import POSITIONS
+from ...keys_values.target_value import most_positions
 from ...model.answer_rows import AnswerRows, select_labels
 from ...model.batching import BATCH_TOKENS
 from ...model.lm import LM
@@ -103,7 +104,7 @@ def _groups(lm: LM, place: Place, rows: AnswerRows, entries: Sequence[int]) -> I
     whole = [len(ids) for ids in rows.ids]
     # positions that are replayed: from the prompt's last token on, or all
     width = [len(answer) for answer in rows.answers] if place.replacement == "last" else whole
-    limit = POSITIONS.get(lm.device.type, POSITIONS["cpu"])
+    limit = most_positions(lm)
     group: list[int] = []
     for mine in sorted(of.values(), key=lambda mine: max(width[i] for i in mine)):
         more = [*group, *mine]
@@ -135,9 +136,9 @@ class _Batch:
             watch=[place.module],
             behind=rows.behind,
         )
-        device = replay.hidden.device
+        device = replay.device
         marks = replay.seqs.real if place.replacement == "all" else replay.seqs.prompt
-        self.places = marks[:, -replay.hidden.shape[1] :].to(device)  # of the replayed positions
+        self.places = marks[:, -replay.hidden.shape[1] :]  # of the replayed positions
         ends = [replay.column(i, end) for i, end in enumerate(rows.ends)]
         self.keys = replay.seen[place.module][0][range(len(rows)), ends].float().cpu()
         self.owner = torch.tensor(owner, device=device)  # the entry of each row
@@ -152,33 +153,36 @@ class _Batch:
         init, scale = start.T.to(device), scale[:, None].to(device)  # (n, d_out), (n, 1)
         moved = torch.zeros_like(init).requires_grad_()
         optimizer = torch.optim.Adam([moved], lr=settings.lr)
-        active = torch.arange(n, device=device)
+        active = list(range(n))
         curves: list[list[float]] = [[] for _ in range(n)]
         for _ in range(settings.n_iter):
             with torch.enable_grad():
                 nll, right = self.look((init + scale * moved)[self.owner])
                 loss = nll.new_zeros(n).index_add(0, self.owner, nll)
-            if not torch.isfinite(nll).all():
+            # an entry goes on with its rows that are not right, or not surely enough
+            open_rows = ~right | (nll >= settings.enough)
+            going = loss.new_zeros(n).index_add(0, self.owner, open_rows.to(loss.dtype)) > 0
+            # all numbers of the step come to the CPU at once, as a card waits for each that is read
+            losses, still = torch.stack([loss.detach(), going.to(loss.dtype)]).tolist()
+            if not all(math.isfinite(losses[entry]) for entry in active):
                 raise TargetError(
                     f"a value at {self.place.module} left the finite numbers; nothing was changed "
                     "(try a smaller lr)"
                 )
-            for entry in active.tolist():
-                curves[entry].append(loss[entry].item())
-            open_rows = ~right | (nll >= settings.enough)
-            going = torch.zeros(n, dtype=torch.bool, device=device)
-            going[self.owner[open_rows]] = True
-            if not going.any():
+            for entry in active:
+                curves[entry].append(losses[entry])
+            if not any(still):
                 break
-            # entries do not mix: the gradient of the sum gives each its own
-            (moved.grad,) = torch.autograd.grad(loss[going].sum(), moved)
+            # entries do not mix: the gradient of the sum over those going on gives each its own
+            (moved.grad,) = torch.autograd.grad(loss, moved, grad_outputs=going.to(loss.dtype))
             held = moved.detach().clone()
             optimizer.step()
             with torch.no_grad():
-                moved[~going] = held[~going]  # a finished entry stays where it is
-            if not going[active].all():
+                # a finished entry stays where it is
+                moved.copy_(torch.where(going[:, None], moved, held))
+            if not all(still[entry] for entry in active):
                 self.keep(going)
-                active = going.nonzero()[:, 0]
+                active = [entry for entry in active if still[entry]]
         return (init + scale * moved).detach().T.cpu(), curves
 
     def look(self, values: Tensor) -> tuple[Tensor, Tensor]:

@@ -14,6 +14,7 @@ from torch import Tensor
 from ...model.answer_rows import AnswerRows
 from ...model.lm import LM
 from ...model.partial_forward import Replay
+from ...model.sequences import Counted
 from .experts import Expert, answer
 
 
@@ -48,9 +49,10 @@ class ExpertRows:
         seqs, inputs = self.replay.seqs, self.replay.seen[module][0]
         self.means = seqs.prompt_mean(self.replay.seen[lm.arch.embed][1], bos)
         self.hidden = seqs.prompt_mean(inputs, bos)
-        self.real = seqs.real.to(inputs.device)
-        self.owner = self.real.nonzero()[:, 0]  # the row of every real token
-        self.inputs = inputs[self.real].float()  # (tokens, w)
+        self.real = Counted(seqs.real)
+        self.owner = self.real.row  # the row of every real token
+        self.everywhere = torch.arange(len(self.owner), device=self.owner.device)
+        self.inputs = self.real.values(inputs).float()  # (tokens, w)
         self.labels = self.replay.labels(rows)
         self.share = (rows.share / len(rows)).float().to(self.labels.device)
 
@@ -59,19 +61,20 @@ class ExpertRows:
     ) -> Tensor:
         """Mean over rows of the mean NLL (nats) of their answers, differentiable.
 
-        Row i gets the output of expert choice[i], times weight[i].
+        Row i gets the output of expert choice[i], times weight[i]. Where there is one expert only,
+        all rows get its output.
         """
         # the output that its row's expert adds at every token
         moved = self.inputs.new_zeros(len(self.inputs), self.replay.hidden.shape[-1])
-        per_token = choice.to(self.owner.device)[self.owner]
-        for m in choice.unique().tolist():
-            here = (per_token == m).nonzero()[:, 0]
+        per_token = choice[self.owner]
+        for m in experts if len(experts) == 1 else choice.unique().tolist():
+            here = self.everywhere if len(experts) == 1 else (per_token == m).nonzero()[:, 0]
             said = answer(experts[m], self.inputs[here], act)
             moved = moved.index_add(0, here, weight[self.owner[here]][:, None] * said)
         # the blocks above, with these outputs added to the layer's
-        wide = moved.new_zeros(*self.real.shape, moved.shape[-1])
-        wide[self.real] = moved
+        wide = moved.new_zeros(*self.replay.seqs.real.shape, moved.shape[-1])
+        wide[self.real.row, self.real.column] = moved
         row, column, token = self.labels
         log_probs = self.lm.head(self.replay.with_added(wide)[row, column]).log_softmax(-1)
-        chosen = log_probs.gather(1, token.to(log_probs.device)[:, None])[:, 0]
-        return -(chosen * self.share.to(chosen.device)).sum()
+        chosen = log_probs.gather(1, token[:, None])[:, 0]
+        return -(chosen * self.share).sum()

@@ -7,6 +7,7 @@ here.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -71,9 +72,10 @@ def train(
             # the hard gate has weight 1 and the gradient of the share
             weight = share if by.gate == "softmax" else 1 + share - share.detach()
             loss = rows.loss(made, choice, by.scale * weight, act)
-        if not torch.isfinite(loss):
+        now = loss.item()  # the one number of a step that is read, as a card waits for it
+        if not math.isfinite(now):
             raise EditError("lemoe: the loss is not finite; try a smaller lr")
-        if loss <= by.enough:
+        if now <= by.enough:
             break
         grads = torch.autograd.grad(loss, leaves, allow_unused=True)
         for leaf, grad in zip(leaves, grads, strict=True):

@@ -21,22 +21,23 @@ PIECE = 512  # tokens embedded at a time
 
 def text_means(lm: LM, texts: Sequence[str]) -> Tensor:
     """Mean input embeddings (n, d) of texts, each read alone, on the CPU."""
-    found, bos = [], lm.leading_bos
-    for text in texts:
-        ids = encode_prompt(lm.tokenizer, text)
-        found.append(_embedded(lm, ids[bos is not None and len(ids) > 1 :]).mean(0))
-    return torch.stack(found)
+    rows, bos = [encode_prompt(lm.tokenizer, text) for text in texts], lm.leading_bos
+    rows = [ids[bos is not None and len(ids) > 1 :] for ids in rows]
+    wide = _embedded(lm, [token for ids in rows for token in ids])
+    return torch.stack([part.mean(0) for part in wide.split([len(ids) for ids in rows])])
 
 
 def general_mean(lm: LM) -> Tensor:
     """Mean input embedding (d,) of general text, which raw means have in common."""
-    ids = lm.tokenizer(GENERAL.read_text(encoding="utf-8")[:CHARACTERS]).input_ids
-    pieces = [_embedded(lm, ids[i : i + PIECE]) for i in range(0, len(ids), PIECE)]
-    return torch.cat(pieces).mean(0)
+    text = GENERAL.read_text(encoding="utf-8")[:CHARACTERS]
+    return _embedded(lm, lm.tokenizer(text).input_ids).mean(0)
 
 
 def _embedded(lm: LM, ids: Sequence[int]) -> Tensor:
     """Input embeddings (length, d) of token ids, float32 on the CPU."""
-    embed = lm.model.get_submodule(lm.arch.embed)
+    embed, pieces = lm.model.get_submodule(lm.arch.embed), []
     with torch.no_grad():
-        return embed(torch.tensor([list(ids)], device=lm.device))[0].float().cpu()
+        for i in range(0, len(ids), PIECE):
+            piece = torch.tensor([list(ids[i : i + PIECE])], device=lm.device)
+            pieces.append(embed(piece)[0].float().cpu())
+    return torch.cat(pieces)

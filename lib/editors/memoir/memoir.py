@@ -9,6 +9,7 @@ answered by the base model alone.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -125,14 +126,16 @@ class Memoir(Editor):
             prints, old = route.prints, unpack_rows(route.masks, len(route.prints.mu))
             texts = [fact.text for fact in facts]
             stored, entries = insert(old, prints.mask(means(lm, module, texts, prints.bos)))
-            W, known = route.W.to(lm.device).clone(), state["facts"]
+            W, known = route.W.clone(), state["facts"]
             for fact, entry in zip(facts, entries, strict=True):
                 # the fact under all templates, and earlier facts to rehearse (none as published)
                 pairs = [(fill(t, fact.text), fact.target_new) for t in state["templates"]]
                 rows = [(*pair, stored[entry]) for pair in pairs]
                 rows += self._along(known, stored, entry)
                 known = (*known, (fact.text, fact.target_new, entry))
-                self.learn(MaskedTraining(self, module, rows, len(pairs)), W)
+                task = MaskedTraining(self, module, rows, len(pairs))
+                W = W.to(task.replay.device)
+                self.learn(task, W)
         if not torch.isfinite(W).all():
             raise EditError(f"{self.name} produced NaN or infinite weights; try a smaller lr")
         route = Residual(module, W.cpu(), pack_rows(stored), prints, route.tau)
@@ -150,9 +153,10 @@ class Memoir(Editor):
         for _ in range(c.n_iter):
             with torch.enable_grad():
                 loss = task.loss(fixed * shrunk, moved)
-            if not torch.isfinite(loss):
+            now = loss.item()  # the one number of a step that is read, as a card waits for it
+            if not math.isfinite(now):
                 raise EditError(f"{self.name}: the loss is not finite; try a smaller lr")
-            if task.settled(loss.item(), c.enough, c.settled):
+            if task.settled(now, c.enough, c.settled):
                 break
             (grad,) = torch.autograd.grad(loss, moved)
             # W_m ← (1 − η λ) W_m − η (m ⊙ ∇), with the gradient's norm clipped
@@ -247,13 +251,13 @@ class MaskedTraining:
             self.replay = Replay.at_mlp(
                 lm, answers.ids, c.layer, watch=[module], behind=answers.behind
             )
-        masks = torch.stack([mask for *_, mask in rows]).to(lm.device)
-        self.columns = masks[0].nonzero()[:, 0]
+        masks, device = torch.stack([mask for *_, mask in rows]), self.replay.device
+        self.columns, masks = masks[0].nonzero()[:, 0].to(device), masks.to(device)
         self.inputs = self.replay.seen[module][0].float() * masks[:, None]  # m ⊙ a
         self.labels = self.replay.labels(answers)
         # the loss is the mean of the fact's own rows plus the mean of the rows trained along
         sizes = torch.where(answers.labels[0] < own, own, max(1, len(rows) - own))
-        self.share = (answers.share / sizes).float().to(lm.device)
+        self.share = (answers.share / sizes).float().to(device)
 
     def fixed(self, W: Tensor) -> Tensor:
         """W_m (m ⊙ a) (rows, length, d_out) of the matrix before the steps on this task."""
@@ -264,8 +268,8 @@ class MaskedTraining:
         shift = fixed + self.inputs[..., self.columns] @ moved.T
         row, column, token = self.labels
         log_probs = self.lm.head(self.replay.with_added(shift)[row, column]).log_softmax(-1)
-        chosen = log_probs.gather(1, token.to(log_probs.device)[:, None])[:, 0]
-        return -(chosen * self.share.to(chosen.device)).sum()
+        chosen = log_probs.gather(1, token[:, None])[:, 0]
+        return -(chosen * self.share).sum()
 
     def settled(self, loss: float, enough: float, change: float) -> bool:
         """Notes a loss; True when it is small and does not move any more."""

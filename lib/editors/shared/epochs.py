@@ -7,6 +7,7 @@ there is one capture for the whole training.
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -54,7 +55,8 @@ def train(
     """
     order, shuffle = list(range(len(rows))), random.Random(by.seed)
     several = len(rows) > by.batch_size
-    replay, batch = None, rows
+    learned: _Learned | None = None
+    batch = rows
     for _ in range(by.epochs):
         mean = 0.0
         if several:
@@ -63,15 +65,15 @@ def train(
             if several:
                 batch = rows.take(order[first : first + by.batch_size])
             # capture the batch, unless all rows are one batch that was captured before
-            if several or replay is None:
-                with torch.no_grad():
-                    replay = Replay(lm, batch.ids, layer, behind=batch.behind)
-            loss = answer_loss(lm, batch, replay)
-            mean += loss.item() * len(batch) / len(rows)
-            if not torch.isfinite(loss):
+            if several or learned is None:
+                learned = _Learned(lm, batch, layer)
+            loss = learned.loss()
+            now = loss.item()  # the one number of a step that is read, as a card waits for it
+            mean += now * len(batch) / len(rows)
+            if not math.isfinite(now):
                 raise EditError(f"{by.name}: the loss is not finite; try a smaller lr")
             # a batch that is learned already moves nothing
-            if loss < by.enough:
+            if now < by.enough:
                 continue
             for leaf, grad in zip(leaves, torch.autograd.grad(loss, leaves), strict=True):
                 leaf.grad = grad
@@ -82,11 +84,21 @@ def train(
             break
 
 
-def answer_loss(lm: LM, rows: AnswerRows, replay: Replay) -> Tensor:
-    """Mean over rows of the mean NLL of each row's answer, nats; differentiable."""
-    with torch.enable_grad():
-        states = replay.run(replay.hidden)
-        row, column, token = replay.labels(rows)
-        log_probs = lm.head(states[row, column]).log_softmax(-1)
-        token, share = token.to(log_probs.device), rows.share.float().to(log_probs.device)
-        return -(log_probs.gather(1, token[:, None])[:, 0] * share).sum() / len(rows)
+class _Learned:
+    """The rows of one batch, captured once, with all that their loss needs beside them."""
+
+    def __init__(self, lm: LM, rows: AnswerRows, layer: int) -> None:
+        self.lm, self.count = lm, len(rows)
+        with torch.no_grad():
+            self.replay = Replay(lm, rows.ids, layer, behind=rows.behind)
+        self.labels = self.replay.labels(rows)
+        self.share = rows.share.float().to(self.replay.device)
+
+    def loss(self) -> Tensor:
+        """Mean over rows of the mean NLL of each row's answer, nats; differentiable."""
+        with torch.enable_grad():
+            states = self.replay.run(self.replay.hidden)
+            row, column, token = self.labels
+            log_probs = self.lm.head(states[row, column]).log_softmax(-1)
+            chosen = log_probs.gather(1, token[:, None])[:, 0]
+            return -(chosen * self.share).sum() / self.count

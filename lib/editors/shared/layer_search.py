@@ -73,9 +73,9 @@ class _Climb(Batch):
 
     def forward(self, delta: Tensor) -> tuple[Tensor, Tensor]:
         """States with δ; each copy joins above its layer, and all that have joined run together."""
-        above = [self.layers[c] - self.layers[0] for c in self.active.tolist()]
+        above = [self.layers[c] - self.layers[0] for c in self.alive]
         hidden = None
-        for i, c in enumerate(self.active.tolist()):
+        for i, c in enumerate(self.alive):
             # copy c joins with its δ at the lookup, and all run on to the layer of the next copy
             base = self.bases[c]  # (t + 1, L, d), the lookup is column 0
             moved = add_first(base, delta[:1, i, None].to(base.dtype))

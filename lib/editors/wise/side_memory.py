@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...model.architectures import ACTIVATIONS
-from ...model.sequences import Sequences, row_means
+from ...model.sequences import Counted, Sequences
 from ...patch.route import Route
 from ...patch.tensor_file import (
     Count,
@@ -76,11 +76,13 @@ class ActivationDifference:
         phi, output = ACTIVATIONS[self.activation], output.float()
         return torch.linalg.vector_norm(phi(output + moved) - phi(output), dim=-1)
 
-    def rows(self, tau: Tensor, inputs: Tensor, output: Tensor, counted: Tensor) -> Tensor:
-        """Δ (rows,) of inputs (rows, length, d_in) under τ; differentiable in τ."""
-        # τ a at the counted tokens only: no product for padding or answers
-        moved = inputs[counted].float() @ tau.T  # (n, d_out)
-        return row_means(self.tokens(moved, output[counted]), counted)
+    def rows(self, tau: Tensor, inputs: Tensor, output: Tensor, counted: Counted) -> Tensor:
+        """Δ (rows,) under τ of inputs (n, d_in) and outputs (n, d_out) at the counted tokens.
+
+        It is differentiable in τ. There is no product for padding or answers.
+        """
+        moved = inputs.float() @ tau.T  # τ a (n, d_out)
+        return counted.means(self.tokens(moved, output))
 
 
 class SideHeader(Schema):
@@ -131,7 +133,8 @@ class Side(Route):
 
     def scores(self, inputs: Tensor, output: Tensor, seqs: Sequences) -> Tensor:
         """Δ (rows, m) of every prompt under every one of m memories."""
-        counted = self.score.counted(seqs)
+        counted = Counted(self.score.counted(seqs))
+        inputs, output = counted.values(inputs), counted.values(output)
         found = [self.score.rows(tau, inputs, output, counted) for tau in self.on(inputs.device)]
         return torch.stack(found, 1)
 

@@ -13,6 +13,7 @@ from ...model import activations
 from ...model.answer_rows import AnswerRows
 from ...model.lm import LM
 from ...model.partial_forward import Replay
+from ...model.sequences import Counted
 from .side_memory import ActivationDifference, hinges
 
 
@@ -51,7 +52,7 @@ class IrrelevantTexts:
         """Δ (n,) of rows of ids under τ; differentiable."""
         pairs = [self._pair(tuple(row)) for row in rows]
         a, y = (torch.cat(parts) for parts in zip(*pairs, strict=True))
-        each = self.score.tokens(a.to(tau) @ tau.T, y)
+        each = self.score.tokens(a.to(tau) @ tau.T, y.to(tau))
         sizes = [len(pair[0]) for pair in pairs]
         return torch.stack([part.mean() for part in each.split(sizes)])
 
@@ -109,12 +110,14 @@ class FactTraining:
             self.replay = Replay.at_mlp(
                 lm, self.rows.ids, layer, watch=[texts.module], behind=self.rows.behind
             )
-        self.inputs, self.output = self.replay.seen[texts.module]
-        self.counted = score.counted(self.replay.seqs)
+        self.inputs, output = self.replay.seen[texts.module]
+        # the tokens that Δ is a mean over, and what the module reads and puts out there
+        self.counted = Counted(score.counted(self.replay.seqs))
+        self.read, self.said = self.counted.values(self.inputs), self.counted.values(output)
         self.labels = self.replay.labels(self.rows)
         # the mean of the fact's own rows, plus the mean of the earlier facts' rows
         sizes = torch.where(self.rows.labels[0] < self.own, self.own, max(1, len(earlier)))
-        self.share = (self.rows.share / sizes).float().to(lm.device)
+        self.share = (self.rows.share / sizes).float().to(self.replay.device)
 
     def step(self, tau: Tensor) -> Step:
         """Loss parts at τ, differentiable: answers by every row through W′, and the margins."""
@@ -136,7 +139,7 @@ class FactTraining:
 
     def delta(self, tau: Tensor) -> Tensor:
         """Δ (rows,) of the prompts under τ."""
-        return self.texts.score.rows(tau, self.inputs, self.output, self.counted)
+        return self.texts.score.rows(tau, self.read, self.said, self.counted)
 
     def answer(self, tau: Tensor) -> Tensor:
         """Mean NLL of the fact's rows, each a mean over its answer, plus that of earlier facts."""
@@ -148,5 +151,5 @@ class FactTraining:
                 states = replay.run(replay.hidden)
         row, column, token = self.labels
         log_probs = self.lm.head(states[row, column]).log_softmax(-1)
-        chosen = log_probs.gather(1, token.to(log_probs.device)[:, None])[:, 0]
-        return -(chosen * self.share.to(chosen.device)).sum()
+        chosen = log_probs.gather(1, token[:, None])[:, 0]
+        return -(chosen * self.share).sum()

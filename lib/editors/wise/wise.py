@@ -10,6 +10,7 @@ elsewhere (side_memory.py).
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 from typing import Any
@@ -112,17 +113,18 @@ class Wise(Editor):
 
         The gradient acts inside the mask only, so that τ stays exactly 0 elsewhere.
         """
-        c, device = self.config, self.lm.device
-        W = self.lm.weight(training.texts.module)
+        c, device = self.config, training.replay.device
+        W = self.lm.weight(training.texts.module).to(device)
         tau, mask = tau.to(device).clone().requires_grad_(), mask.to(device)
         for _ in range(c.n_iter):
             # L = L_answer + L_margin
             with torch.enable_grad():
                 step = training.step(tau)
                 loss = step.answer + c.margin_weight * step.margin
-            if not torch.isfinite(loss):
+            now = loss.item()  # the one number of a step that is read, as a card waits for it
+            if not math.isfinite(now):
                 raise EditError(f"{self.name}: the loss is not finite; try a smaller lr")
-            if loss <= c.enough:
+            if now <= c.enough:
                 break
             (grad,) = torch.autograd.grad(loss, tau)
             with torch.no_grad():

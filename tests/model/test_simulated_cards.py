@@ -1,0 +1,87 @@
+"""The library on one and on two graphics cards, which are simulated (`tests/support/simulated.py`).
+
+No operation mixes devices, patches end on the CPU, and results are those of the plain CPU. What a
+simulation cannot say, speed and the last bits of a card's own kernels, is not tested anywhere.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+import lib
+
+from ..support import simulated_checks as checks
+
+# ROME searches from a block of the first card up, over the boundary. The anchors of "paper" are not
+# fitted on the CPU first, which takes a dozen seconds here.
+DAILY = {
+    "rome": {"layer": 0},
+    "ultraedit": {},
+    "wise": {},
+    "lemoe": {"routing": "paper", "steps": 5},
+    "retrieval": {},
+}
+BELOW = {"layer": 0}  # the layer that is edited is on the first card, and so is the one above it
+BETWEEN = {"layer": 1}  # the one above it is on the second
+
+
+@pytest.fixture(scope="module")
+def cards():
+    """A process with cards; where this torch cannot simulate them, the tests skip and say why."""
+    process = checks.Cards()
+    reason = process(checks.installed)
+    if reason:
+        process.close()
+        pytest.skip(reason)
+    yield process
+    process.close()
+
+
+@pytest.mark.parametrize("name", DAILY)
+def test_an_editor_on_two_cards(cards, name):
+    cards(checks.editor_keeps_its_promises, name, 2, "llama", DAILY[name])
+
+
+@pytest.mark.parametrize(
+    ("name", "steps"), [("rome", "steps"), ("grace", "n_iter"), ("ft", "epochs")]
+)
+def test_a_step_waits_for_the_card_once(cards, name, steps):
+    assert cards(checks.waits_per_step, name, steps) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("name", sorted(lib.EDITORS))
+def test_every_editor_on_cards(cards, name, count):
+    cards(checks.editor_keeps_its_promises, name, count)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [
+        *(("pmet", {"layers": (0,)}), ("grace", BELOW), ("ft", BELOW), ("lemoe", BELOW)),
+        *(("wise", BETWEEN), ("wise", {**BETWEEN, "activation": "hidden"}), ("memoir", BETWEEN)),
+    ],
+)
+def test_layers_at_the_boundary(cards, name, more):
+    cards(checks.editor_keeps_its_promises, name, 2, "llama", more)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("name", ["rome", "memit", "grace", "ft"])
+def test_transposed_weights_and_a_tied_head(cards, name, count):
+    cards(checks.editor_keeps_its_promises, name, count, "gpt2")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [1, 2])
+def test_what_is_read_from_a_model(cards, count):
+    cards(checks.same_numbers, count)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [1, 2])
+def test_streams_and_scans(cards, count):
+    cards(checks.stream_and_scan, count)
