@@ -93,8 +93,6 @@ class Lora(Editor):
         config, lm = self.config, self.lm
         if not config.layers or list(config.layers) != sorted(set(config.layers)):
             raise EditError(f"layers must ascend without repeats, not {tuple(config.layers)}")
-        if not config.modules or config.rank < 1:
-            raise EditError("LoRA wants at least one of `modules`, and a `rank` of at least 1")
         parts = {"down": (lm.arch.mlp_out,), "up": lm.arch.mlp_in, "attn": (lm.arch.attn_out,)}
         found = []
         for layer in config.layers:

@@ -98,7 +98,7 @@ class _Header(Schema):
 def save(patch: Patch, path: Path) -> Path:
     """Write `patch` to `path`, whole or not at all, and return the path.
 
-    Raises PatchError where the patch holds what a file cannot, and OSError where there is no room.
+    Raises PatchError where the patch holds what a file cannot, WriteError where there is no room.
     """
     tensors: dict[str, Tensor] = {}
     # a file that an older library reads correctly keeps the number that it knows
@@ -173,7 +173,7 @@ def _patch(header: _Header, tensors: dict[str, Tensor]) -> Patch:
     routes = {}
     for module, code in header.routes.items():
         routes[module] = _code(Route, code, f"r/{module}/", tensors, used)
-        if routes[module].module != module:
+        if routes[module].module not in ("", module):  # routes without notes need no name
             raise ValueError(f"the route of {module} is that of another module")
     rewrites = tuple(
         _code(Rewrite, code, f"t/{i}/", tensors, used) for i, code in enumerate(header.rewrites)

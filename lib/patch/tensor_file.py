@@ -20,7 +20,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 import torch
 from msgspec import UNSET, Meta, Struct, UnsetType, field
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -202,7 +202,7 @@ def write(
     """Write tensors, and under `key` the header with their checksum.
 
     The file is whole or not there. Raises ValueError for a header that no reader would take, and
-    OSError where there is no room for the file.
+    WriteError where there is no room for the file.
     """
     try:
         text = json.dumps(header, ensure_ascii=False)
@@ -214,10 +214,7 @@ def write(
     tensors = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
     sealed = f'{text[:-1]}, "sha256": "{digest(text, tensors)}"}}'
     with whole_file(path) as part:
-        try:
-            save_file(tensors, part, metadata={key: sealed})
-        except SafetensorError as error:
-            raise OSError(f"{path} could not be written: {sentence(error)}") from None
+        save_file(tensors, part, metadata={key: sealed})
 
 
 def read(path: Path, key: str) -> tuple[str, dict[str, Tensor]]:

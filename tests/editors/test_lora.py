@@ -87,8 +87,8 @@ def test_places_that_are_not_there_are_refused_in_one_sentence():
     ]  # fmt: skip
     for wrong, message in (
         ({"modules": ("c_attn",)}, "no module 'c_attn' in its blocks; there are down, up, attn, d"),
-        ({"modules": ()}, "at least one of `modules`"),
-        ({"rank": 0}, "a `rank` of at least 1"),
+        ({"modules": ()}, "modules is empty"),
+        ({"rank": 0}, "rank is at least 1, not 0"),
         ({"layers": (2, 1)}, "layers must ascend"),
     ):
         with pytest.raises(lib.EditError, match=message):

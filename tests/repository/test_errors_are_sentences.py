@@ -69,9 +69,10 @@ STREAM = ["stream", *QUICK, "--data", "d.jsonl", "--edits", "1"]
 SCAN = ["scan", *QUICK, "--data", "d.jsonl", "--cases", "1", "--layers", "1", "--around", "0"]
 TRAIN = ["train", "--editor", "mend", "--data", "d.jsonl", "--steps", "0", "--validation", "0"]
 TRAIN += ["--checkpoint", "net.safetensors"]
+TENSORS = "lib.patch.tensor_file"
 PLACES = {  # command -> (what raises, the words of the command)
-    "edit reads a patch": ("lib.patch.file.safe_open", [*EDIT, "--after", "p.safetensors"]),
-    "edit writes a patch": ("lib.patch.file.save_file", [*EDIT, "--save", "new.safetensors"]),
+    "edit reads a patch": (TENSORS + ".safe_open", [*EDIT, "--after", "p.safetensors"]),
+    "edit writes a patch": (TENSORS + ".save_file", [*EDIT, "--save", "new.safetensors"]),
     "edit prints": ("lib.cli.edit.print", EDIT),
     "edit reads a model": ("lib.cli.options.load", EDIT),
     "stream reads cases": ("lib.data.json_rows.opened", STREAM),
@@ -81,16 +82,16 @@ PLACES = {  # command -> (what raises, the words of the command)
     "stream begins a journal": ("lib.lifelong.journal.whole_file", [*STREAM, "--journal", "new"]),
     "stream writes a row": ("lib.lifelong.journal.sealed", [*STREAM, "--journal", "new"]),
     "stream syncs": ("lib.lifelong.journal._sync", [*STREAM, "--journal", "new"]),
-    "stream writes a patch": ("lib.patch.file.save_file", [*STREAM, "--save", "new.safetensors"]),
+    "stream writes a patch": (TENSORS + ".save_file", [*STREAM, "--save", "new.safetensors"]),
     "stream writes scores": ("lib.cli.options.whole_file", [*STREAM, "--json", "new.json"]),
-    "export reads a patch": ("lib.patch.file.safe_open", [*EXPORT, "--as", "peft"]),
+    "export reads a patch": (TENSORS + ".safe_open", [*EXPORT, "--as", "peft"]),
     "export writes an adapter": ("lib.export.export.save_file", [*EXPORT, "--as", "peft"]),
     "export writes a file": ("lib.export.export._write", [*EXPORT, "--as", "peft"]),
     "export writes a model": ("transformers.PreTrainedModel.save_pretrained",
                               [*EXPORT, "--as", "model"]),
     "train reads cases": ("lib.data.json_rows.opened", TRAIN),
-    "train writes a network": ("lib.editors.hypernetwork.network_file.save_file", TRAIN),
-    "train reads a network": ("lib.editors.hypernetwork.network_file.safe_open", TRAIN),
+    "train writes a network": (TENSORS + ".save_file", TRAIN),
+    "train reads a network": (TENSORS + ".safe_open", TRAIN),
     "scan reads cases": ("lib.data.json_rows.opened", SCAN),
     "scan reads a journal": ("lib.preset_search.scan.Path.read_text",
                              [*SCAN, "--journal", "p.safetensors"]),
