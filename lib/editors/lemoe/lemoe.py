@@ -193,6 +193,10 @@ class Lemoe(Editor):
         # a new expert, which says nothing yet; without `insert` there are always c.experts of them
         together = c.routing == "hidden" and not c.insert  # MEMoE: all experts, at every batch
         which = state["batches"] if c.insert else state["batches"] % c.experts
+        if c.insert and which != len(work.experts):  # of a file: it could promise any number
+            raise EditError(
+                f"this patch's memory counts {which} batches beside {len(work.experts)} experts"
+            )
         count = c.experts if together else which + 1
         new = range(len(work.experts), count)
         seeds = [1_000_003 * c.seed + number for number in new]

@@ -78,7 +78,20 @@ class Editor(ABC):
         self.check(facts)
         if len(facts) == 1:
             self._warn_known(facts[0], after)
-        patch = self.write(facts, after)
+        try:
+            patch = self.write(facts, after)
+        except (KeyError, TypeError, AttributeError, IndexError, RuntimeError) as error:
+            # a patch may come from a file of anybody, and its memory is as its maker left it
+            known = isinstance(error, RuntimeError) and (
+                type(error) is not RuntimeError or "allocate" in str(error)
+            )
+            if self.name not in after.memory or known:
+                raise
+            said = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+            raise EditError(
+                f"{self.name} cannot go on from the memory in this patch ({said[:200]}); nothing "
+                "was changed"
+            ) from error
         for name, value in patch.weights.items():
             if value is not after.weights.get(name):
                 self._finite(name, value)
