@@ -12,8 +12,11 @@
 #
 # **Needs** nothing but Python. Nothing is derived here: this is the whole game once, from start to
 # end. The notebooks after it take it apart.
+#
+# The folded cell below finds the library and sets the number of threads. Run it and read on.
 
 # %% tags=["setup"]
+# @title Setup: finds the library, or fetches it where this notebook was opened alone
 import os
 import subprocess
 import sys

@@ -11,8 +11,11 @@
 # look at real keys: how alike are they, and how many give the matrix away?
 #
 # **Needs** matrix products, averages, and the last page of [notebook 00](00_first_edit.ipynb).
+#
+# The folded cell below finds the library and sets the number of threads. Run it and read on.
 
 # %% tags=["setup"]
+# @title Setup: finds the library, or fetches it where this notebook was opened alone
 import os
 import subprocess
 import sys

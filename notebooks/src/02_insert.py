@@ -10,8 +10,11 @@
 # on paper and in a real layer · find out what the sheep did to the sheepdog, and who pays.
 #
 # **Needs** [notebook 01](01_linear_memory.ipynb): $C$, whitening, and its last page.
+#
+# The folded cell below finds the library and sets the number of threads. Run it and read on.
 
 # %% tags=["setup"]
+# @title Setup: finds the library, or fetches it where this notebook was opened alone
 import os
 import subprocess
 import sys
