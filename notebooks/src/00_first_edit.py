@@ -52,8 +52,8 @@ SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 #
 # Some experiments take longer than that. They were made beforehand by one command, and their rows
 # are kept in `notebooks/data` together with the command, the date and the settings: a **stored
-# run**. `steps.stored(…)` reads such a run and refuses it if its settings are not those that the
-# notebook asks for. `steps.repeats(…)` then makes its first rows again while you watch, and stops
+# run**. `long_runs.stored(…)` reads such a run and refuses it if its settings are not those that the
+# notebook asks for. `long_runs.repeats(…)` then makes its first rows again while you watch, and stops
 # with an error if they differ from what was stored.
 #
 # </details>
@@ -68,7 +68,7 @@ import lib
 from lib import widgets
 from lib.interpret.logit_lens import lens
 from notebooks.support import checks_common as checks
-from notebooks.support import drawings_00, models, moved, score_tables, show, steps
+from notebooks.support import drawings_00, models, moved, score_tables, show
 
 lm = models.load(SCALE)
 size = sum(p.numel() for p in lm.model.parameters())
@@ -189,7 +189,7 @@ module.weight = W
 
 with lm.patched(patch):
     by_library = lm.next_token(fact.text)
-steps.same(lm, by_hand, by_library)
+models.same(lm, by_hand, by_library)
 
 # %% [markdown]
 # The rank is 2, although ROME's name promises one: this library writes each fact under two inputs
@@ -286,17 +286,21 @@ answers = [fact.target_true, fact.target_new]
 base = rank_of(answers, lib.EMPTY)
 edited = rank_of(answers, patch)
 written_in = editor.config.layer
-old, new = (edited[answer] for answer in answers)
-behind = [layer for layer in range(lm.n_layers) if new[layer] >= old[layer]]
-print(
-    f"written in layer {written_in}; behind the old answer for the last time in layer {behind[-1]}"
-)
+
+
+def differs_tenfold(layer):
+    pairs = [(base[answer][layer], edited[answer][layer]) for answer in answers]
+    return any(max(pair) > 10 * min(pair) for pair in pairs)
+
+
+parted = [layer for layer in range(lm.n_layers) if differs_tenfold(layer)]
+print(f"written in layer {written_in}; a rank first differs tenfold in layer {min(parted or [0])}")
 drawings_00.ranks(range(lm.n_layers), base, edited, written_in)
 
 # %% [markdown]
 # Rank 1 is at the top. Full lines are the rank of "Paris", dashed ones the rank of "Rome". For most
-# of the way the edited model (orange) cannot be told from the base model (gray); the new answer
-# passes the old one far above the layer that we touched. Notebook 03 follows the fact on its way.
+# of the way the edited model (orange) can hardly be told from the base model (gray). Their answers
+# part some twenty layers above the one that we touched. Notebook 03 follows the fact on its way.
 #
 # ## Measure it
 #

@@ -356,6 +356,7 @@ cosines = {}
 for group, keys in sets.items():
     keys = normalize(keys, dim=0)
     cosines[group] = (keys.T @ keys)[*pairs]
+print(f"{pairs.shape[1]:,} pairs of subjects")
 spread = {group: values.pow(2).mean().sqrt().item() for group, values in cosines.items()}
 for group, size in spread.items():
     times = size / spread["random vectors"]

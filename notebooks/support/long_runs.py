@@ -1,11 +1,10 @@
-"""What notebooks do beside their subject: read a stored run, repeat its beginning, compare.
+"""A long run in two lines of a notebook: read its stored rows, make the first ones again.
 
-    rows = steps.stored("08_wilke", SETTINGS, lambda: runs_08.rows(lm, SETTINGS))
-    steps.repeats(rows, lambda: runs_08.rows(lm, first_two), ["case", "layer"], tolerance=0.02)
+    rows = long_runs.stored("08_wilke", SETTINGS, lambda: runs_08.rows(lm, SETTINGS))
+    long_runs.repeats(rows, lambda: runs_08.rows(lm, first_two), ["case", "layer"], tolerance=0.02)
 
-Both lines stand in a notebook once per long run. What they take into account is explained here and
-not there: which scale the notebook runs at, whether `notebooks.build --long` is running it, and in
-which type of numbers the model computes.
+What they take into account is explained here and not in the notebooks: which scale the notebook
+runs at, and whether `notebooks.build --long` is running it.
 """
 
 from __future__ import annotations
@@ -13,11 +12,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
-
-import torch
-from torch import Tensor
-
-import lib
 
 from . import stored_runs
 
@@ -52,13 +46,3 @@ def repeats(
     if os.environ.get("EDIT_SCALE", "small") == "small":
         stored_runs.begins_with(rows, live, list(keys or live[0]), tolerance=tolerance)
     return live
-
-
-def same(lm: lib.LM, a: Tensor, b: Tensor, tolerance: float = 1e-3) -> None:
-    """Assert that two results of a model are equal, up to a share of the length of `b`.
-
-    A model in half precision rounds its states to three digits, so there the tolerance is 5 %.
-    """
-    allowed = tolerance if lm.dtype == torch.float32 else max(tolerance, 0.05)
-    away, length = (a - b).norm().item(), b.norm().item()
-    assert away <= allowed * length, f"they differ by {away / length:.2g} of their length"
