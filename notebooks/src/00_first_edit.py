@@ -330,8 +330,8 @@ score_tables.by_metric(compared, "generation")
 score_tables.by_event(compared, "generalization")
 
 # %% [markdown]
-# The same edits on the same prompts, and the share of rewordings that follow falls from row to row:
-# by probability all of them do, and when the model writes freely and may add nothing, about a
+# The same edits on the same prompts, and not the same share of rewordings that follow: by
+# probability all of them do, and when the model writes freely and may add nothing, about a
 # third. Nothing was measured wrongly; each event asks another question. In these notebooks the
 # event is *generation* unless a sentence says otherwise, because that is what a reader of the model
 # sees. Notebook 15 reads such tables honestly.

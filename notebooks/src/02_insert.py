@@ -317,7 +317,7 @@ assert away < 1e-6
 #
 # <details><summary>Answer</summary>
 #
-# Those that are spelled alike, then those of the same question; a shared answer hardly counts. An
+# Those that are spelled alike and those of the same question; a shared answer hardly counts. An
 # early layer, it seems, knows the word's pieces and the kind of thing, and has looked up nothing.
 #
 # </details>
@@ -356,9 +356,10 @@ for shared, pairs in runs_02.groups(ordinary, question).items():  # (n, n), True
 show.Table(rows)
 
 # %% [markdown]
-# Letters come first, then the question. A shared answer adds next to nothing. And all of it is far
-# above what lands on general text: to this layer, names in a sentence are alike. (A pair counts in
-# the first row that fits; the interval is a bootstrap over subjects.)
+# Letters and the question both count; which of them counts more cannot be said from 36 pairs, as the
+# interval shows. A shared answer adds next to nothing. And all of it is far above what lands on
+# general text: to this layer, names in a sentence are alike. (A pair counts in the first row that
+# fits. The interval is a bootstrap over subjects.)
 #
 # The next figure shows five subjects of each of four questions, and eight openers.
 
@@ -412,8 +413,8 @@ show.Table(rows)
 
 # %% [markdown]
 # The columns of $\rho$ are root mean squares over pairs of different subjects. The two numbers off
-# the diagonal, what openers write on the others and what they hear of them, are as far apart as the
-# two medians of $q$, and for the same reason.
+# the diagonal, what openers write on the others and what they hear of them, are about as far
+# apart as the two medians of $q$, and for the same reason.
 #
 # ## Does the model keep to it?
 #
@@ -518,7 +519,8 @@ for one in layers:
     with_it = memory.Moment(moments[one].C + k_first @ k_first.T / 256)
     row = {"layer": one, "tower": f"{k.norm():.1f}", "first token": f"{k_first.norm():,.1f}"}
     for way, C in {"C": moments[one], "C = I": None, "C with it": with_it}.items():
-        row[f"ρ, {way}"] = f"{memory.interference(k, C, k_first).item():.2f}"
+        lands = memory.interference(k, C, k_first).item()
+        row[f"ρ, {way}"] = f"{round(lands, 2) + 0.0:,.2f}"  # + 0.0: no "-0.00"
     rows.append(row)
 share = k_first.square().sum() / 256 / moments[layers[-1]].C.trace()
 print(f"layer {layers[-1]}: one first token in 256 would make tr C {share:,.0f} times larger")
@@ -556,7 +558,7 @@ for label, said in columns.items():
 show.Table(rows)
 
 # %% [markdown]
-# In layers 3 and 8 the tower is in Rome and nothing else has changed. In layer 11 the edit has
+# In layers 3 and 8 the tower is in Rome and the other two answers stay. In layer 11 the edit has
 # destroyed the model. With $C = I$, fifteen residuals land on the first token in the place of eight
 # hundred, and the answers stand. Two things are to be kept. An edit can be judged before it is made,
 # but only on the tokens that one looks at. And $C$ protects what it has read, and nothing else.
@@ -589,7 +591,7 @@ def streams():
 
 
 stored = long_runs.stored("02_interference", SETTINGS, streams)
-long_runs.repeats(stored, lambda: runs_02.stream(editor, 0, 2), tolerance=0.05)
+again = long_runs.repeats(stored, lambda: runs_02.stream(editor, 0, 2), tolerance=0.05)
 
 # %%
 every = runs_02.earlier(stored)
@@ -625,8 +627,8 @@ plot.scatter(points, *axes)
 # Every dot is an edit and a fact that was written before it. Over all of them, the exact change at
 # the fact's key explains 0.265 of the variance, a little more than the one column does. Nearly all
 # of this comes from the eight edits of openers. Under the others no fact loses as much as 1 nat, so
-# there is hardly any harm to explain: even where more than a quarter of a residual lands, the change
-# is small. The largest change anywhere in the prompt, which told the sheepdog from the cow,
+# there is hardly any harm to explain: where more than a quarter of a residual lands, the logarithm
+# of the probability changes by -0.04 on average. The largest change anywhere in the prompt, which told the sheepdog from the cow,
 # explains less here.
 #
 # ## Exercise: in which order?

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import FuncFormatter
 
 import lib
 from lib import plot
@@ -84,6 +86,7 @@ def ranks(
         ylim=(1.6 * worst, 0.75),
     )
     ax = figure.axes[0]
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda rank, _: f"{rank:,.0f}"))
     ax.axvspan(layer - 0.5, layer + 0.5, color=EDITED, alpha=0.12, linewidth=0)
     text = {"transform": ax.get_xaxis_transform(), "ha": "center", "va": "bottom"}
     ax.text(layer, 1.01, f"layer {layer}", color=readable(EDITED), fontsize=SMALL, **text)
@@ -105,7 +108,7 @@ def _matrices(lm: lib.LM) -> list[tuple[int, str]]:
     return [place for place in map(_place, names) if place]
 
 
-def _product(ax: plot.Figure, d_out: int, d_in: int, rank: int) -> None:
+def _product(ax: Axes, d_out: int, d_in: int, rank: int) -> None:
     """Draw W + A B: a large rectangle, a thin upright one and a thin flat one below each other."""
     wide, high = 1.0, d_out / d_in
     thin = 0.035  # drawn wider than to scale, since two columns of a thousand could not be seen

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from matplotlib.axes import Axes
 from torch import Tensor
 
 from lib import plot
@@ -139,6 +140,6 @@ def sweeps(errors: Mapping[str, Sequence[float]]) -> plot.Figure:
     return figure
 
 
-def _arrow(ax: plot.Figure, end: tuple[float, float], color: str) -> None:
+def _arrow(ax: Axes, end: tuple[float, float], color: str) -> None:
     look = {"arrowstyle": "-|>", "color": color, "linewidth": 2.2, "shrinkA": 0, "shrinkB": 0}
     ax.annotate("", end, (0, 0), arrowprops={**look, "mutation_scale": 15}, zorder=4)
