@@ -11,7 +11,7 @@ A source is a percent script that also runs as plain Python (`python notebooks/s
 Two things are the same in all sources and are written from one place:
 
 * The cell tagged "setup" is the text of `setup.txt`, letter for letter; `--check` says where it
-  is not. Its line `REPOSITORY = ""` is the only one the build may change.
+  is not. It is folded. Its line `REPOSITORY = ""` is the only one the build may change.
 * `<!-- badge -->` stands on a line of its own in the first text cell.
 
 Both follow one setting in pyproject.toml, `[tool.notebooks] repository = "owner/name"`: the
@@ -213,6 +213,8 @@ def _json_cell(cell: Cell, text: str, used: set[str]) -> dict[str, Any]:
     built: dict[str, Any] = {"cell_type": cell.kind, "id": name, "metadata": {}}
     if cell.tags:
         built["metadata"]["tags"] = list(cell.tags)
+    if "setup" in cell.tags:  # folded in Jupyter and in Colab: it is not what the page is about
+        built["metadata"] |= {"jupyter": {"source_hidden": True}, "cellView": "form"}
     if cell.kind == "code":
         built |= {"execution_count": None, "outputs": []}
     return built | {"source": text.splitlines(keepends=True)}

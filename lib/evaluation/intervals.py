@@ -1,38 +1,78 @@
 """95 % intervals of a mean over cases.
 
-Where every case gives 0 or 1 the interval is Wilson's, otherwise it is a bootstrap.
+Values with known ends, such as shares (0 to 1) and paired differences of shares (−1 to 1), get the
+interval of a Bayesian bootstrap in which half a case stands at either end. Where every value is 0
+or 1 that is the interval of Jeffreys. It has three properties that a table needs. It has a width
+where all cases agree; it is narrow where each case is a mean of many prompts; and neither of its
+ends moves up when a value goes down, so that 98 % never looks surer than 100 %. Its coverage is
+compared with that of Wilson's interval and of the plain bootstrap in
+tests/evaluation/test_intervals.py.
+
+Values without ends, such as divergences in nats, get a plain bootstrap.
 """
 
 from __future__ import annotations
+
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 Z = 1.959964  # two-sided 95 % of the normal distribution
 RESAMPLES = 2000
+DRAWS = 4000  # of the Bayesian bootstrap: its ends then move by half a point from seed to seed
 CHUNK = 4_000_000  # resampled values held at once
+SHARE = (0.0, 1.0)
+DIFFERENCE = (-1.0, 1.0)
 
 
-def interval(values: ArrayLike, share: bool = True) -> tuple[float, float]:
-    """The 95 % interval of a mean over cases, one value per case.
+def interval(
+    values: ArrayLike, ends: tuple[float, float] | None = SHARE, seed: int = 0
+) -> tuple[float, float]:
+    """The 95 % interval of a mean over cases, one value per case; (nan, nan) without a value.
 
-    Without a value, and for a single case that is neither 0 nor 1, it is (nan, nan).
+    ends  The smallest and the largest value that a case can have: SHARE, or DIFFERENCE for paired
+          differences of shares. None where there are none: a plain bootstrap then.
 
-    share  The values are shares, so Wilson's interval is taken where all of them are 0 or 1.
+    interval([1, 1, 1, 0]) -> (0.29, 0.97)
 
-    interval([1, 1, 1, 0]) -> (0.30, 0.95)
+    Source: D. B. Rubin, "The Bayesian bootstrap" (1981), with a Dirichlet prior of weight ½ at each
+    end. Raises ValueError for a value beyond the ends.
     """
-    given = np.asarray(values, dtype=float)
-    if share and np.isin(given, (0.0, 1.0)).all():
-        return wilson(int(given.sum()), len(given))
-    return bootstrap(given)
+    given = np.sort(np.asarray(values, dtype=float))
+    if ends is None:
+        return bootstrap(given, seed)
+    if len(given) == 0:
+        return float("nan"), float("nan")
+    low, high = ends
+    if not (low - 1e-9 <= given[0] and given[-1] <= high + 1e-9):  # nan is sorted to the end
+        raise ValueError(f"a value lies beyond {low:g} to {high:g}")
+    # Sorted values under the same weights: a mean cannot grow where a value shrinks.
+    means = np.concatenate(
+        [part @ np.concatenate([[low, high], given]) for part in _weights(len(given), seed)]
+    )
+    first, last = np.percentile(means, (2.5, 97.5))
+    mean = given.mean()  # of 0 of n the middle 95 % would leave out 0 itself
+    return float(min(first, mean)), float(max(last, mean))
+
+
+@lru_cache(maxsize=8)
+def _weights(n: int, seed: int) -> tuple[np.ndarray, ...]:
+    """Dirichlet weights (draws, 2 + n): ½ for each end and 1 for each case; in parts by size."""
+    draw, alpha = np.random.default_rng(seed), np.r_[0.5, 0.5, np.ones(n)]
+    size = max(1, CHUNK // (n + 2))
+    parts = []
+    for start in range(0, DRAWS, size):
+        gamma = draw.standard_gamma(alpha, (min(size, DRAWS - start), n + 2))
+        parts.append(gamma / gamma.sum(1, keepdims=True))
+    return tuple(parts)
 
 
 def wilson(hits: int, n: int) -> tuple[float, float]:
-    """Wilson's score interval of a share.
+    """Wilson's score interval of a share, by a formula that one can solve for n.
 
     It lies inside [0, 1] and keeps an honest width at 0 and at n hits, where the usual interval of
-    a normal distribution would have none.
+    a normal distribution would have none. It needs cases that are right or wrong, nothing between.
     """
     if n == 0:
         return float("nan"), float("nan")

@@ -18,7 +18,7 @@ from torch import Tensor
 from ..model.lm import LM
 from ..patch.patch import EMPTY
 from .answers import EVENTS, Verdict, beginnings, generated
-from .intervals import bootstrap, interval
+from .intervals import DIFFERENCE, SHARE, interval
 from .probe_prompts import METRICS, Item
 
 COLUMNS = ["case", "metric", "event", "prompt", "value", "text", "answer"]
@@ -106,7 +106,7 @@ class Scores:
         nothing = pd.DataFrame({"mean": [], "size": []})
         for pair in self.asked:
             found = by_case.get(pair, nothing)
-            low, high = interval(found["mean"], share=pair[1] != "kl_nats")
+            low, high = interval(found["mean"], None if pair[1] == "kl_nats" else SHARE)
             lines.append(
                 (*pair, found["mean"].mean(), low, high, len(found), int(found["size"].sum()))
             )
@@ -170,8 +170,8 @@ def _cell(row: Any) -> str:
 def compare(a: Scores, b: Scores) -> pd.DataFrame:
     """The paired difference a − b of each metric and event.
 
-    Columns: metric, event, difference, low, high (95 %), n, better. The interval is a bootstrap
-    over the cases that both have. `better` is "a", "b", or "no difference" where the interval holds
+    Columns: metric, event, difference, low, high (95 %), n, better. The interval is over the
+    cases that both have. `better` is "a", "b", or "no difference" where the interval holds
     0 or n is 1. Raises ValueError without a common case.
     """
     same = _cases(a) & _cases(b)
@@ -184,7 +184,7 @@ def compare(a: Scores, b: Scores) -> pd.DataFrame:
             continue
         paired = (left[metric, event]["mean"] - right[metric, event]["mean"]).dropna()
         difference = paired[paired.index.isin(common)]
-        low, high = bootstrap(difference)
+        low, high = interval(difference, None if event == "kl_nats" else DIFFERENCE)
         lower = {metric, event} & set(LOWER_IS_BETTER)
         better = "no difference"
         if low > 0 or high < 0:

@@ -192,7 +192,7 @@ def average(traces: Sequence[Trace]) -> pd.DataFrame:
             for column, layer in enumerate(traces[0].layers):
                 values = [m[column].item() for m in means if not m[column].isnan()]
                 if values:
-                    low, high = interval(values, share=False)
+                    low, high = interval(values, None)
                     effect = sum(values) / len(values)
                     rows.append((kind, layer, role, effect, low, high, len(values)))
     return pd.DataFrame(rows, columns=["kind", "layer", "role", "effect", "low", "high", "facts"])
@@ -203,4 +203,4 @@ def average_total(traces: Sequence[Trace]) -> tuple[float, float, float]:
     effects = [t.total_effect for t in traces]
     if not effects:
         raise ValueError("there is no trace to average")
-    return sum(effects) / len(effects), *interval(effects, share=False)
+    return sum(effects) / len(effects), *interval(effects, None)

@@ -51,7 +51,7 @@ def buildup(lm: LM, patches: Sequence[Patch], prompts: Sequence[str] = ()) -> pd
     if len(prompts):
         spent = _kl(lm, patches, prompts)
         columns["kl_nats"] = [float(np.mean(one)) for one in spent]
-        intervals = [interval(one, share=False) for one in spent]
+        intervals = [interval(one, None) for one in spent]
         columns["kl_low"] = [low for low, _ in intervals]
         columns["kl_high"] = [high for _, high in intervals]
     return pd.DataFrame(columns)

@@ -86,25 +86,31 @@ def heatmap(
     center: float | None = None,
     *,
     limits: tuple[float, float] | None = None,
+    between: tuple[Any, Any] | None = None,
+    numbers: bool | None = None,
     title: str | None = None,
 ) -> Figure:
     """Draw a matrix (rows, columns) as colors.
 
-    label   The values and their unit.
-    center  A value that is drawn white; values below it are blue and values above it orange.
-    limits  The range of the colors, by default that of the values.
+    label    The values and their unit.
+    center   A value that is drawn white; values below it are blue and values above it orange.
+    limits   The range of the colors, by default that of the values.
+    between  The lower and the upper end of each value's interval, two matrices of the same shape,
+             written under the number of its cell.
+    numbers  Whether the cells show their numbers, without decimals where they are percent. By
+             default a matrix of up to 100 cells does.
 
-    A matrix of up to 100 cells also shows their numbers. NaN is gray, and crowded names are thinned
-    out.
+    NaN is gray, and crowded names are thinned out.
     """
     matrix = np.asarray(matrix, dtype=float)
-    if matrix.shape != (len(rows), len(columns)):
+    ends = [np.asarray(end, dtype=float) for end in between or ()]
+    if any(part.shape != (len(rows), len(columns)) for part in (matrix, *ends)):
         raise ValueError(f"matrix is {matrix.shape}, names are {(len(rows), len(columns))}.")
     names, upright, step = column_names(columns)
     below = 0.075 * max(map(len, names)) if upright else 0.0  # inches under the axes
     side = min(5.2 / max(len(columns), 1), 0.55)  # inches of one cell
     height = max(side * len(rows), 0.085 * len(label), 1.4) + below + 1.0
-    figure, ax = new_figure(xlabel, ylabel, title, min(height, 7.6))
+    figure, ax = new_figure(xlabel, ylabel, title, height if numbers else min(height, 7.6))
     finite = matrix[np.isfinite(matrix)]
     low, high = limits or (finite.min(initial=0), finite.max(initial=0)) if finite.size else (0, 1)
     norm: Normalize = Normalize(low, high if high > low else low + 1)
@@ -120,12 +126,19 @@ def heatmap(
     for text in [*ax.get_xticklabels(), *ax.get_yticklabels()]:
         text.set_parse_math(False)
     ax.tick_params(length=0)
-    if matrix.size <= 100 and len(columns) <= 10:
+    if (matrix.size <= 100 and len(columns) <= 10) if numbers is None else numbers:
+        shown = "{:.0f}".format if "%" in label else digits
         for (i, j), value in np.ndenumerate(matrix):
             if np.isfinite(value):
                 ground = to_hex(colors(norm(value)))
                 color = max(INK, "#ffffff", key=partial(contrast, ground))
-                ax.text(j, i, digits(value), ha="center", va="center", color=color, fontsize=SMALL)
+                text = {"x": j, "ha": "center", "color": color}
+                if not ends:
+                    ax.text(y=i, s=shown(value), va="center", fontsize=SMALL, **text)
+                    continue
+                ax.text(y=i, s=shown(value), va="bottom", fontsize=SMALL, **text)
+                edges = f"[{shown(ends[0][i, j])}, {shown(ends[1][i, j])}]"
+                ax.text(y=i, s=edges, va="top", fontsize=SMALL, **text)
     ax.grid(False)
     ax.spines[:].set_visible(False)
     bar = figure.colorbar(image, ax=ax, pad=0.02, aspect=25)

@@ -89,7 +89,11 @@ def styles(
 
 
 def name_ends(figure: Figure, ax: Axes, ends: list[tuple[str, float, float, str]]) -> None:
-    """Write each name beside the end of its line, moved apart where they would overlap."""
+    """Write each name beside the end of its line, moved apart where they would overlap.
+
+    What joins a name to its line is thin, gray and dotted, so that nobody takes it for data: no
+    series is ever drawn in this gray, or as thin.
+    """
     figure.draw_without_rendering()  # now the height of the axes is known
     gap = 1.25 * SMALL * DPI / 72 / ax.get_window_extent().height  # of one name, in axes heights
     if len(ends) * gap > 1.05 or any(len(name) > 26 for name, *_ in ends):
@@ -110,8 +114,9 @@ def name_ends(figure: Figure, ax: Axes, ends: list[tuple[str, float, float, str]
             annotation_clip=False,
             arrowprops={
                 "arrowstyle": "-",
-                "color": color,
-                "linewidth": 0.7,
+                "color": QUIET,
+                "linewidth": 0.6,
+                "linestyle": (0, (1, 3)),
                 "shrinkA": 1,
                 "shrinkB": 3,
                 "relpos": (0, 0.5),

@@ -11,9 +11,12 @@
 # · measure the edit, and find a question on which it fails.
 #
 # **Needs** nothing but Python. Nothing is derived here: this is the whole game once, from start to
-# end. The notebooks after it take it apart.
+# end. The notebooks that follow take it apart.
+#
+# The folded cell below finds the library and sets the number of threads. Run it and read on.
 
 # %% tags=["setup"]
+# @title Setup: finds the library, or fetches it where this notebook was opened alone
 import os
 import subprocess
 import sys
@@ -38,6 +41,22 @@ SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 # %% [markdown]
 # The model is SmolLM2-135M-Instruct: small enough for a laptop. It knows less than its large
 # relatives, but it is built as they are.
+#
+# <details><summary>How these notebooks are run: scales and stored runs</summary>
+#
+# Two things return in every notebook and are explained only here. The variable `SCALE` comes from
+# the environment variable `EDIT_SCALE`. At "small", the default, everything runs on the model above
+# and needs at most three minutes per notebook. "tiny" takes a random model that knows nothing, so
+# that the tests can run every cell in seconds. "full" takes a model of 8 billion parameters and
+# needs a GPU. The numbers in the text are those of "small".
+#
+# Some experiments take longer than that. They were made beforehand by one command, and their rows
+# are kept in `notebooks/data` together with the command, the date and the settings: a **stored
+# run**. `long_runs.stored(…)` reads such a run and refuses it if its settings are not those that the
+# notebook asks for. `long_runs.repeats(…)` then makes its first rows again while you watch, and stops
+# with an error if they differ from what was stored.
+#
+# </details>
 
 # %%
 import hashlib
@@ -46,10 +65,10 @@ import tempfile
 import torch
 
 import lib
-from lib import plot, widgets
+from lib import widgets
 from lib.interpret.logit_lens import lens
 from notebooks.support import checks_common as checks
-from notebooks.support import models, show
+from notebooks.support import drawings_00, models, moved, score_tables, show
 
 lm = models.load(SCALE)
 size = sum(p.numel() for p in lm.model.parameters())
@@ -60,9 +79,9 @@ print(f"{lm.name}: {lm.n_layers} layers, {size / 1e6:,.0f} million numbers")
 #
 # A **fact** has a subject, a prompt in which `{}` stands for the subject, and an answer. One right
 # answer proves little, so we put three more groups of prompts around it. **Rewordings** ask for the
-# same fact and should follow the edit. **Neighbors** ask something similar about somebody else,
-# **unrelated** prompts something else altogether: both should stay as they are. Answers are cut off
-# after six tokens.
+# same fact and should follow the edit. **Neighbors** ask something similar about somebody else, and
+# **unrelated** prompts ask something else altogether. Both should stay as they are. Every answer is
+# cut off after six tokens, the pieces of words that the model reads and writes.
 
 # %%
 fact = lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome", target_true="Paris")
@@ -98,10 +117,11 @@ show.Table(rows)
 #
 # We use **ROME** ("rank-one model editing"). It looks for an output of one layer with which the
 # model finishes this sentence by the new answer. Then it changes one matrix of that layer as little
-# as it can, so that this output comes out. Notebooks 04 and 02 derive the two halves.
+# as it can, so that this output comes out. Notebook 04 derives the first half, notebook 02 the
+# second.
 #
-# The edit does not touch the model. It comes back as a value, a **patch**; the model obeys it
-# inside `with lm.patched(patch):` and nowhere else.
+# The edit does not touch the model. It comes back as a value, a **patch**. The model obeys the
+# patch inside a block `with lm.patched(patch):` and nowhere else.
 
 # %%
 editor = lib.EDITORS["rome"](lm)
@@ -113,33 +133,54 @@ with lm.patched(patch):
 show.Table([{**row, "after": after[i]} for i, row in enumerate(rows)])
 
 # %%
-assert SCALE == "tiny" or [before[0].split()[0], after[0].split()[0]] == ["Paris,", "Rome,"]
-stayed = [before[i].split()[:1] == after[i].split()[:1] for i in range(len(prompts))]
+if SCALE != "tiny":
+    assert before[0].startswith(" Paris") and after[0].startswith(" Rome")
 for group in ("rewording", "neighbor", "unrelated"):
-    own = [stayed[i] for i, p in enumerate(prompts) if asked[p] == group]
-    print(f"{group}: {sum(own)} of {len(own)} answers begin with the same word as before")
+    own = [i for i, prompt in enumerate(prompts) if asked[prompt] == group]
+    stayed = [i for i in own if before[i].split()[:1] == after[i].split()[:1]]
+    print(f"{group}: {len(stayed)} of {len(own)} answers begin with the same word as before")
 
 # %% [markdown]
-# The answer moved, in both rewordings too, whose words the edit has never seen. Neighbors and
-# unrelated prompts are answered as before: the hope came true, for these six. Text shows only the
-# winner; here are the most probable next tokens:
+# The answer moved, and in both rewordings too, whose words the edit has never seen. Four neighbors
+# and two unrelated prompts are answered as before, so for these six the hope came true.
+#
+# Text shows only the winner. This panel makes the edit again and also draws the most probable next
+# tokens. It is for trying: change a line, press *Edit*, read the answers below. (On a page without
+# a kernel it stands still.)
 
 # %%
-show.bars(lm, fact.text, patch)
+looked_at = [prompts[i] for i in (1, 5, 8)]
+widgets.EditAndLook(lm, fact, {prompt: asked[prompt] for prompt in looked_at})
 
 # %% [markdown]
-# Gray is the base model, orange the edited one, here and in all notebooks. The probability has gone
-# from the old answer to the new one, and not to cities in general.
+# Gray is the base model and orange the edited one, in every figure that compares the two. The sign
+# `␣` is a space: to the model "Rome" with a space in front of it is one token, another one than
+# "Rome" at the beginning of a line. The probability has gone from the old answer to the new one,
+# and not to cities in general.
 #
 # ## Take it back
 #
-# A patch holds only what differs: here one matrix, as a product of two thin ones, $\Delta = A B$.
-# Applying it by hand is one addition, $W' = W + A B$. First the obvious way, then the library's:
+# What exactly was changed? A transformer is a stack of layers. Each layer of this model has seven
+# matrices: four belong to its attention, which fetches information from earlier words (q, k, v, o),
+# and three to its MLP, which works on each word by itself (gate, up, down). Here they all are, with
+# the one that the patch changes.
+
+# %%
+drawings_00.touched(lm, patch)
+
+# %% [markdown]
+# One matrix $W$ of 210 gets a change $\Delta$, and the patch stores this change as the product of
+# two thin matrices, $\Delta = A B$. To apply the patch by hand is one addition:
+#
+# $$W' = W + A B .$$
+#
+# We do that first in the obvious way, then with the library, and compare the model's predictions.
 
 # %%
 name, update = next(iter(patch.weights.items()))
 module = lm.model.get_submodule(name)
-W, change = module.weight, update.dense().to(module.weight)
+W = module.weight
+change = update.dense().to(W)  # A B
 print(f"{name}: {W.shape[0]} × {W.shape[1]}, the change has rank {update.rank}")
 
 module.weight = torch.nn.Parameter(W + change, requires_grad=False)
@@ -148,11 +189,11 @@ module.weight = W
 
 with lm.patched(patch):
     by_library = lm.next_token(fact.text)
-assert torch.allclose(by_hand, by_library, atol=1e-3 if W.dtype == torch.float32 else 0.2)
+models.same(lm, by_hand, by_library)
 
 # %% [markdown]
-# Rank 2, though ROME promises one: this library writes each fact under two inputs of the matrix.
-# Notebook 04 says why.
+# The rank is 2, although ROME's name promises one: this library writes each fact under two inputs
+# of the matrix. Notebook 04 says why.
 #
 # **Predict.** To undo an edit in place, could we simply subtract $AB$ again?
 #
@@ -184,7 +225,7 @@ print(f"bytes before {base_bytes}, inside {inside}, after {all_bytes()}")
 assert inside != base_bytes == all_bytes()
 
 # %% [markdown]
-# Subtracting changes some entries for good; leaving the block changes not one byte.
+# Subtracting changes some entries for good. Leaving the block changes not one byte.
 #
 # ## An edit is a value
 #
@@ -192,8 +233,8 @@ assert inside != base_bytes == all_bytes()
 # top* with `after=`, and the first patch is still there, unchanged. Our second fact is one that
 # nobody expects in a laboratory: what do you call a young sheep?
 #
-# Going back is using an earlier value. And to take out the *first* edit but keep the second,
-# `without` replays the log that every patch carries.
+# To go back is to use an earlier value. And to take out the *first* edit but keep the second,
+# `without` repeats from the log that every patch carries what was written after it.
 
 # %%
 with tempfile.TemporaryDirectory() as folder:
@@ -205,9 +246,10 @@ sheep = lib.Fact("sheep", "The young of a {} is called a", "puppy", target_true=
 both = editor.edit([sheep], after=tower)
 only_sheep = both.without(0, lm)
 
-steps = {"none": lib.EMPTY, "tower": tower, "tower, sheep": both, "sheep": only_sheep}
+# %%
+patches = {"none": lib.EMPTY, "tower": tower, "tower, sheep": both, "sheep": only_sheep}
 rows = []
-for name, held in {**steps, "none again": lib.EMPTY}.items():
+for name, held in {**patches, "none again": lib.EMPTY}.items():
     with lm.patched(held):
         answers = lm.answer([fact.text, sheep.text], max_new_tokens=3)
     rows.append({"patch": name, "The Eiffel Tower …": answers[0], "A young sheep …": answers[1]})
@@ -233,58 +275,72 @@ show.Table(rows)
 #
 # </details>
 
+
 # %%
-answers, tables = [fact.target_true, fact.target_new], []
-for held in (lib.EMPTY, patch):
+def rank_of(answers, held):  # {answer: its rank in the vocabulary after every layer}
     found = lens(lm, fact.text, answers, held)
-    tables.append({a: found.loc[found["answer"] == a, "rank"].tolist() for a in answers})
-base, edited = tables  # {answer: its rank in the vocabulary after every layer}
-layers, here = list(range(lm.n_layers)), editor.config.layer
-late = [i for i in layers if any(not 0.1 < edited[a][i] / base[a][i] < 10 for a in answers)]
-print(f"written in layer {here}; a rank first moves tenfold in layer {min(late or [0])}")
-plot.rank_over_layers(layers, edited, before=base, highlight=here)
+    return {answer: found.loc[found["answer"] == answer, "rank"].tolist() for answer in answers}
+
+
+answers = [fact.target_true, fact.target_new]
+base = rank_of(answers, lib.EMPTY)
+edited = rank_of(answers, patch)
+written_in = editor.config.layer
+
+
+def differs_tenfold(layer):
+    pairs = [(base[answer][layer], edited[answer][layer]) for answer in answers]
+    return any(max(pair) > 10 * min(pair) for pair in pairs)
+
+
+parted = [layer for layer in range(lm.n_layers) if differs_tenfold(layer)]
+print(f"written in layer {written_in}; a rank first differs tenfold in layer {min(parted or [0])}")
+drawings_00.ranks(range(lm.n_layers), base, edited, written_in)
 
 # %% [markdown]
-# The shade marks the edited layer, dashes are the base model, and rank 1 is at the top. The answer
-# turns some twenty layers above the one that we touched. Notebook 03 follows the fact on its way.
+# Rank 1 is at the top. Full lines are the rank of "Paris", dashed ones the rank of "Rome". For most
+# of the way the edited model (orange) can hardly be told from the base model (gray). Their answers
+# part some twenty layers above the one that we touched. Notebook 03 follows the fact on its way.
 #
 # ## Measure it
 #
 # Two anecdotes are no measurement. The library has a *classroom* of facts that this model knows,
 # each with its own rewordings, neighbors and unrelated prompts. We take six by a rule, not by taste
-# (odd numbers: the settings were tuned on even ones), and edit each by itself on a fresh model.
-#
-# What counts as "right" is called the **event**. *Probability*: the new answer is more probable
-# than the old one. *Teacher-forced*: each token of the answer is the top choice, given those before
-# it. *Generation*: the model, left to write freely, begins with the answer. The last is the honest
-# one; its *exact* form allows nothing behind the answer.
+# (odd numbers, because the settings were tuned on even ones), and edit each by itself on a fresh
+# model. An answer counts as right when the model, left to write freely, begins with it.
 
 # %%
 cases = lib.classroom()[1::34]
-print(", ".join(f"{c.fact.subject} → {c.fact.target_new}" for c in cases))
-metrics = ["efficacy", "generalization", "specificity", "locality"]
-scores = lib.singly(editor, cases, metrics=metrics)
-scores.base.scores
+print(", ".join(f"{case.fact.subject} → {case.fact.target_new}" for case in cases))
+scores = lib.singly(editor, cases, metrics=list(score_tables.METRICS))
+compared = {"base model": scores.base.scores, "each one edited": scores}
+score_tables.by_metric(compared, "generation")
 
 # %% [markdown]
-# This is the **base model**, the row to compare with. It gives none of the new answers (*efficacy*
-# on the edit prompt, *generalization* on rewordings) and knows the neighbors (*specificity*).
-# *Locality* compares with the base itself, so here it is perfect by definition. And after the
-# edits:
+# The rows are the groups of prompts. For the edit's own prompt and its rewordings the *new* answer
+# is right, for the neighbors their own true one. The first column is the **base model**, which
+# stands beside every number in these notebooks: it gives none of the new answers and knows all the
+# neighbors. In brackets is the interval that holds the true share with a probability of 95 %. With
+# six cases it is wide: six cases tell "works" from "does not work", and nothing finer.
+#
+# What counts as right is our choice, and it is called the **event**. Here are the rewordings again,
+# judged in four ways.
 
 # %%
-scores
+score_tables.by_event(compared, "generalization")
 
 # %% [markdown]
-# The same edits, three events, not the same result: of the rewordings 100 % follow by probability,
-# 78 % when the model writes freely. Look at the brackets as well: six cases tell "works" from "does
-# not work", and nothing finer. Notebook 15 reads such tables honestly.
+# The same edits on the same prompts, and not the same share of rewordings that follow: by
+# probability all of them do, and when the model writes freely and may add nothing, about a
+# third. Nothing was measured wrongly; each event asks another question. In these notebooks the
+# event is *generation* unless a sentence says otherwise, because that is what a reader of the model
+# sees. Notebook 15 reads such tables honestly.
 #
 # ## Exercise: your own edit, and its weak spot
 #
 # Find a fact of your own, and a prompt about the same subject on which the edit *fails*: the new
-# answer would be right there, but the edited model says something else. This panel is for trying:
-# change a line, press *Edit*, read the answers below. (On a page without a kernel it stands still.)
+# answer would be right there, but the edited model says something else. The panel above is the
+# place for trying.
 #
 # <details><summary>A hint</summary>
 #
@@ -292,13 +348,14 @@ scores
 # the question round, so that the subject comes last. An answer of one word is easiest.
 #
 # </details>
-
-# %%
-young = {"A baby sheep is known as a": "rewording", "The young of a horse is called a": "neighbor"}
-widgets.EditAndLook(lm, sheep, young | {"The opposite of hot is": "unrelated"})
-
-# %% [markdown]
-# What you have found goes here, and the check on the next line reads it.
+#
+# <details><summary>A solution</summary>
+#
+# Let the Colosseum be in Madrid, with the prompt "{} is located in the city of", and ask "The
+# largest amphitheater of all stands in". The prompt means the same building but never says its
+# name, so the key that the edit was written under does not come up.
+#
+# </details>
 
 # %%
 my_fact = None  # lib.Fact("The Colosseum", "{} is located in the city of", "Madrid")
@@ -319,25 +376,30 @@ print(checks.own_fact(editor, my_fact, my_prompt))
 #
 # ## Where it breaks
 #
-# Only the sheep was edited. What does the model now say about other animals? The number is the
-# Kullback–Leibler divergence of the next token $w$, $\sum_w p(w) \log (p(w)/p'(w))$ in nats, with
-# $p$ of the base and $p'$ of the edited model: 0 means that nothing moved.
+# Only the sheep was edited. What does the model now say about other animals? We want one number per
+# animal that says how far its answer moved. The first token alone will not do, because this model
+# puts some of its answers into quotation marks, and then the first token is the quotation mark. So
+# we take the first four tokens of the base model's answer, let both models read the prompt and that
+# answer, and compare at each of these tokens $t$ which word $w$ they expect:
+#
+# $$\mathrm{KL} = \sum_t \sum_w p_t(w) \log \frac{p_t(w)}{p'_t(w)},$$
+#
+# with $p$ of the base and $p'$ of the edited model. This is the Kullback–Leibler divergence, in
+# nats. It is 0 where nothing moved.
 
 # %%
 animals = "goat ram sheepdog cow horse pig dog cat bear lion duck whale kangaroo frog car".split()
-prompts = [f"The young of a {animal} is called a" for animal in animals]
-base, said = lm.next_token(prompts), lm.answer(prompts, 3)
-with lm.patched(only_sheep):
-    edited, says = lm.next_token(prompts), lm.answer(prompts, 3)
-kl = (base.exp() * (base - edited)).sum(1).tolist()
-order = sorted(range(len(animals)), key=lambda i: -kl[i])
-show.Table(
-    [{"animal": animals[i], "before": said[i], "after": says[i], "KL (nats)": kl[i]} for i in order]
-)
+riddle = {animal: sheep.prompt.format(animal) for animal in animals}
+found = moved.answers(lm, list(riddle.values()), only_sheep)
+rows = [{"animal": animal, **found[prompt]._asdict()} for animal, prompt in riddle.items()]
+rows.sort(key=lambda row: -row["kl"])
+show.Table([{"KL (nats)" if name == "kl" else name: row[name] for name in row} for row in rows])
 
 # %% [markdown]
-# Nobody edited the sheepdog, and it has a new answer. Find the ram, a sheep's father: he hardly
-# moved. The order is not that of biology, and not quite that of spelling either.
+# Nobody edited the sheepdog, and it has a new answer, as have the dog, the goat and the pig. Find
+# the ram, a sheep's father: although his own word was a narrow choice and went over to another one,
+# his number is among the smallest. The cow moves more than the horse, and the kangaroo more than
+# the dog. The order is not that of biology, and not quite that of spelling either.
 #
 # **Why did *that* neighbor move?** To answer this we have to know how a matrix stores anything at
 # all. [Notebook 01](01_linear_memory.ipynb) begins there.

@@ -8,11 +8,14 @@
 #
 # **You will** derive the best matrix for a set of pairs, and its capacity · see what correlated
 # keys do to it, and how their second moment $C$ helps · meet ridge as insurance against noise ·
-# look at real keys: how alike are they, and how many give the matrix away?
+# look at real keys: how alike are they, and how soon do they give the matrix away?
 #
 # **Needs** matrix products, averages, and the last page of [notebook 00](00_first_edit.ipynb).
+#
+# The folded cell below finds the library and sets the number of threads. Run it and read on.
 
 # %% tags=["setup"]
+# @title Setup: finds the library, or fetches it where this notebook was opened alone
 import os
 import subprocess
 import sys
@@ -41,7 +44,7 @@ from torch.nn.functional import normalize
 import lib
 from lib import memory, plot
 from notebooks.support import checks_common as checks
-from notebooks.support import models, show
+from notebooks.support import drawings_01, models
 
 draw = torch.Generator().manual_seed(0)
 
@@ -57,20 +60,29 @@ def error(W, K, V):  # squared recall error, as a share of the squared length of
 # %% [markdown]
 # ## A list of pairs becomes a matrix
 #
-# We want a matrix $W$ that answers each *key* $k_i$ with its *value* $v_i$. Keys are the columns of
-# $K$ ($d \times n$), values those of $V$. The oldest idea adds up one outer product per pair:
+# A memory gets a list of pairs and has to give back the second of a pair when it is shown the
+# first. Here both are vectors: a *key* $k_i$ with $d$ components, and its *value* $v_i$. What we
+# are looking for is one matrix $W$ that answers every key with its value, $W k_i = v_i$. We write
+# the keys as the columns of $K$ ($d \times n$) and the values as those of $V$.
+#
+# The oldest idea adds up one outer product per pair. What comes back for the key $k_j$?
 #
 # $$W = \sum_i v_i k_i^\top = VK^\top, \quad Wk_j = v_j \|k_j\|^2 + \sum_{i\ne j} v_i k_i^\top k_j$$
 #
-# The last sum is **crosstalk**. For orthonormal keys it is zero, and every value comes back.
+# The first term is what we want, if the key has length 1. The sum is **crosstalk**: each other
+# value is mixed in by as much as its key overlaps with $k_j$. For orthonormal keys the crosstalk is
+# zero, and every value comes back.
 
 # %%
-d, n = 256, 160
-K, V = torch.linalg.qr(normal(d, n)).Q, normal(d, n)  # orthonormal keys
+d = 256  # components of a key
+n = 160  # pairs
+K = torch.linalg.qr(normal(d, n)).Q  # orthonormal keys
+V = normal(d, n)
 W = torch.zeros(d, d, dtype=torch.float64)
 for i in range(n):
     W += torch.outer(V[:, i], K[:, i])
-assert torch.allclose(W, V @ K.T) and torch.allclose(W @ K, V)
+assert torch.allclose(W, V @ K.T)
+assert torch.allclose(W @ K, V)
 
 # %% [markdown]
 # **Predict.** In high dimensions random directions are nearly orthogonal. So take 160 random unit
@@ -80,8 +92,9 @@ assert torch.allclose(W, V @ K.T) and torch.allclose(W @ K, V)
 #
 # Take $k_j$ as the first axis. The $d$ squared components of a unit vector sum to 1 and no axis is
 # special, so $\mathbb{E}(k_i^\top k_j)^2 = 1/d$. Keys of both signs are equally likely, so mixed
-# terms average out: $\mathbb{E}\|\text{crosstalk}\|^2 = \sum_{i \ne j} \|v_i\|^2 / d$, for values
-# of equal length a share of $(n-1)/d$. Each overlap is small, but there are $n - 1$ of them.
+# terms average out: $\mathbb{E}\|\text{crosstalk}\|^2 = \sum_{i \ne j} \|v_i\|^2 / d$, which for
+# values of equal length is a share of $(n-1)/d$. Each overlap is small, but there are $n - 1$ of
+# them.
 #
 # </details>
 
@@ -92,27 +105,55 @@ print(f"measured {error(V @ K.T, K, V):.2f}, expected (n − 1)/d = {(n - 1) / d
 # %% [markdown]
 # ## The best matrix
 #
-# Outer products ignore that keys overlap, and 61 % of the squared length is wrong. Which $W$ makes
-# $\|WK - V\|^2$, summed over all entries, smallest? Add any change $H$ and multiply out:
+# Outer products ignore that keys overlap, and more than half of the squared length comes back
+# wrong. So let us ask for the best matrix instead: which $W$ makes the squared error
+# $\|WK - V\|^2$, summed over all entries, as small as possible? To see whether a $W$ can be
+# improved, add any change $H$ and multiply out:
 #
 # $$\|(W + H)K - V\|^2 = \|WK - V\|^2 + 2\,\mathrm{tr}\big(H^\top (WK - V)K^\top\big) + \|HK\|^2 .$$
 #
-# If $(WK - V)K^\top = 0$, the middle term vanishes and no $H$ helps. If not, a small step
-# $H = -\varepsilon\,(WK - V)K^\top$ does. So the best matrices are the solutions of the **normal
-# equations** $W K K^\top = V K^\top$. Two of them differ by an $H$ with $HK = 0$; if the keys span
-# the whole space there is only one, $W = V K^\top (K K^\top)^{-1}$. First the obvious way, downhill
-# in small steps, then the formula, then the library:
+# If $(WK - V)K^\top = 0$, the middle term vanishes for every $H$ and the last one is never
+# negative, so nothing helps. If it is not zero, the small step $H = -\varepsilon\,(WK - V)K^\top$
+# does help. The best matrices are therefore exactly the solutions of the **normal equations**
+# $W K K^\top = V K^\top$. Two of them differ by an $H$ with $HK = 0$. If the keys span the whole
+# space, there is only one, $W = V K^\top (K K^\top)^{-1}$.
+#
+# We find it three times: downhill in small steps, by the formula, and with the library.
 
 # %%
-K, V = normal(8, 20), normal(5, 20)
+K = normal(8, 20)
+V = normal(5, 20)
 W = torch.zeros(5, 8, dtype=torch.float64)
 for _ in range(3000):
-    W -= 0.02 * (W @ K - V) @ K.T
-formula = torch.linalg.solve(K @ K.T, K @ V.T).T  # K Kᵀ is symmetric
-assert torch.allclose(W, formula) and torch.allclose(W, memory.fit(K, V))
+    W -= 0.02 * (W @ K - V) @ K.T  # downhill on ‖W K − V‖²
+formula = torch.linalg.solve(K @ K.T, K @ V.T).T  # V Kᵀ (K Kᵀ)⁻¹, where K Kᵀ is symmetric
+assert torch.allclose(W, formula)
+assert torch.allclose(W, memory.fit(K, V))
+
+# %% [markdown]
+# With fewer independent keys than dimensions, many matrices answer all of them perfectly. Which one
+# shall we take? The **shortest**, the one with the least $\|W\|^2$, since it adds nothing that the
+# pairs do not ask for. Its rows are combinations of the keys, $W = M K^\top$: a part of a row that
+# is orthogonal to every key would make it longer and change no answer. From $M K^\top K = V$ follows
+#
+# $$W = V (K^\top K)^{-1} K^\top .$$
+#
+# The matrix behind $V$ is the *pseudo-inverse* of $K$. The library's `fit` gives this solution
+# where there are many, and the one of the normal equations where there is one.
+
+# %%
+K = normal(8, 3)  # three keys in eight dimensions
+V = normal(5, 3)
+shortest = V @ torch.linalg.solve(K.T @ K, K.T)
+assert torch.allclose(shortest @ K, V)
+assert torch.allclose(shortest, memory.fit(K, V))
+assert torch.allclose(torch.linalg.solve(K.T @ K, K.T), torch.linalg.pinv(K))
 
 # %% [markdown]
 # ## Capacity
+#
+# How many pairs does such a memory hold? We draw $n$ random keys and values and count which share
+# of the values' squared length is wrong at recall.
 #
 # **Predict.** $n$ random pairs, $d$ inputs, least squares. Up to which $n$ is recall perfect? And
 # above: collapse, or something gentler?
@@ -132,10 +173,13 @@ assert torch.allclose(W, formula) and torch.allclose(W, memory.fit(K, V))
 counts = [d * i // 8 for i in (1, 2, 4, 6, 8, 10, 12, 14, 16)]
 found = {"outer products": [], "least squares": []}
 for n in counts:
-    K, V = normalize(normal(d, n), dim=0), normal(d, n)
+    K = normalize(normal(d, n), dim=0)
+    V = normal(d, n)
     found["outer products"].append(error(V @ K.T, K, V))
     found["least squares"].append(error(memory.fit(K, V), K, V))
-r = torch.linspace(0.02, 2, 200)
+
+# %%
+r = torch.linspace(0.02, 2, 200)  # n/d
 theory = {"(n − 1)/d": (r - 1 / d).clamp(min=0), "max(0, 1 − d/n)": (1 - 1 / r).clamp(min=0)}
 x = dict.fromkeys(found, [n / d for n in counts]) | dict.fromkeys(theory, r)
 colors = dict(zip([*found, *theory], plot.CYCLE[:2] * 2, strict=True))
@@ -144,53 +188,107 @@ plot.lines(x, found | theory, *axes, colors=colors, dashes=dict.fromkeys(found, 
 
 # %% [markdown]
 # Dots are measured, lines are the two formulas. Outer products are wrong from the second pair on.
-# Least squares is perfect up to $n = d$, then forgets evenly.
+# Least squares is perfect up to $n = d$, then it forgets evenly.
 #
 # ## Correlated keys
 #
-# Real keys are not spread evenly. Let $C = \mathbb{E}[k k^\top]$ be their **second moment**. For
-# two independent keys
+# The keys of a real layer are not spread evenly over all directions: some directions are used by
+# nearly every word, others by hardly any. We want to know what this does to crosstalk, and how to
+# undo it. What describes the spread is the **second moment** of the keys, the $d \times d$ matrix
+# $C = \mathbb{E}[k k^\top]$. For a unit vector $u$, the number $u^\top C u = \mathbb{E}(u^\top k)^2$
+# says how much the keys use the direction $u$. From $n$ keys that we have seen we can estimate it
+# as $\hat C = \frac1n K K^\top$, and the more keys there are, the closer $\hat C$ comes to $C$.
+#
+# How much do two independent keys overlap? Take the average over $k_j$ first, then over $k_i$:
 #
 # $$\mathbb{E}(k_i^\top k_j)^2 = \mathbb{E}\,k_i^\top (k_j k_j^\top) k_i
-# = \mathbb{E}\,k_i^\top C k_i = \mathrm{tr}(C^2)$$
+# = \mathbb{E}\,k_i^\top C k_i = \mathrm{tr}(C^2) .$$
 #
-# while $\mathbb{E}\|k\|^2 = \mathrm{tr}\,C$. Relative to their length they overlap by
-# $\mathrm{tr}(C^2)/(\mathrm{tr}\,C)^2$ instead of $1/d$, as if they lived in only
-# $d_\text{eff} = (\mathrm{tr}\,C)^2 / \mathrm{tr}(C^2)$ dimensions: $d$ if all eigenvalues are
-# equal, 1 if one is huge.
+# Their squared length is $\mathbb{E}\|k\|^2 = \mathrm{tr}\,C$. Relative to it they overlap by
+# $\mathrm{tr}(C^2)/(\mathrm{tr}\,C)^2$, where evenly spread keys had $1/d$. They overlap as if they
+# lived in only
 #
-# The cure is **whitening**. Split $C = LL^\top$ and measure keys as $\tilde k = L^{-1}k$. Their
-# second moment is $L^{-1} C L^{-\top} = I$, evenly spread again, and inner products need no $L$ at
-# all: $\tilde k_i^\top \tilde k_j = k_i^\top C^{-1} k_j$. Least squares does this by itself: with
-# $KK^\top = n\hat C$ its solution is a sum of outer products again,
-# $W = \frac1n \sum_i v_i\,(\hat C^{-1} k_i)^\top$.
+# $$d_\text{eff} = \frac{(\mathrm{tr}\,C)^2}{\mathrm{tr}(C^2)}$$
+#
+# dimensions. This number is $d$ if all eigenvalues of $C$ are equal, and 1 if one of them is huge.
+#
+# ## Whitening
+#
+# The cure is to measure keys in other coordinates, in which they *are* spread evenly. Split the
+# second moment as $C = L L^\top$; such an $L$ exists for every $C$, and the Cholesky factor is one.
+# The keys look as if somebody had taken evenly spread vectors and multiplied them by $L$. So we
+# undo that and take $\tilde k = L^{-1} k$. Here are keys in a plane, before and after.
 
 # %%
+L = torch.tensor([[1.5, 0], [0.75, 0.3]]).double()  # any L; here C = L Lᵀ is a flat ellipse
+even = normal(2, 300).clamp(-2.6, 2.6)
+even[:, 0] = torch.tensor([1.9, 0.9])
+even[:, 1] = torch.tensor([1.2, -1.6])
+drawings_01.whitening(L @ even, L, (0, 1))
+
+# %% [markdown]
+# The ellipse is the set of keys with $k^\top C^{-1} k = 4$, and whitening makes it round. The two
+# arrows seemed to be nearly one direction. They only share the direction that all keys share, and
+# are quite different otherwise. Three lines say what happened in the picture.
+#
+# 1. The whitened keys are spread evenly:
+#    $\mathbb{E}[\tilde k \tilde k^\top] = L^{-1}\,\mathbb{E}[kk^\top]\,L^{-\top}
+#    = L^{-1} L L^\top L^{-\top} = I$.
+# 2. For their inner products one needs no $L$ at all, because $L^{-\top} L^{-1} = (LL^\top)^{-1}$:
+#    $\tilde k_i^\top \tilde k_j = k_i^\top L^{-\top} L^{-1} k_j = k_i^\top C^{-1} k_j$.
+# 3. Least squares whitens by itself. In its normal equations $W K K^\top = V K^\top$ stands
+#    $KK^\top = n\hat C$, so the solution is a sum of outer products again, with $\hat C^{-1} k_i$
+#    in the place of $k_i$:
+#
+# $$W = \tfrac1n\, V K^\top \hat C^{-1} = \frac1n \sum_i v_i\,(\hat C^{-1} k_i)^\top .$$
+#
+# The first two lines are about $C$, which describes all keys that may come. In the third stands
+# $\hat C$, since least squares knows only the keys that it was given. The next cell measures all
+# three on keys in 256 dimensions with the eigenvalues 1, 1/2, 1/3, …
+
+# %%
+n = 2000
 L = torch.linalg.qr(normal(d, d)).Q * torch.arange(1, d + 1).double() ** -0.5
-C, n = L @ L.T, 2000  # eigenvalues 1, 1/2, 1/3, …
+C = L @ L.T
 K = L @ normal(d, n)
 d_eff = C.trace() ** 2 / (C @ C).trace()
-grams = {"raw": (K.T @ K, d_eff), "whitened": (K.T @ memory.Moment(C).solve(K), d)}
-for name, (G, expected) in grams.items():
-    overlap = (G.pow(2).sum() - G.diagonal().pow(2).sum()) / (n * n - n) / G.diagonal().mean() ** 2
+inner = {"raw": (K.T @ K, d_eff), "whitened": (K.T @ memory.Moment(C).solve(K), d)}
+for name, (products, expected) in inner.items():
+    length = products.diagonal()  # squared lengths of the keys
+    others = products.pow(2).sum() - length.pow(2).sum()  # over all pairs i ≠ j
+    overlap = others / (n * n - n) / length.mean() ** 2
     print(f"{name}: keys overlap as in {1 / overlap:.1f} dimensions, expected {expected:.1f}")
-V, solved = normal(d, n), memory.Moment(K @ K.T / n).solve(K)  # Ĉ⁻¹ K
-slow = sum(torch.outer(V[:, i], solved[:, i]) for i in range(n)) / n
+
+# %%
+V = normal(d, n)
+C_hat = K @ K.T / n
+solved = memory.Moment(C_hat).solve(K)  # Ĉ⁻¹ K
+slow = torch.zeros(d, d, dtype=torch.float64)
+for i in range(n):
+    slow += torch.outer(V[:, i], solved[:, i]) / n
 assert torch.allclose(slow, memory.fit(K, V))
 
 # %% [markdown]
 # ## Ridge
 #
-# With few keys $KK^\top$ is singular, and with noisy ones its weak directions are mostly noise.
-# Ridge asks for a small $W$ too: minimize $\|WK - V\|^2 + \lambda \|W\|^2$. That is the old problem
-# with $d$ more pairs, which say that the columns of $\sqrt\lambda\, I$ give nothing, so the normal
-# equations become $W \,(K K^\top + \lambda I) = V K^\top$, with one solution for every
-# $\lambda > 0$. Along a direction in which $KK^\top$ has eigenvalue $s$, least squares is shrunk by
-# $s/(s + \lambda)$: what was seen often is kept, what was hardly seen is given up.
+# With few keys $KK^\top$ has no inverse, and with noisy ones its weak directions are mostly noise.
+# **Ridge** is the usual insurance: it asks for a small error and for a small $W$ at once and
+# minimizes $\|WK - V\|^2 + \lambda \|W\|^2$. What comes out? There is no need to derive it anew:
+# the second term is the error of $d$ more pairs, which say that the columns of $\sqrt\lambda\, I$
+# give nothing. So the normal equations become
+#
+# $$W \,(K K^\top + \lambda I) = V K^\top ,$$
+#
+# with one solution for every $\lambda > 0$. Along a direction in which $KK^\top$ has the eigenvalue
+# $s$, the answer of least squares is shrunk by $s/(s + \lambda)$: what was seen often is kept, and
+# what was hardly seen is given up.
 
 # %%
-K, V, strength = normal(d, 40), normal(d, 40), 3.0
-more_keys, more_values = strength**0.5 * torch.eye(d), torch.zeros(d, d)
+K = normal(d, 40)
+V = normal(d, 40)
+strength = 3.0  # λ
+more_keys = strength**0.5 * torch.eye(d)
+more_values = torch.zeros(d, d)
 slow = memory.fit(torch.cat([K, more_keys], 1), torch.cat([V, more_values], 1))
 assert torch.allclose(slow, memory.ridge(K, V, strength))  # the form with one solve
 
@@ -199,8 +297,8 @@ assert torch.allclose(slow, memory.ridge(K, V, strength))  # the form with one s
 #
 # The matrix edited in notebook 00 is the output projection of an MLP. Its input at a token is the
 # key, its output the value. We read the keys at the last token of the classroom's subjects, without
-# those that begin a prompt: the first token is a story of its own (notebook 02). $C$ is a mean over
-# fifteen thousand tokens of general text.
+# those that begin a prompt: the first token is a story of its own (notebook 02). First we make sure
+# that the layer really multiplies by $W$ and does nothing else.
 
 # %%
 lm = models.load(SCALE)
@@ -208,22 +306,37 @@ layer = lib.EDITORS["rome"](lm).config.layer
 name = lm.mlp_out(layer)
 W = lm.weight(name).cpu().double()
 facts = {c.fact.subject: c.fact for c in lib.classroom() if not c.fact.prompt.startswith("{}")}
-subjects, facts = list(facts), list(facts.values())
+subjects = list(facts)
+facts = list(facts.values())
 K = lm.keys(facts, layer).cpu().double()  # (d_in, n)
+print(f"layer {layer}: {W.shape[1]} inputs, {W.shape[0]} outputs, keys of {len(facts)} subjects")
+
+# %%
 run = lm.run(facts[0].text, watch=[name])  # one of them the slow way, with all its tokens
 inputs, outputs = (x[0].cpu().double() for x in run.seen[name])  # (tokens, d_in), (tokens, d_out)
 at = (inputs - K[:, 0]).norm(dim=1).argmin()
-print(f"layer {layer}: {W.shape[1]} inputs, {W.shape[0]} outputs, keys of {len(facts)} subjects")
 print(f"{facts[0].text!r}: key read at {lm.tokenizer.decode(run.ids[0, at : at + 1])!r}")
 assert (W @ K[:, 0] - outputs[at]).norm() < 1e-2 * outputs[at].norm()
-moment = lib.second_moment(lm, [layer])[layer]
-values = torch.linalg.eigvalsh(moment.C)
-print(f"{len(values)} dimensions, effectively {values.sum() ** 2 / values.pow(2).sum():.0f}")
-plot.spectrum(values)
 
 # %% [markdown]
-# $Wk = v$ holds to the letter. The spectrum falls all the way and reaches no zero: no direction is
-# free for new facts, but some are used far more than others, as if there were 602 and not 1,536.
+# $Wk = v$ holds to the letter. Now the second moment $C$ of this layer's keys, a mean over fifteen
+# thousand tokens of general text. If the keys were spread evenly, all its eigenvalues would be
+# equal.
+
+# %%
+moment = lib.second_moment(lm, [layer])[layer]
+values = torch.linalg.eigvalsh(moment.C).flip(0)  # largest first
+d_eff = values.sum() ** 2 / values.pow(2).sum()
+print(f"{len(values)} dimensions, effectively {d_eff:.0f}")
+print(f"largest eigenvalue {values[0] / values.mean():.0f} times the mean", end=", ")
+print(f"smallest {values[-1] / values.mean():.2g} times")
+curves = {"this layer": values, "spread evenly": values.mean().expand(len(values))}
+axes = "index of the eigenvalue, largest first", "eigenvalue of C"
+plot.lines(range(1, len(values) + 1), curves, *axes, ylog=True)
+
+# %% [markdown]
+# The spectrum falls all the way and reaches no zero. No direction is free for new facts, but some
+# are used far more than others, as if there were 602 of them and not 1,536.
 #
 # **Predict.** Two subjects, taken at random: is the cosine of their keys near 0? Does whitening
 # bring all pairs to 0?
@@ -236,62 +349,122 @@ plot.spectrum(values)
 # </details>
 
 # %%
-pairs = torch.triu_indices(K.shape[1], K.shape[1], 1)
+pairs = torch.triu_indices(K.shape[1], K.shape[1], 1)  # i < j
 white = torch.linalg.solve_triangular(moment.factor, K, upper=False)  # L⁻¹ K, C = L Lᵀ
 sets = {"raw": K, "whitened": white, "random vectors": normal(*K.shape)}
-sets = {group: normalize(keys, dim=0) for group, keys in sets.items()}
-groups = {group: (keys.T @ keys)[*pairs] for group, keys in sets.items()}
-spread = {group: values.pow(2).mean().sqrt().item() for group, values in groups.items()}
-top = groups["whitened"].topk(4)
-ends = zip(*pairs[:, top.indices].tolist(), top.values.tolist(), strict=True)
-print("closest:", ", ".join(f"{subjects[i]} – {subjects[j]} {c:.2f}" for i, j, c in ends))
-print("root mean square:", ", ".join(f"{group} {x:.3f}" for group, x in spread.items()))
+cosines = {}
+for group, keys in sets.items():
+    keys = normalize(keys, dim=0)
+    cosines[group] = (keys.T @ keys)[*pairs]
+print(f"{pairs.shape[1]:,} pairs of subjects")
+spread = {group: values.pow(2).mean().sqrt().item() for group, values in cosines.items()}
+for group, size in spread.items():
+    times = size / spread["random vectors"]
+    print(f"{group}: root mean square {size:.3f}, {times:.1f} times that of random vectors")
 if SCALE != "tiny":
     assert spread["random vectors"] < spread["whitened"] < spread["raw"]
-plot.histogram(groups, "cosine between the keys of two subjects")
+
+# %%
+top = cosines["whitened"].topk(4)
+closest = []
+for place, cosine in zip(top.indices, top.values, strict=True):
+    i, j = pairs[:, place].tolist()
+    closest.append(f"{subjects[i]} – {subjects[j]}")
+    print(f"{closest[-1]}: cosine {cosine:.2f}, whitened")
+marked = "whitened", top.values[0].item(), closest[0]
+drawings_01.tails(cosines, "cosine between the keys of two subjects", marked)
 
 # %% [markdown]
-# Random vectors are the narrow peak. Real keys spread wider, 5.3 times when raw, 3.0 times when
-# whitened, and the tail at the right survives: languages, and countries of one region.
+# The axis of shares is logarithmic, because the tail at the right is what matters: a few pairs of
+# 7,750, and they survive whitening. They are languages, and countries of one region. To this layer
+# these subjects are nearly the same key.
 #
-# **Predict.** Somebody hides $W$ and shows us only pairs $(k, Wk)$ from running text. We fit the
-# shortest matrix that explains them. How many pairs give us $W$ itself? How many give good answers
-# to *new* tokens?
+# ## How soon do pairs give the matrix away?
+#
+# Somebody hides $W$ and shows us only pairs $(k, Wk)$ from running text. That $d_\text{in}$
+# independent pairs fix the matrix is no surprise, it is linear algebra. The way there is more
+# interesting. With fewer pairs we take the shortest matrix that explains them. It agrees with $W$
+# on the span of the $n$ keys that we have seen and gives nothing outside, so a share of about
+# $1 - n/d_\text{in}$ of $\|W\|^2$ is missing.
+#
+# **Predict.** We ask this matrix for *new* tokens, which it has never seen. Is the error there
+# larger than the share that is missing of $W$, equal to it, or smaller?
 #
 # <details><summary>Answer</summary>
 #
-# Each independent key fixes one of $d_\text{in}$ dimensions, so $d_\text{in}$ of them are needed,
-# and before that about $1 - n/d_\text{in}$ of $\|W\|^2$ is missing. New tokens come out better:
-# their keys lie mostly in the strong directions of $C$, which are learned first.
+# Smaller. Of a new key only the part outside the span is answered wrongly. New keys lie mostly in
+# the strong directions of $C$, and those are the directions that the first keys have filled.
 #
 # </details>
 
 # %%
-width, text = W.shape[1], lib.data.texts.GENERAL.read_text(encoding="utf-8")
+width = W.shape[1]
+text = lib.data.texts.GENERAL.read_text(encoding="utf-8")
 ids = lm.tokenizer(text, add_special_tokens=False)["input_ids"][: 3 * width // 2]
 windows = [ids[i : i + 128] for i in range(0, len(ids), 128)]
+# without the first token of each window, the story of its own
 keys = torch.cat([lm.run([w], watch=[name]).seen[name][0][0, 1:].cpu() for w in windows])
 keys = keys.double()[torch.randperm(len(keys), generator=draw)].T  # (d_in, tokens)
-rows, new = [], keys[:, 5 * width // 4 :]
-for share in (0.25, 0.5, 0.75, 1.0, 1.25):
+new = keys[:, 5 * width // 4 :]
+shares = (0.125, 0.25, 0.5, 0.75, 1.0, 1.25)  # pairs per input
+found = {"missing of W": [], "error on new tokens": []}
+for share in shares:
     known = keys[:, : int(share * width)]
     fitted = memory.fit(known, W @ known)
-    missing, wrong = error(fitted, torch.eye(width).double(), W), error(fitted, new, W @ new)
-    rows.append({"pairs / inputs": share, "missing of W": missing, "error on new": wrong})
-show.Table(rows)
+    found["missing of W"].append(error(fitted, torch.eye(width).double(), W))
+    found["error on new tokens"].append(error(fitted, new, W @ new))
+    print(f"{share} pairs per input:", ", ".join(f"{n} {x[-1]:.2f}" for n, x in found.items()))
+
+# %%
+axes = "pairs per input dimension, n/d", "share of the squared length"
+found["1 − n/d"] = [max(0, 1 - share) for share in shares]
+plot.lines(shares, found, *axes, dashes={"1 − n/d": ":"}, colors={"1 − n/d": plot.QUIET})
 
 # %% [markdown]
-# A layer *is* its pairs: $d_\text{in}$ of them give it away, and typical answers come sooner.
+# What is missing of $W$ follows $1 - n/d$, and the error on new tokens stays well below it: with
+# half as many pairs as inputs, half of the matrix is missing, but less than a third of the answers'
+# squared length is wrong. A layer *is* its pairs, and the typical ones give it away first.
 #
 # ## Exercises
 #
 # **Recall of noisy keys.** A subject's key is a little different in every sentence. Let each key
 # arrive as $k_i + \varepsilon$, with fresh noise of mean 0 and covariance $s^2 I$. Which $W$ has
-# the smallest *expected* error, summed over the pairs? (Multiply out
-# $\mathbb{E}\|W(k + \varepsilon) - v\|^2$: what does the noise add?)
+# the smallest *expected* error, summed over the pairs?
+#
+# <details><summary>A hint</summary>
+#
+# Multiply out $\mathbb{E}\|W(k + \varepsilon) - v\|^2$. Which term does the noise add, and how
+# often?
+#
+# </details>
+#
+# <details><summary>The solution</summary>
+#
+# The mixed term vanishes, and $\mathbb{E}\|W\varepsilon\|^2 = s^2\|W\|^2$. There are $n$ pairs, so
+# this is ridge with $\lambda = n s^2$: `return memory.ridge(K, V, K.shape[1] * s**2)`.
+#
+# </details>
 #
 # **When is $W$ unique?** Return *another* matrix with the same recall, $W'K = WK$, or `None` where
 # there is none.
+#
+# <details><summary>A hint</summary>
+#
+# It is not the number of keys that counts. What does a row of $H$ look like if $HK = 0$?
+#
+# </details>
+#
+# <details><summary>The solution</summary>
+#
+# $I - KK^+$ projects on what no key reaches. Where the rank of $K$ is $d$, nothing is left:
+#
+# ```
+# if torch.linalg.matrix_rank(K) == len(K):
+#     return None
+# return W + (torch.eye(len(K)) - K @ torch.linalg.pinv(K))[: len(W)]
+# ```
+#
+# </details>
 
 
 # %%
@@ -322,8 +495,9 @@ print("unique:", checks.twin(twin))
 # layer the value of another, look at all the rest, then go on subject by subject.
 
 # %%
-V, written = W @ K, W.clone()
+V = W @ K
 wanted = V.roll(1, 1)  # every subject gets the value of the one before it
+written = W.clone()
 for i in range(K.shape[1]):
     k = K[:, i]
     written += torch.outer(wanted[:, i] - written @ k, k) / (k @ k)
@@ -331,13 +505,14 @@ for i in range(K.shape[1]):
         moved = ((written @ K - V).norm(dim=0) / V.norm(dim=0))[1:]  # a share of their length
 print(f"one pair: {(moved > 0.001).sum()} of {len(moved)} others moved,", end=" ")
 print(f"by {moved.mean():.0%} of their length on average, {moved.max():.0%} at most")
-in_a_row, at_once = error(written, K, wanted), error(memory.fit(K, wanted), K, wanted)
+in_a_row = error(written, K, wanted)
+at_once = error(memory.fit(K, wanted), K, wanted)
 print(f"all pairs in a row: error {in_a_row:.2f}, all at once by least squares: {at_once:.2f}")
 
 # %% [markdown]
-# One pair moves nearly all the others, by a fifth of their length, and the next ones spoil it in
-# turn. A matrix that holds them all exists, but we cannot refit the real one: nobody has the pairs
-# that it was made from. All we know of them is $C$.
+# One pair moves nearly all the others, and the next ones spoil it in turn. A matrix that holds them
+# all exists, but we cannot refit the real one: nobody has the pairs that it was made from. All we
+# know of them is $C$.
 #
 # **How do we write one pair at the least cost to those that we cannot see?** In [notebook
 # 02](02_insert.ipynb) the sheep's neighbors get their answer, too.

@@ -12,8 +12,11 @@
 #
 # **Needs** [notebook 00](00_first_edit.ipynb), and the question at the end of
 # [notebook 02](02_insert.ipynb).
+#
+# The folded cell below finds the library and sets the number of threads. Run it and read on.
 
 # %% tags=["setup"]
+# @title Setup: finds the library, or fetches it where this notebook was opened alone
 import os
 import subprocess
 import sys

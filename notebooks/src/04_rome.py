@@ -11,8 +11,11 @@
 #
 # **Needs** the insert and $\rho$ of [notebook 02](02_insert.ipynb), the place found in
 # [03](03_where.ipynb).
+#
+# The folded cell below finds the library and sets the number of threads. Run it and read on.
 
 # %% tags=["setup"]
+# @title Setup: finds the library, or fetches it where this notebook was opened alone
 import os
 import subprocess
 import sys

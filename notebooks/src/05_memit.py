@@ -11,8 +11,11 @@
 #
 # **Needs** [notebook 02](02_insert.ipynb) for the insert, [notebook 04](04_rome.ipynb) for the
 # search of a value.
+#
+# The folded cell below finds the library and sets the number of threads. Run it and read on.
 
 # %% tags=["setup"]
+# @title Setup: finds the library, or fetches it where this notebook was opened alone
 import os
 import subprocess
 import sys

@@ -10,8 +10,11 @@
 # go, and find no such place · try three other brakes · take a method apart, 500 edits long.
 #
 # **Needs** [notebook 05](05_memit.ipynb): $\lambda C$, and its last page.
+#
+# The folded cell below finds the library and sets the number of threads. Run it and read on.
 
 # %% tags=["setup"]
+# @title Setup: finds the library, or fetches it where this notebook was opened alone
 import os
 import subprocess
 import sys

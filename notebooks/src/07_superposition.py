@@ -10,8 +10,11 @@
 # find out what makes two subjects overlap, layer by layer · forecast which of 50 edits breaks.
 #
 # **Needs** whitening ([notebook 01](01_linear_memory.ipynb)), the insert of [02](02_insert.ipynb).
+#
+# The folded cell below finds the library and sets the number of threads. Run it and read on.
 
 # %% tags=["setup"]
+# @title Setup: finds the library, or fetches it where this notebook was opened alone
 import os
 import subprocess
 import sys

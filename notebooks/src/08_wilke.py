@@ -11,8 +11,11 @@
 # compare WilKE, which picks the layer with the best score, with ROME, fact by fact.
 #
 # **Needs** [02](02_insert.ipynb) (insert, *sink*, *opener*) and [04](04_rome.ipynb) (ROME's two keys).
+#
+# The folded cell below finds the library and sets the number of threads. Run it and read on.
 
 # %% tags=["setup"]
+# @title Setup: finds the library, or fetches it where this notebook was opened alone
 import os
 import subprocess
 import sys

@@ -11,8 +11,11 @@
 # backpropagating through the language model and the network at once · write 1, 10, 100 facts.
 #
 # **Needs** [notebook 04](04_rome.ipynb) for keys, [notebook 05](05_memit.ipynb) for ridge.
+#
+# The folded cell below finds the library and sets the number of threads. Run it and read on.
 
 # %% tags=["setup"]
+# @title Setup: finds the library, or fetches it where this notebook was opened alone
 import os
 import subprocess
 import sys

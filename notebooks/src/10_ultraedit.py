@@ -12,8 +12,11 @@
 #
 # **Needs** [notebook 09](09_learning_to_edit.ipynb): pairs (k, g), and the regression that writes
 # shifts.
+#
+# The folded cell below finds the library and sets the number of threads. Run it and read on.
 
 # %% tags=["setup"]
+# @title Setup: finds the library, or fetches it where this notebook was opened alone
 import os
 import subprocess
 import sys

@@ -12,8 +12,11 @@
 # answers · pay the bill.
 #
 # **Needs** notebooks [04](04_rome.ipynb) to [13](13_lemoe.ipynb), one sentence of each.
+#
+# The folded cell below finds the library and sets the number of threads. Run it and read on.
 
 # %% tags=["setup"]
+# @title Setup: finds the library, or fetches it where this notebook was opened alone
 import os
 import subprocess
 import sys

@@ -11,8 +11,11 @@
 # ± 3 points · ask for negations and reverses · design a test.
 #
 # **Needs** [notebook 14](14_lifelong.ipynb), whose stored rows are read here again.
+#
+# The folded cell below finds the library and sets the number of threads. Run it and read on.
 
 # %% tags=["setup"]
+# @title Setup: finds the library, or fetches it where this notebook was opened alone
 import os
 import subprocess
 import sys

@@ -16,8 +16,11 @@
 # What is *measured* here was measured on a CPU with the small model: no GPU was available to the
 # project. What is said about larger models is *counted*. The last experiment runs as it is on a
 # GPU.
+#
+# The folded cell below finds the library and sets the number of threads. Run it and read on.
 
 # %% tags=["setup"]
+# @title Setup: finds the library, or fetches it where this notebook was opened alone
 import os
 import subprocess
 import sys

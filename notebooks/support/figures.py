@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
@@ -28,7 +27,6 @@ from lib.plot.style import (
     SMALL,
     WIDTH,
     Drawing,
-    contrast,
 )
 
 MARKERS = "osD^"
@@ -43,18 +41,23 @@ def shares(
     ylabel: str,
     *,
     label: str = "share (%)",
+    between: tuple[Sequence, Sequence] | None = None,
 ) -> Figure:
-    """A heat map of shares in % that shows its numbers, however many rows there are."""
-    figure = plot.heatmap(matrix, rows, columns, xlabel, ylabel, label, limits=(0, 100))
-    ax = figure.axes[0]
-    (image,) = ax.images
-    for text in list(ax.texts):
-        text.remove()
-    for (i, j), value in np.ndenumerate(np.asarray(matrix, dtype=float)):
-        ground = to_hex(image.to_rgba(value))
-        color = max(INK, "#ffffff", key=lambda c, g=ground: contrast(c, g))
-        ax.text(j, i, f"{value:.0f}", ha="center", va="center", color=color, fontsize=SMALL)
-    return figure
+    """A heat map of shares in % that shows its numbers, however many rows there are.
+
+    between  The ends of their intervals, two matrices of the same shape.
+    """
+    return plot.heatmap(
+        matrix,
+        rows,
+        columns,
+        xlabel,
+        ylabel,
+        label,
+        limits=(0, 100),
+        numbers=True,
+        between=between,
+    )
 
 
 def curves(

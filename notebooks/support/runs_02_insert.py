@@ -7,9 +7,10 @@ of the damage a line explains, with an interval.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
+import pandas as pd
 import torch
 
 import lib
@@ -26,39 +27,59 @@ def groups(facts: Sequence[lib.Fact], question: Mapping) -> dict[str, torch.Tens
         "the answer": [fact.target_true for fact in facts],
         "nothing of these": [None] * len(facts),
     }
-    left, found = ~torch.eye(len(facts), dtype=torch.bool), {}
+    left = ~torch.eye(len(facts), dtype=torch.bool)  # pairs that stand in no group yet
+    found = {}
     for way, values in ways.items():
         same = torch.tensor([[a == b for b in values] for a in values])
-        found[way], left = left & same, left & ~same
+        found[way] = left & same
+        left = left & ~same
     return found
 
 
-def look(lm: lib.LM, name: str, fact: lib.Fact) -> tuple[torch.Tensor, ...]:
-    """At the fact's prompt: a module's inputs and outputs, one column per token, and log p of what
-    comes next.
+def loudness(rho: torch.Tensor, pairs: torch.Tensor) -> tuple[float, float, float]:
+    """The root mean square of ρ (n, n) over the chosen pairs, and its 95 % interval.
+
+    The interval is a bootstrap over facts, seed 0: a fact that is drawn twice counts twice, as the
+    one that writes and as the one that hears.
     """
-    run = lm.run(fact.text, watch=[name])
-    inputs, outputs = (part[0].float().cpu().T for part in run.seen[name])
-    return inputs, outputs, run.logits[0, -1].log_softmax(-1)
+    squares = torch.where(pairs, rho.square(), 0.0).numpy()
+    chosen, n = pairs.double().numpy(), len(rho)
+    draw, found = np.random.default_rng(0), []
+    for count in [np.ones(n), *draw.multinomial(n, np.full(n, 1 / n), 500)]:
+        found.append(np.sqrt(count @ squares @ count / max(count @ chosen @ count, 1e-9)))
+    low, high = np.percentile(found[1:], (2.5, 97.5))
+    return float(found[0]), float(low), float(high)
+
+
+def look(lm: lib.LM, name: str, prompt: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """A module's inputs (d_in, tokens) and outputs (d_out, tokens) at a prompt, in float64."""
+    seen = lm.run(prompt, watch=[name]).seen[name]
+    inputs, outputs = (part[0].double().cpu().T for part in seen)
+    return inputs, outputs
 
 
 def stream(editor: lib.Editor, number: int, edits: int, facts: int = 30) -> Iterator[dict]:
     """Write odd classroom facts, drawn with this seed, one after another; one row per edit t.
 
-    lands   |ρ(t, j)|·‖δ_t‖ for every fact j of the stream, with δ_t as it arrives at its own key
-    change  change of log p of fact j's new answer by this edit, in nats
+    share     |ρ(t, j)|·‖δ_t‖ for every fact j of the stream, as if the editor wrote one column
+    lands     ‖Δ_t k_j‖, what really lands on the key of fact j
+    anywhere  the largest ‖Δ_t k‖ over all tokens of fact j's prompt
+    change    the change of log p of fact j's new answer by this edit, in nats
     """
     lm, layer = editor.lm, editor.config.layer
     cases = random.Random(number).sample([c for c in lib.classroom() if c.id % 2], facts)
     texts, answers = [c.fact.text for c in cases], [c.fact.target_new for c in cases]
-    K = lm.keys([c.fact for c in cases], layer).cpu().double()
+    K = lm.keys([c.fact for c in cases], layer).cpu().double()  # (d_in, facts)
     rho = lib.interference(K, lib.second_moment(lm, [layer])[layer])
     patch, name, before = lib.EMPTY, lm.mlp_out(layer), lm.score(texts, answers)
+    # the keys come from below the edited layer, so that no edit of the stream changes them
+    tokens = [look(lm, name, text)[0] for text in texts]
     old = lm.weight(name).cpu().double()
     for t in range(edits):
         patch = editor.edit([cases[t].fact], after=patch)
         W = lm.weight(name, patch).cpu().double()
-        size, old = ((W - old) @ K[:, t]).norm(), W
+        written, old = W - old, W  # Δ_t
+        lands = (written @ K).norm(dim=0)
         with lm.patched(patch):
             now = lm.score(texts, answers)
         change = [(a.sum() - b.sum()).item() for a, b in zip(now, before, strict=True)]
@@ -68,18 +89,33 @@ def stream(editor: lib.Editor, number: int, edits: int, facts: int = 30) -> Iter
             "edit": t,
             "case": cases[t].id,
             "first word": lib.data.facts.lookup(lm.tokenizer, cases[t].fact)[1] == 0,
-            "lands": [round(x, 4) for x in (size * rho[t].abs()).tolist()],
-            "change": [round(x, 4) for x in change],
+            "share": _rounded((lands[t] * rho[t].abs()).tolist()),
+            "lands": _rounded(lands.tolist()),
+            "anywhere": _rounded((written @ keys).norm(dim=0).max().item() for keys in tokens),
+            "change": _rounded(change),
         }
 
 
-def earlier(rows: Sequence[dict]) -> list[tuple[int, float, float, bool]]:
-    """(fact, lands, change, by a first word) of each edit and each fact that was written before."""
-    return [
-        (1000 * row["stream"] + j, row["lands"][j], row["change"][j], row["first word"])
-        for row in rows
-        for j in range(row["edit"])
-    ]
+def _rounded(values: Iterable[float]) -> list[float]:
+    return [round(value, 4) for value in values]
+
+
+def earlier(rows: Sequence[dict]) -> pd.DataFrame:
+    """One line for each edit and each fact that was written before it.
+
+    Columns: fact (a number of its own in every stream), first word, share, lands, anywhere, change.
+    """
+    return pd.DataFrame(
+        [
+            {
+                "fact": 1000 * row["stream"] + j,
+                "first word": row["first word"],
+                **{name: row[name][j] for name in ("share", "lands", "anywhere", "change")},
+            }
+            for row in rows
+            for j in range(row["edit"])
+        ]
+    )
 
 
 def explained(x: Sequence, y: Sequence, units: Sequence) -> tuple[float, float, float]:
@@ -99,3 +135,14 @@ def explained(x: Sequence, y: Sequence, units: Sequence) -> tuple[float, float, 
         [r2(np.bincount(p, minlength=count)[unit]) for p in picks], (2.5, 97.5)
     )
     return r2(), float(low), float(high)
+
+
+def rank_correlation(x: pd.Series, y: pd.Series) -> tuple[float, float, float]:
+    """Spearman's rank correlation and its 95 % interval (a bootstrap over the rows, seed 0)."""
+    draw = np.random.default_rng(0)
+    found = [x.rank().corr(y.rank())]
+    for _ in range(1000):
+        rows = draw.integers(0, len(x), len(x))
+        found.append(x.iloc[rows].rank().corr(y.iloc[rows].rank()))
+    low, high = np.nanpercentile(found[1:], (2.5, 97.5))
+    return float(found[0]), float(low), float(high)

@@ -118,7 +118,7 @@ def curves(rows: Sequence[Mapping]) -> tuple[dict, dict, dict]:
     """x, y and bands: p of the new answer by layer, and the score of the library's own scan."""
     layers = sorted({row["layer"] for row in rows})
     p = [[row["edit"] for row in rows if row["layer"] == layer] for layer in layers]
-    sides = zip(*(interval(values, share=False) for values in p), strict=True)
+    sides = zip(*(interval(values, None) for values in p), strict=True)
     file = Path(__file__).resolve().parents[2] / "tests" / "benchmarks" / "sweeps.json"
     tried = json.loads(file.read_text(encoding="utf-8"))["rome"]["rows"]
     scores = dict(sorted((row["layer"], row["harmonic"]) for row in tried if row["v_lr"] == 0.25))

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import lib
-from lib.evaluation import intervals
+from lib.evaluation.intervals import DIFFERENCE, interval
 
 GROUPS = "generalization", "specificity", "same_subject", "locality"
 
@@ -78,4 +78,6 @@ def difference(rows: Sequence[Mapping], part: str, column: str) -> tuple[float, 
     known = {(row["case"], row["part"]): row[column] for row in rows if row[column] is not None}
     first = rows[0]["part"]
     found = [x - known[case, first] for (case, p), x in known.items() if p == part]
-    return sum(found) / len(found), *intervals.bootstrap(found)
+    return sum(found) / len(found), *interval(
+        found, None if column.startswith("KL") else DIFFERENCE
+    )

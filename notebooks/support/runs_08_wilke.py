@@ -15,7 +15,7 @@ import pandas as pd
 import lib
 from lib.data.facts import lookup
 from lib.editors import rome
-from lib.evaluation.intervals import bootstrap, interval
+from lib.evaluation.intervals import DIFFERENCE, interval
 from lib.interpret.damage import flash, key_strength, steps
 
 CONTEXTS = ((9, 2),)  # half of the preset's templates: seven layers per edit cost seven searches
@@ -254,14 +254,14 @@ def flashed(run: Sequence[Mapping]) -> list[Mapping]:
 def difference(
     runs: Mapping[str, Sequence[Mapping]], a: str, b: str, edits: int | None = None
 ) -> dict:
-    """Paired a − b in points, with its 95 % interval over facts (bootstrap), metric by metric."""
+    """Paired a − b in points, with its 95 % interval over facts, metric by metric."""
     edits = edits or max(row["edit"] for row in runs[a])
     line: dict = {"difference": f"{a} − {b}"}
     for metric, label in ASKED.items():
         one, other = (values(runs[name], metric, edits) for name in (a, b))
-        paired = 100 * (one - other).dropna()  # facts that both have
-        low, high = bootstrap(paired)
-        line[label] = f"{paired.mean():+.0f} [{low:+.0f}, {high:+.0f}]"
+        paired = (one - other).dropna()  # facts that both have
+        found = (100 * x for x in (paired.mean(), *interval(paired, DIFFERENCE)))
+        line[label] = "{:+.0f} [{:+.0f}, {:+.0f}]".format(*found)
     line["facts"] = len(paired)
     return line
 

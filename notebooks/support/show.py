@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -15,31 +16,45 @@ NUMBER = "text-align: right; vertical-align: top; padding: 3px 14px 3px 0"
 
 
 class Table:
-    """Rows (column -> text or number) as a table: text left and wrapped, numbers right."""
+    """Rows (column -> text or number) as a table: text left and wrapped, numbers right.
+
+    The numbers of a column have one format: none behind the point where the column's name says
+    percent, otherwise as many decimals as its largest number needs.
+    """
 
     def __init__(self, rows: Sequence[Mapping[str, object]]) -> None:
         self.rows = list(rows)
+        self.digits = {c: decimals(c, [row[c] for row in self.rows]) for c in self.rows[0]}
 
     def _repr_html_(self) -> str:
         style = {c: NUMBER if isinstance(v, int | float) else TEXT for c, v in self.rows[0].items()}
         head = "".join(f'<th style="{style[c]}">{html.escape(c)}</th>' for c in style)
         lines = (
-            "".join(f'<td style="{style[c]}">{html.escape(plain(row[c]))}</td>' for c in style)
+            "".join(f'<td style="{style[c]}">{html.escape(self.cell(row, c))}</td>' for c in style)
             for row in self.rows
         )
         body = "\n".join(f"<tr>{line}</tr>" for line in lines)
         return f"<table><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table>"
 
     def __repr__(self) -> str:
-        lines = [list(self.rows[0]), *(map(plain, row.values()) for row in self.rows)]
+        lines = [list(self.rows[0]), *([self.cell(row, c) for c in row] for row in self.rows)]
         return "\n".join(" | ".join(line) for line in lines)
 
+    def cell(self, row: Mapping[str, object], column: str) -> str:
+        """A value on one line: white space joined, numbers in the format of their column."""
+        value = row[column]
+        if isinstance(value, float):
+            return f"{value:,.{self.digits[column]}f}"
+        return " ".join(str(value).split())
 
-def plain(value: object) -> str:
-    """A value on one line: white space joined, numbers with three decimals."""
-    if isinstance(value, float):
-        return f"{value:,.{3 if abs(value) < 10 else 0}f}"
-    return " ".join(str(value).split())
+
+def decimals(column: str, values: Sequence[object]) -> int:
+    """How many digits behind the point the numbers of a column have."""
+    if "%" in column:
+        return 0
+    sizes = [abs(v) for v in values if isinstance(v, float) and math.isfinite(v)]
+    largest = max(sizes, default=0.0)
+    return 3 if largest < 10 else 1 if largest < 100 else 0
 
 
 def bars(lm: lib.LM, prompt: str, patch: lib.Patch, count: int = 3) -> plot.Figure:

@@ -31,6 +31,10 @@ FIGURES = {
         LAYERS, {f"{i}": np.full(6, i) for i in range(30)}, "edits", "kept (%)", title="a"
     ),
     "heatmap": lambda: plot.heatmap(NORMAL[:3, :4], "abc", "wxyz", "j", "i", "ρ"),
+    "heatmap, intervals": lambda: plot.heatmap(
+        NORMAL[:3, :4], "abc", "wxyz", "j", "i", "share (%)",
+        between=(NORMAL[:3, :4] - 1, NORMAL[:3, :4] + 1), numbers=True,
+    ),
     "heatmap, large": lambda: plot.heatmap(
         NORMAL, [f"$ubject {i}" for i in range(40)], ["x" * 40] * 40, "j", "i", "ρ", center=0
     ),

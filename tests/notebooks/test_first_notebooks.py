@@ -1,0 +1,102 @@
+"""What notebooks 00 to 02 compute beside the library: KL of answers, overlaps of groups, ranks."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+import pytest
+import torch
+
+import lib
+from notebooks.support import drawings_00, drawings_02, models, moved, score_tables
+from notebooks.support import runs_02_insert as runs_02
+
+PROMPTS = ["The young of a goat is called a", "Bread is"]
+
+
+@pytest.fixture(scope="module")
+def lm():
+    return models.load("tiny")
+
+
+@pytest.fixture(scope="module")
+def patch(lm):
+    name, draw = lm.mlp_out(1), torch.Generator().manual_seed(0)
+    d_out, d_in = lm.weight(name).shape
+    A, B = torch.randn(d_out, 2, generator=draw), torch.randn(2, d_in, generator=draw)
+    return lib.Patch(weights={name: lib.LowRank(((A, B),))})
+
+
+def test_the_kl_of_an_answer_is_the_sum_over_its_tokens(lm, patch):
+    prompt = PROMPTS[0]
+    found = moved.answers(lm, PROMPTS, patch, tokens=3)[prompt]
+    row = lm.tokenizer(prompt, add_special_tokens=False)["input_ids"]
+    kl, ids = 0.0, list(row)
+    for _ in range(3):  # token by token, each from a run of its own
+        base = lm.next_token([ids])[0]
+        with lm.patched(patch):
+            edited = lm.next_token([ids])[0]
+        kl += (base.exp() * (base - edited)).sum().item()
+        ids.append(int(base.argmax()))
+    assert found.kl == pytest.approx(kl, rel=1e-4) and kl > 0.01
+    assert found.before == lm.answer(prompt, 3)
+    with lm.patched(patch):
+        assert found.after == lm.answer(prompt, 3)
+
+
+def test_an_empty_patch_moves_no_answer(lm):
+    for found in moved.answers(lm, PROMPTS, lib.EMPTY).values():
+        assert found.before == found.after and found.kl == pytest.approx(0, abs=1e-6)
+
+
+def test_what_is_drawn_as_touched_is_counted(lm, patch):
+    grid = drawings_00.touched(lm, patch).axes[0]
+    assert grid.get_title(loc="left") == f"{7 * lm.n_layers} matrices, 1 changed"
+
+
+def test_a_matrix_of_groups_needs_a_name_for_every_fact():
+    with pytest.raises(ValueError, match="3 facts have names"):
+        drawings_02.by_group(torch.eye(4), {"a": ["x", "y"], "b": ["z"]}, "writes", "hears")
+
+
+def test_loudness_is_the_root_mean_square_of_the_chosen_pairs():
+    rho = torch.tensor([[1.0, 3.0, 0.0], [4.0, 1.0, 0.0], [0.0, 0.0, 1.0]], dtype=torch.float64)
+    pairs = torch.zeros(3, 3, dtype=torch.bool)
+    pairs[0, 1] = pairs[1, 0] = True
+    size, low, high = runs_02.loudness(rho, pairs)
+    assert size == pytest.approx(math.sqrt((9 + 16) / 2)) and low <= size <= high
+
+
+def test_a_rank_correlation_sees_order_alone():
+    x = pd.Series(range(12), dtype=float)
+    assert runs_02.rank_correlation(x, x.pow(3)) == pytest.approx((1.0, 1.0, 1.0))
+    assert runs_02.rank_correlation(x, -x)[0] == pytest.approx(-1.0)
+
+
+def test_pairs_stand_in_the_first_group_that_fits():
+    facts = [
+        lib.Fact("Sweden", "{} speaks", "X", target_true="Swedish"),
+        lib.Fact("Swedish", "{} is spoken in", "X", target_true="Sweden"),
+        lib.Fact("Norway", "{} speaks", "X", target_true="Norwegian"),
+    ]
+    found = runs_02.groups(facts, dict(zip(facts, ("speaks", "spoken", "speaks"), strict=True)))
+    assert found["three letters"].nonzero().tolist() == [[0, 1], [1, 0]]
+    assert found["the question"].nonzero().tolist() == [[0, 2], [2, 0]]
+    assert found["nothing of these"].nonzero().tolist() == [[1, 2], [2, 1]]
+    assert sum(pairs.sum() for pairs in found.values()) == 6  # each pair once
+
+
+def test_a_table_of_scores_has_percent_without_decimals():
+    rows = pd.DataFrame(
+        [
+            {"case": case, "metric": metric, "event": "generation", "value": float(case > 0)}
+            for case in range(4)
+            for metric in score_tables.METRICS
+        ]
+    )
+    asked = [(metric, "generation") for metric in score_tables.METRICS]
+    shown = score_tables.by_metric(
+        {"edited": lib.Scores(rows, asked, "three of four")}, "generation"
+    )
+    assert [row["edited"] for row in shown.rows] == ["75 [28, 97]"] * 3
