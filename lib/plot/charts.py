@@ -8,7 +8,7 @@ series named "base", "edited", "neighbor" or "unrelated" have a color of their o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -127,7 +127,7 @@ def heatmap(
         text.set_parse_math(False)
     ax.tick_params(length=0)
     if (matrix.size <= 100 and len(columns) <= 10) if numbers is None else numbers:
-        shown = "{:.0f}".format if "%" in label else digits
+        shown: Callable[[float], str] = "{:.0f}".format if "%" in label else digits
         for (i, j), value in np.ndenumerate(matrix):
             if np.isfinite(value):
                 ground = to_hex(colors(norm(value)))
@@ -137,7 +137,8 @@ def heatmap(
                     ax.text(y=i, s=shown(value), va="center", fontsize=SMALL, **text)
                     continue
                 ax.text(y=i, s=shown(value), va="bottom", fontsize=SMALL, **text)
-                edges = f"[{shown(ends[0][i, j])}, {shown(ends[1][i, j])}]"
+                first, last = (shown(float(end[i, j])) for end in ends)
+                edges = f"[{first}, {last}]"
                 ax.text(y=i, s=edges, va="top", fontsize=SMALL, **text)
     ax.grid(False)
     ax.spines[:].set_visible(False)
