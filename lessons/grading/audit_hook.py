@@ -62,11 +62,13 @@ SILENT = (  # functions without an event, which nobody needs in an answer
     ("_posixsubprocess", ("fork_exec",), "other processes are switched off"),
     ("torch._C._distributed_c10d", ("TCPStore", "FileStore"), "the network is switched off"),
 )
-OPENING = (  # functions that open the file of their first argument in machine code
-    (torch, "from_file"),
-    (torch.UntypedStorage, "from_file"),
-    (torch._C, "PyTorchFileWriter"),
-    (torch._C, "PyTorchFileReader"),
+# Functions that open the file of their first argument in machine code, and how: "r" is for reading
+# only, unless the second argument, `shared`, is true. safetensors reads with the second of them.
+OPENING = (
+    (torch, "from_file", "r"),
+    (torch.UntypedStorage, "from_file", "r"),
+    (torch._C, "PyTorchFileReader", "r"),
+    (torch._C, "PyTorchFileWriter", "w"),
 )
 
 
@@ -163,11 +165,13 @@ def _replace(refuse: Callable[[str, tuple], None]) -> None:
 
         return refused
 
-    def checked(function: Callable) -> Callable:
-        def opening(path, *args, **kwargs):
+    def checked(function: Callable, mode: str) -> Callable:
+        def opening(*args, **kwargs):
+            path = args[0] if args else kwargs.get("filename")
+            shared = args[1] if len(args) > 1 else kwargs.get("shared")
             if isinstance(path, (str, bytes, os.PathLike)):
-                refuse("open", (path, "r+", 0))
-            return function(path, *args, **kwargs)
+                refuse("open", (path, "r+" if shared else mode, 0))
+            return function(*args, **kwargs)
 
         return opening
 
@@ -185,6 +189,6 @@ def _replace(refuse: Callable[[str, tuple], None]) -> None:
             for module in (place, system if place is os else None):
                 if hasattr(module, name):
                     setattr(module, name, refusal(reason))
-    for place, name in OPENING:
-        found = checked(getattr(place, name))
+    for place, name, mode in OPENING:
+        found = checked(getattr(place, name), mode)
         setattr(place, name, staticmethod(found) if isinstance(place, type) else found)

@@ -89,6 +89,8 @@ WRITES = {
     "from_file": "torch.from_file(VICTIM, shared=True, size=6, dtype=torch.uint8).fill_(65)\n"
     "return True",
     "UntypedStorage": "torch.UntypedStorage.from_file(VICTIM, True, 6).fill_(65)\nreturn True",
+    "by keyword": "found = torch.UntypedStorage.from_file(filename=VICTIM, shared=True, nbytes=6)\n"
+    "found.fill_(65)\nreturn True",
     "PyTorchFileWriter": "torch._C.PyTorchFileWriter(OUT + '/new')\nreturn there('new')",
     "torch.save": "torch.save([1], OUT + '/new')\nreturn there('new')",
     "tofile": "numpy.zeros(3).tofile(OUT + '/new')\nreturn there('new')",
