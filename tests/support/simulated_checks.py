@@ -210,7 +210,7 @@ def stream_and_scan(cards: int) -> None:
     assert gaps.max() < 1e-4
     rome = {name: value for name, value in given.items() if name != "layer"}
     found = scan(lm, "rome", small_cases(), layers=[0, 3], grid={}, settings=rome)
-    assert len(found.rows) == 2
+    assert {0, 3} <= {row["layer"] for row in found.rows}
 
 
 def difference(plain: lib.LM, patch: lib.Patch, other: lib.Patch) -> float:
