@@ -519,7 +519,8 @@ for one in layers:
     with_it = memory.Moment(moments[one].C + k_first @ k_first.T / 256)
     row = {"layer": one, "tower": f"{k.norm():.1f}", "first token": f"{k_first.norm():,.1f}"}
     for way, C in {"C": moments[one], "C = I": None, "C with it": with_it}.items():
-        row[f"ρ, {way}"] = f"{memory.interference(k, C, k_first).item():.2f}"
+        lands = memory.interference(k, C, k_first).item()
+        row[f"ρ, {way}"] = f"{round(lands, 2) + 0.0:,.2f}"  # + 0.0: no "-0.00"
     rows.append(row)
 share = k_first.square().sum() / 256 / moments[layers[-1]].C.trace()
 print(f"layer {layers[-1]}: one first token in 256 would make tr C {share:,.0f} times larger")
@@ -590,7 +591,7 @@ def streams():
 
 
 stored = long_runs.stored("02_interference", SETTINGS, streams)
-long_runs.repeats(stored, lambda: runs_02.stream(editor, 0, 2), tolerance=0.05)
+again = long_runs.repeats(stored, lambda: runs_02.stream(editor, 0, 2), tolerance=0.05)
 
 # %%
 every = runs_02.earlier(stored)
