@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 import lib
@@ -25,6 +26,16 @@ def load(scale: str) -> lib.LM:
     if scale == "full":
         return lib.load(FULL)
     raise ValueError(f"the scale is tiny, small or full, not {scale!r}")
+
+
+def same(lm: lib.LM, a: Tensor, b: Tensor, tolerance: float = 1e-3) -> None:
+    """Assert that two results of a model are equal, up to a share of the length of `b`.
+
+    A model in half precision rounds its states to three digits, so there the tolerance is 5 %.
+    """
+    allowed = tolerance if lm.dtype == torch.float32 else max(tolerance, 0.05)
+    away, length = (a - b).norm().item(), b.norm().item()
+    assert away <= allowed * length, f"they differ by {away / length:.2g} of their length"
 
 
 def _random_llama() -> LlamaForCausalLM:

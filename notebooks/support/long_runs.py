@@ -1,0 +1,48 @@
+"""A long run in two lines of a notebook: read its stored rows, make the first ones again.
+
+    rows = long_runs.stored("08_wilke", SETTINGS, lambda: runs_08.rows(lm, SETTINGS))
+    long_runs.repeats(rows, lambda: runs_08.rows(lm, first_two), ["case", "layer"], tolerance=0.02)
+
+What they take into account is explained here and not in the notebooks: which scale the notebook
+runs at, and whether `notebooks.build --long` is running it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from . import stored_runs
+
+Rows = Iterable[Mapping[str, Any]]
+
+
+def stored(
+    name: str, settings: Mapping[str, Any], make: Callable[[], Rows]
+) -> Sequence[dict[str, Any]]:
+    """The rows of the stored run of this name; `build --long` makes them first, by `make()`.
+
+    Raises StoredError where the file is missing or was made with other settings.
+    """
+    if stored_runs.long():
+        stored_runs.save(name, settings, make())
+    return stored_runs.load(name, settings)["rows"]
+
+
+def repeats(
+    rows: Sequence[Mapping[str, Any]],
+    make: Callable[[], Rows],
+    keys: Sequence[str] | None = None,
+    tolerance: float = 0.0,
+) -> list[Mapping[str, Any]]:
+    """Make the first rows of a stored run again, and return them.
+
+    With the model of scale "small", which made the stored rows, they must agree in the columns
+    `keys` (all by default) up to `tolerance`: AssertionError names the row that does not. At the
+    other scales the code runs, but another model gives other numbers.
+    """
+    live = list(make())
+    if os.environ.get("EDIT_SCALE", "small") == "small":
+        stored_runs.begins_with(rows, live, list(keys or live[0]), tolerance=tolerance)
+    return live
