@@ -140,7 +140,11 @@ def peaks(table: pd.DataFrame) -> list[dict]:
 
 
 def noise(
-    lm: lib.LM, chosen: Sequence[lib.Case], levels: Sequence[float], samples: int
+    lm: lib.LM,
+    chosen: Sequence[lib.Case],
+    sigma: float,
+    levels: Sequence[float],
+    samples: int,
 ) -> Iterator[dict]:
     """One row per case and level: p of the clean answer with noise of so many σ on the subject.
 
@@ -148,7 +152,6 @@ def noise(
             answer in the data: what the rest of the sentence says without the subject. None where
             the data has no other subject. It is the same in all rows of a case.
     """
-    sigma = causal_trace.embedding_deviation(lm, [case.fact for case in chosen])
     for case in chosen:
         answer = lm.next_token(case.fact.text).argmax().item()
         alike = [

@@ -259,7 +259,7 @@ def row_figure(rows: Sequence[Mapping], perplexity: float) -> plot.Figure:
 
     At 0 edits stands the unedited model, which keeps every neighbor and has this perplexity.
     """
-    seen = [row for row in rows if "perplexity" in row]
+    seen = [row for row in rows if "perplexity" in row and row["edits"] > 1]  # one case is no share
     figure = Drawing(figsize=(WIDTH, 4.6), dpi=DPI, facecolor="white", layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(2.4, 1))
     colors = {"still held": plot.EDITED, "reworded": plot.CYCLE[0], "neighbors": plot.NEIGHBOR}
