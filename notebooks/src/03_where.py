@@ -168,8 +168,8 @@ print(f"p at 3σ against p for other subjects, {len(pairs)} facts: correlation {
 show.Table(runs_03.noise_table(rows, named))
 
 # %% [markdown]
-# On average over forty facts $p$ falls from 0.508 to 0.090 at 1σ and to 0.042 at 3σ. From 1σ to 3σ it
-# still falls by 0.048 (0.026 to 0.075), from 3σ to 10σ by no more than 0.007. So 3σ stands on nearly
+# On average over forty facts $p$ falls from 0.508 to 0.090 at 1σ and to 0.042 at 3σ. From 1σ to
+# 3σ it still falls by 0.048 (0.026 to 0.075), from 3σ to 10σ by no more than 0.007. So 3σ stands on nearly
 # flat ground, and 1σ would not: single facts, such as Mont Blanc, still move there.
 #
 # Is what is left a memory of the subject? Or a guess from the rest of the sentence, which the noise
@@ -471,9 +471,11 @@ names = {"C": "C without first tokens", "C with first tokens": "C with first tok
 drawings_03.overlap_with_first(rows, names)
 
 # %% [markdown]
-# Layer 11 stands out for all of them: with $C$ the median of $|\rho|$ is 77 there and at most 0.01 at
-# layers 3, 8 and 20. (Where the line of $C$ has no dot, this $C$ was not estimated.) With $C = I$ it is
-# 3.5 at layer 11, and the last two layers are as large. Does the model agree? A stored run writes eight facts at four layers with the three
+# Layer 11 stands out for all of them: with $C$ the median of $|\rho|$ is 76.7 there, and 0.01 or
+# less at layers 3, 8 and 20. (Where the line of $C$ has no dot, this $C$ was not estimated.) With $C = I$ it is
+# 3.49 at layer 11, and the last two layers are as large.
+#
+# Does the model agree? A stored run writes eight facts at four layers with the three
 # matrices. The value is searched once and is the same for all three; only $C$ differs.
 
 # %%
