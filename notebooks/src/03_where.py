@@ -168,14 +168,14 @@ print(f"p at 3σ against p for other subjects, {len(pairs)} facts: correlation {
 show.Table(runs_03.noise_table(rows, named))
 
 # %% [markdown]
-# On average over forty facts $p$ falls from 0.508 to 0.090 at 1σ and to 0.042 at 3σ. From 1σ to
-# 3σ it still falls by 0.048 (0.026 to 0.075), from 3σ to 10σ by no more than 0.007. So 3σ stands on nearly
-# flat ground, and 1σ would not: single facts, such as Mont Blanc, still move there.
+# On average over forty facts $p$ falls from 0.508 to 0.090 at 1σ and to 0.042 at 3σ. From 1σ to 3σ
+# it still falls by 0.048 (0.026 to 0.075), from 3σ to 10σ by no more than 0.007. So 3σ stands on
+# nearly flat ground, and 1σ would not: single facts, such as Mont Blanc, still move there.
 #
-# Is what is left a memory of the subject? Or a guess from the rest of the sentence, which the noise
-# does not touch? The guess can be measured: ask the same question about other subjects, and see how
-# probable this answer is for them. Over the forty facts the two go together, with a correlation of
-# 0.52. So a part of what is left is a guess, but not clearly all of it.
+# Is what is left a memory of the subject? Or a guess from the rest of the sentence, which the
+# noise does not touch? The guess can be measured: ask the same question about other subjects, and
+# see how probable this answer is for them. Over the forty facts the two go together, with a
+# correlation of 0.52. So a part of what is left is a guess, but not clearly all of it.
 #
 # ## One fact, everywhere
 #
@@ -368,9 +368,10 @@ figure = plot.lines(
 figure
 
 # %% [markdown]
-# At layer 0 the outputs agree with a median cosine of 0.99, whatever words stand before; at layer 2 it
-# is 0.48, at layer 4 0.38. (The shade goes from the lower to the upper quartile of the subjects.) So the
-# first MLP does encode the token anew, and what the window loses with layer 0 is the word.
+# At layer 0 the outputs agree with a median cosine of 0.99, whatever words stand before; at layer
+# 2 it is 0.48, at layer 4 0.38. (The shade goes from the lower to the upper quartile of the
+# subjects.) So the first MLP does encode the token anew, and what the window loses with layer 0 is
+# the word.
 #
 # ## Is the peak the best place to write?
 #
@@ -451,10 +452,11 @@ for layer, (k, first_key) in runs_03.ends_of(lm, cases[:1], shown).items():  # e
 show.Table(table)
 
 # %% [markdown]
-# At layer 11 the key of "The" is hundreds of times as long as the tower's, and with $C$ more than 800
-# times the residual lands on it: $\rho = -812$. With $C = I$ it is still 15 times the residual. At
-# layers 3 and 8 next to nothing lands there. And the remedy is in the table, too: let $C$ see the first
-# positions, and $\rho$ is nearly 0 at layer 11. The tower is one subject; here are all forty.
+# At layer 11 the key of "The" is hundreds of times as long as the tower's, and with $C$ more than
+# 800 times the residual lands on it: $\rho = -812$. With $C = I$ it is still 15 times the
+# residual. At layers 3 and 8 next to nothing lands there. And the remedy is in the table, too: let
+# $C$ see the first positions, and $\rho$ is nearly 0 at layer 11. The tower is one subject; here
+# are all forty.
 
 # %%
 FIRST, WRITTEN = runs_03.FIRST, runs_03.WRITTEN
@@ -472,11 +474,11 @@ drawings_03.overlap_with_first(rows, names)
 
 # %% [markdown]
 # Layer 11 stands out for all of them: with $C$ the median of $|\rho|$ is 76.7 there, and 0.01 or
-# less at layers 3, 8 and 20. (Where the line of $C$ has no dot, this $C$ was not estimated.) With $C = I$ it is
-# 3.49 at layer 11, and the last two layers are as large.
+# less at layers 3, 8 and 20. (Where the line of $C$ has no dot, this $C$ was not estimated.) With
+# $C = I$ it is 3.49 at layer 11, and the last two layers are as large.
 #
-# Does the model agree? A stored run writes eight facts at four layers with the three
-# matrices. The value is searched once and is the same for all three; only $C$ differs.
+# Does the model agree? A stored run writes eight facts at four layers with the three matrices. The
+# value is searched once and is the same for all three; only $C$ differs.
 
 # %%
 asked_written = cases[::5], WRITTEN["layers"], kinds
@@ -494,13 +496,14 @@ for row in live:
 show.Table(runs_03.by_moment_table(rows, kinds))
 
 # %% [markdown]
-# It does. With the editors' $C$ an edit at layer 11 destroys the model: the KL divergence at seven other
-# facts' prompts is 5.8 nats, and the tower's prompt is answered by empty lines. With $C = I$ the new
-# answer has 0.80, at 0.063 nats. With a $C$ that has seen the first positions the same value, written
-# at the same key, gives 0.83 at 0.011 nats: layer 11 is no worse than its neighbors. At the other three
-# layers the first positions make no difference. So the dip *is* predictable, before any edit, from two
-# keys. No trace of the *fact* could show it, because the trouble is another key than the fact's. (With
-# eight facts the intervals of $p$ are wide; the divergences at layer 11 differ by a factor of 500.)
+# It does. With the editors' $C$ an edit at layer 11 destroys the model: the KL divergence at seven
+# other facts' prompts is 5.8 nats, and the tower's prompt is answered by empty lines. With $C = I$
+# the new answer has 0.80, at 0.063 nats. With a $C$ that has seen the first positions the same
+# value, written at the same key, gives 0.83 at 0.011 nats: layer 11 is no worse than its
+# neighbors. At the other three layers the first positions make no difference. So the dip *is*
+# predictable, before any edit, from two keys. No trace of the *fact* could show it, because the
+# trouble is another key than the fact's. (With eight facts the intervals of $p$ are wide; the
+# divergences at layer 11 differ by a factor of 500.)
 #
 # ## Exercise: your own trace, and how to break it
 #

@@ -145,8 +145,8 @@ assert torch.allclose(R_lib @ B_lib, once)
 #
 # <details><summary>Answer</summary>
 #
-# Fewer. A row of edits leaves a part of every residual missing, and the batch supplies all of it. So
-# the change is larger, and with keys that are nearly equal it is much larger.
+# Fewer. A row of edits leaves a part of every residual missing, and the batch supplies all of it.
+# So the change is larger, and with keys that are nearly equal it is much larger.
 #
 # </details>
 
@@ -175,22 +175,23 @@ for stream in ("as it comes", "without openers"):
             print(f"{stream}, {one} less {other}: {what} {said}")
 
 # %% [markdown]
-# **It was not the order.** Without the three openers both ways hold all 47 facts, and the batch keeps
-# no more neighbors than the row, rather fewer: −5 points, with an interval that includes 0. With the
-# openers the batch is far worse than the row: it holds 24 points fewer facts and keeps 45 points fewer
-# neighbors, and the perplexity is 42.3, against 18.5 of the unedited model. Ten sweeps lie in between,
-# and a hundred are the batch nearly exactly, as the algebra says.
+# **It was not the order.** Without the three openers both ways hold all 47 facts, and the batch
+# keeps no more neighbors than the row, rather fewer: −5 points, with an interval that includes 0.
+# With the openers the batch is far worse than the row: it holds 24 points fewer facts and keeps 45
+# points fewer neighbors, and the perplexity is 42.3, against 18.5 of the unedited model. Ten
+# sweeps lie in between, and a hundred are the batch nearly exactly, as the algebra says.
 #
-# What a row leaves out is equality. After one sweep 44 % of the residual is missing (31 % without the
-# openers), and most facts are held all the same. The batch supplies the rest, at 14 times the cost. That
-# is little for ordinary facts, whose keys are fairly independent, and it is a lot for openers: they
-# share one key almost entirely (notebook 02), and to give one key several values *exactly* takes a huge
-# change. (The row keeps 67 % of the neighbors here and 54 % in notebook 04, where every value was
-# searched anew on the model as it had been edited so far; otherwise the two are the same.)
+# What a row leaves out is equality. After one sweep 44 % of the residual is missing (31 % without
+# the openers), and most facts are held all the same. The batch supplies the rest, at 14 times the
+# cost. That is little for ordinary facts, whose keys are fairly independent, and it is a lot for
+# openers: they share one key almost entirely (notebook 02), and to give one key several values
+# *exactly* takes a huge change. (The row keeps 67 % of the neighbors here and 54 % in notebook 04,
+# where every value was searched anew on the model as it had been edited so far; otherwise the two
+# are the same.)
 #
-# The last line of each table shows what does help. It is the same batch, but it is allowed to leave a
-# part missing, by a number $\lambda$ that this notebook is about. It keeps 64 points more neighbors than
-# the batch with equality, and 11 points more without the openers (95 %: 4 to 17).
+# The last line of each table shows what does help. It is the same batch, but it is allowed to
+# leave a part missing, by a number $\lambda$ that this notebook is about. It keeps 64 points more
+# neighbors than the batch with equality, and 11 points more without the openers (95 %: 4 to 17).
 #
 # ## All at once is the cheapest
 #
@@ -540,8 +541,8 @@ print(checks_05.emmet(strength_of))
 #
 # * Edits in a row are one sweep of Gauss and Seidel on the system that a batch solves at once. Further
 #   sweeps lead to the same change.
-# * What costs neighbors is not the order but equality: to write every value exactly is expensive where
-# keys are alike.
+# * What costs neighbors is not the order but equality: to write every value exactly is expensive
+#   where keys are alike.
 # * MEMIT weighs: $q/(\lambda + q)$ of one fact arrives. $\lambda = 0$ is EMMET, for one fact ROME.
 # * Spread over $L$ layers the cost is about $1/L$, and measuring again brings what did not arrive.
 #
