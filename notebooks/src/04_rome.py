@@ -188,9 +188,11 @@ print(f"‖δ‖ is {found.delta.norm() / found.init.norm():.2f} times ‖v₀�
 plot.loss_curve([{c: x or None for c, x in row.items()} for row in curve], ylog=True)
 
 # %% [markdown]
-# @LOSSTEXT@ The bound is far away: with the published 4 the result would be the same. (It is 20 in
-# our preset for the sake of subjects that open their prompt, where $v_0$ is short beside what has
-# to be added to it.)
+# The answer has won by step 10 (0.98), and from then on KL and decay are the larger terms. The KL
+# goes down again, from 0.057 at step 10 to 0.042 at the end, while $\delta$ and with it the decay
+# still grow. The bound is far away: with the published 4 the result would be the same. (It is 20
+# in our preset for the sake of subjects that open their prompt, where $v_0$ is short beside what
+# has to be added to it.)
 #
 # ## The same numbers, faster
 #
@@ -299,7 +301,8 @@ for way, write in ways.items():
 show.Table(lines)
 
 # %% [markdown]
-# @TOWERTEXT@
+# For the tower the choice does not matter: all four say "Rome" at the edit's own prompt and at the
+# rewording, and leave the neighbor alone.
 #
 # **Predict.** And for "China", one token that *opens* its prompt?
 #
@@ -331,7 +334,15 @@ show.Table(runs_04.key_table(rows, opener=True))
 show.Table(runs_04.key_table(rows, opener=False))
 
 # %% [markdown]
-# @KEYTEXT@
+# The first table has the twelve subjects that open their prompt. `mean` never writes the prompt
+# itself, but the rewordings. `prompt` writes 7 of 12 and no rewording. `mixed` writes 3 of 12 and
+# leaves nothing of the neighbors, with a median of 2.6 nats at unrelated prompts: a *disabling*
+# edit. `both` has what the two halves have, 7 of 12 and 76 % of the rewordings, and keeps 81 % of
+# the neighbors (58 to 93). Its five failures are printed above. With twelve facts these shares are
+# rough; that `mixed` destroys the neighbors is beyond doubt.
+#
+# The second table has eight subjects that do not open their prompt. There all four ways write 8 of
+# 8, with the same rewordings and neighbors.
 #
 # ## Take one part away
 #
@@ -360,15 +371,16 @@ rows = long_runs.stored(
 long_runs.repeats(
     rows, lambda: runs_04.without(editor, PARTS, cases[:1], templates), tolerance=0.02
 )
-print(f"{len(rows) // len(PARTS)} facts; an unedited model gives no new answer")
+print(f"{len(rows) // len(PARTS)} facts, each edited alone")
 show.Table(runs_04.parts_table(rows, PARTS))
 
 # %% [markdown]
-# The edit itself shows no difference in any of the four. Without templates 19 points of the rewordings
-# are lost (2 to 36), and with $C = I$ unrelated text moves twenty times as far, by 0.021 nats more (0.002 to
-# 0.056): these two earn their place. The KL term, with its weight of 1/16, does not show. What comes after
-# "… is a" moves by 0.717 nats with it and by 0.013 more without it (−0.047 to 0.064). All other
-# differences in shares have intervals that include 0: with 18 facts no more can be told.
+# The edit itself shows no difference in any of the four. Without templates 19 points of the
+# rewordings are lost (2 to 36), and with $C = I$ unrelated text moves twenty times as far, by
+# 0.021 nats more (0.002 to 0.056): these two earn their place. The KL term, with its weight of
+# 1/16, does not show. What comes after "… is a" moves by 0.717 nats with it and by 0.013 more
+# without it (−0.047 to 0.064). All other differences in shares have intervals that include 0: with
+# 18 facts no more can be told.
 #
 # ## Exercise: one way only
 #
@@ -429,10 +441,11 @@ show.Table(runs_04.row_table(rows))
 runs_04.row_figure(rows, unedited)
 
 # %% [markdown]
-# The facts themselves hold, 92 % of the fifty (81 to 97). The neighbors pay: of 100 % before the first
-# edit 54 % are left after the last (40 to 67), and held-out text gets harder to read, with a perplexity of
-# 21.7 instead of 18.5. (The figure leaves out the point after one edit. The rows have one mean for all facts,
-# so the intervals count each fact as right or wrong as a whole. That makes them rather too wide.)
+# The facts themselves hold, 92 % of the fifty (81 to 97). The neighbors pay: of 100 % before the
+# first edit 54 % are left after the last (40 to 67), and held-out text gets harder to read, with a
+# perplexity of 21.7 instead of 18.5. (The figure leaves out the point after one edit. The rows
+# have one mean for all facts, so the intervals count each fact as right or wrong as a whole. That
+# makes them rather too wide.)
 #
 # Two explanations are at hand. Each insert takes care of general text, by $C$, but of none of the
 # other forty-nine facts, so perhaps the order is to blame. Or it is the writing itself, in any
