@@ -1,11 +1,55 @@
-"""The check of notebook 04's exercise.
+"""The checks of notebook 04's exercises.
 
-It returns a sentence that begins with "solved", or one that says what differs and the likely reason.
+They return a sentence that begins with "solved", or one that says what differs and the likely
+reason.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
 import lib
+
+
+def two_keys(function: Callable[[Tensor, Tensor, Tensor], Tensor | str]) -> str:
+    """Notebook 04: the cheapest Δ (d_out, d_in) that supplies R at both columns of K."""
+    draw = torch.Generator().manual_seed(4)
+    L, K, R = (torch.randn(*s, generator=draw).double() for s in ((9, 30), (9, 2), (5, 2)))
+    C = L @ L.T / 30
+    found = function(K.clone(), R.clone(), C.clone())
+    if found is None or isinstance(found, str):
+        return "not attempted."
+    if tuple(found.shape) != (5, 9):
+        return f"Δ has shape {tuple(found.shape)}, not (5, 9): it takes a key to a value."
+    U = torch.linalg.solve(C, K)
+    D = K.T @ U
+    likely = {
+        "the columns were written one by one, and each disturbs the other: invert all of KᵀC⁻¹K.": (
+            R / D.diagonal()
+        )
+        @ U.T,
+        "the second column was written after the first and disturbs it: invert all of KᵀC⁻¹K.": (
+            torch.linalg.solve(D.triu(), R, left=False) @ U.T
+        ),
+        "this is written at the mean of both keys, so at neither.": torch.outer(
+            R.mean(1), U.mean(1) / (K.mean(1) @ U.mean(1))
+        ),
+    }
+    for reason, wrong in likely.items():
+        if torch.allclose(found, wrong):
+            return f"ΔK is not R: {reason}"
+    away = (found @ K - R).norm() / R.norm()
+    if away > 1e-6:
+        return f"ΔK misses R by {100 * away:.0f} %: what does the constraint say about M?"
+    cost, least = (found @ C * found).sum(), (R @ torch.linalg.inv(D) * R).sum()
+    if cost > (1 + 1e-6) * least:
+        plain = torch.allclose(found, R @ torch.linalg.pinv(K))
+        reason = "where is C?" if plain else "is the mixed term zero for every H with HK = 0?"
+        return f"ΔK = R, but it costs {cost / least:.2f} times the least: {reason}"
+    return f"solved: ΔK = R at a cost of {least:.3f}."
 
 
 def one_way(

@@ -1,14 +1,146 @@
-"""The long runs of notebook 04: ROME without one of its parts, and fifty edits in a row."""
+"""The long runs of notebook 04: four keys, ROME without one of its parts, fifty edits in a row.
+
+A row keeps the share of every case, not the mean, so that the page can show how many of how many,
+name the fact that fails, and draw intervals.
+"""
 
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
+import torch
+
 import lib
-from lib.evaluation.intervals import DIFFERENCE, interval
+from lib import plot
+from lib.editors import rome
+from lib.evaluation.intervals import DIFFERENCE, SHARE, interval, wilson
+from lib.model.partial_forward import Replay
+from lib.plot.style import DPI, GRID, INK, LABEL, QUIET, SMALL, WIDTH, Drawing
 
 GROUPS = "generalization", "specificity", "same_subject", "locality"
+ASKED = {
+    "events": ["generation"],
+    "metrics": ["generalization", "specificity", "locality", "perplexity"],
+}
+MEASURED = {"held": "efficacy", "reworded": "generalization", "neighbors": "specificity"}
+KEYS = "mean", "prompt", "mixed", "both"
+COLUMNS = {"still held": "retention", "reworded": "generalization", "neighbors": "specificity"}
+POINTS = [1, 10, 20, 30, 40, 50]
+ROW = {"editor": "rome", "layer": 3, "cases": "classroom()[1::4][:50]", "points": POINTS}
+FOUR = {"editor": "rome", "layer": 3, "cases": "three, then even: 9 openers, 8 others"}
+PARTS = {
+    "as set": {},
+    "no KL": {"kl_factor": 0.0},
+    "C = I": {"second_moment": False},
+    "no templates": {"templates": ["{}"]},
+}
+ABLATION = {"editor": "rome", "layer": 3, "cases": "18 odd, not first words", "parts": PARTS}
+
+
+def openers(lm: lib.LM, cases: Sequence[lib.Case]) -> list[lib.Case]:
+    """The cases whose subject is one token that opens the prompt, in their order."""
+    return [case for case in cases if lib.data.facts.lookup(lm.tokenizer, case.fact)[1] == 0]
+
+
+def measured(
+    lm: lib.LM, cases: Sequence[lib.Case], patch: lib.Patch, base: lib.evaluation.scores.Base
+) -> dict:
+    """Shares of each case's prompts that answer as wanted, by generation, under a patch.
+
+    held, reworded, neighbors  One share per case, in the order of the cases.
+    kl                         The mean KL divergence at unrelated prompts, in nats.
+    perplexity                 That of held-out text.
+    """
+    scores = lib.evaluate(lm, cases, patch, base=base, **ASKED)
+    by_case = scores.by_case()
+    found = {
+        name: [round(share, 4) for share in by_case[metric, "generation"]["mean"]]
+        for name, metric in MEASURED.items()
+    }
+    return {
+        "cases": [case.id for case in cases],
+        **found,
+        "kl": round(float(by_case["locality", "kl_nats"]["mean"].mean()), 5),
+        "perplexity": round(scores.perplexity, 3),
+    }
+
+
+def in_a_row(
+    editor: lib.Editor, cases: Sequence[lib.Case], points: Sequence[int], edits: int
+) -> Iterator[dict]:
+    """One row per edit, and at the points what all facts so far still give, by generation."""
+    metrics = ["generalization", "specificity", "locality", "perplexity"]
+    settings = {"events": ["generation"], "metrics": metrics}
+    run = lib.stream(editor.lm, editor, cases, eval_at=points, evaluate_with=settings)
+    for row in itertools.islice(run, edits):
+        seen = {"edits": row["edits"], "written": row["efficacy"]["generation"]}
+        if found := row.get("scores"):
+            for metric in ("retention", "generalization", "specificity"):
+                seen[metric] = found[metric]["generation"]
+            seen |= {"kl": found["locality"]["kl_nats"], "perplexity": found["perplexity"]}
+        yield seen
+
+
+def four_keys(lm: lib.LM) -> list[lib.Case]:
+    """China, Rome and Italy, then 9 openers and 8 other cases with even ids."""
+    every = lib.classroom()
+    named = [case for case in every if case.id in (1, 27, 187)]
+    even = [case for case in every if case.id % 2 == 0]
+    first = openers(lm, even)
+    return named + first[:9] + [case for case in even if case not in first][::9][:8]
+
+
+def by_key(editor: lib.Editor, cases: Sequence[lib.Case]) -> Iterator[dict]:
+    """Each fact alone: unedited, then written under each of the four keys; one row for each.
+
+    All four write the same value, which is searched once. A row has the shares of `measured`, the
+    KL at unrelated prompts in nats, the answer at the edit's own prompt and whether the subject
+    opens it.
+    """
+    lm, layer = editor.lm, editor.config.layer
+    name, C = lm.mlp_out(layer), editor.moment(layer)
+    W, first = lm.weight(name).cpu(), {case.id for case in openers(lm, cases)}
+    asked = {"events": ["generation"], "metrics": ["generalization", "specificity", "locality"]}
+    base = lib.baseline(lm, cases, **asked)
+    for case in cases:
+        _, found = editor.update(case.fact)
+        for key in ("unedited", *KEYS):
+            patch = lib.EMPTY
+            if key != "unedited":
+                patch = lib.Patch(weights={name: lib.LowRank((rome.insert(W, found, C, key),))})
+            scores = lib.evaluate(lm, case, patch, base=base, **asked)
+            shares, text = scores.json(), scores.rows.query("metric == 'efficacy'")["text"]
+            yield {
+                "case": case.id,
+                "fact": f"{case.fact.text} {case.fact.target_new}",
+                "opener": case.id in first,
+                "key": key,
+                **{name: shares[m]["generation"] for name, m in MEASURED.items()},
+                "kl": round(shares["locality"]["kl_nats"], 5),
+                "says": text.iloc[0],
+            }
+
+
+def key_table(rows: Sequence[Mapping], opener: bool) -> list[dict]:
+    """One line per key: how many facts are held, and the other shares in % with intervals."""
+    lines = []
+    for key in ("unedited", *KEYS):
+        own = [row for row in rows if row["key"] == key and row["opener"] == opener]
+        held = sum(row["held"] for row in own)
+        line = {"key": key, "prompt itself": f"{held:.0f} of {len(own)}"}
+        for column in ("reworded", "neighbors"):
+            line[f"{column} (%)"] = percent([row[column] for row in own if row[column] is not None])
+        line["KL, median (nats)"] = float(torch.tensor([row["kl"] for row in own]).median())
+        lines.append(line)
+    return lines
+
+
+def percent(shares: Sequence[float]) -> str:
+    """The mean in percent and its 95 % interval: "83 (60–94)"."""
+    low, high = interval(shares, SHARE)
+    return f"{100 * sum(shares) / len(shares):.0f} ({100 * low:.0f}–{100 * high:.0f})"
 
 
 def without(
@@ -44,33 +176,30 @@ def without(
             }
 
 
-def means(rows: Sequence[Mapping], parts: Collection[str]) -> list[dict]:
-    """Return one line per part: mean shares in % and divergences in nats, where there are any."""
+def parts_table(rows: Sequence[Mapping], parts: Collection[str]) -> list[dict]:
+    """One line per part: ROME as set with its means, then paired differences from it.
+
+    Shares are in %, divergences in nats, each with its 95 % interval.
+    """
     lines = []
     for part in parts:
-        own, line = [row for row in rows if row["part"] == part], {"ROME": part}
-        for column in list(own[0])[2:]:
-            known = [row[column] for row in own if row[column] is not None]
-            scale = 1.0 if column.startswith("KL") else 100.0
-            line[column] = scale * sum(known) / len(known)
+        line = {"ROME": part}
+        for column in list(rows[0])[2:]:
+            nats = column.startswith("KL")
+            if part == rows[0]["part"]:
+                known = [row[column] for row in rows if row["part"] == part]
+                known = [value for value in known if value is not None]
+                mean, text = sum(known) / len(known), "{:.3f} ({:.3f} to {:.3f})"
+                ends = interval(known, None if nats else SHARE)
+            else:
+                mean, *ends = difference(rows, part, column)
+                text = "{:+.3f} ({:+.3f} to {:+.3f})"
+            if not nats:
+                mean, *ends = (100 * value for value in (mean, *ends))
+                text = text.replace(".3f", ".0f")
+            line[f"{column} ({'nats' if nats else '%'})"] = text.format(mean, *ends)
         lines.append(line)
     return lines
-
-
-def in_a_row(
-    editor: lib.Editor, cases: Sequence[lib.Case], points: Sequence[int], edits: int
-) -> Iterator[dict]:
-    """One row per edit, and at the points what all facts so far still give, by generation."""
-    metrics = ["generalization", "specificity", "locality", "perplexity"]
-    settings = {"events": ["generation"], "metrics": metrics}
-    run = lib.stream(editor.lm, editor, cases, eval_at=points, evaluate_with=settings)
-    for row in itertools.islice(run, edits):
-        seen = {"edits": row["edits"], "written": row["efficacy"]["generation"]}
-        if found := row.get("scores"):
-            for metric in ("retention", "generalization", "specificity"):
-                seen[metric] = found[metric]["generation"]
-            seen |= {"kl": found["locality"]["kl_nats"], "perplexity": found["perplexity"]}
-        yield seen
 
 
 def difference(rows: Sequence[Mapping], part: str, column: str) -> tuple[float, float, float]:
@@ -78,6 +207,84 @@ def difference(rows: Sequence[Mapping], part: str, column: str) -> tuple[float, 
     known = {(row["case"], row["part"]): row[column] for row in rows if row[column] is not None}
     first = rows[0]["part"]
     found = [x - known[case, first] for (case, p), x in known.items() if p == part]
-    return sum(found) / len(found), *interval(
-        found, None if column.startswith("KL") else DIFFERENCE
-    )
+    ends = None if column.startswith("KL") else DIFFERENCE
+    return sum(found) / len(found), *interval(found, ends)
+
+
+def timed(lm: lib.LM, layer: int, prompts: Sequence[tuple[list[int], int]]) -> tuple[list, list]:
+    """Run prompts, given as (ids, the subject's last token), whole and by two shortcuts.
+
+    Returns the lines of a table with the best of five times in seconds, and for each way the logits
+    at the prompts' ends, (prompts, vocabulary).
+    """
+    rows, at = [ids for ids, _ in prompts], [i for _, i in prompts]
+    ways = {
+        "all layers, all positions": Replay(lm, rows, 0),
+        "layers above, all positions": Replay(lm, rows, layer + 1),
+        "layers above, from the token on": Replay(lm, rows, layer + 1, lookup=at),
+    }
+    table, ends = [], []
+    for way, replay in ways.items():
+        seconds = []
+        for _ in range(5):
+            start = time.perf_counter()
+            states = replay.run(replay.hidden)
+            seconds.append(time.perf_counter() - start)
+        last = [replay.column(i, len(ids) - 1) for i, ids in enumerate(rows)]
+        ends.append(lm.head(states[range(len(rows)), last]).detach())
+        table.append({"what runs": way, "seconds": min(seconds)})
+    whole = table[0]["seconds"]
+    return [row | {"share of the time (%)": 100 * row["seconds"] / whole} for row in table], ends
+
+
+def row_table(rows: Sequence[Mapping]) -> list[dict]:
+    """One line per point: shares in % with 95 % intervals, and perplexity.
+
+    The rows have means alone, so each case counts as right or wrong as a whole (Wilson). For groups
+    with several prompts per fact such an interval is too wide rather than too narrow.
+    """
+    lines = []
+    for row in rows:
+        if "perplexity" in row:
+            line = {"edits": str(row["edits"])}
+            for name, column in COLUMNS.items():
+                low, high = wilson(row[column] * row["edits"], row["edits"])
+                line[f"{name} (%)"] = f"{100 * row[column]:.0f} ({100 * low:.0f}–{100 * high:.0f})"
+            lines.append(line | {"perplexity": float(row["perplexity"])})
+    return lines
+
+
+def row_figure(rows: Sequence[Mapping], perplexity: float) -> plot.Figure:
+    """Shares over the edits with the bands of `row_table`, and below them the perplexity.
+
+    At 0 edits stands the unedited model, which keeps every neighbor and has this perplexity.
+    """
+    seen = [row for row in rows if "perplexity" in row and row["edits"] > 1]  # one case is no share
+    figure = Drawing(figsize=(WIDTH, 4.6), dpi=DPI, facecolor="white", layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(2.4, 1))
+    colors = {"still held": plot.EDITED, "reworded": plot.CYCLE[0], "neighbors": plot.NEIGHBOR}
+    for name, column in COLUMNS.items():
+        start = [(0, 1.0, 1.0, 1.0)] if name == "neighbors" else []
+        points = start + [
+            (row["edits"], row[column], *wilson(row[column] * row["edits"], row["edits"]))
+            for row in seen
+        ]
+        x, *shares = zip(*points, strict=True)
+        mean, low, high = ([100 * share for share in part] for part in shares)
+        above.plot(x, mean, "-o", color=colors[name], markersize=4, linewidth=1.8, label=name)
+        above.fill_between(x, low, high, color=colors[name], alpha=0.13, linewidth=0)
+    x = [0, *(row["edits"] for row in seen)]
+    y = [perplexity, *(row["perplexity"] for row in seen)]
+    below.plot(x, y, "-o", color=plot.UNRELATED, markersize=4, linewidth=1.8)
+    below.axhline(perplexity, color=plot.BASE, linestyle="--", linewidth=1)
+    below.annotate("unedited", (50, perplexity), (0, 3), textcoords="offset points", ha="right")
+    above.set(ylim=(0, 105))
+    above.set_ylabel("answered as wanted (%)", fontsize=SMALL, color=INK)
+    below.set_ylabel("perplexity", fontsize=SMALL, color=INK)
+    below.set_xlabel("edits in a row", fontsize=LABEL, color=INK)
+    for ax in (above, below):
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.tick_params(labelsize=SMALL, colors=QUIET, labelcolor=INK)
+        ax.yaxis.grid(True, color=GRID)
+    above.legend(frameon=False, fontsize=SMALL, labelcolor=INK, ncols=3, loc="lower left")
+    return figure

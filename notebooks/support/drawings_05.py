@@ -1,0 +1,149 @@
+"""The drawings of notebook 05: half of the overlaps, the price of equality, a spread residual."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from lib.plot.style import (
+    BASE,
+    CYCLE,
+    DIVERGING,
+    DPI,
+    EDITED,
+    GRID,
+    INK,
+    LABEL,
+    NEIGHBOR,
+    QUIET,
+    SMALL,
+    WIDTH,
+    Drawing,
+)
+
+ASKED = "#f6c7aa"  # what a layer is asked for; what arrives is drawn in full color
+
+
+def halves(D: np.ndarray) -> Figure:
+    """Draw D of a few keys twice: all of it, and the upper part that inserts in a row make use of.
+
+    The colors show the cosines of the whitened keys, D(i, j) / √(D(i, i) D(j, j)).
+    """
+    length = np.sqrt(np.diag(D))
+    cosines = D / length[:, None] / length[None]
+    figure = Drawing(figsize=(WIDTH, 3.3), dpi=DPI, facecolor="white", layout="constrained")
+    axes = figure.subplots(1, 2)
+    upper = np.where(np.triu(np.ones_like(D)) > 0, cosines, np.nan)
+    titles = "all at once: D", "one after another: triu(D)"
+    for ax, matrix, title in zip(axes, (cosines, upper), titles, strict=True):
+        colors = DIVERGING.with_extremes(bad=GRID)
+        image = ax.imshow(np.ma.masked_invalid(matrix), cmap=colors, vmin=-1, vmax=1)
+        ax.set_title(title, fontsize=LABEL, color=INK, loc="left")
+        ax.set_xlabel("fact j, where it lands", fontsize=LABEL, color=INK)
+        ax.set_xticks(range(0, len(D), 5), range(1, len(D) + 1, 5))
+        ax.set_yticks(range(0, len(D), 5), range(1, len(D) + 1, 5))
+        ax.spines[:].set_visible(False)
+        ax.tick_params(length=0, labelsize=SMALL, colors=QUIET, labelcolor=INK)
+    axes[0].set_ylabel("fact i, written", fontsize=LABEL, color=INK)
+    bar = figure.colorbar(image, ax=list(axes), pad=0.02, aspect=22)
+    bar.set_label("cosine of whitened keys", fontsize=LABEL, color=INK)
+    bar.ax.tick_params(labelsize=SMALL, colors=QUIET, labelcolor=INK)
+    bar.outline.set_visible(False)
+    return figure
+
+
+def price(degrees: Sequence[float], lines: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
+    """Draw cost (log axis) and missing share over the angle of two keys: {panel: {name: y}}."""
+    figure = Drawing(figsize=(WIDTH, 3.2), dpi=DPI, facecolor="white", layout="constrained")
+    axes = figure.subplots(1, len(lines))
+    colors = {"equality, λ = 0": EDITED, "λ = 0.01": CYCLE[0], "λ = 0.1": CYCLE[1]}
+    for ax, (label, series) in zip(axes, lines.items(), strict=True):
+        for name, y in series.items():
+            ax.plot(degrees, y, "-o", color=colors[name], markersize=3.5, label=name)
+        ax.set(xscale="log", yscale="log" if "cost" in label else "linear")
+        ax.set_xticks([1, 3, 10, 30, 90], ["1°", "3°", "10°", "30°", "90°"])
+        ax.minorticks_off()
+        ax.set_xlabel("angle between the two keys", fontsize=LABEL, color=INK)
+        ax.set_ylabel(label, fontsize=LABEL, color=INK)
+        _plain(ax)
+    axes[-1].axhline(2**-0.5, color=QUIET, linewidth=1, linestyle="--")
+    axes[-1].text(
+        4.2, 2**-0.5 + 0.02, "$1/\\sqrt{2}$: the mean of both", color=QUIET, fontsize=SMALL
+    )
+    axes[-1].set_ylim(-0.03, 0.85)
+    axes[0].legend(frameon=False, fontsize=SMALL, labelcolor=INK)
+    return figure
+
+
+def staircase(plans: Mapping[str, Sequence[tuple[float, float]]]) -> Figure:
+    """Draw how a residual is written by several layers, one panel per plan.
+
+    plans  {name: for every layer from below (asked, arrives), as shares of the whole residual}.
+    """
+    figure = Drawing(figsize=(WIDTH, 3.4), dpi=DPI, facecolor="white", layout="constrained")
+    axes = figure.subplots(1, len(plans), sharey=True)
+    for ax, (name, steps) in zip(axes, plans.items(), strict=True):
+        at = 0.0
+        for i, (asked, arrives) in enumerate(steps):
+            ax.add_patch(Rectangle((i + 0.12, at), 0.76, asked, facecolor=ASKED, linewidth=0))
+            ax.add_patch(Rectangle((i + 0.12, at), 0.76, arrives, facecolor=EDITED, linewidth=0))
+            at += arrives
+            ax.plot([i + 0.88, i + 1.12], [at, at], color=QUIET, linewidth=1)
+        end = len(steps)
+        ax.axhline(1, color=INK, linewidth=1, linestyle="--")
+        ax.annotate(
+            "", (end + 0.2, 1), (end + 0.2, at), arrowprops={"arrowstyle": "<->", "color": NEIGHBOR}
+        )
+        ax.text(end + 0.3, (1 + at) / 2, f"missing\n{1 - at:.2f}", fontsize=SMALL, va="center")
+        ax.set_title(name, fontsize=LABEL, color=INK, loc="left")
+        ax.set_xticks([i + 0.5 for i in range(end)], range(1, end + 1))
+        ax.set_xlabel("layer, from below", fontsize=LABEL, color=INK)
+        ax.set(xlim=(0, end + 1.5), ylim=(0, 1.12))
+        ax.set_yticks([0, 1], ["h", "z"])
+        _plain(ax)
+        ax.yaxis.grid(False)
+    handles = [Rectangle((0, 0), 1, 1, color=color) for color in (ASKED, EDITED)]
+    names = "asked of the layer, but does not arrive", "arrives"
+    figure.legend(
+        handles,
+        names,
+        loc="outside lower center",
+        ncols=2,
+        frameon=False,
+        fontsize=SMALL,
+        labelcolor=INK,
+        handlelength=1,
+        handleheight=1,
+    )
+    return figure
+
+
+def costs(rows: Sequence[Mapping], names: Mapping[str, str]) -> Figure:
+    """Draw one panel per column of `names`, with a bar for each row; rows have "in each layer"."""
+    figure = Drawing(figsize=(WIDTH, 2.2), dpi=DPI, facecolor="white", layout="constrained")
+    axes = figure.subplots(1, len(names), sharey=True)
+    plans = [row["in each layer"] for row in rows]
+    for ax, (column, label) in zip(axes, names.items(), strict=True):
+        values = [row[column] for row in rows]
+        color = BASE if "cost" in column else EDITED
+        ax.barh(range(len(rows)), values, height=0.55, color=color)
+        for i, value in enumerate(values):
+            ax.text(value, i, f" {value:.3f}", va="center", fontsize=SMALL, color=INK)
+        ax.set_xlim(0, 1.35 * max(values))
+        ax.set_xlabel(label, fontsize=SMALL, color=INK)
+        _plain(ax)
+        ax.yaxis.grid(False)
+    axes[0].set_yticks(range(len(rows)), plans)
+    axes[0].invert_yaxis()
+    return figure
+
+
+def _plain(ax) -> None:
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.spines[["left", "bottom"]].set_color(QUIET)
+    ax.tick_params(which="both", labelsize=SMALL, colors=QUIET, labelcolor=INK)
+    ax.yaxis.grid(True, color=GRID)
+    ax.set_axisbelow(True)

@@ -1,0 +1,111 @@
+"""What notebooks 03, 04 and 05 share with nobody: a check, a sweep of inserts, their drawings."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from lib import memory
+from notebooks.support import checks_04_rome as checks_04
+from notebooks.support import drawings_03, drawings_04, drawings_05, long_runs, models, stored_runs
+from notebooks.support import runs_05_memit as runs_05
+
+
+def with_overlaps(change):
+    """An answer to 04's exercise, from `change(R, D)` in place of R D⁻¹."""
+
+    def function(K, R, C):
+        U = torch.linalg.solve(C, K)
+        return change(R, K.T @ U) @ U.T
+
+    return function
+
+
+def at_the_mean(K, R, C):
+    U, k = torch.linalg.solve(C, K).mean(1), K.mean(1)
+    return torch.outer(R.mean(1), U / (k @ U))
+
+
+TWO_KEYS = {
+    "not attempted": lambda K, R, C: "not attempted",
+    "has shape": lambda K, R, C: with_overlaps(lambda R, D: R)(K, R, C).T,
+    "one by one": with_overlaps(lambda R, D: R / D.diagonal()),
+    "after the first": with_overlaps(lambda R, D: R @ torch.linalg.inv(D.triu())),
+    "mean of both": at_the_mean,
+    "about M": with_overlaps(lambda R, D: R),
+    "where is C": lambda K, R, C: R @ torch.linalg.pinv(K),
+    "mixed term": lambda K, R, C: (
+        R @ torch.linalg.pinv(K) + (torch.eye(9).double() - K @ torch.linalg.pinv(K))[:5]
+    ),
+    "solved": with_overlaps(lambda R, D: R @ torch.linalg.inv(D)),
+}
+
+
+@pytest.mark.parametrize("word", TWO_KEYS)
+def test_the_check_of_two_keys_names_the_mistake(word):
+    said = checks_04.two_keys(TWO_KEYS[word])
+    assert word in said and said.startswith("solved") == (word == "solved"), said
+
+
+@pytest.mark.parametrize("width", [1, 2])
+def test_a_sweep_is_inserts_in_a_row_and_many_sweeps_are_the_batch(width):
+    draw = torch.Generator().manual_seed(0)
+    L, K, V, W0 = (
+        torch.randn(*shape, generator=draw, dtype=torch.float64)
+        for shape in ((20, 40), (20, 6), (4, 6), (4, 20))
+    )
+    C = memory.Moment(L @ L.T / 40)
+    D, upper = runs_05.overlaps(K, C, width)
+    reach, R = C.solve(K).T, V - W0 @ K
+
+    W = W0
+    for i in range(0, 6, width):
+        pairs = K[:, i : i + width], V[:, i : i + width]
+        A, B = memory.insert_many(W, *pairs, C)
+        W = W + A @ B
+    assert torch.allclose(W - W0, runs_05.swept(R, D, upper, 1) @ reach)
+
+    A, B = memory.insert_many(W0, K, V, C)
+    assert torch.allclose(runs_05.swept(R, D, upper, 2000) @ reach, A @ B, atol=1e-6)
+
+
+def test_a_stored_run_is_made_by_the_long_build_alone_and_its_beginning_compared(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(stored_runs, "DATA", tmp_path)
+    for function in (stored_runs.save, stored_runs.load):
+        monkeypatch.setitem(function.__kwdefaults__, "folder", tmp_path)
+    with pytest.raises(stored_runs.StoredError, match="not stored yet"):
+        long_runs.stored("99_run", {"n": 2}, lambda: [{"x": 0.5}])
+    monkeypatch.setenv("EDIT_LONG", "1")
+    rows = long_runs.stored("99_run", {"n": 2}, lambda: ({"x": i / 2} for i in range(2)))
+    assert rows == [{"x": 0.0}, {"x": 0.5}]
+
+    monkeypatch.setenv("EDIT_SCALE", "small")
+    assert long_runs.repeats(rows, lambda: [{"x": 0.01}], tolerance=0.02) == [{"x": 0.01}]
+    with pytest.raises(AssertionError, match="row 0, x"):
+        long_runs.repeats(rows, lambda: [{"x": 0.3}])
+    monkeypatch.setenv("EDIT_SCALE", "tiny")  # another model: the code runs, the numbers differ
+    assert long_runs.repeats(rows, lambda: [{"x": 0.3}]) == [{"x": 0.3}]
+
+
+def test_two_results_are_the_same_up_to_a_share_of_their_length():
+    lm, b = models.load("tiny"), torch.ones(4)
+    models.same(lm, b + 1e-5, b)
+    with pytest.raises(AssertionError, match="differ by 0.1"):
+        models.same(lm, 1.1 * b, b)
+
+
+def test_the_drawings_are_figures():
+    tokens = ["The", " Eiffel", " Tower", " is", " in"]
+    steps = {"fixed": [(0.5, 0.25)] * 2, "rest": [(0.5, 0.25), (0.75, 0.375)]}
+    row = {"in each layer": "one", "missing, s = 1": 0.3, "cost, s = 1": 0.1}
+    drawn = [
+        drawings_03.three_runs(tokens, (0, 2), (1, 1), (0.7, 0.01, 0.3)),
+        drawings_04.rome(tokens, at=2, layer=3),
+        drawings_05.halves(torch.eye(6).numpy()),
+        drawings_05.price((90, 1), {"cost": {"λ = 0.01": (1, 2)}, "missing": {"λ = 0.01": (0, 1)}}),
+        drawings_05.staircase(steps),
+        drawings_05.costs([row], {column: column for column in list(row)[1:]}),
+    ]
+    assert all(figure._repr_png_().startswith(b"\x89PNG") for figure in drawn)
