@@ -18,7 +18,7 @@ from lib import memory
 from lib.editors import rome
 from lib.evaluation.intervals import interval
 from lib.interpret import causal_trace, corrupted_runs
-from lib.keys_values import second_moment, target_value
+from lib.keys_values import target_value
 
 from . import stored_runs
 
@@ -234,7 +234,7 @@ def read_text(lm: lib.LM, layers: Sequence[int], kinds: Sequence[str]) -> None:
     """Estimate the second moments of all these layers in one pass each, for `moment` to find."""
     for kind in kinds:
         if kind != "I":
-            second_moment.stored_moments(lm, layers, None, None, MOMENTS[kind])
+            lib.second_moment(lm, layers, skip_first=MOMENTS[kind])
 
 
 def moment(lm: lib.LM, layer: int, kind: str) -> memory.Moment | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 
@@ -44,10 +45,10 @@ def openers(lm: lib.LM, cases: Sequence[lib.Case]) -> list[lib.Case]:
     return [case for case in cases if lib.data.facts.lookup(lm.tokenizer, case.fact)[1] == 0]
 
 
-def measured(
-    lm: lib.LM, cases: Sequence[lib.Case], patch: lib.Patch, base: lib.evaluation.scores.Base
-) -> dict:
+def measured(lm: lib.LM, cases: Sequence[lib.Case], patch: lib.Patch, base: Any) -> dict:
     """Shares of each case's prompts that answer as wanted, by generation, under a patch.
+
+    `base` is what `lib.baseline` gave for these cases. The columns are:
 
     held, reworded, neighbors  One share per case, in the order of the cases.
     kl                         The mean KL divergence at unrelated prompts, in nats.
