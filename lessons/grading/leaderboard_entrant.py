@@ -18,6 +18,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import torch
+
 import lib
 from lessons.grading import audit_hook, confinement
 
@@ -112,6 +114,7 @@ def serve(pipe: socket.socket) -> None:
     try:
         if asked["text"] is not None:
             enclose(asked)
+            torch.set_num_threads(asked["threads"])
         lm = lib.load(asked["model"])
         if asked["text"] is not None:  # after the model, which transformers loads with ctypes
             audit_hook.install(asked["folder"], hidden(asked), folders=True, threads=True)

@@ -22,6 +22,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import msgspec
+import torch
 from huggingface_hub.constants import HF_HUB_CACHE
 
 import lib
@@ -87,7 +88,11 @@ class Entry:
         env = {k: v for k, v in os.environ.items() if not any(s in k.upper() for s in SECRET)}
         before = [str(ROOT), *filter(None, [env.get("PYTHONPATH")])]
         if text is not None:
-            env = {k: v for k, v in env.items() if k in KEPT} | self._home()
+            # The sandbox closes around one thread, and libraries start theirs when they are
+            # imported. Behind it the process has as many as this one.
+            asked |= {"threads": torch.get_num_threads()}
+            one = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS")}
+            env = {k: v for k, v in env.items() if k in KEPT} | self._home() | one
             asked |= {"read": [str(cache()), *([] if model is None else [place_of(model)])]}
         self.socket, theirs = socket.socketpair()
         self.process = subprocess.Popen(
