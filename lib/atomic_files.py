@@ -159,7 +159,8 @@ def cached(kind: str, label: str, suffix: str = ".safetensors", digits: int | No
 def pack(state: Any, path: str, tensors: dict[str, Tensor]) -> Any:
     """Nested state as JSON; each tensor goes into `tensors` under its path in the state.
 
-    Lists are stored as tuples. pack({"k": (t, 3)}, "m", {}) ->
+    `patch.tensor_file.unpack` takes it apart again and trusts none of it. Lists are stored as
+    tuples. pack({"k": (t, 3)}, "m", {}) ->
     {"dict": {"k": {"tuple": [{"tensor": "m/k/0"}, {"value": 3}]}}}
     """
     if isinstance(state, Tensor):
@@ -170,15 +171,3 @@ def pack(state: Any, path: str, tensors: dict[str, Tensor]) -> Any:
     if hasattr(state, "items"):
         return {"dict": {key: pack(item, f"{path}/{key}", tensors) for key, item in state.items()}}
     return {"value": state}
-
-
-def unpack(packed: dict, tensors: dict[str, Tensor]) -> Any:
-    """The state that `pack` took apart; sequences are tuples."""
-    ((kind, content),) = packed.items()
-    if kind == "tensor":
-        return tensors[content]
-    if kind == "tuple":
-        return tuple(unpack(item, tensors) for item in content)
-    if kind == "dict":
-        return {key: unpack(item, tensors) for key, item in content.items()}
-    return content
