@@ -22,6 +22,7 @@ from .worker import Job, Trouble, Worker
 
 KEY = 200  # characters of a visitor's id
 SOON = 30.0  # seconds after which a session that holds nothing is dropped
+LATE = 10.0  # seconds in which a call of somebody who has left can still arrive
 
 
 @dataclass
@@ -98,6 +99,7 @@ class Sessions:
         self.most, self.idle = most, idle
         self.forgotten: Callable[[str, set[str]], None] = lambda key, files: None
         self._all: dict[str, Session] = {}
+        self._left: dict[str, float] = {}  # id: when that visitor left
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -106,7 +108,9 @@ class Sessions:
     def get(self, key: str | None) -> Session:
         """The visitor's session, a new one where there is none (any more).
 
-        Without an id every call is a visitor of its own, of whom nothing is kept.
+        Without an id every call is a visitor of its own, of whom nothing is kept. The same holds
+        for a call that was on its way while its visitor left: a session that it opened again
+        would stay, with whatever it makes, for nobody.
         """
         if key is None:
             return Session()
@@ -114,6 +118,9 @@ class Sessions:
             raise Trouble(f"A visitor's id is a word of at most {KEY} characters.")
         now, gone = time.monotonic(), []
         with self._lock:
+            self._left = {one: when for one, when in self._left.items() if now - when < LATE}
+            if key in self._left:
+                return Session(left=True)
             session = self._all.setdefault(key, Session())
             session.seen = now
             others = sorted(
@@ -133,6 +140,7 @@ class Sessions:
         """Forget a visitor who has left, and end everything that runs for them."""
         with self._lock:
             session = self._all.pop(key, None)
+            self._left[key] = time.monotonic()
         self._end([(key, session or Session())])
 
     def shed(self) -> None:

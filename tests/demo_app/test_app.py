@@ -37,7 +37,7 @@ from demo_app.session.views import (
     first_sentence,
     first_word,
 )
-from demo_app.session.visitors import KEY, SOON, Session, Sessions
+from demo_app.session.visitors import KEY, LATE, SOON, Session, Sessions
 from demo_app.session.worker import Job, Progress, Stopped, Trouble, Worker
 from lib.settings import explain
 
@@ -635,6 +635,16 @@ def test_visitors_are_bounded_in_number_and_time():
     assert sessions.get("b") is not second
     sessions.drop("d")
     sessions.drop("nobody")
+
+
+def test_a_call_that_arrives_after_its_visitor_has_left_opens_no_session():
+    sessions = Sessions()
+    sessions.get("a")
+    sessions.drop("a")
+    late = sessions.get("a")
+    assert late.left and not len(sessions) and sessions.get("a") is not late
+    sessions._left["a"] -= LATE
+    assert sessions.get("a") is sessions.get("a"), "who comes back later is a visitor again"
 
 
 def test_a_visitor_with_edits_is_kept_before_those_who_have_none():
