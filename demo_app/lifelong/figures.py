@@ -8,12 +8,14 @@ from __future__ import annotations
 import csv
 import io
 import math
+from collections.abc import Collection
 
 import numpy as np
 from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
+from lib.evaluation.intervals import interval
 from lib.plot import style
 
 from .stress_test import Line, Test
@@ -196,10 +198,13 @@ def raster(test: Test) -> Figure:
 
 
 def rows(test: Test) -> list[list[str]]:
-    """The newest numbers of every line as text, one column per name in HEADS."""
+    """The newest numbers of every line as text, one column per name in HEADS.
+
+    A share stands with its 95 % interval over the facts or the neighbors that were asked.
+    """
     found = []
     if test.base is not None:
-        share, surprise = _percent(test.base.specificity), _number(test.base.perplexity)
+        share, surprise = _share(test.base.neighbors), _number(test.base.perplexity)
         found.append(["before any edit", "0", "–", "–", share, surprise, "0 %", "–", "–"])
     for line in test.lines:
         edits = line.points[-1].edits if line.points else line.edits
@@ -215,12 +220,12 @@ def ended(test: Test) -> list[str]:
 def _latest(test: Test, line: Line) -> list[str]:
     each = _seconds(line)
     if not line.points:
-        return [_percent(line.efficacy(line.edits)), "–", "–", "–", "–", each, "–"]
+        return [_share(line.said_at_once(line.edits)), "–", "–", "–", "–", each, "–"]
     point, end = line.points[-1], test.collapse(line)
     return [
-        _percent(line.efficacy(point.edits)),
-        _percent(point.retention),
-        _percent(point.specificity),
+        _share(line.said_at_once(point.edits)),
+        _share(point.right.values()),
+        _share(point.neighbors),
         _number(point.perplexity),
         _percent(point.change, 2),
         each,
@@ -275,6 +280,14 @@ def sheet(test: Test) -> str:
 def _seconds(line: Line) -> str:
     each = line.seconds / line.edits if line.edits else math.nan
     return "–" if math.isnan(each) else f"{each:.2f}" if each >= 0.01 else "< 0.01"
+
+
+def _share(right: Collection[bool]) -> str:
+    """The share of what is right, with its 95 % interval: "75 % [35, 97]"."""
+    if not right:
+        return "–"
+    low, high = (round(100 * end) for end in interval(list(map(float, right))))
+    return f"{100 * sum(right) / len(right):.0f} % [{low}, {high}]"
 
 
 def _percent(share: float, digits: int = 0) -> str:

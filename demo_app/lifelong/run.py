@@ -127,18 +127,18 @@ def _asked(
 
 
 def _probed(lm: lib.LM, patch: lib.Patch, probes: Sequence[lib.Case], words: str) -> Any:
-    """(specificity, perplexity, change) of a patch."""
+    """(whether each neighbor is right, perplexity, change) of a patch."""
     text = HELD_OUT.read_text(encoding="utf-8")[:TEXT]
 
-    def work(job: Job) -> tuple[float, float, float]:
-        share = math.nan
+    def work(job: Job) -> tuple[tuple[bool, ...], float, float]:
+        right = ()
         with ticking(job, lm, words, 10):
             if probes:
-                found = lib.evaluate(lm, probes, patch, metrics=(), **ASK)
-                share = found.json()["efficacy"]["generation"]
+                found = lib.evaluate(lm, probes, patch, metrics=(), **ASK).rows
+                right = tuple(found.loc[found["event"] == "generation", "value"].astype(bool))
             with lm.patched(patch, only=True):
                 perplexity = lib.perplexity(lm, text)
-        return share, perplexity, _changed(lm, patch)
+        return right, perplexity, _changed(lm, patch)
 
     return work
 

@@ -27,14 +27,14 @@ class Point:
 
     edits: how many edits were made.
     right: {row: whether its fact is still said}, of the facts so far that none contradicts.
-    specificity: share of the neighbors that are answered right.
+    neighbors: whether each neighbor is answered right.
     perplexity: of a held-out text.
     change: ‖ΔW‖/‖W₀‖ of the matrix that changed most.
     """
 
     edits: int
     right: dict[int, bool]
-    specificity: float
+    neighbors: tuple[bool, ...]
     perplexity: float
     change: float
 
@@ -42,6 +42,11 @@ class Point:
     def retention(self) -> float:
         """Share of the facts so far that are still said; contradicted ones do not count."""
         return statistics.fmean(self.right.values()) if self.right else math.nan
+
+    @property
+    def specificity(self) -> float:
+        """Share of the neighbors that are answered right."""
+        return statistics.fmean(self.neighbors) if self.neighbors else math.nan
 
 
 @dataclass
@@ -67,9 +72,13 @@ class Line:
     points: list[Point] = field(default_factory=list)
     error: str | None = None
 
+    def said_at_once(self, edits: int) -> list[bool]:
+        """Whether each of the first `edits` facts was said right after its own batch."""
+        return [right for row, right in self.first.items() if row < edits]
+
     def efficacy(self, edits: int) -> float:
         """Share of the first `edits` facts that were said right after their own batch."""
-        values = [right for row, right in self.first.items() if row < edits]
+        values = self.said_at_once(edits)
         return statistics.fmean(values) if values else math.nan
 
 

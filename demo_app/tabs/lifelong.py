@@ -32,6 +32,7 @@ WHAT = (
 )
 SEE = {
     "curves": (
+        "In brackets stands the 95 % interval of a share, which is wide: the facts are few. "
         "What to see: efficacy says whether a fact is written at all, retention whether it is "
         "still there later. Specificity falling, or perplexity and the weights running away, is "
         "how a model breaks; × marks where it has."

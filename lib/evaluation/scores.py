@@ -164,7 +164,7 @@ def _cell(row: Any) -> str:
         if math.isnan(row.low)
         else f" [{scale * row.low:.{digits}f}, {scale * row.high:.{digits}f}]"
     )
-    return f"{scale * row.mean:.{max(1, digits)}f}{between}"
+    return f"{scale * row.mean:.{digits}f}{between}"
 
 
 def compare(a: Scores, b: Scores) -> pd.DataFrame:

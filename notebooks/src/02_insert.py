@@ -157,6 +157,7 @@ d_eff = C.trace() ** 2 / (C @ C).trace()
 plain = memory.interference(K)  # C = I
 print(f"insert: {rms(rho[others]):.3f} lands, 1/√d = {d**-0.5:.3f}")
 print(f"outer product: {rms(plain[others]):.3f} lands, 1/√d_eff = {d_eff**-0.5:.3f}")
+print(f"d = {d} dimensions, d_eff = {d_eff:.0f}")
 q = (K * memory.whiten(K, C)).sum(0)
 white = torch.linalg.solve_triangular(torch.linalg.cholesky(C), K, upper=False)
 cosine = torch.nn.functional.cosine_similarity(white[:, :, None], white[:, None], dim=0)

@@ -452,11 +452,11 @@ for layer, (k, first_key) in runs_03.ends_of(lm, cases[:1], shown).items():  # e
 show.Table(table)
 
 # %% [markdown]
-# At layer 11 the key of "The" is hundreds of times as long as the tower's, and with $C$ more than
-# 800 times the residual lands on it: $\rho = -812$. With $C = I$ it is still 15 times the
-# residual. At layers 3 and 8 next to nothing lands there. And the remedy is in the table, too: let
-# $C$ see the first positions, and $\rho$ is nearly 0 at layer 11. The tower is one subject; here
-# are all forty.
+# At layer 11 the key of "The" is hundreds of times as long as the tower's, and with $C$ an
+# update whose residual is δ puts $-812\,\delta$ on it: that is $\rho$, in the table. With $C = I$
+# it is still 15 times the residual. At layers 3 and 8 next to nothing lands there. And the remedy
+# is in the table, too: let $C$ see the first positions, and $\rho$ is nearly 0 at layer 11. The
+# tower is one subject; here are all forty.
 
 # %%
 FIRST, WRITTEN = runs_03.FIRST, runs_03.WRITTEN

@@ -28,6 +28,7 @@ from demo_app.session.long_run import LongRun
 from demo_app.session.studio import Studio
 from demo_app.session.visitors import Session
 from demo_app.session.worker import Stopped, Trouble
+from lib.evaluation.intervals import interval
 from lib.interpret.logit_lens import lens
 
 from ..support import tiny
@@ -74,8 +75,12 @@ def test_the_stress_test_measures_every_line(studio):
     assert [row[0] for row in listed] == ["before any edit", "Retrieval", "FT", "GRACE"]
     assert all(len(row) == len(figures.HEADS) for row in listed)
     numbers = dict(zip(figures.HEADS, listed[2], strict=True))
-    assert numbers["Edits"] == "4" and numbers["Efficacy"] == f"{100 * ft.efficacy(4):.0f} %"
-    assert numbers["Retention"] == f"{100 * ft.points[-1].retention:.0f} %"
+    assert numbers["Edits"] == "4" and numbers["Efficacy"].startswith(
+        f"{100 * ft.efficacy(4):.0f} % ["
+    )
+    low, high = interval([float(right) for right in ft.points[-1].right.values()])
+    between = f"[{100 * low:.0f}, {100 * high:.0f}]"
+    assert numbers["Retention"] == f"{100 * ft.points[-1].retention:.0f} % {between}"
     assert numbers["‖ΔW‖/‖W₀‖"] == f"{100 * ft.points[-1].change:.2f} %"
     told = dict(figures.words(test))
     still = sum(ft.points[-1].right.values())
