@@ -193,7 +193,7 @@ def test_the_card_lists_edits_scores_and_how_to_load(tmp_path):
     assert "| The old tower | I saw The old tower \\| &lt;b>twice&lt;/b> | xy | ft |" in card
     assert "rows 0 to 299 of zsre.json" in card and "/data" not in card
     assert "writes 301 facts" in card
-    assert "two cases" in card and "| efficacy | 50.0 " in card and "Perplexity 12.50" in card
+    assert "two cases" in card and "| efficacy | 50 " in card and "Perplexity 12.50" in card
     assert 'PeftModel.from_pretrained(base, "adapter")' in card and lm.identity in card
     lib.export_peft(lm, patch_of(lm), tmp_path / "bare")
     assert "## Scores" not in (tmp_path / "bare" / "README.md").read_text()
