@@ -1,9 +1,12 @@
 """The style of every figure: colors, sizes, axes, names at the ends of lines.
 
-The four colors of the course stay the same everywhere. A series named "base", "edited", "neighbor"
-or "unrelated" has its own, and any other name takes the next of CYCLE; after five names the dashes
-change. Every color has a contrast of at least 3.4 : 1 against white, and text drawn in it is
-darkened to 4.5 : 1. The four can be told apart in the three color deficiencies (ΔE ≥ 24).
+One color has one meaning. Gray is what is compared with, orange what was written, blue a neighbor,
+dark green unrelated text: a series named "base", "edited", "neighbor" or "unrelated" has its own of
+these four, and nothing else is drawn in them. A series whose name begins with an editor's, such as
+"MEMIT, kept keys", has that editor's color of EDITORS in every figure. Any other name takes the
+next of CYCLE, which means nothing outside its figure; after five names the dashes change. Every
+color has a contrast of at least 3.4 : 1 against white, and text drawn in it is darkened to 4.5 : 1.
+The four can be told apart in the three color deficiencies (ΔE ≥ 24).
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import io
 import math
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -26,7 +30,20 @@ EDITED = "#d9560b"  # the accent, for everything that was written or chosen
 NEIGHBOR = "#1b87cf"
 UNRELATED = "#20603c"
 COLORS = {"base": BASE, "edited": EDITED, "neighbor": NEIGHBOR, "unrelated": UNRELATED}
-CYCLE = ("#31429e", "#8a6a00", "#c2577f", "#8d7fd6", "#16202e")
+INDIGO, GOLD, PLUM, LILAC, BLACK = "#31429e", "#8a6a00", "#c2577f", "#8d7fd6", "#16202e"
+MAGENTA, BROWN = "#9b1fa0", "#7a3b1d"
+CYCLE = (INDIGO, GOLD, PLUM, LILAC, BLACK)
+# Editors that are drawn together have different colors; those of one color share an idea, or never
+# stand in one figure. Names are compared without regard to case.
+EDITORS = {
+    **dict.fromkeys(("memit", "emmet", "pmet", "wilke", "mend"), INDIGO),
+    **dict.fromkeys(("alphaedit", "malmen", "grace"), GOLD),
+    **dict.fromkeys(("rect", "rledit", "lemoe", "memoe"), PLUM),
+    **dict.fromkeys(("rome", "r-rome", "norm-anchor", "wise"), LILAC),
+    **dict.fromkeys(("prune", "retrieval", "memoir"), BLACK),
+    "ultraedit": MAGENTA,
+    **dict.fromkeys(("ft", "ft-l", "ft-m", "lora", "fine-tuning"), BROWN),
+}
 DASHES = ("-", "--", ":", "-.")
 INK, QUIET, GRID = "#1f2933", "#52606d", "#e4e7eb"
 
@@ -76,16 +93,29 @@ def styles(
     colors: Mapping[str, str] | None = None,
     dashes: Mapping[str, str] | None = None,
 ) -> dict[str, tuple[str, str]]:
-    """Return {name: (color, dash)}; a color not asked for is the name's own or the next one."""
-    chosen, free = {**COLORS, **(colors or {})}, 0
-    styles = {}
-    for name in names:
-        color, dash = chosen.get(name), "-"
+    """Return {name: (color, dash)}; a color not asked for is the name's own or the next one.
+
+    Two names of one editor, or of editors that share a color, have different dashes.
+    """
+    names, chosen = list(names), {**COLORS, **(colors or {})}
+    own = {name: chosen.get(name) or editor_color(name) for name in names}
+    others = [color for color in CYCLE if color not in own.values()] or list(CYCLE)
+    free = cycle((color, dash) for dash in DASHES for color in others)
+    styles: dict[str, tuple[str, str]] = {}
+    for name, color in own.items():
+        dash = "-"
         if color is None:
-            color, dash = CYCLE[free % len(CYCLE)], DASHES[free // len(CYCLE) % len(DASHES)]
-            free += 1
+            color, dash = next(free)
+        elif name not in chosen:
+            turn = sum(other == color for other, _ in styles.values())
+            dash = DASHES[turn % len(DASHES)]
         styles[name] = color, (dashes or {}).get(name, dash)
     return styles
+
+
+def editor_color(name: str) -> str | None:
+    """The color of the editor whose name stands before the first comma; None for other names."""
+    return EDITORS.get(name.split(",")[0].strip().casefold().replace("_", "-"))
 
 
 def name_ends(figure: Figure, ax: Axes, ends: list[tuple[str, float, float, str]]) -> None:

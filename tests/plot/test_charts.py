@@ -11,6 +11,7 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+import lib
 from lib import plot
 from lib.plot import style
 
@@ -84,16 +85,29 @@ def test_one_picture_is_the_same_twice():
 
 def test_colors_can_be_seen_and_read():
     assert style.contrast("#000000") == pytest.approx(21)
-    for color in (*style.COLORS.values(), *style.CYCLE):
+    for color in (*style.COLORS.values(), *style.CYCLE, *style.EDITORS.values()):
         assert style.contrast(color) >= 3.4
         assert style.contrast(style.readable(color)) >= 4.5
 
 
 def test_fixed_names_keep_their_colors():
-    styles = style.styles(["memit", "edited", "rome", *"abcd"])
+    styles = style.styles(["x", "edited", "y", *"abcd"])
     assert styles["edited"] == (plot.EDITED, "-")
-    assert styles["memit"][0] == style.CYCLE[0] and styles["rome"][0] == style.CYCLE[1]
+    assert styles["x"][0] == style.CYCLE[0] and styles["y"][0] == style.CYCLE[1]
     assert styles["d"] == (style.CYCLE[0], "--")  # a second turn: other dashes
+
+
+def test_an_editor_has_one_color_in_every_figure():
+    assert {name.replace("_", "-") for name in lib.EDITORS} <= style.EDITORS.keys()
+    for names in (["MEMIT", "a"], ["a", "b", "MEMIT"], ["ROME", "MEMIT", "c"]):
+        assert style.styles(names)["MEMIT"] == (style.INDIGO, "-")
+    many = style.styles([*lib.EDITORS][:7] + list("abc"))
+    assert len(set(many.values())) == len(many), "two lines that nobody can tell apart"
+    both = style.styles(["MEMIT", "MEMIT, kept keys", "PMET"])
+    assert {color for color, _ in both.values()} == {style.INDIGO}
+    assert len({dash for _, dash in both.values()}) == 3
+    reserved = set(style.COLORS.values())
+    assert not reserved & {*style.EDITORS.values(), *style.CYCLE}
 
 
 def test_names_at_the_ends_move_as_little_as_possible():
