@@ -3,10 +3,10 @@
 One color has one meaning. Gray is what is compared with, orange what was written, blue a neighbor,
 dark green unrelated text: a series named "base", "edited", "neighbor" or "unrelated" has its own of
 these four, and nothing else is drawn in them. A series whose name begins with an editor's, such as
-"MEMIT, kept keys", has that editor's color of EDITORS in every figure. Any other name takes the
-next of CYCLE, which means nothing outside its figure; after five names the dashes change. Every
-color has a contrast of at least 3.4 : 1 against white, and text drawn in it is darkened to 4.5 : 1.
-The four can be told apart in the three color deficiencies (ΔE ≥ 24).
+"MEMIT, kept keys", has that editor's color (editor_colors.toml) in every figure. Any other name
+takes the next of CYCLE, which means nothing outside its figure; after five names the dashes change.
+Every color has a contrast of at least 3.4 : 1 against white, and text drawn in it is darkened to
+4.5 : 1. The four can be told apart in the three color deficiencies (ΔE ≥ 24).
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ from __future__ import annotations
 import io
 import math
 import textwrap
+import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import cycle
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,19 +32,14 @@ EDITED = "#d9560b"  # the accent, for everything that was written or chosen
 NEIGHBOR = "#1b87cf"
 UNRELATED = "#20603c"
 COLORS = {"base": BASE, "edited": EDITED, "neighbor": NEIGHBOR, "unrelated": UNRELATED}
-INDIGO, GOLD, PLUM, LILAC, BLACK = "#31429e", "#8a6a00", "#c2577f", "#8d7fd6", "#16202e"
-MAGENTA, BROWN = "#9b1fa0", "#7a3b1d"
-CYCLE = (INDIGO, GOLD, PLUM, LILAC, BLACK)
-# Editors that are drawn together have different colors; those of one color share an idea, or never
-# stand in one figure. Names are compared without regard to case.
-EDITORS = {
-    **dict.fromkeys(("memit", "emmet", "pmet", "wilke", "mend"), INDIGO),
-    **dict.fromkeys(("alphaedit", "malmen", "grace"), GOLD),
-    **dict.fromkeys(("rect", "rledit", "lemoe", "memoe"), PLUM),
-    **dict.fromkeys(("rome", "r-rome", "norm-anchor", "wise"), LILAC),
-    **dict.fromkeys(("prune", "retrieval", "memoir"), BLACK),
-    "ultraedit": MAGENTA,
-    **dict.fromkeys(("ft", "ft-l", "ft-m", "lora", "fine-tuning"), BROWN),
+CYCLE = ("#31429e", "#8a6a00", "#c2577f", "#8d7fd6", "#16202e")  # indigo, gold, plum, lilac, black
+# {editor: color}, in every figure the same; names are compared without regard to case
+EDITORS: dict[str, str] = {
+    name: color
+    for color, names in tomllib.loads(
+        Path(__file__).with_name("editor_colors.toml").read_text(encoding="utf-8")
+    ).items()
+    for name in names
 }
 DASHES = ("-", "--", ":", "-.")
 INK, QUIET, GRID = "#1f2933", "#52606d", "#e4e7eb"

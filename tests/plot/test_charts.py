@@ -100,11 +100,11 @@ def test_fixed_names_keep_their_colors():
 def test_an_editor_has_one_color_in_every_figure():
     assert {name.replace("_", "-") for name in lib.EDITORS} <= style.EDITORS.keys()
     for names in (["MEMIT", "a"], ["a", "b", "MEMIT"], ["ROME", "MEMIT", "c"]):
-        assert style.styles(names)["MEMIT"] == (style.INDIGO, "-")
+        assert style.styles(names)["MEMIT"] == (style.CYCLE[0], "-")
     many = style.styles([*lib.EDITORS][:7] + list("abc"))
     assert len(set(many.values())) == len(many), "two lines that nobody can tell apart"
     both = style.styles(["MEMIT", "MEMIT, kept keys", "PMET"])
-    assert {color for color, _ in both.values()} == {style.INDIGO}
+    assert {color for color, _ in both.values()} == {style.CYCLE[0]}
     assert len({dash for _, dash in both.values()}) == 3
     reserved = set(style.COLORS.values())
     assert not reserved & {*style.EDITORS.values(), *style.CYCLE}
