@@ -127,7 +127,7 @@ def place_of(name: str | os.PathLike | None) -> tuple[str | Path, str]:
     """
     packaged = DEFAULT if name is None else PACKAGED.get(str(name).lower())
     if packaged is None or (name is not None and Path(name).exists()):
-        return name, str(name).rstrip("/").split("/")[-1]
+        return str(name), str(name).rstrip("/").split("/")[-1]
     return packaged_model(packaged), packaged.name
 
 
