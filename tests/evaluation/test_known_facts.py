@@ -13,6 +13,6 @@ def test_known_facts_are_those_that_the_model_says_by_itself(default_lm):
     unasked = replace(cases[2], fact=replace(cases[2].fact, target_true=None))
     assert lib.known(default_lm, [cases[0], never, unasked]) == [cases[0]]
     assert lib.known(default_lm, []) == []
-    patch = lib.EDITORS["retrieval"](default_lm).edit([cases[0].fact])
-    assert lib.known(default_lm, cases[:1], patch) == [], "with the edit it says the new answer"
-    assert lib.known(default_lm, cases[:1]) == cases[:1] and not default_lm.owner.held
+    patch = lib.EDITORS["retrieval"](default_lm).edit([cases[1].fact])
+    assert lib.known(default_lm, cases[1:2], patch) == [], "with the edit it says the new answer"
+    assert lib.known(default_lm, cases[1:2]) == cases[1:2] and not default_lm.owner.held
