@@ -38,6 +38,7 @@ from .errors import (
     TargetError,
 )
 from .evaluation.evaluate import baseline, evaluate
+from .evaluation.known_facts import known
 from .evaluation.perplexity import perplexity
 from .evaluation.scores import Scores, compare
 from .evaluation.single_edits import singly

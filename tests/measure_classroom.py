@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from lib.model.default_model import default_model
+from lib.model.packaged_models import packaged_model
 
 FILE = Path(__file__).parents[1] / "lib" / "data" / "classroom.json"
 NEW_TOKENS = 16
@@ -132,7 +132,7 @@ def measure(cases: list[dict], model, tokenizer) -> tuple[dict, list[tuple]]:
 
 def main() -> int:
     """Print the table and the violations."""
-    start, folder = time.perf_counter(), default_model()
+    start, folder = time.perf_counter(), packaged_model()
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     cases = json.loads(FILE.read_text(encoding="utf-8"))
     table, bad = measure(cases, model, AutoTokenizer.from_pretrained(folder))

@@ -23,7 +23,7 @@ from ..atomic_files import whole_folder
 from ..cancellation import raise_if_cancelled
 from ..errors import ExportError
 from ..evaluation.scores import Scores
-from ..model import default_model
+from ..model import packaged_models
 from ..model.lm import LM
 from ..patch.patch import LowRank, Patch
 from ..registry import EDITORS
@@ -157,7 +157,7 @@ def export_model(
     """
     refuse(patch)
     with _whole(folder) as work:
-        with lm.patched(patch, only=True), _own_config(lm, patch), default_model.quiet():
+        with lm.patched(patch, only=True), _own_config(lm, patch), packaged_models.quiet():
             raise_if_cancelled()
             lm.model.save_pretrained(work)
         raise_if_cancelled()

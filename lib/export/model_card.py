@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..evaluation.scores import Scores
-from ..model import default_model
+from ..model import packaged_models
 from ..patch.patch import Edit, Patch
 
-LICENSES = {default_model.NAME: "Apache-2.0"}  # licenses of base models that the library brings
+PACKAGED = {one.name: one for one in packaged_models.PACKAGED.values()}
+LICENSES = {name: one.license for name, one in PACKAGED.items()}  # of models that packages bring
 VLLM_RANK = 512  # the largest rank of an adapter that vLLM takes
 ROWS = 200  # the most rows in the table of edits
 
@@ -32,9 +33,9 @@ tokenizer = AutoTokenizer.from_pretrained({folder})""",
 _BASE = """\
 from transformers import AutoModelForCausalLM
 base = AutoModelForCausalLM.from_pretrained({name})"""
-_EMBEDDED = """\
-import lib  # the base is this library's embedded model
-base = lib.load(dtype="float32").model"""
+_PACKAGED = """\
+import lib  # the base comes with this library
+base = lib.load({name}, dtype="float32").model"""
 
 
 def card(
@@ -127,7 +128,7 @@ def _padding(rank: int) -> str:
 
 
 def _loading(kind: str, base: str, folder: str, patch: Patch) -> str:
-    made = _EMBEDDED if base == default_model.NAME else _BASE.format(name=json.dumps(base))
+    made = (_PACKAGED if base in PACKAGED else _BASE).format(name=json.dumps(base))
     code = _LOAD[kind].format(base=made, folder=json.dumps(folder))
     note = f"Made on `{patch.base}`: name, and fingerprint of the weights." if patch.base else ""
     if kind == "adapter" and note:
@@ -137,6 +138,8 @@ def _loading(kind: str, base: str, folder: str, patch: Patch) -> str:
 
 def _license(base: str) -> str:
     terms = LICENSES.get(base, "see there")
+    if base in PACKAGED and PACKAGED[base].terms:
+        terms += f" ({PACKAGED[base].terms[1]})"
     return f"That of the base model {base}: {terms}. Its weights were changed as listed above."
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from ..model import generation
@@ -44,11 +45,17 @@ def contexts(
 
     lengths  pairs of a length in tokens, with the start token, and a number of sentences
     start    a token id, "words" for one sentence from each of five words in turn (MEMIT), or None
-             for the end-of-text token alone (ROME)
+             for the token alone with which texts begin: BOS where the tokenizer adds one, otherwise
+             the end-of-text token (ROME, whose GPT-2 has one token for both)
     seed     seed of the sampling; the authors' code has none, so the same edit gives other patches
     top_k    number of likeliest tokens to draw from; 0 draws from the whole vocabulary
+
+    Where the model wrote a token that is no text, such as the beginning of an image, which Gemma 3
+    puts first in one text of seventeen, it writes once more without those tokens.
     """
-    start = lm.tokenizer.eos_token_id if start is None else start
+    if start is None:
+        start = lm.tokenizer.eos_token_id if lm.leading_bos is None else lm.leading_bos
+    markup = set(getattr(lm.tokenizer, "added_tokens_decoder", ())) - {lm.tokenizer.eos_token_id}
     made = ["{}"]
     with lm.patched(EMPTY, only=True):
         for length, count in lengths:
@@ -56,7 +63,8 @@ def contexts(
                 rows = [lm.tokenizer(STARTERS[i % len(STARTERS)]).input_ids for i in range(count)]
             else:
                 rows = [[int(start)]] * count
-            new = generation.generate(
+            write = partial(
+                generation.generate,
                 lm,
                 rows,
                 length - len(rows[0]),
@@ -64,6 +72,9 @@ def contexts(
                 top_k=top_k or None,
                 seed=seed + length,
             )
+            new = write()
+            if any(markup.intersection(ids) for ids in new.ids):
+                new = write(never=sorted(markup))
             for row, ids in zip(rows, new.ids, strict=True):
                 text = lm.tokenizer.decode([*row, *ids], skip_special_tokens=True)
                 text = unicodedata.normalize("NFKD", text).replace("\n\n", " ")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -42,6 +42,7 @@ def generate(
     temperature: float = 0.0,
     top_k: int | None = None,
     seed: int = 0,
+    never: Sequence[int] = (),
     until: Callable[[int, list[int]], bool] | None = None,
     on_token: Callable[[int, int], bool] | None = None,
     cache: bool = True,
@@ -53,6 +54,7 @@ def generate(
     temperature  0 takes the most probable token, otherwise tokens are drawn.
     top_k        draw among the k most probable tokens only.
     seed         seed of the draws.
+    never        ids of tokens that are not written, whatever their probability.
     until        until(i, new_ids) may end row i early.
     on_token     on_token(i, id) is told each token and may end row i.
     cache        False runs the whole text again at every step, for tests.
@@ -60,7 +62,7 @@ def generate(
     new: list[list[int]] = [[] for _ in rows]
     choices: dict[str, Tensor] = {}
     draw = torch.Generator().manual_seed(seed)
-    stops = _stop_ids(lm)
+    stops, banned = _stop_ids(lm), torch.tensor(list(never), dtype=torch.long, device=lm.device)
     for group in batches(rows):
         seqs = sequences(lm, [rows[i] for i in group])
         limits = {i: min(max_new_tokens, (lm.context or 10**9) - len(rows[i])) for i in group}
@@ -80,7 +82,10 @@ def generate(
                         )
                         whole[group] = choice.cpu()
                 # choose one token per row, from the logits at its last position
-                chosen = _choose(lm.head(out.last_hidden_state[:, -1]), temperature, top_k, draw)
+                logits = lm.head(out.last_hidden_state[:, -1])
+                if never:
+                    logits = logits.index_fill(-1, banned, -torch.inf)
+                chosen = _choose(logits, temperature, top_k, draw)
                 # keep the tokens of rows that go on, and find which rows grow further
                 keep = []
                 for j, (i, token) in enumerate(zip(alive, chosen.tolist(), strict=True)):

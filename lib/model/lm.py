@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from ..data.facts import Fact, encode_prompt, lookup, require_encodable
-from . import activations, default_model, generation, scoring
+from . import activations, generation, packaged_models, scoring
 from .architectures import arch_of, refuse_unpatchable
 from .model_lock import Owner
 from .onednn_linear import Linears
@@ -344,20 +344,21 @@ class LM(Patching):
 
 
 def load(name: str | None = None, dtype: Any = None, device_map: Any = None) -> LM:
-    """A supported model, ready to edit: the embedded default, a hub id, or a local folder.
+    """A supported model, ready to edit: the embedded default, "gemma-3-270m" (whose license is the
+    Gemma Terms of Use), a hub id, or a local folder.
 
     dtype and device_map have the names of transformers. The default is bf16 on a CUDA device where
-    there is one, float32 on the CPU otherwise. Raises FetchError where the default model cannot be
+    there is one, float32 on the CPU otherwise. Raises FetchError where a packaged model cannot be
     downloaded, ValueError where the name holds no model that could be loaded.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    place = default_model.default_model() if name is None else name
+    place, known = packaged_models.place_of(name)
     cuda = torch.cuda.is_available()
     dtype = dtype or (torch.bfloat16 if cuda else torch.float32)
     device_map = device_map or ({"": 0} if cuda else None)
     try:
-        with default_model.quiet():
+        with packaged_models.quiet():
             tokenizer = AutoTokenizer.from_pretrained(place)
             model = AutoModelForCausalLM.from_pretrained(place, dtype=dtype, device_map=device_map)
     except (OSError, ValueError) as error:
@@ -366,5 +367,5 @@ def load(name: str | None = None, dtype: Any = None, device_map: Any = None) -> 
     return LM(
         model,
         tokenizer,
-        name=default_model.NAME if name is None else str(name).rstrip("/").split("/")[-1],
+        name=known,
     )

@@ -33,7 +33,7 @@ from lib.data.facts import (
 )
 from lib.data.readers import classroom, read_cases
 from lib.errors import FactError
-from lib.model.default_model import default_model
+from lib.model.packaged_models import packaged_model
 
 from ..support.data_files import (
     CLASSROOM,
@@ -175,7 +175,7 @@ def pieces(legacy=False, end=False):
 
 
 TOKENIZERS = {
-    "default": lambda: AutoTokenizer.from_pretrained(default_model()),
+    "default": lambda: AutoTokenizer.from_pretrained(packaged_model()),
     "byte level": lambda: byte_level(False),
     "byte level, spans with the space": lambda: byte_level(False, trim=False),
     "byte level, prefix space": lambda: byte_level(True),

@@ -127,6 +127,20 @@ def test_contexts_are_seeded_and_hold_one_place_each(lm):
     assert words[1].startswith("The") and words[5].startswith("You")
 
 
+def test_contexts_hold_no_token_that_is_no_text(lm, monkeypatch):
+    """Gemma 3 begins one text of seventeen with the beginning of an image."""
+    image, head = 7, type(lm).head
+    likely = torch.zeros(lm.model.config.vocab_size).index_fill(0, torch.tensor([image]), 50)
+    monkeypatch.setattr(lm, "head", lambda hidden: head(lm, hidden) + likely)
+    made = contexts(lm, ((9, 3),), start=5, seed=3, top_k=0)
+    mark = lm.tokenizer.decode([image]).strip()
+    assert all(mark in text for text in made[1:])
+    tokenizer = type(lm.tokenizer)
+    monkeypatch.setattr(tokenizer, "added_tokens_decoder", property(lambda self: {image: mark}))
+    made = contexts(lm, ((9, 3),), start=5, seed=3, top_k=0)
+    assert len(made) == 4 and not any(mark in text for text in made)
+
+
 def test_settings_are_named_in_the_order_that_a_cache_on_disk_knows():
     assert repr(target_value.Search()) == (
         "Search(v_lr=0.5, steps=20, decay=0.5, clamp=4.0, kl_factor=0.0625, enough=0.05, "

