@@ -37,6 +37,7 @@ from .errors import (
     StatsError,
     TargetError,
 )
+from .evaluation.abilities import abilities
 from .evaluation.evaluate import baseline, evaluate
 from .evaluation.perplexity import perplexity
 from .evaluation.scores import Scores, compare
