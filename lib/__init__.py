@@ -14,6 +14,7 @@ import os
 # against 4.2 s with two threads on two cores that others used too).
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+from .arena.arena import Arena
 from .data.facts import Case, Fact, Probe
 from .data.readers import classroom, read_cases
 from .editors import EDITORS
@@ -21,6 +22,7 @@ from .editors.hypernetwork.trainable import Trainable
 from .editors.shared.base import Editor, add_low_rank
 from .editors.shared.config import Config
 from .errors import (
+    ArenaError,
     DataWarning,
     EditError,
     EditWarning,
@@ -37,6 +39,7 @@ from .errors import (
     StatsError,
     TargetError,
 )
+from .evaluation.abilities import abilities
 from .evaluation.evaluate import baseline, evaluate
 from .evaluation.known_facts import known
 from .evaluation.perplexity import perplexity

@@ -90,6 +90,10 @@ class StreamError(ValueError):
     """A stream cannot be run, or a batch could not be edited; the run stays at the batch before."""
 
 
+class ArenaError(ValueError):
+    """An arena cannot be made of these editors, facts and lengths."""
+
+
 class JournalError(ValueError):
     """A journal is in use, belongs to another run, or is damaged."""
 

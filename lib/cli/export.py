@@ -24,9 +24,7 @@ def arguments(commands: Any) -> None:
         type=int,
         help="the most that a module of an adapter gets (default: exact, dense changes 64)",
     )
-    export.add_argument("--model", help="hub id or local folder (default: the embedded model)")
-    export.add_argument("--dtype", help="float32, bfloat16, …")
-    export.add_argument("--device-map", help="as transformers names it, e.g. auto")
+    options.model(export)
     export.set_defaults(run=run)
 
 

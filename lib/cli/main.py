@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from ..errors import EXPECTED, NO_ROOM, error_number, sentence
-from . import edit, export, fetch, scan, settings, stream, train
+from . import abilities, arena, edit, export, fetch, scan, settings, stream, train
 
 USAGE = """\
 Edit what a language model knows, and measure what else moved.
@@ -20,6 +20,9 @@ Edit what a language model knows, and measure what else moved.
       brings the embedded default model here ahead of time
   python -m lib edit --subject "The Eiffel Tower" --prompt "{} is in the city of" --target Rome
       prints the answers before and after; the model itself is never changed
+  python -m lib abilities --patch FILE
+      asks the model with a saved patch what it could do before: cloze sentences, grammar,
+      arithmetic, words, a page of text
   python -m lib settings --editor rome
       says what the settings of an editor do, and which values are published
   python -m lib stream --editor rome --data FILE --edits 100 --eval-at 0,100 --json OUT.json
@@ -27,6 +30,8 @@ Edit what a language model knows, and measure what else moved.
       `torchrun --nproc-per-node 2 -m lib stream …` processes share the reading of a batch
   python -m lib scan --editor rome --model NAME --data FILE --budget 1200
       tries the editor over layers on a few cases and prints a preset for a model nobody has tuned
+  python -m lib arena --to FOLDER --lengths 1,10,100 --budget 3600
+      runs all editors on the same facts, goes on where it was stopped, and writes one table
   python -m lib train --editor mend --data FILE --steps 1000
       trains the network of an editor that has one, on some facts, and keeps others apart
   python -m lib export --patch FILE --to FOLDER --as peft
@@ -53,7 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in (fetch, edit, settings, stream, scan, train, export):
+    for command in (fetch, edit, abilities, settings, stream, scan, arena, train, export):
         command.arguments(commands)
     given = parser.parse_args(arguments)
     try:

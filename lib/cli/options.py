@@ -15,9 +15,7 @@ from ..model import lm
 def common(parser: argparse.ArgumentParser) -> None:
     """Add the options of a command that runs an editor: its name, its settings, and the model."""
     parser.add_argument("--editor", default="rome", help="rome, ft, retrieval, … (default rome)")
-    parser.add_argument("--model", help="hub id or local folder (default: the embedded model)")
-    parser.add_argument("--dtype", help="float32, bfloat16, …")
-    parser.add_argument("--device-map", help="as transformers names it, e.g. auto")
+    model(parser)
     parser.add_argument(
         "--set",
         action="append",
@@ -25,6 +23,13 @@ def common(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=VALUE",
         help="a setting of the editor: layer=8 (`python -m lib settings` lists them)",
     )
+
+
+def model(parser: argparse.ArgumentParser) -> None:
+    """Add the options that name a model."""
+    parser.add_argument("--model", help="hub id or local folder (default: the embedded model)")
+    parser.add_argument("--dtype", help="float32, bfloat16, …")
+    parser.add_argument("--device-map", help="as transformers names it, e.g. auto")
 
 
 def settings(pairs: list[str]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 _FOLDER = Path(__file__).parent
+ABILITIES = _FOLDER / "abilities.json"  # what an edit should not cost; see evaluation/abilities.py
 CLASSROOM = _FOLDER / "classroom.json"  # cases that the default model knows, checked by hand
 GENERAL = _FOLDER / "general_text.txt"  # gives second moments and mean embeddings
 HELD_OUT = _FOLDER / "held_text.txt"  # real text that goes into no statistics

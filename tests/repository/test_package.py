@@ -127,7 +127,8 @@ def ranges(texts):
 def test_ranges_are_those_of_requirements():
     lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
     listed = ranges(filter(None, (line.partition("#")[0].strip() for line in lines)))
-    extras = PROJECT["optional-dependencies"]
+    extras = dict(PROJECT["optional-dependencies"])
+    extras.pop("harness")  # brings datasets and much else; its tests run where it is installed
     packaged = ranges([*PROJECT["dependencies"], *(t for some in extras.values() for t in some)])
     assert packaged == listed
 
