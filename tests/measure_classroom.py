@@ -22,7 +22,13 @@ from lib.model.packaged_models import packaged_model
 
 FILE = Path(__file__).parents[1] / "lib" / "data" / "classroom.json"
 NEW_TOKENS = 16
-FLOORS = {"cases": 80, "relations": 10, "one-token subjects": 15, "different locality prompts": 30}
+FLOORS = {
+    "cases": 80,
+    "relations": 10,
+    "one-token subjects": 15,
+    "different locality prompts": 30,
+    "consequences": 150,
+}
 SHARES = {"words before the subject changed (cases)": 0.5, "paraphrases answered right": 0.7}
 QUOTES = "\"'“”‘’"
 
@@ -122,12 +128,33 @@ def measure(cases: list[dict], model, tokenizer) -> tuple[dict, list[tuple]]:
         "words before the subject changed (cases)": [any(changes_before(c)) for c in cases],
         "words before the subject changed (all)": [b for c in cases for b in changes_before(c)],
         "different locality prompts": len({p for c in cases for p in c["locality"]}),
-        "portability prompts": sum(len(c.get("portability", [])) for c in cases),
+        "consequences": sum(len(c.get("portability", [])) for c in cases),
+        **consequences(cases, model, tokenizer),
     }
     bad += [("-", f"{name}: {table[name]} < {n}") for name, n in FLOORS.items() if table[name] < n]
     low = [name for name, n in SHARES.items() if sum(table[name]) < n * len(table[name])]
     bad += [("-", f"{name}: under {SHARES[name]:.0%}") for name in low]
     return table, bad
+
+
+def consequences(cases: list[dict], model, tokenizer) -> dict[str, list[bool]]:
+    """Of every kind of consequence: whether the model knows all parts of each question.
+
+    A question without parts, such as a reverse one, is known in any case.
+    """
+    probes = [probe for c in cases for probe in c.get("portability", [])]
+    parts = [part for probe in probes for part in probe.get("parts", [])]
+    said = generate(model, tokenizer, [part["prompt"] for part in parts]) if parts else {}
+
+    def known(part: dict) -> bool:
+        answers = [part["target"], *part.get("aliases", [])]
+        return any(begins_with(said[part["prompt"]], answer) for answer in answers)
+
+    found: dict[str, list[bool]] = {}
+    for probe in probes:
+        right = all(known(part) for part in probe.get("parts", []))
+        found.setdefault(f"consequences, {probe['kind']}: parts known", []).append(right)
+    return found
 
 
 def main() -> int:
