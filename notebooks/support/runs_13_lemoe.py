@@ -300,6 +300,31 @@ def scored(
     return {g: scores(lm, route, list(dict.fromkeys(each))) for g, each in texts.items()}
 
 
+def drift(
+    lm: lib.LM, first: lib.Patch, second: lib.Patch, facts: Sequence[lib.Fact]
+) -> list[dict[str, Any]]:
+    """For a table: how a second edit moves the vectors v of facts that the first one wrote."""
+    texts = [fact.text for fact in facts]
+    means = text_means(lm, texts)
+    (before,), (after,) = (patch.routes.values() for patch in (first, second))
+    old, new = (r.router.values(r.router.pooled(means)) for r in (before, after))
+    scores = after.router.scores(after.router.pooled(means))[:, 1:]
+    was = before.router.scores(before.router.pooled(means))[:, 1]
+    with lm.patched(second):
+        says = lm.answer(texts, 3)
+    return [
+        {
+            "fact of the first batch": f"{fact.text} {fact.target_new}",
+            "cos(v before, v after)": (old[i] @ new[i]).item(),
+            "own score before": was[i].item(),
+            "own score after": scores[i, 0].item(),
+            "score at the new anchor": scores[i, 1].item(),
+            "says now": says[i],
+        }
+        for i, fact in enumerate(facts)
+    ]
+
+
 # ---- the long run --------------------------------------------------------------------------------
 
 
