@@ -239,7 +239,7 @@ show.Table(runs_12.left_of(pair, rules, density=0.53))
 # their mean. Where they are in conflict, $c$ is about a half, but no entry is a half: the larger of
 # the two wins with its full value, so 48 % of these entries are reversed, and the others are as
 # they were. (The trim takes nothing away here, because a shard has a fifth of the entries and the
-# trim keeps 53 %, so `ties` and `sign` are equal.)
+# trim keeps more than half, so `ties` and `sign` are equal.)
 #
 # The linear mean halves what is alone. That is four fifths of each shard, so with masks it is most
 # of the difference between the rules. `magnitude` is the sum, which overshoots where both agree.
@@ -484,12 +484,12 @@ for other in ("MEMIT", "GRACE", "UltraEdit", "fine-tuning"):
     print(f"WISE less {other}:", "; ".join(f"{group} {said}" for group, said in groups))
 
 # %% [markdown]
-# Nobody has all three. GRACE holds its facts and moves nothing else, and no rewording follows.
-# Fine-tuning is followed by 75 % of the rewordings and leaves 8 % of the unrelated prompts as they
-# were. MEMIT has the most rewordings and, GRACE aside, the most neighbors, 87 and 81 %, since many
-# facts at once are what it is made for. But it keeps only 56 % of the unrelated prompts, and
-# notebook 06 has seen where that leads. WISE moves nothing unrelated in these forty facts, is
-# followed by 41 % of the rewordings and keeps 53 % of the neighbors.
+# Nobody has all three. GRACE holds its facts and moves nothing else, and no rewording follows. With
+# fine-tuning 75 % of the rewordings follow, and 8 % of the unrelated prompts stay as they were.
+# MEMIT has the most rewordings and, GRACE aside, the most neighbors, 87 and 81 %, since many facts
+# at once are what it is made for. But it keeps only 56 % of the unrelated prompts, and notebook 06
+# has seen where that leads. WISE moves nothing unrelated here; 41 % of the rewordings follow, and
+# 53 % of the neighbors stay.
 #
 # In pairs: MEMIT is ahead of WISE by 46 points in rewordings and by 28 in neighbors, and WISE is
 # ahead by 44 points in unrelated prompts; what they hold does not differ for certain. (A prompt
