@@ -265,7 +265,7 @@ notes = dict(zip(notes, places, strict=True))
 drawings_13.regions(points, route.router.bias.item(), ("the tower", "the sheep"), notes)
 
 # %% [markdown]
-# Unrelated prompts lie far inside the region in which nobody answers. Rewordings and neighbors lie
+# All 18 unrelated prompts lie in the region in which nobody answers. Rewordings and neighbors lie
 # between them and the edits, on both sides of the lines, and no line separates one group from the
 # other.
 #
@@ -324,7 +324,8 @@ show.Table(runs_13.drift(lm, first, second, one))
 # The first batch's anchor is frozen, and the facts' embeddings cannot change. But the network
 # between the two was trained on with the second batch, and nothing in its loss mentions the first.
 # So the vectors $v$ have turned away from their own anchor and towards the new one, and the new
-# expert takes the prompts. It was never told what they should say.
+# expert takes the prompts. It was never told what they should say, and none of the five facts is
+# held any more.
 #
 # The other two lose facts in the same way: each new expert is trained as the answer to its own
 # batch, and no old prompt objects. Frozen anchors do not help, and embeddings do not either. They
