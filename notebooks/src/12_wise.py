@@ -318,10 +318,10 @@ show.Table(rows)
 # %% [markdown]
 # All edits pass, since the threshold is the least of them, and no unrelated prompt does. An
 # unrelated prompt gets exactly the numbers of the base model. But only half of the rewordings are
-# let in, and just as many of the neighbors, 56 %. Their medians are equal too. $\Delta$ knows what
-# the facts are *about*, cities and young animals, and hardly which city is meant. (The library's
-# own setting puts the threshold lower, `calibrate`, which lets in more of both; in a running
-# notebook you can try that with the slider. This page uses the published rule.)
+# let in, and about as many of the neighbors, 56 %. Their medians are nearly equal too. $\Delta$
+# knows what the facts are *about*, cities and young animals, and hardly which city is meant. (The
+# library's own setting puts the threshold lower, `calibrate`, which lets in more of both; in a
+# running notebook you can try that with the slider. This page uses the published rule.)
 #
 # Why is that so? The drawing below shows four prompts with the color of $\delta_p$ at each token.
 
@@ -341,9 +341,9 @@ drawings_12.tokens(shown, eps)
 # %% [markdown]
 # What lights up is not the tower. The largest $\delta$ of the edit are at "in" and "of", at the end
 # of the template, and the neighbor has the same words there. So the Reichstag is let in by its
-# "located in the city of". The tourists stay outside although they name the tower, because most of
-# their words are new and pull the mean down. This is what the derivation said: $\Delta$ is a mean
-# over tokens, and few of them are the subject's.
+# "located in the city of". The tourists stay outside although they name the tower, because these
+# words are missing. This is what the derivation said: $\Delta$ is a mean over tokens, and few of
+# them are the subject's.
 #
 # What does the model say now?
 
@@ -364,9 +364,9 @@ for i, (prompt, group) in enumerate(asked.items()):
 show.Table(rows)
 
 # %% [markdown]
-# The tower stands in Rome, and so does the Reichstag. Both rewordings stay a little below
-# $\varepsilon$ and get the old answer, Paris. The Colosseum was in Rome before. (The model repeats
-# the new answer because the edit trained one word and not the end of the answer.)
+# The tower stands in Rome, and so does the Reichstag. Both rewordings stay below $\varepsilon$ and
+# get the old answer, Paris. The Colosseum was in Rome before. (The model repeats the new answer
+# because the edit trained one word and not the end of the answer.)
 #
 # ## The decision at the prompt
 #
