@@ -378,7 +378,7 @@ show.Table(runs_13.differences(rows, [(line, "LEMoE") for line in lines]))
 # But LEMoE as published holds only 15 %, and MEMoE, which it is meant to improve on, 68 %. Is that
 # our learning rate, which was chosen for few steps? The line "published rate" has the paper's rate
 # and up to 150 steps instead of 20, and holds 18 %. (The paper reports 80 % held, 60 % of
-# rewordings and 100 % of unrelated prompts after 1,000 facts of ZsRE in a model of 7B with at most
+# rewordings and 100 % of unrelated prompts after a thousand facts of ZsRE in a model of 7B with at most
 # five experts. It leaves open how the router is trained; ours is one reading of it, and whether its
 # own holds the facts better we cannot say.)
 #
