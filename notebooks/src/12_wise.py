@@ -495,7 +495,7 @@ for other in ("MEMIT", "GRACE", "UltraEdit", "fine-tuning"):
 # ahead by 44 points in unrelated prompts; what they hold does not differ for certain. (A prompt
 # counts as kept if the first sentence of the answer, up to eight tokens, is the same as before,
 # word for word. All editors have the library's settings, WISE those of this page.) The paper has
-# 1,000 facts in a model of 7B, and counts held, reworded and unrelated: MEMIT 69, 65 and 62 %,
+# a thousand facts in a model of 7B, and counts held, reworded and unrelated: MEMIT 69, 65 and 62 %,
 # GRACE 93, 8 and 100 %, WISE 77, 72 and 100 %. It has no neighbors.
 #
 # ## Exercises: the layer, and a merge by hand
