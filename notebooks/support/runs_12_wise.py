@@ -7,7 +7,7 @@ one share per case and not the mean, so that the page can draw intervals and com
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -16,7 +16,6 @@ from torch import Tensor
 import lib
 from lib.data.facts import encode_prompt
 from lib.editors.wise.side_memory import Side, SideMemory
-from lib.editors.wise.training import IrrelevantTexts
 from lib.evaluation.intervals import DIFFERENCE, SHARE, interval
 
 # The one place for WISE's settings: change them, then `--long 12` again.
@@ -104,22 +103,26 @@ class Router:
 
     The inputs of the module lie below the memory. So they are read once on the base model, and Δ
     is then one product, whatever the memory.
+
+    known  {prompt: inputs (n, d_in) of the module at its tokens}, what was read so far
     """
 
     lm: lib.LM
-    texts: IrrelevantTexts
+    module: str
+    known: dict[str, Tensor] = field(default_factory=dict)
 
     @classmethod
     def of(cls, lm: lib.LM, patch: lib.Patch) -> Router:
         """The router of a patch of WISE."""
-        ((module, route),) = patch.routes.items()
-        return cls(lm, IrrelevantTexts(lm, module, route.score))
+        (module,) = patch.routes
+        return cls(lm, module)
 
     def deltas(self, tau: Tensor, prompts: Sequence[str]) -> Tensor:
-        """Δ (n,) of prompts under τ (d_out, d_in)."""
-        rows = [encode_prompt(self.lm.tokenizer, text) for text in prompts]
-        with self.lm.patched(lib.EMPTY, only=True), torch.no_grad():
-            return self.texts.delta(tau.to(self.lm.device), rows).cpu()
+        """Δ (n,) of prompts under τ (d_out, d_in): the mean of ‖τ a‖ over each one's tokens."""
+        for text in prompts:
+            if text not in self.known:
+                self.known[text] = tokens(self.lm, self.module, text)[1]
+        return torch.stack([(self.known[text] @ tau.T).norm(dim=1).mean() for text in prompts])
 
     def let_in(self, memory: SideMemory, case: lib.Case) -> dict[str, float]:
         """Which share of a case's prompts reaches ε, by group."""
@@ -141,14 +144,19 @@ def groups(cases: Sequence[lib.Case]) -> dict[str, list[str]]:
     return {group: list(dict.fromkeys(texts)) for group, texts in found.items()}
 
 
-def by_token(lm: lib.LM, tau: Tensor, module: str, prompt: str) -> tuple[list[str], list[float]]:
-    """The tokens of a prompt, and at each of them ‖τ a‖, of which Δ is the mean."""
+def tokens(lm: lib.LM, module: str, prompt: str) -> tuple[list[int], Tensor]:
+    """The tokens of a prompt without a leading BOS, and the inputs (n, d_in) of a module there."""
     ids = encode_prompt(lm.tokenizer, prompt)
-    with lm.patched(lib.EMPTY, only=True):
+    with lm.patched(lib.EMPTY, only=True), torch.no_grad():
         inputs = lm.run([ids], [module]).seen[module][0][0]
     skip = int(len(ids) > 1 and ids[0] == lm.leading_bos)
-    each = (inputs.float().cpu() @ tau.T).norm(dim=1)
-    return [lm.tokenizer.decode([i]) for i in ids[skip:]], each[skip:].tolist()
+    return ids[skip:], inputs[skip:].float().cpu()
+
+
+def by_token(lm: lib.LM, tau: Tensor, module: str, prompt: str) -> tuple[list[str], list[float]]:
+    """The tokens of a prompt, and at each of them ‖τ a‖, of which Δ is the mean."""
+    ids, inputs = tokens(lm, module, prompt)
+    return [lm.tokenizer.decode([i]) for i in ids], (inputs @ tau.T).norm(dim=1).tolist()
 
 
 # ---- shards and merged memories --------------------------------------------------------------

@@ -17,12 +17,11 @@ import torch
 from torch import Tensor
 
 import lib
+from lib.data.facts import encode_prompt
 from lib.editors.lemoe import anchor_router
 from lib.editors.lemoe.anchor_router import AnchorFit, AnchorRouter
-from lib.editors.lemoe.expert_rows import ExpertRows
 from lib.editors.lemoe.fact_clusters import cluster_facts
 from lib.editors.lemoe.memoe_router import HiddenStateRouter
-from lib.editors.lemoe.prompt_embedding import general_mean, text_means
 from lib.editors.lemoe.router_training import Anchored, ByHidden
 from lib.evaluation.intervals import DIFFERENCE, SHARE, interval
 
@@ -166,7 +165,7 @@ class OnHidden(Anchored):
         )
         self.router = replace(self.router, anchors=anchors)
 
-    def learning(self, rows: ExpertRows, which: int | None) -> tuple:
+    def learning(self, rows: Any, which: int | None) -> tuple:
         """Nothing is learned with the expert: anchors are fitted before."""
         router = self.router.to(rows.hidden.device)
         e = router.features(rows.hidden, rows.prompts)
@@ -176,7 +175,7 @@ class OnHidden(Anchored):
 class FrozenRows(ByHidden):
     """MEMoE's router with new experts, whose old rows are frozen with their experts."""
 
-    def learning(self, rows: ExpertRows, which: int | None) -> tuple:
+    def learning(self, rows: Any, which: int | None) -> tuple:
         """The new expert's row of the matrix."""
         router = self.router.to(rows.hidden.device)
         features = router.features(rows.hidden, rows.prompts)
@@ -200,9 +199,21 @@ class FrozenRows(ByHidden):
 
 def planned(lm: lib.LM, facts: Sequence[lib.Fact], order: str) -> list[list[lib.Fact]]:
     """The batches in which LEMoE writes the facts of one call."""
-    means = text_means(lm, [fact.text for fact in facts]) - general_mean(lm)
+    means = embedded(lm, [fact.text for fact in facts])  # distances need no centering
     batches = cluster_facts(means, STREAM["lemoe"]["batch_size"], order, 0)
     return [[facts[i] for i in batch] for batch in batches]
+
+
+def embedded(lm: lib.LM, texts: Sequence[str]) -> Tensor:
+    """Mean input embeddings (n, d) of texts, without a leading BOS."""
+    embed, means = lm.model.get_submodule(lm.arch.embed), []
+    for text in texts:
+        ids = encode_prompt(lm.tokenizer, text)
+        skip = int(len(ids) > 1 and ids[0] == lm.leading_bos)
+        with torch.no_grad():
+            rows = embed(torch.tensor(ids[skip:], device=lm.device))
+        means.append(rows.float().cpu().mean(0))
+    return torch.stack(means)
 
 
 def chosen(patch: lib.Patch) -> list[int]:
@@ -283,7 +294,7 @@ def answering(lm: lib.LM, prompts: Sequence[str], patch: lib.Patch) -> list[int]
 
 def scores(lm: lib.LM, route: Any, prompts: Sequence[str]) -> list[tuple[float, float]]:
     """The scores of prompts at the first two anchors of a route."""
-    e = route.router.pooled(text_means(lm, list(prompts)))
+    e = route.router.pooled(embedded(lm, list(prompts)))
     return [(a, b) for _, a, b in route.router.scores(e)[:, :3].tolist()]
 
 
@@ -305,7 +316,7 @@ def drift(
 ) -> list[dict[str, Any]]:
     """For a table: how a second edit moves the vectors v of facts that the first one wrote."""
     texts = [fact.text for fact in facts]
-    means = text_means(lm, texts)
+    means = embedded(lm, texts)
     (before,), (after,) = (patch.routes.values() for patch in (first, second))
     old, new = (r.router.values(r.router.pooled(means)) for r in (before, after))
     scores = after.router.scores(after.router.pooled(means))[:, 1:]
