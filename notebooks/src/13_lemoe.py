@@ -301,8 +301,7 @@ long_runs.repeats(
 x, y = runs_13.routed(rows)
 for name, line in y.items():
     print(f"{name}: {line[-1]:.0f} % after 40 facts")
-colors = dict(zip(y, (plot.EDITED, *plot.CYCLE), strict=False))
-plot.lines(x, y, "edits", "prompts routed as when learned (%)", colors=colors, ylim=(0, 104))
+plot.lines(x, y, "edits", "prompts routed as when learned (%)", ylim=(0, 104))
 
 # %% [markdown]
 # Only the fitted anchors send every fact to its expert after every batch. MEMoE's matrix keeps 95 %

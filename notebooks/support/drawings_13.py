@@ -108,7 +108,10 @@ def regions(
         look = {"color": color, "marker": marker, "linewidths": 0, "alpha": 0.85}
         ax.scatter(x, y, 26, label=f"{group} ({len(some)})", zorder=3, **look)
     for name, (x, y) in notes.items():
-        place = {"textcoords": "offset points", "fontsize": SMALL, "va": "center"}
+        ring = {"facecolors": "none", "edgecolors": INK, "linewidths": 1.2}
+        ax.scatter(x, y, 60, zorder=4, **ring)
+        place = {"textcoords": "offset points", "fontsize": SMALL, "va": "center", "zorder": 5}
+        place |= {"bbox": {"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 1}}
         left = x > (low + high) / 2
         shift = (-7, 0) if left else (7, 0)
         ax.annotate(name, (x, y), shift, color=INK, ha="right" if left else "left", **place)
@@ -130,11 +133,10 @@ def orders(found: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
     """Draw one dot per order of the facts, and a bar at their mean: {panel: {line: shares in %}}."""
     figure = Drawing(figsize=(WIDTH, 2.9), dpi=DPI, facecolor="white", layout="constrained")
     axes = figure.subplots(1, len(found), sharey=True)
-    colors = EDITED, CYCLE[1], CYCLE[0]
     for ax, (title, lines) in zip(axes, found.items(), strict=True):
         for i, (_, shares) in enumerate(lines.items()):
             shift = np.linspace(-0.16, 0.16, len(shares))
-            color = colors[i % len(colors)]
+            color = CYCLE[0]
             ax.plot(i + shift, shares, "o", color=color, markersize=6, alpha=0.85)
             mean = sum(shares) / len(shares)
             ax.plot([i - 0.28, i + 0.28], [mean, mean], color=color, linewidth=2)
