@@ -28,6 +28,7 @@ from lib.plot.style import (
     WIDTH,
     Drawing,
     contrast,
+    editor_color,
     readable,
     token_text,
 )
@@ -159,7 +160,7 @@ def triangle(points: Mapping[str, Mapping[str, Share]]) -> Figure:
     axes = figure.subplots(1, 2, sharey=True)
     for ax, kept in zip(axes, ("neighbors", "unrelated"), strict=True):
         for i, (name, shares) in enumerate(points.items()):
-            color = _color(name, i)
+            color = _color(name)
             (x, left, right), (y, low, high) = shares["reworded"], shares[kept]
             ax.hlines(y, left, right, color=color, linewidth=1)
             ax.vlines(x, low, high, color=color, linewidth=1)
@@ -173,15 +174,15 @@ def triangle(points: Mapping[str, Mapping[str, Share]]) -> Figure:
         _plain(ax)
         ax.xaxis.grid(True, color=GRID)
     handles = [
-        Line2D([], [], color=_color(name, i), marker=MARKERS[i % len(MARKERS)], linewidth=0)
+        Line2D([], [], color=_color(name), marker=MARKERS[i % len(MARKERS)], linewidth=0)
         for i, name in enumerate(points)
     ]
     _legend(figure, handles, list(points), 6)
     return figure
 
 
-def _color(name: str, i: int) -> str:
-    return BASE if name == "unedited" else EDITED if name == "WISE" else CYCLE[(i - 1) % len(CYCLE)]
+def _color(name: str) -> str:
+    return editor_color(name) or BASE
 
 
 def _width(token: str) -> float:
