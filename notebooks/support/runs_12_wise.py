@@ -2,6 +2,8 @@
 
 The stream is the long run: WISE and four other editors write the same classroom facts. A row keeps
 one share per case and not the mean, so that the page can draw intervals and compare in pairs.
+
+It is one long file because `build --check` knows one file of runs per notebook.
 """
 
 from __future__ import annotations

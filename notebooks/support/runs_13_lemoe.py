@@ -3,6 +3,8 @@
 All lines write the same facts in batches of five, one call per batch. A row keeps one share per
 case and not the mean, so that the page can draw intervals and compare in pairs. The editor without
 one part of its router is `Variant`; the other parts are settings of the library's editor.
+
+It is one long file because `build --check` knows one file of runs per notebook.
 """
 
 from __future__ import annotations
