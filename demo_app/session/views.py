@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 import lib
-from lib.data.facts import negate
+from lib.data.negation import negate
 
 EDITS = 20  # edits that one visitor may have applied at once
 

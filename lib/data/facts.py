@@ -8,11 +8,11 @@ answer has the same ids behind every prompt.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Any
 
 from ..errors import FactError
+from .short_repr import Short, only_if_set
 
 
 def require_text(value: object, name: str) -> str:
@@ -126,29 +126,73 @@ def occurs_once(subject: str, text: str) -> bool:
     return subject in text and text.find(subject) == text.rfind(subject)
 
 
-@dataclass(frozen=True)
-class Probe:
-    """A test prompt and its reference answer. Raises FactError when one of them is empty."""
+# The kinds of questions about the consequences of a fact, with what they ask for. Data files have
+# names of their own for them; a kind that is not listed here is kept as the file calls it.
+KINDS = {
+    "one-hop": "one step on from the fact, by one more fact that the model has to know",
+    "multi-hop": "the end of a chain of facts, of which one or more are edited",
+    "alias": "the fact itself, with its subject called by another name",
+    "reverse": "from the answer back to the subject",
+    "logical": "what else follows from the fact by the meaning of its relation",
+    "part": "something that a long answer says",
+}
+
+
+@dataclass(frozen=True, repr=False)
+class Probe(Short):
+    """A test prompt and its reference answer.
+
+    prompt    the text that is asked.
+    target    the reference answer.
+    aliases   further texts that are right as well.
+    kind      what the prompt tests: for consequences one of KINDS where one fits, for prompts that
+              should keep their answer the reason why they are near the fact. None: not said.
+    wordings  further wordings of the prompt; it is enough when one wording is answered rightly.
+    parts     questions that the answer is put together from, apart from the edited facts. A model
+              that does not know one of them cannot draw the consequence.
+
+    Lists become tuples. Raises FactError when a text is empty or a part is no Probe.
+    """
 
     prompt: str
     target: str
+    aliases: tuple[str, ...] = only_if_set(())
+    kind: str | None = only_if_set(None)
+    wordings: tuple[str, ...] = only_if_set(())
+    parts: tuple[Probe, ...] = only_if_set(())
 
     def __post_init__(self) -> None:
         require_text(self.prompt, "a test prompt")
         require_text(self.target, "a reference answer")
+        if self.kind is not None:
+            require_text(self.kind, "the kind of a test prompt")
+        _tuples(self, texts=("aliases", "wordings"), probes=("parts",))
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """The texts that are right: the reference answer first."""
+        return self.target, *self.aliases
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """The wordings of the question: the prompt first."""
+        return self.prompt, *self.wordings
 
 
-@dataclass(frozen=True)
-class Case:
+@dataclass(frozen=True, repr=False)
+class Case(Short):
     """A fact with its test prompts.
 
     fact          the fact to write.
     paraphrases   rewordings of its prompt, which should give the new answer.
     neighborhood  prompts about other facts, which should keep their reference answer.
     locality      unrelated prompts, which should get the answer of the base model.
-    portability   prompts about consequences of the fact, with their reference answers.
+    portability   questions about consequences of the fact, with their answers and kinds.
     id            number or name of the case in its data file.
     relation      name of the fact's relation, where the file gives one.
+    batch         name of the batch that the case belongs to, where several facts belong together.
+                  They are edited together, or one after another, and the questions of the last one
+                  follow from all of them.
 
     Lists become tuples, so that a case can be hashed. Raises FactError when a group holds anything
     else.
@@ -161,22 +205,37 @@ class Case:
     portability: tuple[Probe, ...] = ()
     id: int | str = 0
     relation: str | None = None
+    batch: int | str | None = only_if_set(None)
 
     def __post_init__(self) -> None:
-        for name in ("paraphrases", "locality", "neighborhood", "portability"):
-            group = getattr(self, name)
-            if not isinstance(group, (list, tuple)):
-                raise FactError(f"{name} should be a list, not {quoted(str(group))}")
-            for number, item in enumerate(group):
-                if name in ("paraphrases", "locality"):
-                    require_text(item, f"{name}[{number}]")
-                elif not isinstance(item, Probe):
-                    raise FactError(f"{name}[{number}] should be a Probe(prompt, target)")
-            object.__setattr__(self, name, tuple(group))
-        if isinstance(self.id, bool) or not isinstance(self.id, (int, str)):
-            raise FactError(f"the id should be a number or text, not {quoted(str(self.id))}")
+        _tuples(self, texts=("paraphrases", "locality"), probes=("neighborhood", "portability"))
+        for name, value in {"id": self.id, "batch": self.batch or 0}.items():
+            if isinstance(value, bool) or not isinstance(value, (int, str)):
+                raise FactError(f"the {name} should be a number or text, not {quoted(str(value))}")
         if self.relation is not None:
             require_text(self.relation, "the relation")
+
+    @property
+    def kinds(self) -> dict[str | None, tuple[Probe, ...]]:
+        """The questions of `portability` by their kind, in the order of their first one."""
+        found: dict[str | None, list[Probe]] = {}
+        for probe in self.portability:
+            found.setdefault(probe.kind, []).append(probe)
+        return {kind: tuple(probes) for kind, probes in found.items()}
+
+
+def _tuples(owner: Probe | Case, texts: tuple[str, ...], probes: tuple[str, ...]) -> None:
+    """Make tuples of these fields, which hold texts or probes; FactError names what is wrong."""
+    for name in (*texts, *probes):
+        group = getattr(owner, name)
+        if not isinstance(group, (list, tuple)):
+            raise FactError(f"{name} should be a list, not {quoted(str(group))}")
+        for number, item in enumerate(group):
+            if name in texts:
+                require_text(item, f"{name}[{number}]")
+            elif not isinstance(item, Probe):
+                raise FactError(f"{name}[{number}] should be a Probe(prompt, target)")
+        object.__setattr__(owner, name, tuple(group))
 
 
 def encode_prompt(tokenizer: Any, text: str) -> list[int]:
@@ -233,38 +292,3 @@ def lookup(tokenizer: Any, fact: Fact, template: str = "{}") -> tuple[list[int],
     if not before:
         raise FactError(f"the tokenizer leaves no token of the subject {quoted(fact.subject)}")
     return list(read["input_ids"]), before[-1]
-
-
-_VERB = re.compile(r"\b(?:is|was|are|were|has|can|will)\b")
-_NEGATED = re.compile(r"\s+not\b|['’]t\b")
-_ASKS = re.compile(r"(?:^\s*|\b(?:what|wh(?:ich|o|om|ose|ere|en|y)|how)\b.*\b)(did|does)\b", re.I)
-_OPENING = re.compile(
-    r"(?:The|This|An?|In|On|At|Of|From|To|By|What|Which|Who|Whose|Where|When|How)\b"
-)
-
-
-def negate(fact: Fact) -> str:
-    """The fact's prompt, negated, so that it should not bring the answer; the subject stays intact.
-
-    (a) "not" is put after the first *is, was, are, were, has, can, will* that follows the subject,
-    and in questions with did or does after the subject. (b) Otherwise, and where the verb is
-    negated already, the prompt follows "It is not true that", and a common opening word gets a
-    small letter. Questions whose verb stands before the subject get this form, which is clumsy but
-    negative. Idea: 2510.00625.
-    "{} is in the city of" -> "Lyon is not in the city of"; "Where did {} live?" -> "Where did …
-    not live?"; "{} plays the" -> "It is not true that … plays the"
-    """
-    head, subject, tail = "", "", fact.prompt
-    if fact.subject is not None:
-        head, _, tail = fact.prompt.partition("{}")
-        subject = fact.subject
-        if _ASKS.search(head) and re.match(r"[\s?]|$", tail):  # in "did {}'s aunt" it ends later
-            return f"{head}{subject} not{tail}"
-    verb = _VERB.search(tail)
-    if verb and not _NEGATED.match(tail, verb.end()):
-        return f"{head}{subject}{tail[: verb.end()]} not{tail[verb.end() :]}"
-    if not subject:
-        head, tail = tail, ""
-    if _OPENING.match(head):
-        head = head[0].lower() + head[1:]
-    return f"It is not true that {head}{subject}{tail}"

@@ -11,7 +11,8 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from ..data.facts import Case, Fact, fill, negate
+from ..data.facts import Case, Fact, fill
+from ..data.negation import negate
 
 METRICS = (
     "efficacy",

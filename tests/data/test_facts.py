@@ -29,8 +29,8 @@ from lib.data.facts import (
     encode_target,
     fill,
     lookup,
-    negate,
 )
+from lib.data.negation import negate
 from lib.data.readers import classroom, read_cases
 from lib.errors import FactError
 from lib.model.default_model import default_model

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from lib.data.facts import Case, Fact, Probe, encode_prompt, encode_target, fill, lookup, negate
+from lib.data.facts import Case, Fact, Probe, encode_prompt, encode_target, fill, lookup
+from lib.data.negation import negate
 from lib.data.readers import read_cases
 from lib.errors import FactError
 
