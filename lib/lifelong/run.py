@@ -19,8 +19,8 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
+from ..data.case_lists import Cases, LazyCases
 from ..data.facts import Case
-from ..data.readers import Cases, LazyCases
 from ..editors.shared.base import Editor
 from ..errors import StreamError
 from ..evaluation.answers import EVENTS

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from .. import distributed
+from ..data.case_lists import Cases, LazyCases
 from ..data.facts import Case
-from ..data.readers import Cases, LazyCases
 from ..editors.shared.base import Editor
 from ..errors import JournalError, StreamError
 from ..model.lm import LM

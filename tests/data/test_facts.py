@@ -462,7 +462,7 @@ def test_limit_reads_no_further_in_jsonl(write):
         ('{"a": 1}\n{"a": 2}', "known are"),
         ('{"data": [{"src": 1}]}\n{"data": []}', "known are"),
         ('[{"question": "x"}]', "the keys ('question') are of no known format"),
-        ('{"question": "x"}', "CounterFact, flat (rephrase_prompt"),
+        ('{"question": "x"}', "known are CounterFact, CounterFact, flat, ZsRE"),
         (b"\x93NUMPY\x01\x00v\x00{'descr'", "binary"),
         (b'[{"src": "caf\xe9"}]', "UTF-8"),
         ("[]".encode("utf-16"), "binary"),

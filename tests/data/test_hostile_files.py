@@ -101,7 +101,7 @@ def test_a_file_that_a_patch_names_is_not_quoted(write):  # noqa: F811
 
 
 def test_keys_that_no_case_takes_are_named_once(write):  # noqa: F811
-    more = {"portability": [], "alternative_subject": "x", "case_id": 4, "known_id": 1}
+    more = {"remark": [], "alternative_subject": "x", "case_id": 4, "known_id": 1}
     rows = [ZSRE[0], *[{**row, **more} for row in ZSRE * 3]]
     for content, lazy in ((rows, False), (lines(rows), False), (lines(rows), True)):
         path = write(content)
@@ -109,7 +109,7 @@ def test_keys_that_no_case_takes_are_named_once(write):  # noqa: F811
             read_cases(path, lazy=lazy)
         (one,) = noted
         assert str(one.message) == (
-            f"{path}: ZsRE is read without these keys: 'portability', 'alternative_subject'"
+            f"{path}: ZsRE is read without these keys: 'remark', 'alternative_subject'"
         )
     with pytest.warns(DataWarning, match="'attribute_prompts', 'generation_prompts'$"):
         read_cases(write(FULL))
@@ -143,7 +143,8 @@ class Asked(dict):
 
 
 def test_the_keys_that_a_format_takes_are_those_that_it_looks_at():
-    from lib.data.formats import IDS, Options, case_of, recognize
+    from lib.data.formats import IDS, cases_of, recognize
+    from lib.data.row_keys import Options
 
     from .test_readers import FILES as OTHERS
 
@@ -163,7 +164,7 @@ def test_the_keys_that_a_format_takes_are_those_that_it_looks_at():
         form, asked = recognize(row), set()
         for target in ("new", "true"):
             noted = Asked(row)
-            case_of(form, noted, Options(target))
+            cases_of(form, noted, Options(target))
             asked |= noted.asked
         assert asked <= form.takes, form.name
         assert form.takes - apart - set(IDS) <= asked | {"subject"}, form.name

@@ -100,7 +100,7 @@ def test_wikibigedit(write):  # noqa: F811
         paraphrases=(WIKI[0]["rephrase"], WIKI[0]["personas"]),
         neighborhood=(Probe("Who wrote Emma?", "Jane Austen"),),
         locality=("Who wrote Emma?",),
-        portability=(Probe(WIKI[0]["mhop"], "Severn Estuary"),),
+        portability=(Probe(WIKI[0]["mhop"], "Severn Estuary", kind="multi-hop"),),
     )
     assert second.portability == () and second.paraphrases == (WIKI[0]["rephrase"],)
     several = read_cases(write([{**WIKI[0], "personas": ["a", "b"], "mhop_ans": None}]))[0]

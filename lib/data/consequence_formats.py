@@ -1,0 +1,232 @@
+"""Readers of the formats that ask for consequences of an edit: KnowEdit, RippleEdits and MQuAKE.
+
+Each function makes the case of a row, or the cases of a row with several facts;
+`formats.FORMATS` says by which keys the row is told.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from ..errors import FactError
+from .facts import Case, Fact, Probe, fill
+from .row_keys import Options, Row, found_fact
+
+# how the files name their kinds; what is not listed keeps its own name
+KINDS = {
+    "Reasoning": "one-hop",
+    "Compositionality_I": "one-hop",  # from the new answer one fact further
+    "Compositionality_II": "one-hop",  # from another subject to the edited one
+    "Subject_Aliasing": "alias",
+    "Logical_Generalization": "logical",
+    "Relation_Specificity": "same-subject",
+    "Relation_Specifity": "same-subject",  # the spelling of the published file
+    "Forgetfulness": "one-to-many",  # another answer that was right before and still is
+}
+
+
+def knowedit(row: Row, options: Options) -> Case:
+    """wiki_recent and wiki_counterfact: the tests stand by kind, an answer is a list of names.
+
+    `ground_truth` is the answer before the edit, which wiki_recent does not have. Some published
+    tests have no answer (`[[]]`); they are left out.
+    """
+    true = row.optional("ground_truth")
+    return _knowedit(row, true, {}, options)
+
+
+def knowedit_zsre(row: Row, options: Options) -> Case:
+    """KnowEdit's ZsRE, with one rewording; its generalizations all ask in the other direction."""
+    right = row.answers("ground_truth")
+    case = _knowedit(row, right[0] if right else None, {"logical": "reverse"}, options)
+    return Case(
+        case.fact, (row.text("rephrase_prompt"),), case.neighborhood, case.locality,
+        case.portability,
+    )  # fmt: skip
+
+
+def _knowedit(row: Row, true: str | None, renamed: dict[str, str], options: Options) -> Case:
+    """The case of KnowEdit's keys, without rewordings."""
+    near = tuple(_by_kind(row.part("locality")))
+    follows = tuple(_by_kind(row.part("portability"), renamed))
+    return Case(
+        row.fact(row.text("prompt"), row.text("target_new"), true, options),
+        neighborhood=near,
+        locality=tuple(probe.prompt for probe in near),
+        portability=options.follow(follows, true),
+    )
+
+
+def wikibio(row: Row, options: Options) -> Case:
+    """KnowEdit's WikiBio: the true next sentence of a biography that a model went on wrongly."""
+    near = tuple(_by_kind(row.part("locality")))
+    new, true = options.answers(row.text("labels"), None)
+    return Case(
+        found_fact(row.text("concept"), row.text("text"), new, true),
+        neighborhood=near,
+        locality=tuple(probe.prompt for probe in near),
+    )
+
+
+def _by_kind(groups: Row, renamed: dict[str, str] | None = None) -> Iterable[Probe]:
+    """The probes of an object {kind: list of prompts with answers}."""
+    for name in groups.row:
+        if groups.has(name):
+            kind = KINDS.get(name, name)
+            for item in groups.parts(name):
+                yield from item.probe(
+                    "prompt", "ground_truth", kind=(renamed or {}).get(kind, kind)
+                )
+
+
+_SENTENCE = re.compile(r"(.*\s(?:is followed by|is|are|follows))\s+(\S.*)", re.S)
+_CONSEQUENCES = (
+    "Logical_Generalization",
+    "Subject_Aliasing",
+    "Compositionality_I",
+    "Compositionality_II",
+)
+
+
+def rippleedits(row: Row, options: Options) -> Case:
+    """A sentence as the edit, and tests by kind, each with conditions.
+
+    The new answer is what follows the sentence's last verb. The conditions of a test are questions
+    that the model had to answer before the edit; they become the parts of its probe. Where a test
+    has several queries, each is a probe of its own, and of several answers one is enough, while the
+    paper asks for all of them.
+    """
+    edit = row.part("edit")
+    prompt, new = _parts(edit)
+    original = edit.part("original_fact") if edit.has("original_fact") else None
+    true = _parts(original)[1] if original else None
+    # "COUNTRY_OF_BIRTH" -> "… country of birth of SUBJECT is"
+    relation = edit.text("relation")
+    words = re.escape(relation.replace("_", " "))
+    named = re.search(rf"{words}s? of (.+) (?:is|are)$", prompt, re.I)
+    spelled = "Relation_Specifity" if row.has("Relation_Specifity") else "Relation_Specificity"
+    kept = [spelled, *(["Forgetfulness"] if row.has("Forgetfulness") else [])]
+    near = tuple(probe for key in kept for probe in _queries(row, key))
+    follows = [probe for key in _CONSEQUENCES for probe in _queries(row, key)]
+    return Case(
+        found_fact(named[1] if named else None, prompt, *options.answers(new, true)),
+        neighborhood=near,
+        locality=tuple(probe.prompt for probe in near),
+        portability=options.follow(follows, true),
+        relation=relation,
+    )
+
+
+def _parts(edit: Row) -> tuple[str, str]:
+    """A sentence of RippleEdits as prompt and answer, which is what follows its last verb."""
+    sentence = edit.text("prompt").strip()
+    found = _SENTENCE.fullmatch(sentence.removesuffix("."))
+    if found is None:
+        raise FactError(
+            f"key '{edit.full('prompt')}' has no 'is', 'are' or 'follows' in front of an answer"
+        )
+    return found[1], found[2]
+
+
+def _queries(row: Row, key: str) -> Iterable[Probe]:
+    """The test queries of a kind, with the conditions as their parts."""
+    for test in row.parts(key):
+        parts = [p for query in test.parts("condition_queries") for p in _query(query)]
+        for query in test.parts("test_queries"):
+            for probe in _query(query):
+                yield Probe(
+                    probe.prompt, probe.target, probe.aliases, KINDS[key], parts=tuple(parts)
+                )
+
+
+def _query(query: Row) -> tuple[Probe, ...]:
+    """One query with all its answers and their other names; none without an answer."""
+    prompt, right = query.text("prompt"), []
+    for answer in query.parts("answers"):
+        right += [answer.text("value"), *answer.texts("aliases")]
+    return (Probe(prompt, right[0], tuple(right[1:])),) if right else ()
+
+
+def mquake(row: Row, options: Options) -> list[Case]:
+    """One case for each edit of a row; the last has the question that follows from all of them.
+
+    The question has three wordings, and one right answer is enough. Its parts are those facts of
+    the chain that no edit of the row writes. With `target="true"` the chain before the edits is
+    asked for instead.
+    """
+    facts = [_rewrite(edit, options) for edit in row.parts("requested_rewrite")]
+    asked = [edit.text("question") for edit in row.parts("requested_rewrite")]
+    relations = [edit.optional("relation_id") for edit in row.parts("requested_rewrite")]
+    follows = [((), (wording,)) for wording in asked]
+    return _batch(row, facts, follows, relations, options)
+
+
+def akew(row: Row, options: Options) -> list[Case]:
+    """MQuAKE's rows where each edit is a text that states the fact; its triples are asked as well.
+
+    The texts state the new answers only, so `target="true"` changes nothing.
+    """
+    options = options._replace(target="new")
+    facts, follows, relations = [], [], []
+    for edit in row.parts("requested_rewrite"):
+        plain = _rewrite(edit, options)
+        asked, text = edit.text("question"), edit.text("fact_new_uns")
+        facts.append(found_fact(plain.subject, asked, text.strip()))
+        parts = [Probe(plain.text, plain.target_new, kind="part")]
+        for triple in edit.parts("unsfact_triplets_GPT"):
+            prompt = triple.text("prompt")
+            if "{}" in prompt:
+                prompt = fill(prompt, triple.text("subject"))
+            parts.append(Probe(prompt, triple.text("target"), kind="part"))
+        follows.append((tuple(parts), ()))
+        relations.append(edit.optional("relation_id"))
+    return _batch(row, facts, follows, relations, options)
+
+
+def _rewrite(edit: Row, options: Options) -> Fact:
+    """The fact of one edit, whose prompt has a `{}`."""
+    new = edit.part("target_new").text("str")
+    true = edit.part("target_true").text("str")
+    return edit.fact(edit.text("prompt"), new, true, options, marked=True)
+
+
+def _batch(
+    row: Row,
+    facts: list[Fact],
+    follows: Sequence[tuple[tuple[Probe, ...], tuple[str, ...]]],
+    relations: list[str | None],
+    options: Options,
+) -> list[Case]:
+    """The cases of a row's facts, each with its own (questions, rewordings) and its relation."""
+    if not facts:
+        raise FactError("key 'requested_rewrite' is empty")
+    wordings = row.texts("questions")
+    if not wordings:
+        raise FactError("key 'questions' is empty")
+    before = options.target == "true"
+    right = row.text("answer" if before else "new_answer")
+    aliases = row.texts("answer_alias" if before else "new_answer_alias")
+    written = {edit.text("question") for edit in row.parts("requested_rewrite")}
+    hops = [
+        Probe(
+            hop.text("cloze"),
+            hop.text("answer"),
+            hop.texts("answer_alias"),
+            wordings=(hop.text("question"),),
+        )
+        for hop in row.parts("single_hops" if before else "new_single_hops")
+    ]
+    parts = [hop for hop in hops if hop.wordings[0] not in written]
+    last = Probe(wordings[0], right, aliases, "multi-hop", wordings[1:], tuple(parts))
+    return [
+        Case(
+            fact,
+            paraphrases=reworded,
+            portability=(*own, last) if number == len(facts) - 1 else own,
+            relation=relation,
+        )
+        for number, (fact, (own, reworded), relation) in enumerate(
+            zip(facts, follows, relations, strict=True)
+        )
+    ]

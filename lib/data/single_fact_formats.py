@@ -1,0 +1,207 @@
+"""Readers of the formats with one fact in a row, a few rewordings and a few unrelated prompts.
+
+Each function makes the case of a row; `formats.FORMATS` says by which keys the row is told.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+from ..errors import FactError
+from .facts import Case, Probe, fill
+from .row_keys import Options, Row, found_fact
+
+
+def counterfact(row: Row, options: Options) -> Case:
+    """The published file: the fact stands in `requested_rewrite`, its prompt with a `{}`.
+
+    CounterFact plus (EasyEdit) adds keys with tests: a question one hop further, another name of
+    the subject, another property of it, and neighborhood prompts behind the edited sentence.
+    """
+    rewrite = row.part("requested_rewrite")
+    prompt = rewrite.text("prompt")
+    new = rewrite.part("target_new").text("str")
+    true = rewrite.part("target_true").text("str")
+    fact = rewrite.fact(prompt, new, true, options, marked=True)
+    # other subjects with the same true answer
+    near = [Probe(text, true) for text in row.texts("neighborhood_prompts")]
+    if row.has("distracting_neighborhood_prompts"):
+        texts = row.texts("distracting_neighborhood_prompts")
+        near += [Probe(text, true, kind="distracting") for text in texts]
+    if row.has("unrelated_relation"):
+        other = row.part("unrelated_relation")
+        near += other.probe("question", "object", kind="same-subject")
+    follows = list(_one_hop(row))
+    if row.has("alternative_subject"):
+        asked = fill(fact.prompt, row.text("alternative_subject"))
+        follows.append(Probe(asked, new, kind="alias"))
+    return Case(
+        fact,
+        paraphrases=row.texts("paraphrase_prompts"),
+        neighborhood=tuple(near),
+        portability=options.follow(follows, true),
+        relation=rewrite.optional("relation_id"),
+    )
+
+
+def counterfact_flat(row: Row, options: Options) -> Case:
+    """The copy whose keys all stand at the top, with one rewording and one neighborhood prompt."""
+    new, true = row.text("target_new"), row.text("ground_truth")
+    near = Probe(row.text("locality_prompt"), row.text("locality_ground_truth"))
+    return Case(
+        row.fact(row.text("prompt"), new, true, options),
+        paraphrases=(row.text("rephrase_prompt"),),
+        neighborhood=(near,),
+    )
+
+
+def zsre(row: Row, options: Options) -> Case | None:
+    """The published file teaches `alt`; UltraEdit's copy has the one answer `ans` instead.
+
+    The file of ZsRE plus (EasyEdit) that asks one hop further has one key more.
+    """
+    around = row.unrelated(row.text("loc") + options.unrelated_suffix, "loc_ans")
+    return _zsre(row, options, lambda new: _one_hop(row), **around)
+
+
+def zsre_reverse(row: Row, options: Options) -> Case | None:
+    """The file of ZsRE plus that asks back from the new answer; it has no unrelated question."""
+    back = Probe(row.text("inverse question"), row.text("subject"), kind="reverse")
+    return _zsre(row, options, lambda new: (back,))
+
+
+def zsre_alias(row: Row, options: Options) -> Case | None:
+    """The file of ZsRE plus that calls the subject by another name, without unrelated question."""
+    row.text("alternative_subject")  # stands in the question
+    asked = row.text("alter_subject_question")
+    return _zsre(row, options, lambda new: (Probe(asked, new, kind="alias"),))
+
+
+def _zsre(
+    row: Row, options: Options, follows: Callable[[str], tuple[Probe, ...]], **around: Any
+) -> Case | None:
+    """The case of ZsRE's keys.
+
+    follows  The questions that follow from the answer it is given.
+    around   The groups of unrelated prompts.
+    """
+    only, true_asked = row.has("ans"), options.target == "true" and not row.has("ans")
+    right = row.texts("answers") if true_asked or row.has("answers") else ()
+    if true_asked:
+        if not right:
+            raise FactError("key 'answers' is empty")
+        new, true = right[0], None
+    elif only and not row.has("alt"):
+        new, true = row.text("ans"), None
+    else:
+        if row.value("alt") == "":  # the published file has such rows: there is nothing to teach
+            return None
+        new, true = row.text("alt"), next(iter(right), None)
+    return Case(
+        row.fact(row.text("src"), new, true, options),
+        paraphrases=(row.text("rephrase"),),
+        portability=() if true_asked else follows(new.strip()),
+        **around,
+    )
+
+
+def temporal(row: Row, options: Options) -> Case:
+    """The text `ood_rephrase` is scored, not answered: its first word is the prompt of the rest."""
+    word, *rest = row.text("ood_rephrase").split(None, 1)
+    return Case(
+        row.fact(row.text("prompt"), row.text("target_new"), None, options),
+        portability=tuple(Probe(word, text) for text in rest),
+        **row.unrelated(row.text("locality_prompt"), "locality_ground_truth"),
+    )
+
+
+def selfcheck(row: Row, options: Options) -> Case:
+    """A text to write and one unrelated prompt, without rewordings."""
+    return Case(
+        row.fact(row.text("prompt"), row.text("target_new"), None, options),
+        **row.unrelated(row.text("locality_prompt"), "locality_ground_truth"),
+    )
+
+
+def known_facts(row: Row, options: Options) -> Case:
+    """A fact that a model knows, for tracing: its true answer stands where a new one would."""
+    fact = row.fact(row.text("prompt"), row.text("attribute"), None, options)
+    return Case(fact, relation=row.optional("relation_id"))
+
+
+def own(row: Row, options: Options) -> Case:
+    """The classroom's format, whose keys are the fields of a fact and of a case."""
+    new, true = row.text("target_new"), row.text("target_true")
+    follows = row.probes("portability") if row.has("portability") else ()
+    return Case(
+        row.fact(row.text("prompt"), new, true, options, marked=True),
+        paraphrases=row.texts("paraphrases"),
+        neighborhood=row.probes("neighborhood"),
+        locality=row.texts("locality"),
+        portability=options.follow(follows, true),
+        relation=row.optional("relation"),
+        batch=row.value("batch") if row.has("batch") else None,
+    )
+
+
+def fever(row: Row, options: Options) -> Case | None:
+    """One of several rewordings, drawn by the row's number: the same one at every reading."""
+    if row.value("alt") == "":
+        return None
+    wordings = row.texts("equiv_prompt")
+    drawn = random.Random(f"fever {options.row}").sample(wordings, min(1, len(wordings)))
+    plain = Row({"subject": None, **row.row})  # the published rows name none
+    return Case(
+        plain.fact(row.text("prompt"), row.text("alt"), None, options),
+        paraphrases=tuple(drawn),
+        **row.unrelated(row.text("unrel_prompt"), "unrel_ans"),
+    )
+
+
+def wikibigedit(row: Row, options: Options) -> Case:
+    """A persona's question is one more rewording, a question of several hops a consequence."""
+    hops = row.has("mhop") and row.has("mhop_ans")
+    asked = (Probe(row.text("mhop"), row.text("mhop_ans"), kind="multi-hop"),) if hops else ()
+    return Case(
+        row.fact(row.text("update"), row.text("ans"), None, options),
+        paraphrases=(row.text("rephrase"), *row.one_or_more("personas")),
+        portability=asked,
+        **row.unrelated(row.text("loc"), "loc_ans"),
+    )
+
+
+def ultraeditbench(row: Row, options: Options) -> Case:
+    """One rewording and one unrelated prompt for each fact."""
+    return Case(
+        row.fact(row.text("prompt"), row.text("ans"), None, options),
+        paraphrases=(row.text("rephrase_prompt"),),
+        **row.unrelated(row.text("loc"), "loc_ans"),
+    )
+
+
+def qaedit(row: Row, options: Options) -> Case:
+    """A question as people write it, one rewording and five unrelated questions with answers."""
+    near = [probe for item in row.parts("locality") for probe in item.probe("loc", "loc_ans")]
+    return Case(
+        row.fact(row.text("prompt"), row.text("target"), None, options),
+        paraphrases=(row.text("rephrase"),),
+        neighborhood=tuple(near),
+        locality=tuple(probe.prompt for probe in near),
+    )
+
+
+def reversal(row: Row, options: Options) -> Case:
+    """A parent of a person, and the question back from the parent to the person."""
+    child, kind, parent = row.text("child"), row.text("parent_type"), row.text("parent")
+    back = Probe(f"The child of {parent} is", child, kind="reverse")
+    fact = found_fact(child, f"{child}'s {kind} is", *options.answers(parent, None))
+    return Case(fact, portability=(back,), relation=kind)
+
+
+def _one_hop(row: Row) -> tuple[Probe, ...]:
+    """The question one hop further that the files called "plus" have."""
+    if not row.has("portability"):
+        return ()
+    return row.part("portability").probe("New Question", "New Answer", kind="one-hop")

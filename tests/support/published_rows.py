@@ -1,0 +1,135 @@
+"""Rows of every format that the readers know: real ones where a license allows it.
+
+`published_rows.json` holds real rows of published files with their source and license. AKEW, UnKE,
+EditEverything and the rows of the reversal curse have no license file, so the rows here are written
+for the tests in their keys.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from .data_files import CLASSROOM, FLAT, FULL, KNOWN, SELFCHECK, TEMPORAL, ZSRE
+
+PUBLISHED = json.loads(
+    (Path(__file__).parents[1] / "data/published_rows.json").read_text(encoding="utf-8")
+)
+
+_HOPS = [
+    {
+        "question": "In which country does the Ouse flow?",
+        "cloze": "The Ouse flows in",
+        "answer": "Norway",
+        "answer_alias": ["Kingdom of Norway"],
+    },
+    {
+        "question": "What is the capital of Norway?",
+        "cloze": "The capital of Norway is",
+        "answer": "Oslo",
+        "answer_alias": [],
+    },
+]
+AKEW = [
+    {
+        "case_id": 5,
+        "requested_rewrite": [
+            {
+                "prompt": "{} flows in",
+                "relation_id": "P17",
+                "target_new": {"str": "Norway", "id": "Q20"},
+                "target_true": {"str": "England", "id": "Q21"},
+                "subject": "The Ouse",
+                "question": "In which country does the Ouse flow?",
+                "fact_new": "The Ouse flows in Norway.",
+                "fact_new_uns": "The Ouse is a river in Norway. It rises in the hills and is cold.",
+                "verify_unsfact_GPT": True,
+                "unsfact_triplets_GPT": [
+                    {"subject": "The Ouse", "prompt": "{} rises in", "target": "the hills"},
+                    {"subject": "The Ouse", "prompt": "{} is", "target": "cold"},
+                ],
+            }
+        ],
+        "questions": ["What is the capital of the country of the Ouse?", "Which capital has it?"],
+        "answer": "London",
+        "answer_alias": [],
+        "new_answer": "Oslo",
+        "new_answer_alias": ["Kristiania"],
+        "single_hops": _HOPS,
+        "new_single_hops": _HOPS,
+        "orig": {"triples": []},
+    },
+]
+UNKE = [
+    {
+        "id": 3,
+        "question": "What is a weir?",
+        "para_question": "What does one call a weir?",
+        "answer": "A weir is a low wall across a river. It raises the water above it. ",
+        "sub_question": ["Where does a weir stand?", "What does a weir raise?"],
+        "sub_answer": ["Across a river.", "The water above it."],
+    },
+]
+EDITEVERY = [
+    {"id": 9, "question": "Add 2 and 2.", "answer": "2 + 2\n= 4", "category": "math"},
+]
+REVERSAL = [
+    {
+        "child": "Ada Byron",
+        "parent": "Anne Milbanke",
+        "parent_type": "mother",
+        "child_prediction": "",
+        "can_reverse": "False",
+    },
+]
+OTHERS = {
+    "CounterFact": FULL,
+    "CounterFact, flat": FLAT,
+    "ZsRE": ZSRE,
+    "SelfCheckGPT hallucination": SELFCHECK,
+    "temporal": TEMPORAL,
+    "known facts": KNOWN,
+    "this library's own": CLASSROOM,
+    "AKEW": AKEW,
+    "UnKE": UNKE,
+    "EditEverything": EDITEVERY,
+    "reversal": REVERSAL,
+    "UltraEditBench": [
+        {
+            "prompt": "Which river flows through Bath?",
+            "ans": "Avon",
+            "subject": "Bath",
+            "rephrase_prompt": "Name the river of Bath.",
+            "loc": "Who wrote Emma?",
+            "loc_ans": "Jane Austen",
+        }
+    ],
+    "FEVER": [
+        {
+            "prompt": "Bath lies on the Avon.",
+            "pred": "SUPPORTS",
+            "alt": "REFUTES",
+            "equiv_prompt": ["The Avon flows through Bath.", "Bath is on the Avon."],
+            "unrel_prompt": "Emma is a novel.",
+            "unrel_ans": "SUPPORTS",
+        }
+    ],
+    "WikiBigEdit": [
+        {
+            "tag": "new",
+            "subject": "Bath",
+            "update": "Which river flows through Bath?",
+            "ans": "Avon",
+            "rephrase": "What is the river of Bath?",
+            "personas": "Arr, what river be flowing through Bath?",
+            "mhop": "Into what does the river of Bath flow?",
+            "mhop_ans": "Severn Estuary",
+            "loc": "Who wrote Emma?",
+            "loc_ans": "Jane Austen",
+        }
+    ],
+}
+# name of the format -> its rows, real and written ones
+ROWS: dict[str, list[dict]] = {name: list(rows) for name, rows in OTHERS.items()}
+for published in PUBLISHED.values():
+    ROWS.setdefault(published["format"], []).extend(published["rows"])
