@@ -38,7 +38,7 @@ def parquet_rows(path: Path) -> Generator[dict, None, None]:
         with parquet.ParquetFile(path) as file:
             for batch in file.iter_batches(256):
                 yield from map(plain_row, batch.to_pylist())
-    except (OSError, ValueError) as error:  # ArrowInvalid is a ValueError
+    except (OSError, ValueError, LookupError, TypeError, RuntimeError) as error:
         raise _unreadable(path, error) from None
 
 
@@ -53,7 +53,7 @@ def _by_pandas(path: Path) -> Generator[dict, None, None]:
             f"{path} is a parquet file, and neither pyarrow nor fastparquet is installed to read "
             "it: install one of them, or write the rows as JSONL"
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, LookupError, TypeError, RuntimeError) as error:
         raise _unreadable(path, error) from None
     yield from map(plain_row, table.to_dict("records"))
 
