@@ -69,6 +69,16 @@ def judge(text: str, target: str, cut: bool = False) -> Verdict:
     return Verdict(True, not tail or tail[0] in ".\n", settled=bool(tail))
 
 
+def judge_any(text: str, targets: Iterable[tuple[str, bool]]) -> Verdict:
+    """The verdict where any of several targets is right; each comes as (target, cut)."""
+    verdicts = [judge(text, target, cut) for target, cut in targets]
+    return Verdict(
+        any(verdict.begins for verdict in verdicts),
+        any(verdict.exact for verdict in verdicts),
+        all(verdict.settled for verdict in verdicts),
+    )
+
+
 def begins(text: str, target: str) -> bool:
     """Event `generation`: the text begins with the target, then a boundary."""
     return judge(text, target).begins
@@ -93,27 +103,32 @@ def plain(text: str) -> str:
 
 
 def generated(
-    lm: LM, asked: Iterable[tuple[str, str]], *, chat: bool = False
-) -> dict[tuple[str, str], tuple[str, Verdict]]:
+    lm: LM, asked: Iterable[tuple[str, Any]], *, chat: bool = False
+) -> dict[tuple[str, Any], tuple[str, Verdict]]:
     """Greedy answers to (prompt, target) pairs, as {(prompt, target): (text, verdict)}.
 
-    A text is generated until its verdict is settled and its first word ends, and for at most 32
-    tokens. Only the first 32 tokens of a longer target count.
+    A target is a text, or a tuple of texts of which any is right. A text is generated until its
+    verdict is settled and its first word ends, and for at most 32 tokens. Only the first 32 tokens
+    of a longer target count.
 
     chat  The prompts are asked in the tokenizer's chat template.
     """
     pairs = list(dict.fromkeys(asked))
     rows, _ = lm.rows([prompt for prompt, _ in pairs], chat=chat)
-    targets = [_within_limit(lm, target) for _, target in pairs]  # (target, cut)
+    # lists of (target, cut)
+    targets = [
+        [_within_limit(lm, text) for text in ((target,) if isinstance(target, str) else target)]
+        for _, target in pairs
+    ]
 
     def settled(i: int, ids: list[int]) -> bool:
         text = lm.texts([rows[i]], [ids])[0]
-        if text.endswith("\ufffd") or not judge(text, *targets[i]).settled:
+        if text.endswith("\ufffd") or not judge_any(text, targets[i]).settled:
             return False  # "\ufffd": a character of several tokens is not complete yet
         return len(ids) >= READABLE or _WORD.search(text) is not None
 
     texts = lm.texts(rows, generation.generate(lm, rows, LIMIT, until=settled).ids)
-    found = [(text, judge(text, *target)) for text, target in zip(texts, targets, strict=True)]
+    found = [(text, judge_any(text, some)) for text, some in zip(texts, targets, strict=True)]
     return dict(zip(pairs, found, strict=True))
 
 

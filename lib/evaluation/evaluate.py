@@ -21,8 +21,8 @@ from ..model.lm import LM
 from ..patch.patch import EMPTY, Patch
 from .answers import EVENTS, beginnings, generated, plain, scored
 from .perplexity import perplexity
-from .probe_prompts import METRICS, Item, probe_items
-from .scores import COLUMNS, EVENTS_OF, Base, Scores, asked, portions, unrelated
+from .probe_prompts import BASE, METRICS, PARTS, Item, probe_items
+from .scores import COLUMNS, Base, Scores, asked, events_of, portions, unrelated
 
 
 def evaluate(
@@ -80,12 +80,13 @@ def measure(
 ) -> Scores:
     """Scores of test items that `probe_items` made before; `evaluate` does both in one call."""
     base = Base(lm.identity) if base is None else base
+    pairs = asked(metrics, events, items)
     items = read(lm, items, base, events, kl_prompts=kl_prompts)
     with lm.patched(patch):
         found = _Found(lm, items, events, base, unrelated(items, kl_prompts))
         ppl = perplexity(lm, text) if "perplexity" in metrics else None
     rows = pd.DataFrame(list(found.rows(items)), columns=COLUMNS)
-    return Scores(rows, asked(metrics, events), title(lm, patch, rows["case"].nunique()), ppl, base)
+    return Scores(rows, pairs, title(lm, patch, rows["case"].nunique()), ppl, base)
 
 
 def read(
@@ -93,15 +94,17 @@ def read(
 ) -> list[Item]:
     """Ask the base model all that `measure` will need; returns the items that these events need.
 
-    Items in the chat template are left out where the tokenizer has none, and items that are judged
-    by generation alone where that event is not asked for.
+    Items in the chat template are left out where the tokenizer has none, items that are judged by
+    generation alone where that event is not asked for, and questions with a part that the base
+    model does not know.
     """
     chat = bool(getattr(lm.tokenizer, "chat_template", None))
     items = [i for i in items if chat or i.metric != "chat"]
     if "generation" not in events:
-        items = [i for i in items if i.metric not in ("negation_leak", "negation_base", "chat")]
+        alone = ("negation_leak", "negation_base", "chat")
+        items = [i for i in items if i.metric not in alone and not i.metric.endswith(BASE)]
     base.read(lm, items, settings.get("kl_prompts", 512))
-    return items
+    return [i for i in items if i.metric.endswith(PARTS) or base.knows(i)]
 
 
 class _Found:
@@ -118,7 +121,7 @@ class _Found:
         self, lm: LM, items: Sequence[Item], events: Sequence[str], base: Base, spread: list[str]
     ) -> None:
         self.events, self.base = events, base
-        given = [i for i in items if i.answer is not None and i.metric != "negation_base"]
+        given = [i for i in items if i.answer is not None and not i.of_base]
         kept = [i.prompt for i in items if i.answer is None]
         # score the base model's own beginnings at the prompts that should be left alone …
         pairs: list[tuple[str, Any]] = [
@@ -135,7 +138,9 @@ class _Found:
         self.scores = scored(lm, pairs)
         self.said, self.chat, self.moved = {}, {}, {}
         if "generation" in events:
-            self.said = generated(lm, ((i.prompt, i.answer) for i in given if i.metric != "chat"))
+            self.said = generated(
+                lm, ((p, i.right) for i in given if i.metric != "chat" for p in i.prompts)
+            )
             self.chat = generated(
                 lm, ((i.prompt, i.answer) for i in given if i.metric == "chat"), chat=True
             )
@@ -158,6 +163,19 @@ class _Found:
         positive = {i.case: i.prompt for i in items if i.metric == "efficacy"}
         answers = {"negation_leak": self.said, "negation_base": self.base.said}
         for item in items:
+            if item.metric.endswith(PARTS):
+                known = float(self.base.knows(item))
+                if "generation" in self.events:
+                    yield (
+                        item.case,
+                        item.metric,
+                        "generation",
+                        item.prompt,
+                        known,
+                        None,
+                        item.answer,
+                    )
+                continue
             said = answers.get(item.metric)
             if said and not said[positive[item.case], item.answer][1].begins:
                 continue  # a fact that the model does not state cannot leak
@@ -169,18 +187,23 @@ class _Found:
     def _given(self, item: Item) -> Iterator[tuple[str, float, str | None]]:
         """The values of an item that names its answer, as (event, value, text)."""
         pair = (item.prompt, item.answer)
-        score = self.scores.get(pair)
+        score = None if item.of_base else self.scores.get(pair)
         if score is not None and "probability" in self.events and _comparable(item):
             other = self.scores[item.prompt, item.other]
             yield "probability", bool(score.log_probs.mean() > other.log_probs.mean()), None
         if score is not None and "teacher_forced" in self.events:
             yield "teacher_forced", score.hits.float().mean().item(), None
-        said = {"chat": self.chat, "negation_base": self.base.said}.get(item.metric, self.said)
+        said = self.base.said if item.of_base else self.said
         if "generation" in self.events:
-            text, verdict = said[pair]
+            found = [
+                (self.chat if item.metric == "chat" else said)[p, item.right] for p in item.prompts
+            ]
+            # of several wordings, one that is answered rightly is enough
+            text, verdict = next((one for one in found if one[1].begins), found[0])
             yield "generation", verdict.begins, text
-            if "generation_exact" in EVENTS_OF[item.metric]:
-                yield "generation_exact", verdict.exact, text
+            if "generation_exact" in events_of(item.metric):
+                exact = next((one for one in found if one[1].exact), (text, verdict))
+                yield "generation_exact", exact[1].exact, exact[0]
 
     def _kept(self, item: Item) -> Iterator[tuple[str, float, str | None]]:
         """The values of an item whose answer is the base model's own beginning.

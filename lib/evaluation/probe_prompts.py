@@ -2,6 +2,10 @@
 
 `probe_items` lists them as items, one per case, metric and prompt. It does so before any model
 runs, so that a stream asks the same items at all points at which it measures.
+
+Questions about consequences are asked once more under the name of their kind, as the metric
+"portability: alias" is, with two lines beside it: what the base model answers to the same
+questions, and for how many of them it knows the parts.
 """
 
 from __future__ import annotations
@@ -9,9 +13,9 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from ..data.facts import Case, Fact, fill
+from ..data.facts import Case, Fact, Probe, fill
 from ..data.negation import negate
 
 METRICS = (
@@ -26,18 +30,23 @@ METRICS = (
     "chat",
     "perplexity",
 )
+BASE = " (base model)"  # ends the metric of the base model's own answers to the questions of a kind
+PARTS = " (parts known)"  # ends the metric of the questions whose parts the base model knows
 TRIES = 64  # the most other cases that are looked at to find a negative
 
 
 class Item(NamedTuple):
     """One prompt of one case under one metric.
 
-    case    The case's name in the tables.
-    metric  One of METRICS, or negation_base.
-    prompt  The text that is asked.
-    answer  The answer that is looked for: one that should come, or for negation_leak one that
-            should not. None stands for whatever the base model answers.
-    other   The answer that should be less probable, None where there is none.
+    case      The case's name in the tables.
+    metric    One of METRICS, negation_base, or a line of a kind of consequences.
+    prompt    The text that is asked.
+    answer    The answer that is looked for: one that should come, or for negation_leak one that
+              should not. None stands for whatever the base model answers.
+    other     The answer that should be less probable, None where there is none.
+    aliases   Further answers that are right when they are generated.
+    wordings  Further wordings of the prompt; one that is answered rightly is enough.
+    parts     Questions that the base model has to answer, or else the item does not count.
     """
 
     case: int | str
@@ -45,6 +54,41 @@ class Item(NamedTuple):
     prompt: str
     answer: str | None = None
     other: str | None = None
+    aliases: tuple[str, ...] = ()
+    wordings: tuple[str, ...] = ()
+    parts: tuple[Probe, ...] = ()
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """The wordings that are generated from: the prompt first."""
+        return self.prompt, *self.wordings
+
+    @property
+    def right(self) -> Any:
+        """The answers that count as right: a text, or a tuple of texts where there are several."""
+        return right(self.answer, self.aliases)
+
+    @property
+    def of_base(self) -> bool:
+        """Whether the item asks the base model and not the edited one."""
+        return self.metric == "negation_base" or self.metric.endswith((BASE, PARTS))
+
+
+def right(target: Any, aliases: tuple[str, ...]) -> Any:
+    """The right answers as `answers.generated` takes them: a text, or a tuple of texts."""
+    return (target, *aliases) if aliases else target
+
+
+def stem(metric: str) -> str:
+    """The metric of METRICS that a line belongs to: "portability: alias" -> "portability"."""
+    return metric.split(":")[0].split(" (")[0]
+
+
+def lines(items: Iterable[Item]) -> list[str]:
+    """The metrics of single kinds among the items: kind by kind, each with its lines beside it."""
+    found = dict.fromkeys(i.metric for i in items if i.metric != stem(i.metric))
+    kinds = list(dict.fromkeys(name.removesuffix(BASE).removesuffix(PARTS) for name in found))
+    return [kind + end for kind in kinds for end in ("", BASE, PARTS) if kind + end in found]
 
 
 def probe_items(
@@ -91,7 +135,7 @@ def _items(
     if "specificity" in metrics:
         yield from (Item(name, "specificity", p.prompt, p.target, new) for p in case.neighborhood)
     if "portability" in metrics:
-        yield from (Item(name, "portability", p.prompt, p.target) for p in case.portability)
+        yield from _consequences(name, case)
     if "locality" in metrics:
         yield from (Item(name, "locality", prompt) for prompt in case.locality)
     if "same_subject" in metrics and (prompt := others.same_subject(case)):
@@ -104,6 +148,18 @@ def _items(
             yield Item(name, "negation_base", negate(fact), old)
     if "chat" in metrics:
         yield Item(name, "chat", fact.text, new)
+
+
+def _consequences(name: int | str, case: Case) -> Iterator[Item]:
+    """The items of the questions about consequences, under the pooled metric and their kind's."""
+    for probe in case.portability:
+        own = "portability" if probe.kind is None else f"portability: {probe.kind}"
+        asked = ["portability"] if probe.kind is None else ["portability", own, own + BASE]
+        for metric in [*asked, *([own + PARTS] if probe.parts else [])]:
+            yield Item(
+                name, metric, probe.prompt, probe.target,
+                aliases=probe.aliases, wordings=probe.wordings, parts=probe.parts,
+            )  # fmt: skip
 
 
 class _Others:

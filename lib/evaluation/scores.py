@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
 from torch import Tensor
 
+from ..data.facts import Probe
 from ..model.lm import LM
 from ..patch.patch import EMPTY
 from .answers import EVENTS, Verdict, beginnings, generated
 from .intervals import DIFFERENCE, SHARE, interval
-from .probe_prompts import METRICS, Item
+from .probe_prompts import BASE, METRICS, PARTS, Item, lines, right, stem
 
 COLUMNS = ["case", "metric", "event", "prompt", "value", "text", "answer"]
 _ALL = (*EVENTS, "generation_exact")
@@ -50,8 +51,21 @@ LABELS = {
 }
 
 
-def asked(metrics: Collection[str], events: Collection[str]) -> list[tuple[str, str]]:
+def events_of(metric: str) -> tuple[str, ...]:
+    """The events that have a meaning for a metric, or for a line of a kind of consequences."""
+    if metric.endswith(PARTS):
+        return ("generation",)
+    if metric.endswith(BASE):
+        return ("generation", "generation_exact")
+    return EVENTS_OF[stem(metric)]
+
+
+def asked(
+    metrics: Collection[str], events: Collection[str], items: Iterable[Item] = ()
+) -> list[tuple[str, str]]:
     """The (metric, event) pairs of the tables, in order; efficacy is always among them.
+
+    items  The test items, whose kinds of consequences get lines of their own.
 
     Raises ValueError for a metric or an event that is not known.
     """
@@ -59,7 +73,11 @@ def asked(metrics: Collection[str], events: Collection[str]) -> list[tuple[str, 
     _known("metric", metrics, (*METRICS, "retention"))
     wanted = {*metrics, "efficacy"} | ({"negation_base"} if "negation_leak" in metrics else set())
     shown = {*events, "kl_nats"} | ({"generation_exact"} if "generation" in events else set())
-    return [(m, e) for m, known in EVENTS_OF.items() if m in wanted for e in known if e in shown]
+    names = [m for m in EVENTS_OF if m in wanted]
+    if "portability" in names:
+        place = names.index("portability") + 1
+        names[place:place] = lines(items)
+    return [(m, e) for m in names for e in events_of(m) if e in shown]
 
 
 def _known(what: str, given: Collection[str], known: Sequence[str]) -> None:
@@ -138,6 +156,13 @@ class Scores:
 
     def _footer(self) -> str:
         measured = "share of cases in %, with its 95 % interval"
+        known = self.rows[self.rows["metric"].str.endswith(PARTS)].groupby("metric", sort=False)
+        for metric, value in known["value"]:
+            kind = str(metric).removesuffix(PARTS)
+            measured += (
+                f"; {kind}: {int(value.sum())} of {len(value)} questions count, those whose parts "
+                "the base model knows"
+            )
         return measured + ("" if self.perplexity is None else f"; perplexity {self.perplexity:.2f}")
 
     def __repr__(self) -> str:
@@ -208,14 +233,14 @@ class Base:
     model       The identity of the model that gave them.
     begins      {prompt: (ids, text)}, the first tokens that it generates.
     next_token  {prompt: log-probabilities of the next token (vocabulary,)}, float32.
-    said        {(prompt, target): (text, verdict)}, its generations.
+    said        {(prompt, target): (text, verdict)}, its generations; a target may be a tuple.
     scores      Its own `Scores`, where they were measured.
     """
 
     model: str
     begins: dict[str, tuple[tuple[int, ...], str]] = field(default_factory=dict)
     next_token: dict[str, Tensor] = field(default_factory=dict)
-    said: dict[tuple[str, str], tuple[str, Verdict]] = field(default_factory=dict)
+    said: dict[tuple[str, Any], tuple[str, Verdict]] = field(default_factory=dict)
     scores: Scores | None = None
 
     def read(self, lm: LM, items: Sequence[Item], kl_prompts: int) -> None:
@@ -227,22 +252,36 @@ class Base:
         # collect the questions whose answers are missing …
         positive = {item.case: item.prompt for item in items if item.metric == "efficacy"}
         begins = {i.prompt for i in items if i.answer is None} - self.begins.keys()
-        pairs = {
+        pairs: set[tuple[str, Any]] = {
             (prompt, i.answer)
             for i in items
             if i.metric == "negation_base"
             for prompt in (i.prompt, positive[i.case])
-        } - self.said.keys()
+        }
+        pairs |= {(p, i.right) for i in items if i.metric.endswith(BASE) for p in i.prompts}
+        pairs |= {pair for i in items for part in i.parts for pair in _wordings(part)}
+        pairs -= self.said.keys()
         spread = [p for p in unrelated(items, kl_prompts) if p not in self.next_token]
         # … and ask them, sorted, so that the batches do not depend on the order of a set
         with lm.patched(EMPTY, only=True):
             if begins:
                 self.begins |= beginnings(lm, sorted(begins))
             if pairs:
-                self.said |= generated(lm, sorted(pairs))
+                self.said |= generated(lm, sorted(pairs, key=lambda pair: (pair[0], str(pair[1]))))
             for part in portions(spread):
                 rows = lm.next_token(part)
                 self.next_token.update((p, row.clone()) for p, row in zip(part, rows, strict=True))
+
+    def knows(self, item: Item) -> bool:
+        """Whether the base model answers every part that the item's answer is put together from."""
+        return all(
+            any(self.said[pair][1].begins for pair in _wordings(part)) for part in item.parts
+        )
+
+
+def _wordings(part: Probe) -> list[tuple[str, Any]]:
+    """The (prompt, target) pairs of a question, one for each of its wordings."""
+    return [(prompt, right(part.target, part.aliases)) for prompt in part.prompts]
 
 
 def unrelated(items: Sequence[Item], limit: int) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Collection, Sequence
+from itertools import groupby
 from typing import Any
 
 import pandas as pd
@@ -19,7 +20,7 @@ from ..patch.patch import EMPTY
 from .answers import EVENTS
 from .evaluate import measure
 from .probe_prompts import METRICS, Item, probe_items
-from .scores import COLUMNS, Base, Scores, asked
+from .scores import COLUMNS, Base, Scores
 
 QUICK = tuple(m for m in METRICS if m not in ("perplexity", "chat"))
 
@@ -34,6 +35,7 @@ def singly(
 ) -> Scores:
     """Scores over all cases, each measured with a patch that holds only its own fact.
 
+    The facts of a batch, which belong together, are one edit and are measured together.
     The base model is asked once for all of them, and its own scores on the same cases are in
     `.base.scores`. The seconds of each edit are in `.seconds`. The perplexity is the mean over the
     patches when it is among the metrics.
@@ -50,10 +52,13 @@ def singly(
     base.scores = before
     parts, seconds, perplexities = [], [], []
     shown = sys.stderr.isatty() if progress is None else progress
-    pairs = zip(cases, by_case.values(), strict=True)
-    for case, own in tqdm(pairs, total=len(cases), disable=not shown, unit="edit"):
+    pairs = list(zip(cases, by_case.values(), strict=True))
+    # cases that stand next to each other and share a batch are one edit
+    edits = [list(some) for _, some in groupby(enumerate(pairs), lambda pair: _batch(*pair))]
+    for together in tqdm(edits, disable=not shown, unit="edit"):
+        own = [item for _, (_, some) in together for item in some]
         start = time.perf_counter()
-        patch = editor.edit([case.fact])
+        patch = editor.edit([case.fact for _, (case, _) in together])
         seconds.append(time.perf_counter() - start)
         found = measure(lm, own, patch, base=base, **settings)
         parts.append(found.rows)
@@ -61,10 +66,16 @@ def singly(
     known = [p for p in perplexities if p is not None]
     scores = Scores(
         pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS),
-        asked(metrics, events),
-        f"{editor.name}, {len(cases)} single edits, each on the base model, {lm.name}",
+        before.asked,
+        f"{editor.name}, {len(edits)} single edits, each on the base model, {lm.name}",
         sum(known) / len(known) if known else None,
         base,
     )
     scores.seconds = seconds
     return scores
+
+
+def _batch(number: int, pair: tuple[Case, list[Item]]) -> tuple[bool, Any]:
+    """What cases of one edit have in common: their batch, or the number of a case without one."""
+    batch = pair[0].batch
+    return (False, number) if batch is None else (True, batch)

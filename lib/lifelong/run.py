@@ -25,7 +25,7 @@ from ..editors.shared.base import Editor
 from ..errors import StreamError
 from ..evaluation.answers import EVENTS
 from ..evaluation.evaluate import measure, read
-from ..evaluation.probe_prompts import METRICS, Item
+from ..evaluation.probe_prompts import METRICS, Item, stem
 from ..evaluation.scores import Base, Scores, asked
 from ..model.devices import on_card
 from ..model.lm import LM
@@ -88,7 +88,6 @@ class Run:
         self._written: list[pd.DataFrame] = []  # efficacy of the facts right after their own batch
         given = self.settings
         self._metrics = given.get("metrics", METRICS)
-        self._asked = asked({*self._metrics, "retention"}, given.get("events", EVENTS))
         # metrics, pool and seed decide the items; the rest goes to every measurement of them
         self._plan = MeasurementPlan(
             self.cases,
@@ -98,6 +97,9 @@ class Run:
             given.get("pool"),
             given.get("seed", 0),
             self.sample,
+        )
+        self._asked = asked(
+            {*self._metrics, "retention"}, given.get("events", EVENTS), self._plan.every()
         )
         planned = ("metrics", "pool", "seed")
         self._measured = {name: value for name, value in given.items() if name not in planned}
@@ -305,7 +307,7 @@ class Run:
         among = self._plan.rows(point) if self.sample else None
         numbers = contradicted(self.cases[:point], among) if point else set()
         gone = {self._plan.names[i] for i in numbers}
-        outdated = rows["case"].isin(gone) & rows["metric"].isin(_OF_THE_FACT)
+        outdated = rows["case"].isin(gone) & rows["metric"].map(stem).isin(_OF_THE_FACT)
         rows = rows[~outdated].reset_index(drop=True)
         title = found.title
         if self.sample is not None:

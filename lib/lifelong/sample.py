@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 
 import pandas as pd
@@ -64,6 +64,10 @@ class MeasurementPlan:
     def items(self, point: int) -> list[Item]:
         """The items that are asked at a point."""
         return [item for row in self.rows(point) for item in self._items[self.names[row]]]
+
+    def every(self) -> Iterator[Item]:
+        """The items of all points together."""
+        return (item for items in self._items.values() for item in items)
 
     def named(self, rows: pd.DataFrame) -> pd.DataFrame:
         """The lines of a table that some point needs, their cases named instead of numbered.
