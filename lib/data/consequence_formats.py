@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from ..errors import FactError
 from .facts import Case, Fact, Probe, fill
@@ -32,26 +33,36 @@ def knowedit(row: Row, options: Options) -> Case:
     `ground_truth` is the answer before the edit, which wiki_recent does not have. Some published
     tests have no answer (`[[]]`); they are left out.
     """
-    true = row.optional("ground_truth")
-    return _knowedit(row, true, {}, options)
+    return _knowedit(row, row.optional("ground_truth"), (), options)
 
 
 def knowedit_zsre(row: Row, options: Options) -> Case:
-    """KnowEdit's ZsRE, with one rewording; its generalizations all ask in the other direction."""
+    """KnowEdit's ZsRE, with one rewording and the old answers as a list."""
     right = row.answers("ground_truth")
-    case = _knowedit(row, right[0] if right else None, {"logical": "reverse"}, options)
-    return Case(
-        case.fact, (row.text("rephrase_prompt"),), case.neighborhood, case.locality,
-        case.portability,
-    )  # fmt: skip
+    true = right[0] if right else None
+    return _knowedit(row, true, (row.text("rephrase_prompt"),), options)
 
 
-def _knowedit(row: Row, true: str | None, renamed: dict[str, str], options: Options) -> Case:
-    """The case of KnowEdit's keys, without rewordings."""
+def _knowedit(row: Row, true: str | None, reworded: tuple[str, ...], options: Options) -> Case:
+    """The case of the keys that both have.
+
+    A logical generalization whose answer is the subject asks in the other direction: all of ZsRE's
+    do, and some of the others.
+    """
     near = tuple(_by_kind(row.part("locality")))
-    follows = tuple(_by_kind(row.part("portability"), renamed))
+    fact = row.fact(row.text("prompt"), row.text("target_new"), true, options)
+    subject = (row.row["subject"] or "").casefold()
+    follows = [
+        replace(probe, kind="reverse")
+        if probe.kind == "logical"
+        and subject in map(str.casefold, probe.answers)
+        and subject not in probe.prompt.casefold()
+        else probe
+        for probe in _by_kind(row.part("portability"))
+    ]
     return Case(
-        row.fact(row.text("prompt"), row.text("target_new"), true, options),
+        fact,
+        paraphrases=reworded,
         neighborhood=near,
         locality=tuple(probe.prompt for probe in near),
         portability=options.follow(follows, true),
@@ -69,15 +80,13 @@ def wikibio(row: Row, options: Options) -> Case:
     )
 
 
-def _by_kind(groups: Row, renamed: dict[str, str] | None = None) -> Iterable[Probe]:
+def _by_kind(groups: Row) -> Iterable[Probe]:
     """The probes of an object {kind: list of prompts with answers}."""
     for name in groups.row:
         if groups.has(name):
             kind = KINDS.get(name, name)
             for item in groups.parts(name):
-                yield from item.probe(
-                    "prompt", "ground_truth", kind=(renamed or {}).get(kind, kind)
-                )
+                yield from item.probe("prompt", "ground_truth", kind=kind)
 
 
 _SENTENCE = re.compile(r"(.*\s(?:is followed by|is|are|follows))\s+(\S.*)", re.S)
