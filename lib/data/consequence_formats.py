@@ -46,8 +46,8 @@ def knowedit_zsre(row: Row, options: Options) -> Case:
 def _knowedit(row: Row, true: str | None, reworded: tuple[str, ...], options: Options) -> Case:
     """The case of the keys that both have.
 
-    A logical generalization whose answer is the subject asks in the other direction: all of ZsRE's
-    do, and some of the others.
+    A logical generalization whose answer is the subject asks in the other direction: nearly all of
+    ZsRE's do, and some of the others. A question that names the subject itself is none.
     """
     near = tuple(_by_kind(row.part("locality")))
     fact = row.fact(row.text("prompt"), row.text("target_new"), true, options)
