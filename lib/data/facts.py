@@ -228,6 +228,8 @@ def _tuples(owner: Probe | Case, texts: tuple[str, ...], probes: tuple[str, ...]
     """Make tuples of these fields, which hold texts or probes; FactError names what is wrong."""
     for name in (*texts, *probes):
         group = getattr(owner, name)
+        if group == ():  # most are, and many rows are read
+            continue
         if not isinstance(group, (list, tuple)):
             raise FactError(f"{name} should be a list, not {quoted(str(group))}")
         for number, item in enumerate(group):
