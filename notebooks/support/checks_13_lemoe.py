@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 import lib
+from lib.editors.lemoe.fact_clusters import cluster_facts
 
 KAPPA = 16.0
 BATCHES = torch.tensor([0, 0, 1, 1, 2, 2])  # six facts, two of a batch
@@ -66,6 +67,31 @@ def _wrong(keys: Tensor, null: float, v: Tensor, far: Tensor) -> str | None:
         more = " A cosine? Scores are κ cos." if null <= 1 else ""
         return f"a text that must stay scores {low:.1f}, the null anchor {null:.1f}.{more}"
     return None
+
+
+def plan(function: Callable[[Tensor, int], list[list[int]] | str | None]) -> str:
+    """Notebook 13: facts dealt into batches of limited room, alike inside a batch."""
+    draw = torch.Generator().manual_seed(1)
+    for n, size in ((4, 2), (7, 4), (12, 4), (20, 4), (9, 5)):
+        e = torch.randn(n, 3, generator=draw, dtype=torch.float64)
+        found = function(e.clone(), size)
+        if found is None or isinstance(found, str):
+            return "not attempted."
+        found = [[int(i) for i in batch] for batch in found]
+        where = f"{n} facts, batches of {size}: "
+        if sorted(i for batch in found for i in batch) != list(range(n)):
+            return f"{where}every fact belongs into one batch, and {found} is something else."
+        if max(map(len, found)) > size:
+            return f"{where}a batch of {max(map(len, found))} is too large."
+        wanted = cluster_facts(e, size)
+        if found == wanted:
+            continue
+        if sorted(map(sorted, found)) == wanted:
+            return f"{where}the batches are right; sort each, and then by their first facts."
+        if len(found) != len(wanted):
+            return f"{where}{len(wanted)} batches are enough, not {len(found)}."
+        return f"{where}{wanted} is wanted, not {found}: begin in the middle, then the farthest."
+    return "solved: no chance is involved, the same facts give the same plan."
 
 
 def misroute(lm: lib.LM, patch: lib.Patch, fact: lib.Fact, prompt: str | None) -> str:

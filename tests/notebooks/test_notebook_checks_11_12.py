@@ -85,6 +85,57 @@ def test_a_rewording_can_be_stolen(default_lm):
     assert steal("Tourists who want to see the Louvre travel to the city of").startswith("solved")
 
 
+def routed(delta=lambda moved, prompt: moved[:prompt].norm(dim=1).mean(), pick=max, keep=None):
+    """An answer to 12's first exercise; each part can be spoiled."""
+
+    def forward(W, memories, a, prompt):
+        deltas = [delta(a @ tau.T, prompt) for tau, _ in memories]
+        passed = [(d, i) for i, d in enumerate(deltas) if d >= memories[i][1]]
+        if not passed:
+            return a @ W.T
+        moved = a @ memories[pick(passed)[1]][0].T
+        return a @ W.T + (moved if keep is None else keep(moved, prompt))
+
+    return forward
+
+
+def zero(moved, here):
+    moved[here] = 0
+    return moved
+
+
+FORWARD = {
+    "not attempted": lambda W, memories, a, prompt: "not attempted",
+    "at each of": lambda W, memories, a, prompt: (a @ W.T)[:prompt],
+    "do not count": routed(lambda moved, prompt: moved.norm(dim=1).mean()),
+    "a sum over tokens": routed(lambda moved, prompt: moved[:prompt].norm(dim=1).sum()),
+    "mean of lengths": routed(lambda moved, prompt: moved[:prompt].mean(0).norm()),
+    "not the first": routed(pick=lambda passed: passed[0]),
+    "must not block": lambda W, memories, a, prompt: (
+        a @ W.T
+        if max(delta := [(a[:prompt] @ tau.T).norm(dim=1).mean() for tau, _ in memories])
+        < memories[(best := delta.index(max(delta)))][1]
+        else a @ (W + memories[best][0]).T
+    ),
+    "not at each token": lambda W, memories, a, prompt: torch.cat(
+        [routed()(W, memories, row[None], 1) for row in a]
+    ),
+    "of the prompt pass": routed(keep=lambda moved, prompt: zero(moved, slice(0, prompt))),
+    "of the answer pass": routed(keep=lambda moved, prompt: zero(moved, slice(prompt, None))),
+    "is W + τ": lambda W, memories, a, prompt: (
+        out if torch.equal(out := routed()(W, memories, a, prompt), a @ W.T) else out - a @ W.T
+    ),
+    "gets another output": routed(keep=lambda moved, prompt: 2 * moved),
+    "solved": routed(),
+}
+
+
+@pytest.mark.parametrize("word", FORWARD)
+def test_the_check_of_a_layer_with_side_memories_names_the_mistake(word):
+    said = checks_12.forward(FORWARD[word])
+    assert word in said and said.startswith("solved") == (word == "solved"), said
+
+
 BY_HAND = {
     "not attempted": None,
     "four numbers": [1, 2],

@@ -44,6 +44,45 @@ def test_the_check_of_anchors_names_the_mistake(word):
     assert word.casefold() in said.casefold() and said.startswith("solved") == (word == "solved")
 
 
+def dealt(e, size):
+    """The plan of the notebook's solution."""
+    n = range(len(e))
+    chosen = [int((e - e.mean(0)).norm(dim=1).argmin())]
+    while len(chosen) < -(-len(e) // size):
+        chosen.append(max(n, key=lambda i: min((e[i] - e[c]).norm() for c in chosen)))
+    centers = [e[c] for c in chosen]
+    for _ in range(10):
+        batches = [[] for _ in centers]
+        triples = [((e[i] - m).norm(), i, c) for i in n for c, m in enumerate(centers)]
+        for _, i, c in sorted(triples):
+            if len(batches[c]) < size and not any(i in batch for batch in batches):
+                batches[c].append(i)
+        centers = [e[sorted(batch)].mean(0) for batch in batches]
+    return sorted(map(sorted, batches))
+
+
+def given(e, size):
+    """Facts as they come."""
+    return [list(range(i, min(i + size, len(e)))) for i in range(0, len(e), size)]
+
+
+PLAN = {
+    "not attempted": lambda e, size: "not attempted",
+    "something else": lambda e, size: given(e, size)[1:],
+    "too large": lambda e, size: [list(range(len(e)))],
+    "sort each": lambda e, size: dealt(e, size)[::-1],
+    "are enough": lambda e, size: given(e, 1),
+    "begin in the middle": given,
+    "solved": dealt,
+}
+
+
+@pytest.mark.parametrize("word", PLAN)
+def test_the_check_of_a_plan_names_the_mistake(word):
+    said = checks_13.plan(PLAN[word])
+    assert word in said and said.startswith("solved") == (word == "solved"), said
+
+
 @pytest.fixture(scope="module")
 def tower():
     """A toy, the tower's fact, and a patch with an expert for it."""

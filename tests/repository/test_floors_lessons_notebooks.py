@@ -35,6 +35,8 @@ OPENED = {
         "lib.editors.hypernetwork.network_file",
         "lib.editors.lemoe.anchor_router",
         "lib.editors.lemoe.fact_clusters",
+        "lib.editors.lemoe.memoe_router",
+        "lib.editors.lemoe.router_training",
         "lib.editors.prune",
         "lib.editors.rect",
         "lib.editors.rome",

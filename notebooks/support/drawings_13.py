@@ -1,0 +1,174 @@
+"""The drawings of notebook 13: LEMoE's block, the regions of two anchors, shares by order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyBboxPatch
+
+from lib.plot.style import (
+    BASE,
+    COLORS,
+    CYCLE,
+    DPI,
+    EDITED,
+    GRID,
+    INK,
+    LABEL,
+    QUIET,
+    SMALL,
+    WIDTH,
+    Drawing,
+)
+
+FROZEN, NULL = "#f6c7aa", "#c9d0d8"  # experts of earlier batches, and the anchor for nobody
+GROUPS = {
+    "edit": (EDITED, "o"),
+    "rewording": (CYCLE[0], "s"),
+    "neighbor": (COLORS["neighbor"], "D"),
+    "unrelated": (COLORS["unrelated"], "^"),
+}
+
+
+def block(experts: int = 3) -> Figure:
+    """Draw one layer with its MLP, experts beside it, and the router that reads embeddings."""
+    figure = Drawing(figsize=(WIDTH, 3.7), dpi=DPI, facecolor="white", layout="constrained")
+    ax = figure.add_subplot()
+    thin = {"arrowstyle": "-|>", "color": QUIET, "linewidth": 1.2, "mutation_scale": 11}
+    text = {"ha": "center", "va": "center", "color": INK, "fontsize": LABEL}
+    small = {**text, "fontsize": SMALL, "color": QUIET}
+    # the layer
+    ax.text(0.2, 3.4, "$x$", **text)
+    ax.text(0.0, 2.6, "at every\ntoken", **small)
+    _box(ax, (1.5, 3.05), (1.9, 0.7), BASE, "the layer's MLP", "white")
+    ax.annotate("", (1.47, 3.4), (0.4, 3.4), arrowprops=thin)
+    ax.plot([3.43, 7.0], [3.4, 3.4], color=QUIET, linewidth=1.2)
+    ax.annotate("", (8.1, 3.4), (7.45, 3.4), arrowprops=thin)
+    ax.text(8.2, 3.4, r"$\mathrm{MLP}(x) + g_i f_i(x)$", **{**text, "ha": "left"})
+    ax.text(7.22, 3.4, "+", **{**text, "fontsize": 16})
+    # the experts; the last one is the newest
+    for m in range(experts):
+        left, newest = 1.5 + 1.35 * m, m == experts - 1
+        name = f"$f_{m + 1}$" if not newest else "$f_t$"
+        color = EDITED if newest else FROZEN
+        _box(ax, (left, 1.95), (1.1, 0.6), color, name, "white" if newest else INK)
+        ax.text(left + 0.55, 1.72, "learns" if newest else "frozen", **small)
+    ax.annotate("", (1.47, 2.25), (0.4, 3.3), arrowprops=thin)
+    end = 1.5 + 1.35 * experts
+    ax.plot([end - 0.2, 7.22], [2.25, 2.25], color=EDITED, linewidth=1.8)
+    ax.annotate("", (7.22, 3.22), (7.22, 2.22), arrowprops={**thin, "color": EDITED})
+    ax.text(6.4, 2.42, "one of them", **small)
+    # the router
+    ax.text(0.2, 0.75, "$e$", **text)
+    ax.text(0.2, 0.25, "mean of the prompt's\ninput embeddings", **{**small, "ha": "left"})
+    ax.annotate("", (1.47, 0.75), (0.4, 0.75), arrowprops=thin)
+    for m in range(experts):
+        newest = m == experts - 1
+        name = f"$k_{m + 1}$" if not newest else "$k_t$"
+        color = EDITED if newest else FROZEN
+        left = 1.5 + 1.35 * m
+        _box(ax, (left + 0.15, 0.55), (0.8, 0.42), color, name, "white" if newest else INK)
+        ax.annotate("", (left + 0.55, 1.6), (left + 0.55, 1.05), arrowprops=thin)
+    _box(ax, (end + 0.15, 0.55), (0.8, 0.42), NULL, "$b$", INK)
+    ax.text(end + 1.15, 0.77, "nobody:\n$\\mathrm{MLP}(x)$ alone", **{**small, "ha": "left"})
+    ax.text(end + 1.0, 0.15, "the highest score wins", **small)
+    ax.set(xlim=(-0.2, 10.6), ylim=(-0.1, 3.95), xticks=[], yticks=[])
+    ax.spines[:].set_visible(False)
+    return figure
+
+
+def regions(
+    points: Mapping[str, Sequence[tuple[float, float]]],
+    null: float,
+    names: tuple[str, str],
+    notes: Mapping[str, tuple[float, float]],
+) -> Figure:
+    """Draw prompts by their scores at two anchors, and who answers in which region.
+
+    points  {group: (score at the first anchor, at the second)}
+    null    b, which a score has to exceed
+    names   what the two experts learned
+    notes   {a short name: its point}
+    """
+    figure = Drawing(figsize=(WIDTH, 4.4), dpi=DPI, facecolor="white", layout="constrained")
+    ax = figure.add_subplot()
+    every = [x for some in points.values() for point in some for x in point]
+    low, high = min([*every, null]) - 1.5, max([*every, null]) + 1.5
+    ax.fill([low, null, null, low], [low, low, null, null], color=NULL, alpha=0.35, linewidth=0)
+    line = {"color": INK, "linewidth": 1.2, "linestyle": "--"}
+    ax.plot([null, null], [low, null], **line)
+    ax.plot([low, null], [null, null], **line)
+    ax.plot([null, high], [null, high], **line)
+    for group, some in points.items():
+        color, marker = GROUPS[group]
+        x, y = np.array(some).T
+        look = {"color": color, "marker": marker, "linewidths": 0, "alpha": 0.85}
+        ax.scatter(x, y, 26, label=f"{group} ({len(some)})", zorder=3, **look)
+    for name, (x, y) in notes.items():
+        ring = {"facecolors": "none", "edgecolors": INK, "linewidths": 1.2}
+        ax.scatter(x, y, 60, zorder=4, **ring)
+        place = {"textcoords": "offset points", "fontsize": SMALL, "va": "center", "zorder": 5}
+        place |= {"bbox": {"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 1}}
+        left = x > (low + high) / 2
+        shift = (-7, 0) if left else (7, 0)
+        ax.annotate(name, (x, y), shift, color=INK, ha="right" if left else "left", **place)
+    words = {"fontsize": SMALL, "color": QUIET}
+    ax.text(low + 0.3, low + 0.3, "nobody answers", ha="left", va="bottom", **words)
+    ax.text(high - 0.3, low + 0.3, "expert 1 answers", ha="right", va="bottom", **words)
+    ax.text(low + 0.3, high - 0.3, "expert 2 answers", ha="left", va="top", **words)
+    ax.text(null + 0.2, low + 2, "$b$", ha="left", fontsize=LABEL, color=INK)
+    ax.set(xlim=(low, high), ylim=(low, high))
+    ax.set_xlabel(f"score at anchor 1 ({names[0]})", fontsize=LABEL, color=INK)
+    ax.set_ylabel(f"score at anchor 2 ({names[1]})", fontsize=LABEL, color=INK)
+    _plain(ax)
+    ax.yaxis.grid(False)
+    _legend(figure, *ax.get_legend_handles_labels())
+    return figure
+
+
+def orders(found: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
+    """Draw one dot per order of the facts, and a bar at their mean: {panel: {line: shares in %}}."""
+    figure = Drawing(figsize=(WIDTH, 2.9), dpi=DPI, facecolor="white", layout="constrained")
+    axes = figure.subplots(1, len(found), sharey=True)
+    for ax, (title, lines) in zip(axes, found.items(), strict=True):
+        for i, (_, shares) in enumerate(lines.items()):
+            shift = np.linspace(-0.16, 0.16, len(shares))
+            color = CYCLE[0]
+            ax.plot(i + shift, shares, "o", color=color, markersize=6, alpha=0.85)
+            mean = sum(shares) / len(shares)
+            ax.plot([i - 0.28, i + 0.28], [mean, mean], color=color, linewidth=2)
+        ax.set_xticks(range(len(lines)), list(lines))
+        ax.set(xlim=(-0.5, len(lines) - 0.5), ylim=(0, 104))
+        ax.set_title(title, fontsize=LABEL, color=INK, loc="left")
+        _plain(ax)
+    return figure
+
+
+def _box(ax: Axes, at: tuple, size: tuple, color: str, name: str, ink: str) -> None:
+    look = {"boxstyle": "round,pad=0.03", "facecolor": color, "linewidth": 1, "edgecolor": QUIET}
+    ax.add_patch(FancyBboxPatch(at, *size, **look))
+    place = at[0] + size[0] / 2, at[1] + size[1] / 2
+    ax.text(*place, name, fontsize=LABEL, ha="center", va="center", color=ink)
+
+
+def _plain(ax: Axes) -> None:
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.spines[["left", "bottom"]].set_color(QUIET)
+    ax.tick_params(which="both", labelsize=SMALL, colors=QUIET, labelcolor=INK)
+    ax.yaxis.grid(True, color=GRID)
+    ax.set_axisbelow(True)
+
+
+def _legend(figure: Figure, handles: Sequence, names: Sequence[str]) -> None:
+    figure.legend(
+        handles,
+        names,
+        loc="outside lower center",
+        ncols=4,
+        frameon=False,
+        fontsize=SMALL,
+        labelcolor=INK,
+    )
