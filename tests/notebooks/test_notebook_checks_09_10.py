@@ -92,3 +92,47 @@ BOUND = {
 def test_the_check_of_the_bound_names_the_mistake(word):
     said = checks_10.bound(BOUND[word])
     assert word in said and said.startswith("solved") == (word == "solved"), said
+
+
+def turn(
+    center=1.0,
+    length=lambda k, k_hat: k_hat.square().sum(0),
+    keys=lambda k, k_hat: k,
+    sign=-1,
+    ridge=1.0,
+):
+    """An answer to 10's third exercise, with a part of it exchanged."""
+
+    def function(K, G, mean_k, sigma_k, mean_g, sigma_g, eta, strength):
+        k_hat = (K - mean_k[:, None]) / sigma_k[:, None]
+        g_hat = (G - center * mean_g[:, None]) / sigma_g[:, None]
+        V = sign * eta * length(K, k_hat) * g_hat
+        X = keys(K, k_hat)
+        if not ridge:
+            return V @ torch.linalg.pinv(X)
+        return V @ torch.linalg.solve(X.T @ X + strength * torch.eye(X.shape[1]).to(X), X.T)
+
+    return function
+
+
+TURN = {
+    "not attempted": lambda *given: "not attempted",
+    "Δ is (d_out, d_in)": lambda K, G, *rest: K @ G.T,
+    "downhill": turn(sign=1),
+    "not of k.": turn(length=lambda k, k_hat: k.square().sum(0)),
+    "not ‖k̂‖.": turn(length=lambda k, k_hat: k_hat.norm(dim=0)),
+    "a mean is taken off": turn(center=0.0),
+    "standardized, too": lambda K, G, a, b, c, d, eta, s: turn()(
+        K, G, a, b, 0 * c, 1 + 0 * d, eta, s
+    ),
+    "K and not K̂": turn(keys=lambda k, k_hat: k_hat),
+    "where is λ": turn(ridge=0),
+    "off by": turn(sign=-2),
+    "solved": turn(),
+}
+
+
+@pytest.mark.parametrize("word", TURN)
+def test_the_check_of_the_turn_names_the_mistake(word):
+    said = checks_10.turn(TURN[word])
+    assert word in said and said.startswith("solved") == (word == "solved"), said
