@@ -366,8 +366,8 @@ plot.lines(x, off, *axes, colors=colors, dashes=dashes, ylim=(0, 65))
 #   as long as UltraEdit's.
 #
 # A way with a larger step holds more facts and does more damage. So the ways can be compared only
-# where they do the same damage, and therefore each is run with two steps. At the end every fifth fact
-# is asked, 200 in all, and 60 unrelated prompts.
+# where they do the same damage, and therefore each of the last three is run with two steps. At the
+# end every eighth fact is asked, 125 in all, and 60 unrelated prompts.
 #
 # **Predict.** For larger models the paper reports an efficacy of 84 % with lifelong moments, 36 %
 # without any and 1 % with frozen ones. Who collapses here, after a thousand edits?

@@ -104,7 +104,7 @@ def tradeoff(
     """
     figure = Drawing(figsize=(WIDTH, 4.0), dpi=DPI, facecolor="white", layout="constrained")
     ax = figure.add_subplot()
-    for marker, (way, points) in zip("osD^", lines.items(), strict=False):
+    for marker, (way, points) in zip("Xos^D", lines.items(), strict=False):
         color = colors[way]
         for (x, left, right), (y, low, high) in points:
             ax.plot([left, right], [y, y], color=color, linewidth=1, alpha=0.6)

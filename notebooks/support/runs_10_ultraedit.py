@@ -1,9 +1,8 @@
 """The long run of notebook 10: UltraEdit on one stream, whole and with its moments taken away.
 
-The moments are taken away in three ways; each way is a small subclass of the editor. Every way is
-run with two sizes of its step, because ways can be compared only where they do as much
-damage, or hold as much. Rows keep one value per fact and per prompt, so that differences can be
-paired and have intervals.
+The moments are taken away in three ways; each way is a small subclass of the editor, and is run with
+two sizes of the step, because ways can be compared only where they do as much damage. Rows keep one
+value per fact and per prompt, so that differences can be paired and have intervals.
 """
 
 from __future__ import annotations
@@ -79,7 +78,7 @@ class Plain(UltraEdit):
 
 
 WAYS = {"lifelong": UltraEdit, "per turn": PerTurn, "first turn": FirstTurn, "none": Plain}
-COLORS = dict(zip(WAYS, (*plot.CYCLE[:3], plot.BASE), strict=True))
+COLORS = {"base": plot.BASE, **dict(zip(WAYS, plot.CYCLE[:4], strict=True))}
 ASKED = {
     "events": ["teacher_forced", "generation"],
     "metrics": ["generalization", "specificity", "perplexity"],
@@ -88,7 +87,7 @@ STREAM = {
     "data": "CounterFact, first 1500 rows",
     "editor": SETTINGS,
     "ways": {
-        "lifelong": [1.0, 0.7],  # multiples of the step
+        "lifelong": [1.0],  # multiples of the step
         "none": [1.0, 0.7],
         "per turn": [1.0, 0.7],
         "first turn": [1.0, 0.7],
@@ -97,7 +96,7 @@ STREAM = {
     "compared": 1000,  # edits after which the ways are compared
     "length": 1500,  # edits of the first line
     "first": [200, 400, 700, 1000, 1500],  # when the first turn's facts are asked again
-    "sample": 5,  # every fifth fact so far is asked
+    "sample": 8,  # every eighth fact so far is asked
     "kl": 60,  # unrelated prompts
     "answers": ASKED,
 }

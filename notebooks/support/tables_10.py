@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from lib.evaluation.intervals import DIFFERENCE, SHARE, interval
 
 from . import runs_10_ultraedit as runs_10
@@ -39,32 +41,49 @@ def tradeoff(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple]]:
     """{way: its points}; a point is KL in nats and tokens right in %, each with its interval."""
     points: dict[str, list[tuple]] = {}
     for row in sorted(ends(rows), key=lambda row: row["scale"]):
-        if row["way"] != "base":
-            x = _mean(row["kl"]), *interval(row["kl"], None)
-            y = _mean(row["tokens"]), *interval(row["tokens"], SHARE)
-            points.setdefault(row["way"], []).append((x, tuple(100 * value for value in y)))
+        x = _mean(row["kl"]), *interval(row["kl"], None)
+        y = _mean(row["tokens"]), *interval(row["tokens"], SHARE)
+        points.setdefault(row["way"], []).append((x, tuple(100 * value for value in y)))
     return points
 
 
-def same_damage(rows: Sequence[Mapping[str, Any]], what: str) -> dict[str, tuple]:
+def same_damage(
+    rows: Sequence[Mapping[str, Any]], what: str, draws: int = 2000
+) -> dict[str, tuple[float, ...]]:
     """Every way without lifelong moments less the one with them, where all do the same damage.
 
     The damage is the mean KL of lifelong moments with the larger step. A way has two points, and
-    its values at that damage lie on the line between them, or on its continuation. The differences
-    are taken fact by fact: {way: (step, mean, low, high)}, with a 95 % interval over the facts.
+    its value at that damage lies on the line between them, or on its continuation. What comes back
+    is {way: (step, difference, low, high)}. The 95 % interval is a bootstrap that draws the facts
+    and, for the KL, the prompts anew; all ways have the same facts and the same prompts.
     """
     found = {(row["way"], row["scale"]): row for row in ends(rows)}
-    wanted = found["lifelong", 1.0]
+    draw = np.random.default_rng(0)
+    everyone = [np.arange(len(found["lifelong", 1.0][name]))[None] for name in (what, "kl")]
+    again = [draw.integers(0, one.size, (draws, one.size)) for one in everyone]
     differences = {}
     for way in list(runs_10.WAYS)[1:]:
-        small, large = found[way, 0.7], found[way, 1.0]
-        low, high = _mean(small["kl"]), _mean(large["kl"])
-        share = (_mean(wanted["kl"]) - low) / (high - low)
-        at = [a + share * (b - a) for a, b in zip(small[what], large[what], strict=True)]
-        less = [min(1.0, max(-1.0, a - b)) for a, b in zip(at, wanted[what], strict=True)]
-        step = (0.7 + 0.3 * share) * runs_10.SETTINGS["step"]
-        differences[way] = step, _mean(less), *interval(less, DIFFERENCE)
+        three = [found[way, 0.7], found[way, 1.0], found["lifelong", 1.0]]
+        steps, less = zip(
+            *(_difference(three, what, *some) for some in (everyone, again)), strict=True
+        )
+        low, high = np.percentile(less[1], (2.5, 97.5))
+        differences[way] = float(steps[0][0]), float(less[0][0]), float(low), float(high)
     return differences
+
+
+def _difference(
+    rows: Sequence[Mapping[str, Any]], what: str, facts: np.ndarray, prompts: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The step with the KL of the last row, and what it then has less that row; (draws,) each.
+
+    rows are the small and the large step of one way and the row that it is compared with.
+    """
+    small, large, wanted = (np.array(row["kl"])[prompts].mean(1) for row in rows)
+    share = (wanted - small) / (large - small)
+    few, many, other = (np.array(row[what])[facts].mean(1) for row in rows)
+    step = (0.7 + 0.3 * share) * runs_10.SETTINGS["step"]
+    return step, few + share * (many - few) - other
 
 
 def filling(
