@@ -281,7 +281,11 @@ print(f"the step that we take is {step / 0.0164:.0f} times GPT-J's")
 show.Table(table)
 
 # %% [markdown]
-# «steps»
+# The paper's $\eta$ hardly moves our weights, and not one answer. GPT-J's step does little more. The
+# step that we take is 24 times GPT-J's: 21 % of the answer tokens are right after one turn, and 6 %
+# were before any edit. With four times that it is half of them, but the perplexity of other text goes
+# from 18 to 26. A step that is free of the width is not free of the model: it still has to be tuned,
+# but its scale no longer hides in $d_\text{in}$.
 #
 # ## A cold start
 #
@@ -350,7 +354,11 @@ axes = "answer tokens seen", "a deviation is off by (%, median)"
 plot.lines(x, off, *axes, colors=colors, dashes=dashes, ylim=(0, 65))
 
 # %% [markdown]
-# «settling»
+# The deviations of two columns are off about as much as those of two Gaussian columns would be. Later
+# they settle more slowly: at 120 columns they are off about twice as much as Gaussians. There are two
+# possible reasons, and this figure does not tell them apart. The numbers may have heavier tails than a
+# Gaussian. Or the columns are not independent, because tokens of one answer, and facts of one relation,
+# are alike. Either way, a turn of a hundred facts is a fair start, and one of ten facts is not.
 #
 # ## A thousand edits
 #
@@ -389,18 +397,19 @@ show.Table(tables_10.shown(rows))
 # The columns are: answer tokens that are right, given those before them; prompts that are answered as
 # wanted when the model writes freely (the edits' own, rewordings, neighbors); unrelated prompts whose
 # first four tokens are unchanged; and the KL divergence from the base model over these four tokens,
-# summed, as a mean over the prompts. The figure shows what each way gets for its damage.
+# summed, as a mean over the prompts. The neighbors cannot tell us much here, because the base model
+# itself gives the true answer to few of them. The figure shows what each way gets for its damage.
 
 # %%
 axes = "KL at unrelated prompts (nats)", "answer tokens right (%)"
 drawings_10.tradeoff(tables_10.tradeoff(rows), *axes, runs_10.COLORS)
 
 # %% [markdown]
-# To compare at the *same* damage we take the KL of lifelong moments at the larger step, go to that KL
+# To compare at the *same* damage we take the KL of lifelong moments, go to that KL
 # on the line of each other way, and subtract fact by fact.
 
 # %%
-for what in ("tokens", "held", "neighbors"):
+for what in ("tokens", "held"):
     for way, (same, *change) in tables_10.same_damage(rows, what).items():
         said = "{:+.0f} points (95 %: {:+.0f} to {:+.0f})".format(*(100 * x for x in change))
         print(f"{what}, {way} (step {same:.2f}) less lifelong: {said}")

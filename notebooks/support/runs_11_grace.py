@@ -51,10 +51,19 @@ class Keys(NamedTuple):
         """Distance of each edit to the nearest other edit, (n,)."""
         return torch.cdist(self.edits, self.edits).fill_diagonal_(torch.inf).min(1).values
 
-    def crowding(self, counts: Sequence[int]) -> dict[int, float]:
-        """The median distance to the nearest other edit where the first so many are stored."""
+    def crowding(self, counts: Sequence[int], draws: int = 50) -> dict[int, float]:
+        """The median distance to the nearest other edit where so many are stored, by their number.
+
+        Each is a mean over random choices of that many edits.
+        """
         distances = torch.cdist(self.edits, self.edits).fill_diagonal_(torch.inf)
-        return {n: distances[:n, :n].min(1).values.median().item() for n in counts}
+        draw = torch.Generator().manual_seed(0)
+        found = {}
+        for n in counts:
+            some = [torch.randperm(len(distances), generator=draw)[:n] for _ in range(draws)]
+            medians = [distances[i][:, i].min(1).values.median().item() for i in some]
+            found[n] = sum(medians) / draws
+        return found
 
     def nearest(self, group: str) -> tuple[Tensor, Tensor]:
         """Distance to the nearest edit, and which it is, (m,) each."""

@@ -52,7 +52,7 @@ def same_damage(
 ) -> dict[str, tuple[float, ...]]:
     """Every way without lifelong moments less the one with them, where all do the same damage.
 
-    The damage is the mean KL of lifelong moments with the larger step. A way has two points, and
+    The damage is the mean KL of lifelong moments. A way has two points, and
     its value at that damage lies on the line between them, or on its continuation. What comes back
     is {way: (step, difference, low, high)}. The 95 % interval is a bootstrap that draws the facts
     and, for the KL, the prompts anew; all ways have the same facts and the same prompts.
@@ -91,7 +91,7 @@ def filling(
 ) -> tuple[list[int], list[float], list[tuple], list[float]]:
     """Edits, change of the weights in %, points of the first turn's facts, CPU seconds per turn.
 
-    All are of lifelong moments with the larger step; a point is (edits, share in %, low, high).
+    All are of lifelong moments; a point is (edits, share in %, low, high).
     """
     own = [row for row in rows if (row["way"], row["scale"]) == ("lifelong", 1.0)]
     points = []
