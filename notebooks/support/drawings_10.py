@@ -13,6 +13,7 @@ from lib.plot.style import (
     CYCLE,
     DPI,
     EDITED,
+    EDITORS,
     GRID,
     INK,
     LABEL,
@@ -37,7 +38,7 @@ def standardized(raw: np.ndarray, scaled: np.ndarray) -> Figure:
     zero = -mean / deviation  # where a gradient of zero comes to lie
     panels = {
         "as they are: g": (raw / unit, mean, deviation, np.zeros(2), BASE),
-        "standardized: ĝ": (scaled, np.zeros(2), np.ones(2), zero, EDITED),
+        "standardized: ĝ": (scaled, np.zeros(2), np.ones(2), zero, EDITORS["ultraedit"]),
     }
     for ax, (title, (points, middle, widths, cross, color)) in zip(
         axes, panels.items(), strict=True
@@ -135,7 +136,9 @@ def filling(
     axes = figure.subplots(1, 3)
     turns = [moved[0] * (at / edits[0]) ** 0.5 for at in edits]
     axes[0].plot(edits, turns, "--", color=BASE, linewidth=1.6, label="orthogonal turns")
-    axes[0].plot(edits, moved, color=CYCLE[0], marker="o", markersize=3.5, label="measured")
+    axes[0].plot(
+        edits, moved, color=EDITORS["ultraedit"], marker="o", markersize=3.5, label="measured"
+    )
     axes[0].legend(loc="lower right", frameon=False, fontsize=SMALL, labelcolor=INK)
     at, share, low, high = zip(*points, strict=True)
     axes[1].vlines(at, low, high, color=EDITED, linewidth=1.6, alpha=0.6)

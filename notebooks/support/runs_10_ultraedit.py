@@ -19,6 +19,7 @@ import lib
 from lib import memory, plot
 from lib.keys_values import answer_gradients
 from lib.keys_values.running_moments import KeyGradientMoments
+from lib.plot.style import EDITORS
 
 from . import moved
 from .runs_06_null_space import counterfact as counterfact
@@ -78,7 +79,8 @@ class Plain(UltraEdit):
 
 
 WAYS = {"lifelong": UltraEdit, "per turn": PerTurn, "first turn": FirstTurn, "none": Plain}
-COLORS = {"base": plot.BASE, **dict(zip(WAYS, plot.CYCLE[:4], strict=True))}
+COLORS = {"base": plot.BASE, "lifelong": EDITORS["ultraedit"]}
+COLORS |= dict(zip(list(WAYS)[1:], plot.CYCLE, strict=False))
 ASKED = {
     "events": ["teacher_forced", "generation"],
     "metrics": ["generalization", "specificity", "perplexity"],
