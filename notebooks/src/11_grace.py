@@ -427,7 +427,7 @@ score_tables.by_metric({"base": base.scores, f"with {len(some)} facts": after}, 
 # Locality cannot be better: all neighbors keep their true answers, and unrelated text has not moved
 # at all. Of the facts 98 % are held. But of the rewordings none is right, after the edits as before
 # them: **rewordings** break it. In the tables of the WISE paper GRACE answers 36 % of the rewordings
-# after one edit, and after 1,000 edits it is 8 % on LLaMA-2-7B and 2 % on Mistral-7B. (A score there
+# after one edit, and after a thousand it is 8 % on LLaMA-2-7B and 2 % on Mistral-7B. (A score there
 # is the share of the answer's tokens that are right in a text of just that length; ours asks for the
 # whole answer.) Editors of weights have it the other way round. Can one have both? That is
 # [notebook 12](12_wise.ipynb).

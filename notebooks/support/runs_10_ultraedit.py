@@ -54,6 +54,11 @@ class FirstTurn(UltraEdit):
 class Fixed(KeyGradientMoments):
     """Moments that learn nothing."""
 
+    def to(self, device: torch.device | str) -> KeyGradientMoments:
+        """The same, on another device; they stay fixed there."""
+        there = super().to(device)
+        return Fixed(there.keys, there.grads)
+
     def merge(self, parts: Iterable[answer_gradients.KeyGradients]) -> KeyGradientMoments:
         """Themselves."""
         return self

@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
+import lib
 from notebooks.support import checks_09_learning_to_edit as checks_09
 from notebooks.support import checks_10_ultraedit as checks_10
+from notebooks.support import models
+from notebooks.support import runs_10_ultraedit as runs_10
 
 
 def ridge(right=lambda H, V, K, G, lam: H @ K, ell=lambda lam, inner: -lam * inner):
@@ -136,3 +139,19 @@ TURN = {
 def test_the_check_of_the_turn_names_the_mistake(word):
     said = checks_10.turn(TURN[word])
     assert word in said and said.startswith("solved") == (word == "solved"), said
+
+
+def test_moments_of_the_first_turn_stay_frozen_and_lifelong_ones_do_not():
+    lm = models.load("tiny")
+    facts = [lib.Fact(None, f"The number {i} is", "odd" if i % 2 else "even") for i in range(8)]
+    moved = {}
+    for way in ("lifelong", "first turn"):
+        editor = runs_10.Lifelong(lm, (), runs_10.STREAM).editor(way)
+        first = editor.edit(facts[:4])
+        second = editor.edit(facts[4:], after=first)
+        means = [
+            next(iter(patch.memory["ultraedit"]["moments"].values()))["keys"]["mean"]
+            for patch in (first, second)
+        ]
+        moved[way] = (means[0] - means[1]).norm().item()
+    assert moved["first turn"] == 0 < moved["lifelong"]
