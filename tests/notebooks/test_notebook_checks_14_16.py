@@ -220,8 +220,31 @@ def test_a_shape_counts_the_weights_of_a_model():
     assert shape.layers * shape.block == blocks
     whole = runs_16.search(shape, 0, replay=False)
     assert runs_16.search(shape, 1) < runs_16.search(shape, 0) < whole
+    assert not shape.tied  # the embeddings and the head are two matrices, and count twice
+    assert shape.weights == sum(p.numel() for p in lm.model.parameters() if p.ndim == 2)
+    large = runs_16.SHAPES["8B (Llama 3)"]
+    assert round(large.weights / 1e9, 2) == 8.03
+    assert round(runs_16.SHAPES["7B (Llama 2)"].weights / 1e9, 2) == 6.74
     sizes = runs_16.kept(shape, [10, 1000])
     assert all(0 < few <= many for few, many in sizes.values())
+    same = round(runs_16.crossing(large, "GRACE"))
+    assert abs(runs_16.kept(large, [same])["GRACE"][0] - 2 * large.weights / 1e9) < 1e-3
+
+
+def test_who_waits_for_memory_is_who_does_little_with_a_byte():
+    rows = runs_16.waits(runs_16.SHAPES["8B (Llama 3)"])
+    slower = ["memory" if r["reading weights, ms"] > r["arithmetic, ms"] else "arithmetic"
+              for r in rows]  # fmt: skip
+    assert [row["waits for"] for row in rows] == slower
+    assert set(slower) == {"memory", "arithmetic"}
+
+
+def test_the_parts_of_a_turn_add_up_to_it():
+    editor = lib.EDITORS["ultraedit"](models.load("tiny"))
+    facts = [case.fact for case in lib.classroom()[:2]]
+    *parts, whole = runs_16.profile(editor, facts, lib.EMPTY)
+    assert abs(sum(row["seconds"] for row in parts) - whole["seconds"]) < 1e-6
+    assert all(row["seconds"] >= 0 for row in parts) and parts[0]["calls"] >= 1
 
 
 def test_a_stream_counts_what_it_says():
