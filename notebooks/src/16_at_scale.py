@@ -3,21 +3,23 @@
 #
 # # 16 · At scale
 #
-# Everything so far was a model of 135 million weights, mostly with some dozen facts, where an honest
-# test needs a thousand. What changes with a model of 8 billion weights, and with a million edits? A
-# good part of the answer can be worked out on paper before a GPU is rented.
+# Everything so far was a model of 135 million weights, mostly with some dozen facts, where an
+# honest test needs a thousand. What changes with a model of 8 billion weights, and with a million
+# edits? A good part of the answer can be worked out on paper before a GPU is rented.
 #
 # **You will** count what a method cannot avoid · see why a GPU waits for its memory · measure what
-# replay saves, by depth · add up the bytes of a million edits · solve normal equations that are spread
-# over workers · read ten thousand measured edits · estimate, then measure, edits per hour.
+# replay saves, by depth · add up the bytes of a million edits · solve normal equations that are
+# spread over workers · read ten thousand measured edits · estimate, then measure, edits per hour.
 #
 # **Needs** notebooks [04](04_rome.ipynb) to [14](14_lifelong.ipynb).
 #
-# No GPU was available while this course was written. So every section below begins with one of three
-# words, and everything in it is meant in that sense:
+# No GPU was available while this course was written. So every section below begins with one of
+# three words, and everything in it is meant in that sense:
 #
-# * **Measured**: a program was run. The cell says on what, and it was always a CPU and the small model.
-# * **Counted**: multiply-adds or bytes, from the shapes of matrices. No model of that size was loaded.
+# * **Measured**: a program was run. The cell says on what, and it was always a CPU and the small
+#   model.
+# * **Counted**: multiply-adds or bytes, from the shapes of matrices. No model of that size was
+#   loaded.
 # * **Never run**: the code exists and should do it, but nobody has seen it do so.
 #
 # The folded cell below finds the library and sets the number of threads. Run it and read on.
@@ -64,8 +66,8 @@ tower = lib.classroom()[0]
 # **Counted.** How long an edit takes depends on the machine and on the program. How many
 # multiplications it needs does not. We want a number of operations that no program for this method
 # can avoid, so that a measured time can be compared with it. What goes in are the widths of the
-# model and the number of tokens that pass through it; what comes out is a number of multiply-adds (one
-# multiplication and one addition).
+# model and the number of tokens that pass through it; what comes out is a number of multiply-adds
+# (one multiplication and one addition).
 #
 # A token that goes through a weight matrix costs one multiply-add per weight. In a llama with $L$
 # blocks of width $d$, inner width $m$, keys of width $d_{kv}$ and a vocabulary of $|V|$ tokens, one
@@ -77,21 +79,22 @@ tower = lib.classroom()[0]
 # the activations costs the same once more. Gradients of the weights would be a third share, but the
 # editors that are counted here do not need them.
 #
-# **Predict.** ROME searches its value in 20 *looks* (steps) at 5 rows of 12 tokens, 4 of them
-# from the subject's last token on. How many multiply-adds is that in the model of 135M, if all of it
+# **Predict.** ROME searches its value in 20 *looks* (steps) at 5 rows of 12 tokens, 4 of them from
+# the subject's last token on. How many multiply-adds is that in the model of 135M, if all of it
 # runs every time? And UltraEdit, with one forward and one backward pass of one row of 16 tokens, of
 # which two are answer tokens, for layers from 12 on?
 #
 # <details><summary>Work it out</summary>
 #
 # $c$ is 3.54 million and the head costs 28.3 million. ROME makes 39 passes, 20 forward and 19
-# backward. Each has 5 rows, and each row costs $12 \cdot 30\,c$ and one head (only its last token is
-# asked for an answer), together 1,303 million. $39 \cdot 5 \cdot 1{,}303$ million are 254 billion.
+# backward. Each has 5 rows, and each row costs $12 \cdot 30\,c$ and one head (only its last token
+# is asked for an answer), together 1,303 million. $39 \cdot 5 \cdot 1{,}303$ million are 254
+# billion.
 #
 # UltraEdit: 16 tokens go forward through 30 blocks and backward through 18, so $16 \cdot 48\,c$.
-# The head is passed by two answer tokens, forward and backward, so four times: $4 \cdot 28.3$ million.
-# Together about 2.8 billion, ninety times less. That is the difference between searching for a value
-# and reading a gradient.
+# The head is passed by two answer tokens, forward and backward, so four times: $4 \cdot 28.3$
+# million. Together about 2.8 billion, ninety times less. That is the difference between searching
+# for a value and reading a gradient.
 #
 # </details>
 
@@ -105,18 +108,18 @@ show.Table(runs_16.counts())
 
 # %% [markdown]
 # *Replay*, which runs again only what an edit can change, leaves a third of ROME's count. From the
-# model of 135M to that of 70B the arithmetic grows about as the number of weights does. (The weights
-# are counted with embeddings *and* head. The two small models have one matrix for both; those of
-# Llama have two.)
+# model of 135M to that of 70B the arithmetic grows about as the number of weights does. (The
+# weights are counted with embeddings *and* head. The two small models have one matrix for both;
+# those of Llama have two.)
 #
 # ## Why a GPU waits
 #
-# **Counted.** The multiply-adds are not the whole story. Before a weight can be multiplied, it has to be
-# read from memory, and that takes time, too. A processor does both at once, so the slower of the two
-# decides. The drawing shows this for a GPU with round numbers, $200 \cdot 10^{12}$ multiply-adds and
-# $4 \cdot 10^{12}$ bytes per second (an assumption, near what recent ones are sold with), and for a
-# model of 8B in bf16. To the right it has more to do with each byte that it reads, and at the top it
-# is as fast as it can be.
+# **Counted.** The multiply-adds are not the whole story. Before a weight can be multiplied, it has
+# to be read from memory, and that takes time, too. A processor does both at once, so the slower of
+# the two decides. The drawing shows this for a GPU with round numbers, $200 \cdot 10^{12}$
+# multiply-adds and $4 \cdot 10^{12}$ bytes per second (an assumption, near what recent ones are
+# sold with), and for a model of 8B in bf16. To the right it has more to do with each byte that it
+# reads, and at the top it is as fast as it can be.
 
 # %%
 large = runs_16.SHAPES["8B (Llama 3)"]
@@ -125,22 +128,23 @@ title = "8B (Llama 3), on a GPU with round numbers"
 drawings_16.roofline(loads, runs_16.PEAK, runs_16.BANDWIDTH, title)
 
 # %% [markdown]
-# This picture is called a **roofline**. Let $a$ be the multiply-adds and $b$ the bytes of a piece of
-# work, and $P$ and $B$ what the processor can do of each in a second. The time is at least
+# This picture is called a **roofline**. Let $a$ be the multiply-adds and $b$ the bytes of a piece
+# of work, and $P$ and $B$ what the processor can do of each in a second. The time is at least
 #
 # $$t \ge \max\Big(\frac aP,\ \frac bB\Big), \qquad\text{so}\qquad
 # \frac at \le \min\Big(P,\ \frac ab\,B\Big).$$
 #
-# The slanted part of the roof is $\frac ab B$, the flat part is $P$, and they meet at $a/b = P/B$, here
-# 50 multiply-adds per byte.
+# The slanted part of the roof is $\frac ab B$, the flat part is $P$, and they meet at $a/b = P/B$,
+# here 50 multiply-adds per byte.
 #
-# **Predict.** A pass in which $n$ tokens go through all weights: what is $a/b$ in bf16? From how many
-# tokens on does this GPU wait no longer for its memory?
+# **Predict.** A pass in which $n$ tokens go through all weights: what is $a/b$ in bf16? From how
+# many tokens on does this GPU wait no longer for its memory?
 #
 # <details><summary>Work it out</summary>
 #
 # Every weight has 2 bytes and is used once for each token, so $a/b = n/2$. From 100 tokens on the
-# arithmetic takes longer. ROME's rows have only $5 \cdot 4$ tokens after the subject, which makes 10.
+# arithmetic takes longer. ROME's rows have only $5 \cdot 4$ tokens after the subject, which makes
+# 10.
 #
 # </details>
 
@@ -149,9 +153,9 @@ show.Table(runs_16.waits(large))
 
 # %% [markdown]
 # One fact at a time the GPU would spend five times as long on reading as on arithmetic. If 32 facts
-# are searched at once, the weights are read once for all of them, and the arithmetic decides. So on a
-# GPU editing in batches should be far cheaper per fact, for searches as for gradients. (**Never run**:
-# this is what the count says.)
+# are searched at once, the weights are read once for all of them, and the arithmetic decides. So on
+# a GPU editing in batches should be far cheaper per fact, for searches as for gradients. (**Never
+# run**: this is what the count says.)
 #
 # **Measured**, on one CPU thread: what does it bring there to search 32 values at once?
 
@@ -161,26 +165,26 @@ for n, said in {1: "the bare prompt", 5: "five contexts"}.items():
     print(f"32 facts at once, {said}: {row['speedup']:.1f} times as fast as one by one")
 
 # %% [markdown]
-# A gain on the CPU, too, and a smaller one. Its arithmetic is slower compared with its memory, so the
-# roof has its corner further to the left.
+# A gain on the CPU, too, and a smaller one. Its arithmetic is slower compared with its memory, so
+# the roof has its corner further to the left.
 #
 # ## What replay saves, by depth
 #
-# **Measured** here, and counted. While layer $\ell$ is edited, nothing below it changes. If one keeps
-# what comes out of these lower blocks, a look has to run only the blocks above the edited layer. How
-# much of the time that saves depends on the layer, and the count says how. With $n$ tokens per row,
-# of which $s$ come from the subject's last token on, a row costs
+# **Measured** here, and counted. While layer $\ell$ is edited, nothing below it changes. If one
+# keeps what comes out of these lower blocks, a look has to run only the blocks above the edited
+# layer. How much of the time that saves depends on the layer, and the count says how. With $n$
+# tokens per row, of which $s$ come from the subject's last token on, a row costs
 #
 # $$s\,(L - \ell - 1)\,c + d\,|V| \qquad\text{instead of}\qquad n\,L\,c + d\,|V| .$$
 #
-# **Predict.** Let us save along layers alone, $s = n$. From which layer on is half of the time saved?
-# Not exactly from half of the depth on: why?
+# **Predict.** Let us save along layers alone, $s = n$. From which layer on is half of the time
+# saved? Not exactly from half of the depth on: why?
 #
 # <details><summary>Work it out</summary>
 #
 # The head stays. In this model it costs as much as eight blocks for one token, but it is needed for
-# one token of each row only. For rows of some ten tokens that is a few percent of the whole, so half
-# is saved just above the middle. At the top, what is left is the head.
+# one token of each row only. For rows of some ten tokens that is a few percent of the whole, so
+# half is saved just above the middle. At the top, what is left is the head.
 #
 # </details>
 
@@ -199,8 +203,9 @@ colors = {"measured": plot.EDITED, "counted": plot.BASE}
 plot.lines(starts, shares, *axes, colors=colors, dashes={"counted": "--"}, ylim=(0, 112))
 
 # %% [markdown]
-# The measured times follow the count, and lie a little above it. What counts is $\ell/L$, so the saving should be the same
-# share in a large model (**never run**). For whole edits there is a stored benchmark:
+# The measured times follow the count, and lie a little above it. What counts is $\ell/L$, so the
+# saving should be the same share in a large model (**never run**). For whole edits there is a
+# stored benchmark:
 
 # %%
 row = runs_16.read("rome_speed")["5"]
@@ -226,27 +231,29 @@ asked = runs_16.read("ultraedit_speed")["evaluation"]["cpu"]
 print(f"to ask for a million facts once: {asked * 1e6 / 3600:.0f} hours")
 
 # %% [markdown]
-# None of these takes more than a quarter longer than its floor. So better programs will not make them much faster,
-# and only a method that needs *less* will: fewer looks, fewer rows, a gradient in the place of a
-# search. (The last row is UltraEdit as published. The preset of the small model makes up to three
-# passes over a turn and keeps the keys of earlier turns; what that costs is measured further below.)
+# None of these takes more than a quarter longer than its floor. So better programs will not make
+# them much faster, and only a method that needs *less* will: fewer looks, fewer rows, a gradient in
+# the place of a search. (The last row is UltraEdit as published. The preset of the small model
+# makes up to three passes over a turn and keeps the keys of earlier turns; what that costs is
+# measured further below.)
 #
 # ## A million edits: memory
 #
-# **Counted.** What does each method keep *beside* the model? This decides whether a stream can go on for
-# ever. We ask for the bytes after $n$ edits, with one edited layer, in float32, since small updates
-# vanish in bf16. What is written into a weight matrix takes $4\,d\,m$ bytes, however many facts it
-# holds. Kept keys are $4\,m\,n$ bytes at first, and once there are many, the matrix $KK^\top$ with
-# $4\,m^2$ bytes says the same. GRACE has a key and a value for each fact, $4\,(m + d)\,n$ bytes.
+# **Counted.** What does each method keep *beside* the model? This decides whether a stream can go
+# on for ever. We ask for the bytes after $n$ edits, with one edited layer, in float32, since small
+# updates vanish in bf16. What is written into a weight matrix takes $4\,d\,m$ bytes, however many
+# facts it holds. Kept keys are $4\,m\,n$ bytes at first, and once there are many, the matrix
+# $KK^\top$ with $4\,m^2$ bytes says the same. GRACE has a key and a value for each fact, $4\,(m +
+# d)\,n$ bytes.
 #
 # **Predict.** In a model of 8B with $d = 4096$ and $m = 14336$: how large is GRACE's codebook of a
 # million facts, compared with the model? And what does UltraEdit keep?
 #
 # <details><summary>Work it out</summary>
 #
-# $4\,(14336 + 4096) = 73{,}728$ bytes per fact. For a million facts that is more than four times the
-# model in bf16, and every prompt is compared with a million keys. UltraEdit keeps one matrix and two
-# vectors of moments, however many facts there are.
+# $4\,(14336 + 4096) = 73{,}728$ bytes per fact. For a million facts that is more than four times
+# the model in bf16, and every prompt is compared with a million keys. UltraEdit keeps one matrix
+# and two vectors of moments, however many facts there are.
 #
 # </details>
 
@@ -266,32 +273,33 @@ print(f"a fact of retrieval: {runs_16.retrieval_bytes():.0f} bytes (notebook 14'
 # %% [markdown]
 # LEMoE's experts are copies of an MLP in notebook 13, one for every 16 facts at most. That is the
 # largest by far, and it is why the library's settings for larger models take experts of rank 16
-# instead, which need exactly what GRACE does (the two lines lie on each other). Both pass the model's
-# own size at about 220,000 facts. What is written into the weights is level: once there are more facts
-# than columns, a matrix holds everything. Retrieval keeps the facts as text, and is the smallest for
-# a long time.
+# instead, which need exactly what GRACE does (the two lines lie on each other). Both pass the
+# model's own size at about 220,000 facts. What is written into the weights is level: once there are
+# more facts than columns, a matrix holds everything. Retrieval keeps the facts as text, and is the
+# smallest for a long time.
 #
 # ## Normal equations over workers
 #
-# MEMIT writes a batch of $n$ facts by one system of equations, $\Delta = R K^\top(\lambda I +
-# K K^\top)^{-1}$ (notebook 05, with $C = I$). Suppose that several machines, called *workers*, have a
-# copy of the model each, and each reads the keys and residuals of *some* of the facts: worker $i$ has
-# the columns $K_i$ and $R_i$. What comes out should be the $\Delta$ of all facts, on every worker. What
-# do they have to send each other?
+# MEMIT writes a batch of $n$ facts by one system of equations, $\Delta = R K^\top(\lambda I + K
+# K^\top)^{-1}$ (notebook 05, with $C = I$). Suppose that several machines, called *workers*, have a
+# copy of the model each, and each reads the keys and residuals of *some* of the facts: worker $i$
+# has the columns $K_i$ and $R_i$. What comes out should be the $\Delta$ of all facts, on every
+# worker. What do they have to send each other?
 #
 # $$K K^\top = \sum_i K_i K_i^\top, \qquad R K^\top = \sum_i R_i K_i^\top .$$
 #
-# Both are sums over the workers, and their size does not depend on the number of facts. Or the columns
-# themselves are sent, $n(d_\text{in} + d_\text{out})$ numbers, and every worker solves the whole problem.
+# Both are sums over the workers, and their size does not depend on the number of facts. Or the
+# columns themselves are sent, $n(d_\text{in} + d_\text{out})$ numbers, and every worker solves the
+# whole problem.
 #
 # **Predict.** When is which cheaper? And which of them gives the same *bits* as one worker alone?
 #
 # <details><summary>Work it out</summary>
 #
 # The sums are $d_\text{in}^2 + d_\text{out} d_\text{in}$ numbers, so columns are fewer as long as
-# $n < d_\text{in}$. Columns that are put back in their order *are* the matrix of one worker, so the bits
-# are the same by construction. Sums are added in another order, and numbers in float32 then round
-# differently. The library sends columns up to $n = d_\text{in}$, and sums beyond that.
+# $n < d_\text{in}$. Columns that are put back in their order *are* the matrix of one worker, so the
+# bits are the same by construction. Sums are added in another order, and numbers in float32 then
+# round differently. The library sends columns up to $n = d_\text{in}$, and sums beyond that.
 #
 # </details>
 #
@@ -319,18 +327,19 @@ for name, size in {"columns": n * (d_in + d_out), "sums": d_in * (d_in + d_out)}
 
 # %% [markdown]
 # `torchrun --nproc-per-node 8 -m lib stream …` is the library's command for several cards.
-# **Measured**: the tests run it with two processes on a CPU, and the patch has the bits of one process.
-# **Never run**: with eight GPUs, or with one. A count says that small batches cannot use them.
-# What is shared is the reading of keys and gradients, in passes of at most 2,048 tokens on a GPU, so a
-# batch of a hundred short facts is two passes and keeps two cards busy at most. Solving and measuring
-# are not shared at all.
+# **Measured**: the tests run it with two processes on a CPU, and the patch has the bits of one
+# process. **Never run**: with eight GPUs, or with one. A count says that small batches cannot use
+# them. What is shared is the reading of keys and gradients, in passes of at most 2,048 tokens on a
+# GPU, so a batch of a hundred short facts is two passes and keeps two cards busy at most. Solving
+# and measuring are not shared at all.
 #
 # ## Ten thousand edits, measured
 #
-# **Measured**, on one CPU thread: CounterFact in turns of a hundred, by UltraEdit as published and with
-# the preset of this model (stored in `tests/benchmarks`). We ask for the first and for the last hundred
-# facts, by free generation. The shades are 95 % intervals over the hundred facts of one stream, so they
-# do not say how another stream would go. The two runs were asked at different points.
+# **Measured**, on one CPU thread: CounterFact in turns of a hundred, by UltraEdit as published and
+# with the preset of this model (stored in `tests/benchmarks`). We ask for the first and for the
+# last hundred facts, by free generation. The shades are 95 % intervals over the hundred facts of
+# one stream, so they do not say how another stream would go. The two runs were asked at different
+# points.
 #
 # **Predict.** Which of them falls, the first hundred or the last?
 #
@@ -353,10 +362,11 @@ show.Table(runs_16.long_table())
 
 # %% [markdown]
 # With the preset the first hundred facts fall from 77 % after a thousand edits to 49 % after ten
-# thousand, while the last hundred are written as before. So old facts fade, but nothing collapses. As
-# published, both groups stay low, between 9 and 35 % in the table. By *probability* the same run looks
-# much better, 63 and 55 % at the end; but the unedited model has 35 and 44 % in that column (notebook 15). The
-# perplexity tells the price: from 18.5 to 22.2 with the preset, and to 30.4 as published.
+# thousand, while the last hundred are written as before. So old facts fade, but nothing collapses.
+# As published, both groups stay low, between 9 and 35 % in the table. By *probability* the same run
+# looks much better, 63 and 55 % at the end; but the unedited model has 35 and 44 % in that column
+# (notebook 15). The perplexity tells the price: from 18.5 to 22.2 with the preset, and to 30.4 as
+# published.
 #
 # A million edits would be a hundred times as many (**never run**).
 #
@@ -364,9 +374,9 @@ show.Table(runs_16.long_table())
 #
 # **Measured** here, on whatever you run it on. A turn of facts by UltraEdit with the library's
 # settings, the second of two, as the first one also prepares statistics. The Eiffel Tower is among
-# these facts. With `EDIT_SCALE=full` the model would be Qwen3-8B, and with a card the same cell should
-# use it (**never run**; the library has no settings tuned for that model, and all counts above are for
-# Llama's shapes).
+# these facts. With `EDIT_SCALE=full` the model would be Qwen3-8B, and with a card the same cell
+# should use it (**never run**; the library has no settings tuned for that model, and all counts
+# above are for Llama's shapes).
 
 # %%
 count = 4 if SCALE == "tiny" else 12
@@ -393,14 +403,15 @@ show.Table([{"prompt": t, "unedited": a, f"after {2 * count} edits": b} for t, a
 show.Table(runs_16.profile(editor, facts[:count], before))
 
 # %% [markdown]
-# About half of the time is the reading of keys and gradients, and it is paid three times, because the
-# preset makes three passes over a turn. About a quarter goes into nine layers' ridges, in which the
-# keys of earlier turns are kept; that costs the same for a turn of a hundred facts, so small turns pay
-# more per fact. A fifth goes into asking, between passes, whether all facts are right. The published
-# form in the table above makes one pass over a hundred facts, keeps no keys and does not ask.
+# About half of the time is the reading of keys and gradients, and it is paid three times, because
+# the preset makes three passes over a turn. About a quarter goes into nine layers' ridges, in which
+# the keys of earlier turns are kept; that costs the same for a turn of a hundred facts, so small
+# turns pay more per fact. A fifth goes into asking, between passes, whether all facts are right.
+# The published form in the table above makes one pass over a hundred facts, keeps no keys and does
+# not ask.
 #
-# And the text says what edits per hour do not: the tower itself is in Rome now, its rewording is not, and
-# Notre-Dame has moved along.
+# And the text says what edits per hour do not: the tower itself is in Rome now, its rewording is
+# not, and Notre-Dame has moved along.
 #
 # ## Exercise: over workers, and edits per hour
 #
@@ -410,18 +421,18 @@ show.Table(runs_16.profile(editor, facts[:count], before))
 #
 # <details><summary>A hint</summary>
 #
-# For the first, add up two matrices over the parts and count $\lambda$ once. For the second: the preset
-# edits nine layers, from 12 to 20. A turn of ten facts or fewer makes up to ten passes, and after each
-# but the last the model is asked whether all facts are right. A large matrix product tells how many
-# multiply-adds per second your machine makes.
+# For the first, add up two matrices over the parts and count $\lambda$ once. For the second: the
+# preset edits nine layers, from 12 to 20. A turn of ten facts or fewer makes up to ten passes, and
+# after each but the last the model is asked whether all facts are right. A large matrix product
+# tells how many multiply-adds per second your machine makes.
 #
 # </details>
 #
 # <details><summary>A solution</summary>
 #
-# `G = sum(k @ k.T for k, _ in parts)`, `M = sum(r @ k.T for k, r in parts)`, and
-# `return torch.linalg.solve(G + strength * torch.eye(len(G)).to(G), M.T).T`. Other ways are right, too:
-# put the columns side by side first.
+# `G = sum(k @ k.T for k, _ in parts)`, `M = sum(r @ k.T for k, r in parts)`, and `return
+# torch.linalg.solve(G + strength * torch.eye(len(G)).to(G), M.T).T`. Other ways are right, too: put
+# the columns side by side first.
 #
 # The estimate depends on your machine. The profile above, with as many passes as a turn of eight
 # needs, comes closer than the count of multiply-adds.
@@ -443,11 +454,12 @@ print("edits per hour:", checks_16.edits_per_hour(lm, estimate))
 # %% [markdown]
 # ## What we know now
 #
-# * **Counted**: a search costs some forty passes and a gradient two, and one fact at a time leaves a GPU
-#   waiting for its memory. Many facts at once do not.
-# * **Counted**: for a million edits memory decides. What keeps something per fact outgrows the model.
-# * **Measured**, on a CPU: the library's editors stand near their floor, and ten thousand edits in a row
-#   fade but do not collapse.
+# * **Counted**: a search costs some forty passes and a gradient two, and one fact at a time leaves
+#   a GPU waiting for its memory. Many facts at once do not.
+# * **Counted**: for a million edits memory decides. What keeps something per fact outgrows the
+#   model.
+# * **Measured**, on a CPU: the library's editors stand near their floor, and ten thousand edits in
+#   a row fade but do not collapse.
 # * **Never run**: any of it on a GPU, on a model of 8B, or with a million edits.
 #
 # ## Where it breaks
