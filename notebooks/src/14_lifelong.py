@@ -226,7 +226,7 @@ show.Table(five_streams.against(more, "retrieval"))
 # * All but GRACE lose **neighbors** against retrieval, by about 40 points (UltraEdit, LEMoE) to
 #   about 75 (fine-tuning, RLEdit).
 # * Fine-tuning and FT-M follow *more* **rewordings** than retrieval, LEMoE, UltraEdit and GRACE
-#   fewer. In the first stream alone neither side of this could be told from chance.
+#   fewer. In the first stream alone the intervals of the first three overlap widely.
 # * RLEdit, fine-tuning and FT-M change **unrelated** texts. The memories and UltraEdit do not, or
 #   hardly.
 # * GRACE and LEMoE **hold** more than retrieval, whose notes do not always convince the model.

@@ -456,27 +456,10 @@ show.Table(runs_15.moved(stream))
 # ROME the mean turn keeps 85 % and the whole way 54 %. And the mean hides the one turn that did it,
 # which kept 46 %; in every turn after it, "before each turn" would say that all is well again.
 #
-# ## In turns of how many?
-#
-# One more thing that tables compare without saying it: the **batch size**. Here the same 24 facts
-# are written one by one, in turns of four, and all at once (stored run, one stream, seed 1;
-# intervals over its facts).
-#
-# **Predict.** Fine-tuning: does it keep more neighbors in turns of one, or all at once?
-#
-# <details><summary>Answer</summary>
-#
-# BATCHANSWER
-#
-# </details>
-
-# %%
-show.Table(
-    runs_15.by_batch(long_runs.stored("15_batches", runs_15.BATCHES, lambda: runs_15.batches(lm)))
-)
-
-# %% [markdown]
-# BATCHES
+# One more thing belongs to every such number: how many facts a turn has. Notebook 05 wrote the same
+# fifty facts in a row and in one batch, and the neighbors differed by much more than most pairs of
+# editors do here. All lines of notebook 14 have turns of four, so they can be compared with each
+# other, but not with a table that was made one by one or all at once.
 #
 # ## What nobody asked: negation, same subject, reverse
 #

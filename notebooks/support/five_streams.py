@@ -54,7 +54,6 @@ def one(
     seed: int,
     known: Any = None,
     edits: int = STREAMS["edits"],
-    batch: int = STREAMS["batch"],
 ) -> dict[str, Any]:
     """Write one stream with one editor: what each turn writes, and at the end everything.
 
@@ -65,8 +64,8 @@ def one(
     whole, editor = cases(seed)[:edits], runs_14.editor(lm, name)
     spent = runs_14.timed(editor)
     patch, written = lib.EMPTY, ""
-    for start in range(0, edits, batch):
-        turn = whole[start : start + batch]
+    for start in range(0, edits, STREAMS["batch"]):
+        turn = whole[start : start + STREAMS["batch"]]
         patch = editor.edit([case.fact for case in turn], after=patch)
         written += runs_14.right(lm, turn, patch)
     scores = lib.evaluate(lm, whole, patch, base=known, **ASKED)

@@ -58,8 +58,6 @@ REVERSE = {
     155: "The {} is the national currency of",
     165: "The most famous book by {} is",
 }
-# The same facts in turns of one, of four and all at once; `--long 15` makes these rows.
-BATCHES = {"seed": 1, "edits": 24, "batches": [1, 4, 24], "lines": ["fine-tuning"]}
 BENCHMARKS = Path(__file__).resolve().parents[2] / "tests" / "benchmarks"
 
 
@@ -378,30 +376,6 @@ def _argmax(lm: lib.LM, ids: Sequence[int]) -> int:
     with torch.no_grad():
         logits = lm.model(torch.tensor([list(ids)], device=lm.device)).logits
     return logits[0, -1].argmax().item()
-
-
-def batches(lm: lib.LM) -> list[dict[str, Any]]:
-    """One stream by some editors in turns of several sizes, and by the unedited model."""
-    seed = BATCHES["seed"]
-    known = lib.baseline(lm, five_streams.cases(seed), **five_streams.ASKED)
-    rows = [five_streams.base(known, seed) | {"batch": 0}]
-    for name in BATCHES["lines"]:
-        for batch in BATCHES["batches"]:
-            row = five_streams.one(lm, name, seed, known, batch=batch)
-            rows.append(row | {"batch": batch})
-    return rows
-
-
-def by_batch(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """Per editor and size of a turn: what is held, rewordings, neighbors, unrelated; in %."""
-    table = []
-    for row in rows:
-        line = {"editor": row["line"], "facts in a turn": str(row["batch"] or "–")}
-        for column in ("held", "reworded", "neighbors", "unrelated"):
-            line[f"{column} (%)"] = share(five_streams.values(row, column))
-        seconds = sum(row.get("cpu", [0.0])) / BATCHES["edits"]
-        table.append(line | {"CPU s per edit": f"{seconds:.1f}" if row["batch"] else "–"})
-    return table
 
 
 def published(names: Sequence[str]) -> list[dict[str, str]]:
