@@ -167,7 +167,7 @@ names, shares, between = runs_14.triangle(rows)
 drawings_14.scores(names, list(runs_14.COLUMNS), shares, between, runs_14.FAMILIES)
 
 # %% [markdown]
-# Each cell is a share in percent with its 95 % interval over the 24 facts. Look for what is pale:
+# Each cell is a share in percent with its interval over the 24 facts. Look for what is pale:
 #
 # * **Searches** hold nearly everything, follow most rewordings, and change unrelated texts: of
 #   these a fifth to two fifths go another way within eight tokens, and most of them for ROME.
@@ -278,8 +278,8 @@ for name in ("fine-tuning", "UltraEdit", "RLEdit"):
 #
 # ## Rasters
 #
-# Retention of 50 % can be two things: half of the facts were never written, or all were written and
-# half are gone.
+# Retention of one half can be two things: half of the facts were never written, or all were written
+# and half are gone.
 #
 # **Predict.** What does each look like in a raster? And an edit that destroys the model?
 #
@@ -428,8 +428,8 @@ print("shares:", checks_14.matrix(shares))
 # Alone it does 0.20 of the harm of 0.21. The subject is one token and opens the prompt, so its key
 # stands in the sink (notebook 08). Published ROME takes the direction of its update from one key
 # and the length from another, which elsewhere is harmless. Both keys only soften it: length 77,
-# 0.12 of 0.15 nats. The fact itself is held until the end, so no score of this edit shows what it
-# did. (`each["norm"]` and `each["alone"]` have these numbers.)
+# 0.12 of the harm of 0.15. The fact itself is held until the end, so no score of this edit shows
+# what it did. (`each["norm"]` and `each["alone"]` have these numbers.)
 #
 # </details>
 #

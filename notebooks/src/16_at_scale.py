@@ -274,9 +274,9 @@ print(f"a fact of retrieval: {runs_16.retrieval_bytes():.0f} bytes (notebook 14'
 # LEMoE's experts are copies of an MLP in notebook 13, one for every 16 facts at most. That is the
 # largest by far, and it is why the library's settings for larger models take experts of rank 16
 # instead, which need exactly what GRACE does (the two lines lie on each other). Both pass the
-# model's own size at about 220,000 facts. What is written into the weights is level: once there are
-# more facts than columns, a matrix holds everything. Retrieval keeps the facts as text, and is the
-# smallest for a long time.
+# model's own size at about 218 thousand facts. What is written into the weights is level: once
+# there are more facts than columns, a matrix holds everything. Retrieval keeps the facts as text,
+# and is the smallest for a long time.
 #
 # ## Normal equations over workers
 #
