@@ -329,8 +329,8 @@ for name, size in {"columns": n * (d_in + d_out), "sums": d_in * (d_in + d_out)}
 # `torchrun --nproc-per-node 8 -m lib stream …` is the library's command for several cards.
 # **Measured**: the tests run it with two processes on a CPU, and the patch has the bits of one
 # process. **Never run**: with eight GPUs, or with one. A count says that small batches cannot use
-# them. What is shared is the reading of keys and gradients, in passes of at most 2,048 tokens on a
-# GPU, so a batch of a hundred short facts is two passes and keeps two cards busy at most. Solving
+# them. What is shared is the reading of keys and gradients, in passes of a limited size, so a
+# batch of a hundred short facts is two passes and keeps two cards busy at most. Solving
 # and measuring are not shared at all.
 #
 # ## Ten thousand edits, measured
