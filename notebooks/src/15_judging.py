@@ -269,7 +269,7 @@ for name, values in {"all right": [1.0] * 24, "one half right": [1.0] * 23 + [0.
 # differ.
 #
 # **Predict.** Five streams of 24 facts. In each, a fact is right with some chance, 0.7 on average,
-# and the chance differs from stream to stream. How often does a 95 % interval over the 120 facts
+# and the chance differs from stream to stream. How often does a 95 % interval over all these facts
 # contain 0.7?
 #
 # <details><summary>Answer</summary>
