@@ -266,7 +266,7 @@ groups = {
     "unrelated to the nearest edit": away,
 }
 print("medians:", ", ".join(f"{name} {d.median():.1f}" for name, d in groups.items()))
-colors = dict(zip(groups, (plot.CYCLE[2], plot.EDITED, plot.UNRELATED), strict=True))
+colors = dict(zip(groups, (plot.CYCLE[0], plot.EDITED, plot.UNRELATED), strict=True))
 marks = {"radius of the preset": editor.config.eps_init}
 plot.histogram(groups, "distance of two keys", bins=25, marks=marks, colors=colors)
 
@@ -310,7 +310,7 @@ for n, distance in keys.crowding([4, 8] if SCALE == "tiny" else [10, 30, len(cas
 radii = range(0, 41, 2)
 shares = runs_11.sweep(keys, radii)
 names = [name for name in shares if name != "unrelated, with splits"]  # 0 at every radius
-kinds = {"rewording": plot.CYCLE[2], "neighbor": plot.NEIGHBOR, "unrelated": plot.UNRELATED}
+kinds = {"rewording": plot.CYCLE[0], "neighbor": plot.NEIGHBOR, "unrelated": plot.UNRELATED}
 colors = {name: kinds[name.split(",")[0]] for name in names}
 dashes = {name: "--" for name in names if "splits" in name}
 middle = {name: round(shares[name][list(radii).index(16)]) for name in names}

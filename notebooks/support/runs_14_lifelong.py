@@ -415,7 +415,7 @@ def cost(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         first, last = (own[i]["cpu"] / STREAM["batch"] for i in (0, -1))
         row = {"editor": name, "CPU s per edit, first turn": first, "last turn": last}
         end = own[-1]
-        row |= {"patch (kB)": f"{end['bytes'] / 1000:,.0f}", "KL, nats": end["kl"]}
+        row |= {"patch (kB)": f"{end['bytes'] / 1000:,.0f}", "KL, nats": f"{end['kl']:.3f}"}
         lost = end["scores"]["perplexity"]
         table.append(row | {"perplexity": f"{lost:.1f}" if lost < 1e6 else f"{lost:.0e}"})
     return table
