@@ -69,7 +69,7 @@ def scatter(
             facecolors="none",
             edgecolors=color,
             linewidths=0.9,
-            alpha=0.75,
+            alpha=0.35,  # pale, so that the full ones among them can be seen
             marker=marker,
         )
         ax.scatter(

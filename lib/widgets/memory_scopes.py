@@ -29,7 +29,7 @@ from .panel import Control, Panel, View, between, one_of
 KINDS = {
     "edit": plot.EDITED,
     "edited": plot.EDITED,
-    "rewording": plot.CYCLE[0],
+    "rewording": plot.CYCLE[0],  # as in the figures of the notebooks
     "neighbor": plot.NEIGHBOR,
     "unrelated": plot.UNRELATED,
 }

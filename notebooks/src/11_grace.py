@@ -4,7 +4,7 @@
 # # 11 · GRACE: leave the weights alone
 #
 # Every editor so far wrote into the weights, and weights fill up. What if nothing is written there,
-# and corrections are kept in a list beside the model, to be looked up when a prompt comes?
+# and corrections are kept in a list beside the model, which is looked up whenever a prompt comes?
 #
 # **You will** build the list with three rules, by hand · bend one activation instead of a matrix ·
 # see a model that is equal to the last bit wherever the list is silent · measure how far a rewording
@@ -44,7 +44,7 @@ import lib
 from lib import plot, widgets
 from lib.editors.grace.codebook import Codebook, lookup
 from notebooks.support import checks_11_grace as checks_11
-from notebooks.support import models, show
+from notebooks.support import drawings_11, models, score_tables, show
 from notebooks.support import runs_11_grace as runs_11
 
 draw = torch.Generator().manual_seed(0)
@@ -52,27 +52,38 @@ draw = torch.Generator().manual_seed(0)
 # %% [markdown]
 # ## A list of corrections
 #
-# One module of one layer gets a **codebook**. An entry has a **key** $k$: what the module read at
-# the last token of a prompt; a **value** $v$: what it should put out there instead; and a
-# **radius** $\varepsilon$. A new prompt brings its own input $q$, and
+# The list is called a **codebook**, and it stands beside one module of one layer. An entry has three
+# parts. Its **key** $k$ is what the module read at the last token of the fact's prompt. Its **value**
+# $v$ is what the module should put out there instead. Its **radius** $\varepsilon$ says how near
+# another prompt has to come for the entry to answer it as well. Entries are balls around their keys.
+# When a prompt comes, only the *nearest* key has a say, and it answers only inside its own ball:
+
+# %%
+drawings_11.nearest()
+
+# %% [markdown]
+# In a formula: the prompt brings its own input $q$ of the module, and out comes
 #
 # $$i = \arg\min_j \|k_j - q\|, \qquad
 # \text{output} = \begin{cases} v_i & \text{if } \|k_i - q\| \le \varepsilon_i \\
 # W q & \text{otherwise: the model's own.} \end{cases}$$
 #
-# First the nearest key, *then* its own radius. That is not the same as "any ball that holds $q$":
+# First the nearest key is found, and *then* its own radius is asked. That is not the same as "any
+# ball that holds $q$".
 #
-# **Predict.** Keys at 0 with radius 3 and at 4 with radius 0.5. Who answers at 2.8?
+# **Predict.** Keys on a line, at 0 with radius 3 and at 4 with radius 0.5. Who answers at 2.8?
 #
 # <details><summary>Work it out</summary>
 #
-# The nearest key is the one at 4, at a distance of 1.2, and its ball ends at 3.5. So nobody: the
-# model itself, though the large ball of the other key reaches 2.8.
+# The nearest key is the one at 4, at a distance of 1.2, and its ball begins at 3.5. So nobody
+# answers, and the model itself does, though the large ball of the other key reaches 2.8. This is
+# the case of the drawing.
 #
 # </details>
 
 # %%
-K, eps = torch.tensor([[0.0, 4.0]]), torch.tensor([3.0, 0.5])  # (d, n), (n,)
+K = torch.tensor([[0.0, 4.0]])  # (d, n)
+eps = torch.tensor([3.0, 0.5])  # (n,)
 q = torch.tensor([[2.8], [1.9], [4.2]])  # (m, d)
 
 
@@ -83,22 +94,33 @@ def slow(K, eps, q):
 
 
 print("entries that answer:", [slow(K, eps, row) for row in q])
-K, eps, q = (torch.randn(*size, generator=draw) for size in ((6, 40), (40,), (200, 6)))
-eps = 2 * eps.abs()
+
+K = torch.randn(6, 40, generator=draw)
+eps = 2 * torch.randn(40, generator=draw).abs()
+q = torch.randn(200, 6, generator=draw)
 fast = lookup(K, eps, q)  # one matrix product: ‖k − q‖² = ‖k‖² − 2 k·q + ‖q‖²
 assert [slow(K, eps, row) for row in q] == fast.entry.tolist()
 
 # %% [markdown]
-# Nobody (−1) at 2.8; the entries are counted from 0.
+# At 2.8 nobody answers, which is written as −1. The entries are counted from 0.
 #
 # ## Three rules
 #
-# A new fact has the key $q$ and the answer $y$. Let $d$ be its distance to the nearest key $i$:
+# How does a new fact get into the codebook? It brings its key $q$ and its answer $y$. What happens
+# depends on two questions: whether a ball of radius $\varepsilon_\text{init}$ around $q$ would touch
+# the ball of the nearest key, and whether the nearest entry has the same answer. The drawing shows
+# the three cases; dashed is what was before.
+
+# %%
+drawings_11.rules()
+
+# %% [markdown]
+# With $d$, the distance of $q$ to the nearest key $i$:
 #
 # * **add**, if $d > \varepsilon_i + \varepsilon_\text{init}$, so that the balls do not touch: a new
 #   entry with the radius $\varepsilon_\text{init}$.
 # * **expand**, if they touch and entry $i$ has the same answer: $\varepsilon_i \leftarrow
-#   \max(\varepsilon_i, d)$. No new entry.
+#   \max(\varepsilon_i, d)$. There is no new entry.
 # * **split**, if they touch and the answers differ: a new entry with $\varepsilon = d/2$, and
 #   $\varepsilon_i \leftarrow d/2 - 10^{-5}$.
 #
@@ -107,27 +129,30 @@ assert [slow(K, eps, row) for row in q] == fast.entry.tolist()
 #
 # <details><summary>Work it out</summary>
 #
-# 0.8 is covered, 1.5 makes the ball grow to 1.5. Then 2.0 is within 1.5 + 1 of another answer: both
-# get half of the distance, about 1. Now 1.5 is closer to 2.0, and inside: it says B.
+# 0.8 is covered already, and 1.5 makes the ball grow to 1.5. Then 2.0 is within 1.5 + 1 of another
+# answer, so both get half of the distance, about 1. Now 1.5 is closer to 2.0 than to 0.0, and inside
+# its ball: it says B.
 #
 # </details>
 
 # %%
 book = Codebook.empty(1, 1)  # keys and values of one number
 rules = {"eps_init": 1.0, "strict": False}  # strict=False: as published
-for n, (at, label) in enumerate([(0.0, "A"), (0.8, "A"), (1.5, "A"), (2.0, "B"), (5.0, "B")]):
+stream = [(0.0, "A"), (0.8, "A"), (1.5, "A"), (2.0, "B"), (5.0, "B")]
+for n, (at, label) in enumerate(stream):
     (event,) = book.write(torch.tensor([[at]]), [label], torch.zeros(1, 1), [n], **rules)
-    entries = book.K[0], book.eps, book.labels
-    balls = [f"{k:g} ± {r:.5g} {y}" for k, r, y in zip(*entries, strict=True)]
+    entries = zip(book.K[0], book.eps, book.labels, strict=True)
+    balls = [f"{k:g} ± {r:.5g} {y}" for k, r, y in entries]
     print(f"{at} {label}: {event.kind:6} → {', '.join(balls)}")
 (given,) = book.lookup(torch.tensor([[1.5]])).entry
 print("at 1.5:", book.labels[given])
 
 # %% [markdown]
-# At 1.5 it says B: a split takes ground from what was taught before. What is "the same answer"? The
-# public code compares the *means* of label tensors, in which the prompt's positions hold −100. Then
-# one answer behind two prompts counts as two, and two answers may count as one. Here answers are
-# the same if their tokens are.
+# At 1.5 it says B: a split takes ground from what was taught before.
+#
+# The rules ask for "the same answer", and that has to be decided somehow. The public code compares
+# the *means* of label tensors, in which the positions of the prompt hold −100. Then the same answer
+# counts as two answers if the prompts differ in length, and two answers may count as one:
 
 # %%
 padded = {"Rome after 5 tokens": [-100] * 5 + [7268], "Rome after 9": [-100] * 9 + [7268]}
@@ -136,10 +161,13 @@ for name, ids in padded.items():
     print(f"{name}: mean {sum(ids) / len(ids):.2f}")
 
 # %% [markdown]
+# In this library answers are the same if their tokens are.
+#
 # ## The Eiffel Tower, without a weight
 #
-# The value is found as in ROME: gradient descent on $v$ until the layers above say "Rome". The
-# module is the output matrix of the MLP in layer 25 of 30, so only five layers are run.
+# Now a real model. The value is found as in ROME: gradient descent on $v$ until the layers above say
+# "Rome". The module is the output matrix of the MLP in the layer that the next cell prints, far up,
+# so only a few layers have to be run in the search. We write two facts.
 
 # %%
 lm = models.load(SCALE)
@@ -148,9 +176,18 @@ sheep = lib.Fact("sheep", "The young of a {} is called a", "puppy", target_true=
 editor = lib.EDITORS["grace"](lm)
 patch = editor.edit([sheep], after=editor.edit([tower]))
 ((module, route),) = patch.routes.items()
+size = 4 * sum(len(side) for side in (route.K, route.V))
+print(f"{module}, of {lm.n_layers} layers: {len(route.eps)} entries, {size} bytes each")
 
+# %% [markdown]
+# First we check the keys: the first one is what the module reads at the last token of the tower's
+# prompt. Then we do the edit by hand. A hook writes $v$ over the module's output at the last token,
+# and the model has to say the same as with the patch. For a prompt far away the patched model has to
+# give the very numbers of the base model, not close ones but equal ones.
+
+# %%
 own = lm.run([tower.text], [module]).seen[module][0][0, -1]  # what it reads at the last token
-assert (own.cpu() - route.K[:, 0]).norm() < 1e-3 * own.norm()
+models.same(lm, own.cpu(), route.K[:, 0])
 
 
 def put(_, inputs, output):  # the obvious way: write v over the output at the last token
@@ -167,11 +204,11 @@ base = lm.next_token(far)
 with lm.patched(patch):
     assert torch.allclose(lm.next_token(tower.text), by_hand, atol=1e-3)
     assert torch.equal(lm.next_token(far), base)  # not close: equal
-print(f"{len(route.eps)} entries, {4 * sum(len(side) for side in (route.K, route.V))} bytes each")
 
 # %% [markdown]
-# Nothing in the model has changed; a prompt outside every ball gets the very numbers of the base
-# model. Whoever asks for the answer may also ask why it was given:
+# Nothing in the model has changed. And whoever asks for the answer may also ask why it was given:
+# `explain=True` returns the entry, the distance and the radius. Entry 0 in the table is the model
+# itself.
 
 # %%
 asked = {
@@ -185,33 +222,31 @@ asked = {
     sheep.text: "the other edit",
     "A young sheep is called a": "rewording",
 }
+before = lm.answer(list(asked), 3)
 with lm.patched(patch):
     answers, notes = lm.answer(list(asked), 3, explain=True)
-rows = [
-    {
-        "group": asked[p],
-        "prompt": p,
-        "says": a,
-        "entry": n[0]["entry"] + 1,
-        "distance": n[0]["score"],
-        "radius": n[0]["threshold"],
-    }
-    for p, a, n in zip(asked, answers, notes, strict=True)
-]
+rows = []
+for (prompt, group), was, answer, (note,) in zip(
+    asked.items(), before, answers, notes, strict=True
+):
+    row = {"group": group, "prompt": prompt, "before": was, "after": answer}
+    row |= {"entry": note["entry"] + 1, "distance": f"{note['score']:.1f}"}
+    rows.append(row | {"radius": f"{note['threshold']:.1f}"})
 show.Table(rows)
 
 # %% [markdown]
-# Entry 0 is the model itself. Both edits hold, neighbors are not touched, and every rewording is
-# missed: the nearest lies at 7.8, the radius is 4. So take a larger radius. Which?
+# Both edits hold, and neighbors are not touched. But every rewording is missed: the nearest lies at
+# 7.8, and the radius is 4. So take a larger radius. Which one?
 #
 # ## Three distances
 #
-# A radius works if rewordings are closer to their fact than anything else is. So ask the 101 odd
-# facts of the classroom: how far is a rewording from its own edit? An edit from the nearest other
-# one? An unrelated prompt from the nearest edit?
+# A radius works if rewordings are closer to their fact than anything else is. So we ask the 101 odd
+# facts of the classroom for three distances: from a rewording to its own edit, from an edit to the
+# nearest other edit, and from an unrelated prompt to the nearest edit. `runs_11.read` collects the
+# keys of all these prompts at the module; `to_own`, `to_others` and `nearest` are the distances.
 #
-# **Predict.** All three are distances between keys of 1,536 numbers with a length of about 27. Do
-# the histograms part?
+# **Predict.** All three are distances between keys with as many numbers as the module reads. Do the
+# histograms part?
 #
 # <details><summary>Answer</summary>
 #
@@ -222,6 +257,8 @@ show.Table(rows)
 # %%
 cases = lib.classroom()[1::2][: 8 if SCALE == "tiny" else None]
 keys = runs_11.read(lm, cases, module)
+length = keys.edits.norm(dim=1).median()
+print(f"{len(cases)} edits; a key has {keys.edits.shape[1]} numbers and a length of {length:.1f}")
 away, to_edit = keys.nearest("unrelated")
 groups = {
     "rewording to its own edit": keys.to_own(),
@@ -229,30 +266,43 @@ groups = {
     "unrelated to the nearest edit": away,
 }
 print("medians:", ", ".join(f"{name} {d.median():.1f}" for name, d in groups.items()))
-near, which = keys.nearest("rewording")
-print(f"rewordings whose nearest edit is their own: {(which == keys.owner).float().mean():.0%}")
 colors = dict(zip(groups, (plot.CYCLE[0], plot.EDITED, plot.UNRELATED), strict=True))
 marks = {"radius of the preset": editor.config.eps_init}
 plot.histogram(groups, "distance of two keys", bins=25, marks=marks, colors=colors)
 
+# %%
+near, which = keys.nearest("rewording")
+print("rewordings whose nearest edit is their own:", runs_11.share(which == keys.owner))
+for n, distance in keys.crowding([4, 8] if SCALE == "tiny" else [10, 30, len(cases)]).items():
+    print(f"{n} edits stored: the nearest other one is {distance:.1f} away, median")
+
 # %% [markdown]
-# A rewording is 16.7 from its fact, and the next other fact 18.8: no line can be drawn between them.
-# A key is what one layer reads at the *last token*, and other words in front change it as much as
-# another subject does. And yet: of all 101 facts, the nearest is the right one for 71 % of the
-# rewordings. Keys know *which* fact is meant. What they do not tell is whether any is.
+# A rewording is 16.7 from its fact, and an edit 18.8 from the nearest other one (medians). But the
+# histograms lie on top of each other, and no radius separates them. A key is what one layer reads at
+# the *last token*, and other words in front of it change it as much as another subject does. And yet:
+# for 71 % of the rewordings the nearest of all 101 edits is their own. Keys know *which* fact is meant.
+# What they do not tell is whether any is meant at all.
+#
+# The two histograms are not of one kind. A rewording has one distance, that to its own fact. An edit
+# has a hundred distances to others, and we took the smallest. So the orange histogram moves to the
+# left as more edits are stored, and each ball has less room: the second line shows it for random
+# choices of the edits. It is a likely reason for what the end of this page reports from larger models.
 #
 # ## Any radius?
 #
-# Now move the radius from 0 to 40. Full lines: one radius for all entries, the nearest key decides.
-# Dashed lines: GRACE's rules, with that radius as $\varepsilon_\text{init}$.
+# Now move the radius from 0 to 40. Full lines: one radius for all entries, and the nearest key
+# decides. Dashed lines: GRACE's rules, with that radius as $\varepsilon_\text{init}$. Values play no
+# part here, since who answers depends on keys, labels and radii alone. A rewording counts if it gets
+# its own answer, and a neighbor or an unrelated prompt if it gets any.
 #
 # **Predict.** $\varepsilon_\text{init}$ may be as large as you like. What share of the rewordings can
 # GRACE answer at best?
 #
 # <details><summary>Answer</summary>
 #
-# 15 %. However large a ball begins, the next fact with another answer cuts it to half of the
-# distance between them, and at half of that distance there are hardly any rewordings yet.
+# About one in seven, at the best of the radii that we try on these prompts. However large a ball
+# begins, the next fact with another answer cuts it to half of the distance between them, and at half
+# of that distance there are hardly any rewordings yet.
 #
 # </details>
 
@@ -265,6 +315,8 @@ colors = {name: kinds[name.split(",")[0]] for name in names}
 dashes = {name: "--" for name in names if "splits" in name}
 middle = {name: round(shares[name][list(radii).index(16)]) for name in names}
 print("at 16:", ", ".join(f"{name} {share} %" for name, share in middle.items()))
+best = max(shares["rewording, with splits"])
+print(f"rewordings with splits, the best of {len(radii)} radii: {best:.0f} %")
 axes = "radius", "prompts that the codebook answers (%)"
 plot.lines(radii, {n: shares[n] for n in names}, *axes, colors=colors, dashes=dashes, ylim=(0, 104))
 
@@ -272,33 +324,65 @@ plot.lines(radii, {n: shares[n] for n in names}, *axes, colors=colors, dashes=da
 show.Table(runs_11.table(keys, (4, 8, 16, 100)))
 
 # %% [markdown]
-# With one radius for all, rewordings come in together with neighbors: at 16 it is 43 % of the ones
-# and 46 % of the others. (A rewording counts if it gets its own answer.) GRACE's rules keep
-# neighbors out, 2.5 %, and rewordings too. From 16 on nothing changes any more: the median radius is
-# 9.4 whatever it began with. With small radii every edit answers its own prompt; with large ones one
-# of 101 is lost, to a split that came later.
+# With one radius for all, rewordings come in together with neighbors: at 16 the codebook answers 43 %
+# of the ones and 46 % of the others. GRACE's rules keep the neighbors out, 3 % of 358, and most of the
+# rewordings as well. The table has counts with their 95 % intervals. From 16 on the radii hardly
+# change, because nearly every ball has been cut: their median is 9.4 whether they began with 16 or with
+# 100. The shares still fall a little. With small radii every edit answers its own prompt. With large
+# ones one of 101 is lost, to a split that came later.
 #
 # ## The scope, prompt by prompt
 #
 # Two numbers decide about a prompt: its distance to the nearest key, and that key's radius. With
-# them the scope of a codebook can be drawn as it is, without a projection that would bend it. In a
-# running notebook a slider moves the radius at which all balls begin, here 16.
+# them the scope of a codebook can be drawn as it is, without a projection that would bend it. Every
+# point is a prompt, and full ones are answered. In a running notebook a slider moves the radius at
+# which all balls begin, here 16.
 
 # %%
 at = 16.0
 widgets.RadiusExplorer(*keys, radius=at, limit=40.0)
 
 # %% [markdown]
-# Every point is a prompt; full ones are answered. Rewordings (dark blue) and neighbors (light) are
-# one cloud, and the line cuts off its corner: 36 of 236 rewordings, 9 of 358 neighbors, nothing
-# unrelated. The row at 16 are balls that no split has touched, and it holds most of the hits. A
-# higher line would let both in: what is missing is not a better radius, but a better number.
+# Rewordings and neighbors are one cloud, and the line cuts off its corner: 36 of 236 rewordings are
+# answered (35 of them with their own answer), 9 of 358 neighbors, and nothing unrelated. The full
+# points in the row at 16 belong to balls that no split has touched. A higher line would let both
+# groups in: what is missing is not a better radius, but a better number than the distance.
 #
 # ## Exercise: the split rule, and a theft
 #
 # First: three rules on a line, as published, with $\varepsilon_\text{init} = 1$. Give keys, radii
 # and labels after one fact more. Then a codebook that answers a rewording, since it was written,
-# too: find a fact about something else that takes this rewording away. (Which prompts lie near it?)
+# too: find a fact about something else that takes this rewording away.
+#
+# <details><summary>Hints</summary>
+#
+# Rules: an empty codebook adds. Otherwise find the nearest key first, and then go through the three
+# cases; a prompt that is covered already changes nothing, since $\max(\varepsilon_i, d)$ is
+# $\varepsilon_i$. Theft: a key is what is read at the last token. Which prompts end like the
+# rewording, but are about something else?
+#
+# </details>
+#
+# <details><summary>Solutions</summary>
+#
+# ```python
+# def write(keys, radii, labels, q, label):
+#     if not keys:
+#         return [q], [1.0], [label]
+#     i = min(range(len(keys)), key=lambda j: abs(keys[j] - q))
+#     d = abs(keys[i] - q)
+#     if d > radii[i] + 1:
+#         return [*keys, q], [*radii, 1.0], [*labels, label]
+#     if labels[i] == label:
+#         radii[i] = max(radii[i], d)
+#         return keys, radii, labels
+#     radii[i] = d / 2 - 1e-5
+#     return [*keys, q], [*radii, d / 2], [*labels, label]
+#
+# thief = lib.Fact(None, "Tourists who want to see the Louvre travel to the city of", "Madrid")
+# ```
+#
+# </details>
 
 
 # %%
@@ -320,32 +404,37 @@ print("steal:", checks_11.steal(wide, held, tower, again.text, thief))
 # %% [markdown]
 # ## What we know now
 #
-# * A correction can live beside the weights: key, value, radius. Nothing is overwritten, and out of
-#   reach the model is the base model to the last bit.
-# * Add, expand, split: a split halves the ground, and may take what was taught before.
+# * A correction can live beside the weights, as key, value and radius. Nothing is overwritten, and out
+#   of reach the model is the base model to the last bit.
+# * Facts add, expand or split. A split halves the ground, and may take what was taught before.
 # * The nearest key is often the right one. *How near* is near enough no radius can tell.
 #
 # ## Where it breaks
 #
-# Forty facts with the preset, and the tokens of answers that are right; neighbors: the true answer
-# is still ahead of the new one; unrelated: the next word is what it was.
+# Forty facts with the preset. The model answers freely, and we ask whether it begins with the new
+# answer (at the edits and their rewordings) and with the true one (at neighbors), before and after.
 
 # %%
 some = cases[:40]
-before = runs_11.look(lm, some, lib.EMPTY)
-after = runs_11.look(lm, some, editor.edit([case.fact for case in some]))
-rows = {"base": before, f"with {len(some)} facts": after}
-show.Table([{"model": name} | runs_11.percent(row) for name, row in rows.items()])
+asked = {"events": ["generation"], "metrics": ["generalization", "specificity", "locality"]}
+base = lib.baseline(lm, some, **asked)
+after = lib.evaluate(lm, some, editor.edit([case.fact for case in some]), base=base, **asked)
+kl = after.by_case()["locality", "kl_nats"]["mean"].max()
+print(f"{len(some)} facts; the largest KL at unrelated prompts is {kl:g} nats")
+score_tables.by_metric({"base": base.scores, f"with {len(some)} facts": after}, "generation")
 
 # %% [markdown]
-# Retention and locality cannot be better: all forty facts are held, unrelated text has not moved at
-# all (KL 0). And 6.5 % of the rewordings are right, which is what the base model has without any
-# edit: **rewordings** break it. In the runs of the WISE paper, on models of 7B, it is 8 % after 1,000
-# edits. Editors of weights have it the other way round. Can one have both? That is
+# Locality cannot be better: all neighbors keep their true answers, and unrelated text has not moved
+# at all. Of the facts 98 % are held. But of the rewordings none is right, after the edits as before
+# them: **rewordings** break it. In the tables of the WISE paper GRACE answers 36 % of the rewordings
+# after one edit, and after a thousand it is 8 % on LLaMA-2-7B and 2 % on Mistral-7B. (A score there
+# is the share of the answer's tokens that are right in a text of just that length; ours asks for the
+# whole answer.) Editors of weights have it the other way round. Can one have both? That is
 # [notebook 12](12_wise.ipynb).
 #
 # ## References
 #
 # * Hartvigsen et al.: *Aging with GRACE: Lifelong Model Editing with Discrete Key-Value Adaptors*,
 #   2023, [arXiv:2211.11031](https://arxiv.org/abs/2211.11031).
-# * Wang et al.: *WISE*, 2024, [arXiv:2405.14768](https://arxiv.org/abs/2405.14768): the 8 %.
+# * Wang et al.: *WISE*, 2024, [arXiv:2405.14768](https://arxiv.org/abs/2405.14768): GRACE's
+#   rewordings on LLaMA-2-7B and Mistral-7B.

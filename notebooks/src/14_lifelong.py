@@ -3,13 +3,13 @@
 #
 # # 14 · Lifelong: all on one stream
 #
-# Thirteen notebooks, a dozen editors, each shown where it is strong. Which of all these should you
-# use? Here one of every kind writes the same facts, in the same order, and is asked the same
-# questions after every turn.
+# Thirteen notebooks, some two dozen editors, and each was shown where it is strong. Which of all
+# these should you use? Here every one of them writes the same facts, in the same order, and is
+# asked the same questions after every turn.
 #
-# **You will** read retention off a raster · see twenty-two lines on one stream, curve by curve ·
-# find the one edit that killed ROME, in five questions · scrub through the stream and read the
-# answers · pay the bill.
+# **You will** read retention off a raster · see twenty-three lines on one stream · find out with
+# five more streams which of their differences are real · find the one edit that killed ROME · move
+# through the stream and read the answers · pay the bill.
 #
 # **Needs** notebooks [04](04_rome.ipynb) to [13](13_lemoe.ipynb), one sentence of each.
 #
@@ -41,31 +41,35 @@ SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 # %%
 from lib import widgets
 from notebooks.support import checks_14_lifelong as checks_14
-from notebooks.support import figures, models, show, stored_runs
+from notebooks.support import drawings_14, figures, five_streams, long_runs, models, show
 from notebooks.support import runs_14_lifelong as runs_14
 
 # %% [markdown]
 # ## What "retention" counts
 #
-# $T$ turns of a few facts each. After turn $t$ every fact $i$ written so far is asked: $a_{it} = 1$
-# if the answer is the new one. That is a **raster**: one row per fact, one column per turn. Three
-# numbers are read off it. *Written* (efficacy) is each fact right after its own turn $t_i$, *held*
-# (retention) is the last column, *forgotten* is what was written and is gone:
+# A **stream** is a sequence of $T$ turns of a few facts each, and a model that is edited in each
+# turn. We want to know two things at its end: how many facts were ever written, and how many are
+# still there. One number cannot say both. So after each turn $t$ every fact $i$ written so far is
+# asked, and $a_{it} = 1$ if the answer is the new one, otherwise 0. This table of zeros and ones is
+# called a **raster**: one row per fact, one column per turn. What comes out are three shares.
+# *Written* (the literature says efficacy) counts each fact right after its own turn $t_i$, *held*
+# (retention) is the last column, and *forgotten* counts what was written and is gone at the end:
 #
 # $$\frac1n\sum_i a_{i t_i}, \qquad \frac1n\sum_i a_{iT}, \qquad
 # \frac1n\sum_i a_{i t_i}\,(1 - a_{iT}) .$$
 #
-# Many papers report only the first, averaged over a stream, and call it "success". A fact that a
-# later edit contradicts on purpose leaves all three; in this stream there is none.
+# Many papers report only the first, averaged over a stream, and call it "success". (A fact that a
+# later edit contradicts on purpose would have to be left out of all three; in our streams there is
+# none.)
 #
 # **Predict.** An editor writes every fact, and each later turn ruins a tenth of what is there.
 # What is held after 6 turns? After 60?
 #
 # <details><summary>Work it out</summary>
 #
-# A fact of turn $t$ survives $T - t$ later turns: $0.9^{T-t}$. The mean is
-# $(1 - 0.9^T)/(0.1\,T)$: 78 % at $T = 6$, 17 % at $T = 60$. The survivors are the newest ones: in a
-# raster they make a triangle.
+# A fact of turn $t$ survives $T - t$ later turns with a chance of $0.9^{T-t}$. The mean over the
+# turns is $(1 - 0.9^T)/(0.1\,T)$. The survivors are the newest facts, so in a raster they make a
+# triangle.
 #
 # </details>
 
@@ -76,43 +80,52 @@ for T in (6, 60):
     print(f"{T} turns: written 100 %, held {sum(ages) / T:.0%}")
 
 # %% [markdown]
-# 78 and 17 %, as derived: short streams flatter.
+# The same editor holds most facts of a short stream, and few of a long one. So a share of facts
+# held means nothing without the length of the stream.
 #
 # ## One stream for everybody
 #
-# The Eiffel Tower, then 23 facts of the classroom whose numbers are odd (classroom facts that
-# presets were tuned on are even), in turns of four: 24 edits (stored run) by all editors of the
-# library. (One of your own: a line in `runs_14.STREAM`, then `--long 14`, adds it.) They have their
-# presets, with two exceptions. MEMIT keeps its keys, as notebook 06 advises. ROME comes twice,
-# *published*, with notebook 08's mixed keys, and with both keys (and, to save time, one context
-# beside the bare prompt instead of four). The order is that of seed 0, taken because it has a
-# subject of one token, an opener, in its middle.
+# The first stream is a stored run: the Eiffel Tower, then 23 facts of the classroom, in turns of
+# four, 24 edits in all. The 23 have odd numbers, as the library's settings were chosen on even
+# ones. The order is that of seed 0. It was taken because it has, in its middle, a subject of one
+# token that opens its prompt: an accident is waiting. Five more streams follow below, which nobody
+# chose.
 #
-# New here: **MEMOIR** is a side memory like WISE's, in which a fact has the columns that a
-# fingerprint of its prompt names, and a prompt with a similar fingerprint reads them. MEMIT's
-# relatives (notebooks 05 and 06) are here without kept keys: the norm anchor, EMMET in one layer,
-# RECT and PRUNE; **PMET** searches the outputs of attention and MLP together, and writes the MLP's
-# alone. "Fine-tuning" is fine-tuning done right: shuffled epochs over a turn, one late layer. FT-L
-# stays in a small box around each weight, FT-M trains on the answer's tokens only, LoRA a matrix of
-# low rank. And **retrieval** edits nothing: it looks for the nearest written fact and puts it in
-# front of the prompt. Whoever cannot beat it should say why he edits at all.
+# These are the lines, by family:
 #
-# All is free **generation**: the model writes, and the text has to begin with the answer; unrelated
-# texts have to go on as the base model's, for eight tokens. We run the beginning of two streams here,
-# and compare with the stored rows.
+# * **Searches** for a value: ROME in two forms (*published*, with notebook 08's mixed keys, and
+#   with *both keys*), MEMIT with kept keys, as notebook 06 advises, and its relatives: AlphaEdit,
+#   the norm anchor, EMMET in one layer, RECT, PRUNE, WilKE. **PMET** is new here: it searches the
+#   outputs of attention and MLP together, and writes the MLP's part alone.
+# * **Gradients** in one pass: UltraEdit, MEND, MALMEN, RLEdit.
+# * **Fine-tuning**: plain (shuffled epochs over a turn, one late layer); FT-L, which keeps each
+#   weight in a small box around its old value; FT-M, which trains on the answer's tokens only;
+#   LoRA, which trains a matrix of low rank.
+# * **Memories** beside the model: GRACE, WISE, LEMoE, and **MEMOIR**, which is new here. In its
+#   side memory a fact has the columns that a fingerprint of its prompt names, and a prompt with a
+#   similar fingerprint reads them.
+# * **Retrieval** edits nothing. It looks for the nearest written fact and puts it before the prompt
+#   as a note. An editor that cannot do better than that needs a reason to be used at all.
+#
+# All have the library's settings, but for ROME, which samples one context beside the bare prompt
+# instead of four to save time, and MEMIT, which keeps its keys. So lines inside a family differ in
+# more than their method. (One of your own: a line in `runs_14.STREAM`, then `--long 14`, adds it.)
+#
+# Everything is judged by free **generation**. The model writes, and its text has to begin with the
+# answer; unrelated texts have to go on as the base model's, for eight tokens. We run the beginning
+# of two lines here and compare it with the stored rows.
 
 # %%
+lm = models.load(SCALE)
 STREAM = runs_14.STREAM
-if stored_runs.long():
-    for rows in runs_14.every(models.load(SCALE)):
-        stored_runs.save("14_streams", STREAM, rows)
-rows = stored_runs.load("14_streams", STREAM)["rows"]
-if SCALE == "small":
-    lm = models.load(SCALE)
-    for name in ("GRACE", "UltraEdit"):
-        live = list(runs_14.line(lm, name, edits=4))
-        stored_runs.begins_with(runs_14.turns(rows, name), live, ["edits", "right", "says", "next"])
-        print(f"{name}: {live[-1]['edits']} edits here give exactly the stored rows")
+rows = long_runs.stored("14_streams", STREAM, lambda: runs_14.every(lm))
+for name in ("GRACE", "UltraEdit"):
+    live = long_runs.repeats(
+        runs_14.turns(rows, name),
+        lambda name=name: runs_14.line(lm, name, edits=4),
+        ["edits", "right", "says", "next"],
+    )
+    print(f"{name}: the first {live[-1]['edits']} edits, made again here")
 
 # %% [markdown]
 # From the raster to the numbers: efficacy and retention of the library must be the diagonal and the
@@ -121,8 +134,8 @@ if SCALE == "small":
 # %%
 for name in STREAM["lines"]:
     own = runs_14.turns(rows, name)
-    texts, size = [row["right"] for row in own], STREAM["batch"]  # one string per turn
-    diagonal = "".join(text[-size:] for text in texts)
+    texts = [row["right"] for row in own]  # one text of zeros and ones per turn
+    diagonal = "".join(text[-STREAM["batch"] :] for text in texts)
     for text, metric in ((diagonal, "efficacy"), (texts[-1], "retention")):
         assert abs(runs_14.share(text) - own[-1]["scores"][metric]["generation"]) < 1e-4
 
@@ -130,134 +143,268 @@ for name in STREAM["lines"]:
 # ## The impossible triangle
 #
 # Facts held, rewordings followed, everything else left alone: the last notebooks said that one gets
-# two of the three.
-#
-# **Predict.** Which corner does each family miss: searches (ROME to PRUNE), gradients in one pass
-# (UltraEdit to RLEdit), fine-tuning (to LoRA), memories (GRACE to MEMOIR), retrieval?
+# two of the three. To see who comes nearest we put two numbers on each editor, from the end of this
+# stream. *Quality* is the mean of facts held and rewordings followed. *Damage* is the mean share of
+# neighbors and unrelated texts whose answers have changed. The best place is at the top left.
+
+# %%
+drawings_14.quality_and_damage(runs_14.quality_and_damage(rows), runs_14.FAMILIES)
+
+# %% [markdown]
+# **Predict.** The picture has merged four numbers into two. Which of them does each family lose:
+# searches, gradients, fine-tuning, memories, retrieval?
 #
 # <details><summary>Answer</summary>
 #
-# Searches miss unrelated text, fine-tuning neighbors, memories rewordings (GRACE) or neighbors (the
-# others). MEND and MALMEN miss all three, UltraEdit rewordings, RLEdit what should stay. Retrieval
-# misses least.
+# Searches lose unrelated texts, fine-tuning loses neighbors, memories lose rewordings (GRACE) or
+# neighbors (the others). MEND and MALMEN lose everything, UltraEdit rewordings, RLEdit what should
+# stay. Retrieval loses least.
 #
 # </details>
 
 # %%
-names, shares = runs_14.triangle(rows)
-axes = "asked after 24 edits, in turns of 4", "editor"
-figures.shares(shares, names, list(runs_14.COLUMNS), *axes)
+names, shares, between = runs_14.triangle(rows)
+drawings_14.scores(names, list(runs_14.COLUMNS), shares, between, runs_14.FAMILIES)
 
 # %% [markdown]
-# Look for what is pale. GRACE holds every fact, moves nothing, and follows no rewording. WISE,
-# LEMoE and MEMOIR hold all and move no unrelated text, but answer every second neighbor from
-# memory; of rewordings they reach 60, 29 and 67 %. Fine-tuning holds every fact, too, and says new
-# answers nearly everywhere: of the neighbors a third is left. FT-L is the opposite: its box is so
-# small that hardly anything is written. Of those who write into weights MEMIT and its relatives are
-# best: nearly everything held, 77 to 88 % of rewordings, 85 to 92 % of neighbors, but every third
-# unrelated text has gone another way within eight tokens. PMET is the careful one among them: fewer
-# rewordings (54 %), and more left alone. WilKE, one layer chosen for each fact, is a little behind
-# them in rewordings (73 %) and neighbors (83 %), and not in unrelated text. And **retrieval**,
-# which edits nothing, is dark everywhere: 96 % held, 69 % of rewordings, 96 and 100 % of what
-# should stay. For two dozen facts it is hard to beat. (Its price is paid at every question, and not
-# here: a longer prompt, and a note that anybody can read.) MEND and MALMEN have lost the language.
-# RLEdit has the same network as MALMEN, but trained on streams: it holds 83 % and follows 65 % of
-# rewordings, at the price of two neighbors in three and nearly all unrelated text.
+# Each cell is a share in percent with its interval over the 24 facts. Look for what is pale:
+#
+# * **Searches** hold nearly everything, follow most rewordings, and change unrelated texts: of
+#   these a fifth to two fifths go another way within eight tokens, and most of them for ROME.
+# * **Gradients**: UltraEdit moves no unrelated text and follows hardly a rewording. RLEdit follows
+#   them at the price of nearly all unrelated texts. MEND and MALMEN have lost the language.
+# * **Fine-tuning** holds its facts and says new answers at about two of three neighbors. FT-L is
+#   the opposite: its box is so small that hardly anything is written.
+# * **Memories** hold all and move no unrelated text. GRACE follows no rewording; WISE, LEMoE and
+#   MEMOIR answer every second neighbor from the memory.
+# * **Retrieval** is dark everywhere but at rewordings. (Its price is paid at every question and not
+#   here: a longer prompt, and a note that anybody can read.)
+#
+# Within a family nearly all intervals overlap, and this is one stream, chosen for its accident.
+# Which of these differences would another stream show, too?
+#
+# ## Five more streams
+#
+# An interval over 24 facts answers the question what *other facts in the same stream* would give.
+# But an edit that breaks the model breaks it for all 24 facts at once. So for a statement about
+# streams the stream is the observation, and we have one. Here are five more (stored run): facts and
+# order are drawn with seeds 1 to 5, for the editors that take about two seconds an edit or less.
+# They begin with the tower, too. From $m$ streams with means $x_1, \dots, x_m$ we want an interval
+# for the mean of all the streams that could have been drawn:
+#
+# $$\bar x \pm t_{m-1}\,\frac{s}{\sqrt m}, \qquad s^2 = \frac1{m-1}\sum_j (x_j - \bar x)^2 .$$
+#
+# This is **Student's interval**. With $m = 5$ its factor $t_{m-1}$ is 2.78 instead of the usual
+# 1.96, as $s$ itself is known badly. Where all five means agree $s = 0$, and it would claim to know
+# the mean exactly. So we take the wider of this interval and the one that treats all facts of the
+# five streams as independent. (Notebook 15 tests both by simulation.)
+#
+# **Predict.** Which will vary most from stream to stream?
+#
+# <details><summary>Answer</summary>
+#
+# What one edit can do to all prompts at once: neighbors and unrelated texts, for the editors that
+# write into the weights.
+#
+# </details>
+
+# %%
+more = long_runs.stored("14_orders", five_streams.STREAMS, lambda: five_streams.every(lm))
+found, sides = five_streams.shares(more)
+drawings_14.streams(found, sides, runs_14.FAMILIES)
+
+# %%
+for column in ("held", "reworded", "neighbors", "unrelated"):
+    name, (low, high) = next(iter(five_streams.ranges(more, column).items()))
+    print(f"{column}: widest for {name}, from {low:.0f} to {high:.0f} % in five streams")
+print("points by which retrieval is ahead of each, fact by fact, with intervals over streams:")
+show.Table(five_streams.against(more, "retrieval"))
+
+# %% [markdown]
+# What five streams support, in differences whose interval is clear of 0:
+#
+# * All but GRACE lose **neighbors** against retrieval, by about 40 points (UltraEdit, LEMoE) to
+#   about 75 (fine-tuning, RLEdit).
+# * Fine-tuning and FT-M follow *more* **rewordings** than retrieval, LEMoE, UltraEdit and GRACE
+#   fewer. In the first stream alone the intervals of the first three overlap widely.
+# * RLEdit, fine-tuning and FT-M change **unrelated** texts. The memories and UltraEdit do not, or
+#   hardly.
+# * GRACE and LEMoE **hold** more than retrieval, whose notes do not always convince the model.
+#
+# So no editor here is ahead of retrieval in everything, and several are ahead in something. What
+# they do *not* support is an order of UltraEdit and LEMoE in neighbors, or any order among the
+# searches, which are too slow for five streams here: for them there is one stream.
+#
+# **And ROME?** It takes two to three seconds an edit and is not among the five, so whether its fall
+# is a matter of the chosen stream we have not measured. But we can count what did it there. In
+# notebook 08 a subject of one token that opens its prompt was dangerous, because its key stands in
+# the attention sink.
+
+# %%
+for seed in five_streams.STREAMS["seeds"]:
+    print(f"stream {seed}, subjects of one token that open their prompt:", end=" ")
+    print(", ".join(five_streams.openers(lm, seed)))
+
+# %% [markdown]
+# Every one of the five streams has at least two of them. So the first stream was chosen for
+# something that is hardly rare.
 #
 # ## Curves
 #
-# The end hides the way. After every turn: facts held so far, and the next word at 24 neighbors and
-# 24 unrelated prompts, counted as kept where it is the base model's.
+# The end of a stream hides the way there. In the first stream the model was asked after every turn:
+# which facts written so far it holds, and what its **next word** is after 24 neighbors' prompts and
+# 24 unrelated ones. The next word counts as kept where it is the base model's. This is a milder
+# question than the ones above, which let the model write a whole answer, so its lines have other
+# names.
 
 # %%
 x, found = runs_14.curves(rows)
-figures.curves(x, found, "edits", "share (%)", colors=figures.EDITOR_COLORS, columns=5)
+figures.curves(x, found, "edits", "share (%)", colors=figures.EDITOR_COLORS, columns=4)
+
+# %%
+for name in ("fine-tuning", "UltraEdit", "RLEdit"):
+    line = found[name][runs_14.NEAR]
+    print(
+        f"{name}: next word kept at neighbors {line[0]:.0f} % after 4 edits, {line[-1]:.0f} % at the end"
+    )
 
 # %% [markdown]
-# Four ways to go. MEMIT and its relatives hardly move, nor does WilKE after its first turn.
-# Fine-tuning holds its facts and loses neighbors turn after turn, from 92 to 29 %; UltraEdit from
-# 100 to 54 %, while unrelated text stays; the routers of WISE, LEMoE and MEMOIR send more and more
-# neighbors to the memory. MEND forgets everything within three turns, MALMEN within six; RLEdit
-# holds to the fourth, and wears its neighbors off, from 79 to 33 %. And ROME does not wear out:
-# from 12 to 16 edits it falls, in everything at once with the published key, in unrelated text with
-# both; WilKE, which is ROME in a layer chosen for the fact, does not. Whoever measures after 12
-# edits reports a good editor.
+# Most lines that fall do so little by little. Fine-tuning, UltraEdit and RLEdit lose neighbors turn
+# after turn, and the routers of WISE, LEMoE and MEMOIR send more and more of them to the memory.
+# MEND and MALMEN forget what they wrote and then lose the language. MEMIT and its relatives hardly
+# move. And ROME does not wear out: it falls between 12 and 16 edits, in everything at once with the
+# published key, and in unrelated texts with both keys. A test that ends after 12 edits would report
+# a good editor.
 #
 # ## Rasters
 #
-# Retention of 50 % can be two things: half of the facts were never written, or all were and half
-# are gone.
+# Retention of one half can be two things: half of the facts were never written, or all were written
+# and half are gone.
 #
 # **Predict.** What does each look like in a raster? And an edit that destroys the model?
 #
 # <details><summary>Work it out</summary>
 #
-# Never written: a whole dark row. Forgotten: a row that turns dark on its way, and if old facts go
-# first, a dark triangle. A model destroyed at turn $t$: from column $t$ on everything is dark.
+# Never written: a row that is dark from its beginning. Forgotten: a row that turns dark on its way,
+# and if old facts go first, a dark triangle. A model destroyed at turn $t$: from column $t$ on all
+# is dark.
 #
 # </details>
 
 # %%
 some = ("retrieval", "UltraEdit", "ROME, published", "MALMEN")
 rights = {name: [row["right"] for row in runs_14.turns(rows, name)] for name in some}
-figures.rasters(x, rights, "edits so far", "number of the edit")
+figures.rasters(x, rights, "edits so far", "number of the edit", columns=2)
 
 # %% [markdown]
-# Retrieval has one dark row, the first: the tower. The note in front of the prompt never convinced
-# the model. UltraEdit never says one fact of its second turn and loses two later. In ROME's raster
-# four facts turn dark at once, two of that turn a little later, and all else stays: one event, not
-# wear. What is written afterwards is fine, so right after its own turn every fact is held, 100 %.
-# MALMEN's begins as the triangle that was predicted and ends as a model destroyed: after 16 edits
-# half is held, and from 20 on not even what has just been written.
+# Retrieval has one dark row, the first: the tower. The note before the prompt never convinced the
+# model that the tower is in Rome. UltraEdit never says one fact of its second turn, and loses two
+# later. In ROME's raster four facts turn dark at once, two of that turn a little later, and all
+# else stays. That is one event and not wear; what is written afterwards is fine, so right after its
+# own turn every fact is held. MALMEN's raster begins as the triangle that was predicted, and ends
+# as a model destroyed: in the last two columns not even what was just written is there.
 #
-# ## Scrub through the stream
+# ## Read the answers
 #
 # Numbers do not say *what* a model answers. In a running notebook the next cell is a player: choose
-# an editor, move over the edits, and read what it then says. On a page, two prompts of six
-# editors:
+# an editor, move over the edits, and read what it says then. On a page it is a table of two
+# prompts, for eight editors and the unedited model.
 
 # %%
-look = ("WISE", "MEMOIR", "ROME, published", "fine-tuning", "MALMEN", "RLEdit")
-player = widgets.CurvePlayer(runs_14.played(rows), line=look[0], ylabel="share (%)")
+look = (
+    "base",
+    "MEMIT",
+    "UltraEdit",
+    "WISE",
+    "MEMOIR",
+    "ROME, published",
+    "fine-tuning",
+    "MALMEN",
+    "RLEdit",
+)
+colors = figures.EDITOR_COLORS
+player = widgets.CurvePlayer(runs_14.played(rows), line="WISE", ylabel="share (%)", colors=colors)
+print(runs_14.probes(runs_14.cases())["reworded"])
 player if widgets.live() else show.Table(runs_14.scrub(rows, "reworded", look, (4, 12, 16, 24)))
 
 # %%
+print(runs_14.probes(runs_14.cases())["neighbor"])
 show.Table(runs_14.scrub(rows, "neighbor", look, (4, 12, 16, 24)))
 
 # %% [markdown]
-# WISE answers the reworded tower up to 12 edits, and then its router lets it pass; Notre-Dame goes
-# the same way, from wrong to right. MEMOIR has both right to the end. Fine-tuning says one word and
-# stops. To the tower in other words that is "Prague" at first, the answer of another fact of its
-# turn, and "Rome" later; to Notre-Dame "Prague" and "Rome" by turns. It has learned to say new
-# answers, not quite when. ROME after its fall speaks of the future. MALMEN loses the language on
-# its way, and RLEdit says Rome in Notre-Dame throughout.
+# MEMIT and MEMOIR answer both prompts as they should, from the first turn to the end. WISE answers
+# the reworded tower up to 12 edits, and then its router lets the prompt pass; Notre-Dame goes the
+# same way, from wrong to right. Fine-tuning says one word and stops. To the reworded tower that is
+# "Prague" at first, the answer of another fact of its turn, and "Rome" later; to Notre-Dame it is
+# "Prague" and "Rome" by turns. So it has learned to say new answers, but not quite when. ROME
+# speaks of the future after its fall. MALMEN loses the language on its way, and RLEdit says Rome
+# for Notre-Dame throughout.
 #
 # ## The bill
 #
-# CPU seconds per edit (one thread of a busy machine, WilKE's and RLEdit's of another, so a guide at
-# most), what the patch takes as a file, and what unrelated text has paid: KL in nats, and
-# perplexity on text that no editor has seen.
+# What does a fact cost? The table has CPU seconds per edit, the patch as a file, and what unrelated
+# text has paid: KL in nats (a mean over 24 prompts) and perplexity on a short held-out text that no
+# editor has seen. The seconds are of one thread of a machine that others used, and WilKE's and
+# RLEdit's of another machine, so they are a guide to orders of magnitude and to nothing finer.
 
 # %%
-print(f"perplexity of the base model: {rows[0]['scores']['perplexity']:.1f}")
+print(f"perplexity of the base model on this text: {rows[0]['scores']['perplexity']:.1f}")
 show.Table(runs_14.cost(rows))
 
 # %% [markdown]
-# Seconds per edit are spread over a factor of nearly a thousand, and hardly grow within 24 edits:
-# searches for a value are dear, WilKE's in every layer by far the dearest, gradients cheap.
-# Patches: GRACE and published ROME keep 9 kB per fact; LEMoE's experts are copies of an MLP, 10 MB
-# for each turn. And perplexity: 17.7 without edits, 25.1 for the ROME that was lost, 28.3 after
-# fine-tuning, 23.0 after RLEdit, and for MEND and MALMEN numbers that mean nothing any more. "Done
-# right" is right for single edits: a stream of them is another thing.
-#
+# Seconds per edit are spread over a factor of several hundred. Searches for a value are expensive,
+# WilKE's in every layer by far the most, and gradients are cheap. Whether an edit becomes slower in
+# the course of 24 cannot be read off these seconds. As patches, GRACE and published ROME keep about
+# 9 kB per fact, and LEMoE's experts are copies of an MLP, one for each turn of four facts. The
+# perplexity, 17.7 without edits, is 25.1 for the ROME that fell, and 28.3 after fine-tuning. (Other
+# pages have other texts, and other numbers for the same model.)
+
+# %%
+own = {row["line"]: row["bytes"] for row in rows if "bytes" in row}
+for name in ("GRACE", "ROME, published", "LEMoE"):
+    print(f"{name}: {own[name] / STREAM['edits'] / 1000:,.0f} kB per fact")
+
+# %% [markdown]
 # ## Exercise: who killed ROME?
 #
-# Published ROME is lost somewhere in this stream. `after(i)` is the harm (KL at unrelated prompts)
-# of the model after the first $i$ edits, 0 for the base model. Say it is lost above 0.1 nats, and
-# that it stays so. (That limit was set after seeing the stored harms, which are below 0.006 before
-# the fall and above 0.2 after it; any limit between would do here.) Each question costs a run of
-# the model: find the edit in as few as you can. Then the other: from the strings of a raster,
-# *written*, *held* and *forgotten*.
+# Published ROME is lost somewhere in the first stream. `after(i)` is the harm (KL at unrelated
+# prompts, in nats) of the model after the first $i$ edits, 0 for the base model. Say that it is
+# lost once the harm is above 0.1, and that it stays so. (That limit was set after seeing the stored
+# harms, which are far below it before the fall and far above it afterwards.) Each question costs a
+# run of the model, so find the edit with as few as you can; the check accepts seven for a stream of
+# up to a hundred edits. Then the other function: from the texts of a raster, *written*, *held* and
+# *forgotten*.
+#
+# <details><summary>A hint</summary>
+#
+# The first: you know an $i$ with little harm and one with much. Ask in the middle between them. The
+# second: the facts of a turn are the characters that its text has more than the text before.
+#
+# </details>
+#
+# <details><summary>A solution</summary>
+#
+# ```python
+# def killer(after, n):
+#     good, bad = 0, n
+#     while bad - good > 1:
+#         middle = (good + bad) // 2
+#         if after(middle) > 0.1:
+#             bad = middle
+#         else:
+#             good = middle
+#     return bad
+#
+#
+# def shares(texts):
+#     starts = [0, *map(len, texts)]
+#     first = "".join(text[start:] for start, text in zip(starts, texts))
+#     last, n = texts[-1], len(texts[-1])
+#     lost = sum(a == "1" and b == "0" for a, b in zip(first, last))
+#     return first.count("1") / n, last.count("1") / n, lost / n
+# ```
+#
+# </details>
 
 
 # %%
@@ -277,37 +424,33 @@ print("shares:", checks_14.matrix(shares))
 # %% [markdown]
 # <details><summary>The culprit, and how it did it</summary>
 #
-# Edit 14, "Darwin explained in his theory of": alone it costs 0.20 nats of 0.21. Its update is 302
-# long, all others 4 to 23. The subject is one token and opens the prompt: notebook 08's opener,
-# whose key stands in the sink. Published ROME takes the direction from one key and the length from
-# another, which elsewhere is harmless. Both keys only soften it: length 77, 0.12 of 0.15 nats. The
-# fact itself is held until the end: no score of the edit shows what it did. (`each["norm"]` and
-# `each["alone"]` have these numbers.)
+# Edit 14, "Darwin explained in his theory of". Its update is 302 long, and all others are 4 to 23.
+# Alone it does 0.20 of the harm of 0.21. The subject is one token and opens the prompt, so its key
+# stands in the sink (notebook 08). Published ROME takes the direction of its update from one key
+# and the length from another, which elsewhere is harmless. Both keys only soften it: length 77,
+# 0.12 of the harm of 0.15. The fact itself is held until the end, so no score of this edit shows
+# what it did. (`each["norm"]` and `each["alone"]` have these numbers.)
 #
 # </details>
-
-# %% [markdown]
+#
 # ## What we know now
 #
-# * Retention is the last column of a raster; what was written is its diagonal. Only both together
-#   say whether an editor cannot write or cannot keep.
-# * Streams end in four ways: slow wear on neighbors (fine-tuning, UltraEdit, RLEdit, side memories,
-#   experts), forgetting (MEND, MALMEN), one fatal edit (ROME), or nothing much (MEMIT and its
-#   relatives, GRACE), at the price of unrelated text or of rewordings.
-# * Retrieval belongs in every comparison, and few editors beat it on a short stream.
+# * Retention is the last column of a raster, and what was written is its diagonal. Only both
+#   together say whether an editor cannot write or cannot keep. SUMMARY
 #
 # ## Where it breaks
 #
-# Everything here was judged by free generation, with 24 facts. "Held" is 100 % for more than half
-# of the editors, of which one sends Notre-Dame to Prague; 75 and 88 % differ by three facts. Would
-# another event have named another winner? And how sure is any of these numbers? **Are these scores
-# honest?** That is [notebook 15](15_judging.ipynb).
+# Everything here was judged by free generation. "Held" is 100 % for more than half of the editors,
+# of which one sends Notre-Dame to Prague. Would another event have named another winner? And how
+# sure is a share of 24 facts, or of five streams? **Are these scores honest?** That is [notebook
+# 15](15_judging.ipynb).
 #
 # ## References
 #
 # * Wang et al.: *WISE*, 2024, [arXiv:2405.14768](https://arxiv.org/abs/2405.14768) (the impossible
 #   triangle).
 # * Wang et al.: *MEMOIR*, 2025, [arXiv:2506.07899](https://arxiv.org/abs/2506.07899).
-# * *Fine-tuning Done Right in Model Editing*, 2025, [arXiv:2509.22072](https://arxiv.org/abs/2509.22072).
+# * *Fine-tuning Done Right in Model Editing*, 2025,
+#   [arXiv:2509.22072](https://arxiv.org/abs/2509.22072).
 # * Gupta, Rao, Anumanchipalli: *Model Editing at Scale leads to Gradual and Catastrophic
 #   Forgetting*, 2024, [arXiv:2401.07453](https://arxiv.org/abs/2401.07453).

@@ -74,6 +74,46 @@ def bound(function: Callable[[int], float | str | None]) -> str:
     return f"solved: a hundred rows allow {function(100):.2f}, two {function(2):.2f}, one nothing."
 
 
+def turn(function: Callable[..., Tensor | str | None]) -> str:
+    """Notebook 10: UltraEdit's turn for one matrix, from pairs and moments to Δ."""
+    draw = torch.Generator().manual_seed(3)
+    for d_in, d_out, n in ((7, 5, 4), (5, 6, 12)):
+        K, G = (torch.randn(d, n, generator=draw, dtype=torch.float64) + 0.4 for d in (d_in, d_out))
+        moments = [1 + torch.rand(d, generator=draw).double() for d in (d_in, d_in, d_out, d_out)]
+        mean_k, sigma_k, mean_g, sigma_g = moments
+        found = function(K, G, mean_k, sigma_k, mean_g, sigma_g, 0.3, 0.5)
+        if found is None or isinstance(found, str):
+            return "not attempted."
+        if not isinstance(found, Tensor) or found.shape != (d_out, d_in):
+            shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+            return f"Δ is (d_out, d_in), here {(d_out, d_in)}; this is {shape}."
+        k_hat = (K - mean_k[:, None]) / sigma_k[:, None]
+        g_hat = (G - mean_g[:, None]) / sigma_g[:, None]
+        eye = torch.eye(d_in, dtype=torch.float64)
+        length = k_hat.square().sum(0)
+
+        def written(V: Tensor, keys: Tensor, ridge: float = 0.5, eye: Tensor = eye) -> Tensor:
+            return V @ keys.T @ torch.linalg.inv(keys @ keys.T + ridge * eye)
+
+        V = -0.3 * length * g_hat
+        likely = {
+            "which way is downhill? The shift is −η…": written(-V, K),
+            "the length is that of k̂, not of k.": written(-0.3 * K.square().sum(0) * g_hat, K),
+            "a shift has ‖k̂‖², not ‖k̂‖.": written(-0.3 * length.sqrt() * g_hat, K),
+            "the gradient is to be standardized, too.": written(-0.3 * length * G, K),
+            "a mean is taken off the gradient before it is divided.": written(
+                -0.3 * length * G / sigma_g[:, None], K
+            ),
+            "the regression sees the keys as they are, K and not K̂.": written(V, k_hat),
+            "where is λ?": V @ torch.linalg.pinv(K),
+        }
+        if not torch.allclose(found, written(V, K)):
+            why = [text for text, value in likely.items() if torch.allclose(found, value)]
+            gap = (found - written(V, K)).norm() / written(V, K).norm()
+            return why[0] if why else f"it is off by {gap:.2g} of its length."
+    return "solved: that is UltraEdit, a whole turn of it."
+
+
 def _rows(seed: int, n: int) -> Tensor:
     draw = torch.Generator().manual_seed(seed)
     return torch.randn(3, n, generator=draw, dtype=torch.float64)

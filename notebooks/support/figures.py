@@ -69,17 +69,29 @@ def curves(
     colors: Mapping[str, str],
     columns: int = 4,
 ) -> Figure:
-    """Draw one small panel per name of `series`, each with the same lines {line: y}; y is in %."""
+    """Draw one small panel per name of `series`, each with the same lines {line: y}; y is in %.
+
+    The first line is full, and the others are dashed: they belong to another measurement.
+    """
     figure, axes = _grid(len(series), columns, 1.45 if len(series) < 16 else 1.25, xlabel, ylabel)
     for ax, (name, lines) in zip(axes, series.items(), strict=False):
         for i, (line, y) in reversed(list(enumerate(lines.items()))):  # the first one on top
-            ax.plot(x, y, color=colors[line], linewidth=1.8, marker=MARKERS[i], markersize=3.5)
+            style = {"linestyle": "--" if i else "-", "linewidth": 1.3 if i else 1.9}
+            ax.plot(x, y, color=colors[line], marker=MARKERS[i], markersize=3.5, **style)
         _panel(ax, name)
         ax.set(ylim=(-4, 106), yticks=(0, 50, 100))
         ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     first = next(iter(series.values()))
     handles = [
-        Line2D([], [], color=colors[line], marker=MARKERS[i], markersize=4, label=line)
+        Line2D(
+            [],
+            [],
+            color=colors[line],
+            marker=MARKERS[i],
+            markersize=4,
+            linestyle="--" if i else "-",
+            label=line,
+        )
         for i, line in enumerate(first)
     ]
     return _above(figure, handles)
@@ -109,7 +121,8 @@ def rasters(
         _panel(ax, name)
         ax.yaxis.grid(False)
         ax.set(ylim=(width + 0.6, 0.4), xlim=(-0.55, len(texts) - 0.45))
-        ax.set_xticks(range(0, len(texts), 2), x[::2])
+        step = 1 if len(texts) <= 8 else 2
+        ax.set_xticks(range(0, len(texts), step), x[::step])
         ax.set_yticks([1, *range(width // 3, width + 1, max(1, width // 3))])
         ax.tick_params(length=0)
     handles = [
@@ -203,4 +216,8 @@ def _legend(figure: Figure, handles: Sequence, where: str) -> Figure:
     return figure
 
 
-EDITOR_COLORS = {"held": EDITED, "neighbors": COLORS["neighbor"], "unrelated": COLORS["unrelated"]}
+EDITOR_COLORS = {
+    "held": EDITED,
+    "next word, neighbors": COLORS["neighbor"],
+    "next word, unrelated": COLORS["unrelated"],
+}

@@ -1,23 +1,27 @@
 """The long run of notebook 10: UltraEdit on one stream, whole and with its moments taken away.
 
-The moments are taken away in three ways; each way is a small subclass of the editor.
+The moments are taken away in three ways; each way is a small subclass of the editor, and is run with
+two sizes of the step, because ways can be compared only where they do as much damage. Rows keep one
+value per fact and per prompt, so that differences can be paired and have intervals.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import torch
+from torch import Tensor
 
 import lib
 from lib import memory, plot
 from lib.keys_values import answer_gradients
 from lib.keys_values.running_moments import KeyGradientMoments
+from lib.plot.style import EDITORS
 
-from . import runs_06_null_space as runs_06
+from . import moved
 from .runs_06_null_space import counterfact as counterfact
 
 # The one place for the editor's settings: change them, then `--long 10` again.
@@ -50,6 +54,11 @@ class FirstTurn(UltraEdit):
 class Fixed(KeyGradientMoments):
     """Moments that learn nothing."""
 
+    def to(self, device: torch.device | str) -> KeyGradientMoments:
+        """The same, on another device; they stay fixed there."""
+        there = super().to(device)
+        return Fixed(there.keys, there.grads)
+
     def merge(self, parts: Iterable[answer_gradients.KeyGradients]) -> KeyGradientMoments:
         """Themselves."""
         return self
@@ -74,40 +83,119 @@ class Plain(UltraEdit):
         return self.scale[place] * raw, B
 
 
-LINES = {"lifelong": UltraEdit, "per turn": PerTurn, "first turn": FirstTurn, "none": Plain}
-COLORS = *plot.CYCLE[:3], plot.BASE
+WAYS = {"lifelong": UltraEdit, "per turn": PerTurn, "first turn": FirstTurn, "none": Plain}
+COLORS = {"base": plot.BASE, "lifelong": EDITORS["ultraedit"]}
+COLORS |= dict(zip(list(WAYS)[1:], plot.CYCLE, strict=False))
+ASKED = {
+    "events": ["teacher_forced", "generation"],
+    "metrics": ["generalization", "specificity", "perplexity"],
+}
 STREAM = {
-    "data": "CounterFact, first 1000 rows",
+    "data": "CounterFact, first 1500 rows",
     "editor": SETTINGS,
-    "lines": list(LINES),
+    "ways": {
+        "lifelong": [1.0],  # multiples of the step
+        "none": [1.0, 0.7],
+        "per turn": [1.0, 0.7],
+        "first turn": [1.0, 0.7],
+    },
     "batch": 100,
-    "points": [200, 400, 700, 1000],
-    "sample": 5,  # every fifth fact so far is asked
-    "kl": 60,
+    "compared": 1000,  # edits after which the ways are compared
+    "length": 1500,  # edits of the first line
+    "first": [200, 400, 700, 1000, 1500],  # when the first turn's facts are asked again
+    "sample": 8,  # every eighth fact so far is asked
+    "kl": 60,  # unrelated prompts
+    "answers": ASKED,
 }
 
 
-class Lifelong(runs_06.Lifelong):
-    """Notebook 06's stream with these editors."""
+class Lifelong:
+    """One stream of facts in turns, and the questions that are asked of every way.
 
-    def editor(self, name: str) -> lib.Editor:
-        """The editor of a line."""
+    settings is a mapping like STREAM.
+    """
+
+    def __init__(self, lm: lib.LM, cases: Sequence[lib.Case], settings: Mapping[str, Any]) -> None:
+        self.lm = lm
+        self.cases = list(cases)
+        self.settings = settings
+        spread = dict.fromkeys(prompt for c in lib.classroom() for prompt in c.locality)
+        self.prompts = list(spread)[: settings["kl"]]
+        self.asked = self.cases[: settings["compared"] : settings["sample"]]
+
+    def editor(self, way: str, scale: float = 1.0) -> lib.Editor:
+        """The editor of a way, with a multiple of the step."""
         settings = {key: _tuple(value) for key, value in self.settings["editor"].items()}
+        settings["step"] *= scale
         if max(settings["down"]) >= self.lm.n_layers:  # a toy: the editor's own choice
             del settings["down"]
-        return LINES[name](self.lm, **PUBLISHED, **settings)
+        return WAYS[way](self.lm, **PUBLISHED, **settings)
 
-    @cached_property
-    def base(self) -> dict[str, Any]:
-        """The base model's row, and the facts of the first two turns."""
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """The base model's row with the facts of the first two turns, then every line's rows."""
+        self.base = lib.baseline(self.lm, self.asked, **ASKED)
         facts = [vars(case.fact) for case in self.cases[: 2 * self.settings["batch"]]]
-        return super().base | {"facts": facts}
+        row = {"way": "base", "scale": 0.0, "edits": 0, "facts": facts}
+        yield row | {"first": self.first(lib.EMPTY)} | self.look(lib.EMPTY)
+        for way, scales in self.settings["ways"].items():
+            for scale in scales:
+                yield from self.line(way, scale)
 
-    def look(self, end: int, patch: lib.Patch) -> dict[str, Any]:
-        """As in notebook 06, and what the facts of the first turn give now."""
-        first = self.cases[: self.settings["batch"]]
-        found = lib.evaluate(self.lm, first, patch, ["teacher_forced"], metrics=()).json()
-        return super().look(end, patch) | {"first": found["efficacy"]["teacher_forced"]}
+    def line(self, way: str, scale: float) -> Iterator[dict[str, Any]]:
+        """Write the stream in one way; one row per turn.
+
+        cpu     seconds of all threads together, which other work on the machine does not change
+        change  ‖ΔW‖/‖W₀‖ of every edited matrix
+
+        After the number of edits at which the ways are compared a row has what `look` gives; the
+        first line of the settings is longer, and its rows have `first` at some points.
+        """
+        settings, editor, patch = self.settings, self.editor(way, scale), lib.EMPTY
+        longest = (way, scale) == ("lifelong", 1.0)
+        size, end = settings["batch"], settings["length" if longest else "compared"]
+        for done in range(size, end + 1, size):
+            facts = [case.fact for case in self.cases[done - size : done]]
+            began = time.process_time()
+            patch = editor.edit(facts, after=patch)
+            row = {"way": way, "scale": scale, "edits": done}
+            row["cpu"] = round(time.process_time() - began, 2)
+            row["change"] = [round(value, 4) for value in changes(self.lm, patch)]
+            if longest and (done == size or done in settings["first"]):
+                row["first"] = self.first(patch)
+            if done == settings["compared"]:
+                row |= self.look(patch)
+            yield row
+
+    def first(self, patch: lib.Patch) -> list[float]:
+        """For each fact of the first turn the share of its answer tokens that are right."""
+        some = self.cases[: self.settings["batch"]]
+        found = lib.evaluate(self.lm, some, patch, ["teacher_forced"], metrics=()).by_case()
+        return _values(found["efficacy", "teacher_forced"])
+
+    def look(self, patch: lib.Patch) -> dict[str, Any]:
+        """What a sample of the facts, their other prompts and unrelated prompts give.
+
+        tokens              shares of answer tokens that are right, one per fact
+        held, reworded, neighbors   shares of prompts answered as wanted by generation, per fact
+        kl, unrelated       per unrelated prompt: KL over four tokens of the base model's answer,
+                            in nats, and whether the four tokens are the same
+        """
+        scores = lib.evaluate(self.lm, self.asked, patch, base=self.base, **ASKED)
+        found = scores.by_case()
+        others = moved.answers(self.lm, self.prompts, patch, tokens=4).values()
+        return {
+            "tokens": _values(found["efficacy", "teacher_forced"]),
+            "held": _values(found["efficacy", "generation"]),
+            "reworded": _values(found["generalization", "generation"]),
+            "neighbors": _values(found["specificity", "generation"]),
+            "kl": [round(one.kl, 5) for one in others],
+            "unrelated": [float(one.before == one.after) for one in others],
+            "perplexity": round(scores.perplexity, 3),
+        }
+
+
+def _values(found: Any) -> list[float]:
+    return [round(float(value), 4) for value in found["mean"]]
 
 
 def one_turn(
@@ -126,8 +214,13 @@ def one_turn(
     return lib.Patch(weights=weights)
 
 
+def changes(lm: lib.LM, patch: lib.Patch) -> list[float]:
+    """‖ΔW‖/‖W₀‖ of every edited matrix."""
+    return [change(lm, lib.Patch(weights={name: W})) for name, W in patch.weights.items()]
+
+
 def change(lm: lib.LM, patch: lib.Patch) -> float:
-    """‖ΔW‖/‖W‖ of all edited matrices together."""
+    """‖ΔW‖/‖W₀‖ of all edited matrices together."""
     moved = size = 0.0
     for name in patch.weights:
         W0 = lm.weight(name)
@@ -136,76 +229,67 @@ def change(lm: lib.LM, patch: lib.Patch) -> float:
     return (moved / size) ** 0.5 if size else 0.0
 
 
-def replay(lm: lib.LM, name: str, facts: Sequence[lib.Fact], size: int) -> Iterator[dict[str, Any]]:
+def replay(lm: lib.LM, way: str, facts: Sequence[lib.Fact], size: int) -> Iterator[dict[str, Any]]:
     """The first rows of a line without any questions: edits, and how far every matrix has moved."""
-    editor, patch = Lifelong(lm, (), STREAM).editor(name), lib.EMPTY
+    editor, patch = Lifelong(lm, (), STREAM).editor(way), lib.EMPTY
     for end in range(size, len(facts) + 1, size):
         patch = editor.edit(facts[end - size : end], after=patch)
-        moved = [change(lm, lib.Patch(weights={at: W})) for at, W in patch.weights.items()]
-        yield {"edits": end, "change": moved}
+        yield {"edits": end, "change": changes(lm, patch)}
 
 
 def settling(
-    sides: Mapping[str, tuple[torch.Tensor, torch.Tensor]],
+    sides: Mapping[str, tuple[Tensor, Tensor]],
 ) -> tuple[list[int], dict[str, list[float]]]:
     """Return n and, by name, how far deviations of the first n columns are from those of others.
 
     sides is {name: (columns (d, n) in their order, other columns)}. Distances are in %, medians
-    over the coordinates. Beside them is what independent Gaussians would give.
+    over the coordinates. Beside them is what independent Gaussians of the same numbers give, drawn
+    at random: the usual formula, √(1/2n), is too small for few columns.
     """
     n, N = (min(side[i].shape[1] for side in sides.values()) for i in (0, 1))
     at = [m for m in (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 80, 100, 120) if m <= n]
-    off = {name: [] for name in sides}
-    for name, (mine, others) in sides.items():
+    draw = torch.Generator().manual_seed(0)
+    drawn = [torch.randn(4000, count, generator=draw, dtype=torch.float64) for count in (n, N)]
+    off = {}
+    for name, (mine, others) in {**sides, "independent Gaussians": drawn}.items():
         wanted = others.double().std(1)
-        for m in at:
-            ratio = mine[:, torch.arange(m)].double().std(1) / wanted
-            off[name].append(100 * (ratio - 1).abs().median().item())
-    # the relative error of a deviation has variance 1/2n; 0.674 is the median of |N(0, 1)|
-    off["a Gaussian"] = [67.4 * (0.5 / m + 0.5 / N) ** 0.5 for m in at]
+        ratios = [mine[:, torch.arange(m)].double().std(1) / wanted for m in at]
+        off[name] = [100 * (ratio - 1).abs().median().item() for ratio in ratios]
     return at, off
 
 
-def spent(rows: Sequence[Mapping[str, Any]]) -> tuple[dict[str, list], dict[str, list]]:
-    """Return numbers of edits and KL(base ‖ edited) at unrelated prompts then, in nats, by line."""
-    x, kl = {}, {}
-    for name in LINES:
-        own = [row for row in rows if row["line"] == name and "perplexity" in row]
-        x[name] = [0, *(row["edits"] for row in own)]
-        kl[name] = [0.0, *(row["kl"] for row in own)]
-    return x, kl
+def known_facts(lm: lib.LM, count: int) -> list[lib.Fact]:
+    """Neighbors of the classroom whose true answer the model gives with the highest probability."""
+    probes = [probe for case in lib.classroom() for probe in case.neighborhood]
+    asked = list(dict.fromkeys((probe.prompt, probe.target) for probe in probes))[: 3 * count]
+    sure = {pair: lm.score(*pair).sum().item() for pair in asked}
+    best = sorted(asked, key=lambda pair: -sure[pair])[:count]
+    return [lib.Fact(None, prompt, target) for prompt, target in best]
 
 
-def ends(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The last row of every line, for a table: shares in %, perplexity over the base's."""
-    last = {row["line"]: row for row in rows if "perplexity" in row}
-    base, table = last["base"]["perplexity"], []
-    for name, row in last.items():
-        line = {"moments": name, "edits": row["edits"]}
-        line["tokens right"] = 100 * row["retention"]["teacher_forced"]
-        line["held, p"] = 100 * row["retention"]["probability"]
-        line["reworded, p"] = 100 * row["generalization"]["probability"]
-        line["neighbors, p"] = 100 * row["specificity"]["probability"]
-        table.append(line | {"KL": row["kl"], "perplexity / base": row["perplexity"] / base})
-    return table
+def plain_turn(
+    found: Mapping[str, answer_gradients.KeyGradients], scale: Mapping[str, float], ridge: float
+) -> lib.Patch:
+    """A turn of raw keys and gradients, with v = −c ‖k‖² g and one c per matrix."""
+    weights = {}
+    for name, pair in found.items():
+        K = pair.K.double()
+        V = -scale[name] * K.square().sum(0) * pair.G.double()
+        weights[name] = lib.LowRank(((V.float(), memory.reach(K, None, ridge).float()),))
+    return lib.Patch(weights=weights)
 
 
-def filling(rows: Sequence[Mapping[str, Any]], name: str) -> tuple[dict, dict]:
-    """Return x and y of one line: numbers of edits, and three curves in % by name.
-
-    The curves are how far the weights are from the base model's, how far orthogonal turns would be,
-    and the share of answer tokens of the first turn's facts that are right.
-    """
-    own = [row for row in rows if row["line"] == name]
-    some = [row for row in own if "first" in row]
-    edits = [row["edits"] for row in own]
-    moved = [100 * sum(row["change"]) / len(row["change"]) for row in own]
-    written = own[0]["written"]["teacher_forced"]
-    x = dict.fromkeys(("‖ΔW‖/‖W₀‖", "orthogonal turns"), edits)
-    x["first 100 facts, right"] = [edits[0], *(row["edits"] for row in some)]
-    y = {"‖ΔW‖/‖W₀‖": moved, "orthogonal turns": [moved[0] * (e / edits[0]) ** 0.5 for e in edits]}
-    y["first 100 facts, right"] = [100 * v for v in (written, *(row["first"] for row in some))]
-    return x, y
+def fitted(
+    found: Mapping[str, answer_gradients.KeyGradients], seen: KeyGradientMoments, step: float
+) -> dict[str, float]:
+    """For each matrix the c with which the median raw shift is as long as UltraEdit's."""
+    scale = {}
+    for name, pair in found.items():
+        k_hat, g_hat = seen.standardize(pair)
+        V = -step / len(pair.K) * k_hat.square().sum(0) * g_hat
+        raw = pair.K.double().square().sum(0) * pair.G.double()
+        scale[name] = (V.norm(dim=0).median() / raw.norm(dim=0).median()).item()
+    return scale
 
 
 def _tuple(value: Any) -> Any:

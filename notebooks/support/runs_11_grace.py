@@ -16,6 +16,7 @@ from torch import Tensor
 import lib
 from lib.data.facts import encode_target
 from lib.editors.grace.codebook import Codebook
+from lib.evaluation.intervals import interval
 from lib.model import activations
 
 ROWS = 50  # prompts of one forward
@@ -49,6 +50,20 @@ class Keys(NamedTuple):
     def to_others(self) -> Tensor:
         """Distance of each edit to the nearest other edit, (n,)."""
         return torch.cdist(self.edits, self.edits).fill_diagonal_(torch.inf).min(1).values
+
+    def crowding(self, counts: Sequence[int], draws: int = 50) -> dict[int, float]:
+        """The median distance to the nearest other edit where so many are stored, by their number.
+
+        Each is a mean over random choices of that many edits.
+        """
+        distances = torch.cdist(self.edits, self.edits).fill_diagonal_(torch.inf)
+        draw = torch.Generator().manual_seed(0)
+        found = {}
+        for n in counts:
+            some = [torch.randperm(len(distances), generator=draw)[:n] for _ in range(draws)]
+            medians = [distances[i][:, i].min(1).values.median().item() for i in some]
+            found[n] = sum(medians) / draws
+        return found
 
     def nearest(self, group: str) -> tuple[Tensor, Tensor]:
         """Distance to the nearest edit, and which it is, (m,) each."""
@@ -99,21 +114,32 @@ def sweep(keys: Keys, radii: Sequence[float]) -> dict[str, list[float]]:
 
 
 def table(keys: Keys, radii: Sequence[float]) -> list[dict[str, Any]]:
-    """By eps_init: entries, their median radius, shares (%) of prompts that get each answer."""
+    """By eps_init: entries, their median radius, and the prompts that get an answer.
+
+    Counts have their share and its 95 % interval. A rewording counts where it gets its own answer.
+    """
     rows = []
     for radius in radii:
-        book, row = keys.book(radius), {"eps_init": float(radius)}
-        row |= {"keys": len(book), "median radius": book.eps.median().item()}
-        given = _given(book, keys.edits)
-        row["edits (%)"] = _share(map(operator.eq, given, keys.labels))
-        given = _given(book, keys.others["rewording"])
+        book = keys.book(radius)
+        row = {"eps_init": f"{radius:g}", "keys": len(book)}
+        row["median radius"] = f"{book.eps.median().item():.1f}"
+        row["edits"] = share(map(operator.eq, _given(book, keys.edits), keys.labels))
         own = [keys.labels[i] for i in keys.owner.tolist()]
-        row["rewordings (%)"] = _share(map(operator.eq, given, own))
+        given = _given(book, keys.others["rewording"])
+        row["rewordings"] = share(map(operator.eq, given, own))
         for name, group in {"neighbors": "neighbor", "unrelated": "unrelated"}.items():
             given = _given(book, keys.others[group])
-            row[f"{name} (%)"] = _share(label is not None for label in given)
+            row[name] = share(label is not None for label in given)
         rows.append(row)
     return rows
+
+
+def share(hits: Iterable[bool]) -> str:
+    """A share of prompts and its 95 % interval, as text: "35 of 236, 15 % (11 to 20)"."""
+    found = [float(hit) for hit in hits]
+    low, high = interval(found)
+    mean = 100 * sum(found) / len(found)
+    return f"{sum(found):.0f} of {len(found)}, {mean:.0f} % ({100 * low:.0f} to {100 * high:.0f})"
 
 
 def look(

@@ -22,6 +22,7 @@ import lib
 from lib import widgets
 from lib.data.texts import HELD_OUT
 from lib.editors.hypernetwork.network_file import SHIPPED
+from lib.evaluation.intervals import interval
 
 from . import stored_runs
 
@@ -77,16 +78,35 @@ COLUMNS = {
     "neighbors": "specificity",
     "unrelated": "locality",
 }
+FAMILIES = {  # what an editor is, for figures
+    "the unedited model": ["base"],
+    "searches": [
+        "ROME, published",
+        "ROME, both keys",
+        "MEMIT",
+        "AlphaEdit",
+        "norm anchor",
+        "EMMET",
+        "PMET",
+        "WilKE",
+        "RECT",
+        "PRUNE",
+    ],
+    "gradients": ["UltraEdit", "MEND", "MALMEN", "RLEdit"],
+    "fine-tuning": ["fine-tuning", "FT-L", "FT-M", "LoRA"],
+    "memories": ["GRACE", "WISE", "LEMoE", "MEMOIR"],
+    "retrieval": ["retrieval"],
+}
 WORDS = 8  # tokens of the answers that are kept to be read
 
 
-def cases(edits: int = STREAM["edits"]) -> list[lib.Case]:
-    """Return the stream: the Eiffel Tower, then odd cases of the classroom.
+def cases(edits: int = STREAM["edits"], seed: int = 0) -> list[lib.Case]:
+    """Return the stream of a seed: the Eiffel Tower, then odd cases of the classroom.
 
     Each keeps a few of its test prompts.
     """
     odd = [case for case in lib.classroom() if case.id % 2]
-    some = [lib.classroom()[0], *random.Random(0).sample(odd, STREAM["edits"] - 1)]
+    some = [lib.classroom()[0], *random.Random(seed).sample(odd, STREAM["edits"] - 1)]
     return [_short(case) for case in some[:edits]]
 
 
@@ -140,7 +160,7 @@ def line(
     points = [full] if edits == full else []
     run = lib.stream(lm, made, whole[:edits], STREAM["batch"], points, asked)
     run.base = base or run.base
-    spent = _timed(made)
+    spent = timed(made)
     prompts = unrelated(whole)
     before = _next(lm, prompts, lib.EMPTY)
     for turn in run:
@@ -160,17 +180,21 @@ def look(
     lm: lib.LM, whole: Sequence[lib.Case], end: int, patch: lib.Patch, before: torch.Tensor
 ) -> dict[str, Any]:
     """Ask the facts so far, the probes, neighbors and unrelated prompts after a turn."""
-    found = lib.evaluate(lm, whole[:end], patch, ["generation"], metrics=()).rows
-    found = found[(found["metric"] == "efficacy") & (found["event"] == "generation")]
-    right = "".join(str(int(value)) for value in found["value"])
     ask = probes(whole)
     with lm.patched(patch, only=True):
         says = lm.answer(list(ask.values()), WORDS)
     neighbors = [case.neighborhood[0].prompt for case in whole]
     near, far = (_next(lm, some, patch) for some in (neighbors, unrelated(whole)))
     tokens = {"neighbors": near.argmax(1).tolist(), "unrelated": far.argmax(1).tolist()}
-    row = {"right": right, "says": dict(zip(ask, says, strict=True))}
+    row = {"right": right(lm, whole[:end], patch), "says": dict(zip(ask, says, strict=True))}
     return row | {"next": tokens, "kl": _kl(before, far)}
+
+
+def right(lm: lib.LM, facts: Sequence[lib.Case], patch: lib.Patch) -> str:
+    """One "1" or "0" per fact: whether the model, writing freely, begins with the new answer."""
+    found = lib.evaluate(lm, facts, patch, ["generation"], metrics=()).rows
+    found = found[(found["metric"] == "efficacy") & (found["event"] == "generation")]
+    return "".join(str(int(value)) for value in found["value"])
 
 
 def singly(
@@ -187,8 +211,8 @@ def singly(
     return found
 
 
-def every(lm: lib.LM, folder: Path = stored_runs.DATA) -> Iterator[list[dict[str, Any]]]:
-    """All rows so far after each line; lines stored with the same settings are taken as they are."""
+def every(lm: lib.LM, folder: Path = stored_runs.DATA) -> list[dict[str, Any]]:
+    """All rows; they are stored after each line, so that a run that was stopped goes on there."""
     path, rows = folder / "14_streams.json", []
     if path.is_file():
         run, here = stored_runs.read(path), json.loads(json.dumps(STREAM))
@@ -198,14 +222,16 @@ def every(lm: lib.LM, folder: Path = stored_runs.DATA) -> Iterator[list[dict[str
             rows = [row for row in run["rows"] if row["line"] in ("base", *kept)]
     done = {row["line"] for row in rows if "cases" in row}
     rows = [row for row in rows if row["line"] in done]
+    if done >= {"base", *STREAM["lines"]}:
+        return rows
     known = lib.baseline(lm, cases(), metrics=(*TESTS, *NEGATIVES), text=text())
     if "base" not in done:
         rows = [base_row(lm, known)]
-        yield rows
     for name in STREAM["lines"]:
         if name not in done:
             rows = [*rows, *line(lm, name, base=known)]
-            yield rows
+            stored_runs.save("14_streams", STREAM, rows, folder=folder)
+    return rows
 
 
 def base_row(lm: lib.LM, known: Any) -> dict[str, Any]:
@@ -259,7 +285,7 @@ def _kl(before: torch.Tensor, now: torch.Tensor) -> float:
     return round((before.exp() * (before - now)).sum(1).clamp(min=0).mean().item(), 5)
 
 
-def _timed(made: lib.Editor) -> list[float]:
+def timed(made: lib.Editor) -> list[float]:
     """Let an editor note the CPU seconds of each call of its `edit`."""
     plain, spent = made.edit, []
 
@@ -292,6 +318,9 @@ def same(a: Sequence[int], b: Sequence[int]) -> float:
     return 100 * sum(x == y for x, y in zip(a, b, strict=True)) / len(a)
 
 
+NEAR, FAR = "next word, neighbors", "next word, unrelated"
+
+
 def curves(rows: Sequence[Mapping[str, Any]]) -> tuple[list[int], dict[str, dict[str, list]]]:
     """Edits; by editor what is held, and next words unchanged at neighbors and unrelated, in %."""
     base, found = rows[0]["next"], {}
@@ -300,8 +329,8 @@ def curves(rows: Sequence[Mapping[str, Any]]) -> tuple[list[int], dict[str, dict
         if not own:
             continue
         found[name] = {"held": [100 * share(row["right"]) for row in own]}
-        for group, tokens in base.items():
-            found[name][group] = [same(row["next"][group], tokens) for row in own]
+        for label, group in ((NEAR, "neighbors"), (FAR, "unrelated")):
+            found[name][label] = [same(row["next"][group], base[group]) for row in own]
     return [row["edits"] for row in turns(rows, next(iter(found)))], found
 
 
@@ -316,13 +345,44 @@ def ends(rows: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
     return {name: last[name] for name in ("base", *STREAM["lines"]) if name in last}
 
 
-def triangle(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[float]]]:
-    """Return the editors at the end, the base model first, and their shares of COLUMNS in %."""
-    shares = []
+def triangle(
+    rows: Sequence[Mapping[str, Any]],
+) -> tuple[list[str], list[list[float]], tuple[list[list[float]], list[list[float]]]]:
+    """The editors at the end, the base model first, their shares of COLUMNS and the ends, in %.
+
+    The ends are those of 95 % intervals over the facts of this one stream.
+    """
+    shares, low, high = [], [], []
     for row in ends(rows).values():
         found = {"retention": row["cases"]["efficacy"], **row["cases"]}  # base: as it was
-        shares.append([100 * mean(found[metric]["generation"]) for metric in COLUMNS.values()])
-    return list(ends(rows)), shares
+        cells = [present(found[metric]["generation"]) for metric in COLUMNS.values()]
+        sides = [interval(values) for values in cells]
+        shares.append([100 * mean(values) for values in cells])
+        low.append([100 * a for a, _ in sides])
+        high.append([100 * b for _, b in sides])
+    return list(ends(rows)), shares, (low, high)
+
+
+def quality_and_damage(rows: Sequence[Mapping[str, Any]]) -> dict[str, tuple[float, float]]:
+    """{editor: (damage, quality)} at the end, in %, all by generation.
+
+    Quality is the mean of what is held and of rewordings that follow. Damage is the mean share of
+    neighbors and of unrelated texts that are no longer answered as they should be.
+    """
+    names, shares, _ = triangle(rows)
+    named = [dict(zip(COLUMNS, row, strict=True)) for row in shares]
+    return {
+        name: (
+            100 - (row["neighbors"] + row["unrelated"]) / 2,
+            (row["held"] + row["reworded"]) / 2,
+        )
+        for name, row in zip(names, named, strict=True)
+    }
+
+
+def present(values: Sequence[float | None]) -> list[float]:
+    """Return the values that are there."""
+    return [value for value in values if value is not None]
 
 
 def played(rows: Sequence[Mapping[str, Any]]) -> dict[str, widgets.Played]:
@@ -341,7 +401,7 @@ def played(rows: Sequence[Mapping[str, Any]]) -> dict[str, widgets.Played]:
 
 def mean(values: Sequence[float | None]) -> float:
     """The mean of those that are there."""
-    values = [value for value in values if value is not None]
+    values = present(values)
     return sum(values) / len(values)
 
 
@@ -355,7 +415,7 @@ def cost(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         first, last = (own[i]["cpu"] / STREAM["batch"] for i in (0, -1))
         row = {"editor": name, "CPU s per edit, first turn": first, "last turn": last}
         end = own[-1]
-        row |= {"patch (kB)": f"{end['bytes'] / 1000:,.0f}", "KL, nats": end["kl"]}
+        row |= {"patch (kB)": f"{end['bytes'] / 1000:,.0f}", "KL, nats": f"{end['kl']:.3f}"}
         lost = end["scores"]["perplexity"]
         table.append(row | {"perplexity": f"{lost:.1f}" if lost < 1e6 else f"{lost:.0e}"})
     return table
@@ -368,5 +428,6 @@ def scrub(
     table = []
     for name in names:
         says = {row["edits"]: row["says"][probe] for row in turns(rows, name)}
-        table.append({"editor": name} | {f"after {end}": says[end] for end in at})
+        said = {f"after {end}": says[0 if name == "base" else end] for end in at}
+        table.append({"editor": name} | said)
     return table

@@ -1,19 +1,26 @@
-"""The tables of notebook 15: notebook 14's stored run under every event, with intervals."""
+"""The tables of notebook 15: notebook 14's stored runs under every event, with intervals.
+
+The file is long because it is a collection: each function makes one table or one number of the
+page, and none of them is needed by another page.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 import lib
 from lib.data.facts import encode_target
-from lib.evaluation.intervals import DIFFERENCE, interval
+from lib.evaluation.intervals import DIFFERENCE, interval, wilson
 
-from .runs_14_lifelong import ends
+from . import five_streams
+from .runs_14_lifelong import FAMILIES, ends, mean, present
 
 EVENTS = {
     "probability": "probability",
@@ -62,37 +69,108 @@ def long_facts() -> list[lib.Case]:
 def by_event(
     rows: Sequence[Mapping[str, Any]], metric: str, events: Sequence[str] = tuple(EVENTS)
 ) -> tuple[list[str], dict[str, list[tuple[float, float, float]]]]:
-    """Return the editors, the best by generation first, and {event: (mean, low, high) in %}."""
-    found: dict[str, list] = {EVENTS[event]: [] for event in events}
-    last = {name: row for name, row in ends(rows).items() if name != "base"}
-    score = {name: sum(present(row["cases"][metric]["generation"])) for name, row in last.items()}
-    last = {name: last[name] for name in sorted(last, key=lambda name: -score[name])}
-    for row in last.values():
-        for event in events:
-            values = present(row["cases"][metric][event])
-            low, high = interval(values)
-            found[EVENTS[event]].append((100 * sum(values) / len(values), 100 * low, 100 * high))
-    return list(last), found
+    """The editors, the unedited model first, then family by family, and {event: [cell of each]}.
 
-
-def ranks(
-    rows: Sequence[Mapping[str, Any]], metric: str, most: int = 6
-) -> list[dict[str, str | float]]:
-    """Return the editors whose rank differs most between events, with rank and share under each.
-
-    The best has rank 1, and equal shares have one rank.
+    A cell is (mean, low, high) in %, with the interval over the facts of the stream. In a family
+    the best by generation comes first.
     """
+    last = ends(rows)
+    score = {name: mean(row["cases"][metric]["generation"]) for name, row in last.items()}
+    names = [
+        name
+        for members in FAMILIES.values()
+        for name in sorted((n for n in members if n in last), key=lambda name: -score[name])
+    ]
+    found: dict[str, list] = {EVENTS[event]: [] for event in events}
+    for name in names:
+        for event in events:
+            values = present(last[name]["cases"][metric][event])
+            low, high = interval(values)
+            found[EVENTS[event]].append((100 * mean(values), 100 * low, 100 * high))
+    return names, found
+
+
+def ranks(rows: Sequence[Mapping[str, Any]], metric: str) -> dict[str, dict[str, int]]:
+    """{editor: {event: its rank}}; the best has rank 1, and equal shares have one rank."""
     names, found = by_event(rows, metric)
-    table = []
-    for i, name in enumerate(names):
-        places = {
-            event: 1 + sum(other[0] > values[i][0] + 1e-9 for other in values)
-            for event, values in found.items()
+    return {
+        name: {
+            event: 1 + sum(other[0] > cells[i][0] + 1e-9 for other in cells[1:])
+            for event, cells in found.items()
         }
-        line = {event: f"{place}. ({found[event][i][0]:.0f} %)" for event, place in places.items()}
-        table.append((max(places.values()) - min(places.values()), {"editor": name} | line))
-    table.sort(key=lambda pair: -pair[0])
-    return [line for _, line in table[:most]]
+        for i, name in enumerate(names)
+        if name != "base"
+    }
+
+
+def cases_of(
+    rows: Sequence[Mapping[str, Any]], metric: str, event: str, leave: Sequence[str] = ()
+) -> np.ndarray:
+    """The values of all editors but those of `leave`: (editors, facts)."""
+    last = {name: row for name, row in ends(rows).items() if name not in ("base", *leave)}
+    return np.array([row["cases"][metric][event] for row in last.values()], dtype=float)
+
+
+def tau(a: np.ndarray, b: np.ndarray) -> float:
+    """Kendall's τ_b of two lists: 1 if they rank alike, −1 if one is the other turned round."""
+    up, over = np.triu_indices(len(a), 1)
+    x, y = (np.sign(np.round(v[up] - v[over], 9)) for v in (np.asarray(a), np.asarray(b)))
+    return float((x * y).sum() / np.sqrt((x**2).sum() * (y**2).sum()))
+
+
+def halves(a: np.ndarray, b: np.ndarray, draws: int = 1000) -> tuple[float, float, float]:
+    """τ of the editors' means, a over one random half of the facts and b over the other.
+
+    The median over many random halves, and their middle 95 %.
+    """
+    draw = np.random.default_rng(0)
+    found = []
+    for _ in range(draws):
+        order = draw.permutation(a.shape[1])
+        one, other = np.array_split(order, 2)
+        found.append(tau(a[:, one].mean(1), b[:, other].mean(1)))
+    low, middle, high = np.percentile(found, (2.5, 50, 97.5))
+    return float(middle), float(low), float(high)
+
+
+BROKEN = ("MEND", "MALMEN", "ROME, published")  # what is left of the model writes no answers
+
+
+def agreement(rows: Sequence[Mapping[str, Any]], metric: str) -> list[dict[str, str]]:
+    """How alike two events rank the editors, beside two halves of the facts under one event."""
+    table = []
+    kinds = list(EVENTS)[:3]
+    for i, one in enumerate(kinds):
+        for other in kinds[i:]:
+            row = {"ranked by": EVENTS[one], "and by": EVENTS[other]}
+            for label, leave in (("all 23 editors", ()), ("without the three broken", BROKEN)):
+                a, b = (cases_of(rows, metric, event, leave) for event in (one, other))
+                row[f"τ, {label}"] = f"{tau(a.mean(1), b.mean(1)):.2f}" if one != other else "1"
+                if not leave:
+                    said = "{:.2f} [{:.2f}, {:.2f}]".format(*halves(a, b))
+                    row["τ, each on half of the facts"] = said
+            table.append(row)
+    return table
+
+
+def turned(rows: Sequence[Mapping[str, Any]], metric: str, one: str, other: str) -> dict[str, int]:
+    """Count pairs of editors: all, those that turn round between two events, and how surely.
+
+    surely  pairs whose paired difference is clear of 0 under both events, with opposite signs
+    """
+    names = [name for name in ends(rows) if name != "base"]
+    a, b = (cases_of(rows, metric, event) for event in (one, other))
+    count = {"pairs": 0, "turned": 0, "broken": 0, "surely": 0}
+    for i, j in combinations(range(len(names)), 2):
+        gaps = a[i] - a[j], b[i] - b[j]
+        count["pairs"] += 1
+        if round(gaps[0].mean(), 9) * round(gaps[1].mean(), 9) >= 0:
+            continue
+        count["turned"] += 1
+        count["broken"] += names[i] in BROKEN or names[j] in BROKEN
+        sides = [interval(gap, DIFFERENCE) for gap in gaps]
+        count["surely"] += all(low > 0 or high < 0 for low, high in sides)
+    return count
 
 
 def reverse(lm: lib.LM, editors: Mapping[str, lib.Editor]) -> list[dict[str, Any]]:
@@ -116,14 +194,13 @@ def reverse(lm: lib.LM, editors: Mapping[str, lib.Editor]) -> list[dict[str, Any
             found += [subject in text.casefold() for text in said]
             hits = [hit + bool(one) for hit, one in zip(hits, found, strict=True)]
         columns = "fact written", "its reverse", "the old reverse"
-        said = (f"{hit} of {len(cases)}" for hit in hits)
+        sides = [interval([1.0] * hit + [0.0] * (len(cases) - hit)) for hit in hits]
+        said = (
+            f"{hit} of {len(cases)} [{100 * low:.0f}, {100 * high:.0f} %]"
+            for hit, (low, high) in zip(hits, sides, strict=True)
+        )
         table.append({"editor": name} | dict(zip(columns, said, strict=True)))
     return table
-
-
-def present(values: Sequence[float | None]) -> list[float]:
-    """Return the values that are there."""
-    return [value for value in values if value is not None]
 
 
 def paired(rows: Sequence[Mapping[str, Any]], a: str, b: str, metric: str) -> list[dict[str, Any]]:
@@ -136,15 +213,74 @@ def paired(rows: Sequence[Mapping[str, Any]], a: str, b: str, metric: str) -> li
         pairs = zip(*(last[name]["cases"][metric][event] for name in (a, b)), strict=True)
         gaps[label] = [x - y for x, y in pairs]
     swing = zip(gaps["generation"], gaps["probability"], strict=True)
-    gaps["generation − probability"] = [x - y for x, y in swing]
+    gaps[SWING] = [x - y for x, y in swing]
     table = []
     for label, values in gaps.items():
         # a difference of differences reaches twice as far
-        low, high = interval(values, (-2, 2) if "−" in label else DIFFERENCE)
-        mean = 100 * sum(values) / len(values)
-        said = f"{mean:+.0f} [{100 * low:+.0f}, {100 * high:+.0f}]"
-        table.append({"event": label, f"{a} − {b}": said, "0 is outside": str(low > 0 or high < 0)})
+        low, high = interval(values, (-2, 2) if label == SWING else DIFFERENCE)
+        said = five_streams.points(100 * mean(values), 100 * low, 100 * high)
+        table.append({"event": label, f"{a} − {b}": said})
     return table
+
+
+SWING = "generation − probability"
+
+
+def turned_streams(more: Sequence[Mapping[str, Any]], one: str, other: str) -> tuple[int, int]:
+    """How many pairs of the five streams' editors turn round between two events, and of how many.
+
+    They are compared by their neighbors, in the mean of all streams.
+    """
+    names = [name for name in five_streams.by_stream(more, "neighbors") if name != "base"]
+    gaps = [
+        [
+            five_streams.difference(more, a, b, "neighbors", (event, event))[0]
+            for event in (one, other)
+        ]
+        for a, b in combinations(names, 2)
+    ]
+    return sum(round(x, 9) * round(y, 9) < 0 for x, y in gaps), len(gaps)
+
+
+def swings(more: Sequence[Mapping[str, Any]], column: str) -> list[dict[str, str]]:
+    """Per editor of the five streams: a column under three events, and how far the level moves."""
+    table = []
+    kinds = list(EVENTS)[:3]
+    for name in five_streams.by_stream(more, column):
+        row = {"editor": name}
+        for event in kinds:
+            streams = five_streams.by_stream(more, column, event)[name]
+            low, high = five_streams.interval(streams)
+            middle = np.mean([np.mean(stream) for stream in streams])
+            row[f"{EVENTS[event]} (%)"] = f"{100 * middle:.0f} [{100 * low:.0f}, {100 * high:.0f}]"
+        events = "probability", "generation"
+        said = five_streams.difference(more, name, name, column, events)
+        table.append(row | {"probability − generation": five_streams.points(*said)})
+    return table
+
+
+def coverage(
+    spread: float, streams: int = 5, facts: int = 24, draws: int = 2000
+) -> dict[str, float]:
+    """How often three 95 % intervals hold the true mean of streams, in simulated streams.
+
+    Each stream has its own chance, which varies around 0.7 with this standard deviation; its facts
+    are right with that chance.
+    """
+    draw = np.random.default_rng(0)
+    size = max(0.7 * 0.3 / spread**2 - 1, 1e-9) if spread else 0.0  # a + b of a Beta distribution
+    hits = dict.fromkeys(("facts alone", "Student over streams", "the wider of both"), 0)
+    for _ in range(draws):
+        chance = draw.beta(0.7 * size, 0.3 * size, streams) if spread else np.full(streams, 0.7)
+        right = draw.binomial(facts, chance)
+        means, n = right / facts, streams * facts
+        share = right.sum() / n
+        half = five_streams.student(streams) * means.std(ddof=1) / np.sqrt(streams)
+        low, high = wilson(int(right.sum()), n)  # as good as the resampled one, and fast
+        hits["facts alone"] += low <= 0.7 <= high
+        hits["Student over streams"] += share - half <= 0.7 <= share + half
+        hits["the wider of both"] += min(low, share - half) <= 0.7 <= max(high, share + half)
+    return {name: count / draws for name, count in hits.items()}
 
 
 def moved(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -158,9 +294,11 @@ def moved(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         table.append(
             {
                 "editor": name,
-                "against the model before the turn, worst": min(steps),
-                "the same, mean of all turns": sum(steps) / len(steps),
-                "against the base model": _kept(base, own[-1]),
+                "kept against the model before the turn, worst (%)": min(steps),
+                "the same, mean of all turns (%)": sum(steps) / len(steps),
+                "kept against the base model (%)": share(
+                    [float(a == b) for a, b in zip(base, own[-1], strict=True)]
+                ),
             }
         )
     return table
@@ -171,21 +309,35 @@ def _kept(a: Sequence[int], b: Sequence[int]) -> float:
 
 
 def negatives(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Per editor, in %: held, the negated fact answered by the new answer, other relations kept."""
-    table = []
-    for name, row in ends(rows).items():
-        found, line = row["cases"], {"editor": name}
-        for label, metric in {
-            "held": "retention",
-            "says it when negated": "negation_leak",
-            "same subject, kept": "same_subject",
-        }.items():
-            values = present(found.get(metric, {}).get("generation", []))
-            line[label] = f"{100 * sum(values) / len(values):.0f}" if values else "–"
-            if metric == "negation_leak":
-                line["of"] = len(values)
-        table.append(line)
+    """Per editor, in %, with intervals: what it says to a negated fact that it holds.
+
+    The third column is how many points more often that is than the unedited model says its own
+    answer to the same negated facts, paired fact by fact.
+    """
+    table, last = [], ends(rows)
+    deaf = last["base"]["cases"]["negation_base"]["generation"]
+    for name, row in last.items():
+        found = row["cases"]
+        said = found.get("negation_leak", {}).get("generation", [])
+        said = deaf if name == "base" else said
+        pairs = [x - y for x, y in zip(said, deaf, strict=bool(said)) if None not in (x, y)]
+        line = {"editor": name, "held facts": len(present(said))}
+        line["the new answer when negated (%)"] = share(said)
+        low, high = interval(pairs, DIFFERENCE)
+        more = five_streams.points(100 * mean(pairs), 100 * low, 100 * high) if pairs else "–"
+        line["points more than the unedited model"] = "0" if name == "base" else more
+        subject = found.get("same_subject", {}).get("generation", [])
+        table.append(line | {"same subject as before (%)": share(subject)})
     return table
+
+
+def share(values: Sequence[float | None]) -> str:
+    """A mean with its interval, in %: "78 [44, 98]", or a dash where there is no value."""
+    there = present(values)
+    if not there:
+        return "–"
+    low, high = interval(there)
+    return f"{100 * mean(there):.0f} [{100 * low:.0f}, {100 * high:.0f}]"
 
 
 def by_place(lm: lib.LM, cases: Sequence[lib.Case]) -> tuple[list[int], list[float], list[int]]:
@@ -208,6 +360,18 @@ def by_place(lm: lib.LM, cases: Sequence[lib.Case]) -> tuple[list[int], list[flo
     )
 
 
+def spelled(lm: lib.LM, case: lib.Case) -> tuple[list[str], list[str], list[str]]:
+    """The tokens of an answer, the first choice after each true beginning, and what is written."""
+    rows, _ = lm.rows([case.fact.text])
+    wanted = list(encode_target(lm.tokenizer, case.fact.target_new))
+    forced = [_argmax(lm, rows[0] + wanted[:i]) for i in range(len(wanted))]
+    free: list[int] = []
+    for _ in wanted:
+        free.append(_argmax(lm, rows[0] + free))
+    said = [[lm.tokenizer.decode([token]) for token in ids] for ids in (wanted, forced, free)]
+    return said[0], said[1], said[2]
+
+
 def _argmax(lm: lib.LM, ids: Sequence[int]) -> int:
     with torch.no_grad():
         logits = lm.model(torch.tensor([list(ids)], device=lm.device)).logits
@@ -215,17 +379,29 @@ def _argmax(lm: lib.LM, ids: Sequence[int]) -> int:
 
 
 def published(names: Sequence[str]) -> list[dict[str, str]]:
-    """Larger runs of the benchmarks: held under two events, with intervals, in %."""
+    """Larger runs of the benchmarks: held under two events, with intervals, in %.
+
+    They have two kinds of targets, with an unedited model each: answers that are false, and the
+    true ones, of which the model knows some.
+    """
     table = []
     runs = json.loads((BENCHMARKS / "memory_stream.json").read_text(encoding="utf-8"))
+    before = {"ZsRE": "unedited", "answers": "other ones, 100 facts"}
+    table.append(before | _held(runs[names[0]]["base"], "efficacy"))
     for name in names:
         point = next(point for point in runs[name]["points"] if point["edits"] == 100)
-        table.append({"ZsRE": f"{name}, 100 facts"} | _held(point["scores"], "efficacy"))
+        row = {"ZsRE": name, "answers": "other ones, 100 facts"}
+        table.append(row | _held(point["scores"], "efficacy"))
     runs = json.loads((BENCHMARKS / "long_stream.json").read_text(encoding="utf-8"))
+    runs = {name: run for name, run in runs.items() if name.startswith("zsre")}
+    first = next(iter(runs.values()))
+    said = f"the true ones, {first['edits']} facts"
+    table.append(
+        {"ZsRE": "unedited", "answers": said} | _held(first["points"][0]["all"], "efficacy")
+    )
     for name, run in runs.items():
-        if name.startswith("zsre"):
-            what = f"ultraedit, {name.removeprefix('zsre, ')}, {run['edits']} facts"
-            table.append({"ZsRE": what} | _held(run["points"][-1]["all"], "efficacy"))
+        row = {"ZsRE": f"ultraedit, {name.removeprefix('zsre, ')}", "answers": said}
+        table.append(row | _held(run["points"][-1]["all"], "efficacy"))
     return table
 
 

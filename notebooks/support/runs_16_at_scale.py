@@ -8,28 +8,37 @@ from __future__ import annotations
 import json
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 
 import lib
+from lib.keys_values import answer_gradients
 from lib.model.partial_forward import Replay
+
+from . import stored_runs
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "tests" / "benchmarks"
 
 
 @dataclass(frozen=True)
 class Shape:
-    """Sizes of a llama: layers, width d, inner width, width of keys and values, vocabulary."""
+    """Sizes of a llama: layers, width d, inner width, width of keys and values, vocabulary.
+
+    tied  Whether the output head is the table of embeddings, so that both are stored once.
+    """
 
     layers: int
     d: int
     inner: int
     kv: int
     vocabulary: int
+    tied: bool = False
 
     @property
     def block(self) -> int:
@@ -43,13 +52,18 @@ class Shape:
 
     @property
     def weights(self) -> int:
-        """All of them, the table of embeddings once."""
+        """All matrices, with embeddings and head once or twice; the norms are too few to count."""
+        return self.layers * self.block + (1 if self.tied else 2) * self.head
+
+    @property
+    def used(self) -> int:
+        """Weights that a forward pass reads: of the embeddings it only looks up some rows."""
         return self.layers * self.block + self.head
 
 
 SHAPES = {
-    "135M (SmolLM2)": Shape(30, 576, 1536, 192, 49152),
-    "1.7B (SmolLM2)": Shape(24, 2048, 8192, 2048, 49152),
+    "135M (SmolLM2)": Shape(30, 576, 1536, 192, 49152, tied=True),
+    "1.7B (SmolLM2)": Shape(24, 2048, 8192, 2048, 49152, tied=True),
     "7B (Llama 2)": Shape(32, 4096, 11008, 4096, 32000),
     "8B (Llama 3)": Shape(32, 4096, 14336, 1024, 128256),
     "70B (Llama 3)": Shape(80, 8192, 28672, 1024, 128256),
@@ -66,6 +80,7 @@ def shape_of(lm: lib.LM) -> Shape:
         config.intermediate_size,
         heads,
         config.vocab_size,
+        tied=bool(config.tie_word_embeddings),
     )
 
 
@@ -96,7 +111,7 @@ def search(
 def reading(shape: Shape, layer: int, looks: int = 20) -> float:
     """Bytes of bf16 weights that the same search reads, once per pass, with replay."""
     above = (shape.layers - layer - 1) * shape.block + shape.head
-    return 2 * (shape.weights + (2 * looks - 1) * above)
+    return 2 * (shape.used + (2 * looks - 1) * above)
 
 
 def features(shape: Shape, length: int = 16, labels: int = 2, lowest: int = 12) -> float:
@@ -105,24 +120,92 @@ def features(shape: Shape, length: int = 16, labels: int = 2, lowest: int = 12) 
     return forward + length * (shape.layers - lowest) * shape.block + labels * shape.head
 
 
+def reading_features(shape: Shape, lowest: int) -> float:
+    """Bytes of bf16 weights that the features read, once forward and once backward."""
+    return 2 * (shape.used + (shape.layers - lowest) * shape.block + shape.head)
+
+
+PEAK, BANDWIDTH = 200e12, 4e12  # the GPU that is assumed: multiply-adds and bytes per second
+
+
+def counts() -> list[dict[str, Any]]:
+    """Per model: its weights, and the multiply-adds of one fact in billions."""
+    table = []
+    for name, shape in SHAPES.items():
+        layer, lowest = shape.layers // 8, 2 * shape.layers // 5
+        row = {"model": name, "weights, billions": shape.weights / 1e9}
+        row["ROME, whole model"] = search(shape, layer, replay=False) / 1e9
+        row["ROME, with replay"] = search(shape, layer) / 1e9
+        table.append(row | {"UltraEdit": features(shape, lowest=lowest) / 1e9})
+    return table
+
+
+def loads(shape: Shape) -> dict[str, tuple[float, float]]:
+    """{what is done: (multiply-adds, bytes of weights read)}, one fact or many at once."""
+    layer, lowest = shape.layers // 8, 2 * shape.layers // 5
+    found = {}
+    for facts in (1, 32):
+        found[_at_once("search", facts)] = facts * search(shape, layer), reading(shape, layer)
+    for facts in (1, 10):
+        some = facts * features(shape, lowest=lowest)
+        found[_at_once("UltraEdit", facts)] = some, reading_features(shape, lowest)
+    return found
+
+
+def _at_once(name: str, facts: int) -> str:
+    return f"{name}, {facts} fact" + ("s at once" if facts > 1 else "")
+
+
+def waits(shape: Shape) -> list[dict[str, Any]]:
+    """Per load: what it has to do per byte that it reads, and the milliseconds of both."""
+    table = []
+    for name, (work, size) in loads(shape).items():
+        row = {"in the 8B model": name, "multiply-adds per byte": work / size}
+        row["arithmetic, ms"] = 1000 * work / PEAK
+        row["reading weights, ms"] = 1000 * size / BANDWIDTH
+        row["waits for"] = "memory" if work / size < PEAK / BANDWIDTH else "arithmetic"
+        table.append(row)
+    return table
+
+
+LORA = 16  # rank and facts of an expert, LEMoE's settings
+
+
 def kept(shape: Shape, edits: Sequence[int]) -> dict[str, list[float]]:
     """GB beside the model after so many edits, by method; float32, one edited layer each.
 
-    LEMoE: an expert of rank 16 on the three matrices of an MLP per 100 facts. WISE: one side
-    matrix and one more per 10,000 facts.
+    LEMoE adds an expert for every 16 facts. It is a copy of the MLP, as in notebook 13, or a change
+    of rank 16 of the output projection, as its presets for larger models have it. WISE keeps one
+    side matrix, and here one more per 10,000 facts, which is an assumption. A fact of retrieval
+    takes what it took in notebook 14's stored stream.
     """
-    one, both = shape.d * shape.inner, shape.d + shape.inner
+    one, both, text = shape.d * shape.inner, shape.d + shape.inner, retrieval_bytes()
+    experts = {n: -(-n // LORA) for n in edits}
     sizes = {
-        "retrieval": lambda n: 100 * n,
+        "LEMoE, experts like the MLP": lambda n: 4 * 3 * one * experts[n],
+        "LEMoE, experts of rank 16": lambda n: 4 * LORA * both * experts[n],
         "GRACE": lambda n: 4 * both * n,
-        "LEMoE": lambda n: 4 * 3 * 16 * both * -(-n // 100),
         "WISE": lambda n: 4 * one * (1 + n // 10_000),
         "MEMIT, keys kept": lambda n: (
             4 * (one + shape.inner**2) if n > shape.inner // 2 else 4 * (both + shape.inner) * n
         ),
         "UltraEdit, published": lambda n: 4 * min(one, both * n) + 16 * both,
+        "retrieval": lambda n: text * n,
     }
     return {name: [size(n) / 1e9 for n in edits] for name, size in sizes.items()}
+
+
+def retrieval_bytes() -> float:
+    """Bytes of one fact in the file of retrieval's patch, measured in notebook 14's stream."""
+    run = stored_runs.read(stored_runs.DATA / "14_streams.json")
+    (size,) = (row["bytes"] for row in run["rows"] if row["line"] == "retrieval" and "bytes" in row)
+    return size / run["settings"]["edits"]
+
+
+def crossing(shape: Shape, name: str) -> float:
+    """Facts after which a method that keeps the same for each has outgrown the model in bf16."""
+    edits = 1_000_000
+    return 2 * shape.weights / (1e9 * kept(shape, [edits])[name][0] / edits)
 
 
 def times(
@@ -188,21 +271,78 @@ def _speed(name: str, seconds: float, over: float) -> dict[str, Any]:
     }
 
 
-def long_stream() -> tuple[dict[str, list[int]], dict[str, list[float]]]:
-    """Return edits, and the share held (%) of the first and of the last hundred facts, by line."""
+LINES = {"ultraedit, preset": "preset", "ultraedit, published form": "published"}
+
+
+def long_stream() -> tuple[dict[str, list[int]], dict[str, list[float]], dict[str, tuple]]:
+    """Edits, the share held (%) of the first and last hundred facts, and its interval, by line."""
     x: dict[str, list[int]] = {}
     y: dict[str, list[float]] = {}
-    for name, label in {
-        "ultraedit, preset": "preset",
-        "ultraedit, published form": "published",
-    }.items():
+    bands: dict[str, tuple[list[float], list[float]]] = {}
+    for name, label in LINES.items():
         for group in ("first", "last"):
             line = f"{group} 100, {label}"
             points = [p for p in read("long_stream")[name]["points"] if p["edits"]]
+            found = [_score(point[group], "efficacy", "generation") for point in points]
             x[line] = [point["edits"] for point in points]
-            y[line] = [100 * _mean(point[group], "efficacy", "generation") for point in points]
-    return x, y
+            y[line] = [100 * score["mean"] for score in found]
+            sides = ([100 * score[side] for score in found] for side in ("low", "high"))
+            bands[line] = tuple(sides)
+    return x, y, bands
 
 
-def _mean(scores: Sequence[Mapping[str, Any]], metric: str, event: str) -> float:
-    return next(r["mean"] for r in scores if (r["metric"], r["event"]) == (metric, event))
+def long_table() -> list[dict[str, Any]]:
+    """The two long runs at points that both have, with the unedited model; shares in %."""
+    table = []
+    for name, label in LINES.items():
+        for point in read("long_stream")[name]["points"]:
+            if point["edits"] not in (0, 1000, 5000, 10_000):
+                continue
+            row = {"settings": label if point["edits"] else "unedited", "edits": point["edits"]}
+            for group in ("first", "last"):
+                for event in ("generation", "probability"):
+                    score = _score(point[group], "efficacy", event)
+                    ends = f"[{100 * score['low']:.0f}, {100 * score['high']:.0f}]"
+                    row[f"{group} 100, {event} (%)"] = f"{100 * score['mean']:.0f} {ends}"
+            table.append(row | {"perplexity": f"{point['perplexity']:.1f}"})
+    return table
+
+
+def _score(scores: Sequence[Mapping[str, Any]], metric: str, event: str) -> Mapping[str, Any]:
+    return next(row for row in scores if (row["metric"], row["event"]) == (metric, event))
+
+
+def profile(
+    editor: lib.Editor, facts: Sequence[lib.Fact], after: lib.Patch
+) -> list[dict[str, Any]]:
+    """Where the seconds of one turn of UltraEdit go: per part the calls, the seconds, the share."""
+    parts = {
+        "reading keys and gradients": (answer_gradients, "read"),
+        "preparing the ridge with kept keys": (editor, "metric"),
+        "solving": (editor, "solve"),
+        "asking whether all are right": (editor, "_all_right"),
+    }
+    calls: dict[str, list[float]] = {name: [] for name in parts}
+    with ExitStack() as stack:
+        for name, (owner, attribute) in parts.items():
+            timed = _timed(getattr(owner, attribute), calls[name])
+            stack.enter_context(mock.patch.object(owner, attribute, timed))
+        start = now()
+        editor.edit(list(facts), after=after)
+        whole = now() - start
+    rows = [(name, len(spent), sum(spent)) for name, spent in calls.items()]
+    rows += [("all else", 1, whole - sum(seconds for *_, seconds in rows)), ("turn", 1, whole)]
+    return [
+        {"part": name, "calls": count, "seconds": seconds, "share (%)": 100 * seconds / whole}
+        for name, count, seconds in rows
+    ]
+
+
+def _timed(function: Callable[..., Any], spent: list[float]) -> Callable[..., Any]:
+    def call(*args: Any, **settings: Any) -> Any:
+        start = now()
+        found = function(*args, **settings)
+        spent.append(now() - start)
+        return found
+
+    return call

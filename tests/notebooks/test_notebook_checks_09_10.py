@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
+import lib
 from notebooks.support import checks_09_learning_to_edit as checks_09
 from notebooks.support import checks_10_ultraedit as checks_10
+from notebooks.support import models
+from notebooks.support import runs_10_ultraedit as runs_10
 
 
 def ridge(right=lambda H, V, K, G, lam: H @ K, ell=lambda lam, inner: -lam * inner):
@@ -92,3 +95,63 @@ BOUND = {
 def test_the_check_of_the_bound_names_the_mistake(word):
     said = checks_10.bound(BOUND[word])
     assert word in said and said.startswith("solved") == (word == "solved"), said
+
+
+def turn(
+    center=1.0,
+    length=lambda k, k_hat: k_hat.square().sum(0),
+    keys=lambda k, k_hat: k,
+    sign=-1,
+    ridge=1.0,
+):
+    """An answer to 10's third exercise, with a part of it exchanged."""
+
+    def function(K, G, mean_k, sigma_k, mean_g, sigma_g, eta, strength):
+        k_hat = (K - mean_k[:, None]) / sigma_k[:, None]
+        g_hat = (G - center * mean_g[:, None]) / sigma_g[:, None]
+        V = sign * eta * length(K, k_hat) * g_hat
+        X = keys(K, k_hat)
+        if not ridge:
+            return V @ torch.linalg.pinv(X)
+        return V @ torch.linalg.solve(X.T @ X + strength * torch.eye(X.shape[1]).to(X), X.T)
+
+    return function
+
+
+TURN = {
+    "not attempted": lambda *given: "not attempted",
+    "Δ is (d_out, d_in)": lambda K, G, *rest: K @ G.T,
+    "downhill": turn(sign=1),
+    "not of k.": turn(length=lambda k, k_hat: k.square().sum(0)),
+    "not ‖k̂‖.": turn(length=lambda k, k_hat: k_hat.norm(dim=0)),
+    "a mean is taken off": turn(center=0.0),
+    "standardized, too": lambda K, G, a, b, c, d, eta, s: turn()(
+        K, G, a, b, 0 * c, 1 + 0 * d, eta, s
+    ),
+    "K and not K̂": turn(keys=lambda k, k_hat: k_hat),
+    "where is λ": turn(ridge=0),
+    "off by": turn(sign=-2),
+    "solved": turn(),
+}
+
+
+@pytest.mark.parametrize("word", TURN)
+def test_the_check_of_the_turn_names_the_mistake(word):
+    said = checks_10.turn(TURN[word])
+    assert word in said and said.startswith("solved") == (word == "solved"), said
+
+
+def test_moments_of_the_first_turn_stay_frozen_and_lifelong_ones_do_not():
+    lm = models.load("tiny")
+    facts = [lib.Fact(None, f"The number {i} is", "odd" if i % 2 else "even") for i in range(8)]
+    moved = {}
+    for way in ("lifelong", "first turn"):
+        editor = runs_10.Lifelong(lm, (), runs_10.STREAM).editor(way)
+        first = editor.edit(facts[:4])
+        second = editor.edit(facts[4:], after=first)
+        means = [
+            next(iter(patch.memory["ultraedit"]["moments"].values()))["keys"]["mean"]
+            for patch in (first, second)
+        ]
+        moved[way] = (means[0] - means[1]).norm().item()
+    assert moved["first turn"] == 0 < moved["lifelong"]

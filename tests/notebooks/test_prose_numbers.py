@@ -29,6 +29,10 @@ ELSEWHERE: dict[str, dict[str, str]] = {
         "1,000 facts, ATE 18.6 %": "Meng et al. 2022, GPT-2 XL",
         "states 8.7 %, MLPs 6.6 %": "Meng et al. 2022, GPT-2 XL",
     },
+    "10_ultraedit": {
+        "an efficacy of 84 % with lifelong moments": "Gu et al. 2025, the ablation",
+        "after 10,000 facts, the published form says": "tests/benchmarks/RESULTS.md",
+    },
 }
 
 

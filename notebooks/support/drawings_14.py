@@ -1,0 +1,189 @@
+"""The drawings of notebook 14: quality against damage, and five streams side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+
+from lib.plot.style import (
+    BASE,
+    CYCLE,
+    DPI,
+    GRID,
+    INK,
+    LABEL,
+    QUIET,
+    SEQUENTIAL,
+    SMALL,
+    WIDTH,
+    Drawing,
+    contrast,
+    legend,
+    new_figure,
+    readable,
+)
+
+COLORS = {  # of a family of editors, in notebooks 14 to 16
+    "the unedited model": BASE,
+    "searches": CYCLE[0],
+    "gradients": CYCLE[1],
+    "fine-tuning": CYCLE[2],
+    "memories": CYCLE[3],
+    "retrieval": CYCLE[4],
+}
+MARKERS = dict(zip(COLORS, "Xos^Dv", strict=True))
+
+
+def quality_and_damage(
+    points: Mapping[str, tuple[float, float]], families: Mapping[str, Sequence[str]]
+) -> Figure:
+    """Draw {editor: (damage, quality)}, both in %, with one color and marker per family.
+
+    families  {family: its editors}, in the order of the legend.
+    """
+    axes = "damage (%): neighbors and unrelated texts changed", "quality (%): held and reworded"
+    figure, ax = new_figure(*axes, None, height=5.4)
+    ax.set(xlim=(-4, 106), ylim=(-6, 106))
+    ax.xaxis.grid(True, color=GRID)
+    for family, names in families.items():
+        x, y = zip(*(points[name] for name in names), strict=True)
+        color, marker = COLORS[family], MARKERS[family]
+        ax.scatter(x, y, 52, color=color, marker=marker, label=family, zorder=3, linewidths=0)
+    legend(figure, ax)
+    figure.draw_without_rendering()  # now a point's place in pixels is known
+    taken = [ax.transData.transform(point) for point in points.values()]
+    boxes: list[tuple[float, float, float, float]] = []
+    for family, names in families.items():
+        together: dict[tuple[float, float], list[str]] = {}
+        for name in names:
+            together.setdefault(points[name], []).append(name)
+        for point, some in together.items():
+            _name(ax, ", ".join(some), point, readable(COLORS[family]), taken, boxes)
+    return figure
+
+
+def _name(ax: Axes, name: str, point: tuple[float, float], color: str, taken, boxes) -> None:
+    """Write a name beside its point, at the first place where it covers no point and no name."""
+    x, y = ax.transData.transform(point)
+    points = SMALL * DPI / 72
+    width, height = 0.65 * (SMALL - 1) * DPI / 72 * len(name), 0.95 * points
+    near = 9
+    places = [
+        (near, -height / 2),
+        (-near - width, -height / 2),
+        (-width / 2, near),
+        (-width / 2, -near - height),
+    ]
+    far = [(dx * k, dy) for k in (1, 2) for dy in (14, -14 - height, 28, -28 - height, 42, -56)
+           for dx in (10, -10 - width)]  # fmt: skip
+    left, bottom = ax.transData.transform((-4, -6))
+    right, top = ax.transData.transform((106, 106))
+    for dx, dy in [*places, *far]:
+        box = (x + dx, y + dy, x + dx + width, y + dy + height)
+        inside = box[0] > left and box[2] < right and box[1] > bottom and box[3] < top
+        free = not any(_cross(box, other) for other in boxes)
+        clear = not any(_cross(box, (a - 9, b - 7, a + 9, b + 7)) for a, b in taken)
+        if inside and free and clear:
+            break
+    boxes.append(box)
+    scale = 72 / DPI
+    arrow = {"arrowstyle": "-", "color": QUIET, "linewidth": 0.6, "linestyle": (0, (1, 2))}
+    ax.annotate(
+        name,
+        point,
+        (dx * scale, dy * scale),
+        textcoords="offset points",
+        fontsize=SMALL - 1,
+        color=color,
+        arrowprops=None
+        if (dx, dy) in places
+        else arrow | {"shrinkA": 0, "shrinkB": 4, "relpos": (0.5, 0.5)},
+    )
+
+
+def _cross(a: Sequence[float], b: Sequence[float]) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def scores(
+    names: Sequence[str],
+    columns: Sequence[str],
+    matrix: Sequence[Sequence[float]],
+    between: tuple[Sequence[Sequence[float]], Sequence[Sequence[float]]],
+    families: Mapping[str, Sequence[str]],
+) -> Figure:
+    """Draw a heat map of shares (%) with their intervals in one line, and a gap between families."""
+    rows = {name: i for i, name in enumerate(names)}
+    size = (WIDTH, 0.27 * len(names) + 1.3)
+    figure = Drawing(figsize=size, dpi=DPI, facecolor="white", layout="constrained")
+    ax = figure.add_subplot()
+    place, at = {}, 0.0
+    for members in families.values():
+        for name in members:
+            place[name], at = at, at + 1
+        at += 0.35
+    for name, y in place.items():
+        for x, share in enumerate(matrix[rows[name]]):
+            color = SEQUENTIAL(share / 100)
+            ax.add_patch(Rectangle((x, y), 0.985, 0.96, color=color, linewidth=0))
+            low, high = (side[rows[name]][x] for side in between)
+            said = f"{share:.0f}  [{low:.0f}, {high:.0f}]"
+            dark = contrast(to_hex(color)) > 4
+            ax.text(x + 0.49, y + 0.5, said, ha="center", va="center", fontsize=SMALL,
+                    color="white" if dark else INK)  # fmt: skip
+    ax.set(xlim=(0, len(columns)), ylim=(at - 0.3, 0))
+    ax.set_yticks([y + 0.5 for y in place.values()], list(place))
+    ax.set_xticks([x + 0.49 for x in range(len(columns))], columns)
+    ax.xaxis.tick_top()
+    ax.tick_params(length=0, labelsize=SMALL, colors=QUIET, labelcolor=INK)
+    ax.spines[:].set_visible(False)
+    return figure
+
+
+def streams(
+    found: Mapping[str, Mapping[str, Sequence[float]]],
+    between: Mapping[str, Mapping[str, tuple[float, float]]],
+    families: Mapping[str, Sequence[str]],
+) -> Figure:
+    """Draw one panel per column, one row per editor, and one hollow dot for each stream.
+
+    found    {editor: {column: share of each stream, %}}
+    between  {editor: {column: the ends of the interval of their mean}}
+    """
+    names = list(found)
+    columns = list(next(iter(found.values())))
+    family = {name: group for group, members in families.items() for name in members}
+    size = (WIDTH, 0.3 * len(names) + 1.1)
+    figure = Drawing(figsize=size, dpi=DPI, facecolor="white", layout="constrained")
+    axes = figure.subplots(1, len(columns), sharey=True)
+    for ax, column in zip(axes, columns, strict=True):
+        for i, name in enumerate(names):
+            color = COLORS[family[name]]
+            low, high = between[name][column]
+            values = found[name][column]
+            ax.plot(
+                [low, high], [i, i], color=color, linewidth=5, alpha=0.28, solid_capstyle="butt"
+            )
+            ax.plot(values, [i] * len(values), "o", color=color, markersize=4.5,
+                    markerfacecolor="white", markeredgewidth=1.1)  # fmt: skip
+        ax.set_title(column, fontsize=LABEL, color=INK, loc="left")
+        ax.set(xlim=(-6, 106), xticks=(0, 50, 100), ylim=(len(names) - 0.4, -0.6))
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.spines[["left", "bottom"]].set_color(QUIET)
+        ax.tick_params(labelsize=SMALL, colors=QUIET, labelcolor=INK)
+        ax.grid(True, color=GRID)
+        ax.set_axisbelow(True)
+    axes[0].set_yticks(range(len(names)), names)
+    figure.supxlabel("share (%) after 24 edits", fontsize=LABEL, color=INK)
+    dot = Line2D(
+        [], [], color=INK, marker="o", markerfacecolor="white", linewidth=0, label="a stream"
+    )
+    bar = Line2D([], [], color=INK, linewidth=5, alpha=0.28, label="95 % interval of their mean")
+    figure.legend(handles=[dot, bar], loc="outside upper right", ncols=2, frameon=False,
+                  fontsize=SMALL, labelcolor=INK)  # fmt: skip
+    return figure

@@ -1,0 +1,67 @@
+"""Rankings and intervals over streams: by hand, by simulation; a run that was stopped goes on."""
+
+from __future__ import annotations
+
+import pytest
+
+import lib
+from notebooks.support import five_streams
+from notebooks.support import runs_15_judging as runs_15
+
+
+def test_tau_counts_pairs():
+    assert runs_15.tau([1, 2, 3], [2, 3, 4]) == 1
+    assert runs_15.tau([1, 2, 3], [3, 2, 1]) == -1
+    assert runs_15.tau([1, 2, 3], [1, 3, 2]) == pytest.approx(1 / 3)  # two alike, one differently
+    assert runs_15.tau([1, 1, 2], [1, 2, 3]) == pytest.approx(2 / 6**0.5)  # a tie, by hand
+
+
+def test_the_interval_over_streams_is_the_wider_of_two():
+    agreed = [[1.0, 0.0] * 12] * 5  # all means are 0.5: Student alone would have no width
+    low, high = five_streams.interval(agreed)
+    assert low < 0.43 and high > 0.57
+    apart = [[0.0] * 24, [1.0] * 24, [0.0] * 24, [1.0] * 24, [1.0] * 24]
+    means = [0.0, 1.0, 0.0, 1.0, 1.0]
+    half = 2.776 * (sum((x - 0.6) ** 2 for x in means) / 4) ** 0.5 / 5**0.5
+    assert five_streams.interval(apart) == (0.0, 1.0) and half > 0.6
+    gaps = [[x - 0.5 for x in stream] for stream in apart]
+    assert five_streams.interval(gaps, (-1.0, 1.0)) == pytest.approx((0.1 - half, 0.1 + half))
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.05, 0.1])
+def test_the_interval_over_streams_holds_the_truth_as_often_as_it_says(spread):
+    found = runs_15.coverage(spread)
+    assert found["the wider of both"] > 0.94
+    assert found["Student over streams"] > 0.93
+    assert (found["facts alone"] < 0.9) == (spread == 0.1)
+
+
+def test_a_run_of_five_streams_goes_on_where_it_was_stopped(monkeypatch, tmp_path):
+    monkeypatch.setitem(five_streams.STREAMS, "lines", ["retrieval", "GRACE"])
+    monkeypatch.setitem(five_streams.STREAMS, "seeds", [1, 2])
+    monkeypatch.setattr(lib, "baseline", lambda lm, cases, **settings: None)
+    monkeypatch.setattr(five_streams, "base", lambda known, seed: {"line": "base", "seed": seed})
+    written = []
+
+    def one(lm, name, seed, known):
+        if len(written) == 3:
+            raise KeyboardInterrupt
+        written.append((name, seed))
+        return {"line": name, "seed": seed}
+
+    monkeypatch.setattr(five_streams, "one", one)
+    with pytest.raises(KeyboardInterrupt):
+        five_streams.every(None, tmp_path)
+    stopped = list(written)
+    written.clear()
+    rows = five_streams.every(None, tmp_path)
+    assert written == [("GRACE", 2)] and stopped[-1] == ("GRACE", 1)
+    assert [row["line"] for row in rows] == ["base"] * 2 + ["retrieval"] * 2 + ["GRACE"] * 2
+
+
+def test_values_of_a_stream_are_read_by_column():
+    found = {"generation": [1.0, None, 0.0], "probability": [1.0, 1.0, 1.0]}
+    row = {"line": "GRACE", "seed": 1, "written": "110", "cases": {"specificity": found}}
+    assert five_streams.values(row, "written") == [1.0, 1.0, 0.0]
+    assert five_streams.values(row, "neighbors") == [1.0, 0.0]
+    assert five_streams.values(row, "neighbors", "probability") == [1.0] * 3
