@@ -218,7 +218,8 @@ METHODS: dict[str, tuple[str, str | None, str]] = {
         "12_wise",
     ),
     "lemoe": (
-        "a new expert per batch, old ones frozen, anchors that choose; parts switched off: MEMoE",
+        "a new expert per batch, old ones frozen, anchors that choose, fitted anew to all stored "
+        "prompts (ours: without it 15 % of 40 facts are held); parts switched off: MEMoE",
         "LEMoE",
         "13_lemoe",
     ),
