@@ -3,12 +3,14 @@
 #
 # # 09 · Learning to edit: MEND, MALMEN, RLEdit
 #
-# Seconds of searching per fact, for one vector. A gradient costs one pass, and it points somewhere.
-# At the end of this page networks that were trained to edit have turned gradients into edits.
+# ROME and WilKE search for seconds to find one vector for one fact. A gradient costs one pass, and it
+# says in which direction every weight should go. At the end of this page you know what a network can
+# be trained to do with a gradient, and how far such an edit carries.
 #
-# **You will** take the gradient of a layer apart into keys and demands · see what a plain step does
-# to a fact and its neighbors · build a network that begins as the identity · train it without ever
-# backpropagating through the language model and the network at once · write 1, 10, 100 facts.
+# **You will** take the gradient of a layer apart into keys and demands · see what a plain step does to
+# a fact and its neighbors, at every rate · build a network that begins as the identity · train one
+# on a toy, without ever backpropagating through the model and the network at once · write 1, 10 and
+# 100 facts with networks that were trained before.
 #
 # **Needs** [notebook 04](04_rome.ipynb) for keys, [notebook 05](05_memit.ipynb) for ridge.
 #
@@ -41,13 +43,16 @@ SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 import torch
 
 import lib
-from lib import memory, plot
+from lib import memory
 from lib.editors.hypernetwork import losses, network
 from lib.keys_values import answer_gradients
 from notebooks.support import checks_09_learning_to_edit as checks_09
-from notebooks.support import models, show
+from notebooks.support import drawings_09, long_runs, models, show
 from notebooks.support import runs_09_learning_to_edit as runs_09
+from notebooks.support import runs_09_sixty as sixty
 
+lm = models.load(SCALE)
+tower = lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome", target_true="Paris")
 draw = torch.Generator().manual_seed(0)
 
 
@@ -58,25 +63,28 @@ def normal(*shape):
 # %% [markdown]
 # ## What a gradient consists of
 #
+# A network that edits has to read something about the fact and write a change of a matrix. The
+# gradient of the fact's loss is a natural thing to read, but it is as large as the matrix itself. So we
+# ask first what it consists of. What goes in is a loss, and what comes out is a list of pairs of short
+# vectors.
+#
 # A linear layer takes the key $k_t$ of each token to $y_t = Wk_t$. Call $g_t = \partial L/\partial
 # y_t$ what the loss demands of the output at token $t$. Change $W$ by $dW$: every $y_t$ moves by
-# $dW\,k_t$, so $dL = \sum_t g_t^\top dW\,k_t = \big\langle \sum_t g_t k_t^\top, dW \big\rangle$:
+# $dW\,k_t$, so $dL = \sum_t g_t^\top dW\,k_t = \big\langle \sum_t g_t k_t^\top, dW \big\rangle$, and
 #
 # $$\frac{\partial L}{\partial W} = \sum_t g_t\,k_t^\top = G K^\top .$$
 #
 # **Predict.** "The Eiffel Tower is located in the city of" with the answer "Rome": what rank has
-# the gradient of a matrix of 576 × 1,536? How many numbers are in it?
+# the gradient of a matrix of 576 × 1,536?
 #
 # <details><summary>Answer</summary>
 #
-# As many as there are tokens that go in, at most. The matrix has 884,736 entries, but each token
-# brings only $d_\text{in} + d_\text{out} = 2{,}112$ numbers: that is what a network can read.
+# At most as many as there are tokens that go in. The matrix has 884,736 entries, but each token brings
+# only $d_\text{in} + d_\text{out} = 2{,}112$ numbers. A network can read these.
 #
 # </details>
 
 # %%
-lm = models.load(SCALE)
-tower = lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome", target_true="Paris")
 lower, top = (lm.mlp_out(lm.n_layers - below) for below in (3, 1))
 texts = losses.weighted(runs_09.own_texts(lm, [tower]), 1, 1.0)
 nothing = {name: torch.zeros_like(lm.weight(name)) for name in (lower, top)}
@@ -84,75 +92,136 @@ whole = losses.outcome(lm, lib.EMPTY, nothing, texts, []).grads  # autograd, ∂
 pairs = losses.read_everywhere(lm, [tower], [lower, top])
 for name, pair in pairs.items():
     theirs = whole[name].cpu()
-    product = pair.G @ pair.K.T
-    assert (product - theirs).norm() < 1e-3 * theirs.norm() or lm.dtype != torch.float32
+    models.same(lm, pair.G @ pair.K.T, theirs)
     few = answer_gradients.read(lm, [tower], [name])[name]  # where an answer token is predicted
     share = (few.G @ few.K.T).norm() / theirs.norm()
-    rank, tokens = torch.linalg.matrix_rank(theirs, rtol=1e-4).item(), pair.K.shape[1]
+    rank = torch.linalg.matrix_rank(theirs, rtol=1e-4).item()
+    tokens = pair.K.shape[1]
     print(f"{name}: {tokens} tokens, rank {rank}; answer positions alone: {share:.2f} of ‖∂L/∂W‖")
 
 # %% [markdown]
-# Two layers below the top ten tokens make rank ten, since attention carries what later tokens need;
-# but nearly all of its length comes from one position. In the last layer nothing looks at other
-# tokens any more: "Rome" is one token, so its gradient is one outer product. MALMEN as published
-# reads answer positions only; MEND reads all, and so do our networks of MALMEN and RLEdit.
+# Two layers below the top ten tokens make rank ten, since attention carries what later tokens need.
+# But nearly all of the gradient's length comes from one position. In the last layer nothing looks at
+# other tokens any more: "Rome" is one token, so its gradient is one outer product. MALMEN as published
+# reads only positions at which an answer token is predicted. MEND reads all tokens, and so do the
+# networks of MALMEN and RLEdit that come with this library.
 #
 # ## A plain step
 #
-# $\Delta = -\alpha\,GK^\top$: one step of gradient descent with the rate $\alpha$, on the matrices
-# that MEND edits. Twelve facts of the classroom, each alone. Tokens: of the new answer, right given
-# those before; reworded: the same with a prompt of other words; neighbors: the true answer is still
-# more probable than the new one.
+# Before we train anything: what does the gradient do by itself? The simplest edit is one step of
+# gradient descent with a rate $\alpha$, on the matrices that MEND edits:
 #
-# **Predict.** Is there a rate that writes the fact and spares the neighbors?
+# $$\Delta = -\alpha\,GK^\top .$$
+#
+# **Predict.** Is there a rate that writes the fact and spares its neighbors?
 #
 # <details><summary>Answer</summary>
 #
-# Only a compromise: at $\alpha = 0.03$ all twelve are written, and 28 % of the neighbors are left.
+# Only a compromise. The neighbors have nearly the same keys as the fact, so what writes the one writes
+# the others, too.
 #
 # </details>
+#
+# First the tower, with a small and a larger rate, and then with MEND, whose network was trained on
+# other facts:
 
 # %%
 editors = runs_09.editors(lm, train=SCALE == "tiny")  # with the networks that are shipped
 mend = editors["mend"]
-cases = runs_09.short(case for case in lib.classroom() if case.id % 2)
-ask = 2 if SCALE == "tiny" else 12
-rates = (0.01, 0.03, 0.1)
-tried = {f"plain, α = {rate:g}": runs_09.Plain(lm, mend.modules(), rate) for rate in rates}
-tried["MEND"] = mend
-alone = {name: runs_09.batches(lm, editor, cases, 1, ask) for name, editor in tried.items()}
-rows = {"nothing": runs_09.ask(lm, cases[:ask], lib.EMPTY)} | alone
-show.Table([{"edit": name} | row for name, row in rows.items()])
+edits = {"unedited": lib.EMPTY}
+for rate in (0.01, 0.03):
+    edits[f"plain step, α = {rate}"] = runs_09.Plain(lm, mend.modules(), rate).edit([tower])
+edits["MEND"] = mend.edit([tower])
+
+case = next(case for case in lib.classroom() if case.id == 0)
+asked = [tower.text, case.paraphrases[0], case.neighborhood[0].prompt]
+lines = []
+for name, patch in edits.items():
+    with lm.patched(patch):
+        lines.append({"edit": name} | {text: lm.answer(text, 5) for text in asked})
+show.Table(lines)
 
 # %% [markdown]
-# A plain step writes, and its neighbors say the same. The last line has a network trained on other
-# facts: it writes all, most rewordings too, and keeps half of the neighbors. The rate that wrote
-# all kept 28 %, and we found that rate by looking at these facts.
+# TOWERTEXT
+#
+# One fact shows the phenomenon, and sixty measure it. The stored run asks the same sixty facts of
+# the classroom in every setting of this page: the edit itself (*written*), one rewording, and three
+# neighbors each, which should keep their answer; all answers are generated. Here each fact is written
+# alone, by plain steps with six rates and by the three trained networks. The table has means in
+# percent, with 95 % intervals over the facts.
+
+# %%
+SIXTY = sixty.SIXTY
+rows = long_runs.stored("09_sixty", SIXTY, lambda: sixty.sixty(lm, editors))
+columns = list(sixty.MEASURED)
+long_runs.repeats(rows, lambda: [sixty.first(mend)], columns, tolerance=0.01)
+unedited = sixty.pick(rows, "unedited", 0)
+plain = {f"{rate:g}": sixty.pick(rows, f"plain, α = {rate:g}", 1) for rate in SIXTY["rates"]}
+trained = {name: sixty.pick(rows, name, 1) for name in runs_09.SHOWN.values()}
+lines = [{"edit": "unedited"} | sixty.line(unedited)]
+lines += [{"edit": f"plain step, α = {rate}"} | sixty.line(row) for rate, row in plain.items()]
+lines += [{"edit": name} | sixty.line(row) for name, row in trained.items()]
+print(f"{len(unedited['written'])} facts, each written alone")
+show.Table(lines)
+
+# %%
+drawings_09.tradeoff(plain, trained)
+
+# %%
+for rate in ("0.015", "0.02", "0.03"):
+    found = sixty.paired(trained["MEND"], plain[rate])
+    print(f"MEND less the plain step with α = {rate}, {len(unedited['written'])} facts:")
+    for what, said in found.items():
+        print(f"   {what} {said}")
+
+# %% [markdown]
+# PLAINTEXT
 #
 # ## A network that begins as the identity
 #
-# **MEND** exchanges each pair for a better one. The network reads $x = [\hat k; \hat g]$, both
-# standardized (mean 0 and deviation 1 over its training), and returns $[\tilde k; \tilde g]$. Two
-# layers of rank $r$, with a scale $s$ and a shift $t$ for every matrix:
+# **MEND** trains a network to exchange each pair for a better one. What goes in is the pair of one
+# token, what comes out is a pair of the same shape, and the edit is made of the new pairs exactly as
+# the plain step was made of the old ones. The drawing has the pair of the prompt's last token, at one
+# matrix of the last layer: the first 24 entries of each vector.
+
+# %%
+drawings_09.pipeline(*runs_09.read_pair(mend, tower, list(mend.modules())[-1]))
+
+# %% [markdown]
+# The network reads $x = [\hat k; \hat g]$, both standardized (mean 0 and deviation 1 over its
+# training), and returns $[\tilde k; \tilde g]$. It has two layers, each with matrices $A$ and $B$ of
+# rank $r$ that all edited matrices share, and with a scale $s$ and a shift $t$ for every matrix:
 #
 # $$x \leftarrow x + \max\big(0,\ s \odot (B A x + b) + t\big), \qquad
 # \Delta = -\alpha \sum_t \tilde g_t\,\tilde k_t^\top .$$
 #
-# $B$, $b$ and $t$ are zero at first: the network returns what it was given, and the untrained
-# editor is the plain step in standardized units. Training can only improve on that.
+# $B$, $b$ and the shift are zero at first. So the network returns what it was given, and the untrained
+# editor is the plain step in standardized units. Training starts from there. (MALMEN's own network
+# has scale and shift *outside*: $x + s \odot \max(0, BAx + b) + t$. The library calls the two forms
+# `order="mend"` and `order="malmen"`.)
 #
 # **Predict.** So what reaches the $\max$ is exactly 0. With $A$ drawn at random and $B = 0$: which
 # of them moves in the first training step? And what if $\max(0, \cdot)$ is `relu`?
 #
 # <details><summary>Work it out</summary>
 #
-# $\partial(BAx)$ with respect to $A$ is made of $B = 0$: only $B$ moves, and $A$ follows from the
-# second step on. But the derivative of $\max(0, \cdot)$ at 0 is a matter of choice. `relu` takes 0
-# there, so with it nothing would ever move. `clamp(min=0)` takes 1.
+# The derivative of $BAx$ with respect to $A$ is made of $B = 0$. So only $B$ moves, and $A$ follows
+# from the second step on. But the derivative of $\max(0, \cdot)$ at 0 is a matter of choice. `relu`
+# takes 0 there, so with it nothing would ever move. `clamp(min=0)` takes 1.
 #
 # </details>
 
+
 # %%
+def slow_net(net, k_hat, g_hat):  # the formula, for the first matrix that the network serves
+    x = torch.cat([k_hat, g_hat])
+    for i in range(len(net.first)):
+        A, B, b = net.first[i], net.second[i], net.bias[i][:, None]
+        s, t = net.scale[i, 0][:, None], net.shift[i, 0][:, None]
+        x = x + (s * (B @ (A @ x) + b) + t).clamp(min=0)
+    return x[: len(k_hat)], x[len(k_hat) :]
+
+
 net = network.EditNet(6, 4, ["a"], rank=3, order="mend", seed=1).double()
 k, g = normal(6, 8), normal(4, 8)
 k_new, g_new = net(k, g, "a")
@@ -160,58 +229,84 @@ assert torch.equal(k_new, k) and torch.equal(g_new, g)  # the identity
 (k_new.sum() + (g_new * normal(4, 8)).sum()).backward()
 for name, part in {"A": net.first, "B": net.second}.items():
     print(f"∂L/∂{name}: {part.grad.norm():.2f}")
+with torch.no_grad():  # away from the start, formula and library still agree
+    for part in net.parameters():
+        part += 0.3 * normal(*part.shape)
+for slow, fast in zip(slow_net(net, k, g), net(k, g, "a"), strict=True):
+    assert torch.allclose(slow, fast)
+
+# %%
 zero = torch.zeros(1, requires_grad=True)
 for name, bend in {"relu": torch.relu, "clamp": lambda x: x.clamp(min=0)}.items():
     print(f"slope of {name} at 0: {torch.autograd.grad(bend(zero), zero)[0].item():.0f}")
 
 # %% [markdown]
-# Only $B$ has a gradient, and under `relu` nobody would.
+# Only $B$ has a gradient at the start, and under `relu` it would have none.
 #
 # ## Many facts: ask, then grant
 #
 # MEND adds up outer products. With $n$ facts each key hears the demands of all others,
-# $\Delta k_j = -\alpha\sum_i \tilde g_i\,\langle \tilde k_i, k_j\rangle$. **MALMEN** asks and then
-# solves. Every answer token asks for a shift of the output at its own key, in the same quantities,
+# $\Delta k_j = -\alpha\sum_i \tilde g_i\,\langle \tilde k_i, k_j\rangle$, and the sum grows with the
+# number of facts. **MALMEN** asks first and then solves. What goes in are again the pairs. Every
+# token that is read asks for a shift $v_i$ of the output at its own key, in the same quantities, and
+# the ridge regression of notebook 01 grants all shifts together, as well as it can:
 #
 # $$v_i = -\eta\,\langle k_i, \tilde k_i\rangle\,\tilde g_i, \qquad
-# \Delta = V K^\top (K K^\top + \lambda I)^{-1},$$
+# \Delta = V K^\top (K K^\top + \lambda I)^{-1} .$$
 #
-# and the ridge regression of notebook 01 grants all shifts as well as it can. $\eta$ and $\lambda$
-# are learned for each matrix. Keys that have a part in common, random shifts:
+# $\eta$ and $\lambda$ are learned for each matrix. Here are keys that have a part in common, and
+# random shifts. "Summed" gives each key what it would need if it were alone.
 
 # %%
-table, d = [], 256
+table = []
+d = 256
 for n in (1, 10, 100):
     K = normal(d, n) + normal(d, 1)  # a part that all keys share
     V = normal(16, n)
     summed = V @ (K / K.square().sum(0)).T  # each alone would be granted exactly
-    ways = {"summed": summed, "solved": V @ memory.reach(K, None, 1.0)}
-    miss = {how: ((change @ K - V).norm() / V.norm()).item() for how, change in ways.items()}
-    table.append({"facts": n} | {f"{how}: error / shift": x for how, x in miss.items()})
+    solved = V @ K.T @ torch.linalg.inv(K @ K.T + 1.0 * torch.eye(d))  # λ = 1
+    assert torch.allclose(solved, V @ memory.reach(K, None, 1.0))  # by an n × n matrix
+    line = {"facts": str(n)}
+    for how, change in {"summed": summed, "solved": solved}.items():
+        line[f"{how}: error / shift"] = ((change @ K - V).norm() / V.norm()).item()
+    table.append(line)
 show.Table(table)
 
 # %% [markdown]
-# With ten facts the sum misses by more than it was asked for, with a hundred by 5.7 times as much.
-# The regression writes them within 1 %. On which keys? As published, on the raw ones. Ours may
-# stand on the network's, $\tilde k$ in the place of $k$, with $\lambda$ in units of the mean
-# $\|\tilde k\|^2$; at $\lambda = 0$ a lone token then has exactly MEND's outer product. MEND's
-# network again, nothing trained:
+# With ten facts the sum misses by more than it was asked for, and with a hundred by more than five
+# times as much. The regression writes them within 1 %.
+#
+# On which keys should it be solved? As published it is on the raw ones. Ours may also stand on those of
+# the network, $\tilde k$ in the place of $k$, with $\lambda$ in units of the mean $\|\tilde k\|^2$; at
+# $\lambda = 0$ a lone token then has exactly MEND's outer product. The table joins the pairs of
+# MEND's network in three ways, and nothing is trained for it. Ten facts in one update, or a hundred,
+# and the same sixty asked:
 
 # %%
-asked = {2: 2, 4: 2} if SCALE == "tiny" else {10: 30, 100: 12}  # facts in one update: asked
-show.Table(runs_09.joined(mend, cases[:100], asked))
+ways = {"summed": "MEND", "solved on k": "solved on k", "solved on k̃": "solved on k̃"}
+lines = []
+for size in (10, SIXTY["in all"]):
+    for how, way in ways.items():
+        line = {"facts in an update": str(size), "MEND's pairs": how}
+        lines.append(line | sixty.line(sixty.pick(rows, way, size)))
+show.Table(lines)
+
+# %%
+for size in (10, SIXTY["in all"]):
+    found = sixty.paired(*(sixty.pick(rows, f"solved on {key}", size) for key in ("k̃", "k")))
+    print(f"{size} facts, on k̃ less on k:", "; ".join(f"{w} {said}" for w, said in found.items()))
 
 # %% [markdown]
-# Solved, ten facts no longer break one another. On $k$ neighbors are spared, on $\tilde k$ rewordings
-# follow. Our MALMEN and RLEdit stand on $\tilde k$, and training has to win neighbors back.
+# JOINTEXT
 #
 # ## Two phases
 #
-# A network is judged by what the *edited* model says: $L$ is the loss of rewordings with $W +
-# \Delta$, plus the KL divergence of unrelated texts from the model before. By the chain rule the
-# gradient goes from $L$ through the language model to $\Delta$, and on through the regression to
-# the network. That does not fit in one graph, but it splits at $\Delta$. Let $G = \partial
-# L/\partial W$ at $W + \Delta$, one matrix per edited layer. Then for every parameter $\varphi$:
+# How is such a network trained? It is judged by what the *edited* model says: $L$ is the loss of
+# rewordings with $W + \Delta$, plus the KL divergence of unrelated texts from the model before. By
+# the chain rule the gradient goes from $L$ through the language model to $\Delta$, and on through
+# the regression to the network. Both together do not fit into one graph, but the chain can be cut at
+# $\Delta$. Let $G = \partial L/\partial W$ at $W + \Delta$, one matrix per edited layer. Then for
+# every parameter $\varphi$ of the network
 #
 # $$\frac{\partial L}{\partial \varphi} =
 # \Big\langle G, \frac{\partial \Delta}{\partial \varphi} \Big\rangle
@@ -225,35 +320,78 @@ show.Table(runs_09.joined(mend, cases[:100], asked))
 # \quad\Rightarrow\quad \frac{\partial L}{\partial V} = G M^{-1} K,$$
 #
 # and the network gets the gradient of $\langle \partial L/\partial V, V(\varphi) \rangle$. The
-# keys come from the language model, so they are constants. Does it hold? A toy of two layers, once
-# in a single graph, once in phases:
+# keys come from the language model, so they are constants. Does it hold? A toy stands for the model,
+# $y = U\tanh(Wx)$ with a squared error, and a small network edits $W$. We compute its gradient once
+# in a single graph, and once in two phases, for MEND and for both kinds of MALMEN.
+
 
 # %%
-toy = runs_09.Toy(draw)  # L(W) for a small model, a pair (K, G) and a network
+def in_two_phases(toy, editor, turn):
+    A, B = editor.update(turn)  # ΔW = A B, no graph
+    W = (toy.W + A @ B).requires_grad_()
+    loss = toy.loss(W - toy.W)
+    (G,) = torch.autograd.grad(loss, W)  # phase one: the model
+    editor.backward(turn, (A, B), G)  # phase two: adds to the network's gradients
+    return loss.item()
+
+
+toy = runs_09.Toy(draw)
 by = {"MEND": lib.EDITORS["mend"](lm)}
 for keys, order in {"raw": "malmen", "network": "mend"}.items():
     by[f"MALMEN, {keys} keys"] = lib.EDITORS["malmen"](lm, keys=keys, order=order)
 for name, editor in by.items():
     net, turn = toy.network(editor.order)
     toy.loss(toy.change(turn, editor)).backward()  # one graph
-    used = {part: p for part, p in net.named_parameters() if p.grad is not None}
-    wanted = {part: p.grad.clone() for part, p in used.items()}
+    wanted = {part: p.grad.clone() for part, p in net.named_parameters() if p.grad is not None}
     net.zero_grad()
-    update = editor.update(turn)  # ΔW = A B, no graph
-    W = (toy.W + update[0] @ update[1]).requires_grad_()
-    (G,) = torch.autograd.grad(toy.loss(W - toy.W), W)  # phase one
-    editor.backward(turn, update, G)  # phase two
-    worst = max((p.grad - wanted[part]).abs().max().item() for part, p in used.items())
-    largest = max(g.abs().max().item() for g in wanted.values())
-    assert worst < 1e-9 * max(1, largest)
+    in_two_phases(toy, editor, turn)
+    found = dict(net.named_parameters())
+    worst = max((found[part].grad - wanted[part]).abs().max().item() for part in wanted)
+    assert worst < 1e-9 * max(1, *(g.abs().max().item() for g in wanted.values()))
     print(f"{name}: {len(wanted)} groups of parameters, largest difference {worst:.0e}")
+
+# %% [markdown]
+# Now the same function trains a network. The toy has one "fact" only; real training differs in that
+# the facts change from step to step, and in its loss.
+
+# %%
+editor = by["MEND"]
+net, turn = toy.network(editor.order)
+adam = torch.optim.Adam(net.parameters(), lr=0.003)
+curve = []
+for _ in range(300):
+    net.zero_grad()
+    curve.append(in_two_phases(toy, editor, turn))
+    adam.step()
+print(f"loss of the toy: unedited {toy.loss(0 * toy.W):.2f}")
+print(", ".join(f"after {step} steps {curve[step]:.2f}" for step in (0, 10, 100, 299)))
 
 # %% [markdown]
 # ## Exercise: how much ridge?
 #
 # One parameter is left: MALMEN learns $\ell = \log\lambda$. Given $G$, what are
-# $\partial L/\partial V$ and $\partial L/\partial\ell$? (From $M M^{-1} = I$: $d(M^{-1}) =
-# -M^{-1}\,dM\,M^{-1}$. And what is $dM$, if $\ell$ changes?)
+# $\partial L/\partial V$ and $\partial L/\partial\ell$?
+#
+# <details><summary>A hint</summary>
+#
+# From $M M^{-1} = I$ follows $d(M^{-1}) = -M^{-1}\,dM\,M^{-1}$. And if $\ell$ changes by $d\ell$, then
+# $\lambda$ changes by $\lambda\,d\ell$, so $dM = \lambda\,d\ell\,I$. Put this into
+# $\langle G, VK^\top M^{-1}\rangle$.
+#
+# </details>
+#
+# <details><summary>A solution</summary>
+#
+# $dL = -\lambda\,d\ell\,\langle G, VK^\top M^{-1}M^{-1}\rangle$:
+#
+#     def by_ridge(G, K, V, log_ridge):
+#         ridge = log_ridge.exp()
+#         M = K @ K.T + ridge * torch.eye(len(K), dtype=K.dtype)
+#         inverse = torch.linalg.inv(M)
+#         by_V = G @ inverse @ K
+#         return by_V, -ridge * (G * (V @ K.T @ inverse @ inverse)).sum()
+#
+# </details>
 
 
 # %%
@@ -265,65 +403,81 @@ def by_ridge(G, K, V, log_ridge):  # -> ∂L/∂V (d_out, n), ∂L/∂ℓ
 print(checks_09.by_ridge(by_ridge))
 
 # %% [markdown]
-# ## Training
+# ## The networks of this library
 #
-# The library brings three networks for its model, trained on 2,000 to 5,000 rows of CounterFact;
-# each file keeps its curve. One step: read pairs, write, ask rewordings and unrelated texts, two
-# phases, Adam. MEND learns from single facts; MALMEN goes on from its network, with one to ten.
+# The library brings three networks for its model, trained on 2,000 to 5,000 rows of CounterFact. One
+# training step is: read pairs, write, ask rewordings and unrelated texts, two phases, Adam. MEND
+# learns from single facts. MALMEN goes on from MEND's network, with updates of one to ten facts.
 #
-# **RLEdit** trains on streams. The others learn from edits of the untouched model; in a stream they
-# meet a model that has been edited many times. So let one training step be a whole stream: turn $i$
+# **RLEdit** trains on streams. The others learn from edits of the untouched model, but in a stream
+# they meet a model that has been edited many times. So one training step is a whole stream: turn $i$
 # edits what turn $i - 1$ left, and is judged by its own facts and, with weights $0.95^j$, by those
-# of $j$ turns before. Reinforcement learning only in name: the "reward" is minus a loss with a
+# of $j$ turns before. It is reinforcement learning in name: the "reward" is minus a loss with a
 # known gradient. Ours goes on from MALMEN's network. In streams steps pile up, so they become
 # small; a first edit of up to ten facts takes 1.4 of them (`first_scale`, ours).
+#
+# Each file keeps its own curve: the loss on facts that were kept apart. The three panels have three
+# different losses (single facts, updates of up to ten, streams of six turns), so the heights cannot be
+# compared between them.
 
 # %%
-x, y = runs_09.curves(editors)
-axes = "training steps", "validation loss (% of the first)"
-plot.lines(x, y, *axes, colors=runs_09.COLORS, ylim=(0, None))
+curves = runs_09.training(editors)
+for name, (steps, loss, best) in curves.items():
+    last = f"kept: step {best} of {steps[-1]}, {min(loss):.2f}"
+    print(f"{name}: validation loss {loss[0]:.2f} at the start; {last}; highest {max(loss):.2f}")
+drawings_09.training(curves)
 
 # %% [markdown]
-# On facts kept apart MEND's loss falls to 9 % of the untrained editor's, a plain step in good
-# units; MALMEN's to 67 % of what MEND's network had, joined by the regression; RLEdit's to 8 % of
-# what MALMEN's had in streams, most of it in four steps. Losses differ: only shares compare.
+# The dot marks the network that is used from here on. It was chosen by the very loss that is drawn, so
+# its value there is a little too good. Training does not improve everything at once: MALMEN's loss
+# goes back nearly to where it began before it falls below. What a curve in these units cannot say is
+# how well any of them edits. So we ask.
 #
 # ## One, ten, a hundred
 #
-# Facts that no network was trained on: each alone, in batches of ten, all hundred in one update;
-# and as streams of six and of ten turns of ten, asked at the end. Twelve facts are asked each time.
+# The sixty facts again, which no network was trained on: each alone, in updates of ten, and all
+# (a hundred facts) in one update. The plain step has $\alpha = 0.01$.
 #
-# **Predict.** Who wins with one fact, who with a hundred, who in the stream?
+# **Predict.** Who writes most with one fact, and who with a hundred in one update?
 #
 # <details><summary>Answer</summary>
 #
-# One fact: all that were trained. A hundred, or six turns: RLEdit. Ten turns: the plain step.
+# PREDICTTEXT
 #
 # </details>
 
 # %%
-many = cases[:4] if SCALE == "tiny" else cases[:100]
-sizes = (1, 2, 4) if SCALE == "tiny" else (1, 10, 100)
-found, table = {}, []
-for name, editor in {"plain step": tried["plain, α = 0.01"], **editors}.items():
-    one = alone.get({"plain step": "plain, α = 0.01", "mend": "MEND"}.get(name))
-    found[name] = [one or runs_09.batches(lm, editor, many, 1, ask)]
-    found[name] += [runs_09.batches(lm, editor, many, size, ask) for size in sizes[1:]]
-    for turns in (6, 10):
-        said = runs_09.stream(lm, editor, many[: turns * sizes[1]], sizes[1], ask)
-        table.append({"stream": runs_09.SHOWN.get(name, name), "turns": turns} | said)
-show.Table(table)
+rate = f"{SIXTY['rate']:g}"
+many = {"plain step": [plain[rate]], **{name: [row] for name, row in trained.items()}}
+lines = [{"facts in an update": "", "edit": "unedited"} | sixty.line(unedited)]
+for size in (10, SIXTY["in all"]):
+    for name, found in many.items():
+        found.append(sixty.pick(rows, name, size))
+        lines.append({"facts in an update": str(size), "edit": name} | sixty.line(found[-1]))
+show.Table(lines)
 
 # %%
-y, colors, dashes = runs_09.by_size(found)
-axes = "facts in one update", "prompts answered as wanted (%)"
-plot.lines(sizes, y, *axes, colors=colors, dashes=dashes, xlog=True, ylim=(0, 105))
+drawings_09.sizes(("1", "10", "100"), many)
 
 # %% [markdown]
-# MEND writes every single fact, half of ten and none of a hundred: its outer products pile up.
-# MALMEN writes all of ten, the most it ever saw, and 21 % of a hundred; RLEdit 83 % of these, and
-# keeps 58 % of the neighbors. Six turns, as long as its training streams, it holds to 67 %, MEND
-# and MALMEN not at all. After ten its facts are gone, too: the plain step, with 21 %, is ahead.
+# MANYTEXT
+#
+# ## In a stream
+#
+# Now turns of ten facts, each on top of the last. The sixty facts are those of the first six turns, and
+# they are asked after six turns and again after ten, when forty more facts have been written over
+# them. Six turns are as long as the streams that RLEdit was trained on.
+
+# %%
+lines = []
+for turns in SIXTY["turns"]:
+    for name in many:
+        row = sixty.pick(rows, name, 10, turns)
+        lines.append({"turns of ten": str(turns), "edit": name} | sixty.line(row))
+show.Table(lines)
+
+# %% [markdown]
+# STREAMTEXT
 #
 # ## What we know now
 #
@@ -331,9 +485,9 @@ plot.lines(sizes, y, *axes, colors=colors, dashes=dashes, xlog=True, ylim=(0, 10
 #   to read and to exchange.
 # * A network that begins as the identity is a plain step before its training. MEND adds up outer
 #   products; MALMEN asks for shifts and lets a regression grant them.
-# * Its gradient needs of the language model one matrix per edited layer, $G = \partial L/\partial
-#   W$. Model and network never share a graph.
-# * The stream is its own task: RLEdit trains on trajectories, and holds as far as they went.
+# * The network's gradient needs one matrix per edited layer of the language model,
+#   $G = \partial L/\partial W$. Model and network never share a graph.
+# KNOWTEXT
 #
 # ## Where it breaks
 #
@@ -344,8 +498,9 @@ for name, editor in editors.items():
     print(runs_09.cost(name, editor))
 
 # %% [markdown]
-# Another model, or other layers, and all of it is void: **a network needs training, per model.** How
-# much of it is learned, and how much only the right units? That is [notebook 10](10_ultraedit.ipynb).
+# For another model, or for other layers, all of it has to be trained again: **a network needs
+# training, per model.** How much of it is learned, and how much comes from the right units? That is
+# [notebook 10](10_ultraedit.ipynb).
 #
 # ## References
 #

@@ -7,20 +7,18 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
-import pandas as pd
+import torch
 
 import lib
 from lib.data.facts import lookup
 from lib.editors import rome
-from lib.evaluation.intervals import DIFFERENCE, interval
-from lib.interpret.damage import flash, key_strength, steps
+from lib.interpret.damage import key_strength, steps
 
 CONTEXTS = ((9, 2),)  # half of the preset's templates: seven layers per edit cost seven searches
 LAYERS = tuple(range(7))  # WilKE's candidates
-ASKED = {"written": "written", "retention": "kept", "specificity": "neighbors"}
 
 
 def divergence(lm: lib.LM, count: int = 16) -> Callable[[lib.Patch], float]:
@@ -48,6 +46,19 @@ def stream_cases(number: int, edits: int) -> list[lib.Case]:
     return random.Random(number).sample(odd, len(odd))[:edits]
 
 
+class ByKind(lib.EDITORS["rome"]):
+    """ROME that writes openers into layer 0 and every other fact into its own layer."""
+
+    def write(self, facts: list[lib.Fact], after: lib.Patch) -> lib.Patch:
+        """Write one fact after another, each in the layer of its kind."""
+        own = self.config
+        for fact in facts:
+            self.config = replace(own, layer=0) if opens(self.lm, fact) else own
+            after = super().write([fact], after)
+        self.config = own
+        return after
+
+
 class Seen(lib.EDITORS["wilke"]):
     """WilKE that also keeps what it saw of its last fact in every layer."""
 
@@ -60,16 +71,21 @@ class Seen(lib.EDITORS["wilke"]):
 def stream(lm: lib.LM, run: str, number: int, edits: int, points: Sequence[int]) -> Iterator[dict]:
     """Write one stream; one row per edit, and at the points also {case: share of its prompts}.
 
-    run     "editor keys", or "rome keys layer" for another layer than the preset's
+    run     "editor keys"; "rome keys 0" for layer 0 instead of the preset's; or "rome keys kind",
+            openers in layer 0 and all others in the preset's
     scores  {layer: ‖Δ‖/‖W‖} of every layer that was tried, on the model as it was then
     kl      KL from the base model at unrelated prompts, in nats
     """
     editor, keys, *layer = run.split()
     settings = {"keys": keys, "contexts": CONTEXTS}
     wilke = editor == "wilke"
-    if layer:
+    if layer and layer != ["kind"]:
         settings["layer"] = int(layer[0])
-    made = Seen(lm, layers=LAYERS, **settings) if wilke else lib.EDITORS["rome"](lm, **settings)
+    if wilke:
+        made = Seen(lm, layers=tuple(i for i in LAYERS if i < lm.n_layers), **settings)
+    else:
+        made = (ByKind if layer == ["kind"] else lib.EDITORS["rome"])(lm, **settings)
+    number_of = {lm.mlp_out(i): i for i in range(lm.n_layers)}
     cases, kl = stream_cases(number, edits), divergence(lm)
     asked = {"events": ["generation"], "metrics": ["specificity"]}
     told = lib.stream(lm, made, cases, eval_at=[0, *points], evaluate_with=asked)
@@ -81,7 +97,7 @@ def stream(lm: lib.LM, run: str, number: int, edits: int, points: Sequence[int])
             layer = told.patch.memory["wilke"]["layers"][-1]
             scores = {match.layer: match.score for match in made.last}
         else:
-            layer = made.config.layer
+            layer = number_of[name]
             scores = {layer: float(step[name]) / lm.weight(name, before).norm().item()}
         seen = {
             "stream": number,
@@ -103,6 +119,28 @@ def stream(lm: lib.LM, run: str, number: int, edits: int, points: Sequence[int])
                 seen["base"] = shares(told.scores[0], "specificity")
         before = told.patch
         yield seen
+
+
+def streams(lm: lib.LM, settings: Mapping, edits: int | None = None) -> Iterator[dict]:
+    """All runs of some settings, one after another; or the first few edits of WilKE's alone."""
+    if edits:
+        name, number, _ = next(run for run in settings["runs"] if run[0] == "wilke both")
+        yield from stream(lm, name, number, edits, ())
+        return
+    for name, number, count in settings["runs"]:
+        yield from stream(lm, name, number, count, [p for p in settings["points"] if p <= count])
+
+
+def two_keys(editor: lib.Editor, fact: lib.Fact) -> tuple[float, float]:
+    """Where k₀ stands after whitening: along k̄ and across it, in units of the length of k̄."""
+    layer = editor.config.layer
+    read = editor.lm.keys([fact], [layer], editor.templates())[layer][:, :, 0].cpu().double()
+    bare, mean = read[0], read.mean(0)
+    u = editor.moment(layer).solve(torch.stack([bare, mean], 1))
+    length = (mean @ u[:, 1]).item()
+    along = (bare @ u[:, 1]).item() / length
+    across = max((bare @ u[:, 0]).item() / length - along**2, 0) ** 0.5
+    return along, across
 
 
 def shares(scores: lib.Scores, metric: str) -> dict[str, float]:
@@ -177,104 +215,6 @@ def mix(lm: lib.LM, parity: int, opening: int, others: int) -> list[lib.Case]:
     return sorted(found, key=lambda case: case.id)
 
 
-def some(rows: Sequence[Mapping], tried: Sequence[int]) -> list[dict]:
-    """Rows of `stream` with the scores of these layers only, in this order."""
-    return [{**row, "scores": [row["scores"][str(i)] for i in tried]} for row in rows]
-
-
-def flashes(alone: pd.DataFrame) -> list[dict]:
-    """For each kind of key and measure how many openers and others are flashes.
-
-    "each by itself": one opener at a time among the others, since many flashes hide each other.
-    """
-    found = []
-    for keys, part in alone.groupby("keys", sort=False):
-        for column, scale in (("s", 1.0), ("kl", 1000.0)):
-            first, rest = (part[column][part["opens"] == side].tolist() for side in (True, False))
-            flagged = flash([*first, *rest])
-            single = sum(flash([size, *rest])[:1] == [0] for size in first)
-            found.append(
-                {
-                    "keys": keys,
-                    "by": "s" if column == "s" else "KL (10⁻³ nats)",
-                    f"openers flagged (of {len(first)})": sum(i < len(first) for i in flagged),
-                    "each by itself": single,
-                    f"others (of {len(rest)})": sum(i >= len(first) for i in flagged),
-                    "median, openers": scale * part[column][part["opens"]].median(),
-                    "median, others": scale * part[column][~part["opens"]].median(),
-                }
-            )
-    return found
-
-
-def values(run: Sequence[Mapping], metric: str, edits: int) -> pd.Series:
-    """One value per fact of every stream: "written" right after its edit, else after `edits`."""
-    found = {}
-    for row in run:
-        if metric == "written" and row["edit"] <= edits:
-            found[row["stream"], str(row["case"])] = row[metric]
-        elif metric != "written" and row["edit"] == edits:
-            found |= {(row["stream"], case): share for case, share in row[metric].items()}
-    return pd.Series(found, dtype=float)
-
-
-def summary(runs: Mapping[str, Sequence[Mapping]]) -> list[dict]:
-    """One line per editor, at the end of its streams; the base model first."""
-    base = [share for run in runs.values() for row in run for share in row.get("base", {}).values()]
-    lines: list[dict] = [{"run": "base model", "facts": ""}]
-    lines[0] |= dict.fromkeys([f"{label} (%)" for label in ASKED.values()], 0.0)
-    lines[0] |= {
-        "neighbors (%)": 100 * pd.Series(base).mean(),
-        "KL (nats)": 0.0,
-        "of it by openers": 0.0,
-    }
-    lines[0] |= {"flashes at edits": "", "layers: edits": ""}
-    for name, run in runs.items():
-        end = max(row["edit"] for row in run)
-        layers = Counter(row["layer"] for row in run).most_common()
-        line = {"run": name, "facts": str(len(run))}
-        for metric, label in ASKED.items():
-            line[f"{label} (%)"] = 100 * values(run, metric, end).mean()
-        table = pd.DataFrame(run)
-        count, added = table["stream"].nunique(), table.groupby("stream")["kl"].diff()
-        added = added.fillna(table["kl"])  # the first edit starts from the base model, at 0
-        line["KL (nats)"] = table["kl"][table["edit"] == end].mean()
-        line["of it by openers"] = added[table["opens"]].sum() / count
-        line["flashes at edits"] = ", ".join(str(row["edit"]) for row in flashed(run))
-        line["layers: edits"] = ", ".join(f"{layer}: {count}" for layer, count in layers)
-        lines.append(line)
-    return lines
-
-
-def flashed(run: Sequence[Mapping]) -> list[Mapping]:
-    """The edits of an editor, over all its streams, whose relative step is a flash."""
-    return [run[i] for i in flash([min(row["scores"].values()) for row in run])]
-
-
-def difference(
-    runs: Mapping[str, Sequence[Mapping]], a: str, b: str, edits: int | None = None
-) -> dict:
-    """Paired a − b in points, with its 95 % interval over facts, metric by metric."""
-    edits = edits or max(row["edit"] for row in runs[a])
-    line: dict = {"difference": f"{a} − {b}"}
-    for metric, label in ASKED.items():
-        one, other = (values(runs[name], metric, edits) for name in (a, b))
-        paired = (one - other).dropna()  # facts that both have
-        found = (100 * x for x in (paired.mean(), *interval(paired, DIFFERENCE)))
-        line[label] = "{:+.0f} [{:+.0f}, {:+.0f}]".format(*found)
-    line["facts"] = len(paired)
-    return line
-
-
-def curves(
-    runs: Mapping[str, Sequence[Mapping]], metric: str, points: Sequence[int]
-) -> tuple[dict, dict, dict]:
-    """x, y and bands for `plot.lines`: the mean over facts, in %, with its 95 % interval."""
-    x, y, bands = {}, {}, {}
-    for name, run in runs.items():
-        x[name] = [point for point in points if any(row["edit"] == point for row in run)]
-        own = [values(run, metric, point) for point in x[name]]
-        y[name] = [100 * one.mean() for one in own]
-        edges = [interval(one) for one in own]
-        bands[name] = tuple([100 * edge[side] for edge in edges] for side in (0, 1))
-    return x, y, bands
+def listed(rows: Iterable[Mapping]) -> list[dict]:
+    """Rows of `stream` whose scores are lists, in the order of the layers."""
+    return [{**row, "scores": list(row["scores"].values())} for row in rows]

@@ -15,14 +15,13 @@ import torch
 from torch import Tensor
 
 import lib
-from lib import memory, plot
+from lib import memory
 from lib.data.facts import encode_prompt, encode_target
 from lib.editors.hypernetwork import losses, network, network_file
 from lib.keys_values import answer_gradients, running_moments
 
 NAMES = "mend", "malmen", "rledit"
 SHOWN = {"mend": "MEND", "malmen": "MALMEN", "rledit": "RLEdit"}
-COLORS = {"plain step": plot.BASE} | dict(zip(SHOWN.values(), plot.CYCLE, strict=False))
 TOY = {"rank": 4, "check_every": 1}  # networks that are trained in a second, on a random model
 TOYS = {"mend": {"accumulate": 2}, "malmen": {"batch": 4}, "rledit": {"batch": 2, "turns": 2}}
 
@@ -80,7 +79,7 @@ class Solved:
     """MEND's pairs (k̃, g̃), joined by a ridge regression on the raw or on the network's keys."""
 
     def __init__(self, mend: Any, keys: str) -> None:
-        self.mend, self.keys = mend, keys
+        self.mend, self.lm, self.keys = mend, mend.lm, keys
 
     def edit(self, facts: Sequence[lib.Fact], after: lib.Patch = lib.EMPTY) -> lib.Patch:
         """The patch after one update; λ is the mean squared length of the keys."""
@@ -93,67 +92,30 @@ class Solved:
                 K = own if self.keys == "network" else turn.pair.K.double()
                 V = -turn.step * (K * own).sum(0) * g  # v = −α ⟨k, k̃⟩ g̃
                 updates[name] = V, memory.reach(K, ridge=1.0)
-        return lib.add_low_rank(self.mend.lm, after, updates)
+        return lib.add_low_rank(self.lm, after, updates)
 
 
-def ask(lm: lib.LM, cases: Sequence[lib.Case], patch: lib.Patch) -> dict[str, float]:
-    """Shares in %: answer tokens right, the same reworded, neighbors kept."""
-    wanted = ["generalization", "specificity"]
-    events = ["probability", "teacher_forced"]
-    found = lib.evaluate(lm, cases, patch, events, metrics=wanted).json()
-    return {
-        "tokens (%)": 100 * found["efficacy"]["teacher_forced"],
-        "reworded (%)": 100 * found["generalization"]["teacher_forced"],
-        "neighbors (%)": 100 * found["specificity"]["probability"],
-    }
-
-
-def batches(
-    lm: lib.LM, editor: Any, cases: Sequence[lib.Case], size: int, count: int
-) -> dict[str, float]:
-    """Return the shares of `ask` for the first `count` cases, each right after its own batch."""
-    sums: dict[str, float] = {}
-    for start in range(0, count, size):
-        whole = cases[start : start + size]
-        some = whole[: count - start]
-        found = ask(lm, some, editor.edit([case.fact for case in whole]))
-        sums = {name: sums.get(name, 0) + value * len(some) for name, value in found.items()}
-    return {name: value / count for name, value in sums.items()}
-
-
-def joined(mend: Any, cases: Sequence[lib.Case], asked: Mapping[int, int]) -> list[dict[str, Any]]:
-    """Return the shares of `batches` for each way to join MEND's pairs.
-
-    `asked` is {facts in one update: how many facts are asked in all}.
-    """
-    ways = {"summed": mend, "solved on k": Solved(mend, "raw")}
-    ways["solved on k̃"] = Solved(mend, "network")
-    return [
-        {"facts": size, "MEND's pairs": how} | batches(mend.lm, editor, cases, size, count)
-        for size, count in asked.items()
-        for how, editor in ways.items()
-    ]
-
-
-def stream(
-    lm: lib.LM, editor: Any, cases: Sequence[lib.Case], size: int, count: int
-) -> dict[str, float]:
-    """Return the shares of `ask` for `count` cases, spread evenly, at the end of a stream."""
-    run = lib.stream(lm, editor, cases, size, (), {"events": ["teacher_forced"], "metrics": ()})
-    return ask(lm, cases[:: len(cases) // count][:count], run.finish().patch)
-
-
-def curves(found: Mapping[str, Any]) -> tuple[dict[str, list], dict[str, list]]:
-    """Return steps and validation loss, in % of the first, by editor.
+def training(found: Mapping[str, Any]) -> dict[str, tuple[list, list, int]]:
+    """{editor: (steps, validation loss, the step whose network was kept)}.
 
     A network's file keeps its own curve.
     """
-    x, y = {}, {}
+    curves = {}
     for name, editor in found.items():
-        history = header(editor)["history"]
-        x[SHOWN[name]] = [step for step, _, _ in history]
-        y[SHOWN[name]] = [100 * loss / history[0][2] for _, _, loss in history]
-    return x, y
+        said = header(editor)
+        history = said["history"]
+        steps, losses = [row[0] for row in history], [row[2] for row in history]
+        curves[SHOWN[name]] = steps, losses, said["step"]
+    return curves
+
+
+def read_pair(editor: Any, fact: lib.Fact, name: str) -> tuple[tuple, tuple]:
+    """(k̂, ĝ) and (k̃, g̃) of one module at the token that predicts the answer."""
+    nets = editor.networks()
+    turn = editor.module_updates(nets, nets.moments, editor.read([fact], lib.EMPTY))[name]
+    with torch.no_grad():
+        after = turn.net(*turn.hat, name)
+    return tuple(tuple(side[:, -1].cpu().tolist() for side in pair) for pair in (turn.hat, after))
 
 
 def header(editor: Any) -> dict[str, Any]:
@@ -171,18 +133,6 @@ def cost(name: str, editor: Any) -> str:
     edits = made["accumulate"] * made.get("turns", 1)
     line = f"{said['step']:,} training steps, each of {edits} edits with {facts} facts"
     return f"{SHOWN[name]}: {size:,} parameters, {line.replace(' 1 facts', ' one fact')}"
-
-
-def by_size(found: Mapping[str, Sequence[Mapping]]) -> tuple[dict, dict, dict]:
-    """Shares, colors and dashes by name: "MEND, written" and "MEND, neighbors" and so on."""
-    y, colors, dashes = {}, {}, {}
-    for name, rows in found.items():
-        for what, column in {"written": "tokens (%)", "neighbors": "neighbors (%)"}.items():
-            label = f"{SHOWN.get(name, name)}, {what}"
-            y[label] = [row[column] for row in rows]
-            colors[label] = COLORS[SHOWN.get(name, name)]
-            dashes[label] = "-" if what == "written" else "--"
-    return y, colors, dashes
 
 
 class Toy:
