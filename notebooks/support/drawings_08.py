@@ -92,10 +92,10 @@ def scores(rows: Sequence[Mapping]) -> Figure:
 def published(
     theirs: Mapping[int, Mapping[str, float]], ours: Mapping[str, tuple[Sequence, Sequence]]
 ) -> Figure:
-    """Draw S over the number of edits: as published on the left, measured here on the right.
+    """Draw S over the number of edits as published, and what was measured here beside it.
 
     theirs  {edits: {editor: S in %}}.
-    ours    {editor: (edits, S in %)}.
+    ours    {"rome both": (edits, neighbors kept in %)}, an editor and its keys.
     """
     figure = Drawing(figsize=(WIDTH, 3.6), dpi=DPI, facecolor="white", layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
@@ -105,21 +105,20 @@ def published(
     left.set_xscale("log")
     left.set_xticks(list(theirs), [f"{edits:,}" for edits in theirs])
     left.minorticks_off()
-    left.set_title("published, GPT-2 XL", fontsize=LABEL, color=INK, loc="left")
+    left.set_title("published: S, GPT-2 XL", fontsize=LABEL, color=INK, loc="left")
+    left.set_xlabel("edits, each rolled back", fontsize=LABEL, color=INK)
+    shown = {name.lower(): color for name, color in EDITORS.items()}
     for name, (x, y) in ours.items():
-        kind, _, variant = name.partition(", ")
-        dash = "--" if variant == "both" else "-"
-        right.plot(x, y, dash, color=EDITORS[kind], marker="o", markersize=4)
-    right.set_title("here, two to ten edits", fontsize=LABEL, color=INK, loc="left")
+        editor, keys = name.split()
+        right.plot(x, y, "--" if keys == "both" else "-", color=shown[editor], marker="o", ms=4)
+    right.set_title("here: neighbors kept", fontsize=LABEL, color=INK, loc="left")
+    right.set_xlabel("edits in a row, all kept", fontsize=LABEL, color=INK)
     for ax in (left, right):
-        ax.set_xlabel("edits, each rolled back", fontsize=LABEL, color=INK)
         _plain(ax)
-    left.set_ylabel("S (%)", fontsize=LABEL, color=INK)
+    left.set_ylabel("%", fontsize=LABEL, color=INK)
     left.set_ylim(0, 100)
     handles = [Line2D([], [], color=color, label=name) for name, color in EDITORS.items()]
-    handles.append(
-        Line2D([], [], color=EDITORS["ROME"], linestyle="--", label="ROME with two keys")
-    )
+    handles.append(Line2D([], [], color=QUIET, linestyle="--", label="with two keys (ours)"))
     _legend(figure, handles)
     return figure
 

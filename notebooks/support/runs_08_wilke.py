@@ -8,7 +8,6 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 
 import torch
 
@@ -46,19 +45,6 @@ def stream_cases(number: int, edits: int) -> list[lib.Case]:
     return random.Random(number).sample(odd, len(odd))[:edits]
 
 
-class ByKind(lib.EDITORS["rome"]):
-    """ROME that writes openers into layer 0 and every other fact into its own layer."""
-
-    def write(self, facts: list[lib.Fact], after: lib.Patch) -> lib.Patch:
-        """Write one fact after another, each in the layer of its kind."""
-        own = self.config
-        for fact in facts:
-            self.config = replace(own, layer=0) if opens(self.lm, fact) else own
-            after = super().write([fact], after)
-        self.config = own
-        return after
-
-
 class Seen(lib.EDITORS["wilke"]):
     """WilKE that also keeps what it saw of its last fact in every layer."""
 
@@ -71,21 +57,19 @@ class Seen(lib.EDITORS["wilke"]):
 def stream(lm: lib.LM, run: str, number: int, edits: int, points: Sequence[int]) -> Iterator[dict]:
     """Write one stream; one row per edit, and at the points also {case: share of its prompts}.
 
-    run     "editor keys"; "rome keys 0" for layer 0 instead of the preset's; or "rome keys kind",
-            openers in layer 0 and all others in the preset's
+    run     "editor keys", or "rome keys layer" for another layer than the preset's
     scores  {layer: ‖Δ‖/‖W‖} of every layer that was tried, on the model as it was then
     kl      KL from the base model at unrelated prompts, in nats
     """
     editor, keys, *layer = run.split()
     settings = {"keys": keys, "contexts": CONTEXTS}
     wilke = editor == "wilke"
-    if layer and layer != ["kind"]:
+    if layer:
         settings["layer"] = int(layer[0])
     if wilke:
         made = Seen(lm, layers=tuple(i for i in LAYERS if i < lm.n_layers), **settings)
     else:
-        made = (ByKind if layer == ["kind"] else lib.EDITORS["rome"])(lm, **settings)
-    number_of = {lm.mlp_out(i): i for i in range(lm.n_layers)}
+        made = lib.EDITORS["rome"](lm, **settings)
     cases, kl = stream_cases(number, edits), divergence(lm)
     asked = {"events": ["generation"], "metrics": ["specificity"]}
     told = lib.stream(lm, made, cases, eval_at=[0, *points], evaluate_with=asked)
@@ -97,7 +81,7 @@ def stream(lm: lib.LM, run: str, number: int, edits: int, points: Sequence[int])
             layer = told.patch.memory["wilke"]["layers"][-1]
             scores = {match.layer: match.score for match in made.last}
         else:
-            layer = number_of[name]
+            layer = made.config.layer
             scores = {layer: float(step[name]) / lm.weight(name, before).norm().item()}
         seen = {
             "stream": number,

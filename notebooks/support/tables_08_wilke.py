@@ -9,7 +9,7 @@ import pandas as pd
 from lib.evaluation.intervals import DIFFERENCE, interval
 from lib.interpret.damage import flash
 
-from . import runs_08_protocol as protocol
+from . import published_08_wilke as paper
 from .runs_04_rome import percent
 
 ASKED = {"written": "written", "retention": "kept", "specificity": "neighbors"}
@@ -131,41 +131,22 @@ def published() -> list[dict]:
     """The scores that are stored with the authors' program, in %: one line per time and editor."""
     return [
         {"edits": f"{edits:,}", "editor": editor}
-        | {f"{name} (%)": float(x) for name, x in zip(protocol.COLUMNS, scores, strict=True)}
-        for edits, found in protocol.PUBLISHED.items()
+        | {f"{name} (%)": float(x) for name, x in zip(paper.COLUMNS, scores, strict=True)}
+        for edits, found in paper.PUBLISHED.items()
         for editor, scores in found.items()
     ]
 
 
-def rolled_back(rows: Sequence[Mapping]) -> list[dict]:
-    """The same five scores and S of our run at its end, with 95 % intervals; one line per editor."""
-    lines = []
-    for editor in dict.fromkeys(row["editor"] for row in rows):
-        own = [row for row in rows if row["editor"] == editor]
-        line = {"edits": str(len(own)), "editor": editor}
-        for name, values in five(own, len(own)).items():
-            line[f"{name.upper()} (%)"] = percent(values)
-        lines.append(line | {"S (%)": 100 * harmonic_of(own, len(own))})
-    return lines
+def neighbors(
+    runs: Mapping[str, Sequence[Mapping]], points: Sequence[int]
+) -> dict[str, tuple[list, list]]:
+    """{run: (edits, neighbors kept in %)} at the points that a run has."""
+    x, y, _ = curves(runs, "specificity", points)
+    return {name: (x[name], y[name]) for name in runs}
 
 
-def five(own: Sequence[Mapping], edits: int) -> dict[str, list[float]]:
-    """{score: one value per fact} after so many edits of one editor."""
-    found = {name: [row[name] for row in own[:edits]] for name in ("es", "gs", "ls")}
-    return found | {name: own[edits - 1][name] for name in ("ers", "ors")}
-
-
-def harmonic_of(own: Sequence[Mapping], edits: int) -> float:
-    """S after so many edits of one editor."""
-    means = {name: sum(v) / len(v) for name, v in five(own, edits).items()}
-    return protocol.harmonic(means)
-
-
-def s_curves(rows: Sequence[Mapping]) -> dict[str, tuple[list[int], list[float]]]:
-    """{editor: (edits, S in %)} of our run, from the second edit on."""
-    found = {}
-    for editor in dict.fromkeys(row["editor"] for row in rows):
-        own = [row for row in rows if row["editor"] == editor]
-        x = list(range(2, len(own) + 1))
-        found[editor] = x, [100 * harmonic_of(own, edits) for edits in x]
-    return found
+def some_streams(
+    runs: Mapping[str, Sequence[Mapping]], names: Sequence[str], numbers: Sequence[int]
+) -> dict[str, list[Mapping]]:
+    """The rows of some runs in some streams only."""
+    return {name: [row for row in runs[name] if row["stream"] in numbers] for name in names}

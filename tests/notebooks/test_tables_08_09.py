@@ -7,37 +7,21 @@ import torch
 
 from notebooks.support import checks_08_wilke as checks_08
 from notebooks.support import checks_09_learning_to_edit as checks_09
-from notebooks.support import runs_08_protocol as protocol
+from notebooks.support import published_08_wilke as paper
 from notebooks.support import runs_09_sixty as sixty
 from notebooks.support import tables_08_wilke as tables_08
 
 
-@pytest.mark.parametrize("edits", protocol.PUBLISHED)
+@pytest.mark.parametrize("edits", paper.PUBLISHED)
 def test_the_published_s_is_the_harmonic_mean_of_the_published_shares(edits):
-    for *shares, s in protocol.PUBLISHED[edits].values():
-        names = protocol.COLUMNS[:5]
-        found = protocol.harmonic({name: x / 100 for name, x in zip(names, shares, strict=True)})
+    for *shares, s in paper.PUBLISHED[edits].values():
+        names = paper.COLUMNS[:5]
+        found = paper.harmonic({name: x / 100 for name, x in zip(names, shares, strict=True)})
         assert abs(100 * found - s) < 1.1, (shares, s)  # theirs is a mean over three runs
 
 
 def test_a_share_of_nothing_counts_as_a_ten_thousandth():
-    assert protocol.harmonic({"es": 1.0, "ors": 0.0}) == pytest.approx(2 / (1 + 1e4))
-
-
-def row(editor, edits, es, ers, ors):
-    return {"editor": editor, "edits": edits, "es": es, "gs": 1.0, "ls": 0.5} | {
-        "ers": ers,
-        "ors": ors,
-    }
-
-
-def test_scores_after_an_edit_are_running_means_and_those_after_a_roll_back_are_of_now():
-    rows = [row("A", 1, 1.0, [0.0], [1.0, 1.0]), row("A", 2, 0.0, [1.0, 1.0], [1.0, 0.0])]
-    assert tables_08.five(rows, 2)["es"] == [1.0, 0.0]
-    assert tables_08.five(rows, 2)["ers"] == [1.0, 1.0]
-    expected = 5 / (1 / 0.5 + 1 + 1 / 0.5 + 1 + 1 / 0.5)
-    assert tables_08.harmonic_of(rows, 2) == pytest.approx(expected)
-    assert tables_08.s_curves(rows)["A"] == ([2], [pytest.approx(100 * expected)])
+    assert paper.harmonic({"es": 1.0, "ors": 0.0}) == pytest.approx(2 / (1 + 1e4))
 
 
 def test_a_difference_of_streams_is_paired_by_fact():
@@ -49,6 +33,11 @@ def test_a_difference_of_streams_is_paired_by_fact():
         "other": [end(0, {"a": 0.5, "b": 0.5}), end(1, {"c": 0.2})],
     }
     assert tables_08.by_stream(runs, "one", "other", "specificity") == pytest.approx([25, -20])
+
+
+def test_runs_are_cut_to_some_streams():
+    runs = {"one": [{"stream": 0}, {"stream": 1}], "other": [{"stream": 0}]}
+    assert tables_08.some_streams(runs, ["one"], [1]) == {"one": [{"stream": 1}]}
 
 
 def test_a_paired_difference_of_sixty_facts_has_its_interval():
