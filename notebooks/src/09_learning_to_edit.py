@@ -49,7 +49,7 @@ from lib.keys_values import answer_gradients
 from notebooks.support import checks_09_learning_to_edit as checks_09
 from notebooks.support import drawings_09, long_runs, models, show
 from notebooks.support import runs_09_learning_to_edit as runs_09
-from notebooks.support import runs_09_sixty as sixty
+from notebooks.support import sixty_09_learning_to_edit as sixty
 
 lm = models.load(SCALE)
 tower = lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome", target_true="Paris")

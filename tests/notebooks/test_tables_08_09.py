@@ -8,7 +8,7 @@ import torch
 from notebooks.support import checks_08_wilke as checks_08
 from notebooks.support import checks_09_learning_to_edit as checks_09
 from notebooks.support import published_08_wilke as paper
-from notebooks.support import runs_09_sixty as sixty
+from notebooks.support import sixty_09_learning_to_edit as sixty
 from notebooks.support import tables_08_wilke as tables_08
 
 
