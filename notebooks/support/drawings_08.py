@@ -22,9 +22,11 @@ from lib.plot.style import (
     Drawing,
     readable,
 )
+from lib.plot.style import EDITORS as CHOSEN
 
 KINDS = {False: ("subject elsewhere", CYCLE[0]), True: ("subject opens its prompt", CYCLE[1])}
-EDITORS = {"ROME": CYCLE[3], "MEMIT": CYCLE[2], "WilKE": CYCLE[0]}
+EDITORS = {name: CHOSEN[name.casefold()] for name in ("ROME", "MEMIT", "WilKE")}
+LOOKS = {"ROME": "o-", "MEMIT": "s:", "WilKE": "o-"}  # MEMIT and WilKE share a color
 
 
 def keys(subjects: Mapping[str, tuple[float, float]]) -> Figure:
@@ -101,7 +103,7 @@ def published(
     left, right = figure.subplots(1, 2, sharey=True)
     for name in next(iter(theirs.values())):
         y = [row[name] for row in theirs.values()]
-        left.plot(list(theirs), y, "-o", color=EDITORS[name], markersize=4)
+        left.plot(list(theirs), y, LOOKS[name], color=EDITORS[name], markersize=4)
     left.set_xscale("log")
     left.set_xticks(list(theirs), [f"{edits:,}" for edits in theirs])
     left.minorticks_off()
@@ -117,7 +119,10 @@ def published(
         _plain(ax)
     left.set_ylabel("%", fontsize=LABEL, color=INK)
     left.set_ylim(0, 100)
-    handles = [Line2D([], [], color=color, label=name) for name, color in EDITORS.items()]
+    handles = [
+        Line2D([], [], color=color, label=name, linestyle=LOOKS[name][1], marker=LOOKS[name][0])
+        for name, color in EDITORS.items()
+    ]
     handles.append(Line2D([], [], color=QUIET, linestyle="--", label="with two keys (ours)"))
     _legend(figure, handles)
     return figure

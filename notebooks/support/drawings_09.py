@@ -17,6 +17,7 @@ from lib.plot.style import (
     DIVERGING,
     DPI,
     EDITED,
+    EDITORS,
     GRID,
     INK,
     LABEL,
@@ -27,7 +28,7 @@ from lib.plot.style import (
     readable,
 )
 
-COLORS = {"plain step": BASE, "MEND": CYCLE[0], "MALMEN": CYCLE[1], "RLEdit": CYCLE[2]}
+COLORS = {"plain step": BASE} | {n: EDITORS[n.casefold()] for n in ("MEND", "MALMEN", "RLEdit")}
 STRIP = 24  # entries of a vector that are drawn
 
 
