@@ -117,13 +117,16 @@ def tradeoff(
     for rate, row in curve.items():
         line.append(_cross(ax, row, COLORS["plain step"], "o"))
         place = {"textcoords": "offset points", "fontsize": SMALL, "color": readable(BASE)}
-        ax.annotate(f"α = {rate}", line[-1], (6, -13), **place)
+        at, ha = ((4, 9), "left") if line[-1][0] < 10 else ((-6, -14), "right")
+        ax.annotate(f"α = {rate}", line[-1], at, ha=ha, **place)
     ax.plot(*zip(*line, strict=True), color=COLORS["plain step"], linewidth=1.6)
     for name, row in points.items():
         x, y = _cross(ax, row, COLORS[name], "s")
-        style = {"textcoords": "offset points", "fontsize": LABEL, "ha": "left"}
-        ax.annotate(name, (x, y), (7, 6), color=readable(COLORS[name]), **style)
-    ax.set(xlim=(-3, 103), ylim=(-3, 107))
+        style = {"textcoords": "offset points", "fontsize": LABEL, "va": "center"}
+        up = -21 if name == "MALMEN" else 11  # it stands close to MEND
+        ax.annotate(name, (x, y), (8, up), color=readable(COLORS[name]), **style)
+    lowest = min(interval(row["written"])[0] for row in [*curve.values(), *points.values()])
+    ax.set(xlim=(-3, 103), ylim=(100 * lowest - 4, 106))
     ax.set_xlabel("neighbors kept (%)", fontsize=LABEL, color=INK)
     ax.set_ylabel("facts written (%)", fontsize=LABEL, color=INK)
     _plain(ax)
