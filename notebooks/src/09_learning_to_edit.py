@@ -75,7 +75,7 @@ def normal(*shape):
 # $$\frac{\partial L}{\partial W} = \sum_t g_t\,k_t^\top = G K^\top .$$
 #
 # **Predict.** "The Eiffel Tower is located in the city of" with the answer "Rome": what rank has
-# the gradient of a matrix of 576 × 1,536?
+# the gradient of a matrix with 576 rows?
 #
 # <details><summary>Answer</summary>
 #
@@ -467,13 +467,14 @@ show.Table(lines)
 drawings_09.sizes(("1", "10", "100"), many)
 
 # %% [markdown]
-# In updates of ten MEND writes 38 % and keeps 3 % of the neighbors, and with a hundred nothing is left of
-# either: its outer products pile up. MALMEN writes 83 % of the facts in updates of ten, the largest that
-# it was trained on, and 17 % of the sixty in one update of a hundred. RLEdit writes 97 and 72 %. It is
-# the same regression; what differs is the training, in which steps that pile up are punished. The
-# neighbors pay in every row: even RLEdit keeps 22 % of them in updates of ten and 11 % in the
-# update of a hundred, and the others fewer. (A score by probability would not show this: it compares
-# two answers only, and gives 50 % to a model that has been destroyed.)
+# In updates of ten MEND writes 38 % and keeps 3 % of the neighbors, and of a hundred it keeps nothing of
+# either: its outer products pile up. MALMEN writes 83 % of the facts in updates of ten, the largest
+# that it was trained on, and 17 % of the sixty in one update of a hundred. RLEdit writes 97 and 72 %.
+# It solves the same regression; what differs is the training, in which steps that pile up are
+# punished. The neighbors pay in every row: RLEdit keeps 22 % of them in updates of ten and 11 % in the
+# update of a hundred. The plain step keeps more in updates of ten, but it also writes only half. (A
+# score by probability would hide most of this: it compares two answers only, and gives about one half
+# to a model that has been destroyed.)
 #
 # ## In a stream
 #
@@ -490,11 +491,12 @@ for turns in SIXTY["turns"]:
 show.Table(lines)
 
 # %% [markdown]
-# After six turns RLEdit holds 55 % of the sixty facts (42 to 67), and MEND and MALMEN hold none: they never
-# saw a model that had been edited. The plain step holds 25 % (15 to 37). After ten turns RLEdit's facts
-# are gone as well, and its neighbors, too: it holds as far as its training streams went, and no further.
-# The plain step, with a rate that is small for a stream, is where it was. Nobody wins at ten
-# turns: what the plain step holds is a quarter, and of its neighbors it keeps a third.
+# After six turns RLEdit holds 55 % of the sixty facts (42 to 67), and MEND and MALMEN hold none: they
+# never saw a model that had been edited. The plain step holds 25 % (15 to 37). After ten turns RLEdit's
+# facts are gone as well, and its neighbors, too: it holds as far as its training streams went, and no
+# further. The plain step, with a rate that is small for a stream, is where it was, and so it is ahead
+# here. It is no good editor either, with a quarter of the facts; but it has not destroyed the model.
+# (This is one stream in one order.)
 #
 # ## What we know now
 #
