@@ -448,7 +448,9 @@ show.Table(rows)
 # nats instead of 0.035. All this agrees with one explanation: what helps is that the openers are below
 # the sink, and the choice for each ordinary fact adds little. It is not a proof. The first comparison
 # has twenty facts and a shorter stream, the second has one stream. The clean test would write openers
-# into layer 0 and all others into layer 3, and has not been run here.
+# into layer 0 and all others into layer 3, and has not been run here. One observation speaks against the
+# explanation: in stream 2 an opener is the fifth edit, and yet after ten edits both editors with two
+# keys keep about as many neighbors (the next section prints it, for ten facts).
 #
 # ## What the paper measured
 #
