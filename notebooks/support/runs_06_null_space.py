@@ -252,3 +252,20 @@ def lands(
         row = {"method": name, "arrives": arrives.median().item()}
         rows.append(row | {where: x.sqrt().median().item() for where, x in heard.items()})
     return rows
+
+
+def braked(
+    updates: Mapping[str, torch.Tensor], K: torch.Tensor, R: torch.Tensor, C: torch.Tensor
+) -> list[dict[str, float]]:
+    """What each change of W gives the keys K of what R asks for, its damage on text, and the damage
+    of the first change made smaller by a factor until it gives just as much.
+    """
+    table, first = [], {}
+    for way, change in updates.items():
+        row = {"change of W": way, "arrives (%)": 100 * ((change @ K * R).sum() / R.norm() ** 2)}
+        row["damage"] = (change @ C * change).sum()
+        first = first or row
+        factor = row["arrives (%)"] / first["arrives (%)"]
+        row["damage of a plain factor"] = factor**2 * first["damage"]
+        table.append({key: v if isinstance(v, str) else v.item() for key, v in row.items()})
+    return table
