@@ -6,10 +6,13 @@
 # Keys overlap, and every edit pays for it. How many can a layer tell apart? How much do those of a
 # real one overlap, and whose? At the end of this page you can read it off a matrix.
 #
-# **You will** derive when editing is lossless, and for how many keys · read a matrix of overlaps ·
-# find out what makes two subjects overlap, layer by layer · forecast which of 50 edits breaks.
+# **You will** derive when a row of edits is lossless, and for how many keys · look at matrices of
+# overlaps, layer by layer · find out what makes two subjects overlap, and watch the Eiffel Tower take
+# others along · forecast which of 50 edits breaks, and check what the forecast is worth.
 #
-# **Needs** whitening ([notebook 01](01_linear_memory.ipynb)), the insert of [02](02_insert.ipynb).
+# **Needs** whitening ([notebook 01](01_linear_memory.ipynb)), the insert and $\rho$ of
+# [02](02_insert.ipynb), all at once and kept keys of [05](05_memit.ipynb) and
+# [06](06_null_space.ipynb).
 #
 # The folded cell below finds the library and sets the number of threads. Run it and read on.
 
@@ -37,17 +40,16 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads stall a 
 SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 
 # %%
-import pandas as pd
 import torch
 from torch.nn.functional import normalize
 
 import lib
-from lib import plot
+from lib import memory, plot
 from lib.data.facts import lookup
-from lib.evaluation.answers import begins
-from lib.interpret.superposition import Superposition, scaling, statistics, superposition
+from lib.interpret.superposition import Superposition, statistics, superposition
 from notebooks.support import checks_07_superposition as checks_07
-from notebooks.support import models, show, stored_runs
+from notebooks.support import drawings_07, long_runs, models, show
+from notebooks.support import runs_07_superposition as runs_07
 
 draw = torch.Generator().manual_seed(0)
 
@@ -57,17 +59,70 @@ def normal(*shape):
 
 
 # %% [markdown]
-# ## Lossless means orthogonal
+# ## When is a row of edits lossless?
 #
-# After $T$ inserts fact $j$ is off by what the later ones let through (notebook 02):
+# Notebook 02 wrote pairs one after another, and found what is wrong in the end: at the key of fact
+# $j$ there arrives, beside its own value, what all *later* edits let through. What goes in are the
+# keys and the residuals $\delta_t$ that the edits had to write, what comes out is the error of each
+# fact after the last edit:
 #
 # $$W_T k_j - v_j = \sum_{t>j} \rho(t, j)\,\delta_t, \qquad
 # \rho(t, j) = \frac{k_t^\top C^{-1} k_j}{k_t^\top C^{-1} k_t}.$$
 #
-# The sum is zero *whatever* the residuals $\delta_t$ are only if every $\rho(t, j)$ is: **editing is
-# lossless when whitened keys are orthogonal**, and only then.
+# The sum is zero *whatever* the residuals are only if every $\rho(t, j)$ in it is zero. And
+# $\rho(t, j) = 0$ exactly if $\rho(j, t) = 0$, since both have the numerator in common. So **inserts
+# one by one are lossless for all values exactly if the whitened keys are orthogonal**.
+#
+# This is a statement about editors that do not know of each other's facts. If all $n$ keys are known,
+# a batch with equality (EMMET, notebook 05) writes any $n \le d_\text{in}$ independent keys without
+# loss, and kept keys (notebook 06) do the same batch after batch. In the language of notebook 02: one
+# after another is $R\,\mathrm{triu}(\rho)^{-1}$, all at once is $R\,\rho^{-1}$, and the two are the same
+# for all $R$ exactly if $\rho$ is diagonal.
+#
+# **Predict.** Twenty keys that are known, and twenty that nobody mentions. Who is disturbed by
+# edits in a row, who by a batch, if the keys overlap, and if they are orthogonal?
+#
+# <details><summary>Answer</summary>
+#
+# In a row, both are disturbed. The batch spares the known ones whatever their overlap, but not the
+# others: what nobody tells the solver is spared by orthogonality alone.
+#
+# </details>
+
+# %%
+d, n = 64, 20
+W0 = normal(16, d)
+frame = torch.linalg.qr(normal(d, d)).Q
+keys = {"random keys": normalize(normal(d, 2 * n), dim=0), "orthogonal keys": frame[:, : 2 * n]}
+for name, K in keys.items():
+    known, unknown = K[:, :n], K[:, n:]
+    V = W0 @ known + normal(16, n)
+    residuals, reach = memory.lifelong(W0, known, V)  # one after another, C = I
+    R, B = memory.insert_many(W0, known, V)
+    for way, change in {"one after another": residuals @ reach, "all at once": R @ B}.items():
+        wrong = ((W0 + change) @ known - V).norm() / R.norm()
+        moved = (change @ unknown).norm() / R.norm()
+        print(f"{name}, {way}: known ones wrong {wrong:.2f}, unknown ones moved {moved:.2f}")
+
+# %% [markdown]
+# The numbers are shares of the length of all residuals together. Knowing the keys repairs the known
+# ones, at the cost of the unknown ones, which are moved a little more. Everything that a model knows
+# and that we do not write is an unknown key. So the overlap of keys decides what editing costs, and
+# this page counts it.
 #
 # ## How many keys fit?
+#
+# In $d$ dimensions there are only $d$ orthogonal directions. A layer that has to tell apart more things
+# than it has dimensions must let them overlap. The drawing shows the smallest case: two keys in the
+# plane need not overlap, five must, and then each of them hears each other one.
+
+# %%
+drawings_07.room()
+
+# %% [markdown]
+# We ask two questions about $n$ keys of length 1 in $d$ dimensions: how large is the largest cosine
+# between two of them, and how large is the root mean square (**rms**) of all cosines? The first decides
+# whether single pairs can be told apart, the second what the sum over many edits amounts to.
 #
 # **Predict.** In 256 dimensions only 256 keys are orthogonal. If we forgive cosines up to 0.35, how
 # many fit: 300, or thousands? And does "a little" overlap stay little?
@@ -75,18 +130,20 @@ def normal(*shape):
 # <details><summary>Work it out</summary>
 #
 # *Each pair can be good.* Two random directions exceed a cosine of $\varepsilon$ with probability
-# at most $2e^{-d\varepsilon^2/2}$ (Johnson and Lindenstrauss). Of fewer than $n^2/2$ pairs less than
-# one is expected to while $n < e^{d\varepsilon^2/4}$, here 2,500; or $\varepsilon = \sqrt{4\ln n/d}$.
+# at most $2e^{-d\varepsilon^2/2}$: this is the share of a sphere that two opposite caps take up, and
+# goes back to Lévy. There are fewer than $n^2/2$ pairs. So less than one such pair is expected while
+# $n < e^{d\varepsilon^2/4}$, here 2,500. Solved for the cosine it is $\varepsilon = \sqrt{4\ln n/d}$.
 #
 # *All together cannot.* The Gram matrix $G$ of $n$ unit keys has trace $n$ and at most $d$
 # nonzero eigenvalues $g_m$, so $\sum_{ij} G_{ij}^2 = \sum_m g_m^2 \ge n^2/d$ (Welch's bound).
-# Without its diagonal, the mean square is at least $(n-d)/\big(d(n-1)\big)$, which nears $1/d$.
-# Random keys have $1/d$: for very many keys no arrangement is better.
+# Without its diagonal, the mean square is at least $(n-d)/\big(d(n-1)\big)$, which nears $1/d$ for
+# large $n$. Random keys have $1/d$: for very many keys no arrangement is better.
 #
 # </details>
 
 # %%
-d, counts = 256, [64 * 2**i for i in range(7)]
+d = 256
+counts = [64 * 2**i for i in range(7)]
 found = {"largest": [], "rms": []}
 for n in counts:
     K = normalize(normal(d, n), dim=0)
@@ -97,18 +154,20 @@ n = torch.tensor(counts)
 least = ((n - d).clamp(min=0) / (d * (n - 1))).sqrt()
 theory = {"√(4 ln n / d)": (4 * n.log() / d).sqrt(), "least possible rms": least}
 axes = "number of random keys in 256 dimensions", "cosine between two keys"
+print(f"largest cosine of {counts[-1]:,} keys: {found['largest'][-1]:.2f}")
 plot.lines(counts, found | theory, *axes, dashes=dict.fromkeys(theory, "--"), xlog=True)
 
 # %% [markdown]
-# The 4,096 keys stay below 0.35: that is **superposition**, more things than dimensions. Sums pay
-# for it by the root mean square (**rms**): $T$ edits of one size move a fact by
-# $\sqrt{T/d}\,\|\delta\|$.
+# Even among 4,096 random keys no two have a cosine above 0.36. That more things fit than there are dimensions, as long as
+# a little overlap is allowed, is called **superposition**. Sums pay for it by the rms: $T$ edits with
+# residuals of one length move a fact by about $\sqrt{T/d}\,\|\delta\|$.
 #
-# ## Reading a matrix of overlaps
+# ## One number for a matrix of overlaps?
 #
-# The paper behind this page (Hu et al.; its $P$ is $\rho$) sums up the entries off the diagonal by
-# their **kurtosis**, $m_4/m_2^2 - 3$, with $m_p$ the mean of their deviations to the power $p$: 0 for
-# a Gaussian, large when a few values lie far out.
+# The paper behind this page (Hu et al., 2024; its $P$ is $\rho$) sums up the entries off the diagonal
+# by their **kurtosis**. What goes in are all $\rho(i, j)$ with $i \ne j$, what comes out is one number
+# that is 0 for a Gaussian and large when a few values lie far out. With $m_p$ for the mean of their
+# deviations to the power $p$ it is $m_4/m_2^2 - 3$.
 #
 # **Predict.** 100 random keys in 64 dimensions, or 50 pairs of twins (cosine 0.9) in 4096: which
 # kurtosis is higher? Where would you rather edit?
@@ -124,185 +183,237 @@ plot.lines(counts, found | theory, *axes, dashes=dict.fromkeys(theory, "--"), xl
 one = normalize(normal(4096, 50), dim=0)
 twins = torch.cat([one, 0.9 * one + 0.19**0.5 * normalize(normal(4096, 50), dim=0)], 1)
 sets = {"random, d = 64": normal(64, 100), "random, d = 4096": normal(4096, 100), "twins": twins}
-columns = ["rms", "share > 0.1", "kurtosis", "tail"]
-numbers = {name: Superposition.of(K).statistics() for name, K in sets.items()}
-show.Table([{"keys": name, **{c: row[c] for c in columns}} for name, row in numbers.items()])
+columns = ["rms", "share > 0.1", "kurtosis"]
+table = []
+for name, K in sets.items():
+    row = Superposition.of(K).statistics()
+    table.append({"keys": name, **{column: row[column] for column in columns}})
+show.Table(table)
 
 # %% [markdown]
-# The twins' kurtosis is 88, their rms below that of d = 64. (*tail*: entries beyond four standard
-# deviations, as a multiple of a Gaussian's.)
-#
 # ## A real model
 #
-# **Predict.** Do keys overlap more in early layers or in late ones? And how alike are those of
-# "Paris" and "Newton", which are one token each and open their sentences?
+# Now the keys are those of real subjects, and $C$ comes from general text. Before we look at the
+# matrices, one group has to be set apart: **openers**, subjects of one token that open their prompt.
+# They stand in the attention sink (notebook 02), where the key tells of a *place* and not of a name.
 #
-# <details><summary>Answer</summary>
-#
-# More in late ones. The two become nearly one key: they stand in the attention sink (notebook 02).
-# To write "Paris" is to write "Newton". After whitening the typical pair is near 90°, raw it is not.
-#
-# </details>
+# **Predict.** How alike are the keys of "Paris" and "Newton", both openers?
 
 # %%
-lm, cases = models.load(SCALE), lib.classroom()
+lm = models.load(SCALE)
+cases = lib.classroom()
 top, edited = lm.n_layers - 1, lib.EDITORS["rome"](lm).config.layer
 layers = sorted({0, edited, *range(0, top, 3), top})
 token = {c.fact.subject: lookup(lm.tokenizer, c.fact) for c in cases}  # ids, place of the last
+relation = {c.fact.subject: c.relation for c in cases}
 every = superposition(lm, [c.fact for c in cases], layers)
-opening = [i for i, (_, at) in enumerate(token.values()) if at == 0]
-inner = [i for i, (_, at) in enumerate(token.values()) if at > 0][:100]
+names = list(token)
+opening = [i for i, name in enumerate(names) if token[name][1] == 0]
+inner = [i for i, name in enumerate(names) if token[name][1] > 0][:100]
 for layer in layers[:3]:
     own, rest = (every[layer].cosines[who][:, who].median() for who in (opening, inner))
     print(f"layer {layer}: {len(opening)} openers {own:.2f}, {len(inner)} others {rest:.2f}")
 
 # %% [markdown]
-# Median cosines of whitened keys, 0.95 in layer 3. The openers tell of a *place*, not of knowledge,
-# and would be the whole tail, so we go on with 100 others.
-
-# %%
-kept = {layer: one.take(inner) for layer, one in every.items()}
-angles = {"whitened_angle": "angle, whitened (°)", "activation_angle": "angle, raw (°)"}
-depth = pd.DataFrame([one.statistics() for one in kept.values()])
-times = depth["rms"] / depth["1/√d_in"]
-print(f"rms: {times.min():.1f} to {times.max():.1f} times that of random keys")
-show.Table(depth[["layer", *columns, *angles]].rename(columns=angles).to_dict("records"))
-
-# %% [markdown]
-# No layer is lossless. Kurtosis falls, as published, from 28 to 5 in layer 21 (then it rises again).
-# But rms *grows* meanwhile: the bulk gets wider, until the tail stands out less. Here are the tails:
-
-# %%
-x = torch.linspace(0, 5, 101)
-gauss = torch.erfc(x / 2**0.5)
-tails = {f"layer {at}": kept[at].beyond(x) / gauss for at in layers[::3]}
-tails["Gaussian"] = gauss / gauss
-axes = "distance from the mean (standard deviations)", "entries farther out (× a Gaussian's)"
-plot.lines(x, tails, *axes, ylog=True, colors={"Gaussian": plot.BASE})
-
-# %% [markdown]
-# Measured in their own width the layers look alike: at four standard deviations there are over a
-# hundred times too many entries, at five thousands.
+# <details><summary>Answer</summary>
 #
-# **Predict.** Which subjects sit in the tail of layer 0, and which in that of the last?
+# The numbers are median cosines of whitened keys. From layer 3 on, all openers have nearly one key. To
+# write "Paris" is to write "Newton".
+#
+# </details>
+#
+# The openers would be the whole tail of every matrix, so we go on with 100 other subjects. The figure
+# shows their $\rho$ in six layers. Subjects that are asked the same question lie side by side, and
+# thin lines part the questions.
+#
+# **Predict.** Do keys overlap more in early layers or in late ones? And where will there be blocks on
+# the diagonal, which would mean that a layer knows what kind of thing it reads?
+
+# %%
+inner.sort(key=lambda i: relation[names[i]] or "")
+kept = {layer: one.take(inner) for layer, one in every.items()}
+shown = [layers[round(i * (len(layers) - 1) / 5)] for i in range(6)]
+shown[1] = edited
+matrices = {layer: kept[layer].rho for layer in dict.fromkeys(shown)}
+drawings_07.matrices(matrices, [relation[name] for name in kept[0].subjects])
+
+# %% [markdown]
+# @@MATRICES
+
+# %%
+table = []
+for layer, one in kept.items():
+    row = one.statistics()
+    line = {"layer": layer, **{column: row[column] for column in columns}}
+    line["angle, whitened (°)"] = row["whitened_angle"]
+    line["angle, raw (°)"] = row["activation_angle"]
+    line["rms / random keys"] = row["rms"] / row["1/√d_in"]
+    table.append(line)
+show.Table(table)
+
+# %% [markdown]
+# @@DEPTH
+#
+# What does such a tail look like? The figure draws how many of the pairs have which overlap, on a
+# logarithmic axis, and over it the Gaussian that has the same width. Where there is more than the
+# Gaussian, there are pairs of subjects that overlap for a reason.
+
+# %%
+drawings_07.tails({layer: kept[layer].off_diagonal() for layer in (0, edited, top)})
+
+# %% [markdown]
+# In every layer the histogram leaves the Gaussian at about three standard deviations.
+#
+# ## Who sits in the tail?
+#
+# **Predict.** Which subjects overlap most in layer 0, and which in the last layer?
 #
 # <details><summary>Answer</summary>
 #
 # In layer 0 those with the same *last token*, where the key is read (as in the published examples:
-# Mayakovsky and Bukovsky). Later those of one kind, or about to get one answer: athletes, teams, and
-# Garibaldi with risotto (Italy). Attention must first fetch the words before the last.
+# Mayakovsky and Bukovsky). Later those of one kind, or about to get one answer. Attention must first
+# fetch the words before the last.
 #
 # </details>
 
 # %%
-rows = []
+table = []
 for layer in (0, edited, top):
     for pair in kept[layer].pairs(4).to_dict("records"):
-        last = [token[pair[side]] for side in "ij"]
-        ends = [lm.tokenizer.decode([ids[at]]).strip() for ids, at in last]
-        rows.append({"layer": layer, **pair, "last tokens": " · ".join(ends)})
-show.Table(rows)
+        ends = []
+        for side in "ij":
+            ids, at = token[pair[side]]
+            ends.append(lm.tokenizer.decode([ids[at]]).strip())
+        table.append({"layer": layer, **pair, "last tokens": " · ".join(ends)})
+show.Table(table)
 
 # %% [markdown]
-# Where do the two change places? Eight pairs of names share a last token and little else, classroom
-# subjects of one relation a kind and mostly no token. Now all stand in one sentence.
+# That is a warning for our running example. "The Eiffel Tower" ends in *Tower*, as other names do. We
+# compute, before any edit, how much of an edit of the Eiffel Tower lands on six other places in ROME's
+# layer; then we move it to Rome and ask for all of them.
+#
+# **Predict.** Which of the others will move to Rome with it?
 
 # %%
-pairs = """Michael Jordan, the river Jordan, George Washington, the state of Washington, New York,
-the Duke of York, the Pacific Ocean, Frank Ocean, Freddie Mercury, the planet Mercury, Jack London,
-the Tower of London, Kevin Bacon, Francis Bacon, the car maker Lincoln, Abraham Lincoln"""
-names = [" ".join(name.split()) for name in pairs.split(",")] + list(kept[0].subjects)
-sentence, kind = "Everybody has heard of {}", {c.fact.subject: c.relation for c in cases}
-mixed = superposition(lm, names, layers, prompt=sentence)
-names = mixed[0].subjects
-end = [lookup(lm.tokenizer, lib.Fact(name, sentence, "?"))[0][-1] for name in names]
-ij = torch.triu_indices(len(names), len(names), 1)
-same = torch.tensor([end[i] == end[j] for i, j in ij.T])
-kin = torch.tensor([kind.get(names[i], i) == kind.get(names[j], j) for i, j in ij.T])
-groups = {"same last token": same, "same relation": kin & ~same, "neither": ~kin & ~same}
-cosines = torch.stack([mixed[layer].cosines[*ij] for layer in layers])  # (layers, pairs)
-curves = {f"{name} ({i.sum()} pairs)": cosines[:, i].mean(1) for name, i in groups.items()}
-plot.layer_curve(layers, curves, "mean cosine of whitened keys", edited)
+places = """The Eiffel Tower, The Leaning Tower, The Willis Tower, The Tokyo Tower, The Tower Bridge,
+The Louvre, The Statue of Liberty"""
+prompt = "{} is located in the city of"
+facts = [lib.Fact(" ".join(name.split()), prompt, "Rome") for name in places.split(",")]
+overlap = superposition(lm, facts, edited).rho[0]
+asked = [fact.text for fact in facts]
+before = lm.answer(asked, 5)
+with lm.patched(lib.EDITORS["rome"](lm).edit(facts[:1])):
+    after = lm.answer(asked, 5)
+    p = [score.sum().exp().item() for score in lm.score(asked, ["Rome"] * len(asked))]
+table = []
+for i, fact in enumerate(facts):
+    row = {"subject": fact.subject, "ρ(tower, it)": overlap[i].item(), "before": before[i]}
+    table.append(row | {"after": after[i], "p(Rome) after": p[i]})
+show.Table(table)
 
 # %% [markdown]
-# They cross in layer 9, a third of the way up. Below, a name is its last token, above, the kind of
-# thing that it names. Nowhere is it *just this one*, which is why neighbors move.
+# @@TOWER
+#
+# ## From the token to the kind of thing
+#
+# Where in the model does the last token stop to matter, and where does the kind begin? Sixteen names
+# share a last token in pairs and little else. The classroom's subjects of one relation share the kind,
+# and mostly no token. Now all of them stand in one sentence, and we take the mean cosine of the
+# whitened keys over the pairs of each group. The shades are 95 % intervals, a bootstrap over the names.
+
+# %%
+sentence = "Everybody has heard of {}"
+pairs = [" ".join(name.split()) for name in runs_07.NAMES.split(",")]
+mixed = superposition(lm, pairs + list(kept[0].subjects), layers, prompt=sentence)
+groups = runs_07.pair_groups(lm, mixed[0].subjects, sentence, relation)
+curves, bands = {}, {}
+for name, group in groups.items():
+    label = f"{name} ({int(group.triu(1).sum()):,} pairs)"
+    curves[label], bands[label] = runs_07.mean_cosines(list(mixed.values()), group)
+for layer in (0, 9, top):
+    at = layers.index(layer) if layer in layers else -1
+    said = [f"{name} {y[at]:.2f} [{bands[name][0][at]:.2f}, {bands[name][1][at]:.2f}]"
+            for name, y in curves.items()]  # fmt: skip
+    print(f"layer {layers[at]}: " + ", ".join(said))
+plot.layer_curve(layers, curves, "mean cosine of whitened keys", edited, bands=bands)
+
+# %% [markdown]
+# @@CROSS
 #
 # ## Does width help?
 #
-# **Predict.** Keep some of a layer's neurons only: what do rms and kurtosis do?
+# A wider layer has more room. Random keys overlap by $1/\sqrt d$, so four times the width would halve
+# their rms. We keep only some of a layer's neurons, chosen at random, and see what becomes of the
+# overlap of real keys.
+#
+# **Predict.** From 1/32 of the neurons to all of them: what do rms and kurtosis do?
 #
 # <details><summary>Answer</summary>
 #
-# Rms falls, but more slowly: what two subjects share is no accident. Kurtosis tends to rise, as only
-# chance, the bulk, averages out: one way to read the paper's finding that larger models have more.
+# Rms falls, but more slowly than for random keys, because what two subjects share is no accident.
+# Kurtosis tends to rise, since only chance, the bulk of the pairs, averages out.
 #
 # </details>
 
 # %%
-some, both = [c.fact for c in cases if c.fact.subject in kept[0].subjects], [edited, top]
-keys, moments = lm.keys(some, both), lib.second_moment(lm, both)
-order, rows = torch.randperm(kept[0].d_in, generator=draw), []
-for layer in both:
-    for part in (32, 8, 2):
-        i = order[: len(order) // part]
-        row = Superposition.of(keys[layer][i], moments[layer].C[i][:, i], layer=layer).statistics()
-        rows.append({"of": f"1/{part} of the neurons", **row})
-whole = statistics(lm, some, both, [25, 50, 100]).assign(of="all neurons")
-random = scaling([models.load("tiny")], some).assign(of="a random model")
-table = pd.concat([pd.DataFrame(rows), whole, random])
-show.Table(table[["of", "layer", "subjects", "d_in", "1/√d_in", *columns]].to_dict("records"))
+facts = [c.fact for c in cases if c.fact.subject in kept[0].subjects]
+table = runs_07.parts(lm, facts, [edited, top], [32, 8, 2, 1])
+for column in list(table[0])[1:]:
+    if "kurtosis" not in column:
+        print(f"{column}: {table[0][column] / table[-1][column]:.1f} times smaller at full width")
+show.Table(table)
 
 # %% [markdown]
-# 32 times the width would make random keys overlap 5.7 times less; ours do 3.3 and 2.6 times less.
-# With a hub at hand, `scaling(["gpt2", "gpt2-medium", "gpt2-large"], some)` compares a family.
+# @@WIDTH
+
+# %%
+sizes = statistics(lm, facts, [0, edited], [25, 50, 100])
+show.Table(sizes[["layer", "subjects", *columns]].to_dict("records"))
+
+# %% [markdown]
+# @@SIZES
 #
 # ## Which of 50 edits breaks first?
 #
-# In a stored run, whose first two edits we repeat, ROME writes fifty facts (the classroom's odd
-# numbers) one after another. A fact is *lost* when the model's answer no longer begins with it.
+# Now $\rho$ is put to the test. In a stored run, whose first two edits we repeat, ROME writes fifty
+# facts (the classroom's odd numbers) one after another. After every edit all facts so far are asked,
+# and a fact is *lost* when the model's answer no longer begins with it. Five of the fifty are openers.
 
 # %%
-SETTINGS = {"editor": "rome", "cases": "classroom()[1::2]", "edits": 50, "tokens": 8}
+SETTINGS = runs_07.SETTINGS
 
 
-def in_a_row(edits):
-    facts = [c.fact for c in lib.classroom()[1::2][:edits]]
-    editor, patch, new = lib.EDITORS["rome"](lm), lib.EMPTY, [fact.target_new for fact in facts]
-    K, rho = lm.keys(facts, edited).cpu(), superposition(lm, facts, edited).rho
-    for n, fact in enumerate(facts):
-        patch = editor.edit([fact], after=patch)
-        a, b = patch.weights[lm.mlp_out(edited)].chunks[-1]  # ΔW = a b
-        asked = [one.text for one in facts[: n + 1]]
-        with lm.patched(patch):
-            said = lm.answer(asked, SETTINGS["tokens"])
-            p = [round(x.sum().exp().item(), 4) for x in lm.score(asked, new[: n + 1])]
-        held = [int(begins(*both)) for both in zip(said, new, strict=False)]
-        row = {"subject": fact.subject, "residual": (a @ (b @ K[:, n])).norm().item()}
-        yield row | {"rho": [round(r, 4) for r in rho[n, :n].tolist()], "held": held, "p": p}
+def make():
+    return runs_07.in_a_row(lm, SETTINGS["edits"])
 
 
-if stored_runs.long():
-    stored_runs.save("07_first_to_break", SETTINGS, in_a_row(SETTINGS["edits"]))
-rows = stored_runs.load("07_first_to_break", SETTINGS)["rows"]
-live = list(in_a_row(2))
-if SCALE == "small":
-    stored_runs.begins_with(rows, live, keys=["subject", "rho", "held", "p"], tolerance=0.02)
+rows = long_runs.stored("07_first_to_break", SETTINGS, make)
+same = ["subject", "rho", "held", "p"]
+long_runs.repeats(rows, lambda: runs_07.in_a_row(lm, 2), same, tolerance=0.02)
+opener = runs_07.opens(lm, [case.fact for case in cases[1::2][: len(rows)]])
 print("written:", sum(row["held"][-1] for row in rows), "held at the end:", sum(rows[-1]["held"]))
+print("openers:", ", ".join(r["subject"] for r, first in zip(rows, opener, strict=True) if first))
 
 # %% [markdown]
-# **Predict.** Can ρ alone name the first fact to break? The baseline is age.
+# ## Exercise: the forecast
 #
-# <details><summary>Answer</summary>
+# From the matrix `rho`, with the keys in the order of their edits, make one number per fact, the
+# higher the sooner it should break. All residuals count alike. $\rho(i, j)$ stands in row $i$ and
+# column $j$: what edit $i$ does to fact $j$.
 #
-# Yes, but few break: ρ says how far a value is moved, not how far it stood from the edge.
+# <details><summary>A hint</summary>
+#
+# Which edits can harm fact $j$ at all: those before it or those after it? And if residuals point in
+# unrelated directions, do their signs matter?
 #
 # </details>
 #
-# ## Exercise: the forecast
+# <details><summary>A solution</summary>
 #
-# From `rho`, keys in the order of their edits, make a number per fact, the higher the sooner it
-# should break. All residuals count alike.
+# Only later edits, $i > j$, and the length of a sum of unrelated vectors is the root of the sum of
+# their squares: $\sqrt{\sum_{i>j} \rho(i, j)^2}$, in code `return rho.tril(-1).norm(dim=0)`.
+#
+# </details>
 
 
 # %%
@@ -310,46 +421,35 @@ def forecast(rho):  # (n, n) -> (n,)
     return "not attempted"
 
 
+# %%
 print(checks_07.forecast(forecast))
 
+# %% [markdown]
+# **Predict.** Can $\rho$ alone tell which facts will fall? The rival forecast is age: the older a fact,
+# the more edits have passed over it. And what is left of the forecast without the five openers?
+
 # %%
-n = len(rows)
-rho = torch.stack([torch.tensor(row["rho"] + [0.0] * (n - len(row["rho"]))) for row in rows])
-length = torch.tensor([row["residual"] for row in rows])[:, None]
-# √Σ ρ(i, j)² over i > j: the length of the sum for residuals in random directions
-guesses = {"age": torch.arange(n, 0, -1), "ρ": rho.norm(dim=0), "ρ‖δ‖": (rho * length).norm(dim=0)}
-fall = pd.Series([rows[j]["p"][j] - rows[-1]["p"][j] for j in range(n)]).rank()
-for name, guess in guesses.items():
-    print(f"{name}: rank correlation with the fall of p {fall.corr(pd.Series(guess).rank()):.2f}")
-place = guesses["ρ"].argsort(descending=True).argsort() + 1
-met = [  # a held fact meets an edit
-    {
-        "fact": rows[j]["subject"],
-        "place in the forecast": place[j].item(),
-        "edit": t + 1,
-        "by": rows[t]["subject"],
-        "|ρ|": abs(rows[t]["rho"][j]),
-        "lost": not rows[t]["held"][j],
-    }
-    for t in range(1, n)
-    for j in range(t)
-    if rows[t - 1]["held"][j]
-]
-for far in (True, False):
-    breaks = [row["lost"] for row in met if (row["|ρ|"] > 0.3) == far]
-    print(f"|ρ| {'above' if far else 'up to'} 0.3: {len(breaks)} meetings, {sum(breaks)} losses")
-show.Table([row for row in met if row.pop("lost")])
+show.Table(runs_07.forecasts(rows, opener))
 
 # %% [markdown]
-# China, put first, is lost first, to Rome: two openers. Four of seven losses come from the 14 overlaps
-# above 0.3, three from the other 1,047. Over all facts ρ is a better guide than age (0.66 to 0.45).
+# Each line takes the fall of a fact's probability that these edits cause, and the forecast from these
+# edits alone.
+
+# %%
+met = runs_07.meetings(rows, opener)
+for first in ("yes", "no"):
+    for far in (True, False):
+        some = [row for row in met if row["an opener"] == first and (row["|ρ|"] > 0.3) == far]
+        what = f"an opener among them: {first}, |ρ| {'above' if far else 'up to'} 0.3"
+        print(f"{what}: {len(some)} meetings, {sum(row['lost'] for row in some)} losses")
+show.Table([{k: v for k, v in row.items() if k != "lost"} for row in met if row["lost"]])
+
+# %% [markdown]
+# @@FORECAST
 #
 # ## What we know now
 #
-# * Lossless editing needs orthogonal whitened keys. No layer of this model has them.
-# * Random keys overlap by $1/\sqrt d$; real ones more, by last token below, by kind above.
-# * Kurtosis says how uneven overlap is: read rms and large entries beside it.
-# * "Lossy" is proved for one layer and fixed keys; answers bear a lot of it.
+# @@KNOW
 #
 # ## Where it breaks
 #
@@ -358,5 +458,8 @@ show.Table([row for row in met if row.pop("lost")])
 #
 # ## References
 #
-# * Hu et al., 2024: *Knowledge in Superposition*, [2408.07413](https://arxiv.org/abs/2408.07413).
-# * Elhage et al., 2022: *Toy Models of Superposition*, [2209.10652](https://arxiv.org/abs/2209.10652).
+# * Hu, Cao, Chen, Liu, Zhao: *Knowledge in Superposition: Unveiling the Failures of Lifelong Knowledge
+#   Editing for Large Language Models*, 2024, [arXiv:2408.07413](https://arxiv.org/abs/2408.07413).
+# * Elhage et al.: *Toy Models of Superposition*, 2022,
+#   [arXiv:2209.10652](https://arxiv.org/abs/2209.10652).
+# * Welch: *Lower Bounds on the Maximum Cross Correlation of Signals*, 1974.

@@ -1,0 +1,109 @@
+"""What notebooks 06 and 07 read off their stored runs is right for rows whose answer is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import lib
+from notebooks.support import models
+from notebooks.support import runs_06_null_space as runs_06
+from notebooks.support import runs_06_stream as stream
+from notebooks.support import runs_07_superposition as runs_07
+
+
+@pytest.fixture(scope="module")
+def lm():
+    return models.load("tiny")
+
+
+def normal(*shape):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+
+def test_a_factor_is_its_own_plain_factor():
+    K, R, B = normal(8, 5), normal(4, 5), normal(5, 8)
+    table = runs_06.braked({"whole": R @ B, "a third": R @ B / 3}, K, R, torch.eye(8).double())
+    for row in table:
+        assert row["damage"] == pytest.approx(row["damage of a plain factor"])
+    assert table[1]["arrives (%)"] == pytest.approx(table[0]["arrives (%)"] / 3)
+
+
+def test_three_quarters_writes_three_quarters_of_every_change(lm):
+    facts = [lib.Fact("Ada", "{} lived in", "Rome"), lib.Fact("Bob", "{} lived in", "Oslo")]
+    run = stream.Stream(lm, [lib.Case(fact) for fact in facts], 1)
+    whole, part = run.editor("MEMIT, λ = 30"), run.editor("MEMIT, λ = 30, 3/4")
+    change, less = whole.edit(facts[:1]), part.edit(facts[:1])
+    again = part.edit(facts[1:], after=less)
+    for name in change.weights:
+        W = lm.weight(name)
+        wanted = 0.75 * (lm.weight(name, change) - W)
+        assert torch.allclose(wanted, lm.weight(name, less) - W, atol=1e-6)
+        second = whole.edit(facts[1:], after=less)
+        old = lm.weight(name, less)
+        wanted = 0.75 * (lm.weight(name, second) - old)
+        assert torch.allclose(wanted, lm.weight(name, again) - old, atol=1e-6)
+
+
+def test_a_warning_is_dated_by_the_first_row_that_shows_it():
+    quiet = {"change": 0.05, "size": 1.0, "sigma": 1.0, "perplexity": 20.0}
+    rows = [
+        {"line": "unedited", "edits": 0, "perplexity": 20.0},
+        {"line": "MEMIT", "edits": 50, **quiet},
+        {"line": "MEMIT", "edits": 100, **quiet, "sigma": 1.2, "held": [1.0, 1.0]},
+        {"line": "MEMIT", "edits": 150, **quiet, "sigma": 1.3, "perplexity": 23.0},
+        {"line": "MEMIT", "edits": 200, **quiet, "change": 0.2, "held": [1.0, 0.0]},
+    ]
+    (line,) = stream.warnings(rows)
+    assert line == {
+        "editor": "MEMIT",
+        "change": "200",
+        "size": "never",
+        "largest σ": "100",
+        "perplexity +10 %": "150",
+        "perplexity +25 %": "never",
+        "held below 90 %": "200",
+    }
+
+
+ROWS = [
+    {"subject": "a", "rho": [], "held": [1], "p": [0.9]},
+    {"subject": "b", "rho": [0.5], "held": [1, 1], "p": [0.7, 0.8]},
+    {"subject": "c", "rho": [0.1, -0.4], "held": [0, 1], "p": [0.3, 0.75, 0.9]},
+]
+
+
+def test_the_falls_of_two_groups_of_edits_add_up():
+    assert np.allclose(runs_07.falls(ROWS, [True] * 3), [0.6, 0.05, 0])
+    parts = [runs_07.falls(ROWS, which) for which in ([False, True, False], [True, False, True])]
+    assert np.allclose(parts[0], [0.2, 0, 0])
+    assert np.allclose(sum(parts), [0.6, 0.05, 0])
+
+
+def test_a_meeting_is_a_held_fact_and_a_later_edit():
+    met = runs_07.meetings(ROWS, [False, True, False])
+    assert [(row["fact"], row["by"], row["lost"]) for row in met] == [
+        ("a", "b", False),
+        ("a", "c", True),
+        ("b", "c", False),
+    ]
+    assert [row["|ρ|"] for row in met] == [0.5, 0.1, 0.4]
+    assert [row["an opener"] for row in met] == ["yes", "no", "yes"]
+
+
+def test_pairs_of_names_fall_into_one_group_each(lm):
+    names = ["Jordan", "Lawson", "Rome", "Oslo"]
+    kind = {"Rome": "capital", "Oslo": "capital"}
+    groups = runs_07.pair_groups(lm, names, "I know {}", kind)
+    assert torch.equal(sum(group.long() for group in groups.values()), torch.ones(4, 4).long())
+    same = groups["same last token"].triu(1).nonzero().tolist()
+    assert same == [[0, 1]]  # both end in the byte "n"
+    assert groups["same relation"].triu(1).nonzero().tolist() == [[2, 3]]
+
+
+def test_the_interval_of_equal_cosines_has_no_width():
+    K = torch.eye(4).double()
+    one = runs_07.Superposition.of(K)
+    mean, (low, high) = runs_07.mean_cosines([one, one], torch.ones(4, 4) > 0)
+    assert mean == low == high == [0.0, 0.0]
