@@ -350,9 +350,9 @@ rows = long_runs.stored("06_stream", STREAM, make)
 first = [lib.Case(lib.Fact(**fact)) for fact in rows[0]["facts"]][: 4 if SCALE == "tiny" else 50]
 live = stream.Stream(lm, first, len(first))
 for name in ("MEMIT", "AlphaEdit"):  # the first batch of either, again
+    again = next(live.line(name))
     own = [row for row in rows if row["line"] == name]
-    norms = ["change", "size", "sigma"]
-    long_runs.repeats(own, lambda: [next(live.line(name))], norms, tolerance=0.005)  # noqa: B023
+    long_runs.repeats(own, lambda row=again: [row], ["change", "size", "sigma"], tolerance=0.005)
 knows = rows[0]["knows"]
 print(f"the unedited model knows {sum(knows):.0f} of {len(knows)} true answers")
 show.Table(stream.ends(rows))

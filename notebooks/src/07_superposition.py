@@ -46,7 +46,7 @@ from torch.nn.functional import normalize
 import lib
 from lib import memory, plot
 from lib.data.facts import lookup
-from lib.interpret.superposition import Superposition, statistics, superposition
+from lib.interpret.superposition import Superposition, superposition
 from notebooks.support import checks_07_superposition as checks_07
 from notebooks.support import drawings_07, long_runs, models, show
 from notebooks.support import runs_07_superposition as runs_07
@@ -245,6 +245,7 @@ table = []
 for layer, one in kept.items():
     row = one.statistics()
     line = {"layer": layer, **{column: row[column] for column in columns}}
+    line["kurtosis, 2 pairs less"] = runs_07.without_largest(one, 2)
     line["angle, whitened (°)"] = row["whitened_angle"]
     line["angle, raw (°)"] = row["activation_angle"]
     line["rms / random keys"] = row["rms"] / row["1/√d_in"]
@@ -365,13 +366,6 @@ show.Table(table)
 
 # %% [markdown]
 # @@WIDTH
-
-# %%
-sizes = statistics(lm, facts, [0, edited], [25, 50, 100])
-show.Table(sizes[["layer", "subjects", *columns]].to_dict("records"))
-
-# %% [markdown]
-# @@SIZES
 #
 # ## Which of 50 edits breaks first?
 #
@@ -445,11 +439,26 @@ for first in ("yes", "no"):
 show.Table([{k: v for k, v in row.items() if k != "lost"} for row in met if row["lost"]])
 
 # %% [markdown]
-# @@FORECAST
+# Over all edits $\rho$ orders the facts better than age does (0.66 against 0.45, with intervals that
+# overlap). China is put first and is lost first, to Rome. But the other two lines say where this comes
+# from. All probabilities together fall by 6.55, and the five openers make 6.33 of it. What the other 45
+# edits do is 0.22 in sum, and $\rho$ does not forecast it at all: the rank correlation is 0.03, with an
+# interval from −0.25 to 0.31. The losses say the same. Five of seven have an opener among the two, and four
+# of these are among the 11 meetings of openers above 0.3. Among all others there are 3 meetings above 0.3,
+# without a loss, and two losses in the 924 meetings below. So $\rho$ forecasts the attention sink, as
+# notebook 02 found for the variance. It says how far a value is moved, and not how far it stood
+# from the edge.
 #
 # ## What we know now
 #
-# @@KNOW
+# * Inserts one by one are lossless for all values only with orthogonal whitened keys, and so is every
+#   editor for the facts that nobody names. No layer of this model has such keys. Facts that are named can
+#   be written without loss whatever their overlap: all at once, or with kept keys.
+# * Random keys overlap by $1/\sqrt d$. Real ones overlap several times more, by the last token in the
+#   lower layers, by the kind of thing in the upper ones.
+# * Kurtosis says how uneven overlap is, and hangs on a few pairs: read rms and large entries beside it.
+# * $\rho$ forecasts the harm that openers do. What ordinary edits do to each other in this model is so
+#   little that there is nothing to forecast.
 #
 # ## Where it breaks
 #

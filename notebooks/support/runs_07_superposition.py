@@ -13,7 +13,7 @@ from torch import Tensor
 import lib
 from lib.data.facts import lookup
 from lib.evaluation.answers import begins
-from lib.interpret.superposition import Superposition, superposition
+from lib.interpret.superposition import Superposition, kurtosis, superposition
 from lib.keys_values.second_moment import second_moment
 
 from .runs_02_insert import rank_correlation
@@ -142,6 +142,12 @@ def mean_cosines(
             found.append((cosines[:, i, j] * weight).sum(1) / weight.sum())
     low, high = np.percentile(found, (2.5, 97.5), axis=0)
     return cosines[:, i, j].mean(1).tolist(), (low.tolist(), high.tolist())
+
+
+def without_largest(one: Superposition, pairs: int) -> float:
+    """The kurtosis of ρ off the diagonal without the entries of the pairs that overlap most."""
+    entries = one.off_diagonal()
+    return kurtosis(entries[entries.abs().argsort()[: len(entries) - 2 * pairs]])
 
 
 def parts(
