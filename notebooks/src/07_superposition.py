@@ -158,7 +158,7 @@ print(f"largest cosine of {counts[-1]:,} keys: {found['largest'][-1]:.2f}")
 plot.lines(counts, found | theory, *axes, dashes=dict.fromkeys(theory, "--"), xlog=True)
 
 # %% [markdown]
-# Even among 4,096 random keys no two have a cosine above 0.36. That more things fit than there are dimensions, as long as
+# The largest cosine among 4,096 random keys is 0.36. That more things fit than there are dimensions, as long as
 # a little overlap is allowed, is called **superposition**. Sums pay for it by the rms: $T$ edits with
 # residuals of one length move a fact by about $\sqrt{T/d}\,\|\delta\|$.
 #
@@ -228,6 +228,13 @@ for layer in layers[:3]:
 #
 # **Predict.** Do keys overlap more in early layers or in late ones? And where will there be blocks on
 # the diagonal, which would mean that a layer knows what kind of thing it reads?
+#
+# <details><summary>Answer</summary>
+#
+# More in late ones, and the blocks are there too. In an early layer a key knows little beyond its
+# last token.
+#
+# </details>
 
 # %%
 inner.sort(key=lambda i: relation[names[i]] or "")
@@ -238,7 +245,11 @@ matrices = {layer: kept[layer].rho for layer in dict.fromkeys(shown)}
 drawings_07.matrices(matrices, [relation[name] for name in kept[0].subjects])
 
 # %% [markdown]
-# @@MATRICES
+# Every row is an edit, every column a key that hears it. In layers 0 and 3 the matrices are pale, with a
+# few dark points off the diagonal, and the blocks on the diagonal are faint. From layer 12 on they
+# stand out: there two subjects of the same question share a part of their keys. Whole rows and columns
+# are darker than others, and nearly everything is positive: in the upper layers every subject has some
+# of what all subjects share.
 
 # %%
 table = []
@@ -253,7 +264,14 @@ for layer, one in kept.items():
 show.Table(table)
 
 # %% [markdown]
-# @@DEPTH
+# No layer has orthogonal keys: rms $\rho$ is between 2.5 and 6.9 times that of random keys. Kurtosis falls
+# with depth, as published, from 28 in layer 0 to 5 in layer 21. But layer 3, where ROME writes, breaks
+# the order with 10, and after layer 21 it rises again. And it hangs on little: without the two pairs that
+# overlap most, of 4,950, the 28 of layer 0 become 13. Meanwhile rms *grows*, from 0.068 to 0.175. The
+# bulk gets wider, until the tail stands out less.
+#
+# Between two whitened keys the typical angle is nearly a right one, between raw keys it is 55 degrees in
+# the last layer: whitening takes away most of what all keys have in common.
 #
 # What does such a tail look like? The figure draws how many of the pairs have which overlap, on a
 # logarithmic axis, and over it the Gaussian that has the same width. Where there is more than the
@@ -263,7 +281,8 @@ show.Table(table)
 drawings_07.tails({layer: kept[layer].off_diagonal() for layer in (0, edited, top)})
 
 # %% [markdown]
-# In every layer the histogram leaves the Gaussian at about three standard deviations.
+# In every layer the tail is on the positive side. There are pairs that overlap by more than one half,
+# where a Gaussian of the same width would have as good as none.
 #
 # ## Who sits in the tail?
 #
@@ -294,6 +313,12 @@ show.Table(table)
 # layer; then we move it to Rome and ask for all of them.
 #
 # **Predict.** Which of the others will move to Rome with it?
+#
+# <details><summary>Answer</summary>
+#
+# Of those that hear it, the names with the same last token, the one whose old answer was not firm.
+#
+# </details>
 
 # %%
 places = """The Eiffel Tower, The Leaning Tower, The Willis Tower, The Tokyo Tower, The Tower Bridge,
@@ -313,7 +338,11 @@ for i, fact in enumerate(facts):
 show.Table(table)
 
 # %% [markdown]
-# @@TOWER
+# The Louvre hears nothing of the edit: it shares the city with the tower, but not the word. On the three
+# other names that end in *Tower* between four and five tenths of the residual land. What that does
+# to the answer is another matter. The Leaning Tower, for which the model had only a guess before, moves
+# to Rome. The Willis Tower hears most, and it leaves Chicago for New York. The Tokyo Tower, whose own name
+# says where it is, stays. So $\rho$ says before the edit who will be pushed, and not who will fall.
 #
 # ## From the token to the kind of thing
 #
@@ -339,7 +368,11 @@ for layer in (0, 9, top):
 plot.layer_curve(layers, curves, "mean cosine of whitened keys", edited, bands=bands)
 
 # %% [markdown]
-# @@CROSS
+# In layer 0 a name *is* its last token (cosine 0.99), and the kind of thing hardly counts. In the upper
+# layers the kind counts for more: 0.46 in the last one, against 0.18 for pairs that share nothing. The two
+# curves meet around layer 9, but there are ten pairs with a common last token, and their interval is
+# wide: where they cross, and how much a shared token still counts in the upper layers, we cannot say
+# with so few. Nowhere is a key *just this one thing*, which is why neighbors move.
 #
 # ## Does width help?
 #
@@ -352,7 +385,7 @@ plot.layer_curve(layers, curves, "mean cosine of whitened keys", edited, bands=b
 # <details><summary>Answer</summary>
 #
 # Rms falls, but more slowly than for random keys, because what two subjects share is no accident.
-# Kurtosis tends to rise, since only chance, the bulk of the pairs, averages out.
+# Kurtosis tends to rise, since only chance, in the bulk of the pairs, averages out.
 #
 # </details>
 
@@ -365,7 +398,11 @@ for column in list(table[0])[1:]:
 show.Table(table)
 
 # %% [markdown]
-# @@WIDTH
+# At 32 times the width random keys overlap 5.7 times less. Ours overlap 3.6 times less in layer 3, and
+# 2.0 times less in the last layer. Kurtosis rises in the last layer, and in layer 3 from the half of the
+# neurons on. The paper finds that larger models have a higher kurtosis, and this may be a part of the
+# reason. But we have only thinned out one model here; a family of models of different sizes was not
+# measured (`lib.interpret.superposition.scaling` would do it).
 #
 # ## Which of 50 edits breaks first?
 #
@@ -421,6 +458,12 @@ print(checks_07.forecast(forecast))
 # %% [markdown]
 # **Predict.** Can $\rho$ alone tell which facts will fall? The rival forecast is age: the older a fact,
 # the more edits have passed over it. And what is left of the forecast without the five openers?
+#
+# <details><summary>Answer</summary>
+#
+# Over all edits it beats age. Without the openers nothing is left of it, and next to no harm either.
+#
+# </details>
 
 # %%
 show.Table(runs_07.forecasts(rows, opener))

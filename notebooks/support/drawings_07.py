@@ -37,7 +37,7 @@ def room() -> Figure:
             _arrow(ax, (x, y))
         ax.set(xlim=(-1.15, 1.15), ylim=(-1.15, 1.15), aspect="equal", xticks=[], yticks=[])
         ax.spines[:].set_visible(False)
-        title = "no overlap" if count == 2 else "all overlap a little"
+        title = "no overlap" if count == 2 else "each overlaps with all"
         ax.set_title(f"{count} keys, 2 dimensions:\n{title}", fontsize=SMALL, color=INK)
     cosines = np.cos(angles[:, None] - angles[None])
     image = axes[2].imshow(cosines, cmap=DIVERGING, vmin=-1, vmax=1)
@@ -100,8 +100,16 @@ def tails(entries: Mapping[int, Tensor]) -> Figure:
         ax.set_xlabel("ρ(i, j), i ≠ j", fontsize=LABEL, color=INK)
         _plain(ax)
     axes[0].set_ylabel("pairs per bin", fontsize=LABEL, color=INK)
-    axes[0].text(0.97, 0.95, "dashed: a Gaussian\nof the same width", ha="right", va="top",
-                 transform=axes[0].transAxes, fontsize=SMALL, color=QUIET)  # fmt: skip
+    axes[-1].text(
+        0.98,
+        0.95,
+        "dashed: a Gaussian\nof the same width",
+        ha="right",
+        va="top",
+        transform=axes[-1].transAxes,
+        fontsize=SMALL,
+        color=QUIET,
+    )
     return figure
 
 
