@@ -135,14 +135,18 @@ def held(panels: Mapping[str, Mapping[str, Mapping]]) -> Figure:
 
 
 def together(panels: Mapping[str, tuple[Mapping[str, Mapping], float]]) -> Figure:
-    """Draw one panel per measure over the edits: {measure: ({line: {edits: y}}, mark)}."""
+    """Draw one panel per measure over the edits: {measure: ({line: {edits: y}}, mark)}.
+
+    Lines of the smaller λ have marks, the others have none.
+    """
     figure = Drawing(figsize=(WIDTH, 3.6), dpi=DPI, facecolor="white", layout="constrained")
     axes = figure.subplots(1, len(panels))
     for ax, (title, (lines, mark)) in zip(axes, panels.items(), strict=True):
         ax.axhline(mark, color=QUIET, linewidth=1, linestyle=":")
         for name, points in lines.items():
-            ax.plot(points.keys(), points.values(), markersize=4, linewidth=1.6, label=name,
-                    **_look(name))  # fmt: skip
+            look = _look(name) | ({} if "30" in name else {"marker": None})
+            look |= {"markersize": 4, "linewidth": 1.6, "label": name}
+            ax.plot(points.keys(), points.values(), **look)
         ax.set(yscale="log")
         ax.yaxis.set_major_locator(MultipleLocator(0.5 if "σ" in title else 0.2))
         ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.1f}"))

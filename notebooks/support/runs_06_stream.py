@@ -197,7 +197,7 @@ def ends(rows: Sequence[Mapping]) -> list[dict[str, Any]]:
     table = []
     for name, row in last.items():
         line = {"editor": name, "held (%)": percent(row["held"])}
-        line["neighbors (%)"] = percent(row["neighbors"])
+        line["neighbors, word for word (%)"] = percent(row["neighbors"])
         if "perplexity" in row:
             line["perplexity / unedited"] = row["perplexity"] / base["perplexity"]
         table.append(line)
