@@ -45,10 +45,9 @@ import lib
 from lib import memory
 from lib.editors import prune, rect
 from notebooks.support import checks_06_null_space as checks_06
-from notebooks.support import drawings_06, long_runs, models, show
+from notebooks.support import drawings_06, long_runs, measured_06, models, show
 from notebooks.support import runs_02_insert as runs_02
 from notebooks.support import runs_06_null_space as runs_06
-from notebooks.support import runs_06_stream as stream
 
 draw = torch.Generator().manual_seed(0)
 
@@ -217,7 +216,7 @@ general, space = lib.second_moment(lm, layers)[top], alpha.null_space(top)
 values, vectors = torch.linalg.eigh(general.C)
 K = lm.keys([case.fact for case in lib.classroom()], top).cpu().double()
 part = (vectors.T @ K).pow(2).sum(1) / K.pow(2).sum()  # of the subjects' keys, by direction
-inputs, _ = runs_02.look(lm, lm.mlp_out(top), stream.TOWER.text)
+inputs, _ = runs_02.look(lm, lm.mlp_out(top), runs_06.TOWER.text)
 first = inputs[:, 0].double()
 for name, share in {
     "general text": space.share,
@@ -302,7 +301,7 @@ updates = {"as solved": change}
 updates["RECT"] = rect.mask(change.float(), W.float(), 0.4).double()
 updates["four times as solved"] = 4 * change
 updates["PRUNE of four times"] = prune.shrink(4 * change, sigma, torch.e)
-show.Table(runs_06.braked(updates, K, R, general.C))
+show.Table(measured_06.braked(updates, K, R, general.C))
 
 # %% [markdown]
 # <details><summary>Answer</summary>
@@ -346,26 +345,26 @@ show.Table(runs_06.braked(updates, K, R, general.C))
 # </details>
 
 # %%
-STREAM = stream.STREAM  # lines, batches, points
+STREAM = runs_06.STREAM  # lines, batches, points
 
 
 def make():
-    return stream.rows(lm, runs_06.counterfact(499))
+    return runs_06.rows(lm, runs_06.counterfact(499))
 
 
 rows = long_runs.stored("06_stream", STREAM, make)
 first = [lib.Case(lib.Fact(**fact)) for fact in rows[0]["facts"]][: 4 if SCALE == "tiny" else 50]
-live = stream.Stream(lm, first, len(first))
+live = runs_06.Stream(lm, first, len(first))
 for name in ("MEMIT", "AlphaEdit"):  # the first batch of either, again
     again = next(live.line(name))
     own = [row for row in rows if row["line"] == name]
     long_runs.repeats(own, lambda row=again: [row], ["change", "size", "sigma"], tolerance=0.005)
 knows = rows[0]["knows"]
 print(f"the unedited model knows {sum(knows):.0f} of {len(knows)} true answers")
-show.Table(stream.ends(rows))
+show.Table(runs_06.ends(rows))
 
 # %%
-drawings_06.held(stream.held(rows))
+drawings_06.held(runs_06.held(rows))
 
 # %%
 pairs = {
@@ -383,7 +382,7 @@ pairs = {
 for question, asked in pairs.items():
     print(f"{question}:")
     for one, other in asked:
-        print(f"  {one} less {other}: held {stream.paired(rows, one, other, 'held')}")
+        print(f"  {one} less {other}: held {runs_06.paired(rows, one, other, 'held')}")
 
 # %% [markdown]
 # The numbers in brackets are 95 % intervals, and each question has 100 facts. **It is the kept keys.**
@@ -408,7 +407,7 @@ for question, asked in pairs.items():
 # editor: written freely and word for word, this is too strict where the model only guesses.
 
 # %%
-show.Table(stream.texts(rows))
+show.Table(runs_06.texts(rows))
 
 # %% [markdown]
 # This is what the models say after the last batch. The Eiffel Tower was the first fact of all. At
@@ -435,10 +434,10 @@ show.Table(stream.texts(rows))
 # </details>
 
 # %%
-drawings_06.together(stream.curves(rows, [*stream.CURVES]))
+drawings_06.together(runs_06.curves(rows, [*runs_06.CURVES]))
 
 # %%
-show.Table(stream.warnings(rows))
+show.Table(runs_06.warnings(rows))
 
 # %% [markdown]
 # The table gives the number of edits after which each sign is first seen. The change is a tenth after the
@@ -511,7 +510,7 @@ ways = {
     "MEMIT, kept keys": lambda k: memory.reach(k, general, 1000.0, even),
     "AlphaEdit": lambda k: memory.reach_null(k, space.Q, 10.0, even),
 }
-show.Table(runs_06.lands(ways, odd, even, general.C))
+show.Table(measured_06.lands(ways, odd, even, general.C))
 
 # %% [markdown]
 # Kept keys bring what lands on the even subjects from 0.049 down to 0.009, with a projector or without.

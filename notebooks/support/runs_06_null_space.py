@@ -1,14 +1,76 @@
-"""What notebook 06 measures beside its long run: where a change lands, and what a brake costs."""
+"""The long run of notebook 06: nine editors write the same five hundred facts, batch after batch.
+
+All of them write the same values, which are searched once, on the unedited model. So they differ in
+the solve, or in what is done to its result.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 import lib
+from lib.data.texts import HELD_OUT
+from lib.evaluation.intervals import DIFFERENCE, interval
+from lib.interpret import damage
+
+from .runs_04_rome import percent
+from .runs_05_memit import AlphaEdit, Memit
+
+TOWER = lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome", target_true="Paris")
+ASKED = [TOWER.text, "The Louvre is located in the city of", "The opposite of hot is"]
+SOFT, HARD = {"strength": 1000.0}, {"strength": 30.0}
+NULL = {"L2": 10.0, "quantile": 0.8}
+LINES = {  # name: (editor, its settings, what is done to every batch's change)
+    "MEMIT": ("memit", SOFT, None),
+    "MEMIT, kept keys": ("memit", {**SOFT, "keep_keys": True}, None),
+    "AlphaEdit, projector only": ("alphaedit", {**NULL, "keep_keys": False}, None),
+    "AlphaEdit": ("alphaedit", NULL, None),
+    "MEMIT, λ = 30": ("memit", HARD, None),
+    "MEMIT, λ = 30, kept keys": ("memit", {**HARD, "keep_keys": True}, None),
+    "RECT, λ = 30": ("memit", HARD, "rect"),
+    "PRUNE, λ = 30": ("memit", HARD, "prune"),
+    "MEMIT, λ = 30, 3/4": ("memit", HARD, "three quarters"),
+}
+STREAM = {
+    "data": "the Eiffel Tower and the first 499 rows of CounterFact",
+    "lines": LINES,
+    "layers": [3, 4, 5],
+    "templates": ["{}"],
+    "values": "searched once, on the unedited model",
+    "batch": 50,
+    "points": [100, 200, 300, 400, 500],  # here a sample of all facts so far is asked
+    "sample": 5,  # every so many facts
+    "text": 4,  # this part of the held-out text is read for the perplexity, after every batch
+}
+KNOWN = {"memit": Memit, "alphaedit": AlphaEdit}
+
+
+class ThreeQuarters(lib.EDITORS["rect"]):
+    """The plainest brake: of every batch's change three quarters are written."""
+
+    def write(self, facts: list[lib.Fact], after: lib.Patch) -> lib.Patch:
+        """W + ¾ Δ for every module that the inner editor has changed by Δ."""
+        patch = self.wrapped.write(facts, after)
+        new = {}
+        for module, value in patch.weights.items():
+            if value is not after.weights.get(module):
+                W = self.lm.weight(module, after).cpu()
+                new[module] = W + 0.75 * (self.lm.weight(module, patch).cpu() - W)
+        return patch.with_weights(new)
+
+
+# drawn together: all of λ = 30, and two of the others
+CURVES = ["MEMIT, kept keys", "AlphaEdit", *(name for name in LINES if "30" in name)]
+BRAKES = {
+    "rect": lib.EDITORS["rect"],
+    "prune": lib.EDITORS["prune"],
+    "three quarters": ThreeQuarters,
+}
 
 
 def counterfact(count: int) -> list[lib.Case]:
@@ -22,43 +84,195 @@ def counterfact(count: int) -> list[lib.Case]:
     return lib.read_cases(path, limit=count)
 
 
-def lands(
-    ways: Mapping[str, Callable[[torch.Tensor], torch.Tensor]],
-    odd: torch.Tensor,
-    even: torch.Tensor,
-    C: torch.Tensor,
-) -> list[dict[str, Any]]:
-    """Each odd key written alone by each way, k (d_in, 1) -> B (1, d_in): who else hears of it.
+def cases(rows: Sequence[lib.Case]) -> list[lib.Case]:
+    """The tower, then the rows; what a row asks about neighbors is asked as the base answers it."""
+    stream = [lib.Case(TOWER, locality=[ASKED[1]], id=-1)]
+    for case in rows:
+        prompts = [probe.prompt for probe in case.neighborhood]
+        stream.append(lib.Case(case.fact, locality=prompts, id=case.id))
+    return stream
 
-    Root mean squares, as shares of what arrives at the own key; medians over the odd keys.
+
+class Stream:
+    """The facts in batches of `batch`, written by one line of `LINES` after the other.
+
+    known  The values that were searched so far; they are shared by all lines.
     """
-    rows = []
-    for name, solve in ways.items():
-        B = torch.cat([solve(odd[:, i : i + 1]) for i in range(odd.shape[1])])  # (n, d_in)
-        arrives = (B * odd.T).sum(1)
-        shares = B / arrives[:, None]
-        heard = {
-            "on text": (shares @ C * shares).sum(1),
-            "on even subjects": (shares @ even).pow(2).mean(1),
-            "on other odd ones": (shares @ odd).fill_diagonal_(0).pow(2).mean(1),
+
+    def __init__(self, lm: lib.LM, cases: Sequence[lib.Case], batch: int) -> None:
+        self.lm, self.cases, self.batch = lm, list(cases), batch
+        self.known: dict[lib.Fact, torch.Tensor] = {}
+        self.text = ""
+        if HELD_OUT.exists():
+            text = HELD_OUT.read_text(encoding="utf-8")
+            self.text = text[: len(text) // STREAM["text"]]
+
+    def editor(self, name: str) -> lib.Editor:
+        """The editor of a line; it takes the values that are known."""
+        kind, settings, brake = LINES[name]
+        templates = tuple(STREAM["templates"])
+        editor = KNOWN[kind](self.lm, templates=templates, values_on="base", **settings)
+        editor.known = self.known
+        return editor if brake is None else BRAKES[brake](self.lm, inner=editor)
+
+    def base(self) -> dict[str, Any]:
+        """The unedited model's row: the facts of the first batch, and all that can be measured."""
+        facts = [vars(case.fact) for case in self.cases[: self.batch]]
+        known = [
+            lib.Case(replace(case.fact, target_new=case.fact.target_true), id=case.id)
+            for case in self.cases[:: STREAM["sample"]]
+            if case.fact.target_true
+        ]
+        row = {"line": "unedited", "edits": 0, "facts": facts}
+        row["knows"] = self.shares(known, lib.EMPTY, ())["efficacy"]
+        return row | self.look(len(self.cases), lib.EMPTY) | self.words(lib.EMPTY)
+
+    def line(self, name: str) -> Iterator[dict[str, Any]]:
+        """Write the stream with one editor; one row per batch.
+
+        change, size, sigma  Largest ‖ΔW‖/‖W₀‖, ‖W‖/‖W₀‖ and σ_max(W)/σ_max(W₀) of the matrices.
+        perplexity           Of a part of the held-out text.
+
+        At the points also: held (one share per fact of the sample so far), the texts of ASKED, and
+        at the last of them neighbors (one share per fact, of prompts that keep their answer).
+        """
+        editor, patch = self.editor(name), lib.EMPTY
+        for start in range(0, len(self.cases), self.batch):
+            facts = [case.fact for case in self.cases[start : start + self.batch]]
+            patch = editor.edit(facts, after=patch)
+            end = start + len(facts)
+            row = {"line": name, "edits": end} | self.norms(patch) | self.words(patch)
+            if end in STREAM["points"]:
+                row |= self.look(end, patch)
+            yield row
+
+    def norms(self, patch: lib.Patch) -> dict[str, float]:
+        """How far the edited matrices have moved, in three norms; of the layers the largest."""
+        found = damage.early_warning(self.lm, patch)
+        sizes = [self.lm.weight(module).norm().item() for module in found.module]
+        return {
+            "change": round(float((found.change / sizes).max()), 4),
+            "size": round(float(found.norm_ratio.max()), 4),
+            "sigma": round(float(found.sigma_ratio.max()), 4),
         }
-        row = {"method": name, "arrives": arrives.median().item()}
-        rows.append(row | {where: x.sqrt().median().item() for where, x in heard.items()})
-    return rows
+
+    def words(self, patch: lib.Patch) -> dict[str, float]:
+        """The perplexity of the text, where it comes along."""
+        with self.lm.patched(patch, only=True):
+            return {"perplexity": round(lib.perplexity(self.lm, self.text), 4)} if self.text else {}
+
+    def look(self, end: int, patch: lib.Patch) -> dict[str, Any]:
+        """Ask a sample of all facts so far, the prompts of ASKED, and at the end the neighbors."""
+        some = self.cases[: end : STREAM["sample"]]
+        last = end == len(self.cases)
+        found = self.shares(some, patch, ("locality",) if last else ())
+        with self.lm.patched(patch, only=True):
+            row = {"held": found["efficacy"], "says": self.lm.answer(ASKED, 5)}
+        return row | ({"neighbors": found["locality"]} if last else {})
+
+    def shares(
+        self, some: Sequence[lib.Case], patch: lib.Patch, metrics: Sequence[str]
+    ) -> dict[str, list[float]]:
+        """{metric: one share per case}, by generation."""
+        scores = lib.evaluate(self.lm, some, patch, ["generation"], metrics=metrics, kl_prompts=1)
+        by_case = scores.by_case()
+        return {
+            metric: [round(float(share), 4) for share in by_case[metric, "generation"]["mean"]]
+            for metric in ("efficacy", *metrics)
+        }
 
 
-def braked(
-    updates: Mapping[str, torch.Tensor], K: torch.Tensor, R: torch.Tensor, C: torch.Tensor
-) -> list[dict[str, float]]:
-    """What each change of W gives the keys K of what R asks for, its damage on text, and the damage
-    of the first change made smaller by a factor until it gives just as much.
-    """
-    table, first = [], {}
-    for way, change in updates.items():
-        row = {"change of W": way, "arrives (%)": 100 * ((change @ K * R).sum() / R.norm() ** 2)}
-        row["damage"] = (change @ C * change).sum()
-        first = first or row
-        factor = row["arrives (%)"] / first["arrives (%)"]
-        row["damage of a plain factor"] = factor**2 * first["damage"]
-        table.append({key: v if isinstance(v, str) else v.item() for key, v in row.items()})
+def sampled(rows: Sequence[Mapping], columns: Sequence[str]) -> dict[str, dict[int, Mapping]]:
+    """{line: {edits: row}} of the rows that have these columns, without the unedited model."""
+    found: dict[str, dict[int, Mapping]] = {}
+    for row in rows[1:]:
+        if all(column in row for column in columns):
+            found.setdefault(row["line"], {})[row["edits"]] = row
+    return found
+
+
+def held(rows: Sequence[Mapping]) -> dict[str, dict[str, dict[int, tuple]]]:
+    """{panel: {line: {edits: mean and interval of the facts held, in %}}}, a panel per strength."""
+    panels: dict[str, dict] = {"λ = 1000, or L₂ = 10": {}, "λ = 30": {}}
+    for name, points in sampled(rows, ["held"]).items():
+        panel = panels["λ = 30" if "30" in name else "λ = 1000, or L₂ = 10"]
+        panel[name] = {}
+        for edits, row in points.items():
+            ends = mean(row["held"]), *interval(row["held"])
+            panel[name][edits] = tuple(100 * end for end in ends)
+    return panels
+
+
+def ends(rows: Sequence[Mapping]) -> list[dict[str, Any]]:
+    """One line per editor: what is left after the last batch, in % with 95 % intervals."""
+    base, last = rows[0], {row["line"]: row for row in rows if "neighbors" in row}
+    table = []
+    for name, row in last.items():
+        line = {"editor": name, "held (%)": percent(row["held"])}
+        line["neighbors, word for word (%)"] = percent(row["neighbors"])
+        if "perplexity" in row:
+            line["perplexity / unedited"] = row["perplexity"] / base["perplexity"]
+        table.append(line)
     return table
+
+
+def paired(rows: Sequence[Mapping], one: str, other: str, what: str) -> str:
+    """The mean over the facts of one line's share less the other's, and its 95 % interval."""
+    last = {row["line"]: row[what] for row in rows if what in row}
+    found = [a - b for a, b in zip(last[one], last[other], strict=True)]
+    change = (100 * x for x in (mean(found), *interval(found, DIFFERENCE)))
+    return "{:+.0f} points (95 %: {:+.0f} to {:+.0f})".format(*change)
+
+
+def texts(rows: Sequence[Mapping]) -> list[dict[str, str]]:
+    """What every line says at the prompts of ASKED after its last batch, the base model first."""
+    last = {row["line"]: row["says"] for row in rows if "neighbors" in row}
+    return [{"editor": name, **dict(zip(ASKED, says, strict=True))} for name, says in last.items()]
+
+
+def curves(rows: Sequence[Mapping], names: Sequence[str]) -> dict[str, tuple[dict, float]]:
+    """{measure: ({line: {edits: value}}, mark)} for the perplexity and the largest σ."""
+    base = rows[0].get("perplexity")
+    found = {name: points for name, points in sampled(rows, ["sigma"]).items() if name in names}
+    sigma = {name: {e: row["sigma"] for e, row in points.items()} for name, points in found.items()}
+    words = {
+        name: {e: row["perplexity"] / base for e, row in points.items() if "perplexity" in row}
+        for name, points in found.items()
+    }
+    return {"largest σ / σ of W₀": (sigma, 1.1), "perplexity / unedited": (words, 1.25)}
+
+
+def warnings(rows: Sequence[Mapping]) -> list[dict[str, Any]]:
+    """For every line the number of edits at which each sign is first seen, and each harm.
+
+    A norm is a sign where it has moved by a tenth. A harm is a perplexity a tenth or a quarter over
+    the unedited model's, and a sample of which less than nine tenths are held.
+    """
+    base, table = rows[0].get("perplexity", 0), []
+    for name, points in sampled(rows, ["sigma"]).items():
+        signs = {
+            "change": lambda row: row["change"] > 0.1,
+            "size": lambda row: row["size"] > 1.1,
+            "largest σ": lambda row: row["sigma"] > 1.1,
+            "perplexity +10 %": lambda row: row.get("perplexity", 0) > 1.1 * base,
+            "perplexity +25 %": lambda row: row.get("perplexity", 0) > 1.25 * base,
+            "held below 90 %": lambda row: "held" in row and mean(row["held"]) < 0.9,
+        }
+        line = {"editor": name}
+        for sign, seen in signs.items():
+            line[sign] = next((str(edits) for edits, row in points.items() if seen(row)), "never")
+        table.append(line)
+    return table
+
+
+def rows(lm: lib.LM, facts: Sequence[lib.Case]) -> Iterator[dict[str, Any]]:
+    """The stored run: the unedited model, then every line to its end."""
+    stream = Stream(lm, cases(facts), STREAM["batch"])
+    yield stream.base()
+    for name in LINES:
+        yield from stream.line(name)
+
+
+def mean(values: Sequence[float]) -> float:
+    """The mean of numbers."""
+    return sum(values) / len(values)

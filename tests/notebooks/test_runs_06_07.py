@@ -7,9 +7,8 @@ import pytest
 import torch
 
 import lib
-from notebooks.support import models
+from notebooks.support import measured_06, models
 from notebooks.support import runs_06_null_space as runs_06
-from notebooks.support import runs_06_stream as stream
 from notebooks.support import runs_07_superposition as runs_07
 
 
@@ -24,7 +23,7 @@ def normal(*shape):
 
 def test_a_factor_is_its_own_plain_factor():
     K, R, B = normal(8, 5), normal(4, 5), normal(5, 8)
-    table = runs_06.braked({"whole": R @ B, "a third": R @ B / 3}, K, R, torch.eye(8).double())
+    table = measured_06.braked({"whole": R @ B, "a third": R @ B / 3}, K, R, torch.eye(8).double())
     for row in table:
         assert row["damage"] == pytest.approx(row["damage of a plain factor"])
     assert table[1]["arrives (%)"] == pytest.approx(table[0]["arrives (%)"] / 3)
@@ -32,7 +31,7 @@ def test_a_factor_is_its_own_plain_factor():
 
 def test_three_quarters_writes_three_quarters_of_every_change(lm):
     facts = [lib.Fact("Ada", "{} lived in", "Rome"), lib.Fact("Bob", "{} lived in", "Oslo")]
-    run = stream.Stream(lm, [lib.Case(fact) for fact in facts], 1)
+    run = runs_06.Stream(lm, [lib.Case(fact) for fact in facts], 1)
     whole, part = run.editor("MEMIT, λ = 30"), run.editor("MEMIT, λ = 30, 3/4")
     change, less = whole.edit(facts[:1]), part.edit(facts[:1])
     again = part.edit(facts[1:], after=less)
@@ -55,7 +54,7 @@ def test_a_warning_is_dated_by_the_first_row_that_shows_it():
         {"line": "MEMIT", "edits": 150, **quiet, "sigma": 1.3, "perplexity": 23.0},
         {"line": "MEMIT", "edits": 200, **quiet, "change": 0.2, "held": [1.0, 0.0]},
     ]
-    (line,) = stream.warnings(rows)
+    (line,) = runs_06.warnings(rows)
     assert line == {
         "editor": "MEMIT",
         "change": "200",
