@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from lib.plot.style import (
-    BLACK,
     CYCLE,
     DIVERGING,
     DPI,
@@ -94,7 +93,9 @@ def tails(entries: Mapping[int, Tensor]) -> Figure:
         ax.stairs(count, edges, color=color, linewidth=1.2)
         x = np.linspace(-1, 1, 401)
         density = np.exp(-(((x - mean) / std) ** 2) / 2) / (std * (2 * np.pi) ** 0.5)
-        ax.plot(x, density * len(values) * (edges[1] - edges[0]), "--", color=BLACK, linewidth=1.3)
+        ax.plot(
+            x, density * len(values) * (edges[1] - edges[0]), "--", color=CYCLE[-1], linewidth=1.3
+        )
         ax.set(yscale="log", ylim=(0.6, 2 * len(values)), xlim=(-1, 1))
         ax.set_title(f"layer {layer}: std {std:.3f}", fontsize=SMALL, color=INK, loc="left")
         ax.set_xlabel("ρ(i, j), i ≠ j", fontsize=LABEL, color=INK)
