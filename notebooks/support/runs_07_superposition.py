@@ -14,7 +14,6 @@ import lib
 from lib.data.facts import lookup
 from lib.evaluation.answers import begins
 from lib.interpret.superposition import Superposition, kurtosis, superposition
-from lib.keys_values.second_moment import second_moment
 
 from .runs_02_insert import rank_correlation
 
@@ -154,7 +153,7 @@ def parts(
     lm: lib.LM, facts: Sequence[lib.Fact], layers: Sequence[int], shares: Sequence[int]
 ) -> list[dict[str, Any]]:
     """Overlaps when only one in so many of a layer's neurons is kept (drawn at random, seed 0)."""
-    keys, moments = lm.keys(facts, list(layers)), second_moment(lm, list(layers))
+    keys, moments = lm.keys(facts, list(layers)), lib.second_moment(lm, list(layers))
     order = torch.randperm(len(keys[layers[0]]), generator=torch.Generator().manual_seed(0))
     table = []
     for share in shares:
