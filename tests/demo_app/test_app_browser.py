@@ -46,7 +46,7 @@ def test_edit_and_undo(visit, tmp_path, width, theme):
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     page.screenshot(path=tmp_path / f"{theme}-{width}-after.png", full_page=True)
     press(page, "Undo all")
-    assert "byte-identical" in said(page, "Undone") and "12 of 12" in said(page, "Undone")
+    assert "byte-identical" in said(page, "Undone") and "13 of 13" in said(page, "Undone")
     assert "0 edits live" in page.locator("#top").inner_text()
 
 

@@ -154,10 +154,11 @@ def test_a_line_that_fails_ends_and_the_others_go_on(studio):
 def test_collapse_is_the_first_point_that_is_not_the_model_any_more(studio):
     test = stress_test.plan(studio.choices, [], cases(), 4, 2)
     line, right = test.lines[1], {0: True}
-    test.base = stress_test.Point(0, {}, 0.8, 10.0, 0.0)
+    kept = {n: (True,) * n + (False,) * (10 - n) for n in (8, 5, 3)}  # of ten neighbors
+    test.base = stress_test.Point(0, {}, kept[8], 10.0, 0.0)
     line.points = [
-        stress_test.Point(2, right, 0.5, 19.0, 0.1),
-        stress_test.Point(4, right, 0.3, 19.0, 1),
+        stress_test.Point(2, right, kept[5], 19.0, 0.1),
+        stress_test.Point(4, right, kept[3], 19.0, 1),
     ]
     assert test.collapse(line) == (4, "fewer than half of the neighbors that were right still are")
     line.points[0] = replace(line.points[0], perplexity=float("nan"))
