@@ -1,6 +1,7 @@
 """The stress test as figures, as rows of a table, as sentences, and as a file.
 
 Nothing is measured here, and the rows and sentences are plain text: html/ makes the page of them.
+A few lines over 300: each form of the same numbers stands beside the others.
 """
 
 from __future__ import annotations

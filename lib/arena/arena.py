@@ -92,6 +92,7 @@ class Arena:
             "dtype": str(self.lm.dtype),
             "data": {name: digest(list(cases)) for name, cases in self.data.items()},
             "metrics": sorted(self.metrics),
+            "settings": json.loads(json.dumps({e: dict(s) for e, s in self.settings.items()})),
         }
         path = self.folder / "arena.json"
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -120,7 +120,7 @@ class EditedModel(TemplateLM):
             for (request,) in _portions(requests, disable_tqdm, together=1):
                 prompt, asked = request.args
                 stops = asked.get("until") or []
-                stops = [stops] if isinstance(stops, str) else list(stops)
+                stops = [stop for stop in ([stops] if isinstance(stops, str) else stops) if stop]
                 new = int(asked.get("max_gen_toks", NEW_TOKENS))
                 temperature = asked.get("temperature", 0.0) if asked.get("do_sample") else 0.0
                 row = self._cut(self._row(prompt, self.tok_encode(prompt)), new)
@@ -135,7 +135,7 @@ class EditedModel(TemplateLM):
                     self.lm, [row], new, temperature=float(temperature), until=stopped
                 )
                 text = self.lm.texts([row], made.ids)[0]
-                cut = [text.split(stop)[0] for stop in stops if stop]
+                cut = [text.split(stop)[0] for stop in stops]
                 found.append(min(cut, key=len, default=text))
         return found
 

@@ -139,6 +139,8 @@ def test_an_impossible_arena_is_one_sentence_and_leaves_nothing(lm, tmp_path, mo
 def test_a_folder_of_another_arena_and_a_damaged_result_are_named(lm, whole, tmp_path):
     with pytest.raises(JournalError, match="holds another arena"):
         arena(lm, whole.folder, metrics=("efficacy",))
+    with pytest.raises(JournalError, match="holds another arena"):
+        arena(lm, whole.folder, settings={"ft": {"layer": 0}})
     (tmp_path / "arena.json").write_bytes((whole.folder / "arena.json").read_bytes())
     good = json.loads((whole.folder / "classroom-3-ft.json").read_text())
     for bad in ("", "[]", "{}", "[" * 100_000, json.dumps({**good, "values": 3}),
