@@ -17,6 +17,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 from .arena.arena import Arena
 from .data.facts import Case, Fact, Probe
 from .data.readers import classroom, read_cases
+from .data.relations import Relation, relations
 from .editors import EDITORS
 from .editors.hypernetwork.trainable import Trainable
 from .editors.shared.base import Editor, add_low_rank
@@ -42,10 +43,12 @@ from .errors import (
 from .evaluation.abilities import abilities
 from .evaluation.evaluate import baseline, evaluate
 from .evaluation.known_facts import known
+from .evaluation.own_facts import case_for, matches
 from .evaluation.perplexity import perplexity
 from .evaluation.scores import Scores, compare
 from .evaluation.single_edits import singly
 from .export.export import Exported, export_model, export_peft
+from .interpret.entity_dossier import Dossier, dossier, dossier_lines
 from .interpret.superposition import superposition
 from .keys_values.answer_gradients import read as read_gradients
 from .keys_values.running_moments import RunningMoments

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from ..errors import EXPECTED, NO_ROOM, error_number, sentence
-from . import abilities, arena, edit, export, fetch, scan, settings, stream, train
+from . import abilities, arena, describe, edit, export, fetch, scan, settings, stream, train
 
 USAGE = """\
 Edit what a language model knows, and measure what else moved.
@@ -19,7 +19,10 @@ Edit what a language model knows, and measure what else moved.
   python -m lib fetch
       brings the embedded default model here ahead of time
   python -m lib edit --subject "The Eiffel Tower" --prompt "{} is in the city of" --target Rome
-      prints the answers before and after; the model itself is never changed
+      prints the answers before and after, of rewordings and neighbors as well where a relation of
+      the classroom fits the prompt; the model itself is never changed
+  python -m lib describe "The Eiffel Tower" --patch FILE
+      asks all relations of the classroom about an entity, before and after a patch
   python -m lib abilities --patch FILE
       asks the model with a saved patch what it could do before: cloze sentences, grammar,
       arithmetic, words, a page of text
@@ -58,7 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in (fetch, edit, abilities, settings, stream, scan, arena, train, export):
+    for command in (fetch, edit, describe, abilities, settings, stream, scan, arena, train, export):
         command.arguments(commands)
     given = parser.parse_args(arguments)
     try:

@@ -1,0 +1,155 @@
+"""Relations of a set of cases: how each can be worded, and what is known of which subject.
+
+Cases of one relation ("capital of") ask about many subjects in several wordings. Together they say
+how a question of this kind can be put about any other subject, and which other facts of the kind
+there are. So a fact that somebody types can be tested like one that was prepared.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+
+from .facts import Case, Probe, fill, require_text
+from .readers import classroom
+
+_ARTICLE = re.compile(r"^The (?=\S)")
+_ANY_ARTICLE = re.compile(r"^(?:the|an?) (?=\S)", re.IGNORECASE)
+_AFTER_ARTICLE = re.compile(r"\b(?:the|an?) $", re.IGNORECASE)  # "The {} language"
+
+
+@dataclass(frozen=True)
+class Relation:
+    """One relation with its wordings and its known facts.
+
+    name           what the cases call it.
+    templates      its wordings, each with one `{}` for the subject; the most used ones first.
+    answers        {subject: true answer}, of the cases and of their neighbors.
+    neighbors      questions about other subjects as the cases word them, with their answers.
+    locality       unrelated prompts of its cases.
+    titles         whether the subjects are titles, which keep "The" inside a sentence.
+    """
+
+    name: str
+    templates: tuple[str, ...]
+    answers: tuple[tuple[str, str], ...]
+    neighbors: tuple[Probe, ...]
+    locality: tuple[str, ...]
+    titles: bool = False
+
+    def ask(self, template: str, subject: str) -> str:
+        """The template about a subject, written as a sentence is: "The" inside becomes "the".
+
+        Raises FactError for a blank subject and a template without exactly one `{}`.
+        """
+        require_text(subject, "the subject")
+        subject = subject.strip()
+        if template.startswith("{}"):
+            subject = subject[0].upper() + subject[1:]
+        elif _AFTER_ARTICLE.search(template.partition("{}")[0]):
+            subject = _ANY_ARTICLE.sub("", subject)
+        elif not self.titles:
+            subject = _ARTICLE.sub("the ", subject)
+        return fill(template, subject)
+
+    def rewordings(self, subject: str, but: str = "", most: int | None = None) -> list[str]:
+        """The relation's questions about a subject, without the one that is asked already.
+
+        but   a prompt that is left out, in whatever case it is written
+        most  the largest number of them
+        """
+        found = {self.ask(t, subject): None for t in self.templates}
+        return [text for text in found if text.casefold() != but.casefold()][:most]
+
+    def others(self, subject: str, but: Iterable[str] = ()) -> list[Probe]:
+        """The questions about other subjects: none names this subject, and none is in `but`."""
+        name, never = _bare(subject), {text.casefold() for text in but}
+        return [
+            probe
+            for probe in self.neighbors
+            if name not in probe.prompt.casefold() and probe.prompt.casefold() not in never
+        ]
+
+
+def relations(cases: Iterable[Case] | None = None) -> dict[str, Relation]:
+    """The relations of some cases by their names, in the order of the first case of each.
+
+    cases  by default the classroom's; those without a relation or a subject are left out
+    """
+    return _classroom() if cases is None else _collect(cases)
+
+
+@cache
+def _classroom() -> dict[str, Relation]:
+    return _collect(classroom())
+
+
+def _collect(cases: Iterable[Case]) -> dict[str, Relation]:
+    """The relations, each from all of its cases."""
+    groups: dict[str, list[Case]] = {}
+    for case in cases:
+        if case.relation is not None and case.fact.subject is not None:
+            groups.setdefault(case.relation, []).append(case)
+    return {name: _relation(name, some) for name, some in groups.items()}
+
+
+def _relation(name: str, cases: list[Case]) -> Relation:
+    """One relation: its wordings counted, and its facts read from cases and neighbors."""
+    count: dict[str, int] = {}
+    titles = False
+    for case in cases:
+        subject = str(case.fact.subject)
+        count[case.fact.prompt] = count.get(case.fact.prompt, 0) + 1
+        for text in case.paraphrases:
+            template = _template(text, subject)
+            if template is not None:
+                count[template] = count.get(template, 0) + 1
+                inside = not template.startswith("{}") and _ARTICLE.match(subject)
+                titles |= bool(inside) and subject in text
+    templates = sorted(count, key=lambda template: -count[template])
+    answers: dict[str, str] = {}
+    questions: dict[str, Probe] = {}
+    for case in cases:
+        if case.fact.target_true is not None:
+            answers[str(case.fact.subject)] = case.fact.target_true
+            own = Probe(case.fact.text, case.fact.target_true)
+            questions.setdefault(own.prompt, own)
+    for case in cases:
+        for probe in case.neighborhood:
+            questions.setdefault(probe.prompt, probe)
+            other = _subject(probe.prompt, templates)
+            if other is not None and _bare(other) not in map(_bare, answers):
+                answers[other] = probe.target
+    return Relation(
+        name,
+        tuple(templates),
+        tuple(answers.items()),
+        tuple(questions.values()),
+        tuple(dict.fromkeys(text for case in cases for text in case.locality)),
+        titles,
+    )
+
+
+def _template(text: str, subject: str) -> str | None:
+    """The text with its one mention of the subject as `{}`; None where it is not there once."""
+    found = re.findall(rf"(?<!\w){re.escape(subject)}(?!\w)", text, re.IGNORECASE)
+    if len(found) != 1 or "{}" in text:
+        return None
+    return text.replace(found[0], "{}")
+
+
+def _subject(text: str, templates: Iterable[str]) -> str | None:
+    """What stands in the place of `{}` where the text follows a template: the longest that fits."""
+    for template in sorted(templates, key=len, reverse=True):
+        head, _, tail = template.partition("{}")
+        middle = text[len(head) : len(text) - len(tail)]
+        if middle and text == head + middle + tail:
+            return middle
+    return None
+
+
+def _bare(subject: str) -> str:
+    """The subject as it is compared: without its article and in small letters."""
+    return _ANY_ARTICLE.sub("", subject.strip()).casefold()

@@ -1,0 +1,62 @@
+"""A typed fact finds the relation that it means, and gets its rewordings and neighbors."""
+
+from __future__ import annotations
+
+import pytest
+
+import lib
+from lib.evaluation.own_facts import NEIGHBORS, case_for, matches
+
+FITS = [
+    ("The Colosseum", "{} can be found in the city of", "located in the city of"),
+    ("Portugal", "{}'s capital is", "capital of"),
+    ("Moby-Dick", "The author of {} is", "author of"),
+    ("iron", "The symbol of {} is", "chemical symbol of"),
+]
+FITS_NOT = [
+    ("Marie Curie", "{} was born in the city of"),  # the classroom asks for countries of birth
+    ("Lisbon", "{} is the capital of"),  # the other way round
+    ("my cat", "{} likes to eat"),
+]
+
+
+@pytest.mark.parametrize(("subject", "prompt", "relation"), FITS)
+def test_a_prompt_finds_its_relation(default_lm, subject, prompt, relation):
+    first, second, *_ = matches(default_lm, lib.Fact(subject, prompt, "x"))
+    assert first.relation.name == relation and first.fits and first.score >= second.score
+
+
+@pytest.mark.parametrize(("subject", "prompt"), FITS_NOT)
+def test_a_prompt_of_another_kind_fits_none(default_lm, subject, prompt):
+    fact = lib.Fact(subject, prompt, "x")
+    assert len(matches(default_lm, fact)) == 31
+    assert case_for(default_lm, fact) is None
+
+
+def test_the_case_has_rewordings_and_neighbors_that_the_model_knows(default_lm):
+    fact = lib.Fact("The Colosseum", "{} stands in the city of", "Berlin")
+    case = case_for(default_lm, fact)
+    assert case.fact is fact and case.relation == "located in the city of"
+    assert len(case.paraphrases) == 3 and all("Colosseum" in text for text in case.paraphrases)
+    assert fact.text not in case.paraphrases and len(case.neighborhood) == NEIGHBORS
+    probes = [lib.Case(lib.Fact(None, p.prompt, "x", p.target)) for p in case.neighborhood]
+    assert len(lib.known(default_lm, probes)) == NEIGHBORS
+    assert case_for(default_lm, fact, "capital of", neighbors=0).neighborhood == ()
+
+
+def test_it_is_the_unedited_model_that_is_asked(default_lm):
+    fact = lib.Fact("The Colosseum", "{} stands in the city of", "Berlin")
+    before = [match[1:] for match in matches(default_lm, fact)]
+    patch = lib.EDITORS["ft"](default_lm, layer=3, epochs=2).edit([fact])
+    with default_lm.patched(patch):
+        assert [match[1:] for match in matches(default_lm, fact)] == before
+
+
+def test_wrong_facts_and_relations_are_one_sentence(default_lm):
+    with pytest.raises(lib.FactError, match="without a subject"):
+        matches(default_lm, lib.Fact(None, "plain", "x"))
+    with pytest.raises(lib.FactError, match="there is no relation 'age'; there are located in"):
+        case_for(default_lm, lib.Fact("A", "{} is", "x"), "age")
+    with pytest.raises(lib.FactError, match="without a subject"):
+        case_for(default_lm, lib.Fact(None, "plain", "x"), "capital of")
+    assert matches(default_lm, lib.Fact("A", "{} is", "x"), {}) == []
