@@ -34,20 +34,25 @@ def endpoints(studio: Studio) -> None:
         own: str = "",
         layer: int | None = None,
         steps: int | None = None,
+        kind: str = "",
         request: gr.Request = None,
     ) -> dict:
         """Write one fact on top of this visitor's edits, and ask everything again.
 
-        The prompt has {} or the subject itself in it; own: more prompts, one per line. Comes back
-        with what was measured and every row before and after.
+        The prompt has {} or the subject itself in it; own: more prompts, one per line. kind: the
+        relation of the classroom whose rewordings and neighbors test a fact of your own; "" finds
+        it. Comes back with that relation (null: none fits), with what was measured, and with every
+        row before and after.
         """
 
         def start(session: Session) -> Job:
-            wanted = studio.choices.subject(subject, prompt, target, own)
+            wanted = studio.choices.subject(subject, prompt, target, own, kind)
             return studio.edit(session, wanted, editor, layer, steps)
 
         view = await _done(studio, request, start)
-        return {**summary(view.columns[0]), "live": view.live, "rows": rows(view.columns[0])}
+        own_kind = None if view.subject.borrowed else view.subject.case.relation
+        found = {"kind": own_kind, "live": view.live, "rows": rows(view.columns[0])}
+        return {**summary(view.columns[0]), **found}
 
     async def compare(
         subject: str,
@@ -55,6 +60,7 @@ def endpoints(studio: Studio) -> None:
         target: str,
         editors: list[str],
         own: str = "",
+        kind: str = "",
         request: gr.Request = None,
     ) -> list[dict]:
         """The same edit by up to four editors side by side; this visitor's edits stay as they were.
@@ -63,7 +69,7 @@ def endpoints(studio: Studio) -> None:
         """
 
         def start(session: Session) -> Job:
-            wanted = studio.choices.subject(subject, prompt, target, own)
+            wanted = studio.choices.subject(subject, prompt, target, own, kind)
             return studio.edit(session, wanted, editors, keep_none=True)
 
         view = await _done(studio, request, start)

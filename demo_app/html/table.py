@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from html import escape
 
-from ..session.views import Column, Row, View, tally
+from ..session.views import Column, Row, Subject, View, tally
 from .render import NATS, NOTHING, bars, marked, number
 
 GROUPS = {  # group -> (its name, what one wishes for it, word for its tally)
@@ -51,12 +51,29 @@ def table(view: View, picked: int = 0) -> str:
                 parts.append(f'<tr data-row="{i}" tabindex="0"{chosen}>{prompt}{cells}</tr>')
             parts.append("</tbody>")
     parts.append("</table>")
-    if view.subject.borrowed:
-        parts.append(
-            '<p class="source">Neighbors and unrelated prompts are borrowed from the example '
-            f"about “{escape(view.subject.borrowed)}”.</p>"
-        )
+    parts.append(_source(view.subject))
     return f'<div class="result">{"".join(parts)}</div>'
+
+
+def _source(subject: Subject) -> str:
+    """Where the test prompts of a typed fact come from; nothing for an example."""
+    if not subject.typed:
+        return ""
+    if subject.borrowed is None:
+        how = "named by you" if subject.wanted else "found by the prompt"
+        said = (
+            "Rewordings, neighbors and unrelated prompts are those of the kind of fact “"
+            f"{escape(subject.case.relation or '')}” ({how}; you can name another in the form)."
+        )
+    else:
+        near = ", ".join(f"“{escape(name)}”" for name in subject.nearest)
+        said = (
+            "No kind of fact of the classroom fits this prompt"
+            + (f" (nearest: {near})" if near else "")
+            + ", so there are no rewordings, and neighbors and unrelated prompts are borrowed from "
+            f"the example about “{escape(subject.borrowed)}”. You can name a kind in the form."
+        )
+    return f'<p class="source">{said}</p>'
 
 
 def _head(view: View, columns: list[Column], compared: bool) -> str:

@@ -53,6 +53,7 @@ class Choices:
 
     cases: {number: case} of the classroom.
     examples: {label: number of the case} of the examples that are offered.
+    relations: the names of the classroom's relations.
     ready: the label of the example that stands in the form when the page opens.
     """
 
@@ -60,6 +61,7 @@ class Choices:
         self.lm = lm
         offered = json.loads(EXAMPLES.read_text(encoding="utf-8"))
         self.cases = {case.id: case for case in lib.classroom()}
+        self.relations = tuple(lib.relations())
         self.examples = {self.label(self.cases[i].fact): i for i in offered["cases"]}
         self.ready = self.label(self.cases[offered["ready"]].fact)
         self._editors = {
@@ -140,13 +142,18 @@ class Choices:
         fact = self.example(self.ready).fact
         return self.subject(fact.subject, fact.prompt, fact.target_new)
 
-    def subject(self, subject: str, prompt: str, target: str, own: str = "") -> Subject:
+    def subject(
+        self, subject: str, prompt: str, target: str, own: str = "", relation: str = ""
+    ) -> Subject:
         """The fact that a form asks for, checked. Raises Trouble in one sentence.
 
         A fact of the classroom brings its own test prompts, whatever its new answer (only the
-        consequences belong to one answer); any other borrows neighbors and unrelated prompts from
-        the classroom fact with the nearest prompt.
+        consequences belong to one answer). Any other borrows neighbors and unrelated prompts from
+        the classroom fact with the nearest prompt, until the model has said which relation it means
+        (see own_facts.py); `relation` names it.
         """
+        if relation and (not isinstance(relation, str) or relation not in self.relations):
+            raise Trouble(f"There is no kind of fact '{given.short(relation)}'.")
         for name, text in ("subject", subject), ("prompt", prompt), ("new answer", target):
             given.text(name, text)
         try:
@@ -166,7 +173,7 @@ class Choices:
                 return Subject(replace(case, fact=fact, portability=follows), own=lines)
         lender = self._lender(fact)
         borrowed = replace(lender, fact=fact, paraphrases=(), portability=(), id="own")
-        return Subject(borrowed, lender.fact.subject, lines)
+        return Subject(borrowed, lender.fact.subject, lines, typed=True, wanted=relation or "")
 
     def _lender(self, fact: lib.Fact) -> lib.Case:
         """The classroom case whose prompt shares most words; no neighbor names the subject."""

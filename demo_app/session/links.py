@@ -15,7 +15,7 @@ from .subject_in_view import subject_of
 from .visitors import Session
 from .worker import Trouble
 
-KEYS = ("example", "subject", "prompt", "target", "editors", "own")
+KEYS = ("example", "subject", "prompt", "target", "editors", "own", "kind")
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class Opened:
     label: the example in the form's list; "" for a fact that is no example.
     editors: the editors to tick.
     own: the visitor's own prompts, one per line.
+    kind: the relation that the visitor has named for a typed fact.
     ignored: the sentence that names the parts that were left out; None if there are none.
     """
 
@@ -33,6 +34,7 @@ class Opened:
     label: str = ""
     editors: tuple[str, ...] = ()
     own: str = ""
+    kind: str = ""
     ignored: str | None = None
 
 
@@ -52,6 +54,8 @@ def link(choices: Choices, session: Session) -> str:
             query = {"example": slug(known.subject)}
     if view is not None and view.columns:
         query["editors"] = ",".join(column.editor for column in view.columns)
+    if subject.wanted:
+        query["kind"] = subject.wanted
     if subject.own:
         query["own"] = "\n".join(subject.own)
     return "?" + urlencode(query, safe=",")
@@ -76,10 +80,13 @@ def opened(choices: Choices, query: Mapping[str, str]) -> Opened | None:
     except Trouble:
         own = ""
         left_out.append("prompts")
+    kind = given["kind"] if given["kind"] in choices.relations else ""
+    if kind != given["kind"]:
+        left_out.append("kind of fact")
     ignored = None
     if left_out:
         ignored = f"Left out of this link, because the page cannot use it: {', '.join(left_out)}."
-    return Opened(fact, label, editors, own, ignored)
+    return Opened(fact, label, editors, own, kind, ignored)
 
 
 def _fact(choices: Choices, given: Mapping[str, str]) -> tuple[str, tuple[str, str, str] | None]:

@@ -22,6 +22,7 @@ from .choices import WARM, Choices
 from .edit_list import BaseAnswers
 from .first_edits import FirstEdits
 from .memory_ceiling import Watchdog
+from .own_facts import OwnFacts
 from .revisions import Revisions
 from .views import EDITS, Subject, View, Written
 from .visitors import Session, Sessions
@@ -42,6 +43,7 @@ class Studio:
     choices: examples, editors, and the check of what was typed.
     asker: asks all prompts of a subject, before and after an edit.
     unedited: the base model's answers to the prompts of edits.
+    own_facts: finds the test prompts of facts that visitors type.
     first_edits: writes facts, and keeps the edits of the unedited model.
     revisions: keeps another edit, switches, looks back, and undoes.
     """
@@ -50,6 +52,7 @@ class Studio:
         self.lm = lm
         self.worker, self.sessions, self.calls = Worker(), Sessions(), Calls()
         self.choices, self.asker, self.unedited = Choices(lm), Asker(lm), BaseAnswers()
+        self.own_facts = OwnFacts(lm)
         self.first_edits = FirstEdits(lm, self.asker, self.choices)
         self.revisions = Revisions(lm, self.worker, self.asker, self.choices, self.unedited)
 
@@ -87,7 +90,7 @@ class Studio:
             return lambda job: self.first_edits.warm(job, editor, subject)
 
         names = [editor for editor in WARM if editor in self.choices.editors()]
-        self.worker.whenever(unedited, *map(step, names))
+        self.worker.whenever(unedited, *map(step, names), self.own_facts.warm)
 
     # ---- what a visitor may do: each gives a job -----------------------------------------------
 
@@ -95,9 +98,10 @@ class Studio:
         """What the model says to a subject's prompts; with edits in force, before and after."""
 
         def work(job: Job) -> View:
-            rows = self.asker.look(job, subject, session.patch)
-            live, old = len(session.patches), self.asker.old(subject)
-            session.view = View(subject, rows, live, old=old)
+            asked = self.own_facts.judged(job, subject)
+            rows = self.asker.look(job, asked, session.patch, 0.1 if asked.typed else 0.0)
+            live, old = len(session.patches), self.asker.old(asked)
+            session.view = View(asked, rows, live, old=old)
             return session.view
 
         return session.submit(self.worker, work)
@@ -132,18 +136,21 @@ class Studio:
                 )
             edit_list.sync(session, self.choices.editors())
             fact, start, held = subject.case.fact, session.patch, list(session.patches)
-            present = self._present(job, subject, start)
+            asked = self.own_facts.judged(job, subject)
+            if asked.typed:
+                yield
+            present = self._present(job, asked, start)
             yield
             columns = []
             for i, one in enumerate(names):
                 begin, end = (0.15 + 0.8 * (i + part) / len(names) for part in (0, 1))
                 column = yield from self.first_edits.column(
-                    job, one, subject, start, settings, begin, end, several=len(names) > 1
+                    job, one, asked, start, settings, begin, end, several=len(names) > 1
                 )
                 columns.append(column)
             good = [i for i, column in enumerate(columns) if column.patch is not None]
             if keep_none:
-                return View(subject, (), len(session.patches), columns=tuple(columns))
+                return View(asked, (), len(session.patches), columns=tuple(columns))
             if not good:
                 raise Trouble(columns[0].error)
             if len(held) != len(session.patches) or session.patch is not start:
@@ -157,12 +164,12 @@ class Studio:
             if begins(present, fact.target_new):
                 note = f"The model already answered “{fact.target_new}” before this edit."
             view = View(
-                subject,
+                asked,
                 chosen.rows,
                 len(session.patches),
                 note=note,
                 columns=tuple(columns),
-                old=self.asker.old(subject),
+                old=self.asker.old(asked),
             )
             session.view = view.keep(good[0])
             return session.view

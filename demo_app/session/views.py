@@ -77,11 +77,17 @@ class Subject:
     case: the fact with its test prompts.
     borrowed: the subject of the example that lent neighbors and unrelated prompts, if any did.
     own: the visitor's own prompts.
+    typed: whether the fact is no example, so that the model has to say which prompts test it.
+    wanted: the relation of the classroom that the visitor names for a typed fact; "" names none.
+    nearest: the relations that come nearest, where none fits a typed fact.
     """
 
     case: lib.Case
     borrowed: str | None = None
     own: tuple[str, ...] = ()
+    typed: bool = False
+    wanted: str = ""
+    nearest: tuple[str, ...] = ()
 
     @property
     def prompts(self) -> list[tuple[str, str, str | None]]:

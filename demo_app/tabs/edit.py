@@ -106,13 +106,14 @@ class Page:
             first: list[str],
             more: list[str],
             own: str,
+            kind: str,
             layer: int | None,
             steps: int | None,
             options: str,
             request: gr.Request,
         ) -> Iterator:
             def start(session: Session) -> Job:
-                wanted = studio.choices.subject(subject, prompt, target, own)
+                wanted = studio.choices.subject(subject, prompt, target, own, kind)
                 names = [*(first or ()), *(more or ())]
                 return studio.edit(session, wanted, names, layer, steps, more=options)
 
@@ -139,7 +140,7 @@ class Page:
             studio.sessions.get(request.session_hash).stop()
 
         form.example.input(
-            form.fill, form.example, [*form.fact, form.own], api_name="fill", **OPEN
+            form.fill, form.example, [*form.fact, form.own, form.kind], api_name="fill", **OPEN
         ).success(look, form.example, self.outputs, api_name="look", **OPEN)
         gr.on(
             [form.go.click, form.target.submit],
@@ -192,10 +193,10 @@ class Page:
                 gr.Warning(found.ignored, title="Link")
             yield form.reopen(found)
             if found.fact is not None:
-                subject = studio.choices.subject(*found.fact, found.own)
+                subject = studio.choices.subject(*found.fact, found.own, found.kind)
                 yield from self.run(request, lambda session: studio.look(session, subject))
 
-        fields = [form.example, *form.fact, form.editors, form.more, form.own, form.fold]
+        fields = [form.example, *form.fact, form.editors, form.more, form.own, form.kind, form.fold]
         outputs = [*self.outputs, *fields, *form.chosen]
         demo.load(reopen, None, outputs, **HIDDEN)
 

@@ -49,6 +49,13 @@ class Form:
             self.stop = gr.Button("Stop", interactive=False, scale=1, min_width=70)
         self.fold = gr.Accordion("More editors, own prompts, settings", open=False)
         with self.fold:
+            self.kind = gr.Dropdown(
+                [("found by the prompt", ""), *((name, name) for name in studio.choices.relations)],
+                value="",
+                label="Kind of fact",
+                info="of a fact that you have typed: gives it rewordings and neighbors",
+                elem_id="kind",
+            )
             self.more = gr.CheckboxGroup(
                 [pair for pair in offered if pair[1] not in FIRST],
                 value=[],
@@ -84,6 +91,7 @@ class Form:
             self.editors,
             self.more,
             self.own,
+            self.kind,
             self.layer,
             self.steps,
             self.options,
@@ -93,7 +101,7 @@ class Form:
         """An example's texts."""
         with told_plainly():
             fact = self.studio.choices.example(label).fact
-        return fact.subject, fact.prompt, fact.target_new, ""
+        return fact.subject, fact.prompt, fact.target_new, "", ""
 
     def reopen(self, found: Opened) -> dict:
         """The form as a link wants it."""
@@ -103,12 +111,14 @@ class Form:
             page[self.example] = found.label or gr.skip()
         if found.own:
             page[self.own] = found.own
+        if found.kind:
+            page[self.kind] = found.kind
         more = [name for name in found.editors if name not in FIRST]
         if found.editors:
             first = [name for name in found.editors if name in FIRST]
             page |= {self.editors: first, self.more: more}
             page |= dict(zip(self.chosen, self.choose(first, more), strict=True))
-        if found.own or more:
+        if found.own or found.kind or more:
             page[self.fold] = gr.Accordion(open=True)
         return page
 

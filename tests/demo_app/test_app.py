@@ -348,7 +348,7 @@ def test_twelve_first_edits_that_overlap_are_all_made(studio):
     subjects = [studio.choices.subject(f"Thing {i}", "{} is", "xy") for i in range(12)]
     jobs = [studio.edit(Session(), subject, "retrieval") for subject in subjects]
     for subject, view in zip(subjects, (job.outcome() for job in jobs), strict=True):
-        assert view.subject == subject and view.live == 1
+        assert view.subject.case.fact == subject.case.fact and view.live == 1
         assert view.rows[0].prompt == subject.case.fact.text and view.rows[0].after is not None
     assert sum(one.look is not None for one in studio.first_edits.made.values()) <= LOOKS
 
@@ -850,7 +850,7 @@ def visitor(page):
 
 
 # editors, more editors, own prompts, layer, steps, other settings
-FORM = ([], ["ft"], "", None, None, "")
+FORM = ([], ["ft"], "", "", None, None, "")
 
 
 def test_a_taken_port_is_passed_over(page):

@@ -154,7 +154,7 @@ def until(true, seconds=10.0):
 CANCELLED = {
     "edit": VALID["edit"],
     "compare": [*TOWER, "qz", ["ft", "retrieval"], ""],
-    "page_edit": [*TOWER, "xy", [], ["ft"], "", None, None, ""],
+    "page_edit": [*TOWER, "xy", [], ["ft"], "", "", None, None, ""],
 }
 
 
