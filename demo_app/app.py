@@ -22,6 +22,7 @@ from .session.studio import Studio
 from .session.views import View
 from .session.worker import FAILED, Stopped, Trouble
 from .tabs.about import about
+from .tabs.dossier import DossierTab
 from .tabs.edit import Page
 from .tabs.inside import Inside
 from .tabs.interference import Interference
@@ -104,6 +105,8 @@ def build(studio: Studio, ready: View) -> gr.Blocks:
             with gr.Tab("Edit & compare", id="edit") as tab:
                 page = Page(studio, ready, live, last, everything)
                 page.edits.opened(tab)
+            with gr.Tab("One subject", id="dossier") as tab:
+                DossierTab(studio).opened(tab)
             with gr.Tab("Interference", id="interference"):
                 Interference(studio, page)
             with gr.Tab("Lifelong", id="lifelong"):

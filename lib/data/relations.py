@@ -17,6 +17,7 @@ from .readers import classroom
 
 _ARTICLE = re.compile(r"^The (?=\S)")
 _ANY_ARTICLE = re.compile(r"^(?:the|an?) (?=\S)", re.IGNORECASE)
+FACT = 3  # how much more a wording counts where it is a fact's own prompt
 _AFTER_ARTICLE = re.compile(r"\b(?:the|an?) $", re.IGNORECASE)  # "The {} language"
 
 
@@ -25,7 +26,7 @@ class Relation:
     """One relation with its wordings and its known facts.
 
     name           what the cases call it.
-    templates      its wordings, each with one `{}` for the subject; the most used ones first.
+    templates      its wordings, each with one `{}` for the subject; the usual ones first.
     answers        {subject: true answer}, of the cases and of their neighbors.
     neighbors      questions about other subjects as the cases word them, with their answers.
     locality       unrelated prompts of its cases.
@@ -97,11 +98,11 @@ def _collect(cases: Iterable[Case]) -> dict[str, Relation]:
 
 def _relation(name: str, cases: list[Case]) -> Relation:
     """One relation: its wordings counted, and its facts read from cases and neighbors."""
-    count: dict[str, int] = {}
+    count: dict[str, int] = {}  # a wording that asks for a fact counts more than a rewording
     titles = False
     for case in cases:
         subject = str(case.fact.subject)
-        count[case.fact.prompt] = count.get(case.fact.prompt, 0) + 1
+        count[case.fact.prompt] = count.get(case.fact.prompt, 0) + FACT
         for text in case.paraphrases:
             template = _template(text, subject)
             if template is not None:

@@ -1,0 +1,71 @@
+"""The dossier of an entity as HTML: its verdict, and a table with one row per relation."""
+
+from __future__ import annotations
+
+import math
+from html import escape
+
+import lib
+from lib.interpret.entity_dossier import Line, Told
+
+from .render import NOTHING, number
+
+WHAT = {
+    "agreement": "How many of the wordings of the question give this answer.",
+    "lift": "How much more probable the answer is here than for other subjects of the same "
+    "question: the difference of log-probabilities, in nats. 0 is an answer that everybody gets.",
+    "layer": "The first layer from which on the model's own output would say this answer.",
+}
+
+
+def shown(found: lib.Dossier) -> str:
+    """The verdict, the edits that name the entity, and the table."""
+    both = any(line.after is not line.before for line in found.lines)
+    edits = "".join(
+        f"<li>{escape(edit.editor)} wrote “{escape(fact.text)} {escape(fact.target_new)}”</li>"
+        for edit in found.edits
+        for fact in edit.facts
+        if fact.subject is not None and fact.subject in fact.text
+    )
+    live = f'<ul class="edits-of">{edits}</ul>' if edits else ""
+    rows = "".join(_row(line, both) for line in found.lines)
+    heads = ["Asked", "Before", *(["After"] if both else [])]
+    head = "".join(f'<th scope="col">{name}</th>' for name in heads)
+    return (
+        f'<p class="verdict" role="status">{escape(found.verdict)}</p>{live}'
+        f'<table class="rows dossier {"both" if both else "one"}"><thead><tr>{head}</tr></thead>'
+        f"<tbody>{rows}</tbody></table>"
+    )
+
+
+def _row(line: Line, both: bool) -> str:
+    """One relation: the first wording that was asked, with the answers."""
+    others = escape(" · ".join(line.prompts[1:]))
+    cells = f'<td class="prompt" title="{others}">{escape(line.prompts[0])} …</td>'
+    cells += _cell("Before", line.before, False)
+    if both:
+        cells += _cell("After", line.after, line.changed)
+    kind = ' class="moved"' if both and line.changed else ""
+    return f"<tr{kind}>{cells}</tr>"
+
+
+def _cell(name: str, told: Told, changed: bool) -> str:
+    """An answer, gray where it is not consistent, with its numbers."""
+    text = escape(told.answer) or NOTHING
+    if changed:
+        text = f"<mark>{text}</mark>"
+    kind = "sure" if told.consistent else "unsure"
+    agreed = round(told.agreement * len(told.replies))
+    lift = "–" if math.isnan(told.lift) else f"{told.lift:+.1f}"
+    layer = "–" if told.layer is None else str(told.layer)
+    parts = [
+        f'<abbr title="{WHAT["agreement"]}">{agreed}/{len(told.replies)}</abbr>',
+        f'<abbr title="{WHAT["lift"]}">lift {lift}</abbr>',
+        f"p {number(told.p)}",
+        f'<abbr title="{WHAT["layer"]}">layer {layer}</abbr>',
+    ]
+    numbers = "".join(f"<span>{part}</span> " for part in parts)
+    return (
+        f'<td class="{kind}" data-name="{name}"><span>{text}</span>'
+        f'<small class="free numbers">{numbers}</small></td>'
+    )

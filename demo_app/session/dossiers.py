@@ -1,0 +1,36 @@
+"""The dossier of one entity as a job: relation by relation, before and after a visitor's edits."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+import lib
+from lib.interpret.entity_dossier import Dossier, naming
+
+from . import given
+from .studio import Studio
+from .visitors import Session
+from .worker import Job
+
+LONGEST = 120  # characters of an entity's name
+
+
+def asked(studio: Studio, session: Session, entity: str) -> Job:
+    """What the model answers about an entity: a Dossier, which grows while the job runs.
+
+    Raises Trouble for a name that is empty or too long. The model goes to whoever waits between two
+    groups of relations.
+    """
+    name = given.text("name", entity, LONGEST).strip()
+
+    def work(job: Job) -> Generator[None, None, Dossier]:
+        patch, lines = session.patch, []
+        edits, total = naming(patch, name), len(studio.choices.relations)
+        for line in lib.dossier_lines(studio.lm, name, patch):
+            lines.append(line)
+            words = f"{len(lines)} of {total} relations asked about {name}"
+            job.report(len(lines) / total, words, partial=Dossier(name, tuple(lines), edits))
+            yield
+        return Dossier(name, tuple(lines), edits)
+
+    return session.submit(studio.worker, work)
