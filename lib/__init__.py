@@ -61,6 +61,7 @@ from .model.lm import LM, load
 from .model.sequences import Sequences
 from .patch.patch import EMPTY, Edit, LowRank, Patch
 from .patch.route import Rewrite, Route
+from .patch.strength import scaled
 from .preset_search.scan import Scan, scan
 
 __version__ = "0.1"
