@@ -26,6 +26,8 @@ def choices(edits: Sequence[AppliedEdit]) -> list[tuple[str, int]]:
 
 def _label(place: int, edit: AppliedEdit) -> str:
     parts = [f"{place}. {_fact(edit.fact, len(edit.line))}", edit.name]
+    if edit.strength != 1:
+        parts.append(f"strength {edit.strength:g}")
     if edit.seconds is not None:
         parts.append(f"{edit.seconds:.1f} s")
     return " · ".join(parts)

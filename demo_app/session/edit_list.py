@@ -125,6 +125,19 @@ def _append(session: Session, edit: AppliedEdit, patch: lib.Patch) -> None:
     session.folds[numbers(session)] = patch
 
 
+def strengthen(session: Session, patch: lib.Patch, whole: lib.Patch, strength: float) -> None:
+    """The last applied edit at another strength: its patch, and the one at strength 1."""
+    key = numbers(session)
+    edit = next(one for one in reversed(session.edits) if one.on)
+    edit.strength, session.patches[-1] = strength, patch
+    for known in (session.folds, session.wholes, session.points):
+        for other in [other for other in known if edit.number in other]:
+            del known[other]  # they hold this edit at the strength that it had
+    session.folds[key] = patch
+    if strength != 1:
+        session.wholes[key] = whole
+
+
 def drop_last(session: Session) -> None:
     """The newest applied edit leaves the list."""
     last = max(i for i, edit in enumerate(session.edits) if edit.on)
@@ -133,20 +146,25 @@ def drop_last(session: Session) -> None:
 
 def clear(session: Session) -> None:
     """No edit, and nothing remembered of any."""
-    for held in (session.edits, session.patches, session.folds, session.points):
+    for held in (session.edits, session.patches, session.folds, session.wholes, session.points):
         held.clear()
 
 
 @contextmanager
 def whole_or_not(session: Session) -> Iterator[None]:
     """In the body the list changes; where it fails or is stopped, the list is as it was before."""
-    edits, patches = [(edit, edit.on) for edit in session.edits], list(session.patches)
+    edits = [(edit, edit.on, edit.strength) for edit in session.edits]
+    patches = list(session.patches)
+    kept = [(known, dict(known)) for known in (session.folds, session.wholes, session.points)]
     try:
         yield
     except BaseException:
-        session.edits[:], session.patches[:] = [edit for edit, _ in edits], patches
-        for edit, on in edits:
-            edit.on = on
+        session.edits[:], session.patches[:] = [edit for edit, *_ in edits], patches
+        for edit, on, strength in edits:
+            edit.on, edit.strength = on, strength
+        for known, before in kept:
+            known.clear()
+            known.update(before)  # type: ignore[arg-type]
         raise
 
 
@@ -159,15 +177,19 @@ def fold(
     for size in range(1, len(key) + 1):
         part, before = key[:size], found[-1] if found else lib.EMPTY
         job.report((size - 1) / max(len(key), 1), f"Laying edit {size} of {len(key)}")
+        last = next(edit for edit in session.edits if edit.number == part[-1])
         patch = session.folds.get(part) or _shorter(lm, session, part)
         if patch is None:
-            line = next(edit.line for edit in session.edits if edit.number == part[-1])
+            line = last.line
             if line.editor not in lib.EDITORS:
                 raise Trouble("A patch that was loaded from a file can only be first in the list.")
             words, share = f"Writing edit {size} again", 1 / len(key)
             with job.counting(lm, words, 30, (size - 1) * share, size * share):
                 editor = lib.EDITORS[line.editor](lm, **line.settings)
                 patch = editor.edit(line.read(), after=before)
+            if last.strength != 1:
+                session.wholes[part] = patch
+                patch = lib.scaled(lm, patch, last.strength, before)
         session.folds[part] = patch
         found.append(patch)
         yield
@@ -184,6 +206,8 @@ def choose(session: Session, wanted: set[int], found: Sequence[lib.Patch]) -> No
 
 def _shorter(lm: lib.LM, session: Session, part: tuple[int, ...]) -> lib.Patch | None:
     """The patch of some edits from a known one with one edit more, in closed form."""
+    if any(edit.strength != 1 for edit in session.edits):
+        return None  # the closed form takes out what was written, not a part of it
     for longer, patch in session.folds.items():
         if len(longer) == len(part) + 1:
             extra = [i for i in range(len(longer)) if longer[:i] + longer[i + 1 :] == part]
@@ -203,6 +227,7 @@ def _forget(session: Session, present: tuple[int, ...]) -> None:
     old = [key for key in session.folds if key not in used]
     for key in old[: max(0, len(session.folds) - FOLDS)]:
         del session.folds[key]
+        session.wholes.pop(key, None)
         session.points.pop(key, None)
 
 

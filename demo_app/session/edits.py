@@ -20,6 +20,7 @@ class AppliedEdit:
     name: the editor's name as the page writes it.
     seconds: how long the edit took; None for an edit that came from a file.
     on: whether the edit is applied.
+    strength: by what the visitor multiplies what the edit adds to the weights.
     """
 
     number: int
@@ -27,6 +28,7 @@ class AppliedEdit:
     name: str
     seconds: float | None = None
     on: bool = True
+    strength: float = 1.0
 
     @property
     def fact(self) -> lib.Fact | None:

@@ -35,6 +35,7 @@ class Session:
     edits: the list that the visitor sees, with the edits that are left out.
     folds: patches by the numbers of the edits in them, so that putting a switch back gives the very
         same patch.
+    wholes: the patches of `folds` whose last edit is scaled, with it at strength 1.
     points: what was measured, by the numbers of the applied edits.
     jobs: jobs and long runs that were started.
     files: paths of files that were made for the visitor, or that the visitor has brought.
@@ -47,6 +48,7 @@ class Session:
     foretold: Prediction | None = None
     edits: list[AppliedEdit] = field(default_factory=list)
     folds: dict[tuple[int, ...], lib.Patch] = field(default_factory=dict)
+    wholes: dict[tuple[int, ...], lib.Patch] = field(default_factory=dict)
     points: dict[tuple[int, ...], Point] = field(default_factory=dict)
     jobs: list[Any] = field(default_factory=list)  # Job, or a LongRun, which stops like one
     files: set[str] = field(default_factory=set)

@@ -19,6 +19,7 @@ from .edit_form import Form
 from .edit_list import EditList
 from .free_prompt import Free
 from .jobs import HIDDEN, OPEN, follow, told_plainly
+from .strength import Strength
 
 SHOW_RESULT = """(...given) => {
   if (innerWidth < 720) document.querySelector("#result").scrollIntoView({behavior: "smooth"});
@@ -66,6 +67,7 @@ class Page:
                     self.table = gr.HTML(table(ready), elem_id="table", js_on_load=PICK)
                     gr.HTML('<p class="source">Choose a row to see its next word below.</p>')
                     self.next = gr.HTML(next_word.panel(studio.lm, ready), elem_id="next")
+                self.strength = Strength(studio)
                 self.edits = EditList(studio)
         with gr.Column(elem_classes="card", elem_id="write"):
             Free(studio)
@@ -80,6 +82,7 @@ class Page:
             self.form.stop,
             self.keep,
             self.next,
+            *self.strength.outputs,
             *self.edits.outputs,
         ]
         self.wire()
@@ -142,7 +145,7 @@ class Page:
         form.example.input(
             form.fill, form.example, [*form.fact, form.own, form.kind], api_name="fill", **OPEN
         ).success(look, form.example, self.outputs, api_name="look", **OPEN)
-        gr.on(
+        edited = gr.on(
             [form.go.click, form.target.submit],
             edit,
             form.all,
@@ -151,7 +154,7 @@ class Page:
             js=SHOW_RESULT,
             **OPEN,
         )
-        self.last.click(undo_last, None, self.outputs, api_name="undo_last", **OPEN)
+        undone = self.last.click(undo_last, None, self.outputs, api_name="undo_last", **OPEN)
         self.everything.click(undo_all, None, self.outputs, api_name="undo_all", **OPEN)
         form.stop.click(stop, api_name="stop", **OPEN)
         gr.on(
@@ -162,8 +165,9 @@ class Page:
             api_name="editor",
             **OPEN,
         )
-        self.keep.input(keep, self.keep, self.outputs, api_name="keep", **OPEN)
-        self.edits.wire(self.run, self.outputs)
+        kept = self.keep.input(keep, self.keep, self.outputs, api_name="keep", **OPEN)
+        switched = self.edits.wire(self.run, self.outputs)
+        self.strength.wire(self.run, self.outputs, [edited, undone, kept, switched])
         self.table.select(row, None, self.next, **HIDDEN)
 
     def follows(self, loaded: gr.events.Dependency) -> None:
@@ -227,6 +231,7 @@ class Page:
             self.everything: undo,
             self.form.go: gr.Button(interactive=True),
             self.form.stop: gr.Button(interactive=False),
+            **self.strength.shown(session),
             **self.edits.shown(session),
         }
         if view is None:
