@@ -1,10 +1,11 @@
-"""What the README's tables say: quality of edits on the embedded model, three events.
+"""What the README's tables say: quality of edits on a packaged model, three events.
 
     python -m tests.benchmarks.quality classroom --editors rome,ft_m,retrieval   # odd cases only
+    python -m tests.benchmarks.quality classroom --editors rome --model gemma-3-270m --cases 45
     python -m tests.benchmarks.quality counterfact --data FILE --cases 100
     python -m tests.benchmarks.quality classroom --editors memit,alphaedit --cases 100 --batch 10
 
-Classroom: every odd-numbered case (even ones are for tuning). CounterFact: the first rows of a file
+Classroom: every odd-numbered case that the model knows (even ones are for tuning). CounterFact: the first rows of a file
 in the flat format. Without --batch each fact is edited alone on the base model; with it all are
 edited one batch after another and measured at the end. Writes quality.json beside itself.
 """
@@ -39,6 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("which", choices=("classroom", "counterfact"))
     parser.add_argument("--editors", default="rome")
+    parser.add_argument("--model", help="default: the embedded model")
     parser.add_argument("--data", type=Path)
     parser.add_argument("--cases", type=int)
     parser.add_argument("--batch", type=int)
@@ -47,10 +49,12 @@ def main() -> None:
     given = parser.parse_args()
     settings = {k: json.loads(v) for k, _, v in (pair.partition("=") for pair in given.set)}
     if given.which == "classroom":
-        cases = [case for case in lib.classroom() if case.id % 2 == 1][: given.cases]
+        known = lib.classroom(given.model)
+        cases = [case for case in known if case.id % 2 == 1][: given.cases]
     else:
         cases = lib.read_cases(given.data, limit=given.cases or 100)
-    lm = lib.load(dtype="float32")
+    lm = lib.load(given.model, dtype="float32")
+    of = f", {lm.name}" if given.model else ""
     base = None
     for name in given.editors.split(","):
         editor = lib.EDITORS[name](lm, **settings)
@@ -61,7 +65,7 @@ def main() -> None:
             scores = lib.singly(editor, cases, base=base)
             before, base = scores.base.scores, scores.base
         print(scores, "\n")
-        for label, found in ((f"{which} {name}", scores), (f"{which} base", before)):
+        for label, found in ((f"{which} {name}{of}", scores), (f"{which} base{of}", before)):
             seconds = getattr(found, "seconds", None)
             entry = {
                 "title": found.title if seconds else f"base model, {len(cases)} cases, {lm.name}",
