@@ -52,8 +52,7 @@ def abilities_of(lm: lib.LM) -> dict[str, list[int]]:
     good = dict(zip(some, _right(lm, list(some)), strict=True))
     kinds = {kind: [item for item in some if item.kind == kind] for kind in KINDS}
     return {
-        kind: [place for place, item in enumerate(own) if good[item]]
-        for kind, own in kinds.items()
+        kind: [place for place, item in enumerate(own) if good[item]] for kind, own in kinds.items()
     }
 
 

@@ -159,9 +159,7 @@ def main() -> None:
     out = given.out or OUT.with_name(f"sweeps{which}.json")
     settings = {k: json.loads(v) for k, _, v in (pair.partition("=") for pair in given.set)}
     journal = given.journal or Path(tempfile.gettempdir()) / f"sweep{which}-{given.editor}.json"
-    found = sweep(
-        given.editor, given.cases, settings, out, journal, given.budget, given.model
-    )
+    found = sweep(given.editor, given.cases, settings, out, journal, given.budget, given.model)
     journal.unlink(missing_ok=True)  # its rows are in the file now
     print(json.dumps(found["best"], indent=1), found["note"], found["preset"], sep="\n")
 

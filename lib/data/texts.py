@@ -28,9 +28,10 @@ def irrelevant() -> list[str]:
 def known_by(model: str | None) -> dict[str, Any] | None:
     """What KNOWN says about the model of this name, which may be a path or an id of a hub.
 
-    Only the last part of the name counts, whatever the case of its letters. None for a model that it does not name, as for the default model, which knows everything. Keys:
-    "classroom", whose "known" is {id of a case: places of the known neighbors}, and "abilities",
-    which is {kind: places of the items that it has right}.
+    Only the last part of the name counts, whatever the case of its letters. None for a model that
+    it does not name, as for the default model, which knows everything. Keys: "classroom", whose
+    "known" is {id of a case: places of the known neighbors}, and "abilities", which is {kind:
+    places of the items that it has right}.
     """
     return None if model is None else _known().get(model.rstrip("/").split("/")[-1].lower())
 

@@ -5,9 +5,10 @@
     python -m tests.benchmarks.quality counterfact --data FILE --cases 100
     python -m tests.benchmarks.quality classroom --editors memit,alphaedit --cases 100 --batch 10
 
-Classroom: every odd-numbered case that the model knows (even ones are for tuning). CounterFact: the first rows of a file
-in the flat format. Without --batch each fact is edited alone on the base model; with it all are
-edited one batch after another and measured at the end. Writes quality.json beside itself.
+Classroom: every odd-numbered case that the model knows (even ones are for tuning). CounterFact: the
+first rows of a file in the flat format. Without --batch each fact is edited alone on the base
+model; with it all are edited one batch after another and measured at the end. Writes quality.json
+beside itself.
 """
 
 from __future__ import annotations

@@ -133,7 +133,7 @@ def test_the_recorded_sweeps_are_what_a_scan_with_these_rows_finds(name, deep, m
     rate = next(iter(sweep.GRID[name]["grid"]))
     known = {(row["layer"], row[rate]): row for row in kept["rows"]}
     monkeypatch.setattr(Scan, "_trial", lambda self, c: known[c["layer"], c[rate]])
-    monkeypatch.setattr(lib, "load", lambda **_: deep)
+    monkeypatch.setattr(lib, "load", lambda *_, **__: deep)
     monkeypatch.setattr(sweep, "write", lambda *_: None)
     found = sweep.sweep(name, len(kept["cases"]), {}, sweep.OUT, None, None)
     assert {(row["layer"], row[rate]) for row in found["rows"]} == known.keys()
