@@ -59,7 +59,7 @@ BELOW = {"layers": (4, 6, 9), "widths": (1, 3), "around": 0, "together": True, "
 GRIDS: dict[str, dict[str, dict[str, Any]]] = {
     GEMMA: {
         "rome": {
-            "layers": (1, 3, 5, 7, 9, 12),
+            "layers": (1, 3, 5, 7, 10),
             "grid": {"v_lr": RATES},
             "around": 0,
             "settings": SHORT,

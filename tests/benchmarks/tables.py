@@ -299,6 +299,16 @@ def by_event(*metrics: str) -> list[tuple[str, str, str]]:
     return [(metric, metric, event) for metric in metrics for event in SHARES]
 
 
+GENERATED = [
+    ("the edit itself (efficacy)", "efficacy", "generation"),
+    ("rewordings (generalization)", "generalization", "generation"),
+    ("neighbors keep their answer (specificity)", "specificity", "generation"),
+    ("unrelated text goes on as before (locality)", "locality", "generation"),
+    ("same subject, another relation, as before", *SAME_SUBJECT[1:]),
+    LEAK,
+]
+
+
 @made("classroom")
 def classroom() -> str:
     """Single edits on the classroom."""
@@ -322,15 +332,21 @@ def classroom_generation() -> str:
         "`ft_m`": "classroom ft_m",
         "`retrieval`": "classroom retrieval",
     }
-    rows = [
-        ("the edit itself (efficacy)", "efficacy", "generation"),
-        ("rewordings (generalization)", "generalization", "generation"),
-        ("neighbors keep their answer (specificity)", "specificity", "generation"),
-        ("unrelated text goes on as before (locality)", "locality", "generation"),
-        ("same subject, another relation, as before", *SAME_SUBJECT[1:]),
-        LEAK,
-    ]
-    return compared(columns, rows)
+    return compared(columns, GENERATED)
+
+
+@made("classroom-models")
+def classroom_models() -> str:
+    """Single edits on the classroom with both packaged models side by side, by generation."""
+    runs = read("quality")
+    columns = {}
+    for model, suffix in (("SmolLM2", ""), ("Gemma 3", ", gemma-3-270m")):
+        for editor in ("base", "rome", "ft_m", "retrieval"):
+            name = f"classroom {editor}{suffix}"
+            if name in runs:
+                head = f"{model}: " + ("unedited" if editor == "base" else f"`{editor}`")
+                columns[head] = name
+    return compared(columns, GENERATED)
 
 
 @made("counterfact")
