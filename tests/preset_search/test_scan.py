@@ -152,6 +152,16 @@ def test_every_prepared_sweep_is_a_scan_its_editor_can_make(deep, trials):
         assert scan(deep, name, small_cases()[:2], **options).best
 
 
+@pytest.mark.parametrize("model", sweep.GRIDS)
+def test_so_is_every_one_prepared_for_a_further_model(model, trials):
+    lm = tiny.model("llama", num_hidden_layers=18)
+    lm.name = model
+    for name in sweep.GRIDS[model]:
+        options = {k: v for k, v in sweep.grid_of(model, name).items() if k != "facts"}
+        assert scan(lm, name, small_cases()[:2], **options).best
+    assert {case.id % 2 for case in sweep.even(4, model)} == {0}
+
+
 def test_estimate_is_said_after_the_first_trial(deep, trials):
     said = []
     scan(deep, "rome", small_cases(), say=lambda line: said.append((line, len(trials.tried))))
