@@ -102,7 +102,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--share", action="store_true", help="also a public link, which gradio gives"
     )
-    parser.add_argument("--model", help="a hub id or a local folder (default: the embedded model)")
+    parser.add_argument(
+        "--model", help="a hub id, a local folder, or gemma-3-270m (Gemma Terms of Use, "
+        "ai.google.dev/gemma/terms); default: the embedded model",
+    )  # fmt: skip
     parser.add_argument(
         "--allow-host", action="append", default=[], metavar="NAME",
         help="a name under which the page may be called, beside those of this machine; * is every",

@@ -56,12 +56,12 @@ class Row:
 
 
 def unseen(
-    count: int, stream: int, seed: int, data: Path | None = None
+    count: int, stream: int, seed: int, data: Path | None = None, model: str | None = None
 ) -> tuple[list[lib.Case], list[lib.Case]]:
-    """Cases for single edits and, other ones, for the stream: odd ones of the classroom, or those
-    of a file, drawn by the seed. Raises ValueError where there are too few.
+    """Cases for single edits and, other ones, for the stream: odd ones of the classroom that the
+    model knows, or those of a file, drawn by the seed. Raises ValueError where there are too few.
     """
-    known = lib.read_cases(data) if data else [c for c in lib.classroom() if int(c.id) % 2]
+    known = lib.read_cases(data) if data else [c for c in lib.classroom(model) if int(c.id) % 2]
     if min(count, stream) < 1:
         raise ValueError("at least one case for single edits and one for the stream")
     if count + stream > len(known):
@@ -272,7 +272,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             if not path.parent.is_dir():
                 raise ValueError(f"there is no folder {path.parent} for {path.name}")
         stream = asked.cases if asked.stream is None else asked.stream
-        contest = Contest(model, *unseen(asked.cases, stream, seed, asked.data))
+        contest = Contest(model, *unseen(asked.cases, stream, seed, asked.data, model))
         rows = [contest.nothing()]
         sources = [(name, False, name) for name in ours]
         called = names(files, ours)

@@ -1,10 +1,11 @@
-"""Where the defaults for the embedded model come from: a `lib.scan` per editor, recorded.
+"""Where the defaults for the packaged models come from: a `lib.scan` per editor, recorded.
 
     python -m tests.sweep rome          # about 15 minutes on two cores
+    python -m tests.sweep rome --model gemma-3-270m --cases 12
 
-It writes tests/benchmarks/sweeps.json.
-Only even-numbered classroom cases are used; odd ones are for reporting. A sweep that was stopped
-goes on from its journal.
+It writes tests/benchmarks/sweeps.json, and for another model sweeps-MODEL.json beside it.
+Only even-numbered classroom cases that the model knows are used; odd ones are for reporting. A
+sweep that was stopped goes on from its journal.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import lib
 from lib.preset_search.scan import scan
 
 OUT = Path(__file__).parent / "benchmarks" / "sweeps.json"
+GEMMA = "gemma-3-270m"
 RATES = (0.1, 0.25, 0.5)
 # even cases in one call, as editors of many facts are meant; scored on the first of them
 BATCH = {"together": True, "facts": 40}
@@ -51,24 +53,79 @@ GRID: dict[str, dict[str, Any]] = {
     # the layers to choose from are all up to the given one; each fact is tried in every one of them
     "wilke": {"layers": (3, 5, 7, 9), "around": 1, "grid": {"v_lr": RATES}, "together": False},
 }
+# Gemma 3 270M has 18 layers. Its head of 262,144 tokens makes a trial dear, so the grids are small.
+SHORT = {"contexts": [[9, 4]]}  # four contexts and the bare prompt, as for the embedded model
+GRIDS: dict[str, dict[str, dict[str, Any]]] = {
+    GEMMA: {
+        # A norm follows the MLP, whose outputs are about 3 long in the middle layers, and a step of
+        # the published rate, 0.5 in each of 640 numbers, is 13.
+        "rome": {
+            "layers": (3, 5, 7),
+            "grid": {"clamp": (1.0, 2.0), "v_lr": (0.05, 0.5)},
+            "around": 0,
+            "settings": SHORT,
+        },
+        "memit": {
+            "layers": (4, 6, 9),
+            "widths": (1, 3),
+            "grid": {"clamp": (0.75, 1.5), "strength": (1_000.0, 15_000.0)},
+            "around": 0,
+            "together": True,
+            "settings": {**SHORT, "v_lr": 0.05},
+        },
+        "ft": {
+            "layers": (9, 12, 14, 16),
+            "grid": {"lr": (5e-4, 1e-3, 2e-3)},
+            "around": 0,
+            "together": True,
+            "facts": 24,
+        },
+        "ft_m": {
+            "layers": (9, 12, 14, 16),
+            "grid": {"lr": (2.5e-4, 5e-4, 1e-3)},
+            "around": 0,
+            "together": False,
+        },
+        "grace": {
+            "layers": (12, 14, 16),
+            "grid": {"eps_init": (1.0, 4.0, 16.0)},
+            "around": 0,
+            "together": True,
+        },
+    }
+}
 
 
-def even(count: int) -> list[lib.Case]:
-    return [case for case in lib.classroom() if case.id % 2 == 0][:count]
+def grid_of(model: str | None, name: str) -> dict[str, Any]:
+    """What is tried for an editor on a model, by default the embedded one."""
+    found = dict(GRID[name] if model is None else GRIDS[model][name])
+    return {"settings": {}, **found}
+
+
+def even(count: int, model: str | None = None) -> list[lib.Case]:
+    return [case for case in lib.classroom(model) if case.id % 2 == 0][:count]
 
 
 def sweep(
-    name: str, count: int, settings: dict, out: Path, journal: Path | None, budget: float | None
+    name: str,
+    count: int,
+    settings: dict,
+    out: Path,
+    journal: Path | None,
+    budget: float | None,
+    model: str | None = None,
 ) -> dict:
     """All stages; the rows in the order in which they were tried, and the best one."""
-    options = dict(GRID[name])
+    options = grid_of(model, name)
     if "facts" in options:
-        options["facts"] = [case.fact for case in even(options["facts"])]
-    lm, cases = lib.load(dtype="float32"), even(count)
-    found = scan(lm, name, cases, journal=journal, budget=budget, settings=settings, **options)
+        options["facts"] = [case.fact for case in even(options["facts"], model)]
+    lm, cases = lib.load(model, dtype="float32"), even(count, model)
+    options["settings"] = {**options["settings"], **settings}
+    found = scan(lm, name, cases, journal=journal, budget=budget, **options)
     tried = {"layer", "layers", *options["grid"]}
     result = {
         "command": f"python -m tests.sweep {name} --cases {count}"
+        + (f" --model {model}" if model else "")
         + "".join(f" --set {key}={json.dumps(value)}" for key, value in settings.items()),
         "model": lm.identity,
         "cases": [case.id for case in cases],
@@ -95,16 +152,22 @@ def write(out: Path, name: str, found: dict) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("editor", choices=sorted(GRID.keys() & lib.EDITORS.keys()))
+    parser.add_argument("editor")
+    parser.add_argument("--model", choices=sorted(GRIDS), help="default: the embedded model")
     parser.add_argument("--cases", type=int, default=16)
     parser.add_argument("--budget", type=float, help="seconds")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=JSON")
-    parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--out", type=Path, help="default: sweeps.json, or that of the model")
     parser.add_argument("--journal", type=Path, help="default: in the folder for temporary files")
     given = parser.parse_args()
+    prepared = GRIDS[given.model] if given.model else GRID
+    if given.editor not in prepared:
+        parser.error(f"no grid is prepared for {given.editor}; there are {', '.join(prepared)}")
+    which = f"-{given.model}" if given.model else ""
+    out = given.out or OUT.with_name(f"sweeps{which}.json")
     settings = {k: json.loads(v) for k, _, v in (pair.partition("=") for pair in given.set)}
-    journal = given.journal or Path(tempfile.gettempdir()) / f"sweep-{given.editor}.json"
-    found = sweep(given.editor, given.cases, settings, given.out, journal, given.budget)
+    journal = given.journal or Path(tempfile.gettempdir()) / f"sweep{which}-{given.editor}.json"
+    found = sweep(given.editor, given.cases, settings, out, journal, given.budget, given.model)
     journal.unlink(missing_ok=True)  # its rows are in the file now
     print(json.dumps(found["best"], indent=1), found["note"], found["preset"], sep="\n")
 

@@ -51,19 +51,21 @@ BASELINES = ("retrieval", "ft")  # always in the stress test: simple, and hard t
 class Choices:
     """The examples and editors of a model, and the check of what was typed.
 
-    cases: {number: case} of the classroom.
+    cases: {number: case} of the classroom, as far as the model knows them.
     examples: {label: number of the case} of the examples that are offered.
     relations: the names of the classroom's relations.
-    ready: the label of the example that stands in the form when the page opens.
+    ready: the label of the example that stands in the form when the page opens: the one that is
+        meant for it, or the first that the model knows.
     """
 
     def __init__(self, lm: lib.LM) -> None:
         self.lm = lm
         offered = json.loads(EXAMPLES.read_text(encoding="utf-8"))
-        self.cases = {case.id: case for case in lib.classroom()}
+        self.cases = {case.id: case for case in lib.classroom(lm.name)}
         self.relations = tuple(lib.relations())
-        self.examples = {self.label(self.cases[i].fact): i for i in offered["cases"]}
-        self.ready = self.label(self.cases[offered["ready"]].fact)
+        shown = [i for i in (offered["ready"], *offered["cases"]) if i in self.cases] or self.cases
+        self.examples = {self.label(self.cases[i].fact): i for i in dict.fromkeys(shown)}
+        self.ready = next(iter(self.examples))
         self._editors = {
             name: (
                 NAMES.get(name, name.upper().replace("_", "-")),

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from html import escape
 
-LICENSES = {"SmolLM2-135M-Instruct": "by Hugging Face, 135 million numbers, Apache License 2.0"}
+LICENSES = {
+    "SmolLM2-135M-Instruct": "by Hugging Face, 135 million numbers, Apache License 2.0",
+    "gemma-3-270m": "by Google, 268 million numbers, under Google’s Gemma Terms of Use "
+    "(ai.google.dev/gemma/terms)",
+}
 
 TEXT = """
 <h2>What happens here</h2>

@@ -40,7 +40,7 @@ def run(given: argparse.Namespace) -> None:
         if not (equals and name and path):
             raise ValueError(f"--data wants NAME=FILE, not '{options.shortened(pair)}'")
         data[name] = read_cases(Path(path), limit=max(50, *lengths))
-    data = data or {"classroom": classroom()}
+    data = data or {"classroom": classroom(given.model)}
     editors = given.editors.split(",") if given.editors else None
     arena = Arena(options.load(given), data, given.to, lengths, editors)
     done = len(arena.results)

@@ -27,7 +27,11 @@ def common(parser: argparse.ArgumentParser) -> None:
 
 def model(parser: argparse.ArgumentParser) -> None:
     """Add the options that name a model."""
-    parser.add_argument("--model", help="hub id or local folder (default: the embedded model)")
+    parser.add_argument(
+        "--model",
+        help="hub id, local folder, or gemma-3-270m (Gemma Terms of Use, "
+        "ai.google.dev/gemma/terms); default: the embedded model",
+    )
     parser.add_argument("--dtype", help="float32, bfloat16, …")
     parser.add_argument("--device-map", help="as transformers names it, e.g. auto")
 

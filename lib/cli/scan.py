@@ -62,7 +62,7 @@ def run(given: argparse.Namespace) -> None:
     if given.data:
         cases = read_cases(given.data, limit=given.cases, target=given.target)
     else:  # odd cases stay unseen, so that a preset chosen here can be measured on them
-        cases = [case for case in classroom() if case.id % 2 == 0][: given.cases]
+        cases = [case for case in classroom(given.model) if case.id % 2 == 0][: given.cases]
     lm = options.load(given)
     found = scan_of(
         lm,

@@ -57,7 +57,7 @@ def _stream(given: argparse.Namespace, device_map: Any) -> None:
     cases = (
         read_cases(given.data, limit=given.edits, target=given.target, lazy=given.lazy)
         if given.data
-        else classroom()[: given.edits]
+        else classroom(given.model)[: given.edits]
     )
     if given.edits and len(cases) < given.edits:
         raise ValueError(

@@ -103,7 +103,7 @@ def _read(given: argparse.Namespace) -> Sequence[Case]:
     """The cases of the file up to the last row that the options name."""
     if given.data == "classroom":
         # odd cases stay unseen, so that a network trained here can be measured on them
-        return [case for case in classroom() if case.id % 2 == 0]
+        return [case for case in classroom(given.model) if case.id % 2 == 0]
     spans = [given.rows, given.validation_rows]
     if spans == [None, None]:
         limit = given.cases

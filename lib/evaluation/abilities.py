@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from ..data.texts import ABILITIES, HELD_OUT
+from ..data.texts import ABILITIES, HELD_OUT, known_by
 from ..model import scoring
 from ..model.lm import LM
 from ..patch.patch import EMPTY, Patch
@@ -50,13 +50,19 @@ class Ability(NamedTuple):
 
 
 @cache
-def items() -> tuple[Ability, ...]:
-    """The items that come with the library, kind by kind."""
+def items(model: str | None = None) -> tuple[Ability, ...]:
+    """The items that come with the library, kind by kind.
+
+    model  Name of a model, as `lm.name` has it; only the items that it has right come back where
+           that was measured (`known_by`), and all items for any other model.
+    """
     kinds = json.loads(ABILITIES.read_text(encoding="utf-8"))
+    measured = known_by(model)
     return tuple(
         Ability(kind, prompt, answer, tuple(wrong[0] if wrong else ()))
         for kind in KINDS
-        for prompt, answer, *wrong in kinds[kind]
+        for place, (prompt, answer, *wrong) in enumerate(kinds[kind])
+        if measured is None or place in measured["abilities"][kind]
     )
 
 
@@ -140,13 +146,14 @@ def abilities(
     The model is asked twice, without any patch and with this one; patches that are active already
     are set aside for the time being.
 
-    some  the items, by default those that come with the library
+    some  the items, by default those that come with the library: all of them, or where it is
+          known which of them the model has right, those
     base  an earlier result with the same model and items, so that the unedited model is not asked
           again
 
     Raises ValueError for a base with other items.
     """
-    some = items() if some is None else list(some)
+    some = items(lm.name) if some is None else list(some)
     if base is None:
         with lm.patched(EMPTY, only=True):
             before = _right(lm, some), _page(lm)

@@ -50,6 +50,10 @@ SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 # that the tests can run every cell in seconds. "full" takes a model of 8 billion parameters and
 # needs a GPU. The numbers in the text are those of "small".
 #
+# The environment variable `EDIT_MODEL` puts another model in the place of the one above, such as
+# `gemma-3-270m` (Gemma 3 270M, under Google's Gemma Terms of Use, ai.google.dev/gemma/terms). All
+# cells then run on it, while the text goes on to describe SmolLM2-135M-Instruct.
+#
 # Some experiments take longer than that. They were made beforehand by one command, and their rows
 # are kept in `notebooks/data` together with the command, the date and the settings: a **stored
 # run**. `long_runs.stored(…)` reads such a run and refuses it if its settings are not those that the

@@ -1,10 +1,17 @@
 """The models of the notebooks: `load(SCALE)` returns the one that belongs to a scale.
 
 "tiny" is a random llama of three layers that knows nothing and answers in bytes. It runs every cell
-in seconds, for tests. "small" is the library's own model, and "full" is an 8B for a GPU.
+in seconds, for tests. "small" is the library's own model, and "full" is an 8B for a GPU. Another
+model takes the place of the library's own where EDIT_MODEL names it:
+
+    EDIT_MODEL=gemma-3-270m python notebooks/src/00_first_edit.py
+
+Gemma 3 270M comes under Google's Gemma Terms of Use (ai.google.dev/gemma/terms).
 """
 
 from __future__ import annotations
+
+import os
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -22,10 +29,21 @@ def load(scale: str) -> lib.LM:
     if scale == "tiny":
         return lib.LM(_random_llama(), _bytes(), name="random-llama")
     if scale == "small":
-        return lib.load()
+        other = another()
+        if other:
+            print(
+                f"EDIT_MODEL={other}: what is computed here is of this model. The text around it, "
+                "and runs that are stored, are of SmolLM2-135M-Instruct."
+            )
+        return lib.load(other)
     if scale == "full":
         return lib.load(FULL)
     raise ValueError(f"the scale is tiny, small or full, not {scale!r}")
+
+
+def another() -> str | None:
+    """The model that EDIT_MODEL names in place of the library's own, None where it is not set."""
+    return os.environ.get("EDIT_MODEL") or None
 
 
 def same(lm: lib.LM, a: Tensor, b: Tensor, tolerance: float = 1e-3) -> None:

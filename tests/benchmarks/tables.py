@@ -15,7 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from lib import EDITORS, Editor
+from lib import classroom as classroom_cases
+from lib.data.texts import known_by
+from lib.evaluation.abilities import items
 from lib.evaluation.intervals import interval
+from lib.preset_search.scan import SCORED
 
 HERE = Path(__file__).parent
 STREAM = HERE.parents[1] / "notebooks" / "data" / "14_streams.json"
@@ -299,6 +303,16 @@ def by_event(*metrics: str) -> list[tuple[str, str, str]]:
     return [(metric, metric, event) for metric in metrics for event in SHARES]
 
 
+GENERATED = [
+    ("the edit itself (efficacy)", "efficacy", "generation"),
+    ("rewordings (generalization)", "generalization", "generation"),
+    ("neighbors keep their answer (specificity)", "specificity", "generation"),
+    ("unrelated text goes on as before (locality)", "locality", "generation"),
+    ("same subject, another relation, as before", *SAME_SUBJECT[1:]),
+    LEAK,
+]
+
+
 @made("classroom")
 def classroom() -> str:
     """Single edits on the classroom."""
@@ -322,15 +336,42 @@ def classroom_generation() -> str:
         "`ft_m`": "classroom ft_m",
         "`retrieval`": "classroom retrieval",
     }
-    rows = [
-        ("the edit itself (efficacy)", "efficacy", "generation"),
-        ("rewordings (generalization)", "generalization", "generation"),
-        ("neighbors keep their answer (specificity)", "specificity", "generation"),
-        ("unrelated text goes on as before (locality)", "locality", "generation"),
-        ("same subject, another relation, as before", *SAME_SUBJECT[1:]),
-        LEAK,
+    return compared(columns, GENERATED)
+
+
+@made("known-by-gemma")
+def known_by_gemma() -> str:
+    """What a model other than the embedded one has right of what was made for that one."""
+    found, every = known_by("gemma-3-270m"), classroom_cases()
+    if found is None:
+        raise ValueError("known.json does not name gemma-3-270m")
+    rows = [("cases of the classroom", len(found["classroom"]["known"]), len(every))]
+    rows += [
+        (f"{of} of these cases", *found["classroom"][of]) for of in ("neighbors", "rewordings")
     ]
-    return compared(columns, rows)
+    every_item = items()
+    rows += [
+        (f"abilities: {kind}", len(right), sum(item.kind == kind for item in every_item))
+        for kind, right in found["abilities"].items()
+    ]
+    return table(("what", "right", "asked"), rows)
+
+
+@made("sweeps-gemma")
+def sweeps_gemma() -> str:
+    """The trials from which the presets of Gemma 3 270M were chosen; the chosen ones in bold."""
+    lines = []
+    for editor, sweep in read("sweeps-gemma-3-270m").items():
+        for row in sweep["rows"]:
+            tried = [
+                k for k in row if k not in ("kl_nats", "harmonic", "seconds", "error", *SCORED)
+            ]
+            settings = ", ".join(f"{k} {row[k]}" for k in tried)
+            shown = f"**{settings}**" if row == sweep["best"] else settings
+            shares = [percent(row[m]) if m in row else "–" for m in (*SCORED, "harmonic")]
+            lines.append((f"`{editor}`", shown, len(sweep["cases"]), *shares))
+    head = ("editor", "settings", "even cases", *SCORED, "harmonic mean")
+    return table(head, lines, left=2)
 
 
 @made("counterfact")

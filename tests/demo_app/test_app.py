@@ -21,6 +21,7 @@ import lib
 from demo_app.html import edit_history, next_word, prediction, render
 from demo_app.html.table import table
 from demo_app.session import asking, edit_list, editor_settings, interference
+from demo_app.session.choices import Choices
 from demo_app.session.edits import AppliedEdit, LookBack, PastEdit, Point
 from demo_app.session.first_edits import LOOKS
 from demo_app.session.interference import Forecasts
@@ -39,6 +40,7 @@ from demo_app.session.views import (
 )
 from demo_app.session.visitors import KEY, LATE, SOON, Session, Sessions
 from demo_app.session.worker import Job, Progress, Stopped, Trouble, Worker
+from demo_app.tabs.about import about
 from lib.settings import explain
 
 from ..support import tiny
@@ -77,6 +79,19 @@ def test_the_examples_are_classroom_cases_and_the_tower_is_ready(studio):
     assert studio.choices.example(studio.choices.ready).id == 0
     labels = list(studio.choices.examples)
     assert 12 <= len(labels) <= 40 and len(set(labels)) == len(labels)
+
+
+def test_a_model_is_offered_the_examples_that_it_knows(monkeypatch):
+    lm = tiny.model("llama")
+    lm.name = "gemma-3-270m"
+    offered, known = Choices(lm), {case.id for case in lib.classroom(lm.name)}
+    assert set(offered.cases) == known and set(offered.examples.values()) < known
+    assert offered.ready == "The Eiffel Tower → Rome" and 22 not in offered.examples.values()
+    some = [case for case in lib.classroom() if case.id not in offered.examples.values()][2:4]
+    monkeypatch.setattr(lib, "classroom", lambda _: some)
+    few = Choices(lm)  # no example is known: what is known is offered
+    assert few.ready == few.label(some[0].fact) and len(few.examples) == 2
+    assert "Gemma Terms of Use" in about(lm.name) and "Gemma" not in about("somebody/new")
 
 
 def test_every_editor_is_offered_with_a_sentence(studio):

@@ -17,6 +17,7 @@ from ..support import tiny
 
 LIB = Path(lib.__file__).parent
 SWEEPS = Path(__file__).parents[1] / "benchmarks" / "sweeps.json"
+OTHERS = sorted(SWEEPS.parent.glob("sweeps-*.json"))  # of further models
 TABLE = tomllib.loads((LIB / "editors" / "presets.toml").read_text(encoding="utf-8"))
 
 
@@ -73,6 +74,20 @@ def test_the_defaults_of_the_embedded_model_are_the_best_of_their_sweep(default_
             assert json.loads(json.dumps(getattr(config, key))) == sweep["best"][key], (name, key)
         for key, value in config.current(name, sweep["settings"]).items():
             assert json.loads(json.dumps(getattr(config, key))) == value, (name, key)
+
+
+@pytest.mark.parametrize("path", OTHERS, ids=lambda path: path.stem)
+def test_the_defaults_of_a_further_model_are_the_best_of_their_sweep(path):
+    lm = tiny.model("llama", num_hidden_layers=40)
+    lm.name = path.stem.removeprefix("sweeps-")
+    known = {case.id for case in lib.classroom(lm.name)}
+    for name, sweep in json.loads(path.read_text(encoding="utf-8")).items():
+        config = lib.EDITORS[name](lm).config
+        assert sweep["model"].startswith(f"{lm.name} ") and TABLE[name][lm.name]["tuned"]
+        assert {case % 2 for case in sweep["cases"]} == {0} and set(sweep["cases"]) <= known
+        chosen = {**config.current(name, sweep["settings"]), **sweep["best"]}
+        for key in [key for key in chosen if hasattr(config, key)]:
+            assert json.loads(json.dumps(getattr(config, key))) == chosen[key], (name, key)
 
 
 @pytest.mark.parametrize("name", lib.EDITORS)

@@ -76,7 +76,7 @@ def test_the_items_are_what_they_say(default_lm):
 def test_the_command_says_what_a_patch_costs(tmp_path, monkeypatch, capsys):
     lm = tiny.model("llama")
     monkeypatch.setattr("lib.cli.options.load", lambda *_: lm)
-    monkeypatch.setattr(room, "items", lambda: tuple(few()))
+    monkeypatch.setattr(room, "items", lambda _: tuple(few()))
     path = tmp_path / "p.safetensors"
     shuffled(lm, 1).save(path)
     out = tmp_path / "o.json"

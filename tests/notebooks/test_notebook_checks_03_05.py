@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from lib import memory
+from notebooks import build
 from notebooks.support import checks_04_rome as checks_04
 from notebooks.support import drawings_03, drawings_04, drawings_05, long_runs, models, stored_runs
 from notebooks.support import runs_05_memit as runs_05
@@ -85,8 +86,24 @@ def test_a_stored_run_is_made_by_the_long_build_alone_and_its_beginning_compared
     assert long_runs.repeats(rows, lambda: [{"x": 0.01}], tolerance=0.02) == [{"x": 0.01}]
     with pytest.raises(AssertionError, match="row 0, x"):
         long_runs.repeats(rows, lambda: [{"x": 0.3}])
-    monkeypatch.setenv("EDIT_SCALE", "tiny")  # another model: the code runs, the numbers differ
+    monkeypatch.setenv("EDIT_MODEL", "another")  # the code runs, the numbers differ
     assert long_runs.repeats(rows, lambda: [{"x": 0.3}]) == [{"x": 0.3}]
+    monkeypatch.delenv("EDIT_MODEL")
+    monkeypatch.setenv("EDIT_SCALE", "tiny")
+    assert long_runs.repeats(rows, lambda: [{"x": 0.3}]) == [{"x": 0.3}]
+
+
+def test_another_model_takes_the_place_of_the_library_s_own(monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr(models.lib, "load", asked.append)
+    monkeypatch.setenv("EDIT_MODEL", "")
+    models.load("small")
+    assert not capsys.readouterr().out
+    monkeypatch.setenv("EDIT_MODEL", "gemma-3-270m")
+    models.load("small")
+    assert "EDIT_MODEL=gemma-3-270m: what is computed here is" in capsys.readouterr().out
+    assert asked == [None, "gemma-3-270m"] and models.load("tiny").name == "random-llama"
+    assert build.environment("small")["EDIT_MODEL"] == "", "stored notebooks are of the default"
 
 
 def test_two_results_are_the_same_up_to_a_share_of_their_length():

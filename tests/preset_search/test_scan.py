@@ -133,7 +133,7 @@ def test_the_recorded_sweeps_are_what_a_scan_with_these_rows_finds(name, deep, m
     rate = next(iter(sweep.GRID[name]["grid"]))
     known = {(row["layer"], row[rate]): row for row in kept["rows"]}
     monkeypatch.setattr(Scan, "_trial", lambda self, c: known[c["layer"], c[rate]])
-    monkeypatch.setattr(lib, "load", lambda **_: deep)
+    monkeypatch.setattr(lib, "load", lambda *_, **__: deep)
     monkeypatch.setattr(sweep, "write", lambda *_: None)
     found = sweep.sweep(name, len(kept["cases"]), {}, sweep.OUT, None, None)
     assert {(row["layer"], row[rate]) for row in found["rows"]} == known.keys()
@@ -150,6 +150,16 @@ def test_every_prepared_sweep_is_a_scan_its_editor_can_make(deep, trials):
     for name in sweep.GRID.keys() & lib.EDITORS.keys():
         options = {k: v for k, v in sweep.GRID[name].items() if k != "facts"}
         assert scan(deep, name, small_cases()[:2], **options).best
+
+
+@pytest.mark.parametrize("model", sweep.GRIDS)
+def test_so_is_every_one_prepared_for_a_further_model(model, trials):
+    lm = tiny.model("llama", num_hidden_layers=18)
+    lm.name = model
+    for name in sweep.GRIDS[model]:
+        options = {k: v for k, v in sweep.grid_of(model, name).items() if k != "facts"}
+        assert scan(lm, name, small_cases()[:2], **options).best
+    assert {case.id % 2 for case in sweep.even(4, model)} == {0}
 
 
 def test_estimate_is_said_after_the_first_trial(deep, trials):
