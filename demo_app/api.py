@@ -128,6 +128,7 @@ def summary(column: Column) -> dict:
         "editor": column.editor,
         "written": column.tally("edit")[0] == 1,
         "rewordings": list(column.tally("reworded")),
+        "consequences": list(column.tally("follows")),
         "neighbors_kept": list(column.tally("neighbor")),
         "unrelated_kl_nats": column.moved,
         "seconds": column.seconds,

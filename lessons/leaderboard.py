@@ -27,11 +27,15 @@ COLUMNS = {  # column: (of, metric, event)
     "generalization": ("alone", "generalization", "generation"),
     "specificity": ("alone", "specificity", "probability"),
     "locality": ("alone", "locality", "generation"),
+    "consequences": ("alone", "portability", "generation"),
     "retention": ("stream", "efficacy", "generation"),
     "stream locality": ("stream", "locality", "generation"),
 }
+# Shown but not in the score: most editors draw next to no consequences, and not every case has any
+# whose parts the model knows, so one column would decide it by a few questions.
+UNSCORED = ("consequences",)
 ASKED = {
-    "metrics": ("generalization", "specificity", "locality"),
+    "metrics": ("generalization", "specificity", "locality", "portability"),
     "events": ("probability", "generation"),
 }
 MEMORY = 16  # GB
@@ -50,8 +54,9 @@ class Row:
 
     @property
     def score(self) -> float:
-        """The harmonic mean of all columns: nobody gets far by one of them alone."""
-        values = [value for value, _, _ in self.values.values() if value == value]
+        """The harmonic mean of the columns that count: nobody gets far by one of them alone."""
+        scored = [self.values[name][0] for name in self.values if name not in UNSCORED]
+        values = [value for value in scored if value == value]
         return len(values) / sum(1 / v for v in values) if values and min(values) > 0 else 0.0
 
 
@@ -150,7 +155,7 @@ def table(rows: Sequence[Row]) -> str:
     head = ["", "editor", "score", *COLUMNS, "s/edit", "failed"]
     lines = [head]
     for place, row in enumerate(rows, start=1):
-        shares = [f"{100 * value:.0f}" for value, _, _ in row.values.values()]
+        shares = [f"{100 * v:.0f}" if v == v else "–" for v, _, _ in row.values.values()]
         spent = f"{median(row.seconds):.2g}" if row.seconds else "–"
         name = f"{row.name} *" if row.own else row.name
         lines.append(
@@ -170,7 +175,7 @@ def plain(rows: Sequence[Row]) -> list[list]:
     """The ranking as numbers, a heading first."""
     found = [["editor", "place", "score", *COLUMNS, "seconds per edit", "failed"]]
     for place, row in enumerate(rows, start=1):
-        shares = [round(value, 4) for value, _, _ in row.values.values()]
+        shares = [round(v, 4) if v == v else "" for v, _, _ in row.values.values()]
         spent = round(median(row.seconds), 3) if row.seconds else ""
         found.append([row.name, place, round(row.score, 4), *shares, spent, len(row.failed)])
     return found

@@ -16,6 +16,11 @@ from ..session.worker import Progress
 NOTHING = '<i class="nothing">(nothing)</i>'
 NO_EDIT = '<i class="nothing">No edit is live: the same as before.</i>'
 NATS = '<abbr title="Unit of information with natural logarithms; 1 nat = 1.44 bits">nats</abbr>'
+COUNTED = {  # group -> its words in an editor's line
+    "reworded": "rewordings",
+    "follows": "consequences",
+    "neighbor": "neighbors kept",
+}
 
 
 def number(value: float | None) -> str:
@@ -95,7 +100,7 @@ def verdict(column: Column, kept: bool = False, several: bool = False) -> str:
         return f"<p><b>✗</b> <span>{name} made no edit: {escape(column.error or '')}</span></p>"
     written, _ = column.tally("edit")
     parts = [f"{name} wrote it: <strong>{'yes' if written else 'no'}</strong>"]
-    for group, word in ("reworded", "rewordings"), ("neighbor", "neighbors kept"):
+    for group, word in COUNTED.items():
         good, total = column.tally(group)
         if total:
             parts.append(f"{word} <strong>{good}/{total}</strong>")

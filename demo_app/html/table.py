@@ -19,7 +19,7 @@ GROUPS = {  # group -> (its name, what one wishes for it, word for its tally)
     "neighbor": ("Neighbors", "other subjects, same kind of question: should stay", "kept"),
     "negation": ("Negated", "the fact denied: should not give the new answer", ""),
     "unrelated": ("Unrelated", "should stay word for word", "same"),
-    "follows": ("Consequences", "what follows from the new answer: should change too", ""),
+    "follows": ("Consequences", "what follows from the new answer: should change too", "drawn"),
 }
 P_TITLE = (
     "Probability that the model gives to the whole answer right after the prompt: "

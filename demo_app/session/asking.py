@@ -17,11 +17,13 @@ from lib.data.facts import encode_target
 from lib.evaluation.answers import begins, contains, plain
 from lib.model import scoring
 
+from .consequences import Known, drawn
 from .views import Answer, Row, Subject, first_word
 from .worker import Job
 
 TOKENS = 12  # of an answer; a longer new answer gets a few more than itself
 CHAT = 24  # of an answer in chat form, which is a whole sentence
+KNOWN = 12  # passes, about, to ask for what a consequence takes
 KEPT = 512  # prompts whose base answer is kept: one distribution of the next token each
 Ask = tuple[str, bool]  # a prompt, and whether it is asked in chat form
 
@@ -34,6 +36,7 @@ class Asker:
         self.chats = bool(getattr(lm.tokenizer, "chat_template", None))
         self._base: OrderedDict[tuple[Ask, int], Answer] = OrderedDict()
         self._chance: OrderedDict[tuple[Ask, str | None], float | None] = OrderedDict()
+        self._parts = Known()
 
     def prompts(self, subject: Subject) -> list[tuple[str, str, str | None]]:
         """A subject's prompts, without chat where the model has no template for it."""
@@ -73,13 +76,20 @@ class Asker:
         if not both:
             found = zip(prompts, before, *was, strict=True)
             return tuple(Row(group, text, a, p, old=o) for (group, text, _), a, p, o in found)
+        follows = {probe.prompt: probe for probe in subject.case.portability} if meant else {}
+        with job.counting(self.lm, "Asking what the model knows", KNOWN, middle, middle):
+            known = self._parts.read(self.lm, follows.values())
         after, chances = self.ask(job, asks, target, patch, words, middle, end, answers)
-        return tuple(
-            _judged(meant, group, prompt, reference, target, *values)
-            for (group, prompt, reference), *values in zip(
-                prompts, before, after, *was, *chances, strict=True
-            )
-        )
+        rows = []
+        for (group, prompt, reference), old, new, *values in zip(
+            prompts, before, after, *was, *chances, strict=True
+        ):
+            if group == "follows" and meant:
+                verdict = drawn(follows[prompt], known[prompt], new.text)
+            else:
+                verdict = _verdict(meant, group, reference, target, old, new)
+            rows.append(_judged(group, prompt, verdict, old, new, *values))
+        return tuple(rows)
 
     def base(
         self, job: Job, asks: Sequence[Ask], target: str, begin: float, end: float
@@ -180,11 +190,9 @@ def divergence(before: Answer, after: Answer) -> float:
 
 
 def _judged(
-    meant: bool,
     group: str,
     prompt: str,
-    reference: str | None,
-    target: str,
+    verdict: tuple[bool | None, str],
     before: Answer,
     after: Answer,
     p_before: float,
@@ -192,9 +200,8 @@ def _judged(
     p_after: float,
     old_after: float | None,
 ) -> Row:
-    good, word = _verdict(meant, group, reference, target, before, after)
     kl = divergence(before, after)
-    return Row(group, prompt, before, p_before, after, p_after, kl, good, word, old, old_after)
+    return Row(group, prompt, before, p_before, after, p_after, kl, *verdict, old, old_after)
 
 
 def _verdict(
@@ -210,9 +217,6 @@ def _verdict(
         return written, "new answer" if written else "not the new answer"
     if meant and group == "negation":
         return not written, "new answer, though denied" if written else "not the new answer"
-    if meant and group == "follows" and reference is not None:
-        drawn = contains(after.text, reference)
-        return drawn, f"follows: {reference}" if drawn else f"not {reference}"
     if group in ("neighbor", "unrelated"):
         # a neighbor that the base itself gets wrong is kept when it says the same as before
         known = reference is not None and begins(before.text, reference)

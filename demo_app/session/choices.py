@@ -13,7 +13,7 @@ from pathlib import Path
 
 import lib
 
-from . import given
+from . import consequences, given
 from .views import Subject
 from .worker import Trouble
 
@@ -150,9 +150,10 @@ class Choices:
         """The fact that a form asks for, checked. Raises Trouble in one sentence.
 
         A fact of the classroom brings its own test prompts, whatever its new answer (only the
-        consequences belong to one answer). Any other borrows neighbors and unrelated prompts from
-        the classroom fact with the nearest prompt, until the model has said which relation it means
-        (see own_facts.py); `relation` names it.
+        consequences belong to one answer: for another they are those of an example that asks the
+        same). Any other borrows neighbors and unrelated prompts from the classroom fact with the
+        nearest prompt, until the model has said which relation it means (see own_facts.py);
+        `relation` names it.
         """
         if relation and (not isinstance(relation, str) or relation not in self.relations):
             raise Trouble(f"There is no kind of fact '{given.short(relation)}'.")
@@ -171,7 +172,9 @@ class Choices:
         for case in self.cases.values():
             if case.fact.text == fact.text and case.fact.subject == fact.subject:
                 fact = replace(fact, target_true=case.fact.target_true)
-                follows = case.portability if fact.target_new == case.fact.target_new else ()
+                follows = case.portability
+                if fact.target_new != case.fact.target_new:
+                    follows = tuple(consequences.borrowed(fact, case.relation, self.cases.values()))
                 return Subject(replace(case, fact=fact, portability=follows), own=lines)
         lender = self._lender(fact)
         borrowed = replace(lender, fact=fact, paraphrases=(), portability=(), id="own")

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import lib
 
+from .consequences import borrowed
 from .views import Subject
 from .worker import Job
 
@@ -32,7 +33,8 @@ class OwnFacts:
     def judged(self, job: Job, subject: Subject, begin: float = 0.0) -> Subject:
         """A typed fact with the rewordings and neighbors of its relation; any other as it is.
 
-        Where no relation fits it keeps what it has borrowed, and names the nearest relations.
+        Consequences come along where an example of the relation has the same new answer. Where no
+        relation fits it keeps what it has borrowed, and names the nearest relations.
         """
         if not subject.typed:
             return subject
@@ -49,4 +51,6 @@ class OwnFacts:
         case, nearest = self._found[key]
         if case is None:
             return replace(subject, nearest=nearest)
-        return replace(subject, case=replace(case, fact=fact), borrowed=None)
+        follows = tuple(borrowed(fact, case.relation, lib.classroom()))
+        found = replace(case, fact=fact, portability=follows)
+        return replace(subject, case=found, borrowed=None)

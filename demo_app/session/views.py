@@ -198,8 +198,13 @@ class Written:
 
 
 def tally(rows: tuple[Row, ...], group: str) -> tuple[int, int]:
-    """(rows as one would wish, rows) of a group."""
+    """(rows as one would wish, rows) of a group.
+
+    Of the consequences only the rows count for which there is something to wish.
+    """
     found = [row for row in rows if row.group == group]
+    if group == "follows":
+        found = [row for row in found if row.good is not None]
     return sum(row.good is True for row in found), len(found)
 
 

@@ -40,6 +40,10 @@ on neighbors and unrelated text close to 0.</dd>
 <dd>Judged by what the model writes by itself, always choosing its most probable next token: a
 rewording counts when the answer begins with the new one, a neighbor when it still begins with its
 own.</dd>
+<dt>Consequences drawn</dt>
+<dd>Questions about what follows: a tower that is in Rome is in Italy. The answer should begin with
+that. A question counts only if the unedited model knows the other facts that it takes; what it says
+before the edit stands beside it, since some are guessed right without any.</dd>
 <dt>ρ, interference</dt>
 <dd>How alike the keys of two facts are for the edited layer: what one edit writes lands on the
 other fact in this share. 1 is all of it, 0 nothing; below 0 the opposite lands.</dd>

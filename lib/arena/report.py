@@ -26,9 +26,14 @@ BEST = " •"  # behind the share of those that cannot be told from the best
 
 def tables(arena: Arena) -> dict[tuple[str, int, str], pd.DataFrame]:
     """{(data, edits, event): table}, a row per editor and a column per metric."""
+    return tables_of(arena.results)
+
+
+def tables_of(results: Mapping[Cell, Result]) -> dict[tuple[str, int, str], pd.DataFrame]:
+    """The same for results alone, as for those that were stored without their arena."""
     return {
         (data, edits, event): _table(found, event)
-        for (data, edits), found in groups(arena.results).items()
+        for (data, edits), found in groups(results).items()
         for event in EVENTS
     }
 

@@ -340,6 +340,59 @@ def share(values: Sequence[float | None]) -> str:
     return f"{100 * mean(there):.0f} [{100 * low:.0f}, {100 * high:.0f}]"
 
 
+def of_the_tower(
+    lm: lib.LM, case: lib.Case, editors: Mapping[str, lib.Editor]
+) -> list[dict[str, str]]:
+    """The consequences of one fact: what should come, and what is said before and after each edit."""
+    prompts = [probe.prompt for probe in case.portability]
+    parts = [part for probe in case.portability for part in probe.parts]
+    table = [
+        {"prompt": prompt, "should be": probe.target, "before": text}
+        for prompt, probe, text in zip(
+            prompts, case.portability, lm.answer(prompts, 3), strict=True
+        )
+    ]
+    for name, editor in editors.items():
+        with lm.patched(editor.edit([case.fact]), only=True):
+            for row, text in zip(table, lm.answer(prompts, 3), strict=True):
+                row[name] = text
+    said = lm.answer([part.prompt for part in parts], 3)
+    known = [
+        {"prompt": part.prompt, "should be": part.target, "before": text}
+        | dict.fromkeys(editors, "")
+        for part, text in zip(parts, said, strict=True)
+    ]
+    return known + table
+
+
+def consequences(model: str = "SmolLM2-135M-Instruct") -> list[dict[str, Any]]:
+    """Stored single edits of the benchmarks: what follows from them, kind by kind, in %.
+
+    The unedited model comes first, asked the same questions of all facts; some editors were run on
+    fewer facts than others, always the first ones.
+    """
+    path = BENCHMARKS / "consequences.json"
+    run = json.loads(path.read_text(encoding="utf-8"))[model]
+    lines = {"unedited": run["base"], **{e: found["facts"] for e, found in run["editors"].items()}}
+    kinds = list(dict.fromkeys(kind for asked in run["questions"].values() for kind, *_ in asked))
+    table = []
+    for name, rows in lines.items():
+        if not rows:
+            continue
+        row: dict[str, Any] = {"editor": name, "facts": len(rows)}
+        row["the fact itself (%)"] = share([float(found["edit"]) for found in rows.values()])
+        for kind in kinds:
+            means = []
+            for case, found in rows.items():
+                asked = zip(run["questions"][case], found["follows"], strict=True)
+                hits = [float(hit) for (own, *_), hit in asked if own == kind]
+                means += [mean(hits)] if hits else []
+            row[f"{kind} (%)"] = share(means)
+        table.append(row)
+    order = ["unedited", *lib.EDITORS]
+    return sorted(table, key=lambda row: order.index(row["editor"]))
+
+
 def by_place(lm: lib.LM, cases: Sequence[lib.Case]) -> tuple[list[int], list[float], list[int]]:
     """Return places in the answer (1, 2, …), the share (%) of tokens right there, and how many.
 

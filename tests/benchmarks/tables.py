@@ -18,7 +18,7 @@ from lib import EDITORS, Editor
 from lib import classroom as classroom_cases
 from lib.data.texts import known_by
 from lib.evaluation.abilities import items
-from lib.evaluation.intervals import interval
+from lib.evaluation.intervals import DIFFERENCE, interval
 from lib.preset_search.scan import SCORED
 
 HERE = Path(__file__).parent
@@ -94,6 +94,19 @@ def number(value: float | None, digits: int = 2) -> str:
 def times(value: float | None, digits: int = 2) -> str:
     """A ratio, or a dash."""
     return "–" if value is None else f"{value:.{digits}f} ×"
+
+
+def percents(values: Sequence[float], ends: tuple[float, float] = (0.0, 1.0)) -> str:
+    """The mean of values with its interval, in %: "80 [78, 82]"; a dash without a value."""
+    if not values:
+        return "–"
+    low, high = interval(values, ends)
+    mean = sum(values) / len(values)
+    shown = [f"{100 * value:.0f}" for value in (mean, low, high)]
+    if ends == DIFFERENCE:
+        shown = [f"{100 * value:+.0f}".replace("-", "−") for value in (mean, low, high)]
+        shown = [text.replace("+0", "0").replace("−0", "0") for text in shown]
+    return f"{shown[0]} [{shown[1]}, {shown[2]}]"
 
 
 # --- every editor on one stream (notebook 14)
@@ -237,9 +250,23 @@ METHODS: dict[str, tuple[str, str | None, str]] = {
 
 @made("methods")
 def methods() -> str:
-    """README's table: every editor with its paper, file, notebook and one number."""
-    last = last_rows()
-    rows = [("–", "*unedited model*", "", "", "", "", of_cases(last["base"], "generalization"))]
+    """README's table: every editor with its paper, file, notebook and a few numbers."""
+    from . import arena_tables, judge_tables  # they are made of the cells above
+
+    last, long = last_rows(), arena_tables.hundred()
+    base = of_cases(last["base"], "generalization"), judge_tables.one_hop("base")
+    rows = [
+        (
+            "–",
+            "*unedited model*",
+            "",
+            "",
+            "",
+            "",
+            *base,
+            *(cells["base"] for cells in long.values()),
+        )
+    ]
     for name, (does, line, notebook) in METHODS.items():
         authors, year = cited(EDITORS[name].paper)
         file = file_of(EDITORS[name])
@@ -252,10 +279,12 @@ def methods() -> str:
                 f"[{file.removeprefix('lib/editors/')}]({file})",
                 f"[{notebook[:2]}](notebooks/{notebook}.ipynb)",
                 of_cases(last[line], "generalization") if line else "–",
+                judge_tables.one_hop(name),
+                *(cells.get(name, "–") for cells in long.values()),
             )
         )
     head = ("editor", "what it does", "paper", "year", "where", "notebook", "reworded, %")
-    return table(head, rows, left=6)
+    return table((*head, "one step on, %", *long), rows, left=6)
 
 
 def cited(paper: str) -> tuple[str, str]:
@@ -481,6 +510,17 @@ def signed(gap: Row) -> str:
 # --- long streams
 
 
+def kept(point: Row | None) -> str:
+    """The share of abilities that are left at a point of a stream, over all items."""
+    bits = "".join(point["right"].values()) if point else ""
+    return percents([float(mark) for mark in bits])
+
+
+def able(run: str, edits: int) -> Row | None:
+    """What was stored of a stream's abilities at one of its points."""
+    return read("stream_abilities").get(run, {"points": {}})["points"].get(str(edits))
+
+
 @made("zsre-stream")
 def zsre_stream() -> str:
     """500 ZsRE facts: the published form and our preset."""
@@ -526,6 +566,10 @@ def counterfact_stream() -> str:
     points = columns.values()
     rows.append(("perplexity", "", *(f"{p['perplexity']:.1f}" for p in points)))
     rows.append(("‖ΔW‖/‖W‖", "", *(f"{p['update']:.2f}" if p["edits"] else "0" for p in points)))
+    for edits in (1000, 5000, 10_000):
+        some = ("ultraedit, published form", "stableedit", "ultraedit, preset")
+        left = [kept(able(name, edits)) for name in some]
+        rows.append((f"abilities after {edits:,} edits", "", "100", *left))
     rows.append(("CPU seconds per edit", "", *(number(p["cpu_per_edit"], 3) for p in points)))
     return table(("metric", "event", *columns), rows, left=2)
 
@@ -541,6 +585,7 @@ def long_streams() -> str:
         "reworded, teacher-forced",
         "reworded, generation",
         "neighbors, probability",
+        "abilities",
         "perplexity",
         "‖ΔW‖/‖W‖",
         "CPU s per edit",
@@ -561,6 +606,7 @@ def long_streams() -> str:
                         f"{point['edits']:,}, {group}",
                         *cells,
                         share(pick(scores, "specificity", "probability")),
+                        kept(able(name, point["edits"])) if point["edits"] else "100",
                         number(point["perplexity"], 1),
                         f"{point['update']:.2f}",
                         number(point["cpu_per_edit"], 3),

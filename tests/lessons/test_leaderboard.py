@@ -96,6 +96,8 @@ def test_a_ranking_of_an_example_and_ours(model, tmp_path, capsys):
     for line in lines.values():
         for column in leaderboard.COLUMNS:
             cell = line[column]
+            if column == "consequences" and cell["mean"] is None:
+                continue  # a drawn case may have no question whose parts the model knows
             assert 0 <= cell["mean"] <= 1
             if cell["low"] is not None:  # one case that is neither 0 nor 1 has no interval
                 assert 0 <= cell["low"] <= cell["mean"] <= cell["high"] <= 1
@@ -183,5 +185,24 @@ def test_names_and_wrong_calls(tmp_path, capsys):
 def test_the_score_wants_everything():
     row = leaderboard.Row("x", True, {"a": (1.0, 0, 1), "b": (0.5, 0, 1)})
     assert row.score == pytest.approx(2 / 3)
+    row.values["consequences"] = (0.0, 0, 1)
+    assert row.score == pytest.approx(2 / 3), "they are shown beside the score, not in it"
     row.values["c"] = (0.0, 0, 1)
     assert row.score == 0
+
+
+def test_consequences_are_a_column_also_where_no_question_counts():
+    cell, nothing = (0.5, 0.2, 0.8), (float("nan"),) * 3
+    values = dict.fromkeys(leaderboard.COLUMNS, cell)
+    rows = [
+        leaderboard.Row("some", True, values),
+        leaderboard.Row("none", True, values | {"consequences": nothing}),
+    ]
+    place = list(leaderboard.COLUMNS).index("consequences")
+    head, *lines = (line.split() for line in leaderboard.table(rows).splitlines())
+    assert head[2 + place] == "consequences"
+    assert [line[4 + place] for line in lines] == ["50", "–"]  # place, editor, "*", score, columns
+    assert [row[3 + place] for row in leaderboard.plain(rows)[1:]] == [0.5, ""]
+    found = leaderboard.report(rows)["editors"]
+    assert [row["consequences"]["mean"] for row in found] == [0.5, None]
+    assert rows[0].score == rows[1].score == pytest.approx(0.5)

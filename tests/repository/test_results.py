@@ -4,7 +4,7 @@ import pytest
 
 import lib
 
-from ..benchmarks import results, tables
+from ..benchmarks import judge_tables, results, tables
 
 
 def test_every_table_is_that_of_its_rows():
@@ -46,3 +46,29 @@ def test_the_table_of_methods_has_every_editor():
     for editor in lib.EDITORS.values():
         authors, year = tables.cited(editor.paper)
         assert authors and 2018 < int(year) < 2030
+
+
+def test_consequences_are_counted_by_fact_and_beside_the_unedited_model(monkeypatch):
+    asked = {"1": [["one-hop", "p", "x"], ["alias", "q", "y"]], "3": [["one-hop", "r", "z"]]}
+    stored = {
+        "questions": asked,
+        "base": {"1": {"edit": 0, "follows": [1, 0]}, "3": {"edit": 0, "follows": [0]}},
+        "editors": {
+            "ft_m": {"facts": {"1": {"edit": 1, "follows": [1, 1], "cpu": 2.0},
+                               "3": {"edit": 1, "follows": [0], "cpu": 1.0}}},
+            "rome": {"facts": {"1": {"edit": 1, "follows": [0, 1], "cpu": 4.0}}},
+            "wise": {"facts": {}},
+        },
+    }  # fmt: skip
+    monkeypatch.setattr(judge_tables, "read", lambda name: {judge_tables.MODEL: stored})
+    rows = [line.split(" | ") for line in judge_tables.consequences().splitlines()[2:]]
+    cells = {row[0].strip("| `"): [cell.split()[0] for cell in row[1:7]] for row in rows}
+    # facts, the fact itself, one-hop, that more than unedited, alias, reverse
+    assert cells["unedited model"] == ["2", "0", "50", "–", "0", "–"]
+    assert cells["ft_m"] == ["2", "100", "50", "0", "100", "–"]
+    assert cells["rome"] == ["1", "100", "0", "−100", "100", "–"]
+    assert "wise" not in cells
+    assert judge_tables.one_hop("rome").endswith("] (1)") and judge_tables.one_hop("wise") == "–"
+    assert judge_tables.one_hop("ft_m").startswith("50 [") and "(" not in judge_tables.one_hop(
+        "ft_m"
+    )

@@ -1,0 +1,160 @@
+"""The results of an arena in compact form: one file per model, from which the tables are drawn.
+
+    python -m tests.benchmarks.arena_store FOLDER     after python -m lib arena --to FOLDER …
+
+Every finished cell of the folder goes into arena/MODEL.json beside this file, the mean of each
+case, metric and event as it is, in the order of the cases. What the file holds of other cells
+stays, so several folders of one model add up. The rows that notebook 14 draws go into its folder of
+stored runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lib.arena.cells import Cell, Result
+from lib.atomic_files import whole_file
+from lib.evaluation.scores import COLUMNS, Scores
+from notebooks.support import arena_14_lifelong as notebook
+from notebooks.support import stored_runs
+from tests.benchmarks import command
+
+FOLDER = Path(__file__).with_name("arena")
+METRICS = {  # column -> the first of these metrics that was measured
+    "held": ("retention", "efficacy"),
+    "reworded": ("generalization",),
+    "neighbors": ("specificity",),
+}
+
+
+def cell_of(path: Path) -> Cell:
+    """The cell whose result a file holds: "zsre-100-ft_m.json"."""
+    parts = path.stem.split("-", 2)
+    if len(parts) != 3 or not parts[1].isdigit():
+        raise ValueError(f"{path} is not named as a cell of an arena is: DATA-EDITS-EDITOR.json")
+    return Cell(parts[2], parts[0], int(parts[1]))
+
+
+def compact(result: Result, cases: list[str]) -> dict[str, Any]:
+    """A result with its values in the order of the cases; a case that is new is added to them."""
+    values: dict[str, dict[str, list[float | None]]] = {}
+    for row in result.scores.rows.itertuples():
+        if row.case not in cases:
+            cases.append(row.case)
+        line = values.setdefault(row.metric, {}).setdefault(row.event, [])
+        place = cases.index(row.case)
+        line += [None] * (place + 1 - len(line))
+        value = round(row.value, 4)
+        line[place] = int(value) if value == int(value) else value
+    return {
+        "title": result.scores.title, "perplexity": result.scores.perplexity,
+        "seconds": result.seconds, "peak": result.peak, "abilities": result.abilities,
+        "ability": "".join("01"[right] for right in result.ability), "values": values,
+    }  # fmt: skip
+
+
+def whole(cell: Cell, state: dict[str, Any], cases: list[str]) -> Result:
+    """The result that `compact` was made from, its values to four decimals."""
+    rows = [
+        (cases[i], metric, event, f"{cell.data} {cases[i]}", float(value), None, None)
+        for metric, events in state["values"].items()
+        for event, line in events.items()
+        for i, value in enumerate(line)
+        if value is not None
+    ]
+    asked = [(metric, event) for metric, events in state["values"].items() for event in events]
+    scores = Scores(pd.DataFrame(rows, columns=COLUMNS), asked, state["title"], state["perplexity"])
+    right = [mark == "1" for mark in state["ability"]]
+    return Result(scores, state["seconds"], state["peak"], state["abilities"], right)
+
+
+def arenas(folder: Path = FOLDER) -> dict[str, dict[Cell, Result]]:
+    """{model: {cell: result}} of all stored files."""
+    found = {}
+    for path in sorted(folder.glob("*.json")):
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        found[stored["model"].split()[0]] = {
+            (cell := cell_of(Path(name))): whole(cell, state, stored["cases"][cell.data])
+            for name, state in stored["cells"].items()
+        }
+    return found
+
+
+def store(folder: Path, to: Path = FOLDER) -> Path:
+    """Write the finished cells of an arena's folder beside those that are stored; the file's path.
+
+    Raises ValueError for a folder without an arena, and where the stored cells are of another one:
+    other facts or metrics under the same name.
+    """
+    try:
+        header = json.loads((folder / "arena.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise ValueError(f"{folder} holds no arena: there is no arena.json to read") from None
+    path = to / f"{header['model'].split()[0]}.json"
+    state: dict[str, Any] = {**header, "cases": {}, "cells": {}}
+    if path.exists():
+        state = json.loads(path.read_text(encoding="utf-8"))
+        for name, digest in header["data"].items():
+            if state["data"].setdefault(name, digest) != digest:
+                raise ValueError(f"{path.name} has results on other facts called {name}")
+        for key in ("model", "dtype", "metrics", "settings"):
+            if state[key] != header[key]:
+                raise ValueError(f"{path.name} was made with another '{key}'")
+    for file in sorted(folder.glob("*.json")):
+        if file.name != "arena.json":
+            cases = state["cases"].setdefault(cell_of(file).data, [])
+            state["cells"][f"{file.stem}.json"] = compact(Result.load(file), cases)
+    cells = [
+        f"  {json.dumps(name)}: {json.dumps(state['cells'][name], separators=(',', ':'))}"
+        for name in sorted(state["cells"])
+    ]
+    head = {key: value for key, value in state.items() if key != "cells"}
+    text = json.dumps(head, ensure_ascii=False).removesuffix("}")
+    text += ', "cells": {\n' + ",\n".join(cells) + "\n}}\n"
+    to.mkdir(exist_ok=True)
+    with whole_file(path) as part:
+        part.write_text(text, encoding="utf-8")
+    return path
+
+
+def rows(stored: dict[str, dict[Cell, Result]]) -> Iterator[dict[str, Any]]:
+    """What notebook 14 draws: the value of each fact, by generation, cell by cell."""
+    for model, results in stored.items():
+        for cell, result in results.items():
+            by_case = result.scores.by_case()
+            columns: dict[str, list[float]] = {}
+            for column, metrics in METRICS.items():
+                pairs = [(m, "generation") for m in metrics if (m, "generation") in by_case]
+                if pairs:
+                    columns[column] = [round(v, 4) for v in by_case[pairs[0]]["mean"]]
+            yield {
+                "model": model, "data": cell.data, "edits": cell.edits, "editor": cell.editor,
+                "columns": columns, "abilities": "".join("01"[one] for one in result.ability),
+                "seconds": result.seconds,
+            }  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    given = parser.parse_args()
+    path = store(given.folder)
+    found = arenas()
+    stored_runs.save(
+        notebook.NAME,
+        notebook.SETTINGS,
+        rows(found),
+        command="python -m tests.benchmarks.arena_store FOLDER",
+    )
+    cells = sum(map(len, found.values()))
+    print(f"{path.name}: {path.stat().st_size / 1000:.0f} kB, {cells} cells in all models")
+
+
+if __name__ == "__main__":
+    command(main)

@@ -1,0 +1,155 @@
+"""The tables of the judge: consequences of single edits, abilities along a stream, floors.
+
+They are tables like those of `tables.py`, which `results.py` puts on the pages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from lib import EDITORS
+from lib.evaluation.intervals import DIFFERENCE, interval
+from lib.evaluation.probe_prompts import BASE, PARTS
+
+from .tables import EVENTS, Row, kept, made, number, percents, pick, read, share, table
+
+KINDS = ("one-hop", "alias", "reverse")
+
+
+# --- consequences
+
+
+def drawn(run: dict[str, Any], rows: dict[str, Row], kind: str | None = None) -> dict[str, float]:
+    """{fact: share of its questions, or of those of a kind, that were answered rightly}."""
+    found = {}
+    for case, row in rows.items():
+        pairs = zip(run["questions"][case], row["follows"], strict=True)
+        hits = [hit for (of, *_), hit in pairs if kind in (None, of)]
+        if hits:
+            found[case] = sum(hits) / len(hits)
+    return found
+
+
+MODEL = "SmolLM2-135M-Instruct"  # of README's column
+
+
+def one_hop(editor: str) -> str:
+    """What follows by one step under an editor, for README: "42 [22, 63]", or "15 [3, 43] (9)".
+
+    In brackets the number of facts with such a question, where it was run on fewer than others.
+    """
+    run = read("consequences")[MODEL]
+    rows = run["base"] if editor == "base" else run["editors"].get(editor, {"facts": {}})["facts"]
+    found, every = (drawn(run, some, "one-hop") for some in (rows, run["base"]))
+    few = f" ({len(found)})" if 0 < len(found) < len(every) else ""
+    return percents(list(found.values())) + few
+
+
+@made("consequences")
+def consequences() -> str:
+    """Single edits: the fact itself, and what follows from it, kind by kind."""
+    parts, every = [], read("consequences")
+    for model, run in every.items():
+        lines = []
+        for name in ("base", *(name for name in EDITORS if name in run["editors"])):
+            rows = run["base"] if name == "base" else run["editors"][name]["facts"]
+            if not rows:
+                continue
+            found = {kind: drawn(run, rows, kind) for kind in KINDS}
+            base = drawn(run, run["base"], "one-hop")
+            gaps = [value - base[case] for case, value in found["one-hop"].items()]
+            cpu = [row["cpu"] for row in rows.values() if "cpu" in row]
+            one_on, *others = (percents(list(values.values())) for values in found.values())
+            lines.append(
+                (
+                    "unedited model" if name == "base" else f"`{name}`",
+                    len(rows),
+                    percents([row["edit"] for row in rows.values()]),
+                    one_on,
+                    "–" if name == "base" else percents(gaps, DIFFERENCE),
+                    *others,
+                    number(sum(cpu) / len(cpu), 1) if cpu else "–",
+                )
+            )
+        head = (
+            "editor", "facts", "the fact itself", "one-hop", "more than unedited", *KINDS[1:],
+            "CPU s per edit",
+        )  # fmt: skip
+        parts.append((f"### {model}\n\n" if len(every) > 1 else "") + table(head, lines))
+    return "\n".join(parts)
+
+
+# --- abilities along a stream
+
+
+@made("stream-abilities")
+def stream_abilities() -> str:
+    """Abilities along the long streams, kind by kind."""
+    rows, head = [], ("stream", "edits")
+    for name, run in read("stream_abilities").items():
+        for edits, point in run["points"].items():
+            kinds = {kind: [float(mark) for mark in bits] for kind, bits in point["right"].items()}
+            low, high = interval(point["page"], None)
+            more = sum(point["page"]) / len(point["page"])
+            rows.append(
+                (
+                    name,
+                    f"{int(edits):,}",
+                    kept(point),
+                    *map(percents, kinds.values()),
+                    f"{more:.3f} [{low:.3f}, {high:.3f}]",
+                )
+            )
+            head = ("stream", "edits", "all", *kinds, "page, nats more")
+    return table(head, rows)
+
+
+# --- floors
+
+
+@made("floors")
+def floors() -> str:
+    """What a destroyed model scores in every metric and ability."""
+    parts, every = [], read("floors")
+    for model, run in every.items():
+        columns = run["models"]
+        first = next(iter(columns.values()))
+        rows = []
+        for row in first["scores"]:
+            metric, event = row["metric"], row["event"]
+            if metric.endswith((BASE, PARTS)) or metric == "negation_base":
+                continue  # asked of the unedited model, whatever the patch
+            if metric == "perplexity":
+                found = [large(pick(c["scores"], metric, event)) for c in columns.values()]
+            elif event == "kl_nats":
+                found = [nats(pick(c["scores"], metric, event)) for c in columns.values()]
+            else:
+                found = [share(pick(c["scores"], metric, event)) for c in columns.values()]
+            rows.append((metric.replace("_", " "), EVENTS.get(event, "held text"), *found))
+        for ability in (row["kind"] for row in first["abilities"]):
+            cells = [_ability(column["abilities"], ability) for column in columns.values()]
+            rows.append((f"ability: {ability.split(',')[0]}", ability.partition(", ")[2], *cells))
+        title = f"### {model}\n\n" if len(every) > 1 else ""
+        parts.append(title + table(("metric", "event", *columns), rows, left=2))
+    return "\n".join(parts)
+
+
+def large(row: Row | None) -> str:
+    """A perplexity, which may be any number: "17.7" or "3.1e+08"."""
+    if row is None:
+        return "–"
+    return f"{row['mean']:.1f}" if row["mean"] < 1e4 else f"{row['mean']:.0e}"
+
+
+def nats(row: Row | None) -> str:
+    """A mean in nats with its interval: "4.51 [4.02, 5.11]"."""
+    if row is None or row["mean"] is None:
+        return "–"
+    return f"{row['mean']:.2f} [{row['low']:.2f}, {row['high']:.2f}]".replace("-", "−")
+
+
+def _ability(rows: Iterable[Row], kind: str) -> str:
+    row = next(row for row in rows if row["kind"] == kind)
+    row = {**row, "mean": row["kept"], "event": ""}
+    return nats(row) if kind.startswith("page") else share(row)

@@ -1,0 +1,112 @@
+"""Consequences on the page: an example's own, those lent to other facts, and which count."""
+
+from __future__ import annotations
+
+import pytest
+
+import lib
+from demo_app.html.render import verdict
+from demo_app.html.table import table
+from demo_app.session import consequences
+from demo_app.session.studio import Studio
+from demo_app.session.views import Answer, Column, Row, Subject, View, tally
+from lib.data.facts import Probe
+from lib.evaluation.answers import begins
+
+from ..support import tiny
+
+PLACE = "{} is located in the city of"
+
+
+@pytest.fixture(scope="module")
+def studio():
+    studio = Studio(tiny.model("llama"))
+    yield studio
+    studio.close()
+
+
+def follows(case):
+    return {p.prompt: p.target for p in case.portability}
+
+
+def test_another_answer_and_an_own_fact_borrow_the_questions_of_their_relation(studio):
+    country = "The country in which {} stands is"
+
+    def tower(answer):
+        return follows(studio.choices.subject("The Eiffel Tower", PLACE, answer).case)
+
+    assert tower("Rome")[country.format("the Eiffel Tower")] == "Italy"
+    # another answer for the tower: what follows from it is known from another example
+    assert tower("Madrid")[country.format("the Eiffel Tower")] == "Spain"
+    assert not [text for text in tower("Madrid") if "Flavian" in text], "not the tower's name"
+    assert tower("Atlantis") == {}
+    # a typed fact, once its relation is known
+    asked = studio.choices.subject("my house", PLACE, "Rome", "", "located in the city of")
+    assert not asked.case.portability
+    found = studio.look(studio.visitor(), asked).outcome().subject.case
+    assert follows(found)[country.format("my house")] == "Italy"
+    # another answer for the same subject and prompt, whose test prompts are kept
+    asked = studio.choices.subject("my house", PLACE, "Madrid", "", "located in the city of")
+    found = studio.look(studio.visitor(), asked).outcome().subject.case
+    assert follows(found)[country.format("my house")] == "Spain"
+    # from the answer back, the visitor's subject is asked for
+    fact = lib.Fact("Japan", "The capital city of {} is", "Shanghai")
+    back = consequences.borrowed(fact, "capital of", lib.classroom())
+    assert back and all(probe.target == "Japan" for probe in back)
+    assert consequences.borrowed(fact, "currency of", lib.classroom()) == []
+
+
+def test_a_question_counts_only_where_its_parts_are_known(studio):
+    lm = studio.lm
+    text = lm.answer("One is", 32)
+    right = text.split()[0]
+    assert begins(text, right)
+    known, unknown = Probe("One is", "zz", (right,)), Probe("Two is", "zz")
+    asked = [Probe("a", "x", parts=(known,)), Probe("b", "x", parts=(known, unknown)),
+             Probe("c", "x")]  # fmt: skip
+    memory = consequences.Known()
+    assert memory.read(lm, asked) == {"a": True, "b": False, "c": True}
+    lm.answer = None  # nothing is asked twice, and nothing is left to ask
+    try:
+        assert memory.read(lm, asked)["b"] is False
+    finally:
+        del lm.answer
+
+
+def test_an_answer_is_judged_as_evaluate_judges_it():
+    probe = Probe("Its country is", "Italy", ("the Italian Republic",))
+    assert consequences.drawn(probe, True, " Italy. It") == (True, "follows: Italy")
+    assert consequences.drawn(probe, True, " The Italian Republic")[0] is True
+    assert consequences.drawn(probe, True, " France, not Italy") == (False, "not Italy")
+    good, word = consequences.drawn(probe, False, " Italy")
+    assert good is None and word.startswith("not counted")
+
+
+def row(group, good, word=""):
+    answer = Answer("x", tiny.model("llama").next_token("x")[0])
+    return Row(group, "x", answer, 0.1, answer, 0.2, 0.0, good, word)
+
+
+def test_only_those_that_count_are_in_the_tally():
+    rows = (row("edit", True), row("follows", True), row("follows", None, "not counted"))
+    assert tally(rows, "follows") == (1, 1) and tally(rows, "edit") == (1, 1)
+    column = Column("rome", "ROME", rows, lib.EMPTY, 1.0)
+    assert "consequences <strong>1/1</strong>" in verdict(column)
+    view = View(Subject(lib.Case(lib.Fact("A", "{} is", "B"))), rows, 1, "ROME", 1.0)
+    shown = table(view)
+    assert "1/1 drawn" in shown and "not counted" in shown
+    nothing = (row("edit", True), row("follows", None, "not counted"))
+    assert "consequences" not in verdict(Column("rome", "ROME", nothing, lib.EMPTY, 1.0))
+    assert "drawn" not in table(View(view.subject, nothing, 1, "ROME", 1.0))
+
+
+def test_the_towers_consequences_are_asked_before_and_after(studio):
+    subject = studio.choices.ready_subject()
+    session = studio.visitor()
+    view = studio.edit(session, subject, "ft_m").outcome()
+    rows = [one for one in view.rows if one.group == "follows"]
+    assert len(rows) == len(subject.case.portability) == 2
+    for one in rows:
+        assert one.before.text and one.after is not None
+        # a random model does not know that Rome is in Italy
+        assert one.good is None and "not counted" in one.word

@@ -1,0 +1,51 @@
+"""Notebook 14's view of the arena: which streams are shown, and who can be told from the best."""
+
+from __future__ import annotations
+
+from notebooks.support import arena_14_lifelong as arena
+
+
+def row(editor, edits=8, held=(1,) * 8, data="rows", model="tiny", **columns):
+    found = {"held": list(map(float, held)), "reworded": [0.5] * len(held), **columns}
+    return {"model": model, "data": data, "edits": edits, "editor": editor, "columns": found,
+            "abilities": "", "seconds": 1.0}  # fmt: skip
+
+
+SIX = ("retrieval", "base", "rome", "ft", "grace", "mend")
+
+
+def test_the_longest_stream_with_enough_editors_is_shown():
+    rows = [row(name, edits) for edits in (1, 8) for name in SIX]
+    rows += [row(name, 100) for name in SIX[:4]] + [row(SIX[0], data="other")]
+    assert arena.longest(rows) == [("tiny", "rows", 8)]
+    assert arena.longest(rows, enough=4) == [("tiny", "rows", 100)]
+    assert list(arena.places(rows)["tiny", "rows", 8])[0] == "base", "the unedited model first"
+
+
+def test_only_those_whose_paired_interval_parts_from_the_best_are_told_from_it():
+    rows = {
+        "base": row("base", held=(0,) * 8),
+        "retrieval": row("retrieval"),  # the best of all, and not ranked
+        "rome": row("rome", held=(1, 1, 1, 1, 1, 1, 1, 0)),
+        "ft": row("ft", held=(1, 1, 1, 1, 1, 0, 1, 0)),
+        "grace": row("grace", held=(0,) * 8),
+    }
+    assert arena.together(rows, "held") == ("rome", ["rome", "ft"])
+    assert arena.together(rows, "reworded") == ("rome", ["rome", "ft", "grace"])
+
+
+def test_the_table_and_the_picture_have_every_stream():
+    rows = [
+        row(name, data=data, model=model, held=(1, 1, 0, 1, 0, 1, 1, 1))
+        for name in SIX
+        for data in ("rows", "more")
+        for model in ("tiny", "other")
+    ]
+    found = arena.table(rows)
+    assert [line["column"] for line in found] == ["held", "reworded"] * 4  # no neighbors asked
+    assert found[0]["not told from it"] == "3 of 3"
+    assert found[0]["best − retrieval, points"].startswith("+0")
+    figure = arena.picture(rows)
+    assert len(figure.axes) == 4
+    names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert names[0] == "unedited" and set(names) == {"unedited", *SIX} - {"base"}
