@@ -100,8 +100,6 @@ def tried() -> str:
     runs = [key.removesuffix(" (quick)") for key in read("long_texts") if key.endswith(" (quick)")]
     columns = {
         "teacher-forced": "efficacy teacher_forced",
-        "ROUGE-L": "long_answer rouge_l",
-        "first words": "long_answer prefix",
         "unrelated": "locality teacher_forced",
         "KL, nats": "locality kl_nats",
     }

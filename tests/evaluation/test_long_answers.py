@@ -8,12 +8,13 @@ from dataclasses import replace
 
 import pytest
 
+from lib.arena.arena import Arena
 from lib.data.facts import Case, Fact, Probe, encode_target
 from lib.evaluation import long_answers
 from lib.evaluation.evaluate import baseline, evaluate
 from lib.evaluation.long_answers import Question, common_subsequence, prefix, rouge_l, token_f1
-from lib.evaluation.probe_prompts import probe_items
-from lib.evaluation.single_edits import singly
+from lib.evaluation.probe_prompts import LONG, probe_items
+from lib.evaluation.single_edits import QUICK, singly
 from lib.model import generation
 from lib.patch.patch import Patch
 
@@ -160,3 +161,9 @@ def test_a_text_is_written_as_far_as_its_target_and_a_half(lm, monkeypatch):
     assert long_answers.written(lm, asked) == {asked[0]: "\n one\ntwo", asked[1]: "one"}
     assert len(ids[3]) == 1
     assert long_answers.written(lm, []) == {}
+
+
+def test_an_arena_asks_for_long_answers_only_where_they_are_named():
+    """Its folder knows its metrics, and folders of arenas of short facts go on as they are."""
+    metrics = Arena.__dataclass_fields__["metrics"].default
+    assert "efficacy" in metrics and not set(LONG) & set(metrics) and set(LONG) < set(QUICK)

@@ -41,10 +41,10 @@ class ChunkConfig(SpreadConfig):
         "None writes one value at the subject.",
         source="ours",
     )
-    hold: float = setting(
-        1.0,
+    hold: float | None = setting(
+        None,
         "Weight of the keys at all other tokens of the same text, whose outputs shall stay, where "
-        "answers are written in chunks.",
+        "answers are written in chunks; None takes the published 1.",
         source="ours",
     )
 
@@ -112,7 +112,8 @@ class Chunked(Spread):
         self, facts: list[Fact], layer: int, patch: Patch, state: Mapping[str, Any]
     ) -> Mapping[str, Any]:
         """The memory with the keys at all other tokens of these texts among those that are kept."""
-        if self.config.chunk is None or not self.config.hold:
+        weight = 1.0 if self.config.hold is None else self.config.hold
+        if self.config.chunk is None or not weight:
             return state
         name = self.lm.mlp_out(layer)
         with self.lm.patched(patch, only=True):
@@ -122,8 +123,8 @@ class Chunked(Spread):
             free = torch.ones(len(wide), dtype=torch.bool)
             free[answer.lookups] = False
             others.append(wide[free])
-        # a weight of ‖Δ k‖² is a factor √hold of the key
-        Kp = math.sqrt(self.config.hold) * torch.cat(others).T
+        # a weight h of ‖Δ k‖² is a factor √h of the key
+        Kp = math.sqrt(weight) * torch.cat(others).T
         keys = state.get("keys", {})
         return {**state, "keys": {**keys, str(layer): (*keys.get(str(layer), ()), Kp)}}
 
