@@ -97,10 +97,15 @@ def batch() -> str:
 @made("long-texts-tried")
 def tried() -> str:
     """What the settings were chosen from, on rows that are not reported."""
-    runs = [key.removesuffix(" (quick)") for key in read("long_texts") if key.endswith(" (quick)")]
     columns = {
         "teacher-forced": "efficacy teacher_forced",
         "unrelated": "locality teacher_forced",
         "KL, nats": "locality kl_nats",
     }
-    return lines("quick", {f"`{name}`": name for name in runs}, columns)
+    parts = []
+    for how, words in (("quick", ""), ("quick, whole", ", whole paragraph")):
+        end = f" ({how})"
+        runs = [key.removesuffix(end) for key in read("long_texts") if key.endswith(end)]
+        parts.append(lines(how, {f"`{name}`{words}": name for name in runs}, columns))
+    head, rest = parts[0], parts[1].split("\n", 2)[2]
+    return head + rest

@@ -12,8 +12,8 @@ one costs three times as much, and questions about what is cut off are left out.
 on row 0, by teacher forcing, and rows from 10 on are reported.
 
 Every row is edited alone on the base model, or all of them in one call with --batch. Each is asked
-by its question, by the rewording and by the questions about parts of the text; the questions of
-rows 26-29, which nobody edits, must get the base model's answer. The lines take turns, row by row.
+by its question, by the rewording and by the questions about parts of the text. The questions of
+rows 26-29, which nobody edits, and eight prompts of the classroom must go on as before. The lines take turns, row by row.
 Rows that are stored already are not run again, and after --minutes no further one is begun. Results
 by line in long_texts.json.
 """
@@ -112,7 +112,8 @@ def main() -> None:
         raise ValueError(f"there is no line '{sorted(unknown)[0]}'; there are {'; '.join(LINES)}")
     every = lib.read_cases(given.data)
     first, last = given.rows
-    unrelated = tuple(every[i].fact.text for i in UNRELATED)
+    known = [case.fact.text for case in lib.classroom()[1:16:2]]
+    unrelated = (*(every[i].fact.text for i in UNRELATED), *known)
     kept = json.loads(given.out.read_text(encoding="utf-8")) if given.out.exists() else {}
     lm = lib.load(dtype="float32")
     cases = [

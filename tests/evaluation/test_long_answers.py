@@ -18,6 +18,7 @@ from lib.evaluation.single_edits import QUICK, singly
 from lib.model import generation
 from lib.patch.patch import Patch
 
+from ..benchmarks.long_texts import cut
 from ..support import tiny
 from ..support.cases import small_cases
 from ..support.streams import Noise
@@ -167,3 +168,13 @@ def test_an_arena_asks_for_long_answers_only_where_they_are_named():
     """Its folder knows its metrics, and folders of arenas of short facts go on as they are."""
     metrics = Arena.__dataclass_fields__["metrics"].default
     assert "efficacy" in metrics and not set(LONG) & set(metrics) and set(LONG) < set(QUICK)
+
+
+def test_the_benchmark_cuts_after_a_sentence_and_drops_what_it_no_longer_tells(lm):
+    text = "He was born in Rome. He sold old maps. He died."
+    parts = (Probe("Where?", "In Rome.", kind="part"), Probe("What?", "Old maps.", kind="part"))
+    whole = Case(Fact(None, "Who?", text), portability=parts)
+    first = cut(lm, whole, 10)
+    assert first.fact.target_new == "He was born in Rome." and first.portability == parts[:1]
+    assert cut(lm, whole, 25).fact.target_new.endswith("maps.")
+    assert cut(lm, whole, 0) == whole == cut(lm, whole, 10**9)
