@@ -13,9 +13,9 @@ on row 0, by teacher forcing, and rows from 10 on are reported.
 
 Every row is edited alone on the base model, or all of them in one call with --batch. Each is asked
 by its question, by the rewording and by the questions about parts of the text. The questions of
-rows 26-29, which nobody edits, and eight prompts of the classroom must go on as before. The lines take turns, row by row.
-Rows that are stored already are not run again, and after --minutes no further one is begun. Results
-by line in long_texts.json.
+rows 26-29, which nobody edits, and eight prompts of the classroom must go on as before. The lines
+take turns, row by row. Rows that are stored already are not run again, and after --minutes no
+further one is begun. Results by line in long_texts.json.
 """
 
 from __future__ import annotations
