@@ -113,16 +113,17 @@ class Question(NamedTuple):
     part: bool = False
 
 
-def written(lm: LM, asked: Iterable[Question]) -> dict[Question, str]:
+def written(lm: LM, asked: Iterable[Question], *, chat: bool = False) -> dict[Question, str]:
     """What the model, as it is patched, writes greedily to each question.
 
     A long answer may take 1.5 times the tokens of the wanted one, and the answer to a question
-    about a part 32 tokens more than the wanted one. The latter is cut after its first line.
+    about a part 32 tokens more than the wanted one. The latter is cut after its first line. With
+    `chat` the questions are asked in the tokenizer's chat template.
     """
     questions = list(dict.fromkeys(asked))
     if not questions:
         return {}
-    rows, _ = lm.rows([question.prompt for question in questions])
+    rows, _ = lm.rows([question.prompt for question in questions], chat=chat)
     limits = []
     for question in questions:
         tokens = len(encode_target(lm.tokenizer, question.wanted))

@@ -11,6 +11,7 @@ from .tables import Row, made, percent, read, table
 # the words of a reported line -> its name in the benchmark
 REPORTED = {
     "*unedited model*": "base",
+    "*the same, in the chat template*": "base, chat",
     "`ft`": "ft",
     "`lora`": "lora",
     "`wise`": "wise, 30 steps",
@@ -74,7 +75,7 @@ def against() -> str:
     for words, name in REPORTED.items():
         mine = rows_of(name, "singly")
         same = [row for row in mine if row in other]
-        if name in ("ft", "base") or not same:
+        if name in ("ft", "base", "base, chat") or not same:
             continue
         cells = []
         for key in keys:

@@ -25,7 +25,7 @@ import json
 import re
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from typing import Any
 import lib
 from lib.cli.train import span
 from lib.data.facts import encode_target
+from lib.evaluation import long_answers
 from lib.evaluation.long_answers import common_subsequence, words
 from lib.evaluation.scores import Base
 from tests.benchmarks import command
@@ -47,6 +48,7 @@ ANYEDIT = {"clamp": 4.0, "decay": 1e-3, "steps": 25}
 # reported (REPORTED in tables.py)
 LINES: dict[str, tuple[str | None, dict[str, Any]]] = {
     "base": (None, {}),
+    "base, chat": (None, {}),  # asked in the chat template: to a bare question it says nothing
     "ft": ("ft", {}),
     "ft, 60 epochs at 1e-3": ("ft", {"epochs": 60, "lr": 1e-3}),
     "lora": ("lora", {}),
@@ -83,6 +85,34 @@ def cut(lm: lib.LM, case: lib.Case, tokens: int) -> lib.Case:
     ]
     fact = replace(case.fact, target_new=kept)
     return replace(case, fact=fact, portability=tuple(parts))
+
+
+def in_chat(lm: lib.LM, case: lib.Case) -> dict[str, float]:
+    """The unedited model's answers in the chat template, compared as in `lib.evaluate`."""
+    new = case.fact.target_new
+    asked = {
+        "long_answer": [long_answers.Question(case.fact.text, new)],
+        "long_reworded": [long_answers.Question(prompt, new) for prompt in case.paraphrases],
+        "long_part": [
+            long_answers.Question(p.prompt, p.target, True) for p in case.kinds.get("part", ())
+        ],
+    }
+    every = [question for some in asked.values() for question in some]
+    said = long_answers.written(lm, every, chat=True)
+    found = {}
+    for metric, some in asked.items():
+        pairs = [(said[question], question.wanted) for question in some]
+        overlaps = [long_answers.rouge_l(*pair) for pair in pairs]
+        each = {
+            "rouge_l": [overlap.f1 for overlap in overlaps],
+            "rouge_l_recall": [overlap.recall for overlap in overlaps],
+            "token_f1": [long_answers.token_f1(*pair) for pair in pairs],
+            "prefix": [long_answers.prefix(*pair) for pair in pairs],
+        }
+        for event, numbers in each.items():
+            if numbers:
+                found[f"{metric} {event}"] = round(sum(numbers) / len(numbers), 4)
+    return found
 
 
 def values(scores: lib.Scores) -> Iterator[tuple[int, dict[str, float]]]:
@@ -127,8 +157,8 @@ def main() -> None:
 
     how = how if given.tokens else f"{how}, whole"
 
-    def store(name: str, scores: lib.Scores, seconds: float | None) -> None:
-        for case, found in values(scores):
+    def store(name: str, each: Iterable[tuple[int, dict]], seconds: float | None) -> None:
+        for case, found in each:
             stored[name]["rows"][str(case)] = {"cpu_seconds": seconds, **found}
         given.out.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", "utf-8")
         shown = {k: v for k, v in found.items() if "rouge_l" in k or "forced" in k}
@@ -147,10 +177,13 @@ def main() -> None:
             some = [case for case in group if str(case.id) not in stored[name]["rows"]]
             if not some or time.monotonic() - began > 60 * given.minutes:
                 continue
+            if name == "base, chat":
+                store(name, [(int(case.id), in_chat(lm, case)) for case in some], None)
+                continue
             begun = time.process_time()
             patch = editor.edit([case.fact for case in some]) if editor else lib.EMPTY
             seconds = round((time.process_time() - begun) / len(some), 2) if editor else None
-            store(name, lib.evaluate(lm, some, patch, **settings), seconds)
+            store(name, values(lib.evaluate(lm, some, patch, **settings)), seconds)
 
 
 if __name__ == "__main__":
