@@ -23,6 +23,7 @@ from ..editors.shared.base import Editor
 from ..errors import ArenaError, JournalError
 from ..evaluation.abilities import Abilities, abilities
 from ..evaluation.evaluate import evaluate
+from ..evaluation.probe_prompts import LONG as OF_LONG_TEXTS
 from ..evaluation.scores import Base, Scores
 from ..evaluation.single_edits import QUICK, singly
 from ..lifelong.journal import digest
@@ -47,7 +48,7 @@ class Arena:
     lengths   numbers of edits in a row; 1 stands for 50 edits, each on the unedited model
     editors   names in EDITORS, by default all; the base model, retrieval and ft are always rows
     settings  {editor: settings} where the preset is not wanted
-    metrics   of `evaluate`
+    metrics   of `evaluate`; those of long answers only where they are named
     results   {cell: Result} of what is done
 
     Raises ArenaError for an unknown editor, a length that a set of facts does not have, or a name
@@ -60,7 +61,7 @@ class Arena:
     lengths: Sequence[int] = (1, 10, 100)
     editors: Collection[str] | None = None
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    metrics: Collection[str] = QUICK
+    metrics: Collection[str] = tuple(metric for metric in QUICK if metric not in OF_LONG_TEXTS)
 
     def __post_init__(self) -> None:
         self.folder = Path(self.folder)

@@ -15,11 +15,12 @@ from torch import Tensor
 from .. import memory
 from ..keys_values.null_space import null_space
 from ..settings import setting
-from .shared.layer_spread import Spread, SpreadConfig, kept_keys
+from .shared.chunks import ChunkConfig, Chunked
+from .shared.layer_spread import kept_keys
 
 
 @dataclass(frozen=True)
-class AlphaEditConfig(SpreadConfig):
+class AlphaEditConfig(ChunkConfig):
     """Settings of AlphaEdit; MEMIT's `strength` and `second_moment` have no effect here."""
 
     keep_keys: bool = True
@@ -40,7 +41,7 @@ class AlphaEditConfig(SpreadConfig):
     )
 
 
-class AlphaEdit(Spread):
+class AlphaEdit(Chunked):
     """Many facts written into the null space, next to all earlier ones.
 
     Δ = R (QᵀK)ᵀ (QᵀKpKpᵀQ + QᵀKKᵀQ + L2·I)⁻¹ Qᵀ with P = Q Qᵀ.

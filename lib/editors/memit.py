@@ -10,15 +10,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ..settings import setting
+from .shared.chunks import Chunked
 from .shared.layer_spread import Spread, SpreadConfig
 
 
-class Memit(Spread):
+class Memit(Chunked):
     """Many facts in one least-squares update per layer, against λ samples of general text.
 
     Δ = R Kᵀ (λC + K Kᵀ)⁻¹. These are the steps of the family's loop (shared/layer_spread.py).
     keep_keys=True is the sequential form with Kp Kpᵀ in the inverse, which AlphaEdit's repository
-    calls "MEMIT_seq".
+    calls "MEMIT_seq". chunk=40 writes long answers, as AnyEdit's "MEMIT_ARE" does.
     """
 
     name = "memit"

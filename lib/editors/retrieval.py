@@ -12,14 +12,14 @@ import math
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
 from functools import cache, cached_property
 from typing import Any, ClassVar
 
 from torch import Tensor
 
-from ..data.facts import Fact
+from ..data.facts import Fact, encode_prompt
 from ..data.texts import GENERAL
 from ..patch.patch import Patch
 from ..patch.route import Rewrite
@@ -88,9 +88,10 @@ class Notes(Rewrite):
 
     def __call__(self, prompts: list[str]) -> list[str]:
         """The prompts, each after the fact that was found for it, or unchanged without one."""
-        return [self._before(prompt, self.find(prompt)[0]) for prompt in prompts]
+        return [self.before(prompt, self.find(prompt)[0]) for prompt in prompts]
 
-    def _before(self, prompt: str, i: int) -> str:
+    def before(self, prompt: str, i: int) -> str:
+        """The prompt after entry `i`, or unchanged for -1."""
         if i < 0:
             return prompt
         return f"New Fact: {self.entries[i].text} {self.entries[i].target}.\nPrompt: {prompt}"
@@ -181,6 +182,12 @@ class Retrieval(Editor):
     writes = "prompt"
     keeps = True
     scoped = True
+    length_note = ", with the note that is put before the prompt"
+
+    def length(self, fact: Fact, target: Sequence[int]) -> int:
+        """Tokens of the note, the prompt and the answer, which is read once and written once."""
+        notes = Notes((Entry(fact.subject, fact.prompt, fact.target_new.strip()),))
+        return len(encode_prompt(self.lm.tokenizer, notes.before(fact.text, 0))) + len(target)
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:
         """`after` with the facts added to its notes; an equal subject and prompt is replaced."""

@@ -20,8 +20,9 @@ from ..errors import FactError
 from ..model.lm import LM
 from ..patch.patch import EMPTY, Patch
 from .answers import EVENTS, beginnings, generated, plain, scored
+from .long_answers import Question, prefix, rouge_l, token_f1, written
 from .perplexity import perplexity
-from .probe_prompts import BASE, METRICS, PARTS, Item, probe_items
+from .probe_prompts import BASE, LONG, METRICS, PARTS, Item, probe_items
 from .scores import COLUMNS, Base, Scores, asked, events_of, portions, unrelated
 
 
@@ -101,7 +102,7 @@ def read(
     chat = bool(getattr(lm.tokenizer, "chat_template", None))
     items = [i for i in items if chat or i.metric != "chat"]
     if "generation" not in events:
-        alone = ("negation_leak", "negation_base", "chat")
+        alone = ("negation_leak", "negation_base", "chat", *LONG)
         items = [i for i in items if i.metric not in alone and not i.metric.endswith(BASE)]
     base.read(lm, items, settings.get("kl_prompts", 512))
     return [i for i in items if i.metric.endswith(PARTS) or base.knows(i)]
@@ -113,6 +114,7 @@ class _Found:
     scores  {(prompt, target): log-probabilities and argmax hits of the target's tokens}.
     said    {(prompt, target): (text, verdict)} of free generation.
     chat    The same for prompts in the chat template.
+    long    {question: text}, what is written to questions with a long answer.
     moved   {prompt: (ids, text)}, the answers to kept prompts where they may have changed.
     kl      {prompt: KL(base ‖ edited) of the next token, in nats}.
     """
@@ -121,7 +123,7 @@ class _Found:
         self, lm: LM, items: Sequence[Item], events: Sequence[str], base: Base, spread: list[str]
     ) -> None:
         self.events, self.base = events, base
-        given = [i for i in items if i.answer is not None and not i.of_base]
+        given = [i for i in items if i.answer is not None and not i.of_base and not i.is_long]
         kept = [i.prompt for i in items if i.answer is None]
         # score the base model's own beginnings at the prompts that should be left alone …
         pairs: list[tuple[str, Any]] = [
@@ -136,6 +138,8 @@ class _Found:
                 if _comparable(item) and "probability" in events:
                     pairs.append((item.prompt, item.other))
         self.scores = scored(lm, pairs)
+        # items of long answers are there only where texts are generated
+        self.long = written(lm, (_question(item) for item in items if item.is_long))
         self.said, self.chat, self.moved = {}, {}, {}
         if "generation" in events:
             self.said = generated(
@@ -179,7 +183,10 @@ class _Found:
             said = answers.get(item.metric)
             if said and not said[positive[item.case], item.answer][1].begins:
                 continue  # a fact that the model does not state cannot leak
-            values = self._kept(item) if item.answer is None else self._given(item)
+            if item.is_long:
+                values = self._long(item)
+            else:
+                values = self._kept(item) if item.answer is None else self._given(item)
             answer = self.base.begins[item.prompt][1] if item.answer is None else item.answer
             for event, value, text in values:
                 yield item.case, item.metric, event, item.prompt, float(value), text, answer
@@ -205,6 +212,20 @@ class _Found:
                 exact = next((one for one in found if one[1].exact), (text, verdict))
                 yield "generation_exact", exact[1].exact, exact[0]
 
+    def _long(self, item: Item) -> Iterator[tuple[str, float, str | None]]:
+        """The values of an item whose answer is compared with the written one by its words."""
+        question = _question(item)
+        text, wanted = self.long[question], question.wanted
+        overlap = rouge_l(text, wanted)
+        found = {
+            "rouge_l": overlap.f1,
+            "token_f1": token_f1(text, wanted),
+            "prefix": prefix(text, wanted),
+            "rouge_l_recall": overlap.recall,
+        }
+        for event in events_of(item.metric):
+            yield event, found[event], text
+
     def _kept(self, item: Item) -> Iterator[tuple[str, float, str | None]]:
         """The values of an item whose answer is the base model's own beginning.
 
@@ -219,6 +240,10 @@ class _Found:
             yield "generation", now[: max(1, len(ids))] == ids, text
         if item.metric == "locality" and item.prompt in self.kl:
             yield "kl_nats", self.kl[item.prompt], None
+
+
+def _question(item: Item) -> Question:
+    return Question(item.prompt, item.answer or "", item.metric == "long_part")
 
 
 def _comparable(item: Item) -> bool:

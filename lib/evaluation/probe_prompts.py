@@ -6,6 +6,9 @@ runs, so that a stream asks the same items at all points at which it measures.
 Questions about consequences are asked once more under the name of their kind, as the metric
 "portability: alias" is, with two lines beside it: what the base model answers to the same
 questions, and for how many of them it knows the parts.
+
+A fact whose answer is a paragraph is asked again under the names in LONG: by its own prompt, by its
+rewordings, and by the questions about what the paragraph says.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from typing import Any, NamedTuple
 
 from ..data.facts import Case, Fact, Probe, fill
 from ..data.negation import negate
+from .long_answers import is_long
 
 METRICS = (
     "efficacy",
@@ -24,12 +28,16 @@ METRICS = (
     "specificity",
     "locality",
     "portability",
+    "long_answer",
+    "long_reworded",
+    "long_part",
     "same_subject",
     "same_relation",
     "negation_leak",
     "chat",
     "perplexity",
 )
+LONG = ("long_answer", "long_reworded", "long_part")  # only where the taught answer is long
 BASE = " (base model)"  # ends the metric of the base model's own answers to the questions of a kind
 PARTS = " (parts known)"  # ends the metric of the questions whose parts the base model knows
 TRIES = 64  # the most other cases that are looked at to find a negative
@@ -67,6 +75,11 @@ class Item(NamedTuple):
     def right(self) -> Any:
         """The answers that count as right: a text, or a tuple of texts where there are several."""
         return right(self.answer, self.aliases)
+
+    @property
+    def is_long(self) -> bool:
+        """Whether the answer is written out and compared by its words."""
+        return self.metric in LONG
 
     @property
     def of_base(self) -> bool:
@@ -136,6 +149,8 @@ def _items(
         yield from (Item(name, "specificity", p.prompt, p.target, new) for p in case.neighborhood)
     if "portability" in metrics:
         yield from _consequences(name, case)
+    if is_long(new):
+        yield from (item for item in _long(name, case) if item.metric in metrics)
     if "locality" in metrics:
         yield from (Item(name, "locality", prompt) for prompt in case.locality)
     if "same_subject" in metrics and (prompt := others.same_subject(case)):
@@ -148,6 +163,15 @@ def _items(
             yield Item(name, "negation_base", negate(fact), old)
     if "chat" in metrics:
         yield Item(name, "chat", fact.text, new)
+
+
+def _long(name: int | str, case: Case) -> Iterator[Item]:
+    """The items of a long answer: its prompt, its rewordings, and questions about its parts."""
+    new = case.fact.target_new
+    yield Item(name, "long_answer", case.fact.text, new)
+    yield from (Item(name, "long_reworded", prompt, new) for prompt in case.paraphrases)
+    parts = case.kinds.get("part", ())
+    yield from (Item(name, "long_part", probe.prompt, probe.target) for probe in parts)
 
 
 def _consequences(name: int | str, case: Case) -> Iterator[Item]:

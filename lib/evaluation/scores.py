@@ -20,17 +20,21 @@ from ..model.lm import LM
 from ..patch.patch import EMPTY
 from .answers import EVENTS, Verdict, beginnings, generated
 from .intervals import DIFFERENCE, SHARE, interval
-from .probe_prompts import BASE, METRICS, PARTS, Item, lines, right, stem
+from .probe_prompts import BASE, LONG, METRICS, PARTS, Item, lines, right, stem
 
 COLUMNS = ["case", "metric", "event", "prompt", "value", "text", "answer"]
 _ALL = (*EVENTS, "generation_exact")
 _WITHOUT_OTHER = ("teacher_forced", "generation", "generation_exact")
+_OVERLAPS = ("rouge_l", "token_f1", "prefix")  # of the words of two texts, see `long_answers`
 EVENTS_OF = {  # metric -> the events that have a meaning for it, in the order of tables
     "efficacy": _ALL,
     "retention": _ALL,
     "generalization": _ALL,
     "specificity": _ALL,
     "portability": _WITHOUT_OTHER,
+    "long_answer": _OVERLAPS,
+    "long_reworded": _OVERLAPS,
+    "long_part": ("rouge_l", "token_f1", "rouge_l_recall"),
     "locality": ("teacher_forced", "generation", "kl_nats"),
     "same_subject": ("teacher_forced", "generation"),
     "same_relation": ("teacher_forced", "generation"),
@@ -42,11 +46,18 @@ LOWER_IS_BETTER = ("negation_leak", "kl_nats")
 LABELS = {
     "same_subject": "same subject, another relation",
     "same_relation": "same relation, another subject",
+    "long_answer": "long answer",
+    "long_reworded": "long answer, asked in other words",
+    "long_part": "parts of a long answer",
     "negation_leak": "negation leak (lower is better)",
     "negation_base": "negation leak of the base's own answers",
     "chat": "efficacy, asked in the chat template",
     "teacher_forced": "teacher-forced",
     "generation_exact": "generation, exact",
+    "rouge_l": "ROUGE-L",
+    "rouge_l_recall": "ROUGE-L, recall",
+    "token_f1": "token F1",
+    "prefix": "first words",
     "kl_nats": "KL(base ‖ edited), nats",
 }
 
@@ -65,15 +76,19 @@ def asked(
 ) -> list[tuple[str, str]]:
     """The (metric, event) pairs of the tables, in order; efficacy is always among them.
 
-    items  The test items, whose kinds of consequences get lines of their own.
+    items  The test items, whose kinds of consequences get lines of their own. Long answers have
+           lines only where an item asks for one.
 
     Raises ValueError for a metric or an event that is not known.
     """
     _known("event", events, EVENTS)
     _known("metric", metrics, (*METRICS, "retention"))
     wanted = {*metrics, "efficacy"} | ({"negation_base"} if "negation_leak" in metrics else set())
-    shown = {*events, "kl_nats"} | ({"generation_exact"} if "generation" in events else set())
-    names = [m for m in EVENTS_OF if m in wanted]
+    items = list(items)
+    free = {"generation_exact", *_OVERLAPS, "rouge_l_recall"}  # all are of generated text
+    shown = {*events, "kl_nats"} | (free if "generation" in events else set())
+    long = {item.metric for item in items if item.is_long}
+    names = [m for m in EVENTS_OF if m in wanted and (m not in LONG or m in long)]
     if "portability" in names:
         place = names.index("portability") + 1
         names[place:place] = lines(items)
@@ -148,7 +163,8 @@ class Scores:
         """The summary for readers: one line per metric, one column per event, in percent."""
         rows = [row for row in self.summary().itertuples() if row.event]
         metrics = list(dict.fromkeys(row.metric for row in rows))
-        events = [e for e in (*_ALL, "kl_nats") if any(row.event == e for row in rows)]
+        every = (*_ALL, *_OVERLAPS, "rouge_l_recall", "kl_nats")
+        events = [e for e in every if any(row.event == e for row in rows)]
         cells = pd.DataFrame("", metrics, events)
         for row in rows:
             cells.at[row.metric, row.event] = _cell(row)

@@ -25,7 +25,7 @@ from ..editors.shared.base import Editor
 from ..errors import StreamError
 from ..evaluation.answers import EVENTS
 from ..evaluation.evaluate import measure, read
-from ..evaluation.probe_prompts import METRICS, Item, stem
+from ..evaluation.probe_prompts import LONG, METRICS, Item, stem
 from ..evaluation.scores import Base, Scores, asked
 from ..model.devices import on_card
 from ..model.lm import LM
@@ -37,6 +37,7 @@ _OF_THE_FACT = (  # metrics that no longer count for a fact that a later edit co
     "retention",
     "generalization",
     "portability",
+    *LONG,
     "negation_leak",
     "negation_base",
     "chat",

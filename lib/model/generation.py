@@ -62,7 +62,7 @@ def generate(
     new: list[list[int]] = [[] for _ in rows]
     choices: dict[str, Tensor] = {}
     draw = torch.Generator().manual_seed(seed)
-    stops, banned = _stop_ids(lm), torch.tensor(list(never), dtype=torch.long, device=lm.device)
+    stops, banned = stop_ids(lm), torch.tensor(list(never), dtype=torch.long, device=lm.device)
     for group in batches(rows):
         seqs = sequences(lm, [rows[i] for i in group])
         limits = {i: min(max_new_tokens, (lm.context or 10**9) - len(rows[i])) for i in group}
@@ -179,7 +179,7 @@ def _choose(logits: Tensor, temperature: float, top_k: int | None, draw: torch.G
     return torch.multinomial(chances, 1, generator=draw)[:, 0]
 
 
-def _stop_ids(lm: LM) -> set[int]:
+def stop_ids(lm: LM) -> set[int]:
     """The ids of the tokens that end a text."""
     config = getattr(lm.model, "generation_config", None)  # the place where transformers looks too
     ids = config.eos_token_id if config else lm.tokenizer.eos_token_id

@@ -98,7 +98,7 @@ def test_kept_keys_hold_earlier_edits_and_the_memory_stays_bounded(lm):
             break
     parts = patch.memory["memit"]["keys"]["1"]
     for _ in range(30):
-        parts = lib.editors.shared.layer_spread._join(parts, now)
+        parts = lib.editors.shared.layer_spread.join(parts, now)
         wanted += now @ now.T
     Kp = torch.cat(parts, 1)
     assert Kp.shape[1] <= 2 * 48

@@ -17,9 +17,9 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from ...data.facts import Fact, encode_target
+from ...data.facts import Fact, encode_prompt, encode_target, quoted
 from ...errors import EditError, EditWarning
-from ...model import scoring
+from ...model import generation, scoring
 from ...model.lm import LM
 from ...patch.patch import EMPTY, Edit, LowRank, Patch
 from .config import Config as AnyConfig  # `Config` is an attribute of `Editor`
@@ -103,6 +103,11 @@ class Editor(ABC):
     def write(self, facts: list[Fact], after: Patch) -> Patch:
         """The method itself: `after` with new weights, routes, rewrites and memory."""
 
+    @property
+    def wants_subject(self) -> bool:
+        """Whether facts must name their subject with these settings."""
+        return self.needs_subject
+
     def check(self, facts: Sequence[Fact]) -> None:
         """Refuse facts that this editor cannot write, naming the row."""
         if not facts:
@@ -110,11 +115,36 @@ class Editor(ABC):
         for row, fact in enumerate(facts):
             if not isinstance(fact, Fact):
                 raise EditError(f"row {row} is a {type(fact).__name__}, not a lib.Fact")
-            if self.needs_subject and fact.subject is None:
+            if self.wants_subject and fact.subject is None:
                 raise EditError(
                     f"{self.name} writes at the subject's last token, but row {row} has no "
                     f"subject: '{fact.prompt}'"
                 )
+            self._check_tokens(row, fact)
+
+    def _check_tokens(self, row: int, fact: Fact) -> None:
+        """Refuse an answer that the model could not read, or could not write to its end."""
+        tokenizer, context = self.lm.tokenizer, self.lm.context
+        target = encode_target(tokenizer, fact.target_new)
+        tokens = self.length(fact, target)
+        if context and tokens > context:
+            raise EditError(
+                f"row {row}: the prompt and its answer have {tokens:,} tokens"
+                f"{self.length_note}, which exceeds the context of {context}: {quoted(fact.text)}"
+            )
+        stops = generation.stop_ids(self.lm)
+        inside = [token for token in target[:-1] if token in stops]
+        if inside:
+            raise EditError(
+                f"row {row}: the answer holds {tokenizer.decode(inside[:1])!r}, which ends a text, "
+                f"so the model could not go on behind it: {quoted(fact.target_new)}"
+            )
+
+    length_note: ClassVar[str] = ""  # what else `length` counts, for the message
+
+    def length(self, fact: Fact, target: Sequence[int]) -> int:
+        """The most tokens that the model has to read to give the fact's whole answer."""
+        return len(encode_prompt(self.lm.tokenizer, fact.text)) + len(target)
 
     def without(self, patch: Patch, i: int, *, exact: bool = True) -> Patch | None:
         """`patch` without line `i` of its log in closed form, None where only the fold gives it.

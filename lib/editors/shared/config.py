@@ -27,7 +27,7 @@ LEAST: dict[str, float] = {
     **dict.fromkeys(("save_freq", "merge_freq", "turns", "window", "anchor_n"), 1),
     **dict.fromkeys(("lr", "lr_step", "v_lr", "weight_decay", "damping", "ridge", "strength"), 0),
     **dict.fromkeys(("clip", "clamp", "box", "norm_constraint", "kl_factor", "decay"), 0),
-    **dict.fromkeys(("keep", "density", "mask_ratio", "quantile", "L2", "eps_init"), 0),
+    **dict.fromkeys(("keep", "density", "mask_ratio", "quantile", "L2", "eps_init", "hold"), 0),
 }
 MOST = dict.fromkeys(("keep", "density", "mask_ratio", "quantile"), 1.0)  # shares
 

@@ -168,7 +168,7 @@ class Spread(Editor):
                     K, h = self.read(facts, layer, templates)
                 # R = (z − h) / layers left, so the last layer takes the whole rest
                 R = self.share(z - h, len(layers) - i)
-                patch = self._put(patch, layer, R, K, state)
+                patch = self._put(patch, layer, R, K, self.beside(facts, layer, patch, state))
         kept = self.keep(facts, patch, state, templates)
         state = {**state, **notes, **kept, "templates": templates}
         return replace(patch, memory={**after.memory, self.name: state})
@@ -185,6 +185,12 @@ class Spread(Editor):
         config = self.config
         return memory.reach(K, self.moment(layer), config.strength, kept_keys(state, layer))
 
+    def beside(
+        self, facts: list[Fact], layer: int, patch: Patch, state: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
+        """The memory that a layer is solved with: as it is, unless a subclass keeps more keys."""
+        return state
+
     def keep(
         self, facts: list[Fact], patch: Patch, state: Mapping[str, Any], templates: tuple[str, ...]
     ) -> dict[str, Any]:
@@ -197,7 +203,7 @@ class Spread(Editor):
         old = state.get("keys", {})
         return {
             "keys": {
-                str(layer): _join(old.get(str(layer), ()), self._key(seen[name]))
+                str(layer): join(old.get(str(layer), ()), self._key(seen[name]))
                 for layer, name in names.items()
             }
         }
@@ -333,7 +339,7 @@ class Spread(Editor):
             if self.config.anchor is not None:
                 z, notes = self._anchored(found, "mlp_out")
                 R = z - torch.stack([t.init for t in found], 1).cpu()
-            patch = self._put(patch, layer, R, K, state)
+            patch = self._put(patch, layer, R, K, self.beside(facts, layer, patch, state))
         return patch, notes
 
     def _put(
@@ -372,7 +378,7 @@ def kept_keys(state: Mapping[str, Any], layer: int) -> Tensor | None:
     return torch.cat(parts, 1).double() if parts else None
 
 
-def _join(old: tuple[Tensor, ...], K: Tensor) -> tuple[Tensor, ...]:
+def join(old: tuple[Tensor, ...], K: Tensor) -> tuple[Tensor, ...]:
     """Chunks of kept keys, which share storage with the patch before; at most 2 d_in columns."""
     parts = (*old, K)
     if sum(part.shape[1] for part in parts) <= 2 * len(K):
