@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 
 BATCH_TOKENS = 4096  # padded tokens per forward: bounds memory, keeps products large
+# What a run costs beside its tokens, as a number of tokens: every weight comes from memory once. On
+# a CPU a run of one token of the embedded model takes as long as 32 more tokens of a large run.
+EXTRA = 32
 
 
 def batches(rows: Sequence[Sequence[int]], limit: int = BATCH_TOKENS) -> Iterator[list[int]]:
@@ -33,7 +36,7 @@ def batches(rows: Sequence[Sequence[int]], limit: int = BATCH_TOKENS) -> Iterato
         order = order[size:]
 
 
-def planned(lengths: Sequence[int], limit: int, extra: int = 24) -> list[list[int]]:
+def planned(lengths: Sequence[int], limit: int, extra: int = EXTRA) -> list[list[int]]:
     """The numbers of the rows in groups of similar length, at the least cost in padded tokens.
 
     A group costs its padded tokens and `extra` more, which stand for the time that a run takes

@@ -2,7 +2,7 @@
 
 An evaluation asks the same prompt several times: how probable one answer is and another, which
 token comes next, and what the model writes by itself. `ask` reads each prompt once, with a
-key-value cache, and reads only the answers' own tokens behind it.
+key-value cache. One wanted answer is read in the same run, further ones behind it.
 
 Greedy answers are decoded with drafts. A draft is a text that the model is likely to write, such
 as the wanted answer or what the model wrote before an edit. One run reads several tokens of it at
@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -166,8 +167,8 @@ class _Portion:
 
     def __init__(self, lm: LM, questions: Sequence[Question], replies: Sequence[Reply]) -> None:
         self.lm, self.questions, self.replies = lm, questions, replies
-        self.stops, context = generation.stop_ids(lm), lm.context or 10**9
-        self.limits = [min(q.most, context - len(q.row)) for q in questions]
+        self.stops, self.context = generation.stop_ids(lm), lm.context or 10**9
+        self.limits = [min(q.most, self.context - len(q.row)) for q in questions]
         self.ready: list[tuple[int, tuple[States, int], int]] = []
         self.apart = any(route.reads_answer for route in lm._routes.values())
         self.targets = [[] if self.apart else list(dict.fromkeys(q.targets)) for q in questions]
@@ -180,7 +181,8 @@ class _Portion:
         if self.apart:
             _score_apart(self.lm, self.questions, self.replies)
         chunks: list[_Chunk] = []
-        for group in planned([len(q.row) for q in self.questions], RUN):
+        lengths = [len(q.row) + len(self._attached(i)) for i, q in enumerate(self.questions)]
+        for group in planned(lengths, RUN):
             chunks += self._read_prompts(group)
         while chunks:
             groups = planned([len(chunk.ids) for chunk in chunks], RUN)
@@ -192,45 +194,67 @@ class _Portion:
                 log_probs, hits = zip(*tokens, strict=True)
                 reply.scores[target] = TokenScores(torch.tensor(log_probs), torch.tensor(hits))
 
+    def _attached(self, i: int) -> tuple[int, ...]:
+        """The tokens that are read in the same run as a prompt: those of a target.
+
+        They are needed to score it. Where an answer is generated too, the target is its first
+        draft, and what comes behind it is wanted as well.
+        """
+        targets = self.targets[i]
+        if not targets:
+            return ()
+        if not self.limits[i] > 0:
+            return max(targets, key=len)[:-1]
+        return targets[0][: self.context - len(self.questions[i].row)]
+
     def _read_prompts(self, group: Sequence[int]) -> list[_Chunk]:
-        """Read a group of prompts; returns the tokens to read behind them."""
-        lm, asked = self.lm, [self.questions[i] for i in group]
-        more = any(
-            self.limits[i] > 0 or max(map(len, self.targets[i]), default=0) > 1 for i in group
-        )
-        seqs = sequences(lm, [q.row for q in asked])
+        """Read a group of prompts with a target each; returns the tokens to read behind them."""
+        lm, attached = self.lm, [self._attached(i) for i in group]
+        rows = [[*self.questions[i].row, *more] for i, more in zip(group, attached, strict=True)]
+        # a target is covered where all its tokens but the last are read here
+        covered = [
+            [target for target in self.targets[i] if more[: len(target) - 1] == target[:-1]]
+            for i, more in zip(group, attached, strict=True)
+        ]
+        apart = [
+            [target for target in self.targets[i] if target not in some]
+            for i, some in zip(group, covered, strict=True)
+        ]
+        keep = any(apart) or any(self.limits[i] > 0 for i in group)
+        seqs = sequences(lm, rows, [len(more) for more in attached])
+        last = [seqs.ids.shape[1] - 1 - len(more) for more in attached]  # columns
         with lm.opened(seqs):
-            out = lm.backbone(seqs.ids, seqs.real, use_cache=more)
-            last = out.last_hidden_state[:, -1]
-            for i, q, state in zip(group, asked, last, strict=True):
-                if q.state:
-                    self.replies[i].state = state.clone()
-            # the first token of every target is predicted at the prompt's end
-            wanted = [(j, target, 0) for j, i in enumerate(group) for target in self.targets[i]]
-            if not more and not wanted:
+            out = lm.backbone(seqs.ids, seqs.real, use_cache=keep)
+            hidden = out.last_hidden_state
+            for j, i in enumerate(group):
+                if self.questions[i].state:
+                    self.replies[i].state = hidden[j, last[j]].clone()
+            starts = _starts([1 + len(more) for more in attached])
+            wanted = [
+                (starts[j] + at, target, at)
+                for j, i in enumerate(group)
+                for target in self.targets[i]
+                for at in range(len(target) if target in covered[j] else 1)
+            ]
+            if not keep and not wanted:
                 return []
-            best = self._predict(last, wanted, group)
-        if not more:
+            columns = torch.arange(hidden.shape[1], device=hidden.device)
+            first = torch.tensor(last, device=hidden.device)[:, None]
+            owners = [i for i, more in zip(group, attached, strict=True) for _ in (0, *more)]
+            best = self._predict(hidden[columns >= first], wanted, owners)
+        if not keep:
             return []
-        states, chunks = States(out.past_key_values, seqs.real, seqs.memo), []
+        prompts = States(out.past_key_values, seqs.prompt, seqs.memo)
+        grown = States(out.past_key_values, seqs.real.clone(), seqs.memo)
+        chunks = []
         for j, i in enumerate(group):
-            long = [target for target in self.targets[i] if len(target) > 1]
-            ways = list(dict.fromkeys(target[:-1] for target in long))
-            ahead: tuple[int, ...] = ()
-            if self._accept(i, best[j]):
-                ahead = self._ahead(i)
-                if len(ahead) > 1 or any(way[:1] == ahead for way in ways):
-                    ways.append(ahead)
-                else:
-                    self.ready.append((i, (states, j), best[j]))
-                    ahead = ()
-            for way in _longest(ways):
-                scored = tuple(target for target in long if way[: len(target) - 1] == target[:-1])
-                grows = bool(ahead) and way[: len(ahead)] == ahead
-                chunks.append(_Chunk(i, (states, j), way, scored, grows))
-                if grows:
-                    ahead = ()  # along one of them
-                long = [target for target in long if target not in scored]
+            for way in _longest([target[:-1] for target in apart[j]]):
+                scored = tuple(t for t in apart[j] if way[: len(t) - 1] == t[:-1])
+                apart[j] = [target for target in apart[j] if target not in scored]
+                chunks.append(_Chunk(i, (prompts, j), way, scored, grows=False))
+            if self.limits[i] > 0:
+                said = best[starts[j] : starts[j + 1]]
+                chunks += self._follow(i, (grown, j), last[j], attached[j], said)
         return chunks
 
     def _read(self, chunks: Sequence[_Chunk]) -> list[_Chunk]:
@@ -238,14 +262,12 @@ class _Portion:
 
         Returns what drafts expect further on.
         """
-        lm, further = self.lm, []
+        lm = self.lm
         begun = gathered(lm, [chunk.begun for chunk in chunks])
         ids, real = pad(lm, [chunk.ids[::-1] for chunk in chunks])
         ids, real = ids.flip(1), real.flip(1)  # padding stands behind the tokens
         counts = torch.cat([begun.counts, real], 1)
-        starts = [0]  # the place of each chunk's first token among the real ones
-        for chunk in chunks:
-            starts.append(starts[-1] + len(chunk.ids))
+        starts = _starts([len(chunk.ids) for chunk in chunks])
         wanted = [
             (start + at, target, at + 1)
             for start, chunk in zip(starts, chunks, strict=False)
@@ -258,25 +280,40 @@ class _Portion:
             owners = [chunk.question for chunk in chunks for _ in chunk.ids]
             best = self._predict(out.last_hidden_state[real], wanted, owners)
         states = States(out.past_key_values, counts, begun.memo)
-        before = begun.counts.shape[1]
+        first, further = begun.counts.shape[1], []
         for r, chunk in enumerate(chunks):
-            if not chunk.grows:
-                continue
-            i, at = chunk.question, 0
-            token = best[starts[r]]
-            while self._accept(i, token):
-                if chunk.ids[at + 1 : at + 2] == (token,):
-                    at += 1
-                    token = best[starts[r] + at]
-                    continue
-                counts[r, before + at + 1 :] = False  # what was read behind it was wrong
-                ahead = self._ahead(i)
-                if len(ahead) > 1:
-                    further.append(_Chunk(i, (states, r), ahead))
-                else:
-                    self.ready.append((i, (states, r), token))
-                break
+            if chunk.grows:
+                said = best[starts[r] : starts[r + 1]]
+                further += self._follow(chunk.question, (states, r), first, chunk.ids[1:], said)
         return further
+
+    def _follow(
+        self,
+        i: int,
+        where: tuple[States, int],
+        column: int,
+        draft: Sequence[int],
+        said: Sequence[int],
+    ) -> list[_Chunk]:
+        """Let an answer grow along a draft that was read, as far as it is right.
+
+        column  the column of the token in front of the draft.
+        said    the most probable token behind that token and behind each one of the draft.
+
+        Returns what another draft expects further on, if there is one.
+        """
+        states, row = where
+        for at, token in enumerate(said):
+            if not self._accept(i, token):
+                return []
+            if draft[at : at + 1] != (token,):
+                break
+        states.counts[row, column + at + 1 :] = False  # what was read behind it was wrong
+        ahead = self._ahead(i)
+        if len(ahead) > 1:
+            return [_Chunk(i, where, ahead)]
+        self.ready.append((i, where, token))
+        return []
 
     def _grow(self) -> None:
         """Generate token by token where no draft fits."""
@@ -342,6 +379,14 @@ class _Portion:
                 hit = best[place] == target[at]
                 self.found[owners[place]][target].append((log_prob, hit))
         return best
+
+
+def _starts(lengths: Sequence[int]) -> list[int]:
+    """Where each of several parts begins when they stand in a row, and where the last one ends.
+
+    (2, 3) -> [0, 2, 5]
+    """
+    return [0, *accumulate(lengths)]
 
 
 def _longest(ways: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]]:
