@@ -18,7 +18,6 @@ three prompts    efficacy, generalization and specificity of ZsRE, teacher-force
 
 verdicts  rows of the score tables, and how many of them differ in value or text (a KL counts as
           different beyond 1e-5 nats)
-peak      largest resident memory of each process, MiB
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ AUTHORS = {"rate": 47e9, "seconds": 0.184}  # CPU per row of three prompts, one 
 KL = 1e-5  # nats
 FEW = ("efficacy", "generalization", "specificity")
 WORK = """
-import json, resource, sys, time, warnings
+import json, sys, time, warnings
 warnings.filterwarnings("ignore")
 import torch, lib
 from lib.evaluation.answers import EVENTS
@@ -70,9 +69,8 @@ for line in sys.stdin:
             lm, cases[name], patches[name], events, bases[name, unit], metrics=metrics
         )
     cpu = time.process_time() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     rows = scores.rows.astype(object).where(scores.rows.notna(), None).values.tolist()
-    found = {"cpu": cpu, "cases": len(cases[name]), "rows": rows, "peak": peak}
+    found = {"cpu": cpu, "cases": len(cases[name]), "rows": rows}
     print(json.dumps(found), flush=True)
 """
 UNITS = [
@@ -153,7 +151,6 @@ def measured(before: Path, given: dict, repeats: int) -> dict[str, Any]:
                 "now": now, "before": old, "ratio": old / now,
                 "rows": len(found["now"]["rows"]),
                 "differ": differing(found["now"]["rows"], found["before"]["rows"]),
-                "peak_now": found["now"]["peak"], "peak_before": found["before"]["peak"],
             }
         )  # fmt: skip
         rates.append(matrix_rate())
