@@ -1,6 +1,8 @@
 """Asks the model all prompts of a subject, before and after an edit, and judges each answer.
 
-What the base model says is kept, because every visitor's table begins with it.
+What the base model says is kept, because every visitor's table begins with it, and because it is
+the draft of every later answer: most prompts are answered as before, and one run of the edited
+model then verifies the whole text (`lib/model/questions.py`).
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from torch.nn.functional import kl_div
 import lib
 from lib.data.facts import encode_target
 from lib.evaluation.answers import begins, contains, plain
-from lib.model import scoring
+from lib.model import questions, scoring
 
 from .consequences import Known, drawn
 from .views import Answer, Row, Subject, first_word
@@ -35,6 +37,7 @@ class Asker:
         self.lm = lm
         self.chats = bool(getattr(lm.tokenizer, "chat_template", None))
         self._base: OrderedDict[tuple[Ask, int], Answer] = OrderedDict()
+        self._drafts: OrderedDict[Ask, list[int]] = OrderedDict()
         self._chance: OrderedDict[tuple[Ask, str | None], float | None] = OrderedDict()
         self._parts = Known()
 
@@ -99,7 +102,11 @@ class Asker:
         missing = [ask for ask in dict.fromkeys(asks) if (ask, size) not in self._base]
         if missing:
             words = "Asking the model as it is"
-            answers, *_ = self.ask(job, missing, target, lib.EMPTY, words, begin, end)
+            # the chances of this answer come with the same run of the model
+            answers, (chances,) = self.ask(
+                job, missing, target, lib.EMPTY, words, begin, end, (target,)
+            )
+            self._chance.update(zip([(ask, target) for ask in missing], chances, strict=True))
             self._base.update(((p, size), a) for p, a in zip(missing, answers, strict=True))
         found = [self._base[ask, size] for ask in asks]
         for ask in asks:
@@ -124,21 +131,57 @@ class Asker:
         target says how long an answer may get. The patch is entered and left in here.
         """
         asks = [(ask, False) if isinstance(ask, str) else ask for ask in asks]
-        found: dict[Ask, Answer] = {}
-        kinds = sorted({chat for _, chat in asks})
-        expected = sum(max(self._size(target), CHAT if chat else 0) + 1 for chat in kinds) + 3
-        with job.counting(self.lm, words, expected, begin, end), self.lm.patched(patch, only=True):
-            for chat in kinds:
-                texts = list(dict.fromkeys(text for text, kind in asks if kind == chat))
-                size = max(self._size(target), CHAT if chat else 0)
-                said = self.lm.answer(texts, size, chat=chat)
-                table = self.lm.next_token(texts, chat=chat)
-                for text, answer, row in zip(texts, said, table, strict=True):
-                    found[text, chat] = Answer(answer, row.clone())
-            pairs = [(ask, answer) for answer in wanted for ask in asks]
-            chances = dict(zip(pairs, self._chances(pairs, found), strict=True))
-        said = [found[ask] for ask in asks]
-        return said, [[chances[ask, answer] for ask in asks] for answer in wanted]
+        once = list(dict.fromkeys(asks))
+        sizes = [max(self._size(target), CHAT if chat else 0) for _, chat in once]
+        ends = {
+            (ask, answer): tuple(self._ids(ask, answer))
+            for ask in once
+            for answer in wanted
+            if answer is not None
+        }
+        with (
+            job.counting(self.lm, words, max(sizes) + 4, begin, end),
+            self.lm.patched(patch, only=True),
+        ):
+            rows = [self.lm.rows([text], chat=chat)[0][0] for text, chat in once]
+            asked = [
+                questions.Question(
+                    row,
+                    [ends[ask, answer] for answer in wanted if answer is not None],
+                    state=True,
+                    most=size,
+                    drafts=[self._drafts[ask]] if ask in self._drafts else [],
+                )
+                for ask, row, size in zip(once, rows, sizes, strict=True)
+            ]
+            replies = questions.ask(self.lm, asked)
+            texts = self.lm.texts(rows, [reply.ids for reply in replies])
+            states = torch.stack([reply.state for reply in replies])
+            table = self.lm.head(states).log_softmax(-1).cpu()
+        found = {
+            ask: (Answer(text, row.clone()), reply)
+            for ask, text, row, reply in zip(once, texts, table, replies, strict=True)
+        }
+        if not patch:
+            self._keep_drafts({ask: reply.ids for ask, (_, reply) in found.items()})
+        chances: list[list[float | None]] = [
+            [
+                None
+                if answer is None
+                else math.exp(found[ask][1].scores[ends[ask, answer]].log_probs.sum().item())
+                for ask in asks
+            ]
+            for answer in wanted
+        ]
+        return [found[ask][0] for ask in asks], chances
+
+    def _keep_drafts(self, said: Mapping[Ask, list[int]]) -> None:
+        """Keep what the base model says, of as many prompts as its answers are kept of."""
+        for ask, ids in said.items():
+            self._drafts[ask] = ids
+            self._drafts.move_to_end(ask)
+        while len(self._drafts) > KEPT:
+            self._drafts.popitem(last=False)
 
     def _chances(
         self, pairs: Sequence[tuple[Ask, str | None]], said: Mapping[Ask, Answer]

@@ -12,7 +12,8 @@ from dataclasses import replace
 
 import lib
 from lib.data.facts import Probe
-from lib.evaluation.answers import begins, generated, plain
+from lib.evaluation.answers import begins, plain
+from lib.evaluation.interview import generated
 
 
 def borrowed(fact: lib.Fact, relation: str | None, cases: Iterable[lib.Case]) -> list[Probe]:

@@ -26,8 +26,8 @@ from ..data.texts import ABILITIES, HELD_OUT, known_by
 from ..model import scoring
 from ..model.lm import LM
 from ..patch.patch import EMPTY, Patch
-from .answers import generated
 from .intervals import interval
+from .interview import generated
 
 KINDS = ("cloze", "grammar", "arithmetic", "word relations")
 COLUMNS = ["kind", "item", "prompt", "answer", "right", "base"]

@@ -19,7 +19,8 @@ from ..data.facts import Case, Fact
 from ..errors import FactError
 from ..model.lm import LM
 from ..patch.patch import EMPTY, Patch
-from .answers import EVENTS, beginnings, generated, plain, scored
+from .answers import EVENTS, plain
+from .interview import Interview
 from .long_answers import Question, prefix, rouge_l, token_f1, written
 from .perplexity import perplexity
 from .probe_prompts import BASE, LONG, METRICS, PARTS, Item, probe_items
@@ -45,7 +46,7 @@ def evaluate(
     metrics     The metrics to measure; efficacy is always among them.
     pool        The cases from which negatives are made, by default the cases themselves.
     text        The held-out text for the perplexity, by default the shipped one.
-    kl_prompts  The most unrelated prompts that get a KL; one distribution is kept for each.
+    kl_prompts  The most unrelated prompts that get a KL.
 
     Raises ValueError without a case, for an unknown event or metric, for base answers of another
     model, and for a prompt that is too long.
@@ -82,9 +83,12 @@ def measure(
     """Scores of test items that `probe_items` made before; `evaluate` does both in one call."""
     base = Base(lm.identity) if base is None else base
     pairs = asked(metrics, events, items)
+    known = set(base.begins)
     items = read(lm, items, base, events, kl_prompts=kl_prompts)
     with lm.patched(patch):
-        found = _Found(lm, items, events, base, unrelated(items, kl_prompts))
+        # what this very model has just said at a prompt need not be asked again
+        same = set() if lm.is_patched else base.begins.keys() - known
+        found = _Found(lm, items, events, base, unrelated(items, kl_prompts), same)
         ppl = perplexity(lm, text) if "perplexity" in metrics else None
     rows = pd.DataFrame(list(found.rows(items)), columns=COLUMNS)
     return Scores(rows, pairs, title(lm, patch, rows["case"].nunique()), ppl, base)
@@ -109,7 +113,7 @@ def read(
 
 
 class _Found:
-    """All answers of the patched model to some items, asked in few large batches.
+    """All answers of the patched model to some items, each prompt read once.
 
     scores  {(prompt, target): log-probabilities and argmax hits of the target's tokens}.
     said    {(prompt, target): (text, verdict)} of free generation.
@@ -117,49 +121,67 @@ class _Found:
     long    {question: text}, what is written to questions with a long answer.
     moved   {prompt: (ids, text)}, the answers to kept prompts where they may have changed.
     kl      {prompt: KL(base ‖ edited) of the next token, in nats}.
+    same    Kept prompts at which the present model is the base model.
     """
 
     def __init__(
-        self, lm: LM, items: Sequence[Item], events: Sequence[str], base: Base, spread: list[str]
+        self,
+        lm: LM,
+        items: Sequence[Item],
+        events: Sequence[str],
+        base: Base,
+        spread: list[str],
+        same: Collection[str] = (),
     ) -> None:
-        self.events, self.base = events, base
-        given = [i for i in items if i.answer is not None and not i.of_base and not i.is_long]
-        kept = [i.prompt for i in items if i.answer is None]
+        self.events, self.base, self.same = events, base, same
+        interview = Interview(lm)
         # score the base model's own beginnings at the prompts that should be left alone …
-        pairs: list[tuple[str, Any]] = [
-            (p, base.begins[p][0])
-            for p in kept
-            if base.begins[p][0] and set(events) - {"probability"}
-        ]
+        kept = [i.prompt for i in items if i.answer is None and i.prompt not in same]
+        for prompt in kept:
+            ids = base.begins[prompt][0]
+            if ids and set(events) - {"probability"}:
+                interview.score(prompt, ids)
+            if "generation" in events:
+                interview.begin(prompt, expected=ids)
         # … and the wanted answers, beside their rivals, at all others
-        for item in given:
+        for item in items:
+            if item.answer is None or item.of_base or item.is_long:
+                continue
             if item.metric not in ("negation_leak", "chat") and set(events) - {"generation"}:
-                pairs.append((item.prompt, item.answer))
+                interview.score(item.prompt, item.answer)
                 if _comparable(item) and "probability" in events:
-                    pairs.append((item.prompt, item.other))
-        self.scores = scored(lm, pairs)
+                    interview.score(item.prompt, item.other)
+            if "generation" in events and item.metric == "chat":
+                interview.generate(item.prompt, item.answer, chat=True)
+            elif "generation" in events:
+                for prompt in item.prompts:
+                    interview.generate(prompt, item.right)
+        moving = [prompt for prompt in spread if prompt not in same]
+        for prompt in moving:
+            interview.state(prompt)
+        heard = interview.ask(base.drafts)
+        self.scores, self.said, self.chat = heard.scores, heard.said, heard.chat
+        # where every token of the base's beginning is still the argmax, it is generated as well
+        self.moved = {p: begun for p, begun in heard.begins.items() if self._hits(p) != 1}
+        if not lm.is_patched:
+            base.drafts |= heard.ids
         # items of long answers are there only where texts are generated
         self.long = written(lm, (_question(item) for item in items if item.is_long))
-        self.said, self.chat, self.moved = {}, {}, {}
-        if "generation" in events:
-            self.said = generated(
-                lm, ((p, i.right) for i in given if i.metric != "chat" for p in i.prompts)
-            )
-            self.chat = generated(
-                lm, ((i.prompt, i.answer) for i in given if i.metric == "chat"), chat=True
-            )
-            # where every token of the base's beginning is still the argmax, it is generated as well
-            self.moved = beginnings(lm, [p for p in kept if self._hits(p) != 1])
         # a few prompts at a time: each needs a whole distribution over the vocabulary
-        self.kl: dict[str, float] = {}
-        for part in portions(spread):
-            before = torch.stack([base.next_token[p] for p in part])
-            spent = kl_div(lm.next_token(part), before, reduction="none", log_target=True).sum(1)
+        self.kl = dict.fromkeys(set(spread) & set(same), 0.0)
+        for part in portions(moving):
+            before = base.next_token(lm, part)
+            states = torch.stack([heard.states[p] for p in part])
+            after = lm.head(states.to(before.device)).log_softmax(-1)
+            spent = kl_div(after, before, reduction="none", log_target=True).sum(1)
             self.kl.update(zip(part, spent.clamp(min=0).tolist(), strict=True))
 
     def _hits(self, prompt: str) -> float | None:
         """The share of the base's beginning whose tokens are still the argmax."""
-        score = self.scores.get((prompt, self.base.begins[prompt][0]))
+        ids = self.base.begins[prompt][0]
+        if prompt in self.same and ids:
+            return 1.0
+        score = self.scores.get((prompt, ids))
         return None if score is None else score.hits.float().mean().item()
 
     def rows(self, items: Sequence[Item]) -> Iterator[tuple]:

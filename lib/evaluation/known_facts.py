@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from ..data.facts import Case
 from ..model.lm import LM
 from ..patch.patch import EMPTY, Patch
-from .answers import generated
+from .interview import generated
 
 
 def known(lm: LM, cases: Iterable[Case], patch: Patch = EMPTY) -> list[Case]:

@@ -21,7 +21,7 @@ from ..errors import FactError
 from ..model import activations
 from ..model.lm import LM
 from ..patch.patch import EMPTY
-from .answers import generated
+from .interview import generated
 
 # From a sweep on the embedded model over six depths (blocks 8 to 28 of 30) and five weights of the
 # words: 324 prompts of the classroom, each compared with the other wordings only, and 300 prompts

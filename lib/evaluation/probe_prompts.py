@@ -88,7 +88,7 @@ class Item(NamedTuple):
 
 
 def right(target: Any, aliases: tuple[str, ...]) -> Any:
-    """The right answers as `answers.generated` takes them: a text, or a tuple of texts."""
+    """The right answers as `interview.generated` takes them: a text, or a tuple of texts."""
     return (target, *aliases) if aliases else target
 
 

@@ -13,13 +13,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
+import torch
 from torch import Tensor
 
 from ..data.facts import Probe
 from ..model.lm import LM
 from ..patch.patch import EMPTY
-from .answers import EVENTS, Verdict, beginnings, generated
+from .answers import EVENTS, Verdict
 from .intervals import DIFFERENCE, SHARE, interval
+from .interview import Interview, Prompt
 from .probe_prompts import BASE, LONG, METRICS, PARTS, Item, lines, right, stem
 
 COLUMNS = ["case", "metric", "event", "prompt", "value", "text", "answer"]
@@ -248,15 +250,19 @@ class Base:
 
     model       The identity of the model that gave them.
     begins      {prompt: (ids, text)}, the first tokens that it generates.
-    next_token  {prompt: log-probabilities of the next token (vocabulary,)}, float32.
+    states      {prompt: state (d,)}, from which its head makes the logits of the next token. A
+                state has a hundredth of the numbers of the distribution.
     said        {(prompt, target): (text, verdict)}, its generations; a target may be a tuple.
+    drafts      {(prompt, chat): ids}, all tokens that it generated. After an edit most answers are
+                still these, so they are tried as drafts.
     scores      Its own `Scores`, where they were measured.
     """
 
     model: str
     begins: dict[str, tuple[tuple[int, ...], str]] = field(default_factory=dict)
-    next_token: dict[str, Tensor] = field(default_factory=dict)
+    states: dict[str, Tensor] = field(default_factory=dict)
     said: dict[tuple[str, Any], tuple[str, Verdict]] = field(default_factory=dict)
+    drafts: dict[Prompt, tuple[int, ...]] = field(default_factory=dict)
     scores: Scores | None = None
 
     def read(self, lm: LM, items: Sequence[Item], kl_prompts: int) -> None:
@@ -277,16 +283,27 @@ class Base:
         pairs |= {(p, i.right) for i in items if i.metric.endswith(BASE) for p in i.prompts}
         pairs |= {pair for i in items for part in i.parts for pair in _wordings(part)}
         pairs -= self.said.keys()
-        spread = [p for p in unrelated(items, kl_prompts) if p not in self.next_token]
+        spread = [p for p in unrelated(items, kl_prompts) if p not in self.states]
         # … and ask them, sorted, so that the batches do not depend on the order of a set
+        interview = Interview(lm)
+        for prompt in sorted(begins):
+            interview.begin(prompt)
+        for prompt, target in sorted(pairs, key=lambda pair: (pair[0], str(pair[1]))):
+            interview.generate(prompt, target)
+        for prompt in spread:
+            interview.state(prompt)
         with lm.patched(EMPTY, only=True):
-            if begins:
-                self.begins |= beginnings(lm, sorted(begins))
-            if pairs:
-                self.said |= generated(lm, sorted(pairs, key=lambda pair: (pair[0], str(pair[1]))))
-            for part in portions(spread):
-                rows = lm.next_token(part)
-                self.next_token.update((p, row.clone()) for p, row in zip(part, rows, strict=True))
+            heard = interview.ask(self.drafts)
+        self.begins |= heard.begins
+        self.said |= heard.said
+        self.states |= heard.states
+        self.drafts |= heard.ids
+
+    def next_token(self, lm: LM, prompts: Sequence[str]) -> Tensor:
+        """Log-probabilities (n, vocabulary) of the base's next tokens, float32, on its head."""
+        states = torch.stack([self.states[prompt] for prompt in prompts])
+        with lm.patched(EMPTY, only=True):
+            return lm.head(states.to(lm.head_device)).log_softmax(-1)
 
     def knows(self, item: Item) -> bool:
         """Whether the base model answers every part that the item's answer is put together from."""

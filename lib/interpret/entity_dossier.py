@@ -29,7 +29,7 @@ WORDINGS = 3
 OTHERS = 8  # subjects with which an answer is compared
 TOKENS = 6  # of an answer
 TOGETHER = 4  # relations that are asked in one batch
-# Both thresholds from sixteen made-up names on the embedded model (496 answers, none of which can be
+# Both thresholds from 16 made-up names on the embedded model (496 answers, none of which can be
 # known): all three wordings agree with a lift above 3 nats in 3.4 % of them. With two of three
 # wordings and 2 nats it would be 27 %: a name sounds Norwegian, and the answers follow its sound.
 AGREED = 1.0

@@ -134,6 +134,13 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
+def attention_window(config: Any) -> int | None:
+    """How many tokens a layer of the model attends to at most, None where it attends to all."""
+    names = ("sliding_window", "window_size")
+    found = [getattr(config, name, None) for name in names]
+    return min((window for window in found if window), default=None)
+
+
 def mlp_activation(config: Any) -> str | None:
     """The name of the MLP's activation function in a model's configuration, None if it has none."""
     names = ("hidden_act", "hidden_activation", "activation_function", "activation")

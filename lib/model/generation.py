@@ -20,6 +20,7 @@ from .batching import batches, sequences
 
 if TYPE_CHECKING:
     from .lm import LM
+    from .sequences import Sequences
 
 
 class Generated(NamedTuple):
@@ -63,57 +64,84 @@ def generate(
     choices: dict[str, Tensor] = {}
     draw = torch.Generator().manual_seed(seed)
     stops, banned = stop_ids(lm), torch.tensor(list(never), dtype=torch.long, device=lm.device)
+    limits = [min(max_new_tokens, (lm.context or 10**9) - len(row)) for row in rows]
+
+    def choose(states: Tensor) -> Tensor:
+        """One token per row, from its last state."""
+        logits = lm.head(states)
+        if never:
+            logits = logits.index_fill(-1, banned, -torch.inf)
+        return _choose(logits, temperature, top_k, draw)
+
+    def accept(i: int, token: int) -> bool:
+        """Keep the next token of a row, unless it ends there; whether the row grows further."""
+        if token in stops or len(new[i]) >= limits[i]:
+            return False
+        new[i].append(token)
+        ended = (until and until(i, new[i])) or (on_token and on_token(i, token))
+        return not ended and len(new[i]) < limits[i]
+
     for group in batches(rows):
+        if max(limits[i] for i in group) < 1:
+            continue
         seqs = sequences(lm, [rows[i] for i in group])
-        limits = {i: min(max_new_tokens, (lm.context or 10**9) - len(rows[i])) for i in group}
         with lm.opened(seqs):
-            mask, past, alive = seqs.real, None, list(group)  # alive: rows that still grow
-            for step in range(max(limits.values())):
-                # run the model: the prompts in the first step, later only the new tokens
-                out = lm.backbone(
-                    seqs.ids, seqs.real, mask=mask, past_key_values=past, use_cache=cache
-                )
-                past = getattr(out, "past_key_values", None) if cache else None
-                if step == 0:
-                    # routes decided at the prompt; their choices go to the caller's rows
-                    for name, choice in seqs.memo.items():
-                        whole = choices.setdefault(
-                            name, torch.full((len(rows),), -1, dtype=choice.dtype)
-                        )
-                        whole[group] = choice.cpu()
-                # choose one token per row, from the logits at its last position
-                logits = lm.head(out.last_hidden_state[:, -1])
-                if never:
-                    logits = logits.index_fill(-1, banned, -torch.inf)
-                chosen = _choose(logits, temperature, top_k, draw)
-                # keep the tokens of rows that go on, and find which rows grow further
-                keep = []
-                for j, (i, token) in enumerate(zip(alive, chosen.tolist(), strict=True)):
-                    if token in stops or step >= limits[i]:
-                        continue
-                    new[i].append(token)
-                    ended = (until and until(i, new[i])) or (on_token and on_token(i, token))
-                    if not ended and step + 1 < limits[i]:
-                        keep.append(j)
-                if not keep:
-                    break
-                if len(keep) < len(alive):
-                    # finished rows leave the batch and its cache, so that they cost nothing more
-                    rest = torch.tensor(keep, device=lm.device)
-                    seqs.select(rest)
-                    mask, chosen = mask[rest], chosen[rest.to(chosen.device)]
-                    alive = [alive[j] for j in keep]
-                    if past is not None:
-                        # layers on several cards all take an index on the CPU
-                        past.batch_select_indices(rest if len(lm.devices) == 1 else rest.cpu())
-                # the chosen tokens are the next input; without a cache they extend the whole text
-                ids = chosen[:, None].to(lm.device)
-                mask = torch.cat([mask, torch.ones_like(ids, dtype=torch.bool)], 1)
-                if cache:
-                    seqs.step(ids)
-                else:
-                    seqs.extend(ids)
+            out = lm.backbone(seqs.ids, seqs.real, use_cache=cache)
+            # routes decided at the prompt; their choices go to the caller's rows
+            for name, choice in seqs.memo.items():
+                whole = choices.setdefault(name, torch.full((len(rows),), -1, dtype=choice.dtype))
+                whole[group] = choice.cpu()
+            past = getattr(out, "past_key_values", None) if cache else None
+            chosen = choose(out.last_hidden_state[:, -1])
+            go_on(lm, seqs, seqs.real, past, group, chosen, choose, accept)
     return Generated(new, choices)
+
+
+def go_on(
+    lm: LM,
+    seqs: Sequences,
+    mask: Tensor,
+    past: Any,
+    rows: Sequence[int],
+    chosen: Tensor,
+    choose: Callable[[Tensor], Tensor],
+    accept: Callable[[int, int], bool],
+) -> None:
+    """Continue opened sequences token by token, until no row grows any more.
+
+    mask    (rows, columns) bool: the tokens that were read so far and count.
+    past    the key-value cache, None where the whole text is run again at every step.
+    rows    the number by which `accept` knows each row.
+    chosen  (rows,) the next token of each row, which `accept` was not told yet.
+    choose  gives the next tokens (rows,) for the last states (rows, d).
+    accept  accept(row, token) is told each token and says whether the row grows further.
+    """
+    alive = list(rows)
+    while True:
+        told = zip(alive, chosen.tolist(), strict=True)
+        keep = [j for j, (i, token) in enumerate(told) if accept(i, token)]
+        if not keep:
+            return
+        if len(keep) < len(alive):
+            # finished rows leave the batch and its cache, so that they cost nothing more
+            rest = torch.tensor(keep, device=lm.device)
+            seqs.select(rest)
+            mask, chosen = mask[rest], chosen[rest.to(chosen.device)]
+            alive = [alive[j] for j in keep]
+            if past is not None:
+                # layers on several cards all take an index on the CPU
+                past.batch_select_indices(rest if len(lm.devices) == 1 else rest.cpu())
+        # the chosen tokens are the next input; without a cache they extend the whole text
+        ids = chosen[:, None].to(lm.device)
+        mask = torch.cat([mask, torch.ones_like(ids, dtype=torch.bool)], 1)
+        if past is not None:
+            seqs.step(ids)
+        else:
+            seqs.extend(ids)
+        out = lm.backbone(
+            seqs.ids, seqs.real, mask=mask, past_key_values=past, use_cache=past is not None
+        )
+        chosen = choose(out.last_hidden_state[:, -1])
 
 
 def stream(lm: LM, rows: list[list[int]], max_new_tokens: int, **settings: Any) -> Iterator[str]:

@@ -50,6 +50,11 @@ class Patching:
     def identity(self) -> str:
         """Name and fingerprint of the model, which a patch must fit."""
 
+    @property
+    def is_patched(self) -> bool:
+        """Whether a patch is entered, or some module is bound to another matrix."""
+        return bool(self._base or self._routes or self._rewrites)
+
     def weight(self, module: str, under: Patch = EMPTY) -> Tensor:
         """The matrix (d_out, d_in) of a module under a patch (default: the base), in float32.
 

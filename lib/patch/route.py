@@ -71,6 +71,14 @@ class Route(ABC):
         """
 
     @property
+    def reads_answer(self) -> bool:
+        """Whether a decision depends on a given answer too, and not on the prompt alone.
+
+        Then a prompt cannot be read once for several answers.
+        """
+        return False
+
+    @property
     def widths(self) -> tuple[int, int] | None:
         """Widths of the module's inputs and outputs that the route is made for; None for any."""
         return None

@@ -891,6 +891,29 @@ def ultraedit_speed() -> str:
     return table(("what", "ours", "the other side", "ratio"), rows)
 
 
+@made("evaluation-speed")
+def evaluation_speed() -> str:
+    """CPU time of an evaluated case, before and now."""
+    rows = [
+        (
+            f"{r['data']}, {r['unit']}, {r['who']}",
+            title,
+            r["cases"],
+            f"{r['before']:.3f}",
+            f"{r['now']:.3f}",
+            times(r["ratio"]),
+            f"{r['differ']} of {r['rows']}",
+        )
+        for title, found in read("evaluation_speed").items()
+        for r in found["units"]
+    ]
+    head = (
+        "what is evaluated", "machine", "cases", "CPU s per case before", "now", "before / now",
+        "scores that differ",
+    )  # fmt: skip
+    return table(head, rows)
+
+
 @made("onednn-speed")
 def onednn_speed() -> str:
     """Products by oneDNN."""

@@ -20,7 +20,7 @@ import torch
 import lib
 from demo_app.html import edit_history, next_word, prediction, render
 from demo_app.html.table import table
-from demo_app.session import asking, edit_list, editor_settings, interference
+from demo_app.session import edit_list, editor_settings, interference
 from demo_app.session.choices import Choices
 from demo_app.session.edits import AppliedEdit, LookBack, PastEdit, Point
 from demo_app.session.first_edits import LOOKS
@@ -41,6 +41,7 @@ from demo_app.session.views import (
 from demo_app.session.visitors import KEY, LATE, SOON, Session, Sessions
 from demo_app.session.worker import Job, Progress, Stopped, Trouble, Worker
 from demo_app.tabs.about import about
+from lib.model import scoring
 from lib.settings import explain
 
 from ..support import tiny
@@ -328,22 +329,39 @@ def test_the_bars_name_both_answers_in_the_base_models_order(studio):
 # ---- what is computed once
 
 
-def test_the_chance_of_a_short_answer_needs_no_run_of_its_own(studio, monkeypatch):
-    asker, ran = studio.asker, []
-    subject, score = studio.choices.subject(*TOWER, "x"), asking.scoring.score
-    patch = lib.EDITORS["ft"](studio.lm).edit([subject.case.fact])
+def test_prompts_are_read_once_for_answer_and_chances_and_drafts_save_runs(studio, monkeypatch):
+    asker, lm = studio.asker, studio.lm
+    subject = studio.choices.subject(*TOWER, "x")
+    patch = lib.EDITORS["ft"](lm).edit([subject.case.fact])
     asks = [(text, False) for _, text, _ in asker.prompts(subject)]
-    counted = lambda *given: ran.append(1) or score(*given)  # noqa: E731
-    monkeypatch.setattr(asking.scoring, "score", counted)
     answers = "x", "xyz", None
-    _, found = asker.ask(Job(None), asks, "x", patch, "", 0, 1, answers)
-    assert len(ran) == 1 and found[2] == [None] * len(asks)
-    with studio.lm.patched(patch):
-        for answer, chances in zip(answers[:2], found, strict=False):
-            rows, _ = studio.lm.rows([text for text, _ in asks])
-            whole = [s.log_probs.sum().exp().item()
-                     for s in score(studio.lm, rows, [answer] * len(rows))]  # fmt: skip
-            assert chances == pytest.approx(whole, rel=1e-4)
+    asker._drafts.clear()
+    with lm.patched(patch):
+        rows, _ = lm.rows([text for text, _ in asks])
+        said = lm.answer([text for text, _ in asks], asker._size("x"))
+        table = lm.next_token([text for text, _ in asks])
+        whole = [
+            [s.log_probs.sum().exp().item() for s in scoring.score(lm, rows, [a] * len(rows))]
+            for a in answers[:2]
+        ]
+    runs, backbone = [], lm.backbone
+    monkeypatch.setattr(lm, "backbone", lambda *a, **more: runs.append(1) or backbone(*a, **more))
+    for drafts in ({}, {ask: [5, 6, 7] for ask in asks}):  # a wrong draft changes nothing
+        asker._drafts.update(drafts)
+        found, chances = asker.ask(Job(None), asks, "x", patch, "", 0, 1, answers)
+        assert [answer.text for answer in found] == said
+        for answer, row in zip(found, table, strict=True):
+            torch.testing.assert_close(answer.next_token, row, atol=1e-4, rtol=1e-4)
+        assert chances[0] == pytest.approx(whole[0], rel=1e-4)
+        assert chances[1] == pytest.approx(whole[1], rel=1e-4)
+        assert chances[2] == [None] * len(asks)
+    # what the base model says is verified by a few runs and not decoded again
+    runs.clear()
+    before, _ = asker.ask(Job(None), asks, "x", lib.EMPTY, "", 0, 1)
+    slow = len(runs)
+    runs.clear()
+    again, _ = asker.ask(Job(None), asks, "x", lib.EMPTY, "", 0, 1)
+    assert [a.text for a in again] == [a.text for a in before] and len(runs) < slow
 
 
 def test_a_first_edit_is_written_and_asked_once_for_everybody(studio, monkeypatch):

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import lib
-from lib.model import generation
+from lib.model import generation, questions, scoring
 from lib.patch.patch import LowRank
 
 from ..support import tiny
@@ -194,6 +194,45 @@ def test_cached_uncached_padded_and_batched_runs_agree(name, family):
             torch.testing.assert_close(
                 lm.head(hidden[i, last[i]]), together[i], atol=1e-4, rtol=1e-4
             )
+
+
+@pair
+@families
+def test_prompts_read_once_and_drafts_change_no_token_and_no_score(name, family):
+    lm, _, patch = edited(name, family)
+    texts = [A.text, B.text, *ELSEWHERE, "I saw a cat"]
+    base = generation.generate(lm, lm.rows(texts)[0], 12).ids
+    with lm.patched(patch):
+        rows, _ = lm.rows(texts)
+        said = generation.generate(lm, rows, 12).ids
+        targets = [tuple(lm.rows(["xy"])[0][0]), (5, 6, 7), (5, 6, 9, 9), (8,)]
+        scores = [scoring.score(lm, [row] * len(targets), targets) for row in rows]
+        table = scoring.next_token(lm, rows)
+        drafts = {
+            "none": [[]] * len(rows),
+            "base": base,
+            "right": said,
+            "wrong from the third token on": [[*ids[:2], 9, 9, 9, 9] for ids in said],
+            "right, then too long": [[*ids, 7, 7, 7] for ids in said],
+        }
+        for title, given in drafts.items():
+            wanted = [*targets, tuple(said[0])] if title == "base" and said[0] else targets
+            asked = [
+                questions.Question(row, wanted, True, 12, [draft, (3, 4)])
+                for row, draft in zip(rows, given, strict=True)
+            ]
+            replies = questions.ask(lm, asked)
+            assert [reply.ids for reply in replies] == said, title
+            for reply, expected, row in zip(replies, scores, table, strict=True):
+                torch.testing.assert_close(
+                    lm.head(reply.state).log_softmax(-1), row, atol=1e-4, rtol=1e-4
+                )
+                for target, score in zip(targets, expected, strict=True):
+                    found = reply.scores[target]
+                    torch.testing.assert_close(
+                        found.log_probs, score.log_probs, atol=1e-4, rtol=1e-4
+                    )
+                    assert found.hits.tolist() == score.hits.tolist()
 
 
 @pair

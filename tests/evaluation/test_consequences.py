@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from lib.data.facts import Probe
-from lib.evaluation.answers import begins, generated
+from lib.evaluation.answers import begins
 from lib.evaluation.evaluate import baseline, evaluate
+from lib.evaluation.interview import generated
 from lib.evaluation.probe_prompts import lines, probe_items
 from lib.evaluation.single_edits import singly
 from lib.lifelong.stream import stream

@@ -11,15 +11,14 @@ import torch
 
 from lib.data.facts import Case, Fact, encode_target
 from lib.data.readers import classroom
-from lib.evaluation import answers, scores
-from lib.evaluation import evaluate as module
-from lib.evaluation.answers import begins, contains, exact, generated, judge
+from lib.evaluation.answers import begins, contains, exact, judge
 from lib.evaluation.evaluate import baseline, evaluate
 from lib.evaluation.intervals import interval
+from lib.evaluation.interview import Interview, beginnings, generated
 from lib.evaluation.perplexity import perplexity
 from lib.evaluation.probe_prompts import METRICS, probe_items
 from lib.evaluation.scores import Base, Scores, compare
-from lib.model import batching, generation, scoring
+from lib.model import batching, generation, questions, scoring
 from lib.patch.patch import EMPTY, Edit, Patch
 from lib.patch.route import Rewrite
 
@@ -149,19 +148,27 @@ def test_characters_of_several_tokens_are_waited_for(monkeypatch):
     letters = {value: lm.tokenizer.convert_tokens_to_ids(letter)
                for letter, value in byte_letters().items()}  # fmt: skip
 
-    def scripted(lm, rows, limit, *, until, **_):
-        new = [[] for _ in rows]
-        for i in range(len(rows)):
-            for byte in answer[:limit]:
-                new[i].append(letters[byte])
-                if until(i, new[i]):
-                    break
-        return generation.Generated(new, {})
-
-    monkeypatch.setattr(generation, "generate", scripted)
+    monkeypatch.setattr(questions, "ask", says([letters[byte] for byte in answer]))
     found = generated(lm, [("a", "Zürich"), ("a", "Z"), ("a", "Zü"), ("a", "Zurich")])
     assert [v.begins for _, v in found.values()] == [True, False, False, False]
     assert next(iter(found.values()))[0].startswith(" Zürich,")
+
+
+def says(tokens):
+    """A model that generates these tokens behind every prompt."""
+
+    def ask(lm, asked):
+        replies = []
+        for question in asked:
+            reply = questions.Reply()
+            for token in tokens[: question.most]:
+                reply.ids.append(token)
+                if question.until(reply.ids):
+                    break
+            replies.append(reply)
+        return replies
+
+    return ask
 
 
 def byte_letters():
@@ -323,9 +330,8 @@ def agree(scores, expected):
 def test_a_beginning_ends_behind_its_first_sentence(monkeypatch, tokens, expected):
     lm = tiny.model("gpt2")
     lm.texts = lambda rows, new: ["".join(tokens[i] for i in ids) for ids in new]
-    everything = generation.Generated([list(range(len(tokens)))], {})
-    monkeypatch.setattr(generation, "generate", lambda *_: everything)
-    found = answers.beginnings(lm, ["a"])["a"]
+    monkeypatch.setattr(questions, "ask", says(range(len(tokens))))
+    found = beginnings(lm, ["a"])["a"]
     assert found == (tuple(range(expected)), "".join(tokens[:expected]))
 
 
@@ -411,19 +417,16 @@ def test_the_base_is_asked_once(lm, cases, monkeypatch):
     first = evaluate(lm, cases, random_patch(lm), base=base)
     assert first.base is base
 
-    def never(*_, **__):
-        raise AssertionError("the base model was asked again")
+    asked = []
 
-    hits = []
+    def listen(self, drafts=None, ask=Interview.ask):
+        asked.append((lm.is_patched, len(self)))
+        return ask(self, drafts)
 
-    def beginnings(lm, prompts):
-        hits.append(prompts)
-        return answers.beginnings(lm, prompts) if lm._base else never()
-
-    monkeypatch.setattr(module, "beginnings", beginnings)  # of the patched model
-    monkeypatch.setattr(scores, "beginnings", never)  # of the base model
+    monkeypatch.setattr(Interview, "ask", listen)
     again = evaluate(lm, cases, random_patch(lm), base=first.base)
-    assert hits and table(again) == pytest.approx(table(first), abs=1e-5)
+    assert [patched for patched, size in asked if size] == [True]
+    assert table(again) == pytest.approx(table(first), abs=1e-5)
     with pytest.raises(ValueError, match="tiny-gpt2"):
         evaluate(tiny.model("gpt2"), cases, base=base)
 
@@ -441,7 +444,7 @@ def test_the_base_is_the_base_inside_another_patch(lm, cases):
 
 def test_kl_is_kept_for_as_many_prompts_as_asked(lm, cases):
     scores = evaluate(lm, cases, random_patch(lm), kl_prompts=2)
-    assert len(scores.base.next_token) == 2
+    assert len(scores.base.states) == 2
     kl = scores.rows[scores.rows["event"] == "kl_nats"]
     assert set(kl["prompt"]) == {"Once upon a time 0", "The sea is"}
 

@@ -110,9 +110,9 @@ def test_base_answers_are_read_again_in_the_same_groups(lm, tmp_path, monkeypatc
     seen, read = [], Base.read
 
     def noting(self, *arguments):
-        before = set(self.next_token)
+        before = set(self.states)
         read(self, *arguments)
-        if new := [prompt for prompt in self.next_token if prompt not in before]:
+        if new := [prompt for prompt in self.states if prompt not in before]:
             seen.append(new)
 
     monkeypatch.setattr(Base, "read", noting)

@@ -169,6 +169,11 @@ class Side(Route):
             output[here] = (output[here].float() + moved).to(output.dtype)
         return output
 
+    @property
+    def reads_answer(self) -> bool:
+        """Whether Δ is the mean over a whole row, answer included, as published."""
+        return self.score.pool == "row"
+
     def tensors(self) -> dict[str, Tensor]:
         """Per memory the nonzero entries of τ, row by row, and a bit per entry that says where."""
         found = {}
