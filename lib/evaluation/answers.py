@@ -117,7 +117,7 @@ def generated(
     rows, _ = lm.rows([prompt for prompt, _ in pairs], chat=chat)
     # lists of (target, cut)
     targets = [
-        [_within_limit(lm, text) for text in ((target,) if isinstance(target, str) else target)]
+        [within_limit(lm, text) for text in ((target,) if isinstance(target, str) else target)]
         for _, target in pairs
     ]
 
@@ -132,7 +132,7 @@ def generated(
     return dict(zip(pairs, found, strict=True))
 
 
-def _within_limit(lm: LM, target: str) -> tuple[str, bool]:
+def within_limit(lm: LM, target: str) -> tuple[str, bool]:
     """The first 32 tokens of the target as text, and whether that is less than the whole."""
     ids = encode_target(lm.tokenizer, target)
     if len(ids) <= LIMIT:

@@ -20,8 +20,9 @@ from ..errors import FactError
 from ..model.lm import LM
 from ..patch.patch import EMPTY, Patch
 from .answers import EVENTS, beginnings, generated, plain, scored
+from .conversation import CONVERSATION, NAMED, replies
 from .perplexity import perplexity
-from .probe_prompts import BASE, METRICS, PARTS, Item, probe_items
+from .probe_prompts import BASE, METRICS, PARTS, Item, probe_items, stem
 from .scores import COLUMNS, Base, Scores, asked, events_of, portions, unrelated
 
 
@@ -41,7 +42,8 @@ def evaluate(
     """Scores of the cases under a patch, each metric in each event that has a meaning for it.
 
     base        The base model's answers, from `baseline` or an earlier `scores.base`.
-    metrics     The metrics to measure; efficacy is always among them.
+    metrics     The metrics to measure, those of METRICS and CONVERSATION, by default METRICS, in
+                which only "chat" is of a conversation; efficacy is always among them.
     pool        The cases from which negatives are made, by default the cases themselves.
     text        The held-out text for the perplexity, by default the shipped one.
     kl_prompts  The most unrelated prompts that get a KL; one distribution is kept for each.
@@ -99,10 +101,10 @@ def read(
     model does not know.
     """
     chat = bool(getattr(lm.tokenizer, "chat_template", None))
-    items = [i for i in items if chat or i.metric != "chat"]
+    items = [i for i in items if chat or stem(i.metric) not in CONVERSATION]
     if "generation" not in events:
-        alone = ("negation_leak", "negation_base", "chat")
-        items = [i for i in items if i.metric not in alone and not i.metric.endswith(BASE)]
+        alone = ("negation_leak", "negation_base", *CONVERSATION)
+        items = [i for i in items if stem(i.metric) not in alone and not i.metric.endswith(BASE)]
     base.read(lm, items, settings.get("kl_prompts", 512))
     return [i for i in items if i.metric.endswith(PARTS) or base.knows(i)]
 
@@ -112,7 +114,7 @@ class _Found:
 
     scores  {(prompt, target): log-probabilities and argmax hits of the target's tokens}.
     said    {(prompt, target): (text, verdict)} of free generation.
-    chat    The same for prompts in the chat template.
+    replies {question: reply} in conversation.
     moved   {prompt: (ids, text)}, the answers to kept prompts where they may have changed.
     kl      {prompt: KL(base ‖ edited) of the next token, in nats}.
     """
@@ -131,19 +133,18 @@ class _Found:
         ]
         # … and the wanted answers, beside their rivals, at all others
         for item in given:
-            if item.metric not in ("negation_leak", "chat") and set(events) - {"generation"}:
+            alone = item.metric == "negation_leak" or item.ask is not None
+            if not alone and set(events) - {"generation"}:
                 pairs.append((item.prompt, item.answer))
                 if _comparable(item) and "probability" in events:
                     pairs.append((item.prompt, item.other))
         self.scores = scored(lm, pairs)
-        self.said, self.chat, self.moved = {}, {}, {}
+        self.said, self.replies, self.moved = {}, {}, {}
         if "generation" in events:
             self.said = generated(
-                lm, ((p, i.right) for i in given if i.metric != "chat" for p in i.prompts)
+                lm, ((p, i.right) for i in given if i.ask is None for p in i.prompts)
             )
-            self.chat = generated(
-                lm, ((i.prompt, i.answer) for i in given if i.metric == "chat"), chat=True
-            )
+            self.replies = replies(lm, [i.ask for i in given if i.ask is not None])
             # where every token of the base's beginning is still the argmax, it is generated as well
             self.moved = beginnings(lm, [p for p in kept if self._hits(p) != 1])
         # a few prompts at a time: each needs a whole distribution over the vocabulary
@@ -179,7 +180,10 @@ class _Found:
             said = answers.get(item.metric)
             if said and not said[positive[item.case], item.answer][1].begins:
                 continue  # a fact that the model does not state cannot leak
-            values = self._kept(item) if item.answer is None else self._given(item)
+            if item.answer is None:
+                values = self._kept(item)
+            else:
+                values = self._replied(item) if item.ask else self._given(item)
             answer = self.base.begins[item.prompt][1] if item.answer is None else item.answer
             for event, value, text in values:
                 yield item.case, item.metric, event, item.prompt, float(value), text, answer
@@ -195,15 +199,20 @@ class _Found:
             yield "teacher_forced", score.hits.float().mean().item(), None
         said = self.base.said if item.of_base else self.said
         if "generation" in self.events:
-            found = [
-                (self.chat if item.metric == "chat" else said)[p, item.right] for p in item.prompts
-            ]
+            found = [said[p, item.right] for p in item.prompts]
             # of several wordings, one that is answered rightly is enough
             text, verdict = next((one for one in found if one[1].begins), found[0])
             yield "generation", verdict.begins, text
             if "generation_exact" in events_of(item.metric):
                 exact = next((one for one in found if one[1].exact), (text, verdict))
                 yield "generation_exact", exact[1].exact, exact[0]
+
+    def _replied(self, item: Item) -> Iterator[tuple[str, float, str | None]]:
+        """The values of an item in conversation, as (event, value, text)."""
+        reply = (self.base.replies if item.of_base else self.replies)[item.ask]
+        yield "generation", reply.begins, reply.text
+        yield "generation_exact", reply.exact, reply.text
+        yield NAMED, reply.named, reply.text
 
     def _kept(self, item: Item) -> Iterator[tuple[str, float, str | None]]:
         """The values of an item whose answer is the base model's own beginning.

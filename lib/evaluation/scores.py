@@ -19,6 +19,7 @@ from ..data.facts import Probe
 from ..model.lm import LM
 from ..patch.patch import EMPTY
 from .answers import EVENTS, Verdict, beginnings, generated
+from .conversation import CONVERSATION, NAMED, Ask, Reply, replies
 from .intervals import DIFFERENCE, SHARE, interval
 from .probe_prompts import BASE, METRICS, PARTS, Item, lines, right, stem
 
@@ -36,7 +37,7 @@ EVENTS_OF = {  # metric -> the events that have a meaning for it, in the order o
     "same_relation": ("teacher_forced", "generation"),
     "negation_leak": ("generation",),
     "negation_base": ("generation",),
-    "chat": ("generation", "generation_exact"),
+    **dict.fromkeys(CONVERSATION, ("generation", "generation_exact", NAMED)),
 }
 LOWER_IS_BETTER = ("negation_leak", "kl_nats")
 LABELS = {
@@ -45,8 +46,12 @@ LABELS = {
     "negation_leak": "negation leak (lower is better)",
     "negation_base": "negation leak of the base's own answers",
     "chat": "efficacy, asked in the chat template",
+    "question": "efficacy, asked as a question",
+    "after_two_turns": "efficacy, asked after two other turns",
+    "other_language": "efficacy, asked in another language",
     "teacher_forced": "teacher-forced",
     "generation_exact": "generation, exact",
+    "generation_named": "generation, named",
     "kl_nats": "KL(base ‖ edited), nats",
 }
 
@@ -55,7 +60,7 @@ def events_of(metric: str) -> tuple[str, ...]:
     """The events that have a meaning for a metric, or for a line of a kind of consequences."""
     if metric.endswith(PARTS):
         return ("generation",)
-    if metric.endswith(BASE):
+    if metric.endswith(BASE) and stem(metric) not in CONVERSATION:
         return ("generation", "generation_exact")
     return EVENTS_OF[stem(metric)]
 
@@ -70,13 +75,13 @@ def asked(
     Raises ValueError for a metric or an event that is not known.
     """
     _known("event", events, EVENTS)
-    _known("metric", metrics, (*METRICS, "retention"))
+    _known("metric", metrics, (*dict.fromkeys((*METRICS, *CONVERSATION)), "retention"))
     wanted = {*metrics, "efficacy"} | ({"negation_base"} if "negation_leak" in metrics else set())
-    shown = {*events, "kl_nats"} | ({"generation_exact"} if "generation" in events else set())
-    names = [m for m in EVENTS_OF if m in wanted]
-    if "portability" in names:
-        place = names.index("portability") + 1
-        names[place:place] = lines(items)
+    shown = {*events, "kl_nats"}
+    shown |= {"generation_exact", NAMED} if "generation" in events else set()
+    items = list(items)
+    names = [line for m in EVENTS_OF if m in wanted for line in (m, *lines(items, m))]
+    names = list(dict.fromkeys(names))
     return [(m, e) for m in names for e in events_of(m) if e in shown]
 
 
@@ -148,7 +153,7 @@ class Scores:
         """The summary for readers: one line per metric, one column per event, in percent."""
         rows = [row for row in self.summary().itertuples() if row.event]
         metrics = list(dict.fromkeys(row.metric for row in rows))
-        events = [e for e in (*_ALL, "kl_nats") if any(row.event == e for row in rows)]
+        events = [e for e in (*_ALL, NAMED, "kl_nats") if any(row.event == e for row in rows)]
         cells = pd.DataFrame("", metrics, events)
         for row in rows:
             cells.at[row.metric, row.event] = _cell(row)
@@ -159,9 +164,10 @@ class Scores:
         known = self.rows[self.rows["metric"].str.endswith(PARTS)].groupby("metric", sort=False)
         for metric, value in known["value"]:
             kind = str(metric).removesuffix(PARTS)
+            those = "that" if kind in CONVERSATION else "whose parts"
             measured += (
-                f"; {kind}: {int(value.sum())} of {len(value)} questions count, those whose parts "
-                "the base model knows"
+                f"; {kind}: {int(value.sum())} of {len(value)} questions count, those {those} the "
+                "base model knows"
             )
         return measured + ("" if self.perplexity is None else f"; perplexity {self.perplexity:.2f}")
 
@@ -234,6 +240,7 @@ class Base:
     begins      {prompt: (ids, text)}, the first tokens that it generates.
     next_token  {prompt: log-probabilities of the next token (vocabulary,)}, float32.
     said        {(prompt, target): (text, verdict)}, its generations; a target may be a tuple.
+    replies     {question: reply}, what it says in conversation.
     scores      Its own `Scores`, where they were measured.
     """
 
@@ -241,6 +248,7 @@ class Base:
     begins: dict[str, tuple[tuple[int, ...], str]] = field(default_factory=dict)
     next_token: dict[str, Tensor] = field(default_factory=dict)
     said: dict[tuple[str, Any], tuple[str, Verdict]] = field(default_factory=dict)
+    replies: dict[Ask, Reply] = field(default_factory=dict)
     scores: Scores | None = None
 
     def read(self, lm: LM, items: Sequence[Item], kl_prompts: int) -> None:
@@ -258,9 +266,13 @@ class Base:
             if i.metric == "negation_base"
             for prompt in (i.prompt, positive[i.case])
         }
-        pairs |= {(p, i.right) for i in items if i.metric.endswith(BASE) for p in i.prompts}
-        pairs |= {pair for i in items for part in i.parts for pair in _wordings(part)}
+        plain = [i for i in items if i.ask is None]
+        pairs |= {(p, i.right) for i in plain if i.metric.endswith(BASE) for p in i.prompts}
+        pairs |= {pair for i in plain for part in i.parts for pair in _wordings(part)}
         pairs -= self.said.keys()
+        asks = {i.ask for i in items if i.ask and i.metric.endswith(BASE)}
+        asks |= {i.known for i in items if i.known}
+        asks -= self.replies.keys()
         spread = [p for p in unrelated(items, kl_prompts) if p not in self.next_token]
         # … and ask them, sorted, so that the batches do not depend on the order of a set
         with lm.patched(EMPTY, only=True):
@@ -268,12 +280,19 @@ class Base:
                 self.begins |= beginnings(lm, sorted(begins))
             if pairs:
                 self.said |= generated(lm, sorted(pairs, key=lambda pair: (pair[0], str(pair[1]))))
+            if asks:
+                self.replies |= replies(lm, sorted(asks, key=str))
             for part in portions(spread):
                 rows = lm.next_token(part)
                 self.next_token.update((p, row.clone()) for p, row in zip(part, rows, strict=True))
 
     def knows(self, item: Item) -> bool:
-        """Whether the base model answers every part that the item's answer is put together from."""
+        """Whether the base model answers every part that the item's answer is put together from.
+
+        For a question in another language: whether it names the old answer in that language.
+        """
+        if item.known:
+            return self.replies[item.known].named
         return all(
             any(self.said[pair][1].begins for pair in _wordings(part)) for part in item.parts
         )
