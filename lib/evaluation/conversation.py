@@ -25,6 +25,7 @@ CONVERSATION: dict[str, Chat] = {
     "question": True,
     "after_two_turns": TWO_TURNS,
     "other_language": True,
+    "chat_neighbors": True,
 }
 NAMED = "generation_named"
 # A period after a single letter ends no sentence: "J.R.R. Tolkien".

@@ -179,6 +179,10 @@ def _conversation(name: int | str, case: Case, metrics: Collection[str]) -> Iter
             yield Item(name, metric, prompt, fact.target_new, fact.target_true)
             if fact.target_true is not None:
                 yield Item(name, metric + BASE, prompt, fact.target_true)
+    if "chat_neighbors" in metrics:
+        for near in case.neighborhood:
+            for metric in ("chat_neighbors", "chat_neighbors" + BASE):
+                yield Item(name, metric, near.prompt, near.target, fact.target_new)
     if "other_language" in metrics:
         metric = "other_language"
         for one in conversations.translations(case):

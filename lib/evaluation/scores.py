@@ -49,6 +49,7 @@ LABELS = {
     "question": "efficacy, asked as a question",
     "after_two_turns": "efficacy, asked after two other turns",
     "other_language": "efficacy, asked in another language",
+    "chat_neighbors": "specificity, asked in the chat template",
     "teacher_forced": "teacher-forced",
     "generation_exact": "generation, exact",
     "generation_named": "generation, named",

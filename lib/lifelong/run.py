@@ -40,7 +40,7 @@ _OF_THE_FACT = (  # metrics that no longer count for a fact that a later edit co
     "portability",
     "negation_leak",
     "negation_base",
-    *CONVERSATION,
+    *(metric for metric in CONVERSATION if metric != "chat_neighbors"),
 )
 RECENT = 1000  # rows that a sampled run holds, besides those with scores
 

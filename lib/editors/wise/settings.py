@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from ...keys_values import conversation_forms
 from ...settings import setting
 from ..shared.config import Config
 
@@ -151,6 +152,12 @@ class WiseConfig(Config):
     templates: tuple[str, ...] | None = setting(
         None,
         "Context templates, each with `{}` for the prompt; None lets the model write them.",
+        source="ours",
+    )
+    forms: conversation_forms.FormsSetting = setting(
+        "prompt",
+        "Forms in which a fact is learned: its prompt alone, also as a message in the chat "
+        "template, or in a conversation, where a question that the model writes comes to it.",
         source="ours",
     )
     irrelevant: tuple[str, ...] | None = setting(
