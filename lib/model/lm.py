@@ -159,9 +159,9 @@ class LM(Patching):
         """Greedy continuation of a prompt (a list gives a list), without the prompt.
 
         chat=True asks through the chat template, and a list of earlier turns, each a pair of what
-        a person said and what the model replied, asks after them. explain=True gives (text, notes), where each note
-        is an entry of a route or rewrite that answered, with score and threshold. Raises ValueError
-        for a prompt longer than the context.
+        a person said and what the model replied, asks after them. explain=True gives (text, notes),
+        where each note is an entry of a route or rewrite that answered, with score and threshold.
+        Raises ValueError for a prompt longer than the context.
         """
         rows, single = self.rows(prompts, chat=chat)
         done = generation.generate(self, rows, max_new_tokens)

@@ -131,7 +131,8 @@ class Codebook:
         """Write facts one after another, each by its distance d to the nearest key i, radius ε_i.
 
         queries are the facts' keys (m, d_in), fresh their first values (m, d_out), facts their
-        numbers; eps_init may be one number for each of them; noise says how far a key moves with the rows beside it. The rules:
+        numbers; eps_init may be one number for each of them; noise says how far a key moves with
+        the rows beside it. The rules:
 
             no key, or d > ε_i + eps_init        add     ε = eps_init
             d ≤ ε_i + eps_init, same label       expand  ε_i = d where d > ε_i; "moving_average"

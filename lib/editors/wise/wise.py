@@ -140,8 +140,8 @@ class Wise(Editor):
         with torch.no_grad():
             found = training.delta(tau)[: training.own]
             # a form of conversation has to reach the threshold by itself
-            delta = torch.cat([found[: training.plain].mean()[None], found[training.plain :]])
-            delta = delta.min().item()
+            each = torch.cat([found[: training.plain].mean()[None], found[training.plain :]])
+            delta = each.min().item()
         tau = tau.detach().cpu()
         if not torch.isfinite(tau).all():
             raise EditError(f"{self.name} produced NaN or infinite weights; try a smaller lr")
