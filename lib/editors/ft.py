@@ -85,7 +85,8 @@ class Ft(Editor):
         pairs = [(fact.text, fact.target_new) for fact in every]
         at_prompt = config.loss == "prompt_last"
         rows = AnswerRows.of(lm.tokenizer, pairs, config.target_eos, at_prompt=at_prompt)
-        rows = rows.plus(conversation_forms.of(lm, every, config.forms).rows(lm, config.target_eos))
+        forms = conversation_forms.of(lm, every, config.forms)
+        rows = rows.plus(forms.rows(lm, config.target_eos, sentences=True))
         start = lm.weight(module, after)
         W = start.clone().requires_grad_()  # clone: `.to` of the same type gives the same tensor
         optimizer = torch.optim.Adam([W], lr=config.lr)

@@ -90,7 +90,7 @@ def read(
     without tokens.
     """
     # the rows, longest first, cut into groups
-    rows = answer_rows(lm, facts, target_eos).plus(forms.rows(lm, target_eos))
+    rows = answer_rows(lm, facts, target_eos).plus(forms.rows(lm, target_eos, sentences=True))
     rows = longest_first(rows)
     lengths = [len(p) + len(a) for p, a in zip(rows.prompts, rows.answers, strict=True)]
     labels = [len(answer) for answer in rows.answers]
@@ -304,6 +304,6 @@ def general(lm: LM, name: str) -> Tensor:
 def all_right(lm: LM, facts: Sequence[Fact], forms: Forms = NONE) -> bool:
     """Whether every answer token is the argmax, given the true ones before it."""
     rows = AnswerRows.of(lm.tokenizer, [(fact.text, fact.target_new) for fact in facts])
-    rows = rows.plus(forms.rows(lm))
+    rows = rows.plus(forms.rows(lm, sentences=True))
     prompts = [list(prompt) for prompt in rows.prompts]
     return all(score.hits.all() for score in scoring.score(lm, prompts, rows.answers))

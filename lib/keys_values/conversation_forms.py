@@ -4,7 +4,8 @@ A fact that is written for its prompt alone is often lost when a person asks for
 template a system text stands before the subject, and the answer begins a reply. So an editor may
 also learn the prompt as a person's message, and a question that the model itself writes. `of` makes
 these wordings of each fact. They are read through the chat template, and answers follow its end
-directly, without a space.
+directly, without a space. Editors that put a value at one place learn the answer alone as the
+reply, and those that train on rows of text the whole sentence.
 """
 
 from __future__ import annotations
@@ -63,19 +64,34 @@ class Forms:
         """The texts of fact i, each in the chat template."""
         return [fill(self.template, variant[i].text) for variant in self.variants]
 
-    def rows(self, lm: LM, eos: bool = False, **more: bool) -> AnswerRows:
-        """The rows of all facts in all forms: fact by fact, each with its forms."""
+    def rows(self, lm: LM, eos: bool = False, *, sentences: bool = False) -> AnswerRows:
+        """The rows of all facts in all forms: fact by fact, each with its forms.
+
+        sentences  A reply is the whole sentence, the fact's prompt and its answer, as a model
+                   replies by itself, and not the answer alone. What is trained at the end of the
+                   template, which all messages share, would otherwise become the reply to all.
+        """
         count = len(self.variants[0]) if self.variants else 0
-        pairs = [(t, self.variants[0][i].target_new) for i in range(count) for t in self.texts(i)]
+        said = (
+            [_sentence(fact) if sentences else fact.target_new for fact in self.variants[0][:count]]
+            if count
+            else []
+        )
+        pairs = [(text, said[i]) for i in range(count) for text in self.texts(i)]
         end = [lm.tokenizer.eos_token_id] if eos else []
         return AnswerRows(
             [encode_prompt(lm.tokenizer, text) for text, _ in pairs],
             [[*encode_answer(lm.tokenizer, answer, text), *end] for text, answer in pairs],
-            **more,
         )
 
 
 NONE = Forms()
+
+
+def _sentence(fact: Fact) -> str:
+    """The fact as a sentence; of a prompt that is a question the answer alone."""
+    text, answer = fact.text.rstrip(), fact.target_new.strip()
+    return answer if text.endswith("?") else f"{text[:1].upper()}{text[1:]} {answer}"
 
 
 def of(lm: LM, facts: Sequence[Fact], which: FormsSetting) -> Forms:
