@@ -66,6 +66,7 @@ class FtConfig(Config):
     )
 
     retired: ClassVar[Mapping[str, Any]] = {"restart": False}
+    added: ClassVar[Mapping[str, Any]] = {"forms": "prompt"}
 
 
 class Ft(Editor):

@@ -7,8 +7,9 @@ with the least disturbance of general text.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -110,6 +111,8 @@ class RomeConfig(Config):
         source="ours",
         published=0.0,
     )
+
+    added: ClassVar[Mapping[str, Any]] = {"forms": "prompt"}
 
 
 class Rome(Editor):

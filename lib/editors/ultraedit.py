@@ -116,6 +116,7 @@ class UltraEditConfig(Config):
     )
 
     retired: ClassVar[Mapping[str, Any]] = {"compat": False}
+    added: ClassVar[Mapping[str, Any]] = {"forms": "prompt"}
 
 
 class UltraEdit(Editor):

@@ -6,7 +6,8 @@ runs, so that a stream asks the same items at all points at which it measures.
 Questions about consequences are asked once more under the name of their kind, as the metric
 "portability: alias" is, with two lines beside it: what the base model answers to the same
 questions, and for how many of them it knows the parts. The metrics of conversation.py have a line
-beside them as well: how often the base model gives the old answer when it is asked in that form.
+beside them as well, where more than "chat" is asked: how often the base model gives the old answer
+when it is asked in that form.
 """
 
 from __future__ import annotations
@@ -171,16 +172,21 @@ def _items(
 
 
 def _conversation(name: int | str, case: Case, metrics: Collection[str]) -> Iterator[Item]:
-    """The items of the fact in conversation, each with the base model's own beside it."""
+    """The items of the fact in conversation, each with the base model's own beside it.
+
+    Beside "chat" alone, which a plain evaluation asks, there is no line of the base model: replies
+    are long, and two of them would take as long as all other metrics together.
+    """
     fact, question = case.fact, conversations.question(case)
+    beside = set(metrics) & set(CONVERSATION) - {"chat"}
     prompts = {"chat": fact.text, "question": question, "after_two_turns": question or fact.text}
     for metric, prompt in prompts.items():
         if metric in metrics and prompt is not None:
             yield Item(name, metric, prompt, fact.target_new, fact.target_true)
-            if fact.target_true is not None:
+            if fact.target_true is not None and beside:
                 yield Item(name, metric + BASE, prompt, fact.target_true)
     if "chat_neighbors" in metrics:
-        for near in case.neighborhood:
+        for near in case.neighborhood[:2]:  # replies are long: two of them say enough
             for metric in ("chat_neighbors", "chat_neighbors" + BASE):
                 yield Item(name, metric, near.prompt, near.target, fact.target_new)
     if "other_language" in metrics:

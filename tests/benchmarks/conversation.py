@@ -1,15 +1,15 @@
 """A fact in conversation, by every editor: the prompt, the chat template, a question, two turns.
 
     python -m tests.benchmarks.conversation --editors ft_m,grace,rome --cases 24
-    python -m tests.benchmarks.conversation --editors ft_m,grace --cases 24 --set forms='"conversation"'
-    python -m tests.benchmarks.conversation --base --languages          # the unedited model
+    python -m tests.benchmarks.conversation --editors ft_m,grace --forms prompt,conversation
+    python -m tests.benchmarks.conversation --cases 0 --languages     # the unedited model in those
 
 Single edits, each on the unedited model. The cases are odd-numbered ones of the classroom, one of
 each relation before the second of any (`--even`: even-numbered ones, for choosing). Every case is
-stored when it is measured, so a run goes on where the last one ended, and `--minutes` ends it after
-the case that is measured then. Rows are in conversation.json, under the editor's name and what was
-set: for each case, metric and event the mean over its prompts.
-"""  # noqa: E501
+stored when it is measured, so a run goes on where the last one ended, and `--minutes` ends it. Rows
+are in conversation.json, under the editor's name and the forms that it learned: for each case,
+metric and event the mean over its prompts. The unedited model is in "base" and "languages".
+"""
 
 from __future__ import annotations
 
@@ -74,62 +74,72 @@ class Store:
         self.path.write_text(text.replace('}}, "', '}},\n"') + "\n", "utf-8")
 
 
-def unedited(lm: lib.LM, store: Store, name: str, cases: list[lib.Case], metrics: Any) -> None:
-    """What the unedited model says, case by case; its own answers are the lines "(base model)"."""
+def unedited(lm: lib.LM, store: Store, name: str, case: lib.Case, metrics: Any) -> None:
+    """What the unedited model says; its own answers are the lines "(base model)"."""
     entry = store.entry(name, settings=None, model=lm.identity, date=time.strftime("%Y-%m-%d"))
-    for case in cases:
-        if str(case.id) not in entry["cases"]:
-            scores = lib.evaluate(lm, [case], events=("generation",), metrics=metrics)
-            entry["cases"][str(case.id)] = values(scores)
-            store.write(name, entry)
-    print(name, len(entry["cases"]), "cases", flush=True)
+    if str(case.id) not in entry["cases"]:
+        scores = lib.evaluate(lm, [case], events=("generation",), metrics=metrics)
+        entry["cases"][str(case.id)] = values(scores)
+        store.write(name, entry)
+
+
+def edited(store: Store, label: str, editor: lib.Editor, case: lib.Case) -> None:
+    """One edit of the unedited model, measured and stored."""
+    lm = editor.lm
+    entry = store.entry(
+        label,
+        settings=editor.settings_dict(),
+        model=lm.identity,
+        date=time.strftime("%Y-%m-%d"),
+    )
+    if str(case.id) in entry["cases"]:
+        return
+    cpu = time.process_time()
+    patch = editor.edit([case.fact])
+    cpu = time.process_time() - cpu
+    # the unedited model's own lines are in the entry "base"
+    items = [item for item in probe_items([case], METRICS) if not item.of_base]
+    scores = measure(lm, items, patch, ("generation",), metrics=METRICS)
+    entry["cases"][str(case.id)] = {**values(scores), "cpu": round(cpu, 2)}
+    store.write(label, entry)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--editors", default="")
-    parser.add_argument("--base", action="store_true", help="the unedited model")
+    parser.add_argument("--forms", default="prompt", help="forms to learn, several with commas")
     parser.add_argument("--languages", action="store_true", help="… in other languages")
     parser.add_argument("--cases", type=int, default=24)
     parser.add_argument("--even", action="store_true")
     parser.add_argument("--minutes", type=float, default=9.0)
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=JSON")
     parser.add_argument("--model")
     parser.add_argument("--out", type=Path, default=OUT)
     given = parser.parse_args()
     warnings.simplefilter("ignore")  # facts that are known already
     start, store = time.monotonic(), Store(given.out)
-    settings = {k: json.loads(v) for k, _, v in (pair.partition("=") for pair in given.set)}
     lm = lib.load(given.model, dtype="float32")
-    if given.base:
-        unedited(lm, store, "base", chosen(given.even)[: given.cases], METRICS)
-    if given.languages:
-        translated = [case for case in lib.classroom() if translations(case)]
-        unedited(lm, store, "languages", translated, ("efficacy", "other_language"))
-    shown = " ".join(f"{key}={value}" for key, value in settings.items())
+    which = " even" if given.even else ""
+    editors = {}
     for name in filter(None, given.editors.split(",")):
-        editor = lib.EDITORS[name](lm, **settings)
-        label = " ".join(filter(None, (name, shown, "even" if given.even else "")))
-        entry = store.entry(
-            label,
-            settings=editor.settings_dict(),
-            model=lm.identity,
-            date=time.strftime("%Y-%m-%d"),
-        )
-        for case in chosen(given.even)[: given.cases]:
-            if str(case.id) in entry["cases"]:
-                continue
-            if time.monotonic() - start > 60 * given.minutes:
-                return
-            cpu = time.process_time()
-            patch = editor.edit([case.fact])
-            cpu = time.process_time() - cpu
-            # the unedited model's own lines are in the entry "base"
-            items = [item for item in probe_items([case], METRICS) if not item.of_base]
-            scores = measure(lm, items, patch, ("generation",), metrics=METRICS)
-            entry["cases"][str(case.id)] = {**values(scores), "cpu": round(cpu, 2)}
-            store.write(label, entry)
-        print(label, len(entry["cases"]), "cases", flush=True)
+        for forms in given.forms.split(","):
+            settings = {} if forms == "prompt" else {"forms": forms}
+            label = name + ("" if forms == "prompt" else f", forms={forms}") + which
+            editors[label] = lib.EDITORS[name](lm, **settings)
+
+    def late() -> bool:
+        return time.monotonic() - start > 60 * given.minutes
+
+    # case by case, so that all editors have the same cases whenever the time is up
+    for case in chosen(given.even)[: given.cases]:
+        if not late():
+            unedited(lm, store, "base" + which, case, METRICS)
+        for label, editor in editors.items():
+            if not late():
+                edited(store, label, editor, case)
+    for case in lib.classroom() if given.languages else ():
+        if translations(case) and not late():
+            unedited(lm, store, "languages", case, ("efficacy", "other_language"))
+    print({name: len(entry["cases"]) for name, entry in store.read().items()})
 
 
 if __name__ == "__main__":

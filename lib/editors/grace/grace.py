@@ -92,6 +92,7 @@ class GraceConfig(Config):
     )
 
     retired: ClassVar[Mapping[str, Any]] = {"only_errors": False}
+    added: ClassVar[Mapping[str, Any]] = {"forms": "prompt"}
 
 
 class Grace(Editor):

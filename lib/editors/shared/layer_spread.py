@@ -16,7 +16,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, cast
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 from torch import Tensor
@@ -146,6 +146,8 @@ class SpreadConfig(Config):
         source="ours",
         published=0.0,
     )
+
+    added: ClassVar[Mapping[str, Any]] = {"forms": "prompt"}
 
 
 class Spread(Editor):

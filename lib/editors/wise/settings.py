@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 from ...keys_values import conversation_forms
 from ...settings import setting
@@ -165,3 +166,5 @@ class WiseConfig(Config):
         "Texts that must stay with the main memory; None takes those shipped with the library.",
         source="ours",
     )
+
+    added: ClassVar[Mapping[str, Any]] = {"forms": "prompt"}
