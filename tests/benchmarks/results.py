@@ -19,7 +19,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import conversation_tables  # noqa: F401  (registers its tables)
 from .tables import HERE, TABLES
 
 PAGES = (HERE / "RESULTS.md", HERE.parents[1] / "README.md")
