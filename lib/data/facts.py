@@ -266,6 +266,23 @@ def encode_target(tokenizer: Any, target: str) -> list[int]:
     return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
+def encode_answer(tokenizer: Any, target: str, before: str) -> list[int]:
+    """Token ids of an answer behind a template or prompt `before`.
+
+    Where that ends in a line break, as a chat template does in front of the reply, the answer
+    begins without a space. Otherwise these are the ids of `encode_target`.
+    """
+    if not before.endswith("\n"):
+        return encode_target(tokenizer, target)
+    # behind a word and a line break: some tokenizers put a "▁" before a text that begins
+    text = require_text(target, "the target").strip()
+    ahead = list(tokenizer("a\n", add_special_tokens=False)["input_ids"])
+    both = list(tokenizer("a\n" + text, add_special_tokens=False)["input_ids"])
+    if both[: len(ahead)] == ahead:
+        return both[len(ahead) :]
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
 def lookup(tokenizer: Any, fact: Fact, template: str = "{}") -> tuple[list[int], int]:
     """Token ids of the fact's prompt inside the template, and the index of its lookup token.
 

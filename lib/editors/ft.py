@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Literal
 import torch
 
 from ..data.facts import Fact
+from ..keys_values import conversation_forms
 from ..model.answer_rows import AnswerRows
 from ..patch.patch import Patch
 from ..settings import setting
@@ -49,7 +50,7 @@ class FtConfig(Config):
         True, "Whether the end of the text is learned as a token after the answer.", source="paper"
     )
 
-    # an option of ours
+    # options of ours
 
     replay: Literal["none", "all"] | float = setting(
         "none",
@@ -57,7 +58,15 @@ class FtConfig(Config):
         source="ours",
     )
 
+    forms: conversation_forms.FormsSetting = setting(
+        "prompt",
+        "Forms in which a fact is learned: its prompt alone, also as a message in the chat "
+        "template, or in a conversation, where a question that the model writes comes to it.",
+        source="ours",
+    )
+
     retired: ClassVar[Mapping[str, Any]] = {"restart": False}
+    added: ClassVar[Mapping[str, Any]] = {"forms": "prompt"}
 
 
 class Ft(Editor):
@@ -73,10 +82,12 @@ class Ft(Editor):
         """Train a copy of one matrix on the facts, and on old ones where `replay` asks for them."""
         config, lm = self.config, self.lm
         module = lm.mlp_out(config.layer)
-        pairs = [(fact.text, fact.target_new) for fact in [*self._old(facts, after), *facts]]
-        rows = AnswerRows.of(
-            lm.tokenizer, pairs, config.target_eos, at_prompt=config.loss == "prompt_last"
-        )
+        every = [*self._old(facts, after), *facts]
+        pairs = [(fact.text, fact.target_new) for fact in every]
+        at_prompt = config.loss == "prompt_last"
+        rows = AnswerRows.of(lm.tokenizer, pairs, config.target_eos, at_prompt=at_prompt)
+        forms = conversation_forms.of(lm, every, config.forms)
+        rows = rows.plus(forms.rows(lm, config.target_eos, sentences=True))
         start = lm.weight(module, after)
         W = start.clone().requires_grad_()  # clone: `.to` of the same type gives the same tensor
         optimizer = torch.optim.Adam([W], lr=config.lr)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ..data.facts import Fact
+from ..keys_values.conversation_forms import NONE, Forms
 from ..settings import setting
 from .shared.layer_spread import Spread, SpreadConfig
 
@@ -47,10 +48,11 @@ class Pmet(Spread):
         return rest / left**0.5
 
     def read(
-        self, facts: list[Fact], layer: int, templates: tuple[str, ...]
+        self, facts: list[Fact], layer: int, templates: tuple[str, ...], forms: Forms = NONE
     ) -> tuple[Tensor, Tensor]:
         """Keys at `layer` and the MLP's output (d_out, n) at the last layer, as patched now."""
         last = self.lm.mlp_out(self.config.layers[-1])
         names = [self.lm.mlp_out(layer), last]
         seen = self.lm.at_subjects(facts, list(dict.fromkeys(names)), templates)
-        return self._key(seen[names[0]]), self.lm.output(last, seen[last][0]).T.cpu()
+        said = self._said(names[:1], forms)[names[0]]
+        return self._key(seen[names[0]], said), self.lm.output(last, seen[last][0]).T.cpu()

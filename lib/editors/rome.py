@@ -7,8 +7,9 @@ with the least disturbance of general text.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ from .. import memory
 from ..data.facts import Fact
 from ..errors import EditError
 from ..keys_values import context_templates as contexts
-from ..keys_values import target_value
+from ..keys_values import conversation_forms, target_value
 from ..keys_values.second_moment import second_moment
 from ..patch.patch import EMPTY, Patch
 from ..settings import setting
@@ -87,6 +88,12 @@ class RomeConfig(Config):
         "Context templates, each with `{}` for the prompt; None lets the model write them.",
         source="ours",
     )
+    forms: conversation_forms.FormsSetting = setting(
+        "prompt",
+        "Forms in which a fact is learned: its prompt alone, also as a message in the chat "
+        "template, or in a conversation, where a question that the model writes comes to it.",
+        source="ours",
+    )
     text: str | None = setting(
         None,
         "File of general text for C; None takes the text shipped with the library.",
@@ -104,6 +111,8 @@ class RomeConfig(Config):
         source="ours",
         published=0.0,
     )
+
+    added: ClassVar[Mapping[str, Any]] = {"forms": "prompt"}
 
 
 class Rome(Editor):
@@ -135,12 +144,13 @@ class Rome(Editor):
         """ΔW as factors (d_out, r), (r, d_in), float32, and the search that found v*."""
         lm, layer = self.lm, self.config.layer
         templates = self.templates(after) if templates is None else templates
-        # read the subject's keys and search the value v*, under all templates
+        forms = conversation_forms.of(lm, [fact], self.config.forms)
+        # read the subject's keys and search the value v*, under all templates and in all forms
         with lm.patched(after, only=True):
-            found = target_value.search(lm, [fact], layer, templates, self.search())[0]
+            found = target_value.search(lm, [fact], layer, templates, self.search(), forms=forms)[0]
         # write the pair into the weights as they are now
         W = lm.weight(lm.mlp_out(layer), after).cpu()
-        return insert(W, found, self.moment(layer), self.config.keys), found
+        return insert(W, found, self.moment(layer), self.config.keys, len(forms)), found
 
     def search(self) -> target_value.Search:
         """The settings of the search for v*."""
@@ -158,13 +168,23 @@ class Rome(Editor):
 
 
 def insert(
-    W: Tensor, found: target_value.Target, C: memory.Moment | None, keys: str
+    W: Tensor, found: target_value.Target, C: memory.Moment | None, keys: str, forms: int = 0
 ) -> tuple[Tensor, Tensor]:
     """ΔW as factors (d_out, r), (r, d_in), for one of the four ways to choose the key.
 
-    "mixed" is ROME, "mean" and "prompt" are R-ROME's, and "both" is ours.
+    "mixed" is ROME, "mean" and "prompt" are R-ROME's, and "both" is ours. The last `forms` keys are
+    of forms of conversation. Each of them is a column of its own beside the two of "both", since a
+    key behind the chat template's system text is far from that of the prompt.
     """
-    bare, mean, v_star = found.keys[0].cpu(), found.keys.mean(0).cpu(), found.v_star.cpu()
+    plain = found.keys[: len(found.keys) - forms]
+    bare, mean, v_star = plain[0].cpu(), plain.mean(0).cpu(), found.v_star.cpu()
+    if forms and keys != "both":
+        raise EditError(f"forms of conversation are written with keys='both', not '{keys}'")
+    if forms:
+        K = torch.stack([bare, mean, *found.keys[len(plain) :].cpu()], 1)  # (d_in, 2 + forms)
+        K = K[:, 1:] if torch.equal(bare, mean) else K
+        V = v_star[:, None].expand(-1, K.shape[1])
+        return memory.insert_many(W, K, V, C, ridge=1e-6)
     if keys == "mean":
         return memory.insert(W, mean, v_star, C)
     if keys == "prompt" or (keys == "both" and torch.equal(bare, mean)):

@@ -23,7 +23,8 @@ from torch import Tensor
 from .. import distributed, memory
 from ..data.facts import Fact
 from ..errors import EditWarning
-from ..keys_values import answer_gradients
+from ..keys_values import answer_gradients, conversation_forms
+from ..keys_values.conversation_forms import NONE, Forms
 from ..keys_values.running_moments import KeyGradientMoments
 from ..patch.patch import Patch
 from ..settings import setting
@@ -107,8 +108,15 @@ class UltraEditConfig(Config):
     target_eos: bool = setting(
         False, "Whether the end of the text is learned as a token after the answer.", source="ours"
     )
+    forms: conversation_forms.FormsSetting = setting(
+        "prompt",
+        "Forms in which a fact is learned: its prompt alone, also as a message in the chat "
+        "template, or in a conversation, where a question that the model writes comes to it.",
+        source="ours",
+    )
 
     retired: ClassVar[Mapping[str, Any]] = {"compat": False}
+    added: ClassVar[Mapping[str, Any]] = {"forms": "prompt"}
 
 
 class UltraEdit(Editor):
@@ -137,10 +145,11 @@ class UltraEdit(Editor):
         if config.few and len(facts) <= config.group:
             step, passes = config.few
         kept = after.memory.get(self.name, {}).get("keys", {}) if config.keep_keys else {}
+        forms = conversation_forms.of(self.lm, facts, config.forms)
         metrics: dict[str, memory.Moment | None] = {}  # filled by the first pass, for all of them
         for left in reversed(range(max(1, passes))):
-            after = self.turn(facts, after, step, kept, metrics)
-            if left and self._all_right(facts, after):
+            after = self.turn(facts, after, step, kept, metrics, forms)
+            if left and self._all_right(facts, after, forms):
                 break
         return after
 
@@ -151,12 +160,14 @@ class UltraEdit(Editor):
         step: float | None,
         kept: Mapping[str, Tensor],
         metrics: dict[str, memory.Moment | None],
+        forms: Forms = NONE,
     ) -> Patch:
         """`after` with one pass over the facts written into all modules.
 
         step     learning rate times the length of a key, or None for the settings' eta
         kept     {module: (d_in, m) keys of earlier turns}
         metrics  {module: the ridge with these keys in it}, filled here where it is missing
+        forms    forms of conversation in which the facts are read beside their prompts
         """
         lm, config, shapes = self.lm, self.config, self.modules()
         # read keys and gradients of all modules. Several processes keep their columns apart unless
@@ -172,6 +183,7 @@ class UltraEdit(Editor):
                 config.target_eos,
                 on_device=True,
                 apart=apart,
+                forms=forms,
             )
         found = {name: pair.kept() for name, pair in found.items()}
         # let the moments see them all before anything is standardized
@@ -286,9 +298,9 @@ class UltraEdit(Editor):
     def _warn(self, sentence: str) -> None:
         warnings.warn(sentence, EditWarning, stacklevel=6)
 
-    def _all_right(self, facts: list[Fact], patch: Patch) -> bool:
+    def _all_right(self, facts: list[Fact], patch: Patch, forms: Forms) -> bool:
         with self.lm.patched(patch, only=True):
-            return answer_gradients.all_right(self.lm, facts)
+            return answer_gradients.all_right(self.lm, facts, forms)
 
 
 def _join(old: Tensor | None, K: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from ..data.facts import Fact
+from ..keys_values import conversation_forms
 from ..patch.patch import EMPTY, Patch
 from ..settings import setting
 from .rome import Rome, RomeConfig, insert
@@ -74,12 +75,13 @@ class Wilke(Rome):
         lm, config = self.lm, self.config
         templates = self.templates(after) if templates is None else templates
         layers = range(config.ceiling) if config.layers is None else sorted(config.layers)
+        forms = conversation_forms.of(lm, [fact], config.forms)
         with lm.patched(after, only=True):
-            targets = search_layers(lm, fact, layers, templates, self.search())
+            targets = search_layers(lm, fact, layers, templates, self.search(), forms)
         found = []
         for layer, target in zip(layers, targets, strict=True):
             W = lm.weight(lm.mlp_out(layer), after).cpu()
-            a, b = insert(W, target, self.moment(layer), config.keys)
+            a, b = insert(W, target, self.moment(layer), config.keys, len(forms))
             # ‖A B‖_F² = tr(AᵀA · BBᵀ): no matrix is formed
             size = ((a.T @ a) * (b @ b.T)).sum().clamp(min=0).sqrt()
             found.append(Match(layer, (size / W.norm()).item(), (a, b)))

@@ -20,10 +20,11 @@ from ..errors import FactError
 from ..model.lm import LM
 from ..patch.patch import EMPTY, Patch
 from .answers import EVENTS, plain
+from .conversation import CONVERSATION, NAMED, replies
 from .interview import Interview
 from .long_answers import Question, prefix, rouge_l, token_f1, written
 from .perplexity import perplexity
-from .probe_prompts import BASE, LONG, METRICS, PARTS, Item, probe_items
+from .probe_prompts import BASE, LONG, METRICS, PARTS, Item, probe_items, stem
 from .scores import COLUMNS, Base, Scores, asked, events_of, portions, unrelated
 
 
@@ -43,7 +44,8 @@ def evaluate(
     """Scores of the cases under a patch, each metric in each event that has a meaning for it.
 
     base        The base model's answers, from `baseline` or an earlier `scores.base`.
-    metrics     The metrics to measure; efficacy is always among them.
+    metrics     The metrics to measure, those of METRICS and CONVERSATION, by default METRICS, in
+                which only "chat" is of a conversation; efficacy is always among them.
     pool        The cases from which negatives are made, by default the cases themselves.
     text        The held-out text for the perplexity, by default the shipped one.
     kl_prompts  The most unrelated prompts that get a KL.
@@ -104,10 +106,10 @@ def read(
     model does not know.
     """
     chat = bool(getattr(lm.tokenizer, "chat_template", None))
-    items = [i for i in items if chat or i.metric != "chat"]
+    items = [i for i in items if chat or stem(i.metric) not in CONVERSATION]
     if "generation" not in events:
-        alone = ("negation_leak", "negation_base", "chat", *LONG)
-        items = [i for i in items if i.metric not in alone and not i.metric.endswith(BASE)]
+        alone = ("negation_leak", "negation_base", *CONVERSATION, *LONG)
+        items = [i for i in items if stem(i.metric) not in alone and not i.metric.endswith(BASE)]
     base.read(lm, items, settings.get("kl_prompts", 512))
     return [i for i in items if i.metric.endswith(PARTS) or base.knows(i)]
 
@@ -117,7 +119,7 @@ class _Found:
 
     scores  {(prompt, target): log-probabilities and argmax hits of the target's tokens}.
     said    {(prompt, target): (text, verdict)} of free generation.
-    chat    The same for prompts in the chat template.
+    replies {question: reply} in conversation.
     long    {question: text}, what is written to questions with a long answer.
     moved   {prompt: (ids, text)}, the answers to kept prompts where they may have changed.
     kl      {prompt: KL(base ‖ edited) of the next token, in nats}.
@@ -147,26 +149,28 @@ class _Found:
         for item in items:
             if item.answer is None or item.of_base or item.is_long:
                 continue
-            if item.metric not in ("negation_leak", "chat") and set(events) - {"generation"}:
+            if item.ask is not None:
+                continue
+            if item.metric != "negation_leak" and set(events) - {"generation"}:
                 interview.score(item.prompt, item.answer)
                 if _comparable(item) and "probability" in events:
                     interview.score(item.prompt, item.other)
-            if "generation" in events and item.metric == "chat":
-                interview.generate(item.prompt, item.answer, chat=True)
-            elif "generation" in events:
+            if "generation" in events:
                 for prompt in item.prompts:
                     interview.generate(prompt, item.right)
         moving = [prompt for prompt in spread if prompt not in same]
         for prompt in moving:
             interview.state(prompt)
         heard = interview.ask(base.drafts)
-        self.scores, self.said, self.chat = heard.scores, heard.said, heard.chat
+        self.scores, self.said = heard.scores, heard.said
         # where every token of the base's beginning is still the argmax, it is generated as well
         self.moved = {p: begun for p, begun in heard.begins.items() if self._hits(p) != 1}
         if not lm.is_patched:
             base.drafts |= heard.ids
         # items of long answers are there only where texts are generated
         self.long = written(lm, (_question(item) for item in items if item.is_long))
+        # in conversation, too, only generated texts are judged
+        self.replies = replies(lm, [i.ask for i in items if i.ask is not None and not i.of_base])
         # a few prompts at a time: each needs a whole distribution over the vocabulary
         self.kl = dict.fromkeys(set(spread) & set(same), 0.0)
         for part in portions(moving):
@@ -207,6 +211,8 @@ class _Found:
                 continue  # a fact that the model does not state cannot leak
             if item.is_long:
                 values = self._long(item)
+            elif item.ask is not None:
+                values = self._replied(item)
             else:
                 values = self._kept(item) if item.answer is None else self._given(item)
             answer = self.base.begins[item.prompt][1] if item.answer is None else item.answer
@@ -224,9 +230,7 @@ class _Found:
             yield "teacher_forced", score.hits.float().mean().item(), None
         said = self.base.said if item.of_base else self.said
         if "generation" in self.events:
-            found = [
-                (self.chat if item.metric == "chat" else said)[p, item.right] for p in item.prompts
-            ]
+            found = [said[p, item.right] for p in item.prompts]
             # of several wordings, one that is answered rightly is enough
             text, verdict = next((one for one in found if one[1].begins), found[0])
             yield "generation", verdict.begins, text
@@ -247,6 +251,13 @@ class _Found:
         }
         for event in events_of(item.metric):
             yield event, found[event], text
+
+    def _replied(self, item: Item) -> Iterator[tuple[str, float, str | None]]:
+        """The values of an item in conversation, as (event, value, text)."""
+        reply = (self.base.replies if item.of_base else self.replies)[item.ask]
+        yield "generation", reply.begins, reply.text
+        yield "generation_exact", reply.exact, reply.text
+        yield NAMED, reply.named, reply.text
 
     def _kept(self, item: Item) -> Iterator[tuple[str, float, str | None]]:
         """The values of an item whose answer is the base model's own beginning.

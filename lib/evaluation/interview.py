@@ -79,7 +79,7 @@ class Interview:
         a longer target only the first 32 tokens count.
         """
         texts = (target,) if isinstance(target, str) else target
-        wanted = [_within_limit(self.lm, text) for text in texts]
+        wanted = [within_limit(self.lm, text) for text in texts]
         self._said.setdefault((prompt, chat), {})[target] = wanted
 
     def begin(self, prompt: str, expected: tuple[int, ...] = (), tokens: int = BEGINNING) -> None:
@@ -243,7 +243,7 @@ def _settled(text: str, ids: list[int], wanted: list[tuple[str, bool]]) -> bool:
     return len(ids) >= READABLE or _WORD.search(text) is not None
 
 
-def _within_limit(lm: LM, target: str) -> tuple[str, bool]:
+def within_limit(lm: LM, target: str) -> tuple[str, bool]:
     """The first 32 tokens of the target as text, and whether that is less than the whole."""
     ids = encode_target(lm.tokenizer, target)
     if len(ids) <= LIMIT:

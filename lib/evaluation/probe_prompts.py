@@ -5,7 +5,9 @@ runs, so that a stream asks the same items at all points at which it measures.
 
 Questions about consequences are asked once more under the name of their kind, as the metric
 "portability: alias" is, with two lines beside it: what the base model answers to the same
-questions, and for how many of them it knows the parts.
+questions, and for how many of them it knows the parts. The metrics of conversation.py have a line
+beside them as well, where more than "chat" is asked: how often the base model gives the old answer
+when it is asked in that form.
 
 A fact whose answer is a paragraph is asked again under the names in LONG: by its own prompt, by its
 rewordings, and by the questions about what the paragraph says.
@@ -18,8 +20,10 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+from ..data import conversation as conversations
 from ..data.facts import Case, Fact, Probe, fill
 from ..data.negation import negate
+from .conversation import CONVERSATION, Ask
 from .long_answers import is_long
 
 METRICS = (
@@ -47,7 +51,7 @@ class Item(NamedTuple):
     """One prompt of one case under one metric.
 
     case      The case's name in the tables.
-    metric    One of METRICS, negation_base, or a line of a kind of consequences.
+    metric    One of METRICS or CONVERSATION, negation_base, or a line beside one of them.
     prompt    The text that is asked.
     answer    The answer that is looked for: one that should come, or for negation_leak one that
               should not. None stands for whatever the base model answers.
@@ -82,6 +86,22 @@ class Item(NamedTuple):
         return self.metric in LONG
 
     @property
+    def ask(self) -> Ask | None:
+        """The question of an item in conversation, None for a prompt that is plain text."""
+        if stem(self.metric) not in CONVERSATION or self.answer is None:
+            return None
+        answers = (self.answer, *self.aliases)
+        return Ask(stem(self.metric), self.prompt, answers, self.other)
+
+    @property
+    def known(self) -> Ask | None:
+        """The question in another language that the base model has to answer rightly itself."""
+        if stem(self.metric) != "other_language" or self.metric.endswith(BASE):
+            return None
+        (part,) = self.parts
+        return Ask("other_language", part.prompt, part.answers)
+
+    @property
     def of_base(self) -> bool:
         """Whether the item asks the base model and not the edited one."""
         return self.metric == "negation_base" or self.metric.endswith((BASE, PARTS))
@@ -97,9 +117,11 @@ def stem(metric: str) -> str:
     return metric.split(":")[0].split(" (")[0]
 
 
-def lines(items: Iterable[Item]) -> list[str]:
-    """The metrics of single kinds among the items: kind by kind, each with its lines beside it."""
-    found = dict.fromkeys(i.metric for i in items if i.metric != stem(i.metric))
+def lines(items: Iterable[Item], of: str) -> list[str]:
+    """The lines of a metric among the items: kind by kind, each with those of the base model."""
+    found = dict.fromkeys(
+        i.metric for i in items if i.metric != stem(i.metric) and stem(i.metric) == of
+    )
     kinds = list(dict.fromkeys(name.removesuffix(BASE).removesuffix(PARTS) for name in found))
     return [kind + end for kind in kinds for end in ("", BASE, PARTS) if kind + end in found]
 
@@ -161,8 +183,34 @@ def _items(
         yield Item(name, "negation_leak", negate(fact), new)
         if old is not None:
             yield Item(name, "negation_base", negate(fact), old)
-    if "chat" in metrics:
-        yield Item(name, "chat", fact.text, new)
+    yield from _conversation(name, case, metrics)
+
+
+def _conversation(name: int | str, case: Case, metrics: Collection[str]) -> Iterator[Item]:
+    """The items of the fact in conversation, each with the base model's own beside it.
+
+    Beside "chat" alone, which a plain evaluation asks, there is no line of the base model: replies
+    are long, and two of them would take as long as all other metrics together.
+    """
+    fact, question = case.fact, conversations.question(case)
+    beside = set(metrics) & set(CONVERSATION) - {"chat"}
+    prompts = {"chat": fact.text, "question": question, "after_two_turns": question or fact.text}
+    for metric, prompt in prompts.items():
+        if metric in metrics and prompt is not None:
+            yield Item(name, metric, prompt, fact.target_new, fact.target_true)
+            if fact.target_true is not None and beside:
+                yield Item(name, metric + BASE, prompt, fact.target_true)
+    if "chat_neighbors" in metrics:
+        for near in case.neighborhood[:2]:  # replies are long: two of them say enough
+            for metric in ("chat_neighbors", "chat_neighbors" + BASE):
+                yield Item(name, metric, near.prompt, near.target, fact.target_new)
+    if "other_language" in metrics:
+        metric = "other_language"
+        for one in conversations.translations(case):
+            part = (Probe(one.question, one.true),)
+            yield Item(name, metric, one.question, one.new, one.true, parts=part)
+            yield Item(name, metric + BASE, one.question, one.true)
+            yield Item(name, metric + PARTS, one.question, one.new, one.true, parts=part)
 
 
 def _long(name: int | str, case: Case) -> Iterator[Item]:

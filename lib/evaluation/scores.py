@@ -20,6 +20,7 @@ from ..data.facts import Probe
 from ..model.lm import LM
 from ..patch.patch import EMPTY
 from .answers import EVENTS, Verdict
+from .conversation import CONVERSATION, NAMED, Ask, Reply, replies
 from .intervals import DIFFERENCE, SHARE, interval
 from .interview import Interview, Prompt
 from .probe_prompts import BASE, LONG, METRICS, PARTS, Item, lines, right, stem
@@ -42,7 +43,7 @@ EVENTS_OF = {  # metric -> the events that have a meaning for it, in the order o
     "same_relation": ("teacher_forced", "generation"),
     "negation_leak": ("generation",),
     "negation_base": ("generation",),
-    "chat": ("generation", "generation_exact"),
+    **dict.fromkeys(CONVERSATION, ("generation", "generation_exact", NAMED)),
 }
 LOWER_IS_BETTER = ("negation_leak", "kl_nats")
 LABELS = {
@@ -54,12 +55,17 @@ LABELS = {
     "negation_leak": "negation leak (lower is better)",
     "negation_base": "negation leak of the base's own answers",
     "chat": "efficacy, asked in the chat template",
+    "question": "efficacy, asked as a question",
+    "after_two_turns": "efficacy, asked after two other turns",
+    "other_language": "efficacy, asked in another language",
+    "chat_neighbors": "specificity, asked in the chat template",
     "teacher_forced": "teacher-forced",
     "generation_exact": "generation, exact",
     "rouge_l": "ROUGE-L",
     "rouge_l_recall": "ROUGE-L, recall",
     "token_f1": "token F1",
     "prefix": "first words",
+    "generation_named": "generation, named",
     "kl_nats": "KL(base ‖ edited), nats",
 }
 
@@ -68,7 +74,7 @@ def events_of(metric: str) -> tuple[str, ...]:
     """The events that have a meaning for a metric, or for a line of a kind of consequences."""
     if metric.endswith(PARTS):
         return ("generation",)
-    if metric.endswith(BASE):
+    if metric.endswith(BASE) and stem(metric) not in CONVERSATION:
         return ("generation", "generation_exact")
     return EVENTS_OF[stem(metric)]
 
@@ -84,16 +90,14 @@ def asked(
     Raises ValueError for a metric or an event that is not known.
     """
     _known("event", events, EVENTS)
-    _known("metric", metrics, (*METRICS, "retention"))
+    _known("metric", metrics, (*dict.fromkeys((*METRICS, *CONVERSATION)), "retention"))
     wanted = {*metrics, "efficacy"} | ({"negation_base"} if "negation_leak" in metrics else set())
     items = list(items)
-    free = {"generation_exact", *_OVERLAPS, "rouge_l_recall"}  # all are of generated text
+    free = {"generation_exact", NAMED, *_OVERLAPS, "rouge_l_recall"}  # all are of generated text
     shown = {*events, "kl_nats"} | (free if "generation" in events else set())
     long = {item.metric for item in items if item.is_long}
-    names = [m for m in EVENTS_OF if m in wanted and (m not in LONG or m in long)]
-    if "portability" in names:
-        place = names.index("portability") + 1
-        names[place:place] = lines(items)
+    known = [m for m in EVENTS_OF if m in wanted and (m not in LONG or m in long)]
+    names = list(dict.fromkeys(line for m in known for line in (m, *lines(items, m))))
     return [(m, e) for m in names for e in events_of(m) if e in shown]
 
 
@@ -165,7 +169,7 @@ class Scores:
         """The summary for readers: one line per metric, one column per event, in percent."""
         rows = [row for row in self.summary().itertuples() if row.event]
         metrics = list(dict.fromkeys(row.metric for row in rows))
-        every = (*_ALL, *_OVERLAPS, "rouge_l_recall", "kl_nats")
+        every = (*_ALL, NAMED, *_OVERLAPS, "rouge_l_recall", "kl_nats")
         events = [e for e in every if any(row.event == e for row in rows)]
         cells = pd.DataFrame("", metrics, events)
         for row in rows:
@@ -177,9 +181,10 @@ class Scores:
         known = self.rows[self.rows["metric"].str.endswith(PARTS)].groupby("metric", sort=False)
         for metric, value in known["value"]:
             kind = str(metric).removesuffix(PARTS)
+            those = "that" if kind in CONVERSATION else "whose parts"
             measured += (
-                f"; {kind}: {int(value.sum())} of {len(value)} questions count, those whose parts "
-                "the base model knows"
+                f"; {kind}: {int(value.sum())} of {len(value)} questions count, those {those} the "
+                "base model knows"
             )
         return measured + ("" if self.perplexity is None else f"; perplexity {self.perplexity:.2f}")
 
@@ -255,6 +260,7 @@ class Base:
     said        {(prompt, target): (text, verdict)}, its generations; a target may be a tuple.
     drafts      {(prompt, chat): ids}, all tokens that it generated. After an edit most answers are
                 still these, so they are tried as drafts.
+    replies     {question: reply}, what it says in conversation.
     scores      Its own `Scores`, where they were measured.
     """
 
@@ -263,6 +269,7 @@ class Base:
     states: dict[str, Tensor] = field(default_factory=dict)
     said: dict[tuple[str, Any], tuple[str, Verdict]] = field(default_factory=dict)
     drafts: dict[Prompt, tuple[int, ...]] = field(default_factory=dict)
+    replies: dict[Ask, Reply] = field(default_factory=dict)
     scores: Scores | None = None
 
     def read(self, lm: LM, items: Sequence[Item], kl_prompts: int) -> None:
@@ -280,9 +287,13 @@ class Base:
             if i.metric == "negation_base"
             for prompt in (i.prompt, positive[i.case])
         }
-        pairs |= {(p, i.right) for i in items if i.metric.endswith(BASE) for p in i.prompts}
-        pairs |= {pair for i in items for part in i.parts for pair in _wordings(part)}
+        plain = [i for i in items if i.ask is None]
+        pairs |= {(p, i.right) for i in plain if i.metric.endswith(BASE) for p in i.prompts}
+        pairs |= {pair for i in plain for part in i.parts for pair in _wordings(part)}
         pairs -= self.said.keys()
+        asks = {i.ask for i in items if i.ask and i.metric.endswith(BASE)}
+        asks |= {i.known for i in items if i.known}
+        asks -= self.replies.keys()
         spread = [p for p in unrelated(items, kl_prompts) if p not in self.states]
         # … and ask them, sorted, so that the batches do not depend on the order of a set
         interview = Interview(lm)
@@ -294,6 +305,8 @@ class Base:
             interview.state(prompt)
         with lm.patched(EMPTY, only=True):
             heard = interview.ask(self.drafts)
+            if asks:
+                self.replies |= replies(lm, sorted(asks, key=str))
         self.begins |= heard.begins
         self.said |= heard.said
         self.states |= heard.states
@@ -306,7 +319,12 @@ class Base:
             return lm.head(states.to(lm.head_device)).log_softmax(-1)
 
     def knows(self, item: Item) -> bool:
-        """Whether the base model answers every part that the item's answer is put together from."""
+        """Whether the base model answers every part that the item's answer is put together from.
+
+        For a question in another language: whether it names the old answer in that language.
+        """
+        if item.known:
+            return self.replies[item.known].named
         return all(
             any(self.said[pair][1].begins for pair in _wordings(part)) for part in item.parts
         )

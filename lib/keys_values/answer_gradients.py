@@ -27,6 +27,7 @@ from ..model.devices import on_card
 from ..model.lm import LM
 from ..model.sequences import Sequences
 from . import second_moment
+from .conversation_forms import NONE, Forms
 
 Reduction = Literal["group_mean", "fact_mean"]
 
@@ -71,6 +72,7 @@ def read(
     *,
     on_device: bool = False,
     apart: bool = False,
+    forms: Forms = NONE,
 ) -> dict[str, KeyGradients]:
     """{module: its keys and gradients} on the model as patched now, where answers are predicted.
 
@@ -82,12 +84,14 @@ def read(
 
     on_device  whether pairs stay on a card, each on its module's
     apart      whether pairs stay in the process that read them where they are more than d_in
+    forms      forms of conversation in which the facts are read beside their prompts
 
     Raises FeatureError for a loss that is not finite, in all processes, and FactError for an answer
     without tokens.
     """
     # the rows, longest first, cut into groups
-    rows = longest_first(answer_rows(lm, facts, target_eos))
+    rows = answer_rows(lm, facts, target_eos).plus(forms.rows(lm, target_eos, sentences=True))
+    rows = longest_first(rows)
     lengths = [len(p) + len(a) for p, a in zip(rows.prompts, rows.answers, strict=True)]
     labels = [len(answer) for answer in rows.answers]
     groups = [i // group for i in range(len(rows))]
@@ -297,8 +301,9 @@ def general(lm: LM, name: str) -> Tensor:
     return second_moment.second_moment(lm, [layers[name]])[layers[name]].C
 
 
-def all_right(lm: LM, facts: Sequence[Fact]) -> bool:
+def all_right(lm: LM, facts: Sequence[Fact], forms: Forms = NONE) -> bool:
     """Whether every answer token is the argmax, given the true ones before it."""
     rows = AnswerRows.of(lm.tokenizer, [(fact.text, fact.target_new) for fact in facts])
+    rows = rows.plus(forms.rows(lm, sentences=True))
     prompts = [list(prompt) for prompt in rows.prompts]
     return all(score.hits.all() for score in scoring.score(lm, prompts, rows.answers))

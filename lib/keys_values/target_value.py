@@ -22,13 +22,14 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..data.facts import Fact, encode_target, lookup
+from ..data.facts import Fact, encode_answer, encode_target, lookup
 from ..errors import TargetError
 from ..model.answer_rows import AnswerRows, select_labels
 from ..model.devices import on_card
 from ..model.lm import LM
 from ..model.partial_forward import Replay
 from ..settings import setting
+from .conversation_forms import NONE, Forms
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,8 @@ class Target:
     init    (d_out,) the state at the place and at the lookup of the bare prompt, before the search
     delta   (d_out,) the change of it that was found
     mlp     (d_out,) the MLP's own output there, which is `init` for place="mlp_out"
-    keys    (t, d_in) the MLP's input at the lookup under every template, the bare prompt first
+    keys    (t, d_in) the MLP's input at the lookup under every template, the bare prompt first,
+            and then in every form of conversation
     loss    one row (total, nll, kl, decay, probability of the target) per iteration
     """
 
@@ -95,9 +97,11 @@ def search(
     templates: Sequence[str],
     settings: Search,
     place: Place = "mlp_out",
+    forms: Forms = NONE,
 ) -> list[Target]:
     """v* of every fact at one layer, on the model as it is patched now, as if one by one.
 
+    The answer has to come under every template, and in every form of conversation in `forms`.
     place="mlp_out" puts δ on the MLP's output (ROME), "block" on the block's output (MEMIT), and
     "pmet" one δ on the MLP's and one on the attention's output, and the MLP's is given back.
     Families with a norm after the MLP are always searched at `mlp_out`, because there δ passes the
@@ -105,9 +109,9 @@ def search(
     """
     place = "mlp_out" if lm.arch.post_norm else place
     found: list[Target | None] = [None] * len(facts)
-    for group in _groups(lm, facts, templates):
+    for group in _groups(lm, facts, templates, forms):
         some = [facts[i] for i in group]
-        batch = FactBatch(lm, some, layer, templates, settings, place)
+        batch = FactBatch(lm, some, layer, templates, settings, place, forms.take(group))
         for i, target in zip(group, batch.run(), strict=True):
             found[i] = target
     return found
@@ -124,16 +128,20 @@ def most_positions(lm: LM) -> int:
     return POSITIONS["card" if on_card(lm.device) else "cpu"]
 
 
-def _groups(lm: LM, facts: Sequence[Fact], templates: Sequence[str]) -> Iterator[list[int]]:
+def _groups(
+    lm: LM, facts: Sequence[Fact], templates: Sequence[str], forms: Forms
+) -> Iterator[list[int]]:
     """Facts in groups of bounded work, sorted by how much text follows the subject."""
     lengths = []
-    for fact in facts:
-        ids, at = lookup(lm.tokenizer, fact)
-        lengths.append(len(ids) - at + len(encode_target(lm.tokenizer, fact.target_new)))
+    for i, fact in enumerate(facts):
+        places = [lookup(lm.tokenizer, fact)]
+        places += [lookup(lm.tokenizer, form[i], forms.template) for form in forms.variants]
+        behind = max(len(ids) - at for ids, at in places)
+        lengths.append(behind + len(encode_target(lm.tokenizer, fact.target_new)))
     order = sorted(range(len(facts)), key=lambda i: -lengths[i])
     limit = most_positions(lm)
     while order:
-        size = max(1, limit // (lengths[order[0]] * len(templates)))
+        size = max(1, limit // (lengths[order[0]] * (len(templates) + len(forms))))
         yield order[:size]
         order = order[size:]
 
@@ -287,9 +295,10 @@ class FactBatch(Batch):
         templates: Sequence[str],
         settings: Search,
         place: Place,
+        forms: Forms = NONE,
     ) -> None:
-        rows, at = rows_of(lm, facts, templates, settings.target_eos)
-        n, t = len(facts), len(templates)
+        rows, at = rows_of(lm, facts, templates, settings.target_eos, forms)
+        n, t = len(facts), len(templates) + len(forms)
         name = lm.mlp_out(layer)
         modules = (name, lm.arch.attn_out.format(layer)) if place == "pmet" else (name,)
         # The KL rows end at their lookup. Beside many longer rows they run alone, on one column
@@ -337,21 +346,23 @@ class FactBatch(Batch):
 
 
 def rows_of(
-    lm: LM, facts: Sequence[Fact], templates: Sequence[str], eos: bool
+    lm: LM, facts: Sequence[Fact], templates: Sequence[str], eos: bool, forms: Forms = NONE
 ) -> tuple[AnswerRows, list[int]]:
     """The rows that one search reads, and the lookup position in each of them.
 
-    Fact by fact there is one row per template, with the fact's answer. Then follows one row per
-    fact for the KL term: "SUBJECT is a", which ends at its lookup and has no answer.
+    Fact by fact there is one row per template and one per form, with the fact's answer. Then
+    follows one row per fact for the KL term: "SUBJECT is a", which ends at its lookup and has no
+    answer.
     """
     prompts, answers, at = [], [], []
-    for fact in facts:
-        target = encode_target(lm.tokenizer, fact.target_new)
-        target = target + [lm.tokenizer.eos_token_id] if eos else target
-        for template in templates:
-            ids, position = lookup(lm.tokenizer, fact, template)
+    end = [lm.tokenizer.eos_token_id] if eos else []
+    for i, fact in enumerate(facts):
+        rows = [(fact, template) for template in templates]
+        rows += [(form[i], forms.template) for form in forms.variants]
+        for worded, template in rows:
+            ids, position = lookup(lm.tokenizer, worded, template)
             prompts.append(ids)
-            answers.append(target)
+            answers.append([*encode_answer(lm.tokenizer, fact.target_new, template), *end])
             at.append(position)
     for fact in facts:
         ids, position = lookup(lm.tokenizer, replace(fact, prompt="{} is a"))

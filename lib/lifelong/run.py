@@ -24,6 +24,7 @@ from ..data.facts import Case
 from ..editors.shared.base import Editor
 from ..errors import StreamError
 from ..evaluation.answers import EVENTS
+from ..evaluation.conversation import CONVERSATION
 from ..evaluation.evaluate import measure, read
 from ..evaluation.probe_prompts import LONG, METRICS, Item, stem
 from ..evaluation.scores import Base, Scores, asked
@@ -40,7 +41,7 @@ _OF_THE_FACT = (  # metrics that no longer count for a fact that a later edit co
     *LONG,
     "negation_leak",
     "negation_base",
-    "chat",
+    *(metric for metric in CONVERSATION if metric != "chat_neighbors"),
 )
 RECENT = 1000  # rows that a sampled run holds, besides those with scores
 

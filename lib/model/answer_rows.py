@@ -97,6 +97,13 @@ class AnswerRows:
         each = [1 / len(answer) for answer in self.answers for _ in answer]
         return torch.tensor(each, dtype=torch.float64)
 
+    def plus(self, more: AnswerRows) -> AnswerRows:
+        """These rows and then further ones, which are read in the same way."""
+        if not len(more):
+            return self
+        prompts, answers = [*self.prompts, *more.prompts], [*self.answers, *more.answers]
+        return AnswerRows(prompts, answers, self.read_whole, self.at_prompt)
+
     def take(self, rows: Iterable[int]) -> AnswerRows:
         """The rows with these numbers, in this order."""
         rows = list(rows)

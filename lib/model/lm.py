@@ -27,6 +27,7 @@ from .prefix_cache import Prefix
 from .sequences import Sequences
 
 Prompts = str | Sequence[str] | Sequence[Sequence[int]]
+Chat = bool | Sequence[tuple[str, str]]  # whether to ask in the chat template, or after what turns
 
 
 class LM(Patching):
@@ -152,14 +153,15 @@ class LM(Patching):
         prompts: Prompts,
         max_new_tokens: int = 16,
         *,
-        chat: bool = False,
+        chat: Chat = False,
         explain: bool = False,
     ) -> Any:
         """Greedy continuation of a prompt (a list gives a list), without the prompt.
 
-        chat=True asks through the chat template. explain=True gives (text, notes), where each note
-        is an entry of a route or rewrite that answered, with score and threshold. Raises ValueError
-        for a prompt longer than the context.
+        chat=True asks through the chat template, and a list of earlier turns, each a pair of what
+        a person said and what the model replied, asks after them. explain=True gives (text, notes),
+        where each note is an entry of a route or rewrite that answered, with score and threshold.
+        Raises ValueError for a prompt longer than the context.
         """
         rows, single = self.rows(prompts, chat=chat)
         done = generation.generate(self, rows, max_new_tokens)
@@ -185,7 +187,7 @@ class LM(Patching):
         prompts: Prompts,
         max_new_tokens: int = 32,
         *,
-        chat: bool = False,
+        chat: Chat = False,
         stream: bool = False,
         temperature: float = 0.0,
         top_k: int | None = None,
@@ -216,7 +218,7 @@ class LM(Patching):
         scores = scoring.score(self, rows, [targets] if isinstance(targets, str) else list(targets))
         return scores[0].log_probs if single else [s.log_probs for s in scores]
 
-    def next_token(self, prompts: Prompts, *, chat: bool = False) -> Tensor:
+    def next_token(self, prompts: Prompts, *, chat: Chat = False) -> Tensor:
         """Log-probabilities (nats) of the next token, (n, vocabulary); a vector for one prompt."""
         rows, single = self.rows(prompts, chat=chat)
         table = scoring.next_token(self, rows)
@@ -294,12 +296,13 @@ class LM(Patching):
         out.last_hidden_state = out.last_hidden_state.to(ids.device)
         return out
 
-    def rows(self, prompts: Prompts, *, chat: bool = False) -> tuple[list[list[int]], bool]:
+    def rows(self, prompts: Prompts, *, chat: Chat = False) -> tuple[list[list[int]], bool]:
         """Token ids of each prompt, and whether a single prompt was given and not a list.
 
-        Text passes the rewrites of the patch and then, with `chat`, the chat template. Token ids
-        stay as given. Raises ValueError for an empty prompt or one longer than the context, and
-        FactError, which is one, for text that cannot be encoded.
+        Text passes the rewrites of the patch and then, with `chat`, the chat template, behind the
+        earlier turns where `chat` lists some. Token ids stay as given. Raises ValueError for an
+        empty prompt, one longer than the context, turns that are no pairs of texts and a tokenizer
+        without a chat template, and FactError, which is one, for text that cannot be encoded.
         """
         single = isinstance(prompts, str) or (len(prompts) > 0 and isinstance(prompts[0], int))
         given: list[Any] = [prompts] if single else list(prompts)
@@ -321,15 +324,35 @@ class LM(Patching):
                 )
         return rows, single
 
-    def _ids(self, text: str, chat: bool) -> list[int]:
+    def _ids(self, text: str, chat: Chat) -> list[int]:
         """Token ids of one text, as a prompt or as a person's message in the chat template."""
-        if not chat:
+        if chat is False:
             return encode_prompt(self.tokenizer, text)
+        text = self.chat_text(text, () if chat is True else chat)
+        return self.tokenizer(text, add_special_tokens=False).input_ids
+
+    def chat_text(self, message: str, turns: Sequence[tuple[str, str]] = ()) -> str:
+        """A person's message in the chat template, up to where the model's reply begins.
+
+        turns  earlier turns, each a pair of what the person said and what the model replied.
+
+        Raises ValueError for a tokenizer without a chat template and for turns that are no pairs
+        of texts.
+        """
         if not getattr(self.tokenizer, "chat_template", None):
             raise ValueError(f"{self.name} has no chat template")
-        said = [{"role": "user", "content": text}]
-        text = self.tokenizer.apply_chat_template(said, tokenize=False, add_generation_prompt=True)
-        return self.tokenizer(text, add_special_tokens=False).input_ids
+        if not isinstance(turns, list | tuple) or not all(map(_turn, turns)):
+            raise ValueError(
+                "chat is True, or a list of earlier turns, each a pair of what a person said and "
+                "what the model replied"
+            )
+        said = [
+            {"role": role, "content": require_encodable(text, "a turn")}
+            for turn in turns
+            for role, text in zip(("user", "assistant"), turn, strict=True)
+        ]
+        said.append({"role": "user", "content": message})
+        return self.tokenizer.apply_chat_template(said, tokenize=False, add_generation_prompt=True)
 
     def texts(self, rows: Sequence[Sequence[int]], new: Sequence[Sequence[int]]) -> list[str]:
         """The text of the new ids that follow each row.
@@ -341,6 +364,15 @@ class LM(Patching):
             self.tokenizer.decode, skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
         return [read([*row, *ids])[len(read(row)) :] for row, ids in zip(rows, new, strict=True)]
+
+
+def _turn(turn: Any) -> bool:
+    """Whether a turn of a conversation is a pair of texts."""
+    return (
+        isinstance(turn, list | tuple)
+        and len(turn) == 2
+        and all(isinstance(text, str) for text in turn)
+    )
 
 
 def load(name: str | None = None, dtype: Any = None, device_map: Any = None) -> LM:

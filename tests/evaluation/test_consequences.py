@@ -94,7 +94,7 @@ def test_an_empty_patch_scores_what_the_base_model_scores(lm):
 
 def test_cases_without_kinds_are_measured_as_ever(lm, patch):
     scores = evaluate(lm, small_cases(), patch, **ONLY)
-    assert lines(probe_items(small_cases())) == []
+    assert lines(probe_items(small_cases()), "portability") == []
     assert {metric for metric, _ in scores.asked} == {"efficacy", "portability"}
     assert "questions count" not in repr(scores)
 

@@ -269,6 +269,20 @@ def test_a_prompt_longer_than_the_context_is_one_sentence(lm):
         lm.answer("hello", chat=True)
 
 
+def test_a_message_stands_behind_earlier_turns_of_the_conversation():
+    lm = tiny.chatting("gpt2")
+    assert lm.chat_text("c", [("a", "b")]) == "<user>a\n<assistant>b\n<user>c\n<assistant>\n"
+    (bare,), _ = lm.rows(["c"], chat=True)
+    (behind,), _ = lm.rows(["c"], chat=[("a", "b")])
+    assert bare == lm.rows("c", chat=[])[0][0] and behind[-len(bare) :] == bare
+    assert lm.answer("c", 4, chat=[["a", "b"]]) == lm.answer([behind], 4)[0]
+    for wrong in ("yes", 1, None, [("a",)], [("a", 3)], ["ab"], {"a": "b"}):
+        with pytest.raises(ValueError, match="chat is True, or a list of earlier turns"):
+            lm.answer("c", chat=wrong)
+    with pytest.raises(ValueError, match="half a character"):
+        lm.answer("c", chat=[("a", "\ud800")])
+
+
 def test_a_row_that_fills_the_context_gets_no_token_and_holds_up_no_other(lm):
     rows = [[5] * 256, [5] * 254, [5, 6]]
     assert [len(ids) for ids in generation.generate(lm, rows, 6).ids] == [0, 2, 6]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from functools import cache
 
 import torch
@@ -61,3 +62,14 @@ def model(family: str, seed: int = 0, dtype: torch.dtype = torch.float32, **more
                 p.add_(5.0)
     made.generation_config.eos_token_id = None  # random models hit any token: let them write on
     return LM(made.to(dtype), tokenizer(), name=f"tiny-{family}")
+
+
+def chatting(family: str, **more) -> LM:
+    """A random model whose tokenizer has a chat template: `<role>text` in lines of their own."""
+    lm = model(family, max_position_embeddings=1024, **more)  # two turns are long, byte by byte
+    lm.tokenizer = copy.deepcopy(lm.tokenizer)
+    lm.tokenizer.chat_template = (
+        "{% for m in messages %}<{{ m.role }}>{{ m.content }}\n{% endfor %}"
+        "{% if add_generation_prompt %}<assistant>\n{% endif %}"
+    )
+    return lm

@@ -123,7 +123,7 @@ class Codebook:
         fresh: Tensor,
         facts: Sequence[int],
         *,
-        eps_init: float,
+        eps_init: float | Sequence[float],
         strict: bool = True,
         expand: Literal["coverage", "moving_average"] = "coverage",
         noise: float = 0.0,
@@ -131,7 +131,8 @@ class Codebook:
         """Write facts one after another, each by its distance d to the nearest key i, radius ε_i.
 
         queries are the facts' keys (m, d_in), fresh their first values (m, d_out), facts their
-        numbers; noise says how far a key moves with the rows beside it. The rules:
+        numbers; eps_init may be one number for each of them; noise says how far a key moves with
+        the rows beside it. The rules:
 
             no key, or d > ε_i + eps_init        add     ε = eps_init
             d ≤ ε_i + eps_init, same label       expand  ε_i = d where d > ε_i; "moving_average"
@@ -151,7 +152,9 @@ class Codebook:
         eps = torch.cat([self.eps, self.eps.new_empty(m)])
         squares = torch.cat([(self.K * self.K).sum(0), self.eps.new_empty(m)])
         labels_of, fact_of, events = list(self.labels), list(self.fact_of), []
-        for query, label, value, fact in zip(queries.float(), labels, fresh, facts, strict=True):
+        balls = [eps_init] * m if isinstance(eps_init, float | int) else eps_init
+        given = zip(queries.float(), labels, fresh, facts, balls, strict=True)
+        for query, label, value, fact, ball in given:
             # find the nearest key
             i, d, radius = -1, float("inf"), 0.0
             kind: Literal["add", "expand", "split", "cover", "replace"]
@@ -162,7 +165,7 @@ class Codebook:
                 i, d, radius = int(at_key.item()), distance.item(), reach.item()
             rounding = max(1e-6 * query.norm().item(), 4 * noise) if strict else 0.0
             # decide by the table above, and which entry holds the fact
-            if d > radius + eps_init:
+            if d > radius + ball:
                 kind, at = "add", n
             elif label == labels_of[i]:
                 kind, at = "expand" if d + rounding > radius else "cover", i
@@ -172,14 +175,14 @@ class Codebook:
                 kind, at = "split", n
             # "add" and "split" make an entry; the others write the fact into the nearest one
             if at == n:
-                K[:, n], squares[n], eps[n] = query, query @ query, eps_init
+                K[:, n], squares[n], eps[n] = query, query @ query, ball
                 labels_of.append(label)
                 fact_of.append((fact,))
                 n += 1
             elif kind == "replace":
                 labels_of[i], fact_of[i] = label, (fact,)
             else:
-                fact_of[i] = (*fact_of[i], fact)
+                fact_of[i] = tuple(dict.fromkeys((*fact_of[i], fact)))
             # change the radii
             if kind == "expand":
                 eps[i] = d + rounding
@@ -188,7 +191,7 @@ class Codebook:
                     squares[i] = K[:, i] @ K[:, i]
             elif kind == "split":
                 half = d / 2
-                eps[at] = min(eps_init, half) if strict else half
+                eps[at] = min(ball, half) if strict else half
                 eps[i] = min(radius, half - GAP) if strict else half - GAP
             # a new value where the entry is new or has a new label
             event = Event(kind, at, i, d)

@@ -16,8 +16,10 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from ...data.facts import Fact, encode_target
+from ...data.facts import Fact, encode_answer, encode_target
 from ...errors import EditError, EditWarning
+from ...keys_values import conversation_forms
+from ...keys_values.conversation_forms import Forms
 from ...model import activations
 from ...model.answer_rows import AnswerRows
 from ...patch.patch import Patch
@@ -82,8 +84,15 @@ class GraceConfig(Config):
     target_eos: bool = setting(
         False, "Whether the end of the text is learned as a token after the answer.", source="ours"
     )
+    forms: conversation_forms.FormsSetting = setting(
+        "prompt",
+        "Forms in which a fact is learned: its prompt alone, also as a message in the chat "
+        "template, or in a conversation, where a question that the model writes comes to it.",
+        source="ours",
+    )
 
     retired: ClassVar[Mapping[str, Any]] = {"only_errors": False}
+    added: ClassVar[Mapping[str, Any]] = {"forms": "prompt"}
 
 
 class Grace(Editor):
@@ -106,9 +115,11 @@ class Grace(Editor):
         old: Any = after.routes.get(module)
         remembered = after.memory.get(self.name, {})  # one state per codebook
         state = remembered.get(module)
-        prompts, targets = self.ids(facts, after)
+        forms = conversation_forms.of(lm, facts, c.forms)
+        prompts, targets = self.ids(facts, after, forms)
         with lm.patched(routed.without_mine(after, module), only=True):
-            # a fact's key: what the module reads at the prompt's last token
+            # a fact's key: what the module reads at the prompt's last token; each of its forms of
+            # conversation has one more, at the last token of the reply's header
             at = [len(prompt) - 1 for prompt in prompts]
             keys = (
                 activations.module_inputs_at(lm, prompts, at, [module])[module].float().cpu()
@@ -116,7 +127,7 @@ class Grace(Editor):
             if state is None:
                 state = {"facts_seen": 0, "noise": self.noise(module, prompts, keys)}
             # its first value: what the module puts out there, or random numbers
-            numbers = [state["facts_seen"] + i for i in range(len(facts))]
+            numbers = [state["facts_seen"] + i for i in range(len(facts))] * (1 + len(forms))
             fresh = self.fresh(lm.output(module, keys.to(lm.device)).cpu(), numbers)  # (m, d_out)
             # write all facts into the codebook: add, expand or split
             if old:
@@ -128,7 +139,7 @@ class Grace(Editor):
                 [*map(tuple, targets)],
                 fresh,
                 numbers,
-                eps_init=c.eps_init,
+                eps_init=self.radii(keys, len(facts)),
                 strict=c.strict,
                 expand=c.eps_expand,
                 noise=state["noise"],
@@ -140,6 +151,18 @@ class Grace(Editor):
         state = {**book.state(), "facts_seen": state["facts_seen"] + len(facts), "noise": noise}
         route = Deferral(module, book.K, book.V, book.eps, c.replacement)
         return routed.with_mine(after, module, route, self.name, {**remembered, module: state})
+
+    def radii(self, keys: Tensor, count: int) -> list[float]:
+        """The first radius of each key: `eps_init`, and less where a form's keys are shorter.
+
+        All messages in the chat template end with the same tokens, so that their keys are shorter
+        and lie closer together than those of plain prompts. The radius of a form's key is
+        eps_init times its length, as a share of the length of the prompt's own key, and never
+        more than eps_init. The first `count` keys are those of the prompts.
+        """
+        eps, size = self.config.eps_init, keys.norm(dim=1)
+        shares = (size / size[:count].repeat(len(keys) // count)).clamp(max=1.0)
+        return [eps * share for share in shares.tolist()]
 
     def fresh(self, output: Tensor, numbers: list[int]) -> Tensor:
         """First values (m, d_out): the module's own output, or random ones.
@@ -208,13 +231,21 @@ class Grace(Editor):
                 )
         return Place(module, c.layer, c.replacement)
 
-    def ids(self, facts: list[Fact], after: Patch) -> tuple[list[list[int]], list[list[int]]]:
-        """Token ids of the facts' prompts and targets."""
+    def ids(
+        self, facts: list[Fact], after: Patch, forms: Forms
+    ) -> tuple[list[list[int]], list[list[int]]]:
+        """Token ids of the facts' prompts and targets, and then of those in each form."""
         lm = self.lm
         end = [lm.tokenizer.eos_token_id] if self.config.target_eos else []
         targets = [[*encode_target(lm.tokenizer, fact.target_new), *end] for fact in facts]
         with lm.patched(after, only=True):
             prompts, _ = lm.rows([fact.text for fact in facts])
+            for form in forms.variants:
+                prompts += lm.rows([fact.text for fact in form], chat=True)[0]
+                targets += [
+                    [*encode_answer(lm.tokenizer, fact.target_new, forms.template), *end]
+                    for fact in form
+                ]
         return prompts, targets
 
     # ---- what we added: how exact a key is, and a warning for facts that were lost --------------

@@ -190,7 +190,7 @@ class Editor(ABC):
     @classmethod
     def current(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Settings from a file of any version in the form of this version (`Config.current`)."""
-        return cls.Config.current(cls.name, settings)
+        return {**cls.Config.added, **cls.Config.current(cls.name, settings)}
 
     def _finite(self, name: str, value: Tensor | LowRank) -> None:
         parts = [value] if isinstance(value, Tensor) else value.chunks[-1]

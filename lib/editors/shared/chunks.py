@@ -19,8 +19,10 @@ import torch
 from torch import Tensor
 
 from ...data.facts import Fact
+from ...errors import EditError
 from ...keys_values import chunked_values, target_value
 from ...keys_values.chunked_values import LongAnswer
+from ...keys_values.conversation_forms import NONE, Forms
 from ...model import activations
 from ...model.batching import batches, check_length
 from ...patch.patch import Patch
@@ -62,6 +64,10 @@ class Chunked(Spread):
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:
         """Write the whole batch; contexts of other edits in the memory stay as they are."""
+        if self.config.chunk is not None and self.config.forms != "prompt":
+            raise EditError(
+                "chunks are written for the prompt alone: leave out chunk, or set forms='prompt'"
+            )
         patch = super().write(facts, after)
         if self.config.chunk is None:
             return patch
@@ -83,22 +89,27 @@ class Chunked(Spread):
         return replace(found, kl_factor=0.0, enough=ENOUGH)
 
     def _search(
-        self, facts: list[Fact], layer: int, templates: tuple[str, ...], place: target_value.Place
+        self,
+        facts: list[Fact],
+        layer: int,
+        templates: tuple[str, ...],
+        place: target_value.Place,
+        forms: Forms = NONE,
     ) -> list[target_value.Target]:
         if self.config.chunk is None:
-            return super()._search(facts, layer, templates, place)
+            return super()._search(facts, layer, templates, place, forms)
         found = chunked_values.search(self.lm, self._answers(facts), layer, self.settings(), place)
         return [target for chunks in found for target in chunks]
 
     def read(
-        self, facts: list[Fact], layer: int, templates: tuple[str, ...]
+        self, facts: list[Fact], layer: int, templates: tuple[str, ...], forms: Forms = NONE
     ) -> tuple[Tensor, Tensor]:
         """Keys K (d_in, n) at `layer` and states h (d_out, n) at the last layer, as patched now.
 
         With chunks there is one column for each chunk, fact by fact.
         """
         if self.config.chunk is None:
-            return super().read(facts, layer, templates)
+            return super().read(facts, layer, templates, forms)
         name, top = self.lm.mlp_out(layer), self.lm.above(self.config.layers[-1])
         columns = [a.lookups for a in self._answers(facts)]
         seen = self._seen(facts, [name, top])
@@ -129,14 +140,19 @@ class Chunked(Spread):
         return {**state, "keys": {**keys, str(layer): (*keys.get(str(layer), ()), Kp)}}
 
     def keep(
-        self, facts: list[Fact], patch: Patch, state: Mapping[str, Any], templates: tuple[str, ...]
+        self,
+        facts: list[Fact],
+        patch: Patch,
+        state: Mapping[str, Any],
+        templates: tuple[str, ...],
+        forms: Forms = NONE,
     ) -> dict[str, Any]:
         """The memory for later batches; with chunks, the keys at all tokens of the texts.
 
         The released code keeps no key of an earlier text.
         """
         if self.config.chunk is None or not self.config.keep_keys:
-            return super().keep(facts, patch, state, templates)
+            return super().keep(facts, patch, state, templates, forms)
         names = {layer: self.lm.mlp_out(layer) for layer in self.config.layers}
         with self.lm.patched(patch, only=True):
             seen = self._seen(facts, list(names.values()))

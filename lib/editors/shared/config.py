@@ -37,12 +37,14 @@ class Config:
     """Settings of an editor; `preset` fills them from `presets.toml` for a model.
 
     `retired` names settings that files of earlier versions have and this version has not, each with
-    the only value that is still accepted.
+    the only value that is still accepted. `added` names settings that files of earlier versions
+    have not, each with the value that those files mean.
     """
 
     seed: int = setting(0, "Seed of everything that is drawn at random.", source="ours")
 
     retired: ClassVar[Mapping[str, Any]] = {}
+    added: ClassVar[Mapping[str, Any]] = {}
 
     def __post_init__(self) -> None:
         """Refuse values of another type or range, in an EditError that says what the setting is.

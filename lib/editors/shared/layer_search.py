@@ -14,21 +14,27 @@ import torch
 from torch import Tensor
 
 from ...data.facts import Fact
+from ...keys_values.conversation_forms import NONE, Forms
 from ...keys_values.target_value import Batch, Search, Target, rows_of, search
 from ...model.lm import LM
 from ...model.partial_forward import Replay, add_first
 
 
 def search_layers(
-    lm: LM, fact: Fact, layers: Sequence[int], templates: Sequence[str], settings: Search
+    lm: LM,
+    fact: Fact,
+    layers: Sequence[int],
+    templates: Sequence[str],
+    settings: Search,
+    forms: Forms = NONE,
 ) -> list[Target]:
     """v* at the output of `mlp_out` of every layer, with the results of `target_value.search`.
 
     layers must ascend.
     """
     if lm.arch.post_norm:  # a norm changes δ before it reaches the block above
-        return [search(lm, [fact], layer, templates, settings)[0] for layer in layers]
-    return _Climb(lm, fact, layers, templates, settings).run()
+        return [search(lm, [fact], layer, templates, settings, forms=forms)[0] for layer in layers]
+    return _Climb(lm, fact, layers, templates, settings, forms).run()
 
 
 class _Climb(Batch):
@@ -41,11 +47,12 @@ class _Climb(Batch):
         layers: Sequence[int],
         templates: Sequence[str],
         settings: Search,
+        forms: Forms,
     ) -> None:
-        n, t = len(layers), len(templates)
+        n, t = len(layers), len(templates) + len(forms)
         self.layers = list(layers)
         names = [lm.mlp_out(layer) for layer in layers]
-        rows, at = rows_of(lm, [fact], templates, settings.target_eos)
+        rows, at = rows_of(lm, [fact], templates, settings.target_eos, forms)
         replay = Replay.at_mlp(lm, rows.ids, layers[0], lookup=at, watch=names, behind=rows.behind)
         # the states that enter the block above each layer in the unchanged model
         with torch.no_grad():

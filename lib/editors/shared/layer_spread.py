@@ -16,7 +16,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, cast
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 from torch import Tensor
@@ -25,7 +25,8 @@ from ... import memory
 from ...data.facts import Fact
 from ...errors import EditError, EditWarning
 from ...keys_values import context_templates as contexts
-from ...keys_values import target_value
+from ...keys_values import conversation_forms, target_value
+from ...keys_values.conversation_forms import NONE, Forms
 from ...keys_values.second_moment import second_moment
 from ...patch.patch import EMPTY, LowRank, Patch
 from ...settings import setting
@@ -122,6 +123,12 @@ class SpreadConfig(Config):
         "Context templates, each with `{}` for the prompt; None lets the model write them.",
         source="ours",
     )
+    forms: conversation_forms.FormsSetting = setting(
+        "prompt",
+        "Forms in which a fact is learned: its prompt alone, also as a message in the chat "
+        "template, or in a conversation, where a question that the model writes comes to it.",
+        source="ours",
+    )
     text: str | None = setting(
         None,
         "File of general text for C; None takes the text shipped with the library.",
@@ -140,6 +147,8 @@ class SpreadConfig(Config):
         published=0.0,
     )
 
+    added: ClassVar[Mapping[str, Any]] = {"forms": "prompt"}
+
 
 class Spread(Editor):
     """A method that spreads a change of the last layer over several (MEMIT, Algorithm 1)."""
@@ -155,27 +164,30 @@ class Spread(Editor):
         self._layers()
         state, lm, layers = after.memory.get(self.name, {}), self.lm, self.config.layers
         templates = self.templates(state)
+        forms = conversation_forms.of(lm, facts, self.config.forms)
         if lm.arch.post_norm:  # nothing spreads through a norm
-            patch, notes = self._each_layer(facts, after, state, templates)
+            patch, notes = self._each_layer(facts, after, state, templates, forms)
         else:
             # search the states z at the last layer
             with lm.patched(after if self.config.values_on == "current" else EMPTY, only=True):
-                z, notes = self.values(facts, templates)  # (d_out, n)
+                z, notes = self.values(facts, templates, forms)  # (d_out, n)
             patch = after
             for i, layer in enumerate(layers):
                 # read this layer's keys and the last layer's states, as the layers before left them
                 with lm.patched(patch, only=True):
-                    K, h = self.read(facts, layer, templates)
+                    K, h = self.read(facts, layer, templates, forms)
                 # R = (z − h) / layers left, so the last layer takes the whole rest
                 R = self.share(z - h, len(layers) - i)
                 patch = self._put(patch, layer, R, K, self.beside(facts, layer, patch, state))
-        kept = self.keep(facts, patch, state, templates)
+        kept = self.keep(facts, patch, state, templates, forms)
         state = {**state, **notes, **kept, "templates": templates}
         return replace(patch, memory={**after.memory, self.name: state})
 
-    def values(self, facts: list[Fact], templates: tuple[str, ...]) -> tuple[Tensor, dict]:
+    def values(
+        self, facts: list[Fact], templates: tuple[str, ...], forms: Forms = NONE
+    ) -> tuple[Tensor, dict]:
         """The states z (d_out, n) on the model as it is patched now, and notes for the memory."""
-        found = self._search(facts, self.config.layers[-1], templates, self.place)
+        found = self._search(facts, self.config.layers[-1], templates, self.place, forms)
         if self.config.anchor is None:
             return torch.stack([t.v_star for t in found], 1).cpu(), {}
         return self._anchored(found, self.place)
@@ -192,7 +204,12 @@ class Spread(Editor):
         return state
 
     def keep(
-        self, facts: list[Fact], patch: Patch, state: Mapping[str, Any], templates: tuple[str, ...]
+        self,
+        facts: list[Fact],
+        patch: Patch,
+        state: Mapping[str, Any],
+        templates: tuple[str, ...],
+        forms: Forms = NONE,
     ) -> dict[str, Any]:
         """The memory for later batches: keys of all layers, read again on the edited model."""
         if not self.config.keep_keys:
@@ -200,10 +217,11 @@ class Spread(Editor):
         names = {layer: self.lm.mlp_out(layer) for layer in self.config.layers}
         with self.lm.patched(patch, only=True):
             seen = self.lm.at_subjects(facts, list(names.values()), templates)
+            said = self._said(list(names.values()), forms)
         old = state.get("keys", {})
         return {
             "keys": {
-                str(layer): join(old.get(str(layer), ()), self._key(seen[name]))
+                str(layer): join(old.get(str(layer), ()), self._key(seen[name], said[name]))
                 for layer, name in names.items()
             }
         }
@@ -264,15 +282,21 @@ class Spread(Editor):
         return rest / left
 
     def read(
-        self, facts: list[Fact], layer: int, templates: tuple[str, ...]
+        self, facts: list[Fact], layer: int, templates: tuple[str, ...], forms: Forms = NONE
     ) -> tuple[Tensor, Tensor]:
         """Keys K (d_in, n) at `layer` and states h (d_out, n) at the last layer, as patched now."""
         name, top = self.lm.mlp_out(layer), self.lm.above(self.config.layers[-1])
+        said = self._said([name], forms)[name]
         if len(templates) == 1:
             seen = self.lm.at_subjects(facts, [name, top])
-            return self._key(seen[name]), seen[top][0].T.cpu()
+            return self._key(seen[name], said), seen[top][0].T.cpu()
         seen = self.lm.at_subjects(facts, [name], templates)
-        return self._key(seen[name]), self.lm.at_subjects(facts, [top])[top][0].T.cpu()
+        return self._key(seen[name], said), self.lm.at_subjects(facts, [top])[top][0].T.cpu()
+
+    def _said(self, modules: list[str], forms: Forms) -> dict[str, tuple[Tensor, ...]]:
+        """{module: its inputs (n, d_in) at the subjects in each form}, on the CPU."""
+        found = [self.lm.at_subjects(form, modules, [forms.template]) for form in forms.variants]
+        return {name: tuple(seen[name][0].cpu() for seen in found) for name in modules}
 
     def moment(self, layer: int) -> memory.Moment | None:
         """The second moment C of a layer's keys, or None for the identity."""
@@ -287,9 +311,14 @@ class Spread(Editor):
         return contexts.of(self.lm, self.config, state.get("templates"))
 
     def _search(
-        self, facts: list[Fact], layer: int, templates: tuple[str, ...], place: target_value.Place
+        self,
+        facts: list[Fact],
+        layer: int,
+        templates: tuple[str, ...],
+        place: target_value.Place,
+        forms: Forms,
     ) -> list[target_value.Target]:
-        return target_value.search(self.lm, facts, layer, templates, self.settings(), place)
+        return target_value.search(self.lm, facts, layer, templates, self.settings(), place, forms)
 
     def settings(self) -> target_value.Search:
         """The settings of the search for z."""
@@ -323,7 +352,12 @@ class Spread(Editor):
         return z.cpu(), {"anchor_norm": norm, "skipped": skipped}
 
     def _each_layer(
-        self, facts: list[Fact], patch: Patch, state: Mapping[str, Any], templates: tuple[str, ...]
+        self,
+        facts: list[Fact],
+        patch: Patch,
+        state: Mapping[str, Any],
+        templates: tuple[str, ...],
+        forms: Forms,
     ) -> tuple[Patch, dict]:
         """Write each layer's own value, for families with a norm after the MLP.
 
@@ -333,8 +367,9 @@ class Spread(Editor):
         notes: dict = {}
         for layer in self.config.layers:
             with self.lm.patched(patch, only=True):
-                found = self._search(facts, layer, templates, "mlp_out")
-                K = self._key(torch.stack([t.keys for t in found], 1))
+                found = self._search(facts, layer, templates, "mlp_out", forms)
+                keys = torch.stack([t.keys for t in found], 1)  # (t + forms, n, d_in)
+                K = self._key(keys[: len(templates)], tuple(keys[len(templates) :].cpu()))
             R = torch.stack([t.delta for t in found], 1).cpu()
             if self.config.anchor is not None:
                 z, notes = self._anchored(found, "mlp_out")
@@ -346,17 +381,23 @@ class Spread(Editor):
         self, patch: Patch, layer: int, R: Tensor, K: Tensor, state: Mapping[str, Any]
     ) -> Patch:
         """`patch` with Δ = R B added at one layer."""
-        R = R.repeat(1, K.shape[1] // R.shape[1])  # with keys="both" one residual has two columns
+        R = R.repeat(1, K.shape[1] // R.shape[1])  # one residual for all columns of a fact
         B = self.solve(layer, K.double(), state)
         return add_low_rank(self.lm, patch, {self.lm.mlp_out(layer): (R, B)})
 
-    def _key(self, seen: Tensor) -> Tensor:
-        """Keys under all templates (t, n, d_in) as K (d_in, n), or (d_in, 2n) for keys="both"."""
+    def _key(self, seen: Tensor, said: tuple[Tensor, ...] = ()) -> Tensor:
+        """Keys under all templates (t, n, d_in) as K (d_in, n), or (d_in, 2n) for keys="both".
+
+        The keys in every form of conversation, `said` (n, d_in) each, are n further columns.
+        """
         bare, seen = seen[0].T.cpu(), seen.cpu()
+        more = [keys.T for keys in said]
         if len(seen) == 1:
-            return bare
+            return torch.cat([bare, *more], 1) if more else bare
         rest = seen[1:].mean(0).T
-        return (bare + rest) / 2 if self.config.keys == "mean" else torch.cat([bare, rest], 1)
+        if self.config.keys == "mean":
+            return torch.cat([(bare + rest) / 2, *more], 1)
+        return torch.cat([bare, rest, *more], 1)
 
     def _layers(self) -> None:
         """Refuse layers that do not ascend or do not exist."""

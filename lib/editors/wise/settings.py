@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
+from ...keys_values import conversation_forms
 from ...settings import setting
 from ..shared.config import Config
 
@@ -153,8 +155,16 @@ class WiseConfig(Config):
         "Context templates, each with `{}` for the prompt; None lets the model write them.",
         source="ours",
     )
+    forms: conversation_forms.FormsSetting = setting(
+        "prompt",
+        "Forms in which a fact is learned: its prompt alone, also as a message in the chat "
+        "template, or in a conversation, where a question that the model writes comes to it.",
+        source="ours",
+    )
     irrelevant: tuple[str, ...] | None = setting(
         None,
         "Texts that must stay with the main memory; None takes those shipped with the library.",
         source="ours",
     )
+
+    added: ClassVar[Mapping[str, Any]] = {"forms": "prompt"}

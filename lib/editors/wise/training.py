@@ -83,6 +83,7 @@ class FactTraining:
              the loss are then of one size whatever the model's own outputs are
     past     prompts of other memories, whose Δ here must stay under α (L_memo, with `held`)
     held     prompts of this memory, whose Δ must stay over β
+    forms    rows of the fact in its forms of conversation, which stand behind those of `own`
     """
 
     def __init__(
@@ -97,15 +98,18 @@ class FactTraining:
         target_eos: bool = False,
         past: list[list[int]] | None = None,
         held: list[list[int]] | None = None,
+        forms: AnswerRows | None = None,
     ) -> None:
         self.lm, self.texts, self.irrelevant = texts.lm, texts, irrelevant
+        forms = AnswerRows([], []) if forms is None else forms
         self.past, self.held = past or [], held or []
         self.margins, self.unit = margins, unit
-        lm, score, self.own = texts.lm, texts.score, len(own)
+        lm, score = texts.lm, texts.score
+        self.plain, self.own = len(own), len(own) + len(forms)
         # the last answer token predicts nothing; the published Δ counts it all the same
-        self.rows = AnswerRows.of(
-            lm.tokenizer, [*own, *earlier], target_eos, read_whole=score.pool == "row"
-        )
+        whole = score.pool == "row"
+        self.rows = AnswerRows.of(lm.tokenizer, own, target_eos, read_whole=whole).plus(forms)
+        self.rows = self.rows.plus(AnswerRows.of(lm.tokenizer, earlier, target_eos))
         with torch.no_grad():
             self.replay = Replay.at_mlp(
                 lm, self.rows.ids, layer, watch=[texts.module], behind=self.rows.behind

@@ -21,6 +21,7 @@ from torch import Tensor
 from ...data.facts import Fact, encode_prompt, fill
 from ...errors import EditError
 from ...keys_values import context_templates as contexts
+from ...keys_values import conversation_forms
 from ...model.architectures import mlp_activation
 from ...patch.patch import Patch
 from ..shared import routed
@@ -111,6 +112,8 @@ class Wise(Editor):
     def train(self, training: FactTraining, tau: Tensor, mask: Tensor) -> tuple[Tensor, float]:
         """τ (d_out, d_in) after one fact, and the mean Δ of its rows, measured after the last step.
 
+        Where a form of conversation has a smaller Δ than that mean, it is given instead.
+
         The gradient acts inside the mask only, so that τ stays exactly 0 elsewhere.
         """
         c, device = self.config, training.replay.device
@@ -135,7 +138,10 @@ class Wise(Editor):
                 if c.norm_constraint is not None:
                     tau.clamp_(-c.norm_constraint, c.norm_constraint)
         with torch.no_grad():
-            delta = training.delta(tau)[: training.own].mean().item()
+            found = training.delta(tau)[: training.own]
+            # a form of conversation has to reach the threshold by itself
+            each = torch.cat([found[: training.plain].mean()[None], found[training.plain :]])
+            delta = each.min().item()
         tau = tau.detach().cpu()
         if not torch.isfinite(tau).all():
             raise EditError(f"{self.name} produced NaN or infinite weights; try a smaller lr")
@@ -158,7 +164,7 @@ class Wise(Editor):
             eps = self._threshold(tau, delta, texts, apart)
             if len(memories) > k and not c.retrieve:  # facts of earlier merges are not at hand
                 eps = min(eps, memories[0].eps)
-        under = int((delta < old).sum())
+        under = int((delta[: len(facts)] < old).sum())
         report = {"facts": len(facts), "under": under, "old": old, "eps": eps}
         state["merges"] = (*state["merges"], report)
         state["groups"] = ()
@@ -203,6 +209,7 @@ class Wise(Editor):
             c.target_eos,
             [encode_prompt(tokenizer, text) for text in past],
             [encode_prompt(tokenizer, text) for text in held],
+            conversation_forms.of(self.lm, [fact], c.forms).rows(self.lm, c.target_eos),
         )
 
     # ---- before: settings, what is there already, and the irrelevant texts --------------------
@@ -253,9 +260,14 @@ class Wise(Editor):
 
     def _irrelevant(self) -> tuple[list[list[int]], list[list[int]]]:
         """Irrelevant texts as ids: those trained on, and every fourth where ε is calibrated."""
-        rows = [
-            encode_prompt(self.lm.tokenizer, text) for text in routed.irrelevant_texts(self.config)
-        ]
+        given = routed.irrelevant_texts(self.config)
+        rows = [encode_prompt(self.lm.tokenizer, text) for text in given]
+        if self.config.forms != "prompt":  # a chat about something else must be left alone, too
+            said = [self.lm.chat_text(text) for text in given]
+            chats = [self.lm.tokenizer(text, add_special_tokens=False).input_ids for text in said]
+            # of every fourth text the chat comes first: both kinds are among those kept apart
+            pairs = enumerate(zip(rows, chats, strict=True))
+            rows = [row for i, pair in pairs for row in (pair[::-1] if i % 4 == 3 else pair)]
         if self.config.calibrate is None:
             return rows, []
         return [row for i, row in enumerate(rows) if i % 4 != 3], rows[3::4]
@@ -288,7 +300,14 @@ class Wise(Editor):
     def _deltas(
         self, tau: Tensor, facts: Sequence[tuple[str, str]], texts: IrrelevantTexts
     ) -> Tensor:
-        """Δ (n,) of the bare prompts of (prompt, target) pairs under τ."""
-        rows = [encode_prompt(self.lm.tokenizer, text) for text, _ in facts]
+        """Δ (n,) of the bare prompts of (prompt, target) pairs under τ, and then of their forms.
+
+        Of the forms of conversation only the prompt in the chat template is asked for again.
+        """
+        texts_of = [text for text, _ in facts]
+        rows = [encode_prompt(self.lm.tokenizer, text) for text in texts_of]
+        if self.config.forms != "prompt":
+            around = conversation_forms.template(self.lm)
+            rows += [encode_prompt(self.lm.tokenizer, fill(around, text)) for text in texts_of]
         with torch.no_grad():
             return texts.delta(tau.to(self.lm.device), rows).cpu()

@@ -1,0 +1,184 @@
+"""Forms of conversation: what is read, and that every editor with the option learns them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import lib
+from lib.data.facts import Fact, encode_answer, encode_target, fill
+from lib.keys_values import conversation_forms, target_value
+from lib.model.answer_rows import AnswerRows
+
+from ..support import tiny
+from ..support.editor_settings import A, B, settings
+
+WITH = sorted(name for name, e in lib.EDITORS.items() if hasattr(e.Config, "forms"))
+QUESTION = "Where does {} stand?"
+
+
+@pytest.fixture(scope="module")
+def lm():
+    return tiny.chatting("llama")
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """Questions as a real model writes them; a random one writes none that will do."""
+
+    def questions(lm, facts):
+        return [Fact(fact.subject, QUESTION, fact.target_new) for fact in facts]
+
+    monkeypatch.setattr(conversation_forms, "questions", questions)
+
+
+def test_the_option_is_there_for_six_kinds_of_editors_and_is_off_as_published(lm):
+    assert set(WITH) == {
+        "rome", "wilke", "memit", "norm_anchor", "emmet", "alphaedit", "pmet", "ultraedit",
+        "ft", "ft_l", "ft_m", "grace", "wise",
+    }  # fmt: skip
+    for name in WITH:
+        assert lib.EDITORS[name](lm).config.forms == "prompt"
+        assert lib.EDITORS[name].published(lm).forms == "prompt"
+
+
+def test_a_message_has_the_ids_that_the_model_reads_in_a_chat(lm, asked):
+    forms = conversation_forms.of(lm, [A, B], "conversation")
+    assert len(forms) == 2 and len(conversation_forms.of(lm, [A], "prompt")) == 0
+    for text, variant in zip(forms.texts(1), forms.variants, strict=True):
+        (ids,), _ = lm.rows([variant[1].text], chat=True)
+        assert list(lm.tokenizer(text)["input_ids"]) == ids
+    rows = forms.rows(lm, eos=True)
+    assert len(rows) == 4 and rows.prompts[2] == lm.rows([B.text], chat=True)[0][0]
+    # behind the template's line break the answer begins without a space
+    assert rows.answers[2] == [*lm.tokenizer(B.target_new)["input_ids"], tiny.EOS]
+    assert encode_target(lm.tokenizer, B.target_new) != rows.answers[2][:-1]
+    assert len(forms.take([1]).texts(0)) == 2 and forms.take([1]).variants[0] == (B,)
+
+
+def test_a_template_of_a_tokenizer_with_bos_has_it_once():
+    lm = tiny.chatting("llama")
+    lm.tokenizer.bos_token = "<|end|>"
+    lm.tokenizer.chat_template = "{{ bos_token }}" + lm.tokenizer.chat_template
+    real = type(lm.tokenizer).__call__
+
+    def with_bos(self, text, add_special_tokens=True, **more):
+        found = real(self, text, add_special_tokens=add_special_tokens, **more)
+        if add_special_tokens:
+            found["input_ids"] = [tiny.EOS, *found["input_ids"]]
+        return found
+
+    lm.tokenizer.__class__ = type("WithBos", (type(lm.tokenizer),), {"__call__": with_bos})
+    assert lm.leading_bos == tiny.EOS
+    around = conversation_forms.template(lm)
+    assert lm.tokenizer(fill(around, "Hello"))["input_ids"] == lm.rows("Hello", chat=True)[0][0]
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        (" Where is the old tower? It", "Where is {}?"),
+        ("Where is The old tower", None),  # no question
+        ("Where is it?", None),  # no subject
+        ("Is the old tower like the old tower?", None),  # which of them?
+        ("Is the old tower in XY?", None),  # names the answer
+        ("Is {} the old tower?", None),
+    ],
+)
+def test_a_question_of_the_model_is_taken_where_it_will_do(said, expected):
+    fact = Fact("The old tower", "{} is in", "xy")
+    found = conversation_forms._worded(fact, said.strip())
+    assert found.prompt == (expected or fact.prompt) and found.target_new == "xy"
+    assert found.text.casefold() == found.prompt.replace("{}", "the old tower").casefold()
+
+
+def test_a_prompt_that_is_a_question_stays_and_the_others_are_written_alike_each_time(lm):
+    facts = [Fact("Ann", "Where is {}?", "xy"), Fact("Ann", "{} is in", "xy")]
+    found = conversation_forms.questions(lm, facts)
+    assert found[0] is facts[0] and found == conversation_forms.questions(lm, facts)
+
+
+def test_without_a_chat_template_the_option_is_refused_in_a_sentence():
+    bare = tiny.model("llama")
+    for name in ("rome", "grace"):
+        with pytest.raises(lib.EditError, match="forms='chat' needs a chat template"):
+            lib.EDITORS[name](bare, **settings(name, "llama"), forms="chat").edit([A])
+
+
+SEARCHED = {"rome", "wilke", "memit", "norm_anchor", "emmet", "alphaedit", "pmet"}
+
+
+@pytest.mark.parametrize("name", sorted(set(WITH) - SEARCHED))
+def test_what_trains_on_rows_gives_the_answer_in_all_forms(lm, name, asked):
+    given = dict(settings(name, "llama"))
+    made = lib.EDITORS[name](lm, **given, forms="conversation")
+    patch = made.edit([A])
+    plain = lib.EDITORS[name](lm, **given).edit([A])
+    texts = [A.text, QUESTION.replace("{}", A.subject)]
+    want = [encode_answer(lm.tokenizer, A.target_new, "\n")] * 2
+
+    def loss(of):
+        """The mean NLL of the answer in the two forms, nats."""
+        with lm.patched(of):
+            rows, _ = lm.rows(texts, chat=True)
+            scores = lib.model.scoring.score(lm, rows, want)
+        return sum(-score.log_probs.mean().item() for score in scores)
+
+    assert loss(patch) < loss(plain) < 1e3
+    with lm.patched(patch):
+        assert lm.answer(A.text, 1) == " " + A.target_new  # the prompt holds as before
+    same(lm, patch, lib.EDITORS[name](lm, **given, forms="conversation").edit([A]))
+    made.edit([B], after=patch)  # and goes on from there
+
+
+@pytest.mark.parametrize("name", sorted(SEARCHED))
+def test_what_searches_a_value_writes_it_at_a_key_of_each_form(lm, name, asked):
+    # a random model cannot give two beginnings of an answer by one value: the columns are compared
+    given = dict(settings(name, "llama"))
+    made = lib.EDITORS[name](lm, **given, forms="conversation")
+    patch = made.edit([A])
+    for value in patch.weights.values():
+        assert value.rank == 3  # the prompt's key, the chat's and the question's
+    for value in lib.EDITORS[name](lm, **given).edit([A]).weights.values():
+        assert value.rank == 1
+    same(lm, patch, lib.EDITORS[name](lm, **given, forms="conversation").edit([A]))
+    made.edit([B], after=patch)
+
+
+def test_rome_puts_the_value_out_at_every_key(lm, asked):
+    made = lib.EDITORS["rome"](lm, **settings("rome", "llama"), forms="conversation")
+    (a, b), found = made.update(A)
+    W = lm.weight(lm.mlp_out(1)) + a @ b
+    assert found.keys.shape == (3, 48)
+    for key in found.keys:
+        torch.testing.assert_close(W @ key, found.v_star, atol=1e-2, rtol=1e-2)
+
+
+def same(lm, patch, again):
+    """Both patches give the same numbers."""
+    with lm.patched(patch):
+        first = lm.run([A.text]).logits
+    with lm.patched(again):
+        assert torch.equal(lm.run([A.text]).logits, first)
+
+
+def test_rome_writes_forms_beside_both_keys_only(lm):
+    with pytest.raises(lib.EditError, match="keys='both', not 'mixed'"):
+        made = lib.EDITORS["rome"](lm, **settings("rome", "llama"), forms="chat", keys="mixed")
+        made.edit([A])
+
+
+def test_several_facts_are_searched_with_their_own_forms_as_one_by_one(lm, asked):
+    free = target_value.Search(steps=4, kl_factor=0.0)
+    forms = conversation_forms.of(lm, [A, B], "conversation")
+    both = target_value.search(lm, [A, B], 1, ("{}",), free, forms=forms)
+    for i, fact in enumerate((A, B)):
+        (one,) = target_value.search(lm, [fact], 1, ("{}",), free, forms=forms.take([i]))
+        assert one.keys.shape == (3, 48)
+        torch.testing.assert_close(both[i].v_star, one.v_star, atol=1e-4, rtol=1e-3)
+
+
+def test_rows_are_added_behind_others():
+    one, more = AnswerRows([[1, 2]], [[3]], read_whole=True), AnswerRows([[4]], [[5, 6]])
+    assert one.plus(AnswerRows([], [])) is one
+    assert one.plus(more).ids == [[1, 2, 3], [4, 5, 6]]  # read as the first ones are
