@@ -11,6 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
+import lib
+from notebooks.support import runs_16_at_scale as runs_16
+
+from ..benchmarks import tables_scale
 from ..benchmarks.gpu import scale, supervise, worker
 from ..benchmarks.gpu.measure import Clock, Device, Products
 
@@ -127,6 +131,30 @@ def test_every_part_runs_on_the_cpu(tmp_path, monkeypatch):
         assert row["extrapolated"]["1000000"] == pytest.approx(row["seconds"] * 25_000)
     assert [row["facts"] for row in rows["d"]] == [6]
     assert [row["what"] for row in rows["e"][1:]] == ["C", "null space", "C"] + 2 * ["null space"]
+    pages_are_drawn_from_the_file(messages, tmp_path, monkeypatch)
+
+
+def pages_are_drawn_from_the_file(messages, folder, monkeypatch):
+    """RESULTS and notebook 16 show these messages where they come from a card, else a sentence."""
+    path = folder / "gpu.json"
+    monkeypatch.setattr(tables_scale, "GPU", path)
+    monkeypatch.setattr(runs_16, "BENCHMARKS", folder)
+    names = ("gpu_parts", "gpu_values", "gpu_speed", "gpu_long")
+    assert all(getattr(tables_scale, name)().startswith("**Never run.**") for name in names)
+    for size in ("tiny", "full"):  # what was made at tiny scale is no result
+        assert runs_16.on_a_card().startswith("Never run")
+        kept = supervise.Kept(path, size, "aebcdfg")
+        for message in messages:
+            if "seconds" in message.get("row", {}):
+                message = {**message, "row": {**message["row"], "peak": 2e9}}
+            kept.take(dict(message))
+    parts, values, speed, long = (getattr(tables_scale, name)() for name in names)
+    assert "| a: placement and values | done |" in parts and "torch 2" in parts
+    assert values.count("\n") == 4 and "`memit` | 0e+00 |" in values
+    assert "| `ultraedit`, 1 | 0." in speed and "| `memit`, 6 |" in speed
+    assert "40 edits in turns of 20" in long and "null space, layer number 3" in long
+    assert "a million, extrapolated" in long and "`memit`, 6 facts" in long
+    assert [row["editor"] for row in runs_16.on_a_card()][:2] == ["ultraedit", "memit"]
 
 
 def test_a_part_stops_at_its_limit(tmp_path, monkeypatch):
@@ -150,6 +178,23 @@ def test_products_are_counted_forward_and_backward():
     with Products(device) as found, torch.no_grad():
         torch.nn.functional.scaled_dot_product_attention(*torch.randn(3, 1, 2, 6, 8).unbind())
     assert found.count == 2 * 2 * 6 * 6 * 8  # scores, and their mixture of values
+
+
+@pytest.mark.parametrize("brief", [False, True])
+def test_every_editor_takes_its_settings_at_full_scale(brief):
+    """On a model of the right depth and name, whose matrices are small."""
+    narrow = {"hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 4,
+              "num_key_value_heads": 2, "head_dim": 8, "vocab_size": 300}  # fmt: skip
+    shape = {**scale.SHAPES["8B"], **narrow}
+    lm = scale.random_llama(shape, "cpu", torch.float32, scale.LLAMA)
+    full = scale.SCALES["full"]
+    for name, editor in lib.EDITORS.items():
+        made = editor(lm, **scale.settings(full, name, brief))
+        if name == "ultraedit":
+            assert made.config.up == tuple(range(18, 25))  # the published preset for Llama 3 8B
+        if name == "memit":
+            assert made.config.layers == full.layers and made.config.v_lr == 0.1
+            assert made.config.tokens == (4096 if brief else None)
 
 
 def test_facts_are_different_and_of_one_length():

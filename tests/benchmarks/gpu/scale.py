@@ -142,10 +142,12 @@ def settings(scale: Scale, name: str, brief: bool, **more: Any) -> dict[str, Any
     Config = lib.EDITORS[name].Config
     known = {field.name for field in fields(Config)}
     if scale.name == "tiny":
-        found = {**quick(name), **FEW, "tokens": 600 if brief else scale.tokens}
+        found = {**quick(name), **FEW}
     else:
-        found = {"templates": CONTEXTS, "tokens": scale.tokens}
-        found |= {**FEW, "templates": ("{}",), "tokens": 4096} if brief else {}
+        found = {**FEW, "templates": ("{}",)} if brief else {"templates": CONTEXTS}
+    if lib.EDITORS[name].geometry == "whitened":
+        few = 600 if scale.name == "tiny" else 4096
+        found["tokens"] = few if brief else scale.tokens
     if "irrelevant" in known:
         found["irrelevant"] = CALM
     found = {key: value for key, value in {**found, **more}.items() if key in known}

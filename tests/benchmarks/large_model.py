@@ -1,6 +1,6 @@
 """A model of 8 billion weights on this machine: for memory and truth, not for speed.
 
-    python -m tests.support.large_model FOLDER [--layers 32] [--limit GIGABYTES]
+    python -m tests.benchmarks.large_model FOLDER [--layers 32] [--limit GIGABYTES]
 
 `make` writes a random llama of Llama 3 8B's shape in bf16 to a folder, tensor by tensor, each with
 random bits of its own. `run` loads it from there on the CPU as a user would, edits it, takes the
@@ -19,13 +19,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import shutil
 import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -37,8 +36,10 @@ from safetensors.torch import save_file
 import lib
 from lib.keys_values import second_moment
 
-from . import tiny
+from ..support import tiny
+from . import command
 
+OUT = Path(__file__).with_suffix(".json")
 WIDTH, INNER, VOCABULARY, KEYS = 4096, 14336, 128256, 1024
 LAYER = 8  # the layer that ROME and MEMIT write
 TOKENS = 96  # tokens of general text for C
@@ -130,15 +131,22 @@ def memory() -> dict[str, int]:
 
 
 class Peak:
-    """The largest memory during each step, looked at every 20 ms by a thread of its own."""
+    """The largest memory during each step, looked at every 20 ms by a thread of its own.
 
-    def __init__(self) -> None:
-        self.now, self.steps = memory(), dict[str, dict[str, float]]()
+    The process ends with code 3 where its anonymous memory goes beyond `limit` bytes. (The limits
+    of the operating system count mapped files, too.)
+    """
+
+    def __init__(self, limit: float | None = None) -> None:
+        self.now, self.steps, self.limit = memory(), dict[str, dict[str, float]](), limit
         threading.Thread(target=self._look, daemon=True).start()
 
     def _look(self) -> None:
         while True:
             seen = memory()
+            if self.limit and seen["anonymous"] > self.limit:
+                os.write(2, f"over the limit: {seen}, after {list(self.steps)}\n".encode())
+                os._exit(3)
             self.now = {key: max(value, seen[key]) for key, value in self.now.items()}
             time.sleep(0.02)
 
@@ -149,45 +157,47 @@ class Peak:
         yield
         seconds = time.perf_counter() - start
         self.steps[name] = {**self.now, "after": memory()["anonymous"], "seconds": seconds}
-        print(name, self.steps[name], flush=True)
 
 
-def run(folder: Path) -> dict[str, Any]:
-    """Load, edit by three editors, undo, export; the peak of each step and what was checked."""
+def run(folder: Path, peak: Peak, keep: Callable[[dict[str, Any]], None]) -> None:
+    """Load, edit by three editors, undo, export; all that is known is kept after each step."""
     facts = [lib.Fact(f"n{i}", "{} is in", " xyz") for i in range(13)]
-    peak, checks = Peak(), {}
-    before = memory()
+    found: dict[str, Any] = {"counted": counted(), "before": memory(), "steps": peak.steps}
+    checks = found["checks"] = {}
     with peak.step("load"):
         lm = lib.load(str(folder), dtype="bfloat16")
     lm.name = "random 8B"
+    found |= {"layers": lm.n_layers, "weights": weights(lm.n_layers)}
     with peak.step("ask"):
         said = lm.score(facts[0].text, " xyz")
     for name, some in {"ultraedit": facts[:8], "rome": facts[8:9], "memit": facts[9:]}.items():
         if name == "rome":
             with peak.step("C"):
                 second_moment.second_moment(lm, [LAYER - 1], tokens=TOKENS)
+            keep(found)
         with peak.step(name):
             patch = lib.EDITORS[name](lm, **EDITORS[name]).edit(some)
         with peak.step(f"{name}, asked"), lm.patched(patch):
-            moved = lm.score(some[0].text, " xyz")
-        checks[f"{name} moved"] = not torch.equal(moved, lm.score(some[0].text, " xyz"))
-        checks[f"{name} undone"] = torch.equal(said, lm.score(facts[0].text, " xyz"))
+            moved = lm.score(facts[0].text, " xyz")
+        checks[f"{name} moves the answer"] = not torch.equal(moved, said)
+        checks[f"{name} is undone"] = torch.equal(lm.score(facts[0].text, " xyz"), said)
+        keep(found)
     with peak.step("export"):
         done = lib.export_peft(lm, patch, folder.parent / "adapter")
-    return {
-        "layers": lm.n_layers, "weights": weights(lm.n_layers), "before": before,
-        "steps": peak.steps, "checks": checks, "counted": counted(),
-        "rank": max(module.rank for module in done.modules.values()),
-    }  # fmt: skip
+    found["rank"] = done.rank
+    keep(found)
 
 
 def main() -> None:
-    """Make the model in a folder if it is not there, run, and print the result as JSON."""
+    """Make the model in a folder if it is not there, run, and keep the result."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--layers", type=int, default=32)
     parser.add_argument("--limit", type=float, help="gigabytes of memory that is not mapped")
+    parser.add_argument("--out", type=Path, default=OUT)
     given = parser.parse_args()
+    if given.layers <= LAYER - 1 or not (given.limit is None or given.limit > 0):
+        raise ValueError(f"take at least {LAYER} layers, and a limit above 0 gigabytes")
     warnings.simplefilter("ignore")
     model = given.folder / f"model-{given.layers}"
     if not model.exists():
@@ -195,14 +205,18 @@ def main() -> None:
         shutil.rmtree(work, ignore_errors=True)
         make(work, given.layers)
         work.rename(model)
-    if given.limit:  # of the process's own data: mapped files do not count
-        size = int(given.limit * 1e9)
-        resource.setrlimit(resource.RLIMIT_DATA, (size, size))
+    before = json.loads(given.out.read_text(encoding="utf-8")) if given.out.exists() else {}
+
+    def keep(result: dict[str, Any]) -> None:
+        row = {"date": time.strftime("%Y-%m-%d"), "limit": given.limit, **result}
+        rows = sorted({**before, str(given.layers): row}.items(), key=lambda item: int(item[0]))
+        given.out.write_text(json.dumps(dict(rows), indent=1) + "\n", encoding="utf-8")
+
     with tempfile.TemporaryDirectory(dir=given.folder) as cache:
         os.environ["XDG_CACHE_HOME"] = cache
         shutil.rmtree(given.folder / "adapter", ignore_errors=True)
-        print(json.dumps(run(model)))
+        run(model, Peak(1e9 * given.limit if given.limit else None), keep)
 
 
 if __name__ == "__main__":
-    main()
+    command(main)
