@@ -38,6 +38,19 @@ CONTEXTS = (
     "{}", "It was a nice day in the city. {}", "It was a nice day in the town. {}",
     "It was a nice day by the sea. {}", "It was a nice day in the park. {}",
 )  # fmt: skip
+# the most wanted first: a run that is cut short has these
+ORDER = (
+    "ultraedit",
+    "rome",
+    "memit",
+    "wise",
+    "grace",
+    "alphaedit",
+    "ft",
+    "lemoe",
+    "memoir",
+    "retrieval",
+)
 CALM = tuple(f"{text} {i}" for text in ELSEWHERE for i in range(4))
 TRAINING = [
     lib.Case(lib.Fact(name, "I saw {} in", " xy"), locality=(ELSEWHERE[0],))
@@ -76,6 +89,11 @@ SCALES = {
     ),
     "tiny": Scale("tiny", 1, (1, 2), 40, (20, 10), 6, 4, 650, (2, 4), (64, 64)),
 }
+
+
+def ordered(editors: list[str]) -> list[str]:
+    """The editors, the most wanted first."""
+    return sorted(editors, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
 
 
 def facts(count: int, first: int = 0) -> list[lib.Fact]:

@@ -20,30 +20,12 @@ from lib.model.lm import LM
 
 from . import scale as scales
 from .measure import Clock, Device, Products
-from .scale import Scale
+from .scale import Scale, ordered
 from .values import Report
 
-# the most wanted first: a run that is cut short has these
-ORDER = (
-    "ultraedit",
-    "rome",
-    "memit",
-    "wise",
-    "grace",
-    "alphaedit",
-    "ft",
-    "lemoe",
-    "memoir",
-    "retrieval",
-)
 AT_ONCE = ("ultraedit", "memit", "ft", "malmen")  # are also given many facts in one call
 PROMPTS = ("The recipe for this cake begins", "In the morning the boats", "A long letter came",
            "The committee said")  # fmt: skip
-
-
-def ordered(editors: list[str]) -> list[str]:
-    """The editors, the most wanted first."""
-    return sorted(editors, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
 
 
 def every_editor(
