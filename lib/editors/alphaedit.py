@@ -61,5 +61,5 @@ class AlphaEdit(Chunked):
     def null_space(self, layer: int) -> memory.NullSpace:
         """The null space Q (d_in, r) of a layer, from the C of the base model."""
         c = self.config
-        found = null_space(self.lm, c.layers, c.threshold, c.quantile, c.text, c.tokens)
-        return found[layer]
+        given = c.threshold, c.quantile, c.text, c.tokens
+        return null_space(self.lm, [layer], *given, among=c.layers)[layer]

@@ -7,7 +7,6 @@ weights inside the null space leaves the layer's output on general text nearly u
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -19,6 +18,7 @@ from ..cancellation import raise_if_cancelled
 from ..memory import NullSpace, null_space_of
 from ..model.devices import on_card
 from ..model.lm import LM
+from .matrix_cache import kept
 from .second_moment import stored_moments
 
 
@@ -30,35 +30,38 @@ def null_space(
     text: str | Path | None = None,
     tokens: int | None = None,
     skip_first: bool | None = None,
+    *,
+    among: Sequence[int] = (),
 ) -> dict[int, NullSpace]:
     """{layer: the null space of its keys}, float64, from C without damping.
 
-    threshold and quantile are those of `memory.null_space_of`, and text, tokens and skip_first are
-    those of `second_moment`. The eigenvectors of C, which take seconds per layer for the default
-    model, are cached as C is.
+    threshold and quantile are those of `memory.null_space_of`, and text, tokens, skip_first and
+    among are those of `second_moment`. The eigenvectors of C, which take seconds per layer for the
+    default model, are cached as C is.
     """
-    paths, _, _ = stored_moments(lm, layers, text, tokens, skip_first)
+    wanted = list(dict.fromkeys((*layers, *among)))
+    paths, _, _ = stored_moments(lm, wanted, text, tokens, skip_first)
     found = {}
-    for layer, path in paths.items():
+    for layer in layers:
         raise_if_cancelled()
         found[layer] = null_space_of(
-            *_eigen(str(path), lm.device), threshold=threshold, quantile=quantile
+            *_eigen(str(paths[layer]), lm.device), threshold=threshold, quantile=quantile
         )
     return found
 
 
-@lru_cache(maxsize=8)
+@kept
 def _eigen(path: str, device: torch.device) -> tuple[Tensor, Tensor]:
     """Eigenvalues (ascending) and eigenvectors of C, float64; computed on the device if missing."""
-    kept = Path(path).with_suffix(".eigen.safetensors")
-    if not kept.exists():
+    stored = Path(path).with_suffix(".eigen.safetensors")
+    if not stored.exists():
         C = load_file(path)["C"].double()
         try:  # minutes on a CPU where a layer is 14,336 wide
             found = torch.linalg.eigh(C.to(device) if on_card(device) else C)
         except torch.OutOfMemoryError:  # it needs about 7 GB there, beside the model
             found = torch.linalg.eigh(C)
         values, vectors = (part.cpu() for part in found)
-        with whole_file(kept) as part:
+        with whole_file(stored) as part:
             save_file({"values": values, "vectors": vectors.contiguous()}, part)
-    parts = load_file(kept)
+    parts = load_file(stored)
     return parts["values"], parts["vectors"]

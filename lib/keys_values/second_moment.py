@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from ..model import activations, batching
 from ..model.devices import on_card
 from ..model.lm import LM
 from ..patch.patch import EMPTY
+from .matrix_cache import kept, room
 
 WINDOW = 256  # tokens read at once
 TOKENS_PER_WIDTH = 10  # tokens wanted per input dimension: 15,360 for the default model
@@ -46,6 +47,8 @@ def second_moment(
     tokens: int | None = None,
     damping: float = 1e-4,
     skip_first: bool | None = None,
+    *,
+    among: Sequence[int] = (),
 ) -> dict[int, Moment]:
     """{layer: C = E[k kᵀ] + damping·(tr C / d_in)·I with its Cholesky factor}, float64 on the CPU.
 
@@ -55,19 +58,22 @@ def second_moment(
     skip_first  whether position 0 of every window is left out; None leaves it out where the
                 tokenizer adds no BOS. There that position is the attention sink, whose one huge
                 direction would be nearly all of C.
+    among       further layers whose C will be wanted: it is made in the same pass where it is
+                missing, but only those of `layers` are loaded and factored
 
     All layers come from one pass, which runs no deeper than the highest. Raises StatsError when the
     text has fewer tokens than d_in and damping is 0, or cannot be read.
     """
-    paths, width, least = stored_moments(lm, layers, text, tokens, skip_first)
+    wanted = list(dict.fromkeys((*layers, *among)))
+    paths, width, least = stored_moments(lm, wanted, text, tokens, skip_first)
     if least < width and not damping:
         raise StatsError(
             f"the text has {least} tokens, fewer than the {width} inputs: C is singular"
         )
     found = {}
-    for layer, path in paths.items():
+    for layer in layers:
         raise_if_cancelled()
-        found[layer] = _damped(str(path), damping)
+        found[layer] = _damped(str(paths[layer]), damping)
     return found
 
 
@@ -89,10 +95,13 @@ def stored_moments(
     for layer in layers:
         paths[layer] = cached("moments", f"{label} {layer}")
     missing = [layer for layer, path in paths.items() if not path.exists()]
-    if missing:
-        sums, count = _accumulate(lm, missing, source, tokens, skip_first)
-        for layer in missing:
-            mean = (sums[layer] / count).float()
+    # as many layers in one pass as there is room for; each has a sum of its own in any case
+    at_once = max(1, room() // (8 * width * width))
+    for first in range(0, len(missing), at_once):
+        some = missing[first : first + at_once]
+        sums, count = _accumulate(lm, some, source, tokens, skip_first)
+        for layer in some:
+            mean = sums.pop(layer).div_(count).float()
             with whole_file(paths[layer]) as part:
                 save_file({"C": mean, "tokens": torch.tensor(count)}, part)
     return paths, width, min(_count(str(path)) for path in paths.values())
@@ -104,10 +113,11 @@ def _count(path: str) -> int:
         return int(file.get_tensor("tokens"))
 
 
-@lru_cache(maxsize=8)  # a 14336-wide layer is 3 GB with its factor
+@kept
 def _damped(path: str, damping: float) -> Moment:
     C = load_file(path)["C"].double()
-    return Moment(C + damping * C.diagonal().mean() * torch.eye(len(C), dtype=C.dtype))
+    C.diagonal().add_(damping * C.diagonal().mean())
+    return Moment(C)
 
 
 def _accumulate(lm: LM, layers: list[int], source: str, tokens: int, skip_first: bool):

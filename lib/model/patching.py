@@ -69,7 +69,9 @@ class Patching:
         if value is None:
             return base
         A, B = (side.to(base.device) for side in value.joined())
-        return base + A @ B
+        change = A @ B
+        # the sum needs no matrix of its own; where weights are stored transposed it stays so
+        return change.add_(base) if base.is_contiguous() else base + change
 
     @contextmanager
     def patched(self, patch: Patch, *, only: bool = False) -> Iterator[Self]:
@@ -83,18 +85,18 @@ class Patching:
         self.check(patch)
         with self.owner.hold() as token, ExitStack() as undo:
             streams = len(token.streams)
-            # what the patch holds whole is cast on its way to the card, by `bind`
-            masters = {
-                m: value if isinstance(value, Tensor) else self.weight(m, patch)
-                for m, value in patch.weights.items()
-            }
+            # made one after another: of each only the copy in the model's own type remains. What
+            # the patch holds whole is cast on its way to the card
+            made = {name: self._made(name, patch) for name in patch.weights}
             with token.running:  # not between the layers of a stream's forward
                 # with only=True, modules bound outside and not by this patch get their base weight
-                for name in (self._base.keys() - masters.keys()) if only else ():
+                for name in (self._base.keys() - made.keys()) if only else ():
                     held = self.model.get_submodule(name)._parameters
                     undo.callback(held.__setitem__, "weight", held["weight"])
                     held["weight"] = self._base[name]
-                undo.enter_context(self.bind(masters))
+                for name, weight in made.items():
+                    self._exchange(name, weight, undo)
+                del made  # the model has them
                 undo.enter_context(self._routed(patch, only))
             try:
                 yield self
@@ -115,15 +117,8 @@ class Patching:
         with ExitStack() as undo:
             for name, master in masters.items():
                 module = self.model.get_submodule(name)
-                undo.callback(
-                    module._parameters.__setitem__, "weight", module._parameters["weight"]
-                )
-                if name not in self._base:
-                    self._base[name] = module._parameters["weight"]
-                    undo.callback(self._base.pop, name)
                 stored = partial(self._stored, master, module.weight.dtype, module.weight.device)
-                # set in the dict, because assigning to the module would wrap the tensor
-                module._parameters["weight"] = stored()
+                self._exchange(name, stored(), undo)
                 if master.requires_grad and module.weight is not master:
                     cast = module.register_forward_pre_hook(
                         lambda module, _, stored=stored: module._parameters.__setitem__(
@@ -132,6 +127,22 @@ class Patching:
                     )
                     undo.callback(cast.remove)
             yield
+
+    def _made(self, name: str, patch: Patch) -> Tensor:
+        """A module's weight under a patch, as the model stores it."""
+        value, here = patch.weights[name], self.model.get_submodule(name).weight
+        master = value if isinstance(value, Tensor) else self.weight(name, patch)
+        return self._stored(master, here.dtype, here.device)
+
+    def _exchange(self, name: str, weight: Tensor, undo: ExitStack) -> None:
+        """Put a weight in the place of a module's own until `undo` ends."""
+        module = self.model.get_submodule(name)
+        undo.callback(module._parameters.__setitem__, "weight", module._parameters["weight"])
+        if name not in self._base:
+            self._base[name] = module._parameters["weight"]
+            undo.callback(self._base.pop, name)
+        # set in the dict, because assigning to the module would wrap the tensor
+        module._parameters["weight"] = weight
 
     def _stored(self, master: Tensor, dtype: torch.dtype, device: torch.device) -> Tensor:
         """A master in the orientation, type and place of the model's own weight."""

@@ -346,3 +346,78 @@ def _timed(function: Callable[..., Any], spent: list[float]) -> Callable[..., An
         return found
 
     return call
+
+
+def processes() -> list[dict[str, Any]]:
+    """What each process does in a turn that one or two of them share."""
+    return [
+        {
+            "processes": row["processes"],
+            "CPU seconds of reading, each": _each(row["reading"]),
+            "CPU seconds in all, each": _each(row["cpu"]),
+            "bits of one process": "yes" if row["same_bits"] else "no",
+        }
+        for row in read("processes")["rows"]
+    ]
+
+
+def _each(values: Sequence[float]) -> str:
+    return " and ".join(f"{value:.1f}" for value in values)
+
+
+def longest() -> dict[str, Any]:
+    """The longest stream of made-up facts that was run to its end."""
+    return max(read("million").values(), key=lambda run: run["edits"])
+
+
+def constant() -> list[dict[str, Any]]:
+    """What an edit of that stream costs, and the memory, early and late."""
+    return [
+        {
+            "edits so far": f"{point['edits']:,}",
+            "CPU milliseconds per edit": point["cpu_ms"],
+            "memory of the process, MB": point["anonymous"] / 1e6,
+        }
+        for point in longest()["points"]
+    ]
+
+
+STEPS = ("load", "ask", "ultraedit", "C", "rome", "memit", "export")
+
+
+def largest() -> dict[str, Any]:
+    """The run on the deepest random model of 8B's shape."""
+    return max(read("large_model").values(), key=lambda run: run["layers"])
+
+
+def memory_of_steps() -> list[dict[str, Any]]:
+    """The peak memory of each step of that run, in GB, beside its count."""
+    run = largest()
+    before = run["before"]["anonymous"]
+    return [
+        {
+            "step": name,
+            "memory of the process, GB": (run["steps"][name]["anonymous"] - before) / 1e9,
+            "counted, GB": run["counted"][name] / 1e9,
+            "files in memory, GB": run["steps"][name]["mapped"] / 1e9,
+        }
+        for name in STEPS
+        if name in run["steps"]
+    ]
+
+
+def on_a_card() -> list[dict[str, Any]] | str:
+    """The editors on a card against the floor; a sentence where nothing was run on one."""
+    if not (BENCHMARKS / "gpu.json").exists() or (run := read("gpu"))["scale"] != "full":
+        return "Never run: there is no tests/benchmarks/gpu.json of a graphics card."
+    return [
+        {
+            "editor": row["editor"],
+            "facts in a call": row["facts"],
+            "seconds per edit": row["seconds"],
+            "of the floor": f"{row['over_floor']:.1f} ×",
+            "peak, GB": row["peak"] / 1e9,
+        }
+        for row in run["parts"]["b"]["rows"]
+        if "seconds" in row and "editor" in row
+    ]

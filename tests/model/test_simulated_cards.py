@@ -10,6 +10,7 @@ import pytest
 
 import lib
 
+from ..benchmarks.gpu import worker
 from ..support import simulated_checks as checks
 
 # ROME searches from a block of the first card up, over the boundary. The anchors of "paper" are not
@@ -47,6 +48,27 @@ def test_an_editor_on_two_cards(cards, name):
 )
 def test_a_step_waits_for_the_card_once(cards, name, steps):
     assert cards(checks.waits_per_step, name, steps) == 1
+
+
+def test_the_script_for_a_card_runs_on_a_simulated_one(cards):
+    order = {"device": "sim:0", "scale": "tiny", "editors": ["rome"]}
+    messages = cards(worker.collected, {**order, "parts": dict.fromkeys("abf", 60.0)})
+    ended = [message["state"] for message in messages if message.get("state", "begun") != "begun"]
+    assert ended == ["done"] * 3
+    rows = [message["row"] for message in messages if "row" in message]
+    (whole,) = (row for row in rows if row.get("type") == "float32" and "difference" in row)
+    assert whole["difference"] < 1e-5 and whole["undone"] and whole["on_cpu"]
+    assert {"cards": ["sim:0", "sim:1"]} in rows
+    assert not [row for row in rows if "error" in row]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", ["a", "b", "d"])
+def test_the_script_for_a_card_with_every_editor(cards, part):
+    order = {"device": "sim:0", "scale": "tiny", "editors": [], "parts": {part: 600.0}}
+    *messages, last = cards(worker.collected, order)
+    assert last["state"] == "done"
+    assert not [m["row"] for m in messages if "error" in m.get("row", {})]
 
 
 @pytest.mark.slow

@@ -239,6 +239,18 @@ def test_who_waits_for_memory_is_who_does_little_with_a_byte():
     assert set(slower) == {"memory", "arithmetic"}
 
 
+def test_tables_of_scale_are_those_of_the_benchmarks():
+    one, two = runs_16.processes()
+    assert (one["processes"], two["processes"]) == (1, 2)
+    assert two["CPU seconds of reading, each"].count(" and ") == 1
+    edits = [int(row["edits so far"].replace(",", "")) for row in runs_16.constant()]
+    assert edits == sorted(edits) and edits[-1] == runs_16.longest()["edits"]
+    steps = runs_16.memory_of_steps()
+    assert steps[0]["step"] == "load" and steps[0]["memory of the process, GB"] < 1
+    assert {row["step"] for row in steps} >= {"ultraedit", "C", "rome"}
+    assert runs_16.on_a_card()  # a table, or a sentence
+
+
 def test_the_parts_of_a_turn_add_up_to_it():
     editor = lib.EDITORS["ultraedit"](models.load("tiny"))
     facts = [case.fact for case in lib.classroom()[:2]]

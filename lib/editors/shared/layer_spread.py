@@ -303,8 +303,8 @@ class Spread(Editor):
         config = self.config
         if not config.second_moment:
             return None
-        found = second_moment(self.lm, config.layers, config.text, config.tokens, config.damping)
-        return found[layer]
+        given = config.text, config.tokens, config.damping
+        return second_moment(self.lm, [layer], *given, among=config.layers)[layer]
 
     def templates(self, state: Mapping[str, Any]) -> tuple[str, ...]:
         """The context templates: given, kept from an earlier edit, or written by the base model."""
