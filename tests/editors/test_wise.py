@@ -175,8 +175,8 @@ def test_the_threshold_is_the_least_delta_and_never_rises_by_an_edit(lm):
     made, patch, seen = editor(lm), lib.EMPTY, []
     whole = wise.Wise.train
 
-    def watched(self, rows, tau, mask):
-        tau, delta = whole(self, rows, tau, mask)
+    def watched(self, rows, tau, mask, *more):
+        tau, delta = whole(self, rows, tau, mask, *more)
         with torch.no_grad():  # after the last step, over the fact's own rows
             seen.append(rows.delta(tau)[: len(SETTINGS["templates"])].mean().item())
         return tau, delta
@@ -405,9 +405,9 @@ def test_only_entries_inside_masks_are_stored(lm, tmp_path):
 def test_irrelevant_texts_come_in_turn_and_from_call_to_call(lm):
     made, seen, whole = editor(lm, n_iter=1, irrelevant_n=3), [], wise.Wise.train
 
-    def watched(self, rows, tau, mask):
+    def watched(self, rows, tau, mask, *more):
         seen.append([lm.tokenizer.decode(row) for row in rows.irrelevant])
-        return whole(self, rows, tau, mask)
+        return whole(self, rows, tau, mask, *more)
 
     made.train = watched.__get__(made)
     made.edit(FACTS[2:3], after=made.edit(FACTS[:2]))
@@ -423,6 +423,31 @@ def test_rehearsal_trains_earlier_facts_along(lm):
         with lm.patched(replace(patch, routes={m: everywhere(r) for m, r in patch.routes.items()})):
             kept.append(lm.score(FACTS[0].text, "xy").sum().item())
     assert kept[1] > kept[0]
+
+
+def test_a_whitened_step_is_the_plain_one_times_the_inverse_second_moment(lm):
+    more = {"n_iter": 1, "mask_ratio": 1.0, "norm_constraint": None}
+    plain, made = editor(lm, **more), editor(lm, whiten=0.3, **more)
+    steps = [route(one.edit(FACTS[:1])).memories[0].tau.double() for one in (plain, made)]
+    # the second moment of the irrelevant texts' inputs, token by token
+    texts = made._kept[1]
+    keys = [a.double() for ids in made._irrelevant()[0] for a in texts._pair(tuple(ids))[0]]
+    C = sum(torch.outer(a, a) for a in keys) / len(keys)
+    mean = C.trace() / len(C)
+    inverse = torch.linalg.inv(C + 0.3 * mean * torch.eye(len(C), dtype=C.dtype))
+    torch.testing.assert_close(steps[1], steps[0] @ inverse * mean, rtol=1e-4, atol=1e-8)
+    assert (steps[1] - steps[0]).norm() > 0.1 * steps[0].norm()
+
+
+def test_whitening_goes_on_exactly_and_needs_damping(lm, tmp_path):
+    made = editor(lm, whiten=0.3)
+    first = made.edit(FACTS[:1])
+    first.save(tmp_path / "p.safetensors")
+    again = editor(lm, whiten=0.3).edit(FACTS[1:2], after=lib.Patch.load(tmp_path / "p.safetensors"))
+    here = made.edit(FACTS[1:2], after=first)
+    assert torch.equal(route(here).memories[0].tau, route(again).memories[0].tau)
+    with pytest.raises(lib.EditError, match="whiten is at least 1e-06, not 0"):
+        editor(lm, whiten=0.0)
 
 
 def everywhere(route: Side) -> Side:
@@ -493,7 +518,7 @@ def test_losses_and_delta_are_those_of_the_reference(number, default_lm, monkeyp
         default_lm, layer=golden["layer"], lr=golden["lr"], n_iter=golden["iterations"],
         alpha=golden["alpha"], beta=golden["beta"], gamma=golden["gamma"], units="absolute",
         pool="row", activation="hidden", remeasure=False, rehearse=0, weight_decay=1e-5,
-        margin_weight=1.0, track=False, calibrate=None,
+        margin_weight=1.0, track=False, calibrate=None, whiten=None, target_eos=False,
         templates=tuple(GOLDEN["templates"]), irrelevant_n=1, norm_constraint=1.0,
         irrelevant=(edit["training_locality_text"],),
     )  # fmt: skip

@@ -142,6 +142,12 @@ class WiseConfig(Config):
         "the least of any fact (1), where facts are tracked; None takes the least of any fact.",
         source="ours",
     )
+    whiten: float | None = setting(
+        None,
+        "Damping of the second moment of the module's inputs on irrelevant texts, as a multiple of "
+        "its mean eigenvalue, by whose inverse gradients are multiplied; None leaves them alone.",
+        source="ours",
+    )
     rehearse: int = setting(
         0,
         "Number of earlier facts of the open shard that are trained along at most.",
