@@ -443,7 +443,9 @@ def test_whitening_goes_on_exactly_and_needs_damping(lm, tmp_path):
     made = editor(lm, whiten=0.3)
     first = made.edit(FACTS[:1])
     first.save(tmp_path / "p.safetensors")
-    again = editor(lm, whiten=0.3).edit(FACTS[1:2], after=lib.Patch.load(tmp_path / "p.safetensors"))
+    again = editor(lm, whiten=0.3).edit(
+        FACTS[1:2], after=lib.Patch.load(tmp_path / "p.safetensors")
+    )
     here = made.edit(FACTS[1:2], after=first)
     assert torch.equal(route(here).memories[0].tau, route(again).memories[0].tau)
     with pytest.raises(lib.EditError, match="whiten is at least 1e-06, not 0"):

@@ -100,7 +100,9 @@ class Wise(Editor):
         *others, last = memories
         mask, group = unpack(state["mask"], tuple(last.tau.shape)), state["groups"][-1]
         training = self._training(fact, last, state, texts, calm)
-        whitening = None if self.config.whiten is None else texts.whitening(calm, self.config.whiten)
+        whitening = (
+            None if self.config.whiten is None else texts.whitening(calm, self.config.whiten)
+        )
         tau, delta = self.train(training, last.tau, mask, whitening)
         # ε: the least Δ of the facts, each recorded when it was trained
         eps = min(last.eps, delta)
