@@ -13,12 +13,13 @@ REPORTED = {
     "*unedited model*": "base",
     "*the same, in the chat template*": "base, chat",
     "`ft`": "ft",
-    "`lora`": "lora",
-    "`wise`": "wise, 30 steps",
-    "`grace`": "grace, 150 steps",
+    "`lora`": "lora, 2e-3",
+    "`wise`": "wise",
+    "`grace`": "grace",
     "`memit`, one value": "memit, one value",
     "`memit`, `chunk=20`": "memit, chunks of 20",
     "`retrieval`": "retrieval",
+    "`retrieval`, in the chat template": "retrieval, chat",
 }
 COLUMNS = {
     "ROUGE-L": "long_answer rouge_l",
@@ -79,7 +80,14 @@ def against() -> str:
             continue
         cells = []
         for key in keys:
-            gaps = [mine[row][key] - other[row][key] for row in same]
+            gaps = [
+                mine[row][key] - other[row][key]
+                for row in same
+                if key in mine[row].keys() & other[row].keys()
+            ]
+            if not gaps:
+                cells.append("–")
+                continue
             low, high = interval(gaps, DIFFERENCE)
             mean = sum(gaps) / len(gaps)
             between = f"[{100 * low:+.0f}, {100 * high:+.0f}]"

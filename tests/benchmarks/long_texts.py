@@ -64,6 +64,7 @@ LINES: dict[str, tuple[str | None, dict[str, Any]]] = {
     "memit, chunks of 20, λ 100": ("memit", {"chunk": 20, **ANYEDIT, "strength": 100.0}),
     "memit, chunks of 20, MEMIT's search": ("memit", {"chunk": 20}),
     "retrieval": ("retrieval", {}),
+    "retrieval, chat": ("retrieval", {}),
 }
 
 
@@ -88,7 +89,7 @@ def cut(lm: lib.LM, case: lib.Case, tokens: int) -> lib.Case:
 
 
 def in_chat(lm: lib.LM, case: lib.Case) -> dict[str, float]:
-    """The unedited model's answers in the chat template, compared as in `lib.evaluate`."""
+    """The answers in the chat template, on the model as it is patched, compared as usual."""
     new = case.fact.target_new
     asked = {
         "long_answer": [long_answers.Question(case.fact.text, new)],
@@ -172,17 +173,20 @@ def main() -> None:
             "model": lm.name, "data": given.data.name, "date": time.strftime("%Y-%m-%d"),
             "editor": editor, "settings": chosen, "tokens": given.tokens, "rows": {},
         })  # fmt: skip
+    # one line after another on the same row
     for group in [cases] if given.batch else [[case] for case in cases]:
         for name, editor in editors.items():
             some = [case for case in group if str(case.id) not in stored[name]["rows"]]
             if not some or time.monotonic() - began > 60 * given.minutes:
                 continue
-            if name == "base, chat":
-                store(name, [(int(case.id), in_chat(lm, case)) for case in some], None)
-                continue
             begun = time.process_time()
             patch = editor.edit([case.fact for case in some]) if editor else lib.EMPTY
             seconds = round((time.process_time() - begun) / len(some), 2) if editor else None
+            if name.endswith(", chat"):
+                with lm.patched(patch):
+                    each = [(int(case.id), in_chat(lm, case)) for case in some]
+                store(name, each, seconds)
+                continue
             store(name, values(lib.evaluate(lm, some, patch, **settings)), seconds)
 
 
