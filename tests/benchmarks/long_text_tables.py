@@ -59,6 +59,8 @@ def lines(how: str, names: dict[str, str], columns: dict[str, str]) -> str:
         took = f"{sum(seconds) / len(seconds):.1f}" if seconds else "–"
         cells = [cell([row[key] for row in rows if key in row], key) for key in columns.values()]
         found.append((words, len(rows), *cells, took))
+    if not found:
+        return "Not run yet.\n"
     return table(("", "n", *columns, "CPU s per edit"), found)
 
 
