@@ -22,7 +22,12 @@ from pathlib import Path
 from . import arena_tables, judge_tables, long_text_tables, tables_scale
 from .tables import HERE, TABLES
 
-MORE = (arena_tables, judge_tables, long_text_tables, tables_scale)  # importing them has registered their tables
+MORE = (
+    arena_tables,
+    judge_tables,
+    long_text_tables,
+    tables_scale,
+)  # importing them has registered their tables
 PAGES = (HERE / "RESULTS.md", HERE.parents[1] / "README.md")
 MARKED = re.compile(r"(<!-- table: ([\w-]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 BEGINS = re.compile(r"^<!-- table:", re.MULTILINE)

@@ -54,7 +54,12 @@ def same(a, b) -> bool:
 def test_no_metric_of_evaluate_moves(lm, tmp_path):
     before = evaluate(lm, cases(), metrics=METRICS)  # no patch is named at all
     # the tiny model has no chat template, and states no fact that a negation could leak
-    assert set(before.rows["metric"]) >= set(METRICS) - {"perplexity", "chat", "negation_leak", *LONG}
+    assert set(before.rows["metric"]) >= set(METRICS) - {
+        "perplexity",
+        "chat",
+        "negation_leak",
+        *LONG,
+    }
     assert before.perplexity > 1
     kl = before.rows[before.rows["event"] == "kl_nats"]["value"]
     assert len(kl) and (kl == 0.0).all()
