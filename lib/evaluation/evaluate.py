@@ -85,11 +85,10 @@ def measure(
     """Scores of test items that `probe_items` made before; `evaluate` does both in one call."""
     base = Base(lm.identity) if base is None else base
     pairs = asked(metrics, events, items)
-    known = set(base.begins)
     items = read(lm, items, base, events, kl_prompts=kl_prompts)
     with lm.patched(patch):
-        # what this very model has just said at a prompt need not be asked again
-        same = set() if lm.is_patched else base.begins.keys() - known
+        # what this very model has said at a prompt need not be asked again
+        same = set() if lm.is_patched else set(base.begins)
         found = _Found(lm, items, events, base, unrelated(items, kl_prompts), same)
         ppl = perplexity(lm, text) if "perplexity" in metrics else None
     rows = pd.DataFrame(list(found.rows(items)), columns=COLUMNS)
