@@ -121,8 +121,8 @@ def questions(lm: LM, facts: Sequence[Fact]) -> list[Fact]:
     """Each fact with a question of the base model in the place of its prompt.
 
     The model continues four examples of a sentence with its question. A prompt that is a question
-    already stays. So does one whose question names the answer or no subject, or is none: a small
-    model writes a usable question for about nine facts of ten.
+    already stays. So does one whose question names the answer or no subject, or is none: of 20 even
+    classroom cases 3 on the embedded model. (3 of the other 17 questions ask for something else.)
     """
     prompts = [
         f"{_EXAMPLES}Sentence: {fact.text} {fact.target_new.strip()}.\nQuestion:" for fact in facts
