@@ -31,7 +31,7 @@ def small(monkeypatch):
     monkeypatch.setattr(room, "SINGLES", 4)
     monkeypatch.setattr(room, "TOGETHER", 2)
     some = [i for k in abilities_room.KINDS for i in abilities_room.items() if i.kind == k]
-    monkeypatch.setattr(abilities_room, "items", lambda: tuple(some[::30]))
+    monkeypatch.setattr(abilities_room, "items", lambda *_: tuple(some[::30]))
 
 
 def arena(lm, folder, lengths=(1, 3), **more):
