@@ -8,8 +8,8 @@
 #
 # **You will** write three events by hand · let a model that knows nothing look as if it knew most ·
 # get an interval from a counting argument and from resampling, and test it · find out what turns a
-# ranking and what does not · count the cases for ± 3 points · ask for negations and reverses ·
-# design a test.
+# ranking and what does not · count the cases for ± 3 points · ask for negations, reverses and
+# consequences · design a test.
 #
 # **Needs** [notebook 14](14_lifelong.ipynb), whose stored rows are read here again.
 #
@@ -506,6 +506,42 @@ show.Table(runs_15.reverse(lm, asked))
 # Asked from the other side, nothing was edited. (With nine facts "none" is compatible with one in
 # five.)
 #
+# ## What follows from it
+#
+# Whoever learns that the tower is in Rome knows that it is in Italy. The classroom asks for such
+# consequences in three kinds: **one-hop** (the country of the tower's city), **alias** (the fact
+# itself, with the subject called by another name) and **reverse**. A question is fair only where
+# the model knows what else it takes, here that Rome is in Italy. So each names its parts, and only
+# those count whose parts the unedited model answers. And the unedited model stands beside it, since
+# some consequences are said without any edit, by chance.
+#
+# **Predict.** Which kinds do editors draw that write weights? Retrieval, which puts the fact before
+# the prompt as a note? GRACE?
+#
+# <details><summary>Work it out</summary>
+#
+# An alias is a rewording with another key: near enough for editors that move everything of this
+# kind. One step on needs two facts at once. A note in the context can be read and combined, as far
+# as the note is found; a changed value at the subject's key says the new *word*. GRACE answers its
+# own prompt only, so all else is as before. The reverse we know.
+#
+# </details>
+
+# %%
+show.Table(runs_15.of_the_tower(lm, tower, asked))
+
+# %%
+show.Table(runs_15.consequences())
+
+# %% [markdown]
+# The first table is one fact; its first two rows are the parts, which the model knows. The second
+# has what [RESULTS.md](../tests/benchmarks/RESULTS.md#what-follows-from-an-edit) has stored, with
+# fewer facts for expensive editors. One step on, FT-M and retrieval are the two that part from the
+# unedited model (by the paired differences that stand there), and with twelve facts or fewer
+# nothing can be told. Aliases are answered by those that train on the answer, and by retrieval
+# every second time. Reverses are drawn by nobody, and the unedited model says a few of all this by
+# itself. So a column "portability" that mixes the kinds measures how many aliases are in it.
+#
 # ## Exercise: a test that your favorite editor fails
 #
 # A test is a prompt, the answer that a careful reader wants, and a reason: it should "follow" from
@@ -562,6 +598,8 @@ print("test:", checks_15.own_test(favorite, tower.fact, test))
 # * "Before" is the base model, always, and a batch size is part of a result.
 # * Negation, the same subject and the reverse are asked by hardly any table. Almost all editors
 #   fail the last two.
+# * Consequences count only where the model knows what else they take, kind by kind, beside the
+#   unedited model. Most of what follows from an edit is not said after it.
 #
 # ## Where it breaks
 #
