@@ -436,7 +436,7 @@ print("shares:", checks_14.matrix(shares))
 # ## What we know now
 #
 # * Retention is the last column of a raster, and what was written is its diagonal. Only both
-#   together say whether an editor cannot write or cannot keep. SUMMARY
+#   together say whether an editor cannot write or cannot keep.
 #
 # ## Where it breaks
 #
