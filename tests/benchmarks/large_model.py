@@ -41,13 +41,13 @@ from . import command
 
 OUT = Path(__file__).with_suffix(".json")
 WIDTH, INNER, VOCABULARY, KEYS = 4096, 14336, 128256, 1024
-LAYER = 8  # the layer that ROME and MEMIT write
+LAYER = 6  # the layer that ROME and MEMIT write
 TOKENS = 96  # tokens of general text for C
 EDITORS: dict[str, dict[str, Any]] = {
     "ultraedit": {"down": (), "gate": (LAYER - 1,), "up": (LAYER,), "step": 0.05,
                   "warmup": "none"},
-    "rome": {"layer": LAYER - 1, "steps": 2, "templates": ("{}",), "tokens": TOKENS},
-    "memit": {"layers": (LAYER - 1,), "steps": 2, "templates": ("{}",), "tokens": TOKENS},
+    "rome": {"layer": LAYER, "steps": 2, "templates": ("{}",), "tokens": TOKENS},
+    "memit": {"layers": (LAYER,), "steps": 2, "templates": ("{}",), "tokens": TOKENS},
 }  # fmt: skip
 
 
@@ -108,18 +108,18 @@ def weights(layers: int) -> int:
 def counted() -> dict[str, int]:
     """Bytes that each step has to have beside the mapped weights, from the shapes of its matrices.
 
-    C and its Cholesky factor in float64 stay from the step that makes them on; the factor is
-    computed in a copy, so there are three such matrices for a moment. An edited matrix is bound in
-    bf16, and while one is made there are its float32 form and that of the change. An edit reads one
-    matrix in float32 and works on a copy.
+    C and its Cholesky factor in float64 stay from the step that makes them on. There is a third
+    such matrix while the factor is computed, and again while an editor solves with it, since
+    torch's solve copies the factor. An edited matrix is bound in bf16, and while one is made there
+    are its float32 form and that of the change.
     """
     matrix, square = WIDTH * INNER, 8 * INNER * INNER
     made = 2 * 4 * matrix
+    asked = 2 * square + made + 2 * matrix
     return {
         "load": 0, "ask": 0, "ultraedit": made, "ultraedit, asked": made + 2 * 2 * matrix,
-        "C": 3 * square, "rome": 2 * square + made, "rome, asked": 2 * square + made + 2 * matrix,
-        "memit": 2 * square + made, "memit, asked": 2 * square + made + 2 * matrix,
-        "export": 2 * square + made,
+        "C": 3 * square, "rome": 3 * square + made, "rome, asked": asked,
+        "memit": 3 * square + made, "memit, asked": asked, "export": 2 * square + made,
     }  # fmt: skip
 
 
@@ -173,7 +173,7 @@ def run(folder: Path, peak: Peak, keep: Callable[[dict[str, Any]], None]) -> Non
     for name, some in {"ultraedit": facts[:8], "rome": facts[8:9], "memit": facts[9:]}.items():
         if name == "rome":
             with peak.step("C"):
-                second_moment.second_moment(lm, [LAYER - 1], tokens=TOKENS)
+                second_moment.second_moment(lm, [LAYER], tokens=TOKENS)
             keep(found)
         with peak.step(name):
             patch = lib.EDITORS[name](lm, **EDITORS[name]).edit(some)
@@ -196,8 +196,8 @@ def main() -> None:
     parser.add_argument("--limit", type=float, help="gigabytes of memory that is not mapped")
     parser.add_argument("--out", type=Path, default=OUT)
     given = parser.parse_args()
-    if given.layers <= LAYER - 1 or not (given.limit is None or given.limit > 0):
-        raise ValueError(f"take at least {LAYER} layers, and a limit above 0 gigabytes")
+    if given.layers <= LAYER or not (given.limit is None or given.limit > 0):
+        raise ValueError(f"take at least {LAYER + 1} layers, and a limit above 0 gigabytes")
     warnings.simplefilter("ignore")
     model = given.folder / f"model-{given.layers}"
     if not model.exists():
