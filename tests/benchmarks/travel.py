@@ -7,16 +7,19 @@
 A preset chosen on one draw of rows fits that draw best. Here the draw's facts are written as the
 editor's turns have it (`TURNS`), and all of them are asked after the last one, teacher-forced and
 by generation, with the values of every case kept, so that two settings on one draw are compared in
-pairs. `--chosen` marks draws on which the settings were chosen: they are shown apart and stand in
-no mean. `--before FILE` takes settings, a JSON object, in place of the preset and stores them as
-"before". Results by "EDITOR, preset or before, DATA ROWS" in travel.json, each stored at its end.
+pairs. A run stops after `--minutes` and goes on when it is called again. `--chosen` marks draws on
+which the settings were chosen: they are shown apart. `--before FILE` takes settings, a JSON object,
+in place of the preset's and stores them as "before".
+Results by "EDITOR, preset or before, DATA ROWS" in travel.json, each stored at its end.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
+import tempfile
 import time
 import warnings
 from pathlib import Path
@@ -55,24 +58,41 @@ def values(scores: lib.Scores) -> dict[str, list[float]]:
     }
 
 
-def measured(
-    lm: lib.LM, name: str, settings: dict[str, Any], cases: list[lib.Case], base: Any
-) -> dict[str, Any]:
-    """The draw written turn by turn and asked at the end, with the CPU seconds of an edit."""
+class Unfinished(Exception):
+    """The time was up; the next call goes on from the patch that was saved."""
+
+
+def written(
+    lm: lib.LM, name: str, settings: dict[str, Any], cases: list[lib.Case], until: float
+) -> tuple[lib.Patch, dict[str, Any]]:
+    """The patch after the draw's last turn, and what is to be said about it.
+
+    Every ten turns the patch is saved in the folder for temporary files, from where a run that was
+    stopped goes on. Raises Unfinished when the clock has passed `until`.
+    """
     editor = lib.EDITORS[name](lm, **settings)
-    patch, turn = lib.EMPTY, TURNS.get(name, len(cases))
-    begun = time.process_time()
-    for start in range(0, len(cases), turn):
-        patch = editor.edit([case.fact for case in cases[start : start + turn]], after=patch)
-    cpu = time.process_time() - begun
-    return {
-        "settings": {
-            key: value for key, value in asdict(editor.config).items() if key != "irrelevant"
-        },
+    turn = TURNS.get(name, len(cases))
+    about = {
+        "settings": {key: v for key, v in asdict(editor.config).items() if key != "irrelevant"},
         "turn": turn,
-        "cpu_per_edit": round(cpu / len(cases), 3),
-        "values": values(lib.evaluate(lm, cases, patch, base=base, **SETTINGS)),
     }
+    label = json.dumps([lm.identity, name, about, [case.fact.text for case in cases]])
+    digest = hashlib.sha256(label.encode()).hexdigest()[:16]
+    file = Path(tempfile.gettempdir()) / f"travel-{name}-{digest}.safetensors"
+    spent = file.with_suffix(".json")
+    patch, cpu = lib.EMPTY, 0.0
+    if file.exists() and spent.exists():
+        patch, cpu = lib.Patch.load(file), json.loads(spent.read_text(encoding="utf-8"))
+    for start in range(len(patch.facts), len(cases), turn):
+        begun = time.process_time()
+        patch = editor.edit([case.fact for case in cases[start : start + turn]], after=patch)
+        cpu += time.process_time() - begun
+        if start // turn % 10 == 9 or start + turn >= len(cases):
+            patch.save(file)
+            spent.write_text(json.dumps(cpu), encoding="utf-8")
+            if time.time() > until:
+                raise Unfinished(f"{name} has written {len(patch.facts)} facts; call again")
+    return patch, {**about, "cpu_per_edit": round(cpu / len(cases), 3)}
 
 
 def store(out: Path, name: str, found: dict[str, Any]) -> None:
@@ -90,13 +110,13 @@ def main() -> None:
     parser.add_argument("--rows", required=True, metavar="A-B")
     parser.add_argument("--chosen", action="store_true")
     parser.add_argument("--before", type=Path, metavar="FILE")
+    parser.add_argument("--minutes", type=float, default=9.0, help="then stop, to be called again")
     parser.add_argument("--out", type=Path, default=OUT)
     given = parser.parse_args()
     warnings.simplefilter("ignore")  # rows without a new answer are left out; facts known already
     settings = json.loads(given.before.read_text(encoding="utf-8")) if given.before else {}
     settings = {key: tuples(value) for key, value in settings.items()}
     lm, cases = lib.load(dtype="float32"), cases_of(given.data, given.rows)
-    base = lib.baseline(lm, cases, **SETTINGS)
     common = {
         "date": time.strftime("%Y-%m-%d"),
         "model": lm.identity,
@@ -104,14 +124,25 @@ def main() -> None:
         "rows": given.rows,
         "chosen": given.chosen,
     }
-    draw = f"{given.data.name} {given.rows}"
-    store(given.out, f"base, {draw}", {**common, "values": values(base.scores)})
+    draw, base = f"{given.data.name} {given.rows}", None
+    until = time.time() + 60 * given.minutes
     for name in given.editors.split(","):
-        found = measured(lm, name, settings, cases, base)
+        if time.time() > until:
+            print(f"{name} and those after it were not begun; call again with them")
+            break
+        try:
+            patch, about = written(lm, name, settings, cases, until)
+        except Unfinished as stopped:
+            print(stopped)
+            break
+        if base is None:
+            base = lib.baseline(lm, cases, **SETTINGS)
+            store(given.out, f"base, {draw}", {**common, "values": values(base.scores)})
+        found = values(lib.evaluate(lm, cases, patch, base=base, **SETTINGS))
         key = f"{name}, {'before' if given.before else 'preset'}, {draw}"
-        store(given.out, key, {"editor": name, **common, **found})
-        short = {key: round(sum(v) / len(v), 3) for key, v in found["values"].items()}
-        print(key, short, found["cpu_per_edit"], flush=True)
+        store(given.out, key, {"editor": name, **common, **about, "values": found})
+        means = {key: round(sum(v) / len(v), 3) for key, v in found.items()}
+        print(key, means, about["cpu_per_edit"], flush=True)
 
 
 if __name__ == "__main__":

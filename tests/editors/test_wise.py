@@ -23,6 +23,7 @@ from lib.editors.wise.side_memory import (
     pack,
     unpack,
 )
+from lib.keys_values.second_moment import second_moment
 from lib.model import batching, generation
 from lib.model.sequences import Counted, Sequences
 
@@ -175,8 +176,8 @@ def test_the_threshold_is_the_least_delta_and_never_rises_by_an_edit(lm):
     made, patch, seen = editor(lm), lib.EMPTY, []
     whole = wise.Wise.train
 
-    def watched(self, rows, tau, mask, *more):
-        tau, delta = whole(self, rows, tau, mask, *more)
+    def watched(self, rows, tau, mask):
+        tau, delta = whole(self, rows, tau, mask)
         with torch.no_grad():  # after the last step, over the fact's own rows
             seen.append(rows.delta(tau)[: len(SETTINGS["templates"])].mean().item())
         return tau, delta
@@ -405,9 +406,9 @@ def test_only_entries_inside_masks_are_stored(lm, tmp_path):
 def test_irrelevant_texts_come_in_turn_and_from_call_to_call(lm):
     made, seen, whole = editor(lm, n_iter=1, irrelevant_n=3), [], wise.Wise.train
 
-    def watched(self, rows, tau, mask, *more):
+    def watched(self, rows, tau, mask):
         seen.append([lm.tokenizer.decode(row) for row in rows.irrelevant])
-        return whole(self, rows, tau, mask, *more)
+        return whole(self, rows, tau, mask)
 
     made.train = watched.__get__(made)
     made.edit(FACTS[2:3], after=made.edit(FACTS[:2]))
@@ -429,10 +430,7 @@ def test_a_whitened_step_is_the_plain_one_times_the_inverse_second_moment(lm):
     more = {"n_iter": 1, "mask_ratio": 1.0, "norm_constraint": None}
     plain, made = editor(lm, **more), editor(lm, whiten=0.3, **more)
     steps = [route(one.edit(FACTS[:1])).memories[0].tau.double() for one in (plain, made)]
-    # the second moment of the irrelevant texts' inputs, token by token
-    texts = made._kept[1]
-    keys = [a.double() for ids in made._irrelevant()[0] for a in texts._pair(tuple(ids))[0]]
-    C = sum(torch.outer(a, a) for a in keys) / len(keys)
+    C = second_moment(lm, [1], damping=0.0)[1].C  # (d_in, d_in)
     mean = C.trace() / len(C)
     inverse = torch.linalg.inv(C + 0.3 * mean * torch.eye(len(C), dtype=C.dtype))
     torch.testing.assert_close(steps[1], steps[0] @ inverse * mean, rtol=1e-4, atol=1e-8)

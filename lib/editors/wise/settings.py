@@ -144,8 +144,8 @@ class WiseConfig(Config):
     )
     whiten: float | None = setting(
         None,
-        "Damping of the second moment of the module's inputs on irrelevant texts, as a multiple of "
-        "its mean eigenvalue, by whose inverse gradients are multiplied; None leaves them alone.",
+        "Damping, as a multiple of the mean eigenvalue, of the second moment of general text by "
+        "whose inverse the gradients are multiplied; None leaves them as they are.",
         source="ours",
     )
     rehearse: int = setting(

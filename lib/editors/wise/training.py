@@ -9,6 +9,7 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor
 
+from ...keys_values.second_moment import second_moment
 from ...model import activations
 from ...model.answer_rows import AnswerRows
 from ...model.lm import LM
@@ -41,31 +42,29 @@ class IrrelevantTexts:
     module  the linear module that has the side memory
     score   how Δ is measured
     kept    what was read: ids of a text -> inputs (n, d_in) and outputs (n, d_out)
-    inverse the last whitening, with the damping that it was made for
+    white   the last result of `whitening`
     """
 
     lm: LM
     module: str
     score: ActivationDifference
     kept: dict[tuple[int, ...], tuple[Tensor, Tensor]] = field(default_factory=dict)
-    inverse: tuple[float, Tensor] | None = None
+    white: Tensor | None = None
 
-    def whitening(self, rows: list[list[int]], damping: float) -> Tensor:
-        """C⁻¹ · mean eigenvalue of C, (d_in, d_in) float32, C the inputs' second moment, damped.
+    def whitening(self, layer: int, damping: float) -> Tensor:
+        """C⁻¹ · (mean eigenvalue of C), (d_in, d_in) float32, made once.
 
-        C is E[a aᵀ] over the counted tokens of rows of ids, with `damping` times its mean
-        eigenvalue on the diagonal. A direction of the mean eigenvalue keeps nearly its length, one
-        that ordinary text uses much is shortened. What was made is kept: the rows of an editor are
-        always the same.
+        C is the damped second moment of what the layer's MLP output reads on general text. Beside
+        this matrix a step moves what tells a prompt from other texts, and hardly what all texts
+        share. A direction of the mean eigenvalue keeps about its length; a rare one is made longer,
+        at most by one over the damping.
         """
-        if self.inverse is None or self.inverse[0] != damping:
-            A = torch.cat([self._pair(tuple(row))[0] for row in rows]).cpu().double()  # (n, d_in)
-            C = A.T @ A / len(A)
-            mean = C.diagonal().mean()
-            C.diagonal().add_(damping * mean)
-            found = torch.cholesky_inverse(torch.linalg.cholesky(C)) * mean
-            self.inverse = damping, found.float().to(self.lm.device)
-        return self.inverse[1]
+        if self.white is None:
+            C = second_moment(self.lm, [layer], damping=damping)[layer]
+            mean = C.C.diagonal().mean() / (1 + damping)
+            white = (torch.cholesky_inverse(C.factor) * mean).float()
+            self.white = white.to(self.lm.weight(self.module).device)
+        return self.white
 
     def delta(self, tau: Tensor, rows: list[list[int]]) -> Tensor:
         """Δ (n,) of rows of ids under τ; differentiable."""

@@ -100,10 +100,7 @@ class Wise(Editor):
         *others, last = memories
         mask, group = unpack(state["mask"], tuple(last.tau.shape)), state["groups"][-1]
         training = self._training(fact, last, state, texts, calm)
-        whitening = (
-            None if self.config.whiten is None else texts.whitening(calm, self.config.whiten)
-        )
-        tau, delta = self.train(training, last.tau, mask, whitening)
+        tau, delta = self.train(training, last.tau, mask)
         # ε: the least Δ of the facts, each recorded when it was trained
         eps = min(last.eps, delta)
         group = (*group, (fact.text, fact.target_new))
@@ -112,20 +109,17 @@ class Wise(Editor):
             eps = self._threshold(tau, self._deltas(tau, group, texts), texts, apart)
         return [*others, SideMemory(tau, eps, last.facts + 1)]
 
-    def train(
-        self, training: FactTraining, tau: Tensor, mask: Tensor, whitening: Tensor | None = None
-    ) -> tuple[Tensor, float]:
+    def train(self, training: FactTraining, tau: Tensor, mask: Tensor) -> tuple[Tensor, float]:
         """τ (d_out, d_in) after one fact, and the mean Δ of its rows, measured after the last step.
 
         Where a form of conversation has a smaller Δ than that mean, it is given instead.
 
-        The gradient acts inside the mask only, so that τ stays exactly 0 elsewhere. It is
-        multiplied by `whitening` (d_in, d_in) before: a step then moves the directions that tell
-        the fact's prompts from other texts, and hardly those that all texts share.
+        The gradient acts inside the mask only, so that τ stays exactly 0 elsewhere.
         """
         c, device = self.config, training.replay.device
         W = self.lm.weight(training.texts.module).to(device)
         tau, mask = tau.to(device).clone().requires_grad_(), mask.to(device)
+        whitening = None if c.whiten is None else training.texts.whitening(c.layer, c.whiten)
         for _ in range(c.n_iter):
             # L = L_answer + L_margin
             with torch.enable_grad():
@@ -138,8 +132,8 @@ class Wise(Editor):
                 break
             (grad,) = torch.autograd.grad(loss, tau)
             with torch.no_grad():
-                if whitening is not None:  # ∇ C⁻¹
-                    grad = grad @ whitening.to(device)
+                if whitening is not None:  # ∇ C⁻¹, up to a factor
+                    grad = grad @ whitening
                 if c.weight_decay:
                     grad = grad + c.weight_decay * (W + tau)
                 # W′ ← W′ − η (M ⊙ ∇)
