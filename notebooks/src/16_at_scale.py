@@ -277,9 +277,10 @@ print(f"a fact of retrieval: {runs_16.retrieval_bytes():.0f} bytes (notebook 14'
 # there are more facts than columns, a matrix holds everything. Retrieval keeps the facts as text,
 # and is the smallest for a long time.
 #
-# **Measured**, on a CPU: a model of random numbers in the shape of Llama 3 8B, in bf16, was loaded
-# from its files and edited. What the process holds itself is one thing; pages of the files that
-# happen to be in memory are another, because the system can drop them at any time. (Searches were
+# **Measured**, on a CPU: a model of random numbers in bf16, with layers as wide as those of Llama 3
+# 8B but only a quarter of them, was loaded from its files and edited. (All layers: **never run**.)
+# What the process holds itself is one thing; pages of the files that happen to be in memory are
+# another, because the system can drop them at any time. (Searches were
 # cut to two steps and $C$ was estimated from few tokens: both cost time, not memory.)
 
 # %%
@@ -505,8 +506,9 @@ print("edits per hour:", checks_16.edits_per_hour(lm, estimate))
 #   model.
 # * **Measured**, on a CPU: the library's editors stand near their floor, and ten thousand edits in
 #   a row fade but do not collapse.
-# * **Measured**, on a CPU and with random weights: a model of 8B's shape needs room for matrices of
-#   one layer beside its files, and a long stream costs the same late as early.
+# * **Measured**, on a CPU and with random weights: layers as wide as those of 8B need room for the
+#   matrices of one layer beside the model's files, and a hundred thousand edits of a tiny model
+#   cost about the same late as early.
 # * **Never run**: any of it on a GPU, with the real weights of a model of 8B, or with a million real
 #   facts.
 #
