@@ -36,7 +36,7 @@ class DossierTab:
             with gr.Row(elem_id="dossier-ask"):
                 self.entity = gr.Textbox(
                     studio.choices.ready_subject().case.fact.subject,
-                    label="Subject",
+                    label="Name of a subject",
                     show_label=False,
                     max_lines=1,
                     scale=8,
