@@ -39,6 +39,8 @@ WISE = {
     "calibrate": None,
     "replay": False,
 }
+# Options of ours that this page leaves out, although the preset has them.
+PLAIN = {"mask_ratio": 0.2, "whiten": None, "target_eos": False}
 STREAM = {
     "data": "classroom()[1::2]",
     "wise": WISE,
@@ -70,7 +72,7 @@ def facts() -> list[lib.Case]:
 
 def wise(lm: lib.LM, **settings: Any) -> lib.Editor:
     """WISE with the settings above; in a toy at the toy's own layer."""
-    settings = {key: _tuple(value) for key, value in {**WISE, **settings}.items()}
+    settings = {key: _tuple(value) for key, value in {**PLAIN, **WISE, **settings}.items()}
     if settings["layer"] >= lm.n_layers:
         settings["layer"] = 1
     return lib.EDITORS["wise"](lm, **settings)

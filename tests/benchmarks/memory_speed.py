@@ -33,7 +33,7 @@ PUBLISHED = {
     "grace": {"n_iter": 30, "enough": 0.0, "value_init": "cold", "lr": 1.0, "eps_init": 3.0},
     "wise": {"n_iter": 8, "enough": 0.0, "rehearse": 0, "irrelevant_n": 1, "track": False,
              "calibrate": None, "contexts": [[5, 5], [10, 5]], "context_start": "words",
-             "context_top_k": 5},
+             "context_top_k": 5, "mask_ratio": 0.2, "whiten": None, "target_eos": False},
 }  # fmt: skip
 PROMPTS = ["The recipe for this cake begins with", "In the morning the fishermen",
            "My favorite thing about the city is", "The committee decided that"]  # fmt: skip

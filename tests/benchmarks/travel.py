@@ -33,7 +33,7 @@ OUT = Path(__file__).with_suffix(".json")
 # facts in a call; the others get all facts of a draw in one call
 TURNS = {"wise": 1, "memoir": 1, "lemoe": 10, "ultraedit": 10, "alphaedit": 10}
 SETTINGS: dict[str, Any] = {
-    "metrics": ("efficacy", "generalization", "specificity", "locality"),
+    "metrics": ("efficacy", "generalization", "locality"),
     "events": ("teacher_forced", "generation"),
 }
 
