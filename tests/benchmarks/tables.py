@@ -18,7 +18,7 @@ from lib import EDITORS, Editor
 from lib import classroom as classroom_cases
 from lib.data.texts import known_by
 from lib.evaluation.abilities import items
-from lib.evaluation.intervals import DIFFERENCE, interval
+from lib.evaluation.intervals import DIFFERENCE, SHARE, interval
 from lib.preset_search.scan import SCORED
 
 HERE = Path(__file__).parent
@@ -700,6 +700,68 @@ def beside(scores: Sequence[Row]) -> list[str]:
         for event in ("teacher_forced", "generation")
     ]
     return [*cells, share(pick(scores, "locality", "teacher_forced"))]
+
+
+# --- presets on several draws of rows
+
+TRAVELED = (
+    ("held, teacher-forced", "efficacy teacher_forced"),
+    ("held, generation", "efficacy generation"),
+    ("reworded, teacher-forced", "generalization teacher_forced"),
+    ("reworded, generation", "generalization generation"),
+    ("unrelated, teacher-forced", "locality teacher_forced"),
+    ("unrelated, generation", "locality generation"),
+)
+
+
+def mean_of(values: Sequence[float] | None, ends: tuple[float, float] = SHARE) -> str:
+    """The mean of one value per case with its interval, "80 [78, 82]"; a dash without values."""
+    if not values:
+        return "–"
+    low, high = interval(values, ends)
+    plus = "+" if ends != SHARE and sum(values) > 0 else ""
+    mean = f"{plus}{percent(sum(values) / len(values))}"
+    return f"{mean} [{percent(low)}, {percent(high)}]".replace("-", "−")
+
+
+def draws() -> Iterable[tuple[str, str, Row]]:
+    """The stored runs of `travel`: the editor or "base", "preset" or "before", and the run."""
+    for name, run in read("travel").items():
+        first, *kind = name.split(", ")[:-1]
+        yield first, kind[0] if kind else "", run
+
+
+@made("travel")
+def travel() -> str:
+    """Each editor's preset on every draw, the base model first."""
+    rows = []
+    for name, kind, run in sorted(draws(), key=lambda draw: draw[0] != "base"):
+        if kind == "before":
+            continue
+        where = f"{run['data'].split('-')[0]} {run['rows']}" + ", chosen on it" * run["chosen"]
+        cells = [mean_of(run["values"].get(key)) for _, key in TRAVELED]
+        label = "base model" if name == "base" else f"`{name}`"
+        rows.append((label, where, *cells, number(run.get("cpu_per_edit"))))
+    head = ("editor", "rows", *(words for words, _ in TRAVELED), "CPU s per edit")
+    return table(head, rows, left=2)
+
+
+@made("travel-before")
+def travel_before() -> str:
+    """A preset against the one before it, on the same cases, for each draw that has both."""
+    runs = {(n, kind, run["data"], run["rows"]): run for n, kind, run in draws()}
+    rows = []
+    for (name, kind, data, where), old in runs.items():
+        new = runs.get((name, "preset", data, where))
+        if kind != "before" or new is None:
+            continue
+        for words, key in TRAVELED:
+            a, b = old["values"].get(key), new["values"].get(key)
+            if a and b:
+                gap = [y - x for x, y in zip(a, b, strict=True)]
+                cells = mean_of(a), mean_of(b), mean_of(gap, DIFFERENCE)
+                rows.append((f"`{name}`, {data.split('-')[0]} {where}", words, *cells))
+    return table(("editor, rows", "", "before", "now", "difference"), rows, left=2)
 
 
 # --- trained editors
