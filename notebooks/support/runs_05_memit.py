@@ -153,7 +153,7 @@ class Searched:
 
     known: dict[lib.Fact, torch.Tensor]
 
-    def values(self, facts: list[lib.Fact], templates: tuple[str, ...]) -> tuple:
+    def values(self, facts: list[lib.Fact], templates: tuple[str, ...], *forms: Any) -> tuple:
         """z (d_out, n) of facts known already; the others are searched in one batch."""
         new = [fact for fact in facts if fact not in self.known]
         if new:

@@ -108,7 +108,7 @@ def test_side_by_side_rows_and_the_list(visit, tmp_path, width):
     press(page, "Edit")
     page.locator("#switches", has_text="Colosseum").wait_for(timeout=120_000)
     assert "after edit 2" in page.locator("#list").inner_text()
-    page.get_by_role("slider").fill("1")
+    page.locator("#back").get_by_role("slider").fill("1")
     page.locator("#list", has_text="after edit 1 of 2").wait_for(timeout=60_000)
     assert "not written yet" in page.locator("#list").inner_text()
     page.locator("#list").screenshot(path=tmp_path / f"list-{width}.png")
