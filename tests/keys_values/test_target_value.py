@@ -101,8 +101,8 @@ def test_nan_during_the_search_is_one_sentence_and_changes_nothing(lm, monkeypat
         with pytest.raises(lib.TargetError, match="left the finite numbers at step 2"):
             editor.edit(FACTS[:1])
 
-    def search(*given, real=target_value.search):
-        return [replace(f, delta=f.delta * float("inf")) for f in real(*given)]
+    def search(*given, real=target_value.search, **more):
+        return [replace(f, delta=f.delta * float("inf")) for f in real(*given, **more)]
 
     monkeypatch.setattr(target_value, "search", search)
     with pytest.raises(lib.EditError, match="NaN or infinite"):
