@@ -6,7 +6,7 @@ import math
 from html import escape
 
 import lib
-from lib.interpret.entity_dossier import Line, Told
+from lib.interpret.entity_dossier import Line, Told, facts_about
 
 from .render import NOTHING, number
 
@@ -24,8 +24,7 @@ def shown(found: lib.Dossier) -> str:
     edits = "".join(
         f"<li>{escape(edit.editor)} wrote “{escape(fact.text)} {escape(fact.target_new)}”</li>"
         for edit in found.edits
-        for fact in edit.facts
-        if fact.subject is not None and fact.subject in fact.text
+        for fact in facts_about(edit, found.entity)
     )
     live = f'<ul class="edits-of">{edits}</ul>' if edits else ""
     rows = "".join(_row(line, both) for line in found.lines)

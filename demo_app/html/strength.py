@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from ..session.strength import Curve
+from ..session.edits import Curve
 
 WIDTH, HEIGHT, LEFT, TOP, BOTTOM = 560, 210, 44, 12, 40
 

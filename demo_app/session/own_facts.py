@@ -42,9 +42,13 @@ class OwnFacts:
         key = fact.subject, fact.prompt, subject.wanted
         if key not in self._found:
             job.report(begin, "Finding rewordings and neighbors for this fact")
-            case = lib.case_for(self.lm, fact, subject.wanted or None)
-            near = () if case is not None else lib.matches(self.lm, fact)[:NEAREST]
-            self._found[key] = case, tuple(match.relation.name for match in near)
+            relation, nearest = subject.wanted, ()
+            if not relation:
+                ranked = lib.matches(self.lm, fact)
+                nearest = tuple(match.relation.name for match in ranked[:NEAREST])
+                relation = nearest[0] if ranked and ranked[0].fits else ""
+            case = lib.case_for(self.lm, fact, relation) if relation else None
+            self._found[key] = case, nearest
             while len(self._found) > KEPT:
                 self._found.popitem(last=False)
         self._found.move_to_end(key)

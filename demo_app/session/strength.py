@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass
+from statistics import fmean
 
 import lib
+from lib.patch.strength import routed
 
 from . import edit_list, given
+from .edits import Curve
 from .studio import Studio
 from .subject_in_view import subject_of
 from .views import Subject, View
@@ -17,7 +19,6 @@ from .worker import Job, Trouble
 MOST = 2.0
 POINTS = tuple(i / 4 for i in range(9))  # 0 to MOST
 Point = tuple[float, float | None, float | None]
-KEPT = 16  # curves that are remembered, for all visitors together
 NONE = "There is no edit whose strength could change: press Edit first."
 ROUTED = (
     "A memory answers a prompt or leaves it to the model, so the last edit has no strength: only "
@@ -25,32 +26,11 @@ ROUTED = (
 )
 
 
-@dataclass(frozen=True)
-class Curve:
-    """What the last edit does at different strengths.
-
-    fact: the last fact that it wrote.
-    at: the strengths.
-    new: probability of the new answer behind the edit's prompt, one per strength.
-    reworded: the same in the mean over rewordings; empty where there are none.
-    kept: share of the neighbors whose next token is still the unedited model's; empty without any.
-    neighbors: how many neighbors were asked.
-    """
-
-    fact: lib.Fact
-    at: tuple[float, ...]
-    new: tuple[float, ...]
-    reworded: tuple[float, ...]
-    kept: tuple[float, ...]
-    neighbors: int
-
-
 class Strengths:
     """Scales the last edit of a visitor, and measures what it does at every strength."""
 
     def __init__(self, studio: Studio) -> None:
         self.studio, self.lm = studio, studio.lm
-        self._curves: dict[tuple[int, Subject], tuple[lib.Patch, Curve]] = {}
 
     def present(self, session: Session) -> float:
         """The strength of the last applied edit; 1 where there is none."""
@@ -68,22 +48,19 @@ class Strengths:
             subject = subject_of(self.studio.choices, session)
             if subject.case.fact not in whole.log[-1].facts:
                 return None  # another fact is in view: its answers say nothing of this edit
-            key = id(whole), subject
-            if key not in self._curves:
-                points = []
+            known = session.curve
+            if known is None or known[0] is not whole or known[1] != subject:
+                own, points = self._tops(subject, lib.EMPTY), []
                 for number, strength in enumerate(POINTS):
                     job.report(number / len(POINTS), f"Asking at strength {strength:g}")
                     patch = lib.scaled(self.lm, whole, strength, before)
-                    points.append(self._point(subject, patch))
+                    points.append(self._point(subject, patch, own))
                     yield
-                new, reworded, kept = (tuple(v for v in part if v is not None)
-                                       for part in zip(*points, strict=True))  # fmt: skip
-                count = len(subject.case.neighborhood)
-                found = Curve(subject.case.fact, POINTS, new, reworded, kept, count)
-                self._curves[key] = whole, found  # the patch is held, so that its id stays its own
-                while len(self._curves) > KEPT:
-                    del self._curves[next(iter(self._curves))]
-            return self._curves[key][1]
+                columns = zip(*points, strict=True)
+                new, reworded, kept = (tuple(v for v in one if v is not None) for one in columns)
+                found = Curve(subject.case.fact, POINTS, new, reworded, kept, len(own))
+                known = session.curve = whole, subject, found
+            return known[2]
 
         return session.submit(self.studio.worker, work)
 
@@ -110,21 +87,26 @@ class Strengths:
 
         return session.submit(self.studio.worker, work)
 
-    def _point(self, subject: Subject, patch: lib.Patch) -> Point:
-        """p(new answer), its mean over rewordings, and the share of neighbors kept."""
+    def _point(self, subject: Subject, patch: lib.Patch, own: list[int]) -> Point:
+        """p(new answer), its mean over rewordings, and the share of neighbors kept.
+
+        own: the next tokens of the unedited model at the neighbors.
+        """
         case = subject.case
         asked = [case.fact.text, *case.paraphrases]
-        neighbors = [probe.prompt for probe in case.neighborhood]
         with self.lm.patched(patch, only=True):
             scores = self.lm.score(asked, [case.fact.target_new] * len(asked))
-            tops = self.lm.next_token(neighbors).argmax(1).tolist() if neighbors else []
         p = [score.sum().exp().item() for score in scores]
-        kept = None
-        if neighbors:
-            with self.lm.patched(lib.EMPTY, only=True):
-                own = self.lm.next_token(neighbors).argmax(1).tolist()
-            kept = sum(a == b for a, b in zip(tops, own, strict=True)) / len(own)
-        return p[0], sum(p[1:]) / len(p[1:]) if len(p) > 1 else None, kept
+        same = [a == b for a, b in zip(self._tops(subject, patch), own, strict=True)]
+        return p[0], fmean(p[1:]) if p[1:] else None, fmean(same) if same else None
+
+    def _tops(self, subject: Subject, patch: lib.Patch) -> list[int]:
+        """The most probable next token behind each neighbor."""
+        neighbors = [probe.prompt for probe in subject.case.neighborhood]
+        if not neighbors:
+            return []
+        with self.lm.patched(patch, only=True):
+            return self.lm.next_token(neighbors).argmax(1).tolist()
 
 
 def _last(session: Session) -> tuple[lib.Patch | None, lib.Patch]:
@@ -133,9 +115,3 @@ def _last(session: Session) -> tuple[lib.Patch | None, lib.Patch]:
         return None, lib.EMPTY
     whole = session.wholes.get(edit_list.numbers(session), session.patches[-1])
     return whole, session.patches[-2] if len(session.patches) > 1 else lib.EMPTY
-
-
-def routed(patch: lib.Patch, before: lib.Patch) -> bool:
-    """Whether a patch adds routes or rewrites to another one."""
-    added = any(before.routes.get(name) is not one for name, one in patch.routes.items())
-    return added or patch.rewrites != before.rewrites

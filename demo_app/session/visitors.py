@@ -15,9 +15,9 @@ from typing import Any
 
 import lib
 
-from .edits import AppliedEdit, Point
+from .edits import AppliedEdit, Curve, Point
 from .predictions import Prediction
-from .views import View
+from .views import Subject, View
 from .worker import Job, Trouble, Worker
 
 KEY = 200  # characters of a visitor's id
@@ -36,6 +36,8 @@ class Session:
     folds: patches by the numbers of the edits in them, so that putting a switch back gives the very
         same patch.
     wholes: the patches of `folds` whose last edit is scaled, with it at strength 1.
+    curve: what the last edit does at different strengths, as (its patch at strength 1, the subject
+        that was asked about, the Curve).
     points: what was measured, by the numbers of the applied edits.
     jobs: jobs and long runs that were started.
     files: paths of files that were made for the visitor, or that the visitor has brought.
@@ -49,6 +51,7 @@ class Session:
     edits: list[AppliedEdit] = field(default_factory=list)
     folds: dict[tuple[int, ...], lib.Patch] = field(default_factory=dict)
     wholes: dict[tuple[int, ...], lib.Patch] = field(default_factory=dict)
+    curve: tuple[lib.Patch, Subject, Curve] | None = None
     points: dict[tuple[int, ...], Point] = field(default_factory=dict)
     jobs: list[Any] = field(default_factory=list)  # Job, or a LongRun, which stops like one
     files: set[str] = field(default_factory=set)

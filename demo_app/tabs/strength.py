@@ -8,10 +8,12 @@ from typing import Any
 import gradio as gr
 
 import lib
+from lib.patch.strength import routed
 
 from ..html.render import hint
 from ..html.strength import drawn
-from ..session.strength import MOST, ROUTED, Curve, Strengths, routed
+from ..session.edits import Curve
+from ..session.strength import MOST, ROUTED, Strengths
 from ..session.studio import Studio
 from ..session.visitors import Session
 from ..session.worker import Job

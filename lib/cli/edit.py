@@ -70,10 +70,13 @@ def _case(lm: LM, fact: Fact, relation: str | None) -> tuple[Case | None, str]:
     """The fact with test prompts, and a sentence that says where they come from."""
     if fact.subject is None or relation == NONE:
         return None, ""
-    case = case_for(lm, fact, relation)
-    if case is not None:
-        return case, f"Rewordings and neighbors are those of the relation “{case.relation}”."
-    nearest = [match.relation.name for match in matches(lm, fact)[:3]]
+    ranked = [] if relation else matches(lm, fact)
+    if ranked and ranked[0].fits:
+        relation = ranked[0].relation.name
+    if relation:
+        said = f"Rewordings and neighbors are those of the relation “{relation}”."
+        return case_for(lm, fact, relation), said
+    nearest = [match.relation.name for match in ranked[:3]]
     return None, (
         "No relation of the classroom fits this prompt, so no rewordings and neighbors were "
         f"asked. Nearest: {', '.join(nearest)}; choose one with --relation."

@@ -66,7 +66,7 @@ class Relation:
 
     def others(self, subject: str, but: Iterable[str] = ()) -> list[Probe]:
         """The questions about other subjects: none names this subject, and none is in `but`."""
-        name, never = _bare(subject), {text.casefold() for text in but}
+        name, never = bare(subject), {text.casefold() for text in but}
         return [
             probe
             for probe in self.neighbors
@@ -121,7 +121,7 @@ def _relation(name: str, cases: list[Case]) -> Relation:
         for probe in case.neighborhood:
             questions.setdefault(probe.prompt, probe)
             other = _subject(probe.prompt, templates)
-            if other is not None and _bare(other) not in map(_bare, answers):
+            if other is not None and bare(other) not in map(bare, answers):
                 answers[other] = probe.target
     return Relation(
         name,
@@ -151,6 +151,6 @@ def _subject(text: str, templates: Iterable[str]) -> str | None:
     return None
 
 
-def _bare(subject: str) -> str:
+def bare(subject: str) -> str:
     """The subject as it is compared: without its article and in small letters."""
     return _ANY_ARTICLE.sub("", subject.strip()).casefold()

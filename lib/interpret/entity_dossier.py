@@ -19,8 +19,8 @@ from weakref import WeakKeyDictionary
 import pandas as pd
 from torch import Tensor
 
-from ..data.facts import require_text
-from ..data.relations import Relation, relations
+from ..data.facts import Fact, require_text
+from ..data.relations import Relation, bare, relations
 from ..model.lm import LM
 from ..patch.patch import EMPTY, Edit, Patch
 from .logit_lens import lens
@@ -35,7 +35,6 @@ TOGETHER = 4  # relations that are asked in one batch
 AGREED = 1.0
 LIFTED = 3.0  # nats
 _ANSWER = re.compile(r"[^.,;:!?\n]+")
-_SMALL = re.compile(r"^(?:the|an?) ", re.IGNORECASE)
 
 
 class Reply(NamedTuple):
@@ -54,8 +53,7 @@ class Reply(NamedTuple):
     @property
     def bare(self) -> str:
         """The first word as answers are compared: no article, small letters."""
-        words = _SMALL.sub("", self.text.strip()).casefold().split()
-        return words[0].strip("\"'“”‘’.,;:!?") if words else ""
+        return _first_word(self.text)
 
 
 @dataclass(frozen=True)
@@ -117,8 +115,7 @@ class Line:
     @property
     def changed(self) -> bool:
         """Whether the answer is another one under the patch."""
-        first, second = self.before, self.after
-        return Reply(first.answer, 0, 0).bare != Reply(second.answer, 0, 0).bare
+        return _first_word(self.before.answer) != _first_word(self.after.answer)
 
 
 @dataclass(frozen=True)
@@ -170,7 +167,9 @@ class Dossier:
                 shown.append(_shown(line.after) + (" (changed)" if line.changed else ""))
             rows.append(f"  {line.relation}: {' → '.join(shown)}")
         for edit in self.edits:
-            rows.append(f"  edited by {edit.editor}: {_facts(edit, self.entity)}")
+            own = facts_about(edit, self.entity)
+            facts = "; ".join(f"{fact.text} → {fact.target_new}" for fact in own)
+            rows.append(f"  edited by {edit.editor}: {facts}")
         return "\n".join(rows)
 
 
@@ -214,12 +213,13 @@ def dossier_lines(
 
 def naming(patch: Patch, entity: str) -> tuple[Edit, ...]:
     """The lines of a patch's log with a fact about this entity, where the log holds its facts."""
-    name = _plain(entity)
-    return tuple(
-        edit
-        for edit in patch.log
-        if any(fact.subject is not None and _plain(fact.subject) == name for fact in edit.facts)
-    )
+    return tuple(edit for edit in patch.log if facts_about(edit, entity))
+
+
+def facts_about(edit: Edit, entity: str) -> list[Fact]:
+    """The facts of a line of the log whose subject is this entity, whatever its article."""
+    name = bare(entity)
+    return [fact for fact in edit.facts if fact.subject is not None and bare(fact.subject) == name]
 
 
 def _lines(
@@ -295,10 +295,10 @@ _MEANS: WeakKeyDictionary[LM, dict[tuple[str, str], dict[str, Tensor]]] = WeakKe
 def _usual(lm: LM, relation: Relation, template: str, entity: str, most: int) -> Tensor | None:
     """Mean log-probabilities of the next token over other subjects, (vocabulary).
 
-    The subjects' own tables are summed once per model; where the entity is one of them, it is
-    taken out again by reading it alone.
+    The mean is kept for each wording and set of subjects, in half precision. An entity that is one
+    of the subjects makes a set of its own, so at most one more set than subjects is kept.
     """
-    subjects = [s for s, _ in relation.answers if _plain(s) != _plain(entity)][:most]
+    subjects = [s for s, _ in relation.answers if bare(s) != bare(entity)][:most]
     if not subjects:
         return None
     kept = _MEANS.setdefault(lm, {}).setdefault((lm.identity, template), {})
@@ -309,18 +309,12 @@ def _usual(lm: LM, relation: Relation, template: str, entity: str, most: int) ->
     return kept[key].float()
 
 
-def _facts(edit: Edit, entity: str) -> str:
-    """The facts of a line about the entity, as "prompt → answer"."""
-    name = _plain(entity)
-    own = [f for f in edit.facts if f.subject is not None and _plain(f.subject) == name]
-    return "; ".join(f"{fact.text} → {fact.target_new}" for fact in own)
+def _first_word(text: str) -> str:
+    """The first word of an answer as answers are compared: no article, small letters."""
+    words = bare(text).split()
+    return words[0].strip("\"'“”‘’.,;:!?") if words else ""
 
 
 def _shown(told: Told) -> str:
     text = told.answer or "–"
     return text if told.consistent else f"({text})"
-
-
-def _plain(subject: str) -> str:
-    """The subject as it is compared: no article, small letters."""
-    return _SMALL.sub("", subject.strip()).casefold()

@@ -27,8 +27,7 @@ def scaled(lm: Any, patch: Patch, strength: float, before: Patch = EMPTY) -> Pat
         raise ValueError(f"the strength should be a number, not {strength!r:.40}")
     if not math.isfinite(strength):
         raise ValueError(f"the strength should be a finite number, not {strength}")
-    added = [name for name, one in patch.routes.items() if before.routes.get(name) is not one]
-    if added or patch.rewrites != before.rewrites:
+    if routed(patch, before):
         raise PatchError("a routed edit answers or does not answer: it has no strength")
     lost = before.weights.keys() - patch.weights
     if lost:
@@ -40,6 +39,12 @@ def scaled(lm: Any, patch: Patch, strength: float, before: Patch = EMPTY) -> Pat
         for name, new in patch.weights.items()
     }
     return patch.with_weights(weights)
+
+
+def routed(patch: Patch, before: Patch = EMPTY) -> bool:
+    """Whether a patch adds routes or rewrites to an earlier one, and so has no strength."""
+    added = any(before.routes.get(name) is not one for name, one in patch.routes.items())
+    return added or patch.rewrites != before.rewrites
 
 
 def _between(
