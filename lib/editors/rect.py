@@ -58,7 +58,9 @@ class Rect(Wrapper):
 
 def mask(delta: Tensor, W: Tensor, keep: float) -> Tensor:
     """Δ with its ⌈keep · size⌉ entries of largest |Δ / W|, and 0 everywhere else."""
-    relative = (delta / (W + 1e-8)).abs()
     count = math.ceil(keep * delta.numel())
-    least = relative.flatten().kthvalue(max(1, delta.numel() - count + 1)).values
+    if count == 0:
+        return torch.zeros_like(delta)
+    relative = (delta / (W + 1e-8)).abs()
+    least = relative.flatten().kthvalue(delta.numel() - count + 1).values
     return torch.where(relative >= least, delta, torch.zeros(()))

@@ -178,7 +178,7 @@ def editor(scale: Scale, lm: LM, name: str, brief: bool, **more: Any) -> lib.Edi
     """An editor with these settings; its network, if it has one, is fitted for two steps."""
     given = settings(scale, name, brief, **more)
     if lib.EDITORS[name].trained:
-        folder = Path(os.environ["XDG_CACHE_HOME"]) / "networks"
+        folder = packaged_models.cache_folder() / "networks"
         path = folder / f"{name}-{lm.fingerprint}-{lm.dtype}-{lm.device.type}.safetensors"
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists():
