@@ -395,8 +395,8 @@ show.Table(arena_14.table(arena))
 # In each row the second number says how many of the others cannot be told from the best one, since
 # the interval of the paired difference holds 0. Retrieval is not among them: it edits nothing, and
 # the last column says how far the best editor is ahead of it. (That one was picked because it is
-# the best here, so its interval is somewhat too kind.) The shipped networks of MEND, MALMEN and
-# RLEdit have learned from these CounterFact rows among others, so on them they are flattered.
+# the best here, so its interval is somewhat too kind.) None of these rows is among those from which
+# the shipped networks of MEND, MALMEN and RLEdit have learned.
 #
 # ## Exercise: who killed ROME?
 #
