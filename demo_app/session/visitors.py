@@ -40,6 +40,7 @@ class Session:
         that was asked about, the Curve).
     points: what was measured, by the numbers of the applied edits.
     jobs: jobs and long runs that were started.
+    looked: the patch and the fact that the tab “Inside the edit” was last computed for.
     files: paths of files that were made for the visitor, or that the visitor has brought.
     left: whether the visitor was forgotten; what is still made for them is kept no more.
     seen: when the visitor last did something, in seconds of the monotonic clock.
@@ -54,6 +55,7 @@ class Session:
     curve: tuple[lib.Patch, Subject, Curve] | None = None
     points: dict[tuple[int, ...], Point] = field(default_factory=dict)
     jobs: list[Any] = field(default_factory=list)  # Job, or a LongRun, which stops like one
+    looked: tuple[lib.Patch, lib.Fact] | None = None
     files: set[str] = field(default_factory=set)
     left: bool = False
     seen: float = field(default_factory=time.monotonic)
@@ -155,7 +157,7 @@ class Sessions:
             present = {key[: size + 1] for size in range(len(key))}
             for old in [one for one in list(session.folds) if one not in present]:
                 session.folds.pop(old, None)
-            session.foretold = None
+            session.foretold = session.looked = None
 
     def _end(self, gone: list[tuple[str, Session]]) -> None:
         """Stop what runs for them, and delete their files, where no other visitor has the same."""
