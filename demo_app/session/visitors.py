@@ -17,7 +17,7 @@ import lib
 
 from .edits import AppliedEdit, Curve, Point
 from .predictions import Prediction
-from .views import Subject, View
+from .views import Score, Subject, View
 from .worker import Job, Trouble, Worker
 
 KEY = 200  # characters of a visitor's id
@@ -39,6 +39,8 @@ class Session:
     curve: what the last edit does at different strengths, as (its patch at strength 1, the subject
         that was asked about, the Curve).
     points: what was measured, by the numbers of the applied edits.
+    guessing: whether the view of the last edit is kept back until the visitor has guessed.
+    score: of all guesses of this visit.
     jobs: jobs and long runs that were started.
     files: paths of files that were made for the visitor, or that the visitor has brought.
     left: whether the visitor was forgotten; what is still made for them is kept no more.
@@ -53,6 +55,8 @@ class Session:
     wholes: dict[tuple[int, ...], lib.Patch] = field(default_factory=dict)
     curve: tuple[lib.Patch, Subject, Curve] | None = None
     points: dict[tuple[int, ...], Point] = field(default_factory=dict)
+    guessing: bool = False
+    score: Score = field(default_factory=Score)
     jobs: list[Any] = field(default_factory=list)  # Job, or a LongRun, which stops like one
     files: set[str] = field(default_factory=set)
     left: bool = False
