@@ -24,6 +24,7 @@ from .session.worker import FAILED, Stopped, Trouble
 from .tabs.about import about
 from .tabs.dossier import DossierTab
 from .tabs.edit import Page
+from .tabs.gallery import GalleryTab
 from .tabs.inside import Inside
 from .tabs.interference import Interference
 from .tabs.lifelong import Lifelong
@@ -101,16 +102,19 @@ def build(studio: Studio, ready: View) -> gr.Blocks:
             live = gr.HTML(render.header(studio.lm.name, 0), scale=5, min_width=280)
             last = gr.Button("Undo last", size="sm", interactive=False, scale=0, min_width=100)
             everything = gr.Button("Undo all", size="sm", interactive=False, scale=0, min_width=100)
-        with gr.Tabs(selected="edit"):
+        with gr.Tabs(selected="edit") as tabs:
             with gr.Tab("Edit & compare", id="edit") as tab:
                 page = Page(studio, ready, live, last, everything)
                 page.edits.opened(tab)
+            with gr.Tab("Gallery", id="gallery"):
+                GalleryTab(studio)
             with gr.Tab("One subject", id="dossier") as tab:
                 DossierTab(studio).opened(tab)
             with gr.Tab("Interference", id="interference"):
                 Interference(studio, page)
-            with gr.Tab("Lifelong", id="lifelong"):
-                Lifelong(studio)
+            with gr.Tab("Lifelong", id="lifelong") as tab:
+                lifelong = Lifelong(studio)
+                lifelong.opened_queue(tab)
             with gr.Tab("Inside the edit", id="inside") as tab:
                 Inside(studio).opened(tab)
             with gr.Tab("Take away", id="take") as tab:
@@ -128,6 +132,7 @@ def build(studio: Studio, ready: View) -> gr.Blocks:
 
         demo.unload(leave)
         page.reopened(demo)
+        lifelong.reopened(demo, tabs)
     studio.sessions.forgotten = Forgotten(demo)
     return demo.queue(max_size=200)
 

@@ -208,20 +208,6 @@ class Score:
         return Score(self.hits + other.hits, self.asked + other.asked, self.steady + other.steady)
 
 
-@dataclass(frozen=True)
-class Written:
-    """A free prompt continued by the model.
-
-    before: by the base model.
-    after: with the visitor's edits; None while that is not written yet.
-    live: how many edits were applied.
-    """
-
-    before: str = ""
-    after: str | None = None
-    live: int = 0
-
-
 def tally(rows: tuple[Row, ...], group: str) -> tuple[int, int]:
     """(rows as one would wish, rows) of a group.
 

@@ -17,6 +17,7 @@ import lib
 
 from .edits import AppliedEdit, Curve, Point
 from .predictions import Prediction
+from .texts import Writing
 from .views import Score, Subject, View
 from .worker import Job, Trouble, Worker
 
@@ -41,6 +42,9 @@ class Session:
     points: what was measured, by the numbers of the applied edits.
     guessing: whether the view of the last edit is kept back until the visitor has guessed.
     score: of all guesses of this visit.
+    writing: the free prompt that was continued last.
+    race: the race of editors in view, a `lifelong.races.Race`, and at which of its points the
+        visitor looks: race_at, from 1; 0 is the newest.
     jobs: jobs and long runs that were started.
     files: paths of files that were made for the visitor, or that the visitor has brought.
     left: whether the visitor was forgotten; what is still made for them is kept no more.
@@ -57,6 +61,9 @@ class Session:
     points: dict[tuple[int, ...], Point] = field(default_factory=dict)
     guessing: bool = False
     score: Score = field(default_factory=Score)
+    writing: Writing | None = None
+    race: Any = None
+    race_at: int = 0
     jobs: list[Any] = field(default_factory=list)  # Job, or a LongRun, which stops like one
     files: set[str] = field(default_factory=set)
     left: bool = False
@@ -66,6 +73,7 @@ class Session:
     def empty(self) -> bool:
         """Whether a new session would be the same: nothing was made, and nothing runs."""
         held = self.patches or self.edits or self.files or self.view or self.foretold
+        held = held or self.writing or self.race
         return not held and all(job.finished.is_set() for job in self.jobs)
 
     @property

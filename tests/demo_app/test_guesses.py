@@ -1,4 +1,4 @@
-"""Guess first, then see: nothing of an edit is shown before, and every guess is counted after it."""
+"""Guess first, then see: nothing of an edit is shown before, and every guess is counted."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import lib
 from demo_app.html import guess as html
 from demo_app.html.table import table
 from demo_app.session import guesses
-from demo_app.session.studio import Studio
 from demo_app.session.views import Answer, Column, Row, Score, Subject, View
 from demo_app.session.visitors import Session
 from demo_app.session.worker import Trouble
@@ -154,4 +153,3 @@ def test_an_edit_that_fails_or_is_undone_leaves_no_guess(page):
     typed = said(caller, endpoints["page_edit"], form("xy", True, ["The moon", "{} is made of"]))
     assert typed["success"] and page[1].sessions.get("second").guessing
     page[1].sessions.drop("second")
-
