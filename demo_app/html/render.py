@@ -54,7 +54,7 @@ def header(model: str, live: int) -> str:
     """Model and number of edits, for the page's upper right corner."""
     state = "on" if live else "off"
     count = f"<strong>{_edits(live)} live</strong>"
-    return f'<div class="live {state}"><span>{escape(model)}</span> · {count}</div>'
+    return f'<div class="live {state}"><span>{escape(model)} · </span>{count}</div>'
 
 
 def _edits(count: int) -> str:
@@ -143,6 +143,11 @@ def bars(*values: float | None) -> str:
 def done(text: str) -> str:
     """A line that says how a long run ended."""
     return f'<div class="status done" role="status">✓ {escape(text)}</div>'
+
+
+def finding(text: str) -> str:
+    """A sentence that says what a figure shows."""
+    return f'<div class="status done" role="status">{escape(text)}</div>'
 
 
 def hint(text: str) -> str:

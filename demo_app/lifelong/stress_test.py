@@ -6,6 +6,7 @@ It says what a test is and what was found so far; run.py runs it, and figures.py
 from __future__ import annotations
 
 import math
+import random
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -138,6 +139,12 @@ def offered(choices: Choices) -> dict[str, str]:
         for key, (name, _) in choices.editors().items()
         if key not in BASELINES and choices.kind(key).speed != "slow"
     }
+
+
+def mixed(choices: Choices) -> list[lib.Case]:
+    """The classroom with its relations mixed; always in the same order."""
+    cases = list(choices.cases.values())
+    return random.Random(0).sample(cases, len(cases))
 
 
 def plan(

@@ -46,6 +46,7 @@ class Session:
     race: the race of editors in view, a `lifelong.races.Race`, and at which of its points the
         visitor looks: race_at, from 1; 0 is the newest.
     jobs: jobs and long runs that were started.
+    looked: the patch and the fact that the tab “Inside the edit” was last computed for.
     files: paths of files that were made for the visitor, or that the visitor has brought.
     left: whether the visitor was forgotten; what is still made for them is kept no more.
     seen: when the visitor last did something, in seconds of the monotonic clock.
@@ -65,6 +66,7 @@ class Session:
     race: Any = None
     race_at: int = 0
     jobs: list[Any] = field(default_factory=list)  # Job, or a LongRun, which stops like one
+    looked: tuple[lib.Patch, lib.Fact] | None = None
     files: set[str] = field(default_factory=set)
     left: bool = False
     seen: float = field(default_factory=time.monotonic)
@@ -167,7 +169,7 @@ class Sessions:
             present = {key[: size + 1] for size in range(len(key))}
             for old in [one for one in list(session.folds) if one not in present]:
                 session.folds.pop(old, None)
-            session.foretold = None
+            session.foretold = session.looked = None
 
     def _end(self, gone: list[tuple[str, Session]]) -> None:
         """Stop what runs for them, and delete their files, where no other visitor has the same."""

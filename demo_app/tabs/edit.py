@@ -25,9 +25,9 @@ from .jobs import HIDDEN, OPEN, follow, told_plainly
 from .strength import Strength
 
 SHOW_RESULT = """(...given) => {
-  if (innerWidth < 720) document.querySelector("#right").scrollIntoView({behavior: "smooth"});
+  if (innerWidth < 720) document.querySelector("#top").scrollIntoView({behavior: "smooth"});
   return given;
-}"""  # on a phone what happened stands below the form
+}"""  # on a phone what happened stands over the form
 
 PICK = """
 const pick = (event) => {

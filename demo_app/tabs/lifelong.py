@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import functools
-import random
 import tempfile
 import time
 from collections.abc import Callable, Generator, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-import lib
-
-from ..html import render
+from ..html import render, stored
 from ..lifelong import figures, run, stress_test
 from ..lifelong.races import Race
 from ..session.choices import TICKED
@@ -23,6 +21,7 @@ from ..session.studio import Studio
 from ..session.uploads import DATA, read_cases
 from ..session.visitors import Session
 from ..session.worker import Progress, Trouble
+from ..stored.examples import Examples
 from . import race
 from .jobs import handed_out
 from .long_runs import OPEN, Running, picture
@@ -49,29 +48,64 @@ REDRAW = 2.5  # seconds between two drawings at least
 
 
 class Lifelong:
-    """Choices on top, then a line of progress, a table, the curves, the raster, and files."""
+    """Choices on top, then a line of progress, a table, the curves, the raster, and files.
 
-    def __init__(self, studio: Studio) -> None:
+    A stored example of the results stands there until a visitor runs a test.
+    """
+
+    def __init__(self, studio: Studio, examples: Examples | None = None) -> None:
         self.studio, self.running = studio, Running(studio)
+        raced = None if examples is None else examples.race
+        self.example = None if raced is None else raced.test()
         with gr.Column(elem_classes="card"):
             gr.HTML('<h2 class="name">Lifelong stress test</h2>')
             gr.HTML(render.hint(WHAT))
             self.form()
             self.queue, self.opened_queue = race.queue(studio)
             self.status = gr.HTML("", elem_id="lifelong-status")
-        with gr.Column(elem_classes="card", visible=False) as self.results:
+        with gr.Column(elem_classes="card", visible=self.example is not None) as self.results:
+            table, words = self.stored_texts()
             self.watch = race.Watch(studio)
-            self.table = gr.HTML("", elem_id="lifelong-table")
+            self.table = gr.HTML(table, elem_id="lifelong-table")
             gr.HTML(render.hint(SEE["curves"]))
             self.curves = _plot("Curves of the stress test")
             gr.HTML(render.hint(SEE["raster"]))
             self.raster = _plot("Retention raster")
-            self.words = gr.HTML("", elem_id="lifelong-words")
+            self.words = gr.HTML(words, elem_id="lifelong-words")
             with gr.Row(visible=False) as self.files:
                 self.csv = gr.DownloadButton("Table (CSV)", size="sm", min_width=120)
                 self.png = gr.DownloadButton("Curves (PNG)", size="sm", min_width=120)
                 self.png2 = gr.DownloadButton("Raster (PNG)", size="sm", min_width=120)
+        self.begun = gr.State(False)  # whether this page has the figures of the stored example
         self.wire()
+
+    def stored_texts(self) -> tuple[str, str]:
+        """The stored example's table, under a line that says whose it is, and its words."""
+        test = self.example
+        if test is None:
+            return "", ""
+        whose = stored.race_of(self.studio.lm.name, len(test.cases), test.batch)
+        table = render.numbers(figures.HEADS, figures.rows(test), figures.ended(test))
+        return whose + table, render.in_words(figures.words(test), "words")
+
+    @cached_property
+    def pictures(self) -> list[Any]:
+        """The stored example's curves and raster, drawn once for all visitors."""
+        test = self.example
+        return (
+            [] if test is None else [picture(figures.curves(test)), picture(figures.raster(test))]
+        )
+
+    def opened(self, tab: gr.Tab) -> None:
+        """Draw the stored example when the tab is opened for the first time."""
+
+        def look(begun: bool) -> tuple:
+            if begun or self.example is None:
+                return True, gr.skip(), gr.skip()
+            return True, *self.pictures
+
+        outputs = [self.begun, self.curves, self.raster]
+        tab.select(look, self.begun, outputs, api_name="lifelong_opened", **OPEN)
 
     def form(self) -> None:
         offered = stress_test.offered(self.studio.choices)
@@ -241,7 +275,7 @@ class Lifelong:
         self, editors: list[str], edits: float, batch: float, file: str | None
     ) -> stress_test.Test:
         """The test that is asked for. Raises Trouble."""
-        cases, source = mixed(self.studio), "classroom"
+        cases, source = stress_test.mixed(self.studio.choices), "classroom"
         if file:
             source = Path(file).name
             try:
@@ -253,12 +287,6 @@ class Lifelong:
             edits = min(edits or 0, len(cases))
             batch = min(batch or 0, edits)
         return stress_test.plan(self.studio.choices, editors, cases, edits, batch, source)
-
-
-def mixed(studio: Studio) -> list[lib.Case]:
-    """The classroom with its relations mixed; always in the same order."""
-    cases = list(studio.choices.cases.values())
-    return random.Random(0).sample(cases, len(cases))
 
 
 def shown(test: stress_test.Test) -> tuple:

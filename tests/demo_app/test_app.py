@@ -37,7 +37,6 @@ from demo_app.session.free_text import Writer
 from demo_app.session.gallery import Exhibit, Gallery, Said, Step
 from demo_app.session.interference import Forecasts
 from demo_app.session.predictions import Prediction, Victim
-from demo_app.session.studio import Studio
 from demo_app.session.texts import Alternative, Alternatives, Pair, Place, Text, Writing
 from demo_app.session.views import (
     EDITS,
@@ -60,23 +59,8 @@ from ..support import tiny
 from ..support.page import through
 
 ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.usefixtures("strong_settings")
 TOWER = ("The Eiffel Tower", "{} is located in the city of")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def strong_settings():
-    """Random models are moved by large steps only."""
-    with pytest.MonkeyPatch.context() as patch:
-        row = {"layer": 2, "lr": 2e-2, "epochs": 60, "target_eos": False}
-        patch.setattr("lib.editors.shared.config._presets", lambda: {"ft": {"any": row}})
-        yield
-
-
-@pytest.fixture(scope="module")
-def studio():
-    made = Studio(tiny.model("llama"))
-    yield made
-    made.close()
 
 
 def edit(studio, session, target="xy", editor="ft", **settings) -> View:
