@@ -44,6 +44,8 @@ class Expected:
 
     def holds(self, said: Said) -> bool:
         """Whether what was measured is what the sentence says."""
+        if not said.after:
+            return False  # it was not asked
         begins = self.says is None or said.after.casefold().startswith(self.says.casefold())
         return begins and self.changed in (None, said.before != said.after)
 
@@ -252,7 +254,7 @@ def measure(studio: Studio, wanted: Exhibit, expected: tuple[Expected, ...]) -> 
     session = Session()
     for start in gallery.plan(studio, wanted):
         view = start(session).outcome()
-    said = gallery.measured(view, {one.prompt: one.group for one in expected})
+    said = gallery.measured(view, [(one.group, one.prompt) for one in expected])
     wrong = [found for one, found in zip(expected, said, strict=True) if not one.holds(found)]
     for found in wrong:
         print(f"{wanted.key}: not so: {found}")
