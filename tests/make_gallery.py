@@ -240,11 +240,21 @@ EXHIBITS: tuple[tuple[Exhibit, tuple[Expected, ...]], ...] = (
         Exhibit(
             "survivor",
             "It survives a hundred others",
-            "The tower is moved, and then a hundred other facts are written on top of it, in "
-            "one call. It is still in Rome.",
-            (Step("ultraedit", *TOWER), Step("ultraedit", others=100)),
+            "The codebook learns the tower and then a hundred other facts in one call. The tower "
+            "is still in Rome.",
+            (Step("grace", *TOWER), Step("grace", others=100)),
         ),
         (Expected(SAID, "edit", "Rome", True),),
+    ),
+    (
+        Exhibit(
+            "wanderer",
+            "A hundred others move it on",
+            "The tower is moved to Rome, and then a hundred other facts are written into the same "
+            "weights. One of them puts the Colosseum into Madrid, and the tower goes with it.",
+            (Step("ultraedit", *TOWER), Step("ultraedit", others=100)),
+        ),
+        (Expected(SAID, "edit", "Madrid", True),),
     ),
 )  # fmt: skip
 
