@@ -8,7 +8,7 @@ where it matters.
 All inserts have one form, Δ = R B. The residual R (d_out, n) is the part of the value that is
 missing at each key, and the reach B (n, d_in) depends on the keys alone. B k is the share of each
 residual that lands on any other key k, so B says, before anything is written, which other facts
-will be disturbed (`interference`).
+will be disturbed (`interference`). The file is a few lines over 300: the forms share their terms.
 """
 
 from __future__ import annotations
