@@ -65,7 +65,7 @@ class Lifelong:
             self.status = gr.HTML("", elem_id="lifelong-status")
         with gr.Column(elem_classes="card", visible=self.example is not None) as self.results:
             table, words = self.stored_texts()
-            self.watch = race.Watch(studio)
+            self.watch = race.Watch(studio, self.example)
             self.table = gr.HTML(table, elem_id="lifelong-table")
             gr.HTML(render.hint(SEE["curves"]))
             self.curves = _plot("Curves of the stress test")
@@ -99,8 +99,9 @@ class Lifelong:
     def opened(self, tab: gr.Tab) -> None:
         """Draw the stored example when the tab is opened for the first time."""
 
-        def look(begun: bool) -> tuple:
-            if begun or self.example is None:
+        def look(begun: bool, request: gr.Request) -> tuple:
+            own = self.studio.sessions.get(request.session_hash).race  # of a link, say
+            if begun or own is not None or self.example is None:
                 return True, gr.skip(), gr.skip()
             return True, *self.pictures
 
@@ -181,7 +182,8 @@ class Lifelong:
 
     def reopened(self, demo: gr.Blocks, tabs: gr.Tabs) -> None:
         """Show the race that the page's address names."""
-        race.reopened(self.watch, demo, tabs, self.results, self.status)
+        results = [self.results, self.table, self.curves, self.raster, self.words]
+        race.reopened(self.watch, demo, tabs, self.status, results, shown)
 
     def run(
         self, editors: list[str], edits: float, batch: float, file: str | None, request: gr.Request

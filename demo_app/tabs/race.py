@@ -11,6 +11,7 @@ import gradio as gr
 from ..html import render
 from ..lifelong import race_picture
 from ..lifelong.races import Race, Races
+from ..lifelong.stress_test import Test
 from ..session import given
 from ..session.studio import Studio
 from ..session.visitors import Session
@@ -29,22 +30,26 @@ SEE = (
 class Watch:
     """The picture of a race, a slider over its points, Go on, and the race's link.
 
-    `outputs` are the parts that change.
+    example: the race that stands there until a visitor has one; None: there is none. `outputs` are
+    the parts that change.
     """
 
-    def __init__(self, studio: Studio) -> None:
-        self.studio, self.races = studio, Races()
+    def __init__(self, studio: Studio, example: Test | None = None) -> None:
+        self.studio, self.races, self.example = studio, Races(), example
+        points = 0 if example is None else len(race_picture.counts(example))
         gr.HTML(render.hint(SEE))
-        self.picture = gr.HTML("", elem_id="race")
+        self.picture = gr.HTML(
+            "" if example is None else race_picture.frame(example), elem_id="race"
+        )
         with gr.Row(equal_height=True, elem_id="race-row"):
             self.slider = gr.Slider(
                 1,
-                2,
-                1,
+                max(points, 2),
+                max(points, 1),
                 step=1,
                 label="Look back",
                 info="points at which everything was measured, the newest on the right",
-                visible=False,
+                visible=points > 1,
                 elem_id="race-at",
                 scale=4,
                 min_width=220,
@@ -59,10 +64,10 @@ class Watch:
         def look(at: float, request: gr.Request) -> str:
             session = self.studio.sessions.get(request.session_hash)
             with told_plainly():
-                if session.race is None:
+                test = self.example if session.race is None else session.race.test
+                if test is None:
                     raise Trouble(NONE)
                 number = given.whole("point of the race", at)
-                test = session.race.test
                 newest = len(race_picture.counts(test))
                 session.race_at = 0 if number >= newest else max(number, 1)
                 return race_picture.frame(test, session.race_at)
@@ -72,10 +77,10 @@ class Watch:
         )
 
     def shown(self, session: Session) -> tuple:
-        """The outputs as a visitor's race is now; nothing of it where there is none."""
+        """The outputs as a visitor's race is now; as they are where there is none."""
         race: Race | None = session.race
         if race is None:
-            return "", gr.Slider(visible=False), gr.Button(visible=False), ""
+            return tuple([gr.skip()] * len(self.outputs))
         points = len(race_picture.counts(race.test))
         at = session.race_at or points
         href = f"?{KEY}={escape(race.token)}"
@@ -113,9 +118,17 @@ def queue(studio: Studio) -> tuple[gr.HTML, Callable[[gr.Tab], None]]:
 
 
 def reopened(
-    watch: Watch, demo: gr.Blocks, tabs: gr.Tabs, results: gr.Column, status: gr.HTML
+    watch: Watch,
+    demo: gr.Blocks,
+    tabs: gr.Tabs,
+    status: gr.HTML,
+    results: list[Any],
+    shown: Callable[[Test], tuple],
 ) -> None:
-    """Show the race that the page's address names, in its tab."""
+    """Show the race that the page's address names, in its tab.
+
+    results: the outputs that `shown` gives for a test.
+    """
 
     def reopen(request: gr.Request) -> Iterator[dict[Any, Any]]:
         token = request.query_params.get(KEY)
@@ -134,9 +147,9 @@ def reopened(
         said += "; it is running in another window" if race.runs else ""
         yield {
             tabs: gr.Tabs(selected="lifelong"),
-            results: gr.Column(visible=True),
+            **dict(zip(results, shown(race.test), strict=True)),
             status: render.done(f"A race that was begun before: {said}."),
             **dict(zip(watch.outputs, watch.shown(session), strict=True)),
         }
 
-    demo.load(reopen, None, [tabs, results, status, *watch.outputs], **HIDDEN)
+    demo.load(reopen, None, [tabs, status, *results, *watch.outputs], **HIDDEN)
