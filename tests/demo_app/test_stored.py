@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 import lib
+from demo_app.inside.ranks_and_changes import Changes
 from demo_app.lifelong import figures, stress_test
 from demo_app.lifelong import run as lifelong
 from demo_app.session.interference import Forecasts
@@ -17,11 +18,13 @@ from demo_app.session.studio import Studio
 from demo_app.session.visitors import Session
 from demo_app.stored import __main__ as command
 from demo_app.stored import examples
+from lib.editors.shared import config
 
 from ..support import tiny
 from ..support.page import cases, edited, through
 
 FILES = sorted(examples.FOLDER.glob("*.json"))
+PRESETS = config._presets  # before the random models get theirs
 DEFAULT = examples.file_of("SmolLM2-135M-Instruct")
 
 
@@ -32,7 +35,7 @@ def strong_settings():
         row = {"layer": 2, "lr": 2e-2, "epochs": 60, "target_eos": False}
         rows = {"ft": {"any": row}, "rome": {"any": {"layer": 1, "second_moment": False}},
                 "grace": {"any": {"layer": 2}}}  # fmt: skip
-        patch.setattr("lib.editors.shared.config._presets", lambda: rows)
+        patch.setattr(config, "_presets", lambda: rows)
         yield
 
 
@@ -73,16 +76,9 @@ def test_a_file_is_in_step_with_the_facts(path):
 
 
 def test_the_file_of_the_default_model_is_in_step_with_its_presets(default_lm, monkeypatch):
-    monkeypatch.undo()
-    with pytest.MonkeyPatch.context() as patch:
-        from lib.editors.shared import config
-
-        patch.setattr(config, "_presets", REAL)
-        found = examples.of(default_lm)
-        assert found is not None and found.settings == command.settings(default_lm)
-
-
-REAL = __import__("lib.editors.shared.config", fromlist=["_presets"])._presets
+    monkeypatch.setattr(config, "_presets", PRESETS)
+    found = examples.of(default_lm)
+    assert found is not None and found.settings == command.settings(default_lm)
 
 
 def test_other_weights_of_the_same_name_have_no_examples(tmp_path):
@@ -105,10 +101,9 @@ def test_a_file_that_is_no_example_is_refused_in_one_sentence(tmp_path, text):
 
 
 def test_a_number_that_json_cannot_hold_is_not_written(tmp_path):
-    found = replace(examples.read(DEFAULT), norms=None)
-    bad = replace(found.race.base, perplexity=float("nan"))
+    found = examples.read(DEFAULT)
     with pytest.raises(ValueError):
-        examples.write(replace(found, race=replace(found.race, base=bad)), tmp_path)
+        examples.write(replace(found, norms=Changes({0: float("nan")}, 30)), tmp_path)
     assert not list(tmp_path.iterdir())
 
 
@@ -134,35 +129,32 @@ def test_parts_are_made_one_by_one_and_kept_while_they_are_in_step(
     monkeypatch.setattr(command, "Studio", lambda lm: Studio(lm))
     monkeypatch.setattr(command, "MEMORY", "grace")
     monkeypatch.setattr(command, "EDITOR", "ft")
-    (path := examples.file_of(studio.lm.name, tmp_path)).unlink(missing_ok=True)
-    to = ["--to", str(tmp_path)]
-    assert command.main(["--only", "ranks,norms", *to]) == 0
+    path, to = examples.file_of(studio.lm.name, tmp_path), ["--to", str(tmp_path)]
+    assert command.main(["--only", "forecast,norms", *to]) == 0
     first = examples.of(studio.lm, tmp_path)
-    assert first.ranks is not None and first.norms is not None and first.scope is None
+    assert first.forecast.measured and first.norms is not None and first.scope is None
     assert first.editor == "ft" and first.editor_of("scope") == "grace"
     assert command.main(["--only", "scope", *to]) == 0
     second = examples.of(studio.lm, tmp_path)
-    assert second.scope is not None and second.ranks == first.ranks
+    assert second.scope is not None and second.forecast == first.forecast
     text = json.loads(path.read_text())
     text["settings"]["ft"]["lr"] = 0.5
     path.write_text(json.dumps(text))
     assert command.main(["--only", "norms", *to]) == 0
     third = examples.of(studio.lm, tmp_path)
-    assert third.ranks is None and third.norms == first.norms, "made by other settings: dropped"
+    assert third.forecast is None and third.norms == first.norms, "made by other settings: dropped"
     assert command.main(["--only", "magic", *to]) == 2
     assert "there is no example 'magic'" in capsys.readouterr().err
 
 
 @pytest.mark.slow
-def test_the_stored_example_is_what_comes_out_today(default_lm):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("lib.editors.shared.config._presets", REAL)
-        made = Studio(default_lm)
-        found = examples.of(default_lm)
-        assert command.make(made, "ranks") == found.ranks
-        again = command.make(made, "norms")
-        assert again.share == pytest.approx(found.norms.share, rel=1e-3)
-        made.close()
+def test_the_stored_example_is_what_comes_out_today(default_lm, monkeypatch):
+    monkeypatch.setattr(config, "_presets", PRESETS)
+    made, found = Studio(default_lm), examples.of(default_lm)
+    assert command.make(made, "ranks") == found.ranks
+    again = command.make(made, "norms")
+    assert again.share == pytest.approx(found.norms.share, rel=1e-3)
+    made.close()
 
 
 # ---- what the tabs make of them
@@ -193,7 +185,7 @@ def test_the_tab_opens_with_stored_examples_and_draws_them_once(tab):
     for card in CARDS:
         parts = tab.parts[card.place]
         assert "Stored example" in parts.caption.value and "SmolLM2" in parts.caption.value
-        assert "✓" in parts.status.value and "The figure in words" in parts.words.value
+        assert "status done" in parts.status.value and "The figure in words" in parts.words.value
         assert (parts.show is None) == (card.cost == "")
     visitor = SimpleNamespace(session_hash="first look")
     page = last(tab.look(False, visitor))
