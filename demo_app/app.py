@@ -27,6 +27,7 @@ from .stored import examples as finished
 from .tabs.about import about
 from .tabs.dossier import DossierTab
 from .tabs.edit import Page
+from .tabs.gallery import GalleryTab
 from .tabs.inside import Inside
 from .tabs.interference import Interference
 from .tabs.lifelong import Lifelong
@@ -111,16 +112,20 @@ def build(studio: Studio, ready: View, models: Models | None = None) -> gr.Block
             everything = gr.Button("Undo all", size="sm", interactive=False, scale=0, min_width=100)
         if choice is not None:
             choice.panel()
-        with gr.Tabs(selected="edit", overflow_behavior="wrap"):
+        with gr.Tabs(selected="edit", overflow_behavior="wrap") as tabs:
             with gr.Tab("Edit & compare", id="edit") as tab:
                 page = Page(studio, ready, live, last, everything)
                 page.edits.opened(tab)
+            with gr.Tab("Gallery", id="gallery"):
+                GalleryTab(studio)
             with gr.Tab("One subject", id="dossier") as tab:
                 DossierTab(studio).opened(tab)
             with gr.Tab("Interference", id="interference") as tab:
                 Interference(studio, page, examples).opened(tab)
             with gr.Tab("Lifelong", id="lifelong") as tab:
-                Lifelong(studio, examples).opened(tab)
+                lifelong = Lifelong(studio, examples)
+                lifelong.opened(tab)
+                lifelong.opened_queue(tab)
             with gr.Tab("Inside the edit", id="inside") as tab:
                 Inside(studio, examples).opened(tab)
             with gr.Tab("Take away", id="take") as tab:
@@ -138,6 +143,7 @@ def build(studio: Studio, ready: View, models: Models | None = None) -> gr.Block
 
         demo.unload(leave)
         page.reopened(demo)
+        lifelong.reopened(demo, tabs)
     studio.sessions.forgotten = Forgotten(demo)
     return demo.queue(max_size=200)
 

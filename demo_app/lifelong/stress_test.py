@@ -31,6 +31,7 @@ class Point:
     neighbors: whether each neighbor is answered right.
     perplexity: of a held-out text.
     change: ‖ΔW‖/‖W₀‖ of the matrix that changed most.
+    said: {row: what the model says to its prompt}, of the facts so far.
     """
 
     edits: int
@@ -38,6 +39,7 @@ class Point:
     neighbors: tuple[bool, ...]
     perplexity: float
     change: float
+    said: dict[int, str] = field(default_factory=dict)
 
     @property
     def retention(self) -> float:
