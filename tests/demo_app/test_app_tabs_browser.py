@@ -37,7 +37,7 @@ def fits(page, width: int) -> None:
 def test_the_stress_test_runs_stops_and_is_downloaded(visit, tmp_path, width):  # noqa: F811
     page = visit(width)
     go_to(page, "Lifelong", "Lifelong stress test")
-    page.locator("#lifelong-table .stored", has_text="Stored example").wait_for()
+    page.locator("#race .stored", has_text="Stored example").wait_for()
     page.locator(".figure img").nth(1).wait_for()
     page.screenshot(path=tmp_path / f"lifelong-{width}-form.png", full_page=True)
     page.get_by_label("UltraEdit (fast)").uncheck()

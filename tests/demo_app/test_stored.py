@@ -231,7 +231,10 @@ def test_the_race_stands_in_its_tab(studio):
     with gr.Blocks():
         tab = Lifelong(studio, examples.read(DEFAULT))
     table, words = tab.stored_texts()
-    assert tab.results.visible and "Stored example" in table and "ROME" in table
+    assert tab.results.visible and "Stored example" in tab.watch.picture.value
+    assert "ROME" in table and tab.table.value == table
+    newest, first = tab.watch.example_at(0), tab.watch.example_at(1)
+    assert "After 40 of 40" in newest and "After 5 of 40" in first
     assert words.count("<li>") == 3 and len(tab.pictures) == 2
     assert tab.pictures is tab.pictures, "drawn once"
 
