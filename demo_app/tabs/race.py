@@ -60,7 +60,7 @@ class Watch:
         self.outputs = [self.picture, self.slider, self.on, self.link]
 
     def example_at(self, at: int) -> str:
-        """The example at one of its points, counted from 1, 0 the newest; "" where there is none."""
+        """The example at one of its points, from 1 on, 0 the newest; "" where there is none."""
         return "" if self.example is None else self.whose + race_picture.frame(self.example, at)
 
     def wire(self) -> None:
