@@ -62,7 +62,8 @@ class Lifelong:
             gr.HTML(render.hint(WHAT))
             self.form()
             self.queue, self.opened_queue = race.queue(studio)
-            self.status = gr.HTML("", elem_id="lifelong-status")
+            none = stored.none_of(studio.lm.name, "Press “Run the test”.")
+            self.status = gr.HTML("" if self.example else none, elem_id="lifelong-status")
         with gr.Column(elem_classes="card", visible=self.example is not None) as self.results:
             table, words = self.stored_texts()
             self.watch = race.Watch(studio, self.example, self.whose())

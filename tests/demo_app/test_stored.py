@@ -52,15 +52,18 @@ def studio():
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_a_file_is_whole_and_says_what_it_is(path, tmp_path):
     found = examples.read(path)
-    assert all(getattr(found, part) is not None for part in command.PARTS)
     assert examples.write(found, tmp_path).read_bytes() == path.read_bytes(), "written as it reads"
     assert path.stat().st_size < 200_000
     for part in command.LOOKS:
         shown = found.panel(part)
+        if shown is None:
+            continue
         assert shown.found.endswith(".") and shown.lines, part
         assert shown.figure._repr_png_().startswith(b"\x89PNG"), part
     assert found.ranks.now is not None and max(found.norms.share.values()) > 0
     assert found.forecast.measured and found.forecast.fact == found.fact
+    if found.race is None:
+        return
     test = found.race.test()
     assert len(test.cases) == command.EDITS and not figures.ended(test)
     assert [line.editor for line in test.lines] == [*stress_test.BASELINES, *command.RACE]
@@ -72,7 +75,8 @@ def test_a_file_is_in_step_with_the_facts(path):
     found = examples.read(path)
     known = {case.id: case for case in lib.classroom(found.model)}
     assert found.facts == examples.digest(known.values()), f"python -m demo_app.stored: {path.name}"
-    assert set(found.race.cases) <= set(known) and found.fact == known[0].fact
+    assert found.fact == known[0].fact
+    assert found.race is None or set(found.race.cases) <= set(known)
 
 
 def test_the_file_of_the_default_model_is_in_step_with_its_presets(default_lm, monkeypatch):
@@ -184,12 +188,16 @@ def test_the_tab_opens_with_stored_examples_and_draws_them_once(tab):
 
     for card in CARDS:
         parts = tab.parts[card.place]
+        assert (parts.show is None) == (card.cost == "")
+        if tab.stored_panel(card) is None:
+            assert "No example is stored for" in parts.caption.value
+            continue
         assert "Stored example" in parts.caption.value and "SmolLM2" in parts.caption.value
         assert "status done" in parts.status.value and "The figure in words" in parts.words.value
-        assert (parts.show is None) == (card.cost == "")
     visitor = SimpleNamespace(session_hash="first look")
     page = last(tab.look(False, visitor))
-    assert page[tab.drawn] is True and all("<img" in page[p.figure] for p in tab.parts.values())
+    assert page[tab.drawn] is True and len(tab.pictures) >= 5
+    assert all("<img" in page[tab.parts[place].figure] for place in tab.pictures)
     again = last(tab.look(True, visitor))
     assert set(again) == {tab.about, tab.drawn}, "nothing is sent twice"
 
@@ -210,7 +218,7 @@ def test_a_live_edit_is_shown_at_once_where_that_is_cheap_and_undo_brings_the_ex
     assert set(last(tab.look(True, visitor))) == {tab.about, tab.drawn}, "nothing has changed"
     session.patches = []
     back = last(tab.look(True, visitor))
-    assert all("Stored example" in back[parts.caption] for parts in tab.parts.values())
+    assert all("Stored example" in back[tab.parts[place].caption] for place in tab.pictures)
 
 
 def test_a_model_without_examples_says_so(studio):
@@ -224,19 +232,21 @@ def test_a_model_without_examples_says_so(studio):
     assert race.results.visible is False and race.stored_texts() == ("", "")
 
 
-def test_the_race_stands_in_its_tab(studio):
+def test_the_race_stands_in_its_tab(studio, monkeypatch):
     gr = pytest.importorskip("gradio")
     from demo_app.tabs.lifelong import Lifelong
 
+    some = cases(4)
+    monkeypatch.setattr(lib, "classroom", lambda *_: some)
+    test = stress_test.plan(studio.choices, ["grace"], some, 4, 2)
+    through(lifelong.run(LongRun(studio, Session()), test))
     with gr.Blocks():
-        tab = Lifelong(studio, examples.read(DEFAULT))
+        tab = Lifelong(studio, replace(examples.read(DEFAULT), race=examples.Race.of(test)))
     table, words = tab.stored_texts()
     assert tab.results.visible and "Stored example" in tab.watch.picture.value
-    assert "ROME" in table and tab.table.value == table
-    newest, first = tab.watch.example_at(0), tab.watch.example_at(1)
-    assert "After 40 of 40" in newest and "After 5 of 40" in first
-    assert words.count("<li>") == 3 and len(tab.pictures) == 2
-    assert tab.pictures is tab.pictures, "drawn once"
+    assert "GRACE" in table and tab.table.value == table and words.count("<li>") == 3
+    assert "After 4 of 4" in tab.watch.example_at(0) and "After 2 of 4" in tab.watch.example_at(1)
+    assert len(tab.pictures) == 2 and tab.pictures is tab.pictures, "drawn once"
 
 
 def test_the_last_edit_is_measured_once_and_only_where_that_is_possible(studio):
