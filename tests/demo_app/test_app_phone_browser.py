@@ -11,8 +11,16 @@ from .test_app_tabs_browser import fits
 
 pytestmark = pytest.mark.browser
 
-TABS = ("Edit & compare", "One subject", "Interference", "Lifelong", "Inside the edit",
-        "Take away", "About")  # fmt: skip
+TABS = (
+    "Edit & compare",
+    "Gallery",
+    "One subject",
+    "Interference",
+    "Lifelong",
+    "Inside the edit",
+    "Take away",
+    "About",
+)
 SCREEN = 844  # pixels: the height of the phone
 
 TOUCHED = """() => [...document.querySelectorAll(
