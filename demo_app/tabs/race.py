@@ -30,22 +30,23 @@ SEE = (
 class Watch:
     """The picture of a race, a slider over its points, Go on, and the race's link.
 
-    example: the race that stands there until a visitor has one; None: there is none. `outputs` are
-    the parts that change.
+    `outputs` are the parts that change.
     """
 
-    def __init__(self, studio: Studio, example: Test | None = None) -> None:
-        self.studio, self.races, self.example = studio, Races(), example
-        points = 0 if example is None else len(race_picture.counts(example))
+    def __init__(self, studio: Studio, example: Test | None = None, whose: str = "") -> None:
+        """example: a finished race, which stands here until a visitor has one.
+
+        whose: the line over it that says so.
+        """
+        self.studio, self.races, self.example, self.whose = studio, Races(), example, whose
+        points = 1 if example is None else len(race_picture.counts(example))
         gr.HTML(render.hint(SEE))
-        self.picture = gr.HTML(
-            "" if example is None else race_picture.frame(example), elem_id="race"
-        )
+        self.picture = gr.HTML(self.example_at(0), elem_id="race")
         with gr.Row(equal_height=True, elem_id="race-row"):
             self.slider = gr.Slider(
                 1,
                 max(points, 2),
-                max(points, 1),
+                points,
                 step=1,
                 label="Look back",
                 info="points at which everything was measured, the newest on the right",
@@ -58,6 +59,10 @@ class Watch:
         self.link = gr.HTML("", elem_id="race-link")
         self.outputs = [self.picture, self.slider, self.on, self.link]
 
+    def example_at(self, at: int) -> str:
+        """The example at one of its points, from 1 on, 0 the newest; "" where there is none."""
+        return "" if self.example is None else self.whose + race_picture.frame(self.example, at)
+
     def wire(self) -> None:
         """The slider; it may be moved while the race runs, which then goes on beside it."""
 
@@ -69,18 +74,25 @@ class Watch:
                     raise Trouble(NONE)
                 number = given.whole("point of the race", at)
                 newest = len(race_picture.counts(test))
-                session.race_at = 0 if number >= newest else max(number, 1)
-                return race_picture.frame(test, session.race_at)
+                at_point = 0 if number >= newest else max(number, 1)
+                if session.race is None:
+                    return self.example_at(at_point)
+                session.race_at = at_point
+                return race_picture.frame(test, at_point)
 
         self.slider.input(
             look, self.slider, self.picture, api_name="race_at", trigger_mode="always_last", **OPEN
         )
 
     def shown(self, session: Session) -> tuple:
-        """The outputs as a visitor's race is now; as they are where there is none."""
+        """The outputs as a visitor's race is now; the example or nothing where there is none."""
         race: Race | None = session.race
+        if race is None and self.example is not None:
+            points = len(race_picture.counts(self.example))
+            slider = gr.Slider(maximum=max(points, 2), value=points, visible=points > 1)
+            return self.example_at(0), slider, gr.Button(visible=False), ""
         if race is None:
-            return tuple([gr.skip()] * len(self.outputs))
+            return "", gr.Slider(visible=False), gr.Button(visible=False), ""
         points = len(race_picture.counts(race.test))
         at = session.race_at or points
         href = f"?{KEY}={escape(race.token)}"
@@ -121,13 +133,14 @@ def reopened(
     watch: Watch,
     demo: gr.Blocks,
     tabs: gr.Tabs,
+    results: gr.Column,
     status: gr.HTML,
-    results: list[Any],
-    shown: Callable[[Test], tuple],
+    rest: list[Any],
+    drawn: Callable[[Test], list[Any]],
 ) -> None:
     """Show the race that the page's address names, in its tab.
 
-    results: the outputs that `shown` gives for a test.
+    rest: the other parts of the tab that show a race; `drawn` gives their values.
     """
 
     def reopen(request: gr.Request) -> Iterator[dict[Any, Any]]:
@@ -147,9 +160,11 @@ def reopened(
         said += "; it is running in another window" if race.runs else ""
         yield {
             tabs: gr.Tabs(selected="lifelong"),
-            **dict(zip(results, shown(race.test), strict=True)),
+            results: gr.Column(visible=True),
             status: render.done(f"A race that was begun before: {said}."),
             **dict(zip(watch.outputs, watch.shown(session), strict=True)),
+            **dict.fromkeys(rest, None),
         }
+        yield dict(zip(rest, drawn(race.test), strict=True))
 
-    demo.load(reopen, None, [tabs, status, *results, *watch.outputs], **HIDDEN)
+    demo.load(reopen, None, [tabs, results, status, *watch.outputs, *rest], **HIDDEN)
