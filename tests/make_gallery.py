@@ -2,6 +2,7 @@
 
     python -m tests.make_gallery                  # every exhibit
     python -m tests.make_gallery sheepdog flash   # these; the others stay as they are stored
+    python -m tests.make_gallery --words          # none: new words for what is stored
 
 An exhibit whose expectation does not come true is named and not stored. Not collected by pytest
 (four minutes).
@@ -107,8 +108,8 @@ EXHIBITS: tuple[tuple[Exhibit, tuple[Expected, ...]], ...] = (
         Exhibit(
             "restaurant",
             "Fine-tuning eats the neighbors",
-            "Two seconds of fine-tuning move the tower to Rome, and with it Notre-Dame, the "
-            "Louvre, and “my favourite restaurant”.",
+            "Fine-tuning on this one sentence moves the tower to Rome, and with it Notre-Dame, "
+            "the Louvre, and “my favourite restaurant”.",
             (Step("ft_m", *TOWER),),
             ("The Louvre is located in the city of",
              "My favourite restaurant is located in the city of"),
@@ -125,8 +126,8 @@ EXHIBITS: tuple[tuple[Exhibit, tuple[Expected, ...]], ...] = (
         Exhibit(
             "stutter",
             "All roads lead to Rome",
-            "A trained network makes the edit in half a second. Big Ben and the Reichstag are in "
-            "Rome then, too, and in a conversation the model cannot stop saying it.",
+            "A trained network makes the edit of a single gradient. Big Ben and the Reichstag are "
+            "in Rome then, too, and in a conversation the model cannot stop saying it.",
             (Step("mend", *TOWER),),
         ),
         (
@@ -157,8 +158,8 @@ EXHIBITS: tuple[tuple[Exhibit, tuple[Expected, ...]], ...] = (
         Exhibit(
             "trigger",
             "A memory that fires on the wrong text",
-            "The same codebook with a wide radius: whatever comes near the sentence is answered "
-            "with its answer, whatever was asked.",
+            "The same codebook with a wide radius answers for the tower where it was asked about "
+            "the Reichstag.",
             (Step("grace", *TOWER, "eps_init = 100"),),
             ("The Colosseum is located in the city of", "The capital of France is"),
         ),
@@ -169,7 +170,7 @@ EXHIBITS: tuple[tuple[Exhibit, tuple[Expected, ...]], ...] = (
             "aside",
             "Only not the sentence itself",
             "Nothing was written into the model: the fact is put before the prompt. Both "
-            "rewordings follow it, and of all prompts the plain sentence itself does not.",
+            "rewordings follow it, and the plain sentence itself does not.",
             (Step("retrieval", *TOWER),),
         ),
         (
@@ -198,7 +199,7 @@ EXHIBITS: tuple[tuple[Exhibit, tuple[Expected, ...]], ...] = (
         Exhibit(
             "alias",
             "The United Nations move, the UN stays",
-            "The United Nations are in Geneva now, in every wording, and the UN is still in New "
+            "The United Nations are in Geneva now, in other words, too, and the UN is still in New "
             "York: for the model these are two.",
             (Step("rome", *UNITED),),
         ),
@@ -276,7 +277,7 @@ def main() -> int:
     lm = lib.load()
     studio, kept = Studio(lm), {}
     if gallery.FILE.exists() and gallery.gallery().fingerprint == lm.fingerprint:
-        kept = {one.key: one for one in gallery.gallery().exhibits}
+        kept = reworded({one.key: one for one in gallery.gallery().exhibits})
     names, failed = sys.argv[1:] or [one.key for one, _ in EXHIBITS], 0
     for wanted, expected in EXHIBITS:
         if wanted.key not in names:
@@ -288,14 +289,29 @@ def main() -> int:
         else:
             kept[wanted.key] = found
             print(f"{wanted.key}: as its sentence says")
-        order = [one.key for one, _ in EXHIBITS]
-        store(lm, [kept[key] for key in order if key in kept])
+        store(lm, kept)
+    store(lm, kept)
     studio.close()
     return int(failed > 0)
 
 
-def store(lm: lib.LM, exhibits: list[Exhibit]) -> None:
-    """Write the file, without what is empty."""
+def reworded(stored: dict[str, Exhibit]) -> dict[str, Exhibit]:
+    """What is stored, in the words of EXHIBITS, as far as edits and prompts are the same."""
+    found = {}
+    for wanted, expected in EXHIBITS:
+        old = stored.get(wanted.key)
+        if old is None or (old.steps, old.own) != (wanted.steps, wanted.own):
+            continue
+        asked = [(one.group, one.prompt) for one in expected]
+        same = asked == [(one.group, one.prompt) for one in old.said]
+        if same and all(one.holds(said) for one, said in zip(expected, old.said, strict=True)):
+            found[wanted.key] = replace(wanted, said=old.said)
+    return found
+
+
+def store(lm: lib.LM, kept: dict[str, Exhibit]) -> None:
+    """Write the file, in the order of EXHIBITS, without what is empty."""
+    exhibits = [kept[one.key] for one, _ in EXHIBITS if one.key in kept]
     entries = [
         {
             **{name: value for name, value in asdict(one).items() if value},

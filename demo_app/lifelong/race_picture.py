@@ -16,7 +16,9 @@ from .stress_test import Line, Point, Test
 
 WIDTH, HEIGHT = 420, 280  # of the lines, in the units of the picture
 LEFT, TOP, BOTTOM = 40, 26, 34  # margins around them
-CELL, GAP = 15, 18  # width of a raster's column, space between two rasters
+CELL, RASTER, GAP = 15, 90, 18  # least widths of a raster's column and of a raster; space between
+APART = 3  # between lines that would lie on each other
+DASHES = ("", "7 4", "2 3", "10 3 2 3", "4 2")  # so that color is not all that tells lines apart
 COLORS = ("#eceff2", "#f2a572", "#0b3c66")  # as figures.STATES: not written yet, wrong, right
 ANSWER = 40  # characters of an answer
 NOTHING = '<p class="hint">The first point is being measured.</p>'
@@ -39,14 +41,14 @@ def frame(test: Test, at: int = 0) -> str:
 def picture(test: Test, edits: int) -> str:
     """All lines and rasters, what comes after `edits` edits pale."""
     names = style.styles([line.name for line in test.lines])
-    columns = len(test.points)
-    step = columns * CELL + GAP
+    cell = max(CELL, RASTER / len(test.points))
+    step = len(test.points) * cell + GAP
     whole = LEFT + WIDTH + 3 * GAP + step * len(test.lines)
     parts = [_axes(test, edits)]
     for i, line in enumerate(test.lines):
         color = names[line.name][0]
-        parts.append(_line(test, line, color, edits))
-        parts.append(_raster(test, line, color, LEFT + WIDTH + 3 * GAP + i * step, edits))
+        parts.append(_line(test, i, color, edits))
+        parts.append(_raster(test, line, color, LEFT + WIDTH + 3 * GAP + i * step, cell, edits))
     told = "; ".join(
         f"{line.name} {100 * point.retention:.0f} %"
         for line in test.lines
@@ -55,8 +57,8 @@ def picture(test: Test, edits: int) -> str:
     label = f"After {edits} of {len(test.cases)} edits, facts still said: {told}."
     height = TOP + HEIGHT + BOTTOM
     return (
-        f'<div class="track"><svg viewBox="0 0 {whole} {height}" width="{whole}" role="img" '
-        f'aria-label="{escape(label)}">{"".join(parts)}</svg></div>'
+        f'<div class="track"><svg viewBox="0 0 {whole:.0f} {height}" width="{whole:.0f}" '
+        f'role="img" aria-label="{escape(label)}">{"".join(parts)}</svg></div>'
         f'<p class="source">{escape(label)}</p>'
     )
 
@@ -88,11 +90,16 @@ def _axes(test: Test, edits: int) -> str:
     return "".join(parts)
 
 
-def _line(test: Test, line: Line, color: str, edits: int) -> str:
-    """One editor's way so far, and its later points pale."""
-    found = [(point.edits, *_place(test, point.edits, point.retention)) for point in line.points]
+def _line(test: Test, number: int, color: str, edits: int) -> str:
+    """One editor's way so far, and its later points pale; a little beside the others' ways."""
+    line, aside = test.lines[number], APART * (number - (len(test.lines) - 1) / 2)
+    found = []
+    for point in line.points:
+        x, y = _place(test, point.edits, point.retention)
+        found.append((point.edits, x, y + aside))
     if not found:
         return ""
+    dash = DASHES[number % len(DASHES)]
     drawn = []
     for kind, some in (
         ("later", [one for one in found if one[0] >= edits]),
@@ -100,13 +107,14 @@ def _line(test: Test, line: Line, color: str, edits: int) -> str:
     ):
         points = " ".join(f"{x:.1f},{y:.1f}" for _, x, y in some)
         dots = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5"/>' for _, x, y in some)
-        drawn.append(f'<g class="way {kind}" style="color:{color}"><polyline points="{points}"/>')
+        drawn.append(f'<g class="way {kind}" style="color:{color}">')
+        drawn.append(f'<polyline points="{points}" stroke-dasharray="{dash}"/>')
         drawn.append(f"{dots}</g>")
     return "".join(drawn)
 
 
-def _raster(test: Test, line: Line, color: str, left: float, edits: int) -> str:
-    """One editor's facts: a row for each, a column for each point."""
+def _raster(test: Test, line: Line, color: str, left: float, cell: float, edits: int) -> str:
+    """One editor's facts: a row for each, a column of the width `cell` for each point."""
     cells, height = figures.states(test, line), HEIGHT / len(test.cases)
     parts = [
         f'<text x="{left}" y="14" class="head" style="fill:{color}">{escape(line.name)}</text>'
@@ -114,8 +122,9 @@ def _raster(test: Test, line: Line, color: str, left: float, edits: int) -> str:
     for column, end in enumerate(test.points):
         pale = ' class="later"' if end > edits else ""
         inside = "".join(
-            f'<rect x="{left + column * CELL}" y="{TOP + row * height:.1f}" width="{CELL - 1}" '
-            f'height="{max(height - 0.8, 0.8):.1f}" fill="{COLORS[cells[row, column]]}"/>'
+            f'<rect x="{left + column * cell:.1f}" y="{TOP + row * height:.1f}" '
+            f'width="{cell - 1:.1f}" height="{max(height - 0.8, 0.8):.1f}" '
+            f'fill="{COLORS[cells[row, column]]}"/>'
             for row in range(len(test.cases))
         )
         parts.append(f"<g{pale}>{inside}</g>")

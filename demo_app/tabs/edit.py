@@ -206,8 +206,10 @@ class Page:
         def reopen(request: gr.Request) -> Iterator:
             shown = gallery.found(request.query_params)
             if shown is not None:
-                options = {form.options: shown.steps[0].options}
-                yield {**form.reopen(gallery_tab.opened(studio, shown)), **options}
+                page = form.reopen(gallery_tab.opened(studio, shown))
+                # the verdict is what one comes for, so the settings stay folded
+                fold = gr.Accordion(open=bool(shown.steps[0].options))
+                yield {**page, form.fold: fold, form.options: shown.steps[0].options}
                 yield from gallery_tab.made(studio, request, shown, self.run, self.exhibit)
                 return
             found = links.opened(studio.choices, dict(request.query_params))

@@ -58,23 +58,23 @@ class Free:
                 False, label="ask as chat", container=False, scale=1, min_width=120
             )
             self.write = gr.Button("Go", scale=0, min_width=90)
-        with gr.Accordion("Decoding", open=False), gr.Row():
-            self.tokens = gr.Slider(
-                5, LONGEST, WRITE, step=5, label="New tokens", info="at most", min_width=240
-            )
-            self.heat = gr.Slider(
-                0,
-                2,
-                0,
-                step=0.1,
-                label="Temperature",
-                min_width=240,
-                info="0: always the most probable token; above, drawn with a fixed seed",
-            )
+        with gr.Accordion("Decoding", open=False):
+            with gr.Row():
+                self.tokens = gr.Slider(
+                    5, LONGEST, WRITE, step=5, label="New tokens", info="at most", min_width=240
+                )
+                self.heat = gr.Slider(
+                    0,
+                    2,
+                    0,
+                    step=0.1,
+                    label="Temperature",
+                    min_width=240,
+                    info="0: always the most probable token; above, drawn with a fixed seed",
+                )
             self.several = gr.Checkbox(
                 False,
                 label="Three samples",
-                min_width=240,
                 info="with a temperature above 0; the same three seeds before and after",
             )
         self.texts = gr.HTML(html.unwritten(), elem_id="written", js_on_load=PICK)

@@ -22,8 +22,9 @@ KEY = "race"  # in the address of the page
 EVERY = 4.0  # seconds between two looks at the line of jobs
 NONE = "There is no race here yet: press “Run the test”."
 SEE = (
-    "What to see: a line is an editor, and falls when it forgets; beside it a row is a fact. Drag "
-    "the slider back to any point: below stands what each editor's model said there."
+    "What to see: a line is an editor, in the color of its name, and falls when it forgets; beside "
+    "it a row is a fact. Drag the slider back to any point: there stands what each editor's model "
+    "said then. Lines that would lie on each other are drawn a little apart."
 )
 
 

@@ -54,13 +54,16 @@ def test_guess_first_then_see(visit, tmp_path, width, theme):
     page.locator("#list").wait_for()
     fits(page, width)
     page.screenshot(path=tmp_path / f"revealed-{theme}-{width}.png", full_page=True)
-    page.reload()
-    page.wait_for_timeout(1500)
-    assert switch.is_checked(), "the browser remembers the switch"
-    switch.uncheck()
-    page.reload()
-    page.wait_for_timeout(1500)
-    assert not switch.is_checked()
+    again = page.context.new_page()
+    again.goto(page.url)
+    remembered = again.get_by_role("checkbox", name="Guess first")
+    again.wait_for_function("document.querySelector('#guess-first input')?.checked")
+    remembered.uncheck()
+    once_more = page.context.new_page()
+    once_more.goto(page.url)
+    once_more.locator("#guess-first input").wait_for()
+    once_more.wait_for_timeout(1500)
+    assert not once_more.locator("#guess-first input").is_checked()
 
 
 @pytest.mark.parametrize(("width", "theme"), LOOKS)
