@@ -168,4 +168,5 @@ def reopened(
         }
         yield dict(zip(rest, drawn(race.test), strict=True))
 
-    demo.load(reopen, None, [tabs, results, status, *watch.outputs, *rest], **HIDDEN)
+    outputs = [tabs, results, status, *watch.outputs, *rest]
+    demo.load(reopen, None, outputs, api_name="reopen_race", **OPEN)

@@ -20,7 +20,7 @@ from demo_app.session.worker import Stopped, Trouble, Worker
 from lib.evaluation.answers import begins
 
 from ..support import tiny
-from ..support.page import cases, through
+from ..support.page import Caller, cases, through
 
 
 @pytest.fixture(scope="module")
@@ -225,3 +225,32 @@ def test_a_race_is_paused_goes_on_and_is_shown_to_who_has_the_link(studio, monke
         list(tab.go_on(visitor))
     for name in "one", "two":
         studio.sessions.drop(name)
+
+
+def test_the_address_of_a_race_opens_it_for_somebody_else(monkeypatch):
+    pytest.importorskip("gradio")
+    from demo_app.__main__ import free_port, open_page
+
+    kept: list[Races] = []
+    made = Races.__init__
+    monkeypatch.setattr(Races, "__init__", lambda self: (made(self), kept.append(self))[0])
+    demo, studio = open_page(tiny.model("llama"), free_port(21860, "127.0.0.1"))
+    try:
+        race = kept[0].keep(measured())
+        race.test.base = Point(0, {}, (True,), 9.0, 0.0)
+        for name, query in ("guest", race.token), ("late", "gone"):
+            caller = Caller(demo.local_url, name)
+            found = caller.http.get("/config").json()["dependencies"]
+            (entry,) = [one["id"] for one in found if one["api_name"] == "reopen_race"]
+            body = {"session_hash": name, "data": [], "fn_index": entry}
+            sent = caller.http.post(f"/gradio_api/queue/join?race={query}", json=body)
+            assert sent.status_code == 200, sent.text
+            (said,) = caller.answers(1).values()
+            if query == race.token:
+                assert said["success"], said["output"]
+                assert studio.sessions.get(name).race is race
+            else:
+                assert not said["success"] and "kept for an hour" in str(said["output"])
+    finally:
+        demo.close()
+        studio.close()
