@@ -22,8 +22,8 @@ from ..model.lm import LM
 from ..patch.patch import EMPTY, Patch
 from .candidates import PREFIX, digest, key_moments
 from .matched_filter import DAMPING, Filtered, Suspect, matched_filter
-from .objects import objects
-from .reversal import removed, subject_space
+from .objects import TEMPLATES, objects
+from .reversal import PREFIXES, removed, subject_space
 from .spectrum import null_spectrum, spectrum
 
 # The least z that is called a suspect: tests/benchmarks/forensics.json, chosen on even cases
@@ -181,17 +181,25 @@ def investigate(
     if suspects[0].z >= threshold:
         if not moments.keys() >= set(suspects[0].layers):  # of an earlier part
             moments = key_moments(lm, suspects[0].layers, patch, text, tokens)
-        answers = _answers(lm, suspects[0], moments, patch)
+        answers = _answers(lm, suspects[0], moments, patch, bare=prefix == "{}")
     return Investigation(filtered, suspects, spectra, answers, threshold)
 
 
-def _answers(lm: LM, suspect: Suspect, moments: Mapping[int, Tensor], patch: Patch) -> pd.DataFrame:
-    """What the model says less of when a suspect is taken out of its layers."""
+def _answers(
+    lm: LM, suspect: Suspect, moments: Mapping[int, Tensor], patch: Patch, bare: bool
+) -> pd.DataFrame:
+    """What the model says less of when a suspect is taken out of its layers.
+
+    bare  the candidates are whole prompts, which nothing stands before or behind
+    """
     spaces = {
-        layer: subject_space(lm, layer, suspect.name, moments[layer], patch)
+        layer: subject_space(
+            lm, layer, suspect.name, moments[layer], patch, ("{}",) if bare else PREFIXES
+        )
         for layer in suspect.layers
     }
-    return objects(lm, suspect.name, patch, removed(lm, spaces, patch))
+    back = removed(lm, spaces, patch)
+    return objects(lm, suspect.name, patch, back, ("{}",) if bare else TEMPLATES)
 
 
 def _where(suspect: Suspect) -> str:

@@ -6,7 +6,7 @@ in those of other subjects. Over the candidates of an unedited layer these norms
 together, so that a robust z (distance from their median over their spread) is sharp. No base model
 is needed, and a fine-tuned or quantized matrix stretches all candidates alike.
 
-The idea and its first measurements are this project's; nothing of it is published.
+The idea is this project's; we know of no publication of it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ..patch.patch import EMPTY, Patch
 from .candidates import PREFIX, keys, rows_of
 
 MAD = 1.4826  # median absolute deviation -> standard deviation of a normal distribution
-DAMPING = 1e-2  # of the mean eigenvalue of C; see `damping` below
+DAMPING = 1.0  # of the mean eigenvalue of C; see `damping` below
 SINK = 4.0  # a key this many times shorter than the median is a sink's
 
 

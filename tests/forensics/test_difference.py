@@ -14,7 +14,7 @@ from lib.patch.patch import LowRank, Patch
 
 from ..support import tiny
 from ..support.editor_settings import quick
-from .conftest import LAYER, NAMES, SUBJECT, rank_one
+from .conftest import LAYER, NAMES, SUBJECT, rank_one, read
 
 SPREAD = {"templates": ("{}",), "tokens": None}
 FACTS = [lib.Fact(name, "About {} they say", "xy") for name in NAMES[10:40:10]]
@@ -43,8 +43,6 @@ def test_the_key_is_C_v_and_sigma_is_known(lm, text):
 
 def test_the_span_of_C_V_holds_every_key_of_memit(lm, text):
     """For the first layer, whose keys no earlier change has moved."""
-    from .conftest import read
-
     names = [fact.subject for fact in FACTS]
     settings = {
         **quick("memit"),

@@ -11,6 +11,7 @@ import lib
 from lib.forensics.investigation import NOT_COVERED, investigate
 from lib.patch.patch import Patch
 
+from ..support.editor_settings import quick
 from .conftest import LAYER, NAMES, SUBJECT, rank_one
 
 SMALL = {"tokens": 4000, "threshold": 5.0}
@@ -48,6 +49,17 @@ def test_groups_of_layers_give_the_same(lm, suspect, text, monkeypatch):
     assert parts.answers.token.tolist() == whole.answers.token.tolist()
 
 
+def test_whole_prompts_are_candidates_too(lm, text):
+    """Fine-tuning of one layer changes it where the prompt ends."""
+    fact = lib.Fact("cat", "I saw a {}", "xy")
+    patch = lib.EDITORS["ft_m"](lm, **{**quick("ft_m"), "layer": LAYER}).edit([fact])
+    prompts = [fact.text, *(f"{name} and {name[::-1]}" for name in NAMES)]
+    more = {**SMALL, "threshold": 0.1, "layers": [LAYER]}
+    found = investigate(lm, prompts, patch, prefix="{}", text=text, **more)
+    z = found.filtered.z[0]
+    assert z[0] > z[1:].quantile(0.9) and len(found.answers)
+
+
 def test_nothing_of_the_model_is_changed(lm, suspect, text):
     before = {name: p.clone() for name, p in lm.model.named_parameters()}
     investigate(lm, NAMES, suspect, layers=[LAYER], text=text, **SMALL)
@@ -73,8 +85,6 @@ def test_what_cannot_be_examined_is_refused_in_a_sentence(lm, text, given, said)
 
 
 def test_a_patch_of_routes_is_not_looked_for_in_the_weights(lm):
-    from ..support.editor_settings import quick
-
     patch = lib.EDITORS["grace"](lm, **quick("grace")).edit([lib.Fact("cat", "I saw a {}", "xy")])
     with pytest.raises(lib.ForensicsError, match="decides at the prompt"):
         investigate(lm, NAMES, patch)
