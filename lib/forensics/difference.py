@@ -24,7 +24,7 @@ from ..patch.patch import EMPTY, Patch
 from .candidates import PREFIX, keys, rows_of
 from .signatures import signature
 
-EDGE = 2.0  # a singular value counts above this many times the edge of the noise …
+EDGE = 4.0  # a singular value counts above this many edges of the noise: those of int8 reach 3.1 …
 ROUNDING = (
     1e-5  # … and this share of the largest: float32 rounds large entries more than small ones
 )
@@ -56,9 +56,10 @@ class Difference:
     change       ‖ΔW‖_F / ‖W₀‖_F.
     norm         ‖ΔW‖₂, the largest singular value.
     stable_rank  ‖ΔW‖²_F / ‖ΔW‖₂².
-    rank         singular values above twice the edge of the noise and 1e-5 of the largest; a lower
-                 bound on the number of edits.
+    rank         singular values above four times the edge of the noise and 1e-5 of the largest; a
+                 lower bound on the number of edits.
     noise        that edge: where the singular values of a random matrix with the same median end.
+    tail         share of ‖ΔW‖²_F that is not in these singular values.
     zeros        share of entries that did not change at all.
     largest      the largest |entry|.
     piled        share of the entries within 1 % of the largest.
@@ -161,7 +162,7 @@ def subjects(
 
 
 _COLUMNS = [
-    "module", "change", "norm", "stable_rank", "rank", "noise", "zeros", "largest", "piled",
+    "module", "change", "norm", "stable_rank", "rank", "noise", "tail", "zeros", "largest", "piled",
 ]  # fmt: skip
 
 
@@ -203,6 +204,7 @@ def _row(module: str, W0: Tensor, D: Tensor) -> tuple[tuple, Change]:
         (S.square().sum() / S[0].square()).item(),
         rank,
         edge,
+        (S[rank:].square().sum() / S.square().sum()).item(),
         (D == 0).double().mean().item(),
         largest,
         (D.abs() >= 0.99 * largest).double().mean().item(),

@@ -14,6 +14,7 @@ import pandas as pd
 PILED = 0.05  # share of entries at the bound from which on fine-tuning was in a box
 ZEROS = 0.5  # share of unchanged entries that only a mask leaves
 ALIKE = 0.5  # cosine of left spaces of neighboring layers; one spread leaves 0.9, chance 0.04
+TAIL = 0.02  # share of a change that rounding to bf16 or int8 adds beside its directions
 NARROW = 0.95  # share of C's directions below which a null space is meant
 
 
@@ -76,6 +77,11 @@ def _exact(table: pd.DataFrame) -> bool:
     return bool((rounding & (table["rank"] > 0)).all())
 
 
+def _two(above: pd.DataFrame) -> bool:
+    """Whether every change is one or two directions, and rounding at most."""
+    return bool(((above["rank"] <= 2) & (above["tail"] < TAIL)).all())
+
+
 def _null(above: pd.DataFrame) -> bool:
     """Whether all right vectors lie in a null space of C."""
     known = above["null"].dropna()
@@ -104,11 +110,11 @@ RULES: tuple[tuple[Callable[[pd.DataFrame, pd.DataFrame], bool], str], ...] = (
         "a batch spread over neighboring layers (MEMIT, EMMET, PMET)",
     ),
     (
-        lambda table, above: len(above) == 1 and _null(above) and _exact(above),
+        lambda table, above: len(above) == 1 and _null(above) and (_exact(above) or _two(above)),
         "an edit inside a null space of general text (AlphaEdit in one layer)",
     ),
     (
-        lambda table, above: len(above) == 1 and _exact(above) and int(above["rank"].iloc[0]) <= 2,
+        lambda table, above: len(above) == 1 and _two(above),
         "one edit of one layer (ROME, R-ROME, WilKE; rank 2 where two keys were written)",
     ),
     (

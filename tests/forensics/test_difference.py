@@ -121,6 +121,16 @@ def test_rounding_alone_is_rounding_and_does_not_hide_an_edit(lm, moments, text)
     found = difference(lm, patch=Patch(both), text=text)
     assert found.edits == 1 and found.table["rank"][module] == 1
     assert (found.table["rank"].drop(module) == 0).all()
+    assert "one edit of one layer" in found.signature
+
+
+def test_a_change_of_full_rank_is_no_edit_of_one_layer(lm, text):
+    module = lm.mlp_out(LAYER)
+    W = lm.weight(module)
+    U, _, Vh = torch.linalg.svd(W, full_matrices=False)
+    sizes = torch.logspace(0, -3, len(W))  # a few large directions and a tail
+    found = difference(lm, patch=Patch({module: W + U @ torch.diag(sizes) @ Vh}), text=text)
+    assert found.edits > 2 and "fine-tuning of one layer" in found.signature
 
 
 def test_what_is_no_matrix_of_a_block_is_named(lm):
