@@ -2,7 +2,8 @@
 
 A function here is one table, or one group of tables of the same form. It reads the JSON files of
 this folder (two read the stored stream of notebook 14) and returns Markdown. `results.py` puts it
-between the marks that carry its name.
+between the marks that carry its name. It is one long file of short functions, none of which needs
+another; newer rooms of tables stand beside it (`judge_tables`, `arena_tables`, `tables_scale`, …).
 """
 
 from __future__ import annotations
@@ -15,11 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lib import EDITORS, Editor
-from lib import classroom as classroom_cases
-from lib.data.texts import known_by
-from lib.evaluation.abilities import items
 from lib.evaluation.intervals import DIFFERENCE, SHARE, interval
-from lib.preset_search.scan import SCORED
 
 HERE = Path(__file__).parent
 STREAM = HERE.parents[1] / "notebooks" / "data" / "14_streams.json"
@@ -366,41 +363,6 @@ def classroom_generation() -> str:
         "`retrieval`": "classroom retrieval",
     }
     return compared(columns, GENERATED)
-
-
-@made("known-by-gemma")
-def known_by_gemma() -> str:
-    """What a model other than the embedded one has right of what was made for that one."""
-    found, every = known_by("gemma-3-270m"), classroom_cases()
-    if found is None:
-        raise ValueError("known.json does not name gemma-3-270m")
-    rows = [("cases of the classroom", len(found["classroom"]["known"]), len(every))]
-    rows += [
-        (f"{of} of these cases", *found["classroom"][of]) for of in ("neighbors", "rewordings")
-    ]
-    every_item = items()
-    rows += [
-        (f"abilities: {kind}", len(right), sum(item.kind == kind for item in every_item))
-        for kind, right in found["abilities"].items()
-    ]
-    return table(("what", "right", "asked"), rows)
-
-
-@made("sweeps-gemma")
-def sweeps_gemma() -> str:
-    """The trials from which the presets of Gemma 3 270M were chosen; the chosen ones in bold."""
-    lines = []
-    for editor, sweep in read("sweeps-gemma-3-270m").items():
-        for row in sweep["rows"]:
-            tried = [
-                k for k in row if k not in ("kl_nats", "harmonic", "seconds", "error", *SCORED)
-            ]
-            settings = ", ".join(f"{k} {row[k]}" for k in tried)
-            shown = f"**{settings}**" if row == sweep["best"] else settings
-            shares = [percent(row[m]) if m in row else "–" for m in (*SCORED, "harmonic")]
-            lines.append((f"`{editor}`", shown, len(sweep["cases"]), *shares))
-    head = ("editor", "settings", "even cases", *SCORED, "harmonic mean")
-    return table(head, lines, left=2)
 
 
 @made("counterfact")
