@@ -32,6 +32,7 @@ from .errors import (
     FamilyError,
     FeatureError,
     FetchError,
+    ForensicsError,
     JournalError,
     NetworkError,
     OwnerError,
@@ -48,6 +49,8 @@ from .evaluation.perplexity import perplexity
 from .evaluation.scores import Scores, compare
 from .evaluation.single_edits import singly
 from .export.export import Exported, export_model, export_peft
+from .forensics.difference import Difference, difference, subjects
+from .forensics.investigation import Investigation, investigate
 from .interpret.entity_dossier import Dossier, dossier, dossier_lines
 from .interpret.superposition import superposition
 from .keys_values.answer_gradients import read as read_gradients

@@ -98,6 +98,10 @@ class JournalError(ValueError):
     """A journal is in use, belongs to another run, or is damaged."""
 
 
+class ForensicsError(ValueError):
+    """A suspect, its base or a list of candidates cannot be examined; nothing was changed."""
+
+
 class ExportError(ValueError):
     """A patch cannot be written in this format, or the folder is taken; nothing was written."""
 

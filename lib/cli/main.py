@@ -11,7 +11,19 @@ import sys
 from pathlib import Path
 
 from ..errors import EXPECTED, NO_ROOM, error_number, sentence
-from . import abilities, arena, describe, edit, export, fetch, scan, settings, stream, train
+from . import (
+    abilities,
+    arena,
+    describe,
+    edit,
+    export,
+    fetch,
+    forensics,
+    scan,
+    settings,
+    stream,
+    train,
+)
 
 USAGE = """\
 Edit what a language model knows, and measure what else moved.
@@ -23,6 +35,9 @@ Edit what a language model knows, and measure what else moved.
       the classroom fits the prompt; the model itself is never changed
   python -m lib describe "The Eiffel Tower" --patch FILE
       asks all relations of the classroom about an entity, before and after a patch
+  python -m lib forensics MODEL --base MODEL0 --subjects FILE
+      says what was changed, by how many edits and about whom; without --base it goes by the weights
+      of MODEL alone
   python -m lib abilities --patch FILE
       asks the model with a saved patch what it could do before: cloze sentences, grammar,
       arithmetic, words, a page of text
@@ -61,7 +76,9 @@ def main(arguments: list[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in (fetch, edit, describe, abilities, settings, stream, scan, arena, train, export):
+    for command in (
+        fetch, edit, describe, forensics, abilities, settings, stream, scan, arena, train, export,
+    ):  # fmt: skip
         command.arguments(commands)
     given = parser.parse_args(arguments)
     try:

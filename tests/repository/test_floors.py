@@ -21,7 +21,8 @@ FLOORS = [
     {"keys_values"},  # k, C, v*, gradients
     {"editors"},
     {"evaluation"},
-    {"lifelong", "interpret", "preset_search", "export"},  # none imports another of this line
+    # none imports another of this line
+    {"lifelong", "interpret", "forensics", "preset_search", "export"},
     {"arena"},
     {"widgets", "__init__"},
     {"cli"},

@@ -1,0 +1,1 @@
+"""Was this model edited? Weights compared with their base, and weights looked at alone."""

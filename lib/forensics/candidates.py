@@ -1,0 +1,137 @@
+"""What a defender reads from a suspect: the second moment of its keys, and keys of candidates.
+
+A candidate is a text, such as a subject, that somebody may have edited. Its key in a layer is what
+the MLP's output projection reads at the candidate's last token, behind a neutral prefix. Keys of a
+layer depend on the layers below only, so both can be read from the suspect itself, without the base
+model: exactly where one layer was edited, and nearly so above the first of several.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..cancellation import raise_if_cancelled
+from ..data.facts import encode_prompt, fill, require_text
+from ..data.texts import GENERAL
+from ..errors import ForensicsError
+from ..model import activations, batching
+from ..model.lm import LM
+from ..patch.patch import EMPTY, Patch
+
+PREFIX = "About {}"  # one token before the candidate: position 0 is the attention sink
+WINDOW = 256  # tokens of general text read at once
+TOKENS_PER_WIDTH = 10  # tokens wanted per input dimension, as in `second_moment`
+TOGETHER = 512  # candidates whose keys are held at once
+MOST = 1_000_000  # candidates in one list
+
+
+def key_moments(
+    lm: LM,
+    layers: Sequence[int],
+    patch: Patch = EMPTY,
+    text: str | Path | None = None,
+    tokens: int | None = None,
+) -> dict[int, Tensor]:
+    """{layer: C = E[k kᵀ] (d_in, d_in)}, float32 on the CPU, undamped, of the suspect's own keys.
+
+    patch   the suspect is the model under this patch
+    text    a file of general text; None takes the text shipped with the library
+    tokens  how many tokens to read; None takes ten per input dimension
+
+    It is `second_moment` of a suspect: nothing is cached, because the suspect is nobody's base
+    model, and the first position of a window is left out, where the attention sink is. All layers
+    come from one pass. Raises ForensicsError when the text cannot be read or has fewer than two
+    tokens.
+    """
+    path = GENERAL if text is None else Path(text)
+    try:
+        source = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ForensicsError(f"the general text {path} cannot be read: {error}") from None
+    width = lm.weight(lm.mlp_out(layers[0])).shape[1]
+    wanted = tokens or TOKENS_PER_WIDTH * width
+    ids = lm.tokenizer(source, add_special_tokens=False)["input_ids"][:wanted]
+    if len(ids) < 2:
+        raise ForensicsError("the general text has fewer than two tokens")
+    window = min(WINDOW, lm.context or WINDOW)
+    bos = [] if lm.leading_bos is None else [lm.leading_bos]
+    size = window - len(bos)
+    rows = [bos + ids[i : i + size] for i in range(0, len(ids), size)]
+    rows = [row for row in rows if len(row) > 1]
+    names = {lm.mlp_out(layer): layer for layer in layers}
+    sums = {layer: torch.zeros(width, width) for layer in layers}
+    count = 0
+    with lm.patched(patch, only=True):
+        for group in batching.batches(rows, limit=4 * WINDOW):
+            raise_if_cancelled()
+            seen = activations.module_inputs(lm, [rows[i] for i in group], list(names), skip=1)
+            for name, K in seen.items():  # (tokens, d_in)
+                K = K.float()
+                sums[names[name]] += (K.T @ K).cpu()
+            count += len(K)
+    return {layer: total.div_(count) for layer, total in sums.items()}
+
+
+def rows_of(lm: LM, names: Sequence[str], prefix: str = PREFIX) -> list[list[int]]:
+    """Token ids of each candidate behind the prefix, which ends with its `{}`.
+
+    A prefix "{}" reads the candidates as they are: whole prompts, say, at their last token. Raises
+    ForensicsError for no candidates, too many, a blank one, or a prefix that does not end with
+    `{}`; ValueError for one that is longer than the context.
+    """
+    if isinstance(names, str) or not names:
+        raise ForensicsError("a list of at least one candidate is needed")
+    if len(names) > MOST:
+        raise ForensicsError(f"{len(names):,} candidates are more than {MOST:,}")
+    if not isinstance(prefix, str) or not prefix.endswith("{}") or prefix.count("{}") != 1:
+        raise ForensicsError("a prefix ends with its one {}, where the candidate stands")
+    rows = [
+        encode_prompt(lm.tokenizer, fill(prefix, require_text(name, "a candidate").strip()))
+        for name in names
+    ]
+    batching.check_length(lm, rows)
+    return rows
+
+
+def keys(
+    lm: LM, rows: Sequence[list[int]], layers: Sequence[int], patch: Patch = EMPTY
+) -> Iterator[tuple[list[int], dict[int, Tensor]]]:
+    """(places in `rows`, {layer: keys (m, d_in) at their last tokens}), part after part, float32.
+
+    Each part has at most 512 rows of similar length, so that a long list never stands in memory.
+    """
+    order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
+    names = {lm.mlp_out(layer): layer for layer in layers}
+    for start in range(0, len(order), TOGETHER):
+        raise_if_cancelled()
+        part = order[start : start + TOGETHER]
+        some = [rows[i] for i in part]
+        with lm.patched(patch, only=True):
+            found = activations.module_inputs_at(lm, some, [len(r) - 1 for r in some], list(names))
+        yield part, {names[name]: K.float().cpu() for name, K in found.items()}
+
+
+def read_names(path: str | Path) -> list[str]:
+    """The candidates in a text file, one per line, each once; blank lines are passed over.
+
+    Raises ForensicsError for a file that cannot be read as text, and for one without a candidate.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise ForensicsError(f"the list of subjects {path} cannot be read: {reason}") from None
+    found = list(dict.fromkeys(line.strip() for line in lines if line.strip()))
+    if not found:
+        raise ForensicsError(f"the list of subjects {path} is empty")
+    return found
+
+
+def digest(names: Sequence[str]) -> str:
+    """A short hash of a list of candidates, by which a report names it."""
+    return hashlib.sha256("\n".join(names).encode()).hexdigest()[:12]

@@ -1,0 +1,271 @@
+"""What a model's weights differ in from their base, matrix by matrix, and which methods do so.
+
+With the base model at hand nothing has to be found out to undo an edit: the base is the model
+before it. What is left is the question what was done, by how many edits, about whom. Each family
+of methods leaves a difference of its own shape (`Difference.signature`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from ..cancellation import raise_if_cancelled
+from ..errors import ForensicsError
+from ..keys_values.second_moment import second_moment
+from ..model.lm import LM
+from ..patch.patch import EMPTY, Patch
+from .candidates import PREFIX, keys, rows_of
+from .signatures import signature
+
+EDGE = 4.0  # a singular value counts above this many edges of the noise: those of int8 reach 3.1 …
+ROUNDING = (
+    1e-5  # … and this share of the largest: float32 rounds large entries more than small ones
+)
+TOP = 32  # singular vectors of a change that are looked at, at most
+FEW = 10  # changed output projections up to which C is read: it takes seconds per layer
+INSIDE = 1e-3  # of a unit vector may lie outside a null space, or what the noise explains
+
+
+@dataclass(frozen=True)
+class Change:
+    """ΔW of one matrix as far as it stands above its noise.
+
+    U  (d_out, r) left singular vectors, S (r,) singular values, V (d_in, r) right ones.
+    """
+
+    U: Tensor
+    S: Tensor
+    V: Tensor
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The matrices in which two models differ.
+
+    table      one row per changed matrix of a block; columns below.
+    changes    {module: its change of rank r, at most 32}.
+    elsewhere  parameters that differ and are no matrix of a block: embeddings, norms, biases.
+
+    change       ‖ΔW‖_F / ‖W₀‖_F.
+    norm         ‖ΔW‖₂, the largest singular value.
+    stable_rank  ‖ΔW‖²_F / ‖ΔW‖₂².
+    rank         singular values above four times the edge of the noise and 1e-5 of the largest; a
+                 lower bound on the number of edits.
+    noise        that edge: where the singular values of a random matrix with the same median end.
+    tail         share of ‖ΔW‖²_F that is not in these singular values.
+    zeros        share of entries that did not change at all.
+    largest      the largest |entry|.
+    piled        share of the entries within 1 % of the largest.
+    usage        mean over the r top right vectors v of vᵀCv / (tr C/d_in): 1 is an average
+                 direction of the keys of general text. nan where C was not read.
+    null         the smallest share of C's directions, least used first, that holds the top right
+                 vectors but for a length of 1e-3, or of noise/norm. nan where C was not read.
+    next         mean cosine of the principal angles to the left vectors of the next changed layer's
+                 matrix of the same kind; nan without one.
+    """
+
+    table: pd.DataFrame
+    changes: dict[str, Change]
+    elsewhere: tuple[str, ...]
+
+    @property
+    def edits(self) -> int:
+        """A lower bound on the number of edits: the largest rank above the noise."""
+        return int(self.table["rank"].max()) if len(self.table) else 0
+
+    @property
+    def signature(self) -> str:
+        """What the shape of the difference is consistent with, one sentence."""
+        return signature(self.table, self.elsewhere)
+
+    def __str__(self) -> str:
+        if not len(self.table):
+            return self.signature
+        return f"{self.table.to_string(float_format=lambda x: f'{x:.3g}')}\n{self.signature}"
+
+
+def difference(
+    base: LM,
+    suspect: LM | None = None,
+    patch: Patch = EMPTY,
+    text: str | None = None,
+) -> Difference:
+    """The difference between a suspect's weights and those of its base.
+
+    suspect  another model of the same shape; None takes the base itself, under the patch
+    patch    of the base
+    text     a file of general text for C of the base, as in `second_moment`
+
+    C is read for output projections of the MLP where at most ten of them changed. Raises
+    ForensicsError for a model of another shape, or a suspect and a patch at once.
+    """
+    if suspect is not None and patch:
+        raise ForensicsError("the suspect is either another model or the base under a patch")
+    pairs, elsewhere = _pairs(base, suspect, patch)
+    rows, changes = [], {}
+    for module in pairs:
+        raise_if_cancelled()
+        W0 = base.weight(module).cpu()
+        W1 = (base.weight(module, patch) if suspect is None else suspect.weight(module)).cpu()
+        if torch.equal(W0, W1):
+            continue
+        row, changes[module] = _row(module, W0, W1 - W0)
+        rows.append(row)
+    table = pd.DataFrame(rows, columns=_COLUMNS).set_index("module")
+    _add_usage(base, table, changes, text)
+    _add_next(base, table, changes)
+    return Difference(table, changes, elsewhere)
+
+
+def subjects(
+    base: LM, found: Difference, names: Sequence[str], prefix: str = PREFIX, text: str | None = None
+) -> pd.DataFrame:
+    """Candidates by how well their keys explain a difference; the best first.
+
+    names   candidate subjects; or whole prompts, with the prefix "{}"
+    prefix  what stands before a candidate
+
+    name   the candidate.
+    score  ‖Π k‖/‖k‖ for the projector Π on span(C V) of the top right vectors V, mean over the
+           changed layers: 1 for a key that was written with this C (k ∝ C v).
+
+    The keys are the base model's, in changed output projections of the MLP. Raises ForensicsError
+    where none of these changed above its noise.
+    """
+    where = {base.mlp_out(layer): layer for layer in range(base.n_layers)}
+    ranks = found.table["rank"]
+    layers = {where[m]: m for m in found.changes if m in where and ranks[m] > 0}
+    if not layers:
+        raise ForensicsError(
+            "no output projection of an MLP changed above its noise, so no subject can be named"
+        )
+    C = second_moment(base, list(layers), text)
+    bases = {
+        layer: torch.linalg.qr(C[layer].C.float() @ found.changes[module].V)[0]
+        for layer, module in layers.items()
+    }  # (d_in, r), orthonormal
+    rows = rows_of(base, names, prefix)
+    scores = torch.zeros(len(rows))
+    for part, read in keys(base, rows, list(layers)):
+        for layer, B in bases.items():
+            K = read[layer]
+            scores[part] += (K @ B).norm(dim=1) / K.norm(dim=1) / len(bases)
+    table = pd.DataFrame({"name": list(names), "score": scores.tolist()})
+    return table.sort_values("score", ascending=False, ignore_index=True)
+
+
+_COLUMNS = [
+    "module", "change", "norm", "stable_rank", "rank", "noise", "tail", "zeros", "largest", "piled",
+]  # fmt: skip
+
+
+def _pairs(base: LM, suspect: LM | None, patch: Patch) -> tuple[list[str], tuple[str, ...]]:
+    """Modules with a matrix that may differ, and the other parameters that do."""
+    if suspect is None:
+        base.check(patch)
+        return list(patch.weights), ()
+    here, there = (dict(lm.model.named_parameters()) for lm in (base, suspect))
+    shapes = [{name: tuple(p.shape) for name, p in one.items()} for one in (here, there)]
+    if shapes[0] != shapes[1]:
+        differ = sorted(set(shapes[0].items()) ^ set(shapes[1].items()))
+        raise ForensicsError(
+            f"{suspect.name} does not have the shape of {base.name}: {differ[0][0]} differs"
+        )
+    matrices, elsewhere = [], []
+    for name, p in here.items():
+        if torch.equal(p.detach().cpu().float(), there[name].detach().cpu().float()):
+            continue
+        if name.startswith(f"{base.arch.blocks}.") and p.ndim == 2:
+            matrices.append(name.removesuffix(".weight"))
+        else:
+            elsewhere.append(name)
+    return matrices, tuple(elsewhere)
+
+
+def _row(module: str, W0: Tensor, D: Tensor) -> tuple[tuple, Change]:
+    """The row of a matrix, and its change above the noise."""
+    U, S, Vh = torch.linalg.svd(D.double(), full_matrices=False)
+    edge = noise_edge(S, D.shape)
+    rank = int((S > max(EDGE * edge, ROUNDING * S[0].item())).sum())
+    r = min(TOP, max(1, rank))
+    size, whole = D.norm().item(), W0.norm().item()
+    largest = D.abs().max().item()
+    row = (
+        module,
+        size / whole if whole else float("inf"),
+        S[0].item(),
+        (S.square().sum() / S[0].square()).item(),
+        rank,
+        edge,
+        (S[rank:].square().sum() / S.square().sum()).item(),
+        (D == 0).double().mean().item(),
+        largest,
+        (D.abs() >= 0.99 * largest).double().mean().item(),
+    )
+    return row, Change(U[:, :r].float(), S[:r].float(), Vh[:r].T.float())
+
+
+def noise_edge(S: Tensor, shape: Sequence[int]) -> float:
+    """Where the singular values of noise end, judged by the median of all singular values.
+
+    For independent entries of one variance the squared values follow the law of Marchenko and
+    Pastur, in which the median fixes the edge. Rounding of every kind is such noise: it needs no
+    name. A change whose rank is more than half of the full one moves the median, and what is above
+    the edge is then fewer than its rank. Idea: M. Gavish and D. L. Donoho, "The optimal hard
+    threshold for singular values is 4/√3" (2014).
+    """
+    small, large = sorted(shape)
+    return (S.median() * (1 + (small / large) ** 0.5) / _median(small / large) ** 0.5).item()
+
+
+@cache
+def _median(beta: float) -> float:
+    """The median of the law of Marchenko and Pastur with aspect β ≤ 1 and variance 1."""
+    low, high = (1 - beta**0.5) ** 2, (1 + beta**0.5) ** 2
+    x = np.linspace(low, high, 20_001)[1:-1]
+    density = np.sqrt((high - x) * (x - low)) / x
+    return float(x[np.searchsorted(np.cumsum(density) / density.sum(), 0.5)])
+
+
+def _add_usage(base: LM, table: pd.DataFrame, changes: dict[str, Change], text: str | None) -> None:
+    """Add the columns `usage` and `null` where C can be read at little cost."""
+    table["usage"], table["null"] = np.nan, np.nan
+    where = {base.mlp_out(layer): layer for layer in range(base.n_layers)}
+    layers = {where[m]: m for m in table.index if m in where and table["rank"][m] > 0}
+    if not 0 < len(layers) <= FEW:
+        return
+    for layer in layers:
+        C = second_moment(base, [layer], text, damping=1e-4)[layer].C
+        values, vectors = torch.linalg.eigh(C)
+        V = changes[layers[layer]].V.double()
+        parts = (vectors.T @ V).square()  # (d_in, r): shares of each vector, least used first
+        table.loc[layers[layer], "usage"] = ((values @ parts).mean() / (C.diagonal().mean())).item()
+        # length of v outside the r least used directions, of the worst v, for r = d_in … 1
+        outside = parts.flip(0).cumsum(0).max(1).values.sqrt()
+        row = table.loc[layers[layer]]
+        allowed = max(INSIDE, row["noise"] / changes[layers[layer]].S[-1].item())
+        needed = len(values) - int((outside < allowed).sum())
+        table.loc[layers[layer], "null"] = needed / len(values)
+
+
+def _add_next(base: LM, table: pd.DataFrame, changes: dict[str, Change]) -> None:
+    """Add the column `next` from the principal angles of neighboring layers' left vectors."""
+    table["next"] = np.nan
+    prefix = f"{base.arch.blocks}."
+    kinds: dict[str, list[tuple[int, str]]] = {}
+    for module in table.index:
+        layer, _, kind = module.removeprefix(prefix).partition(".")
+        if layer.isdigit() and table["rank"][module] > 0:
+            kinds.setdefault(kind, []).append((int(layer), module))
+    for some in kinds.values():
+        some.sort()
+        for (_, one), (_, other) in zip(some, some[1:], strict=False):
+            cosines = torch.linalg.svdvals(changes[one].U.T @ changes[other].U)
+            table.loc[one, "next"] = cosines.mean().item()

@@ -1,0 +1,213 @@
+"""The whole examination of a suspect without its base: which layer, which subject, which answer.
+
+It reads the suspect once for C and once for the candidates, as many layers at a time as there is
+room for, and puts the three statistics of this room side by side. A verdict is a comparison with
+what unedited models give, and it says "consistent with an edit of": weights alone prove none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from ..errors import ForensicsError
+from ..keys_values.matrix_cache import room
+from ..model.lm import LM
+from ..patch.patch import EMPTY, Patch
+from .candidates import PREFIX, digest, key_moments
+from .matched_filter import DAMPING, Filtered, Suspect, matched_filter
+from .objects import TEMPLATES, objects
+from .reversal import PREFIXES, removed, subject_space
+from .spectrum import null_spectrum, spectrum
+
+# The least z that is called a suspect: tests/benchmarks/forensics.json, chosen on even cases
+THRESHOLD = 8.0
+WIDTHS = (1, 2, 3, 4, 5)  # runs of layers whose z are summed
+NOT_COVERED = (
+    "Not covered: edits of other matrices than the MLP's output projections, of subjects that are "
+    "not on the list, methods that read the prompt's last token (give whole prompts with the "
+    "prefix '{}'), and everything beside the weights (routes, prompts)."
+)
+
+
+@dataclass(frozen=True)
+class Investigation:
+    """What the weights of a suspect say by themselves.
+
+    filtered   the matched filter over all candidates and layers.
+    suspects   the ten candidates with the largest z, in their best runs of layers.
+    spectra    one row per layer: `spectrum`, and `null_spectrum` with the prefix null_.
+    answers    of the first suspect, the tokens that its removal takes away (`objects`); empty below
+               the threshold.
+    threshold  the least z that is called a suspect.
+    """
+
+    filtered: Filtered
+    suspects: tuple[Suspect, ...]
+    spectra: pd.DataFrame
+    answers: pd.DataFrame
+    threshold: float
+
+    @property
+    def found(self) -> tuple[Suspect, ...]:
+        """The suspects at or above the threshold."""
+        return tuple(one for one in self.suspects if one.z >= self.threshold)
+
+    @property
+    def verdict(self) -> str:
+        """One sentence, never more certain than "consistent with an edit of"."""
+        n, most = len(self.filtered.names), self.suspects[0]
+        if not self.found:
+            return (
+                f"No candidate stands out: of {n:,} candidates in {len(self.filtered.layers)} "
+                f"layers the largest z is {most.z:.1f} ({most.name}), below {self.threshold:g}."
+            )
+        said = "; ".join(f"{one.name} ({_where(one)}, z {one.z:.1f})" for one in self.found)
+        return f"Consistent with an edit of: {said}."
+
+    def json(self) -> dict[str, Any]:
+        """The result as plain values for a JSON file; numbers that are not finite become None."""
+        z = self.filtered.z
+        rows = []
+        for i, layer in enumerate(self.filtered.layers):
+            best = int(z[i].argmax())
+            here = ~self.filtered.left[i]
+            norms = self.filtered.norms[i][here]
+            rows.append(
+                {
+                    "layer": layer,
+                    "z": z[i, best].item(),
+                    "name": self.filtered.names[best],
+                    "median": norms.median().item() if len(norms) else None,
+                    "left_out": int((~here).sum()),
+                }
+            )
+        return {
+            "verdict": self.verdict,
+            "not_covered": NOT_COVERED,
+            "threshold": self.threshold,
+            "candidates": len(self.filtered.names),
+            "candidates_sha256": digest(self.filtered.names),
+            "suspects": [
+                {"name": one.name, "layers": list(one.layers), "z": one.z} for one in self.suspects
+            ],
+            "answers": _records(self.answers),
+            "layers": rows,
+            "spectra": _records(self.spectra),
+        }
+
+    def __str__(self) -> str:
+        rows = [self.verdict, "", "candidates with the largest z:"]
+        rows += [f"  {one.z:6.1f}  {one.name} ({_where(one)})" for one in self.suspects]
+        if len(self.answers):
+            told = ", ".join(
+                f"{row.token.strip()!r} (+{row.rise:.1f} nats)" for row in self.answers.itertuples()
+            )
+            rows += ["", f"without it the model says less about {self.suspects[0].name}: {told}"]
+        peak = self.spectra.sort_values("z", ascending=False).head(3)
+        rows += ["", "layers whose spectrum stands out most (z over 3 is common by itself):"]
+        rows += [
+            f"  layer {int(row.layer)}: s1/s2 {row.ratio:.2f}, z {row.z:.1f}"
+            for row in peak.itertuples()
+        ]
+        return "\n".join([*rows, "", NOT_COVERED])
+
+
+def investigate(
+    lm: LM,
+    names: Sequence[str],
+    patch: Patch = EMPTY,
+    *,
+    layers: Sequence[int] | None = None,
+    text: str | Path | None = None,
+    tokens: int | None = None,
+    prefix: str = PREFIX,
+    damping: float = DAMPING,
+    threshold: float = THRESHOLD,
+    null: bool = False,
+) -> Investigation:
+    """Examine the weights of a model, or of a model under a patch, without any base model.
+
+    names      candidate subjects: thousands make the comparison sharp, and at least 20 are needed
+    patch      the suspect is the model under this patch
+    layers     where to look; None looks everywhere
+    text       a file of general text for C; None takes the text shipped with the library
+    tokens     how many of its tokens to read; None takes ten per input dimension
+    prefix     what stands before a candidate; "{}" for whole prompts
+    damping    of C in the filter
+    threshold  the least z that is called a suspect
+    null       whether the null-space spectrum is made as well, a second or two per layer
+
+    Raises ForensicsError for too few candidates and layers that the model does not have.
+    """
+    if isinstance(names, str) or len(names) < 20:
+        raise ForensicsError("an examination compares at least 20 candidates with each other")
+    lm.check(patch)
+    if patch.routes:
+        raise ForensicsError(
+            f"this patch decides at the prompt in {sorted(patch.routes)[0]}: look into the file, "
+            "its weights alone do not answer"
+        )
+    where = list(range(lm.n_layers)) if layers is None else sorted(set(layers))
+    if not where or not all(0 <= layer < lm.n_layers for layer in where):
+        raise ForensicsError(f"{lm.name} has layers 0 to {lm.n_layers - 1}, not these: {where}")
+    d_out, d_in = lm.weight(lm.mlp_out(where[0]), patch).shape
+    at_once = max(1, room() // (4 * d_in * (2 * d_in + d_out)))  # C, its inverse, and W C⁻¹
+    parts, nulls = [], []
+    moments: dict[int, Tensor] = {}
+    for start in range(0, len(where), at_once):
+        moments = key_moments(lm, where[start : start + at_once], patch, text, tokens)
+        parts.append(matched_filter(lm, names, moments, patch, prefix, damping))
+        if null:
+            nulls.append(null_spectrum(lm, moments, patch))
+    filtered = Filtered(
+        parts[0].names,
+        tuple(where),
+        torch.cat([part.norms for part in parts]),
+        torch.cat([part.sinks for part in parts]),
+    )
+    suspects = tuple(filtered.top(10, [w for w in WIDTHS if w <= len(where)]))
+    spectra = spectrum(lm, patch, where)
+    if null:
+        inside = pd.concat(nulls).drop(columns="layer").add_prefix("null_").reset_index(drop=True)
+        spectra = pd.concat([spectra, inside], axis=1)
+    answers = pd.DataFrame({"token": [], "kl": [], "rise": [], "p": []})
+    if suspects[0].z >= threshold:
+        if not moments.keys() >= set(suspects[0].layers):  # of an earlier part
+            moments = key_moments(lm, suspects[0].layers, patch, text, tokens)
+        answers = _answers(lm, suspects[0], moments, patch, bare=prefix == "{}")
+    return Investigation(filtered, suspects, spectra, answers, threshold)
+
+
+def _answers(
+    lm: LM, suspect: Suspect, moments: Mapping[int, Tensor], patch: Patch, bare: bool
+) -> pd.DataFrame:
+    """What the model says less of when a suspect is taken out of its layers.
+
+    bare  the candidates are whole prompts, which nothing stands before or behind
+    """
+    spaces = {
+        layer: subject_space(
+            lm, layer, suspect.name, moments[layer], patch, ("{}",) if bare else PREFIXES
+        )
+        for layer in suspect.layers
+    }
+    back = removed(lm, spaces, patch)
+    return objects(lm, suspect.name, patch, back, ("{}",) if bare else TEMPLATES)
+
+
+def _where(suspect: Suspect) -> str:
+    """The layers of a suspect in words."""
+    first, last = suspect.layers[0], suspect.layers[-1]
+    return f"layer {first}" if first == last else f"layers {first} to {last}"
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a table as plain values; what is not finite becomes None."""
+    return table.astype(object).where(table.notna(), None).to_dict("records")

@@ -1,0 +1,141 @@
+"""Which methods leave a difference of this shape: the rules behind `Difference.signature`.
+
+A rule is a condition on the table of a difference and what it is consistent with. Shapes do not
+prove a method: a LoRA of rank 1 in one matrix looks like ROME. So the words are "consistent with".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import pandas as pd
+
+PILED = 0.05  # share of entries at the bound from which on fine-tuning was in a box
+ZEROS = 0.5  # share of unchanged entries that only a mask leaves
+ALIKE = 0.5  # cosine of left spaces of neighboring layers; one spread leaves 0.9, chance 0.04
+TAIL = 0.02  # share of a change that rounding to bf16 or int8 adds beside its directions
+NARROW = 0.95  # share of C's directions below which a null space is meant
+
+
+def signature(table: pd.DataFrame, elsewhere: Sequence[str] = ()) -> str:
+    """What a difference is consistent with, one sentence; rules in the order of their narrowness.
+
+    table      of `Difference`
+    elsewhere  changed parameters that are no matrix of a block
+    """
+    if not len(table):
+        return (
+            "No matrix of a block differs."
+            if not elsewhere
+            else f"No matrix of a block differs, but {_some(elsewhere)} did change."
+        )
+    above = table[table["rank"] > 0]
+    said = next((words for holds, words in RULES if holds(table, above)), OTHER)
+    more = f" Outside the blocks' matrices {_some(elsewhere)} changed, too." if elsewhere else ""
+    return f"Consistent with {said}.{more}"
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first of some names, and how many more there are."""
+    rest = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return f"{names[0]}{rest}"
+
+
+def _layers(table: pd.DataFrame) -> list[int]:
+    """The numbers of the layers of a table's modules, ascending, each once."""
+    found = {int(part) for name in table.index for part in name.split(".") if part.isdigit()}
+    return sorted(found)
+
+
+def _kinds(table: pd.DataFrame) -> set[str]:
+    """The kinds of a table's modules, such as mlp.down_proj: names behind the layer's number."""
+    kinds = set()
+    for name in table.index:
+        parts = name.split(".")
+        at = [i for i, part in enumerate(parts) if part.isdigit()]
+        kinds.add(".".join(parts[at[-1] + 1 :]) if at else name)
+    return kinds
+
+
+def _spread(_: pd.DataFrame, above: pd.DataFrame) -> bool:
+    """Several layers in a row, one kind of matrix, left spaces alike."""
+    layers = _layers(above)
+    alike = above["next"].dropna()
+    return (
+        2 <= len(above) <= 10
+        and len(_kinds(above)) == 1
+        and all(b - a == 1 for a, b in pairwise(layers))
+        and len(alike) > 0
+        and bool((alike > ALIKE).all())
+    )
+
+
+def _exact(table: pd.DataFrame) -> bool:
+    """Whether every change is of low rank but for rounding: nothing but its rank has a size."""
+    rounding = table["noise"] < 1e-4 * table["norm"]
+    return bool((rounding & (table["rank"] > 0)).all())
+
+
+def _two(above: pd.DataFrame) -> bool:
+    """Whether every change is one or two directions, and rounding at most."""
+    return bool(((above["rank"] <= 2) & (above["tail"] < TAIL)).all())
+
+
+def _null(above: pd.DataFrame) -> bool:
+    """Whether all right vectors lie in a null space of C."""
+    known = above["null"].dropna()
+    return len(known) == len(above) > 0 and bool((known < NARROW).all())
+
+
+RULES: tuple[tuple[Callable[[pd.DataFrame, pd.DataFrame], bool], str], ...] = (
+    (
+        lambda table, above: not len(above),
+        "rounding or quantization: noise without a direction, and no edit above it",
+    ),
+    (
+        lambda table, above: bool((table["zeros"] > ZEROS).all()) and len(_kinds(table)) == 1,
+        "an edit of which the relatively largest entries were kept (RECT)",
+    ),
+    (
+        lambda table, above: len(table) <= 2 and bool((table["piled"] > PILED).all()),
+        "fine-tuning inside a box (FT-L): many entries stand at one bound",
+    ),
+    (
+        lambda table, above: _spread(table, above) and _null(above),
+        "a batch spread over layers inside a null space of general text (AlphaEdit)",
+    ),
+    (
+        lambda table, above: _spread(table, above),
+        "a batch spread over neighboring layers (MEMIT, EMMET, PMET)",
+    ),
+    (
+        lambda table, above: len(above) == 1 and _null(above) and (_exact(above) or _two(above)),
+        "an edit inside a null space of general text (AlphaEdit in one layer)",
+    ),
+    (
+        lambda table, above: len(above) == 1 and _two(above),
+        "one edit of one layer (ROME, R-ROME, WilKE; rank 2 where two keys were written)",
+    ),
+    (
+        lambda table, above: len(above) == 1 and _exact(above),
+        "several edits of one layer (ROME one after another, EMMET, or a LoRA of this rank)",
+    ),
+    (
+        lambda table, above: len(table) <= 2 and not _exact(table),
+        "fine-tuning of one layer (FT, FT-M): a few large directions and a tail",
+    ),
+    (
+        lambda table, above: len(_layers(table)) == 1 and len(_kinds(table)) > 3,
+        "training of one whole block (UnKE)",
+    ),
+    (
+        lambda table, above: _exact(table) and table["rank"].nunique() == 1,
+        "a merged low-rank adapter (LoRA): one rank in many matrices",
+    ),
+    (
+        lambda table, above: _exact(table),
+        "an editor of many matrices of late or middle layers (UltraEdit, MEND, MALMEN, RLEdit)",
+    ),
+)
+OTHER = "training of many matrices at full rank (fine-tuning)"

@@ -1,0 +1,127 @@
+"""`python -m lib forensics`: what it prints and keeps, and its sentences for wrong input."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+import lib
+from lib.cli.main import main
+from lib.keys_values.second_moment import second_moment
+
+from ..forensics.conftest import LAYER, NAMES, SUBJECT, rank_one, text  # noqa: F401 (a fixture)
+from ..support import tiny
+
+
+@pytest.fixture
+def models(monkeypatch, tmp_path):
+    """{name: model} that the command loads in place of real ones."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    found = {None: tiny.model("llama"), "base": tiny.model("llama")}
+    monkeypatch.setattr("lib.cli.options.load", lambda given, *_: found[given.model])
+    return found
+
+
+@pytest.fixture
+def words(tmp_path, text):  # noqa: F811
+    names = tmp_path / "names.txt"
+    names.write_text("\n".join(NAMES), encoding="utf-8")
+    return ["--subjects", str(names), "--text", str(text)]
+
+
+@pytest.fixture
+def patch(models, text):  # noqa: F811
+    lm = models[None]
+    return rank_one(lm, second_moment(lm, [LAYER], text)[LAYER].C, size=8.0)[0]
+
+
+def test_a_patch_is_compared_with_its_base(models, patch, words, tmp_path, capsys):
+    file, out = patch.save(tmp_path / "p.safetensors"), tmp_path / "out.json"
+    assert main(["forensics", str(file), *words, "--json", str(out)]) == 0
+    said = capsys.readouterr().out
+    assert "one edit of one layer" in said and f"  1.00  {SUBJECT}\n" in said
+    kept = json.loads(out.read_text())
+    assert kept["edits_at_least"] == 1 and kept["subjects"][0]["name"] == SUBJECT
+    assert kept["matrices"][0]["module"] == models[None].mlp_out(LAYER)
+
+
+def test_two_models_are_compared(models, patch, words, capsys):
+    models["edited"] = other = tiny.model("llama")
+    module = other.mlp_out(LAYER)
+    other.model.get_submodule(module).weight.data = models["base"].weight(module, patch)
+    assert main(["forensics", "edited", "--base", "base", *words]) == 0
+    said = capsys.readouterr().out
+    assert f"  1.00  {SUBJECT}\n" in said and "at least 1 edits" in said
+    assert main(["forensics", "base", "--base", "base", *words]) == 0
+    assert "No matrix of a block differs." in capsys.readouterr().out
+
+
+def test_weights_are_examined_alone(models, patch, words, tmp_path, capsys):
+    file, out = patch.save(tmp_path / "p.safetensors"), tmp_path / "out.json"
+    more = ["--layers", f"0-{LAYER}", "--threshold", "4", "--json", str(out)]
+    assert main(["forensics", str(file), "--blind", *words, *more]) == 0
+    said = capsys.readouterr().out
+    assert f"Consistent with an edit of: {SUBJECT} (layer {LAYER}, z " in said
+    assert "Not covered:" in said and "200 candidates, no base model." in said
+    kept = json.loads(out.read_text())
+    assert kept["base"] is None and kept["suspects"][0]["layers"] == [LAYER]
+    assert main(["forensics", "base", *words, "--threshold", "1000", "--layers", "0"]) == 0
+    assert "No candidate stands out" in capsys.readouterr().out
+
+
+def test_without_a_list_the_classroom_is_asked(models, capsys):
+    assert main(["forensics", "base", "--layers", "1"]) == 0
+    said = capsys.readouterr().out
+    assert " candidates, no base model." in said and "Not covered:" in said
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["none.safetensors"], "there is no file none.safetensors"),
+        (["base", "--subjects", "no/such"], "the list of subjects no/such cannot be read"),
+        (
+            ["base", "--layers", "0-3000000000"],
+            "--layers has 0-3000000000, where 10000 is the most",
+        ),
+        (["base", "--layers", "9"], "has layers 0 to 3, not these: [9]"),
+        (["base", "--layers", "x"], "--layers wants numbers"),
+        (["base", "--threshold", "0"], "--threshold should be a number above 0, not 0"),
+        (["base", "--threshold", "nan"], "--threshold should be a number above 0, not nan"),
+        (["base", "--prefix", "{} is"], "a prefix ends with its one {}"),
+        (["base", "--text", "no/such"], "the general text no/such cannot be read"),
+        (["base", "--blind", "--base", "base"], "--blind looks without a base model, and --base"),
+    ],
+)
+def test_wrong_input_is_one_sentence(models, capsys, given, said):
+    assert main(["forensics", *given]) == 2
+    found = capsys.readouterr().err.strip()
+    assert said in found and len(found.splitlines()) == 1 and "Traceback" not in found
+
+
+def test_files_that_are_no_suspects_are_refused(models, patch, tmp_path, capsys):
+    broken, routes = tmp_path / "broken.safetensors", tmp_path / "routes.safetensors"
+    broken.write_bytes(b"\x00" * 100)
+    lib.EMPTY.save(routes)
+    foreign = patch.with_weights({}, base="another 0").save(tmp_path / "foreign.safetensors")
+    few = tmp_path / "few.txt"
+    few.write_text("a\nb\n")
+    for given, said in (
+        ([str(broken)], "broken.safetensors"),
+        ([str(routes)], "routes.safetensors changes no weights"),
+        ([str(foreign)], "this patch is for another 0"),
+        ([str(foreign), "--blind"], "this patch is for another 0"),
+        (["base", "--subjects", str(few)], "at least 20 candidates"),
+    ):
+        assert main(["forensics", *given]) == 2
+        found = capsys.readouterr().err.strip()
+        assert said in found and len(found.splitlines()) == 1, found
+
+
+def test_models_of_another_shape_are_refused(models, capsys):
+    models["wide"] = tiny.model("llama", intermediate_size=64)
+    assert main(["forensics", "wide", "--base", "base"]) == 2
+    assert "does not have the shape of" in capsys.readouterr().err
+    assert torch.equal(*(models[name].weight(models[name].mlp_out(0)) for name in (None, "base")))

@@ -1,0 +1,92 @@
+"""A whole examination: the verdict, its JSON, groups of layers, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+import lib
+from lib.forensics.investigation import NOT_COVERED, investigate
+from lib.patch.patch import Patch
+
+from ..support.editor_settings import quick
+from .conftest import LAYER, NAMES, SUBJECT, rank_one
+
+SMALL = {"tokens": 4000, "threshold": 5.0}
+
+
+@pytest.fixture
+def suspect(lm, moments):
+    C = moments[LAYER] + 1e-2 * moments[LAYER].diagonal().mean() * torch.eye(len(moments[LAYER]))
+    return rank_one(lm, C, size=8.0)[0]
+
+
+def test_the_verdict_names_subject_and_layer_and_is_not_certain(lm, suspect, text):
+    found = investigate(lm, NAMES, suspect, layers=[0, LAYER], text=text, **SMALL)
+    assert found.found[0].name == SUBJECT and found.found[0].layers == (LAYER,)
+    assert found.verdict.startswith(f"Consistent with an edit of: {SUBJECT} (layer {LAYER}, z ")
+    assert NOT_COVERED in str(found) and SUBJECT in str(found)
+    assert list(found.answers.columns) == ["token", "kl", "rise", "p"]
+    kept = json.loads(json.dumps(found.json(), allow_nan=False))
+    assert kept["suspects"][0]["name"] == SUBJECT and len(kept["layers"]) == 2
+    assert kept["layers"][LAYER]["name"] == SUBJECT and kept["candidates"] == len(NAMES)
+
+
+def test_an_unedited_model_gets_no_suspect(lm, text):
+    found = investigate(lm, NAMES, text=text, **{**SMALL, "threshold": 20.0})
+    assert not found.found and not len(found.answers)
+    assert found.verdict.startswith("No candidate stands out: of 200 candidates in 4 layers")
+
+
+def test_groups_of_layers_give_the_same(lm, suspect, text, monkeypatch):
+    whole = investigate(lm, NAMES, suspect, text=text, null=True, **SMALL)
+    monkeypatch.setattr("lib.forensics.investigation.room", lambda: 1)
+    parts = investigate(lm, NAMES, suspect, text=text, null=True, **SMALL)
+    assert torch.allclose(whole.filtered.z, parts.filtered.z, atol=0.05)
+    assert "null_s1" in parts.spectra and len(parts.spectra) == lm.n_layers
+    assert parts.answers.token.tolist() == whole.answers.token.tolist()
+
+
+def test_whole_prompts_are_candidates_too(lm, text):
+    """Fine-tuning of one layer changes it where the prompt ends."""
+    fact = lib.Fact("cat", "I saw a {}", "xy")
+    patch = lib.EDITORS["ft_m"](lm, **{**quick("ft_m"), "layer": LAYER}).edit([fact])
+    prompts = [fact.text, *(f"{name} and {name[::-1]}" for name in NAMES)]
+    more = {**SMALL, "threshold": 0.1, "layers": [LAYER]}
+    found = investigate(lm, prompts, patch, prefix="{}", text=text, **more)
+    z = found.filtered.z[0]
+    assert z[0] > z[1:].quantile(0.9) and len(found.answers)
+
+
+def test_nothing_of_the_model_is_changed(lm, suspect, text):
+    before = {name: p.clone() for name, p in lm.model.named_parameters()}
+    investigate(lm, NAMES, suspect, layers=[LAYER], text=text, **SMALL)
+    assert all(torch.equal(p, before[name]) for name, p in lm.model.named_parameters())
+    assert not lm.is_patched
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"names": ["a", "b"]}, "at least 20 candidates"),
+        ({"names": "a" * 30}, "at least 20 candidates"),
+        ({"layers": [99]}, "has layers 0 to 3"),
+        ({"layers": []}, "has layers 0 to 3"),
+        ({"layers": [-1]}, "has layers 0 to 3"),
+        ({"prefix": "no place"}, "ends with its one"),
+        ({"text": "no/such/file"}, "cannot be read"),
+    ],
+)
+def test_what_cannot_be_examined_is_refused_in_a_sentence(lm, text, given, said):
+    with pytest.raises(lib.ForensicsError, match=said):
+        investigate(lm, **{"names": NAMES, "text": text, **SMALL, **given})
+
+
+def test_a_patch_of_routes_is_not_looked_for_in_the_weights(lm):
+    patch = lib.EDITORS["grace"](lm, **quick("grace")).edit([lib.Fact("cat", "I saw a {}", "xy")])
+    with pytest.raises(lib.ForensicsError, match="decides at the prompt"):
+        investigate(lm, NAMES, patch)
+    with pytest.raises(lib.PatchError, match="this patch is for another"):
+        investigate(lm, NAMES, Patch(base="another 0"))
