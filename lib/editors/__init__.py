@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from .. import registry
 from .alphaedit import AlphaEdit
+from .crispedit import CrispEdit
 from .emmet import Emmet
 from .ft import Ft, FtL, FtM
 from .grace.grace import Grace
@@ -45,6 +46,7 @@ registry.EDITORS.update(
         Ft,
         FtL,
         FtM,
+        CrispEdit,
         Lora,
         Retrieval,
         Grace,

@@ -218,6 +218,11 @@ METHODS: dict[str, tuple[str, str | None, str]] = {
     ),
     "ft_l": ("fine-tuning as published in comparisons: in an L∞ box", "FT-L", "14_lifelong"),
     "ft_m": ("… and teacher-forced on the answer's tokens", "FT-M", "14_lifelong"),
+    "crispedit": (
+        "fine-tuning along the directions in which general text is flat",
+        None,
+        "06_null_space",
+    ),
     "lora": ("low-rank adapters trained on the facts, in PEFT's form", "LoRA", "14_lifelong"),
     "retrieval": (
         "no weight changes: the nearest stored fact is put before the prompt",

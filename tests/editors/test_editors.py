@@ -40,6 +40,7 @@ DECLARED = {
     "ft": ("weights", False, False, False, False, False),
     "ft_m": ("weights", False, False, False, False, False),
     "ft_l": ("weights", False, False, False, False, False),
+    "crispedit": ("weights", False, False, False, False, False),
     "lora": ("weights", False, False, False, False, False),
     "retrieval": ("prompt", False, False, True, True, False),
     "grace": ("routes", False, False, True, True, False),

@@ -116,6 +116,7 @@ PUBLISHED = {
     "ultraedit": {"eta": 1e-6, "warmup": "none"},
     "malmen": {"rank": 1920},
     "rledit": {"rank": 1024},
+    "crispedit": {"project": "grad", "edit_weight": 1.0},
     "lora": {"modules": ("q_proj", "v_proj"), "enough": 0.0, "target_eos": False},
     "grace": {"lr": 1.0, "value_init": "cold", "strict": False, "enough": 0.0},
     "wise": {
