@@ -10,6 +10,7 @@ from .crispedit import CrispEdit
 from .emmet import Emmet
 from .ft import Ft, FtL, FtM
 from .grace.grace import Grace
+from .horen.horen import Horen
 from .lemoe.lemoe import Lemoe
 from .lora import Lora
 from .malmen import Malmen
@@ -23,6 +24,7 @@ from .retrieval import Retrieval
 from .rledit import RLEdit
 from .rome import Rome
 from .shared.base import Editor
+from .steer import Steer
 from .ultraedit import UltraEdit
 from .wilke import Wilke
 from .wise.wise import Wise
@@ -50,9 +52,11 @@ registry.EDITORS.update(
         Lora,
         Retrieval,
         Grace,
+        Horen,
         Wise,
         Lemoe,
         Memoir,
+        Steer,
     )
 )
 EDITORS: Mapping[str, type[Editor]] = registry.EDITORS

@@ -234,6 +234,11 @@ METHODS: dict[str, tuple[str, str | None, str]] = {
         "GRACE",
         "11_grace",
     ),
+    "horen": (
+        "a codebook read by the angle of an averaged query; values are added",
+        None,
+        "11_grace",
+    ),
     "wise": (
         "a side memory written in random shards, and a router that decides at the prompt",
         "WISE",
@@ -244,6 +249,11 @@ METHODS: dict[str, tuple[str, str | None, str]] = {
         "prompts (ours: without it 15 % of 40 facts are held); parts switched off: MEMoE",
         "LEMoE",
         "13_lemoe",
+    ),
+    "steer": (
+        "no editor of facts: one direction is added to every prompt, for the contrast",
+        None,
+        "14_lifelong",
     ),
     "memoir": (
         "a sparse side matrix; a prompt's fingerprint says which columns are its own",
