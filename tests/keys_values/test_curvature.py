@@ -38,6 +38,7 @@ def test_the_projector_is_that_of_the_eigenvectors_of_the_kronecker_product(toy,
     inside = found.project(X)
     torch.testing.assert_close(found.project(inside), inside, atol=1e-12, rtol=0)
     torch.testing.assert_close((inside * X).sum(), inside.square().sum(), atol=1e-12, rtol=1e-12)
+    torch.testing.assert_close(found.project(found.inside(X)), found.inside(X), atol=1e-12, rtol=0)
     # the large matrix, over X with its columns below each other
     values, vectors = torch.linalg.eigh(torch.kron(A, S))
     low = vectors[:, values < found.threshold * (1 - 1e-9)]
