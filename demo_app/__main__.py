@@ -60,31 +60,34 @@ def open_page(
     if memory is not None:
         studio.guard(memory)
     ready = studio.look(studio.visitor(), studio.choices.ready_subject())
-    from .app import build, theme  # gradio takes seconds to import; the model answers meanwhile
+    # gradio takes seconds to import; the model answers meanwhile
+    from .app import appearance, build, serve_beside
     from .guard import ANY, HANDLERS, hosts_of, lifespan
-    from .html.theme import CSS
+    from .session.models import Models
 
+    def serve(place: str, other: Any, view: Any) -> None:
+        page = build(other, view, models)
+        page.state_session_capacity = VISITORS
+        serve_beside(demo.app, place, page, {"exception_handlers": HANDLERS})
+
+    models = Models(studio, serve)
     if settings.get("share") or os.environ.get("SYSTEM") == "spaces":
         names = [*names, ANY]
     hosts = hosts_of(host, [*names, *filter(None, [os.environ.get("SPACE_HOST")])])
-    demo = build(studio, ready.outcome())
+    demo = build(studio, ready.outcome(), models)
+    demo.models = models  # whose workers end with the page
     with redirect_stdout(StringIO()):  # gradio's paragraphs about a public link
         demo.launch(
             server_name=host,
             server_port=port,
             prevent_thread_lock=True,
             quiet=True,
-            theme=theme(),
-            css=CSS,
-            footer_links=[],
-            run_history=False,
-            ssr_mode=False,
-            max_file_size="64mb",
             state_session_capacity=VISITORS,
             app_kwargs={
-                "lifespan": lifespan(hosts, origins, studio.calls.stop),
+                "lifespan": lifespan(hosts, origins, models.cancel),
                 "exception_handlers": HANDLERS,
             },
+            **appearance(),
             **settings,
         )
     if settings.get("share"):
@@ -145,7 +148,7 @@ def main(arguments: list[str] | None = None) -> int:
     port = free_port(asked.port, asked.host)
     if port != asked.port:
         print(f"Port {asked.port} is taken, so the page is on {port}.")
-    demo, studio = open_page(
+    demo, _ = open_page(
         lm,
         port,
         asked.host,
@@ -159,7 +162,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         demo.block_thread()
     finally:
-        studio.close()
+        demo.models.close()
     return 0
 
 

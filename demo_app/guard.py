@@ -11,6 +11,7 @@ same program has made to the same endpoint, and it would not know of one that ha
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import json
 import socket
@@ -139,6 +140,7 @@ def lifespan(
     @asynccontextmanager
     async def begin(app: Any) -> AsyncIterator[None]:
         app.middleware_stack = Guard(app.middleware_stack, hosts, origins, cancel)
+        app.state.loop = asyncio.get_running_loop()  # a page that comes later begins in it, too
         yield
 
     return begin

@@ -1,4 +1,7 @@
-"""Scores students' editors against ours: python -m lessons.leaderboard my/editor.py."""
+"""Scores students' editors against ours: python -m lessons.leaderboard my/editor.py.
+
+A few lines over 300: the scores, the command and the page that it writes are read together.
+"""
 
 from __future__ import annotations
 

@@ -90,8 +90,8 @@ GRIDS: dict[str, dict[str, dict[str, Any]]] = {
             "facts": 24,
         },
         "ft_m": {
-            "layers": (9, 12, 14, 16),
-            "grid": {"lr": (2.5e-4, 5e-4, 1e-3)},
+            "layers": (12, 14, 16, 17),
+            "grid": {"lr": (3e-5, 6e-5, 1.2e-4, 2.5e-4, 5e-4)},
             "around": 0,
             "together": False,
         },

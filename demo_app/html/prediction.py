@@ -46,9 +46,10 @@ def _measured(found: Prediction) -> str:
     return line
 
 
-def shown(found: Prediction) -> str:
-    """The scatter plot, once measured, and the table."""
-    return f'<div class="result">{_figure(found) if found.measured else ""}{_table(found)}</div>'
+def shown(found: Prediction, drawn: bool = True) -> str:
+    """The scatter plot, once measured, and the table; the table alone with drawn=False."""
+    figure = _figure(found) if found.measured and drawn else ""
+    return f'<div class="result">{figure}{_table(found)}</div>'
 
 
 def _figure(found: Prediction) -> str:

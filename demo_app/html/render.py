@@ -10,11 +10,10 @@ from collections.abc import Iterable, Sequence
 from difflib import SequenceMatcher
 from html import escape
 
-from ..session.views import Column, View, Written
+from ..session.views import Column, View
 from ..session.worker import Progress
 
 NOTHING = '<i class="nothing">(nothing)</i>'
-NO_EDIT = '<i class="nothing">No edit is live: the same as before.</i>'
 NATS = '<abbr title="Unit of information with natural logarithms; 1 nat = 1.44 bits">nats</abbr>'
 COUNTED = {  # group -> its words in an editor's line
     "reworded": "rewordings",
@@ -55,7 +54,7 @@ def header(model: str, live: int) -> str:
     """Model and number of edits, for the page's upper right corner."""
     state = "on" if live else "off"
     count = f"<strong>{_edits(live)} live</strong>"
-    return f'<div class="live {state}"><span>{escape(model)}</span> · {count}</div>'
+    return f'<div class="live {state}"><span>{escape(model)} · </span>{count}</div>'
 
 
 def _edits(count: int) -> str:
@@ -141,30 +140,14 @@ def bars(*values: float | None) -> str:
     return f'<span class="bars" aria-hidden="true">{inside}</span>'
 
 
-def unwritten() -> tuple[str, str]:
-    """The two panels before anything was asked."""
-    first = '<i class="nothing">Press Go: how the model writes on by itself.</i>'
-    return _panel("Before", first), _panel("After", '<i class="nothing">… and with your edits.</i>')
-
-
-def written(prompt: str, said: Written, done: bool, chat: bool) -> tuple[str, str]:
-    """A free prompt continued, before and after: two panels."""
-    lead = "" if chat else f'<span class="lead">{escape(prompt.rstrip())}</span>'
-    caret = "" if done else '<i class="caret"></i>'
-    first = f"{lead}{escape(said.before)}{caret if said.after is None else ''}"
-    if not said.live:
-        return _panel("Before", first), _panel("After", NO_EDIT)
-    second = "" if said.after is None else f"{lead}{escape(said.after)}{caret}"
-    return _panel("Before", first), _panel(f"After {_edits(said.live)}", second)
-
-
-def _panel(name: str, text: str) -> str:
-    return f'<div class="panel"><h3>{name}</h3><p>{text}</p></div>'
-
-
 def done(text: str) -> str:
     """A line that says how a long run ended."""
     return f'<div class="status done" role="status">✓ {escape(text)}</div>'
+
+
+def finding(text: str) -> str:
+    """A sentence that says what a figure shows."""
+    return f'<div class="status done" role="status">{escape(text)}</div>'
 
 
 def hint(text: str) -> str:

@@ -46,7 +46,8 @@ def table(view: View, picked: int = 0) -> str:
             parts.append(_group(() if columns else view.rows, group, width))
             for i in here:
                 cells = _beside(i, columns) if columns else _cells(view.rows[i])
-                prompt = f'<td class="prompt">{escape(view.rows[i].prompt)}</td>'
+                mark = _guess(view.guessed[i]) if view.guessed else ""
+                prompt = f'<td class="prompt">{escape(view.rows[i].prompt)}{mark}</td>'
                 chosen = ' class="picked" aria-current="true"' if i == picked else ""
                 parts.append(f'<tr data-row="{i}" tabindex="0"{chosen}>{prompt}{cells}</tr>')
             parts.append("</tbody>")
@@ -145,6 +146,14 @@ def _beside(i: int, columns: list[Column]) -> str:
         inside = f"{_after(row)}{_small(numbers)}{bars(row.p_before, row.p_after)}"
         cells.append(_cell("after", escape(column.name), inside, row.after.text))
     return "".join(cells)
+
+
+def _guess(hit: bool | None) -> str:
+    """Whether the visitor's guess about a row came true; nothing where none was made."""
+    if hit is None:
+        return ""
+    kind, words = ("hit", "◎ you guessed right") if hit else ("miss", "○ you guessed wrong")
+    return f'<small class="guess {kind}">{words}</small>'
 
 
 def _small(parts: list[str]) -> str:

@@ -34,6 +34,58 @@ GROUPS = {  # what a prompt is -> (its groups, its color in the course's figures
 }
 
 
+@dataclass(frozen=True)
+class Overlaps(Panel):
+    """Which share of an edit of each fact lands on the keys of the others.
+
+    rho: ρ(i, j), rows of the edits i, columns of the keys j.
+    subjects: the facts' subjects, in this order.
+    layer: the layer whose keys were read.
+    own: the subject in view.
+    strongest: the pairs that overlap most, as (i, j, ρ(i, j)).
+    """
+
+    rho: tuple[tuple[float, ...], ...]
+    subjects: tuple[str, ...]
+    layer: int
+    own: str
+    strongest: tuple[tuple[str, str, float], ...]
+
+    @property
+    def figure(self) -> Figure:
+        """The matrix."""
+        return plot.heatmap(
+            np.array(self.rho),
+            list(self.subjects),
+            list(self.subjects),
+            "… lands on the key of j",
+            "edit of i",
+            "ρ(i, j)",
+            0.0,
+            limits=(-1, 1),
+        )
+
+    @property
+    def found(self) -> str:
+        """The strongest overlap, and how much of the fact in view lands on the others."""
+        said = (
+            f"Layer {self.layer}. The strongest overlap: {self.lines[0]} of what is written there."
+        )
+        if self.own in self.subjects and len(self.rho) > 1:
+            i = self.subjects.index(self.own)
+            others = np.delete(np.abs(np.array(self.rho)[i]), i)
+            said += (
+                f" An edit of “{self.own}” puts {others.mean():.2f} of itself on the others, "
+                "on average."
+            )
+        return said
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The pairs that overlap most."""
+        return tuple(f"“{i}” on “{j}” {value:+.2f}" for i, j, value in self.strongest)
+
+
 def overlaps(run: LongRun) -> Steps:
     """ρ of the live facts, the one in view, and classroom facts of the same kind."""
     studio, session = run.studio, run.session
@@ -53,33 +105,18 @@ def overlaps(run: LongRun) -> Steps:
                 return lib.superposition(lm, facts, layer)
 
     found = yield from run.do(work)
-    rho = found.rho.numpy()
-    figure = plot.heatmap(
-        rho,
-        found.subjects,
-        found.subjects,
-        "… lands on the key of j",
-        "edit of i",
-        "ρ(i, j)",
-        0.0,
-        limits=(-1, 1),
-    )
     pairs = found.pairs(3).to_dict("records")
-    named = [f"“{p['i']}” on “{p['j']}” {p['ρ(i, j)']:+.2f}" for p in pairs]
-    said = f"Layer {layer}. The strongest overlap: {named[0]} of what is written there."
-    own = [i for i, name in enumerate(found.subjects) if name == subject.case.fact.subject]
-    if own and len(rho) > 1:
-        i = own[0]
-        others = np.delete(np.abs(rho[i]), i)
-        said += (
-            f" An edit of “{found.subjects[i]}” puts {others.mean():.2f} of itself on the others, "
-            "on average."
-        )
-    return Panel(figure, said, tuple(named))
+    return Overlaps(
+        tuple(map(tuple, found.rho.tolist())),
+        tuple(found.subjects),
+        layer,
+        subject.case.fact.subject or "",
+        tuple((pair["i"], pair["j"], pair["ρ(i, j)"]) for pair in pairs),
+    )
 
 
 @dataclass(frozen=True)
-class Scope:
+class Scope(Panel):
     """What a router makes of some prompts.
 
     prompts: {prompt: its group}.
@@ -105,6 +142,30 @@ class Scope:
             for prompt in self.scores
             if (self.prompts[prompt] in MEANT) == meant != self.answered(prompt)
         ]
+
+    @property
+    def figure(self) -> Figure:
+        """Strips of points where all prompts meet one threshold, else score against threshold."""
+        return scope_figure(self)
+
+    @property
+    def found(self) -> str:
+        """How many prompts the memory answers, of those that it should and should not."""
+        meant = sum(group in MEANT for group in self.prompts.values())
+        missed, mistaken = self.wrong(True), self.wrong(False)
+        return (
+            f"{meant - len(missed)} of {meant} prompts that should be answered by the memory are, "
+            f"and {len(mistaken)} of {len(self.prompts) - meant} that should not."
+        )
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The prompts on which the memory is wrong."""
+        missed, mistaken = self.wrong(True), self.wrong(False)
+        return (
+            *(f"missed: “{text}”" for text in missed[:LISTED]),
+            *(f"answered by mistake: “{text}”" for text in mistaken[:LISTED]),
+        )
 
 
 def scope(run: LongRun) -> Steps:
@@ -133,16 +194,7 @@ def scope(run: LongRun) -> Steps:
             scores[text] = note["score"], note["threshold"]
     if not scores:
         raise Trouble(f"This patch's router notes no scores. {WHERE}")
-    found = Scope(prompts, scores, router.axes, router.within)
-    meant = sum(group in MEANT for group in prompts.values())
-    missed, mistaken = found.wrong(True), found.wrong(False)
-    said = (
-        f"{meant - len(missed)} of {meant} prompts that should be answered by the memory are, "
-        f"and {len(mistaken)} of {len(prompts) - meant} that should not."
-    )
-    lines = [f"missed: “{text}”" for text in missed[:LISTED]]
-    lines += [f"answered by mistake: “{text}”" for text in mistaken[:LISTED]]
-    return Panel(scope_figure(found), said, tuple(lines))
+    return Scope(prompts, scores, tuple(router.axes), router.within)
 
 
 def scope_figure(found: Scope) -> Figure:

@@ -6,6 +6,7 @@ shows in which layer writing the fact takes the smallest change.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,8 +26,74 @@ from .panel import Panel, Steps
 SAMPLES = 5  # noisy runs of the trace
 
 
+@dataclass(frozen=True)
+class Trace(Panel):
+    """A causal trace: how much of the answer's probability each restored state brings back.
+
+    tokens: the tokens of the prompt.
+    layers: the layers whose states were put back.
+    effect: rows of tokens, columns of layers: the probability that comes back.
+    subject: the first and the last token of the subject.
+    answer: the model's own answer, the one that is traced.
+    p_clean: its probability in the undisturbed model.
+    p_corrupted: its probability with noise on the subject.
+    edited: the layers that the edits touch.
+    """
+
+    tokens: tuple[str, ...]
+    layers: tuple[int, ...]
+    effect: tuple[tuple[float, ...], ...]
+    subject: tuple[int, int]
+    answer: str
+    p_clean: float
+    p_corrupted: float
+    edited: tuple[int, ...]
+
+    @property
+    def figure(self) -> Figure:
+        """Tokens by layers; frames mark the edited ones."""
+        names = [style.token_text(text) for text in self.tokens]
+        first, last = self.subject
+        names = [f"{name} *" if first <= i <= last else name for i, name in enumerate(names)]
+        figure = plot.heatmap(
+            np.array(self.effect),
+            names,
+            list(self.layers),
+            "layer whose state is put back",
+            "token (* = the subject)",
+            "probability that comes back",
+            0.0,
+        )
+        _mark_columns(figure, list(self.layers), list(self.edited))
+        return figure
+
+    @property
+    def found(self) -> str:
+        """What the noise costs, and which state of the subject brings back most."""
+        effect, last = np.array(self.effect), self.subject[1]
+        t, column = np.unravel_index(np.nanargmax(effect[: last + 1]), effect[: last + 1].shape)
+        said = (
+            f"Noise on the subject lowers p(“{self.answer.strip()}”) from {self.p_clean:.2f} to "
+            f"{self.p_corrupted:.2f}; up to the subject's end, putting back "
+            f"“{self.tokens[t].strip()}” at layer {self.layers[column]} brings back most, "
+            f"{effect[t, column]:+.2f}."
+        )
+        if self.edited:
+            said += f" The frame marks what was edited: {listed(list(self.edited))}."
+        return said
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """For each token the layer that brings back most."""
+        return tuple(
+            f"“{text.strip()}”: most at layer {self.layers[int(np.nanargmax(row))]}, "
+            f"{np.nanmax(row):+.2f}"
+            for text, row in zip(self.tokens, self.effect, strict=True)
+        )
+
+
 def traced(run: LongRun) -> Steps:
-    """Causal trace of the prompt in the model as it is; the edited layers are marked."""
+    """Causal trace of the prompt in the unedited model; the edited layers are marked."""
     lm, fact = run.studio.lm, subject_of(run.studio.choices, run.session).case.fact
     length = len(lm.tokenizer(fact.text)["input_ids"])
     edited = layers_of(lm, run.session.patch)
@@ -45,34 +112,65 @@ def traced(run: LongRun) -> Steps:
                 )
 
         found.append((yield from run.do(work)))
-    effect = np.array([one.indirect("hidden")[i].tolist() for i, one in enumerate(found)])
     one = found[0]
-    names = [style.token_text(text) for text in one.tokens]
-    first, last = one.subject
-    names = [f"{name} *" if first <= i <= last else name for i, name in enumerate(names)]
-    figure = plot.heatmap(
-        effect,
-        names,
-        layers,
-        "layer whose state is put back",
-        "token (* = the subject)",
-        "probability that comes back",
-        0.0,
+    return Trace(
+        tuple(one.tokens),
+        tuple(layers),
+        tuple(tuple(each.indirect("hidden")[i].tolist()) for i, each in enumerate(found)),
+        tuple(one.subject),
+        one.answer,
+        float(one.p_clean),
+        float(one.p_corrupted),
+        tuple(edited),
     )
-    _mark_columns(figure, layers, edited)
-    t, column = np.unravel_index(np.nanargmax(effect[: last + 1]), effect[: last + 1].shape)
-    said = (
-        f"Noise on the subject lowers p(“{one.answer.strip()}”) from {one.p_clean:.2f} to "
-        f"{one.p_corrupted:.2f}; up to the subject's end, putting back “{one.tokens[t].strip()}” "
-        f"at layer {layers[column]} brings back most, {effect[t, column]:+.2f}."
-    )
-    if edited:
-        said += f" The frame marks what was edited: {listed(edited)}."
-    lines = tuple(
-        f"“{text.strip()}”: most at layer {layers[int(np.nanargmax(row))]}, {np.nanmax(row):+.2f}"
-        for text, row in zip(one.tokens, effect, strict=True)
-    )
-    return Panel(figure, said, lines)
+
+
+@dataclass(frozen=True)
+class Sizes(Panel):
+    """How large ROME's change of one fact would be in each layer.
+
+    layers: the layers.
+    share: ‖Δ‖/‖W‖ in each of them.
+    edited: the layers that the edits touch.
+    """
+
+    layers: tuple[int, ...]
+    share: tuple[float, ...]
+    edited: tuple[int, ...]
+
+    @property
+    def best(self) -> int:
+        """The layer in which the change is smallest."""
+        return self.layers[int(np.argmin(self.share))]
+
+    @property
+    def figure(self) -> Figure:
+        """The curve over layers, its lowest point marked."""
+        name = "relative size of the change"
+        figure = plot.layer_curve(
+            list(self.layers),
+            {name: [100 * size for size in self.share]},
+            "‖Δ‖ / ‖W‖ (%)",
+            self.best,
+            colors={name: style.EDITED},
+        )
+        figure.axes[0].set_ylim(0, None)
+        return figure
+
+    @property
+    def found(self) -> str:
+        """Where WilKE would write the fact."""
+        where = f" Your edits are in {listed(list(self.edited))}." if self.edited else ""
+        return (
+            f"WilKE would write this fact into layer {self.best}: there it takes the smallest "
+            f"change, {100 * min(self.share):.2f} % of the weights.{where}"
+        )
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The size in every layer."""
+        each = zip(self.layers, self.share, strict=True)
+        return tuple(f"layer {at}: {100 * size:.2f} %" for at, size in each)
 
 
 def wise_layers(run: LongRun) -> Steps:
@@ -97,24 +195,8 @@ def wise_layers(run: LongRun) -> Steps:
                 return wilke(lm, layers=(layer,)).matches(fact, lib.EMPTY, templates)[0].score
 
         sizes.append((yield from run.do(work)))
-    best = layers[int(np.argmin(sizes))]
-    name = "relative size of the change"
-    figure = plot.layer_curve(
-        layers,
-        {name: [100 * size for size in sizes]},
-        "‖Δ‖ / ‖W‖ (%)",
-        best,
-        colors={name: style.EDITED},
-    )
-    figure.axes[0].set_ylim(0, None)
     edited = layers_of(lm, run.session.patch)
-    where = f" Your edits are in {listed(edited)}." if edited else ""
-    said = (
-        f"WilKE would write this fact into layer {best}: there it takes the smallest change, "
-        f"{100 * min(sizes):.2f} % of the weights.{where}"
-    )
-    lines = tuple(f"layer {at}: {100 * size:.2f} %" for at, size in zip(layers, sizes, strict=True))
-    return Panel(figure, said, lines)
+    return Sizes(tuple(layers), tuple(sizes), tuple(edited))
 
 
 def _mark_columns(figure: Figure, columns: list[int], marked: list[int]) -> None:

@@ -1,13 +1,13 @@
 """The parts that all looks inside an edit share: the panel, and the line that names the edit.
 
 A look inside is a generator: it does its model work in the jobs of a long run, yields their
-progress, and returns a panel.
+progress, and returns a panel: plain values that can draw and describe themselves.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Generator
-from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
@@ -20,18 +20,23 @@ WHERE = "Press Edit in the first tab, then come back."
 Steps = Generator[Progress, None, "Panel"]
 
 
-@dataclass(frozen=True)
-class Panel:
-    """A figure and the same in words.
+class Panel(ABC):
+    """What a look has found, as plain values that a file can hold, and how it is shown."""
 
-    figure: the figure.
-    found: what it shows, in one sentence or two.
-    lines: its numbers as plain text, for those who cannot see the figure.
-    """
+    @property
+    @abstractmethod
+    def figure(self) -> Figure:
+        """The figure, drawn anew at each call."""
 
-    figure: Figure
-    found: str
-    lines: tuple[str, ...] = ()
+    @property
+    @abstractmethod
+    def found(self) -> str:
+        """What the figure shows, in one sentence or two."""
+
+    @property
+    @abstractmethod
+    def lines(self) -> tuple[str, ...]:
+        """Its numbers as plain text, for those who cannot see the figure."""
 
 
 def about(studio: Studio, session: Session) -> str:

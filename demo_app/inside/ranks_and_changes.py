@@ -7,9 +7,11 @@ which layers changed, and by how much of their own size.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
 import lib
 from lib import plot
@@ -24,6 +26,63 @@ from ..session.worker import Job, Trouble
 from .panel import WHERE, Panel, Steps
 
 Ranks = dict[str, list[int]]  # {answer: its rank after every layer}
+
+
+@dataclass(frozen=True)
+class Layers(Panel):
+    """Ranks of two answers after every layer.
+
+    answers: the old answer and the new one.
+    was: their ranks in the unedited model.
+    now: their ranks under the edits; None where no edit is live.
+    edited: the layers that the edits touch.
+    """
+
+    answers: tuple[str, str]
+    was: Ranks
+    now: Ranks | None
+    edited: tuple[int, ...]
+
+    @property
+    def figure(self) -> Figure:
+        """Ranks over layers, those before the edits dashed."""
+        return plot.rank_over_layers(
+            range(len(self.was[self.answers[0]])),
+            self.was if self.now is None else self.now,
+            before=None if self.now is None else self.was,
+            highlight=list(self.edited) or None,
+        )
+
+    @property
+    def found(self) -> str:
+        """Where the new answer overtakes the old one."""
+        old, new = self.answers
+        was, now = self.was, self.now
+        if now is None:
+            ends = f"“{old}” ends at rank {was[old][-1]}, “{new}” at {was[new][-1]:,}"
+            return f"No edit is live: {ends}."
+        layers = range(len(now[new]))
+        lead = next((i for i in layers if _leads(now, new, old, i)), None)
+        if lead is None:
+            return f"“{new}” does not overtake “{old}” for good: it ends at rank {now[new][-1]:,}."
+        return (
+            f"From layer {lead} on “{new}” stands before “{old}”, and it ends at rank "
+            f"{now[new][-1]:,}; before the edit at {was[new][-1]:,}."
+        )
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The ranks at about six layers."""
+        count = len(self.was[self.answers[0]])
+        each = range(0, count, max(1, count // 6))
+        tables = [("before", self.was)]
+        if self.now is not None:
+            tables.append(("after", self.now))
+        return tuple(
+            f"“{answer}” {name}: " + ", ".join(f"layer {i} rank {table[answer][i]:,}" for i in each)
+            for name, table in tables
+            for answer in self.answers
+        )
 
 
 def ranks(run: LongRun) -> Steps:
@@ -52,20 +111,8 @@ def ranks(run: LongRun) -> Steps:
     answers, before, after = yield from run.do(work)
     was = _by_answer(before, answers)
     now = None if after is None else _by_answer(after, answers)
-    figure = plot.rank_over_layers(
-        range(lm.n_layers),
-        was if now is None else now,
-        before=None if now is None else was,
-        highlight=layers_of(lm, patch) or None,
-    )
-    each = range(0, lm.n_layers, max(1, lm.n_layers // 6))
-    tables = [("before", was)] if now is None else [("before", was), ("after", now)]
-    lines = tuple(
-        f"“{answer}” {name}: " + ", ".join(f"layer {i} rank {table[answer][i]:,}" for i in each)
-        for name, table in tables
-        for answer in answers
-    )
-    return Panel(figure, _told(was, now, *answers), lines)
+    old, new = answers
+    return Layers((old, new), was, now, tuple(layers_of(lm, patch)))
 
 
 def _by_answer(table: pd.DataFrame, answers: list[str]) -> Ranks:
@@ -75,18 +122,40 @@ def _by_answer(table: pd.DataFrame, answers: list[str]) -> Ranks:
     }
 
 
-def _told(was: Ranks, now: Ranks | None, old: str, new: str) -> str:
-    """The sentence that says where the new answer overtakes the old one."""
-    if now is None:
-        return f"No edit is live: “{old}” ends at rank {was[old][-1]}, “{new}” at {was[new][-1]:,}."
-    layers = range(len(now[new]))
-    lead = next((i for i in layers if _leads(now, new, old, i)), None)
-    if lead is None:
-        return f"“{new}” does not overtake “{old}” for good: it ends at rank {now[new][-1]:,}."
-    return (
-        f"From layer {lead} on “{new}” stands before “{old}”, and it ends at rank "
-        f"{now[new][-1]:,}; before the edit at {was[new][-1]:,}."
-    )
+@dataclass(frozen=True)
+class Changes(Panel):
+    """How far the weights of each layer have moved.
+
+    share: {layer: ‖W − W₀‖/‖W₀‖} of the layers that an edit can have changed.
+    layers: how many layers the model has.
+    """
+
+    share: dict[int, float]
+    layers: int
+
+    @property
+    def figure(self) -> Figure:
+        """A bar per layer."""
+        figure, ax = style.new_figure("layer", "‖ΔW‖ / ‖W₀‖ (%)", None)
+        ax.bar(
+            list(self.share), [100 * v for v in self.share.values()], color=style.EDITED, width=0.7
+        )
+        ax.set_xlim(-0.6, self.layers - 0.4)
+        return figure
+
+    @property
+    def found(self) -> str:
+        """How many layers changed, and which most."""
+        top = max(self.share, key=lambda layer: self.share[layer])
+        return (
+            f"{len(self.share)} of {self.layers} layers changed, layer {top} most: by "
+            f"{100 * self.share[top]:.2f} % of its norm."
+        )
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The share of every layer."""
+        return tuple(f"layer {i}: {100 * v:.3f} %" for i, v in self.share.items())
 
 
 def norms(run: LongRun) -> Steps:
@@ -111,15 +180,7 @@ def norms(run: LongRun) -> Steps:
         return {i: math.sqrt(change[i] / whole[i]) for i in range(lm.n_layers) if whole[i]}
 
     found = yield from run.do(work)
-    figure, ax = style.new_figure("layer", "‖ΔW‖ / ‖W₀‖ (%)", None)
-    ax.bar(list(found), [100 * v for v in found.values()], color=style.EDITED, width=0.7)
-    ax.set_xlim(-0.6, lm.n_layers - 0.4)
-    top = max(found, key=found.get)
-    said = (
-        f"{len(found)} of {lm.n_layers} layers changed, layer {top} most: by "
-        f"{100 * found[top]:.2f} % of its norm."
-    )
-    return Panel(figure, said, tuple(f"layer {i}: {100 * v:.3f} %" for i, v in found.items()))
+    return Changes(found, lm.n_layers)
 
 
 def _begins(lm: lib.LM, prompt: str) -> str:

@@ -28,7 +28,10 @@ ASK = {"events": ("generation",)}
 
 
 def run(long_run: LongRun, test: Test) -> Generator[Progress, None, None]:
-    """Run the test, job by job; what is done stays in `test`, also when it is stopped."""
+    """Run the test, job by job; what is done stays in `test`, also when it is stopped.
+
+    A test that was stopped goes on behind the last batch that each line has whole.
+    """
     total, done = _cost(test), 0
     probes = _probes(test.cases)
 
@@ -44,36 +47,40 @@ def run(long_run: LongRun, test: Test) -> Generator[Progress, None, None]:
         return jobs.value
 
     lm = long_run.studio.lm
-    found = yield from step(_probed(lm, lib.EMPTY, probes, "The model as it is"), 1)
-    test.base = Point(0, {}, *found)
-    test.version += 1
+    if test.base is None:
+        found = yield from step(_probed(lm, lib.EMPTY, probes, "The model as it is"), 1)
+        test.base = Point(0, {}, *found)
+        test.version += 1
     for first, end in zip([0, *test.ends], test.ends, strict=False):
         measured = end in test.points
         for line in test.lines:
-            if line.error:
+            if line.error or line.edits >= end:
+                done += _jobs(test, first, end)
                 continue
             try:
                 patch, seconds = yield from step(_edited(lm, line, test.cases[first:end], end), 1)
                 rows = list(range(0 if measured else first, end))
-                right: dict[int, bool] = {}
+                said: dict[int, tuple[bool, str]] = {}
                 for start in range(0, len(rows), TOGETHER):
                     some = rows[start : start + TOGETHER]
-                    right |= yield from step(_asked(lm, line, patch, test.cases, some), 1)
-                line.patch, line.edits, line.seconds = patch, end, line.seconds + seconds
-                line.first |= {row: right[row] for row in range(first, end)}
-                if not measured:
-                    continue
-                words = f"{line.name}: neighbors and text after {end} edits"
-                found = yield from step(_probed(lm, patch, probes, words), 1)
+                    said |= yield from step(_asked(lm, line, patch, test.cases, some), 1)
+                if measured:
+                    words = f"{line.name}: neighbors and text after {end} edits"
+                    found = yield from step(_probed(lm, patch, probes, words), 1)
             except Stopped:
                 raise
             except Trouble as error:  # this editor cannot go on; the others can
                 line.error = str(error)
                 test.version += 1
                 continue
-            gone = contradicted(test.cases[:end])
-            kept = {row: value for row, value in right.items() if row not in gone}
-            line.points.append(Point(end, kept, *found))
+            # all of a batch at once: a test that is stopped before goes on with this batch
+            line.patch, line.edits, line.seconds = patch, end, line.seconds + seconds
+            line.first |= {row: said[row][0] for row in range(first, end)}
+            if measured:
+                gone = contradicted(test.cases[:end])
+                kept = {row: right for row, (right, _) in said.items() if row not in gone}
+                texts = {row: text for row, (_, text) in said.items()}
+                line.points.append(Point(end, kept, *found, said=texts))
             test.version += 1
 
 
@@ -89,12 +96,14 @@ class _Returned:
 
 def _cost(test: Test) -> int:
     """Number of jobs, as far as no line ends early."""
-    jobs = 1
-    for first, end in zip([0, *test.ends], test.ends, strict=False):
-        asked = end if end in test.points else end - first
-        per = 1 + math.ceil(asked / TOGETHER) + (end in test.points)
-        jobs += per * len(test.lines)
-    return jobs
+    batches = zip([0, *test.ends], test.ends, strict=False)
+    return 1 + sum(_jobs(test, first, end) * len(test.lines) for first, end in batches)
+
+
+def _jobs(test: Test, first: int, end: int) -> int:
+    """Number of jobs of one line for the facts from `first` to `end`."""
+    asked = end if end in test.points else end - first
+    return 1 + math.ceil(asked / TOGETHER) + (end in test.points)
 
 
 def _edited(lm: lib.LM, line: Line, cases: Sequence[lib.Case], end: int) -> Any:
@@ -113,15 +122,16 @@ def _edited(lm: lib.LM, line: Line, cases: Sequence[lib.Case], end: int) -> Any:
 def _asked(
     lm: lib.LM, line: Line, patch: lib.Patch, cases: Sequence[lib.Case], rows: Sequence[int]
 ) -> Any:
-    """{row: whether the model says the new answer by itself} of some facts."""
+    """{row: (whether the model says the new answer by itself, what it says)} of some facts."""
     some = [lib.Case(cases[row].fact, id=row) for row in rows]
 
-    def work(job: Job) -> dict[int, bool]:
+    def work(job: Job) -> dict[int, tuple[bool, str]]:
         words = f"{line.name}: asking facts {rows[0] + 1} to {rows[-1] + 1} again"
         with ticking(job, lm, words, 8):
             found = lib.evaluate(lm, some, patch, metrics=(), **ASK).rows
         found = found[found["event"] == "generation"]
-        return {int(row): bool(v) for row, v in zip(found["case"], found["value"], strict=True)}
+        each = zip(found["case"], found["value"], found["text"], strict=True)
+        return {int(row): (bool(value), str(text)) for row, value, text in each}
 
     return work
 

@@ -6,6 +6,7 @@ It says what a test is and what was found so far; run.py runs it, and figures.py
 from __future__ import annotations
 
 import math
+import random
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ class Point:
     neighbors: whether each neighbor is answered right.
     perplexity: of a held-out text.
     change: ‖ΔW‖/‖W₀‖ of the matrix that changed most.
+    said: {row: what the model says to its prompt}, of the facts so far.
     """
 
     edits: int
@@ -37,6 +39,7 @@ class Point:
     neighbors: tuple[bool, ...]
     perplexity: float
     change: float
+    said: dict[int, str] = field(default_factory=dict)
 
     @property
     def retention(self) -> float:
@@ -136,6 +139,12 @@ def offered(choices: Choices) -> dict[str, str]:
         for key, (name, _) in choices.editors().items()
         if key not in BASELINES and choices.kind(key).speed != "slow"
     }
+
+
+def mixed(choices: Choices) -> list[lib.Case]:
+    """The classroom with its relations mixed; always in the same order."""
+    cases = list(choices.cases.values())
+    return random.Random(0).sample(cases, len(cases))
 
 
 def plan(

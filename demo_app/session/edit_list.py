@@ -2,7 +2,8 @@
 
 Patches are values, so a list of edits is a list of patches, and so is any part of it. A patch
 without one of its edits comes from the closed form where the editor keeps its keys; otherwise the
-editors write the rest again.
+editors write the rest again. A few lines over 300: every public function is one thing that a
+visitor can do with the list, and they share its kept answers.
 """
 
 from __future__ import annotations

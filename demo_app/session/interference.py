@@ -49,6 +49,16 @@ class Forecasts:
 
         return session.submit(self.studio.worker, work)
 
+    def unmeasured(self, session: Session) -> bool:
+        """Whether the visitor's last edit is one that can be measured and has not been yet."""
+        if not session.patches or not (log := session.patch.log):
+            return False
+        line, told, choices = log[-1], session.foretold, self.studio.choices
+        if not line.facts or line.editor not in choices.editors():
+            return False
+        known = told is not None and told.fact in line.facts and told.editor == line.editor
+        return choices.kind(line.editor).writes == "weights" and not (known and told.measured)
+
     def measure(self, session: Session) -> Job:
         """What the last edit did to the facts in view, beside what was predicted: a Prediction."""
         choices = self.studio.choices

@@ -1,15 +1,14 @@
 """The studio: all that the page shares, and what visitors may do with it.
 
 It holds the model, the one worker that runs it, the visitors, and the parts that know how things
-are done: the choices, the asker, the first edits and the revisions. It looks, edits and writes on
-by itself. A long job is a generator: between its steps the model goes to whoever waits (see
+are done: the choices, the asker, the first edits and the revisions. It looks and edits by itself. A
+long job is a generator: between its steps the model goes to whoever waits (see
 worker.py), and no patch is entered across a `yield`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import replace
 from typing import Any
 
 import lib
@@ -24,12 +23,11 @@ from .first_edits import FirstEdits
 from .memory_ceiling import Watchdog
 from .own_facts import OwnFacts
 from .revisions import Revisions
-from .views import EDITS, Subject, View, Written
+from .views import EDITS, Subject, View
 from .visitors import Session, Sessions
 from .worker import Job, Trouble, Worker
 
-WRITE = 60  # tokens of "Write on", if nothing is chosen
-LONGEST = 120  # tokens of "Write on" at most
+WRITE = 60  # tokens of "Write on", if nothing is chosen, and of an answer at most
 
 
 class Studio:
@@ -187,42 +185,6 @@ class Studio:
             found, *_ = self.asker.ask(job, asks[:1], target, start, words, 0.1, 0.15)
             present = found[0].text
         return present
-
-    def write(
-        self,
-        session: Session,
-        prompt: str,
-        chat: bool,
-        tokens: int = WRITE,
-        temperature: float = 0.0,
-    ) -> Job:
-        """Continue a free prompt, as the base model and with the visitor's edits.
-
-        At most `tokens` new ones: the most probable each time or, by temperature, drawn with a
-        fixed seed, the same before and after.
-        """
-        prompt, chat = given.text("prompt", prompt), given.flag("Asking as chat", chat)
-        prompt = prompt if chat else prompt.rstrip()
-        tokens = min(max(given.whole("number of new tokens", tokens), 1), LONGEST)
-        heat = min(max(given.number("temperature", temperature), 0.0), 2.0)
-
-        def work(job: Job) -> Written:
-            patch, said = session.patch, Written(live=len(session.patches))
-            for name, one in {"before": lib.EMPTY, "after": patch}.items():
-                if name == "after" and not patch:
-                    break
-                text = ""
-                with self.lm.patched(one, only=True):
-                    pieces = self.lm.generate(
-                        prompt, tokens, chat=chat, stream=True, temperature=heat
-                    )
-                    for count, piece in enumerate(pieces, 1):
-                        text += piece if count < tokens else f"{piece} …"
-                        said = replace(said, **{name: text})
-                        job.report(count / tokens, "Writing", partial=said)
-            return said
-
-        return session.submit(self.worker, work)
 
     def answer(self, session: Session, prompt: str, chat: bool, tokens: int) -> Job:
         """One answer as the base model and with the visitor's edits: a dict of plain values."""

@@ -148,6 +148,8 @@ class View:
     columns: one per editor that was asked to edit.
     chosen: the index of the live column.
     old: the answer so far, where one is known.
+    guessed: for each row whether the visitor's guess came true, None where nothing was guessed;
+        empty where the visitor did not guess.
     """
 
     subject: Subject
@@ -160,6 +162,7 @@ class View:
     columns: tuple[Column, ...] = ()
     chosen: int = 0
     old: str | None = None
+    guessed: tuple[bool | None, ...] = ()
 
     def tally(self, group: str) -> tuple[int, int]:
         """(rows as one would wish, rows) of a group."""
@@ -176,25 +179,33 @@ class View:
         return self.subject.case.fact.target_new
 
     def keep(self, chosen: int) -> View:
-        """The same view with another column as the live one."""
+        """The same view with another column as the live one, about which nothing was guessed."""
         column = self.columns[chosen]
         return replace(
-            self, rows=column.rows, editor=column.name, seconds=column.seconds, chosen=chosen
+            self,
+            rows=column.rows,
+            editor=column.name,
+            seconds=column.seconds,
+            chosen=chosen,
+            guessed=(),
         )
 
 
 @dataclass(frozen=True)
-class Written:
-    """A free prompt continued by the model.
+class Score:
+    """How many of a visitor's guesses about edits came true.
 
-    before: by the base model.
-    after: with the visitor's edits; None while that is not written yet.
-    live: how many edits were applied.
+    hits: of the visitor's guesses.
+    asked: how many prompts were guessed.
+    steady: hits of the guess that all rewordings hold and no neighbor changes.
     """
 
-    before: str = ""
-    after: str | None = None
-    live: int = 0
+    hits: int = 0
+    asked: int = 0
+    steady: int = 0
+
+    def __add__(self, other: Score) -> Score:
+        return Score(self.hits + other.hits, self.asked + other.asked, self.steady + other.steady)
 
 
 def tally(rows: tuple[Row, ...], group: str) -> tuple[int, int]:

@@ -17,7 +17,8 @@ import lib
 
 from .edits import AppliedEdit, Curve, Point
 from .predictions import Prediction
-from .views import Subject, View
+from .texts import Writing
+from .views import Score, Subject, View
 from .worker import Job, Trouble, Worker
 
 KEY = 200  # characters of a visitor's id
@@ -39,7 +40,13 @@ class Session:
     curve: what the last edit does at different strengths, as (its patch at strength 1, the subject
         that was asked about, the Curve).
     points: what was measured, by the numbers of the applied edits.
+    guessing: whether the view of the last edit is kept back until the visitor has guessed.
+    score: of all guesses of this visit.
+    writing: the free prompt that was continued last.
+    race: the race of editors in view, a `lifelong.races.Race`, and at which of its points the
+        visitor looks: race_at, from 1; 0 is the newest.
     jobs: jobs and long runs that were started.
+    looked: the patch and the fact that the tab “Inside the edit” was last computed for.
     files: paths of files that were made for the visitor, or that the visitor has brought.
     left: whether the visitor was forgotten; what is still made for them is kept no more.
     seen: when the visitor last did something, in seconds of the monotonic clock.
@@ -53,7 +60,13 @@ class Session:
     wholes: dict[tuple[int, ...], lib.Patch] = field(default_factory=dict)
     curve: tuple[lib.Patch, Subject, Curve] | None = None
     points: dict[tuple[int, ...], Point] = field(default_factory=dict)
+    guessing: bool = False
+    score: Score = field(default_factory=Score)
+    writing: Writing | None = None
+    race: Any = None
+    race_at: int = 0
     jobs: list[Any] = field(default_factory=list)  # Job, or a LongRun, which stops like one
+    looked: tuple[lib.Patch, lib.Fact] | None = None
     files: set[str] = field(default_factory=set)
     left: bool = False
     seen: float = field(default_factory=time.monotonic)
@@ -62,6 +75,7 @@ class Session:
     def empty(self) -> bool:
         """Whether a new session would be the same: nothing was made, and nothing runs."""
         held = self.patches or self.edits or self.files or self.view or self.foretold
+        held = held or self.writing or self.race
         return not held and all(job.finished.is_set() for job in self.jobs)
 
     @property
@@ -155,7 +169,7 @@ class Sessions:
             present = {key[: size + 1] for size in range(len(key))}
             for old in [one for one in list(session.folds) if one not in present]:
                 session.folds.pop(old, None)
-            session.foretold = None
+            session.foretold = session.looked = None
 
     def _end(self, gone: list[tuple[str, Session]]) -> None:
         """Stop what runs for them, and delete their files, where no other visitor has the same."""

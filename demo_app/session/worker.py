@@ -267,6 +267,10 @@ class Worker:
         waiting = [one for one in list(self._waiting) if not one.finished.is_set()]
         return waiting.index(job) if job in waiting else 0
 
+    def waiting(self) -> int:
+        """How many jobs somebody who comes now finds before the own: those in line."""
+        return sum(not one.finished.is_set() for one in list(self._waiting))
+
     def close(self) -> None:
         """End the thread behind the jobs that are in line."""
         self._closing = True

@@ -8,23 +8,26 @@ from typing import Any
 
 import gradio as gr
 
+from ..html import guess as guess_html
 from ..html import next_word, render
 from ..html.table import table
-from ..session import given, links
+from ..session import gallery, given, links
 from ..session.studio import Studio
-from ..session.views import View
+from ..session.views import Subject, View
 from ..session.visitors import Session
 from ..session.worker import Job, Progress
+from . import gallery as gallery_tab
 from .edit_form import Form
 from .edit_list import EditList
 from .free_prompt import Free
+from .guess import Guess
 from .jobs import HIDDEN, OPEN, follow, told_plainly
 from .strength import Strength
 
 SHOW_RESULT = """(...given) => {
-  if (innerWidth < 720) document.querySelector("#result").scrollIntoView({behavior: "smooth"});
+  if (innerWidth < 720) document.querySelector("#top").scrollIntoView({behavior: "smooth"});
   return given;
-}"""  # on a phone what happened stands below the form
+}"""  # on a phone what happened stands over the form
 
 PICK = """
 const pick = (event) => {
@@ -54,7 +57,10 @@ class Page:
             with gr.Column(scale=4, min_width=300, elem_classes="card", elem_id="form"):
                 self.form = Form(studio, ready)
             with gr.Column(scale=11, min_width=320, elem_id="right"):
+                self.guess = Guess(studio, self.form.guess)
                 with gr.Column(elem_classes="card", elem_id="result"):
+                    self.exhibit = gr.HTML("", elem_id="exhibit")
+                    self.guess.score.render()
                     self.headline = gr.HTML(render.headline(ready))
                     self.status = gr.HTML(render.status(ready), elem_id="status")
                     self.keep = gr.Radio(
@@ -82,6 +88,8 @@ class Page:
             self.form.stop,
             self.keep,
             self.next,
+            self.exhibit,
+            *self.guess.outputs,
             *self.strength.outputs,
             *self.edits.outputs,
         ]
@@ -113,14 +121,20 @@ class Page:
             layer: int | None,
             steps: int | None,
             options: str,
+            guess: bool,
             request: gr.Request,
         ) -> Iterator:
-            def start(session: Session) -> Job:
-                wanted = studio.choices.subject(subject, prompt, target, own, kind)
-                names = [*(first or ()), *(more or ())]
-                return studio.edit(session, wanted, names, layer, steps, more=options)
+            wanted: list[Subject] = []
 
-            yield from self.run(request, start)
+            def start(session: Session) -> Job:
+                wanted.append(studio.choices.subject(subject, prompt, target, own, kind))
+                names = [*(first or ()), *(more or ())]
+                return studio.edit(session, wanted[0], names, layer, steps, more=options)
+
+            if guess:
+                yield from self.guess.kept_back(request, start, wanted, self)
+            else:
+                yield from self.run(request, start)
 
         def undo_last(request: gr.Request) -> Iterator:
             yield from self.run(request, studio.revisions.undo)
@@ -167,7 +181,8 @@ class Page:
         )
         kept = self.keep.input(keep, self.keep, self.outputs, api_name="keep", **OPEN)
         switched = self.edits.wire(self.run, self.outputs)
-        self.strength.wire(self.run, self.outputs, [edited, undone, kept, switched])
+        revealed = self.guess.wire(self.outputs, self.rest, SHOW_RESULT)
+        self.strength.wire(self.run, self.outputs, [edited, undone, kept, switched, revealed])
         self.table.select(row, None, self.next, **HIDDEN)
 
     def follows(self, loaded: gr.events.Dependency) -> None:
@@ -189,6 +204,12 @@ class Page:
         studio, form = self.studio, self.form
 
         def reopen(request: gr.Request) -> Iterator:
+            shown = gallery.found(request.query_params)
+            if shown is not None:
+                options = {form.options: shown.steps[0].options}
+                yield {**form.reopen(gallery_tab.opened(studio, shown)), **options}
+                yield from gallery_tab.made(studio, request, shown, self.run, self.exhibit)
+                return
             found = links.opened(studio.choices, dict(request.query_params))
             if found is None:
                 yield {form.example: gr.skip()}  # with nothing yielded all fields would be emptied
@@ -203,10 +224,22 @@ class Page:
         fields = [form.example, *form.fact, form.editors, form.more, form.own, form.kind, form.fold]
         outputs = [*self.outputs, *fields, *form.chosen]
         demo.load(reopen, None, outputs, **HIDDEN)
+        self.guess.recalled(demo)
 
     def run(self, request: gr.Request, start: Callable[[Session], Job]) -> Iterator[dict]:
         """A job of this tab: progress, then its view; in the end the page as it was."""
         yield from follow(self.studio, request, start, self.working, self.rest)
+
+    def without_result(self, prompt: str) -> dict:
+        """The tab without anything that says what an edit of this prompt has done."""
+        return {
+            self.headline: guess_html.withheld(prompt),
+            self.table: "",
+            self.next: "",
+            self.keep: gr.Radio(visible=False),
+            self.strength.box: gr.Column(visible=False),
+            self.edits.box: gr.Column(visible=False),
+        }
 
     def working(self, progress: Progress, ahead: int) -> dict:
         """The page while a job runs: the table stays, the buttons wait."""
@@ -221,8 +254,10 @@ class Page:
 
     def rest(self, session: Session, status: str | None, view: View | None) -> dict:
         """The page at rest, with a view's table or the one that is there."""
-        if view is not None and view.note and not view.undone:
-            gr.Warning(escape(view.note), title="Note")
+        if view is not None:
+            session.guessing = False
+            if view.note and not view.undone:
+                gr.Warning(escape(view.note), title="Note")
         edits = len(session.patches)
         undo = gr.Button(interactive=edits > 0)
         page = {
@@ -231,9 +266,9 @@ class Page:
             self.everything: undo,
             self.form.go: gr.Button(interactive=True),
             self.form.stop: gr.Button(interactive=False),
-            **self.strength.shown(session),
-            **self.edits.shown(session),
         }
+        if not session.guessing:
+            page |= {**self.strength.shown(session), **self.edits.shown(session)}
         if view is None:
             return {self.status: status, **page}
         good = [(c.name, i) for i, c in enumerate(view.columns) if c.patch is not None]
@@ -243,5 +278,7 @@ class Page:
             self.table: table(view),
             self.next: next_word.panel(self.studio.lm, view),
             self.keep: gr.Radio(good, value=view.chosen, visible=len(good) > 1),
+            **self.guess.hidden(),
+            self.exhibit: "",
             **page,
         }

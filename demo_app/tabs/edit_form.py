@@ -47,6 +47,12 @@ class Form:
         with gr.Row():
             self.go = gr.Button("Edit", variant="primary", scale=3, min_width=120)
             self.stop = gr.Button("Stop", interactive=False, scale=1, min_width=70)
+        self.guess = gr.Checkbox(
+            False,
+            label="Guess first, then see what it did",
+            container=False,
+            elem_id="guess-first",
+        )
         self.fold = gr.Accordion("More editors, own prompts, settings", open=False)
         with self.fold:
             self.kind = gr.Dropdown(
@@ -95,6 +101,7 @@ class Form:
             self.layer,
             self.steps,
             self.options,
+            self.guess,
         ]
 
     def fill(self, label: str) -> Any:

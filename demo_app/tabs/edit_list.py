@@ -73,7 +73,7 @@ class EditList:
 
         def refresh(request: gr.Request) -> Iterator:
             session = self.studio.sessions.get(request.session_hash)
-            if not session.patches and not session.edits:
+            if session.guessing or (not session.patches and not session.edits):
                 yield self.unchanged()
             else:
                 count = len(session.patches)

@@ -2,22 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import gradio as gr
 
-from ..html import render
-from ..session.studio import LONGEST, WRITE, Studio
-from ..session.views import Written
-from ..session.worker import Stopped, Trouble
-from .jobs import OPEN, call_number, told
+from ..html import free_text as html
+from ..session.free_text import LONGEST, WRITE, Writer
+from ..session.studio import Studio
+from ..session.texts import Alternatives, Writing
+from ..session.visitors import Session
+from ..session.worker import Job, Stopped, Trouble
+from .jobs import HIDDEN, OPEN, call_number, told
+
+PICK = """
+const pick = (event) => {
+  const token = event.target.closest("[data-at]");
+  if (!token) return;
+  if (event.type === "keydown") {
+    const step = {ArrowRight: 1, ArrowLeft: -1}[event.key];
+    if (step) {
+      const all = [...token.parentElement.querySelectorAll("[data-at]")];
+      const next = all[all.indexOf(token) + step];
+      if (next) { token.tabIndex = -1; next.tabIndex = 0; next.focus(); }
+    }
+    if (step) event.preventDefault();
+    if (event.key !== "Enter" && event.key !== " ") return;
+  }
+  event.preventDefault();
+  element.querySelectorAll(".picked").forEach((one) => one.classList.remove("picked"));
+  token.classList.add("picked");
+  trigger("select", {index: token.dataset.token || "", value: token.dataset.at});
+};
+element.addEventListener("click", pick);
+element.addEventListener("keydown", pick);
+"""  # a token of a text, or one of its alternatives, by mouse or keyboard
 
 
 class Free:
-    """A prompt, and two panels."""
+    """A prompt, the texts in two columns, and the alternatives of a token."""
 
     def __init__(self, studio: Studio) -> None:
-        self.studio = studio
+        self.studio, self.writer = studio, Writer(studio)
         gr.HTML('<h2 class="name">Write on</h2>')
         with gr.Row(elem_id="ask"):
             self.text = gr.Textbox(
@@ -45,34 +71,85 @@ class Free:
                 min_width=240,
                 info="0: always the most probable token; above, drawn with a fixed seed",
             )
-        with gr.Row(equal_height=True):
-            first, second = render.unwritten()
-            with gr.Column(min_width=280):
-                self.before = gr.HTML(first)
-            with gr.Column(min_width=280):
-                self.after = gr.HTML(second)
+            self.several = gr.Checkbox(
+                False,
+                label="Three samples",
+                min_width=240,
+                info="with a temperature above 0; the same three seeds before and after",
+            )
+        self.texts = gr.HTML(html.unwritten(), elem_id="written", js_on_load=PICK)
+        self.others = gr.HTML("", elem_id="alternatives", js_on_load=PICK)
+        self.wire()
+
+    def wire(self) -> None:
+        """Go, a token of a text, and one of its alternatives."""
+        outputs = [self.texts, self.others]
         gr.on(
             [self.write.click, self.text.submit],
             self.written,
-            [self.text, self.chat, self.tokens, self.heat],
-            [self.before, self.after],
+            [self.text, self.chat, self.tokens, self.heat, self.several],
+            outputs,
             api_name="write",
             **OPEN,
         )
+        self.texts.select(self.looked, None, self.others, **HIDDEN)
+        self.others.select(self.forced, None, outputs, **HIDDEN)
 
     def written(
-        self, prompt: str, chat: bool, tokens: int, heat: float, request: gr.Request
+        self,
+        prompt: str,
+        chat: bool,
+        tokens: int,
+        heat: float,
+        several: bool,
+        request: gr.Request,
     ) -> Iterator[tuple]:
         """The free prompt continued, as it grows."""
+
+        def start(session: Session) -> Job:
+            return self.writer.write(session, prompt, chat, tokens, heat, several)
+
+        yield from self.growing(request, start)
+
+    def looked(self, event: gr.EventData, request: gr.Request) -> Iterator[str]:
+        """The alternatives of a token that was chosen."""
+
+        def start(session: Session) -> Job:
+            return self.writer.alternatives(session, *_place(event))
+
+        for found in self.watched(request, start):
+            yield html.alternatives(found) if isinstance(found, Alternatives) else gr.skip()
+
+    def forced(self, event: gr.EventData, request: gr.Request) -> Iterator[tuple]:
+        """The texts anew, with an alternative that was chosen."""
+
+        def start(session: Session) -> Job:
+            token = getattr(event, "index", None)
+            number = int(token) if isinstance(token, str) and token.isdecimal() else token
+            return self.writer.force(session, *_place(event), number)
+
+        yield from self.growing(request, start)
+
+    def growing(self, request: gr.Request, start: Callable[[Session], Job]) -> Iterator[tuple]:
+        """The texts while they are written, then with tokens that can be chosen."""
+        last = None
+        for found in self.watched(request, start):
+            if isinstance(found, Writing):
+                last = found
+                yield html.writing(found, False), ""
+        if last is not None:
+            yield html.writing(last, True), ""
+
+    def watched(self, request: gr.Request, start: Callable[[Session], Job]) -> Iterator[Any]:
+        """What a job has so far, at each news of it, and in the end its result."""
         session = self.studio.sessions.get(request.session_hash)
         job = None
         try:
-            job = self.studio.write(session, prompt, chat, tokens, heat)
+            job = start(session)
             with self.studio.calls.running(call_number(), job.stop):
                 for progress in job.watch():
-                    said = progress.partial or Written(live=len(session.patches))
-                    yield render.written(prompt, said, False, chat)
-            yield render.written(prompt, job.outcome(), True, chat)
+                    yield progress.partial
+            yield job.outcome()
         except Trouble as error:
             raise told(error) from None
         except Stopped:
@@ -80,3 +157,12 @@ class Free:
         finally:
             if job is not None:
                 job.stop()
+
+
+def _place(event: gr.EventData) -> tuple[Any, Any, Any]:
+    """(pair, side, index) of the token that an event names; None for what it does not say."""
+    parts = str(getattr(event, "value", "")).split(".")
+    if len(parts) != 3:
+        return None, None, None
+    numbers = [int(p) if p.isdecimal() and len(p) < 10 else None for p in (parts[0], parts[2])]
+    return numbers[0], parts[1], numbers[1]

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import functools
-import random
 import tempfile
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-import lib
-
-from ..html import render
+from ..html import render, stored
 from ..lifelong import figures, run, stress_test
+from ..lifelong.races import Race
 from ..session.choices import TICKED
 from ..session.long_run import LongRun
 from ..session.studio import Studio
 from ..session.uploads import DATA, read_cases
 from ..session.visitors import Session
 from ..session.worker import Progress, Trouble
+from ..stored.examples import Examples
+from . import race
 from .jobs import handed_out
 from .long_runs import OPEN, Running, picture
 
@@ -47,27 +48,64 @@ REDRAW = 2.5  # seconds between two drawings at least
 
 
 class Lifelong:
-    """Choices on top, then a line of progress, a table, the curves, the raster, and files."""
+    """Choices on top, then a line of progress, a table, the curves, the raster, and files.
 
-    def __init__(self, studio: Studio) -> None:
+    A stored example of the results stands there until a visitor runs a test.
+    """
+
+    def __init__(self, studio: Studio, examples: Examples | None = None) -> None:
         self.studio, self.running = studio, Running(studio)
+        raced = None if examples is None else examples.race
+        self.example = None if raced is None else raced.test()
         with gr.Column(elem_classes="card"):
             gr.HTML('<h2 class="name">Lifelong stress test</h2>')
             gr.HTML(render.hint(WHAT))
             self.form()
+            self.queue, self.opened_queue = race.queue(studio)
             self.status = gr.HTML("", elem_id="lifelong-status")
-        with gr.Column(elem_classes="card", visible=False) as self.results:
-            self.table = gr.HTML("", elem_id="lifelong-table")
+        with gr.Column(elem_classes="card", visible=self.example is not None) as self.results:
+            table, words = self.stored_texts()
+            self.watch = race.Watch(studio)
+            self.table = gr.HTML(table, elem_id="lifelong-table")
             gr.HTML(render.hint(SEE["curves"]))
             self.curves = _plot("Curves of the stress test")
             gr.HTML(render.hint(SEE["raster"]))
             self.raster = _plot("Retention raster")
-            self.words = gr.HTML("", elem_id="lifelong-words")
+            self.words = gr.HTML(words, elem_id="lifelong-words")
             with gr.Row(visible=False) as self.files:
                 self.csv = gr.DownloadButton("Table (CSV)", size="sm", min_width=120)
                 self.png = gr.DownloadButton("Curves (PNG)", size="sm", min_width=120)
                 self.png2 = gr.DownloadButton("Raster (PNG)", size="sm", min_width=120)
+        self.begun = gr.State(False)  # whether this page has the figures of the stored example
         self.wire()
+
+    def stored_texts(self) -> tuple[str, str]:
+        """The stored example's table, under a line that says whose it is, and its words."""
+        test = self.example
+        if test is None:
+            return "", ""
+        whose = stored.race_of(self.studio.lm.name, len(test.cases), test.batch)
+        table = render.numbers(figures.HEADS, figures.rows(test), figures.ended(test))
+        return whose + table, render.in_words(figures.words(test), "words")
+
+    @cached_property
+    def pictures(self) -> list[Any]:
+        """The stored example's curves and raster, drawn once for all visitors."""
+        test = self.example
+        return (
+            [] if test is None else [picture(figures.curves(test)), picture(figures.raster(test))]
+        )
+
+    def opened(self, tab: gr.Tab) -> None:
+        """Draw the stored example when the tab is opened for the first time."""
+
+        def look(begun: bool) -> tuple:
+            if begun or self.example is None:
+                return True, gr.skip(), gr.skip()
+            return True, *self.pictures
+
+        outputs = [self.begun, self.curves, self.raster]
+        tab.select(look, self.begun, outputs, api_name="lifelong_opened", **OPEN)
 
     def form(self) -> None:
         offered = stress_test.offered(self.studio.choices)
@@ -113,7 +151,7 @@ class Lifelong:
                 )
         with gr.Row():
             self.go = gr.Button("Run the test", variant="primary", scale=3, min_width=160)
-            self.stop = gr.Button("Stop, keep what is done", visible=False, min_width=160)
+            self.stop = gr.Button("Pause", visible=False, min_width=160)
 
     def wire(self) -> None:
         outputs = [
@@ -129,6 +167,7 @@ class Lifelong:
             self.csv,
             self.png,
             self.png2,
+            *self.watch.outputs,
         ]
         asked = [self.editors, self.edits, self.batch, self.file]
         self.go.click(self.run, asked, outputs, api_name="lifelong", **OPEN)
@@ -137,44 +176,79 @@ class Lifelong:
             self.running.stop(request, "test")
 
         self.stop.click(stop, api_name="stop_lifelong", **OPEN)
+        self.watch.on.click(self.go_on, None, outputs, api_name="go_on", **OPEN)
+        self.watch.wire()
+
+    def reopened(self, demo: gr.Blocks, tabs: gr.Tabs) -> None:
+        """Show the race that the page's address names."""
+        race.reopened(self.watch, demo, tabs, self.results, self.status)
 
     def run(
         self, editors: list[str], edits: float, batch: float, file: str | None, request: gr.Request
     ) -> Iterator[tuple]:
-        """The test from the form, live; stopped, it keeps what is done."""
-        test, drawn, last = None, 0, 0.0
-
+        """The race that the form asks for, live; paused, it keeps what is done."""
         session = self.studio.sessions.get(request.session_hash)
         if file:
             session.owns(file)
 
-        def start(long_run: LongRun) -> Generator[Progress, None, Any]:
-            nonlocal test
+        def begun(long_run: LongRun) -> Generator[Progress, None, Race]:
             # on the worker: what reading a file takes is bounded there
             planned = functools.partial(self.planned, editors, edits, batch, file)
             test = yield from long_run.do(lambda job: planned())
-            return (yield from run.run(long_run, test))
+            return self.watch.races.keep(test)
+
+        yield from self.running_race(request, session, begun)
+
+    def go_on(self, request: gr.Request) -> Iterator[tuple]:
+        """The race in view, from where it was paused."""
+        session = self.studio.sessions.get(request.session_hash)
+
+        def found(long_run: LongRun) -> Generator[Progress, None, Race]:
+            yield from ()
+            if session.race is None:
+                raise Trouble(race.NONE)
+            return self.watch.races.find(session.race.token)
+
+        yield from self.running_race(request, session, found)
+
+    def running_race(
+        self,
+        request: gr.Request,
+        session: Session,
+        find: Callable[[LongRun], Generator[Progress, None, Race]],
+    ) -> Iterator[tuple]:
+        """A race while it runs: its line of progress, and the results at every new point."""
+        here: Race | None = None
+        drawn, seen, last = -1, -1, 0.0
+
+        def start(long_run: LongRun) -> Generator[Progress, None, Any]:
+            nonlocal here
+            found = yield from find(long_run)
+            with self.watch.races.running(found):
+                here = session.race = found
+                session.race_at = 0
+                return (yield from run.run(long_run, found.test))
 
         ended: list[None] = []
         error: gr.Error | None = None
         try:
             for line in self.running.follow(request, "test", start, ended.append):
                 some: tuple = tuple([gr.skip()] * 5)
-                runs = "progressbar" in line  # that it was stopped is said before all is drawn
-                if (
-                    runs
-                    and test is not None
-                    and test.version > drawn
-                    and time.monotonic() - last > REDRAW
-                ):
-                    drawn, some, last = test.version, shown(test), time.monotonic()
-                yield line, *_buttons(True), *some, *[gr.skip()] * 4
+                watched: tuple = tuple([gr.skip()] * len(self.watch.outputs))
+                runs = "progressbar" in line  # that it was paused is said before all is drawn
+                if runs and here is not None and here.test.version > seen:
+                    seen, watched = here.test.version, self.watch.shown(session)
+                if runs and here is not None and here.test.version > drawn:
+                    if time.monotonic() - last > REDRAW:  # figures take longer than the picture
+                        drawn, last, some = here.test.version, time.monotonic(), shown(here.test)
+                yield line, *_buttons(True), *some, *[gr.skip()] * 4, *watched
         except gr.Error as known:  # what is done stays: the page is put at rest before it is told
             error = known
-        if test is not None and any(row.points for row in test.lines):
-            yield from self.finished(session, test, bool(ended))
+        if here is not None and any(row.points for row in here.test.lines):
+            yield from self.finished(session, here.test, bool(ended))
         else:
-            yield gr.skip(), *_buttons(False), *[gr.skip()] * 9
+            watched = self.watch.shown(session)
+            yield gr.skip(), *_buttons(False), *[gr.skip()] * 9, *watched
         if error is not None:
             raise error
 
@@ -182,7 +256,7 @@ class Lifelong:
         """The last sight: everything drawn once more, and files to download."""
         edits = max(point.edits for row in test.lines for point in row.points)
         said = f"{edits} of {len(test.cases)} edits ({test.source}), batches of "
-        said += f"{test.batch}" if whole else f"{test.batch}; stopped, what is done is kept"
+        said += f"{test.batch}" if whole else f"{test.batch}; paused, what is done is kept"
         with tempfile.TemporaryDirectory() as folder:
             paths = [Path(folder) / f"stress-test{end}" for end in FILES]
             paths[0].write_text(figures.sheet(test), encoding="utf-8")
@@ -194,13 +268,14 @@ class Lifelong:
                 gr.DownloadButton(value=handed_out(session, button, path))
                 for button, path in zip(buttons, paths, strict=True)
             ]
-            yield render.done(f"{said}."), *_buttons(False), *results, visible, *files
+            watched = self.watch.shown(session)
+            yield render.done(f"{said}."), *_buttons(False), *results, visible, *files, *watched
 
     def planned(
         self, editors: list[str], edits: float, batch: float, file: str | None
     ) -> stress_test.Test:
         """The test that is asked for. Raises Trouble."""
-        cases, source = mixed(self.studio), "classroom"
+        cases, source = stress_test.mixed(self.studio.choices), "classroom"
         if file:
             source = Path(file).name
             try:
@@ -212,12 +287,6 @@ class Lifelong:
             edits = min(edits or 0, len(cases))
             batch = min(batch or 0, edits)
         return stress_test.plan(self.studio.choices, editors, cases, edits, batch, source)
-
-
-def mixed(studio: Studio) -> list[lib.Case]:
-    """The classroom with its relations mixed; always in the same order."""
-    cases = list(studio.choices.cases.values())
-    return random.Random(0).sample(cases, len(cases))
 
 
 def shown(test: stress_test.Test) -> tuple:

@@ -51,7 +51,10 @@ class Strength:
             event.success(self.draw, None, self.outputs, **HIDDEN)
 
     def draw(self, request: gr.Request) -> Iterator[dict]:
-        """The curves of the last edit, measured where they are not known."""
+        """The curves of the last edit, measured where they are not known; none before a guess."""
+        if self.studio.sessions.get(request.session_hash).guessing:
+            yield {self.curves: gr.skip()}
+            return
         yield from follow(
             self.studio,
             request,

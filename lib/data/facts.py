@@ -3,7 +3,8 @@
 A fact is the content of an edit: a subject, a prompt with one `{}` where the subject stands, and
 the new answer. A case is a fact with its test prompts. Nothing here knows a model. The functions
 that need token ids take a tokenizer, and they tokenize prompt and answer separately, so that an
-answer has the same ids behind every prompt.
+answer has the same ids behind every prompt. A few lines over 300, because these are the
+classes that users make by hand and their docstrings say much.
 """
 
 from __future__ import annotations

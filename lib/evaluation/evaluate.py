@@ -2,7 +2,7 @@
 
 Every number names its metric and its event (see `answers`), and "before" always means the base
 model, which is asked once per prompt and whose answers are kept. The unit of every interval is the
-case.
+case. A few lines over 300, because `evaluate` explains all of its arguments.
 """
 
 from __future__ import annotations

@@ -24,12 +24,13 @@ from ..patch.patch import EMPTY
 from .interview import generated
 
 # From a sweep on the embedded model over six depths (blocks 8 to 28 of 30) and five weights of the
-# words: 324 prompts of the classroom, each compared with the other wordings only, and 300 prompts
-# of CounterFact, of which 276 ask for a relation that the classroom has. Before block 24 with
-# weight 1 the nearest wording is of the right relation for 79 and 95 %. With these two thresholds
-# 69 and 86 % are accepted as the right relation, 19 and 1 % as a wrong one (the classroom has
-# relations that differ by a word: sport of a person, sport of a team); of the 24 prompts whose
-# relation the classroom does not have, 42 % are accepted ("is owned by" as developer).
+# words (tests/benchmarks/own_facts.json): 324 prompts of the classroom, each compared with the
+# other wordings only, and 300 prompts of CounterFact, of which 276 ask for a relation that the
+# classroom has. Before block 24 with weight 1 the nearest wording is of the right relation for 79
+# and 94 %. With these two thresholds 71 and 86 % are accepted as the right relation, 18 and 2 % as
+# a wrong one (the classroom has relations that differ by a word: sport of a person, sport of a
+# team); of the 24 prompts whose relation the classroom does not have, 9 are accepted ("is owned by"
+# as developer).
 DEPTH = 0.8
 LEAST = 0.65
 STATE = 0.15

@@ -1,7 +1,8 @@
 """The scores of an evaluation: rows, tables with intervals, and paired comparison.
 
 The unit of every interval is the case: the mean is taken over a case's prompts first and over the
-cases then.
+cases then. The file is longer than 300 lines because `Scores` is both the table that users print
+and the one from which comparisons are drawn.
 """
 
 from __future__ import annotations

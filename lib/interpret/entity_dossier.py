@@ -2,7 +2,8 @@
 
 Every relation is asked in several wordings. An answer counts only where the wordings agree and
 where it is more probable for this entity than for others of the relation: many prompts suggest an
-answer by themselves, as "… is located in the city of" does, whoever the subject is.
+answer by themselves, as "… is located in the city of" does, whoever the subject is. A few lines
+over 300: the dossier's questions, its result and the result's printed form are read together.
 """
 
 from __future__ import annotations

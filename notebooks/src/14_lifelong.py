@@ -9,7 +9,7 @@
 #
 # **You will** read retention off a raster · see twenty-three lines on one stream · find out with
 # five more streams which of their differences are real · find the one edit that killed ROME · move
-# through the stream and read the answers · pay the bill.
+# through the stream and read the answers · pay the bill · look at other facts.
 #
 # **Needs** notebooks [04](04_rome.ipynb) to [13](13_lemoe.ipynb), one sentence of each.
 #
@@ -40,6 +40,7 @@ SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 
 # %%
 from lib import widgets
+from notebooks.support import arena_14_lifelong as arena_14
 from notebooks.support import checks_14_lifelong as checks_14
 from notebooks.support import drawings_14, figures, five_streams, long_runs, models, show
 from notebooks.support import runs_14_lifelong as runs_14
@@ -365,6 +366,38 @@ for name in ("GRACE", "ROME, published", "LEMoE"):
     print(f"{name}: {own[name] / STREAM['edits'] / 1000:,.0f} kB per fact")
 
 # %% [markdown]
+# ## The arena
+#
+# All of this were facts of one small set, which the model knows well. `python -m lib arena` asks the
+# same of every editor on other facts and other lengths, cell by cell, and keeps what is done. The
+# next figure has its longest streams so far on CounterFact and ZsRE, of which the model knows
+# little to begin with: so few neighbors are right before any edit, and what should be compared is
+# the row of the unedited model. An editor without a mark has not been run there yet.
+#
+# **Predict.** With how many facts can the best editor be told from the others?
+#
+# <details><summary>Work it out</summary>
+#
+# The same facts are asked of all, so what counts are the differences fact by fact. Where $d$ of $n$
+# facts differ, all in one direction, the interval leaves out 0 from four on. So ten facts
+# tell apart what writes from what does not, and a hundred tell differences of four points.
+#
+# </details>
+
+# %%
+arena = arena_14.stored("14_arena")
+arena_14.picture(arena)
+
+# %%
+show.Table(arena_14.table(arena))
+
+# %% [markdown]
+# In each row the second number says how many of the others cannot be told from the best one, since
+# the interval of the paired difference holds 0. Retrieval is not among them: it edits nothing, and
+# the last column says how far the best editor is ahead of it. (That one was picked because it is
+# the best here, so its interval is somewhat too kind.) None of these rows is among those from which
+# the shipped networks of MEND, MALMEN and RLEdit have learned.
+#
 # ## Exercise: who killed ROME?
 #
 # Published ROME is lost somewhere in the first stream. `after(i)` is the harm (KL at unrelated

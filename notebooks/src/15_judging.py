@@ -521,9 +521,11 @@ show.Table(runs_15.reverse(lm, asked))
 # <details><summary>Work it out</summary>
 #
 # An alias is a rewording with another key: near enough for editors that move everything of this
-# kind. One step on needs two facts at once. A note in the context can be read and combined, as far
-# as the note is found; a changed value at the subject's key says the new *word*. GRACE answers its
-# own prompt only, so all else is as before. The reverse we know.
+# kind. One step on needs two facts at once, and so layers that combine them after the change. A note
+# in the context is read by all layers, as far as the note is found. A value that is changed at the
+# subject in an early layer is read by the many layers above it; a change in one of the last layers
+# can say the new *word* and little else. GRACE answers its own prompt only, so all else is as
+# before. The reverse we know.
 #
 # </details>
 
@@ -536,11 +538,13 @@ show.Table(runs_15.consequences())
 # %% [markdown]
 # The first table is one fact; its first two rows are the parts, which the model knows. The second
 # has what [RESULTS.md](../tests/benchmarks/RESULTS.md#what-follows-from-an-edit) has stored, with
-# fewer facts for expensive editors. One step on, FT-M and retrieval are the two that part from the
-# unedited model (by the paired differences that stand there), and with twelve facts or fewer
-# nothing can be told. Aliases are answered by those that train on the answer, and by retrieval
-# every second time. Reverses are drawn by nobody, and the unedited model says a few of all this by
-# itself. So a column "portability" that mixes the kinds measures how many aliases are in it.
+# fewer facts for expensive editors. One step on, ROME, MEMIT and AlphaEdit, which write into early
+# layers at the subject, part from the unedited model and, by the paired differences that stand
+# there, from every editor that trains late layers, learns to edit or routes; from retrieval they do
+# not. These are ten facts of one small model, mostly of cities and languages. FT-M and retrieval
+# part from the unedited model on their 18 facts. Aliases are answered by those that train on the
+# answer. The reverses are too few to tell anybody apart, and the unedited model says some of all this
+# by itself. So a column "portability" that mixes the kinds measures how many of each are in it.
 #
 # ## Exercise: a test that your favorite editor fails
 #

@@ -59,8 +59,9 @@ class Store:
 
     def entry(self, name: str, **new: Any) -> dict[str, Any]:
         """The entry of this name as it is stored, or a new one; ValueError for other settings."""
-        entry = self.read().get(name, {**new, "cases": {}})
-        if entry["settings"] != json.loads(json.dumps(new["settings"])):
+        new = json.loads(json.dumps(new))  # as the file gives it back: lists for tuples
+        entry: dict[str, Any] = self.read().get(name, {**new, "cases": {}})
+        if entry["settings"] != new["settings"]:
             raise ValueError(f"'{name}' was measured with other settings: remove it to start anew")
         return entry
 

@@ -80,6 +80,22 @@ def consequences() -> str:
     return "\n".join(parts)
 
 
+FIRST = "rome"  # with which the paired table compares the others
+
+
+@made("consequences-paired")
+def consequences_paired() -> str:
+    """`rome` minus every other editor on the one-hop questions of the facts that both wrote."""
+    run = read("consequences")[MODEL]
+    runs = {name: drawn(run, run["editors"][name]["facts"], "one-hop") for name in run["editors"]}
+    first, lines = runs[FIRST], []
+    for name in (name for name in EDITORS if name in runs and name != FIRST):
+        gaps = [value - runs[name][case] for case, value in first.items() if case in runs[name]]
+        if gaps:
+            lines.append((f"`{name}`", len(gaps), percents(gaps, DIFFERENCE)))
+    return table((f"`{FIRST}` minus", "facts with one-hop questions", "points"), lines)
+
+
 # --- abilities along a stream
 
 

@@ -19,11 +19,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import arena_tables, judge_tables, long_text_tables, tables_scale
+from . import arena_tables, conversation_tables, judge_tables, long_text_tables, tables_scale
 from .tables import HERE, TABLES
 
 MORE = (
     arena_tables,
+    conversation_tables,
     judge_tables,
     long_text_tables,
     tables_scale,

@@ -2,7 +2,8 @@
 
 A function here is one table, or one group of tables of the same form. It reads the JSON files of
 this folder (two read the stored stream of notebook 14) and returns Markdown. `results.py` puts it
-between the marks that carry its name.
+between the marks that carry its name. It is one long file of short functions, none of which needs
+another; newer rooms of tables stand beside it (`judge_tables`, `arena_tables`, `tables_scale`, …).
 """
 
 from __future__ import annotations

@@ -145,6 +145,20 @@ def test_scan_prints_estimate_table_and_preset(tiny_model, tmp_path, capsys):
     assert main(command) == 0 and capsys.readouterr().out.startswith("0 trials")
 
 
+def test_describe_prints_the_relations_before_and_after_a_patch(tiny_model, tmp_path, capsys):
+    fact = lib.Fact("Eiffel Tower", "The {} is in the city of", "xy")
+    patch = lib.EDITORS["retrieval"](tiny_model).edit([fact])
+    saved, out = tmp_path / "patch.safetensors", tmp_path / "described.json"
+    patch.save(saved)
+    words = ["describe", "Eiffel Tower", "--patch", str(saved), "--json", str(out)]
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    kept = json.loads(out.read_text())
+    assert kept["entity"] == "Eiffel Tower" and "Eiffel Tower" in said
+    assert len(kept["lines"]) == len({line["relation"] for line in kept["lines"]}) > 20
+    assert all(line["relation"] in said for line in kept["lines"])
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
@@ -167,6 +181,8 @@ def test_scan_prints_estimate_table_and_preset(tiny_model, tmp_path, capsys):
         (["scan", "--layers", "2-28"], "layer 4 does not exist: tiny-llama has layers 0 to 3"),
         (["scan", "--grid", "v_lr"], "--grid wants NAME=V1,V2, not 'v_lr'"),
         (["scan", "--cases", "0"], "--cases should be at least 1, not 0"),
+        (["describe", " "], "the entity is empty"),
+        (["describe", "Rome", "--patch", "none"], "there is no patch file at none"),
     ],
 )  # fmt: skip
 def test_bad_input_is_one_sentence_and_exit_code_2(tiny_model, words, sentence, capsys):

@@ -1,3 +1,29 @@
-"""The page in a real browser, for the tests that ask for it."""
+"""What the page's tests share: a studio on a random model, and the page in a real browser."""
 
+from __future__ import annotations
+
+import pytest
+
+from demo_app.session.studio import Studio
+
+from ..support import tiny
 from ..support.browser import address, browser, visit  # noqa: F401
+
+# random models are moved by large steps only
+STRONG = {"ft": {"any": {"layer": 2, "lr": 2e-2, "epochs": 60, "target_eos": False}}}
+
+
+@pytest.fixture(scope="module")
+def studio():
+    """A studio on a tiny random model, one for the tests of a file."""
+    made = Studio(tiny.model("llama"))
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def strong_settings():
+    """Presets with which `ft` moves a random model."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lib.editors.shared.config._presets", lambda: STRONG)
+        yield

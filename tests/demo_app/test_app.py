@@ -11,6 +11,7 @@ import threading
 import time
 import urllib.request
 import weakref
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -18,23 +19,33 @@ import pytest
 import torch
 
 import lib
-from demo_app.html import edit_history, next_word, prediction, render
+from demo_app.html import (
+    edit_history,
+    free_text,
+    gallery,
+    guess,
+    next_word,
+    prediction,
+    render,
+)
 from demo_app.html.table import table
 from demo_app.session import edit_list, editor_settings, interference
 from demo_app.session.choices import Choices
 from demo_app.session.edits import AppliedEdit, LookBack, PastEdit, Point
 from demo_app.session.first_edits import LOOKS
+from demo_app.session.free_text import Writer
+from demo_app.session.gallery import Exhibit, Gallery, Said, Step
 from demo_app.session.interference import Forecasts
 from demo_app.session.predictions import Prediction, Victim
-from demo_app.session.studio import Studio
+from demo_app.session.texts import Alternative, Alternatives, Pair, Place, Text, Writing
 from demo_app.session.views import (
     EDITS,
     Answer,
     Column,
     Row,
+    Score,
     Subject,
     View,
-    Written,
     first_sentence,
     first_word,
 )
@@ -48,23 +59,8 @@ from ..support import tiny
 from ..support.page import through
 
 ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.usefixtures("strong_settings")
 TOWER = ("The Eiffel Tower", "{} is located in the city of")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def strong_settings():
-    """Random models are moved by large steps only."""
-    with pytest.MonkeyPatch.context() as patch:
-        row = {"layer": 2, "lr": 2e-2, "epochs": 60, "target_eos": False}
-        patch.setattr("lib.editors.shared.config._presets", lambda: {"ft": {"any": row}})
-        yield
-
-
-@pytest.fixture(scope="module")
-def studio():
-    made = Studio(tiny.model("llama"))
-    yield made
-    made.close()
 
 
 def edit(studio, session, target="xy", editor="ft", **settings) -> View:
@@ -222,22 +218,17 @@ def test_visitors_never_see_each_others_edits(studio):
     one, two, three = Session(), Session(), Session()
     subjects = [studio.choices.subject(*TOWER, target) for target in ("xy", "qz")]
     jobs = [studio.edit(s, subject, "ft") for s, subject in zip((one, two), subjects, strict=True)]
-    jobs += [studio.look(three, subjects[0]), studio.write(one, "The Eiffel", False),
-             studio.write(three, "The Eiffel", False)]  # fmt: skip
+    writer = Writer(studio)
+    jobs += [studio.look(three, subjects[0]), writer.write(one, "The Eiffel", False),
+             writer.write(three, "The Eiffel", False)]  # fmt: skip
     first, second, looked, wrote, plain = [job.outcome() for job in jobs]
     assert first.tally("edit") == second.tally("edit") == (1, 1)
-    assert looked.rows[0].after is None and plain.after is None and plain.live == 0
-    assert wrote.before == plain.before and wrote.live == 1
+    ((alone,), (pair,)) = plain.pairs, wrote.pairs
+    assert looked.rows[0].after is None and alone.after is None and plain.live == 0
+    assert pair.before == alone.before and wrote.live == 1
     with studio.lm.patched(one.patch):
         answer = studio.lm.answer("The Eiffel", 60)
-    assert len(wrote.after) > 20 and answer.startswith(wrote.after.removesuffix(" …"))
-
-
-def test_a_free_prompt_must_have_text(studio):
-    with pytest.raises(Trouble, match="empty"):
-        studio.write(Session(), "  ", False)
-    with pytest.raises(Trouble, match="no chat template"):
-        studio.write(Session(), "Hello", True).outcome()
+    assert len(pair.after.ids) > 20 and answer.startswith("".join(pair.after.pieces))
 
 
 # ---- several editors side by side
@@ -307,14 +298,6 @@ def test_all_settings_are_listed_and_changed_line_by_line(studio):
     for name in ("network", "text", "inner"):  # nothing that names a file
         with pytest.raises(Trouble, match="has no setting"):
             editor_settings.changes(studio.lm, "mend", f'{name} = "/etc/passwd"')
-
-
-def test_writing_on_is_bounded_and_draws_alike_before_and_after(studio):
-    session = Session()
-    short = studio.write(session, "A cat", False, 3, 0.0).outcome()
-    assert len(short.before) < len(studio.write(session, "A cat", False, 500, 0.0).outcome().before)
-    drawn = [studio.write(session, "A cat", False, 8, 1.5).outcome().before for _ in "ab"]
-    assert drawn[0] == drawn[1] != studio.write(session, "A cat", False, 8, 0.0).outcome().before
 
 
 def test_the_bars_name_both_answers_in_the_base_models_order(studio):
@@ -816,7 +799,11 @@ def pieces_of_the_page(lm) -> dict[str, str]:
     victim = Victim(fact, "your edits", 0.5, 0.1, 0.4, 1.0, BAD, BAD, True)
     told = Prediction(fact, "rome", 2, (victim,) * 3, measured=True)
     past = PastEdit(1, fact, 1, BAD, "right")
-    before, after = render.written(BAD, Written(BAD, BAD, 1), True, False)
+    text = Text((1, 2), (BAD, BAD), 1, cut=True)
+    wrote = Writing(BAD, False, 2, 0.0, (Pair(text, Text((1, 3), (BAD, BAD))),), live=1)
+    others = Alternatives(Place(0, "after", 1), BAD, (Alternative(3, BAD, 0.1, 0.2),), 3)
+    said = Said("own", BAD, BAD, BAD)
+    shown = Exhibit("key", BAD, BAD, (Step("rome", BAD, "{} is", BAD),), said=(said,))
     return {
         "headline": render.headline(view),
         "status": render.status(view),
@@ -828,8 +815,13 @@ def pieces_of_the_page(lm) -> dict[str, str]:
         "busy": render.busy(Progress(0.5, BAD), 0),
         "header": render.header(BAD, 1),
         "marked": render.marked("", BAD),
-        "before": before,
-        "after": after,
+        "writing": free_text.writing(wrote, False),
+        "written": free_text.writing(wrote, True),
+        "alternatives": free_text.alternatives(others),
+        "exhibit": gallery.verdict(shown, [replace(said, after=f"{BAD}!")]),
+        "card": gallery.cards(Gallery(BAD, BAD, (shown,)), "", {}),
+        "withheld": guess.withheld(BAD),
+        "scored": guess.scored(replace(view, editor=BAD), Score(), Score()),
         "in words": render.in_words([BAD, (BAD, BAD)]),
         "numbers": render.numbers([BAD, BAD], [[BAD, BAD]], [BAD]),
         "table beside": table(view),
@@ -848,7 +840,8 @@ def test_everything_a_visitor_wrote_is_escaped(studio):
         assert not any(tag == "script" for tag, _ in seen.tags), name
         known = {"class", "style", "title", "data-row", "data-name", "tabindex", "aria-current",
                  "colspan", "scope", "role", "aria-label", "aria-valuemin", "aria-valuemax",
-                 "aria-valuenow", "aria-hidden", "alt", "src"}  # fmt: skip
+                 "aria-valuenow", "aria-hidden", "alt", "src", "data-at", "data-token", "type",
+                 "href", "target"}  # fmt: skip
         assert all(attrs.keys() <= known for _, attrs in seen.tags), name
         plain[name] = "".join(seen.text)
         assert "<script>'\"&" in plain[name], f"{name} shows it as it was written"
@@ -955,10 +948,11 @@ def test_two_visitors_at_once(page):
     assert "1 edit live" in live and "your edits so far" in status and "<mark>" in table
     status, _, table, live, *_ = one.predict("The Eiffel Tower → Rome", api_name="/look")
     assert "0 edits live" in live and "After" not in table
-    before, after = one.predict("The Eiffel", False, 60, 0, api_name="/write")
-    assert "No edit is live" in after
-    both = two.predict("The Eiffel", False, 60, 0, api_name="/write")
-    assert both[0] == before and "After 1 edit" in both[1]
+    alone, _ = one.predict("The Eiffel", False, 60, 0, False, api_name="/write")
+    assert "No edit is live" in alone
+    both, _ = two.predict("The Eiffel", False, 60, 0, False, api_name="/write")
+    before = alone.split("</p>")[0]
+    assert both.split("</p>")[0].replace(" parting", "") == before and "After 1 edit" in both
     gone(page, one, two)
 
 

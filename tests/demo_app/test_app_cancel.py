@@ -18,7 +18,6 @@ from demo_app.session.worker import Job, Stopped
 from lib import atomic_files
 from lib.keys_values import second_moment
 
-from ..support import tiny
 from ..support.page import cases, edited, through
 
 ROWS = {
@@ -26,13 +25,6 @@ ROWS = {
     "rome": {"any": {"layer": 1, "second_moment": True}},
     "wilke": {"any": {"layers": [0, 1, 2], "steps": 2, "contexts": []}},
 }
-
-
-@pytest.fixture(scope="module")
-def studio():
-    made = Studio(tiny.model("llama"))
-    yield made
-    made.close()
 
 
 @pytest.fixture

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
-
 import lib
 from demo_app.html.render import verdict
 from demo_app.html.table import table
 from demo_app.session import consequences
-from demo_app.session.studio import Studio
 from demo_app.session.views import Answer, Column, Row, Subject, View, tally
 from lib.data.facts import Probe
 from lib.evaluation.answers import begins
@@ -16,13 +13,6 @@ from lib.evaluation.answers import begins
 from ..support import tiny
 
 PLACE = "{} is located in the city of"
-
-
-@pytest.fixture(scope="module")
-def studio():
-    studio = Studio(tiny.model("llama"))
-    yield studio
-    studio.close()
 
 
 def follows(case):

@@ -25,32 +25,26 @@ from demo_app.lifelong import figures, run, stress_test
 from demo_app.session import links, subject_in_view, take_away, uploads
 from demo_app.session.choices import BASELINES, TICKED
 from demo_app.session.long_run import LongRun
-from demo_app.session.studio import Studio
 from demo_app.session.visitors import Session
 from demo_app.session.worker import Stopped, Trouble
 from lib.evaluation.intervals import interval
 from lib.interpret.logit_lens import lens
 
-from ..support import tiny
 from ..support.page import WORDS, cases, edited, through
+from .conftest import STRONG
 
 
 @pytest.fixture(scope="module", autouse=True)
-def strong_settings():
-    """Random models are moved by large steps only."""
+def more_strong_settings():
+    """Settings also for the editors that only this file runs on a random model."""
     with pytest.MonkeyPatch.context() as patch:
-        row = {"layer": 2, "lr": 2e-2, "epochs": 60, "target_eos": False}
-        rows = {"ft": {"any": row}, "rome": {"any": {"layer": 1, "second_moment": False}},
-                "grace": {"any": {"layer": 2}}}  # fmt: skip
+        rows = {
+            **STRONG,
+            "rome": {"any": {"layer": 1, "second_moment": False}},
+            "grace": {"any": {"layer": 2}},
+        }
         patch.setattr("lib.editors.shared.config._presets", lambda: rows)
         yield
-
-
-@pytest.fixture(scope="module")
-def studio():
-    made = Studio(tiny.model("llama"))
-    yield made
-    made.close()
 
 
 # ---- the stress test

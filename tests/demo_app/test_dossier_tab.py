@@ -7,18 +7,8 @@ import pytest
 import lib
 from demo_app.html.dossier import shown
 from demo_app.session import dossiers
-from demo_app.session.studio import Studio
 from demo_app.session.visitors import Session
 from demo_app.session.worker import Stopped, Trouble
-
-from ..support import tiny
-
-
-@pytest.fixture(scope="module")
-def studio():
-    made = Studio(tiny.model("llama"))
-    yield made
-    made.close()
 
 
 def test_the_dossier_grows_and_shows_the_edit(studio):

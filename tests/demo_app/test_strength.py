@@ -10,29 +10,11 @@ from demo_app.html.edit_history import choices
 from demo_app.html.strength import drawn
 from demo_app.session import take_away
 from demo_app.session.strength import POINTS, Strengths
-from demo_app.session.studio import Studio
 from demo_app.session.visitors import Session
 from demo_app.session.worker import Trouble
 
-from ..support import tiny
-
+pytestmark = pytest.mark.usefixtures("strong_settings")
 TOWER = ("The Eiffel Tower", "{} is located in the city of")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def strong_settings():
-    """Random models are moved by large steps only."""
-    with pytest.MonkeyPatch.context() as patch:
-        row = {"layer": 2, "lr": 2e-2, "epochs": 40, "target_eos": False}
-        patch.setattr("lib.editors.shared.config._presets", lambda: {"ft": {"any": row}})
-        yield
-
-
-@pytest.fixture(scope="module")
-def studio():
-    made = Studio(tiny.model("llama"))
-    yield made
-    made.close()
 
 
 def edit(studio, session, target="xy", editor="ft"):

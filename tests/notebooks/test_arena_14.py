@@ -49,3 +49,11 @@ def test_the_table_and_the_picture_have_every_stream():
     assert len(figure.axes) == 4
     names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert names[0] == "unedited" and set(names) == {"unedited", *SIX} - {"base"}
+
+
+def test_the_stored_rows_are_the_arenas():
+    rows = arena.stored()
+    assert {"model", "data", "edits", "editor", "columns"} <= set(rows[0])
+    for one in rows:
+        assert one["editor"] in arena.ORDER
+        assert all(0 <= v <= 1 for values in one["columns"].values() for v in values)

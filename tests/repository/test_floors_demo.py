@@ -15,11 +15,12 @@ DEMO = Path(__file__).parents[2] / "demo_app"
 FLOORS = [
     {"session"},  # what visitors may do: plain values and jobs
     {"inside", "lifelong", "html"},  # none imports another of this line
+    {"stored"},  # finished examples, made by those rooms and shown by the tabs
     {"tabs", "api", "guard"},  # the endpoints of api are Gradio's; guard stands before the server
     {"app"},
     {"__main__", "__init__"},
 ]
-GRADIO = FLOORS[2] | FLOORS[3] | {"__main__"}
+GRADIO = FLOORS[3] | FLOORS[4] | {"__main__"}
 NAMES = 15  # at most on the first level
 
 

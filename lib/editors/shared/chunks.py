@@ -27,7 +27,7 @@ from ...model import activations
 from ...model.batching import batches, check_length
 from ...patch.patch import Patch
 from ...settings import setting
-from .layer_spread import Spread, SpreadConfig, join
+from .layer_spread import Spread, SpreadConfig, joined
 
 ENOUGH = 1e-2  # the published loss under which the search for a chunk's value ends
 
@@ -156,13 +156,7 @@ class Chunked(Spread):
         names = {layer: self.lm.mlp_out(layer) for layer in self.config.layers}
         with self.lm.patched(patch, only=True):
             seen = self._seen(facts, list(names.values()))
-        old = state.get("keys", {})
-        return {
-            "keys": {
-                str(layer): join(old.get(str(layer), ()), torch.cat(seen[name]).T)
-                for layer, name in names.items()
-            }
-        }
+        return joined(state, {layer: torch.cat(seen[name]).T for layer, name in names.items()})
 
     def without(self, patch: Patch, i: int, *, exact: bool = True) -> Patch | None:
         """`patch` without line `i` as for `Spread`; with chunks only editing again gives it."""

@@ -218,13 +218,9 @@ class Spread(Editor):
         with self.lm.patched(patch, only=True):
             seen = self.lm.at_subjects(facts, list(names.values()), templates)
             said = self._said(list(names.values()), forms)
-        old = state.get("keys", {})
-        return {
-            "keys": {
-                str(layer): join(old.get(str(layer), ()), self._key(seen[name], said[name]))
-                for layer, name in names.items()
-            }
-        }
+        return joined(
+            state, {layer: self._key(seen[name], said[name]) for layer, name in names.items()}
+        )
 
     def without(self, patch: Patch, i: int, *, exact: bool = True) -> Patch | None:
         """`patch` without line `i`, by one solve for each line after it, from the kept keys.
@@ -417,6 +413,12 @@ def kept_keys(state: Mapping[str, Any], layer: int) -> Tensor | None:
     """Kp (d_in, m) of earlier batches, or a factor with the same Kp Kpᵀ; None before the first."""
     parts = state.get("keys", {}).get(str(layer), ())
     return torch.cat(parts, 1).double() if parts else None
+
+
+def joined(state: Mapping[str, Any], keys: Mapping[int, Tensor]) -> dict[str, Any]:
+    """The memory after a batch: by layer, the kept keys of `state` and the batch's own."""
+    old = state.get("keys", {})
+    return {"keys": {str(layer): join(old.get(str(layer), ()), K) for layer, K in keys.items()}}
 
 
 def join(old: tuple[Tensor, ...], K: Tensor) -> tuple[Tensor, ...]:

@@ -1,0 +1,79 @@
+"""The gallery as HTML: its cards, and over a result what was stated and what came of it here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from html import escape
+
+from ..session.gallery import KEY, Exhibit, Gallery, Said
+from .render import NOTHING
+
+GROUPS = {"chat": "asked as chat", "negation": "denied", "edit": "the edit", "own": ""}
+
+
+def cards(held: Gallery, model: str, editors: dict[str, tuple[str, str]]) -> str:
+    """All exhibits, each a link that opens it; `model` is the fingerprint of the page's model.
+
+    editors: {name: (how it is written, its sentence)}.
+    """
+    items = "".join(_card(one, editors) for one in held.exhibits)
+    here = (
+        "which is the model of this page."
+        if model == held.fingerprint
+        else "and this page runs another model: the edits may come out otherwise here."
+    )
+    return (
+        f'<ul class="gallery">{items}</ul><p class="source">What is said in the cards was measured '
+        f"on {escape(held.model)} (weights {escape(held.fingerprint)}), {here} Each is one case "
+        "that was picked because it is surprising: how often such a thing happens is in the "
+        "tables of RESULTS.md.</p>"
+    )
+
+
+def _card(one: Exhibit, editors: dict[str, tuple[str, str]]) -> str:
+    names = dict.fromkeys(editors.get(step.editor, (step.editor,))[0] for step in one.steps)
+    return (
+        f'<li><a href="?{KEY}={escape(one.key)}" target="_self">{_emphasis(one.title)}</a>'
+        f"<p>{_emphasis(one.sentence)}</p>{_lines(one.said)}"
+        f"<small>{escape(', '.join(names))}</small></li>"
+    )
+
+
+def _emphasis(text: str) -> str:
+    """The text escaped, *words* between stars emphasized."""
+    return re.sub(r"\*(.+?)\*", r"<em>\1</em>", escape(text))
+
+
+def _lines(said: Sequence[Said], seen: Sequence[Said] = ()) -> str:
+    """Prompt, answer before and after, as stated; with what was seen here beside it."""
+    rows = []
+    for i, one in enumerate(said):
+        where = f" <i>({GROUPS[one.group]})</i>" if GROUPS.get(one.group) else ""
+        change = f"<s>{_said(one.before)}</s> <b>{_said(one.after)}</b>"
+        if one.before == one.after:
+            change = f"<b>{_said(one.after)}</b> <i>(as before)</i>"
+        mark = ""
+        if seen:
+            same = seen[i].after == one.after
+            kind, words = ("good", "✓ as stated") if same else ("bad", "✗ here it says")
+            mark = f' <small class="{kind}">{words}'
+            mark += "</small>" if same else f" “{_said(seen[i].after)}”</small>"
+        rows.append(f"<li>{escape(one.prompt)} … {change}{where}{mark}</li>")
+    return f'<ul class="stated">{"".join(rows)}</ul>'
+
+
+def _said(text: str) -> str:
+    return escape(text) or NOTHING
+
+
+def verdict(shown: Exhibit, seen: Sequence[Said] = ()) -> str:
+    """Over the result: what the gallery states, and once it is made, what came of it here."""
+    end = ""
+    if seen:
+        same = sum(a.after == b.after for a, b in zip(shown.said, seen, strict=True))
+        end = f"<p><strong>{same} of {len(seen)}</strong> answers came out as stated.</p>"
+    return (
+        f'<div class="exhibit" role="status"><h2>{_emphasis(shown.title)}</h2>'
+        f"<p>{_emphasis(shown.sentence)}</p>{_lines(shown.said, seen)}{end}</div>"
+    )

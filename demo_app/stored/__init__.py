@@ -1,0 +1,1 @@
+"""Finished examples, one file per model: what the tabs show before a visitor has done anything."""

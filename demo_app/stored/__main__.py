@@ -1,0 +1,134 @@
+"""`python -m demo_app.stored`: computes the finished examples of a model and writes their file.
+
+About ten minutes on one core for the embedded model. Each example is written as soon as it is
+there, and `--only race,trace` makes some of them again and leaves the others as they are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Generator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import lib
+
+from ..inside import key_overlap, layers_of_a_fact, ranks_and_changes
+from ..lifelong import run as lifelong
+from ..lifelong import stress_test
+from ..session.interference import Forecasts
+from ..session.long_run import LongRun
+from ..session.studio import Studio
+from ..session.views import Subject
+from ..session.visitors import Session
+from ..session.worker import Progress
+from . import examples
+from .examples import Examples, Race
+
+EDITOR, MEMORY = "rome", "wise"  # of the edit that is looked into, and of the scope map
+RACE = ("rome",)  # beside the two editors that always run along
+EDITS, BATCH = 40, 5  # of the race
+
+LOOKS: dict[str, Callable[[LongRun], Generator[Progress, None, Any]]] = {
+    "ranks": ranks_and_changes.ranks,
+    "norms": ranks_and_changes.norms,
+    "overlaps": key_overlap.overlaps,
+    "scope": key_overlap.scope,
+    "trace": layers_of_a_fact.traced,
+    "wilke": layers_of_a_fact.wise_layers,
+}
+PARTS = (*LOOKS, "forecast", "race")
+
+
+def settings(lm: lib.LM) -> dict[str, dict[str, Any]]:
+    """{editor: its preset for this model} of every editor that has a part in the examples."""
+    named = dict.fromkeys((EDITOR, MEMORY, *stress_test.BASELINES, *RACE))
+    return {name: plain(lib.EDITORS[name](lm).config) for name in named}
+
+
+def plain(config: Any) -> dict[str, Any]:
+    """The settings of an editor as JSON can hold them."""
+    return {key: listed(value) for key, value in vars(config).items()}
+
+
+def listed(value: Any) -> Any:
+    """A value with lists in the place of tuples."""
+    return [listed(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+def blank(studio: Studio) -> Examples:
+    """The examples of a model before any is made: what they will be made from."""
+    lm, fact = studio.lm, studio.choices.ready_subject().case.fact
+    cases = examples.digest(studio.choices.cases.values())
+    return Examples(lm.name, lm.fingerprint, fact, EDITOR, MEMORY, settings(lm), cases)
+
+
+def make(studio: Studio, part: str) -> Any:
+    """One of PARTS, computed as a visitor's own would be."""
+    if part == "race":
+        return race(studio)
+    subject, session = studio.choices.ready_subject(), Session()
+    if part == "forecast":
+        return forecast(studio, session, subject)
+    studio.edit(session, subject, MEMORY if part == "scope" else EDITOR).outcome()
+    return through(LOOKS[part](LongRun(studio, session)), part)
+
+
+def forecast(studio: Studio, session: Session, subject: Subject) -> Any:
+    """The forecast of the edit, made before it, with what then happened."""
+    forecasts = Forecasts(studio)
+    forecasts.predict(session, subject, EDITOR).outcome()
+    studio.edit(session, subject, EDITOR).outcome()
+    return forecasts.measure(session).outcome()
+
+
+def race(studio: Studio) -> Race:
+    """The stress test; an editor that is too slow for a visitor's stream may have a part in it."""
+    choices = studio.choices
+    cases = stress_test.mixed(choices)[:EDITS]
+    names = (*stress_test.BASELINES, *RACE)
+    lines = [stress_test.Line(name, choices.editors()[name][0]) for name in names]
+    test = stress_test.Test(cases, BATCH, lines, "classroom")
+    through(lifelong.run(LongRun(studio, Session()), test), "race")
+    return Race.of(test)
+
+
+def through(steps: Generator[Progress, None, Any], part: str) -> Any:
+    """The result of a long run, whose progress is told on the terminal."""
+    while True:
+        try:
+            progress = next(steps)
+        except StopIteration as end:
+            return end.value
+        print(f"\r{part}: {progress.share:4.0%} {progress.words:.60}\033[K", end="",
+              file=sys.stderr)  # fmt: skip
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse, compute what is asked for, and write it part by part."""
+    parser = argparse.ArgumentParser(prog="python -m demo_app.stored", description=__doc__)
+    parser.add_argument("--model", help="a hub id, a local folder, or gemma-3-270m")
+    parser.add_argument("--only", default=",".join(PARTS), help=f"some of {', '.join(PARTS)}")
+    parser.add_argument("--to", type=Path, default=examples.FOLDER, help="another folder")
+    asked = parser.parse_args(arguments)
+    wanted = [part for part in PARTS if part in asked.only.split(",")]
+    if unknown := set(asked.only.split(",")) - set(PARTS):
+        print(f"--only: there is no example '{sorted(unknown)[0]}'.", file=sys.stderr)
+        return 2
+    studio = Studio(lib.load(asked.model))
+    try:
+        found, old = blank(studio), examples.of(studio.lm, asked.to)
+        if old is not None and (old.settings, old.facts) == (found.settings, found.facts):
+            found = old  # else nothing of it would be made in the same way today
+        for part in wanted:
+            found = replace(found, **{part: make(studio, part)})
+            print(f"\r{part}: written to {examples.write(found, asked.to)}\033[K")
+    finally:
+        studio.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

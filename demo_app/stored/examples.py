@@ -1,0 +1,193 @@
+"""The finished examples of a model as values, and their file.
+
+A tab that opens empty says nothing, and what it would show first takes minutes. So it is computed
+once for each model that comes along, by `python -m demo_app.stored`, and kept as numbers: the page
+draws them with the same code that draws a visitor's own. The file names the model by its
+fingerprint, and holds the settings and a digest of the facts from which it was made.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+import lib
+from lib.atomic_files import whole_file
+from lib.data.texts import HELD_OUT
+
+from ..inside.key_overlap import Overlaps, Scope
+from ..inside.layers_of_a_fact import Sizes, Trace
+from ..inside.panel import Panel
+from ..inside.ranks_and_changes import Changes, Layers
+from ..lifelong.stress_test import Line, Point, Test
+from ..session.predictions import Prediction
+
+FOLDER = Path(__file__).parent
+DIGITS = 6  # significant ones, far more than a figure shows
+
+
+@dataclass(frozen=True)
+class Runner:
+    """One editor of a stored race; its fields are those of a Line."""
+
+    editor: str
+    name: str
+    edits: int
+    seconds: float
+    first: dict[int, bool]
+    points: tuple[Point, ...]
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Race:
+    """A finished stress test.
+
+    cases: the numbers of the classroom's cases, in the order of the stream.
+    batch: how many facts were written in one call.
+    base: what was measured before any edit.
+    lines: the editors.
+    """
+
+    cases: tuple[int, ...]
+    batch: int
+    base: Point
+    lines: tuple[Runner, ...]
+
+    @classmethod
+    def of(cls, test: Test) -> Race:
+        """A test that has run to its end."""
+        if test.base is None:
+            raise ValueError("the test has not run")
+        lines = tuple(
+            Runner(
+                line.editor,
+                line.name,
+                line.edits,
+                line.seconds,
+                line.first,
+                tuple(line.points),
+                line.error,
+            )
+            for line in test.lines
+        )
+        return cls(tuple(int(case.id) for case in test.cases), test.batch, test.base, lines)
+
+    def test(self) -> Test:
+        """The test, for the figures and tables; its patches are not kept."""
+        known = {case.id: case for case in lib.classroom()}
+        lines = [
+            Line(
+                one.editor,
+                one.name,
+                edits=one.edits,
+                seconds=one.seconds,
+                first=one.first,
+                points=list(one.points),
+                error=one.error,
+            )
+            for one in self.lines
+        ]
+        return Test([known[i] for i in self.cases], self.batch, lines, "classroom", self.base, 1)
+
+
+@dataclass(frozen=True)
+class Examples:
+    """The finished examples of one model; None for each that was not made.
+
+    model: its name.
+    fingerprint: a hash of its weights.
+    fact: the fact that is edited in all of them but the race.
+    editor: the editor that writes it into the weights.
+    memory: the editor that keeps it beside them; its scores make `scope`.
+    settings: {editor: its settings}, of every editor that has a part in them.
+    facts: a digest of the classroom's cases and of the held-out text, as `digest` makes it.
+    """
+
+    model: str
+    fingerprint: str
+    fact: lib.Fact
+    editor: str
+    memory: str
+    settings: dict[str, dict[str, Any]]
+    facts: str
+    ranks: Layers | None = None
+    trace: Trace | None = None
+    overlaps: Overlaps | None = None
+    scope: Scope | None = None
+    norms: Changes | None = None
+    wilke: Sizes | None = None
+    forecast: Prediction | None = None
+    race: Race | None = None
+
+    def panel(self, place: str) -> Panel | None:
+        """The look inside that belongs to a card of the tab, by the card's name."""
+        return getattr(self, place)
+
+    def editor_of(self, place: str) -> str:
+        """The editor whose edit a card shows."""
+        return self.memory if place == "scope" else self.editor
+
+
+def file_of(model: str, folder: Path = FOLDER) -> Path:
+    """Where the examples of a model are kept, whether there are any or not."""
+    return folder / f"{model.lower()}.json"
+
+
+def read(path: Path) -> Examples:
+    """The examples in a file. Raises ValueError for a file that does not hold what it should."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Examples)
+    except msgspec.MsgspecError as error:
+        raise ValueError(f"{path.name} holds no examples of this page: {error}") from None
+
+
+def of(lm: lib.LM, folder: Path = FOLDER) -> Examples | None:
+    """The examples of a model; None where none were made for these weights."""
+    path = file_of(lm.name, folder)
+    if "/" in lm.name or "\\" in lm.name or not path.is_file():
+        return None
+    found = read(path)
+    return found if found.fingerprint == lm.fingerprint else None
+
+
+def write(found: Examples, folder: Path = FOLDER) -> Path:
+    """Write the file of a model's examples, whole or not at all; its path."""
+    values = _rounded(msgspec.to_builtins(found, str_keys=True))
+    path = file_of(found.model, folder)
+    with whole_file(path) as part:
+        part.write_text(_spread(values), encoding="utf-8")
+    return path
+
+
+def digest(cases: Iterable[lib.Case]) -> str:
+    """A hash of cases with all their prompts, and of the held-out text."""
+    text = json.dumps([asdict(case) for case in cases], sort_keys=True, default=str)
+    text += HELD_OUT.read_text(encoding="utf-8")
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _rounded(value: Any) -> Any:
+    """The same with floats of a few digits; JSON has no infinity, so there must be none."""
+    if isinstance(value, float):
+        return float(f"{value:.{DIGITS}g}")
+    if isinstance(value, dict):
+        return {key: _rounded(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(one) for one in value]
+    return value
+
+
+def _spread(values: dict[str, Any]) -> str:
+    """JSON with one line for each example, so that a change is seen where it is."""
+    lines = []
+    for key, value in values.items():
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+        lines.append(f" {json.dumps(key)}: {text}")
+    return "{\n" + ",\n".join(lines) + "\n}\n"

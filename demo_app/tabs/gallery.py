@@ -1,0 +1,59 @@
+"""The tab of the gallery, whose links open the page with a surprising edit made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import gradio as gr
+
+from ..html import gallery as html
+from ..html import render
+from ..session import gallery
+from ..session.gallery import Exhibit
+from ..session.links import Opened
+from ..session.studio import Studio
+from ..session.visitors import Session
+from ..session.worker import Job
+
+SEE = (
+    "Edits that do something one would not expect. A link opens this page anew, without your "
+    "edits, and makes the edit while you watch."
+)
+Run = Callable[[gr.Request, Callable[[Session], Job]], Iterator[dict]]  # a job of the first tab
+
+
+class GalleryTab:
+    """The cards."""
+
+    def __init__(self, studio: Studio) -> None:
+        with gr.Column(elem_classes="card", elem_id="gallery"):
+            gr.HTML('<h2 class="name">Surprising edits</h2>')
+            gr.HTML(render.hint(SEE))
+            shown, editors = gallery.gallery(), studio.choices.editors()
+            gr.HTML(html.cards(shown, studio.lm.fingerprint, editors))
+
+
+def opened(studio: Studio, shown: Exhibit) -> Opened:
+    """The form as an exhibit wants it."""
+    first, choices = shown.steps[0], studio.choices
+    fact = first.subject, first.prompt, first.target
+    known = {choices.example(label).fact: label for label in choices.examples}
+    label = next((known[f] for f in known if (f.subject, f.prompt, f.target_new) == fact), "")
+    return Opened(fact, label, (first.editor,), "\n".join(shown.own))
+
+
+def made(
+    studio: Studio, request: gr.Request, shown: Exhibit, run: Run, line: gr.HTML
+) -> Iterator[dict]:
+    """An exhibit's edits, one after the other, and then in `line` whether they came out as stated.
+
+    An edit that was stopped ends it; one that fails raises gr.Error.
+    """
+    yield {line: html.verdict(shown)}
+    session = studio.sessions.get(request.session_hash)
+    for start in gallery.plan(studio, shown):
+        before = session.view
+        yield from run(request, start)
+        if session.view is before:
+            return
+    yield {line: html.verdict(shown, gallery.compared(session.view, shown))}

@@ -1,0 +1,144 @@
+"""The gallery: every link makes the edits that it states, and what is stated was measured."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+
+import pytest
+
+import lib
+from demo_app.html import gallery as html
+from demo_app.session import gallery
+from demo_app.session.gallery import Exhibit, Said, Step
+from demo_app.session.studio import Studio
+from demo_app.session.visitors import Session
+from demo_app.session.worker import Trouble
+from demo_app.tabs.gallery import opened
+from tests.make_gallery import EXHIBITS, Expected, measure
+
+from ..support import tiny
+
+TOWER = ("The Eiffel Tower", "{} is located in the city of")
+HELD = gallery.gallery()
+
+
+@pytest.fixture(scope="module")
+def studio():
+    made = Studio(tiny.model("llama"))
+    with pytest.MonkeyPatch.context() as patch:
+        row = {"layer": 2, "lr": 2e-2, "epochs": 60, "target_eos": False}
+        patch.setattr("lib.editors.shared.config._presets", lambda: {"ft": {"any": row}})
+        yield made
+    made.close()
+
+
+def test_what_is_stored_is_what_the_script_measures_and_all_of_it_came_true():
+    assert len(HELD.exhibits) >= 12 and len(HELD.fingerprint) >= 16
+    wanted = {one.key: (one, expected) for one, expected in EXHIBITS}
+    for shown in HELD.exhibits:
+        one, expected = wanted[shown.key]
+        assert replace(shown, said=()) == one, "the sentence changed since: measure"
+        assert [said.prompt for said in shown.said] == [what.prompt for what in expected]
+        assert all(what.holds(said) for what, said in zip(expected, shown.said, strict=True))
+        assert re.fullmatch(r"[a-z-]+", shown.key)
+    assert len({one.key for one in HELD.exhibits}) == len(HELD.exhibits)
+
+
+def test_every_edit_can_be_asked_of_the_page(studio):
+    for shown in HELD.exhibits:
+        subject = gallery.subject(studio, shown)
+        asked = {(prompt, group) for group, prompt, _ in subject.prompts}
+        said = {(one.prompt, one.group) for one in shown.said if one.group != "chat"}
+        assert said <= asked, shown.key
+        for step in shown.steps:
+            assert step.editor in lib.EDITORS
+        assert opened(studio, shown).fact[0] == shown.steps[0].subject
+
+
+def test_an_address_finds_its_exhibit_and_no_other():
+    assert gallery.found({"gallery": HELD.exhibits[0].key}) is HELD.exhibits[0]
+    for wrong in {}, {"gallery": ""}, {"gallery": "../x"}, {"gallery": ["not"]}, {"gallery": None}:
+        assert gallery.found(wrong) is None
+
+
+def small(*steps: Step) -> Exhibit:
+    return Exhibit("small", "A *title*", "<b>Tower</b>", steps, ("The tower is",))
+
+
+def test_edits_are_made_in_their_order_and_asked_about_the_first_fact(studio):
+    shown = small(
+        Step("ft", *TOWER, "xy"), Step("ft", "Big Ben", "{} is in", "qz"), Step("ft", others=3)
+    )
+    session = Session()
+    views = [start(session).outcome() for start in gallery.plan(studio, shown)]
+    assert [len(patch.log[-1].facts) for patch in session.patches] == [1, 1, 3]
+    assert views[-1] is session.view and views[-1].subject.case.fact.subject == TOWER[0]
+    written = {fact.subject for fact in session.patches[-1].log[-1].facts}
+    assert TOWER[0] not in written and [edit.number for edit in session.edits] == [1, 2, 3]
+    undone = studio.revisions.undo(session, everything=True).outcome()
+    assert "byte-identical" in undone.note
+    two = small(Step("ft", *TOWER, "xy"), Step("ft", "Big Ben", "{} is in", "qz"))
+    for start in gallery.plan(studio, two):
+        view = start(session).outcome()
+    assert view.subject.case.fact.subject == TOWER[0], "the last job asks about the first fact"
+
+
+def test_the_script_stores_only_what_came_true(studio, capsys):
+    shown = small(Step("ft", *TOWER, "xy"))
+    text = "The Eiffel Tower is located in the city of"
+    held = measure(studio, shown, (Expected(text, "edit", "xy", True), Expected("The tower is")))
+    assert [one.group for one in held.said] == ["edit", "own"] and held.said[0].after[:2] == "xy"
+    assert held == gallery.exhibit(json.loads(json.dumps(plain(held))))
+    assert measure(studio, shown, (Expected(text, "edit", "Paris"),)) is None
+    assert "small: not so" in capsys.readouterr().out
+    assert measure(studio, shown, (Expected(text, "edit", changed=False),)) is None
+    with pytest.raises(KeyError):
+        measure(studio, shown, (Expected("never asked"),))
+
+
+def plain(shown: Exhibit) -> dict:
+    steps = [vars(step) for step in shown.steps]
+    return {**vars(shown), "steps": steps, "said": [vars(one) for one in shown.said]}
+
+
+def test_an_edit_beyond_what_the_model_knows_is_one_sentence(studio):
+    shown = small(Step("ft", *TOWER, "xy"), Step("ft", others=10**9))
+    session = Session()
+    first, second = gallery.plan(studio, shown)
+    first(session).outcome()
+    with pytest.raises(Trouble, match="fewer than 1000000000"):
+        second(session)
+    assert len(session.patches) == 1
+
+
+def test_the_cards_link_escape_and_say_on_which_model():
+    said = Said("own", "a<b", "one", "two <i>")
+    shown = replace(small(Step("rome", *TOWER, "x")), said=(said,))
+    held = replace(HELD, exhibits=(shown,))
+    text = html.cards(held, HELD.fingerprint, {"rome": ("ROME", "")})
+    assert 'href="?gallery=small"' in text and "A <em>title</em>" in text and "ROME" in text
+    assert "&lt;b&gt;Tower" in text and "two &lt;i&gt;" in text and "<b>Tower" not in text
+    assert "the model of this page" in text
+    assert "another model" in html.cards(held, "0", {})
+    assert "1 of 1" in html.verdict(shown, [said]) and "as stated" in html.verdict(shown, [said])
+    other = html.verdict(shown, [replace(said, after="three")])
+    assert "0 of 1" in other and "here it says “three”" in other
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shown", HELD.exhibits, ids=lambda one: one.key)
+def test_every_link_comes_to_its_stated_verdict(embedded, shown):
+    session = Session()
+    for start in gallery.plan(embedded, shown):
+        view = start(session).outcome()
+    assert gallery.compared(view, shown) == shown.said
+
+
+@pytest.fixture(scope="module")
+def embedded():
+    made = Studio(lib.load())
+    assert made.lm.fingerprint == HELD.fingerprint, "measured on other weights: measure again"
+    yield made
+    made.close()
