@@ -54,8 +54,8 @@ def test_basis_and_update_stay_inside_and_grad_does_not(lm, energy):
     )
 
 
-def by_the_code(lm, facts, layers, energy, tokens, lr, epochs):
-    """The published step: the gradient is projected by an explicit matrix, and Adam does the rest.
+def by_the_code(lm, project, facts, layers, energy, tokens, lr, epochs):
+    """The steps with explicit matrices: "grad" is the published one.
 
     The whole model runs, batch after batch, as any training loop would write it. Answers are one
     token long, for which all means over answer tokens agree.
@@ -63,7 +63,7 @@ def by_the_code(lm, facts, layers, energy, tokens, lr, epochs):
     rows = [lm.rows([fact.text])[0][0] for fact in facts]
     wanted = [lm.tokenizer(f" {fact.target_new}")["input_ids"] for fact in facts]
     assert {len(target) for target in wanted} == {1}
-    projectors, weights = {}, {}
+    projectors, weights, vector = {}, {}, {}
     for layer, found in moments(lm, layers, None, tokens).items():
         a, Ua = torch.linalg.eigh(found.A)
         s, Us = torch.linalg.eigh(found.S)
@@ -74,7 +74,12 @@ def by_the_code(lm, facts, layers, energy, tokens, lr, epochs):
         vectors = torch.kron(Ua, Us)
         projectors[layer] = (vectors * keep) @ vectors.T
         weights[layer] = lm.weight(lm.mlp_out(layer)).clone().requires_grad_()
-    adam = torch.optim.Adam(list(weights.values()), lr=lr)
+        vector[layer] = vectors * keep  # columns of the flat directions, the others zero
+    start = {layer: W.detach().clone() for layer, W in weights.items()}
+    moved = weights
+    if project == "basis":
+        moved = {layer: torch.zeros(len(v)) for layer, v in vector.items()}
+    adam = torch.optim.Adam(list(moved.values()), lr=lr)
     for _ in range(epochs):
         loss = torch.zeros(())
         with lm.bind({lm.mlp_out(layer): W for layer, W in weights.items()}):
@@ -86,16 +91,29 @@ def by_the_code(lm, facts, layers, energy, tokens, lr, epochs):
                 break
             for layer, W in weights.items():
                 (G,) = torch.autograd.grad(loss, W, retain_graph=True)
-                flat = projectors[layer] @ G.double().T.flatten()
-                W.grad = flat.view(G.shape[::-1]).T.float()
+                whole = G.double().T.flatten()  # columns below each other
+                flat = projectors[layer] @ whole
+                if project == "basis":
+                    moved[layer].grad = (vector[layer].T @ whole).float()
+                else:
+                    W.grad = flat.view(G.shape[::-1]).T.float() if project == "grad" else G
         adam.step()
+        for layer, W in weights.items() if project != "grad" else ():
+            now = W.detach() - start[layer]
+            if project == "basis":
+                flat = vector[layer] @ moved[layer].double()
+            else:
+                flat = projectors[layer] @ now.double().T.flatten()
+            with torch.no_grad():
+                W.copy_(start[layer] + flat.view(now.shape[::-1]).T.float())
     return {lm.mlp_out(layer): W.detach() for layer, W in weights.items()}
 
 
-def test_the_published_form_is_that_of_the_code(lm):
+@pytest.mark.parametrize("project", ["grad", "update", "basis"])
+def test_every_form_is_its_own_steps_and_the_published_one_the_code_s(lm, project):
     given = {"layers": (1, 2), "energy": 0.9, "tokens": 600, "lr": 5e-3, "epochs": 6}
-    patch = editor(lm, project="grad", **given).edit([A, B])
-    wanted = by_the_code(lm, [A, B], **given)
+    patch = editor(lm, project=project, **given).edit([A, B])
+    wanted = by_the_code(lm, project, [A, B], **given)
     assert patch.weights.keys() == wanted.keys()
     for name, value in patch.weights.items():
         moved = (wanted[name] - lm.weight(name)).norm()
