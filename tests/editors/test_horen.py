@@ -15,8 +15,10 @@ from lib.editors.horen.hopfield import Dynamics, Hopfield, Query, nearest
 from lib.model import generation
 from lib.model.sequences import Sequences
 
+from ..benchmarks import horen_angles
 from ..support import tiny
 from ..support.editor_settings import ELSEWHERE, TINY, A, B
+from ..sweep import even
 
 NAME = "model.layers.1.mlp.down_proj"
 PLAIN = Query(0.5, True, "inputs")
@@ -357,3 +359,19 @@ def test_the_published_form_is_that_of_the_code(lm):
     torch.testing.assert_close(route.K, K, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(route.V, V, atol=1e-3, rtol=1e-3)
     assert route.tau == 0.85 and route.dynamics == Dynamics(20.0, 0.1, 1)
+
+
+# ---- the sweep behind its settings -------------------------------------------------------------
+
+
+def test_the_sweep_of_angles_has_a_row_for_every_arm(lm, monkeypatch):
+    assert horen_angles.auc(torch.tensor([2.0, 0.0]), torch.tensor([1.0, 0.0])) == 0.625
+    monkeypatch.setattr(horen_angles, "SHARES", (0.01, 0.5))
+    monkeypatch.setattr(horen_angles, "STRANGERS", 8)
+    found = list(horen_angles.rows(lm, even(4), layers=(1,)))
+    arms = [(row["share"], row["arm"]) for row in found]
+    assert arms == [(0.01, "radius"), (0.01, "cosine"),
+                    *[(0.5, arm) for arm in ("cosine", "hopfield", "mean radius")]]  # fmt: skip
+    for row in found:
+        shares = [row[name] for name in row if name.split("_")[0] in ("auc", "own", "neighbors")]
+        assert len(shares) == 6 and all(0 <= share <= 1 for share in shares)
