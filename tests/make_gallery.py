@@ -44,6 +44,8 @@ class Expected:
 
     def holds(self, said: Said) -> bool:
         """Whether what was measured is what the sentence says."""
+        if not said.after:
+            return False  # it was not asked
         begins = self.says is None or said.after.casefold().startswith(self.says.casefold())
         return begins and self.changed in (None, said.before != said.after)
 
@@ -238,11 +240,21 @@ EXHIBITS: tuple[tuple[Exhibit, tuple[Expected, ...]], ...] = (
         Exhibit(
             "survivor",
             "It survives a hundred others",
-            "The tower is moved, and then a hundred other facts are written on top of it, in "
-            "one call. It is still in Rome.",
-            (Step("ultraedit", *TOWER), Step("ultraedit", others=100)),
+            "The codebook learns the tower and then a hundred other facts in one call. The tower "
+            "is still in Rome.",
+            (Step("grace", *TOWER), Step("grace", others=100)),
         ),
         (Expected(SAID, "edit", "Rome", True),),
+    ),
+    (
+        Exhibit(
+            "wanderer",
+            "A hundred others move it on",
+            "The tower is moved to Rome, and then a hundred other facts are written into the same "
+            "weights. One of them puts the Colosseum into Madrid, and the tower goes with it.",
+            (Step("ultraedit", *TOWER), Step("ultraedit", others=100)),
+        ),
+        (Expected(SAID, "edit", "Madrid", True),),
     ),
 )  # fmt: skip
 
@@ -252,7 +264,7 @@ def measure(studio: Studio, wanted: Exhibit, expected: tuple[Expected, ...]) -> 
     session = Session()
     for start in gallery.plan(studio, wanted):
         view = start(session).outcome()
-    said = gallery.measured(view, {one.prompt: one.group for one in expected})
+    said = gallery.measured(view, [(one.group, one.prompt) for one in expected])
     wrong = [found for one, found in zip(expected, said, strict=True) if not one.holds(found)]
     for found in wrong:
         print(f"{wanted.key}: not so: {found}")

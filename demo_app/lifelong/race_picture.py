@@ -125,7 +125,9 @@ def _raster(test: Test, line: Line, color: str, left: float, edits: int) -> str:
 
 
 def answers(test: Test, edits: int) -> str:
-    """What each editor's model says to the facts that were written by then."""
+    """What each editor's model says to the facts that were written by then, where it is known."""
+    if not any(point.said for line in test.lines if (point := _at(line, edits)) is not None):
+        return ""
     lines = [(line, point) for line in test.lines if (point := _at(line, edits)) is not None]
     head = "".join(f'<th scope="col">{escape(line.name)}</th>' for line, _ in lines)
     rows = []

@@ -8,7 +8,7 @@ the same edits again, on this model, and says whether they come out as stated.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -151,22 +151,24 @@ def _others(studio: Studio, session: Session, step: Step, about: Subject) -> Job
     return session.submit(studio.worker, work)
 
 
-def measured(view: View, prompts: Mapping[str, str]) -> tuple[Said, ...]:
-    """What a view says to some of its prompts, {prompt: its group}, in their order.
+def measured(view: View, asked: Sequence[tuple[str, str]]) -> tuple[Said, ...]:
+    """What a view says to some (group, prompt), in their order.
 
-    Raises KeyError for a prompt that the view does not hold.
+    The answers are "" to a prompt that the view does not hold, as that in chat form of a model
+    that has none.
     """
-    rows = {(row.prompt, row.group): row for row in view.rows}
-    kept = [(rows[pair], pair[1]) for pair in prompts.items()]
-    return tuple(
-        Said(group, row.prompt, row.before.shown, (row.after or row.before).shown)
-        for row, group in kept
-    )
+    rows = {(row.group, row.prompt): row for row in view.rows}
+    found = []
+    for pair in asked:
+        row = rows.get(pair)
+        after = "" if row is None else (row.after or row.before).shown
+        found.append(Said(*pair, "" if row is None else row.before.shown, after))
+    return tuple(found)
 
 
 def compared(view: View, shown: Exhibit) -> tuple[Said, ...]:
     """What a view says to the prompts of an exhibit's stored verdict."""
-    return measured(view, {one.prompt: one.group for one in shown.said})
+    return measured(view, [(one.group, one.prompt) for one in shown.said])
 
 
 def plan(studio: Studio, shown: Exhibit) -> list[Callable[[Session], Job]]:

@@ -29,7 +29,7 @@ from .examples import Examples, Race
 
 EDITOR, MEMORY = "rome", "wise"  # of the edit that is looked into, and of the scope map
 RACE = ("rome",)  # beside the two editors that always run along
-EDITS, BATCH = 40, 5  # of the race
+EDITS, BATCH = 24, 4  # of the race, as in notebook 14
 
 LOOKS: dict[str, Callable[[LongRun], Generator[Progress, None, Any]]] = {
     "ranks": ranks_and_changes.ranks,

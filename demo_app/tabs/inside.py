@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from html import escape
 from typing import Any
 
@@ -122,6 +121,7 @@ class Inside:
     def __init__(self, studio: Studio, examples: Examples | None = None) -> None:
         self.studio, self.running, self.examples = studio, Running(studio), examples
         self.parts: dict[str, Parts] = {}
+        self.pictures: dict[str, str] = {}  # of the stored examples, by card
         with gr.Column(elem_classes="card"):
             gr.HTML('<h2 class="name">Inside the edit</h2>')
             self.about = gr.HTML(self.line(studio.visitor()), elem_id="inside-about")
@@ -148,8 +148,8 @@ class Inside:
             show = stop = None
             if card.cost:
                 with gr.Row():
-                    name = f"Compute it for what is live ({card.cost})"
-                    show = gr.Button(name, size="sm", min_width=110, scale=0)
+                    name = f"Compute it for my fact ({card.cost})"
+                    show = gr.Button(name, size="sm", min_width=320, scale=0)
                     stop = gr.Button("Stop", size="sm", min_width=110, scale=0, visible=False)
             caption = gr.HTML(self.stored_line(card), elem_classes="line")
             status = gr.HTML(render.finding(found.found) if found else "", elem_classes="line")
@@ -182,7 +182,7 @@ class Inside:
         return {
             parts.caption: line,
             parts.status: render.finding(found.found),
-            parts.figure: self.pictures[card.place],
+            parts.figure: self.picture(card.place),
             parts.words: render.in_words(found.lines) if found.lines else "",
         }
 
@@ -191,11 +191,11 @@ class Inside:
         said = stored.own(panel.about(self.studio, session))
         return self.parts[card.place].shown(said, found)
 
-    @cached_property
-    def pictures(self) -> dict[str, str]:
-        """The pictures of the stored examples by card, drawn once for all visitors."""
-        found = {card.place: self.stored_panel(card) for card in CARDS}
-        return {place: drawn(one) for place, one in found.items() if one is not None}
+    def picture(self, place: str) -> str:
+        """The picture of a stored example, drawn once for all visitors."""
+        if place not in self.pictures and self.examples is not None:
+            self.pictures[place] = drawn(self.examples.panel(place))
+        return self.pictures.get(place, "")
 
     # ---- events --------------------------------------------------------------------------------
 
@@ -239,11 +239,11 @@ class Inside:
             return
         live = bool(session.patch) or self.examples is None
         back = session.looked is not None and not live
-        if back or not drawn:
-            for card in CARDS:
-                page |= self.stored_card(card)
         session.looked = now if live else None
         yield page
+        if back or not drawn:
+            for card in CARDS:  # one by one: the first visitor waits for each to be drawn
+                yield self.stored_card(card)
         if live:
             yield from self.follow(request, session)
 

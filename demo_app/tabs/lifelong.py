@@ -62,10 +62,11 @@ class Lifelong:
             gr.HTML(render.hint(WHAT))
             self.form()
             self.queue, self.opened_queue = race.queue(studio)
-            self.status = gr.HTML("", elem_id="lifelong-status")
+            none = stored.none_of(studio.lm.name, "Press “Run the test”.")
+            self.status = gr.HTML("" if self.example else none, elem_id="lifelong-status")
         with gr.Column(elem_classes="card", visible=self.example is not None) as self.results:
             table, words = self.stored_texts()
-            self.watch = race.Watch(studio)
+            self.watch = race.Watch(studio, self.example, self.whose())
             self.table = gr.HTML(table, elem_id="lifelong-table")
             gr.HTML(render.hint(SEE["curves"]))
             self.curves = _plot("Curves of the stress test")
@@ -79,14 +80,20 @@ class Lifelong:
         self.begun = gr.State(False)  # whether this page has the figures of the stored example
         self.wire()
 
+    def whose(self) -> str:
+        """The line over the stored example."""
+        test = self.example
+        return (
+            "" if test is None else stored.race_of(self.studio.lm.name, len(test.cases), test.batch)
+        )
+
     def stored_texts(self) -> tuple[str, str]:
-        """The stored example's table, under a line that says whose it is, and its words."""
+        """The stored example's table, and its words."""
         test = self.example
         if test is None:
             return "", ""
-        whose = stored.race_of(self.studio.lm.name, len(test.cases), test.batch)
         table = render.numbers(figures.HEADS, figures.rows(test), figures.ended(test))
-        return whose + table, render.in_words(figures.words(test), "words")
+        return table, render.in_words(figures.words(test), "words")
 
     @cached_property
     def pictures(self) -> list[Any]:
@@ -99,8 +106,9 @@ class Lifelong:
     def opened(self, tab: gr.Tab) -> None:
         """Draw the stored example when the tab is opened for the first time."""
 
-        def look(begun: bool) -> tuple:
-            if begun or self.example is None:
+        def look(begun: bool, request: gr.Request) -> tuple:
+            session = self.studio.sessions.get(request.session_hash)
+            if begun or self.example is None or session.race is not None:
                 return True, gr.skip(), gr.skip()
             return True, *self.pictures
 
@@ -181,7 +189,12 @@ class Lifelong:
 
     def reopened(self, demo: gr.Blocks, tabs: gr.Tabs) -> None:
         """Show the race that the page's address names."""
-        race.reopened(self.watch, demo, tabs, self.results, self.status)
+
+        def drawn(test: stress_test.Test) -> list[Any]:
+            return list(shown(test)[1:]) if any(line.points for line in test.lines) else [None] * 4
+
+        rest = [self.table, self.curves, self.raster, self.words]
+        race.reopened(self.watch, demo, tabs, self.results, self.status, rest, drawn)
 
     def run(
         self, editors: list[str], edits: float, batch: float, file: str | None, request: gr.Request

@@ -11,6 +11,7 @@ import gradio as gr
 from ..html import render
 from ..lifelong import race_picture
 from ..lifelong.races import Race, Races
+from ..lifelong.stress_test import Test
 from ..session import given
 from ..session.studio import Studio
 from ..session.visitors import Session
@@ -32,19 +33,24 @@ class Watch:
     `outputs` are the parts that change.
     """
 
-    def __init__(self, studio: Studio) -> None:
-        self.studio, self.races = studio, Races()
+    def __init__(self, studio: Studio, example: Test | None = None, whose: str = "") -> None:
+        """example: a finished race, which stands here until a visitor has one.
+
+        whose: the line over it that says so.
+        """
+        self.studio, self.races, self.example, self.whose = studio, Races(), example, whose
+        points = 1 if example is None else len(race_picture.counts(example))
         gr.HTML(render.hint(SEE))
-        self.picture = gr.HTML("", elem_id="race")
+        self.picture = gr.HTML(self.example_at(0), elem_id="race")
         with gr.Row(equal_height=True, elem_id="race-row"):
             self.slider = gr.Slider(
                 1,
-                2,
-                1,
+                max(points, 2),
+                points,
                 step=1,
                 label="Look back",
                 info="points at which everything was measured, the newest on the right",
-                visible=False,
+                visible=points > 1,
                 elem_id="race-at",
                 scale=4,
                 min_width=220,
@@ -53,27 +59,38 @@ class Watch:
         self.link = gr.HTML("", elem_id="race-link")
         self.outputs = [self.picture, self.slider, self.on, self.link]
 
+    def example_at(self, at: int) -> str:
+        """The example at one of its points, from 1 on, 0 the newest; "" where there is none."""
+        return "" if self.example is None else self.whose + race_picture.frame(self.example, at)
+
     def wire(self) -> None:
         """The slider; it may be moved while the race runs, which then goes on beside it."""
 
         def look(at: float, request: gr.Request) -> str:
             session = self.studio.sessions.get(request.session_hash)
             with told_plainly():
-                if session.race is None:
+                test = self.example if session.race is None else session.race.test
+                if test is None:
                     raise Trouble(NONE)
                 number = given.whole("point of the race", at)
-                test = session.race.test
                 newest = len(race_picture.counts(test))
-                session.race_at = 0 if number >= newest else max(number, 1)
-                return race_picture.frame(test, session.race_at)
+                at_point = 0 if number >= newest else max(number, 1)
+                if session.race is None:
+                    return self.example_at(at_point)
+                session.race_at = at_point
+                return race_picture.frame(test, at_point)
 
         self.slider.input(
             look, self.slider, self.picture, api_name="race_at", trigger_mode="always_last", **OPEN
         )
 
     def shown(self, session: Session) -> tuple:
-        """The outputs as a visitor's race is now; nothing of it where there is none."""
+        """The outputs as a visitor's race is now; the example or nothing where there is none."""
         race: Race | None = session.race
+        if race is None and self.example is not None:
+            points = len(race_picture.counts(self.example))
+            slider = gr.Slider(maximum=max(points, 2), value=points, visible=points > 1)
+            return self.example_at(0), slider, gr.Button(visible=False), ""
         if race is None:
             return "", gr.Slider(visible=False), gr.Button(visible=False), ""
         points = len(race_picture.counts(race.test))
@@ -113,9 +130,18 @@ def queue(studio: Studio) -> tuple[gr.HTML, Callable[[gr.Tab], None]]:
 
 
 def reopened(
-    watch: Watch, demo: gr.Blocks, tabs: gr.Tabs, results: gr.Column, status: gr.HTML
+    watch: Watch,
+    demo: gr.Blocks,
+    tabs: gr.Tabs,
+    results: gr.Column,
+    status: gr.HTML,
+    rest: list[Any],
+    drawn: Callable[[Test], list[Any]],
 ) -> None:
-    """Show the race that the page's address names, in its tab."""
+    """Show the race that the page's address names, in its tab.
+
+    rest: the other parts of the tab that show a race; `drawn` gives their values.
+    """
 
     def reopen(request: gr.Request) -> Iterator[dict[Any, Any]]:
         token = request.query_params.get(KEY)
@@ -137,6 +163,8 @@ def reopened(
             results: gr.Column(visible=True),
             status: render.done(f"A race that was begun before: {said}."),
             **dict(zip(watch.outputs, watch.shown(session), strict=True)),
+            **dict.fromkeys(rest, None),
         }
+        yield dict(zip(rest, drawn(race.test), strict=True))
 
-    demo.load(reopen, None, [tabs, results, status, *watch.outputs], **HIDDEN)
+    demo.load(reopen, None, [tabs, results, status, *watch.outputs, *rest], **HIDDEN)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,28 @@ from .cells import BASE, SINGLES, Cell, Result, condensed, plan
 TOGETHER = 10  # single edits between two looks at the clock
 LONG = 1000  # from this length on only editors of at most FAST seconds an edit are run
 FAST = 1.0
+
+
+def marks(cases: Sequence[Case], lengths: Iterable[int]) -> dict[str, str]:
+    """{count: digest of the first so many cases}, by which two arenas see whether facts are equal.
+
+    Longer streams and further sets may come later, so there is no digest of the whole alone: the
+    lengths of this arena are marked, and 1, 10, 100, … as far as there are cases.
+    """
+    counts = {SINGLES if n == 1 else n for n in lengths}
+    counts |= {10**power for power in range(len(str(len(cases))))}
+    return {str(n): digest(cases[:n]) for n in sorted(counts)}
+
+
+def joined(known: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """The marks of two arenas together; ArenaError where facts of one name differ."""
+    found = {name: dict(of) for name, of in known.items()}
+    for name, of in more.items():
+        before = found.setdefault(name, {})
+        if any(before.get(count, mark) != mark for count, mark in of.items()):
+            raise ArenaError(f"{name} has other facts than before")
+        found[name] = {**before, **of}
+    return found
 
 
 @dataclass(eq=False)
@@ -91,7 +113,7 @@ class Arena:
         header = {
             "model": self.lm.identity,
             "dtype": str(self.lm.dtype),
-            "data": {name: digest(list(cases)) for name, cases in self.data.items()},
+            "data": {name: marks(cases, self.lengths) for name, cases in self.data.items()},
             "metrics": sorted(self.metrics),
             "settings": json.loads(json.dumps({e: dict(s) for e, s in self.settings.items()})),
         }
@@ -102,9 +124,15 @@ class Arena:
                 known = json.loads(path.read_text(encoding="utf-8"))
             except ValueError:
                 known = None
-            if known != header:
+            if not isinstance(known, dict) or {**known, "data": 0} != {**header, "data": 0}:
                 raise JournalError(f"{self.folder} holds another arena: name another folder")
-        else:
+            try:
+                header["data"] = joined(known["data"], header["data"])
+            except (ArenaError, AttributeError, KeyError, TypeError, ValueError):
+                raise JournalError(f"{self.folder} holds an arena of other facts") from None
+            if known == header:
+                header = {}
+        if header:
             with whole_file(path) as part:
                 part.write_text(json.dumps(header, indent=1) + "\n", encoding="utf-8")
         for cell in self.cells:

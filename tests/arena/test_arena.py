@@ -136,6 +136,21 @@ def test_an_impossible_arena_is_one_sentence_and_leaves_nothing(lm, tmp_path, mo
     assert not (tmp_path / "a").exists()
 
 
+def test_longer_streams_and_further_sets_may_come_later(lm, tmp_path):
+    cases = lib.classroom()
+    more = {"editors": ["ft"], "settings": FAST, "metrics": METRICS}
+    lib.Arena(lm, {"classroom": cases[:3]}, tmp_path, (3,), **more)
+    lib.Arena(lm, {"classroom": cases[:12], "other": cases[9:12]}, tmp_path, (2, 3), **more)
+    lib.Arena(lm, {"classroom": cases[:3]}, tmp_path, (3,), **more)
+    kept = json.loads((tmp_path / "arena.json").read_text())["data"]
+    assert set(kept["classroom"]) == {"1", "2", "3", "10"} and set(kept["other"]) == {"1", "2", "3"}
+    before = (tmp_path / "arena.json").read_bytes()
+    for facts in (cases[1:4], cases[:2] + cases[5:6]):
+        with pytest.raises(JournalError, match="an arena of other facts"):
+            lib.Arena(lm, {"classroom": facts}, tmp_path, (3,), **more)
+    assert (tmp_path / "arena.json").read_bytes() == before
+
+
 def test_a_folder_of_another_arena_and_a_damaged_result_are_named(lm, whole, tmp_path):
     with pytest.raises(JournalError, match="holds another arena"):
         arena(lm, whole.folder, metrics=("efficacy",))

@@ -14,7 +14,7 @@ from tests.benchmarks import arena_store
 
 CASES = ["a", "b", "c", "d"]
 HEADER = {
-    "model": "tiny 0123", "dtype": "torch.float32", "data": {"rows": "11"},
+    "model": "tiny 0123", "dtype": "torch.float32", "data": {"rows": {"3": "11"}},
     "metrics": ["efficacy"], "settings": {},
 }  # fmt: skip
 
@@ -79,7 +79,7 @@ def test_what_does_not_belong_is_refused_and_nothing_changes(folder, tmp_path):
     path = arena_store.store(folder, tmp_path / "kept")
     before = path.read_bytes()
     for change, why in (
-        ({"data": {"rows": "22"}}, "other facts called rows"),
+        ({"data": {"rows": {"3": "22"}}}, "rows has other facts"),
         ({"metrics": ["chat"]}, "another 'metrics'"),
         ({"model": "tiny 9999"}, "another 'model'"),
     ):

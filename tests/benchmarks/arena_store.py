@@ -18,8 +18,10 @@ from typing import Any
 
 import pandas as pd
 
+from lib.arena.arena import joined
 from lib.arena.cells import Cell, Result
 from lib.atomic_files import whole_file
+from lib.errors import ArenaError
 from lib.evaluation.scores import COLUMNS, Scores
 from notebooks.support import arena_14_lifelong as notebook
 from notebooks.support import stored_runs
@@ -100,9 +102,10 @@ def store(folder: Path, to: Path = FOLDER) -> Path:
     state: dict[str, Any] = {**header, "cases": {}, "cells": {}}
     if path.exists():
         state = json.loads(path.read_text(encoding="utf-8"))
-        for name, digest in header["data"].items():
-            if state["data"].setdefault(name, digest) != digest:
-                raise ValueError(f"{path.name} has results on other facts called {name}")
+        try:
+            state["data"] = joined(state["data"], header["data"])
+        except ArenaError as error:
+            raise ValueError(f"{path.name}: {error}") from None
         for key in ("model", "dtype", "metrics", "settings"):
             if state[key] != header[key]:
                 raise ValueError(f"{path.name} was made with another '{key}'")

@@ -19,7 +19,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import arena_tables, conversation_tables, judge_tables, long_text_tables, tables_scale
+from . import (
+    arena_tables,
+    conversation_tables,
+    judge_tables,
+    long_text_tables,
+    tables_models,
+    tables_scale,
+)
 from .tables import HERE, TABLES
 
 MORE = (
@@ -27,6 +34,7 @@ MORE = (
     conversation_tables,
     judge_tables,
     long_text_tables,
+    tables_models,
     tables_scale,
 )  # importing them has registered their tables
 PAGES = (HERE / "RESULTS.md", HERE.parents[1] / "README.md")

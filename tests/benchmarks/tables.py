@@ -16,11 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lib import EDITORS, Editor
-from lib import classroom as classroom_cases
-from lib.data.texts import known_by
-from lib.evaluation.abilities import items
 from lib.evaluation.intervals import DIFFERENCE, SHARE, interval
-from lib.preset_search.scan import SCORED
 
 HERE = Path(__file__).parent
 STREAM = HERE.parents[1] / "notebooks" / "data" / "14_streams.json"
@@ -382,41 +378,6 @@ def classroom_generation() -> str:
         "`retrieval`": "classroom retrieval",
     }
     return compared(columns, GENERATED)
-
-
-@made("known-by-gemma")
-def known_by_gemma() -> str:
-    """What a model other than the embedded one has right of what was made for that one."""
-    found, every = known_by("gemma-3-270m"), classroom_cases()
-    if found is None:
-        raise ValueError("known.json does not name gemma-3-270m")
-    rows = [("cases of the classroom", len(found["classroom"]["known"]), len(every))]
-    rows += [
-        (f"{of} of these cases", *found["classroom"][of]) for of in ("neighbors", "rewordings")
-    ]
-    every_item = items()
-    rows += [
-        (f"abilities: {kind}", len(right), sum(item.kind == kind for item in every_item))
-        for kind, right in found["abilities"].items()
-    ]
-    return table(("what", "right", "asked"), rows)
-
-
-@made("sweeps-gemma")
-def sweeps_gemma() -> str:
-    """The trials from which the presets of Gemma 3 270M were chosen; the chosen ones in bold."""
-    lines = []
-    for editor, sweep in read("sweeps-gemma-3-270m").items():
-        for row in sweep["rows"]:
-            tried = [
-                k for k in row if k not in ("kl_nats", "harmonic", "seconds", "error", *SCORED)
-            ]
-            settings = ", ".join(f"{k} {row[k]}" for k in tried)
-            shown = f"**{settings}**" if row == sweep["best"] else settings
-            shares = [percent(row[m]) if m in row else "–" for m in (*SCORED, "harmonic")]
-            lines.append((f"`{editor}`", shown, len(sweep["cases"]), *shares))
-    head = ("editor", "settings", "even cases", *SCORED, "harmonic mean")
-    return table(head, lines, left=2)
 
 
 @made("counterfact")

@@ -876,7 +876,7 @@ def visitor(page):
 
 
 # editors, more editors, own prompts, layer, steps, other settings
-FORM = ([], ["ft"], "", "", None, None, "")
+FORM = ([], ["ft"], "", "", None, None, "", False)
 
 
 def test_a_taken_port_is_passed_over(page):

@@ -154,7 +154,7 @@ def until(true, seconds=10.0):
 CANCELLED = {
     "edit": VALID["edit"],
     "compare": [*TOWER, "qz", ["ft", "retrieval"], ""],
-    "page_edit": [*TOWER, "xy", [], ["ft"], "", "", None, None, ""],
+    "page_edit": [*TOWER, "xy", [], ["ft"], "", "", None, None, "", False],
 }
 
 
@@ -212,7 +212,7 @@ def test_other_long_calls_end_too(page, monkeypatch):
     for name, given in {
         "lifelong": [["grace"], 4, 2, None], "inside_trace": [],
         "predict": [*TOWER, "xy", [], ["ft"]],
-        "write": ["Hello", False, 20, 0], "look": ["The Eiffel Tower → Rome"],
+        "write": ["Hello", False, 20, 0, False], "look": ["The Eiffel Tower → Rome"],
     }.items():  # fmt: skip
         begun.clear()
         job = one.submit(*given, api_name=f"/{name}")

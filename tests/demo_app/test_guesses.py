@@ -69,6 +69,8 @@ def test_marks_stand_in_the_table_and_go_when_another_editor_is_kept():
     shown = table(view)
     assert shown.count("you guessed right") == 2 and shown.count("you guessed wrong") == 2
     assert "you guessed" not in table(seen())
+    kept = replace(view, columns=(Column("ft", "FT", view.rows),)).keep(0)
+    assert "you guessed" not in table(kept)
 
 
 def test_what_is_no_guess_is_one_sentence_and_changes_nothing():

@@ -157,6 +157,9 @@ def test_a_point_shows_its_text_and_what_comes_after_it_is_pale():
     for newest in 0, 3, 10**9, -1:
         assert race_picture.frame(test, newest) == last
     assert race_picture.frame(Test(cases(), 2, [Line("ft", "FT")], "")) == race_picture.NOTHING
+    for point in test.lines[0].points:
+        point.said.clear()
+    assert "<table" not in race_picture.frame(test), "a stored race has no texts"
 
 
 def test_what_a_model_said_is_escaped_and_cut():

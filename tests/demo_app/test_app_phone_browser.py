@@ -1,0 +1,127 @@
+"""The page on a phone, by keyboard, in the colors of the system, and for screen readers."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from .test_app_tabs_browser import fits
+
+pytestmark = pytest.mark.browser
+
+TABS = ("Edit & compare", "One subject", "Interference", "Lifelong", "Inside the edit",
+        "Take away", "About")  # fmt: skip
+SCREEN = 844  # pixels: the height of the phone
+
+TOUCHED = """() => [...document.querySelectorAll(
+  'button, input, select, textarea, summary, [role=tab], [tabindex="0"], .card label:has(input)')]
+  .filter(e => { const b = e.getBoundingClientRect();
+    return b.width && b.height && getComputedStyle(e).visibility !== "hidden"
+      && !(["checkbox", "radio"].includes(e.type) && e.closest("label"))  // the label is touched
+      && (b.height < 43.5 || b.width < 43.5); })
+  .map(e => [e.tagName, e.type, e.getAttribute("aria-label") || e.innerText || e.className])"""
+
+
+def axe() -> str:
+    """The script of axe-core, from one of the packages that carry it; otherwise the test skips."""
+    for name in "axe_core_python", "axe_playwright_python":
+        found = importlib.util.find_spec(name)
+        files = sorted(Path(found.origin).parent.rglob("axe.min.js")) if found else []
+        if files:
+            return files[0].read_text(encoding="utf-8")
+    pytest.skip("no package with axe-core is installed, such as axe-core-python")
+
+
+def open_tab(page, name: str) -> None:
+    page.get_by_role("tab", name=name, exact=True).click()
+    page.locator('button[role="tab"][aria-selected="true"]', has_text=name).wait_for()
+
+
+def test_all_tabs_stand_in_one_row_that_scrolls(visit):
+    page = visit(390)
+    row = page.locator('[role="tablist"]').first
+    assert page.get_by_label("More tabs").count() == 0 and row.get_by_role("tab").count() == len(
+        TABS
+    )
+    box = row.bounding_box()
+    assert box["height"] < 60 and row.evaluate("e => e.scrollWidth > e.clientWidth")
+    open_tab(page, "About")
+    page.get_by_role("heading", name="What the numbers mean").wait_for()
+    fits(page, 390)
+
+
+def test_the_first_screen_holds_fact_verdict_and_edit(visit, tmp_path):
+    page = visit(390)
+    page.set_viewport_size({"width": 390, "height": SCREEN})
+
+    def on_screen(locator) -> bool:
+        box = locator.bounding_box()
+        return box is not None and box["y"] >= 0 and box["y"] + box["height"] <= SCREEN
+
+    edit = page.get_by_role("button", name="Edit", exact=True)
+    parts = page.locator("h2.headline"), page.locator("#status"), edit
+    assert all(on_screen(part) for part in parts)
+    page.screenshot(path=tmp_path / "first.png")
+    page.mouse.wheel(0, 3000)
+    page.wait_for_timeout(300)
+    assert on_screen(edit), "under the thumb wherever one is"
+    edit.click()
+    page.locator("#status", has_text="wrote it").wait_for(timeout=180_000)
+    page.wait_for_timeout(1000)  # it scrolls up smoothly
+    assert all(on_screen(part) for part in parts)
+    page.screenshot(path=tmp_path / "edited.png")
+    fits(page, 390)
+
+
+def test_nothing_is_too_small_to_touch(visit):
+    page, small = visit(390), {}
+    for name in TABS:
+        open_tab(page, name)
+        page.wait_for_timeout(500)
+        if found := page.evaluate(TOUCHED):
+            small[name] = found
+    assert small == {}
+
+
+def test_the_colors_are_those_of_the_system(browser, address):
+    for scheme, dark in ("dark", True), ("light", False):
+        page = browser.new_page(color_scheme=scheme)
+        page.goto(address)
+        page.get_by_role("heading", name="Edit a language model's memory").wait_for()
+        assert page.evaluate("document.body.classList.contains('dark')") == dark
+        page.close()
+
+
+def test_every_tab_is_reached_and_opened_by_the_keyboard(visit):
+    page = visit()
+    first = page.get_by_role("tab", name=TABS[0], exact=True)
+    first.focus()
+    for name in TABS[1:]:
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.innerText") == name
+        page.keyboard.press("Enter")
+        assert page.evaluate("document.activeElement.getAttribute('aria-selected')") == "true"
+        outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+        assert outline != "none", "one sees where one is"
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_axe_finds_nothing_serious(visit, width, theme):
+    script, wrong = axe(), {}
+    page = visit(width, theme)
+    for name in TABS:
+        open_tab(page, name)
+        page.wait_for_timeout(700)
+        page.evaluate(script)
+        found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
+        serious = [
+            (one["id"], one["nodes"][0]["html"][:200])
+            for one in found
+            if one["impact"] in ("serious", "critical")
+        ]
+        if serious:
+            wrong[name] = serious
+    assert wrong == {}
