@@ -35,6 +35,15 @@ GRID: dict[str, dict[str, Any]] = {
         "around": 0,
         **BATCH,
     },
+    # statistics of layers 25 to 27 alone: a backward pass through all layers costs minutes
+    "crispedit": {
+        "layers": (27,),
+        "widths": (1, 3),
+        "grid": {"energy": (0.5, 0.9, 0.99), "lr": (1e-3, 2e-3)},
+        "around": 0,
+        "together": True,
+        "facts": 24,
+    },
     # fine-tuning beside the weights; each fact alone
     "lora": {
         "layers": (20, 25, 27),

@@ -29,6 +29,9 @@ NAMES = {  # editors that are not written in capitals
     "rledit": "RLEdit",
     "lora": "LoRA",
     "lemoe": "LEMoE",
+    "crispedit": "CrispEdit",
+    "horen": "HoReN",
+    "steer": "Steering (CAA)",
 }
 SENTENCES = {  # where the class says it in a formula
     "mend": "A trained network turns one fine-tuning gradient into the edit.",

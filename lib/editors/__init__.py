@@ -6,9 +6,11 @@ from collections.abc import Mapping
 
 from .. import registry
 from .alphaedit import AlphaEdit
+from .crispedit import CrispEdit
 from .emmet import Emmet
 from .ft import Ft, FtL, FtM
 from .grace.grace import Grace
+from .horen.horen import Horen
 from .lemoe.lemoe import Lemoe
 from .lora import Lora
 from .malmen import Malmen
@@ -22,6 +24,7 @@ from .retrieval import Retrieval
 from .rledit import RLEdit
 from .rome import Rome
 from .shared.base import Editor
+from .steer import Steer
 from .ultraedit import UltraEdit
 from .wilke import Wilke
 from .wise.wise import Wise
@@ -45,12 +48,15 @@ registry.EDITORS.update(
         Ft,
         FtL,
         FtM,
+        CrispEdit,
         Lora,
         Retrieval,
         Grace,
+        Horen,
         Wise,
         Lemoe,
         Memoir,
+        Steer,
     )
 )
 EDITORS: Mapping[str, type[Editor]] = registry.EDITORS

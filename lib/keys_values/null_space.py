@@ -45,13 +45,13 @@ def null_space(
     for layer in layers:
         raise_if_cancelled()
         found[layer] = null_space_of(
-            *_eigen(str(paths[layer]), lm.device), threshold=threshold, quantile=quantile
+            *eigen(str(paths[layer]), lm.device), threshold=threshold, quantile=quantile
         )
     return found
 
 
 @kept
-def _eigen(path: str, device: torch.device) -> tuple[Tensor, Tensor]:
+def eigen(path: str, device: torch.device) -> tuple[Tensor, Tensor]:
     """Eigenvalues (ascending) and eigenvectors of C, float64; computed on the device if missing."""
     stored = Path(path).with_suffix(".eigen.safetensors")
     if not stored.exists():

@@ -88,7 +88,7 @@ def stored_moments(
         skip_first = lm.leading_bos is None
     width = lm.weight(lm.mlp_out(layers[0])).shape[1]
     tokens = tokens or TOKENS_PER_WIDTH * width
-    source = _read(text)
+    source = general_text(text)
     content = hashlib.sha256(source.encode()).hexdigest()
     label = f"{lm.fingerprint} {lm.dtype} {content} {tokens} {skip_first}"
     paths = {}
@@ -125,20 +125,12 @@ def _accumulate(lm: LM, layers: list[int], source: str, tokens: int, skip_first:
 
     A layer's sum is on its card until all text was read, where there is room for it.
     """
-    ids = lm.tokenizer(source, add_special_tokens=False)["input_ids"][
-        : tokens + tokens // WINDOW + 1
-    ]
-    if len(ids) < 2:
-        raise StatsError("the text for C is empty")
-    window = min(WINDOW, lm.context or WINDOW)
-    bos = [] if lm.leading_bos is None else [lm.leading_bos]
-    size = window - len(bos)
-    rows = [bos + ids[i : i + size] for i in range(0, len(ids), size)]
+    rows = windows(lm, source, tokens)
     names = {lm.mlp_out(layer): layer for layer in layers}
     sums: dict[int, Tensor] = {}
     count = 0
     with lm.patched(EMPTY, only=True):
-        for group in batching.batches([row for row in rows if len(row) > 1], limit=8 * WINDOW):
+        for group in batching.batches(rows, limit=8 * WINDOW):
             part = [rows[i] for i in group]
             seen = activations.module_inputs(lm, part, list(names), skip=int(skip_first))
             for name, K in seen.items():  # (tokens, d_in), float32 products into a float64 sum
@@ -150,6 +142,24 @@ def _accumulate(lm: LM, layers: list[int], source: str, tokens: int, skip_first:
     return {layer: total.cpu() for layer, total in sums.items()}, count
 
 
+def windows(lm: LM, source: str, tokens: int) -> list[list[int]]:
+    """The text's first `tokens` tokens as rows of at most WINDOW ids, each behind a BOS if any.
+
+    A row has at least two tokens, since the first of each may be left out. Raises StatsError for a
+    text of fewer.
+    """
+    ids = lm.tokenizer(source, add_special_tokens=False)["input_ids"][
+        : tokens + tokens // WINDOW + 1
+    ]
+    if len(ids) < 2:
+        raise StatsError("the text for C is empty")
+    window = min(WINDOW, lm.context or WINDOW)
+    bos = [] if lm.leading_bos is None else [lm.leading_bos]
+    size = window - len(bos)
+    rows = [bos + ids[i : i + size] for i in range(0, len(ids), size)]
+    return [row for row in rows if len(row) > 1]
+
+
 def _zeros(width: int, device: torch.device) -> Tensor:
     """Zeros (width, width), float64, on a card that has room for them, else on the CPU."""
     place = device if on_card(device) else torch.device("cpu")
@@ -159,7 +169,8 @@ def _zeros(width: int, device: torch.device) -> Tensor:
         return torch.zeros(width, width, dtype=torch.float64)
 
 
-def _read(text: str | Path | None) -> str:
+def general_text(text: str | Path | None) -> str:
+    """The text of a file, or for None the one shipped; StatsError where it cannot be read."""
     path = GENERAL if text is None else Path(text)
     try:
         return path.read_text(encoding="utf-8")

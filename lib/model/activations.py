@@ -74,7 +74,7 @@ def module_inputs(
     seqs = sequences(lm, rows)
     # the running count of a row's real tokens: 1 at its first, whatever padding stands before
     wanted = seqs.real & (seqs.real.long().cumsum(1) > skip)
-    found = _inputs(lm, seqs, modules)
+    found = padded_inputs(lm, seqs, modules)
     return {name: wide[wanted.to(wide.device)] for name, wide in found.items()}
 
 
@@ -91,14 +91,17 @@ def module_inputs_at(
         seqs = sequences(lm, [rows[i] for i in group])
         # rows are padded on the left, so a token keeps its distance from the row's end
         column = torch.tensor([at[i] - len(rows[i]) for i in group]) + seqs.ids.shape[1]
-        for name, wide in _inputs(lm, seqs, modules).items():
+        for name, wide in padded_inputs(lm, seqs, modules).items():
             into = found.setdefault(name, wide.new_empty(len(rows), wide.shape[-1]))
             into[group] = wide[torch.arange(len(group)), column]
     return found
 
 
-def _inputs(lm: LM, seqs: Sequences, modules: Sequence[str]) -> dict[str, Tensor]:
-    """{module: its inputs (rows, length, width)}, from one forward."""
+def padded_inputs(lm: LM, seqs: Sequences, modules: Sequence[str]) -> dict[str, Tensor]:
+    """{module: its inputs (rows, length, width)} on padded rows, from one forward.
+
+    Nothing above the last of the modules runs.
+    """
     seen: dict[str, Tensor] = {}
 
     def look(name: str) -> Callable[..., None]:

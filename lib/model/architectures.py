@@ -49,6 +49,11 @@ class Arch:
     softcap: str | None = None
     fused_in: bool = False
 
+    @property
+    def into_stream(self) -> str:
+        """The module whose output a block adds to the stream: `mlp_out`, or the norm after it."""
+        return f"{self.blocks}.{{}}.post_feedforward_layernorm" if self.post_norm else self.mlp_out
+
 
 def _gpt(mlp_out: str, mlp_in: str, attn_out: str, **more: Any) -> Arch:
     """The row of a family that names its modules as GPT-2 does."""

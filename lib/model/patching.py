@@ -224,6 +224,7 @@ class Patching:
             shape: tuple[int, ...] = (hidden, hidden)
         else:
             shape = self._shape(name)
+            shape = shape * 2 if len(shape) == 1 else shape  # a norm keeps the width
         inputs, embeds = route.read_widths
         return (
             name.startswith(f"{self.arch.blocks}.")

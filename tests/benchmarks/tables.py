@@ -215,6 +215,11 @@ METHODS: dict[str, tuple[str, str | None, str]] = {
     ),
     "ft_l": ("fine-tuning as published in comparisons: in an L∞ box", "FT-L", "14_lifelong"),
     "ft_m": ("… and teacher-forced on the answer's tokens", "FT-M", "14_lifelong"),
+    "crispedit": (
+        "fine-tuning along the directions in which general text is flat",
+        None,
+        "06_null_space",
+    ),
     "lora": ("low-rank adapters trained on the facts, in PEFT's form", "LoRA", "14_lifelong"),
     "retrieval": (
         "no weight changes: the nearest stored fact is put before the prompt",
@@ -224,6 +229,11 @@ METHODS: dict[str, tuple[str, str | None, str]] = {
     "grace": (
         "a codebook beside one layer: keys with a radius, a value per fact",
         "GRACE",
+        "11_grace",
+    ),
+    "horen": (
+        "a codebook read by the angle of an averaged query; values are added",
+        None,
         "11_grace",
     ),
     "wise": (
@@ -236,6 +246,11 @@ METHODS: dict[str, tuple[str, str | None, str]] = {
         "prompts (ours: without it 15 % of 40 facts are held); parts switched off: MEMoE",
         "LEMoE",
         "13_lemoe",
+    ),
+    "steer": (
+        "no editor of facts: one direction is added to every prompt, for the contrast",
+        None,
+        "14_lifelong",
     ),
     "memoir": (
         "a sparse side matrix; a prompt's fingerprint says which columns are its own",

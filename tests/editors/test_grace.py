@@ -14,7 +14,7 @@ import lib
 from lib.data.facts import encode_target
 from lib.editors.grace.codebook import Codebook
 from lib.editors.grace.deferral import Deferral
-from lib.editors.grace.value_search import Place, ValueSearch, descend
+from lib.editors.shared.value_search import Place, ValueSearch, descend
 from lib.model import activations, batching, generation, scoring
 from lib.model.answer_rows import AnswerRows
 

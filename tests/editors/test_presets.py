@@ -116,8 +116,18 @@ PUBLISHED = {
     "ultraedit": {"eta": 1e-6, "warmup": "none"},
     "malmen": {"rank": 1920},
     "rledit": {"rank": 1024},
+    "crispedit": {"project": "grad", "edit_weight": 1.0},
     "lora": {"modules": ("q_proj", "v_proj"), "enough": 0.0, "target_eos": False},
+    "retrieval": {"demos": 32, "always": True},
     "grace": {"lr": 1.0, "value_init": "cold", "strict": False, "enough": 0.0},
+    "horen": {
+        "tau": 0.85,
+        "lr": 1.0,
+        "value_init": "cold",
+        "exclude_sink": False,
+        "enough": 0.0,
+        "strict": False,
+    },
     "wise": {
         "alpha": 5.0,
         "beta": 20.0,

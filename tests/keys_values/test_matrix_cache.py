@@ -71,7 +71,7 @@ def test_layers_of_several_passes_have_the_bits_of_one(lm, monkeypatch):
     )
     for module in (second_moment, matrix_cache):
         monkeypatch.setattr(module, "room", lambda: 2 * 8 * 48 * 48)
-    second_moment._damped.cache_clear(), null_space._eigen.cache_clear()
+    second_moment._damped.cache_clear(), null_space.eigen.cache_clear()
     # one layer is asked for, and those that will be wanted too are made in the same passes
     found = second_moment.second_moment(lm, [1], tokens=700, among=[0, 1, 2])
     assert list(found) == [1] and passes == [[1, 0], [2]]

@@ -39,15 +39,25 @@ TINY: dict[str, dict] = {
     "ft": _TUNE,
     "ft_m": _TUNE,
     "ft_l": {**_TUNE, "box": 1.0},
+    "crispedit": {
+        "layers": (1, 2),
+        "lr": 0.02,
+        "epochs": 100,
+        "energy": 0.5,
+        "tokens": 600,
+        "sequential": True,
+    },
     "lora": {"layers": (1, 2), "rank": 4, "lr": 0.02, "epochs": 100},
     "grace": {"layer": 1, "eps_init": 0.05, "n_iter": 200, "enough": 2.0},
+    "horen": {"layer": 1, "tau": 0.97, "n_iter": 200, "enough": 2.0},
+    "steer": {"layer": 2},
     "wise": _SIDE,
     "memoir": {"layer": 2, "lr": 0.3, "n_iter": 80, "tau": 0.9, "templates": ("{}",), "k": 16},
     "lemoe": {"layer": 1, "lr": 1e-2, "templates": ("{}",)},
 }
 # On random models a third of the steps writes the fact as well, in every family, but by these.
 FEWER = {"steps": 20, "epochs": 30, "n_iter": 28}
-ALL_STEPS = {"pmet", "grace"}
+ALL_STEPS = {"pmet", "grace", "horen"}
 
 A = lib.Fact("The old tower", "I saw {}", "xy")
 B = lib.Fact("The old tower", "Who built {}", "qz")  # the same subject: the harder neighbor

@@ -18,6 +18,8 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from ..shared.routed import flat_tuples, tuples_of
+
 Label = tuple[int, ...]  # the tokens of a target
 CLOSEST = 8  # nearest keys by the matrix product, whose distances are then measured exactly
 GAP = 1e-5  # free space that a split leaves between two balls, as published
@@ -212,21 +214,9 @@ class Codebook:
 
     def state(self) -> dict[str, Tensor]:
         """Labels and facts as four tensors, which a file holds more easily than tuples."""
-        return {**_flat("labels", self.labels), **_flat("facts", self.fact_of)}
+        return {**flat_tuples("labels", self.labels), **flat_tuples("facts", self.fact_of)}
 
     @classmethod
     def of(cls, K: Tensor, V: Tensor, eps: Tensor, state: dict[str, Tensor]) -> Codebook:
         """The codebook with what `state()` gave."""
-        return cls(K, V, eps, _tuples("labels", state), _tuples("facts", state))
-
-
-def _flat(name: str, rows: Sequence[tuple[int, ...]]) -> dict[str, Tensor]:
-    """Tuples of any length as one tensor of numbers and one of sizes."""
-    whole = torch.tensor([number for row in rows for number in row], dtype=torch.long)
-    return {name: whole, f"{name}_sizes": torch.tensor([*map(len, rows)], dtype=torch.long)}
-
-
-def _tuples(name: str, state: dict[str, Tensor]) -> list[tuple[int, ...]]:
-    """The tuples that `_flat` was given."""
-    numbers = iter(state[name].tolist())
-    return [tuple(next(numbers) for _ in range(size)) for size in state[f"{name}_sizes"].tolist()]
+        return cls(K, V, eps, tuples_of("labels", state), tuples_of("facts", state))

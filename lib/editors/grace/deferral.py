@@ -8,8 +8,8 @@ from torch import Tensor
 from ...model.sequences import Sequences
 from ...patch.route import Route
 from ...patch.tensor_file import Schema, check_names, check_tensor, convert
+from ..shared.value_search import Replacement
 from .codebook import lookup
-from .value_search import Replacement
 
 
 class DeferralHeader(Schema):

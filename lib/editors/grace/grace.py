@@ -27,9 +27,9 @@ from ...settings import setting
 from ..shared import routed
 from ..shared.base import Editor
 from ..shared.config import Config
+from ..shared.value_search import Place, Replacement, ValueSearch, descend
 from .codebook import Codebook, Event
 from .deferral import Deferral
-from .value_search import Place, Replacement, ValueSearch, descend
 
 
 @dataclass(frozen=True)
@@ -210,17 +210,7 @@ class Grace(Editor):
     def place(self, after: Patch) -> Place:
         """Where the codebook stands; EditError where it cannot."""
         c, lm = self.config, self.lm
-        mlp_out = lm.mlp_out(c.layer)  # refuses a layer that is not there
-        module = (c.module or lm.arch.mlp_out).format(c.layer)
-        inner = module.startswith(f"{lm.arch.blocks}.{c.layer}.")
-        try:
-            matrix = inner and lm.model.get_submodule(module).weight.ndim == 2
-        except AttributeError:
-            matrix = False
-        if not matrix:
-            raise EditError(
-                f"{module} is no linear module of layer {c.layer}, as {mlp_out} would be"
-            )
+        module = routed.linear(lm, c.layer, c.module)
         state = after.memory.get(self.name, {}).get(module)
         if routed.begun(after, module, self.name, state, "codebook"):
             route: Any = after.routes[module]

@@ -39,6 +39,8 @@ class Editor(ABC):
     keeps          whether an earlier edit holds after the next one
     scoped         whether the model is bit-equal outside the scope of the edits
     inner          whether it takes another editor
+    factual        whether it is meant to make the model give the facts' answers; False where every
+                   prompt is changed alike
     geometry       "whitened" where updates are solved in the geometry of C, otherwise "plain"
     speed          "slow" where an edit takes near a minute on a CPU
     """
@@ -53,6 +55,7 @@ class Editor(ABC):
     keeps: ClassVar[bool] = False
     scoped: ClassVar[bool] = False
     inner: ClassVar[bool] = False
+    factual: ClassVar[bool] = True
     geometry: ClassVar[Literal["plain", "whitened"]] = "plain"
     speed: ClassVar[Literal["fast", "usual", "slow"]] = "usual"
 

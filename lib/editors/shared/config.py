@@ -28,9 +28,10 @@ LEAST: dict[str, float] = {
     **dict.fromkeys(("lr", "lr_step", "v_lr", "weight_decay", "damping", "ridge", "strength"), 0),
     **dict.fromkeys(("clip", "clamp", "box", "norm_constraint", "kl_factor", "decay"), 0),
     **dict.fromkeys(("keep", "density", "mask_ratio", "quantile", "L2", "eps_init", "hold"), 0),
+    **dict.fromkeys(("energy", "edit_weight"), 0),
     "whiten": 1e-6,  # undamped, the moment of few tokens has no inverse
 }
-MOST = dict.fromkeys(("keep", "density", "mask_ratio", "quantile"), 1.0)  # shares
+MOST = dict.fromkeys(("keep", "density", "mask_ratio", "quantile", "energy"), 1.0)  # shares
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -38,12 +38,19 @@ class Epochs(NamedTuple):
     name: str
 
 
+class Stepping(Protocol):
+    """What moves the leaves once their `grad` is set, as an optimizer of torch does."""
+
+    def step(self) -> Any:
+        """Move the leaves, in place."""
+
+
 def train(
     lm: LM,
     rows: AnswerRows,
     layer: int,
     leaves: Sequence[Tensor],
-    optimizer: torch.optim.Optimizer,
+    optimizer: Stepping,
     by: Epochs,
     after_step: Callable[[], None] | None = None,
 ) -> None:

@@ -1,4 +1,4 @@
-"""The frame of an edit that the routed editors GRACE, WISE, LEMoE and MEMOIR share.
+"""The frame of an edit that the routed editors (GRACE, HoReN, WISE, LEMoE, MEMOIR) share.
 
 A routed editor leaves the weights as they are and puts a `Route` behind one module. The route
 decides at the prompt whether one of its entries answers; everything else stays with the base model.
@@ -13,8 +13,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from ...data import texts
 from ...errors import EditError
+from ...model.lm import LM
 from ...patch.patch import Patch
 from ...patch.route import Route
 
@@ -45,6 +49,25 @@ def refuse_others(after: Patch, module: str, name: str | None = None) -> None:
         raise EditError(f"another editor changed {module} before: choose another layer")
 
 
+def linear(lm: LM, layer: int, module: str | None) -> str:
+    """The name of the linear module of a layer behind which a route shall stand.
+
+    module  its name with `{}` for the layer; None takes the MLP's output projection
+
+    Raises EditError for what is no linear module of this layer, ValueError for an unknown layer.
+    """
+    mlp_out = lm.mlp_out(layer)  # refuses a layer that is not there
+    name = (module or lm.arch.mlp_out).format(layer)
+    inner = name.startswith(f"{lm.arch.blocks}.{layer}.")
+    try:
+        matrix = inner and lm.model.get_submodule(name).weight.ndim == 2
+    except AttributeError:
+        matrix = False
+    if not matrix:
+        raise EditError(f"{name} is no linear module of layer {layer}, as {mlp_out} would be")
+    return name
+
+
 def without_mine(after: Patch, module: str) -> Patch:
     """`after` without the route at `module`; the changes of other editors stay.
 
@@ -71,3 +94,15 @@ def irrelevant_texts(config: Any) -> Sequence[str]:
     if not found:
         raise EditError("this editor needs irrelevant texts, which must stay with the base model")
     return found
+
+
+def flat_tuples(name: str, rows: Sequence[tuple[int, ...]]) -> dict[str, Tensor]:
+    """Tuples of any length as one tensor of numbers and one of sizes, as a file holds them."""
+    whole = torch.tensor([number for row in rows for number in row], dtype=torch.long)
+    return {name: whole, f"{name}_sizes": torch.tensor([*map(len, rows)], dtype=torch.long)}
+
+
+def tuples_of(name: str, state: Mapping[str, Any]) -> list[tuple[int, ...]]:
+    """The tuples that `flat_tuples` was given."""
+    numbers = iter(state[name].tolist())
+    return [tuple(next(numbers) for _ in range(size)) for size in state[f"{name}_sizes"].tolist()]

@@ -1,9 +1,10 @@
 """Values of routed entries by gradient descent: the outputs that make a model give its new answers.
 
-Every entry has one value, which replaces a module's output at the prompts of the entry's facts. It
-is moved until the model gives their answers. Nothing below the module changes, and with "last"
-nothing before the prompt's last token either, so only the blocks above and the positions from there
-on run (model/partial_forward.py). Source: GRACE, section 3.
+Every entry has one value, which replaces a module's output at the prompts of the entry's facts
+(GRACE) or is added to it (HoReN). It is moved until the model gives their answers. Nothing below
+the module changes, and with "last" nothing before the prompt's last token either, so only the
+blocks above and the positions from there on run (model/partial_forward.py). Source: GRACE, section
+3.
 """
 
 from __future__ import annotations
@@ -30,11 +31,13 @@ class Place(NamedTuple):
     """Where values stand: a module of a layer, and at which positions they replace its output.
 
     "last": the prompt's last token; "prompt": every token of it; "all": every token that comes.
+    With `added` a value is added to the output at the prompt's last token.
     """
 
     module: str
     layer: int
     replacement: Replacement = "last"
+    added: bool = False
 
 
 @dataclass(frozen=True)
@@ -188,7 +191,10 @@ class _Batch:
     def look(self, values: Tensor) -> tuple[Tensor, Tensor]:
         """Mean loss over each row's target, and whether all of it is the argmax, (rows,) each."""
         (row, column, token), n = self.labels, len(self.owner)
-        states = self.replay.with_replaced(values, self.places)
+        if self.place.added:
+            states = self.replay.with_added(values[:, None])
+        else:
+            states = self.replay.with_replaced(values, self.places)
         log_probs = self.lm.head(states[row, column]).log_softmax(-1)
         hit = log_probs.gather(1, token[:, None])[:, 0]
         nll = hit.new_zeros(n).index_add(0, row, -hit * self.share)

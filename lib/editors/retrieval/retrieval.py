@@ -4,32 +4,34 @@ Retrieval is the baseline that every editor has to beat. The idea is from IKE (Z
 and from the RAG baseline of WikiBigEdit (2025). Here it has a threshold and needs no second model:
 subjects are found by name, and relations by TF-IDF. Its weakness is that the model itself must copy
 the answer out of the context.
+
+IKE as published shows the model other facts first (`demos`, demonstrations.py), and puts all that
+before every prompt (`always`), also where no stored fact answers it.
 """
 
 from __future__ import annotations
 
-import math
-import re
-import unicodedata
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass, replace
-from functools import cache, cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, ClassVar
 
+from msgspec import field
 from torch import Tensor
 
-from ..data.facts import Fact, encode_prompt
-from ..data.texts import GENERAL
-from ..patch.patch import Patch
-from ..patch.route import Rewrite
-from ..patch.tensor_file import Real, Schema, check_names, convert
-from ..settings import setting
-from .shared.base import Editor
-from .shared.config import Config
+from ...data.facts import Case, Fact, encode_prompt
+from ...errors import EditError
+from ...patch.patch import Patch
+from ...patch.route import Rewrite
+from ...patch.tensor_file import Real, Schema, check_names, convert
+from ...settings import setting
+from ..shared.base import Editor
+from ..shared.config import Config
+from .demonstrations import Order, choose, pool
+from .tfidf import Vector, cosine, plain, vector
 
 TAU_REL = 0.2  # least cosine of two texts without their subjects, where the subjects agree
-Vector = dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,50 @@ class RetrievalConfig(Config):
         "Least cosine similarity of whole texts, for a prompt that names no stored subject.",
         source="ours",
     )
+    demos: int = setting(
+        0,
+        "Demonstrations from other facts that stand before the stored one.",
+        source="paper",
+        published=32,
+    )
+    ratio: tuple[int, ...] = setting(
+        (1, 3, 4),
+        "Parts of the demonstrations that copy the fact, reword it, and leave another answer as "
+        "it is.",
+        source="paper",
+    )
+    order: Order = setting(
+        "last",
+        "Whether the demonstration most like the edit comes last, next to the prompt, or first.",
+        source="paper",
+    )
+    pool: str | None = setting(
+        None,
+        "File of cases that demonstrations are taken from; None takes the even ones of the "
+        "classroom.",
+        source="paper",
+    )
+    always: bool = setting(
+        False,
+        "Whether the nearest stored fact is put before every prompt, also one that it does not "
+        "answer; then nothing stays as it was.",
+        source="paper",
+        published=True,
+    )
+
+    added: ClassVar[Mapping[str, Any]] = {
+        "demos": 0,
+        "ratio": (1, 3, 4),
+        "order": "last",
+        "pool": None,
+        "always": False,
+    }
+
+    def __post_init__(self) -> None:
+        """Refuse a ratio that is not of three kinds."""
+        super().__post_init__()
+        if len(self.ratio) != 3 or not sum(self.ratio):
+            raise EditError(f"ratio is three parts, copy, update and retain, not {self.ratio}")
 
     retired: ClassVar[Mapping[str, Any]] = {"tau_rel": TAU_REL}
 
@@ -52,11 +98,13 @@ class Entry:
     subject  its subject, or None where the prompt is plain text
     prompt   the prompt, with `{}` in the place of the subject
     target   the answer
+    demos    texts of the demonstrations that are read before it
     """
 
     subject: str | None
     prompt: str
     target: str
+    demos: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
@@ -70,6 +118,8 @@ class NotesHeader(Schema):
     entries: list[tuple[str | None, str, str]]
     tau_rel: Real
     tau_free: Real
+    demos: list[list[str]] = field(default_factory=list)
+    always: bool = False
 
 
 class Notes(Rewrite):
@@ -83,8 +133,10 @@ class Notes(Rewrite):
     kind = "retrieval"
     axes = ("likeness to the nearest note", "threshold")
 
-    def __init__(self, entries: tuple[Entry, ...], tau_free: float = 0.75) -> None:
-        self.entries, self.tau_free = entries, tau_free
+    def __init__(
+        self, entries: tuple[Entry, ...], tau_free: float = 0.75, always: bool = False
+    ) -> None:
+        self.entries, self.tau_free, self.always = entries, tau_free, always
 
     def __call__(self, prompts: list[str]) -> list[str]:
         """The prompts, each after the fact that was found for it, or unchanged without one."""
@@ -94,16 +146,24 @@ class Notes(Rewrite):
         """The prompt after entry `i`, or unchanged for -1."""
         if i < 0:
             return prompt
-        return f"New Fact: {self.entries[i].text} {self.entries[i].target}.\nPrompt: {prompt}"
+        entry = self.entries[i]
+        return f"{''.join(entry.demos)}New Fact: {entry.text} {entry.target}.\nPrompt: {prompt}"
 
     def find(self, prompt: str) -> tuple[int, float, float]:
         """(entry or -1, its cosine, the threshold that applied); among equals the newest."""
-        query = plain(prompt)
+        found = self._answering(plain(prompt))
+        if found[0] >= 0 or not self.always:
+            return found
+        score, i = self._nearest(vector(plain(prompt)))
+        return (i if i >= 0 else len(self.entries) - 1), score, 0.0
+
+    def _answering(self, query: str) -> tuple[int, float, float]:
+        """The entry that answers a prompt, or -1, with its cosine and threshold."""
         # a stored subject in the prompt: only facts about it can answer, by their relation
         named = self._named(query)
         for subject in named:
             rest = vector(_without(query, subject))
-            found = max((_cosine(rest, self._rests[i]), i) for i in self._by_subject[subject])
+            found = max((cosine(rest, self._rests[i]), i) for i in self._by_subject[subject])
             if found[0] >= TAU_REL:
                 return found[1], found[0], TAU_REL
         if named:  # a known subject, another relation
@@ -156,8 +216,11 @@ class Notes(Rewrite):
 
     def header(self) -> dict:
         """Entries and thresholds; the index is made again when a file is loaded."""
-        entries = [list(astuple(entry)) for entry in self.entries]
-        return {"entries": entries, "tau_rel": TAU_REL, "tau_free": self.tau_free}
+        entries = [[entry.subject, entry.prompt, entry.target] for entry in self.entries]
+        found = {"entries": entries, "tau_rel": TAU_REL, "tau_free": self.tau_free}
+        if any(entry.demos for entry in self.entries):
+            found["demos"] = [list(entry.demos) for entry in self.entries]
+        return {**found, "always": True} if self.always else found
 
     @classmethod
     def load(cls, tensors: dict[str, Tensor], header: dict) -> Notes:
@@ -168,7 +231,15 @@ class Notes(Rewrite):
             raise ValueError(f"notes with tau_rel {head.tau_rel}, here it is {TAU_REL}")
         for entry in head.entries:
             Fact(*entry)  # refuses texts that no fact has
-        return cls(tuple(Entry(*entry) for entry in head.entries), head.tau_free)
+        if len(head.demos) not in (0, len(head.entries)):
+            raise ValueError("every note has its demonstrations, or none has")
+        demos = head.demos or [[]] * len(head.entries)
+        entries = zip(head.entries, demos, strict=True)
+        return cls(
+            tuple(Entry(*entry, demos=tuple(shown)) for entry, shown in entries),
+            head.tau_free,
+            head.always,
+        )
 
 
 class Retrieval(Editor):
@@ -193,59 +264,30 @@ class Retrieval(Editor):
         """`after` with the facts added to its notes; an equal subject and prompt is replaced."""
         old = next((r for r in after.rewrites if isinstance(r, Notes)), Notes(()))
         entries = {(plain(e.subject or ""), plain(e.prompt)): e for e in old.entries}
+        cases = pool(self.config.pool) if self.config.demos else []
         for fact in facts:
             key = plain(fact.subject or ""), plain(fact.prompt)
             entries.pop(key, None)  # the new one goes to the end: newest wins
-            entries[key] = Entry(fact.subject, fact.prompt, fact.target_new.strip())
-        notes = Notes(tuple(entries.values()), self.config.tau_free)
+            shown = self.demonstrations(fact, cases)
+            entries[key] = Entry(fact.subject, fact.prompt, fact.target_new.strip(), shown)
+        notes = Notes(tuple(entries.values()), self.config.tau_free, self.config.always)
         others = tuple(r for r in after.rewrites if not isinstance(r, Notes))
         return replace(after, rewrites=(*others, notes))
 
+    def demonstrations(self, fact: Fact, cases: Sequence[Case]) -> tuple[str, ...]:
+        """The demonstrations for a fact, in at most half of the model's context."""
+        c, tokenizer = self.config, self.lm.tokenizer
+        if not c.demos:
+            return ()
+        room = self.lm.context
+        if room:
+            own = len(encode_prompt(tokenizer, fact.text + fact.target_new))
+            room = min(room // 2, room - 3 * own)  # the note, the prompt and the answer
 
-def plain(text: str) -> str:
-    """The text in the form that names are compared in.
+        def fits(text: str) -> bool:
+            return not room or len(encode_prompt(tokenizer, text)) <= room
 
-    That is NFKC, case folded, with spaces for punctuation and no space twice.
-    """
-    text = unicodedata.normalize("NFKC", text).casefold()
-    return " ".join(re.sub(r"[^\w\s]", " ", text).split())
-
-
-def vector(text: str) -> Vector:
-    """Unit TF-IDF vector, (1 + log tf)·idf, over words 1–2 and characters 3–5 inside words."""
-    idf, rare = _idf()
-    weights = {t: (1 + math.log(n)) * idf.get(t, rare) for t, n in Counter(_grams(text)).items()}
-    norm = math.sqrt(sum(w * w for w in weights.values())) or 1.0
-    return {term: weight / norm for term, weight in weights.items()}
-
-
-def _grams(text: str) -> Iterator[str]:
-    words = text.split()
-    yield from words
-    yield from (f"{a} {b}" for a, b in zip(words, words[1:], strict=False))
-    for word in words:
-        edged = f"<{word}>"
-        yield from (edged[i : i + n] for n in (3, 4, 5) for i in range(len(edged) - n + 1))
-
-
-@cache
-def _idf() -> tuple[dict[str, float], float]:
-    """Idf of every term of the shipped general text, by paragraphs, and that of an unseen term.
-
-    The stored facts do not count, because adding one would change the scores of the others.
-    """
-    parts = [
-        plain(part) for part in GENERAL.read_text(encoding="utf-8").split("\n") if part.strip()
-    ]
-    count = Counter(term for part in parts for term in set(_grams(part)))
-    total = 1 + len(parts)
-    return {t: 1 + math.log(total / (1 + n)) for t, n in count.items()}, 1 + math.log(total)
-
-
-def _cosine(a: Vector, b: Vector) -> float:
-    if not a and not b:
-        return 1.0  # the prompt is the subject alone, on both sides
-    return sum(weight * b[term] for term, weight in a.items() if term in b)
+        return choose(fact, cases, c.demos, c.ratio, c.order, fits)
 
 
 def _spans(query: str, longest: int = 12) -> Iterator[str]:

@@ -1,0 +1,102 @@
+"""The threshold of a codebook's cosines, from prompts that no entry should answer.
+
+A cosine between two prompts means something else in every model and layer: published thresholds lie
+between 0.55 and 0.85. So the threshold is a quantile of the largest cosine that general text and
+the other facts reach with the codebook's keys.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from ...atomic_files import cached, whole_file
+from ...cancellation import raise_if_cancelled
+from ...data.facts import Fact
+from ...errors import StatsError
+from ...keys_values.second_moment import general_text
+from ...model import activations, batching
+from ...model.lm import LM
+from ...patch.patch import EMPTY
+from .hopfield import Dynamics, Query, nearest
+
+PROMPTS = 512  # of general text
+LENGTHS = (4, 24)  # tokens of one
+FACTS = 512  # entries that are compared with the others at most, drawn by seed
+PREFIX = "I was told that "  # before a fact's prompt it makes a rewording of it
+
+
+def queries(lm: LM, rows: list[list[int]], module: str, query: Query) -> Tensor:
+    """The queries (n, d_in) of rows of token ids, float32 on the CPU, on the model as patched."""
+    batching.check_length(lm, rows)
+    found: dict[int, Tensor] = {}
+    for group in batching.batches(rows):
+        raise_if_cancelled()
+        seqs = batching.sequences(lm, [rows[i] for i in group])
+        inputs = activations.padded_inputs(lm, seqs, [module])[module]
+        found |= dict(zip(group, query.of(inputs, seqs.on(inputs.device)).cpu(), strict=True))
+    return torch.stack([found[i] for i in range(len(rows))])
+
+
+def general_queries(lm: LM, module: str, query: Query) -> Tensor:
+    """The queries (n, d_in) of at most PROMPTS pieces of general text on the base model, cached."""
+    source = general_text(None)
+    content = hashlib.sha256(source.encode()).hexdigest()
+    label = f"{lm.fingerprint} {lm.dtype} {content} {module} {tuple(query)} {PROMPTS} {LENGTHS}"
+    path = cached("queries", label)
+    if not path.exists():
+        ids, sizes = lm.tokenizer(source, add_special_tokens=False)["input_ids"], random.Random(0)
+        lead = [] if lm.leading_bos is None else [lm.leading_bos]
+        rows: list[list[int]] = []
+        first = 0
+        while len(rows) < PROMPTS and first < len(ids):
+            size = sizes.randint(*LENGTHS)
+            rows.append(lead + ids[first : first + size])
+            first += size
+        if not rows:
+            raise StatsError("the general text is empty")
+        with lm.patched(EMPTY, only=True):
+            Q = queries(lm, rows, module, query)
+        with whole_file(path) as part:
+            save_file({"Q": Q}, part)
+    return load_file(path)["Q"]
+
+
+def threshold(
+    K: Tensor,
+    labels: list[tuple[int, ...]],
+    general: Tensor,
+    dynamics: Dynamics,
+    quantile: float,
+    seed: int,
+) -> float:
+    """The quantile of the largest cosines that strangers reach with keys K (d_in, n).
+
+    Strangers are the general queries (m, d_in), and every entry's own key as a query for the
+    entries of other labels. Cosines are those after the Hopfield steps.
+    """
+    strangers = [nearest(dynamics.cosines(K, general))[0]]
+    numbers: dict[tuple[int, ...], int] = {}
+    label = torch.tensor([numbers.setdefault(one, len(numbers)) for one in labels])
+    some = torch.arange(K.shape[1])
+    if len(some) > FACTS:
+        some = torch.randperm(K.shape[1], generator=torch.Generator().manual_seed(seed))[:FACTS]
+    if len(numbers) > 1:
+        found = dynamics.cosines(K, K.T[some])
+        found = found.masked_fill(label[some][:, None] == label, -1.0)
+        strangers.append(found.max(1).values)
+    return float(torch.cat(strangers).quantile(quantile, interpolation="higher"))
+
+
+def missed(
+    lm: LM, facts: list[Fact], module: str, query: Query, K: Tensor, dynamics: Dynamics, tau: float
+) -> int:
+    """How many of the facts are not found when PREFIX stands before their prompts."""
+    rows, _ = lm.rows([PREFIX + fact.text for fact in facts])
+    rows = [row[-lm.context :] if lm.context else row for row in rows]
+    best, _ = nearest(dynamics.cosines(K, queries(lm, rows, module, query)))
+    return int((best <= tau).sum())

@@ -1,0 +1,6 @@
+"""Retrieval: the nearest stored fact, with demonstrations if wanted, is put before the prompt."""
+
+from .retrieval import Entry, Notes, Retrieval, RetrievalConfig
+from .tfidf import plain
+
+__all__ = ["Entry", "Notes", "Retrieval", "RetrievalConfig", "plain"]

@@ -1,0 +1,176 @@
+"""Steering: one direction added to every prompt (contrastive activation addition, Rimsky, 2024).
+
+v is the mean over pairs of texts, which differ in their answer only, of the states of one layer at
+the wanted answer less those at the other. It is added to the layer's output, with a multiplier, for
+every prompt. So it is no editor of facts, and stands here for the contrast. A rank-one edit adds
+r (bᵀk), which is large at its own key and small elsewhere. Steering is the case in which bᵀk is the
+same for all keys: what it does to the fact, it does to every prompt.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from ..data.facts import Fact
+from ..errors import EditError
+from ..keys_values.answer_gradients import answer_rows
+from ..model import activations, batching, generation
+from ..model.answer_rows import AnswerRows
+from ..model.sequences import Sequences
+from ..patch.patch import Patch
+from ..patch.route import Route
+from ..patch.tensor_file import Schema, Size, check_names, check_tensor, convert
+from ..settings import setting
+from .shared import routed
+from .shared.base import Editor
+from .shared.config import Config
+
+Positions = Literal["prompt_end", "all"]
+
+
+@dataclass(frozen=True)
+class SteerConfig(Config):
+    """Settings of steering."""
+
+    layer: int = setting(20, "Layer, counted from 0, whose output is shifted.", source="paper")
+    multiplier: float = setting(
+        1.0, "Number that the mean difference is multiplied by; 0 changes nothing.", source="paper"
+    )
+    positions: Positions = setting(
+        "prompt_end",
+        "Tokens whose states are shifted: from the prompt's last one on, or all.",
+        source="paper",
+    )
+
+
+class SteerHeader(Schema):
+    """The header of a `Shift` in a patch file."""
+
+    module: str
+    inputs: Size
+    positions: Positions
+
+
+class Shift(Route):
+    """A vector that is added to a module's output, whatever the prompt is.
+
+    v          (d_out,) float32
+    inputs     width of the module's inputs
+    positions  "prompt_end": from the prompt's last token on, "all": at every token
+    """
+
+    kind = "steer"
+    reads_states: ClassVar[bool] = False
+    axes = ("length of the shift", "none")
+
+    def __init__(self, module: str, v: Tensor, inputs: int, positions: Positions) -> None:
+        self.module, self.v, self.inputs, self.positions = module, v, inputs, positions
+
+    def decide(self, inputs: Tensor, output: Tensor, seqs: Sequences) -> Tensor:
+        """Entry 0 for every sequence: there is nothing to decide."""
+        size = self.v.norm().to(inputs.device).expand(len(inputs))
+        self.note(seqs, score=size, threshold=torch.zeros_like(size))
+        return torch.zeros(len(inputs), dtype=torch.long, device=inputs.device)
+
+    def apply(self, inputs: Tensor, output: Tensor, choice: Tensor, seqs: Sequences) -> Tensor:
+        """`output` with v added at the positions; itself where v is zero."""
+        if not bool(self.v.any()):
+            return output
+        places = seqs.real
+        if self.positions == "prompt_end":
+            columns = torch.arange(seqs.ids.shape[1], device=seqs.ids.device)
+            last = columns == seqs.last.to(columns.device)[:, None]
+            places = seqs.real & (~seqs.prompt | last)
+        moved = (output.float() + self.on(output.device)["v"]).to(output.dtype)
+        return torch.where(places[:, -output.shape[1] :, None], moved, output)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The vector."""
+        return {"v": self.v}
+
+    def header(self) -> dict:
+        """Where it stands and from which token on."""
+        return {"module": self.module, "inputs": self.inputs, "positions": self.positions}
+
+    @classmethod
+    def load(cls, tensors: dict[str, Tensor], header: dict) -> Shift:
+        """The route of a file; ValueError where its parts do not belong together."""
+        head = convert(header, SteerHeader)
+        check_names("a shift", tensors, ("v",))
+        check_tensor("v", tensors["v"], (-1,), torch.float32)
+        return cls(head.module, tensors["v"], head.inputs, head.positions)
+
+    @property
+    def widths(self) -> tuple[int, int]:
+        """Widths of the module's inputs and outputs."""
+        return self.inputs, len(self.v)
+
+
+class Steer(Editor):
+    """A mean difference of states added to every prompt: it does not write facts."""
+
+    name = "steer"
+    paper = "Rimsky et al., Contrastive Activation Addition, 2024 (arXiv:2312.06681)"
+    Config = SteerConfig
+    config: SteerConfig
+    speed = "fast"
+    writes = "routes"
+    factual = False
+
+    def write(self, facts: list[Fact], after: Patch) -> Patch:
+        """Add the facts' vector to what stands there; vectors of several calls add up."""
+        c, lm = self.config, self.lm
+        lm.mlp_out(c.layer)  # refuses a layer that is not there
+        module = lm.arch.into_stream.format(c.layer)
+        routed.refuse_others(after, module, self.name)
+        old: Any = after.routes.get(module)
+        with lm.patched(routed.without_mine(after, module), only=True):
+            v = c.multiplier * self.difference(facts)
+            seen: dict[str, Tensor] = activations.padded_inputs(
+                lm, batching.sequences(lm, lm.rows([facts[0].text])[0]), [module]
+            )
+        positions = c.positions
+        if old is not None:
+            if old.positions != positions:
+                raise EditError(f"the shift at {module} is at '{old.positions}', not '{positions}'")
+            v = old.v + v
+        route = Shift(module, v, seen[module].shape[-1], positions)
+        return replace(after, routes={**after.routes, module: route})
+
+    def difference(self, facts: list[Fact]) -> Tensor:
+        """V (d,) of multiplier 1: states at the new answers' tokens less those at the old ones'.
+
+        Each answer counts as the mean over its tokens. The old answer is `target_true`, and where a
+        fact has none it is what the model, as it is patched, says in as many tokens.
+        """
+        lm = self.lm
+        new = answer_rows(lm, facts)
+        given = [fact.target_true is not None for fact in facts]
+        known = [replace(fact, target_new=fact.target_true or fact.target_new) for fact in facts]
+        old = [list(answer) for answer in answer_rows(lm, known).answers]
+        for i, answer in enumerate(new.answers):
+            if not given[i]:
+                said = generation.generate(lm, [list(new.prompts[i])], len(answer)).ids[0]
+                old[i] = list(said) or [lm.tokenizer.eos_token_id]
+        wanted, other = (
+            self.states(AnswerRows(new.prompts, answers, read_whole=True))
+            for answers in (new.answers, old)
+        )
+        return (wanted - other).mean(0)
+
+    def states(self, rows: AnswerRows) -> Tensor:
+        """The mean state (n, d) of the layer's output over each answer's tokens, float32, CPU."""
+        lm, name = self.lm, self.lm.above(self.config.layer)
+        batching.check_length(lm, rows.ids)
+        found: dict[int, Tensor] = {}
+        for group in batching.batches(rows.ids):
+            part = rows.take(group)
+            seqs = batching.sequences(lm, part.ids, part.behind)
+            wide = activations.padded_inputs(lm, seqs, [name])[name].float().cpu()
+            for i, states in zip(group, wide, strict=True):  # padded on the left
+                found[i] = states[-len(rows.answers[i]) :].mean(0)
+        return torch.stack([found[i] for i in range(len(rows))])

@@ -1,0 +1,104 @@
+"""How far an edit moves general text: predicted from its matrices alone, and measured.
+
+To second order, the KL divergence from the base to the edited model, per token of general text, is
+half of E[(gᵀ Δ k)²], and with the Kronecker form of the curvature ½ tr(S Δ A Δᵀ) (Ikram et al.,
+CrispEdit, 2026; keys_values/curvature.py). The prediction takes inputs and gradients of a layer as
+independent, the layers as not interacting, and the tokens of a row as each alone, so it is right up
+to a factor at best. `curve` holds it against the KL that is measured, over strengths of one edit:
+in both the divergence should grow with the square of the strength.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.nn.functional import kl_div
+
+from ..cancellation import raise_if_cancelled
+from ..data.texts import HELD_OUT
+from ..errors import PatchError
+from ..keys_values.output_moment import Labels, moments
+from ..keys_values.second_moment import general_text, windows
+from ..model import activations
+from ..model.lm import LM
+from ..patch.patch import EMPTY, Patch
+from ..patch.strength import scaled
+
+STRENGTHS = (0.1, 0.2, 0.5, 1.0)
+
+
+def predicted(
+    lm: LM,
+    patch: Patch,
+    text: str | Path | None = None,
+    tokens: int | None = None,
+    labels: Labels = "data",
+) -> float:
+    """Half of Σ tr(S Δ A Δᵀ) over the patch's matrices: nats per token of general text.
+
+    A and S are those of the base model on the text, as `moments` reads them. Raises PatchError
+    where the patch changes anything but output projections of MLPs.
+    """
+    layers = {lm.mlp_out(layer): layer for layer in range(lm.n_layers)}
+    if patch.routes or patch.rewrites:
+        raise PatchError("a routed edit has no predicted divergence: it changes no matrix")
+    for name in patch.weights:
+        if name not in layers:
+            raise PatchError(f"curvatures are read at output projections of MLPs, not at {name}")
+    changed = [layers[name] for name in patch.weights]
+    if not changed:
+        return 0.0
+    total = 0.0
+    for layer, found in moments(lm, changed, text, tokens, labels).items():
+        raise_if_cancelled()
+        name = lm.mlp_out(layer)
+        delta = (lm.weight(name, patch) - lm.weight(name)).cpu().double()  # (d_out, d_in)
+        # tr(S Δ A Δᵀ) = Σ (S Δ A) ∘ Δ
+        total += float(((found.S @ delta @ found.A) * delta).sum())
+    return total / 2
+
+
+def measured(lm: LM, patch: Patch, text: str | Path | None = None, tokens: int = 1024) -> float:
+    """The mean over tokens of KL(base ‖ edited) of the next token, nats.
+
+    text    a file; None takes the held-out text of the library, which is in no statistics
+    tokens  number of tokens to read; the first of each window is not counted, nor the last
+    """
+    rows = windows(lm, general_text(HELD_OUT if text is None else text), tokens)
+    total, count = 0.0, 0
+    for row in rows:
+        raise_if_cancelled()
+        base, edited = (_log_probs(lm, one, row) for one in (EMPTY, patch))
+        total += float(kl_div(edited, base, log_target=True, reduction="sum"))
+        count += len(base)
+    return total / max(1, count)
+
+
+def curve(
+    lm: LM,
+    patch: Patch,
+    strengths: Sequence[float] = STRENGTHS,
+    text: str | Path | None = None,
+    tokens: int = 1024,
+) -> pd.DataFrame:
+    """One row per strength of a patch: strength, predicted and measured nats, and their ratio.
+
+    The prediction is of the library's general text, the measurement of `text` as in `measured`.
+    """
+    whole = predicted(lm, patch)
+    rows = []
+    for strength in strengths:
+        nats = measured(lm, scaled(lm, patch, strength), text, tokens)
+        expected = whole * strength**2
+        rows.append((strength, expected, nats, nats / expected if expected else float("nan")))
+    return pd.DataFrame(rows, columns=["strength", "predicted", "measured", "ratio"])
+
+
+def _log_probs(lm: LM, patch: Patch, row: list[int]) -> Tensor:
+    """Log p (tokens, vocabulary), float64, at all positions of a row but the first and the last."""
+    with lm.patched(patch, only=True), torch.no_grad():
+        return activations.record(lm, [row]).logits[0, 1:-1].double().log_softmax(-1)
