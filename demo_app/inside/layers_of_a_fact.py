@@ -160,7 +160,7 @@ class Sizes(Panel):
     @property
     def found(self) -> str:
         """Where WilKE would write the fact."""
-        where = f" Your edits are in {listed(list(self.edited))}." if self.edited else ""
+        where = f" What was edited: {listed(list(self.edited))}." if self.edited else ""
         return (
             f"WilKE would write this fact into layer {self.best}: there it takes the smallest "
             f"change, {100 * min(self.share):.2f} % of the weights.{where}"

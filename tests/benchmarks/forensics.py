@@ -7,8 +7,8 @@ The defender reads C from a text of its own (FILE) and asks the candidates of it
 one per line) behind "About {}": neither is the editor's. WORK keeps the reading of the base model,
 the edits, and is gone on with after a stop; results go to forensics.json, a row per suspect.
 
-Half of the facts are classroom cases with even numbers: settings and thresholds are chosen on them.
-The odd ones are reported.
+Half of the facts are classroom cases with even numbers, on which settings and thresholds are to be
+chosen, and the odd ones are reported. RESULTS.md says which of today's were seen on both halves.
 
 What is saved against a whole examination, so that 5,000 candidates fit into seconds per edit: C and
 the keys of most candidates are those of the base model. In the first edited layer that is exact.

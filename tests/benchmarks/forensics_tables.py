@@ -1,7 +1,7 @@
 """The tables of forensics: who is named, what is called edited by mistake, what comes back.
 
-They are tables like those of `tables.py`, which `results.py` puts on the pages. Settings were
-chosen on even cases; unless a table says otherwise its rows are odd ones.
+They are tables like those of `tables.py`, which `results.py` puts on the pages. Unless a table says
+otherwise its rows are odd cases.
 """
 
 from __future__ import annotations
