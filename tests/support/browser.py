@@ -54,7 +54,8 @@ def visit(browser, address):
     pages, wrong = [], []
 
     def open_page(width: int = 1280, theme: str = "light", query: str = ""):
-        page = browser.new_page(viewport={"width": width, "height": 900})
+        context = browser.new_context(viewport={"width": width, "height": 900})
+        page = context.new_page()  # a second page of the context is the same visitor's other window
         page.on("console", lambda m: wrong.append(m.text) if m.type == "error" else None)
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("dialog", lambda dialog: (wrong.append("a dialog"), dialog.dismiss()))
@@ -66,7 +67,7 @@ def visit(browser, address):
 
     yield open_page
     for page in pages:
-        page.close()
+        page.context.close()
     assert not wrong, wrong
 
 
