@@ -36,7 +36,7 @@ def test_edit_and_undo(visit, tmp_path, width, theme):
     )
     page.screenshot(path=tmp_path / f"{theme}-{width}-before.png", full_page=True)
     press(page, "Edit")
-    page.get_by_role("progressbar").wait_for(state="attached", timeout=20_000)
+    page.get_by_role("progressbar").wait_for(state="attached", timeout=60_000)
     line = said(page, "wrote it")
     assert "wrote it: yes" in line and "undo is exact" in line
     assert page.locator("mark", has_text="Rome").count() >= 1

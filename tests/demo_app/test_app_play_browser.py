@@ -120,6 +120,7 @@ def test_a_race_is_watched_paused_and_comes_back_by_its_link(visit, tmp_path, wi
         box.fill(value)
         box.press("Tab")
     press(page, "Run the test")
+    page.locator("#race .stored").wait_for(state="detached", timeout=120_000)  # its own race stands
     page.locator("#race svg").wait_for(timeout=120_000)
     press(page, "Pause")
     page.locator("#lifelong-status", has_text="paused, what is done is kept").wait_for(
