@@ -32,6 +32,10 @@ TOUCHED = """() => [...document.querySelectorAll(
   .map(e => [e.tagName, e.type, e.getAttribute("aria-label") || e.innerText || e.className])"""
 
 
+# an empty plot of Gradio's has a name and no role; here it stands only until its picture has come
+PICTURES = "![...document.querySelectorAll('.empty')].some(e => e.checkVisibility())"
+
+
 def axe() -> str:
     """The script of axe-core, from one of the packages that carry it; otherwise the test skips."""
     for name in "axe_core_python", "axe_playwright_python":
@@ -123,6 +127,7 @@ def test_axe_finds_nothing_serious(visit, width, theme):
     for name in TABS:
         open_tab(page, name)
         page.wait_for_timeout(700)
+        page.wait_for_function(PICTURES, timeout=60_000)
         page.evaluate(script)
         found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
         serious = [
