@@ -1,4 +1,7 @@
-"""The tab of the lifelong stress test: its form, its progress, its results and its files."""
+"""The tab of the lifelong stress test: its form, its progress, its results and its files.
+
+A few lines over 300: form, run and results fill the same components. The race is in `race.py`.
+"""
 
 from __future__ import annotations
 

@@ -10,7 +10,11 @@ from ..support import tiny
 from ..support.browser import address, browser, visit  # noqa: F401
 
 # random models are moved by large steps only
-STRONG = {"ft": {"any": {"layer": 2, "lr": 2e-2, "epochs": 60, "target_eos": False}}}
+STRONG = {
+    "ft": {"any": {"layer": 2, "lr": 2e-2, "epochs": 60, "target_eos": False}},
+    "rome": {"any": {"layer": 1, "second_moment": False}},
+    "grace": {"any": {"layer": 2}},
+}
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +27,7 @@ def studio():
 
 @pytest.fixture(scope="module")
 def strong_settings():
-    """Presets with which `ft` moves a random model."""
+    """Presets with which `ft` moves a random model, and ROME and GRACE find a layer in it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("lib.editors.shared.config._presets", lambda: STRONG)
         yield

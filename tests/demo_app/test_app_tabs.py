@@ -31,20 +31,8 @@ from lib.evaluation.intervals import interval
 from lib.interpret.logit_lens import lens
 
 from ..support.page import WORDS, cases, edited, through
-from .conftest import STRONG
 
-
-@pytest.fixture(scope="module", autouse=True)
-def more_strong_settings():
-    """Settings also for the editors that only this file runs on a random model."""
-    with pytest.MonkeyPatch.context() as patch:
-        rows = {
-            **STRONG,
-            "rome": {"any": {"layer": 1, "second_moment": False}},
-            "grace": {"any": {"layer": 2}},
-        }
-        patch.setattr("lib.editors.shared.config._presets", lambda: rows)
-        yield
+pytestmark = pytest.mark.usefixtures("strong_settings")
 
 
 # ---- the stress test

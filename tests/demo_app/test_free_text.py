@@ -8,25 +8,14 @@ import torch
 import lib
 from demo_app.html import free_text as html
 from demo_app.session.free_text import FORCED, LONGEST, Writer
-from demo_app.session.studio import Studio
 from demo_app.session.texts import Pair, Text, Writing
 from demo_app.session.visitors import Session
 from demo_app.session.worker import Trouble
 from demo_app.tabs.free_prompt import _place
 
-from ..support import tiny
+pytestmark = pytest.mark.usefixtures("strong_settings")
 
 PROMPT = "The Eiffel Tower is located in the city of"
-
-
-@pytest.fixture(scope="module")
-def studio():
-    with pytest.MonkeyPatch.context() as patch:
-        row = {"layer": 2, "lr": 2e-2, "epochs": 60, "target_eos": False}
-        patch.setattr("lib.editors.shared.config._presets", lambda: {"ft": {"any": row}})
-        made = Studio(tiny.model("llama"))
-        yield made
-        made.close()
 
 
 @pytest.fixture(scope="module")

@@ -18,20 +18,10 @@ from demo_app.session.worker import Trouble
 from demo_app.tabs.gallery import opened
 from tests.make_gallery import EXHIBITS, Expected, measure
 
-from ..support import tiny
+pytestmark = pytest.mark.usefixtures("strong_settings")
 
 TOWER = ("The Eiffel Tower", "{} is located in the city of")
 HELD = gallery.gallery()
-
-
-@pytest.fixture(scope="module")
-def studio():
-    made = Studio(tiny.model("llama"))
-    with pytest.MonkeyPatch.context() as patch:
-        row = {"layer": 2, "lr": 2e-2, "epochs": 60, "target_eos": False}
-        patch.setattr("lib.editors.shared.config._presets", lambda: {"ft": {"any": row}})
-        yield made
-    made.close()
 
 
 def test_what_is_stored_is_what_the_script_measures_and_all_of_it_came_true():

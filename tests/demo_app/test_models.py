@@ -21,17 +21,10 @@ from lib.model.packaged_models import GEMMA
 
 from ..support import tiny
 
+pytestmark = pytest.mark.usefixtures("strong_settings")
+
 GEMMA_NAME = "gemma-3-270m"
 TOWER = ("The Eiffel Tower", "{} is located in the city of")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def strong_settings():
-    """Random models are moved by large steps only."""
-    with pytest.MonkeyPatch.context() as patch:
-        row = {"layer": 2, "lr": 2e-2, "epochs": 60, "target_eos": False}
-        patch.setattr("lib.editors.shared.config._presets", lambda: {"ft": {"any": row}})
-        yield
 
 
 def named(family: str, name: str) -> lib.LM:

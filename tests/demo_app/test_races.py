@@ -22,15 +22,7 @@ from lib.evaluation.answers import begins
 from ..support import tiny
 from ..support.page import Caller, cases, through
 
-
-@pytest.fixture(scope="module")
-def studio():
-    with pytest.MonkeyPatch.context() as patch:
-        row = {"layer": 2, "lr": 2e-2, "epochs": 20, "target_eos": False}
-        patch.setattr("lib.editors.shared.config._presets", lambda: {"ft": {"any": row}})
-        made = Studio(tiny.model("llama"))
-        yield made
-        made.close()
+pytestmark = pytest.mark.usefixtures("strong_settings")
 
 
 def found(test: Test) -> list:

@@ -20,30 +20,13 @@ from demo_app.stored import __main__ as command
 from demo_app.stored import examples
 from lib.editors.shared import config
 
-from ..support import tiny
 from ..support.page import cases, edited, through
+
+pytestmark = pytest.mark.usefixtures("strong_settings")
 
 FILES = sorted(examples.FOLDER.glob("*.json"))
 PRESETS = config._presets  # before the random models get theirs
 DEFAULT = examples.file_of("SmolLM2-135M-Instruct")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def strong_settings():
-    """Random models are moved by large steps only."""
-    with pytest.MonkeyPatch.context() as patch:
-        row = {"layer": 2, "lr": 2e-2, "epochs": 60, "target_eos": False}
-        rows = {"ft": {"any": row}, "rome": {"any": {"layer": 1, "second_moment": False}},
-                "grace": {"any": {"layer": 2}}}  # fmt: skip
-        patch.setattr(config, "_presets", lambda: rows)
-        yield
-
-
-@pytest.fixture(scope="module")
-def studio():
-    made = Studio(tiny.model("llama"))
-    yield made
-    made.close()
 
 
 # ---- the files
