@@ -12,6 +12,9 @@ from ..support.browser import address, browser, visit  # noqa: F401
 # random models are moved by large steps only
 STRONG = {
     "ft": {"any": {"layer": 2, "lr": 2e-2, "epochs": 60, "target_eos": False}},
+}
+MORE = {
+    **STRONG,
     "rome": {"any": {"layer": 1, "second_moment": False}},
     "grace": {"any": {"layer": 2}},
 }
@@ -27,7 +30,15 @@ def studio():
 
 @pytest.fixture(scope="module")
 def strong_settings():
-    """Presets with which `ft` moves a random model, and ROME and GRACE find a layer in it."""
+    """Presets with which `ft` moves a random model."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("lib.editors.shared.config._presets", lambda: STRONG)
+        yield
+
+
+@pytest.fixture(scope="module")
+def more_strong_settings():
+    """Those, and settings of ROME and GRACE for a random model."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lib.editors.shared.config._presets", lambda: MORE)
         yield

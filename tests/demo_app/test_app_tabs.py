@@ -32,7 +32,7 @@ from lib.interpret.logit_lens import lens
 
 from ..support.page import WORDS, cases, edited, through
 
-pytestmark = pytest.mark.usefixtures("strong_settings")
+pytestmark = pytest.mark.usefixtures("more_strong_settings")
 
 
 # ---- the stress test

@@ -22,7 +22,7 @@ from lib.editors.shared import config
 
 from ..support.page import cases, edited, through
 
-pytestmark = pytest.mark.usefixtures("strong_settings")
+pytestmark = pytest.mark.usefixtures("more_strong_settings")
 
 FILES = sorted(examples.FOLDER.glob("*.json"))
 PRESETS = config._presets  # before the random models get theirs
