@@ -107,7 +107,7 @@ def _line(test: Test, number: int, color: str, edits: int) -> str:
     ):
         points = " ".join(f"{x:.1f},{y:.1f}" for _, x, y in some)
         dots = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5"/>' for _, x, y in some)
-        drawn.append(f'<g class="way {kind}" style="color:{color}">')
+        drawn.append(f'<g class="way {kind}" style="--of:{color}">')
         drawn.append(f'<polyline points="{points}" stroke-dasharray="{dash}"/>')
         drawn.append(f"{dots}</g>")
     return "".join(drawn)
