@@ -1,0 +1,32 @@
+"""Every link of the gallery comes to its stated verdict on the model that it was measured on.
+
+In a file of its own: the other tests of the gallery replace the presets.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+import lib
+from demo_app.session import gallery
+from demo_app.session.studio import Studio
+from demo_app.session.visitors import Session
+
+HELD = gallery.gallery()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shown", HELD.exhibits, ids=lambda one: one.key)
+def test_every_link_comes_to_its_stated_verdict(embedded, shown):
+    session = Session()
+    for start in gallery.plan(embedded, shown):
+        view = start(session).outcome()
+    assert gallery.compared(view, shown) == shown.said
+
+
+@pytest.fixture(scope="module")
+def embedded():
+    made = Studio(lib.load())
+    assert made.lm.fingerprint == HELD.fingerprint, "measured on other weights: measure again"
+    yield made
+    made.close()
