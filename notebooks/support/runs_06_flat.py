@@ -59,7 +59,6 @@ def table(rows: Sequence[Mapping]) -> list[dict[str, Any]]:
             "rewordings (%)": base["rewordings"],
             "neighbors (%)": base["neighbors"],
             "KL on text (millinats)": "0",
-            "KL, unrelated (millinats)": "0",
         }
     ]
     for arm in ARMS:
@@ -72,7 +71,6 @@ def table(rows: Sequence[Mapping]) -> list[dict[str, Any]]:
                 "rewordings (%)": shown(joined(rows, arm, "rewordings")),
                 "neighbors (%)": shown(joined(rows, arm, "neighbors")),
                 "KL on text (millinats)": shown(joined(rows, arm, "text"), None),
-                "KL, unrelated (millinats)": shown(joined(rows, arm, "kl"), None),
             }
         )
     return lines
@@ -81,7 +79,7 @@ def table(rows: Sequence[Mapping]) -> list[dict[str, Any]]:
 def paired(rows: Sequence[Mapping], one: str, other: str, what: str) -> str:
     """The mean difference of two arms over the same cases or windows, with its 95 % interval."""
     found = [a - b for a, b in zip(*(joined(rows, x, what) for x in (one, other)), strict=True)]
-    ends = None if what in ("text", "kl") else DIFFERENCE
+    ends = None if what == "text" else DIFFERENCE
     low, high = interval(found, ends)
     scale, unit = (1000, "millinats") if ends is None else (100, "points")
     digits = 1 if ends is None else 0
