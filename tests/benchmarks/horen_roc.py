@@ -4,7 +4,9 @@
 
 Only keys are read, nothing is trained. The facts are the odd-numbered classroom cases, each with
 its rewordings and neighbors; pieces of general text are the strangers; the crowd are the prompts of
-other facts, stored as further keys. Five ways to look up an entry, all at one module:
+other facts, stored as further keys. Where the crowd is larger than --prompts, the rest of it are
+beginnings of these prompts, of four tokens or more, which cost no further run of the model. Five
+ways to look up an entry, all at one module:
 
     last, distance    GRACE's: the module's input at the last token, by distance
     last, angle       the same by cosine
@@ -72,6 +74,27 @@ def read(lm: lib.LM, rows: Sequence[list[int]], module: str, share: float) -> di
     return {kind: torch.stack(some) for kind, some in found.items()}
 
 
+def beginnings(
+    lm: lib.LM, rows: Sequence[list[int]], module: str, share: float, least: int = 4
+) -> dict[str, Tensor]:
+    """What `read` gives for all proper beginnings of the rows of at least so many tokens.
+
+    The model is causal, so what a module reads at a beginning is there in the whole row already.
+    """
+    found: dict[str, list] = {"last": [], "mean": []}
+    for group in batching.batches(rows, limit=1024):
+        seqs = batching.sequences(lm, [rows[i] for i in group])
+        seen = activations.padded_inputs(lm, seqs, [module])[module].float().cpu()
+        for at, i in enumerate(group):
+            own = seen[at, -len(rows[i]) :]  # (tokens, d_in), padded on the left
+            sums = own.cumsum(0)
+            for size in range(least, len(own)):
+                first = max(1, size - math.ceil(share * size - 1e-9))
+                found["last"].append(own[size - 1])
+                found["mean"].append((sums[size - 1] - sums[first - 1]) / (size - first))
+    return {kind: torch.stack(some) for kind, some in found.items()}
+
+
 def pieces(lm: lib.LM, count: int) -> list[list[int]]:
     """Token ids of pieces of general text, of all of the calibration's lengths in turn."""
     source = lm.tokenizer(general_text(None), add_special_tokens=False)["input_ids"]
@@ -136,6 +159,7 @@ def rows(
         "neighbor": [probe.prompt for case in cases for probe in case.neighborhood],
         "crowd": list(crowd)[: max(sizes)],
     }
+    more = max(sizes) - len(texts["crowd"])
     owner = torch.tensor([i for i, case in enumerate(cases) for _ in case.paraphrases])
     ids = {name: lm.rows(some)[0] for name, some in texts.items() if some}
     ids["general"] = pieces(lm, STRANGERS)
@@ -145,6 +169,13 @@ def rows(
     for name, some in ids.items():
         seen[name] = {kind: x[start : start + len(some)] for kind, x in flat.items()}
         start += len(some)
+    if more > 0:
+        short = beginnings(lm, ids["crowd"], module, share)
+        order = torch.randperm(len(short["last"]), generator=torch.Generator().manual_seed(0))[
+            :more
+        ]
+        for kind, some in short.items():
+            seen["crowd"][kind] = torch.cat([seen["crowd"][kind], some[order]])
     for size in sizes:
         keys = dict(seen["edit"])
         if size:
@@ -173,6 +204,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, help="cases whose prompts are the crowd")
     parser.add_argument("--crowd", default="0", help="numbers of further keys")
+    parser.add_argument("--prompts", type=int, default=1700, help="of the crowd, read at most")
     parser.add_argument("--layer", type=int)
     parser.add_argument("--share", type=float)
     parser.add_argument("--out", type=Path, default=OUT)
@@ -184,7 +216,10 @@ def main() -> None:
     sizes = sorted({0, *(int(n) for n in given.crowd.split(","))})
     crowd = []
     if given.data:
-        crowd = [case.fact.text for case in lib.read_cases(given.data, limit=max(sizes))]
+        crowd = [
+            case.fact.text
+            for case in lib.read_cases(given.data, limit=min(given.prompts, max(sizes)))
+        ]
     cases = [case for case in lib.classroom() if case.id % 2]
     found = list(rows(lm, cases, crowd, sizes, layer, share))
     made = {

@@ -68,6 +68,21 @@ def test_every_way_has_a_row_at_every_crowd(monkeypatch):
             assert all(hit <= right for hit, right in pairs)
 
 
+def test_a_beginning_is_read_as_a_prompt_of_its_own():
+    lm, share = tiny.model("llama"), 0.5
+    rows = [[5, 6, 7, 8, 9, 10, 11], [12, 13, 14, 15, 16]]
+    module = lm.mlp_out(2)
+    found = horen_roc.beginnings(lm, rows, module, share)
+    short = [row[:size] for row in rows for size in range(4, len(row))]
+    wanted = horen_roc.read(lm, short, module, share)
+    for kind in ("last", "mean"):
+        torch.testing.assert_close(found[kind], wanted[kind], atol=1e-4, rtol=1e-4)
+    crowd = ["one fact is the first of all", "another fact is the second of all"]
+    cases = [case for case in lib.classroom() if case.id % 2][:2]
+    sizes = {row["crowd"] for row in horen_roc.rows(lm, cases, crowd, [0, 2, 5], 2, share)}
+    assert sizes == {0, 2, 5}
+
+
 def test_ways_are_compared_over_the_same_cases():
     rows = [
         {"way": way, "crowd": 0, "at_general": values, "own_entry": values}
