@@ -329,7 +329,7 @@ show.Table(
 # ANSWER_TOWER
 #
 # **The claim.** CrispEdit's authors say that this is why fine-tuning can spare a model. To test it, two
-# draws of 24 odd facts of the classroom are written by arms that differ in nothing but the directions
+# draws of 16 odd facts of the classroom are written by arms that differ in nothing but the directions
 # they may move in. Each stops after the first step at which 90 % of its facts are generated, so that all
 # are compared at one efficacy. *All directions* is plain fine-tuning. *Inputs* forbids the inputs that
 # text uses most, $S = I$, and *turned* has CrispEdit's pattern of free directions in random bases, each

@@ -90,10 +90,12 @@ def paired(rows: Sequence[Mapping], one: str, other: str, what: str) -> str:
 def spread(
     rows: Sequence[Mapping], settings: Mapping[str, Any]
 ) -> dict[str, tuple[Tensor, Tensor]]:
-    """{arm: predicted and measured nats per token (draws, strengths)} on text."""
+    """{arm: predicted and measured nats per token (draws, strengths)} on text, where predicted."""
     found = {}
     for arm in ARMS:
-        own = [row for row in rows if row["arm"] == arm]
+        own = [row for row in rows if row["arm"] == arm and row["predicted"] is not None]
+        if not own:
+            continue
         squares = torch.tensor(settings["strengths"]).double().square()
         predicted = torch.tensor([row["predicted"] for row in own]).double()[:, None] * squares
         measured = [
