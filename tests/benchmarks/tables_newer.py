@@ -4,24 +4,9 @@ from __future__ import annotations
 
 from notebooks.support import runs_06_flat, runs_11_horen
 
-from .tables import GENERATED, compared, made, number, read, table, times
+from .tables import made, number, read, table, times
 
-TAG = ", 12 cases"
 NEWER = ("crispedit", "horen", "steer")
-
-
-@made("classroom-newer")
-def classroom_newer() -> str:
-    """Single edits of the newer editors, beside the unedited model and two known ones."""
-    runs = read("quality")
-    names = {"unedited model": f"classroom base{TAG}"}
-    names |= {
-        f"`{name}`": f"classroom {name}{TAG}"
-        for name in (*NEWER, "rome", "grace")
-        if f"classroom {name}{TAG}" in runs
-    }
-    rows = [*GENERATED, ("unrelated text, divergence", "locality", "kl_nats")]
-    return compared(names, rows)
 
 
 @made("sweeps-newer")
