@@ -333,8 +333,7 @@ show.Table(
 # they may move in. Each stops after the first step at which 90 % of its facts are generated, so that all
 # are compared at one efficacy. *All directions* is plain fine-tuning. *Inputs* forbids the inputs that
 # text uses most, $S = I$, and *turned* has CrispEdit's pattern of free directions in random bases, each
-# with as many free directions as CrispEdit. AlphaEdit, which writes other layers, is made weaker until
-# 90 % are left.
+# with as many free directions as CrispEdit (one draw).
 #
 # **Predict.** Which arm moves text least? Which keeps the neighbors?
 
@@ -344,7 +343,7 @@ show.Table(runs_06_flat.table(flat_rows))
 
 # %%
 best = "inputs and outputs"
-for other in ("all directions", "inputs", "turned", "AlphaEdit"):
+for other in runs_06_flat.written(flat_rows, but=best):
     print(f"{best} less {other}:")
     for what in ("text", "neighbors", "rewordings"):
         print(f"  {what}: {runs_06_flat.paired(flat_rows, best, other, what)}")
@@ -353,7 +352,18 @@ print(", ".join(f"{name} {value:.2f}" for name, value in law.items()))
 drawings_06.predicted(runs_06_flat.spread(flat_rows, flat_settings))
 
 # %% [markdown]
-# VERDICT_CRISP
+# **The claim holds in part.** At the same efficacy CrispEdit moves held-out text by 2.4 thousandths of a nat
+# per token less than plain fine-tuning (0.8 to 4.3 less) and keeps 11 points more of the neighbors (2 to 21),
+# and it pays with 16 points of the rewordings (5 to 27). Directions do matter: in random bases the same
+# number of free directions costs text fourteen times as much. But what CrispEdit adds to a null space, the
+# *outputs*, is hardly seen: against *inputs* it is 0.2 thousandths of a nat (0.0 to 0.4) and 3 points of
+# the neighbors (−5 to 10). The intervals are over 32 facts (16 for *turned*), and those of text over a few
+# windows, the same in each draw, so they are too narrow.
+#
+# **The formula** has the right power: over the strengths the measured divergence grows with an exponent of
+# 2.09. Its size is not right. The median edit moves text 36 times as much as predicted, since all tokens of
+# a row and all five layers push in one direction, and the sum of squares leaves that out. And the factor is
+# not the same for all arms, so the prediction orders edits only roughly.
 #
 # ## A brake on the values
 #

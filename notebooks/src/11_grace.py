@@ -431,7 +431,8 @@ drawings_11.roc(roc["rates"], {g: runs_11_horen.curves(roc, g) for g in ("genera
 # comes from the cosine alone. A likely reason is that a neighbor shares the words of the prompt, which
 # is what a mean keeps, and differs in the subject. And no way tells rewordings from neighbors: with 5 %
 # of the neighbors at most 17 % of the rewordings come in. All this is one small model and one kind of
-# prompt. The authors report larger models and the questions of ZsRE.
+# prompt; in its layers 8 to 20 a mean does find more than the last token, where both find little. The
+# authors report larger models and the questions of ZsRE.
 #
 # **A crowd.** With more keys the softmax spreads over all of them. The own key keeps more than half of
 # its mass about as long as $\beta(s - \mu) > \ln n + \beta^2\sigma^2/2$, with $\mu$ and $\sigma$ the mean and

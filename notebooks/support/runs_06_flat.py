@@ -27,12 +27,20 @@ def read() -> tuple[list[dict[str, Any]], dict[str, Any]]:
     return found["rows"], found["settings"]
 
 
-def joined(rows: Sequence[Mapping], arm: str, what: str) -> list[float]:
-    """One value per case, or per window of text, of all draws of an arm, in their order."""
-    own = [row for row in rows if row["arm"] == arm]
+def joined(
+    rows: Sequence[Mapping], arm: str, what: str, draws: Sequence[int] | None = None
+) -> list[float]:
+    """One value per case, or per window of text, of an arm's draws (None: all), in their order."""
+    own = [row for row in rows if row["arm"] == arm and (draws is None or row["draw"] in draws)]
     if what == "text":  # at full strength
         return [x for row in own for x in row["text"][-1]]
     return [x for row in own for x in row[what]]
+
+
+def written(rows: Sequence[Mapping], but: str) -> list[str]:
+    """The arms that have rows, without one of them."""
+    found = {row["arm"] for row in rows}
+    return [arm for arm in ARMS if arm in found and arm != but]
 
 
 def mean(values: Sequence[float]) -> float:
@@ -54,8 +62,9 @@ def table(rows: Sequence[Mapping]) -> list[dict[str, Any]]:
     lines = [
         {
             "arm": "unedited model",
+            "facts": str(len(joined(rows, "unedited", "neighbors"))),
             "steps": "–",
-            "facts (%)": "0",
+            "written (%)": "0",
             "rewordings (%)": base["rewordings"],
             "neighbors (%)": base["neighbors"],
             "KL on text (millinats)": "0",
@@ -63,11 +72,14 @@ def table(rows: Sequence[Mapping]) -> list[dict[str, Any]]:
     ]
     for arm in ARMS:
         own = [row for row in rows if row["arm"] == arm]
+        if not own:
+            continue
         lines.append(
             {
                 "arm": arm,
+                "facts": str(len(joined(rows, arm, "held"))),
                 "steps": ", ".join(f"{row['steps']:g}" for row in own),
-                "facts (%)": shown(joined(rows, arm, "held")),
+                "written (%)": shown(joined(rows, arm, "held")),
                 "rewordings (%)": shown(joined(rows, arm, "rewordings")),
                 "neighbors (%)": shown(joined(rows, arm, "neighbors")),
                 "KL on text (millinats)": shown(joined(rows, arm, "text"), None),
@@ -77,8 +89,16 @@ def table(rows: Sequence[Mapping]) -> list[dict[str, Any]]:
 
 
 def paired(rows: Sequence[Mapping], one: str, other: str, what: str) -> str:
-    """The mean difference of two arms over the same cases or windows, with its 95 % interval."""
-    found = [a - b for a, b in zip(*(joined(rows, x, what) for x in (one, other)), strict=True)]
+    """The mean difference of two arms over the same cases or windows, with its 95 % interval.
+
+    Of the draws that both have written.
+    """
+    both = sorted(
+        {row["draw"] for row in rows if row["arm"] == one}
+        & {row["draw"] for row in rows if row["arm"] == other}
+    )
+    sides = (joined(rows, arm, what, both) for arm in (one, other))
+    found = [a - b for a, b in zip(*sides, strict=True)]
     ends = None if what == "text" else DIFFERENCE
     low, high = interval(found, ends)
     scale, unit = (1000, "millinats") if ends is None else (100, "points")

@@ -1,12 +1,12 @@
-"""The tables of CrispEdit, HoReN, steering and demonstrations, from the rows that are stored."""
+"""The tables of CrispEdit and HoReN, from the rows that are stored."""
 
 from __future__ import annotations
 
 from notebooks.support import runs_06_flat, runs_11_horen
 
-from .tables import made, number, read, table, times
+from .tables import made, number, read, table
 
-NEWER = ("crispedit", "horen", "steer")
+NEWER = ("crispedit", "horen")
 
 
 @made("sweeps-newer")
@@ -14,9 +14,7 @@ def sweeps_newer() -> str:
     """The trials from which the presets of the newer editors were chosen; the chosen ones first."""
     lines = []
     for name in NEWER:
-        sweep = read("sweeps").get(name)
-        if sweep is None:
-            continue
+        sweep = read("sweeps")[name]
         scored = ("efficacy", "generalization", "specificity", "harmonic")
         rest = [row for row in sweep["rows"] if row != sweep["best"]]
         for row in (sweep["best"], *sorted(rest, key=lambda row: -row["harmonic"])):
@@ -44,8 +42,7 @@ def flat_directions_paired() -> str:
     whats = {"text": "KL on text", "neighbors": "neighbors", "rewordings": "rewordings"}
     lines = [
         (f"less {arm}", *(runs_06_flat.paired(rows, own, arm, what) for what in whats))
-        for arm in runs_06_flat.ARMS
-        if arm != own
+        for arm in runs_06_flat.written(rows, but=own)
     ]
     return table((own, *whats.values()), lines)
 
@@ -66,14 +63,3 @@ def horen_crowding() -> str:
     """The crowding rule beside what was measured."""
     lines = runs_11_horen.crowding(runs_11_horen.read()["rows"])
     return table(tuple(lines[0]), [tuple(line.values()) for line in lines])
-
-
-@made("newer-speed")
-def newer_speed() -> str:
-    """Seconds per edit of the newer editors."""
-    rows = [
-        (name, number(row["cpu"], 3), times(row.get("over_floor")))
-        for name, row in read("newer_speed").items()
-        if isinstance(row, dict)
-    ]
-    return table(("editor", "CPU s per edit", "against the floor"), rows)

@@ -9,7 +9,7 @@ import lib
 from lib.editors.crispedit import CrispEdit
 from lib.keys_values.curvature import curvature
 from notebooks.support import runs_06_flat
-from tests.benchmarks import flat_directions
+from tests.benchmarks import flat_directions, newer_speed
 
 from ..support import tiny
 from ..support.editor_settings import A, B
@@ -102,5 +102,16 @@ def test_arms_are_compared_over_the_same_cases():
     assert runs_06_flat.paired(rows, "inputs", "all directions", "text").startswith(
         "+2.0 millinats"
     )
+    # a draw that one of them lacks does not count
+    short = [row for row in rows if (row["arm"], row["draw"]) != ("inputs", 1)]
+    assert runs_06_flat.paired(short, "inputs", "all directions", "text").startswith("+2.0")
     (base, first, *others) = runs_06_flat.table(rows)
-    assert base["facts (%)"] == "0" and len(others) == 4 and first["steps"] == "5, 5"
+    assert base["written (%)"] == "0" and len(others) == 4 and first["steps"] == "5, 5"
+
+
+def test_the_floor_of_an_edit_counts_its_steps():
+    lm = tiny.model("llama")
+    one, two, three = (newer_speed.crispedit_floor(lm, A, (1, 2), n) for n in (1, 2, 3))
+    assert 0 < two - one == three - two
+    wider = newer_speed.crispedit_floor(lm, A, (0, 1, 2), 2)
+    assert wider > two and one - (two - one) > 0  # the way to the lowest layer
