@@ -396,7 +396,9 @@ for (prompt, group), answer, (note,) in zip(asked.items(), answers, notes, stric
 show.Table(rows)
 
 # %% [markdown]
-# ANSWERS_HOREN
+# Now every rewording is answered, and so are the Louvre and the Colosseum: the Louvre's cosine, 0.87, is as
+# large as that of the best rewording. Text is left alone. The threshold keeps strangers out, and a
+# neighbor is none.
 #
 # **The claims.** HoReN's authors say that averaging finds rewordings and leaves strangers alone, and
 # that the step makes it robust. Both can be tested without training a value, since who answers depends
@@ -478,7 +480,11 @@ show.Table(
 )
 
 # %% [markdown]
-# VERDICT_STEER
+# Neither writes the fact. Steering turns "Paris, France" into "Paris, Italy", at the Louvre as at the tower,
+# and bread and lambs change their words too: the direction is "something Italian", given to everybody. **It
+# is not editing**, since nothing in it depends on the prompt. The demonstrations change nothing but an ending
+# here and there. This model of 135 million weights does not follow them, where IKE was made for models
+# fifty times as large. One fact and one strength of steering are an illustration and no measurement.
 #
 # ## Exercise: the split rule, and a theft
 #
@@ -540,6 +546,8 @@ print("steal:", checks_11.steal(wide, held, tower, again.text, thief))
 #   of reach the model is the base model to the last bit.
 # * Facts add, expand or split. A split halves the ground, and may take what was taught before.
 # * The nearest key is often the right one. *How near* is near enough no radius can tell.
+# * The cosine at the last token finds more rewordings than the distance does, at equal strangers. HoReN's
+#   mean finds fewer on this model, and its Hopfield step changes nothing that was seen.
 #
 # ## Where it breaks
 #
@@ -560,9 +568,10 @@ for name, one in {"GRACE": editor, "HoReN": horen}.items():
 score_tables.by_metric(after, "generation")
 
 # %% [markdown]
-# Locality cannot be better: all neighbors keep their true answers, and unrelated text has not moved
-# at all. Of the facts 98 % are held. But of the rewordings none is right, after the edits as before
-# them: **rewordings** break it. In the tables of the WISE paper GRACE answers 36 % of the rewordings
+# GRACE's locality cannot be better: all neighbors keep their true answers, and unrelated text has not
+# moved at all. Of the facts 98 % are held. But of the rewordings none is right, after the edits as before
+# them: **rewordings** break it. HoReN answers 54 % of them, and pays with half of the neighbors (51 % are
+# kept): the other end of the same line. In the tables of the WISE paper GRACE answers 36 % of the rewordings
 # after one edit, and after a thousand it is 8 % on LLaMA-2-7B and 2 % on Mistral-7B. (A score there
 # is the share of the answer's tokens that are right in a text of just that length; ours asks for the
 # whole answer.) Editors of weights have it the other way round. Can one have both? That is
@@ -572,5 +581,11 @@ score_tables.by_metric(after, "generation")
 #
 # * Hartvigsen et al.: *Aging with GRACE: Lifelong Model Editing with Discrete Key-Value Adaptors*,
 #   2023, [arXiv:2211.11031](https://arxiv.org/abs/2211.11031).
+# * Fang et al.: *HoReN*, 2026, [arXiv:2605.08143](https://arxiv.org/abs/2605.08143).
+# * Rimsky et al.: *Steering Llama 2 via Contrastive Activation Addition*, 2024,
+#   [arXiv:2312.06681](https://arxiv.org/abs/2312.06681).
+# * Zheng et al.: *Can We Edit Factual Knowledge by In-Context Learning?*, 2023: IKE.
+# * Meng et al.: *Locating and Editing Factual Associations in GPT*, 2022,
+#   [arXiv:2202.05262](https://arxiv.org/abs/2202.05262): CounterFact.
 # * Wang et al.: *WISE*, 2024, [arXiv:2405.14768](https://arxiv.org/abs/2405.14768): GRACE's
 #   rewordings on LLaMA-2-7B and Mistral-7B.

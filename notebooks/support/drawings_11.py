@@ -126,7 +126,7 @@ def roc(rates: Sequence[float], panels: Mapping[str, Mapping[str, Sequence[float
         ax.set_xlabel(f"{words} let in (%)", fontsize=LABEL, color=INK)
         ax.spines[["top", "right"]].set_visible(False)
         ax.tick_params(labelsize=SMALL, colors=QUIET, labelcolor=INK)
-    axes[0].set_ylabel("rewordings that reach their entry (%)", fontsize=LABEL, color=INK)
+    axes[0].set_ylabel("rewordings found (%)", fontsize=LABEL, color=INK)
     handles, names = axes[0].get_legend_handles_labels()
     look = {"loc": "outside lower center", "ncols": 3, "frameon": False}
     figure.legend(handles, names, fontsize=SMALL, labelcolor=INK, **look)
