@@ -46,7 +46,8 @@ from lib import memory
 from lib.editors import prune, rect
 from lib.interpret import predicted_kl
 from notebooks.support import checks_06_null_space as checks_06
-from notebooks.support import drawings_06, long_runs, measured_06, models, runs_06_flat, show
+from notebooks.support import drawings_06, long_runs, measured_06, models, show
+from notebooks.support import flat_06 as runs_06_flat
 from notebooks.support import runs_02_insert as runs_02
 from notebooks.support import runs_06_null_space as runs_06
 

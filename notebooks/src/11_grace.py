@@ -44,7 +44,8 @@ import lib
 from lib import plot, widgets
 from lib.editors.grace.codebook import Codebook, lookup
 from notebooks.support import checks_11_grace as checks_11
-from notebooks.support import drawings_11, models, runs_11_horen, score_tables, show
+from notebooks.support import drawings_11, models, score_tables, show
+from notebooks.support import horen_11 as runs_11_horen
 from notebooks.support import runs_11_grace as runs_11
 
 draw = torch.Generator().manual_seed(0)

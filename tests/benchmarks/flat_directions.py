@@ -8,7 +8,7 @@ All are compared at one efficacy: an arm that is trained step by step stops afte
 which nine facts of ten are generated, and AlphaEdit's change is made weaker until that is just so.
 What is measured then is what the edit did to text, to neighbors and to rewordings. The rows
 go to the JSON file of its name after each arm, and arms that are there already stay as they are.
-Notebook 06 shows them (notebooks/support/runs_06_flat.py).
+Notebook 06 shows them (notebooks/support/flat_06.py).
 
 An arm has as many free directions as CrispEdit, but "all directions". "inputs" puts S := I, as a
 null space of the inputs does. "turned" has CrispEdit's pattern of free directions in random bases.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from notebooks.support import runs_06_flat, runs_11_horen
+from notebooks.support import flat_06, horen_11
 
 from .tables import made, number, read, table
 
@@ -29,20 +29,20 @@ def sweeps_newer() -> str:
 @made("flat-directions")
 def flat_directions() -> str:
     """CrispEdit's claim: arms at one efficacy."""
-    rows, _ = runs_06_flat.read()
-    lines = runs_06_flat.table(rows)
+    rows, _ = flat_06.read()
+    lines = flat_06.table(rows)
     return table(tuple(lines[0]), [tuple(line.values()) for line in lines])
 
 
 @made("flat-directions-paired")
 def flat_directions_paired() -> str:
     """CrispEdit against each of the other arms, over the same cases and windows of text."""
-    rows, _ = runs_06_flat.read()
+    rows, _ = flat_06.read()
     own = "inputs and outputs"
     whats = {"text": "KL on text", "neighbors": "neighbors", "rewordings": "rewordings"}
     lines = [
-        (f"less {arm}", *(runs_06_flat.paired(rows, own, arm, what) for what in whats))
-        for arm in runs_06_flat.written(rows, but=own)
+        (f"less {arm}", *(flat_06.paired(rows, own, arm, what) for what in whats))
+        for arm in flat_06.written(rows, but=own)
     ]
     return table((own, *whats.values()), lines)
 
@@ -50,16 +50,16 @@ def flat_directions_paired() -> str:
 @made("horen-roc")
 def horen_roc() -> str:
     """Five ways to look up an entry, without a crowd and with the largest."""
-    rows = runs_11_horen.read()["rows"]
+    rows = horen_11.read()["rows"]
     lines = []
     for crowd in (0, max(row["crowd"] for row in rows)):
-        for line in runs_11_horen.table(rows, crowd):
+        for line in horen_11.table(rows, crowd):
             lines.append((f"{crowd:,}", *line.values()))
-    return table(("further keys", *runs_11_horen.table(rows)[0]), lines, left=2)
+    return table(("further keys", *horen_11.table(rows)[0]), lines, left=2)
 
 
 @made("horen-crowding")
 def horen_crowding() -> str:
     """The crowding rule beside what was measured."""
-    lines = runs_11_horen.crowding(runs_11_horen.read()["rows"])
+    lines = horen_11.crowding(horen_11.read()["rows"])
     return table(tuple(lines[0]), [tuple(line.values()) for line in lines])

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import lib
-from notebooks.support import runs_11_horen
+from notebooks.support import horen_11
 from tests.benchmarks import horen_roc
 
 from ..support import tiny
@@ -88,5 +88,5 @@ def test_ways_are_compared_over_the_same_cases():
         {"way": way, "crowd": 0, "at_general": values, "own_entry": values}
         for way, values in (("last, angle", [1.0, 0.5]), ("mean, angle", [0.5, 0.5]))
     ]
-    said = runs_11_horen.paired(rows, "mean, angle", "last, angle", "at_general")
+    said = horen_11.paired(rows, "mean, angle", "last, angle", "at_general")
     assert said.startswith("-25 points (95 %: ")

@@ -8,7 +8,7 @@ import torch
 import lib
 from lib.editors.crispedit import CrispEdit
 from lib.keys_values.curvature import curvature
-from notebooks.support import runs_06_flat
+from notebooks.support import flat_06
 from tests.benchmarks import flat_directions, newer_speed
 
 from ..support import tiny
@@ -78,7 +78,7 @@ def made_up():
     rows = []
     for draw in (0, 1):
         rows.append({"draw": draw, "arm": "unedited", "rewordings": [0.0], "neighbors": [1.0]})
-        for place, arm in enumerate(runs_06_flat.ARMS):
+        for place, arm in enumerate(flat_06.ARMS):
             own = {"draw": draw, "arm": arm, "steps": 5, "predicted": 1e-3 * (place + 1)}
             size = 2e-3 * (place + 1)  # the prediction is half of what is measured
             own["text"] = [[size * s * s, size * s * s] for s in (0.5, 1.0)]
@@ -90,22 +90,20 @@ def made_up():
 
 def test_the_theory_is_read_off_rows_that_follow_it():
     rows, settings = made_up()
-    found = runs_06_flat.theory(rows, settings)
+    found = flat_06.theory(rows, settings)
     assert found["edits"] == 10 and found["slope"] == pytest.approx(2.0)
     assert found["rank"] > 0.9 and found["factor"] == pytest.approx(2.0, rel=1e-3)
 
 
 def test_arms_are_compared_over_the_same_cases():
     rows, _ = made_up()
-    said = runs_06_flat.paired(rows, "turned", "all directions", "neighbors")
+    said = flat_06.paired(rows, "turned", "all directions", "neighbors")
     assert said.startswith("-30 points (95 %: ")
-    assert runs_06_flat.paired(rows, "inputs", "all directions", "text").startswith(
-        "+2.0 millinats"
-    )
+    assert flat_06.paired(rows, "inputs", "all directions", "text").startswith("+2.0 millinats")
     # a draw that one of them lacks does not count
     short = [row for row in rows if (row["arm"], row["draw"]) != ("inputs", 1)]
-    assert runs_06_flat.paired(short, "inputs", "all directions", "text").startswith("+2.0")
-    (base, first, *others) = runs_06_flat.table(rows)
+    assert flat_06.paired(short, "inputs", "all directions", "text").startswith("+2.0")
+    (base, first, *others) = flat_06.table(rows)
     assert base["written (%)"] == "0" and len(others) == 4 and first["steps"] == "5, 5"
 
 
