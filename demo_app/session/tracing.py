@@ -237,7 +237,8 @@ def _alone(
     null: Sequence[float],
 ) -> Generator[None, None, tuple[Findings, dict[int, Tensor]]]:
     """The weights looked at without the base."""
-    steps, began = examine(lm, names, suspect.patch, layers=layers), time.monotonic()
+    began = time.monotonic()
+    steps = examine(lm, names, suspect.patch, layers=layers, threshold=THRESHOLD)
     while True:
         try:
             share, words = next(steps)
