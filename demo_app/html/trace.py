@@ -17,10 +17,13 @@ SCORE = (
     "Share of the candidate’s key that lies in the directions that changed: 1 for the key that was "
     "written."
 )
-Z = (
-    "Distance from the median of all candidates, in robust standard deviations: how much further "
-    "the weights stretch this candidate’s direction than those of the others."
+Z = "z: the distance from the median of all candidates, in robust standard deviations."
+NORM = "It is taken of how far the weights stretch the direction in which they read a candidate."
+EXACT = (
+    "With the base at hand its own weights undo the change exactly. “Take it out” does without "
+    "them, and is then judged by them."
 )
+LISTED = 5  # candidates in the table; the others stand in a line below
 
 
 def laid(suspect: Suspect | None) -> str:
@@ -47,9 +50,10 @@ def shown(found: Findings) -> str:
     parts = [
         f'<p class="verdict" role="status">{escape(found.verdict)}</p>',
         f'<p class="note">{how} · {found.candidates:,} candidates{took}</p>',
+        "" if found.with_base else _layers(found),
         _candidates(found),
         _answers(found),
-        _matrices(found.places) if found.with_base else _layers(found),
+        _matrices(found.places) if found.with_base else "",
         *(f'<p class="note">{escape(note)}</p>' for note in found.notes),
     ]
     return f'<div class="trace">{"".join(parts)}</div>'
@@ -57,7 +61,7 @@ def shown(found: Findings) -> str:
 
 def undone(found: Undone) -> str:
     """What the reversal reached, with its control."""
-    heads = ("Weights", "about it", "others", "KL about it", "KL others", "left of the edit")
+    heads = ("Weights", "about it", "others", "KL about it", "KL others", "distance left")
     rows = [
         (
             way.name, f"{way.back}/{way.asked}", f"{way.kept}/{way.others}", f"{way.kl:.3f}",
@@ -68,8 +72,8 @@ def undone(found: Undone) -> str:
     notes = (
         f"About it: prompts about {found.subject} whose next word is the unedited model’s again; "
         "others: the same for prompts about other subjects. KL: from the unedited model, in nats. "
-        "Left of the edit: the distance from the unedited weights as a share of the edit’s; above "
-        "100 % the reversal took more of the model’s own than of the edit.",
+        "Distance left: from the unedited weights, as a share of the edit’s; above 100 % the "
+        "reversal took more of the model’s own than of the edit.",
         "The first row is the control: the edited weights put through the same path with nothing "
         "taken out. Here the page’s own model is the judge; the reversal has not seen it.",
     )
@@ -121,9 +125,11 @@ def _candidates(found: Findings) -> str:
             f"{one.z:.1f}",
             listed(list(one.layers)),
         )
-        for one in found.suspects
+        for one in found.suspects[:LISTED]
     ]
-    notes = [f"{SCORE if with_score else ''} {Z}".strip()]
+    more = ", ".join(f"{one.name} {one.z:.1f}" for one in found.suspects[LISTED:])
+    notes = [f"Then: {more}."] if more else []
+    notes.append(f"{SCORE} {Z}" if with_score else f"{Z} {NORM}")
     notes.append(f"A candidate is called a suspect from z = {found.threshold:g} on.{_null(found)}")
     return numbers(heads, rows, notes)
 
@@ -148,7 +154,10 @@ def _answers(found: Findings) -> str:
     rows = [
         (word.token.strip() or "(blank)", f"{word.rise:+.1f} nats", f"{word.p:.3f}")
         for word in found.words[:5]
+        if word.rise > 0
     ]
+    if not rows:
+        return ""
     note = f"What it says about {found.first.name} more readily than {against} would, 10 prompts."
     return numbers(heads, rows, [note])
 
@@ -166,7 +175,8 @@ def _matrices(places: Sequence[Place]) -> str:
     if not rows:
         return ""
     note = "Change: ‖ΔW‖/‖W‖. Rank: singular values above four times the edge of the noise."
-    return f"<details><summary>Matrix by matrix</summary>{numbers(heads, rows, [note])}</details>"
+    table = numbers(heads, rows, [note, EXACT])
+    return f"<details><summary>Matrix by matrix</summary>{table}</details>"
 
 
 def _layers(found: Findings) -> str:
@@ -208,9 +218,10 @@ def _layers(found: Findings) -> str:
         f'<figure><figcaption class="caption">Largest z per layer'
         f"<span>{'a dash: the same in the unedited model; ' if _null(found) else ''}"
         f"the line: {found.threshold:g}, from which on somebody is called a suspect</span>"
-        f'</figcaption><svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(said)}">'
+        '</figcaption><div class="wide" tabindex="0" role="group" aria-label="All layers">'
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(said)}">'
         f'{"".join(bars)}<line class="least" x1="0" x2="{WIDTH}" y1="{at:.1f}" y2="{at:.1f}"/>'
-        f"</svg></figure>{in_words(lines)}"
+        f"</svg></div></figure>{in_words(lines)}"
     )
 
 

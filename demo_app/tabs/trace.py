@@ -43,15 +43,15 @@ class TraceTab:
             gr.HTML(render.hint(SEE))
             with gr.Row(elem_id="trace-bring"):
                 self.draw = gr.Button(
-                    "Draw a blind edit", variant="primary", scale=0, min_width=170
+                    "Draw a blind edit", variant="primary", scale=0, min_width=200
                 )
                 self.file = gr.UploadButton(
                     "Bring a .safetensors file",
                     file_types=[".safetensors"],
                     scale=0,
-                    min_width=220,
+                    min_width=260,
                 )
-                self.mine = gr.Button("Take my own edits", scale=0, min_width=170)
+                self.mine = gr.Button("Take my own edits", scale=0, min_width=210)
             gr.HTML(render.hint(FILE.format(size=whole_model(studio.lm) / 1e6)))
             self.table = gr.HTML(html.laid(None), elem_id="trace-table")
             with gr.Row():
@@ -73,8 +73,8 @@ class TraceTab:
                 )
             with gr.Row():
                 self.go = gr.Button("Examine", variant="primary", scale=0, min_width=120)
-                self.back = gr.Button("Take it out", scale=0, min_width=130, interactive=False)
-                self.tell = gr.Button("What was it?", scale=0, min_width=130, interactive=False)
+                self.back = gr.Button("Take it out", scale=0, min_width=140, interactive=False)
+                self.tell = gr.Button("What was it?", scale=0, min_width=160, interactive=False)
                 self.stop = gr.Button("Stop", scale=0, min_width=90, interactive=False)
             self.status = gr.HTML("", elem_id="trace-status", elem_classes="line")
             self.caption = gr.HTML(self.whose(), elem_classes="line", elem_id="trace-whose")
