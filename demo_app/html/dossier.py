@@ -56,7 +56,7 @@ def _inside(found: Inside | None) -> str:
     ]
     opened = [
         (
-            f"{layer.layer}: {one.number}", f"{one.size:.2f} ({_percent(one.part)})",
+            f"layer {layer.layer}, {one.number}", f"{one.size:.2f} ({_percent(one.part)})",
             " ".join(one.up), " ".join(one.down),
             "–" if one.change is None else f"{one.change:+.3f}",
         )
