@@ -14,7 +14,7 @@ from ..session import tracing
 from ..session.findings import Findings, Told, Undone
 from ..session.studio import Studio
 from ..session.suspects import Suspect, whole_model
-from ..session.visitors import Session
+from ..session.visitors import Session, discard
 from ..session.worker import Job, Progress
 from ..stored.examples import Examples
 from .jobs import OPEN, follow
@@ -131,7 +131,10 @@ class TraceTab:
         def start(session: Session) -> Job:
             return tracing.bring(self.studio, session, file, Path(file).name)
 
-        yield from follow(self.studio, request, start, self.working, self.laid)
+        try:
+            yield from follow(self.studio, request, start, self.working, self.laid)
+        finally:
+            discard(Path(file))  # a whole model is large, and what differs is held in memory
 
     def taken(self, request: gr.Request) -> Iterator[dict]:
         """The visitor's own edits on the table."""
