@@ -129,17 +129,25 @@ def test_a_file_is_brought_examined_and_taken_out(at, tmp_path, changed, width, 
     fits(page, width)
 
 
-def test_a_blind_edit_is_stopped_examined_and_told(at, tmp_path):
-    page = at(390)
+def test_a_blind_edit_is_stopped_examined_and_told(at, tmp_path, monkeypatch):
+    page, real = at(390), tracing.examine
+
+    def endless(*given, **more):
+        """An examination that goes on for as long as nobody stops it."""
+        while True:
+            yield 0.1, "reading general text"
+
     tab = page.locator("#trace")
     tab.get_by_role("button", name="Draw a blind edit").click()
     tab.locator("#trace-table", has_text="a blind edit").wait_for(timeout=60_000)
     tab.get_by_label("Not at all").check()
     examine = tab.get_by_role("button", name="Examine", exact=True)
+    monkeypatch.setattr(tracing, "examine", endless)
     examine.click()
     tab.locator("#trace-status .bar").wait_for()
     tab.get_by_role("button", name="Stop", exact=True).click()
     tab.locator("#trace-status .sorry", has_text="Stopped").wait_for(timeout=30_000)
+    monkeypatch.setattr(tracing, "examine", real)
     tab.get_by_label("Only the lower third").check()
     examine.click()
     tab.locator("#trace-whose", has_text="Yours").wait_for(timeout=60_000)
