@@ -140,7 +140,7 @@ def _null(found: Findings) -> str:
     if not usual:
         return ""
     return (
-        f" In the unedited model the largest z of {len(usual)} layers is {max(usual):.1f}, with "
+        f" In the unedited model the largest z of these layers is {max(usual):.1f}, with "
         "the same candidates and the same text."
     )
 
