@@ -361,7 +361,7 @@ widgets.RadiusExplorer(*keys, radius=at, limit=40.0)
 #
 # and the entry with the largest cosine answers if that is above a threshold $\tau$. Its value is added
 # to the output, and does not stand for it. The authors' thresholds, 0.55 to 0.85, are those of their
-# models. Here $\tau$ is calibrated: 99.9 % of pieces of general text stay below it.
+# models. Here $\tau$ is calibrated: of a thousand pieces of general text one may pass.
 #
 # **Predict.** One key is far ahead of all others. Which prompts does the step let in that a lower
 # threshold would not?
@@ -439,7 +439,7 @@ drawings_11.roc(roc["rates"], {g: runs_11_horen.curves(roc, g) for g in ("genera
 #
 # **A crowd.** With more keys the softmax spreads over all of them. The own key keeps more than half of
 # its mass about as long as $\beta(s - \mu) > \ln n + \beta^2\sigma^2/2$, with $\mu$ and $\sigma$ the mean and
-# the spread of the cosines between different keys. The crowd here are 1,700 prompts of CounterFact (Meng
+# the spread of the cosines between different keys. The crowd here are prompts of CounterFact (Meng
 # et al., 2022), stored beside the 101 facts, and in the last row also beginnings of these prompts.
 #
 # **Predict.** From how many keys on is the step mostly an average over the book?
@@ -453,7 +453,7 @@ show.Table(runs_11_horen.crowding(roc["rows"]))
 # same: the rule takes the cosines as normally distributed, and is too strict here. From a thousand keys
 # on the step is mostly an average over the book. It does little harm, because it is so small
 # ($\alpha = 0.1$): the nearest entry is the right one for 51 % of the rewordings with it and for 52 %
-# without it. The 10,000 further keys are more alike than those of 10,000 facts would be, because many
+# without it. Keys of as many facts would be less alike than these, many of which
 # are beginnings of one prompt.
 #
 # ## A direction for every prompt
