@@ -229,8 +229,21 @@ class Page:
         self.guess.recalled(demo)
 
     def run(self, request: gr.Request, start: Callable[[Session], Job]) -> Iterator[dict]:
-        """A job of this tab: progress, then its view; in the end the page as it was."""
-        yield from follow(self.studio, request, start, self.working, self.rest)
+        """A job of this tab: progress, then its view; in the end the page as it was.
+
+        While the answers to an edit grow, headline and table show them as far as they are.
+        """
+        shown: Any = None
+
+        def working(progress: Progress, ahead: int) -> dict:
+            nonlocal shown
+            page = self.working(progress, ahead)
+            if isinstance(progress.partial, View) and progress.partial is not shown:
+                shown = progress.partial
+                page |= {self.headline: render.headline(shown), self.table: table(shown)}
+            return page
+
+        yield from follow(self.studio, request, start, working, self.rest)
 
     def without_result(self, prompt: str) -> dict:
         """The tab without anything that says what an edit of this prompt has done."""
