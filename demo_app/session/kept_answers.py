@@ -4,7 +4,7 @@ Half of what an edit of an example costs is asking the model as it is, and that 
 start of the page. So the first to ask leaves the answers in the cache folder, and later ones read
 them. The file's name is a hash of everything on which the answers depend: the model's fingerprint
 and number type, the tokens of every prompt, and how long answers may get. Nothing that a visitor
-has typed is written. A file that is damaged counts as one that is not there.
+has typed is written. A file that is damaged is removed, and counts as one that is not there.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -112,6 +113,8 @@ class KeptAnswers:
                 raise ValueError("it does not hold what it should")
         except Exception as error:  # whatever a file may hold: it is asked anew, and replaced
             log.info("%s is not read: %s", path.name, error)
+            with suppress(OSError):
+                path.unlink()
             return None
         texts, ids = [one.text for one in header.said], [one.ids for one in header.said]
         return Answers(texts, ids, table, header.chances)
