@@ -114,7 +114,7 @@ def build(studio: Studio, ready: View, models: Models | None = None) -> gr.Block
             choice.panel()
         with gr.Tabs(selected="edit", overflow_behavior="wrap") as tabs:
             with gr.Tab("Edit & compare", id="edit") as tab:
-                page = Page(studio, ready, live, last, everything)
+                page = Page(studio, ready, live, last, everything, models)
                 page.edits.opened(tab)
             with gr.Tab("Gallery", id="gallery"):
                 GalleryTab(studio)

@@ -1,4 +1,7 @@
-"""The first tab: a form, the result, the list of edits, and a free prompt; layout and wiring."""
+"""The first tab: a form, the result, the list of edits, and a free prompt; layout and wiring.
+
+A few lines over 300: its parts have files of their own, and what joins them stands in one place.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from ..html import guess as guess_html
 from ..html import next_word, render
 from ..html.table import table
 from ..session import gallery, given, links
+from ..session.models import Models
 from ..session.studio import Studio
 from ..session.views import Subject, View
 from ..session.visitors import Session
@@ -49,7 +53,13 @@ class Page:
     """The first tab; other tabs read the fields of its `form`."""
 
     def __init__(
-        self, studio: Studio, ready: View, live: gr.HTML, last: gr.Button, everything: gr.Button
+        self,
+        studio: Studio,
+        ready: View,
+        live: gr.HTML,
+        last: gr.Button,
+        everything: gr.Button,
+        models: Models | None = None,
     ) -> None:
         self.studio, self.ready = studio, ready
         self.live, self.last, self.everything = live, last, everything
@@ -76,7 +86,7 @@ class Page:
                 self.strength = Strength(studio)
                 self.edits = EditList(studio)
         with gr.Column(elem_classes="card", elem_id="write"):
-            Free(studio)
+            Free(studio, models)
         self.outputs = [
             self.status,
             self.headline,
