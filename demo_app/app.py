@@ -16,6 +16,7 @@ from typing import Any
 import gradio as gr
 from gradio.components.api_component import Api
 
+from . import building
 from .api import endpoints
 from .html import render
 from .html.theme import CSS, FONT, LOOK, MONO, SHADES
@@ -103,6 +104,7 @@ def build(studio: Studio, ready: View, models: Models | None = None) -> gr.Block
     models: between which visitors may choose; None offers no choice.
     """
     examples = finished.of(studio.lm)
+    building.apart()
     with Blocks(title=TITLE, analytics_enabled=False, delete_cache=(600, 3600)) as demo:
         with gr.Row(elem_id="top"):
             gr.HTML(f"<h1>{TITLE}</h1>", scale=8, min_width=320)
