@@ -12,7 +12,7 @@ from contextlib import redirect_stdout
 from io import StringIO
 from typing import Any
 
-from . import quick_gradio
+from .tabs import quick_gradio
 
 VISITORS = 200  # of whom Gradio keeps what it needs itself
 UNSHARED = "No public link could be made (no way to gradio's servers): it is open here only."

@@ -16,7 +16,6 @@ from typing import Any
 import gradio as gr
 from gradio.components.api_component import Api
 
-from . import building
 from .api import endpoints
 from .html import render
 from .html.theme import CSS, FONT, LOOK, MONO, SHADES
@@ -25,6 +24,7 @@ from .session.studio import Studio
 from .session.views import View
 from .session.worker import FAILED, Stopped, Trouble
 from .stored import examples as finished
+from .tabs import building
 from .tabs.about import about
 from .tabs.dossier import DossierTab
 from .tabs.edit import Page

@@ -195,7 +195,7 @@ def test_the_guard_stands_before_the_other_page_too(page):
 
 def test_a_page_that_is_built_beside_a_running_one_holds_nothing_of_its_handlers():
     gr = pytest.importorskip("gradio")
-    from demo_app import building
+    from demo_app.tabs import building
 
     building.apart()
     inside, made, seen = threading.Event(), threading.Event(), []

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from demo_app import quick_gradio
+from demo_app.tabs import quick_gradio
 
 
 @pytest.fixture
