@@ -253,7 +253,14 @@ class Page:
                 page |= {self.headline: render.headline(shown), self.table: table(shown)}
             return page
 
-        yield from follow(self.studio, request, start, working, self.rest)
+        def rest(session: Session, status: str | None, view: View | None) -> dict:
+            page = self.rest(session, status, view)
+            if view is None and shown is not None:  # no such edit was made
+                last = session.view or self.ready
+                page |= {self.headline: render.headline(last), self.table: table(last)}
+            return page
+
+        yield from follow(self.studio, request, start, working, rest)
 
     def without_result(self, prompt: str) -> dict:
         """The tab without anything that says what an edit of this prompt has done."""

@@ -10,11 +10,12 @@ import pytest
 import torch
 
 import lib
+from demo_app.html import render
 from demo_app.session.growing import Growing
 from demo_app.session.studio import Studio
 from demo_app.session.views import View
 from demo_app.session.visitors import Session
-from demo_app.session.worker import Job
+from demo_app.session.worker import Job, Stopped
 from demo_app.tabs.edit import Page
 
 from ..support import tiny
@@ -57,7 +58,8 @@ def run_page(studio: Studio, work) -> list[dict]:
     """What the first tab would show while a job runs and when it has ended, by names of parts."""
     page = SimpleNamespace(studio=studio, headline="headline", table="table")
     page.working = lambda progress, ahead: {"status": progress.words}
-    page.rest = lambda session, status, view: {"status": "done"}
+    page.rest = lambda session, status, view: {"status": status or "done"}
+    page.ready = studio.look(Session(), studio.choices.ready_subject()).outcome()
     request = SimpleNamespace(session_hash="a visitor")
     return list(Page.run(page, request, lambda session: session.submit(studio.worker, work)))
 
@@ -185,6 +187,21 @@ def test_the_page_shows_what_there_is_and_keeps_it_at_later_progress(studio):
     assert seen[1].partial is view and (seen[1].share, seen[1].words) == (0.6, "asking")
     pages = list(run_page(studio, work))
     assert any("headline" in page and "rows" in page["table"] for page in pages[:-1])
+
+
+def test_an_edit_that_is_stopped_while_it_is_shown_is_taken_back(studio):
+    subject = studio.choices.subject(*TOWER, "xy")
+    view = studio.edit(Session(), subject, "ft").outcome()
+
+    def work(job: Job) -> View:
+        job.show(view)
+        time.sleep(0.2)
+        raise Stopped
+
+    *_, shown, last = run_page(studio, work)
+    ready = studio.look(Session(), studio.choices.ready_subject()).outcome()
+    assert shown["headline"] == render.headline(view) != last["headline"]
+    assert last["headline"] == render.headline(ready) and "Stopped" in last["status"]
 
 
 def test_growing_answers_never_end_an_answer_and_hold_back_half_a_character(studio, monkeypatch):
