@@ -9,8 +9,8 @@ from ..session.both_models import Beside, Side
 
 LEAST = 2  # equal words in a row that get a line of their own; fewer stand among what differs
 LEGEND = (
-    "Words that both models write in the same place share a line; marked are those in which they "
-    "differ. Edits belong to the model in which they were made."
+    "Words that both models write share a line and are underlined. Edits belong to the model in "
+    "which they were made."
 )
 
 Line = tuple[list[str], list[str], bool]
@@ -53,8 +53,8 @@ def _column(side: Side, number: int, lines: list[Line], lead: str, done: bool) -
     parts.append(f'<p class="first">{lead}</p>' if lead else "")
     for place, line in enumerate(lines):
         words = escape(" ".join(line[number]))
-        inside = words if line[2] or not words else f"<mark>{words}</mark>"
-        parts.append(f'<p style="grid-row:{place + 3}">{inside}</p>')
+        inside = f'<b class="both">{words}</b>' if line[2] else words
+        parts.append(f'<p style="grid-row:{place + 3}">{inside} </p>')
     if not done:
         parts.append(f'<p style="grid-row:{len(lines) + 3}"><i class="caret"></i></p>')
     return f'<section class="side" aria-label="{escape(side.name)}">{"".join(parts)}</section>'
