@@ -64,7 +64,12 @@ class Free:
                 min_width=260,
             )
             self.chat = gr.Checkbox(
-                False, label="ask as chat", container=False, scale=1, min_width=120
+                False,
+                label="ask as chat",
+                container=False,
+                scale=1,
+                min_width=120,
+                visible=studio.asker.chats,  # a model without a template cannot be asked so
             )
             self.write = gr.Button("Go", scale=0, min_width=90)
         with gr.Accordion("Decoding", open=False):

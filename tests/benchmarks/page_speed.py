@@ -13,8 +13,9 @@ start: seconds from the command to the line with the address, median over a few 
 edits: once the page has come to rest after its warm-up, one press of Edit in a new visitor's first
     tab for each editor and fact: the first answer of any kind, the end of the edit, the edited
     sentence (the headline), and the whole result. Then the same editor on another fact by `/edit`.
-visitors: twenty visitors call `/edit` at the same moment, each with a fact of its own; how long
-    each waited, how long one waits alone, and whether anybody saw another's edit.
+visitors: twenty visitors call `/edit` at the same moment, each with a fact of its own (the offered
+    examples first); how long each waited, how long one waits alone, and whether anybody saw
+    another's edit.
 """
 
 from __future__ import annotations
@@ -231,7 +232,9 @@ def edits(tree: Path) -> dict[str, Any]:
 
 def visitors(tree: Path, count: int = VISITORS) -> dict[str, Any]:
     """Twenty calls of `/edit` at the same moment, and what each visitor is then answered."""
-    cases = [case for case in lib.classroom() if case.id not in (0, *PRESSED, *CALLED)]
+    known = {case.id: case for case in lib.classroom()}
+    offered = json.loads((ROOT / "demo_app" / "examples.json").read_text())["cases"]
+    cases = [known[i] for i in dict.fromkeys((*offered, *known)) if i != 0]
     subjects: dict[str, lib.Case] = {}
     for case in cases:
         subjects.setdefault(case.fact.subject, case)
@@ -244,7 +247,6 @@ def visitors(tree: Path, count: int = VISITORS) -> dict[str, Any]:
         found[number] = call(page, f"visitor-{number}", EDITOR, chosen[number])
 
     with opened(tree) as page:
-        page.rest()
         own = call(page, "alone", EDITOR, alone)
         began, used = time.perf_counter(), page.used()
         threads = [threading.Thread(target=visit, args=(page, i)) for i in range(count)]
