@@ -6,10 +6,13 @@ import argparse
 import os
 import socket
 import sys
+import threading
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from io import StringIO
 from typing import Any
+
+from .tabs import quick_gradio
 
 VISITORS = 200  # of whom Gradio keeps what it needs itself
 UNSHARED = "No public link could be made (no way to gradio's servers): it is open here only."
@@ -44,6 +47,7 @@ def open_page(
     names: Sequence[str] = (),
     origins: Sequence[str] = (),
     memory: int | None = None,
+    keep: bool = False,
     **settings: Any,
 ) -> tuple[Any, Any]:
     """Serve the page for a model; (the Blocks, the studio). Does not wait for visitors to leave.
@@ -52,15 +56,17 @@ def open_page(
         page with a public link, and a Space, is called by names that nobody knows before.
     origins: of other web pages that may call this one, such as "https://example.org".
     memory: bytes that the process may use before the job that runs is ended; None: not bounded.
+    keep: whether answers to the examples are read from the cache folder and put there.
     """
     quiet()
     from .session.studio import Studio
 
-    studio = Studio(lm)
+    studio = Studio(lm, keep)
     if memory is not None:
         studio.guard(memory)
     ready = studio.look(studio.visitor(), studio.choices.ready_subject())
     # gradio takes seconds to import; the model answers meanwhile
+    quick_gradio.load()
     from .app import appearance, build, serve_beside
     from .guard import ANY, HANDLERS, hosts_of, lifespan
     from .session.models import Models
@@ -129,11 +135,15 @@ def main(arguments: list[str] | None = None) -> int:
     from .session import memory_ceiling
 
     print("Loading the model …", file=sys.stderr, flush=True)
+    # reading weights leaves a core free, and so does waiting for the disk
+    beside = threading.Thread(target=quick_gradio.load, daemon=True)
+    beside.start()
     try:
         lm = lib.load(asked.model)
     except (ValueError, lib.FetchError, lib.FamilyError) as error:
         print(error, file=sys.stderr)
         return 2
+    beside.join()
     here = memory_ceiling.resident() or 0
     try:
         ceiling = memory_ceiling.size(asked.memory) if asked.memory else memory_ceiling.usual()
@@ -155,6 +165,7 @@ def main(arguments: list[str] | None = None) -> int:
         asked.allow_host,
         asked.allow_origin,
         ceiling,
+        keep=True,
         share=asked.share,
     )
     shown = "127.0.0.1" if asked.host == "0.0.0.0" else asked.host

@@ -26,6 +26,7 @@ from .session.uploads import PATCH
 from .session.views import View
 from .session.worker import FAILED, Stopped, Trouble
 from .stored import examples as finished
+from .tabs import building
 from .tabs.about import about
 from .tabs.dossier import DossierTab
 from .tabs.edit import Page
@@ -110,6 +111,7 @@ def build(studio: Studio, ready: View, models: Models | None = None) -> Blocks:
     models: between which visitors may choose; None offers no choice.
     """
     examples = finished.of(studio.lm)
+    building.apart()
     with Blocks(title=TITLE, analytics_enabled=False, delete_cache=(600, 3600)) as demo:
         with gr.Row(elem_id="top"):
             gr.HTML(f"<h1>{TITLE}</h1>", scale=8, min_width=320)
@@ -121,7 +123,7 @@ def build(studio: Studio, ready: View, models: Models | None = None) -> Blocks:
             choice.panel()
         with gr.Tabs(selected="edit", overflow_behavior="wrap") as tabs:
             with gr.Tab("Edit & compare", id="edit") as tab:
-                page = Page(studio, ready, live, last, everything)
+                page = Page(studio, ready, live, last, everything, models)
                 page.edits.opened(tab)
             with gr.Tab("Gallery", id="gallery"):
                 GalleryTab(studio)

@@ -2,24 +2,27 @@
 
 What the base model says is kept, because every visitor's table begins with it, and because it is
 the draft of every later answer: most prompts are answered as before, and one run of the edited
-model then verifies the whole text (`lib/model/questions.py`).
+model then verifies the whole text (`lib/model/questions.py`). The file is a little longer than
+others because whatever is kept of answers, in memory and on disk, is kept in one place.
 """
 
 from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
-from torch.nn.functional import kl_div
 
 import lib
 from lib.data.facts import encode_target
-from lib.evaluation.answers import begins, contains, plain
+from lib.evaluation.answers import plain
 from lib.model import questions, scoring
 
+from . import verdicts
 from .consequences import Known, drawn
+from .growing import Growing, growing
+from .kept_answers import Answers, Ask, KeptAnswers
 from .views import Answer, Row, Subject, first_word
 from .worker import Job
 
@@ -27,14 +30,16 @@ TOKENS = 12  # of an answer; a longer new answer gets a few more than itself
 CHAT = 24  # of an answer in chat form, which is a whole sentence
 KNOWN = 12  # passes, about, to ask for what a consequence takes
 KEPT = 512  # prompts whose base answer is kept: one distribution of the next token each
-Ask = tuple[str, bool]  # a prompt, and whether it is asked in chat form
 
 
 class Asker:
-    """Asks one model, on the worker's thread; the base model's answers to 512 prompts are kept."""
+    """Asks one model, on the worker's thread; the base model's answers to 512 prompts are kept.
 
-    def __init__(self, lm: lib.LM) -> None:
-        self.lm = lm
+    kept: those to the offered examples that are on disk; None reads and writes none.
+    """
+
+    def __init__(self, lm: lib.LM, kept: KeptAnswers | None = None) -> None:
+        self.lm, self.kept = lm, kept
         self.chats = bool(getattr(lm.tokenizer, "chat_template", None))
         self._base: OrderedDict[tuple[Ask, int], Answer] = OrderedDict()
         self._drafts: OrderedDict[Ask, list[int]] = OrderedDict()
@@ -44,6 +49,17 @@ class Asker:
     def prompts(self, subject: Subject) -> list[tuple[str, str, str | None]]:
         """A subject's prompts, without chat where the model has no template for it."""
         return [one for one in subject.prompts if one[0] != "chat" or self.chats]
+
+    def asks(self, subject: Subject) -> list[Ask]:
+        """A subject's prompts as they are asked."""
+        return [(text, group == "chat") for group, text, _ in self.prompts(subject)]
+
+    def on_disk(self, subject: Subject) -> bool:
+        """Whether the base model's answers to an example are kept."""
+        if self.kept is None:
+            return False
+        asks, size = self.asks(subject), self._size(subject.case.fact.target_new)
+        return self.kept.path(asks, size).is_file()
 
     def old(self, subject: Subject) -> str | None:
         """The answer so far: what the case says, else the first word of the base (once read)."""
@@ -61,28 +77,40 @@ class Asker:
         fresh: bool = False,
         end: float = 1.0,
         words: str = "Asking the same again",
+        show: Callable[[tuple[Row, ...]], None] | None = None,
     ) -> tuple[Row, ...]:
         """The rows of a subject: the base's answers and, where there is a patch, those under it.
 
         fresh=True asks the model again even under the empty patch, for the proof after an undo.
-        begin, end: the part of the job's bar that this is.
+        begin, end: the part of the job's bar that this is. show: hears of the rows while the
+        answers under the patch grow, as `Row`s with an answer so far and no verdict.
         """
         target = subject.case.fact.target_new
         prompts = self.prompts(subject)
-        asks = [(text, group == "chat") for group, text, _ in prompts]
+        asks = self.asks(subject)
         both = bool(patch) or fresh
         meant = subject.case.fact in patch.facts  # otherwise nothing new is expected of the rows
         middle = begin + (end - begin) * 0.4 if both else end
         before = self.base(job, asks, target, begin, middle)
         answers = target, self.old(subject)
         was = self._known(asks, before, answers)
+        self._keep(asks, before, target, dict(zip(answers, was, strict=True)))
+        plain_rows = tuple(
+            Row(group, text, a, p, old=o)
+            for (group, text, _), a, p, o in zip(prompts, before, *was, strict=True)
+        )
         if not both:
-            found = zip(prompts, before, *was, strict=True)
-            return tuple(Row(group, text, a, p, old=o) for (group, text, _), a, p, o in found)
+            return plain_rows
+
+        def grown(texts: Mapping[Ask, str]) -> None:
+            if show is not None:
+                pairs = zip(asks, plain_rows, strict=True)
+                show(tuple(growing(row, texts.get(ask, "")) for ask, row in pairs))
+
+        after, chances = self.ask(job, asks, target, patch, words, middle, end, answers, grown)
         follows = {probe.prompt: probe for probe in subject.case.portability} if meant else {}
-        with job.counting(self.lm, "Asking what the model knows", KNOWN, middle, middle):
+        with job.counting(self.lm, "Asking what the model knows", KNOWN, end, end):
             known = self._parts.read(self.lm, follows.values())
-        after, chances = self.ask(job, asks, target, patch, words, middle, end, answers)
         rows = []
         for (group, prompt, reference), old, new, *values in zip(
             prompts, before, after, *was, *chances, strict=True
@@ -90,8 +118,8 @@ class Asker:
             if group == "follows" and meant:
                 verdict = drawn(follows[prompt], known[prompt], new.text)
             else:
-                verdict = _verdict(meant, group, reference, target, old, new)
-            rows.append(_judged(group, prompt, verdict, old, new, *values))
+                verdict = verdicts.verdict(meant, group, reference, target, old, new)
+            rows.append(verdicts.judged(group, prompt, verdict, old, new, *values))
         return tuple(rows)
 
     def base(
@@ -100,6 +128,8 @@ class Asker:
         """The base model's answers, read once per prompt."""
         size = self._size(target)
         missing = [ask for ask in dict.fromkeys(asks) if (ask, size) not in self._base]
+        if missing and self._recall(asks, size):
+            missing = []
         if missing:
             words = "Asking the model as it is"
             # the chances of this answer come with the same run of the model
@@ -125,10 +155,12 @@ class Asker:
         begin: float,
         end: float,
         wanted: Sequence[str | None] = (),
+        grown: Callable[[Mapping[Ask, str]], None] | None = None,
     ) -> tuple[list[Answer], list[list[float | None]]]:
         """Answers under a patch, and for each wanted answer its probabilities.
 
-        target says how long an answer may get. The patch is entered and left in here.
+        target says how long an answer may get. The patch is entered and left in here. grown: hears
+        of the answers so far, every now and then.
         """
         asks = [(ask, False) if isinstance(ask, str) else ask for ask in asks]
         once = list(dict.fromkeys(asks))
@@ -144,15 +176,17 @@ class Asker:
             self.lm.patched(patch, only=True),
         ):
             rows = [self.lm.rows([text], chat=chat)[0][0] for text, chat in once]
+            watch = None if grown is None else Growing(self.lm, once, rows, grown)
             asked = [
                 questions.Question(
                     row,
                     [ends[ask, answer] for answer in wanted if answer is not None],
                     state=True,
                     most=size,
-                    drafts=[self._drafts[ask]] if ask in self._drafts else [],
+                    drafts=self._expected(ask, *wanted[:2]),
+                    until=None if watch is None else watch.of(i),
                 )
-                for ask, row, size in zip(once, rows, sizes, strict=True)
+                for i, (ask, row, size) in enumerate(zip(once, rows, sizes, strict=True))
             ]
             replies = questions.ask(self.lm, asked)
             texts = self.lm.texts(rows, [reply.ids for reply in replies])
@@ -182,6 +216,64 @@ class Asker:
             self._drafts.move_to_end(ask)
         while len(self._drafts) > KEPT:
             self._drafts.popitem(last=False)
+
+    def _expected(
+        self, ask: Ask, new: str | None = None, old: str | None = None
+    ) -> list[list[int]]:
+        """Texts that are likely to be the answer: drafts, which cost time alone where they fail.
+
+        What the unedited model says; the same with the new answer in the place of the old one; and
+        in chat form a reply that begins with the words of the prompt.
+        """
+        encode = self.lm.tokenizer
+        drafts = []
+        if ask in self._drafts:
+            drafts.append(self._drafts[ask])
+            if new is not None and old is not None and old != new:
+                said = self.lm.tokenizer.decode(self._drafts[ask], skip_special_tokens=True)
+                if old in said:
+                    text = said.replace(old, new)
+                    drafts.append(encode(text, add_special_tokens=False)["input_ids"])
+        elif ask[1]:
+            drafts.append(encode(ask[0], add_special_tokens=False)["input_ids"])
+        return drafts
+
+    def _recall(self, asks: Sequence[Ask], size: int) -> bool:
+        """Take an example's answers from disk; whether they were there."""
+        found = None if self.kept is None else self.kept.read(asks, size)
+        if found is None:
+            return False
+        for i, ask in enumerate(asks):
+            self._base[ask, size] = Answer(found.texts[i], found.next_token[i])
+            for answer, chances in found.chances.items():
+                self._chance[ask, answer] = chances[i]
+        self._keep_drafts(dict(zip(asks, map(list, found.ids), strict=True)))
+        return True
+
+    def _keep(
+        self,
+        asks: Sequence[Ask],
+        before: Sequence[Answer],
+        target: str,
+        chances: Mapping[str | None, Sequence[float | None]],
+    ) -> None:
+        """Put an example's answers on disk, where they are not yet."""
+        if self.kept is None or not self.kept.is_example(asks, target):
+            return
+        size = self._size(target)
+        if self.kept.path(asks, size).is_file() or not all(ask in self._drafts for ask in asks):
+            return
+        found = Answers(
+            [one.text for one in before],
+            [self._drafts[ask] for ask in asks],
+            torch.stack([one.next_token for one in before]).float(),
+            {
+                answer: [p for p in values if p is not None]
+                for answer, values in chances.items()
+                if answer is not None
+            },
+        )
+        self.kept.write(asks, size, found)
 
     def _chances(
         self, pairs: Sequence[tuple[Ask, str | None]], said: Mapping[Ask, Answer]
@@ -224,45 +316,3 @@ class Asker:
     def _size(self, target: str) -> int:
         own = len(self.lm.tokenizer(" " + target.strip(), add_special_tokens=False)["input_ids"])
         return max(TOKENS, min(own + 4, 32))
-
-
-def divergence(before: Answer, after: Answer) -> float:
-    """KL(before ‖ after) of the next token, nats."""
-    spent = kl_div(after.next_token, before.next_token, reduction="sum", log_target=True)
-    return max(0.0, spent.item()) if torch.isfinite(spent) else math.inf
-
-
-def _judged(
-    group: str,
-    prompt: str,
-    verdict: tuple[bool | None, str],
-    before: Answer,
-    after: Answer,
-    p_before: float,
-    old: float | None,
-    p_after: float,
-    old_after: float | None,
-) -> Row:
-    kl = divergence(before, after)
-    return Row(group, prompt, before, p_before, after, p_after, kl, *verdict, old, old_after)
-
-
-def _verdict(
-    meant: bool, group: str, reference: str | None, target: str, before: Answer, after: Answer
-) -> tuple[bool | None, str]:
-    """Whether the row is as one would wish, by free generation, and a word for it."""
-    same = before.shown == after.shown
-    written = begins(after.text, target)
-    if group == "chat":  # a reply in whole words: the answer may stand anywhere in it
-        written = contains(after.text, target)
-    changed = "same" if same else "changed"
-    if meant and group in ("edit", "reworded", "chat"):
-        return written, "new answer" if written else "not the new answer"
-    if meant and group == "negation":
-        return not written, "new answer, though denied" if written else "not the new answer"
-    if group in ("neighbor", "unrelated"):
-        # a neighbor that the base itself gets wrong is kept when it says the same as before
-        known = reference is not None and begins(before.text, reference)
-        kept = begins(after.text, reference) if known else same
-        return kept, ("kept" if kept else "changed") if group == "neighbor" else changed
-    return None, "new answer" if written and not same else changed

@@ -9,7 +9,7 @@ visitor can do with the list, and they share its kept answers.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from operator import is_
 
@@ -26,7 +26,7 @@ FOLDS = 60  # patches remembered per visitor
 REMEMBERED = 512  # answers of the unedited model
 TEXT = 900  # characters of held-out text that are read for the perplexity
 BREAKS = 1.25  # times the base model's perplexity: from here on the page warns
-ANSWER = 8  # tokens of an answer
+ANSWER = 12  # tokens of an answer, as in the table
 
 
 class BaseAnswers:
@@ -41,6 +41,11 @@ class BaseAnswers:
     def __init__(self) -> None:
         self.texts: OrderedDict[str, str] = OrderedDict()
         self.perplexity: float | None = None
+
+    def know(self, answers: Mapping[str, str]) -> None:
+        """Keep answers that were read elsewhere: {prompt: answer}."""
+        for text, answer in answers.items():
+            self.texts.setdefault(text, answer)
 
     def read(self, job: Job, lm: lib.LM, texts: Sequence[str], share: float = 0.0) -> None:
         """Ask what is missing; the job's bar begins at `share`."""
@@ -240,10 +245,12 @@ def measure(
     count: int,
     share: float = 0.0,
     unedited: BaseAnswers | None = None,
+    read: Mapping[str, str] | None = None,
 ) -> Point:
     """The answers to all applied edits' prompts, and the perplexity, after the first `count`.
 
     unedited: the answers of the model that nobody has edited, which all visitors share.
+    read: {prompt: answer} of those that were read under these edits just now.
     """
     key = numbers(session)
     point = session.points.setdefault(key[:count], Point())
@@ -257,7 +264,10 @@ def measure(
         unedited.read(job, lm, texts, share)
         said, point.perplexity = unedited.texts, unedited.perplexity
     else:
-        said, point.perplexity = _asked(job, lm, patch, texts, point.perplexity, share)
+        said = dict(read or {})
+        more = [text for text in texts if text not in said]
+        found, point.perplexity = _asked(job, lm, patch, more, point.perplexity, share)
+        said |= found
     for edit in missing:
         text = said[edit.fact.text]
         point.said[edit.number] = first_sentence(text), begins(text, edit.fact.target_new)

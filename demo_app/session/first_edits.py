@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 
 import lib
 
 from .asking import Asker
 from .choices import STEPS, WARM, Choices
-from .views import Column, Row, Subject
+from .views import Column, Row, Subject, View
 from .worker import Job
 
 READY = 24  # first edits that are kept
@@ -72,7 +72,9 @@ class FirstEdits:
                 raise
             return Column(editor, name, error=str(error))
         yield
-        rows = self._look(job, subject, made, middle, end, f"Asking all again under {name}")
+        words = f"Asking all again under {name}"
+        show = None if several else self._shown(job, subject, name, made)
+        rows = self._look(job, subject, made, middle, end, words, show)
         yield
         return Column(editor, name, rows, made.patch, made.seconds)
 
@@ -81,13 +83,31 @@ class FirstEdits:
         first = self._patch(job, editor, subject, lib.EMPTY, {}, 0.0, 0.5)
         self._look(job, subject, first, 0.5, 1.0, "Warming up")
 
+    def _shown(
+        self, job: Job, subject: Subject, name: str, made: FirstEdit
+    ) -> Callable[[tuple[Row, ...]], None]:
+        """Shows the view of a job while its answers grow: the headline first, then its rows."""
+
+        def show(rows: tuple[Row, ...]) -> None:
+            old = self.asker.old(subject)
+            job.show(View(subject, rows, editor=name, seconds=made.seconds, old=old))
+
+        return show
+
     def _look(
-        self, job: Job, subject: Subject, made: FirstEdit, begin: float, end: float, words: str
+        self,
+        job: Job,
+        subject: Subject,
+        made: FirstEdit,
+        begin: float,
+        end: float,
+        words: str,
+        show: Callable[[tuple[Row, ...]], None] | None = None,
     ) -> tuple[Row, ...]:
         """The rows of a subject under an edit; those of a first edit are kept for the next."""
         if made.look is not None and made.look[0] == subject:
             return made.look[1]
-        rows = self.asker.look(job, subject, made.patch, begin, end=end, words=words)
+        rows = self.asker.look(job, subject, made.patch, begin, end=end, words=words, show=show)
         made.look = subject, rows
         # other visitors' first edits may have come since: then it is this look that is dropped
         for old in list(self.made.values())[:-LOOKS]:

@@ -18,9 +18,9 @@ from lib import memory
 from lib.evaluation.answers import begins
 
 from . import edit_list
-from .asking import divergence
 from .predictions import GROUPS, Prediction, Victim
 from .studio import Studio
+from .verdicts import divergence
 from .views import Answer, Subject
 from .visitors import Session
 from .worker import Job, Trouble

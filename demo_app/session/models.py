@@ -113,7 +113,7 @@ class Models:
             fetch(wanted, coming)
             self._room(wanted)
             coming.progress = Progress(UNPACKED, f"Loading {wanted.name}")
-            studio = Studio(lib.load(wanted.name))
+            studio = Studio(lib.load(wanted.name), self.first.keep)
             if self.first.watchdog is not None:
                 studio.guard(self.first.watchdog.ceiling)
             coming.progress = Progress(LOADED, "Asking it about the ready example")

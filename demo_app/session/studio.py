@@ -20,6 +20,7 @@ from .calls import Calls
 from .choices import WARM, Choices
 from .edit_list import BaseAnswers
 from .first_edits import FirstEdits
+from .kept_answers import Ask, KeptAnswers
 from .memory_ceiling import Watchdog
 from .own_facts import OwnFacts
 from .revisions import Revisions
@@ -46,10 +47,12 @@ class Studio:
     revisions: keeps another edit, switches, looks back, and undoes.
     """
 
-    def __init__(self, lm: lib.LM) -> None:
-        self.lm = lm
+    def __init__(self, lm: lib.LM, keep: bool = False) -> None:
+        """keep: read the base model's answers to the examples from disk, and put them there."""
+        self.lm, self.keep = lm, keep
         self.worker, self.sessions, self.calls = Worker(), Sessions(), Calls()
-        self.choices, self.asker, self.unedited = Choices(lm), Asker(lm), BaseAnswers()
+        self.choices, self.unedited = Choices(lm), BaseAnswers()
+        self.asker = Asker(lm, KeptAnswers(lm, self._examples) if keep else None)
         self.own_facts = OwnFacts(lm)
         self.first_edits = FirstEdits(lm, self.asker, self.choices)
         self.revisions = Revisions(lm, self.worker, self.asker, self.choices, self.unedited)
@@ -77,8 +80,20 @@ class Studio:
         """A session that is nobody's: for what is computed before the page opens."""
         return Session()
 
+    def _examples(self) -> list[tuple[list[Ask], str]]:
+        """All prompts of each offered example, and its new answer."""
+        found = []
+        for label in self.choices.examples:
+            fact = self.choices.example(label).fact
+            subject = self.choices.subject(fact.subject, fact.prompt, fact.target_new)
+            found.append((self.asker.asks(subject), fact.target_new))
+        return found
+
     def warm_up(self) -> None:
-        """Edit the ready example in the background; whoever comes goes first."""
+        """Edit the ready example in the background, and ask about the others once for all starts.
+
+        Whoever comes goes first.
+        """
         subject = self.choices.ready_subject()
 
         def unedited(job: Job) -> None:
@@ -88,7 +103,21 @@ class Studio:
             return lambda job: self.first_edits.warm(job, editor, subject)
 
         names = [editor for editor in WARM if editor in self.choices.editors()]
-        self.worker.whenever(unedited, *map(step, names), self.own_facts.warm)
+        others = list(self.choices.examples)[1:] if self.keep else []
+        self.worker.whenever(
+            unedited, *map(step, names), self.own_facts.warm, *map(self._kept, others)
+        )
+
+    def _kept(self, label: str) -> Callable[[Job], None]:
+        """Work that asks about an example, unless its answers are on disk."""
+
+        def work(job: Job) -> None:
+            fact = self.choices.example(label).fact
+            subject = self.choices.subject(fact.subject, fact.prompt, fact.target_new)
+            if not self.asker.on_disk(subject):
+                self.asker.look(job, subject, lib.EMPTY)
+
+        return work
 
     # ---- what a visitor may do: each gives a job -----------------------------------------------
 
@@ -154,10 +183,14 @@ class Studio:
             if len(held) != len(session.patches) or session.patch is not start:
                 raise Trouble("Your edits changed meanwhile, so this one was not kept: try again.")
             chosen = columns[good[0]]
+            first = chosen.rows[0]  # it asks the edit's own prompt
+            said = {} if first.after is None else {fact.text: first.after.text}
+            self.unedited.know({fact.text: first.before.text})
             with edit_list.whole_or_not(session):
                 edit_list.add(session, chosen.patch, chosen.name, chosen.seconds)
                 edit_list.measure(job, self.lm, session, 0, 0.95, self.unedited)
-                edit_list.measure(job, self.lm, session, len(session.patches), 0.97, self.unedited)
+                count = len(session.patches)
+                edit_list.measure(job, self.lm, session, count, 0.97, self.unedited, said)
             note = None
             if begins(present, fact.target_new):
                 note = f"The model already answered “{fact.target_new}” before this edit."

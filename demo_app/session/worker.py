@@ -112,10 +112,18 @@ class Job:
                 self._busy.release()
 
     def report(self, share: float, words: str, partial: Any = None) -> None:
-        """Called by the work itself. Raises Stopped when the visitor does not want it any more."""
+        """Called by the work itself; without a partial result the last one stands.
+
+        Raises Stopped when the visitor does not want it any more.
+        """
         self.check()
+        partial = self.progress.partial if partial is None else partial
         self.progress = Progress(min(max(share, 0.0), 1.0), words, partial)
         self._news.set()
+
+    def show(self, partial: Any) -> None:
+        """Called by the work itself: what it has so far, at the progress that it has."""
+        self.report(self.progress.share, self.progress.words, partial)
 
     def check(self, *_: Any) -> None:
         """Raise Stopped when nobody wants the result any more, GiveWay where one must make room."""

@@ -1,4 +1,7 @@
-"""The first tab: a form, the result, the list of edits, and a free prompt; layout and wiring."""
+"""The first tab: a form, the result, the list of edits, and a free prompt; layout and wiring.
+
+A few lines over 300: its parts have files of their own, and what joins them stands in one place.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from ..html import guess as guess_html
 from ..html import next_word, render
 from ..html.table import table
 from ..session import gallery, given, links
+from ..session.models import Models
 from ..session.studio import Studio
 from ..session.views import Subject, View
 from ..session.visitors import Session
@@ -49,7 +53,13 @@ class Page:
     """The first tab; other tabs read the fields of its `form`."""
 
     def __init__(
-        self, studio: Studio, ready: View, live: gr.HTML, last: gr.Button, everything: gr.Button
+        self,
+        studio: Studio,
+        ready: View,
+        live: gr.HTML,
+        last: gr.Button,
+        everything: gr.Button,
+        models: Models | None = None,
     ) -> None:
         self.studio, self.ready = studio, ready
         self.live, self.last, self.everything = live, last, everything
@@ -76,7 +86,7 @@ class Page:
                 self.strength = Strength(studio)
                 self.edits = EditList(studio)
         with gr.Column(elem_classes="card", elem_id="write"):
-            Free(studio)
+            Free(studio, models)
         self.outputs = [
             self.status,
             self.headline,
@@ -229,8 +239,28 @@ class Page:
         self.guess.recalled(demo)
 
     def run(self, request: gr.Request, start: Callable[[Session], Job]) -> Iterator[dict]:
-        """A job of this tab: progress, then its view; in the end the page as it was."""
-        yield from follow(self.studio, request, start, self.working, self.rest)
+        """A job of this tab: progress, then its view; in the end the page as it was.
+
+        While the answers to an edit grow, headline and table show them as far as they are.
+        """
+        shown: Any = None
+
+        def working(progress: Progress, ahead: int) -> dict:
+            nonlocal shown
+            page = self.working(progress, ahead)
+            if isinstance(progress.partial, View) and progress.partial is not shown:
+                shown = progress.partial
+                page |= {self.headline: render.headline(shown), self.table: table(shown)}
+            return page
+
+        def rest(session: Session, status: str | None, view: View | None) -> dict:
+            page = self.rest(session, status, view)
+            if view is None and shown is not None:  # no such edit was made
+                last = session.view or self.ready
+                page |= {self.headline: render.headline(last), self.table: table(last)}
+            return page
+
+        yield from follow(self.studio, request, start, working, rest)
 
     def without_result(self, prompt: str) -> dict:
         """The tab without anything that says what an edit of this prompt has done."""

@@ -193,6 +193,31 @@ def test_the_guard_stands_before_the_other_page_too(page):
     assert stopped == [1]
 
 
+def test_a_page_that_is_built_beside_a_running_one_holds_nothing_of_its_handlers():
+    gr = pytest.importorskip("gradio")
+    from demo_app.tabs import building
+
+    building.apart()
+    inside, made, seen = threading.Event(), threading.Event(), []
+
+    def build() -> None:
+        with gr.Blocks() as page, gr.Tabs() as tabs:
+            inside.set()
+            assert made.wait(20)
+            with gr.Tab("One"):
+                gr.Button("its own")
+        seen.extend([len(tabs.children), len(page.blocks)])
+
+    thread = threading.Thread(target=build)
+    thread.start()
+    assert inside.wait(20)
+    gr.Column(visible=True)  # as a handler of the first page says that a column is to be seen
+    gr.Button(interactive=False)
+    made.set()
+    thread.join(20)
+    assert seen == [1, 3], "the tabs, the tab and its button"
+
+
 def test_a_model_that_is_not_here_is_offered_with_size_and_terms(page):
     from gradio_client import Client
 

@@ -1,0 +1,54 @@
+"""The verdict on an answer after an edit: whether it is as one would wish, and how far it moved."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch.nn.functional import kl_div
+
+from lib.evaluation.answers import begins, contains
+
+from .views import Answer, Row
+
+
+def divergence(before: Answer, after: Answer) -> float:
+    """KL(before ‖ after) of the next token, nats."""
+    spent = kl_div(after.next_token, before.next_token, reduction="sum", log_target=True)
+    return max(0.0, spent.item()) if torch.isfinite(spent) else math.inf
+
+
+def judged(
+    group: str,
+    prompt: str,
+    verdict: tuple[bool | None, str],
+    before: Answer,
+    after: Answer,
+    p_before: float,
+    old: float | None,
+    p_after: float,
+    old_after: float | None,
+) -> Row:
+    kl = divergence(before, after)
+    return Row(group, prompt, before, p_before, after, p_after, kl, *verdict, old, old_after)
+
+
+def verdict(
+    meant: bool, group: str, reference: str | None, target: str, before: Answer, after: Answer
+) -> tuple[bool | None, str]:
+    """Whether the row is as one would wish, by free generation, and a word for it."""
+    same = before.shown == after.shown
+    written = begins(after.text, target)
+    if group == "chat":  # a reply in whole words: the answer may stand anywhere in it
+        written = contains(after.text, target)
+    changed = "same" if same else "changed"
+    if meant and group in ("edit", "reworded", "chat"):
+        return written, "new answer" if written else "not the new answer"
+    if meant and group == "negation":
+        return not written, "new answer, though denied" if written else "not the new answer"
+    if group in ("neighbor", "unrelated"):
+        # a neighbor that the base itself gets wrong is kept when it says the same as before
+        known = reference is not None and begins(before.text, reference)
+        kept = begins(after.text, reference) if known else same
+        return kept, ("kept" if kept else "changed") if group == "neighbor" else changed
+    return None, "new answer" if written and not same else changed

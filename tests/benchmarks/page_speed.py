@@ -1,0 +1,345 @@
+"""How long the page lets one wait: from command to address, from press to answer, twenty at once.
+
+    OMP_NUM_THREADS=1 python -m tests.benchmarks.page_speed --before TREE [--json OUT]
+    OMP_NUM_THREADS=1 python -m tests.benchmarks.page_speed --parts visitors [--json OUT]
+
+`python -m demo_app` runs as a process of its own on the embedded model, once in this tree and once
+in another (TREE, a checkout of an older commit), and is called over HTTP as a browser and a program
+call it. Wall-clock seconds say what a visitor waits, and CPU seconds of the page's process what it
+costs; on a machine with other work only the second can be compared. Reads /proc, so Linux only.
+
+start: seconds from the command to the line with the address, median over a few starts of the two
+    trees in turn, and to the first view of the ready example.
+edits: once the page has come to rest after its warm-up, one press of Edit in a new visitor's first
+    tab for each editor and fact: the first answer of any kind, the end of the edit, the edited
+    sentence (the headline), and the whole result. Then the same editor on another fact by `/edit`.
+visitors: twenty visitors call `/edit` at the same moment, each with a fact of its own (the offered
+    examples first); how long each waited, how long one waits alone, and whether anybody saw
+    another's edit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+import lib
+from lib.evaluation.answers import begins
+from tests.benchmarks import command
+from tests.support.page import Caller
+
+ROOT = Path(__file__).parents[2]
+PARTS = ("start", "edits", "visitors")
+EDITORS = ("rome", "grace", "ultraedit", "ft")
+SHOWN = ("rome", "memit", "alphaedit", "ultraedit", "ft_m", "mend", "grace", "wise")  # first row
+# cases of the classroom that are offered as examples; the ready one (0) is edited by the warm-up
+PRESSED, CALLED = (1, 3, 22, 32), (37, 49, 60, 64)
+VISITORS, EDITOR = 20, "ft"
+STARTS = 3
+REST = 3.0  # seconds in which a page that has come to rest uses less than a tenth of CPU
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+class Page:
+    """`python -m demo_app` of a tree, in a process of its own.
+
+    seconds, cpu: from the command to its address, wall-clock and of the process.
+    """
+
+    def __init__(self, tree: Path) -> None:
+        began = time.perf_counter()
+        line = [sys.executable, "-u", "-m", "demo_app", "--port", "24860"]
+        self.run = subprocess.Popen(
+            line, cwd=tree, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
+        assert self.run.stdout is not None
+        for said in self.run.stdout:
+            if said.startswith("Open "):
+                break
+        else:
+            raise ValueError(f"the page of {tree} did not start")
+        self.seconds, self.cpu, self.url = time.perf_counter() - began, self.used(), said.split()[1]
+
+    def used(self) -> float:
+        """CPU seconds of the process so far, all threads, and of processes that it has ended."""
+        fields = Path(f"/proc/{self.run.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return sum(map(int, fields[11:15])) / TICKS
+
+    def rest(self, most: float = 400) -> None:
+        """Wait until nothing runs in the background any more."""
+        until = time.monotonic() + most
+        while time.monotonic() < until:
+            before = self.used()
+            time.sleep(REST)
+            if self.used() - before < REST / 10:
+                return
+        raise ValueError(f"the page did not come to rest within {most:.0f} s")
+
+    def close(self) -> None:
+        """End the process."""
+        self.run.terminate()
+        self.run.wait(30)
+
+
+@contextmanager
+def opened(tree: Path) -> Iterator[Page]:
+    """A page that is ended behind the body."""
+    page = Page(tree)
+    try:
+        yield page
+    finally:
+        page.close()
+
+
+def ready(page: Page) -> dict[str, float]:
+    """Seconds, and CPU seconds, until the first tab shows the answer to the ready example."""
+    began = time.perf_counter()
+    caller = Caller(page.url, "first")
+    while True:
+        parts = caller.http.get("/config").json()["components"]
+        if any("<tr data-row" in str(one["props"].get("value", "")) for one in parts):
+            break
+        if time.perf_counter() - began > 60:
+            raise ValueError("the page's table did not come")
+        time.sleep(0.1)
+    more = time.perf_counter() - began
+    return {"table_seconds": page.seconds + more, "table_cpu": page.used()}
+
+
+def starts(trees: dict[str, Path], count: int) -> dict[str, dict[str, Any]]:
+    """{tree: medians and all values of the starts}, the trees in turn."""
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in trees}
+    for _ in range(count):
+        for name, tree in trees.items():
+            with opened(tree) as page:
+                row = {"seconds": page.seconds, "cpu": page.cpu, **ready(page)}
+            found[name].append(row)
+            print(f"{name}: address after {page.seconds:.1f} s, {page.cpu:.1f} CPU s", flush=True)
+    return {
+        name: {
+            "starts": len(rows),
+            **{key: rounded(statistics.median(row[key] for row in rows)) for key in rows[0]},
+            "all_seconds": [rounded(row["seconds"]) for row in rows],
+        }
+        for name, rows in found.items()
+    }
+
+
+def press(page: Page, name: str, editor: str, case: lib.Case) -> dict[str, Any]:
+    """One press of Edit by a new visitor, watched message by message as the browser gets them."""
+    caller, fact = Caller(page.url, name), case.fact
+    entry = caller.endpoints()["page_edit"]
+    parts = {one["id"]: one["props"] for one in caller.http.get("/config").json()["components"]}
+    places = {
+        parts[one].get("elem_id") or str(parts[one].get("value", ""))[:20]: i
+        for i, one in enumerate(entry["outputs"])
+    }
+    table = places["table"]
+    headline = next(i for key, i in places.items() if 'class="head' in key)
+    first, more = ([editor], []) if editor in SHOWN else ([], [editor])
+    data = [fact.subject, fact.prompt, fact.target_new, first, more, "", "", None, None, "", False]
+    begun, used = time.perf_counter(), page.used()
+    found: dict[str, float] = {}
+
+    def now(what: str) -> None:
+        if what not in found:
+            found[what] = time.perf_counter() - begun
+            found[f"{what}_cpu"] = page.used() - used
+
+    caller.join(fn_index=entry["id"], data=data)
+    stream = caller.http.stream("GET", f"/gradio_api/queue/data?session_hash={caller.name}")
+    with stream as lines:
+        for line in lines.iter_lines():
+            said = json.loads(line[5:]) if line.startswith("data:") else {}
+            if said.get("msg") not in ("process_generating", "process_completed"):
+                continue
+            if not said.get("success", True):
+                raise ValueError(f"{editor} made no edit: {said['output']}")
+            values = [json.dumps(value) for value in said["output"].get("data", [])]
+            now("first")
+            if values and "Asking all again" in values[0]:
+                now("written")
+            if values and 'class=\\"headline' in values[headline]:
+                now("headline")
+            if values and "data-row" in values[table]:
+                now("rows")
+            if said["msg"] == "process_completed":
+                now("done")
+                break
+    return {
+        "editor": editor,
+        "case": case.id,
+        **{key: rounded(value) for key, value in found.items()},
+        "behind_the_edit": rounded(found["headline"] - found["written"]),
+        "behind_the_edit_cpu": rounded(found["headline_cpu"] - found["written_cpu"]),
+    }
+
+
+def call(page: Page, name: str, editor: str, case: lib.Case) -> dict[str, Any]:
+    """One call of `/edit` by a new visitor, waited for."""
+    caller, fact = Caller(page.url, name), case.fact
+    caller.http.timeout = httpx.Timeout(900)
+    entry = caller.endpoints()["edit"]["id"]
+    begun, used = time.perf_counter(), page.used()
+    caller.join(fn_index=entry, data=[fact.subject, fact.prompt, fact.target_new, editor])
+    ((_, said),) = caller.answers(1).items()
+    seconds, spent = time.perf_counter() - begun, page.used() - used
+    if not said["success"]:
+        raise ValueError(f"{editor} made no edit: {said['output']}")
+    (result,) = said["output"]["data"]
+    return {
+        "editor": editor,
+        "case": case.id,
+        "seconds": rounded(seconds),
+        "cpu": rounded(spent),
+        "of_that_editing": rounded(result["seconds"]),
+        "written": result["written"],
+    }
+
+
+def edits(tree: Path) -> dict[str, Any]:
+    """Presses and calls, one after the other, on a page that has come to rest."""
+    cases = {case.id: case for case in lib.classroom()}
+    with opened(tree) as page:
+        before = page.used()
+        page.rest()
+        found: dict[str, Any] = {"warm_up_cpu": rounded(page.used() - before)}
+        found["presses"] = [
+            press(page, f"press-{editor}", editor, cases[i])
+            for editor, i in zip(EDITORS, PRESSED, strict=True)
+        ]
+        found["calls"] = [
+            call(page, f"call-{editor}", editor, cases[i])
+            for editor, i in zip(EDITORS, CALLED, strict=True)
+        ]
+    for row in (*found["presses"], *found["calls"]):
+        print(row, flush=True)
+    return found
+
+
+def visitors(tree: Path, count: int = VISITORS) -> dict[str, Any]:
+    """Twenty calls of `/edit` at the same moment, and what each visitor is then answered."""
+    known = {case.id: case for case in lib.classroom()}
+    offered = json.loads((ROOT / "demo_app" / "examples.json").read_text())["cases"]
+    cases = [known[i] for i in dict.fromkeys((*offered, *known)) if i != 0]
+    subjects: dict[str, lib.Case] = {}
+    for case in cases:
+        subjects.setdefault(case.fact.subject, case)
+    alone, *chosen = list(subjects.values())[: count + 1]
+    found: list[dict[str, Any]] = [{} for _ in chosen]
+    gate = threading.Barrier(count)
+
+    def visit(page: Page, number: int) -> None:
+        gate.wait()
+        found[number] = call(page, f"visitor-{number}", EDITOR, chosen[number])
+
+    with opened(tree) as page:
+        own = call(page, "alone", EDITOR, alone)
+        began, used = time.perf_counter(), page.used()
+        threads = [threading.Thread(target=visit, args=(page, i)) for i in range(count)]
+        for one in threads:
+            one.start()
+        for one in threads:
+            one.join()
+        seconds, spent = time.perf_counter() - began, page.used() - used
+        if not all(found):
+            raise ValueError("a visitor's call failed")
+        apart = sum(_apart(page, i, chosen) for i in range(count))
+    waits = [row["seconds"] for row in found]
+    return {
+        "visitors": count,
+        "editor": EDITOR,
+        "alone": own,
+        "seconds": rounded(seconds),
+        "cpu": rounded(spent),
+        "waited": {
+            "median": rounded(statistics.median(waits)),
+            "longest": rounded(max(waits)),
+            "all": sorted(map(rounded, waits)),
+        },
+        "alone_times_queue": rounded(own["seconds"] * count),
+        "written": sum(row["written"] for row in found),
+        "apart": apart,
+    }
+
+
+def _apart(page: Page, number: int, chosen: list[lib.Case]) -> bool:
+    """Whether a visitor has one edit, the own one, and is answered the next one's fact as before.
+
+    The prompt of the next visitor's fact is answered as by the unedited model, which is what this
+    visitor's "before" says, unless the own edit has moved it: so it must not be the next one's new
+    answer where the unedited model does not say that.
+    """
+    own, other = chosen[number].fact, chosen[(number + 1) % len(chosen)].fact
+    caller = Caller(page.url, f"visitor-{number}")
+    entry = caller.endpoints()["answer"]["id"]
+    said = []
+    for fact in (own, other):
+        caller.join(fn_index=entry, data=[fact.text, False, 12])
+        ((_, reply),) = caller.answers(1).items()
+        (value,) = reply["output"]["data"]
+        said.append(value)
+    foreign = begins(said[1]["after"], other.target_new)
+    return (
+        said[0]["live"] == 1
+        and begins(said[0]["after"], own.target_new)
+        and (not foreign or own.target_new == other.target_new)
+    )
+
+
+def rounded(value: float) -> float:
+    """To a hundredth of a second."""
+    return round(value, 2)
+
+
+def store(path: Path | None, part: dict[str, Any]) -> None:
+    """Put parts into the file, beside those that it has."""
+    if path is None:
+        print(json.dumps(part, indent=1))
+        return
+    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    for name, value in part.items():  # a part may be measured tree by tree
+        both = isinstance(value, dict) and isinstance(known.get(name), dict)
+        known[name] = {**known[name], **value} if both else value
+    path.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--before", type=Path, help="a checkout of an older commit")
+    parser.add_argument("--alone", action="store_true", help="only the older tree, in this run")
+    parser.add_argument("--parts", default=",".join(PARTS), help=f"some of {', '.join(PARTS)}")
+    parser.add_argument("--starts", type=int, default=STARTS, help="starts of each tree")
+    parser.add_argument("--json", type=Path)
+    given = parser.parse_args()
+    wanted = given.parts.split(",")
+    if unknown := set(wanted) - set(PARTS):
+        raise ValueError(f"there is no part '{sorted(unknown)[0]}'; there are {', '.join(PARTS)}")
+    trees = {"now": ROOT}
+    if given.before:
+        trees = {"before": given.before, **({} if given.alone else trees)}
+    machine = {"processor": platform.machine(), "cores": os.cpu_count()}
+    store(given.json, {"machine": machine, "threads": os.environ.get("OMP_NUM_THREADS", "all")})
+    if "start" in wanted:
+        store(given.json, {"start": starts(trees, given.starts)})
+    if "edits" in wanted:
+        store(given.json, {"edits": {name: edits(tree) for name, tree in trees.items()}})
+    if "visitors" in wanted:
+        store(given.json, {"visitors": visitors(ROOT)})
+
+
+if __name__ == "__main__":
+    command(main)
