@@ -266,7 +266,7 @@ class Base:
     replies     {question: reply}, what it says in conversation.
     scores      Its own `Scores`, where they were measured.
     lower       Its states inside the model at prompts that were read, from which a patched model is
-                run; they are made on a CPU only, and take at most 128 MB.
+                run; they are made on a CPU only, and take at most 64 MB.
     """
 
     model: str

@@ -28,7 +28,7 @@ from .prefix_cache import entered, real_rows
 if TYPE_CHECKING:
     from .lm import LM
 
-LIMIT = 128 * 2**20  # bytes of kept states
+LIMIT = 64 * 2**20  # bytes of kept states
 # Where the presets of the embedded model begin to write: UltraEdit in block 12 of 30, WISE, GRACE
 # and MEMOIR in 25. Locate-and-edit methods write in block 3, where there is little to save.
 DEPTHS = (2 / 5, 5 / 6)
