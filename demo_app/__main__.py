@@ -87,7 +87,7 @@ def open_page(
                 "lifespan": lifespan(hosts, origins, models.cancel),
                 "exception_handlers": HANDLERS,
             },
-            **appearance(),
+            **appearance(demo),
             **settings,
         )
     if settings.get("share"):

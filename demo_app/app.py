@@ -21,6 +21,8 @@ from .html import render
 from .html.theme import CSS, FONT, LOOK, MONO, SHADES
 from .session.models import Models
 from .session.studio import Studio
+from .session.suspects import whole_model
+from .session.uploads import PATCH
 from .session.views import View
 from .session.worker import FAILED, Stopped, Trouble
 from .stored import examples as finished
@@ -33,6 +35,7 @@ from .tabs.interference import Interference
 from .tabs.lifelong import Lifelong
 from .tabs.model_choice import ModelChoice
 from .tabs.take_away import TakeAway
+from .tabs.trace import TraceTab
 
 TITLE = "Edit a language model's memory"
 log = logging.getLogger(__name__)
@@ -42,7 +45,11 @@ class Blocks(gr.Blocks):
     """Gradio's blocks, in which every call that fails answers with one sentence.
 
     Gradio sends no text for what its components cannot read, nor for errors that it does not know.
+
+    largest: bytes of the largest file that may be uploaded.
     """
+
+    largest: int = PATCH
 
     async def preprocess_data(
         self, block_fn: Any, inputs: list[Any], *given: Any, **more: Any
@@ -95,7 +102,7 @@ def theme() -> gr.themes.Base:
     return made.set(**LOOK)
 
 
-def build(studio: Studio, ready: View, models: Models | None = None) -> gr.Blocks:
+def build(studio: Studio, ready: View, models: Models | None = None) -> Blocks:
     """The page over a studio; `ready` is the view that stands on it when it opens.
 
     ?example=… in its address fills the form with another fact (see session/links.py).
@@ -128,6 +135,8 @@ def build(studio: Studio, ready: View, models: Models | None = None) -> gr.Block
                 lifelong.opened_queue(tab)
             with gr.Tab("Inside the edit", id="inside") as tab:
                 Inside(studio, examples).opened(tab)
+            with gr.Tab("Was this edited?", id="trace"):
+                TraceTab(studio, examples)
             with gr.Tab("Take away", id="take") as tab:
                 taken = TakeAway(studio)
                 taken.opened(tab)
@@ -145,22 +154,26 @@ def build(studio: Studio, ready: View, models: Models | None = None) -> gr.Block
         page.reopened(demo)
         lifelong.reopened(demo, tabs)
     studio.sessions.forgotten = Forgotten(demo)
+    demo.largest = whole_model(studio.lm)
     return demo.queue(max_size=200)
 
 
-def appearance() -> dict[str, Any]:
-    """How a page looks and what its web server takes; Gradio wants it where it is served."""
+def appearance(demo: Blocks) -> dict[str, Any]:
+    """How a page looks and what its web server takes; Gradio wants it where it is served.
+
+    The largest file is all of the page's model: it may be brought to “Was this edited?”.
+    """
     return {
         "theme": theme(),
         "css": CSS,
         "footer_links": [],
         "run_history": False,
         "ssr_mode": False,
-        "max_file_size": "64mb",
+        "max_file_size": demo.largest,
     }
 
 
-def serve_beside(outer: Any, place: str, demo: gr.Blocks, app_kwargs: dict[str, Any]) -> None:
+def serve_beside(outer: Any, place: str, demo: Blocks, app_kwargs: dict[str, Any]) -> None:
     """Stand another page beside one that runs, under a place of its address such as "gemma/".
 
     outer: the application of the running page, whose guard it is behind. Not to be called from the
@@ -169,7 +182,7 @@ def serve_beside(outer: Any, place: str, demo: gr.Blocks, app_kwargs: dict[str, 
     begin = outer.router.lifespan_context
     gr.mount_gradio_app(
         outer, demo, path=f"/{place.strip('/')}", show_error=False, app_kwargs=app_kwargs,
-        **appearance(),
+        **appearance(demo),
     )  # fmt: skip
     # Gradio would begin it when the server starts, which was long ago; and a route of its own takes
     # every name, so this one has to stand before it

@@ -1,4 +1,6 @@
-"""Cancellation of long computations: loops ask at every step whether somebody wants to end them.
+"""Long computations in steps, and their cancellation.
+
+Loops ask at every step whether somebody wants to end them.
 
 A forward of the model runs hooks at every block, and a hook can end it. Loops that run no block for
 a second (products of keys, decompositions, files) call `raise_if_cancelled` instead.
@@ -6,10 +8,12 @@ a second (products of keys, decompositions, files) call `raise_if_cancelled` ins
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any, TypeVar
 
+T = TypeVar("T")
 _ASKED: ContextVar[Callable[[], None] | None] = ContextVar("asked", default=None)
 
 
@@ -28,3 +32,12 @@ def cancellable(ask: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         _ASKED.reset(token)
+
+
+def finished(steps: Generator[Any, None, T]) -> T:
+    """The result of a computation in steps, run to its end; what it yields is passed over."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value

@@ -7,8 +7,9 @@ from html import escape
 
 import lib
 from lib.interpret.entity_dossier import Line, Told, facts_about
+from lib.interpret.entity_inside import Inside
 
-from .render import NOTHING, number
+from .render import NOTHING, number, numbers
 
 WHAT = {
     "agreement": "How many of the wordings of the question give this answer.",
@@ -33,8 +34,98 @@ def shown(found: lib.Dossier) -> str:
     return (
         f'<p class="verdict" role="status">{escape(found.verdict)}</p>{live}'
         f'<table class="rows dossier {"both" if both else "one"}"><thead><tr>{head}</tr></thead>'
-        f"<tbody>{rows}</tbody></table>"
+        f"<tbody>{rows}</tbody></table>{_inside(found.inside)}"
     )
+
+
+def _inside(found: Inside | None) -> str:
+    """Keys, neighbors and features, folded; "" where they were not read."""
+    if found is None:
+        return ""
+    keys = [
+        (
+            str(key.layer), f"{key.length:.2f} ({_percent(key.length_part)})",
+            f"{key.q:.0f} ({_percent(key.q_part)})", _pairs(key.lands), _pairs(key.suffers),
+            f"{key.usual:.2f}", f"{key.z:.1f} ({key.z_most:.1f})",
+        )
+        for key in found.keys
+    ]  # fmt: skip
+    near = [
+        (str(one.layer), _pairs(one.nearest), f"{one.usual:.2f} ({_percent(one.part)})")
+        for one in found.neighbors
+    ]
+    opened = [
+        (
+            f"layer {layer.layer}, {one.number}", f"{one.size:.2f} ({_percent(one.part)})",
+            " ".join(one.up), " ".join(one.down),
+            "–" if one.change is None else f"{one.change:+.3f}",
+        )
+        for layer in found.features
+        for one in layer.top[:3]
+    ]  # fmt: skip
+    shares = "; ".join(
+        f"layer {layer.layer} {_percent(layer.share)} (typical {_percent(layer.usual)})"
+        for layer in found.features
+    )
+    others, few = found.keys[0].others, found.features[0].others
+    zero = "No relation is answered consistently, so no feature was set to zero."
+    if found.relations and found.chance is not None:
+        zero = (
+            f"Set to zero: change of the lift of {', '.join(found.relations)}, in nats; of "
+            f"features drawn at random at most {found.chance:.3f}. Only this says what a "
+            "feature does to answers."
+        )
+    parts = (
+        (
+            "Its key, and whom an edit of it disturbs",
+            numbers(
+                (
+                    "Layer", "‖k‖", "q", "an edit lands on", "suffers from", "typical",
+                    "z (others)",
+                ),
+                keys,
+                (
+                    f"In brackets: smaller for so many of {others} other entities. Names with ρ, "
+                    "the share of a write that lands; typical: the largest of a typical other. "
+                    "z: how far the weights stretch its direction, large after an edit; in "
+                    "brackets the largest of the others.",
+                ),
+            ),
+        ),
+        (
+            "Its nearest neighbors, by keys",
+            numbers(
+                ("Layer", "nearest", "typical"), near,
+                (
+                    "Cosine in the metric of C⁻¹. Typical: of another entity with its own nearest "
+                    "one (in brackets: for how many that is less alike).",
+                ),
+            ),
+        ),
+        (
+            "The features it opens",
+            numbers(
+                ("Feature", "size", "writes up", "writes down", "set to zero"), opened,
+                (
+                    f"Size: |k|·‖W‖ (in brackets: smaller for so many of {few} others). Features "
+                    f"that most others open are left out. The largest 20 make of ‖Wk‖²: {shares}.",
+                    zero,
+                ),
+            ),
+        ),
+    )  # fmt: skip
+    return "".join(
+        f'<details class="inside"><summary>{name}</summary>{table}</details>'
+        for name, table in parts
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
+def _pairs(pairs: tuple[tuple[str, float], ...]) -> str:
+    return ", ".join(f"{name} {value:.2f}" for name, value in pairs[:3])
 
 
 def _row(line: Line, both: bool) -> str:

@@ -1,22 +1,30 @@
-"""The dossier of one entity as a job: relation by relation, before and after a visitor's edits."""
+"""The dossier of one entity as a job: relation by relation, before and after a visitor's edits.
+
+Behind the answers come keys, features and neighbors, in steps between which others are served.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Generator
 
 import lib
-from lib.interpret.entity_dossier import Dossier, naming
+from lib.interpret.entity_dossier import Dossier, consistent, naming
+from lib.interpret.entity_features import ASKED, features, measured
+from lib.interpret.entity_inside import Inside
+from lib.interpret.entity_keys import keys_and_neighbors, layers_to_see
 
 from . import given
+from .long_run import ticking
 from .studio import Studio
 from .visitors import Session
 from .worker import Job
 
 LONGEST = 120  # characters of an entity's name
+ANSWERS = 0.7  # of the bar is for the answers
 
 
 def asked(studio: Studio, session: Session, entity: str) -> Job:
-    """What the model answers about an entity: a Dossier, which grows while the job runs.
+    """What the model answers about an entity, and what its layers do: a Dossier, which grows.
 
     Raises Trouble for a name that is empty or too long. The model goes to whoever waits between two
     groups of relations.
@@ -29,8 +37,23 @@ def asked(studio: Studio, session: Session, entity: str) -> Job:
         for line in lib.dossier_lines(studio.lm, name, patch):
             lines.append(line)
             words = f"{len(lines)} of {total} relations asked about {name}"
-            job.report(len(lines) / total, words, partial=Dossier(name, tuple(lines), edits))
+            answers = Dossier(name, tuple(lines), edits)
+            job.report(ANSWERS * len(lines) / total, words, partial=answers)
             yield
-        return Dossier(name, tuple(lines), edits)
+        lm, where = studio.lm, layers_to_see(studio.lm, patch)
+        with ticking(job, lm, "Reading general text, once for all visitors", 20, ANSWERS, 0.9):
+            lib.second_moment(lm, where[:1], among=where)
+        yield
+        keys, near = keys_and_neighbors(lm, name, patch, where)
+        job.report(0.92, "Comparing the features that it opens")
+        yield
+        found = features(lm, name, patch, where)
+        job.report(0.95, "Setting features to zero")
+        yield
+        known = lib.relations()
+        asked = [known[one] for one in consistent(lines)][:ASKED]
+        found, chance = measured(lm, name, found, asked, patch)
+        inside = Inside(keys, found, near, tuple(one.name for one in asked), chance)
+        return Dossier(name, tuple(lines), edits, inside)
 
     return session.submit(studio.worker, work)

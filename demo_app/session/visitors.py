@@ -45,6 +45,7 @@ class Session:
     writing: the free prompt that was continued last.
     race: the race of editors in view, a `lifelong.races.Race`, and at which of its points the
         visitor looks: race_at, from 1; 0 is the newest.
+    trial: the changed weights that are examined, a `tracing.Trial`.
     jobs: jobs and long runs that were started.
     looked: the patch and the fact that the tab “Inside the edit” was last computed for.
     files: paths of files that were made for the visitor, or that the visitor has brought.
@@ -65,6 +66,7 @@ class Session:
     writing: Writing | None = None
     race: Any = None
     race_at: int = 0
+    trial: Any = None
     jobs: list[Any] = field(default_factory=list)  # Job, or a LongRun, which stops like one
     looked: tuple[lib.Patch, lib.Fact] | None = None
     files: set[str] = field(default_factory=set)
@@ -75,7 +77,7 @@ class Session:
     def empty(self) -> bool:
         """Whether a new session would be the same: nothing was made, and nothing runs."""
         held = self.patches or self.edits or self.files or self.view or self.foretold
-        held = held or self.writing or self.race
+        held = held or self.writing or self.race or self.trial
         return not held and all(job.finished.is_set() for job in self.jobs)
 
     @property

@@ -18,6 +18,8 @@ import lib
 from ..inside import key_overlap, layers_of_a_fact, ranks_and_changes
 from ..lifelong import run as lifelong
 from ..lifelong import stress_test
+from ..session import tracing
+from ..session.findings import Traced
 from ..session.interference import Forecasts
 from ..session.long_run import LongRun
 from ..session.studio import Studio
@@ -39,7 +41,7 @@ LOOKS: dict[str, Callable[[LongRun], Generator[Progress, None, Any]]] = {
     "trace": layers_of_a_fact.traced,
     "wilke": layers_of_a_fact.wise_layers,
 }
-PARTS = (*LOOKS, "forecast", "race")
+PARTS = (*LOOKS, "forecast", "race", "natural", "traced")
 
 
 def settings(lm: lib.LM) -> dict[str, dict[str, Any]]:
@@ -65,13 +67,20 @@ def blank(studio: Studio) -> Examples:
     return Examples(lm.name, lm.fingerprint, fact, EDITOR, MEMORY, settings(lm), cases)
 
 
-def make(studio: Studio, part: str) -> Any:
-    """One of PARTS, computed as a visitor's own would be."""
+def make(studio: Studio, part: str, natural: tuple[float, ...] | None = None) -> Any:
+    """One of PARTS, computed as a visitor's own would be.
+
+    natural: that part, where it was made; it stands beside what `traced` finds.
+    """
     if part == "race":
         return race(studio)
+    if part == "natural":
+        return through(tracing.natural(studio.lm), part)
     subject, session = studio.choices.ready_subject(), Session()
     if part == "forecast":
         return forecast(studio, session, subject)
+    if part == "traced":
+        return traced(studio, session, subject, natural or ())
     studio.edit(session, subject, MEMORY if part == "scope" else EDITOR).outcome()
     return through(LOOKS[part](LongRun(studio, session)), part)
 
@@ -82,6 +91,19 @@ def forecast(studio: Studio, session: Session, subject: Subject) -> Any:
     forecasts.predict(session, subject, EDITOR).outcome()
     studio.edit(session, subject, EDITOR).outcome()
     return forecasts.measure(session).outcome()
+
+
+def traced(
+    studio: Studio, session: Session, subject: Subject, natural: tuple[float, ...]
+) -> Traced:
+    """The edit looked at without its base, taken out again, and told."""
+    studio.edit(session, subject, EDITOR).outcome()
+    tracing.mine(studio, session).outcome()
+    found = tracing.look(studio, session, with_base=False, null=natural).outcome()
+    found = replace(found, seconds=0.0)  # of this machine: a page elsewhere does not show it
+    name = f"{studio.choices.label(subject.case.fact)}, written by {EDITOR.upper()}"
+    undone = tracing.reverse(studio, session).outcome()
+    return Traced(name, found, undone, tracing.reveal(studio, session).outcome())
 
 
 def race(studio: Studio) -> Race:
@@ -123,7 +145,7 @@ def main(arguments: list[str] | None = None) -> int:
         if old is not None and (old.settings, old.facts) == (found.settings, found.facts):
             found = old  # else nothing of it would be made in the same way today
         for part in wanted:
-            found = replace(found, **{part: make(studio, part)})
+            found = replace(found, **{part: make(studio, part, found.natural)})
             print(f"\r{part}: written to {examples.write(found, asked.to)}\033[K")
     finally:
         studio.close()

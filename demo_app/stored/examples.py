@@ -26,6 +26,7 @@ from ..inside.layers_of_a_fact import Sizes, Trace
 from ..inside.panel import Panel
 from ..inside.ranks_and_changes import Changes, Layers
 from ..lifelong.stress_test import Line, Point, Test
+from ..session.findings import Traced
 from ..session.predictions import Prediction
 
 FOLDER = Path(__file__).parent
@@ -108,6 +109,7 @@ class Examples:
     memory: the editor that keeps it beside them; its scores make `scope`.
     settings: {editor: its settings}, of every editor that has a part in them.
     facts: a digest of the classroom's cases and of the held-out text, as `digest` makes it.
+    natural: the largest z of each layer of the unedited model (see session/tracing.py).
     """
 
     model: str
@@ -125,6 +127,8 @@ class Examples:
     wilke: Sizes | None = None
     forecast: Prediction | None = None
     race: Race | None = None
+    natural: tuple[float, ...] | None = None
+    traced: Traced | None = None
 
     def panel(self, place: str) -> Panel | None:
         """The look inside that belongs to a card of the tab, by the card's name."""

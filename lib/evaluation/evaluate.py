@@ -17,7 +17,6 @@ from torch.nn.functional import kl_div
 
 from ..data.facts import Case, Fact
 from ..errors import FactError
-from ..model.heap import give_back
 from ..model.lm import LM
 from ..patch.patch import EMPTY, Patch
 from .answers import EVENTS, plain
@@ -27,8 +26,6 @@ from .long_answers import Question, prefix, rouge_l, token_f1, written
 from .perplexity import perplexity
 from .probe_prompts import BASE, LONG, METRICS, PARTS, Item, probe_items, stem
 from .scores import COLUMNS, Base, Scores, asked, events_of, portions, unrelated
-
-LARGE = 64  # items from which on an evaluation takes the milliseconds to begin with a small heap
 
 
 def evaluate(
@@ -88,12 +85,7 @@ def measure(
     """Scores of test items that `probe_items` made before; `evaluate` does both in one call."""
     base = Base(lm.identity) if base is None else base
     pairs = asked(metrics, events, items)
-    large = len(items) > LARGE
-    if large:
-        give_back()  # what an edit left behind
     items = read(lm, items, base, events, kl_prompts=kl_prompts)
-    if large:
-        give_back()
     with base.kept(lm), lm.patched(patch):
         # what this very model has said at a prompt need not be asked again
         same = set() if lm.is_patched else set(base.begins)

@@ -9,13 +9,13 @@ model: exactly where one layer was edited, and nearly so above the first of seve
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from ..cancellation import raise_if_cancelled
+from ..cancellation import finished, raise_if_cancelled
 from ..data.facts import encode_prompt, fill, require_text
 from ..data.texts import GENERAL
 from ..errors import ForensicsError
@@ -48,6 +48,20 @@ def key_moments(
     come from one pass. Raises ForensicsError when the text cannot be read or has fewer than two
     tokens.
     """
+    return finished(moment_steps(lm, layers, patch, text, tokens))
+
+
+def moment_steps(
+    lm: LM,
+    layers: Sequence[int],
+    patch: Patch = EMPTY,
+    text: str | Path | None = None,
+    tokens: int | None = None,
+) -> Generator[float, None, dict[int, Tensor]]:
+    """`key_moments` in steps of about a thousand tokens; yields the share of them that is read.
+
+    Between two steps the model is free, so that others may use it.
+    """
     path = GENERAL if text is None else Path(text)
     try:
         source = path.read_text(encoding="utf-8")
@@ -65,15 +79,16 @@ def key_moments(
     rows = [row for row in rows if len(row) > 1]
     names = {lm.mlp_out(layer): layer for layer in layers}
     sums = {layer: torch.zeros(width, width) for layer in layers}
-    count = 0
-    with lm.patched(patch, only=True):
-        for group in batching.batches(rows, limit=4 * WINDOW):
-            raise_if_cancelled()
+    count = read = 0
+    for group in batching.batches(rows, limit=4 * WINDOW):
+        raise_if_cancelled()
+        with lm.patched(patch, only=True):
             seen = activations.module_inputs(lm, [rows[i] for i in group], list(names), skip=1)
-            for name, K in seen.items():  # (tokens, d_in)
-                K = K.float()
-                sums[names[name]] += (K.T @ K).cpu()
-            count += len(K)
+        for name, K in seen.items():  # (tokens, d_in)
+            K = K.float()
+            sums[names[name]] += (K.T @ K).cpu()
+        count, read = count + len(K), read + len(group)
+        yield read / len(rows)
     return {layer: total.div_(count) for layer, total in sums.items()}
 
 

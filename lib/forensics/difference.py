@@ -7,7 +7,7 @@ of methods leaves a difference of its own shape (`Difference.signature`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ..cancellation import raise_if_cancelled
+from ..cancellation import finished, raise_if_cancelled
 from ..errors import ForensicsError
 from ..keys_values.second_moment import second_moment
 from ..model.lm import LM
@@ -106,12 +106,23 @@ def difference(
     C is read for output projections of the MLP where at most ten of them changed. Raises
     ForensicsError for a model of another shape, or a suspect and a patch at once.
     """
+    return finished(compare(base, suspect, patch, text))
+
+
+def compare(
+    base: LM,
+    suspect: LM | None = None,
+    patch: Patch = EMPTY,
+    text: str | None = None,
+) -> Generator[float, None, Difference]:
+    """`difference` in steps of one matrix each; yields the share of the matrices that is done."""
     if suspect is not None and patch:
         raise ForensicsError("the suspect is either another model or the base under a patch")
     pairs, elsewhere = _pairs(base, suspect, patch)
     rows, changes = [], {}
-    for module in pairs:
+    for done, module in enumerate(pairs):
         raise_if_cancelled()
+        yield done / len(pairs)
         W0 = base.weight(module).cpu()
         W1 = (base.weight(module, patch) if suspect is None else suspect.weight(module)).cpu()
         if torch.equal(W0, W1):
@@ -242,7 +253,8 @@ def _add_usage(base: LM, table: pd.DataFrame, changes: dict[str, Change], text: 
     if not 0 < len(layers) <= FEW:
         return
     for layer in layers:
-        C = second_moment(base, [layer], text, damping=1e-4)[layer].C
+        # all layers in one pass over the text, where any is missing on the disk
+        C = second_moment(base, [layer], text, damping=1e-4, among=list(layers))[layer].C
         values, vectors = torch.linalg.eigh(C)
         V = changes[layers[layer]].V.double()
         parts = (vectors.T @ V).square()  # (d_in, r): shares of each vector, least used first

@@ -7,8 +7,8 @@ what unedited models give, and it says "consistent with an edit of": weights alo
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from ..cancellation import finished
 from ..errors import ForensicsError
 from ..keys_values.matrix_cache import room
 from ..model.lm import LM
 from ..patch.patch import EMPTY, Patch
-from .candidates import PREFIX, digest, key_moments
+from .candidates import PREFIX, digest, key_moments, moment_steps
 from .matched_filter import DAMPING, Filtered, Suspect, matched_filter
 from .objects import TEMPLATES, objects
 from .reversal import PREFIXES, removed, subject_space
@@ -47,6 +48,8 @@ class Investigation:
     answers    of the first suspect, the tokens that its removal takes away (`objects`); empty below
                the threshold.
     threshold  the least z that is called a suspect.
+    spaces     {layer: directions by which it reads the first suspect}, with which `removed` takes
+               the suspect out; empty below the threshold.
     """
 
     filtered: Filtered
@@ -54,6 +57,7 @@ class Investigation:
     spectra: pd.DataFrame
     answers: pd.DataFrame
     threshold: float
+    spaces: Mapping[int, Tensor] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def found(self) -> tuple[Suspect, ...]:
@@ -147,6 +151,39 @@ def investigate(
 
     Raises ForensicsError for too few candidates and layers that the model does not have.
     """
+    return finished(
+        examine(
+            lm,
+            names,
+            patch,
+            layers=layers,
+            text=text,
+            tokens=tokens,
+            prefix=prefix,
+            damping=damping,
+            threshold=threshold,
+            null=null,
+        )
+    )
+
+
+def examine(
+    lm: LM,
+    names: Sequence[str],
+    patch: Patch = EMPTY,
+    *,
+    layers: Sequence[int] | None = None,
+    text: str | Path | None = None,
+    tokens: int | None = None,
+    prefix: str = PREFIX,
+    damping: float = DAMPING,
+    threshold: float = THRESHOLD,
+    null: bool = False,
+) -> Generator[tuple[float, str], None, Investigation]:
+    """`investigate` in steps of a second or a few; yields the share that is done, and in words.
+
+    Between two steps the model is free, so that others may use it.
+    """
     if isinstance(names, str) or len(names) < 20:
         raise ForensicsError("an examination compares at least 20 candidates with each other")
     lm.check(patch)
@@ -163,8 +200,18 @@ def investigate(
     parts, nulls = [], []
     moments: dict[int, Tensor] = {}
     for start in range(0, len(where), at_once):
-        moments = key_moments(lm, where[start : start + at_once], patch, text, tokens)
+        some = where[start : start + at_once]
+        begin, size = start / len(where), len(some) / len(where)
+        reading = moment_steps(lm, some, patch, text, tokens)
+        while True:
+            try:
+                share = next(reading)
+            except StopIteration as end:
+                moments = end.value
+                break
+            yield 0.9 * (begin + 0.6 * size * share), "reading general text"
         parts.append(matched_filter(lm, names, moments, patch, prefix, damping))
+        yield 0.9 * (begin + size), f"comparing {len(names):,} candidates"
         if null:
             nulls.append(null_spectrum(lm, moments, patch))
     filtered = Filtered(
@@ -175,32 +222,27 @@ def investigate(
     )
     suspects = tuple(filtered.top(10, [w for w in WIDTHS if w <= len(where)]))
     spectra = spectrum(lm, patch, where)
+    yield 0.95, "reading the spectra"
     if null:
         inside = pd.concat(nulls).drop(columns="layer").add_prefix("null_").reset_index(drop=True)
         spectra = pd.concat([spectra, inside], axis=1)
     answers = pd.DataFrame({"token": [], "kl": [], "rise": [], "p": []})
+    spaces: dict[int, Tensor] = {}
     if suspects[0].z >= threshold:
         if not moments.keys() >= set(suspects[0].layers):  # of an earlier part
             moments = key_moments(lm, suspects[0].layers, patch, text, tokens)
-        answers = _answers(lm, suspects[0], moments, patch, bare=prefix == "{}")
-    return Investigation(filtered, suspects, spectra, answers, threshold)
-
-
-def _answers(
-    lm: LM, suspect: Suspect, moments: Mapping[int, Tensor], patch: Patch, bare: bool
-) -> pd.DataFrame:
-    """What the model says less of when a suspect is taken out of its layers.
-
-    bare  the candidates are whole prompts, which nothing stands before or behind
-    """
-    spaces = {
-        layer: subject_space(
-            lm, layer, suspect.name, moments[layer], patch, ("{}",) if bare else PREFIXES
-        )
-        for layer in suspect.layers
-    }
-    back = removed(lm, spaces, patch)
-    return objects(lm, suspect.name, patch, back, ("{}",) if bare else TEMPLATES)
+        bare = prefix == "{}"  # whole prompts, which nothing stands before or behind
+        spaces = {
+            layer: subject_space(
+                lm, layer, suspects[0].name, moments[layer], patch, ("{}",) if bare else PREFIXES
+            )
+            for layer in suspects[0].layers
+        }
+        yield 0.98, "taking the first suspect out"
+        back = removed(lm, spaces, patch)
+        templates = ("{}",) if bare else TEMPLATES
+        answers = objects(lm, suspects[0].name, patch, back, templates)
+    return Investigation(filtered, suspects, spectra, answers, threshold, spaces)
 
 
 def _where(suspect: Suspect) -> str:

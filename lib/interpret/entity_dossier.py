@@ -2,8 +2,9 @@
 
 Every relation is asked in several wordings. An answer counts only where the wordings agree and
 where it is more probable for this entity than for others of the relation: many prompts suggest an
-answer by themselves, as "… is located in the city of" does, whoever the subject is. A few lines
-over 300: the dossier's questions, its result and the result's printed form are read together.
+answer by themselves, as "… is located in the city of" does, whoever the subject is. Behind the
+answers stand what the layers do with the entity (`entity_inside`). A few lines over 300: the
+dossier's questions, its result and the result's printed form are read together.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from ..data.facts import Fact, require_text
 from ..data.relations import Relation, bare, relations
 from ..model.lm import LM
 from ..patch.patch import EMPTY, Edit, Patch
+from .entity_inside import Inside, inside
 from .logit_lens import lens
 
 WORDINGS = 3
@@ -126,11 +128,13 @@ class Dossier:
     entity  the entity
     lines   one per relation
     edits   the lines of the patch's log that name the entity as a subject
+    inside  its keys, features and neighbors under the patch; None where only answers were wanted
     """
 
     entity: str
     lines: tuple[Line, ...]
     edits: tuple[Edit, ...] = ()
+    inside: Inside | None = None
 
     @property
     def table(self) -> pd.DataFrame:
@@ -171,13 +175,25 @@ class Dossier:
             own = facts_about(edit, self.entity)
             facts = "; ".join(f"{fact.text} → {fact.target_new}" for fact in own)
             rows.append(f"  edited by {edit.editor}: {facts}")
+        if self.inside is not None:
+            rows.append(str(self.inside))
         return "\n".join(rows)
 
 
-def dossier(lm: LM, entity: str, patch: Patch = EMPTY, **settings: Any) -> Dossier:
-    """What the model answers about an entity, before and after a patch.
+def dossier(
+    lm: LM,
+    entity: str,
+    patch: Patch = EMPTY,
+    *,
+    answers_only: bool = False,
+    layers: Sequence[int] | None = None,
+    **settings: Any,
+) -> Dossier:
+    """What the model answers about an entity, before and after a patch, and what its layers do.
 
-    settings  of `dossier_lines`, which gives the same relation by relation
+    answers_only  leave out keys, features and neighbors, for which C of five layers is read
+    layers        in which layers these are read; None takes five, and three that the patch changes
+    settings      of `dossier_lines`, which gives the answers relation by relation
 
     A dossier says what is answered and how firmly, not what is known or true. The event is the
     greedy answer; see `Told` and `Reply` for the numbers.
@@ -185,7 +201,18 @@ def dossier(lm: LM, entity: str, patch: Patch = EMPTY, **settings: Any) -> Dossi
     print(lib.dossier(lm, "The Eiffel Tower"))
     """
     lines = tuple(dossier_lines(lm, entity, patch, **settings))
-    return Dossier(entity.strip(), lines, naming(patch, entity))
+    edits, name = naming(patch, entity), entity.strip()
+    if answers_only:
+        return Dossier(name, lines, edits)
+    sure = consistent(lines)
+    return Dossier(name, lines, edits, inside(lm, name, patch, sure, settings.get("among"), layers))
+
+
+def consistent(lines: Sequence[Line]) -> list[str]:
+    """The relations that are answered consistently under the patch, the largest lift first."""
+    sure = [line for line in lines if line.after.consistent]
+    sure.sort(key=lambda line: line.after.lift, reverse=True)
+    return [line.relation for line in sure]
 
 
 def dossier_lines(

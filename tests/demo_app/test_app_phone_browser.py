@@ -18,6 +18,7 @@ TABS = (
     "Interference",
     "Lifelong",
     "Inside the edit",
+    "Was this edited?",
     "Take away",
     "About",
 )

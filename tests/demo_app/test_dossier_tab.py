@@ -22,7 +22,9 @@ def test_the_dossier_grows_and_shows_the_edit(studio):
     assert len(found.lines) == 31 and all(len(p.lines) <= 31 for p in parts)
     assert found.lines[0].after.answer.startswith("xy") and len(found.edits) == 1
     page = shown(found)
-    assert page.count("<tr") == 32 and "ft wrote “The Eiffel Tower is located" in page
+    answers, inside = page.split("<details", 1)
+    assert inside.count("<details") == 2 and "set to zero" in inside and "nearest" in inside
+    assert answers.count("<tr") == 32 and "ft wrote “The Eiffel Tower is located" in page
     assert 'class="moved"' in page and "<mark>" in page and "31 relations" in page
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import lib
-from lib.forensics.investigation import NOT_COVERED, investigate
+from lib.forensics.investigation import NOT_COVERED, examine, investigate
 from lib.patch.patch import Patch
 
 from ..support.editor_settings import quick
@@ -90,3 +90,25 @@ def test_a_patch_of_routes_is_not_looked_for_in_the_weights(lm):
         investigate(lm, NAMES, patch)
     with pytest.raises(lib.PatchError, match="this patch is for another"):
         investigate(lm, NAMES, Patch(base="another 0"))
+
+
+def test_between_two_steps_the_model_is_free_and_the_result_is_the_same(lm, suspect, text):
+    """A page serves others meanwhile, so no patch may stay entered across a step."""
+    seen, steps = [], examine(lm, NAMES, suspect, layers=[0, LAYER], text=text, **SMALL)
+    while True:
+        try:
+            share, words = next(steps)
+        except StopIteration as end:
+            found = end.value
+            break
+        assert not lm.is_patched and words
+        with lm.patched(lib.EMPTY, only=True):
+            lm.next_token(["somebody else asks"])
+        seen.append(share)
+    assert len(seen) > 4 and seen == sorted(seen) and 0 < seen[0] and seen[-1] < 1
+    whole = investigate(lm, NAMES, suspect, layers=[0, LAYER], text=text, **SMALL)
+    assert torch.equal(found.filtered.z, whole.filtered.z)
+    assert list(found.spaces) == [LAYER], "the directions with which the suspect is taken out"
+    B = found.spaces[LAYER]
+    assert torch.allclose(B.T @ B, torch.eye(B.shape[1]), atol=1e-4)
+    assert not investigate(lm, NAMES, text=text, **{**SMALL, "threshold": 99.0}).spaces

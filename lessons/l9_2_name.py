@@ -1,0 +1,115 @@
+"""★★ Name the subject, or nobody
+
+No base model, only a matrix W that may have been edited. An edit of a subject with key k is
+Δ = r uᵀ/q with u = C⁻¹k, whatever its value. So compute for every candidate the direction in which
+an edit of it would lie, û = C⁻¹k/‖C⁻¹k‖, and how far W stretches it, T = ‖W û‖. Return the number
+of the candidate whose robust z is largest. If that z is below the threshold, nobody stands out, and
+the answer is None: an innocent model must not be accused.
+
+    W  (d_out, d_in)     K  (d_in, n)     a key per candidate, n odd
+    C  (d_in, d_in)      second moment of general text, your own, not the editor's
+    threshold            a number
+    returns a whole number from 0 to n − 1, or None
+
+Hint: z = (T − median) / (1.4826 · median of |T − median|), as in 9.1. One solve is enough for all
+candidates: torch.linalg.solve(C, K).
+"""
+
+import torch
+from torch import Tensor
+
+
+def named(W: Tensor, K: Tensor, C: Tensor, threshold: float) -> int | None:
+    # solution
+    U = torch.linalg.solve(C, K)  # (d_in, n)
+    T = (W @ U).norm(dim=0) / U.norm(dim=0)
+    away = T - T.median()
+    z = away / (1.4826 * away.abs().median())
+    best = int(z.argmax())
+    return best if z[best] >= threshold else None
+
+
+# --- checks
+from lessons.grading.edited_layers import Layer, N, norms, robust
+from lessons.marking import Wrong, number, short
+
+AFTER = (
+    "away = T - T.median()\nz = away / (1.4826 * away.abs().median())\nbest = int(z.argmax())\n"
+    "return best if z[best] >= threshold else None"
+)
+FILTER = "U = torch.linalg.solve(C, K)\nT = (W @ U).norm(dim=0) / U.norm(dim=0)\n"
+WRONG = [
+    (f"T = (W @ K).norm(dim=0) / K.norm(dim=0)\n{AFTER}", "raw key"),
+    (f"U = torch.linalg.solve(C, K)\nT = (W @ U).norm(dim=0)\n{AFTER}", "length"),
+    (f"U = C @ K\nT = (W @ U).norm(dim=0) / U.norm(dim=0)\n{AFTER}", "case A"),
+    (f"{FILTER}return int(T.argmax())", "innocent"),
+    (
+        f"{FILTER}z = (T - T.mean()) / T.std()\n"
+        "return int(z.argmax()) if z.max() >= threshold else None",
+        "its own spread",
+    ),
+    (f"{FILTER}return None", "let go"),
+    ("return 0", "by chance"),
+]
+THRESHOLD = 6.0
+
+
+def answer(ask, W, K, C, threshold):
+    found = ask("named", W, K, C, threshold)
+    if found is None:
+        return None
+    value = number(found, "the candidate")
+    if isinstance(found, bool) or value != int(value) or not 0 <= value < N:
+        raise Wrong(f"Return a whole number from 0 to {N - 1}, or None, not {short(found)}.")
+    return int(value)
+
+
+def suspect(draw):
+    """An innocent layer, W with one edit, whom each filter names, and the subject's z."""
+    while True:  # until the honest filter is sure, and each mistake names somebody else
+        one = Layer(draw, decay=2.0)
+        true = int(torch.randint(1, N, (), generator=draw))
+        W, K, C = one.edited(true, 18.0), one.K, one.own_C
+        U = torch.linalg.solve(C, K)
+        z, before = robust(norms(W, U)), robust(norms(one.W, U))
+        values = z, norms(W, K), norms(W, C @ K), (W @ U).norm(dim=0)
+        named = [int(x.argmax()) for x in values]
+        if len({*named, 0}) == 5 and named[0] == true and z[true] > 7 and before.max() < THRESHOLD:
+            return one, W, named, z[true].item()
+
+
+def check(ask, draw):
+    least = float("inf")
+    for _ in range(2):
+        one, W, (true, raw, turned, long), z = suspect(draw)
+        K, C = one.K, one.own_C
+        least = min(least, z)
+        likely = {
+            raw: "This is whom the raw key names. W stretches the directions that text uses in its "
+            "own ways; an edit lies along C⁻¹k.",
+            turned: "C k in the place of C⁻¹k: that is the way back from a direction of Δ to a "
+            "key, in case A.",
+            long: "û has length 1: without dividing, the candidate with the longest C⁻¹k wins.",
+        }
+        found = answer(ask, W, K, C, 0.0)  # here the largest z is always enough
+        if found in likely:
+            raise Wrong(likely[found])
+        if found is None:
+            raise Wrong(f"Candidate {true} was edited and is let go, even with a threshold of 0.")
+        if found != true:
+            raise Wrong(
+                f"Candidate {true} was edited, not {found}: its z is {z:.0f}. An innocent named by "
+                "chance is worse than none."
+            )
+        if answer(ask, W, K, C, THRESHOLD) is None:
+            raise Wrong(
+                f"Candidate {true} has a robust z of {z:.0f} and is not named at {THRESHOLD:g}: "
+                "with mean and standard deviation it hides behind its own spread."
+            )
+        before = answer(ask, one.W, K, C, THRESHOLD)
+        if before is not None:
+            raise Wrong(
+                f"Nobody edited this one, and candidate {before} is accused: the largest z of {N} "
+                "innocent candidates is never 0. Where is the threshold?"
+            )
+    return f"solved: named each time, with a z of at least {least:.0f}, and no innocent accused."

@@ -1,0 +1,119 @@
+"""★★ Take it out
+
+The layer and the subject are named, and the base model is not at hand. Behind each of p prefixes
+the subject has a key, a column of K. Whitened, U = (C + λI)⁻¹K with λ = damping · tr C / d_in,
+these keys span a small space in which the edit's own direction nearly lies. Take away what W does
+on it:
+
+    W̃ = W − strength · W P,     P: the orthogonal projector on the columns of U.
+
+With strength 0 the suspect comes back unchanged: that is the control of every measurement.
+
+    W  (d_out, d_in)     K  (d_in, p)     C  (d_in, d_in)     damping, strength: numbers
+    returns (d_out, d_in)
+
+Beware: two prefixes may give the very same key (one says nothing that changes it), and then the
+columns of U are not independent.
+
+Hint: U⁺ = torch.linalg.pinv(U) drops what is rounding, and U U⁺ is the projector. What would
+U Uᵀ do?
+"""
+
+import torch
+from torch import Tensor
+
+
+def taken_out(W: Tensor, K: Tensor, C: Tensor, damping: float, strength: float) -> Tensor:
+    # solution
+    d = len(C)
+    damped = C + damping * C.trace() / d * torch.eye(d, dtype=C.dtype)
+    U = torch.linalg.solve(damped, K)  # (d_in, p)
+    return W - strength * W @ U @ torch.linalg.pinv(U)
+
+
+# --- checks
+from lessons.marking import Wrong, normal, same, tensor, uneven
+
+DAMPED = "d = len(C)\ndamped = C + damping * C.trace() / d * torch.eye(d, dtype=C.dtype)\n"
+SPACE = DAMPED + "U = torch.linalg.solve(damped, K)\n"
+END = "return W - strength * W @ U @ torch.linalg.pinv(U)"
+WRONG = [
+    (f"U = K\n{END}", "general text"),
+    (f"{SPACE}U = U / U.norm(dim=0)\nreturn W - strength * W @ U @ U.T", "more than once"),
+    (f"{SPACE}U = U[:, :1]\n{END}", "first prefix"),
+    (f"{SPACE}U = U.mean(1, keepdim=True)\n{END}", "mean of the prefixes"),
+    (f"U = torch.linalg.solve(C, K)\n{END}", "without damping"),
+    (
+        "d = len(C)\ndamped = C + damping * torch.eye(d, dtype=C.dtype)\n"
+        f"U = torch.linalg.solve(damped, K)\n{END}",
+        "mean eigenvalue",
+    ),
+    (f"{SPACE}return W - W @ U @ torch.linalg.pinv(U)", "control"),
+    (f"{SPACE}Q = torch.linalg.qr(U).Q\nreturn W - strength * W @ Q @ Q.T", "rounding"),
+    (f"{SPACE}return strength * W @ U @ torch.linalg.pinv(U)", "what was to be taken away"),
+]
+D_OUT, D_IN, P = 7, 12, 4
+
+
+def out(W, U, strength=1.0):
+    return W - strength * W @ U @ torch.linalg.pinv(U)
+
+
+def check(ask, draw):
+    for damping, twice in ((1.0, False), (0.3, True)):
+        C, L = uneven(draw, D_IN)
+        C, L = 5 * C, 5**0.5 * L
+        K = L @ (normal(draw, D_IN, 1) + 0.6 * normal(draw, D_IN, P))
+        if twice:
+            K[:, -1] = K[:, 0]
+        u = torch.linalg.solve(C, K.mean(1))
+        W = normal(draw, D_OUT, D_IN) + torch.outer(normal(draw, D_OUT), 3 * u / u.norm())
+        eye = torch.eye(D_IN).double()
+        U = torch.linalg.solve(C + damping * C.trace() / D_IN * eye, K)
+        found = ask("taken_out", W, K, C, damping, 1.0)
+        found = tensor(found, (D_OUT, D_IN), "W̃")
+        plain = torch.linalg.solve(C + damping * eye, K)
+        long = U / U.norm(dim=0)
+        likely = {
+            "This takes out the raw keys, which general text uses as well: the layer loses what "
+            "everybody needs. Whiten them first.": out(W, K),
+            "Only the first prefix was used: the edit's own key stands behind another one.": out(
+                W, U[:, :1]
+            ),
+            "The mean of the prefixes is one direction; the space of all of them was asked "
+            "for.": out(W, U.mean(1, keepdim=True)),
+            "This is without damping: then directions that no text ever showed decide.": out(
+                W, torch.linalg.solve(C, K)
+            ),
+            "λ is a multiple of the mean eigenvalue of C, tr C / d_in: otherwise C in other units "
+            "gives another answer.": out(W, plain),
+            "This is what was to be taken away: W minus it is left.": W - out(W, U),
+            "The columns of U lean on each other, so what they share is taken away more than "
+            "once. Make them orthonormal, or use the pseudoinverse.": W - W @ long @ long.T,
+        }
+        wanted = out(W, U)
+        if not same(found, wanted):
+            for reason, mistaken in likely.items():
+                if same(found, mistaken):
+                    raise Wrong(reason)
+            rank, most = (int(torch.linalg.matrix_rank(x)) for x in (W - found, U))
+            if rank > most and twice:
+                raise Wrong(
+                    f"{rank} directions were taken out, and the keys span {most}: two prefixes "
+                    "gave one key, so the last direction is rounding."
+                )
+            left = (found @ U).norm() / (W @ U).norm()
+            raise Wrong(
+                f"{left:.0%} of what W does on the subject's space is left, and the rest of W "
+                f"moved by {((found - wanted) @ (eye - U @ torch.linalg.pinv(U))).norm():.2g}."
+            )
+        control = tensor(ask("taken_out", W, K, C, damping, 0.0), (D_OUT, D_IN), "the control")
+        if not same(control, W):
+            raise Wrong(
+                "With strength 0 the suspect itself has to come back: that is the control, and "
+                "without it nobody knows what the path alone does."
+            )
+        half = tensor(ask("taken_out", W, K, C, damping, 0.5), (D_OUT, D_IN), "W̃ at one half")
+        if not same(half, out(W, U, 0.5)):
+            raise Wrong("With strength 0.5 half of it goes: W̃ is not that.")
+    return "solved: the edit's space is empty, the rest of W is as it was, and the control holds."

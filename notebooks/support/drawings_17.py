@@ -1,0 +1,124 @@
+"""The drawings of notebook 17: where an edit is loud, norms of candidates, the largest z by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from lib import plot
+from lib.plot.style import (
+    BASE,
+    DPI,
+    EDITED,
+    GRID,
+    INK,
+    LABEL,
+    QUIET,
+    SMALL,
+    WIDTH,
+    Drawing,
+    legend,
+    new_figure,
+    readable,
+)
+
+
+def trace() -> Figure:
+    """Draw keys of general text in the plane, a key and its û, and ‖W x‖ over all directions x."""
+    turn = np.deg2rad(25)
+    axes_of_text = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    C = axes_of_text @ np.diag([1.0, 0.06]) @ axes_of_text.T
+    k = axes_of_text @ np.array([0.9, 0.42])
+    u = np.linalg.solve(C, k)
+    W = np.array([[0.9, 0.2], [-0.2, 0.8], [0, 0]])  # the edit writes what W₀ leaves free
+    edited = W + np.outer([0, 0, 1.5], u) / (k @ u)
+    figure = Drawing(figsize=(WIDTH, 3.3), dpi=DPI, facecolor="white", layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(1, 1.35))
+    text = np.random.default_rng(0).multivariate_normal([0, 0], C, 300)
+    left.scatter(*text.T, s=7, color=BASE, alpha=0.55, linewidth=0)
+    for end, color, name in (
+        (k, INK, "k"),
+        (1.6 * u / np.linalg.norm(u), EDITED, "û = C⁻¹k/‖C⁻¹k‖"),
+    ):
+        look = {"arrowstyle": "-|>", "color": color, "linewidth": 2, "shrinkA": 0, "shrinkB": 0}
+        left.annotate("", end, (0, 0), arrowprops={**look, "mutation_scale": 14}, zorder=4)
+        left.text(*(1.08 * end), name, color=readable(color), fontsize=SMALL, va="bottom")
+    left.set(xlim=(-2.4, 2.4), ylim=(-2, 2.3), aspect="equal", xticks=[], yticks=[])
+    left.spines[:].set_visible(False)
+    left.set_title("keys of general text (gray)", fontsize=SMALL, color=INK, loc="left")
+    angles = np.linspace(0, np.pi, 361)
+    x = np.array([np.cos(angles), np.sin(angles)])
+    for matrix, color, name in ((W, BASE, "W₀"), (edited, EDITED, "W₀ + Δ")):
+        y = np.linalg.norm(matrix @ x, axis=0)
+        right.plot(np.rad2deg(angles), y, color=color, linewidth=2)
+        right.text(-3, y[0], name, color=readable(color), fontsize=SMALL, ha="right", va="center")
+    for vector, name in ((axes_of_text[:, 0], "text"), (k, "k"), (u, "û")):
+        at = np.rad2deg(np.arctan2(vector[1], vector[0])) % 180
+        right.axvline(at, color=QUIET, linewidth=1, linestyle="--")
+        right.text(at + 2, 0.03, name, fontsize=SMALL, color=INK, va="bottom")
+    right.set(xlim=(0, 180), ylim=(0, None), xticks=(0, 45, 90, 135, 180), yticks=[])
+    right.set_xlabel("direction x (degrees)", fontsize=LABEL, color=INK)
+    right.set_title("how far it is stretched, ‖W x‖", fontsize=SMALL, color=INK, loc="left")
+    _plain(right)
+    return figure
+
+
+def norms(found: Mapping[str, tuple[Tensor, Tensor]], edited: int) -> Figure:
+    """Draw T of all candidates, one row of points per suspect, the edited candidate in orange.
+
+    found   {suspect: (T, z)}, each (n,)
+    edited  The place of the candidate that was edited.
+    """
+    figure, ax = new_figure("T = ‖W û‖ of a candidate", "", None, height=0.62 * len(found) + 1.1)
+    draw = np.random.default_rng(0)
+    for y, (T, z) in enumerate(found.values()):
+        rest = np.delete(T.numpy(), edited)
+        ax.scatter(
+            rest, y + draw.uniform(-0.22, 0.22, len(rest)), s=9, color=BASE, alpha=0.6, linewidth=0
+        )
+        ax.scatter(T[edited], y, s=55, color=EDITED, zorder=4, linewidth=0)
+        ax.text(
+            T[edited].item(), y - 0.3, f"z {z[edited]:.1f}".replace("-", "−"), fontsize=SMALL,
+            color=readable(EDITED), ha="center", va="bottom",
+        )  # fmt: skip
+    ax.set_yticks(range(len(found)), list(found))
+    ax.set_ylim(len(found) - 0.4, -0.75)
+    ax.yaxis.grid(False)
+    ax.xaxis.grid(True, color=GRID)
+    ax.tick_params(axis="y", length=0)
+    return figure
+
+
+def quotients(unedited: Sequence[float], layer: int, edited: Mapping[str, float]) -> Figure:
+    """Draw s₁/s₂ of each layer of the unedited model, and that of one layer in each suspect."""
+    figure, ax = new_figure("layer", "s₁ / s₂", None)
+    ax.plot(range(len(unedited)), unedited, "-o", color=BASE, markersize=4, label="unedited")
+    for name, (color, _) in plot.style.styles(edited).items():
+        ax.plot(layer, edited[name], "D", color=color, markersize=7, label=name, zorder=4)
+    legend(figure, ax)
+    return figure
+
+
+def by_layer(
+    layers: Sequence[int], found: Mapping[str, Sequence[float]], threshold: float
+) -> Figure:
+    """Draw the largest z among the candidates of each layer, a line per model, and a threshold."""
+    figure, ax = new_figure("layer", "largest z of all candidates", None)
+    for name, (color, dash) in plot.style.styles(found, {"unedited": BASE}).items():
+        ax.plot(layers, found[name], dash, color=color, marker="o", markersize=4, label=name)
+    ax.axhline(threshold, color=QUIET, linewidth=1.1, linestyle="--", label=f"z = {threshold:g}")
+    ax.set_ylim(0, None)
+    legend(figure, ax)
+    return figure
+
+
+def _plain(ax: Axes) -> None:
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.spines[["left", "bottom"]].set_color(QUIET)
+    ax.tick_params(which="both", labelsize=SMALL, colors=QUIET, labelcolor=INK)
+    ax.yaxis.grid(True, color=GRID)
+    ax.set_axisbelow(True)
