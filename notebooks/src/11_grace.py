@@ -409,6 +409,12 @@ show.Table(rows)
 # has the threshold that lets 1 % of 256 pieces of general text in, or 5 or 20 % of the 358 neighbors.
 #
 # **Predict.** Which change helps: the angle, the mean, or the step?
+#
+# <details><summary>Answer</summary>
+#
+# The angle, and only the angle.
+#
+# </details>
 
 # %%
 roc = runs_11_horen.read()
@@ -443,6 +449,12 @@ drawings_11.roc(roc["rates"], {g: runs_11_horen.curves(roc, g) for g in ("genera
 # et al., 2022), stored beside the 101 facts, and in the last row also beginnings of these prompts.
 #
 # **Predict.** From how many keys on is the step mostly an average over the book?
+#
+# <details><summary>Answer</summary>
+#
+# From about a thousand on. With a hundred half of the rewordings still have their own key in front.
+#
+# </details>
 
 # %%
 show.Table(runs_11_horen.crowding(roc["rows"]))
@@ -465,6 +477,12 @@ show.Table(runs_11_horen.crowding(roc["rows"]))
 # prompt, after demonstrations of other facts that show when to use it and when not.
 #
 # **Predict.** The tower is to be in Rome. What does each of the three say of the Louvre, and of bread?
+#
+# <details><summary>Answer</summary>
+#
+# GRACE says what it said before. Steering says the same of the Louvre as of the tower, and moves bread.
+#
+# </details>
 
 # %%
 steered = lib.EDITORS["steer"](lm).edit([tower])
