@@ -26,6 +26,7 @@ from . import (
     judge_tables,
     long_text_tables,
     tables_models,
+    tables_page,
     tables_scale,
 )
 from .tables import HERE, TABLES
@@ -37,6 +38,7 @@ MORE = (
     judge_tables,
     long_text_tables,
     tables_models,
+    tables_page,
     tables_scale,
 )  # importing them has registered their tables
 PAGES = (HERE / "RESULTS.md", HERE.parents[1] / "README.md")
