@@ -15,7 +15,10 @@ EVERY = 0.15  # seconds, at least, between two sights
 
 
 class Growing:
-    """Hears of every token that an answer gets, and passes the texts on every now and then."""
+    """Hears of every token that an answer gets, and passes the texts on every now and then.
+
+    The first prompt is the one that matters most: nothing is passed on before it has a token.
+    """
 
     def __init__(
         self,
@@ -33,7 +36,7 @@ class Growing:
 
         def heard(ids: list[int]) -> bool:
             self._ids[number] = list(ids)
-            if time.monotonic() - self._last > EVERY:
+            if self._ids[0] and time.monotonic() - self._last > EVERY:
                 texts = self.lm.texts(self.rows, self._ids)
                 self.grown(dict(zip(self.asks, texts, strict=True)))
                 self._last = time.monotonic()

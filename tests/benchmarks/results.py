@@ -27,6 +27,7 @@ from . import (
     long_text_tables,
     tables_models,
     tables_newer,
+    tables_page,
     tables_scale,
 )
 from .tables import HERE, TABLES
@@ -39,6 +40,7 @@ MORE = (
     long_text_tables,
     tables_models,
     tables_newer,
+    tables_page,
     tables_scale,
 )  # importing them has registered their tables
 PAGES = (HERE / "RESULTS.md", HERE.parents[1] / "README.md")

@@ -1,0 +1,80 @@
+"""The tables about the page: what a visitor waits for, before and after it was made faster."""
+
+from __future__ import annotations
+
+from .tables import Row, made, number, read, table, times
+
+
+def pages() -> Row:
+    """The stored rows of `page_speed`."""
+    return read("page_speed")
+
+
+@made("page-start")
+def page_start() -> str:
+    """From the command to the address, and to the first answers."""
+    old, new = (pages()["start"][name] for name in ("before", "now"))
+    words = {
+        "seconds": "seconds from the command to its address",
+        "cpu": "CPU seconds until then",
+        "table_seconds": "seconds until the first table with answers is served",
+    }
+    rows = [
+        (said, number(old[key], 1), number(new[key], 1), times(old[key] / new[key], 1))
+        for key, said in words.items()
+    ]
+    return table((f"median of {new['starts']} starts", "before", "now", "before / now"), rows)
+
+
+@made("page-edits")
+def page_edits() -> str:
+    """A press of Edit and a call of /edit, editor by editor."""
+    edits = pages()["edits"]
+    head = (
+        "editor",
+        "press to first answer, s",
+        "end of the edit to the headline, s: before",
+        "now",
+        "CPU s of it: before",
+        "now",
+        "`/edit`, CPU s: before",
+        "now",
+        "before / now",
+    )
+    rows = []
+    for i, press in enumerate(edits["now"]["presses"]):
+        before, call = edits["before"]["presses"][i], edits["now"]["calls"][i]
+        earlier = edits["before"]["calls"][i]
+        rows.append(
+            (
+                f"`{press['editor']}`",
+                number(press["first"]),
+                number(before["behind_the_edit"], 1),
+                number(press["behind_the_edit"], 1),
+                number(before["behind_the_edit_cpu"], 1),
+                number(press["behind_the_edit_cpu"], 1),
+                number(earlier["cpu"], 1),
+                number(call["cpu"], 1),
+                times(earlier["cpu"] / call["cpu"], 1),
+            )
+        )
+    return table(head, rows)
+
+
+@made("page-visitors")
+def page_visitors() -> str:
+    """Twenty visitors at the same moment."""
+    found = pages().get("visitors")
+    if found is None:
+        return "Not measured yet.\n"
+    count, waited = found["visitors"], found["waited"]
+    rows = [
+        ("one visitor alone, seconds", number(found["alone"]["seconds"], 1)),
+        (f"median wait of {count}, seconds", number(waited["median"], 1)),
+        ("longest wait, seconds", number(waited["longest"], 1)),
+        (f"one alone, times {count}", number(found["alone_times_queue"], 1)),
+        ("edits that were written", f"{found['written']} of {count}"),
+        ("visitors who have the own edit and nobody else's", f"{found['apart']} of {count}"),
+    ]
+    head = f"{count} visitors call `/edit` at once, each a fact of the own, by `{found['editor']}`"
+    return table((head, ""), rows)
