@@ -35,14 +35,29 @@ GRID: dict[str, dict[str, Any]] = {
         "around": 0,
         **BATCH,
     },
-    # statistics of layers 25 to 27 alone: a backward pass through all layers costs minutes
+    # statistics of layers 23 to 27 alone: a backward pass through all layers costs minutes
     "crispedit": {
         "layers": (27,),
-        "widths": (1, 3),
-        "grid": {"energy": (0.5, 0.9, 0.99), "lr": (1e-3, 2e-3)},
+        "widths": (3, 5),
+        "grid": {"lr": (1e-3, 2e-3), "energy": (0.5, 0.9, 0.99)},
         "around": 0,
         "together": True,
         "facts": 24,
+    },
+    # layers and shares of a prompt that tests/benchmarks/horen_angles.py leaves to choose from
+    "horen": {
+        "layers": (23, 27),
+        "grid": {"share": (0.01, 0.5, 1.0), "tau": (None, 0.8)},
+        "around": 0,
+        "together": True,
+        "facts": 24,
+    },
+    # each fact alone: the vectors of several would add up to one direction for all prompts
+    "steer": {
+        "layers": (12, 20),
+        "grid": {"multiplier": (1.0, 2.0, 4.0)},
+        "around": 0,
+        "together": False,
     },
     # fine-tuning beside the weights; each fact alone
     "lora": {

@@ -46,7 +46,7 @@ def _inside(found: Inside | None) -> str:
         (
             str(key.layer), f"{key.length:.2f} ({_percent(key.length_part)})",
             f"{key.q:.0f} ({_percent(key.q_part)})", _pairs(key.lands), _pairs(key.suffers),
-            f"{key.usual:.2f}",
+            f"{key.usual:.2f}", f"{key.z:.1f} ({key.z_most:.1f})",
         )
         for key in found.keys
     ]  # fmt: skip
@@ -79,10 +79,16 @@ def _inside(found: Inside | None) -> str:
         (
             "Its key, and whom an edit of it disturbs",
             numbers(
-                ("Layer", "‖k‖", "q", "an edit lands on", "suffers from", "typical"), keys,
+                (
+                    "Layer", "‖k‖", "q", "an edit lands on", "suffers from", "typical",
+                    "z (others)",
+                ),
+                keys,
                 (
                     f"In brackets: smaller for so many of {others} other entities. Names with ρ, "
-                    "the share of a write that lands; typical: the largest of a typical other.",
+                    "the share of a write that lands; typical: the largest of a typical other. "
+                    "z: how far the weights stretch its direction, large after an edit; in "
+                    "brackets the largest of the others.",
                 ),
             ),
         ),

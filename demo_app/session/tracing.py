@@ -22,9 +22,9 @@ from lib.data.facts import fill
 from lib.forensics.candidates import MOST
 from lib.forensics.difference import FEW, Difference, compare, subjects
 from lib.forensics.investigation import THRESHOLD, examine
-from lib.forensics.matched_filter import robust_z
 from lib.forensics.objects import TEMPLATES, objects
 from lib.forensics.reversal import removed, subject_space
+from lib.keys_values.stretch import robust_z
 
 from . import given, suspects
 from .findings import Findings, Named, Place, Said, Told, Undone, Way, Word

@@ -13,8 +13,9 @@ one step differ in what is projected:
 
 With `sequential` the curvature of the facts written so far is added to that of the text, after
 CrispEdit-Seq. There Adam's moments go on from batch to batch; here each call begins anew, because
-an edit depends on its facts and on the patch before it alone. Not here: to read the moments anew on
-the edited model, over all old edits ("mix") or when a weight has moved far.
+an edit depends on its facts and on the patch before it alone. With `mix` the keys and gradients of
+all facts so far are read anew after each call, as the edited model has them by then. Not here: to
+read the moments of the text anew when a weight has moved far.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from ..model.answer_rows import AnswerRows
 from ..model.lm import LM
 from ..patch.patch import Patch
 from ..settings import setting
-from .shared import epochs
+from .shared import epochs, routed
 from .shared.base import Editor
 from .shared.config import Config
 
@@ -81,6 +82,12 @@ class CrispEditConfig(Config):
         "Whether the curvature of facts that were written before is added to that of the text.",
         source="paper",
     )
+    mix: bool = setting(
+        False,
+        "Whether facts that were written before are read anew after each call, on the model as it "
+        "is edited by then, where their curvature is added.",
+        source="paper",
+    )
     text: str | None = setting(
         None, "File of general text; None takes the one shipped with the library.", source="paper"
     )
@@ -103,6 +110,8 @@ class CrispEditConfig(Config):
     target_eos: bool = setting(
         False, "Whether the end of the text is learned as a token after the answer.", source="ours"
     )
+
+    added: ClassVar[Mapping[str, Any]] = {"mix": False}
 
 
 class CrispEdit(Editor):
@@ -134,7 +143,7 @@ class CrispEdit(Editor):
         patch = after.with_weights(new)
         if not c.sequential:
             return patch
-        kept = keep(lm, rows, names, patch, state)
+        kept = keep(lm, rows, names, patch, state, c.mix)
         return replace(patch, memory={**patch.memory, self.name: kept})
 
     def places(self) -> dict[int, str]:
@@ -169,20 +178,38 @@ class CrispEdit(Editor):
 
 
 def keep(
-    lm: LM, rows: AnswerRows, names: Mapping[int, str], patch: Patch, state: Mapping[str, Any]
+    lm: LM,
+    rows: AnswerRows,
+    names: Mapping[int, str],
+    patch: Patch,
+    state: Mapping[str, Any],
+    mix: bool = False,
 ) -> dict[str, Any]:
     """The memory for later batches: keys and gradients at the answers' tokens, once written.
 
-    Only K Kᵀ and G Gᵀ matter, so that no more columns than 5/4 of a width are kept.
+    Only K Kᵀ and G Gᵀ matter, so that no more columns than 5/4 of a width are kept. With `mix` the
+    rows of all facts are kept too, and read again. Raises EditError where earlier ones are missing.
     """
+    made: dict[str, Any] = {"keys": {}, "grads": {}}
+    if mix:
+        if state and "prompts" not in state:
+            raise EditError(
+                "mix needs the facts of earlier calls: write those with mix=True as well"
+            )
+        old = [routed.tuples_of(side, state) if state else [] for side in ("prompts", "answers")]
+        prompts, answers = (
+            [*before, *map(tuple, now)]
+            for before, now in zip(old, (rows.prompts, rows.answers), strict=True)
+        )
+        rows, state = AnswerRows(prompts, answers), {}
+        made |= routed.flat_tuples("prompts", prompts) | routed.flat_tuples("answers", answers)
     with lm.patched(patch, only=True):
         weight = torch.ones(rows.labels.shape[1])  # the loss is summed, as over the text
         found = one_pass(lm, rows, weight, list(names.values()), 0)
-    made: dict[str, Any] = {"keys": {}, "grads": {}}
     for layer, name in names.items():
-        for side, new in zip(made, found[name], strict=True):
-            old = state.get(side, {}).get(str(layer))
-            new = new.cpu() if old is None else torch.cat([old, new.cpu()], 1)
+        for side, new in zip(("keys", "grads"), found[name], strict=True):
+            before = state.get(side, {}).get(str(layer))
+            new = new.cpu() if before is None else torch.cat([before, new.cpu()], 1)
             made[side][str(layer)] = memory.compressed(new)
     return {**made, "count": int(state.get("count", 0)) + rows.labels.shape[1]}
 

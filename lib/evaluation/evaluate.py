@@ -86,7 +86,7 @@ def measure(
     base = Base(lm.identity) if base is None else base
     pairs = asked(metrics, events, items)
     items = read(lm, items, base, events, kl_prompts=kl_prompts)
-    with lm.patched(patch):
+    with base.kept(lm), lm.patched(patch):
         # what this very model has said at a prompt need not be asked again
         same = set() if lm.is_patched else set(base.begins)
         found = _Found(lm, items, events, base, unrelated(items, kl_prompts), same)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from ..data.facts import Probe
 from ..model.lm import LM
+from ..model.lower_states import LowerStates
 from ..patch.patch import EMPTY
 from .answers import EVENTS, Verdict
 from .conversation import CONVERSATION, NAMED, Ask, Reply, replies
@@ -263,6 +265,8 @@ class Base:
                 still these, so they are tried as drafts.
     replies     {question: reply}, what it says in conversation.
     scores      Its own `Scores`, where they were measured.
+    lower       Its states inside the model at prompts that were read, from which a patched model is
+                run; they are made on a CPU only, and take at most 64 MB.
     """
 
     model: str
@@ -272,6 +276,15 @@ class Base:
     drafts: dict[Prompt, tuple[int, ...]] = field(default_factory=dict)
     replies: dict[Ask, Reply] = field(default_factory=dict)
     scores: Scores | None = None
+    lower: LowerStates | None = field(default=None, repr=False, compare=False)
+
+    def kept(self, lm: LM) -> AbstractContextManager[None]:
+        """In the body, prompts that were read before begin at the states that were kept of them."""
+        if {device.type for device in lm.devices} != {"cpu"}:
+            return nullcontext()  # on a card nobody has measured what it saves
+        if self.lower is None or self.lower.lm is not lm:
+            self.lower = LowerStates(lm)
+        return self.lower.used()
 
     def read(self, lm: LM, items: Sequence[Item], kl_prompts: int) -> None:
         """Ask the base model everything that is not known yet; an entered patch is left out."""

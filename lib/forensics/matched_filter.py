@@ -19,50 +19,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .. import memory
-from ..errors import ForensicsError
+from ..keys_values.stretch import DAMPING, filter_of, robust_z
 from ..model.lm import LM
 from ..patch.patch import EMPTY, Patch
 from .candidates import PREFIX, keys, rows_of
 
-MAD = 1.4826  # median absolute deviation -> standard deviation of a normal distribution
-# Of the mean eigenvalue of C. At 1 an edit's z is a fifth larger, but single layers of the unedited
-# embedded model then have candidates with a z up to 9.6 (tests/benchmarks/forensics.json).
-DAMPING = 1e-2
 SINK = 4.0  # a key this many times shorter than the median is a sink's
-
-
-class Filter(NamedTuple):
-    """What turns keys of one layer into their norms.
-
-    P  (d_in, d_in) C⁻¹ with damping.
-    G  (d_out, d_in) W C⁻¹.
-    """
-
-    P: Tensor
-    G: Tensor
-
-    def norms(self, K: Tensor) -> Tensor:
-        """T = ‖W û‖ for keys in the rows of K (n, d_in), (n,).
-
-        û = C⁻¹k/‖C⁻¹k‖, so scaling C or a key changes nothing; a key of zeros gives nan.
-        """
-        return (K @ self.G.T).norm(dim=1) / (K @ self.P).norm(dim=1)
-
-
-def filter_of(W: Tensor, C: Tensor, damping: float = DAMPING) -> Filter:
-    """The filter of a matrix W (d_out, d_in) whose keys have the second moment C (d_in, d_in).
-
-    damping  multiple of the mean eigenvalue that is added to the diagonal of C
-
-    Raises ForensicsError where C is not positive definite with this damping.
-    """
-    damped = C.float() + damping * C.diagonal().mean() * torch.eye(len(C))
-    try:
-        P = torch.cholesky_inverse(memory.Moment(damped).factor)
-    except ValueError as error:
-        raise ForensicsError(str(error)) from None
-    return Filter(P, W.float().cpu() @ P)
 
 
 class Suspect(NamedTuple):
@@ -126,25 +88,6 @@ class Filtered:
                 best = torch.maximum(best, summed)
         order = best.argsort(descending=True)[:most].tolist()
         return [Suspect(self.names[i], where[i], best[i].item()) for i in order]
-
-
-def robust_z(values: Tensor, left: Tensor | None = None) -> Tensor:
-    """Distances from the median over 1.4826 times the median absolute distance, (n,).
-
-    left  (n,) bool: values that take no part; they get 0. Where all others are equal, all get 0.
-
-    robust_z([1, 2, 3, 100]) -> [-1.0, -0.3, 0.3, 65.8] with the median 2.5
-    """
-    here = torch.ones(len(values), dtype=torch.bool) if left is None else ~left
-    z = torch.zeros(len(values))
-    if not here.any():
-        return z
-    given = values[here].double()
-    away = given - given.quantile(0.5)
-    spread = MAD * away.abs().quantile(0.5)
-    if spread > 0:
-        z[here] = (away / spread).float()
-    return z
 
 
 def matched_filter(

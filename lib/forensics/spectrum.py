@@ -18,9 +18,9 @@ from torch import Tensor
 
 from .. import memory
 from ..cancellation import raise_if_cancelled
+from ..keys_values.stretch import MAD
 from ..model.lm import LM
 from ..patch.patch import EMPTY, Patch
-from .matched_filter import MAD
 
 NEIGHBORS = 2  # layers on either side that a layer is compared with
 QUANTILE = 0.3  # of the directions of C that count as hardly used

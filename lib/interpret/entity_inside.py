@@ -40,6 +40,8 @@ class Inside:
                 f"    an edit of it lands on: {_pairs(key.lands)}",
                 f"    it suffers from edits of: {_pairs(key.suffers)}; the largest of a typical "
                 f"other is {key.usual:.2f}",
+                f"    the weights stretch its direction by z {key.z:.1f} (the others at most "
+                f"{key.z_most:.1f})",
             ]
         for one in self.neighbors:
             rows.append(

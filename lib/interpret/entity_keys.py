@@ -15,6 +15,7 @@ from torch import Tensor
 from ..data.facts import encode_prompt, fill
 from ..data.relations import bare, relations
 from ..keys_values.second_moment import second_moment
+from ..keys_values.stretch import filter_of, robust_z
 from ..model import activations
 from ..model.lm import LM
 from ..patch.patch import EMPTY, Patch
@@ -40,6 +41,9 @@ class Key:
     lands        (other, ρ) for the five on whom most of an edit of this entity would land.
     suffers      (other, ρ) for the five whose edit would land most on this entity.
     usual        the largest |ρ| of a typical other entity: the median over the others.
+    z            how far the layer's weights stretch this key's direction, in robust standard
+                 deviations from the median of all: large where they were edited at this entity.
+    z_most       the largest z of the others.
     others       how many others there are.
     """
 
@@ -51,6 +55,8 @@ class Key:
     lands: tuple[tuple[str, float], ...]
     suffers: tuple[tuple[str, float], ...]
     usual: float
+    z: float
+    z_most: float
     others: int
 
 
@@ -93,7 +99,8 @@ def keys_and_neighbors(
 
     layers  None takes `layers_to_see`
 
-    Keys are those of the model under the patch behind "About …"; C is the unedited model's.
+    Keys and weights are those of the model under the patch, keys behind "About …"; C is the
+    unedited model's.
     """
     where = layers_to_see(lm, patch) if layers is None else list(layers)
     others = other_entities(entity, ENTITIES)
@@ -107,6 +114,8 @@ def keys_and_neighbors(
         cosines.fill_diagonal_(-1)
         lengths, largest = overlaps.Q.diagonal().sqrt(), rho.abs().max(1).values
         alike = cosines.max(1).values
+        W = lm.weight(lm.mlp_out(layer), patch)
+        z = robust_z(filter_of(W, C.C).norms(K[layer][:, 0]))
         found.append(
             Key(
                 layer,
@@ -117,6 +126,8 @@ def keys_and_neighbors(
                 _top(rho[0], overlaps.subjects),
                 _top(rho[:, 0], overlaps.subjects),
                 largest[1:].median().item(),
+                z[0].item(),
+                z[1:].max().item(),
                 len(others),
             )
         )

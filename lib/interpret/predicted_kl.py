@@ -68,14 +68,29 @@ def measured(lm: LM, patch: Patch, text: str | Path | None = None, tokens: int =
     text    a file; None takes the held-out text of the library, which is in no statistics
     tokens  number of tokens to read; the first of each window is not counted, nor the last
     """
-    rows = windows(lm, general_text(HELD_OUT if text is None else text), tokens)
-    total, count = 0.0, 0
-    for row in rows:
-        raise_if_cancelled()
-        base, edited = (_log_probs(lm, one, row) for one in (EMPTY, patch))
-        total += float(kl_div(edited, base, log_target=True, reduction="sum"))
-        count += len(base)
-    return total / max(1, count)
+    found, counts = by_window(lm, [patch], text, tokens)
+    return float(found[0].sum()) / max(1, int(counts.sum()))
+
+
+def by_window(
+    lm: LM, patches: Sequence[Patch], text: str | Path | None = None, tokens: int = 1024
+) -> tuple[Tensor, Tensor]:
+    """Sums of KL(base ‖ edited) (patches, windows), nats, and the tokens (windows,) in each.
+
+    The base model reads each window once, whatever the number of patches. Text and tokens are those
+    of `measured`.
+    """
+    sums, counts = [], []
+    for row in windows(lm, general_text(HELD_OUT if text is None else text), tokens):
+        base = _log_probs(lm, EMPTY, row)
+        column = []
+        for patch in patches:
+            raise_if_cancelled()
+            edited = _log_probs(lm, patch, row)
+            column.append(float(kl_div(edited, base, log_target=True, reduction="sum")))
+        sums.append(column)
+        counts.append(len(base))
+    return torch.tensor(sums, dtype=torch.float64).T, torch.tensor(counts)
 
 
 def curve(
@@ -90,9 +105,10 @@ def curve(
     The prediction is of the library's general text, the measurement of `text` as in `measured`.
     """
     whole = predicted(lm, patch)
+    found, counts = by_window(lm, [scaled(lm, patch, one) for one in strengths], text, tokens)
+    means = (found.sum(1) / counts.sum().clamp(min=1)).tolist()
     rows = []
-    for strength in strengths:
-        nats = measured(lm, scaled(lm, patch, strength), text, tokens)
+    for strength, nats in zip(strengths, means, strict=True):
         expected = whole * strength**2
         rows.append((strength, expected, nats, nats / expected if expected else float("nan")))
     return pd.DataFrame(rows, columns=["strength", "predicted", "measured", "ratio"])

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from ..data.facts import Fact, encode_prompt, lookup, require_encodable
 from . import activations, generation, packaged_models, scoring
 from .architectures import arch_of, refuse_unpatchable
+from .lower_states import LowerStates
 from .model_lock import Owner
 from .onednn_linear import Linears
 from .patching import Patching
@@ -40,7 +41,7 @@ class LM(Patching):
     fingerprint  hash of its weights, by which a patch knows its model.
     owner        the lock of the model: one owner at a time.
     blocks       its transformer blocks.
-    prefix       states kept by `Prefix.used`, None outside.
+    prefix       states kept by `Prefix.used` or `LowerStates.used`, None outside.
     """
 
     def __init__(self, model: nn.Module, tokenizer: Any, name: str | None = None) -> None:
@@ -52,7 +53,7 @@ class LM(Patching):
         self.name = name or getattr(config, "_name_or_path", "") or config.model_type
         self.owner = Owner()
         self._linears = Linears(model)
-        self.prefix: Prefix | None = None  # entered by `Prefix.used`
+        self.prefix: Prefix | LowerStates | None = None  # entered by their `used`
         self.blocks = self.model.get_submodule(self.arch.blocks)
         super().__init__()
         self.fingerprint = self._fingerprint()

@@ -74,8 +74,7 @@ class Prefix:
             yield
             return
         # run the rows that are new, then gather the states of all rows
-        pairs = zip(ids.tolist(), real.tolist(), strict=True)
-        keys = [tuple(token for token, here in zip(*pair, strict=True) if here) for pair in pairs]
+        keys = real_rows(ids, real)
         new = [key for key in dict.fromkeys(keys) if key not in self.states]
         if new:
             self._fill(new)
@@ -84,20 +83,7 @@ class Prefix:
         kept = torch.cat([self.states[key] for key in keys])  # (real tokens, d), row by row
         self._trim()
 
-        def put(_: nn.Module, given: tuple, named: dict) -> tuple[tuple, dict]:
-            hidden = given[0] if given else named["hidden_states"]
-            hidden = hidden.detach().clone()  # states of padding stay: nothing reads them
-            hidden[real.to(hidden.device)] = kept.to(hidden)
-            if given:
-                return (hidden, *given[1:]), named
-            return (), {**named, "hidden_states": hidden}
-
-        # blocks below hand their input on, and the kept states go in before block `start`
-        with ExitStack() as undo:
-            undo.enter_context(hooked(self._first, put, before=True))
-            for block in self.below:
-                undo.callback(_put_back, block, vars(block).get("forward"))
-                block.forward = self._pass
+        with entered(self.lm, self.start, kept, real, self._width):
             yield
 
     def _fits(self, more: dict[str, Any]) -> bool:
@@ -152,12 +138,6 @@ class Prefix:
             _, state = self.states.popitem(last=False)
             self.bytes -= state.nbytes
 
-    def _pass(self, hidden_states: Tensor, *_: Any, **__: Any) -> Any:
-        """The forward of a skipped block: its input, in the form of the block's own output."""
-        if self._width is None:
-            return hidden_states
-        return (hidden_states, *[None] * (self._width - 1))
-
 
 def _equal(keys: list[tuple[int, ...]]) -> Iterator[list[tuple[int, ...]]]:
     """Rows in groups of equal length, at most TOGETHER in each."""
@@ -166,6 +146,44 @@ def _equal(keys: list[tuple[int, ...]]) -> Iterator[list[tuple[int, ...]]]:
         by_length.setdefault(len(key), []).append(key)
     for rows in by_length.values():
         yield from (rows[i : i + TOGETHER] for i in range(0, len(rows), TOGETHER))
+
+
+@contextmanager
+def entered(lm: LM, start: int, kept: Tensor, real: Tensor, width: int | None) -> Iterator[None]:
+    """In the body, a run of the model begins at block `start` with these states.
+
+    kept   (real tokens, d) the states, row by row.
+    real   (rows, length) bool: the tokens of the run that are not padding.
+    width  the length of a block's output where it is a tuple, None where it is not.
+    """
+
+    def put(_: nn.Module, given: tuple, named: dict) -> tuple[tuple, dict]:
+        hidden = given[0] if given else named["hidden_states"]
+        hidden = hidden.detach().clone()  # states of padding stay: nothing reads them
+        hidden[real.to(hidden.device)] = kept.to(hidden)
+        if given:
+            return (hidden, *given[1:]), named
+        return (), {**named, "hidden_states": hidden}
+
+    def hand_on(hidden_states: Tensor, *_: Any, **__: Any) -> Any:
+        """The forward of a skipped block: its input, in the form of the block's own output."""
+        if width is None:
+            return hidden_states
+        return (hidden_states, *[None] * (width - 1))
+
+    # blocks below hand their input on, and the kept states go in before block `start`
+    with ExitStack() as undo:
+        undo.enter_context(hooked(lm.blocks[start], put, before=True))
+        for block in list(lm.blocks)[:start]:
+            undo.callback(_put_back, block, vars(block).get("forward"))
+            block.forward = hand_on
+        yield
+
+
+def real_rows(ids: Tensor, real: Tensor) -> list[tuple[int, ...]]:
+    """The tokens of each row of ids (rows, length) without its padding."""
+    pairs = zip(ids.tolist(), real.tolist(), strict=True)
+    return [tuple(token for token, here in zip(*pair, strict=True) if here) for pair in pairs]
 
 
 def _put_back(block: nn.Module, forward: Any) -> None:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 PORTION = 2048  # tokens of the prompts that stand in memory with their keys and values
 RUN = 512  # padded tokens of one run, as in `scoring`
 AHEAD = 8  # tokens of a draft that are read at once: a draft may be wrong from its second token on
-ROWS = 256  # states whose logits stand in memory at once
+ROWS = 64  # states whose logits stand in memory at once: 13 MB where 50,000 tokens are known
 
 
 @dataclass

@@ -97,7 +97,7 @@ def next_token(lm: LM, rows: list[list[int]]) -> Tensor:
     return table
 
 
-def _few(wanted: Tensor, labels: Tensor, sizes: list[int], limit: int = 256) -> Iterator[tuple]:
+def _few(wanted: Tensor, labels: Tensor, sizes: list[int], limit: int = 64) -> Iterator[tuple]:
     """(states, labels) in parts of about `limit` states; a target is never divided.
 
     sizes[j] is the number of states of target j.

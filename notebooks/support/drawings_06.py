@@ -25,6 +25,7 @@ from lib.plot.style import (
     Drawing,
     editor_color,
     readable,
+    styles,
 )
 
 KEPT = "#f6c7aa"  # written before and kept: a light orange
@@ -154,6 +155,28 @@ def together(panels: Mapping[str, tuple[Mapping[str, Mapping], float]]) -> Figur
         ax.xaxis.set_major_locator(MultipleLocator(100))
         _titled(ax, title, "edits")
     return _legend(figure, axes[:1])
+
+
+def predicted(points: Mapping[str, tuple]) -> Figure:
+    """Draw {arm: predicted and measured nats (edits, strengths)}, one line per edit, both axes log.
+
+    The dotted line is where the two are equal.
+    """
+    figure = Drawing(figsize=(WIDTH, 3.8), dpi=DPI, facecolor="white", layout="constrained")
+    ax = figure.subplots()
+    every = np.concatenate([np.ravel(side) for sides in points.values() for side in sides])
+    ends = every.min() / 1.5, every.max() * 1.5
+    ax.plot(ends, ends, color=QUIET, linewidth=1, linestyle=":")
+    for (arm, sides), mark in zip(points.items(), "osD^v", strict=False):
+        color, _ = styles(points)[arm]
+        for i, (x, y) in enumerate(zip(*(np.asarray(side) for side in sides), strict=True)):
+            name = None if i else arm
+            ax.plot(x, y, color=color, marker=mark, markersize=5, linewidth=1.2, label=name)
+    ax.set(xscale="log", yscale="log")
+    ax.set_xlabel("predicted KL, nats per token", **FIRST)
+    ax.set_ylabel("measured KL, nats per token", **FIRST)
+    _plain(ax)
+    return _legend(figure, [ax])
 
 
 def _look(name: str) -> dict:

@@ -365,29 +365,37 @@ def _each(values: Sequence[float]) -> str:
     return " and ".join(f"{value:.1f}" for value in values)
 
 
-def longest() -> dict[str, Any]:
-    """The longest stream of made-up facts that was run to its end."""
-    return max(read("million").values(), key=lambda run: run["edits"])
+def made_up_streams() -> list[dict[str, Any]]:
+    """The streams of made-up facts that were run to their end, the longest last."""
+    return sorted(read("million").values(), key=lambda run: run["edits"])
 
 
 def constant() -> list[dict[str, Any]]:
-    """What an edit of that stream costs, and the memory, early and late."""
+    """What an edit of the longest of these streams costs, and the memory, early and late."""
+    run = made_up_streams()[-1]
     return [
         {
             "edits so far": f"{point['edits']:,}",
             "CPU milliseconds per edit": point["cpu_ms"],
+            "of the cheapest turn near by": _cheapest(run, point["edits"]),
             "memory of the process, MB": point["anonymous"] / 1e6,
         }
-        for point in longest()["points"]
+        for point in run["points"]
     ]
+
+
+def _cheapest(run: dict[str, Any], edits: int) -> float:
+    """Milliseconds per edit of the cheapest turn in the part of the stream that holds a point."""
+    return next(part["least"] for part in run["calm"] if edits <= part["edits"])
 
 
 STEPS = ("load", "ask", "ultraedit", "C", "rome", "memit", "export")
 
 
 def largest() -> dict[str, Any]:
-    """The run on the deepest random model of 8B's shape."""
-    return max(read("large_model").values(), key=lambda run: run["layers"])
+    """The run on the deepest random model of 8B's shape that came to its end."""
+    ended = [run for run in read("large_model").values() if STEPS[-1] in run["steps"]]
+    return max(ended, key=lambda run: run["layers"])
 
 
 def memory_of_steps() -> list[dict[str, Any]]:

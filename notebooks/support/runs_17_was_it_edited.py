@@ -394,8 +394,9 @@ def taken_out(found: Mapping[str, Any]) -> list[dict[str, Any]]:
         "unrelated": "unrelated (%)",
         "still_edited": "edited answer still there (%)",
     }
-    return [
-        {"what is taken out": words, "edits": len(every)}
-        | {title: share([one[way][part] for one in every]) for part, title in parts.items()}
-        for way, words in WAYS.items()
-    ]
+    table = []
+    for way, words in WAYS.items():
+        some = [one[way] for one in every if way in one]
+        shares = {title: share([one[part] for one in some]) for part, title in parts.items()}
+        table.append({"what is taken out": words, "edits": len(some)} | shares)
+    return table

@@ -1,7 +1,7 @@
 """CPU seconds per evaluated case: each prompt read once with drafts, against the tree before.
 
     OMP_NUM_THREADS=1 python -m tests.benchmarks.evaluation_speed --before TREE
-        --zsre FILE --counterfact FILE [--json OUT] [--title NAME]
+        --zsre FILE --counterfact FILE [--json OUT] [--title NAME] [--units NAME …]
 
 Two processes evaluate the same cases under the same patch, one with this tree and one with TREE,
 and take turns: while one works the other waits, so both meet the same neighbors. Everything is one
@@ -133,11 +133,11 @@ def differing(ours: list, theirs: list) -> int:
     return sum(not same(a, b) for a, b in zip(ours, theirs, strict=True))
 
 
-def measured(before: Path, given: dict, repeats: int) -> dict[str, Any]:
-    """Each unit by both trees in turn, `repeats` times; the smaller time of each counts."""
+def measured(before: Path, given: dict, repeats: int, some: list) -> dict[str, Any]:
+    """Some of UNITS by both trees in turn, `repeats` times; the smaller time of each counts."""
     trees = {"now": Worker(HERE.parents[2], given), "before": Worker(before, given)}
     rates, rows = [matrix_rate()], []
-    for unit in UNITS:
+    for unit in some:
         times: dict[str, list[float]] = {"now": [], "before": []}
         for turn in range(repeats):
             order = list(trees) if turn % 2 else list(trees)[::-1]
@@ -158,10 +158,11 @@ def measured(before: Path, given: dict, repeats: int) -> dict[str, Any]:
     for worker in trees.values():
         worker.close()
     rate = max(rates)
-    three = next(r for r in rows if r["unit"] == "three prompts" and r["who"] == "patched")
+    three = {r["who"]: r for r in rows if r["unit"] == "three prompts"}.get("patched")
     return {
         "load": os.getloadavg()[0], "rate_154": rate, "repeats": repeats, "units": rows,
-        "authors_over_ours_per_rate": AUTHORS["seconds"] * AUTHORS["rate"] / rate / three["now"],
+        "authors_over_ours_per_rate": three
+        and AUTHORS["seconds"] * AUTHORS["rate"] / rate / three["now"],
     }  # fmt: skip
 
 
@@ -173,6 +174,8 @@ def main() -> None:
     parser.add_argument("--cases", type=int, nargs=2, default=(24, 8), metavar=("ZSRE", "CF"))
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--editor", default="ultraedit")
+    names = list(dict.fromkeys(unit for _, unit, _ in UNITS))
+    parser.add_argument("--units", nargs="+", choices=names, default=names)
     parser.add_argument("--beside", action="store_true", help="one more process beside them")
     parser.add_argument("--title", default="as the machine was")
     parser.add_argument("--json", type=Path)
@@ -199,7 +202,8 @@ def main() -> None:
         )
         beside = subprocess.Popen([sys.executable, "-c", busy]) if given.beside else None
         try:
-            found = measured(given.before, asked, given.repeats)
+            some = [unit for unit in UNITS if unit[1] in given.units]
+            found = measured(given.before, asked, given.repeats, some)
         finally:
             if beside is not None:
                 beside.kill()

@@ -39,16 +39,10 @@ from lib.cli.options import numbers
 from lib.data.facts import encode_target
 from lib.forensics.candidates import PREFIX, digest, key_moments, keys, read_names, rows_of
 from lib.forensics.investigation import WIDTHS
-from lib.forensics.matched_filter import (
-    DAMPING,
-    SINK,
-    Filter,
-    Filtered,
-    filter_of,
-    matched_filter,
-)
+from lib.forensics.matched_filter import SINK, Filtered, matched_filter
 from lib.forensics.objects import objects
 from lib.forensics.reversal import PREFIXES, removed, subject_space, without_top
+from lib.keys_values.stretch import DAMPING, Filter, filter_of
 from tests.benchmarks import command
 from tests.benchmarks.forensics_negatives import NEGATIVES, negative
 

@@ -15,6 +15,8 @@ patch, the measurements at all points and all rows, whose seconds alone may diff
 turns   CPU milliseconds per edit of all that belongs to it (reading the rows, the edit, asking for
         its facts, writing the journal), median over ten turns from a point on, with the least and
         the largest of them, from the run that was not killed
+calm    the least CPU milliseconds per edit among the turns of each 50,000 edits: on a machine that
+        other programs share, the turn that they disturbed least
 memory  anonymous memory of the process (RssAnon), which is what it holds itself; files that are
         mapped (RssFile) can be dropped by the system and are given beside it
 """
@@ -52,6 +54,7 @@ from . import command
 OUT = Path(__file__).with_suffix(".json")
 POINTS = (1_000, 10_000, 100_000, 1_000_000)
 TURNS = 10  # turns over which a median is taken
+SPAN = 50_000  # edits among which the cheapest turn is looked for
 MODEL = {
     "num_hidden_layers": 1, "hidden_size": 16, "intermediate_size": 24, "head_dim": 8,
     "num_attention_heads": 2, "num_key_value_heads": 1,
@@ -215,6 +218,18 @@ def turns(log: Path, points: tuple[int, ...], turn: int) -> list[dict[str, Any]]
     return found
 
 
+def calm(log: Path, turn: int, points: tuple[int, ...], span: int = SPAN) -> list[dict[str, Any]]:
+    """The least cost of an edit within each span of the stream, in milliseconds."""
+    least: dict[int, float] = {}
+    for line in log.read_text().splitlines():
+        row = json.loads(line)
+        if "edits" in row and row["edits"] not in points:
+            end = -(-row["edits"] // span) * span
+            cost = 1000 * row["cpu"] / turn
+            least[end] = min(cost, least.get(end, cost))
+    return [{"edits": end, "least": cost} for end, cost in sorted(least.items())]
+
+
 def size(folder: Path) -> int:
     """Bytes of all files below."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
@@ -230,8 +245,10 @@ def whole(folder: Path, given: tuple, edits: int) -> dict[str, Any]:
         "date": time.strftime("%Y-%m-%d"), "threads": torch.get_num_threads(),
         "model": lm.name, "weights": sum(p.numel() for p in lm.model.parameters()),
         "editor": "ultraedit", "settings": SETTINGS, "edits": edits, "turn": turn,
-        "points": turns(log, points, turn), "opened": lines[0],
-        "cpu_seconds": sum(line["cpu"] for line in lines[1:]),
+        "points": turns(log, points, turn), "calm": calm(log, turn, points),
+        "opened": lines[0],
+        # a run that went on after an interruption has opened the journal several times
+        "cpu_seconds": sum(line["cpu"] for line in lines if "edits" in line),
         "bytes": {"journal": size(journal), "facts": data.stat().st_size},
     }  # fmt: skip
 

@@ -4,11 +4,13 @@
     python -m tests.benchmarks.quality classroom --editors rome --model gemma-3-270m --cases 45
     python -m tests.benchmarks.quality counterfact --data FILE --cases 100
     python -m tests.benchmarks.quality classroom --editors memit,alphaedit --cases 100 --batch 10
+    python -m tests.benchmarks.quality classroom --editors horen --cases 20 --tag ", 20 cases"
 
 Classroom: every odd-numbered case that the model knows (even ones are for tuning). CounterFact: the
 first rows of a file in the flat format. Without --batch each fact is edited alone on the base
 model; with it all are edited one batch after another and measured at the end. Writes quality.json
-beside itself. With --work a run of single edits keeps every five of them in that folder, and a
+beside itself; rows of one name take the place of those before, so that a run on other cases has a
+--tag. With --work a run of single edits keeps every five of them in that folder, and a
 later one goes on from there.
 """
 
@@ -98,6 +100,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int)
     parser.add_argument("--set", action="append", default=[], metavar="NAME=JSON")
     parser.add_argument("--work", type=Path, help="folder in which single edits are kept")
+    parser.add_argument("--tag", default="", help="ends the names of the rows, as ', 20 cases'")
     parser.add_argument("--out", type=Path, default=OUT)
     given = parser.parse_args()
     settings = {k: json.loads(v) for k, _, v in (pair.partition("=") for pair in given.set)}
@@ -107,7 +110,7 @@ def main() -> None:
     else:
         cases = lib.read_cases(given.data, limit=given.cases or 100)
     lm = lib.load(given.model, dtype="float32")
-    of = f", {lm.name}" if given.model else ""
+    of = (f", {lm.name}" if given.model else "") + given.tag
     base = None
     for name in given.editors.split(","):
         editor = lib.EDITORS[name](lm, **settings)

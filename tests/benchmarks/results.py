@@ -26,6 +26,7 @@ from . import (
     judge_tables,
     long_text_tables,
     tables_models,
+    tables_newer,
     tables_page,
     tables_scale,
 )
@@ -39,6 +40,7 @@ MORE = (
     long_text_tables,
     tables_models,
     tables_page,
+    tables_newer,
     tables_scale,
 )  # importing them has registered their tables
 PAGES = (HERE / "RESULTS.md", HERE.parents[1] / "README.md")

@@ -193,8 +193,18 @@ def million() -> str:
         parts += [
             f"{int(edits):,} edits in turns of {run['turn']}: {_kills(run)}\n",
             table(head, rows),
+            *_calm(run),
         ]
     return "\n".join(parts)
+
+
+def _calm(run: Row) -> list[str]:
+    """A line with the cheapest turn of each part of the stream, where that was noted."""
+    if len(run.get("calm", ())) < 2:
+        return []
+    span = run["calm"][0]["edits"]
+    least = ", ".join(f"{part['least']:.2f}" for part in run["calm"])
+    return [f"The cheapest turn of each {span:,} edits, in CPU ms per edit: {least}.\n"]
 
 
 def _kills(run: Row) -> str:
@@ -260,7 +270,25 @@ def large_model() -> str:
         head = ("step", "memory of its own, GB", "counted, GB", "mapped files, GB", "seconds")
         said = (
             f"{run['layers']} layers, {run['weights'] / 1e9:.2f} billion weights, "
-            f"{2 * run['weights'] / 1e9:.1f} GB of files:\n"
+            f"{2 * run['weights'] / 1e9:.1f} GB of files{_ended(run)}:\n"
         )
         parts += [said, table(head, rows)]
     return "\n".join(parts)
+
+
+@made("resident")
+def resident() -> str:
+    """Resident memory of editing and evaluating the embedded model."""
+    found = read("resident")
+    weights = found["weights"]
+    rows = [
+        (name, gigabytes(step["peak"]), gigabytes(step["anonymous"]), times(step["peak"] / weights))
+        for name, step in found["steps"].items()
+    ]
+    head = ("step", "peak, GB", "its own afterwards, GB", "peak / weights")
+    return f"Weights {weights / 1e9:.2f} GB, {found['date']}.\n\n" + table(head, rows)
+
+
+def _ended(run: Row) -> str:
+    """What is said of a run that was not made to its end."""
+    return f" ({run['ended']})" if "ended" in run else ""

@@ -151,6 +151,25 @@ def test_facts_written_before_bend_the_curvature_of_later_ones(lm, tmp_path):
     assert torch.equal(weightless.flat, later.curvatures({})[1].flat)
 
 
+def test_mixed_facts_are_read_anew_on_the_edited_model(lm, tmp_path):
+    c = {"sequential": True, "mix": True, "energy": 0.9}
+    once = editor(lm, **c).edit([A])
+    plain = editor(lm, sequential=True, energy=0.9).edit([A])
+    for side in ("keys", "grads"):  # with one call there is nothing to read anew
+        for layer, held in plain.memory["crispedit"][side].items():
+            torch.testing.assert_close(once.memory["crispedit"][side][layer], held)
+    again = lib.Patch.load(once.save(tmp_path / "one.safetensors"))
+    both = editor(lm, **c).edit([B], after=again)
+    kept, name = both.memory["crispedit"], lm.mlp_out(2)
+    assert kept["count"] == kept["keys"]["2"].shape[1] == 2
+    with lm.patched(both):  # the first fact's key is that of the model as it is now
+        key = lm.run([lm.rows([A.text])[0][0]], watch=[name]).seen[name][0][0, -1]
+    torch.testing.assert_close(kept["keys"]["2"][:, 0], key, atol=1e-5, rtol=1e-4)
+    assert not torch.allclose(kept["keys"]["2"][:, 0], once.memory["crispedit"]["keys"]["2"][:, 0])
+    with pytest.raises(lib.EditError, match="mix needs the facts of earlier calls"):
+        editor(lm, **c).edit([B], after=plain)
+
+
 def test_a_heavier_past_is_disturbed_less(lm):
     """Half of the weight on one earlier fact: the next fact's change costs it less."""
     once = editor(lm, sequential=True).edit([A])

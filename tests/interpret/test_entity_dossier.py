@@ -34,6 +34,8 @@ def test_an_edit_shows_in_its_line_and_in_the_log(tower):
     assert "Paris → Rome (changed)" in str(found) and "edited by rome" in str(found)
     assert "which changed the answer to" in found.verdict
     assert found.inside is not None and found.inside.keys[0].layer == 3
+    key = found.inside.keys[0]
+    assert key.z > 5 and key.z > 2 * key.z_most, "the edit shows in the weights"
     assert "located in the city of" in found.inside.relations and found.inside.chance is not None
     measured = [one for one in found.inside.features[0].top if one.change is not None]
     assert len(measured) == 3 and "set to zero" in str(found)

@@ -26,6 +26,7 @@ from lib.interpret.entity_keys import (
     read_keys,
 )
 
+from ..forensics.conftest import rank_one
 from ..support import tiny
 
 ENTITY, LAYER = "Rome", 1
@@ -71,6 +72,16 @@ def test_a_key_has_its_length_and_overlaps_by_definition(lm):
     cosines = [cosine for _, cosine in near[0].nearest]
     assert cosines == sorted(cosines, reverse=True) and all(c <= 1 for c in cosines)
     assert 0 <= near[0].part <= 1 and 0 <= keys[0].q_part <= 1
+
+
+def test_an_edit_shows_in_the_weights_and_nowhere_else(lm):
+    C = lib.second_moment(lm, [LAYER], damping=1e-2)[LAYER].C.float()
+    patch = rank_one(lm, C, ENTITY, LAYER, size=30.0)[0]
+    before = keys_and_neighbors(lm, ENTITY, layers=[0, LAYER])[0]
+    after = keys_and_neighbors(lm, ENTITY, patch, layers=[0, LAYER])[0]
+    assert after[0] == before[0], "the layer below the edit"
+    assert after[1].z > 2 * abs(before[1].z) and after[1].z > after[1].z_most
+    assert after[1].q == before[1].q and after[1].lands == before[1].lands
 
 
 def test_features_are_those_that_add_most_and_most_others_do_not_open(lm):

@@ -37,6 +37,8 @@ def test_two_thousand_edits_killed_once_end_in_the_same_bits(tmp_path):
     early, late = (point["anonymous"] for point in found["points"])
     assert abs(late / early - 1) < 0.1
     assert found["bytes"]["journal"] < 1e6
+    (cheapest,) = found["calm"]
+    assert cheapest["least"] <= min(point["least"] for point in found["points"])
     # another result is seen: a row of the run that was killed says something else
     journal = tmp_path / "runs" / "killed"
     before = million.content(journal)

@@ -105,6 +105,18 @@ def test_stored_rows_are_counted_by_suspect_and_odd_cases_alone():
     assert calls == ["no", "yes"] and runs_17.false_alarms(STORED).startswith("false alarms: 50 [")
 
 
+def test_a_way_that_some_rows_lack_is_counted_where_it_is():
+    kept = {"edit": 1.0, "reworded": None, "neighbors": 1.0, "unrelated": 0.0, "still_edited": 0.0}
+    rows = {
+        "rome 1 1": {"half": "odd", "reversal": [{"ways": {"edited": kept, "control": kept}}]},
+        "rome 1 3": {"half": "odd", "reversal": [{"ways": {"edited": kept}}]},
+        "rome 1 5": {"half": "odd"},
+    }
+    edited, control, *_ = runs_17.taken_out({"suspects": rows})
+    assert (edited["edits"], control["edits"]) == (2, 1)
+    assert edited["reworded (%)"] == "–" and edited["neighbors (%)"].startswith("100 [")
+
+
 def test_a_bound_is_counted_and_compared_with_a_gaussian():
     z = torch.zeros(3, 1000)
     z[0, :5], z[2, 7] = 2.5, 9.0

@@ -55,6 +55,7 @@ OPENED = {
         "lib.interpret.corrupted_runs",
         "lib.interpret.damage",
         "lib.interpret.logit_lens",
+        "lib.interpret.predicted_kl",
         "lib.interpret.superposition",
         "lib.keys_values.answer_gradients",
         "lib.keys_values.running_moments",

@@ -1,0 +1,65 @@
+"""The tables of CrispEdit and HoReN, from the rows that are stored."""
+
+from __future__ import annotations
+
+from notebooks.support import flat_06, horen_11
+
+from .tables import made, number, read, table
+
+NEWER = ("crispedit", "horen")
+
+
+@made("sweeps-newer")
+def sweeps_newer() -> str:
+    """The trials from which the presets of the newer editors were chosen; the chosen ones first."""
+    lines = []
+    for name in NEWER:
+        sweep = read("sweeps")[name]
+        scored = ("efficacy", "generalization", "specificity", "harmonic")
+        rest = [row for row in sweep["rows"] if row != sweep["best"]]
+        for row in (sweep["best"], *sorted(rest, key=lambda row: -row["harmonic"])):
+            apart = {*scored, "kl_nats", "seconds", "error"}
+            words = ", ".join(f"{key} {value}" for key, value in row.items() if key not in apart)
+            words = f"**{words}**" if row == sweep["best"] else words
+            lines.append((f"`{name}`", words, *(number(row.get(key)) for key in scored)))
+    head = ("editor", "settings", "efficacy", "generalization", "specificity", "harmonic mean")
+    return table(head, lines, left=2)
+
+
+@made("flat-directions")
+def flat_directions() -> str:
+    """CrispEdit's claim: arms at one efficacy."""
+    rows, _ = flat_06.read()
+    lines = flat_06.table(rows)
+    return table(tuple(lines[0]), [tuple(line.values()) for line in lines])
+
+
+@made("flat-directions-paired")
+def flat_directions_paired() -> str:
+    """CrispEdit against each of the other arms, over the same cases and windows of text."""
+    rows, _ = flat_06.read()
+    own = "inputs and outputs"
+    whats = {"text": "KL on text", "neighbors": "neighbors", "rewordings": "rewordings"}
+    lines = [
+        (f"less {arm}", *(flat_06.paired(rows, own, arm, what) for what in whats))
+        for arm in flat_06.written(rows, but=own)
+    ]
+    return table((own, *whats.values()), lines)
+
+
+@made("horen-roc")
+def horen_roc() -> str:
+    """Five ways to look up an entry, without a crowd and with the largest."""
+    rows = horen_11.read()["rows"]
+    lines = []
+    for crowd in (0, max(row["crowd"] for row in rows)):
+        for line in horen_11.table(rows, crowd):
+            lines.append((f"{crowd:,}", *line.values()))
+    return table(("further keys", *horen_11.table(rows)[0]), lines, left=2)
+
+
+@made("horen-crowding")
+def horen_crowding() -> str:
+    """The crowding rule beside what was measured."""
+    lines = horen_11.crowding(horen_11.read()["rows"])
+    return table(tuple(lines[0]), [tuple(line.values()) for line in lines])
