@@ -948,9 +948,9 @@ def test_two_visitors_at_once(page):
     assert "1 edit live" in live and "your edits so far" in status and "<mark>" in table
     status, _, table, live, *_ = one.predict("The Eiffel Tower → Rome", api_name="/look")
     assert "0 edits live" in live and "After" not in table
-    alone, _ = one.predict("The Eiffel", False, 60, 0, False, api_name="/write")
+    alone, _ = one.predict("The Eiffel", False, 60, 0, False, "", api_name="/write")
     assert "No edit is live" in alone
-    both, _ = two.predict("The Eiffel", False, 60, 0, False, api_name="/write")
+    both, _ = two.predict("The Eiffel", False, 60, 0, False, "", api_name="/write")
     before = alone.split("</p>")[0]
     assert both.split("</p>")[0].replace(" parting", "") == before and "After 1 edit" in both
     gone(page, one, two)
