@@ -294,9 +294,10 @@ show.Table(runs_16.memory_of_steps())
 # m^2$ bytes, and for a moment a third such matrix. So the library makes, factors and keeps them one
 # layer at a time where a machine has no room for all.
 #
-# **Measured** in the same way with all 32 layers, 8.03 billion weights in 16 GB of files: loading,
-# asking and one turn of eight facts by UltraEdit needed 0.9 GB of the process's own. **Never run**
-# at that depth: $C$ and the methods that need it.
+# **Measured** in the same way with all 32 layers: loading, asking and one turn of eight facts by
+# UltraEdit, which is undone to the bit and needs little more of the process's own than with a
+# quarter of the layers ([RESULTS](../tests/benchmarks/RESULTS.md) has the table). **Never run** at
+# that depth: $C$ and the methods that need it.
 #
 # ## Normal equations over workers
 #
@@ -406,9 +407,10 @@ show.Table(runs_16.constant())
 
 # %% [markdown]
 # The memory grows by ten megabytes. Does the time of an edit grow? The medians do, but the machine
-# had a dozen other programs by then. Of 500 facts at a time, the turn that was disturbed least says
-# more: 0.40 milliseconds per edit in the first 50,000 edits and again between 800,000 and 850,000,
-# at most 0.55 elsewhere, and 0.48 at the end. So what an edit costs late is not far from what it
+# had a dozen other programs by then. Of the turns near a point, the one that was disturbed least says
+# more. It stands in the column beside them: a fifth more at the end than in the beginning, and in
+# between it came back to where it was ([RESULTS](../tests/benchmarks/RESULTS.md) has every fifty
+# thousand). So what an edit costs late is not far from what it
 # costs early, and a quiet machine would have to show that it is the same. (Such a model cannot hold
 # these facts. That is not what is measured here.)
 #
