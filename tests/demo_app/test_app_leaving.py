@@ -47,8 +47,8 @@ def held(page) -> dict[str, int]:
         "first edits": len(studio.first_edits.made),
         "calls": len(studio.calls),
         "gradio's visitors": len(demo.state_holder.session_data),
-        # those of the last one to leave go with the next
-        "gradio's messages": max(0, len(queue.pending_messages_per_session) - 1),
+        # those of the last ones to leave go with the next
+        "gradio's messages": max(0, len(queue.pending_messages_per_session) - 2),
         "gradio's calls": len(queue.event_ids_to_events) + len(demo.app.iterators),
         "names of files": sum(map(len, demo.temp_file_sets)),
         "files": sum(path.is_file() for path in cache.rglob("*")),
@@ -85,10 +85,12 @@ def settled(page) -> dict[str, int]:
 def test_visitors_who_have_left_leave_nothing(page, tmp_path):
     for number in (0,):  # what is kept for everybody
         visit(page, number, tmp_path)
+    settled(page)  # a cancelled edit may come to its end yet, and is kept for everybody then
     page[1].first_edits.made.clear()
     first = settled(page)
     for number in (4, 5):
         visit(page, number, tmp_path)
+    settled(page)
     page[1].first_edits.made.clear()
     assert settled(page) == first
     empty = {"patches", "first edits", "sessions"}
