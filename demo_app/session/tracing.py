@@ -3,6 +3,7 @@
 With the base at hand the weights are compared with it, matrix by matrix. Without it they are looked
 at alone, as in `lib.investigate`; the page's own model then only judges the reversal. What is told
 at the end is never sent to the browser before. Every job gives the model back every second or so.
+Over 300 lines: the four jobs hand one state on to each other, and are read in their order.
 """
 
 from __future__ import annotations
