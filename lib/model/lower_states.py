@@ -29,8 +29,9 @@ if TYPE_CHECKING:
     from .lm import LM
 
 LIMIT = 64 * 2**20  # bytes of kept states
-# No sweep chose these. Where the presets of the embedded model begin to write: UltraEdit in block 12 of 30, WISE, GRACE
-# and MEMOIR in 25. Locate-and-edit methods write in block 3, where there is little to save.
+# No sweep chose these. They are where the presets of the embedded model begin to write: UltraEdit
+# in block 12 of 30, WISE, GRACE and MEMOIR in 25. Locate-and-edit methods write in block 3, where
+# there is little to save.
 DEPTHS = (2 / 5, 5 / 6)
 OVERHEAD = 2048  # bytes that the entry of a row needs beside its states
 RUN = 512  # padded tokens of one run that fills, as in `questions`
