@@ -157,6 +157,7 @@ def test_another_wanted_answer_is_another_question(lm):
 def test_without_being_asked_for_nothing_is_written(lm, cases, patch, folder):
     base = baseline(lm, cases[:2], **FEW)
     evaluate(lm, cases[:2], patch, base=base, **FEW)
+    evaluate(lm, cases[:1], **FEW)
     stream(lm, Noise(lm), cases[:1], evaluate_with=FEW, progress=False).finish()
     assert not folder.exists()
 
@@ -241,7 +242,7 @@ def test_weights_that_are_written_to_are_noticed_and_an_equal_name_is_not_enough
 
 
 WRONG = {
-    "score": [Row("[true]", bytes(4)), Row("[true, true, true]", bytes(8)), Row("[1, 0, 1]")],
+    "score": [Row("[true]", bytes(12)), Row("[true, true, true]", bytes(8)), Row("[1, 0, 1]")],
     "said": [Row('["x"]'), Row('["x", [true, true], []]'), Row('["x", [true, true, true], [-1]]')],
     "begin": [Row("[[0,0,0,0,0,0,0,0,0], null, []]"), Row("[" * 5000), Row(f'[{[0] * 9}, "", []]')],
     "state": [Row('"torch.float32"', bytes(4)), Row('"torch.float64"', bytes(4 * 32)), Row("{}")],
