@@ -325,6 +325,41 @@ def resident() -> str:
     return f"Weights {weights / 1e9:.2f} GB, {found['date']}.\n\n" + table(head, rows)
 
 
+@made("kept-base")
+def kept_base() -> str:
+    """An evaluation in a fresh process, with the base model's answers on disk or not."""
+    found = read("kept_base_speed")
+    whole = {
+        row["unit"]: row["baseline"] + row["evaluate"]
+        for row in found["rows"]
+        if row["way"] == "not kept"
+    }
+    rows = [
+        (
+            f"{row['unit']}, {row['cases']} rows of ZsRE",
+            row["way"],
+            f"{row['baseline']:.2f}",
+            f"{row['opening']:.2f}",
+            f"{row['evaluate']:.2f}",
+            times(whole[row["unit"]] / (row["baseline"] + row["evaluate"])),
+            f"{row['differ']} of {row['scores']}",
+            f"{row['bytes'] / 1e6:.2f}",
+        )
+        for row in found["rows"]
+    ]
+    head = (
+        "what is evaluated",
+        "answers on disk",
+        "base model, CPU s",
+        "of it opening",
+        "patched model, CPU s",
+        "not kept / this",
+        "scores that differ",
+        "MB on disk",
+    )
+    return f"{found['date']}, one thread.\n\n" + table(head, rows, left=2)
+
+
 def _ended(run: Row) -> str:
     """What is said of a run that was not made to its end."""
     return f" ({run['ended']})" if "ended" in run else ""
