@@ -396,8 +396,8 @@ show.Table(runs_16.long_table())
 # A million edits would be a hundred times as many. On this model they were **never run**. What can be
 # asked without it is whether the program itself grows slower or larger on the way. **Measured**: a
 # stream of made-up facts on a random model with so few weights that nearly all of the time is the
-# library's own, through a journal. A hundred thousand of these edits were made once more, killed
-# three times on the way and gone on with.
+# library's own, through a journal. All of these edits were made once more, killed three times on the
+# way and gone on with.
 
 # %%
 for run in runs_16.made_up_streams():
