@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from demo_app.session import memory_ceiling
+from demo_app.session import asking, memory_ceiling
 from demo_app.session.memory_ceiling import FULL, HANGS, Watchdog, size
 from demo_app.session.worker import NO_MEMORY, Job, Trouble, Worker
 
@@ -138,6 +138,31 @@ def test_an_interrupt_that_comes_late_ends_nothing_else(monkeypatch):
     assert worker.submit(lambda job: "alive").outcome() == "alive"
     dog.close()
     worker.close()
+
+
+def test_answers_that_are_kept_are_bounded_in_bytes_and_freed_where_memory_is_short(
+    studio, monkeypatch
+):
+    asker, one = studio.asker, 4 * studio.lm.vocabulary  # bytes of a distribution
+    asks = [[(f"Thing {i} is {j}", False) for j in range(5)] for i in range(5)]
+
+    def read(some):
+        return asker.base(Job(lambda job: None), some, "xy", 0.0, 1.0)
+
+    monkeypatch.setattr(asking, "BYTES", 12 * one + 1)
+    for some in asks:
+        read(some)
+        assert sum(answer.next_token.nbytes for answer in asker._base.values()) <= 12 * one
+    kept = [ask for ask, _ in asker._base]
+    assert kept == [*asks[2][-2:], *asks[3], *asks[4]], "those that were asked last"
+    first = read(asks[0])
+    monkeypatch.setattr(asking, "BYTES", 1)
+    again = read(asks[0])
+    assert len(asker._base) == 5, "what belongs together stays"
+    assert all(old is new for old, new in zip(first, again, strict=True))
+    studio.shed()
+    assert not asker._base
+    assert [answer.text for answer in read(asks[0])] == [answer.text for answer in first]
 
 
 def test_sizes_are_read_and_refused_in_one_sentence():
