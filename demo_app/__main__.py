@@ -139,9 +139,10 @@ def _served(asked: argparse.Namespace) -> int:
     """Open the page that the command asks for, and serve it until interrupted; the exit code."""
     import lib
 
-    from .session import late_model
+    from .session import late_model, memory_ceiling
     from .session.worker import Trouble
 
+    memory_ceiling.one_heap()
     wrong = Trouble, ValueError, lib.FetchError, lib.FamilyError
     # a ceiling that is named must hold the model, which is then loaded first
     known = None if asked.memory else late_model.find(asked.model)
@@ -183,6 +184,8 @@ def _served(asked: argparse.Namespace) -> int:
                 studio.guard(ceiling)
         gc.enable()
         demo.block_thread()
+    except KeyboardInterrupt:  # while the model is loaded; later Gradio meets it
+        demo.close()
     except wrong as error:
         print(error, file=sys.stderr)
         return 2
