@@ -56,13 +56,14 @@ class Known(Struct, forbid_unknown_fields=True, frozen=True):
 class Late(lib.LM):
     """An `LM` of float32 on the CPU whose weights are not read yet; it becomes one when they are.
 
-    asked: the name under which it is loaded. known: what is written down of it.
+    asked: the name under which it is loaded.
+    written: what is written down of it.
     Raises ValueError where there is no tokenizer.
     """
 
     def __init__(self, asked: str | None, known: Known) -> None:
         place, _ = packaged_models.place_of(asked)
-        self._asked, self._known = asked, known
+        self._asked, self.written = asked, known
         self._arrival = threading.RLock()
         self._then: list[Callable[[lib.LM], None]] = []
         self.name, self.fingerprint = known.name, known.fingerprint
@@ -72,7 +73,7 @@ class Late(lib.LM):
     @property
     def n_layers(self) -> int:
         """The number of transformer blocks."""
-        return self._known.layers
+        return self.written.layers
 
     @property
     def device(self) -> torch.device:
@@ -87,12 +88,12 @@ class Late(lib.LM):
     @property
     def context(self) -> int | None:
         """The length of the longest sequence that the model can read, None without a limit."""
-        return self._known.context
+        return self.written.context
 
     @property
     def vocabulary(self) -> int:
         """How many tokens the head scores."""
-        return self._known.vocabulary
+        return self.written.vocabulary
 
     def arrive(self) -> None:
         """Load the model, or wait for the thread that does.
@@ -103,7 +104,7 @@ class Late(lib.LM):
             if type(self) is not Late:
                 return
             made = lib.load(self._asked)
-            if known(made) != self._known:
+            if known(made) != self.written:
                 forget(self._asked)
                 raise ValueError(CHANGED)
             for call in self._then:
@@ -111,6 +112,14 @@ class Late(lib.LM):
             self._then.clear()
             self.__dict__.update(vars(made))
             self.__class__ = lib.LM  # type: ignore[assignment]
+
+    def awaits(self, call: Callable[[lib.LM], None]) -> bool:
+        """Have a function called with the loaded model; False where it was loaded meanwhile."""
+        with self._arrival:
+            if type(self) is not Late:
+                return False
+            self._then.append(call)
+            return True
 
     def __getattr__(self, name: str) -> object:
         """What is not written down: it is there when the model is."""
@@ -142,18 +151,14 @@ def _tokenizer(place: str | Path) -> Any:
 
 def when_here(lm: lib.LM, call: Callable[[lib.LM], None]) -> None:
     """Call a function with the loaded model before anybody else can use it; now if it is loaded."""
-    if isinstance(lm, Late):
-        with lm._arrival:
-            if isinstance(lm, Late):
-                lm._then.append(call)
-                return
-    call(lm)
+    if not (isinstance(lm, Late) and lm.awaits(call)):
+        call(lm)
 
 
 def parameters(lm: lib.LM) -> int:
     """How many numbers a model's weights are."""
     if isinstance(lm, Late):
-        return lm._known.parameters
+        return lm.written.parameters
     return sum(p.numel() for p in lm.model.parameters())
 
 
