@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import socket
 import sys
 import threading
-from collections.abc import Sequence
-from contextlib import redirect_stdout
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from io import StringIO
 from typing import Any
 
@@ -130,51 +131,115 @@ def main(arguments: list[str] | None = None) -> int:
     )  # fmt: skip
     asked = parser.parse_args(arguments)
     quiet()
+    with uncollected():
+        return _served(asked)
+
+
+def _served(asked: argparse.Namespace) -> int:
+    """Open the page that the command asks for, and serve it until interrupted; the exit code."""
     import lib
 
-    from .session import memory_ceiling
+    from .session import late_model, memory_ceiling
+    from .session.worker import Trouble
+
+    memory_ceiling.one_heap()
+    wrong = Trouble, ValueError, lib.FetchError, lib.FamilyError
+    # a ceiling that is named must hold the model, which is then loaded first
+    known = None if asked.memory else late_model.find(asked.model)
+    ceiling = None
+    try:
+        if known is not None:
+            lm: lib.LM = late_model.Late(asked.model, known)
+        else:
+            lm = _loaded(asked.model)
+            ceiling = _ceiling(asked.memory)
+            late_model.note(asked.model, lm)
+    except wrong as error:
+        print(error, file=sys.stderr)
+        return 2
+    port = free_port(asked.port, asked.host)
+    if port != asked.port:
+        print(f"Port {asked.port} is taken, so the page is on {port}.")
+    try:
+        demo, studio = open_page(
+            lm,
+            port,
+            asked.host,
+            asked.allow_host,
+            asked.allow_origin,
+            ceiling,
+            keep=True,
+            share=asked.share,
+        )
+    except Trouble as error:  # of a model that could not be loaded for its first answers
+        print(error, file=sys.stderr)
+        return 2
+    try:
+        shown = "127.0.0.1" if asked.host == "0.0.0.0" else asked.host
+        print(f"Open http://{shown}:{port}", flush=True)
+        if isinstance(lm, late_model.Late):
+            print("Loading the model …", file=sys.stderr, flush=True)
+            lm.arrive()
+            if (ceiling := _ceiling(None)) is not None:
+                studio.guard(ceiling)
+        gc.enable()
+        demo.block_thread()
+    except KeyboardInterrupt:  # while the model is loaded; later Gradio meets it
+        demo.close()
+    except wrong as error:
+        print(error, file=sys.stderr)
+        return 2
+    finally:
+        demo.models.close()
+    return 0
+
+
+def _loaded(name: str | None) -> Any:
+    """The model, loaded while Gradio is imported. Raises what `lib.load` raises."""
+    import lib
 
     print("Loading the model …", file=sys.stderr, flush=True)
     # reading weights leaves a core free, and so does waiting for the disk
     beside = threading.Thread(target=quick_gradio.load, daemon=True)
     beside.start()
-    try:
-        lm = lib.load(asked.model)
-    except (ValueError, lib.FetchError, lib.FamilyError) as error:
-        print(error, file=sys.stderr)
-        return 2
+    lm = lib.load(name)
     beside.join()
+    return lm
+
+
+def _ceiling(asked: str | None) -> int | None:
+    """Bytes that the page may use from here on, which the system is told; None: not bounded.
+
+    Raises ValueError with one sentence for what is no size, or too little.
+    """
+    from .session import memory_ceiling
+
     here = memory_ceiling.resident() or 0
     try:
-        ceiling = memory_ceiling.size(asked.memory) if asked.memory else memory_ceiling.usual()
+        ceiling = memory_ceiling.size(asked) if asked else memory_ceiling.usual()
         if ceiling is not None and ceiling < here + memory_ceiling.LEAST:
             least = (here + memory_ceiling.LEAST) / memory_ceiling.UNITS["M"]
-            raise ValueError(f"{asked.memory} is too little: this model needs {least:.0f}M.")
+            raise ValueError(f"{asked} is too little: this model needs {least:.0f}M.")
     except ValueError as error:
-        print(f"--memory: {error}", file=sys.stderr)
-        return 2
+        raise ValueError(f"--memory: {error}") from None
     if ceiling is not None:
         memory_ceiling.forbid(ceiling)
-    port = free_port(asked.port, asked.host)
-    if port != asked.port:
-        print(f"Port {asked.port} is taken, so the page is on {port}.")
-    demo, _ = open_page(
-        lm,
-        port,
-        asked.host,
-        asked.allow_host,
-        asked.allow_origin,
-        ceiling,
-        keep=True,
-        share=asked.share,
-    )
-    shown = "127.0.0.1" if asked.host == "0.0.0.0" else asked.host
-    print(f"Open http://{shown}:{port}", flush=True)
+    return ceiling
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """In the body nothing looks for unused cycles until somebody asks for it.
+
+    A start makes millions of objects that all stay, and was searching them again and again.
+    """
+    was = gc.isenabled()
+    gc.disable()
     try:
-        demo.block_thread()
+        yield
     finally:
-        demo.models.close()
-    return 0
+        if was:
+            gc.enable()
 
 
 if __name__ == "__main__":

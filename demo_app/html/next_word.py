@@ -8,8 +8,7 @@ from __future__ import annotations
 import base64
 import io
 from html import escape
-
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING
 
 import lib
 from lib import plot
@@ -17,6 +16,9 @@ from lib.data.facts import encode_target
 
 from ..session.views import Row, View
 from .render import bars, number
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 TOP = 6  # tokens of the base model, beside the old and the new answer
 

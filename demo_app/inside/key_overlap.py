@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 import lib
 from lib import plot
-from lib.plot import style
 
 from ..session.long_run import LongRun, ticking
 from ..session.studio import Studio
@@ -23,6 +21,9 @@ from ..session.subject_in_view import layers_of, subject_of
 from ..session.visitors import Session
 from ..session.worker import Job, Trouble
 from .panel import WHERE, Panel, Steps
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 FACTS = 9  # in the matrix of overlaps
 LISTED = 8  # prompts named in words, of each kind of mistake
@@ -220,7 +221,7 @@ def strips(
     colors: Mapping[str, str],
 ) -> Figure:
     """The scope map where all prompts meet one threshold: a strip of points per kind of prompt."""
-    figure, ax = style.new_figure(xlabel, "", None, 0.75 * len(points) + 1.5)
+    figure, ax = plot.style.new_figure(xlabel, "", None, 0.75 * len(points) + 1.5)
     names = []
     for row, (truth, (x, y)) in enumerate(points.items()):
         full = np.less_equal(x, y) if within else np.greater_equal(x, y)
@@ -237,7 +238,7 @@ def strips(
     ax.set_xlim(low, high)
     gray = (low, threshold) if within else (threshold, high)
     ax.axvspan(*gray, color=plot.BASE, alpha=0.13, linewidth=0)
-    ax.axvline(threshold, color=style.INK, linestyle="--", linewidth=1.2)
+    ax.axvline(threshold, color=plot.style.INK, linestyle="--", linewidth=1.2)
     right = threshold < (low + high) / 2
     ax.annotate(
         f"{name} {threshold:.3g}; answered where gray",
@@ -245,8 +246,8 @@ def strips(
         va="top",
         xytext=(6 if right else -6, 0),
         textcoords="offset points",
-        fontsize=style.SMALL,
-        color=style.INK,
+        fontsize=plot.style.SMALL,
+        color=plot.style.INK,
         ha="left" if right else "right",
     )
     return figure

@@ -7,21 +7,21 @@ shows in which layer writing the fact takes the smallest change.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 
 import lib
 from lib import plot
 from lib.interpret.causal_trace import trace
-from lib.plot import style
 
 from ..session.long_run import LongRun, ticking
 from ..session.subject_in_view import layers_of, listed, subject_of
 from ..session.worker import Job
 from .panel import Panel, Steps
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SAMPLES = 5  # noisy runs of the trace
 
@@ -52,7 +52,7 @@ class Trace(Panel):
     @property
     def figure(self) -> Figure:
         """Tokens by layers; frames mark the edited ones."""
-        names = [style.token_text(text) for text in self.tokens]
+        names = [plot.style.token_text(text) for text in self.tokens]
         first, last = self.subject
         names = [f"{name} *" if first <= i <= last else name for i, name in enumerate(names)]
         figure = plot.heatmap(
@@ -152,7 +152,7 @@ class Sizes(Panel):
             {name: [100 * size for size in self.share]},
             "‖Δ‖ / ‖W‖ (%)",
             self.best,
-            colors={name: style.EDITED},
+            colors={name: plot.style.EDITED},
         )
         figure.axes[0].set_ylim(0, None)
         return figure
@@ -201,10 +201,12 @@ def wise_layers(run: LongRun) -> Steps:
 
 def _mark_columns(figure: Figure, columns: list[int], marked: list[int]) -> None:
     """A frame around the columns nearest to the edited layers."""
+    from matplotlib.patches import Rectangle
+
     ax = figure.axes[0]
     height = ax.get_ylim()[0] + 0.5
     for at in {min(range(len(columns)), key=lambda i: abs(columns[i] - one)) for one in marked}:
         frame = Rectangle(
-            (at - 0.5, -0.5), 1, height, fill=False, linewidth=2.2, edgecolor=style.EDITED
+            (at - 0.5, -0.5), 1, height, fill=False, linewidth=2.2, edgecolor=plot.style.EDITED
         )
         ax.add_patch(frame)

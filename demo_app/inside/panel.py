@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Generator
-
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING
 
 from ..session.studio import Studio
 from ..session.subject_in_view import layers_of, listed, subject_of
 from ..session.visitors import Session
 from ..session.worker import Progress
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 WHERE = "Press Edit in the first tab, then come back."
 Steps = Generator[Progress, None, "Panel"]

@@ -8,22 +8,24 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 import lib
 from lib import plot
 from lib.data.facts import encode_target
 from lib.interpret import damage
 from lib.interpret.logit_lens import lens
-from lib.plot import style
 
 from ..session.long_run import LongRun, ticking
 from ..session.subject_in_view import layers_of, subject_of
 from ..session.worker import Job, Trouble
 from .panel import WHERE, Panel, Steps
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Ranks = dict[str, list[int]]  # {answer: its rank after every layer}
 
@@ -136,9 +138,12 @@ class Changes(Panel):
     @property
     def figure(self) -> Figure:
         """A bar per layer."""
-        figure, ax = style.new_figure("layer", "‖ΔW‖ / ‖W₀‖ (%)", None)
+        figure, ax = plot.style.new_figure("layer", "‖ΔW‖ / ‖W₀‖ (%)", None)
         ax.bar(
-            list(self.share), [100 * v for v in self.share.values()], color=style.EDITED, width=0.7
+            list(self.share),
+            [100 * v for v in self.share.values()],
+            color=plot.style.EDITED,
+            width=0.7,
         )
         ax.set_xlim(-0.6, self.layers - 0.4)
         return figure

@@ -10,16 +10,17 @@ import csv
 import io
 import math
 from collections.abc import Collection
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.colors import BoundaryNorm, ListedColormap
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, NullFormatter
 
+from lib import plot
 from lib.evaluation.intervals import interval
-from lib.plot import style
 
 from .stress_test import Line, Test
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 PANELS = {  # name -> (how it is written, what it says)
     "efficacy": ("efficacy (%)", "right after its own batch"),
@@ -28,7 +29,7 @@ PANELS = {  # name -> (how it is written, what it says)
     "perplexity": ("perplexity", "of held-out text; lower is better"),
     "change": ("‖ΔW‖ / ‖W₀‖ (%)", "of the matrix that changed most"),
 }
-STATES = ListedColormap(["#eceff2", "#f2a572", "#0b3c66"])  # not yet or contradicted, wrong, right
+STATES = ("#eceff2", "#f2a572", "#0b3c66")  # not yet or contradicted, wrong, right
 WORDS = ("not asked", "wrong", "still right")
 HEADS = (  # of the table
     "Editor",
@@ -53,34 +54,41 @@ def values(test: Test, line: Line, name: str) -> list[float]:
 
 def _drawing(height: float) -> Figure:
     """An empty figure as wide as the page."""
-    return style.Drawing(
-        figsize=(11, height), dpi=style.DPI, facecolor="white", layout="constrained"
+    return plot.style.Drawing(
+        figsize=(11, height), dpi=plot.style.DPI, facecolor="white", layout="constrained"
     )
 
 
 def curves(test: Test) -> Figure:
     """All curves over the number of edits so far; × where a line has collapsed."""
+    from matplotlib.ticker import MaxNLocator
+
     figure = _drawing(6.1)
     axes = figure.subplots(2, 3).ravel()
-    names = style.styles([line.name for line in test.lines])
+    names = plot.style.styles([line.name for line in test.lines])
     total = len(test.cases)
     for ax, (name, (label, note)) in zip(axes, PANELS.items(), strict=False):
-        ax.set_title(f"{label}\n", fontsize=style.TITLE, color=style.INK, loc="left")
-        ax.text(0, 1.03, note, transform=ax.transAxes, fontsize=style.SMALL, color=style.QUIET)
-        ax.spines[["top", "right"]].set_visible(False)
-        ax.spines[["left", "bottom"]].set_color(style.QUIET)
-        ax.tick_params(
-            which="both", labelsize=style.SMALL, colors=style.QUIET, labelcolor=style.INK
+        ax.set_title(f"{label}\n", fontsize=plot.style.TITLE, color=plot.style.INK, loc="left")
+        ax.text(
+            0, 1.03, note, transform=ax.transAxes, fontsize=plot.style.SMALL, color=plot.style.QUIET
         )
-        ax.grid(True, axis="y", color=style.GRID)
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.spines[["left", "bottom"]].set_color(plot.style.QUIET)
+        ax.tick_params(
+            which="both",
+            labelsize=plot.style.SMALL,
+            colors=plot.style.QUIET,
+            labelcolor=plot.style.INK,
+        )
+        ax.grid(True, axis="y", color=plot.style.GRID)
         ax.set_axisbelow(True)
         ax.set_xlim(0, total * 1.04)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
         if ax in axes[2:]:
-            ax.set_xlabel("edits so far", fontsize=style.LABEL, color=style.INK)
+            ax.set_xlabel("edits so far", fontsize=plot.style.LABEL, color=plot.style.INK)
         _base(ax, test, name)
         for i, line in enumerate(test.lines):
-            _curve(ax, test, line, name, names[line.name][0], style.DASHES[i % 4], "osD^v"[i])
+            _curve(ax, test, line, name, names[line.name][0], plot.style.DASHES[i % 4], "osD^v"[i])
         if name in ("efficacy", "retention", "specificity"):
             ax.set_ylim(-5, 109)
         elif name == "perplexity":
@@ -105,11 +113,13 @@ def _base(ax, test: Test, name: str) -> None:
     if test.base is not None and name in ("specificity", "perplexity"):
         level = getattr(test.base, name) * (100 if name == "specificity" else 1)
         if math.isfinite(level):
-            ax.axhline(level, color=style.BASE, linewidth=1.1, linestyle=(0, (1, 2)))
+            ax.axhline(level, color=plot.style.BASE, linewidth=1.1, linestyle=(0, (1, 2)))
 
 
 def _log(ax, test: Test) -> None:
     """A log axis once a line has left the base behind; numbers, not powers of ten."""
+    from matplotlib.ticker import NullFormatter
+
     found = [p.perplexity for line in test.lines for p in line.points]
     found = [p for p in found if math.isfinite(p)]
     base = test.base.perplexity if test.base else 1.0
@@ -127,26 +137,32 @@ def _legend(ax, test: Test, names: dict[str, tuple[str, str]]) -> None:
         ax.plot(
             [],
             [],
-            style.DASHES[i % 4],
+            plot.style.DASHES[i % 4],
             color=names[line.name][0],
             marker="osD^v"[i],
             markersize=5,
             linewidth=1.8,
             label=line.name,
         )
-    ax.plot([], [], color=style.BASE, linewidth=1.1, linestyle=(0, (1, 2)), label="before any edit")
+    ax.plot(
+        [], [], color=plot.style.BASE, linewidth=1.1, linestyle=(0, (1, 2)), label="before any edit"
+    )
     ax.plot(
         [],
         [],
         "x",
-        color=style.INK,
+        color=plot.style.INK,
         markersize=9,
         markeredgewidth=2.2,
         linestyle="none",
         label="collapse: perplexity doubled,\nor half of the neighbors lost",
     )
     ax.legend(
-        loc="upper left", frameon=False, fontsize=style.LABEL, labelcolor=style.INK, borderaxespad=0
+        loc="upper left",
+        frameon=False,
+        fontsize=plot.style.LABEL,
+        labelcolor=plot.style.INK,
+        borderaxespad=0,
     )
 
 
@@ -161,6 +177,8 @@ def states(test: Test, line: Line) -> np.ndarray:
 
 def raster(test: Test) -> Figure:
     """One picture per line: row = edit, column = time of measuring, cell = still right."""
+    from matplotlib.colors import BoundaryNorm, ListedColormap
+
     count, edits = len(test.lines), len(test.cases)
     height = min(max(1.9 + 0.13 * edits, 3.2), 7)
     figure = _drawing(height)
@@ -172,28 +190,30 @@ def raster(test: Test) -> Figure:
             np.arange(len(test.points) + 1),
             np.arange(edits + 1),
             cells,
-            cmap=STATES,
+            cmap=ListedColormap(STATES),
             norm=norm,
             edgecolors="white",
             linewidth=0.8,
         )
         ax.set_ylim(edits, 0)
         ax.set_xticks(np.arange(len(test.points)) + 0.5, [str(end) for end in test.points])
-        ax.set_title(line.name, fontsize=style.LABEL, color=style.INK, loc="left")
-        ax.tick_params(length=0, labelsize=style.SMALL, colors=style.QUIET, labelcolor=style.INK)
-        ax.set_xlabel("measured after … edits", fontsize=style.SMALL, color=style.INK)
+        ax.set_title(line.name, fontsize=plot.style.LABEL, color=plot.style.INK, loc="left")
+        ax.tick_params(
+            length=0, labelsize=plot.style.SMALL, colors=plot.style.QUIET, labelcolor=plot.style.INK
+        )
+        ax.set_xlabel("measured after … edits", fontsize=plot.style.SMALL, color=plot.style.INK)
         ax.spines[:].set_visible(False)
-    step = style.every_nth(edits / 14)
+    step = plot.style.every_nth(edits / 14)
     axes[0].set_yticks(np.arange(0, edits, step) + 0.5, [str(i + 1) for i in range(0, edits, step)])
-    axes[0].set_ylabel("edit", fontsize=style.LABEL, color=style.INK)
+    axes[0].set_ylabel("edit", fontsize=plot.style.LABEL, color=plot.style.INK)
     for value, word in enumerate(WORDS):
-        axes[0].plot([], [], "s", color=STATES.colors[value], markersize=10, label=word)
+        axes[0].plot([], [], "s", color=STATES[value], markersize=10, label=word)
     figure.legend(
         loc="outside lower center",
         ncols=3,
         frameon=False,
-        fontsize=style.SMALL,
-        labelcolor=style.INK,
+        fontsize=plot.style.SMALL,
+        labelcolor=plot.style.INK,
     )
     return figure
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from html import escape
 
-from lib.plot import style
+from lib.plot import palette
 
 from . import figures
 from .stress_test import Line, Point, Test
@@ -40,7 +40,7 @@ def frame(test: Test, at: int = 0) -> str:
 
 def picture(test: Test, edits: int) -> str:
     """All lines and rasters, what comes after `edits` edits pale."""
-    names = style.styles([line.name for line in test.lines])
+    names = palette.styles([line.name for line in test.lines])
     cell = max(CELL, RASTER / len(test.points))
     step = len(test.points) * cell + GAP
     whole = LEFT + WIDTH + 3 * GAP + step * len(test.lines)

@@ -29,11 +29,14 @@ from .worker import Job
 TOKENS = 12  # of an answer; a longer new answer gets a few more than itself
 CHAT = 24  # of an answer in chat form, which is a whole sentence
 KNOWN = 12  # passes, about, to ask for what a consequence takes
-KEPT = 512  # prompts whose base answer is kept: one distribution of the next token each
+KEPT = 512  # prompts whose base answer is kept, with a distribution of the next token each
+BYTES = 100 << 20  # of these distributions at most; one of Gemma's 262144 tokens takes 1 MB
 
 
 class Asker:
-    """Asks one model, on the worker's thread; the base model's answers to 512 prompts are kept.
+    """Asks one model, on the worker's thread, and keeps the base model's answers to 512 prompts.
+
+    They are fewer where the distributions of the next token would take more than 100 MB.
 
     kept: those to the offered examples that are on disk; None reads and writes none.
     """
@@ -141,9 +144,14 @@ class Asker:
         found = [self._base[ask, size] for ask in asks]
         for ask in asks:
             self._base.move_to_end((ask, size))
-        while len(self._base) > KEPT:
+        fit = BYTES // max(max(one.next_token.nbytes for one in found), 1)
+        while len(self._base) > max(min(KEPT, fit), len(asks)):
             self._base.popitem(last=False)
         return found
+
+    def shed(self) -> None:
+        """Free the base model's distributions, between two steps of a job: they are asked anew."""
+        self._base.clear()
 
     def ask(
         self,

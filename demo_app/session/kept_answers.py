@@ -106,8 +106,7 @@ class KeptAnswers:
             header = tensor_file.decode(text, Header)
             tensor_file.check_sum(text, tensors)
             table = tensors[TABLE]
-            wide = self.lm.model.get_output_embeddings().weight.shape[0]
-            fits = table.shape == (len(asks), wide) and table.dtype == torch.float32
+            fits = table.shape == (len(asks), self.lm.vocabulary) and table.dtype == torch.float32
             counts = {len(header.said), *map(len, header.chances.values())}
             if not fits or counts != {len(asks)} or not bool((table <= 1e-3).all()):
                 raise ValueError("it does not hold what it should")

@@ -38,7 +38,11 @@ class Strengths:
         return 1.0 if last is None else last.strength
 
     def curve(self, session: Session) -> Job:
-        """The Curve of the last applied edit, for the subject in view; None where it has none."""
+        """The Curve of the last applied edit, for the subject in view; None where it has none.
+
+        Nobody presses for it, so whatever the visitor presses meanwhile goes first; where that
+        changes the last edit or the subject in view, the job ends with None.
+        """
 
         def work(job: Job) -> Generator[None, None, Curve | None]:
             edit_list.sync(session, self.studio.choices.editors())
@@ -52,6 +56,9 @@ class Strengths:
             if known is None or known[0] is not whole or known[1] != subject:
                 own, points = self._tops(subject, lib.EMPTY), []
                 for number, strength in enumerate(POINTS):
+                    present = _last(session)[0], subject_of(self.studio.choices, session)
+                    if present[0] is not whole or present[1] != subject:
+                        return None
                     job.report(number / len(POINTS), f"Asking at strength {strength:g}")
                     patch = lib.scaled(self.lm, whole, strength, before)
                     points.append(self._point(subject, patch, own))
@@ -62,7 +69,7 @@ class Strengths:
                 known = session.curve = whole, subject, found
             return known[2]
 
-        return session.submit(self.studio.worker, work)
+        return session.submit(self.studio.worker, work, unasked=True)
 
     def set(self, session: Session, strength: float) -> Job:
         """Give the last applied edit this strength, and ask everything again: a View."""

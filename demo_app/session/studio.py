@@ -8,6 +8,7 @@ worker.py), and no patch is entered across a `yield`.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
@@ -66,8 +67,9 @@ class Studio:
         return self.watchdog
 
     def shed(self) -> None:
-        """Free what can be computed again: first edits, and patches of earlier choices."""
+        """Free what can be computed again: first edits, answers, patches of earlier choices."""
         self.first_edits.made.clear()
+        self.asker.shed()
         self.sessions.shed()
 
     def close(self) -> None:
@@ -102,10 +104,13 @@ class Studio:
         def step(editor: str) -> Callable[[Job], Any]:
             return lambda job: self.first_edits.warm(job, editor, subject)
 
+        def drawing(job: Job) -> None:
+            importlib.import_module("lib.plot.style")  # with matplotlib, for the first figure
+
         names = [editor for editor in WARM if editor in self.choices.editors()]
         others = list(self.choices.examples)[1:] if self.keep else []
         self.worker.whenever(
-            unedited, *map(step, names), self.own_facts.warm, *map(self._kept, others)
+            unedited, *map(step, names), self.own_facts.warm, drawing, *map(self._kept, others)
         )
 
     def _kept(self, label: str) -> Callable[[Job], None]:

@@ -85,14 +85,23 @@ class Session:
         """All of the visitor's edits."""
         return self.patches[-1] if self.patches else lib.EMPTY
 
-    def submit(self, worker: Worker, work: Callable[[Job], Any], frees: bool = False) -> Job:
-        """Put work in line; a visitor's jobs are done in the order in which they came.
+    def submit(
+        self,
+        worker: Worker,
+        work: Callable[[Job], Any],
+        frees: bool = False,
+        unasked: bool = False,
+    ) -> Job:
+        """Put work in line; what a visitor asks for is done in the order in which it came.
 
         frees: the work takes memory back, so it may begin where there is hardly any.
+        unasked: the page begins it by itself. It waits for the visitor's jobs, and no later one
+            waits for it: between its steps the edits may change.
         """
         running = [old for old in self.jobs if not old.finished.is_set()]
-        before = next((old for old in reversed(running) if isinstance(old, Job)), None)
-        job = worker.submit(work, after=before, frees=frees)
+        held = [old for old in running if isinstance(old, Job) and (unasked or not old.unasked)]
+        job = worker.submit(work, after=held[-1] if held else None, frees=frees)
+        job.unasked = unasked
         self.jobs = [*running, job]
         return job
 

@@ -77,6 +77,7 @@ class Job:
     ) -> None:
         """frees: the work takes memory back, so it may begin where there is hardly any."""
         self.work, self.after, self.frees = work, after, frees
+        self.unasked = False  # whether the page began it by itself: nothing waits for its end
         self.progress = Progress(words="waiting for the model")
         self.result: Any = None
         self.error: Exception | None = None

@@ -193,18 +193,24 @@ class Free:
             if isinstance(found, Writing):
                 last = found
                 yield html.writing(found, False), ""
+            elif last is None and isinstance(found, str):
+                yield found, ""
         if last is not None:
             yield html.writing(last, True), ""
 
     def watched(self, request: gr.Request, start: Callable[[Session], Job]) -> Iterator[Any]:
-        """What a job has so far, at each news of it, and in the end its result."""
+        """What a job has so far, at each news of it, and in the end its result.
+
+        Until there is anything, it is the bar of the job in line, as HTML.
+        """
         session = self.studio.sessions.get(request.session_hash)
         job = None
         try:
             job = start(session)
             with self.studio.calls.running(call_number(), job.stop):
                 for progress in job.watch():
-                    yield progress.partial
+                    waiting = render.busy(progress, self.studio.worker.ahead(job))
+                    yield waiting if progress.partial is None else progress.partial
             yield job.outcome()
         except Trouble as error:
             raise told(error) from None

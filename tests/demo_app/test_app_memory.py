@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from demo_app.session import memory_ceiling
+from demo_app.session import asking, memory_ceiling
 from demo_app.session.memory_ceiling import FULL, HANGS, Watchdog, size
 from demo_app.session.worker import NO_MEMORY, Job, Trouble, Worker
 
@@ -140,6 +140,31 @@ def test_an_interrupt_that_comes_late_ends_nothing_else(monkeypatch):
     worker.close()
 
 
+def test_answers_that_are_kept_are_bounded_in_bytes_and_freed_where_memory_is_short(
+    studio, monkeypatch
+):
+    asker, one = studio.asker, 4 * studio.lm.vocabulary  # bytes of a distribution
+    asks = [[(f"Thing {i} is {j}", False) for j in range(5)] for i in range(5)]
+
+    def read(some):
+        return asker.base(Job(lambda job: None), some, "xy", 0.0, 1.0)
+
+    monkeypatch.setattr(asking, "BYTES", 12 * one + 1)
+    for some in asks:
+        read(some)
+        assert sum(answer.next_token.nbytes for answer in asker._base.values()) <= 12 * one
+    kept = [ask for ask, _ in asker._base]
+    assert kept == [*asks[2][-2:], *asks[3], *asks[4]], "those that were asked last"
+    first = read(asks[0])
+    monkeypatch.setattr(asking, "BYTES", 1)
+    again = read(asks[0])
+    assert len(asker._base) == 5, "what belongs together stays"
+    assert all(old is new for old, new in zip(first, again, strict=True))
+    studio.shed()
+    assert not asker._base
+    assert [answer.text for answer in read(asks[0])] == [answer.text for answer in first]
+
+
 def test_sizes_are_read_and_refused_in_one_sentence():
     assert [size(one) for one in ("6G", "1.5g", "800M", "12", "2GiB", "3 kB")] == [
         6 << 30, 3 << 29, 800 << 20, 12, 2 << 30, 3 << 10,
@@ -147,6 +172,43 @@ def test_sizes_are_read_and_refused_in_one_sentence():
     for wrong in ("", "x", "-1G", "6 G G", "1e9"):
         with pytest.raises(ValueError, match="no size"):
             size(wrong)
+
+
+HEAPS = """
+import ctypes, sys, threading
+from demo_app.session import memory_ceiling
+
+if sys.argv[1] == "one":
+    memory_ceiling.one_heap()
+gate, libc = threading.Barrier(9), ctypes.CDLL("libc.so.6")
+libc.malloc.restype = ctypes.c_void_p
+
+def hold():
+    libc.malloc(5000)
+    gate.wait(20)
+    gate.wait(20)
+
+threads = [threading.Thread(target=hold) for _ in range(8)]
+for one in threads:
+    one.start()
+gate.wait(20)
+libc.malloc_stats()
+gate.wait(20)
+"""
+
+
+@linux
+def test_the_pages_threads_share_one_heap():
+    heaps = {}
+    for many in ("one", "usual"):
+        run = subprocess.run(
+            [sys.executable, "-c", HEAPS, many],
+            cwd=ROOT, capture_output=True, text=True, timeout=120, check=True,
+        )  # fmt: skip
+        heaps[many] = sum(line.startswith("Arena ") for line in run.stderr.splitlines())
+    if heaps["usual"] < 2:
+        pytest.skip("another C library")
+    assert heaps["one"] == 1
 
 
 PROGRAM = """

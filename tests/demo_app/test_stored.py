@@ -215,6 +215,26 @@ def test_a_model_without_examples_says_so(studio):
     assert race.results.visible is False and race.stored_texts() == ("", "")
 
 
+def test_a_model_with_some_examples_says_of_each_of_the_others_that_there_is_none(studio):
+    gr = pytest.importorskip("gradio")
+    from demo_app.tabs.inside import CARDS, Inside
+    from demo_app.tabs.lifelong import Lifelong
+    from demo_app.tabs.trace import TraceTab
+
+    absent = ("trace", "wilke", "scope", "race", "traced", "natural")
+    some = replace(examples.read(DEFAULT), **dict.fromkeys(absent))
+    with gr.Blocks():
+        tab, race, trace = Inside(studio, some), Lifelong(studio, some), TraceTab(studio, some)
+    for card in CARDS:
+        none = "No example is stored for" in tab.parts[card.place].caption.value
+        assert none == (card.place in absent), card.place
+    assert "Press the button above." in tab.parts["trace"].caption.value
+    page = last(tab.look(False, SimpleNamespace(session_hash="some")))
+    assert page[tab.parts["trace"].figure] == "" and page[tab.parts["ranks"].figure]
+    assert race.results.visible is False and "Run the test" in race.status.value
+    assert "No example is stored for" in trace.whose()
+
+
 def test_the_race_stands_in_its_tab(studio, monkeypatch):
     gr = pytest.importorskip("gradio")
     from demo_app.tabs.lifelong import Lifelong
