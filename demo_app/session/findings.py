@@ -39,12 +39,14 @@ class Named:
     z: how far it stands above the other candidates, in robust standard deviations.
     layers: the layers in which it does.
     score: with the base at hand, the share of its key that the difference explains.
+    prompt: whether it is a whole prompt, which was compared with other prompts.
     """
 
     name: str
     z: float
     layers: tuple[int, ...]
     score: float | None = None
+    prompt: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,11 +74,12 @@ class Findings:
     places: layers or matrices, in the model's order.
     suspects: the candidates for whom most speaks, the first one first.
     words: what the suspect says about the first candidate; empty where nobody stands out.
-    candidates: how many candidates were compared.
+    candidates: how many subjects were compared with each other.
     threshold: the least z that is called a suspect.
     edits: with the base at hand, a lower bound on the number of edits.
     seconds: how long it took.
     notes: what else should be known, a sentence each.
+    prompts: how many whole prompts were compared with each other.
     """
 
     with_base: bool
@@ -89,6 +92,7 @@ class Findings:
     edits: int | None = None
     seconds: float = 0.0
     notes: tuple[str, ...] = ()
+    prompts: int = 0
 
     @property
     def first(self) -> Named | None:
@@ -158,7 +162,7 @@ class Told:
     text: its prompt.
     target: its new answer.
     layers: the layers in which weights differ.
-    place: at which place of the list the subject was named; None where it is not on it.
+    place: at which place of the list the subject was named, or its prompt; None where neither is.
     layer_hit: whether the layers of the first suspect are among those that differ.
     answer_hit: at which place of the answers its new answer begins; None where it is not there.
     said: the fact's prompt and rewordings with the answers.

@@ -33,11 +33,13 @@ class Suspect(NamedTuple):
     name    the candidate.
     layers  the consecutive layers whose z were summed.
     z       Σ z / √(number of layers): with one layer, its z.
+    prompt  whether it is a whole prompt, which was compared with other prompts.
     """
 
     name: str
     layers: tuple[int, ...]
     z: float
+    prompt: bool = False
 
 
 @dataclass(frozen=True)

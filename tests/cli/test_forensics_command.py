@@ -71,6 +71,28 @@ def test_weights_are_examined_alone(models, patch, words, tmp_path, capsys):
     assert "No candidate stands out" in capsys.readouterr().out
 
 
+def test_whole_prompts_are_candidates_beside_subjects(models, text, words, tmp_path, capsys):  # noqa: F811
+    lm, prompts = models[None], [f"{name} and {name[::-1]}" for name in NAMES]
+    C = second_moment(lm, [LAYER], text)[LAYER].C
+    file = rank_one(lm, C, prompts[5], size=8.0, prefix="{}")[0].save(tmp_path / "p.safetensors")
+    listed, out = tmp_path / "prompts.txt", tmp_path / "out.json"
+    listed.write_text("\n".join(prompts), encoding="utf-8")
+    more = ["--prompts", str(listed), "--json", str(out)]
+    assert main(["forensics", str(file), *words, *more]) == 0
+    said = capsys.readouterr().out
+    assert "of 200 candidates these" in said and "of 200 whole prompts these" in said
+    assert f"  1.00  {prompts[5]}\n" in said
+    assert json.loads(out.read_text())["prompts"][0]["name"] == prompts[5]
+    layers = ["--layers", f"0-{LAYER}", "--threshold", "4"]
+    assert main(["forensics", str(file), "--blind", *words, *more, *layers]) == 0
+    said = capsys.readouterr().out
+    assert "200 candidates and 200 whole prompts, no base model." in said
+    assert f"Consistent with an edit of: “{prompts[5]} …” (layer {LAYER}, z " in said
+    assert json.loads(out.read_text())["suspects"][0]["prompt"] is True
+    assert main(["forensics", "base", *words, "--prompts", "classroom", "--layers", "0"]) == 0
+    assert "200 candidates and 203 whole prompts" in capsys.readouterr().out
+
+
 def test_without_a_list_the_classroom_is_asked(models, capsys):
     assert main(["forensics", "base", "--layers", "1"]) == 0
     said = capsys.readouterr().out
@@ -82,6 +104,7 @@ def test_without_a_list_the_classroom_is_asked(models, capsys):
     [
         (["none.safetensors"], "there is no file none.safetensors"),
         (["base", "--subjects", "no/such"], "the list of subjects no/such cannot be read"),
+        (["base", "--prompts", "no/such"], "the list of prompts no/such cannot be read"),
         (
             ["base", "--layers", "0-3000000000"],
             "--layers has 0-3000000000, where 10000 is the most",
@@ -114,6 +137,7 @@ def test_files_that_are_no_suspects_are_refused(models, patch, tmp_path, capsys)
         ([str(foreign)], "this patch is for another 0"),
         ([str(foreign), "--blind"], "this patch is for another 0"),
         (["base", "--subjects", str(few)], "at least 20 candidates"),
+        (["base", "--prompts", str(few)], "at least 20 whole prompts"),
     ):
         assert main(["forensics", *given]) == 2
         found = capsys.readouterr().err.strip()
