@@ -123,7 +123,7 @@ def _candidates(found: Findings) -> str:
     heads = ["Candidate", *(["score"] if with_score else []), "z", "layers"]
     rows = [
         (
-            f"{named(one.name, one.prompt)}{'  ← stands out' if one.z >= found.threshold else ''}",
+            f"{named(one.name, one.prompt)}{'  ← stands out' if one.z >= found.least(one) else ''}",
             *([f"{one.score:.2f}"] if with_score and one.score is not None else []),
             f"{one.z:.1f}",
             listed(list(one.layers)),
@@ -135,7 +135,10 @@ def _candidates(found: Findings) -> str:
     )
     notes = [f"Then: {more}."] if more else []
     notes.append(f"{SCORE} {Z}" if with_score else f"{Z} {NORM}")
-    notes.append(f"A candidate is called a suspect from z = {found.threshold:g} on.{_null(found)}")
+    least = f"z = {found.threshold:g} on"
+    if found.prompts:
+        least += f", a whole prompt from {found.prompt_threshold:g} on, since many end alike"
+    notes.append(f"A candidate is called a suspect from {least}.{_null(found)}")
     return numbers(heads, rows, notes)
 
 

@@ -80,6 +80,7 @@ class Findings:
     seconds: how long it took.
     notes: what else should be known, a sentence each.
     prompts: how many whole prompts were compared with each other.
+    prompt_threshold: the least z at which a whole prompt is called a suspect.
     """
 
     with_base: bool
@@ -93,13 +94,18 @@ class Findings:
     seconds: float = 0.0
     notes: tuple[str, ...] = ()
     prompts: int = 0
+    prompt_threshold: float = 16.0
 
     @property
     def first(self) -> Named | None:
         """The first suspect; None where nobody stands out."""
-        if self.suspects and self.suspects[0].z >= self.threshold:
+        if self.suspects and self.suspects[0].z >= self.least(self.suspects[0]):
             return self.suspects[0]
         return None
+
+    def least(self, one: Named) -> float:
+        """The least z at which a candidate is called a suspect."""
+        return self.prompt_threshold if one.prompt else self.threshold
 
 
 @dataclass(frozen=True)

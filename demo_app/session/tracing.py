@@ -22,7 +22,7 @@ import lib
 from lib.data.facts import fill
 from lib.forensics.candidates import BARE, MOST, PREFIX
 from lib.forensics.difference import FEW, Difference, compare, subjects
-from lib.forensics.investigation import THRESHOLD, examine, named
+from lib.forensics.investigation import PROMPT_THRESHOLD, THRESHOLD, examine, named
 from lib.forensics.objects import TEMPLATES, objects
 from lib.forensics.reversal import PREFIXES, removed, subject_space
 from lib.keys_values.stretch import robust_z
@@ -251,7 +251,15 @@ def _alone(
 ) -> Generator[None, None, tuple[Findings, dict[int, Tensor]]]:
     """The weights looked at without the base."""
     began = time.monotonic()
-    steps = examine(lm, names, suspect.patch, layers=layers, prompts=prompts, threshold=THRESHOLD)
+    steps = examine(
+        lm,
+        names,
+        suspect.patch,
+        layers=layers,
+        prompts=prompts,
+        threshold=THRESHOLD,
+        prompt_threshold=PROMPT_THRESHOLD,
+    )
     while True:
         try:
             share, words = next(steps)
@@ -278,6 +286,7 @@ def _alone(
         found.threshold,
         notes=suspect.notes,
         prompts=len(prompts),
+        prompt_threshold=found.prompt_threshold,
     )
     return findings, dict(found.spaces)
 
@@ -317,8 +326,9 @@ def _compared(
                 rows = zip(table.name.head(TEN), z, table.score.head(TEN), strict=False)
                 listed += [Named(name, one, at, score, prefix == BARE) for name, one, score in rows]
                 yield
-        shown = tuple(sorted(listed, key=lambda one: one.z, reverse=True)[:TEN])
-        if shown[0].z >= THRESHOLD:
+        listed.sort(key=lambda one: one.z / _least(one), reverse=True)
+        shown = tuple(listed[:TEN])
+        if shown[0].z >= _least(shown[0]):
             job.report(0.9, "Asking what is said about the first")
             moments = lib.second_moment(lm, list(at))
             for layer in at:
@@ -348,9 +358,14 @@ def _compared(
     )
     findings = Findings(
         True, verdict, places, shown, words, len(names), THRESHOLD, found.edits,
-        notes=suspect.notes, prompts=len(prompts),
+        notes=suspect.notes, prompts=len(prompts), prompt_threshold=PROMPT_THRESHOLD,
     )  # fmt: skip
     return findings, spaces
+
+
+def _least(one: Named) -> float:
+    """The least z at which a candidate is called a suspect."""
+    return PROMPT_THRESHOLD if one.prompt else THRESHOLD
 
 
 def _largest(found: Difference, where: dict[str, int]) -> Difference:

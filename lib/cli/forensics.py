@@ -19,7 +19,7 @@ from .. import (
 )
 from ..errors import ForensicsError
 from ..forensics.candidates import BARE, PREFIX, read_names
-from ..forensics.investigation import THRESHOLD
+from ..forensics.investigation import PROMPT_THRESHOLD, THRESHOLD
 from . import options
 
 LAYERS = 10_000  # more than any model has; the examination knows how many this one has
@@ -72,6 +72,12 @@ def arguments(commands: Any) -> None:
         help=f"the least z that is called a suspect (default {THRESHOLD:g})",
     )
     forensics.add_argument(
+        "--prompt-threshold",
+        type=float,
+        default=PROMPT_THRESHOLD,
+        help=f"the same for whole prompts (default {PROMPT_THRESHOLD:g})",
+    )
+    forensics.add_argument(
         "--null", action="store_true", help="the spectrum in the null space, too (a minute more)"
     )
     forensics.add_argument("--json", type=Path, metavar="OUT", help="keep the result")
@@ -82,8 +88,11 @@ def arguments(commands: Any) -> None:
 
 def run(given: argparse.Namespace) -> None:
     """Compare the model with its base, or examine it alone, and print what was found."""
-    if not given.threshold > 0:
-        raise ValueError(f"--threshold should be a number above 0, not {given.threshold:g}")
+    for option in ("threshold", "prompt_threshold"):
+        value = getattr(given, option)
+        if not value > 0:
+            name = f"--{option.replace('_', '-')}"
+            raise ValueError(f"{name} should be a number above 0, not {value:g}")
     names, prompts = _names(given.subjects), _prompts(given.prompts)
     layers = options.numbers("--layers", given.layers, LAYERS) if given.layers else None
     lm, other, patch = _suspect(given)
@@ -99,6 +108,7 @@ def run(given: argparse.Namespace) -> None:
         prefix=given.prefix,
         prompts=prompts,
         threshold=given.threshold,
+        prompt_threshold=given.prompt_threshold,
         null=given.null,
     )
     more = f" and {len(prompts):,} whole prompts" if prompts else ""

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 from torch import Tensor
 
 from ..cancellation import finished
@@ -23,7 +22,7 @@ from ..keys_values.matrix_cache import room
 from ..model.lm import LM
 from ..patch.patch import EMPTY, Patch
 from .candidates import BARE, PREFIX, digest, key_moments, moment_steps
-from .matched_filter import DAMPING, Filtered, Suspect, matched_filter
+from .matched_filter import DAMPING, Filtered, Suspect, joined, matched_filter
 from .objects import TEMPLATES, objects
 from .reversal import PREFIXES, removed, subject_space
 from .spectrum import null_spectrum, spectrum
@@ -31,6 +30,10 @@ from .spectrum import null_spectrum, spectrum
 # The least z that is called a suspect (tests/benchmarks/forensics.json). It was set after a look at
 # eight edits of both halves of the cases, so no half of them tests it.
 THRESHOLD = 8.0
+# The same for whole prompts, as far above what the unedited embedded model has: there the largest z
+# of 3,203 prompts is 11.9, in layers that read alike whatever ends in "the", and of 5,203 subjects
+# 5.8. No edit of any case was looked at for it.
+PROMPT_THRESHOLD = 16.0
 WIDTHS = (1, 2, 3, 4, 5)  # runs of layers whose z are summed
 TOP = 10  # candidates that are listed
 FEWEST = 20  # candidates in a list: with fewer a median says nothing
@@ -47,11 +50,13 @@ class Investigation:
 
     filtered   the matched filter over all candidates and layers.
     prompts    the same over whole prompts; None where none were given beside the candidates.
-    suspects   the ten candidates of both lists with the largest z, in their best runs of layers.
+    suspects   the ten candidates of both lists with the largest z, in their best runs of layers;
+               those of the two lists are ordered by how much of its own threshold z reaches.
     spectra    one row per layer: `spectrum`, and `null_spectrum` with the prefix null_.
     answers    of the first suspect, the tokens that its removal takes away (`objects`); empty below
                the threshold.
-    threshold  the least z that is called a suspect.
+    threshold  the least z that is called a suspect, of candidates.
+    prompt_threshold  the same of whole prompts.
     spaces     {layer: directions by which it reads the first suspect}, with which `removed` takes
                the suspect out; empty below the threshold.
     """
@@ -62,12 +67,17 @@ class Investigation:
     spectra: pd.DataFrame
     answers: pd.DataFrame
     threshold: float
+    prompt_threshold: float = PROMPT_THRESHOLD
     spaces: Mapping[int, Tensor] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def found(self) -> tuple[Suspect, ...]:
-        """The suspects at or above the threshold."""
-        return tuple(one for one in self.suspects if one.z >= self.threshold)
+        """The suspects at or above their threshold."""
+        return tuple(one for one in self.suspects if one.z >= self.least(one))
+
+    def least(self, suspect: Suspect) -> float:
+        """The threshold that holds for a candidate."""
+        return self.prompt_threshold if suspect.prompt else self.threshold
 
     @property
     def verdict(self) -> str:
@@ -78,7 +88,7 @@ class Investigation:
             return (
                 f"No candidate stands out: of {n:,} candidates{more} in "
                 f"{len(self.filtered.layers)} layers the largest z is {most.z:.1f} "
-                f"({_said(most)}), below {self.threshold:g}."
+                f"({_said(most)}), below {self.least(most):g}."
             )
         said = "; ".join(f"{_said(one)} ({_where(one)}, z {one.z:.1f})" for one in self.found)
         return f"Consistent with an edit of: {said}."
@@ -89,16 +99,17 @@ class Investigation:
             "verdict": self.verdict,
             "not_covered": NOT_COVERED,
             "threshold": self.threshold,
+            "prompt_threshold": self.prompt_threshold,
             "candidates": len(self.filtered.names),
             "candidates_sha256": digest(self.filtered.names),
             "suspects": [one._asdict() | {"layers": list(one.layers)} for one in self.suspects],
             "answers": _records(self.answers),
-            "layers": _layers(self.filtered),
+            "layers": self.filtered.rows(),
             "prompts": self.prompts
             and {
                 "candidates": len(self.prompts.names),
                 "candidates_sha256": digest(self.prompts.names),
-                "layers": _layers(self.prompts),
+                "layers": self.prompts.rows(),
             },
             "spectra": _records(self.spectra),
         }
@@ -132,6 +143,7 @@ def investigate(
     prompts: Sequence[str] = (),
     damping: float = DAMPING,
     threshold: float = THRESHOLD,
+    prompt_threshold: float = PROMPT_THRESHOLD,
     null: bool = False,
 ) -> Investigation:
     """Examine the weights of a model, or of a model under a patch, without any base model.
@@ -145,7 +157,8 @@ def investigate(
     prompts    whole prompts, at least 20, beside the candidates; they are read as they are, and
                compared with each other
     damping    of C in the filter
-    threshold  the least z that is called a suspect
+    threshold  the least z that is called a suspect; `prompt_threshold` is that of whole prompts,
+               which has to be larger: many prompts end alike
     null       whether the null-space spectrum is made as well, a second or two per layer
 
     Raises ForensicsError for too few candidates and layers that the model does not have.
@@ -162,6 +175,7 @@ def investigate(
             prompts=prompts,
             damping=damping,
             threshold=threshold,
+            prompt_threshold=prompt_threshold,
             null=null,
         )
     )
@@ -179,6 +193,7 @@ def examine(
     prompts: Sequence[str] = (),
     damping: float = DAMPING,
     threshold: float = THRESHOLD,
+    prompt_threshold: float = PROMPT_THRESHOLD,
     null: bool = False,
 ) -> Generator[tuple[float, str], None, Investigation]:
     """`investigate` in steps of a second or a few; yields the share that is done, and in words.
@@ -187,6 +202,8 @@ def examine(
     """
     if isinstance(names, str) or len(names) < FEWEST:
         raise ForensicsError("an examination compares at least 20 candidates with each other")
+    if not (threshold > 0 and prompt_threshold > 0):
+        raise ForensicsError("a threshold of an examination is above 0")
     if isinstance(prompts, str) or 0 < len(prompts) < FEWEST:
         raise ForensicsError("an examination compares at least 20 whole prompts with each other")
     lm.check(patch)
@@ -219,13 +236,14 @@ def examine(
         yield 0.9 * (begin + size), f"comparing {len(names) + len(prompts):,} candidates"
         if null:
             nulls.append(null_spectrum(lm, moments, patch))
-    filtered, prompted = _joined(parts), _joined(asked) if asked else None
+    filtered, prompted = joined(parts), joined(asked) if asked else None
     widths = [w for w in WIDTHS if w <= len(where)]
-    listed = filtered.top(TOP, widths)
+    listed = [(one.z / threshold, one) for one in filtered.top(TOP, widths)]
     if prompted is not None:
-        listed += [one._replace(prompt=True) for one in prompted.top(TOP, widths)]
-        listed = sorted(listed, key=lambda one: one.z, reverse=True)[:TOP]
-    suspects = tuple(listed)
+        more = (one._replace(prompt=True) for one in prompted.top(TOP, widths))
+        listed += [(one.z / prompt_threshold, one) for one in more]
+        listed = sorted(listed, key=lambda pair: pair[0], reverse=True)[:TOP]
+    suspects = tuple(one for _, one in listed)
     spectra = spectrum(lm, patch, where)
     yield 0.95, "reading the spectra"
     if null:
@@ -233,7 +251,7 @@ def examine(
         spectra = pd.concat([spectra, inside], axis=1)
     answers = pd.DataFrame({"token": [], "kl": [], "rise": [], "p": []})
     spaces: dict[int, Tensor] = {}
-    if suspects[0].z >= threshold:
+    if listed[0][0] >= 1:
         if not moments.keys() >= set(suspects[0].layers):  # of an earlier part
             moments = key_moments(lm, suspects[0].layers, patch, text, tokens)
         bare = prefix == BARE or suspects[0].prompt  # nothing stands before or behind a prompt
@@ -247,7 +265,9 @@ def examine(
         back = removed(lm, spaces, patch)
         templates = (BARE,) if bare else TEMPLATES
         answers = objects(lm, suspects[0].name, patch, back, templates)
-    return Investigation(filtered, prompted, suspects, spectra, answers, threshold, spaces)
+    return Investigation(
+        filtered, prompted, suspects, spectra, answers, threshold, prompt_threshold, spaces
+    )
 
 
 def named(name: str, prompt: bool) -> str:
@@ -257,34 +277,6 @@ def named(name: str, prompt: bool) -> str:
 
 def _said(suspect: Suspect) -> str:
     return named(suspect.name, suspect.prompt)
-
-
-def _joined(parts: Sequence[Filtered]) -> Filtered:
-    """The same candidates in groups of layers that follow each other, as one."""
-    return Filtered(
-        parts[0].names,
-        tuple(layer for part in parts for layer in part.layers),
-        torch.cat([part.norms for part in parts]),
-        torch.cat([part.sinks for part in parts]),
-    )
-
-
-def _layers(found: Filtered) -> list[dict[str, Any]]:
-    """One plain row per layer: its largest z, whose it is, and the median norm."""
-    rows = []
-    for i, layer in enumerate(found.layers):
-        best, here = int(found.z[i].argmax()), ~found.left[i]
-        norms = found.norms[i][here]
-        rows.append(
-            {
-                "layer": layer,
-                "z": found.z[i, best].item(),
-                "name": found.names[best],
-                "median": norms.median().item() if len(norms) else None,
-                "left_out": int((~here).sum()),
-            }
-        )
-    return rows
 
 
 def _where(suspect: Suspect) -> str:

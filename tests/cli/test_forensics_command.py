@@ -83,7 +83,7 @@ def test_whole_prompts_are_candidates_beside_subjects(models, text, words, tmp_p
     assert "of 200 candidates these" in said and "of 200 whole prompts these" in said
     assert f"  1.00  {prompts[5]}\n" in said
     assert json.loads(out.read_text())["prompts"][0]["name"] == prompts[5]
-    layers = ["--layers", f"0-{LAYER}", "--threshold", "4"]
+    layers = ["--layers", f"0-{LAYER}", "--threshold", "4", "--prompt-threshold", "4"]
     assert main(["forensics", str(file), "--blind", *words, *more, *layers]) == 0
     said = capsys.readouterr().out
     assert "200 candidates and 200 whole prompts, no base model." in said
@@ -112,6 +112,7 @@ def test_without_a_list_the_classroom_is_asked(models, capsys):
         (["base", "--layers", "9"], "has layers 0 to 3, not these: [9]"),
         (["base", "--layers", "x"], "--layers wants numbers"),
         (["base", "--threshold", "0"], "--threshold should be a number above 0, not 0"),
+        (["base", "--prompt-threshold", "-1"], "--prompt-threshold should be a number above 0"),
         (["base", "--threshold", "nan"], "--threshold should be a number above 0, not nan"),
         (["base", "--prefix", "{} is"], "a prefix ends with its one {}"),
         (["base", "--text", "no/such"], "the general text no/such cannot be read"),

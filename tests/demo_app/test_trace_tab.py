@@ -35,6 +35,7 @@ def edit(studio):
 def low(monkeypatch):
     """A threshold for keys of 48 numbers, among which no candidate can stand out far."""
     monkeypatch.setattr(tracing, "THRESHOLD", 3.0)
+    monkeypatch.setattr(tracing, "PROMPT_THRESHOLD", 3.0)
 
 
 def parameter(lm, layer=LAYER):

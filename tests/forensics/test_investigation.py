@@ -68,7 +68,7 @@ def test_prompts_beside_subjects_have_a_null_of_their_own(lm, moments, text):
     asked = [f"{name} and {name[::-1]}" for name in NAMES]
     C = moments[LAYER] + 1e-2 * moments[LAYER].diagonal().mean() * torch.eye(len(moments[LAYER]))
     patch = rank_one(lm, C, asked[3], size=8.0, prefix="{}")[0]
-    more = {**SMALL, "layers": [0, LAYER], "text": text}
+    more = {**SMALL, "layers": [0, LAYER], "text": text, "prompt_threshold": 5.0}
     found = investigate(lm, NAMES, patch, prompts=asked, **more)
     alone = investigate(lm, NAMES, patch, **more)
     assert torch.equal(found.filtered.z, alone.filtered.z), "subjects are compared as before"
@@ -82,8 +82,11 @@ def test_prompts_beside_subjects_have_a_null_of_their_own(lm, moments, text):
     kept = json.loads(json.dumps(found.json(), allow_nan=False))
     assert kept["suspects"][0]["prompt"] and kept["prompts"]["layers"][LAYER]["name"] == asked[3]
     assert kept["prompts"]["candidates"] == len(asked) and alone.json()["prompts"] is None
-    none = investigate(lm, NAMES, prompts=asked, **{**more, "threshold": 20.0})
+    high = {**more, "threshold": 20.0, "prompt_threshold": 1000.0}
+    none = investigate(lm, NAMES, patch, prompts=asked, **high)
     assert "of 200 candidates and 200 prompts in 2 layers" in none.verdict
+    assert not none.found and not none.spaces, "the prompt's z is below the prompts' threshold"
+    assert not none.suspects[0].prompt, "a subject reaches more of its threshold"
 
 
 def test_nothing_of_the_model_is_changed(lm, suspect, text):
@@ -101,6 +104,8 @@ def test_nothing_of_the_model_is_changed(lm, suspect, text):
         ({"prompts": ["a", "b"]}, "at least 20 whole prompts"),
         ({"prompts": "a" * 30}, "at least 20 whole prompts"),
         ({"prompts": ["a", 3] * 20}, "a candidate"),
+        ({"threshold": 0.0}, "above 0"),
+        ({"prompt_threshold": float("nan")}, "above 0"),
         ({"layers": [99]}, "has layers 0 to 3"),
         ({"layers": []}, "has layers 0 to 3"),
         ({"layers": [-1]}, "has layers 0 to 3"),
@@ -109,7 +114,7 @@ def test_nothing_of_the_model_is_changed(lm, suspect, text):
     ],
 )
 def test_what_cannot_be_examined_is_refused_in_a_sentence(lm, text, given, said):
-    with pytest.raises(lib.ForensicsError, match=said):
+    with pytest.raises((lib.ForensicsError, lib.FactError), match=said):
         investigate(lm, **{"names": NAMES, "text": text, **SMALL, **given})
 
 
