@@ -21,6 +21,9 @@ SCORE = (
 )
 Z = "z: the distance from the median of all candidates, in robust standard deviations."
 NORM = "It is taken of how far the weights stretch the direction in which they read a candidate."
+STRETCHED = (
+    "A whole prompt’s z is of how far the change stretches the direction in which it is read."
+)
 EXACT = (
     "With the base at hand its own weights undo the change exactly. “Take it out” does without "
     "them, and is then judged by them."
@@ -124,7 +127,7 @@ def _candidates(found: Findings) -> str:
     rows = [
         (
             f"{named(one.name, one.prompt)}{'  ← stands out' if one.z >= found.least(one) else ''}",
-            *([f"{one.score:.2f}"] if with_score and one.score is not None else []),
+            *(["–" if one.score is None else f"{one.score:.2f}"] if with_score else []),
             f"{one.z:.1f}",
             listed(list(one.layers)),
         )
@@ -135,6 +138,8 @@ def _candidates(found: Findings) -> str:
     )
     notes = [f"Then: {more}."] if more else []
     notes.append(f"{SCORE} {Z}" if with_score else f"{Z} {NORM}")
+    if with_score and found.prompts:
+        notes.append(STRETCHED)
     least = f"z = {found.threshold:g} on"
     if found.prompts:
         least += f", a whole prompt from {found.prompt_threshold:g} on, since many end alike"

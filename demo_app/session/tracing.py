@@ -20,8 +20,9 @@ from torch import Tensor
 
 import lib
 from lib.data.facts import fill
-from lib.forensics.candidates import BARE, MOST, PREFIX
+from lib.forensics.candidates import BARE, MOST
 from lib.forensics.difference import FEW, Difference, compare, subjects
+from lib.forensics.difference import prompts as stretched
 from lib.forensics.investigation import PROMPT_THRESHOLD, THRESHOLD, examine, named
 from lib.forensics.objects import TEMPLATES, objects
 from lib.forensics.reversal import PREFIXES, removed, subject_space
@@ -319,13 +320,15 @@ def _compared(
         job.report(0.8, f"Comparing {len(names) + len(prompts)} candidates")
         at = tuple(sorted(where[module] for module in ranked.table.index))
         listed: list[Named] = []
-        for some, prefix in ((names, PREFIX), (prompts, BARE)):
-            if some:
-                table = subjects(lm, ranked, some, prefix)
-                z = robust_z(torch.tensor(table.score.to_numpy())).tolist()
-                rows = zip(table.name.head(TEN), z, table.score.head(TEN), strict=False)
-                listed += [Named(name, one, at, score, prefix == BARE) for name, one, score in rows]
-                yield
+        table = subjects(lm, ranked, names)
+        z = robust_z(torch.tensor(table.score.to_numpy())).tolist()
+        rows = zip(table.name.head(TEN), z, table.score.head(TEN), strict=False)
+        listed += [Named(name, one, at, score) for name, one, score in rows]
+        yield
+        if prompts:
+            some = stretched(lm, ranked, prompts).head(TEN)
+            listed += [Named(row.name, row.z, at, prompt=True) for row in some.itertuples()]
+            yield
         listed.sort(key=lambda one: one.z / _least(one), reverse=True)
         shown = tuple(listed[:TEN])
         if shown[0].z >= _least(shown[0]):

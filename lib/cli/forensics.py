@@ -18,7 +18,8 @@ from .. import (
     subjects,
 )
 from ..errors import ForensicsError
-from ..forensics.candidates import BARE, PREFIX, read_names
+from ..forensics.candidates import PREFIX, read_names
+from ..forensics.difference import prompts
 from ..forensics.investigation import PROMPT_THRESHOLD, THRESHOLD
 from . import options
 
@@ -93,11 +94,11 @@ def run(given: argparse.Namespace) -> None:
         if not value > 0:
             name = f"--{option.replace('_', '-')}"
             raise ValueError(f"{name} should be a number above 0, not {value:g}")
-    names, prompts = _names(given.subjects), _prompts(given.prompts)
+    names, asked = _names(given.subjects), _prompts(given.prompts)
     layers = options.numbers("--layers", given.layers, LAYERS) if given.layers else None
     lm, other, patch = _suspect(given)
     if (given.base is not None or patch) and not given.blind:
-        _compare(given, lm, other, patch, names, prompts)
+        _compare(given, lm, other, patch, names, asked)
         return
     found = investigate(
         lm,
@@ -106,12 +107,12 @@ def run(given: argparse.Namespace) -> None:
         layers=layers,
         text=given.text,
         prefix=given.prefix,
-        prompts=prompts,
+        prompts=asked,
         threshold=given.threshold,
         prompt_threshold=given.prompt_threshold,
         null=given.null,
     )
-    more = f" and {len(prompts):,} whole prompts" if prompts else ""
+    more = f" and {len(asked):,} whole prompts" if asked else ""
     print(f"{len(names):,} candidates{more}, no base model.\n\n{found}")
     options.keep(given.json, {"base": None, **found.json()})
 
@@ -166,7 +167,7 @@ def _compare(
     suspect: LM | None,
     patch: Patch,
     names: list[str],
-    prompts: list[str],
+    asked: list[str],
 ) -> None:
     """Print the difference from the base, and the candidates that explain it."""
     text = None if given.text is None else str(given.text)
@@ -176,17 +177,17 @@ def _compare(
     where = {base.mlp_out(layer) for layer in range(base.n_layers)}
     if any(found.table["rank"][name] > 0 for name in where & set(found.table.index)):
         print(f"\nat least {found.edits} edits")
-        for key, kind, some, prefix in (
-            ("subjects", "candidates", names, given.prefix),
-            ("prompts", "whole prompts", prompts, BARE),
-        ):
-            if not some:
-                continue
-            named = subjects(base, found, some, prefix, text).head(TEN)
-            print(f"\nof {len(some):,} {kind} these explain it best:")
-            for row in named.itertuples():
-                print(f"  {row.score:.2f}  {row.name}")
-            kept[key] = named.to_dict("records")
+        named = subjects(base, found, names, given.prefix, text).head(TEN)
+        print(f"\nof {len(names):,} candidates these explain it best:")
+        for row in named.itertuples():
+            print(f"  {row.score:.2f}  {row.name}")
+        kept["subjects"] = named.to_dict("records")
+        if asked:
+            table = prompts(base, found, asked, text).head(TEN)
+            print(f"\nof {len(asked):,} whole prompts it stretches these most (z):")
+            for row in table.itertuples():
+                print(f"  {row.z:6.1f}  {row.name}")
+            kept["prompts"] = table.to_dict("records")
     print("\nWith the base at hand its own weights undo the change exactly.")
     options.keep(given.json, kept)
 

@@ -35,16 +35,7 @@ class Inside:
 
     def __str__(self) -> str:
         rows = []
-        for one in self.effects:
-            usual = "no other was traced"
-            if one.usual is not None:
-                usual = f"of {one.others} others' answers at most {one.usual:.3f}, the median"
-            rows.append(
-                f"  recalled, {one.relation}: p of {one.answer.strip()!r} is {one.p_clean:.3f}, "
-                f"with noise on the entity {one.p_noisy:.3f}; its MLPs around layer {one.layer} "
-                f"bring back {one.effect:.3f} ({one.low:.3f} to {one.high:.3f} over three noises; "
-                f"{usual})"
-            )
+        rows += [_recalled(effect) for effect in self.effects]
         for key in self.keys:
             rows += [
                 f"  key, layer {key.layer}: ‖k‖ {key.length:.2f} (longer than "
@@ -114,3 +105,15 @@ def _feature(one: Feature, chance: float | None) -> str:
     if one.change is not None and chance is not None:
         said += f"; set to zero: {one.change:+.3f} nats (at random: at most {chance:.3f})"
     return said
+
+
+def _recalled(one: Effect) -> str:
+    """An effect on one line."""
+    usual = "no other was traced"
+    if one.usual is not None:
+        usual = f"of {one.others} others' answers at most {one.usual:.3f}, the median"
+    return (
+        f"  recalled, {one.relation}: p of {one.answer.strip()!r} is {one.p_clean:.3f}, with noise "
+        f"on the entity {one.p_noisy:.3f}; its MLPs around layer {one.layer} bring back "
+        f"{one.effect:.3f} ({one.low:.3f} to {one.high:.3f} over three noises; {usual})"
+    )

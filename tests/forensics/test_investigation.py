@@ -87,6 +87,8 @@ def test_prompts_beside_subjects_have_a_null_of_their_own(lm, moments, text):
     assert "of 200 candidates and 200 prompts in 2 layers" in none.verdict
     assert not none.found and not none.spaces, "the prompt's z is below the prompts' threshold"
     assert not none.suspects[0].prompt, "a subject reaches more of its threshold"
+    low = investigate(lm, NAMES, patch, prompts=asked, **{**high, "threshold": 0.1})
+    assert low.found and not any(one.prompt for one in low.found)
 
 
 def test_nothing_of_the_model_is_changed(lm, suspect, text):
