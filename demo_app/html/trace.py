@@ -142,7 +142,7 @@ def _candidates(found: Findings) -> str:
         notes.append(STRETCHED)
     least = f"z = {found.threshold:g} on"
     if found.prompts:
-        least += f", a whole prompt from {found.prompt_threshold:g} on, since many end alike"
+        least += f", a whole prompt from {found.prompt_threshold:g} on: many end alike"
     notes.append(f"A candidate is called a suspect from {least}.{_null(found)}")
     return numbers(heads, rows, notes)
 

@@ -329,9 +329,9 @@ def _compared(
             some = stretched(lm, ranked, prompts).head(TEN)
             listed += [Named(row.name, row.z, at, prompt=True) for row in some.itertuples()]
             yield
-        listed.sort(key=lambda one: one.z / _least(one), reverse=True)
+        listed.sort(key=lambda one: one.z, reverse=True)
         shown = tuple(listed[:TEN])
-        if shown[0].z >= _least(shown[0]):
+        if shown[0].z >= THRESHOLD:
             job.report(0.9, "Asking what is said about the first")
             moments = lib.second_moment(lm, list(at))
             for layer in at:
@@ -361,14 +361,9 @@ def _compared(
     )
     findings = Findings(
         True, verdict, places, shown, words, len(names), THRESHOLD, found.edits,
-        notes=suspect.notes, prompts=len(prompts), prompt_threshold=PROMPT_THRESHOLD,
+        notes=suspect.notes, prompts=len(prompts), prompt_threshold=THRESHOLD,
     )  # fmt: skip
     return findings, spaces
-
-
-def _least(one: Named) -> float:
-    """The least z at which a candidate is called a suspect."""
-    return PROMPT_THRESHOLD if one.prompt else THRESHOLD
 
 
 def _largest(found: Difference, where: dict[str, int]) -> Difference:
