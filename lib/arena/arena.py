@@ -71,6 +71,8 @@ class Arena:
     editors   names in EDITORS, by default all; the base model, retrieval and ft are always rows
     settings  {editor: settings} where the preset is not wanted
     metrics   of `evaluate`; those of long answers only where they are named
+    keep_base whether the base model's answers are kept in the cache folder, prompts included, for
+              other arenas and streams of the same facts
     results   {cell: Result} of what is done
 
     Raises ArenaError for an unknown editor, a length that a set of facts does not have, or a name
@@ -84,6 +86,7 @@ class Arena:
     editors: Collection[str] | None = None
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     metrics: Collection[str] = tuple(metric for metric in QUICK if metric not in OF_LONG_TEXTS)
+    keep_base: bool = False
 
     def __post_init__(self) -> None:
         self.folder = Path(self.folder)
@@ -199,6 +202,7 @@ class Arena:
             journal=self.folder / cell.name,
             save_every=max(1, cell.edits // 20),
             progress=False,
+            keep_base=self.keep_base,
         )
         for _ in run:
             if time.monotonic() > until and run.edits < cell.edits:
@@ -238,7 +242,7 @@ class Arena:
 
     def _base(self, cell: Cell) -> Base:
         """The base model's answers about a set of facts, which all of its cells share."""
-        return self._bases.setdefault(cell.data, Base(self.lm.identity))
+        return self._bases.setdefault(cell.data, Base(self.lm.identity, on_disk=self.keep_base))
 
     def _able(self, patch: Patch) -> tuple[dict[str, Any], list[bool]]:
         """The abilities with a patch: by kind, and item by item."""

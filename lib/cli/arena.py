@@ -25,6 +25,7 @@ def arguments(commands: Any) -> None:
     arena.add_argument("--lengths", default="1,10,100", help="edits in a row; 1: 50 single edits")
     arena.add_argument("--editors", help="names, with commas (default: all)")
     arena.add_argument("--budget", type=float, help="seconds; the same call goes on later")
+    options.keep_base(arena)
     options.model(arena)
     arena.set_defaults(run=run)
 
@@ -42,7 +43,8 @@ def run(given: argparse.Namespace) -> None:
         data[name] = read_cases(Path(path), limit=max(50, *lengths))
     data = data or {"classroom": classroom(given.model)}
     editors = given.editors.split(",") if given.editors else None
-    arena = Arena(options.load(given), data, given.to, lengths, editors)
+    lm = options.load(given)
+    arena = Arena(lm, data, given.to, lengths, editors, keep_base=given.keep_base)
     done = len(arena.results)
     for cell, result in arena.run(given.budget):
         done += result is not None

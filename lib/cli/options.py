@@ -36,6 +36,16 @@ def model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device-map", help="as transformers names it, e.g. auto")
 
 
+def keep_base(parser: argparse.ArgumentParser) -> None:
+    """Add the option of a command that measures the base model beside the edited one."""
+    parser.add_argument(
+        "--keep-base",
+        action="store_true",
+        help="keep what the unedited model is asked and says on disk, for other runs on the same "
+        "facts (at most 512 MB; to forget it, delete base-answers in the cache folder)",
+    )
+
+
 def settings(pairs: list[str]) -> dict[str, Any]:
     """The settings in NAME=VALUE pairs; a list becomes a tuple. See `value`.
 

@@ -37,6 +37,7 @@ def arguments(commands: Any) -> None:
     )
     stream.add_argument("--save", type=Path, help="keep the final patch")
     stream.add_argument("--json", type=Path, dest="out", help="write the scores here")
+    options.keep_base(stream)
     options.common(stream)
     stream.set_defaults(run=run)
 
@@ -76,6 +77,7 @@ def _stream(given: argparse.Namespace, device_map: Any) -> None:
         journal=given.journal,
         save_every=given.save_every,
         sample=given.sample,
+        keep_base=given.keep_base,
     ).finish()
     if distributed.rank():  # every process has the same result, and the first one prints it
         return

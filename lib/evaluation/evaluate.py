@@ -20,10 +20,9 @@ from ..errors import FactError
 from ..model.lm import LM
 from ..patch.patch import EMPTY, Patch
 from .answers import EVENTS, plain
-from .conversation import CONVERSATION, NAMED, replies
+from .conversation import CONVERSATION, NAMED
 from .interview import Interview
-from .long_answers import Question, prefix, rouge_l, token_f1, written
-from .perplexity import perplexity
+from .long_answers import Question, prefix, rouge_l, token_f1
 from .probe_prompts import BASE, LONG, METRICS, PARTS, Item, probe_items, stem
 from .scores import COLUMNS, Base, Scores, asked, events_of, portions, unrelated
 
@@ -43,7 +42,8 @@ def evaluate(
 ) -> Scores:
     """Scores of the cases under a patch, each metric in each event that has a meaning for it.
 
-    base        The base model's answers, from `baseline` or an earlier `scores.base`.
+    base        The base model's answers, from `baseline` or an earlier `scores.base`. Those of
+                `Base(lm.identity, on_disk=True)` are kept on disk, see `baseline`.
     metrics     The metrics to measure, those of METRICS and CONVERSATION, by default METRICS, in
                 which only "chat" is of a conversation; efficacy is always among them.
     pool        The cases from which negatives are made, by default the cases themselves.
@@ -63,10 +63,17 @@ def evaluate(
     )
 
 
-def baseline(lm: LM, cases: Case | Sequence[Case], **settings: Any) -> Base:
-    """The base model's answers, for `evaluate(base=…)`; its own scores are in `.scores`."""
+def baseline(
+    lm: LM, cases: Case | Sequence[Case], *, keep_base: bool = False, **settings: Any
+) -> Base:
+    """The base model's answers, for `evaluate(base=…)`; its own scores are in `.scores`.
+
+    keep_base  Keep all that the base model is asked in the cache folder, prompts included, and ask
+               only what is not there: another process with the same cases runs the model no more.
+    settings   Arguments of `evaluate` by name.
+    """
     with lm.patched(EMPTY, only=True):
-        scores = evaluate(lm, cases, **settings)
+        scores = evaluate(lm, cases, **{"base": Base(lm.identity, on_disk=keep_base), **settings})
     scores.base.scores = scores
     return scores.base
 
@@ -90,7 +97,7 @@ def measure(
         # what this very model has said at a prompt need not be asked again
         same = set() if lm.is_patched else set(base.begins)
         found = _Found(lm, items, events, base, unrelated(items, kl_prompts), same)
-        ppl = perplexity(lm, text) if "perplexity" in metrics else None
+        ppl = base.answers(lm).perplexity(text) if "perplexity" in metrics else None
     rows = pd.DataFrame(list(found.rows(items)), columns=COLUMNS)
     return Scores(rows, pairs, title(lm, patch, rows["case"].nunique()), ppl, base)
 
@@ -160,16 +167,19 @@ class _Found:
         moving = [prompt for prompt in spread if prompt not in same]
         for prompt in moving:
             interview.state(prompt)
-        heard = interview.ask(base.drafts)
+        answers = base.answers(lm)
+        heard = answers.heard(interview, base.drafts)
         self.scores, self.said = heard.scores, heard.said
         # where every token of the base's beginning is still the argmax, it is generated as well
         self.moved = {p: begun for p, begun in heard.begins.items() if self._hits(p) != 1}
         if not lm.is_patched:
             base.drafts |= heard.ids
         # items of long answers are there only where texts are generated
-        self.long = written(lm, (_question(item) for item in items if item.is_long))
+        self.long = answers.written(_question(item) for item in items if item.is_long)
         # in conversation, too, only generated texts are judged
-        self.replies = replies(lm, [i.ask for i in items if i.ask is not None and not i.of_base])
+        self.replies = answers.replies(
+            [i.ask for i in items if i.ask is not None and not i.of_base]
+        )
         # a few prompts at a time: each needs a whole distribution over the vocabulary
         self.kl = dict.fromkeys(set(spread) & set(same), 0.0)
         for part in portions(moving):

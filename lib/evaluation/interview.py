@@ -54,23 +54,29 @@ class Heard:
 
 
 class Interview:
-    """The questions to one model; `ask` puts them under the patch that is entered then."""
+    """The questions to one model; `ask` puts them under the patch that is entered then.
+
+    scored  {prompt: {target: its ids}}, the targets whose scores are wanted.
+    said    {prompt: {target: its texts, and whether each is cut}}, the targets looked for.
+    begun   {prompt: (most tokens, expected ids)}, where the answer's beginning is wanted.
+    states  {prompt: None}, where the state is wanted.
+    """
 
     def __init__(self, lm: LM) -> None:
         self.lm = lm
-        self._scored: dict[Prompt, dict[Any, tuple[int, ...]]] = {}
-        self._said: dict[Prompt, dict[Any, list[tuple[str, bool]]]] = {}
-        self._begun: dict[Prompt, tuple[int, tuple[int, ...]]] = {}
-        self._states: dict[Prompt, None] = {}
+        self.scored: dict[Prompt, dict[Any, tuple[int, ...]]] = {}
+        self.said: dict[Prompt, dict[Any, list[tuple[str, bool]]]] = {}
+        self.begun: dict[Prompt, tuple[int, tuple[int, ...]]] = {}
+        self.states: dict[Prompt, None] = {}
 
     def __len__(self) -> int:
         """The number of prompts that are asked."""
-        return len({*self._scored, *self._said, *self._begun, *self._states})
+        return len({*self.scored, *self.said, *self.begun, *self.states})
 
     def score(self, prompt: str, target: str | tuple[int, ...]) -> None:
         """Ask for the scores of a target, which is text or token ids."""
         ids = encode_target(self.lm.tokenizer, target) if isinstance(target, str) else target
-        self._scored.setdefault((prompt, False), {})[target] = tuple(ids)
+        self.scored.setdefault((prompt, False), {})[target] = tuple(ids)
 
     def generate(self, prompt: str, target: Any, *, chat: bool = False) -> None:
         """Ask for a greedy answer, until its verdict is settled and its first word ends.
@@ -80,25 +86,25 @@ class Interview:
         """
         texts = (target,) if isinstance(target, str) else target
         wanted = [within_limit(self.lm, text) for text in texts]
-        self._said.setdefault((prompt, chat), {})[target] = wanted
+        self.said.setdefault((prompt, chat), {})[target] = wanted
 
     def begin(self, prompt: str, expected: tuple[int, ...] = (), tokens: int = BEGINNING) -> None:
         """Ask for the first tokens of a greedy answer, cut after its first sentence.
 
         expected  Where the answer begins with these ids, nothing more of it is wanted.
         """
-        self._begun[prompt, False] = tokens, expected
+        self.begun[prompt, False] = tokens, expected
 
     def state(self, prompt: str) -> None:
         """Ask for the state at the prompt's end."""
-        self._states[prompt, False] = None
+        self.states[prompt, False] = None
 
     def ask(self, drafts: Drafts | None = None) -> Heard:
         """Ask everything, each prompt once.
 
         drafts  Tokens that the model is likely to generate, which save time and change nothing.
         """
-        prompts = list(dict.fromkeys([*self._scored, *self._said, *self._begun, *self._states]))
+        prompts = list(dict.fromkeys([*self.scored, *self.said, *self.begun, *self.states]))
         rows: dict[Prompt, list[int]] = {}
         for chat in (False, True):
             some = [prompt for prompt in prompts if prompt[1] == chat]
@@ -107,8 +113,8 @@ class Interview:
         asked = [
             Question(
                 rows[prompt],
-                list(dict.fromkeys(self._scored.get(prompt, {}).values())),
-                prompt in self._states,
+                list(dict.fromkeys(self.scored.get(prompt, {}).values())),
+                prompt in self.states,
                 listeners[prompt].most,
                 self._drafts(prompt, drafts or {}),
                 listeners[prompt].enough,
@@ -117,18 +123,18 @@ class Interview:
         ]
         heard = Heard()
         for prompt, reply in zip(prompts, questions.ask(self.lm, asked), strict=True):
-            for target, ids in self._scored.get(prompt, {}).items():
+            for target, ids in self.scored.get(prompt, {}).items():
                 heard.scores[prompt[0], target] = reply.scores[ids]
             if reply.state is not None:
                 heard.states[prompt[0]] = reply.state.cpu()
-            if prompt in self._said or prompt in self._begun:
+            if prompt in self.said or prompt in self.begun:
                 listeners[prompt].tell(heard, prompt, reply.ids)
         return heard
 
     def _drafts(self, prompt: Prompt, drafts: Drafts) -> list[tuple[int, ...]]:
         """What the model may generate at a prompt: given drafts, and the answers asked for."""
         encode = partial(encode_target, self.lm.tokenizer)
-        texts = [text for wanted in self._said.get(prompt, {}).values() for text, _ in wanted]
+        texts = [text for wanted in self.said.get(prompt, {}).values() for text, _ in wanted]
         return [
             *([drafts[prompt]] if prompt in drafts else []),
             *(tuple(encode(text)) for text in dict.fromkeys(texts)),
@@ -136,7 +142,7 @@ class Interview:
 
     def _listener(self, prompt: Prompt, row: list[int]) -> _Listener:
         return _Listener(
-            partial(_text, self.lm, row), self._said.get(prompt, {}), self._begun.get(prompt)
+            partial(_text, self.lm, row), self.said.get(prompt, {}), self.begun.get(prompt)
         )
 
 

@@ -12,7 +12,7 @@ import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import torch
@@ -23,10 +23,14 @@ from ..model.lm import LM
 from ..model.lower_states import LowerStates
 from ..patch.patch import EMPTY
 from .answers import EVENTS, Verdict
-from .conversation import CONVERSATION, NAMED, Ask, Reply, replies
+from .conversation import CONVERSATION, NAMED, Ask, Reply
 from .intervals import DIFFERENCE, SHARE, interval
 from .interview import Interview, Prompt
+from .model_answers import Answers
 from .probe_prompts import BASE, LONG, METRICS, PARTS, Item, lines, right, stem
+
+if TYPE_CHECKING:
+    from .kept_base import KeptAnswers
 
 COLUMNS = ["case", "metric", "event", "prompt", "value", "text", "answer"]
 _ALL = (*EVENTS, "generation_exact")
@@ -267,6 +271,8 @@ class Base:
     scores      Its own `Scores`, where they were measured.
     lower       Its states inside the model at prompts that were read, from which a patched model is
                 run; they are made on a CPU only, and take at most 64 MB.
+    on_disk     Whether answers are kept on disk and read from there, for other processes that ask
+                the same (`kept_base`). The prompts are written there as well.
     """
 
     model: str
@@ -277,6 +283,18 @@ class Base:
     replies: dict[Ask, Reply] = field(default_factory=dict)
     scores: Scores | None = None
     lower: LowerStates | None = field(default=None, repr=False, compare=False)
+    on_disk: bool = False
+    _kept: KeptAnswers | None = field(default=None, init=False, repr=False, compare=False)
+
+    def answers(self, lm: LM) -> Answers:
+        """Where the answers of the model come from as it is now: from the disk for the base."""
+        if not self.on_disk or lm.is_patched:
+            return Answers(lm)
+        if self._kept is None or self._kept.lm is not lm:
+            from .kept_base import KeptAnswers  # some Pythons are built without its database
+
+            self._kept = KeptAnswers(lm)
+        return self._kept
 
     def kept(self, lm: LM) -> AbstractContextManager[None]:
         """In the body, prompts that were read before begin at the states that were kept of them."""
@@ -318,9 +336,10 @@ class Base:
         for prompt in spread:
             interview.state(prompt)
         with lm.patched(EMPTY, only=True):
-            heard = interview.ask(self.drafts)
+            answers = self.answers(lm)
+            heard = answers.heard(interview, self.drafts)
             if asks:
-                self.replies |= replies(lm, sorted(asks, key=str))
+                self.replies |= answers.replies(sorted(asks, key=str))
         self.begins |= heard.begins
         self.said |= heard.said
         self.states |= heard.states

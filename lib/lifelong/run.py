@@ -79,13 +79,14 @@ class Run:
     progress: bool = False
     save_every: int = 1
     journal: Journal | None = None
+    keep_base: bool = False
 
     def __post_init__(self) -> None:
         self.rows: list[dict[str, Any]] = []
         self.scores: dict[int, Scores] = {}
         self.contradicted: dict[int, int] = {}
         self.seconds = {"edit": 0.0, "evaluate": 0.0}
-        self.base = Base(self.lm.identity)
+        self.base = Base(self.lm.identity, on_disk=self.keep_base)
         self._unread: list[int] = []  # points measured before, whose base answers are not here
         self._written: list[pd.DataFrame] = []  # efficacy of the facts right after their own batch
         given = self.settings

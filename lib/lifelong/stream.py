@@ -41,6 +41,7 @@ def stream(
     journal: str | Path | None = None,
     save_every: int = 1,
     sample: int | None = None,
+    keep_base: bool = False,
 ) -> Run:
     """A run over the cases in their order, batch by batch; nothing happens before it is iterated.
 
@@ -61,6 +62,8 @@ def stream(
     sample         At a point, at most so many old facts (first quarter), recent facts (last
                    batches) and other facts are measured instead of all of them. They are the same
                    for every editor, and `efficacy` at a point is sampled too.
+    keep_base      Keep the base model's answers in the cache folder, prompts included, for other
+                   runs that measure the same facts (`lib/evaluation/kept_base.py`).
 
     Raises StreamError for an unknown editor, one of another model, no case, a number below 1, an
     unknown argument, or a point that is not at the end of a batch; JournalError for a journal in
@@ -82,7 +85,16 @@ def stream(
             raise StreamError(f"eval_at {point} lies outside the stream of {len(cases)} edits")
         if point % batch_size and point != len(cases):
             raise StreamError(f"eval_at {point} is not at the end of a batch of {batch_size} edits")
-    run = Run(lm, _editor(lm, editor), cases, batch_size, points, dict(evaluate_with or {}), sample)
+    run = Run(
+        lm,
+        _editor(lm, editor),
+        cases,
+        batch_size,
+        points,
+        dict(evaluate_with or {}),
+        sample,
+        keep_base=keep_base,
+    )
     shown = sys.stderr.isatty() if progress is None else progress
     run.progress = shown and distributed.rank() == 0
     run.save_every = save_every

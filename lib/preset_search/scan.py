@@ -131,7 +131,8 @@ class Scan:
         self._end = time.perf_counter() + (math.inf if self.budget is None else self.budget)
         self.rows = self._read()
         self._dropped: set[Any] = set()
-        self._measured = {"events": (self.event,), "metrics": (*self.metrics, "locality")}
+        asked: dict[str, Any] = {"events": (self.event,), "metrics": (*self.metrics, "locality")}
+        self._measured = asked
         self._base = baseline(self.lm, self.cases, **self._measured)
         self._choose(self._base.scores.json())
         # 2. count the trials, as if the first candidate were the best one of every stage

@@ -277,11 +277,11 @@ print(f"a fact of retrieval: {runs_16.retrieval_bytes():.0f} bytes (notebook 14'
 # there are more facts than columns, a matrix holds everything. Retrieval keeps the facts as text,
 # and is the smallest for a long time.
 #
-# **Measured**, on a CPU: a model of random numbers in bf16, with layers as wide as those of Llama 3
-# 8B but only a quarter of them, was loaded from its files and edited. What the process holds itself
-# is one thing; pages of the files that happen to be in memory are another, because the system can
-# drop them at any time. (Searches were cut to two steps and $C$ was estimated from few tokens: both
-# cost time, not memory.)
+# **Measured**, on a CPU: a model of random numbers in bf16 with the shape of Llama 3 8B, all 32
+# layers, was loaded from its files and edited. What the process holds itself is one thing; pages of
+# the files that happen to be in memory are another, because the system can drop them at any time.
+# (Searches were cut to two steps and $C$ was estimated from few tokens: both cost time, not
+# memory.)
 
 # %%
 run = runs_16.largest()
@@ -294,10 +294,9 @@ show.Table(runs_16.memory_of_steps())
 # m^2$ bytes, and for a moment a third such matrix. So the library makes, factors and keeps them one
 # layer at a time where a machine has no room for all.
 #
-# **Measured** in the same way with all 32 layers: loading, asking and one turn of eight facts by
-# UltraEdit, which is undone to the bit and needs little more of the process's own than with a
-# quarter of the layers ([RESULTS](../tests/benchmarks/RESULTS.md) has the table). **Never run** at
-# that depth: $C$ and the methods that need it.
+# A model with a quarter of these layers needed as much memory of its own
+# ([RESULTS](../tests/benchmarks/RESULTS.md) has both tables): what an edit needs is that of its
+# layer, whatever the depth. Every edit moved the answer and was undone to the bit.
 #
 # ## Normal equations over workers
 #

@@ -10,12 +10,16 @@ multiplies matrices of 1536 x 1536 all the time. Rows are added to the JSON file
 
 Units, each for the base model (its answers and its own scores) and for the model under a patch:
 teacher-forced   efficacy, generalization, specificity and locality with its KL
-all events       every metric but the perplexity, in all three events
+all events       every metric but the perplexity and the chat, whose replies older trees judged by
+                 another rule, in all three events
 three prompts    efficacy, generalization and specificity of ZsRE, teacher-forced: what the authors'
                  evaluation scores. Theirs is CPU time per row on another, quiet machine of 47 G
                  multiply-adds per second and thread, 0.184; `per_rate` scales it by the matrix
                  rate that was measured in the same run.
 
+floor     of "three prompts" for the base model: the multiply-adds of every distinct prompt with its
+          answer, each token once through all matrices of the blocks and the head where a token of
+          the answer is predicted, at the matrix rate of the run
 verdicts  rows of the score tables, and how many of them differ in value or text (a KL counts as
           different beyond 1e-5 nats)
 """
@@ -51,7 +55,7 @@ cases = {n: list(lib.read_cases(f, limit=k)) for n, (f, k) in given["files"].ite
 FEW = ("efficacy", "generalization", "specificity")
 ASKED = {
     "teacher-forced": (("teacher_forced",), (*FEW, "locality")),
-    "all events": (EVENTS, tuple(m for m in METRICS if m != "perplexity")),
+    "all events": (EVENTS, tuple(m for m in METRICS if m not in ("perplexity", "chat"))),
     "three prompts": (("teacher_forced",), FEW),
 }
 patches, bases = {n: lib.Patch.load(f) for n, f in given["patches"].items()}, {}
@@ -119,6 +123,21 @@ def matrix_rate(rows: int = 154, d: int = 576, width: int = 1536) -> float:
     for _ in range(repeats):
         x @ w.T
     return repeats * rows * d * width / (time.process_time() - start)
+
+
+def least(lm: Any, cases: list) -> float:
+    """Multiply-adds per case that reading the three prompts with their answers needs at least."""
+    from lib.data.facts import encode_target
+    from lib.evaluation.probe_prompts import probe_items
+
+    pairs = {(item.prompt, item.answer) for item in probe_items(cases, FEW)}
+    head = lm.model.get_output_embeddings()
+    block = sum(m.weight.numel() for m in lm.blocks.modules() if hasattr(m, "in_features"))
+    total = 0
+    for prompt, answer in pairs:
+        (row,), wanted = lm.rows([prompt])[0], encode_target(lm.tokenizer, answer)
+        total += (len(row) + len(wanted) - 1) * block + len(wanted) * head.weight.numel()
+    return total / len(cases)
 
 
 def differing(ours: list, theirs: list) -> int:
@@ -208,6 +227,8 @@ def main() -> None:
             if beside is not None:
                 beside.kill()
     found |= {"editor": given.editor, "model": lm.identity, "threads": 1}
+    cases = list(lib.read_cases(given.zsre, limit=given.cases[0]))
+    found["three_prompts_floor"] = least(lm, cases) / found["rate_154"]
     if given.json:
         old = json.loads(given.json.read_text("utf-8")) if given.json.exists() else {}
         given.json.write_text(json.dumps({**old, given.title: found}, indent=1) + "\n", "utf-8")

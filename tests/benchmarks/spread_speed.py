@@ -78,7 +78,7 @@ def edits(lm: lib.LM, name: str, facts: list[lib.Fact]) -> dict:
     rate = matrix_rate(8 * len(facts) if name != "rome" else 8, 576, 1536)
     least = floor(lm, some, layers) / rate / len(some)
     row = {"facts": len(some), "seconds": wall / len(some), "cpu": cpu / len(some), "floor": least}
-    row["over_floor"] = row["seconds"] / least
+    row["over_floor"] = row["cpu"] / least
     if name in AUTHORS:
         scale = matrix_rate(154, 576, 1536) / AUTHORS["rate"]
         row["rate_154"] = scale * AUTHORS["rate"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from notebooks.support import flat_06, horen_11
 
-from .tables import made, number, read, table
+from .tables import made, number, read, table, times
 
 NEWER = ("crispedit", "horen")
 
@@ -24,6 +24,17 @@ def sweeps_newer() -> str:
             lines.append((f"`{name}`", words, *(number(row.get(key)) for key in scored)))
     head = ("editor", "settings", "efficacy", "generalization", "specificity", "harmonic mean")
     return table(head, lines, left=2)
+
+
+@made("newer-speed")
+def newer_speed() -> str:
+    """Cost of a single edit of the newer editors."""
+    rows = [
+        (name, r["facts"], number(r["cpu"]), times(r.get("over_floor")))
+        for name, r in read("newer_speed").items()
+        if isinstance(r, dict)
+    ]
+    return table(("editor", "facts", "CPU s per edit", "against the floor"), rows)
 
 
 @made("flat-directions")

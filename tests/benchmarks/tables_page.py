@@ -35,11 +35,10 @@ def page_edits() -> str:
         "press to first answer, s",
         "end of the edit to the headline, s: before",
         "now",
-        "CPU s of it: before",
-        "now",
-        "`/edit`, CPU s: before",
+        "`/edit`, s: before",
         "now",
         "before / now",
+        "of that the editor",
     )
     rows = []
     for i, press in enumerate(edits["now"]["presses"]):
@@ -51,11 +50,10 @@ def page_edits() -> str:
                 number(press["first"]),
                 number(before["behind_the_edit"], 1),
                 number(press["behind_the_edit"], 1),
-                number(before["behind_the_edit_cpu"], 1),
-                number(press["behind_the_edit_cpu"], 1),
-                number(earlier["cpu"], 1),
-                number(call["cpu"], 1),
-                times(earlier["cpu"] / call["cpu"], 1),
+                number(earlier["seconds"], 1),
+                number(call["seconds"], 1),
+                times(earlier["seconds"] / call["seconds"], 1),
+                number(call["of_that_editing"], 1),
             )
         )
     return table(head, rows)

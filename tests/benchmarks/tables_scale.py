@@ -276,6 +276,42 @@ def large_model() -> str:
     return "\n".join(parts)
 
 
+@made("speed-pairs")
+def speed_pairs() -> str:
+    """The same ratios on a quiet machine, and with one other process beside."""
+    found = json.loads((HERE / "speed_pairs.json").read_text(encoding="utf-8"))
+    states = [_ratios(found[name]) for name in ("quiet", "one other process beside")]
+    rows = []
+    for name in states[0]:
+        each = [state.get(name, {}) for state in states]
+        ratios = ("over_floor", "authors_over_ours_per_rate")
+        rows.append((
+            name, *(number(one.get("cpu"), 3) for one in each),
+            *(times(one.get(key)) for key in ratios for one in each),
+        ))  # fmt: skip
+    head = (
+        "editor", "CPU s per edit: quiet", "beside", "against the floor: quiet", "beside",
+        "authors' code / ours: quiet", "beside",
+    )  # fmt: skip
+    said = f"{found['processor']}, {found['cores']} cores, one thread.\n\n"
+    return said + table(head, rows)
+
+
+def _ratios(run: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """{what was measured: its numbers} of the speed benchmarks that ran in one state."""
+    found: dict[str, dict[str, float]] = {}
+    for part, rows in run.items():
+        for name, row in rows.items() if isinstance(rows, dict) else ():
+            if not isinstance(row, dict) or "cpu" not in row or name == "evaluation":
+                continue  # numbers of the whole run, and parts that have no edit
+            facts = f", {row['facts']} facts" if part != "memory_speed" and "facts" in row else ""
+            said = {"rome_speed": f"`rome`, {name} contexts", "ultraedit_speed": "`ultraedit`"}
+            editor, comma, rest = name.partition(",")
+            plain = f"`{editor}`{comma}{rest}"
+            found[said.get(part, plain) + facts] = row
+    return found
+
+
 @made("resident")
 def resident() -> str:
     """Resident memory of editing and evaluating the embedded model."""
@@ -287,6 +323,41 @@ def resident() -> str:
     ]
     head = ("step", "peak, GB", "its own afterwards, GB", "peak / weights")
     return f"Weights {weights / 1e9:.2f} GB, {found['date']}.\n\n" + table(head, rows)
+
+
+@made("kept-base")
+def kept_base() -> str:
+    """An evaluation in a fresh process, with the base model's answers on disk or not."""
+    found = read("kept_base_speed")
+    whole = {
+        row["unit"]: row["baseline"] + row["evaluate"]
+        for row in found["rows"]
+        if row["way"] == "not kept"
+    }
+    rows = [
+        (
+            f"{row['unit']}, {row['cases']} rows of ZsRE",
+            row["way"],
+            f"{row['baseline']:.2f}",
+            f"{row['opening']:.2f}",
+            f"{row['evaluate']:.2f}",
+            times(whole[row["unit"]] / (row["baseline"] + row["evaluate"])),
+            f"{row['differ']} of {row['scores']}",
+            f"{row['bytes'] / 1e6:.2f}",
+        )
+        for row in found["rows"]
+    ]
+    head = (
+        "what is evaluated",
+        "answers on disk",
+        "base model, CPU s",
+        "of it opening",
+        "patched model, CPU s",
+        "not kept / this",
+        "scores that differ",
+        "MB on disk",
+    )
+    return f"{found['date']}, one thread.\n\n" + table(head, rows, left=2)
 
 
 def _ended(run: Row) -> str:

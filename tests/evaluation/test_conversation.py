@@ -108,8 +108,7 @@ def test_the_base_model_is_asked_once(lm, monkeypatch):
         asked.extend(asks)
         return real(lm, asks)
 
-    for module in ("evaluate", "scores"):
-        monkeypatch.setattr(f"lib.evaluation.{module}.replies", counted)
+    monkeypatch.setattr("lib.evaluation.model_answers.replies", counted)
     evaluate(lm, [TOWER], base=base, metrics=EVERY)
     assert {ask.metric for ask in asked} == {"chat", "question", "after_two_turns",
                                              "chat_neighbors"}  # fmt: skip
