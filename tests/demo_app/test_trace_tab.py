@@ -96,11 +96,14 @@ def test_whole_prompts_are_candidates_of_their_own(studio, low):
     session = Session()
     session.patches.append(replace(patch, log=(lib.Edit("ft", {}, (fact,)),)))
     tracing.mine(studio, session).outcome()
-    for with_base in (True, False):
-        found = tracing.look(studio, session, with_base, whole=True).outcome()
-        assert found.first.prompt and found.first.name == prompt
-        assert LAYER in found.first.layers and found.prompts == len(tracing.asked())
-        assert f"“{prompt} …”" in found.verdict and "whole prompts" in html.shown(found)
+    based = tracing.look(studio, session, with_base=True, whole=True).outcome()
+    asked = [one for one in based.suspects if one.prompt]
+    assert asked[0].name == prompt and asked[0].score is None and based.prompts == 203
+    assert "how far the change stretches" in html.shown(based)
+    found = tracing.look(studio, session, with_base=False, whole=True).outcome()
+    assert found.first.prompt and found.first.name == prompt
+    assert LAYER in found.first.layers and found.prompts == len(tracing.asked())
+    assert f"“{prompt} …”" in found.verdict and "whole prompts" in html.shown(found)
     told = tracing.reveal(studio, session).outcome()
     assert told.place == 1 and "or its whole prompt, stood in place 1" in html.told(told)
     undone = tracing.reverse(studio, session).outcome()
