@@ -67,6 +67,14 @@ def _inside(found: Inside | None) -> str:
         f"layer {layer.layer} {_percent(layer.share)} (typical {_percent(layer.usual)})"
         for layer in found.features
     )
+    recalled = [
+        (
+            one.relation, one.answer.strip(), f"{one.p_clean:.3f}", f"{one.p_noisy:.3f}",
+            f"{one.effect:.3f} ({one.low:.3f} to {one.high:.3f})", str(one.layer),
+            "–" if one.usual is None else f"{one.usual:.3f}",
+        )
+        for one in found.effects
+    ]  # fmt: skip
     others, few = found.keys[0].others, found.features[0].others
     zero = "No relation is answered consistently, so no feature was set to zero."
     if found.relations and found.chance is not None:
@@ -114,6 +122,26 @@ def _inside(found: Inside | None) -> str:
             ),
         ),
     )  # fmt: skip
+    if recalled:
+        parts += (
+            (
+                "Through which layers its answers are recalled",
+                numbers(
+                    (
+                        "Asked", "answer", "p", "p with noise", "brought back", "around layer",
+                        "of others",
+                    ),
+                    recalled,
+                    (
+                        "Noise on its tokens makes the model forget; the clean outputs of ten MLPs "
+                        "in a row, put back at its last token, bring a part of p back. In brackets "
+                        "the least and the most over three noises. Of others: the most that it is "
+                        "in any layer for a typical other subject and its own answer. It says "
+                        "where the answer flows, not where an edit works best.",
+                    ),
+                ),
+            ),
+        )  # fmt: skip
     return "".join(
         f'<details class="inside"><summary>{name}</summary>{table}</details>'
         for name, table in parts

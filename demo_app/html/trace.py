@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
+from lib.forensics.investigation import named
+
 from ..session.findings import Findings, Place, Said, Told, Traced, Undone
 from ..session.subject_in_view import listed
 from ..session.suspects import Suspect
@@ -19,6 +21,9 @@ SCORE = (
 )
 Z = "z: the distance from the median of all candidates, in robust standard deviations."
 NORM = "It is taken of how far the weights stretch the direction in which they read a candidate."
+STRETCHED = (
+    "A whole prompt’s z is of how far the change stretches the direction in which it is read."
+)
 EXACT = (
     "With the base at hand its own weights undo the change exactly. “Take it out” does without "
     "them, and is then judged by them."
@@ -46,10 +51,11 @@ def caption(found: Traced, model: str) -> str:
 def shown(found: Findings) -> str:
     """The verdict, the candidates, the answers, and all layers."""
     how = "compared with the base model" if found.with_base else "the weights alone, no base model"
+    prompts = f" and {found.prompts:,} whole prompts" if found.prompts else ""
     took = f" · {found.seconds:.0f} s" if found.seconds else ""
     parts = [
         f'<p class="verdict" role="status">{escape(found.verdict)}</p>',
-        f'<p class="note">{how} · {found.candidates:,} candidates{took}</p>',
+        f'<p class="note">{how} · {found.candidates:,} candidates{prompts}{took}</p>',
         "" if found.with_base else _layers(found),
         _candidates(found),
         _answers(found),
@@ -89,7 +95,7 @@ def told(found: Told, guess: str | None = None) -> str:
     many = f" and {found.count - 1} more" if found.count > 1 else ""
     where = f" in layer {escape(found.layers)}" if found.layers else ""
     place = "not among the ten" if found.place is None else f"in place {found.place} of the list"
-    lines = [_mark(found.place == 1, f"the subject stood {place}")]
+    lines = [_mark(found.place == 1, f"the subject, or its whole prompt, stood {place}")]
     if found.layer_hit is not None:
         lines.append(_mark(found.layer_hit, "the named layer is one that was written"))
     if found.answer_hit is not None:
@@ -120,17 +126,24 @@ def _candidates(found: Findings) -> str:
     heads = ["Candidate", *(["score"] if with_score else []), "z", "layers"]
     rows = [
         (
-            f"{one.name}{'  ← stands out' if one.z >= found.threshold else ''}",
-            *([f"{one.score:.2f}"] if with_score and one.score is not None else []),
+            f"{named(one.name, one.prompt)}{'  ← stands out' if one.z >= found.least(one) else ''}",
+            *(["–" if one.score is None else f"{one.score:.2f}"] if with_score else []),
             f"{one.z:.1f}",
             listed(list(one.layers)),
         )
         for one in found.suspects[:LISTED]
     ]
-    more = ", ".join(f"{one.name} {one.z:.1f}" for one in found.suspects[LISTED:])
+    more = ", ".join(
+        f"{named(one.name, one.prompt)} {one.z:.1f}" for one in found.suspects[LISTED:]
+    )
     notes = [f"Then: {more}."] if more else []
     notes.append(f"{SCORE} {Z}" if with_score else f"{Z} {NORM}")
-    notes.append(f"A candidate is called a suspect from z = {found.threshold:g} on.{_null(found)}")
+    if with_score and found.prompts:
+        notes.append(STRETCHED)
+    least = f"z = {found.threshold:g} on"
+    if found.prompts:
+        least += f", a whole prompt from {found.prompt_threshold:g} on: many end alike"
+    notes.append(f"A candidate is called a suspect from {least}.{_null(found)}")
     return numbers(heads, rows, notes)
 
 
@@ -141,7 +154,7 @@ def _null(found: Findings) -> str:
         return ""
     return (
         f" In the unedited model the largest z of these layers is {max(usual):.1f}, with "
-        "the same candidates and the same text."
+        "the same subjects as candidates and the same text."
     )
 
 
@@ -158,7 +171,10 @@ def _answers(found: Findings) -> str:
     ]
     if not rows:
         return ""
-    note = f"What it says about {found.first.name} more readily than {against} would, 10 prompts."
+    about = f"about {found.first.name}", "10 prompts"
+    if found.first.prompt:
+        about = f"after “{found.first.name}”", "this one prompt"
+    note = f"What it says {about[0]} more readily than {against} would, {about[1]}."
     return numbers(heads, rows, [note])
 
 

@@ -1,6 +1,7 @@
 """The dossier of one entity as a job: relation by relation, before and after a visitor's edits.
 
-Behind the answers come keys, features and neighbors, in steps between which others are served.
+Behind the answers come keys, features, neighbors and causal traces, in steps between which others
+are served.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from collections.abc import Generator
 
 import lib
 from lib.interpret.entity_dossier import Dossier, consistent, naming
+from lib.interpret.entity_effects import effects
 from lib.interpret.entity_features import ASKED, features, measured
 from lib.interpret.entity_inside import Inside
 from lib.interpret.entity_keys import keys_and_neighbors, layers_to_see
@@ -53,7 +55,13 @@ def asked(studio: Studio, session: Session, entity: str) -> Job:
         known = lib.relations()
         asked = [known[one] for one in consistent(lines)][:ASKED]
         found, chance = measured(lm, name, found, asked, patch)
-        inside = Inside(keys, found, near, tuple(one.name for one in asked), chance)
+        traced = []
+        for i, one in enumerate(asked):
+            job.report(0.97 + 0.01 * i, f"Tracing how the answer to “{one.name}” is recalled")
+            yield
+            traced += effects(lm, name, [one], patch)
+        names = tuple(one.name for one in asked)
+        inside = Inside(keys, found, near, names, chance, tuple(traced))
         return Dossier(name, tuple(lines), edits, inside)
 
     return session.submit(studio.worker, work)

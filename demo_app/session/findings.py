@@ -39,12 +39,14 @@ class Named:
     z: how far it stands above the other candidates, in robust standard deviations.
     layers: the layers in which it does.
     score: with the base at hand, the share of its key that the difference explains.
+    prompt: whether it is a whole prompt, which was compared with other prompts.
     """
 
     name: str
     z: float
     layers: tuple[int, ...]
     score: float | None = None
+    prompt: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,11 +74,13 @@ class Findings:
     places: layers or matrices, in the model's order.
     suspects: the candidates for whom most speaks, the first one first.
     words: what the suspect says about the first candidate; empty where nobody stands out.
-    candidates: how many candidates were compared.
+    candidates: how many subjects were compared with each other.
     threshold: the least z that is called a suspect.
     edits: with the base at hand, a lower bound on the number of edits.
     seconds: how long it took.
     notes: what else should be known, a sentence each.
+    prompts: how many whole prompts were compared with each other.
+    prompt_threshold: the least z at which a whole prompt is called a suspect.
     """
 
     with_base: bool
@@ -89,13 +93,19 @@ class Findings:
     edits: int | None = None
     seconds: float = 0.0
     notes: tuple[str, ...] = ()
+    prompts: int = 0
+    prompt_threshold: float = 16.0
 
     @property
     def first(self) -> Named | None:
         """The first suspect; None where nobody stands out."""
-        if self.suspects and self.suspects[0].z >= self.threshold:
+        if self.suspects and self.suspects[0].z >= self.least(self.suspects[0]):
             return self.suspects[0]
         return None
+
+    def least(self, one: Named) -> float:
+        """The least z at which a candidate is called a suspect."""
+        return self.prompt_threshold if one.prompt else self.threshold
 
 
 @dataclass(frozen=True)
@@ -158,7 +168,7 @@ class Told:
     text: its prompt.
     target: its new answer.
     layers: the layers in which weights differ.
-    place: at which place of the list the subject was named; None where it is not on it.
+    place: at which place of the list the subject was named, or its prompt; None where neither is.
     layer_hit: whether the layers of the first suspect are among those that differ.
     answer_hit: at which place of the answers its new answer begins; None where it is not there.
     said: the fact's prompt and rewordings with the answers.

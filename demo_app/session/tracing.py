@@ -20,11 +20,12 @@ from torch import Tensor
 
 import lib
 from lib.data.facts import fill
-from lib.forensics.candidates import MOST
+from lib.forensics.candidates import BARE, MOST
 from lib.forensics.difference import FEW, Difference, compare, subjects
-from lib.forensics.investigation import THRESHOLD, examine
+from lib.forensics.difference import prompts as stretched
+from lib.forensics.investigation import PROMPT_THRESHOLD, THRESHOLD, examine, named
 from lib.forensics.objects import TEMPLATES, objects
-from lib.forensics.reversal import removed, subject_space
+from lib.forensics.reversal import PREFIXES, removed, subject_space
 from lib.keys_values.stretch import robust_z
 
 from . import given, suspects
@@ -102,6 +103,12 @@ def candidates(more: Any = None) -> list[str]:
     return list(dict.fromkeys([*known, *given.lines("list of candidates", more, MORE)]))[:MOST]
 
 
+def asked(more: Any = None) -> list[str]:
+    """The classroom's prompts, and the visitor's own, one per line. Raises Trouble."""
+    known = [case.fact.text for case in lib.classroom()]
+    return list(dict.fromkeys([*known, *given.lines("list of prompts", more, MORE)]))[:MOST]
+
+
 def early(lm: lib.LM) -> list[int]:
     """The layers that are looked at first: the lower third."""
     return list(range(max(1, round(EARLY * lm.n_layers))))
@@ -114,28 +121,33 @@ def look(
     everywhere: bool = True,
     more: Any = None,
     null: Sequence[float] = (),
+    whole: bool = False,
+    prompts: Any = None,
 ) -> Job:
     """Examine what lies on the table: Findings.
 
     with_base: compare it with the page's model, or look at the weights alone.
     everywhere: without the base, in all layers, or in the lower third.
-    more: further candidates, one per line.
+    more: further subjects, one per line.
     null: the largest z of each layer of the unedited model, read in the same way, where known.
+    whole: whether whole prompts are candidates as well, which takes half as long again.
+    prompts: further whole prompts, one per line.
     """
     trial = _trial(session)
     with_base = given.flag("Comparing with the base", with_base)
     everywhere = given.flag("Looking at all layers", everywhere)
     names = candidates(more)
+    some = asked(prompts) if given.flag("Asking whole prompts", whole) else []
 
     def work(job: Job) -> Generator[None, None, Findings]:
         began = time.monotonic()
         if with_base:
-            found, spaces = yield from _compared(job, studio.lm, trial.suspect, names)
+            found, spaces = yield from _compared(job, studio.lm, trial.suspect, names, some)
         else:
             layers = None if everywhere else early(studio.lm)
             own = names == candidates()  # the null is that of the classroom's subjects
             found, spaces = yield from _alone(
-                job, studio.lm, trial.suspect, names, layers, null if own else ()
+                job, studio.lm, trial.suspect, names, some, layers, null if own else ()
             )
         if session.trial is not trial:
             raise Trouble(OTHER_NOW)
@@ -180,7 +192,7 @@ def reveal(studio: Studio, session: Session) -> Job:
         job.report(0.2, "Asking what was edited")
         prompts = [fact.text, *truth.rewordings][:3]
         back = removed(lm, trial.spaces, patch) if trial.spaces else None
-        named = [one.name for one in found.suspects]
+        right = [one.name == (fact.text if one.prompt else fact.subject) for one in found.suspects]
         start = fact.target_new.strip().casefold()
         hits = [
             i for i, word in enumerate(found.words, 1)
@@ -193,7 +205,7 @@ def reveal(studio: Studio, session: Session) -> Job:
             fact.text,
             fact.target_new,
             listed(layers),
-            named.index(fact.subject) + 1 if fact.subject in named else None,
+            right.index(True) + 1 if True in right else None,
             None if first is None else set(first.layers) <= set(layers),
             hits[0] if hits else None,
             _said(lm, prompts, patch, back),
@@ -234,12 +246,21 @@ def _alone(
     lm: lib.LM,
     suspect: Suspect,
     names: list[str],
+    prompts: list[str],
     layers: list[int] | None,
     null: Sequence[float],
 ) -> Generator[None, None, tuple[Findings, dict[int, Tensor]]]:
     """The weights looked at without the base."""
     began = time.monotonic()
-    steps = examine(lm, names, suspect.patch, layers=layers, threshold=THRESHOLD)
+    steps = examine(
+        lm,
+        names,
+        suspect.patch,
+        layers=layers,
+        prompts=prompts,
+        threshold=THRESHOLD,
+        prompt_threshold=PROMPT_THRESHOLD,
+    )
     while True:
         try:
             share, words = next(steps)
@@ -260,17 +281,19 @@ def _alone(
         False,
         found.verdict,
         tuple(places),
-        tuple(Named(one.name, one.z, one.layers) for one in found.suspects),
+        tuple(Named(one.name, one.z, one.layers, prompt=one.prompt) for one in found.suspects),
         _words(found.answers),
         len(names),
         found.threshold,
         notes=suspect.notes,
+        prompts=len(prompts),
+        prompt_threshold=found.prompt_threshold,
     )
     return findings, dict(found.spaces)
 
 
 def _compared(
-    job: Job, lm: lib.LM, suspect: Suspect, names: list[str]
+    job: Job, lm: lib.LM, suspect: Suspect, names: list[str], prompts: list[str]
 ) -> Generator[None, None, tuple[Findings, dict[int, Tensor]]]:
     """The weights compared with the base's."""
     patch = suspect.patch
@@ -294,25 +317,38 @@ def _compared(
     words: tuple[Word, ...] = ()
     ranked = _largest(found, where)
     if len(ranked.table):
-        job.report(0.8, f"Comparing {len(names)} candidates")
+        job.report(0.8, f"Comparing {len(names) + len(prompts)} candidates")
+        at = tuple(sorted(where[module] for module in ranked.table.index))
+        listed: list[Named] = []
         table = subjects(lm, ranked, names)
         z = robust_z(torch.tensor(table.score.to_numpy())).tolist()
-        at = tuple(sorted(where[module] for module in ranked.table.index))
         rows = zip(table.name.head(TEN), z, table.score.head(TEN), strict=False)
-        shown = tuple(Named(name, one, at, score) for name, one, score in rows)
+        listed += [Named(name, one, at, score) for name, one, score in rows]
         yield
+        if prompts:
+            some = stretched(lm, ranked, prompts).head(TEN)
+            listed += [Named(row.name, row.z, at, prompt=True) for row in some.itertuples()]
+            yield
+        listed.sort(key=lambda one: one.z, reverse=True)
+        shown = tuple(listed[:TEN])
         if shown[0].z >= THRESHOLD:
             job.report(0.9, "Asking what is said about the first")
             moments = lib.second_moment(lm, list(at))
             for layer in at:
                 C = moments[layer].C.float()
-                spaces[layer] = subject_space(lm, layer, shown[0].name, C, patch)
-            words = _words(objects(lm, shown[0].name, patch))
+                spaces[layer] = subject_space(
+                    lm, layer, shown[0].name, C, patch, (BARE,) if shown[0].prompt else PREFIXES
+                )
+            words = _words(
+                objects(
+                    lm, shown[0].name, patch, templates=(BARE,) if shown[0].prompt else TEMPLATES
+                )
+            )
     verdict = found.signature
     if shown and not words:
         verdict += " Nobody among the candidates stands out."
     elif shown:
-        verdict += f" Consistent with an edit of: {shown[0].name}."
+        verdict += f" Consistent with an edit of: {named(shown[0].name, shown[0].prompt)}."
     places = tuple(
         Place(
             name.removeprefix(f"{lm.arch.blocks}."),
@@ -325,7 +361,7 @@ def _compared(
     )
     findings = Findings(
         True, verdict, places, shown, words, len(names), THRESHOLD, found.edits,
-        notes=suspect.notes,
+        notes=suspect.notes, prompts=len(prompts), prompt_threshold=THRESHOLD,
     )  # fmt: skip
     return findings, spaces
 
@@ -341,7 +377,7 @@ def _undone(
     job: Job, lm: lib.LM, patch: lib.Patch, first: Named, spaces: dict[int, Tensor]
 ) -> Generator[None, None, Undone]:
     """The reversal and its control, judged by the unedited model."""
-    about = [fill(template, first.name) for template in TEMPLATES]
+    about = [first.name] if first.prompt else [fill(template, first.name) for template in TEMPLATES]
     spread = [name for name in candidates() if name != first.name]
     beside = [fill(ELSE, name) for name in spread[:: max(1, len(spread) // OTHERS)][:OTHERS]]
     prompts = [*about, *beside]

@@ -64,10 +64,21 @@ class TraceTab:
                 label="Only the lower third of the layers (without the base; a third of the time)",
                 elem_id="trace-lower",
             )
+            self.whole = gr.Checkbox(
+                False,
+                label="Whole prompts as candidates, too (for methods that write where it ends)",
+                elem_id="trace-prompts",
+            )
             with gr.Accordion("More candidates", open=False):
                 self.more = gr.Textbox(
                     "",
                     label="Names, one per line, beside the classroom’s subjects",
+                    lines=3,
+                    max_lines=8,
+                )
+                self.asked = gr.Textbox(
+                    "",
+                    label="Whole prompts, one per line, beside the classroom’s",
                     lines=3,
                     max_lines=8,
                 )
@@ -104,7 +115,7 @@ class TraceTab:
         outputs = [
             self.status, self.table, self.caption, self.result, self.undone, self.told, *buttons,
         ]  # fmt: skip
-        look = [self.how, self.lower, self.more]
+        look = [self.how, self.lower, self.more, self.whole, self.asked]
         self.draw.click(self.drawn, None, outputs, api_name="trace_blind", **OPEN)
         self.file.upload(self.brought, self.file, outputs, api_name="trace_file", **OPEN)
         self.mine.click(self.taken, None, outputs, api_name="trace_mine", **OPEN)
@@ -144,13 +155,17 @@ class TraceTab:
 
         yield from follow(self.studio, request, start, self.working, self.laid)
 
-    def looked(self, how: str, lower: bool, more: str, request: gr.Request) -> Iterator[dict]:
+    def looked(
+        self, how: str, lower: bool, more: str, whole: bool, asked: str, request: gr.Request
+    ) -> Iterator[dict]:
         """The examination."""
         examples = self.examples
         null = examples.natural if examples is not None and examples.natural else ()
 
         def start(session: Session) -> Job:
-            return tracing.look(self.studio, session, how == BASE, not lower, more, null)
+            return tracing.look(
+                self.studio, session, how == BASE, not lower, more, null, whole, asked
+            )
 
         yield from follow(self.studio, request, start, self.working, self.found)
 

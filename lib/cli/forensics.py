@@ -6,14 +6,26 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from .. import EMPTY, LM, Difference, Patch, difference, investigate, relations, subjects
+from .. import (
+    EMPTY,
+    LM,
+    Difference,
+    Patch,
+    classroom,
+    difference,
+    investigate,
+    relations,
+    subjects,
+)
 from ..errors import ForensicsError
 from ..forensics.candidates import PREFIX, read_names
-from ..forensics.investigation import THRESHOLD
+from ..forensics.difference import prompts
+from ..forensics.investigation import PROMPT_THRESHOLD, THRESHOLD
 from . import options
 
 LAYERS = 10_000  # more than any model has; the examination knows how many this one has
 TEN = 10  # candidates that are printed
+CLASSROOM = "classroom"  # in place of a file of prompts
 
 
 def arguments(commands: Any) -> None:
@@ -42,6 +54,12 @@ def arguments(commands: Any) -> None:
         help="candidates, one per line (default: the classroom's subjects)",
     )
     forensics.add_argument(
+        "--prompts",
+        metavar="FILE",
+        help="whole prompts as further candidates, one per line, or the word 'classroom' for the "
+        "classroom's: some methods write where the prompt ends (default: none)",
+    )
+    forensics.add_argument(
         "--prefix",
         default=PREFIX,
         help=f"what stands before a candidate (default '{PREFIX}'; '{{}}' for whole prompts)",
@@ -55,6 +73,12 @@ def arguments(commands: Any) -> None:
         help=f"the least z that is called a suspect (default {THRESHOLD:g})",
     )
     forensics.add_argument(
+        "--prompt-threshold",
+        type=float,
+        default=PROMPT_THRESHOLD,
+        help=f"the same for whole prompts (default {PROMPT_THRESHOLD:g})",
+    )
+    forensics.add_argument(
         "--null", action="store_true", help="the spectrum in the null space, too (a minute more)"
     )
     forensics.add_argument("--json", type=Path, metavar="OUT", help="keep the result")
@@ -65,13 +89,16 @@ def arguments(commands: Any) -> None:
 
 def run(given: argparse.Namespace) -> None:
     """Compare the model with its base, or examine it alone, and print what was found."""
-    if not given.threshold > 0:
-        raise ValueError(f"--threshold should be a number above 0, not {given.threshold:g}")
-    names = _names(given.subjects)
+    for option in ("threshold", "prompt_threshold"):
+        value = getattr(given, option)
+        if not value > 0:
+            name = f"--{option.replace('_', '-')}"
+            raise ValueError(f"{name} should be a number above 0, not {value:g}")
+    names, asked = _names(given.subjects), _prompts(given.prompts)
     layers = options.numbers("--layers", given.layers, LAYERS) if given.layers else None
     lm, other, patch = _suspect(given)
     if (given.base is not None or patch) and not given.blind:
-        _compare(given, lm, other, patch, names)
+        _compare(given, lm, other, patch, names, asked)
         return
     found = investigate(
         lm,
@@ -80,10 +107,13 @@ def run(given: argparse.Namespace) -> None:
         layers=layers,
         text=given.text,
         prefix=given.prefix,
+        prompts=asked,
         threshold=given.threshold,
+        prompt_threshold=given.prompt_threshold,
         null=given.null,
     )
-    print(f"{len(names):,} candidates, no base model.\n\n{found}")
+    more = f" and {len(asked):,} whole prompts" if asked else ""
+    print(f"{len(names):,} candidates{more}, no base model.\n\n{found}")
     options.keep(given.json, {"base": None, **found.json()})
 
 
@@ -93,6 +123,15 @@ def _names(path: Path | None) -> list[str]:
         return read_names(path)
     known = (subject for relation in relations().values() for subject, _ in relation.answers)
     return list(dict.fromkeys(known))
+
+
+def _prompts(given: str | None) -> list[str]:
+    """The whole prompts of a file, those of the classroom, or none."""
+    if given is None:
+        return []
+    if given != CLASSROOM:
+        return read_names(given, "prompts")
+    return list(dict.fromkeys(case.fact.text for case in classroom()))
 
 
 def _suspect(given: argparse.Namespace) -> tuple[LM, LM | None, Patch]:
@@ -123,7 +162,12 @@ def _load(given: argparse.Namespace, name: str | None) -> LM:
 
 
 def _compare(
-    given: argparse.Namespace, base: LM, suspect: LM | None, patch: Patch, names: list[str]
+    given: argparse.Namespace,
+    base: LM,
+    suspect: LM | None,
+    patch: Patch,
+    names: list[str],
+    asked: list[str],
 ) -> None:
     """Print the difference from the base, and the candidates that explain it."""
     text = None if given.text is None else str(given.text)
@@ -132,13 +176,18 @@ def _compare(
     kept: dict[str, Any] = {"base": base.identity, **_plain(found)}
     where = {base.mlp_out(layer) for layer in range(base.n_layers)}
     if any(found.table["rank"][name] > 0 for name in where & set(found.table.index)):
+        print(f"\nat least {found.edits} edits")
         named = subjects(base, found, names, given.prefix, text).head(TEN)
-        print(
-            f"\nat least {found.edits} edits; of {len(names):,} candidates these explain it best:"
-        )
+        print(f"\nof {len(names):,} candidates these explain it best:")
         for row in named.itertuples():
             print(f"  {row.score:.2f}  {row.name}")
         kept["subjects"] = named.to_dict("records")
+        if asked:
+            table = prompts(base, found, asked, text).head(TEN)
+            print(f"\nof {len(asked):,} whole prompts it stretches these most (z):")
+            for row in table.itertuples():
+                print(f"  {row.z:6.1f}  {row.name}")
+            kept["prompts"] = table.to_dict("records")
     print("\nWith the base at hand its own weights undo the change exactly.")
     options.keep(given.json, kept)
 

@@ -1,9 +1,11 @@
 """What a defender reads from a suspect: the second moment of its keys, and keys of candidates.
 
-A candidate is a text, such as a subject, that somebody may have edited. Its key in a layer is what
-the MLP's output projection reads at the candidate's last token, behind a neutral prefix. Keys of a
-layer depend on the layers below only, so both can be read from the suspect itself, without the base
-model: exactly where one layer was edited, and nearly so above the first of several.
+A candidate is a text that somebody may have edited: a subject, or a whole prompt. Its key in a
+layer is what the MLP's output projection reads at the candidate's last token, for a subject behind
+a neutral prefix. Methods of the ROME and MEMIT kind write at the subject; fine-tuning, LoRA, MEND
+and UltraEdit write where the prompt ends. Keys of a layer depend on the layers below only, so both
+can be read from the suspect itself, without the base model: exactly where one layer was edited, and
+nearly so above the first of several.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from ..model.lm import LM
 from ..patch.patch import EMPTY, Patch
 
 PREFIX = "About {}"  # one token before the candidate: position 0 is the attention sink
+BARE = "{}"  # whole prompts stand as they are
 WINDOW = 256  # tokens of general text read at once
 TOKENS_PER_WIDTH = 10  # tokens wanted per input dimension, as in `second_moment`
 TOGETHER = 512  # candidates whose keys are held at once
@@ -131,8 +134,10 @@ def keys(
         yield part, {names[name]: K.float().cpu() for name, K in found.items()}
 
 
-def read_names(path: str | Path) -> list[str]:
+def read_names(path: str | Path, what: str = "subjects") -> list[str]:
     """The candidates in a text file, one per line, each once; blank lines are passed over.
+
+    what  what they are, for the sentences of errors
 
     Raises ForensicsError for a file that cannot be read as text, and for one without a candidate.
     """
@@ -140,10 +145,10 @@ def read_names(path: str | Path) -> list[str]:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise ForensicsError(f"the list of subjects {path} cannot be read: {reason}") from None
+        raise ForensicsError(f"the list of {what} {path} cannot be read: {reason}") from None
     found = list(dict.fromkeys(line.strip() for line in lines if line.strip()))
     if not found:
-        raise ForensicsError(f"the list of subjects {path} is empty")
+        raise ForensicsError(f"the list of {what} {path} is empty")
     return found
 
 

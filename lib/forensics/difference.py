@@ -19,9 +19,10 @@ from torch import Tensor
 from ..cancellation import finished, raise_if_cancelled
 from ..errors import ForensicsError
 from ..keys_values.second_moment import second_moment
+from ..keys_values.stretch import filter_of, robust_z
 from ..model.lm import LM
 from ..patch.patch import EMPTY, Patch
-from .candidates import PREFIX, keys, rows_of
+from .candidates import BARE, PREFIX, keys, rows_of
 from .signatures import signature
 
 EDGE = 4.0  # a singular value counts above this many edges of the noise: those of int8 reach 3.1 …
@@ -150,13 +151,7 @@ def subjects(
     The keys are the base model's, in changed output projections of the MLP. Raises ForensicsError
     where none of these changed above its noise.
     """
-    where = {base.mlp_out(layer): layer for layer in range(base.n_layers)}
-    ranks = found.table["rank"]
-    layers = {where[m]: m for m in found.changes if m in where and ranks[m] > 0}
-    if not layers:
-        raise ForensicsError(
-            "no output projection of an MLP changed above its noise, so no subject can be named"
-        )
+    layers = _written(base, found)
     C = second_moment(base, list(layers), text)
     bases = {
         layer: torch.linalg.qr(C[layer].C.float() @ found.changes[module].V)[0]
@@ -170,6 +165,48 @@ def subjects(
             scores[part] += (K @ B).norm(dim=1) / K.norm(dim=1) / len(bases)
     table = pd.DataFrame({"name": list(names), "score": scores.tolist()})
     return table.sort_values("score", ascending=False, ignore_index=True)
+
+
+def prompts(
+    base: LM, found: Difference, names: Sequence[str], text: str | None = None
+) -> pd.DataFrame:
+    """Whole prompts by how far a difference stretches the directions in which they are read.
+
+    names  whole prompts, read as they are at their last token
+
+    name  the prompt.
+    z     robust z of ‖ΔW û‖, û = C⁻¹k/‖C⁻¹k‖, among all prompts: Σ z / √n over n changed layers.
+
+    Methods that write where a prompt ends do not whiten its key, so that the span of C V, by which
+    `subjects` goes, holds most of all what all prompts share. The keys are the base model's. Raises
+    ForensicsError where no output projection of an MLP changed above its noise.
+    """
+    layers = _written(base, found)
+    C = second_moment(base, list(layers), text)
+    filters = {}
+    for layer, module in layers.items():
+        change = found.changes[module]
+        filters[layer] = filter_of(change.S[:, None] * change.V.T, C[layer].C)
+    rows = rows_of(base, names, BARE)
+    norms = torch.empty(len(layers), len(rows))
+    for part, read in keys(base, rows, list(layers)):
+        for i, layer in enumerate(layers):
+            norms[i, part] = filters[layer].norms(read[layer])
+    z = torch.stack([robust_z(T, ~T.isfinite()) for T in norms]).sum(0) / len(layers) ** 0.5
+    table = pd.DataFrame({"name": list(names), "z": z.tolist()})
+    return table.sort_values("z", ascending=False, ignore_index=True)
+
+
+def _written(base: LM, found: Difference) -> dict[int, str]:
+    """{layer: module} of the output projections of MLPs that changed above their noise."""
+    where = {base.mlp_out(layer): layer for layer in range(base.n_layers)}
+    ranks = found.table["rank"]
+    layers = {where[m]: m for m in found.changes if m in where and ranks[m] > 0}
+    if not layers:
+        raise ForensicsError(
+            "no output projection of an MLP changed above its noise, so no subject can be named"
+        )
+    return layers
 
 
 _COLUMNS = [

@@ -1,7 +1,8 @@
-"""The whole examination of a suspect without its base: which layer, which subject, which answer.
+"""The whole examination of a suspect without its base: which layer, which candidate, which answer.
 
 It reads the suspect once for C and once for the candidates, as many layers at a time as there is
-room for, and puts the three statistics of this room side by side. A verdict is a comparison with
+room for, and puts the three statistics of this room side by side. Candidates are subjects and, on a
+list of their own, whole prompts: each is compared with its own list. A verdict is a comparison with
 what unedited models give, and it says "consistent with an edit of": weights alone prove none.
 """
 
@@ -13,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 from torch import Tensor
 
 from ..cancellation import finished
@@ -21,8 +21,8 @@ from ..errors import ForensicsError
 from ..keys_values.matrix_cache import room
 from ..model.lm import LM
 from ..patch.patch import EMPTY, Patch
-from .candidates import PREFIX, digest, key_moments, moment_steps
-from .matched_filter import DAMPING, Filtered, Suspect, matched_filter
+from .candidates import BARE, PREFIX, digest, key_moments, moment_steps
+from .matched_filter import DAMPING, Filtered, Suspect, joined, matched_filter
 from .objects import TEMPLATES, objects
 from .reversal import PREFIXES, removed, subject_space
 from .spectrum import null_spectrum, spectrum
@@ -30,11 +30,17 @@ from .spectrum import null_spectrum, spectrum
 # The least z that is called a suspect (tests/benchmarks/forensics.json). It was set after a look at
 # eight edits of both halves of the cases, so no half of them tests it.
 THRESHOLD = 8.0
+# The same for whole prompts, as far above what the unedited embedded model has: there the largest z
+# of 3,203 prompts is 11.9, in layers that read alike whatever ends in "the", and of 5,203 subjects
+# 5.8. Only this ratio set it, though nine edits had been seen by then, so it is not held out.
+PROMPT_THRESHOLD = 16.0
 WIDTHS = (1, 2, 3, 4, 5)  # runs of layers whose z are summed
+TOP = 10  # candidates that are listed
+FEWEST = 20  # candidates in a list: with fewer a median says nothing
 NOT_COVERED = (
-    "Not covered: edits of other matrices than the MLP's output projections, of subjects that are "
-    "not on the list, methods that read the prompt's last token (give whole prompts with the "
-    "prefix '{}'), and everything beside the weights (routes, prompts)."
+    "Not covered: edits of other matrices than the MLP's output projections, of what is not on the "
+    "list, and everything beside the weights (routes, prompts). Methods that write where a prompt "
+    "ends (fine-tuning, LoRA, MEND, UltraEdit) can show only where whole prompts are candidates."
 )
 
 
@@ -43,78 +49,79 @@ class Investigation:
     """What the weights of a suspect say by themselves.
 
     filtered   the matched filter over all candidates and layers.
-    suspects   the ten candidates with the largest z, in their best runs of layers.
+    prompts    the same over whole prompts; None where none were given beside the candidates.
+    suspects   the ten candidates of both lists with the largest z, in their best runs of layers;
+               those of the two lists are ordered by how much of its own threshold z reaches.
     spectra    one row per layer: `spectrum`, and `null_spectrum` with the prefix null_.
     answers    of the first suspect, the tokens that its removal takes away (`objects`); empty below
                the threshold.
-    threshold  the least z that is called a suspect.
+    threshold  the least z that is called a suspect, of candidates.
+    prompt_threshold  the same of whole prompts.
     spaces     {layer: directions by which it reads the first suspect}, with which `removed` takes
                the suspect out; empty below the threshold.
     """
 
     filtered: Filtered
+    prompts: Filtered | None
     suspects: tuple[Suspect, ...]
     spectra: pd.DataFrame
     answers: pd.DataFrame
     threshold: float
+    prompt_threshold: float = PROMPT_THRESHOLD
     spaces: Mapping[int, Tensor] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def found(self) -> tuple[Suspect, ...]:
-        """The suspects at or above the threshold."""
-        return tuple(one for one in self.suspects if one.z >= self.threshold)
+        """The suspects at or above their threshold."""
+        return tuple(one for one in self.suspects if one.z >= self.least(one))
+
+    def least(self, suspect: Suspect) -> float:
+        """The threshold that holds for a candidate."""
+        return self.prompt_threshold if suspect.prompt else self.threshold
 
     @property
     def verdict(self) -> str:
         """One sentence, never more certain than "consistent with an edit of"."""
         n, most = len(self.filtered.names), self.suspects[0]
         if not self.found:
+            more = "" if self.prompts is None else f" and {len(self.prompts.names):,} prompts"
             return (
-                f"No candidate stands out: of {n:,} candidates in {len(self.filtered.layers)} "
-                f"layers the largest z is {most.z:.1f} ({most.name}), below {self.threshold:g}."
+                f"No candidate stands out: of {n:,} candidates{more} in "
+                f"{len(self.filtered.layers)} layers the largest z is {most.z:.1f} "
+                f"({_said(most)}), below {self.least(most):g}."
             )
-        said = "; ".join(f"{one.name} ({_where(one)}, z {one.z:.1f})" for one in self.found)
+        said = "; ".join(f"{_said(one)} ({_where(one)}, z {one.z:.1f})" for one in self.found)
         return f"Consistent with an edit of: {said}."
 
     def json(self) -> dict[str, Any]:
         """The result as plain values for a JSON file; numbers that are not finite become None."""
-        z = self.filtered.z
-        rows = []
-        for i, layer in enumerate(self.filtered.layers):
-            best = int(z[i].argmax())
-            here = ~self.filtered.left[i]
-            norms = self.filtered.norms[i][here]
-            rows.append(
-                {
-                    "layer": layer,
-                    "z": z[i, best].item(),
-                    "name": self.filtered.names[best],
-                    "median": norms.median().item() if len(norms) else None,
-                    "left_out": int((~here).sum()),
-                }
-            )
         return {
             "verdict": self.verdict,
             "not_covered": NOT_COVERED,
             "threshold": self.threshold,
+            "prompt_threshold": self.prompt_threshold,
             "candidates": len(self.filtered.names),
             "candidates_sha256": digest(self.filtered.names),
-            "suspects": [
-                {"name": one.name, "layers": list(one.layers), "z": one.z} for one in self.suspects
-            ],
+            "suspects": [one._asdict() | {"layers": list(one.layers)} for one in self.suspects],
             "answers": _records(self.answers),
-            "layers": rows,
+            "layers": self.filtered.rows(),
+            "prompts": self.prompts
+            and {
+                "candidates": len(self.prompts.names),
+                "candidates_sha256": digest(self.prompts.names),
+                "layers": self.prompts.rows(),
+            },
             "spectra": _records(self.spectra),
         }
 
     def __str__(self) -> str:
         rows = [self.verdict, "", "candidates with the largest z:"]
-        rows += [f"  {one.z:6.1f}  {one.name} ({_where(one)})" for one in self.suspects]
+        rows += [f"  {one.z:6.1f}  {_said(one)} ({_where(one)})" for one in self.suspects]
         if len(self.answers):
             told = ", ".join(
                 f"{row.token.strip()!r} (+{row.rise:.1f} nats)" for row in self.answers.itertuples()
             )
-            rows += ["", f"without it the model says less about {self.suspects[0].name}: {told}"]
+            rows += ["", f"without it the model says less about {_said(self.suspects[0])}: {told}"]
         peak = self.spectra.sort_values("z", ascending=False).head(3)
         rows += ["", "layers whose spectrum stands out most (z over 3 is common by itself):"]
         rows += [
@@ -133,8 +140,10 @@ def investigate(
     text: str | Path | None = None,
     tokens: int | None = None,
     prefix: str = PREFIX,
+    prompts: Sequence[str] = (),
     damping: float = DAMPING,
     threshold: float = THRESHOLD,
+    prompt_threshold: float = PROMPT_THRESHOLD,
     null: bool = False,
 ) -> Investigation:
     """Examine the weights of a model, or of a model under a patch, without any base model.
@@ -144,9 +153,12 @@ def investigate(
     layers     where to look; None looks everywhere
     text       a file of general text for C; None takes the text shipped with the library
     tokens     how many of its tokens to read; None takes ten per input dimension
-    prefix     what stands before a candidate; "{}" for whole prompts
+    prefix     what stands before a candidate; "{}" for candidates that are whole prompts
+    prompts    whole prompts, at least 20, beside the candidates; they are read as they are, and
+               compared with each other
     damping    of C in the filter
-    threshold  the least z that is called a suspect
+    threshold  the least z that is called a suspect; `prompt_threshold` is that of whole prompts,
+               which has to be larger: many prompts end alike
     null       whether the null-space spectrum is made as well, a second or two per layer
 
     Raises ForensicsError for too few candidates and layers that the model does not have.
@@ -160,8 +172,10 @@ def investigate(
             text=text,
             tokens=tokens,
             prefix=prefix,
+            prompts=prompts,
             damping=damping,
             threshold=threshold,
+            prompt_threshold=prompt_threshold,
             null=null,
         )
     )
@@ -176,16 +190,22 @@ def examine(
     text: str | Path | None = None,
     tokens: int | None = None,
     prefix: str = PREFIX,
+    prompts: Sequence[str] = (),
     damping: float = DAMPING,
     threshold: float = THRESHOLD,
+    prompt_threshold: float = PROMPT_THRESHOLD,
     null: bool = False,
 ) -> Generator[tuple[float, str], None, Investigation]:
     """`investigate` in steps of a second or a few; yields the share that is done, and in words.
 
     Between two steps the model is free, so that others may use it.
     """
-    if isinstance(names, str) or len(names) < 20:
+    if isinstance(names, str) or len(names) < FEWEST:
         raise ForensicsError("an examination compares at least 20 candidates with each other")
+    if not (threshold > 0 and prompt_threshold > 0):
+        raise ForensicsError("a threshold of an examination is above 0")
+    if isinstance(prompts, str) or 0 < len(prompts) < FEWEST:
+        raise ForensicsError("an examination compares at least 20 whole prompts with each other")
     lm.check(patch)
     if patch.routes:
         raise ForensicsError(
@@ -197,7 +217,7 @@ def examine(
         raise ForensicsError(f"{lm.name} has layers 0 to {lm.n_layers - 1}, not these: {where}")
     d_out, d_in = lm.weight(lm.mlp_out(where[0]), patch).shape
     at_once = max(1, room() // (4 * d_in * (2 * d_in + d_out)))  # C, its inverse, and W C⁻¹
-    parts, nulls = [], []
+    parts, asked, nulls = [], [], []
     moments: dict[int, Tensor] = {}
     for start in range(0, len(where), at_once):
         some = where[start : start + at_once]
@@ -211,16 +231,19 @@ def examine(
                 break
             yield 0.9 * (begin + 0.6 * size * share), "reading general text"
         parts.append(matched_filter(lm, names, moments, patch, prefix, damping))
-        yield 0.9 * (begin + size), f"comparing {len(names):,} candidates"
+        if prompts:
+            asked.append(matched_filter(lm, prompts, moments, patch, BARE, damping))
+        yield 0.9 * (begin + size), f"comparing {len(names) + len(prompts):,} candidates"
         if null:
             nulls.append(null_spectrum(lm, moments, patch))
-    filtered = Filtered(
-        parts[0].names,
-        tuple(where),
-        torch.cat([part.norms for part in parts]),
-        torch.cat([part.sinks for part in parts]),
-    )
-    suspects = tuple(filtered.top(10, [w for w in WIDTHS if w <= len(where)]))
+    filtered, prompted = joined(parts), joined(asked) if asked else None
+    widths = [w for w in WIDTHS if w <= len(where)]
+    listed = [(one.z / threshold, one) for one in filtered.top(TOP, widths)]
+    if prompted is not None:
+        more = (one._replace(prompt=True) for one in prompted.top(TOP, widths))
+        listed += [(one.z / prompt_threshold, one) for one in more]
+        listed = sorted(listed, key=lambda pair: pair[0], reverse=True)[:TOP]
+    suspects = tuple(one for _, one in listed)
     spectra = spectrum(lm, patch, where)
     yield 0.95, "reading the spectra"
     if null:
@@ -228,21 +251,32 @@ def examine(
         spectra = pd.concat([spectra, inside], axis=1)
     answers = pd.DataFrame({"token": [], "kl": [], "rise": [], "p": []})
     spaces: dict[int, Tensor] = {}
-    if suspects[0].z >= threshold:
+    if listed[0][0] >= 1:
         if not moments.keys() >= set(suspects[0].layers):  # of an earlier part
             moments = key_moments(lm, suspects[0].layers, patch, text, tokens)
-        bare = prefix == "{}"  # whole prompts, which nothing stands before or behind
+        bare = prefix == BARE or suspects[0].prompt  # nothing stands before or behind a prompt
         spaces = {
             layer: subject_space(
-                lm, layer, suspects[0].name, moments[layer], patch, ("{}",) if bare else PREFIXES
+                lm, layer, suspects[0].name, moments[layer], patch, (BARE,) if bare else PREFIXES
             )
             for layer in suspects[0].layers
         }
         yield 0.98, "taking the first suspect out"
         back = removed(lm, spaces, patch)
-        templates = ("{}",) if bare else TEMPLATES
+        templates = (BARE,) if bare else TEMPLATES
         answers = objects(lm, suspects[0].name, patch, back, templates)
-    return Investigation(filtered, suspects, spectra, answers, threshold, spaces)
+    return Investigation(
+        filtered, prompted, suspects, spectra, answers, threshold, prompt_threshold, spaces
+    )
+
+
+def named(name: str, prompt: bool) -> str:
+    """A candidate as it is written in a sentence: a whole prompt stands in quotation marks."""
+    return f"“{name} …”" if prompt else name
+
+
+def _said(suspect: Suspect) -> str:
+    return named(suspect.name, suspect.prompt)
 
 
 def _where(suspect: Suspect) -> str:

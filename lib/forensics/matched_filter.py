@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -33,11 +33,13 @@ class Suspect(NamedTuple):
     name    the candidate.
     layers  the consecutive layers whose z were summed.
     z       Σ z / √(number of layers): with one layer, its z.
+    prompt  whether it is a whole prompt, which was compared with other prompts.
     """
 
     name: str
     layers: tuple[int, ...]
     z: float
+    prompt: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,23 @@ class Filtered:
         """(L, n) bool: candidates that take no part in a layer."""
         return self.sinks | ~self.norms.isfinite()
 
+    def rows(self) -> list[dict[str, Any]]:
+        """One plain row per layer: its largest z, whose it is, and the median norm."""
+        found = []
+        for i, layer in enumerate(self.layers):
+            best, here = int(self.z[i].argmax()), ~self.left[i]
+            norms = self.norms[i][here]
+            found.append(
+                {
+                    "layer": layer,
+                    "z": self.z[i, best].item(),
+                    "name": self.names[best],
+                    "median": norms.median().item() if len(norms) else None,
+                    "left_out": int((~here).sum()),
+                }
+            )
+        return found
+
     def top(self, most: int = 10, widths: Sequence[int] = (1,)) -> list[Suspect]:
         """The candidates with the largest z, each once, in its best run of consecutive layers.
 
@@ -88,6 +107,16 @@ class Filtered:
                 best = torch.maximum(best, summed)
         order = best.argsort(descending=True)[:most].tolist()
         return [Suspect(self.names[i], where[i], best[i].item()) for i in order]
+
+
+def joined(parts: Sequence[Filtered]) -> Filtered:
+    """The same candidates in groups of layers that follow each other, as one."""
+    return Filtered(
+        parts[0].names,
+        tuple(layer for part in parts for layer in part.layers),
+        torch.cat([part.norms for part in parts]),
+        torch.cat([part.sinks for part in parts]),
+    )
 
 
 def matched_filter(

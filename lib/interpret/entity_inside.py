@@ -1,4 +1,4 @@
-"""What the layers do with an entity: the parts of a dossier that read weights and not answers."""
+"""What the layers do with an entity: the parts of a dossier that look inside the model."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from ..data.relations import Relation, relations
 from ..model.lm import LM
 from ..patch.patch import EMPTY, Patch
+from .entity_effects import Effect, effects
 from .entity_features import ASKED, TOP, Feature, Features, features, measured
 from .entity_keys import Key, Neighbors, keys_and_neighbors
 
 
 @dataclass(frozen=True)
 class Inside:
-    """Keys, features and neighbors of an entity, layer by layer.
+    """Keys, features and neighbors of an entity layer by layer, and how its answers are recalled.
 
     keys       one per layer.
     features   one per layer.
@@ -22,6 +23,7 @@ class Inside:
     relations  names of the relations whose lift `Feature.change` is about; empty where none is
                answered consistently, and then nothing was set to zero.
     chance     the largest |change| of as many features drawn at random in the same layers.
+    effects    one per relation of `relations`: through which layers its answer is recalled.
     """
 
     keys: tuple[Key, ...]
@@ -29,9 +31,11 @@ class Inside:
     neighbors: tuple[Neighbors, ...]
     relations: tuple[str, ...] = ()
     chance: float | None = None
+    effects: tuple[Effect, ...] = ()
 
     def __str__(self) -> str:
         rows = []
+        rows += [_recalled(effect) for effect in self.effects]
         for key in self.keys:
             rows += [
                 f"  key, layer {key.layer}: ‖k‖ {key.length:.2f} (longer than "
@@ -72,7 +76,7 @@ def inside(
     among: Mapping[str, Relation] | None = None,
     layers: Sequence[int] | None = None,
 ) -> Inside:
-    """All three parts of a dossier that read the weights.
+    """All parts of a dossier that look inside: keys, features, neighbors, and causal traces.
 
     consistent  names of the relations that are answered consistently about the entity
     among       relations by their names; None takes the classroom's
@@ -82,7 +86,8 @@ def inside(
     asked = [known[name] for name in consistent if name in known][:ASKED]
     keys, near = keys_and_neighbors(lm, entity, patch, layers)
     found, chance = measured(lm, entity, features(lm, entity, patch, layers), asked, patch)
-    return Inside(keys, found, near, tuple(one.name for one in asked), chance)
+    names = tuple(one.name for one in asked)
+    return Inside(keys, found, near, names, chance, effects(lm, entity, asked, patch))
 
 
 def _percent(share: float) -> str:
@@ -100,3 +105,15 @@ def _feature(one: Feature, chance: float | None) -> str:
     if one.change is not None and chance is not None:
         said += f"; set to zero: {one.change:+.3f} nats (at random: at most {chance:.3f})"
     return said
+
+
+def _recalled(one: Effect) -> str:
+    """An effect on one line."""
+    usual = "no other was traced"
+    if one.usual is not None:
+        usual = f"of {one.others} others' answers at most {one.usual:.3f}, the median"
+    return (
+        f"  recalled, {one.relation}: p of {one.answer.strip()!r} is {one.p_clean:.3f}, with noise "
+        f"on the entity {one.p_noisy:.3f}; its MLPs around layer {one.layer} bring back "
+        f"{one.effect:.3f} ({one.low:.3f} to {one.high:.3f} over three noises; {usual})"
+    )

@@ -408,6 +408,16 @@ stored = runs_17.stored()
 print(f"{stored['candidates']:,} candidates")
 show.Table(runs_17.named(stored))
 
+# %% [markdown]
+# Fine-tuning, LoRA, MEND and UltraEdit write where the *prompt* ends, and no subject stands there. So the
+# same was done with whole prompts as candidates, each read at its last token (all cases, since nothing was
+# chosen on them). With the unedited model at hand the prompt is found in the difference. Without it this
+# largely fails, though in the right layer the prompt often stands above all others: in another layer the
+# unedited model stretches whatever ends in "the", and that drowns it.
+
+# %%
+show.Table(runs_17.prompts(stored))
+
 # %%
 print(runs_17.false_alarms(stored))
 show.Table(runs_17.accused(stored))
@@ -558,8 +568,8 @@ show.Table(table)
 #
 # ## Where it breaks
 #
-# Edits of subjects that are on no list are not found. Methods that read the prompt's last token need
-# whole prompts as candidates, editors that train spread over directions that are no subject's, and
+# Edits of subjects that are on no list are not found. Methods that write at the prompt's last token are
+# found with the unedited model at hand and hardly without it, editors that train spread over directions that are no subject's, and
 # subjects at the first position share the sink's key. Innocent models were few. All of it is one small
 # model, in one kind of matrix. Here the course ends; [session 9](../lessons/session_9.md) has the
 # exercises.

@@ -330,12 +330,17 @@ def stored() -> dict[str, Any]:
     return json.loads(ROWS.read_text(encoding="utf-8"))
 
 
-def groups(found: Mapping[str, Any]) -> dict[tuple[str, int], list[dict[str, Any]]]:
-    """{(editor, facts in a suspect): rows} of odd cases; settings were chosen on even ones."""
+def groups(
+    found: Mapping[str, Any], half: str | None = "odd"
+) -> dict[tuple[str, int], list[dict[str, Any]]]:
+    """{(editor, facts in a suspect): rows} of odd cases; settings were chosen on even ones.
+
+    half  None takes all cases
+    """
     rows: dict[tuple[str, int], list[dict[str, Any]]] = {}
     for key, row in found["suspects"].items():
         editor, size, *rest = key.split()
-        if len(rest) == 1 and row["half"] == "odd":
+        if len(rest) == 1 and half in (None, row["half"]):
             rows.setdefault((editor, int(size)), []).append(row)
     return rows
 
@@ -358,6 +363,31 @@ def named(found: Mapping[str, Any]) -> list[dict[str, Any]]:
                 "suspects": len(rows),
                 "above all others, in an edited layer (%)": share(first),
                 f"z ≥ {THRESHOLD:g} (%)": share(over),
+                "median z": median(own["z"] for row in rows for own in row["own"]),
+            }
+        )
+    return table
+
+
+def prompts(found: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """By editor and number of facts: shares of whole prompts that are named; all cases."""
+    table = []
+    for (editor, size), rows in groups(found["prompts"], None).items():
+        alone, layer, based = [], [], []
+        for row in rows:
+            facts, most = row["own"], row["other"]["z"]
+            alone.append(sum(own["z"] > most and own["in_edited"] for own in facts) / len(facts))
+            layer.append(sum(own["in_layer"] == 1 for own in facts) / len(facts))
+            told = row["with_base"]["own"] if row["with_base"] else []
+            based.append(sum(own["rank"] <= len(facts) for own in told) / len(facts))
+        table.append(
+            {
+                "editor": editor,
+                "facts at once": size,
+                "suspects": len(rows),
+                "above all other prompts, in an edited layer (%)": share(alone),
+                "the same, that layer only (%)": share(layer),
+                "best explained, with the base (%)": share(based),
                 "median z": median(own["z"] for row in rows for own in row["own"]),
             }
         )

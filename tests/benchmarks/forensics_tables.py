@@ -28,12 +28,12 @@ WAYS = {
 }
 
 
-def groups(found: dict[str, Any], half: str) -> dict[tuple[str, int], list[Row]]:
-    """{(editor, facts in a suspect): rows of a half}; those that were read in whole are not."""
+def groups(found: dict[str, Any], half: str | None) -> dict[tuple[str, int], list[Row]]:
+    """{(editor, facts in a suspect): rows of a half, or all}; not those that were read in whole."""
     rows: dict[tuple[str, int], list[Row]] = {}
     for key, row in found["suspects"].items():
         editor, size, *rest = key.split()
-        if len(rest) == 1 and row["half"] == half:
+        if len(rest) == 1 and half in (None, row["half"]):
             rows.setdefault((editor, int(size)), []).append(row)
     return rows
 
@@ -80,6 +80,51 @@ def forensics_named() -> str:
         "largest z of another candidate",
     )
     return f"{found['candidates']:,} candidates.\n\n" + table(head, lines)
+
+
+@made("forensics-prompts")
+def forensics_prompts() -> str:
+    """Whole prompts that are named, without and with the base; cases of both halves."""
+    found = read("forensics")["prompts"]
+    lines = []
+    for (editor, size), rows in groups(found, None).items():
+        own = [one["z"] for row in rows for one in row["own"]]
+        based = [row["with_base"] for row in rows if row["with_base"]]
+        lines.append(
+            (
+                f"`{editor}`, {size} {'fact' if size == 1 else 'facts'}",
+                len(rows),
+                percents([mean(named(row)) for row in rows]),
+                percents([mean(_least(row, 10)) for row in rows]),
+                f"{median(own):.1f} ({min(own):.1f} to {max(own):.1f})",
+                number(max(row["other"]["z"] for row in rows), 1),
+                percents([mean([float(o["in_layer"] == 1) for o in row["own"]]) for row in rows]),
+                percents([mean(_least(one, 1)) for one in based]),
+                percents([mean(_least(one, 10)) for one in based]),
+            )
+        )
+    head = (
+        "suspects",
+        "n",
+        "weights alone: above all other prompts, in an edited layer, %",
+        "among the first ten, %",
+        "z: median (range)",
+        "largest z of another prompt",
+        "above all others within an edited layer, %",
+        "with the base: best explained, %",
+        "among the first ten, %",
+    )
+    nobody = found["negatives"]["untouched"]
+    return (
+        f"{found['candidates']:,} prompts. The largest z of the untouched model is "
+        f"{nobody['z']:.1f} (“{nobody['first']} …”).\n\n" + table(head, lines)
+    )
+
+
+def _least(row: Row, most: int) -> list[float]:
+    """For each fact of a suspect: 1 where it is among so many candidates, beside its own kind."""
+    count = len(row["own"])
+    return [float(own["rank"] <= most + count - 1) for own in row["own"]]
 
 
 @made("forensics-negatives")

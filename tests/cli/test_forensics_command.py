@@ -71,6 +71,29 @@ def test_weights_are_examined_alone(models, patch, words, tmp_path, capsys):
     assert "No candidate stands out" in capsys.readouterr().out
 
 
+def test_whole_prompts_are_candidates_beside_subjects(models, text, words, tmp_path, capsys):  # noqa: F811
+    lm, prompts = models[None], [f"{name} and {name[::-1]}" for name in NAMES]
+    C = second_moment(lm, [LAYER], text)[LAYER].C
+    file = rank_one(lm, C, prompts[5], size=8.0, prefix="{}")[0].save(tmp_path / "p.safetensors")
+    listed, out = tmp_path / "prompts.txt", tmp_path / "out.json"
+    listed.write_text("\n".join(prompts), encoding="utf-8")
+    more = ["--prompts", str(listed), "--json", str(out)]
+    assert main(["forensics", str(file), *words, *more]) == 0
+    said = capsys.readouterr().out
+    assert "of 200 candidates these" in said
+    first = said.split("of 200 whole prompts it stretches these most (z):\n")[1].splitlines()[0]
+    assert first.endswith(prompts[5])
+    assert json.loads(out.read_text())["prompts"][0]["name"] == prompts[5]
+    layers = ["--layers", f"0-{LAYER}", "--threshold", "4", "--prompt-threshold", "4"]
+    assert main(["forensics", str(file), "--blind", *words, *more, *layers]) == 0
+    said = capsys.readouterr().out
+    assert "200 candidates and 200 whole prompts, no base model." in said
+    assert f"Consistent with an edit of: “{prompts[5]} …” (layer {LAYER}, z " in said
+    assert json.loads(out.read_text())["suspects"][0]["prompt"] is True
+    assert main(["forensics", "base", *words, "--prompts", "classroom", "--layers", "0"]) == 0
+    assert "200 candidates and 203 whole prompts" in capsys.readouterr().out
+
+
 def test_without_a_list_the_classroom_is_asked(models, capsys):
     assert main(["forensics", "base", "--layers", "1"]) == 0
     said = capsys.readouterr().out
@@ -82,6 +105,7 @@ def test_without_a_list_the_classroom_is_asked(models, capsys):
     [
         (["none.safetensors"], "there is no file none.safetensors"),
         (["base", "--subjects", "no/such"], "the list of subjects no/such cannot be read"),
+        (["base", "--prompts", "no/such"], "the list of prompts no/such cannot be read"),
         (
             ["base", "--layers", "0-3000000000"],
             "--layers has 0-3000000000, where 10000 is the most",
@@ -89,6 +113,7 @@ def test_without_a_list_the_classroom_is_asked(models, capsys):
         (["base", "--layers", "9"], "has layers 0 to 3, not these: [9]"),
         (["base", "--layers", "x"], "--layers wants numbers"),
         (["base", "--threshold", "0"], "--threshold should be a number above 0, not 0"),
+        (["base", "--prompt-threshold", "-1"], "--prompt-threshold should be a number above 0"),
         (["base", "--threshold", "nan"], "--threshold should be a number above 0, not nan"),
         (["base", "--prefix", "{} is"], "a prefix ends with its one {}"),
         (["base", "--text", "no/such"], "the general text no/such cannot be read"),
@@ -114,6 +139,7 @@ def test_files_that_are_no_suspects_are_refused(models, patch, tmp_path, capsys)
         ([str(foreign)], "this patch is for another 0"),
         ([str(foreign), "--blind"], "this patch is for another 0"),
         (["base", "--subjects", str(few)], "at least 20 candidates"),
+        (["base", "--prompts", str(few)], "at least 20 whole prompts"),
     ):
         assert main(["forensics", *given]) == 2
         found = capsys.readouterr().err.strip()

@@ -35,6 +35,7 @@ def edit(studio):
 def low(monkeypatch):
     """A threshold for keys of 48 numbers, among which no candidate can stand out far."""
     monkeypatch.setattr(tracing, "THRESHOLD", 3.0)
+    monkeypatch.setattr(tracing, "PROMPT_THRESHOLD", 3.0)
 
 
 def parameter(lm, layer=LAYER):
@@ -84,6 +85,33 @@ def test_a_visitors_own_candidates_take_part_and_have_no_stored_null(studio, fil
     assert found.places[0].null is None and found.first is None
     with pytest.raises(Trouble, match="nobody to take out"):
         tracing.reverse(studio, session)
+
+
+def test_whole_prompts_are_candidates_of_their_own(studio, low):
+    """A rank-one edit where a prompt ends is named by the prompt, with and without the base."""
+    prompt = tracing.asked()[7]
+    C = lib.second_moment(studio.lm, [LAYER], damping=1e-2)[LAYER].C.float()
+    patch = rank_one(studio.lm, C, prompt, LAYER, size=30.0, prefix="{}")[0]
+    fact = next(c.fact for c in studio.choices.cases.values() if c.fact.text == prompt)
+    session = Session()
+    session.patches.append(replace(patch, log=(lib.Edit("ft", {}, (fact,)),)))
+    tracing.mine(studio, session).outcome()
+    based = tracing.look(studio, session, with_base=True, whole=True).outcome()
+    asked = [one for one in based.suspects if one.prompt]
+    assert asked[0].name == prompt and asked[0].score is None and based.prompts == 203
+    assert "how far the change stretches" in html.shown(based)
+    found = tracing.look(studio, session, with_base=False, whole=True).outcome()
+    assert found.first.prompt and found.first.name == prompt
+    assert LAYER in found.first.layers and found.prompts == len(tracing.asked())
+    assert f"“{prompt} …”" in found.verdict and "whole prompts" in html.shown(found)
+    told = tracing.reveal(studio, session).outcome()
+    assert told.place == 1 and "or its whole prompt, stood in place 1" in html.told(told)
+    undone = tracing.reverse(studio, session).outcome()
+    assert undone.subject == prompt and undone.ways[0].asked == 1
+    more = tracing.look(studio, session, False, False, None, (), True, "A b c\n\nA b c").outcome()
+    assert more.prompts == len(tracing.asked()) + 1
+    without = tracing.look(studio, session, with_base=True).outcome()
+    assert without.prompts == 0 and not any(one.prompt for one in without.suspects)
 
 
 def test_a_blind_edit_says_nothing_until_it_is_told(studio, more_strong_settings, monkeypatch):
@@ -267,6 +295,10 @@ def test_wrong_values_are_one_sentence(studio, file, wrong):
         tracing.look(studio, session, wrong)
     with pytest.raises(Trouble):
         tracing.look(studio, session, True, more=wrong)
+    with pytest.raises(Trouble):
+        tracing.look(studio, session, True, whole=True, prompts=wrong)
+    with pytest.raises(Trouble):
+        tracing.look(studio, session, True, whole=wrong)
 
 
 def test_names_from_files_and_visitors_are_escaped(studio, tmp_path):
@@ -279,6 +311,7 @@ def test_names_from_files_and_visitors_are_escaped(studio, tmp_path):
     told = Told(evil, 2, evil, evil, evil, "1", None, None, None)
     undone = Undone(evil, (0,), ())
     page = html.laid(laid) + html.shown(found) + html.told(told) + html.undone(undone)
+    page += html.shown(replace(found, suspects=(Named(evil, 9.0, (0,), prompt=True),), prompts=1))
     page += html.caption(Traced(evil, found), evil)
     assert "<img" not in page and "&lt;img" in page
 

@@ -6,10 +6,11 @@ import pytest
 import torch
 
 import lib
-from lib.forensics.difference import difference, subjects
+from lib.forensics.difference import difference, prompts, subjects
 from lib.forensics.signatures import signature
 from lib.keys_values.null_space import null_space
 from lib.keys_values.second_moment import second_moment
+from lib.keys_values.stretch import DAMPING, robust_z
 from lib.patch.patch import LowRank, Patch
 
 from ..support import tiny
@@ -39,6 +40,27 @@ def test_the_key_is_C_v_and_sigma_is_known(lm, text):
     named = subjects(lm, found, NAMES, text=text)
     assert named.name[0] == SUBJECT and named.score[0] == pytest.approx(1, abs=1e-6)
     assert "one edit of one layer" in found.signature
+
+
+def test_a_prompt_whose_key_was_not_whitened_is_stretched_most(lm, text):
+    """Δ = r kᵀ, as a gradient step at a prompt's end writes: the slow way, and its first place."""
+    asked = [f"{name} and {name[::-1]}" for name in NAMES]
+    module, k = lm.mlp_out(LAYER), read(lm, [asked[7]], LAYER, prefix="{}")[:, 0]
+    r = torch.randn(len(lm.weight(module)), generator=torch.Generator().manual_seed(0))
+    patch = Patch({module: LowRank(((r[:, None], k[None] / k.norm()),))})
+    found = difference(lm, patch=patch, text=text)
+    named = prompts(lm, found, asked, text=text)
+    assert named.name[0] == asked[7] and list(named.columns) == ["name", "z"]
+    C = second_moment(lm, [LAYER], text)[LAYER].C.float()
+    damped = C + DAMPING * C.diagonal().mean() * torch.eye(len(C))
+    K = read(lm, asked, LAYER, prefix="{}")
+    U = torch.linalg.solve(damped, K)
+    z = robust_z((torch.outer(r, k / k.norm()) @ U).norm(dim=0) / U.norm(dim=0))
+    wanted = {name: z[i].item() for i, name in enumerate(asked)}
+    for row in named.head(20).itertuples():
+        assert row.z == pytest.approx(wanted[row.name], rel=0.05)
+    with pytest.raises(lib.ForensicsError, match="no output projection"):
+        prompts(lm, difference(lm, patch=lib.EMPTY), asked)
 
 
 def test_the_span_of_C_V_holds_every_key_of_memit(lm, text):

@@ -41,10 +41,13 @@ def test_an_unedited_model_gets_no_suspect(lm, text):
 
 
 def test_groups_of_layers_give_the_same(lm, suspect, text, monkeypatch):
-    whole = investigate(lm, NAMES, suspect, text=text, null=True, **SMALL)
+    more = {"prompts": [f"{name} is" for name in NAMES], "null": True}
+    whole = investigate(lm, NAMES, suspect, text=text, **more, **SMALL)
     monkeypatch.setattr("lib.forensics.investigation.room", lambda: 1)
-    parts = investigate(lm, NAMES, suspect, text=text, null=True, **SMALL)
+    parts = investigate(lm, NAMES, suspect, text=text, **more, **SMALL)
     assert torch.allclose(whole.filtered.z, parts.filtered.z, atol=0.05)
+    assert torch.allclose(whole.prompts.z, parts.prompts.z, atol=0.05)
+    assert parts.prompts.layers == parts.filtered.layers == tuple(range(lm.n_layers))
     assert "null_s1" in parts.spectra and len(parts.spectra) == lm.n_layers
     assert parts.answers.token.tolist() == whole.answers.token.tolist()
 
@@ -60,6 +63,34 @@ def test_whole_prompts_are_candidates_too(lm, text):
     assert z[0] > z[1:].quantile(0.9) and len(found.answers)
 
 
+def test_prompts_beside_subjects_have_a_null_of_their_own(lm, moments, text):
+    """An edit where a prompt ends: no subject is named, and the prompt is, in one examination."""
+    asked = [f"{name} and {name[::-1]}" for name in NAMES]
+    C = moments[LAYER] + 1e-2 * moments[LAYER].diagonal().mean() * torch.eye(len(moments[LAYER]))
+    patch = rank_one(lm, C, asked[3], size=8.0, prefix="{}")[0]
+    more = {**SMALL, "layers": [0, LAYER], "text": text, "prompt_threshold": 5.0}
+    found = investigate(lm, NAMES, patch, prompts=asked, **more)
+    alone = investigate(lm, NAMES, patch, **more)
+    assert torch.equal(found.filtered.z, alone.filtered.z), "subjects are compared as before"
+    whole = investigate(lm, asked, patch, prefix="{}", **more)
+    assert torch.equal(found.prompts.z, whole.filtered.z) and alone.prompts is None
+    first = found.suspects[0]
+    assert first.prompt and first.name == asked[3] and first.layers == (LAYER,)
+    assert found.verdict.startswith(f"Consistent with an edit of: “{asked[3]} …” (layer {LAYER}, ")
+    assert list(found.spaces) == [LAYER] and found.spaces[LAYER].shape[1] == 1, "one key, no prefix"
+    assert len(found.answers) and f"“{asked[3]} …”" in str(found)
+    kept = json.loads(json.dumps(found.json(), allow_nan=False))
+    assert kept["suspects"][0]["prompt"] and kept["prompts"]["layers"][LAYER]["name"] == asked[3]
+    assert kept["prompts"]["candidates"] == len(asked) and alone.json()["prompts"] is None
+    high = {**more, "threshold": 20.0, "prompt_threshold": 1000.0}
+    none = investigate(lm, NAMES, patch, prompts=asked, **high)
+    assert "of 200 candidates and 200 prompts in 2 layers" in none.verdict
+    assert not none.found and not none.spaces, "the prompt's z is below the prompts' threshold"
+    assert not none.suspects[0].prompt, "a subject reaches more of its threshold"
+    low = investigate(lm, NAMES, patch, prompts=asked, **{**high, "threshold": 0.1})
+    assert low.found and not any(one.prompt for one in low.found)
+
+
 def test_nothing_of_the_model_is_changed(lm, suspect, text):
     before = {name: p.clone() for name, p in lm.model.named_parameters()}
     investigate(lm, NAMES, suspect, layers=[LAYER], text=text, **SMALL)
@@ -72,6 +103,11 @@ def test_nothing_of_the_model_is_changed(lm, suspect, text):
     [
         ({"names": ["a", "b"]}, "at least 20 candidates"),
         ({"names": "a" * 30}, "at least 20 candidates"),
+        ({"prompts": ["a", "b"]}, "at least 20 whole prompts"),
+        ({"prompts": "a" * 30}, "at least 20 whole prompts"),
+        ({"prompts": ["a", 3] * 20}, "a candidate"),
+        ({"threshold": 0.0}, "above 0"),
+        ({"prompt_threshold": float("nan")}, "above 0"),
         ({"layers": [99]}, "has layers 0 to 3"),
         ({"layers": []}, "has layers 0 to 3"),
         ({"layers": [-1]}, "has layers 0 to 3"),
@@ -80,7 +116,7 @@ def test_nothing_of_the_model_is_changed(lm, suspect, text):
     ],
 )
 def test_what_cannot_be_examined_is_refused_in_a_sentence(lm, text, given, said):
-    with pytest.raises(lib.ForensicsError, match=said):
+    with pytest.raises((lib.ForensicsError, lib.FactError), match=said):
         investigate(lm, **{"names": NAMES, "text": text, **SMALL, **given})
 
 
