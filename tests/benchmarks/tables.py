@@ -380,6 +380,17 @@ def classroom_generation() -> str:
     return compared(columns, GENERATED)
 
 
+@made("classroom-newer")
+def classroom_newer() -> str:
+    """Single edits of the newer editors on the first odd cases, by generation."""
+    columns = {
+        "unedited model": "classroom base, 20 cases",
+        "`crispedit`": "classroom crispedit, 20 cases",
+        "`horen`": "classroom horen, 20 cases",
+    }
+    return compared(columns, GENERATED)
+
+
 @made("counterfact")
 def counterfact() -> str:
     """Single edits on CounterFact."""
