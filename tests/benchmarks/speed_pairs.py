@@ -72,6 +72,8 @@ def main() -> None:
     parser.add_argument("--cases", type=int, default=4, help="facts for ROME")
     parser.add_argument("--json", type=Path, default=OUT)
     given = parser.parse_args()
+    if not given.data.is_file():  # said now, not after the first program's minutes
+        raise ValueError(f"there is no file {given.data}")
     result: dict[str, Any] = {"processor": processor(), "cores": os.cpu_count(), "threads": 1}
     for name, beside in {"quiet": False, "one other process beside": True}.items():
         with tempfile.TemporaryDirectory() as folder, neighbor(beside):
