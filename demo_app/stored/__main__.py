@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,14 @@ def settings(lm: lib.LM) -> dict[str, dict[str, Any]]:
     """{editor: its preset for this model} of every editor that has a part in the examples."""
     named = dict.fromkeys((EDITOR, MEMORY, *stress_test.BASELINES, *RACE))
     return {name: plain(lib.EDITORS[name](lm).config) for name in named}
+
+
+def current(kept: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Settings by editor from a file of any version, with those that were added since."""
+    return {
+        name: {key: listed(value) for key, value in lib.EDITORS[name].current(of).items()}
+        for name, of in kept.items()
+    }
 
 
 def plain(config: Any) -> dict[str, Any]:
@@ -142,7 +150,7 @@ def main(arguments: list[str] | None = None) -> int:
     studio = Studio(lib.load(asked.model))
     try:
         found, old = blank(studio), examples.of(studio.lm, asked.to)
-        if old is not None and (old.settings, old.facts) == (found.settings, found.facts):
+        if old is not None and (current(old.settings), old.facts) == (found.settings, found.facts):
             found = old  # else nothing of it would be made in the same way today
         for part in wanted:
             found = replace(found, **{part: make(studio, part, found.natural)})
