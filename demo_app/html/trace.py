@@ -15,15 +15,15 @@ from .render import NOTHING, in_words, numbers
 EMPTY = "Nothing lies on the table yet."
 WIDTH, HEIGHT, FOOT = 720, 170, 26  # of the drawing of all layers, in its own units
 GUESSES = ("The right subject, first of all", "The right subject, among the ten", "Not at all")
-SCORE = (
-    "Share of the candidate’s key that lies in the directions that changed: 1 for the key that was "
-    "written."
+SHARE = (
+    "share: how far the change stretches the direction in which a candidate is read, of the most "
+    "that it stretches any direction. Subjects and whole prompts are ordered by it."
 )
 Z = "z: the distance from the median of all candidates, in robust standard deviations."
-NORM = "It is taken of how far the weights stretch the direction in which they read a candidate."
-STRETCHED = (
-    "A whole prompt’s z is of how far the change stretches the direction in which it is read."
+OF_LIST = (
+    "z: its distance from the median of all candidates of its kind, in robust standard deviations."
 )
+NORM = "It is taken of how far the weights stretch the direction in which they read a candidate."
 EXACT = (
     "With the base at hand its own weights undo the change exactly. “Take it out” does without "
     "them, and is then judged by them."
@@ -119,15 +119,15 @@ def _mark(good: bool, words: str) -> str:
 
 
 def _candidates(found: Findings) -> str:
-    """The ten candidates; with the base also the share of the key that is explained."""
+    """The ten candidates; with the base also the share of the change that is stretched."""
     if not found.suspects:
         return ""
-    with_score = found.with_base
-    heads = ["Candidate", *(["score"] if with_score else []), "z", "layers"]
+    with_share = found.with_base
+    heads = ["Candidate", *(["share"] if with_share else []), "z", "layers"]
     rows = [
         (
             f"{named(one.name, one.prompt)}{'  ← stands out' if one.z >= found.least(one) else ''}",
-            *(["–" if one.score is None else f"{one.score:.2f}"] if with_score else []),
+            *(["–" if one.share is None else f"{one.share:.2f}"] if with_share else []),
             f"{one.z:.1f}",
             listed(list(one.layers)),
         )
@@ -137,9 +137,7 @@ def _candidates(found: Findings) -> str:
         f"{named(one.name, one.prompt)} {one.z:.1f}" for one in found.suspects[LISTED:]
     )
     notes = [f"Then: {more}."] if more else []
-    notes.append(f"{SCORE} {Z}" if with_score else f"{Z} {NORM}")
-    if with_score and found.prompts:
-        notes.append(STRETCHED)
+    notes.append(f"{SHARE} {OF_LIST}" if with_share else f"{Z} {NORM}")
     least = f"z = {found.threshold:g} on"
     if found.prompts:
         least += f", a whole prompt from {found.prompt_threshold:g} on: many end alike"

@@ -38,14 +38,15 @@ class Named:
     name: the candidate.
     z: how far it stands above the other candidates, in robust standard deviations.
     layers: the layers in which it does.
-    score: with the base at hand, the share of its key that the difference explains.
+    share: with the base at hand, how far the difference stretches its direction, of the most that
+        it stretches any.
     prompt: whether it is a whole prompt, which was compared with other prompts.
     """
 
     name: str
     z: float
     layers: tuple[int, ...]
-    score: float | None = None
+    share: float | None = None
     prompt: bool = False
 
 

@@ -15,18 +15,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
 from torch import Tensor
 
 import lib
 from lib.data.facts import fill
-from lib.forensics.candidates import BARE, MOST
-from lib.forensics.difference import FEW, Difference, compare, subjects
-from lib.forensics.difference import prompts as stretched
+from lib.forensics.candidates import BARE, MOST, PREFIX
+from lib.forensics.difference import FEW, Difference, compare, stretched
 from lib.forensics.investigation import PROMPT_THRESHOLD, THRESHOLD, examine, named
 from lib.forensics.objects import TEMPLATES, objects
 from lib.forensics.reversal import PREFIXES, removed, subject_space
-from lib.keys_values.stretch import robust_z
 
 from . import given, suspects
 from .findings import Findings, Named, Place, Said, Told, Undone, Way, Word
@@ -320,16 +317,12 @@ def _compared(
         job.report(0.8, f"Comparing {len(names) + len(prompts)} candidates")
         at = tuple(sorted(where[module] for module in ranked.table.index))
         listed: list[Named] = []
-        table = subjects(lm, ranked, names)
-        z = robust_z(torch.tensor(table.score.to_numpy())).tolist()
-        rows = zip(table.name.head(TEN), z, table.score.head(TEN), strict=False)
-        listed += [Named(name, one, at, score) for name, one, score in rows]
-        yield
-        if prompts:
-            some = stretched(lm, ranked, prompts).head(TEN)
-            listed += [Named(row.name, row.z, at, prompt=True) for row in some.itertuples()]
+        for some, prefix in ((names, PREFIX), (prompts, BARE)):
+            rows = stretched(lm, ranked, some, prefix).head(TEN).itertuples() if some else ()
+            listed += [Named(row.name, row.z, at, row.share, some is prompts) for row in rows]
             yield
-        listed.sort(key=lambda one: one.z, reverse=True)
+        # a z compares a candidate with those of its own list, and a share with all
+        listed.sort(key=lambda one: one.share or 0.0, reverse=True)
         shown = tuple(listed[:TEN])
         if shown[0].z >= THRESHOLD:
             job.report(0.9, "Asking what is said about the first")

@@ -184,9 +184,9 @@ def _compare(
         kept["subjects"] = named.to_dict("records")
         if asked:
             table = prompts(base, found, asked, text).head(TEN)
-            print(f"\nof {len(asked):,} whole prompts it stretches these most (z):")
+            print(f"\nof {len(asked):,} whole prompts it stretches these most (z, share):")
             for row in table.itertuples():
-                print(f"  {row.z:6.1f}  {row.name}")
+                print(f"  {row.z:6.1f}  {row.share:.2f}  {row.name}")
             kept["prompts"] = table.to_dict("records")
     print("\nWith the base at hand its own weights undo the change exactly.")
     options.keep(given.json, kept)

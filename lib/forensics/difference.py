@@ -167,19 +167,22 @@ def subjects(
     return table.sort_values("score", ascending=False, ignore_index=True)
 
 
-def prompts(
-    base: LM, found: Difference, names: Sequence[str], text: str | None = None
+def stretched(
+    base: LM, found: Difference, names: Sequence[str], prefix: str = PREFIX, text: str | None = None
 ) -> pd.DataFrame:
-    """Whole prompts by how far a difference stretches the directions in which they are read.
+    """Candidates by how far a difference stretches the directions in which they are read.
 
-    names  whole prompts, read as they are at their last token
+    names   candidate subjects; or whole prompts, with the prefix "{}"
+    prefix  what stands before a candidate
 
-    name  the prompt.
-    z     robust z of ‖ΔW û‖, û = C⁻¹k/‖C⁻¹k‖, among all prompts: Σ z / √n over n changed layers.
+    name   the candidate.
+    z      robust z of ‖ΔW û‖, û = C⁻¹k/‖C⁻¹k‖, among the candidates; Σ z / √n over n changed
+           layers.
+    share  ‖ΔW û‖/‖ΔW‖₂, mean over the changed layers: 1 where û is the direction that the
+           difference stretches most. It needs no other candidates, so it compares two lists.
 
-    Methods that write where a prompt ends do not whiten its key, so that the span of C V, by which
-    `subjects` goes, holds most of all what all prompts share. The keys are the base model's. Raises
-    ForensicsError where no output projection of an MLP changed above its noise.
+    The largest z comes first. The keys are the base model's. Raises ForensicsError where no output
+    projection of an MLP changed above its noise.
     """
     layers = _written(base, found)
     C = second_moment(base, list(layers), text)
@@ -187,14 +190,27 @@ def prompts(
     for layer, module in layers.items():
         change = found.changes[module]
         filters[layer] = filter_of(change.S[:, None] * change.V.T, C[layer].C)
-    rows = rows_of(base, names, BARE)
+    rows = rows_of(base, names, prefix)
     norms = torch.empty(len(layers), len(rows))
     for part, read in keys(base, rows, list(layers)):
         for i, layer in enumerate(layers):
             norms[i, part] = filters[layer].norms(read[layer])
     z = torch.stack([robust_z(T, ~T.isfinite()) for T in norms]).sum(0) / len(layers) ** 0.5
-    table = pd.DataFrame({"name": list(names), "z": z.tolist()})
+    largest = torch.tensor([found.changes[module].S[0].item() for module in layers.values()])
+    share = (norms / largest[:, None]).mean(0)
+    table = pd.DataFrame({"name": list(names), "z": z.tolist(), "share": share.tolist()})
     return table.sort_values("z", ascending=False, ignore_index=True)
+
+
+def prompts(
+    base: LM, found: Difference, names: Sequence[str], text: str | None = None
+) -> pd.DataFrame:
+    """`stretched` for whole prompts, read as they are at their last token.
+
+    Methods that write where a prompt ends do not whiten its key, so that the span of C V, by which
+    `subjects` goes, holds most of all what all prompts share.
+    """
+    return stretched(base, found, names, BARE, text)
 
 
 def _written(base: LM, found: Difference) -> dict[int, str]:

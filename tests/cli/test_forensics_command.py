@@ -81,7 +81,8 @@ def test_whole_prompts_are_candidates_beside_subjects(models, text, words, tmp_p
     assert main(["forensics", str(file), *words, *more]) == 0
     said = capsys.readouterr().out
     assert "of 200 candidates these" in said
-    first = said.split("of 200 whole prompts it stretches these most (z):\n")[1].splitlines()[0]
+    head = "of 200 whole prompts it stretches these most (z, share):\n"
+    first = said.split(head)[1].splitlines()[0]
     assert first.endswith(prompts[5])
     assert json.loads(out.read_text())["prompts"][0]["name"] == prompts[5]
     layers = ["--layers", f"0-{LAYER}", "--threshold", "4", "--prompt-threshold", "4"]

@@ -60,7 +60,7 @@ def test_a_file_is_examined_and_the_subject_taken_out(studio, file, low):
     job = tracing.look(studio, session, with_base=True)
     found = job.outcome()
     assert found.first.name == SUBJECT and found.first.layers == (LAYER,) and found.edits == 1
-    assert found.first.score > 0.99 and "one edit of one layer" in found.verdict
+    assert found.first.share > 0.99 and "one edit of one layer" in found.verdict
     assert f"Consistent with an edit of: {SUBJECT}." in found.verdict and found.seconds > 0
     null = (0.5, 1.5, 2.5, 3.5)
     alone = tracing.look(studio, session, with_base=False, null=null).outcome()
@@ -97,8 +97,9 @@ def test_whole_prompts_are_candidates_of_their_own(studio, low):
     session.patches.append(replace(patch, log=(lib.Edit("ft", {}, (fact,)),)))
     tracing.mine(studio, session).outcome()
     based = tracing.look(studio, session, with_base=True, whole=True).outcome()
-    asked = [one for one in based.suspects if one.prompt]
-    assert asked[0].name == prompt and asked[0].score is None and based.prompts == 203
+    assert based.first.prompt and based.first.name == prompt and based.prompts == 203
+    subject = next(one for one in based.suspects if not one.prompt)
+    assert based.first.share > 0.9 > subject.share
     assert "how far the change stretches" in html.shown(based)
     found = tracing.look(studio, session, with_base=False, whole=True).outcome()
     assert found.first.prompt and found.first.name == prompt

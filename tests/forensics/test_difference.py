@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import lib
-from lib.forensics.difference import difference, prompts, subjects
+from lib.forensics.difference import difference, prompts, stretched, subjects
 from lib.forensics.signatures import signature
 from lib.keys_values.null_space import null_space
 from lib.keys_values.second_moment import second_moment
@@ -50,15 +50,18 @@ def test_a_prompt_whose_key_was_not_whitened_is_stretched_most(lm, text):
     patch = Patch({module: LowRank(((r[:, None], k[None] / k.norm()),))})
     found = difference(lm, patch=patch, text=text)
     named = prompts(lm, found, asked, text=text)
-    assert named.name[0] == asked[7] and list(named.columns) == ["name", "z"]
+    assert named.name[0] == asked[7] and list(named.columns) == ["name", "z", "share"]
     C = second_moment(lm, [LAYER], text)[LAYER].C.float()
     damped = C + DAMPING * C.diagonal().mean() * torch.eye(len(C))
     K = read(lm, asked, LAYER, prefix="{}")
     U = torch.linalg.solve(damped, K)
     z = robust_z((torch.outer(r, k / k.norm()) @ U).norm(dim=0) / U.norm(dim=0))
-    wanted = {name: z[i].item() for i, name in enumerate(asked)}
+    share = (torch.outer(r, k / k.norm()) @ U).norm(dim=0) / U.norm(dim=0) / r.norm()
+    wanted = {name: (z[i].item(), share[i].item()) for i, name in enumerate(asked)}
     for row in named.head(20).itertuples():
-        assert row.z == pytest.approx(wanted[row.name], rel=0.05)
+        assert (row.z, row.share) == pytest.approx(wanted[row.name], rel=0.05)
+    # the names behind the usual prefix are stretched less than the prompt that was written
+    assert stretched(lm, found, NAMES, text=text).share.max() < named.share[0] <= 1 + 1e-5
     with pytest.raises(lib.ForensicsError, match="no output projection"):
         prompts(lm, difference(lm, patch=lib.EMPTY), asked)
 
