@@ -18,7 +18,7 @@ import lib
 from ..inside import key_overlap, layers_of_a_fact, ranks_and_changes
 from ..lifelong import run as lifelong
 from ..lifelong import stress_test
-from ..session import tracing
+from ..session import dossiers, tracing
 from ..session.findings import Traced
 from ..session.interference import Forecasts
 from ..session.long_run import LongRun
@@ -41,7 +41,7 @@ LOOKS: dict[str, Callable[[LongRun], Generator[Progress, None, Any]]] = {
     "trace": layers_of_a_fact.traced,
     "wilke": layers_of_a_fact.wise_layers,
 }
-PARTS = (*LOOKS, "forecast", "race", "natural", "traced")
+PARTS = (*LOOKS, "forecast", "race", "natural", "traced", "dossier")
 
 
 def settings(lm: lib.LM) -> dict[str, dict[str, Any]]:
@@ -81,6 +81,8 @@ def make(studio: Studio, part: str, natural: tuple[float, ...] | None = None) ->
         return forecast(studio, session, subject)
     if part == "traced":
         return traced(studio, session, subject, natural or ())
+    if part == "dossier":
+        return dossier(studio, session, subject)
     studio.edit(session, subject, MEMORY if part == "scope" else EDITOR).outcome()
     return through(LOOKS[part](LongRun(studio, session)), part)
 
@@ -104,6 +106,12 @@ def traced(
     name = f"{studio.choices.label(subject.case.fact)}, written by {EDITOR.upper()}"
     undone = tracing.reverse(studio, session).outcome()
     return Traced(name, found, undone, tracing.reveal(studio, session).outcome())
+
+
+def dossier(studio: Studio, session: Session, subject: Subject) -> lib.Dossier:
+    """Everything that is asked about the fact's subject, before the edit and after it."""
+    studio.edit(session, subject, EDITOR).outcome()
+    return dossiers.asked(studio, session, subject.case.fact.subject).outcome()
 
 
 def race(studio: Studio) -> Race:
