@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -13,6 +14,7 @@ from demo_app.session import dossiers
 from demo_app.session.visitors import Session
 from demo_app.session.worker import Stopped, Trouble
 from demo_app.stored import examples
+from lib.interpret import usual_answers
 from lib.interpret.entity_dossier import Dossier, Line, Reply, Told
 
 DEFAULT = examples.file_of("SmolLM2-135M-Instruct")
@@ -71,6 +73,43 @@ def test_bad_names_are_one_sentence(studio, wrong):
     with pytest.raises(Trouble, match="^The name ") as error:
         dossiers.asked(studio, Session(), wrong)
     assert str(error.value).endswith(".")
+
+
+def test_the_trace_comes_last_and_what_is_there_is_shown_before_it(studio, monkeypatch):
+    seen, trace = [], dossiers.effects
+    names = ("capital of", "opposite of")
+    monkeypatch.setattr(dossiers, "consistent", lambda lines: list(names))
+
+    def late(*given):
+        seen.append(job.progress.partial)
+        return trace(*given)
+
+    monkeypatch.setattr(dossiers, "effects", late)
+    job = dossiers.asked(studio, Session(), "Rome")
+    found = job.outcome().inside
+    assert len(seen) == dossiers.TRACED == len(found.effects)
+    assert seen[0].inside.effects == () and seen[0].inside.relations == names == found.relations
+    assert found.effects[0].relation == names[0], "the one with the largest lift"
+    assert "are recalled" in shown(job.outcome()) and "are recalled" not in shown(seen[0])
+
+
+def test_the_background_reads_what_every_dossier_needs(studio, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    usual_answers._MEANS.clear()
+    dossiers.warm_up(studio)
+    while not studio.worker.idle:
+        time.sleep(0.05)
+    dossiers.asked(studio, Session(), "Xanadu").outcome()
+    assert len(list(tmp_path.rglob("usual-answers/*"))) == 31
+    made = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")}
+    assert len(made) > 31, "and the second moments"
+    usual_answers._MEANS.clear()
+    monkeypatch.setattr(studio, "keep", True)
+    monkeypatch.setattr(
+        usual_answers, "save_file", lambda *_: pytest.fail("it was not taken from the disk")
+    )
+    dossiers.asked(studio, Session(), "Xanadu").outcome()
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")} == made
 
 
 # ---- the tab
