@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,11 @@ def settings(lm: lib.LM) -> dict[str, dict[str, Any]]:
     """{editor: its preset for this model} of every editor that has a part in the examples."""
     named = dict.fromkeys((EDITOR, MEMORY, *stress_test.BASELINES, *RACE))
     return {name: plain(lib.EDITORS[name](lm).config) for name in named}
+
+
+def current(stored: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The settings of a file as they are called today: one that came later has its old value."""
+    return {name: lib.EDITORS[name].current(one) for name, one in stored.items()}
 
 
 def plain(config: Any) -> dict[str, Any]:
@@ -150,8 +155,8 @@ def main(arguments: list[str] | None = None) -> int:
     studio = Studio(lib.load(asked.model))
     try:
         found, old = blank(studio), examples.of(studio.lm, asked.to)
-        if old is not None and (old.settings, old.facts) == (found.settings, found.facts):
-            found = old  # else nothing of it would be made in the same way today
+        if old is not None and (current(old.settings), old.facts) == (found.settings, found.facts):
+            found = replace(old, settings=found.settings)  # else nothing would be made so today
         for part in wanted:
             found = replace(found, **{part: make(studio, part, found.natural)})
             print(f"\r{part}: written to {examples.write(found, asked.to)}\033[K")
