@@ -56,6 +56,7 @@ class RomeConfig(Config):
         "Weight of the KL divergence of the prediction right after the subject.",
         source="paper",
     )
+    enough: float = setting(0.05, "Total loss under which the search ends.", source="paper")
     contexts: tuple[tuple[int, int], ...] = setting(
         ((5, 10), (10, 10)),
         "Contexts that the model writes, as pairs of a length in tokens and a number of texts.",
@@ -112,7 +113,7 @@ class RomeConfig(Config):
         published=0.0,
     )
 
-    added: ClassVar[Mapping[str, Any]] = {"forms": "prompt"}
+    added: ClassVar[Mapping[str, Any]] = {"forms": "prompt", "enough": 0.05}
 
 
 class Rome(Editor):
@@ -156,7 +157,7 @@ class Rome(Editor):
         """The settings of the search for v*."""
         c = self.config
         return target_value.Search(
-            c.v_lr, c.steps, c.decay, c.clamp, c.kl_factor, target_eos=c.target_eos
+            c.v_lr, c.steps, c.decay, c.clamp, c.kl_factor, c.enough, c.target_eos
         )
 
     def moment(self, layer: int) -> memory.Moment | None:

@@ -11,12 +11,15 @@ import unicodedata
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from ..model import generation
 from ..model.lm import LM
 from ..patch.patch import EMPTY
 
 STARTERS = ("The", "Therefore", "Because", "I", "You")
+# What a base model wrote, by what it was asked: the same words each time, so they are written once.
+WRITTEN: WeakKeyDictionary[LM, dict[tuple, tuple[str, ...]]] = WeakKeyDictionary()
 
 
 def of(lm: LM, config: Any, kept: Sequence[str] | None = None) -> tuple[str, ...]:
@@ -53,6 +56,17 @@ def contexts(
     Where the model wrote a token that is no text, such as the beginning of an image, which Gemma 3
     puts first in one text of seventeen, it writes once more without those tokens.
     """
+    asked = tuple(map(tuple, lengths)), start, seed, top_k
+    written = WRITTEN.setdefault(lm, {})
+    if asked not in written:
+        written[asked] = _write(lm, lengths, start, seed, top_k)
+    return written[asked]
+
+
+def _write(
+    lm: LM, lengths: Sequence[tuple[int, int]], start: int | str | None, seed: int, top_k: int
+) -> tuple[str, ...]:
+    """Have the base model write what `contexts` gives."""
     if start is None:
         start = lm.tokenizer.eos_token_id if lm.leading_bos is None else lm.leading_bos
     markup = set(getattr(lm.tokenizer, "added_tokens_decoder", ())) - {lm.tokenizer.eos_token_id}

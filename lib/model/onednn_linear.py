@@ -1,17 +1,20 @@
 """Linear layers that are frozen and run on a CPU, computed by oneDNN.
 
 PyTorch multiplies float32 matrices on the CPU by MKL. oneDNN was about twice as fast on an AMD
-EPYC, with copies of the weights in a layout of its own; on Intel's processors the two are close
-(`tests/benchmarks/onednn_speed.json`). No such copy is kept here, because it would go on answering
-for a weight that was written to in a way that nobody sees, such as `weight.data.copy_(other)`.
-oneDNN reads the weight where it stands.
+EPYC, with copies of the weights in a layout of its own. On an Intel Xeon the two are close in the
+forward product, and MKL is the faster one in the backward, whose matrix stands row by row as it
+needs it; so there the gradient is MKL's (`tests/benchmarks/onednn_speed.json`). No copy in oneDNN's
+layout is kept here, because it would go on answering for a weight that was written to in a way that
+nobody sees, such as `weight.data.copy_(other)`. oneDNN reads the weight where it stands.
 """
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache, partial
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +33,8 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None]:
         (weight,) = ctx.saved_tensors
-        return product(grad, weight.T, None), None, None
+        back = grad @ weight if gradient_by_mkl() else product(grad, weight.T, None)
+        return back, None, None
 
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -89,6 +93,20 @@ def _linears(model: nn.Module) -> list[nn.Linear]:
 def _plain(weight: Tensor) -> bool:
     """Whether oneDNN takes a weight as it stands: float32, on the CPU, and contiguous."""
     return weight.dtype == torch.float32 and weight.device.type == "cpu" and weight.is_contiguous()
+
+
+@cache
+def gradient_by_mkl() -> bool:
+    """Whether this is one of Intel's processors, and PyTorch has Intel's MKL.
+
+    The processor's maker decides and no measurement at run time, so that two runs on one machine
+    give the same bits.
+    """
+    try:
+        maker = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:  # not Linux
+        maker = platform.processor()
+    return torch.backends.mkl.is_available() and "GenuineIntel" in maker
 
 
 @cache

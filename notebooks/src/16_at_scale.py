@@ -408,12 +408,11 @@ for run in runs_16.made_up_streams():
 show.Table(runs_16.constant())
 
 # %% [markdown]
-# The memory grows by ten megabytes. Does the time of an edit grow? The medians do, but the machine
-# had a dozen other programs by then. Of the turns near a point, the one that was disturbed least says
-# more. It stands in the column beside them: a fifth more at the end than in the beginning, and in
-# between it came back to where it was ([RESULTS](../tests/benchmarks/RESULTS.md) has every fifty
-# thousand). So what an edit costs late is not far from what it
-# costs early, and a quiet machine would have to show that it is the same. (Such a model cannot hold
+# The memory grows by a twentieth. Does the time of an edit grow? The machine did little else while
+# this ran, and the medians at the points stay within an eighth of each other. Of the turns near a
+# point, the one that was disturbed least says more: it stands in the column beside them, and differs
+# by a few hundredths only ([RESULTS](../tests/benchmarks/RESULTS.md) has every fifty thousand). So an
+# edit costs as much late as early, and the memory is nearly the same. (Such a model cannot hold
 # these facts. That is not what is measured here.)
 #
 # ## On a card

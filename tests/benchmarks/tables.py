@@ -966,10 +966,13 @@ def evaluation_speed() -> str:
 
 @made("onednn-speed")
 def onednn_speed() -> str:
-    """Products by oneDNN."""
-    found = {name: r for name, r in read("onednn_speed").items() if isinstance(r, dict)}
-    head = ("products by oneDNN against plain ones", "forward", "backward")
-    return table(head, ((n, times(r["forward"]), times(r["backward"])) for n, r in found.items()))
+    """Products by oneDNN, a pair of columns for each processor."""
+    found = read("onednn_speed")
+    ways = ("forward", "backward")
+    head = [f"{machine}, {way}" for machine in found for way in ways]
+    names = [name for name, row in next(iter(found.values())).items() if isinstance(row, dict)]
+    rows = [(n, *(times(one[n][way]) for one in found.values() for way in ways)) for n in names]
+    return table(("plain / oneDNN", *head), rows)
 
 
 @made("transfers")

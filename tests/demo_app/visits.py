@@ -1,0 +1,110 @@
+"""Visits to a page, one after the other, and what the page holds after them.
+
+    python -m tests.demo_app.visits 60 90
+
+makes ninety visits in a process of its own and prints, as JSON, the resident memory after the
+sixtieth and after the ninetieth.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+import lib
+from demo_app.session import memory_ceiling
+from demo_app.session.visitors import Session
+
+from ..support import tiny
+
+TOWER = ("The Eiffel Tower", "{} is located in the city of")
+
+
+@contextmanager
+def opened(folder: Path) -> Iterator[tuple]:
+    """A page of a tiny model and its studio; Gradio's files are in a folder."""
+    from demo_app.__main__ import free_port, open_page
+
+    row = {"layer": 2, "lr": 2e-2, "epochs": 3, "target_eos": False}
+    with pytest.MonkeyPatch.context() as env:
+        env.setenv("GRADIO_HEARTBEAT_INTERVAL", "0.2")  # a closed client is noticed at once
+        env.setenv("GRADIO_TEMP_DIR", str(folder))
+        env.setattr("lib.editors.shared.config._presets", lambda: {"ft": {"any": row}})
+        demo, studio = open_page(tiny.model("llama"), free_port(21860, "127.0.0.1"))
+        yield demo, studio
+        demo.close()
+        studio.close()
+
+
+def held(page) -> dict[str, int]:
+    """How many objects of each kind the page holds."""
+    demo, studio = page
+    gc.collect()
+    objects = [type(one) for one in gc.get_objects()]
+    queue, cache = demo._queue, Path(demo.GRADIO_CACHE)
+    return {
+        "visitors": len(studio.sessions),
+        "sessions": objects.count(Session),
+        "patches": objects.count(lib.Patch),
+        "first edits": len(studio.first_edits.made),
+        "calls": len(studio.calls),
+        "gradio's visitors": len(demo.state_holder.session_data),
+        # those of the last ones to leave go with the next
+        "gradio's messages": max(0, len(queue.pending_messages_per_session) - 2),
+        "gradio's calls": len(queue.event_ids_to_events) + len(demo.app.iterators),
+        "names of files": sum(map(len, demo.temp_file_sets)),
+        "files": sum(path.is_file() for path in cache.rglob("*")),
+    }
+
+
+def visit(page, number: int, folder: Path) -> None:
+    """Come, edit, take the patch home, bring it back, cancel an edit, run a test, and go."""
+    from gradio_client import Client, handle_file
+
+    client = Client(page[0].local_url, verbose=False, download_files=folder / str(number))
+    client.predict(*TOWER, "xy", "ft", api_name="/edit")
+    button = client.predict(api_name="/download_patch")[1]
+    path = Path(button["value"])
+    assert path.stat().st_size > 1000
+    client.predict(handle_file(path), api_name="/load")
+    client.submit(f"Thing {number}", "{} is", "xy", "ft", api_name="/edit").cancel()
+    if number == 4:
+        client.predict([], 2, 2, None, api_name="/lifelong")
+    client.close()
+
+
+def settled(page) -> dict[str, int]:
+    """What is held when what is under way has ended."""
+    before, until = {}, time.monotonic() + 10
+    busy = ("visitors", "calls", "gradio's calls")
+    while (found := held(page)) != before or any(found[kind] for kind in busy):
+        assert time.monotonic() < until, found
+        before = found
+        time.sleep(0.3)
+    return found
+
+
+def memory_after(visits: list[int]) -> list[int | None]:
+    """Bytes of resident memory after so many visits, of a process that begins as the page does."""
+    memory_ceiling.one_heap()
+    used = []
+    with tempfile.TemporaryDirectory() as folder, opened(Path(folder) / "gradio") as page:
+        for number in range(visits[-1]):
+            visit(page, number, Path(folder))
+            if number + 1 in visits:
+                settled(page)
+                memory_ceiling.trim()
+                used.append(memory_ceiling.resident())
+    return used
+
+
+if __name__ == "__main__":
+    print(json.dumps(memory_after([int(number) for number in sys.argv[1:]])))
