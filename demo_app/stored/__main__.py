@@ -50,9 +50,12 @@ def settings(lm: lib.LM) -> dict[str, dict[str, Any]]:
     return {name: plain(lib.EDITORS[name](lm).config) for name in named}
 
 
-def current(stored: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """The settings of a file as they are called today: one that came later has its old value."""
-    return {name: lib.EDITORS[name].current(one) for name, one in stored.items()}
+def current(kept: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Settings by editor from a file of any version, with those that were added since."""
+    return {
+        name: {key: listed(value) for key, value in lib.EDITORS[name].current(of).items()}
+        for name, of in kept.items()
+    }
 
 
 def plain(config: Any) -> dict[str, Any]:

@@ -200,7 +200,13 @@ def test_cached_uncached_padded_and_batched_runs_agree(name, family):
 
 
 @pair
-@families
+@pytest.mark.parametrize(
+    "family",
+    [
+        pytest.param(one, marks=() if one in ("llama", "gemma3_text") else pytest.mark.slow)
+        for one in FAMILIES
+    ],
+)
 def test_prompts_read_once_and_drafts_change_no_token_and_no_score(name, family):
     lm, _, patch = edited(name, family)
     texts = [A.text, B.text, *ELSEWHERE, "I saw a cat"]

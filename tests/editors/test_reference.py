@@ -50,9 +50,17 @@ def test_tokens(default_lm):
     assert encode_target(default_lm.tokenizer, FACT.target_new) == ROME["target_ids"]
 
 
-@pytest.mark.parametrize(
-    "run", ROME["runs"], ids=lambda r: f"{r['keys']}-{len(r['templates'])}-lr{r['v_lr']}"
-)
+RUNS = [  # with one template alone in the slow ones
+    pytest.param(
+        run,
+        marks=() if len(run["templates"]) > 1 else pytest.mark.slow,
+        id=f"{run['keys']}-{len(run['templates'])}-lr{run['v_lr']}",
+    )
+    for run in ROME["runs"]
+]
+
+
+@pytest.mark.parametrize("run", RUNS)
 def test_rome_and_r_rome(default_lm, run):
     lm = default_lm
     editor = lib.EDITORS["rome"](

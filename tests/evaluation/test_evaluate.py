@@ -136,6 +136,7 @@ def test_generation_stops_early_with_the_verdict_of_32_tokens_tiny():
     agrees_with_all_32(tiny.model("llama"), prompts)
 
 
+@pytest.mark.slow
 def test_generation_stops_early_with_the_verdict_of_32_tokens_default(default_lm):
     prompts = [case.fact.text for case in classroom()[:2]] + ["日本の首都は", 'He shouted: "']
     short, long = agrees_with_all_32(default_lm, prompts)
@@ -348,6 +349,7 @@ def test_batched_equals_one_by_one_tiny(family):
     )  # there was something to see
 
 
+@pytest.mark.slow
 def test_batched_equals_one_by_one_default(default_lm):
     name = default_lm.mlp_out(3)
     W = default_lm.weight(name)

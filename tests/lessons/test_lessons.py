@@ -101,6 +101,7 @@ def test_the_teachers_example_is_an_exercise(sandbox, tmp_path):
         assert verdict.status == "wrong" and word in verdict.message, verdict
 
 
+@pytest.mark.slow
 def test_several_blocks_can_be_wrong_one_at_a_time(tmp_path):
     path = tmp_path / "l1_9_two.py"
     path.write_text(

@@ -392,6 +392,7 @@ def test_the_default_model_answers_alone_in_lists_and_in_the_chat_template(defau
     ].tolist()
 
 
+@pytest.mark.slow
 def test_the_default_model_in_bf16_and_with_a_device_map_is_edited_and_undone():
     lm = lib.load(dtype="bfloat16", device_map="cpu")
     fact = lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome")

@@ -50,6 +50,7 @@ def test_a_step_waits_for_the_card_once(cards, name, steps):
     assert cards(checks.waits_per_step, name, steps) == 1
 
 
+@pytest.mark.slow
 def test_the_script_for_a_card_runs_on_a_simulated_one(cards):
     order = {"device": "sim:0", "scale": "tiny", "editors": ["rome"]}
     messages = cards(worker.collected, {**order, "parts": dict.fromkeys("abf", 60.0)})

@@ -38,6 +38,7 @@ def test_the_check_of_one_way_names_the_mistake():
     assert "does not know it backward" in checks_04.one_way(editor, fact, question, backward)
 
 
+@pytest.mark.slow
 def test_one_way_can_be_solved(default_lm):
     editor = lib.EDITORS["rome"](default_lm)
     tower = lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome", "Paris")

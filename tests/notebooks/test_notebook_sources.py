@@ -116,6 +116,7 @@ def test_the_check_of_an_own_fact_names_the_mistake():
     assert "did not hold" in checks.own_fact(editor, fact, "Madrid's best known ruin is")
 
 
+@pytest.mark.slow
 def test_an_own_fact_can_be_solved(default_lm):
     editor = lib.EDITORS["rome"](default_lm)
     fact = lib.Fact("The Colosseum", "{} is located in the city of", "Madrid", "Rome")

@@ -130,6 +130,7 @@ def test_windows_end_at_the_layer_and_are_cut_at_the_bottom(lm, window, trials):
 def test_the_recorded_sweeps_are_what_a_scan_with_these_rows_finds(name, deep, monkeypatch, trials):
     """Same candidates, same choice: the stored rows of the embedded model are played back."""
     kept = json.loads(sweep.OUT.read_text())[name]
+    kept["rows"] = [row for row in kept["rows"] if "enough" not in row]  # tried beside the grid
     rate = next(iter(sweep.GRID[name]["grid"]))
     known = {(row["layer"], row[rate]): row for row in kept["rows"]}
     monkeypatch.setattr(Scan, "_trial", lambda self, c: known[c["layer"], c[rate]])
