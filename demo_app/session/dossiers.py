@@ -80,10 +80,15 @@ def warm_up(studio: Studio) -> None:
     lm = studio.lm
 
     def usual(relation: Relation) -> Callable[[Job], None]:
-        return lambda job: keep_usual(lm, relation)
+        def work(job: Job) -> None:
+            with job.counting(lm, f"Asking about others: {relation.name}", 4, 0.0, 1.0):
+                keep_usual(lm, relation)
+
+        return work
 
     def moments(job: Job) -> None:
         where = layers_to_see(lm)
-        lib.second_moment(lm, where[:1], among=where)
+        with ticking(job, lm, "Reading general text", 20):
+            lib.second_moment(lm, where[:1], among=where)
 
     studio.worker.whenever(*map(usual, lib.relations().values()), moments)
