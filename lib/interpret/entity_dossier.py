@@ -89,7 +89,8 @@ class Dossier:
         if any(line.after is not line.before for line in self.lines):
             now = sum(line.after.consistent for line in self.lines)
             moved = sum(line.changed for line in self.lines)
-            text += f", {now} with the patch, which changed the answer to {moved}"
+            total_moved = f"{moved} answer{'s' * (moved != 1)}"
+            text += f", {now} with the patch, which changed {total_moved}, firm or not"
         return f"{text}."
 
     def __str__(self) -> str:
