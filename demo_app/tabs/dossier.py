@@ -29,8 +29,8 @@ SEE = (
     "question suggests it, and the model has not said anything about this entity. With an edit "
     "live, see how many other questions about the same subject have changed their answers with it. "
     "Folded below stand its key, its neighbors and the features it opens, each beside what that is "
-    "for other entities, and through which layers its surest answer is recalled. All of it takes "
-    "about half a minute on two cores; the rows come first."
+    "for other entities, and through which layers its surest answer is recalled. The rows "
+    "come first; all of it may take a minute."
 )
 
 

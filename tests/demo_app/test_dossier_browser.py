@@ -36,7 +36,8 @@ def test_it_does_not_open_empty_and_waits_for_nothing(subject, tmp_path, width, 
     tab = page.locator("#dossier")
     tab.locator(".stored", has_text=STORED).wait_for(timeout=2_000)
     assert tab.locator("table.dossier tbody tr").count() == 31
-    assert "5 with the patch, which changed 26 answers, firm or not" in tab.locator(".verdict").inner_text()
+    verdict = tab.locator(".verdict").inner_text()
+    assert "5 with the patch, which changed 26 answers, firm or not" in verdict
     assert "Rome" in tab.locator("tr.moved mark").first.inner_text()
     tab.get_by_text("Its key, and whom an edit of it disturbs").click()
     assert tab.locator("details[open] tbody tr").count() >= 5
