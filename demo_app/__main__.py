@@ -70,6 +70,7 @@ def open_page(
     quick_gradio.load()
     from .app import appearance, build, serve_beside
     from .guard import ANY, HANDLERS, hosts_of, lifespan
+    from .session import dossiers
     from .session.models import Models
 
     def serve(place: str, other: Any, view: Any) -> None:
@@ -100,6 +101,8 @@ def open_page(
     if settings.get("share"):
         print(f"Public for a week: {demo.share_url}" if demo.share_url else UNSHARED)
     studio.warm_up()
+    if keep:
+        dossiers.warm_up(studio)
     return demo, studio
 
 

@@ -47,7 +47,7 @@ def endpoints(studio: Studio) -> None:
 
         def start(session: Session) -> Job:
             wanted = studio.choices.subject(subject, prompt, target, own, kind)
-            return studio.edit(session, wanted, editor, layer, steps)
+            return studio.edit(session, wanted, editor, layer, steps, listed=False)
 
         view = await _done(studio, request, start)
         own_kind = None if view.subject.borrowed else view.subject.case.relation

@@ -128,7 +128,7 @@ def build(studio: Studio, ready: View, models: Models | None = None) -> Blocks:
             with gr.Tab("Gallery", id="gallery"):
                 GalleryTab(studio)
             with gr.Tab("One subject", id="dossier") as tab:
-                DossierTab(studio).opened(tab)
+                DossierTab(studio, examples).opened(tab)
             with gr.Tab("Interference", id="interference") as tab:
                 Interference(studio, page, examples).opened(tab)
             with gr.Tab("Lifelong", id="lifelong") as tab:

@@ -149,7 +149,7 @@ def _inside(found: Inside | None) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"
+    return f"{100 * share:.0f}\N{NO-BREAK SPACE}%"
 
 
 def _pairs(pairs: tuple[tuple[str, float], ...]) -> str:

@@ -47,12 +47,24 @@ class BaseAnswers:
         for text, answer in answers.items():
             self.texts.setdefault(text, answer)
 
-    def read(self, job: Job, lm: lib.LM, texts: Sequence[str], share: float = 0.0) -> None:
-        """Ask what is missing; the job's bar begins at `share`."""
+    def read(
+        self,
+        job: Job,
+        lm: lib.LM,
+        texts: Sequence[str],
+        share: float = 0.0,
+        perplexity: bool = True,
+    ) -> None:
+        """Ask what is missing; the job's bar begins at `share`.
+
+        perplexity: whether it is wanted, too.
+        """
         missing = [text for text in dict.fromkeys(texts) if text not in self.texts]
-        if not missing and self.perplexity is not None:
+        wanted = perplexity and self.perplexity is None
+        if not missing and not wanted:
             return
-        found, self.perplexity = _asked(job, lm, lib.EMPTY, missing, self.perplexity, share)
+        found, measured = _asked(job, lm, lib.EMPTY, missing, wanted, share)
+        self.perplexity = measured if wanted else self.perplexity
         self.texts.update(found)
         for text in texts:
             self.texts.move_to_end(text)
@@ -65,19 +77,19 @@ def _asked(
     lm: lib.LM,
     patch: lib.Patch,
     texts: Sequence[str],
-    perplexity: float | None,
+    perplexity: bool,
     share: float,
 ) -> tuple[dict[str, str], float | None]:
-    """Answers to texts under a patch, and the perplexity where it is not known already."""
+    """Answers to texts under a patch, and the perplexity where it is wanted; else None."""
     found: dict[str, str] = {}
     words = "Asking your edits again"
     with job.counting(lm, words, ANSWER + 3, share, 1.0), lm.patched(patch, only=True):
         if texts:
             found = dict(zip(texts, lm.answer(list(texts), ANSWER), strict=True))
-        if perplexity is None:
-            text = HELD_OUT.read_text(encoding="utf-8")[:TEXT] if HELD_OUT.exists() else ""
-            perplexity = lib.perplexity(lm, text) if text else None
-    return found, perplexity
+        if not perplexity:
+            return found, None
+        text = HELD_OUT.read_text(encoding="utf-8")[:TEXT] if HELD_OUT.exists() else ""
+        return found, lib.perplexity(lm, text) if text else None
 
 
 def numbers(session: Session) -> tuple[int, ...]:
@@ -246,28 +258,33 @@ def measure(
     share: float = 0.0,
     unedited: BaseAnswers | None = None,
     read: Mapping[str, str] | None = None,
+    perplexity: bool = True,
 ) -> Point:
     """The answers to all applied edits' prompts, and the perplexity, after the first `count`.
 
     unedited: the answers of the model that nobody has edited, which all visitors share.
     read: {prompt: answer} of those that were read under these edits just now.
+    perplexity: False leaves it to whoever looks at the list; it is a page of text to read.
     """
     key = numbers(session)
     point = session.points.setdefault(key[:count], Point())
     asked = [edit for edit in session.edits if edit.on and edit.fact is not None]
     missing = [edit for edit in asked if edit.number not in point.said]
-    if not missing and point.perplexity is not None:
+    wanted = perplexity and point.perplexity is None
+    if not missing and not wanted:
         return point
     patch = session.patches[count - 1] if count else lib.EMPTY
     texts = list(dict.fromkeys(edit.fact.text for edit in missing))
     if unedited is not None and not patch:
-        unedited.read(job, lm, texts, share)
+        unedited.read(job, lm, texts, share, perplexity)
         said, point.perplexity = unedited.texts, unedited.perplexity
     else:
         said = dict(read or {})
         more = [text for text in texts if text not in said]
-        found, point.perplexity = _asked(job, lm, patch, more, point.perplexity, share)
-        said |= found
+        if more or wanted:
+            found, measured = _asked(job, lm, patch, more, wanted, share)
+            said |= found
+            point.perplexity = measured if wanted else point.perplexity
     for edit in missing:
         text = said[edit.fact.text]
         point.said[edit.number] = first_sentence(text), begins(text, edit.fact.target_new)

@@ -147,12 +147,14 @@ class Studio:
         steps: int | None = None,
         keep_none: bool = False,
         more: str = "",
+        listed: bool = True,
     ) -> Job:
         """Write the fact on top of the visitor's edits with each editor, and ask all again.
 
         Only one becomes an edit of the visitor's: the first that worked (`revisions.keep` takes
         another); none with keep_none=True. layer, steps and `more` (lines of settings) are for a
-        single editor.
+        single editor. listed: whether the list of edits is shown behind it, and with it how likely
+        ordinary text still is; with False that is measured when somebody looks.
         """
         names = self.choices.several(editor)
         settings = {}
@@ -193,9 +195,11 @@ class Studio:
             self.unedited.know({fact.text: first.before.text})
             with edit_list.whole_or_not(session):
                 edit_list.add(session, chosen.patch, chosen.name, chosen.seconds)
-                edit_list.measure(job, self.lm, session, 0, 0.95, self.unedited)
-                count = len(session.patches)
-                edit_list.measure(job, self.lm, session, count, 0.97, self.unedited, said)
+                for count, share in (0, 0.95), (len(session.patches), 0.97):
+                    edit_list.measure(
+                        job, self.lm, session, count, share, self.unedited,
+                        said if count else None, perplexity=listed,
+                    )  # fmt: skip
             note = None
             if begins(present, fact.target_new):
                 note = f"The model already answered “{fact.target_new}” before this edit."

@@ -48,6 +48,7 @@ class Session:
     trial: the changed weights that are examined, a `tracing.Trial`.
     jobs: jobs and long runs that were started.
     looked: the patch and the fact that the tab “Inside the edit” was last computed for.
+    inquired: the patch and the subject in view for which the tab “One subject” was last filled.
     files: paths of files that were made for the visitor, or that the visitor has brought.
     left: whether the visitor was forgotten; what is still made for them is kept no more.
     seen: when the visitor last did something, in seconds of the monotonic clock.
@@ -69,6 +70,7 @@ class Session:
     trial: Any = None
     jobs: list[Any] = field(default_factory=list)  # Job, or a LongRun, which stops like one
     looked: tuple[lib.Patch, lib.Fact] | None = None
+    inquired: tuple[lib.Patch, str] | None = None
     files: set[str] = field(default_factory=set)
     left: bool = False
     seen: float = field(default_factory=time.monotonic)
@@ -180,7 +182,7 @@ class Sessions:
             present = {key[: size + 1] for size in range(len(key))}
             for old in [one for one in list(session.folds) if one not in present]:
                 session.folds.pop(old, None)
-            session.foretold = session.looked = None
+            session.foretold = session.looked = session.inquired = None
 
     def _end(self, gone: list[tuple[str, Session]]) -> None:
         """Stop what runs for them, and delete their files, where no other visitor has the same."""

@@ -18,7 +18,7 @@ import lib
 from ..inside import key_overlap, layers_of_a_fact, ranks_and_changes
 from ..lifelong import run as lifelong
 from ..lifelong import stress_test
-from ..session import tracing
+from ..session import dossiers, tracing
 from ..session.findings import Traced
 from ..session.interference import Forecasts
 from ..session.long_run import LongRun
@@ -41,7 +41,7 @@ LOOKS: dict[str, Callable[[LongRun], Generator[Progress, None, Any]]] = {
     "trace": layers_of_a_fact.traced,
     "wilke": layers_of_a_fact.wise_layers,
 }
-PARTS = (*LOOKS, "forecast", "race", "natural", "traced")
+PARTS = (*LOOKS, "forecast", "race", "natural", "traced", "dossier")
 
 
 def settings(lm: lib.LM) -> dict[str, dict[str, Any]]:
@@ -89,6 +89,8 @@ def make(studio: Studio, part: str, natural: tuple[float, ...] | None = None) ->
         return forecast(studio, session, subject)
     if part == "traced":
         return traced(studio, session, subject, natural or ())
+    if part == "dossier":
+        return dossier(studio, session, subject)
     studio.edit(session, subject, MEMORY if part == "scope" else EDITOR).outcome()
     return through(LOOKS[part](LongRun(studio, session)), part)
 
@@ -112,6 +114,12 @@ def traced(
     name = f"{studio.choices.label(subject.case.fact)}, written by {EDITOR.upper()}"
     undone = tracing.reverse(studio, session).outcome()
     return Traced(name, found, undone, tracing.reveal(studio, session).outcome())
+
+
+def dossier(studio: Studio, session: Session, subject: Subject) -> lib.Dossier:
+    """Everything that is asked about the fact's subject, before the edit and after it."""
+    studio.edit(session, subject, EDITOR).outcome()
+    return dossiers.asked(studio, session, subject.case.fact.subject).outcome()
 
 
 def race(studio: Studio) -> Race:
@@ -151,7 +159,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         found, old = blank(studio), examples.of(studio.lm, asked.to)
         if old is not None and (current(old.settings), old.facts) == (found.settings, found.facts):
-            found = old  # else nothing of it would be made in the same way today
+            found = replace(old, settings=found.settings)  # else nothing would be made so today
         for part in wanted:
             found = replace(found, **{part: make(studio, part, found.natural)})
             print(f"\r{part}: written to {examples.write(found, asked.to)}\033[K")

@@ -110,6 +110,7 @@ class Examples:
     settings: {editor: its settings}, of every editor that has a part in them.
     facts: a digest of the classroom's cases and of the held-out text, as `digest` makes it.
     natural: the largest z of each layer of the unedited model (see session/tracing.py).
+    dossier: the subject of the fact, asked about before and after the edit.
     """
 
     model: str
@@ -129,6 +130,7 @@ class Examples:
     race: Race | None = None
     natural: tuple[float, ...] | None = None
     traced: Traced | None = None
+    dossier: lib.Dossier | None = None
 
     def panel(self, place: str) -> Panel | None:
         """The look inside that belongs to a card of the tab, by the card's name."""

@@ -3,101 +3,30 @@
 Every relation is asked in several wordings. An answer counts only where the wordings agree and
 where it is more probable for this entity than for others of the relation: many prompts suggest an
 answer by themselves, as "… is located in the city of" does, whoever the subject is. Behind the
-answers stand what the layers do with the entity (`entity_inside`). A few lines over 300: the
-dossier's questions, its result and the result's printed form are read together.
+answers stand what the layers do with the entity (`entity_inside`).
 """
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
-from statistics import fmean
-from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary
+from typing import Any
 
 import pandas as pd
-from torch import Tensor
 
 from ..data.facts import Fact, require_text
 from ..data.relations import Relation, bare, relations
 from ..model.lm import LM
 from ..patch.patch import EMPTY, Edit, Patch
+from .entity_answers import AGREED, LIFTED, Reply, Told, first_word, said, told
 from .entity_inside import Inside, inside
-from .logit_lens import lens
+from .usual_answers import usual
+
+__all__ = ["AGREED", "LIFTED", "Dossier", "Line", "Reply", "Told", "dossier", "dossier_lines"]
 
 WORDINGS = 3
 OTHERS = 8  # subjects with which an answer is compared
-TOKENS = 6  # of an answer
-TOGETHER = 4  # relations that are asked in one batch
-# Both thresholds from 16 made-up names on the embedded model (496 answers, none of which can be
-# known): all three wordings agree with a lift above 3 nats in 3.4 % of them. With two of three
-# wordings and 2 nats it would be 27 %: a name sounds Norwegian, and the answers follow its sound.
-AGREED = 1.0
-LIFTED = 3.0  # nats
-_ANSWER = re.compile(r"[^.,;:!?\n]+")
-
-
-class Reply(NamedTuple):
-    """The answer to one wording.
-
-    text   the answer up to the first punctuation mark
-    p      probability of its first token
-    lift   log p of this token minus its mean over other subjects of the relation, nats: 0 for an
-           answer that every subject gets; NaN where there is no other subject
-    """
-
-    text: str
-    p: float
-    lift: float
-
-    @property
-    def bare(self) -> str:
-        """The first word as answers are compared: no article, small letters."""
-        return _first_word(self.text)
-
-
-@dataclass(frozen=True)
-class Told:
-    """What a model says of one relation of the entity: the replies, and where the answer turns up.
-
-    replies  one per wording
-    layer    first layer after which the logit lens has the first wording's answer on top; None
-             where it is never there
-    """
-
-    replies: tuple[Reply, ...]
-    layer: int | None
-
-    @property
-    def answer(self) -> str:
-        """The answer that most wordings give, the first one where several are given equally."""
-        counts = [sum(a.bare == b.bare for b in self.replies) for a in self.replies]
-        return self.replies[counts.index(max(counts))].text
-
-    @property
-    def agreement(self) -> float:
-        """The share of the wordings that give it."""
-        return max(sum(a.bare == b.bare for b in self.replies) for a in self.replies) / len(
-            self.replies
-        )
-
-    @property
-    def p(self) -> float:
-        """Mean probability of the first token of each wording's answer."""
-        return fmean(reply.p for reply in self.replies)
-
-    @property
-    def lift(self) -> float:
-        """Mean lift of the wordings, nats."""
-        return fmean(reply.lift for reply in self.replies)
-
-    @property
-    def consistent(self) -> bool:
-        """Whether the wordings agree on an answer that others do not get: both thresholds hold."""
-        return bool(self.agreement >= AGREED - 1e-9 and self.lift > LIFTED)
+FIRST, TOGETHER = 4, 9  # relations that are asked in the first batch, and in each further one
 
 
 @dataclass(frozen=True)
@@ -118,7 +47,7 @@ class Line:
     @property
     def changed(self) -> bool:
         """Whether the answer is another one under the patch."""
-        return _first_word(self.before.answer) != _first_word(self.after.answer)
+        return first_word(self.before.answer) != first_word(self.after.answer)
 
 
 @dataclass(frozen=True)
@@ -160,7 +89,8 @@ class Dossier:
         if any(line.after is not line.before for line in self.lines):
             now = sum(line.after.consistent for line in self.lines)
             moved = sum(line.changed for line in self.lines)
-            text += f", {now} with the patch, which changed the answer to {moved}"
+            total_moved = f"{moved} answer{'s' * (moved != 1)}"
+            text += f", {now} with the patch, which changed {total_moved}, firm or not"
         return f"{text}."
 
     def __str__(self) -> str:
@@ -222,12 +152,15 @@ def dossier_lines(
     among: Mapping[str, Relation] | None = None,
     wordings: int = WORDINGS,
     others: int = OTHERS,
+    on_disk: bool = False,
 ) -> Iterator[Line]:
     """The lines of a dossier, each as soon as its relation has been asked.
 
     among     relations by their names; by default the classroom's 31
     wordings  the most wordings of a relation
     others    the most other subjects with which an answer is compared
+    on_disk   keep what other subjects are answered in the cache folder, where the next process
+              finds it; on the embedded model it is most of the time of a first dossier
 
     The model is free between two lines, so that others may use it. Raises FactError for a blank
     entity, ValueError for fewer than one wording or other subject.
@@ -236,7 +169,12 @@ def dossier_lines(
     if wordings < 1 or others < 1:
         raise ValueError("a dossier needs at least one wording and one other subject")
     known = relations() if among is None else among
-    return _lines(lm, entity.strip(), patch, known, wordings, others)
+    return _lines(lm, entity.strip(), patch, known, wordings, others, on_disk)
+
+
+def keep_usual(lm: LM, relation: Relation) -> None:
+    """Keep on disk what other subjects of a relation are answered, which most entities need."""
+    usual(lm, relation, relation.templates[:WORDINGS], "", OTHERS, on_disk=True)
 
 
 def naming(patch: Patch, entity: str) -> tuple[Edit, ...]:
@@ -257,90 +195,29 @@ def _lines(
     known: Mapping[str, Relation],
     wordings: int,
     others: int,
+    on_disk: bool,
 ) -> Iterator[Line]:
-    """The lines, some relations at a time: a step of generation reads all weights once."""
-    all_of_them = list(known.values())
-    for start in range(0, len(all_of_them), TOGETHER):
-        some = all_of_them[start : start + TOGETHER]
-        usual, prompts = [], []
+    """The lines, some relations at a time: a step of generation reads all weights once.
+
+    The first lines are there soon, and later ones share their steps with more others.
+    """
+    rest = list(known.values())
+    size = FIRST
+    while rest:
+        some, rest, size = rest[:size], rest[size:], TOGETHER
+        means, prompts = [], []
         for relation in some:
             templates = relation.templates[:wordings]
             prompts.append(tuple(relation.ask(template, entity) for template in templates))
-            usual.append([_usual(lm, relation, t, entity, others) for t in templates])
-        before = _told(lm, prompts, usual, EMPTY)
-        after = _told(lm, prompts, usual, patch) if patch else before
-        for relation, asked, *told in zip(some, prompts, before, after, strict=True):
-            yield Line(relation.name, asked, *told)
-
-
-def _told(
-    lm: LM,
-    prompts: Sequence[tuple[str, ...]],
-    usual: Sequence[Sequence[Tensor | None]],
-    patch: Patch,
-) -> list[Told]:
-    """The replies to all wordings of some relations, and the layers at which answers turn up."""
-    flat = [prompt for some in prompts for prompt in some]
-    means = [mean for some in usual for mean in some]
-    with lm.patched(patch, only=True):
-        texts, table = lm.answer(flat, TOKENS), lm.next_token(flat)
-    tokens = table.argmax(1).tolist()
-    replies = []
-    for text, row, token, mean in zip(texts, table, tokens, means, strict=True):
-        log_p = row[token].item()
-        lift = math.nan if mean is None else log_p - mean[token].item()
-        found = _ANSWER.search(text)
-        replies.append(Reply((found.group() if found else text).strip(), math.exp(log_p), lift))
-    starts = list(accumulate((len(some) for some in prompts), initial=0))
-    layers = _layers(lm, [some[0] for some in prompts], [tokens[i] for i in starts[:-1]], patch)
-    return [
-        Told(tuple(replies[first:end]), layer)
-        for first, end, layer in zip(starts, starts[1:], layers, strict=False)
-    ]
-
-
-def _layers(
-    lm: LM, prompts: Sequence[str], tokens: Sequence[int], patch: Patch
-) -> list[int | None]:
-    """The first layer from which on the lens has each prompt's token on top."""
-    words = [lm.tokenizer.decode([token]).strip() for token in tokens]
-    asked = [i for i, word in enumerate(words) if word]  # a line break is no answer
-    found: list[int | None] = [None] * len(prompts)
-    if asked:
-        with lm.patched(EMPTY, only=True):  # not on top of another patch of the caller's
-            table = lens(lm, [prompts[i] for i in asked], [[words[i]] for i in asked], patch)
-        ranks = table["rank"].to_numpy().reshape(len(asked), lm.n_layers)
-        for i, row in zip(asked, ranks.tolist(), strict=True):
-            below = [layer for layer, rank in enumerate(row) if rank != 1]
-            first = below[-1] + 1 if below else 0
-            found[i] = first if first < lm.n_layers else None
-    return found
-
-
-_MEANS: WeakKeyDictionary[LM, dict[tuple[str, str], dict[str, Tensor]]] = WeakKeyDictionary()
-
-
-def _usual(lm: LM, relation: Relation, template: str, entity: str, most: int) -> Tensor | None:
-    """Mean log-probabilities of the next token over other subjects, (vocabulary).
-
-    The mean is kept for each wording and set of subjects, in half precision. An entity that is one
-    of the subjects makes a set of its own, so at most one more set than subjects is kept.
-    """
-    subjects = [s for s, _ in relation.answers if bare(s) != bare(entity)][:most]
-    if not subjects:
-        return None
-    kept = _MEANS.setdefault(lm, {}).setdefault((lm.identity, template), {})
-    key = "\n".join(subjects)
-    if key not in kept:
-        with lm.patched(EMPTY, only=True):
-            kept[key] = lm.next_token([relation.ask(template, s) for s in subjects]).mean(0).half()
-    return kept[key].float()
-
-
-def _first_word(text: str) -> str:
-    """The first word of an answer as answers are compared: no article, small letters."""
-    words = bare(text).split()
-    return words[0].strip("\"'“”‘’.,;:!?") if words else ""
+            means.append(usual(lm, relation, templates, entity, others, on_disk))
+        flat = [prompt for asked in prompts for prompt in asked]
+        heard = said(lm, flat)
+        before = after = told(lm, prompts, heard, means)
+        if patch:
+            now = said(lm, flat, patch, [one.ids for one in heard])
+            after = told(lm, prompts, now, means, patch)
+        for relation, asked, *both in zip(some, prompts, before, after, strict=True):
+            yield Line(relation.name, asked, *both)
 
 
 def _shown(told: Told) -> str:

@@ -17,6 +17,9 @@ edits: once the page has come to rest after its warm-up, one press of Edit in a 
 visitors: twenty visitors call `/edit` at the same moment, each with a fact of its own (the offered
     examples first); how long each waited, how long one waits alone, and whether anybody saw
     another's edit.
+dossier: once the page has come to rest, everything about one subject for a new visitor without an
+    edit, and for one who has an edit of this subject live: the first row, all rows, what the layers
+    do, and the end with the trace. Once for each number of threads.
 """
 
 from __future__ import annotations
@@ -44,7 +47,7 @@ from tests.benchmarks import command
 from tests.support.page import Caller
 
 ROOT = Path(__file__).parents[2]
-PARTS = ("start", "edits", "visitors")
+PARTS = ("start", "edits", "visitors", "dossier")
 EDITORS = ("rome", "grace", "ultraedit", "ft")
 SHOWN = ("rome", "memit", "alphaedit", "ultraedit", "ft_m", "mend", "grace", "wise")  # first row
 # cases of the classroom that are offered as examples; the ready one (0) is edited by the warm-up
@@ -61,15 +64,17 @@ class Page:
     seconds, cpu: from the command to its address, wall-clock and of the process.
     """
 
-    def __init__(self, tree: Path) -> None:
+    def __init__(self, tree: Path, threads: int | None = None) -> None:
         with socket.socket() as free:  # two benchmarks at once do not meet
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         began = time.perf_counter()
         line = [sys.executable, "-u", "-m", "demo_app", "--port", str(port)]
+        told = {} if threads is None else {"OMP_NUM_THREADS": str(threads)}
         self.run = subprocess.Popen(
-            line, cwd=tree, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-        )
+            line, cwd=tree, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+            env={**os.environ, **told},
+        )  # fmt: skip
         assert self.run.stdout is not None
         for said in self.run.stdout:
             if said.startswith("Open "):
@@ -100,9 +105,9 @@ class Page:
 
 
 @contextmanager
-def opened(tree: Path) -> Iterator[Page]:
+def opened(tree: Path, threads: int | None = None) -> Iterator[Page]:
     """A page that is ended behind the body."""
-    page = Page(tree)
+    page = Page(tree, threads)
     try:
         yield page
     finally:
@@ -330,6 +335,58 @@ def _apart(page: Page, number: int, chosen: list[lib.Case]) -> bool:
     )
 
 
+def dossiers(tree: Path, threads: int) -> dict[str, Any]:
+    """Two dossiers on a page at rest: nobody's edit live, and an edit of the subject itself."""
+    case = {case.id: case for case in lib.classroom()}[CALLED[0]]
+    busy = others()
+    with opened(tree, threads) as page:
+        page.rest()
+        plain = dossier(page, "asks", case.fact.subject)
+        call(page, "edits", EDITOR, case)
+        edited = dossier(page, "edits", case.fact.subject)
+    found = {"subject": case.fact.subject, "editor": EDITOR, "plain": plain, "edited": edited}
+    return {"threads": threads, **found, "load_beside": [busy, others()]}
+
+
+def others() -> float:
+    """How many processes wanted to run in the last minute."""
+    return rounded(os.getloadavg()[0])
+
+
+def dossier(page: Page, name: str, subject: str) -> dict[str, float]:
+    """One dossier by a visitor, watched message by message as the browser gets them."""
+    caller = Caller(page.url, name)
+    entry = caller.endpoints()["dossier"]
+    begun, used = time.perf_counter(), page.used()
+    found: dict[str, float] = {}
+
+    def now(what: str) -> None:
+        if what not in found:
+            found[what] = rounded(time.perf_counter() - begun)
+            found[f"{what}_cpu"] = rounded(page.used() - used)
+
+    caller.join(fn_index=entry["id"], data=[subject])
+    stream = caller.http.stream("GET", f"/gradio_api/queue/data?session_hash={caller.name}")
+    with stream as lines:
+        for line in lines.iter_lines():
+            said = json.loads(line[5:]) if line.startswith("data:") else {}
+            if said.get("msg") not in ("process_generating", "process_completed"):
+                continue
+            if not said.get("success", True):
+                raise ValueError(f"there is no dossier: {said['output']}")
+            text = json.dumps(said["output"].get("data", []))
+            if text.count("<tr") > 1:
+                now("first")
+            if text.count('class=\\"prompt\\"') == len(lib.relations()) or "Reading" in text:
+                now("rows")
+            if "its nearest neighbors" in text.casefold():
+                now("inside")
+            if said["msg"] == "process_completed":
+                now("done")
+                break
+    return found
+
+
 def rounded(value: float) -> float:
     """To a hundredth of a second."""
     return round(value, 2)
@@ -362,13 +419,19 @@ def main() -> None:
     if given.before:
         trees = {"before": given.before, **({} if given.alone else trees)}
     machine = {"processor": platform.machine(), "cores": os.cpu_count()}
-    store(given.json, {"machine": machine, "threads": os.environ.get("OMP_NUM_THREADS", "all")})
+    if set(wanted) != {"dossier"}:  # which sets its own number of threads
+        store(given.json, {"machine": machine, "threads": os.environ.get("OMP_NUM_THREADS", "all")})
     if "start" in wanted:
         store(given.json, {"start": starts(trees, given.starts)})
     if "edits" in wanted:
         store(given.json, {"edits": {name: edits(tree) for name, tree in trees.items()}})
     if "visitors" in wanted:
         store(given.json, {"visitors": visitors(ROOT)})
+    if "dossier" in wanted:
+        for threads in (1, 2):
+            found = dossiers(ROOT, threads)
+            print(found, flush=True)
+            store(given.json, {"dossier": {str(threads): found}})
 
 
 if __name__ == "__main__":

@@ -79,3 +79,25 @@ def page_visitors() -> str:
     ]
     head = f"{count} visitors call `/edit` at once, each a fact of the own, by `{found['editor']}`"
     return table((head, ""), rows)
+
+
+@made("page-dossier")
+def page_dossier() -> str:
+    """Everything about one subject, without an edit and with one, on one thread and on two."""
+    found = pages().get("dossier")
+    if found is None:
+        return "Not measured yet.\n"
+    parts = {
+        "first": "the first rows",
+        "rows": "all 31 rows",
+        "inside": "keys, neighbors, features",
+        "done": "the trace, and the end",
+    }
+    rows = []
+    for threads, one in sorted(found.items()):
+        for state, said in (("plain", "none"), ("edited", f"`{one['editor']}`")):
+            times = one[state]
+            cells = (f"{number(times[p], 1)} ({number(times[p + '_cpu'], 1)})" for p in parts)
+            rows.append((threads, said, *cells))
+    head = ("threads", "edit of the subject live", *(f"{one}, s (CPU s)" for one in parts.values()))
+    return table(head, rows)

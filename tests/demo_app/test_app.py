@@ -380,6 +380,24 @@ def test_the_unedited_model_is_asked_once_for_all_visitors(studio, monkeypatch):
     assert dict(studio.unedited.texts) == known and one.points[1,].perplexity == 7.0
 
 
+def test_a_program_waits_for_no_perplexity_and_it_is_read_when_one_looks(studio, monkeypatch):
+    read, session = [], Session()
+    monkeypatch.setattr(lib, "perplexity", lambda *given: read.append(1) or 7.0)
+    monkeypatch.setattr(studio.unedited, "perplexity", None)
+    subject = studio.choices.subject(*TOWER, "xy")
+    plain = edit(studio, Session())
+    assert len(read) == 2, "of the unedited model and under the edit"
+    studio.unedited.perplexity = None
+    view = studio.edit(session, subject, "ft", listed=False).outcome()
+    assert len(read) == 2 and [row.after.text for row in view.rows] == [
+        row.after.text for row in plain.rows
+    ]
+    found = edit_list.look_back(session, 1)
+    assert found.perplexity is None and found.warning is None and found.edits[0].said
+    studio.revisions.at(session, 1).outcome()
+    assert len(read) == 4 and edit_list.look_back(session, 1).perplexity == 7.0
+
+
 # ---- the list of edits
 
 
@@ -584,8 +602,8 @@ def test_a_stop_at_the_very_end_changes_nothing(studio, monkeypatch, change):
     studio.edit(session, studio.choices.subject(*TOWER, "qz"), ["ft", "retrieval"]).outcome()
     edits, patches, measure = list(session.edits), list(session.patches), edit_list.measure
 
-    def stopped(job, *given):
-        measure(job, *given)
+    def stopped(job, *given, **more):
+        measure(job, *given, **more)
         session.stop()
         job.check()
 

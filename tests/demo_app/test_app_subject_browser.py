@@ -29,12 +29,14 @@ def test_an_edit_is_weakened_and_its_subject_looked_at(visit, tmp_path, width, t
     page.locator("h2.headline", has_text="Rome").wait_for(timeout=180_000)
     go_to(page, "One subject", "Everything about one subject")
     table = page.locator("#dossier table.dossier")
-    table.wait_for(timeout=180_000)
+    table.wait_for(timeout=2_000)  # the stored example, until the first own row is there
+    page.locator("#dossier-whose", has_text="Yours").wait_for(timeout=180_000)
     page.screenshot(path=tmp_path / f"dossier-{width}-growing.png", full_page=True)
     page.wait_for_function(
         "document.querySelectorAll('#dossier table.dossier tbody tr').length == 31",
         timeout=300_000,
     )
+    page.locator("#dossier-status .bar").wait_for(state="detached", timeout=300_000)
     assert "31 relations" in page.locator("#dossier .verdict").inner_text()
     assert "Rome" in table.locator("tr.moved").first.inner_text()
     fits(page, width)

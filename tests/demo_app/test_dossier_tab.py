@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
+from types import SimpleNamespace
+
 import pytest
 
 import lib
@@ -9,6 +13,24 @@ from demo_app.html.dossier import shown
 from demo_app.session import dossiers
 from demo_app.session.visitors import Session
 from demo_app.session.worker import Stopped, Trouble
+from demo_app.stored import examples
+from lib.interpret import usual_answers
+from lib.interpret.entity_dossier import Dossier, Line, Reply, Told
+
+DEFAULT = examples.file_of("SmolLM2-135M-Instruct")
+FACT = lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome", "Paris")
+STORED = Dossier(
+    "The Eiffel Tower",
+    (
+        Line(
+            "located in the city of",
+            ("The Eiffel Tower is located in the city of",),
+            Told((Reply("Paris", 0.9, 5.0),), 20),
+            Told((Reply("Rome", 0.8, 5.0),), 22),
+        ),
+    ),
+    (lib.Edit("rome", {}, (FACT,)),),
+)
 
 
 def test_the_dossier_grows_and_shows_the_edit(studio):
@@ -51,3 +73,123 @@ def test_bad_names_are_one_sentence(studio, wrong):
     with pytest.raises(Trouble, match="^The name ") as error:
         dossiers.asked(studio, Session(), wrong)
     assert str(error.value).endswith(".")
+
+
+def test_the_trace_comes_last_and_what_is_there_is_shown_before_it(studio, monkeypatch):
+    seen, trace = [], dossiers.effects
+    names = ("capital of", "opposite of")
+    monkeypatch.setattr(dossiers, "consistent", lambda lines: list(names))
+
+    def late(*given):
+        seen.append(job.progress.partial)
+        return trace(*given)
+
+    monkeypatch.setattr(dossiers, "effects", late)
+    job = dossiers.asked(studio, Session(), "Rome")
+    found = job.outcome().inside
+    assert len(seen) == dossiers.TRACED == len(found.effects)
+    assert seen[0].inside.effects == () and seen[0].inside.relations == names == found.relations
+    assert found.effects[0].relation == names[0], "the one with the largest lift"
+    assert "are recalled" in shown(job.outcome()) and "are recalled" not in shown(seen[0])
+
+
+def test_the_background_reads_what_every_dossier_needs(studio, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    usual_answers._MEANS.clear()
+    dossiers.warm_up(studio)
+    while not studio.worker.idle:
+        time.sleep(0.05)
+    dossiers.asked(studio, Session(), "Xanadu").outcome()
+    assert len(list(tmp_path.rglob("usual-answers/*"))) == 31
+    made = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")}
+    assert len(made) > 31, "and the second moments"
+    usual_answers._MEANS.clear()
+    monkeypatch.setattr(studio, "keep", True)
+    monkeypatch.setattr(
+        usual_answers, "save_file", lambda *_: pytest.fail("it was not taken from the disk")
+    )
+    dossiers.asked(studio, Session(), "Xanadu").outcome()
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")} == made
+
+
+# ---- the tab
+
+
+@pytest.fixture
+def tab(studio):
+    """The tab over a random model, with a stored example that another model has made."""
+    gr = pytest.importorskip("gradio")
+    from demo_app.tabs.dossier import DossierTab
+
+    with gr.Blocks():
+        return DossierTab(studio, replace(examples.read(DEFAULT), dossier=STORED))
+
+
+def last(pages) -> dict:
+    found: dict = {}
+    for page in pages:
+        found |= page
+    return found
+
+
+def test_the_tab_opens_with_the_stored_example_and_without_the_model(tab, studio):
+    assert "Stored example: <b>The Eiffel Tower → Rome</b>" in tab.caption.value
+    assert "<mark>Rome</mark>" in tab.result.value and "rome wrote “" in tab.result.value
+    visitor = SimpleNamespace(session_hash="looks")
+    page = last(tab.look(visitor))
+    assert page[tab.result] == tab.result.value and page[tab.entity] == "The Eiffel Tower"
+    assert not studio.sessions.get("looks").jobs, "nothing was asked"
+    assert set(last(tab.look(visitor))) == {tab.entity}, "nothing is sent twice"
+
+
+def test_an_edit_of_ones_own_replaces_it_and_undo_brings_it_back(tab, studio):
+    visitor = SimpleNamespace(session_hash="edits")
+    session = studio.sessions.get("edits")
+    last(tab.look(visitor))
+    fact = lib.Fact("The Eiffel Tower", "{} is located in the city of", "xy")
+    editor = lib.EDITORS["ft"](studio.lm, layer=2, lr=2e-2, epochs=40, target_eos=False)
+    session.patches.append(editor.edit([fact]))
+    pages = list(tab.look(visitor))
+    first = next(page for page in pages if tab.result in page)
+    assert all(tab.caption not in page for page in pages[: pages.index(first)]), "it stays so long"
+    page = last(pages)
+    assert "<b>Yours</b>: The Eiffel Tower." in page[tab.caption]
+    assert "<mark>xy" in page[tab.result] and "ft wrote “" in page[tab.result]
+    assert set(last(tab.look(visitor))) == {tab.entity}, "the same edit, the same subject"
+    session.patches = []
+    back = last(tab.look(visitor))
+    assert back[tab.result] == tab.result.value and "Stored example" in back[tab.caption]
+
+
+def test_another_subject_is_asked_and_stays_until_the_view_changes(tab, studio):
+    visitor = SimpleNamespace(session_hash="asks")
+    page = last(tab.ask("Mount Everest", visitor))
+    assert "<b>Yours</b>: Mount Everest." in page[tab.caption]
+    assert "Mount Everest: " in page[tab.result]
+    assert set(last(tab.look(visitor))) == {tab.entity}, "what one has asked for stays"
+    session = studio.sessions.get("asks")
+    session.view = studio.look(session, studio.choices.subject("alpha", "{} is", "xy")).outcome()
+    page = last(tab.look(visitor))
+    assert page[tab.entity] == "alpha" and "<b>Yours</b>: alpha." in page[tab.caption]
+
+
+def test_what_was_stopped_is_asked_again(tab, studio):
+    visitor = SimpleNamespace(session_hash="stops")
+    session = studio.sessions.get("stops")
+    pages = tab.ask("Rome", visitor)
+    next(pages)
+    session.stop()
+    assert "Stopped" in last(pages)[tab.status] and session.inquired is None
+    assert tab.result in last(tab.look(visitor))
+
+
+def test_a_model_without_a_stored_dossier_says_so(studio):
+    gr = pytest.importorskip("gradio")
+    from demo_app.tabs.dossier import DossierTab
+
+    with gr.Blocks():
+        for given in None, replace(examples.read(DEFAULT), dossier=None):
+            tab = DossierTab(studio, given)
+            assert "No example is stored for" in tab.caption.value and tab.result.value == ""
+    page = last(tab.look(SimpleNamespace(session_hash="no example")))
+    assert "<b>Yours</b>: The Eiffel Tower." in page[tab.caption]

@@ -45,6 +45,10 @@ def test_a_file_is_whole_and_says_what_it_is(path, tmp_path):
         assert shown.figure._repr_png_().startswith(b"\x89PNG"), part
     assert found.ranks.now is not None and max(found.norms.share.values()) > 0
     assert found.forecast.measured and found.forecast.fact == found.fact
+    if found.dossier is not None:
+        assert found.dossier.entity == found.fact.subject and len(found.dossier.lines) == 31
+        assert found.dossier.edits[0].facts == (found.fact,) and found.dossier.inside is not None
+        assert any(line.changed for line in found.dossier.lines)
     if found.race is None:
         return
     test = found.race.test()
@@ -65,8 +69,7 @@ def test_a_file_is_in_step_with_the_facts(path):
 def test_the_file_of_the_default_model_is_in_step_with_its_presets(default_lm, monkeypatch):
     monkeypatch.setattr(config, "_presets", PRESETS)
     found = examples.of(default_lm)
-    assert found is not None
-    assert command.current(found.settings) == command.settings(default_lm)
+    assert found is not None and command.current(found.settings) == command.settings(default_lm)
 
 
 def test_other_weights_of_the_same_name_have_no_examples(tmp_path):
@@ -131,6 +134,14 @@ def test_parts_are_made_one_by_one_and_kept_while_they_are_in_step(
     assert command.main(["--only", "norms", *to]) == 0
     third = examples.of(studio.lm, tmp_path)
     assert third.forecast is None and third.norms == first.norms, "made by other settings: dropped"
+    text["settings"] = json.loads(path.read_text())["settings"]
+    removed = text["settings"]["ft"].pop("epochs")
+    monkeypatch.setattr(lib.EDITORS["ft"].Config, "added", {"epochs": removed})
+    path.write_text(json.dumps(text))
+    assert command.main(["--only", "forecast", *to]) == 0
+    fourth = examples.of(studio.lm, tmp_path)
+    assert fourth.scope is not None, "a setting that came later has its old value in older files"
+    assert fourth.settings["ft"]["epochs"] == removed
     assert command.main(["--only", "magic", *to]) == 2
     assert "there is no example 'magic'" in capsys.readouterr().err
 

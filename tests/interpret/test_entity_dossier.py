@@ -32,7 +32,7 @@ def test_an_edit_shows_in_its_line_and_in_the_log(tower):
     assert line.after.lift > 2 and 0 < line.after.p <= 1
     assert found.edits == patch.log and found.entity == "the Eiffel Tower"
     assert "Paris → Rome (changed)" in str(found) and "edited by rome" in str(found)
-    assert "which changed the answer to" in found.verdict
+    assert "with the patch, which changed " in found.verdict
     assert found.inside is not None and found.inside.keys[0].layer == 3
     key = found.inside.keys[0]
     assert key.z > 5 and key.z > 2 * key.z_most, "the edit shows in the weights"
