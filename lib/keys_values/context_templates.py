@@ -56,7 +56,7 @@ def contexts(
     Where the model wrote a token that is no text, such as the beginning of an image, which Gemma 3
     puts first in one text of seventeen, it writes once more without those tokens.
     """
-    asked = tuple(map(tuple, lengths)), start, seed, top_k
+    asked = lm.identity, tuple(map(tuple, lengths)), start, seed, top_k
     written = WRITTEN.setdefault(lm, {})
     if asked not in written:
         written[asked] = _write(lm, lengths, start, seed, top_k)
