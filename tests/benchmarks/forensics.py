@@ -7,8 +7,9 @@
 The defender reads C from a text of its own (FILE) and asks the candidates of its own list (FILE,
 one per line) behind "About {}": neither is the editor's. With `--prompts` the candidates are whole
 prompts, read as they are: the classroom's and those of FILE. WORK keeps the reading of the base
-model, the edits, and is gone on with after a stop; results go to forensics.json, a row per suspect,
-those of whole prompts under "prompts".
+model, the edits, and is gone on with after a stop; results go to forensics.json, a row per suspect
+with the hash of the text, those of whole prompts under "prompts". The subjects of today's rows are
+the first 5,000 different ones of CounterFact's flat file that the classroom lacks.
 
 Half of the facts are classroom cases with even numbers, on which settings and thresholds are to be
 chosen, and the odd ones are reported. RESULTS.md says which of today's were seen on both halves.
@@ -143,6 +144,7 @@ def main() -> None:
     own = [_own(case, given) for case in lib.classroom() if case.fact.subject]
     names = list(dict.fromkeys([*own, *read_names(given.prompts or given.subjects)]))
     reading = Reading(lm, given.work, names, given.text, BARE if given.prompts else PREFIX)
+    text = digest(given.text.read_text(encoding="utf-8").splitlines())
     whole: dict[str, Any] = {}
     if given.out.exists():
         whole = json.loads(given.out.read_text(encoding="utf-8"))
@@ -171,7 +173,7 @@ def main() -> None:
             if wanted in suspects or time.time() > until:
                 continue
             row = suspect(reading, given, editor, cases)
-            suspects[wanted] = row
+            suspects[wanted] = row | {"text": text}
             keep()
             first = row["own"][0]
             print(wanted, row["first"], row["layers"], f"z {row['z']:.1f}", first, flush=True)
@@ -183,7 +185,8 @@ def main() -> None:
         moments = _moments(reading, given, name, patch, layers)
         found = matched_filter(lm, names, moments, patch, reading.prefix)
         row = verdict(found, [], [])
-        negatives[name] = {**row, "read": layers, "z_of_layers": largest(found)}
+        about = {"read": layers, "z_of_layers": largest(found), "text": text}
+        negatives[name] = row | about
         keep()
         print(name, row["z"], row["first"], row["layers"], flush=True)
 
