@@ -128,7 +128,7 @@ def _candidates(found: Findings) -> str:
         (
             f"{named(one.name, one.prompt)}{'  ← stands out' if one.z >= found.least(one) else ''}",
             *(["–" if one.share is None else f"{one.share:.2f}"] if with_share else []),
-            f"{one.z:.1f}",
+            _rounded(one.z, found.least(one)),
             listed(list(one.layers)),
         )
         for one in found.suspects[:LISTED]
@@ -139,10 +139,15 @@ def _candidates(found: Findings) -> str:
     notes = [f"Then: {more}."] if more else []
     notes.append(f"{SHARE} {OF_LIST}" if with_share else f"{Z} {NORM}")
     least = f"z = {found.threshold:g} on"
-    if found.prompts:
+    if found.prompts and found.prompt_threshold != found.threshold:
         least += f", a whole prompt from {found.prompt_threshold:g} on: many end alike"
     notes.append(f"A candidate is called a suspect from {least}.{_null(found)}")
     return numbers(heads, rows, notes)
+
+
+def _rounded(z: float, least: float) -> str:
+    """One digit, or two where one would show a z below the threshold as if it reached it."""
+    return f"{z:.1f}" if z >= least or round(z, 1) < least else f"{z:.2f}"
 
 
 def _null(found: Findings) -> str:

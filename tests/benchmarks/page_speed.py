@@ -171,6 +171,39 @@ def starts(trees: dict[str, Path], count: int) -> dict[str, dict[str, Any]]:
     }
 
 
+class Seen:
+    """When things were first seen: seconds since it was made, and CPU seconds of the page."""
+
+    def __init__(self, page: Page) -> None:
+        self.page, self.begun, self.used = page, time.perf_counter(), page.used()
+        self.found: dict[str, float] = {}
+
+    def now(self, what: str) -> None:
+        """It is there; what was seen before stays as it was."""
+        if what not in self.found:
+            self.found[what] = rounded(time.perf_counter() - self.begun)
+            self.found[f"{what}_cpu"] = rounded(self.page.used() - self.used)
+
+
+def results(caller: Caller, failed: str) -> Iterator[tuple[list[Any], bool]]:
+    """The values of a call that is under way and whether they are the last, as a browser gets them.
+
+    Raises ValueError, which begins with `failed`, where the page says that the call failed.
+    """
+    stream = caller.http.stream("GET", f"/gradio_api/queue/data?session_hash={caller.name}")
+    with stream as lines:
+        for line in lines.iter_lines():
+            said = json.loads(line[5:]) if line.startswith("data:") else {}
+            if said.get("msg") not in ("process_generating", "process_completed"):
+                continue
+            if not said.get("success", True):
+                raise ValueError(f"{failed}: {said['output']}")
+            ended = said["msg"] == "process_completed"
+            yield said["output"].get("data", []), ended
+            if ended:
+                return
+
+
 def press(page: Page, name: str, editor: str, case: lib.Case) -> dict[str, Any]:
     """One press of Edit by a new visitor, watched message by message as the browser gets them."""
     caller, fact = Caller(page.url, name), case.fact
@@ -184,40 +217,26 @@ def press(page: Page, name: str, editor: str, case: lib.Case) -> dict[str, Any]:
     headline = next(i for key, i in places.items() if 'class="head' in key)
     first, more = ([editor], []) if editor in SHOWN else ([], [editor])
     data = [fact.subject, fact.prompt, fact.target_new, first, more, "", "", None, None, "", False]
-    begun, used = time.perf_counter(), page.used()
-    found: dict[str, float] = {}
-
-    def now(what: str) -> None:
-        if what not in found:
-            found[what] = time.perf_counter() - begun
-            found[f"{what}_cpu"] = page.used() - used
-
+    seen = Seen(page)
     if len(entry["inputs"]) < len(data):  # a page before relations and guesses
         data = [*data[:6], *data[7:-1]]
     caller.join(fn_index=entry["id"], data=data)
-    stream = caller.http.stream("GET", f"/gradio_api/queue/data?session_hash={caller.name}")
-    with stream as lines:
-        for line in lines.iter_lines():
-            said = json.loads(line[5:]) if line.startswith("data:") else {}
-            if said.get("msg") not in ("process_generating", "process_completed"):
-                continue
-            if not said.get("success", True):
-                raise ValueError(f"{editor} made no edit: {said['output']}")
-            values = [json.dumps(value) for value in said["output"].get("data", [])]
-            now("first")
-            if values and "Asking all again" in values[0]:
-                now("written")
-            if values and 'class=\\"headline' in values[headline]:
-                now("headline")
-            if values and "data-row" in values[table]:
-                now("rows")
-            if said["msg"] == "process_completed":
-                now("done")
-                break
+    for output, ended in results(caller, f"{editor} made no edit"):
+        values = [json.dumps(value) for value in output]
+        seen.now("first")
+        if values and "Asking all again" in values[0]:
+            seen.now("written")
+        if values and 'class=\\"headline' in values[headline]:
+            seen.now("headline")
+        if values and "data-row" in values[table]:
+            seen.now("rows")
+        if ended:
+            seen.now("done")
+    found = seen.found
     return {
         "editor": editor,
         "case": case.id,
-        **{key: rounded(value) for key, value in found.items()},
+        **found,
         "behind_the_edit": rounded(found["headline"] - found["written"]),
         "behind_the_edit_cpu": rounded(found["headline_cpu"] - found["written_cpu"]),
     }
@@ -357,34 +376,19 @@ def dossier(page: Page, name: str, subject: str) -> dict[str, float]:
     """One dossier by a visitor, watched message by message as the browser gets them."""
     caller = Caller(page.url, name)
     entry = caller.endpoints()["dossier"]
-    begun, used = time.perf_counter(), page.used()
-    found: dict[str, float] = {}
-
-    def now(what: str) -> None:
-        if what not in found:
-            found[what] = rounded(time.perf_counter() - begun)
-            found[f"{what}_cpu"] = rounded(page.used() - used)
-
+    seen = Seen(page)
     caller.join(fn_index=entry["id"], data=[subject])
-    stream = caller.http.stream("GET", f"/gradio_api/queue/data?session_hash={caller.name}")
-    with stream as lines:
-        for line in lines.iter_lines():
-            said = json.loads(line[5:]) if line.startswith("data:") else {}
-            if said.get("msg") not in ("process_generating", "process_completed"):
-                continue
-            if not said.get("success", True):
-                raise ValueError(f"there is no dossier: {said['output']}")
-            text = json.dumps(said["output"].get("data", []))
-            if text.count("<tr") > 1:
-                now("first")
-            if text.count('class=\\"prompt\\"') == len(lib.relations()) or "Reading" in text:
-                now("rows")
-            if "its nearest neighbors" in text.casefold():
-                now("inside")
-            if said["msg"] == "process_completed":
-                now("done")
-                break
-    return found
+    for output, ended in results(caller, "there is no dossier"):
+        text = json.dumps(output)
+        if text.count("<tr") > 1:
+            seen.now("first")
+        if text.count('class=\\"prompt\\"') == len(lib.relations()) or "Reading" in text:
+            seen.now("rows")
+        if "its nearest neighbors" in text.casefold():
+            seen.now("inside")
+        if ended:
+            seen.now("done")
+    return seen.found
 
 
 def rounded(value: float) -> float:

@@ -115,6 +115,17 @@ def test_whole_prompts_are_candidates_of_their_own(studio, low):
     assert without.prompts == 0 and not any(one.prompt for one in without.suspects)
 
 
+def test_a_z_just_below_the_threshold_is_not_shown_as_if_it_reached_it(studio, file, low):
+    session = Session()
+    tracing.bring(studio, session, file, "changed.safetensors").outcome()
+    found = tracing.look(studio, session, with_base=True).outcome()
+    least = found.threshold
+    one = replace(found.suspects[0], z=least - 0.04)
+    shown = html.shown(replace(found, suspects=(one,)))
+    assert f"{least - 0.04:.2f}" in shown and "stands out" not in shown
+    assert "stands out" in html.shown(replace(found, suspects=(replace(one, z=least),)))
+
+
 def test_a_blind_edit_says_nothing_until_it_is_told(studio, more_strong_settings, monkeypatch):
     monkeypatch.setattr(suspects, "BLIND", ("rome",))
     session = Session()
