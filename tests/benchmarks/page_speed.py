@@ -13,7 +13,8 @@ start: seconds from the command to the line with the address, median over a few 
     which may be loaded behind the address.
 edits: once the page has come to rest after its warm-up, one press of Edit in a new visitor's first
     tab for each editor and fact: the first answer of any kind, the end of the edit, the edited
-    sentence (the headline), and the whole result. Then the same editor on another fact by `/edit`.
+    sentence (the headline), and the whole result. Then the same editors on three other facts each,
+    in turn, by `/edit`.
 visitors: twenty visitors call `/edit` at the same moment, each with a fact of its own (the offered
     examples first); how long each waited, how long one waits alone, and whether anybody saw
     another's edit.
@@ -36,6 +37,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +53,8 @@ PARTS = ("start", "edits", "visitors", "dossier")
 EDITORS = ("rome", "grace", "ultraedit", "ft")
 SHOWN = ("rome", "memit", "alphaedit", "ultraedit", "ft_m", "mend", "grace", "wise")  # first row
 # cases of the classroom that are offered as examples; the ready one (0) is edited by the warm-up
-PRESSED, CALLED = (1, 3, 22, 32), (37, 49, 60, 64)
+PRESSED = (1, 3, 22, 32)  # one for each editor
+CALLED = (37, 49, 60, 64, 72, 90, 91, 125, 148, 187, 18, 41)  # three for each, in turn
 VISITORS, EDITOR = 20, "ft"
 STARTS = 3
 REST = 3.0  # seconds in which a page that has come to rest uses less than a tenth of CPU
@@ -276,8 +279,8 @@ def edits(tree: Path) -> dict[str, Any]:
             for editor, i in zip(EDITORS, PRESSED, strict=True)
         ]
         found["calls"] = [
-            call(page, f"call-{editor}", editor, cases[i])
-            for editor, i in zip(EDITORS, CALLED, strict=True)
+            call(page, f"call-{editor}-{i}", editor, cases[i])
+            for i, editor in zip(CALLED, cycle(EDITORS), strict=False)
         ]
     for row in (*found["presses"], *found["calls"]):
         print(row, flush=True)

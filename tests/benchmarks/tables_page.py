@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from statistics import median
+
 from .tables import Row, made, number, read, table, times
 
 
@@ -38,25 +40,36 @@ def page_edits() -> str:
         "press to first answer, s",
         "end of the edit to the headline, s: before",
         "now",
+        "calls",
         "`/edit`, s: before",
         "now",
         "before / now",
+        "least and most",
         "of that the editor",
     )
     rows = []
     for i, press in enumerate(edits["now"]["presses"]):
-        before, call = edits["before"]["presses"][i], edits["now"]["calls"][i]
-        earlier = edits["before"]["calls"][i]
+        before, editor = edits["before"]["presses"][i], press["editor"]
+        # both trees were called with the same facts in the same order
+        both = [
+            pair
+            for pair in zip(edits["before"]["calls"], edits["now"]["calls"], strict=True)
+            if pair[1]["editor"] == editor
+        ]
+        ratios = [old["seconds"] / new["seconds"] for old, new in both]
+        old, new = (median(pair[side]["seconds"] for pair in both) for side in (0, 1))
         rows.append(
             (
-                f"`{press['editor']}`",
+                f"`{editor}`",
                 number(press["first"]),
                 number(before["behind_the_edit"], 1),
                 number(press["behind_the_edit"], 1),
-                number(earlier["seconds"], 1),
-                number(call["seconds"], 1),
-                times(earlier["seconds"] / call["seconds"], 1),
-                number(call["of_that_editing"], 1),
+                len(both),
+                number(old, 1),
+                number(new, 1),
+                times(median(ratios), 1),
+                f"{min(ratios):.1f} to {max(ratios):.1f}",
+                number(median(pair[1]["of_that_editing"] for pair in both), 1),
             )
         )
     return table(head, rows)
