@@ -19,27 +19,12 @@ from .worker import Trouble
 
 LINES = 12
 LARGEST = 10_000  # of a number: what a visitor may make the machine do
-# {model: {editor: settings}} that this page takes in place of the model's presets, because somebody
-# waits for the answer. ROME's search ends at a loss that its steps seldom reach; ended earlier it
-# takes half as long, and what that costs is measured in tests/benchmarks/RESULTS.md, "The page".
-QUICKER: dict[str, dict[str, dict[str, Any]]] = {"SmolLM2-135M-Instruct": {"rome": {"enough": 0.4}}}
 PATHS = ("network", "text", "inner", "source", "contexts", "irrelevant")  # files, or work unbounded
 
 
-def own(lm: lib.LM, editor: str) -> dict[str, Any]:
-    """The settings that this page takes in place of those of the library's preset."""
-    return dict(QUICKER.get(lm.name, {}).get(editor, {}))
-
-
-def library(lm: lib.LM, editor: str) -> str:
-    """The lines of settings under which an edit of this page is one by the library's preset."""
-    config = lib.EDITORS[editor].Config.preset(lm, editor)
-    return "\n".join(f"{name} = {json.dumps(getattr(config, name))}" for name in own(lm, editor))
-
-
 def shown(lm: lib.LM, editor: str) -> dict[str, Any]:
-    """{name: value} of the settings that may be changed, as this page takes them for this model."""
-    config = asdict(lib.EDITORS[editor].Config.preset(lm, editor)) | own(lm, editor)
+    """{name: value} of the settings that may be changed, as the preset has them for this model."""
+    config = asdict(lib.EDITORS[editor].Config.preset(lm, editor))
     return {name: value for name, value in config.items() if name not in PATHS}
 
 
@@ -70,16 +55,10 @@ def table(lm: lib.LM, editor: str) -> str:
             f"<td>{escape(json.dumps(row['published']))}</td></tr>"
         )
     paper = escape(lib.EDITORS[editor].paper)
-    config = lib.EDITORS[editor].Config.preset(lm, editor)
-    quicker = "".join(
-        f"<p>{escape(name)} is {json.dumps(value)} on this page, so that the answer comes sooner; "
-        f"the library's preset has {json.dumps(getattr(config, name))}.</p>"
-        for name, value in own(lm, editor).items()
-    )
     return (
         f'<table class="options"><caption>Settings of {escape(editor)}</caption><tr>'
         "<th>setting</th><th>for this model</th><th>as published</th></tr>"
-        f"{rows}</table>{quicker}<p>{paper}</p>"
+        f"{rows}</table><p>{paper}</p>"
     )
 
 

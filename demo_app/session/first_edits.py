@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 import lib
 
-from . import editor_settings
 from .asking import Asker
 from .choices import STEPS, WARM, Choices
 from .views import Column, Row, Subject, View
@@ -63,7 +62,6 @@ class FirstEdits:
     ) -> Generator[None, None, Column]:
         """What one editor makes of the fact; with several a failure is a column of its own.
 
-        settings: those that are not this page's own.
         begin, end: the part of the job's bar that this is.
         """
         name, middle = self.choices.editors()[editor][0], begin + (end - begin) * 0.7
@@ -118,11 +116,10 @@ class FirstEdits:
 
     def _editor(self, name: str, settings: dict[str, int]) -> lib.Editor:
         """The editor; those of the warm-up are kept, with what they computed once for the model."""
-        own = editor_settings.own(self.lm, name)
         if settings or name not in WARM:
-            return self.choices.kind(name)(self.lm, **own | settings)
+            return self.choices.kind(name)(self.lm, **settings)
         if name not in self._warm:
-            self._warm[name] = self.choices.kind(name)(self.lm, **own)
+            self._warm[name] = self.choices.kind(name)(self.lm)
         return self._warm[name]
 
     def _patch(

@@ -16,7 +16,7 @@ from typing import Any
 
 import lib
 
-from . import edit_list, editor_settings
+from . import edit_list
 from .studio import Studio
 from .views import Subject, View
 from .visitors import Session
@@ -124,8 +124,7 @@ def take(studio: Studio, session: Session, shown: Exhibit, number: int) -> Job:
         return _others(studio, session, step, wanted)
     if number:
         wanted = studio.choices.subject(step.subject, step.prompt, step.target)
-    preset = editor_settings.library(studio.lm, step.editor)  # under which verdicts were measured
-    return studio.edit(session, wanted, step.editor, more=f"{preset}\n{step.options}")
+    return studio.edit(session, wanted, step.editor, more=step.options)
 
 
 def _others(studio: Studio, session: Session, step: Step, about: Subject) -> Job:

@@ -18,7 +18,7 @@ import lib
 from ..inside import key_overlap, layers_of_a_fact, ranks_and_changes
 from ..lifelong import run as lifelong
 from ..lifelong import stress_test
-from ..session import dossiers, editor_settings, tracing
+from ..session import dossiers, tracing
 from ..session.findings import Traced
 from ..session.interference import Forecasts
 from ..session.long_run import LongRun
@@ -91,21 +91,15 @@ def make(studio: Studio, part: str, natural: tuple[float, ...] | None = None) ->
         return traced(studio, session, subject, natural or ())
     if part == "dossier":
         return dossier(studio, session, subject)
-    edited(studio, session, subject, MEMORY if part == "scope" else EDITOR)
+    studio.edit(session, subject, MEMORY if part == "scope" else EDITOR).outcome()
     return through(LOOKS[part](LongRun(studio, session)), part)
-
-
-def edited(studio: Studio, session: Session, subject: Subject, editor: str = EDITOR) -> None:
-    """Write the fact by the library's preset, also where the page has settings of its own."""
-    preset = editor_settings.library(studio.lm, editor)
-    studio.edit(session, subject, editor, more=preset).outcome()
 
 
 def forecast(studio: Studio, session: Session, subject: Subject) -> Any:
     """The forecast of the edit, made before it, with what then happened."""
     forecasts = Forecasts(studio)
     forecasts.predict(session, subject, EDITOR).outcome()
-    edited(studio, session, subject)
+    studio.edit(session, subject, EDITOR).outcome()
     return forecasts.measure(session).outcome()
 
 
@@ -113,7 +107,7 @@ def traced(
     studio: Studio, session: Session, subject: Subject, natural: tuple[float, ...]
 ) -> Traced:
     """The edit looked at without its base, taken out again, and told."""
-    edited(studio, session, subject)
+    studio.edit(session, subject, EDITOR).outcome()
     tracing.mine(studio, session).outcome()
     found = tracing.look(studio, session, with_base=False, null=natural).outcome()
     found = replace(found, seconds=0.0)  # of this machine: a page elsewhere does not show it
@@ -124,7 +118,7 @@ def traced(
 
 def dossier(studio: Studio, session: Session, subject: Subject) -> lib.Dossier:
     """Everything that is asked about the fact's subject, before the edit and after it."""
-    edited(studio, session, subject)
+    studio.edit(session, subject, EDITOR).outcome()
     return dossiers.asked(studio, session, subject.case.fact.subject).outcome()
 
 

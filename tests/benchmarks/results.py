@@ -22,6 +22,7 @@ from pathlib import Path
 from . import (
     arena_tables,
     conversation_tables,
+    dossier_tables,
     forensics_tables,
     judge_tables,
     long_text_tables,
@@ -35,6 +36,7 @@ from .tables import HERE, TABLES
 MORE = (
     arena_tables,
     conversation_tables,
+    dossier_tables,
     forensics_tables,
     judge_tables,
     long_text_tables,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from notebooks.support import flat_06, horen_11
 
-from .tables import made, number, read, table, times
+from .tables import made, number, percents, read, table, times
 
 NEWER = ("crispedit", "horen")
 
@@ -74,3 +74,20 @@ def horen_crowding() -> str:
     """The crowding rule beside what was measured."""
     lines = horen_11.crowding(horen_11.read()["rows"])
     return table(tuple(lines[0]), [tuple(line.values()) for line in lines])
+
+
+@made("contrasts")
+def contrasts() -> str:
+    """Steering by its strength beside parts of a ROME edit, and retrieval by its demonstrations."""
+    cases = list(read("contrasts")["cases"].values())
+    metrics = ("efficacy", "generalization", "specificity", "same_subject", "locality")
+    names = {"same_subject": "same subject, another relation"}
+    rows = []
+    for arm in cases[0]:
+        cells = []
+        for metric in metrics:
+            found = [case[arm][metric]["generation"] for case in cases if metric in case[arm]]
+            cells.append(percents(found))
+        rows.append((arm, *cells))
+    head = (f"n = {len(cases)}, %", *(names.get(metric, metric) for metric in metrics))
+    return table(head, rows)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from statistics import median
+from statistics import mean, median
 
-from .tables import Row, made, number, read, table, times
+from lib.evaluation.intervals import DIFFERENCE
+
+from .tables import Row, made, number, percents, read, table, times
 
 
 def pages() -> Row:
@@ -41,10 +43,10 @@ def page_edits() -> str:
         "end of the edit to the headline, s: before",
         "now",
         "calls",
-        "`/edit`, s: before",
+        "`/edit`, mean s: before",
         "now",
         "before / now",
-        "least and most",
+        "of one call",
         "of that the editor",
     )
     rows = []
@@ -57,7 +59,7 @@ def page_edits() -> str:
             if pair[1]["editor"] == editor
         ]
         ratios = [old["seconds"] / new["seconds"] for old, new in both]
-        old, new = (median(pair[side]["seconds"] for pair in both) for side in (0, 1))
+        old, new = (mean(pair[side]["seconds"] for pair in both) for side in (0, 1))
         rows.append(
             (
                 f"`{editor}`",
@@ -67,9 +69,9 @@ def page_edits() -> str:
                 len(both),
                 number(old, 1),
                 number(new, 1),
-                times(median(ratios), 1),
+                times(old / new, 1),
                 f"{min(ratios):.1f} to {max(ratios):.1f}",
-                number(median(pair[1]["of_that_editing"] for pair in both), 1),
+                number(mean(pair[1]["of_that_editing"] for pair in both), 1),
             )
         )
     return table(head, rows)
@@ -113,4 +115,42 @@ def page_dossier() -> str:
             cells = (f"{number(times[p], 1)} ({number(times[p + '_cpu'], 1)})" for p in parts)
             rows.append((threads, said, *cells))
     head = ("threads", "edit of the subject live", *(f"{one}, s (CPU s)" for one in parts.values()))
+    return table(head, rows)
+
+
+@made("rome-enough")
+def rome_enough() -> str:
+    """ROME's search ended earlier: each metric under both settings, and the paired difference."""
+    cases = list(read("rome_enough")["cases"].values())
+    early, late = "0.4", "0.05"
+    rows = []
+    for metric, event in (
+        ("efficacy", "generation"),
+        ("efficacy", "teacher_forced"),
+        ("generalization", "generation"),
+        ("specificity", "generation"),
+        ("same_subject", "generation"),
+        ("locality", "generation"),
+    ):
+        pairs = [
+            (case[late]["values"][metric][event], case[early]["values"][metric][event])
+            for case in cases
+            if metric in case[late]["values"]
+        ]
+        old, new = ([pair[side] for pair in pairs] for side in (0, 1))
+        apart = percents([b - a for a, b in pairs], DIFFERENCE)
+        name = f"{metric.replace('_', ' ')}, {event.replace('_', '-')}"
+        rows.append((name, len(pairs), percents(old), percents(new), apart))
+    spent = {arm: [case[arm]["cpu"] for case in cases] for arm in (late, early)}
+    ratio = median(a / b for a, b in zip(spent[late], spent[early], strict=True))
+    rows.append(
+        (
+            "CPU seconds of an edit, median",
+            len(cases),
+            number(median(spent[late]), 1),
+            number(median(spent[early]), 1),
+            f"{ratio:.1f} times less",
+        )
+    )
+    head = ("", "n", f"`enough={late}`, %", f"`enough={early}`, %", "difference, points")
     return table(head, rows)

@@ -11,7 +11,6 @@ import threading
 import time
 import urllib.request
 import weakref
-from collections import OrderedDict
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -299,26 +298,6 @@ def test_all_settings_are_listed_and_changed_line_by_line(studio):
     for name in ("network", "text", "inner"):  # nothing that names a file
         with pytest.raises(Trouble, match="has no setting"):
             editor_settings.changes(studio.lm, "mend", f'{name} = "/etc/passwd"')
-
-
-def test_a_page_may_take_settings_of_its_own_and_says_so(studio, monkeypatch):
-    monkeypatch.setattr(
-        editor_settings, "QUICKER", {studio.lm.name: {"ft": {"epochs": 2, "enough": 0.5}}}
-    )
-    monkeypatch.setattr(studio.first_edits, "_warm", {})  # what was made before the change
-    monkeypatch.setattr(studio.first_edits, "made", OrderedDict())
-    library = lib.EDITORS["ft"].Config.preset(studio.lm, "ft")
-    assert editor_settings.shown(studio.lm, "ft")["epochs"] == 2
-    said = "epochs is 2 on this page, so that the answer comes sooner; the library's preset has "
-    assert f"{said}{library.epochs}." in editor_settings.table(studio.lm, "ft")
-    subject = studio.choices.subject(*TOWER, "qz")
-    back = editor_settings.library(studio.lm, "ft")
-    for more, epochs in (("", 2), ("epochs = 3", 3), (back, library.epochs)):
-        session = Session()
-        studio.edit(session, subject, "ft", more=more).outcome()
-        assert dict(session.patch.log[0].settings)["epochs"] == epochs
-    assert not editor_settings.own(studio.lm, "rome")
-    assert editor_settings.library(studio.lm, "rome") == ""
 
 
 def test_the_bars_name_both_answers_in_the_base_models_order(studio):
