@@ -26,7 +26,7 @@ from tests.benchmarks import command
 from tests.benchmarks.conversation import chosen, values
 
 OUT = Path(__file__).with_suffix(".json")
-METRICS = ("efficacy", "generalization", "specificity", "same_subject", "locality")
+METRICS = ("efficacy", "generalization", "specificity", "locality")
 LAYERS, MULTIPLIERS = (12, 20), (1.0, 2.0, 4.0, 8.0)
 PARTS = (0.25, 0.5, 0.75, 1.0)  # of a ROME edit
 DEMOS = (0, 4, 8)

@@ -24,7 +24,7 @@ from tests.benchmarks.conversation import chosen, values
 
 OUT = Path(__file__).with_suffix(".json")
 ARMS = (0.05, 0.4)
-METRICS = ("efficacy", "generalization", "specificity", "locality", "same_subject")
+METRICS = ("efficacy", "generalization", "specificity", "locality")
 
 
 def main() -> None:

@@ -80,8 +80,7 @@ def horen_crowding() -> str:
 def contrasts() -> str:
     """Steering by its strength beside parts of a ROME edit, and retrieval by its demonstrations."""
     cases = list(read("contrasts")["cases"].values())
-    metrics = ("efficacy", "generalization", "specificity", "same_subject", "locality")
-    names = {"same_subject": "same subject, another relation"}
+    metrics = ("efficacy", "generalization", "specificity", "locality")
     rows = []
     for arm in cases[0]:
         cells = []
@@ -89,5 +88,5 @@ def contrasts() -> str:
             found = [case[arm][metric]["generation"] for case in cases if metric in case[arm]]
             cells.append(percents(found))
         rows.append((arm, *cells))
-    head = (f"n = {len(cases)}, %", *(names.get(metric, metric) for metric in metrics))
+    head = (f"n = {len(cases)}, %", *metrics)
     return table(head, rows)

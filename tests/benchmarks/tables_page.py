@@ -129,7 +129,6 @@ def rome_enough() -> str:
         ("efficacy", "teacher_forced"),
         ("generalization", "generation"),
         ("specificity", "generation"),
-        ("same_subject", "generation"),
         ("locality", "generation"),
     ):
         pairs = [
