@@ -32,10 +32,10 @@ def asked(monkeypatch):
     monkeypatch.setattr(conversation_forms, "questions", questions)
 
 
-def test_the_option_is_there_for_six_kinds_of_editors_and_is_off_as_published(lm):
+def test_the_option_is_there_for_seven_kinds_of_editors_and_is_off_as_published(lm):
     assert set(WITH) == {
         "rome", "wilke", "memit", "norm_anchor", "emmet", "alphaedit", "pmet", "ultraedit",
-        "ft", "ft_l", "ft_m", "grace", "wise",
+        "ft", "ft_l", "ft_m", "grace", "horen", "wise",
     }  # fmt: skip
     for name in WITH:
         assert lib.EDITORS[name](lm).config.forms == "prompt"
@@ -117,7 +117,7 @@ def test_what_trains_on_rows_gives_the_answer_in_all_forms(lm, name, asked):
     texts = [A.text, QUESTION.replace("{}", A.subject)]
     # what is trained on rows of text learns a whole sentence as reply, a memory the answer alone
     sentence = f"{A.text[:1].upper()}{A.text[1:]} {A.target_new}"
-    reply = A.target_new if name in ("grace", "wise") else sentence
+    reply = A.target_new if name in ("grace", "horen", "wise") else sentence
     want = [encode_answer(lm.tokenizer, reply, "\n")] * 2
 
     def loss(of):

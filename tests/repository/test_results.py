@@ -4,7 +4,7 @@ import pytest
 
 import lib
 
-from ..benchmarks import judge_tables, results, tables
+from ..benchmarks import dossier_tables, judge_tables, results, tables
 
 
 def test_every_table_is_that_of_its_rows():
@@ -72,3 +72,14 @@ def test_consequences_are_counted_by_fact_and_beside_the_unedited_model(monkeypa
     assert judge_tables.one_hop("ft_m").startswith("50 [") and "(" not in judge_tables.one_hop(
         "ft_m"
     )
+
+
+def test_tokens_of_an_entity_are_held_against_its_own_and_others_answers():
+    found = {
+        "a": {"edges": ["x", "y"], "answers": ["x"]},
+        "b": {"edges": ["z"], "answers": ["x", "y"]},
+        "c": {"edges": [], "answers": ["z"]},
+    }
+    own, others = dossier_tables.shares(found, "edges")
+    assert own == [0.5, 0.0], "c opens nothing and is passed over"
+    assert others == [(1.0 + 0.0) / 2, (0.0 + 1.0) / 2]

@@ -8,20 +8,23 @@ and a value is added to the module's output in place of standing for it.
 Ours: the codebook has no random first entry, which could only take queries from others. A value
 starts at zero. The newest of two facts with one prompt wins. The threshold is calibrated on this
 model (calibration.py), and an entry's own prompt always reaches it. The choice is made once, at the
-prompt; the authors' code decides again at every generated token.
+prompt; the authors' code decides again at every generated token. With `forms` a fact has an entry
+for its prompt and more for messages in the chat template, whose answers begin without a space.
 """
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from ...data.facts import Fact, encode_target
+from ...data.facts import Fact, encode_answer, encode_target
 from ...errors import EditError, EditWarning
+from ...keys_values import conversation_forms
 from ...model import activations
 from ...model.answer_rows import AnswerRows
 from ...patch.patch import Patch
@@ -108,6 +111,14 @@ class HorenConfig(Config):
         source="ours",
         published=False,
     )
+    forms: conversation_forms.FormsSetting = setting(
+        "prompt",
+        "Forms in which a fact is learned: its prompt alone, also as a message in the chat "
+        "template, or in a conversation, where a question that the model writes comes to it.",
+        source="ours",
+    )
+
+    added: ClassVar[Mapping[str, Any]] = {"forms": "prompt"}
 
     def __post_init__(self) -> None:
         """Refuse shares and steps that are none."""
@@ -141,8 +152,7 @@ class Horen(Editor):
         state = remembered.get(module)
         begun = routed.begun(after, module, self.name, state, "codebook")
         query, dynamics = self.rule(after, module if begun else None)
-        prompts, _ = lm.rows([fact.text for fact in facts])
-        targets = [tuple(encode_target(lm.tokenizer, fact.target_new)) for fact in facts]
+        prompts, targets = self.rows(facts)
         old: Any = after.routes.get(module)
         with lm.patched(routed.without_mine(after, module), only=True):
             found = calibration.queries(lm, prompts, module, query)  # (m, d_in)
@@ -165,6 +175,20 @@ class Horen(Editor):
         kept = {**routed.flat_tuples("labels", labels), "facts_seen": seen}
         route = Hopfield(module, K, V, query, dynamics, tau)
         return routed.with_mine(after, module, route, self.name, {**remembered, module: kept})
+
+    def rows(self, facts: list[Fact]) -> tuple[list[list[int]], list[Label]]:
+        """Token ids of the facts' prompts and targets, and then of those in each further form."""
+        lm = self.lm
+        forms = conversation_forms.of(lm, facts, self.config.forms)
+        targets = [tuple(encode_target(lm.tokenizer, fact.target_new)) for fact in facts]
+        prompts, _ = lm.rows([fact.text for fact in facts])
+        for form in forms.variants:
+            prompts += lm.rows([fact.text for fact in form], chat=True)[0]
+            targets += [
+                tuple(encode_answer(lm.tokenizer, fact.target_new, forms.template))
+                for fact in form
+            ]
+        return prompts, targets
 
     def rule(self, after: Patch, module: str | None) -> tuple[Query, Dynamics]:
         """How queries are made and moved; EditError where the codebook's way is another."""
