@@ -105,6 +105,19 @@ def test_without_a_chat_template_the_option_is_refused_in_a_sentence():
             lib.EDITORS[name](bare, **settings(name, "llama"), forms="chat").edit([A])
 
 
+def test_a_codebook_that_answers_in_chat_is_calibrated_on_strangers_in_chat(lm, asked):
+    given = {**settings("horen", "llama"), "tau": None}
+    plain, chat = (lib.EDITORS["horen"](lm, **given, forms=forms) for forms in ("prompt", "chat"))
+    query, _ = plain.rule(lib.EMPTY, None)
+    module = lm.mlp_out(plain.config.layer)
+    few, all_of_them = (made.strangers(module, query) for made in (plain, chat))
+    assert torch.equal(all_of_them[: len(few)], few) and len(all_of_them) == 2 * len(few)
+    ends = all_of_them[len(few) :]
+    assert (ends @ ends.T).min() > (few @ few.T).min(), "messages share the template's end"
+    fixed = lib.EDITORS["horen"](lm, **{**given, "tau": 0.9}, forms="chat")
+    assert fixed.strangers(module, query) is None
+
+
 SEARCHED = {"rome", "wilke", "memit", "norm_anchor", "emmet", "alphaedit", "pmet"}
 
 

@@ -42,11 +42,16 @@ def queries(lm: LM, rows: list[list[int]], module: str, query: Query) -> Tensor:
     return torch.stack([found[i] for i in range(len(rows))])
 
 
-def general_queries(lm: LM, module: str, query: Query) -> Tensor:
-    """The queries (n, d_in) of at most PROMPTS pieces of general text on the base model, cached."""
+def general_queries(lm: LM, module: str, query: Query, chat: bool = False) -> Tensor:
+    """The queries (n, d_in) of at most PROMPTS pieces of general text on the base model, cached.
+
+    chat  whether each piece is a message in the chat template: all of these share its end, so that
+          they are the strangers of an entry that was made there
+    """
     source = general_text(None)
     content = hashlib.sha256(source.encode()).hexdigest()
     label = f"{lm.fingerprint} {lm.dtype} {content} {module} {tuple(query)} {PROMPTS} {LENGTHS}"
+    label += f" {lm.chat_text('{}')}" if chat else ""
     path = cached("queries", label)
     if not path.exists():
         ids, sizes = lm.tokenizer(source, add_special_tokens=False)["input_ids"], random.Random(0)
@@ -59,6 +64,9 @@ def general_queries(lm: LM, module: str, query: Query) -> Tensor:
             first += size
         if not rows:
             raise StatsError("the general text is empty")
+        if chat:
+            texts = [lm.tokenizer.decode(row[len(lead) :]) for row in rows]
+            rows, _ = lm.rows(texts, chat=True)
         with lm.patched(EMPTY, only=True):
             Q = queries(lm, rows, module, query)
         with whole_file(path) as part:

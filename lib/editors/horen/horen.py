@@ -161,7 +161,7 @@ class Horen(Editor):
             labels = [] if state is None else routed.tuples_of("labels", state)
             K, labels, entries = self.place(old, labels, found, targets, dynamics, tau)
             V = self.values(old, K, entries, module, prompts, targets, labels)
-            general = calibration.general_queries(lm, module, query) if c.tau is None else None
+            general = self.strangers(module, query)
             tau = self.threshold(K, labels, found, dynamics, general, noise)
             lost = calibration.missed(lm, facts, module, query, K, dynamics, tau)
         if lost:
@@ -176,6 +176,15 @@ class Horen(Editor):
         route = Hopfield(module, K, V, query, dynamics, tau)
         return routed.with_mine(after, module, route, self.name, {**remembered, module: kept})
 
+    def strangers(self, module: str, query: Query) -> Tensor | None:
+        """Queries (n, d_in) of general text, in the forms of the facts; None with a fixed tau."""
+        c = self.config
+        if c.tau is not None:
+            return None
+        kinds = (False,) if c.forms == "prompt" else (False, True)
+        found = [calibration.general_queries(self.lm, module, query, chat) for chat in kinds]
+        return torch.cat(found)
+
     def rows(self, facts: list[Fact]) -> tuple[list[list[int]], list[Label]]:
         """Token ids of the facts' prompts and targets, and then of those in each further form."""
         lm = self.lm
@@ -185,8 +194,7 @@ class Horen(Editor):
         for form in forms.variants:
             prompts += lm.rows([fact.text for fact in form], chat=True)[0]
             targets += [
-                tuple(encode_answer(lm.tokenizer, fact.target_new, forms.template))
-                for fact in form
+                tuple(encode_answer(lm.tokenizer, fact.target_new, forms.template)) for fact in form
             ]
         return prompts, targets
 
