@@ -57,10 +57,15 @@ class Store:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def entry(self, name: str, **new: Any) -> dict[str, Any]:
-        """The entry of this name as it is stored, or a new one; ValueError for other settings."""
+    def entry(self, name: str, kind: Any = None, **new: Any) -> dict[str, Any]:
+        """The entry of this name as it is stored, or a new one; ValueError for other settings.
+
+        kind  the editor, whose later settings have in an older entry the value that changes nothing
+        """
         new = json.loads(json.dumps(new))  # as the file gives it back: lists for tuples
         entry: dict[str, Any] = self.read().get(name, {**new, "cases": {}})
+        if kind is not None:
+            entry["settings"] = json.loads(json.dumps(kind.current(entry["settings"])))
         if entry["settings"] != new["settings"]:
             raise ValueError(f"'{name}' was measured with other settings: remove it to start anew")
         return entry
@@ -89,6 +94,7 @@ def edited(store: Store, label: str, editor: lib.Editor, case: lib.Case) -> None
     lm = editor.lm
     entry = store.entry(
         label,
+        type(editor),
         settings=editor.settings_dict(),
         model=lm.identity,
         date=time.strftime("%Y-%m-%d"),

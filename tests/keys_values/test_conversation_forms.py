@@ -105,17 +105,30 @@ def test_without_a_chat_template_the_option_is_refused_in_a_sentence():
             lib.EDITORS[name](bare, **settings(name, "llama"), forms="chat").edit([A])
 
 
-def test_a_codebook_that_answers_in_chat_is_calibrated_on_strangers_in_chat(lm, asked):
+def test_a_codebooks_entries_in_chat_have_a_threshold_of_their_own(lm, asked, tmp_path):
     given = {**settings("horen", "llama"), "tau": None}
-    plain, chat = (lib.EDITORS["horen"](lm, **given, forms=forms) for forms in ("prompt", "chat"))
-    query, _ = plain.rule(lib.EMPTY, None)
-    module = lm.mlp_out(plain.config.layer)
-    few, all_of_them = (made.strangers(module, query) for made in (plain, chat))
-    assert torch.equal(all_of_them[: len(few)], few) and len(all_of_them) == 2 * len(few)
-    ends = all_of_them[len(few) :]
-    assert (ends @ ends.T).min() > (few @ few.T).min(), "messages share the template's end"
-    fixed = lib.EDITORS["horen"](lm, **{**given, "tau": 0.9}, forms="chat")
-    assert fixed.strangers(module, query) is None
+    made = lib.EDITORS["horen"](lm, **given, forms="conversation")
+    patch = made.edit([A])
+    (module,) = patch.routes
+    route, plain = patch.routes[module], lib.EDITORS["horen"](lm, **given).edit([A]).routes[module]
+    assert plain.taus is None and plain.K.shape[1] == 1
+    assert torch.allclose(route.K[:, :1], plain.K, atol=1e-5)
+    assert route.tau == pytest.approx(plain.tau, abs=1e-4)
+    # the prompt, the message and the question; messages share the template's end
+    assert route.taus.shape == (3,) and route.taus[0] == torch.tensor(route.tau)
+    assert route.taus[1] == route.taus[2] > route.taus[0]
+    patch.save(tmp_path / "patch.safetensors")
+    read = lib.Patch.load(tmp_path / "patch.safetensors")
+    assert torch.equal(read.routes[module].taus, route.taus)
+    same(lm, read, patch)
+    both = made.edit([B], after=read)  # about the same subject: its question is the stored one
+    assert both.memory["horen"][module]["chat"].tolist() == [False, True, True, False, True]
+    more = lib.EDITORS["horen"](lm, **given).edit([B], after=read)  # a prompt alone comes to them
+    assert more.routes[module].taus.shape == (4,)
+    assert more.memory["horen"][module]["chat"].tolist() == [False, True, True, False]
+    with pytest.raises(ValueError, match="taus"):
+        tensors = {**route.tensors(), "taus": route.taus[:2]}
+        type(route).load(tensors, route.header())
 
 
 SEARCHED = {"rome", "wilke", "memit", "norm_anchor", "emmet", "alphaedit", "pmet"}

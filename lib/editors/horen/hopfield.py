@@ -122,16 +122,25 @@ class Hopfield(Route):
     query     how a prompt's query is made
     dynamics  how it is moved
     tau       the cosine above which an entry answers
+    taus      (n,) the same for each entry, where they differ: entries that were made in the chat
+              template need more, since all messages share its end. None: tau for all.
     """
 
     kind = "horen"
     axes = ("cosine with the nearest key", "threshold")
 
     def __init__(
-        self, module: str, K: Tensor, V: Tensor, query: Query, dynamics: Dynamics, tau: float
+        self,
+        module: str,
+        K: Tensor,
+        V: Tensor,
+        query: Query,
+        dynamics: Dynamics,
+        tau: float,
+        taus: Tensor | None = None,
     ) -> None:
         self.module, self.query, self.dynamics, self.tau = module, query, dynamics, tau
-        self.K, self.V = K, V
+        self.K, self.V, self.taus = K, V, taus
 
     def placed(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
         """K (d_in, n), Vᵀ (n, d_out) and which values are not zero (n,), on a device."""
@@ -142,8 +151,11 @@ class Hopfield(Route):
         """The entry that answers each prompt, -1 for none; notes cosine and threshold."""
         query = self.query.of(inputs, seqs)
         score, entry = nearest(self.dynamics.cosines(self.on(inputs.device)[0], query))
-        self.note(seqs, score=score, threshold=torch.full_like(score, self.tau))
-        return torch.where(score > self.tau, entry, -1)
+        least = torch.full_like(score, self.tau)
+        if self.taus is not None:
+            least = self.taus.to(score)[entry]
+        self.note(seqs, score=score, threshold=least)
+        return torch.where(score > least, entry, -1)
 
     def apply(self, inputs: Tensor, output: Tensor, choice: Tensor, seqs: Sequences) -> Tensor:
         """`output` with the chosen values added at the prompts' ends; itself without any."""
@@ -160,8 +172,9 @@ class Hopfield(Route):
         return torch.where(places[..., None], moved, output)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Keys and values."""
-        return {"K": self.K, "V": self.V}
+        """Keys and values, and the thresholds of entries where they differ."""
+        found = {"K": self.K, "V": self.V}
+        return found if self.taus is None else {**found, "taus": self.taus}
 
     def header(self) -> dict:
         """Where it stands, and how it decides."""
@@ -172,12 +185,15 @@ class Hopfield(Route):
     def load(cls, tensors: dict[str, Tensor], header: dict) -> Hopfield:
         """The route of a file; ValueError where its parts do not belong together."""
         head = convert(header, HopfieldHeader)
-        check_names("the codebook", tensors, ("K", "V"))
-        K, V = tensors["K"], tensors["V"]
+        check_names("the codebook", tensors, ("K", "V", *(["taus"] if "taus" in tensors else [])))
+        K, V, taus = tensors["K"], tensors["V"], tensors.get("taus")
         check_tensor("K", K, (-1, -1), torch.float32)
         check_tensor("V", V, (-1, K.shape[1]), torch.float32)
+        if taus is not None:
+            check_tensor("taus", taus, (K.shape[1],), torch.float32)
         query = Query(head.share, head.exclude_sink, head.mean_of)
-        return cls(head.module, K, V, query, Dynamics(head.beta, head.alpha, head.rounds), head.tau)
+        dynamics = Dynamics(head.beta, head.alpha, head.rounds)
+        return cls(head.module, K, V, query, dynamics, head.tau, taus)
 
     @property
     def widths(self) -> tuple[int, int]:

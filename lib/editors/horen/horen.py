@@ -132,6 +132,24 @@ class HorenConfig(Config):
             raise EditError("share is above 0: a query is the mean of one token at least")
 
 
+def in_chat(before: Tensor, entries: list[int], count: int) -> Tensor:
+    """Which entries (count,) were made by a message in the chat template.
+
+    before   (n,) bool, the same of the entries that were there
+    entries  those of this call's messages
+    """
+    chat = torch.zeros(count, dtype=torch.bool)
+    chat[: len(before)] = before
+    for entry in entries:
+        chat[entry] |= entry >= len(before)
+    return chat
+
+
+def labels_of(labels: list[Label], which: Tensor) -> list[Label]:
+    """The labels of some entries, given as (n,) bool."""
+    return [label for label, one in zip(labels, which.tolist(), strict=True) if one]
+
+
 class Horen(Editor):
     """A codebook of corrections found by angle, each added at the prompt's end."""
 
@@ -159,10 +177,25 @@ class Horen(Editor):
             noise = self.noise(module, prompts, found, query)
             tau = c.tau if c.tau is not None else (-1.0 if old is None else old.tau)
             labels = [] if state is None else routed.tuples_of("labels", state)
-            K, labels, entries = self.place(old, labels, found, targets, dynamics, tau)
+            K, labels, entries = self.place(old, labels, found, targets, dynamics, tau, len(facts))
             V = self.values(old, K, entries, module, prompts, targets, labels)
-            general = self.strangers(module, query)
-            tau = self.threshold(K, labels, found, dynamics, general, noise)
+            # entries of messages in the chat template, whose strangers are other messages
+            known = 0 if old is None else old.K.shape[1]
+            before = (state or {}).get("chat", torch.zeros(known, dtype=torch.bool))
+            chat = in_chat(before, entries[len(facts) :], K.shape[1])
+            general = calibration.general_queries(lm, module, query) if c.tau is None else None
+            own = found[: len(facts)]
+            tau = self.threshold(
+                K[:, ~chat], labels_of(labels, ~chat), own, dynamics, general, noise
+            )
+            taus = None
+            if chat.any() and c.tau is None:
+                general = calibration.general_queries(lm, module, query, chat=True)
+                own = found[len(facts) :]
+                high = self.threshold(
+                    K[:, chat], labels_of(labels, chat), own, dynamics, general, noise
+                )
+                taus = torch.where(chat, high, tau).float()
             lost = calibration.missed(lm, facts, module, query, K, dynamics, tau)
         if lost:
             warnings.warn(
@@ -173,17 +206,10 @@ class Horen(Editor):
             )
         seen = len(facts) + (0 if state is None else int(state["facts_seen"]))
         kept = {**routed.flat_tuples("labels", labels), "facts_seen": seen}
-        route = Hopfield(module, K, V, query, dynamics, tau)
+        if chat.any():
+            kept["chat"] = chat
+        route = Hopfield(module, K, V, query, dynamics, tau, taus)
         return routed.with_mine(after, module, route, self.name, {**remembered, module: kept})
-
-    def strangers(self, module: str, query: Query) -> Tensor | None:
-        """Queries (n, d_in) of general text, in the forms of the facts; None with a fixed tau."""
-        c = self.config
-        if c.tau is not None:
-            return None
-        kinds = (False,) if c.forms == "prompt" else (False, True)
-        found = [calibration.general_queries(self.lm, module, query, chat) for chat in kinds]
-        return torch.cat(found)
 
     def rows(self, facts: list[Fact]) -> tuple[list[list[int]], list[Label]]:
         """Token ids of the facts' prompts and targets, and then of those in each further form."""
@@ -219,20 +245,22 @@ class Horen(Editor):
         targets: list[Label],
         dynamics: Dynamics,
         tau: float,
+        plain: int,
     ) -> tuple[Tensor, list[Label], list[int]]:
         """Keys (d_in, n) with the facts in them, all labels, and the entry of each fact.
 
         A fact that an entry with its label answers becomes one more wording of it. Any other gets
-        an entry of its own, but where it has the key of another (strict): it takes that entry.
+        an entry of its own, but where it has the key of another (strict): it takes that entry. Rows
+        from the place `plain` on are messages, each with a key of its own.
         """
         K = found.new_empty(found.shape[1], 0) if old is None else old.K
         labels, entries = list(labels), []
         if len(labels) != K.shape[1]:
             raise EditError(f"this patch has {K.shape[1]} keys and {len(labels)} labels")
-        for q, label in zip(found, targets, strict=True):
+        for i, (q, label) in enumerate(zip(found, targets, strict=True)):
             score, entry = (x.item() for x in nearest(dynamics.cosines(K, q[None])))
             same = entry >= 0 and float(K[:, int(entry)] @ q) > 1 - SAME
-            if entry >= 0 and labels[int(entry)] == label and (same or score > tau):
+            if entry >= 0 and labels[int(entry)] == label and (same or score > tau and i < plain):
                 entries.append(int(entry))
             elif self.config.strict and same:
                 labels[int(entry)] = label
