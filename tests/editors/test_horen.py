@@ -161,6 +161,20 @@ def test_an_empty_codebook_is_a_miss(lm):
         assert lm.answer(A.text, 1, explain=True)
 
 
+def test_with_own_thresholds_the_nearest_entry_that_is_reached_answers():
+    plain = Dynamics(20.0, 0.0, 0)
+    K = torch.eye(3)
+    x = torch.tensor([0.8, 0.6, 0.0]).expand(1, 4, 3)  # cosines 0.8, 0.6 and 0 with the three keys
+
+    def choice(*taus: float) -> int:
+        route = Hopfield("m", K, torch.ones(2, 3), PLAIN, plain, 0.1, torch.tensor(taus))
+        return int(route.decide(x, x, sequences(4)))
+
+    assert choice(0.7, 0.1, 0.1) == 0
+    assert choice(0.9, 0.5, 0.1) == 1, "the first is nearer, and is not reached"
+    assert choice(0.9, 0.7, 0.1) == -1 and choice(0.8, 0.6, 0.0) == -1
+
+
 def test_a_value_is_added_once_at_the_prompt_s_end(lm):
     patch = editor(lm).edit([A])
     route = patch.routes[NAME]

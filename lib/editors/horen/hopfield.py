@@ -114,8 +114,8 @@ class Hopfield(Route):
     """A codebook behind one module that is read by angle, and adds to the module's output.
 
     The entry whose key has the largest cosine with the prompt's relaxed query answers, if this is
-    above tau: its value is added to the module's output at the prompt's last token. Everywhere else
-    the output stays as it is, bit for bit.
+    above its threshold: its value is added to the module's output at the prompt's last token.
+    Everywhere else the output stays as it is, bit for bit.
 
     K         (d_in, n) keys of length one, float32
     V         (d_out, n) values, float32
@@ -150,10 +150,14 @@ class Hopfield(Route):
     def decide(self, inputs: Tensor, output: Tensor, seqs: Sequences) -> Tensor:
         """The entry that answers each prompt, -1 for none; notes cosine and threshold."""
         query = self.query.of(inputs, seqs)
-        score, entry = nearest(self.dynamics.cosines(self.on(inputs.device)[0], query))
+        cosines = self.dynamics.cosines(self.on(inputs.device)[0], query)
+        score, entry = nearest(cosines)
         least = torch.full_like(score, self.tau)
-        if self.taus is not None:
-            least = self.taus.to(score)[entry]
+        if self.taus is not None:  # the nearest of those that are reached, or of all if none is
+            taus = self.taus.to(score)
+            best, other = nearest(cosines.masked_fill(cosines <= taus, -1.0))
+            score, entry = torch.where(best > -1, best, score), torch.where(best > -1, other, entry)
+            least = taus[entry]
         self.note(seqs, score=score, threshold=least)
         return torch.where(score > least, entry, -1)
 
