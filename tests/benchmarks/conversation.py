@@ -29,7 +29,8 @@ from lib.evaluation.probe_prompts import probe_items
 from tests.benchmarks import command
 
 OUT = Path(__file__).with_suffix(".json")
-METRICS = ("efficacy", "specificity", *(m for m in CONVERSATION if m != "other_language"))
+ASKED = (m for m in CONVERSATION if m != "other_language")
+METRICS = ("efficacy", "generalization", "specificity", *ASKED)  # older rows have no generalization
 
 
 def chosen(even: bool) -> list[lib.Case]:

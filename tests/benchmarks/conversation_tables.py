@@ -13,6 +13,7 @@ NAMED, BEGINS = "generation_named", "generation"
 # the columns: head, metric, event
 COLUMNS = (
     ("prompt", "efficacy", BEGINS),
+    ("rewordings", "generalization", BEGINS),
     ("chat", "chat", NAMED),
     ("question", "question", NAMED),
     ("after two turns", "after_two_turns", NAMED),
