@@ -102,8 +102,8 @@ def _best(found: Mapping[str, Result], metric: str, event: str) -> set[str]:
     means: dict[str, float] = {}
     for editor, result in found.items():
         if editor not in (BASE, "retrieval") and (metric, event) in result.scores.asked:
-            by_case = result.scores.by_case()[metric, event]["mean"]
-            means[editor] = float(by_case.mean())
+            by_case = result.scores.by_case([(metric, event)])
+            means[editor] = float(by_case[metric, event]["mean"].mean())
     if len(means) < 2:
         return set()
     sign = -1 if {metric, event} & set(LOWER_IS_BETTER) else 1
@@ -117,8 +117,7 @@ def _best(found: Mapping[str, Result], metric: str, event: str) -> set[str]:
 
 def _apart(a: Scores, b: Scores, metric: str, event: str) -> bool:
     """Whether the paired interval of a metric leaves out 0."""
-    lines = compare(a, b)
-    line = lines[(lines["metric"] == metric) & (lines["event"] == event)]
+    line = compare(a, b, [(metric, event)])
     return bool(len(line)) and line["better"].iloc[0] != "no difference"
 
 

@@ -135,12 +135,18 @@ class Scores:
     base: Base | None = field(default=None, repr=False)
     seconds: list[float] | None = field(default=None, repr=False, compare=False)
 
-    def by_case(self) -> dict[tuple[str, str], pd.DataFrame]:
-        """Mean and number of each case's prompts, {(metric, event): DataFrame indexed by case}."""
+    def by_case(
+        self, pairs: Collection[tuple[str, str]] | None = None
+    ) -> dict[tuple[str, str], pd.DataFrame]:
+        """Mean and number of each case's prompts, {(metric, event): DataFrame indexed by case}.
+
+        pairs  which (metric, event) are wanted; None is all that have rows
+        """
         groups = self.rows.groupby(["metric", "event"], sort=False)
         return {
             pair: group.groupby("case", sort=False)["value"].agg(["mean", "size"])
             for pair, group in groups
+            if pairs is None or pair in pairs
         }
 
     def summary(self) -> pd.DataFrame:
@@ -222,8 +228,8 @@ def _cell(row: Any) -> str:
     return f"{scale * row.mean:.{digits}f}{between}"
 
 
-def compare(a: Scores, b: Scores) -> pd.DataFrame:
-    """The paired difference a − b of each metric and event.
+def compare(a: Scores, b: Scores, pairs: Collection[tuple[str, str]] | None = None) -> pd.DataFrame:
+    """The paired difference a − b of each metric and event, or of those in `pairs`.
 
     Columns: metric, event, difference, low, high (95 %), n, better. The interval is over the
     cases that both have. `better` is "a", "b", or "no difference" where the interval holds
@@ -233,7 +239,7 @@ def compare(a: Scores, b: Scores) -> pd.DataFrame:
     if not same:
         raise ValueError("the two scores have no case in common, so there is nothing to pair")
     common, lines = {case for case, _ in same}, []
-    left, right = a.by_case(), b.by_case()
+    left, right = a.by_case(pairs), b.by_case(pairs)
     for metric, event in a.asked:
         if (metric, event) not in left.keys() & right.keys():
             continue

@@ -24,6 +24,12 @@ def stored() -> dict[str, dict[Cell, Result]]:
     return arenas()
 
 
+@cache
+def drawn() -> dict[str, dict[tuple[str, int, str], pd.DataFrame]]:
+    """{model: its tables}, drawn once for all events: the intervals of the pairs take long."""
+    return {model: tables_of(results) for model, results in stored().items()}
+
+
 def _lines(found: pd.DataFrame) -> str:
     """One of the report's tables: its rows in our order, without columns that say nothing."""
     found = found.loc[[name for name in ORDER if name in found.index]]
@@ -43,7 +49,7 @@ def _sections(events: tuple[str, ...]) -> str:
     parts = []
     for model, results in stored().items():
         by_place = groups(results)
-        for (data, edits, event), found in sorted(tables_of(results).items(), key=lambda i: i[0]):
+        for (data, edits, event), found in sorted(drawn()[model].items(), key=lambda i: i[0]):
             if event in events:
                 title = _title(model, data, edits, by_place[data, edits])
                 word = f", {EVENTS[event]}" if len(events) > 1 else ""
