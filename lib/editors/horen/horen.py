@@ -182,6 +182,10 @@ class Horen(Editor):
             # entries of messages in the chat template, whose strangers are other messages
             known = 0 if old is None else old.K.shape[1]
             before = (state or {}).get("chat", torch.zeros(known, dtype=torch.bool))
+            if before.shape != (known,):
+                raise EditError(
+                    f"this patch has {known} keys and {len(before)} marks of chat entries"
+                )
             chat = in_chat(before, entries[len(facts) :], K.shape[1])
             general = calibration.general_queries(lm, module, query) if c.tau is None else None
             own = found[: len(facts)]
