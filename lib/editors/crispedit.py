@@ -14,8 +14,9 @@ one step differ in what is projected:
 With `sequential` the curvature of the facts written so far is added to that of the text, after
 CrispEdit-Seq. There Adam's moments go on from batch to batch; here each call begins anew, because
 an edit depends on its facts and on the patch before it alone. With `mix` the keys and gradients of
-all facts so far are read anew after each call, as the edited model has them by then. Not here: to
-read the moments of the text anew when a weight has moved far.
+all facts so far are read anew after each call, as the edited model has them by then. With
+`recalculate` the moments of the text are read anew at the start of a call for which an earlier one
+has moved a matrix far from the base model's.
 """
 
 from __future__ import annotations
@@ -32,10 +33,10 @@ from ..data.facts import Fact
 from ..errors import EditError
 from ..keys_values.answer_gradients import one_pass
 from ..keys_values.curvature import Curvature, curvature
-from ..keys_values.output_moment import curvatures, moments
+from ..keys_values.output_moment import curvatures, moments, moments_under
 from ..model.answer_rows import AnswerRows
 from ..model.lm import LM
-from ..patch.patch import Patch
+from ..patch.patch import EMPTY, Patch
 from ..settings import setting
 from .shared import epochs, routed
 from .shared.base import Editor
@@ -88,6 +89,13 @@ class CrispEditConfig(Config):
         "is edited by then, where their curvature is added.",
         source="paper",
     )
+    recalculate: float | None = setting(
+        None,
+        "Share of its length by which a matrix must have moved from the base model's before the "
+        "moments of the text are read anew, on the model as it is edited by then (0.25 in the "
+        "paper's option); None never reads them anew.",
+        source="paper",
+    )
     text: str | None = setting(
         None, "File of general text; None takes the one shipped with the library.", source="paper"
     )
@@ -111,7 +119,7 @@ class CrispEditConfig(Config):
         False, "Whether the end of the text is learned as a token after the answer.", source="ours"
     )
 
-    added: ClassVar[Mapping[str, Any]] = {"mix": False}
+    added: ClassVar[Mapping[str, Any]] = {"mix": False, "recalculate": None}
 
 
 class CrispEdit(Editor):
@@ -128,7 +136,7 @@ class CrispEdit(Editor):
         c, lm = self.config, self.lm
         names = self.places()
         state = after.memory.get(self.name, {}) if c.sequential else {}
-        flat = self.curvatures(state)
+        flat = self.curvatures(state, after)
         pairs = [(fact.text, fact.target_new) for fact in facts]
         rows = AnswerRows.of(lm.tokenizer, pairs, c.target_eos)
         start = [lm.weight(name, after) for name in names.values()]
@@ -153,21 +161,35 @@ class CrispEdit(Editor):
             raise EditError(f"layers must ascend without repeats, not {layers}")
         return {layer: self.lm.mlp_out(layer) for layer in layers}
 
-    def curvatures(self, state: Mapping[str, Any]) -> dict[int, Curvature]:
+    def moved_far(self, after: Patch) -> bool:
+        """Whether a patch moves a matrix so far that the text is read anew."""
+        if self.config.recalculate is None:
+            return False
+        weight, share = self.lm.weight, self.config.recalculate
+        return any(
+            (weight(name, after) - weight(name)).norm() > share * weight(name).norm()
+            for name in self.places().values()
+            if name in after.weights
+        )
+
+    def curvatures(self, state: Mapping[str, Any], after: Patch = EMPTY) -> dict[int, Curvature]:
         """{layer: its curvature}, of the text and of the facts that `state` remembers.
 
-        Raises EditError where no direction of a layer is flat.
+        The text is read on the base model, or under `after` where that has moved far. Raises EditError where no direction of a layer is flat.
         """
         c, lm = self.config, self.lm
         given = c.text, c.tokens, c.labels
-        if not state:
+        again = self.moved_far(after)
+        if not state and not again:
             found = curvatures(lm, c.layers, c.energy, *given)
         else:
-            found, count = {}, int(state["count"])
-            for layer, of_text in moments(lm, c.layers, *given).items():
-                K, G = (state[side][str(layer)] for side in ("keys", "grads"))
-                mixed = of_text.merged(K, G, count, c.edit_weight)
-                found[layer] = curvature(mixed.A, mixed.S, c.energy)
+            found = {}
+            read = moments_under(lm, after, c.layers, *given) if again else None
+            for layer, at in (read or moments(lm, c.layers, *given)).items():
+                if state:
+                    K, G = (state[side][str(layer)] for side in ("keys", "grads"))
+                    at = at.merged(K, G, int(state["count"]), c.edit_weight)
+                found[layer] = curvature(at.A, at.S, c.energy)
         for layer, one in found.items():
             if not one.flat.any():
                 raise EditError(

@@ -29,12 +29,19 @@ from ..cancellation import raise_if_cancelled
 from ..model import activations, batching
 from ..model.answer_rows import AnswerRows
 from ..model.lm import LM
-from ..patch.patch import EMPTY
+from ..patch.patch import EMPTY, Patch
 from .answer_gradients import one_pass
 from .curvature import Curvature, Eigen, curvature
 from .matrix_cache import kept
 from .null_space import eigen
-from .second_moment import TOKENS_PER_WIDTH, WINDOW, general_text, stored_moments, windows
+from .second_moment import (
+    TOKENS_PER_WIDTH,
+    WINDOW,
+    accumulated,
+    general_text,
+    stored_moments,
+    windows,
+)
 
 Labels = Literal["data", "sampled"]
 AT_ONCE = 4 * WINDOW  # tokens of one pass, whose activations are all kept for the backward
@@ -110,6 +117,27 @@ def moments(
     return made
 
 
+def moments_under(
+    lm: LM,
+    patch: Patch,
+    layers: Sequence[int],
+    text: str | Path | None = None,
+    tokens: int | None = None,
+    labels: Labels = "data",
+) -> dict[int, Moments]:
+    """`moments` of the model under a patch: read anew at each call, and not kept."""
+    source, skip = general_text(text), lm.leading_bos is None
+    names = {layer: lm.mlp_out(layer) for layer in layers}
+    d_out, d_in = lm.weight(names[layers[0]]).shape
+    some, few = tokens or TOKENS_PER_WIDTH * d_in, tokens or TOKENS_PER_WIDTH * d_out
+    A, inputs = accumulated(lm, layers, source, some, skip, patch)
+    S, outputs = _accumulate(lm, list(names.values()), source, few, skip, labels, patch)
+    return {
+        layer: Moments(A[layer] / inputs, S[name] / outputs, inputs, outputs)
+        for layer, name in names.items()
+    }
+
+
 def curvatures(
     lm: LM,
     layers: Sequence[int],
@@ -159,14 +187,20 @@ def _stored(
 
 
 def _accumulate(
-    lm: LM, names: list[str], source: str, tokens: int, skip_first: bool, labels: Labels
+    lm: LM,
+    names: list[str],
+    source: str,
+    tokens: int,
+    skip_first: bool,
+    labels: Labels,
+    patch: Patch = EMPTY,
 ) -> tuple[dict[str, Tensor], int]:
     """{module: Σ g gᵀ}, float64 on the CPU, and the number of gradients in each sum."""
     texts = windows(lm, source, tokens)
     generator = torch.Generator().manual_seed(0)
     sums: dict[str, Tensor] = {}
     count = 0
-    with lm.patched(EMPTY, only=True):
+    with lm.patched(patch, only=True):
         for group in batching.batches(texts, limit=AT_ONCE):
             raise_if_cancelled()
             part = [texts[i] for i in group]

@@ -33,7 +33,7 @@ from ..memory import Moment
 from ..model import activations, batching
 from ..model.devices import on_card
 from ..model.lm import LM
-from ..patch.patch import EMPTY
+from ..patch.patch import EMPTY, Patch
 from .matrix_cache import kept, room
 
 WINDOW = 256  # tokens read at once
@@ -99,7 +99,7 @@ def stored_moments(
     at_once = max(1, room() // (8 * width * width))
     for first in range(0, len(missing), at_once):
         some = missing[first : first + at_once]
-        sums, count = _accumulate(lm, some, source, tokens, skip_first)
+        sums, count = accumulated(lm, some, source, tokens, skip_first)
         for layer in some:
             mean = sums.pop(layer).div_(count).float()
             with whole_file(paths[layer]) as part:
@@ -120,8 +120,10 @@ def _damped(path: str, damping: float) -> Moment:
     return Moment(C)
 
 
-def _accumulate(lm: LM, layers: list[int], source: str, tokens: int, skip_first: bool):
-    """Σ k kᵀ per layer, float64 on the CPU, and the number of keys in it.
+def accumulated(
+    lm: LM, layers: Sequence[int], source: str, tokens: int, skip_first: bool, patch: Patch = EMPTY
+) -> tuple[dict[int, Tensor], int]:
+    """Σ k kᵀ per layer, float64 on the CPU, and the number of keys in it, under a patch.
 
     A layer's sum is on its card until all text was read, where there is room for it.
     """
@@ -129,7 +131,7 @@ def _accumulate(lm: LM, layers: list[int], source: str, tokens: int, skip_first:
     names = {lm.mlp_out(layer): layer for layer in layers}
     sums: dict[int, Tensor] = {}
     count = 0
-    with lm.patched(EMPTY, only=True):
+    with lm.patched(patch, only=True):
         for group in batching.batches(rows, limit=8 * WINDOW):
             part = [rows[i] for i in group]
             seen = activations.module_inputs(lm, part, list(names), skip=int(skip_first))

@@ -18,7 +18,16 @@ from torch import Tensor
 from lib.evaluation.intervals import DIFFERENCE, interval
 
 FILE = Path(__file__).resolve().parents[2] / "tests" / "benchmarks" / "flat_directions.json"
-ARMS = ("all directions", "inputs", "inputs and outputs", "turned", "AlphaEdit")
+ARMS = (
+    "all directions",
+    "inputs",
+    "inputs and outputs",
+    "turned",
+    "AlphaEdit",
+    "AlphaEdit, outputs weighed",
+    "MEMIT",
+    "MEMIT, outputs weighed",
+)
 
 
 def read() -> tuple[list[dict[str, Any]], dict[str, Any]]:

@@ -3,9 +3,11 @@
     python -m tests.benchmarks.flat_directions --draws 0      # three minutes of one core
     python -m tests.benchmarks.flat_directions --draws 1
 
-The same facts are written by arms that differ in the directions they may move in, and by AlphaEdit.
+The same facts are written by arms that differ in the directions they may move in, and by the closed
+forms, AlphaEdit and MEMIT, with all outputs alike and with each weighed by how much text reads it.
 All are compared at one efficacy: an arm that is trained step by step stops after the first step at
-which nine facts of ten are generated, and AlphaEdit's change is made weaker until that is just so.
+which nine facts of ten are generated, and a closed form's change is made weaker until that is just
+so.
 What is measured then is what the edit did to text, to neighbors and to rewordings. The rows
 go to the JSON file of its name after each arm, and arms that are there already stay as they are.
 Notebook 06 shows them (notebooks/support/flat_06.py).
@@ -48,7 +50,14 @@ SETTINGS: dict[str, Any] = {
     "alphaedit": [0.5, 0.6, 0.7, 0.8, 0.9, 1.0],  # strengths that are tried, in order
 }
 ASKED = ("generalization", "specificity")
-ARMS = ("all directions", "inputs", "inputs and outputs", "turned", "AlphaEdit")
+WEIGHED = {"outputs": "curvature"}
+CLOSED: dict[str, tuple[str, dict[str, Any]]] = {
+    "AlphaEdit": ("alphaedit", {}),
+    "AlphaEdit, outputs weighed": ("alphaedit", WEIGHED),
+    "MEMIT": ("memit", {}),
+    "MEMIT, outputs weighed": ("memit", WEIGHED),
+}
+ARMS = ("all directions", "inputs", "inputs and outputs", "turned", *CLOSED)
 
 
 def other(flat: Curvature, arm: str, seed: int = 0) -> Curvature:
@@ -142,7 +151,7 @@ def arm_row(
 ) -> dict[str, Any]:
     """One arm on one draw.
 
-    steps       of training, or AlphaEdit's strength
+    steps       of training, or a closed form's strength
     free, kept  shares of the directions, and of the curvature that lies in them; means over layers
     predicted   ½ Σ tr(S Δ A Δᵀ), nats per token
     text        KL(base ‖ edited) on held-out text: by strength, a mean per window, nats per token
@@ -151,8 +160,9 @@ def arm_row(
     config = CrispEdit(lm).config
     flat = CrispEdit(lm).curvatures({})
     begun, row = time.process_time(), {"arm": arm}
-    if arm == "AlphaEdit":
-        whole = lib.EDITORS["alphaedit"](lm).edit([case.fact for case in cases])
+    if arm in CLOSED:
+        editor, more = CLOSED[arm]
+        whole = lib.EDITORS[editor](lm, **more).edit([case.fact for case in cases])
         row["cpu_seconds"] = round(time.process_time() - begun, 1)
         patch, row["steps"], row["efficacy"] = weakest(lm, cases, whole, settings)
     else:
@@ -161,8 +171,7 @@ def arm_row(
         row |= {"layers": list(config.layers), "lr": config.lr, "energy": config.energy}
         row["free"] = round(sum(one.free for one in own.values()) / len(own), 4)
         row["cpu_seconds"] = round(time.process_time() - begun, 1)  # with the questions in between
-    # AlphaEdit's layers are early ones: their S would take a backward pass through all blocks
-    row["predicted"] = None if arm == "AlphaEdit" else predicted_kl.predicted(lm, patch)
+    row["predicted"] = predicted_kl.predicted(lm, patch)
     some = [lib.scaled(lm, patch, strength) for strength in settings["strengths"]]
     sums, counts = predicted_kl.by_window(lm, some, tokens=settings["text"])
     row["text"] = [[round(x, 7) for x in line] for line in (sums / counts).tolist()]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .test_app_tabs_browser import fits
+from ..support.browser import fits
 
 pytestmark = pytest.mark.browser
 

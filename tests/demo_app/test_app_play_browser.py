@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from ..support.browser import fits, fits_both, go_to
+
 pytestmark = pytest.mark.browser
 LOOKS = [(1280, "light"), (390, "dark")]
 
@@ -12,25 +14,8 @@ def press(page, name: str) -> None:
     page.get_by_role("button", name=name, exact=True).click()
 
 
-def go_to(page, name: str, heading: str) -> None:
-    """Open a tab; on a phone it may stand in the menu of those that do not fit."""
-    page.wait_for_timeout(800)  # the row of tabs is measured first
-    tab = page.get_by_role("tab", name=name, exact=True)
-    if tab.is_visible():
-        tab.click()
-    else:
-        page.get_by_label("More tabs").click()
-        page.locator(".overflow-dropdown").get_by_text(name, exact=True).click()
-    page.get_by_role("heading", name=heading, exact=True).wait_for()
-
-
-def fits(page, width: int) -> None:
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-
-
-@pytest.mark.parametrize(("width", "theme"), LOOKS)
-def test_guess_first_then_see(visit, tmp_path, width, theme):
-    page = visit(width, theme)
+def test_guess_first_then_see(visit, tmp_path):
+    page = visit()
     switch = page.get_by_role("checkbox", name="Guess first")
     switch.check()
     page.get_by_role("checkbox", name="GRACE", exact=True).check()
@@ -44,16 +29,16 @@ def test_guess_first_then_see(visit, tmp_path, width, theme):
     assert "?" in page.locator("h2.headline").inner_text()
     page.locator("#guess-changed input").first.check()
     page.locator("#guess-held input").first.check()
-    fits(page, width)
-    page.screenshot(path=tmp_path / f"guess-{theme}-{width}.png", full_page=True)
+    fits_both(page)
+    page.screenshot(path=tmp_path / "guess.png", full_page=True)
     reveal.click()
     page.locator("#score", has_text="4 of 6 coming").wait_for()  # it moves neither, by its design
     assert page.locator("small.guess.hit").count() == 4
     assert page.locator("small.guess.miss").count() == 2
     assert "Rome" in page.locator("h2.headline").inner_text()
     page.locator("#list").wait_for()
-    fits(page, width)
-    page.screenshot(path=tmp_path / f"revealed-{theme}-{width}.png", full_page=True)
+    fits_both(page)
+    page.screenshot(path=tmp_path / "revealed.png", full_page=True)
     again = page.context.new_page()
     again.goto(page.url)
     remembered = again.get_by_role("checkbox", name="Guess first")
@@ -66,9 +51,8 @@ def test_guess_first_then_see(visit, tmp_path, width, theme):
     assert not once_more.locator("#guess-first input").is_checked()
 
 
-@pytest.mark.parametrize(("width", "theme"), LOOKS)
-def test_a_token_is_exchanged_and_both_columns_go_on(visit, tmp_path, width, theme):
-    page = visit(width, theme)
+def test_a_token_is_exchanged_and_both_columns_go_on(visit, tmp_path):
+    page = visit()
     page.get_by_role("checkbox", name="GRACE", exact=True).check()
     page.get_by_role("checkbox", name="ROME", exact=True).uncheck()
     page.locator(".about-editor", has_text="GRACE").wait_for()
@@ -94,7 +78,7 @@ def test_a_token_is_exchanged_and_both_columns_go_on(visit, tmp_path, width, the
     other = page.locator("#alternatives button", has_text="Paris")
     other.wait_for(timeout=60_000)
     assert "before" in other.inner_text() and "after" in other.inner_text()
-    page.locator("#write").screenshot(path=tmp_path / f"alternatives-{theme}-{width}.png")
+    page.locator("#write").screenshot(path=tmp_path / "alternatives.png")
     other.click()
     page.locator('#written .forced[data-at="0.after.0"]', has_text="Paris").wait_for(timeout=60_000)
     assert page.locator('#written .forced[data-at="0.before.0"]').inner_text().strip() == "Paris"
@@ -105,13 +89,12 @@ def test_a_token_is_exchanged_and_both_columns_go_on(visit, tmp_path, width, the
     press(page, "Go")
     page.locator('#written [data-at="2.after.0"]').wait_for(timeout=90_000)
     assert page.locator("#written .panel").count() == 6
-    fits(page, width)
-    page.locator("#write").screenshot(path=tmp_path / f"samples-{theme}-{width}.png")
+    fits_both(page)
+    page.locator("#write").screenshot(path=tmp_path / "samples.png")
 
 
-@pytest.mark.parametrize(("width", "theme"), LOOKS)
-def test_a_race_is_watched_paused_and_comes_back_by_its_link(visit, tmp_path, width, theme):
-    page = visit(width, theme)
+def test_a_race_is_watched_paused_and_comes_back_by_its_link(visit, tmp_path):
+    page = visit(390, "dark")
     go_to(page, "Lifelong", "Lifelong stress test")
     page.locator("#lifelong-queue", has_text="before you").wait_for()
     page.get_by_label("UltraEdit (fast)").uncheck()
@@ -135,14 +118,14 @@ def test_a_race_is_watched_paused_and_comes_back_by_its_link(visit, tmp_path, wi
     slider.fill("1")
     page.locator("#race", has_text="After 1 of 3 edits").wait_for(timeout=30_000)
     assert page.locator("#race .said tbody tr").count() == 1
-    fits(page, width)
-    page.locator("#race").screenshot(path=tmp_path / f"race-{theme}-{width}.png")
-    page.screenshot(path=tmp_path / f"race-page-{theme}-{width}.png", full_page=True)
-    again = visit(width, theme, query=f"&{link.removeprefix('?')}")
+    fits_both(page)
+    page.locator("#race").screenshot(path=tmp_path / "race.png")
+    page.screenshot(path=tmp_path / "race-page.png", full_page=True)
+    again = visit(390, "dark", query=f"&{link.removeprefix('?')}")
     again.locator("#race", has_text="After 3 of 3 edits").wait_for(timeout=30_000)
     assert "begun before" in again.locator("#lifelong-status").inner_text()
-    fits(again, width)
-    again.screenshot(path=tmp_path / f"race-again-{theme}-{width}.png", full_page=True)
+    fits_both(again)
+    again.screenshot(path=tmp_path / "race-again.png", full_page=True)
 
 
 @pytest.mark.parametrize(("width", "theme"), LOOKS)

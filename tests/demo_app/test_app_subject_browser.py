@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import pytest
 
-from .test_app_tabs_browser import fits, go_to
+from ..support.browser import fits_both, go_to
 
 pytestmark = pytest.mark.browser
 
 
-@pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (390, "dark")])
-def test_an_edit_is_weakened_and_its_subject_looked_at(visit, tmp_path, width, theme):
-    page = visit(width, theme)
+def test_an_edit_is_weakened_and_its_subject_looked_at(visit, tmp_path):
+    page = visit()
     page.get_by_role("button", name="Edit", exact=True).click()
     box = page.locator("#strength")
     box.locator("svg").wait_for(timeout=180_000)
     assert "p(Rome)" in box.inner_text()
     box.scroll_into_view_if_needed()
-    page.screenshot(path=tmp_path / f"strength-{width}.png", full_page=True)
+    page.screenshot(path=tmp_path / "strength.png", full_page=True)
     field = box.get_by_label("number input for Strength")
     field.fill("0")
     field.press("Tab")
     page.locator("#list", has_text="strength 0").wait_for(timeout=180_000)
     assert "Paris" in page.locator("h2.headline").inner_text()
-    fits(page, width)
+    fits_both(page)
     field.fill("1")
     field.press("Tab")
     page.locator("h2.headline", has_text="Rome").wait_for(timeout=180_000)
@@ -31,7 +30,7 @@ def test_an_edit_is_weakened_and_its_subject_looked_at(visit, tmp_path, width, t
     table = page.locator("#dossier table.dossier")
     table.wait_for(timeout=2_000)  # the stored example, until the first own row is there
     page.locator("#dossier-whose", has_text="Yours").wait_for(timeout=180_000)
-    page.screenshot(path=tmp_path / f"dossier-{width}-growing.png", full_page=True)
+    page.screenshot(path=tmp_path / "dossier-growing.png", full_page=True)
     page.wait_for_function(
         "document.querySelectorAll('#dossier table.dossier tbody tr').length == 31",
         timeout=300_000,
@@ -39,8 +38,8 @@ def test_an_edit_is_weakened_and_its_subject_looked_at(visit, tmp_path, width, t
     page.locator("#dossier-status .bar").wait_for(state="detached", timeout=300_000)
     assert "31 relations" in page.locator("#dossier .verdict").inner_text()
     assert "Rome" in table.locator("tr.moved").first.inner_text()
-    fits(page, width)
-    page.screenshot(path=tmp_path / f"dossier-{width}.png", full_page=True)
+    fits_both(page)
+    page.screenshot(path=tmp_path / "dossier.png", full_page=True)
 
 
 def test_a_typed_fact_names_its_kind(visit, tmp_path):

@@ -12,6 +12,8 @@ import pytest
 
 import lib
 
+from ..support.browser import fits_both, go_to
+
 pytestmark = pytest.mark.browser
 
 
@@ -23,23 +25,12 @@ def patch_file(tmp_path_factory):
     return patch.save(tmp_path_factory.mktemp("patch") / "tower.safetensors")
 
 
-def go_to(page, name: str, heading: str) -> None:
-    """Open a tab; the row of tabs goes on to the side on a phone."""
-    page.get_by_role("tab", name=name, exact=True).click()
-    page.get_by_role("heading", name=heading, exact=True).wait_for()
-
-
-def fits(page, width: int) -> None:
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-
-
-@pytest.mark.parametrize("width", [1280, 390])
-def test_the_stress_test_runs_stops_and_is_downloaded(visit, tmp_path, width):  # noqa: F811
-    page = visit(width)
+def test_the_stress_test_runs_stops_and_is_downloaded(visit, tmp_path):
+    page = visit()
     go_to(page, "Lifelong", "Lifelong stress test")
     page.locator("#race .stored", has_text="Stored example").wait_for()
     page.locator(".figure img").nth(1).wait_for()
-    page.screenshot(path=tmp_path / f"lifelong-{width}-form.png", full_page=True)
+    page.screenshot(path=tmp_path / "lifelong-form.png", full_page=True)
     page.get_by_label("UltraEdit (fast)").uncheck()
     for name, value in ("Edits", "4"), ("Batch", "2"):
         box = page.get_by_label(f"number input for {name}")
@@ -55,8 +46,8 @@ def test_the_stress_test_runs_stops_and_is_downloaded(visit, tmp_path, width):  
     page.get_by_text("The figure in words").click()
     assert "after 4 edits" in page.locator("#lifelong-words").inner_text()
     assert page.locator(".figure img").count() == 2
-    fits(page, width)
-    page.screenshot(path=tmp_path / f"lifelong-{width}-done.png", full_page=True)
+    fits_both(page)
+    page.screenshot(path=tmp_path / "lifelong-done.png", full_page=True)
     with page.expect_download() as found:
         page.get_by_text("Table (CSV)", exact=True).click()
     rows = list(csv.DictReader(found.value.path().open(encoding="utf-8")))
@@ -72,16 +63,15 @@ def test_the_stress_test_runs_stops_and_is_downloaded(visit, tmp_path, width):  
     assert time.monotonic() - began < 10, "two seconds on a quiet machine"
 
 
-@pytest.mark.parametrize("width", [1280, 390])
-def test_a_patch_is_loaded_looked_into_and_taken_home(visit, tmp_path, patch_file, width):  # noqa: F811
-    page = visit(width)
+def test_a_patch_is_loaded_looked_into_and_taken_home(visit, tmp_path, patch_file):
+    page = visit(390)
     go_to(page, "Inside the edit", "Inside the edit")
     assert "No edit is live" in page.locator("#inside-about").inner_text()
     for place in "ranks", "trace", "overlaps", "scope", "norms", "wilke":
         card = page.locator(f"#inside-{place}")
         card.locator(".stored", has_text="Stored example: The Eiffel Tower → Rome").wait_for()
         card.locator("img").wait_for()
-    page.screenshot(path=tmp_path / f"inside-{width}-stored.png", full_page=True)
+    page.screenshot(path=tmp_path / "inside-stored.png", full_page=True)
 
     go_to(page, "Take away", "Download")
     page.locator("#take input[type=file]").set_input_files(patch_file)
@@ -96,8 +86,8 @@ def test_a_patch_is_loaded_looked_into_and_taken_home(visit, tmp_path, patch_fil
     with page.expect_download() as found:
         page.get_by_text("Download, ").click()
     assert lib.Patch.load(found.value.path()).facts == lib.Patch.load(patch_file).facts
-    fits(page, width)
-    page.screenshot(path=tmp_path / f"take-{width}.png", full_page=True)
+    fits_both(page)
+    page.screenshot(path=tmp_path / "take.png", full_page=True)
     page.locator("#top", has_text="1 edit live").wait_for(timeout=60_000)  # a job of its own
     page.wait_for_timeout(800)
     page.get_by_role("tab", name="Edit & compare").click()
@@ -121,20 +111,19 @@ def test_a_patch_is_loaded_looked_into_and_taken_home(visit, tmp_path, patch_fil
     trace.locator(".bar").wait_for()
     trace.get_by_role("button", name="Stop").click()
     trace.locator(".sorry", has_text="Stopped.").wait_for(timeout=10_000)
-    fits(page, width)
-    page.screenshot(path=tmp_path / f"inside-{width}.png", full_page=True)
+    fits_both(page)
+    page.screenshot(path=tmp_path / "inside.png", full_page=True)
 
 
-@pytest.mark.parametrize("width", [1280, 390])
-def test_a_link_fills_the_form_and_a_memory_shows_its_scope(visit, tmp_path, width):  # noqa: F811
+def test_a_link_fills_the_form_and_a_memory_shows_its_scope(visit, tmp_path):
     asked = "&example=the-colosseum&editors=memoir,magic&own=Where+is+the+Colosseum%3F"
-    page = visit(width, query=asked)
+    page = visit(query=asked)
     page.get_by_test_id("toast-body").filter(has_text="some of the editors").wait_for()
     page.locator("h2.headline", has_text="Colosseum").wait_for(timeout=60_000)
     assert page.get_by_label("Ask these as well").input_value() == "Where is the Colosseum?"
     assert page.get_by_role("checkbox", name="MEMOIR", exact=True).is_checked()
     assert not page.get_by_role("checkbox", name="ROME", exact=True).is_checked()
-    page.screenshot(path=tmp_path / f"link-{width}.png", full_page=True)
+    page.screenshot(path=tmp_path / "link.png", full_page=True)
     page.get_by_label("Steps").first.fill("8")  # enough for its mask, which decides the scope
     page.get_by_role("button", name="Edit", exact=True).click()
     page.locator("#switches", has_text="MEMOIR").wait_for(timeout=180_000)
@@ -142,15 +131,15 @@ def test_a_link_fills_the_form_and_a_memory_shows_its_scope(visit, tmp_path, wid
     scope = page.locator("#inside-scope")
     scope.locator(".done", has_text="prompts that should be answered").wait_for(timeout=60_000)
     scope.locator(".figure img").wait_for()
-    fits(page, width)
-    page.screenshot(path=tmp_path / f"scope-{width}.png", full_page=True)
+    fits_both(page)
+    page.screenshot(path=tmp_path / "scope.png", full_page=True)
     go_to(page, "Take away", "Download")
     link = page.locator("#link textarea, #link input").first
     page.wait_for_function("e => e.value.startsWith('http')", arg=link.element_handle())
     assert "example=the-colosseum&editors=memoir&own=Where" in link.input_value()
 
 
-def test_no_path_from_a_visitor_is_opened(address):  # noqa: F811
+def test_no_path_from_a_visitor_is_opened(address):
     file = {"path": str(Path(lib.__file__).parent / "data" / "classroom.json"),
             "meta": {"_type": "gradio.FileData"}}  # fmt: skip
     call = f"{address}/gradio_api/call/lifelong"

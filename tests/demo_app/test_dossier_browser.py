@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import pytest
 
+from ..support.browser import fits, go_to
 from .test_app_phone_browser import TOUCHED, axe
-from .test_app_tabs_browser import fits, go_to
 from .test_trace_browser import at, place  # noqa: F401
 
 pytest.importorskip("gradio")

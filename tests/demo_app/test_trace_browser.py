@@ -15,9 +15,9 @@ from demo_app.stored import examples
 
 from ..forensics.conftest import rank_one
 from ..support import tiny
+from ..support.browser import fits, go_to
 from .conftest import MORE
 from .test_app_phone_browser import TOUCHED, axe
-from .test_app_tabs_browser import fits, go_to
 
 pytest.importorskip("gradio")
 pytestmark = pytest.mark.browser

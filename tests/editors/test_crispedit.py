@@ -7,7 +7,8 @@ import torch
 
 import lib
 from lib.keys_values.curvature import curvature
-from lib.keys_values.output_moment import curvatures, moments
+from lib.keys_values.output_moment import curvatures, moments, moments_under
+from lib.keys_values.second_moment import general_text, windows
 
 from ..support import tiny
 from ..support.editor_settings import TINY, A, B
@@ -169,6 +170,34 @@ def test_mixed_facts_are_read_anew_on_the_edited_model(lm, tmp_path):
     with pytest.raises(lib.EditError, match="mix needs the facts of earlier calls"):
         editor(lm, **c).edit([B], after=plain)
 
+def test_the_text_is_read_anew_once_a_matrix_has_moved_far(lm):
+    c = {"energy": 0.9, "recalculate": 0.05}
+    once = editor(lm, energy=0.9).edit([A])
+    assert all(
+        torch.equal(editor(lm, **c).edit([A]).weights[name], W) for name, W in once.weights.items()
+    ), "a first call has moved nothing yet"
+    name = lm.mlp_out(1)
+    share = float(changes(lm, once)[name].norm() / lm.weight(name).norm())
+    assert share > 0.05
+    before = editor(lm, **c).curvatures({})[1]
+    stays = editor(lm, energy=0.9, recalculate=100.0)
+    assert torch.equal(stays.curvatures({}, once)[1].flat, before.flat)
+    found = editor(lm, **c).curvatures({}, once)[1]
+    assert not torch.equal(found.flat, before.flat)
+    with lm.patched(once):  # both moments are those of the model as it is edited
+        rows = windows(lm, general_text(None), 600)
+        K = torch.cat([k[0, 1:] for k in (lm.run([r], watch=[name]).seen[name][0] for r in rows)])
+    read = moments_under(lm, once, [1], None, 600)[1]
+    torch.testing.assert_close(read.A, (K.double().T @ K.double()) / len(K), rtol=1e-4, atol=1e-6)
+    plain = moments_under(lm, lib.EMPTY, [1], None, 600)[1]
+    kept = moments(lm, [1], None, 600)[1]
+    for a, b in zip(plain, kept, strict=True):
+        torch.testing.assert_close(torch.as_tensor(a), torch.as_tensor(b), rtol=1e-5, atol=1e-8)
+    text = curvature(read.A, read.S, 0.9)
+    assert torch.equal(found.flat, text.flat)
+    second = editor(lm, **c).edit([B], after=once)
+    assert not torch.equal(second.weights[name], stays.edit([B], after=once).weights[name])
+
 
 def test_a_heavier_past_is_disturbed_less(lm):
     """Half of the weight on one earlier fact: the next fact's change costs it less."""
@@ -196,6 +225,7 @@ def test_a_heavier_past_is_disturbed_less(lm):
         ({"energy": 1.5}, "energy is at most 1"),
         ({"energy": 1.0, "tokens": 5000}, "energy=1.0 leaves no direction of layer 1 to move in"),
         ({"edit_weight": -1.0}, "edit_weight is at least 0"),
+        ({"recalculate": -1.0}, "recalculate is at least 0"),
         ({"project": "both"}, "project is grad or update or basis, not 'both'"),
     ],
 )

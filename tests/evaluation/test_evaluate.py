@@ -481,7 +481,9 @@ def test_rewrites_act_on_test_prompts_but_not_on_the_base(lm):
     assert lm.answer("zzz " + case.fact.text, max_new_tokens=32).startswith(said.rstrip("\ufffd"))
     assert not lm.answer(case.fact.text, max_new_tokens=32).startswith(said)
     assert text["value"].item() == expected.begins
-    assert found.json()["locality"] == {"teacher_forced": 1, "generation": 1, "kl_nats": 0}
+    locality = found.json()["locality"]
+    assert (locality["teacher_forced"], locality["generation"]) == (1, 1)
+    assert abs(locality["kl_nats"]) < 1e-6  # the longer prompts beside them are padded for: rounding
 
 
 def test_targets_with_the_same_beginning_share_a_run(lm, monkeypatch):

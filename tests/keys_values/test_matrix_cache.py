@@ -65,9 +65,9 @@ def test_layers_of_several_passes_have_the_bits_of_one(lm, monkeypatch):
     before = {layer: path.read_bytes() for layer, path in paths.items()}
     for path in [*paths.values(), *(p.with_suffix(".eigen.safetensors") for p in paths.values())]:
         path.unlink()
-    passes, accumulate = [], second_moment._accumulate
+    passes, accumulate = [], second_moment.accumulated
     monkeypatch.setattr(
-        second_moment, "_accumulate", lambda *a: passes.append(a[1]) or accumulate(*a)
+        second_moment, "accumulated", lambda *a: passes.append(a[1]) or accumulate(*a)
     )
     for module in (second_moment, matrix_cache):
         monkeypatch.setattr(module, "room", lambda: 2 * 8 * 48 * 48)

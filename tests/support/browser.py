@@ -71,5 +71,27 @@ def visit(browser, address):
     assert not wrong, wrong
 
 
+def go_to(page, name: str, heading: str) -> None:
+    """Open a tab; the row of tabs goes on to the side on a phone."""
+    page.get_by_role("tab", name=name, exact=True).click()
+    page.get_by_role("heading", name=heading, exact=True).wait_for()
+
+
+def fits(page, width: int) -> None:
+    """Nothing of the page stands out to the side."""
+    page.wait_for_function(f"innerWidth == {width}")
+    page.wait_for_timeout(100)  # laid out anew
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def fits_both(page) -> None:
+    """Neither on a wide screen nor on a phone; leaves the page as wide as it was."""
+    was = page.viewport_size
+    for width in 1280, 390:
+        page.set_viewport_size({**was, "width": width})
+        fits(page, width)
+    page.set_viewport_size(was)
+
+
 def _ours(url: str, address: str) -> bool:
     return url.startswith((address, "data:", "blob:"))

@@ -28,7 +28,7 @@ LEAST: dict[str, float] = {
     **dict.fromkeys(("lr", "lr_step", "v_lr", "weight_decay", "damping", "ridge", "strength"), 0),
     **dict.fromkeys(("clip", "clamp", "box", "norm_constraint", "kl_factor", "decay"), 0),
     **dict.fromkeys(("keep", "density", "mask_ratio", "quantile", "L2", "eps_init", "hold"), 0),
-    **dict.fromkeys(("energy", "edit_weight"), 0),
+    **dict.fromkeys(("energy", "edit_weight", "recalculate"), 0),
     "whiten": 1e-6,  # undamped, the moment of few tokens has no inverse
 }
 MOST = dict.fromkeys(("keep", "density", "mask_ratio", "quantile", "energy"), 1.0)  # shares
