@@ -134,6 +134,7 @@ def main() -> None:
     parser.add_argument("--negatives", default="", help=f"of {', '.join(NEGATIVES)}")
     parser.add_argument("--layers", help="where negatives are read: 0-8 (default: everywhere)")
     parser.add_argument("--whole", action="store_true", help="read suspects in whole, too")
+    parser.add_argument("--no-reversal", action="store_true", help="name suspects only")
     parser.add_argument("--minutes", type=float, default=4, help="begin nothing after these")
     parser.add_argument("--out", type=Path, default=OUT)
     given = parser.parse_args()
@@ -237,7 +238,7 @@ def suspect(reading: Reading, given: Any, editor: str, cases: list[lib.Case]) ->
         row["damping"] = by_damping(reading, patch, own, edited[0])
     if given.prompts:
         row["with_base"] = explained(reading, patch, own)
-    if edited and not given.prompts:
+    if edited and not (given.prompts or given.no_reversal):
         row["reversal"] = [reversals(reading, patch, case, edited) for case in cases[:3]]
     return row
 
