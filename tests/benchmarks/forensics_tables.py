@@ -183,6 +183,40 @@ def forensics_reversal() -> str:
     return _reversal(rows)
 
 
+@made("forensics-reversal-editors")
+def forensics_reversal_editors() -> str:
+    """The default reversal of each editor's suspects, odd cases; of a batch its first three facts."""
+    lines = []
+    for (editor, size), rows in groups(read("forensics"), "odd").items():
+        every = [one["ways"] for row in rows for one in row.get("reversal", ())]
+        if not every:
+            continue
+        cells = [
+            percents([one[way][name] for one in every if one[way][name] is not None])
+            for way, name in (
+                ("edited", "still_edited"),
+                ("16 prefixes, damping 1", "edit"),
+                ("16 prefixes, damping 1", "reworded"),
+                ("16 prefixes, damping 1", "neighbors"),
+                ("edited", "neighbors"),
+                ("16 prefixes, damping 1", "still_edited"),
+            )
+        ]
+        word = "fact" if size == 1 else "facts"
+        lines.append((f"`{editor}`, {size} {word}", len(every), *cells))
+    head = (
+        "suspects",
+        "n",
+        "edit written, %",
+        "taken out: base answer again, %",
+        "rewordings, %",
+        "neighbors, %",
+        "neighbors of the edited model, %",
+        "edited answer still there, %",
+    )
+    return table(head, lines)
+
+
 @made("forensics-chosen")
 def forensics_chosen() -> str:
     """The settings on even cases, from which the defaults were taken."""
