@@ -10,6 +10,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: see lib/__i
 import pytest
 import torch
 
+from .support.progress import no_shared_lock
+
+no_shared_lock()
 # a worker of pytest-xdist has one core to itself
 torch.set_num_threads(
     1 if "PYTEST_XDIST_WORKER" in os.environ else int(os.environ.get("OMP_NUM_THREADS", "2"))

@@ -175,7 +175,8 @@ class CrispEdit(Editor):
     def curvatures(self, state: Mapping[str, Any], after: Patch = EMPTY) -> dict[int, Curvature]:
         """{layer: its curvature}, of the text and of the facts that `state` remembers.
 
-        The text is read on the base model, or under `after` where that has moved far. Raises EditError where no direction of a layer is flat.
+        The text is read on the base model, or under `after` where that has moved far. Raises
+        EditError where no direction of a layer is flat.
         """
         c, lm = self.config, self.lm
         given = c.text, c.tokens, c.labels

@@ -79,9 +79,7 @@ def main() -> None:
     odd = [case for case in lib.classroom() if case.id % 2]
     cases = odd[FIRST : FIRST + FACTS]
     kept = json.loads(given.out.read_text()) if given.out.exists() else {"forms": {}}
-    base = lib.baseline(
-        lm, cases, events=["generation"], metrics=["generalization", "specificity"]
-    )
+    base = lib.baseline(lm, cases, events=["generation"], metrics=["generalization", "specificity"])
     for name, settings in FORMS.items():
         if name in kept["forms"]:
             continue

@@ -185,7 +185,7 @@ def forensics_reversal() -> str:
 
 @made("forensics-reversal-editors")
 def forensics_reversal_editors() -> str:
-    """The default reversal of each editor's suspects, odd cases; of a batch its first three facts."""
+    """The default reversal of each editor's suspects, odd cases; three facts of a batch."""
     lines = []
     for (editor, size), rows in groups(read("forensics"), "odd").items():
         every = [one["ways"] for row in rows for one in row.get("reversal", ())]

@@ -170,6 +170,7 @@ def test_mixed_facts_are_read_anew_on_the_edited_model(lm, tmp_path):
     with pytest.raises(lib.EditError, match="mix needs the facts of earlier calls"):
         editor(lm, **c).edit([B], after=plain)
 
+
 def test_the_text_is_read_anew_once_a_matrix_has_moved_far(lm):
     c = {"energy": 0.9, "recalculate": 0.05}
     once = editor(lm, energy=0.9).edit([A])
