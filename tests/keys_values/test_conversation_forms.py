@@ -9,6 +9,7 @@ import torch
 
 import lib
 from lib.data.facts import Fact, encode_answer, encode_target, fill
+from lib.editors.horen import calibration
 from lib.keys_values import conversation_forms, target_value
 from lib.model.answer_rows import AnswerRows
 
@@ -135,6 +136,17 @@ def test_a_codebooks_entries_in_chat_have_a_threshold_of_their_own(lm, asked, tm
     with pytest.raises(ValueError, match="taus"):
         tensors = {**route.tensors(), "taus": route.taus[:2]}
         type(route).load(tensors, route.header())
+
+
+def test_every_own_prompt_reaches_its_threshold_in_a_book_of_both_kinds(lm, asked):
+    given = {**settings("horen", "llama"), "tau": None, "beta": 5.0, "alpha": 0.9}
+    made = lib.EDITORS["horen"](lm, **given, forms="conversation")
+    ((module, route),) = made.edit([A, B]).routes.items()
+    prompts, _ = made.rows([A, B])
+    with lm.patched(lib.EMPTY, only=True):
+        found = calibration.queries(lm, prompts, module, route.query)
+    cosines = route.dynamics.cosines(route.K, found)  # a step towards the keys of both kinds
+    assert route.taus is not None and bool((cosines > route.taus).any(1).all())
 
 
 SEARCHED = {"rome", "wilke", "memit", "norm_anchor", "emmet", "alphaedit", "pmet"}

@@ -77,34 +77,48 @@ def general_queries(lm: LM, module: str, query: Query, chat: bool = False) -> Te
 def threshold(
     K: Tensor,
     labels: list[tuple[int, ...]],
+    kind: Tensor,
     general: Tensor,
     dynamics: Dynamics,
     quantile: float,
     seed: int,
 ) -> float:
-    """The quantile of the largest cosines that strangers reach with keys K (d_in, n).
+    """The quantile of the largest cosines that strangers reach with some of the keys K (d_in, n).
 
-    Strangers are the general queries (m, d_in), and every entry's own key as a query for the
-    entries of other labels. Cosines are those after the Hopfield steps.
+    kind  (n,) bool: the entries whose threshold it is
+
+    Strangers are the general queries (m, d_in), and the own key of each of these entries as a query
+    for those of other labels. Cosines are those after the Hopfield steps, which move a query
+    towards all keys.
     """
-    strangers = [nearest(dynamics.cosines(K, general))[0]]
+    strangers = [nearest(dynamics.cosines(K, general)[:, kind])[0]]
     numbers: dict[tuple[int, ...], int] = {}
     label = torch.tensor([numbers.setdefault(one, len(numbers)) for one in labels])
-    some = torch.arange(K.shape[1])
+    some = kind.nonzero().flatten()
     if len(some) > FACTS:
-        some = torch.randperm(K.shape[1], generator=torch.Generator().manual_seed(seed))[:FACTS]
-    if len(numbers) > 1:
-        found = dynamics.cosines(K, K.T[some])
+        drawn = torch.randperm(len(some), generator=torch.Generator().manual_seed(seed))
+        some = some[drawn[:FACTS]]
+    if len(label[kind].unique()) > 1:
+        found = dynamics.cosines(K, K.T[some]).masked_fill(~kind, -1.0)
         found = found.masked_fill(label[some][:, None] == label, -1.0)
         strangers.append(found.max(1).values)
     return float(torch.cat(strangers).quantile(quantile, interpolation="higher"))
 
 
 def missed(
-    lm: LM, facts: list[Fact], module: str, query: Query, K: Tensor, dynamics: Dynamics, tau: float
+    lm: LM,
+    facts: list[Fact],
+    module: str,
+    query: Query,
+    K: Tensor,
+    dynamics: Dynamics,
+    taus: Tensor,
 ) -> int:
-    """How many of the facts are not found when PREFIX stands before their prompts."""
+    """How many of the facts are not found when PREFIX stands before their prompts.
+
+    taus  (n,) the threshold of each entry, or one for all
+    """
     rows, _ = lm.rows([PREFIX + fact.text for fact in facts])
     rows = [row[-lm.context :] if lm.context else row for row in rows]
-    best, _ = nearest(dynamics.cosines(K, queries(lm, rows, module, query)))
-    return int((best <= tau).sum())
+    cosines = dynamics.cosines(K, queries(lm, rows, module, query))
+    return int((cosines <= taus).all(1).sum())

@@ -145,11 +145,6 @@ def in_chat(before: Tensor, entries: list[int], count: int) -> Tensor:
     return chat
 
 
-def labels_of(labels: list[Label], which: Tensor) -> list[Label]:
-    """The labels of some entries, given as (n,) bool."""
-    return [label for label, one in zip(labels, which.tolist(), strict=True) if one]
-
-
 class Horen(Editor):
     """A codebook of corrections found by angle, each added at the prompt's end."""
 
@@ -187,20 +182,16 @@ class Horen(Editor):
                     f"this patch has {known} keys and {len(before)} marks of chat entries"
                 )
             chat = in_chat(before, entries[len(facts) :], K.shape[1])
+            plain, messages = found[: len(facts)], found[len(facts) :]
             general = calibration.general_queries(lm, module, query) if c.tau is None else None
-            own = found[: len(facts)]
-            tau = self.threshold(
-                K[:, ~chat], labels_of(labels, ~chat), own, dynamics, general, noise
-            )
+            tau = self.threshold(K, labels, ~chat, plain, dynamics, general, noise)
             taus = None
             if chat.any() and c.tau is None:
                 general = calibration.general_queries(lm, module, query, chat=True)
-                own = found[len(facts) :]
-                high = self.threshold(
-                    K[:, chat], labels_of(labels, chat), own, dynamics, general, noise
-                )
+                high = self.threshold(K, labels, chat, messages, dynamics, general, noise)
                 taus = torch.where(chat, high, tau).float()
-            lost = calibration.missed(lm, facts, module, query, K, dynamics, tau)
+            least = torch.tensor(tau) if taus is None else taus
+            lost = calibration.missed(lm, facts, module, query, K, dynamics, least)
         if lost:
             warnings.warn(
                 f"{lost} of {len(facts)} facts are not found when '{calibration.PREFIX.strip()}' "
@@ -322,24 +313,30 @@ class Horen(Editor):
         self,
         K: Tensor,
         labels: list[Label],
+        kind: Tensor,
         found: Tensor,
         dynamics: Dynamics,
         general: Tensor | None,
         noise: float,
     ) -> float:
-        """The cosine above which an entry answers: as set, or calibrated on general queries."""
+        """The cosine above which an entry answers: as set, or calibrated on general queries.
+
+        kind   (n,) bool: the entries whose threshold it is; labels and K are those of all
+        found  (m, d_in) the queries of this call that belong to them
+        """
         c = self.config
         if general is None:
             assert c.tau is not None
             tau = c.tau
         else:
-            tau = calibration.threshold(K, labels, general, dynamics, c.quantile, c.seed)
+            tau = calibration.threshold(K, labels, kind, general, dynamics, c.quantile, c.seed)
         if not c.strict:
             return tau
         # the own prompts of this call's facts, and of a sample of the others
-        some = torch.randperm(K.shape[1], generator=torch.Generator().manual_seed(c.seed))
-        own = torch.cat([found, K.T[some[: calibration.FACTS]]])
-        reached = nearest(dynamics.cosines(K, own))[0].min().item()
+        keys = K.T[kind]
+        some = torch.randperm(len(keys), generator=torch.Generator().manual_seed(c.seed))
+        own = torch.cat([found, keys[some[: calibration.FACTS]]])
+        reached = nearest(dynamics.cosines(K, own)[:, kind])[0].min().item()
         return min(tau, reached - 4 * noise - SAME)
 
     def noise(self, module: str, prompts: list[list[int]], found: Tensor, query: Query) -> float:
