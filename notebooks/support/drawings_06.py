@@ -167,7 +167,7 @@ def predicted(points: Mapping[str, tuple]) -> Figure:
     every = np.concatenate([np.ravel(side) for sides in points.values() for side in sides])
     ends = every.min() / 1.5, every.max() * 1.5
     ax.plot(ends, ends, color=QUIET, linewidth=1, linestyle=":")
-    for (arm, sides), mark in zip(points.items(), "osD^v", strict=False):
+    for (arm, sides), mark in zip(points.items(), "osD^vPX*", strict=False):
         color, _ = styles(points)[arm]
         for i, (x, y) in enumerate(zip(*(np.asarray(side) for side in sides), strict=True)):
             name = None if i else arm

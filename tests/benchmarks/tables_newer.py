@@ -58,6 +58,20 @@ def flat_directions_paired() -> str:
     return table((own, *whats.values()), lines)
 
 
+@made("flat-outputs-paired")
+def flat_outputs_paired() -> str:
+    """Closed forms with weighed outputs against the same with all outputs alike."""
+    rows, _ = flat_06.read()
+    whats = {"text": "KL on text", "neighbors": "neighbors", "rewordings": "rewordings"}
+    whats["held"] = "written"
+    lines = [
+        (f"`{name.lower()}`", *(flat_06.paired(rows, weighed, name, what) for what in whats))
+        for name in ("AlphaEdit", "MEMIT")
+        if (weighed := f"{name}, outputs weighed") in flat_06.written(rows, but="")
+    ]
+    return table(("outputs weighed, less all alike", *whats.values()), lines)
+
+
 @made("horen-roc")
 def horen_roc() -> str:
     """Five ways to look up an entry, without a crowd and with the largest."""
