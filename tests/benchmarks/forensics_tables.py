@@ -158,11 +158,13 @@ def _detection(found: dict[str, Any]) -> str:
     edited = [max(row["z_of_layers"][i] for i in row["edited"]) for row in rows]
     bound = sorted(layers)[int(0.99 * len(layers))]
     hits = [float(z > bound) for z in edited]
+    alarms = sum(z >= THRESHOLD for z in layers)
     return (
         f"\nSingle `rome` edits (n = {len(rows)}, odd) against {_models(len(no))}: area under "
         f"the ROC {mean(wins):.2f} {_between(wins)}. Layer by layer, {len(edited)} edited against "
         f"{len(layers)} unedited ones: at a false alarm in 100 (z > {bound:.1f}) "
-        f"{percents(hits)} % of the edited layers are found.\n"
+        f"{percents(hits)} % of the edited layers are found. At the threshold of {THRESHOLD:g} there "
+        f"are {alarms} false alarms in the {len(layers)}.\n"
     )
 
 
