@@ -425,9 +425,8 @@ show.Table(runs_17.accused(stored))
 # %% [markdown]
 # Two shares belong together: how many edits are found, and how many innocent models are accused at the
 # same threshold. An interval over a handful of innocent models reaches far up even where none of them
-# is accused. And these here are slight changes of one model: they have the same candidate on top in the
-# layers that were read, and hardly count as several. A rate below one in a hundred would need some
-# hundred models.
+# is accused. And these here are changes of one model, whose spread they share, so that they hardly count
+# as several. A rate below one in a hundred would need some hundred models.
 #
 # ## Exercise: an edit that is spread
 #

@@ -163,8 +163,8 @@ def _detection(found: dict[str, Any]) -> str:
         f"\nSingle `rome` edits (n = {len(rows)}, odd) against {_models(len(no))}: area under "
         f"the ROC {mean(wins):.2f} {_between(wins)}. Layer by layer, {len(edited)} edited against "
         f"{len(layers)} unedited ones: at a false alarm in 100 (z > {bound:.1f}) "
-        f"{percents(hits)} % of the edited layers are found. At the threshold of {THRESHOLD:g} there "
-        f"are {alarms} false alarms in the {len(layers)}.\n"
+        f"{percents(hits)} % of the edited layers are found. At the threshold of {THRESHOLD:g} "
+        f"there are {alarms} false alarms in the {len(layers)}.\n"
     )
 
 

@@ -272,16 +272,12 @@ def test_the_threshold_is_a_quantile_of_what_strangers_reach():
         found = how.cosines(K, K.T[i : i + 1])[0]
         strangers.append(max(float(s) for s, other in zip(found, labels, strict=True)
                              if other != label))  # fmt: skip
-    every, some = torch.ones(6, dtype=torch.bool), torch.arange(6) > 3
     for quantile in (0.5, 0.9, 1.0):
-        tau = calibration.threshold(K, labels, every, general, how, quantile, 0)
+        tau = calibration.threshold(K, labels, general, how, quantile, 0)
         strangers.sort()
         assert tau == pytest.approx(strangers[math.ceil(quantile * 205)], abs=1e-6)
-    alone = calibration.threshold(K, [(1,)] * 6, every, general, how, 1.0, 0)
+    alone = calibration.threshold(K, [(1,)] * 6, general, how, 1.0, 0)
     assert alone == pytest.approx(float(how.cosines(K, general).max()))
-    # of some entries: their cosines only, but the step is towards all keys
-    few = calibration.threshold(K, labels, some, general, how, 1.0, 0)
-    assert few == pytest.approx(float(how.cosines(K, general)[:, 4:].max()))
 
 
 def test_a_calibrated_book_answers_its_facts_and_leaves_general_text(lm, tmp_path, monkeypatch):

@@ -77,29 +77,24 @@ def general_queries(lm: LM, module: str, query: Query, chat: bool = False) -> Te
 def threshold(
     K: Tensor,
     labels: list[tuple[int, ...]],
-    kind: Tensor,
     general: Tensor,
     dynamics: Dynamics,
     quantile: float,
     seed: int,
 ) -> float:
-    """The quantile of the largest cosines that strangers reach with some of the keys K (d_in, n).
+    """The quantile of the largest cosines that strangers reach with keys K (d_in, n).
 
-    kind  (n,) bool: the entries whose threshold it is
-
-    Strangers are the general queries (m, d_in), and the own key of each of these entries as a query
-    for those of other labels. Cosines are those after the Hopfield steps, which move a query
-    towards all keys.
+    Strangers are the general queries (m, d_in), and every entry's own key as a query for the
+    entries of other labels. Cosines are those after the Hopfield steps towards K.
     """
-    strangers = [nearest(dynamics.cosines(K, general)[:, kind])[0]]
+    strangers = [nearest(dynamics.cosines(K, general))[0]]
     numbers: dict[tuple[int, ...], int] = {}
     label = torch.tensor([numbers.setdefault(one, len(numbers)) for one in labels])
-    some = kind.nonzero().flatten()
+    some = torch.arange(K.shape[1])
     if len(some) > FACTS:
-        drawn = torch.randperm(len(some), generator=torch.Generator().manual_seed(seed))
-        some = some[drawn[:FACTS]]
-    if len(label[kind].unique()) > 1:
-        found = dynamics.cosines(K, K.T[some]).masked_fill(~kind, -1.0)
+        some = torch.randperm(K.shape[1], generator=torch.Generator().manual_seed(seed))[:FACTS]
+    if len(numbers) > 1:
+        found = dynamics.cosines(K, K.T[some])
         found = found.masked_fill(label[some][:, None] == label, -1.0)
         strangers.append(found.max(1).values)
     return float(torch.cat(strangers).quantile(quantile, interpolation="higher"))

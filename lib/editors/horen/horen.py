@@ -323,13 +323,18 @@ class Horen(Editor):
 
         kind   (n,) bool: the entries whose threshold it is; labels and K are those of all
         found  (m, d_in) the queries of this call that belong to them
+
+        It is calibrated with the keys of these entries alone, so that it is as strict as in a book
+        without others. What the own prompts reach is asked with all keys, since a step moves a
+        query towards all of them.
         """
         c = self.config
         if general is None:
             assert c.tau is not None
             tau = c.tau
         else:
-            tau = calibration.threshold(K, labels, kind, general, dynamics, c.quantile, c.seed)
+            mine = [label for label, one in zip(labels, kind.tolist(), strict=True) if one]
+            tau = calibration.threshold(K[:, kind], mine, general, dynamics, c.quantile, c.seed)
         if not c.strict:
             return tau
         # the own prompts of this call's facts, and of a sample of the others
