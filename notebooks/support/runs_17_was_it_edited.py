@@ -336,13 +336,17 @@ def groups(
     """{(editor, facts in a suspect): rows} of odd cases; settings were chosen on even ones.
 
     half  None takes all cases
+
+    Suspects that were read in whole are left out. Few facts come first, and of as many facts the
+    editors in the library's order.
     """
     rows: dict[tuple[str, int], list[dict[str, Any]]] = {}
     for key, row in found["suspects"].items():
         editor, size, *rest = key.split()
         if len(rest) == 1 and half in (None, row["half"]):
             rows.setdefault((editor, int(size)), []).append(row)
-    return rows
+    order = list(lib.EDITORS)
+    return dict(sorted(rows.items(), key=lambda one: (one[0][1], order.index(one[0][0]))))
 
 
 def named(found: Mapping[str, Any]) -> list[dict[str, Any]]:

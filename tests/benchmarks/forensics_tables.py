@@ -12,6 +12,7 @@ from typing import Any
 
 from lib.evaluation.intervals import interval
 from lib.forensics.investigation import THRESHOLD
+from notebooks.support.runs_17_was_it_edited import groups
 
 from .tables import Row, made, number, percents, read, table
 
@@ -26,16 +27,6 @@ WAYS = {
     "16 prefixes, damping 1": "**16 prefixes, damping 1** (the default)",
     "16 prefixes, damping 10": "16 prefixes, damping 10",
 }
-
-
-def groups(found: dict[str, Any], half: str | None) -> dict[tuple[str, int], list[Row]]:
-    """{(editor, facts in a suspect): rows of a half, or all}; not those that were read in whole."""
-    rows: dict[tuple[str, int], list[Row]] = {}
-    for key, row in found["suspects"].items():
-        editor, size, *rest = key.split()
-        if len(rest) == 1 and half in (None, row["half"]):
-            rows.setdefault((editor, int(size)), []).append(row)
-    return rows
 
 
 def named(row: Row) -> list[float]:
