@@ -23,6 +23,7 @@ def tower(default_lm):
     return dossier(default_lm, "the Eiffel Tower ", patch, among=FEW, layers=[3]), patch
 
 
+@pytest.mark.slow
 def test_an_edit_shows_in_its_line_and_in_the_log(tower):
     found, patch = tower
     line = found.lines[0]
