@@ -84,8 +84,9 @@ def test_agreement_and_the_answer_that_most_wordings_give():
     assert Told((Reply("Rome", 0.5, 3.5), Reply("Rome", 0.4, 3.0)), 2).consistent
 
 
-def test_only_edits_of_this_subject_are_named(tower):
-    _, patch = tower
+def test_only_edits_of_this_subject_are_named():
+    fact = lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome")
+    patch = lib.EDITORS["rome"](tiny.model("llama"), layer=1, second_moment=False).edit([fact])
     assert naming(patch, "Eiffel Tower") == patch.log and naming(patch, "Tower") == ()
     assert naming(lib.EMPTY, "x") == ()
 
