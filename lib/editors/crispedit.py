@@ -33,7 +33,7 @@ from ..data.facts import Fact
 from ..errors import EditError
 from ..keys_values.answer_gradients import one_pass
 from ..keys_values.curvature import Curvature, curvature
-from ..keys_values.output_moment import curvatures, moments, moments_under
+from ..keys_values.output_moment import curvatures, moments
 from ..model.answer_rows import AnswerRows
 from ..model.lm import LM
 from ..patch.patch import EMPTY, Patch
@@ -185,8 +185,7 @@ class CrispEdit(Editor):
             found = curvatures(lm, c.layers, c.energy, *given)
         else:
             found = {}
-            read = moments_under(lm, after, c.layers, *given) if again else None
-            for layer, at in (read or moments(lm, c.layers, *given)).items():
+            for layer, at in moments(lm, c.layers, *given, after if again else None).items():
                 if state:
                     K, G = (state[side][str(layer)] for side in ("keys", "grads"))
                     at = at.merged(K, G, int(state["count"]), c.edit_weight)

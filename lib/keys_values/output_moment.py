@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -104,8 +104,14 @@ def moments(
     text: str | Path | None = None,
     tokens: int | None = None,
     labels: Labels = "data",
+    patch: Patch | None = None,
 ) -> dict[int, Moments]:
-    """{layer: A and S of the same text}, undamped, A being the C of `second_moment`."""
+    """{layer: A and S of the same text}, undamped, A being the C of `second_moment`.
+
+    patch  None takes the base model's, which are cached; under a patch they are read anew
+    """
+    if patch is not None:
+        return _moments_under(patch, lm, layers, text, tokens, labels)
     paths, _, _ = stored_moments(lm, layers, text, tokens, None)
     found = output_moment(lm, layers, text, tokens, labels=labels)
     made = {}
@@ -117,15 +123,9 @@ def moments(
     return made
 
 
-def moments_under(
-    lm: LM,
-    patch: Patch,
-    layers: Sequence[int],
-    text: str | Path | None = None,
-    tokens: int | None = None,
-    labels: Labels = "data",
+def _moments_under(
+    patch: Patch, lm: LM, layers: Sequence[int], text: Any, tokens: int | None, labels: Labels
 ) -> dict[int, Moments]:
-    """`moments` of the model under a patch: read anew at each call, and not kept."""
     source, skip = general_text(text), lm.leading_bos is None
     names = {layer: lm.mlp_out(layer) for layer in layers}
     d_out, d_in = lm.weight(names[layers[0]]).shape

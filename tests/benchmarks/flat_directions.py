@@ -47,7 +47,7 @@ SETTINGS: dict[str, Any] = {
     "steps": 40,  # at most
     "strengths": [0.5, 1.0],  # at which the divergence is measured on text
     "text": 512,  # tokens of held-out text
-    "alphaedit": [0.5, 0.6, 0.7, 0.8, 0.9, 1.0],  # strengths that are tried, in order
+    "closed forms": [0.5, 0.6, 0.7, 0.8, 0.9, 1.0],  # strengths that are tried, in order
 }
 ASKED = ("generalization", "specificity")
 WEIGHED = {"outputs": "curvature"}
@@ -131,7 +131,7 @@ def weakest(
     lm: lib.LM, cases: Sequence[lib.Case], patch: lib.Patch, settings: Mapping
 ) -> tuple[lib.Patch, float, float]:
     """The patch at the least strength with the efficacy wanted, the strength, and the efficacy."""
-    for strength in settings["alphaedit"]:
+    for strength in settings["closed forms"]:
         weaker = lib.scaled(lm, patch, strength)
         with lm.patched(weaker):
             reached = said(lm, cases)

@@ -44,7 +44,6 @@ def form_row(lm: lib.LM, cases: list[lib.Case], settings: dict[str, Any], base: 
     """
     editor, patch = lib.EDITORS["crispedit"](lm, **settings), lib.EMPTY
     row: dict[str, Any] = {"moved": [], "first": []}
-    begun = time.process_time()
     seconds = 0.0
     for start in range(0, len(cases), CALL):
         begun = time.process_time()

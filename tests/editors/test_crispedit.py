@@ -7,7 +7,7 @@ import torch
 
 import lib
 from lib.keys_values.curvature import curvature
-from lib.keys_values.output_moment import curvatures, moments, moments_under
+from lib.keys_values.output_moment import curvatures, moments
 from lib.keys_values.second_moment import general_text, windows
 
 from ..support import tiny
@@ -188,9 +188,9 @@ def test_the_text_is_read_anew_once_a_matrix_has_moved_far(lm):
     with lm.patched(once):  # both moments are those of the model as it is edited
         rows = windows(lm, general_text(None), 600)
         K = torch.cat([k[0, 1:] for k in (lm.run([r], watch=[name]).seen[name][0] for r in rows)])
-    read = moments_under(lm, once, [1], None, 600)[1]
+    read = moments(lm, [1], None, 600, patch=once)[1]
     torch.testing.assert_close(read.A, (K.double().T @ K.double()) / len(K), rtol=1e-4, atol=1e-6)
-    plain = moments_under(lm, lib.EMPTY, [1], None, 600)[1]
+    plain = moments(lm, [1], None, 600, patch=lib.EMPTY)[1]
     kept = moments(lm, [1], None, 600)[1]
     for a, b in zip(plain, kept, strict=True):
         torch.testing.assert_close(torch.as_tensor(a), torch.as_tensor(b), rtol=1e-5, atol=1e-8)

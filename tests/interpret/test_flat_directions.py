@@ -68,7 +68,7 @@ def test_the_weakest_strength_that_reaches_it(monkeypatch):
     monkeypatch.setattr(flat_directions, "said", lambda *_: next(shares))
     W = lm.weight(lm.mlp_out(1))
     patch = lib.EMPTY.with_weights({lm.mlp_out(1): 2 * W})
-    settings = {"alphaedit": [0.25, 0.5, 1.0], "efficacy": 0.9}
+    settings = {"closed forms": [0.25, 0.5, 1.0], "efficacy": 0.9}
     weaker, strength, reached = flat_directions.weakest(lm, [lib.Case(A)], patch, settings)
     assert (strength, reached) == (0.5, 0.95)
     assert torch.allclose(weaker.weights[lm.mlp_out(1)], 1.5 * W)
