@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # of gradio's client
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: see lib/__init__.py
 
 import pytest

@@ -54,10 +54,6 @@ FULL = (
 HANGS = "This took too long without an end, so it was stopped; nothing was changed."
 
 
-class Overdue(Exception):
-    """Raised in the worker's thread where a job that should end has not ended."""
-
-
 def resident() -> int | None:
     """Bytes of memory that this process uses; None where the system does not say."""
     return _pages(1)
@@ -174,7 +170,7 @@ class Watchdog:
                 continue
             if told is not None and told[0] is job:
                 if now - told[1] > PATIENCE:
-                    self._interrupt(job)
+                    job.interrupt()
                     told = job, now
                 continue
             why = None
@@ -188,13 +184,6 @@ class Watchdog:
                 self._suspect = True
                 job.stop(why)
                 told = job, now
-
-    def _interrupt(self, job: Job) -> None:
-        """Raise in the worker's thread, between two lines of Python, if it still runs this job."""
-        thread = self.worker.thread
-        if self.worker.running is job and thread is not None:
-            raised = ctypes.py_object(Overdue)
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), raised)
 
 
 def trim() -> None:

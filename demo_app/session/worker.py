@@ -29,6 +29,8 @@ from typing import Any
 import lib
 from lib.cancellation import cancellable
 
+from .interruption import Interruptible
+
 log = logging.getLogger(__name__)
 
 FAILED = "Something failed inside; nothing was changed. Please try again."
@@ -86,6 +88,7 @@ class Job:
         self._news = threading.Event()
         self._busy = threading.Lock()  # held while one of its steps runs
         self._steps: Iterator | None = None  # of work that gives the model back in between
+        self._at_work = Interruptible()
         self.crowded: Callable[[], bool] = lambda: False  # of background work: whether one waits
         self.heard = time.monotonic()  # when its work last said that it goes on
         self._why: str | None = None  # of a stop that is not the visitor's
@@ -111,6 +114,10 @@ class Job:
                     self._end(self._stopped())
             finally:
                 self._busy.release()
+
+    def interrupt(self) -> None:
+        """Break off the step that runs, between two of its lines; nothing where none runs."""
+        self._at_work.interrupt()
 
     def report(self, share: float, words: str, partial: Any = None) -> None:
         """Called by the work itself; without a partial result the last one stands.
@@ -200,13 +207,13 @@ class Job:
             try:
                 self.check()
                 with cancellable(self.check):  # the library, where it runs no block for long
-                    found = self.work(self) if self._steps is None else None
+                    found = self._at_work.call(self.work, self) if self._steps is None else None
                     if isgenerator(found):
                         self._steps = found
                     if self._steps is None:
                         self.result = found
                     else:
-                        next(self._steps)
+                        self._at_work.call(next, self._steps)
                         return True
             except StopIteration as end:
                 self.result = end.value
@@ -223,7 +230,7 @@ class Job:
             return False
 
     def give_up(self) -> None:
-        """End a job whose step was broken off from outside, if it has not ended yet."""
+        """End a job that something else than its work has broken, if it has not ended yet."""
         if not self.finished.is_set():
             self._end(Trouble(self._why or FAILED))
 
@@ -290,18 +297,9 @@ class Worker:
         """Jobs that wait for their next step, the latest first."""
         return [job for job in reversed(list(self._waiting)) if job.begun]
 
-    @property
-    def thread(self) -> int | None:
-        """The number of the thread that runs the jobs."""
-        return self._thread.ident
-
     def _work(self) -> None:
-        while True:
-            try:
-                if not self._turn():
-                    return
-            except Exception:  # an interrupt of the watchdog that came a moment late
-                log.exception("the worker goes on")
+        while self._turn():
+            pass
 
     def _turn(self) -> bool:
         """One step of the job whose turn it is; False at the end of the line, when it is closed."""
@@ -314,17 +312,13 @@ class Worker:
                 self._line.put(None)
                 return True
             return not self._closing
-        try:
-            before = job.after
-            early = before is not None and not before.finished.is_set()
-            more = early or self._step(job)
-            self._waiting.remove(job)
-            if more:
-                self._waiting.append(job)
-                self._line.put(job)
-        except Exception:
-            job.give_up()
-            raise
+        before = job.after
+        early = before is not None and not before.finished.is_set()
+        more = early or self._step(job)
+        self._waiting.remove(job)
+        if more:
+            self._waiting.append(job)
+            self._line.put(job)
         return True
 
     def _background(self) -> None:
@@ -335,18 +329,14 @@ class Worker:
             self._later.popleft()
 
     def _step(self, job: Job) -> bool:
-        """The job's next step; whether there is more to do. The watchdog looks on meanwhile.
-
-        An interrupt of the watchdog may arrive a moment after the step: it ends nothing else.
-        """
+        """The job's next step; whether there is more to do. The watchdog looks on meanwhile."""
         more = False
         try:
             self.admit(job)
             job.heard, self.running = time.monotonic(), job
             more = job.run()
-            self.running = None
-        except Exception:
-            log.exception("a job was interrupted at its end")
-            self.running = None
+        except Exception:  # of what looks on, or of who waits for the end: the line goes on
+            log.exception("a job could not be run to its end")
             job.give_up()
-        return more and not job.finished.is_set()
+        self.running = None
+        return more
