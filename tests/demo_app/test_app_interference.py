@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 import lib
@@ -15,6 +16,7 @@ def outputs(lm, module: str, K: torch.Tensor, patch: lib.Patch) -> torch.Tensor:
         return lm.output(module, K.T).T  # (d_out, n)
 
 
+@pytest.mark.slow
 def test_the_predicted_change_is_the_measured_one_at_every_foreign_key(default_lm):
     lm = default_lm
     facts = [case.fact for case in lib.classroom()[1:40:2]]

@@ -25,6 +25,7 @@ def page(tmp_path_factory):
         yield page
 
 
+@pytest.mark.slow
 def test_visitors_who_have_left_leave_nothing(page, tmp_path):
     for number in (0,):  # what is kept for everybody
         visits.visit(page, number, tmp_path)

@@ -1,7 +1,8 @@
 """The conformance suite: every editor × tiny random models of five families, by its declarations.
 
 A new editor is finished when adding its name to EDITORS (and, where its published settings make no
-sense on a random 32-wide model, a row to TINY below) keeps this green.
+sense on a random 32-wide model, a row to TINY below) keeps this green. The default suite runs two
+families for each editor, `-m "slow or not slow"` all five.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from lib.patch.patch import LowRank
 from ..support import tiny
 from ..support.editor_settings import ELSEWHERE, TINY, A, B, model, settings
 
-FAMILIES = ("gpt2", "gpt_neox", "llama", "qwen3", "gemma3_text")
+FAMILIES = ("llama", "gpt2", "gpt_neox", "qwen3", "gemma3_text")  # the embedded model's first
 
 
 # name -> (writes, needs_subject, trained, keeps, scoped, inner): a relaxed promise shows in review
@@ -89,13 +90,27 @@ def further(name: str, family: str) -> lib.Patch:
     return both
 
 
-def editors(promise=lambda editor: True):
-    """All editors that promise it; what only a real model can show is in tests of its own."""
-    return pytest.mark.parametrize("name", sorted(n for n, e in lib.EDITORS.items() if promise(e)))
+def pairs(promise=lambda editor: True):
+    """All editors that promise it × all families; what only a real model can show is elsewhere.
 
+    An editor's first family and one of the others by turns are in the default suite, the rest slow.
+    """
+    first, *others = FAMILIES
 
-pair = editors()
-families = pytest.mark.parametrize("family", FAMILIES)
+    def param(place: int, name: str, family: str):
+        usual = family in (first, others[place % len(others)])
+        return pytest.param(name, family, marks=() if usual else pytest.mark.slow)
+
+    names = sorted(lib.EDITORS)
+    return pytest.mark.parametrize(
+        ("name", "family"),
+        [
+            param(place, name, family)
+            for place, name in enumerate(names)
+            if promise(lib.EDITORS[name])
+            for family in FAMILIES
+        ],
+    )
 
 
 def state_of(lm: lib.LM) -> tuple:
@@ -135,8 +150,7 @@ def same_patch(p: lib.Patch, q: lib.Patch) -> bool:
     return True
 
 
-@pair
-@families
+@pairs()
 def test_edit_leaves_the_model_untouched_and_patched_undoes_exactly(name, family):
     lm, _, patch = edited(name, family)
     before = state_of(lm)
@@ -156,15 +170,13 @@ def test_edit_leaves_the_model_untouched_and_patched_undoes_exactly(name, family
     assert state_of(lm) == before
 
 
-@pair
-@families
+@pairs()
 def test_an_edit_after_another_leaves_the_model_untouched(name, family):
     patch, both = edited(name, family)[2], further(name, family)
     assert both.facts == (A, B) and patch.facts == (A,)
 
 
-@pair
-@families
+@pairs()
 def test_same_seed_same_patch_and_editing_inside_another_patch_sees_only_after(name, family):
     lm, _, patch = edited(name, family)
     again = lib.EDITORS[name](lm, **settings(name, family))
@@ -172,8 +184,7 @@ def test_same_seed_same_patch_and_editing_inside_another_patch_sees_only_after(n
         assert same_patch(again.edit([A]), patch)
 
 
-@pair
-@families
+@pairs()
 def test_cached_uncached_padded_and_batched_runs_agree(name, family):
     lm, _, patch = edited(name, family)
     texts = [A.text, *ELSEWHERE]
@@ -199,14 +210,7 @@ def test_cached_uncached_padded_and_batched_runs_agree(name, family):
             )
 
 
-@pair
-@pytest.mark.parametrize(
-    "family",
-    [
-        pytest.param(one, marks=() if one in ("llama", "gemma3_text") else pytest.mark.slow)
-        for one in FAMILIES
-    ],
-)
+@pairs()
 def test_prompts_read_once_and_drafts_change_no_token_and_no_score(name, family):
     lm, _, patch = edited(name, family)
     texts = [A.text, B.text, *ELSEWHERE, "I saw a cat"]
@@ -244,8 +248,7 @@ def test_prompts_read_once_and_drafts_change_no_token_and_no_score(name, family)
                     assert found.hits.tolist() == score.hits.tolist()
 
 
-@pair
-@families
+@pairs()
 def test_a_saved_patch_goes_on_identically(name, family, tmp_path):
     lm, editor, patch = edited(name, family)
     again = lib.Patch.load(patch.save(tmp_path / "patch.safetensors"))
@@ -257,8 +260,7 @@ def test_a_saved_patch_goes_on_identically(name, family, tmp_path):
     assert same_patch(editor.edit([B], after=again), further(name, family))
 
 
-@pair
-@families
+@pairs()
 def test_bf16_models_keep_float32_masters(name, family):
     lm = tiny.model(family, dtype=torch.bfloat16)
     patch = lib.EDITORS[name](lm, **settings(name, family)).edit([A])
@@ -272,8 +274,7 @@ def test_bf16_models_keep_float32_masters(name, family):
     assert torch.equal(logits(lm, A.text)[0], plain)
 
 
-@pair
-@families
+@pairs()
 def test_errors_change_nothing(name, family):
     lm, editor, patch = edited(name, family)
     before = state_of(lm)
@@ -296,10 +297,7 @@ def test_errors_change_nothing(name, family):
         lib.EDITORS[name](lm, laier=3)
 
 
-@editors(
-    lambda e: e.writes != "prompt" and e.factual
-)  # a random model cannot copy: see test_retrieval.py
-@families
+@pairs(lambda e: e.writes != "prompt" and e.factual)  # no random model copies: test_retrieval
 def test_the_fact_is_written(name, family):
     lm, editor, patch = edited(name, family)
     with lm.patched(patch):
@@ -308,8 +306,7 @@ def test_the_fact_is_written(name, family):
     assert patch.base == lm.identity
 
 
-@editors(lambda e: e.keeps and e.writes != "prompt")
-@families
+@pairs(lambda e: e.keeps and e.writes != "prompt")
 def test_what_keeps_holds_both_facts_about_one_subject(name, family):
     lm, _, patch = edited(name, family)
     both = further(name, family)
@@ -318,8 +315,7 @@ def test_what_keeps_holds_both_facts_about_one_subject(name, family):
         assert lm.answer([A.text, B.text], 1) == [" " + A.target_new, " " + B.target_new]
 
 
-@editors(lambda e: e.scoped)
-@families
+@pairs(lambda e: e.scoped)
 def test_what_is_scoped_is_bit_equal_elsewhere(name, family):
     lm, editor, patch = edited(name, family)
     plain = logits(lm, *ELSEWHERE)

@@ -112,6 +112,7 @@ def watched(editor, monkeypatch) -> list[float]:
     return errors
 
 
+@pytest.mark.slow
 def test_memit(default_lm, monkeypatch):
     lm, wanted = default_lm, MEMIT["memit"]
     editor = lib.EDITORS["memit"](

@@ -43,6 +43,7 @@ def shuffled(lm, layer):
     return lib.EMPTY.with_weights({module: 30 * weight.flatten()[order].view_as(weight)})
 
 
+@pytest.mark.slow
 def test_a_destroyed_model_loses_what_it_could(default_lm, base):
     found = lib.abilities(default_lm, shuffled(default_lm, 1), few(), base)
     kept = found.json()
@@ -51,6 +52,7 @@ def test_a_destroyed_model_loses_what_it_could(default_lm, base):
     assert not default_lm.owner.held
 
 
+@pytest.mark.slow
 def test_only_what_the_model_had_right_counts(default_lm, base):
     wrong = Ability("arithmetic", "1 + 1 = 2\n3 + 3 =", "7")
     found = lib.abilities(default_lm, some=[few()[0], wrong])
@@ -88,6 +90,5 @@ def test_the_command_says_what_a_patch_costs(tmp_path, monkeypatch, capsys):
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
-@pytest.mark.slow
 def test_the_embedded_model_has_every_item_right(default_lm):
     assert len(lib.abilities(default_lm).rows) == len(items())

@@ -370,6 +370,7 @@ def test_batched_equals_one_by_one_default(default_lm):
     agree(scores, expected)
 
 
+@pytest.mark.slow
 def test_the_base_of_the_default_model(default_lm):
     base = baseline(default_lm, classroom()[:3])
     found = base.scores.json()

@@ -166,12 +166,14 @@ def pairs(found, name):
             yield f"{name} {kind} {key}", tensor, *(each[name][kind][key] for each in two)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["gathered", "a worker with none", "warm", "whitened", "malmen"])
 def test_gathered_columns_give_the_bits_of_one_process(found, name):
     for where, one, first, second in pairs(found, name):
         assert torch.equal(first, one) and torch.equal(second, one), where
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["summed", "summed, then gathered"])
 def test_summed_columns_give_the_same_to_rounding_and_equal_bits_everywhere(found, name):
     exact = []
@@ -184,6 +186,7 @@ def test_summed_columns_give_the_same_to_rounding_and_equal_bits_everywhere(foun
     assert not all(exact)  # otherwise this was no sum
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_stops_both(found):
     one, two = (json.loads((found[2] / f"{rank}.json").read_text()) for rank in range(2))
     assert one[:2] == two[:2] and len(one) == 3
@@ -221,6 +224,7 @@ def test_alone_everything_is_the_identity():
         raise OSError("as it is")
 
 
+@pytest.mark.slow
 def test_the_command_goes_on_where_one_process_was(found):
     """One journal, one table, one result."""
     *_, folder, printed = found

@@ -151,7 +151,10 @@ def crash_at(monkeypatch, count, after):
     return left
 
 
-@pytest.mark.parametrize(("after", "save_every"), [(False, 1), (True, 1), (False, 2)])
+@pytest.mark.parametrize(
+    ("after", "save_every"),
+    [(False, 1), *(pytest.param(*one, marks=pytest.mark.slow) for one in ((True, 1), (False, 2)))],
+)
 def test_stopped_at_every_step_of_writing_it_goes_on(lm, tmp_path, after, save_every):
     size = 1 + save_every
     more = {"cases": small_cases()[:size], "points": (0, size), "save_every": save_every}

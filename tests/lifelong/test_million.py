@@ -23,6 +23,7 @@ def started(*words: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_two_thousand_edits_killed_once_end_in_the_same_bits(tmp_path):
     out = tmp_path / "million.json"

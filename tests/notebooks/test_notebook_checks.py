@@ -68,6 +68,7 @@ def traced_once():
     return trace
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("word", SYNONYM)
 def test_the_check_of_a_synonym_names_the_mistake(default_lm, word, traced_once, monkeypatch):
     monkeypatch.setattr(checks_03, "trace", traced_once)

@@ -99,6 +99,7 @@ def run(bare, *arguments):
     return done.stdout
 
 
+@pytest.mark.slow
 def test_five_lines_of_the_readme_in_a_bare_environment(bare):
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     lines = re.search(r"## In five lines\n\n```python\n(.*?)```", readme, re.DOTALL)[1]
@@ -108,6 +109,7 @@ def test_five_lines_of_the_readme_in_a_bare_environment(bare):
     assert "Rome" in run(bare, "-c", lines)
 
 
+@pytest.mark.slow
 def test_the_bare_environment_is_bare_and_its_command_works(bare):
     from_extras = """
 import importlib.metadata, importlib.util, modeledit

@@ -7,6 +7,7 @@ import lib
 from ..benchmarks import dossier_tables, judge_tables, results, tables
 
 
+@pytest.mark.slow
 def test_every_table_is_that_of_its_rows():
     assert results.differences(results.PAGES) == []
     assert results.main(["--check"]) == 0
