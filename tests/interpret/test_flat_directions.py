@@ -9,10 +9,11 @@ import lib
 from lib.editors.crispedit import CrispEdit
 from lib.keys_values.curvature import curvature
 from notebooks.support import flat_06
-from tests.benchmarks import flat_directions, newer_speed
+from tests.benchmarks import flat_directions, flat_sequence, newer_speed
 
 from ..support import tiny
-from ..support.editor_settings import A, B
+from ..support.cases import small_cases
+from ..support.editor_settings import A, B, settings
 
 
 def bent(d_out=5, d_in=7, energy=0.8):
@@ -114,3 +115,27 @@ def test_the_floor_of_an_edit_counts_its_steps():
     assert 0 < two - one == three - two
     wider = newer_speed.crispedit_floor(lm, A, (0, 1, 2), 2)
     assert wider > two and one - (two - one) > 0  # the way to the lowest layer
+
+
+def test_a_sequence_of_calls_is_one_patch_and_the_first_call_is_asked_after_each(monkeypatch):
+    lm, cases, called = tiny.model("llama"), small_cases(), []
+    real = CrispEdit.edit
+
+    def edit(self, facts, after=lib.EMPTY):
+        called.append((len(facts), len(after.facts)))
+        return real(self, facts, after=after)
+
+    monkeypatch.setattr(CrispEdit, "edit", edit)
+    monkeypatch.setattr(flat_sequence, "CALL", 2)
+    monkeypatch.setattr(flat_sequence, "TEXT", 64)
+    asked = {"events": ["generation"], "metrics": ["generalization", "specificity"]}
+    base = lib.baseline(lm, cases, **asked)
+    given = settings("crispedit", "llama")
+    row = flat_sequence.form_row(lm, cases, given, base)
+    assert called == [(2, 0), (2, 2)]
+    assert len(row["moved"]) == len(row["first"]) == 2 and row["moved"][1] > row["moved"][0] > 0
+    assert [len(shares) for shares in row["first"]] == [2, 2]
+    assert len(row["held"]) == len(cases) and all(x >= 0 for x in row["text"])
+    monkeypatch.setattr(flat_sequence, "CALL", 4)
+    at_once = flat_sequence.form_row(lm, cases, given, base)
+    assert at_once["moved"] != row["moved"] and len(at_once["first"]) == 1
