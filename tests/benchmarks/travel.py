@@ -1,16 +1,16 @@
 """Do the embedded model's presets travel? Each editor's preset on draws of rows, 100 facts a draw.
 
     python -m tests.benchmarks.travel wise,lemoe --data zsre-600.json --rows 400-499
-    python -m tests.benchmarks.travel wise --data zsre-600.json --rows 400-499 --before wise.json
     python -m tests.benchmarks.travel wise --data zsre-600.json --rows 100-199 --chosen
+    python -m tests.benchmarks.travel memit --data zsre-600.json --rows 400-499 --set clamp=4.0
 
 A preset chosen on one draw of rows fits that draw best. Here the draw's facts are written as the
 editor's turns have it (`TURNS`), and all of them are asked after the last one, teacher-forced and
 by generation, with the values of every case kept, so that two settings on one draw are compared in
 pairs. A run stops after `--minutes` and goes on when it is called again. `--chosen` marks draws on
-which the settings were chosen: they are shown apart. `--before FILE` takes settings, a JSON object,
-in place of the preset's and stores them as "before".
-Results by "EDITOR, preset or before, DATA ROWS" in travel.json, each stored at its end.
+which the settings were chosen: they are shown apart. `--set` takes a setting in place of the preset's
+and stores the run under it. What stands there as "before" is an earlier preset.
+Results by "EDITOR, preset or settings, DATA ROWS" in travel.json, each stored at its end.
 """
 
 from __future__ import annotations
@@ -109,13 +109,14 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--rows", required=True, metavar="A-B")
     parser.add_argument("--chosen", action="store_true")
-    parser.add_argument("--before", type=Path, metavar="FILE")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=JSON")
     parser.add_argument("--minutes", type=float, default=9.0, help="then stop, to be called again")
     parser.add_argument("--out", type=Path, default=OUT)
     given = parser.parse_args()
     warnings.simplefilter("ignore")  # rows without a new answer are left out; facts known already
-    settings = json.loads(given.before.read_text(encoding="utf-8")) if given.before else {}
-    settings = {key: tuples(value) for key, value in settings.items()}
+    named = (text.partition("=") for text in given.set)
+    settings = {name: tuples(json.loads(value)) for name, _, value in named}
+    kind = " ".join(sorted(given.set)) or "preset"
     lm, cases = lib.load(dtype="float32"), cases_of(given.data, given.rows)
     common = {
         "date": time.strftime("%Y-%m-%d"),
@@ -139,7 +140,7 @@ def main() -> None:
             base = lib.baseline(lm, cases, **SETTINGS)
             store(given.out, f"base, {draw}", {**common, "values": values(base.scores)})
         found = values(lib.evaluate(lm, cases, patch, base=base, **SETTINGS))
-        key = f"{name}, {'before' if given.before else 'preset'}, {draw}"
+        key = f"{name}, {kind}, {draw}"
         store(given.out, key, {"editor": name, **common, **about, "values": found})
         means = {key: round(sum(v) / len(v), 3) for key, v in found.items()}
         print(key, means, about["cpu_per_edit"], flush=True)
