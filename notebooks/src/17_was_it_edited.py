@@ -411,9 +411,10 @@ show.Table(runs_17.named(stored))
 # %% [markdown]
 # Fine-tuning, LoRA, MEND and UltraEdit write where the *prompt* ends, and no subject stands there. So the
 # same was done with whole prompts as candidates, each read at its last token (all cases, since nothing was
-# chosen on them). With the unedited model at hand the prompt is found in the difference. Without it this
-# largely fails, though in the right layer the prompt often stands above all others: in another layer the
-# unedited model stretches whatever ends in "the", and that drowns it.
+# chosen on them). With the unedited model at hand the prompt of a single edit is found in the difference
+# (FT-L, which hardly writes at its preset, is the exception), and of many at once a part. Without it this
+# largely fails. Within the layer that fine-tuning has changed, the prompt of a single edit stands above
+# all others, but in another layer the unedited model stretches whatever ends in "the", and that drowns it.
 
 # %%
 show.Table(runs_17.prompts(stored))
