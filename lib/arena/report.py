@@ -21,6 +21,7 @@ from .arena import Arena
 from .cells import BASE, Cell, Result
 
 SHOWN = ("efficacy", "retention", "generalization", "specificity", "locality", "portability")
+KEPT = ("specificity",)  # what the unedited model may have right, and an edit may lose
 BEST = " •"  # behind the share of those that cannot be told from the best
 
 
@@ -51,6 +52,7 @@ def _table(found: Mapping[str, Result], event: str) -> pd.DataFrame:
         metric
         for metric in SHOWN
         if any((metric, event) in result.scores.asked for result in found.values())
+        and not (metric in KEPT and _nothing_to_lose(found, metric, event))
     ]
     lines = {}
     best = {metric: _best(found, metric, event) for metric in metrics}
@@ -70,6 +72,13 @@ def _table(found: Mapping[str, Result], event: str) -> pd.DataFrame:
         row["peak, MB"] = "–" if result.peak is None else f"{result.peak / 1e6:.0f}"
         lines[editor] = row
     return pd.DataFrame.from_dict(lines, orient="index")
+
+
+def _nothing_to_lose(found: Mapping[str, Result], metric: str, event: str) -> bool:
+    """Whether the unedited model has nothing right there, so that a column would show no harm."""
+    if BASE not in found or (metric, event) not in found[BASE].scores.asked:
+        return False
+    return not found[BASE].scores.by_case([(metric, event)])[metric, event]["mean"].any()
 
 
 def _share(summary: pd.DataFrame, pair: tuple[str, str]) -> str:
@@ -164,7 +173,8 @@ _NOTE = (
     "Shares in percent with their 95 % intervals over cases; KL and seconds as they are named. "
     f"“{BEST.strip()}” marks the editors that cannot be told from the best one of a column: "
     "the paired interval of the difference holds 0; a column without a mark tells nobody apart. "
-    "The unedited model and retrieval, which edits nothing, are not ranked."
+    "The unedited model and retrieval, which edits nothing, are not ranked. No column shows the "
+    "specificity where the unedited model has no neighbor right, and so none to lose."
 )
 
 

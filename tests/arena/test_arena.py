@@ -66,9 +66,12 @@ def test_every_cell_is_run_and_the_base_model_and_baselines_are_rows(whole):
 def test_tables_have_an_interval_in_every_share_and_the_page_no_link(whole):
     found = report.tables(whole)
     assert len(found) == 2 * 3
-    table = found["classroom", 3, "generation"]
+    table = found["classroom", 3, "probability"]
     assert list(table.index) == ["base", "retrieval", "ft", "grace"]
     assert all("[" in cell for cell in table["specificity"])
+    said = found["classroom", 3, "generation"]
+    assert "efficacy" in said, "a random model writes none of these facts"
+    assert "specificity" not in said, "it says no neighbor's answer, so nothing could be lost"
     text = report.markdown(whole)
     assert "| editor |" in text and "paired interval" in text
     page = report.page(whole)
