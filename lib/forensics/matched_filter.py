@@ -12,7 +12,7 @@ The idea is this project's; we know of no publication of it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -23,6 +23,7 @@ from ..keys_values.stretch import DAMPING, filter_of, robust_z
 from ..model.lm import LM
 from ..patch.patch import EMPTY, Patch
 from .candidates import PREFIX, keys, rows_of
+from .coherence import run_z, whitened
 
 SINK = 4.0  # a key this many times shorter than the median is a sink's
 
@@ -31,8 +32,8 @@ class Suspect(NamedTuple):
     """A candidate that stands out in some layers.
 
     name    the candidate.
-    layers  the consecutive layers whose z were summed.
-    z       Σ z / √(number of layers): with one layer, its z.
+    layers  the consecutive layers that were summed.
+    z       with one layer, its z; of several, Σ z / √(number of layers) or the z of summed vectors.
     prompt  whether it is a whole prompt, which was compared with other prompts.
     """
 
@@ -50,12 +51,15 @@ class Filtered:
     layers  the L layers, ascending.
     norms   (L, n) T; nan where a candidate cannot be read.
     sinks   (L, n) bool: candidates whose key is the attention sink's, which is nobody's.
+    outputs (L, n, d_out) float16 W û about their mean and whitened (`coherence.whitened`), with
+            which runs of layers are summed as vectors; None where they are summed as z.
     """
 
     names: tuple[str, ...]
     layers: tuple[int, ...]
     norms: Tensor
     sinks: Tensor
+    outputs: Tensor | None = None
 
     @cached_property
     def z(self) -> Tensor:
@@ -91,8 +95,8 @@ class Filtered:
     def top(self, most: int = 10, widths: Sequence[int] = (1,)) -> list[Suspect]:
         """The candidates with the largest z, each once, in its best run of consecutive layers.
 
-        widths  how many consecutive layers may be summed: Σ z / √w keeps the spread of one z, so
-                runs of different lengths can be compared
+        widths  how many consecutive layers may be summed, as vectors where there are outputs. Else
+                Σ z / √w keeps the spread of one z, so runs of different lengths can be compared.
         """
         best = torch.full((len(self.names),), -torch.inf)
         where: list[tuple[int, ...]] = [()] * len(self.names)
@@ -101,21 +105,30 @@ class Filtered:
                 run = self.layers[first : first + width]
                 if run[-1] - run[0] != width - 1:
                     continue  # layers that do not follow each other
-                summed = self.z[first : first + width].sum(0) / width**0.5
+                summed = self._summed(slice(first, first + width))
                 for i in (summed > best).nonzero().flatten().tolist():
                     where[i] = run
                 best = torch.maximum(best, summed)
         order = best.argsort(descending=True)[:most].tolist()
         return [Suspect(self.names[i], where[i], best[i].item()) for i in order]
 
+    def _summed(self, run: slice) -> Tensor:
+        """(n,) z of a run of layers."""
+        z = self.z[run]
+        if len(z) > 1 and self.outputs is not None:
+            return run_z(self.outputs[run], self.left[run])
+        return z.sum(0) / len(z) ** 0.5
+
 
 def joined(parts: Sequence[Filtered]) -> Filtered:
     """The same candidates in groups of layers that follow each other, as one."""
+    outputs = [part.outputs for part in parts if part.outputs is not None]
     return Filtered(
         parts[0].names,
         tuple(layer for part in parts for layer in part.layers),
         torch.cat([part.norms for part in parts]),
         torch.cat([part.sinks for part in parts]),
+        torch.cat(outputs) if len(outputs) == len(parts) else None,
     )
 
 
@@ -126,12 +139,14 @@ def matched_filter(
     patch: Patch = EMPTY,
     prefix: str = PREFIX,
     damping: float = DAMPING,
+    vectors: bool = False,
 ) -> Filtered:
     """The norms of all candidates in the layers of `moments`, from one reading of the candidates.
 
     names    candidate subjects; or whole prompts, with the prefix "{}"
     moments  {layer: C} of `candidates.key_moments`
     patch    the suspect is the model under this patch
+    vectors  whether runs of layers are summed as vectors (`coherence`): 2 · L · n · d_out bytes
 
     A candidate whose key is four times shorter than the median of its layer is the attention
     sink's and takes no part there. Raises ForensicsError for a list that is no list of texts.
@@ -144,9 +159,19 @@ def matched_filter(
     rows = rows_of(lm, names, prefix)
     norms = torch.empty(len(layers), len(rows))
     lengths = torch.empty_like(norms)
+    d_out = len(filters[layers[0]].G) if vectors and layers else 0
+    outputs = torch.empty(len(layers), len(rows), d_out)
     for part, read in keys(lm, rows, layers, patch):
         for i, layer in enumerate(layers):
             norms[i, part] = filters[layer].norms(read[layer])
             lengths[i, part] = read[layer].norm(dim=1)
+            if vectors:
+                outputs[i, part] = filters[layer].outputs(read[layer])
     median = lengths.nanmedian(dim=1, keepdim=True).values
-    return Filtered(tuple(names), tuple(layers), norms, lengths < median / SINK)
+    found = Filtered(tuple(names), tuple(layers), norms, lengths < median / SINK)
+    if not vectors:
+        return found
+    return replace(
+        found,
+        outputs=torch.stack([whitened(Y, out) for Y, out in zip(outputs, found.left, strict=True)]),
+    )

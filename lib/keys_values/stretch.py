@@ -37,6 +37,10 @@ class Filter(NamedTuple):
         """
         return (K @ self.G.T).norm(dim=1) / (K @ self.P).norm(dim=1)
 
+    def outputs(self, K: Tensor) -> Tensor:
+        """W û for keys in the rows of K (n, d_in), (n, d_out): the vectors of `norms`."""
+        return (K @ self.G.T) / (K @ self.P).norm(dim=1, keepdim=True)
+
 
 def filter_of(W: Tensor, C: Tensor, damping: float = DAMPING) -> Filter:
     """The filter of a matrix W (d_out, d_in) whose keys have the second moment C (d_in, d_in).

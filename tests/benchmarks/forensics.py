@@ -26,6 +26,7 @@ import json
 import random
 import time
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ from tests.benchmarks.forensics_reading import (
     Reading,
     by_damping,
     explained,
+    in_vectors,
     largest,
     verdict,
 )
@@ -134,6 +136,9 @@ def main() -> None:
     parser.add_argument("--negatives", default="", help=f"of {', '.join(NEGATIVES)}")
     parser.add_argument("--layers", help="where negatives are read: 0-8 (default: everywhere)")
     parser.add_argument("--whole", action="store_true", help="read suspects in whole, too")
+    parser.add_argument(
+        "--vectors", action="store_true", help="sum runs of layers as vectors, in stored rows too"
+    )
     parser.add_argument("--no-reversal", action="store_true", help="name suspects only")
     parser.add_argument("--minutes", type=float, default=4, help="begin nothing after these")
     parser.add_argument("--out", type=Path, default=OUT)
@@ -162,6 +167,8 @@ def main() -> None:
     if "untouched" not in negatives or "z_of_layers" not in negatives["untouched"]:
         found = reading.filtered(lib.EMPTY, [])
         negatives["untouched"] = verdict(found, [], []) | {"z_of_layers": largest(found)}
+    if given.vectors and "vectors" not in negatives["untouched"]:
+        negatives["untouched"]["vectors"] = in_vectors(reading, lib.EMPTY, [])
     if not given.prompts and "natural" not in stored:
         stored["natural"] = {f"{d:g}": reading.natural(d) for d in DAMPINGS}
     keep()
@@ -171,7 +178,15 @@ def main() -> None:
             wanted = f"{key} whole" if given.whole else key
             if given.half not in (None, _half(cases)):
                 continue
-            if wanted in suspects or time.time() > until:
+            known = suspects.get(wanted, {})
+            if time.time() > until or (known and (not given.vectors or "vectors" in known)):
+                continue
+            if known:
+                patch, _ = edited_by(reading, given, editor, cases)
+                own = [_own(case, given) for case in cases]
+                suspects[wanted] = known | {"vectors": in_vectors(reading, patch, own)}
+                keep()
+                print(wanted, suspects[wanted]["vectors"]["own"][0], flush=True)
                 continue
             row = suspect(reading, given, editor, cases)
             suspects[wanted] = row | {"text": text}
@@ -180,13 +195,17 @@ def main() -> None:
             print(wanted, row["first"], row["layers"], f"z {row['z']:.1f}", first, flush=True)
     for name in filter(None, given.negatives.split(",")):
         layers = numbers("--layers", given.layers, 999) if given.layers else reading.layers
-        if set(negatives.get(name, {}).get("read", ())) >= set(layers) or time.time() > until:
+        known = negatives.get(name, {})
+        enough = set(known.get("read", ())) >= set(layers)
+        if time.time() > until or (enough and (not given.vectors or "vectors" in known)):
             continue
         patch = negative(lm, name, given.work, given.text)
         moments = _moments(reading, given, name, patch, layers)
-        found = matched_filter(lm, names, moments, patch, reading.prefix)
-        row = verdict(found, [], [])
+        found = matched_filter(lm, names, moments, patch, reading.prefix, vectors=given.vectors)
+        row = verdict(replace(found, outputs=None), [], [])
         about = {"read": layers, "z_of_layers": largest(found), "text": text}
+        if given.vectors:
+            about["vectors"] = verdict(found, [], [])
         negatives[name] = row | about
         keep()
         print(name, row["z"], row["first"], row["layers"], flush=True)
@@ -214,16 +233,23 @@ def _moments(
     return {layer: kept[str(layer)] for layer in layers}
 
 
-def suspect(reading: Reading, given: Any, editor: str, cases: list[lib.Case]) -> dict[str, Any]:
-    """One suspect: made, or read from the folder, and examined."""
-    lm = reading.lm
+def edited_by(
+    reading: Reading, given: Any, editor: str, cases: list[lib.Case]
+) -> tuple[lib.Patch, float]:
+    """A suspect's patch, made or read from the folder, and the CPU seconds that making it took."""
     path = given.work / f"{editor}-{given.batch}-{cases[0].id}.safetensors"
     seconds = 0.0
     if not path.exists():
         began = time.process_time()
-        lib.EDITORS[editor](lm).edit([case.fact for case in cases]).save(path)
+        lib.EDITORS[editor](reading.lm).edit([case.fact for case in cases]).save(path)
         seconds = time.process_time() - began
-    patch = lib.Patch.load(path)
+    return lib.Patch.load(path), seconds
+
+
+def suspect(reading: Reading, given: Any, editor: str, cases: list[lib.Case]) -> dict[str, Any]:
+    """One suspect: made, or read from the folder, and examined."""
+    lm = reading.lm
+    patch, seconds = edited_by(reading, given, editor, cases)
     own = [_own(case, given) for case in cases]
     edited = [i for i in reading.layers if lm.mlp_out(i) in patch.weights]
     if given.whole:
@@ -234,6 +260,8 @@ def suspect(reading: Reading, given: Any, editor: str, cases: list[lib.Case]) ->
     found = reading.filtered(patch, own)
     row: dict[str, Any] = {"half": _half(cases), "edited": edited, "seconds": seconds}
     row |= verdict(found, own, edited) | {"z_of_layers": largest(found)}
+    if given.vectors:
+        row["vectors"] = in_vectors(reading, patch, own)
     if edited:
         row["damping"] = by_damping(reading, patch, own, edited[0])
     if given.prompts:
