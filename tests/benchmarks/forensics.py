@@ -139,6 +139,7 @@ def main() -> None:
     parser.add_argument(
         "--vectors", action="store_true", help="sum runs of layers as vectors, in stored rows too"
     )
+    parser.add_argument("--known", action="store_true", help="no suspects but the stored ones")
     parser.add_argument("--no-reversal", action="store_true", help="name suspects only")
     parser.add_argument("--minutes", type=float, default=4, help="begin nothing after these")
     parser.add_argument("--out", type=Path, default=OUT)
@@ -179,6 +180,8 @@ def main() -> None:
             if given.half not in (None, _half(cases)):
                 continue
             known = suspects.get(wanted, {})
+            if given.known and not known:
+                continue
             if time.time() > until or (known and (not given.vectors or "vectors" in known)):
                 continue
             if known:
