@@ -70,6 +70,8 @@ def test_the_defaults_of_the_embedded_model_are_the_best_of_their_sweep(default_
     for name, sweep in json.loads(SWEEPS.read_text(encoding="utf-8")).items():
         config = lib.EDITORS[name](default_lm).config
         assert sweep["model"] == default_lm.identity
+        if not lib.EDITORS[name].factual:  # writes no facts, by which the best one would be chosen
+            continue
         for key in [key for key in sweep["best"] if hasattr(config, key)]:
             assert json.loads(json.dumps(getattr(config, key))) == sweep["best"][key], (name, key)
         for key, value in config.current(name, sweep["settings"]).items():
