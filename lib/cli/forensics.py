@@ -67,6 +67,12 @@ def arguments(commands: Any) -> None:
     forensics.add_argument("--layers", help="where to look: 2-28 or 2,5,8 (default: everywhere)")
     forensics.add_argument("--text", type=Path, help="general text for C (default: the library's)")
     forensics.add_argument(
+        "--vectors",
+        action="store_true",
+        help="sum neighboring layers as vectors: names more facts of MEMIT and its kind, where the "
+        "candidates are more than a layer's outputs (thousands)",
+    )
+    forensics.add_argument(
         "--threshold",
         type=float,
         default=THRESHOLD,
@@ -110,6 +116,7 @@ def run(given: argparse.Namespace) -> None:
         prompts=asked,
         threshold=given.threshold,
         prompt_threshold=given.prompt_threshold,
+        vectors=given.vectors,
         null=given.null,
     )
     more = f" and {len(asked):,} whole prompts" if asked else ""

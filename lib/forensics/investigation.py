@@ -34,7 +34,7 @@ THRESHOLD = 8.0
 # of 3,203 prompts is 11.9, in layers that read alike whatever ends in "the", and of 5,203 subjects
 # 5.8. Only this ratio set it, though nine edits had been seen by then, so it is not held out.
 PROMPT_THRESHOLD = 16.0
-WIDTHS = (1, 2, 3, 4, 5)  # runs of layers whose z are summed
+WIDTHS = (1, 2, 3, 4, 5)  # runs of layers that are summed
 TOP = 10  # candidates that are listed
 FEWEST = 20  # candidates in a list: with fewer a median says nothing
 NOT_COVERED = (
@@ -144,6 +144,7 @@ def investigate(
     damping: float = DAMPING,
     threshold: float = THRESHOLD,
     prompt_threshold: float = PROMPT_THRESHOLD,
+    vectors: bool = False,
     null: bool = False,
 ) -> Investigation:
     """Examine the weights of a model, or of a model under a patch, without any base model.
@@ -159,6 +160,8 @@ def investigate(
     damping    of C in the filter
     threshold  the least z that is called a suspect; `prompt_threshold` is that of whole prompts,
                which has to be larger: many prompts end alike
+    vectors    whether runs of layers are summed as vectors (`coherence`): with more candidates than
+               a layer has outputs, more facts of MEMIT and its kind are named
     null       whether the null-space spectrum is made as well, a second or two per layer
 
     Raises ForensicsError for too few candidates and layers that the model does not have.
@@ -176,6 +179,7 @@ def investigate(
             damping=damping,
             threshold=threshold,
             prompt_threshold=prompt_threshold,
+            vectors=vectors,
             null=null,
         )
     )
@@ -194,6 +198,7 @@ def examine(
     damping: float = DAMPING,
     threshold: float = THRESHOLD,
     prompt_threshold: float = PROMPT_THRESHOLD,
+    vectors: bool = False,
     null: bool = False,
 ) -> Generator[tuple[float, str], None, Investigation]:
     """`investigate` in steps of a second or a few; yields the share that is done, and in words.
@@ -230,9 +235,9 @@ def examine(
                 moments = end.value
                 break
             yield 0.9 * (begin + 0.6 * size * share), "reading general text"
-        parts.append(matched_filter(lm, names, moments, patch, prefix, damping))
+        parts.append(matched_filter(lm, names, moments, patch, prefix, damping, vectors))
         if prompts:
-            asked.append(matched_filter(lm, prompts, moments, patch, BARE, damping))
+            asked.append(matched_filter(lm, prompts, moments, patch, BARE, damping, vectors))
         yield 0.9 * (begin + size), f"comparing {len(names) + len(prompts):,} candidates"
         if null:
             nulls.append(null_spectrum(lm, moments, patch))

@@ -146,7 +146,8 @@ def matched_filter(
     names    candidate subjects; or whole prompts, with the prefix "{}"
     moments  {layer: C} of `candidates.key_moments`
     patch    the suspect is the model under this patch
-    vectors  whether runs of layers are summed as vectors (`coherence`): 2 · L · n · d_out bytes
+    vectors  whether runs of layers are summed as vectors (`coherence`): 2 · L · n · d_out bytes.
+             It takes more candidates than outputs, whose covariance they have to show.
 
     A candidate whose key is four times shorter than the median of its layer is the attention
     sink's and takes no part there. Raises ForensicsError for a list that is no list of texts.
@@ -159,8 +160,8 @@ def matched_filter(
     rows = rows_of(lm, names, prefix)
     norms = torch.empty(len(layers), len(rows))
     lengths = torch.empty_like(norms)
-    d_out = len(filters[layers[0]].G) if vectors and layers else 0
-    outputs = torch.empty(len(layers), len(rows), d_out)
+    d_out = min(len(filter.G) for filter in filters.values())
+    outputs = torch.empty(len(layers) * vectors, len(rows), d_out)
     for part, read in keys(lm, rows, layers, patch):
         for i, layer in enumerate(layers):
             norms[i, part] = filters[layer].norms(read[layer])
