@@ -4,7 +4,8 @@ MEMIT and its relatives write shares of one value, so that W û of the edited su
 common in each edited layer, while what W₀ û is there in one layer has little to do with the next.
 So before the lengths are compared, the vectors of a run of layers are added: of w layers the common
 part grows as w and the rest as √w. Some directions of the output are long for every candidate. They
-are shortened first: the candidates' own covariance is divided out, as far as it can be told.
+are shortened first: the candidates' own covariance is divided out, as far as it can be told. In a
+single layer that makes an edit's z smaller, and the largest z of an unedited layer, too.
 
 The idea is this project's; we know of no publication of it.
 """

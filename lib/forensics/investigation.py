@@ -160,8 +160,8 @@ def investigate(
     damping    of C in the filter
     threshold  the least z that is called a suspect; `prompt_threshold` is that of whole prompts,
                which has to be larger: many prompts end alike
-    vectors    whether runs of layers are summed as vectors (`coherence`): with more candidates than
-               a layer has outputs, more facts of MEMIT and its kind are named
+    vectors    whether layers are compared and summed as vectors (`coherence`): with more candidates
+               than a layer has outputs, more facts of MEMIT and its kind are named
     null       whether the null-space spectrum is made as well, a second or two per layer
 
     Raises ForensicsError for too few candidates and layers that the model does not have.

@@ -33,7 +33,7 @@ class Suspect(NamedTuple):
 
     name    the candidate.
     layers  the consecutive layers that were summed.
-    z       with one layer, its z; of several, Σ z / √(number of layers) or the z of summed vectors.
+    z       Σ z / √(number of layers), with one layer its z; or the z of the summed vectors.
     prompt  whether it is a whole prompt, which was compared with other prompts.
     """
 
@@ -51,8 +51,8 @@ class Filtered:
     layers  the L layers, ascending.
     norms   (L, n) T; nan where a candidate cannot be read.
     sinks   (L, n) bool: candidates whose key is the attention sink's, which is nobody's.
-    outputs (L, n, d_out) float16 W û about their mean and whitened (`coherence.whitened`), with
-            which runs of layers are summed as vectors; None where they are summed as z.
+    outputs (L, n, d_out) float16 W û about their mean and whitened (`coherence.whitened`), by whose
+            lengths layers are compared then, and runs of layers by those of their sums; or None.
     """
 
     names: tuple[str, ...]
@@ -95,8 +95,8 @@ class Filtered:
     def top(self, most: int = 10, widths: Sequence[int] = (1,)) -> list[Suspect]:
         """The candidates with the largest z, each once, in its best run of consecutive layers.
 
-        widths  how many consecutive layers may be summed, as vectors where there are outputs. Else
-                Σ z / √w keeps the spread of one z, so runs of different lengths can be compared.
+        widths  how many consecutive layers may be summed: as vectors where there are outputs, else
+                as Σ z / √w, which keeps the spread of one z, so that all runs can be compared
         """
         best = torch.full((len(self.names),), -torch.inf)
         where: list[tuple[int, ...]] = [()] * len(self.names)
@@ -114,9 +114,9 @@ class Filtered:
 
     def _summed(self, run: slice) -> Tensor:
         """(n,) z of a run of layers."""
-        z = self.z[run]
-        if len(z) > 1 and self.outputs is not None:
+        if self.outputs is not None:
             return run_z(self.outputs[run], self.left[run])
+        z = self.z[run]
         return z.sum(0) / len(z) ** 0.5
 
 

@@ -132,6 +132,7 @@ def main() -> None:
     parser.add_argument("--editors", default="", help="rome, memit, …")
     parser.add_argument("--batch", type=int, default=1, help="facts in one suspect")
     parser.add_argument("--facts", type=int, default=12, help="suspects from each half")
+    parser.add_argument("--skip", type=int, default=0, help="so many of each half are left out")
     parser.add_argument("--half", choices=("even", "odd"), help="one half only")
     parser.add_argument("--negatives", default="", help=f"of {', '.join(NEGATIVES)}")
     parser.add_argument("--layers", help="where negatives are read: 0-8 (default: everywhere)")
@@ -174,7 +175,7 @@ def main() -> None:
         stored["natural"] = {f"{d:g}": reading.natural(d) for d in DAMPINGS}
     keep()
     for editor in filter(None, given.editors.split(",")):
-        for cases in batches(editor, given.batch, given.facts):
+        for cases in batches(editor, given.batch, given.facts)[2 * given.skip :]:
             key = f"{editor} {given.batch} {cases[0].id}"
             wanted = f"{key} whole" if given.whole else key
             if given.half not in (None, _half(cases)):
@@ -264,7 +265,7 @@ def suspect(reading: Reading, given: Any, editor: str, cases: list[lib.Case]) ->
     row: dict[str, Any] = {"half": _half(cases), "edited": edited, "seconds": seconds}
     row |= verdict(found, own, edited) | {"z_of_layers": largest(found)}
     if given.vectors:
-        row["vectors"] = in_vectors(reading, patch, own)
+        row["vectors"] = in_vectors(reading, patch, own) | {"new": True}
     if edited:
         row["damping"] = by_damping(reading, patch, own, edited[0])
     if given.prompts:
