@@ -54,6 +54,12 @@ def longest(rows: Sequence[Mapping[str, Any]], enough: int = 6) -> list[Place]:
     return list(found.values())
 
 
+def columns(editors: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The columns of a stream: none for neighbors where the unedited model has none right."""
+    base = editors.get("base", {"columns": {}})["columns"]
+    return [column for column in SHADES if column != "neighbors" or any(base.get(column, [1.0]))]
+
+
 def together(editors: Mapping[str, Mapping[str, Any]], column: str) -> tuple[str, list[str]]:
     """The best editor of a column, and those whose paired difference to it holds 0."""
     values = {
@@ -75,7 +81,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
     found = []
     for place in longest(rows):
         editors = places(rows)[place]
-        for column in SHADES:
+        for column in columns(editors):
             if not any(column in editors[n]["columns"] for n in editors if n not in UNRANKED):
                 continue
             best, same = together(editors, column)
@@ -99,7 +105,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
 
 
 def picture(rows: Sequence[Mapping[str, Any]]) -> Figure:
-    """One panel per stream, one line per editor: three shares with their intervals over facts."""
+    """One panel per stream, one line per editor: its shares with their intervals over facts."""
     shown, every = longest(rows), places(rows)
     names = [name for name in ORDER if any(name in every[place] for place in shown)]
     figure = Drawing(
@@ -108,6 +114,8 @@ def picture(rows: Sequence[Mapping[str, Any]]) -> Figure:
     axes = figure.subplots(1, len(shown), sharey=True, squeeze=False).ravel()
     for ax, place in zip(axes, shown, strict=True):
         for i, column in enumerate(SHADES):
+            if column not in columns(every[place]):
+                continue
             for y, name in enumerate(names):
                 values = every[place].get(name, {"columns": {}})["columns"].get(column)
                 if values:
@@ -126,8 +134,11 @@ def picture(rows: Sequence[Mapping[str, Any]]) -> Figure:
         ax.set_axisbelow(True)
         ax.set_yticks(range(len(names)), ["unedited" if n == "base" else n for n in names])
     figure.supxlabel("share of facts, by generation (%)", fontsize=SMALL, color=INK)
+    seen = {column for place in shown for column in columns(every[place])}
     handles = [
-        Line2D([], [], color=SHADES[c], marker=MARKERS[c], linewidth=1.4, label=c) for c in SHADES
+        Line2D([], [], color=SHADES[c], marker=MARKERS[c], linewidth=1.4, label=c)
+        for c in SHADES
+        if c in seen
     ]
     figure.legend(handles=handles, loc="outside upper center", ncols=3, frameon=False,
                   fontsize=SMALL, labelcolor=INK)  # fmt: skip
