@@ -57,3 +57,14 @@ def test_the_stored_rows_are_the_arenas():
     for one in rows:
         assert one["editor"] in arena.ORDER
         assert all(0 <= v <= 1 for values in one["columns"].values() for v in values)
+
+
+def test_neighbors_are_left_out_where_the_unedited_model_has_none_right():
+    rows = [row(name, neighbors=[0.0] * 8, data="none") for name in SIX]
+    rows += [row(name, neighbors=[0.5] * 8, data="some") for name in SIX]
+    asked = {line["stream"].split(",")[0]: [] for line in arena.table(rows)}
+    for line in arena.table(rows):
+        asked[line["stream"].split(",")[0]].append(line["column"])
+    assert asked == {"none": ["held", "reworded"], "some": ["held", "reworded", "neighbors"]}
+    legend = arena.picture(rows[:6]).legends[0]
+    assert [text.get_text() for text in legend.get_texts()] == ["held", "reworded"]
