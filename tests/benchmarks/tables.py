@@ -11,7 +11,7 @@ from __future__ import annotations
 import inspect
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -734,38 +734,22 @@ def travel() -> str:
     return table(head, rows, left=2)
 
 
-def beside_preset(wanted: Callable[[str], bool], turned: bool) -> Iterator[tuple[str, ...]]:
-    """Runs of one kind and the preset on the same cases: the earlier, the later, their difference.
-
-    turned: whether the preset is the later one.
-    """
-    runs = {(n, kind, run["data"], run["rows"]): run for n, kind, run in draws()}
-    for (name, kind, data, where), other in runs.items():
-        preset = runs.get((name, "preset", data, where))
-        if preset is None or not wanted(kind):
-            continue
-        chosen = ", chosen on it" * other["chosen"]
-        label = f"`{name}`{f', `{kind}`' * (not turned)}, {data.split('-')[0]} {where}{chosen}"
-        for words, key in TRAVELED:
-            a, b = other["values"].get(key), preset["values"].get(key)
-            if a and b:
-                old, new = (a, b) if turned else (b, a)
-                gap = [y - x for x, y in zip(old, new, strict=True)]
-                yield label, words, mean_of(old), mean_of(new), mean_of(gap, DIFFERENCE)
-
-
 @made("travel-before")
 def travel_before() -> str:
     """A preset against the one before it, on the same cases, for each draw that has both."""
-    rows = list(beside_preset(lambda kind: kind == "before", True))
+    runs = {(n, kind, run["data"], run["rows"]): run for n, kind, run in draws()}
+    rows = []
+    for (name, kind, data, where), old in runs.items():
+        new = runs.get((name, "preset", data, where))
+        if kind != "before" or new is None:
+            continue
+        for words, key in TRAVELED:
+            a, b = old["values"].get(key), new["values"].get(key)
+            if a and b:
+                gap = [y - x for x, y in zip(a, b, strict=True)]
+                cells = mean_of(a), mean_of(b), mean_of(gap, DIFFERENCE)
+                rows.append((f"`{name}`, {data.split('-')[0]} {where}", words, *cells))
     return table(("editor, rows", "", "before", "now", "difference"), rows, left=2)
-
-
-@made("travel-tried")
-def travel_tried() -> str:
-    """Other settings against the preset, on the same cases, for each draw that has both."""
-    rows = list(beside_preset(lambda kind: "=" in kind, False))
-    return table(("editor, setting, rows", "", "preset", "with it", "difference"), rows, left=2)
 
 
 # --- trained editors
