@@ -100,6 +100,7 @@ class Investigation:
             "not_covered": NOT_COVERED,
             "threshold": self.threshold,
             "prompt_threshold": self.prompt_threshold,
+            "vectors": self.filtered.outputs is not None,
             "candidates": len(self.filtered.names),
             "candidates_sha256": digest(self.filtered.names),
             "suspects": [one._asdict() | {"layers": list(one.layers)} for one in self.suspects],

@@ -160,14 +160,13 @@ def matched_filter(
     rows = rows_of(lm, names, prefix)
     norms = torch.empty(len(layers), len(rows))
     lengths = torch.empty_like(norms)
-    d_out = min(len(filter.G) for filter in filters.values())
-    outputs = torch.empty(len(layers) * vectors, len(rows), d_out)
+    outputs = [torch.empty(len(rows), len(filters[layer].G)) for layer in layers if vectors]
     for part, read in keys(lm, rows, layers, patch):
         for i, layer in enumerate(layers):
             norms[i, part] = filters[layer].norms(read[layer])
             lengths[i, part] = read[layer].norm(dim=1)
             if vectors:
-                outputs[i, part] = filters[layer].outputs(read[layer])
+                outputs[i][part] = filters[layer].outputs(read[layer])
     median = lengths.nanmedian(dim=1, keepdim=True).values
     found = Filtered(tuple(names), tuple(layers), norms, lengths < median / SINK)
     if not vectors:
