@@ -146,8 +146,9 @@ def matched_filter(
     names    candidate subjects; or whole prompts, with the prefix "{}"
     moments  {layer: C} of `candidates.key_moments`
     patch    the suspect is the model under this patch
-    vectors  whether runs of layers are summed as vectors (`coherence`): 2 · L · n · d_out bytes.
-             It takes more candidates than outputs, whose covariance they have to show.
+    vectors  whether layers are compared and summed as vectors (`coherence`): 6 · L · n · d_out bytes
+             while they are read, a third of it kept. It takes more candidates than outputs, since
+             their covariance is told from them.
 
     A candidate whose key is four times shorter than the median of its layer is the attention
     sink's and takes no part there. Raises ForensicsError for a list that is no list of texts.

@@ -90,5 +90,6 @@ def test_the_command_says_what_a_patch_costs(tmp_path, monkeypatch, capsys):
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_the_embedded_model_has_every_item_right(default_lm):
     assert len(lib.abilities(default_lm).rows) == len(items())
