@@ -17,9 +17,22 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..errors import ForensicsError
 from ..keys_values.stretch import robust_z
 
-RIDGE = 3.0  # of the covariance's mean eigenvalue; for few candidates more, see `whitening`
+RIDGE = 3.0  # of the covariance's mean eigenvalue
+
+
+def enough(n: int, d_out: int) -> None:
+    """Raises ForensicsError where n candidates are too few to tell the covariance of d_out outputs.
+
+    Each of them would then divide out itself.
+    """
+    if n <= d_out:
+        raise ForensicsError(
+            f"layers are summed as vectors only for more candidates than the {d_out} outputs of a "
+            f"layer, not for {n}"
+        )
 
 
 class Whitening(NamedTuple):
@@ -41,16 +54,16 @@ def whitening(Y: Tensor, ridge: float = RIDGE) -> Whitening:
     """The whitening of candidates' outputs, after which their median length is 1.
 
     Y      (n, d_out) W û of the candidates
-    ridge  multiple of the mean eigenvalue that is added to the covariance. Where there are fewer
-           candidates than outputs it grows as d_out / n, since each would divide out itself.
+    ridge  multiple of the mean eigenvalue that is added to the covariance
     """
     n, d_out = Y.shape
     mean = Y.mean(0)
     X = Y - mean
     covariance = (X.T @ X).double() / n
-    damped = ridge * max(1.0, d_out / n) * covariance.diagonal().mean()
+    damped = ridge * covariance.diagonal().mean()
     if not damped > 0:  # all candidates are equal
         return Whitening(mean, torch.eye(d_out))
+    # (S + ridge · mean eigenvalue · I)^(-1/2), symmetric, so that neighboring layers keep their axes
     values, vectors = torch.linalg.eigh(covariance)
     matrix = ((vectors * (values.clamp_min(0) + damped).rsqrt()) @ vectors.T).float()
     return Whitening(mean, matrix / (X @ matrix).norm(dim=1).median())

@@ -22,6 +22,7 @@ from ..keys_values.matrix_cache import room
 from ..model.lm import LM
 from ..patch.patch import EMPTY, Patch
 from .candidates import BARE, PREFIX, digest, key_moments, moment_steps
+from .coherence import enough
 from .matched_filter import DAMPING, Filtered, Suspect, joined, matched_filter
 from .objects import TEMPLATES, objects
 from .reversal import PREFIXES, removed, subject_space
@@ -165,7 +166,8 @@ def investigate(
                than a layer has outputs, more facts of MEMIT and its kind are named
     null       whether the null-space spectrum is made as well, a second or two per layer
 
-    Raises ForensicsError for too few candidates and layers that the model does not have.
+    Raises ForensicsError for too few candidates (with `vectors`, no more than a layer has outputs)
+    and layers that the model does not have.
     """
     return finished(
         examine(
@@ -222,6 +224,9 @@ def examine(
     if not where or not all(0 <= layer < lm.n_layers for layer in where):
         raise ForensicsError(f"{lm.name} has layers 0 to {lm.n_layers - 1}, not these: {where}")
     d_out, d_in = lm.weight(lm.mlp_out(where[0]), patch).shape
+    if vectors:
+        for some_names in filter(None, (names, prompts)):
+            enough(len(some_names), d_out)
     at_once = max(1, room() // (4 * d_in * (2 * d_in + d_out)))  # C, its inverse, and W C⁻¹
     parts, asked, nulls = [], [], []
     moments: dict[int, Tensor] = {}

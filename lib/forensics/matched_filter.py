@@ -23,7 +23,7 @@ from ..keys_values.stretch import DAMPING, filter_of, robust_z
 from ..model.lm import LM
 from ..patch.patch import EMPTY, Patch
 from .candidates import PREFIX, keys, rows_of
-from .coherence import run_z, whitened
+from .coherence import enough, run_z, whitened
 
 SINK = 4.0  # a key this many times shorter than the median is a sink's
 
@@ -146,14 +146,16 @@ def matched_filter(
     names    candidate subjects; or whole prompts, with the prefix "{}"
     moments  {layer: C} of `candidates.key_moments`
     patch    the suspect is the model under this patch
-    vectors  whether layers are compared and summed as vectors (`coherence`): 6 · L · n · d_out bytes
-             while they are read, a third of it kept. It takes more candidates than outputs, since
-             their covariance is told from them.
+    vectors  whether layers are compared and summed as vectors (`coherence`), which takes
+             6 · L · n · d_out bytes, a third of it kept, and more candidates than outputs
 
     A candidate whose key is four times shorter than the median of its layer is the attention
-    sink's and takes no part there. Raises ForensicsError for a list that is no list of texts.
+    sink's and takes no part there. Raises ForensicsError for a list that is no list of texts, and
+    for one that is too short for vectors.
     """
     layers = sorted(moments)
+    if vectors:
+        enough(len(names), max(len(lm.weight(lm.mlp_out(layer))) for layer in layers))
     filters = {
         layer: filter_of(lm.weight(lm.mlp_out(layer), patch), moments[layer], damping)
         for layer in layers

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from lib.errors import ForensicsError
 from lib.forensics.coherence import run_z, whitened, whitening
 from lib.forensics.investigation import investigate
 from lib.forensics.matched_filter import Filtered, joined, matched_filter
@@ -114,3 +115,12 @@ def test_an_examination_with_vectors_names_the_same_subject(lm, moments, text):
     found = investigate(lm, NAMES, patch, layers=[0, LAYER], text=text, tokens=4000, vectors=True)
     assert found.filtered.outputs.shape[:2] == (2, len(NAMES))
     assert found.suspects[0].name == SUBJECT and LAYER in found.suspects[0].layers
+
+
+def test_too_few_candidates_for_vectors_are_one_sentence(lm, moments, text):
+    few = NAMES[: len(lm.weight(lm.mlp_out(LAYER)))]
+    with pytest.raises(ForensicsError, match=f"more candidates than the {len(few)} outputs"):
+        matched_filter(lm, few, {LAYER: moments[LAYER]}, vectors=True)
+    for more in ({"names": few}, {"names": NAMES, "prompts": few}):
+        with pytest.raises(ForensicsError, match=f"not for {len(few)}"):
+            investigate(lm, text=text, tokens=4000, vectors=True, **more)
