@@ -63,7 +63,7 @@ def whitening(Y: Tensor, ridge: float = RIDGE) -> Whitening:
     damped = ridge * covariance.diagonal().mean()
     if not damped > 0:  # all candidates are equal
         return Whitening(mean, torch.eye(d_out))
-    # (S + ridge · mean eigenvalue · I)^(-1/2), symmetric, so that neighboring layers keep their axes
+    # (S + ridge · mean eigenvalue · I)^(-1/2), symmetric, so that all layers keep their axes
     values, vectors = torch.linalg.eigh(covariance)
     matrix = ((vectors * (values.clamp_min(0) + damped).rsqrt()) @ vectors.T).float()
     return Whitening(mean, matrix / (X @ matrix).norm(dim=1).median())
