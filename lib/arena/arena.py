@@ -20,7 +20,7 @@ import torch
 from ..atomic_files import whole_file
 from ..data.facts import Case
 from ..editors.shared.base import Editor
-from ..errors import ArenaError, JournalError
+from ..errors import ArenaError, EditError, JournalError, StreamError
 from ..evaluation.abilities import Abilities, abilities
 from ..evaluation.evaluate import evaluate
 from ..evaluation.probe_prompts import LONG as OF_LONG_TEXTS
@@ -148,7 +148,9 @@ class Arena:
     def run(self, budget: float | None = None) -> Iterator[tuple[Cell, Result | None]]:
         """Run the cells that are not done, and give each with its result as soon as it is.
 
-        A cell that the budget ended, or that was left out, comes with None; `left_out` says why.
+        A cell that the budget ended, or that was left out, comes with None; `left_out` says why:
+        a long stream of a slow editor, or one that an editor refuses, as MEND does where no network
+        was trained for the model.
 
         budget  seconds; None goes on to the end
         """
@@ -160,9 +162,13 @@ class Arena:
                 self.left_out[cell] = reason
                 yield cell, None
                 continue
-            result = self._run(cell, until) if time.monotonic() < until else None
+            reason = "the budget was spent"
+            try:
+                result = self._run(cell, until) if time.monotonic() < until else None
+            except (EditError, StreamError) as error:  # of this editor: the others go on
+                result, reason = None, str(error)
             if result is None:
-                self.left_out[cell] = "the budget was spent"
+                self.left_out[cell] = reason
                 yield cell, None
                 continue
             self.left_out.pop(cell, None)

@@ -18,7 +18,7 @@ from ..evaluation.answers import EVENTS
 from ..evaluation.intervals import interval
 from ..evaluation.scores import LABELS, LOWER_IS_BETTER, Scores, compare
 from .arena import Arena
-from .cells import BASE, Cell, Result
+from .cells import BASE, SINGLES, Cell, Result
 
 SHOWN = ("efficacy", "retention", "generalization", "specificity", "locality", "portability")
 KEPT = ("specificity",)  # what the unedited model may have right, and an edit may lose
@@ -180,14 +180,17 @@ _NOTE = (
 
 def _title(key: tuple[str, int, str]) -> str:
     data, edits, event = key
-    what = "50 single edits" if edits == 1 else f"{edits} edits in a row"
-    return f"{data}, {what}, {LABELS.get(event, event)}"
+    return f"{data}, {_what(edits)}, {LABELS.get(event, event)}"
+
+
+def _what(edits: int) -> str:
+    return f"{SINGLES} single edits" if edits == 1 else f"{edits} edits in a row"
 
 
 def _left(arena: Arena) -> Iterator[str]:
     """What was not run, and why."""
     for cell, reason in arena.left_out.items():
-        yield f"Not run: {cell.editor} on {cell.data}, {cell.edits} edits ({reason})."
+        yield f"Not run: {cell.editor} on {cell.data}, {_what(cell.edits)} ({reason})."
 
 
 def _piped(table: pd.DataFrame) -> str:

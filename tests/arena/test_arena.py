@@ -121,6 +121,17 @@ def test_slow_editors_are_left_out_of_long_streams(lm, whole, tmp_path, monkeypa
     assert made._too_slow(cell) is None
 
 
+def test_an_editor_that_refuses_is_left_out_and_the_others_go_on(lm, tmp_path):
+    made = arena(lm, tmp_path, lengths=(1, 3), editors=["mend", "grace"])
+    for cell, result in made.run():
+        assert (result is None) == (cell.editor == "mend")
+    refused = {Cell("mend", "classroom", n) for n in (1, 3)}
+    assert set(made.left_out) == refused and set(made.results) == set(made.cells) - refused
+    assert all("mend has no trained network" in reason for reason in made.left_out.values())
+    assert "Not run: mend on classroom, 50 single edits (mend has no" in report.markdown(made)
+    assert {cell for cell, _ in made.run()} == refused  # asked again, as it may be trained by now
+
+
 @pytest.mark.parametrize(
     ("more", "words"),
     [
