@@ -90,7 +90,7 @@ GRIDS: dict[str, dict[str, dict[str, Any]]] = {
             "settings": SHORT,
         },
         "memit": {
-            "layers": (4, 6, 9),
+            "layers": (5, 7),  # about those where ROME was best
             "widths": (1, 3),
             "grid": {"clamp": (0.75, 1.5), "strength": (1_000.0, 15_000.0)},
             "around": 0,

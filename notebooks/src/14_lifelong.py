@@ -101,10 +101,11 @@ for T in (6, 60):
 # * **Gradients** in one pass: UltraEdit, MEND, MALMEN, RLEdit.
 # * **Fine-tuning**: plain (shuffled epochs over a turn, one late layer); FT-L, which keeps each
 #   weight in a small box around its old value; FT-M, which trains on the answer's tokens only;
-#   LoRA, which trains a matrix of low rank.
-# * **Memories** beside the model: GRACE, WISE, LEMoE, and **MEMOIR**, which is new here. In its
-#   side memory a fact has the columns that a fingerprint of its prompt names, and a prompt with a
-#   similar fingerprint reads them.
+#   CrispEdit, which keeps to the directions that general text does not use (notebook 06); LoRA,
+#   which trains a matrix of low rank.
+# * **Memories** beside the model: GRACE, HoReN (notebook 11), WISE, LEMoE, and **MEMOIR**, which is
+#   new here. In its side memory a fact has the columns that a fingerprint of its prompt names, and a
+#   prompt with a similar fingerprint reads them.
 # * **Retrieval** edits nothing. It looks for the nearest written fact and puts it before the prompt
 #   as a note. An editor that cannot do better than that needs a reason to be used at all.
 #
@@ -157,8 +158,8 @@ drawings_14.quality_and_damage(runs_14.quality_and_damage(rows), runs_14.FAMILIE
 #
 # <details><summary>Answer</summary>
 #
-# Searches lose unrelated texts, fine-tuning loses neighbors, memories lose rewordings (GRACE) or
-# neighbors (the others). MEND and MALMEN lose everything, UltraEdit rewordings, RLEdit what should
+# Searches lose unrelated texts, fine-tuning loses neighbors, memories lose rewordings (GRACE),
+# neighbors (WISE, MEMOIR) or both (HoReN, LEMoE). MEND and MALMEN lose everything, UltraEdit rewordings, RLEdit what should
 # stay. Retrieval loses least.
 #
 # </details>
@@ -175,9 +176,11 @@ drawings_14.scores(names, list(runs_14.COLUMNS), shares, between, runs_14.FAMILI
 # * **Gradients**: UltraEdit moves no unrelated text and follows hardly a rewording. RLEdit follows
 #   them at the price of nearly all unrelated texts. MEND and MALMEN have lost the language.
 # * **Fine-tuning** holds its facts and says new answers at about two of three neighbors. FT-L is
-#   the opposite: its box is so small that hardly anything is written.
-# * **Memories** hold all and move no unrelated text. GRACE follows no rewording; WISE, LEMoE and
-#   MEMOIR answer every second neighbor from the memory.
+#   the opposite: its box is so small that hardly anything is written. CrispEdit spares what its
+#   statistics are of, general text, and changes the neighbors like the others.
+# * **Memories** hold all and move no unrelated text. GRACE follows no rewording; the other four
+#   answer about every second neighbor from the memory, and of these HoReN and LEMoE follow fewer
+#   than a third of the rewordings.
 # * **Retrieval** is dark everywhere but at rewordings. (Its price is paid at every question and not
 #   here: a longer prompt, and a note that anybody can read.)
 #
@@ -271,7 +274,7 @@ for name in ("fine-tuning", "UltraEdit", "RLEdit"):
 
 # %% [markdown]
 # Most lines that fall do so little by little. Fine-tuning, UltraEdit and RLEdit lose neighbors turn
-# after turn, and the routers of WISE, LEMoE and MEMOIR send more and more of them to the memory.
+# after turn, and HoReN, WISE, LEMoE and MEMOIR let more and more of them into the memory.
 # MEND and MALMEN forget what they wrote and then lose the language. MEMIT and its relatives hardly
 # move. And ROME does not wear out: it falls between 12 and 16 edits, in everything at once with the
 # published key, and in unrelated texts with both keys. A test that ends after 12 edits would report
@@ -345,8 +348,9 @@ show.Table(runs_14.scrub(rows, "neighbor", look, (4, 12, 16, 24)))
 #
 # What does a fact cost? The table has CPU seconds per edit, the patch as a file, and what unrelated
 # text has paid: KL in nats (a mean over 24 prompts) and perplexity on a short held-out text that no
-# editor has seen. The seconds are of one thread of a machine that others used, and WilKE's and
-# RLEdit's of another machine, so they are a guide to orders of magnitude and to nothing finer.
+# editor has seen. The seconds are of one thread of a machine that others used, and those of WilKE,
+# RLEdit, CrispEdit and HoReN of other machines, so they are a guide to orders of magnitude and to
+# nothing finer.
 
 # %%
 print(f"perplexity of the base model on this text: {rows[0]['scores']['perplexity']:.1f}")

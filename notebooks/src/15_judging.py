@@ -291,7 +291,7 @@ for spread in (0.0, 0.06, 0.1):
 #
 # ## Does the ranking turn?
 #
-# Now to the 23 editors at the end of notebook 14's first stream. Most of them hold the facts. So
+# Now to the 25 editors at the end of notebook 14's first stream. Most of them hold the facts. So
 # look at the neighbors: Notre-Dame should still be in Paris. In the event *probability* that means
 # that "Paris" is more probable than **"Rome"**, the edit's new answer.
 #
@@ -377,7 +377,7 @@ show.Table(runs_15.swings(more, "neighbors"))
 #
 # ## A pair that was chosen
 #
-# With 23 editors there are 253 pairs, and each can be compared under four events. If nothing were
+# With 25 editors there are 300 pairs, and each can be compared under four events. If nothing were
 # different, one in twenty of these comparisons would still look significant. So a pair that was
 # picked because it shows an effect proves little. Here is one that was picked for this page because
 # it turns in the first stream. Both editors saw the same facts, so the difference is taken fact by
@@ -478,8 +478,8 @@ show.Table(runs_15.negatives(stream))
 # 17 points more, with an interval that hardly excludes 0. So their failing here is mostly the
 # model's. UltraEdit, with 48 %, is clearly below, and GRACE never says it, as it answers nothing
 # but the prompt itself. Other relations of the same subject are another matter: they are answered
-# as before in less than two fifths of the cases by all but FT-L, GRACE and retrieval, where the
-# unedited model has all of them by definition. That is damage, and no table of efficacy,
+# as before in less than two fifths of the cases by all but FT-L, GRACE, HoReN and retrieval, where
+# the unedited model has all of them by definition. That is damage, and no table of efficacy,
 # generalization and locality shows it.
 #
 # Last, the **reverse**. "A word that means the opposite of north is" now says east; then the

@@ -61,8 +61,10 @@ STREAM = {
         "fine-tuning": ["ft", {}],
         "FT-L": ["ft_l", {}],
         "FT-M": ["ft_m", {}],
+        "CrispEdit": ["crispedit", {}],
         "LoRA": ["lora", {}],
         "GRACE": ["grace", {}],
+        "HoReN": ["horen", {}],
         "WISE": ["wise", {}],
         "LEMoE": ["lemoe", {}],
         "MEMOIR": ["memoir", {}],
@@ -93,8 +95,8 @@ FAMILIES = {  # what an editor is, for figures
         "PRUNE",
     ],
     "gradients": ["UltraEdit", "MEND", "MALMEN", "RLEdit"],
-    "fine-tuning": ["fine-tuning", "FT-L", "FT-M", "LoRA"],
-    "memories": ["GRACE", "WISE", "LEMoE", "MEMOIR"],
+    "fine-tuning": ["fine-tuning", "FT-L", "FT-M", "CrispEdit", "LoRA"],
+    "memories": ["GRACE", "HoReN", "WISE", "LEMoE", "MEMOIR"],
     "retrieval": ["retrieval"],
 }
 WORDS = 8  # tokens of the answers that are kept to be read

@@ -143,7 +143,7 @@ def agreement(rows: Sequence[Mapping[str, Any]], metric: str) -> list[dict[str, 
     for i, one in enumerate(kinds):
         for other in kinds[i:]:
             row = {"ranked by": EVENTS[one], "and by": EVENTS[other]}
-            for label, leave in (("all 23 editors", ()), ("without the three broken", BROKEN)):
+            for label, leave in (("all editors", ()), ("without the three broken", BROKEN)):
                 a, b = (cases_of(rows, metric, event, leave) for event in (one, other))
                 row[f"τ, {label}"] = f"{tau(a.mean(1), b.mean(1)):.2f}" if one != other else "1"
                 if not leave:

@@ -10,7 +10,7 @@ import pytest
 from lib.arena.cells import Cell, Result
 from lib.arena.report import tables_of
 from lib.evaluation.scores import COLUMNS, Scores
-from tests.benchmarks import arena_store
+from tests.benchmarks import arena_store, arena_tables
 
 CASES = ["a", "b", "c", "d"]
 HEADER = {
@@ -94,3 +94,25 @@ def test_what_does_not_belong_is_refused_and_nothing_changes(folder, tmp_path):
     with pytest.raises(ValueError, match="holds no arena"):
         arena_store.store(folder, tmp_path / "kept")
     assert path.read_bytes() == before
+
+
+def test_two_models_are_compared_on_the_facts_that_both_were_given(monkeypatch):
+    def of(model: str, right: float, facts: int) -> dict[Cell, Result]:
+        names = ["x", *(f"{i}" for i in range(facts))]
+        rows = [(name, "retention", "generation", name, right, None, None) for name in names]
+        rows[0] = (*rows[0][:4], 0.0, None, None)  # the first fact is held by neither
+        scores = Scores(pd.DataFrame(rows, columns=COLUMNS), [("retention", "generation")], model)
+        return {
+            Cell(editor, "rows", edits): Result(scores, 1.0, 1, None, [])
+            for editor, edits in (("rome", 10), ("rome", 100), ("grace", 100))
+        }
+
+    arenas = {"small-135M": of("small", 1.0, 3), "large-1B": of("large", 0.5, 2)}
+    monkeypatch.setattr(arena_tables, "stored", lambda: arenas)
+    head, _, *lines = arena_tables.both_models().splitlines()
+    assert head.startswith("| editor | facts of | held, small | held, large | difference |")
+    (line,) = lines  # only rome has ten edits on both
+    cells = [cell.split(" [")[0] for cell in line.strip("| ").split(" | ")]
+    # three of four facts held, and half of two of three; the pairs are x, 0 and 1
+    assert cells[:5] == ["`rome`", "rows", "75", "33", "−33"]
+    assert cells[5:] == ["–"] * 6

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
 
 import pandas as pd
@@ -11,10 +12,17 @@ from lib.arena.cells import BASE, Cell, Result
 from lib.arena.report import groups, tables_of
 
 from .arena_store import arenas
-from .tables import EVENTS, made, percents, table
+from .tables import DIFFERENCE, EVENTS, made, percents, table
 
 ORDER = (BASE, *EDITORS)
 NOT_YET = "Nothing is stored yet.\n"
+SAID = {"gemma": "Gemma 3"}  # how a table calls a model, where not by its name's first part
+SHORT = 10  # edits in a row that both models have been given
+COMPARED = {  # column -> the first of these metrics that was measured
+    "held": ("retention", "efficacy"),
+    "reworded": ("generalization",),
+    "unrelated": ("locality",),
+}
 LONG, ENOUGH = 100, 5  # edits in a row that README shows, once more than so many rows have them
 
 
@@ -69,12 +77,6 @@ def in_full() -> str:
     return _sections(("probability", "teacher_forced"))
 
 
-def _percent(result: Result | None, *metrics: str) -> str:
-    by_case = result.scores.by_case() if result else {}
-    pair = next(((m, "generation") for m in metrics if (m, "generation") in by_case), None)
-    return percents(by_case[pair]["mean"].tolist()) if pair else "–"
-
-
 def hundred() -> dict[str, dict[str, str]]:
     """Columns of README's table of methods: what is held of a hundred facts, where that was run.
 
@@ -93,3 +95,42 @@ def _held(result: Result) -> str:
     by_case = result.scores.by_case()
     metric = "retention" if ("retention", "generation") in by_case else "efficacy"
     return percents(by_case[metric, "generation"]["mean"].tolist())
+
+
+@made("arena-models")
+def both_models() -> str:
+    """The same facts, ten in a row, on two models: each editor's difference, paired over facts."""
+    first, second = stored()  # the embedded model and the second one, by their names
+    rows = []
+    for editor in ORDER:
+        pairs = [
+            (cell, stored()[first][cell], stored()[second][cell])
+            for cell in stored()[first]
+            if cell.editor == editor and cell.edits == SHORT and cell in stored()[second]
+        ]
+        if not pairs:
+            continue
+        sets = ", ".join(sorted(cell.data for cell, *_ in pairs))
+        line = ["unedited model" if editor == BASE else f"`{editor}`", sets]
+        for metrics in COMPARED.values():
+            a, b = ({k: v for pair in pairs for k, v in _of(pair, i, metrics)} for i in (1, 2))
+            gap = [b[fact] - a[fact] for fact in a if fact in b]
+            line += [percents([*a.values()]), percents([*b.values()]), percents(gap, DIFFERENCE)]
+        rows.append(line)
+    short = [SAID.get(name := model.split("-")[0], name) for model in (first, second)]
+    head = ["editor", "facts of"]
+    for column in COMPARED:
+        head += [f"{column}, {short[0]}", f"{column}, {short[1]}", "difference"]
+    return table(head, rows, left=2)
+
+
+def _of(
+    pair: tuple[Cell, Result, Result], which: int, metrics: tuple[str, ...]
+) -> Iterator[tuple[tuple[str, str], float]]:
+    """Facts and their values by generation, of the first of these metrics that there is."""
+    by_case = pair[which].scores.by_case()
+    for metric in metrics:
+        if (metric, "generation") in by_case:
+            means = by_case[metric, "generation"]["mean"]
+            return (((pair[0].data, str(case)), value) for case, value in means.items())
+    return iter(())

@@ -128,9 +128,11 @@ LINES = {
     "ft": "fine-tuning",
     "ft_l": "FT-L",
     "ft_m": "FT-M",
+    "crispedit": "CrispEdit",
     "lora": "LoRA",
     "retrieval": "retrieval",
     "grace": "GRACE",
+    "horen": "HoReN",
     "wise": "WISE",
     "lemoe": "LEMoE",
     "memoir": "MEMOIR",
@@ -713,10 +715,24 @@ def mean_of(values: Sequence[float] | None, ends: tuple[float, float] = SHARE) -
 
 
 def draws() -> Iterable[tuple[str, str, Row]]:
-    """The stored runs of `travel`: the editor or "base", "preset" or what it was, and the run."""
+    """The stored runs of `travel`: the editor or "base", "preset" or what it was, and the run.
+
+    The draws that a setting was chosen on, a few facts each, come together as one.
+    """
+    together: dict[tuple[str, ...], Row] = {}
     for name, run in read("travel").items():
         first, *kind = name.split(", ")[:-1]
-        yield first, kind[0] if kind else "", run
+        key = (first, kind[0] if kind else "", run["data"])
+        if not run["chosen"]:
+            yield *key[:2], run
+        elif key not in together:
+            together[key] = {**run, "values": {k: [*v] for k, v in run["values"].items()}}
+        else:
+            together[key]["rows"] += f", {run['rows']}"
+            for column, found in run["values"].items():
+                together[key]["values"][column] += found
+    for key, run in together.items():
+        yield *key[:2], run
 
 
 @made("travel")
@@ -726,7 +742,7 @@ def travel() -> str:
     for name, kind, run in sorted(draws(), key=lambda draw: draw[0] != "base"):
         if kind not in ("", "preset"):
             continue
-        where = f"{run['data'].split('-')[0]} {run['rows']}" + ", chosen on it" * run["chosen"]
+        where = f"{run['data'].split('-')[0]} {run['rows']}" + " (chosen on them)" * run["chosen"]
         cells = [mean_of(run["values"].get(key)) for _, key in TRAVELED]
         label = "base model" if name == "base" else f"`{name}`"
         rows.append((label, where, *cells, number(run.get("cpu_per_edit"))))
@@ -737,19 +753,48 @@ def travel() -> str:
 @made("travel-before")
 def travel_before() -> str:
     """A preset against the one before it, on the same cases, for each draw that has both."""
-    runs = {(n, kind, run["data"], run["rows"]): run for n, kind, run in draws()}
     rows = []
-    for (name, kind, data, where), old in runs.items():
-        new = runs.get((name, "preset", data, where))
-        if kind != "before" or new is None:
-            continue
-        for words, key in TRAVELED:
-            a, b = old["values"].get(key), new["values"].get(key)
-            if a and b:
-                gap = [y - x for x, y in zip(a, b, strict=True)]
-                cells = mean_of(a), mean_of(b), mean_of(gap, DIFFERENCE)
-                rows.append((f"`{name}`, {data.split('-')[0]} {where}", words, *cells))
+    for name, kind, run in draws():
+        new = at_preset(name, run)
+        if kind == "before" and new is not None:
+            where = f"`{name}`, {run['data'].split('-')[0]} {run['rows']}"
+            rows += [(where, *cells) for cells in paired(run, new)]
     return table(("editor, rows", "", "before", "now", "difference"), rows, left=2)
+
+
+@made("travel-tried")
+def travel_tried() -> str:
+    """One setting in place of the preset's, on the same cases, for each draw that has both."""
+    rows = []
+    for name, kind, run in draws():
+        preset = at_preset(name, run)
+        if kind not in ("", "preset", "before") and preset is not None:
+            where = f"`{name}`, {kind}, {run['data'].split('-')[0]} {run['rows']}"
+            where += " (chosen on them)" * run["chosen"]
+            rows += [(where, *cells) for cells in paired(preset, run)]
+    return table(("editor, setting, rows", "", "preset", "with it", "difference"), rows, left=2)
+
+
+def at_preset(name: str, run: Row) -> Row | None:
+    """The stored run of an editor's preset on the rows of another run."""
+    same = ("data", "rows")
+    return next(
+        (
+            other
+            for editor, kind, other in draws()
+            if (editor, kind) == (name, "preset") and all(other[key] == run[key] for key in same)
+        ),
+        None,
+    )
+
+
+def paired(first: Row, second: Row) -> Iterable[tuple[str, ...]]:
+    """What two runs on the same cases say and their difference, for each metric of a draw."""
+    for words, key in TRAVELED:
+        a, b = first["values"].get(key), second["values"].get(key)
+        if a and b:
+            gap = [y - x for x, y in zip(a, b, strict=True)]
+            yield words, mean_of(a), mean_of(b), mean_of(gap, DIFFERENCE)
 
 
 # --- trained editors

@@ -84,3 +84,31 @@ def test_tokens_of_an_entity_are_held_against_its_own_and_others_answers():
     own, others = dossier_tables.shares(found, "edges")
     assert own == [0.5, 0.0], "c opens nothing and is passed over"
     assert others == [(1.0 + 0.0) / 2, (0.0 + 1.0) / 2]
+
+
+def test_a_setting_in_place_of_the_presets_is_paired_with_it_and_draws_chosen_on_are_one(
+    monkeypatch,
+):
+    def run(rows: str, values: list[float], chosen: bool = False) -> dict:
+        held = {"efficacy generation": values}
+        return {"data": "zsre-600.json", "rows": rows, "chosen": chosen, "values": held}
+
+    stored = {
+        "base, zsre-600.json 400-499": run("400-499", [0, 0]),
+        "memit, preset, zsre-600.json 400-499": run("400-499", [0, 1]),
+        "memit, clamp=4.0, zsre-600.json 400-499": run("400-499", [1, 1]),
+        "memit, clamp=4.0, zsre-600.json 320-399": run("320-399", [1, 1]),  # no preset beside it
+        "memit, preset, zsre-600.json 0-1": run("0-1", [0, 0], chosen=True),
+        "memit, preset, zsre-600.json 2-3": run("2-3", [1, 0], chosen=True),
+        "memit, clamp=4.0, zsre-600.json 0-1": run("0-1", [1, 1], chosen=True),
+        "memit, clamp=4.0, zsre-600.json 2-3": run("2-3", [1, 0], chosen=True),
+    }
+    monkeypatch.setattr(tables, "read", lambda name: stored)
+    unseen, chosen = tables.travel_tried().splitlines()[2:]
+    assert unseen.startswith("| `memit`, clamp=4.0, zsre 400-499 | held, generation | 50 [")
+    assert "| 100 [" in unseen and "| +50 [" in unseen
+    where = "| `memit`, clamp=4.0, zsre 0-1, 2-3 (chosen on them) | held, generation | 25 ["
+    assert chosen.startswith(where) and "| 75 [" in chosen
+    shown = [line for line in tables.travel().splitlines() if "0-1" in line]
+    assert len(shown) == 1 and "zsre 0-1, 2-3 (chosen on them)" in shown[0]
+    assert stored["memit, preset, zsre-600.json 0-1"]["values"]["efficacy generation"] == [0, 0]
