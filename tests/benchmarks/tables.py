@@ -737,12 +737,12 @@ def draws() -> Iterable[tuple[str, str, Row]]:
 
 @made("travel")
 def travel() -> str:
-    """Each editor's preset on every draw, the base model first."""
+    """Each editor's preset on every draw that no setting was chosen on, the base model first."""
     rows = []
     for name, kind, run in sorted(draws(), key=lambda draw: draw[0] != "base"):
-        if kind not in ("", "preset"):
+        if kind not in ("", "preset") or run["chosen"]:
             continue
-        where = f"{run['data'].split('-')[0]} {run['rows']}" + " (chosen on them)" * run["chosen"]
+        where = f"{run['data'].split('-')[0]} {run['rows']}"
         cells = [mean_of(run["values"].get(key)) for _, key in TRAVELED]
         label = "base model" if name == "base" else f"`{name}`"
         rows.append((label, where, *cells, number(run.get("cpu_per_edit"))))
@@ -771,8 +771,10 @@ def travel_tried() -> str:
         if kind not in ("", "preset", "before") and preset is not None:
             where = f"`{name}`, {kind}, {run['data'].split('-')[0]} {run['rows']}"
             where += " (chosen on them)" * run["chosen"]
-            rows += [(where, *cells) for cells in paired(preset, run)]
-    return table(("editor, setting, rows", "", "preset", "with it", "difference"), rows, left=2)
+            facts = len(next(iter(run["values"].values())))
+            rows += [(where, *cells, facts) for cells in paired(preset, run)]
+    head = ("editor, setting, rows", "", "preset", "with it", "difference", "facts")
+    return table(head, rows, left=2)
 
 
 def at_preset(name: str, run: Row) -> Row | None:
