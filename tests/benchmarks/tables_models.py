@@ -40,7 +40,9 @@ def sweeps_gemma() -> str:
     for editor, sweep in read("sweeps-gemma-3-270m").items():
         for row in sweep["rows"]:
             tried = [
-                k for k in row if k not in ("kl_nats", "harmonic", "seconds", "error", *SCORED)
+                k
+                for k in row
+                if k not in ("kl_nats", "locality", "harmonic", "seconds", "error", *SCORED)
             ]
             settings = ", ".join(f"{k} {row[k]}" for k in tried)
             shown = f"**{settings}**" if row == sweep["best"] else settings
