@@ -100,7 +100,7 @@ def _held(result: Result) -> str:
 @made("arena-models")
 def both_models() -> str:
     """The same facts, ten in a row, on two models: each editor's difference, paired over facts."""
-    first, second = stored()  # the embedded model and the second one, by their names
+    first, second = list(stored())[:2]  # the embedded model and the second one, by their names
     rows = []
     for editor in ORDER:
         pairs = [

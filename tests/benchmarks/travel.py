@@ -7,9 +7,10 @@
 A preset chosen on one draw of rows fits that draw best. Here the draw's facts are written as the
 editor's turns have it (`TURNS`), and all of them are asked after the last one, teacher-forced and
 by generation, with the values of every case kept, so that two settings on one draw are compared in
-pairs. A run stops after `--minutes` and goes on when it is called again. `--chosen` marks draws on
-which the settings were chosen: they are shown apart. `--set` changes one setting of the preset and
-stores the run under it. What stands there as "before" is an earlier preset.
+pairs. A run stops after `--minutes` and goes on when it is called again. `--chosen` marks draws
+that a setting is chosen on: they stand together in the table of what was tried, and in no other.
+`--set` changes one setting of the preset and stores the run under it. What stands there as
+"before" is an earlier preset.
 Results by "EDITOR, preset or settings, DATA ROWS" in travel.json, each stored at its end.
 """
 
