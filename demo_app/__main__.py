@@ -7,13 +7,10 @@ import gc
 import os
 import socket
 import sys
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from io import StringIO
 from typing import Any
-
-from .tabs import quick_gradio
 
 VISITORS = 200  # of whom Gradio keeps what it needs itself
 UNSHARED = "No public link could be made (no way to gradio's servers): it is open here only."
@@ -48,7 +45,6 @@ def open_page(
     names: Sequence[str] = (),
     origins: Sequence[str] = (),
     memory: int | None = None,
-    keep: bool = False,
     **settings: Any,
 ) -> tuple[Any, Any]:
     """Serve the page for a model; (the Blocks, the studio). Does not wait for visitors to leave.
@@ -57,33 +53,22 @@ def open_page(
         page with a public link, and a Space, is called by names that nobody knows before.
     origins: of other web pages that may call this one, such as "https://example.org".
     memory: bytes that the process may use before the job that runs is ended; None: not bounded.
-    keep: whether answers to the examples are read from the cache folder and put there.
     """
     quiet()
     from .session.studio import Studio
 
-    studio = Studio(lm, keep)
+    studio = Studio(lm)
     if memory is not None:
         studio.guard(memory)
     ready = studio.look(studio.visitor(), studio.choices.ready_subject())
     # gradio takes seconds to import; the model answers meanwhile
-    quick_gradio.load()
-    from .app import appearance, build, serve_beside
+    from .app import appearance, build
     from .guard import ANY, HANDLERS, hosts_of, lifespan
-    from .session import dossiers
-    from .session.models import Models
 
-    def serve(place: str, other: Any, view: Any) -> None:
-        page = build(other, view, models)
-        page.state_session_capacity = VISITORS
-        serve_beside(demo.app, place, page, {"exception_handlers": HANDLERS})
-
-    models = Models(studio, serve)
     if settings.get("share") or os.environ.get("SYSTEM") == "spaces":
         names = [*names, ANY]
     hosts = hosts_of(host, [*names, *filter(None, [os.environ.get("SPACE_HOST")])])
-    demo = build(studio, ready.outcome(), models)
-    demo.models = models  # whose workers end with the page
+    demo = build(studio, ready.outcome())
     with redirect_stdout(StringIO()):  # gradio's paragraphs about a public link
         demo.launch(
             server_name=host,
@@ -92,7 +77,7 @@ def open_page(
             quiet=True,
             state_session_capacity=VISITORS,
             app_kwargs={
-                "lifespan": lifespan(hosts, origins, models.cancel),
+                "lifespan": lifespan(hosts, origins, studio.calls.stop),
                 "exception_handlers": HANDLERS,
             },
             **appearance(demo),
@@ -101,8 +86,6 @@ def open_page(
     if settings.get("share"):
         print(f"Public for a week: {demo.share_url}" if demo.share_url else UNSHARED)
     studio.warm_up()
-    if keep:
-        dossiers.warm_up(studio)
     return demo, studio
 
 
@@ -142,72 +125,36 @@ def _served(asked: argparse.Namespace) -> int:
     """Open the page that the command asks for, and serve it until interrupted; the exit code."""
     import lib
 
-    from .session import late_model, memory_ceiling
-    from .session.worker import Trouble
+    from .session import memory_ceiling
 
     memory_ceiling.one_heap()
-    wrong = Trouble, ValueError, lib.FetchError, lib.FamilyError
-    # a ceiling that is named must hold the model, which is then loaded first
-    known = None if asked.memory else late_model.find(asked.model)
-    ceiling = None
+    print("Loading the model …", file=sys.stderr, flush=True)
     try:
-        if known is not None:
-            lm: lib.LM = late_model.Late(asked.model, known)
-        else:
-            lm = _loaded(asked.model)
-            ceiling = _ceiling(asked.memory)
-            late_model.note(asked.model, lm)
-    except wrong as error:
+        lm = lib.load(asked.model)
+        ceiling = _ceiling(asked.memory)
+    except (ValueError, lib.FetchError, lib.FamilyError) as error:
         print(error, file=sys.stderr)
         return 2
     port = free_port(asked.port, asked.host)
     if port != asked.port:
         print(f"Port {asked.port} is taken, so the page is on {port}.")
-    try:
-        demo, studio = open_page(
-            lm,
-            port,
-            asked.host,
-            asked.allow_host,
-            asked.allow_origin,
-            ceiling,
-            keep=True,
-            share=asked.share,
-        )
-    except Trouble as error:  # of a model that could not be loaded for its first answers
-        print(error, file=sys.stderr)
-        return 2
+    demo, studio = open_page(
+        lm,
+        port,
+        asked.host,
+        asked.allow_host,
+        asked.allow_origin,
+        ceiling,
+        share=asked.share,
+    )
     try:
         shown = "127.0.0.1" if asked.host == "0.0.0.0" else asked.host
         print(f"Open http://{shown}:{port}", flush=True)
-        if isinstance(lm, late_model.Late):
-            print("Loading the model …", file=sys.stderr, flush=True)
-            lm.arrive()
-            if (ceiling := _ceiling(None)) is not None:
-                studio.guard(ceiling)
         gc.enable()
         demo.block_thread()
-    except KeyboardInterrupt:  # while the model is loaded; later Gradio meets it
-        demo.close()
-    except wrong as error:
-        print(error, file=sys.stderr)
-        return 2
     finally:
-        demo.models.close()
+        studio.close()
     return 0
-
-
-def _loaded(name: str | None) -> Any:
-    """The model, loaded while Gradio is imported. Raises what `lib.load` raises."""
-    import lib
-
-    print("Loading the model …", file=sys.stderr, flush=True)
-    # reading weights leaves a core free, and so does waiting for the disk
-    beside = threading.Thread(target=quick_gradio.load, daemon=True)
-    beside.start()
-    lm = lib.load(name)
-    beside.join()
-    return lm
 
 
 def _ceiling(asked: str | None) -> int | None:

@@ -1,14 +1,13 @@
 """The page: a line on top, one tab per file, and the endpoints for programs.
 
 What visitors may do is in session/, figures are in inside/ and lifelong/, plain values become HTML
-in html/, and each tab is a file in tabs/. Another model has a page of its own, beside this one.
+in html/, and each tab is a file in tabs/.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from contextlib import AsyncExitStack, suppress
+from contextlib import suppress
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -19,14 +18,12 @@ from gradio.components.api_component import Api
 from .api import endpoints
 from .html import render
 from .html.theme import CSS, FONT, LOOK, MONO, SHADES
-from .session.models import Models
 from .session.studio import Studio
 from .session.suspects import whole_model
 from .session.uploads import PATCH
 from .session.views import View
 from .session.worker import FAILED, Stopped, Trouble
 from .stored import examples as finished
-from .tabs import building
 from .tabs.about import about
 from .tabs.dossier import DossierTab
 from .tabs.edit import Page
@@ -34,7 +31,6 @@ from .tabs.gallery import GalleryTab
 from .tabs.inside import Inside
 from .tabs.interference import Interference
 from .tabs.lifelong import Lifelong
-from .tabs.model_choice import ModelChoice
 from .tabs.take_away import TakeAway
 from .tabs.trace import TraceTab
 
@@ -103,27 +99,21 @@ def theme() -> gr.themes.Base:
     return made.set(**LOOK)
 
 
-def build(studio: Studio, ready: View, models: Models | None = None) -> Blocks:
+def build(studio: Studio, ready: View) -> Blocks:
     """The page over a studio; `ready` is the view that stands on it when it opens.
 
     ?example=… in its address fills the form with another fact (see session/links.py).
-
-    models: between which visitors may choose; None offers no choice.
     """
     examples = finished.of(studio.lm)
-    building.apart()
     with Blocks(title=TITLE, analytics_enabled=False, delete_cache=(600, 3600)) as demo:
         with gr.Row(elem_id="top"):
             gr.HTML(f"<h1>{TITLE}</h1>", scale=8, min_width=320)
             live = gr.HTML(render.header(studio.lm.name, 0), scale=3, min_width=110)
-            choice = None if models is None else ModelChoice(studio, models)
             last = gr.Button("Undo last", size="sm", interactive=False, scale=0, min_width=100)
             everything = gr.Button("Undo all", size="sm", interactive=False, scale=0, min_width=100)
-        if choice is not None:
-            choice.panel()
         with gr.Tabs(selected="edit", overflow_behavior="wrap") as tabs:
             with gr.Tab("Edit & compare", id="edit") as tab:
-                page = Page(studio, ready, live, last, everything, models)
+                page = Page(studio, ready, live, last, everything)
                 page.edits.opened(tab)
             with gr.Tab("Gallery", id="gallery"):
                 GalleryTab(studio)
@@ -173,32 +163,6 @@ def appearance(demo: Blocks) -> dict[str, Any]:
         "ssr_mode": False,
         "max_file_size": demo.largest,
     }
-
-
-def serve_beside(outer: Any, place: str, demo: Blocks, app_kwargs: dict[str, Any]) -> None:
-    """Stand another page beside one that runs, under a place of its address such as "gemma/".
-
-    outer: the application of the running page, whose guard it is behind. Not to be called from the
-        web server's own thread.
-    """
-    begin = outer.router.lifespan_context
-    gr.mount_gradio_app(
-        outer, demo, path=f"/{place.strip('/')}", show_error=False, app_kwargs=app_kwargs,
-        **appearance(demo),
-    )  # fmt: skip
-    # Gradio would begin it when the server starts, which was long ago; and a route of its own takes
-    # every name, so this one has to stand before it
-    outer.router.lifespan_context = begin
-    mount = outer.router.routes.pop()
-    inner = mount.app
-
-    async def start() -> None:
-        await AsyncExitStack().enter_async_context(inner.router.lifespan_context(inner))
-        demo.run_startup_events()
-        await demo.run_extra_startup_events()
-        outer.router.routes.insert(0, mount)
-
-    asyncio.run_coroutine_threadsafe(start(), outer.state.loop).result(60)
 
 
 class Forgotten:

@@ -14,7 +14,6 @@ import os
 # against 4.2 s with two threads on two cores that others used too).
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from .arena.arena import Arena
 from .data.facts import Case, Fact, Probe
 from .data.readers import classroom, read_cases
 from .data.relations import Relation, relations
@@ -23,7 +22,6 @@ from .editors.hypernetwork.trainable import Trainable
 from .editors.shared.base import Editor, add_low_rank
 from .editors.shared.config import Config
 from .errors import (
-    ArenaError,
     DataWarning,
     EditError,
     EditWarning,
@@ -62,9 +60,15 @@ from .memory import gram, interference
 from .model.architectures import ARCHS
 from .model.lm import LM, load
 from .model.sequences import Sequences
-from .patch.patch import EMPTY, Edit, LowRank, Patch
+from .patch.patch import EMPTY, Edit, LowRank, Patch, scaled
 from .patch.route import Rewrite, Route
-from .patch.strength import scaled
 from .preset_search.scan import Scan, scan
+from .removed import NAMES
 
 __version__ = "0.1"
+
+
+def __getattr__(name: str):
+    if name in NAMES:  # an AttributeError would lose its sentence in `from lib import …`
+        raise ImportError(f"{name} has left the library: {NAMES[name]}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -14,13 +14,13 @@ import platform
 import re
 import shutil
 import tempfile
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
@@ -36,20 +36,12 @@ def whole_file(path: Path) -> Iterator[Path]:
 
     It lies in a temporary folder beside `path`, because safetensors makes a temporary file of its
     own beside the one that it writes. Nothing is left when the body raises, and what killed writers
-    of this file have left goes. The folder's name holds the process and the thread, so that two
-    writers do not disturb each other. Raises WriteError where the disk is full or the system
-    refuses to write.
+    of this file have left goes. Raises WriteError where the disk is full or the system refuses to
+    write.
     """
-    with written(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _clear(path)
-        work = path.with_name(f"{_prefix(path)}{threading.get_ident()}.tmp")
-        work.mkdir(exist_ok=True)  # there is one where a killed process had the same number
-        try:
-            yield work / path.name
-            os.replace(work / path.name, path)
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
+    with _beside(path) as work:
+        yield work / path.name
+        os.replace(work / path.name, path)
 
 
 @contextmanager
@@ -59,16 +51,24 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     `folder` must not exist yet, or be empty. Nothing is left when the body raises, and what killed
     writers of this folder have left goes. Raises WriteError as `whole_file` does.
     """
-    with written(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        _clear(folder)
-        work = Path(tempfile.mkdtemp(prefix=_prefix(folder), suffix=".tmp", dir=folder.parent))
+    with _beside(folder) as work:
+        inside = work / folder.name
+        inside.mkdir()
+        yield inside
+        if folder.exists():
+            folder.rmdir()
+        os.replace(inside, folder)
+
+
+@contextmanager
+def _beside(path: Path) -> Iterator[Path]:
+    """A temporary folder beside `path`, for the body alone; what killed writers have left goes."""
+    with written(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _clear(path)
+        work = Path(tempfile.mkdtemp(prefix=_prefix(path), suffix=".tmp", dir=path.parent))
         try:
             yield work
-            work.chmod(0o777 & ~_umask())  # temporary folders are made for the owner alone
-            if folder.exists():
-                folder.rmdir()
-            os.replace(work, folder)
         finally:
             shutil.rmtree(work, ignore_errors=True)
 
@@ -127,13 +127,6 @@ def _lives(process: int) -> bool:
     return True
 
 
-def _umask() -> int:
-    """The permissions that the system takes away from new files; it can only be read by setting."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
 def cache_folder() -> Path:
     """The folder of files that can be made again: `$XDG_CACHE_HOME/model-editing`."""
     root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
@@ -146,20 +139,20 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def cached(kind: str, label: str, suffix: str = ".safetensors", digits: int | None = 24) -> Path:
-    """Path of the cache file for the content that `label` describes in full.
-
-    The label must name everything that the content depends on, because its hash is the file's name.
-    `kind` is the folder, `digits` cuts the hash.
-    """
-    name = hashlib.sha256(label.encode()).hexdigest()[:digits]
-    return cache_folder() / kind / f"{name}{suffix}"
+def digest(text: str, tensors: Mapping[str, Tensor]) -> str:
+    """Hex sha256 of a text and of all tensors: name, type, shape and bytes, by name."""
+    found = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name].detach()
+        found.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        found.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
 
 
 def pack(state: Any, path: str, tensors: dict[str, Tensor]) -> Any:
     """Nested state as JSON; each tensor goes into `tensors` under its path in the state.
 
-    `patch.tensor_file.unpack` takes it apart again and trusts none of it. Lists are stored as
+    `patch.checked_file.unpack` takes it apart again and trusts none of it. Lists are stored as
     tuples. pack({"k": (t, 3)}, "m", {}) ->
     {"dict": {"k": {"tuple": [{"tensor": "m/k/0"}, {"value": 3}]}}}
     """

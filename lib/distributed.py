@@ -1,14 +1,13 @@
 """Work shared by several processes, each of which ends up with bit-equal results.
 
 `torchrun` and `accelerate launch` start equal processes. Each holds the whole model and makes the
-same calls in the same order. The reading of a batch is divided among them with `share`, and the
-parts are exchanged with `gather`, `joined` and `total`. With a single process, everything here is
-the identity.
+same calls in the same order. The reading of a batch is divided among them with `share`, and
+`joined` gives all of them what each has read. With a single process, everything here is the
+identity.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -36,9 +35,10 @@ def rank() -> int:
     return dist.get_rank() if world() > 1 else 0
 
 
-def share(things: Sequence[T], of: int | None = None) -> Sequence[T]:
-    """The things that process `of` works on (default this process): every world()-th of them."""
-    return things[rank() if of is None else of :: world()]
+def share(things: Sequence[T]) -> Sequence[T]:
+    """The things that this process works on: a run of them, about as long as the others' runs."""
+    n, at, of = len(things), rank(), world()
+    return things[n * at // of : n * (at + 1) // of]
 
 
 @contextmanager
@@ -66,49 +66,18 @@ def together(kind: type[Exception]) -> Iterator[None]:
     except Exception as error:
         failed = error
     # every process tells the others its error's message; an empty one means that none occurred
-    said = (str(failed) or type(failed).__name__) if failed else ""
-    texts = gather(torch.tensor(list(said.encode()), dtype=torch.uint8))
+    texts = _all((str(failed) or type(failed).__name__) if failed else "")
     if failed and not isinstance(failed, kind):
         raise failed
-    if words := [bytes(text.tolist()).decode() for text in texts if len(text)]:
-        raise kind(words[0]) from failed
+    if words := next(filter(None, texts), None):
+        raise kind(words) from failed
 
 
-def gather(x: Tensor, sizes: Sequence[int] | None = None) -> list[Tensor]:
-    """The x (…, n) of every process, in the order of the processes.
-
-    n may differ between them; where it is known, `sizes` saves one exchange.
-    """
-    if world() == 1:
-        return [x]
-    mine = _sent(x)
-    if sizes is None:
-        sizes = [int(n) for n in gather(torch.tensor([x.shape[-1]]), [1] * world())]
-    # all_gather wants equal shapes: every part is padded to the longest and cut again
-    padded = mine.new_zeros(*x.shape[:-1], max(sizes))
-    padded[..., : x.shape[-1]] = mine
-    parts = [torch.empty_like(padded) for _ in sizes]
-    if padded.numel():
-        dist.all_gather(parts, padded)
-    return [part[..., :n].to(x.device) for part, n in zip(parts, sizes, strict=True)]
-
-
-def joined(x: Tensor, places: Sequence[Tensor]) -> Tensor:
-    """The columns (…, n) of all processes together; places[r] says where those of r belong."""
+def joined(x: Tensor) -> Tensor:
+    """The columns (…, n) of all processes, in the order of the processes; n may differ."""
     if world() == 1:
         return x
-    order = torch.cat(list(places)).argsort()
-    sizes = [len(place) for place in places]
-    return torch.cat(gather(x, sizes), -1)[..., order.to(x.device)]
-
-
-def total(x: Tensor) -> Tensor:
-    """The sum of x over all processes, the same bits in each."""
-    if world() == 1:
-        return x
-    found = _sent(x)
-    dist.all_reduce(found)
-    return found.to(x.device)
+    return torch.cat(_all(_plain(x)), -1).to(x.device)
 
 
 def of_first(x: Tensor) -> Tensor:
@@ -117,11 +86,7 @@ def of_first(x: Tensor) -> Tensor:
     The copy has the strides of this process's x, because products of differently laid out tensors
     differ in their last bits.
     """
-    if world() == 1:
-        return x
-    found = _sent(x)
-    dist.broadcast(found, 0)
-    return torch.empty_like(x).copy_(found)
+    return x if world() == 1 else torch.empty_like(x).copy_(_first(_plain(x)))
 
 
 def folder_of_first(folder: Path | None) -> tempfile.TemporaryDirectory:
@@ -129,30 +94,34 @@ def folder_of_first(folder: Path | None) -> tempfile.TemporaryDirectory:
 
     The other processes give None and may run on other machines. The lock file is not copied.
     """
+    files = (
+        {}
+        if folder is None
+        else {p.name: p.read_bytes() for p in folder.iterdir() if p.name != "lock"}
+    )
     own = tempfile.TemporaryDirectory(prefix="run-")
-    paths: list[Path] = []
-    if folder is not None and rank() == 0:
-        paths = sorted(p for p in folder.iterdir() if p.name != "lock")
-    names = json.loads(_bytes(json.dumps([p.name for p in paths]).encode()))
-    for i, name in enumerate(names):
-        Path(own.name, name).write_bytes(_bytes(paths[i].read_bytes() if paths else b""))
+    for name, content in _first(files).items():
+        Path(own.name, name).write_bytes(content)
     return own
 
 
-def _bytes(content: bytes) -> bytes:
-    """The first process's content, in every process."""
-    size = int(of_first(torch.tensor([len(content)])))
-    mine = torch.zeros(size, dtype=torch.uint8)
-    if rank() == 0 and size:
-        mine = torch.frombuffer(bytearray(content), dtype=torch.uint8)
-    return of_first(mine).numpy().tobytes() if size else b""
+def _all(value: Any) -> list[Any]:
+    """The value of every process, in the order of the processes."""
+    found = [None] * world()
+    dist.all_gather_object(found, value)
+    return found
 
 
-def _sent(x: Tensor) -> Tensor:
-    """A copy on a device that the processes can exchange from: NCCL wants this process's GPU."""
-    nccl = dist.get_backend() == "nccl"
-    device = torch.device("cuda", torch.cuda.current_device()) if nccl else torch.device("cpu")
-    return x.detach().to(device, copy=True).contiguous()
+def _first(value: T) -> T:
+    """The first process's value, in every process."""
+    box = [value]
+    dist.broadcast_object_list(box, 0)
+    return box[0]
+
+
+def _plain(x: Tensor) -> Tensor:
+    """A copy of x alone: sending a view would send all that it looks into."""
+    return x.detach().to("cpu", copy=True).contiguous()
 
 
 @contextmanager

@@ -42,6 +42,10 @@ class DataWarning(UserWarning):
     """A data file was read, but not all of it: rows were left out, or keys that no case takes."""
 
 
+class CacheWarning(UserWarning):
+    """A file of the cache folder was damaged and is made again, or could not be kept."""
+
+
 class FamilyError(ValueError):
     """The model's architecture is unknown, or the way it was loaded leaves no plain matrices."""
 
@@ -58,20 +62,15 @@ class PatchError(ValueError):
     """A patch does not fit the model or another patch, or a file holds no patch."""
 
 
-class StatsError(ValueError):
-    """The text for the second moments of keys is too short, or there is none."""
-
-
-class TargetError(ValueError):
-    """The search for a target value reached numbers that are not finite; nothing was changed."""
-
-
-class FeatureError(ValueError):
-    """The loss whose gradient is read is not finite; nothing was changed."""
-
-
 class EditError(ValueError):
-    """An edit cannot be made; nothing was changed."""
+    """An edit, a statistic or loss that it needs, or a run of edits cannot be made.
+
+    Nothing was changed, or a run stays at the batch before. The names below are those of earlier
+    versions for one of these causes each.
+    """
+
+
+StatsError = TargetError = FeatureError = ScanError = StreamError = ArenaError = EditError
 
 
 class EditWarning(UserWarning):
@@ -80,18 +79,6 @@ class EditWarning(UserWarning):
 
 class NetworkError(ValueError):
     """An editor's trained network is missing, damaged, or belongs to another model."""
-
-
-class ScanError(ValueError):
-    """A scan cannot be made, or its journal belongs to another scan."""
-
-
-class StreamError(ValueError):
-    """A stream cannot be run, or a batch could not be edited; the run stays at the batch before."""
-
-
-class ArenaError(ValueError):
-    """An arena cannot be made of these editors, facts and lengths."""
 
 
 class JournalError(ValueError):
@@ -127,32 +114,32 @@ def error_number(error: BaseException) -> int | None:
     return error.errno if isinstance(error, OSError) else None
 
 
+_WORDS = (  # kind -> what it says to a person; of an error's kinds the first counts
+    (MemoryError, "there is not enough memory for this: {}"),
+    (RecursionError, "a file or a value is nested too deeply"),
+    (OverflowError, "a number is too large for what it is used for: {}"),
+    (UnicodeEncodeError, "a text cannot be written in this encoding: {}"),
+    (UnicodeDecodeError, "a file is not UTF-8 text: {}"),
+    (json.JSONDecodeError, "a file is not valid JSON: {}"),
+    (tomllib.TOMLDecodeError, "a file is not valid TOML: {}"),
+    ((EOFError, zlib.error, zipfile.BadZipFile), "a packed file is damaged or ends too early: {}"),
+    (SafetensorError, "a file of tensors cannot be read or written: {}"),
+)
+
+
 def sentence(error: BaseException) -> str:
     """What an error of one of the EXPECTED kinds says to a person, on one line of valid text."""
     whole = str(error).encode("utf-8", "backslashreplace").decode()  # it may quote half a character
     said = " ".join(line.strip() for line in whole.splitlines()).strip()[:1000]
     number = error_number(error)
-    if isinstance(error, SafetensorError):
-        return f"a file of tensors cannot be read or written: {_reason(number) if number else said}"
-    if isinstance(error, OSError) and type(error) is not WriteError and number is not None:
-        where = f"'{error.filename}' cannot be used: " if error.filename is not None else ""
-        return f"{where}{_reason(number)}"
-    if isinstance(error, MemoryError):
-        return f"there is not enough memory for this{f' ({said})' if said else ''}"
-    if isinstance(error, RecursionError):
-        return "a file or a value is nested too deeply"
-    if isinstance(error, OverflowError):
-        return f"a number is too large for what it is used for: {said}"
-    if isinstance(error, UnicodeEncodeError):
-        return f"a text cannot be written in this encoding: {said}"
-    if isinstance(error, UnicodeDecodeError):
-        return f"a file is not UTF-8 text: {said}"
-    if isinstance(error, json.JSONDecodeError):
-        return f"a file is not valid JSON: {said}"
-    if isinstance(error, tomllib.TOMLDecodeError):
-        return f"a file is not valid TOML: {said}"
-    if isinstance(error, EOFError | zlib.error | zipfile.BadZipFile):
-        return f"a packed file is damaged or ends too early{f': {said}' if said else ''}"
+    if number is not None and not isinstance(error, WriteError):
+        said = _reason(number)
+        if isinstance(error, OSError):
+            where = "" if error.filename is None else f"'{error.filename}' cannot be used: "
+            return where + said
+    for kind, words in _WORDS:
+        if isinstance(error, kind):
+            return words.format(said).removesuffix(": ")
     return said or f"something went wrong that says no more than its kind: {type(error).__name__}"
 
 

@@ -46,16 +46,6 @@ def ridge(K: Tensor, V: Tensor, strength: float) -> Tensor:
     return torch.linalg.solve(large, K @ V.T).T
 
 
-def ridge_of_sums(KKt: Tensor, VKt: Tensor, strength: float) -> Tensor:
-    """The W (d_out, d_in) of `ridge`, from the sums K Kᵀ (d_in, d_in) and V Kᵀ (d_out, d_in).
-
-    Columns that are too many to be held at once are added up part by part.
-    KKt = [[1]], VKt = [[1]], strength 1 -> W = [[0.5]].
-    """
-    large = KKt + strength * torch.eye(len(KKt), dtype=KKt.dtype, device=KKt.device)
-    return from_factor(torch.linalg.cholesky(large), VKt.T).T
-
-
 def from_factor(factor: Tensor, B: Tensor) -> Tensor:
     """(L Lᵀ)⁻¹ B (d, n) from the lower triangular factor L (d, d).
 
@@ -113,7 +103,7 @@ def whiten(K: Tensor, C: Tensor | Moment | None) -> Tensor:
 def reach(
     K: Tensor,
     C: Tensor | Moment | None = None,
-    strength: float = 0.0,
+    strength: float | Tensor = 0.0,
     kept: Tensor | None = None,
     ridge: float | Tensor = 0.0,
 ) -> Tensor:

@@ -7,21 +7,26 @@ and gives the paper's value where the default is another one.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from msgspec import Meta
 
 Source = Literal["paper", "ours"]
-LARGEST = 1 << 63  # larger whole numbers are none that torch could compute with
-_KINDS = {
-    bool: "true or false",
-    int: "a whole number",
-    float: "a finite number",
-    str: "a text",
-    NoneType: "None",
-}
+_KINDS = {bool: "true or false", str: "a text", NoneType: "None"}
+LARGEST = 1 << 63  # torch computes with no such whole number, and a float here has no reason to
+
+# Kinds of settings; the description is what an error message says of a value that is none.
+Whole = Annotated[int, Meta(gt=-LARGEST, le=LARGEST - 1, description="a whole number")]
+Count = Annotated[int, Meta(ge=0, le=LARGEST - 1, description="a whole number from 0 on")]
+Size = Annotated[int, Meta(ge=1, le=LARGEST - 1, description="a whole number from 1 on")]
+Real = Annotated[float, Meta(gt=-LARGEST, lt=LARGEST, description="a finite number")]
+Amount = Annotated[float, Meta(ge=0, lt=LARGEST, description="a finite number from 0 on")]
+Share = Annotated[float, Meta(ge=0, le=1, description="a number from 0 to 1")]
+Layers = Annotated[tuple[Count, ...], Meta(min_length=1, description="a list of one layer or more")]
+Texts = Annotated[tuple[str, ...], Meta(min_length=1, description="a list of one text or more")]
 
 
 @dataclass(frozen=True)
@@ -29,7 +34,6 @@ class Setting:
     """The description of one setting.
 
     name       name of the field
-    type       its annotation, as written in the code
     default    its value in the class, before any preset
     published  the paper's value, or for an option of ours the value that leaves the method as
                published
@@ -39,7 +43,6 @@ class Setting:
     """
 
     name: str
-    type: str
     default: Any
     published: Any
     choices: tuple[Any, ...]
@@ -76,7 +79,6 @@ def explain(config: type) -> dict[str, Setting]:
         said = _said(config, own.name)
         found[own.name] = Setting(
             own.name,
-            str(own.type),
             own.default,
             own.metadata.get("published", own.default),
             choices.get(own.name, ()),
@@ -86,32 +88,11 @@ def explain(config: type) -> dict[str, Setting]:
     return found
 
 
-def fits(value: Any, hint: Any) -> bool:
-    """Whether a value is of the annotated type, as the settings of editors have them.
-
-    Types are what JSON can tell apart: True is no number, a whole number is a number too, and a
-    number is finite. A list is a tuple. An annotation that is no such type takes everything.
-    """
-    kind, parts = get_origin(hint), get_args(hint)
-    if kind in (Union, UnionType):
-        return any(fits(value, part) for part in parts)
-    if kind is Literal:
-        return any(type(value) is type(word) and value == word for word in parts)
-    if kind is tuple and isinstance(value, tuple):
-        if len(parts) == 2 and parts[1] is Ellipsis:
-            return all(fits(item, parts[0]) for item in value)
-        return len(value) == len(parts) and all(map(fits, value, parts))
-    whole = isinstance(value, int) and not isinstance(value, bool) and abs(value) < LARGEST
-    if hint is int:
-        return whole
-    if hint is float:
-        return whole or (isinstance(value, float) and math.isfinite(value))
-    return isinstance(value, hint) if hint in _KINDS else kind is not tuple
-
-
 def described(hint: Any) -> str:
-    """An annotated type in words; tuple[int, ...] -> "a list (each a whole number)"."""
+    """An annotated type in words; tuple[Whole, ...] -> "a list (each a whole number)"."""
     kind, parts = get_origin(hint), get_args(hint)
+    if kind is Annotated:
+        return str(parts[1].description)
     if kind in (Union, UnionType):
         return " or ".join(map(described, parts))
     if kind is Literal:

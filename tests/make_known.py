@@ -19,7 +19,7 @@ import lib
 from lib.atomic_files import whole_file
 from lib.data.texts import KNOWN
 from lib.evaluation.abilities import KINDS, _right, items
-from lib.evaluation.interview import generated
+from lib.evaluation.queries import generated
 
 
 def classroom_of(lm: lib.LM, cases: list[lib.Case]) -> dict[str, Any]:

@@ -2,8 +2,7 @@
 
 What the base model says is kept, because every visitor's table begins with it, and because it is
 the draft of every later answer: most prompts are answered as before, and one run of the edited
-model then verifies the whole text (`lib/model/questions.py`). The file is a little longer than
-others because whatever is kept of answers, in memory and on disk, is kept in one place.
+model then verifies the whole text (`lib/model/questions.py`).
 """
 
 from __future__ import annotations
@@ -22,8 +21,7 @@ from lib.model import questions, scoring
 from . import verdicts
 from .consequences import Known, drawn
 from .growing import Growing, growing
-from .kept_answers import Answers, Ask, KeptAnswers
-from .views import Answer, Row, Subject, first_word
+from .views import Answer, Ask, Row, Subject, first_word
 from .worker import Job
 
 TOKENS = 12  # of an answer; a longer new answer gets a few more than itself
@@ -37,12 +35,10 @@ class Asker:
     """Asks one model, on the worker's thread, and keeps the base model's answers to 512 prompts.
 
     They are fewer where the distributions of the next token would take more than 100 MB.
-
-    kept: those to the offered examples that are on disk; None reads and writes none.
     """
 
-    def __init__(self, lm: lib.LM, kept: KeptAnswers | None = None) -> None:
-        self.lm, self.kept = lm, kept
+    def __init__(self, lm: lib.LM) -> None:
+        self.lm = lm
         self.chats = bool(getattr(lm.tokenizer, "chat_template", None))
         self._base: OrderedDict[tuple[Ask, int], Answer] = OrderedDict()
         self._drafts: OrderedDict[Ask, list[int]] = OrderedDict()
@@ -56,13 +52,6 @@ class Asker:
     def asks(self, subject: Subject) -> list[Ask]:
         """A subject's prompts as they are asked."""
         return [(text, group == "chat") for group, text, _ in self.prompts(subject)]
-
-    def on_disk(self, subject: Subject) -> bool:
-        """Whether the base model's answers to an example are kept."""
-        if self.kept is None:
-            return False
-        asks, size = self.asks(subject), self._size(subject.case.fact.target_new)
-        return self.kept.path(asks, size).is_file()
 
     def old(self, subject: Subject) -> str | None:
         """The answer so far: what the case says, else the first word of the base (once read)."""
@@ -97,7 +86,6 @@ class Asker:
         before = self.base(job, asks, target, begin, middle)
         answers = target, self.old(subject)
         was = self._known(asks, before, answers)
-        self._keep(asks, before, target, dict(zip(answers, was, strict=True)))
         plain_rows = tuple(
             Row(group, text, a, p, old=o)
             for (group, text, _), a, p, o in zip(prompts, before, *was, strict=True)
@@ -131,8 +119,6 @@ class Asker:
         """The base model's answers, read once per prompt."""
         size = self._size(target)
         missing = [ask for ask in dict.fromkeys(asks) if (ask, size) not in self._base]
-        if missing and self._recall(asks, size):
-            missing = []
         if missing:
             words = "Asking the model as it is"
             # the chances of this answer come with the same run of the model
@@ -191,7 +177,8 @@ class Asker:
                     [ends[ask, answer] for answer in wanted if answer is not None],
                     state=True,
                     most=size,
-                    drafts=self._expected(ask, *wanted[:2]),
+                    # the unedited model is asked the same way each time, to the same bits
+                    draft=self._expected(ask, *wanted[:2]) if patch else [],
                     until=None if watch is None else watch.of(i),
                 )
                 for i, (ask, row, size) in enumerate(zip(once, rows, sizes, strict=True))
@@ -225,63 +212,18 @@ class Asker:
         while len(self._drafts) > KEPT:
             self._drafts.popitem(last=False)
 
-    def _expected(
-        self, ask: Ask, new: str | None = None, old: str | None = None
-    ) -> list[list[int]]:
-        """Texts that are likely to be the answer: drafts, which cost time alone where they fail.
+    def _expected(self, ask: Ask, new: str | None = None, old: str | None = None) -> list[int]:
+        """A text that is likely to be the answer under a patch, as token ids; [] for no guess.
 
-        What the unedited model says; the same with the new answer in the place of the old one; and
-        in chat form a reply that begins with the words of the prompt.
+        It is what the unedited model says, with the new answer in the place of the old one.
         """
-        encode = self.lm.tokenizer
-        drafts = []
-        if ask in self._drafts:
-            drafts.append(self._drafts[ask])
-            if new is not None and old is not None and old != new:
-                said = self.lm.tokenizer.decode(self._drafts[ask], skip_special_tokens=True)
-                if old in said:
-                    text = said.replace(old, new)
-                    drafts.append(encode(text, add_special_tokens=False)["input_ids"])
-        elif ask[1]:
-            drafts.append(encode(ask[0], add_special_tokens=False)["input_ids"])
-        return drafts
-
-    def _recall(self, asks: Sequence[Ask], size: int) -> bool:
-        """Take an example's answers from disk; whether they were there."""
-        found = None if self.kept is None else self.kept.read(asks, size)
-        if found is None:
-            return False
-        for i, ask in enumerate(asks):
-            self._base[ask, size] = Answer(found.texts[i], found.next_token[i])
-            for answer, chances in found.chances.items():
-                self._chance[ask, answer] = chances[i]
-        self._keep_drafts(dict(zip(asks, map(list, found.ids), strict=True)))
-        return True
-
-    def _keep(
-        self,
-        asks: Sequence[Ask],
-        before: Sequence[Answer],
-        target: str,
-        chances: Mapping[str | None, Sequence[float | None]],
-    ) -> None:
-        """Put an example's answers on disk, where they are not yet."""
-        if self.kept is None or not self.kept.is_example(asks, target):
-            return
-        size = self._size(target)
-        if self.kept.path(asks, size).is_file() or not all(ask in self._drafts for ask in asks):
-            return
-        found = Answers(
-            [one.text for one in before],
-            [self._drafts[ask] for ask in asks],
-            torch.stack([one.next_token for one in before]).float(),
-            {
-                answer: [p for p in values if p is not None]
-                for answer, values in chances.items()
-                if answer is not None
-            },
-        )
-        self.kept.write(asks, size, found)
+        before = self._drafts.get(ask, [])
+        if new is not None and old is not None and old != new:
+            text = self.lm.tokenizer.decode(before, skip_special_tokens=True)
+            if old in text:
+                text = text.replace(old, new)
+                return self.lm.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return before
 
     def _chances(
         self, pairs: Sequence[tuple[Ask, str | None]], said: Mapping[Ask, Answer]

@@ -13,7 +13,7 @@ from dataclasses import replace
 import lib
 from lib.data.facts import Probe
 from lib.evaluation.answers import begins, plain
-from lib.evaluation.interview import generated
+from lib.evaluation.queries import generated
 
 
 def borrowed(fact: lib.Fact, relation: str | None, cases: Iterable[lib.Case]) -> list[Probe]:

@@ -151,9 +151,9 @@ class Writer:
         """With the text of one sample on one side, of which `tell` hears at every token."""
         text = Text()
 
-        def told(_: int, token: int) -> bool:
+        def told(_: int, new: list[int]) -> bool:
             nonlocal text
-            text = self._longer(own, text, token)
+            text = self._longer(own, text, new[-1])
             tell(said.put(number, side, text))
             return False
 
@@ -164,7 +164,7 @@ class Writer:
             text = replace(text, forced=len(said.forced))
             row = [*own, *said.forced]
             settings: dict[str, Any] = {"temperature": said.heat, "seed": number}
-            generation.generate(self.lm, [row], said.tokens, on_token=told, **settings)
+            generation.generate(self.lm, [row], said.tokens, until=told, **settings)
         cut = len(text.ids) - text.forced >= said.tokens
         return said.put(number, side, replace(text, cut=cut))
 

@@ -1,8 +1,8 @@
 """The gallery: surprising edits as links, each with what was measured when the gallery was built.
 
-`python -m tests.make_gallery` measures them on the embedded model and writes gallery.json, with the
-model's fingerprint; an edit that does not show what its sentence says is not stored. A link makes
-the same edits again, on this model, and says whether they come out as stated.
+`python -m tests.benchmarks.make_gallery` measures them on the embedded model and writes
+gallery.json, with the model's fingerprint; an edit that does not show what its sentence says is not
+stored. A link makes the same edits again, on this model, and says whether they come out as stated.
 """
 
 from __future__ import annotations

@@ -8,8 +8,7 @@ from dataclasses import replace
 
 import lib
 
-from .kept_answers import Ask
-from .views import Answer, Row
+from .views import Answer, Ask, Row
 
 EVERY = 0.15  # seconds, at least, between two sights
 

@@ -1,36 +1,30 @@
 """Bounds what visitors can make the page hold: one job ends, the page and everybody's edits stay.
 
 Three things together. Before each job the memory of the process is read, and a job is refused where
-there is too much in use already. While a job runs, a thread reads it twenty times a second and ends
-the job that passes the ceiling, or that has not said for minutes that it goes on. And the operating
-system refuses what is asked for at one go above the ceiling, so that the allocation fails inside
-the job instead of the kernel killing the page.
+there is too much in use already. While a job runs, it is read at each of its steps, and a job that
+has passed the ceiling ends there. And the operating system refuses what is asked for at one go
+above the ceiling, so that the allocation fails inside the job instead of the kernel killing the
+page.
 
 The memory of a process is read from /proc, so all of this is Linux only; elsewhere nothing bounds
-the page. A single operation of torch that neither allocates nor ends cannot be interrupted by any
-of it.
+the page. A single operation that neither allocates nor ends is not interrupted by any of it.
 """
 
 from __future__ import annotations
 
 import ctypes
 import gc
-import logging
 import os
 import re
-import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
-from .worker import NO_MEMORY, Job, Worker
+from .worker import NO_MEMORY, Job, Trouble, Worker
 
 try:
     import resource
 except ImportError:  # Windows has no limits of this kind
     resource = None  # type: ignore[assignment]
-
-log = logging.getLogger(__name__)
 
 STATM, MEMINFO = Path("/proc/self/statm"), Path("/proc/meminfo")
 GROUPS = (  # (limit, usage) of the control group that a container stands in
@@ -40,9 +34,6 @@ GROUPS = (  # (limit, usage) of the control group that a container stands in
         Path("/sys/fs/cgroup/memory/memory.usage_in_bytes"),
     ),
 )
-EVERY = 0.05  # seconds between two readings
-PATIENCE = 1.0  # seconds for a job to end at its next step before it is interrupted
-SILENT = 300.0  # seconds after which a job that says nothing is taken to hang
 LEAST = 128 << 20  # bytes for jobs beside what the page holds when it opens
 SLACK = 1 << 30  # the system also counts stacks of threads, which are reserved and hardly used
 ARENA_MAX = -8  # glibc's number of that setting
@@ -51,7 +42,6 @@ FULL = (
     "This page holds as much as its memory allows: undo edits that you do not need, or try again "
     "when other visitors have left."
 )
-HANGS = "This took too long without an end, so it was stopped; nothing was changed."
 
 
 def resident() -> int | None:
@@ -105,52 +95,35 @@ def forbid(ceiling: int) -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (wanted, most))
 
 
-class Watchdog:
-    """Watches the worker's jobs: how much memory the process uses, and whether they go on.
+class MemoryCeiling:
+    """Refuses jobs where memory is short, and ends those that take too much.
 
     ceiling: bytes of memory that the process may use.
     most: the most that was seen in use, bytes.
-    ended: how many jobs were ended, for memory or because they hung.
     """
 
     def __init__(
-        self,
-        worker: Worker,
-        ceiling: int,
-        shed: Callable[[], None] = lambda: None,
-        sound: Callable[[], bool] = lambda: True,
-        silent: float = SILENT,
+        self, worker: Worker, ceiling: int, shed: Callable[[], None] = lambda: None
     ) -> None:
-        """shed: frees what can be computed again. sound: whether the model is what it was."""
-        self.worker, self.ceiling, self.silent = worker, ceiling, silent
-        self.shed, self.sound = shed, sound
+        """shed: frees what can be computed again."""
+        self.worker, self.ceiling, self.shed = worker, ceiling, shed
         self.most = resident() or 0
-        self.ended = 0
-        self._broken = self._suspect = False
-        self._closed = threading.Event()
-        worker.admit = self.admit
-        self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
-        self._thread.start()
+        worker.admit, worker.limit = self.admit, self.check
 
-    def close(self) -> None:
-        """End the watching; jobs are admitted without a look from here on."""
-        self._closed.set()
-        self._thread.join()
-        self.worker.admit = lambda job: None
+    def check(self) -> None:
+        """Called at each step of a running job: raises Trouble where it has taken too much."""
+        if self._over():
+            raise Trouble(NO_MEMORY)
 
     def admit(self, job: Job) -> None:
         """Called before each step of a job: where it may not begin, it ends with a sentence."""
-        if self._suspect:  # an error may have come while a patch was taken away
-            self._suspect, self._broken = False, not self.sound()
-        if self._broken:
-            job.stop("The model is not what it was: please restart the page.")
         if not self._over():
             return
         self.shed()
         trim()
-        for held in [one for one in self.worker.begun() if one is not job] * (not job.begun):
+        for other in [one for one in self.worker.begun() if one is not job] * (not job.begun):
             if self._over():  # what it has made so far is in use
-                held.stop(NO_MEMORY)
+                other.stop(NO_MEMORY)
                 trim()
         if self._over() and not job.frees:
             job.stop(NO_MEMORY if job.begun else FULL)
@@ -159,31 +132,6 @@ class Watchdog:
         used = resident() or 0
         self.most = max(self.most, used)
         return used > self.ceiling
-
-    def _watch(self) -> None:
-        told: tuple[Job, float] | None = None
-        while not self._closed.wait(EVERY):
-            job, now = self.worker.running, time.monotonic()
-            over = self._over()
-            if job is None:
-                told = None
-                continue
-            if told is not None and told[0] is job:
-                if now - told[1] > PATIENCE:
-                    job.interrupt()
-                    told = job, now
-                continue
-            why = None
-            if over:
-                why = NO_MEMORY
-            elif now - job.heard > self.silent:
-                why = HANGS
-            if why is not None:
-                log.warning("a job is ended: %s", why)
-                self.ended += 1
-                self._suspect = True
-                job.stop(why)
-                told = job, now
 
 
 def trim() -> None:

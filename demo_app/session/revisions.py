@@ -13,7 +13,7 @@ import torch
 
 import lib
 
-from . import edit_list, given, late_model
+from . import edit_list, given
 from .asking import Asker
 from .choices import Choices
 from .edit_list import BaseAnswers
@@ -35,8 +35,7 @@ class Revisions:
     ) -> None:
         self.lm, self.worker, self.asker = lm, worker, asker
         self.choices, self.unedited = choices, unedited
-        self.bytes: dict[str, tuple[int, str]] = {}
-        late_model.when_here(lm, self._read)
+        self.bytes = {name: digest(lm, name) for name in map(lm.mlp_out, range(lm.n_layers))}
 
     def keep(self, session: Session, index: int) -> Job:
         """Of several editors side by side, the one whose patch becomes the visitor's edit."""
@@ -126,15 +125,6 @@ class Revisions:
             return session.view
 
         return session.submit(self.worker, work, frees=True)
-
-    def sound(self) -> bool:
-        """Whether the model is as it came: every matrix byte for byte, and no hook on a block."""
-        hooks = sum(len(block._forward_pre_hooks) for block in self.lm.blocks)
-        return hooks == 0 and all(digest(self.lm, name) == was for name, was in self.bytes.items())
-
-    def _read(self, lm: lib.LM) -> None:
-        """Note every matrix of the model, before anybody can have written to it."""
-        self.bytes = {name: digest(lm, name) for name in map(lm.mlp_out, range(lm.n_layers))}
 
     def _measure(self, job: Job, session: Session, count: int, share: float = 0.0) -> Point:
         return edit_list.measure(job, self.lm, session, count, share, self.unedited)

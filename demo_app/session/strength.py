@@ -6,7 +6,7 @@ from collections.abc import Generator
 from statistics import fmean
 
 import lib
-from lib.patch.strength import routed
+from lib.patch.patch import routed
 
 from . import edit_list, given
 from .edits import Curve

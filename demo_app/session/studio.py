@@ -21,8 +21,7 @@ from .calls import Calls
 from .choices import WARM, Choices
 from .edit_list import BaseAnswers
 from .first_edits import FirstEdits
-from .kept_answers import Ask, KeptAnswers
-from .memory_ceiling import Watchdog
+from .memory_ceiling import MemoryCeiling
 from .own_facts import OwnFacts
 from .revisions import Revisions
 from .views import EDITS, Subject, View
@@ -39,7 +38,7 @@ class Studio:
     worker: the thread that does all model work.
     sessions: the visitors.
     calls: the calls of programs, so that each can be cancelled.
-    watchdog: bounds memory and time of the jobs, once `guard` has begun it; else None.
+    ceiling: bounds the memory of the jobs, once `guard` has set it; else None.
     choices: examples, editors, and the check of what was typed.
     asker: asks all prompts of a subject, before and after an edit.
     unedited: the base model's answers to the prompts of edits.
@@ -48,23 +47,20 @@ class Studio:
     revisions: keeps another edit, switches, looks back, and undoes.
     """
 
-    def __init__(self, lm: lib.LM, keep: bool = False) -> None:
-        """keep: read the base model's answers to the examples from disk, and put them there."""
-        self.lm, self.keep = lm, keep
+    def __init__(self, lm: lib.LM) -> None:
+        self.lm = lm
         self.worker, self.sessions, self.calls = Worker(), Sessions(), Calls()
         self.choices, self.unedited = Choices(lm), BaseAnswers()
-        self.asker = Asker(lm, KeptAnswers(lm, self._examples) if keep else None)
+        self.asker = Asker(lm)
         self.own_facts = OwnFacts(lm)
         self.first_edits = FirstEdits(lm, self.asker, self.choices)
         self.revisions = Revisions(lm, self.worker, self.asker, self.choices, self.unedited)
+        self.ceiling: MemoryCeiling | None = None
 
-        self.watchdog: Watchdog | None = None
-
-    def guard(self, ceiling: int) -> Watchdog:
-        """From here on jobs end that take the process above a ceiling, in bytes, or that hang."""
-        sound = self.revisions.sound
-        self.watchdog = Watchdog(self.worker, ceiling, self.shed, sound)
-        return self.watchdog
+    def guard(self, ceiling: int) -> MemoryCeiling:
+        """From here on jobs end that take the process above a ceiling, in bytes."""
+        self.ceiling = MemoryCeiling(self.worker, ceiling, self.shed)
+        return self.ceiling
 
     def shed(self) -> None:
         """Free what can be computed again: first edits, answers, patches of earlier choices."""
@@ -73,29 +69,15 @@ class Studio:
         self.sessions.shed()
 
     def close(self) -> None:
-        """End the worker's thread and the watchdog's."""
-        if self.watchdog is not None:
-            self.watchdog.close()
+        """End the worker's thread."""
         self.worker.close()
 
     def visitor(self) -> Session:
         """A session that is nobody's: for what is computed before the page opens."""
         return Session()
 
-    def _examples(self) -> list[tuple[list[Ask], str]]:
-        """All prompts of each offered example, and its new answer."""
-        found = []
-        for label in self.choices.examples:
-            fact = self.choices.example(label).fact
-            subject = self.choices.subject(fact.subject, fact.prompt, fact.target_new)
-            found.append((self.asker.asks(subject), fact.target_new))
-        return found
-
     def warm_up(self) -> None:
-        """Edit the ready example in the background, and ask about the others once for all starts.
-
-        Whoever comes goes first.
-        """
+        """Edit the ready example in the background. Whoever comes goes first."""
         subject = self.choices.ready_subject()
 
         def unedited(job: Job) -> None:
@@ -108,21 +90,7 @@ class Studio:
             importlib.import_module("lib.plot.style")  # with matplotlib, for the first figure
 
         names = [editor for editor in WARM if editor in self.choices.editors()]
-        others = list(self.choices.examples)[1:] if self.keep else []
-        self.worker.whenever(
-            unedited, *map(step, names), self.own_facts.warm, drawing, *map(self._kept, others)
-        )
-
-    def _kept(self, label: str) -> Callable[[Job], None]:
-        """Work that asks about an example, unless its answers are on disk."""
-
-        def work(job: Job) -> None:
-            fact = self.choices.example(label).fact
-            subject = self.choices.subject(fact.subject, fact.prompt, fact.target_new)
-            if not self.asker.on_disk(subject):
-                self.asker.look(job, subject, lib.EMPTY)
-
-        return work
+        self.worker.whenever(unedited, *map(step, names), self.own_facts.warm, drawing)
 
     # ---- what a visitor may do: each gives a job -----------------------------------------------
 

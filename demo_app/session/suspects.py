@@ -23,7 +23,6 @@ import lib
 from lib.cancellation import raise_if_cancelled
 from lib.model.architectures import dense
 
-from . import late_model
 from .choices import Choices
 from .uploads import HEADER, read_patch
 from .visitors import Session
@@ -132,7 +131,7 @@ def brought(
 
 def whole_model(lm: lib.LM) -> int:
     """Bytes of a file with all weights of a model in float32, and room for its header."""
-    return 4 * late_model.parameters(lm) + HEADER
+    return 4 * sum(one.numel() for one in lm.model.parameters()) + HEADER
 
 
 def bare(patch: lib.Patch) -> lib.Patch:

@@ -15,6 +15,8 @@ from torch import Tensor
 import lib
 from lib.data.negation import negate
 
+Ask = tuple[str, bool]  # a prompt, and whether it is asked in chat form
+
 EDITS = 20  # edits that one visitor may have applied at once
 
 _SENTENCE = re.compile(r".*?[.!?](?=\s|$)|[^\n]*", re.S)

@@ -7,9 +7,6 @@ sees another's edits.
 Work may be a generator: at each `yield` the model goes to whoever waits, and the job goes to the
 end of the line. No patch may be entered across a `yield`. Background work runs while nobody waits,
 and makes room at its next step for anyone who comes.
-
-The file is longer than others because a job and its worker know each other's insides: whatever
-stops, interrupts or ends a job stands in one place.
 """
 
 from __future__ import annotations
@@ -18,7 +15,6 @@ import errno
 import logging
 import queue
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,8 +24,6 @@ from typing import Any
 
 import lib
 from lib.cancellation import cancellable
-
-from .interruption import Interruptible
 
 log = logging.getLogger(__name__)
 
@@ -88,9 +82,8 @@ class Job:
         self._news = threading.Event()
         self._busy = threading.Lock()  # held while one of its steps runs
         self._steps: Iterator | None = None  # of work that gives the model back in between
-        self._at_work = Interruptible()
         self.crowded: Callable[[], bool] = lambda: False  # of background work: whether one waits
-        self.heard = time.monotonic()  # when its work last said that it goes on
+        self.limit: Callable[[], None] = lambda: None  # raises where too much memory is in use
         self._why: str | None = None  # of a stop that is not the visitor's
         self._then: list[Callable[[], Any]] = []  # what is called at its end
         self._lock = threading.Lock()  # over `_then` and the end
@@ -115,10 +108,6 @@ class Job:
             finally:
                 self._busy.release()
 
-    def interrupt(self) -> None:
-        """Break off the step that runs, between two of its lines; nothing where none runs."""
-        self._at_work.interrupt()
-
     def report(self, share: float, words: str, partial: Any = None) -> None:
         """Called by the work itself; without a partial result the last one stands.
 
@@ -134,12 +123,16 @@ class Job:
         self.report(self.progress.share, self.progress.words, partial)
 
     def check(self, *_: Any) -> None:
-        """Raise Stopped when nobody wants the result any more, GiveWay where one must make room."""
-        self.heard = time.monotonic()
+        """Raise Stopped when nobody wants the result any more, GiveWay where one must make room.
+
+        Raises Trouble where the page has no memory for it.
+        """
         if self._stop.is_set():
             raise self._stopped()
         if self.crowded():
             raise GiveWay
+        if not self.frees:
+            self.limit()
 
     def _stopped(self) -> Exception:
         return Stopped() if self._why is None else Trouble(self._why)
@@ -207,13 +200,13 @@ class Job:
             try:
                 self.check()
                 with cancellable(self.check):  # the library, where it runs no block for long
-                    found = self._at_work.call(self.work, self) if self._steps is None else None
+                    found = self.work(self) if self._steps is None else None
                     if isgenerator(found):
                         self._steps = found
                     if self._steps is None:
                         self.result = found
                     else:
-                        self._at_work.call(next, self._steps)
+                        next(self._steps)
                         return True
             except StopIteration as end:
                 self.result = end.value
@@ -254,8 +247,8 @@ class Worker:
         self._waiting: deque[Job] = deque()
         self._later: deque[Callable[[Job], Any]] = deque()  # background work, when nobody waits
         self._closing = False
-        self.running: Job | None = None  # the job whose step runs now
         self.admit: Callable[[Job], None] = lambda job: None  # called before each step
+        self.limit: Callable[[], None] = lambda: None  # called at each check of a running job
         self._thread = threading.Thread(target=self._work, name="model", daemon=True)
         self._thread.start()
 
@@ -329,14 +322,13 @@ class Worker:
             self._later.popleft()
 
     def _step(self, job: Job) -> bool:
-        """The job's next step; whether there is more to do. The watchdog looks on meanwhile."""
+        """The job's next step; whether there is more to do."""
         more = False
         try:
             self.admit(job)
-            job.heard, self.running = time.monotonic(), job
+            job.limit = self.limit
             more = job.run()
         except Exception:  # of what looks on, or of who waits for the end: the line goes on
             log.exception("a job could not be run to its end")
             job.give_up()
-        self.running = None
         return more

@@ -28,9 +28,7 @@ SEE = (
     "gray where the wordings disagree, or where other subjects get it just as well: then the "
     "question suggests it, and the model has not said anything about this entity. With an edit "
     "live, see how many other questions about the same subject have changed their answers with it. "
-    "Folded below stand its key, its neighbors and the features it opens, each beside what that is "
-    "for other entities, and through which layers its surest answer is recalled. The rows "
-    "come first; all of it may take a minute."
+    "All of it may take a minute."
 )
 
 

@@ -15,7 +15,6 @@ from ..html import guess as guess_html
 from ..html import next_word, render
 from ..html.table import table
 from ..session import gallery, given, links
-from ..session.models import Models
 from ..session.studio import Studio
 from ..session.views import Subject, View
 from ..session.visitors import Session
@@ -59,7 +58,6 @@ class Page:
         live: gr.HTML,
         last: gr.Button,
         everything: gr.Button,
-        models: Models | None = None,
     ) -> None:
         self.studio, self.ready = studio, ready
         self.live, self.last, self.everything = live, last, everything
@@ -86,7 +84,7 @@ class Page:
                 self.strength = Strength(studio)
                 self.edits = EditList(studio)
         with gr.Column(elem_classes="card", elem_id="write"):
-            Free(studio, models)
+            Free(studio)
         self.outputs = [
             self.status,
             self.headline,

@@ -7,12 +7,9 @@ from typing import Any
 
 import gradio as gr
 
-from ..html import both_models as both_html
 from ..html import free_text as html
 from ..html import render
-from ..session.both_models import BothModels
 from ..session.free_text import LONGEST, WRITE, Writer
-from ..session.models import Models
 from ..session.studio import Studio
 from ..session.texts import Alternatives, Writing
 from ..session.visitors import Session
@@ -44,15 +41,10 @@ element.addEventListener("keydown", pick);
 
 
 class Free:
-    """A prompt, the texts in two columns, and the alternatives of a token.
+    """A prompt, the texts in two columns, and the alternatives of a token."""
 
-    models: those of which another one may write beside the page's own; None offers no other.
-    """
-
-    def __init__(self, studio: Studio, models: Models | None = None) -> None:
+    def __init__(self, studio: Studio) -> None:
         self.studio, self.writer = studio, Writer(studio)
-        self.both = None if models is None else BothModels(studio, models)
-        others = [] if self.both is None else self.both.others
         gr.HTML('<h2 class="name">Write on</h2>')
         with gr.Row(elem_id="ask"):
             self.text = gr.Textbox(
@@ -91,17 +83,6 @@ class Free:
                 label="Three samples",
                 info="with a temperature above 0; the same three seeds before and after",
             )
-        self.beside = gr.Dropdown(
-            [
-                ("before and after your edits", ""),
-                *((f"{name} beside it", name) for name in others),
-            ],
-            value="",
-            label="Compare",
-            visible=bool(others),
-            filterable=False,
-            elem_id="beside",
-        )
         self.texts = gr.HTML(html.unwritten(), elem_id="written", js_on_load=PICK)
         self.others = gr.HTML("", elem_id="alternatives", js_on_load=PICK)
         self.wire()
@@ -112,7 +93,7 @@ class Free:
         gr.on(
             [self.write.click, self.text.submit],
             self.written,
-            [self.text, self.chat, self.tokens, self.heat, self.several, self.beside],
+            [self.text, self.chat, self.tokens, self.heat, self.several],
             outputs,
             api_name="write",
             **OPEN,
@@ -127,45 +108,14 @@ class Free:
         tokens: int,
         heat: float,
         several: bool,
-        beside: str | None,
         request: gr.Request,
     ) -> Iterator[tuple]:
-        """The free prompt continued, as it grows; with another model named, by both."""
-        if beside:
-            yield from self.compared(prompt, chat, tokens, heat, beside, request)
-            return
+        """The free prompt continued, as it grows."""
 
         def start(session: Session) -> Job:
             return self.writer.write(session, prompt, chat, tokens, heat, several)
 
         yield from self.growing(request, start)
-
-    def compared(
-        self, prompt: str, chat: bool, tokens: int, heat: float, name: str, request: gr.Request
-    ) -> Iterator[tuple]:
-        """The prompt continued by this model and by another one, as both texts grow."""
-        session, jobs = self.studio.sessions.get(request.session_hash), ()
-        try:
-            if self.both is None:
-                raise Trouble("This page has one model.")
-            for progress in self.both.opened(name):
-                yield render.busy(progress, 0), ""
-            jobs = self.both.start(session, name, prompt, chat, tokens, heat)
-
-            def stop() -> None:
-                for job in jobs:
-                    job.stop()
-
-            with self.studio.calls.running(call_number(), stop):
-                for found in self.both.watch(jobs, name):
-                    yield both_html.beside(found), ""
-        except Trouble as error:
-            raise told(error) from None
-        except Stopped:
-            return
-        finally:
-            for job in jobs:
-                job.stop()
 
     def looked(self, event: gr.EventData, request: gr.Request) -> Iterator[str]:
         """The alternatives of a token that was chosen."""

@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 import lib
-from lib.patch.strength import routed
+from lib.patch.patch import routed
 
 from ..html.render import hint
 from ..html.strength import drawn

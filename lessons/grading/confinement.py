@@ -29,6 +29,10 @@ import sysconfig
 from collections.abc import Iterable
 
 # --- Landlock: bits as in <linux/landlock.h>
+# What keeps libraries from starting threads when they are imported, since the sandbox closes around
+# one. pandas imports pyarrow where it is installed, whose allocator has a thread of its own.
+ONE_THREAD = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS")}
+ONE_THREAD |= {"JE_ARROW_MALLOC_CONF": "background_thread:false"}
 CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446  # the same numbers on every architecture
 WRITE_FILE, READ_FILE, READ_DIR = 1 << 1, 1 << 2, 1 << 3
 REMOVE_DIR, REMOVE_FILE, MAKE_DIR, MAKE_REG = 1 << 4, 1 << 5, 1 << 7, 1 << 8

@@ -26,6 +26,7 @@ import torch
 from huggingface_hub.constants import HF_HUB_CACHE
 
 import lib
+from lessons.grading import confinement
 from lessons.marking import clean
 
 LOAD = 300.0  # seconds to load torch, model and file
@@ -91,8 +92,9 @@ class Entry:
             # The sandbox closes around one thread, and libraries start theirs when they are
             # imported. Behind it the process has as many as this one.
             asked |= {"threads": torch.get_num_threads()}
-            one = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS")}
-            env = {k: v for k, v in env.items() if k in KEPT} | self._home() | one
+            env = (
+                {k: v for k, v in env.items() if k in KEPT} | self._home() | confinement.ONE_THREAD
+            )
             asked |= {"read": [str(cache()), *([] if model is None else [place_of(model)])]}
         self.socket, theirs = socket.socketpair()
         self.process = subprocess.Popen(

@@ -22,8 +22,7 @@ from lessons.grading.student_file import Student
 LESSONS = Path(__file__).parents[1]  # hidden from students' files: it holds the solutions
 SECONDS, WALL = 5.0, 40.0  # CPU and wall seconds per call
 KEPT = ("PATH", "LD_LIBRARY_PATH")
-SET = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS")}
-SET |= {"CUDA_VISIBLE_DEVICES": ""}
+SET = {**confinement.ONE_THREAD, "CUDA_VISIBLE_DEVICES": ""}
 LAYERS = ("system", "hook")
 
 

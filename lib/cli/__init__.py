@@ -1,1 +1,1 @@
-"""The command line, with one file per command and `main`, which puts them together."""
+"""The command line: `main` is its entry, `commands` and `training` hold what it can do."""

@@ -1,8 +1,4 @@
-"""The entry of `python -m lib`: its usage, the parser of its commands, and the exit codes.
-
-Each command is a file of this folder with two functions: `arguments` adds its options to the
-parser, and `run` carries it out.
-"""
+"""The entry of `python -m lib`: its usage, the parser of its commands, and the exit codes."""
 
 from __future__ import annotations
 
@@ -11,19 +7,8 @@ import sys
 from pathlib import Path
 
 from ..errors import EXPECTED, NO_ROOM, error_number, sentence
-from . import (
-    abilities,
-    arena,
-    describe,
-    edit,
-    export,
-    fetch,
-    forensics,
-    scan,
-    settings,
-    stream,
-    train,
-)
+from . import commands, training  # noqa: F401 (they register their commands)
+from .options import COMMANDS
 
 USAGE = """\
 Edit what a language model knows, and measure what else moved.
@@ -48,8 +33,6 @@ Edit what a language model knows, and measure what else moved.
       `torchrun --nproc-per-node 2 -m lib stream …` processes share the reading of a batch
   python -m lib scan --editor rome --model NAME --data FILE --budget 1200
       tries the editor over layers on a few cases and prints a preset for a model nobody has tuned
-  python -m lib arena --to FOLDER --lengths 1,10,100 --budget 3600
-      runs all editors on the same facts, goes on where it was stopped, and writes one table
   python -m lib train --editor mend --data FILE --steps 1000
       trains the network of an editor that has one, on some facts, and keeps others apart
   python -m lib export --patch FILE --to FOLDER --as peft
@@ -58,6 +41,16 @@ Edit what a language model knows, and measure what else moved.
 Every command: `python -m lib COMMAND --help`. Exit code 2 means that the input was wrong, 1 that
 the machine had no room or no memory for it.
 """
+
+# commands and options that left, and what to use instead
+MOVED = {
+    "arena": "use python -m tests.benchmarks.arena, in a checkout of the project",
+    "forensics --vectors": "leave it out, layers are compared by lengths; it named no more facts",
+    "forensics --null": "leave it out, the spectrum in the null space has left",
+    "stream --keep-base": "leave it out, every run asks the base model itself",
+    "describe --answers": "leave it out, describe gives the answers alone",
+    "describe --layers": "leave it out, keys and features of one entity are no longer read",
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -75,14 +68,19 @@ def main(arguments: list[str] | None = None) -> int:
         description=USAGE.replace("python -m lib", program),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in (
-        fetch, edit, describe, forensics, abilities, settings, stream, scan, arena, train, export,
-    ):  # fmt: skip
-        command.arguments(commands)
-    given = parser.parse_args(arguments)
+    parsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, command in COMMANDS.items():
+        own = parsers.add_parser(name, help=command.about)
+        for option in command.options:
+            own.add_argument(*option.names, **option.keywords)
+    words = sys.argv[1:] if arguments is None else arguments
+    for left in (*words[:1], *(f"{words[0]} {word.partition('=')[0]}" for word in words[1:])):
+        if left in MOVED:
+            print(f"{program} {left}: {MOVED[left]}", file=sys.stderr)
+            return 2
+    given = parser.parse_args(words)
     try:
-        given.run(given)
+        COMMANDS[given.command].run(given)
     except EXPECTED as error:
         print(f"{parser.prog} {given.command}: {sentence(error)}", file=sys.stderr)
         full = isinstance(error, MemoryError) or error_number(error) in NO_ROOM

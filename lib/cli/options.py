@@ -1,49 +1,87 @@
-"""Options that several commands share, and the functions that read their values."""
+"""How a command declares itself, the options that several share, and how their values are read.
+
+    @command("fetch", "bring the model here", option("model", nargs="?"))
+    def fetch(given): ...
+
+puts the function into COMMANDS; `main` makes the parser from it and calls it with what was given.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from .. import LM
+from .. import LM, Case, classroom
 from ..atomic_files import whole_file
 from ..model import lm
 
+LAYERS = 10_000  # more than any model has; the library knows how many this one has
 
-def common(parser: argparse.ArgumentParser) -> None:
-    """Add the options of a command that runs an editor: its name, its settings, and the model."""
-    parser.add_argument("--editor", default="rome", help="rome, ft, retrieval, … (default rome)")
-    model(parser)
-    parser.add_argument(
+
+class Option(NamedTuple):
+    """One argument of a command: names and keywords of `argparse`'s `add_argument`."""
+
+    names: tuple[str, ...]
+    keywords: dict[str, Any]
+
+
+class Command(NamedTuple):
+    """A command: one line of help, its options, and what carries it out."""
+
+    about: str
+    options: Sequence[Option]
+    run: Callable[[argparse.Namespace], None]
+
+
+COMMANDS: dict[str, Command] = {}
+
+
+def option(*names: str, **keywords: Any) -> Option:
+    """An option as `argparse` takes it."""
+    return Option(names, keywords)
+
+
+def command(name: str, about: str, *options: Option) -> Callable:
+    """Make the function below a command of this name."""
+
+    def register(run: Callable[[argparse.Namespace], None]) -> Callable:
+        COMMANDS[name] = Command(about, options, run)
+        return run
+
+    return register
+
+
+PLACEMENT = (
+    option("--dtype", help="float32, bfloat16, …"),
+    option("--device-map", help="as transformers names it, e.g. auto"),
+)
+MODEL = (
+    option(
+        "--model",
+        help="hub id, local folder, or gemma-3-270m (Gemma Terms of Use, "
+        "ai.google.dev/gemma/terms); default: the embedded model",
+    ),
+    *PLACEMENT,
+)
+EDITOR = option("--editor", default="rome", help="rome, ft, retrieval, … (default rome)")
+# the options of a command that runs an editor: its name, its settings, and the model
+EDITING = (
+    EDITOR,
+    *MODEL,
+    option(
         "--set",
         action="append",
         default=[],
         metavar="NAME=VALUE",
         help="a setting of the editor: layer=8 (`python -m lib settings` lists them)",
-    )
-
-
-def model(parser: argparse.ArgumentParser) -> None:
-    """Add the options that name a model."""
-    parser.add_argument(
-        "--model",
-        help="hub id, local folder, or gemma-3-270m (Gemma Terms of Use, "
-        "ai.google.dev/gemma/terms); default: the embedded model",
-    )
-    parser.add_argument("--dtype", help="float32, bfloat16, …")
-    parser.add_argument("--device-map", help="as transformers names it, e.g. auto")
-
-
-def keep_base(parser: argparse.ArgumentParser) -> None:
-    """Add the option of a command that measures the base model beside the edited one."""
-    parser.add_argument(
-        "--keep-base",
-        action="store_true",
-        help="keep what the unedited model is asked and says on disk, for other runs on the same "
-        "facts (at most 512 MB; to forget it, delete base-answers in the cache folder)",
-    )
+    ),
+)
+PATCH = option("--patch", type=Path, required=True, help="a saved patch")
+TARGET = option("--target", choices=("new", "true"), default="new", help="which answer is taught")
+JSON = option("--json", type=Path, metavar="OUT", help="write the result here, as JSON")
 
 
 def settings(pairs: list[str]) -> dict[str, Any]:
@@ -51,21 +89,32 @@ def settings(pairs: list[str]) -> dict[str, Any]:
 
     settings(["layer=8", "layers=[4, 5]"]) -> {"layer": 8, "layers": (4, 5)}
     """
-    settings = {}
-    for pair in pairs:
-        name, equals, text = pair.partition("=")
+    found = {name: value(text) for name, text in _pairs("--set", "NAME=VALUE", pairs)}
+    return {name: tuple(v) if isinstance(v, list) else v for name, v in found.items()}
+
+
+def grid(pairs: list[str]) -> dict[str, list[Any]]:
+    """The values of each setting in NAME=V1,V2 pairs, read as JSON where they can be.
+
+    grid(["v_lr=0.1,0.25"]) -> {"v_lr": [0.1, 0.25]}
+    """
+    found = {}
+    for name, values in _pairs("--grid", "NAME=V1,V2", pairs):
+        # all values as one JSON list, so that a value may be a list with commas of its own
+        listed = value(f"[{values}]")
+        found[name] = listed if isinstance(listed, list) else [*map(value, values.split(","))]
+    return found
+
+
+def _pairs(given: str, form: str, pairs: list[str]) -> list[tuple[str, str]]:
+    """(name, text) of each pair; ValueError for a name that is no setting's."""
+    split = [pair.partition("=") for pair in pairs]
+    for pair, (name, equals, _) in zip(pairs, split, strict=True):
         if not equals:
-            raise ValueError(f"--set wants NAME=VALUE, not '{pair}'")
-        parsed = value(text)
-        settings[named("--set", name)] = tuple(parsed) if isinstance(parsed, list) else parsed
-    return settings
-
-
-def named(option: str, name: str) -> str:
-    """The name of a setting; ValueError for what an editor's constructor takes besides settings."""
-    if name in ("self", "lm", "config"):
-        raise ValueError(f"{option} {name}: there is no setting of this name")
-    return name
+            raise ValueError(f"{given} wants {form}, not '{pair}'")
+        if name in ("self", "lm", "config"):  # what an editor's constructor takes besides settings
+            raise ValueError(f"{given} {name}: there is no setting of this name")
+    return [(name, text) for name, _, text in split]
 
 
 def value(text: str) -> Any:
@@ -76,11 +125,14 @@ def value(text: str) -> Any:
         return text
 
 
-def numbers(option: str, text: str, most: int) -> list[int]:
-    """Different whole numbers and ranges of them, up to `most`; `option` is named in errors.
+def numbers(given: str, text: str | None, most: int) -> list[int] | None:
+    """Different whole numbers and ranges of them, up to `most`; None without a text.
 
-    Nothing is listed before the bound is known to hold. "2-4,8" -> [2, 3, 4, 8].
+    Nothing is listed before the bound is known to hold. `given` is the option, which errors name.
+    numbers("--layers", "2-4,8", 30) -> [2, 3, 4, 8]
     """
+    if not text:
+        return None
     found: dict[int, None] = {}
     for part in text.split(","):
         first, dash, last = part.partition("-")
@@ -88,14 +140,20 @@ def numbers(option: str, text: str, most: int) -> list[int]:
             low, high = int(first), int(last if dash else first)
         except ValueError:
             raise ValueError(
-                f"{option} wants numbers like 2-28 or 2,5,8, not '{shortened(text)}'"
+                f"{given} wants numbers like 2-28 or 2,5,8, not '{shortened(text)}'"
             ) from None
         if low > high:
-            raise ValueError(f"{option} has the range {part}, which ends before it begins")
+            raise ValueError(f"{given} has the range {part}, which ends before it begins")
         if high > most:
-            raise ValueError(f"{option} has {shortened(part)}, where {most} is the most there is")
+            raise ValueError(f"{given} has {shortened(part)}, where {most} is the most there is")
         found |= dict.fromkeys(range(low, high + 1))
     return list(found)
+
+
+def at_least(given: str, least: int, number: int | None) -> None:
+    """Refuse a number below the least one, in a sentence that names the option."""
+    if number is not None and number < least:
+        raise ValueError(f"{given} should be at least {least}, not {number}")
 
 
 def shortened(text: str) -> str:
@@ -103,7 +161,12 @@ def shortened(text: str) -> str:
     return text if len(text) <= 60 else f"{text[:50]} … {text[-5:]}"
 
 
-def keep(path: Path | None, result: dict[str, Any]) -> None:
+def even_cases(model: str | None) -> list[Case]:
+    """The classroom's even cases: on the odd ones, what is chosen or trained here is measured."""
+    return [case for case in classroom(model) if case.id % 2 == 0]
+
+
+def write_json(path: Path | None, result: dict[str, Any]) -> None:
     """Write a result as JSON, whole or not at all, if a path was given."""
     if path:
         text = json.dumps(result, indent=1, ensure_ascii=False) + "\n"

@@ -51,7 +51,7 @@ def _knowedit(row: Row, true: str | None, reworded: tuple[str, ...], options: Op
     """
     near = tuple(_by_kind(row.part("locality")))
     fact = row.fact(row.text("prompt"), row.text("target_new"), true, options)
-    subject = (row.row["subject"] or "").casefold()
+    subject = (row["subject"] or "").casefold()
     follows = [
         replace(probe, kind="reverse")
         if probe.kind == "logical"
@@ -82,7 +82,7 @@ def wikibio(row: Row, options: Options) -> Case:
 
 def _by_kind(groups: Row) -> Iterable[Probe]:
     """The probes of an object {kind: list of prompts with answers}."""
-    for name in groups.row:
+    for name in groups:
         if groups.has(name):
             kind = KINDS.get(name, name)
             for item in groups.parts(name):
@@ -132,9 +132,7 @@ def _parts(edit: Row) -> tuple[str, str]:
     sentence = edit.text("prompt").strip()
     found = _SENTENCE.fullmatch(sentence.removesuffix("."))
     if found is None:
-        raise FactError(
-            f"key '{edit.full('prompt')}' has no 'is', 'are' or 'follows' in front of an answer"
-        )
+        raise FactError("key 'prompt' has no 'is', 'are' or 'follows' in front of an answer")
     return found[1], found[2]
 
 
@@ -162,26 +160,28 @@ def mquake(row: Row, options: Options) -> list[Case]:
 
     The question has three wordings, and one right answer is enough. Its parts are those facts of
     the chain that no edit of the row writes. With `target="true"` the chain before the edits is
-    asked for instead.
+    asked for instead. AKEW's rows have the same keys and state each new answer as a text.
     """
-    facts = [_rewrite(edit, options) for edit in row.parts("requested_rewrite")]
-    asked = [edit.text("question") for edit in row.parts("requested_rewrite")]
-    relations = [edit.optional("relation_id") for edit in row.parts("requested_rewrite")]
-    follows = [((), (wording,)) for wording in asked]
-    return _batch(row, facts, follows, relations, options)
+    edits = row.parts("requested_rewrite")
+    if not edits:
+        raise FactError("key 'requested_rewrite' is empty")
+    if edits[0].has("fact_new_uns"):
+        return _akew(row, edits, options._replace(target="new"))
+    facts = [_rewrite(edit, options) for edit in edits]
+    follows = [((), (edit.text("question"),)) for edit in edits]
+    return _batch(row, edits, facts, follows, options)
 
 
-def akew(row: Row, options: Options) -> list[Case]:
+def _akew(row: Row, edits: list[Row], options: Options) -> list[Case]:
     """MQuAKE's rows where each edit is a text that states the fact; its triples are asked as well.
 
     The texts state the new answers only, so `target="true"` changes nothing.
     """
-    options = options._replace(target="new")
-    facts, follows, relations = [], [], []
-    for edit in row.parts("requested_rewrite"):
+    facts, follows = [], []
+    for edit in edits:
         plain = _rewrite(edit, options)
-        asked, text = edit.text("question"), edit.text("fact_new_uns")
-        facts.append(found_fact(plain.subject, asked, text.strip()))
+        text = edit.text("fact_new_uns").strip()
+        facts.append(found_fact(plain.subject, edit.text("question"), text))
         parts = [Probe(plain.text, plain.target_new, kind="part")]
         for triple in edit.parts("unsfact_triplets_GPT"):
             prompt = triple.text("prompt")
@@ -189,8 +189,7 @@ def akew(row: Row, options: Options) -> list[Case]:
                 prompt = fill(prompt, triple.text("subject"))
             parts.append(Probe(prompt, triple.text("target"), kind="part"))
         follows.append((tuple(parts), ()))
-        relations.append(edit.optional("relation_id"))
-    return _batch(row, facts, follows, relations, options)
+    return _batch(row, edits, facts, follows, options)
 
 
 def _rewrite(edit: Row, options: Options) -> Fact:
@@ -202,21 +201,19 @@ def _rewrite(edit: Row, options: Options) -> Fact:
 
 def _batch(
     row: Row,
+    edits: list[Row],
     facts: list[Fact],
     follows: Sequence[tuple[tuple[Probe, ...], tuple[str, ...]]],
-    relations: list[str | None],
     options: Options,
 ) -> list[Case]:
-    """The cases of a row's facts, each with its own (questions, rewordings) and its relation."""
-    if not facts:
-        raise FactError("key 'requested_rewrite' is empty")
+    """The cases of a row's edits, each with its fact and its own (questions, rewordings)."""
     wordings = row.texts("questions")
     if not wordings:
         raise FactError("key 'questions' is empty")
     before = options.target == "true"
     right = row.text("answer" if before else "new_answer")
     aliases = row.texts("answer_alias" if before else "new_answer_alias")
-    written = {edit.text("question") for edit in row.parts("requested_rewrite")}
+    written = {edit.text("question") for edit in edits}
     hops = [
         Probe(
             hop.text("cloze"),
@@ -233,9 +230,9 @@ def _batch(
             fact,
             paraphrases=reworded,
             portability=(*own, last) if number == len(facts) - 1 else own,
-            relation=relation,
+            relation=edit.optional("relation_id"),
         )
-        for number, (fact, (own, reworded), relation) in enumerate(
-            zip(facts, follows, relations, strict=True)
+        for number, (edit, fact, (own, reworded)) in enumerate(
+            zip(edits, facts, follows, strict=True)
         )
     ]

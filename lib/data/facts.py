@@ -3,8 +3,7 @@
 A fact is the content of an edit: a subject, a prompt with one `{}` where the subject stands, and
 the new answer. A case is a fact with its test prompts. Nothing here knows a model. The functions
 that need token ids take a tokenizer, and they tokenize prompt and answer separately, so that an
-answer has the same ids behind every prompt. A few lines over 300, because these are the
-classes that users make by hand and their docstrings say much.
+answer has the same ids behind every prompt.
 """
 
 from __future__ import annotations
@@ -258,13 +257,7 @@ def encode_target(tokenizer: Any, target: str) -> list[int]:
     the tokenizer added: in " 中国" the first "▁" is the space, and it stays.
     With GPT-2's tokenizer "Rome" and " Rome" -> [10598].
     """
-    text = " " + require_text(target, "the target").lstrip()
-    word = list(tokenizer("a", add_special_tokens=False)["input_ids"])
-    both = list(tokenizer("a" + text, add_special_tokens=False)["input_ids"])
-    if both[: len(word)] == word:
-        return both[len(word) :]
-    # the tokenizer merges across the space, so the word's tokens are not those of the word alone
-    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+    return _behind(tokenizer, "a", " " + require_text(target, "the target").lstrip())
 
 
 def encode_answer(tokenizer: Any, target: str, before: str) -> list[int]:
@@ -276,11 +269,15 @@ def encode_answer(tokenizer: Any, target: str, before: str) -> list[int]:
     if not before.endswith("\n"):
         return encode_target(tokenizer, target)
     # behind a word and a line break: some tokenizers put a "▁" before a text that begins
-    text = require_text(target, "the target").strip()
-    ahead = list(tokenizer("a\n", add_special_tokens=False)["input_ids"])
-    both = list(tokenizer("a\n" + text, add_special_tokens=False)["input_ids"])
-    if both[: len(ahead)] == ahead:
-        return both[len(ahead) :]
+    return _behind(tokenizer, "a\n", require_text(target, "the target").strip())
+
+
+def _behind(tokenizer: Any, ahead: str, text: str) -> list[int]:
+    """Token ids of a text behind another; its own where the tokenizer merges the two."""
+    first = list(tokenizer(ahead, add_special_tokens=False)["input_ids"])
+    both = list(tokenizer(ahead + text, add_special_tokens=False)["input_ids"])
+    if both[: len(first)] == first:
+        return both[len(first) :]
     return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 

@@ -1,4 +1,4 @@
-"""Reads single keys of a row; every error names the key, inside lists as `key[2].prompt`.
+"""Reads single keys of a row of a data file; every error names the key.
 
 Public files write the same thing in several shapes: an answer is a text, a list of texts or a list
 of such lists. A `Row` knows the shapes, and the readers of the formats know the keys.
@@ -6,18 +6,11 @@ of such lists. A `Row` knows the shapes, and the readers of the formats know the
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from ..errors import FactError
 from .facts import Fact, Probe, occurs_once, quoted, require_text
-
-TYPES: dict[str, tuple[type, str]] = {  # what a format may say of a key
-    "text": (str, "text"),
-    "list": (list, "a list"),
-    "object": (dict, "an object"),
-}
 
 
 class Options(NamedTuple):
@@ -25,12 +18,10 @@ class Options(NamedTuple):
 
     target            "new" or "true": which answer is taught.
     unrelated_suffix  text that is put after ZsRE's unrelated questions.
-    row               number of the row in its file, the seed of whatever is drawn for it.
     """
 
     target: str = "new"
     unrelated_suffix: str = ""
-    row: int = 0
 
     def answers(self, new: str, true: str | None) -> tuple[str, str | None]:
         """The answer to teach and the one so far, of a row's two; a single one is taught always."""
@@ -43,100 +34,55 @@ class Options(NamedTuple):
         return () if self.target == "true" and true is not None else tuple(probes)
 
 
-def shown(value: Any) -> str:
-    """A JSON value for an error message, shortened."""
-    try:
-        return quoted(json.dumps(value))
-    except RecursionError:  # just flat enough to be read
-        return "a deeply nested value"
-    except (TypeError, ValueError):  # rows that come from no file may hold anything
-        return f"a value of type {type(value).__name__}"
+class Row(dict):
+    """A row of a data file, or an object inside one; a missing key is a FactError."""
 
+    def __missing__(self, key: str) -> Any:
+        raise FactError(f"key '{key}' is missing")
 
-def wrong_type(key: str, value: Any, expected: str) -> str:
-    """What an error says of a key whose value is not of this type, a name of TYPES."""
-    kinds = {type(None): "null", list: "a list", dict: "an object", str: "text"}
-    kind = kinds.get(type(value)) or shown(value)
-    return f"key '{key}' is {kind}, where {TYPES[expected][1]} is expected"
-
-
-class Row:
-    """A row of a data file, or an object inside one, whose keys are read by what they should hold.
-
-    row   the object itself.
-    name  where it stands in its row, "" for the row itself.
-    """
-
-    def __init__(self, row: Any, name: str = "") -> None:
-        if not isinstance(row, dict):
-            if name:
-                raise FactError(wrong_type(name, row, "object"))
-            raise FactError(f"a row should be an object with keys, not {shown(row)}")
-        self.row, self.name = row, name
-
-    def full(self, key: str) -> str:
-        """The key with the place of this object in front of it, as errors name it."""
-        return f"{self.name}.{key}" if self.name else key
-
-    def value(self, key: str) -> Any:
-        """The value of a key; FactError when it is missing."""
-        if key not in self.row:
-            raise FactError(f"key '{self.full(key)}' is missing")
-        return self.row[key]
+    def typed(self, key: str, kind: type, words: str) -> Any:
+        """The value of a key; FactError where it is of another type than these words say."""
+        if not isinstance(self[key], kind):
+            raise FactError(f"key '{key}' should be {words}, not {quoted(str(self[key]))}")
+        return self[key]
 
     def has(self, key: str) -> bool:
         """Whether the key has a value; a table with columns has a null for a missing one."""
-        return self.row.get(key) is not None
+        return self.get(key) is not None
 
     def text(self, key: str) -> str:
-        """The text of a key; FactError when it is missing, blank or no text."""
-        return require_text(self.value(key), f"key '{self.full(key)}'")
+        """The text of a key, which is not blank."""
+        return require_text(self[key], f"key '{key}'")
 
     def optional(self, key: str) -> str | None:
         """The text of a key that may be missing or null."""
         return self.text(key) if self.has(key) else None
 
-    def listed(self, key: str) -> list[Any]:
-        """The list of a key."""
-        values = self.value(key)
-        if not isinstance(values, list):
-            raise FactError(f"key '{self.full(key)}' should be a list, not {shown(values)}")
-        return values
-
     def texts(self, key: str) -> tuple[str, ...]:
         """The texts of a key that holds a list of them."""
-        name = self.full(key)
-        return tuple(require_text(v, f"key '{name}[{i}]'") for i, v in enumerate(self.listed(key)))
-
-    def one_or_more(self, key: str) -> tuple[str, ...]:
-        """The texts of a key that may hold one text, a list of texts, or null, or be missing."""
-        if not self.has(key):
-            return ()
-        return self.texts(key) if isinstance(self.row[key], list) else (self.text(key),)
+        return tuple(require_text(v, f"key '{key}'") for v in self.typed(key, list, "a list"))
 
     def part(self, key: str) -> Row:
         """The object of a key."""
-        return Row(self.value(key), self.full(key))
+        return Row(self.typed(key, dict, "an object"))
 
     def parts(self, key: str) -> list[Row]:
         """The objects of a key that holds a list of them."""
-        name = self.full(key)
-        return [Row(item, f"{name}[{i}]") for i, item in enumerate(self.listed(key))]
+        found = self.typed(key, list, "a list")
+        if not all(isinstance(item, dict) for item in found):
+            raise FactError(f"key '{key}' should be a list of objects")
+        return list(map(Row, found))
 
     def answers(self, key: str) -> tuple[str, ...]:
         """The right answers of a key: a text, a list of texts, or a list of lists of texts.
 
         The result is empty where the published value is empty (`""`, `[]` or `[[]]`).
         """
-        found, waiting = [], [(self.full(key), self.value(key), 0)]
-        while waiting:
-            name, given, depth = waiting.pop()
-            if isinstance(given, list) and depth < 2:
-                inner = [(f"{name}[{i}]", item, depth + 1) for i, item in enumerate(given)]
-                waiting.extend(reversed(inner))
-            elif not isinstance(given, str) or given.strip():
-                found.append(require_text(given, f"key '{name}'"))
-        return tuple(dict.fromkeys(found))
+        found = [self[key]]
+        for _ in range(2):
+            found = [x for item in found for x in (item if isinstance(item, list) else [item])]
+        texts = (require_text(x, f"key '{key}'") for x in found if x != "")
+        return tuple(dict.fromkeys(texts))
 
     def probe(self, prompt: str, target: str, **fields: Any) -> tuple[Probe, ...]:
         """The probe whose prompt and answers stand under these keys; none without an answer."""
@@ -149,9 +95,9 @@ class Row:
             Probe(
                 item.text("prompt"),
                 item.text("target"),
-                item.one_or_more("aliases"),
+                item.texts("aliases") if item.has("aliases") else (),
                 item.optional("kind"),
-                item.one_or_more("wordings"),
+                item.texts("wordings") if item.has("wordings") else (),
                 item.probes("parts") if item.has("parts") else (),
             )
             for item in self.parts(key)
@@ -159,18 +105,11 @@ class Row:
 
     def unrelated(self, prompt: str, answer: str) -> dict[str, Any]:
         """The groups of an unrelated prompt: `locality`, and `neighborhood` if it has an answer."""
-        reference = self.value(answer)
-        near = () if reference in ("", None) else (Probe(prompt, self.text(answer)),)
+        near = () if self[answer] in ("", None) else (Probe(prompt, self.text(answer)),)
         return {"neighborhood": near, "locality": (prompt,)}
 
     def fact(
-        self,
-        prompt: str,
-        new: str,
-        true: str | None,
-        options: Options,
-        *,
-        marked: bool = False,
+        self, prompt: str, new: str, true: str | None, options: Options, *, marked: bool = False
     ) -> Fact:
         """The fact of a row, given its prompt and both answers.
 
@@ -179,9 +118,7 @@ class Row:
                 has no subject.
         """
         new, true = options.answers(new, true)
-        about = self.value("subject")
-        if about is not None and not isinstance(about, str):
-            raise FactError(f"key '{self.full('subject')}' should be text, not {shown(about)}")
+        about = None if self["subject"] is None else self.typed("subject", str, "text")
         if marked and "{}" in prompt:
             return Fact(about, prompt, new, true)
         return found_fact(about, prompt, new, true)

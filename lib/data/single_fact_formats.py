@@ -5,7 +5,6 @@ Each function makes the case of a row; `formats.FORMATS` says by which keys the 
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from typing import Any
 
@@ -96,7 +95,7 @@ def _zsre(
     elif only and not row.has("alt"):
         new, true = row.text("ans"), None
     else:
-        if row.value("alt") == "":  # the published file has such rows: there is nothing to teach
+        if row["alt"] == "":  # the published file has such rows: there is nothing to teach
             return None
         new, true = row.text("alt"), next(iter(right), None)
     return Case(
@@ -142,42 +141,7 @@ def own(row: Row, options: Options) -> Case:
         locality=row.texts("locality"),
         portability=options.follow(follows, true),
         relation=row.optional("relation"),
-        batch=row.value("batch") if row.has("batch") else None,
-    )
-
-
-def fever(row: Row, options: Options) -> Case | None:
-    """One of several rewordings, drawn by the row's number: the same one at every reading."""
-    if row.value("alt") == "":
-        return None
-    wordings = row.texts("equiv_prompt")
-    drawn = random.Random(f"fever {options.row}").sample(wordings, min(1, len(wordings)))
-    plain = Row({"subject": None, **row.row})  # the published rows name none
-    return Case(
-        plain.fact(row.text("prompt"), row.text("alt"), None, options),
-        paraphrases=tuple(drawn),
-        **row.unrelated(row.text("unrel_prompt"), "unrel_ans"),
-    )
-
-
-def wikibigedit(row: Row, options: Options) -> Case:
-    """A persona's question is one more rewording, a question of several hops a consequence."""
-    hops = row.has("mhop") and row.has("mhop_ans")
-    asked = (Probe(row.text("mhop"), row.text("mhop_ans"), kind="multi-hop"),) if hops else ()
-    return Case(
-        row.fact(row.text("update"), row.text("ans"), None, options),
-        paraphrases=(row.text("rephrase"), *row.one_or_more("personas")),
-        portability=asked,
-        **row.unrelated(row.text("loc"), "loc_ans"),
-    )
-
-
-def ultraeditbench(row: Row, options: Options) -> Case:
-    """One rewording and one unrelated prompt for each fact."""
-    return Case(
-        row.fact(row.text("prompt"), row.text("ans"), None, options),
-        paraphrases=(row.text("rephrase_prompt"),),
-        **row.unrelated(row.text("loc"), "loc_ans"),
+        batch=row["batch"] if row.has("batch") else None,
     )
 
 

@@ -8,21 +8,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .shared.layer_spread import Spread, SpreadConfig
+from ..settings import Amount
+from .shared.layerwise import LayerwiseConfig, LayerwiseEditor
 
 
 @dataclass(frozen=True)
-class EmmetConfig(SpreadConfig):
+class EmmetConfig(LayerwiseConfig):
     """Settings of EMMET; a strength of 0 is the paper's equality.
 
     The published program weighs C by w and adds ε to the diagonal of KᵀC⁻¹K, which is exactly MEMIT
     with λ = w·ε. Its settings are therefore given here as a strength of 1,000 or 10,000.
     """
 
-    strength: float = 0.0
+    strength: Amount = 0.0
 
 
-class Emmet(Spread):
+class Emmet(LayerwiseEditor):
     """Many facts with equality, Δ = R (KᵀC⁻¹K)⁻¹ KᵀC⁻¹, in one layer by default.
 
     Two facts with the same key and two values cannot both hold, and the mean of the values is

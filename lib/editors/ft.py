@@ -7,66 +7,44 @@ baseline (LocFT-BF).
 
 from __future__ import annotations
 
-import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
 
 from ..data.facts import Fact
-from ..keys_values import conversation_forms
-from ..model.answer_rows import AnswerRows
 from ..patch.patch import Patch
-from ..settings import setting
-from .shared import epochs
+from ..settings import Amount, Count, setting
 from .shared.base import Editor
 from .shared.config import Config
+from .shared.epochs import train
+from .shared.options import EndOfText, EpochSettings
 
 
 @dataclass(frozen=True)
-class FtConfig(Config):
+class FtConfig(EpochSettings, EndOfText, Config):
     """Settings of fine-tuning."""
 
-    layer: int = setting(20, "Layer, counted from 0, whose MLP is trained.", source="paper")
-    lr: float = setting(5e-4, "Learning rate of Adam.", source="paper")
-    epochs: int = setting(25, "Passes over the facts of a call at most.", source="paper")
-    batch_size: int = setting(100, "Number of facts that share one step.", source="paper")
-    enough: float = setting(
-        1e-2, "Mean loss under which a batch moves nothing and training ends.", source="paper"
-    )
+    layer: Count = setting(20, "Layer, counted from 0, whose MLP is trained.", source="paper")
     loss: Literal["target_new", "prompt_last"] = setting(
         "target_new",
         "Whether each answer token is predicted from the text before it, or all of them from the "
         "prompt's last token, as FT-L was published, which is wrong for answers of several tokens.",
         source="paper",
     )
-    box: float | None = setting(
+    box: Amount | None = setting(
         None,
         "Largest change of any entry of the matrix within a call; None sets no bound.",
         source="paper",
     )
-    target_eos: bool = setting(
-        True, "Whether the end of the text is learned as a token after the answer.", source="paper"
-    )
+    target_eos: bool = setting(True, source="paper")
 
-    # options of ours
-
-    replay: Literal["none", "all"] | float = setting(
-        "none",
-        "Old facts that are trained again: none, all, or a multiple of the number of new facts.",
-        source="ours",
-    )
-
-    forms: conversation_forms.FormsSetting = setting(
-        "prompt",
-        "Forms in which a fact is learned: its prompt alone, also as a message in the chat "
-        "template, or in a conversation, where a question that the model writes comes to it.",
-        source="ours",
-    )
-
-    retired: ClassVar[Mapping[str, Any]] = {"restart": False}
-    added: ClassVar[Mapping[str, Any]] = {"forms": "prompt"}
+    retired: ClassVar[Mapping[str, Any]] = {
+        "restart": False,
+        "forms": "prompt",
+        "replay": "none",
+    }
 
 
 class Ft(Editor):
@@ -79,44 +57,23 @@ class Ft(Editor):
     speed: ClassVar[Literal["fast", "usual", "slow"]] = "fast"
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:
-        """Train a copy of one matrix on the facts, and on old ones where `replay` asks for them."""
+        """Train a copy of one matrix on the facts."""
         config, lm = self.config, self.lm
         module = lm.mlp_out(config.layer)
-        every = [*self._old(facts, after), *facts]
-        pairs = [(fact.text, fact.target_new) for fact in every]
-        at_prompt = config.loss == "prompt_last"
-        rows = AnswerRows.of(lm.tokenizer, pairs, config.target_eos, at_prompt=at_prompt)
-        forms = conversation_forms.of(lm, every, config.forms)
-        rows = rows.plus(forms.rows(lm, config.target_eos, sentences=True))
         start = lm.weight(module, after)
         W = start.clone().requires_grad_()  # clone: `.to` of the same type gives the same tensor
         optimizer = torch.optim.Adam([W], lr=config.lr)
 
-        def into_box() -> None:
-            """Bring every entry of W back to within ± box of its value at the start."""
-            with torch.no_grad():
-                W.copy_(torch.minimum(torch.maximum(W, start - config.box), start + config.box))
+        def move() -> None:
+            """A step of Adam, after which every entry of W is within ± box of its start."""
+            optimizer.step()
+            if config.box is not None:
+                with torch.no_grad():
+                    W.copy_(torch.minimum(torch.maximum(W, start - config.box), start + config.box))
 
-        by = epochs.Epochs(
-            config.epochs, config.batch_size, config.enough, config.seed, name=self.name
-        )
-        boxed = None if config.box is None else into_box
         with lm.patched(after, only=True), lm.bind({module: W}):
-            epochs.train(lm, rows, config.layer, [W], optimizer, by, after_step=boxed)
+            train(self, facts, config.layer, [W], move, config.loss == "prompt_last")
         return after.with_weights({module: W.detach().cpu()})
-
-    def _old(self, facts: Sequence[Fact], after: Patch) -> list[Fact]:
-        """Earlier facts to train again; of two with equal subject and prompt only the newest."""
-        if self.config.replay == "none":
-            return []
-        newest = {(fact.subject, fact.prompt): fact for fact in after.facts}
-        for fact in facts:
-            newest.pop((fact.subject, fact.prompt), None)
-        old = list(newest.values())
-        if self.config.replay == "all":
-            return old
-        count = min(len(old), round(float(self.config.replay) * len(facts)))
-        return random.Random(self.config.seed + after.calls).sample(old, count)
 
 
 @dataclass(frozen=True)
@@ -124,7 +81,7 @@ class FtLConfig(FtConfig):
     """Settings of FT-L: all answer tokens are predicted from the last prompt token, in a box."""
 
     loss: Literal["target_new", "prompt_last"] = "prompt_last"
-    box: float | None = 5e-4
+    box: Amount | None = 5e-4
     target_eos: bool = False
 
 

@@ -18,21 +18,21 @@ from torch import Tensor, nn
 
 from ..data.facts import Fact
 from ..errors import EditError
-from ..model.answer_rows import AnswerRows
 from ..model.hooks import hooked
 from ..patch.patch import Patch
-from ..settings import setting
-from .shared import epochs
-from .shared.base import Editor, add_low_rank
+from ..settings import Amount, Count, Layers, Real, Size, Texts, setting
+from .shared.base import Editor, add_low_rank, mlp_outputs
 from .shared.config import Config
+from .shared.epochs import train
+from .shared.options import EndOfText, EpochSettings
 
 
 @dataclass(frozen=True)
-class LoraConfig(Config):
+class LoraConfig(EpochSettings, EndOfText, Config):
     """Settings of LoRA."""
 
-    layers: tuple[int, ...] = setting((5,), "Layers that get an adapter.", source="paper")
-    modules: tuple[str, ...] = setting(
+    layers: Layers = setting((5,), "Layers that get an adapter.", source="paper")
+    modules: Texts = setting(
         ("down",),
         "Adapted modules of each layer: `down` and `up` are the MLP's output and input "
         "projections, `attn` is the attention's output projection, and other names, as `q_proj`, "
@@ -40,26 +40,19 @@ class LoraConfig(Config):
         source="paper",
         published=("q_proj", "v_proj"),
     )
-    rank: int = setting(8, "Rank r of each call's adapter.", source="paper")
-    alpha: float = setting(
+    rank: Size = setting(8, "Rank r of each call's adapter.", source="paper")
+    alpha: Real = setting(
         32.0, "Number α whose ratio to the rank multiplies the adapter's output.", source="paper"
     )
-    lr: float = setting(5e-3, "Learning rate of Adam.", source="paper")
-    weight_decay: float = setting(0.0, "Weight decay of the optimizer.", source="paper")
-    epochs: int = setting(70, "Passes over the facts of a call at most.", source="paper")
+    lr: Amount = 5e-3
+    weight_decay: Amount = setting(0.0, "Weight decay of the optimizer.", source="paper")
+    epochs: Count = 70
 
     # options of ours: facts are learned in shuffled batches until they are known
 
-    batch_size: int = setting(100, "Number of facts that share one step.", source="ours")
-    enough: float = setting(
-        1e-2, "Mean loss of an epoch under which training ends.", source="ours", published=0.0
-    )
-    target_eos: bool = setting(
-        True,
-        "Whether the end of the text is learned as a token after the answer.",
-        source="ours",
-        published=False,
-    )
+    batch_size: Size = setting(100, source="ours")
+    enough: Real = setting(1e-2, source="ours", published=0.0)
+    target_eos: bool = setting(True, published=False)
 
 
 class Lora(Editor):
@@ -75,15 +68,10 @@ class Lora(Editor):
         config, lm = self.config, self.lm
         names = self.places()
         adapters = self._fresh(names)
-        pairs = [(fact.text, fact.target_new) for fact in facts]
-        rows = AnswerRows.of(lm.tokenizer, pairs, config.target_eos)
         leaves = [side for pair in adapters.values() for side in pair]
         optimizer = torch.optim.AdamW(leaves, lr=config.lr, weight_decay=config.weight_decay)
-        by = epochs.Epochs(
-            config.epochs, config.batch_size, config.enough, config.seed, name=self.name
-        )
-        with lm.patched(after, only=True), self._beside(adapters):
-            epochs.train(lm, rows, min(config.layers), leaves, optimizer, by)
+        with lm.patched(after, only=True), self._added(adapters):
+            train(self, facts, min(config.layers), leaves, optimizer.step)
         # ΔW = α/r · B A
         scale = config.alpha / config.rank
         return add_low_rank(lm, after, {name: (scale * B, A) for name, (B, A) in adapters.items()})
@@ -91,12 +79,9 @@ class Lora(Editor):
     def places(self) -> list[str]:
         """Names of the modules that get an adapter; EditError for one that is missing."""
         config, lm = self.config, self.lm
-        if not config.layers or list(config.layers) != sorted(set(config.layers)):
-            raise EditError(f"layers must ascend without repeats, not {tuple(config.layers)}")
         parts = {"down": (lm.arch.mlp_out,), "up": lm.arch.mlp_in, "attn": (lm.arch.attn_out,)}
         found = []
-        for layer in config.layers:
-            lm.mlp_out(layer)  # refuses a layer that is not there
+        for layer in mlp_outputs(lm, config.layers):  # refuses a layer that is not there
             for part in config.modules:
                 fused = lm.arch.fused_in and any(p.endswith(f".{part}") for p in lm.arch.mlp_in)
                 if fused or (part == "up" and lm.arch.fused_in):
@@ -136,7 +121,7 @@ class Lora(Editor):
         return made
 
     @contextmanager
-    def _beside(self, adapters: dict[str, tuple[Tensor, Tensor]]) -> Iterator[None]:
+    def _added(self, adapters: dict[str, tuple[Tensor, Tensor]]) -> Iterator[None]:
         """Run the adapters beside their modules, in float32 whatever the model's dtype is."""
         scale = self.config.alpha / self.config.rank
 

@@ -2,16 +2,75 @@
 
 Summed outer products of many edits, as in MEND, cancel or pile up. Here each answer token asks for
 a shift v = −η ⟨k, k̃⟩ g̃ of the output at its own key k, where a trained network gives k̃ and g̃. One
-ridge regression, ΔW = V Kᵀ(K Kᵀ + λI)⁻¹, grants all shifts at once (hypernetwork/regression.py).
+ridge regression, ΔW = V Kᵀ(K Kᵀ + λI)⁻¹, grants all shifts at once. η and λ are learned for each
+module.
 """
 
 from __future__ import annotations
 
-from .hypernetwork.regression import Regression
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from .. import memory
+from ..data.facts import Case
+from ..errors import EditError, NetworkError
+from ..registry import EDITORS
+from .hypernetwork.network import ModuleUpdate
+from .hypernetwork.network_editor import Factors
+from .hypernetwork.network_file import Networks
+from .hypernetwork.settings import RegressionConfig
+from .hypernetwork.trainable import Trainable
 
 
-class Malmen(Regression):
+@dataclass(frozen=True)
+class MalmenConfig(RegressionConfig):
+    """MALMEN's published settings."""
+
+    retired: ClassVar[Mapping[str, Any]] = {"strength": 0.0}
+
+
+class Malmen(Trainable):
     """MALMEN: its network learns from single updates of the base model, of `batch` facts each."""
 
     name = "malmen"
-    paper = "Tan et al., Massive Editing for LLMs via Meta Learning, ICLR 2024"
+    paper = "Tan et al., Massive Editing for LLMs via Meta Learning, ICLR 2024 (arXiv:2311.04661)"
+    Config: ClassVar[type[RegressionConfig]] = MalmenConfig
+    config: RegressionConfig
+
+    def factors(self, wanted: ModuleUpdate, k: Tensor, g: Tensor) -> Factors:
+        """V (d_out, n) and B = Kᵀ(K Kᵀ + λI)⁻¹ (n, d_in).
+
+        On the network's keys K is K̃ (ours), and λ counts in units of the mean ‖k̃‖², since these
+        keys have no unit of their own. A lone column with λ = 0 is then MEND's outer product.
+        """
+        raw = self.config.keys == "raw"
+        K = wanted.pair.K.cpu().double() if raw else k
+        # v = −η ⟨k, k̃⟩ g̃
+        V = -wanted.step * (K * k).sum(0) * g
+        B = memory.reach(K, strength=wanted.ridge) if raw else memory.reach(K, ridge=wanted.ridge)
+        return V, B
+
+    def fresh(self, cases: Sequence[Case] = ()) -> Networks:
+        """Networks to train: the identity, or a copy of another editor's trained ones."""
+        networks = super().fresh(() if self.config.begin else cases)
+        return self.begun(networks, self.config.begin) if self.config.begin and cases else networks
+
+    def begun(self, networks: Networks, name: str) -> Networks:
+        """The networks with the parameters and moments of another editor's trained ones.
+
+        Raises EditError where that editor has none, or its settings name other modules or sizes.
+        """
+        donor = EDITORS[name](self.lm)
+        if donor.modules() != self.modules() or donor.order != self.order:
+            raise EditError(f"begin={name} needs the same modules and order as {name}'s settings")
+        state = donor.networks().state()
+        for shape, net in networks.nets.items():  # MEND has no λ
+            state[shape]["net"].setdefault("log_ridge", net.log_ridge.detach().clone())
+        try:
+            networks.load(state)
+        except NetworkError as error:
+            raise EditError(f"begin={name}: {error}") from None
+        return networks

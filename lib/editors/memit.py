@@ -6,46 +6,52 @@ weighed λ times, allows. NAS (norm anchors; Liu et al., 2026) is MEMIT with val
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar
 
-from torch import Tensor
+from ..data.facts import Fact
+from ..errors import EditWarning
+from ..keys_values.target_value import Target
+from ..settings import Real, Size, setting
+from .shared import value_norm
+from .shared.layerwise import LayerwiseConfig, LayerwiseEditor
 
-from .. import memory
-from ..settings import setting
-from .shared.by_output import ByOutput
-from .shared.layer_spread import Spread, SpreadConfig, kept_keys
 
-
-class Memit(ByOutput):
+class Memit(LayerwiseEditor):
     """Many facts in one least-squares update per layer, against λ samples of general text.
 
-    Δ = R Kᵀ (λC + K Kᵀ)⁻¹. These are the steps of the family's loop (shared/layer_spread.py).
+    Δ = R Kᵀ (λC + K Kᵀ)⁻¹. These are the steps of the family's loop (shared/layerwise.py).
     keep_keys=True is the sequential form with Kp Kpᵀ in the inverse, which AlphaEdit's repository
-    calls "MEMIT_seq". chunk=40 writes long answers, as AnyEdit's "MEMIT_ARE" does, and
-    outputs="curvature" gives each direction of the outputs a strength of its own (ours).
+    calls "MEMIT_seq".
     """
 
     name = "memit"
     paper = "Meng et al., Mass-Editing Memory in a Transformer, 2023 (arXiv:2210.07229)"
 
-    def weighed(self, layer: int, K: Tensor, state: Mapping[str, Any], weight: float) -> Tensor:
-        """The reach B (n, d_in) of the keys K (d_in, n), with the strength λ times a weight."""
-        strength = weight * self.config.strength
-        return memory.reach(K, self.moment(layer), strength, kept_keys(state, layer))
-
 
 @dataclass(frozen=True)
-class NormAnchorConfig(SpreadConfig):
+class NormAnchorConfig(LayerwiseConfig):
     """Settings of MEMIT with norm anchors."""
 
-    anchor: Literal["base"] | None = setting("base", source="paper")
-    anchor_n: int = setting(200, source="paper")
-    anchor_skip: float | None = setting(2.0, source="paper")
+    anchor_n: Size = setting(
+        200, "Number of facts from which the anchors' norm is measured.", source="paper"
+    )
+    anchor_skip: Real | None = setting(
+        2.0,
+        "Multiple of the anchors' norm from which on a value is not written; None writes all.",
+        source="paper",
+    )
+
+    retired: ClassVar[Mapping[str, Any]] = {
+        name: "base" if name == "anchor" else value
+        for name, value in LayerwiseConfig.retired.items()
+        if name not in ("anchor_n", "anchor_skip")
+    }
 
 
-class NormAnchor(Spread):
+class NormAnchor(LayerwiseEditor):
     """MEMIT whose searched values keep the norm that they have on the unedited model.
 
     Without the anchor each v* is bounded by a state that earlier edits have made longer. Writing
@@ -56,3 +62,18 @@ class NormAnchor(Spread):
     paper = "Liu et al., Norm Anchors Make Model Edits Last (NAS), 2026 (arXiv:2602.02543)"
     Config = NormAnchorConfig
     config: NormAnchorConfig
+
+    def values(self, facts: list[Fact], layer: int, templates: tuple[str, ...]) -> list[Target]:
+        """MEMIT's values, scaled to their mean norm on the base model."""
+        c = self.config
+        found = super().values(facts, layer, templates)
+        norm = value_norm.anchor_norm(self.lm, c.layers[-1], c.search(), self.site, c.anchor_n)
+        found, skipped = value_norm.anchored(found, norm, c.anchor_skip)
+        if skipped:
+            warnings.warn(
+                f"{skipped} of {len(found)} values were over {c.anchor_skip:g} times the anchor "
+                "and were not written",
+                EditWarning,
+                stacklevel=2,
+            )
+        return found

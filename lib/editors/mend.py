@@ -14,7 +14,8 @@ from typing import Literal
 
 from torch import Tensor
 
-from .hypernetwork import network
+from ..model.lm import LM
+from ..settings import Amount, Count, Real, Size
 from .hypernetwork.network import ModuleUpdate
 from .hypernetwork.network_editor import Factors
 from .hypernetwork.settings import TrainableConfig
@@ -25,41 +26,38 @@ from .hypernetwork.trainable import Trainable
 class MendConfig(TrainableConfig):
     """MEND's published settings; a training step is ten edits of one fact each."""
 
-    rank: int | None = 1920
-    eta: float = 1e-4
-    lr: float = 1e-6
-    lr_step: float = 1e-4
-    clip: float = 100.0
-    batch: int = 1
-    accumulate: int = 10
-    edit_weight: float = 0.1
+    rank: Size | None = 1920
+    eta: Real = 1e-4
+    lr: Amount = 1e-6
+    lr_step: Amount = 1e-4
+    clip: Amount = 100.0
+    batch: Size = 1
+    accumulate: Size = 10
+    edit_weight: Amount = 0.1
     tokens: Literal["answer", "all"] = "all"
-    check_every: int = 5000
-    patience: int = 20_000
+    check_every: Size = 5000
+    patience: Count = 20_000
+
+    def edited_layers(self, lm: LM) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
+        """With none given all matrices of the last three MLPs, or only the output ones if fused."""
+        if self.down or self.gate or self.up:
+            return super().edited_layers(lm)
+        last = range(max(0, lm.n_layers - 3), lm.n_layers)
+        if lm.arch.fused_in:
+            return last, (), ()
+        return last, last if len(lm.arch.mlp_in) > 1 else (), last
 
 
 class Mend(Trainable):
     """ΔW = −α Σ g̃ k̃ᵀ over all tokens of the edit; moments do not change after the training."""
 
     name = "mend"
-    paper = "Mitchell et al., Fast Model Editing at Scale, ICLR 2022"
+    paper = "Mitchell et al., Fast Model Editing at Scale, ICLR 2022 (arXiv:2110.11309)"
     Config = MendConfig
     config: MendConfig
-    order = "mend"
     solves = False
     frozen = True
 
-    def update(self, wanted: ModuleUpdate) -> Factors:
-        """The factors A = −α g̃ (d_out, n) and B = k̃ᵀ (n, d_in) of ΔW."""
-        return network.outer(wanted)
-
-    def backward(self, wanted: ModuleUpdate, factors: Factors, G: Tensor) -> None:
-        """Add the network's gradient of ⟨G, ΔW⟩, with G held fixed."""
-        network.outer_backward(wanted, G)
-
-    def choice(self) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
-        """All matrices of the last three MLPs, or only the output ones where two are fused."""
-        last = range(max(0, self.lm.n_layers - 3), self.lm.n_layers)
-        if self.lm.arch.fused_in:
-            return last, (), ()
-        return last, last if len(self.lm.arch.mlp_in) > 1 else (), last
+    def factors(self, wanted: ModuleUpdate, k: Tensor, g: Tensor) -> Factors:
+        """A = −α g̃ (d_out, n) and B = k̃ᵀ (n, d_in)."""
+        return -wanted.step * g, k.T

@@ -11,18 +11,17 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ..data.facts import Fact
-from ..keys_values.conversation_forms import NONE, Forms
-from ..settings import setting
-from .shared.layer_spread import Spread, SpreadConfig
+from ..settings import Amount, Count, setting
+from .shared.layerwise import LayerwiseConfig, LayerwiseEditor
 
 
 @dataclass(frozen=True)
-class PmetConfig(SpreadConfig):
+class PmetConfig(LayerwiseConfig):
     """Settings of MEMIT with a stronger KL term and a search that may end early."""
 
-    kl_factor: float = 1.0
-    v_lr: float = 0.2
-    steps: int = 30
+    kl_factor: Amount = 1.0
+    v_lr: Amount = 0.2
+    steps: Count = 30
     relax: bool = setting(
         True,
         "Whether a target that is the argmax counts a tenth, after which a small KL term ends its "
@@ -31,28 +30,26 @@ class PmetConfig(SpreadConfig):
     )
 
 
-class Pmet(Spread):
+class Pmet(LayerwiseEditor):
     """MEMIT on the MLP's own output, spread by the square root of the layers left."""
 
     name = "pmet"
     paper = "Li et al., PMET: Precise Model Editing in a Transformer, 2024 (arXiv:2308.08742)"
     Config = PmetConfig
     config: PmetConfig
-    place = "pmet"
+    site = "pmet"
 
-    def share(self, rest: Tensor, left: int) -> Tensor:
+    def residual(self, rest: Tensor, left: int) -> Tensor:
         """The rest divided by √left, so that lower layers write more than in MEMIT.
 
         With four layers left it is half of the rest, not a quarter.
         """
         return rest / left**0.5
 
-    def read(
-        self, facts: list[Fact], layer: int, templates: tuple[str, ...], forms: Forms = NONE
+    def keys_and_states(
+        self, facts: list[Fact], layer: int, templates: tuple[str, ...]
     ) -> tuple[Tensor, Tensor]:
         """Keys at `layer` and the MLP's output (d_out, n) at the last layer, as patched now."""
-        last = self.lm.mlp_out(self.config.layers[-1])
-        names = [self.lm.mlp_out(layer), last]
-        seen = self.lm.at_subjects(facts, list(dict.fromkeys(names)), templates)
-        said = self._said(names[:1], forms)[names[0]]
-        return self._key(seen[names[0]], said), self.lm.output(last, seen[last][0]).T.cpu()
+        name, last = self.lm.mlp_out(layer), self.lm.mlp_out(self.config.layers[-1])
+        seen = self.lm.at_subjects(facts, list(dict.fromkeys([name, last])), templates)
+        return self.key(seen[name]), self.lm.output(last, seen[last][0]).T.cpu()

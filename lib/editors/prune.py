@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import torch
+from msgspec import Meta
 from torch import Tensor
 
 from ..data.facts import Fact
-from ..errors import EditError
 from ..patch.patch import LowRank, Patch
 from ..settings import setting
 from .shared.config import Config
@@ -25,17 +26,11 @@ from .shared.wrapper import Wrapper
 class PruneConfig(Config):
     """Settings of PRUNE."""
 
-    alpha: float = setting(
+    alpha: Annotated[float, Meta(gt=1, lt=1e18, description="a number above 1")] = setting(
         math.e,
         "Base, above 1, of the logarithm by which large singular values are shrunk.",
         source="paper",
     )
-
-    def __post_init__(self) -> None:
-        """Refuse a base that makes no logarithm which shrinks."""
-        super().__post_init__()
-        if self.alpha <= 1:
-            raise EditError(f"alpha is above 1, not {self.alpha!r:.60}")
 
 
 class Prune(Wrapper):

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..data.facts import Fact
 from ..patch.patch import Patch
-from ..settings import setting
+from ..settings import Share, setting
 from .shared.config import Config
 from .shared.wrapper import Wrapper
 
@@ -23,7 +23,7 @@ from .shared.wrapper import Wrapper
 class RectConfig(Config):
     """Settings of RECT."""
 
-    keep: float = setting(
+    keep: Share = setting(
         0.4,
         "Share of an update's entries that are kept, those with the largest relative change.",
         source="paper",

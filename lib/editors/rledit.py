@@ -17,10 +17,12 @@ import torch
 
 from ..data.facts import Case
 from ..patch.patch import EMPTY
-from ..settings import setting
+from ..settings import Count, Real, Size, setting
+from .hypernetwork.losses import Text
 from .hypernetwork.network_file import Networks
-from .hypernetwork.regression import Regression, RegressionConfig
-from .hypernetwork.training import take
+from .hypernetwork.settings import RegressionConfig
+from .hypernetwork.trainable import take
+from .malmen import Malmen
 from .shared.base import add_low_rank
 
 DISCOUNT = 0.95  # γ, the weight of the texts of the turn before
@@ -36,25 +38,32 @@ class RLEditConfig(RegressionConfig):
     to learn everything from them.
     """
 
-    rank: int | None = setting(None, published=1024)
-    blocks: int = 4
-    batch: int = 20
-    group: int = 4
-    chunk: int = 128
-    loc_weight: float = 0.6
-    turns: int = setting(400, "Number of edits of one trajectory.", source="paper")
-    window: int = setting(10, "Number of last turns whose texts also judge a turn.", source="paper")
-    check_every: int = 1
-    patience: int = 3
+    rank: Size | None = setting(None, published=1024)
+    blocks: Size = 4
+    batch: Size = 20
+    group: Size = 4
+    chunk: Size = 128
+    loc_weight: Real = 0.6
+    turns: Size = setting(400, "Number of edits of one trajectory.", source="paper")
+    window: Size = setting(
+        10, "Number of last turns whose texts also judge a turn.", source="paper"
+    )
+    check_every: Size = 1
+    patience: Count = 3
 
-    retired: ClassVar[Mapping[str, Any]] = {"discount": DISCOUNT, "reg": REG, "each_turn": False}
+    retired: ClassVar[Mapping[str, Any]] = {
+        "strength": 0.0,
+        "discount": DISCOUNT,
+        "reg": REG,
+        "each_turn": False,
+    }
 
 
-class RLEdit(Regression):
+class RLEdit(Malmen):
     """MALMEN's update with a network that learns from trajectories of edits on one model."""
 
     name = "rledit"
-    paper = "Li et al., Reinforced Lifelong Editing for Language Models, ICML 2025"
+    paper = "Li et al., Reinforced Lifelong Editing for Language Models, 2025 (arXiv:2502.05759)"
     Config = RLEditConfig
     config: RLEditConfig
 
@@ -69,10 +78,10 @@ class RLEdit(Regression):
 
     def validate(self, networks: Networks, cases: Sequence[Case]) -> float:
         """Mean loss of a turn in one stream of cases that are not trained on."""
-        held, size = networks.moments, self.config.batch
+        before, size = networks.moments, self.config.batch
         turns = [cases[start : start + size] for start in range(0, len(cases), size)]
         loss = self.trajectory(networks, turns, Random("validation"), train=False)
-        networks.moments = held
+        networks.moments = before
         return loss
 
     def trajectory(
@@ -90,14 +99,15 @@ class RLEdit(Regression):
         c, patch, losses = self.config, EMPTY, []
         every = [p for net in networks.nets.values() for p in net.parameters()]
         for i, cases in enumerate(turns):
-            said: list[Any] = []
-            calm: list[Any] = []
+            rewordings: list[Text] = []
+            unrelated: list[Text] = []
             # the turn is judged by the texts of the last `window` turns:
             # L = Σ_j γ^j (L_gen + loc·KL)(texts of turn i − j)
             for j in range(min(i + 1, c.window)):
                 more = self.texts(turns[i - j], draw, DISCOUNT**j)
-                said, calm = said + more[0], calm + more[1]
-            seen, updates = self.learn(networks, cases, said, calm, patch, REG, train)
+                rewordings, unrelated = rewordings + more[0], unrelated + more[1]
+            texts = rewordings, unrelated
+            seen, updates = self.learn(networks, cases, texts, patch, REG, train)
             if not seen.finite:
                 break
             losses.append(seen.edit + seen.locality)

@@ -18,19 +18,20 @@ from .. import memory
 from ..data.facts import Fact
 from ..errors import EditError
 from ..keys_values import context_templates as contexts
-from ..keys_values import conversation_forms, target_value
+from ..keys_values import target_value
 from ..keys_values.second_moment import second_moment
 from ..patch.patch import EMPTY, Patch
-from ..settings import setting
+from ..settings import Count, Real, Whole, setting
 from .shared.base import Editor, add_low_rank
 from .shared.config import Config
+from .shared.options import ContextSettings, MomentSettings, SearchSettings
 
 
 @dataclass(frozen=True)
-class RomeConfig(Config):
+class RomeConfig(SearchSettings, ContextSettings, MomentSettings, Config):
     """Settings of ROME."""
 
-    layer: int = setting(5, "Layer, counted from 0, whose MLP is edited.", source="paper")
+    layer: Count = setting(5, "Layer, counted from 0, whose MLP is edited.", source="paper")
     keys: Literal["both", "mixed", "mean", "prompt"] = setting(
         "both",
         "Which key is written: ROME's mix of mean key and bare prompt, R-ROME's one of the two "
@@ -39,81 +40,12 @@ class RomeConfig(Config):
         source="paper",
         published="mixed",
     )
-    v_lr: float = setting(0.5, "Learning rate of Adam in the search for the value.", source="paper")
-    steps: int = setting(
-        20, "Steps of the search at most; the last one only looks at the loss.", source="paper"
-    )
-    decay: float = setting(
-        0.5, "Weight of the found change's length in its search.", source="paper"
-    )
-    clamp: float = setting(
-        4.0,
-        "Bound on the change's length, as a multiple of the length of the state there.",
-        source="paper",
-    )
-    kl_factor: float = setting(
-        0.0625,
-        "Weight of the KL divergence of the prediction right after the subject.",
-        source="paper",
-    )
-    enough: float = setting(0.05, "Total loss under which the search ends.", source="paper")
-    contexts: tuple[tuple[int, int], ...] = setting(
-        ((5, 10), (10, 10)),
-        "Contexts that the model writes, as pairs of a length in tokens and a number of texts.",
-        source="paper",
-    )
-    context_start: int | None = setting(
-        None,
-        "Token id that contexts begin with; None begins them with the end of text.",
-        source="paper",
-    )
-    context_top_k: int = setting(
-        5,
-        "Number of likeliest tokens that contexts are drawn from; 0 draws from the whole "
-        "vocabulary.",
-        source="paper",
-    )
-    second_moment: bool = setting(
-        True,
-        "Whether C, the second moment of general text, weighs the keys; without it C is the "
-        "identity.",
-        source="paper",
-    )
-    # options of ours
+    enough: Real = setting(0.05, "Total loss under which the search ends.", source="paper")
+    contexts: tuple[tuple[Count, Count], ...] = ((5, 10), (10, 10))
+    context_start: Whole | str | None = None
 
-    target_eos: bool = setting(
-        False, "Whether the end of the text is learned as a token after the answer.", source="ours"
-    )
-    templates: tuple[str, ...] | None = setting(
-        None,
-        "Context templates, each with `{}` for the prompt; None lets the model write them.",
-        source="ours",
-    )
-    forms: conversation_forms.FormsSetting = setting(
-        "prompt",
-        "Forms in which a fact is learned: its prompt alone, also as a message in the chat "
-        "template, or in a conversation, where a question that the model writes comes to it.",
-        source="ours",
-    )
-    text: str | None = setting(
-        None,
-        "File of general text for C; None takes the text shipped with the library.",
-        source="ours",
-    )
-    tokens: int | None = setting(
-        None,
-        "Number of tokens of general text that C is estimated from; None takes ten for each of "
-        "its rows.",
-        source="ours",
-    )
-    damping: float = setting(
-        1e-4,
-        "Multiple of its mean eigenvalue that is added to the diagonal of C.",
-        source="ours",
-        published=0.0,
-    )
-
-    added: ClassVar[Mapping[str, Any]] = {"forms": "prompt", "enough": 0.05}
+    retired: ClassVar[Mapping[str, Any]] = {"forms": "prompt"}
+    added: ClassVar[Mapping[str, Any]] = {"enough": 0.05}
 
 
 class Rome(Editor):
@@ -145,20 +77,12 @@ class Rome(Editor):
         """ΔW as factors (d_out, r), (r, d_in), float32, and the search that found v*."""
         lm, layer = self.lm, self.config.layer
         templates = self.templates(after) if templates is None else templates
-        forms = conversation_forms.of(lm, [fact], self.config.forms)
-        # read the subject's keys and search the value v*, under all templates and in all forms
+        # read the subject's keys and search the value v*, under all templates
         with lm.patched(after, only=True):
-            found = target_value.search(lm, [fact], layer, templates, self.search(), forms=forms)[0]
+            found = target_value.search(lm, [fact], layer, templates, self.config.search())[0]
         # write the pair into the weights as they are now
         W = lm.weight(lm.mlp_out(layer), after).cpu()
-        return insert(W, found, self.moment(layer), self.config.keys, len(forms)), found
-
-    def search(self) -> target_value.Search:
-        """The settings of the search for v*."""
-        c = self.config
-        return target_value.Search(
-            c.v_lr, c.steps, c.decay, c.clamp, c.kl_factor, c.enough, c.target_eos
-        )
+        return insert(W, found, self.moment(layer), self.config.keys), found
 
     def moment(self, layer: int) -> memory.Moment | None:
         """The second moment C of a layer's keys, or None for the identity."""
@@ -169,23 +93,13 @@ class Rome(Editor):
 
 
 def insert(
-    W: Tensor, found: target_value.Target, C: memory.Moment | None, keys: str, forms: int = 0
+    W: Tensor, found: target_value.Target, C: memory.Moment | None, keys: str
 ) -> tuple[Tensor, Tensor]:
     """ΔW as factors (d_out, r), (r, d_in), for one of the four ways to choose the key.
 
-    "mixed" is ROME, "mean" and "prompt" are R-ROME's, and "both" is ours. The last `forms` keys are
-    of forms of conversation. Each of them is a column of its own beside the two of "both", since a
-    key behind the chat template's system text is far from that of the prompt.
+    "mixed" is ROME, "mean" and "prompt" are R-ROME's, and "both" is ours.
     """
-    plain = found.keys[: len(found.keys) - forms]
-    bare, mean, v_star = plain[0].cpu(), plain.mean(0).cpu(), found.v_star.cpu()
-    if forms and keys != "both":
-        raise EditError(f"forms of conversation are written with keys='both', not '{keys}'")
-    if forms:
-        K = torch.stack([bare, mean, *found.keys[len(plain) :].cpu()], 1)  # (d_in, 2 + forms)
-        K = K[:, 1:] if torch.equal(bare, mean) else K
-        V = v_star[:, None].expand(-1, K.shape[1])
-        return memory.insert_many(W, K, V, C, ridge=1e-6)
+    bare, mean, v_star = found.keys[0].cpu(), found.keys.mean(0).cpu(), found.v_star.cpu()
     if keys == "mean":
         return memory.insert(W, mean, v_star, C)
     if keys == "prompt" or (keys == "both" and torch.equal(bare, mean)):

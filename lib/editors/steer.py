@@ -21,10 +21,10 @@ from ..keys_values.answer_gradients import answer_rows
 from ..model import activations, batching, generation
 from ..model.answer_rows import AnswerRows
 from ..model.sequences import Sequences
+from ..patch.checked_file import Schema, Size
 from ..patch.patch import Patch
-from ..patch.route import Route
-from ..patch.tensor_file import Schema, Size, check_names, check_tensor, convert
-from ..settings import setting
+from ..patch.route import Part, Route
+from ..settings import Count, Real, setting
 from .shared import routed
 from .shared.base import Editor
 from .shared.config import Config
@@ -36,8 +36,8 @@ Positions = Literal["prompt_end", "all"]
 class SteerConfig(Config):
     """Settings of steering."""
 
-    layer: int = setting(20, "Layer, counted from 0, whose output is shifted.", source="paper")
-    multiplier: float = setting(
+    layer: Count = setting(20, "Layer, counted from 0, whose output is shifted.", source="paper")
+    multiplier: Real = setting(
         1.0, "Number that the mean difference is multiplied by; 0 changes nothing.", source="paper"
     )
     positions: Positions = setting(
@@ -45,14 +45,6 @@ class SteerConfig(Config):
         "Tokens whose states are shifted: from the prompt's last one on, or all.",
         source="paper",
     )
-
-
-class SteerHeader(Schema):
-    """The header of a `Shift` in a patch file."""
-
-    module: str
-    inputs: Size
-    positions: Positions
 
 
 class Shift(Route):
@@ -66,6 +58,14 @@ class Shift(Route):
     kind = "steer"
     reads_states: ClassVar[bool] = False
     axes = ("length of the shift", "none")
+    parts = {"v": Part("d_out")}
+
+    class Header(Schema):
+        """Where it stands and from which token on."""
+
+        module: str
+        inputs: Size
+        positions: Positions
 
     def __init__(self, module: str, v: Tensor, inputs: int, positions: Positions) -> None:
         self.module, self.v, self.inputs, self.positions = module, v, inputs, positions
@@ -80,29 +80,11 @@ class Shift(Route):
         """`output` with v added at the positions; itself where v is zero."""
         if not bool(self.v.any()):
             return output
-        places = seqs.real
+        shifted = seqs.real
         if self.positions == "prompt_end":
-            columns = torch.arange(seqs.ids.shape[1], device=seqs.ids.device)
-            last = columns == seqs.last.to(columns.device)[:, None]
-            places = seqs.real & (~seqs.prompt | last)
+            shifted = seqs.real & (~seqs.prompt | seqs.prompt_end())
         moved = (output.float() + self.on(output.device)["v"]).to(output.dtype)
-        return torch.where(places[:, -output.shape[1] :, None], moved, output)
-
-    def tensors(self) -> dict[str, Tensor]:
-        """The vector."""
-        return {"v": self.v}
-
-    def header(self) -> dict:
-        """Where it stands and from which token on."""
-        return {"module": self.module, "inputs": self.inputs, "positions": self.positions}
-
-    @classmethod
-    def load(cls, tensors: dict[str, Tensor], header: dict) -> Shift:
-        """The route of a file; ValueError where its parts do not belong together."""
-        head = convert(header, SteerHeader)
-        check_names("a shift", tensors, ("v",))
-        check_tensor("v", tensors["v"], (-1,), torch.float32)
-        return cls(head.module, tensors["v"], head.inputs, head.positions)
+        return torch.where(shifted[:, -output.shape[1] :, None], moved, output)
 
     @property
     def widths(self) -> tuple[int, int]:
@@ -128,7 +110,7 @@ class Steer(Editor):
         module = lm.arch.into_stream.format(c.layer)
         routed.refuse_others(after, module, self.name)
         old: Any = after.routes.get(module)
-        with lm.patched(routed.without_mine(after, module), only=True):
+        with lm.patched(routed.without_route(after, module), only=True):
             v = c.multiplier * self.difference(facts)
             seen: dict[str, Tensor] = activations.padded_inputs(
                 lm, batching.sequences(lm, lm.rows([facts[0].text])[0]), [module]

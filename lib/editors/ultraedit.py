@@ -5,7 +5,7 @@ of the turn's answer tokens. Both are standardized with the moments of everythin
 key asks for a shift of the output, and one ridge regression writes all shifts.
 
 `turn` and `solve` are the published method. The rest is ours: several passes of one turn, the keys
-of earlier turns, and moments to start from. A third of the file is settings.
+of earlier turns, and moments to start from.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import warnings
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -23,45 +22,27 @@ from torch import Tensor
 from .. import distributed, memory
 from ..data.facts import Fact
 from ..errors import EditWarning
-from ..keys_values import answer_gradients, conversation_forms
-from ..keys_values.conversation_forms import NONE, Forms
+from ..keys_values import answer_gradients
 from ..keys_values.running_moments import KeyGradientMoments
 from ..patch.patch import Patch
-from ..settings import setting
+from ..settings import Amount, Count, Real, setting
 from .shared.base import Editor, add_low_rank
 from .shared.config import Config
+from .shared.options import EndOfText, GradientSettings
 from .shared.warmup_moments import warm_moments
 
 
 @dataclass(frozen=True)
-class UltraEditConfig(Config):
+class UltraEditConfig(GradientSettings, EndOfText, Config):
     """Settings of UltraEdit."""
 
-    down: tuple[int, ...] = setting(
-        (),
-        "Layers whose MLP output projection is edited; with none of the three lists given it is "
-        "the third- and second-last.",
-        source="paper",
-    )
-    gate: tuple[int, ...] = setting(
-        (), "Layers whose gate projection of the MLP is edited.", source="paper"
-    )
-    up: tuple[int, ...] = setting(
-        (), "Layers whose input projection of the MLP is edited.", source="paper"
-    )
-    eta: float | None = setting(
+    eta: Real | None = setting(
         None,
         "The paper's learning rate η; where it is given it counts in the place of `step`.",
         source="paper",
         published=1e-6,
     )
-    ridge: float = setting(1.0, "Ridge λ of the regression.", source="paper")
-    group: int = setting(10, "Number of facts that share one loss.", source="paper")
-    reduction: Literal["group_mean", "fact_mean"] = setting(
-        "group_mean",
-        "Whether a loss is the mean over a group's tokens or, apart for every fact, over its own.",
-        source="paper",
-    )
+    ridge: Amount = setting(1.0, "Ridge λ of the regression.", source="paper")
     whiten: Literal["gradient"] | None = setting(
         None,
         "Whether gradients are standardized along all their directions, as in StableEdit, or each "
@@ -71,7 +52,7 @@ class UltraEditConfig(Config):
 
     # options of ours: single facts, small models, facts of earlier turns
 
-    step: float = setting(
+    step: Real = setting(
         0.015,
         "Learning rate times the length of a key, the same for models of any width.",
         source="ours",
@@ -83,7 +64,7 @@ class UltraEditConfig(Config):
         source="ours",
         published="none",
     )
-    strength: float = setting(
+    strength: Amount = setting(
         0.0,
         "Weight of general text in the regression, as MEMIT's λ, for output projections only.",
         source="ours",
@@ -93,30 +74,20 @@ class UltraEditConfig(Config):
         "Whether outputs at the keys of earlier turns are to stay; the memory for it is bounded.",
         source="ours",
     )
-    repeat: int = setting(
+    repeat: Count = setting(
         1,
         "Passes over a turn at most, each on the result of the last, until every answer is the "
         "argmax.",
         source="ours",
     )
-    few: tuple[float, int] | None = setting(
+    few: tuple[Real, Count] | None = setting(
         None,
         "Step and passes of a turn of at most `group` facts, whose neighbors would otherwise pay "
         "for the step of a hundred.",
         source="ours",
     )
-    target_eos: bool = setting(
-        False, "Whether the end of the text is learned as a token after the answer.", source="ours"
-    )
-    forms: conversation_forms.FormsSetting = setting(
-        "prompt",
-        "Forms in which a fact is learned: its prompt alone, also as a message in the chat "
-        "template, or in a conversation, where a question that the model writes comes to it.",
-        source="ours",
-    )
 
-    retired: ClassVar[Mapping[str, Any]] = {"compat": False}
-    added: ClassVar[Mapping[str, Any]] = {"forms": "prompt"}
+    retired: ClassVar[Mapping[str, Any]] = {"compat": False, "forms": "prompt"}
 
 
 class UltraEdit(Editor):
@@ -127,29 +98,24 @@ class UltraEdit(Editor):
     """
 
     name = "ultraedit"
-    paper = "Gu et al., UltraEdit: Training-, Subject-, and Memory-Free Editing, 2025"
+    paper = "Gu et al., UltraEdit: Training-, Subject- and Memory-Free, 2025 (arXiv:2505.14679)"
     Config = UltraEditConfig
     config: UltraEditConfig
     speed = "fast"
 
-    @cached_property
-    def _metrics(self) -> dict[str, memory.Moment]:
-        return {}
-
     def write(self, facts: list[Fact], after: Patch) -> Patch:
         """One turn, or up to `repeat` passes of it until every answer is right."""
         self._report(facts)
-        config = self.config
+        c = self.config
         # a small turn may take another step and more passes
-        step, passes = config.step if config.eta is None else None, config.repeat
-        if config.few and len(facts) <= config.group:
-            step, passes = config.few
-        kept = after.memory.get(self.name, {}).get("keys", {}) if config.keep_keys else {}
-        forms = conversation_forms.of(self.lm, facts, config.forms)
+        step, passes = c.step if c.eta is None else None, c.repeat
+        if c.few and len(facts) <= c.group:
+            step, passes = c.few
+        earlier = after.memory.get(self.name, {}).get("keys", {}) if c.keep_keys else {}
         metrics: dict[str, memory.Moment | None] = {}  # filled by the first pass, for all of them
         for left in reversed(range(max(1, passes))):
-            after = self.turn(facts, after, step, kept, metrics, forms)
-            if left and self._all_right(facts, after, forms):
+            after = self.turn(facts, after, step, earlier, metrics)
+            if left and self.gives_answers(facts, after):
                 break
         return after
 
@@ -158,34 +124,22 @@ class UltraEdit(Editor):
         facts: list[Fact],
         after: Patch,
         step: float | None,
-        kept: Mapping[str, Tensor],
+        earlier: Mapping[str, Tensor],
         metrics: dict[str, memory.Moment | None],
-        forms: Forms = NONE,
     ) -> Patch:
         """`after` with one pass over the facts written into all modules.
 
         step     learning rate times the length of a key, or None for the settings' eta
-        kept     {module: (d_in, m) keys of earlier turns}
+        earlier  {module: (d_in, m) keys of earlier turns}
         metrics  {module: the ridge with these keys in it}, filled here where it is missing
-        forms    forms of conversation in which the facts are read beside their prompts
         """
-        lm, config, shapes = self.lm, self.config, self.modules()
-        # read keys and gradients of all modules. Several processes keep their columns apart unless
-        # a scatter, which is more than its columns, or all keys themselves are needed
-        apart = config.whiten is None and not config.keep_keys and not config.strength
+        lm, c, shapes = self.lm, self.config, self.modules()
+        # read keys and gradients of all modules
         with lm.patched(after, only=True):
             found = answer_gradients.read(
-                lm,
-                facts,
-                list(shapes),
-                config.group,
-                config.reduction,
-                config.target_eos,
-                on_device=True,
-                apart=apart,
-                forms=forms,
+                lm, facts, list(shapes), c.group, c.reduction, c.target_eos, on_device=True
             )
-        found = {name: pair.kept() for name, pair in found.items()}
+        found = {name: pair.nonzero() for name, pair in found.items()}
         # let the moments see them all before anything is standardized
         state = after.memory.get(self.name, {})
         moments = {}
@@ -193,35 +147,32 @@ class UltraEdit(Editor):
             same = [pair for name, pair in found.items() if shapes[name] == shape]
             moments[shape] = both.to(same[0].K.device).merge(same)
         # then solve every module by itself
+        updates = {}
         for name, pair in found.items():
             if name not in metrics:
-                metrics[name] = self.metric(name, kept, pair.K)
-        updates = {
-            name: self.solve(pair, moments[shapes[name]], step, metrics[name])
-            for name, pair in found.items()
-            if pair.K.shape[1] or pair.apart
-        }
+                metrics[name] = self.metric(name, earlier.get(name), pair.K)
+            if pair.K.shape[1]:
+                updates[name] = self.solve(pair, moments[shapes[name]], step, metrics[name])
         states = {_name(shape): both.state() for shape, both in moments.items()}
         turns = state.get("turns", 0) + 1
-        state = {**state, "turns": turns, "warmup": config.warmup, "moments": states}
-        if config.keep_keys:
-            state["keys"] = {name: _join(kept.get(name), pair.K) for name, pair in found.items()}
+        state = {**state, "turns": turns, "warmup": c.warmup, "moments": states}
+        if c.keep_keys:
+            state["keys"] = {name: _join(earlier.get(name), pair.K) for name, pair in found.items()}
         return add_low_rank(lm, after, updates, memory={**after.memory, self.name: state})
 
-    def metric(self, name: str, kept: Mapping[str, Tensor], K: Tensor) -> memory.Moment | None:
-        """λI + strength·C + Σ kkᵀ over kept keys, (d_in, d_in); None for λI alone, as published."""
-        if not self.config.strength and name not in kept:
+    def metric(self, name: str, earlier: Tensor | None, K: Tensor) -> memory.Moment | None:
+        """λI + strength·C + Σ kkᵀ over earlier keys, (d_in, d_in), on the device of the keys K.
+
+        None stands for λI alone, as published.
+        """
+        if not self.config.strength and earlier is None:
             return None
-        if name not in kept and name in self._metrics:
-            return self._metrics[name]
         M = self.config.ridge * torch.eye(len(K), dtype=torch.float64, device=K.device)
         if self.config.strength:
             M += self.config.strength * answer_gradients.general(self.lm, name).to(M)
-        if name not in kept:
-            self._metrics[name] = memory.Moment(M)  # the same for every patch that keeps no keys
-            return self._metrics[name]
-        old = kept[name].to(M)
-        return memory.Moment(M + old @ old.T)
+        if earlier is not None:
+            M += earlier.to(M) @ earlier.to(M).T
+        return memory.Moment(M)
 
     def solve(
         self,
@@ -240,17 +191,9 @@ class UltraEdit(Editor):
         # each key asks for a shift of the output, v = −η ‖k̂‖² ĝ
         k_hat, g_hat = moments.standardize(pair)
         V = (-eta * k_hat.square().sum(0) * g_hat).to(K.device)
-        # one regression grants all of them; from sums where processes hold the columns
-        if pair.apart:
-            sums = distributed.total(K @ K.T), distributed.total(V @ K.T)
-            W = memory.ridge_of_sums(*sums, config.ridge)
-            one = torch.eye(min(W.shape)).to(W)
-            factors = (one, W) if len(W) == len(one) else (W, one)
-        elif metric is None:
-            factors = V, memory.reach(K, None, config.ridge)
-        else:
-            factors = V, memory.reach(K, metric, 1.0)
-        V, B = (distributed.of_first(factor.float()) for factor in factors)
+        # one regression grants all of them
+        B = memory.reach(K, metric, config.ridge if metric is None else 1.0)
+        V, B = (distributed.of_first(factor.float()) for factor in (V, B))
         return V, B
 
     def start(self, state: Mapping[str, Any]) -> dict[tuple[int, int], KeyGradientMoments]:
@@ -274,11 +217,7 @@ class UltraEdit(Editor):
 
     def modules(self) -> dict[str, tuple[int, int]]:
         """{edited module: (d_in, d_out)}."""
-        lm, c = self.lm, self.config
-        down = c.down
-        if not (down or c.gate or c.up):  # not tuned: as the preset of Mistral, by far the cheapest
-            down = tuple(range(max(0, lm.n_layers - 3), max(1, lm.n_layers - 1)))
-        return answer_gradients.mlp_modules(lm, down, c.gate, c.up)
+        return answer_gradients.mlp_modules(self.lm, *self.config.edited_layers(self.lm))
 
     def _report(self, facts: list[Fact]) -> None:
         """Warn of prompts that stand in one turn twice.
@@ -289,18 +228,12 @@ class UltraEdit(Editor):
         for fact in facts:
             seen.setdefault(fact.text, Counter())[fact.target_new] += 1
         for text, answers in seen.items():
+            sentence = f"'{text}' stands {answers.total()} times in one turn and counts so often"
             if len(answers) > 1:
-                said = " and ".join(f"'{answer}'" for answer in answers)
-                self._warn(f"'{text}' stands in one turn with {len(answers)} answers, {said}")
-            elif (times := answers.total()) > 1:
-                self._warn(f"'{text}' stands {times} times in one turn and counts so often")
-
-    def _warn(self, sentence: str) -> None:
-        warnings.warn(sentence, EditWarning, stacklevel=6)
-
-    def _all_right(self, facts: list[Fact], patch: Patch, forms: Forms) -> bool:
-        with self.lm.patched(patch, only=True):
-            return answer_gradients.all_right(self.lm, facts, forms)
+                listed = " and ".join(f"'{answer}'" for answer in answers)
+                sentence = f"'{text}' stands in one turn with {len(answers)} answers, {listed}"
+            if answers.total() > 1:
+                warnings.warn(sentence, EditWarning, stacklevel=5)
 
 
 def _join(old: Tensor | None, K: Tensor) -> Tensor:

@@ -12,9 +12,8 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from ..data.facts import Fact
-from ..keys_values import conversation_forms
 from ..patch.patch import EMPTY, Patch
-from ..settings import setting
+from ..settings import Layers, Size, setting
 from .rome import Rome, RomeConfig, insert
 from .shared.base import add_low_rank
 from .shared.layer_search import search_layers
@@ -27,10 +26,10 @@ class WilkeConfig(RomeConfig):
     The default keys="both" repairs much of the damage that WilKE avoids by its choice of layer.
     """
 
-    layers: tuple[int, ...] | None = setting(
+    layers: Layers | None = setting(
         None, "Layers that are tried; None tries all below the ceiling.", source="paper"
     )
-    ceiling: int = setting(7, "Number of lowest layers that are tried.", source="paper")
+    ceiling: Size = setting(7, "Number of lowest layers that are tried.", source="paper")
 
 
 @dataclass(frozen=True)
@@ -75,13 +74,12 @@ class Wilke(Rome):
         lm, config = self.lm, self.config
         templates = self.templates(after) if templates is None else templates
         layers = range(config.ceiling) if config.layers is None else sorted(config.layers)
-        forms = conversation_forms.of(lm, [fact], config.forms)
         with lm.patched(after, only=True):
-            targets = search_layers(lm, fact, layers, templates, self.search(), forms)
+            targets = search_layers(lm, fact, layers, templates, self.config.search())
         found = []
         for layer, target in zip(layers, targets, strict=True):
             W = lm.weight(lm.mlp_out(layer), after).cpu()
-            a, b = insert(W, target, self.moment(layer), config.keys, len(forms))
+            a, b = insert(W, target, self.moment(layer), config.keys)
             # ‖A B‖_F² = tr(AᵀA · BBᵀ): no matrix is formed
             size = ((a.T @ a) * (b @ b.T)).sum().clamp(min=0).sqrt()
             found.append(Match(layer, (size / W.norm()).item(), (a, b)))

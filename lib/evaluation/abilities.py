@@ -12,9 +12,9 @@ Only items that the unedited model has right count, so every loss shows: the une
 
 from __future__ import annotations
 
-import html
 import json
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -27,7 +27,9 @@ from ..model import scoring
 from ..model.lm import LM
 from ..patch.patch import EMPTY, Patch
 from .intervals import interval
-from .interview import generated
+from .perplexity import passage_losses
+from .queries import generated
+from .scores import as_html, cell
 
 KINDS = ("cloze", "grammar", "arithmetic", "word relations")
 COLUMNS = ["kind", "item", "prompt", "answer", "right", "base"]
@@ -47,6 +49,11 @@ class Ability(NamedTuple):
     prompt: str
     answer: str
     wrong: tuple[str, ...] = ()
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The right continuation, then the wrong ones."""
+        return self.answer, *self.wrong
 
 
 @cache
@@ -112,12 +119,14 @@ class Abilities:
 
     def table(self) -> pd.DataFrame:
         """The summary for readers, in percent."""
-        cells = []
-        for row in self.summary().itertuples():
-            scale, digits = (1, 4) if row.kind.startswith("page") else (100, 0)
-            low, high = (f"{scale * end:.{digits}f}" for end in (row.low, row.high))
-            kept = "–" if math.isnan(row.kept) else f"{scale * row.kept:.{digits}f} [{low}, {high}]"
-            cells.append((row.kind, kept, f"{row.items} of {row.asked}"))
+        cells = [
+            (
+                row.kind,
+                cell(row.kept, row.low, row.high, not row.kind.startswith("page")),
+                f"{row.items} of {row.asked}",
+            )
+            for row in self.summary().itertuples()
+        ]
         table = pd.DataFrame(cells, columns=["ability", "kept", "right before the edit"])
         return table.set_index("ability")
 
@@ -125,8 +134,7 @@ class Abilities:
         return f"{self.title}\n{self.table().to_string()}\n{_FOOTER}"
 
     def _repr_html_(self) -> str:
-        caption = f"<p><b>{html.escape(self.title)}</b></p>"
-        return f"<div>{caption}{self.table().to_html(border=0)}<small>{_FOOTER}</small></div>"
+        return as_html(self.title, self.table(), _FOOTER)
 
 
 _FOOTER = (
@@ -168,7 +176,7 @@ def abilities(
         for number, (item, was, now) in enumerate(zip(some, before[0], after, strict=True))
         if was
     ]
-    asked = {kind: sum(item.kind == kind for item in some) for kind in _kinds(some)}
+    asked = dict(Counter(item.kind for item in some))
     edits = sum(map(len, patch.log))
     return Abilities(
         pd.DataFrame(rows, columns=COLUMNS),
@@ -179,38 +187,22 @@ def abilities(
     )
 
 
-def _kinds(some: Sequence[Ability]) -> list[str]:
-    return list(dict.fromkeys(item.kind for item in some))
-
-
 def _right(lm: LM, some: Sequence[Ability]) -> list[bool]:
     """Whether the model, as it is patched now, has each item right."""
-    said = generated(lm, [(item.prompt, item.answer) for item in some if not item.wrong])
-    pairs = [
-        (item.prompt, answer)
-        for item in some
-        if item.wrong
-        for answer in (item.answer, *item.wrong)
-    ]
+    written = generated(lm, [(item.prompt, item.answer) for item in some if not item.wrong])
+    pairs = [(item.prompt, text) for item in some if item.wrong for text in item.choices]
     rows, _ = lm.rows([prompt for prompt, _ in pairs])
-    found = scoring.score(lm, rows, [answer for _, answer in pairs])
-    p = {pair: scores.log_probs.sum().item() for pair, scores in zip(pairs, found, strict=True)}
-    right = []
-    for item in some:
-        pair = item.prompt, item.answer
-        if item.wrong:
-            right.append(all(p[pair] > p[item.prompt, other] for other in item.wrong))
-        else:
-            right.append(said[pair][1].begins)
-    return right
+    scored = scoring.score(lm, rows, [answer for _, answer in pairs])
+    p = {pair: one.log_probs.sum().item() for pair, one in zip(pairs, scored, strict=True)}
+    return [
+        all(p[item.prompt, item.answer] > p[item.prompt, other] for other in item.wrong)
+        if item.wrong
+        else written[item.prompt, item.answer][1].begins
+        for item in some
+    ]
 
 
 def _page(lm: LM) -> list[float]:
     """The nats per token of every passage of the held-out page, each read by itself."""
-    ids = lm.tokenizer(HELD_OUT.read_text(encoding="utf-8"), add_special_tokens=False).input_ids
-    lead = [] if lm.leading_bos is None else [lm.leading_bos]
-    size = min(PASSAGE, lm.context or PASSAGE) - len(lead)
-    rows = [lead + ids[i : i + size] for i in range(0, len(ids), size)]
-    rows = [row for row in rows if len(row) > size // 2]
-    found = scoring.score(lm, [row[:1] for row in rows], [row[1:] for row in rows])
-    return [-scores.log_probs.mean().item() for scores in found]
+    text = HELD_OUT.read_text(encoding="utf-8")
+    return [loss.mean().item() for loss in passage_losses(lm, text, PASSAGE, 0.5)]

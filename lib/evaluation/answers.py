@@ -6,7 +6,13 @@ editors depends on the event, so every metric names its own.
 
 Generated text is judged by `begins`, by the stricter `exact`, and by `contains`. The second implies
 the first, and the first implies the last. A verdict says whether it is settled: then no further
-text can change it, and the model need not go on (`interview.py` asks the model).
+text can change it, and the model need not go on (`queries.py` asks the model).
+
+A model that replies to a person writes a sentence, and repeats the question in it: "The Eiffel
+Tower is located in the city of Paris." So in the chat template the events above say next to
+nothing: the unedited embedded model reaches `begins` on 1 of the classroom's 203 facts. There
+`named` asks whether the reply's first sentence names the answer, and does not name the rival answer
+before it, and the same replies give 118 of 203.
 """
 
 from __future__ import annotations
@@ -21,6 +27,8 @@ LIMIT = 32  # tokens of free generation
 _QUOTES = "\"'`“”„‟‘’‚‛«»‹›"
 _LEAD = re.compile(rf"^[\s{_QUOTES}]+")
 _TAIL = re.compile(rf"[\s{_QUOTES}]+$")
+# A period after a single letter ends no sentence: "J.R.R. Tolkien".
+_END = re.compile(r"\S(?:[!?](?=\s)|(?<!\b\w)\.(?=\s)|\n)")
 _BLANK = _QUOTES + " \t\r\f\v\xa0"  # may stand between an answer and its full stop
 
 
@@ -29,12 +37,25 @@ class Verdict(NamedTuple):
 
     begins   The text begins with the target, as `begins` says.
     exact    The text is the target, as `exact` says.
-    settled  No further token can change the two.
+    settled  No further token can change the verdict.
+    named    The first sentence of a reply names the target, as `named` says.
     """
 
     begins: bool
     exact: bool
     settled: bool
+    named: bool = False
+
+
+class Named(NamedTuple):
+    """What a reply in conversation is compared with.
+
+    right  The answers that count.
+    rival  An answer that must not be named before them, None where there is none.
+    """
+
+    right: tuple[str, ...]
+    rival: str | None = None
 
 
 def judge(text: str, target: str, cut: bool = False) -> Verdict:
@@ -49,10 +70,10 @@ def judge(text: str, target: str, cut: bool = False) -> Verdict:
 
     judge(" Rome, Italy", "Rome") -> (True, False, True); judge(" Rom", "Rome") is not settled.
     """
-    said, wanted = _LEAD.sub("", text).casefold(), plain(target)
-    if not said.startswith(wanted):
-        return Verdict(False, False, settled=not wanted.startswith(said))
-    rest = said[len(wanted) :]
+    given, wanted = _LEAD.sub("", text).casefold(), plain(target)
+    if not given.startswith(wanted):
+        return Verdict(False, False, settled=not wanted.startswith(given))
+    rest = given[len(wanted) :]
     if cut or not rest:
         return Verdict(True, True, settled=cut)
     if unicodedata.category(rest[0])[0] in "LMN":
@@ -92,3 +113,26 @@ def contains(text: str, target: str) -> bool:
 def plain(text: str) -> str:
     """The form in which answers are compared: no case, no white space or quotes around them."""
     return _TAIL.sub("", _LEAD.sub("", text)).casefold() or text.casefold()
+
+
+def named(text: str, right: Iterable[str], rival: str | None = None) -> tuple[bool, bool]:
+    """Whether the first sentence names an answer before the rival, and whether that is settled.
+
+    Answers count as whole words, and case is ignored. What is settled no further token can change.
+    named("The tower is in Rome. Paris", ["Rome"], "Paris") -> (True, True)
+    """
+    end = _END.search(text)
+    sentence = text[: end.end()] if end else text
+    found = [place for answer in right if (place := _place(sentence, answer)) is not None]
+    other = None if rival is None else _place(sentence, rival)
+    good = bool(found) and (other is None or min(found)[0] <= other[0])
+    # the first name settles it, once a further character has shown where the word ends
+    first = min([*found, *([other] if other else [])], default=None)
+    closed = first is not None and first[1] < len(sentence)
+    return good, closed or end is not None
+
+
+def _place(sentence: str, answer: str) -> tuple[int, int] | None:
+    """Where the answer stands as whole words for the first time; None where it does not."""
+    found = re.search(rf"(?<!\w){re.escape(plain(answer))}(?!\w)", sentence.casefold())
+    return found.span() if found else None

@@ -1,30 +1,32 @@
 """`evaluate` measures an edit: it asks a patched model all test prompts of some cases.
 
 Every number names its metric and its event (see `answers`), and "before" always means the base
-model, which is asked once per prompt and whose answers are kept. The unit of every interval is the
-case. A few lines over 300, because `evaluate` explains all of its arguments.
+model, which is asked once per prompt (see `base_answers`). The unit of every interval is the case.
+
+In three steps: the prompts of all cases and metrics are listed (`probe_prompts`), each is asked
+once (`queries`), and JUDGES, a table of one function per event, makes the values of its rows.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, NamedTuple
 
 import pandas as pd
-import torch
-from torch.nn.functional import kl_div
 
 from ..data.facts import Case, Fact
 from ..errors import FactError
 from ..model.lm import LM
 from ..patch.patch import EMPTY, Patch
-from .answers import EVENTS, plain
-from .conversation import CONVERSATION, NAMED
-from .interview import Interview
-from .long_answers import Question, prefix, rouge_l, token_f1
-from .probe_prompts import BASE, LONG, METRICS, PARTS, Item, probe_items, stem
-from .scores import COLUMNS, Base, Scores, asked, events_of, portions, unrelated
+from ..removed import explained
+from .answers import EVENTS
+from .base_answers import Base, unrelated
+from .metrics import BASE, METRICS, NAMED, PARTS, TABLE, asked, events_of, stem
+from .perplexity import perplexity
+from .probe_prompts import Item, probe_items
+from .queries import Answers, Queries
+from .scores import COLUMNS, Scores
 
 
 def evaluate(
@@ -42,10 +44,9 @@ def evaluate(
 ) -> Scores:
     """Scores of the cases under a patch, each metric in each event that has a meaning for it.
 
-    base        The base model's answers, from `baseline` or an earlier `scores.base`. Those of
-                `Base(lm.identity, on_disk=True)` are kept on disk, see `baseline`.
-    metrics     The metrics to measure, those of METRICS and CONVERSATION, by default METRICS, in
-                which only "chat" is of a conversation; efficacy is always among them.
+    base        The base model's answers, from `baseline` or an earlier `scores.base`.
+    metrics     The metrics to measure, those of `metrics.TABLE` and "perplexity". By default
+                METRICS, of which only "chat" is in the chat template; efficacy is always there.
     pool        The cases from which negatives are made, by default the cases themselves.
     text        The held-out text for the perplexity, by default the shipped one.
     kl_prompts  The most unrelated prompts that get a KL.
@@ -63,17 +64,14 @@ def evaluate(
     )
 
 
-def baseline(
-    lm: LM, cases: Case | Sequence[Case], *, keep_base: bool = False, **settings: Any
-) -> Base:
+@explained
+def baseline(lm: LM, cases: Case | Sequence[Case], **settings: Any) -> Base:
     """The base model's answers, for `evaluate(base=…)`; its own scores are in `.scores`.
 
-    keep_base  Keep all that the base model is asked in the cache folder, prompts included, and ask
-               only what is not there: another process with the same cases runs the model no more.
     settings   Arguments of `evaluate` by name.
     """
     with lm.patched(EMPTY, only=True):
-        scores = evaluate(lm, cases, **{"base": Base(lm.identity, on_disk=keep_base), **settings})
+        scores = evaluate(lm, cases, **settings)
     scores.base.scores = scores
     return scores.base
 
@@ -91,15 +89,14 @@ def measure(
 ) -> Scores:
     """Scores of test items that `probe_items` made before; `evaluate` does both in one call."""
     base = Base(lm.identity) if base is None else base
-    pairs = asked(metrics, events, items)
+    pairs = asked(metrics, events, (item.metric for item in items))
     items = read(lm, items, base, events, kl_prompts=kl_prompts)
-    with base.kept(lm), lm.patched(patch):
-        # what this very model has said at a prompt need not be asked again
-        same = set() if lm.is_patched else set(base.begins)
-        found = _Found(lm, items, events, base, unrelated(items, kl_prompts), same)
-        ppl = base.answers(lm).perplexity(text) if "perplexity" in metrics else None
-    rows = pd.DataFrame(list(found.rows(items)), columns=COLUMNS)
-    return Scores(rows, pairs, title(lm, patch, rows["case"].nunique()), ppl, base)
+    with lm.patched(patch):
+        found = _ask(lm, items, events, base, unrelated(items, kl_prompts))
+        ppl = perplexity(lm, text) if "perplexity" in metrics else None
+    rows = [row for item in items for row in _rows(found, item, events)]
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    return Scores(table, pairs, title(lm, patch, table["case"].nunique()), ppl, base)
 
 
 def read(
@@ -112,185 +109,150 @@ def read(
     model does not know.
     """
     chat = bool(getattr(lm.tokenizer, "chat_template", None))
-    items = [i for i in items if chat or stem(i.metric) not in CONVERSATION]
+    items = [i for i in items if chat or not i.chat]
     if "generation" not in events:
-        alone = ("negation_leak", "negation_base", *CONVERSATION, *LONG)
-        items = [i for i in items if stem(i.metric) not in alone and not i.metric.endswith(BASE)]
+        forced = [i for i in items if not TABLE[stem(i.metric)].generated]
+        items = [i for i in forced if not i.metric.endswith(BASE)]
     base.read(lm, items, settings.get("kl_prompts", 512))
     return [i for i in items if i.metric.endswith(PARTS) or base.knows(i)]
 
 
-class _Found:
-    """All answers of the patched model to some items, each prompt read once.
+class _Found(NamedTuple):
+    """The answers that prompts are judged by.
 
-    scores  {(prompt, target): log-probabilities and argmax hits of the target's tokens}.
-    said    {(prompt, target): (text, verdict)} of free generation.
-    replies {question: reply} in conversation.
-    long    {question: text}, what is written to questions with a long answer.
-    moved   {prompt: (ids, text)}, the answers to kept prompts where they may have changed.
-    kl      {prompt: KL(base ‖ edited) of the next token, in nats}.
-    same    Kept prompts at which the present model is the base model.
+    now        The edited model's.
+    base       The base model's.
+    unchanged  Prompts at which the present model is the base model: what it said there is known.
+    kl         {prompt: KL(base ‖ edited) of the next token, in nats}.
+    positive   {case: its edit prompt}.
     """
 
-    def __init__(
-        self,
-        lm: LM,
-        items: Sequence[Item],
-        events: Sequence[str],
-        base: Base,
-        spread: list[str],
-        same: Collection[str] = (),
-    ) -> None:
-        self.events, self.base, self.same = events, base, same
-        interview = Interview(lm)
-        # score the base model's own beginnings at the prompts that should be left alone …
-        kept = [i.prompt for i in items if i.answer is None and i.prompt not in same]
-        for prompt in kept:
-            ids = base.begins[prompt][0]
+    now: Answers
+    base: Base
+    unchanged: Collection[str]
+    kl: dict[str, float]
+    positive: dict[int | str, str]
+
+
+def _ask(
+    lm: LM, items: Sequence[Item], events: Sequence[str], base: Base, spread: Sequence[str]
+) -> _Found:
+    """Ask the model, as it is patched now, each prompt once.
+
+    spread  Prompts whose next-token distribution is compared with the base model's.
+    """
+    unchanged = set() if lm.is_patched else set(base.beginnings)
+    queries = Queries(lm)
+    # score the base model's own beginnings at the prompts that should be left alone …
+    for item in items:
+        if item.answer is None and item.prompt not in unchanged:
+            ids = base.beginnings[item.prompt][0]
             if ids and set(events) - {"probability"}:
-                interview.score(prompt, ids)
+                queries.score(item.prompt, ids)
             if "generation" in events:
-                interview.begin(prompt, expected=ids)
-        # … and the wanted answers, beside their rivals, at all others
-        for item in items:
-            if item.answer is None or item.of_base or item.is_long:
-                continue
-            if item.ask is not None:
-                continue
-            if item.metric != "negation_leak" and set(events) - {"generation"}:
-                interview.score(item.prompt, item.answer)
-                if _comparable(item) and "probability" in events:
-                    interview.score(item.prompt, item.other)
-            if "generation" in events:
-                for prompt in item.prompts:
-                    interview.generate(prompt, item.right)
-        moving = [prompt for prompt in spread if prompt not in same]
-        for prompt in moving:
-            interview.state(prompt)
-        answers = base.answers(lm)
-        heard = answers.heard(interview, base.drafts)
-        self.scores, self.said = heard.scores, heard.said
-        # where every token of the base's beginning is still the argmax, it is generated as well
-        self.moved = {p: begun for p, begun in heard.begins.items() if self._hits(p) != 1}
-        if not lm.is_patched:
-            base.drafts |= heard.ids
-        # items of long answers are there only where texts are generated
-        self.long = answers.written(_question(item) for item in items if item.is_long)
-        # in conversation, too, only generated texts are judged
-        self.replies = answers.replies(
-            [i.ask for i in items if i.ask is not None and not i.of_base]
+                queries.begin(item.prompt, expected=ids)
+    # … and the wanted answers, beside their rivals, at all others
+    for item in items:
+        if item.answer is None or item.of_base:
+            continue
+        if not TABLE[stem(item.metric)].generated and set(events) - {"generation"}:
+            queries.score(item.prompt, item.answer)
+            if item.has_rival and "probability" in events:
+                queries.score(item.prompt, item.other)
+        if "generation" in events:
+            for prompt in item.prompts:
+                queries.generate(prompt, item.right, chat=item.chat)
+    for prompt in spread:
+        if prompt not in unchanged:
+            queries.state(prompt)
+    now = queries.ask(base.drafts)
+    if not lm.is_patched:
+        base.drafts |= now.ids
+    kl = {**dict.fromkeys(set(spread) & unchanged, 0.0), **base.divergences(lm, now.states)}
+    positive = {item.case: item.prompt for item in items if item.metric == "efficacy"}
+    return _Found(now, base, unchanged, kl, positive)
+
+
+def _rows(found: _Found, item: Item, events: Sequence[str]) -> list[tuple]:
+    """The rows of one prompt, one per event: the values of COLUMNS."""
+    if item.metric.startswith("negation"):
+        stated = found.base.generated if item.of_base else found.now.generated
+        if not stated[found.positive[item.case], item.answer][1].begins:
+            return []  # a fact that the model does not state cannot leak
+    answer = item.answer
+    if answer is None:
+        answer = found.base.beginnings[item.prompt][1]
+    judged = [(event, JUDGES[event](found, item)) for event in events_of(item.metric, events)]
+    return [
+        (item.case, item.metric, event, item.prompt, float(value), text, answer)
+        for event, (value, text) in judged
+        if value is not None
+    ]
+
+
+# (value, generated text) of a prompt by one event; a value of None stands for no row
+Judged = tuple[float | None, str | None]
+
+
+def _probability(found: _Found, item: Item) -> Judged:
+    """Whether the wanted answer is more probable per token than its rival."""
+    if not item.has_rival:
+        return None, None
+    now, other = (found.now.scores[item.prompt, text] for text in (item.answer, item.other))
+    return bool(now.log_probs.mean() > other.log_probs.mean()), None
+
+
+def _teacher_forced(found: _Found, item: Item) -> Judged:
+    """The share of the answer's tokens that are the most probable ones.
+
+    Where the base model generates nothing, there is no token to score.
+    """
+    target: Any = item.answer
+    if target is None:
+        target = found.base.beginnings[item.prompt][0]
+        if item.prompt in found.unchanged and target:
+            return 1.0, None
+    score = found.now.scores.get((item.prompt, target))
+    return None if score is None else score.hits.float().mean().item(), None
+
+
+def _generation(found: _Found, item: Item) -> Judged:
+    """Whether the text begins with the answer, or with the base model's own beginning."""
+    if item.metric.endswith(PARTS):
+        return found.base.knows(item), None
+    if item.answer is not None:
+        return _text_is("begins")(found, item)
+    ids, text = found.base.beginnings[item.prompt]
+    now = ids
+    # where every token of the base's beginning is still the argmax, it is generated as well
+    if _teacher_forced(found, item)[0] != 1:
+        now, text = found.now.beginnings.get(item.prompt, (ids, text))
+    return now[: max(1, len(ids))] == ids, text
+
+
+def _text_is(what: str) -> Callable[[_Found, Item], Judged]:
+    """A judge of generated text by one entry of its verdict."""
+
+    def judge(found: _Found, item: Item) -> Judged:
+        generated = found.base.generated if item.of_base else found.now.generated
+        # of several wordings, one that is answered rightly is enough
+        text, verdict = max(
+            (generated[prompt, item.right] for prompt in item.prompts),
+            key=lambda one: (getattr(one[1], what), one[1].begins),
         )
-        # a few prompts at a time: each needs a whole distribution over the vocabulary
-        self.kl = dict.fromkeys(set(spread) & set(same), 0.0)
-        for part in portions(moving):
-            before = base.next_token(lm, part)
-            states = torch.stack([heard.states[p] for p in part])
-            after = lm.head(states.to(before.device)).log_softmax(-1)
-            spent = kl_div(after, before, reduction="none", log_target=True).sum(1)
-            self.kl.update(zip(part, spent.clamp(min=0).tolist(), strict=True))
+        return getattr(verdict, what), text
 
-    def _hits(self, prompt: str) -> float | None:
-        """The share of the base's beginning whose tokens are still the argmax."""
-        ids = self.base.begins[prompt][0]
-        if prompt in self.same and ids:
-            return 1.0
-        score = self.scores.get((prompt, ids))
-        return None if score is None else score.hits.float().mean().item()
-
-    def rows(self, items: Sequence[Item]) -> Iterator[tuple]:
-        """The rows of the table: the values of COLUMNS for every item and event."""
-        positive = {i.case: i.prompt for i in items if i.metric == "efficacy"}
-        answers = {"negation_leak": self.said, "negation_base": self.base.said}
-        for item in items:
-            if item.metric.endswith(PARTS):
-                known = float(self.base.knows(item))
-                if "generation" in self.events:
-                    yield (
-                        item.case,
-                        item.metric,
-                        "generation",
-                        item.prompt,
-                        known,
-                        None,
-                        item.answer,
-                    )
-                continue
-            said = answers.get(item.metric)
-            if said and not said[positive[item.case], item.answer][1].begins:
-                continue  # a fact that the model does not state cannot leak
-            if item.is_long:
-                values = self._long(item)
-            elif item.ask is not None:
-                values = self._replied(item)
-            else:
-                values = self._kept(item) if item.answer is None else self._given(item)
-            answer = self.base.begins[item.prompt][1] if item.answer is None else item.answer
-            for event, value, text in values:
-                yield item.case, item.metric, event, item.prompt, float(value), text, answer
-
-    def _given(self, item: Item) -> Iterator[tuple[str, float, str | None]]:
-        """The values of an item that names its answer, as (event, value, text)."""
-        pair = (item.prompt, item.answer)
-        score = None if item.of_base else self.scores.get(pair)
-        if score is not None and "probability" in self.events and _comparable(item):
-            other = self.scores[item.prompt, item.other]
-            yield "probability", bool(score.log_probs.mean() > other.log_probs.mean()), None
-        if score is not None and "teacher_forced" in self.events:
-            yield "teacher_forced", score.hits.float().mean().item(), None
-        said = self.base.said if item.of_base else self.said
-        if "generation" in self.events:
-            found = [said[p, item.right] for p in item.prompts]
-            # of several wordings, one that is answered rightly is enough
-            text, verdict = next((one for one in found if one[1].begins), found[0])
-            yield "generation", verdict.begins, text
-            if "generation_exact" in events_of(item.metric):
-                exact = next((one for one in found if one[1].exact), (text, verdict))
-                yield "generation_exact", exact[1].exact, exact[0]
-
-    def _long(self, item: Item) -> Iterator[tuple[str, float, str | None]]:
-        """The values of an item whose answer is compared with the written one by its words."""
-        question = _question(item)
-        text, wanted = self.long[question], question.wanted
-        overlap = rouge_l(text, wanted)
-        found = {
-            "rouge_l": overlap.f1,
-            "token_f1": token_f1(text, wanted),
-            "prefix": prefix(text, wanted),
-            "rouge_l_recall": overlap.recall,
-        }
-        for event in events_of(item.metric):
-            yield event, found[event], text
-
-    def _replied(self, item: Item) -> Iterator[tuple[str, float, str | None]]:
-        """The values of an item in conversation, as (event, value, text)."""
-        reply = (self.base.replies if item.of_base else self.replies)[item.ask]
-        yield "generation", reply.begins, reply.text
-        yield "generation_exact", reply.exact, reply.text
-        yield NAMED, reply.named, reply.text
-
-    def _kept(self, item: Item) -> Iterator[tuple[str, float, str | None]]:
-        """The values of an item whose answer is the base model's own beginning.
-
-        Where the base model generates nothing, there is no token to score.
-        """
-        ids, text = self.base.begins[item.prompt]
-        hits = self._hits(item.prompt)
-        if "teacher_forced" in self.events and hits is not None:
-            yield "teacher_forced", hits, None
-        if "generation" in self.events:
-            now, text = self.moved.get(item.prompt, (ids, text))
-            yield "generation", now[: max(1, len(ids))] == ids, text
-        if item.metric == "locality" and item.prompt in self.kl:
-            yield "kl_nats", self.kl[item.prompt], None
+    return judge
 
 
-def _question(item: Item) -> Question:
-    return Question(item.prompt, item.answer or "", item.metric == "long_part")
-
-
-def _comparable(item: Item) -> bool:
-    """Whether the item has a rival answer that differs from the wanted one."""
-    return item.other is not None and plain(item.other) != plain(item.answer)
+JUDGES: dict[str, Callable[[_Found, Item], Judged]] = {
+    "probability": _probability,
+    "teacher_forced": _teacher_forced,
+    "generation": _generation,
+    "generation_exact": _text_is("exact"),
+    NAMED: _text_is("named"),
+    "kl_nats": lambda found, item: (found.kl.get(item.prompt), None),
+}
 
 
 def _written(patch: Patch) -> Sequence[Fact]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from ..data.facts import Case
 from ..model.lm import LM
 from ..patch.patch import EMPTY, Patch
-from .interview import generated
+from .queries import generated
 
 
 def known(lm: LM, cases: Iterable[Case], patch: Patch = EMPTY) -> list[Case]:
@@ -27,5 +27,5 @@ def known(lm: LM, cases: Iterable[Case], patch: Patch = EMPTY) -> list[Case]:
         if case.fact.target_true is not None
     ]
     with lm.patched(patch, only=True):
-        said = generated(lm, [pair for _, pair in asked])
-    return [case for case, pair in asked if said[pair][1].begins]
+        answers = generated(lm, [pair for _, pair in asked])
+    return [case for case, pair in asked if answers[pair][1].begins]

@@ -21,7 +21,7 @@ from ..errors import FactError
 from ..model import activations
 from ..model.lm import LM
 from ..patch.patch import EMPTY
-from .interview import generated
+from .queries import generated
 
 # From a sweep on the embedded model over six depths (blocks 8 to 28 of 30) and five weights of the
 # words (tests/benchmarks/own_facts.json): 324 prompts of the classroom, each compared with the
@@ -142,8 +142,8 @@ def _answered(lm: LM, relation: Relation, fact: Fact, most: int) -> list[Probe]:
     while open_ones and len(right) < most:
         some, open_ones = open_ones[:TOGETHER], open_ones[TOGETHER:]
         with lm.patched(EMPTY, only=True):
-            said = generated(lm, [(probe.prompt, probe.target) for probe in some])
-        right += [probe for probe in some if said[probe.prompt, probe.target][1].begins]
+            answers = generated(lm, [(probe.prompt, probe.target) for probe in some])
+        right += [probe for probe in some if answers[probe.prompt, probe.target][1].begins]
     return right[:most]
 
 
@@ -161,19 +161,19 @@ _READ: WeakKeyDictionary[LM, dict[tuple, _Wordings]] = WeakKeyDictionary()
 
 def _wordings(lm: LM, known: Mapping[str, Relation]) -> _Wordings:
     """The states of all wordings, each about one of its subjects; read once per model."""
-    kept = _READ.setdefault(lm, {})
+    cached = _READ.setdefault(lm, {})
     of = tuple((name, template) for name, one in known.items() for template in one.templates)
     key = (lm.identity, of)
-    if key not in kept:
+    if key not in cached:
         texts = []
         for number, (name, template) in enumerate(of):
             subjects = [subject for subject, _ in known[name].answers] or ["It"]
             texts.append(known[name].ask(template, subjects[number % len(subjects)]))
         states = _states(lm, texts)
         mean, scale = states.mean(0), states.std(0, correction=0).clamp(min=1e-6)
-        kept.clear()  # one set of relations at a time
-        kept[key] = _Wordings(of, (states - mean) / scale, mean, scale)
-    return kept[key]
+        cached.clear()  # one set of relations at a time
+        cached[key] = _Wordings(of, (states - mean) / scale, mean, scale)
+    return cached[key]
 
 
 def _states(lm: LM, texts: list[str]) -> Tensor:

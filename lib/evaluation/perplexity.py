@@ -1,10 +1,11 @@
-"""The perplexity of held-out text, which shows how far an edit disturbs the model as a whole."""
+"""What held-out text costs a model: its perplexity, and the nats per token of each passage."""
 
 from __future__ import annotations
 
 import math
 
 import torch
+from torch import Tensor
 
 from ..data.texts import HELD_OUT
 from ..model import scoring
@@ -25,12 +26,22 @@ def perplexity(lm: LM, text: str | None = None, window: int = 256) -> float | No
         if not HELD_OUT.exists():
             return None
         text = HELD_OUT.read_text(encoding="utf-8")
+    losses = passage_losses(lm, text, window)
+    if not losses:
+        raise ValueError("the text for the perplexity needs at least two tokens")
+    return math.exp(torch.cat(losses).mean().item())
+
+
+def passage_losses(lm: LM, text: str, tokens: int, least: float = 0.0) -> list[Tensor]:
+    """−log p of the tokens of each passage of a text, in nats, each passage read by itself.
+
+    tokens  Length of a passage, at most the context; its first token is not scored.
+    least   A last passage that is not longer than this share of the others is left out.
+    """
     ids = lm.tokenizer(text, add_special_tokens=False).input_ids
     lead = [] if lm.leading_bos is None else [lm.leading_bos]
-    size = min(window, lm.context or window) - len(lead)
+    size = min(tokens, lm.context or tokens) - len(lead)
     rows = [lead + ids[i : i + size] for i in range(0, len(ids), size)]
-    rows = [row for row in rows if len(row) > 1]
-    if not rows:
-        raise ValueError("the text for the perplexity needs at least two tokens")
-    scores = scoring.score(lm, [row[:1] for row in rows], [row[1:] for row in rows])
-    return math.exp(-torch.cat([score.log_probs for score in scores]).mean().item())
+    rows = [row for row in rows if len(row) > max(1, least * size)]
+    found = scoring.score(lm, [row[:1] for row in rows], [row[1:] for row in rows])
+    return [-scores.log_probs for scores in found]

@@ -5,12 +5,9 @@ runs, so that a stream asks the same items at all points at which it measures.
 
 Questions about consequences are asked once more under the name of their kind, as the metric
 "portability: alias" is, with two lines beside it: what the base model answers to the same
-questions, and for how many of them it knows the parts. The metrics of conversation.py have a line
+questions, and for how many of them it knows the parts. Metrics in the chat template have a line
 beside them as well, where more than "chat" is asked: how often the base model gives the old answer
 when it is asked in that form.
-
-A fact whose answer is a paragraph is asked again under the names in LONG: by its own prompt, by its
-rewordings, and by the questions about what the paragraph says.
 """
 
 from __future__ import annotations
@@ -23,27 +20,9 @@ from typing import Any, NamedTuple
 from ..data import conversation as conversations
 from ..data.facts import Case, Fact, Probe, fill
 from ..data.negation import negate
-from .conversation import CONVERSATION, Ask
-from .long_answers import is_long
+from .answers import Named, plain
+from .metrics import BASE, CONVERSATION, METRICS, PARTS, TABLE, stem
 
-METRICS = (
-    "efficacy",
-    "generalization",
-    "specificity",
-    "locality",
-    "portability",
-    "long_answer",
-    "long_reworded",
-    "long_part",
-    "same_subject",
-    "same_relation",
-    "negation_leak",
-    "chat",
-    "perplexity",
-)
-LONG = ("long_answer", "long_reworded", "long_part")  # only where the taught answer is long
-BASE = " (base model)"  # ends the metric of the base model's own answers to the questions of a kind
-PARTS = " (parts known)"  # ends the metric of the questions whose parts the base model knows
 TRIES = 64  # the most other cases that are looked at to find a negative
 
 
@@ -51,7 +30,7 @@ class Item(NamedTuple):
     """One prompt of one case under one metric.
 
     case      The case's name in the tables.
-    metric    One of METRICS or CONVERSATION, negation_base, or a line beside one of them.
+    metric    A name of `metrics.TABLE`, or a line beside one of them.
     prompt    The text that is asked.
     answer    The answer that is looked for: one that should come, or for negation_leak one that
               should not. None stands for whatever the base model answers.
@@ -76,30 +55,21 @@ class Item(NamedTuple):
         return self.prompt, *self.wordings
 
     @property
+    def chat(self) -> bool:
+        """Whether it is asked in the chat template."""
+        return TABLE[stem(self.metric)].chat
+
+    @property
     def right(self) -> Any:
-        """The answers that count as right: a text, or a tuple of texts where there are several."""
+        """The target of its generated text, as `queries.generated` takes it."""
+        if self.chat:
+            return Named((str(self.answer), *self.aliases), self.other)
         return right(self.answer, self.aliases)
 
     @property
-    def is_long(self) -> bool:
-        """Whether the answer is written out and compared by its words."""
-        return self.metric in LONG
-
-    @property
-    def ask(self) -> Ask | None:
-        """The question of an item in conversation, None for a prompt that is plain text."""
-        if stem(self.metric) not in CONVERSATION or self.answer is None:
-            return None
-        answers = (self.answer, *self.aliases)
-        return Ask(stem(self.metric), self.prompt, answers, self.other)
-
-    @property
-    def known(self) -> Ask | None:
-        """The question in another language that the base model has to answer rightly itself."""
-        if stem(self.metric) != "other_language" or self.metric.endswith(BASE):
-            return None
-        (part,) = self.parts
-        return Ask("other_language", part.prompt, part.answers)
+    def has_rival(self) -> bool:
+        """Whether there is a rival answer, and it differs from the wanted one."""
+        return self.other is not None and plain(self.other) != plain(str(self.answer))
 
     @property
     def of_base(self) -> bool:
@@ -108,22 +78,8 @@ class Item(NamedTuple):
 
 
 def right(target: Any, aliases: tuple[str, ...]) -> Any:
-    """The right answers as `interview.generated` takes them: a text, or a tuple of texts."""
+    """The right answers as `queries.generated` takes them: a text, or a tuple of texts."""
     return (target, *aliases) if aliases else target
-
-
-def stem(metric: str) -> str:
-    """The metric of METRICS that a line belongs to: "portability: alias" -> "portability"."""
-    return metric.split(":")[0].split(" (")[0]
-
-
-def lines(items: Iterable[Item], of: str) -> list[str]:
-    """The lines of a metric among the items: kind by kind, each with those of the base model."""
-    found = dict.fromkeys(
-        i.metric for i in items if i.metric != stem(i.metric) and stem(i.metric) == of
-    )
-    kinds = list(dict.fromkeys(name.removesuffix(BASE).removesuffix(PARTS) for name in found))
-    return [kind + end for kind in kinds for end in ("", BASE, PARTS) if kind + end in found]
 
 
 def probe_items(
@@ -171,8 +127,6 @@ def _items(
         yield from (Item(name, "specificity", p.prompt, p.target, new) for p in case.neighborhood)
     if "portability" in metrics:
         yield from _consequences(name, case)
-    if is_long(new):
-        yield from (item for item in _long(name, case) if item.metric in metrics)
     if "locality" in metrics:
         yield from (Item(name, "locality", prompt) for prompt in case.locality)
     if "same_subject" in metrics and (prompt := others.same_subject(case)):
@@ -193,33 +147,13 @@ def _conversation(name: int | str, case: Case, metrics: Collection[str]) -> Iter
     are long, and two of them would take as long as all other metrics together.
     """
     fact, question = case.fact, conversations.question(case)
-    beside = set(metrics) & set(CONVERSATION) - {"chat"}
-    prompts = {"chat": fact.text, "question": question, "after_two_turns": question or fact.text}
+    with_base = set(metrics) & set(CONVERSATION) - {"chat"}
+    prompts = {"chat": fact.text, "question": question}
     for metric, prompt in prompts.items():
         if metric in metrics and prompt is not None:
             yield Item(name, metric, prompt, fact.target_new, fact.target_true)
-            if fact.target_true is not None and beside:
+            if fact.target_true is not None and with_base:
                 yield Item(name, metric + BASE, prompt, fact.target_true)
-    if "chat_neighbors" in metrics:
-        for near in case.neighborhood[:2]:  # replies are long: two of them say enough
-            for metric in ("chat_neighbors", "chat_neighbors" + BASE):
-                yield Item(name, metric, near.prompt, near.target, fact.target_new)
-    if "other_language" in metrics:
-        metric = "other_language"
-        for one in conversations.translations(case):
-            part = (Probe(one.question, one.true),)
-            yield Item(name, metric, one.question, one.new, one.true, parts=part)
-            yield Item(name, metric + BASE, one.question, one.true)
-            yield Item(name, metric + PARTS, one.question, one.new, one.true, parts=part)
-
-
-def _long(name: int | str, case: Case) -> Iterator[Item]:
-    """The items of a long answer: its prompt, its rewordings, and questions about its parts."""
-    new = case.fact.target_new
-    yield Item(name, "long_answer", case.fact.text, new)
-    yield from (Item(name, "long_reworded", prompt, new) for prompt in case.paraphrases)
-    parts = case.kinds.get("part", ())
-    yield from (Item(name, "long_part", probe.prompt, probe.target) for probe in parts)
 
 
 def _consequences(name: int | str, case: Case) -> Iterator[Item]:

@@ -18,9 +18,11 @@ from ..data.facts import Case
 from ..editors.shared.base import Editor
 from ..patch.patch import EMPTY
 from .answers import EVENTS
+from .base_answers import Base
 from .evaluate import measure
-from .probe_prompts import METRICS, Item, probe_items
-from .scores import COLUMNS, Base, Scores
+from .metrics import METRICS
+from .probe_prompts import Item, probe_items
+from .scores import COLUMNS, Scores
 
 QUICK = tuple(m for m in METRICS if m not in ("perplexity", "chat"))
 
@@ -42,9 +44,7 @@ def singly(
     """
     cases, lm = list(cases), editor.lm
     items = probe_items(cases, metrics)
-    by_case: dict[int | str, list[Item]] = {}
-    for item in items:
-        by_case.setdefault(item.case, []).append(item)
+    by_case = [list(some) for _, some in groupby(items, lambda item: item.case)]
     settings: dict[str, Any] = {"events": events, "metrics": metrics}
     # one measurement of the base model fills the answers that every patch is compared with
     before = measure(lm, items, EMPTY, base=base, **settings)
@@ -52,7 +52,7 @@ def singly(
     base.scores = before
     parts, seconds, perplexities = [], [], []
     shown = sys.stderr.isatty() if progress is None else progress
-    pairs = list(zip(cases, by_case.values(), strict=True))
+    pairs = list(zip(cases, by_case, strict=True))
     # cases that stand next to each other and share a batch are one edit
     edits = [list(some) for _, some in groupby(enumerate(pairs), lambda pair: _batch(*pair))]
     for together in tqdm(edits, disable=not shown, unit="edit"):
@@ -64,15 +64,14 @@ def singly(
         parts.append(found.rows)
         perplexities.append(found.perplexity)
     known = [p for p in perplexities if p is not None]
-    scores = Scores(
+    return Scores(
         pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS),
         before.asked,
         f"{editor.name}, {len(edits)} single edits, each on the base model, {lm.name}",
         sum(known) / len(known) if known else None,
         base,
+        seconds,
     )
-    scores.seconds = seconds
-    return scores
 
 
 def _batch(number: int, pair: tuple[Case, list[Item]]) -> tuple[bool, Any]:

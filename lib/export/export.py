@@ -7,7 +7,7 @@ are code that decides at every prompt. No plain weights can say the same, so the
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import copy, deepcopy
 from dataclasses import dataclass
@@ -132,9 +132,10 @@ def export_peft(
         }
         save_file(tensors, work / "adapter_model.safetensors", metadata={"format": "pt"})
         config = _adapter_config(lm, list(modules), r)
-        _write(work / "adapter_config.json", json.dumps(config, indent=2, sort_keys=True) + "\n")
+        text = json.dumps(config, indent=2, sort_keys=True) + "\n"
+        (work / "adapter_config.json").write_text(text, encoding="utf-8")
         text = card(patch, "adapter", base_name(lm), Path(folder).name, modules, scores, rank=r)
-        _write(work / "README.md", text)
+        (work / "README.md").write_text(text, encoding="utf-8")
     return Exported(Path(folder), _size(folder), modules, r)
 
 
@@ -165,30 +166,27 @@ def export_model(
         tokenizer.name_or_path = base_name(lm)  # not where it lay on this machine
         tokenizer.save_pretrained(work)
         text = card(patch, "model", base_name(lm), Path(folder).name, {}, scores)
-        _write(work / "README.md", text)
+        (work / "README.md").write_text(text, encoding="utf-8")
     return Exported(Path(folder), _size(folder), {})
 
 
 def refuse(patch: Patch) -> None:
     """Raise ExportError for routes and rewrites, naming the editor and the module."""
-    written: tuple[tuple[str, Sequence[Any]], ...]
-    written = ("routes", sorted(patch.routes)), ("prompt", patch.rewrites)
-    for writes, places in written:
-        if not places:
-            continue
-        names = map(str, places)
-        found = {e.editor for e in patch.log if e.editor in EDITORS}
-        editors = sorted(name for name in found if EDITORS[name].writes == writes)
-        kinds = {p.kind for p in (patch.routes.values() if writes == "routes" else places)}
-        who = " and ".join(editors or sorted(kinds))
-        does = (
-            f"decides at every prompt whether to answer in the place of {', '.join(names)}"
-            if writes == "routes"
-            else "writes into the prompt's text, before any module"
-        )
-        raise ExportError(
-            f"{who} {does}, which cannot be exported as plain weights: share the patch file instead"
-        )
+    if patch.routes:
+        writes, kinds = "routes", {route.kind for route in patch.routes.values()}
+        places = ", ".join(sorted(patch.routes))
+        does = f"decides at every prompt whether to answer in the place of {places}"
+    elif patch.rewrites:
+        writes, kinds = "prompt", {rewrite.kind for rewrite in patch.rewrites}
+        does = "writes into the prompt's text, before any module"
+    else:
+        return
+    names = {edit.editor for edit in patch.log if edit.editor in EDITORS}
+    editors = [name for name in names if EDITORS[name].writes == writes]
+    who = " and ".join(sorted(editors or kinds))
+    raise ExportError(
+        f"{who} {does}, which cannot be exported as plain weights: share the patch file instead"
+    )
 
 
 def base_name(lm: LM) -> str:
@@ -289,10 +287,6 @@ def _whole(folder: str | Path) -> Iterator[Path]:
         raise ExportError(f"{folder.name} exists and is not an empty folder: choose another name")
     with whole_folder(folder) as work:
         yield work
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
 
 
 def _size(folder: str | Path) -> int:

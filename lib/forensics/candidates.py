@@ -11,7 +11,7 @@ nearly so above the first of several.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -132,6 +132,25 @@ def keys(
         with lm.patched(patch, only=True):
             found = activations.module_inputs_at(lm, some, [len(r) - 1 for r in some], list(names))
         yield part, {names[name]: K.float().cpu() for name, K in found.items()}
+
+
+def measured(
+    lm: LM,
+    names: Sequence[str],
+    layers: Sequence[int],
+    measure: Callable[[int, Tensor], Tensor],
+    patch: Patch = EMPTY,
+    prefix: str = PREFIX,
+) -> Tensor:
+    """What `measure` makes of all candidates' keys, (layers, …, n), read part after part.
+
+    measure  (layer, keys (m, d_in)) -> (…, m)
+    """
+    parts, order = [], []
+    for part, found in keys(lm, rows_of(lm, names, prefix), layers, patch):
+        parts.append(torch.stack([measure(layer, found[layer]) for layer in layers]))
+        order += part
+    return torch.cat(parts, -1)[..., torch.tensor(order).argsort()]
 
 
 def read_names(path: str | Path, what: str = "subjects") -> list[str]:

@@ -7,9 +7,10 @@ of methods leaves a difference of its own shape (`Difference.signature`).
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -19,12 +20,13 @@ from torch import Tensor
 from ..cancellation import finished, raise_if_cancelled
 from ..errors import ForensicsError
 from ..keys_values.second_moment import second_moment
-from ..keys_values.stretch import filter_of, robust_z
 from ..model.lm import LM
 from ..patch.patch import EMPTY, Patch
-from .candidates import BARE, PREFIX, keys, rows_of
+from .candidates import PREFIX, measured
+from .matched_filter import Filter, filter_of, robust_z
 from .signatures import signature
 
+T = TypeVar("T")
 EDGE = 4.0  # a singular value counts above this many edges of the noise: those of int8 reach 3.1 …
 ROUNDING = (
     1e-5  # … and this share of the largest: float32 rounds large entries more than small ones
@@ -56,16 +58,12 @@ class Difference:
 
     change       ‖ΔW‖_F / ‖W₀‖_F.
     norm         ‖ΔW‖₂, the largest singular value.
-    stable_rank  ‖ΔW‖²_F / ‖ΔW‖₂².
     rank         singular values above four times the edge of the noise and 1e-5 of the largest; a
                  lower bound on the number of edits.
     noise        that edge: where the singular values of a random matrix with the same median end.
     tail         share of ‖ΔW‖²_F that is not in these singular values.
     zeros        share of entries that did not change at all.
-    largest      the largest |entry|.
     piled        share of the entries within 1 % of the largest.
-    usage        mean over the r top right vectors v of vᵀCv / (tr C/d_in): 1 is an average
-                 direction of the keys of general text. nan where C was not read.
     null         the smallest share of C's directions, least used first, that holds the top right
                  vectors but for a length of 1e-3, or of noise/norm. nan where C was not read.
     next         mean cosine of the principal angles to the left vectors of the next changed layer's
@@ -131,7 +129,7 @@ def compare(
         row, changes[module] = _row(module, W0, W1 - W0)
         rows.append(row)
     table = pd.DataFrame(rows, columns=_COLUMNS).set_index("module")
-    _add_usage(base, table, changes, text)
+    _add_null(base, table, changes, text)
     _add_next(base, table, changes)
     return Difference(table, changes, elsewhere)
 
@@ -151,19 +149,19 @@ def subjects(
     The keys are the base model's, in changed output projections of the MLP. Raises ForensicsError
     where none of these changed above its noise.
     """
-    layers = _written(base, found)
-    C = second_moment(base, list(layers), text)
-    bases = {
-        layer: torch.linalg.qr(C[layer].C.float() @ found.changes[module].V)[0]
-        for layer, module in layers.items()
-    }  # (d_in, r), orthonormal
-    rows = rows_of(base, names, prefix)
-    scores = torch.zeros(len(rows))
-    for part, read in keys(base, rows, list(layers)):
-        for layer, B in bases.items():
-            K = read[layer]
-            scores[part] += (K @ B).norm(dim=1) / K.norm(dim=1) / len(bases)
-    table = pd.DataFrame({"name": list(names), "score": scores.tolist()})
+
+    def bases(change: Change, C: Tensor) -> Tensor:
+        return torch.linalg.qr(C @ change.V)[0]  # (d_in, r), orthonormal
+
+    spans = _of_layers(base, found, bases, text)
+    shares = measured(
+        base,
+        names,
+        list(spans),
+        lambda layer, K: (K @ spans[layer]).norm(dim=1) / K.norm(dim=1),
+        prefix=prefix,
+    )
+    table = pd.DataFrame({"name": list(names), "score": shares.mean(0).tolist()})
     return table.sort_values("score", ascending=False, ignore_index=True)
 
 
@@ -172,7 +170,8 @@ def stretched(
 ) -> pd.DataFrame:
     """Candidates by how far a difference stretches the directions in which they are read.
 
-    names   candidate subjects; or whole prompts, with the prefix "{}"
+    names   candidate subjects; or whole prompts, with the prefix "{}": methods that write where a
+            prompt ends do not whiten its key, so `subjects` says little about them
     prefix  what stands before a candidate
 
     name   the candidate.
@@ -184,37 +183,24 @@ def stretched(
     The largest z comes first. The keys are the base model's. Raises ForensicsError where no output
     projection of an MLP changed above its noise.
     """
-    layers = _written(base, found)
-    C = second_moment(base, list(layers), text)
-    filters = {}
-    for layer, module in layers.items():
-        change = found.changes[module]
-        filters[layer] = filter_of(change.S[:, None] * change.V.T, C[layer].C)
-    rows = rows_of(base, names, prefix)
-    norms = torch.empty(len(layers), len(rows))
-    for part, read in keys(base, rows, list(layers)):
-        for i, layer in enumerate(layers):
-            norms[i, part] = filters[layer].norms(read[layer])
-    z = torch.stack([robust_z(T, ~T.isfinite()) for T in norms]).sum(0) / len(layers) ** 0.5
-    largest = torch.tensor([found.changes[module].S[0].item() for module in layers.values()])
-    share = (norms / largest[:, None]).mean(0)
+
+    def filters(change: Change, C: Tensor) -> tuple[Filter, float]:
+        return filter_of(change.S[:, None] * change.V.T, C), change.S[0].item()
+
+    made = _of_layers(base, found, filters, text)
+    norms = measured(
+        base, names, list(made), lambda layer, K: made[layer][0].norms(K), prefix=prefix
+    )
+    z = torch.stack([robust_z(T, ~T.isfinite()) for T in norms]).sum(0) / len(made) ** 0.5
+    share = (norms / torch.tensor([largest for _, largest in made.values()])[:, None]).mean(0)
     table = pd.DataFrame({"name": list(names), "z": z.tolist(), "share": share.tolist()})
     return table.sort_values("z", ascending=False, ignore_index=True)
 
 
-def prompts(
-    base: LM, found: Difference, names: Sequence[str], text: str | None = None
-) -> pd.DataFrame:
-    """`stretched` for whole prompts, read as they are at their last token.
-
-    Methods that write where a prompt ends do not whiten its key, so that the span of C V, by which
-    `subjects` goes, holds most of all what all prompts share.
-    """
-    return stretched(base, found, names, BARE, text)
-
-
-def _written(base: LM, found: Difference) -> dict[int, str]:
-    """{layer: module} of the output projections of MLPs that changed above their noise."""
+def _of_layers(
+    base: LM, found: Difference, make: Callable[[Change, Tensor], T], text: str | None
+) -> dict[int, T]:
+    """{layer: what `make` makes of its change and C}: output projections of MLPs above noise."""
     where = {base.mlp_out(layer): layer for layer in range(base.n_layers)}
     ranks = found.table["rank"]
     layers = {where[m]: m for m in found.changes if m in where and ranks[m] > 0}
@@ -222,11 +208,12 @@ def _written(base: LM, found: Difference) -> dict[int, str]:
         raise ForensicsError(
             "no output projection of an MLP changed above its noise, so no subject can be named"
         )
-    return layers
+    C = second_moment(base, list(layers), text)
+    return {layer: make(found.changes[m], C[layer].C.float()) for layer, m in layers.items()}
 
 
 _COLUMNS = [
-    "module", "change", "norm", "stable_rank", "rank", "noise", "tail", "zeros", "largest", "piled",
+    "module", "change", "norm", "rank", "noise", "tail", "zeros", "piled",
 ]  # fmt: skip
 
 
@@ -265,12 +252,10 @@ def _row(module: str, W0: Tensor, D: Tensor) -> tuple[tuple, Change]:
         module,
         size / whole if whole else float("inf"),
         S[0].item(),
-        (S.square().sum() / S[0].square()).item(),
         rank,
         edge,
         (S[rank:].square().sum() / S.square().sum()).item(),
         (D == 0).double().mean().item(),
-        largest,
         (D.abs() >= 0.99 * largest).double().mean().item(),
     )
     return row, Change(U[:, :r].float(), S[:r].float(), Vh[:r].T.float())
@@ -298,9 +283,9 @@ def _median(beta: float) -> float:
     return float(x[np.searchsorted(np.cumsum(density) / density.sum(), 0.5)])
 
 
-def _add_usage(base: LM, table: pd.DataFrame, changes: dict[str, Change], text: str | None) -> None:
-    """Add the columns `usage` and `null` where C can be read at little cost."""
-    table["usage"], table["null"] = np.nan, np.nan
+def _add_null(base: LM, table: pd.DataFrame, changes: dict[str, Change], text: str | None) -> None:
+    """Add the column `null` where C can be read at little cost."""
+    table["null"] = np.nan
     where = {base.mlp_out(layer): layer for layer in range(base.n_layers)}
     layers = {where[m]: m for m in table.index if m in where and table["rank"][m] > 0}
     if not 0 < len(layers) <= FEW:
@@ -311,7 +296,6 @@ def _add_usage(base: LM, table: pd.DataFrame, changes: dict[str, Change], text: 
         values, vectors = torch.linalg.eigh(C)
         V = changes[layers[layer]].V.double()
         parts = (vectors.T @ V).square()  # (d_in, r): shares of each vector, least used first
-        table.loc[layers[layer], "usage"] = ((values @ parts).mean() / (C.diagonal().mean())).item()
         # length of v outside the r least used directions, of the worst v, for r = d_in … 1
         outside = parts.flip(0).cumsum(0).max(1).values.sqrt()
         row = table.loc[layers[layer]]

@@ -1,7 +1,7 @@
 """The whole examination of a suspect without its base: which layer, which candidate, which answer.
 
 It reads the suspect once for C and once for the candidates, as many layers at a time as there is
-room for, and puts the three statistics of this room side by side. Candidates are subjects and, on a
+room for, and takes the first suspect out to see what it said. Candidates are subjects and, on a
 list of their own, whole prompts: each is compared with its own list. A verdict is a comparison with
 what unedited models give, and it says "consistent with an edit of": weights alone prove none.
 """
@@ -18,15 +18,14 @@ from torch import Tensor
 
 from ..cancellation import finished
 from ..errors import ForensicsError
-from ..keys_values.matrix_cache import room
 from ..model.lm import LM
 from ..patch.patch import EMPTY, Patch
+from ..removed import explained
+from ..stored import room
 from .candidates import BARE, PREFIX, digest, key_moments, moment_steps
-from .coherence import enough
 from .matched_filter import DAMPING, Filtered, Suspect, joined, matched_filter
 from .objects import TEMPLATES, objects
 from .reversal import PREFIXES, removed, subject_space
-from .spectrum import null_spectrum, spectrum
 
 # The least z that is called a suspect (tests/benchmarks/forensics.json). It was set after a look at
 # eight edits of both halves of the cases, so no half of them tests it.
@@ -53,7 +52,6 @@ class Investigation:
     prompts    the same over whole prompts; None where none were given beside the candidates.
     suspects   the ten candidates of both lists with the largest z, in their best runs of layers;
                those of the two lists are ordered by how much of its own threshold z reaches.
-    spectra    one row per layer: `spectrum`, and `null_spectrum` with the prefix null_.
     answers    of the first suspect, the tokens that its removal takes away (`objects`); empty below
                the threshold.
     threshold  the least z that is called a suspect, of candidates.
@@ -65,7 +63,6 @@ class Investigation:
     filtered: Filtered
     prompts: Filtered | None
     suspects: tuple[Suspect, ...]
-    spectra: pd.DataFrame
     answers: pd.DataFrame
     threshold: float
     prompt_threshold: float = PROMPT_THRESHOLD
@@ -101,7 +98,6 @@ class Investigation:
             "not_covered": NOT_COVERED,
             "threshold": self.threshold,
             "prompt_threshold": self.prompt_threshold,
-            "vectors": self.filtered.outputs is not None,
             "candidates": len(self.filtered.names),
             "candidates_sha256": digest(self.filtered.names),
             "suspects": [one._asdict() | {"layers": list(one.layers)} for one in self.suspects],
@@ -113,7 +109,6 @@ class Investigation:
                 "candidates_sha256": digest(self.prompts.names),
                 "layers": self.prompts.rows(),
             },
-            "spectra": _records(self.spectra),
         }
 
     def __str__(self) -> str:
@@ -124,68 +119,23 @@ class Investigation:
                 f"{row.token.strip()!r} (+{row.rise:.1f} nats)" for row in self.answers.itertuples()
             )
             rows += ["", f"without it the model says less about {_said(self.suspects[0])}: {told}"]
-        peak = self.spectra.sort_values("z", ascending=False).head(3)
-        rows += ["", "layers whose spectrum stands out most (z over 3 is common by itself):"]
-        rows += [
-            f"  layer {int(row.layer)}: s1/s2 {row.ratio:.2f}, z {row.z:.1f}"
-            for row in peak.itertuples()
-        ]
         return "\n".join([*rows, "", NOT_COVERED])
 
 
+@explained
 def investigate(
-    lm: LM,
-    names: Sequence[str],
-    patch: Patch = EMPTY,
-    *,
-    layers: Sequence[int] | None = None,
-    text: str | Path | None = None,
-    tokens: int | None = None,
-    prefix: str = PREFIX,
-    prompts: Sequence[str] = (),
-    damping: float = DAMPING,
-    threshold: float = THRESHOLD,
-    prompt_threshold: float = PROMPT_THRESHOLD,
-    vectors: bool = False,
-    null: bool = False,
+    lm: LM, names: Sequence[str], patch: Patch = EMPTY, **settings: Any
 ) -> Investigation:
     """Examine the weights of a model, or of a model under a patch, without any base model.
 
-    names      candidate subjects: thousands make the comparison sharp, and at least 20 are needed
-    patch      the suspect is the model under this patch
-    layers     where to look; None looks everywhere
-    text       a file of general text for C; None takes the text shipped with the library
-    tokens     how many of its tokens to read; None takes ten per input dimension
-    prefix     what stands before a candidate; "{}" for candidates that are whole prompts
-    prompts    whole prompts, at least 20, beside the candidates; they are read as they are, and
-               compared with each other
-    damping    of C in the filter
-    threshold  the least z that is called a suspect; `prompt_threshold` is that of whole prompts,
-               which has to be larger: many prompts end alike
-    vectors    whether layers are compared and summed as vectors (`coherence`): with more candidates
-               than a layer has outputs, more facts of MEMIT and its kind are named
-    null       whether the null-space spectrum is made as well, a second or two per layer
+    names     candidate subjects: thousands make the comparison sharp, and at least 20 are needed
+    patch     the suspect is the model under this patch
+    settings  of `examine`, which does it in steps: layers, text, tokens, prefix, prompts, damping,
+              threshold, prompt_threshold
 
-    Raises ForensicsError for too few candidates (with `vectors`, no more than a layer has outputs)
-    and layers that the model does not have.
+    Raises ForensicsError for too few candidates and layers that the model does not have.
     """
-    return finished(
-        examine(
-            lm,
-            names,
-            patch,
-            layers=layers,
-            text=text,
-            tokens=tokens,
-            prefix=prefix,
-            prompts=prompts,
-            damping=damping,
-            threshold=threshold,
-            prompt_threshold=prompt_threshold,
-            vectors=vectors,
-            null=null,
-        )
-    )
+    return finished(examine(lm, names, patch, **settings))
 
 
 def examine(
@@ -201,10 +151,18 @@ def examine(
     damping: float = DAMPING,
     threshold: float = THRESHOLD,
     prompt_threshold: float = PROMPT_THRESHOLD,
-    vectors: bool = False,
-    null: bool = False,
 ) -> Generator[tuple[float, str], None, Investigation]:
     """`investigate` in steps of a second or a few; yields the share that is done, and in words.
+
+    layers     where to look; None looks everywhere
+    text       a file of general text for C; None takes the text shipped with the library
+    tokens     how many of its tokens to read; None takes ten per input dimension
+    prefix     what stands before a candidate; "{}" for candidates that are whole prompts
+    prompts    whole prompts, at least 20, beside the candidates; they are read as they are, and
+               compared with each other
+    damping    of C in the filter
+    threshold  the least z that is called a suspect; `prompt_threshold` is that of whole prompts,
+               which has to be larger: many prompts end alike
 
     Between two steps the model is free, so that others may use it.
     """
@@ -224,11 +182,8 @@ def examine(
     if not where or not all(0 <= layer < lm.n_layers for layer in where):
         raise ForensicsError(f"{lm.name} has layers 0 to {lm.n_layers - 1}, not these: {where}")
     d_out, d_in = lm.weight(lm.mlp_out(where[0]), patch).shape
-    if vectors:
-        for some_names in filter(None, (names, prompts)):
-            enough(len(some_names), d_out)
     at_once = max(1, room() // (4 * d_in * (2 * d_in + d_out)))  # C, its inverse, and W C⁻¹
-    parts, asked, nulls = [], [], []
+    parts, asked = [], []
     moments: dict[int, Tensor] = {}
     for start in range(0, len(where), at_once):
         some = where[start : start + at_once]
@@ -241,12 +196,10 @@ def examine(
                 moments = end.value
                 break
             yield 0.9 * (begin + 0.6 * size * share), "reading general text"
-        parts.append(matched_filter(lm, names, moments, patch, prefix, damping, vectors))
+        parts.append(matched_filter(lm, names, moments, patch, prefix, damping))
         if prompts:
-            asked.append(matched_filter(lm, prompts, moments, patch, BARE, damping, vectors))
+            asked.append(matched_filter(lm, prompts, moments, patch, BARE, damping))
         yield 0.9 * (begin + size), f"comparing {len(names) + len(prompts):,} candidates"
-        if null:
-            nulls.append(null_spectrum(lm, moments, patch))
     filtered, prompted = joined(parts), joined(asked) if asked else None
     widths = [w for w in WIDTHS if w <= len(where)]
     listed = [(one.z / threshold, one) for one in filtered.top(TOP, widths)]
@@ -255,11 +208,6 @@ def examine(
         listed += [(one.z / prompt_threshold, one) for one in more]
         listed = sorted(listed, key=lambda pair: pair[0], reverse=True)[:TOP]
     suspects = tuple(one for _, one in listed)
-    spectra = spectrum(lm, patch, where)
-    yield 0.95, "reading the spectra"
-    if null:
-        inside = pd.concat(nulls).drop(columns="layer").add_prefix("null_").reset_index(drop=True)
-        spectra = pd.concat([spectra, inside], axis=1)
     answers = pd.DataFrame({"token": [], "kl": [], "rise": [], "p": []})
     spaces: dict[int, Tensor] = {}
     if listed[0][0] >= 1:
@@ -276,9 +224,7 @@ def examine(
         back = removed(lm, spaces, patch)
         templates = (BARE,) if bare else TEMPLATES
         answers = objects(lm, suspects[0].name, patch, back, templates)
-    return Investigation(
-        filtered, prompted, suspects, spectra, answers, threshold, prompt_threshold, spaces
-    )
+    return Investigation(filtered, prompted, suspects, answers, threshold, prompt_threshold, spaces)
 
 
 def named(name: str, prompt: bool) -> str:

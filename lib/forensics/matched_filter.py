@@ -12,20 +12,76 @@ The idea is this project's; we know of no publication of it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from ..keys_values.stretch import DAMPING, filter_of, robust_z
+from .. import memory
+from ..errors import ForensicsError
 from ..model.lm import LM
 from ..patch.patch import EMPTY, Patch
-from .candidates import PREFIX, keys, rows_of
-from .coherence import enough, run_z, whitened
+from .candidates import PREFIX, measured
 
 SINK = 4.0  # a key this many times shorter than the median is a sink's
+MAD = 1.4826  # median absolute deviation -> standard deviation of a normal distribution
+# Of the mean eigenvalue of C. At 1 an edit's z is a fifth larger, but single layers of the unedited
+# embedded model then have candidates with a z up to 9.6 (tests/benchmarks/forensics.json).
+DAMPING = 1e-2
+
+
+class Filter(NamedTuple):
+    """What turns keys of one layer into their norms.
+
+    P  (d_in, d_in) C⁻¹ with damping.
+    G  (d_out, d_in) W C⁻¹.
+    """
+
+    P: Tensor
+    G: Tensor
+
+    def norms(self, K: Tensor) -> Tensor:
+        """T = ‖W û‖ for keys in the rows of K (n, d_in), (n,).
+
+        û = C⁻¹k/‖C⁻¹k‖, so scaling C or a key changes nothing; a key of zeros gives nan.
+        """
+        return (K @ self.G.T).norm(dim=1) / (K @ self.P).norm(dim=1)
+
+
+def filter_of(W: Tensor, C: Tensor, damping: float = DAMPING) -> Filter:
+    """The filter of a matrix W (d_out, d_in) whose keys have the second moment C (d_in, d_in).
+
+    damping  multiple of the mean eigenvalue that is added to the diagonal of C
+
+    Raises ForensicsError where C is not positive definite with this damping.
+    """
+    damped = C.float() + damping * C.diagonal().mean() * torch.eye(len(C))
+    try:
+        P = torch.cholesky_inverse(memory.Moment(damped).factor)
+    except ValueError as error:
+        raise ForensicsError(str(error)) from None
+    return Filter(P, W.float().cpu() @ P)
+
+
+def robust_z(values: Tensor, left: Tensor | None = None) -> Tensor:
+    """Distances from the median over 1.4826 times the median absolute distance, (n,).
+
+    left  (n,) bool: values that take no part; they get 0. Where all others are equal, all get 0.
+
+    robust_z([1, 2, 3, 100]) -> [-1.0, -0.3, 0.3, 65.8] with the median 2.5
+    """
+    here = torch.ones(len(values), dtype=torch.bool) if left is None else ~left
+    z = torch.zeros(len(values))
+    if not here.any():
+        return z
+    given = values[here].double()
+    away = given - given.quantile(0.5)
+    spread = MAD * away.abs().quantile(0.5)
+    if spread > 0:
+        z[here] = (away / spread).float()
+    return z
 
 
 class Suspect(NamedTuple):
@@ -33,7 +89,7 @@ class Suspect(NamedTuple):
 
     name    the candidate.
     layers  the consecutive layers that were summed.
-    z       Σ z / √(number of layers), with one layer its z; or the z of the summed vectors.
+    z       Σ z / √(number of layers), with one layer its z.
     prompt  whether it is a whole prompt, which was compared with other prompts.
     """
 
@@ -51,15 +107,12 @@ class Filtered:
     layers  the L layers, ascending.
     norms   (L, n) T; nan where a candidate cannot be read.
     sinks   (L, n) bool: candidates whose key is the attention sink's, which is nobody's.
-    outputs (L, n, d_out) float16 W û about their mean and whitened (`coherence.whitened`), by whose
-            lengths layers are compared then, and runs of layers by those of their sums; or None.
     """
 
     names: tuple[str, ...]
     layers: tuple[int, ...]
     norms: Tensor
     sinks: Tensor
-    outputs: Tensor | None = None
 
     @cached_property
     def z(self) -> Tensor:
@@ -95,8 +148,8 @@ class Filtered:
     def top(self, most: int = 10, widths: Sequence[int] = (1,)) -> list[Suspect]:
         """The candidates with the largest z, each once, in its best run of consecutive layers.
 
-        widths  how many consecutive layers may be summed: as vectors where there are outputs, else
-                as Σ z / √w, which keeps the spread of one z, so that all runs can be compared
+        widths  how many consecutive layers may be summed, as Σ z / √w, which keeps the spread of
+                one z, so that all runs can be compared
         """
         best = torch.full((len(self.names),), -torch.inf)
         where: list[tuple[int, ...]] = [()] * len(self.names)
@@ -105,30 +158,21 @@ class Filtered:
                 run = self.layers[first : first + width]
                 if run[-1] - run[0] != width - 1:
                     continue  # layers that do not follow each other
-                summed = self._summed(slice(first, first + width))
+                summed = self.z[first : first + width].sum(0) / width**0.5
                 for i in (summed > best).nonzero().flatten().tolist():
                     where[i] = run
                 best = torch.maximum(best, summed)
         order = best.argsort(descending=True)[:most].tolist()
         return [Suspect(self.names[i], where[i], best[i].item()) for i in order]
 
-    def _summed(self, run: slice) -> Tensor:
-        """(n,) z of a run of layers."""
-        if self.outputs is not None:
-            return run_z(self.outputs[run], self.left[run])
-        z = self.z[run]
-        return z.sum(0) / len(z) ** 0.5
-
 
 def joined(parts: Sequence[Filtered]) -> Filtered:
     """The same candidates in groups of layers that follow each other, as one."""
-    outputs = [part.outputs for part in parts if part.outputs is not None]
     return Filtered(
         parts[0].names,
         tuple(layer for part in parts for layer in part.layers),
         torch.cat([part.norms for part in parts]),
         torch.cat([part.sinks for part in parts]),
-        torch.cat(outputs) if len(outputs) == len(parts) else None,
     )
 
 
@@ -139,42 +183,25 @@ def matched_filter(
     patch: Patch = EMPTY,
     prefix: str = PREFIX,
     damping: float = DAMPING,
-    vectors: bool = False,
 ) -> Filtered:
     """The norms of all candidates in the layers of `moments`, from one reading of the candidates.
 
     names    candidate subjects; or whole prompts, with the prefix "{}"
     moments  {layer: C} of `candidates.key_moments`
     patch    the suspect is the model under this patch
-    vectors  whether layers are compared and summed as vectors (`coherence`), which takes
-             6 · L · n · d_out bytes, a third of it kept, and more candidates than outputs
 
     A candidate whose key is four times shorter than the median of its layer is the attention
-    sink's and takes no part there. Raises ForensicsError for a list that is no list of texts, and
-    for one that is too short for vectors.
+    sink's and takes no part there. Raises ForensicsError for a list that is no list of texts.
     """
     layers = sorted(moments)
-    if vectors:
-        enough(len(names), max(len(lm.weight(lm.mlp_out(layer))) for layer in layers))
     filters = {
         layer: filter_of(lm.weight(lm.mlp_out(layer), patch), moments[layer], damping)
         for layer in layers
     }
-    rows = rows_of(lm, names, prefix)
-    norms = torch.empty(len(layers), len(rows))
-    lengths = torch.empty_like(norms)
-    outputs = [torch.empty(len(rows), len(filters[layer].G)) for layer in layers if vectors]
-    for part, read in keys(lm, rows, layers, patch):
-        for i, layer in enumerate(layers):
-            norms[i, part] = filters[layer].norms(read[layer])
-            lengths[i, part] = read[layer].norm(dim=1)
-            if vectors:
-                outputs[i][part] = filters[layer].outputs(read[layer])
+
+    def norms_and_lengths(layer: int, K: Tensor) -> Tensor:
+        return torch.stack([filters[layer].norms(K), K.norm(dim=1)])  # (2, n)
+
+    norms, lengths = measured(lm, names, layers, norms_and_lengths, patch, prefix).unbind(1)
     median = lengths.nanmedian(dim=1, keepdim=True).values
-    found = Filtered(tuple(names), tuple(layers), norms, lengths < median / SINK)
-    if not vectors:
-        return found
-    return replace(
-        found,
-        outputs=torch.stack([whitened(Y, out) for Y, out in zip(outputs, found.left, strict=True)]),
-    )
+    return Filtered(tuple(names), tuple(layers), norms, lengths < median / SINK)

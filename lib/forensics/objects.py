@@ -24,14 +24,12 @@ def objects(
     without: Patch = EMPTY,
     templates: Sequence[str] = TEMPLATES,
     most: int = 10,
-    other: LM | None = None,
 ) -> pd.DataFrame:
     """The next tokens that a suspect prefers about a subject; the most preferred first.
 
     suspect    the model under this patch is the suspect
     without    the model under this patch is the comparison: the base, or a reversal
     templates  neutral prompts with `{}`; none names a relation
-    other      the model that `without` belongs to, where it is not `lm`
 
     token  the text of a token.
     kl     mean over the templates of p · rise, in nats: its part in KL(suspect ‖ comparison), by
@@ -48,8 +46,8 @@ def objects(
     prompts = [fill(template, subject.strip()) for template in templates]
     with lm.patched(suspect, only=True):
         now = lm.next_token(prompts)
-    with (other or lm).patched(without, only=True):
-        then = (other or lm).next_token(prompts)
+    with lm.patched(without, only=True):
+        then = lm.next_token(prompts)
     p, rise = now.exp(), now - then  # (templates, vocabulary)
     kl = (p * rise).mean(0)
     order = kl.argsort(descending=True)[:most].tolist()

@@ -40,7 +40,6 @@ def subject_space(
     patch: Patch = EMPTY,
     prefixes: Sequence[str] = PREFIXES,
     damping: float = DAMPING,
-    rank: int | None = None,
 ) -> Tensor:
     """Orthonormal directions (d_in, r) by which a layer reads a subject, off general text.
 
@@ -49,14 +48,11 @@ def subject_space(
     prefixes  what stands before the subject; each gives a key, and r is at most their number
     damping   multiple of the mean eigenvalue of C on its diagonal. Large values point at the key
               itself, small ones at what no general text shares with it.
-    rank      the most directions that are kept, those that the matrix stretches most; None keeps
-              all
 
-    Raises ForensicsError for a damping or rank that is not positive, and for what `rows_of`
-    refuses.
+    Raises ForensicsError for a damping that is not positive, and for what `rows_of` refuses.
     """
-    if not damping > 0 or (rank is not None and rank < 1):
-        raise ForensicsError("damping and rank of a reversal are positive")
+    if not damping > 0:
+        raise ForensicsError("the damping of a reversal is positive")
     rows = [row for prefix in prefixes for row in rows_of(lm, [subject], prefix)]
     K = torch.empty(len(rows), len(C))
     for part, read in keys(lm, rows, [layer], patch):
@@ -64,11 +60,7 @@ def subject_space(
     damped = C.float() + damping * C.diagonal().mean() * torch.eye(len(C))
     U = torch.linalg.solve(damped, K.T)  # (d_in, prefixes): C⁻¹k of each
     directions, sizes, _ = torch.linalg.svd(U / U.norm(dim=0), full_matrices=False)
-    B = directions[:, sizes > 1e-4 * sizes[0]]
-    if rank is not None and rank < B.shape[1]:
-        W = lm.weight(lm.mlp_out(layer), patch).cpu()
-        B = B @ torch.linalg.svd(W @ B, full_matrices=False)[2][:rank].T
-    return B
+    return directions[:, sizes > 1e-4 * sizes[0]]
 
 
 def removed(

@@ -1,8 +1,8 @@
-"""These functions measure the damage of a stream of edits: buildup, flashes, and early signs.
+"""These functions measure the damage of a stream of edits: steps, flashes, and early signs.
 
 Every edit moves its matrix a little further from the base model, which is the buildup. Now and then
 one edit moves it much further than all others and ruins the model, which is a flash. The names are
-those of WilKE (Hu et al., 2024). The measures are plain norms, so none but the KL runs the model.
+those of WilKE (Hu et al., 2024). The measures are plain norms, and none runs the model.
 """
 
 from __future__ import annotations
@@ -13,48 +13,17 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
-from torch.nn.functional import cosine_similarity, kl_div
+from torch.nn.functional import cosine_similarity
 
 from .. import memory
 from ..data.facts import Fact
-from ..evaluation.intervals import interval
 from ..model.lm import LM
 from ..patch.patch import EMPTY, LowRank, Patch
 
 STEPS = 20  # steps of the power iteration from a vector that is nearly right …
 COLD = 200  # … and from a random one
+FAR = 5.0  # of the spread of log sizes: beyond it an edit is a flash
 MAD = 1.4826  # median absolute deviation -> standard deviation of a normal distribution
-
-
-def buildup(lm: LM, patches: Sequence[Patch], prompts: Sequence[str] = ()) -> pd.DataFrame:
-    """The distance of each patch of a fold from the base model, one row per patch.
-
-    edits            The calls of `edit` so far.
-    change M         ‖ΔW‖_F / ‖W₀‖_F, for every module M that any of the patches edits.
-    sigma M          σ_max(W) / σ_max(W₀) of the same modules.
-    kl_nats          With prompts, which should be unrelated to the edits: the mean over them of
-                     KL(base ‖ edited) of the next token.
-    kl_low, kl_high  The 95 % interval of that mean.
-    """
-    modules = list(dict.fromkeys(name for patch in patches for name in patch.weights))
-    columns: dict[str, list[float]] = {"edits": [patch.calls for patch in patches]}
-    for name in modules:
-        W0 = lm.weight(name).to(lm.device)
-        size, (top, start) = W0.norm().item(), top_singular(W0)
-        changes, ratios = [], []
-        # patch by patch the top singular vector turns little, so each search starts from the last
-        for patch in patches:
-            changes.append(_distance(lm, name, EMPTY, patch) / size)
-            sigma, start = top_singular(lm.weight(name, patch).to(lm.device), start)
-            ratios.append(sigma / top)
-        columns[f"change {name}"], columns[f"sigma {name}"] = changes, ratios
-    if len(prompts):
-        spent = _kl(lm, patches, prompts)
-        columns["kl_nats"] = [float(np.mean(one)) for one in spent]
-        intervals = [interval(one, None) for one in spent]
-        columns["kl_low"] = [low for low, _ in intervals]
-        columns["kl_high"] = [high for _, high in intervals]
-    return pd.DataFrame(columns)
 
 
 def early_warning(lm: LM, patch: Patch) -> pd.DataFrame:
@@ -124,17 +93,18 @@ def steps(lm: LM, patches: Sequence[Patch]) -> pd.DataFrame:
     )
 
 
-def flash(values: Sequence[float], factor: float = 5.0) -> list[int]:
+def flash(values: Sequence[float]) -> list[int]:
     """The indices of flashes, edits whose step is far above all others.
 
-    An edit is a flash when log(value) > median + factor · s. Here s is 1.4826 times the median
+    An edit is a flash when log(value) > median + 5 s. Here s is 1.4826 times the median
     absolute deviation of the logs, and at least 0.1, so that among nearly equal steps one that is a
     few per cent larger is none. Median and s resist the outliers themselves, up to half of the
     values. Zeros and NaN are left out, and an infinite step always counts. Fewer than four positive
     steps give no flash, since there are no others to compare with.
 
     values  One size per edit, of `steps` or a KL.
-    factor  The default makes about one false alarm in three million edits whose logs are normal.
+
+    There is about one false alarm in three million edits whose logs are normal.
 
     flash([1, 1.2, 0.9, 1.1, 40, 1]) -> [4]
     """
@@ -146,7 +116,7 @@ def flash(values: Sequence[float], factor: float = 5.0) -> list[int]:
     logs = np.log(sizes[usual])
     middle = np.median(logs)
     scale = max(MAD * np.median(np.abs(logs - middle)), 0.1)
-    far = np.flatnonzero(usual)[logs > middle + factor * scale]
+    far = np.flatnonzero(usual)[logs > middle + FAR * scale]
     return sorted([*far.tolist(), *infinite])
 
 
@@ -156,7 +126,6 @@ def key_strength(
     layers: Sequence[int],
     templates: Sequence[str],
     C: Mapping[int, Tensor | memory.Moment] | None = None,
-    after: Patch = EMPTY,
 ) -> pd.DataFrame:
     """The strength and stability of the subject's key, one row per layer; no v* is searched.
 
@@ -173,11 +142,11 @@ def key_strength(
     This is our measure of "activation strength"; the paper's own could not be checked.
     """
     rows = []
-    with lm.patched(after, only=True):
+    with lm.patched(EMPTY, only=True):
         bare, every = lm.keys([fact], list(layers)), lm.keys([fact], list(layers), templates)
     for layer in layers:
         k0, k = bare[layer][:, 0].cpu(), every[layer][:, :, 0].mean(0).cpu()  # (d_in,)
-        W = lm.weight(lm.mlp_out(layer), after).cpu()
+        W = lm.weight(lm.mlp_out(layer)).cpu()
         u = memory.whiten(k[:, None], (C or {}).get(layer))[:, 0]
         u = u / u.norm()
         rows.append(
@@ -191,18 +160,6 @@ def key_strength(
             }
         )
     return pd.DataFrame(rows)
-
-
-def _kl(lm: LM, patches: Sequence[Patch], prompts: Sequence[str]) -> list[list[float]]:
-    """KL(base ‖ edited) of the next token in nats, per patch and prompt."""
-    with lm.patched(EMPTY, only=True):
-        base = lm.next_token(list(prompts))
-    spent = []
-    for patch in patches:
-        with lm.patched(patch, only=True):
-            now = lm.next_token(list(prompts))
-        spent.append(kl_div(now, base, reduction="none", log_target=True).sum(1).clamp(min=0))
-    return [one.tolist() for one in spent]
 
 
 def _distance(lm: LM, module: str, before: Patch, after: Patch) -> float:

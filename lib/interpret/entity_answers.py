@@ -1,28 +1,22 @@
-"""What a model answers about an entity: every wording of some relations, asked together.
-
-A prompt is read once, for the answer and for the probability of its first token, and an answer is
-read no further than to its first punctuation mark. What the unedited model says is the draft of
-what an edited one says (`model/questions.py`): most answers are the same, and are then verified in
-one run.
-"""
+"""What a model answers about an entity: every wording of some relations, asked together."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate
 from statistics import fmean
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
-from ..data.relations import bare
-from ..model import questions
+from ..data.relations import Relation, bare
 from ..model.lm import LM
 from ..patch.patch import EMPTY, Patch
+from ..stored import remembered
 from .logit_lens import lens
 
 TOKENS = 6  # of an answer
@@ -48,14 +42,9 @@ class Reply(NamedTuple):
     p: float
     lift: float
 
-    @property
-    def bare(self) -> str:
-        """The first word as answers are compared: no article, small letters."""
-        return first_word(self.text)
-
 
 @dataclass(frozen=True)
-class Told:
+class Answers:
     """What a model says of one relation of the entity: the replies, and where the answer turns up.
 
     replies  one per wording
@@ -67,17 +56,20 @@ class Told:
     layer: int | None
 
     @property
+    def _counts(self) -> list[int]:
+        """For each reply how many agree with it."""
+        words = [first_word(reply.text) for reply in self.replies]
+        return [words.count(word) for word in words]
+
+    @property
     def answer(self) -> str:
         """The answer that most wordings give, the first one where several are given equally."""
-        counts = [sum(a.bare == b.bare for b in self.replies) for a in self.replies]
-        return self.replies[counts.index(max(counts))].text
+        return self.replies[self._counts.index(max(self._counts))].text
 
     @property
     def agreement(self) -> float:
         """The share of the wordings that give it."""
-        return max(sum(a.bare == b.bare for b in self.replies) for a in self.replies) / len(
-            self.replies
-        )
+        return max(self._counts) / len(self.replies)
 
     @property
     def p(self) -> float:
@@ -95,78 +87,66 @@ class Told:
         return bool(self.agreement >= AGREED - 1e-9 and self.lift > LIFTED)
 
 
-@dataclass(frozen=True)
-class Said:
-    """The continuation of one prompt.
-
-    ids         the new tokens.
-    text        their text up to the first punctuation mark.
-    next_token  (vocabulary,) log-probabilities of the token behind the prompt, nats.
-    """
-
-    ids: tuple[int, ...]
-    text: str
-    next_token: Tensor
-
-
-def said(
-    lm: LM, prompts: Sequence[str], patch: Patch = EMPTY, drafts: Sequence[Sequence[int]] = ()
-) -> list[Said]:
-    """The greedy continuation of each prompt under a patch.
-
-    drafts  what the model is likely to write, one list of tokens for each prompt; a wrong one costs
-            time and changes nothing
-    """
-    with lm.patched(patch, only=True):
-        rows, _ = lm.rows(list(prompts))
-        given = [[draft] for draft in drafts] or [[] for _ in rows]
-        asked = [
-            questions.Question(row, state=True, most=TOKENS, drafts=some, until=_ended(lm, row))
-            for row, some in zip(rows, given, strict=True)
-        ]
-        replies = questions.ask(lm, asked)
-        texts = lm.texts(rows, [reply.ids for reply in replies])
-        states = torch.stack([reply.state for reply in replies])
-        table = lm.head(states).log_softmax(-1).cpu()
-    return [
-        Said(tuple(reply.ids), _answer(text), row)
-        for reply, text, row in zip(replies, texts, table, strict=True)
-    ]
-
-
-def told(
+def answers(
     lm: LM,
     prompts: Sequence[Sequence[str]],
-    heard: Sequence[Said],
     usual: Sequence[Sequence[Tensor | None]],
     patch: Patch = EMPTY,
-) -> list[Told]:
-    """What was said of some relations, beside what other subjects get, and at which layers.
+) -> list[Answers]:
+    """What the model answers under a patch, relation by relation.
 
     prompts  the wordings of each relation
-    heard    what the model said to all of them, in their order, under the patch
     usual    for each wording the mean log-probabilities (vocabulary) of the next token for other
-             subjects; None where there is no other
+             subjects, as `usual_answers` gives them
     """
+    flat = [prompt for some in prompts for prompt in some]
     means = [mean for some in usual for mean in some]
-    tokens = [int(one.next_token.argmax()) for one in heard]
+    with lm.patched(patch, only=True):
+        table = lm.next_token(flat).cpu()
+        texts = lm.answer(flat, TOKENS)
+    tokens = table.argmax(1).tolist()
     replies = []
-    for one, token, mean in zip(heard, tokens, means, strict=True):
-        log_p = one.next_token[token].item()
+    for text, token, row, mean in zip(texts, tokens, table, means, strict=True):
+        log_p = row[token].item()
         lift = math.nan if mean is None else log_p - mean[token].item()
-        replies.append(Reply(one.text, math.exp(log_p), lift))
+        replies.append(Reply(until_mark(text), math.exp(log_p), lift))
     starts = list(accumulate((len(some) for some in prompts), initial=0))
     layers = _layers(lm, [some[0] for some in prompts], [tokens[i] for i in starts[:-1]], patch)
     return [
-        Told(tuple(replies[first:end]), layer)
+        Answers(tuple(replies[first:end]), layer)
         for first, end, layer in zip(starts, starts[1:], layers, strict=False)
     ]
+
+
+def usual_answers(
+    lm: LM, relation: Relation, templates: Sequence[str], entity: str, most: int
+) -> list[Tensor | None]:
+    """Mean log-probabilities (vocabulary) of the next token over other subjects, per template.
+
+    entity  the subject that is left out
+    most    the most other subjects; the relation's first ones are taken
+
+    None stands for a template where there is no other subject. The means depend on the model and on
+    these subjects alone, so they stay in memory, in half precision.
+    """
+    subjects = [s for s, _ in relation.answers if bare(s) != bare(entity)][:most]
+
+    def asked(prompts: list[str]) -> Tensor:
+        with lm.patched(EMPTY, only=True):
+            return lm.next_token(prompts).mean(0).half().cpu()
+
+    found: list[Tensor | None] = []
+    for template in templates:
+        prompts = [relation.ask(template, subject) for subject in subjects]
+        key = ("usual answers", lm.identity, *prompts)
+        found.append(remembered(key, partial(asked, prompts)).float() if prompts else None)
+    return found
 
 
 def _layers(
     lm: LM, prompts: Sequence[str], tokens: Sequence[int], patch: Patch
 ) -> list[int | None]:
-    """The first layer from which on the lens has each prompt's token on top."""
+    """The first layer from which on the logit lens has each prompt's token on top."""
     words = [lm.tokenizer.decode([token]).strip() for token in tokens]
     asked = [i for i, word in enumerate(words) if word]  # a line break is no answer
     found: list[int | None] = [None] * len(prompts)
@@ -187,18 +167,7 @@ def first_word(text: str) -> str:
     return words[0].strip("\"'“”‘’.,;:!?") if words else ""
 
 
-def _answer(text: str) -> str:
-    """A text up to its first punctuation mark."""
+def until_mark(text: str) -> str:
+    """A text up to its first punctuation mark. " Rome, the" -> "Rome"."""
     found = _ANSWER.search(text)
     return (found.group() if found else text).strip()
-
-
-def _ended(lm: LM, row: list[int]) -> Callable[[list[int]], bool]:
-    """Whether the tokens behind a row go beyond the first punctuation mark of its answer."""
-
-    def until(ids: list[int]) -> bool:
-        text = lm.texts([row], [ids])[0]
-        found = _ANSWER.search(text)
-        return found is not None and found.end() < len(text)
-
-    return until

@@ -2,13 +2,12 @@
 
 Every relation is asked in several wordings. An answer counts only where the wordings agree and
 where it is more probable for this entity than for others of the relation: many prompts suggest an
-answer by themselves, as "… is located in the city of" does, whoever the subject is. Behind the
-answers stand what the layers do with the entity (`entity_inside`).
+answer by themselves, as "… is located in the city of" does, whoever the subject is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,11 +17,8 @@ from ..data.facts import Fact, require_text
 from ..data.relations import Relation, bare, relations
 from ..model.lm import LM
 from ..patch.patch import EMPTY, Edit, Patch
-from .entity_answers import AGREED, LIFTED, Reply, Told, first_word, said, told
-from .entity_inside import Inside, inside
-from .usual_answers import usual
-
-__all__ = ["AGREED", "LIFTED", "Dossier", "Line", "Reply", "Told", "dossier", "dossier_lines"]
+from ..removed import explained
+from .entity_answers import Answers, answers, first_word, usual_answers
 
 WORDINGS = 3
 OTHERS = 8  # subjects with which an answer is compared
@@ -41,8 +37,8 @@ class Line:
 
     relation: str
     prompts: tuple[str, ...]
-    before: Told
-    after: Told
+    before: Answers
+    after: Answers
 
     @property
     def changed(self) -> bool:
@@ -57,13 +53,11 @@ class Dossier:
     entity  the entity
     lines   one per relation
     edits   the lines of the patch's log that name the entity as a subject
-    inside  its keys, features and neighbors under the patch; None where only answers were wanted
     """
 
     entity: str
     lines: tuple[Line, ...]
     edits: tuple[Edit, ...] = ()
-    inside: Inside | None = None
 
     @property
     def table(self) -> pd.DataFrame:
@@ -72,8 +66,8 @@ class Dossier:
             [
                 {"relation": line.relation, "changed": line.changed}
                 | {
-                    f"{name} {when}": getattr(told, name)
-                    for when, told in (("before", line.before), ("after", line.after))
+                    f"{name} {when}": getattr(found, name)
+                    for when, found in (("before", line.before), ("after", line.after))
                     for name in ("answer", "agreement", "lift", "p", "layer", "consistent")
                 }
                 for line in self.lines
@@ -105,44 +99,22 @@ class Dossier:
             own = facts_about(edit, self.entity)
             facts = "; ".join(f"{fact.text} → {fact.target_new}" for fact in own)
             rows.append(f"  edited by {edit.editor}: {facts}")
-        if self.inside is not None:
-            rows.append(str(self.inside))
         return "\n".join(rows)
 
 
-def dossier(
-    lm: LM,
-    entity: str,
-    patch: Patch = EMPTY,
-    *,
-    answers_only: bool = False,
-    layers: Sequence[int] | None = None,
-    **settings: Any,
-) -> Dossier:
-    """What the model answers about an entity, before and after a patch, and what its layers do.
+@explained
+def dossier(lm: LM, entity: str, patch: Patch = EMPTY, **settings: Any) -> Dossier:
+    """What the model answers about an entity, before and after a patch.
 
-    answers_only  leave out keys, features and neighbors, for which C of five layers is read
-    layers        in which layers these are read; None takes five, and three that the patch changes
-    settings      of `dossier_lines`, which gives the answers relation by relation
+    settings  of `dossier_lines`, which gives the answers relation by relation
 
     A dossier says what is answered and how firmly, not what is known or true. The event is the
-    greedy answer; see `Told` and `Reply` for the numbers.
+    greedy answer; see `Answers` and `Reply` for the numbers.
 
     print(lib.dossier(lm, "The Eiffel Tower"))
     """
     lines = tuple(dossier_lines(lm, entity, patch, **settings))
-    edits, name = naming(patch, entity), entity.strip()
-    if answers_only:
-        return Dossier(name, lines, edits)
-    sure = consistent(lines)
-    return Dossier(name, lines, edits, inside(lm, name, patch, sure, settings.get("among"), layers))
-
-
-def consistent(lines: Sequence[Line]) -> list[str]:
-    """The relations that are answered consistently under the patch, the largest lift first."""
-    sure = [line for line in lines if line.after.consistent]
-    sure.sort(key=lambda line: line.after.lift, reverse=True)
-    return [line.relation for line in sure]
+    return Dossier(entity.strip(), lines, naming(patch, entity))
 
 
 def dossier_lines(
@@ -152,29 +124,34 @@ def dossier_lines(
     among: Mapping[str, Relation] | None = None,
     wordings: int = WORDINGS,
     others: int = OTHERS,
-    on_disk: bool = False,
 ) -> Iterator[Line]:
     """The lines of a dossier, each as soon as its relation has been asked.
 
     among     relations by their names; by default the classroom's 31
     wordings  the most wordings of a relation
     others    the most other subjects with which an answer is compared
-    on_disk   keep what other subjects are answered in the cache folder, where the next process
-              finds it; on the embedded model it is most of the time of a first dossier
 
     The model is free between two lines, so that others may use it. Raises FactError for a blank
-    entity, ValueError for fewer than one wording or other subject.
+    entity.
     """
     require_text(entity, "the entity")
-    if wordings < 1 or others < 1:
-        raise ValueError("a dossier needs at least one wording and one other subject")
-    known = relations() if among is None else among
-    return _lines(lm, entity.strip(), patch, known, wordings, others, on_disk)
-
-
-def keep_usual(lm: LM, relation: Relation) -> None:
-    """Keep on disk what other subjects of a relation are answered, which most entities need."""
-    usual(lm, relation, relation.templates[:WORDINGS], "", OTHERS, on_disk=True)
+    entity = entity.strip()
+    # some relations at a time: a step of generation reads all weights once. The first lines are
+    # there soon, and later ones share their steps with more others
+    rest = list((relations() if among is None else among).values())
+    size = FIRST
+    while rest:
+        some, rest, size = rest[:size], rest[size:], TOGETHER
+        usual, prompts = [], []
+        for relation in some:
+            templates = relation.templates[:wordings]
+            prompts.append(tuple(relation.ask(template, entity) for template in templates))
+            usual.append(usual_answers(lm, relation, templates, entity, others))
+        before = after = answers(lm, prompts, usual)
+        if patch:
+            after = answers(lm, prompts, usual, patch)
+        for relation, asked, *both in zip(some, prompts, before, after, strict=True):
+            yield Line(relation.name, asked, *both)
 
 
 def naming(patch: Patch, entity: str) -> tuple[Edit, ...]:
@@ -188,38 +165,6 @@ def facts_about(edit: Edit, entity: str) -> list[Fact]:
     return [fact for fact in edit.facts if fact.subject is not None and bare(fact.subject) == name]
 
 
-def _lines(
-    lm: LM,
-    entity: str,
-    patch: Patch,
-    known: Mapping[str, Relation],
-    wordings: int,
-    others: int,
-    on_disk: bool,
-) -> Iterator[Line]:
-    """The lines, some relations at a time: a step of generation reads all weights once.
-
-    The first lines are there soon, and later ones share their steps with more others.
-    """
-    rest = list(known.values())
-    size = FIRST
-    while rest:
-        some, rest, size = rest[:size], rest[size:], TOGETHER
-        means, prompts = [], []
-        for relation in some:
-            templates = relation.templates[:wordings]
-            prompts.append(tuple(relation.ask(template, entity) for template in templates))
-            means.append(usual(lm, relation, templates, entity, others, on_disk))
-        flat = [prompt for asked in prompts for prompt in asked]
-        heard = said(lm, flat)
-        before = after = told(lm, prompts, heard, means)
-        if patch:
-            now = said(lm, flat, patch, [one.ids for one in heard])
-            after = told(lm, prompts, now, means, patch)
-        for relation, asked, *both in zip(some, prompts, before, after, strict=True):
-            yield Line(relation.name, asked, *both)
-
-
-def _shown(told: Told) -> str:
-    text = told.answer or "–"
-    return text if told.consistent else f"({text})"
+def _shown(found: Answers) -> str:
+    text = found.answer or "–"
+    return text if found.consistent else f"({text})"

@@ -10,7 +10,7 @@ All of it is computed in float64 on the CPU, by the formulas in `lib.memory`.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,13 +23,12 @@ from ..data.facts import Fact
 from ..evaluation.probe_prompts import normal
 from ..keys_values.second_moment import second_moment
 from ..memory import Moment
-from ..model.lm import LM, load
+from ..model.lm import LM
+from ..removed import explained
 
 THRESHOLDS = (0.01, 0.1)  # of |ρ|
 FAR = 4.0  # the tail begins so many standard deviations from the mean
 AT_ONCE = 4e9  # bytes of second moments held at a time: all of a small model, one layer's of an 8B
-
-Moments = Tensor | Moment | Mapping[int, Tensor | Moment] | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,11 +180,11 @@ def kurtosis(values: Tensor) -> float:
     return (away.pow(4).mean() / spread**2 - 3).item() if spread > 0 else math.nan
 
 
+@explained
 def superposition(
     lm: LM,
     subjects: Sequence[Fact | str],
     layer: int | Sequence[int],
-    C: Moments = None,
     prompt: str = "{}",
 ) -> Any:
     """Overlaps of the subjects' keys in a layer; a list of layers gives {layer: Superposition}.
@@ -194,98 +193,24 @@ def superposition(
     `prompt`. Where the tokenizer adds no BOS, a one-token subject that begins a prompt is read in
     the attention sink. All such subjects have nearly one key, so give facts or another prompt.
     Subjects equal up to case and white space count as one, and the first of them stays. Keys are
-    those of the model with the patch that is entered now.
-
-    C  The second moment of the layer, or {layer: second moment}. None estimates it from general
-       text.
+    those of the model with the patch that is entered now. C is estimated from general text; with
+    another C there is `Superposition.of`.
 
     Raises FactError for a fact without subject, ValueError for fewer than two distinct subjects.
     """
     layers = [layer] if isinstance(layer, int) else list(layer)
-    if C is not None and not isinstance(C, Mapping):
-        if len(layers) > 1:
-            raise ValueError(f"one C was given for {len(layers)} layers: give {{layer: C}}")
-        C = {layers[0]: C}
     facts = _distinct(subjects, prompt)
     keys = lm.keys(facts, layers)  # one read for all layers
     names = [fact.subject for fact in facts]
     # a few layers at a time, so that the second moments fit into memory
-    found = {}
+    found: dict[int, Superposition] = {}
     size = 2 * 8 * len(keys[layers[0]]) ** 2  # C and its factor, float64
     step = max(1, int(AT_ONCE // size))
     for start in range(0, len(layers), step):
         group = layers[start : start + step]
-        moments = second_moment(lm, group) if C is None else C
-        for one in group:
-            if one not in moments:
-                raise ValueError(f"no C was given for layer {one}")
-            found[one] = Superposition.of(keys[one], moments[one], names, one)
+        moments = second_moment(lm, group)
+        found |= {one: Superposition.of(keys[one], moments[one], names, one) for one in group}
     return found[layer] if isinstance(layer, int) else found
-
-
-def statistics(
-    lm: LM,
-    subjects: Sequence[Fact | str],
-    layers: Sequence[int] | None = None,
-    sizes: Sequence[int] | None = None,
-    C: Moments = None,
-    prompt: str = "{}",
-) -> pd.DataFrame:
-    """The numbers of `Superposition.statistics`, one row per layer (default all) and size.
-
-    sizes  Numbers of subjects; the first so many are taken, by default all of them.
-
-    The fourth moment hangs on a few pairs, so kurtosis needs far more subjects than rms. In layer 0
-    of the default model it is 28 with 100 subjects and 16 with 181, with rms 0.068 and 0.069.
-    """
-    layers = range(lm.n_layers) if layers is None else layers
-    found = superposition(lm, subjects, list(layers), C, prompt)
-    return pd.DataFrame(
-        [one.take(range(n)).statistics() for one in found.values() for n in sizes or [len(one)]]
-    )
-
-
-def scaling(
-    models: Sequence[LM | str | None],
-    subjects: Sequence[Fact | str],
-    depth: float | Sequence[float] = 0.2,
-    prompt: str = "{}",
-) -> pd.DataFrame:
-    """The fall of overlap with width, one row per model and depth.
-
-    models  Models, or names for `load`, which are loaded one at a time and let go.
-    depth   The layer as a share of the way up: 0 is the first layer and 1 the last. Several depths
-            give several rows.
-
-    Columns: model, parameters (their number), depth, and those of `statistics`. With three widths
-    or more, `.attrs["exponent"]` is that of `exponent`.
-    """
-    rows = []
-    for given in models:
-        lm = given if isinstance(given, LM) else load(given)
-        depths = [depth] if isinstance(depth, int | float) else list(depth)
-        layers = [round(share * (lm.n_layers - 1)) for share in depths]
-        found = superposition(lm, subjects, sorted(set(layers)), prompt=prompt)
-        count = sum(p.numel() for p in lm.model.parameters())
-        rows += [
-            {"model": lm.name, "parameters": count, "depth": share, **found[one].statistics()}
-            for share, one in zip(depths, layers, strict=True)
-        ]
-    table = pd.DataFrame(rows)
-    table.attrs["exponent"] = exponent(table)
-    return table
-
-
-def exponent(table: pd.DataFrame) -> float | None:
-    """The slope of log rms ρ over log d_in in a table of `scaling`: −0.5 for random keys.
-
-    None with fewer than three widths. rms 0.1, 0.05, 0.025 at 100, 400, 1600 -> −0.5.
-    """
-    if table["d_in"].nunique() < 3:
-        return None
-    x, y = (torch.tensor(table[name].to_numpy(float)).log() for name in ("d_in", "rms"))
-    x, y = x - x.mean(), y - y.mean()
-    return ((x * y).sum() / (x * x).sum()).item()
 
 
 def _distinct(subjects: Sequence[Fact | str], prompt: str) -> list[Fact]:

@@ -4,9 +4,7 @@ A key k is the layer's input at a token, and a gradient g is that of the loss wi
 output there. Both come from one forward and one backward pass of the facts' texts. The gradient of
 the layer's weight is the sum of outer products g kᵀ over the tokens, and the editors that read the
 pairs (k, g) turn them into a better update than a plain gradient step. No weight requires grad, and
-below the lowest edited module there is no graph at all. Reading in several processes and grouping
-facts by loss are in this file too (a few lines over 300), because both decide which columns come
-back in which order.
+below the lowest edited module there is no graph at all.
 """
 
 from __future__ import annotations
@@ -22,13 +20,11 @@ from torch import Tensor, nn
 from .. import distributed
 from ..data.facts import Fact
 from ..errors import EditError, FactError, FeatureError
-from ..model import scoring
 from ..model.answer_rows import AnswerRows
 from ..model.devices import on_card
 from ..model.lm import LM
 from ..model.sequences import Sequences
 from . import second_moment
-from .conversation_forms import NONE, Forms
 
 Reduction = Literal["group_mean", "fact_mean"]
 
@@ -44,23 +40,21 @@ class KeyGradients:
     K      (d_in, n) keys, in the order of the groups
     G      (d_out, n) gradients of the same tokens
     group  (n,) the loss group of each column
-    apart  whether other processes hold further columns
     """
 
     K: Tensor
     G: Tensor
     group: Tensor
-    apart: bool = False
 
-    def kept(self) -> KeyGradients:
+    def nonzero(self) -> KeyGradients:
         """The pairs without those whose key or gradient is exactly zero.
 
         Centering would move them away from zero, and they would take part in the update.
         """
-        keep = (self.K != 0).any(0) & (self.G != 0).any(0)
-        if keep.all():
+        nonzero = (self.K != 0).any(0) & (self.G != 0).any(0)
+        if nonzero.all():
             return self
-        return KeyGradients(self.K[:, keep], self.G[:, keep], self.group[keep.cpu()], self.apart)
+        return KeyGradients(self.K[:, nonzero], self.G[:, nonzero], self.group[nonzero.cpu()])
 
 
 def read(
@@ -72,8 +66,7 @@ def read(
     target_eos: bool = False,
     *,
     on_device: bool = False,
-    apart: bool = False,
-    forms: Forms = NONE,
+    everywhere: bool = False,
 ) -> dict[str, KeyGradients]:
     """{module: its keys and gradients} on the model as patched now, where answers are predicted.
 
@@ -83,25 +76,27 @@ def read(
     number of them runs in one pass with a weight per token. Several processes (lib/distributed.py)
     share the groups, and all of them get all pairs.
 
-    on_device  whether pairs stay on a card, each on its module's
-    apart      whether pairs stay in the process that read them where they are more than d_in
-    forms      forms of conversation in which the facts are read beside their prompts
+    on_device   whether pairs stay on a card, each on its module's
+    everywhere  whether pairs are of all tokens but each text's last, as MEND takes them; the loss
+                is the answers' all the same
 
     Raises FeatureError for a loss that is not finite, in all processes, and FactError for an answer
     without tokens.
     """
     # the rows, longest first, cut into groups
-    rows = answer_rows(lm, facts, target_eos).plus(forms.rows(lm, target_eos, sentences=True))
-    rows = longest_first(rows)
+    rows = longest_first(answer_rows(lm, facts, target_eos))
     lengths = [len(p) + len(a) for p, a in zip(rows.prompts, rows.answers, strict=True)]
-    labels = [len(answer) for answer in rows.answers]
+    answers, ends = [len(answer) for answer in rows.answers], rows.ends
     groups = [i // group for i in range(len(rows))]
     totals = [0] * (groups[-1] + 1)
-    for i, count in zip(groups, labels, strict=True):
+    for i, count in zip(groups, answers, strict=True):
         totals[i] += count
     # the loss that a row belongs to is a mean over so many tokens
-    counts = [totals[g] for g in groups] if reduction == "group_mean" else labels
+    counts = [totals[g] for g in groups] if reduction == "group_mean" else answers
     share = torch.tensor([1 / count for count in counts])
+    if everywhere:  # every token after a row's first is one that is predicted
+        texts = [[*p, *a] for p, a in zip(rows.prompts, rows.answers, strict=True)]
+        rows = AnswerRows([text[:1] for text in texts], [text[1:] for text in texts])
     limit = TOKENS_CARD if on_card(lm.device) else TOKENS
     blocks = _blocks(lengths, group, limit)
     parts: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in modules}
@@ -112,30 +107,26 @@ def read(
             step = max(1, limit // lengths[block.start])  # a huge group takes several passes
             for first in range(block.start, block.stop, step):
                 some = range(first, min(first + step, block.stop))
-                part = rows.take(some)
-                weight = share[some.start : some.stop][part.labels[0]]
-                found, loss = _pass(lm, part, weight, modules)
+                part, decided = rows.take(some), ends[some.start : some.stop]
+                row, position, _ = part.labels
+                # tokens of a prompt have no weight in the loss
+                answered = position >= torch.tensor(decided)[row]
+                weight = torch.where(answered, share[some.start : some.stop][row], 0.0)
+                found, loss = _pass(lm, part, weight, modules, decided)
                 losses.append((groups[first], loss))
                 for name, pair in found.items():
                     parts[name].append(pair)
         _refuse(losses)
     # then all processes get all columns, in the order of the rows
-    columns = torch.tensor([g for g, n in zip(groups, labels, strict=True) for _ in range(n)])
-    begins = [0, *torch.tensor(labels).cumsum(0).tolist()]  # first column of each row
-    places = [
-        torch.cat([torch.arange(0), *(torch.arange(begins[b.start], begins[b.stop]) for b in mine)])
-        for mine in (distributed.share(blocks, of) for of in range(distributed.world()))
-    ]
+    columns = torch.tensor(
+        [g for g, answer in zip(groups, rows.answers, strict=True) for _ in answer]
+    )
     whole = {}
     for name, pairs in parts.items():
         K, G = _whole(lm, name, pairs)
         if not (on_device and on_card(K.device)):  # moments need float64
             K, G = K.cpu(), G.cpu()
-        if apart and distributed.world() > 1 and len(columns) > len(K):
-            whole[name] = KeyGradients(K, G, columns[places[distributed.rank()]], apart=True)
-        else:
-            K, G = (distributed.joined(side, places) for side in (K, G))
-            whole[name] = KeyGradients(K, G, columns)
+        whole[name] = KeyGradients(distributed.joined(K), distributed.joined(G), columns)
     return whole
 
 
@@ -179,23 +170,15 @@ def _whole(lm: LM, name: str, pairs: list[tuple[Tensor, Tensor]]) -> Iterator[Te
 
 
 def one_pass(
-    lm: LM,
-    rows: AnswerRows,
-    weight: Tensor,
-    modules: Sequence[str],
-    group: int,
-    ends: Sequence[int] | None = None,
+    lm: LM, rows: AnswerRows, weight: Tensor, modules: Sequence[str]
 ) -> dict[str, tuple[Tensor, Tensor]]:
     """K and G of one padded pass, columns row by row, each on its module's device.
 
-    There is one column for each answer token, read where the token is predicted.
-
-    weight  (labels,) the weight of each of these tokens in the loss
-    group   number of the first loss group, for the message of an error
-    ends    last position of each prompt, where routes decide; None takes `rows.ends`
+    There is one column for each answer token, read where the token is predicted; weight (labels,)
+    is that of each of these tokens in the loss.
     """
-    found, loss = _pass(lm, rows, weight, modules, ends)
-    _refuse([(group, loss)])
+    found, loss = _pass(lm, rows, weight, modules, rows.ends)
+    _refuse([(0, loss)])
     return found
 
 
@@ -216,15 +199,17 @@ def _pass(
     rows: AnswerRows,
     weight: Tensor,
     modules: Sequence[str],
-    ends: Sequence[int] | None = None,
+    ends: Sequence[int],
 ) -> tuple[dict[str, tuple[Tensor, Tensor]], Tensor]:
-    """K and G of one padded pass, and its loss; nothing here waits for a GPU."""
+    """K and G of one padded pass, and its loss; nothing here waits for a GPU.
+
+    ends  last position of each prompt, where routes decide
+    """
     # one padded batch, with the places that routes and the loss need; all that comes from the CPU
     # is sent before the run, since a card that has work waits for it
     length = max(map(len, rows.ids))
     ids = torch.tensor([[*row, *[0] * (length - len(row))] for row in rows.ids], device=lm.device)
-    decided = rows.ends if ends is None else ends  # routes decide there
-    lengths, last = torch.tensor([[*map(len, rows.ids)], [*decided]], device=lm.device)
+    lengths, last = torch.tensor([[*map(len, rows.ids)], [*ends]], device=lm.device)
     columns = torch.arange(length, device=lm.device)
     real = columns < lengths[:, None]  # padded on the right
     prompt = real & (columns <= last[:, None])
@@ -300,11 +285,3 @@ def general(lm: LM, name: str) -> Tensor:
             "or set strength=0"
         )
     return second_moment.second_moment(lm, [layers[name]])[layers[name]].C
-
-
-def all_right(lm: LM, facts: Sequence[Fact], forms: Forms = NONE) -> bool:
-    """Whether every answer token is the argmax, given the true ones before it."""
-    rows = AnswerRows.of(lm.tokenizer, [(fact.text, fact.target_new) for fact in facts])
-    rows = rows.plus(forms.rows(lm, sentences=True))
-    prompts = [list(prompt) for prompt in rows.prompts]
-    return all(score.hits.all() for score in scoring.score(lm, prompts, rows.answers))

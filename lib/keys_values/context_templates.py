@@ -11,15 +11,13 @@ import unicodedata
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from ..model import generation
 from ..model.lm import LM
 from ..patch.patch import EMPTY
+from ..stored import remembered
 
 STARTERS = ("The", "Therefore", "Because", "I", "You")
-# What a base model wrote, by what it was asked: the same words each time, so they are written once.
-WRITTEN: WeakKeyDictionary[LM, dict[tuple, tuple[str, ...]]] = WeakKeyDictionary()
 
 
 def of(lm: LM, config: Any, kept: Sequence[str] | None = None) -> tuple[str, ...]:
@@ -56,11 +54,9 @@ def contexts(
     Where the model wrote a token that is no text, such as the beginning of an image, which Gemma 3
     puts first in one text of seventeen, it writes once more without those tokens.
     """
-    asked = lm.identity, tuple(map(tuple, lengths)), start, seed, top_k
-    written = WRITTEN.setdefault(lm, {})
-    if asked not in written:
-        written[asked] = _write(lm, lengths, start, seed, top_k)
-    return written[asked]
+    # the same words each time, so they are written once
+    asked = "contexts", lm.stored_identity, tuple(map(tuple, lengths)), start, seed, top_k
+    return remembered(asked, lambda: _write(lm, lengths, start, seed, top_k))
 
 
 def _write(

@@ -82,10 +82,8 @@ def curvature(A: Tensor | Eigen, S: Tensor | Eigen, energy: float) -> Curvature:
             forbidden, and with them all as sharp as the least sharp of them. 0 forbids the
             sharpest direction, not none, and 1 all whose curvature is not 0.
 
-    Raises ValueError when every curvature is 0 or not finite, or energy is no such share.
+    Raises ValueError when every curvature is 0 or not finite.
     """
-    if not 0 <= energy <= 1:
-        raise ValueError(f"energy should be a share from 0 to 1, not {energy}")
     (a, inputs), (s, outputs) = (
         torch.linalg.eigh(M) if isinstance(M, Tensor) else M for M in (A, S)
     )

@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import distributed
 from .answer_gradients import KeyGradients
 
 EPS = torch.finfo(torch.float32).eps
@@ -141,36 +140,13 @@ class KeyGradientMoments:
         return KeyGradientMoments(self.keys.to(device), self.grads.to(device))
 
     def merge(self, parts: Iterable[KeyGradients]) -> KeyGradientMoments:
-        """The state after the columns of several modules, group by group.
-
-        Where several processes hold the columns, they exchange one state per group.
-        """
+        """The state after the columns of several modules, group by group."""
         keys, grads = self.keys, self.grads
         for part in parts:
-            for more in self._groups(part):
-                keys, grads = keys.merge(more.keys), grads.merge(more.grads)
+            sizes = part.group.unique_consecutive(return_counts=True)[1].tolist()
+            for K, G in zip(part.K.split(sizes, 1), part.G.split(sizes, 1), strict=True):
+                keys, grads = keys.merge(K), grads.merge(G)
         return KeyGradientMoments(keys, grads)
-
-    def _groups(self, part: KeyGradients) -> list[KeyGradientMoments]:
-        """The state of each group of a module, in the groups' order, the same in all processes."""
-        numbers, sizes = part.group.unique_consecutive(return_counts=True)
-        split = zip(*(side.split(sizes.tolist(), 1) for side in (part.K, part.G)), strict=True)
-        found = [KeyGradientMoments(self.keys.of(K), self.grads.of(G)) for K, G in split]
-        if not part.apart:
-            return found
-        states = [torch.cat([p.keys.mean, p.keys.S, p.grads.mean, p.grads.S]) for p in found]
-        widths = [len(side.mean) for side in (self.keys, self.grads) for _ in range(2)]
-        none = self.keys.mean.new_empty(sum(widths), 0)
-        flat = torch.cat(distributed.gather(torch.stack(states, 1) if states else none), 1)
-        numbers, sizes = torch.cat(distributed.gather(torch.stack([numbers, sizes])), 1)
-        found = []
-        for i in numbers.argsort().tolist():
-            k_mean, k_S, g_mean, g_S = flat[:, i].split(widths)
-            n = int(sizes[i])
-            found.append(
-                KeyGradientMoments(RunningMoments(n, k_mean, k_S), RunningMoments(n, g_mean, g_S))
-            )
-        return found
 
     def standardize(self, part: KeyGradients) -> tuple[Tensor, Tensor]:
         """k̂ (d_in, n) and ĝ (d_out, n), float64; ĝ whitened where the scatter is kept."""

@@ -14,18 +14,14 @@ facts that get edited.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
-from functools import cache
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ..atomic_files import cached, whole_file
 from ..cancellation import raise_if_cancelled
 from ..data.texts import GENERAL
 from ..errors import StatsError
@@ -33,8 +29,8 @@ from ..memory import Moment
 from ..model import activations, batching
 from ..model.devices import on_card
 from ..model.lm import LM
-from ..patch.patch import EMPTY, Patch
-from .matrix_cache import kept, room
+from ..patch.patch import EMPTY
+from ..stored import Stored, Tensors, remembered, room, stored_each, text_hash
 
 WINDOW = 256  # tokens read at once
 TOKENS_PER_WIDTH = 10  # tokens wanted per input dimension: 15,360 for the default model
@@ -65,65 +61,59 @@ def second_moment(
     text has fewer tokens than d_in and damping is 0, or cannot be read.
     """
     wanted = list(dict.fromkeys((*layers, *among)))
-    paths, width, least = stored_moments(lm, wanted, text, tokens, skip_first)
-    if least < width and not damping:
-        raise StatsError(
-            f"the text has {least} tokens, fewer than the {width} inputs: C is singular"
-        )
+    moments = stored_moments(lm, wanted, text, tokens, skip_first)
     found = {}
     for layer in layers:
         raise_if_cancelled()
-        found[layer] = _damped(str(paths[layer]), damping)
+        key = ("second moment", moments[layer], damping)
+        found[layer] = remembered(key, partial(_damped, moments[layer], damping))
     return found
 
 
 def stored_moments(
     lm: LM, layers: Sequence[int], text: Any, tokens: int | None, skip_first: bool | None
-):
-    """({layer: file with its C}, d_in, the least number of tokens in any of the files).
+) -> dict[int, Stored]:
+    """{layer: C without damping and its count of `tokens`, on disk}; the missing are made.
 
-    Files that are missing are made. The other arguments are those of `second_moment`.
+    The other arguments are those of `second_moment`.
     """
     if skip_first is None:
         skip_first = lm.leading_bos is None
     width = lm.weight(lm.mlp_out(layers[0])).shape[1]
     tokens = tokens or TOKENS_PER_WIDTH * width
     source = general_text(text)
-    content = hashlib.sha256(source.encode()).hexdigest()
-    label = f"{lm.fingerprint} {lm.dtype} {content} {tokens} {skip_first}"
-    paths = {}
-    for layer in layers:
-        paths[layer] = cached("moments", f"{label} {layer}")
-    missing = [layer for layer, path in paths.items() if not path.exists()]
-    # as many layers in one pass as there is room for; each has a sum of its own in any case
-    at_once = max(1, room() // (8 * width * width))
-    for first in range(0, len(missing), at_once):
-        some = missing[first : first + at_once]
-        sums, count = accumulated(lm, some, source, tokens, skip_first)
-        for layer in some:
-            mean = sums.pop(layer).div_(count).float()
-            with whole_file(paths[layer]) as part:
-                save_file({"C": mean, "tokens": torch.tensor(count)}, part)
-    return paths, width, min(_count(str(path)) for path in paths.values())
+    content = text_hash(source)
+    label = f"{lm.stored_identity} {content} {tokens} {skip_first}"
+
+    def make(missing: list[int]) -> Iterator[tuple[int, Tensors]]:
+        # as many layers in one pass as there is room for; each has a sum of its own in any case
+        at_once = max(1, room() // (8 * width * width))
+        for first in range(0, len(missing), at_once):
+            some = missing[first : first + at_once]
+            sums, count = accumulated(lm, some, source, tokens, skip_first)
+            for layer in some:
+                mean = sums.pop(layer).div_(count).float()
+                yield layer, {"C": mean, "tokens": torch.tensor(count)}
+
+    return stored_each("moments", {layer: f"{label} {layer}" for layer in layers}, make)
 
 
-@cache
-def _count(path: str) -> int:
-    with safe_open(path, framework="pt") as file:
-        return int(file.get_tensor("tokens"))
-
-
-@kept
-def _damped(path: str, damping: float) -> Moment:
-    C = load_file(path)["C"].double()
+def _damped(moment: Stored, damping: float) -> Moment:
+    held = moment.tensors()
+    count, width = int(held["tokens"]), len(held["C"])
+    if count < width and not damping:
+        raise StatsError(
+            f"the text has {count} tokens, fewer than the {width} inputs: C is singular"
+        )
+    C = held["C"].double()
     C.diagonal().add_(damping * C.diagonal().mean())
     return Moment(C)
 
 
 def accumulated(
-    lm: LM, layers: Sequence[int], source: str, tokens: int, skip_first: bool, patch: Patch = EMPTY
+    lm: LM, layers: Sequence[int], source: str, tokens: int, skip_first: bool
 ) -> tuple[dict[int, Tensor], int]:
-    """Σ k kᵀ per layer, float64 on the CPU, and the number of keys in it, under a patch.
+    """Σ k kᵀ per layer, float64 on the CPU, and the number of keys in it, on the base model.
 
     A layer's sum is on its card until all text was read, where there is room for it.
     """
@@ -131,7 +121,7 @@ def accumulated(
     names = {lm.mlp_out(layer): layer for layer in layers}
     sums: dict[int, Tensor] = {}
     count = 0
-    with lm.patched(patch, only=True):
+    with lm.patched(EMPTY, only=True):
         for group in batching.batches(rows, limit=8 * WINDOW):
             part = [rows[i] for i in group]
             seen = activations.module_inputs(lm, part, list(names), skip=int(skip_first))

@@ -9,13 +9,12 @@ state.json           Written last: number of edits, patch, points, and the bytes
 A file that state.json does not name does not exist: a run that goes on deletes it. Floats are
 written by `repr`, which JSON reads back bit for bit.
 
-Everything carries a checksum. Each JSON object has one of its own, and state.json has the SHA-256
-of every file that it names (`journal_format`, where the schemas are). A damaged journal is refused
-in a sentence that names the part, because only the newest patch is kept: there is no earlier state
-to go back to, and a run that starts again gives the same result.
-
-The order in which these files are written is the whole point, so writing, reading and clearing them
-stay in this one file of more than 300 lines.
+Each JSON object ends in a key of its own, "sum": 16 hex digits of the SHA-256 of the bytes before
+it. state.json names the SHA-256 of everything else that counts: of rows.jsonl up to the counted
+byte, of each point and of the patch. So a damaged journal, or a file from another moment of the
+run, is refused in a sentence that names the part. Only the newest patch is kept, so there is no
+earlier state to go back to; a run that starts again gives the same result. Journals of format 1
+have no checksums. What is written from then on has them.
 """
 
 from __future__ import annotations
@@ -23,29 +22,26 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
 
-import msgspec
 import pandas as pd
+from filelock import FileLock, Timeout
 
 from ..atomic_files import sha256, whole_file, written
 from ..data.facts import Case
-from ..errors import JournalError, PatchError
+from ..errors import EXPECTED, JournalError, sentence
 from ..evaluation.scores import COLUMNS
 from ..patch.patch import EMPTY, Patch
-from .journal_format import FORMAT, Batch, Point, State, checked, sealed, unsealed
 
-try:
-    import fcntl
-except ImportError:  # Windows: two processes are not kept apart there
-    fcntl = None
-
+FORMAT = 2  # grows when an older library would misread a journal; 2 has checksums
+_SEAL = re.compile(rb', "sum": "([0-9a-f]{16})"\}\Z')
 _OPEN: WeakValueDictionary[Path, Journal] = WeakValueDictionary()  # journals of this process
 _GUARD = threading.Lock()  # two threads must not take the same folder at once
 
@@ -90,7 +86,7 @@ class Journal:
         current: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
     ) -> None:
         self.folder = Path(folder).resolve()
-        self._lock: BinaryIO | None = None
+        self._lock = FileLock(self.folder / "lock", timeout=0, thread_local=False)
         self._busy, self.stale = False, True
         self._bytes, self._points = 0, list[int]()  # bytes of rows.jsonl that count, and points
         self._rows, self._sums = hashlib.sha256(), dict[str, str]()  # of those bytes and points
@@ -116,30 +112,16 @@ class Journal:
                 raise JournalError(f"the journal {self.folder} is in use by another thread")
             former.close()
         try:
-            file = (self.folder / "lock").open("a+b")
+            self._lock.acquire()
+        except Timeout:
+            raise JournalError(f"the journal {self.folder} is in use by another process") from None
         except OSError as error:
             raise JournalError(f"{self.folder} cannot hold a journal: {error.strerror}") from None
-        try:
-            if fcntl:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            file.seek(0)
-            owner = file.read().decode("ascii", "replace").strip()
-            file.close()
-            raise JournalError(
-                f"the journal {self.folder} is in use by another process (number {owner or '?'})"
-            ) from None
-        # whoever is refused reads here which process holds the folder
-        file.truncate(0)
-        file.write(str(os.getpid()).encode())
-        file.flush()
-        self._lock, _OPEN[self.folder] = file, self
+        _OPEN[self.folder] = self
 
     def close(self) -> None:
         """Let others have the folder; its files stay as they are."""
-        if self._lock is not None:
-            self._lock.close()  # the lock goes with it
-            self._lock = None
+        self._lock.release()
 
     @contextmanager
     def writing(self, restore: Callable[[], None]) -> Iterator[None]:
@@ -150,13 +132,15 @@ class Journal:
 
         Raises JournalError where another run has taken the folder over.
         """
-        if self._lock is None:
+        if not self._lock.is_locked:
             raise JournalError(f"the journal {self.folder} was opened again by another run")
         self._busy = True
         try:
             if self.stale:
                 restore()
+                self.stale = False
             yield
+            self.stale = False  # the step is over: the run knows all that the folder holds
         finally:
             self._busy = False
 
@@ -179,16 +163,16 @@ class Journal:
         if number > FORMAT:
             raise JournalError(f"{self.folder} has format {number}: update the library")
         with self._part("header.json"):
-            kept, whole = unsealed(data)
+            stored, whole = unsealed(data)
             if number > 1 and not whole:
-                raise ValueError("has no checksum")
+                raise ValueError("it has no checksum")
         try:
-            if "settings" in kept:
-                kept["settings"] = json.loads(json.dumps(self._current(kept["settings"])))
+            if "settings" in stored:
+                stored["settings"] = json.loads(json.dumps(self._current(stored["settings"])))
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise JournalError(f"{self.folder} cannot go on: {error}") from None
         with self._part("header.json"):
-            differing = list(_differences({**kept, "format": FORMAT}, self._header))
+            differing = list(_differences({**stored, "format": FORMAT}, self._header))
         for name, old, new in differing:
             differs = name if name == "cases" else f"{name} ({old!r:.60}, not {new!r:.60})"
             raise JournalError(f"{self.folder} is the journal of a run with other {differs}")
@@ -208,14 +192,10 @@ class Journal:
             yield
         except FileNotFoundError:
             raise self.damaged(name, "is missing") from None
-        except OSError as error:
-            raise self.damaged(name, f"cannot be read ({error.strerror})") from None
-        except (RecursionError, MemoryError, OverflowError):
-            raise self.damaged(name, "is nested too deeply or too large") from None
-        except PatchError as error:
-            raise self.damaged(name, f"cannot be read ({error})") from None
-        except ValueError as error:
-            raise self.damaged(name, error) from None
+        except (LookupError, TypeError, AttributeError):
+            raise self.damaged(name, "does not hold what belongs there") from None
+        except EXPECTED as error:
+            raise self.damaged(name, f"cannot be read ({sentence(error)})") from None
 
     def read(self, recent: int | None = None) -> SavedRun:
         """The run as state.json names it; whatever was written after that is deleted.
@@ -230,96 +210,76 @@ class Journal:
             self._rows = hashlib.sha256()
             self._sweep(None, [])
             return SavedRun(0, EMPTY, {"edit": 0.0, "evaluate": 0.0}, [], [], {})
-        # 2. rows up to the counted byte; whatever comes after that byte is ignored
-        self._bytes, self._points = state.bytes, state.points
+        # 2. rows up to the counted byte, the points, and the newest patch
+        with self._part("state.json"):
+            self._bytes, name, edits = int(state["bytes"]), state["patch"], int(state["edits"])
+            self._points = [int(point) for point in state["points"]]
+            seconds = {key: float(state["seconds"][key]) for key in ("edit", "evaluate")}
+            if name != (f"patch-{edits}.safetensors" if edits else None):
+                raise ValueError(f"the patch {name!r:.60} is not one of {edits} edits")
         with self._part("rows.jsonl"):
-            rows, tables = self._lines(state, recent)
+            rows, tables = self._lines(recent)
             sums["rows.jsonl"] = self._rows.hexdigest()
-        # 3. the points, and the newest patch
-        points = {}
-        self._sums = {}
+            if edits != (rows[-1]["edits"] if rows else 0):
+                raise ValueError(f"it does not hold {edits} edits")
+        points, self._sums = {}, {}
         for n in self._points:
             with self._part(self._point(n).name):
                 data = self._point(n).read_bytes()
-                point = checked(unsealed(data)[0], Point)
+                point, _ = unsealed(data)
+                points[n] = {key: point[key] for key in ("title", "perplexity", "contradicted")}
+                points[n]["rows"] = _frame(point["rows"])
                 self._sums[self._point(n).name] = hashlib.sha256(data).hexdigest()
-            points[n] = {
-                "rows": _frame(point.rows),
-                "title": point.title,
-                "perplexity": point.perplexity,
-                "contradicted": point.contradicted,
-            }
-        patch = EMPTY
-        if state.patch:
-            with self._part(state.patch):
-                sums[state.patch] = sha256(self.folder / state.patch)
-        # 4. each is the one that state.json means
         sums |= self._sums
-        if state.sums is not None:
-            for name in dict.fromkeys((*sums, *state.sums)):
-                if sums.get(name) != state.sums.get(name):
-                    raise self.damaged(name, "has another checksum than state.json says")
-        if state.patch:
-            with self._part(state.patch):
-                patch = Patch.load(self.folder / state.patch)
-                if state.sums is None and sum(map(len, patch.log)) != state.edits:
-                    raise ValueError(f"does not hold {state.edits} edits")
-        # 5. only now that all of it could be read: delete what an interrupted step has left
-        self._sweep(state.patch, self._points)
-        seconds = {"edit": state.seconds.edit, "evaluate": state.seconds.evaluate}
-        return SavedRun(state.edits, patch, seconds, rows, tables, points)
+        if name:
+            with self._part(name):
+                sums[name] = sha256(self.folder / name)
+        # 3. each is the one that state.json means
+        for part in {*sums, *state["sums"]} if "sums" in state else ():
+            if sums.get(part) != state["sums"].get(part):
+                raise self.damaged(part, "has another checksum than state.json says")
+        patch = EMPTY
+        if name:
+            with self._part(name):
+                patch = Patch.load(self.folder / name)
+                if "sums" not in state and sum(map(len, patch.log)) != edits:
+                    raise ValueError(f"it does not hold {edits} edits")
+        # 4. only now that all of it could be read: delete what an interrupted step has left
+        self._sweep(name, self._points)
+        return SavedRun(edits, patch, seconds, rows, tables, points)
 
-    def _state(self) -> State | None:
+    def _state(self) -> dict[str, Any] | None:
         """The content of state.json; None where there is none yet."""
         path = self.folder / "state.json"
         if not path.exists():
             return None
         with self._part("state.json"):
-            content, whole = unsealed(path.read_bytes())
-            state = checked(content, State)
+            state, whole = unsealed(path.read_bytes())
             # without checksums only a journal that has none at all may be
-            if (state.sums is not None) != whole or (self._format > 1 and not whole):
-                raise ValueError("has no checksums")
+            if ("sums" in state) != whole or (self._format > 1 and not whole):
+                raise ValueError("it has no checksums")
             return state
 
-    def _lines(
-        self, state: State, recent: int | None
-    ) -> tuple[list[dict[str, Any]], list[pd.DataFrame]]:
+    def _lines(self, recent: int | None) -> tuple[list[dict[str, Any]], list[pd.DataFrame]]:
         """The rows, and the scores of each batch's facts; one line is in memory at a time."""
         rows: list[dict[str, Any]] = []
-        tables, scored, edits = [], [], 0
-        left = state.bytes  # bytes that count and are not read yet
+        tables, left = [], self._bytes  # bytes that count and are not read yet
         self._rows = hashlib.sha256()
-        path = self.folder / "rows.jsonl"
-        if left and path.stat().st_size < left:
-            raise ValueError(f"has {path.stat().st_size} bytes, not {left}")
-        with path.open("rb") if left else nullcontext(()) as lines:
-            for number, line in enumerate(lines, 1):
-                if not left:
+        with (self.folder / "rows.jsonl").open("rb") if left else nullcontext(()) as lines:
+            for line in lines:
+                if left <= 0:
                     break  # this line was being written when the run was interrupted
                 left -= len(line)
-                if left < 0:
-                    raise ValueError(f"goes on in line {number}, past the bytes that count")
                 self._rows.update(line)
-                try:
-                    content, _ = unsealed(line.removesuffix(b"\n"))
-                    batch = checked(content, Batch)
-                except ValueError as error:
-                    raise ValueError(f"is wrong in line {number}, which {error}") from None
-                row = batch.row
-                if row.rows[0] != edits or row.rows[1] + 1 != row.edits or row.edits <= edits:
-                    raise ValueError(f"is wrong in line {number}, which does not go on from before")
-                edits = row.edits
-                if row.scores is not msgspec.UNSET:
-                    scored.append(edits)
-                rows.append({**content["row"], "rows": row.rows})
-                if recent is None or batch.facts:
-                    tables.append(_frame(batch.facts))
-                # the row that is no longer recent goes, unless it has scores
-                if recent and len(rows) > recent and "scores" not in rows[-recent - 1]:
-                    del rows[-recent - 1]
-        if edits != state.edits or scored != [n for n in state.points if n]:
-            raise ValueError(f"does not hold the {state.edits} edits and the points of state.json")
+                batch, _ = unsealed(line.removesuffix(b"\n"))
+                first, last = batch["row"]["rows"]
+                row = {**batch["row"], "rows": (first, last), "edits": int(batch["row"]["edits"])}
+                rows.append(row)
+                if recent is None or batch["facts"]:
+                    tables.append(_frame(batch["facts"]))
+                forget(rows, recent)
+        if left:
+            raise ValueError(f"it does not end after {self._bytes} bytes")
         return rows, tables
 
     def append(self, row: Mapping[str, Any], table: pd.DataFrame) -> None:
@@ -392,6 +352,38 @@ class Journal:
                 path.name.startswith(("patch-", "point-")) and path.name not in named
             ):
                 path.unlink(missing_ok=True)
+
+
+def forget(rows: list[dict[str, Any]], recent: int | None) -> None:
+    """Delete the row that is no longer one of the last `recent` ones, unless it has scores."""
+    if recent and len(rows) > recent and "scores" not in rows[-recent - 1]:
+        del rows[-recent - 1]
+
+
+def sealed(content: Mapping[str, Any]) -> bytes:
+    """A JSON object that is not empty, with its checksum as the last key."""
+    body = json.dumps(content).encode()
+    return body[:-1] + f', "sum": "{_checksum(body)}"}}'.encode()
+
+
+def unsealed(data: bytes) -> tuple[dict[str, Any], bool]:
+    """The JSON object in `data` without its checksum, and whether it had one.
+
+    Raises ValueError where the checksum does not fit, or where the data are no JSON object.
+    """
+    content = json.loads(data)
+    if not isinstance(content, dict):
+        raise ValueError("it is no JSON object")
+    if content.pop("sum", None) is None:
+        return content, False
+    seal = _SEAL.search(data)
+    if seal is None or seal[1].decode() != _checksum(data[: seal.start()] + b"}"):
+        raise ValueError("it has another checksum than its content")
+    return content, True
+
+
+def _checksum(body: bytes) -> str:
+    return hashlib.sha256(body).hexdigest()[:16]
 
 
 def digest(cases: Iterable[Case]) -> str:

@@ -2,7 +2,6 @@
 
 `lib.lifelong.stream.stream` makes runs, with or without a journal. A step changes the run only
 after everything in it has succeeded, so a run that was interrupted can always be iterated further.
-For that reason editing, measuring and journal stay in one class, though the file passes 300 lines.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import resource
 import sys
 import time
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -24,25 +23,19 @@ from ..data.facts import Case
 from ..editors.shared.base import Editor
 from ..errors import StreamError
 from ..evaluation.answers import EVENTS
-from ..evaluation.conversation import CONVERSATION
+from ..evaluation.base_answers import Base
 from ..evaluation.evaluate import measure, read
-from ..evaluation.probe_prompts import LONG, METRICS, Item, stem
-from ..evaluation.scores import Base, Scores, asked
+from ..evaluation.metrics import METRICS, TABLE, asked, stem
+from ..evaluation.probe_prompts import Item
+from ..evaluation.scores import Scores
 from ..model.devices import on_card
 from ..model.lm import LM
 from ..patch.patch import EMPTY, Patch
-from .journal import Journal, SavedRun
+from .journal import Journal, SavedRun, forget
 from .sample import MeasurementPlan, contradicted
 
-_OF_THE_FACT = (  # metrics that no longer count for a fact that a later edit contradicts
-    "retention",
-    "generalization",
-    "portability",
-    *LONG,
-    "negation_leak",
-    "negation_base",
-    *(metric for metric in CONVERSATION if metric != "chat_neighbors"),
-)
+# metrics that no longer count for a fact that a later edit contradicts
+_OF_THE_FACT = tuple(name for name, metric in TABLE.items() if metric.of_fact)
 RECENT = 1000  # rows that a sampled run holds, besides those with scores
 
 
@@ -79,14 +72,13 @@ class Run:
     progress: bool = False
     save_every: int = 1
     journal: Journal | None = None
-    keep_base: bool = False
 
     def __post_init__(self) -> None:
         self.rows: list[dict[str, Any]] = []
         self.scores: dict[int, Scores] = {}
         self.contradicted: dict[int, int] = {}
         self.seconds = {"edit": 0.0, "evaluate": 0.0}
-        self.base = Base(self.lm.identity, on_disk=self.keep_base)
+        self.base = Base(self.lm.identity)
         self._unread: list[int] = []  # points measured before, whose base answers are not here
         self._written: list[pd.DataFrame] = []  # efficacy of the facts right after their own batch
         given = self.settings
@@ -101,9 +93,9 @@ class Run:
             given.get("seed", 0),
             self.sample,
         )
-        self._asked = asked(
-            {*self._metrics, "retention"}, given.get("events", EVENTS), self._plan.every()
-        )
+        names = {item.metric: None for item in self._plan.every()}
+        wanted = {*self._metrics, "retention"}
+        self._asked = asked(wanted, given.get("events", EVENTS), names)
         planned = ("metrics", "pool", "seed")
         self._measured = {name: value for name, value in given.items() if name not in planned}
 
@@ -117,27 +109,26 @@ class Run:
 
     def _restore(self) -> None:
         """Bring the run to the last state that its journal holds."""
-        kept = self.journal.read(RECENT if self.sample else None)
-        if not self._possible(kept):
+        saved = self.journal.read(RECENT if self.sample else None)
+        if not self._possible(saved):
             raise self.journal.damaged("state.json", "names edits that this run does not make")
-        self.edits, self.patch, self.seconds = kept.edits, self._current(kept.patch), kept.seconds
-        self.rows, self._written = kept.rows, kept.written
-        self.contradicted = {n: point["contradicted"] for n, point in kept.points.items()}
+        self.patch, self._written = self._current(saved.patch), saved.written
+        self.edits, self.rows, self.seconds = saved.edits, saved.rows, saved.seconds
+        self.contradicted = {n: point["contradicted"] for n, point in saved.points.items()}
         self.scores = {
             n: Scores(p["rows"], self._asked, p["title"], p["perplexity"], self.base)
-            for n, p in kept.points.items()
+            for n, p in saved.points.items()
         }
-        self._unread = list(kept.points)
-        self.journal.stale = False
+        self._unread = list(saved.points)
 
-    def _possible(self, kept: SavedRun) -> bool:
+    def _possible(self, saved: SavedRun) -> bool:
         """Whether a journal's batches and points are among those of this run."""
         total, size = len(self.cases), self.batch_size
-        batches = [(row["rows"][0], row["edits"]) for row in kept.rows]
-        points = {n for n in self.eval_at if n <= kept.edits}
-        if not kept.edits and not kept.points:
+        batches = [(row["rows"][0], row["edits"]) for row in saved.rows]
+        points = {n for n in self.eval_at if n <= saved.edits}
+        if not saved.edits and not saved.points:
             points.discard(0)  # nothing was measured yet
-        return points == kept.points.keys() and all(
+        return points == saved.points.keys() and all(
             first % size == 0 and end == min(first + size, total) for first, end in batches
         )
 
@@ -177,7 +168,7 @@ class Run:
             pass
         return self
 
-    def _writing(self) -> Any:
+    def _writing(self) -> AbstractContextManager[None]:
         """Hold the journal for a step, where there is one."""
         return self.journal.writing(self._restore) if self.journal else nullcontext()
 
@@ -190,7 +181,6 @@ class Run:
             self._note(0, scores, gone)
             self.journal.save(0, EMPTY, seconds)
         self.scores[0], self.contradicted[0], self.seconds = scores, gone, seconds
-        self._done()
 
     def step(self) -> dict[str, Any]:
         """Edit and measure the next batch; a StreamError names its rows and changes nothing."""
@@ -243,22 +233,15 @@ class Run:
         if self.sample is None or len(written):
             self._written.append(written)
         self.rows.append(row)
-        if self.sample and len(self.rows) > RECENT and "scores" not in self.rows[-RECENT - 1]:
-            del self.rows[-RECENT - 1]
+        forget(self.rows, RECENT if self.sample else None)
         if scores:
             self.scores[end], self.contradicted[end] = scores, gone
-        self._done()
         return row
 
     def _note(self, point: int, scores: Scores, gone: int) -> None:
         """Write the scores of a point into the journal."""
         more = {"title": scores.title, "perplexity": scores.perplexity, "contradicted": gone}
         self.journal.measured(point, scores.rows, **more)
-
-    def _done(self) -> None:
-        """The step is over: the run knows all that its journal holds."""
-        if self.journal:
-            self.journal.stale = False
 
     def _logged(self, patch: Patch, first: int, end: int) -> Patch:
         """The patch whose log names the source and its rows in place of the facts.
@@ -330,13 +313,9 @@ class Run:
             found[group] = Scores(whole.rows[of_it], whole.asked, title, None, self.base)
         return found
 
-    def _apart(self, point: int) -> dict[str, Any]:
-        """The groups' scores as JSON, nothing without a sample."""
-        groups = {name: some.json() for name, some in self.groups(point).items()}
-        return {"groups": groups} if groups else {}
-
     def json(self) -> dict[str, Any]:
         """The run as `python -m lib stream --json` writes it."""
+        groups = {p: {g: some.json() for g, some in self.groups(p).items()} for p in self.scores}
         return {
             "editor": self.editor.name,
             "model": self.lm.name,
@@ -348,7 +327,7 @@ class Run:
                 str(point): {
                     **scores.json(),
                     "contradicted": self.contradicted[point],
-                    **self._apart(point),
+                    **({"groups": groups[point]} if self.sample else {}),
                 }
                 for point, scores in self.scores.items()
             },

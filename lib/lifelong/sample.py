@@ -74,8 +74,8 @@ class MeasurementPlan:
 
         In `rows` the column "case" holds rows of the stream.
         """
-        kept = rows[rows["case"].isin(self.names.keys())]
-        return kept.assign(case=[self.names[row] for row in kept["case"]])
+        needed = rows[rows["case"].isin(self.names.keys())]
+        return needed.assign(case=[self.names[row] for row in needed["case"]])
 
 
 def sampled(point: int, batch_size: int, count: int, seed: int = 0) -> dict[str, list[int]]:

@@ -3,9 +3,8 @@
 A stream is a fold, patch = editor.edit(batch, after=patch). The `Run` that comes back is lazy:
 iterating it edits one batch after the other, and a run that was left can be iterated further.
 
-Efficacy is measured right after a fact's own batch. Everything else is measured at the points, on
-all facts written so far or on a sample of them, with the model as it is then. With a journal, a run
-that was killed goes on where it was.
+Efficacy is measured right after a fact's own batch, everything else at the points, on all facts
+written so far or on a sample. With a journal, a run that was killed goes on where it was.
 """
 
 from __future__ import annotations
@@ -23,12 +22,14 @@ from ..editors.shared.base import Editor
 from ..errors import JournalError, StreamError
 from ..model.lm import LM
 from ..registry import EDITORS
+from ..removed import explained
 from .journal import Journal, digest
 from .run import Run
 
 _SETTINGS = ("events", "metrics", "pool", "text", "kl_prompts", "seed")  # what `evaluate` takes
 
 
+@explained
 def stream(
     lm: LM,
     editor: str | Editor,
@@ -41,13 +42,11 @@ def stream(
     journal: str | Path | None = None,
     save_every: int = 1,
     sample: int | None = None,
-    keep_base: bool = False,
 ) -> Run:
     """A run over the cases in their order, batch by batch; nothing happens before it is iterated.
 
     The patch of cases that `read_cases` gave names their source and rows, and does not hold them.
-    Several processes (see `lib.distributed`) each make the whole run, but for the work that an
-    editor shares among them. The first process has the journal and the bar.
+    Of several processes (`lib.distributed`) the first one has the journal and the bar.
 
     editor         A name in EDITORS, which gives the editor its preset, or an editor of this model.
     batch_size     The number of facts in one call of the editor.
@@ -62,8 +61,6 @@ def stream(
     sample         At a point, at most so many old facts (first quarter), recent facts (last
                    batches) and other facts are measured instead of all of them. They are the same
                    for every editor, and `efficacy` at a point is sampled too.
-    keep_base      Keep the base model's answers in the cache folder, prompts included, for other
-                   runs that measure the same facts (`lib/evaluation/kept_base.py`).
 
     Raises StreamError for an unknown editor, one of another model, no case, a number below 1, an
     unknown argument, or a point that is not at the end of a batch; JournalError for a journal in
@@ -93,7 +90,6 @@ def stream(
         points,
         dict(evaluate_with or {}),
         sample,
-        keep_base=keep_base,
     )
     shown = sys.stderr.isatty() if progress is None else progress
     run.progress = shown and distributed.rank() == 0

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from .batching import batches, check_length, sequences
-from .hooks import Enough, hooked
+from .hooks import Enough, hooked, watched
 from .sequences import Sequences
 
 if TYPE_CHECKING:
@@ -41,25 +41,9 @@ class Recording:
 
 def record(lm: LM, rows: list[list[int]], watch: Sequence[str] = ()) -> Recording:
     """Run all rows in one forward and record inputs and outputs of the modules in `watch`."""
-    seqs, n = sequences(lm, rows), len(rows)
-    seen: dict[str, tuple[Tensor, Tensor]] = {}
-
-    def look(name: str) -> Callable[..., None]:
-        def hook(_: nn.Module, inputs: tuple, output: Any) -> None:
-            # a block gives a tuple whose first entry is its hidden states
-            output = output[0] if isinstance(output, tuple) else output
-            output = output.clone()  # falcon adds the attention's output to it in place
-            given = inputs[0] if inputs else output
-            # opt's MLP sees rows and positions as one dimension
-            given, output = (t.detach().reshape(n, -1, t.shape[-1]) for t in (given, output))
-            seen[name] = given, output
-
-        return hook
-
+    seqs = sequences(lm, rows)
     with lm.opened(seqs):
-        with ExitStack() as hooks:
-            for name in watch:
-                hooks.enter_context(hooked(lm.model.get_submodule(name), look(name)))
+        with watched(lm.model, watch, len(rows)) as seen:
             hidden = lm.backbone(seqs.ids, seqs.real, use_cache=False).last_hidden_state
         return Recording(seqs.ids, seqs.real, lm.head(hidden), seen)
 

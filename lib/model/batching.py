@@ -63,22 +63,40 @@ def planned(lengths: Sequence[int], limit: int, extra: int = EXTRA) -> list[list
     return groups[::-1]
 
 
-def pad(lm: LM, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-    """Token ids (n, L), padded on the left with 0, and a mask (n, L) of the real ones."""
-    length = max(map(len, rows))
-    ids = torch.tensor([[0] * (length - len(row)) + list(row) for row in rows], device=lm.device)
-    real = torch.tensor([[False] * (length - len(row)) + [True] * len(row) for row in rows])
-    return ids, real.to(lm.device)
+def pad(
+    lm: LM, rows: Sequence[Sequence[int]], starts: Sequence[int] | None = None
+) -> tuple[Tensor, Tensor]:
+    """Token ids (n, L), padded with 0, and a mask (n, L) of the real ones.
+
+    starts  the column at which each row begins; by default all rows end together.
+    """
+    if starts is None:
+        length = max(map(len, rows))
+        starts = [length - len(row) for row in rows]
+    ends = [start + len(row) for start, row in zip(starts, rows, strict=True)]
+    ids = torch.zeros(len(rows), max(ends), dtype=torch.long)
+    real = torch.zeros(len(rows), max(ends), dtype=torch.bool)
+    for i, (start, end) in enumerate(zip(starts, ends, strict=True)):
+        ids[i, start:end] = torch.tensor(rows[i])
+        real[i, start:end] = True
+    return ids.to(lm.device), real.to(lm.device)
 
 
 def sequences(
-    lm: LM, rows: Sequence[Sequence[int]], behind: Sequence[int] | None = None
+    lm: LM,
+    rows: Sequence[Sequence[int]],
+    behind: Sequence[int] | None = None,
+    starts: Sequence[int] | None = None,
 ) -> Sequences:
-    """The `Sequences` of padded rows; the last `behind[i]` tokens of row i are not its prompt."""
-    ids, real = pad(lm, rows)
-    after = torch.zeros(len(rows), dtype=torch.long) if behind is None else torch.tensor(behind)
-    last = ids.shape[1] - 1 - after.to(lm.device)
+    """The `Sequences` of rows, padded as by `pad`.
+
+    behind  how many tokens at each row's end are not its prompt; by default none.
+    """
+    ids, real = pad(lm, rows, starts)
     columns = torch.arange(ids.shape[1], device=lm.device)
+    last = (real * columns).max(1).values
+    if behind is not None:
+        last = last - torch.tensor(behind, device=lm.device)
     return Sequences(ids, real, real & (columns <= last[:, None]), last)
 
 

@@ -9,7 +9,7 @@ is, because of one rule that these four places keep:
 * A `Replay` lives on the device of its first block, `Replay.device`. Its hidden states, what it has
   seen, its labels and all that `run` gives are there.
 * A route gets the module's inputs and its `Sequences` on the device of the module's output. Only
-  `Patching` calls routes, so only there anything is moved.
+  `Patchable` calls routes, so only there anything is moved.
 * A patch is on the CPU: editors bring their results there when they are done.
 
 A copy between a card and the CPU makes the program wait for the card, and so does every number

@@ -45,7 +45,6 @@ def generate(
     seed: int = 0,
     never: Sequence[int] = (),
     until: Callable[[int, list[int]], bool] | None = None,
-    on_token: Callable[[int, int], bool] | None = None,
     cache: bool = True,
 ) -> Generated:
     """Continue every row by at most `max_new_tokens`, until its end-of-text token.
@@ -56,8 +55,7 @@ def generate(
     top_k        draw among the k most probable tokens only.
     seed         seed of the draws.
     never        ids of tokens that are not written, whatever their probability.
-    until        until(i, new_ids) may end row i early.
-    on_token     on_token(i, id) is told each token and may end row i.
+    until        until(i, new_ids) is asked after each token and may end row i.
     cache        False runs the whole text again at every step, for tests.
     """
     new: list[list[int]] = [[] for _ in rows]
@@ -78,8 +76,7 @@ def generate(
         if token in stops or len(new[i]) >= limits[i]:
             return False
         new[i].append(token)
-        ended = (until and until(i, new[i])) or (on_token and on_token(i, token))
-        return not ended and len(new[i]) < limits[i]
+        return not (until and until(i, new[i])) and len(new[i]) < limits[i]
 
     for group in batches(rows):
         if max(limits[i] for i in group) < 1:
@@ -119,18 +116,13 @@ def go_on(
     alive = list(rows)
     while True:
         told = zip(alive, chosen.tolist(), strict=True)
-        keep = [j for j, (i, token) in enumerate(told) if accept(i, token)]
-        if not keep:
+        stay = [j for j, (i, token) in enumerate(told) if accept(i, token)]
+        if not stay:
             return
-        if len(keep) < len(alive):
-            # finished rows leave the batch and its cache, so that they cost nothing more
-            rest = torch.tensor(keep, device=lm.device)
-            seqs.select(rest)
-            mask, chosen = mask[rest], chosen[rest.to(chosen.device)]
-            alive = [alive[j] for j in keep]
-            if past is not None:
-                # layers on several cards all take an index on the CPU
-                past.batch_select_indices(rest if len(lm.devices) == 1 else rest.cpu())
+        if len(stay) < len(alive):
+            mask = keep(lm, seqs, mask, past, stay)
+            chosen = chosen[torch.tensor(stay, device=chosen.device)]
+            alive = [alive[j] for j in stay]
         # the chosen tokens are the next input; without a cache they extend the whole text
         ids = chosen[:, None].to(lm.device)
         mask = torch.cat([mask, torch.ones_like(ids, dtype=torch.bool)], 1)
@@ -144,6 +136,19 @@ def go_on(
         chosen = choose(out.last_hidden_state[:, -1])
 
 
+def keep(lm: LM, seqs: Sequences, mask: Tensor, past: Any, rows: Sequence[int]) -> Tensor:
+    """The mask (rows, columns) of the rows that stay in a batch and its cache.
+
+    Finished rows leave, so that they cost nothing more.
+    """
+    stay = torch.tensor(rows, device=lm.device)
+    seqs.select(stay)
+    if past is not None:
+        # layers on several cards all take an index on the CPU
+        past.batch_select_indices(stay if len(lm.devices) == 1 else stay.cpu())
+    return mask[stay]
+
+
 def stream(lm: LM, rows: list[list[int]], max_new_tokens: int, **settings: Any) -> Iterator[str]:
     """The continuation of one row, piece by piece, as the model generates it.
 
@@ -152,12 +157,10 @@ def stream(lm: LM, rows: list[list[int]], max_new_tokens: int, **settings: Any) 
     """
     pieces: queue.Queue[str | BaseException | None] = queue.Queue()
     closed = threading.Event()
-    ids: list[int] = []
     said = ""
 
-    def on_token(_: int, token: int) -> bool:
+    def until(_: int, ids: list[int]) -> bool:
         nonlocal said
-        ids.append(token)
         text = lm.texts(rows, [ids])[0]
         if not text.endswith("\ufffd"):  # a character of several tokens is not complete yet
             pieces.put(text[len(said) :])
@@ -166,7 +169,7 @@ def stream(lm: LM, rows: list[list[int]], max_new_tokens: int, **settings: Any) 
 
     def work() -> None:
         try:
-            generate(lm, rows, max_new_tokens, on_token=on_token, **settings)
+            generate(lm, rows, max_new_tokens, until=until, **settings)
             pieces.put(None)
         except BaseException as error:
             pieces.put(error)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 
 class Enough(Exception):
@@ -28,3 +28,28 @@ def hooked(module: nn.Module, hook: Callable[..., Any], *, before: bool = False)
         yield
     finally:
         handle.remove()
+
+
+@contextmanager
+def watched(
+    model: nn.Module, modules: Sequence[str], n: int
+) -> Iterator[dict[str, tuple[Tensor, Tensor]]]:
+    """{module: its input and output (n, length, width)} of the last run of n rows in the body."""
+    seen: dict[str, tuple[Tensor, Tensor]] = {}
+
+    def look(name: str) -> Callable[..., None]:
+        def hook(_: nn.Module, inputs: tuple, output: Any) -> None:
+            # a block gives a tuple whose first entry is its hidden states
+            output = output[0] if isinstance(output, tuple) else output
+            output = output.clone()  # falcon adds the attention's output to it in place
+            given = inputs[0] if inputs else output
+            # opt's MLP sees rows and positions as one dimension
+            given, output = (t.detach().reshape(n, -1, t.shape[-1]) for t in (given, output))
+            seen[name] = given, output
+
+        return hook
+
+    with ExitStack() as hooks:
+        for name in modules:
+            hooks.enter_context(hooked(model.get_submodule(name), look(name)))
+        yield seen

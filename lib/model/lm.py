@@ -1,6 +1,6 @@
 """The language model as one object: a transformers model, its tokenizer, and the ways to ask it.
 
-`LM` answers, generates, scores and reads activations. Its half that binds patches is `Patching`.
+`LM` answers, generates, scores and reads activations. Its half that binds patches is `Patchable`.
 The file is longer than 300 lines because it is the whole public interface of the model. Its methods
 are short, and most of them call a function of this folder.
 """
@@ -12,7 +12,6 @@ import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,45 +19,30 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from ..data.facts import Fact, encode_prompt, lookup, require_encodable
+from ..data.texts import GENERAL
 from . import activations, generation, packaged_models, scoring
-from .architectures import arch_of, refuse_unpatchable
-from .lower_states import LowerStates
-from .model_lock import Owner
-from .onednn_linear import Linears
-from .patching import Patching
-from .prefix_cache import Prefix
+from .apply_patch import Patchable
+from .lower_block_cache import LowerBlockCache
 from .sequences import Sequences
 
 Prompts = str | Sequence[str] | Sequence[Sequence[int]]
 Chat = bool | Sequence[tuple[str, str]]  # whether to ask in the chat template, or after what turns
 
 
-class LM(Patching):
-    """A frozen transformers model with its tokenizer.
+class LM(Patchable):
+    """A frozen transformers model with its tokenizer, and what `Patchable` has.
 
-    model        the transformers model in eval mode; no weight gets a gradient.
-    tokenizer    its tokenizer.
-    arch         the row of ARCHS that names its modules.
-    name         the model's name, by which presets are found.
-    fingerprint  hash of its weights, by which a patch knows its model.
-    owner        the lock of the model: one owner at a time.
-    blocks       its transformer blocks.
-    prefix       states kept by `Prefix.used` or `LowerStates.used`, None outside.
+    tokenizer     its tokenizer.
+    blocks        its transformer blocks.
+    lower_blocks  states kept by `LowerBlockCache.used`, None outside.
     """
 
     def __init__(self, model: nn.Module, tokenizer: Any, name: str | None = None) -> None:
-        refuse_unpatchable(model)
-        self.arch = arch_of(model)
-        self.model = model.eval().requires_grad_(False)  # no weight gradient is ever computed
+        super().__init__(model, name)
         self.tokenizer = tokenizer
-        config = self.model.config
-        self.name = name or getattr(config, "_name_or_path", "") or config.model_type
-        self.owner = Owner()
-        self._linears = Linears(model)
-        self.prefix: Prefix | LowerStates | None = None  # entered by their `used`
+        self.lower_blocks: LowerBlockCache | None = None
         self.blocks = self.model.get_submodule(self.arch.blocks)
-        super().__init__()
-        self.fingerprint = self._fingerprint()
+        self._reads: tuple[Any, str] = None, ""  # a tokenizer, and what it makes of a text
 
     def __repr__(self) -> str:
         return f"LM({self.name}, {self.n_layers} layers, {self.dtype}, {self.device})"
@@ -102,29 +86,26 @@ class LM(Patching):
         return getattr(self.model.config, "max_position_embeddings", None)
 
     @property
-    def vocabulary(self) -> int:
-        """How many tokens the head scores."""
-        return self.model.get_output_embeddings().weight.shape[0]
+    def stored_identity(self) -> str:
+        """All of the model that what is computed from it depends on (see `lib.stored`).
 
-    @property
-    def identity(self) -> str:
-        """Name and fingerprint, which a patch keeps in `base`."""
-        return f"{self.name} {self.fingerprint}"
+        The fingerprint knows the weights alone. A tokenizer is known by the ids of a long text, by
+        its special tokens, and by what it puts before a text and around a message.
+        """
+        tokenizer = self.tokenizer
+        if self._reads[0] is not tokenizer:
+            text = GENERAL.read_text(encoding="utf-8")
+            ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+            self._reads = tokenizer, f"{ids} {tokenizer.special_tokens_map}"
+        template = getattr(tokenizer, "chat_template", None)
+        reads = f"{self._reads[1]} {encode_prompt(tokenizer, 'a')} {template}"
+        return f"{self.fingerprint} {self.dtype} {hashlib.sha256(reads.encode()).hexdigest()[:16]}"
 
     @property
     def leading_bos(self) -> int | None:
         """The id that the tokenizer puts in front of every text, None where it puts none."""
         first = encode_prompt(self.tokenizer, "a")[:1]
         return first[0] if first == [self.tokenizer.bos_token_id] else None
-
-    def _fingerprint(self) -> str:
-        """A hash of shapes and some entries of all parameters, equal in bf16 and float32."""
-        digest = hashlib.sha256()
-        for name, p in self.model.named_parameters():
-            few = p.detach().flatten()[:: max(1, p.numel() // 64)][:64]
-            digest.update(f"{name}{tuple(p.shape)}".encode())
-            digest.update(few.to(torch.bfloat16).view(torch.int16).cpu().numpy().tobytes())
-        return digest.hexdigest()[:16]
 
     def mlp_out(self, layer: int) -> str:
         """The module name of a layer's MLP output projection; ValueError for an unknown layer."""
@@ -151,8 +132,7 @@ class LM(Patching):
             before, self._seqs = self._seqs, seqs
             seqs.embed = self.model.get_submodule(self.arch.embed)
             try:
-                with self._linears.used():
-                    yield seqs
+                yield seqs
             finally:
                 self._seqs = before
 
@@ -281,8 +261,7 @@ class LM(Patching):
     def head(self, hidden: Tensor) -> Tensor:
         """Logits (…, vocabulary) in float32 beside hidden states after the final norm."""
         head = self.model.get_output_embeddings()
-        with self._linears.used():
-            logits = head(hidden.to(head.weight.device)).float().to(hidden.device)
+        logits = head(hidden.to(head.weight.device)).float().to(hidden.device)
         cap = getattr(self.model.config, self.arch.softcap, None) if self.arch.softcap else None
         return logits if cap is None else cap * torch.tanh(logits / cap)
 
@@ -299,7 +278,7 @@ class LM(Patching):
             real = whole
         else:
             real = more.pop("mask", real)
-        with self.prefix.skipped(ids, real, more) if self.prefix else nullcontext():
+        with self.lower_blocks.skipped(ids, real, more) if self.lower_blocks else nullcontext():
             out = self.model.base_model(input_ids=ids, attention_mask=real.long(), **more)
         out.last_hidden_state = out.last_hidden_state.to(ids.device)
         return out
@@ -392,34 +371,16 @@ def load(name: str | None = None, dtype: Any = None, device_map: Any = None) -> 
     downloaded, ValueError where the name holds no model that could be loaded.
     """
     place, known = packaged_models.place_of(name)
-    tokenizer = load_tokenizer(place)
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, AutoTokenizer
 
     cuda = torch.cuda.is_available()
     dtype = dtype or (torch.bfloat16 if cuda else torch.float32)
     device_map = device_map or ({"": 0} if cuda else None)
-    with one_sentence(place):
-        model = AutoModelForCausalLM.from_pretrained(place, dtype=dtype, device_map=device_map)
-    return LM(model, tokenizer, name=known)
-
-
-def load_tokenizer(place: str | Path) -> Any:
-    """The tokenizer of a model, which is much sooner there than its weights.
-
-    Raises ValueError where the place holds none.
-    """
-    from transformers import AutoTokenizer
-
-    with one_sentence(place):
-        return AutoTokenizer.from_pretrained(place)
-
-
-@contextmanager
-def one_sentence(place: str | Path) -> Iterator[None]:
-    """In the body transformers is quiet, and its errors become a ValueError of one sentence."""
     try:
         with packaged_models.quiet():
-            yield
+            tokenizer = AutoTokenizer.from_pretrained(place)
+            model = AutoModelForCausalLM.from_pretrained(place, dtype=dtype, device_map=device_map)
     except (OSError, ValueError, SafetensorError) as error:
         first = str(error).strip().splitlines()[0]
         raise ValueError(f"'{place}' holds no model that could be loaded: {first}") from None
+    return LM(model, tokenizer, name=known)

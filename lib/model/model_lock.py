@@ -20,7 +20,7 @@ from types import FrameType
 from ..errors import OwnerError
 
 # Files of this package, by their last name, that may stand between a user's `with` and the lock.
-_BETWEEN = {"model_lock", "patching", "lm", "generation"}
+_BETWEEN = {"model_lock", "apply_patch", "lm", "generation"}
 
 
 class _Token:

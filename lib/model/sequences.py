@@ -62,6 +62,11 @@ class Sequences:
         counted = Counted(self.prompt_tokens(bos).to(wide.device))
         return counted.means(counted.values(wide).float())
 
+    def prompt_end(self) -> Tensor:
+        """(rows, length) bool: the prompt's last token, nowhere in calls that come after it."""
+        columns = torch.arange(self.ids.shape[1], device=self.ids.device)
+        return self.prompt & (columns == self.last.to(columns.device)[:, None])
+
     def on(self, device: torch.device) -> Sequences:
         """The same rows on another device, which share the memo with these."""
         if self.ids.device == device:
@@ -69,9 +74,10 @@ class Sequences:
         moved = {name: getattr(self, name).to(device) for name in ("ids", "real", "prompt", "last")}
         return replace(self, **moved)
 
-    def step(self, ids: Tensor) -> None:
-        """Go on with one more generated token per row, ids (rows, 1)."""
-        self.ids, self.real = ids, torch.ones_like(ids, dtype=torch.bool)
+    def step(self, ids: Tensor, real: Tensor | None = None) -> None:
+        """Go on with tokens behind the prompts, ids (rows, length), by default all of them real."""
+        self.ids = ids
+        self.real = torch.ones_like(ids, dtype=torch.bool) if real is None else real
         self.prompt = torch.zeros_like(self.real)
 
     def extend(self, ids: Tensor) -> None:

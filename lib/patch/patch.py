@@ -201,11 +201,6 @@ class Patch:
         """All facts in the order of writing; those of a stream are read from its source."""
         return tuple(fact for edit in self.log for fact in edit.read())
 
-    @property
-    def calls(self) -> int:
-        """How often editors were called for this patch."""
-        return sum(edit.calls for edit in self.log)
-
     def with_weights(self, new: Mapping[str, Tensor | LowRank], **changes: Any) -> Patch:
         """The same patch with the weights of some modules replaced, and other fields by name."""
         return replace(self, weights={**self.weights, **new}, **changes)
@@ -241,16 +236,69 @@ class Patch:
 
     def save(self, path: str | Path) -> Path:
         """Write the patch to one safetensors file (whole or not at all) and return its path."""
-        from . import file
+        from . import patch_file
 
-        return file.save(self, Path(path))
+        return patch_file.save(self, Path(path))
 
     @staticmethod
     def load(path: str | Path) -> Patch:
         """The patch in a file; PatchError when it is broken, hostile, or of a newer format."""
-        from . import file
+        from . import patch_file
 
-        return file.load(Path(path))
+        return patch_file.load(Path(path))
 
 
 EMPTY = Patch()
+
+
+def scaled(lm: Any, patch: Patch, strength: float, before: Patch = EMPTY) -> Patch:
+    """The patch with all that it adds to `before` multiplied by a number.
+
+    W(s) = W(before) + s · (W(patch) − W(before)) for every matrix; the log stays the patch's own.
+    Strength 0 has the weights of `before`, and 1 those of the patch to rounding (1 returns the very
+    patch). Task arithmetic scales whole fine-tunings in the same way (Ilharco et al., 2023).
+
+    before  an earlier patch that the patch was made from, e.g. `edit(facts, after=before)`
+
+    Raises PatchError where routes or rewrites were added: a memory answers or does not, and has no
+    strength; and ValueError for a strength that is no finite number.
+    """
+    number = isinstance(strength, int | float) and not isinstance(strength, bool)
+    if not number or not math.isfinite(strength):
+        raise ValueError(f"the strength should be a finite number, not {strength!r:.40}")
+    if routed(patch, before):
+        raise PatchError("a routed edit answers or does not answer: it has no strength")
+    lost = before.weights.keys() - patch.weights
+    if lost:
+        raise PatchError(f"the patch was not made from the earlier one: {sorted(lost)[0]} is gone")
+    if strength == 1:
+        return patch
+    weights = {
+        name: _between(lm, name, before.weights.get(name), new, strength)
+        for name, new in patch.weights.items()
+    }
+    return patch.with_weights(weights)
+
+
+def routed(patch: Patch, before: Patch = EMPTY) -> bool:
+    """Whether a patch adds routes or rewrites to an earlier one, and so has no strength."""
+    added = any(before.routes.get(name) is not one for name, one in patch.routes.items())
+    return added or patch.rewrites != before.rewrites
+
+
+def _between(
+    lm: Any, name: str, old: Tensor | LowRank | None, new: Tensor | LowRank, strength: float
+) -> Tensor | LowRank:
+    """One matrix at this strength; factors stay factors where the new ones follow the old ones."""
+    if new is old:
+        return new
+    if isinstance(new, LowRank) and (old is None or isinstance(old, LowRank)):
+        known = () if old is None else old.chunks
+        kept, added = new.chunks[: len(known)], new.chunks[len(known) :]
+        # chunks are shared and never rewritten, so the earlier ones are the same tensors
+        if [tuple(map(id, pair)) for pair in kept] == [tuple(map(id, pair)) for pair in known]:
+            return LowRank((*kept, *((strength * a, b) for a, b in added)))
+    # whole matrices (d_out, d_in) in float32, the base's where nothing changes it
+    before, after = ({} if one is None else {name: one} for one in (old, new))
+    first, last = (lm.weight(name, Patch(weights=one)).float().cpu() for one in (before, after))
+    return first + strength * (last - first)

@@ -2,23 +2,109 @@
 
 A route stands after one module and may answer in its place. A rewrite changes the prompt's text
 before the model reads it. Both can be saved: `kind` names the class in a patch file, and a class
-registers itself when its module is imported.
+registers itself when its module is imported. A class declares what a file holds of it: the tensors
+in `parts`, and everything else in `Header`.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
+from msgspec import convert
+from msgspec.structs import asdict
 from torch import Tensor
 
+from .checked_file import Schema, check_names, check_tensor
 
-class Route(ABC):
+
+class Part(NamedTuple):
+    """A tensor that a file holds.
+
+    shape     its sizes by name or number, as "d_in n"; sizes of one name are equal in all parts
+    dtype     the type of its numbers
+    optional  whether it may be missing
+    """
+
+    shape: str
+    dtype: torch.dtype = torch.float32
+    optional: bool = False
+
+
+def check_parts(parts: Mapping[str, Part], tensors: Mapping[str, Tensor]) -> None:
+    """Raise ValueError, which names the tensor, unless the tensors are those declared."""
+    optional = {name for name, part in parts.items() if part.optional}
+    check_names("it", tensors.keys() - optional, parts.keys() - optional)
+    sizes: dict[str, int] = {}
+    for name, part in parts.items():
+        if name in tensors:
+            letters = part.shape.split()
+            wanted = [int(size) if size.isdigit() else sizes.get(size, -1) for size in letters]
+            check_tensor(f"its {name}", tensors[name], tuple(wanted), part.dtype)
+            sizes |= zip(letters, tensors[name].shape, strict=True)
+
+
+class Stored(ABC):
+    """What a file can hold: tensors, and a header of JSON values.
+
+    kind    name of the class in patch files
+    parts   its tensors by name; each is an attribute, None where an optional one is missing
+    Header  the schema of its header; unless `header` and `made` say otherwise, every field is an
+            attribute and an argument of the class, too
+    """
+
+    kind: ClassVar[str]
+    parts: ClassVar[Mapping[str, Part]] = {}
+    Header: ClassVar[type[Schema]] = Schema
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The tensors to save, by name."""
+        found = {name: getattr(self, name) for name in self.parts}
+        return {name: tensor for name, tensor in found.items() if tensor is not None}
+
+    def header(self) -> dict:
+        """The values to save beside the tensors; JSON only."""
+        return {name: getattr(self, name) for name in self.Header.__struct_fields__}
+
+    def sizes(self) -> dict[str, int]:
+        """The sizes of its tensors by the names that `parts` gives them."""
+        found: dict[str, int] = {}
+        for name, tensor in self.tensors().items():
+            if name in self.parts:
+                found |= zip(self.parts[name].shape.split(), tensor.shape, strict=True)
+        return found
+
+    @classmethod
+    def load(cls, tensors: dict[str, Tensor], header: dict) -> Any:
+        """The object that `tensors()` and `header()` describe.
+
+        Both may come from a hostile file: raises ValueError before anything is built from numbers
+        that the tensors do not bear out.
+        """
+        head = convert(header, cls.Header)
+        check_parts(cls.expected(head, tensors.keys()), tensors)
+        return cls.made(tensors, head)
+
+    @classmethod
+    def expected(cls, head: Any, names: Collection[str]) -> Mapping[str, Part]:
+        """The parts of a file with this header, and with tensors of these names."""
+        return cls.parts
+
+    @classmethod
+    def made(cls, tensors: Mapping[str, Tensor], head: Any) -> Any:
+        """The object of checked tensors and a checked header.
+
+        Raises ValueError for what shapes and types cannot say.
+        """
+        return cls(**tensors, **asdict(head))
+
+
+class Route(Stored):
     """Code after one module that may answer in its place, such as GRACE's codebook.
 
-    kind          name of the class in patch files.
     kinds         all known classes by their kind.
     reads_states  whether the decision depends on the states that the layers below compute.
     axes          names of the two numbers that are noted with a decision, for tables and figures.
@@ -29,7 +115,6 @@ class Route(ABC):
     so that generation with and without a cache agrees.
     """
 
-    kind: ClassVar[str]
     kinds: ClassVar[dict[str, type[Route]]] = {}
     reads_states: ClassVar[bool] = True
     axes: ClassVar[tuple[str, str]] = ("score", "threshold")
@@ -53,23 +138,6 @@ class Route(ABC):
     def apply(self, inputs: Tensor, output: Tensor, choice: Tensor, seqs: Any) -> Tensor:
         """The module's output under `choice`: the very `output` given where all choices are -1."""
 
-    @abstractmethod
-    def tensors(self) -> dict[str, Tensor]:
-        """The tensors to save, by name."""
-
-    @abstractmethod
-    def header(self) -> dict:
-        """The values to save beside the tensors; JSON only."""
-
-    @classmethod
-    @abstractmethod
-    def load(cls, tensors: dict[str, Tensor], header: dict) -> Route:
-        """The route that `tensors()` and `header()` describe.
-
-        Both may come from a hostile file: raises ValueError before anything is built from numbers
-        that the tensors do not bear out (`tensor_file.Schema`).
-        """
-
     @property
     def reads_answer(self) -> bool:
         """Whether a decision depends on a given answer too, and not on the prompt alone.
@@ -80,8 +148,12 @@ class Route(ABC):
 
     @property
     def widths(self) -> tuple[int, int] | None:
-        """Widths of the module's inputs and outputs that the route is made for; None for any."""
-        return None
+        """Widths of the module's inputs and outputs that the route is made for; None for any.
+
+        They are the sizes d_in and d_out of its parts.
+        """
+        sizes = self.sizes()
+        return (sizes["d_in"], sizes["d_out"]) if {"d_in", "d_out"} <= sizes.keys() else None
 
     @property
     def read_widths(self) -> tuple[int | None, int | None]:
@@ -116,10 +188,9 @@ class Route(ABC):
         return {}
 
 
-class Rewrite(ABC):
+class Rewrite(Stored):
     """A change of the prompt's text before the model reads it, such as a retrieved fact in front.
 
-    kind    name of the class in patch files.
     kinds   all known classes by their kind.
     axes    names of the two numbers that are noted with a decision, for tables and figures.
     within  whether an entry is taken up to the threshold, as within a radius, or from it on.
@@ -127,7 +198,6 @@ class Rewrite(ABC):
     Prompts that are given as token ids are left alone.
     """
 
-    kind: ClassVar[str]
     kinds: ClassVar[dict[str, type[Rewrite]]] = {}
     axes: ClassVar[tuple[str, str]] = ("score", "threshold")
     within: ClassVar[bool] = False
@@ -140,19 +210,6 @@ class Rewrite(ABC):
     @abstractmethod
     def __call__(self, prompts: list[str]) -> list[str]:
         """The prompts as the model shall read them; without an entry a prompt stays as it is."""
-
-    @abstractmethod
-    def tensors(self) -> dict[str, Tensor]:
-        """The tensors to save, by name."""
-
-    @abstractmethod
-    def header(self) -> dict:
-        """The values to save beside the tensors; JSON only."""
-
-    @classmethod
-    @abstractmethod
-    def load(cls, tensors: dict[str, Tensor], header: dict) -> Rewrite:
-        """The rewrite that `tensors()` and `header()` describe."""
 
     def explain(self, prompt: str) -> list[dict]:
         """The entries found for one prompt: entry, score, threshold."""

@@ -11,7 +11,7 @@ from .palette import BASE, COLORS, CYCLE, EDITED, NEIGHBOR, QUIET, UNRELATED
 
 if TYPE_CHECKING:
     from .charts import heatmap, histogram, token_bars
-    from .curves import layer_curve, lines, loss_curve, rank_over_layers, spectrum
+    from .curves import layer_curve, lines, loss_curve, rank_over_layers
     from .points import overlap, scatter, scope_map
 
 __all__ = [
@@ -31,13 +31,12 @@ __all__ = [
     "rank_over_layers",
     "scatter",
     "scope_map",
-    "spectrum",
     "token_bars",
 ]
 
 _PLACES = {  # where what draws is defined
     "charts": ("heatmap", "histogram", "token_bars"),
-    "curves": ("layer_curve", "lines", "loss_curve", "rank_over_layers", "spectrum"),
+    "curves": ("layer_curve", "lines", "loss_curve", "rank_over_layers"),
     "points": ("overlap", "scatter", "scope_map"),
     "style": ("style",),
 }

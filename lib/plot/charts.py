@@ -13,19 +13,14 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.colors import CenteredNorm, Normalize, to_hex
 from matplotlib.figure import Figure
 
 from .style import (
     COLORS,
     DIVERGING,
-    GRID,
     INK,
-    LABEL,
-    QUIET,
     SEQUENTIAL,
-    SMALL,
     column_names,
     contrast,
     digits,
@@ -65,13 +60,20 @@ def token_bars(
         ax.barh(at + shift, p, height=0.36, color=COLORS[name], label=name)
         for y, value in zip(at + shift, p, strict=True):
             text = "< 0.001" if 0 < value < 0.0005 else f"{value:.3f}"
-            _note(ax, text, value, y, COLORS[name])
+            ax.annotate(
+                text,
+                (value, y),
+                (4, 0),
+                textcoords="offset points",
+                va="center",
+                color=readable(COLORS[name]),
+            )
     ax.set_yticks(at, [token_text(token) for token in tokens])
     for text in ax.get_yticklabels():
         text.set_parse_math(False)  # "$" is a token too
     ax.set(ylim=(len(tokens) - 0.5, -0.5), xlim=(0, 1.12 * highest or 1))
-    ax.yaxis.grid(False)
-    ax.xaxis.grid(True, color=GRID)
+    ax.grid(False)
+    ax.grid(axis="x")
     legend(figure, ax)
     return figure
 
@@ -134,17 +136,16 @@ def heatmap(
                 color = max(INK, "#ffffff", key=partial(contrast, ground))
                 text = {"x": j, "ha": "center", "color": color}
                 if not ends:
-                    ax.text(y=i, s=shown(value), va="center", fontsize=SMALL, **text)
+                    ax.text(y=i, s=shown(value), va="center", **text)
                     continue
-                ax.text(y=i, s=shown(value), va="bottom", fontsize=SMALL, **text)
+                ax.text(y=i, s=shown(value), va="bottom", **text)
                 first, last = (shown(float(end[i, j])) for end in ends)
                 edges = f"[{first}, {last}]"
-                ax.text(y=i, s=edges, va="top", fontsize=SMALL, **text)
+                ax.text(y=i, s=edges, va="top", **text)
     ax.grid(False)
     ax.spines[:].set_visible(False)
     bar = figure.colorbar(image, ax=ax, pad=0.02, aspect=25)
-    bar.set_label(label, fontsize=LABEL, color=INK)
-    bar.ax.tick_params(labelsize=SMALL, colors=QUIET, labelcolor=INK)
+    bar.set_label(label)
     bar.outline.set_visible(False)
     return figure
 
@@ -192,24 +193,9 @@ def histogram(
             (at, 1),
             xycoords=ax.get_xaxis_transform(),
             va="top",
-            fontsize=SMALL,
             xytext=(-4 if right else 4, -2),
             textcoords="offset points",
-            color=INK,
             ha="right" if right else "left",
         )
     legend(figure, ax)
     return figure
-
-
-def _note(ax: Axes, text: str, x: float, y: float, color: str) -> None:
-    """Write a text to the right of a point."""
-    ax.annotate(
-        text,
-        (x, y),
-        (4, 0),
-        textcoords="offset points",
-        va="center",
-        fontsize=SMALL,
-        color=readable(color),
-    )

@@ -1,4 +1,4 @@
-"""Curves are figures of series over an axis: edits, layers, steps, or the index of an eigenvalue.
+"""Curves are figures of series over an axis: edits, layers or steps.
 
 Every function returns a Figure and shows nothing by itself, as in `charts`. Most of them call
 `lines` and then add to its axes.
@@ -22,8 +22,6 @@ from .style import (
     INK,
     NEIGHBOR,
     QUIET,
-    SMALL,
-    TITLE,
     UNRELATED,
     name_ends,
     new_figure,
@@ -72,7 +70,7 @@ def lines(
             raise ValueError(f"{name!r} has {y.size} values, but x has {here.size}.")
         color, dash = style[name]
         marker = "o" if y.size <= 16 else None
-        ax.plot(here, y, dash, color=color, marker=marker, markersize=4, linewidth=1.8, label=name)
+        ax.plot(here, y, dash, color=color, marker=marker, label=name)
         if bands and name in bands:
             low, high = (np.asarray(side, dtype=float) for side in bands[name])
             ax.fill_between(here, low, high, color=color, alpha=0.15, linewidth=0)
@@ -167,43 +165,6 @@ def loss_curve(rows: Any, *, title: str | None = None, ylog: bool = False) -> Fi
     )
 
 
-def spectrum(
-    eigenvalues: Values, threshold: float | None = None, *, title: str | None = None
-) -> Figure:
-    """Draw eigenvalues from the largest to the smallest on a log axis.
-
-    With `threshold`, those below it are shaded as the null space and counted. Values at or below
-    zero, which come from rounding, have no place on a log axis. They are counted as below the
-    threshold and named in a note.
-    """
-    values = np.sort(np.asarray(eigenvalues, dtype=float).ravel())[::-1]
-    shown = values[values > 0]
-    if not shown.size:
-        raise ValueError("no eigenvalue is above zero.")
-    figure, ax = new_figure("index of the eigenvalue, largest first", "eigenvalue", title)
-    ax.plot(np.arange(1, shown.size + 1), shown, color=NEIGHBOR, linewidth=2)
-    ax.set(yscale="log", xlim=(0, values.size + 1))
-    if threshold is not None:
-        kept = int((values >= threshold).sum())
-        ax.axhline(threshold, color=EDITED, linewidth=1.4, linestyle="--")
-        ax.axvspan(kept + 0.5, values.size + 1, color=EDITED, alpha=0.10, linewidth=0)
-        text = f"threshold {threshold:.2g}: {kept} above, {values.size - kept} below"
-        ax.annotate(
-            text,
-            (1, threshold),
-            xycoords=ax.get_yaxis_transform(),
-            xytext=(-4, 4),
-            textcoords="offset points",
-            ha="right",
-            color=readable(EDITED),
-            fontsize=SMALL,
-        )
-    if shown.size < values.size:
-        text = f"{values.size - shown.size} at or below zero: not drawn"
-        ax.text(0.02, 0.04, text, transform=ax.transAxes, color=QUIET, fontsize=SMALL)
-    return figure
-
-
 def _highlight(ax: Axes, layers: int | Iterable[int] | None) -> None:
     """Shade layers and name them above the axes."""
     if layers is None:
@@ -225,7 +186,6 @@ def _highlight(ax: Axes, layers: int | Iterable[int] | None) -> None:
         ha="center",
         va="bottom",
         color=readable(EDITED),
-        fontsize=SMALL,
     )
     if title := ax.get_title(loc="left"):
-        ax.set_title(title, fontsize=TITLE, color=INK, loc="left", pad=20, parse_math=False)
+        ax.set_title(title, pad=20, parse_math=False)

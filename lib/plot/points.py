@@ -14,14 +14,10 @@ from matplotlib.lines import Line2D
 
 from .style import (
     BASE,
-    DPI,
     EDITED,
-    GRID,
     INK,
-    LABEL,
     NEIGHBOR,
     QUIET,
-    SMALL,
     WIDTH,
     Drawing,
     legend,
@@ -130,7 +126,7 @@ def scope_map(
     place: dict[str, Any] = {"x": 0.015, "y": 0.98, "ha": "left", "va": "top"}
     if not within:
         place = {"x": 0.985, "y": 0.03, "ha": "right", "va": "bottom"}
-    ax.text(s="answered by the memory", transform=ax.transAxes, color=INK, fontsize=SMALL, **place)
+    ax.text(s="answered by the memory", transform=ax.transAxes, **place)
     return figure
 
 
@@ -145,14 +141,10 @@ def overlap(rho: float, length: float, names: tuple[str, str], points: Points) -
     names   The names of the two keys.
     points  {name: (predicted, measured)} of two groups; the first group is the second key alone.
     """
-    figure = Drawing(figsize=(WIDTH, 3.9), dpi=DPI, facecolor="white", layout="constrained")
+    figure = Drawing(figsize=(WIDTH, 3.9))
     plane, ax = figure.subplots(1, 2)
     for one in (plane, ax):
-        one.spines[["top", "right"]].set_visible(False)
-        one.spines[["left", "bottom"]].set_color(QUIET)
-        one.tick_params(labelsize=SMALL, colors=QUIET, labelcolor=INK)
-        one.grid(True, color=GRID)
-        one.set_axisbelow(True)
+        one.grid(True)
     height = max(length**2 - rho**2, 0) ** 0.5
     plane.plot([rho, rho], [0, height], "--", color=QUIET, linewidth=1)
     for x, y, color in ((1, 0, EDITED), (rho, height, NEIGHBOR)):
@@ -174,33 +166,23 @@ def overlap(rho: float, length: float, names: tuple[str, str], points: Points) -
         textcoords="offset points",
         va="top",
         ha="left" if rho < 0.5 else "right",
-        color=INK,
-        fontsize=SMALL,
     )
     top = max(height, 0.4)
     plane.set(xlim=(left, right), ylim=(-0.18 * top, 1.1 * top), aspect="equal", anchor="C")
-    plane.set_xlabel("along key i (its own length is 1)", fontsize=LABEL, color=INK)
-    plane.set_ylabel("across", fontsize=LABEL, color=INK)
+    plane.set_xlabel("along key i (its own length is 1)")
+    plane.set_ylabel("across")
     ends = 1.08 * max([*(v for pair in points.values() for side in pair for v in side), 1e-9])
     ax.plot([0, ends], [0, ends], "--", color=BASE, linewidth=1.2)
     looks = (NEIGHBOR, 52, 4), (BASE, 20, 3)  # color, size, who lies on top
     for (name, (xs, ys)), (color, size, order) in zip(points.items(), looks, strict=True):
         ax.scatter(xs, ys, size, color=color, linewidths=0, alpha=0.9, zorder=order, label=name)
     ax.set(xlim=(0, ends), ylim=(0, ends))
-    ax.set_xlabel("change, predicted (% of the edit)", fontsize=LABEL, color=INK)
-    ax.set_ylabel("measured (%)", fontsize=LABEL, color=INK)
+    ax.set_xlabel("change, predicted (% of the edit)")
+    ax.set_ylabel("measured (%)")
     first, *rest = ax.get_legend_handles_labels()[0]
     marks = [Line2D([], [], color=EDITED, linewidth=2.2), first, *rest]
     texts = [f"i: {short(names[0])}", f"j: {short(names[1])}", *list(points)[1:]]
-    figure.legend(
-        marks,
-        texts,
-        loc="outside lower center",
-        ncols=len(texts),
-        frameon=False,
-        fontsize=SMALL,
-        labelcolor=INK,
-    )
+    figure.legend(marks, texts, loc="outside lower center", ncols=len(texts))
     for text in figure.legends[0].get_texts():
         text.set_parse_math(False)
     return figure

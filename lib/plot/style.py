@@ -1,4 +1,8 @@
-"""The style of every figure: sizes, axes, names at the ends of lines; colors are in palette.py."""
+"""The style of every figure: names at the ends of lines, legends, texts that fit.
+
+Sizes, spines and colors of axes and text are those of the style sheet `course.mplstyle`, which
+holds for all that Matplotlib draws once this module is imported. What colors mean is in palette.py.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +10,10 @@ import io
 import math
 import textwrap
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, to_hex, to_rgb
@@ -31,8 +37,14 @@ from .palette import (  # noqa: F401  # what draws takes colors and sizes from o
     styles,
 )
 
-WIDTH, HEIGHT, DPI = 7.6, 3.7, 110  # inches, dots per inch: 836 px wide
-TITLE, LABEL, SMALL = 12, 11, 10  # points; 10 points are 15 px
+# set for good, not in a context: contexts of two threads would end each other
+SHEET = Path(__file__).with_name("course.mplstyle")
+mpl.rcParams.update(mpl.rc_params_from_file(SHEET, use_default_template=False))
+WIDTH, HEIGHT = mpl.rcParams["figure.figsize"]  # inches
+DPI = mpl.rcParams["figure.dpi"]  # dots per inch: 836 px wide
+# points; 10 points are 15 px
+TITLE, LABEL = mpl.rcParams["axes.titlesize"], mpl.rcParams["axes.labelsize"]
+SMALL = mpl.rcParams["font.size"]
 
 LEVELS = 121  # colors of a heat map; with the grays of the text they fit into a palette of 256
 SEQUENTIAL = LinearSegmentedColormap.from_list(
@@ -57,18 +69,11 @@ class Drawing(Figure):
 
 def new_figure(xlabel: str, ylabel: str, title: str | None, height: float = HEIGHT) -> tuple:
     """Return a figure (height in inches) and its axes, named and styled."""
-    figure = Drawing(figsize=(WIDTH, height), dpi=DPI, facecolor="white", layout="constrained")
-    ax = figure.add_subplot()
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.spines[["left", "bottom"]].set_color(QUIET)
-    ax.tick_params(which="both", labelsize=SMALL, colors=QUIET, labelcolor=INK)
-    ax.yaxis.grid(True, color=GRID)
-    ax.set_axisbelow(True)
-    ax.set_xlabel(textwrap.fill(xlabel, 76), fontsize=LABEL, color=INK)
-    ax.set_ylabel(textwrap.fill(ylabel, 40), fontsize=LABEL, color=INK)
+    figure = Drawing(figsize=(WIDTH, height))
+    ax = figure.add_subplot(xlabel=textwrap.fill(xlabel, 76), ylabel=textwrap.fill(ylabel, 40))
+    ax.grid(axis="y")
     if title:
-        title = textwrap.fill(title, 72)
-        ax.set_title(title, fontsize=TITLE, color=INK, loc="left", parse_math=False)
+        ax.set_title(textwrap.fill(title, 72), parse_math=False)
     return figure, ax
 
 
@@ -94,7 +99,6 @@ def name_ends(figure: Figure, ax: Axes, ends: list[tuple[str, float, float, str]
             textcoords="axes fraction",
             va="center",
             color=readable(color),
-            fontsize=SMALL,
             annotation_clip=False,
             arrowprops={
                 "arrowstyle": "-",
@@ -114,15 +118,7 @@ def legend(figure: Figure, ax: Axes) -> None:
     columns = max(1, min(len(names), 90 // (8 + max(map(len, names), default=0))))
     width, height = figure.get_size_inches()
     figure.set_size_inches(width, height + 0.24 * math.ceil(len(names) / columns))
-    figure.legend(
-        handles,
-        names,
-        loc="outside lower center",
-        ncols=columns,
-        frameon=False,
-        fontsize=SMALL,
-        labelcolor=INK,
-    )
+    figure.legend(handles, names, loc="outside lower center", ncols=columns)
 
 
 def contrast(color: str, background: str = "#ffffff") -> float:

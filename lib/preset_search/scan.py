@@ -27,7 +27,7 @@ from ..atomic_files import whole_file
 from ..data.facts import Case, Fact
 from ..errors import EditError, EditWarning, ScanError, TargetError
 from ..evaluation.evaluate import baseline, evaluate
-from ..evaluation.scores import EVENTS_OF, LOWER_IS_BETTER
+from ..evaluation.metrics import LOWER_IS_BETTER, TABLE
 from ..evaluation.single_edits import singly
 from ..model.lm import LM
 from ..registry import EDITORS
@@ -92,7 +92,7 @@ def scan(
     if facts is not None and not together:
         raise ScanError("facts are for one call of the editor, so they need together=True")
     for metric in metrics:
-        if event not in EVENTS_OF.get(metric, ()) or metric in LOWER_IS_BETTER:
+        if metric not in TABLE or event not in TABLE[metric].events or metric in LOWER_IS_BETTER:
             raise ScanError(f"'{metric}' by the event '{event}' cannot be part of a score")
     facts = [case.fact for case in cases] if facts is None else list(facts)
     EDITORS[editor](lm, **space.given).check(facts)
@@ -319,12 +319,12 @@ class Scan:
         if self.journal is None or not Path(self.journal).exists():
             return []
         try:
-            kept = json.loads(Path(self.journal).read_text())
-            rows = kept["rows"]
+            stored = json.loads(Path(self.journal).read_text())
+            rows = stored["rows"]
         except (ValueError, KeyError, TypeError):
             raise ScanError(f"{self.journal} is not the journal of a scan") from None
         for name, value in self._identity().items():
-            if kept.get(name) != value:
+            if stored.get(name) != value:
                 raise ScanError(f"{self.journal} is of a scan with other '{name}', not of this one")
         # an earlier call may have varied fewer settings: the others had their defaults
         return [{**self.space.defaults, **row} for row in rows]

@@ -4,10 +4,8 @@
     widgets.EditAndLook(lm, fact)
 
 As the last line of a cell a panel shows itself. Where a front end can draw them (ipywidgets) it has
-its controls, and otherwise it is the figure and the table of its present values. The controls set
-traits of the same names, so a panel can be driven from code: `panel.layer = 3`, then
-`panel.static()`, `panel.text` or `panel.rows`. Long computations are kept, so a slider only
-redraws.
+its controls, and otherwise it is the first view: the figure and the table of its values. From code,
+`panel.look(layer=3, shown="MLPs")` gives the figure, the text and the rows of any values.
 """
 
 from __future__ import annotations

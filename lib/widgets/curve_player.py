@@ -7,20 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import traitlets
-
 from .. import plot
-from ..lifelong.run import Run
 from ..plot.points import MARKERS
 from ..plot.style import legend
-from .panel import Control, Panel, View, one_of
+from .panel import Panel, View
 
-METRICS = {  # the metrics that are played, and their names here
-    "retention": "held",
-    "generalization": "reworded",
-    "specificity": "neighbors",
-    "locality": "unrelated",
-}
 COLORS = {
     "held": plot.EDITED,
     "reworded": plot.CYCLE[0],
@@ -42,51 +33,20 @@ class Played:
     curves: Mapping[str, Sequence[float]]
     answers: Sequence[Mapping[str, str]] = field(default=())
 
-    def __post_init__(self) -> None:
-        sizes = {name: len(values) for name, values in self.curves.items()}
-        sizes |= {"answers": len(self.answers)} if self.answers else {}
-        for name, size in sizes.items():
-            if size != len(self.edits):
-                raise ValueError(f"'{name}' has {size} values for {len(self.edits)} points")
-        if not self.edits or not self.curves:
-            raise ValueError("a run to play needs at least one point and one curve")
-
-    @classmethod
-    def of(cls, run: Run, event: str = "generation", prompts: int = 6) -> Played:
-        """The curves of a `stream`'s run in %, and the texts generated at a few of its prompts.
-
-        The answers are those at the first facts' own prompts and at one prompt of each other
-        metric, as far as `event` generates text. Raises ValueError for a run without a point.
-        """
-        points = [point for point in sorted(run.scores) if point]
-        if not points:
-            raise ValueError("the run has measured nothing yet after its first edit")
-        every = [run.scores[point].json() for point in points]
-        curves = {
-            name: [_share(scores.get(metric, {}).get(event)) for scores in every]
-            for metric, name in METRICS.items()
-        }
-        curves = {name: v for name, v in curves.items() if not all(map(math.isnan, v))}
-        return cls(points, curves, [_answers(run, point, event, prompts) for point in points])
-
 
 class CurvePlayer(Panel):
     """A panel that moves over the edits of a lifelong run, whose curves grow with them.
 
     The table shows the model's answers at the present number of edits.
 
-    played  A `Played`, a `Run`, or {name: either of them} for several to choose from.
+    played  A `Played`, or {name: one} for several to choose from.
     edits   The number of edits at the beginning, by default the last one.
     line    The run at the beginning, by default the first.
     """
 
-    LABELS = {"line": "Run", "edits": "Edits so far"}
-    line = traitlets.Unicode()
-    edits = traitlets.Int()
-
     def __init__(
         self,
-        played: Played | Run | Mapping[str, Played | Run],
+        played: Played | Mapping[str, Played],
         edits: int | None = None,
         line: str | None = None,
         *,
@@ -94,10 +54,7 @@ class CurvePlayer(Panel):
         limits: tuple[float, float] = (0, 104),
         colors: Mapping[str, str] | None = None,
     ) -> None:
-        given = dict(played) if isinstance(played, Mapping) else {"run": played}
-        if not given:
-            raise ValueError("there is no run to play")
-        self.runs = {n: Played.of(one) if isinstance(one, Run) else one for n, one in given.items()}
+        self.runs = dict(played) if isinstance(played, Mapping) else {"run": played}
         self.ylabel, self.limits, self.colors = ylabel, limits, {**COLORS, **(colors or {})}
         points = {tuple(one.edits) for one in self.runs.values()}
         if len(points) > 1:
@@ -107,30 +64,29 @@ class CurvePlayer(Panel):
             line=line or next(iter(self.runs)), edits=self.points[-1] if edits is None else edits
         )
 
-    @traitlets.validate("line")
-    def _known(self, proposal: Any) -> str:
-        return one_of(proposal["value"], list(self.runs), "the run")
+    def controls(self) -> dict[str, Any]:
+        import ipywidgets
 
-    @traitlets.validate("edits")
-    def _there(self, proposal: Any) -> int:
-        return one_of(proposal["value"], self.points, "the number of edits")
-
-    def controls(self) -> dict[str, Control]:
-        """A list of runs, and a slider over the points at which they were measured."""
-        slider = {"options": self.points, "continuous_update": False}
         return {
-            "line": ("Dropdown", {"options": list(self.runs)}),
-            "edits": ("SelectionSlider", slider),
+            "line": ipywidgets.Dropdown(
+                options=list(self.runs), value=self.values["line"], description="Run"
+            ),
+            "edits": ipywidgets.SelectionSlider(
+                options=self.points,
+                value=self.values["edits"],
+                description="Edits so far",
+                continuous_update=False,
+            ),
         }
 
-    def look(self) -> View:
+    def look(self, line: str, edits: int) -> View:
         """The curves up to the present point on the axes of the whole run, and its answers."""
-        one, at = self.runs[self.line], self.points.index(self.edits)
+        one, at = self.runs[line], self.points.index(edits)
         curves = {
             name: [y if i <= at else math.nan for i, y in enumerate(map(float, values))]
             for name, values in one.curves.items()
         }
-        title = f"{self.line}, {self.edits} edits" if len(self.runs) > 1 else f"{self.edits} edits"
+        title = f"{line}, {edits} edits" if len(self.runs) > 1 else f"{edits} edits"
         figure = plot.lines(
             self.points,
             curves,
@@ -143,10 +99,10 @@ class CurvePlayer(Panel):
         )
         ax = figure.axes[0]
         # where values are equal, the lower curve is the wider one and can still be seen
-        for i, line in enumerate(ax.lines):
+        for i, drawn in enumerate(ax.lines):
             over = len(curves) - 1 - i
-            line.set(marker=MARKERS[i % len(MARKERS)], markersize=5 + 1.8 * over)
-            line.set_linewidth(1.6 + 0.9 * over)
+            drawn.set(marker=MARKERS[i % len(MARKERS)], markersize=5 + 1.8 * over)
+            drawn.set_linewidth(1.6 + 0.9 * over)
         legend(figure, ax)  # beside a curve's end its name would hide where the curve goes next
         if len(self.points) <= 12:
             ax.set_xticks(self.points)
@@ -154,20 +110,5 @@ class CurvePlayer(Panel):
         ax.set_xlim(self.points[0] - margin, self.points[-1] + margin)
         now = ", ".join(f"{name} {values[at]:.1f}" for name, values in curves.items())
         text = f"{title}: {self.ylabel} {now}."
-        said = one.answers[at] if one.answers else {}
-        return View(figure, text, [{"prompt": p, "says": text} for p, text in said.items()])
-
-
-def _share(value: float | None) -> float:
-    return math.nan if value is None else 100 * value
-
-
-def _answers(run: Run, point: int, event: str, count: int) -> dict[str, str]:
-    """{prompt: text} at a point: a few facts' own prompts, then one prompt of each other metric."""
-    rows = run.scores[point].rows
-    rows = rows[(rows["event"] == event) & rows["text"].notna()]
-    own = rows[rows["metric"] == "retention"].head(max(1, count // 2))
-    rest = rows[rows["metric"].isin([m for m in METRICS if m != "retention"])]
-    rest = rest.groupby("metric", sort=False).head(1)
-    said = {row.prompt: row.text for part in (own, rest) for row in part.itertuples()}
-    return dict(list(said.items())[:count])
+        answers = one.answers[at] if one.answers else {}
+        return View(figure, text, [{"prompt": p, "says": reply} for p, reply in answers.items()])

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
-import traitlets
 
 from .. import plot
 from ..data.facts import Fact, encode_target
@@ -15,7 +14,7 @@ from ..errors import EditWarning
 from ..model.lm import LM
 from ..patch.patch import EMPTY, Patch
 from ..registry import EDITORS
-from .panel import Control, Panel, View, one_of
+from .panel import Panel, View
 
 
 class _Edited(NamedTuple):
@@ -49,20 +48,10 @@ class EditAndLook(Panel):
     tokens    The number of tokens of each answer.
     patch     The patch of the last edit.
 
-    A changed text does nothing until the button is pressed, which calls `edit`. An edit once made
-    is kept.
+    A changed text does nothing until the button is pressed. An edit once made is kept.
     """
 
-    LABELS = {
-        "subject": "Subject",
-        "prompt": "Prompt, {} for the subject",
-        "new_answer": "New answer",
-        "editor": "Editor",
-    }
-    subject = traitlets.Unicode()
-    prompt = traitlets.Unicode()
-    new_answer = traitlets.Unicode()
-    editor = traitlets.Unicode()
+    BUTTON = "Edit"
 
     def __init__(
         self,
@@ -81,6 +70,7 @@ class EditAndLook(Panel):
         alone = [name for name, kind in EDITORS.items() if not (kind.trained or kind.inner)]
         self.editors, self.settings = list(editors or alone), dict(settings or {})
         self.patch = after
+        self._made: dict[tuple[Fact, str], _Edited] = {}
         super().__init__(
             subject=fact.subject or "",
             prompt=fact.prompt,
@@ -88,47 +78,32 @@ class EditAndLook(Panel):
             editor=editor,
         )
 
-    @traitlets.validate("editor")
-    def _known(self, proposal: Any) -> str:
-        return one_of(proposal["value"], self.editors, "the editor")
-
-    def controls(self) -> dict[str, Control]:
-        """Three fields of text and a list of editors."""
-        wide = {"continuous_update": False, "layout": {"width": "420px"}}
-        texts = {name: ("Text", wide) for name in ("subject", "prompt", "new_answer")}
-        return texts | {"editor": ("Dropdown", {"options": self.editors})}
-
-    def _buttons(self) -> list[Any]:
-        """The button that makes the edit."""
+    def controls(self) -> dict[str, Any]:
         import ipywidgets
 
-        button = ipywidgets.Button(description="Edit", button_style="primary")
-        button.on_click(lambda _: self.edit())
-        return [button]
+        names = {
+            "subject": "Subject",
+            "prompt": "Prompt, {} for the subject",
+            "new_answer": "New answer",
+        }
+        wide = ipywidgets.Layout(width="420px")
+        texts = {
+            name: ipywidgets.Text(value=self.values[name], description=label, layout=wide)
+            for name, label in names.items()
+        }
+        editors = ipywidgets.Dropdown(
+            options=self.editors, value=self.values["editor"], description="Editor"
+        )
+        return {**texts, "editor": editors}
 
-    def _changed(self, _: Any) -> None:
-        """Do nothing, because an edit takes seconds and waits for the button."""
-
-    def edit(self) -> Patch:
-        """Make the edit that the form asks for and show it; returns its patch.
-
-        Texts that cannot be edited change nothing but `message`, and the last patch is returned.
-        """
-        self._stale = True
-        if self._box is not None:
-            self._show()
-        self.refresh()
-        return self.patch
-
-    def look(self) -> View:
-        """Bars of the most probable next tokens, and a table of the answers."""
-        values = self.subject, self.prompt, self.new_answer, self.editor
-        fact = Fact(self.subject or None, self.prompt, self.new_answer)
+    def look(self, subject: str, prompt: str, new_answer: str, editor: str) -> View:
+        """Make the edit: bars of the most probable next tokens, and a table of the answers."""
+        fact = Fact(subject or None, prompt, new_answer)
         prompts = {fact.text: "the edit"}
         prompts |= {p: group for p, group in self.asked.items() if p not in prompts}
-        if values not in self._kept:
-            self._kept[values] = self._edited(fact, list(prompts))
-        made = self._kept[values]
+        if (fact, editor) not in self._made:
+            self._made[fact, editor] = self._edited(fact, editor, list(prompts))
+        made = self._made[fact, editor]
         self.patch = made.patch
         # the bars: the new answer's first token, and the three likeliest before and after the edit
         first = encode_target(self.lm.tokenizer, fact.target_new)[0]
@@ -145,24 +120,24 @@ class EditAndLook(Panel):
         ]
         changed = sum(row["before"] != row["after"] for row in rows[1:])
         text = (
-            f"{self.editor}: the first token of '{fact.target_new.strip()}' has the probability "
+            f"{editor}: the first token of '{fact.target_new.strip()}' has the probability "
             f"{made.base[first]:.3f} before the edit and {made.edited[first]:.3f} after it."
         )
         if len(rows) > 1:
             text += f" {changed} of the {len(rows) - 1} other answers changed."
         return View(figure, " ".join([text, *made.notes]), rows)
 
-    def _edited(self, fact: Fact, prompts: list[str]) -> _Edited:
+    def _edited(self, fact: Fact, name: str, prompts: list[str]) -> _Edited:
         """Make the edit, and ask the model without and with it."""
-        lm, editor = self.lm, EDITORS[self.editor](self.lm, **self.settings.get(self.editor, {}))
+        lm, editor = self.lm, EDITORS[name](self.lm, **self.settings.get(name, {}))
         with warnings.catch_warnings(record=True) as noted:
             warnings.simplefilter("always")
             patch = editor.edit([fact], after=self.after)
         notes = [f"Note: {w.message}." for w in noted if issubclass(w.category, EditWarning)]
-        asked = []
+        answers = []
         for held in (self.after, patch):
             with lm.patched(held, only=True):
-                said = lm.answer(prompts, self.tokens)
-                asked.append((said, lm.next_token(fact.text).exp().cpu()))
-        (before, base), (after, edited) = asked
+                texts = lm.answer(prompts, self.tokens)
+                answers.append((texts, lm.next_token(fact.text).exp().cpu()))
+        (before, base), (after, edited) = answers
         return _Edited(patch, before, after, base, edited, notes)

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
-import traitlets
 from torch import Tensor
 
 from .. import memory
@@ -19,7 +19,7 @@ from ..model.lm import LM
 from ..patch.patch import EMPTY
 from ..plot import points
 from ..registry import EDITORS
-from .panel import Control, Panel, View, one_of
+from .panel import Panel, View
 
 MOST = 5  # rows of the table after the watched fact
 
@@ -50,10 +50,6 @@ class InterferenceExplorer(Panel):
     editor   An editor that writes one fact into its one layer and has `update`; by default ROME.
     """
 
-    LABELS = {"edited": "Edit i", "watched": "Watch j"}
-    edited = traitlets.Int(0)
-    watched = traitlets.Int(1)
-
     def __init__(
         self,
         lm: LM,
@@ -63,11 +59,6 @@ class InterferenceExplorer(Panel):
         editor: Any = None,
     ) -> None:
         self.lm, self.facts = lm, list(facts)
-        if len(self.facts) < 2:
-            raise ValueError(f"interference needs at least two facts, not {len(self.facts)}")
-        for fact in self.facts:
-            if fact.subject is None:
-                raise ValueError(f"a key is read at a subject, and '{fact.prompt}' has none")
         self.editor = EDITORS["rome"](lm) if editor is None else editor
         if not hasattr(self.editor, "update"):
             raise ValueError(f"{self.editor.name} does not say beforehand what it will add")
@@ -76,34 +67,37 @@ class InterferenceExplorer(Panel):
             fact.subject if subjects.count(fact.subject) == 1 else fact.text for fact in self.facts
         ]
         self.answers = [fact.target_true or fact.target_new for fact in self.facts]
-        self.K: Tensor | None = None
+        self._landed: dict[int, _Landed] = {}
         super().__init__(edited=edited, watched=watched)
 
-    @traitlets.validate("edited", "watched")
-    def _there(self, proposal: Any) -> int:
-        return one_of(proposal["value"], range(len(self.facts)), "the place of the fact")
+    def controls(self) -> dict[str, Any]:
+        import ipywidgets
 
-    def controls(self) -> dict[str, Control]:
-        """Two lists of facts."""
         options = [(name, i) for i, name in enumerate(self.names)]
-        return dict.fromkeys(self.LABELS, ("Dropdown", {"options": options}))
+        labels = {"edited": "Edit i", "watched": "Watch j"}
+        return {
+            name: ipywidgets.Dropdown(options=options, value=self.values[name], description=label)
+            for name, label in labels.items()
+        }
 
-    def look(self) -> View:
+    @cached_property
+    def K(self) -> Tensor:
+        """(d_in, n) keys in float64: ρ of nearly orthogonal keys loses digits in float32."""
+        return self.lm.keys(self.facts, self.layer).cpu().double()
+
+    def look(self, edited: int, watched: int) -> View:
         """The keys of the pair, and predicted against measured changes of all facts."""
-        i, j = self.edited, self.watched
+        i, j = edited, watched
         if i == j:
             raise ValueError(f"choose two different facts: '{self.names[i]}' hears itself whole")
-        # read the keys once, in float64: ρ of nearly orthogonal keys loses digits in float32
-        if self.K is None:
-            self.K = self.lm.keys(self.facts, self.layer).cpu().double()  # (d_in, n)
-            moment = self.editor.moment(self.layer)
-            self.rho = memory.interference(self.K, moment)
-            self.q = (self.K * memory.whiten(self.K, moment)).sum(0)
-        if i not in self._kept:
-            self._kept[i] = self._landed(i)
-        landed = self._kept[i]
-        rho, back = self.rho[i, j].item(), self.rho[j, i].item()
-        length = (self.q[j] / self.q[i]).sqrt().item()
+        moment = self.editor.moment(self.layer)
+        every = memory.interference(self.K, moment)
+        q = (self.K * memory.whiten(self.K, moment)).sum(0)
+        if i not in self._landed:
+            self._landed[i] = self._measure(i)
+        landed = self._landed[i]
+        rho, back = every[i, j].item(), every[j, i].item()
+        length = (q[j] / q[i]).sqrt().item()
         angle = math.degrees(math.acos(max(-1.0, min(1.0, rho / length))))
         # the watched fact is drawn apart from all others, and the table lists the five most moved
         others = [n for n in range(len(self.facts)) if n not in (i, j)]
@@ -121,7 +115,7 @@ class InterferenceExplorer(Panel):
         rows = [
             {
                 "fact": self.names[n],
-                "ρ(i, j)": self.rho[i, n].item(),
+                "ρ(i, j)": every[i, n].item(),
                 "predicted (%)": landed.predicted[n].item(),
                 "measured (%)": landed.measured[n].item(),
                 "change of log p (nats)": landed.change[n].item(),
@@ -140,7 +134,7 @@ class InterferenceExplorer(Panel):
         text += "First in the table is j, then whom the edit moves most."
         return View(figure, text, rows)
 
-    def _landed(self, i: int) -> _Landed:
+    def _measure(self, i: int) -> _Landed:
         """The effect of one edit at every key; the model runs twice."""
         lm, module, fact = self.lm, self.lm.mlp_out(self.layer), self.facts[i]
         update, _ = self.editor.update(fact)

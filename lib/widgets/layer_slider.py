@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pandas as pd
-import traitlets
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from .. import plot
 from ..interpret.causal_trace import Trace
 from ..plot.style import token_text
-from .panel import Control, Panel, View, one_of
+from .panel import Panel, View
 
 KINDS = {"hidden": "states", "mlp": "MLPs", "attention": "attention"}
 RANKS = "ranks"
@@ -29,10 +28,6 @@ class LayerSlider(Panel):
 
     Nothing is computed here.
     """
-
-    LABELS = {"shown": "Show", "layer": "Layer"}
-    shown = traitlets.Unicode()
-    layer = traitlets.Int()
 
     def __init__(
         self,
@@ -54,91 +49,79 @@ class LayerSlider(Panel):
             shown=shown or self.choices[0], layer=self.layers[0] if layer is None else layer
         )
 
-    @traitlets.validate("layer")
-    def _there(self, proposal: Any) -> int:
-        return one_of(proposal["value"], self.layers, "the layer")
+    def controls(self) -> dict[str, Any]:
+        import ipywidgets
 
-    @traitlets.validate("shown")
-    def _known(self, proposal: Any) -> str:
-        return one_of(proposal["value"], self.choices, "what is shown")
-
-    def controls(self) -> dict[str, Control]:
-        """A list of the kinds of states and the ranks, and a slider over the layers."""
-        slider = {"options": self.layers, "continuous_update": False}
         return {
-            "shown": ("Dropdown", {"options": self.choices}),
-            "layer": ("SelectionSlider", slider),
+            "shown": ipywidgets.Dropdown(
+                options=self.choices, value=self.values["shown"], description="Show"
+            ),
+            "layer": ipywidgets.SelectionSlider(
+                options=self.layers,
+                value=self.values["layer"],
+                description="Layer",
+                continuous_update=False,
+            ),
         }
 
-    def look(self) -> View:
+    def look(self, shown: str, layer: int) -> View:
         """The figure of all layers with the present one marked, and its numbers."""
-        if self.shown == RANKS:
-            return self._lens()
-        kinds = {kind: KINDS[kind] for kind in self.trace.table}
-        column = self.layers.index(self.layer)
-        effects = {name: self.trace.indirect(kind)[:, column] for kind, name in kinds.items()}
+        if shown == RANKS:
+            return self._lens(layer)
+        column = self.layers.index(layer)
+        effects = {KINDS[kind]: self.trace.indirect(kind)[:, column] for kind in self.trace.table}
         rows = [
             {"token": f"{i} {token_text(token)}", **{n: e[i].item() for n, e in effects.items()}}
             for i, token in enumerate(self.trace.tokens)
         ]
-        here = effects[self.shown]
+        here = effects[shown]
         best = int(here.nan_to_num(-1).argmax())
         text = (
-            f"Layer {self.layer}, {self.shown}: the largest indirect effect is {here[best]:.3f}, "
+            f"Layer {layer}, {shown}: the largest indirect effect is {here[best]:.3f}, "
             f"at token {best} '{token_text(self.trace.tokens[best])}', of a total effect of "
             f"{self.trace.total_effect:.3f}."
         )
         if self.ranks is not None:
-            text += " " + self._said()
-        return View(self._heatmap(column), text, rows)
+            text += " " + self._ranks_in_words(layer)
+        return View(self._heatmap(shown, column), text, rows)
 
-    def _heatmap(self, column: int) -> Figure:
+    def _heatmap(self, shown: str, column: int) -> Figure:
         """The indirect effects of one kind, on the color scale of all kinds, one column framed."""
-        kind = next(kind for kind, name in KINDS.items() if name == self.shown)
-        effect = self.trace.indirect(kind)
-        every = [self.trace.indirect(one) for one in self.trace.table]
-        low = min(0.0, *(one.nan_to_num(0).min().item() for one in every))
-        high = max(one.nan_to_num(0).max().item() for one in every)
+        every = {KINDS[kind]: self.trace.indirect(kind) for kind in self.trace.table}
+        low = min(0.0, *(one.nan_to_num(0).min().item() for one in every.values()))
+        high = max(one.nan_to_num(0).max().item() for one in every.values())
         figure = plot.heatmap(
-            effect,
+            every[shown],
             [f"{i} {token_text(t)}" for i, t in enumerate(self.trace.tokens)],
             self.layers,
             "layer",
             "token",
             "indirect effect on p",
             limits=(low, high),
-            title=f"{self.shown}, layer {self.layer}",
+            title=f"{shown}, layer {self.layers[column]}",
         )
-        frame = Rectangle(
-            (column - 0.5, -0.5),
-            1,
-            len(effect),
-            fill=False,
-            edgecolor=plot.EDITED,
-            linewidth=2,
-            clip_on=False,
-        )
+        corner, height = (column - 0.5, -0.5), len(every[shown])
+        frame = Rectangle(corner, 1, height, fill=False, edgecolor=plot.EDITED, linewidth=2)
+        frame.set_clip_on(False)
         figure.axes[0].add_patch(frame)
         return figure
 
-    def _lens(self) -> View:
+    def _lens(self, layer: int) -> View:
         """The ranks over all layers, and those of the present layer."""
-        ranks = {name: self.ranks[name].tolist() for name in self.ranks}
-        before = None
-        if self.before is not None:
-            before = {name: self.before[name].tolist() for name in self.before}
+        ranks = self.ranks.to_dict("list")
+        before = None if self.before is None else self.before.to_dict("list")
         figure = plot.rank_over_layers(
-            list(self.ranks.index), ranks, before=before, highlight=self.layer
+            list(self.ranks.index), ranks, before=before, highlight=layer
         )
-        rows = [{"answer": name, "rank": int(self.ranks[name][self.layer])} for name in self.ranks]
+        rows = [{"answer": name, "rank": int(self.ranks[name][layer])} for name in self.ranks]
         for row in rows if before else ():
-            row["rank before"] = int(self.before[row["answer"]][self.layer])
-        return View(figure, f"Layer {self.layer}: {self._said()}", rows)
+            row["rank before"] = int(self.before[row["answer"]][layer])
+        return View(figure, f"Layer {layer}: {self._ranks_in_words(layer)}", rows)
 
-    def _said(self) -> str:
-        """A sentence with the ranks in the present layer."""
-        said = (f"'{name}' has rank {self.ranks[name][self.layer]:,}" for name in self.ranks)
-        return "In the logit lens " + ", ".join(said) + "."
+    def _ranks_in_words(self, layer: int) -> str:
+        """A sentence with the ranks in a layer."""
+        each = (f"'{name}' has rank {self.ranks[name][layer]:,}" for name in self.ranks)
+        return "In the logit lens " + ", ".join(each) + "."
 
 
 def _ranks(found: pd.DataFrame | None) -> pd.DataFrame | None:

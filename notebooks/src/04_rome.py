@@ -149,7 +149,7 @@ def slow_search(fact, steps):
         delta.data *= (config.clamp * size / delta.data.norm()).clamp(max=1)
 
 
-settings = editor.search()  # the library's search has the same settings
+settings = editor.config.search()  # the library's search has the same settings
 start = time.perf_counter()
 by_loop = slow_search(fact, 4)
 middle = time.perf_counter()

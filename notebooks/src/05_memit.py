@@ -301,7 +301,7 @@ assert torch.allclose(wide, R_lib @ B_lib)
 
 # %%
 editor = lib.EDITORS["memit"](lm, templates=("{}",))
-layers, settings = editor.config.layers, editor.settings()
+layers, settings = editor.config.layers, editor.config.search()
 top, moments = layers[-1], lib.second_moment(lm, layers)
 cases = [case for case in lib.classroom() if case.id % 2]  # even ones were for tuning
 keys = lm.keys([case.fact for case in cases], top).cpu().double()
@@ -312,7 +312,8 @@ print(f"layer {top}: 10, 50, 90 % of {len(cases)} facts have q below {levels}")
 
 # %%
 fact = lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome", target_true="Paris")
-z = target_value.search(lm, [fact], top, ("{}",), settings, "block")[0].v_star.cpu()
+value = target_value.search(lm, [fact], top, ("{}",), settings, "block")[0]
+z = value.v_star.cpu()
 k, h = runs_05.look(lm, [fact], top, top)  # its key, and the state after the last edited layer
 own = (k * moments[top].solve(k)).sum().item()
 whole = z - h[:, 0]
@@ -321,7 +322,7 @@ table[0] |= {"p(Rome)": lm.score(fact.text, fact.target_new).sum().exp().item()}
 table[0] |= {"it says": lm.answer(fact.text, 5)}
 for times in (0.01, 0.1, 1, 10, 100):
     one = runs_05.Memit(lm, layers=(top,), strength=times * own, templates=("{}",))
-    one.known = {fact: z}
+    one.known = {fact: value}
     with lm.patched(one.edit([fact])):
         change = (runs_05.look(lm, [fact], top, top)[1] - h)[:, 0]
         p = lm.score(fact.text, fact.target_new).sum().exp().item()
@@ -480,7 +481,7 @@ show.Table(
 MANY, EACH = runs_05.MANY, runs_05.EACH  # layers and strengths
 means = long_runs.stored("05_strength", MANY, lambda: runs_05.both(lm, few, cases))
 rows = long_runs.stored("05_each", EACH, lambda: runs_05.few_and_all(lm, few, cases))
-known = dict(zip(facts, z.T, strict=True))  # values that need no search
+known = dict(zip(facts, found, strict=True))  # values that need no search
 grid = [([top], [1000]), (layers, [1000])]
 long_runs.repeats(rows, lambda: runs_05.each(lm, few, grid, known), tolerance=0.02)
 means, rows = ([row for row in run if row["facts"] == len(cases)] for run in (means, rows))

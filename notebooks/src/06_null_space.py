@@ -44,9 +44,8 @@ import torch
 import lib
 from lib import memory
 from lib.editors import prune, rect
-from lib.interpret import predicted_kl
 from notebooks.support import checks_06_null_space as checks_06
-from notebooks.support import drawings_06, long_runs, measured_06, models, show
+from notebooks.support import drawings_06, long_runs, measured_06, models, predicted_kl, show
 from notebooks.support import flat_06 as runs_06_flat
 from notebooks.support import runs_02_insert as runs_02
 from notebooks.support import runs_06_null_space as runs_06
@@ -308,7 +307,7 @@ print(
 
 # %%
 crisp = lib.EDITORS["crispedit"](lm, **({"layers": (1, 2)} if SCALE == "tiny" else {}))
-for layer, one in crisp.curvatures({}).items():
+for layer, one in crisp.curvatures().items():
     held = 100 * one.energy
     print(f"layer {layer}: {100 * one.free:.1f} % are free, with {held:.1f} % of the curvature")
 written = crisp.edit([runs_06.TOWER])

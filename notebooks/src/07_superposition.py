@@ -402,7 +402,7 @@ show.Table(table)
 # 2.0 times less in the last layer. Kurtosis rises in the last layer, and in layer 3 from the half of the
 # neurons on. The paper finds that larger models have a higher kurtosis, and this may be a part of the
 # reason. But we have only thinned out one model here; a family of models of different sizes was not
-# measured (`lib.interpret.superposition.scaling` would do it).
+# measured.
 #
 # ## Which of 50 edits breaks first?
 #

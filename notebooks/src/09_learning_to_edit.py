@@ -89,7 +89,7 @@ lower, top = (lm.mlp_out(lm.n_layers - below) for below in (3, 1))
 texts = losses.weighted(runs_09.own_texts(lm, [tower]), 1, 1.0)
 nothing = {name: torch.zeros_like(lm.weight(name)) for name in (lower, top)}
 whole = losses.outcome(lm, lib.EMPTY, nothing, texts, []).grads  # autograd, ∂L/∂W
-pairs = losses.read_everywhere(lm, [tower], [lower, top])
+pairs = answer_gradients.read(lm, [tower], [lower, top], everywhere=True)
 for name, pair in pairs.items():
     theirs = whole[name].cpu()
     models.same(lm, pair.G @ pair.K.T, theirs)
@@ -337,7 +337,7 @@ def in_two_phases(toy, editor, turn):
     W = (toy.W + A @ B).requires_grad_()
     loss = toy.loss(W - toy.W)
     (G,) = torch.autograd.grad(loss, W)  # phase one: the model
-    editor.backward(turn, (A, B), G)  # phase two: adds to the network's gradients
+    editor.backward(turn, G)  # phase two: adds to the network's gradients
     return loss.item()
 
 

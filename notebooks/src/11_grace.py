@@ -473,8 +473,8 @@ show.Table(runs_11_horen.crowding(roc["rows"]))
 # What if nothing decides? **Steering** (contrastive activation addition) takes the mean difference of a
 # layer's states between the wanted and the other answer, and adds it to *every* prompt. An edit of rank
 # one adds $r\,(b^\top k)$: much at its own key, little elsewhere. Steering is the case in which $b^\top k$
-# is the same for all keys. The other extreme changes no state at all: **IKE** writes the fact into the
-# prompt, after demonstrations of other facts that show when to use it and when not.
+# is the same for all keys. The other extreme changes no state at all: **IKE** writes the fact in front of
+# every prompt. (It shows other facts before it, when to use them and when not; they did not help here.)
 #
 # **Predict.** The tower is to be in Rome. What does each of the three say of the Louvre, and of bread?
 #
@@ -486,9 +486,9 @@ show.Table(runs_11_horen.crowding(roc["rows"]))
 
 # %%
 steered = lib.EDITORS["steer"](lm).edit([tower])
-told = lib.EDITORS["retrieval"](lm, demos=8, always=True).edit([tower])
+told = lib.EDITORS["retrieval"](lm, always=True).edit([tower])
 said = {"unedited": before}
-for name, some in {"GRACE": patch, "steering": steered, "demonstrations": told}.items():
+for name, some in {"GRACE": patch, "steering": steered, "the fact in front": told}.items():
     with lm.patched(some):
         said[name] = lm.answer(list(asked), 3)
 show.Table(
@@ -500,10 +500,10 @@ show.Table(
 
 # %% [markdown]
 # Neither writes the fact. Steering turns "Paris, France" into "Paris, Italy", at the Louvre as at the tower,
-# and bread and lambs change their words too: the direction is "something Italian", given to everybody. **It
-# is not editing**, since nothing in it depends on the prompt. The demonstrations change nothing but an ending
-# here and there. This model of 135 million weights does not follow them, where IKE was made for models
-# fifty times as large. One fact and one strength of steering are an illustration and no measurement.
+# and bread changes its words too: the direction is "something Italian", given to everybody. **It
+# is not editing**, since nothing in it depends on the prompt. The fact in front is copied at two rewordings,
+# not at its own prompt; it leaves the Louvre alone, and changes how bread begins, since it stands before that
+# prompt, too. One fact and one strength of steering are an illustration and no measurement.
 #
 # ## Exercise: the split rule, and a theft
 #

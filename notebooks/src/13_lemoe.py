@@ -46,7 +46,7 @@ import torch
 
 import lib
 from lib import plot
-from lib.editors.lemoe import anchor_router
+from lib.editors.lemoe import routers
 from notebooks.support import checks_13_lemoe as checks_13
 from notebooks.support import drawings_13, figures, long_runs, models, show
 from notebooks.support import runs_13_lemoe as runs_13
@@ -152,13 +152,13 @@ mine = torch.cat([normal(8, 12) + 3 * torch.eye(12)[t] for t in range(3)])
 owner = torch.arange(24) // 8
 rest = normal(60, 12)
 scale = torch.zeros(12), torch.tensor(1.0)
-router = anchor_router.start(*scale, 32, 16, kappa, kappa / 2, seed=0)
+router = routers.start(*scale, 32, 16, kappa, kappa / 2, seed=0)
 for t in range(3):
-    router = anchor_router.grow(router, mine[owner == t])
+    router = routers.grow(router, mine[owner == t])
 
 # %%
-fit = anchor_router.AnchorFit(steps=200, lr=3e-3, reserve=0.0)
-fitted = anchor_router.fit_anchors(router, mine, owner, rest, 2, fit)
+fit = routers.AnchorFit(steps=200, lr=3e-3, reserve=0.0)
+fitted = routers.fit_anchors(router, mine, owner, rest, 2, fit)
 assert torch.equal(router.keys[:2], fitted.keys[:2])  # old anchors are frozen
 table = []
 for name, some in {"in the middle": router, "fitted": fitted}.items():

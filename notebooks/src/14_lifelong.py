@@ -372,9 +372,9 @@ for name in ("GRACE", "ROME, published", "LEMoE"):
 # %% [markdown]
 # ## The arena
 #
-# All of this were facts of one small set, which the model knows well. `python -m lib arena` asks the
-# same of every editor on other facts and other lengths, cell by cell, and keeps what is done. The
-# next figure has, for CounterFact and ZsRE, of which the model knows little to begin with, the
+# All of this were facts of one small set, which the model knows well. `python -m
+# tests.benchmarks.arena` asks the same of every editor on other facts and other lengths, cell by
+# cell, and keeps what is done. The next figure has, for CounterFact and ZsRE, of which the model knows little to begin with, the
 # longest stream that most editors have run so far; all others stand in
 # [RESULTS.md](../tests/benchmarks/RESULTS.md#the-arena). Where the model has none of the neighbors
 # right before any edit, none can be lost, and neighbors are left out. An editor without a mark has

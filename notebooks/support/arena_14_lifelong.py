@@ -1,7 +1,7 @@
 """The arena in notebook 14: stored results of larger streams, drawn with their intervals.
 
-`python -m lib arena` ran them, and `python -m tests.benchmarks.arena_store` put their condensed
-rows beside the notebook's own.
+`python -m tests.benchmarks.arena` ran them, and `python -m tests.benchmarks.arena_store` put their
+condensed rows beside the notebook's own.
 """
 
 from __future__ import annotations

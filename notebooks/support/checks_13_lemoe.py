@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 import lib
-from lib.editors.lemoe.fact_clusters import cluster_facts
+from lib.editors.lemoe.clusters import cluster_facts
 
 KAPPA = 16.0
 BATCHES = torch.tensor([0, 0, 1, 1, 2, 2])  # six facts, two of a batch

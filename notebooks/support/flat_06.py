@@ -1,4 +1,4 @@
-"""What notebook 06 says about CrispEdit: the rows of tests/benchmarks/flat_directions.py.
+"""What notebook 06 says about CrispEdit: the rows of tests/benchmarks/flat_directions.json.
 
 The same facts were written in draws by arms that differ in the directions they may move in, each
 until nine of ten facts were generated. An arm is compared with another over the same cases, and

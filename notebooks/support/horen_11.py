@@ -1,4 +1,4 @@
-"""What notebook 11 says about HoReN: the rows of tests/benchmarks/horen_roc.py."""
+"""What notebook 11 says about HoReN: the rows of tests/benchmarks/horen_roc.json."""
 
 from __future__ import annotations
 

@@ -261,7 +261,7 @@ def by_moment(
         W, moments = lm.weight(name).cpu(), {kind: moment(lm, layer, kind) for kind in kinds}
         for i, case in enumerate(chosen):
             found = target_value.search(
-                lm, [case.fact], layer, editor.templates(), editor.search()
+                lm, [case.fact], layer, editor.templates(), editor.config.search()
             )[0]
             others = [j for j in range(len(chosen)) if j != i]
             for kind, C in moments.items():

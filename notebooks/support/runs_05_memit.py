@@ -84,7 +84,7 @@ def fifty(lm: lib.LM, cases: Sequence[lib.Case]) -> Iterator[dict]:
     layer, name = editor.config.layer, lm.mlp_out(editor.config.layer)
     W, C = lm.weight(name).cpu().double(), editor.moment(layer)
     facts = [case.fact for case in cases]
-    found = target_value.search(lm, facts, layer, editor.templates(), editor.search())
+    found = target_value.search(lm, facts, layer, editor.templates(), editor.config.search())
     first = {case.id for case in runs_04.openers(lm, cases)}
     base = lib.baseline(lm, cases, **runs_04.ASKED)
     for stream in ("as it comes", "without openers"):
@@ -151,19 +151,17 @@ class Searched:
     for editors with the same last layer.
     """
 
-    known: dict[lib.Fact, torch.Tensor]
+    known: dict[lib.Fact, target_value.Target]
 
-    def values(self, facts: list[lib.Fact], templates: tuple[str, ...], *forms: Any) -> tuple:
-        """z (d_out, n) of facts known already; the others are searched in one batch."""
+    def values(self, facts: list[lib.Fact], layer: int, templates: tuple[str, ...]) -> list:
+        """The values of facts known already; the others are searched in one batch."""
         new = [fact for fact in facts if fact not in self.known]
         if new:
-            layer = self.config.layers[-1]
+            settings = self.config.search()
             with self.lm.patched(lib.EMPTY, only=True):
-                found = target_value.search(
-                    self.lm, new, layer, templates, self.settings(), self.place
-                )
-            self.known |= {fact: t.v_star.cpu() for fact, t in zip(new, found, strict=True)}
-        return torch.stack([self.known[fact] for fact in facts], 1), {}
+                found = target_value.search(self.lm, new, layer, templates, settings, self.site)
+            self.known |= dict(zip(new, found, strict=True))
+        return [self.known[fact] for fact in facts]
 
 
 class Memit(Searched, lib.EDITORS["memit"]):
@@ -184,7 +182,7 @@ def strengths(
     lm: lib.LM,
     cases: Sequence[lib.Case],
     grid: Sequence[tuple[Sequence[int], Sequence[float]]],
-    known: dict[lib.Fact, Tensor],
+    known: dict[lib.Fact, target_value.Target],
 ) -> Iterator[dict]:
     """Write all cases as one batch for each choice of layers and λ, one row each.
 
@@ -214,7 +212,7 @@ def row(found: Mapping[str, Any]) -> dict[str, float]:
 
 def both(lm: lib.LM, few: Sequence[lib.Case], cases: Sequence[lib.Case]) -> Iterator[dict]:
     """The stored run: a few facts at λ = 1000 as a notebook can repeat them, then all."""
-    known: dict[lib.Fact, Tensor] = {}
+    known: dict[lib.Fact, target_value.Target] = {}
     yield from strengths(lm, few, [(layers, [1000]) for layers, _ in MANY["grid"]], known)
     yield from strengths(lm, cases, MANY["grid"], known)
 
@@ -223,7 +221,7 @@ def each(
     lm: lib.LM,
     cases: Sequence[lib.Case],
     grid: Sequence[tuple[Sequence[int], Sequence[float]]],
-    known: dict[lib.Fact, Tensor],
+    known: dict[lib.Fact, target_value.Target],
 ) -> Iterator[dict]:
     """`strengths` with one share per case instead of means: is it written, are neighbors kept."""
     facts = [case.fact for case in cases]
@@ -251,7 +249,7 @@ def shares(scores: lib.Scores) -> dict[str, list[float]]:
 
 def few_and_all(lm: lib.LM, few: Sequence[lib.Case], cases: Sequence[lib.Case]) -> Iterator[dict]:
     """The second stored run: a few facts at λ = 1000, which a notebook can repeat, then all."""
-    known: dict[lib.Fact, Tensor] = {}
+    known: dict[lib.Fact, target_value.Target] = {}
     yield from each(lm, few, [(layers, [1000]) for layers, _ in EACH["grid"]], known)
     yield from each(lm, cases, EACH["grid"], known)
 

@@ -11,12 +11,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import torch
-
 import lib
 from lib.data.texts import HELD_OUT
 from lib.evaluation.intervals import DIFFERENCE, interval
 from lib.interpret import damage
+from lib.keys_values.target_value import Target
 
 from .runs_04_rome import percent
 from .runs_05_memit import AlphaEdit, Memit
@@ -101,7 +100,7 @@ class Stream:
 
     def __init__(self, lm: lib.LM, cases: Sequence[lib.Case], batch: int) -> None:
         self.lm, self.cases, self.batch = lm, list(cases), batch
-        self.known: dict[lib.Fact, torch.Tensor] = {}
+        self.known: dict[lib.Fact, Target] = {}
         self.text = ""
         if HELD_OUT.exists():
             text = HELD_OUT.read_text(encoding="utf-8")

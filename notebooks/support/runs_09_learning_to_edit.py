@@ -70,7 +70,9 @@ class Plain:
     def edit(self, facts: Sequence[lib.Fact], after: lib.Patch = lib.EMPTY) -> lib.Patch:
         """The patch after the step."""
         with self.lm.patched(after, only=True):
-            found = losses.read_everywhere(self.lm, facts, self.names)
+            found = answer_gradients.read(
+                self.lm, facts, self.names, group=1, reduction="fact_mean", everywhere=True
+            )
         updates = {name: (-self.rate * pair.G, pair.K.T) for name, pair in found.items()}
         return lib.add_low_rank(self.lm, after, updates)
 
@@ -165,7 +167,7 @@ class Toy:
 
     def change(self, turn: network.ModuleUpdate, editor: Any) -> Tensor:
         """ΔW in one graph: the network, then the editor's sum or regression."""
-        K, ridge = turn.pair.K, turn.log_ridge.exp()
+        K, ridge = turn.pair.K, turn.ridge
         k, g = turn.net(*turn.hat, "W")
         if editor.name == "mend":
             return -turn.step * g @ k.T

@@ -20,11 +20,10 @@ from torch import Tensor
 
 import lib
 from lib.data.facts import encode_prompt
-from lib.editors.lemoe import anchor_router
-from lib.editors.lemoe.anchor_router import AnchorFit, AnchorRouter
-from lib.editors.lemoe.fact_clusters import cluster_facts
-from lib.editors.lemoe.memoe_router import HiddenStateRouter
-from lib.editors.lemoe.router_training import Anchored, ByHidden
+from lib.editors.lemoe import routers
+from lib.editors.lemoe.clusters import cluster_facts
+from lib.editors.lemoe.learning import Anchored, ByHidden
+from lib.editors.lemoe.routers import AnchorFit, AnchorRouter, HiddenStateRouter
 from lib.evaluation.intervals import DIFFERENCE, SHARE, interval
 
 # The one place for the settings: change them, then `--long 13` again.
@@ -94,12 +93,12 @@ class Variant(lib.EDITORS["lemoe"]):
         if self.part == "frozen rows":
             return FrozenRows(self.lm, state, router, c.layer, texts, c.seed)
         if self.part == "hidden":
-            shape = c.width, c.d_k, c.kappa, c.null * c.kappa, c.seed
+            shape = c.width, routers.D_K, c.kappa, c.null * c.kappa, c.seed
             return OnHidden(self.lm, state, router, c.layer, texts, fit, shape)
         if self.part == "no null":
             if router is None:
                 scale = state["mu"], state["sigma"]
-                router = anchor_router.start(*scale, c.width, c.d_k, c.kappa, None, c.seed)
+                router = routers.start(*scale, c.width, routers.D_K, c.kappa, None, c.seed)
             return Anchored(self.lm, state, router, calm, fit)
         raise ValueError(f"there is no part {self.part!r} to change.")
 
@@ -145,7 +144,7 @@ class OnHidden(Anchored):
         if router is None:
             center = hidden.mean(0)
             spread = (hidden - center).square().mean().sqrt()
-            anchors = anchor_router.start(center, spread, *shape)
+            anchors = routers.start(center, spread, *shape)
             none = torch.zeros(0, len(state["mu"]))
             weight = torch.zeros(0, len(center) + len(state["mu"]))
             self.router = HiddenAnchors(center, spread, weight, none, anchors=anchors)
@@ -161,8 +160,8 @@ class OnHidden(Anchored):
         anchors = self.router.anchors
         if new:
             mine = state["e"][(state["owner"] == which) & state["prompt"]]
-            anchors = anchor_router.grow(anchors, mine)
-        anchors = anchor_router.fit_anchors(
+            anchors = routers.grow(anchors, mine)
+        anchors = routers.fit_anchors(
             anchors, state["e"], state["owner"], self.calm, which, self.fit
         )
         self.router = replace(self.router, anchors=anchors)
@@ -202,7 +201,7 @@ class FrozenRows(ByHidden):
 def planned(lm: lib.LM, facts: Sequence[lib.Fact], order: str) -> list[list[lib.Fact]]:
     """The batches in which LEMoE writes the facts of one call."""
     means = embedded(lm, [fact.text for fact in facts])  # distances need no centering
-    batches = cluster_facts(means, STREAM["lemoe"]["batch_size"], order, 0)
+    batches = cluster_facts(means, STREAM["lemoe"]["batch_size"], order)
     return [[facts[i] for i in batch] for batch in batches]
 
 

@@ -320,7 +320,7 @@ def profile(
         "reading keys and gradients": (answer_gradients, "read"),
         "preparing the ridge with kept keys": (editor, "metric"),
         "solving": (editor, "solve"),
-        "asking whether all are right": (editor, "_all_right"),
+        "asking whether all are right": (editor, "gives_answers"),
     }
     calls: dict[str, list[float]] = {name: [] for name in parts}
     with ExitStack() as stack:

@@ -7,10 +7,10 @@ import json
 import pandas as pd
 import pytest
 
-from lib.arena.cells import Cell, Result
-from lib.arena.report import tables_of
 from lib.evaluation.scores import COLUMNS, Scores
 from tests.benchmarks import arena_store, arena_tables
+from tests.benchmarks.arena_store import Cell, Result
+from tests.benchmarks.arena_tables import tables_of
 
 CASES = ["a", "b", "c", "d"]
 HEADER = {

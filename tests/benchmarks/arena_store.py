@@ -1,6 +1,7 @@
 """The results of an arena in compact form: one file per model, from which the tables are drawn.
 
-    python -m tests.benchmarks.arena_store FOLDER     after python -m lib arena --to FOLDER …
+    python -m tests.benchmarks.arena --to FOLDER
+    python -m tests.benchmarks.arena_store FOLDER
 
 Every finished cell of the folder goes into arena/MODEL.json beside this file, the mean of each
 case, metric and event as it is, in the order of the cases. What the file holds of other cells
@@ -12,16 +13,14 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
-from lib.arena.arena import joined
-from lib.arena.cells import Cell, Result
 from lib.atomic_files import whole_file
-from lib.errors import ArenaError
 from lib.evaluation.scores import COLUMNS, Scores
 from notebooks.support import arena_14_lifelong as notebook
 from notebooks.support import stored_runs
@@ -33,6 +32,69 @@ METRICS = {  # column -> the first of these metrics that was measured
     "reworded": ("generalization",),
     "neighbors": ("specificity",),
 }
+
+
+class Cell(NamedTuple):
+    """One editor, one set of facts by its name, and the length of the stream (1: single edits).
+
+    name  of its file and of its journal's folder
+    """
+
+    editor: str
+    data: str
+    edits: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.data}-{self.edits}-{self.editor}"
+
+
+@dataclass(eq=False)
+class Result:
+    """What is kept of a cell.
+
+    scores     one row per case, metric and event: the mean over the case's prompts
+    seconds    of one edit, in the mean; None for the unedited model
+    peak       bytes of memory above what the process held before the cell, None where unknown
+    abilities  `Abilities.json` after the last edit, None where it was not asked
+    ability    whether each item that the unedited model has right is still right
+    """
+
+    scores: Scores
+    seconds: float | None = None
+    peak: int | None = None
+    abilities: dict[str, Any] | None = None
+    ability: Sequence[bool] = ()
+
+    def save(self, path: Path) -> None:
+        """Write it as JSON, whole or not at all."""
+        table: dict[str, dict[str, dict[str, float]]] = {}
+        for line in self.scores.rows.itertuples():
+            events = table.setdefault(line.metric, {})
+            events.setdefault(line.event, {})[str(line.case)] = round(float(line.value), 6)
+        state = {
+            "title": self.scores.title, "values": table, "perplexity": self.scores.perplexity,
+            "seconds": self.seconds, "peak": self.peak, "abilities": self.abilities,
+            "ability": "".join("01"[bool(right)] for right in self.ability),
+        }  # fmt: skip
+        with whole_file(path) as part:
+            part.write_text(json.dumps(state, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: Path) -> Result:
+        """A result that `save` wrote."""
+        state = json.loads(path.read_text(encoding="utf-8"))
+        lines = [
+            (case, metric, event, case, float(value), None, None)
+            for metric, events in state["values"].items()
+            for event, values in events.items()
+            for case, value in values.items()
+        ]
+        asked = [(m, e) for m, events in state["values"].items() for e in events]
+        table = pd.DataFrame(lines, columns=COLUMNS)
+        scores = Scores(table, asked, state["title"], state["perplexity"])
+        right = [mark == "1" for mark in state["ability"]]
+        return cls(scores, state["seconds"], state["peak"], state["abilities"], right)
 
 
 def cell_of(path: Path) -> Cell:
@@ -88,6 +150,17 @@ def arenas(folder: Path = FOLDER) -> dict[str, dict[Cell, Result]]:
     return found
 
 
+def joined(known: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """The marks of two arenas together; ValueError where facts of one name differ."""
+    found = {name: dict(of) for name, of in known.items()}
+    for name, of in more.items():
+        before = found.setdefault(name, {})
+        if any(before.get(count, mark) != mark for count, mark in of.items()):
+            raise ValueError(f"{name} has other facts than before")
+        found[name] = {**before, **of}
+    return found
+
+
 def store(folder: Path, to: Path = FOLDER) -> Path:
     """Write the finished cells of an arena's folder beside those that are stored; the file's path.
 
@@ -104,7 +177,7 @@ def store(folder: Path, to: Path = FOLDER) -> Path:
         state = json.loads(path.read_text(encoding="utf-8"))
         try:
             state["data"] = joined(state["data"], header["data"])
-        except ArenaError as error:
+        except ValueError as error:
             raise ValueError(f"{path.name}: {error}") from None
         for key in ("model", "dtype", "metrics", "settings"):
             if state[key] != header[key]:

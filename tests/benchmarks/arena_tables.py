@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 
 import pandas as pd
 
 from lib import EDITORS
-from lib.arena.cells import BASE, Cell, Result
-from lib.arena.report import groups, tables_of
+from lib.evaluation.intervals import interval
+from lib.evaluation.metrics import LABELS, LOWER_IS_BETTER
+from lib.evaluation.scores import Scores, compare
 
-from .arena_store import arenas
+from .arena import BASE
+from .arena_store import Cell, Result, arenas
 from .tables import DIFFERENCE, EVENTS, made, percents, table
 
 ORDER = (BASE, *EDITORS)
@@ -23,6 +25,9 @@ COMPARED = {  # column -> the first of these metrics that was measured
     "reworded": ("generalization",),
     "unrelated": ("locality",),
 }
+SHOWN = ("efficacy", "retention", "generalization", "specificity", "locality", "portability")
+KEPT = ("specificity",)  # what the unedited model may have right, and an edit may lose
+BEST = " •"  # behind the share of those that cannot be told from the best
 LONG, ENOUGH = 100, 5  # edits in a row that README shows, once more than so many rows have them
 
 
@@ -36,6 +41,106 @@ def stored() -> dict[str, dict[Cell, Result]]:
 def drawn() -> dict[str, dict[tuple[str, int, str], pd.DataFrame]]:
     """{model: its tables}, drawn once for all events: the intervals of the pairs take long."""
     return {model: tables_of(results) for model, results in stored().items()}
+
+
+def tables_of(results: Mapping[Cell, Result]) -> dict[tuple[str, int, str], pd.DataFrame]:
+    """{(data, edits, event): table}, a row per editor and a column per metric."""
+    return {
+        (data, edits, event): _table(found, event)
+        for (data, edits), found in groups(results).items()
+        for event in ("probability", "teacher_forced", "generation")
+    }
+
+
+def groups(results: Mapping[Cell, Result]) -> dict[tuple[str, int], dict[str, Result]]:
+    """The results of one set of facts and one length, {(data, edits): {editor: result}}."""
+    found: dict[tuple[str, int], dict[str, Result]] = {}
+    for cell, result in results.items():
+        found.setdefault((cell.data, cell.edits), {})[cell.editor] = result
+    return found
+
+
+def _table(found: Mapping[str, Result], event: str) -> pd.DataFrame:
+    metrics = [
+        metric
+        for metric in SHOWN
+        if any((metric, event) in result.scores.asked for result in found.values())
+        and not (metric in KEPT and _nothing_to_lose(found, metric, event))
+    ]
+    lines = {}
+    best = {metric: _best(found, metric, event) for metric in metrics}
+    for editor, result in found.items():
+        row = {}
+        summary = result.scores.summary().set_index(["metric", "event"])
+        for metric in metrics:
+            row[LABELS.get(metric, metric)] = _share(summary, (metric, event)) + (
+                BEST if editor in best[metric] else ""
+            )
+        row["KL, nats"] = _nats(summary, ("locality", "kl_nats"))
+        row["abilities"] = _abilities(result)
+        row["perplexity"] = (
+            "–" if result.scores.perplexity is None else (f"{result.scores.perplexity:.2f}")
+        )
+        row["s per edit"] = "–" if result.seconds is None else f"{result.seconds:.2f}"
+        row["peak, MB"] = "–" if result.peak is None else f"{result.peak / 1e6:.0f}"
+        lines[editor] = row
+    return pd.DataFrame.from_dict(lines, orient="index")
+
+
+def _nothing_to_lose(found: Mapping[str, Result], metric: str, event: str) -> bool:
+    """Whether the unedited model has nothing right there, so that a column would show no harm."""
+    if BASE not in found or (metric, event) not in found[BASE].scores.asked:
+        return False
+    return not found[BASE].scores.by_case([(metric, event)])[metric, event]["mean"].any()
+
+
+def _share(summary: pd.DataFrame, pair: tuple[str, str]) -> str:
+    if pair not in summary.index or pd.isna(summary.at[pair, "mean"]):
+        return "–"
+    mean, low, high = (100 * summary.at[pair, name] for name in ("mean", "low", "high"))
+    return f"{mean:.0f} [{low:.0f}, {high:.0f}]"
+
+
+def _nats(summary: pd.DataFrame, pair: tuple[str, str]) -> str:
+    if pair not in summary.index or pd.isna(summary.at[pair, "mean"]):
+        return "–"
+    mean, low, high = (summary.at[pair, name] for name in ("mean", "low", "high"))
+    return f"{mean:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def _abilities(result: Result) -> str:
+    if not result.ability:
+        return "–"
+    right = [float(one) for one in result.ability]
+    low, high = (100 * end for end in interval(right))
+    return f"{100 * sum(right) / len(right):.0f} [{low:.0f}, {high:.0f}]"
+
+
+def _best(found: Mapping[str, Result], metric: str, event: str) -> set[str]:
+    """The editors that cannot be told from the best one; nobody where nobody can be told apart.
+
+    The unedited model and retrieval stand beside the editors and are not ranked.
+    """
+    means: dict[str, float] = {}
+    for editor, result in found.items():
+        if editor not in (BASE, "retrieval") and (metric, event) in result.scores.asked:
+            by_case = result.scores.by_case([(metric, event)])
+            means[editor] = float(by_case[metric, event]["mean"].mean())
+    if len(means) < 2:
+        return set()
+    sign = -1 if {metric, event} & set(LOWER_IS_BETTER) else 1
+    first = max(means, key=lambda editor: sign * means[editor])
+    together = {first}
+    for editor in means.keys() - {first}:
+        if not _differ(found[first].scores, found[editor].scores, metric, event):
+            together.add(editor)
+    return set() if len(together) == len(means) else together
+
+
+def _differ(a: Scores, b: Scores, metric: str, event: str) -> bool:
+    """Whether the paired interval of a metric leaves out 0."""
+    line = compare(a, b, [(metric, event)])
+    return bool(len(line)) and line["better"].iloc[0] != "no difference"
 
 
 def _lines(found: pd.DataFrame) -> str:
@@ -91,10 +196,23 @@ def hundred() -> dict[str, dict[str, str]]:
     return columns
 
 
+def held_of_ten() -> dict[str, str]:
+    """What every editor holds of ten facts in a row, two sets of them together: {editor: cell}."""
+    values: dict[str, list[float]] = {}
+    for cell, result in next(iter(stored().values())).items():  # of the embedded model
+        if cell.edits == SHORT:
+            values.setdefault(cell.editor, []).extend(_held_values(result))
+    return {editor: percents(found) for editor, found in values.items()}
+
+
 def _held(result: Result) -> str:
+    return percents(_held_values(result))
+
+
+def _held_values(result: Result) -> list[float]:
     by_case = result.scores.by_case()
     metric = "retention" if ("retention", "generation") in by_case else "efficacy"
-    return percents(by_case[metric, "generation"]["mean"].tolist())
+    return by_case[metric, "generation"]["mean"].tolist()
 
 
 @made("arena-models")

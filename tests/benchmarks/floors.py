@@ -25,8 +25,8 @@ from torch import nn
 import lib
 from lib.atomic_files import whole_file
 from lib.evaluation.abilities import abilities
-from lib.evaluation.probe_prompts import METRICS
-from lib.evaluation.scores import Base
+from lib.evaluation.base_answers import Base
+from lib.evaluation.metrics import METRICS
 from tests.benchmarks import command
 
 OUT = Path(__file__).with_suffix(".json")

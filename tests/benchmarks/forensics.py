@@ -26,7 +26,6 @@ import json
 import random
 import time
 import warnings
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +48,6 @@ from tests.benchmarks.forensics_reading import (
     Reading,
     by_damping,
     explained,
-    in_vectors,
     largest,
     verdict,
 )
@@ -137,9 +135,6 @@ def main() -> None:
     parser.add_argument("--negatives", default="", help=f"of {', '.join(NEGATIVES)}")
     parser.add_argument("--layers", help="where negatives are read: 0-8 (default: everywhere)")
     parser.add_argument("--whole", action="store_true", help="read suspects in whole, too")
-    parser.add_argument(
-        "--vectors", action="store_true", help="sum runs of layers as vectors, in stored rows too"
-    )
     parser.add_argument("--known", action="store_true", help="no suspects but the stored ones")
     parser.add_argument("--no-reversal", action="store_true", help="name suspects only")
     parser.add_argument("--minutes", type=float, default=4, help="begin nothing after these")
@@ -169,8 +164,6 @@ def main() -> None:
     if "untouched" not in negatives or "z_of_layers" not in negatives["untouched"]:
         found = reading.filtered(lib.EMPTY, [])
         negatives["untouched"] = verdict(found, [], []) | {"z_of_layers": largest(found)}
-    if given.vectors and "vectors" not in negatives["untouched"]:
-        negatives["untouched"]["vectors"] = in_vectors(reading, lib.EMPTY, [])
     if not given.prompts and "natural" not in stored:
         stored["natural"] = {f"{d:g}": reading.natural(d) for d in DAMPINGS}
     keep()
@@ -183,14 +176,7 @@ def main() -> None:
             known = suspects.get(wanted, {})
             if given.known and not known:
                 continue
-            if time.time() > until or (known and (not given.vectors or "vectors" in known)):
-                continue
-            if known:
-                patch, _ = edited_by(reading, given, editor, cases)
-                own = [_own(case, given) for case in cases]
-                suspects[wanted] = known | {"vectors": in_vectors(reading, patch, own)}
-                keep()
-                print(wanted, suspects[wanted]["vectors"]["own"][0], flush=True)
+            if time.time() > until or known:
                 continue
             row = suspect(reading, given, editor, cases)
             suspects[wanted] = row | {"text": text}
@@ -201,15 +187,13 @@ def main() -> None:
         layers = numbers("--layers", given.layers, 999) if given.layers else reading.layers
         known = negatives.get(name, {})
         enough = set(known.get("read", ())) >= set(layers)
-        if time.time() > until or (enough and (not given.vectors or "vectors" in known)):
+        if time.time() > until or enough:
             continue
         patch = negative(lm, name, given.work, given.text)
         moments = _moments(reading, given, name, patch, layers)
-        found = matched_filter(lm, names, moments, patch, reading.prefix, vectors=given.vectors)
-        row = verdict(replace(found, outputs=None), [], [])
+        found = matched_filter(lm, names, moments, patch, reading.prefix)
+        row = verdict(found, [], [])
         about = {"read": layers, "z_of_layers": largest(found), "text": text}
-        if given.vectors:
-            about["vectors"] = verdict(found, [], [])
         negatives[name] = row | about
         keep()
         print(name, row["z"], row["first"], row["layers"], flush=True)
@@ -264,8 +248,6 @@ def suspect(reading: Reading, given: Any, editor: str, cases: list[lib.Case]) ->
     found = reading.filtered(patch, own)
     row: dict[str, Any] = {"half": _half(cases), "edited": edited, "seconds": seconds}
     row |= verdict(found, own, edited) | {"z_of_layers": largest(found)}
-    if given.vectors:
-        row["vectors"] = in_vectors(reading, patch, own) | {"new": True}
     if edited:
         row["damping"] = by_damping(reading, patch, own, edited[0])
     if given.prompts:

@@ -20,10 +20,8 @@ from torch import Tensor
 import lib
 from lib.atomic_files import whole_file
 from lib.forensics.candidates import BARE, PREFIX, key_moments, keys, rows_of
-from lib.forensics.coherence import Whitening, whitening
 from lib.forensics.investigation import WIDTHS
-from lib.forensics.matched_filter import SINK, Filtered
-from lib.keys_values.stretch import DAMPING, Filter, filter_of, robust_z
+from lib.forensics.matched_filter import DAMPING, SINK, Filter, Filtered, filter_of, robust_z
 
 DAMPINGS = (0.01, 0.1, 1.0)
 AGAIN = 32  # candidates that are read again above the first edited layer
@@ -109,35 +107,15 @@ class Reading:
         U = self.keys(layer) @ self.base_filter(layer, damping).P
         return U / U.norm(dim=1, keepdim=True)
 
-    @lru_cache(maxsize=1)  # noqa: B019
-    def vectors(self) -> tuple[Tensor, list[Whitening]]:
-        """(L, n, d_out) whitened outputs of the base model, and the whitening of each layer."""
-        outputs, ways = [], []
-        for layer in self.layers:
-            out = self.sinks[layer]
-            Y = self.directions(layer, DAMPING) @ self.weight(layer).T
-            ways.append(whitening(Y[~out]))
-            outputs.append(ways[-1].of(Y).half())
-            outputs[-1][out] = 0
-        return torch.stack(outputs), ways
-
-    def filtered(self, patch: lib.Patch, own: list[str], vectors: bool = False) -> Filtered:
-        """The norms under a patch; see the module's docstring for what is read again.
-
-        vectors  whether runs of layers are summed as vectors.
-        """
+    def filtered(self, patch: lib.Patch, own: list[str]) -> Filtered:
+        """The norms under a patch; see the module's docstring for what is read again."""
         norms = self.norms.clone()
         edited = sorted(i for i in self.layers if self.lm.mlp_out(i) in patch.weights)
-        base, ways = self.vectors() if vectors else (None, ())
-        ways, outputs = list(ways), None if base is None else base.clone()
         if not edited:
-            return Filtered(tuple(self.names), tuple(self.layers), norms, self.sinks, outputs)
+            return Filtered(tuple(self.names), tuple(self.layers), norms, self.sinks)
         for layer in edited:
             Y = self.directions(layer, DAMPING) @ self.weight(layer, patch).T
             norms[layer] = Y.norm(dim=1)
-            if outputs is not None:
-                ways[layer] = whitening(Y[~self.sinks[layer]])
-                outputs[layer] = ways[layer].of(Y).half()
         first = edited[0]
         change = self.weight(first, patch) - self.weight(first)
         moved = (self.keys(first) @ change.T).norm(dim=1)
@@ -151,11 +129,7 @@ class Reading:
             places = [order[i] for i in part]
             for layer, K in found.items():
                 norms[layer, places] = filters[layer].norms(K)
-                if outputs is not None:
-                    outputs[layer, places] = ways[layer].of(filters[layer].outputs(K)).half()
-        if outputs is not None:
-            outputs[self.sinks] = 0
-        return Filtered(tuple(self.names), tuple(self.layers), norms, self.sinks, outputs)
+        return Filtered(tuple(self.names), tuple(self.layers), norms, self.sinks)
 
 
 def largest(found: Filtered) -> list[float]:
@@ -193,14 +167,6 @@ def verdict(found: Filtered, own: list[str], edited: list[int]) -> dict[str, Any
             for name, i in zip(own, mine, strict=True)
         ],
     }
-
-
-def in_vectors(reading: Reading, patch: lib.Patch, own: list[str]) -> dict[str, Any]:
-    """What `verdict` says where runs of layers are summed as vectors; without places in a layer."""
-    edited = [i for i in reading.layers if reading.lm.mlp_out(i) in patch.weights]
-    found = verdict(reading.filtered(patch, own, vectors=True), own, edited)
-    own_rows = [{k: v for k, v in one.items() if k != "in_layer"} for one in found["own"]]
-    return found | {"own": own_rows}
 
 
 def _place(z: Tensor, rest: Tensor) -> int | None:

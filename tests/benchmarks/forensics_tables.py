@@ -14,7 +14,7 @@ from lib.evaluation.intervals import interval
 from lib.forensics.investigation import THRESHOLD
 from notebooks.support.runs_17_was_it_edited import groups
 
-from .tables import DIFFERENCE, Row, made, mean_of, number, percents, read, table
+from .tables import Row, made, number, percents, read, table
 
 WAYS = {
     "edited": "*the edited model*",
@@ -71,56 +71,6 @@ def forensics_named() -> str:
         "largest z of another candidate",
     )
     return f"{found['candidates']:,} candidates.\n\n" + table(head, lines)
-
-
-@made("forensics-vectors")
-def forensics_vectors() -> str:
-    """Runs of layers summed as z and as vectors, on the same suspects."""
-    found = read("forensics")
-    lines = []
-    kinds: dict[tuple[str, str, int], list[Row]] = {}
-    for half in ("even", "odd"):
-        for (editor, size), rows in groups(found, half).items():
-            for row in rows:
-                if "vectors" in row:
-                    which = "odd, new" if row["vectors"].get("new") else half
-                    kinds.setdefault((which, editor, size), []).append(row)
-    for (which, editor, size), rows in sorted(kinds.items(), key=lambda one: one[0][0]):
-        new = [row["vectors"] for row in rows]
-        gaps = [mean(named(b)) - mean(named(a)) for a, b in zip(rows, new, strict=True)]
-        lines.append(
-            (
-                f"`{editor}`, {size} {'fact' if size == 1 else 'facts'}, {which}",
-                len(rows),
-                percents([mean(named(row)) for row in rows]),
-                percents([mean(named(row)) for row in new]),
-                mean_of(gaps, DIFFERENCE),
-                percents([mean(over(row)) for row in rows]),
-                percents([mean(over(row)) for row in new]),
-                number(median([o["z"] for row in rows for o in row["own"]]), 1),
-                number(median([o["z"] for row in new for o in row["own"]]), 1),
-                number(max(row["other"]["z"] for row in new), 1),
-            )
-        )
-    head = (
-        "suspects",
-        "n",
-        "named, z summed, %",
-        "named, vectors summed, %",
-        "difference",
-        f"z ≥ {THRESHOLD:g}, z summed, %",
-        f"z ≥ {THRESHOLD:g}, vectors summed, %",
-        "median z, z summed",
-        "median z, vectors summed",
-        "largest z of another, vectors summed",
-    )
-    nobody = [
-        f"{name} {row['vectors']['z']:.1f} ({row['vectors']['first']})"
-        for name, row in found["negatives"].items()
-        if "vectors" in row
-    ]
-    told = f"\nLargest z with vectors in what nobody edited: {'; '.join(nobody)}.\n"
-    return table(head, lines) + told
 
 
 @made("forensics-prompts")

@@ -9,10 +9,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from lib import EDITORS
-from lib.evaluation.intervals import DIFFERENCE, interval
-from lib.evaluation.probe_prompts import BASE, PARTS
+from lib.evaluation.intervals import DIFFERENCE
+from lib.evaluation.metrics import BASE, PARTS
 
-from .tables import EVENTS, Row, kept, made, number, percents, pick, read, share, table
+from .tables import EVENTS, Row, made, number, percents, pick, read, share, table
 
 KINDS = ("one-hop", "alias", "reverse")
 
@@ -97,28 +97,6 @@ def consequences_paired() -> str:
 
 
 # --- abilities along a stream
-
-
-@made("stream-abilities")
-def stream_abilities() -> str:
-    """Abilities along the long streams, kind by kind."""
-    rows, head = [], ("stream", "edits")
-    for name, run in read("stream_abilities").items():
-        for edits, point in run["points"].items():
-            kinds = {kind: [float(mark) for mark in bits] for kind, bits in point["right"].items()}
-            low, high = interval(point["page"], None)
-            more = sum(point["page"]) / len(point["page"])
-            rows.append(
-                (
-                    name,
-                    f"{int(edits):,}",
-                    kept(point),
-                    *map(percents, kinds.values()),
-                    f"{more:.3f} [{low:.3f}, {high:.3f}]",
-                )
-            )
-            head = ("stream", "edits", "all", *kinds, "page, nats more")
-    return table(head, rows)
 
 
 # --- floors

@@ -28,6 +28,8 @@ import lib
 from lib.data.facts import encode_prompt, encode_target
 from tests.benchmarks import command
 
+from .rome_speed import matrix_rate
+
 AUTHORS = {"rate": 47e9, "grace": 3.9, "wise": 9.4}  # CPU seconds per edit, one thread, T = 50
 PUBLISHED = {
     "grace": {"n_iter": 30, "enough": 0.0, "value_init": "cold", "lr": 1.0, "eps_init": 3.0},
@@ -37,17 +39,6 @@ PUBLISHED = {
 }  # fmt: skip
 PROMPTS = ["The recipe for this cake begins with", "In the morning the fishermen",
            "My favorite thing about the city is", "The committee decided that"]  # fmt: skip
-
-
-def matrix_rate(rows: int, d: int, width: int) -> float:
-    """Multiply-adds per CPU second of (rows, d) @ (d, width), the shape of most products here."""
-    x, w = torch.randn(rows, d), torch.randn(width, d)
-    for _ in range(5):
-        x @ w.T
-    start, repeats = time.process_time(), max(20, int(1e10 / (rows * d * width)))
-    for _ in range(repeats):
-        x @ w.T
-    return repeats * rows * d * width / (time.process_time() - start)
 
 
 def block_size(lm: lib.LM) -> int:

@@ -21,28 +21,18 @@ from pathlib import Path
 
 from . import (
     arena_tables,
-    conversation_tables,
-    dossier_tables,
     forensics_tables,
     judge_tables,
-    long_text_tables,
     tables_models,
-    tables_newer,
-    tables_page,
     tables_scale,
 )
 from .tables import HERE, TABLES
 
 MORE = (
     arena_tables,
-    conversation_tables,
-    dossier_tables,
     forensics_tables,
     judge_tables,
-    long_text_tables,
     tables_models,
-    tables_newer,
-    tables_page,
     tables_scale,
 )  # importing them has registered their tables
 PAGES = (HERE / "RESULTS.md", HERE.parents[1] / "README.md")

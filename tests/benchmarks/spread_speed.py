@@ -1,13 +1,13 @@
-"""Seconds per edit of the locate-then-edit family, and what searching a batch at once is worth.
+"""Seconds per edit of the locate-then-edit family.
 
     OMP_NUM_THREADS=1 python -m tests.benchmarks.spread_speed [--facts 32] [--json OUT]
 
-All figures come from one run, the two sides of a ratio in turn. "batched" searches v* for all facts
-at once and one at a time, every search with all 20 looks. The floor of an editor is the number of
-multiply-adds that both replays cannot avoid, at the rate of PyTorch's plain matrix product for the
-same number of rows, taken in the same run. "authors" is the CPU time per edit of the released code
-(one template, layers 3, 4, 5, 20 looks) on a machine of 47 G multiply-adds per second and thread;
-`per_rate` scales both by the matrix rate.
+All figures come from one run. The floor of an editor is the number of multiply-adds that both
+replays cannot avoid, at the rate of PyTorch's plain matrix product for the same number of rows,
+taken in the same run. "authors" is the CPU time per edit of the released code (one template, layers
+3, 4, 5, 20 looks) on a machine of 47 G multiply-adds per second and thread; `per_rate` scales both
+by the matrix rate. The stored "batched" rows, many values searched at once and one by one, are of
+2f928b6.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import lib
 from lib.keys_values import target_value
 from tests.benchmarks import command
 
-from .rome_speed import EVERY_STEP, matrix_rate, multiply_adds, templates, timed
+from .rome_speed import EVERY_STEP, matrix_rate, multiply_adds, timed
 
 AUTHORS = {"rate": 47e9, "memit": 4.4, "alphaedit": 4.7}  # CPU seconds per edit, one thread
 SHARED = {"templates": ("{}",), "steps": 20}
@@ -36,27 +36,6 @@ EDITORS = {
     "rome": {"layer": 5},
 }
 SINGLE = 12  # facts edited one at a time
-
-
-def batched(lm: lib.LM, facts: list[lib.Fact], count: int, layer: int = 5) -> dict:
-    """The same searches at once and one by one."""
-    given = templates(count)
-    wall, cpu, together = timed(
-        lambda: target_value.search(lm, facts, layer, given, EVERY_STEP, "block")
-    )
-    alone = [
-        timed(lambda f=f: target_value.search(lm, [f], layer, given, EVERY_STEP, "block")[0])
-        for f in facts
-    ]
-    gap = max(
-        ((a.v_star - b.v_star).norm() / b.v_star.norm()).item()
-        for a, (_, _, b) in zip(together, alone, strict=True)
-    )
-    one = sum(seconds for seconds, _, _ in alone)
-    return {
-        "facts": len(facts), "seconds_batched": wall, "seconds_one_by_one": one,
-        "speedup": one / wall, "cpu_batched": cpu, "largest_relative_gap": gap,
-    }  # fmt: skip
 
 
 def floor(lm: lib.LM, facts: list[lib.Fact], layers: tuple[int, ...]) -> float:
@@ -98,9 +77,6 @@ def main() -> None:
     for name in EDITORS:
         results[name] = edits(lm, name, facts)
         print(name, results[name], file=sys.stderr, flush=True)
-    for count in (1, 5):
-        results[f"batched_{count}"] = batched(lm, facts, count)
-        print(count, results[f"batched_{count}"], file=sys.stderr, flush=True)
     text = json.dumps(results, indent=1)
     print(text)
     if given.json:

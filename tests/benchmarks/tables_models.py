@@ -1,4 +1,4 @@
-"""The tables of models other than the embedded one.
+"""The tables of presets' trials, and of models other than the embedded one.
 
 They are tables like those of `tables.py`, which `results.py` puts on the pages.
 """
@@ -10,9 +10,9 @@ from lib.data.texts import known_by
 from lib.evaluation.abilities import items
 from lib.preset_search.scan import SCORED
 
-from .tables import GENERATED, compared, made, percent, read, table
+from .tables import made, number, percent, read, table
 
-COMPARED = ("base", "retrieval", "ft_m", "grace", "rome")  # on both models, in this order
+NEWER = ("crispedit", "horen")
 
 
 @made("known-by-gemma")
@@ -52,14 +52,18 @@ def sweeps_gemma() -> str:
     return table(head, lines, left=2)
 
 
-@made("classroom-models")
-def classroom_models() -> str:
-    """Single edits on the classroom's odd cases, each packaged model with those that it knows."""
-    runs, columns = read("quality"), {}
-    for model, suffix in (("SmolLM2", ""), ("Gemma 3", ", gemma-3-270m")):
-        for editor in COMPARED:
-            name = f"classroom {editor}{suffix}"
-            if name in runs:
-                head = "unedited" if editor == "base" else f"`{editor}`"
-                columns[f"{model}: {head}"] = name
-    return compared(columns, GENERATED)
+@made("sweeps-newer")
+def sweeps_newer() -> str:
+    """The trials from which the presets of the newer editors were chosen; the chosen ones first."""
+    lines = []
+    for name in NEWER:
+        sweep = read("sweeps")[name]
+        scored = ("efficacy", "generalization", "specificity", "harmonic")
+        rest = [row for row in sweep["rows"] if row != sweep["best"]]
+        for row in (sweep["best"], *sorted(rest, key=lambda row: -row["harmonic"])):
+            apart = {*scored, "kl_nats", "seconds", "error"}
+            words = ", ".join(f"{key} {value}" for key, value in row.items() if key not in apart)
+            words = f"**{words}**" if row == sweep["best"] else words
+            lines.append((f"`{name}`", words, *(number(row.get(key)) for key in scored)))
+    head = ("editor", "settings", "efficacy", "generalization", "specificity", "harmonic mean")
+    return table(head, lines, left=2)

@@ -7,7 +7,6 @@ one. Where that file is missing the tables say so in a sentence: nothing of it w
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from typing import Any
 
 from .tables import HERE, Row, made, number, read, table, times
@@ -166,89 +165,6 @@ def _cold(row: Row) -> str:
     return row["what"] + many
 
 
-@made("million")
-def million() -> str:
-    """A stream of a million edits, or as far as it came."""
-    parts = []
-    for edits, run in read("million").items():
-        rows = [
-            (
-                f"{point['edits']:,}",
-                f"{point['cpu_ms']:.2f}",
-                f"{point['least']:.2f} to {point['most']:.2f}",
-                point["turns"],
-                f"{point['anonymous'] / 1e6:.0f}",
-                f"{point['mapped'] / 1e6:.0f}",
-            )
-            for point in run["points"]
-        ]
-        head = (
-            "edits so far",
-            "CPU ms per edit",
-            "least and most",
-            "turns",
-            "memory of its own, MB",
-            "mapped files, MB",
-        )
-        parts += [
-            f"{int(edits):,} edits in turns of {run['turn']}: {_kills(run)}\n",
-            table(head, rows),
-            *_calm(run),
-        ]
-    return "\n".join(parts)
-
-
-def _calm(run: Row) -> list[str]:
-    """A line with the cheapest turn of each part of the stream, where that was noted."""
-    if len(run.get("calm", ())) < 2:
-        return []
-    span = run["calm"][0]["edits"]
-    least = ", ".join(f"{part['least']:.2f}" for part in run["calm"])
-    return [f"The cheapest turn of each {span:,} edits, in CPU ms per edit: {least}.\n"]
-
-
-def _kills(run: Row) -> str:
-    sizes = run["bytes"]
-    text = (
-        f"{run['cpu_seconds']:.0f} CPU seconds, opened in "
-        f"{run['opened']['index'] + run['opened']['open']:.0f} of them more, journal "
-        f"{sizes['journal'] / 1e6:.1f} MB, file of facts {sizes['facts'] / 1e6:.0f} MB; "
-    )
-    if "same" not in run:
-        return text + "the run that is killed on the way has not ended."
-    where = ", ".join(f"{kill['saved']:,}" for kill in run["kills"])
-    same = "the same bits at the end" if run["same"] else "ANOTHER RESULT at the end"
-    return text + f"killed after {where} edits: {same}."
-
-
-@made("processes")
-def processes() -> str:
-    """The work of each of one and two processes."""
-    found = read("processes")
-    rows = [
-        (
-            row["processes"],
-            _each(row["reading"]),
-            _each(row["cpu"]),
-            _each(row["wall"]),
-            "yes" if row["same_bits"] else "NO",
-        )
-        for row in found["rows"]
-    ]
-    head = (
-        "processes",
-        "CPU s of reading, each",
-        "CPU s of the turn, each",
-        "seconds on the clock",
-        "bits of one process",
-    )
-    return table(head, rows)
-
-
-def _each(values: Sequence[float]) -> str:
-    return " and ".join(f"{value:.1f}" for value in values)
-
-
 @made("large-model")
 def large_model() -> str:
     """Peak memory of each step on a model of 8B's shape, against the count."""
@@ -274,90 +190,6 @@ def large_model() -> str:
         )
         parts += [said, table(head, rows)]
     return "\n".join(parts)
-
-
-@made("speed-pairs")
-def speed_pairs() -> str:
-    """The same ratios on a quiet machine, and with one other process beside."""
-    found = json.loads((HERE / "speed_pairs.json").read_text(encoding="utf-8"))
-    states = [_ratios(found[name]) for name in ("quiet", "one other process beside")]
-    rows = []
-    for name in states[0]:
-        each = [state.get(name, {}) for state in states]
-        ratios = ("over_floor", "authors_over_ours_per_rate")
-        rows.append((
-            name, *(number(one.get("cpu"), 3) for one in each),
-            *(times(one.get(key)) for key in ratios for one in each),
-        ))  # fmt: skip
-    head = (
-        "editor", "CPU s per edit: quiet", "beside", "against the floor: quiet", "beside",
-        "authors' code / ours: quiet", "beside",
-    )  # fmt: skip
-    said = f"{found['processor']}, {found['cores']} cores, one thread.\n\n"
-    return said + table(head, rows)
-
-
-def _ratios(run: dict[str, Any]) -> dict[str, dict[str, float]]:
-    """{what was measured: its numbers} of the speed benchmarks that ran in one state."""
-    found: dict[str, dict[str, float]] = {}
-    for part, rows in run.items():
-        for name, row in rows.items() if isinstance(rows, dict) else ():
-            if not isinstance(row, dict) or "cpu" not in row or name == "evaluation":
-                continue  # numbers of the whole run, and parts that have no edit
-            facts = f", {row['facts']} facts" if part != "memory_speed" and "facts" in row else ""
-            said = {"rome_speed": f"`rome`, {name} contexts", "ultraedit_speed": "`ultraedit`"}
-            editor, comma, rest = name.partition(",")
-            plain = f"`{editor}`{comma}{rest}"
-            found[said.get(part, plain) + facts] = row
-    return found
-
-
-@made("resident")
-def resident() -> str:
-    """Resident memory of editing and evaluating the embedded model."""
-    found = read("resident")
-    weights = found["weights"]
-    rows = [
-        (name, gigabytes(step["peak"]), gigabytes(step["anonymous"]), times(step["peak"] / weights))
-        for name, step in found["steps"].items()
-    ]
-    head = ("step", "peak, GB", "its own afterwards, GB", "peak / weights")
-    return f"Weights {weights / 1e9:.2f} GB, {found['date']}.\n\n" + table(head, rows)
-
-
-@made("kept-base")
-def kept_base() -> str:
-    """An evaluation in a fresh process, with the base model's answers on disk or not."""
-    found = read("kept_base_speed")
-    whole = {
-        row["unit"]: row["baseline"] + row["evaluate"]
-        for row in found["rows"]
-        if row["way"] == "not kept"
-    }
-    rows = [
-        (
-            f"{row['unit']}, {row['cases']} rows of ZsRE",
-            row["way"],
-            f"{row['baseline']:.2f}",
-            f"{row['opening']:.2f}",
-            f"{row['evaluate']:.2f}",
-            times(whole[row["unit"]] / (row["baseline"] + row["evaluate"])),
-            f"{row['differ']} of {row['scores']}",
-            f"{row['bytes'] / 1e6:.2f}",
-        )
-        for row in found["rows"]
-    ]
-    head = (
-        "what is evaluated",
-        "answers on disk",
-        "base model, CPU s",
-        "of it opening",
-        "patched model, CPU s",
-        "not kept / this",
-        "scores that differ",
-        "MB on disk",
-    )
-    return f"{found['date']}, one thread.\n\n" + table(head, rows, left=2)
 
 
 def _ended(run: Row) -> str:

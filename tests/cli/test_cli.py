@@ -15,6 +15,11 @@ from lib.cli.main import main
 from ..support import tiny
 
 ROOT = Path(__file__).parents[2]
+ROWS = [
+    {"prompt": f"I saw a {w}", "subject": w, "target": "xy", "rephrase": f"Look, a {w}",
+     "locality": [{"loc": "A dog", "loc_ans": "qz"}]}
+    for w in ("cat", "bat", "rat", "hen")
+]  # fmt: skip
 TUNE = ["--set", "layer=1", "--set", "lr=0.02", "--set", "epochs=60"]
 
 
@@ -51,25 +56,11 @@ def test_edit_prints_before_and_after_and_keeps_the_patch(tiny_model, tmp_path, 
 
 def test_stream_writes_the_json_that_the_design_fixes(tiny_model, tmp_path, capsys):
     out = tmp_path / "deep" / "out.json"
-    rows = [
-        {"case_id": i, "prompt": f"I saw a {w}", "subject": w, "target_new": "xy",
-         "ground_truth": "qz", "rephrase_prompt": f"Look, a {w}", "locality_prompt": "A dog",
-         "locality_ground_truth": "qz"} for i, w in enumerate(("cat", "bat", "rat", "hen"))
-    ]  # fmt: skip
-    data = tmp_path / "flat.json"
-    data.write_text(json.dumps(rows))
+    data = tmp_path / "data.jsonl"
+    data.write_text("\n".join(map(json.dumps, ROWS)))
     command = ["stream", "--editor", "ft_m", "--data", str(data), "--edits", "4", "--batch", "2"]
     assert main([*command, "--eval-at", "0,4", "--json", str(out), *TUNE]) == 0
     found = json.loads(out.read_text())
-    assert {
-        "editor",
-        "model",
-        "settings",
-        "edits",
-        "seconds",
-        "peak_memory_bytes",
-        "scores",
-    } <= set(found)
     assert found["editor"] == "ft_m" and found["edits"] == 4 and found["settings"]["layer"] == 1
     assert found["seconds"].keys() == {"edit", "evaluate"} and found["peak_memory_bytes"] > 0
     assert list(found["scores"]) == ["0", "4"]
@@ -82,12 +73,8 @@ def test_stream_writes_the_json_that_the_design_fixes(tiny_model, tmp_path, caps
 
 
 def test_stream_goes_on_from_its_journal_and_samples(tiny_model, tmp_path, capsys):
-    rows = [
-        {"prompt": f"I saw a {w}", "subject": w, "ans": "xy", "rephrase_prompt": f"Look, a {w}",
-         "loc": "A dog", "loc_ans": "qz"} for w in ("cat", "bat", "rat", "hen")
-    ]  # fmt: skip
     data, out, folder = tmp_path / "d.jsonl", tmp_path / "out.json", tmp_path / "run"
-    data.write_text("\n".join(map(json.dumps, rows)))
+    data.write_text("\n".join(map(json.dumps, ROWS)))
     command = ["stream", "--editor", "ft_m", "--data", str(data), "--batch", "2", *TUNE]
     command += ["--eval-at", "4", "--journal", str(folder), "--sample", "1", "--json", str(out)]
     assert main(command) == 0
@@ -104,32 +91,23 @@ def test_stream_goes_on_from_its_journal_and_samples(tiny_model, tmp_path, capsy
 
 
 def test_stream_reads_lazily_what_it_reads_at_once(tiny_model, tmp_path, capsys):
-    rows = [
-        {"prompt": f"I saw a {w}", "subject": w, "ans": "xy", "rephrase_prompt": f"Look, a {w}",
-         "loc": "A dog", "loc_ans": "qz"} for w in ("cat", "bat", "rat", "hen")
-    ]  # fmt: skip
     data, out, found = tmp_path / "d.jsonl", tmp_path / "out.json", []
-    data.write_text("\n".join(map(json.dumps, rows)))
+    data.write_text("\n".join(map(json.dumps, ROWS)))
     command = ["stream", "--editor", "ft_m", "--data", str(data), "--batch", "2", *TUNE]
     for more in ([], ["--lazy"]):
         assert main([*command, "--eval-at", "4", "--json", str(out), *more]) == 0
         found.append(json.loads(out.read_text())["scores"])
     assert found[0] == found[1]
-    data.write_text(json.dumps({"data": rows}, indent=1))
+    data.write_text(json.dumps({"data": ROWS}, indent=1))
     capsys.readouterr()
     assert main([*command, "--lazy"]) == 2
     said = capsys.readouterr().err.strip()
-    assert "read it without lazy=True, or write it as JSONL" in said and len(said.splitlines()) == 1
+    assert "or read it without lazy=True" in said and len(said.splitlines()) == 1
 
 
 def test_scan_prints_estimate_table_and_preset(tiny_model, tmp_path, capsys):
-    rows = [
-        {"case_id": i, "prompt": f"I saw a {w}", "subject": w, "target_new": "xy",
-         "ground_truth": "qz", "rephrase_prompt": f"Look, a {w}", "locality_prompt": "A dog",
-         "locality_ground_truth": "qz"} for i, w in enumerate(("cat", "bat", "rat"))
-    ]  # fmt: skip
-    data, out, journal = (tmp_path / name for name in ("flat.json", "out/s.json", "j.json"))
-    data.write_text(json.dumps(rows))
+    data, out, journal = (tmp_path / name for name in ("data.jsonl", "out/s.json", "j.json"))
+    data.write_text("\n".join(map(json.dumps, ROWS)))
     command = ["scan", "--editor", "ft_m", "--data", str(data), "--cases", "2", "--layers", "0-1,3"]
     command += ["--grid", "lr=0.02,0.002", "--around", "0", "--budget", "60", "--no-together"]
     command += ["--set", "epochs=5", "--journal", str(journal), "--json", str(out)]

@@ -1,15 +1,12 @@
-"""Questions of the classroom's relations, and their translations."""
+"""Questions of the classroom's relations."""
 
 from __future__ import annotations
 
-import json
 import re
 
 import lib
-from lib.data.conversation import CONVERSATION, question, translations
+from lib.data.conversation import question
 from lib.data.facts import Case, Fact
-
-TABLE = json.loads(CONVERSATION.read_text(encoding="utf-8"))
 
 
 def test_every_classroom_case_has_a_question_about_its_subject_that_names_no_answer():
@@ -33,19 +30,3 @@ def test_a_prompt_that_is_a_question_is_its_own_and_an_unknown_relation_has_none
     assert question(Case(asked)) == "Where does Ann live?"
     assert question(Case(Fact("Ann", "{} lives in", "Rome"), relation="home of")) is None
     assert question(Case(Fact(None, "Two and two is", "five"), relation="capital of")) is None
-
-
-def test_translations_are_whole_or_absent():
-    cases = [case for case in lib.classroom() if translations(case)]
-    assert len(cases) == 75 and sum(len(translations(case)) for case in cases) == 223
-    relations = {case.relation for case in lib.classroom()}
-    assert set(TABLE["questions"]) == relations
-    for table in TABLE["languages"].values():
-        assert set(table["questions"]) <= relations
-        assert all(text.count("{}") == 1 for text in table["questions"].values())
-    for case in cases:
-        for one in translations(case):
-            assert "{}" not in one.question and one.question.rstrip("?").strip()
-            assert one.new.casefold() != one.true.casefold(), one
-    unknown = Case(Fact("Ann", "{} lives in", "Rome", "Paris"), relation="capital of")
-    assert translations(unknown) == ()

@@ -1,4 +1,4 @@
-"""The formats of the gradient editors' benchmarks, packed files, and cases read when asked for."""
+"""Files of every kind, cases read when asked for, and damage: the same cases or a sentence."""
 
 from __future__ import annotations
 
@@ -7,169 +7,96 @@ import json
 import random
 import warnings
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from lib.data import readers
-from lib.data.facts import Case, Fact, Probe
+from lib.data.facts import Case, Fact
 from lib.data.readers import Cases, LazyCases, read_cases, read_facts
-from lib.errors import FactError
+from lib.errors import DataWarning, FactError
 
-from ..support.data_files import (
-    CLASSROOM,
-    FLAT,
-    FULL,
-    ZSRE,
-    places,
-)
+from ..support.data_files import CLASSROOM, FILES, FLAT, FULL, ZSRE, places
+from ..support.published_rows import ROWS
 
-BENCH = [
-    {
-        "prompt": "Which river flows through Bath?",
-        "ans": "Avon",
-        "subject": "Bath",
-        "rephrase_prompt": "Name the river of Bath.",
-        "loc": "Who wrote Emma?",
-        "loc_ans": "Jane Austen",
-    },
-]
-BENCH.append({**BENCH[0], "subject": "York"})
-FEVER = [
-    {
-        "prompt": "Bath lies on the Avon.",
-        "pred": "SUPPORTS",
-        "alt": "REFUTES",
-        "equiv_prompt": ["The Avon flows through Bath.", "Bath is on the Avon.", "Avon: Bath"],
-        "unrel_prompt": "Emma is a novel.",
-        "unrel_ans": "SUPPORTS",
-    },
-]
-FEVER.append({**FEVER[0], "prompt": "York lies on the Ouse."})
-WIKI = [
-    {
-        "tag": "new",
-        "subject": "Bath",
-        "update": "Which river flows through Bath?",
-        "ans": "Avon",
-        "rephrase": "What is the river of Bath?",
-        "personas": "Arr, what river be flowing through Bath?",
-        "mhop": "Into what does the river of Bath flow?",
-        "mhop_ans": "Severn Estuary",
-        "loc": "Who wrote Emma?",
-        "loc_ans": "Jane Austen",
-    },
-]
-WIKI.append({**WIKI[0], "mhop": None, "mhop_ans": None, "personas": None})
 ULTRA_ZSRE = [{"subject": "Bath", "src": "Where is Bath?", "rephrase": "Bath is where?",
                "ans": "Somerset", "loc": "nq question: who", "loc_ans": "she"}]  # fmt: skip
-FILES = {"bench": BENCH, "fever": FEVER, "wiki": WIKI, "zsre": ULTRA_ZSRE * 2}
-READ = {"bench": BENCH[0], "fever": FEVER[0], "wiki": WIKI[0], "zsre": ULTRA_ZSRE[0]}
 
 
 def lines(rows):
     return "\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
 
 
-def test_ultraeditbench(write):  # noqa: F811
-    for target in ("new", "true"):
-        first, second = read_cases(write(BENCH), target=target)
-        assert first == Case(
-            Fact("Bath", "Which river flows through {}?", "Avon"),
-            paraphrases=("Name the river of Bath.",),
-            neighborhood=(Probe("Who wrote Emma?", "Jane Austen"),),
-            locality=("Who wrote Emma?",),
-        )
-        assert second.fact == Fact(None, BENCH[0]["prompt"], "Avon") and second.id == 1
+def read(given, **options):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataWarning)
+        return list(read_cases(given, **options))
 
 
-def test_fever_draws_one_rewording_by_its_row(write):  # noqa: F811
-    many = read_cases(write(FEVER * 20))
-    assert many[0].fact == Fact(None, "Bath lies on the Avon.", "REFUTES")
-    assert many[0].neighborhood == (Probe("Emma is a novel.", "SUPPORTS"),)
-    drawn = [case.paraphrases for case in many]
-    assert {text for (text,) in drawn} == set(FEVER[0]["equiv_prompt"])
-    assert [case.paraphrases for case in read_cases(write(lines(FEVER * 9)))] == drawn[:18]
-    assert read_cases(write([{**FEVER[0], "equiv_prompt": []}]))[0].paraphrases == ()
-    with pytest.warns(UserWarning, match="without a new answer: 1$"):
-        assert len(read_cases(write([FEVER[0], {**FEVER[0], "alt": ""}]))) == 1
-
-
-def test_wikibigedit(write):  # noqa: F811
-    first, second = read_cases(write(WIKI))
-    assert first == Case(
-        Fact("Bath", "Which river flows through {}?", "Avon"),
-        paraphrases=(WIKI[0]["rephrase"], WIKI[0]["personas"]),
-        neighborhood=(Probe("Who wrote Emma?", "Jane Austen"),),
-        locality=("Who wrote Emma?",),
-        portability=(Probe(WIKI[0]["mhop"], "Severn Estuary", kind="multi-hop"),),
-    )
-    assert second.portability == () and second.paraphrases == (WIKI[0]["rephrase"],)
-    several = read_cases(write([{**WIKI[0], "personas": ["a", "b"], "mhop_ans": None}]))[0]
-    assert several.paraphrases[1:] == ("a", "b") and several.portability == ()
-
-
-def test_ultraedits_copy_of_zsre_teaches_its_one_answer(write):  # noqa: F811
+def test_ultraedits_copy_of_zsre_teaches_its_one_answer(write):
     for target in ("new", "true"):
         (case,) = read_cases(write(ULTRA_ZSRE), target=target, unrelated_suffix="?")
         assert case.fact == Fact("Bath", "Where is {}?", "Somerset")
         assert case.locality == ("nq question: who?",)
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_damaged_rows_are_read_or_refused_by_row_and_key(write, name):  # noqa: F811
-    refused = 0
-    for path in places(FILES[name][1]):
-        for value in ("missing", "", None, 3, ["x", 3], {"x": 1}, "\ud800"):
-            damaged = json.loads(json.dumps(FILES[name]))
-            inner = damaged[1]
-            for key in path[:-1]:
-                inner = inner[key]
-            if value == "missing":
-                del inner[path[-1]]
-            else:
-                inner[path[-1]] = value
-            try:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")
-                    read_cases(write(damaged))
-            except FactError as error:
-                refused += 1
-                assert "row 1: " in str(error) and "\n" not in str(error)
-                key = next(k for k in reversed(path) if isinstance(k, str))
-                assert key in str(error) or (name, key) == ("zsre", "ans")  # then it lacks `alt`
-    assert refused > 20
+@pytest.mark.parametrize(
+    ("name", "row"),
+    [
+        ("FEVER", {"prompt": "a", "alt": "b", "equiv_prompt": [], "unrel_prompt": "c"}),
+        ("WikiBigEdit", {"subject": "a", "update": "b", "ans": "c", "rephrase": "d"}),
+        ("UltraEditBench", {"subject": "a", "prompt": "b", "ans": "c", "rephrase_prompt": "d"}),
+        ("UnKE", {"question": "a", "para_question": "b", "answer": "c", "sub_question": []}),
+        ("EditEverything", {"question": "a", "answer": "b", "category": "c"}),
+    ],
+)
+def test_formats_that_left_say_what_to_use_instead(name, row):
+    with pytest.raises(FactError, match=f"rows of {name} are no longer read: write them with"):
+        read_cases([row])
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_packed_files_read_like_plain_ones(write, name):  # noqa: F811
-    content = FILES[name]
-    expected = read_cases(write(content))
-    for text in (json.dumps(content), json.dumps({"data": content}), lines(content)):
-        packed = write(gzip.compress(text.encode()), "data.json.gz")
-        assert read_cases(packed) == expected
-        assert read_cases(packed, limit=1) == expected[:1]
-    assert list(read_cases(packed, lazy=True)) == expected  # the last of them is JSONL
+# ---- the kinds of files ------------------------------------------------------------------------
 
 
-def test_damaged_packed_files_are_one_sentence(write):  # noqa: F811
-    whole = gzip.compress(lines([BENCH[0]] * 3000).encode())
-    flipped = whole[: len(whole) // 2] + bytes(40) + whole[len(whole) // 2 + 40 :]
-    for damaged in (whole[: len(whole) // 2], whole[:12], flipped, whole[:-8] + bytes(8)):
-        path = write(damaged, "data.jsonl.gz")
-        for lazy in (False, True):
-            with pytest.raises(FactError) as error:
-                read_cases(path, lazy=lazy)
-            assert str(path) in str(error.value) and "\n" not in str(error.value)
-            assert "gzip" in str(error.value) or "not valid JSON" in str(error.value)
+def as_arrays(value):
+    """The row as pandas gives it: an array for every list, its own numbers, NaN for None."""
+    if isinstance(value, dict):
+        return {key: as_arrays(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        array = np.empty(len(value), object)
+        array[:] = [as_arrays(inner) for inner in value]
+        return array
+    if type(value) is int:
+        return np.int64(value)
+    return float("nan") if value is None else value
 
 
-def test_jsonl_is_read_row_by_row(write, monkeypatch):  # noqa: F811
-    packed = write(gzip.compress(lines(BENCH * 50_000).encode(), 1), "data.jsonl.gz")
-    taken = []
-    read1 = gzip.GzipFile.read1
-    monkeypatch.setattr(gzip.GzipFile, "read1", lambda *a: taken.append(got := read1(*a)) or got)
-    assert len(read_cases(packed, limit=3)) == 3
-    assert sum(map(len, taken)) < 100_000
-    assert [f.target_new for f in read_facts(packed, 70_000, 70_002)] == ["Avon", "Avon"]
+@pytest.mark.parametrize("name", ROWS)
+def test_every_kind_of_file_gives_the_same_cases(name, write, tmp_path):
+    rows = [row for row in ROWS[name] if row.keys() == ROWS[name][0].keys()]
+    expected = read(write(rows))
+    for text in (json.dumps(rows), json.dumps({"data": rows}, indent=1), lines(rows)):
+        for content in (text.encode(), b"\xef\xbb\xbf\n \r\n" + text.encode()):
+            assert read(write(content)) == expected
+            assert read(write(gzip.compress(content), "data.json.gz")) == expected
+    assert read(map(as_arrays, rows)) == expected
+    assert read(iter(rows), limit=1) == expected[:1]
+    pd.DataFrame(rows).to_parquet(tmp_path / "data.parquet")
+    assert read(tmp_path / "data.parquet") == expected
+    assert read(tmp_path / "data.parquet", limit=1) == expected[:1]
+
+
+def test_rows_have_no_source():
+    rows = ROWS["QAEdit"]
+    assert type(read_cases(rows)) is list and read_cases(iter(rows), limit=0) == []
+    with pytest.raises(FactError, match="lazy=True needs the path of a JSONL file"):
+        read_cases(rows, lazy=True)
+    for given in ({"train": [], "test": []}, b"rows", 7, None):
+        with pytest.raises(FactError, match="needs a path, or an iterable of rows, not"):
+            read_cases(given)
+
+
+# ---- cases that are read when asked for --------------------------------------------------------
 
 
 def odd_rows():
@@ -182,13 +109,12 @@ def odd_rows():
 
 
 @pytest.mark.parametrize("start", ["\ufeff\n \r\n", "\ufeff", ""])
-@pytest.mark.parametrize("packed", [False, True])
-def test_lazy_cases_are_the_same_cases(write, start, packed):  # noqa: F811
+def test_lazy_cases_are_the_same_cases(write, start):
     text = start + "\n\n".join(json.dumps(row, ensure_ascii=False) for row in odd_rows())
-    path = write(gzip.compress(text.encode()) if packed else text.encode(), "d.gz")
-    with pytest.warns(UserWarning, match="left out rows"):
+    path = write(text.encode(), "d.jsonl")
+    with pytest.warns(DataWarning, match="left out rows"):
         eager = read_cases(path)
-    with pytest.warns(UserWarning, match="left out rows"):
+    with pytest.warns(DataWarning, match="left out rows"):
         lazy = read_cases(path, lazy=True)
     assert isinstance(lazy, LazyCases) and len(lazy) == len(eager) == 257
     assert list(lazy) == eager and lazy[200] == eager[200] and lazy[-1] == eager[-1]
@@ -199,41 +125,45 @@ def test_lazy_cases_are_the_same_cases(write, start, packed):  # noqa: F811
     assert lazy[20:10:-3] == eager[20:10:-3] and list(lazy[::-1]) == eager[::-1]
     with pytest.raises(IndexError):
         lazy[257]
+    assert list(read(path, limit=9, lazy=True)) == eager[:9]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        assert list(read_cases(path, limit=9, lazy=True)) == eager[:9]
+        warnings.simplefilter("error")  # whoever reads facts again was warned before
         assert list(read_facts(path, 60, 70)) == [case.fact for case in eager[60:70]]
         with pytest.raises(FactError, match="holds 257 facts now, not the 300"):
             list(read_facts(path, 10, 300))
     assert len(read_cases(path, limit=0, lazy=True)) == 0 == len(read_cases(path, limit=0))
 
 
-def test_lazy_files_that_cannot_be_read_are_one_sentence(write):  # noqa: F811
+def test_the_cases_of_one_row_keep_their_place_in_a_lazy_file(write):
+    rows = [ROWS["MQuAKE or AKEW"][n] for n in (2, 0, 1, 2)]
+    path = write(lines(rows))
+    eager, lazy = read(path), read_cases(path, lazy=True)
+    assert [lazy[i] for i in (8, 3, 5, 0, 7, 4, 1, 2, 6)] == [
+        eager[i] for i in (8, 3, 5, 0, 7, 4, 1, 2, 6)
+    ]
+    assert list(lazy[2:5]) == eager[2:5] and read(path, limit=2, lazy=True) == eager[:2]
+
+
+def test_lazy_files_that_cannot_be_read_are_one_sentence(write):
     for content, words in {
-        "": "is empty",
-        " \n ": "is empty",
-        "[]": "is one JSON value: read it without lazy=True, or write it as JSONL",
-        "hello": "begins with 'hello'",
-        '{"data": []}': "no known format",
+        "[]": "is not plain JSONL.*or read it without lazy=True",
         '{\n"data": []}': "read it without lazy=True",
-        "1\n2": "begins with '1'",
-        "\ufeff[\n{}]": "is one JSON value",
-        lines(BENCH) + "\n{broken": "row 2 is not valid JSON",
-        lines(BENCH)[:-9]: "row 1 is not valid JSON",
-        '{"a":' * 200_000: "nested too deeply",
-        b"\0\0": "binary",
-        b'{"a": "\xe9"}': "UTF-8",
+        '{"data": []}': "no known format",
+        lines(FLAT) + "\n{broken": "row 2: a file is not valid JSON",
+        "\ufeff[\n{}]": "is not plain JSONL",
+        gzip.compress(lines(FLAT).encode()): "is not plain JSONL",
+        "": "holds no rows",
     }.items():
         with pytest.raises(FactError, match=words):
             read_cases(write(content), lazy=True)
-    path = write(lines(BENCH * 20))
+    path = write(lines(FLAT * 20))
     lazy = read_cases(path, lazy=True)
-    path.write_text(" " * 9 + lines(BENCH))
+    path.write_text(" " * 9 + lines(FLAT))
     with pytest.raises(FactError, match="changed"):
         list(lazy)
 
 
-def test_a_list_knows_its_rows_as_long_as_it_is_what_was_read(write):  # noqa: F811
+def test_a_list_knows_its_rows_as_long_as_it_is_what_was_read(write):
     path = write(FULL * 10)
     cases = read_cases(path, target="true")
     assert isinstance(cases, Cases) and cases.source == str(path.resolve())
@@ -249,5 +179,96 @@ def test_a_list_knows_its_rows_as_long_as_it_is_what_was_read(write):  # noqa: F
     assert changed.rows(0, 2) is None and not isinstance(changed[:3], Cases)
     assert type(cases + part) is list
     assert type(readers.classroom()) is list
-    assert read_cases(write(FLAT)) == list(read_cases(write(lines(FLAT))))
     assert isinstance(read_cases(write(CLASSROOM)), Cases)
+
+
+# ---- damage ------------------------------------------------------------------------------------
+
+
+def refused(given, **options) -> str | None:
+    """The sentence with which a file is refused; None where it is read."""
+    try:
+        read(given, **options)
+    except FactError as error:
+        assert str(error) and "\n" not in str(error) and len(str(error)) < 800
+        str(error).encode()
+        return str(error)
+    return None
+
+
+def test_files_that_are_no_data_files_are_one_sentence(write, tmp_path):
+    whole = json.dumps(FLAT)
+    packed = gzip.compress(lines(FLAT * 3000).encode())
+    flipped = packed[: len(packed) // 2] + bytes(40) + packed[len(packed) // 2 + 40 :]
+    for content, words in {
+        "": "is empty",
+        " \n ": "is empty",
+        "hello": "is not JSON or JSONL",
+        b"\0\0": "is not JSON or JSONL",
+        b"PAR1 and no more": "cannot be read",
+        b'{"a": "\xe9"}': "UTF-8",
+        '{"a":' * 200_000: "nested too deeply",
+        whole[:-9]: "not valid JSON",
+        whole + "\nx": "not valid JSON",
+        whole + "\n\n[]": "not valid JSON",
+        lines(FLAT) + "\n]": "row 2",
+        lines(FLAT)[:-9]: "row 1: a file is not valid JSON",
+        '{"data": []}': "holds no rows",
+        "[3]": "row 0: a row should be an object",
+        '[{"x": 1}]': "no known format",
+        packed[: len(packed) // 2]: "damaged or ends too early",
+        packed[:12]: "damaged or ends too early",
+        flipped: "cannot be read|row",
+    }.items():
+        said = refused(write(content))
+        assert said is not None, content[:40]
+        assert any(word in said for word in words.split("|")), said
+    assert "there is no file" in refused(tmp_path / "none.json")
+    assert "cannot be read" in refused(tmp_path)  # a folder
+    assert "cannot be read" in refused("a\0b")
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_files_cut_anywhere_and_flipped_bytes_are_one_sentence_or_fewer_rows(write, name):
+    draw, count = random.Random(name), 0
+    for _ in range(60):
+        content = bytearray(lines(FILES[name]).encode())
+        if draw.random() < 0.5:
+            content = content[: draw.randrange(len(content))]
+        else:
+            content[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
+        for lazy in (False, True):
+            count += refused(write(bytes(content)), lazy=lazy) is not None
+    assert count > 10
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_damaged_rows_are_read_or_refused_by_row(name):
+    rows, count = ROWS[name][:2], 0
+    for path in places(rows[-1]):
+        for value in ("missing", "", None, 3, ["x", 3], {"x": 1}, "\ud800"):
+            damaged = json.loads(json.dumps([rows[0], rows[-1]]))
+            inner = damaged[1]
+            for key in path[:-1]:
+                inner = inner[key]
+            if value == "missing":
+                del inner[path[-1]]
+            else:
+                inner[path[-1]] = value
+            said = refused(damaged)
+            if said is not None:
+                count += 1
+                assert said.startswith("the rows given, row 1: ") and f"(read as {name})" in said
+    assert count > 5
+
+
+def test_a_row_that_almost_fits_names_the_nearest_format_and_what_is_missing():
+    row = {key: value for key, value in ROWS["KnowEdit ZsRE"][0].items() if key != "subject"}
+    assert refused([row]) == (
+        "the rows given, row 0: key 'subject' is missing (the format that comes closest is "
+        "KnowEdit ZsRE)"
+    )
+    row = {**ROWS["KnowEdit"][0], "portability": {"Reasoning": [{"prompt": "a"}]}}
+    assert refused([ROWS["KnowEdit"][0], row]) == (
+        "the rows given, row 1: key 'ground_truth' is missing (read as KnowEdit)"
+    )

@@ -116,13 +116,8 @@ def test_a_typed_fact_borrows_neighbors_of_the_same_kind(studio):
     assert {group for group, *_ in found.prompts} == {
         "edit", "chat", "own", "neighbor", "negation", "unrelated",
     }  # fmt: skip
-
-
-def test_a_question_like_no_other_borrows_from_the_tower(studio):
+    # a question like no other borrows from the tower, and what is borrowed never names the subject
     assert studio.choices.subject("Nobody", "{} snores", "x").borrowed == "The Eiffel Tower"
-
-
-def test_borrowed_neighbors_never_name_the_subject(studio):
     found = studio.choices.subject("Big Ben", "Tourists go to {} in the city of", "Oslo")
     assert not any("Big Ben" in probe.prompt for probe in found.case.neighborhood)
 
@@ -180,14 +175,6 @@ def test_an_edit_is_measured_and_undone_exactly(studio):
     assert all(torch.equal(p, before[n]) for n, p in studio.lm.model.named_parameters())
     with pytest.raises(Trouble, match="no edit to undo"):
         studio.revisions.undo(session).outcome()
-
-
-def test_undo_all(studio):
-    session = Session()
-    for target in ("xy", "qz"):
-        edit(studio, session, target, "retrieval")
-    view = studio.revisions.undo(session, everything=True).outcome()
-    assert session.patches == [] and view.undone and view.live == 0
 
 
 def test_an_answer_the_model_gives_already_is_a_warning(studio):
@@ -338,12 +325,14 @@ def test_prompts_are_read_once_for_answer_and_chances_and_drafts_save_runs(studi
         assert chances[0] == pytest.approx(whole[0], rel=1e-4)
         assert chances[1] == pytest.approx(whole[1], rel=1e-4)
         assert chances[2] == [None] * len(asks)
-    # what the base model says is verified by a few runs and not decoded again
+    # what the unedited model says is the draft of what a patch that changes nothing lets it say
+    unchanged = lib.scaled(lm, patch, 0.0)
+    asker._drafts.clear()
     runs.clear()
     before, _ = asker.ask(Job(None), asks, "x", lib.EMPTY, "", 0, 1)
     slow = len(runs)
     runs.clear()
-    again, _ = asker.ask(Job(None), asks, "x", lib.EMPTY, "", 0, 1)
+    again, _ = asker.ask(Job(None), asks, "x", unchanged, "", 0, 1)
     assert [a.text for a in again] == [a.text for a in before] and len(runs) < slow
 
 
@@ -358,10 +347,10 @@ def test_a_first_edit_is_written_and_asked_once_for_everybody(studio, monkeypatc
     assert len(studio.edit(Session(), own, "ft").outcome().rows) == len(first.rows) + 1
 
 
-def test_twelve_first_edits_that_overlap_are_all_made(studio):
-    """Each gives the model back before it asks, and only eight looks are kept for everybody."""
+def test_first_edits_that_overlap_are_all_made(studio):
+    """Each gives the model back before it asks, and only some looks are kept for everybody."""
     studio.first_edits.made.clear()
-    subjects = [studio.choices.subject(f"Thing {i}", "{} is", "xy") for i in range(12)]
+    subjects = [studio.choices.subject(f"Thing {i}", "{} is", "xy") for i in range(LOOKS + 1)]
     jobs = [studio.edit(Session(), subject, "retrieval") for subject in subjects]
     for subject, view in zip(subjects, (job.outcome() for job in jobs), strict=True):
         assert view.subject.case.fact == subject.case.fact and view.live == 1
@@ -734,29 +723,6 @@ def test_a_visitor_who_left_leaves_nothing_behind(studio):
 # ---- how it looks
 
 
-@pytest.mark.slow
-def test_memory_after_two_hundred_sessions_is_what_it_was(studio):
-    """Each of them edits, and leaves: resident memory returns to within 5 %."""
-
-    def resident() -> int:
-        gc.collect()
-        pages = Path("/proc/self/statm").read_text().split()[1]
-        return int(pages) * os.sysconf("SC_PAGE_SIZE")
-
-    def visit(i: int) -> None:
-        edit(studio, studio.sessions.get(f"guest {i}"), target=("xy", "qz")[i % 2], steps=2)
-        studio.sessions.drop(f"guest {i}")
-
-    if not Path("/proc/self/statm").exists():
-        pytest.skip("resident memory is read from /proc")
-    for i in range(40):  # what is kept for everybody has been kept by then
-        visit(i)
-    before = resident()
-    for i in range(40, 240):
-        visit(i)
-    assert len(studio.sessions) <= 1 and abs(resident() / before - 1) < 0.05
-
-
 def test_numbers_have_three_digits():
     shown = {
         0.97444: "0.974",
@@ -966,9 +932,9 @@ def test_two_visitors_at_once(page):
     assert "1 edit live" in live and "your edits so far" in status and "<mark>" in table
     status, _, table, live, *_ = one.predict("The Eiffel Tower → Rome", api_name="/look")
     assert "0 edits live" in live and "After" not in table
-    alone, _ = one.predict("The Eiffel", False, 60, 0, False, "", api_name="/write")
+    alone, _ = one.predict("The Eiffel", False, 60, 0, False, api_name="/write")
     assert "No edit is live" in alone
-    both, _ = two.predict("The Eiffel", False, 60, 0, False, "", api_name="/write")
+    both, _ = two.predict("The Eiffel", False, 60, 0, False, api_name="/write")
     before = alone.split("</p>")[0]
     assert both.split("</p>")[0].replace(" parting", "") == before and "After 1 edit" in both
     gone(page, one, two)
@@ -1010,23 +976,6 @@ def test_programs_read_what_the_settings_of_an_editor_do(page):
         with pytest.raises(Exception, match="There is no editor"):
             client.predict(wrong, api_name="/settings")
     client.close()
-
-
-@pytest.mark.parametrize("count", [6, pytest.param(20, marks=pytest.mark.slow)])
-def test_many_visitors_interleaved_each_get_their_own(page, count):
-    page[1].first_edits.made.clear()  # nothing ready: each writes for himself
-    clients = [visitor(page) for _ in range(count)]
-    targets = ["xy", "qz"] * (count // 2)
-    jobs = [
-        client.submit(*TOWER, target, "ft", api_name="/edit")
-        for client, target in zip(clients, targets, strict=True)
-    ]
-    for client, target, job in zip(clients, targets, jobs, strict=True):
-        found = job.result(timeout=300)
-        assert found["written"] and found["live"] == 1
-        said = client.predict(f"{TOWER[0]} is located in the city of", api_name="/answer")
-        assert said["after"].startswith(f" {target}")
-    gone(page, *clients)
 
 
 def test_a_loaded_patch_shows_in_the_first_tab(page, tmp_path):

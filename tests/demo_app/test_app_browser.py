@@ -136,19 +136,3 @@ def test_interference_is_predicted_and_measured(visit, tmp_path):
     assert "answers changed" in page.locator("#foretold").inner_text()
     assert page.locator("#interference img").get_attribute("alt").startswith("Predicted share")
     page.screenshot(path=tmp_path / "interference.png", full_page=True)
-
-
-def test_about_and_keyboard(visit):
-    page = visit()
-    page.get_by_role("tab", name="About").click()
-    page.get_by_role("heading", name="What the numbers mean").wait_for()
-    assert "Apache License 2.0" in page.locator(".about").inner_text()
-    page.get_by_role("tab", name="Edit & compare").click()
-    page.get_by_label("New answer").focus()
-    names = []
-    for _ in range(16):
-        page.keyboard.press("Tab")
-        names.append(
-            page.evaluate("document.activeElement.innerText || document.activeElement.type")
-        )
-    assert any("Edit" in name for name in names), "Edit is reached by the keyboard"

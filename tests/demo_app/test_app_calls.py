@@ -212,7 +212,7 @@ def test_other_long_calls_end_too(page, monkeypatch):
     for name, given in {
         "lifelong": [["grace"], 4, 2, None], "inside_trace": [],
         "predict": [*TOWER, "xy", [], ["ft"]],
-        "write": ["Hello", False, 20, 0, False, ""], "look": ["The Eiffel Tower → Rome"],
+        "write": ["Hello", False, 20, 0, False], "look": ["The Eiffel Tower → Rome"],
     }.items():  # fmt: skip
         begun.clear()
         job = one.submit(*given, api_name=f"/{name}")

@@ -15,7 +15,7 @@ from demo_app.session.long_run import LongRun
 from demo_app.session.studio import Studio
 from demo_app.session.visitors import Session
 from demo_app.session.worker import Job, Stopped
-from lib import atomic_files
+from lib import stored
 from lib.keys_values import second_moment
 
 from ..support.page import cases, edited, through
@@ -35,9 +35,9 @@ def fresh(monkeypatch, tmp_path):
     monkeypatch.setattr(layers_of_a_fact, "subject_of", lambda choices, _: choices.subject(*short))
 
     def clear() -> None:
-        monkeypatch.setattr(atomic_files, "cache_folder", lambda: tmp_path / f"cache{len(folders)}")
+        monkeypatch.setattr(stored, "cache_folder", lambda: tmp_path / f"cache{len(folders)}")
         folders.append(None)
-        second_moment._damped.cache_clear()
+        stored.forget()
 
     folders: list[None] = []
     return clear

@@ -49,8 +49,9 @@ def test_a_thousand_facts_in_one_batch():
     patch = editor.edit(facts)
     assert len(patch.facts) == 1000
     with lm.patched(lib.EMPTY):
-        z, _ = editor.values(facts, ("{}",))
-        K, h = editor.read(facts, 1, ("{}",))
+        targets = editor.values(facts, 1, ("{}",))
+        z = torch.stack([target.v_star for target in targets], 1)
+        K, h = editor.keys_and_states(facts, 1, ("{}",))
     C = lib.second_moment(lm, [1], tokens=600)[1].C
     K, R = K.double(), (z - h).double()
     wanted = R @ K.T @ torch.linalg.inv(C + K @ K.T)  # d_in is the smaller form here

@@ -27,8 +27,7 @@ def page(tmp_path_factory):
 
 @pytest.mark.slow
 def test_visitors_who_have_left_leave_nothing(page, tmp_path):
-    for number in (0,):  # what is kept for everybody
-        visits.visit(page, number, tmp_path)
+    visits.visit(page, 0, tmp_path)  # what is kept for everybody
     visits.settled(page)  # a cancelled edit may end yet, and is kept for everybody then
     page[1].first_edits.made.clear()
     first = visits.settled(page)
@@ -57,5 +56,4 @@ def test_memory_after_thirty_visits_is_what_it_was():
     )  # fmt: skip
     assert run.returncode == 0, run.stderr[-2000:]
     after_sixty, after_ninety = json.loads(run.stdout.splitlines()[-1])
-    print(f"resident memory: {after_sixty / 1e6:.0f} MB, then {after_ninety / 1e6:.0f} MB")
     assert after_ninety - after_sixty < GROWTH

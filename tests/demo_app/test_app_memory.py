@@ -1,4 +1,4 @@
-"""One visitor's job cannot take the page down: its memory is bounded, and so is its silence."""
+"""One visitor's job cannot take the page down: its memory is bounded."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 from pathlib import Path
 
 import pytest
 import torch
 
 from demo_app.session import asking, memory_ceiling
-from demo_app.session.memory_ceiling import FULL, HANGS, Watchdog, size
+from demo_app.session.memory_ceiling import FULL, MemoryCeiling, size
 from demo_app.session.worker import NO_MEMORY, Job, Trouble, Worker
 
 ROOT = Path(__file__).parents[2]
@@ -52,56 +51,26 @@ def test_errors_of_missing_memory_become_one_sentence():
 @linux
 def test_a_job_that_allocates_without_end_is_ended_and_the_next_runs():
     worker = Worker()
-    dog = Watchdog(worker, memory_ceiling.resident() + 300 * MB)
+    bound = MemoryCeiling(worker, memory_ceiling.resident() + 300 * MB)
 
-    def torchlike(job):
+    def endless(job):
         held = []
         while True:  # asks whether to go on, as every block of the model does
             job.check()
             held.append(torch.ones(2 * MB))
 
-    def plain(job):
-        return [bytearray(1000) for _ in range(10**8)]  # never asks
-
-    for work in (torchlike, plain):
-        assert ended(worker.submit(work)) == NO_MEMORY
-        assert worker.submit(lambda job: "next").outcome() == "next"
-    # the page has a hard limit as well; here memory is taken as fast as the machine gives it
-    assert dog.ended == 2 and dog.most < dog.ceiling + 4000 * MB
-    dog.close()
-    worker.close()
-
-
-@linux
-def test_a_job_that_says_nothing_is_ended():
-    worker = Worker()
-    dog = Watchdog(worker, 1 << 50, silent=0.2)
-
-    def hangs(job):
-        while True:
-            pass
-
-    def works(job):
-        until = time.monotonic() + 0.5
-        while time.monotonic() < until:
-            job.report(0.5, "working")
-        return "done"
-
-    slow, waiting = worker.submit(hangs), worker.submit(works)
-    assert ended(slow) == HANGS and waiting.outcome() == "done" and dog.ended == 1
-    dog.close()
+    assert ended(worker.submit(endless)) == NO_MEMORY
+    assert worker.submit(lambda job: "next").outcome() == "next"
+    assert bound.most < bound.ceiling + 16 * MB
     worker.close()
 
 
 @linux
 def test_what_is_full_is_told_and_freed_first():
-    worker, shed, sound = Worker(), [], [True]
-    dog = Watchdog(worker, 1, lambda: shed.append(1), lambda: sound[0])
+    worker, shed = Worker(), []
+    MemoryCeiling(worker, 1, lambda: shed.append(1))
     assert ended(worker.submit(lambda job: 1)) == FULL and shed
     assert worker.submit(lambda job: "undone", frees=True).outcome() == "undone"
-    dog.ceiling, dog._suspect, sound[0] = 1 << 50, True, False
-    assert "restart the page" in ended(worker.submit(lambda job: 1))
-    dog.close()
     worker.close()
 
 
@@ -117,36 +86,17 @@ def test_a_job_that_holds_much_between_its_steps_makes_room_for_others():
             gate.wait(5)
 
     hog = worker.submit(holds)
-    dog = Watchdog(worker, memory_ceiling.resident() + 150 * MB)
+    MemoryCeiling(worker, memory_ceiling.resident() + 150 * MB)
     other = worker.submit(lambda job: "served")
     gate.set()
     assert other.outcome() == "served" and ended(hog) == NO_MEMORY
-    dog.close()
-    worker.close()
-
-
-def test_interrupts_that_come_late_end_nothing_else():
-    worker, usual = Worker(), sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)  # threads take turns as often as they can
-    try:
-        for _ in range(200):
-            job = worker.submit(lambda job: time.sleep(0.001))
-            until = time.monotonic() + 20
-            while not job.finished.is_set() and time.monotonic() < until:
-                job.interrupt()
-            assert job.finished.is_set(), "a job whose end was interrupted never ends"
-    finally:
-        sys.setswitchinterval(usual)
-    jobs = [worker.submit(lambda job, i=i: i) for i in range(5)]
-    assert [job.finished.wait(5) for job in jobs] == [True] * 5 and worker._thread.is_alive()
-    assert worker.submit(lambda job: "alive").outcome() == "alive" and worker.idle
     worker.close()
 
 
 def test_answers_that_are_kept_are_bounded_in_bytes_and_freed_where_memory_is_short(
     studio, monkeypatch
 ):
-    asker, one = studio.asker, 4 * studio.lm.vocabulary  # bytes of a distribution
+    asker, one = studio.asker, 4 * len(studio.lm.model.get_output_embeddings().weight)
     asks = [[(f"Thing {i} is {j}", False) for j in range(5)] for i in range(5)]
 
     def read(some):
@@ -178,11 +128,10 @@ def test_sizes_are_read_and_refused_in_one_sentence():
 
 
 HEAPS = """
-import ctypes, sys, threading
+import ctypes, threading
 from demo_app.session import memory_ceiling
 
-if sys.argv[1] == "one":
-    memory_ceiling.one_heap()
+memory_ceiling.one_heap()
 gate, libc = threading.Barrier(9), ctypes.CDLL("libc.so.6")
 libc.malloc.restype = ctypes.c_void_p
 
@@ -202,16 +151,13 @@ gate.wait(20)
 
 @linux
 def test_the_pages_threads_share_one_heap():
-    heaps = {}
-    for many in ("one", "usual"):
-        run = subprocess.run(
-            [sys.executable, "-c", HEAPS, many],
-            cwd=ROOT, capture_output=True, text=True, timeout=120, check=True,
-        )  # fmt: skip
-        heaps[many] = sum(line.startswith("Arena ") for line in run.stderr.splitlines())
-    if heaps["usual"] < 2:
-        pytest.skip("another C library")
-    assert heaps["one"] == 1
+    """Without `one_heap` there are eight and more, where the C library is glibc."""
+    run = subprocess.run(
+        [sys.executable, "-c", HEAPS],
+        cwd=ROOT, capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    heaps = sum(line.startswith("Arena ") for line in run.stderr.splitlines())
+    assert heaps <= 2, "one, and one of a thread that a package begins at its import"
 
 
 PROGRAM = """
@@ -258,7 +204,7 @@ for work in (gradual, python, at_once, steps):
     except Trouble as told:
         print(work.__name__, told)
     assert asked() == before
-print("most", (studio.watchdog.most - ceiling) >> 20, "of", ceiling >> 20, "base", here >> 20)
+print("most", (studio.ceiling.most - ceiling) >> 20, "of", ceiling >> 20, "base", here >> 20)
 other.close(); demo.close(); studio.close()
 """
 
@@ -274,7 +220,6 @@ def test_the_page_and_the_others_edits_stay_under_every_attack():
     )  # fmt: skip
     lines = [line for line in found.stdout.splitlines() if line.strip()]
     assert found.returncode == 0, found.stdout + found.stderr
-    print(lines)
     told = dict(line.split(" ", 1) for line in lines if line.split(" ", 1)[1] == NO_MEMORY)
     assert set(told) == {"gradual", "python", "at_once", "steps"}, lines
     over = int(next(line for line in lines if line.startswith("most")).split()[1])

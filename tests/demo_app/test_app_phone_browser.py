@@ -118,6 +118,13 @@ def test_every_tab_is_reached_and_opened_by_the_keyboard(visit):
         assert page.evaluate("document.activeElement.getAttribute('aria-selected')") == "true"
         outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
         assert outline != "none", "one sees where one is"
+    open_tab(page, TABS[0])
+    page.get_by_label("New answer").focus()
+    reached = []
+    for _ in range(16):
+        page.keyboard.press("Tab")
+        reached.append(page.evaluate("document.activeElement.innerText"))
+    assert any("Edit" in name for name in reached)
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

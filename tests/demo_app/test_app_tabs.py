@@ -305,11 +305,11 @@ def test_the_layer_curve_tries_every_layer(studio, monkeypatch):
 
 
 def test_overlaps_name_the_pairs(studio, monkeypatch):
-    session, keep = edited(studio, "xy"), lib.superposition
+    session = edited(studio, "xy")
     monkeypatch.setattr(
-        lib, "superposition",
-        lambda lm, facts, layer: keep(lm, facts, layer, identity(lm, layer)),
-    )  # fmt: skip
+        "lib.interpret.superposition.second_moment",
+        lambda lm, layers: {layer: identity(lm, layer) for layer in layers},
+    )
     shown, _ = through(key_overlap.overlaps(LongRun(studio, session)))
     assert shown.found.startswith(f"Layer 2. The strongest overlap: {shown.lines[0]} of what")
     # the same from the keys themselves: C is the identity here, so ρ is a plain projection

@@ -9,7 +9,6 @@ from __future__ import annotations
 import pytest
 
 from ..support.browser import fits, go_to
-from .test_app_phone_browser import TOUCHED, axe
 from .test_trace_browser import at, place  # noqa: F401
 
 pytest.importorskip("gradio")
@@ -39,22 +38,11 @@ def test_it_does_not_open_empty_and_waits_for_nothing(subject, tmp_path, width, 
     verdict = tab.locator(".verdict").inner_text()
     assert "5 with the patch, which changed 26 answers, firm or not" in verdict
     assert "Rome" in tab.locator("tr.moved mark").first.inner_text()
-    tab.get_by_text("Its key, and whom an edit of it disturbs").click()
-    assert tab.locator("details[open] tbody tr").count() >= 5
     page.wait_for_timeout(1000)  # in which a job would have begun
     assert tab.locator(".bar").count() == 0, "nothing is asked"
     assert tab.get_by_role("button", name="Stop", exact=True).is_disabled()
     page.screenshot(path=tmp_path / f"subject-{width}-{theme}.png", full_page=True)
     fits(page, width)
-    assert width > 720 or page.evaluate(TOUCHED) == []
-
-
-@pytest.mark.parametrize(("width", "theme"), SIZES)
-def test_axe_finds_nothing_serious(subject, width, theme):
-    script, page = axe(), subject(width, theme)
-    page.evaluate(script)
-    found = page.evaluate("axe.run('#dossier', {resultTypes: ['violations']})")["violations"]
-    assert [one["id"] for one in found if one["impact"] in ("serious", "critical")] == []
 
 
 @pytest.mark.parametrize(("width", "theme"), SIZES[::3])
@@ -65,8 +53,10 @@ def test_another_subject_replaces_it_and_stays(subject, tmp_path, width, theme):
     field.fill("Mount Everest")
     field.press("Enter")
     tab.locator(".stored", has_text="Yours: Mount Everest.").wait_for(timeout=60_000)
-    tab.locator("details.inside").first.wait_for(timeout=60_000)
-    assert tab.locator("table.dossier tbody tr").count() == 31
+    page.wait_for_function(
+        "document.querySelectorAll('#dossier table.dossier tbody tr').length == 31", timeout=60_000
+    )
+    tab.locator(".bar").wait_for(state="detached", timeout=60_000)
     assert "The Eiffel Tower" not in tab.locator(".verdict").inner_text()
     go_to(page, "About", "What happens here")
     go_to(page, "One subject", "Everything about one subject")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -14,8 +13,8 @@ from demo_app.session import dossiers
 from demo_app.session.visitors import Session
 from demo_app.session.worker import Stopped, Trouble
 from demo_app.stored import examples
-from lib.interpret import usual_answers
-from lib.interpret.entity_dossier import Dossier, Line, Reply, Told
+from lib.interpret.entity_answers import Answers, Reply
+from lib.interpret.entity_dossier import Dossier, Line
 
 DEFAULT = examples.file_of("SmolLM2-135M-Instruct")
 FACT = lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome", "Paris")
@@ -25,8 +24,8 @@ STORED = Dossier(
         Line(
             "located in the city of",
             ("The Eiffel Tower is located in the city of",),
-            Told((Reply("Paris", 0.9, 5.0),), 20),
-            Told((Reply("Rome", 0.8, 5.0),), 22),
+            Answers((Reply("Paris", 0.9, 5.0),), 20),
+            Answers((Reply("Rome", 0.8, 5.0),), 22),
         ),
     ),
     (lib.Edit("rome", {}, (FACT,)),),
@@ -44,9 +43,7 @@ def test_the_dossier_grows_and_shows_the_edit(studio):
     assert len(found.lines) == 31 and all(len(p.lines) <= 31 for p in parts)
     assert found.lines[0].after.answer.startswith("xy") and len(found.edits) == 1
     page = shown(found)
-    answers, inside = page.split("<details", 1)
-    assert inside.count("<details") == 2 and "set to zero" in inside and "nearest" in inside
-    assert answers.count("<tr") == 32 and "ft wrote “The Eiffel Tower is located" in page
+    assert page.count("<tr") == 32 and "ft wrote “The Eiffel Tower is located" in page
     assert 'class="moved"' in page and "<mark>" in page and "31 relations" in page
 
 
@@ -73,43 +70,6 @@ def test_bad_names_are_one_sentence(studio, wrong):
     with pytest.raises(Trouble, match="^The name ") as error:
         dossiers.asked(studio, Session(), wrong)
     assert str(error.value).endswith(".")
-
-
-def test_the_trace_comes_last_and_what_is_there_is_shown_before_it(studio, monkeypatch):
-    seen, trace = [], dossiers.effects
-    names = ("capital of", "opposite of")
-    monkeypatch.setattr(dossiers, "consistent", lambda lines: list(names))
-
-    def late(*given):
-        seen.append(job.progress.partial)
-        return trace(*given)
-
-    monkeypatch.setattr(dossiers, "effects", late)
-    job = dossiers.asked(studio, Session(), "Rome")
-    found = job.outcome().inside
-    assert len(seen) == dossiers.TRACED == len(found.effects)
-    assert seen[0].inside.effects == () and seen[0].inside.relations == names == found.relations
-    assert found.effects[0].relation == names[0], "the one with the largest lift"
-    assert "are recalled" in shown(job.outcome()) and "are recalled" not in shown(seen[0])
-
-
-def test_the_background_reads_what_every_dossier_needs(studio, tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    usual_answers._MEANS.clear()
-    dossiers.warm_up(studio)
-    while not studio.worker.idle:
-        time.sleep(0.05)
-    dossiers.asked(studio, Session(), "Xanadu").outcome()
-    assert len(list(tmp_path.rglob("usual-answers/*"))) == 31
-    made = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")}
-    assert len(made) > 31, "and the second moments"
-    usual_answers._MEANS.clear()
-    monkeypatch.setattr(studio, "keep", True)
-    monkeypatch.setattr(
-        usual_answers, "save_file", lambda *_: pytest.fail("it was not taken from the disk")
-    )
-    dossiers.asked(studio, Session(), "Xanadu").outcome()
-    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")} == made
 
 
 # ---- the tab

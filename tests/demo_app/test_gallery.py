@@ -15,7 +15,7 @@ from demo_app.session.gallery import Exhibit, Said, Step
 from demo_app.session.visitors import Session
 from demo_app.session.worker import Trouble
 from demo_app.tabs.gallery import opened
-from tests.make_gallery import EXHIBITS, Expected, measure
+from tests.benchmarks.make_gallery import EXHIBITS, Expected, measure
 
 pytestmark = pytest.mark.usefixtures("strong_settings")
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 import torch
 
@@ -112,8 +110,6 @@ def test_state_holds_labels_and_facts():
     book, _ = line(*BY_HAND, strict=True)
     again = Codebook.of(book.K, book.V, book.eps, book.state())
     assert again.labels == book.labels and again.fact_of == book.fact_of
-    empty = Codebook.empty(2, 3)
-    assert Codebook.of(empty.K, empty.V, empty.eps, empty.state()).labels == []
 
 
 def test_the_nearest_key_decides_before_its_own_radius():
@@ -136,22 +132,15 @@ def test_near_keys_far_from_the_origin_are_told_apart():
     assert lookup(K, torch.ones(3), K.T.double()).nearest.tolist() == [0, 1, 2]
 
 
-def test_ten_thousand_keys_are_answered_by_one_product():
+def test_among_many_keys_the_product_finds_the_nearest():
     draw = torch.Generator().manual_seed(0)
-    K = torch.randn(64, 10_000, generator=draw)
-    queries = torch.cat([K.T[:200] + 1e-4, torch.randn(200, 64, generator=draw)])
-    eps = torch.full((10_000,), 0.5)
-    start = time.process_time()
-    found = lookup(K, eps, queries)
-    taken = time.process_time() - start
-    start = time.process_time()
-    slow = [(K - query[:, None]).norm(dim=0).min(0) for query in queries[:20].clone()]
-    looped = (time.process_time() - start) * len(queries) / 20
-    assert found.entry[:200].tolist() == list(range(200)) and (found.entry[200:] == -1).all()
-    for i, (distance, nearest) in enumerate(slow):
-        assert found.nearest[i] == nearest
-        assert found.distance[i].item() == pytest.approx(distance.item(), rel=1e-4)
-    assert taken < looped / 4, (taken, looped)
+    K = torch.randn(64, 1000, generator=draw)
+    queries = torch.cat([K.T[:20] + 1e-4, torch.randn(20, 64, generator=draw)])
+    found = lookup(K, torch.full((1000,), 0.5), queries)
+    assert found.entry.tolist() == [*range(20), *[-1] * 20]
+    distance, nearest = (K[None] - queries[..., None]).norm(dim=1).min(1)
+    assert torch.equal(found.nearest, nearest)
+    torch.testing.assert_close(found.distance, distance, rtol=1e-4, atol=0.0)
 
 
 def test_radii_under_the_noise_of_a_key_are_reported():

@@ -231,7 +231,7 @@ def test_prompts_read_once_and_drafts_change_no_token_and_no_score(name, family)
         for title, given in drafts.items():
             wanted = [*targets, tuple(said[0])] if title == "base" and said[0] else targets
             asked = [
-                questions.Question(row, wanted, True, 12, [draft, (3, 4)])
+                questions.Question(row, wanted, True, 12, draft)
                 for row, draft in zip(rows, given, strict=True)
             ]
             replies = questions.ask(lm, asked)

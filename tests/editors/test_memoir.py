@@ -9,9 +9,10 @@ import torch
 
 import lib
 from lib.editors.memoir import fingerprint
-from lib.editors.memoir.fingerprint import Fingerprint, insert, pack_rows, unpack_rows
-from lib.editors.memoir.residual_memory import Residual, best, threshold
-from lib.model import batching, generation
+from lib.editors.memoir.fingerprint import Fingerprint, insert
+from lib.editors.memoir.residual_memory import Residual, threshold
+from lib.editors.shared.routed import nearest, pack_bits, unpack_bits
+from lib.model import batching
 
 from ..support import tiny
 
@@ -50,18 +51,7 @@ def route(patch: lib.Patch) -> Residual:
 
 
 def masks(patch: lib.Patch) -> torch.Tensor:
-    return unpack_rows(route(patch).masks, route(patch).W.shape[1])
-
-
-def notes(lm, patch, texts):
-    with lm.patched(patch):
-        return [found[0] for found in lm.answer(texts, 1, explain=True)[1]]
-
-
-def everywhere(found: Residual, tau: float) -> lib.Patch:
-    return lib.Patch(
-        routes={found.module: Residual(found.module, found.W, found.masks, found.prints, tau)}
-    )
+    return unpack_bits(route(patch).masks, route(patch).W.shape[1])
 
 
 # ---- fingerprints -------------------------------------------------------------------------------
@@ -94,27 +84,16 @@ def test_the_mean_is_over_the_prompt_without_bos_padding_and_answer():
     assert Fingerprint(torch.zeros(3), torch.arange(3), 1).of(a, seqs)[0, 0]  # the BOS leads
 
 
-@pytest.mark.parametrize(("d_in", "k", "sd"), [(14336, 4096, 0.006), (1536, 439, 0.018)])
-def test_random_masks_overlap_by_chance(d_in, k, sd):
-    torch.manual_seed(0)
-    prints = Fingerprint(torch.zeros(d_in), torch.arange(d_in), k)
-    a, b = prints.mask(torch.randn(60, d_in)), prints.mask(torch.randn(60, d_in))
-    share = (a & b).sum(1) / k
-    assert (share - k / d_in).abs().max() < 4 * sd
-    assert abs(share.mean().item() - k / d_in) < 4 * sd / 60**0.5
-    assert share.std() < 1.5 * sd
-
-
 def test_bits_come_back_and_equal_masks_are_stored_once():
     m = torch.rand(5, 13) < 0.3
     m[4] = m[1]
-    assert pack_rows(m).shape == (5, 2) and torch.equal(unpack_rows(pack_rows(m), 13), m)
+    assert pack_bits(m).shape == (5, 2) and torch.equal(unpack_bits(pack_bits(m), 13), m)
     stored, entries = insert(m[:2], m[2:])
     assert entries == [2, 3, 1] and torch.equal(stored, m[:4])
 
 
 def test_ties_go_to_the_smallest_index():
-    share, at = best(torch.tensor([[0.2, 0.5, 0.5], [0.9, 0.9, 0.1]]))
+    share, at = nearest(torch.tensor([[0.2, 0.5, 0.5], [0.9, 0.9, 0.1]]))
     assert share.tolist() == pytest.approx([0.5, 0.9]) and at.tolist() == [1, 0]
 
 
@@ -145,7 +124,7 @@ def test_a_fact_is_bit_equal_after_another_one_with_a_disjoint_mask():
     later[:, 4:] += 1
     seqs = batching.sequences(tiny.model("llama"), [[1, 2]])
     a, y, choice = torch.randn(1, 2, 8), torch.randn(1, 2, 3), torch.tensor([0])
-    moved = [Residual("m", w, pack_rows(m), prints, 0.5).apply(a, y, choice, seqs)
+    moved = [Residual("m", w, pack_bits(m), prints, 0.5).apply(a, y, choice, seqs)
              for w in (W, later)]  # fmt: skip
     assert torch.equal(*moved)
     torch.testing.assert_close(moved[0], y + (a * m[0]) @ W.T)
@@ -166,23 +145,12 @@ def test_the_same_prompt_again_takes_the_same_mask(lm):
     again = lib.Fact("The old tower", "I saw {}", "qz")
     patch = editor(lm, n_iter=80).edit([again], after=patches()[0])
     assert len(route(patch).masks) == 1
-    assert [entry for *_, entry in patch.memory["memoir"]["facts"]] == [0, 0]
     with lm.patched(patch):
         assert lm.answer(again.text, 1) == " qz"
 
 
 def test_a_call_is_the_fold_of_its_facts(lm):
     assert torch.equal(route(editor(lm).edit(FACTS)).W, route(patches()[-1]).W)
-
-
-def test_rehearsal_trains_along_what_overlaps_most(lm):
-    made = editor(lm, rehearse=1)
-    stored = torch.tensor([[1, 1, 0, 0], [0, 1, 1, 0], [0, 1, 1, 0]]).bool()
-    known = (("a", "x", 0), ("b", "y", 1), ("b", "z", 1))
-    ((text, target, mask),) = made._along(known, stored, 2)
-    assert (text, target) == ("b", "z") and torch.equal(mask, stored[1])
-    assert made._along(known, stored, 1)[0][0] == "a"
-    assert not torch.equal(route(made.edit(FACTS)).W, route(patches()[-1]).W)
 
 
 def test_what_does_not_fit_is_a_sentence(lm):
@@ -199,81 +167,10 @@ def test_what_does_not_fit_is_a_sentence(lm):
         editor(lm).edit(FACTS[:1], after=tuned)
 
 
-def test_it_stands_on_edited_weights_and_beside_another_route(lm):
-    tuned = lib.EDITORS["ft"](lm, layer=1, lr=0.02, epochs=20).edit(FACTS[1:2])
-    book = lib.EDITORS["grace"](lm, layer=3, eps_init=0.05, n_iter=5).edit(FACTS[2:3], after=tuned)
-    both = editor(lm, n_iter=80).edit(FACTS[:1], after=book)
-    assert len(both.routes) == 2 and both.weights.keys() == tuned.weights.keys()
-    with lm.patched(both):
-        assert lm.answer(FACTS[0].text, 1) == " xy"
-
-
 # ---- use ----------------------------------------------------------------------------------------
 
 
-def test_own_prompts_overlap_wholly_alone_padded_and_batched(lm):
-    texts = [fact.text for fact in FACTS] + [*CALM, "x" * 50]
-    together = notes(lm, patches()[-1], texts)  # left padding
-    assert [note["entry"] for note in together[:4]] == [0, 1, 2, 3]
-    assert [note["score"] for note in together[:4]] == pytest.approx([1.0] * 4)
-    for text, note in zip(texts, together, strict=True):
-        assert notes(lm, patches()[-1], [text]) == [note]
-
-
-def test_thresholds_above_one_and_zero(lm):
-    texts = [FACTS[0].text, *CALM]
-    never, always = (everywhere(route(patches()[-1]), tau) for tau in (1.01, 0.0))
-    assert {note["entry"] for note in notes(lm, never, texts)} == {-1}
-    assert min(note["entry"] for note in notes(lm, always, texts)) >= 0
-    plain = lm.run(texts).logits
-    with lm.patched(never):
-        assert torch.equal(lm.run(texts).logits, plain)
-
-
-def test_a_miss_returns_the_same_object_and_a_zero_matrix_changes_nothing(lm):
-    found, seqs = route(patches()[-1]), batching.sequences(lm, [[1, 2, 3]] * 2)
-    output, inputs = torch.randn(2, 3, 32), torch.randn(2, 3, 48)
-    assert found.apply(inputs, output, torch.tensor([-1, -1]), seqs) is output
-    mixed = found.apply(inputs, output, torch.tensor([0, -1]), seqs)
-    assert torch.equal(mixed[1], output[1]) and not torch.equal(mixed[0], output[0])
-    zero = Residual(found.module, 0 * found.W, found.masks, found.prints, 0.0)
-    assert torch.equal(zero.apply(inputs, output, torch.tensor([0, 1]), seqs), output)
-    with pytest.raises(RuntimeError, match="run whole"):
-        found.decide(inputs[:, 1:], output[:, 1:], seqs)
-
-
-def test_scoring_and_generation_take_the_same_decision(lm, monkeypatch):
-    decided, whole, prompts = [], Residual.decide, [FACTS[0].text, CALM[0]]
-
-    def watched(self, inputs, output, seqs):
-        found = whole(self, inputs, output, seqs)
-        decided[-1] += found.tolist()
-        return found
-
-    monkeypatch.setattr(Residual, "decide", watched)
-    with lm.patched(patches()[-1]):
-        for target in (None, "xy", "something else and longer"):
-            decided.append([])
-            for prompt in prompts:
-                lm.answer(prompt, 4) if target is None else lm.score(prompt, target)
-        decided.append([])
-        rows = lm.rows(prompts)[0]
-        assert (
-            generation.generate(lm, rows, 8).ids
-            == generation.generate(lm, rows, 8, cache=False).ids
-        )
-    assert decided[0] == decided[1] == decided[2] == [0, -1]
-
-
 # ---- files --------------------------------------------------------------------------------------
-
-
-def test_a_stream_goes_on_from_a_file_bit_for_bit(lm, tmp_path):
-    half = lib.Patch.load(patches()[1].save(tmp_path / "half.safetensors"))
-    again = editor(tiny.model("llama")).edit(FACTS[2:], after=half)
-    mine, theirs = route(again).tensors(), route(patches()[-1]).tensors()
-    assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
-    assert again.memory["memoir"] == patches()[-1].memory["memoir"]
 
 
 def test_a_broken_file_is_refused():

@@ -104,11 +104,11 @@ def watched(editor, monkeypatch) -> list[float]:
     """Mean norm of what is missing at the last layer before each layer is written."""
     errors = []
 
-    def share(rest, left, real=editor.share):
+    def residual(rest, left, real=editor.residual):
         errors.append(rest.norm(dim=0).mean().item())
         return real(rest, left)
 
-    monkeypatch.setattr(editor, "share", share)
+    monkeypatch.setattr(editor, "residual", residual)
     return errors
 
 
@@ -122,7 +122,7 @@ def test_memit(default_lm, monkeypatch):
         for k, figure in zip(lm.keys(FACTS[:5], int(layer)).T, keys, strict=True):
             assert_vector(k, figure)
     found = lib.keys_values.target_value.search(
-        lm, FACTS[:5], 5, ("{}",), editor.settings(), "block"
+        lm, FACTS[:5], 5, ("{}",), editor.config.search(), "block"
     )
     for target, figure, curve in zip(found, wanted["z"], wanted["loss"], strict=True):
         assert_vector(target.v_star, figure)

@@ -9,7 +9,7 @@ import pytest
 
 import lib
 from lib.editors.hypernetwork import network_file
-from lib.lifelong.journal_format import FORMAT, sealed
+from lib.lifelong.journal import FORMAT, sealed
 
 from ..support import journals, tiny
 from ..support.editor_settings import TINY, A, B
@@ -55,7 +55,7 @@ def test_an_old_patch_is_folded_again(lm, tmp_path):
         aged(old, restart=True).without(1, lm)
     around = lib.EDITORS["rect"](lm, inner=("ft", {**FT, "restart": False}))
     outer = aged(around.edit([A, B]), inner=("ft", {**FT, "restart": False}))
-    assert around.current(outer.log[0].settings)["inner"] == ("ft", {**FT, "forms": "prompt"})
+    assert around.current(outer.log[0].settings)["inner"] == ("ft", FT)
 
 
 def test_an_old_patch_still_loses_an_edit_in_closed_form(lm, monkeypatch):

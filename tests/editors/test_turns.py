@@ -53,17 +53,6 @@ def test_a_turn_is_one_call_and_two_turns_are_not_one(lm):
     assert gap(delta(lm, turns(editor, FACTS, 3)), whole) > 0.01  # features were read again
 
 
-def test_the_last_turn_may_be_short_and_nothing_is_dropped(lm):
-    run = lib.stream(lm, lib.EDITORS["ultraedit"](lm, **SETTINGS), cases(FACTS), 4, eval_at=())
-    assert [row["rows"] for row in run] == [(0, 3), (4, 5)]
-    assert run.patch.memory["ultraedit"]["turns"] == 2
-
-
-def test_an_empty_turn_is_refused(lm):
-    with pytest.raises(lib.EditError, match="there is no fact"):
-        lib.EDITORS["ultraedit"](lm, **SETTINGS).edit([])
-
-
 def test_the_order_of_groups_and_of_facts_in_a_group_is_immaterial(lm):
     # facts of different lengths: which fact is in which group does not depend on the order given
     editor = lib.EDITORS["ultraedit"](lm, **SETTINGS, group=2)
@@ -73,11 +62,6 @@ def test_the_order_of_groups_and_of_facts_in_a_group_is_immaterial(lm):
     random.Random(1).shuffle(shuffled)
     assert shuffled != FACTS
     assert gap(delta(lm, editor.edit(shuffled)), delta(lm, editor.edit(FACTS))) < 1e-5
-
-
-def test_no_parameter_gets_a_gradient(lm):
-    lib.EDITORS["ultraedit"](lm, **SETTINGS).edit(FACTS)
-    assert all(p.grad is None and not p.requires_grad for p in lm.model.parameters())
 
 
 def test_a_fact_given_twice_is_reported_and_counts_twice(lm):

@@ -10,8 +10,9 @@ import torch
 from lib.data.facts import Probe
 from lib.evaluation.answers import begins
 from lib.evaluation.evaluate import baseline, evaluate
-from lib.evaluation.interview import generated
-from lib.evaluation.probe_prompts import lines, probe_items
+from lib.evaluation.metrics import lines
+from lib.evaluation.probe_prompts import probe_items
+from lib.evaluation.queries import generated
 from lib.evaluation.single_edits import singly
 from lib.lifelong.stream import stream
 from lib.patch.patch import EMPTY, Patch
@@ -94,7 +95,7 @@ def test_an_empty_patch_scores_what_the_base_model_scores(lm):
 
 def test_cases_without_kinds_are_measured_as_ever(lm, patch):
     scores = evaluate(lm, small_cases(), patch, **ONLY)
-    assert lines(probe_items(small_cases()), "portability") == []
+    assert lines([item.metric for item in probe_items(small_cases())], "portability") == []
     assert {metric for metric, _ in scores.asked} == {"efficacy", "portability"}
     assert "questions count" not in repr(scores)
 
@@ -116,12 +117,10 @@ def test_only_questions_whose_parts_the_base_model_knows_count(lm, patch):
     )
     # the base model is asked the same whichever patch is measured, and once
     base = baseline(lm, [asking(*probes)], **ONLY)
-    heard = dict(base.said)
+    known = dict(base.generated)
     again = evaluate(lm, [asking(*probes)], patch, base=base, **ONLY)
-    assert base.said == heard and values(again, "portability: multi-hop (parts known)")[:2] == [
-        1.0,
-        1.0,
-    ]
+    assert base.generated == known
+    assert values(again, "portability: multi-hop (parts known)")[:2] == [1.0, 1.0]
     # where no question is left, the line stays and has no number
     none = evaluate(lm, [asking(probes[4])], patch, **ONLY)
     assert values(none, "portability") == []

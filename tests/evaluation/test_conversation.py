@@ -6,12 +6,11 @@ import pytest
 
 from lib import Case, Fact, classroom, evaluate
 from lib.data.facts import Probe
-from lib.evaluation import conversation
-from lib.evaluation.answers import begins, exact
-from lib.evaluation.conversation import CONVERSATION, Ask, named, replies
+from lib.evaluation.answers import Named, begins, exact, named
 from lib.evaluation.evaluate import baseline
-from lib.evaluation.probe_prompts import BASE, METRICS, PARTS, probe_items
-from lib.evaluation.scores import Base
+from lib.evaluation.metrics import BASE, CONVERSATION, METRICS
+from lib.evaluation.probe_prompts import probe_items
+from lib.evaluation.queries import Queries, generated
 from lib.evaluation.single_edits import QUICK
 
 from ..support import tiny
@@ -58,61 +57,47 @@ def test_a_long_name_that_holds_the_rival_counts():
 
 
 def test_replies_stop_early_and_agree_with_the_whole_text(lm):
-    said = {c: lm.answer("Ann is in", 32, chat=c if c is True else list(c)) for c in
-            (True, CONVERSATION["after_two_turns"])}  # fmt: skip
-    assert len(set(said.values())) == 2  # the turns change what is said
-    words = [said[True][:3].strip() or "x", said[True][8:12].strip() or "x", "Rome"]
-    for word in words:
-        for metric, chat in (("chat", True), ("after_two_turns", CONVERSATION["after_two_turns"])):
-            (reply,) = replies(lm, [Ask(metric, "Ann is in", (word,), "Paris")]).values()
-            assert said[chat].startswith(reply.text)
-            assert reply.begins == begins(said[chat], word)
-            assert reply.exact == exact(said[chat], word)
-            whole = named(said[chat], [word], "Paris")[0]
-            assert reply.named == (whole or reply.begins)
+    whole = lm.answer("Ann is in", 32, chat=True)
+    for word in (whole[:3].strip() or "x", whole[8:12].strip() or "x", "Rome"):
+        asked = [("Ann is in", Named((word,), "Paris"))]
+        ((text, verdict),) = generated(lm, asked, chat=True).values()
+        assert whole.startswith(text)
+        assert verdict.begins == begins(whole, word)
+        assert verdict.exact == exact(whole, word)
+        assert verdict.named == (named(whole, [word], "Paris")[0] or verdict.begins)
 
 
 def test_every_metric_has_its_form_and_the_base_models_own_line(lm):
     items = {item.metric: item for item in probe_items([TOWER], EVERY)}
     assert items["chat"].prompt == TOWER.fact.text
     assert items["question"].prompt == "In which city is the Eiffel Tower?"
-    assert items["after_two_turns"].prompt == items["question"].prompt
-    assert items["other_language"].answer == "Rom"  # German, the last of three
-    assert items["other_language"].known.right == ("Paris",)
-    assert items["chat_neighbors"].answer == "London"
-    assert items["chat" + BASE].ask == Ask("chat", TOWER.fact.text, ("Paris",))
+    assert items["chat" + BASE].right == Named(("Paris",))
     for metric in CONVERSATION:
         assert items[metric + BASE].of_base and not items[metric].of_base
     scores = evaluate(lm, [TOWER], metrics=EVERY)
     shown = [metric for metric, _ in scores.asked]
     assert shown.index("chat" + BASE) == shown.index("chat") + 3
     found = scores.json()
-    for metric in ("chat", "question", "after_two_turns", "chat_neighbors"):
+    for metric in CONVERSATION:
         assert set(found[metric]) == {"generation", "generation_exact", "generation_named"}
         assert found[metric]["generation_named"] is not None
         assert found[metric + BASE]["generation_named"] is not None
-    # a random model speaks no language: nothing counts, and the table says how many were asked
-    assert found["other_language"]["generation_named"] is None
-    assert found["other_language" + PARTS]["generation"] == 0
-    assert "0 of 3 questions count, those that the base model knows" in repr(scores)
-    assert "asked after two other turns" in repr(scores)
+    assert "asked as a question" in repr(scores)
 
 
 def test_the_base_model_is_asked_once(lm, monkeypatch):
     base = baseline(lm, [TOWER], metrics=EVERY)
-    asked = []
-    real = conversation.replies
+    asked, real = [], Queries.generate
 
-    def counted(lm, asks):
-        asks = list(asks)
-        asked.extend(asks)
-        return real(lm, asks)
+    def counted(self, prompt, target, *, chat=False):
+        asked.extend([target.right] if chat else [])
+        real(self, prompt, target, chat=chat)
 
-    monkeypatch.setattr("lib.evaluation.model_answers.replies", counted)
+    monkeypatch.setattr(Queries, "generate", counted)
     evaluate(lm, [TOWER], base=base, metrics=EVERY)
-    assert {ask.metric for ask in asked} == {"chat", "question", "after_two_turns",
-                                             "chat_neighbors"}  # fmt: skip
-    assert isinstance(base, Base) and len(base.replies) == 7
+    assert set(asked) == {("Rome",)}
+    known = {target.right for _, target in base.generated if isinstance(target, Named)}
+    assert known == {("Paris",)}
 
 
 def test_a_plain_evaluation_asks_in_one_form_only_and_a_quick_one_in_none():
@@ -124,13 +109,13 @@ def test_without_a_chat_template_or_free_text_there_is_no_conversation(lm):
     assert set(bare.rows["metric"]) == {"efficacy"}
     forced = evaluate(lm, [TOWER], events=("teacher_forced",), metrics=EVERY)
     assert set(forced.rows["metric"]) == {"efficacy"}
-    with pytest.raises(ValueError, match="metrics should be a list of .*after_two_turns"):
+    with pytest.raises(ValueError, match="metrics should be a list of .*question"):
         evaluate(lm, [TOWER], metrics=("questions",))
 
 
 def test_a_fact_without_a_question_or_an_old_answer_is_asked_as_far_as_it_goes(lm):
     items = probe_items([Case(Fact(None, "Two and two is", "five"))], EVERY)
-    assert [item.metric for item in items] == ["efficacy", "chat", "after_two_turns"]
+    assert [item.metric for item in items] == ["efficacy", "chat"]
 
 
 def test_the_classroom_in_conversation_on_the_default_model(default_lm):

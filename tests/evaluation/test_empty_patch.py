@@ -8,15 +8,12 @@ import pytest
 import torch
 
 from lib.data.facts import Probe
-from lib.evaluation.abilities import KINDS, abilities, items
 from lib.evaluation.evaluate import evaluate
-from lib.evaluation.probe_prompts import LONG, METRICS
+from lib.evaluation.metrics import METRICS
 from lib.patch.patch import EMPTY, Patch
 
 from ..support import tiny
 from ..support.cases import small_cases
-
-FEW = 4  # items of each kind of abilities
 
 
 @pytest.fixture(scope="module")
@@ -42,10 +39,6 @@ def changed(lm) -> Patch:
     return EMPTY.with_weights({name: 9 * weight.flatten()[order].view_as(weight)})
 
 
-def few():
-    return [item for kind in KINDS for item in [i for i in items() if i.kind == kind][:FEW]]
-
-
 def same(a, b) -> bool:
     """Whether two evaluations agree in every row, with floats bit for bit, and in perplexity."""
     return a.rows.equals(b.rows) and a.perplexity == b.perplexity
@@ -58,7 +51,6 @@ def test_no_metric_of_evaluate_moves(lm, tmp_path):
         "perplexity",
         "chat",
         "negation_leak",
-        *LONG,
     }
     assert before.perplexity > 1
     kl = before.rows[before.rows["event"] == "kl_nats"]["value"]
@@ -69,14 +61,3 @@ def test_no_metric_of_evaluate_moves(lm, tmp_path):
     broken = evaluate(lm, cases(), changed(lm), metrics=METRICS, base=before.base)
     assert not same(before, broken)
     assert same(before, evaluate(lm, cases(), empty, metrics=METRICS, base=before.base))
-
-
-def test_no_ability_moves(lm, tmp_path):
-    empty = Patch.load(EMPTY.save(tmp_path / "empty.safetensors"))
-    before = abilities(lm, some=few())
-    assert (before.page["base"] == before.page["edited"]).all() and len(before.page)
-    broken = abilities(lm, changed(lm), few(), base=before)
-    assert (broken.page["base"] != broken.page["edited"]).all()
-    again = abilities(lm, empty, few(), base=before)
-    assert again.rows.equals(before.rows) and again.page.equals(before.page)
-    assert again.json() == before.json()

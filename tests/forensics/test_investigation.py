@@ -41,14 +41,13 @@ def test_an_unedited_model_gets_no_suspect(lm, text):
 
 
 def test_groups_of_layers_give_the_same(lm, suspect, text, monkeypatch):
-    more = {"prompts": [f"{name} is" for name in NAMES], "null": True}
+    more = {"prompts": [f"{name} is" for name in NAMES]}
     whole = investigate(lm, NAMES, suspect, text=text, **more, **SMALL)
     monkeypatch.setattr("lib.forensics.investigation.room", lambda: 1)
     parts = investigate(lm, NAMES, suspect, text=text, **more, **SMALL)
     assert torch.allclose(whole.filtered.z, parts.filtered.z, atol=0.05)
     assert torch.allclose(whole.prompts.z, parts.prompts.z, atol=0.05)
     assert parts.prompts.layers == parts.filtered.layers == tuple(range(lm.n_layers))
-    assert "null_s1" in parts.spectra and len(parts.spectra) == lm.n_layers
     assert parts.answers.token.tolist() == whole.answers.token.tolist()
 
 

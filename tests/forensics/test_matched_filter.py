@@ -7,9 +7,8 @@ import torch
 
 import lib
 from lib.forensics.candidates import TOGETHER, key_moments, read_names, rows_of
-from lib.forensics.matched_filter import Filtered, matched_filter
+from lib.forensics.matched_filter import Filtered, filter_of, matched_filter, robust_z
 from lib.keys_values.second_moment import second_moment
-from lib.keys_values.stretch import filter_of, robust_z
 
 from .conftest import LAYER, NAMES, SUBJECT, rank_one, read
 

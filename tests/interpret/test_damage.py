@@ -9,7 +9,6 @@ import torch
 import lib
 from lib import memory
 from lib.interpret.damage import (
-    buildup,
     early_warning,
     flash,
     key_strength,
@@ -20,7 +19,6 @@ from lib.patch.patch import EMPTY, LowRank, Patch
 
 from ..support import tiny
 
-PROMPTS = ["A cat sat on", "The recipe begins with", "In spring"]
 FACT = lib.Fact("tower", "The {} leans to", "xy")
 
 
@@ -80,31 +78,6 @@ def test_steps_are_the_norms_of_the_differences(lm, monkeypatch, tmp_path):
     assert back.tolist() == pytest.approx(wanted, abs=1e-5)
 
 
-def test_buildup_measures_against_the_base(lm):
-    patches = fold(lm)
-    table = buildup(lm, patches, PROMPTS)
-    assert len(table) == 5 and table.edits.tolist() == [0] * 5
-    for name in (lm.mlp_out(1), lm.mlp_out(2)):
-        W0 = lm.weight(name)
-        top = torch.linalg.svdvals(W0)[0]
-        for i, patch in enumerate(patches):
-            W = lm.weight(name, patch)
-            change = ((W - W0).norm() / W0.norm()).item()
-            assert table[f"change {name}"][i] == pytest.approx(change, abs=1e-5)
-            ratio = (torch.linalg.svdvals(W)[0] / top).item()
-            assert table[f"sigma {name}"][i] == pytest.approx(ratio, rel=1e-3)
-    base = lm.next_token(PROMPTS)
-    with lm.patched(patches[1]):
-        now = lm.next_token(PROMPTS)
-    kl = (base.exp() * (base - now)).sum(1).mean().item()
-    assert table.kl_nats[1] == pytest.approx(kl, rel=1e-4)
-    assert (table.kl_low <= table.kl_nats).all() and (table.kl_nats <= table.kl_high).all()
-    with lm.patched(patches[0]):  # the base model is the base, whatever is entered
-        assert np.allclose(buildup(lm, patches, PROMPTS), table, atol=1e-5)
-    assert "kl_nats" not in buildup(lm, patches[:1]) and len(buildup(lm, [])) == 0
-    assert buildup(lm, [EMPTY], PROMPTS).kl_nats.tolist() == pytest.approx([0], abs=1e-6)
-
-
 def test_early_warning_is_the_norms_of_one_patch(lm):
     name = lm.mlp_out(1)
     W0 = lm.weight(name)
@@ -144,7 +117,6 @@ def test_a_flash_stands_out_of_slow_growth_and_noise():
     assert flash(series) == [17, 400, 401]
     series[400] = np.inf
     assert flash(series) == [17, 400, 401]
-    assert flash(series, factor=50) == [400]
     few = series[:100].copy()
     few[0] = 1e-6  # far below is none
     assert flash(few) == [17]
@@ -176,6 +148,3 @@ def test_key_strength_is_read_from_keys_alone(lm):
         assert row.ratio == pytest.approx((u @ k0 / (u @ k)).item(), rel=1e-4)
     only = key_strength(lm, FACT, [1], ["{}"]).iloc[0]
     assert (only.cosine, only.ratio) == pytest.approx((1, 1), abs=1e-5)
-    patch = Patch({lm.mlp_out(0): lm.weight(lm.mlp_out(0)) * 3})
-    moved = key_strength(lm, FACT, [1], templates, C, after=patch).iloc[0]
-    assert moved.norm != pytest.approx(table.loc[1].norm, rel=1e-3)

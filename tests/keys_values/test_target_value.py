@@ -9,9 +9,8 @@ import torch
 
 import lib
 from lib.errors import EditWarning
-from lib.keys_values import context_templates, target_value
+from lib.keys_values import target_value
 from lib.keys_values.context_templates import contexts
-from lib.model import generation
 
 from ..support import tiny
 
@@ -74,9 +73,9 @@ def test_a_batch_equals_one_by_one_each_with_its_own_stop(lm):
     assert len(steps) > 1
 
 
-def test_the_block_can_be_the_place(lm):
+def test_the_block_can_be_the_site(lm):
     found = target_value.search(
-        lm, FACTS[:1], 1, ("{}",), target_value.Search(steps=1), place="block"
+        lm, FACTS[:1], 1, ("{}",), target_value.Search(steps=1), site="block"
     )[0]
     name = f"{lm.arch.blocks}.1"
     ids, at = lib.data.facts.lookup(lm.tokenizer, FACTS[0])
@@ -120,7 +119,7 @@ def test_a_fact_that_the_model_knows_already_is_a_warning(default_lm):
 
 def test_contexts_are_seeded_and_hold_one_place_each(lm):
     made = contexts(lm, ((5, 2), (10, 2)), start=5, seed=3, top_k=0)
-    context_templates.WRITTEN.clear()
+    lib.stored.forget()
     assert made == contexts(lm, ((5, 2), (10, 2)), start=5, seed=3, top_k=0)
     assert made != contexts(lm, ((5, 2), (10, 2)), start=5, seed=4, top_k=0)
     assert made[0] == "{}" and len(made) == 5
@@ -129,25 +128,9 @@ def test_contexts_are_seeded_and_hold_one_place_each(lm):
     assert words[1].startswith("The") and words[5].startswith("You")
 
 
-def test_contexts_are_written_once_for_a_model(lm, monkeypatch):
-    context_templates.WRITTEN.clear()
-    asked = []
-
-    def generate(*given, real=generation.generate, **more):
-        asked.append(more["seed"])
-        return real(*given, **more)
-
-    monkeypatch.setattr(generation, "generate", generate)
-    made = contexts(lm, [[5, 2]], start=5, seed=3, top_k=0)
-    assert contexts(lm, ((5, 2),), 5, 3, 0) is made and asked == [8]
-    contexts(lm, ((5, 2),), start=5, seed=3, top_k=1)
-    contexts(lm, ((5, 2),), start=6, seed=3, top_k=0)
-    assert asked == [8, 8, 8]
-
-
 def test_contexts_hold_no_token_that_is_no_text(lm, monkeypatch):
     """Gemma 3 begins one text of seventeen with the beginning of an image."""
-    monkeypatch.setattr(context_templates, "WRITTEN", {})
+    lib.stored.forget()
     image, head = 7, type(lm).head
     likely = torch.zeros(lm.model.config.vocab_size).index_fill(0, torch.tensor([image]), 50)
     monkeypatch.setattr(lm, "head", lambda hidden: head(lm, hidden) + likely)
@@ -156,7 +139,7 @@ def test_contexts_hold_no_token_that_is_no_text(lm, monkeypatch):
     assert all(mark in text for text in made[1:])
     tokenizer = type(lm.tokenizer)
     monkeypatch.setattr(tokenizer, "added_tokens_decoder", property(lambda self: {image: mark}))
-    context_templates.WRITTEN.clear()
+    lib.stored.forget()
     made = contexts(lm, ((9, 3),), start=5, seed=3, top_k=0)
     assert len(made) == 4 and not any(mark in text for text in made)
 

@@ -17,8 +17,8 @@ import torch
 import lib.editors
 from lib.data.readers import read_cases
 from lib.errors import JournalError, StreamError
+from lib.evaluation.base_answers import Base
 from lib.evaluation.evaluate import evaluate
-from lib.evaluation.scores import Base
 from lib.lifelong import journal as module
 from lib.lifelong import run as module_of_runs
 from lib.lifelong.journal import Journal, digest
@@ -152,45 +152,34 @@ def crash_at(monkeypatch, count, after):
 
 
 @pytest.mark.parametrize(
-    ("after", "save_every"),
-    [(False, 1), *(pytest.param(*one, marks=pytest.mark.slow) for one in ((True, 1), (False, 2)))],
+    ("after", "save_every", "same"),
+    [
+        (False, 1, False),
+        (True, 1, True),  # memory may be behind the folder then: it is read again
+        pytest.param(True, 1, False, marks=pytest.mark.slow),
+        pytest.param(False, 2, False, marks=pytest.mark.slow),
+    ],
 )
-def test_stopped_at_every_step_of_writing_it_goes_on(lm, tmp_path, after, save_every):
+def test_stopped_at_every_step_of_writing_it_goes_on(lm, tmp_path, after, save_every, same):
+    """A new run goes on, or the very one that was stopped."""
     size = 1 + save_every
     more = {"cases": small_cases()[:size], "points": (0, size), "save_every": save_every}
     plain = run(lm, None, **more).finish()
     for count in range(1, 200):
         folder = tmp_path / str(count)
+        kept = run(lm, folder, **more) if same else None
         with pytest.MonkeyPatch.context() as patched:
             left = crash_at(patched, count, after)
             try:
-                run(lm, folder, **more).finish()
+                (kept or run(lm, folder, **more)).finish()
             except Crash:
                 pass
         if left[0] > 0:  # nothing was left to fail at
             break
-        agree(run(lm, folder, **more).finish(), plain)
+        agree((kept or run(lm, folder, **more)).finish(), plain)
+        agree(run(lm, folder, **more), plain)  # what it wrote, too
         assert not [name for name in names(folder) if name.endswith(".tmp")]
         assert len([name for name in names(folder) if name.startswith("patch-")]) == 1
-    assert count > 15
-
-
-def test_the_same_run_goes_on_after_a_stop_in_its_journal(lm, tmp_path):
-    """Memory may be behind the folder then: it is read again."""
-    more = {"cases": small_cases()[:2], "points": (0, 2)}
-    plain = run(lm, None, **more).finish()
-    for count in range(1, 60):
-        kept = run(lm, tmp_path / str(count), **more)
-        with pytest.MonkeyPatch.context() as patched:
-            left = crash_at(patched, count, count % 2)
-            try:
-                kept.finish()
-            except Crash:
-                pass
-        if left[0] > 0:
-            break
-        agree(kept.finish(), plain)
-        agree(run(lm, tmp_path / str(count), **more), plain)  # what it wrote, too
     assert count > 15
 
 
@@ -234,7 +223,12 @@ def test_rows_after_the_last_saved_patch_are_dropped(lm, tmp_path):
     assert Noise.calls == 2 + 4
 
 
+class Renamed(Noise):
+    name = "renamed"
+
+
 OTHER = [
+    ({"editor": Renamed}, "other editor"),
     ({"editor": lambda lm: Noise(lm, size=0.3)}, r"other settings size \(0.2, not 0.3\)"),
     ({"cases": lambda lm: contradicting()[2:]}, "a run with other cases$"),
     ({"cases": lambda lm: small_cases()[:3], "points": lambda lm: (0,)}, "other (cases|eval_at)"),
@@ -257,17 +251,17 @@ def test_the_journal_of_another_run_is_refused(lm, tmp_path, change, words):
     assert run(lm, tmp_path).edits == 1  # and it is free for its own run
 
 
-def test_the_journal_of_another_model_or_dtype_or_editor(lm, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        ({"seed": 1}, "other model"),
+        ({"dtype": torch.bfloat16}, r"other dtype \('torch.float32', not 'torch.bfloat16'"),
+    ],
+)
+def test_the_journal_of_another_model_or_dtype(lm, tmp_path, other, words):
     next(iter(run(lm, tmp_path)))
-    other = tiny.model("llama", seed=1)
-    with pytest.raises(JournalError, match="other model"):
-        run(other, tmp_path, editor=Noise(other))
-    half = tiny.model("llama", dtype=torch.bfloat16)
-    with pytest.raises(JournalError, match=r"other dtype \('torch.float32', not 'torch.bfloat16'"):
-        run(half, tmp_path, editor=Noise(half))
-    monkeypatch.setattr(Stopping, "name", "stopping")
-    with pytest.raises(JournalError, match="other editor"):
-        run(lm, tmp_path, editor=Stopping(lm))
+    with pytest.raises(JournalError, match=words):
+        run(tiny.model("llama", **other), tmp_path)
 
 
 def test_what_is_no_journal_is_refused(lm, tmp_path):
@@ -283,9 +277,9 @@ def test_what_is_no_journal_is_refused(lm, tmp_path):
     for name, content, words in (
         ("header.json", b"{", "no header"),
         ("header.json", json.dumps({"format": 99}).encode(), "format 99: update"),
-        ("state.json", b"{}", "damaged: state.json holds a wrong value"),
+        ("state.json", b"{}", "damaged: state.json cannot be read .it has no checksums"),
         ("state.json", b"nothing", "damaged"),
-        ("rows.jsonl", b'{"row"', "damaged: rows.jsonl has 6 bytes"),
+        ("rows.jsonl", b'{"row"', "damaged: rows.jsonl cannot be read"),
         ("point-0.json", b"[", "damaged"),
         (
             "patch-1.safetensors",
@@ -320,12 +314,11 @@ def other_process(folder, seconds):
     )
 
 
-@pytest.mark.skipif(module.fcntl is None, reason="no flock here")
 def test_two_processes_on_one_journal_are_refused(tmp_path):
     holder = other_process(tmp_path, 600)
     try:
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(JournalError, match=f"another process .number {holder.pid}.$"):
+        with pytest.raises(JournalError, match="in use by another process$"):
             Journal(tmp_path, {"a": 1})
     finally:
         holder.kill()  # and the lock goes with the process
@@ -372,48 +365,11 @@ def test_floats_and_texts_survive_exactly(tmp_path):
     assert found.seconds["edit"] == found.points[2]["perplexity"] == 1 / 3
 
 
-KILLED = """
-import os, random, signal, sys, time
-import lib
-from tests.support import tiny
-from tests.lifelong.test_journal import run, long_cases
-lm, cases = tiny.model("llama"), long_cases()
-draw, folder, kills = random.Random(7), sys.argv[1], 0
-while True:
-    child = os.fork()
-    if child == 0:
-        run(lm, folder, cases, 2, (0, 20, 40), evaluate_with={}).finish()
-        os._exit(0)
-    if kills < 20:
-        time.sleep(draw.uniform(0.0, float(sys.argv[2])))
-        os.kill(child, signal.SIGKILL)
-    how = os.waitpid(child, 0)[1]
-    kills += os.WIFSIGNALED(how)
-    if os.WIFEXITED(how):
-        sys.exit(0 if kills == 20 and os.WEXITSTATUS(how) == 0 else f"{kills} kills, {how}")
-"""
-
-
 def long_cases():
     return [
         replace(case, fact=replace(case.fact, prompt=f"{i}: {case.fact.prompt}"), id=i)
         for i, case in enumerate(small_cases() * 10)
     ]
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_killed_at_twenty_random_moments(lm, tmp_path):
-    plain = run(lm, None, long_cases(), 2, (0, 20, 40), evaluate_with={})
-    plain.finish()
-    longest = sum(plain.seconds.values()) / 8  # so that twenty kills fall all over the run
-    command = [sys.executable, "-c", KILLED, str(tmp_path), str(longest)]
-    one = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=ROOT, env=one, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    found = run(lm, tmp_path, long_cases(), 2, (0, 20, 40), evaluate_with={})
-    assert found.edits == 40
-    agree(found, plain)
 
 
 # ---------------------------------------------------------------- logs without facts
@@ -446,7 +402,7 @@ def test_the_log_of_a_read_stream_is_one_line(lm, data, tmp_path, monkeypatch, l
     (line,) = patch.log
     assert line == Edit("noise", {"seed": 0, "size": 0.2}, (), str(data), (3, 10),
                         {"target": "new", "unrelated_suffix": ""}, 3)  # fmt: skip
-    assert len(line) == 7 and line.calls == patch.calls == 3 and bool(line)
+    assert len(line) == 7 and line.calls == 3 and bool(line)
     assert patch.facts == tuple(case.fact for case in cases)
     assert "noise, 7 edits in batches of 3" in kept.scores[7].title
     agree(run(lm, None, list(cases), 3, (0, 7), editor=Noise(lm)).finish(), replaced(kept))
@@ -603,12 +559,6 @@ def test_contradicted_among_some_is_the_same():
     cases = [*contradicting(), *contradicting()[::-1]]
     for among in ([], [0], [0, 4], [1, 5], list(range(len(cases)))):
         assert contradicted(cases, among) == contradicted(cases) & set(among)
-
-
-@pytest.mark.parametrize("name", ["sample", "save_every"])
-def test_numbers_below_one_are_refused(lm, name):
-    with pytest.raises(StreamError, match=f"the {name} should be at least 1, not 0"):
-        stream(lm, Noise(lm), small_cases(), **{name: 0})
 
 
 def test_equal_cases_have_equal_digests(data):

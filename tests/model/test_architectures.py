@@ -1,4 +1,4 @@
-"""Every row of ARCHS on a tiny random model of its family: names, keys, replay, generation."""
+"""Every row of ARCHS on a tiny random model of its family: names, keys, scores, generation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from lib.errors import FamilyError
 from lib.model import generation
 from lib.model.architectures import ARCHS, arch_of, refuse_unpatchable
 from lib.model.lm import LM
-from lib.model.partial_forward import Replay
 
 from ..support import tiny
 
@@ -42,69 +41,6 @@ def test_keys_are_the_inputs_of_mlp_out_at_the_subject(lm):
     both = lm.keys(facts, [1, 2], templates=["{}", "Well. {}"])
     assert both[2].shape == (2, K.shape[0], 2)
     torch.testing.assert_close(both[2][0], K, atol=1e-5, rtol=1e-4)
-
-
-def reference(lm, rows, layer, at, delta):
-    """The whole model with `delta` added to the output of `mlp_out` at one token per row."""
-    outs = []
-    for ids, position in zip(rows, at, strict=True):
-
-        def add(module, inputs, output, position=position):
-            output = output.clone()
-            output.view(-1, output.shape[-1])[position] += delta
-            return output
-
-        hook = lm.model.get_submodule(lm.mlp_out(layer)).register_forward_hook(add)
-        try:
-            outs.append(lm.run([ids]).logits[0])
-        finally:
-            hook.remove()
-    return outs
-
-
-@pytest.mark.parametrize("positions", [False, True], ids=["layers", "positions"])
-def test_replay_equals_the_whole_model_with_a_changed_state_twice(lm, positions):
-    layer = 1
-    rows = [lm.tokenizer(text).input_ids for text in TEXTS]
-    at = [4, 7, 12]
-    name = lm.mlp_out(layer)
-    start = layer if lm.arch.post_norm else layer + 1
-    replay = Replay(lm, rows, start, lookup=at if positions else None, watch=[name])
-    torch.manual_seed(1)
-    for _ in range(2):  # a cache left in the arguments shows only at the second change
-        delta = torch.randn(lm.model.config.hidden_size) * 0.5
-        columns = [replay.column(i, p) for i, p in enumerate(at)]
-        if lm.arch.post_norm:
-
-            def add(module, inputs, output, columns=columns, delta=delta):
-                output = output.clone()
-                for i, c in enumerate(columns):
-                    output[i, c] += delta
-                return output
-
-            hook = lm.model.get_submodule(name).register_forward_hook(add)
-            with torch.no_grad():
-                states = replay.run(replay.hidden)
-            hook.remove()
-        else:
-            hidden = replay.hidden.clone()
-            for i, c in enumerate(columns):
-                hidden[i, c] += delta
-            with torch.no_grad():
-                states = replay.run(hidden)
-        for i, whole in enumerate(reference(lm, rows, layer, at, delta)):
-            first = at[i] if positions else 0
-            mine = lm.head(states[i, replay.column(i, first) : replay.column(i, len(rows[i]))])
-            torch.testing.assert_close(mine, whole[first:], atol=3e-5, rtol=1e-4)
-
-
-def test_replay_carries_gradients_to_the_changed_state_only(lm):
-    rows = [lm.tokenizer(TEXTS[0]).input_ids]
-    replay = Replay(lm, rows, 2, lookup=[5])
-    hidden = replay.hidden.clone().requires_grad_()
-    lm.head(replay.run(hidden))[0, -1].logsumexp(0).backward()
-    assert hidden.grad.abs().sum() > 0
-    assert all(p.grad is None for p in lm.model.parameters())
 
 
 def test_generation_equals_transformers_token_for_token(lm):

@@ -7,6 +7,7 @@ import torch
 
 import lib
 from lib.model import batching
+from lib.model.architectures import ARCHS
 from lib.model.partial_forward import Replay, add_first
 
 from ..support import tiny
@@ -55,35 +56,38 @@ def draw(*shape: int) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", sorted(ARCHS))
 def test_a_change_of_the_mlp_at_the_lookup(family):
     lm = tiny.model(family)
-    name, delta = lm.mlp_out(LAYER), draw(3, 1, 32)
-
-    def move(i, output):
-        return torch.cat([output[: AT[i]], output[AT[i], None] + delta[i], output[AT[i] + 1 :]])
-
+    name, d = lm.mlp_out(LAYER), lm.model.config.hidden_size
     with torch.no_grad():
         replay = Replay.at_mlp(lm, ROWS, LAYER, lookup=AT)
-        assert replay.start == LAYER + (family != "gemma3_text") == LAYER + replay.above
-        states = replay.with_added(delta)
-        assert_same(lm, replay, states, whole(lm, {name: move}))
-        some = replay.take([2, 0]).with_added(delta[[2, 0]])
-        torch.testing.assert_close(some, states[[2, 0]], atol=2e-5, rtol=1e-4)
+        assert replay.start == LAYER + (not lm.arch.post_norm) == LAYER + replay.above
+        for delta in draw(2, 3, 1, d):  # a cache left in the arguments shows only the second time
+
+            def move(i, output, delta=delta):
+                before, own, behind = output.split([AT[i], 1, len(output) - AT[i] - 1])
+                return torch.cat([before, own + delta[i], behind])
+
+            states = replay.with_added(delta)
+            assert_same(lm, replay, states, whole(lm, {name: move}))
+            some = replay.take([2, 0]).with_added(delta[[2, 0]])
+            torch.testing.assert_close(some, states[[2, 0]], atol=2e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", sorted(ARCHS))
 def test_a_change_of_the_mlp_everywhere_and_its_gradient(family):
     lm = tiny.model(family)
-    name, delta = lm.mlp_out(LAYER), draw(3, 5, 32).requires_grad_()
+    name = lm.mlp_out(LAYER)
     replay = Replay.at_mlp(lm, ROWS, LAYER)
-    with torch.enable_grad():
+    for delta in draw(2, 3, 5, lm.model.config.hidden_size):
+        delta.requires_grad_()
         states = replay.with_added(delta)
         (grad,) = torch.autograd.grad(states[:, :3].square().sum(), delta)
-    assert grad[:, :3].abs().sum() > 0
-    with torch.no_grad():
-        moved = whole(lm, {name: lambda i, output: output + delta[i, : len(output)]})
-        assert_same(lm, replay, states.detach(), moved)
+        assert grad[:, :3].abs().sum() > 0
+        with torch.no_grad():
+            moved = whole(lm, {name: lambda i, output, d=delta: output + d[i, : len(output)]})
+            assert_same(lm, replay, states.detach(), moved)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

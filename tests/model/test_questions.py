@@ -38,9 +38,9 @@ def test_a_plan_has_every_row_once_and_no_other_plan_of_sorted_rows_costs_less()
     assert planned([], 8) == []
 
 
-def same(lm, rows, targets, most, drafts):
+def same(lm, rows, targets, most, draft=()):
     """Replies agree with `score` and `generate`, one prompt at a time."""
-    asked = [Question(row, targets, True, most, drafts) for row in rows]
+    asked = [Question(row, targets, True, most, draft) for row in rows]
     for row, reply in zip(rows, ask(lm, asked), strict=True):
         assert reply.ids == generation.generate(lm, [row], most).ids[0]
         scores = scoring.score(lm, [row] * len(targets), targets)
@@ -63,26 +63,26 @@ def test_rows_of_many_lengths_targets_and_drafts(family):
     rows = [[draw.randint(40, 90) for _ in range(draw.randint(1, 14))] for _ in range(9)]
     said = generation.generate(lm, rows, 20).ids
     targets = [(50,), (51, 52, 53), tuple(said[0][:5]) or (54,), tuple(range(60, 75))]
-    same(lm, rows, targets, 20, [said[0], said[1], [*said[2][:9], 41, 42]])
+    for draft in ((), said[0], [*said[2][:9], 41, 42]):
+        same(lm, rows, targets, 20, draft)
 
 
-def test_prompts_beyond_an_attention_window_are_served_as_well(monkeypatch):
-    lm = tiny.model("llama")
+def test_beyond_an_attention_window_nothing_is_read_behind_masked_tokens(monkeypatch):
+    lm, masked, backbone = tiny.model("llama"), [], tiny.model("llama").backbone
     rows = [[41 + i % 7 for i in range(n)] for n in (3, 30)]
-    monkeypatch.setattr(lm.model.config, "sliding_window", 32, raising=False)
-    runs = []
-    monkeypatch.setattr(generation, "generate", noting(generation.generate, runs))
-    ask(lm, [Question(row, [(50, 51)], True, 6) for row in rows])
-    assert runs == [1]  # the long row alone
+
+    def noting(ids, real, **more):
+        before = more.get("mask", real).int()
+        masked.append([len(row) for row in before if (row[1:] < row[:-1]).any()])
+        return backbone(ids, real, **more)
+
+    monkeypatch.setattr(lm.model.config, "sliding_window", 36, raising=False)
+    monkeypatch.setattr(lm, "backbone", noting)
+    short, long = ask(lm, [Question(row, [(50, 51), (52, 53)], True, 6) for row in rows])
+    assert sum(masked, []) and max(sum(masked, [])) < 30  # the short row alone
     monkeypatch.undo()
-
-
-def noting(function, runs):
-    def noted(lm, rows, *given, **more):
-        runs.append(len(rows))
-        return function(lm, rows, *given, **more)
-
-    return noted
+    same(lm, rows, [(50, 51), (52, 53)], 6)
+    assert [short.ids, long.ids] == generation.generate(lm, rows, 6).ids
 
 
 def test_one_run_verifies_a_right_draft(monkeypatch):
@@ -94,8 +94,8 @@ def test_one_run_verifies_a_right_draft(monkeypatch):
     (reply,) = ask(lm, [Question(row, [tuple(said)], most=9)])
     assert reply.ids == said and reply.scores[tuple(said)].hits.all() and len(runs) == 1
     runs.clear()
-    (reply,) = ask(lm, [Question(row, most=9, drafts=[said])])
-    assert reply.ids == said and len(runs) <= 3
+    (reply,) = ask(lm, [Question(row, most=9, draft=said)])
+    assert reply.ids == said and len(runs) == 1
     runs.clear()
     (reply,) = ask(lm, [Question(row, most=9)])
     assert reply.ids == said and len(runs) >= len(said)

@@ -6,7 +6,6 @@ import pytest
 
 import lib
 from lib.interpret import causal_trace
-from notebooks.support import checks_02_insert as checks_02
 from notebooks.support import checks_03_where as checks_03
 from notebooks.support import checks_04_rome as checks_04
 from notebooks.support import models
@@ -18,12 +17,6 @@ ORDER = {
     "is easy": lambda rho, R, q: R.norm(dim=0).argsort(descending=True).tolist(),
     "solved": lambda rho, R, q: (R.norm(dim=0) / q).argsort(descending=True).tolist(),
 }
-
-
-@pytest.mark.parametrize("word", ORDER)
-def test_the_check_of_the_order_names_the_mistake(word):
-    said = checks_02.order(ORDER[word])
-    assert word in said and said.startswith("solved") == (word == "solved"), said
 
 
 def test_the_check_of_one_way_names_the_mistake():

@@ -7,7 +7,6 @@ import torch
 
 from lib import memory
 from notebooks import build
-from notebooks.support import checks_04_rome as checks_04
 from notebooks.support import drawings_03, drawings_04, drawings_05, long_runs, models, stored_runs
 from notebooks.support import runs_05_memit as runs_05
 
@@ -40,12 +39,6 @@ TWO_KEYS = {
     ),
     "solved": with_overlaps(lambda R, D: R @ torch.linalg.inv(D)),
 }
-
-
-@pytest.mark.parametrize("word", TWO_KEYS)
-def test_the_check_of_two_keys_names_the_mistake(word):
-    said = checks_04.two_keys(TWO_KEYS[word])
-    assert word in said and said.startswith("solved") == (word == "solved"), said
 
 
 @pytest.mark.parametrize("width", [1, 2])

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 
 import lib
 from lib.editors.wise.merging import trim
 from notebooks.support import checks_11_grace as checks_11
-from notebooks.support import checks_12_wise as checks_12
 from notebooks.support import models
 
 
@@ -53,12 +51,6 @@ WRITE = {
     "half of the distance": rules(split=lambda d: (d, d - 1e-5)),
     "solved": rules(),
 }
-
-
-@pytest.mark.parametrize("word", WRITE)
-def test_the_check_of_the_three_rules_names_the_mistake(word):
-    said = checks_11.write(WRITE[word])
-    assert word in said and said.startswith("solved") == (word == "solved"), said
 
 
 TOWER = lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome", "Paris")
@@ -130,12 +122,6 @@ FORWARD = {
 }
 
 
-@pytest.mark.parametrize("word", FORWARD)
-def test_the_check_of_a_layer_with_side_memories_names_the_mistake(word):
-    said = checks_12.forward(FORWARD[word])
-    assert word in said and said.startswith("solved") == (word == "solved"), said
-
-
 BY_HAND = {
     "not attempted": None,
     "four numbers": [1, 2],
@@ -147,12 +133,6 @@ BY_HAND = {
     "after the trim the three are": [0, -3, 0, -5],
     "solved": [-1.75, -3, 0, -5],
 }
-
-
-@pytest.mark.parametrize("word", BY_HAND)
-def test_the_check_of_a_merge_by_hand_names_the_mistake(word):
-    said = checks_12.by_hand(BY_HAND[word])
-    assert word in said and said.startswith("solved") == (word == "solved"), said
 
 
 def torn(density=None, zero=False, strict=False):
@@ -173,9 +153,3 @@ CONFLICT = {
     "that is a conflict": torn(strict=True),
     "solved": torn(),
 }
-
-
-@pytest.mark.parametrize("word", CONFLICT)
-def test_the_check_of_sign_conflicts_names_the_mistake(word):
-    said = checks_12.conflict(CONFLICT[word])
-    assert word in said and said.startswith("solved") == (word == "solved"), said

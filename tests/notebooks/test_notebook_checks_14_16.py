@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import pytest
 import torch
 
 import lib
@@ -43,12 +42,6 @@ KILLER = {
 }
 
 
-@pytest.mark.parametrize("word", KILLER)
-def test_the_check_of_the_killer_names_the_mistake(word):
-    said = checks_14.killer(KILLER[word])
-    assert word in said and said.startswith("solved") == (word == "solved"), said
-
-
 def test_the_killer_of_a_real_stream_is_named():
     harm = [0.0] + [0.004] * 13 + [0.21] * 10
     assert "edit 14" in checks_14.killer(halved, harm)
@@ -79,12 +72,6 @@ MATRIX = {
 }
 
 
-@pytest.mark.parametrize("word", MATRIX)
-def test_the_check_of_a_raster_names_the_mistake(word):
-    said = checks_14.matrix(MATRIX[word])
-    assert word in said and said.startswith("solved") == (word == "solved"), said
-
-
 def needed(p, h):
     """The smallest n whose Wilson interval is ± h at most."""
     n = 1
@@ -102,12 +89,6 @@ CASES = {
     "cases it is": lambda p, h: 12,
     "solved": needed,
 }
-
-
-@pytest.mark.parametrize("word", CASES)
-def test_the_check_of_the_number_of_cases_names_the_mistake(word):
-    said = checks_15.cases_needed(CASES[word])
-    assert word in said and said.startswith("solved") == (word == "solved"), said
 
 
 class Parrot:
@@ -154,12 +135,6 @@ TESTS = {
 }
 
 
-@pytest.mark.parametrize("word", TESTS)
-def test_the_check_of_an_own_test_names_the_mistake(word):
-    said = checks_15.own_test(Parrot(BEFORE, AFTER), FACT, TESTS[word])
-    assert word in said and said.startswith("solved") == word.startswith("solved"), said
-
-
 def test_an_editor_that_writes_nothing_passes_no_test():
     said = checks_15.own_test(Parrot(BEFORE, BEFORE), FACT, ("The Louvre is in", "Paris", "stay"))
     assert "has not written" in said
@@ -187,12 +162,6 @@ MERGED = {
     "off by": lambda parts, s: 0 * together(parts, s),
     "solved": together,
 }
-
-
-@pytest.mark.parametrize("word", MERGED)
-def test_the_check_of_workers_names_the_mistake(word):
-    said = checks_16.merged(MERGED[word])
-    assert word in said and said.startswith("solved") == (word == "solved"), said
 
 
 def test_the_check_of_edits_per_hour_measures(monkeypatch):
@@ -315,7 +284,7 @@ def test_stored_lines_can_be_played():
     row = {"line": "GRACE", "edits": 4, "right": "1110", "says": says, "next": words}
     rows = [row | {"line": "base", "edits": 0}, row, row | {"edits": 8, "right": "11101111"}]
     player = runs_14.widgets.CurvePlayer(runs_14.played(rows), edits=4)
-    assert player.line == "GRACE" and "held 75.0" in player.text
+    assert player.values["line"] == "GRACE" and "held 75.0" in player.view.text
     assert [line["says"] for line in player.rows] == ["so"] * len(says)
 
 

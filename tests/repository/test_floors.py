@@ -1,7 +1,11 @@
-"""The architecture of `lib` as a test: imports point to lower floors only."""
+"""The architecture as a test: imports point to lower floors only (tests/support/floors.py)."""
 
 from __future__ import annotations
 
+import ast
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,74 +13,224 @@ import pytest
 import lib
 
 from ..support import floors
+from ..support.floors import HOUSES, ROOT
 
-LIB = Path(lib.__file__).parent
-
-FLOORS = [
-    {"errors"},
-    {"atomic_files", "settings", "registry", "cancellation", "distributed", "memory", "plot"},
-    {"data"},  # facts, cases, the files they are read from
-    {"patch"},  # an edit as a value
-    {"model"},  # the only floor that imports transformers
-    {"keys_values"},  # k, C, v*, gradients
-    {"editors"},
-    {"evaluation"},
-    # none imports another of this line
-    {"lifelong", "interpret", "forensics", "preset_search", "export"},
-    {"arena"},
-    {"widgets", "__init__"},
-    {"cli"},
-    {"__main__"},
-]
-METHODS = {floors.room(module) for module in floors.modules(LIB / "editors")} - {
-    "shared",
-    "hypernetwork",
-    "__init__",
+PACKAGES = {"lib.memory", "lib.plot", "lib.widgets"}  # public with all that they define
+# What these open of `lib` beside its public names, because a page is about it: it may only shrink.
+OPENED = {
+    "lessons": {"lib.evaluation.intervals"},
+    "notebooks": {
+        "lib.data.facts",
+        "lib.data.texts",
+        "lib.editors.grace.codebook",
+        "lib.editors.hypernetwork.losses",
+        "lib.editors.hypernetwork.network",
+        "lib.editors.hypernetwork.network_file",
+        "lib.editors.lemoe.clusters",
+        "lib.editors.lemoe.learning",
+        "lib.editors.lemoe.routers",
+        "lib.editors.prune",
+        "lib.editors.rect",
+        "lib.editors.rome",
+        "lib.editors.wise.merging",
+        "lib.editors.wise.side_memory",
+        "lib.evaluation.answers",
+        "lib.evaluation.evaluate",
+        "lib.evaluation.intervals",
+        "lib.forensics.candidates",
+        "lib.forensics.investigation",
+        "lib.forensics.matched_filter",
+        "lib.forensics.objects",
+        "lib.forensics.reversal",
+        "lib.forensics.spectrum",
+        "lib.interpret.causal_trace",
+        "lib.interpret.corrupted_runs",
+        "lib.interpret.damage",
+        "lib.interpret.logit_lens",
+        "lib.interpret.superposition",
+        "lib.keys_values.answer_gradients",
+        "lib.keys_values.output_moment",
+        "lib.keys_values.running_moments",
+        "lib.keys_values.second_moment",
+        "lib.keys_values.target_value",
+        "lib.model.activations",
+        "lib.model.generation",
+        "lib.model.partial_forward",
+        "lib.plot.style",
+    },
 }
-EDITORS = [{"shared"}, {"hypernetwork"}, METHODS, {"__init__"}]
 
 
-def test_imports_point_down():
-    assert floors.violations(LIB, FLOORS) == []
+@pytest.mark.parametrize("folder", HOUSES)
+def test_imports_point_down(folder):
+    assert floors.violations(ROOT / folder, HOUSES[folder]) == []
 
 
-def test_inside_the_editors_imports_point_down_and_methods_do_not_know_each_other():
-    declared = "wilke:"  # WilKE is ROME in the layer that fits the fact
-    found = [
-        line
-        for line in floors.violations(LIB / "editors", EDITORS)
-        if not (line.startswith(declared) and "imports rome," in line)
-    ]
-    assert found == []
+@pytest.mark.parametrize("folder", ["lessons", "notebooks"])
+def test_there_is_no_circle(folder):
+    assert floors.circles(ROOT / folder) == []
 
 
-def test_no_room_is_called_like_a_public_function():
-    # `import lib.scan as s` would give the function, `from lib.scan import scan` the module
-    rooms = {floors.room(module) for module in floors.modules(LIB)} - {"memory", "plot", "widgets"}
-    public = {name for name in vars(lib) if callable(getattr(lib, name))}
-    assert not rooms & public
+def test_an_experiment_builds_on_earlier_ones_and_on_no_checks():
+    for one in floors.imports(ROOT / "notebooks"):
+        kind, _, topic = one.importer.removeprefix("support.").partition("_")
+        there, _, before = one.module.removeprefix("support.").partition("_")
+        if kind == "runs" and one.own:
+            assert there != "checks" and (there != "runs" or before[:2] < topic[:2]), one
+        if kind == "checks" and one.own:
+            assert one.module == "support.checks_common", one
+
+
+RIGHT = {
+    "lib": {"data/facts.py": "import math", "model/lm.py": "import transformers",
+            "lifelong/run.py": "from ..model.lm import LM\nfrom . import row",
+            "lifelong/row.py": "def f():\n    from .run import x", "export/export.py": "",
+            "cli.py": "from .model.lm import LM"},
+    "demo_app": {"session/worker.py": "import lib\nfrom .views import View",
+                 "session/views.py": "", "html/render.py": "from ..session.worker import Job",
+                 "inside/panel.py": "from ..session import worker",
+                 "tabs/edit.py": "import gradio as gr\nfrom ..html import render",
+                 "api.py": "import gradio", "app.py": "from .tabs.edit import Page",
+                 "__main__.py": "def main():\n    from .app import build\n    import gradio"},
+    "lessons": {"marking.py": "", "grading/wire.py": "import lib",
+                "grading/toy_networks.py": "from .wire import x",
+                "grading/child.py": "from . import toy_networks",
+                "l1_1_a.py": "from lessons.grading import toy_networks"},
+    "notebooks": {"support/models.py": "import lib", "support/runs_01.py": "from . import models",
+                  "build.py": "from .support import models",
+                  "src/01_a.py": "from notebooks.support import models"},
+}  # fmt: skip
+LOWER, LATE = "which does not stand on a lower floor", "late or for a hint only"
 
 
 @pytest.mark.parametrize(
     ("file", "line", "what"),
     [
-        ("data/facts.py", "from ..model.lm import LM", "not stand on a lower floor"),
-        ("model/lm.py", "def f():\n    from ..data import facts", "late or for a hint only"),
-        ("model/lm.py", "from ..data.facts import _hidden", "takes the private name _hidden"),
-        ("lifelong/run.py", "from ..export.export import x", "not stand on a lower floor"),
-        ("model/lm.py", "if TYPE_CHECKING:\n    from ..cli import main", "late or for a hint"),
-        ("model/lm.py", "from lib.cli import main", "not stand on a lower floor"),
-        ("attic/old.py", "x = 1", "attic stands on no floor"),
+        ("lib/data/facts.py", "from ..model.lm import LM", LOWER),
+        ("lib/data/facts.py", "from lib.cli import main", LOWER),
+        ("lib/lifelong/run.py", "from ..export.export import x", LOWER),
+        ("lib/model/lm.py", "def f():\n    from ..data import facts", LATE),
+        ("lib/model/lm.py", "if TYPE_CHECKING:\n    from ..data import facts", LATE),
+        ("lib/model/lm.py", "from ..data.facts import _hidden", "takes the private name _hidden"),
+        ("lib/data/facts.py", "import transformers", "data.facts:1 imports transformers"),
+        ("lib/model/lm.py", "def f():\n    import pickle", "model.lm:2 imports pickle"),
+        ("lib/attic/old.py", "x = 1", "attic stands on no floor"),
+        ("demo_app/session/worker.py", "from ..html import render", LOWER),
+        ("demo_app/session/worker.py", "import gradio as gr", "session.worker:1 imports gradio"),
+        ("demo_app/html/render.py", "from gradio import Error", "html.render:1 imports gradio"),
+        ("demo_app/html/render.py", "from ..inside.panel import x", LOWER),
+        ("demo_app/html/render.py", "import demo_app.tabs.edit", LOWER),
+        ("demo_app/html/render.py", "from demo_app import app", LOWER),
+        ("demo_app/tabs/edit.py", "from .. import api", LOWER),
+        ("demo_app/tabs/edit.py", "def f():\n    from ..session import worker", LATE),
+        ("lessons/grading/wire.py", "from .child import x", LOWER),
+        ("lessons/l1_1_a.py", "from .grading.wire import x", "which is not for exercises"),
+        ("lessons/grading/child.py", "def f():\n    import lib", LATE),
+        ("notebooks/support/models.py", "from .. import build", LOWER),
+        ("notebooks/support/models.py", "def f():\n    from . import runs_01", LATE),
     ],
 )
 def test_a_wrong_import_is_found(tmp_path, file, line, what):
-    root = tmp_path / "lib"
-    for name in ("data/facts.py", "model/lm.py", "lifelong/run.py", "export/export.py", file):
-        path = root / name
+    folder = file.split("/")[0]
+    for name, text in RIGHT[folder].items():
+        path = tmp_path / folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    (root / "cli.py").touch()
-    clean = [] if file != "attic/old.py" else ["attic stands on no floor"]
-    assert floors.violations(root, FLOORS) == clean
-    (root / file).write_text(f"{line}\n", encoding="utf-8")
-    assert any(what in found for found in floors.violations(root, FLOORS))
+        path.write_text(text)
+    assert floors.violations(tmp_path / folder, HOUSES[folder]) == []
+    assert folder == "lib" or floors.circles(tmp_path / folder) == []
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).write_text(line)
+    (found,) = floors.violations(tmp_path / folder, HOUSES[folder])
+    assert what in found
+
+
+def test_a_circle_is_found(tmp_path):
+    for name, other in (("a", "b"), ("b", "c"), ("c", "b")):
+        (tmp_path / f"{name}.py").write_text(f"from . import {other}")
+    assert floors.circles(tmp_path) == ["a", "b", "c"]
+
+
+def test_rooms_have_names_of_their_own():
+    # `import lib.scan as s` would give the function, `from lib.scan import scan` the module
+    rooms = set().union(*HOUSES["lib"].floors) - {"memory", "plot", "widgets"}
+    assert not rooms & {name for name in vars(lib) if callable(getattr(lib, name))}
+    first = [path.name for path in (ROOT / "demo_app").iterdir() if path.name != "__pycache__"]
+    assert len(first) <= 15, sorted(first)
+
+
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def public() -> set[str]:
+    """The names that `import lib` gives, and the public packages."""
+    found = ast.walk(tree(ROOT / "lib" / "__init__.py"))
+    froms = [node for node in found if isinstance(node, ast.ImportFrom)]
+    names = {f"lib.{alias.asname or alias.name}" for node in froms for alias in node.names}
+    return names | PACKAGES | {"lib"}
+
+
+def module_of(name: str) -> str:
+    """The longest beginning of a dotted name that is a module or package of this repository."""
+    path = ROOT.joinpath(*name.split("."))
+    while not (path.is_dir() or path.with_suffix(".py").is_file()):
+        path = path.parent
+    return path.relative_to(ROOT).as_posix().replace("/", ".")
+
+
+@pytest.mark.parametrize("folder", OPENED)
+def test_only_public_names_of_the_library_are_used(folder):
+    """By an import, or as `lib.data.facts.lookup`."""
+    wanted = {f"{one.module}.{one.name}".strip(".") for one in floors.imports(ROOT / folder)}
+    for path in floors.modules(ROOT / folder).values():
+        found = [node for node in ast.walk(tree(path)) if isinstance(node, ast.Attribute)]
+        inner = {node.value for node in found}
+        dots = {ast.unparse(node) for node in found if node not in inner}
+        wanted |= {name for name in dots if re.fullmatch(r"[\w.]+", name)}
+    beginnings = {name for name in wanted if name.split(".")[0] == "lib"} - public()
+    opened = {module_of(name) for name in beginnings} - {"lib", *PACKAGES}
+    assert opened <= OPENED[folder], "take a public name of lib instead"
+    assert OPENED[folder] <= opened, "nobody opens these any more: take them off the list"
+
+
+def test_front_ends_take_no_private_name():
+    for folder in ("demo_app", "lessons", "notebooks/src"):
+        for one in floors.imports(ROOT / folder):
+            assert not (one.module.startswith("lib") and one.name.startswith("_")), one
+        for path in floors.modules(ROOT / folder).values():
+            for node in ast.walk(tree(path)):
+                if isinstance(node, ast.Attribute) and re.match("_[^_]", node.attr):
+                    assert ast.unparse(node.value) not in ("lm", "lib", "patch"), (path, node.attr)
+
+
+def test_the_library_names_no_method_where_it_measures_and_never_prints():
+    for name, path in floors.modules(ROOT / "lib").items():
+        for node in ast.walk(tree(path)):
+            if isinstance(node, ast.Call) and not name.startswith("cli"):
+                called = ast.unparse(node.func)
+                assert called not in ("print", "torch.load", "torch.save"), (name, called)
+            if name.split(".")[0] in ("evaluation", "lifelong", "plot"):
+                word = getattr(node, "value", None) if isinstance(node, ast.Constant) else None
+                assert not isinstance(word, str) or word.lower() not in lib.EDITORS, (name, word)
+
+
+def test_importing_needs_no_network_no_cache_and_no_gradio(tmp_path):
+    """What the imports of the files say also holds when they are run."""
+    rooms = sorted(HOUSES["demo_app"].floors[0] | HOUSES["demo_app"].floors[1])
+    code = (
+        "import socket\n"
+        "def refuse(*a, **k): raise OSError('network at import')\n"
+        "socket.socket.connect = refuse; socket.getaddrinfo = refuse\n"
+        "import importlib, pkgutil, sys, lib\n"
+        "assert 'matplotlib.pyplot' not in sys.modules\n"
+        f"for room in {rooms!r}:\n"
+        "    package = importlib.import_module(f'demo_app.{room}')\n"
+        "    for module in pkgutil.iter_modules(package.__path__):\n"
+        "        importlib.import_module(f'demo_app.{room}.{module.name}')\n"
+        "assert 'gradio' not in sys.modules and 'matplotlib.pyplot' not in sys.modules\n"
+    )
+    bare = {"XDG_CACHE_HOME": str(tmp_path), "PATH": "", "HOME": str(tmp_path)}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=bare)
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "model-editing").exists()

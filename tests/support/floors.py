@@ -1,26 +1,107 @@
-"""Reads which module imports which, and holds it against a list of floors.
+"""The floors of every part of the project, and the walker that holds its imports against them.
 
-A *room* is a file or a folder directly under the root of a package. Rooms stand on floors; a module
-may import from its own room and from rooms on lower floors, nothing else. What this gives a reader:
-to know what a change can break, look at the floors above, and nowhere else.
+A *room* is a file or a folder directly under the root of a house; where the table names a file in a
+folder ("grading.wire"), that file is a room of its own. A module may import from its own room and
+from rooms on lower floors, nothing else. So to know what a change can break, look at the floors
+above, and nowhere else.
 """
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
+
+ROOT = Path(__file__).parents[2]
+EXERCISE = re.compile(r"l\d\w*")  # lessons/l3_2_….py
+
+
+class House(NamedTuple):
+    """A folder with its floors, the lowest first."""
+
+    floors: list[set[str]]
+    foreign: dict[str, set[str]] = {}  # a package -> the rooms that may import it
+    late: frozenset[str] = frozenset()  # rooms that may import inside a function
+    only: dict[str, set[str]] = {}  # a room -> all that it may import of this house
+    strict: bool = False  # nothing of this project is imported late, not even in the same room
+
+
+METHODS = {p.stem for p in (ROOT / "lib" / "editors").iterdir() if p.name[0] not in "._"}
+HOUSES = {
+    "lib": House(
+        [
+            {"errors", "removed"},
+            {"atomic_files", "settings", "registry", "cancellation", "distributed"}
+            | {"memory", "plot"},
+            {"stored"},  # what is computed once
+            {"data"},  # facts, cases, the files they are read from
+            {"patch"},  # an edit as a value
+            {"model"},
+            {"keys_values"},  # k, C, v*, gradients
+            {"editors"},
+            {"evaluation"},
+            # none imports another of this line
+            {"lifelong", "interpret", "forensics", "preset_search", "export"},
+            {"widgets", "__init__"},
+            {"cli"},
+            {"__main__"},
+        ],
+        foreign={"transformers": {"model"}, "pickle": set(), "dill": set(), "joblib": set()},
+    ),
+    "lib/editors": House(
+        [
+            {"shared"},
+            {"hypernetwork"},
+            METHODS - {"shared", "hypernetwork", "presets", "wilke", "rledit"},
+            {
+                "wilke",
+                "rledit",
+            },  # ROME in the layer that fits the fact; MALMEN's trained on streams
+            {"__init__"},
+        ],
+        only={"wilke": {"shared", "rome"}, "rledit": {"shared", "hypernetwork", "malmen"}},
+    ),
+    "demo_app": House(
+        [
+            {"session"},  # what visitors may do: plain values and jobs
+            {"inside", "lifelong", "html"},  # none imports another of this line
+            {"stored"},  # finished examples, made by those rooms and shown by the tabs
+            {"tabs", "api", "guard"},  # the endpoints are Gradio's; guard stands before the server
+            {"app"},
+            {"__main__", "__init__"},
+        ],
+        foreign={"gradio": {"tabs", "api", "guard", "app", "__main__"}},
+        late=frozenset({"__main__"}),  # settings for Gradio stand in the environment before it
+    ),
+    "lessons": House(
+        [
+            {"marking", "grading.wire", "grading.exercise_source"}
+            | {"grading.confinement", "grading.audit_hook", "grading", "__init__"},
+            {"grading.toy_networks", "grading.edited_layers", "grading.student_file"},
+            {"grading.sandbox", "grading.child", "grading.leaderboard_entry"},
+            {"grading.verdict", "grading.leaderboard_entrant"},
+            {"grading.class_folder"},
+            {"grader", "leaderboard", "example_editor", "exercises"},
+        ],
+        only={"exercises": {"marking", "grading.toy_networks", "grading.edited_layers"}},
+        strict=True,
+    ),
+    "notebooks": House([{"support", "__init__"}, {"build"}, {"src"}], strict=True),
+}
+PROJECT = {"lib", "demo_app", "lessons", "notebooks", "tests"}
 
 
 class Import(NamedTuple):
     """One imported name: who imports it, from where, and how."""
 
     importer: str  # dotted path below the root, "editors.rome"
-    module: str  # dotted path of the imported module, or of the package that defines the name
+    module: str  # dotted path of the imported module below the root, or of a foreign one
     name: str
     line: int
     late: bool  # inside a function, or under `if TYPE_CHECKING`
+    own: bool  # of the same house
 
 
 def modules(root: Path) -> dict[str, Path]:
@@ -29,16 +110,15 @@ def modules(root: Path) -> dict[str, Path]:
     for path in sorted(root.rglob("*.py")):
         parts = path.relative_to(root).with_suffix("").parts
         if "__pycache__" not in parts:
-            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts) or "__init__"] = path
     return found
 
 
 def imports(root: Path) -> Iterator[Import]:
-    """Every import of a name of this package, at any depth of the code."""
+    """Every import, at any depth of the code."""
     files = modules(root)
     for module, path in files.items():
-        inside = path.name == "__init__.py"
-        package = module.split(".") if inside and module else module.split(".")[:-1]
+        above = path.relative_to(root).parts[:-1]
         tree = ast.parse(path.read_text(encoding="utf-8"))
         late = {
             id(inner)
@@ -47,52 +127,70 @@ def imports(root: Path) -> Iterator[Import]:
             or (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test))
             for inner in ast.walk(node)
         }
-        importer = module or "__init__"
         for node in ast.walk(tree):
             if isinstance(node, ast.Import):
-                for alias in node.names:
-                    first, _, rest = alias.name.partition(".")
-                    if first == root.name:
-                        yield Import(importer, rest or "", "", node.lineno, id(node) in late)
-                continue
-            if not isinstance(node, ast.ImportFrom):
-                continue
-            if node.level > len(package) + 1:  # from above the root: not ours to judge
-                continue
-            if node.level:
-                base = package[: len(package) - (node.level - 1)]
+                sources = [(alias.name, "") for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.level <= len(above) + 1:
+                kept = above[: len(above) - node.level + 1]
+                base = [root.name, *kept] if node.level else []
                 source = ".".join([*base, *filter(None, [node.module])])
-            elif (node.module or "").split(".")[0] == root.name:
-                source = node.module.partition(".")[2]
-            else:
+                sources = [(source, alias.name) for alias in node.names]
+            else:  # no import, or one from above the root: not ours to judge
                 continue
-            for alias in node.names:
-                whole = f"{source}.{alias.name}".lstrip(".")
-                to = whole if whole in files else source
-                yield Import(importer, to, alias.name, node.lineno, id(node) in late)
+            for source, name in sources:
+                own = source.split(".")[0] == root.name
+                to = source.partition(".")[2] if own else source
+                if own and (whole := f"{to}.{name}".strip(".")) in files:
+                    to = whole
+                yield Import(module, to, name, node.lineno, id(node) in late, own)
 
 
-def room(module: str) -> str:
-    """The room of a module: the first part of its dotted path, `__init__` for the root's own."""
-    return module.split(".")[0] or "__init__"
+def room(module: str, house: House) -> str:
+    """The room of a module: the longest beginning of its path that the table names."""
+    if EXERCISE.fullmatch(module) and "exercises" in house.only:
+        return "exercises"
+    names = set().union(*house.floors)
+    parts = module.split(".")
+    beginnings = (".".join(parts[:end]) for end in range(len(parts), 0, -1))
+    return next((one for one in beginnings if one in names), parts[0] or "__init__")
 
 
-def violations(root: Path, floors: Sequence[set[str]]) -> list[str]:
-    """One sentence per import that points sideways or up, comes late, or takes a private name."""
-    level = {name: number for number, names in enumerate(floors) for name in names}
-    found = [
-        f"{name} stands on no floor"
-        for name in sorted({room(module) for module in modules(root)} - level.keys())
-    ]
+def violations(root: Path, house: House) -> list[str]:
+    """One sentence per import that the table does not allow, and per room that it does not name."""
+    level = {name: number for number, names in enumerate(house.floors) for name in names}
+    rooms = {room(module, house) for module in modules(root)}
+    found = [f"{name} stands on no floor" for name in sorted(rooms - level.keys())]
     for one in imports(root):
-        mine, other = room(one.importer), room(one.module)
-        if mine == other or not {mine, other} <= level.keys():
+        mine, where = room(one.importer, house), f"{one.importer}:{one.line}"
+        first = one.module.split(".")[0]
+        late = one.late and mine not in house.late
+        if not one.own:
+            if mine not in house.foreign.get(first, {mine}):
+                found.append(f"{where} imports {first}")
+            if late and house.strict and first in PROJECT:
+                found.append(f"{where} imports {one.module} late or for a hint only")
             continue
-        where = f"{one.importer}:{one.line}"
-        if level[other] >= level[mine]:
+        other = room(one.module, house)
+        if not {mine, other} <= level.keys() or (mine == other and not house.strict):
+            continue
+        if mine != other and level[other] >= level[mine]:
             found.append(f"{where} imports {one.module}, which does not stand on a lower floor")
-        if one.late:
+        elif mine != other and other not in house.only.get(mine, {other}):
+            found.append(f"{where} imports {one.module}, which is not for {mine}")
+        if late:
             found.append(f"{where} imports {one.module} late or for a hint only")
         if one.name.startswith("_") and not one.name.startswith("__"):
             found.append(f"{where} takes the private name {one.name} from {one.module}")
     return found
+
+
+def circles(root: Path) -> list[str]:
+    """Modules that import each other, directly or around."""
+    left: dict[str, set[str]] = {name: set() for name in modules(root)}
+    for one in imports(root):
+        if one.own:
+            left[one.importer].add(one.module)
+    while free := [name for name, wanted in left.items() if not wanted & left.keys()]:
+        for name in free:
+            del left[name]
+    return sorted(left)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import lib
-from lib.lifelong.journal_format import sealed, unsealed
+from lib.lifelong.journal import sealed, unsealed
 
 SPOILS: tuple[Any, ...] = (
     None, True, False, -1, 0, 1, 2, 3, 7, 10**30, 0.5, 1e308, float("nan"), float("inf"), "", "x",

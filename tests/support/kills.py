@@ -30,7 +30,7 @@ import lib
 from lib.atomic_files import sha256
 from lib.cli.main import main
 from lib.editors.hypernetwork import network_file
-from lib.lifelong.journal_format import unsealed
+from lib.lifelong.journal import unsealed
 from lib.model import packaged_models
 
 from . import tiny
@@ -93,8 +93,8 @@ class WithModel(Command):
         lm.model.save_pretrained(self.base / "model")
         lm.tokenizer.save_pretrained(self.base / "model")
         rows = [
-            {"prompt": f"I saw a {w}", "subject": w, "ans": "xy", "rephrase_prompt": f"Look, a {w}",
-             "loc": "A dog sleeps", "loc_ans": "qz"} for w in WORDS
+            {"prompt": f"I saw a {w}", "subject": w, "target": "xy", "rephrase": f"Look, a {w}",
+             "locality": [{"loc": "A dog sleeps", "loc_ans": "qz"}]} for w in WORDS
         ]  # fmt: skip
         (self.base / "d.jsonl").write_text("\n".join(map(json.dumps, rows)))
         self.data, self.model = str(self.base / "d.jsonl"), str(self.base / "model")

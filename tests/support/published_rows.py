@@ -1,8 +1,7 @@
 """Rows of every format that the readers know: real ones where a license allows it.
 
-`published_rows.json` holds real rows of published files with their source and license. AKEW, UnKE,
-EditEverything and the rows of the reversal curse have no license file, so the rows here are written
-for the tests in their keys.
+`published_rows.json` holds real rows of published files with their source and license. AKEW and
+the rows of the reversal curse have no license file, so the rows here are written for the tests.
 """
 
 from __future__ import annotations
@@ -60,19 +59,6 @@ AKEW = [
         "orig": {"triples": []},
     },
 ]
-UNKE = [
-    {
-        "id": 3,
-        "question": "What is a weir?",
-        "para_question": "What does one call a weir?",
-        "answer": "A weir is a low wall across a river. It raises the water above it. ",
-        "sub_question": ["Where does a weir stand?", "What does a weir raise?"],
-        "sub_answer": ["Across a river.", "The water above it."],
-    },
-]
-EDITEVERY = [
-    {"id": 9, "question": "Add 2 and 2.", "answer": "2 + 2\n= 4", "category": "math"},
-]
 REVERSAL = [
     {
         "child": "Ada Byron",
@@ -90,46 +76,12 @@ OTHERS = {
     "temporal": TEMPORAL,
     "known facts": KNOWN,
     "this library's own": CLASSROOM,
-    "AKEW": AKEW,
-    "UnKE": UNKE,
-    "EditEverything": EDITEVERY,
     "reversal": REVERSAL,
-    "UltraEditBench": [
-        {
-            "prompt": "Which river flows through Bath?",
-            "ans": "Avon",
-            "subject": "Bath",
-            "rephrase_prompt": "Name the river of Bath.",
-            "loc": "Who wrote Emma?",
-            "loc_ans": "Jane Austen",
-        }
-    ],
-    "FEVER": [
-        {
-            "prompt": "Bath lies on the Avon.",
-            "pred": "SUPPORTS",
-            "alt": "REFUTES",
-            "equiv_prompt": ["The Avon flows through Bath.", "Bath is on the Avon."],
-            "unrel_prompt": "Emma is a novel.",
-            "unrel_ans": "SUPPORTS",
-        }
-    ],
-    "WikiBigEdit": [
-        {
-            "tag": "new",
-            "subject": "Bath",
-            "update": "Which river flows through Bath?",
-            "ans": "Avon",
-            "rephrase": "What is the river of Bath?",
-            "personas": "Arr, what river be flowing through Bath?",
-            "mhop": "Into what does the river of Bath flow?",
-            "mhop_ans": "Severn Estuary",
-            "loc": "Who wrote Emma?",
-            "loc_ans": "Jane Austen",
-        }
-    ],
 }
 # name of the format -> its rows, real and written ones
 ROWS: dict[str, list[dict]] = {name: list(rows) for name, rows in OTHERS.items()}
 for published in PUBLISHED.values():
-    ROWS.setdefault(published["format"], []).extend(published["rows"])
+    ROWS.setdefault(published["format"].replace("MQuAKE", "MQuAKE or AKEW"), []).extend(
+        published["rows"]
+    )
+ROWS["MQuAKE or AKEW"] += AKEW

@@ -1,7 +1,8 @@
-"""The notebooks' panels without a front end: driven by their traits, compared with the library."""
+"""The notebooks' panels: with controls and without, each view compared with the library."""
 
 from __future__ import annotations
 
+import base64
 import math
 import subprocess
 import sys
@@ -9,15 +10,16 @@ import warnings
 from functools import cache
 from pathlib import Path
 
+import IPython.display
 import ipywidgets
 import pytest
 import torch
-from traitlets import TraitError
 
 import lib
 from lib import memory, widgets
-from lib.data.facts import encode_target
+from lib.data.facts import encode_prompt, encode_target
 from lib.editors.grace.codebook import Codebook
+from lib.editors.wise.training import TextReader
 from lib.interpret.causal_trace import trace
 from lib.interpret.logit_lens import lens
 from lib.model import activations
@@ -73,24 +75,6 @@ def keys() -> tuple:
 
 
 @cache
-def run() -> lib.lifelong.run.Run:
-    case = [
-        lib.Case(
-            fact,
-            paraphrases=(f"That {fact.subject} leans to",),
-            neighborhood=(lib.Probe("The house leans to", "abc"),),
-            locality=("Seven days",),
-            id=fact.subject,
-        )
-        for fact in FACTS
-    ]
-    metrics = ("generalization", "specificity", "locality")
-    settings = {"metrics": metrics, "events": ("generation", "probability")}
-    editor = lib.EDITORS["grace"](model(), **EDITORS["grace"])
-    return lib.stream(model(), editor, case, 1, [0, 1, 2, 4], settings).finish()
-
-
-@cache
 def traced():
     with model().patched(lib.EMPTY):
         return trace(model(), FACT, samples=3, noise=2.0, deviation=0.3, window=2)
@@ -113,148 +97,104 @@ def layers() -> widgets.LayerSlider:
 
 
 def radius() -> widgets.RadiusExplorer:
-    prompts = {"rewording": [f"That {fact.subject} leans to" for fact in FACTS]}
-    return widgets.RadiusExplorer(*keys(), radius=0.5, limit=4.0, prompts=prompts)
+    return widgets.RadiusExplorer(*keys(), radius=0.5, limit=4.0)
 
 
-def threshold() -> widgets.ThresholdExplorer:
-    return widgets.ThresholdExplorer.read(model(), wise(), GROUPS)
+def threshold(retrieve: bool = False) -> widgets.ThresholdExplorer:
+    """The panel of a patch of WISE, with Δ read from the model."""
+    lm, ((module, route),) = model(), wise(retrieve).routes.items()
+    texts, scores = TextReader(lm, module, route.score), {}
+    with torch.no_grad():
+        for group, prompts in GROUPS.items():
+            rows = [encode_prompt(lm.tokenizer, text) for text in prompts]
+            scores[group] = torch.stack([texts.delta(m.tau, rows) for m in route.memories], 1)
+    return widgets.ThresholdExplorer(route, scores)
 
 
 def player() -> widgets.CurvePlayer:
-    return widgets.CurvePlayer({"GRACE": run()})
+    curves = {"held": [100, 50, 75], "reworded": [0, 25, math.nan]}
+    answers = [{"Where?": "Rome"}, {"Where?": "Paris"}, {"Where?": "Oslo"}]
+    return widgets.CurvePlayer({"GRACE": widgets.Played([1, 2, 4], curves, answers)})
 
 
 ALL = (edit_and_look, interference, layers, radius, threshold, player)
 every = pytest.mark.parametrize("make", ALL, ids=lambda make: make.__name__)
-BAD = {  # what a control cannot mean -> a word of the sentence
-    edit_and_look: ("editor", "romeo", "rome, grace"),
-    interference: ("edited", 9, "0, 1, 2, 3"),
-    layers: ("layer", 40, "0, 1, 2, 3"),
-    radius: ("radius", -1.0, "between 0 and 4"),
-    threshold: ("act_ratio", math.nan, "between 0 and 2"),
-    player: ("edits", 3, "1, 2, 4"),
-}
 
 
-def row(panel: widgets.Panel, **wanted) -> dict:
-    (found,) = [row for row in panel.rows if wanted.items() <= row.items()]
+def row(rows: list[dict], **wanted) -> dict:
+    (found,) = [row for row in rows if wanted.items() <= row.items()]
     return found
+
+
+@pytest.fixture
+def displayed(monkeypatch):
+    """What a panel shows, as the front end gets it."""
+    shown = []
+    monkeypatch.setattr(IPython.display, "display", lambda *data, **_: shown.extend(data))
+    return shown
 
 
 # ---- all of them ---------------------------------------------------------------------------------
 
 
 @every
-def test_the_static_figure_and_its_numbers_need_no_front_end(make, monkeypatch):
+def test_without_a_front_end_the_first_view_is_shown(make, monkeypatch, displayed):
     monkeypatch.setenv("EDIT_PANELS", "static")
     panel = make()
-    bundle = panel._repr_mimebundle_()
-    assert panel.static()._repr_png_().startswith(b"\x89PNG")
-    assert set(bundle) == {"image/png", "text/plain"} and " at 0x" not in bundle["text/plain"]
-    assert panel.rows and not panel.message
-    for line in panel.rows:
-        for value in line.values():
-            shown = widgets.panel.plain(value)
-            assert shown in panel.text
-    assert "<table>" in panel.html and panel.view.text in bundle["text/plain"]
+    panel._ipython_display_()
+    figure, words = displayed
+    assert base64.b64decode(figure["image/png"]).startswith(b"\x89PNG")
+    assert figure["text/plain"] == panel.view.text and " at 0x" not in figure["text/plain"]
+    assert panel.rows and all(
+        f"<th>{column}</th>" in words["text/html"] for column in panel.rows[0]
+    )
 
 
 @every
-def test_every_control_is_labeled_and_drives_its_trait(make):
+def test_every_value_has_a_labeled_control_that_redraws(make, displayed):
     panel = make()
-    before = panel.static()
-    box = panel.output
-    assert isinstance(box, ipywidgets.VBox) and box is panel.output
-    assert list(panel._controls) == list(panel.LABELS)
-    for name, control in panel._controls.items():
-        assert control.description == panel.LABELS[name] != ""
-        assert control.value == getattr(panel, name)
-    picture = panel._picture.value
-    assert "<img" in picture and 'alt="' in picture and panel._words.value == panel.html
-    name, control = list(panel._controls.items())[-1]
+    box = panel.box()
+    controls = box.kwargs_widgets
+    assert [control.description != "" for control in controls] == [True] * len(panel.values)
+    assert [control.value for control in controls] == list(panel.values.values())
+    displayed.clear()
+    control = controls[-1]
     values = getattr(control, "options", None) or (0.25, 0.75)
     values = [v[1] if isinstance(v, tuple) else v for v in values]
     control.value = next(v for v in values[::-1] if v != control.value)
-    assert getattr(panel, name) == control.value
+    assert bool(displayed) == (make is not edit_and_look), "an edit waits for its button"
     if make is edit_and_look:
-        assert panel.static() is before  # an edit waits for its button
-        (button,) = box.children[0].children[len(panel.LABELS) :]
-        assert button.description == "Edit"
-        button.click()
-    assert panel.static() is not before and panel._picture.value != picture
+        assert box.manual_button.description == "Edit"
+        box.manual_button.click()
+    name = list(panel.values)[-1]
+    assert displayed[-2]["text/plain"] == panel.look(**{**panel.values, name: control.value}).text
 
 
-@every
-def test_bad_input_is_one_sentence_and_changes_nothing(make):
-    panel = make()
-    before, (name, value, word) = panel.static(), BAD[make]
-    held = getattr(panel, name)
-    with pytest.raises((ValueError, TraitError), match=word) as error:
-        setattr(panel, name, value)
-    assert "\n" not in str(error.value) and len(str(error.value)) < 200
-    assert getattr(panel, name) == held and panel.static() is before
+def test_values_without_a_view_are_one_sentence(displayed):
+    interference()._redraw(edited=0, watched=0)
+    text = "choose two different facts: 'tower' hears itself whole"
+    assert displayed == [{"text/plain": text}]
 
 
-@every
-def test_a_value_that_comes_back_is_drawn_without_the_model(make, monkeypatch):
-    panel = make()
-    text, name = panel.text, list(panel.LABELS)[0 if make is interference else -1]
-    first = getattr(panel, name)
-    control = panel.controls()[name][1]
-    options = [o[1] if isinstance(o, tuple) else o for o in control.get("options", (0.3, 0.7))]
-    other = next(o for o in options if o not in (first, getattr(panel, "watched", None)))
-
-    def turn(value):
-        setattr(panel, name, value)
-        if make is edit_and_look:
-            panel.edit()
-        return panel.text
-
-    assert turn(other) != text
-
-    def refuse(*_, **__):
-        raise AssertionError("the model was run again")
-
-    for asking in ("answer", "next_token", "run", "score", "keys", "output"):
-        monkeypatch.setattr(lib.LM, asking, refuse)
-    monkeypatch.setattr(Codebook, "write", refuse)
-    assert turn(first) == text
-
-
-def test_a_kernel_with_a_front_end_gets_both(monkeypatch):
-    import IPython
-
+def test_a_kernel_with_a_front_end_gets_controls(monkeypatch, displayed):
     shell = type("Shell", (), {"kernel": object()})()
     monkeypatch.setattr(IPython, "get_ipython", lambda: shell)
     monkeypatch.delenv("EDIT_PANELS", raising=False)
     assert widgets.live()
-    panel = player()
-    bundle = panel._repr_mimebundle_()
-    assert bundle[widgets.panel.VIEW]["model_id"] == panel.output.model_id
-    assert "image/png" in bundle and bundle["text/plain"] == panel.text
+    player()._ipython_display_()
+    assert any(isinstance(one, ipywidgets.interactive) for one in displayed)
     monkeypatch.setenv("EDIT_PANELS", "static")
     assert not widgets.live()
     assert build.environment("tiny")["EDIT_PANELS"] == "static"
 
 
-def test_display_leaves_a_figure_and_a_table(monkeypatch):
-    import IPython.display
-
-    shown = []
-    monkeypatch.setenv("EDIT_PANELS", "static")
-    monkeypatch.setattr(IPython.display, "display", lambda data, raw: shown.append(data))
-    player()._ipython_display_()
-    assert ["image/png" in shown[0], "text/html" in shown[1], len(shown)] == [True, True, 2]
-
-
 def test_the_library_needs_no_ipywidgets_and_neither_do_static_panels():
     code = (
         "import sys; sys.modules['ipywidgets'] = None\n"
-        "import lib; assert 'traitlets' not in sys.modules\n"
+        "import lib\n"
         "from lib import widgets\n"
         "panel = widgets.CurvePlayer(widgets.Played([1, 2], {'held': [100, 50]}))\n"
-        "assert panel.static() and not widgets.live() and '50.0' in panel.text\n"
+        "assert panel.view.figure and not widgets.live() and '50.0' in panel.view.text\n"
         "assert 'matplotlib.pyplot' not in sys.modules\n"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
@@ -264,9 +204,8 @@ def test_the_library_needs_no_ipywidgets_and_neither_do_static_panels():
 # ---- one by one ----------------------------------------------------------------------------------
 
 
-def test_edit_and_look_says_what_the_model_says():
+def test_edit_and_look_says_what_the_model_says(monkeypatch):
     lm, panel = model(), edit_and_look(editor="grace")
-    patch = panel.edit()
     prompts = [FACT.text, *ASKED]
     assert [line["before"] for line in panel.rows] == lm.answer(prompts, 6)
     first = encode_target(lm.tokenizer, "xy")[0]
@@ -275,54 +214,46 @@ def test_edit_and_look_says_what_the_model_says():
         assert [line["after"] for line in panel.rows] == lm.answer(prompts, 6)
         edited = lm.next_token(FACT.text).exp()[first]
     assert edited > 2 * base
-    assert f"{base:.3f} before the edit and {edited:.3f} after it" in panel.text
-    bars = panel.static().axes[0].containers
+    assert f"{base:.3f} before the edit and {edited:.3f} after it" in panel.view.text
+    bars = panel.view.figure.axes[0].containers
     assert any(abs(bar.get_width() - edited) < 1e-6 for bar in bars[1])
-    assert set(patch.routes) == {lm.mlp_out(1)} and panel.patch is patch
+    assert set(panel.patch.routes) == {lm.mlp_out(1)}
     assert [line["group"] for line in panel.rows] == ["the edit", "rewording", "unrelated"]
+    monkeypatch.setattr(lib.LM, "answer", lambda *_: pytest.fail("an edit once made is kept"))
+    assert panel.look(**panel.values).rows == panel.rows
 
 
-def test_edit_and_look_waits_and_explains():
+def test_edit_and_look_explains_what_cannot_be_edited():
     panel = edit_and_look()
-    first, held = panel.edit(), panel.static()
-    panel.new_answer = "qz"
-    assert panel.static() is held and "'xy'" in panel.text
-    assert panel.edit() is not first and "'qz'" in panel.text
-    panel.prompt = "It leans to"
-    patch, held = panel.patch, panel.static()
-    assert panel.edit() is patch and panel.static() is held
-    assert panel.message == "subject 'tower' does not occur in the prompt 'It leans to'"
-    panel.prompt = FACT.prompt
-    panel.edit()
-    assert panel.message == ""
+    with pytest.raises(ValueError, match="subject 'tower' does not occur in the prompt 'It leans"):
+        panel.look(**{**panel.values, "prompt": "It leans to"})
     empty = widgets.EditAndLook(model(), lib.Fact(None, "It leans to", "xy"), settings=EDITORS)
     with pytest.raises(ValueError, match="rome writes at the subject's last token"):
-        empty.static()
-    assert empty.edit() is lib.EMPTY and "no subject" in empty.message
+        _ = empty.view
 
 
 def test_edit_and_look_turns_a_warning_into_a_note():
-    panel = edit_and_look(editor="grace", after=edit_and_look(editor="grace").edit())
+    first = edit_and_look(editor="grace")
+    assert first.rows
+    panel = edit_and_look(editor="grace", after=first.patch)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        panel.edit()
-    assert "Note: the model already answers" in panel.text
+        assert "Note: the model already answers" in panel.view.text
 
 
 def test_interference_is_what_memory_predicts_and_the_model_shows():
-    lm, panel = model(), interference()
-    panel.edited, panel.watched = 2, 3
+    lm, view = model(), interference().look(edited=2, watched=3)
     K = lm.keys(FACTS, 1).double()
     rho = lib.interference(K)
-    line = row(panel, fact="oak")
+    line = row(view.rows, fact="oak")
     assert line["ρ(i, j)"] == pytest.approx(rho[2, 3].item(), abs=1e-9)
-    assert f"ρ(i, j) = {rho[2, 3]:.3f} and ρ(j, i) = {rho[3, 2]:.3f}" in panel.text
+    assert f"ρ(i, j) = {rho[2, 3]:.3f} and ρ(j, i) = {rho[3, 2]:.3f}" in view.text
     angle = math.degrees(math.acos(torch.cosine_similarity(K[:, 2], K[:, 3], dim=0)))
-    assert f"{angle:.0f}° apart" in panel.text
+    assert f"{angle:.0f}° apart" in view.text
     update, _ = rome().update(FACTS[2])
     moved = memory.change(update, K.float()).norm(dim=0)
     assert line["predicted (%)"] == pytest.approx(100 * (moved[3] / moved[2]).item(), rel=1e-4)
-    for other in panel.rows:  # one key is written: the share is |ρ|
+    for other in view.rows:  # one key is written: the share is |ρ|
         assert other["predicted (%)"] == pytest.approx(100 * abs(other["ρ(i, j)"]), rel=1e-3)
         assert other["measured (%)"] == pytest.approx(other["predicted (%)"], rel=1e-3)
     before = lm.score(FACTS[3].text, "qz").sum()
@@ -330,59 +261,45 @@ def test_interference_is_what_memory_predicts_and_the_model_shows():
         change = (lm.score(FACTS[3].text, "qz").sum() - before).item()
     assert line["change of log p (nats)"] == pytest.approx(change, abs=1e-5)
     assert abs(change) > 1e-3
-    plane, right = panel.static().axes
+    plane, right = view.figure.axes
     assert plane.lines[1].get_xdata()[0] == pytest.approx(rho[2, 3].item())
     (point,) = right.collections[0].get_offsets().tolist()
     assert point == pytest.approx([line["predicted (%)"], line["measured (%)"]])
 
 
-def test_interference_of_a_fact_with_itself_is_refused():
-    panel = interference()
-    before = panel.static()
-    panel.watched = 0
-    assert panel.static() is before
-    assert panel.message == "choose two different facts: 'tower' hears itself whole"
-    panel.watched = 2
-    assert panel.static() is not before and panel.message == ""
-    for facts, word in ((FACTS[:1], "at least two"), ([lib.Fact(None, "x", "y")] * 2, "has none")):
-        with pytest.raises(ValueError, match=word):
-            widgets.InterferenceExplorer(model(), facts, editor=rome())
+def test_interference_needs_an_editor_that_says_what_it_adds():
     with pytest.raises(ValueError, match="grace does not say beforehand"):
         widgets.InterferenceExplorer(model(), FACTS, editor=lib.EDITORS["grace"](model()))
 
 
 def test_layers_show_the_trace_and_the_lens():
-    panel, found = layers(), traced()
-    panel.layer, panel.shown = 1, "MLPs"
-    for i, line in enumerate(panel.rows):
+    found, view = traced(), layers().look(layer=1, shown="MLPs")
+    for i, line in enumerate(view.rows):
         for kind, name in {"hidden": "states", "mlp": "MLPs", "attention": "attention"}.items():
             effect = found.indirect(kind)[i, 1].item()
             assert line[name] == pytest.approx(effect)
-            assert f"{effect:.3f}" in panel.text
-    assert f"total effect of {found.total_effect:.3f}" in panel.text
-    assert f"effect is {found.indirect('mlp')[:, 1].max():.3f}" in panel.text
-    (frame,) = panel.static().axes[0].patches
+    assert f"total effect of {found.total_effect:.3f}" in view.text
+    assert f"effect is {found.indirect('mlp')[:, 1].max():.3f}" in view.text
+    (frame,) = view.figure.axes[0].patches
     assert frame.get_x() == 0.5 and frame.get_width() == 1
-    panel.shown = "ranks"
+    view = layers().look(layer=1, shown="ranks")
     table, before = ranks(), ranks(rome().edit([FACT]))
     for answer in ("xy", "qz"):
-        line = row(panel, answer=answer)
+        line = row(view.rows, answer=answer)
         for name, some in (("rank", table), ("rank before", before)):
             of_it = some[(some["layer"] == 1) & (some["answer"] == answer)]
             assert line[name] == of_it["rank"].item()
-        assert f"'{answer}' has rank {line['rank']:,}" in panel.text
+        assert f"'{answer}' has rank {line['rank']:,}" in view.text
 
 
 def test_layers_need_something_to_show():
     with pytest.raises(ValueError, match="neither a trace nor"):
         widgets.LayerSlider()
     only = widgets.LayerSlider(ranks=ranks())
-    assert only.choices == ["ranks"] and only.layers == [0, 1, 2, 3] and only.static()
+    assert only.choices == ["ranks"] and only.layers == [0, 1, 2, 3] and only.rows
     part = trace(model(), FACT, layers=[1, 3], tokens=[5], kinds=["mlp"], samples=2, noise=2.0)
     some = widgets.LayerSlider(part, layer=3)
-    assert some.layers == [1, 3] and "–" in some.text and "nan" not in some.text
-    with pytest.raises(ValueError, match="one of 1, 3, not 2"):
-        some.layer = 2
+    assert some.layers == [1, 3] and "nan" not in some.view.text
     with pytest.raises(ValueError, match="of one prompt"):
         widgets.LayerSlider(ranks=lens(model(), ["a tower", "a cat"], ["xy"]))
 
@@ -390,64 +307,50 @@ def test_layers_need_something_to_show():
 @pytest.mark.parametrize("radius_", [0.0, 0.5, 2.0, 4.0])
 def test_radius_counts_what_the_codebook_answers(radius_):
     edits, labels, others, owner = keys()
-    panel = radius()
-    panel.radius = radius_
+    view = radius().look(radius=radius_)
     book = Codebook.empty(edits.shape[1], 1)
     book.write(edits, labels, torch.zeros(4, 1), range(4), eps_init=radius_)
     for group, queries in {"edit": edits, **others}.items():
         entries = book.lookup(queries).entry
-        assert row(panel, group=group)["answered"] == (entries >= 0).sum()
+        assert row(view.rows, group=group)["answered"] == (entries >= 0).sum()
         if group in ("edit", "rewording"):
             mine = [e >= 0 and book.labels[e] == y for e, y in zip(entries, labels, strict=True)]
-            assert row(panel, group=group)["with its own answer"] == sum(mine)
-    assert f"{len(book)} entries with a median radius of {book.eps.median():.2f}" in panel.text
-    panel.rule = "one radius"
-    distance = torch.cdist(others["rewording"], edits).min(1).values
-    answered = distance <= radius_
-    assert row(panel, group="rewording")["answered"] == answered.sum()
-    named = [f"That {fact.subject} leans to" in panel.text for fact in FACTS]
-    assert [i for i, here in enumerate(named) if here] == answered.nonzero()[:2, 0].tolist()
+            assert row(view.rows, group=group)["with its own answer"] == sum(mine)
+    assert f"{len(book)} entries with a median radius of {book.eps.median():.2f}" in view.text
 
 
 def test_radius_counts_a_rewording_as_right_with_its_own_answer_alone():
     line = {"rewording": torch.tensor([[9.0], [9.5], [1.0], [5.0]])}
     keys_, labels = torch.tensor([[0.0], [10.0]]), [(1,), (2,)]
     panel = widgets.RadiusExplorer(keys_, labels, line, torch.tensor([1, 1, 1, 0]), radius=2.0)
-    found = row(panel, group="rewording")
+    found = row(panel.rows, group="rewording")
     assert (found["answered"], found["with its own answer"], found["prompts"]) == (3, 2, 4)
 
 
-def test_radius_changes_who_is_answered_and_refuses_what_does_not_fit():
+def test_radius_changes_who_is_answered():
     panel, seen = radius(), set()
     for at in (0.0, 1.0, 2.0, 4.0):
-        panel.radius = at
-        seen.add(tuple(line["answered"] for line in panel.rows))
+        rows = panel.look(radius=at).rows
+        seen.add(tuple(line["answered"] for line in rows))
     assert len(seen) > 1
-    edits, labels, others, _ = keys()
-    for bad in (
-        (edits, labels[:2], others), (edits, labels, {}), (edits, labels, {"x": edits[:, :3]}),
-    ):  # fmt: skip
-        with pytest.raises(ValueError) as error:
-            widgets.RadiusExplorer(*bad)
-        assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("retrieve", [False, True])
 @pytest.mark.parametrize("ratio", [0.0, 0.5, 0.9, 1.6])  # at 1 the last bit would decide
 def test_threshold_counts_what_the_route_takes(retrieve, ratio):
     lm, patch = model(), wise(retrieve)
-    panel = widgets.ThresholdExplorer.read(lm, patch, GROUPS)
-    ((module, route),) = patch.routes.items()
-    assert len(route.memories) == 1 + retrieve and panel.act_ratio == route.act_ratio
-    panel.act_ratio = ratio
+    panel, ((module, route),) = threshold(retrieve), patch.routes.items()
+    assert len(route.memories) == 1 + retrieve
+    assert panel.values == {"act_ratio": route.act_ratio}
+    view = panel.look(act_ratio=ratio)
     moved = type(route)(route.memories, ratio, route.score, module)
     with lm.patched(lib.Patch(routes={module: moved})):
         for group, texts in GROUPS.items():
             _, notes = lm.answer(texts, 1, explain=True)
             routed = sum(note["score"] >= note["threshold"] for (note,) in notes)
-            line = row(panel, group=group)
-            assert line["routed"] == routed and f"{group} {routed} of {len(texts)}" in panel.text
-    shown = panel.text.split("Δ = ")[1].split(" on.")[0]
+            line = row(view.rows, group=group)
+            assert line["routed"] == routed and f"{group} {routed} of {len(texts)}" in view.text
+    shown = view.text.split("Δ = ")[1].split(" on.")[0]
     assert shown.removesuffix(" (one per memory)") == ", ".join(
         f"{ratio * memory.eps:.3g}" for memory in route.memories
     )
@@ -458,54 +361,31 @@ def test_threshold_takes_numbers_that_are_there_and_refuses_others():
     eps = route.memories[0].eps
     panel = widgets.ThresholdExplorer(route, {"near": [eps, 2 * eps], "far": [0.1 * eps]}, 1.5)
     assert [line["routed"] for line in panel.rows] == [1, 0]
-    panel.act_ratio = 0.05
-    assert [line["routed"] for line in panel.rows] == [2, 1]
-    assert row(panel, group="far")["median Δ/ε"] == pytest.approx(0.1)
+    rows = panel.look(act_ratio=0.05).rows
+    assert [line["routed"] for line in rows] == [2, 1]
+    assert row(rows, group="far")["median Δ/ε"] == pytest.approx(0.1)
     with pytest.raises(ValueError, match="scores of 3 memories, and there are 1"):
         widgets.ThresholdExplorer(route, {"x": torch.ones(2, 3)})
-    with pytest.raises(ValueError, match="no group"):
-        widgets.ThresholdExplorer(route, {})
-    with pytest.raises(ValueError, match="0 routes of side memories"):
-        widgets.ThresholdExplorer.read(model(), lib.EMPTY, GROUPS)
 
 
 def test_player_shows_what_was_measured_up_to_there():
-    panel = player()
-    for point in (1, 2, 4):
-        panel.edits = point
-        scores = run().scores[point].json()
-        names = {"held": "retention", "reworded": "generalization", "neighbors": "specificity",
-                 "unrelated": "locality"}  # fmt: skip
-        for name, metric in names.items():
-            assert f"{name} {100 * scores[metric]['generation']:.1f}" in panel.text
-        rows = run().scores[point].rows
-        said = rows[(rows["metric"] == "retention") & (rows["event"] == "generation")]
-        assert row(panel, prompt=FACT.text)["says"] == said.iloc[0]["text"]
-        curve = next(c for c in panel.static().axes[0].lines if c.get_label() == "held")
+    panel, limits = player(), set()
+    for at, point in enumerate((1, 2, 4)):
+        view = panel.look(line="GRACE", edits=point)
+        assert f"held {(100, 50, 75)[at]:.1f}" in view.text
+        assert row(view.rows, prompt="Where?")["says"] == ("Rome", "Paris", "Oslo")[at]
+        curve = next(c for c in view.figure.axes[0].lines if c.get_label() == "held")
         drawn = [not math.isnan(y) for y in curve.get_ydata()]
-        assert drawn == [at <= point for at in (1, 2, 4)]
-    limits = panel.static().axes[0].get_xlim()
-    panel.edits = 1
-    assert panel.static().axes[0].get_xlim() == limits
+        assert drawn == [one <= point for one in (1, 2, 4)]
+        limits.add(view.figure.axes[0].get_xlim())
+    assert len(limits) == 1
 
 
 def test_player_of_several_runs_and_of_none():
     runs = {n: widgets.Played([1, 2], {"held": [100, y]}) for n, y in (("a", 50), ("b", 25))}
     panel = widgets.CurvePlayer(runs)
-    assert "held 50.0" in panel.text
-    panel.line = "b"
-    assert "held 25.0" in panel.text and "b, 2 edits" in panel.text
-    said = [{"Where?": "Rome"}, {"Where?": "Paris"}]
-    spoken = widgets.CurvePlayer(widgets.Played([1, 2], {"held": [100, 50]}, said), edits=1)
-    assert row(spoken, prompt="Where?")["says"] == "Rome"
-    spoken.edits = 2
-    assert row(spoken, prompt="Where?")["says"] == "Paris"
-    with pytest.raises(ValueError, match="'held' has 1 values for 2 points"):
-        widgets.Played([1, 2], {"held": [1]})
-    with pytest.raises(ValueError, match="at least one point"):
-        widgets.Played([], {"held": []})
+    assert "held 50.0" in panel.view.text
+    other = panel.look(line="b", edits=2)
+    assert "held 25.0" in other.text and "b, 2 edits" in other.text
     with pytest.raises(ValueError, match="same numbers of edits"):
         widgets.CurvePlayer({**runs, "c": widgets.Played([3], {"held": [1]})})
-    fresh = lib.stream(model(), lib.EDITORS["grace"](model()), run().cases)
-    with pytest.raises(ValueError, match="measured nothing yet"):
-        widgets.CurvePlayer(fresh)

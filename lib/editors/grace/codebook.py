@@ -63,26 +63,23 @@ class Event(NamedTuple):
         return self.kind in ("add", "split", "replace")
 
 
-def lookup(K: Tensor, eps: Tensor, queries: Tensor) -> Found:
+def lookup(K: Tensor, eps: Tensor, queries: Tensor, squares: Tensor | None = None) -> Found:
     """Nearest columns of K (d_in, n) for queries (m, d_in), in float32; ties: the smallest index.
 
-    eps (n,) are the radii. All queries take one matrix product. It gives ‖k‖² − 2 k·q, which loses
-    digits where distances are small against the keys, so the best few are measured again.
+    eps (n,) are the radii, squares (n,) the keys' squared lengths where they are known. All queries
+    take one matrix product. It gives ‖k‖² − 2 k·q, which loses digits where distances are small
+    against the keys, so the best few are measured again.
     """
     queries = queries.float()
-    scores = (K * K).sum(0) - 2 * queries @ K  # (m, n): ‖k − q‖² up to ‖q‖², equal in a row
-    return _measured(K, eps, queries, scores)
-
-
-def _measured(K: Tensor, eps: Tensor, queries: Tensor, scores: Tensor) -> Found:
-    """The nearest keys by `scores` (m, n), with their distances measured as ‖k − q‖."""
+    squares = (K * K).sum(0) if squares is None else squares
+    scores = squares - 2 * queries @ K  # (m, n): ‖k − q‖² up to ‖q‖², equal in a row
     # the few keys with the lowest scores, in the order of the entries
-    few = scores.topk(min(CLOSEST, K.shape[1]), dim=1, largest=False).indices.sort(1).values
+    best = scores.topk(min(CLOSEST, K.shape[1]), dim=1, largest=False).indices.sort(1).values
     # their exact distances, and the nearest; min promises no order among equals, argmax does
-    exact = (K.T[few] - queries[:, None]).norm(dim=2)  # (m, few)
+    exact = (K.T[best] - queries[:, None]).norm(dim=2)  # (m, CLOSEST)
     distance = exact.min(1).values
-    place = (exact == distance[:, None]).int().argmax(1)
-    nearest = few.gather(1, place[:, None])[:, 0]
+    first = (exact == distance[:, None]).int().argmax(1)
+    nearest = best.gather(1, first[:, None])[:, 0]
     return Found(nearest, distance, eps[nearest])
 
 
@@ -161,10 +158,8 @@ class Codebook:
             i, d, radius = -1, float("inf"), 0.0
             kind: Literal["add", "expand", "split", "cover", "replace"]
             if n:
-                scores = squares[:n] - 2 * query @ K[:, :n]
-                found = _measured(K[:, :n], eps[:n], query[None], scores[None])
-                at_key, distance, reach = found
-                i, d, radius = int(at_key.item()), distance.item(), reach.item()
+                found = lookup(K[:, :n], eps[:n], query[None], squares[:n])
+                i, d, radius = int(found.nearest), float(found.distance), float(found.radius)
             rounding = max(1e-6 * query.norm().item(), 4 * noise) if strict else 0.0
             # decide by the table above, and which entry holds the fact
             if d > radius + ball:

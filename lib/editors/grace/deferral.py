@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from ...model.sequences import Sequences
-from ...patch.route import Route
-from ...patch.tensor_file import Schema, check_names, check_tensor, convert
-from ..shared.value_search import Replacement
+from ...patch.checked_file import Schema
+from ...patch.route import Part, Route
+from ..shared.entry_values import Replacement
 from .codebook import lookup
-
-
-class DeferralHeader(Schema):
-    """The header of a `Deferral` in a patch file."""
-
-    module: str
-    replacement: Replacement
 
 
 class Deferral(Route):
@@ -36,12 +32,26 @@ class Deferral(Route):
     kind = "grace"
     axes = ("distance to the nearest key", "its radius")
     within = True
+    parts = {"K": Part("d_in n"), "V": Part("d_out n"), "eps": Part("n")}
+
+    class Header(Schema):
+        """Where it stands."""
+
+        module: str
+        replacement: Replacement
 
     def __init__(
         self, module: str, K: Tensor, V: Tensor, eps: Tensor, replacement: Replacement = "last"
     ) -> None:
         self.module, self.replacement = module, replacement
         self.K, self.V, self.eps = K, V, eps
+
+    @classmethod
+    def made(cls, tensors: Mapping[str, Tensor], head: Any) -> Deferral:
+        """The route of a file; an empty codebook has no nearest key."""
+        if not len(tensors["eps"]):
+            raise ValueError("the codebook is empty")
+        return super().made(tensors, head)
 
     def placed(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
         """K (d_in, n), Vᵀ (n, d_out) and eps (n,) on a device."""
@@ -59,43 +69,10 @@ class Deferral(Route):
         return found.entry
 
     def apply(self, inputs: Tensor, output: Tensor, choice: Tensor, seqs: Sequences) -> Tensor:
-        """`output` with the chosen values in their places; itself where there are none."""
-        places = self.places(seqs)[:, -output.shape[1] :] & (choice >= 0)[:, None]
-        if not bool(places.any()):
+        """`output` with the chosen values at their positions; itself where there are none."""
+        positions = {"all": seqs.real, "prompt": seqs.prompt, "last": seqs.prompt_end()}
+        mask = positions[self.replacement][:, -output.shape[1] :] & (choice >= 0)[:, None]
+        if not bool(mask.any()):
             return output
         values = self.on(output.device)[1][choice.clamp(min=0)].to(output.dtype)  # (rows, d_out)
-        return torch.where(places[..., None], values[:, None], output)
-
-    def places(self, seqs: Sequences) -> Tensor:
-        """(rows, L) of this call: the positions that a value answers at."""
-        if self.replacement == "all":
-            return seqs.real
-        if self.replacement == "prompt":
-            return seqs.prompt
-        columns = torch.arange(seqs.ids.shape[1], device=seqs.ids.device)
-        return seqs.prompt & (columns == seqs.last.to(columns.device)[:, None])
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Keys, values, radii."""
-        return {"K": self.K, "V": self.V, "eps": self.eps}
-
-    def header(self) -> dict:
-        """Where it stands."""
-        return {"module": self.module, "replacement": self.replacement}
-
-    @classmethod
-    def load(cls, tensors: dict[str, Tensor], header: dict) -> Deferral:
-        """The route of a file; ValueError where its parts do not belong together."""
-        head = convert(header, DeferralHeader)
-        check_names("the codebook", tensors, ("K", "V", "eps"))
-        K, V, eps = (tensors[name] for name in ("K", "V", "eps"))
-        entries = max(1, eps.numel())  # an empty codebook has no nearest key
-        check_tensor("eps", eps, (entries,), torch.float32)
-        check_tensor("K", K, (-1, entries), torch.float32)
-        check_tensor("V", V, (-1, entries), torch.float32)
-        return cls(head.module, K, V, eps, head.replacement)
-
-    @property
-    def widths(self) -> tuple[int, int]:
-        """Widths of keys and values."""
-        return self.K.shape[0], self.V.shape[0]
+        return torch.where(mask[..., None], values[:, None], output)

@@ -7,27 +7,24 @@ the other facts reach with the codebook's keys.
 
 from __future__ import annotations
 
-import hashlib
 import random
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ...atomic_files import cached, whole_file
 from ...cancellation import raise_if_cancelled
-from ...data.facts import Fact
 from ...errors import StatsError
 from ...keys_values.second_moment import general_text
 from ...model import activations, batching
 from ...model.lm import LM
 from ...patch.patch import EMPTY
-from .hopfield import Dynamics, Query, nearest
+from ...stored import Tensors, stored, text_hash
+from ..shared.routed import nearest
+from .hopfield import Dynamics, Query
 
 PROMPTS = 512  # of general text
 LENGTHS = (4, 24)  # tokens of one
 FACTS = 512  # entries that are compared with the others at most, drawn by seed
-PREFIX = "I was told that "  # before a fact's prompt it makes a rewording of it
 
 
 def queries(lm: LM, rows: list[list[int]], module: str, query: Query) -> Tensor:
@@ -49,11 +46,9 @@ def general_queries(lm: LM, module: str, query: Query, chat: bool = False) -> Te
           they are the strangers of an entry that was made there
     """
     source = general_text(None)
-    content = hashlib.sha256(source.encode()).hexdigest()
-    label = f"{lm.fingerprint} {lm.dtype} {content} {module} {tuple(query)} {PROMPTS} {LENGTHS}"
-    label += f" {lm.chat_text('{}')}" if chat else ""
-    path = cached("queries", label)
-    if not path.exists():
+    template = lm.chat_text("{}") if chat else ""
+
+    def make() -> Tensors:
         ids, sizes = lm.tokenizer(source, add_special_tokens=False)["input_ids"], random.Random(0)
         lead = [] if lm.leading_bos is None else [lm.leading_bos]
         rows: list[list[int]] = []
@@ -68,10 +63,10 @@ def general_queries(lm: LM, module: str, query: Query, chat: bool = False) -> Te
             texts = [lm.tokenizer.decode(row[len(lead) :]) for row in rows]
             rows, _ = lm.rows(texts, chat=True)
         with lm.patched(EMPTY, only=True):
-            Q = queries(lm, rows, module, query)
-        with whole_file(path) as part:
-            save_file({"Q": Q}, part)
-    return load_file(path)["Q"]
+            return {"Q": queries(lm, rows, module, query)}
+
+    label = f"{lm.stored_identity} {text_hash(source)} {module} {tuple(query)} {PROMPTS} {LENGTHS}"
+    return stored("queries", f"{label} {template}", make)["Q"]
 
 
 def threshold(
@@ -98,22 +93,3 @@ def threshold(
         found = found.masked_fill(label[some][:, None] == label, -1.0)
         strangers.append(found.max(1).values)
     return float(torch.cat(strangers).quantile(quantile, interpolation="higher"))
-
-
-def missed(
-    lm: LM,
-    facts: list[Fact],
-    module: str,
-    query: Query,
-    K: Tensor,
-    dynamics: Dynamics,
-    taus: Tensor,
-) -> int:
-    """How many of the facts are not found when PREFIX stands before their prompts.
-
-    taus  (n,) the threshold of each entry, or one for all
-    """
-    rows, _ = lm.rows([PREFIX + fact.text for fact in facts])
-    rows = [row[-lm.context :] if lm.context else row for row in rows]
-    cosines = dynamics.cosines(K, queries(lm, rows, module, query))
-    return int((cosines <= taus).all(1).sum())

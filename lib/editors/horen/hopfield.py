@@ -10,7 +10,8 @@ towards their mean.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, NamedTuple
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
 from msgspec import Meta
@@ -18,11 +19,14 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from ...model.sequences import Counted, Sequences
-from ...patch.route import Route
-from ...patch.tensor_file import Real, Schema, check_names, check_tensor, convert
+from ...patch.checked_file import Real, Schema
+from ...patch.route import Part, Route
+from ...settings import Share
+from ..shared.routed import nearest
 
-MeanOf = Literal["inputs", "directions"]
 ROUNDS = 64  # steps at most; the query has settled long before
+PositiveShare = Annotated[float, Meta(gt=0, le=1, description="a number above 0 and up to 1")]
+Rounds = Annotated[int, Meta(ge=0, le=ROUNDS, description=f"a whole number from 0 to {ROUNDS}")]
 SETTLED = 1e-5  # distance from query to recalled pattern under which it moves no more
 
 
@@ -31,12 +35,10 @@ class Query(NamedTuple):
 
     share         part of the prompt's tokens, counted from its end, that the mean is over
     exclude_sink  whether the prompt's first token is left out, unless it is the only one
-    mean_of       the mean of the "inputs", or of their "directions" (each of length one)
     """
 
     share: float
     exclude_sink: bool
-    mean_of: MeanOf
 
     def of(self, inputs: Tensor, seqs: Sequences) -> Tensor:
         """Queries (rows, d_in) of length one, float32, from inputs (rows, length, d_in).
@@ -45,13 +47,10 @@ class Query(NamedTuple):
         """
         if inputs.shape[1] != seqs.ids.shape[1] or not bool(seqs.prompt.any(1).all()):
             raise RuntimeError("a prompt must be run whole: a part of it is not in this call")
-        counted = Counted(self.places(seqs.prompt).to(inputs.device))
-        values = counted.values(inputs).float()
-        if self.mean_of == "directions":
-            values = normalize(values, dim=1)
-        return normalize(counted.means(values), dim=1)
+        counted = Counted(self.positions(seqs.prompt).to(inputs.device))
+        return normalize(counted.means(counted.values(inputs).float()), dim=1)
 
-    def places(self, prompt: Tensor) -> Tensor:
+    def positions(self, prompt: Tensor) -> Tensor:
         """The positions (rows, length) bool that the mean is over, among those of the prompts."""
         number = prompt.long().cumsum(1)  # 1 at a prompt's first token
         size = number[:, -1:]
@@ -85,31 +84,6 @@ class Dynamics(NamedTuple):
         return self.relax(K, q.float()) @ K
 
 
-def nearest(cosines: Tensor) -> tuple[Tensor, Tensor]:
-    """The largest cosine (m,) of each row of (m, n), and its entry; ties: the smallest index.
-
-    Without an entry it is −1 at entry −1.
-    """
-    if not cosines.shape[1]:
-        none = cosines.new_full((len(cosines),), -1.0)
-        return none, none.long()
-    best = cosines.max(1).values
-    return best, (cosines == best[:, None]).int().argmax(1)
-
-
-class HopfieldHeader(Schema):
-    """The header of a `Hopfield` in a patch file."""
-
-    module: str
-    share: Annotated[float, Meta(gt=0, le=1)]
-    exclude_sink: bool
-    mean_of: MeanOf
-    beta: Real
-    alpha: Annotated[float, Meta(ge=0, le=1)]
-    rounds: Annotated[int, Meta(ge=0, le=ROUNDS)]
-    tau: Real
-
-
 class Hopfield(Route):
     """A codebook behind one module that is read by angle, and adds to the module's output.
 
@@ -128,6 +102,19 @@ class Hopfield(Route):
 
     kind = "horen"
     axes = ("cosine with the nearest key", "threshold")
+    parts = {"K": Part("d_in n"), "V": Part("d_out n"), "taus": Part("n", optional=True)}
+
+    class Header(Schema):
+        """Where it stands, and how it decides."""
+
+        module: str
+        share: PositiveShare
+        exclude_sink: bool
+        mean_of: Literal["inputs"]  # earlier versions could also take the mean of directions
+        beta: Real
+        alpha: Share
+        rounds: Rounds
+        tau: Real
 
     def __init__(
         self,
@@ -166,40 +153,21 @@ class Hopfield(Route):
         _, V, moves = self.on(output.device)
         if not len(V):
             return output
-        hit = (choice >= 0) & moves[choice.clamp(min=0)]
-        columns = torch.arange(seqs.ids.shape[1], device=seqs.ids.device)
-        ends = seqs.prompt & (columns == seqs.last.to(columns.device)[:, None])
-        places = ends[:, -output.shape[1] :] & hit[:, None]
-        if not bool(places.any()):
+        answers = (choice >= 0) & moves[choice.clamp(min=0)]
+        mask = seqs.prompt_end()[:, -output.shape[1] :] & answers[:, None]
+        if not bool(mask.any()):
             return output
         moved = (output.float() + V[choice.clamp(min=0)][:, None]).to(output.dtype)
-        return torch.where(places[..., None], moved, output)
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Keys and values, and the thresholds of entries where they differ."""
-        found = {"K": self.K, "V": self.V}
-        return found if self.taus is None else {**found, "taus": self.taus}
+        return torch.where(mask[..., None], moved, output)
 
     def header(self) -> dict:
         """Where it stands, and how it decides."""
-        how = {**self.query._asdict(), **self.dynamics._asdict()}
-        return {"module": self.module, **how, "tau": self.tau}
+        query = {**self.query._asdict(), "mean_of": "inputs"}
+        return {"module": self.module, **query, **self.dynamics._asdict(), "tau": self.tau}
 
     @classmethod
-    def load(cls, tensors: dict[str, Tensor], header: dict) -> Hopfield:
-        """The route of a file; ValueError where its parts do not belong together."""
-        head = convert(header, HopfieldHeader)
-        check_names("the codebook", tensors, ("K", "V", *(["taus"] if "taus" in tensors else [])))
-        K, V, taus = tensors["K"], tensors["V"], tensors.get("taus")
-        check_tensor("K", K, (-1, -1), torch.float32)
-        check_tensor("V", V, (-1, K.shape[1]), torch.float32)
-        if taus is not None:
-            check_tensor("taus", taus, (K.shape[1],), torch.float32)
-        query = Query(head.share, head.exclude_sink, head.mean_of)
+    def made(cls, tensors: Mapping[str, Tensor], head: Any) -> Hopfield:
+        """The route of a file."""
+        query = Query(head.share, head.exclude_sink)
         dynamics = Dynamics(head.beta, head.alpha, head.rounds)
-        return cls(head.module, K, V, query, dynamics, head.tau, taus)
-
-    @property
-    def widths(self) -> tuple[int, int]:
-        """Widths of keys and values."""
-        return self.K.shape[0], self.V.shape[0]
+        return cls(head.module, query=query, dynamics=dynamics, tau=head.tau, **tensors)

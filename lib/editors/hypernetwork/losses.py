@@ -8,7 +8,7 @@ changes only the memory that is needed and never the result.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from random import Random
 from typing import NamedTuple
@@ -16,8 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ...data.facts import Case, Fact, encode_prompt, encode_target
-from ...keys_values import answer_gradients
+from ...data.facts import Case, encode_prompt, encode_target
 from ...model import batching
 from ...model.answer_rows import AnswerRows
 from ...model.lm import LM
@@ -118,20 +117,20 @@ def outcome(
     lm: LM,
     after: Patch,
     updates: Mapping[str, Tensor],
-    said: Sequence[Text],
-    calm: Sequence[Text],
+    rewording_texts: Sequence[Text],
+    unrelated_texts: Sequence[Text],
     learn: bool = True,
 ) -> Outcome:
-    """L = Σ w·NLL(said) + Σ w·KL(before ‖ edited)(calm) with W + ΔW, and its weight gradients.
+    """L = Σ w·NLL(rewordings) + Σ w·KL(before ‖ edited)(unrelated), with its weight gradients.
 
-    updates  {module: ΔW (d_out, d_in)}, added to the weights under `after`
-    said     rewordings with the new answers
-    calm     unrelated texts, on which the model under `after`, called "before", is the reference
-    learn    False gives no gradients
+    updates          {module: ΔW (d_out, d_in)}, added to the weights under `after`
+    rewording_texts  rewordings with the new answers
+    unrelated_texts  texts whose reference is the model under `after`, called "before"
+    learn            False gives no gradients
 
     One batch is in memory at a time. Raises ValueError for a text that is longer than the context.
     """
-    batching.check_length(lm, [text.ids for text in (*said, *calm)])
+    batching.check_length(lm, [text.ids for text in (*rewording_texts, *unrelated_texts)])
     names, sums = list(updates), [0.0, 0.0]
     with lm.patched(after, only=True):
         # copies of the edited weights, the only tensors that get gradients
@@ -140,8 +139,9 @@ def outcome(
             W = lm.weight(name, after)
             masters[name] = (W + delta.to(W)).detach().requires_grad_(learn)
         grads = {name: torch.zeros_like(W) for name, W in masters.items()} if learn else {}
-        for kind, texts in enumerate((said, calm)):
-            for some in _batches(texts):
+        for kind, texts in enumerate((rewording_texts, unrelated_texts)):
+            for group in batching.batches([text.ids for text in texts], TOKENS):
+                some = [texts[i] for i in group]
                 # the reference of the KL term comes first, with the weights as they were
                 before = _log_probs(lm, some) if kind else None
                 with lm.bind(masters):
@@ -152,44 +152,6 @@ def outcome(
                             grads[name] += g
                 sums[kind] += loss.item()
     return Outcome(sums[0], sums[1], grads)
-
-
-def read_everywhere(
-    lm: LM, facts: Sequence[Fact], modules: Sequence[str]
-) -> dict[str, answer_gradients.KeyGradients]:
-    """{module: keys and gradients at all tokens} for the mean loss over each fact's own answer.
-
-    `answer_gradients.read` with reduction="fact_mean" has the same loss but keeps only the answer
-    positions. MEND needs the others too.
-    """
-    rows = answer_gradients.answer_rows(lm, sorted(facts, key=lambda fact: -len(fact.text)))
-    # Every token after a row's first counts as one that is predicted, so that all columns are kept.
-    # Those of the prompt have no weight in the loss.
-    texts = [[*p, *a] for p, a in zip(rows.prompts, rows.answers, strict=True)]
-    whole = AnswerRows([text[:1] for text in texts], [text[1:] for text in texts])
-    size = max(1, answer_gradients.TOKENS // max(map(len, texts)))
-    parts: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in modules}
-    for first in range(0, len(rows), size):
-        some = range(first, min(first + size, len(rows)))
-        part, ends = whole.take(some), [rows.ends[i] for i in some]
-        row, position, _ = part.labels
-        share = torch.tensor([1 / len(rows.answers[i]) for i in some])[row]
-        weight = torch.where(position >= torch.tensor(ends)[row], share, 0.0)
-        found = answer_gradients.one_pass(lm, part, weight, modules, first, ends)
-        for name, pair in found.items():
-            parts[name].append(pair)
-    columns = whole.labels[0]  # the fact of each column
-    return {
-        name: answer_gradients.KeyGradients(
-            torch.cat([K for K, _ in pairs], 1), torch.cat([G for _, G in pairs], 1), columns
-        )
-        for name, pairs in parts.items()
-    }
-
-
-def _batches(texts: Sequence[Text]) -> Iterator[list[Text]]:
-    for group in batching.batches([text.ids for text in texts], TOKENS):
-        yield [texts[i] for i in group]
 
 
 def _rows(texts: Sequence[Text]) -> AnswerRows:

@@ -1,12 +1,8 @@
-"""The network that MEND, MALMEN and RLEdit share, and its gradient without the language model.
+"""The network that MEND, MALMEN and RLEdit share.
 
 The network reads a standardized pair (key k̂, output gradient ĝ) of one token and gives a better
-pair (k̃, g̃). It starts as the identity, so an untrained editor is a plain descent step. The language
-model contributes one matrix per edited weight to the network's gradient, G = ∂L/∂W. All the rest is
-algebra on keys and gradients, chunk by chunk (Tan, Zhang, Fu, MALMEN, 2024, section 4).
-
-`outer` is MEND's update and `ridge` is MALMEN's. `regress` is ours: MALMEN's regression on the keys
-that the network gives.
+pair (k̃, g̃). It starts as the identity, so an untrained editor is a plain descent step. Nothing here
+knows a language model.
 """
 
 from __future__ import annotations
@@ -14,13 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from ... import memory
 from ...keys_values.answer_gradients import KeyGradients
+
+Order = Literal["mend", "malmen"]
 
 
 class EditNet(nn.Module):
@@ -41,7 +38,7 @@ class EditNet(nn.Module):
         modules: Sequence[str],
         rank: int,
         blocks: int = 2,
-        order: Literal["mend", "malmen"] = "malmen",
+        order: Order = "malmen",
         step: float = 1e-6,
         seed: int = 0,
         ridge: float | None = 1.0,
@@ -76,7 +73,7 @@ def build(
     modules: Mapping[str, str],
     rank: int | None,
     blocks: int,
-    order: Literal["mend", "malmen"],
+    order: Order,
     step: float,
     seed: int,
     ridge: float | None = 1.0,
@@ -101,7 +98,6 @@ class ModuleUpdate:
     pair    keys (d_in, n) and gradients (d_out, n)
     hat     the same pair standardized, k̂ (d_in, n) and ĝ (d_out, n)
     chunk   number of columns that pass through the network at once
-    metric  the matrix R of the ridge λR; None for the identity, as published
     scale   factor of the learned step
     """
 
@@ -110,7 +106,6 @@ class ModuleUpdate:
     pair: KeyGradients
     hat: tuple[Tensor, Tensor]
     chunk: int = 1024
-    metric: memory.Moment | None = None
     scale: float = 1.0
 
     def parts(self) -> Iterator[tuple[slice, Tensor, Tensor]]:
@@ -119,107 +114,19 @@ class ModuleUpdate:
             some = slice(start, start + self.chunk)
             yield some, *self.net(self.hat[0][:, some], self.hat[1][:, some], self.module)
 
+    @torch.no_grad()
+    def answers(self) -> tuple[Tensor, Tensor]:
+        """All of k̃ (d_in, n) and g̃ (d_out, n), float64 on the CPU, without a graph."""
+        _, keys, grads = zip(*self.parts(), strict=True)
+        return torch.cat(keys, 1).cpu().double(), torch.cat(grads, 1).cpu().double()
+
     @property
     def step(self) -> Tensor:
-        """α or η of this module."""
-        return self.scale * self.net.step[self.net.modules_at[self.module]]
+        """α or η of this module, float64 on the CPU."""
+        step = self.net.step[self.net.modules_at[self.module]]
+        return self.scale * step.cpu().double()
 
     @property
-    def log_ridge(self) -> Tensor:
-        """ℓ of this module: λ = exp(ℓ)."""
-        return self.net.log_ridge[self.net.modules_at[self.module]]
-
-
-# ---- MEND: outer products are summed -------------------------------------------------------------
-
-
-@torch.no_grad()
-def outer(wanted: ModuleUpdate) -> tuple[Tensor, Tensor]:
-    """ΔW = −α Σ g̃ k̃ᵀ as factors (d_out, n), (n, d_in), float64."""
-    pairs = [(-wanted.step * g, k) for _, k, g in wanted.parts()]
-    A, B = (torch.cat(side, 1).cpu().double() for side in zip(*pairs, strict=True))
-    return A, B.T
-
-
-def outer_backward(wanted: ModuleUpdate, G: Tensor) -> None:
-    """Add ∂L/∂(network), the gradient of ⟨G, ΔW⟩ with G = ∂L/∂W (d_out, d_in) held fixed."""
-    for _, k, g in wanted.parts():
-        # ⟨G, −α Σ g̃ k̃ᵀ⟩ = −α Σ g̃ᵀ G k̃
-        (-wanted.step * (g * (G.to(k) @ k)).sum()).backward()
-
-
-# ---- MALMEN: a ridge regression writes the wanted shifts -----------------------------------------
-
-
-def shifts(wanted: ModuleUpdate, some: slice, k: Tensor, g: Tensor) -> Tensor:
-    """V (d_out, n): the shift wanted at each raw key, v = −η ⟨k, k̃⟩ g̃."""
-    return -wanted.step * (wanted.pair.K[:, some].to(k) * k).sum(0) * g
-
-
-@torch.no_grad()
-def ridge(wanted: ModuleUpdate) -> tuple[Tensor, Tensor]:
-    """ΔW = V Kᵀ (K Kᵀ + λR)⁻¹ as factors V (d_out, n) and reach B (n, d_in), float64."""
-    V = torch.cat([shifts(wanted, *part).cpu().double() for part in wanted.parts()], 1)
-    return V, memory.reach(wanted.pair.K.double(), wanted.metric, wanted.log_ridge.exp().item())
-
-
-def ridge_backward(wanted: ModuleUpdate, factors: tuple[Tensor, Tensor], G: Tensor) -> None:
-    """Add ∂L/∂(network) and ∂L/∂ℓ for G = ∂L/∂W (d_out, d_in), held fixed.
-
-    With M = K Kᵀ + λR the reach is B = Kᵀ M⁻¹, in whichever of its two forms it was solved, so
-    neither rule below needs M: ∂L/∂V = G M⁻¹ K = G Bᵀ, and ∂L/∂ℓ = −λ⟨G M⁻¹R, ΔW⟩ is minus the
-    product of ∂L/∂V with the residual of the regression, because λR M⁻¹ K = K − K (B K).
-    """
-    (V, B), K = factors, wanted.pair.K.double()
-    D = G.cpu().double() @ B.T  # ∂L/∂V (d_out, n)
-    left = -(D * (V - V @ (B @ K))).sum()
-    (wanted.log_ridge * left.to(wanted.log_ridge)).backward()
-    for some, k, g in wanted.parts():
-        (D[:, some].to(g) * shifts(wanted, some, k, g)).sum().backward()
-
-
-# ---- the same regression on the network's keys (ours) --------------------------------------------
-
-
-def regress(wanted: ModuleUpdate) -> tuple[Tensor, Tensor]:
-    """ΔW = V K̃ᵀ (K̃ K̃ᵀ + λm I)⁻¹ with v = −η ‖k̃‖² g̃, factors (d_out, n), (n, d_in), float64.
-
-    m is the mean ‖k̃‖² of the columns, since the network's keys have no unit of their own. On the
-    embedded model rewordings follow an edit further on these keys than on raw ones, and so do
-    neighbors, which training has to win back (tests/benchmarks/sweeps.json). A lone column with
-    λ = 0 is MEND's outer product.
-    """
-    with torch.no_grad():
-        return _solved(wanted, *_answers(wanted))
-
-
-def regress_backward(wanted: ModuleUpdate, G: Tensor) -> None:
-    """Add ∂L/∂(network), ∂L/∂η and ∂L/∂ℓ for G = ∂L/∂W (d_out, d_in), held fixed.
-
-    The gradient goes through the regression first, ∂⟨G, ΔW⟩/∂K̃ and ∂⟨G, ΔW⟩/∂g̃, and then through
-    the network, chunk by chunk.
-    """
-    with torch.no_grad():
-        K, g = _answers(wanted)
-    K.requires_grad_()
-    g.requires_grad_()
-    V, B = _solved(wanted, K, g)
-    # ⟨G, ΔW⟩ = ⟨V, G Bᵀ⟩
-    (V * (G.cpu().double() @ B.T)).sum().backward()
-    # the gradients with respect to k̃ and g̃, held fixed, go on into the network
-    for some, *pair in wanted.parts():
-        grads = K.grad[:, some], g.grad[:, some]
-        products = [(grad.to(one) * one).sum() for grad, one in zip(grads, pair, strict=True)]
-        cast(Tensor, sum(products)).backward()
-
-
-def _answers(wanted: ModuleUpdate) -> tuple[Tensor, Tensor]:
-    """All of k̃ (d_in, n) and g̃ (d_out, n), float64 on the CPU."""
-    _, keys, grads = zip(*wanted.parts(), strict=True)
-    return torch.cat(keys, 1).cpu().double(), torch.cat(grads, 1).cpu().double()
-
-
-def _solved(wanted: ModuleUpdate, K: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
-    """V (d_out, n) and the reach of the keys K (n, d_in), with λ in units of their mean square."""
-    V = -wanted.step.cpu().double() * K.square().sum(0) * g
-    return V, memory.reach(K, ridge=wanted.log_ridge.cpu().double().exp())
+    def ridge(self) -> Tensor:
+        """λ = exp(ℓ) of this module, float64 on the CPU."""
+        return self.net.log_ridge[self.net.modules_at[self.module]].cpu().double().exp()

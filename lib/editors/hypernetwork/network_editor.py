@@ -11,23 +11,23 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
 from ... import atomic_files
 from ...data.facts import Case, Fact
 from ...errors import EditError, NetworkError
 from ...keys_values import answer_gradients
-from ...keys_values.answer_gradients import KeyGradients
+from ...keys_values.answer_gradients import KeyGradients, Reduction
 from ...keys_values.running_moments import KeyGradientMoments
-from ...memory import Moment
 from ...model import packaged_models
 from ...model.lm import LM
 from ...patch.patch import EMPTY, Patch
 from ..shared.base import Editor, add_low_rank
-from . import losses, network, network_file
-from .network import ModuleUpdate
+from . import network, network_file
+from .network import ModuleUpdate, Order
 from .network_file import Networks
 from .settings import TrainableConfig
 
@@ -36,7 +36,7 @@ Factors = tuple[Tensor, Tensor]
 
 
 class NetworkEditor(Editor):
-    """An editor whose ΔW comes from a trained network; a subclass says how in `update`.
+    """An editor whose ΔW comes from a trained network; a subclass says how in `factors`.
 
     The trained network stays out of the patch, which names it by the hash of its file. Moments that
     go on while editing belong to the patch.
@@ -56,17 +56,21 @@ class NetworkEditor(Editor):
         self._networks: Networks | None = None
 
     @property
-    @abstractmethod
-    def order(self) -> Literal["mend", "malmen"]:
+    def order(self) -> Order:
         """The published block that the network is made of (`network.EditNet`)."""
+        return getattr(self.config, "order", "mend")
 
     @abstractmethod
-    def update(self, wanted: ModuleUpdate) -> Factors:
-        """ΔW = A B of one module, A (d_out, r) and B (r, d_in), without a graph."""
+    def factors(self, wanted: ModuleUpdate, k: Tensor, g: Tensor) -> Factors:
+        """ΔW = A B of one module, A (d_out, r) and B (r, d_in), float64, differentiable.
 
-    def choice(self) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
-        """Layers of down, gate and up where the settings name none: by far the cheapest."""
-        return range(max(0, self.lm.n_layers - 3), max(1, self.lm.n_layers - 1)), (), ()
+        k (d_in, n) and g (d_out, n) are the pairs that the network gives, k̃ and g̃.
+        """
+
+    @torch.no_grad()
+    def update(self, wanted: ModuleUpdate) -> Factors:
+        """The factors of ΔW, without a graph."""
+        return self.factors(wanted, *wanted.answers())
 
     # ---- editing ----------------------------------------------------------------------------
 
@@ -99,14 +103,14 @@ class NetworkEditor(Editor):
 
     def read(self, facts: Sequence[Fact], after: Patch) -> dict[str, KeyGradients]:
         """{module: keys and gradients} under a patch, without columns that are exactly zero."""
-        names = list(self.modules())
+        c, names, everywhere = self.config, list(self.modules()), self.config.tokens == "all"
+        reduction: Reduction = "fact_mean" if everywhere else c.reduction
+        group = 1 if everywhere else c.group
         with self.lm.patched(after, only=True):
-            if self.config.tokens == "all":
-                found = losses.read_everywhere(self.lm, facts, names)
-            else:
-                c = self.config
-                found = answer_gradients.read(self.lm, facts, names, c.group, c.reduction)
-        return {name: pair.kept() for name, pair in found.items()}
+            found = answer_gradients.read(
+                self.lm, facts, names, group, reduction, everywhere=everywhere
+            )
+        return {name: pair.nonzero() for name, pair in found.items()}
 
     def seen(
         self, moments: dict[str, KeyGradientMoments], found: dict[str, KeyGradients]
@@ -129,21 +133,9 @@ class NetworkEditor(Editor):
         shapes, wanted = self.modules(), {}
         for name, pair in found.items():
             if pair.K.shape[1]:
-                shape = shapes[name]
-                wanted[name] = ModuleUpdate(
-                    networks.nets[shape],
-                    name,
-                    pair,
-                    moments[shape].standardize(pair),
-                    self.config.chunk,
-                    self.metric(name),
-                    scale,
-                )
+                net, hat = networks.nets[shapes[name]], moments[shapes[name]].standardize(pair)
+                wanted[name] = ModuleUpdate(net, name, pair, hat, self.config.chunk, scale)
         return wanted
-
-    def metric(self, name: str) -> Moment | None:
-        """The matrix R of a module's ridge λR; None for the identity, as published."""
-        return None
 
     def modules(self) -> dict[str, str]:
         """{edited module: its shape d_out x d_in, as text}."""
@@ -152,8 +144,7 @@ class NetworkEditor(Editor):
 
     def layers(self) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
         """Edited layers of down, gate and up: the settings', or the editor's own choice."""
-        c = self.config
-        return (c.down, c.gate, c.up) if c.down or c.gate or c.up else self.choice()
+        return self.config.edited_layers(self.lm)
 
     def lowest(self) -> int:
         """The first block with an edited matrix."""
@@ -184,11 +175,8 @@ class NetworkEditor(Editor):
             if not path.exists() and not self.config.network:
                 path = self.shipped
             if not path.exists():
-                model = (
-                    ""
-                    if self.lm.name == packaged_models.DEFAULT.name
-                    else f" --model {self.lm.name}"
-                )
+                default = self.lm.name == packaged_models.DEFAULT.name
+                model = "" if default else f" --model {self.lm.name}"
                 raise EditError(
                     f"{self.name} has no trained network for {self.lm.name} at {self.path}: run "
                     f"`python -m lib train --editor {self.name}{model}`"
@@ -219,7 +207,7 @@ class NetworkEditor(Editor):
             if header["modules"] != self.modules():
                 raise NetworkError("it was trained for other modules")
             settings = self.current(header.get("settings", {}))
-            for name in ("tokens", "keys", "strength", "order"):  # it has learned with these
+            for name in ("tokens", "keys", "order"):  # it has learned with these
                 mine = getattr(self.config, name, None)
                 learned = settings.get(name, mine)
                 if learned != mine:

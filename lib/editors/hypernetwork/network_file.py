@@ -2,28 +2,27 @@
 
 The file holds the networks by shape and the moments they were trained with. Its header names the
 model and the editor that they belong to, and a file of another model or editor is refused. As a
-patch may, it may come from anywhere: it is compared with a schema, with its checksum and with the
-modules that it names before anything is made of it.
+patch may, it may come from anywhere: it is compared with a schema and with its checksum before
+anything is made of it, and with the networks that the settings ask for when it is taken over.
 """
 
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType, convert
 from torch import Tensor
 
 from ...atomic_files import pack, sha256
 from ...errors import NetworkError
 from ...keys_values.running_moments import KeyGradientMoments
-from ...patch import tensor_file
-from ...patch.tensor_file import Count, Line, Packed, Schema, check_names, check_tensor
+from ...patch import checked_file
+from ...patch.checked_file import Count, Line, Packed, Schema, check_names
 from .network import EditNet
 
 FORMAT = 1  # raised when an older library would misread the file
@@ -53,7 +52,7 @@ class Networks:
             for shape, net in self.nets.items()
         }
 
-    def load(self, state: dict[str, Any]) -> None:
+    def load(self, state: Mapping[str, Any]) -> None:
         """Take over a `state`, also a `compact` one; NetworkError where the sizes do not fit."""
         if state.keys() != self.nets.keys():
             raise NetworkError("it holds networks for other modules than the settings name")
@@ -62,10 +61,15 @@ class Networks:
                 self.nets[shape].load_state_dict(kept["net"])
             except RuntimeError:
                 raise NetworkError("it has another rank, depth or choice of modules") from None
-            self.moments[shape] = KeyGradientMoments.load(_cast(kept["moments"], torch.float64))
+            moments = KeyGradientMoments.load(_cast(kept["moments"], torch.float64))
+            d_out, d_in = map(int, shape.split("x"))
+            for side, d in ((moments.keys, d_in), (moments.grads, d_out)):
+                if {side.mean.shape, side.S.shape} != {(d,)} or bool((side.S < 0).any()):
+                    raise NetworkError("its moments are not those of its modules")
+            self.moments[shape] = moments
 
 
-def compact(state: dict[str, Any]) -> dict[str, Any]:
+def compact(state: Mapping[str, Any]) -> dict[str, Any]:
     """A networks' state in about a third of the bytes: matrices float16, moments float32.
 
     float16 keeps three digits. That is enough because the matrices are added to the identity and
@@ -100,10 +104,10 @@ class _Numbered(Struct):
 class _Header(Schema):
     """The header of a network's file, and of a training that is not finished."""
 
-    format: Annotated[int, Meta(ge=1, le=FORMAT)]
+    format: int
     editor: Line
-    base: Annotated[Line, Meta(min_length=1)]
-    modules: dict[str, Annotated[str, Meta(pattern=r"^[1-9]\d{0,8}x[1-9]\d{0,8}$")]]
+    base: Annotated[str, Meta(max_length=500, pattern=r"\A[^\r\n]*\S[^\r\n]*\Z")]
+    modules: dict[str, str]
     state: Packed
     step: Count = 0
     best: float = 0.0  # may be infinite, and NaN in `history`, where nothing was validated
@@ -116,11 +120,40 @@ class _Header(Schema):
     losses: list[float] = []
     sha256: str | UnsetType = UNSET
 
-    def __post_init__(self) -> None:
-        if not self.base.strip():
-            raise ValueError("it names no model")
-        tensor_file.check_setting(self.settings, "settings")
-        tensor_file.check_setting(self.data, "data")
+
+class _Side(Schema):
+    n: Annotated[int, Meta(ge=0, lt=1 << 53)]
+    mean: Tensor
+    S: Tensor
+
+
+class _Moments(Schema):
+    keys: _Side
+    grads: _Side
+
+
+class _Network(Schema):
+    net: dict[str, Tensor]
+    moments: _Moments
+
+
+class _Adam(Schema):
+    step: Tensor
+    exp_avg: Tensor
+    exp_avg_sq: Tensor
+
+
+class _State(Schema):
+    """What the tensors and numbers of a file belong to.
+
+    now   {shape: network and moments}
+    best  the same, or nothing, in a training
+    adam  {number of a parameter: what the optimizer keeps of it}, in a training
+    """
+
+    now: dict[str, _Network]
+    best: dict[str, _Network] = {}
+    adam: dict[Annotated[str, Meta(pattern=r"^\d{1,5}$")], _Adam] = {}
 
 
 def save(path: Path, header: dict[str, Any], state: dict[str, Any]) -> Path:
@@ -131,7 +164,7 @@ def save(path: Path, header: dict[str, Any], state: dict[str, Any]) -> Path:
     tensors: dict[str, Tensor] = {}
     header = {"format": FORMAT, **header, "state": pack(state, "s", tensors)}
     try:
-        tensor_file.write(path, "network", header, tensors, _Header)
+        checked_file.write(path, "network", header, tensors, _Header)
     except ValueError as error:
         raise NetworkError(f"this network cannot be saved: {error}") from None
     return path
@@ -140,111 +173,31 @@ def save(path: Path, header: dict[str, Any], state: dict[str, Any]) -> Path:
 def load(path: Path, fingerprint: str, editor: str) -> tuple[dict[str, Any], dict[str, Any], str]:
     """(header, state, hash of the content); NetworkError for another model's or editor's file."""
     try:
-        text, tensors = tensor_file.read(path, "network")
-        number = tensor_file.decode(text, _Numbered).format
-    except Exception as error:
-        raise NetworkError(
-            f"{path} is no trained network, or is damaged ({type(error).__name__})"
-        ) from None
-    if number > FORMAT:
-        raise NetworkError(f"{path} has format {number}: update the library")
-    try:
-        sealed = tensor_file.check_sum(text, tensors)
-        header = tensor_file.decode(text, _Header)
+        text, tensors = checked_file.read(path, "network")
+        number = checked_file.decode(text, _Numbered).format
+        if number > FORMAT:
+            raise ValueError(f"it has format {number}: update the library")
+        sealed = checked_file.check_sum(text, tensors)
+        header = checked_file.decode(text, _Header)
         if header.sha256 is not UNSET and not sealed:
             raise ValueError("its checksum does not stand where it belongs")
         used: set[str] = set()
-        state = tensor_file.unpack(header.state, "s", tensors, used)
+        state = checked_file.unpack(header.state, "s", tensors, used)
         check_names("it", tensors, used)
-        _check_state(state, header.modules)
+        convert(state, _State)
+        for name, tensor in tensors.items():
+            if not tensor.is_floating_point() or not bool(tensor.isfinite().all()):
+                raise ValueError(f"{name} holds NaN or infinite numbers, or none with a fraction")
         said = json.loads(text)  # as it stands: the schema would write whole numbers otherwise
     except Exception as error:  # whatever a hostile file makes of the readers is one sentence
-        raise NetworkError(f"{path} is damaged: {tensor_file.sentence(error)}") from None
+        raise NetworkError(
+            f"{path} is no trained network, or is damaged: {checked_file.sentence(error)}"
+        ) from None
     if header.base.split()[-1] != fingerprint:
         raise NetworkError(
             f"{path} was trained for {header.base}, the model here has {fingerprint}"
         )
     if header.editor != editor:
         raise NetworkError(f"{path} was trained for {header.editor}, not for {editor}")
-    return {k: v for k, v in said.items() if k not in ("state", "sha256")}, state, _hash(path)
-
-
-def _hash(path: Path) -> str:
-    """The mark by which patches name a network: the beginning of its file's sha256."""
-    return sha256(path)[:16]
-
-
-# ---- what a state must be, before networks are made of it ----------------------------------------
-
-
-def _check_state(state: Any, modules: Mapping[str, str]) -> None:
-    """ValueError unless a state holds networks for the shapes of the modules, and only these.
-
-    now   {shape: network and moments}
-    best  the same, or nothing, in a training
-    adam  {number of a parameter: what the optimizer keeps of it}, in a training
-    """
-    shapes = Counter(modules.values())
-    held = _mapping(state, "the state")
-    check_names("the state", held, {"now"} | ({"best", "adam"} & held.keys()))
-    for name in {"now", "best"} & held.keys():
-        nets = _mapping(held[name], name)
-        if name == "best" and not nets:
-            continue
-        check_names(name, nets, shapes)
-        for shape, count in shapes.items():
-            kept = _mapping(nets[shape], shape)
-            check_names(shape, kept, ("net", "moments"))
-            d_out, d_in = map(int, shape.split("x"))
-            _check_net(_mapping(kept["net"], shape), d_in + d_out, count)
-            moments = _mapping(kept["moments"], shape)
-            check_names("the moments", moments, ("keys", "grads"))
-            _check_moments(_mapping(moments["keys"], "keys"), d_in)
-            _check_moments(_mapping(moments["grads"], "grads"), d_out)
-    for number, kept in _mapping(held.get("adam", {}), "adam").items():
-        if not (number.isascii() and number.isdecimal() and len(number) < 6):
-            raise ValueError(f"the optimizer has no parameter '{number}'")
-        parts = _mapping(kept, "adam")
-        check_names("the optimizer", parts, ("step", "exp_avg", "exp_avg_sq"))
-        average = _tensor(parts["exp_avg"], "exp_avg")
-        check_tensor("step", _tensor(parts["step"], "step"), (), torch.float32)
-        for name in ("exp_avg", "exp_avg_sq"):
-            check_tensor(name, _tensor(parts[name], name), tuple(average.shape), torch.float32)
-
-
-def _check_net(net: Mapping[str, Any], s: int, m: int) -> None:
-    """ValueError unless these are the tensors of an `EditNet` of width s for m modules."""
-    first = _tensor(net.get("first"), "first")
-    b, r = first.shape[:2] if first.ndim == 3 else (-1, -1)
-    shapes = {"first": (b, r, s), "second": (b, s, r), "bias": (b, s), "scale": (b, m, s)}
-    shapes |= {"shift": (b, m, s), "step": (m,)}
-    if "log_ridge" in net:
-        shapes["log_ridge"] = (m,)
-    check_names("a network", net, shapes)
-    for name, shape in shapes.items():
-        types = (torch.float32, torch.float16) if name in ("first", "second") else (torch.float32,)
-        check_tensor(name, _tensor(net[name], name), shape, *types)
-
-
-def _check_moments(kept: Mapping[str, Any], d: int) -> None:
-    """ValueError unless these are the moments of columns of length d."""
-    shapes = {"mean": (d,), "S": (d,)} | ({"scatter": (d, d)} if "scatter" in kept else {})
-    check_names("the moments", kept, {"n", *shapes})
-    if type(kept["n"]) is not int or not 0 <= kept["n"] < 1 << 53:
-        raise ValueError(f"moments count {kept['n']!r:.40} columns")
-    for name, shape in shapes.items():
-        check_tensor(name, _tensor(kept[name], name), shape, torch.float64, torch.float32)
-    if bool((kept["S"] < 0).any()):
-        raise ValueError("a sum of squares in the moments is negative")
-
-
-def _mapping(value: Any, what: str) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
-        raise ValueError(f"{what} is no mapping")
-    return value
-
-
-def _tensor(value: Any, what: str) -> Tensor:
-    if not isinstance(value, Tensor):
-        raise ValueError(f"{what} is no tensor")
-    return value
+    # the mark by which patches name a network: the beginning of its file's sha256
+    return {k: v for k, v in said.items() if k not in ("state", "sha256")}, state, sha256(path)[:16]

@@ -5,46 +5,35 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from ...settings import setting
+from ...settings import Amount, Count, Real, Size, setting
 from ..shared.config import Config
+from ..shared.options import GradientSettings
 
 
 @dataclass(frozen=True)
-class TrainableConfig(Config):
+class TrainableConfig(GradientSettings, Config):
     """Settings of an editor whose update comes from a trained network."""
 
-    down: tuple[int, ...] = setting(
-        (),
-        "Layers whose MLP output projection is edited; with none of the three lists given the "
-        "editor chooses.",
-        source="paper",
-    )
-    gate: tuple[int, ...] = setting(
-        (), "Layers whose gate projection of the MLP is edited.", source="paper"
-    )
-    up: tuple[int, ...] = setting(
-        (), "Layers whose input projection of the MLP is edited.", source="paper"
-    )
-    rank: int | None = setting(
+    rank: Size | None = setting(
         None,
         "Rank of the network's blocks; None takes a quarter of their width, at most 1024.",
         source="paper",
         published=1920,
     )
-    blocks: int = setting(2, "Number of the network's residual blocks.", source="paper")
-    eta: float = setting(1e-6, "Where the learned step of the update starts.", source="paper")
-    ridge: float = setting(
+    blocks: Size = setting(2, "Number of the network's residual blocks.", source="paper")
+    eta: Real = setting(1e-6, "Where the learned step of the update starts.", source="paper")
+    ridge: Amount = setting(
         1.0, "Where the learned ridge λ of the regression starts.", source="paper"
     )
-    lr: float = setting(1e-5, "Learning rate of Adam for the network.", source="paper")
-    lr_step: float = setting(
+    lr: Amount = setting(1e-5, "Learning rate of Adam for the network.", source="paper")
+    lr_step: Amount = setting(
         1e-5, "Learning rate of Adam for the learned step of the update.", source="paper"
     )
-    clip: float = setting(1.0, "Norm that all gradients together are cut to.", source="paper")
-    batch: int = setting(100, "Number of facts of one edit in training.", source="paper")
-    accumulate: int = setting(1, "Number of edits of one training step.", source="paper")
-    edit_weight: float = setting(1.0, "Weight of the loss on rewordings.", source="paper")
-    loc_weight: float = setting(
+    clip: Amount = setting(1.0, "Norm that all gradients together are cut to.", source="paper")
+    batch: Size = setting(100, "Number of facts of one edit in training.", source="paper")
+    accumulate: Size = setting(1, "Number of edits of one training step.", source="paper")
+    edit_weight: Amount = setting(1.0, "Weight of the loss on rewordings.", source="paper")
+    loc_weight: Real = setting(
         1.0, "Weight of the KL divergence on unrelated texts.", source="paper"
     )
     tokens: Literal["answer", "all"] = setting(
@@ -53,19 +42,13 @@ class TrainableConfig(Config):
         "as in MEND.",
         source="paper",
     )
-    group: int = setting(10, "Number of texts that share one mean loss.", source="paper")
-    reduction: Literal["group_mean", "fact_mean"] = setting(
-        "group_mean",
-        "Whether a loss is the mean over a group's tokens or, apart for every fact, over its own.",
-        source="paper",
-    )
-    chunk: int = setting(
+    chunk: Size = setting(
         1024, "Number of columns that pass through the network at once.", source="paper"
     )
-    check_every: int = setting(
+    check_every: Size = setting(
         20, "Training steps between two looks at the validation cases.", source="paper"
     )
-    patience: int = setting(
+    patience: Count = setting(
         200, "Training steps without a new best after which training ends.", source="paper"
     )
 
@@ -83,7 +66,7 @@ class TrainableConfig(Config):
         "otherwise.",
         source="ours",
     )
-    first_scale: float = setting(
+    first_scale: Real = setting(
         1.0,
         "Multiple of the learned step for the first edit of a model, up to `batch` facts.",
         source="ours",
@@ -92,5 +75,27 @@ class TrainableConfig(Config):
         None,
         "File of a trained network; None takes the one in the cache folder, or else the one that "
         "comes with the library.",
+        source="ours",
+    )
+
+
+@dataclass(frozen=True)
+class RegressionConfig(TrainableConfig):
+    """Settings of a network whose shifts one regression writes (MALMEN, RLEdit); all are ours."""
+
+    keys: Literal["raw", "network"] = setting(
+        "raw",
+        "Whether the regression stands on the keys as they are read or on the network's, in whose "
+        "mean squared length λ then counts.",
+        source="ours",
+    )
+    begin: Literal["malmen", "mend"] | None = setting(
+        None,
+        "Editor whose trained network training starts from; None starts from the identity.",
+        source="ours",
+    )
+    order: Literal["malmen", "mend"] = setting(
+        "malmen",
+        "Method whose blocks the network is made of; MEND's where it begins from MEND's network.",
         source="ours",
     )

@@ -2,42 +2,70 @@
 
 `fit` trains a network on many edits and writes it to one file, which the editor then edits with
 (network_editor.py). Training never backpropagates through the language model and the network at
-once: the language model gives G = ∂L/∂W of the edited matrices (losses.py), and the network turns G
-into its own gradient (network.py).
+once. The language model gives one matrix per edited weight, G = ∂L/∂W (losses.py), and ⟨G, ΔW⟩ with
+G held fixed has the same gradient with respect to the network as L has (Tan, Zhang, Fu, MALMEN,
+2024, section 4).
+
+Everything random is a function of the seed and the step. So a training that was stopped anywhere
+and resumed gives the same bits as one that was not.
 """
 
 from __future__ import annotations
 
-from abc import abstractmethod
+import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
+from functools import lru_cache
 from pathlib import Path
 from random import Random
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ...data.facts import Case
 from ...errors import EditError, FeatureError
-from ...model.prefix_cache import Prefix
+from ...model.lower_block_cache import LowerBlockCache
 from ...patch.patch import EMPTY, Patch
 from . import losses, network_file
 from .losses import Outcome, Text
 from .network import ModuleUpdate
 from .network_editor import Factors, NetworkEditor
 from .network_file import Networks
-from .training import Training, recorded, take
+from .settings import TrainableConfig
+
+# The order in which files name the settings, whatever that of the fields: a training knows its file
+# by a hash of them, and a patch its network by the hash of the network's file.
+RECORDED = (
+    *("seed", "down", "gate", "up", "rank", "blocks", "eta", "ridge", "lr", "lr_step", "clip"),
+    *("batch", "varied", "accumulate", "edit_weight", "loc_weight", "own_prompt", "tokens"),
+    *("group", "reduction", "chunk", "first_scale", "check_every", "patience", "network"),
+    *("keys", "strength", "begin", "order", "turns", "discount", "window", "reg", "each_turn"),
+)
+Texts = tuple[list[Text], list[Text]]  # rewordings and unrelated texts
 
 
 class Trainable(NetworkEditor):
-    """An editor to be trained with `fit` once, and then used as any other.
+    """An editor to be trained with `fit` once, and then used as any other."""
 
-    A subclass says what ΔW is (`update`) and what its gradient is (`backward`).
-    """
+    def backward(self, wanted: ModuleUpdate, G: Tensor) -> None:
+        """Add the network's gradients for G = ∂L/∂W (d_out, d_in), held fixed.
 
-    @abstractmethod
-    def backward(self, wanted: ModuleUpdate, factors: Factors, G: Tensor) -> None:
-        """Add the network's gradients for G = ∂L/∂W (d_out, d_in); factors are those of ΔW."""
+        The gradient of ⟨G, ΔW⟩ goes to k̃, g̃ and the learned numbers of the update first. From k̃ and
+        g̃ it goes on into the network, chunk by chunk.
+        """
+        k, g = (side.requires_grad_() for side in wanted.answers())
+        with torch.enable_grad():
+            A, B = self.factors(wanted, k, g)
+            # ⟨G, A B⟩ = ⟨A, G Bᵀ⟩
+            (A * (G.cpu().double() @ B.T)).sum().backward()
+            for some, *pair in wanted.parts():
+                grads = k.grad[:, some], g.grad[:, some]
+                k_part, g_part = (
+                    (grad.to(one) * one).sum() for grad, one in zip(grads, pair, strict=True)
+                )
+                (k_part + g_part).backward()
 
     def fit(
         self,
@@ -65,7 +93,7 @@ class Trainable(NetworkEditor):
             raise EditError(f"'{sorted(both)[0]}' is among the training and the validation cases")
         path = Path(checkpoint) if checkpoint else self.path
         # the blocks below the lowest edited matrix never change, so their states are kept
-        with Prefix(self.lm, self.lowest()).used():
+        with LowerBlockCache(self.lm, self.lowest()).used():
             training = Training(self, cases, validation, path.with_suffix(".training.safetensors"))
             training.go(steps, say or (lambda line: None))
             state, at = training.result()
@@ -91,38 +119,34 @@ class Trainable(NetworkEditor):
         """
         c, found = self.config, []
         for i in range(c.accumulate):
-            # every choice is a function of the seed and the step, so that a run can be resumed
             draw = Random(f"{c.seed} {step} {i}")
             size = min(c.batch, len(cases))
             some = take(cases, (step * c.accumulate + i) * size, size, c.seed)
             if c.varied:
                 some = some[: round(size ** draw.random())]
             try:
-                seen, _ = self.learn(networks, some, *self.texts(some, draw))
+                seen, _ = self.learn(networks, some, self.texts(some, draw))
             except FeatureError:
                 continue
             if seen.finite:
                 found.append(seen.edit + seen.locality)
         return sum(found) / len(found) if found else float("nan")
 
-    def texts(
-        self, cases: Sequence[Case], draw: Random, factor: float = 1.0
-    ) -> tuple[list[Text], list[Text]]:
+    def texts(self, cases: Sequence[Case], draw: Random, factor: float = 1.0) -> Texts:
         """The rewordings and the unrelated texts that judge an edit, with their weights."""
         c, lm = self.config, self.lm
-        said = losses.rewordings(lm, cases, draw, c.own_prompt)
-        calm = losses.unrelated(lm, cases, draw, c.tokens == "all")
+        rewordings = losses.rewordings(lm, cases, draw, c.own_prompt)
+        unrelated = losses.unrelated(lm, cases, draw, c.tokens == "all")
         return (
-            losses.weighted(said, c.group, factor * c.edit_weight),
-            losses.weighted(calm, c.group, factor * c.loc_weight),
+            losses.weighted(rewordings, c.group, factor * c.edit_weight),
+            losses.weighted(unrelated, c.group, factor * c.loc_weight),
         )
 
     def learn(
         self,
         networks: Networks,
         cases: Sequence[Case],
-        said: list[Text],
-        calm: list[Text],
+        texts: Texts,
         after: Patch = EMPTY,
         reg: float = 0.0,
         train: bool = True,
@@ -141,12 +165,11 @@ class Trainable(NetworkEditor):
         updates = {name: self.update(one) for name, one in wanted.items()}
         deltas = {name: (A @ B).float() for name, (A, B) in updates.items()}
         # see what the edited model loses: this gives ∂L/∂W and knows no network
-        seen = losses.outcome(self.lm, after, deltas, said, calm, train)
+        seen = losses.outcome(self.lm, after, deltas, *texts, train)
         # hand ∂L/∂W (with that of reg ‖ΔW‖²) to the network: this knows no language model
         if train and seen.finite:
             for name, one in wanted.items():
-                G = seen.grads[name].cpu() + 2 * reg * deltas[name]
-                self.backward(one, updates[name], G)
+                self.backward(one, seen.grads[name].cpu() + 2 * reg * deltas[name])
         return seen, updates
 
     def validate(self, networks: Networks, cases: Sequence[Case]) -> float:
@@ -154,14 +177,145 @@ class Trainable(NetworkEditor):
 
         Edits have `batch` facts. Where training varies them, half of the facts come one by one.
         """
-        held, found, size = networks.moments, [], self.config.batch
+        before, found, size = networks.moments, [], self.config.batch
         alone = len(cases) // 2 if self.config.varied else 0
         starts = [(i, 1) for i in range(alone)]
         starts += [(i, size) for i in range(alone, len(cases), size)]
         for start, count in starts:
             some = cases[start : start + count]
             texts = self.texts(some, Random(f"validation {start}"))
-            seen, _ = self.learn(networks, some, *texts, train=False)
-            networks.moments = held
+            seen, _ = self.learn(networks, some, texts, train=False)
+            networks.moments = before
             found.append((seen.edit + seen.locality, len(some) if alone else 1))
         return sum(loss * n for loss, n in found) / sum(n for _, n in found)
+
+
+class Training:
+    """One training of an editor's networks, all of which its file holds after every look.
+
+    networks    the networks as they are now
+    adam        their optimizer
+    step        number of steps taken
+    best        state of the networks with the lowest validation loss so far
+    best_loss   that loss
+    best_step   the step at which it was reached
+    history     [step, mean training loss since the look before, validation loss] of every look
+    losses      training losses since the last look
+    label       hash of settings and cases, by which a file is recognized
+    """
+
+    STORED = ("label", "step", "best_loss", "best_step", "history", "losses")
+
+    def __init__(
+        self, editor: Trainable, cases: list[Case], validation: list[Case], file: Path
+    ) -> None:
+        self.editor, self.cases, self.validation, self.file = editor, cases, validation, file
+        label = json.dumps([recorded(editor.config), repr(cases), repr(validation)])
+        self.label = hashlib.sha256(label.encode()).hexdigest()[:16]
+        self.step, self.best_loss, self.best_step = 0, float("inf"), 0
+        self.best: dict[str, Any] = {}
+        self.history: list[list[float]] = []
+        self.losses: list[float] = []
+        if not file.exists():
+            self.networks = editor.fresh(cases)
+            self.adam = self._optimizer()
+            return
+        header, state, _ = network_file.load(file, editor.lm.fingerprint, editor.name)
+        if header["label"] != self.label:
+            raise EditError(
+                f"{file} was begun with other settings or cases: choose another checkpoint"
+            )
+        self.networks = editor.restored(file, header, state)
+        for name in self.STORED:
+            setattr(self, name, header[name])
+        self.best, self.adam = state["best"], self._optimizer()
+        groups = self.adam.state_dict()["param_groups"]
+        kept = {int(i): part for i, part in state["adam"].items()}
+        self.adam.load_state_dict({"state": kept, "param_groups": groups})
+
+    def _optimizer(self) -> torch.optim.Adam:
+        c, nets = self.editor.config, self.networks.nets.values()
+        rest = [p for net in nets for name, p in net.named_parameters() if name != "step"]
+        steps = [net.step for net in nets]
+        return torch.optim.Adam([{"params": rest, "lr": c.lr}, {"params": steps, "lr": c.lr_step}])
+
+    def go(self, steps: int, say: Callable[[str], None]) -> None:
+        """Train up to the given number of steps, with looks at the validation cases in between."""
+        c = self.editor.config
+        if not self.step and self.validation and not self.history:
+            self._look(say)
+        while self.step < steps and not self.ended:
+            self.losses.append(self.editor.gradients(self.networks, self.cases, self.step))
+            self._update()
+            self.step += 1
+            if self.step % c.check_every == 0:
+                self._look(say)
+        self.save()
+
+    @property
+    def ended(self) -> bool:
+        """Whether validation has not improved for `patience` steps."""
+        return bool(self.validation) and self.step - self.best_step >= self.editor.config.patience
+
+    def _update(self) -> None:
+        """Step Adam; where the gradients are not finite, the network stays unchanged."""
+        every = [p for group in self.adam.param_groups for p in group["params"]]
+        if any(p.grad is not None for p in every):
+            norm = torch.nn.utils.clip_grad_norm_(every, self.editor.config.clip)
+            if norm.isfinite():
+                self.adam.step()
+            self.adam.zero_grad()
+
+    def _look(self, say: Callable[[str], None]) -> None:
+        """Measure the validation loss, keep the networks if they are the best, and save."""
+        trained = sum(self.losses) / len(self.losses) if self.losses else float("nan")
+        self.losses = []
+        found = float("nan")
+        if self.validation:
+            found = self.editor.validate(self.networks, self.validation)
+            if found < self.best_loss or not self.best:
+                self.best_loss, self.best_step = found, self.step
+                self.best = self.networks.state()
+        self.history.append([self.step, trained, found])
+        say(f"step {self.step}: training loss {trained:.4f}, validation {found:.4f}")
+        self.save()
+
+    def result(self) -> tuple[Mapping[str, Any], int]:
+        """State and step of the best networks; those after the last step compete too."""
+        if self.validation:
+            looked = self.step % self.editor.config.check_every == 0
+            if looked or not (
+                self.editor.validate(self.networks, self.validation) < self.best_loss
+            ):
+                return self.best, self.best_step
+        return self.networks.state(), self.step
+
+    def save(self) -> None:
+        """Write the whole training to its file."""
+        header = {**self.editor.header(), **{name: getattr(self, name) for name in self.STORED}}
+        adam = {str(i): part for i, part in self.adam.state_dict()["state"].items()}
+        now = self.networks.state()
+        network_file.save(self.file, header, {"now": now, "best": self.best, "adam": adam})
+
+
+def recorded(config: TrainableConfig) -> dict[str, Any]:
+    """All settings that a network was trained with, the retired ones with their only value too."""
+    settings = {**config.retired, **asdict(config), "network": None}
+    return {name: settings.pop(name) for name in RECORDED if name in settings} | settings
+
+
+@lru_cache(maxsize=4)
+def _order(n: int, seed: str) -> list[int]:
+    return Random(seed).sample(range(n), n)
+
+
+def take(cases: Sequence[Case], start: int, count: int, seed: int) -> list[Case]:
+    """Cases `start` to `start + count` of an endless stream of shuffled epochs.
+
+    They depend on the seed and the place in the stream alone, not on earlier calls.
+    """
+    n, found = len(cases), []
+    for i in range(start, start + count):
+        epoch, j = divmod(i, n)
+        found.append(cases[_order(n, f"{seed} {epoch}")[j]])
+    return found

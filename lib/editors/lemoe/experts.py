@@ -1,31 +1,34 @@
-"""LEMoE's route: experts beside one MLP, and a router that chooses among them at the prompt.
+"""LEMoE's experts: what they are, how they learn, and the route that chooses among them.
 
 An expert is a small network f_i that learned one batch of facts: a copy of the layer's MLP, or a
 low-rank change of its output projection. The route stands after the MLP and adds the output of the
-chosen expert, MLP(x) + λ f_i(x). The anchors (anchor_router.py) decide by the prompt's input
-embeddings, which no layer below changes. MEMoE's router (memoe_router.py) decides by the inputs of
-the layer.
+chosen expert, MLP(x) + λ f_i(x). Who is chosen, a router decides at the prompt (routers.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...model.architectures import ACTIVATIONS
-from ...model.sequences import Sequences
-from ...patch.route import Route
-from ...patch.tensor_file import Real, Schema, Size, TokenId, check_names, check_tensor, convert
-from .anchor_router import AnchorRouter
-from .memoe_router import HiddenStateRouter
+from ...errors import EditError
+from ...model.answer_rows import AnswerRows
+from ...model.architectures import ACTIVATIONS, mlp_activation
+from ...model.lm import LM
+from ...model.sequences import Counted, Sequences
+from ...patch.checked_file import Real, Schema, Size, TokenId
+from ...patch.route import Part, Route
+from ..shared.routed import CapturedRows, add_at
+from .routers import AnchorRouter, HiddenStateRouter, Router
 
 # a copy of the MLP: up, down, gate where the family has one, and biases; or low rank: a (r, d_in)
 # and b (d_out, r)
 Expert = Mapping[str, Tensor]
+Kind = Literal["ffn", "lora"]
 
 
 def answer(expert: Expert, x: Tensor, activation: str) -> Tensor:
@@ -40,16 +43,121 @@ def answer(expert: Expert, x: Tensor, activation: str) -> Tensor:
     return F.linear(inner, expert["down"], expert.get("down_bias"))
 
 
-class ExpertsHeader(Schema):
-    """The header of an `Experts` in a patch file; its router reads its own part."""
+# ---- a new expert: where it stands, and its first matrices -----------------------------------
 
-    module: str
-    experts: Size
-    activation: str
-    scale: Real
-    gate: Literal["hard", "softmax"]
-    bos: TokenId | None
-    router: dict[str, Any]
+
+def module_for(lm: LM, layer: int, kind: Kind) -> str:
+    """The module beside which experts of a kind stand; EditError for a family without one."""
+    out = lm.mlp_out(layer)  # refuses a layer that is not there
+    if kind == "lora":
+        return out
+    if lm.arch.mlp is None:
+        raise EditError(f"{lm.name} has no MLP module to stand beside: use expert='lora'")
+    name = lm.arch.mlp.format(layer)
+    if len(inspect.signature(lm.model.get_submodule(name).forward).parameters) != 1:
+        raise EditError(f"{name} adds the residual itself: use expert='lora'")
+    return name
+
+
+def fresh(lm: LM, layer: int, kind: Kind, rank: int, seed: int) -> Expert:
+    """A new expert, float32 on the CPU, which adds exactly zero: its last matrix is zero.
+
+    "ffn" is a copy of the layer's MLP with a zero output projection, "lora" a product b a of `rank`
+    with b = 0. Only a is random, by `seed`.
+    """
+    out = lm.mlp_out(layer)
+    d_out, d_in = lm.weight(out).shape
+    if kind == "lora":
+        a = torch.randn(rank, d_in, generator=torch.Generator().manual_seed(seed)) / d_in**0.5
+        return {"a": a, "b": torch.zeros(d_out, rank)}
+    # the input projections are copied; phi3 stores gate and up as one matrix, which is cut in two
+    names = [name.format(layer) for name in lm.arch.mlp_in]
+    found = {"down": torch.zeros(d_out, d_in)}
+    for name in names:
+        weight, bias = _linear(lm, name)
+        part = "gate" if len(names) == 2 and name == names[0] else "up"
+        found |= {part: weight} | ({} if bias is None else {f"{part}_bias": bias})
+    if lm.arch.fused_in:
+        found["gate"], found["up"] = (t.clone() for t in found["up"].chunk(2))
+    if _linear(lm, out)[1] is not None:
+        found["down_bias"] = torch.zeros(d_out)
+    return found
+
+
+def activation(lm: LM, kind: Kind) -> str:
+    """The name of the experts' activation; EditError where an expert needs one unknown here."""
+    act = mlp_activation(lm.model.config)
+    if kind == "ffn" and act not in ACTIVATIONS:
+        raise EditError(f"experts know no activation '{act}': use expert='lora'")
+    return act if act in ACTIVATIONS else "silu"
+
+
+def _linear(lm: LM, name: str) -> tuple[Tensor, Tensor | None]:
+    """Copies of a linear module's weight (d_out, d_in) and bias, float32 on the CPU."""
+    module = lm.model.get_submodule(name)
+    weight = module.weight.detach()
+    weight = (weight.T if lm.arch.transposed else weight).float().cpu()
+    weight = weight.clone(memory_format=torch.contiguous_format)
+    bias = getattr(module, "bias", None)
+    return weight, None if bias is None else bias.detach().float().cpu().clone()
+
+
+# ---- the rows that experts learn from ----------------------------------------------------------
+
+
+class ExpertRows:
+    """Rows of (prompt, answer) with the inputs of the experts and of their router.
+
+    An expert is added at every token that is not padding, as when the patch is used.
+
+    prompts  token ids of the rows' prompts
+    means    (n, d) mean input embedding of each row's prompt, which the anchors read
+    hidden   (n, w) mean input of the module at each row's prompt, which MEMoE's router reads
+    inputs   (tokens, w) input of the module at every token that is not padding
+    owner    (tokens,) the row of each of these tokens
+    """
+
+    def __init__(
+        self,
+        lm: LM,
+        module: str,
+        layer: int,
+        pairs: Sequence[tuple[str, str]],
+        bos: int | None,
+        target_eos: bool = False,
+    ) -> None:
+        rows, embed = AnswerRows.of(lm.tokenizer, pairs, target_eos), lm.arch.embed
+        self.captured = CapturedRows(lm, rows, layer, module, len(rows), [embed])
+        self.prompts, replay = rows.prompts, self.captured.replay
+        self.means = replay.seqs.prompt_mean(replay.seen[embed][1], bos)
+        self.hidden = replay.seqs.prompt_mean(self.captured.inputs, bos)
+        self.real = Counted(replay.seqs.real)
+        self.owner = self.real.row
+        self.inputs = self.real.values(self.captured.inputs).float()
+
+    def loss(
+        self, experts: Mapping[int, Expert], choice: Tensor, weight: Tensor, act: str
+    ) -> Tensor:
+        """Mean over rows of the mean NLL (nats) of their answers, differentiable.
+
+        Row i gets the output of expert choice[i], times weight[i]. Where there is one expert only,
+        all rows get its output.
+        """
+        # the output that its row's expert adds at every token
+        replay = self.captured.replay
+        moved = self.inputs.new_zeros(len(self.inputs), replay.hidden.shape[-1])
+        per_token, everywhere = choice[self.owner], torch.arange(len(moved), device=moved.device)
+        for m in experts if len(experts) == 1 else choice.unique().tolist():
+            here = everywhere if len(experts) == 1 else (per_token == m).nonzero()[:, 0]
+            added = weight[self.owner[here]][:, None] * answer(experts[m], self.inputs[here], act)
+            moved = moved.index_add(0, here, added)
+        # the blocks above, with these outputs added to the layer's
+        delta = moved.new_zeros(*replay.seqs.real.shape, moved.shape[-1])
+        delta[self.real.row, self.real.column] = moved
+        return self.captured.nll(replay.with_added(delta))
+
+
+# ---- the route ---------------------------------------------------------------------------------
 
 
 class Experts(Route):
@@ -66,12 +174,23 @@ class Experts(Route):
     kind = "lemoe"
     axes = ("score of the best expert", "score of the null anchor")
 
+    class Header(Schema):
+        """The way it answers, and the parts of the router that are no tensors."""
+
+        module: str
+        experts: Size
+        activation: str
+        scale: Real
+        gate: Literal["hard", "softmax"]
+        bos: TokenId | None
+        router: dict[str, Any]
+
     def __init__(
         self,
         module: str,
         experts: tuple[Expert, ...],
         activation: str,
-        router: AnchorRouter | HiddenStateRouter,
+        router: Router,
         scale: float = 1.0,
         gate: str = "hard",
         bos: int | None = None,
@@ -79,7 +198,7 @@ class Experts(Route):
         self.module, self.experts, self.activation = module, tuple(experts), activation
         self.router, self.scale, self.gate, self.bos = router, scale, gate, bos
 
-    def placed(self, device: torch.device) -> tuple[AnchorRouter | HiddenStateRouter, list[Expert]]:
+    def placed(self, device: torch.device) -> tuple[Router, list[Expert]]:
         """The router and the experts on a device."""
         experts: list[Expert]
         experts = [{n: t.to(device) for n, t in expert.items()} for expert in self.experts]
@@ -91,7 +210,7 @@ class Experts(Route):
         Notes its score, the null anchor's as threshold, and its share in the softmax.
         """
         router, _ = self.on(output.device)
-        if isinstance(router, HiddenStateRouter):
+        if router.reads_hidden:
             rows = [i[p].tolist() for i, p in zip(seqs.ids, seqs.prompt, strict=True)]
             e = router.features(seqs.prompt_mean(inputs, self.bos), rows)
         else:
@@ -106,21 +225,17 @@ class Experts(Route):
 
     def apply(self, inputs: Tensor, output: Tensor, choice: Tensor, seqs: Sequences) -> Tensor:
         """The output with λ g f_i(x) added in the rows that chose i; else the same tensor."""
-        chosen = [m for m in choice.unique().tolist() if m >= 0]
-        if not chosen:
-            return output
-        (_, experts), output = self.on(output.device), output.clone()
+        _, experts = self.on(output.device)
         real = seqs.real[:, -output.shape[1] :].to(output.device)
         weight = torch.full(choice.shape, self.scale, device=output.device)
         if self.gate == "softmax":
             weight = weight * self.noted(seqs, "share").to(output.device)
         weight = weight[:, None].expand(real.shape)
-        for m in chosen:
+        for m in choice[choice >= 0].unique().tolist():
             here = (choice == m)[:, None] & real
             # MLP(x) + λ g f_i(x), at the real positions of the rows that chose expert m
             moved = answer(experts[m], inputs[here].float(), self.activation)
-            moved = output[here].float() + weight[here][:, None] * moved
-            output[here] = moved.to(output.dtype)
+            output = add_at(output, here, weight[here][:, None] * moved)
         return output
 
     def tensors(self) -> dict[str, Tensor]:
@@ -129,40 +244,47 @@ class Experts(Route):
         return {**found, **{f"router/{name}": t for name, t in self.router.tensors().items()}}
 
     def header(self) -> dict:
-        """Its module, the way it answers, and the parts of the router that are no tensors."""
-        return {
-            "module": self.module,
-            "experts": len(self.experts),
-            "activation": self.activation,
-            "scale": self.scale,
-            "gate": self.gate,
-            "bos": self.bos,
-            "router": self.router.header(),
+        """The number of experts, and the router's own header."""
+        own = {
+            name: getattr(self, name) for name in ("module", "activation", "scale", "gate", "bos")
         }
+        return {**own, "experts": len(self.experts), "router": self.router.header()}
 
     @classmethod
-    def load(cls, tensors: dict[str, Tensor], header: dict) -> Experts:
-        """The route of a file; ValueError where its parts do not belong together."""
-        head = convert(header, ExpertsHeader)
+    def expected(cls, head: Any, names: Collection[str]) -> Mapping[str, Part]:
+        """The parts of every expert and of the router; experts differ in their hidden width."""
+        if head.experts > len(names):
+            raise ValueError(f"it promises {head.experts} experts and holds {len(names)} tensors")
+        found: dict[str, Part] = {}
+        for i in range(head.experts):
+            if "0/a" in names:
+                parts = {"a": Part(f"r{i} d_in"), "b": Part(f"d_out r{i}")}
+            else:
+                parts = {"up": Part(f"w{i} d_in"), "down": Part(f"d_out w{i}")}
+                parts["gate"] = Part(f"w{i} d_in", optional=True)
+                parts |= {f"{n}_bias": Part(f"w{i}", optional=True) for n in ("up", "gate")}
+                parts["down_bias"] = Part("d_out", optional=True)
+            found |= {f"{i}/{name}": part for name, part in parts.items()}
+        kind = _router_kind(names)
+        return {**found, **{f"router/{name}": part for name, part in kind.parts.items()}}
+
+    @classmethod
+    def made(cls, tensors: Mapping[str, Tensor], head: Any) -> Experts:
+        """The route of a file."""
         if head.activation not in ACTIVATIONS:
             raise ValueError(f"unknown activation '{head.activation}'")
-        # the experts are those whose tensors are there; the header only agrees
-        parts: dict[str, dict[str, Tensor]] = {}
-        for name, t in tensors.items():
+        experts: list[dict[str, Tensor]] = [{} for _ in range(head.experts)]
+        routing: dict[str, Tensor] = {}
+        for name, tensor in tensors.items():
             number, _, part = name.partition("/")
             # cloned: sums may differ in the last bit by where a file left a tensor in memory
-            parts.setdefault(number, {})[part] = t.clone()
-        routing = parts.pop("router", {})
-        if len(parts) != head.experts:
-            raise ValueError(f"it promises {head.experts} experts and holds {len(parts)}")
-        check_names("it", parts, [str(i) for i in range(len(parts))])
-        experts = tuple(parts[str(i)] for i in range(len(parts)))
-        sizes = {_check_expert(i, expert) for i, expert in enumerate(experts)}
-        if len(sizes) > 1:
-            raise ValueError("its experts have different sizes")
-        kind = HiddenStateRouter if "weight" in routing else AnchorRouter
-        router = kind.load(routing, head.router, len(experts))
-        return cls(head.module, experts, head.activation, router, head.scale, head.gate, head.bos)
+            (routing if number == "router" else experts[int(number)])[part] = tensor.clone()
+        router = _router_kind(tensors).load(routing, head.router)
+        if (known := router.sizes()["t"]) != len(experts):
+            raise ValueError(f"the router knows {known} of {len(experts)} experts")
+        return cls(
+            head.module, tuple(experts), head.activation, router, head.scale, head.gate, head.bos
+        )
 
     @property
     def widths(self) -> tuple[int, int]:
@@ -173,34 +295,10 @@ class Experts(Route):
 
     @property
     def read_widths(self) -> tuple[int | None, int]:
-        """Widths of the inputs (None where they are not read) and embeddings that the router reads.
-
-        They must be those of the module and of the model.
-        """
-        if isinstance(self.router, HiddenStateRouter):
-            return len(self.router.center), self.router.embeds.shape[1]
-        return None, len(self.router.mu)
+        """Widths of the module's inputs (None where they are not read) and of the embeddings."""
+        sizes = self.router.sizes()
+        return sizes.get("w"), sizes["d"]
 
 
-def _check_expert(i: int, expert: Expert) -> tuple[int, int]:
-    """Widths of an expert's inputs and outputs; ValueError where its parts do not fit together."""
-    if "a" in expert or "b" in expert:
-        check_names(f"expert {i}", expert, ("a", "b"))
-        inner, outer, biases = {"a": expert["a"]}, expert["b"], {}
-    else:
-        whole = {"up", "down"} | ({"gate"} & expert.keys())
-        held = {f"{name}_bias" for name in whole} & expert.keys()
-        check_names(f"expert {i}", expert, whole | held)
-        inner, outer = {n: expert[n] for n in whole - {"down"}}, expert["down"]
-        biases = {name: expert[name] for name in held}
-    check_tensor(f"expert {i}", outer, (-1, -1), torch.float32)
-    d_out, width = outer.shape
-    for name, tensor in inner.items():
-        check_tensor(f"{name} of expert {i}", tensor, (width, -1), torch.float32)
-    d_in, *others = {tensor.shape[1] for tensor in inner.values()}
-    if others:
-        raise ValueError(f"the input projections of expert {i} read different widths")
-    for name, tensor in biases.items():
-        wide = d_out if name == "down_bias" else width
-        check_tensor(f"{name} of expert {i}", tensor, (wide,), torch.float32)
-    return d_in, d_out
+def _router_kind(names: Collection[str]) -> type[Router]:
+    return HiddenStateRouter if "router/weight" in names else AnchorRouter

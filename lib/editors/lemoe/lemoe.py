@@ -2,10 +2,10 @@
 
 An expert is a small network that learned one batch of facts; what it says is added to the MLP's
 output (experts.py). A router decides at the prompt which expert answers, or none: every expert has
-an anchor, a key near which prompts are its own (anchor_router.py). The method has three parts. Old
+an anchor, a key near which prompts are its own (routers.py). The method has three parts. Old
 experts and their anchors are frozen, so what was written stays as it was written. The router reads
 input embeddings alone, so no edit can lead a prompt astray by changing hidden states. Facts that
-are alike are edited together (fact_clusters.py). With the three parts switched off it is MEMoE, the
+are alike are edited together (clusters.py). With the three parts switched off it is MEMoE, the
 method before it, which is kept for comparison.
 """
 
@@ -23,26 +23,23 @@ from ...data.facts import Fact, fill
 from ...errors import EditError, EditWarning
 from ...keys_values import context_templates as contexts
 from ...patch.patch import Patch
-from ...settings import setting
+from ...settings import Amount, Count, Real, Size, Texts, setting
 from ..shared import routed
 from ..shared.base import Editor
 from ..shared.config import Config
-from . import anchor_router
-from .anchor_router import AnchorFit
-from .expert_rows import ExpertRows
-from .expert_training import ExpertTraining, train
-from .experts import Expert, Experts
-from .fact_clusters import Order, cluster_facts
-from .new_expert import activation, fresh, place
-from .prompt_embedding import general_mean, text_means
-from .router_training import Anchored, ByHidden, Routing
+from ..shared.options import EndOfText
+from . import routers
+from .clusters import Order, cluster_facts, general_mean, text_means
+from .experts import Expert, ExpertRows, Experts, activation, fresh, module_for
+from .learning import Anchored, ByHidden, Routing, train
+from .routers import D_K, AnchorFit
 
 
 @dataclass(frozen=True)
-class LemoeConfig(Config):
+class LemoeConfig(EndOfText, Config):
     """Settings of LEMoE; insert=False and routing="hidden" make it MEMoE."""
 
-    layer: int = setting(17, "Layer, counted from 0, whose MLP gets experts.", source="paper")
+    layer: Count = setting(17, "Layer, counted from 0, whose MLP gets experts.", source="paper")
     expert: Literal["ffn", "lora"] = setting(
         "ffn",
         "Whether an expert is a copy of the layer's MLP with a zero output projection or a change "
@@ -55,7 +52,9 @@ class LemoeConfig(Config):
         "experts is trained in turn.",
         source="paper",
     )
-    experts: int = setting(4, "Number of experts where none is added, as in MEMoE.", source="paper")
+    experts: Size = setting(
+        4, "Number of experts where none is added, as in MEMoE.", source="paper"
+    )
     routing: Literal["fitted", "paper", "hidden"] = setting(
         "fitted",
         "Whether anchors are fitted on all stored prompts before the expert is trained, are "
@@ -70,56 +69,50 @@ class LemoeConfig(Config):
         source="paper",
         published="softmax",
     )
-    lr: float = setting(
+    lr: Amount = setting(
         3e-3, "Learning rate of Adam for an expert.", source="paper", published=2e-4
     )
     order: Order = setting(
         "cluster", "How the facts of one call are put into batches.", source="paper"
     )
-    scale: float = setting(
+    scale: Real = setting(
         1.0, "Weight λ of what the expert adds to the MLP's output.", source="paper"
     )
 
-    # options of ours: what the paper leaves open, and prompts that no expert should answer
-
-    rank: int = setting(16, "Rank of an expert of low rank.", source="ours")
-    batch_size: int = setting(16, "Number of facts of one expert.", source="ours")
-    steps: int = setting(60, "Steps of training of an expert at most.", source="ours")
-    enough: float = setting(0.05, "Mean loss at which an expert is done.", source="ours")
-    d_k: int = setting(64, "Length of an anchor.", source="ours")
-    width: int = setting(128, "Hidden width of the anchors' projection.", source="ours")
-    kappa: float = setting(
+    rank: Size = setting(16, "Rank of an expert of low rank.", source="ours")
+    batch_size: Size = setting(16, "Number of facts of one expert.", source="ours")
+    steps: Count = setting(60, "Steps of training of an expert at most.", source="ours")
+    enough: Real = setting(0.05, "Mean loss at which an expert is done.", source="ours")
+    width: Size = setting(128, "Hidden width of the anchors' projection.", source="ours")
+    kappa: Real = setting(
         16.0,
         "Factor of the cosine in an anchor's score: how sharply the nearest wins.",
         source="ours",
     )
-    null: float = setting(
+    null: Real = setting(
         0.5,
         "Where the score of the null anchor, which stands for no expert, starts, in units of "
         "kappa.",
         source="ours",
     )
-    reserve: float = setting(
+    reserve: Real = setting(
         1.0,
         "By how much the null anchor's score is raised after the fit, since texts that must stay "
         "are more varied than those it was fitted on.",
         source="ours",
     )
-    contexts: tuple[tuple[int, int], ...] = setting(
+    contexts: tuple[tuple[Count, Count], ...] = setting(
         ((10, 2),),
         "Contexts that the model writes, as pairs of a length in tokens and a number of texts.",
         source="ours",
         published=(),
     )
-    target_eos: bool = setting(
-        False, "Whether the end of the text is learned as a token after the answer.", source="ours"
-    )
-    templates: tuple[str, ...] | None = setting(
+    templates: Texts | None = setting(
         None,
         "Context templates, each with `{}` for the prompt; None lets the model write them.",
         source="ours",
     )
-    irrelevant: tuple[str, ...] | None = setting(
+    irrelevant: Texts | None = setting(
         None,
         "Texts that must stay with the base model; None takes those shipped with the library.",
         source="ours",
@@ -130,27 +123,8 @@ class LemoeConfig(Config):
         "views": ("prompt", "subject"),
         "route_steps": 60,
         "route_lr": 1e-3,
+        "d_k": D_K,
     }
-
-
-@dataclass
-class _Work:
-    """What one edit works on; its parts are replaced, never changed in place.
-
-    module   the module beside which the experts stand
-    act      name of their activation function
-    bos      id of a leading BOS, None without one
-    experts  the experts so far
-    routing  the router, and how it learns
-    state    what the editor remembers (see `_start`)
-    """
-
-    module: str
-    act: str
-    bos: int | None
-    experts: list[Expert]
-    routing: Routing
-    state: dict[str, Any]
 
 
 class Lemoe(Editor):
@@ -168,62 +142,74 @@ class Lemoe(Editor):
         """Deal the facts into batches of neighbors, and learn a new expert for each batch."""
         c, lm = self.config, self.lm
         facts = list({fact.text: fact for fact in facts}.values())  # the last answer to a prompt
-        module = place(lm, c.layer, c.expert)
-        held = self._held(module, after)
-        with lm.patched(routed.without_mine(after, module), only=True):
-            work = self._work(module, after.routes[module] if held else None, after)
+        module, act = module_for(lm, c.layer, c.expert), activation(lm, c.expert)
+        old = self._old(module, after)
+        texts = routed.irrelevant_texts(c)
+        with lm.patched(routed.without_route(after, module), only=True):
+            irrelevant = text_means(lm, texts)
+            state = self._state(module, after, irrelevant)
+            routing = self._routing(state, old and old.router, texts, irrelevant)
+            experts = [] if old is None else list(old.experts)
             # the order of facts: neighbors by their mean input embeddings, (n, d), share a batch
             means = text_means(lm, [fact.text for fact in facts])
-            for batch in cluster_facts(means - work.state["mu"], c.batch_size, c.order, c.seed):
-                self._add([facts[i] for i in batch], means[batch], work)
-        lost, stored = work.routing.lost(), int(work.state["prompt"].sum())
+            for batch in cluster_facts(means - state["mu"], c.batch_size, c.order):
+                experts = self._add([facts[i] for i in batch], means[batch], experts, routing, act)
+        lost, stored = routing.lost(), int(state["prompt"].sum())
         if lost:
             warnings.warn(
                 f"{lost} of {stored} stored prompts are not answered by their own expert",
                 EditWarning,
                 stacklevel=3,
             )
-        experts, router = tuple(work.experts), work.routing.router
-        route = Experts(module, experts, work.act, router, c.scale, c.gate, work.bos)
-        return routed.with_mine(after, module, route, self.name, work.state)
+        router, bos = routing.router, lm.leading_bos
+        route = Experts(module, tuple(experts), act, router, c.scale, c.gate, bos)
+        return routed.with_route(after, module, route, self.name, state)
 
-    def _add(self, facts: list[Fact], means: Tensor, work: _Work) -> None:
-        """Learn one batch of facts, whose prompts have these mean embeddings (n, d)."""
-        c, state = self.config, work.state
+    def _add(
+        self,
+        facts: list[Fact],
+        means: Tensor,
+        experts: list[Expert],
+        routing: Routing,
+        act: str,
+    ) -> list[Expert]:
+        """All experts, with one more that learned these facts (or, as in MEMoE, trained again).
+
+        means are the mean input embeddings (n, d) of their prompts, act names the experts'
+        activation function. The editor's state, which the routing holds, is brought up to date.
+        """
+        c, lm, state = self.config, self.lm, routing.state
         # a new expert, which says nothing yet; without `insert` there are always c.experts of them
         together = c.routing == "hidden" and not c.insert  # MEMoE: all experts, at every batch
         which = state["batches"] if c.insert else state["batches"] % c.experts
-        if c.insert and which != len(work.experts):  # of a file: it could promise any number
+        if c.insert and which != len(experts):  # of a file: it could promise any number
             raise EditError(
-                f"this patch's memory counts {which} batches beside {len(work.experts)} experts"
+                f"this patch's memory counts {which} batches beside {len(experts)} experts"
             )
-        count = c.experts if together else which + 1
-        new = range(len(work.experts), count)
+        new = range(len(experts), c.experts if together else which + 1)
         seeds = [1_000_003 * c.seed + number for number in new]
-        work.experts += [fresh(self.lm, c.layer, c.expert, c.rank, seed) for seed in seeds]
+        experts = experts + [fresh(lm, c.layer, c.expert, c.rank, seed) for seed in seeds]
         state["batches"] += 1
         state["facts"] += len(facts)
         # its anchor, which is fitted before the expert is trained
-        work.routing.add(facts, means, which, len(new))
+        routing.add(facts, means, which, len(new))
         # train the expert to give the answers behind all templates; the other experts are frozen
         pairs = [(fill(t, f.text), f.target_new) for t in state["templates"] for f in facts]
-        rows = ExpertRows(self.lm, work.module, c.layer, pairs, work.bos, c.target_eos)
-        by = ExpertTraining(c.lr, c.steps, c.enough, c.scale, c.gate)
-        alone = None if together else which
-        work.experts = train(rows, work.experts, work.routing, alone, work.act, by)
+        rows = ExpertRows(lm, state["module"], c.layer, pairs, lm.leading_bos, c.target_eos)
+        return train(rows, experts, routing, None if together else which, act, c)
 
     # ---- what is there already --------------------------------------------------------------
 
-    def _held(self, module: str, after: Patch) -> bool:
-        """Whether `after` holds experts already; EditError where the settings do not fit them."""
+    def _old(self, module: str, after: Patch) -> Any:
+        """The route of earlier edits, or None; EditError where the settings do not fit them."""
         state = after.memory.get(self.name)
         if not routed.begun(after, module, self.name, state, "experts"):
             routed.refuse_others(after, self.lm.arch.embed)  # anchors read input embeddings
-            return False
+            return None
         for key, value in self._stays().items():
             if state[key] != value:
                 raise EditError(f"this patch holds experts with {key} {state[key]}, not {value}")
-        return True
+        return after.routes[module]
 
     def _stays(self) -> dict[str, Any]:
         """Settings that all edits of one stream share.
@@ -233,25 +219,8 @@ class Lemoe(Editor):
         own = {name: getattr(self.config, name) for name in ("insert", "routing", "gate", "scale")}
         return {"projection": "shared", **own}
 
-    def _work(self, module: str, route: Any, after: Patch) -> _Work:
-        """Experts, router and state to go on with, those of `after` or those of a first edit."""
-        lm, calm = self.lm, routed.irrelevant_texts(self.config)
-        if self.config.experts < 1 or self.config.batch_size < 1:
-            raise EditError("lemoe needs an expert and a fact per batch")
-        means = text_means(lm, calm)
-        if route is None:
-            state = self._start(module, means)
-        else:
-            # cloned: a file's memory is laid out otherwise, and sums may differ in the last bit
-            held = after.memory[self.name]
-            state = {n: v.clone() if isinstance(v, Tensor) else v for n, v in held.items()}
-        routing = self._routing(state, route and route.router, calm, means)
-        act = route.activation if route else activation(lm, self.config.expert)
-        experts = list(route.experts) if route else []
-        return _Work(module, act, lm.leading_bos, experts, routing, state)
-
-    def _start(self, module: str, calm: Tensor) -> dict[str, Any]:
-        """What the editor remembers before its first expert; calm (m, d): texts that must stay.
+    def _state(self, module: str, after: Patch, irrelevant: Tensor) -> dict[str, Any]:
+        """What the editor remembers; irrelevant (m, d) are mean embeddings.
 
         module     the module beside which the experts stand, and the settings that must not change
         batches    number of batches written
@@ -263,16 +232,19 @@ class Lemoe(Editor):
         owner      (n,): the expert of each
         prompt     (n,): which of them are prompts; the others are subjects
         """
-        c, mu = self.config, general_mean(self.lm)
-        nobody = torch.zeros(0, dtype=torch.long)
+        if self.name in after.memory:
+            # cloned: a file's memory is laid out otherwise, and sums may differ in the last bit
+            before = after.memory[self.name]
+            return {n: v.clone() if isinstance(v, Tensor) else v for n, v in before.items()}
+        mu, nobody = general_mean(self.lm), torch.zeros(0, dtype=torch.long)
         return {
             "module": module,
             **self._stays(),
             "batches": 0,
             "facts": 0,
-            "templates": contexts.of(self.lm, c),
+            "templates": contexts.of(self.lm, self.config),
             "mu": mu,
-            "sigma": (calm - mu).square().mean().sqrt(),
+            "sigma": (irrelevant - mu).square().mean().sqrt(),
             "e": torch.zeros(0, len(mu)),
             "owner": nobody,
             "prompt": nobody.bool(),
@@ -283,7 +255,7 @@ class Lemoe(Editor):
         state: dict,
         router: Any,  # that of earlier batches, None before the first
         texts: Sequence[str],
-        calm: Tensor,
+        irrelevant: Tensor,
     ) -> Routing:
         """The router, `router` or a first one, with how it learns."""
         c = self.config
@@ -293,5 +265,5 @@ class Lemoe(Editor):
         if router is None:
             null = c.null * c.kappa if fit else None
             mu, sigma = state["mu"], state["sigma"]
-            router = anchor_router.start(mu, sigma, c.width, c.d_k, c.kappa, null, c.seed)
-        return Anchored(self.lm, state, router, calm, fit)
+            router = routers.start(mu, sigma, c.width, D_K, c.kappa, null, c.seed)
+        return Anchored(self.lm, state, router, irrelevant, fit)

@@ -2,7 +2,7 @@
 
 A prompt's fingerprint is the set of the module's k inputs that the prompt moves most from their
 mean, as a mask of k ones. Similar prompts have similar masks, and the masks of different prompts
-overlap little. Masks are stored as packed bits.
+overlap little.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ...data.facts import encode_prompt
 from ...model import activations
@@ -69,18 +68,6 @@ def means(lm: LM, module: str, texts: Sequence[str], bos: int | None) -> Tensor:
 def permutation(d_in: int, seed: int) -> Tensor:
     """The permutation π (d_in,) int64 that belongs to a seed."""
     return torch.randperm(d_in, generator=torch.Generator().manual_seed(seed))
-
-
-def pack_rows(masks: Tensor) -> Tensor:
-    """Bool masks (n, d_in) as bytes (n, ⌈d_in / 8⌉), the first entry in the lowest bit."""
-    bits = F.pad(masks, (0, -masks.shape[1] % 8)).unflatten(1, (-1, 8)).to(torch.uint8)
-    return (bits << torch.arange(8, dtype=torch.uint8)).sum(2, dtype=torch.uint8)
-
-
-def unpack_rows(packed: Tensor, d_in: int) -> Tensor:
-    """The bool masks (n, d_in) of the bytes that `pack_rows` made."""
-    bits = (packed[..., None] >> torch.arange(8, dtype=torch.uint8)) & 1
-    return bits.flatten(1)[:, :d_in].bool()
 
 
 def insert(stored: Tensor, masks: Tensor) -> tuple[Tensor, list[int]]:

@@ -9,7 +9,6 @@ answered by the base model alone.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -18,91 +17,62 @@ import torch
 from torch import Tensor
 
 from ...data.facts import Case, Fact, fill
+from ...data.readers import classroom
 from ...errors import EditError
 from ...keys_values import context_templates as contexts
 from ...model.answer_rows import AnswerRows
-from ...model.partial_forward import Replay
 from ...patch.patch import EMPTY, Patch
-from ...settings import setting
+from ...settings import Amount, Count, Real, Size, Texts, setting
 from ..shared import routed
 from ..shared.base import Editor
 from ..shared.config import Config
-from .fingerprint import Fingerprint, insert, means, pack_rows, permutation, unpack_rows
-from .residual_memory import Residual, calibration_cases, threshold
+from ..shared.descent import Descent
+from ..shared.options import ContextSettings, EndOfText
+from ..shared.routed import CapturedRows, pack_bits, unpack_bits
+from .fingerprint import Fingerprint, insert, means, permutation
+from .residual_memory import Residual, threshold
 
 State = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class MemoirConfig(Config):
+class MemoirConfig(ContextSettings, EndOfText, Config):
     """Settings of MEMOIR."""
 
-    layer: int = setting(
+    layer: Count = setting(
         25, "Layer, counted from 0, whose MLP gets a residual matrix.", source="paper"
     )
-    lr: float = setting(1.0, "Learning rate of gradient descent.", source="paper")
-    n_iter: int = setting(30, "Steps of training per fact at most.", source="paper")
-    k: int | None = setting(
+    lr: Amount = setting(1.0, "Learning rate of gradient descent.", source="paper")
+    n_iter: Count = setting(30, "Steps of training per fact at most.", source="paper")
+    k: Size | None = setting(
         None, "Number of columns that an edit may write; None takes 2/7 of them.", source="paper"
     )
-    tau: float | None = setting(
+    tau: Real | None = setting(
         None,
         "Overlap of fingerprints from which on a query is served; None measures it before the "
         "first edit on the even classroom cases.",
         source="paper",
     )
-    clip: float = setting(1.0, "Largest norm of a gradient.", source="paper")
-    weight_decay: float = setting(
+    clip: Amount = setting(1.0, "Largest norm of a gradient.", source="paper")
+    weight_decay: Amount = setting(
         0.0,
         "Weight decay of all of the residual matrix at every step; the published value leaves a "
         "twentieth of an edit after 10,000.",
         source="paper",
         published=1e-5,
     )
-    contexts: tuple[tuple[int, int], ...] = setting(
-        ((5, 5), (10, 5)),
-        "Contexts that the model writes, as pairs of a length in tokens and a number of texts.",
-        source="paper",
-    )
-    context_start: int | str | None = setting(
-        "words",
-        "What contexts begin with: the published five words, a token id, or None for the end of "
-        "text.",
-        source="paper",
-    )
-    context_top_k: int = setting(
-        5,
-        "Number of likeliest tokens that contexts are drawn from; 0 draws from the whole "
-        "vocabulary.",
-        source="paper",
-    )
-    # options of ours
-
-    enough: float = setting(0.02, "Loss up to which the training of a fact may end.", source="ours")
-    settled: float = setting(
+    enough: Real = setting(0.02, "Loss up to which the training of a fact may end.", source="ours")
+    settled: Real = setting(
         1e-4, "Change of the loss in a step up to which training may end.", source="ours"
     )
-    rehearse: int = setting(
-        0,
-        "Number of earlier facts, those whose fingerprints overlap most, that are trained along.",
-        source="ours",
-    )
-    target_eos: bool = setting(
-        False, "Whether the end of the text is learned as a token after the answer.", source="ours"
-    )
-    templates: tuple[str, ...] | None = setting(
-        None,
-        "Context templates, each with `{}` for the prompt; None lets the model write them.",
-        source="ours",
-    )
-    irrelevant: tuple[str, ...] | None = setting(
+    irrelevant: Texts | None = setting(
         None,
         "Prompts whose mean input is subtracted before a fingerprint is taken; None takes those "
         "shipped with the library.",
         source="ours",
     )
 
-    retired: ClassVar[Mapping[str, Any]] = {"joint": False}
+    retired: ClassVar[Mapping[str, Any]] = {"joint": False, "rehearse": 0}
 
 
 class Memoir(Editor):
@@ -120,52 +90,55 @@ class Memoir(Editor):
         c, lm = self.config, self.lm
         module = lm.mlp_out(c.layer)
         state = self._state(module, after)
-        with lm.patched(routed.without_mine(after, module), only=True):
+        with lm.patched(routed.without_route(after, module), only=True):
             route: Any = after.routes.get(module) or self._first(module)
             # the masks of all facts, added to those stored; `entries` are their places there
-            prints, old = route.prints, unpack_rows(route.masks, len(route.prints.mu))
+            prints, old = route.prints, unpack_bits(route.masks, len(route.mu))
             texts = [fact.text for fact in facts]
             stored, entries = insert(old, prints.mask(means(lm, module, texts, prints.bos)))
-            W, known = route.W.clone(), state["facts"]
+            W = route.W.clone()
             for fact, entry in zip(facts, entries, strict=True):
-                # the fact under all templates, and earlier facts to rehearse (none as published)
+                # the fact under all templates
                 pairs = [(fill(t, fact.text), fact.target_new) for t in state["templates"]]
-                rows = [(*pair, stored[entry]) for pair in pairs]
-                rows += self._along(known, stored, entry)
-                known = (*known, (fact.text, fact.target_new, entry))
-                task = MaskedTraining(self, module, rows, len(pairs))
-                W = W.to(task.replay.device)
-                self.learn(task, W)
-        if not torch.isfinite(W).all():
-            raise EditError(f"{self.name} produced NaN or infinite weights; try a smaller lr")
-        route = Residual(module, W.cpu(), pack_rows(stored), prints, route.tau)
-        return routed.with_mine(after, module, route, self.name, {**state, "facts": known})
+                rows = AnswerRows.of(lm.tokenizer, pairs, c.target_eos)
+                captured = CapturedRows(lm, rows, c.layer, module, len(rows))
+                W = self.train(captured, stored[entry], W)
+        route = Residual(module, W.cpu(), pack_bits(stored), prints, route.tau)
+        return routed.with_route(after, module, route, self.name, state)
 
-    def learn(self, task: MaskedTraining, W: Tensor) -> None:
-        """Take up to `n_iter` SGD steps on W (d_out, d_in), in place, until the task has settled.
+    def train(self, captured: CapturedRows, mask: Tensor, W: Tensor) -> Tensor:
+        """W_m (d_out, d_in) after up to `n_iter` SGD steps, until the loss has settled.
 
-        Only the mask's columns get a gradient; weight decay acts on all of W_m, as published.
+        Only the columns of the mask (d_in,) get a gradient. Weight decay acts on all of W_m, as
+        published.
         """
-        c = self.config
-        # while steps are taken W_m is shrunk · W, plus `moved` (d_out, k) in the mask's columns
-        moved = torch.zeros(len(W), len(task.columns), device=W.device, requires_grad=True)
-        shrunk, fixed = 1.0, task.fixed(W)
-        for _ in range(c.n_iter):
-            with torch.enable_grad():
-                loss = task.loss(fixed * shrunk, moved)
-            now = loss.item()  # the one number of a step that is read, as a card waits for it
-            if not math.isfinite(now):
-                raise EditError(f"{self.name}: the loss is not finite; try a smaller lr")
-            if task.settled(now, c.enough, c.settled):
-                break
-            (grad,) = torch.autograd.grad(loss, moved)
-            # W_m ← (1 − η λ) W_m − η (m ⊙ ∇), with the gradient's norm clipped
-            with torch.no_grad():
-                grad *= (c.clip / (grad.norm() + 1e-6)).clamp(max=1.0)
-                moved.mul_(1 - c.lr * c.weight_decay).sub_(c.lr * grad)
-            shrunk *= 1 - c.lr * c.weight_decay
-        W.mul_(shrunk)
-        W[:, task.columns] += moved.detach()
+        c, replay = self.config, captured.replay
+        decay, last = 1 - c.lr * c.weight_decay, float("inf")
+        mask, W = mask.to(replay.device), W.to(replay.device).clone()
+        columns = mask.nonzero()[:, 0]
+        inputs = captured.inputs.float() * mask  # m ⊙ a
+        fixed = inputs @ W.T  # W_m (m ⊙ a) of the matrix before the steps
+        moved = torch.zeros(len(W), len(columns), device=W.device, requires_grad=True)
+
+        def loss() -> Tensor:
+            return captured.nll(replay.with_added(fixed + inputs[..., columns] @ moved.T))
+
+        @torch.no_grad()
+        def move() -> None:
+            # W_m ← (1 − η λ) W_m − η (m ⊙ ∇)
+            moved.mul_(decay).sub_(c.lr * moved.grad)
+            if c.weight_decay:
+                fixed.mul_(decay)
+                W.mul_(decay)
+
+        def settled(now: float) -> bool:
+            nonlocal last
+            change, last = abs(last - now), now
+            return now <= c.enough and change <= c.settled
+
+        Descent([moved], move, settled, self.name, c.clip).run(loss, c.n_iter)
+        W[:, columns] += moved.detach()
+        return W
 
     # ---- before the first edit: fingerprints and τ -------------------------------------------
 
@@ -174,22 +147,23 @@ class Memoir(Editor):
 
         module     the module beside which the residual matrix stands
         templates  context templates
-        facts      (prompt, target, number of the mask) of every fact so far
         """
-        c, held = self.config, after.memory.get(self.name)
-        if not routed.begun(after, module, self.name, held, "residual matrix"):
-            return {"module": module, "templates": contexts.of(self.lm, c), "facts": ()}
+        c, state = self.config, after.memory.get(self.name)
+        if not routed.begun(after, module, self.name, state, "residual matrix"):
+            return {"module": module, "templates": contexts.of(self.lm, c)}
         route: Any = after.routes[module]
         if c.k not in (None, route.prints.k) or c.tau not in (None, route.tau):
             raise EditError(
                 f"the residual matrix has k = {route.prints.k} and tau = {route.tau:.3g}"
             )
-        return dict(held)
+        return {"module": module, "templates": state["templates"]}
 
     def _first(self, module: str) -> Residual:
         """The route before its first edit: no mask, and W_m = 0."""
         c, W = self.config, self.lm.weight(module)
-        tau = self.calibrate(calibration_cases()) if c.tau is None else c.tau
+        # the even classroom cases; the odd ones are for reporting
+        cases = [case for case in classroom() if case.id % 2 == 0]
+        tau = self.calibrate(cases) if c.tau is None else c.tau
         masks = torch.zeros(0, -(-W.shape[1] // 8), dtype=torch.uint8)
         return Residual(module, torch.zeros(W.shape), masks, self._prints(module), tau)
 
@@ -223,56 +197,3 @@ class Memoir(Editor):
         # overlaps |q ∧ m| / k
         k = prints.k
         return threshold((edits * reworded).sum(1) / k, edits.unique(dim=0) @ others.T / k)
-
-    # ---- what we added: rehearsal -------------------------------------------------------------
-
-    def _along(self, known: tuple, stored: Tensor, entry: int) -> list[tuple[str, str, Tensor]]:
-        """Earlier facts to rehearse, (prompt, target, mask) each: those that share most columns."""
-        newest = {number: (text, target) for text, target, number in known if number != entry}
-        shared = (stored & stored[entry]).sum(1)
-        near = sorted(newest, key=lambda number: (-shared[number].item(), number))
-        return [(*newest[number], stored[number]) for number in near[: self.config.rehearse]]
-
-
-class MaskedTraining:
-    """The training of one fact within the columns of its mask; its rows are captured once.
-
-    rows  (prompt, target, mask) each
-    own   how many of them, from the first on, are the fact's; the others are trained along
-    """
-
-    def __init__(
-        self, editor: Memoir, module: str, rows: Sequence[tuple[str, str, Tensor]], own: int
-    ) -> None:
-        lm, c = editor.lm, editor.config
-        self.lm, self.last = lm, torch.inf
-        answers = AnswerRows.of(lm.tokenizer, [row[:2] for row in rows], c.target_eos)
-        with torch.no_grad():
-            self.replay = Replay.at_mlp(
-                lm, answers.ids, c.layer, watch=[module], behind=answers.behind
-            )
-        masks, device = torch.stack([mask for *_, mask in rows]), self.replay.device
-        self.columns, masks = masks[0].nonzero()[:, 0].to(device), masks.to(device)
-        self.inputs = self.replay.seen[module][0].float() * masks[:, None]  # m ⊙ a
-        self.labels = self.replay.labels(answers)
-        # the loss is the mean of the fact's own rows plus the mean of the rows trained along
-        sizes = torch.where(answers.labels[0] < own, own, max(1, len(rows) - own))
-        self.share = (answers.share / sizes).float().to(device)
-
-    def fixed(self, W: Tensor) -> Tensor:
-        """W_m (m ⊙ a) (rows, length, d_out) of the matrix before the steps on this task."""
-        return self.inputs @ W.T
-
-    def loss(self, fixed: Tensor, moved: Tensor) -> Tensor:
-        """Mean NLL (nats) of the rows' answers with `moved` (d_out, k) added in the columns."""
-        shift = fixed + self.inputs[..., self.columns] @ moved.T
-        row, column, token = self.labels
-        log_probs = self.lm.head(self.replay.with_added(shift)[row, column]).log_softmax(-1)
-        chosen = log_probs.gather(1, token[:, None])[:, 0]
-        return -(chosen * self.share).sum()
-
-    def settled(self, loss: float, enough: float, change: float) -> bool:
-        """Notes a loss; True when it is small and does not move any more."""
-        done = loss <= enough and abs(self.last - loss) <= change
-        self.last = loss
-        return done

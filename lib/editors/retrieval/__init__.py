@@ -1,4 +1,4 @@
-"""Retrieval: the nearest stored fact, with demonstrations if wanted, is put before the prompt."""
+"""Retrieval: the nearest stored fact is put before the prompt."""
 
 from .retrieval import Entry, Notes, Retrieval, RetrievalConfig
 from .tfidf import plain

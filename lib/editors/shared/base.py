@@ -19,7 +19,8 @@ from torch import Tensor
 
 from ...data.facts import Fact, encode_prompt, encode_target, quoted
 from ...errors import EditError, EditWarning
-from ...model import generation, scoring
+from ...model import batching, generation
+from ...model.answer_rows import AnswerRows
 from ...model.lm import LM
 from ...patch.patch import EMPTY, Edit, LowRank, Patch
 from .config import Config as AnyConfig  # `Config` is an attribute of `Editor`
@@ -96,8 +97,14 @@ class Editor(ABC):
                 "was changed"
             ) from error
         for name, value in patch.weights.items():
-            if value is not after.weights.get(name):
-                self._finite(name, value)
+            new = [value] if isinstance(value, Tensor) else value.chunks[-1]
+            if value is not after.weights.get(name) and not all(
+                bool(part.isfinite().all()) for part in new
+            ):
+                raise EditError(
+                    f"{self.name} produced NaN or infinite weights for {name}; nothing was changed "
+                    "(try a smaller learning rate or another layer)"
+                )
         self._warn_below(after, patch)
         written = Edit(self.name, self.settings_dict(), tuple(facts))
         return replace(patch, log=(*after.log, written), base=self.lm.identity)
@@ -106,11 +113,6 @@ class Editor(ABC):
     def write(self, facts: list[Fact], after: Patch) -> Patch:
         """The method itself: `after` with new weights, routes, rewrites and memory."""
 
-    @property
-    def wants_subject(self) -> bool:
-        """Whether facts must name their subject with these settings."""
-        return self.needs_subject
-
     def check(self, facts: Sequence[Fact]) -> None:
         """Refuse facts that this editor cannot write, naming the row."""
         if not facts:
@@ -118,7 +120,7 @@ class Editor(ABC):
         for row, fact in enumerate(facts):
             if not isinstance(fact, Fact):
                 raise EditError(f"row {row} is a {type(fact).__name__}, not a lib.Fact")
-            if self.wants_subject and fact.subject is None:
+            if self.needs_subject and fact.subject is None:
                 raise EditError(
                     f"{self.name} writes at the subject's last token, but row {row} has no "
                     f"subject: '{fact.prompt}'"
@@ -156,12 +158,26 @@ class Editor(ABC):
         """
         return None
 
+    def gives_answers(self, facts: Sequence[Fact], patch: Patch) -> bool:
+        """Whether each answer's tokens are the argmax under `patch`, given the true ones before."""
+        lm = self.lm
+        with lm.patched(patch, only=True):
+            prompts, _ = lm.rows([fact.text for fact in facts])
+            answers = [encode_target(lm.tokenizer, fact.target_new) for fact in facts]
+            rows = AnswerRows(prompts, answers)
+            for group in batching.batches(rows.ids, limit=1024):
+                part = rows.take(group)
+                seqs = batching.sequences(lm, part.ids, part.behind)
+                with lm.opened(seqs):
+                    hidden = lm.backbone(seqs.ids, seqs.real, use_cache=False).last_hidden_state
+                row, column, token = batching.padded_labels(part).to(hidden.device)
+                if not torch.equal(lm.head(hidden[row, column]).argmax(-1), token):
+                    return False
+        return True
+
     def _warn_known(self, fact: Fact, after: Patch) -> None:
         """Warn, without refusing, where the model already answers with the new target."""
-        with self.lm.patched(after, only=True):
-            target = encode_target(self.lm.tokenizer, fact.target_new)
-            (score,) = scoring.score(self.lm, self.lm.rows([fact.text])[0], [target])
-        if score.hits.all():
+        if self.gives_answers([fact], after):
             warnings.warn(
                 f"the model already answers '{fact.text}' with '{fact.target_new.strip()}'",
                 EditWarning,
@@ -195,13 +211,12 @@ class Editor(ABC):
         """Settings from a file of any version in the form of this version (`Config.current`)."""
         return {**cls.Config.added, **cls.Config.current(cls.name, settings)}
 
-    def _finite(self, name: str, value: Tensor | LowRank) -> None:
-        parts = [value] if isinstance(value, Tensor) else value.chunks[-1]
-        if not all(torch.isfinite(part).all() for part in parts):
-            raise EditError(
-                f"{self.name} produced NaN or infinite weights for {name}; nothing was changed "
-                "(try a smaller learning rate or another layer)"
-            )
+
+def mlp_outputs(lm: LM, layers: Sequence[int]) -> dict[int, str]:
+    """{layer: its MLP's output projection}; EditError for layers that do not ascend."""
+    if list(layers) != sorted(set(layers)):
+        raise EditError(f"layers must ascend without repeats, not {tuple(layers)}")
+    return {layer: lm.mlp_out(layer) for layer in layers}
 
 
 def add_low_rank(

@@ -7,31 +7,20 @@ layers are guessed from its depth.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, get_type_hints
 
+import msgspec
+
 from ...errors import EditError
 from ...model.lm import LM
-from ...settings import described, explain, fits, setting, shown, words
+from ...settings import Whole, described, explain, setting, shown
 
 # settings that say where an editor writes; no paper gives them for a model that it does not name
 PLACES = {"layer", "layers", "down", "gate", "up"}
-# the least value of a setting, by its name in whichever editor; a whole number is at least 0 else
-LEAST: dict[str, float] = {
-    **dict.fromkeys(("seed", "context_start"), -(1 << 63)),
-    **dict.fromkeys(("batch_size", "batch", "accumulate", "group", "chunk", "check_every"), 1),
-    **dict.fromkeys(("blocks", "rank", "k", "d_k", "width", "experts", "ceiling", "tokens"), 1),
-    **dict.fromkeys(("save_freq", "merge_freq", "turns", "window", "anchor_n"), 1),
-    **dict.fromkeys(("lr", "lr_step", "v_lr", "weight_decay", "damping", "ridge", "strength"), 0),
-    **dict.fromkeys(("clip", "clamp", "box", "norm_constraint", "kl_factor", "decay"), 0),
-    **dict.fromkeys(("keep", "density", "mask_ratio", "quantile", "L2", "eps_init", "hold"), 0),
-    **dict.fromkeys(("energy", "edit_weight", "recalculate"), 0),
-    "whiten": 1e-6,  # undamped, the moment of few tokens has no inverse
-}
-MOST = dict.fromkeys(("keep", "density", "mask_ratio", "quantile", "energy"), 1.0)  # shares
 
 
 @dataclass(frozen=True)
@@ -43,38 +32,25 @@ class Config:
     have not, each with the value that those files mean.
     """
 
-    seed: int = setting(0, "Seed of everything that is drawn at random.", source="ours")
+    seed: Whole = setting(0, "Seed of everything that is drawn at random.", source="ours")
 
     retired: ClassVar[Mapping[str, Any]] = {}
     added: ClassVar[Mapping[str, Any]] = {}
 
     def __post_init__(self) -> None:
-        """Refuse values of another type or range, in an EditError that says what the setting is.
+        """Refuse values that the annotations do not allow, in an EditError that names the setting.
 
-        Lists become tuples. Every editor has all checks of its settings from here, by annotation.
+        Lists become tuples, and numbers stay as they are given.
         """
         own: Any = type(self)
-        choices, hints = _words(own), _hints(own)
-        for name in (field.name for field in fields(self)):
-            value, known = getattr(self, name), choices.get(name)
+        for field in fields(self):
+            value, hint = getattr(self, field.name), _hints(own)[field.name]
             try:
                 value = _tuples(value)
-                right = fits(value, hints[name])
-            except RecursionError:
-                right = False
-            if not right and known and isinstance(value, str):
-                raise EditError(f"{name} is {' or '.join(known)}, not {shown(value)}")
-            if not right:
-                raise EditError(f"{name} is {described(hints[name])}, not {shown(value)}")
-            object.__setattr__(self, name, value)
-            for number in _numbers(value):
-                least = LEAST.get(name, 0 if isinstance(number, int) else number)
-                most = MOST.get(name, number)
-                if not least <= number <= most:
-                    bound = f"at least {least:g}" if number < least else f"at most {most:g}"
-                    raise EditError(f"{name} is {bound}, not {shown(number)}")
-            if value == () and name in ("layers", "modules", "templates"):
-                raise EditError(f"{name} is empty, where at least one is needed")
+                msgspec.convert(value, hint)
+            except (msgspec.ValidationError, RecursionError):
+                raise EditError(f"{field.name} is {described(hint)}, not {shown(value)}") from None
+            object.__setattr__(self, field.name, value)
 
     @classmethod
     def preset(cls, lm: LM, editor: str, **settings: Any) -> Config:
@@ -144,21 +120,13 @@ class Config:
         return {name: value for name, value in settings.items() if name not in cls.retired}
 
 
-_words = cache(words)
-_hints = cache(get_type_hints)
+@cache
+def _hints(config: type) -> dict[str, Any]:
+    return get_type_hints(config, include_extras=True)
 
 
 def _overlay(rows: dict[str, dict], own: dict[str, dict]) -> dict[str, dict]:
     return {name: {**rows.get(name, {}), **own.get(name, {})} for name in {**rows, **own}}
-
-
-def _numbers(value: Any) -> Iterator[int | float]:
-    """All numbers in a value."""
-    if isinstance(value, tuple):
-        for item in value:
-            yield from _numbers(item)
-    elif isinstance(value, int | float) and not isinstance(value, bool):
-        yield value
 
 
 def _tuples(value: Any) -> Any:

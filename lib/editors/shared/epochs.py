@@ -1,4 +1,4 @@
-"""The training loop that fine-tuning and LoRA share: epochs over shuffled batches of all facts.
+"""Epochs over shuffled batches of all facts, the training of fine-tuning, LoRA and CrispEdit.
 
 The blocks below the lowest trained layer are constant, so the states of a batch that enter that
 layer are captured, and a step runs only the blocks from there on. When all facts fit in one batch,
@@ -7,92 +7,65 @@ there is one capture for the whole training.
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from ...errors import EditError
+from ...data.facts import Fact
 from ...model.answer_rows import AnswerRows
 from ...model.lm import LM
 from ...model.partial_forward import Replay
-
-
-class Epochs(NamedTuple):
-    """The length and order of a training, and the editor that errors name.
-
-    epochs      largest number of passes over all rows
-    batch_size  rows per step
-    enough      loss in nats; a batch below it makes no step, and an epoch below it is the last
-    seed        seed of the order of the rows, which matters only when there are several batches
-    name        the editor that trains
-    """
-
-    epochs: int
-    batch_size: int
-    enough: float
-    seed: int
-    name: str
-
-
-class Stepping(Protocol):
-    """What moves the leaves once their `grad` is set, as an optimizer of torch does."""
-
-    def step(self) -> Any:
-        """Move the leaves, in place."""
+from .base import Editor
+from .descent import Descent
 
 
 def train(
-    lm: LM,
-    rows: AnswerRows,
+    editor: Editor,
+    facts: Sequence[Fact],
     layer: int,
     leaves: Sequence[Tensor],
-    optimizer: Stepping,
-    by: Epochs,
-    after_step: Callable[[], None] | None = None,
+    move: Callable[[], Any],
+    at_prompt: bool = False,
 ) -> None:
-    """Train the leaves, in place, until the model gives the rows' answers.
+    """Move the leaves until the model, as it is patched now, gives the facts' answers.
 
-    The leaves are bound to the model already, and none of them stands below block `layer`.
-    after_step, when given, runs after every step of the optimizer. Raises EditError when a loss is
-    not finite.
+    The leaves are bound to the model already, and none of them stands below block `layer`; `move`
+    is that of `Descent`, and `at_prompt` that of `AnswerRows`. The editor's settings are those of
+    `EpochSettings`: at most `epochs` passes over all facts, with `batch_size` of them in a step;
+    the last pass is the first whose mean loss is below `enough`. The seed is that of the facts'
+    order, which matters only when there are several batches. Raises EditError where a loss or a
+    leaf is not finite.
     """
-    order, shuffle = list(range(len(rows))), random.Random(by.seed)
-    several = len(rows) > by.batch_size
-    learned: _Learned | None = None
+    lm, c = editor.lm, cast(Any, editor.config)
+    pairs = [(fact.text, fact.target_new) for fact in facts]
+    rows = AnswerRows.of(lm.tokenizer, pairs, c.target_eos, at_prompt=at_prompt)
+    descent = Descent(leaves, move, lambda loss: loss < c.enough, editor.name)
+    order, shuffle, size = list(range(len(rows))), random.Random(c.seed), c.batch_size
+    several = len(rows) > size
+    loss: _BatchLoss | None = None
     batch = rows
-    for _ in range(by.epochs):
+    for _ in range(c.epochs):
         mean = 0.0
         if several:
             shuffle.shuffle(order)
-        for first in range(0, len(rows), by.batch_size):
+        for first in range(0, len(rows), size):
             if several:
-                batch = rows.take(order[first : first + by.batch_size])
+                batch = rows.take(order[first : first + size])
             # capture the batch, unless all rows are one batch that was captured before
-            if several or learned is None:
-                learned = _Learned(lm, batch, layer)
-            loss = learned.loss()
-            now = loss.item()  # the one number of a step that is read, as a card waits for it
+            if several or loss is None:
+                loss = _BatchLoss(lm, batch, layer)
+            now, _ = descent.step(loss)
             mean += now * len(batch) / len(rows)
-            if not math.isfinite(now):
-                raise EditError(f"{by.name}: the loss is not finite; try a smaller lr")
-            # a batch that is learned already moves nothing
-            if now < by.enough:
-                continue
-            for leaf, grad in zip(leaves, torch.autograd.grad(loss, leaves), strict=True):
-                leaf.grad = grad
-            optimizer.step()
-            if after_step is not None:
-                after_step()
-        if mean < by.enough:
+        if descent.settled(mean):
             break
+    descent.check()
 
 
-class _Learned:
-    """The rows of one batch, captured once, with all that their loss needs beside them."""
+class _BatchLoss:
+    """The loss of one batch of rows, whose states are captured once."""
 
     def __init__(self, lm: LM, rows: AnswerRows, layer: int) -> None:
         self.lm, self.count = lm, len(rows)
@@ -101,11 +74,10 @@ class _Learned:
         self.labels = self.replay.labels(rows)
         self.share = rows.share.float().to(self.replay.device)
 
-    def loss(self) -> Tensor:
+    def __call__(self) -> Tensor:
         """Mean over rows of the mean NLL of each row's answer, nats; differentiable."""
-        with torch.enable_grad():
-            states = self.replay.run(self.replay.hidden)
-            row, column, token = self.labels
-            log_probs = self.lm.head(states[row, column]).log_softmax(-1)
-            chosen = log_probs.gather(1, token[:, None])[:, 0]
-            return -(chosen * self.share).sum() / self.count
+        states = self.replay.run(self.replay.hidden)
+        row, column, token = self.labels
+        log_probs = self.lm.head(states[row, column]).log_softmax(-1)
+        chosen = log_probs.gather(1, token[:, None])[:, 0]
+        return -(chosen * self.share).sum() / self.count

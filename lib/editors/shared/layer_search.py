@@ -14,30 +14,24 @@ import torch
 from torch import Tensor
 
 from ...data.facts import Fact
-from ...keys_values.conversation_forms import NONE, Forms
-from ...keys_values.target_value import Batch, Search, Target, rows_of, search
+from ...keys_values.target_value import FactSearch, Search, Target, rows_of, search
 from ...model.lm import LM
 from ...model.partial_forward import Replay, add_first
 
 
 def search_layers(
-    lm: LM,
-    fact: Fact,
-    layers: Sequence[int],
-    templates: Sequence[str],
-    settings: Search,
-    forms: Forms = NONE,
+    lm: LM, fact: Fact, layers: Sequence[int], templates: Sequence[str], settings: Search
 ) -> list[Target]:
     """v* at the output of `mlp_out` of every layer, with the results of `target_value.search`.
 
     layers must ascend.
     """
     if lm.arch.post_norm:  # a norm changes δ before it reaches the block above
-        return [search(lm, [fact], layer, templates, settings, forms=forms)[0] for layer in layers]
-    return _Climb(lm, fact, layers, templates, settings, forms).run()
+        return [search(lm, [fact], layer, templates, settings)[0] for layer in layers]
+    return SeveralLayers(lm, fact, layers, templates, settings).targets()
 
 
-class _Climb(Batch):
+class SeveralLayers(FactSearch):
     """The search for one vector for each layer, all of the same fact."""
 
     def __init__(
@@ -47,12 +41,11 @@ class _Climb(Batch):
         layers: Sequence[int],
         templates: Sequence[str],
         settings: Search,
-        forms: Forms,
     ) -> None:
-        n, t = len(layers), len(templates) + len(forms)
+        n, t = len(layers), len(templates)
         self.layers = list(layers)
         names = [lm.mlp_out(layer) for layer in layers]
-        rows, at = rows_of(lm, [fact], templates, settings.target_eos, forms)
+        rows, at = rows_of(lm, [fact], templates, settings.target_eos)
         replay = Replay.at_mlp(lm, rows.ids, layers[0], lookup=at, watch=names, behind=rows.behind)
         # the states that enter the block above each layer in the unchanged model
         with torch.no_grad():
@@ -91,6 +84,3 @@ class _Climb(Batch):
             hidden = self.parts[i].run(hidden, upto=upto, since=above[i])
         states = hidden.unflatten(0, (len(above), -1))  # (copies, t + 1, L, d)
         return states[:, :-1].flatten(0, 1), states[:, -1, 0]
-
-    def drop(self, rows: list[int], vectors: list[int]) -> None:
-        """Select nothing, because `forward` runs the active copies only."""

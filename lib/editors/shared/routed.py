@@ -2,8 +2,8 @@
 
 A routed editor leaves the weights as they are and puts a `Route` behind one module. The route
 decides at the prompt whether one of its entries answers; everything else stays with the base model.
-Every edit has the same frame: `begun` looks for what earlier edits left behind, `without_mine` is
-the model on which new entries are learned, and `with_mine` puts the new route and the editor's
+Every edit has the same frame: `begun` looks for what earlier edits left behind, `without_route` is
+the model on which new entries are learned, and `with_route` puts the new route and the editor's
 state into the patch. What is learned, and how, stands in each editor's own file.
 """
 
@@ -15,10 +15,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ...data import texts
 from ...errors import EditError
+from ...model.answer_rows import AnswerRows
 from ...model.lm import LM
+from ...model.partial_forward import Replay
 from ...patch.patch import Patch
 from ...patch.route import Route
 
@@ -68,7 +71,7 @@ def linear(lm: LM, layer: int, module: str | None) -> str:
     return name
 
 
-def without_mine(after: Patch, module: str) -> Patch:
+def without_route(after: Patch, module: str) -> Patch:
     """`after` without the route at `module`; the changes of other editors stay.
 
     Entries are learned on this model, since the old entries must neither change the inputs of the
@@ -77,7 +80,7 @@ def without_mine(after: Patch, module: str) -> Patch:
     return replace(after, routes={m: route for m, route in after.routes.items() if m != module})
 
 
-def with_mine(
+def with_route(
     after: Patch, module: str, route: Route, name: str, state: Mapping[str, Any]
 ) -> Patch:
     """`after` with the new route at `module` and the new memory of the editor `name`."""
@@ -86,14 +89,77 @@ def with_mine(
 
 
 def irrelevant_texts(config: Any) -> Sequence[str]:
-    """Texts that must stay with the base model: `config.irrelevant`, or those of irrelevant.txt.
+    """Texts that must stay with the base model: `config.irrelevant`, or those of irrelevant.txt."""
+    return texts.irrelevant() if config.irrelevant is None else config.irrelevant
 
-    Raises EditError where an empty list is given.
+
+class CapturedRows:
+    """Rows of prompts and answers, of which everything below a layer's MLP is run only once.
+
+    rows     the rows
+    replay   the states behind the MLP's output, and how the blocks above go on from them
+    inputs   (rows, length, d_in) what the module reads
+    output   (rows, length, d_out) what it puts out
     """
-    found = texts.irrelevant() if config.irrelevant is None else config.irrelevant
-    if not found:
-        raise EditError("this editor needs irrelevant texts, which must stay with the base model")
-    return found
+
+    def __init__(
+        self,
+        lm: LM,
+        rows: AnswerRows,
+        layer: int,
+        module: str,
+        own: int,
+        watch: Sequence[str] = (),
+    ) -> None:
+        """Run the rows; the first `own` of them are those of the new facts."""
+        self.lm, self.rows = lm, rows
+        with torch.no_grad():
+            self.replay = Replay.at_mlp(
+                lm, rows.ids, layer, watch=[module, *watch], behind=rows.behind
+            )
+        self.inputs, self.output = self.replay.seen[module]
+        self.labels = self.replay.labels(rows)
+        sizes = torch.where(rows.labels[0] < own, own, max(1, len(rows) - own))
+        self.share = (rows.share / sizes).float().to(self.replay.device)
+
+    def nll(self, states: Tensor) -> Tensor:
+        """NLL (nats) of the answers at the last states: of the own rows the mean, plus that of the
+        other rows; each row counts as the mean over its answer.
+        """
+        row, column, token = self.labels
+        log_probs = self.lm.head(states[row, column]).log_softmax(-1)
+        return -(log_probs.gather(1, token[:, None])[:, 0] * self.share).sum()
+
+
+def nearest(scores: Tensor) -> tuple[Tensor, Tensor]:
+    """The largest score (m,) of each row of (m, n), and its entry; ties: the smallest index.
+
+    Without an entry it is −1 at entry −1.
+    """
+    if not scores.shape[1]:
+        none = scores.new_full((len(scores),), -1.0)
+        return none, none.long()
+    best = scores.max(1).values
+    return best, (scores == best[:, None]).int().argmax(1)
+
+
+def add_at(output: Tensor, here: Tensor, moved: Tensor) -> Tensor:
+    """A copy of output (rows, length, d) with moved (n, d) added at the n true places of `here`."""
+    output = output.clone()
+    output[here] = (output[here].float() + moved).to(output.dtype)
+    return output
+
+
+def pack_bits(masks: Tensor) -> Tensor:
+    """Bool masks (n, d) as bytes (n, ⌈d / 8⌉), the first entry in the lowest bit."""
+    bits = F.pad(masks, (0, -masks.shape[1] % 8)).unflatten(1, (-1, 8)).to(torch.uint8)
+    return (bits << torch.arange(8, dtype=torch.uint8)).sum(2, dtype=torch.uint8)
+
+
+def unpack_bits(packed: Tensor, d: int) -> Tensor:
+    """The bool masks (n, d) of the bytes that `pack_bits` made."""
+    bits = (packed[..., None] >> torch.arange(8, dtype=torch.uint8)) & 1
+    return bits.flatten(1)[:, :d].bool()
 
 
 def flat_tuples(name: str, rows: Sequence[tuple[int, ...]]) -> dict[str, Tensor]:

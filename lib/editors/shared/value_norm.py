@@ -7,40 +7,38 @@ exponentially over single edits. Rescaling v* to one fixed norm breaks the loop.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
-from torch import Tensor
 
-from ...atomic_files import cached, whole_file
 from ...data.readers import classroom
+from ...data.texts import CLASSROOM
 from ...keys_values import target_value
+from ...keys_values.target_value import Search, Site, Target
 from ...model.lm import LM
 from ...patch.patch import EMPTY
+from ...stored import Tensors, stored, text_hash
 
 TRIM = 0.05  # share of the largest norms left out of the mean
 
 
-def anchor_norm(
-    lm: LM, layer: int, settings: target_value.Search, place: target_value.Place, count: int
-) -> float:
+def anchor_norm(lm: LM, layer: int, settings: Search, site: Site, count: int) -> float:
     """Mean norm of v* over `count` classroom facts with bare prompts, searched on the base model.
 
     The largest 5 % are left out. The number is cached on disk per model, layer and settings, since
     100 facts take a minute on the default model. A patch that is entered has no effect.
     """
-    label = f"{lm.fingerprint} {lm.dtype} {layer} {settings} {place} {count}"
-    path = cached("anchors", label, ".json", digits=None)
-    if path.exists():
-        return float(json.loads(path.read_text(encoding="utf-8")))
-    facts = [case.fact for case in classroom()][:count]
-    with lm.patched(EMPTY, only=True):
-        found = target_value.search(lm, facts, layer, ("{}",), settings, place)
-    norm = trimmed_mean([(t.mlp + t.delta).norm().item() for t in found])
-    with whole_file(path) as part:
-        part.write_text(json.dumps(norm), encoding="utf-8")
-    return norm
+
+    def make() -> Tensors:
+        facts = [case.fact for case in classroom()][:count]
+        with lm.patched(EMPTY, only=True):
+            found = target_value.search(lm, facts, layer, ("{}",), settings, site)
+        norm = trimmed_mean([(t.mlp + t.delta).norm().item() for t in found])
+        return {"norm": torch.tensor(norm, dtype=torch.float64)}
+
+    label = f"{lm.stored_identity} {layer} {settings} {site} {count} {text_hash(CLASSROOM)}"
+    return float(stored("anchors", label, make)["norm"])
 
 
 def trimmed_mean(norms: Sequence[float]) -> float:
@@ -49,20 +47,19 @@ def trimmed_mean(norms: Sequence[float]) -> float:
     return sum(kept) / len(kept)
 
 
-def anchored(
-    found: Sequence[target_value.Target], norm: float, skip: float | None
-) -> tuple[Tensor, int]:
-    """The states z (d_out, n) with values at the anchor's norm, and the number of facts skipped.
+def anchored(found: Sequence[Target], norm: float, skip: float | None) -> tuple[list[Target], int]:
+    """The values at the anchor's norm, and the number of facts skipped.
 
     Only the MLP's share v* = mlp + δ is rescaled. A value over `skip` times the norm is an outlier,
     and its δ is dropped, so that the fact is not written. With skip None every fact is written.
     """
-    columns, skipped = [], 0
-    for t in found:
-        v_star = t.mlp + t.delta
+    rescaled, skipped = [], 0
+    for target in found:
+        v_star = target.mlp + target.delta
         if skip is not None and v_star.norm() > skip * norm:
-            v_star, skipped = t.mlp, skipped + 1
+            v_star, skipped = target.mlp, skipped + 1
         else:
             v_star = v_star * (norm / v_star.norm())
-        columns.append(t.init - t.mlp + v_star)
-    return torch.stack(columns, 1), skipped
+        z = target.init - target.mlp + v_star
+        rescaled.append(replace(target, v_star=z, delta=z - target.init))
+    return rescaled, skipped

@@ -7,18 +7,18 @@ every model.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from typing import Any
 
-from safetensors.torch import load_file, save_file
-
-from ...atomic_files import cached, whole_file
-from ...data.facts import Fact
-from ...data.readers import classroom
+from ...data.facts import Fact, fill
+from ...data.texts import CLASSROOM
 from ...keys_values import answer_gradients
 from ...keys_values.answer_gradients import Reduction
-from ...keys_values.running_moments import KeyGradientMoments, RunningMoments
+from ...keys_values.running_moments import KeyGradientMoments
 from ...model.lm import LM
 from ...patch.patch import EMPTY
+from ...stored import Tensors, stored, text_hash
 
 TEXTS = 256  # prompts and rewordings that are read
 
@@ -31,36 +31,34 @@ def warm_moments(
     They take twenty seconds for the default model and are cached on disk by model, modules and
     texts. full=True keeps the whole scatter of the gradients.
     """
-    facts = [
-        Fact(None, text, case.fact.target_new)
-        for case in classroom()
-        for text in (case.fact.text, *case.paraphrases)
-    ][:TEXTS]
-    label = f"{lm.fingerprint} {lm.dtype} {sorted(modules)} {group} {reduction} {full} {facts}"
-    path = cached("warmup", label)
-    if path.exists():
-        kept = load_file(path)
-        n = int(kept.pop("n"))
-        sides: dict[str, dict] = {"keys": {"n": n}, "grads": {"n": n}}
-        for key, tensor in kept.items():
-            side, _, field = key.partition("/")
-            sides[side][field] = tensor
-        return KeyGradientMoments(
-            RunningMoments.load(sides["keys"]), RunningMoments.load(sides["grads"])
+
+    def make() -> Tensors:
+        rows = json.loads(CLASSROOM.read_text(encoding="utf-8"))
+        facts = [
+            Fact(None, text, row["target_new"])
+            for row in rows
+            for text in (fill(row["prompt"], row["subject"]), *row["paraphrases"])
+        ][:TEXTS]
+        with lm.patched(EMPTY, only=True):
+            found = answer_gradients.read(lm, facts, modules, group, reduction)
+        d_in, d_out = (len(part) for part in (found[modules[0]].K, found[modules[0]].G))
+        pairs = KeyGradientMoments.empty(d_in, d_out, full).merge(
+            found[name].nonzero() for name in modules
         )
-    with lm.patched(EMPTY, only=True):
-        found = answer_gradients.read(lm, facts, modules, group, reduction)
-    d_in, d_out = (len(part) for part in (found[modules[0]].K, found[modules[0]].G))
-    pairs = KeyGradientMoments.empty(d_in, d_out, full).merge(
-        found[name].kept() for name in modules
-    )
-    tensors = {
-        f"{side}/{field}": tensor.contiguous()
-        for side, state in pairs.state().items()
-        for field, tensor in state.items()
-        if field != "n"
-    }
-    tensors["n"] = pairs.keys.mean.new_tensor(pairs.count)
-    with whole_file(path) as part:
-        save_file(tensors, part)
-    return pairs
+        tensors = {
+            f"{side}/{field}": tensor
+            for side, state in pairs.state().items()
+            for field, tensor in state.items()
+            if field != "n"
+        }
+        return tensors | {"n": pairs.keys.mean.new_tensor(pairs.count)}
+
+    texts = f"{TEXTS} {text_hash(CLASSROOM)}"
+    label = f"{lm.stored_identity} {sorted(modules)} {group} {reduction} {full} {texts}"
+    kept = stored("warmup", label, make)
+    state: dict[str, dict[str, Any]] = {side: {"n": int(kept["n"])} for side in ("keys", "grads")}
+    for key, tensor in kept.items():
+        if "/" in key:
+            side, field = key.split("/")
+            state[side][field] = tensor
+    return KeyGradientMoments.load(state)

@@ -65,9 +65,9 @@ def trim(tau: Tensor, density: float) -> Tensor:
     count = max(1, round(density * n))
     if count >= n:
         return tau
-    kept = torch.zeros(n, dtype=torch.bool)
-    kept[tau.abs().flatten().topk(count).indices] = True
-    return torch.where(kept.view_as(tau), tau, 0.0)
+    largest = torch.zeros(n, dtype=torch.bool)
+    largest[tau.abs().flatten().topk(count).indices] = True
+    return torch.where(largest.view_as(tau), tau, 0.0)
 
 
 RULES: dict[str, Callable[..., Tensor]] = {"ties": ties, "sign": sign, "linear": linear}

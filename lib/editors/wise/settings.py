@@ -4,54 +4,61 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from ...keys_values import conversation_forms
-from ...settings import setting
+from msgspec import Meta
+
+from ...settings import Amount, Count, Real, Share, Size, Texts, setting
 from ..shared.config import Config
+from ..shared.options import ChatWordings, ContextSettings, EndOfText
+
+# undamped, the moment of few tokens has no inverse
+Damping = Annotated[float, Meta(ge=1e-6, lt=1e18, description="a number from 1e-06 on")]
 
 
 @dataclass(frozen=True)
-class WiseConfig(Config):
+class WiseConfig(ContextSettings, EndOfText, ChatWordings, Config):
     """Settings of WISE."""
 
-    layer: int = setting(25, "Layer, counted from 0, whose MLP gets a side memory.", source="paper")
-    lr: float = setting(1.0, "Learning rate of gradient descent.", source="paper")
-    n_iter: int = setting(70, "Steps of training per fact at most.", source="paper")
-    alpha: float = setting(
+    layer: Count = setting(
+        25, "Layer, counted from 0, whose MLP gets a side memory.", source="paper"
+    )
+    lr: Amount = setting(1.0, "Learning rate of gradient descent.", source="paper")
+    n_iter: Count = setting(70, "Steps of training per fact at most.", source="paper")
+    alpha: Real = setting(
         0.25,
         "Margin under which the activation difference of irrelevant texts is to stay.",
         source="paper",
         published=5.0,
     )
-    beta: float = setting(
+    beta: Real = setting(
         1.0,
         "Margin above which the activation difference of edits is to lie.",
         source="paper",
         published=20.0,
     )
-    gamma: float = setting(
+    gamma: Real = setting(
         0.5,
         "Margin by which edits are to lie above irrelevant texts.",
         source="paper",
         published=10.0,
     )
-    act_ratio: float = setting(
+    act_ratio: Real = setting(
         0.88,
         "Share of its threshold from which on a side memory answers.",
         source="paper",
     )
-    mask_ratio: float = setting(
+    mask_ratio: Share = setting(
         0.2, "Share of the matrix's entries that a shard may change.", source="paper"
     )
-    density: float = setting(
+    density: Share = setting(
         0.53, "Share of each shard's largest entries that the TIES merge keeps.", source="paper"
     )
     merge: Literal["ties", "sign", "linear"] = setting(
         "ties", "Rule by which full shards become one side memory.", source="paper"
     )
-    save_freq: int = setting(500, "Number of facts of one shard.", source="paper")
-    merge_freq: int = setting(
+    save_freq: Size = setting(500, "Number of facts of one shard.", source="paper")
+    merge_freq: Size = setting(
         1000, "Number of facts after which shards are merged.", source="paper"
     )
     retrieve: bool = setting(
@@ -66,10 +73,10 @@ class WiseConfig(Config):
         "memories are retrieved.",
         source="paper",
     )
-    norm_constraint: float | None = setting(
+    norm_constraint: Amount | None = setting(
         1.0, "Largest change of any entry of the matrix; None sets no bound.", source="paper"
     )
-    weight_decay: float = setting(
+    weight_decay: Amount = setting(
         0.0,
         "Weight decay of all of the side memory at every step.",
         source="paper",
@@ -88,33 +95,16 @@ class WiseConfig(Config):
         source="paper",
         published="hidden",
     )
-    contexts: tuple[tuple[int, int], ...] = setting(
-        ((5, 5), (10, 5)),
-        "Contexts that the model writes, as pairs of a length in tokens and a number of texts.",
-        source="paper",
-    )
-    context_start: int | str | None = setting(
-        "words",
-        "What contexts begin with: the published five words, a token id, or None for the end of "
-        "text.",
-        source="paper",
-    )
-    context_top_k: int = setting(
-        5,
-        "Number of likeliest tokens that contexts are drawn from; 0 draws from the whole "
-        "vocabulary.",
-        source="paper",
-    )
-    irrelevant_n: int = setting(
+    irrelevant_n: Count = setting(
         1, "Number of irrelevant texts that every fact is trained with.", source="paper"
     )
 
     # options of ours: margins of any model, rewordings in scope, facts of an open shard that last
 
-    enough: float = setting(
+    enough: Real = setting(
         0.02, "Loss of answer and margins at which the training of a fact ends.", source="ours"
     )
-    margin_weight: float = setting(
+    margin_weight: Real = setting(
         1.0, "Weight of the margins beside the loss of the answer.", source="ours"
     )
     units: Literal["output", "absolute"] = setting(
@@ -136,38 +126,24 @@ class WiseConfig(Config):
         "edit, since later ones move all of them.",
         source="ours",
     )
-    calibrate: float | None = setting(
+    calibrate: Real | None = setting(
         None,
-        "Place of the threshold between the 95 % quantile on irrelevant texts kept apart (0) and "
+        "Place of the threshold between the 95 % quantile on held out irrelevant texts (0) and "
         "the least of any fact (1), where facts are tracked; None takes the least of any fact.",
         source="ours",
     )
-    whiten: float | None = setting(
+    whiten: Damping | None = setting(
         None,
         "Damping, as a multiple of the mean eigenvalue, of the second moment of general text by "
         "whose inverse the gradients are multiplied; None leaves them as they are.",
         source="ours",
     )
-    rehearse: int = setting(
+    rehearse: Count = setting(
         0,
         "Number of earlier facts of the open shard that are trained along at most.",
         source="ours",
     )
-    target_eos: bool = setting(
-        False, "Whether the end of the text is learned as a token after the answer.", source="ours"
-    )
-    templates: tuple[str, ...] | None = setting(
-        None,
-        "Context templates, each with `{}` for the prompt; None lets the model write them.",
-        source="ours",
-    )
-    forms: conversation_forms.FormsSetting = setting(
-        "prompt",
-        "Forms in which a fact is learned: its prompt alone, also as a message in the chat "
-        "template, or in a conversation, where a question that the model writes comes to it.",
-        source="ours",
-    )
-    irrelevant: tuple[str, ...] | None = setting(
+    irrelevant: Texts | None = setting(
         None,
         "Texts that must stay with the main memory; None takes those shipped with the library.",
         source="ours",

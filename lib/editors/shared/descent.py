@@ -1,0 +1,72 @@
+"""Gradient steps: the one loop of all editors that train something on the answers of facts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...cancellation import raise_if_cancelled
+from ...errors import EditError
+
+
+@dataclass(frozen=True)
+class Descent:
+    """Gradient steps on some leaves, until a loss is small enough.
+
+    leaves   tensors that require grad; they are moved in place
+    move     moves the leaves once their `grad` is set, as `step` of an optimizer of torch does; a
+             bound on the leaves is kept here too
+    settled  whether a loss (nats) is so small that no step is taken from it
+    name     the editor that errors name
+    clip     bound on the norm of the gradients of all leaves together, or None
+    """
+
+    leaves: Sequence[Tensor]
+    move: Callable[[], Any]
+    settled: Callable[[float], bool]
+    name: str
+    clip: float | None = None
+
+    def step(self, loss: Callable[[], Tensor]) -> tuple[float, bool]:
+        """The loss before one step, and whether the step was taken: a settled loss moves nothing.
+
+        Raises EditError where the loss is not finite.
+        """
+        raise_if_cancelled()
+        with torch.enable_grad():
+            value = loss()
+        now = value.item()  # the one number of a step that is read, as a card waits for it
+        if not math.isfinite(now):
+            raise EditError(f"{self.name}: the loss is not finite; try a smaller lr")
+        if self.settled(now):
+            return now, False
+        grads = torch.autograd.grad(value, self.leaves, allow_unused=True)
+        if self.clip is not None:
+            norm = torch.stack([g.norm() for g in grads if g is not None]).norm()
+            grads = tuple(
+                None if g is None else g * (self.clip / (norm + 1e-6)).clamp(max=1.0) for g in grads
+            )
+        for leaf, grad in zip(self.leaves, grads, strict=True):
+            leaf.grad = grad
+        self.move()
+        return now, True
+
+    def run(self, loss: Callable[[], Tensor], steps: int) -> None:
+        """Take steps from the loss until it has settled, at most `steps` of them.
+
+        Raises EditError where the loss or the leaves are not finite.
+        """
+        for _ in range(steps):
+            if not self.step(loss)[1]:
+                break
+        self.check()
+
+    def check(self) -> None:
+        """Raise EditError where the leaves are not finite."""
+        if not all(torch.isfinite(leaf).all() for leaf in self.leaves):
+            raise EditError(f"{self.name} produced NaN or infinite weights; try a smaller lr")

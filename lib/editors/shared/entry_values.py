@@ -1,0 +1,174 @@
+"""Values of routed entries by gradient descent: the outputs that make a model give its new answers.
+
+Every entry has one value, which replaces a module's output at the prompts of the entry's facts
+(GRACE) or is added to it (HoReN). It is moved until the model gives their answers. Nothing below
+the module changes, and with "last" nothing before the prompt's last token either, so only the
+blocks above and the positions from there on run (model/partial_forward.py). Source: GRACE, section
+3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ...keys_values.target_value import VectorSearch, most_positions
+from ...model.answer_rows import AnswerRows
+from ...model.batching import BATCH_TOKENS
+from ...model.lm import LM
+from ...model.partial_forward import Replay
+from .options import EntryTraining
+
+Replacement = Literal["last", "prompt", "all"]
+
+
+class EntrySite(NamedTuple):
+    """Where values stand: a module of a layer, and at which positions they replace its output.
+
+    "last": the prompt's last token; "prompt": every token of it; "all": every token that comes.
+    With `added` a value is added to the output at the prompt's last token.
+    """
+
+    module: str
+    layer: int
+    replacement: Replacement = "last"
+    added: bool = False
+
+
+class Values(NamedTuple):
+    """What a search found.
+
+    values  (d_out, n): the value of every entry
+    keys    (rows, d_in): the module's input at each prompt's end, as read beside longer rows
+    losses  the loss of each entry at every step
+    """
+
+    values: Tensor
+    keys: Tensor
+    losses: list[list[float]]
+
+
+def descend(
+    lm: LM,
+    site: EntrySite,
+    rows: AnswerRows,
+    entries: Sequence[int],
+    start: Tensor,
+    scale: Tensor,
+    settings: EntryTraining,
+) -> Values:
+    """Train the values (columns of `start`) until the model, as it is patched, gives the answers.
+
+    entries names the value that each row must be answered by. Rows of one entry add their losses,
+    entries do not mix. An entry is done once every answer token of its facts is the argmax and
+    every fact's loss is under `settings.enough` (0: never). Steps are taken in units of `scale`
+    (n,). Raises TargetError when a loss is not finite.
+    """
+    values = start.clone()
+    losses: list[list[float]] = [[] for _ in range(start.shape[1])]
+    keys: list[Tensor] = [start] * len(rows)
+    for group in _groups(lm, site, rows, entries):
+        mine = [entries[i] for i in group]
+        columns = list(dict.fromkeys(mine))
+        owner = [columns.index(entry) for entry in mine]
+        given = owner, start[:, columns], scale[columns], settings
+        batch = EntrySearch(lm, site, rows.take(group), *given)
+        values[:, columns], curves = batch.values()
+        for column, curve in zip(columns, curves, strict=True):
+            losses[column] = curve
+        for i, key in zip(group, batch.keys, strict=True):
+            keys[i] = key
+    return Values(values, torch.stack(keys), losses)
+
+
+def _groups(
+    lm: LM, site: EntrySite, rows: AnswerRows, entries: Sequence[int]
+) -> Iterator[list[int]]:
+    """Row numbers in groups of bounded work.
+
+    The rows of an entry stay together, and entries of similar length share a group.
+    """
+    of: dict[int, list[int]] = {}
+    for i, entry in enumerate(entries):
+        of.setdefault(entry, []).append(i)
+    whole = [len(ids) for ids in rows.ids]
+    # positions that are replayed: from the prompt's last token on, or all
+    width = [len(answer) for answer in rows.answers] if site.replacement == "last" else whole
+    limit = most_positions(lm)
+    group: list[int] = []
+    for mine in sorted(of.values(), key=lambda mine: max(width[i] for i in mine)):
+        more = [*group, *mine]
+        wide = len(more) * max(width[i] for i in more) > limit
+        long = len(more) * max(whole[i] for i in more) > BATCH_TOKENS
+        if group and (wide or long):
+            yield group
+            more = mine
+        group = more
+    if group:
+        yield group
+
+
+class EntrySearch(VectorSearch):
+    """The search for the values of some entries; only the rows' answers count."""
+
+    def __init__(
+        self,
+        lm: LM,
+        site: EntrySite,
+        rows: AnswerRows,
+        owner: list[int],
+        start: Tensor,
+        scale: Tensor,
+        settings: EntryTraining,
+    ) -> None:
+        self.site, self.settings = site, settings
+        self.replay = replay = Replay.at_mlp(
+            lm,
+            rows.ids,
+            site.layer,
+            (site.module,),
+            lookup=rows.ends if site.replacement == "last" else None,
+            watch=[site.module],
+            behind=rows.behind,
+        )
+        device = replay.device
+        marks = replay.seqs.real if site.replacement == "all" else replay.seqs.prompt
+        self.positions = marks[:, -replay.hidden.shape[1] :]  # of the replayed ones
+        ends = [replay.column(i, end) for i, end in enumerate(rows.ends)]
+        self.keys = replay.seen[site.module][0][range(len(rows)), ends].float().cpu()
+        self.scale = scale[:, None].to(device)  # (n, 1)
+        super().__init__(
+            lm,
+            site.module,
+            init=start.T.to(device),  # (n, d_out)
+            labels=replay.labels(rows),
+            share=rows.share,
+            owner=torch.tensor(owner, device=device),
+        )
+
+    def values(self) -> tuple[Tensor, list[list[float]]]:
+        """The values found (d_out, n), and each entry's losses."""
+        steps = self.settings.n_iter
+        moved, curves = self.run(self.settings.lr, steps, steps)
+        found = (self.init + self.scale * moved[0]).T.cpu()
+        return found, [[loss for (loss,) in curve] for curve in curves]
+
+    def terms(self, delta: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss (1, active), summed over an entry's rows, and which entries go on."""
+        row, column, _ = self.labels
+        values = (self.init + self.scale * delta[0])[self.active[self.owner]]
+        if self.site.added:
+            states = self.replay.with_added(values[:, None])
+        else:
+            states = self.replay.with_replaced(values, self.positions)
+        nll, right, _ = self.answers(self.lm.head(states[row, column]).log_softmax(-1))
+        # an entry goes on with its rows that are not right, or not surely enough
+        going = self.sums(~right | (nll >= self.settings.enough)) > 0
+        return self.sums(nll)[None], going
+
+    def drop(self, rows: list[int], vectors: list[int]) -> None:
+        """Select the rows that stay in the captured replay."""
+        self.replay, self.positions = self.replay.take(rows), self.positions[rows]

@@ -1,0 +1,189 @@
+"""The loop of the MEMIT family: values are searched at the last layer and written into several.
+
+Every method of the family searches the state z that the last edited layer should put out. Then it
+goes through its layers from below. At each layer it takes the difference R that is still missing at
+the top, divided by the number of layers left, and writes it at this layer's keys, Δ = R B. The
+methods differ in three steps, which subclasses override: `values` searches, `solve` gives B from
+the keys, and `remember` gives the memory for later batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from ... import memory
+from ...data.facts import Fact
+from ...keys_values import context_templates, target_value
+from ...keys_values.second_moment import second_moment
+from ...keys_values.target_value import Site, Target
+from ...patch.patch import EMPTY, Patch
+from ...settings import Amount, Count, Layers, setting
+from . import removal
+from .base import Editor, add_low_rank, mlp_outputs
+from .config import Config
+from .options import ContextSettings, MomentSettings, SearchSettings
+
+
+@dataclass(frozen=True)
+class LayerwiseConfig(SearchSettings, ContextSettings, MomentSettings, Config):
+    """Settings of the MEMIT family."""
+
+    layers: Layers = setting(
+        (5,), "Edited layers, ascending; values are searched at the last of them.", source="paper"
+    )
+    strength: Amount = setting(
+        15_000.0,
+        "Number λ of samples of general text that the new facts are weighed against.",
+        source="paper",
+    )
+    keep_keys: bool = setting(
+        False,
+        "Whether the keys of earlier batches are kept too, so that later edits leave them alone.",
+        source="paper",
+    )
+    steps: Count = 25
+    clamp: Amount = 0.75
+    contexts: tuple[tuple[Count, Count], ...] = ((10, 5),)
+
+    # an option of ours
+
+    values_on: Literal["current", "base"] = setting(
+        "current", "Model on which values are searched: the edited one, or the base.", source="ours"
+    )
+    retired: ClassVar[Mapping[str, Any]] = {
+        "forms": "prompt",
+        "chunk": None,
+        "hold": None,
+        "outputs": "equal",
+        "output_groups": 8,
+        "keys": "mean",
+        "anchor": None,
+        "anchor_n": 200,
+        "anchor_skip": 2.0,
+    }
+
+
+class LayerwiseEditor(Editor):
+    """A method that spreads a change of the last layer over several (MEMIT, Algorithm 1)."""
+
+    Config = LayerwiseConfig
+    config: LayerwiseConfig
+    needs_subject = True
+    geometry = "whitened"
+    site: Site = "block"  # where z is searched and the residual measured
+
+    def write(self, facts: list[Fact], after: Patch) -> Patch:
+        """Write the whole batch, layer by layer from below."""
+        state, lm, layers = after.memory.get(self.name, {}), self.lm, self.config.layers
+        names, templates = mlp_outputs(lm, layers), self.templates(state)
+        patch = after
+        if not lm.arch.post_norm:
+            # search the states z at the last layer
+            with lm.patched(after if self.config.values_on == "current" else EMPTY, only=True):
+                found = self.values(facts, layers[-1], templates)
+            z = torch.stack([target.v_star for target in found], 1).cpu()  # (d_out, n)
+        for i, layer in enumerate(layers):
+            with lm.patched(patch, only=True):
+                if lm.arch.post_norm:
+                    # a change reaches the layers above only through a norm, so that it cannot be
+                    # spread over several: each layer writes a value of its own
+                    found = self.values(facts, layer, templates)
+                    K = self.key(torch.stack([target.keys for target in found], 1))
+                    R = torch.stack([target.delta for target in found], 1).cpu()
+                else:
+                    # read this layer's keys and the last one's states, as the layers before left
+                    # them; R = (z − h) / layers left, so the last layer takes the whole rest
+                    K, h = self.keys_and_states(facts, layer, templates)
+                    R = self.residual(z - h, len(layers) - i)
+            # Δ = R B
+            B = self.solve(layer, K.double(), state)
+            patch = add_low_rank(lm, patch, {names[layer]: (R, B)})
+        state = {**state, **self.remember(facts, patch, state, templates), "templates": templates}
+        return replace(patch, memory={**after.memory, self.name: state})
+
+    def values(self, facts: list[Fact], layer: int, templates: tuple[str, ...]) -> list[Target]:
+        """The values at a layer of the model as it is patched now."""
+        settings = self.config.search()
+        return target_value.search(self.lm, facts, layer, templates, settings, self.site)
+
+    def solve(self, layer: int, K: Tensor, state: Mapping[str, Any]) -> Tensor:
+        """MEMIT's B = Kᵀ(λC + Kp Kpᵀ + K Kᵀ)⁻¹ (n, d_in) of the keys K (d_in, n), with Δ = R B.
+
+        Both are float64. Kp are the keys of earlier batches, where they are kept.
+        """
+        earlier = earlier_keys(state, layer)
+        return memory.reach(K, self.moment(layer), self.config.strength, earlier)
+
+    def remember(
+        self, facts: list[Fact], patch: Patch, state: Mapping[str, Any], templates: tuple[str, ...]
+    ) -> dict[str, Any]:
+        """The memory for later batches: keys of all layers, read again on the edited model."""
+        if not self.config.keep_keys:
+            return {}
+        names = {layer: self.lm.mlp_out(layer) for layer in self.config.layers}
+        with self.lm.patched(patch, only=True):
+            seen = self.lm.at_subjects(facts, list(names.values()), templates)
+        old = state.get("keys", {})
+        keys = {
+            str(layer): with_keys(old.get(str(layer), ()), self.key(seen[name]))
+            for layer, name in names.items()
+        }
+        return {"keys": keys}
+
+    def residual(self, rest: Tensor, left: int) -> Tensor:
+        """The part of the rest (d_out, n) that this layer writes, with `left` layers to go."""
+        return rest / left
+
+    def keys_and_states(
+        self, facts: list[Fact], layer: int, templates: tuple[str, ...]
+    ) -> tuple[Tensor, Tensor]:
+        """Keys K (d_in, n) at `layer` and states h (d_out, n) at the last layer, as patched now."""
+        name, top = self.lm.mlp_out(layer), self.lm.above(self.config.layers[-1])
+        if len(templates) == 1:
+            seen = self.lm.at_subjects(facts, [name, top])
+            return self.key(seen[name]), seen[top][0].T.cpu()
+        seen = self.lm.at_subjects(facts, [name], templates)
+        return self.key(seen[name]), self.lm.at_subjects(facts, [top])[top][0].T.cpu()
+
+    def key(self, seen: Tensor) -> Tensor:
+        """Keys under all templates (t, n, d_in) as K (d_in, n): half of it is the bare prompt's."""
+        seen = seen.cpu()
+        bare = seen[0].T
+        return bare if len(seen) == 1 else (bare + seen[1:].mean(0).T) / 2
+
+    def moment(self, layer: int) -> memory.Moment | None:
+        """The second moment C of a layer's keys, or None for the identity."""
+        config = self.config
+        if not config.second_moment:
+            return None
+        given = config.text, config.tokens, config.damping
+        return second_moment(self.lm, [layer], *given, among=config.layers)[layer]
+
+    def templates(self, state: Mapping[str, Any]) -> tuple[str, ...]:
+        """The context templates: given, kept from an earlier edit, or written by the base model."""
+        return context_templates.of(self.lm, self.config, state.get("templates"))
+
+    def without(self, patch: Patch, i: int, *, exact: bool = True) -> Patch | None:
+        """`patch` without line `i` of its log, from the keys that were kept (removal.py)."""
+        return removal.without(self, patch, i, exact=exact)
+
+
+def earlier_keys(state: Mapping[str, Any], layer: int) -> Tensor | None:
+    """Kp (d_in, m) of earlier batches, or a factor with the same Kp Kpᵀ; None before the first."""
+    parts = state.get("keys", {}).get(str(layer), ())
+    return torch.cat(parts, 1).double() if parts else None
+
+
+def with_keys(old: tuple[Tensor, ...], K: Tensor) -> tuple[Tensor, ...]:
+    """Parts of kept keys, which share storage with the patch before; at most 2 d_in columns."""
+    parts = (*old, K)
+    if sum(part.shape[1] for part in parts) <= 2 * len(K):
+        return parts
+    G = torch.cat(parts, 1).double()
+    values, vectors = torch.linalg.eigh(G @ G.T)  # F Fᵀ = Kp Kpᵀ with d_in columns
+    return ((vectors * values.clamp(min=0).sqrt()).float(),)

@@ -1,0 +1,190 @@
+"""Groups of settings that several editors share, each written once with its sentence.
+
+A `Config` inherits from the groups that its method has, before `Config` itself. Where the method
+has another default it sets only that, and the sentence stays: `v_lr: float = 0.2`, or
+`setting(0.2, published=0.5)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+from ...keys_values import target_value
+from ...keys_values.answer_gradients import Reduction
+from ...keys_values.chat_wordings import Which
+from ...model.lm import LM
+from ...settings import Amount, Count, Real, Size, Texts, Whole, setting
+
+
+@dataclass(frozen=True)
+class EndOfText:
+    """Whether the end of the text is a part of each answer."""
+
+    target_eos: bool = setting(
+        False, "Whether the end of the text is learned as a token after the answer.", source="ours"
+    )
+
+
+@dataclass(frozen=True)
+class SearchSettings(EndOfText):
+    """The search for the value v* that makes the model give a fact's new answer."""
+
+    v_lr: Amount = setting(
+        0.5, "Learning rate of Adam in the search for the value.", source="paper"
+    )
+    steps: Count = setting(
+        20, "Steps of the search at most; the last one only looks at the loss.", source="paper"
+    )
+    decay: Amount = setting(
+        0.5, "Weight of the found change's length in its search.", source="paper"
+    )
+    clamp: Amount = setting(
+        4.0,
+        "Bound on the change's length, as a multiple of the length of the state there.",
+        source="paper",
+    )
+    kl_factor: Amount = setting(
+        0.0625,
+        "Weight of the KL divergence of the prediction right after the subject.",
+        source="paper",
+    )
+
+    def search(self) -> target_value.Search:
+        """The search's settings, which have the same names here; those that are not here stay."""
+        names = {field.name for field in fields(target_value.Search)}
+        return target_value.Search(**{k: v for k, v in vars(self).items() if k in names})
+
+
+@dataclass(frozen=True)
+class ContextSettings:
+    """The context templates under which a fact is learned."""
+
+    contexts: tuple[tuple[Count, Count], ...] = setting(
+        ((5, 5), (10, 5)),
+        "Contexts that the model writes, as pairs of a length in tokens and a number of texts.",
+        source="paper",
+    )
+    context_start: Whole | str | None = setting(
+        "words",
+        "What contexts begin with: the published five words, a token id, or None for the end of "
+        "text.",
+        source="paper",
+    )
+    context_top_k: Count = setting(
+        5,
+        "Number of likeliest tokens that contexts are drawn from; 0 draws from the whole "
+        "vocabulary.",
+        source="paper",
+    )
+    templates: Texts | None = setting(
+        None,
+        "Context templates, each with `{}` for the prompt; None lets the model write them.",
+        source="ours",
+    )
+
+
+@dataclass(frozen=True)
+class GeneralText:
+    """The text that stands for everything that is not edited."""
+
+    text: str | None = setting(
+        None, "File of general text; None takes the text shipped with the library.", source="ours"
+    )
+    tokens: Size | None = setting(
+        None,
+        "Number of tokens of general text that are read; None takes ten for each row of the moment "
+        "that is estimated.",
+        source="ours",
+    )
+
+
+@dataclass(frozen=True)
+class MomentSettings(GeneralText):
+    """The second moment C of the keys of general text."""
+
+    second_moment: bool = setting(
+        True,
+        "Whether C, the second moment of general text, weighs the keys; without it C is the "
+        "identity.",
+        source="paper",
+    )
+    damping: Amount = setting(
+        1e-4,
+        "Multiple of its mean eigenvalue that is added to the diagonal of C.",
+        source="ours",
+        published=0.0,
+    )
+
+
+@dataclass(frozen=True)
+class EntryTraining:
+    """The training of the values of a codebook's entries (GRACE, HoReN)."""
+
+    n_iter: Count = setting(50, "Steps of training of a value at most.", source="paper")
+    lr: Amount = setting(
+        0.5, "Learning rate of Adam for the values.", source="paper", published=1.0
+    )
+    enough: Real = setting(
+        0.05,
+        "Loss under which a value is done once its answer is the argmax; 0 takes all steps.",
+        source="ours",
+        published=0.0,
+    )
+
+
+@dataclass(frozen=True)
+class EpochSettings:
+    """Training in shuffled epochs over the facts of a call (fine-tuning, LoRA, CrispEdit)."""
+
+    lr: Amount = setting(5e-4, "Learning rate of Adam.", source="paper")
+    epochs: Count = setting(25, "Passes over the facts of a call at most.", source="paper")
+    batch_size: Size = setting(100, "Number of facts that share one step.", source="paper")
+    enough: Real = setting(
+        1e-2, "Mean loss under which a batch moves nothing and training ends.", source="paper"
+    )
+
+
+@dataclass(frozen=True)
+class ChatWordings:
+    """Further wordings of a fact, in the chat template (GRACE, HoReN, WISE)."""
+
+    forms: Which = setting(
+        "prompt",
+        "Forms in which a fact is learned: its prompt alone, also as a message in the chat "
+        "template, or in a conversation, where a question that the model writes comes to it.",
+        source="ours",
+    )
+
+
+@dataclass(frozen=True)
+class GradientSettings:
+    """The matrices whose keys and gradients are read, and the loss (UltraEdit, networks)."""
+
+    down: tuple[Count, ...] = setting(
+        (),
+        "Layers whose MLP output projection is edited; with none of the three lists given the "
+        "editor chooses.",
+        source="paper",
+    )
+    gate: tuple[Count, ...] = setting(
+        (), "Layers whose gate projection of the MLP is edited.", source="paper"
+    )
+    up: tuple[Count, ...] = setting(
+        (), "Layers whose input projection of the MLP is edited.", source="paper"
+    )
+    group: Size = setting(10, "Number of facts that share one loss.", source="paper")
+    reduction: Reduction = setting(
+        "group_mean",
+        "Whether a loss is the mean over a group's tokens or, apart for every fact, over its own.",
+        source="paper",
+    )
+
+    def edited_layers(self, lm: LM) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
+        """Layers of down, gate and up; with none given the third- and second-last of down.
+
+        They are the preset of Mistral, by far the cheapest.
+        """
+        if self.down or self.gate or self.up:
+            return self.down, self.gate, self.up
+        return range(max(0, lm.n_layers - 3), max(1, lm.n_layers - 1)), (), ()

@@ -1,0 +1,247 @@
+"""Binding patches to a live model, for the body of a `with`; no other file touches the model.
+
+On entry parameters are rebound and routes registered. On exit the same tensors are put back, also
+when the body raises. Undo is exact because nothing is ever added back or divided out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from fnmatch import fnmatch
+from functools import partial
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import PatchError
+from ..patch.patch import EMPTY, Patch
+from ..patch.route import Route
+from .architectures import arch_of, dense, refuse_unpatchable
+from .hooks import hooked
+from .model_lock import Owner
+from .sequences import Sequences
+
+
+class Patchable:
+    """The half of `LM` that exchanges weights and registers routes.
+
+    arch         the row of ARCHS that names the model's modules.
+    model        the transformers model in eval mode; no weight gets a gradient.
+    name         its name, by which presets are found.
+    fingerprint  hash of its weights, by which a patch knows its model.
+    owner        the lock of the model: one owner at a time.
+    """
+
+    def __init__(self, model: nn.Module, name: str | None = None) -> None:
+        refuse_unpatchable(model)
+        self.arch = arch_of(model)
+        self.model: Any = model.eval().requires_grad_(False)  # attributes depend on the family
+        config: Any = model.config
+        self.name: str = name or getattr(config, "_name_or_path", "") or config.model_type
+        self.fingerprint = fingerprint(model)
+        self.owner = Owner()
+        self._base: dict[str, Tensor] = {}  # original parameters of the modules bound at the moment
+        self._routes: dict[str, Route] = {}
+        self._rewrites: tuple = ()
+        self._seqs: Sequences | None = None
+
+    @property
+    def identity(self) -> str:
+        """Name and fingerprint, which a patch keeps in `base`."""
+        return f"{self.name} {self.fingerprint}"
+
+    @property
+    def is_patched(self) -> bool:
+        """Whether a patch is entered, or some module is bound to another matrix."""
+        return bool(self._base or self._routes or self._rewrites)
+
+    def weight(self, module: str, under: Patch = EMPTY) -> Tensor:
+        """The matrix (d_out, d_in) of a module under a patch (default: the base), in float32.
+
+        It is on the module's device. A low-rank change travels there as its factors, which are a
+        thousandth of the matrix.
+        """
+        value, stored = under.weights.get(module), self._base.get(module)
+        stored = self.model.get_submodule(module).weight if stored is None else stored
+        if isinstance(value, Tensor):
+            return value.to(stored.device)
+        base = dense(stored.detach(), self.arch.transposed)
+        if value is None:
+            return base
+        A, B = (side.to(base.device) for side in value.joined())
+        change = A @ B
+        # the sum needs no matrix of its own; where weights are stored transposed it stays so
+        return change.add_(base) if base.is_contiguous() else base + change
+
+    @contextmanager
+    def patched(self, patch: Patch, *, only: bool = False) -> Iterator[Self]:
+        """The model under `patch` for the body of `with`, and then the base model, bit for bit.
+
+        An inner `patched` shadows the outer one on the same modules and leaves the others;
+        only=True shadows everything outside, which editors need. Nothing may yield inside. Raises
+        PatchError for a patch of another model, OwnerError when another owner holds the model too
+        long.
+        """
+        self.check(patch)
+        with self.owner.hold() as token, ExitStack() as undo:
+            streams = len(token.streams)
+            # made one after another: of each only the copy in the model's own type remains. What
+            # the patch holds whole is cast on its way to the card
+            made = {name: self._made(name, patch) for name in patch.weights}
+            with token.running:  # not between the layers of a stream's forward
+                # with only=True, modules bound outside and not by this patch get their base weight
+                for name in (self._base.keys() - made.keys()) if only else ():
+                    held = self.model.get_submodule(name)._parameters
+                    undo.callback(held.__setitem__, "weight", held["weight"])
+                    held["weight"] = self._base[name]
+                for name, weight in made.items():
+                    self._exchange(name, weight, undo)
+                del made  # the model has them
+                undo.enter_context(self._routed(patch, only))
+            try:
+                yield self
+            finally:
+                for stream in token.streams[
+                    streams:
+                ]:  # these threads run on the weights bound here
+                    stream.join()
+                del token.streams[streams:]
+
+    @contextmanager
+    def bind(self, masters: Mapping[str, Tensor]) -> Iterator[None]:
+        """Run modules on other float32 matrices (d_out, d_in), given as {module: master}.
+
+        A master that requires grad and already has the model's type and orientation is handed over
+        as it is; otherwise it is cast at every forward, so that optimizer steps on it take effect.
+        """
+        with ExitStack() as undo:
+            for name, master in masters.items():
+                module = self.model.get_submodule(name)
+                stored = partial(self._stored, master, module.weight.dtype, module.weight.device)
+                self._exchange(name, stored(), undo)
+                if master.requires_grad and module.weight is not master:
+                    cast = module.register_forward_pre_hook(
+                        lambda module, _, stored=stored: module._parameters.__setitem__(
+                            "weight", stored()
+                        )
+                    )
+                    undo.callback(cast.remove)
+            yield
+
+    def _made(self, name: str, patch: Patch) -> Tensor:
+        """A module's weight under a patch, as the model stores it."""
+        value, here = patch.weights[name], self.model.get_submodule(name).weight
+        master = value if isinstance(value, Tensor) else self.weight(name, patch)
+        return self._stored(master, here.dtype, here.device)
+
+    def _exchange(self, name: str, weight: Tensor, undo: ExitStack) -> None:
+        """Put a weight in the place of a module's own until `undo` ends."""
+        module = self.model.get_submodule(name)
+        undo.callback(module._parameters.__setitem__, "weight", module._parameters["weight"])
+        if name not in self._base:
+            self._base[name] = module._parameters["weight"]
+            undo.callback(self._base.pop, name)
+        # set in the dict, because assigning to the module would wrap the tensor
+        module._parameters["weight"] = weight
+
+    def _stored(self, master: Tensor, dtype: torch.dtype, device: torch.device) -> Tensor:
+        """A master in the orientation, type and place of the model's own weight."""
+        return (master.T if self.arch.transposed else master).to(device=device, dtype=dtype)
+
+    @contextmanager
+    def _routed(self, patch: Patch, only: bool) -> Iterator[None]:
+        """In the body, the patch's routes and rewrites are active, over those from outside."""
+        routes, rewrites = self._routes, self._rewrites
+        left = {} if only else {m: r for m, r in routes.items() if m not in patch.weights}
+        with ExitStack() as undo:
+            for name in patch.routes.keys() - routes.keys():
+                hook = partial(self._route, name)
+                undo.enter_context(hooked(self.model.get_submodule(name), hook))
+            self._routes = {**left, **patch.routes}
+            self._rewrites = patch.rewrites if only else patch.rewrites or rewrites
+            try:
+                yield
+            finally:
+                self._routes, self._rewrites = routes, rewrites
+
+    def _route(self, name: str, module: nn.Module, inputs: tuple, output: Tensor) -> Tensor | None:
+        """The hook of a routed module: the route decides at the prompt and then answers or not."""
+        route = self._routes.get(name)
+        if route is None:
+            return None
+        seqs = self._seqs
+        if seqs is None:
+            raise RuntimeError(
+                "a routed patch is entered: call the model through lm.answer, lm.generate, "
+                "lm.score or lm.run, which tell the route where each prompt ends"
+            )
+        shape, rows, seqs = output.shape, len(seqs.ids), seqs.on(output.device)
+        given = inputs[0].to(output.device)
+        given = given.reshape(rows, -1, given.shape[-1])  # opt flattens rows and positions
+        output = output.reshape(rows, -1, shape[-1])
+        if name not in seqs.memo:
+            seqs.memo[name] = route.decide(given, output, seqs)
+        return route.apply(given, output, seqs.memo[name], seqs).reshape(shape)
+
+    def check(self, patch: Patch) -> None:
+        """Raise PatchError unless the patch is for this model, and its matrices and routes fit."""
+        if patch.base and patch.base != self.identity:
+            raise PatchError(f"this patch is for {patch.base}, the model here is {self.identity}")
+        for name, value in patch.weights.items():
+            if self.arch.fused_in and any(fnmatch(name, n.format("*")) for n in self.arch.mlp_in):
+                raise PatchError(f"{name} holds two matrices in one: it cannot be edited by itself")
+            here = self._shape(name)
+            if tuple(value.shape) != here:
+                raise PatchError(
+                    f"this patch holds {tuple(value.shape)} for {name}, the model {here}"
+                )
+        for name, route in patch.routes.items():
+            if not self._stands(name, route):
+                raise PatchError(
+                    f"this patch has a route at {name}, where none of its kind fits {self.name}"
+                )
+
+    def _shape(self, name: str) -> tuple[int, ...]:
+        """(d_out, d_in) of a module's matrix; PatchError for a module without one."""
+        try:
+            weight = self.model.get_submodule(name)._parameters["weight"]
+        except (AttributeError, KeyError):
+            weight = None
+        if weight is None:
+            raise PatchError(f"this patch changes {name}, which {self.name} does not have")
+        return tuple(weight.shape[:: -1 if self.arch.transposed else 1])
+
+    def _stands(self, name: str, route: Route) -> bool:
+        """Whether a route can stand after a module: a matrix or MLP of its widths in a block."""
+        try:
+            self.model.get_submodule(name)
+        except AttributeError:
+            return False
+        if route.widths is None:
+            return True
+        if self.arch.mlp and fnmatch(name, self.arch.mlp.format("*")):
+            hidden = self._shape(self.arch.mlp_out.format(0))[0]
+            shape: tuple[int, ...] = (hidden, hidden)
+        else:
+            shape = self._shape(name)
+            shape = shape * 2 if len(shape) == 1 else shape  # a norm keeps the width
+        inputs, embeds = route.read_widths
+        return (
+            name.startswith(f"{self.arch.blocks}.")
+            and shape[::-1] == route.widths
+            and inputs in (None, route.widths[0])
+            and embeds in (None, self.model.get_input_embeddings().weight.shape[1])
+        )
+
+
+def fingerprint(model: nn.Module) -> str:
+    """A hash of shapes and some entries of all parameters, equal in bf16 and float32."""
+    digest = hashlib.sha256()
+    for name, p in model.named_parameters():
+        few = p.detach().flatten()[:: max(1, p.numel() // 64)][:64]
+        digest.update(f"{name}{tuple(p.shape)}".encode())
+        digest.update(few.to(torch.bfloat16).view(torch.int16).cpu().numpy().tobytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,213 @@
+"""A safetensors file with one JSON header: written whole, and read with distrust.
+
+Patches and trained networks are such files. Their tensors carry names, and everything else is one
+JSON object in the file's metadata. Two things protect a reader. The header is decoded by a schema
+(a `Schema` below), which refuses wrong types, numbers out of range and unknown keys before anything
+is built from them. And the last entry of the header is a checksum of all that is in the file, so
+that a damaged number is noticed. Files from before the checksum are read without it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+import torch
+from msgspec import UNSET, Meta, Struct, UnsetType, field
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from .. import errors
+from ..atomic_files import digest, whole_file
+
+SEALED = re.compile(r', "sha256": "([0-9a-f]{64})"\}\Z')  # how a header with a checksum ends
+DEPTH = 32  # of nested settings and states; none of ours is deeper than ten
+LARGEST = 1e30  # of a threshold or factor: float32 reaches further, so that products stay finite
+
+Count = Annotated[int, Meta(ge=0, le=1 << 40)]  # a number of things, or of one among them
+Size = Annotated[int, Meta(ge=1, le=1 << 40)]  # a number of things of which there is one at least
+Long = Annotated[int, Meta(ge=-(1 << 63), le=(1 << 63) - 1)]  # a number of 64 bits
+TokenId = Annotated[int, Meta(ge=0, lt=1 << 31)]
+Real = Annotated[float, Meta(ge=-LARGEST, le=LARGEST)]  # a finite number
+# part of a tensor's name, and a text that messages quote
+Name = Annotated[str, Meta(min_length=1, max_length=500, pattern=r"\A[^/\s]*\Z")]
+Line = Annotated[str, Meta(max_length=500, pattern=r"\A[^\r\n]*\Z")]
+
+
+class Schema(Struct, forbid_unknown_fields=True):
+    """What a header, or a part of one, must look like; unknown keys are refused."""
+
+
+class Packed(Schema):
+    """A nested state as `atomic_files.pack` writes it: exactly one of these four is given.
+
+    tensor  the name of a tensor, which is the path of this place in the state
+    items   a sequence, `tuple` in the file
+    parts   a mapping, `dict` in the file
+    value   a number, a text, true, false or null
+    """
+
+    tensor: str | UnsetType = UNSET
+    items: list[Packed] | UnsetType = field(default=UNSET, name="tuple")
+    parts: dict[str, Packed] | UnsetType = field(default=UNSET, name="dict")
+    value: str | Long | float | bool | None | UnsetType = UNSET
+
+    def __post_init__(self) -> None:
+        given = (self.tensor, self.items, self.parts, self.value)
+        if sum(part is not UNSET for part in given) != 1:
+            raise ValueError("a state is one of tensor, tuple, dict and value")
+
+
+T = TypeVar("T")
+
+
+def decode(text: str, schema: type[T]) -> T:
+    """A JSON text as the schema has it; ValueError, which names the place, where it is not so.
+
+    Beyond JSON, the words NaN and Infinity are read, since Python's own writer uses them.
+    """
+    try:
+        return msgspec.json.decode(text, type=schema)
+    except msgspec.ValidationError:
+        raise
+    except msgspec.DecodeError:
+        if not re.search(r"\b(NaN|Infinity)\b", text):
+            raise
+    value = json.loads(text)
+    json.dumps(value, ensure_ascii=False).encode()  # refuses half characters, as the other way does
+    return msgspec.convert(value, schema)
+
+
+def sentence(error: BaseException) -> str:
+    """What an error of reading says, on one line of bounded length, to stand behind a colon."""
+    if isinstance(error, KeyError):
+        return f"it lacks {error}"
+    if isinstance(error, MemoryError | RecursionError):
+        return "it promises more than it holds, or is nested too deeply"
+    text = errors.sentence(error)
+    text = re.sub(r" - at `(?:key in )?\$\.?(.+)`$", r" at `\1`", text)
+    return f"{text[:1].lower()}{text[1:]}" if len(text) <= 300 else f"{text[:300]} …"
+
+
+def setting(value: Any, place: str, depth: int = 0) -> Any:
+    """A JSON value with tuples for its lists, since settings are tuples in a log.
+
+    Raises ValueError, which names the place, for what a file cannot hold: NaN, a number of more
+    than 64 bits, and what is nested too deeply.
+    """
+    if depth > DEPTH:
+        raise ValueError(f"`{place}` is nested too deeply")
+    if isinstance(value, float) and math.isnan(value):
+        raise ValueError(f"`{place}` is NaN")
+    if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
+        raise ValueError(f"`{place}` is a number of more than 64 bits")
+    if isinstance(value, dict):
+        return {k: setting(item, f"{place}.{k}", depth + 1) for k, item in value.items()}
+    if isinstance(value, list):
+        return tuple(setting(item, place, depth + 1) for item in value)
+    return value
+
+
+def unpack(
+    packed: Packed, path: str, tensors: Mapping[str, Tensor], used: set[str], depth: int = 0
+) -> Any:
+    """The state that `atomic_files.pack` took apart at `path`; sequences are tuples.
+
+    The names of its tensors are added to `used`. Raises ValueError where a tensor is not there, is
+    not the one of its place, or the state is nested too deeply: one tensor named in many places
+    would be written many times when the state is saved again.
+    """
+    if depth > DEPTH:
+        raise ValueError("a state is nested too deeply")
+    if packed.tensor is not UNSET:
+        if packed.tensor != path or path not in tensors:
+            raise ValueError(f"the state at `{path}` has no tensor of its own")
+        used.add(path)
+        return tensors[path]
+    if not isinstance(packed.items, UnsetType):
+        return tuple(
+            unpack(item, f"{path}/{i}", tensors, used, depth + 1)
+            for i, item in enumerate(packed.items)
+        )
+    if not isinstance(packed.parts, UnsetType):
+        return {
+            key: unpack(item, f"{path}/{key}", tensors, used, depth + 1)
+            for key, item in packed.parts.items()
+        }
+    return packed.value
+
+
+def check_names(what: str, tensors: Collection[str], names: Collection[str]) -> None:
+    """Raise ValueError, which names `what`, unless the tensors are exactly those of these names."""
+    if set(tensors) != set(names):
+        odd = sorted(set(tensors) ^ set(names))[0]
+        raise ValueError(f"{what} {'has' if odd in tensors else 'lacks'} a tensor '{odd}'")
+
+
+def check_tensor(what: str, tensor: Tensor, shape: tuple[int, ...], *types: torch.dtype) -> None:
+    """Raise ValueError, which names `what`, unless a tensor has this shape and one of the types.
+
+    Numbers with a fraction must be finite. -1 in the shape stands for any size.
+    """
+    fits = len(shape) == tensor.ndim and all(
+        wanted in (-1, size) for wanted, size in zip(shape, tensor.shape, strict=True)
+    )
+    if not fits:
+        wanted = ", ".join("any" if size < 0 else str(size) for size in shape)
+        raise ValueError(f"{what} has the shape {tuple(tensor.shape)}, where ({wanted}) belongs")
+    if tensor.dtype not in types:
+        raise ValueError(f"{what} holds {tensor.dtype} numbers".replace("torch.", ""))
+    if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+        raise ValueError(f"{what} holds NaN or infinite numbers")
+
+
+# ---- the file ------------------------------------------------------------------------------------
+
+
+def write(
+    path: Path,
+    key: str,
+    header: Mapping[str, Any],
+    tensors: Mapping[str, Tensor],
+    schema: type[Schema],
+) -> None:
+    """Write tensors, and under `key` the header with their checksum.
+
+    The file is whole or not there. Raises ValueError for a header that no reader would take, and
+    WriteError where there is no room for the file.
+    """
+    try:
+        text = json.dumps(header, ensure_ascii=False)
+        text.encode()
+        decode(text, schema)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(sentence(error)) from None
+    # safetensors refuses tensors that share storage, and later patches do share it
+    tensors = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
+    sealed = f'{text[:-1]}, "sha256": "{digest(text, tensors)}"}}'
+    with whole_file(path) as part:
+        save_file(tensors, part, metadata={key: sealed})
+
+
+def read(path: Path, key: str) -> tuple[str, dict[str, Tensor]]:
+    """The header's text under `key`, and the tensors by name; any error where there are none."""
+    with safe_open(path, framework="pt") as file:
+        text = (file.metadata() or {})[key]
+        return text, {name: file.get_tensor(name) for name in file.keys()}
+
+
+def check_sum(text: str, tensors: Mapping[str, Tensor]) -> bool:
+    """Whether the header's text has a checksum; ValueError where it is not that of the content.
+
+    Files from before the checksum have none.
+    """
+    seal = SEALED.search(text)
+    if seal is not None and digest(f"{text[: seal.start()]}}}", tensors) != seal[1]:
+        raise ValueError("its content does not agree with its checksum")
+    return seal is not None

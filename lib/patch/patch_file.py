@@ -1,0 +1,236 @@
+"""The file of a patch: safetensors for its tensors, and one JSON header for the rest.
+
+Tensors have these names inside the file.
+
+w/MODULE        a dense weight.
+w/MODULE/0/a    factor A of the first low-rank chunk; `b` is the other factor.
+r/MODULE/NAME   a tensor of the module's route.
+t/0/NAME        a tensor of the first rewrite.
+m/EDITOR/PATH   a tensor of an editor's memory.
+
+A file may come from anywhere. Nothing in it is executed, and nothing is built from it before its
+header was compared with a schema and with the tensors that are really there. What is read can be
+saved again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+from msgspec import UNSET, Meta, Struct, UnsetType
+from torch import Tensor
+
+from ..atomic_files import pack
+from ..data.facts import Fact
+from ..errors import PatchError
+from . import checked_file
+from .checked_file import Count, Line, Name, Packed, Schema, Size
+from .patch import Edit, LowRank, Patch
+from .route import Part, Rewrite, Route, check_parts
+
+FORMAT = 2  # grows when an older library would misread the file; 2 has log lines of many batches
+VERSION = "0.1"
+
+
+class _Numbered(Struct):
+    """Of a header of any format: its number."""
+
+    format: int
+
+
+class _Fact(Schema):
+    """A fact of the log; `Fact` checks its texts."""
+
+    subject: str | None
+    prompt: str
+    target_new: str
+    target_true: str | None = None
+
+
+class _Line(Schema):
+    """A line of the log (`patch.Edit`)."""
+
+    editor: Line
+    settings: dict[str, Any]
+    facts: list[_Fact]
+    source: str | None = None
+    rows: tuple[Count, Count] | None = None
+    reader: dict[Literal["target", "unrelated_suffix"], str] = {}
+    batch: Size | None = None
+
+    def __post_init__(self) -> None:
+        self.settings = checked_file.setting(self.settings, "settings")
+        if (self.source is None) != (self.rows is None) or (self.facts and self.rows):
+            raise ValueError("a line names either facts, or a source and its rows")
+        if self.rows and self.rows[0] > self.rows[1]:
+            raise ValueError("the rows end before they begin")
+        if self.reader.get("target", "new") not in ("new", "true"):
+            raise ValueError("a reader teaches the new or the true answer")
+
+
+class _Code(Schema):
+    """A route or rewrite: the class of this kind reads the header."""
+
+    kind: str
+    header: dict[str, Any]
+
+
+class _Header(Schema):
+    """The header of a patch file."""
+
+    format: Annotated[int, Meta(ge=1, le=FORMAT)]
+    log: list[_Line]
+    weights: dict[Name, Count]  # number of low-rank chunks, 0 for a dense matrix
+    routes: dict[Name, _Code]
+    rewrites: list[_Code]
+    memory: dict[Name, Packed]
+    base: Line
+    library: str = ""
+    editors: list[str] = []
+    sha256: str | UnsetType = UNSET
+
+
+def save(patch: Patch, path: Path) -> Path:
+    """Write `patch` to `path`, whole or not at all, and return the path.
+
+    Raises PatchError where the patch holds what a file cannot, WriteError where there is no room.
+    """
+    tensors: dict[str, Tensor] = {}
+    # a file that an older library reads correctly keeps the number that it knows
+    number = FORMAT if any(edit.batch for edit in patch.log) else 1
+    header: dict[str, Any] = {"format": number, "library": VERSION, "base": patch.base}
+    header["editors"] = sorted({edit.editor for edit in patch.log})
+    header["log"] = [_line(edit) for edit in patch.log]
+    header["weights"] = {}
+    for module, value in patch.weights.items():
+        if isinstance(value, LowRank):
+            header["weights"][module] = len(value.chunks)
+            for i, (a, b) in enumerate(value.chunks):
+                tensors[f"w/{module}/{i}/a"], tensors[f"w/{module}/{i}/b"] = a, b
+        else:
+            header["weights"][module] = 0
+            tensors[f"w/{module}"] = value
+    # routes and rewrites: their kind finds the class again, which reads its own header
+    header["routes"] = {}
+    for module, route in patch.routes.items():
+        header["routes"][module] = {"kind": route.kind, "header": route.header()}
+        tensors |= {f"r/{module}/{name}": tensor for name, tensor in route.tensors().items()}
+    header["rewrites"] = []
+    for i, rewrite in enumerate(patch.rewrites):
+        header["rewrites"].append({"kind": rewrite.kind, "header": rewrite.header()})
+        tensors |= {f"t/{i}/{name}": tensor for name, tensor in rewrite.tensors().items()}
+    header["memory"] = {
+        editor: pack(state, f"m/{editor}", tensors) for editor, state in patch.memory.items()
+    }
+    tensors["format"] = torch.tensor([number])  # an empty patch needs a tensor to be a file
+    try:
+        checked_file.write(path, "patch", header, tensors, _Header)
+    except ValueError as error:
+        raise PatchError(f"this patch cannot be saved: {error}") from None
+    return path
+
+
+def load(path: Path) -> Patch:
+    """The patch in the file at `path`. Raises PatchError for everything that is wrong with it."""
+    if not path.is_file():
+        raise PatchError(f"there is no patch file at {path}")
+    try:
+        text, tensors = checked_file.read(path, "patch")
+        number = checked_file.decode(text, _Numbered).format
+    except Exception as error:
+        raise PatchError(
+            f"{path.name} is no patch file, or is damaged ({type(error).__name__})"
+        ) from None
+    if number > FORMAT:
+        raise PatchError(
+            f"{path.name} has format {number}, this library reads up to {FORMAT}: "
+            "update the library"
+        )
+    try:
+        sealed = checked_file.check_sum(text, tensors)
+        header = checked_file.decode(text, _Header)
+        if header.sha256 is not UNSET and not sealed:
+            raise ValueError("its checksum does not stand where it belongs")
+        return _patch(header, tensors)
+    except Exception as error:  # whatever a hostile file makes of the readers is one sentence
+        raise PatchError(f"{path.name} is damaged: {checked_file.sentence(error)}") from None
+
+
+def _patch(header: _Header, tensors: dict[str, Tensor]) -> Patch:
+    """The patch of a header and its tensors; ValueError where they do not belong together."""
+    used = {"format"}
+    weights = {
+        module: _weight(module, chunks, tensors, used) for module, chunks in header.weights.items()
+    }
+    routes = {}
+    for module, code in header.routes.items():
+        routes[module] = _code(Route, code, f"r/{module}/", tensors, used)
+        if routes[module].module not in ("", module):  # routes without notes need no name
+            raise ValueError(f"the route of {module} is that of another module")
+    rewrites = tuple(
+        _code(Rewrite, code, f"t/{i}/", tensors, used) for i, code in enumerate(header.rewrites)
+    )
+    memory: dict[str, Any] = {}
+    for editor, packed in header.memory.items():
+        memory[editor] = checked_file.unpack(packed, f"m/{editor}", tensors, used)
+        if not isinstance(memory[editor], Mapping):
+            raise ValueError(f"the memory of {editor} is no mapping")
+    over = sorted(tensors.keys() - used)
+    if over:
+        raise ValueError(f"nothing in it names the tensor '{over[0]}'")
+    log = tuple(_edit(line) for line in header.log)
+    return Patch(weights, routes, rewrites, memory, log, header.base)
+
+
+def _weight(
+    module: str, chunks: int, tensors: Mapping[str, Tensor], used: set[str]
+) -> Tensor | LowRank:
+    """The weight of a module, dense or in chunks; the names of its tensors are added to `used`."""
+    if chunks > len(tensors):  # before a list of that length is made
+        raise ValueError(f"the weights of {module} promise {chunks} chunks")
+    parts = {f"w/{module}": Part("d_out d_in")}
+    if chunks:
+        pairs = [(f"w/{module}/{i}", f"r{i}") for i in range(chunks)]
+        parts = {f"{name}/a": Part(f"d_out {rank}") for name, rank in pairs}
+        parts |= {f"{name}/b": Part(f"{rank} d_in") for name, rank in pairs}
+    # a NaN would show only in some later forward, far from the file that brought it
+    check_parts(parts, {name: tensors[name] for name in parts if name in tensors})
+    used.update(parts)
+    if not chunks:
+        return tensors[f"w/{module}"]
+    return LowRank(tuple((tensors[f"{name}/a"], tensors[f"{name}/b"]) for name, _ in pairs))
+
+
+def _code(
+    parent: type[Any], code: _Code, prefix: str, tensors: Mapping[str, Tensor], used: set[str]
+) -> Any:
+    """The route or rewrite of a kind; a file can only name classes that registered themselves."""
+    if code.kind not in parent.kinds:
+        raise ValueError(f"unknown {parent.__name__.lower()} kind '{code.kind}'")
+    names = [name for name in tensors if name.startswith(prefix)]
+    used.update(names)
+    mine = {name.removeprefix(prefix): tensors[name] for name in names}
+    try:
+        return parent.kinds[code.kind].load(mine, code.header)
+    except ValueError as error:
+        place = f"the {code.kind} {parent.__name__.lower()} at {prefix[2:-1]}"
+        raise ValueError(f"{place}: {checked_file.sentence(error)}") from None
+
+
+def _edit(line: _Line) -> Edit:
+    """The edit of a line of the log."""
+    facts = tuple(Fact(f.subject, f.prompt, f.target_new, f.target_true) for f in line.facts)
+    reader = {str(key): value for key, value in line.reader.items()}
+    return Edit(line.editor, line.settings, facts, line.source, line.rows, reader, line.batch)
+
+
+def _line(edit: Edit) -> dict[str, Any]:
+    """A line of the log as JSON."""
+    line = asdict(edit)
+    if edit.batch is None:
+        del line["batch"]  # unknown to older libraries
+    return line

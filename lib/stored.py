@@ -1,0 +1,223 @@
+"""What is computed once: tensors kept in the cache folder for later runs, and values in memory.
+
+Second moments, their eigenvectors, anchors and the like take seconds to minutes, and depend on the
+unedited model, a layer and a text alone. Each is one safetensors file that holds the label of what
+it belongs to and a checksum. A file that does not fit is removed and made again, with one warning,
+so that damage never changes an edit. Deleting the folder is always safe, and a folder that cannot
+be written costs time only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+import warnings
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from .atomic_files import cache_folder, digest, whole_file
+from .errors import CacheWarning, sentence
+
+FORMAT = 1  # of the files; part of every label
+SHARE = 4  # what is remembered takes at most this part of the machine's memory, a quarter
+Tensors = dict[str, Tensor]
+K = TypeVar("K", bound=Hashable)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One computed thing: two are equal where kind and label are.
+
+    kind   folder of the file in the cache folder
+    label  everything that the tensors depend on: model and tokenizer (`LM.stored_identity`), layer,
+           texts and settings
+    make   computes the tensors
+    """
+
+    kind: str
+    label: str
+    make: Callable[[], Tensors] = field(compare=False)
+
+    @property
+    def path(self) -> Path:
+        """The file, whose name is a hash of the label."""
+        name = text_hash(self._text)[:24]
+        return cache_folder() / self.kind / f"{name}.safetensors"
+
+    def tensors(self) -> Tensors:
+        """The tensors, read or made."""
+        found = _recall(self) or self._read()
+        if found is None:
+            found = self.make()
+            self.write(found)
+        return found
+
+    def is_there(self) -> bool:
+        """Whether a file of this label is there; its checksum is not compared yet."""
+        return _recall(self) is not None or self._read(check=False) is not None
+
+    def write(self, tensors: Tensors) -> None:
+        """Keep the tensors in the file, or in memory where that is impossible."""
+        # one key, because safetensors writes several in any order
+        metadata = {"stored": f"{digest(self._text, tensors)} {self._text}"}
+        try:
+            path = self.path
+            if path.exists() and not path.is_file():
+                raise FileExistsError(f"{path} is no file")
+            with whole_file(path) as part:
+                save_file({name: t.contiguous() for name, t in tensors.items()}, part, metadata)
+        except (OSError, RuntimeError) as error:  # RuntimeError where nobody knows a home folder
+            _remember(self, tensors)
+            _warn(f"what was computed is not kept for the next run: {sentence(error)}")
+
+    @property
+    def _text(self) -> str:
+        return f"format {FORMAT}, {self.kind}: {self.label}"
+
+    def _read(self, check: bool = True) -> Tensors | None:
+        """The tensors of the file; None where there is none, and where it is damaged and removed.
+
+        check=False reads no tensors and compares the label alone.
+        """
+        try:
+            path = self.path
+            if not path.is_file():
+                return None
+        except (OSError, RuntimeError):
+            return None
+        try:
+            with safe_open(path, framework="pt") as file:
+                checksum, _, label = (file.metadata() or {}).get("stored", "").partition(" ")
+                if label != self._text:
+                    raise ValueError("it belongs to something else")
+                if not check:
+                    return {}
+                # copies: what is read stays on the disk, and could be damaged after the check
+                tensors = {name: file.get_tensor(name).clone() for name in file.keys()}
+            if checksum != digest(self._text, tensors):
+                raise ValueError("its content does not agree with its checksum")
+            return tensors
+        except (MemoryError, KeyboardInterrupt):
+            raise
+        except Exception as error:  # whatever a damaged file makes of the reader
+            _warn(f"{path} was damaged and is made again: {sentence(error)}")
+            try:
+                path.unlink(missing_ok=True)
+            except OSError:
+                pass  # `write` says what is wrong with the folder
+            return None
+
+
+def stored(kind: str, label: str, make: Callable[[], Tensors]) -> Tensors:
+    """The tensors that `make` computes, from the cache folder where an earlier run has kept them.
+
+    kind and label are those of `Stored`.
+    """
+    return Stored(kind, label, make).tensors()
+
+
+def stored_each(
+    kind: str,
+    labels: Mapping[K, str],
+    make: Callable[[list[K]], Iterable[tuple[K, Tensors]]],
+) -> dict[K, Stored]:
+    """Several things that are cheaper to make together, such as the same statistics of all layers.
+
+    labels  {key: label of `Stored`}
+    make    computes the tensors of some keys, and yields each with its key
+
+    One call of `make` makes all that are missing. None is loaded before its `tensors` is called.
+    """
+
+    def alone(key: K) -> Tensors:
+        return dict(make([key]))[key]
+
+    found = {key: Stored(kind, label, partial(alone, key)) for key, label in labels.items()}
+    missing = [key for key, one in found.items() if not one.is_there()]
+    if missing:
+        for key, tensors in make(missing):
+            found[key].write(tensors)
+    return found
+
+
+def remembered(key: Hashable, make: Callable[[], T]) -> T:
+    """The value that `make` computes, kept in memory of this process while there is room for it.
+
+    What was used longest ago is dropped first, and computed again, to the same bits.
+    """
+    found = _recall(key)
+    if found is None:
+        found = make()
+        _remember(key, found)
+    return found
+
+
+def text_hash(text: str | Path) -> str:
+    """A text, or all of a file, as a short part of a label."""
+    content = text.read_bytes() if isinstance(text, Path) else text.encode()
+    return hashlib.sha256(content).hexdigest()
+
+
+def forget() -> None:
+    """Drop everything that is remembered in memory."""
+    with _LOCK:
+        _MEMORY.clear()
+
+
+def room() -> int:
+    """Bytes that may be remembered.
+
+    Bytes are counted, because per layer C with its Cholesky factor takes 38 MB in the embedded
+    model and 3.3 GB in one of 8 billion weights.
+    """
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // SHARE
+    except (AttributeError, ValueError, OSError):  # Windows does not say
+        return 4 << 30
+
+
+def size(value: Any) -> int:
+    """Bytes of the tensors in a tuple, a mapping, or among an object's attributes."""
+    if isinstance(value, Tensor):
+        return value.numel() * value.element_size()
+    if isinstance(value, Mapping):
+        return sum(map(size, value.values()))
+    if isinstance(value, tuple | list):
+        return sum(map(size, value))
+    return sum(map(size, vars(value).values())) if hasattr(value, "__dict__") else 0
+
+
+_MEMORY: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()  # {key: (value, bytes)}
+_LOCK = threading.Lock()
+
+
+def _recall(key: Hashable) -> Any:
+    """The value that is remembered, None where there is none."""
+    with _LOCK:
+        if key not in _MEMORY:
+            return None
+        _MEMORY.move_to_end(key)
+        return _MEMORY[key][0]
+
+
+def _remember(key: Hashable, value: Any) -> None:
+    """Keep a value, and drop old ones where there is no room; the newest stays in any case."""
+    with _LOCK:
+        _MEMORY[key] = value, size(value)
+        _MEMORY.move_to_end(key)
+        while len(_MEMORY) > 1 and sum(b for _, b in _MEMORY.values()) > room():
+            _MEMORY.popitem(last=False)
+
+
+def _warn(what: str) -> None:
+    warnings.warn(what, CacheWarning, stacklevel=4)

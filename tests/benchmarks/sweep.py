@@ -1,0 +1,200 @@
+"""Where the defaults for the packaged models come from: a `lib.scan` per editor, recorded.
+
+    python -m tests.benchmarks.sweep rome          # about 15 minutes on two cores
+    python -m tests.benchmarks.sweep rome --model gemma-3-270m --cases 12
+
+It writes tests/benchmarks/sweeps.json, and for another model sweeps-MODEL.json beside it.
+Only even-numbered classroom cases that the model knows are used; odd ones are for reporting. A
+sweep that was stopped goes on from its journal.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import lib
+from lib.preset_search.scan import scan
+
+OUT = Path(__file__).with_name("sweeps.json")
+GEMMA = "gemma-3-270m"
+RATES = (0.1, 0.25, 0.5)
+# even cases in one call, as editors of many facts are meant; scored on the first of them
+BATCH = {"together": True, "facts": 40}
+WINDOW = {"layers": (3, 5, 8), "widths": (1, 3, 5), "around": 0, "together": True, "facts": 24}
+GRID: dict[str, dict[str, Any]] = {
+    "rome": {"layers": (2, 5, 8, 11, 15, 20), "grid": {"v_lr": RATES}},
+    "ft": {
+        "layers": (12, 18, 22, 25, 27),
+        "grid": {"lr": (1e-3, 2e-3, 5e-3)},
+        "around": 0,
+        **BATCH,
+    },
+    # statistics of layers 23 to 27 alone: a backward pass through all layers costs minutes
+    "crispedit": {
+        "layers": (27,),
+        "widths": (3, 5),
+        "grid": {"lr": (1e-3, 2e-3), "energy": (0.5, 0.9, 0.99)},
+        "around": 0,
+        "together": True,
+        "facts": 24,
+    },
+    # layers and shares of a prompt that tests/benchmarks/horen_angles.json leaves to choose from
+    "horen": {
+        "layers": (23, 27),
+        "grid": {"share": (0.01, 0.5, 1.0), "tau": (None, 0.8)},
+        "around": 0,
+        "together": True,
+        "facts": 24,
+    },
+    # each fact alone: the vectors of several would add up to one direction for all prompts
+    "steer": {
+        "layers": (12, 20),
+        "grid": {"multiplier": (1.0, 2.0, 4.0)},
+        "around": 0,
+        "together": False,
+    },
+    # fine-tuning beside the weights; each fact alone
+    "lora": {
+        "layers": (20, 25, 27),
+        "widths": (1,),
+        "grid": {"lr": (5e-4, 1e-3, 2e-3), "modules": (("down",), ("attn",))},
+        "around": 0,
+        "together": False,
+    },
+    "memit": {**WINDOW, "grid": {"strength": (500.0, 1_000.0, 3_000.0)}},
+    "pmet": {**WINDOW, "grid": {"strength": (500.0, 1_000.0, 3_000.0)}},
+    "emmet": {**WINDOW, "grid": {"strength": (0.0, 1_000.0, 10_000.0)}},
+    "alphaedit": {
+        **WINDOW,
+        "grid": {"quantile": (0.5, 0.7, 0.8, 0.9), "L2": (1.0, 3.0, 10.0, 30.0)},
+    },
+    # the layers to choose from are all up to the given one; each fact is tried in every one of them
+    "wilke": {"layers": (3, 5, 7, 9), "around": 1, "grid": {"v_lr": RATES}, "together": False},
+}
+# Gemma 3 270M has 18 layers. Its head of 262,144 tokens makes a trial dear, so the grids are small.
+SHORT = {"contexts": [[9, 4]]}  # four contexts and the bare prompt, as for the embedded model
+GRIDS: dict[str, dict[str, dict[str, Any]]] = {
+    GEMMA: {
+        # A norm follows the MLP, whose outputs are about 3 long in the middle layers, and a step of
+        # the published rate, 0.5 in each of 640 numbers, is 13.
+        "rome": {
+            "layers": (3, 5, 7),
+            "grid": {"clamp": (1.0, 2.0), "v_lr": (0.05, 0.5)},
+            "around": 0,
+            "settings": SHORT,
+        },
+        "memit": {
+            "layers": (5, 7),  # about those where ROME was best
+            "widths": (1, 3),
+            "grid": {"clamp": (0.75, 1.5), "strength": (1_000.0, 15_000.0)},
+            "around": 0,
+            "together": True,
+            "settings": {**SHORT, "v_lr": 0.05},
+        },
+        "ft": {
+            "layers": (9, 12, 14, 16),
+            "grid": {"lr": (5e-4, 1e-3, 2e-3)},
+            "around": 0,
+            "together": True,
+            "facts": 24,
+        },
+        "ft_m": {
+            "layers": (12, 14, 16, 17),
+            "grid": {"lr": (3e-5, 6e-5, 1.2e-4, 2.5e-4, 5e-4)},
+            "around": 0,
+            "together": False,
+        },
+        "grace": {
+            "layers": (12, 14, 16),
+            "grid": {"eps_init": (1.0, 4.0, 16.0)},
+            "around": 0,
+            "together": True,
+        },
+    }
+}
+
+
+def grid_of(model: str | None, name: str) -> dict[str, Any]:
+    """What is tried for an editor on a model, by default the embedded one."""
+    found = dict(GRID[name] if model is None else GRIDS[model][name])
+    return {"settings": {}, **found}
+
+
+def even(count: int, model: str | None = None) -> list[lib.Case]:
+    return [case for case in lib.classroom(model) if case.id % 2 == 0][:count]
+
+
+def sweep(
+    name: str,
+    count: int,
+    settings: dict,
+    out: Path,
+    journal: Path | None,
+    budget: float | None,
+    model: str | None = None,
+) -> dict:
+    """All stages; the rows in the order in which they were tried, and the best one."""
+    options = grid_of(model, name)
+    if "facts" in options:
+        options["facts"] = [case.fact for case in even(options["facts"], model)]
+    lm, cases = lib.load(model, dtype="float32"), even(count, model)
+    options["settings"] = {**options["settings"], **settings}
+    found = scan(lm, name, cases, journal=journal, budget=budget, **options)
+    tried = {"layer", "layers", *options["grid"]}
+    result = {
+        "command": f"python -m tests.benchmarks.sweep {name} --cases {count}"
+        + (f" --model {model}" if model else "")
+        + "".join(f" --set {key}={json.dumps(value)}" for key, value in settings.items()),
+        "model": lm.identity,
+        "cases": [case.id for case in cases],
+        "settings": {k: v for k, v in found.space.config.items() if k not in tried},
+        "date": time.strftime("%Y-%m-%d"),
+        "rows": [recorded(row) for row in found.rows],
+        "best": recorded(found.best),
+    }
+    write(out, name, result)
+    return {**result, "note": found.note, "preset": found.preset()}
+
+
+def recorded(row: dict) -> dict:
+    return {name: value for name, value in row.items() if name != "trial_seconds"}
+
+
+def write(out: Path, name: str, found: dict) -> None:
+    """Put one editor's sweep into the file, whole or not at all."""
+    kept = json.loads(out.read_text()) if out.exists() else {}
+    part = out.with_suffix(f".{os.getpid()}.tmp")
+    part.write_text(json.dumps({**kept, name: found}, indent=1) + "\n", encoding="utf-8")
+    part.replace(out)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("editor")
+    parser.add_argument("--model", choices=sorted(GRIDS), help="default: the embedded model")
+    parser.add_argument("--cases", type=int, default=16)
+    parser.add_argument("--budget", type=float, help="seconds")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=JSON")
+    parser.add_argument("--out", type=Path, help="default: sweeps.json, or that of the model")
+    parser.add_argument("--journal", type=Path, help="default: in the folder for temporary files")
+    given = parser.parse_args()
+    prepared = GRIDS[given.model] if given.model else GRID
+    if given.editor not in prepared:
+        parser.error(f"no grid is prepared for {given.editor}; there are {', '.join(prepared)}")
+    which = f"-{given.model}" if given.model else ""
+    out = given.out or OUT.with_name(f"sweeps{which}.json")
+    settings = {k: json.loads(v) for k, _, v in (pair.partition("=") for pair in given.set)}
+    journal = given.journal or Path(tempfile.gettempdir()) / f"sweep{which}-{given.editor}.json"
+    found = sweep(given.editor, given.cases, settings, out, journal, given.budget, given.model)
+    journal.unlink(missing_ok=True)  # its rows are in the file now
+    print(json.dumps(found["best"], indent=1), found["note"], found["preset"], sep="\n")
+
+
+if __name__ == "__main__":
+    main()
