@@ -1,7 +1,7 @@
 """AlphaEdit: MEMIT inside the null space of general text (Fang et al., 2025).
 
 The weights change only in directions that the keys of ordinary text hardly use. The keys of earlier
-edits stay in the inverse, so that later batches do not change the outputs there.
+edits stay in the inverse (`layerwise.remember`), so that later batches keep the outputs there.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ from ..patch.patch import Patch
 from ..settings import Layers, Share, Size, setting
 from .shared.base import Editor, mlp_outputs
 from .shared.config import Config
-from .shared.epochs import train
+from .shared.fine_tuning import train
 from .shared.options import EndOfText, EpochSettings, GeneralText
 
 Projection = Literal["grad", "basis"]

@@ -1,7 +1,7 @@
 """EMMET: many facts at once with equality (Gupta et al., 2024).
 
-EMMET is MEMIT's loop with a hard constraint, the limit of MEMIT as λ goes to 0. With one fact it is
-ROME.
+EMMET is MEMIT's loop with a hard constraint, the limit of MEMIT as λ goes to 0 (`memory.reach` with
+strength 0). With one fact it is ROME.
 """
 
 from __future__ import annotations

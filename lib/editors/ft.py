@@ -18,7 +18,7 @@ from ..patch.patch import Patch
 from ..settings import Amount, Count, setting
 from .shared.base import Editor
 from .shared.config import Config
-from .shared.epochs import train
+from .shared.fine_tuning import train
 from .shared.options import EndOfText, EpochSettings
 
 

@@ -23,7 +23,7 @@ from ..patch.patch import Patch
 from ..settings import Amount, Count, Layers, Real, Size, Texts, setting
 from .shared.base import Editor, add_low_rank, mlp_outputs
 from .shared.config import Config
-from .shared.epochs import train
+from .shared.fine_tuning import train
 from .shared.options import EndOfText, EpochSettings
 
 

@@ -37,7 +37,7 @@ class Pmet(LayerwiseEditor):
     paper = "Li et al., PMET: Precise Model Editing in a Transformer, 2024 (arXiv:2308.08742)"
     Config = PmetConfig
     config: PmetConfig
-    site = "pmet"
+    site = "pmet"  # `target_value` moves both outputs there, and returns the MLP's
 
     def residual(self, rest: Tensor, left: int) -> Tensor:
         """The rest divided by √left, so that lower layers write more than in MEMIT.

@@ -2,7 +2,7 @@
 
 The MLP's output projection W is a linear memory that maps keys to values. ROME reads the subject's
 key k, searches the value v* that makes the model give the new answer, and writes the pair (k, v*)
-with the least disturbance of general text.
+with the least disturbance of general text (`memory.insert`).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """95 % intervals of a mean over cases.
 
-Values with known ends, such as shares (0 to 1) and paired differences of shares (−1 to 1), get the
+Values with known ends, as shares (0 to 1) and their differences (`scores.compare`; −1 to 1) get the
 interval of a Bayesian bootstrap in which half a case stands at either end. Where every value is 0
 or 1 that is the interval of Jeffreys. It has three properties that a table needs. It has a width
 where all cases agree; it is narrow where each case is a mean of many prompts; and neither of its

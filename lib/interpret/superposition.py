@@ -4,7 +4,7 @@ The measures are those of *Knowledge in Superposition* (Hu et al., 2024, arXiv:2
 matrix is ρ here. Writing key i puts the share ρ(i, j) of its residual on key j. An edit that harms
 no other fact needs ρ(i, j) = 0, which means keys that are orthogonal after whitening. Kurtosis says
 little about the distance from that state, so rms ρ and the share above a threshold are given too.
-All of it is computed in float64 on the CPU, by the formulas in `lib.memory`.
+All of it is computed in float64 on the CPU, by `lib.memory.interference`.
 """
 
 from __future__ import annotations

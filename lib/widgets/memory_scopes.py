@@ -15,7 +15,7 @@ from torch import Tensor
 
 from .. import plot
 from ..editors.grace.codebook import Codebook, Label
-from ..editors.wise.side_memory import Side
+from ..editors.wise.route import Side
 from ..plot import points as maps
 from .panel import Panel, View
 

@@ -43,7 +43,7 @@ import torch
 
 import lib
 from lib import widgets
-from lib.editors.wise import merging, side_memory
+from lib.editors.wise import merging, route
 from lib.model import generation
 from notebooks.support import checks_12_wise as checks_12
 from notebooks.support import drawings_12, long_runs, models, show
@@ -148,7 +148,7 @@ show.Table(rows)
 # %%
 shape = tuple(lm.weight(module).shape)
 rho = 0.2
-masks = [side_memory.draw_mask(shape, rho, seed=0, shard=i) for i in range(3)]
+masks = [route.draw_mask(shape, rho, seed=0, shard=i) for i in range(3)]
 drawings_12.masks(*masks[:2])
 
 # %% [markdown]

@@ -17,7 +17,7 @@ from torch import Tensor
 
 import lib
 from lib.data.facts import encode_prompt
-from lib.editors.wise.side_memory import Side, SideMemory
+from lib.editors.wise.route import Side, SideMemory
 from lib.evaluation.intervals import DIFFERENCE, SHARE, interval
 
 # The one place for WISE's settings: change them, then `--long 12` again.

@@ -49,6 +49,7 @@ def at(browser, place):
 
     def look(width: int, theme: str = "light"):
         context = browser.new_context(viewport={"width": width, "height": 900})
+        context.set_default_timeout(120_000)  # a busy machine takes its time
         page = context.new_page()
         page.on("console", lambda m: wrong.append(m.text) if m.type == "error" else None)
         page.on("pageerror", lambda error: wrong.append(str(error)))

@@ -13,7 +13,7 @@ import torch
 import lib
 from lib.data.facts import encode_target
 from lib.editors.grace.codebook import Codebook
-from lib.editors.grace.deferral import Deferral
+from lib.editors.grace.route import Deferral
 from lib.editors.shared.entry_values import EntrySite, descend
 from lib.editors.shared.options import EntryTraining
 from lib.model import activations, generation, scoring

@@ -11,7 +11,7 @@ from torch.nn.functional import normalize
 import lib
 from lib.data.facts import encode_target
 from lib.editors.horen import calibration
-from lib.editors.horen.hopfield import Dynamics, Hopfield, Query
+from lib.editors.horen.route import Dynamics, Hopfield, Query
 from lib.editors.shared.routed import nearest
 from lib.model.sequences import Sequences
 

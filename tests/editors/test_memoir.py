@@ -10,7 +10,7 @@ import torch
 import lib
 from lib.editors.memoir import fingerprint
 from lib.editors.memoir.fingerprint import Fingerprint, insert
-from lib.editors.memoir.residual_memory import Residual, threshold
+from lib.editors.memoir.route import Residual, threshold
 from lib.editors.shared.routed import nearest, pack_bits, unpack_bits
 from lib.model import batching
 

@@ -13,7 +13,7 @@ import torch
 
 import lib
 from lib.editors.wise import training, wise
-from lib.editors.wise.side_memory import (
+from lib.editors.wise.route import (
     ActivationDifference,
     Side,
     SideMemory,

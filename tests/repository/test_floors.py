@@ -33,7 +33,7 @@ OPENED = {
         "lib.editors.rect",
         "lib.editors.rome",
         "lib.editors.wise.merging",
-        "lib.editors.wise.side_memory",
+        "lib.editors.wise.route",
         "lib.evaluation.answers",
         "lib.evaluation.evaluate",
         "lib.evaluation.intervals",

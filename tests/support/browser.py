@@ -55,6 +55,7 @@ def visit(browser, address):
 
     def open_page(width: int = 1280, theme: str = "light", query: str = ""):
         context = browser.new_context(viewport={"width": width, "height": 900})
+        context.set_default_timeout(120_000)  # a busy machine takes its time
         page = context.new_page()  # a second page of the context is the same visitor's other window
         page.on("console", lambda m: wrong.append(m.text) if m.type == "error" else None)
         page.on("pageerror", lambda error: wrong.append(str(error)))

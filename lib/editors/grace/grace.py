@@ -3,7 +3,7 @@
 A codebook is a list of entries. An entry's key is what the module reads at a prompt's last token,
 its value is what the module should put out there, and its deferral radius says how far from the key
 it answers (codebook.py). Only values are trained. Outside all radii the model is the base model,
-bit for bit (deferral.py is the route that does this).
+bit for bit (route.py is the route that does this).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ..shared.codebooks import CodebookConfig, CodebookEditor, Label
 from ..shared.entry_values import EntrySite, Replacement
 from ..shared.options import EndOfText
 from .codebook import Codebook
-from .deferral import Deferral
+from .route import Deferral
 
 
 @dataclass(frozen=True)

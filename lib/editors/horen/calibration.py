@@ -20,7 +20,7 @@ from ...model.lm import LM
 from ...patch.patch import EMPTY
 from ...stored import Tensors, stored, text_hash
 from ..shared.routed import nearest
-from .hopfield import Dynamics, Query
+from .route import Dynamics, Query
 
 PROMPTS = 512  # of general text
 LENGTHS = (4, 24)  # tokens of one

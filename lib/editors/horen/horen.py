@@ -2,7 +2,7 @@
 
 As in GRACE, only values beside one module are trained, and the model is the base model, bit for
 bit, wherever no entry answers. Three things differ: a key is the direction of the mean over the
-last part of the prompt, a query takes a damped Hopfield step before it is compared (hopfield.py),
+last part of the prompt, a query takes a damped Hopfield step before it is compared (route.py),
 and a value is added to the module's output in place of standing for it.
 
 Ours: the codebook has no random first entry, which could only take queries from others. A value
@@ -30,7 +30,7 @@ from ..shared.codebooks import CodebookConfig, CodebookEditor, Label
 from ..shared.entry_values import EntrySite
 from ..shared.routed import flat_tuples, nearest, tuples_of
 from . import calibration
-from .hopfield import Dynamics, Hopfield, PositiveShare, Query, Rounds
+from .route import Dynamics, Hopfield, PositiveShare, Query, Rounds
 
 Cosine = Annotated[float, Meta(ge=-1, le=1, description="a number from -1 to 1")]
 SAME = 1e-6  # two keys whose cosine is this near to 1 are one prompt

@@ -30,7 +30,7 @@ from ..shared.descent import Descent
 from ..shared.options import ContextSettings, EndOfText
 from ..shared.routed import CapturedRows, pack_bits, unpack_bits
 from .fingerprint import Fingerprint, insert, means, permutation
-from .residual_memory import Residual, threshold
+from .route import Residual, threshold
 
 State = dict[str, Any]
 

@@ -15,8 +15,8 @@ from ...model.answer_rows import AnswerRows
 from ...model.lm import LM
 from ...model.sequences import Counted
 from ..shared.routed import CapturedRows
+from .route import ActivationDifference, hinges
 from .settings import WiseConfig
-from .side_memory import ActivationDifference, hinges
 
 Rows = Sequence[Sequence[int]]  # token ids of some texts
 

@@ -5,7 +5,7 @@ its copy and learns the facts. They are trained in groups, called shards, each o
 only a random subset of the entries, so that shards do not wear each other out. Full shards are
 merged into one side memory (merging.py). The router asks how far a side memory moves the module's
 output on a prompt, the activation difference Δ. Margin losses keep it large on edits and small
-elsewhere (side_memory.py).
+elsewhere (route.py).
 """
 
 from __future__ import annotations
@@ -28,8 +28,7 @@ from ..shared import routed
 from ..shared.base import Editor
 from ..shared.descent import Descent
 from .merging import RULES
-from .settings import WiseConfig
-from .side_memory import (
+from .route import (
     ActivationDifference,
     Side,
     SideMemory,
@@ -37,6 +36,7 @@ from .side_memory import (
     pack,
     unpack,
 )
+from .settings import WiseConfig
 from .training import FactTraining, Margins, Rows, TextReader
 
 State = dict[str, Any]
