@@ -26,7 +26,8 @@ Real = Annotated[float, Meta(gt=-LARGEST, lt=LARGEST, description="a finite numb
 Amount = Annotated[float, Meta(ge=0, lt=LARGEST, description="a finite number from 0 on")]
 Share = Annotated[float, Meta(ge=0, le=1, description="a number from 0 to 1")]
 Layers = Annotated[tuple[Count, ...], Meta(min_length=1, description="a list of one layer or more")]
-Texts = Annotated[tuple[str, ...], Meta(min_length=1, description="a list of one text or more")]
+Text = Annotated[str, Meta(min_length=1)]
+Texts = Annotated[tuple[Text, ...], Meta(min_length=1, description="a list of non-empty texts")]
 
 
 @dataclass(frozen=True)
@@ -62,11 +63,10 @@ def setting(
     A sentence or source that is left out is that of the base class's field of the same name.
     published is the paper's value where it is not the default.
     """
-    said = {"sentence": sentence, "source": source}
-    found = {name: value for name, value in said.items() if value is not None}
-    if published is not MISSING:
-        found["published"] = published
-    return field(default=default, metadata=found)
+    given = {"sentence": sentence, "source": source}
+    said = {name: value for name, value in given.items() if value is not None}
+    paper = {} if published is MISSING else {"published": published}
+    return field(default=default, metadata=said | paper)
 
 
 def explain(config: type) -> dict[str, Setting]:

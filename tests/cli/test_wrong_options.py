@@ -100,7 +100,7 @@ def test_random_values_of_settings(tiny_model, capsys, count, seed):
         ("ft_m", "batch_size=0", "batch_size is a whole number from 1 on, not 0"),
         ("ft_m", "target_eos=3", "target_eos is true or false, not 3"),
         ("memit", "layers=[]", "layers is a list of one layer or more, not ()"),
-        ("memit", "layers=[true]", "layers is a list of one layer or more, not (True,)"),
+        ("memoir", 'irrelevant=[""]', "irrelevant is a list of non-empty texts or None, not ('',)"),
         ("memit", "contexts=[[1]]", "contexts is a list (each a list (a whole number from 0 on, a"),
         ("rledit", "each_turn=3", "rledit has no setting 'each_turn' any more: it is always False"),
         ("rect", "inner=5", "inner is an editor's name, or its name and settings, not 5"),

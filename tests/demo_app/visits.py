@@ -83,7 +83,7 @@ def visit(page, number: int, folder: Path) -> None:
 
 def settled(page) -> dict[str, int]:
     """What is held when what is under way has ended."""
-    before, until = {}, time.monotonic() + 10
+    before, until = {}, time.monotonic() + 90
     busy = ("visitors", "calls", "gradio's calls")
     while (found := held(page)) != before or any(found[kind] for kind in busy):
         assert time.monotonic() < until, found

@@ -206,5 +206,5 @@ def test_facts_given_twice_and_wrong_numbers(lm):
         patching.setattr(ExpertRows, "loss", lambda *_: torch.tensor(torch.nan))
         with pytest.raises(lib.EditError, match="loss is not finite"):
             editor(lm).edit(FACTS[:1])
-    with pytest.raises(lib.EditError, match="irrelevant is a list of one text or more"):
+    with pytest.raises(lib.EditError, match="irrelevant is a list of non-empty texts"):
         editor(lm, irrelevant=())

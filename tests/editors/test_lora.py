@@ -87,7 +87,7 @@ def test_places_that_are_not_there_are_refused_in_one_sentence():
     ]  # fmt: skip
     for wrong, message in (
         ({"modules": ("c_attn",)}, "no module 'c_attn' in its blocks; there are down, up, attn, d"),
-        ({"modules": ()}, "modules is a list of one text or more"),
+        ({"modules": ()}, "modules is a list of non-empty texts"),
         ({"rank": 0}, "rank is a whole number from 1 on, not 0"),
         ({"layers": (2, 1)}, "layers must ascend"),
     ):
