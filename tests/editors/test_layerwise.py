@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import lib
+from lib import memory
 from lib.editors import prune, rect
 from lib.editors.shared import layer_search, value_norm
 from lib.keys_values import target_value
@@ -101,6 +102,37 @@ def test_alphaedit_leaves_k0_within_what_its_threshold_implies(lm):
     assert 0 < damage <= space.threshold * change.norm() ** 2 * (1 + 1e-6)
     P = space.Q @ space.Q.T
     torch.testing.assert_close(change @ P, change, atol=1e-5, rtol=1e-4)
+
+
+def test_rome_writes_its_value_at_its_key_on_the_weights_as_they_are(lm):
+    settings = {k: v for k, v in SPREAD.items() if k != "layers"} | {"steps": 4}
+    for keys, held in (("prompt", [0]), ("mean", [1]), ("both", [0, 1]), ("mixed", [0])):
+        editor = lib.EDITORS["rome"](
+            lm, **{**settings, "templates": ("{}", "Well. {}")}, layer=1, keys=keys
+        )
+        first = editor.edit(FACTS[:1])
+        _, found = editor.update(FACTS[1], first)
+        W, before = (
+            lm.weight(lm.mlp_out(1), patch) for patch in (editor.edit(FACTS[1:2], first), first)
+        )
+        bare, mean = found.keys[0], found.keys.mean(0)
+        wanted = before @ bare + found.delta if keys == "prompt" else found.v_star
+        for key in held:
+            torch.testing.assert_close(W @ (bare, mean)[key], wanted, atol=1e-3, rtol=1e-3)
+
+
+def test_alphaedit_keeps_keys_as_its_batch_leaves_them_and_solves_beside_them(lm):
+    editor = lib.EDITORS["alphaedit"](lm, **SPREAD, quantile=0.9, L2=1e-3)
+    patch = editor.edit(FACTS[:2])
+    with lm.patched(patch):
+        left = lm.keys(FACTS[:2], 2)
+    assert not torch.allclose(left, lm.keys(FACTS[:2], 2), atol=1e-3)  # layer 1 is below it
+    state = patch.memory["alphaedit"]
+    torch.testing.assert_close(state["keys"]["2"][0], left, atol=1e-5, rtol=1e-5)
+    K = lm.keys(FACTS[2:], 2).double()
+    wanted = memory.reach_null(K, editor.null_space(2).Q, 1e-3, left.double())
+    torch.testing.assert_close(editor.solve(2, K, state), wanted, atol=1e-4, rtol=1e-3)
+    assert not torch.allclose(editor.solve(2, K, {}), wanted, atol=1e-3)
 
 
 @pytest.mark.parametrize("layers", [(), (2, 1), (1, 1)])

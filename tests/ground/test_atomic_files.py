@@ -177,6 +177,19 @@ def test_leftovers_of_the_dead_go_and_those_of_the_living_stay(tmp_path, make):
     assert other.exists() and mine.exists()
 
 
+def test_the_old_file_is_whole_until_the_new_one_is(tmp_path):
+    path = tmp_path / "f"
+    path.write_text("old")
+    with pytest.raises(KeyError), whole_file(path) as part:
+        part.write_text("half")
+        raise KeyError
+    assert path.read_text() == "old"
+    with whole_file(path) as part:
+        part.write_text("new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new" and list(tmp_path.iterdir()) == [path]
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_two_writers_at_once_do_not_take_each_other_s_files(tmp_path):
     """Threads here, and two processes: each writes the same target many times."""

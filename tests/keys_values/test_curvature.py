@@ -150,6 +150,15 @@ def test_s_is_the_second_moment_of_the_gradients_of_the_summed_loss(lm, tmp_path
     assert twice.outputs == 2 * found[1].outputs
 
 
+def test_c_is_the_mean_over_all_tokens_but_the_first_of_each_window(lm, tmp_path):
+    path, name = text_file(tmp_path), lm.mlp_out(1)
+    ids = lm.tokenizer(open(path).read())["input_ids"]
+    rows = [lm.run([ids[i : i + 256]], watch=[name]).seen[name][0][0, 1:] for i in (0, 256)]
+    K = torch.cat(rows).double()  # (tokens, d_in)
+    C = lib.second_moment(lm, [1], path, 512, damping=0.0)[1].C
+    torch.testing.assert_close(C, K.T @ K / len(K), atol=1e-5, rtol=1e-4)
+
+
 def test_s_is_read_once_and_stands_beside_c(lm, tmp_path, monkeypatch):
     path = text_file(tmp_path)
     found = output_moment.moments(lm, [1], path, 512)[1]

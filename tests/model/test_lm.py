@@ -85,8 +85,11 @@ def test_low_rank_refers_to_the_base_weights_and_an_inner_patch_shadows(lm):
         both = lm.run(["A cat"]).logits  # another module: both act
     with lm.patched(other | inner):
         assert torch.equal(lm.run(["A cat"]).logits, both)
-    with lm.patched(other), lm.patched(inner, only=True):
-        assert torch.equal(lm.run(["A cat"]).logits, alone)
+    with lm.patched(other):
+        outside = lm.run(["A cat"]).logits
+        with lm.patched(inner, only=True):
+            assert torch.equal(lm.run(["A cat"]).logits, alone)
+        assert torch.equal(lm.run(["A cat"]).logits, outside)  # and the outer one is back
 
 
 def test_a_low_rank_update_equals_its_dense_form(lm):
