@@ -126,9 +126,24 @@ def ranges(texts):
     return {found.name: found.specifier for found in map(Requirement, texts)}
 
 
-def test_ranges_are_those_of_requirements():
+def required():
     lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
-    listed = ranges(filter(None, (line.partition("#")[0].strip() for line in lines)))
+    return ranges(filter(None, (line.partition("#")[0].strip() for line in lines)))
+
+
+def test_what_tests_are_skipped_without_is_installed_where_they_run():
+    """A test that is skipped everywhere says nothing; those of parquet are never skipped."""
+    wanted = {"pyarrow"}
+    for path in (ROOT / "tests").rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        wanted |= set(re.findall(r"(?:importorskip|find_spec)\(\s*\"(\w+)", text))
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    given = {*required(), *re.findall(r"pip install -q \"?(\w+)", script)}
+    assert {"pyarrow", "lm_eval", "peft"} <= wanted <= given
+
+
+def test_ranges_are_those_of_requirements():
+    listed = required()
     extras = dict(PROJECT["optional-dependencies"])
     extras.pop("harness")  # brings datasets and much else; its tests run where it is installed
     packaged = ranges([*PROJECT["dependencies"], *(t for some in extras.values() for t in some)])
