@@ -1,1 +1,1 @@
-"""Lifelong editing: a stream of many edits, its journal, and measurements on the way."""
+"""Lifelong editing: streams, and journals that go on bit for bit with one number of threads."""

@@ -54,8 +54,8 @@ def stream(
                    the base model is measured, on all cases.
     evaluate_with  Arguments of `evaluate` by name: events, metrics, pool, text, kl_prompts, seed.
     progress       A bar on stderr, by default only on a terminal.
-    journal        A folder from which the same call goes on after a kill, bit for bit. A finished
-                   journal gives its result without an edit.
+    journal        A folder from which the same call, with the same number of threads, goes on after
+                   a kill, bit for bit. A finished journal gives its result without an edit.
     save_every     Batches between two saved patches; a run that goes on repeats the batches after
                    the last one.
     sample         At a point, at most so many old facts (first quarter), recent facts (last

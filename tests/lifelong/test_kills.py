@@ -1,4 +1,4 @@
-"""Every command that writes, killed fifty times at random moments (see `tests.support.kills`)."""
+"""Every command that writes, killed fifty times; all runs have one thread (`support/kills.py`)."""
 
 from __future__ import annotations
 

@@ -3,8 +3,8 @@
 `python -m tests.support.kills NAME FOLDER KILLS SEED` runs one of COMMANDS that often and prints
 its counts as JSON. The commands run in forks of a process that has imported everything, so that a
 kill falls into their work and not into Python's start. After every kill the target is whole or
-absent, by content. A run that is then left alone gives the bytes of one that was never killed, and
-nothing temporary remains beside it.
+absent, by content. A run that is then left alone leaves nothing temporary, and gives the bytes of
+one that was never killed: both have one thread, and bit for bit holds for one number of threads.
 """
 
 from __future__ import annotations
