@@ -248,14 +248,14 @@ class Scan:
         return {name: value and round(value, 4) for name, value in row.items()}
 
     def _best(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """The row of the highest score; of rows within 0.01 of it, the one with less damage."""
+        """The highest score; of rows within 0.01, less damage: specificity, locality, then KL."""
         good = [row for row in rows if "error" not in row]
         if not good:
             raise ScanError(f"no trial of {self.editor} succeeded: {rows[0]['error']}")
         top = max(row["harmonic"] for row in good)
         close = [row for row in good if row["harmonic"] > top - CLOSE]
-        order = [m for m in ("efficacy", "specificity", "locality") if m in self.scored]
-        return max(close, key=lambda row: [row[m] for m in order])
+        kept = [m for m in ("specificity", "locality") if m in self.scored]
+        return max(close, key=lambda row: [*(row[m] for m in kept), -(row["kl_nats"] or 0)])
 
     @property
     def best(self) -> dict[str, Any]:

@@ -7,10 +7,12 @@ import tomllib
 import warnings
 from dataclasses import asdict, fields, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import lib
+from lib.preset_search.scan import SCORED, Scan
 from lib.settings import explain, words
 
 from ..support import tiny
@@ -85,11 +87,39 @@ def test_the_defaults_of_a_further_model_are_the_best_of_their_sweep(path):
     known = {case.id for case in lib.classroom(lm.name)}
     for name, sweep in json.loads(path.read_text(encoding="utf-8")).items():
         config = lib.EDITORS[name](lm).config
-        assert sweep["model"].startswith(f"{lm.name} ") and TABLE[name][lm.name]["tuned"]
+        assert sweep["model"].startswith(f"{lm.name} ")
         assert {case % 2 for case in sweep["cases"]} == {0} and set(sweep["cases"]) <= known
         chosen = {**config.current(name, sweep["settings"]), **sweep["best"]}
         for key in [key for key in chosen if hasattr(config, key)]:
             assert json.loads(json.dumps(getattr(config, key))) == chosen[key], (name, key)
+
+
+@pytest.mark.parametrize("path", [SWEEPS, *OTHERS], ids=lambda path: path.stem)
+def test_a_chosen_row_is_the_one_that_the_rule_picks_or_its_reason_stands_beside_it(path):
+    """The rule of a search on all stored rows, whatever the field `best` says."""
+    for name, sweep in json.loads(path.read_text(encoding="utf-8")).items():
+        said, best = sweep.get("reason", ""), sweep["best"]
+        rows = [row for row in sweep["rows"] if "harmonic" in row]
+        if not rows:
+            assert said.startswith("The rows have no score") and sweep["note"], name
+            continue
+        found = Scan._best(SimpleNamespace(scored=SCORED), rows)
+        if best.items() <= found.items():
+            assert not said, name
+            continue
+        other = [f"{key} {found[key]:g}" for key in found if found[key] != best.get(key)]
+        pair = f"({found['harmonic']:.4f} against {best['harmonic']:.4f})"
+        assert said.startswith(f"The rule picks {other[0]} {pair}: "), (name, other[0], pair)
+
+
+@pytest.mark.parametrize("path", [SWEEPS, *OTHERS], ids=lambda path: path.stem)
+def test_a_row_of_ours_is_marked_tuned_exactly_where_its_trials_are_recorded(path):
+    recorded = json.loads(path.read_text(encoding="utf-8"))
+    model = "SmolLM2-135M" if path == SWEEPS else path.stem.removeprefix("sweeps-")
+    marks = {e: rows[model]["tuned"] for e, rows in TABLE.items() if model in rows}
+    assert marks == {editor: editor in recorded for editor in marks}
+    without = {"steer"} if path == SWEEPS else set()  # nothing was chosen by its sweep
+    assert recorded.keys() - marks.keys() == without
 
 
 @pytest.mark.parametrize("name", lib.EDITORS)

@@ -126,25 +126,30 @@ def test_windows_end_at_the_layer_and_are_cut_at_the_bottom(lm, window, trials):
     assert lib.EDITORS["window"](lm, **found.settings).config.layers == (0, 1)
 
 
-@pytest.mark.parametrize("name", ["rome", "ft"])
-def test_the_recorded_sweeps_are_what_a_scan_with_these_rows_finds(name, deep, monkeypatch, trials):
-    """Same candidates, same choice: the stored rows of the embedded model are played back."""
-    kept = json.loads(sweep.OUT.read_text())[name]
-    kept["rows"] = [row for row in kept["rows"] if "enough" not in row]  # tried beside the grid
-    rate = next(iter(sweep.GRID[name]["grid"]))
-    known = {(row["layer"], row[rate]): row for row in kept["rows"]}
-    monkeypatch.setattr(Scan, "_trial", lambda self, c: known[c["layer"], c[rate]])
+def test_a_sweep_over_the_recorded_trials_of_rome_proposes_its_preset(deep, monkeypatch, trials):
+    """The stored rows of the embedded model are played back; a trial that is not there fails."""
+    kept = json.loads(sweep.OUT.read_text())["rome"]
+    rows = [row for row in kept["rows"] if "enough" not in row]  # tried beside the grid
+    known = {(row["layer"], row["v_lr"]): row for row in rows}
+
+    def trial(self, changes):
+        if (changes["layer"], changes["v_lr"]) not in known:
+            raise lib.EditError("not recorded")
+        return known[changes["layer"], changes["v_lr"]]
+
+    monkeypatch.setattr(Scan, "_trial", trial)
     monkeypatch.setattr(lib, "load", lambda *_, **__: deep)
     monkeypatch.setattr(sweep, "write", lambda *_: None)
-    found = sweep.sweep(name, len(kept["cases"]), {}, sweep.OUT, None, None)
-    assert {(row["layer"], row[rate]) for row in found["rows"]} == known.keys()
+    found = sweep.sweep("rome", len(kept["cases"]), {}, sweep.OUT, None, None)
+    assert {(2, 0.25), (3, 0.25), (20, 0.25)} <= {(r["layer"], r["v_lr"]) for r in found["rows"]}
     same = ("command", "cases", "settings", "best")
-    settings = lib.EDITORS[name].current(kept["settings"])
+    settings = lib.EDITORS["rome"].current(kept["settings"])
     assert {k: found[k] for k in same} == {**{k: kept[k] for k in same}, "settings": settings}
-    assert kept.keys() <= found.keys() and found["rows"][0].keys() == kept["rows"][0].keys()
-    chosen = tomllib.loads(found["preset"])[name]["SmolLM2-135M-Instruct"]
+    assert kept.keys() - {"reason"} <= found.keys()
+    assert found["rows"][0].keys() == kept["rows"][0].keys()
+    chosen = tomllib.loads(found["preset"])["rome"]["SmolLM2-135M-Instruct"]
     table = tomllib.loads((Path(lib.__file__).parent / "editors" / "presets.toml").read_text())
-    assert chosen == table[name]["SmolLM2-135M"]
+    assert chosen == table["rome"]["SmolLM2-135M"]
 
 
 @pytest.mark.parametrize("model", [None, *sweep.GRIDS])
@@ -223,12 +228,16 @@ def test_the_journal_of_another_scan_is_refused(lm, deep, trials, tmp_path):
     scan(deep, "rome", small_cases(), journal=file)
 
 
-def test_close_scores_are_decided_by_efficacy_then_specificity(lm, trials, monkeypatch):
-    rows = [(0.90, 0.8, 0.9), (0.895, 0.9, 0.5), (0.892, 0.9, 0.6), (0.88, 1.0, 1.0)]
+def test_close_scores_are_decided_by_damage_alone(lm, trials, monkeypatch):
+    """Score, efficacy, specificity, KL; the last row has the least damage, and is too far below."""
+    rows = [(0.9, 0.9, 0.5, 0), (0.895, 0.8, 0.6, 2), (0.892, 0.8, 0.6, 1), (0.88, 1.0, 1.0, 0)]
 
     def trial(self, changes):
-        score, efficacy, specificity = rows[changes["layer"]]
-        return {"harmonic": score, "efficacy": efficacy, "specificity": specificity}
+        score, *others = rows[changes["layer"]]
+        return {
+            "harmonic": score,
+            **dict(zip(("efficacy", "specificity", "kl_nats"), others, strict=True)),
+        }
 
     monkeypatch.setattr(Scan, "_trial", trial)
     assert scan(lm, "ft", small_cases()).best["layer"] == 2

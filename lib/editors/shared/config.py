@@ -96,7 +96,7 @@ class Config:
                 row["layers"] = tuple(range(first, last + 1))
         for pattern, values in found.items():
             if pattern != "any" and pattern.lower() in lm.name.lower():
-                ours = values.get("tuned") and not tuned
+                ours = "tuned" in values and not tuned
                 row |= {k: v for k, v in values.items() if not ours or k in PLACES}
         return {name: value for name, value in row.items() if name in known}
 
