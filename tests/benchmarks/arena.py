@@ -7,7 +7,8 @@ A cell is one editor on one set of facts for one number of edits in a row; 1 sta
 edits, each on the unedited model. Its result is a small file: the mean of each case, metric and
 event, from which every interval and every paired difference follows. The same call goes on where it
 was stopped: a stream's cell has a journal, and a finished cell is not run again. `arena_store` puts
-the results beside this file, and `arena_tables` draws them.
+the results beside this file, and `arena_tables` draws them. Of a file the facts are the rows that
+rows.toml has for the arena under its NAME.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from lib.evaluation.scores import COLUMNS, Scores
 from lib.lifelong.journal import digest
 from tests.benchmarks import command
 from tests.benchmarks.arena_store import Cell, Result, joined
+from tests.benchmarks.rows import classroom, of_file
 
 BASE = "base"  # the row of the unedited model
 FIRST = (BASE, "retrieval", "ft")  # rows that every arena has: what an editor has to be better than
@@ -188,8 +190,8 @@ def main() -> None:
     lengths = [int(n) for n in given.lengths.split(",")]
     files = dict(pair.split("=", 1) for pair in given.data)
     most = max(SINGLES, *lengths)
-    data = {name: lib.read_cases(Path(f), limit=most) for name, f in files.items()}
-    data = data or {"classroom": lib.classroom(given.model)}
+    data = {name: of_file(name, "arena", Path(f), most) for name, f in files.items()}
+    data = data or {"classroom": classroom("tables", given.model)}
     lm = lib.load(given.model)
     run(lm, data, given.to, lengths, given.editors.split(","), given.budget)
 

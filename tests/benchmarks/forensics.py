@@ -51,6 +51,7 @@ from tests.benchmarks.forensics_reading import (
     largest,
     verdict,
 )
+from tests.benchmarks.rows import classroom
 
 OUT = Path(__file__).with_suffix(".json")
 QUIET = [prefix for prefix in PREFIXES if prefix != "{}"]  # none begins as a prompt may
@@ -109,9 +110,8 @@ def batches(editor: str, size: int, count: int) -> list[list[lib.Case]]:
     """Batches of cases, each of one half, drawn with one seed; even and odd ones in turns."""
     found: list[list[lib.Case]] = []
     halves = []
-    for parity in (0, 1):
-        cases = [c for c in lib.classroom() if c.fact.subject and c.id % 2 == parity]
-        halves.append(cases)
+    for half in ("tuning", "tables"):
+        halves.append([case for case in classroom(half) if case.fact.subject])
     draw = random.Random(0)
     for half in halves:
         draw.shuffle(half)
@@ -144,7 +144,7 @@ def main() -> None:
     warnings.simplefilter("ignore", lib.EditWarning)
     lm = lib.load(dtype="float32")
     given.work.mkdir(parents=True, exist_ok=True)
-    own = [_own(case, given) for case in lib.classroom() if case.fact.subject]
+    own = [_own(case, given) for case in classroom("all") if case.fact.subject]
     names = list(dict.fromkeys([*own, *read_names(given.prompts or given.subjects)]))
     reading = Reading(lm, given.work, names, given.text, BARE if given.prompts else PREFIX)
     text = digest(given.text.read_text(encoding="utf-8").splitlines())

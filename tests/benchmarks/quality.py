@@ -7,11 +7,11 @@
     python -m tests.benchmarks.quality classroom --editors horen --cases 20 --tag ", 20 cases"
 
 Classroom: every odd-numbered case that the model knows (even ones are for tuning). CounterFact: the
-first rows of a file in the flat format. Without --batch each fact is edited alone on the base
-model; with it all are edited one batch after another and measured at the end. Writes quality.json
-beside itself; rows of one name take the place of those before, so that a run on other cases has a
---tag. With --work a run of single edits keeps every five of them in that folder, and a
-later one goes on from there.
+first rows of the flat file that rows.toml has for the tables. Without --batch each fact is edited
+alone on the base model; with it all are edited one batch after another and measured at the end.
+Writes quality.json beside itself; rows of one name take the place of those before, so that a run on
+other cases has a --tag. With --work a run of single edits keeps every five of them in that folder,
+and a later one goes on from there.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from lib.evaluation.metrics import asked
 from lib.evaluation.probe_prompts import probe_items
 from lib.evaluation.single_edits import QUICK
 from tests.benchmarks import command
+from tests.benchmarks.rows import classroom, of_file
 
 OUT = Path(__file__).with_suffix(".json")
 PART = 5  # single edits between two files of a run that is kept
@@ -105,10 +106,9 @@ def main() -> None:
     given = parser.parse_args()
     settings = {k: json.loads(v) for k, _, v in (pair.partition("=") for pair in given.set)}
     if given.which == "classroom":
-        known = lib.classroom(given.model)
-        cases = [case for case in known if case.id % 2 == 1][: given.cases]
+        cases = classroom("tables", given.model)[: given.cases]
     else:
-        cases = lib.read_cases(given.data, limit=given.cases or 100)
+        cases = of_file("counterfact", "tables", given.data, given.cases or 100)
     lm = lib.load(given.model, dtype="float32")
     of = (f", {lm.name}" if given.model else "") + given.tag
     base = None

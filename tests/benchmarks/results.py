@@ -9,6 +9,9 @@ with its name (`tables.py` says how each is made):
     <!-- table: NAME -->
     …
     <!-- end -->
+
+Where a table has rows that something was chosen on, rows.toml names them, and a sentence below the
+table says it, or in the line above a table that has become text.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from . import (
     tables_models,
     tables_scale,
 )
+from .rows import note
 from .tables import HERE, TABLES
 
 MORE = (
@@ -37,6 +41,8 @@ MORE = (
 )  # importing them has registered their tables
 PAGES = (HERE / "RESULTS.md", HERE.parents[1] / "README.md")
 MARKED = re.compile(r"(<!-- table: ([\w-]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+# the line above a table that has become text, which ends with what `rows` notes about its file
+TEXT = re.compile(r"^(\*Measured .*\[(\w+)\.json\]\(\w+\.json\)\.).*\*$", re.MULTILINE)
 BEGINS = re.compile(r"^<!-- table:", re.MULTILINE)
 
 
@@ -51,9 +57,14 @@ def written(page: str) -> str:
         begin, name, _, end = found.groups()
         if name not in TABLES:
             raise PageError(f"no function makes a table '{name}'; there are {', '.join(TABLES)}")
-        return f"{begin}\n{TABLES[name]().rstrip()}\n\n{end}"
+        below = f"\n\n{note(name)}" if note(name) else ""
+        return f"{begin}\n{TABLES[name]().rstrip()}{below}\n\n{end}"
 
-    return MARKED.sub(again, page)
+    def noted(found: re.Match[str]) -> str:
+        said = note(f"{found[2]}.json")
+        return f"{found[1]} {said}*" if said else f"{found[1]}*"
+
+    return TEXT.sub(noted, MARKED.sub(again, page))
 
 
 def differences(pages: Sequence[Path]) -> list[str]:
@@ -66,6 +77,12 @@ def differences(pages: Sequence[Path]) -> list[str]:
         shown.update(names)
         if len(BEGINS.findall(old)) != len(names):
             found.append(f"{path.name}: a table's marks are not closed")
+        lines = zip(TEXT.finditer(old), TEXT.finditer(new), strict=True)
+        found += [
+            f"{path.name}: the line above a table of {before[2]}.json differs from rows.toml"
+            for before, after in lines
+            if before[0] != after[0]
+        ]
         tables = zip(MARKED.finditer(old), MARKED.finditer(new), strict=True)
         found += [
             f"{path.name}: the table '{before[2]}' differs from its rows"

@@ -24,6 +24,7 @@ import torch
 import lib
 from lib.keys_values import target_value
 from tests.benchmarks import command
+from tests.benchmarks.rows import classroom
 
 AUTHORS = {"rate": 47e9, 5: 14.4, 21: 48.0}  # CPU seconds per edit, one thread
 EVERY_STEP = target_value.Search(
@@ -116,7 +117,7 @@ def main() -> None:
     parser.add_argument("--json")
     given = parser.parse_args()
     lm = lib.load(dtype="float32")
-    facts = [case.fact for case in lib.classroom()[: given.cases]]
+    facts = [case.fact for case in classroom("all")[: given.cases]]
     results = {str(n): measure(lm, facts, given.layer, n) for n in (5, 21)}
     results["threads"], results["cases"] = torch.get_num_threads(), len(facts)
     text = json.dumps(results, indent=1)

@@ -39,6 +39,7 @@ from lib.evaluation import abilities
 from lib.evaluation.base_answers import Base
 from lib.model import scoring
 from tests.benchmarks import command
+from tests.benchmarks.rows import classroom
 
 OUT = Path(__file__).with_suffix(".json")
 HERE = OUT.parent
@@ -82,10 +83,10 @@ def model(sink: str) -> tuple[lib.LM, Base]:
     """The model, and the place for its base answers, which every cell of this sink shares."""
     lm = lib.load(dtype="float32")
     if sink == "with":
-        before = [lookup(lm.tokenizer, case.fact) for case in lib.classroom()]
+        before = [lookup(lm.tokenizer, case.fact) for case in classroom("all")]
         put_in_front(lm.tokenizer)
         first = lm.tokenizer.bos_token_id
-        for case, (ids, at) in zip(lib.classroom(), before, strict=True):
+        for case, (ids, at) in zip(classroom("all"), before, strict=True):
             if lookup(lm.tokenizer, case.fact) != ([first, *ids], at + 1):
                 raise ValueError(f"{case.fact.text!r} is not itself behind one sink token")
     return lm, Base(lm.identity)
@@ -104,7 +105,7 @@ def put_in_front(tokenizer: Any) -> None:
 @cache
 def openers() -> frozenset[int]:
     """The classroom's cases whose subject is one token at position 0."""
-    lm, cases = model("without")[0], lib.classroom()
+    lm, cases = model("without")[0], classroom("all")
     return frozenset(case.id for case in cases if lookup(lm.tokenizer, case.fact)[1] == 0)
 
 
@@ -113,11 +114,11 @@ def facts(mode: str) -> list[lib.Case]:
 
     Neighbors are asked once more as prompts that should be left alone, word for word.
     """
-    odd = [case for case in lib.classroom() if case.id % 2]
+    odd = classroom("tables")
     if mode == "row":
         found = odd[:ROW]
     else:
-        some = [case for case in lib.classroom() if case.id in openers()]
+        some = [case for case in classroom("all") if case.id in openers()]
         others = [case for case in odd if case.id not in openers()]
         found = [case for pair in zip(some, others, strict=False) for case in pair]
     near = {case.id: tuple(probe.prompt for probe in case.neighborhood) for case in found}
@@ -146,7 +147,7 @@ def recorded(case: lib.Case, scores: lib.Scores) -> dict[str, Any]:
 
 def base_model(lm: lib.LM, entry: dict[str, Any]) -> None:
     """What the base model says, knows and expects. Passages are scored on the same tokens."""
-    cases, items = lib.classroom(), abilities.items()
+    cases, items = classroom("all"), abilities.items()
     known = {case.id for case in lib.known(lm, cases)}
     some = {"metrics": ("specificity",), "events": ("generation",)}
     near = lib.baseline(lm, cases, **some).scores.rows.query("metric == 'specificity'")

@@ -20,6 +20,7 @@ from typing import Any
 
 import lib
 from lib.preset_search.scan import scan
+from tests.benchmarks.rows import classroom
 
 OUT = Path(__file__).with_name("sweeps.json")
 GEMMA = "gemma-3-270m"
@@ -127,7 +128,7 @@ def grid_of(model: str | None, name: str) -> dict[str, Any]:
 
 
 def even(count: int, model: str | None = None) -> list[lib.Case]:
-    return [case for case in lib.classroom(model) if case.id % 2 == 0][:count]
+    return classroom("tuning", model)[:count]
 
 
 def sweep(

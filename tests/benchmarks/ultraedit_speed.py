@@ -25,6 +25,7 @@ import lib
 from lib.data.facts import encode_prompt, encode_target
 from lib.keys_values import answer_gradients
 from tests.benchmarks import command
+from tests.benchmarks.rows import of_file
 
 from .rome_speed import matrix_rate, timed
 
@@ -84,7 +85,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     lm = lib.load(dtype="float32")
-    cases = list(lib.read_cases(given.data, limit=given.facts, target="true"))
+    cases = of_file("zsre", "tables", given.data, given.facts, target="true")
     results = {"threads": torch.get_num_threads(), "model": lm.identity, "edits": edits(lm, cases)}
     text = json.dumps(results, indent=1)
     print(text)
