@@ -28,7 +28,7 @@ from lib.atomic_files import whole_file
 from lib.errors import StreamError
 from lib.evaluation.scores import COLUMNS, Scores
 from lib.lifelong.journal import digest
-from tests.benchmarks import command
+from tests.benchmarks import command, measured
 from tests.benchmarks.arena_store import Cell, Result, joined
 from tests.benchmarks.rows import classroom, of_file
 
@@ -126,6 +126,7 @@ def run(
                 now = _peak(lm)
                 peak = None if now is None or before is None or seconds is None else now - before
                 result = Result(condensed(scores), seconds, peak)
+                result.made = {"settings": used(lm, cell, settings), "commit": measured.commit()}
                 if patch is not None:  # fifty single edits are fifty models, which are not asked
                     able = lib.abilities(lm, patch, base=unedited)
                     unedited = unedited or able
@@ -140,6 +141,13 @@ def run(
             found[cell] = str(error)
         print(f"{cell.name}: {'done' if isinstance(found[cell], Result) else found[cell]}")
     return found
+
+
+def used(lm: lib.LM, cell: Cell, settings: Mapping) -> dict[str, Any]:
+    """All settings of a cell's editor, none for the unedited model."""
+    if cell.editor == BASE:
+        return {}
+    return lib.EDITORS[cell.editor](lm, **settings.get(cell.editor, {})).settings_dict()
 
 
 def _scores(

@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +24,7 @@ from lib.atomic_files import whole_file
 from lib.evaluation.scores import COLUMNS, Scores
 from notebooks.support import arena_14_lifelong as notebook
 from notebooks.support import stored_runs
-from tests.benchmarks import command
+from tests.benchmarks import command, measured
 
 FOLDER = Path(__file__).with_name("arena")
 METRICS = {  # column -> the first of these metrics that was measured
@@ -58,6 +58,8 @@ class Result:
     peak       bytes of memory above what the process held before the cell, None where unknown
     abilities  `Abilities.json` after the last edit, None where it was not asked
     ability    whether each item that the unedited model has right is still right
+    made       all settings of the editor and the commit; or "presets of COMMIT" for settings, where
+               a cell of before they were kept cannot be shown to have had the presets that it has
     """
 
     scores: Scores
@@ -65,6 +67,7 @@ class Result:
     peak: int | None = None
     abilities: dict[str, Any] | None = None
     ability: Sequence[bool] = ()
+    made: dict[str, Any] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
         """Write it as JSON, whole or not at all."""
@@ -75,7 +78,7 @@ class Result:
         state = {
             "title": self.scores.title, "values": table, "perplexity": self.scores.perplexity,
             "seconds": self.seconds, "peak": self.peak, "abilities": self.abilities,
-            "ability": "".join("01"[bool(right)] for right in self.ability),
+            "ability": "".join("01"[bool(right)] for right in self.ability), **self.made,
         }  # fmt: skip
         with whole_file(path) as part:
             part.write_text(json.dumps(state, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -94,7 +97,14 @@ class Result:
         table = pd.DataFrame(lines, columns=COLUMNS)
         scores = Scores(table, asked, state["title"], state["perplexity"])
         right = [mark == "1" for mark in state["ability"]]
-        return cls(scores, state["seconds"], state["peak"], state["abilities"], right)
+        return cls(
+            scores, state["seconds"], state["peak"], state["abilities"], right, made_in(state)
+        )
+
+
+def made_in(state: Mapping[str, Any]) -> dict[str, Any]:
+    """`Result.made` of a stored cell."""
+    return {key: state[key] for key in ("settings", "commit") if key in state}
 
 
 def cell_of(path: Path) -> Cell:
@@ -119,7 +129,8 @@ def compact(result: Result, cases: list[str]) -> dict[str, Any]:
     return {
         "title": result.scores.title, "perplexity": result.scores.perplexity,
         "seconds": result.seconds, "peak": result.peak, "abilities": result.abilities,
-        "ability": "".join("01"[right] for right in result.ability), "values": values,
+        "ability": "".join("01"[right] for right in result.ability), **result.made,
+        "values": values,
     }  # fmt: skip
 
 
@@ -135,7 +146,8 @@ def whole(cell: Cell, state: dict[str, Any], cases: list[str]) -> Result:
     asked = [(metric, event) for metric, events in state["values"].items() for event in events]
     scores = Scores(pd.DataFrame(rows, columns=COLUMNS), asked, state["title"], state["perplexity"])
     right = [mark == "1" for mark in state["ability"]]
-    return Result(scores, state["seconds"], state["peak"], state["abilities"], right)
+    made = made_in(state)
+    return Result(scores, state["seconds"], state["peak"], state["abilities"], right, made)
 
 
 def arenas(folder: Path = FOLDER) -> dict[str, dict[Cell, Result]]:
@@ -203,6 +215,8 @@ def rows(stored: dict[str, dict[Cell, Result]]) -> Iterator[dict[str, Any]]:
     """What notebook 14 draws: the value of each fact, by generation, cell by cell."""
     for model, results in stored.items():
         for cell, result in results.items():
+            if "@" in cell.editor:  # of a preset that another one has replaced
+                continue
             by_case = result.scores.by_case()
             columns: dict[str, list[float]] = {}
             for column, metrics in METRICS.items():
@@ -221,6 +235,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     given = parser.parse_args()
     path = store(given.folder)
+    measured.record(path, "in the cells")
     found = arenas()
     stored_runs.save(
         notebook.NAME,

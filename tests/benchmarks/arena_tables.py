@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 
 import pandas as pd
@@ -14,7 +14,19 @@ from lib.evaluation.scores import Scores, compare
 
 from .arena import BASE
 from .arena_store import Cell, Result, arenas
-from .tables import DIFFERENCE, EVENTS, made, percents, table
+from .tables import (
+    ARENAS,
+    DIFFERENCE,
+    EMBEDDED,
+    EVENTS,
+    NO_SPREAD,
+    SECOND,
+    called,
+    made,
+    note_of,
+    percents,
+    table,
+)
 
 ORDER = (BASE, *EDITORS)
 NOT_YET = "Nothing is stored yet.\n"
@@ -28,6 +40,11 @@ COMPARED = {  # column -> the first of these metrics that was measured
 SHOWN = ("efficacy", "retention", "generalization", "specificity", "locality", "portability")
 KEPT = ("specificity",)  # what the unedited model may have right, and an edit may lose
 BEST = " •"  # behind the share of those that cannot be told from the best
+TWICE = NO_SPREAD + (
+    " `ultraedit` was run on its ten facts of ZsRE with layers guessed by depth first, the second "
+    "of its rows. Then a preset was chosen on twelve facts of the classroom, and the same ten were "
+    "run again."
+)
 LONG, ENOUGH = 100, 5  # edits in a row that README shows, once more than so many rows have them
 
 
@@ -119,11 +136,13 @@ def _abilities(result: Result) -> str:
 def _best(found: Mapping[str, Result], metric: str, event: str) -> set[str]:
     """The editors that cannot be told from the best one; nobody where nobody can be told apart.
 
-    The unedited model and retrieval stand beside the editors and are not ranked.
+    The unedited model and retrieval stand beside the editors and are not ranked, nor is a row of a
+    preset that has been replaced.
     """
     means: dict[str, float] = {}
     for editor, result in found.items():
-        if editor not in (BASE, "retrieval") and (metric, event) in result.scores.asked:
+        ranked = editor not in (BASE, "retrieval") and "@" not in editor
+        if ranked and (metric, event) in result.scores.asked:
             by_case = result.scores.by_case([(metric, event)])
             means[editor] = float(by_case[metric, event]["mean"].mean())
     if len(means) < 2:
@@ -143,11 +162,16 @@ def _differ(a: Scores, b: Scores, metric: str, event: str) -> bool:
     return bool(len(line)) and line["better"].iloc[0] != "no difference"
 
 
-def _lines(found: pd.DataFrame) -> str:
+def ordered(names: Iterable[str]) -> list[str]:
+    """Editors in our order, each with its rows of earlier presets behind it."""
+    return sorted(names, key=lambda name: (ORDER.index(name.partition("@")[0]), name))
+
+
+def _lines(found: pd.DataFrame, model: str) -> str:
     """One of the report's tables: its rows in our order, without columns that say nothing."""
-    found = found.loc[[name for name in ORDER if name in found.index]]
+    found = found.loc[ordered(found.index)]
     found = found[[column for column in found if (found[column] != "–").any()]]
-    names = ["unedited model" if name == BASE else f"`{name}`" for name in found.index]
+    names = ["unedited model" if name == BASE else called(name, model) for name in found.index]
     cells = ([name, *row] for name, row in zip(names, found.values.tolist(), strict=True))
     return table(("editor", *found), cells)
 
@@ -166,17 +190,17 @@ def _sections(events: tuple[str, ...]) -> str:
             if event in events:
                 title = _title(model, data, edits, by_place[data, edits])
                 word = f", {EVENTS[event]}" if len(events) > 1 else ""
-                parts.append(f"#### {title}{word}\n\n{_lines(found)}")
+                parts.append(f"#### {title}{word}\n\n{_lines(found, model)}")
     return "\n".join(parts) or NOT_YET
 
 
-@made("arena")
+@made("arena", *ARENAS, says=TWICE)
 def by_generation() -> str:
     """Every set of facts, length and model by generation."""
     return _sections(("generation",))
 
 
-@made("arena-in-full")
+@made("arena-in-full", *ARENAS, says=TWICE)
 def in_full() -> str:
     """The same by the other two events."""
     return _sections(("probability", "teacher_forced"))
@@ -215,31 +239,40 @@ def _held_values(result: Result) -> list[float]:
     return by_case[metric, "generation"]["mean"].tolist()
 
 
-@made("arena-models")
+@made("arena-models", *((arena, [f"*-{SHORT}-*"]) for arena in ARENAS), says=TWICE)
 def both_models() -> str:
     """The same facts, ten in a row, on two models: each editor's difference, paired over facts."""
     first, second = list(stored())[:2]  # the embedded model and the second one, by their names
-    rows = []
-    for editor in ORDER:
+    rows, short = [], [cell for cell in stored()[second] if cell.edits == SHORT]
+    for editor in ordered({cell.editor for cell in short}):
+        plain = editor.partition("@")[0]
         pairs = [
-            (cell, stored()[first][cell], stored()[second][cell])
-            for cell in stored()[first]
-            if cell.editor == editor and cell.edits == SHORT and cell in stored()[second]
+            (cell, stored()[first][own], stored()[second][cell])
+            for cell in short
+            if cell.editor == editor and (own := cell._replace(editor=plain)) in stored()[first]
         ]
         if not pairs:
             continue
         sets = ", ".join(sorted(cell.data for cell, *_ in pairs))
-        line = ["unedited model" if editor == BASE else f"`{editor}`", sets]
+        line = ["unedited model" if editor == BASE else _of_both(editor), sets]
         for metrics in COMPARED.values():
             a, b = ({k: v for pair in pairs for k, v in _of(pair, i, metrics)} for i in (1, 2))
             gap = [b[fact] - a[fact] for fact in a if fact in b]
             line += [percents([*a.values()]), percents([*b.values()]), percents(gap, DIFFERENCE)]
         rows.append(line)
-    short = [SAID.get(name := model.split("-")[0], name) for model in (first, second)]
+    names = [SAID.get(name := model.split("-")[0], name) for model in (first, second)]
     head = ["editor", "facts of"]
     for column in COMPARED:
-        head += [f"{column}, {short[0]}", f"{column}, {short[1]}", "difference"]
+        head += [f"{column}, {names[0]}", f"{column}, {names[1]}", "difference"]
     return table(head, rows, left=2)
+
+
+def _of_both(editor: str) -> str:
+    """How an editor's row of both models is named: a note that holds for the first says so."""
+    note = note_of(editor)
+    if not note or note_of(editor, SECOND):
+        return called(editor, SECOND)
+    return f"{called(editor, SECOND)} ({EMBEDDED.split('-')[0]}: {note})"
 
 
 def _of(

@@ -27,7 +27,7 @@ from lib.atomic_files import whole_file
 from lib.data.facts import Case
 from lib.evaluation.base_answers import Base
 from lib.evaluation.probe_prompts import probe_items
-from tests.benchmarks import command
+from tests.benchmarks import command, measured
 from tests.benchmarks.rows import classroom
 
 OUT = Path(__file__).with_suffix(".json")
@@ -67,7 +67,7 @@ def chosen(lm: lib.LM, base: Base, stored: dict[str, list], count: int) -> list[
     ]  # fmt: skip
 
 
-def measured(lm: lib.LM, case: Case, patch: lib.Patch, base: Base) -> dict[str, Any]:
+def judged(lm: lib.LM, case: Case, patch: lib.Patch, base: Base) -> dict[str, Any]:
     """Whether the fact itself and each of its questions are answered with what should come."""
     rows = lib.evaluate(lm, [case], patch, base=base, **ASKED).rows
     rows = rows[rows["event"] == "generation"]
@@ -97,7 +97,7 @@ def main() -> None:
 
     for case in facts:
         if str(case.id) not in run["base"]:
-            run["base"][str(case.id)] = measured(lm, case, lib.EMPTY, base)
+            run["base"][str(case.id)] = judged(lm, case, lib.EMPTY, base)
     write()
     for name in given.editors.split(","):
         editor = lib.EDITORS[name](lm)
@@ -112,11 +112,12 @@ def main() -> None:
             patch = editor.edit([case.fact])
             seconds = time.process_time() - start
             found["facts"][str(case.id)] = {
-                **measured(lm, case, patch, base), "cpu": round(seconds, 2),
+                **judged(lm, case, patch, base), "cpu": round(seconds, 2),
             }  # fmt: skip
             write()
         said = [hit for row in found["facts"].values() for hit in row["follows"]]
         print(f"{name}: {len(found['facts'])} facts, {sum(said)} of {len(said)} follow", flush=True)
+    measured.record(given.out, vars(given))
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from lib.atomic_files import whole_file
 from lib.evaluation.abilities import abilities
 from lib.evaluation.base_answers import Base
 from lib.evaluation.metrics import METRICS
-from tests.benchmarks import command
+from tests.benchmarks import command, measured
 from tests.benchmarks.rows import classroom
 
 OUT = Path(__file__).with_suffix(".json")
@@ -79,6 +79,7 @@ def main() -> None:
         result["models"] = {n: result["models"][n] for n in variants if n in result["models"]}
         with whole_file(given.out) as part:
             part.write_text(json.dumps({**stored, lm.name: result}) + "\n", encoding="utf-8")
+    measured.record(given.out, vars(given))
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ from lib.forensics.candidates import BARE, PREFIX, digest, key_moments, read_nam
 from lib.forensics.matched_filter import matched_filter
 from lib.forensics.objects import objects
 from lib.forensics.reversal import PREFIXES, removed, subject_space, without_top
-from tests.benchmarks import command
+from tests.benchmarks import command, measured
 from tests.benchmarks.forensics_negatives import NEGATIVES, negative
 from tests.benchmarks.forensics_reading import (
     DAMPINGS,
@@ -197,6 +197,7 @@ def main() -> None:
         negatives[name] = row | about
         keep()
         print(name, row["z"], row["first"], row["layers"], flush=True)
+    measured.record(given.out, vars(given))
 
 
 def _own(case: lib.Case, given: Any) -> str:

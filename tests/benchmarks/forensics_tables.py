@@ -14,7 +14,7 @@ from lib.evaluation.intervals import interval
 from lib.forensics.investigation import THRESHOLD
 from notebooks.support.runs_17_was_it_edited import groups
 
-from .tables import Row, made, number, percents, read, table
+from .tables import Row, called, made, number, percents, read, table
 
 WAYS = {
     "edited": "*the edited model*",
@@ -44,7 +44,7 @@ def mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
-@made("forensics-named")
+@made("forensics-named", "forensics")
 def forensics_named() -> str:
     """Subjects that are named, by editor and number of facts in a suspect; odd cases."""
     found = read("forensics")
@@ -54,7 +54,7 @@ def forensics_named() -> str:
         others = [row["other"]["z"] for row in rows]
         lines.append(
             (
-                f"`{editor}`, {size} {'fact' if size == 1 else 'facts'}",
+                f"{called(editor)}, {size} {'fact' if size == 1 else 'facts'}",
                 len(rows),
                 percents([mean(named(row)) for row in rows]),
                 percents([mean(over(row)) for row in rows]),
@@ -73,7 +73,7 @@ def forensics_named() -> str:
     return f"{found['candidates']:,} candidates.\n\n" + table(head, lines)
 
 
-@made("forensics-prompts")
+@made("forensics-prompts", "forensics")
 def forensics_prompts() -> str:
     """Whole prompts that are named, without and with the base; cases of both halves."""
     found = read("forensics")["prompts"]
@@ -83,7 +83,7 @@ def forensics_prompts() -> str:
         based = [row["with_base"] for row in rows if row["with_base"]]
         lines.append(
             (
-                f"`{editor}`, {size} {'fact' if size == 1 else 'facts'}",
+                f"{called(editor)}, {size} {'fact' if size == 1 else 'facts'}",
                 len(rows),
                 percents([mean(named(row)) for row in rows]),
                 percents([mean(_least(row, 10)) for row in rows]),
@@ -118,7 +118,7 @@ def _least(row: Row, most: int) -> list[float]:
     return [float(own["rank"] <= most + count - 1) for own in row["own"]]
 
 
-@made("forensics-negatives")
+@made("forensics-negatives", "forensics")
 def forensics_negatives() -> str:
     """Models that nobody edited: their largest z."""
     found = read("forensics")["negatives"]
@@ -169,14 +169,14 @@ def _between(values: Sequence[float]) -> str:
     return f"[{low:.2f}, {high:.2f}]"
 
 
-@made("forensics-reversal")
+@made("forensics-reversal", "forensics")
 def forensics_reversal() -> str:
     """Single ROME edits taken out without the base model; odd cases."""
     rows = groups(read("forensics"), "odd").get(("rome", 1), [])
     return _reversal(rows)
 
 
-@made("forensics-reversal-editors")
+@made("forensics-reversal-editors", "forensics")
 def forensics_reversal_editors() -> str:
     """The default reversal of each editor's suspects, odd cases; three facts of a batch."""
     lines = []
@@ -196,7 +196,7 @@ def forensics_reversal_editors() -> str:
             )
         ]
         word = "fact" if size == 1 else "facts"
-        lines.append((f"`{editor}`, {size} {word}", len(every), *cells))
+        lines.append((f"{called(editor)}, {size} {word}", len(every), *cells))
     head = (
         "suspects",
         "n",
@@ -210,7 +210,7 @@ def forensics_reversal_editors() -> str:
     return table(head, lines)
 
 
-@made("forensics-chosen")
+@made("forensics-chosen", "forensics")
 def forensics_chosen() -> str:
     """The settings on even cases, from which the defaults were taken."""
     found = read("forensics")

@@ -12,7 +12,7 @@ from lib import EDITORS
 from lib.evaluation.intervals import DIFFERENCE
 from lib.evaluation.metrics import BASE, PARTS
 
-from .tables import EVENTS, Row, made, number, percents, pick, read, share, table
+from .tables import EVENTS, Row, called, made, number, percents, pick, read, share, table
 
 KINDS = ("one-hop", "alias", "reverse")
 
@@ -46,7 +46,7 @@ def one_hop(editor: str) -> str:
     return percents(list(found.values())) + few
 
 
-@made("consequences")
+@made("consequences", "consequences")
 def consequences() -> str:
     """Single edits: the fact itself, and what follows from it, kind by kind."""
     parts, every = [], read("consequences")
@@ -63,7 +63,7 @@ def consequences() -> str:
             one_on, *others = (percents(list(values.values())) for values in found.values())
             lines.append(
                 (
-                    "unedited model" if name == "base" else f"`{name}`",
+                    "unedited model" if name == "base" else called(name, model),
                     len(rows),
                     percents([row["edit"] for row in rows.values()]),
                     one_on,
@@ -83,7 +83,7 @@ def consequences() -> str:
 FIRST = "rome"  # with which the paired table compares the others
 
 
-@made("consequences-paired")
+@made("consequences-paired", "consequences")
 def consequences_paired() -> str:
     """`rome` minus every other editor on the one-hop questions of the facts that both wrote."""
     run = read("consequences")[MODEL]
@@ -92,7 +92,7 @@ def consequences_paired() -> str:
     for name in (name for name in EDITORS if name in runs and name != FIRST):
         gaps = [value - runs[name][case] for case, value in first.items() if case in runs[name]]
         if gaps:
-            lines.append((f"`{name}`", len(gaps), percents(gaps, DIFFERENCE)))
+            lines.append((called(name), len(gaps), percents(gaps, DIFFERENCE)))
     return table((f"`{FIRST}` minus", "facts with one-hop questions", "points"), lines)
 
 
@@ -102,7 +102,7 @@ def consequences_paired() -> str:
 # --- floors
 
 
-@made("floors")
+@made("floors", "floors")
 def floors() -> str:
     """What a destroyed model scores in every metric and ability."""
     parts, every = [], read("floors")

@@ -37,7 +37,7 @@ import lib
 from lib.keys_values import second_moment
 
 from ..support import tiny
-from . import command
+from . import command, measured
 
 OUT = Path(__file__).with_suffix(".json")
 WIDTH, INNER, VOCABULARY, KEYS = 4096, 14336, 128256, 1024
@@ -216,6 +216,7 @@ def main() -> None:
         os.environ["XDG_CACHE_HOME"] = cache
         shutil.rmtree(given.folder / "adapter", ignore_errors=True)
         run(model, Peak(1e9 * given.limit if given.limit else None), keep)
+    measured.record(given.out, vars(given))
 
 
 if __name__ == "__main__":

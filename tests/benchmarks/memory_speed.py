@@ -26,7 +26,7 @@ import torch
 
 import lib
 from lib.data.facts import encode_prompt, encode_target
-from tests.benchmarks import command
+from tests.benchmarks import command, measured
 from tests.benchmarks.rows import classroom
 
 from .rome_speed import matrix_rate
@@ -140,6 +140,7 @@ def main() -> None:
         print(name, row, flush=True)
     if given.json:
         given.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        measured.record(given.json, vars(given))
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ from lib.evaluation.evaluate import measure
 from lib.evaluation.metrics import asked
 from lib.evaluation.probe_prompts import probe_items
 from lib.evaluation.single_edits import QUICK
-from tests.benchmarks import command
+from tests.benchmarks import command, measured
 from tests.benchmarks.rows import classroom, of_file
 
 OUT = Path(__file__).with_suffix(".json")
@@ -136,6 +136,7 @@ def main() -> None:
             }
             kept = json.loads(given.out.read_text()) if given.out.exists() else {}
             given.out.write_text(json.dumps({**kept, label: entry}, indent=1) + "\n")
+    measured.record(given.out, vars(given))
 
 
 if __name__ == "__main__":

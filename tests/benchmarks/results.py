@@ -4,7 +4,9 @@
     python -m tests.benchmarks.results --check    fails where a table differs from its rows
 
 Both pages are written by hand but for their tables. A table stands between two comments, the first
-with its name (`tables.py` says how each is made):
+with its name (`tables.py` says how each is made). A table whose code has changed since its rows
+were measured says at which commits that was (`measured.py`), so it differs until it is written
+again; and rows of which nobody knows where they were measured fail the check, too.
 
     <!-- table: NAME -->
     …
@@ -26,6 +28,7 @@ from . import (
     arena_tables,
     forensics_tables,
     judge_tables,
+    measured,
     tables_models,
     tables_scale,
 )
@@ -43,6 +46,7 @@ PAGES = (HERE / "RESULTS.md", HERE.parents[1] / "README.md")
 MARKED = re.compile(r"(<!-- table: ([\w-]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 # the line above a table that has become text, which ends with what `rows` notes about its file
 TEXT = re.compile(r"^(\*Measured .*\[(\w+)\.json\]\(\w+\.json\)\.).*\*$", re.MULTILINE)
+CAPTION = re.compile(r"^\*(Measured|In part measured) at .*\*\n\n", re.MULTILINE)
 BEGINS = re.compile(r"^<!-- table:", re.MULTILINE)
 
 
@@ -84,11 +88,11 @@ def differences(pages: Sequence[Path]) -> list[str]:
             if before[0] != after[0]
         ]
         tables = zip(MARKED.finditer(old), MARKED.finditer(new), strict=True)
-        found += [
-            f"{path.name}: the table '{before[2]}' differs from its rows"
-            for before, after in tables
-            if before[3] != after[3]
-        ]
+        for before, after in tables:
+            if before[3] != after[3]:
+                rows = CAPTION.sub("", before[3]) != CAPTION.sub("", after[3])
+                why = "differs from its rows" if rows else "does not say where it was measured"
+                found.append(f"{path.name}: the table '{before[2]}' {why}")
     return found + [f"the table '{name}' is on no page" for name in TABLES if name not in shown]
 
 
@@ -103,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     given = parser.parse_args(arguments)
     if given.check:
-        found = differences(PAGES)
+        found = measured.missing() + differences(PAGES)
         for line in found:
             print(line, file=sys.stderr)
         return 1 if found else 0

@@ -23,7 +23,7 @@ import torch
 
 import lib
 from lib.keys_values import target_value
-from tests.benchmarks import command
+from tests.benchmarks import command, measured
 from tests.benchmarks.rows import classroom
 
 AUTHORS = {"rate": 47e9, 5: 14.4, 21: 48.0}  # CPU seconds per edit, one thread
@@ -125,6 +125,7 @@ def main() -> None:
     if given.json:
         with open(given.json, "w", encoding="utf-8") as file:
             file.write(text + "\n")
+        measured.record(given.json, vars(given))
 
 
 if __name__ == "__main__":

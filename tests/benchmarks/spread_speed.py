@@ -21,7 +21,7 @@ import torch
 
 import lib
 from lib.keys_values import target_value
-from tests.benchmarks import command
+from tests.benchmarks import command, measured
 from tests.benchmarks.rows import classroom
 
 from .rome_speed import EVERY_STEP, matrix_rate, multiply_adds, timed
@@ -82,6 +82,7 @@ def main() -> None:
     print(text)
     if given.json:
         given.json.write_text(text + "\n", encoding="utf-8")
+        measured.record(given.json, vars(given))
 
 
 if __name__ == "__main__":

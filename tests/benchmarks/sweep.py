@@ -20,6 +20,7 @@ from typing import Any
 
 import lib
 from lib.preset_search.scan import scan
+from tests.benchmarks import measured
 from tests.benchmarks.rows import classroom
 
 OUT = Path(__file__).with_name("sweeps.json")
@@ -194,6 +195,7 @@ def main() -> None:
     journal = given.journal or Path(tempfile.gettempdir()) / f"sweep{which}-{given.editor}.json"
     found = sweep(given.editor, given.cases, settings, out, journal, given.budget, given.model)
     journal.unlink(missing_ok=True)  # its rows are in the file now
+    measured.record(out, vars(given))
     print(json.dumps(found["best"], indent=1), found["note"], found["preset"], sep="\n")
 
 

@@ -11,16 +11,20 @@ from __future__ import annotations
 import inspect
 import json
 import re
-import tomllib
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from lib import EDITORS, Editor
 from lib.evaluation.intervals import DIFFERENCE, interval
 
-HERE = Path(__file__).parent
-STREAM = HERE.parents[1] / "notebooks" / "data" / "14_streams.json"
+from . import measured
+from .measured import HERE, WORDS, Source
+
+STREAM = measured.path_of("14_streams")
+EMBEDDED, SECOND = "SmolLM2-135M-Instruct", "gemma-3-270m"  # the models of the stored rows
+ARENAS = (f"arena/{EMBEDDED}", f"arena/{SECOND}")
 EVENTS = {
     "probability": "probability",
     "teacher_forced": "teacher-forced",
@@ -28,17 +32,28 @@ EVENTS = {
     "generation_exact": "generation, exact",
     "kl_nats": "KL, nats",
 }
+NO_SPREAD = (
+    "Gemma 3 has a norm after the MLP. There `memit`, `alphaedit`, `pmet` and `norm_anchor` (and "
+    "`rect` and `prune` around them) search a new value in every layer and spread nothing over the "
+    "layers, which is not the published method."
+)
 TABLES: dict[str, Callable[[], str]] = {}
+SOURCES: dict[str, tuple[Source, ...]] = {}  # of each table: the figures whose rows it shows
 
 Row = dict[str, Any]
-WORDS = tomllib.loads((HERE / "tables.toml").read_text(encoding="utf-8"))
+Draw = Callable[[], str]
 
 
-def made(name: str) -> Callable[[Callable[[], str]], Callable[[], str]]:
-    """Register a function as the table of this name."""
+def made(name: str, *sources: Source, says: str = "") -> Callable[[Draw], Draw]:
+    """Register a function as the table of this name, which shows rows of these figures.
 
-    def register(function: Callable[[], str]) -> Callable[[], str]:
-        TABLES[name] = function
+    says  what stands above the table, beside where it was measured if its code has changed since
+    """
+
+    def register(function: Draw) -> Draw:
+        SOURCES[name] = sources
+        above = f"{says}\n\n" if says else ""
+        TABLES[name] = lambda: measured.caption(sources) + above + function()
         return function
 
     return register
@@ -110,6 +125,29 @@ def percents(values: Sequence[float], ends: tuple[float, float] = (0.0, 1.0)) ->
     return f"{shown[0]} [{shown[1]}, {shown[2]}]"
 
 
+def called(editor: str, model: str = EMBEDDED, figure: str = "") -> str:
+    """How a row of an editor is named, with what its preset for a model changes in the method.
+
+    "ultraedit@643b500" are stored rows of a preset that another one has replaced since.
+    """
+    name, _, before = editor.partition("@")
+    if before:
+        return f"`{name}`, the preset before (stored at {before})"
+    note = note_of(name, model, figure)
+    return f"`{name}` ({note})" if note else f"`{name}`"
+
+
+def note_of(editor: str, model: str = EMBEDDED, figure: str = "") -> str:
+    """What the preset of an editor for a model changes in the method, in words of tables.toml.
+
+    figure  whose rows are shown, since some were measured with an earlier preset
+    """
+    about = WORDS["methods"].get(editor, {})
+    if figure in about.get("earlier_in", ()):
+        return about["earlier"]
+    return about.get("here", "") if model in about.get("models", (EMBEDDED,)) else ""
+
+
 # --- every editor on one stream (notebook 14)
 
 
@@ -129,7 +167,7 @@ def of_cases(row: Row, metric: str) -> str:
 
 
 # Editor -> what it does, its stored line of that stream (None: not run yet), its notebook.
-@made("every-editor")
+@made("every-editor", "14_streams")
 def every_editor() -> str:
     """All editors after the last turn of one stream."""
     rows, last = [], last_rows()
@@ -138,12 +176,14 @@ def every_editor() -> str:
         row = last[line]
         perplexity = row["scores"]["perplexity"]
         shown = f"{perplexity:.1f}" if perplexity < 1e4 else f"{perplexity:.0e}"
-        rows.append((name, *(of_cases(row, metric) for metric in metrics), shown))
+        note = note_of(name, figure="14_streams")
+        label = f"{name} ({note})" if note else name
+        rows.append((label, *(of_cases(row, metric) for metric in metrics), shown))
     head = ("editor", "held", "reworded", "neighbors", "unrelated", "perplexity")
     return table(head, rows)
 
 
-@made("methods")
+@made("methods", (ARENAS[0], ["*-10-*"]))
 def methods() -> str:
     """README's table: every editor with its file, idea, paper, notebook and one number."""
     from .arena_tables import held_of_ten  # it is made of the cells above
@@ -153,12 +193,13 @@ def methods() -> str:
         paper = " ".join(cited(EDITORS[name].paper))
         link = f"[`{name}`]({file_of(EDITORS[name])})"
         page = f"[{words['notebook'][:2]}](notebooks/{words['notebook']}.ipynb)"
-        rows.append((link, words["does"], paper, page, held.get(name, "–")))
+        does = "; here ".join(filter(None, (words["does"], note_of(name))))
+        rows.append((link, does, paper, page, held.get(name, "–")))
     rows.append(("–", "*the unedited model*", "", "", held["base"]))
     return table(("editor", "idea", "paper", "notebook", "held, %"), rows, left=4)
 
 
-@made("every-column")
+@made("every-column", "14_streams", "consequences", (ARENAS[0], ["*-10-*", "*-100-*"]))
 def every_column() -> str:
     """Every editor with all numbers that most of them have."""
     from . import arena_tables, judge_tables
@@ -167,9 +208,11 @@ def every_column() -> str:
     rows = []
     for name, words in {"base": {"line": "base"}, **WORDS["methods"]}.items():
         line = words.get("line")
+        notes = dict.fromkeys((note_of(name), note_of(name, figure="14_streams")))
+        label = f"`{name}` ({'; reworded: '.join(notes)})" if any(notes) else f"`{name}`"
         rows.append(
             (
-                "unedited model" if name == "base" else f"`{name}`",
+                "unedited model" if name == "base" else label,
                 of_cases(last[line], "generalization") if line else "–",
                 judge_tables.one_hop(name),
                 ten.get(name, "–"),
@@ -231,7 +274,11 @@ def stored_rows(file: str, columns: Sequence[Sequence[str]], having: str) -> str
     lines = []
     for name, entry in read(file).items():
         if isinstance(entry, dict) and having in entry:
-            known = {**entry, "name": name, "editor": name.split(",")[0]}
+            editor, _, form = name.partition(", ")
+            if note := note_of(editor, figure=file):  # the published form has none
+                form = form.replace("preset", f"preset ({note})")
+                editor = f"{editor} ({note})"
+            known = {**entry, "name": f"{name.split(',')[0]}, {form}", "editor": editor}
             lines.append([_written(known, *how) for _, *how in columns])
     return table([head for head, *_ in columns], lines)
 
@@ -243,23 +290,20 @@ def _written(row: Row, key: str, how: str = "") -> str:
     return FORMATS[kind](row.get(key), int(digits))
 
 
-def _of_toml(draw: Callable[..., str], spec: dict[str, Any]) -> Callable[[], str]:
-    return lambda: draw(**spec)
-
-
 for _name, _spec in WORDS["compared"].items():
     if _name != "generated":
         if _spec["rows"] == "generated":
             _spec["rows"] = WORDS["compared"]["generated"]
-        TABLES[_name] = _of_toml(compared, _spec)
+        _runs = [run for _, run in _spec["columns"]]
+        made(_name, ("quality", _runs))(partial(compared, **_spec))
 for _name, _spec in WORDS["rows"].items():
-    TABLES[_name] = _of_toml(stored_rows, _spec)
+    made(_name, _spec["file"])(partial(stored_rows, **_spec))
 
 
 # --- single edits
 
 
-@made("quality-in-full")
+@made("quality-in-full", "quality")
 def quality() -> str:
     """Every run of `quality` with all that it measured."""
     parts = []
@@ -280,7 +324,7 @@ def quality() -> str:
 # --- speed
 
 
-@made("speed")
+@made("speed", "rome_speed", "spread_speed", "ultraedit_speed")
 def speed() -> str:
     """Seconds per edit against floors."""
     rome, spread, ultra = read("rome_speed"), read("spread_speed"), read("ultraedit_speed")
@@ -300,7 +344,7 @@ def speed() -> str:
         if isinstance(r, dict) and "over_floor" in r:
             rows.append(
                 (
-                    f"`{name}`, {r['facts']} facts, bare prompt",
+                    f"{called(name)}, {r['facts']} facts, bare prompt",
                     number(r["seconds"]),
                     times(r["over_floor"]),
                     "–",

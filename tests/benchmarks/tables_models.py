@@ -10,7 +10,7 @@ from lib.data.texts import known_by
 from lib.evaluation.abilities import items
 from lib.preset_search.scan import SCORED
 
-from .tables import made, number, percent, read, table
+from .tables import NO_SPREAD, made, number, percent, read, table
 
 NEWER = ("crispedit", "horen")
 
@@ -33,7 +33,7 @@ def known_by_gemma() -> str:
     return table(("what", "right", "asked"), rows)
 
 
-@made("sweeps-gemma")
+@made("sweeps-gemma", "sweeps-gemma-3-270m", says=NO_SPREAD)
 def sweeps_gemma() -> str:
     """The trials from which the presets of Gemma 3 270M were chosen; the chosen ones in bold."""
     lines = []
@@ -52,7 +52,7 @@ def sweeps_gemma() -> str:
     return table(head, lines, left=2)
 
 
-@made("sweeps-newer")
+@made("sweeps-newer", ("sweeps", NEWER))
 def sweeps_newer() -> str:
     """The trials from which the presets of the newer editors were chosen; the chosen ones first."""
     lines = []

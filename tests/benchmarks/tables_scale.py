@@ -37,7 +37,7 @@ def gigabytes(size: float | None) -> str:
     return "–" if size is None else f"{size / 1e9:.2f}"
 
 
-@made("gpu-parts")
+@made("gpu-parts", "gpu")
 def gpu_parts() -> str:
     """How far the run on a card came."""
     run = card()
@@ -57,7 +57,7 @@ def gpu_parts() -> str:
     return said + table(("part", "how it ended", "seconds", "limit"), rows, left=2)
 
 
-@made("gpu-values")
+@made("gpu-values", "gpu")
 def gpu_values() -> str:
     """Patches of the card against those of the CPU."""
     run = card()
@@ -82,7 +82,7 @@ def _values(row: Row | None) -> str:
     return f"{row['difference']:.0e}" + ("" if row["undone"] else ", not undone")
 
 
-@made("gpu-speed")
+@made("gpu-speed", "gpu")
 def gpu_speed() -> str:
     """Seconds, memory and generation of every editor on a model of 8B."""
     run = card()
@@ -120,7 +120,7 @@ def gpu_speed() -> str:
     return table(head, rows)
 
 
-@made("gpu-long")
+@made("gpu-long", "gpu")
 def gpu_long() -> str:
     """UltraEdit's long stream, large batches, and the matrices that are made once."""
     run = card()
@@ -165,7 +165,7 @@ def _cold(row: Row) -> str:
     return row["what"] + many
 
 
-@made("large-model")
+@made("large-model", "large_model")
 def large_model() -> str:
     """Peak memory of each step on a model of 8B's shape, against the count."""
     if not (HERE / "large_model.json").exists():

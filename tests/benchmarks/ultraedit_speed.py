@@ -24,7 +24,7 @@ import torch
 import lib
 from lib.data.facts import encode_prompt, encode_target
 from lib.keys_values import answer_gradients
-from tests.benchmarks import command
+from tests.benchmarks import command, measured
 from tests.benchmarks.rows import of_file
 
 from .rome_speed import matrix_rate, timed
@@ -91,6 +91,7 @@ def main() -> None:
     print(text)
     if given.json:
         given.json.write_text(text + "\n", encoding="utf-8")
+        measured.record(given.json, vars(given))
 
 
 if __name__ == "__main__":

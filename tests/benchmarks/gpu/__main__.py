@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from .. import command
+from .. import command, measured
 from .supervise import LIMITS, run
 
 
@@ -31,6 +31,7 @@ def main() -> None:
     scale = given.scale or ("full" if device.startswith("cuda") else "tiny")
     editors = [name for name in given.editors.split(",") if name]
     run(given.out, device, scale, given.parts, editors, 60 * given.minutes)
+    measured.record(given.out, vars(given))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,142 @@
+"""Stored figures know where they were measured, and rows say what their preset changes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from types import SimpleNamespace
+
+import pytest
+
+import lib
+
+from ..benchmarks import measured, results, tables
+
+SETTINGS = {"emmet": "strength", "wise": "mask_ratio", "malmen": "keys", "rledit": "keys"}
+SETTINGS |= {"lemoe": "routing"}  # of each note: the setting that it is about
+LAYERS = {tables.EMBEDDED: 30, tables.SECOND: 18}
+
+
+@pytest.fixture
+def figure(tmp_path, monkeypatch):
+    """A figure "speed" of two rows, in a folder without git, that depends on one file."""
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "rome.py").write_text("x = 1\n")
+    for name, value in (("HERE", tmp_path), ("ROOT", tmp_path), ("FILE", tmp_path / "kept.json")):
+        monkeypatch.setattr(measured, name, value)
+    about = {"file": "speed.json", "lib": ["edits"]}
+    monkeypatch.setattr(measured, "FIGURES", {"speed": about})
+    monkeypatch.setattr(measured, "WORDS", {"code": {"edits": ["lib/rome.py", "lib/gone.py"]}})
+    monkeypatch.setattr(measured, "commit", lambda: "aaaaaaa")
+    measured._files.cache_clear()
+    yield tmp_path / "speed.json"
+    measured._files.cache_clear()
+
+
+def write(path, **rows):
+    path.write_text(json.dumps(rows))
+
+
+def change_the_code(path):
+    (path.parent / "lib" / "rome.py").write_text("x = 2\n")
+    measured._files.cache_clear()
+
+
+def test_rows_are_recorded_once_and_a_table_says_when_its_code_has_changed(figure):
+    write(figure, rome=1, memit={"s": 2})
+    assert "python -m tests.benchmarks.measured speed" in measured.missing()[0]
+    measured.record(figure, {"facts": 4, "data": figure, "out": figure, "model": None})
+    (record,) = measured.records()["speed"]
+    assert record["settings"] == {"facts": 4, "data": "speed.json"}
+    assert set(record["lib"]) == {"lib/rome.py"} and set(record["rows"]) == {"rome", "memit"}
+    assert not measured.missing() and not measured.caption(["speed"])
+    change_the_code(figure)
+    said = "*Measured at aaaaaaa; the code that it depends on has changed since.*\n\n"
+    assert measured.caption(["speed"]) == said
+    assert measured.caption([("speed", ["memit"])]) == said
+    assert not measured.caption([("speed", ["grace"])])
+
+
+def test_a_new_row_has_a_record_of_its_own_and_others_keep_theirs(figure, monkeypatch):
+    write(figure, rome=1, memit=2)
+    measured.record(figure, "first")
+    change_the_code(figure)
+    monkeypatch.setattr(measured, "commit", lambda: "bbbbbbb")
+    write(figure, rome=1, memit=3, lora={"commit": "ccccccc"}, ft={"commits": ["1", "2"]})
+    assert len(measured.missing()) == 1
+    measured.record(figure, "second")
+    found = {r["commit"]: (r["settings"], set(r["rows"])) for r in measured.records()["speed"]}
+    assert found["aaaaaaa"] == ("first", {"rome"})
+    assert found["bbbbbbb"] == ("second", {"memit"})
+    assert found["ccccccc"] == ("second", {"lora"}) and found["1, 2"] == ("second", {"ft"})
+    assert not measured.missing()
+    assert measured.caption([("speed", ["memit"])]) == ""
+    assert measured.caption([("speed", ["rome", "memit"])]).startswith("*In part measured at aaa")
+    # git does not know that commit, so nobody can say that the code is the same
+    assert measured.caption([("speed", ["lora"])]).startswith("*Measured at ccccccc;")
+
+
+def test_a_file_that_is_no_figure_is_left_alone_and_needs_a_line(figure):
+    write(figure, rome=1)
+    write(figure.with_name("other.json"), rome=1)
+    measured.record(figure.with_name("other.json"), {})
+    assert not measured.FILE.exists()
+    assert "tables.toml has no line [figures] for other.json" in measured.missing()
+
+
+def test_a_table_that_should_say_where_it_was_measured_fails_the_check(tmp_path, monkeypatch):
+    table, page = tables.TABLES["counterfact"], tmp_path / "PAGE.md"
+    monkeypatch.setattr(results, "TABLES", {"counterfact": table})
+    monkeypatch.setattr(measured, "code", lambda *_: {"lib/data": "changed"})
+    text = f"<!-- table: counterfact -->\n\n{table()}\n<!-- end -->\n"
+    page.write_text(text, encoding="utf-8")
+    assert "*Measured at " in text and not results.differences([page])
+    page.write_text(results.CAPTION.sub("", text), encoding="utf-8")
+    said = "PAGE.md: the table 'counterfact' does not say where it was measured"
+    assert "*Measured" not in page.read_text("utf-8") and results.differences([page]) == [said]
+
+
+def test_what_a_figure_depends_on_is_there():
+    named = [path for about in measured.FIGURES.values() for path in about.get("lib", ())]
+    for path in named:
+        for part in measured.WORDS["code"].get(path, [path]):
+            assert (measured.ROOT / part).exists(), f"tables.toml names {part}"
+
+
+def test_a_hash_here_is_that_of_git():
+    at = measured.git("rev-parse", "HEAD:lib/memory.py")
+    if not at or measured.commit().endswith("+"):
+        pytest.skip("no git here, or lib is not as committed")
+    assert measured._files("lib/memory.py", "") == f"lib/memory.py {at}"
+    assert measured._files("lib/patch", "") == measured._files("lib/patch", "HEAD")
+
+
+@pytest.mark.parametrize("model", LAYERS)
+def test_a_note_stands_where_the_preset_changes_the_method(model):
+    lm = SimpleNamespace(name=model, n_layers=LAYERS[model])
+    noted = {name for name, words in tables.WORDS["methods"].items() if "here" in words}
+    assert noted == set(SETTINGS)
+    for name, setting in SETTINGS.items():
+        config = lib.EDITORS[name].Config
+        preset, published = (asdict(f(lm, name)) for f in (config.preset, config.published))
+        changed = preset[setting] != published[setting]
+        assert bool(tables.note_of(name, model)) == changed, (name, setting)
+    assert tables.note_of("wise", figure="14_streams") == "an earlier preset, with masks"
+    assert tables.called("emmet@643b500") == "`emmet`, the preset before (stored at 643b500)"
+
+
+def test_a_cells_settings_are_those_that_its_row_is_noted_for():
+    """Stored arena cells: where the settings are known, the note of the row is true of them."""
+    for figure in tables.ARENAS:
+        model = figure.partition("/")[2]
+        for name, cell in measured.rows_of(figure).items():
+            if not name.endswith(".json"):
+                continue
+            editor, settings = name.split("-", 2)[2].removesuffix(".json"), cell["settings"]
+            assert cell["commit"] and (settings or editor == "base"), name
+            if editor in SETTINGS and isinstance(settings, dict):
+                published = lib.EDITORS[editor].Config.published(
+                    SimpleNamespace(name=model, n_layers=LAYERS[model]), editor
+                )
+                changed = settings[SETTINGS[editor]] != getattr(published, SETTINGS[editor])
+                assert bool(tables.note_of(editor, model)) == changed, name
