@@ -8,7 +8,7 @@ import pytest
 
 import lib
 from lib.evaluation import abilities as abilities_room
-from tests.benchmarks import arena
+from tests.benchmarks import arena, measured
 from tests.benchmarks.arena import Cell, plan
 from tests.benchmarks.arena_store import Result
 
@@ -46,6 +46,8 @@ def test_every_cell_is_run_once_and_the_base_model_and_baselines_are_rows(lm, tm
     assert len(alone.scores.by_case()["efficacy", "generation"]) == 2
     assert ("retention", "generation") in stream.scores.asked
     assert alone.seconds > 0 and stream.seconds > 0 and stream.ability and not alone.ability
+    assert stream.made["settings"] == lib.EDITORS["ft"](lm, **FAST["ft"]).settings_dict()
+    assert stream.made["commit"] == measured.commit() and alone.made == stream.made
     base = found[Cell("base", "classroom", 3)]
     assert base.seconds is None and all(base.ability)
     before = {path: path.read_bytes() for path in tmp_path.glob("*.json")}

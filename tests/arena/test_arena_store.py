@@ -47,6 +47,9 @@ def folder(tmp_path):
 
 
 def test_the_same_tables_come_back_from_a_small_file(folder, tmp_path):
+    ran = Result.load(folder / "rows-3-rome.json")
+    ran.made = {"settings": {"layer": 5, "layers": [3]}, "commit": "0abafd6"}
+    ran.save(folder / "rows-3-rome.json")
     path = arena_store.store(folder, tmp_path / "kept")
     (found,) = arena_store.arenas(tmp_path / "kept").values()
     assert set(found) == {Cell(e, "rows", n) for e in ("base", "ft_m", "rome") for n in (1, 3)}
@@ -57,6 +60,8 @@ def test_the_same_tables_come_back_from_a_small_file(folder, tmp_path):
     for key, table in tables_of(before).items():
         assert table.sort_index().equals(tables_of(found)[key].sort_index()), key
     assert path.stat().st_size < sum(f.stat().st_size for f in folder.glob("rows-*.json"))
+    assert found[Cell("rome", "rows", 3)].made == ran.made
+    assert not found[Cell("rome", "rows", 1)].made
     # what notebook 14 draws: held is retention where there was a stream
     rows = list(arena_store.rows({"tiny": found}))
     held = {(row["editor"], row["edits"]): row["columns"]["held"] for row in rows}
@@ -116,3 +121,19 @@ def test_two_models_are_compared_on_the_facts_that_both_were_given(monkeypatch):
     # three of four facts held, and half of two of three; the pairs are x, 0 and 1
     assert cells[:5] == ["`rome`", "rows", "75", "33", "−33"]
     assert cells[5:] == ["–"] * 6
+
+
+def test_a_row_of_a_preset_that_was_replaced_stands_below_and_is_not_ranked(monkeypatch):
+    """With a first score of an editor, no other row gets or loses its mark."""
+    cells = {name: Cell(name, "rows", 10) for name in ("base", "rome", "ultraedit", "lora")}
+    right = {"base": 0.0, "rome": 0.5, "ultraedit": 0.0, "lora": 0.5}
+    found = {cell: result(cell, right[name]) for name, cell in cells.items()}
+    before = Cell("ultraedit@643b500", "rows", 10)
+    key = ("rows", 10, "generation")
+    plain, both = (tables_of(some)[key] for some in (found, {**found, before: result(before, 1.0)}))
+    assert both.drop(index=before.editor).equals(plain)
+    names = [line.split(" |")[0] for line in arena_tables._lines(both, "tiny").splitlines()[2:]]
+    said = "| `ultraedit`, the preset before (stored at 643b500)"
+    assert names[:3] == ["| unedited model", "| `rome`", "| `ultraedit`"] and names[3] == said
+    rows = list(arena_store.rows({"tiny": {**found, before: result(before, 1.0)}}))
+    assert {row["editor"] for row in rows} == set(cells)  # the notebook draws the last preset
