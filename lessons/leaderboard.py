@@ -19,9 +19,12 @@ import pandas as pd
 import torch
 
 import lib
-from lessons.grading.class_folder import write
+from lessons.grading.class_folder import writable, write
 from lessons.grading.confinement import protection
 from lessons.grading.leaderboard_entry import Entry, Failed
+from lessons.grading.verdict import LARGEST
+from lessons.marking import clean
+from lib.errors import sentence
 from lib.evaluation.intervals import interval
 
 OURS = ("rome", "retrieval")
@@ -92,11 +95,15 @@ class Contest:
 
     def nothing(self) -> Row:
         """The base model's line."""
-        return self.row("no edit", False, [(self.alone, lib.EMPTY)], lib.EMPTY)
+        alone, stream = (self.measured(cases, lib.EMPTY) for cases in (self.alone, self.stream))
+        return self.row("no edit", False, [alone], stream)
 
     def run(self, name: str, own: bool, entry: Entry) -> Row:
-        """All edits of an entry, and what they did. One that fails counts as not made."""
-        seconds, failed, patches, last = [], [], [], lib.EMPTY
+        """All edits of an entry, and what they did. One that fails counts as not made.
+
+        Each patch is measured at once and dropped, so that one at a time is in memory.
+        """
+        seconds, failed = [], []
 
         def made(case: lib.Case, on: str) -> bool:
             try:
@@ -106,28 +113,24 @@ class Contest:
                 return False
             return True
 
-        def read(cases: list[lib.Case]) -> lib.Patch:
+        def done(cases: list[lib.Case], edited: bool) -> pd.DataFrame:
             try:
-                patch = entry.made()
-                with self.lm.patched(patch):
-                    return patch
-            except (Failed, ValueError, RuntimeError, LookupError) as error:
-                failed.append(f"{cases[-1].fact.text}: {error}")
-                return lib.EMPTY
+                return self.measured(cases, entry.made() if edited else lib.EMPTY)
+            except Exception as error:  # a patch may raise wherever it is used
+                failed.append(f"{cases[-1].fact.text}: {said(error)}")
+                return self.measured(cases, lib.EMPTY)
 
-        for case in self.alone:
-            patches.append(([case], read([case]) if made(case, "nothing") else lib.EMPTY))
-        first = "nothing"
+        alone = [done([case], made(case, "nothing")) for case in self.alone]
+        on = "nothing"
         for case in self.stream:
-            first = "last" if made(case, first) else first
-        if first == "last":
-            last = read(self.stream)
-        return self.row(name, own, patches, last, seconds, failed)
+            on = "last" if made(case, on) else on
+        return self.row(name, own, alone, done(self.stream, on == "last"), seconds, failed)
 
-    def row(self, name: str, own: bool, patches: list, last: lib.Patch, *more: list) -> Row:
-        """The line of single edits (cases, patch) and of a stream's last patch."""
-        parts = [self.measured(cases, patch) for cases, patch in patches]
-        rows = {"alone": pd.concat(parts), "stream": self.measured(self.stream, last)}
+    def row(
+        self, name: str, own: bool, alone: list[pd.DataFrame], stream: pd.DataFrame, *more: list
+    ) -> Row:
+        """The line of what was measured of single edits, and after a stream's last edit."""
+        rows = {"alone": pd.concat(alone), "stream": stream}
         values = {}
         for column, (of, metric, event) in COLUMNS.items():
             some = rows[of][(rows[of]["metric"] == metric) & (rows[of]["event"] == event)]
@@ -139,12 +142,14 @@ class Contest:
 def names(files: Sequence[Path], ours: Sequence[str]) -> list[str]:
     """Return a name for each file, all different.
 
-    It is the file's stem, or the student's folder where the file is called editor.py.
+    It is the file's stem, or the student's folder where the file is called editor.py, as one line
+    without control characters.
     """
     found: list[str] = []
     for path in files:
         folders = [part for part in path.parent.parts if part not in ("my", ".", "..", "/")]
         name = folders[-1] if path.stem == "editor" and folders else path.stem
+        name = " ".join(clean(name).split())
         n, taken = 1, name
         while taken in (*ours, *found, "no edit"):
             n += 1
@@ -214,17 +219,24 @@ def find(given: Sequence[Path], folder: Path | None) -> list[Path]:
         places = [student / "my" / "editor.py", student / "editor.py"]
         files += [path for path in places if path.is_file()][:1]
     for path in files:
-        if path.suffix != ".py" or not path.is_file() or path.is_symlink():
-            raise ValueError(f"there is no editor in {path}: a file that ends in .py, and no link")
+        if path.suffix != ".py" or not path.is_file():
+            raise ValueError(f"there is no editor in {path}: a file that ends in .py")
     return files
 
 
-def text(path: Path) -> str:
-    """A student's file as text. Raises ValueError where it is none."""
+def hand_in(path: Path) -> str | Exception:
+    """A student's file as text, or why it is not run."""
+    if path.is_symlink() or path.stat().st_size > LARGEST:
+        return ValueError(f"a link or larger than {LARGEST // 1000} kB: hand in the plain file")
     try:
         return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise ValueError(f"{path} is no text in UTF-8") from None
+    except (OSError, UnicodeDecodeError) as error:
+        return error
+
+
+def said(error: Exception) -> str:
+    """An error as one line without control characters: it may quote a patch."""
+    return clean(sentence(error))
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -277,22 +289,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         if unknown := [name for name in ours if name not in lib.EDITORS]:
             raise ValueError(f"there is no editor '{unknown[0]}' in the library")
         for path in filter(None, (asked.json, asked.csv)):
-            if not path.parent.is_dir():
-                raise ValueError(f"there is no folder {path.parent} for {path.name}")
+            writable(path)
         stream = asked.cases if asked.stream is None else asked.stream
         contest = Contest(model, *unseen(asked.cases, stream, seed, asked.data, model))
         rows = [contest.nothing()]
         sources = [(name, False, name) for name in ours]
         called = names(files, ours)
-        sources += [(n, True, str(p.resolve())) for n, p in zip(called, files, strict=True)]
-        texts = {str(path.resolve()): text(path) for path in files}  # all, before the first runs
+        sources += [(n, True, str(p.absolute())) for n, p in zip(called, files, strict=True)]
+        texts = {str(path.absolute()): hand_in(path) for path in files}  # before the first runs
         closed = [*files, *filter(None, (asked.folder, asked.data))]
         for name, own, source in sources:
             print(f"{name} …", file=sys.stderr, flush=True)
             limit = asked.seconds if own else max(OURS_MAY, asked.seconds)
             more = {"text": texts[source], "hidden": closed, "graphics": cuda} if own else {}
-            with Entry(source, model, limit, memory, **more) as entry:
-                rows.append(contest.run(name, own, entry))
+            try:  # whatever one entrant does ends its own line, and no other's
+                if own and isinstance(texts[source], Exception):
+                    raise texts[source]
+                with Entry(source, model, limit, memory, **more) as entry:
+                    rows.append(contest.run(name, own, entry))
+            except Exception as error:
+                nothing = dict.fromkeys(COLUMNS, (0.0, 0.0, 0.0))
+                rows.append(Row(name, own, nothing, failed=[said(error)]))
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -308,12 +325,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     for row in rows:
         for why in list(dict.fromkeys(text.rpartition(": ")[2] for text in row.failed))[:3]:
             print(f"{row.name} failed {len(row.failed)} times, as with: {why}")
-    if asked.csv:
-        write(plain(rows), asked.csv)
-    if asked.json:
-        settings = {"model": contest.lm.name, "seed": seed, "protection": protection()}
-        found = report(rows, **settings, cases=asked.cases, stream=stream)
-        asked.json.write_text(json.dumps(found, indent=2, ensure_ascii=False), encoding="utf-8")
+    settings = {"model": contest.lm.name, "seed": seed, "protection": protection()}
+    found = report(rows, **settings, cases=asked.cases, stream=stream)
+    try:
+        if asked.csv:
+            write(plain(rows), asked.csv)
+        if asked.json:
+            asked.json.write_text(json.dumps(found, indent=2, ensure_ascii=False), encoding="utf-8")
+    except OSError as error:
+        print(f"error: {sentence(error)}", file=sys.stderr)
+        return 1
     return 0
 
 

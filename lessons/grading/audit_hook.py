@@ -31,15 +31,16 @@ REFUSED = (
     ("the limits cannot be changed", ("resource.",)),
     ("ctypes is switched off", ("ctypes.",)),
     ("databases are switched off", ("sqlite3.",)),
+    (  # a removed file that is still mapped holds room on the disk, and no name counts it
+        "removing and renaming is switched off",
+        ("os.remove", "os.rename", "os.rmdir", "shutil.move", "shutil.rmtree"),
+    ),
     (
         "looking into the interpreter is switched off",
         ("gc.get_", "sys.settrace", "sys.setprofile", "sys.addaudithook"),
     ),
 )
 CHANGES = {  # event: how many of its last arguments are folders that the paths are relative to
-    "os.remove": 1,
-    "os.rename": 2,
-    "os.rmdir": 1,
     "os.mkdir": 1,
     "os.chmod": 1,
     "os.chown": 1,
@@ -57,6 +58,7 @@ SILENT = (  # functions without an event, which nobody needs in an answer
     (os, ("mknod", "mkfifo", "setpriority", "sched_setaffinity", "sched_setscheduler"))
     + ("other processes and special files are switched off",),
     (os, ("sched_setparam", "pidfd_open", "memfd_create"), "other processes are switched off"),
+    (os, ("posix_fallocate",), "taking room on the disk without writing is switched off"),
     (signal, ("pidfd_send_signal",), "other processes are switched off"),
     (sys.modules["_signal"], ("pidfd_send_signal",), "other processes are switched off"),
     ("_posixsubprocess", ("fork_exec",), "other processes are switched off"),
@@ -96,6 +98,7 @@ def guard(
     paths = _own_paths()
     realpath, pathlike = paths.realpath, os.PathLike
     writing = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+    nameless = getattr(os, "O_TMPFILE", 0)  # on Linux
     folder, hidden = realpath(folder), tuple(realpath(place) for place in (*hidden, "/proc"))
     allowed = ("_thread.start_new_thread",) if threads else ()
     plain = (str, bytes, type(Path()))
@@ -116,6 +119,8 @@ def guard(
                 raise PermissionError(f"{reason} while a file is graded")
         if event == "open":
             path, mode, flags = args
+            if nameless and (flags or 0) & nameless == nameless:
+                raise PermissionError("files without a name cannot be made while a file is graded")
             changes = isinstance(mode, str) and set(mode) & set("wax+")
             if (changes or (flags or 0) & writing) and not within(path, folder):
                 raise PermissionError("files can be written in the own folder only")

@@ -15,6 +15,7 @@ import os
 import resource
 import socket
 import sys
+import tempfile
 from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -111,7 +112,7 @@ def enclose(settings: dict, log: int) -> None:
     os.chdir(folder)
     # libraries ask for the user's name, and would read /etc/passwd for it; torch makes a folder
     os.environ.update(HOME=folder, TMPDIR=folder, USER="student", LOGNAME="student")
-    os.environ["TORCHINDUCTOR_CACHE_DIR"] = folder
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = tempfile.tempdir = folder
     if library:
         sys.meta_path.append(Library(library))
     limit(settings["memory"], settings["seconds"])

@@ -19,6 +19,7 @@ from lessons.grading.confinement import protection
 from lessons.grading.exercise_source import Exercise
 from lessons.grading.sandbox import SECONDS, Sandbox
 from lessons.grading.verdict import Verdict, grade_files, hand_in, summary
+from lessons.marking import clean
 
 
 def grade_folder(
@@ -38,8 +39,8 @@ def grade_folder(
     students = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
     if not students:
         raise ValueError(f"there is no folder of a student in {folder}")
-    if marks is not None and not marks.parent.is_dir():
-        raise ValueError(f"there is no folder {marks.parent} for the marks")
+    if marks is not None:
+        writable(marks)
     jobs = max(1, min(jobs or os.cpu_count() or 1, len(students)))
     free: queue.SimpleQueue[Sandbox] = queue.SimpleQueue()
     sandboxes = [Sandbox(hidden=[folder], seconds=seconds) for _ in range(jobs)]
@@ -86,8 +87,17 @@ def table(students: Sequence[Path], found: Sequence[Sequence[Verdict]]) -> list[
     for student, verdicts in zip(students, found, strict=True):
         tried = ["" if v.status in ("missing", "not attempted") else v.points for v in verdicts]
         total = summary(verdicts)
-        rows.append([student.name, *tried, total["solved"], total["points"], total["of"]])
+        name = " ".join(clean(student.name).split())
+        rows.append([name, *tried, total["solved"], total["points"], total["of"]])
     return rows
+
+
+def writable(path: Path) -> None:
+    """Raise ValueError unless a table can be written there, before hours of work."""
+    if not path.parent.is_dir():
+        raise ValueError(f"there is no folder {path.parent} for {path.name}")
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise ValueError(f"{path} is no plain file: nothing is written there")
 
 
 def write(rows: list[list], path: Path) -> None:

@@ -2,11 +2,13 @@
 
 `confine` closes both around the calling process, for good: whatever runs in it afterwards, Python
 or machine code, reads and writes the files that were named and no others, starts no program and no
-process, opens no socket, and reaches no other process. Landlock needs Linux 5.13; `obstacle` says
-in a sentence why a system has none. The filter lets a list of calls pass and refuses all others, so
-that what Landlock does not know (chmod, truncate by path, signals and sockets before its ABI 6) is
-closed on every kernel. What stays visible is that a file whose path is known exists, with its size
-and times: neither mechanism hides `stat`.
+process, opens no socket, and reaches no other process. What was written stays under its name until
+the folder goes: a file that is removed while it is mapped would hold its room on the disk, and no
+name would count it. Landlock needs Linux 5.13; `obstacle` says in a sentence why a system has none.
+The filter lets a list of calls pass and refuses all others, so that what Landlock does not know
+(chmod, truncate by path, signals and sockets before its ABI 6) is closed on every kernel. What
+stays visible is that a file whose path is known exists, with its size and times: neither mechanism
+hides `stat`.
 
 Five system calls by ctypes, and no package: on PyPI `landlock` is a development release
 (1.0.0.dev5) and `py-landlock` an alpha (0.1.1) that looks for libc by running a compiler, both
@@ -35,13 +37,11 @@ ONE_THREAD = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS")}
 ONE_THREAD |= {"JE_ARROW_MALLOC_CONF": "background_thread:false"}
 CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446  # the same numbers on every architecture
 WRITE_FILE, READ_FILE, READ_DIR = 1 << 1, 1 << 2, 1 << 3
-REMOVE_DIR, REMOVE_FILE, MAKE_DIR, MAKE_REG = 1 << 4, 1 << 5, 1 << 7, 1 << 8
-REFER, TRUNCATE, IOCTL_DEV = 1 << 13, 1 << 14, 1 << 15
+MAKE_DIR, MAKE_REG, TRUNCATE, IOCTL_DEV = 1 << 7, 1 << 8, 1 << 14, 1 << 15
 HANDLED = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 5: (1 << 16) - 1}  # since ABI
 TCP, SCOPED = 0b11, 0b11  # bind and connect (ABI 4); abstract sockets and signals (ABI 6)
 READ = READ_FILE | READ_DIR
-FILES = WRITE_FILE | READ | REMOVE_FILE | MAKE_REG | TRUNCATE
-FOLDERS = FILES | MAKE_DIR | REMOVE_DIR | REFER
+FILES = WRITE_FILE | READ | MAKE_REG | TRUNCATE  # no right to remove or to rename
 OF_A_FILE = WRITE_FILE | READ_FILE | TRUNCATE | IOCTL_DEV  # rights that a rule on a file may have
 
 # --- seccomp: instructions of the classic packet filter, as in <linux/bpf_common.h>
@@ -59,11 +59,10 @@ statx 332 291, access 21 -, faccessat 269 48, readlink 89 -, readlinkat 267 78, 
 chdir 80 49, fchdir 81 50, getdents 78 -, getdents64 217 61, dup 32 23, dup2 33 -, dup3 292 24,
 pipe 22 -, pipe2 293 59, poll 7 -, ppoll 271 73, select 23 -, pselect6 270 72, epoll_create 213 -,
 epoll_create1 291 20, epoll_ctl 233 21, epoll_wait 232 -, epoll_pwait 281 22, eventfd2 290 19,
-fsync 74 82, fdatasync 75 83, ftruncate 77 46, fallocate 285 47, fadvise64 221 223, flock 73 32,
-sendfile 40 71, copy_file_range 326 285, fstatfs 138 44, creat 85 -, rename 82 -, renameat 264 38,
-renameat2 316 276, unlink 87 -, unlinkat 263 35, mkdir 83 -, mkdirat 258 34, rmdir 84 -,
-umask 95 166, mmap 9 222, munmap 11 215, mremap 25 216, mprotect 10 226, madvise 28 233,
-brk 12 214, msync 26 227, futex 202 98, set_robust_list 273 99, rseq 334 293, membarrier 324 283,
+fsync 74 82, fdatasync 75 83, ftruncate 77 46, fadvise64 221 223, flock 73 32, sendfile 40 71,
+copy_file_range 326 285, fstatfs 138 44, creat 85 -, mkdir 83 -, mkdirat 258 34, umask 95 166,
+mmap 9 222, munmap 11 215, mremap 25 216, mprotect 10 226, madvise 28 233, brk 12 214,
+msync 26 227, futex 202 98, set_robust_list 273 99, rseq 334 293, membarrier 324 283,
 sched_yield 24 124, sched_getaffinity 204 123, getcpu 309 168, gettid 186 178,
 set_tid_address 218 96, exit 60 93, exit_group 231 94, rt_sigaction 13 134, rt_sigprocmask 14 135,
 rt_sigreturn 15 139, rt_sigpending 127 136, rt_sigsuspend 130 133, rt_sigtimedwait 128 137,
@@ -75,7 +74,8 @@ getuid 102 174, geteuid 107 175, getgid 104 176, getegid 108 177, getresuid 118 
 getresgid 120 150, getgroups 115 158, getpgrp 111 -, recvfrom 45 207, sendto 44 206"""
 # What they ask in one form only: (name, numbers, [(argument, mask, values that pass), …]).
 WHOLE, THREAD, NEW_NAMESPACES = 0xFFFFFFFF, 0x00010000, 0x7E020000
-OPEN_MODES = 0o1000 | 0o3, (0, 1, 2, 0o1001, 0o1002)  # O_TRUNC empties files even with O_RDONLY
+# O_TRUNC empties files even with O_RDONLY, and a file of O_TMPFILE has no name
+OPEN_MODES = 0o20000000 | 0o1000 | 0o3, (0, 1, 2, 0o1001, 0o1002)
 COMMANDS = (0, 1, 2, 3, 4, 5, 6, 7, 36, 37, 38, 1030, 1032, 1034)  # none that makes signals
 TERMINAL = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)  # is it one, how wide, blocking
 
@@ -135,7 +135,7 @@ def confine(
     """Close the sandbox around this process, which must have one thread. Raises OSError.
 
     read      files and folders that may be read, with all that is in them
-    write     folders in which files may be written, read and removed
+    write     folders in which files may be made, written and read, and none is removed or renamed
     hidden    what may not be read although it lies in `read`
     folders   whether folders may be made in `write`, too
     graphics  whether the devices of NVIDIA's cards stay in reach, for CUDA
@@ -145,7 +145,7 @@ def confine(
     if _libc().prctl(38, *map(ctypes.c_ulong, (1, 0, 0, 0))) != 0:  # PR_SET_NO_NEW_PRIVS
         raise OSError(ctypes.get_errno(), "new privileges could not be given up")
     rules = visible(read, hidden)
-    rules += [(path, FOLDERS if folders else FILES) for path in write]
+    rules += [(path, FILES | MAKE_DIR if folders else FILES) for path in write]
     rules += [("/dev/null", READ_FILE | WRITE_FILE | TRUNCATE)]
     if graphics:
         rules += [(p, OF_A_FILE) for p in (*glob.glob("/dev/nvidia*"), "/dev/nvidia-caps")]

@@ -1,7 +1,8 @@
 """One editor of the leaderboard, in a process of its own: facts go in, patches come out.
 
 The process is limited in time and memory, and a student's editor runs in the sandbox of the
-exercises (confinement.py): this side says what it may read and gives it a folder to write in.
+exercises (confinement.py): this side says what it may read and gives it a folder to write in, whose
+size is bounded. A student's process runs only while something is asked of it.
 leaderboard_entrant.py is the program that runs in it.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import signal
 import socket
 import stat
@@ -34,8 +36,11 @@ SECRET = ("TOKEN", "KEY", "SECRET", "PASSWORD", "CREDENTIAL")
 ROOT = Path(__file__).parents[2]  # the folder that holds `lib` and `lessons`
 PROGRAM = "lessons.grading.leaderboard_entrant"
 KEPT = ("PATH", "LD_LIBRARY_PATH", "LANG", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")
-STATISTICS = ("moments", "anchors", "warmup")  # folders of the cache that editors write into
 ANSWER = 1 << 16  # bytes of an answer
+PATCH, HEADER = 256 << 20, 1 << 20  # bytes of a student's patch, and of its texts
+WRITTEN, FILES = 4 << 30, 10_000  # bytes and files of what a student's editor writes and prints
+DEEPEST = 50  # folders in each other
+LOOK = 0.2  # seconds until its folder is looked at again
 
 
 class Failed(Exception):
@@ -77,8 +82,8 @@ class Entry:
         hidden: Sequence[Path] = (),
         graphics: bool = False,
     ) -> None:
-        self.seconds, self.over = seconds, ""
-        self.folder = tempfile.TemporaryDirectory(prefix="leaderboard-")
+        self.seconds, self.over, self.own = seconds, "", text is not None
+        self.folder = tempfile.TemporaryDirectory(prefix="leaderboard-", ignore_cleanup_errors=True)
         self.patch = Path(self.folder.name) / "edit.patch"
         # without a name: the file could put a link there, and have this side read what it may not
         self.log = tempfile.TemporaryFile()
@@ -121,10 +126,7 @@ class Entry:
 
     def close(self) -> None:
         """Ends the process and all that it started, and removes its folder."""
-        try:
-            os.killpg(self.process.pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            pass
+        self._signal(signal.SIGKILL)
         self.process.wait()
         self.socket.close()
         self.log.close()
@@ -132,23 +134,16 @@ class Entry:
             self.folder.cleanup()
 
     def _home(self) -> dict[str, str]:
-        """Variables that make the folder the entrant's home, with links to what is cached.
+        """Variables that make the folder the entrant's home, with a link to what is cached.
 
-        The entrant reads the user's cache and writes into its own: a link for every file of
-        statistics, so that what it computes anew lies beside them, and a link for all else.
+        The entrant reads the user's cache; what it computes anew stays in its memory.
         """
-        own = Path(self.folder.name) / "cache" / cache().name
-        own.mkdir(parents=True)
-        for entry in cache().iterdir() if cache().is_dir() else ():
-            if entry.name not in STATISTICS:
-                (own / entry.name).symlink_to(entry.resolve())
-        for kind in STATISTICS:
-            (own / kind).mkdir()
-            for entry in (cache() / kind).iterdir() if (cache() / kind).is_dir() else ():
-                (own / kind / entry.name).symlink_to(entry.resolve())
+        own = Path(self.folder.name) / "cache"
+        own.mkdir()
+        (own / cache().name).symlink_to(cache().resolve())
         places = dict.fromkeys(("HOME", "TMPDIR", "HF_HOME"), self.folder.name)
         names = {"USER": "student", "LOGNAME": "student", "HF_HUB_OFFLINE": "1"}
-        return places | names | {"XDG_CACHE_HOME": str(own.parent), "HF_HUB_CACHE": HF_HUB_CACHE}
+        return places | names | {"XDG_CACHE_HOME": str(own), "HF_HUB_CACHE": HF_HUB_CACHE}
 
     def edit(self, facts: list[lib.Fact], on: str = "nothing") -> float:
         """Seconds of one edit, on "nothing" or on the "last" one. Raises Failed."""
@@ -160,8 +155,15 @@ class Entry:
         """The patch as it is now, read from a file: numbers, no code. Raises Failed."""
         self._ask({"do": "save", "to": str(self.patch)}, LOAD)
         try:
-            if not stat.S_ISREG(self.patch.lstat().st_mode):
+            told = self.patch.lstat()
+            if not stat.S_ISREG(told.st_mode):
                 raise lib.PatchError("it is no plain file")
+            with self.patch.open("rb") as file:
+                header = int.from_bytes(file.read(8), "little")
+            if self.own and (told.st_size > PATCH or header > HEADER):
+                raise lib.PatchError(
+                    f"it may have {PATCH >> 20} MB, {HEADER >> 20} of them texts and settings"
+                )
             patch = lib.Patch.load(self.patch)
             if any(edit.source is not None for edit in patch.log):
                 raise lib.PatchError("it names a file of facts")
@@ -172,31 +174,69 @@ class Entry:
     def _ask(self, message: dict, seconds: float) -> None:
         if self.over:
             raise Failed(self.over, over=True)
+        self._signal(signal.SIGCONT)
         try:
             self.socket.settimeout(seconds)
             self.socket.sendall(json.dumps(message).encode() + b"\n")
             found = self._line(time.monotonic() + seconds)
             answer = msgspec.json.decode(found, type=Reply)
+            if self.own:
+                self._signal(signal.SIGSTOP)  # nothing is written while nobody looks
+            self._look()
         except TimeoutError:
             self.over = f"no answer after {seconds:.0f} s"
+        except Failed as error:
+            self.over = str(error)
         except (OSError, ValueError):
             self.over = f"the process ended ({self._ended()})"
         else:
             if answer.error is not None:
                 raise Failed(clean(answer.error))
             return
+        self._signal(signal.SIGKILL)
         raise Failed(self.over, over=True)
 
     def _line(self, until: float) -> bytes:
         found = b""
         while not found.endswith(b"\n"):
-            self.socket.settimeout(max(0.01, until - time.monotonic()))
+            left = until - time.monotonic()
+            if not select.select([self.socket], [], [], max(0.0, min(LOOK, left)))[0]:
+                if left <= 0:
+                    raise TimeoutError
+                self._look()
+                continue
             if not (piece := self.socket.recv(1 << 12)):
                 raise OSError("closed")
             found += piece
             if len(found) > ANSWER:
                 raise OSError("no answer")
         return found
+
+    def _look(self) -> None:
+        """Raise Failed where a student's editor has written or printed more than it may.
+
+        OSError where a folder cannot be listed, which would hide what is in it.
+        """
+        count, size = 0, os.fstat(self.log.fileno()).st_size
+        folders = [(self.folder.name, 1)] if self.own else []
+        while folders:
+            place, depth = folders.pop()
+            with os.scandir(place) as entries:
+                for entry in entries:
+                    count += 1
+                    size += entry.stat(follow_symlinks=False).st_size
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append((entry.path, depth + 1))
+                    if count > FILES or size > WRITTEN or depth > DEEPEST:
+                        raise Failed(
+                            f"more than {WRITTEN >> 30} GB, {FILES:,} files, or {DEEPEST} folders "
+                            "in each other were written",
+                            over=True,
+                        )
+
+    def _signal(self, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, number)
 
     def _ended(self) -> str:
         try:

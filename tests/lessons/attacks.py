@@ -95,6 +95,16 @@ WRITES = {
     "torch.save": "torch.save([1], OUT + '/new')\nreturn there('new')",
     "tofile": "numpy.zeros(3).tofile(OUT + '/new')\nreturn there('new')",
     "sqlite3": "sqlite3.connect(OUT + '/new').execute('create table t(x)')\nreturn there('new')",
+    # room on the disk that no name in the own folder counts
+    "own removed while mapped": "open('mine', 'wb').write(bytes(16))\n"
+    "held = torch.from_file('mine', shared=True, size=16, dtype=torch.uint8)\n"
+    "os.remove('mine')\nreturn held.numel()",
+    "own replaced while mapped": "for name in 'ab':\n    open(name, 'wb').write(bytes(16))\n"
+    "held = torch.from_file('a', shared=True, size=16, dtype=torch.uint8)\n"
+    "os.replace('b', 'a')\nreturn held.numel()",
+    "own without a name": "return os.open('.', os.O_RDWR | os.O_TMPFILE)",
+    "own room": "d = os.open('mine', os.O_RDWR | os.O_CREAT)\n"
+    "os.posix_fallocate(d, 0, 1 << 16)\nreturn True",
 }
 REACHES = {
     "fork": "pid = os.fork()\nif not pid:\n    os._exit(0)\nreturn pid",
@@ -181,6 +191,10 @@ DEEPER = {
     "save_file({'x': torch.zeros(1)}, OUT + '/new')\nreturn there('new')",
     "TCPStore": "from torch.distributed import TCPStore\n"
     "return TCPStore('127.0.0.1', 0, 1, True, wait_for_workers=False).port",
+    "own removed by ctypes": "open('mine', 'w').close()\nreturn sure(libc.unlink(b'mine'))",
+    "own room by ctypes": "d = os.open('mine', os.O_RDWR | os.O_CREAT)\n"
+    "libc.fallocate.argtypes = [ctypes.c_int] * 2 + [ctypes.c_long] * 2\n"
+    "return sure(libc.fallocate(d, 1, 0, 1 << 26))",  # 1: past the size, which no limit counts
     "attribute": "os.setxattr(VICTIM, 'user.x', b'x')\nreturn True",
     "shared memory": "return sure(libc.shmget(0, 4096, 0o1600))",
 }
@@ -212,5 +226,5 @@ setpriority 141 140, sched_setaffinity 203 122, ioprio_set 251 30, migrate_pages
 move_pages 279 239, inotify_add_watch 254 27, fanotify_init 300 262, quotactl 179 60, acct 163 89,
 syslog 103 116, kexec_load 246 104, lookup_dcookie 212 18, mlockall 151 230, setrlimit 160 164,
 setsid 112 157, timer_create 222 107, vmsplice 278 75, openat2 437 437, faccessat2 439 439,
-quotactl_fd 443 443
+quotactl_fd 443 443, unlinkat 263 35, renameat2 316 276, fallocate 285 47
 """

@@ -195,6 +195,7 @@ def test_the_filter_of_both_architectures_by_its_own_rules(machine):
         ("openat", (3, 0, 0o100), allow),
         ("openat", (3, 0, 0o1000), refuse),
         ("openat", (3, 0, 0o1001), allow),
+        ("openat", (3, 0, 0o20200002), refuse),  # O_TMPFILE
         ("fcntl", (3, 4), allow),
         ("fcntl", (3, 8), refuse),
         ("ioctl", (0, 0x5401), allow),

@@ -1,0 +1,223 @@
+"""What entrants of the leaderboard try: none ends the contest, and each bound holds."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+import lib
+from lessons import leaderboard
+from lessons.grading import class_folder, leaderboard_entry
+from lessons.grading.leaderboard_entry import Entry, Failed
+from lib.editors.retrieval.retrieval import Entry as Note
+from lib.editors.retrieval.retrieval import Notes
+from lib.patch.patch import Edit
+
+from ..support import tiny
+
+FACT = lib.Fact("Ada", "{} lives in", "Rome")
+NAME = "model.layers.1.mlp.down_proj"
+WIDE = torch.zeros(64, 1000)
+TRICKS = """
+import os
+from pathlib import Path
+import lib
+
+def edit(lm, facts, after):
+    what = facts[0].target_new
+    if what == "parent":
+        os.kill(os.getppid(), 9)
+    if what == "control":
+        raise ValueError("\\x1b[2J\\x07 gone")
+    if what == "link":
+        os.symlink("/etc/passwd", "edit.patch")
+    if what == "remove":
+        Path("x").write_text("x")
+        os.remove("x")
+    if what == "replace":
+        Path("y").write_text("y")
+        os.replace("y", "x")
+    if what == "fill":
+        for number in range(10**6):
+            Path(str(number)).write_bytes(bytes(1 << 20))
+    return after
+"""
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A random model in a folder, as `--model` takes it."""
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    lm = tiny.model("llama")
+    lm.model.save_pretrained(folder)
+    lm.tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+class Here:
+    """An entry without a process: the file's text says what its patch is."""
+
+    def __init__(self, source, model, seconds, memory, text="", **_):
+        self.text = text
+        if text == "fails to start":
+            raise OSError("\x1b[2Jno process")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def edit(self, facts, on="nothing"):
+        return 0.1
+
+    def made(self):
+        if self.text == "a note":
+            always = Notes((Note(None, "word " * 500, "x"),), always=True)
+            return lib.Patch(rewrites=(always,))
+        if self.text == "another shape":
+            return lib.EMPTY.with_weights({NAME: torch.zeros(3, 3)})
+        if self.text == "no module":
+            return lib.EMPTY.with_weights({"\x1b[2Jnone": torch.zeros(3, 3)})
+        if self.text == "breaks":
+            raise KeyError("anything at all")
+        return lib.EMPTY
+
+
+def test_whatever_one_entrant_does_the_others_are_scored(model, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(leaderboard, "Entry", Here)
+    texts = ["a note", "another shape", "breaks", "fails to start", "no module", "honest"]
+    (tmp_path / "class").mkdir()
+    for text in texts:
+        (tmp_path / "class" / text).mkdir()
+        (tmp_path / "class" / text / "editor.py").write_text(text)
+    for name in ("bytes", "huge", "link"):
+        (tmp_path / "class" / name).mkdir()
+    (tmp_path / "class/bytes/editor.py").write_bytes(b"\xff\xfe")
+    (tmp_path / "class/huge/editor.py").write_bytes(b"#" * 10**6)
+    (tmp_path / "class/link/editor.py").symlink_to(tmp_path / "class/honest/editor.py")
+    files = {kind: tmp_path / f"found.{kind}" for kind in ("json", "csv")}
+    call = ["--folder", str(tmp_path / "class"), "--against", "", "--model", model]
+    call += ["--cases", "1", "--stream", "1", "--seed", "3"]
+    call += [part for kind, path in files.items() for part in (f"--{kind}", str(path))]
+    assert leaderboard.main(call) == 0
+    told = capsys.readouterr()
+    assert "\x1b" not in told.out + told.err
+    found = {line["editor"]: line for line in json.loads(files["json"].read_text())["editors"]}
+    assert set(found) == {*texts, "bytes", "huge", "link", "no edit"}
+    assert {name for name, line in found.items() if not line["failed"]} == {"honest", "no edit"}
+    assert found["honest"]["locality"]["mean"] == 1
+    for name in set(found) - {"honest", "no edit"}:
+        assert f"{name} failed" in told.out and found[name]["score"] == 0
+        assert all("\x1b" not in why and "\n" not in why for why in found[name]["failed"])
+    with files["csv"].open(newline="") as file:
+        assert len(list(csv.reader(file))) == 1 + len(found)
+
+
+def handed_in(tmp_path, do) -> Entry:
+    """An entry of a student whose process has done something to the file of the patch."""
+    entry = Entry.__new__(Entry)
+    entry.patch, entry.own, entry.over = tmp_path / "edit.patch", True, ""
+    entry._ask = lambda *_: do(entry.patch)
+    return entry
+
+
+def test_a_patch_is_a_plain_file_of_bounded_size(tmp_path, monkeypatch):
+    secret = lib.Patch().save(tmp_path / "of somebody else.patch")
+    from_file = Edit("x", {}, source="/etc/passwd", rows=(0, 1))
+    long = Notes((Note(None, "word " * 300_000, "x"),))
+    monkeypatch.setattr(leaderboard_entry, "PATCH", 100_000, raising=False)
+    for do, why in (
+        (lambda path: path.symlink_to(secret), "no plain file"),
+        (lambda path: path.mkdir(), "no plain file"),
+        (os.mkfifo, "no plain file"),
+        (lambda path: lib.Patch(log=(from_file,)).save(path), "names a file of facts"),
+        (lambda path: lib.Patch({NAME: WIDE}).save(path), "it may have"),
+        (lambda path: lib.Patch(rewrites=(long,)).save(path), "it may have"),
+    ):
+        with pytest.raises(Failed, match=why):
+            handed_in(tmp_path, do).made()
+        path = tmp_path / "edit.patch"
+        path.rmdir() if path.is_dir() else path.unlink()
+    assert handed_in(tmp_path, lib.Patch({NAME: WIDE[:10]}).save).made().weights
+
+
+def test_the_size_of_a_folder_counts_all_that_is_below(tmp_path, monkeypatch):
+    entry = Entry.__new__(Entry)
+    entry.folder, entry.own = SimpleNamespace(name=str(tmp_path)), True
+    monkeypatch.setattr(leaderboard_entry, "WRITTEN", 1 << 20)
+    monkeypatch.setattr(leaderboard_entry, "FILES", 70)
+    with tempfile.TemporaryFile() as entry.log:
+        (tmp_path / "a/b").mkdir(parents=True)
+        (tmp_path / "a/b/x").write_bytes(bytes(1 << 19))
+        (tmp_path / "link").symlink_to("/usr")
+        entry._look()
+        (tmp_path / "a/y").write_bytes(bytes(1 << 20))
+        with pytest.raises(Failed, match="were written"):
+            entry._look()
+        (tmp_path / "a/y").unlink()
+        (tmp_path / "a/b" / ("c/" * 60)).mkdir(parents=True)
+        with pytest.raises(Failed, match="were written"):
+            entry._look()
+        shutil.rmtree(tmp_path / "a/b/c")
+        entry._look()
+        os.truncate(entry.log.fileno(), 2 << 20)  # what is printed counts as well
+        with pytest.raises(Failed, match="were written"):
+            entry._look()
+
+
+def test_an_entrant_reaches_nothing_fills_nothing_and_is_named(model, monkeypatch):
+    monkeypatch.setattr(leaderboard_entry, "WRITTEN", 30 << 20, raising=False)
+    with Entry("tricks.py", model, 60.0, text=TRICKS) as entry:
+        process = entry.process
+        for what, why in (
+            ("parent", "switched off|not permitted"),
+            ("control", r"^ValueError: [^\x00-\x1f]*gone$"),
+            ("link", "own folder|denied|not permitted"),
+            ("remove", "switched off|not permitted"),
+            ("replace", "switched off|not permitted"),
+        ):
+            with pytest.raises(Failed, match=why) as failed:
+                entry.edit([lib.Fact("Ada", "{} lives in", what)])
+            assert not failed.value.over
+        entry.edit([FACT])
+        state = Path(f"/proc/{process.pid}/stat")
+        until = time.monotonic() + 20
+        while state.exists() and state.read_text().rpartition(")")[2].split()[0] != "T":
+            assert time.monotonic() < until, "it rests while it is not asked"
+        assert entry.made().log and entry.made().log  # written twice in the same place
+        with pytest.raises(Failed, match="were written") as failed:
+            entry.edit([lib.Fact("Ada", "{} lives in", "fill")])
+        assert failed.value.over and process.wait(20) < 0
+
+
+def test_names_are_one_line_without_control_characters(monkeypatch):
+    odd = "a\x1b[2J\nb\udcff"
+    (name,) = leaderboard.names([Path("class") / odd / "editor.py"], [])
+    assert name.isprintable() and name.startswith("a") and name.endswith("·")
+    monkeypatch.setattr(class_folder, "summary", lambda _: {"solved": 0, "points": 0, "of": 0})
+    verdict = SimpleNamespace(exercise="1.1", status="missing", points=0)
+    assert class_folder.table([Path(odd)], [[verdict]])[1][0] == name
+
+
+@pytest.mark.parametrize("what", ["pipe", "folder", "link", "device"])
+@pytest.mark.parametrize("option", ["--csv", "--json"])
+def test_a_ranking_replaces_plain_files_only(tmp_path, capsys, what, option):
+    path = Path("/dev/full") if what == "device" else tmp_path / "ranking"
+    make = {"pipe": os.mkfifo, "folder": os.mkdir, "link": partial(os.symlink, "/dev/full")}
+    if what in make:
+        make[what](path)
+    before = path.lstat()
+    assert leaderboard.main(["--cases", "0", option, str(path)]) == 2
+    assert "no plain file" in capsys.readouterr().err
+    assert path.lstat().st_mode == before.st_mode and path.lstat().st_ino == before.st_ino
