@@ -37,9 +37,11 @@ def whole_file(path: Path) -> Iterator[Path]:
     It lies in a temporary folder beside `path`, because safetensors makes a temporary file of its
     own beside the one that it writes. Nothing is left when the body raises, and what killed writers
     of this file have left goes. Raises WriteError where the disk is full or the system refuses to
-    write.
+    write, and FileExistsError for a link, a folder or a device, which would be replaced.
     """
     with _beside(path) as work:
+        if path.is_symlink() or (path.exists() and not path.is_file()):
+            raise FileExistsError(f"{path} could not be written: it is no plain file")
         yield work / path.name
         os.replace(work / path.name, path)
 

@@ -71,10 +71,7 @@ class Stored:
         # one key, because safetensors writes several in any order
         metadata = {"stored": f"{digest(self._text, tensors)} {self._text}"}
         try:
-            path = self.path
-            if path.exists() and not path.is_file():
-                raise FileExistsError(f"{path} is no file")
-            with whole_file(path) as part:
+            with whole_file(self.path) as part:
                 save_file({name: t.contiguous() for name, t in tensors.items()}, part, metadata)
         except (OSError, RuntimeError) as error:  # RuntimeError where nobody knows a home folder
             _remember(self, tensors)

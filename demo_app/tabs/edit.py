@@ -24,7 +24,7 @@ from .edit_form import Form
 from .edit_list import EditList
 from .free_prompt import Free
 from .guess import Guess
-from .jobs import HIDDEN, OPEN, follow, told_plainly
+from .jobs import HIDDEN, OPEN, chosen, follow, told_plainly
 from .strength import Strength
 
 SHOW_RESULT = """(...given) => {
@@ -158,7 +158,7 @@ class Page:
         def row(event: gr.EventData, request: gr.Request) -> Any:
             view = studio.sessions.get(request.session_hash).view or self.ready
             with told_plainly():
-                index = given.whole("number of the row", getattr(event, "index", None))
+                index = given.whole("number of the row", chosen(event, "index"))
             return next_word.panel(studio.lm, view, index)
 
         def stop(request: gr.Request) -> None:

@@ -14,7 +14,7 @@ from ..session.studio import Studio
 from ..session.texts import Alternatives, Writing
 from ..session.visitors import Session
 from ..session.worker import Job, Stopped, Trouble
-from .jobs import HIDDEN, OPEN, call_number, told
+from .jobs import HIDDEN, OPEN, call_number, chosen, told
 
 PICK = """
 const pick = (event) => {
@@ -130,7 +130,7 @@ class Free:
         """The texts anew, with an alternative that was chosen."""
 
         def start(session: Session) -> Job:
-            token = getattr(event, "index", None)
+            token = chosen(event, "index")
             number = int(token) if isinstance(token, str) and token.isdecimal() else token
             return self.writer.force(session, *_place(event), number)
 
@@ -173,7 +173,7 @@ class Free:
 
 def _place(event: gr.EventData) -> tuple[Any, Any, Any]:
     """(pair, side, index) of the token that an event names; None for what it does not say."""
-    parts = str(getattr(event, "value", "")).split(".")
+    parts = str(chosen(event, "value")).split(".")
     if len(parts) != 3:
         return None, None, None
     numbers = [int(p) if p.isdecimal() and len(p) < 10 else None for p in (parts[0], parts[2])]

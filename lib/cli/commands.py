@@ -318,8 +318,6 @@ def _suspect(given: argparse.Namespace) -> tuple[LM, LM | None, Patch]:
 
     path = Path(given.suspect)
     if path.suffix == ".safetensors":
-        if not path.is_file():
-            raise ForensicsError(f"there is no file {given.suspect}")
         patch = Patch.load(path)  # now, because loading a model takes time
         if not patch.weights:
             raise ForensicsError(

@@ -22,6 +22,8 @@ GZIP, PARQUET, BOM = b"\x1f\x8b", b"PAR1", b"\xef\xbb\xbf"  # what files begin w
 def readable(path: Path) -> Iterator[None]:
     """In the body every error of reading the file becomes a FactError."""
     try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise FactError(f"{path} cannot be read as a data file: it is no plain file")
         yield
     except FactError:
         raise

@@ -104,7 +104,7 @@ def test_without_a_list_the_classroom_is_asked(models, capsys):
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (["none.safetensors"], "there is no file none.safetensors"),
+        (["none.safetensors"], "there is no patch file at none.safetensors"),
         (["base", "--subjects", "no/such"], "the list of subjects no/such cannot be read"),
         (["base", "--prompts", "no/such"], "the list of prompts no/such cannot be read"),
         (

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
+from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -67,6 +70,22 @@ def small(name):
     if "inner" in found:
         found["inner"] = (found["inner"][0], {**found["inner"][1], "steps": 2})
     return found
+
+
+@pytest.mark.parametrize("what", ["pipe", "folder", "link", "device"])
+def test_what_is_no_plain_file_is_neither_read_nor_replaced(tiny_model, capsys, tmp_path, what):
+    path = Path("/dev/full") if what == "device" else tmp_path / "p.safetensors"
+    make = {"pipe": os.mkfifo, "folder": os.mkdir, "link": partial(os.symlink, "/dev/full")}
+    if what in make:
+        make[what](path)
+    before = path.lstat()
+    quick = ["--editor", "ft_m", "--set", "layer=1", "--set", "epochs=1"]
+    code, said = said_once([*EDIT, *quick, "--save", str(path)], capsys)
+    assert code == 2 and f"{path} could not be written: " in said
+    code, said = said_once(["stream", *quick, "--data", str(path), "--json", "x"], capsys)
+    assert code == 2 and f"{path} cannot be read as a data file: it is no plain file" in said
+    after = path.lstat()
+    assert (after.st_mode, after.st_ino) == (before.st_mode, before.st_ino)
 
 
 @pytest.mark.filterwarnings("ignore")

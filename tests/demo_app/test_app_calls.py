@@ -106,6 +106,21 @@ def test_too_few_and_too_many_values_are_told(page):
     assert done["success"] and done["output"]["data"][0]["live"] == 1, "the others are as usual"
 
 
+def test_a_click_without_its_data_is_one_sentence(page):
+    caller = Caller(page[0].local_url, "no click")
+    found = caller.http.get("/config").json()["dependencies"]
+    targets = [one for one in found if any(event == "select" for _, event in one["targets"])]
+    assert len(targets) >= 3, "row, looked and forced"
+    calls = []
+    for one in targets:
+        for said in (None, 7, "index", ["index"], {"index": {}, "value": []}, {"path": "/etc"}):
+            body = {"fn_index": one["id"], "event_data": said}
+            calls.append((f"{one['id']} {said}", {**body, "trigger_id": one["targets"][0][0]}))
+            calls.append((f"{one['id']} {said}", body))
+    answers = sent(caller, calls)
+    assert len(answers) == len(calls) and fails(answers) == []
+
+
 def test_what_is_no_call_at_all_is_told(page):
     caller = Caller(page[0].local_url, "none")
     for body in ({}, {"fn_index": 9999}, {"fn_index": -1}, {"fn_index": "x"}, {"data": 3}):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gradio as gr
 import pytest
 import torch
 
@@ -145,7 +146,7 @@ def test_length_is_bounded_and_a_stopped_text_leaves_the_last_one(studio):
      ("1.before." + "9" * 50, (1, "before", None)), (None, (None,) * 3)],
 )  # fmt: skip
 def test_a_place_is_read_from_what_a_browser_sends(value, place):
-    assert _place(type("Event", (), {"value": value})()) == place
+    assert _place(gr.EventData(None, {"value": value})) == place
 
 
 def test_pairs_part_where_the_first_token_differs():

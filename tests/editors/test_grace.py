@@ -16,6 +16,7 @@ from lib.editors.grace.codebook import Codebook
 from lib.editors.grace.route import Deferral
 from lib.editors.shared.entry_values import EntrySite, descend
 from lib.editors.shared.options import EntryTraining
+from lib.errors import EditWarning
 from lib.model import activations, generation, scoring
 from lib.model.answer_rows import AnswerRows
 
@@ -47,6 +48,18 @@ def test_a_prompt_whose_end_is_not_in_the_call_is_refused():
     seqs = lib.Sequences(*(torch.ones(1, 3, dtype=torch.bool),) * 3, torch.tensor([5]))
     with pytest.raises(RuntimeError, match="must be run whole"):
         patch.routes[NAME].decide(torch.ones(1, 3, 48), torch.ones(1, 3, 32), seqs)
+
+
+def test_in_a_model_of_zeros_all_prompts_have_one_key():
+    lm = tiny.model("llama")
+    with torch.no_grad():
+        for weight in lm.model.parameters():
+            weight.zero_()
+    editor = lib.EDITORS["grace"](lm, layer=1, n_iter=2)
+    route = editor.edit([A]).routes[NAME]
+    assert route.eps.tolist() == [1.0] and route.V.isfinite().all()
+    with pytest.warns(EditWarning, match="1 of 2 facts fell to another entry"):
+        editor.edit([A, B])
 
 
 # ---- values ------------------------------------------------------------------------------------

@@ -116,11 +116,27 @@ def test_other_errors_leave_as_they_are(tmp_path, error):
         assert found.value is error and not list(tmp_path.iterdir())
 
 
-def test_a_folder_in_the_place_of_a_file_is_a_sentence(tmp_path):
-    (tmp_path / "f").mkdir()
-    with pytest.raises(WriteError, match="f could not be written: is a directory"):
-        with whole_file(tmp_path / "f") as part:
+MAKE = {
+    "folder": Path.mkdir,
+    "pipe": os.mkfifo,
+    "link": lambda path: path.symlink_to("/dev/full"),
+    "link to a file": lambda path: path.symlink_to(__file__),
+    "looping link": lambda path: path.symlink_to(path),
+}
+
+
+@pytest.mark.parametrize("what", MAKE)
+def test_only_plain_files_are_replaced(tmp_path, what):
+    path = tmp_path / "f"
+    MAKE[what](path)
+    before = path.lstat()
+    with pytest.raises(FileExistsError, match="f could not be written: it is no plain file"):
+        with whole_file(path) as part:
             save_file({"a": torch.zeros(1)}, part)
+    assert path.lstat() == before and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_in_the_place_of_a_folder_is_a_sentence(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(WriteError, match="could not be written: (file exists|not a directory)"):
         with whole_file(tmp_path / "file" / "f"):

@@ -129,11 +129,11 @@ class Grace(CodebookEditor):
 
         All messages in the chat template end with the same tokens, so that their keys are shorter
         and lie closer together than those of plain prompts. The radius of a form's key is
-        eps_init times its length, as a share of the length of the prompt's own key, and never
-        more than eps_init. The first `count` keys are those of the prompts.
+        eps_init times its length, as a share of the length of the prompt's own key (all of it where
+        both are 0), and never more than eps_init. The first `count` keys are those of the prompts.
         """
         eps, size = self.config.eps_init, keys.norm(dim=1)
-        shares = (size / size[:count].repeat(len(keys) // count)).clamp(max=1.0)
+        shares = (size / size[:count].repeat(len(keys) // count)).nan_to_num(1.0).clamp(max=1.0)
         return [eps * share for share in shares.tolist()]
 
     def check_rules(self, old: Any, module: str) -> None:
