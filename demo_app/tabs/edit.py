@@ -6,6 +6,7 @@ A few lines over 300: its parts have files of their own, and what joins them sta
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from html import escape
 from typing import Any
 
@@ -148,9 +149,7 @@ class Page:
             yield from self.run(request, studio.revisions.undo)
 
         def undo_all(request: gr.Request) -> Iterator:
-            yield from self.run(
-                request, lambda session: studio.revisions.undo(session, everything=True)
-            )
+            yield from self.run(request, partial(studio.revisions.undo, everything=True))
 
         def keep(index: int, request: gr.Request) -> Iterator:
             yield from self.run(request, lambda session: studio.revisions.keep(session, index))

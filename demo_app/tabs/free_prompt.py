@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -130,9 +131,8 @@ class Free:
         """The texts anew, with an alternative that was chosen."""
 
         def start(session: Session) -> Job:
-            token = chosen(event, "index")
-            number = int(token) if isinstance(token, str) and token.isdecimal() else token
-            return self.writer.force(session, *_place(event), number)
+            token = re.fullmatch("[0-9]{1,9}", str(chosen(event, "index")))
+            return self.writer.force(session, *_place(event), int(token[0]) if token else None)
 
         yield from self.growing(request, start)
 
@@ -172,9 +172,6 @@ class Free:
 
 
 def _place(event: gr.EventData) -> tuple[Any, Any, Any]:
-    """(pair, side, index) of the token that an event names; None for what it does not say."""
-    parts = str(chosen(event, "value")).split(".")
-    if len(parts) != 3:
-        return None, None, None
-    numbers = [int(p) if p.isdecimal() and len(p) < 10 else None for p in (parts[0], parts[2])]
-    return numbers[0], parts[1], numbers[1]
+    """(pair, side, index) of the token that an event names; three times None where it does not."""
+    found = re.fullmatch(r"([0-9]{1,9})\.(\w+)\.([0-9]{1,9})", str(chosen(event, "value")))
+    return (int(found[1]), found[2], int(found[3])) if found else (None, None, None)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -80,15 +81,13 @@ def chosen(event: gr.EventData, name: str) -> Any:
     return event._data.get(name) if isinstance(event._data, dict) else None
 
 
-class told_plainly:
+@contextmanager
+def told_plainly() -> Iterator[None]:
     """Known errors inside become the page's message."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: Any, error: BaseException | None, _: Any) -> None:
-        if isinstance(error, Trouble):
-            raise told(error) from None
+    try:
+        yield
+    except Trouble as error:
+        raise told(error) from None
 
 
 def told(error: Exception) -> gr.Error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -17,7 +18,15 @@ import torch
 
 import lib
 from lessons import leaderboard
-from lessons.grading import class_folder, leaderboard_entry
+from lessons.grading import (
+    child,
+    class_folder,
+    leaderboard_entrant,
+    leaderboard_entry,
+    sandbox,
+    student_file,
+    wire,
+)
 from lessons.grading.leaderboard_entry import Entry, Failed
 from lib.editors.retrieval.retrieval import Entry as Note
 from lib.editors.retrieval.retrieval import Notes
@@ -150,6 +159,25 @@ def test_a_patch_is_a_plain_file_of_bounded_size(tmp_path, monkeypatch):
         path = tmp_path / "edit.patch"
         path.rmdir() if path.is_dir() else path.unlink()
     assert handed_in(tmp_path, lib.Patch({NAME: WIDE[:10]}).save).made().weights
+
+
+def test_the_teacher_s_page_names_the_bounds():
+    page = Path(leaderboard.__file__).with_name("TEACHER.md").read_text(encoding="utf-8")
+    _, time, memory, files, back = re.findall(
+        r"^\| (?:the hand|time|mem|files|what c).*$", page, re.M
+    )
+    one, many = student_file, leaderboard_entry
+    for row, words in (
+        (time, f"{sandbox.SECONDS:.0f} CPU seconds and {sandbox.WALL:.0f} s on the clock"),
+        (time, f"{one.TOTAL} CPU seconds in all | 60 s an edit (`--seconds`), {many.LOAD:.0f} s"),
+        (memory, f"{one.MEMORY >> 30} GB beside torch | {leaderboard.MEMORY} GB of addresses"),
+        (files, f"{one.FILES} of at most {child.FILE >> 20} MB, {one.WRITTEN >> 20} MB in all"),
+        (files, f"{many.FILES:,} of at most {leaderboard_entrant.FILE >> 30} GB"),
+        (files, f"{many.DEEPEST} folders deep, {many.WRITTEN >> 30} GB in all"),
+        (back, f"{wire.LARGEST >> 10} kB, before it is parsed"),
+        (back, f"a patch of {many.PATCH >> 20} MB, {many.HEADER >> 20} MB of it texts"),
+    ):
+        assert words in row, row
 
 
 def test_the_size_of_a_folder_counts_all_that_is_below(tmp_path, monkeypatch):
