@@ -21,10 +21,10 @@ import torch
 import lib
 from lessons.grading.class_folder import writable, write
 from lessons.grading.confinement import protection
+from lessons.grading.leaderboard_entrant import sentence
 from lessons.grading.leaderboard_entry import Entry, Failed
 from lessons.grading.verdict import LARGEST
 from lessons.marking import clean
-from lib.errors import sentence
 from lib.evaluation.intervals import interval
 
 OURS = ("rome", "retrieval")
@@ -333,7 +333,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if asked.json:
             asked.json.write_text(json.dumps(found, indent=2, ensure_ascii=False), encoding="utf-8")
     except OSError as error:
-        print(f"error: {sentence(error)}", file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
 

@@ -24,6 +24,7 @@ import ctypes
 import glob
 import os
 import platform
+import signal
 import site
 import struct
 import sys
@@ -144,6 +145,8 @@ def confine(
         raise OSError("the sandbox closes around one thread, and there are several")
     if _libc().prctl(38, *map(ctypes.c_ulong, (1, 0, 0, 0))) != 0:  # PR_SET_NO_NEW_PRIVS
         raise OSError(ctypes.get_errno(), "new privileges could not be given up")
+    # PR_SET_PDEATHSIG: it ends with the process that started it, also where that has stopped it
+    _libc().prctl(1, *map(ctypes.c_ulong, (signal.SIGKILL, 0, 0, 0)))
     rules = visible(read, hidden)
     rules += [(path, FILES | MAKE_DIR if folders else FILES) for path in write]
     rules += [("/dev/null", READ_FILE | WRITE_FILE | TRUNCATE)]

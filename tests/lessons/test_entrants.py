@@ -7,6 +7,8 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 import tempfile
 import time
 from functools import partial
@@ -21,6 +23,7 @@ from lessons import leaderboard
 from lessons.grading import (
     child,
     class_folder,
+    confinement,
     leaderboard_entrant,
     leaderboard_entry,
     sandbox,
@@ -34,6 +37,7 @@ from lib.patch.patch import Edit
 
 from ..support import tiny
 
+ROOT = Path(leaderboard.__file__).parents[1]
 FACT = lib.Fact("Ada", "{} lives in", "Rome")
 NAME = "model.layers.1.mlp.down_proj"
 WIDE = torch.zeros(64, 1000)
@@ -227,6 +231,31 @@ def test_an_entrant_reaches_nothing_fills_nothing_and_is_named(model, monkeypatc
         with pytest.raises(Failed, match="were written") as failed:
             entry.edit([lib.Fact("Ada", "{} lives in", "fill")])
         assert failed.value.over and process.wait(20) < 0
+
+
+PARENT = """
+import sys, time
+from lessons.grading.leaderboard_entry import Entry
+text = "def edit(lm, facts, after): return after"
+with Entry("own.py", sys.argv[1], 60.0, text=text) as entry:
+    print(entry.process.pid, entry.over, flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(bool(confinement.obstacle()), reason="no sandbox of the system")
+def test_an_entrant_that_rests_ends_with_a_killed_scorer(model):
+    command = [sys.executable, "-c", PARENT, model]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as scorer:
+        child = Path("/proc") / scorer.stdout.readline().strip()
+        assert child.is_dir()
+        scorer.kill()
+    until = time.monotonic() + 20
+    while (
+        child.exists() and child.joinpath("stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    ):
+        assert time.monotonic() < until, "it is left behind"
+        time.sleep(0.05)
 
 
 def test_names_are_one_line_without_control_characters(monkeypatch):
