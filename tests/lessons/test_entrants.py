@@ -244,9 +244,10 @@ with Entry("own.py", sys.argv[1], 60.0, text=text) as entry:
 
 
 @pytest.mark.skipif(bool(confinement.obstacle()), reason="no sandbox of the system")
-def test_an_entrant_that_rests_ends_with_a_killed_scorer(model):
+def test_an_entrant_that_rests_ends_with_a_killed_scorer(model, tmp_path):
+    pipe, env = subprocess.PIPE, {**os.environ, "TMPDIR": str(tmp_path)}
     command = [sys.executable, "-c", PARENT, model]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as scorer:
+    with subprocess.Popen(command, cwd=ROOT, env=env, stdout=pipe, text=True) as scorer:
         child = Path("/proc") / scorer.stdout.readline().strip()
         assert child.is_dir()
         scorer.kill()

@@ -75,7 +75,7 @@ ATTACKS = {
     "fork": ("os.fork()", "processes"),
     "kills the grader": ("os.kill(os.getppid(), 9)", "processes"),
     "writes a file": ("open('/tmp/left-behind.txt', 'w')", "own folder"),
-    "removes a file": (f"os.remove({str(INSERT.path)!r})", "own folder"),
+    "removes a file": (f"os.remove({str(INSERT.path)!r})", "removing and renaming"),
     "new limits": (
         "import resource\nresource.setrlimit(resource.RLIMIT_CPU, (99, 99))",
         "limits",
