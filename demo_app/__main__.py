@@ -132,8 +132,8 @@ def _served(asked: argparse.Namespace) -> int:
     try:
         lm = lib.load(asked.model)
         ceiling = _ceiling(asked.memory)
-    except (ValueError, lib.FetchError, lib.FamilyError) as error:
-        print(error, file=sys.stderr)
+    except lib.errors.EXPECTED as error:
+        print(lib.errors.sentence(error), file=sys.stderr)
         return 2
     port = free_port(asked.port, asked.host)
     if port != asked.port:

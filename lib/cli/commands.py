@@ -28,12 +28,12 @@ from .. import (
     relations,
     subjects,
 )
-from ..errors import FactError, ForensicsError
+from ..errors import FactError, FetchError, ForensicsError
 from ..export.export import refuse
 from ..forensics.candidates import BARE, PREFIX, read_names
 from ..forensics.difference import stretched
 from ..forensics.investigation import PROMPT_THRESHOLD, THRESHOLD
-from ..model.packaged_models import DEFAULT, PACKAGED, packaged_model
+from ..model.packaged_models import DEFAULT, PACKAGED, damaged, packaged_model
 from ..settings import explain
 from . import options
 from .options import EDITING, EDITOR, JSON, MODEL, PATCH, PLACEMENT, command, option
@@ -54,10 +54,14 @@ CLASSROOM = "classroom"  # in place of a file of prompts
         choices=sorted(PACKAGED),
         help="the default, or gemma-3-270m (Gemma Terms of Use, ai.google.dev/gemma/terms)",
     ),
+    option("--check", action="store_true", help="read all of it, and compare it with its sums"),
 )
 def run_fetch(given: argparse.Namespace) -> None:
     """Download the model unless it is there, and print its folder."""
-    print(packaged_model(PACKAGED[given.model], progress=True))
+    folder = packaged_model(PACKAGED[given.model], progress=True)
+    if given.check and (names := ", ".join(damaged(folder, whole=True))):
+        raise FetchError(f"{folder} disagrees with its sums ({names}): delete and fetch it again")
+    print(folder)
 
 
 # ---- one edit ------------------------------------------------------------------------------------

