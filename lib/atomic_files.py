@@ -80,12 +80,10 @@ def written(path: Path) -> Iterator[None]:
     """Turn the system's refusal to write, also as safetensors words it, into WriteError."""
     try:
         yield
-    except WriteError:
-        raise
     except (OSError, SafetensorError) as error:
         number = error_number(error)
         # without a number it is no answer of the system, but an error of whoever fills the file
-        if number is None or isinstance(error, InterruptedError):
+        if number is None or isinstance(error, InterruptedError | WriteError):
             raise
         raise WriteError(path, number) from error
 

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 import threading
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -51,20 +52,22 @@ class Stored:
     @property
     def path(self) -> Path:
         """The file, whose name is a hash of the label."""
-        name = text_hash(self._text)[:24]
-        return cache_folder() / self.kind / f"{name}.safetensors"
+        return cache_folder() / self.kind / f"{text_hash(self._text)[:24]}.safetensors"
 
     def tensors(self) -> Tensors:
         """The tensors, read or made."""
-        found = _recall(self) or self._read()
+        found = _recall(self) or (self._read() if self.is_there() else None)
         if found is None:
             found = self.make()
             self.write(found)
         return found
 
     def is_there(self) -> bool:
-        """Whether a file of this label is there; its checksum is not compared yet."""
-        return _recall(self) is not None or self._read(check=False) is not None
+        """Whether the tensors are in memory or in a file, which is not opened yet."""
+        try:
+            return _recall(self) is not None or os.path.lexists(self.path)
+        except RuntimeError:  # nobody knows a home folder
+            return False
 
     def write(self, tensors: Tensors) -> None:
         """Keep the tensors in the file, or in memory where that is impossible."""
@@ -73,45 +76,39 @@ class Stored:
         try:
             with whole_file(self.path) as part:
                 save_file({name: t.contiguous() for name, t in tensors.items()}, part, metadata)
-        except (OSError, RuntimeError) as error:  # RuntimeError where nobody knows a home folder
+        except (OSError, RuntimeError) as error:
             _remember(self, tensors)
-            _warn(f"what was computed is not kept for the next run: {sentence(error)}")
+            why = f"what was computed is not kept for the next run: {sentence(error)}"
+            warnings.warn(why, CacheWarning, 3)
 
     @property
     def _text(self) -> str:
         return f"format {FORMAT}, {self.kind}: {self.label}"
 
-    def _read(self, check: bool = True) -> Tensors | None:
-        """The tensors of the file; None where there is none, and where it is damaged and removed.
-
-        check=False reads no tensors and compares the label alone.
-        """
+    def _read(self) -> Tensors | None:
+        """The tensors of the file; None where it is gone, or damaged and removed."""
+        path = self.path
         try:
-            path = self.path
-            if not path.is_file():
-                return None
-        except (OSError, RuntimeError):
-            return None
-        try:
+            if not stat.S_ISREG(path.stat().st_mode):  # a pipe would wait for ever
+                raise ValueError("it is no file")
             with safe_open(path, framework="pt") as file:
                 checksum, _, label = (file.metadata() or {}).get("stored", "").partition(" ")
                 if label != self._text:
                     raise ValueError("it belongs to something else")
-                if not check:
-                    return {}
                 # copies: what is read stays on the disk, and could be damaged after the check
                 tensors = {name: file.get_tensor(name).clone() for name in file.keys()}
             if checksum != digest(self._text, tensors):
                 raise ValueError("its content does not agree with its checksum")
             return tensors
-        except (MemoryError, KeyboardInterrupt):
+        except FileNotFoundError:  # another process has just removed it
+            return None
+        except MemoryError:
             raise
         except Exception as error:  # whatever a damaged file makes of the reader
-            _warn(f"{path} was damaged and is made again: {sentence(error)}")
-            try:
+            why = f"{path} was damaged and is made again: {sentence(error)}"
+            warnings.warn(why, CacheWarning, 3)
+            with suppress(OSError):  # `write` says what is wrong with the folder
                 path.unlink(missing_ok=True)
-            except OSError:
-                pass  # `write` says what is wrong with the folder
             return None
 
 
@@ -135,15 +132,13 @@ def stored_each(
 
     One call of `make` makes all that are missing. None is loaded before its `tensors` is called.
     """
-
-    def alone(key: K) -> Tensors:
-        return dict(make([key]))[key]
-
-    found = {key: Stored(kind, label, partial(alone, key)) for key, label in labels.items()}
+    found = {
+        key: Stored(kind, label, lambda key=key: dict(make([key]))[key])  # type: ignore[misc]
+        for key, label in labels.items()
+    }
     missing = [key for key, one in found.items() if not one.is_there()]
-    if missing:
-        for key, tensors in make(missing):
-            found[key].write(tensors)
+    for key, tensors in make(missing) if missing else ():
+        found[key].write(tensors)
     return found
 
 
@@ -159,10 +154,9 @@ def remembered(key: Hashable, make: Callable[[], T]) -> T:
     return found
 
 
-def text_hash(text: str | Path) -> str:
-    """A text, or all of a file, as a short part of a label."""
-    content = text.read_bytes() if isinstance(text, Path) else text.encode()
-    return hashlib.sha256(content).hexdigest()
+def text_hash(text: str) -> str:
+    """A text as a short part of a label."""
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def forget() -> None:
@@ -214,7 +208,3 @@ def _remember(key: Hashable, value: Any) -> None:
         _MEMORY.move_to_end(key)
         while len(_MEMORY) > 1 and sum(b for _, b in _MEMORY.values()) > room():
             _MEMORY.popitem(last=False)
-
-
-def _warn(what: str) -> None:
-    warnings.warn(what, CacheWarning, stacklevel=4)

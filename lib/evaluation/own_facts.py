@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import NamedTuple
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -21,6 +20,7 @@ from ..errors import FactError
 from ..model import activations
 from ..model.lm import LM
 from ..patch.patch import EMPTY
+from ..stored import remembered
 from .queries import generated
 
 # From a sweep on the embedded model over six depths (blocks 8 to 28 of 30) and five weights of the
@@ -156,24 +156,20 @@ class _Wordings(NamedTuple):
     scale: Tensor
 
 
-_READ: WeakKeyDictionary[LM, dict[tuple, _Wordings]] = WeakKeyDictionary()
-
-
 def _wordings(lm: LM, known: Mapping[str, Relation]) -> _Wordings:
     """The states of all wordings, each about one of its subjects; read once per model."""
-    cached = _READ.setdefault(lm, {})
     of = tuple((name, template) for name, one in known.items() for template in one.templates)
-    key = (lm.identity, of)
-    if key not in cached:
+
+    def make() -> _Wordings:
         texts = []
         for number, (name, template) in enumerate(of):
             subjects = [subject for subject, _ in known[name].answers] or ["It"]
             texts.append(known[name].ask(template, subjects[number % len(subjects)]))
         states = _states(lm, texts)
         mean, scale = states.mean(0), states.std(0, correction=0).clamp(min=1e-6)
-        cached.clear()  # one set of relations at a time
-        cached[key] = _Wordings(of, (states - mean) / scale, mean, scale)
-    return cached[key]
+        return _Wordings(of, (states - mean) / scale, mean, scale)
+
+    return remembered(("wordings", lm.stored_identity, of), make)
 
 
 def _states(lm: LM, texts: list[str]) -> Tensor:

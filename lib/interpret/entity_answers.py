@@ -138,7 +138,7 @@ def usual_answers(
     found: list[Tensor | None] = []
     for template in templates:
         prompts = [relation.ask(template, subject) for subject in subjects]
-        key = ("usual answers", lm.identity, *prompts)
+        key = ("usual answers", lm.stored_identity, *prompts)
         found.append(remembered(key, partial(asked, prompts)).float() if prompts else None)
     return found
 

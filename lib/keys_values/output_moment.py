@@ -29,13 +29,7 @@ from ..stored import Stored, Tensors, remembered, stored_each, text_hash
 from .answer_gradients import one_pass
 from .curvature import Curvature, Eigen, curvature
 from .null_space import eigen
-from .second_moment import (
-    TOKENS_PER_WIDTH,
-    WINDOW,
-    general_text,
-    stored_moments,
-    windows,
-)
+from .second_moment import TOKENS_PER_WIDTH, WINDOW, general_text, stored_moments, windows
 
 AT_ONCE = 4 * WINDOW  # tokens of one pass, whose activations are all kept for the backward
 
@@ -101,8 +95,7 @@ def _stored(
     names = {layer: lm.mlp_out(layer) for layer in layers}  # refuses a layer that is not there
     tokens = tokens or TOKENS_PER_WIDTH * lm.weight(names[layers[0]]).shape[0]
     source = general_text(text)
-    content = text_hash(source)
-    label = f"{lm.stored_identity} {content} {tokens} {skip_first} data"
+    label = f"{lm.stored_identity} {text_hash(source)} {tokens} {skip_first} data"
 
     def make(missing: list[int]) -> Iterator[tuple[int, Tensors]]:
         some = [names[layer] for layer in missing]
@@ -138,9 +131,4 @@ def _accumulate(
 
 def _output_eigen(moment: Stored) -> Eigen:
     """Eigenvalues (ascending) and eigenvectors of S, float64."""
-
-    def make() -> Eigen:
-        values, vectors = torch.linalg.eigh(moment.tensors()["S"])
-        return values, vectors
-
-    return remembered(("output eigen", moment), make)
+    return remembered(("output eigen", moment), lambda: torch.linalg.eigh(moment.tensors()["S"]))

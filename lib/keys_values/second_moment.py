@@ -82,8 +82,7 @@ def stored_moments(
     width = lm.weight(lm.mlp_out(layers[0])).shape[1]
     tokens = tokens or TOKENS_PER_WIDTH * width
     source = general_text(text)
-    content = text_hash(source)
-    label = f"{lm.stored_identity} {content} {tokens} {skip_first}"
+    label = f"{lm.stored_identity} {text_hash(source)} {tokens} {skip_first}"
 
     def make(missing: list[int]) -> Iterator[tuple[int, Tensors]]:
         # as many layers in one pass as there is room for; each has a sum of its own in any case

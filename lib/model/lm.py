@@ -89,16 +89,18 @@ class LM(Patchable):
     def stored_identity(self) -> str:
         """All of the model that what is computed from it depends on (see `lib.stored`).
 
-        The fingerprint knows the weights alone. A tokenizer is known by the ids of a long text, by
-        its special tokens, and by what it puts before a text and around a message.
+        The weights and the configuration, and the tokenizer by the ids of a long text, by its added
+        and special tokens, and by what it puts before a text and around a message.
         """
         tokenizer = self.tokenizer
         if self._reads[0] is not tokenizer:
             text = GENERAL.read_text(encoding="utf-8")
             ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-            self._reads = tokenizer, f"{ids} {tokenizer.special_tokens_map}"
+            config = self.model.config.to_dict() | {"_name_or_path": None}
+            self._reads = tokenizer, f"{config} {ids}"
+        special = tokenizer.special_tokens_map, getattr(tokenizer, "added_tokens_decoder", None)
         template = getattr(tokenizer, "chat_template", None)
-        reads = f"{self._reads[1]} {encode_prompt(tokenizer, 'a')} {template}"
+        reads = f"{self._reads[1]} {special} {encode_prompt(tokenizer, 'a')} {template}"
         return f"{self.fingerprint} {self.dtype} {hashlib.sha256(reads.encode()).hexdigest()[:16]}"
 
     @property

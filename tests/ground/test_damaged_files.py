@@ -7,6 +7,7 @@ in tests/data. A case is named by its seed, which a failure says.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -196,6 +197,14 @@ def test_what_is_no_file_is_one_sentence(kinds, what, tmp_path):
     (tmp_path / "empty").touch()
     for name in ("folder", "text", "empty", "none"):
         assert outcome(kind, sorted(kind.whole)[0], tmp_path / name) == "refused"
+
+
+@pytest.mark.parametrize("what", ["pipe", "folder"])
+def test_what_is_no_network_is_waited_for_by_nobody(lm, what, tmp_path):
+    path = tmp_path / what
+    os.mkfifo(path) if what == "pipe" else path.mkdir()
+    with pytest.raises(lib.EditError, match=f"no trained network for tiny-llama at .*{what}: run"):
+        lib.EDITORS["mend"](lm, **{**quick("mend"), "network": str(path)}).networks()
 
 
 # ---- crafted patches -----------------------------------------------------------------------------

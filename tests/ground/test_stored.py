@@ -3,25 +3,37 @@
 from __future__ import annotations
 
 import copy
+import operator
 import os
 import random
+import signal
 import warnings
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from tokenizers.processors import TemplateProcessing
 
 import lib
 from lib import stored as store
 from lib.data.facts import Fact
+from lib.data.relations import relations
+from lib.data.texts import CLASSROOM, GENERAL
 from lib.errors import CacheWarning
+from lib.evaluation import own_facts
+from lib.interpret import entity_answers
 from lib.keys_values import null_space, output_moment, second_moment
 from lib.memory import Moment
 
-from ..support import tiny
+from ..support import mutations, tiny
 
-LAYERS = [1, 2]
+FEW, MANY = 60, 1000
+LAYERS = (1, 2)
+FACT = Fact("alpha", "{} is", "xy")
+KINDS = {"moments", "eigen", "output_moments", "anchors", "warmup", "queries"}
 
 
 @pytest.fixture(autouse=True)
@@ -36,31 +48,39 @@ def folder(tmp_path, monkeypatch) -> Path:
     store.forget()
 
 
+def model(**more) -> lib.LM:
+    return tiny.model("llama", vocab_size=tiny.EOS + 4, **more)  # with room for one more word
+
+
 @pytest.fixture(scope="module")
 def lm():
-    return tiny.model("llama")
+    return model()
 
 
-FACT = Fact("alpha", "{} is", "xy")
-EDITS = {
-    "norm_anchor": {"layers": (1,), "steps": 2, "contexts": (), "anchor_n": 3},
-    "ultraedit": {"down": (1,)},
-    "horen": {"layer": 2, "n_iter": 2},
-}
+def everything(lm, layers=LAYERS, fresh=True) -> dict[str, torch.Tensor]:
+    """Each of the library's computed things, or what an edit makes of it.
 
-
-def everything(lm) -> dict[str, torch.Tensor]:
-    """Each of the library's computed things, or what an edit makes of it."""
-    store.forget()
-    moments = second_moment.second_moment(lm, LAYERS, tokens=300)
-    spaces = null_space.null_space(lm, LAYERS, None, 0.5, tokens=300)
-    outputs = output_moment.moments(lm, LAYERS, tokens=300)
+    fresh  as a new process has it, which remembers nothing
+    """
+    if fresh:
+        store.forget()
+    first, last = layers
+    moments = second_moment.second_moment(lm, layers, tokens=300)
+    spaces = null_space.null_space(lm, layers, None, 0.5, tokens=300)
+    outputs = output_moment.moments(lm, layers, tokens=300)
+    curvatures = output_moment.curvatures(lm, layers, 0.5, tokens=300)
     found = {
         **{f"C {layer}": one.C for layer, one in moments.items()},
         **{f"Q {layer}": one.Q for layer, one in spaces.items()},
         **{f"S {layer}": one.S for layer, one in outputs.items()},
+        **{f"curvature {layer}": one.sharpness for layer, one in curvatures.items()},
     }
-    for name, settings in EDITS.items():
+    edits = {
+        "norm_anchor": {"layers": (first,), "steps": 2, "contexts": (), "anchor_n": 3},
+        "ultraedit": {"down": (first,)},
+        "horen": {"layer": last, "n_iter": 2},
+    }
+    for name, settings in edits.items():
         patch = lib.EDITORS[name](lm, **settings).edit([FACT])
         for module, weight in patch.weights.items():
             found[f"{name} {module}"] = weight.dense()
@@ -73,132 +93,352 @@ def equal(one: dict, other: dict) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[k], other[k]) for k in one)
 
 
-def damaged(path: Path, others: list[Path], draw: random.Random) -> str:
-    """Damage one file in a way that is drawn; what was done, in words."""
-    content, how = bytearray(path.read_bytes()), draw.choice(sorted(WAYS))
-    if how == "of another":
-        other = draw.choice([one for one in others if one != path])
-        path.write_bytes(other.read_bytes())
-        return f"{path.name}: the file of another, {other.name}"
-    path.write_bytes(WAYS[how](content, draw))
-    return f"{path.name}: {how}"
+def files(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in sorted(folder.rglob("*.safetensors"))}
 
 
-def flipped(content: bytearray, at: int, draw: random.Random) -> bytes:
-    content[at] ^= 1 << draw.randrange(8)
-    return bytes(content)
+def asked(lm, wanted: dict | None = None, **more) -> tuple[dict, list[str]]:
+    """Everything, equal to what is wanted, and the sentences of all warnings of the cache."""
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        found = everything(lm, **more)
+    said = [str(one.message) for one in seen if one.category is CacheWarning]
+    assert all("\n" not in text and 20 < len(text) < 1000 for text in said)
+    assert wanted is None or equal(found, wanted)
+    return found, said
 
 
-def header(content: bytearray) -> int:
-    return 8 + int.from_bytes(content[:8], "little")
+# ---- what is stored belongs to one model, tokenizer, layer, text, type and format ----------------
 
 
-WAYS = {
-    "bit of the header": lambda c, d: flipped(c, d.randrange(8, header(c)), d),
-    "bit of the size": lambda c, d: flipped(c, d.randrange(8), d),
-    "bit of a number": lambda c, d: flipped(c, d.randrange(header(c), len(c)), d),
-    "cut": lambda c, d: bytes(c[: d.randrange(len(c))]),
-    "longer": lambda c, d: bytes(c) + d.randbytes(9),
-    "empty": lambda c, d: b"",
-    "noise": lambda c, d: d.randbytes(len(c)),
-    "of another": None,
+def with_tokenizer(change: Callable) -> lib.LM:
+    lm = model()
+    lm.tokenizer = copy.deepcopy(lm.tokenizer)
+    change(lm.tokenizer)
+    return lm
+
+
+def begins(tokenizer) -> None:
+    """A token of its own before every text, as `sink=` has it, and nothing else changed."""
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<|end|> $A", special_tokens=[("<|end|>", tiny.EOS)]
+    )
+
+
+def other_texts(monkeypatch, folder: Path) -> None:
+    """The shipped texts with one letter changed."""
+    for path, a, b in ((GENERAL, "e", "a"), (CLASSROOM, "Eiffel", "Eiffal")):
+        copied = folder / path.name
+        copied.write_text(path.read_text(encoding="utf-8").replace(a, b, 1), encoding="utf-8")
+    monkeypatch.setattr(second_moment, "GENERAL", folder / GENERAL.name)
+    for name in ("value_norm", "warmup_moments"):
+        monkeypatch.setattr(f"lib.editors.shared.{name}.CLASSROOM", folder / CLASSROOM.name)
+
+
+OTHERS: dict[str, Callable[[], lib.LM]] = {
+    "weights": lambda: model(seed=1),
+    "type": lambda: model(dtype=torch.bfloat16),
+    "configuration": lambda: model(rms_norm_eps=1e-3),
+    "begin of sequence": lambda: with_tokenizer(begins),
+    "one word more": lambda: with_tokenizer(lambda one: one.add_tokens(["Eiffel"])),
+    "another end": lambda: with_tokenizer(lambda one: setattr(one, "eos_token", " xy")),
 }
 
 
-def test_of_two_hundred_damaged_files_none_is_used_and_each_is_made_again(lm, folder):
-    wanted = everything(lm)
-    files = sorted(folder.rglob("*.safetensors"))
-    assert {path.parent.name for path in files} == {
-        "moments", "eigen", "output_moments", "anchors", "warmup", "queries"
-    }  # fmt: skip
-    whole = {path: path.read_bytes() for path in files}
-    draw, count = random.Random(0), 0
-    while count < 200:
-        done = [damaged(path, files, draw) for path in files]
-        changed = [path for path in files if path.read_bytes() != whole[path]]
-        count += len(changed)
-        with warnings.catch_warnings(record=True) as seen:
-            warnings.simplefilter("always")
-            assert equal(everything(lm), wanted), done
-        said = [str(one.message) for one in seen if one.category is CacheWarning]
-        # one warning for each: a header that still says what it should may have changed its spaces
-        assert len(said) == len(changed), (done, said)
-        assert all(any(path.name in text for text in said) for path in changed)
-        assert all("\n" not in text for text in said)
-        assert {path: path.read_bytes() for path in files} == whole, done
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", CacheWarning)
-        assert equal(everything(lm), wanted)
+@pytest.mark.parametrize("what", [*OTHERS, "layer", "texts", "format"])
+def test_what_differs_in_one_thing_is_never_served(lm, folder, what, monkeypatch, tmp_path):
+    wanted, _ = asked(lm)
+    before = set(files(folder))
+    other, layers = OTHERS.get(what, model)(), (2, 1) if what == "layer" else LAYERS
+    if what == "texts":
+        other_texts(monkeypatch, tmp_path)
+    if what == "format":
+        monkeypatch.setattr(store, "FORMAT", 2)
+    # nor what is in memory, but for another format, which no process has beside its own
+    found, said = asked(other, layers=layers, fresh=what == "format")
+    made = set(files(folder)) - before
+    kinds = {path.parent.name for path in made}
+    if what == "layer":  # both layers had their moments already
+        assert kinds >= {"anchors", "queries", "warmup"}
+    else:
+        assert len(made) == len(before) and kinds == KINDS
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "empty"))
+    assert asked(other, found, layers=layers)[1] == said == []
+    if what in ("weights", "type", "begin of sequence"):
+        assert not equal(found, wanted)
 
 
-@pytest.mark.parametrize("what", ["folder", "pipe", "read-only", "a file as cache folder"])
-def test_without_a_cache_folder_everything_works(lm, folder, what, monkeypatch):
-    wanted = everything(lm)
-    files = sorted(folder.rglob("*.safetensors"))
-    for path in files:
-        path.unlink()
-        if what == "folder":
-            path.mkdir()
-        elif what == "pipe":
-            os.mkfifo(path)
-    if what == "a file as cache folder":
-        folder.rename(folder.with_name("away"))
-        folder.write_text("mine")
-    if what == "read-only":  # for root, too, for whom permissions do not count
-
-        def refuse(self, *_, **__):
-            raise PermissionError(13, "Permission denied", str(self))
-
-        monkeypatch.setattr(Path, "mkdir", refuse)
-    with pytest.warns(CacheWarning) as seen:
-        assert equal(everything(lm), wanted)
-    said = [str(one.message) for one in seen if one.category is CacheWarning]
-    assert 0 < len(said) <= len(files)
-    assert all("is not kept for the next run" in text for text in said)
-    # nothing is computed twice in one process
-    made = store.Stored("moments", "x", lambda: {"a": torch.ones(2)})
-    made.write({"a": torch.ones(2)})
-    assert made.is_there()
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_two_processes_on_one_cache_get_what_was_computed(folder):
-    """Each finds the file of the other, none, or a damaged one, many times."""
-    path = store.Stored("things", "one", dict).path
-    path.parent.mkdir(parents=True)
-
-    def go_on() -> int:
-        for i in range(60):
-            damaged = path.with_name(f"{os.getpid()}")
-            damaged.write_bytes(b"damaged" * i)
-            damaged.replace(path) if i % 3 else path.unlink(missing_ok=True)
-            store.forget()
-            if not store.stored("things", "one", lambda: {"a": torch.ones(99)})["a"].eq(1).all():
-                return 1
-        return 0
-
-    others = [os.fork() for _ in range(2)]
-    if not all(others):
-        code = 2
-        try:
-            warnings.simplefilter("ignore")
-            code = go_on()
-        finally:
-            os._exit(code)
-    assert [os.waitpid(other, 0)[1] for other in others] == [0, 0]
-    assert [one.name for one in path.parent.iterdir()] in ([], [path.name])
-
-
-def test_another_tokenizer_is_another_model(lm, folder):
+def test_a_changed_tokenizer_is_noticed(lm):
     first = lm.stored_identity
-    other = tiny.model("llama")
+    other = model()
     assert other.fingerprint == lm.fingerprint and other.stored_identity == first
     other.tokenizer = copy.deepcopy(other.tokenizer)
     assert other.stored_identity == first
-    other.tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
-        single="<s> $A", special_tokens=[("<s>", 0)]
-    )
-    assert other.fingerprint == lm.fingerprint and other.stored_identity != first
+    for change in (begins, lambda one: one.add_tokens(["Eiffel"])):
+        change(other.tokenizer)
+        assert other.fingerprint == lm.fingerprint and other.stored_identity != first
+        first = other.stored_identity
+
+
+def test_what_is_in_memory_belongs_to_one_tokenizer_too(lm):
+    known = dict(list(relations().items())[:2])
+    (one, _), other = known.values(), OTHERS["begin of sequence"]()
+
+    def found(lm) -> tuple[torch.Tensor, torch.Tensor]:
+        usual = entity_answers.usual_answers(lm, one, one.templates[:1], "alpha", 2)[0]
+        return usual, own_facts._wordings(lm, known).states
+
+    first, second = found(lm), found(other)
+    store.forget()
+    assert all(map(torch.equal, second, found(other)))
+    assert not any(map(torch.equal, first, second))
+
+
+# ---- damage --------------------------------------------------------------------------------------
+
+
+def flipped(draw: random.Random, data: bytes, part: str) -> bytes:
+    """One bit of a part of the file: its size, its header, the checksum in it, its numbers."""
+    start = data.index(b'"stored":"') + 10
+    header = 8 + int.from_bytes(data[:8], "little")
+    first, end = {
+        "size": (0, 8), "header": (8, header), "checksum": (start, start + 64),
+        "numbers": (header, len(data)),
+    }[part]  # fmt: skip
+    return mutations.flipped(draw, data, first, end)
+
+
+def retold(draw: random.Random, data: bytes) -> bytes:
+    """JSON of other types in the table, or in its metadata."""
+    table, tensors = mutations.parts(data)
+    if draw.random() < 0.5:
+        return mutations.joined(mutations.mutated(draw, table), tensors)
+    said = mutations.mutated(draw, table["__metadata__"])
+    return mutations.joined({**table, "__metadata__": said}, tensors)
+
+
+def promising(draw: random.Random, data: bytes) -> bytes:
+    """A size of the table, or of a tensor, that no machine holds."""
+    huge = draw.choice([1 << 27, 1 << 40, (1 << 63) - 1, (1 << 64) - 1])
+    if draw.random() < 0.5:
+        return huge.to_bytes(8, "little") + data[8:]
+    table, tensors = mutations.parts(data)
+    one = table[draw.choice([name for name in table if name != "__metadata__"])]
+    one["shape"], one["data_offsets"][1] = [huge], draw.choice([huge, one["data_offsets"][1]])
+    return mutations.joined(table, tensors)
+
+
+WAYS: dict[str, Callable[[random.Random, bytes], bytes]] = {
+    **{
+        f"bit of the {part}": lambda draw, data, part=part: flipped(draw, data, part)
+        for part in ("size", "header", "checksum", "numbers")
+    },
+    "rough": mutations.spoiled,
+    "empty": lambda draw, data: b"",
+    "noise": lambda draw, data: draw.randbytes(len(data)),
+    "types": retold,
+    "huge": promising,
+}
+SWAPS = ("weights", "begin of sequence", "type", "format", "layer", "kind")
+
+
+def foreign(folder: Path, monkeypatch, tmp_path) -> dict[str, dict[Path, bytes]]:
+    """{in what it differs: {path: whole file}}, of other models, tokenizers and formats."""
+    found = {}
+    for what in SWAPS[:4]:
+        with monkeypatch.context() as patch:
+            patch.setenv("XDG_CACHE_HOME", str(tmp_path / what))
+            if what == "format":
+                patch.setattr(store, "FORMAT", 2)
+            everything(OTHERS.get(what, model)())
+        found[what] = files(tmp_path / what)
+    return found
+
+
+def swapped(draw: random.Random, path: Path, whole: dict, others: dict, how: str) -> bytes:
+    """The whole file of something else, of the same shape unless it is of another kind."""
+    if how == "kind":
+        return draw.choice([data for one, data in whole.items() if one.parent != path.parent])
+    rest = others.get(how, {one: data for one, data in whole.items() if one != path})
+    # where a kind has one file only, that of another model stands for that of another layer
+    same = [data for one, data in rest.items() if one.parent.name == path.parent.name]
+    return draw.choice(same or list(others["weights"].values()))
+
+
+def attack(lm, folder: Path, others: dict, count: int, seed: int) -> Counter:
+    """Damage all files again and again, and ask for everything; what came of them."""
+    wanted, _ = asked(lm)
+    whole, draw, found = files(folder), random.Random(seed), Counter()
+    assert {path.parent.name for path in whole} == KINDS
+    while sum(found.values()) < count:
+        done = {}
+        for path, data in whole.items():
+            how = draw.choice([*WAYS, *SWAPS])
+            spoiled = (
+                WAYS[how](draw, data) if how in WAYS else swapped(draw, path, whole, others, how)
+            )
+            if spoiled != data:
+                path.write_bytes(spoiled)
+                done[path] = how, spoiled
+        try:
+            _, said = asked(lm, wanted)
+        except BaseException as error:  # also a panic of the reader, which is no Exception
+            raise AssertionError(
+                f"{ {path.name: how for path, (how, _) in done.items()} }"
+            ) from error
+        for path, (how, spoiled) in done.items():
+            told = sum(path.name in text for text in said)
+            # a table may say the same in other words, or hold more than anybody asks for
+            harmless = how in ("types", "bit of the header") and path.read_bytes() == spoiled
+            assert told == (0 if harmless else 1), (path, how, said)
+            assert harmless or path.read_bytes() == whole[path], (path, how)
+            found["harmless" if harmless else "made again"] += 1
+            path.write_bytes(whole[path])
+        assert len(said) <= len(done) and files(folder) == whole
+    assert asked(lm, wanted)[1] == []
+    return found
+
+
+@pytest.mark.parametrize("count", [FEW, pytest.param(MANY, marks=pytest.mark.slow)])
+def test_of_many_damaged_files_none_is_used_and_each_is_made_again(
+    lm, folder, count, monkeypatch, tmp_path
+):
+    found = attack(lm, folder, foreign(folder, monkeypatch, tmp_path), count, seed=count)
+    print(dict(found))
+    assert found["harmless"] < count / 20
+
+
+def blocked(path: Path, what: str) -> None:
+    """Something in the place of a file that is none."""
+    path.unlink(missing_ok=True)
+    if what == "folder":
+        (path / "with a file").mkdir(parents=True)
+    elif what == "pipe":
+        os.mkfifo(path)
+    elif what == "link loop":
+        path.symlink_to(path)
+    elif what == "link to nothing":  # which is as if nothing was there
+        path.symlink_to(path.with_name("nothing"))
+    elif what == "device":
+        path.symlink_to(f"/dev/{'full' if path.parent.name == 'moments' else 'zero'}")
+    elif what == "link to a damaged file":
+        path.with_suffix(".other").write_bytes(b"x")
+        path.symlink_to(path.with_suffix(".other"))
+
+
+def refused(*_, **__):
+    raise PermissionError(13, "Permission denied", "the cache")
+
+
+def homeless():
+    raise RuntimeError("Could not determine home directory.")
+
+
+MENDED = ("pipe", "device", "link loop", "link to a damaged file")
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        *MENDED,
+        "link to nothing",
+        "folder",
+        "read-only",
+        "read-only and damaged",
+        "no home",
+        "a file as cache folder",
+    ],
+)
+def test_without_a_cache_folder_everything_works(lm, folder, what, monkeypatch):
+    wanted, _ = asked(lm)
+    whole = files(folder)
+    for path in whole:
+        blocked(path, what)
+    if what == "read-only and damaged":
+        for path, data in whole.items():
+            path.write_bytes(data[:-1])
+    if what == "a file as cache folder":
+        folder.rename(folder.with_name("away"))
+        folder.write_text("mine")
+    if what == "no home":
+        monkeypatch.delenv("XDG_CACHE_HOME")
+        monkeypatch.setattr(Path, "home", homeless)
+    if what.startswith("read-only"):  # for root, too, for whom permissions do not count
+        monkeypatch.setattr("tempfile.mkdtemp", refused)
+        monkeypatch.setattr(Path, "unlink", refused)
+    _, said = asked(lm, wanted)
+    again = sum("is made again" in text for text in said)
+    assert again == (len(whole) if what in (*MENDED, "folder", "read-only and damaged") else 0)
+    if what in (*MENDED, "link to nothing"):
+        assert len(said) == again and files(folder) == whole
+        return
+    kept = [text for text in said if "is not kept for the next run" in text]
+    assert len(kept) == len(whole) == len(said) - again  # one sentence for each
+    # nothing is computed twice in one process
+    made = store.Stored("moments", "x", lambda: {"a": torch.ones(2)})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        made.write({"a": torch.ones(2)})
+    assert made.is_there()
+
+
+@pytest.mark.parametrize("when", ["os.path.lexists", "safe_open", "whole_file"])
+def test_a_file_that_another_process_removes_in_the_middle_is_made_again(
+    lm, folder, when, monkeypatch
+):
+    wanted, _ = asked(lm)
+    whole, function = files(folder), operator.attrgetter(when)(store)
+
+    def removed_before(*given, **named):
+        for path in whole:
+            path.unlink(missing_ok=True)
+        return function(*given, **named) or when == "os.path.lexists"
+
+    with monkeypatch.context() as patched:
+        patched.setattr(f"lib.stored.{when}", removed_before)
+        assert asked(lm, wanted)[1] == []
+    assert asked(lm, wanted)[1] == []
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a second process")
+@pytest.mark.parametrize("killed", [True, False])
+def test_two_processes_write_the_same_thing(folder, killed):
+    """One of them may be killed in the middle of it. A child makes no sums: it has no threads."""
+    one = store.Stored("moments", "of two", lambda: {"a": torch.ones(1000)})
+    child = os.fork()
+    if child == 0:
+        try:
+            if killed:
+                store.save_file = half_written
+            while True:
+                one.write({"a": torch.ones(1000)})
+        finally:
+            os._exit(1)
+    if killed:
+        os.waitpid(child, 0)
+        (left,) = one.path.parent.iterdir()
+        assert left.suffix == ".tmp" and list(left.iterdir())[0].stat().st_size == 100
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", CacheWarning)
+            for _ in range(1 if killed else 300):
+                assert one.tensors()["a"].sum() == 1000
+                one.write({"a": torch.ones(1000)})
+                assert one._read() is not None
+    finally:
+        if not killed:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+    assert not killed or list(one.path.parent.iterdir()) == [one.path]
+
+
+def half_written(tensors, part, metadata) -> None:
+    save_file(tensors, part, metadata)
+    os.truncate(part, 100)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+# ---- made together, and kept in memory -----------------------------------------------------------
 
 
 def test_what_is_asked_for_together_is_made_together_and_kept(folder):

@@ -172,9 +172,9 @@ class NetworkEditor(Editor):
         """The trained networks, read once; EditError names the command when there are none."""
         if self._networks is None:
             path = self.path
-            if not path.exists() and not self.config.network:
+            if not path.is_file() and not self.config.network:
                 path = self.shipped
-            if not path.exists():
+            if not path.is_file():
                 default = self.lm.name == packaged_models.DEFAULT.name
                 model = "" if default else f" --model {self.lm.name}"
                 raise EditError(

@@ -12,13 +12,14 @@ from dataclasses import replace
 
 import torch
 
+from ...atomic_files import sha256
 from ...data.readers import classroom
 from ...data.texts import CLASSROOM
 from ...keys_values import target_value
 from ...keys_values.target_value import Search, Site, Target
 from ...model.lm import LM
 from ...patch.patch import EMPTY
-from ...stored import Tensors, stored, text_hash
+from ...stored import Tensors, stored
 
 TRIM = 0.05  # share of the largest norms left out of the mean
 
@@ -37,7 +38,7 @@ def anchor_norm(lm: LM, layer: int, settings: Search, site: Site, count: int) ->
         norm = trimmed_mean([(t.mlp + t.delta).norm().item() for t in found])
         return {"norm": torch.tensor(norm, dtype=torch.float64)}
 
-    label = f"{lm.stored_identity} {layer} {settings} {site} {count} {text_hash(CLASSROOM)}"
+    label = f"{lm.stored_identity} {layer} {settings} {site} {count} {sha256(CLASSROOM)}"
     return float(stored("anchors", label, make)["norm"])
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
 
+from ...atomic_files import sha256
 from ...data.facts import Fact, fill
 from ...data.texts import CLASSROOM
 from ...keys_values import answer_gradients
@@ -18,7 +18,7 @@ from ...keys_values.answer_gradients import Reduction
 from ...keys_values.running_moments import KeyGradientMoments
 from ...model.lm import LM
 from ...patch.patch import EMPTY
-from ...stored import Tensors, stored, text_hash
+from ...stored import Tensors, stored
 
 TEXTS = 256  # prompts and rewordings that are read
 
@@ -53,12 +53,10 @@ def warm_moments(
         }
         return tensors | {"n": pairs.keys.mean.new_tensor(pairs.count)}
 
-    texts = f"{TEXTS} {text_hash(CLASSROOM)}"
-    label = f"{lm.stored_identity} {sorted(modules)} {group} {reduction} {full} {texts}"
-    kept = stored("warmup", label, make)
-    state: dict[str, dict[str, Any]] = {side: {"n": int(kept["n"])} for side in ("keys", "grads")}
-    for key, tensor in kept.items():
-        if "/" in key:
-            side, field = key.split("/")
-            state[side][field] = tensor
+    label = f"{lm.stored_identity} {sorted(modules)} {group} {reduction} {full}"
+    kept = stored("warmup", f"{label} {TEXTS} {sha256(CLASSROOM)}", make)
+    state = {
+        side: {key.split("/")[-1]: kept[key] for key in kept if key.startswith((side, "n"))}
+        for side in ("keys", "grads")
+    }
     return KeyGradientMoments.load(state)
