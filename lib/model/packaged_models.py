@@ -148,8 +148,7 @@ def _sum(path: Path, most: int) -> str:
     if not path.is_file():
         return f"no {path.name}"
     with path.open("rb") as file:
-        found = hashlib.sha256(file.read(most)).hexdigest()
-    return f"{path.stat().st_size} {found} {path.name}"
+        return f"{path.stat().st_size} {hashlib.sha256(file.read(most)).hexdigest()} {path.name}"
 
 
 def place_of(name: str | os.PathLike | None) -> tuple[str | Path, str]:
