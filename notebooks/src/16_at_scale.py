@@ -217,8 +217,8 @@ print(f"through the whole model {row['whole_over_replay']:.1f} times as long")
 # **Measured**, on one CPU thread, by the programs in `tests/benchmarks` (all tables are in
 # [RESULTS.md](../tests/benchmarks/RESULTS.md)). The column "of the floor" divides the seconds of an
 # edit by those that its multiply-adds alone take on the same machine, an AMD EPYC. It can be below
-# one, because the floor's speed was measured with PyTorch's plain products, and the library's are
-# faster there.
+# one: these rows were measured with packed copies of the weights, whose products were faster than
+# PyTorch's plain ones. The copies have left the library since.
 
 # %%
 show.Table(runs_16.speeds())
@@ -231,13 +231,13 @@ asked = runs_16.read("ultraedit_speed")["evaluation"]["cpu"]
 print(f"to ask for a million facts once: {asked * 1e6 / 3600:.0f} hours")
 
 # %% [markdown]
-# None of these takes more than a quarter longer than its floor. So better programs will not make
-# them much faster there, and only a method that needs *less* will: fewer looks, fewer rows, a
-# gradient in the place of a search. (On another processor, an Intel Xeon, the same edits stand
-# at twice to nearly five times their floor, which is lower there. RESULTS has both tables; why has
-# not been found out. The last row is UltraEdit as published. The preset of the small model makes up
-# to three passes over a turn and keeps the keys of earlier turns; what that costs is measured
-# further below.)
+# None of these took more than a quarter longer than its floor. So better programs would not have
+# made them much faster there, and only a method that needs *less* will: fewer looks, fewer rows, a
+# gradient in the place of a search. (On another processor, an Intel Xeon, and without these copies
+# the same edits stand at twice to nearly five times their floor, which is lower there; RESULTS has
+# both tables. The last row is UltraEdit as published. The preset of the small model makes up to
+# three passes over a turn and keeps the keys of earlier turns; what that costs is measured further
+# below.)
 #
 # ## A million edits: memory
 #
@@ -514,9 +514,9 @@ print("edits per hour:", checks_16.edits_per_hour(lm, estimate))
 #   a GPU waiting for its memory. Many facts at once do not.
 # * **Counted**: for a million edits memory decides. What keeps something per fact outgrows the
 #   model.
-# * **Measured**, on a CPU: the library's editors stand near their floor on one processor and some
-#   way above it on another ([RESULTS](../tests/benchmarks/RESULTS.md) has both), and ten thousand
-#   edits in a row fade but do not collapse.
+# * **Measured**, on a CPU: the editors stood near their floor with packed copies of the weights, and
+#   without them, on another processor, some way above it ([RESULTS](../tests/benchmarks/RESULTS.md)
+#   has both). Ten thousand edits in a row fade but do not collapse.
 # * **Measured**, on a CPU and with random weights: layers as wide as those of 8B need room for the
 #   matrices of one layer beside the model's files, and a million edits of a tiny model need no more
 #   memory late than early, and about as much time.
