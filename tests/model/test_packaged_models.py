@@ -82,6 +82,7 @@ def test_without_room_for_the_model_nothing_is_left_and_the_next_fetch_works(tmp
 
     def convert(wanted, gguf, folder):
         folder.mkdir()
+        (folder / "model.safetensors").write_bytes(b"the weights")
         if full:
             raise OSError(errno.ENOSPC, "No space left on device")  # as torch's writers raise it
 
