@@ -50,6 +50,7 @@ def test_another_subject_replaces_it_and_stays(subject, tmp_path, width, theme):
     page = subject(width, theme)
     tab = page.locator("#dossier")
     field = tab.get_by_label("Name of a subject")
+    page.wait_for_timeout(3000)  # the answer to the opened tab, which fills the field, has come
     field.fill("Mount Everest")
     field.press("Enter")
     tab.locator(".stored", has_text="Yours: Mount Everest.").wait_for(timeout=60_000)
