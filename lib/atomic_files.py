@@ -8,6 +8,7 @@ somebody who is still writing. A full disk is a WriteError, whichever library me
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import platform
@@ -131,6 +132,16 @@ def cache_folder() -> Path:
     """The folder of files that can be made again: `$XDG_CACHE_HOME/model-editing`."""
     root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(root) / "model-editing"
+
+
+def plain_text(path: Path) -> str:
+    """The text of a file; OSError also for a pipe or device, and for what is not UTF-8."""
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise OSError(errno.EINVAL, "it is no plain file")
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise OSError(errno.EILSEQ, "it is not UTF-8 text") from None
 
 
 def sha256(path: Path) -> str:

@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..atomic_files import plain_text
 from ..cancellation import finished, raise_if_cancelled
 from ..data.facts import encode_prompt, fill, require_text
 from ..data.texts import GENERAL
@@ -67,9 +68,9 @@ def moment_steps(
     """
     path = GENERAL if text is None else Path(text)
     try:
-        source = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ForensicsError(f"the general text {path} cannot be read: {error}") from None
+        source = plain_text(path)
+    except OSError as error:
+        raise ForensicsError(f"the general text {path} cannot be read: {error.strerror}") from None
     width = lm.weight(lm.mlp_out(layers[0])).shape[1]
     wanted = tokens or TOKENS_PER_WIDTH * width
     ids = lm.tokenizer(source, add_special_tokens=False)["input_ids"][:wanted]
@@ -161,10 +162,11 @@ def read_names(path: str | Path, what: str = "subjects") -> list[str]:
     Raises ForensicsError for a file that cannot be read as text, and for one without a candidate.
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise ForensicsError(f"the list of {what} {path} cannot be read: {reason}") from None
+        lines = plain_text(Path(path)).splitlines()
+    except OSError as error:
+        raise ForensicsError(
+            f"the list of {what} {path} cannot be read: {error.strerror}"
+        ) from None
     found = list(dict.fromkeys(line.strip() for line in lines if line.strip()))
     if not found:
         raise ForensicsError(f"the list of {what} {path} is empty")

@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..atomic_files import plain_text
 from ..cancellation import raise_if_cancelled
 from ..data.texts import GENERAL
 from ..errors import StatsError
@@ -164,6 +165,8 @@ def general_text(text: str | Path | None) -> str:
     """The text of a file, or for None the one shipped; StatsError where it cannot be read."""
     path = GENERAL if text is None else Path(text)
     try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise StatsError(f"the text for C could not be read from {path}: {error}") from None
+        return plain_text(path)
+    except OSError as error:
+        raise StatsError(
+            f"the text for C could not be read from {path}: {error.strerror}"
+        ) from None

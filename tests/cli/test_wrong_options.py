@@ -84,6 +84,9 @@ def test_what_is_no_plain_file_is_neither_read_nor_replaced(tiny_model, capsys, 
     assert code == 2 and f"{path} could not be written: " in said
     code, said = said_once(["stream", *quick, "--data", str(path), "--json", "x"], capsys)
     assert code == 2 and f"{path} cannot be read as a data file: it is no plain file" in said
+    for option in ("--subjects", "--prompts", "--text"):  # a pipe would be waited for
+        code, said = said_once(["forensics", "x", "--blind", option, str(path)], capsys)
+        assert code == 2 and str(path) in said and "it is no plain file" in said
     after = path.lstat()
     assert (after.st_mode, after.st_ino) == (before.st_mode, before.st_ino)
 

@@ -171,14 +171,16 @@ class NetworkEditor(Editor):
     def networks(self) -> Networks:
         """The trained networks, read once; EditError names the command when there are none."""
         if self._networks is None:
-            path = self.path
-            if not path.is_file() and not self.config.network:
-                path = self.shipped
+            try:
+                own = self.path
+            except RuntimeError:  # nobody knows a home folder
+                own = self.shipped
+            path = own if own.is_file() or self.config.network else self.shipped
             if not path.is_file():
                 default = self.lm.name == packaged_models.DEFAULT.name
                 model = "" if default else f" --model {self.lm.name}"
                 raise EditError(
-                    f"{self.name} has no trained network for {self.lm.name} at {self.path}: run "
+                    f"{self.name} has no trained network for {self.lm.name} at {own}: run "
                     f"`python -m lib train --editor {self.name}{model}`"
                 )
             header, state, content = network_file.load(path, self.lm.fingerprint, self.name)
