@@ -20,16 +20,14 @@ from torch import Tensor
 from ..atomic_files import plain_text
 from ..cancellation import finished, raise_if_cancelled
 from ..data.facts import encode_prompt, fill, require_text
-from ..data.texts import GENERAL
 from ..errors import ForensicsError
+from ..keys_values.second_moment import TOKENS_PER_WIDTH, WINDOW, general_text, windows
 from ..model import activations, batching
 from ..model.lm import LM
 from ..patch.patch import EMPTY, Patch
 
 PREFIX = "About {}"  # one token before the candidate: position 0 is the attention sink
 BARE = "{}"  # whole prompts stand as they are
-WINDOW = 256  # tokens of general text read at once
-TOKENS_PER_WIDTH = 10  # tokens wanted per input dimension, as in `second_moment`
 TOGETHER = 512  # candidates whose keys are held at once
 MOST = 1_000_000  # candidates in one list
 
@@ -49,8 +47,7 @@ def key_moments(
 
     It is `second_moment` of a suspect: nothing is cached, because the suspect is nobody's base
     model, and the first position of a window is left out, where the attention sink is. All layers
-    come from one pass. Raises ForensicsError when the text cannot be read or has fewer than two
-    tokens.
+    come from one pass. Raises StatsError when the text cannot be read or has fewer than two tokens.
     """
     return finished(moment_steps(lm, layers, patch, text, tokens))
 
@@ -66,21 +63,8 @@ def moment_steps(
 
     Between two steps the model is free, so that others may use it.
     """
-    path = GENERAL if text is None else Path(text)
-    try:
-        source = plain_text(path)
-    except OSError as error:
-        raise ForensicsError(f"the general text {path} cannot be read: {error.strerror}") from None
     width = lm.weight(lm.mlp_out(layers[0])).shape[1]
-    wanted = tokens or TOKENS_PER_WIDTH * width
-    ids = lm.tokenizer(source, add_special_tokens=False)["input_ids"][:wanted]
-    if len(ids) < 2:
-        raise ForensicsError("the general text has fewer than two tokens")
-    window = min(WINDOW, lm.context or WINDOW)
-    bos = [] if lm.leading_bos is None else [lm.leading_bos]
-    size = window - len(bos)
-    rows = [bos + ids[i : i + size] for i in range(0, len(ids), size)]
-    rows = [row for row in rows if len(row) > 1]
+    rows = windows(lm, general_text(text), tokens or TOKENS_PER_WIDTH * width)
     names = {lm.mlp_out(layer): layer for layer in layers}
     sums = {layer: torch.zeros(width, width) for layer in layers}
     count = read = 0

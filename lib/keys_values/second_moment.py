@@ -167,6 +167,4 @@ def general_text(text: str | Path | None) -> str:
     try:
         return plain_text(path)
     except OSError as error:
-        raise StatsError(
-            f"the text for C could not be read from {path}: {error.strerror}"
-        ) from None
+        raise StatsError(f"the text for C, {path}, cannot be read: {error.strerror}") from None

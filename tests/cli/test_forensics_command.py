@@ -117,7 +117,7 @@ def test_without_a_list_the_classroom_is_asked(models, capsys):
         (["base", "--prompt-threshold", "-1"], "a threshold of an examination is above 0"),
         (["base", "--threshold", "nan"], "a threshold of an examination is above 0"),
         (["base", "--prefix", "{} is"], "a prefix ends with its one {}"),
-        (["base", "--text", "no/such"], "the general text no/such cannot be read"),
+        (["base", "--text", "no/such"], "the text for C, no/such, cannot be read"),
         (["base", "--blind", "--base", "base"], "--blind looks without a base model, and --base"),
     ],
 )

@@ -115,7 +115,7 @@ def test_nothing_of_the_model_is_changed(lm, suspect, text):
     ],
 )
 def test_what_cannot_be_examined_is_refused_in_a_sentence(lm, text, given, said):
-    with pytest.raises((lib.ForensicsError, lib.FactError), match=said):
+    with pytest.raises((lib.ForensicsError, lib.FactError, lib.EditError), match=said):
         investigate(lm, **{"names": NAMES, "text": text, **SMALL, **given})
 
 
