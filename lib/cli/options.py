@@ -57,6 +57,7 @@ def command(name: str, about: str, *options: Option) -> Callable:
 PLACEMENT = (
     option("--dtype", help="float32, bfloat16, …"),
     option("--device-map", help="as transformers names it, e.g. auto"),
+    option("--sink", help="token in front of every text: '<|endoftext|>' for the embedded model"),
 )
 MODEL = (
     option(
@@ -175,5 +176,5 @@ def write_json(path: Path | None, result: dict[str, Any]) -> None:
 
 
 def load(given: argparse.Namespace, device_map: Any = None) -> LM:
-    """The model that `--model`, `--dtype` and `--device-map` name."""
-    return lm.load(given.model, given.dtype, given.device_map or device_map)
+    """The model that `--model`, `--dtype`, `--device-map` and `--sink` name."""
+    return lm.load(given.model, given.dtype, given.device_map or device_map, given.sink)

