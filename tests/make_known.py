@@ -60,12 +60,14 @@ def main() -> None:
     """Measure one model and write its part of the file."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", help="a packaged model, a hub id or a local folder")
+    parser.add_argument("--sink", help="as of `lib.load`: such a model has a name of its own")
     given = parser.parse_args()
-    lm, start = lib.load(given.model, dtype="float32"), time.perf_counter()
+    lm, start = lib.load(given.model, dtype="float32", sink=given.sink), time.perf_counter()
     found = {
         "model": lm.identity,
         "date": time.strftime("%Y-%m-%d"),
-        "command": f"python -m tests.make_known {given.model}",
+        "command": f"python -m tests.make_known {given.model}"
+        + (f" --sink '{given.sink}'" if given.sink else ""),
         "classroom": classroom_of(lm, lib.classroom()),
         "abilities": abilities_of(lm),
     }

@@ -379,7 +379,7 @@ def load(
 
     sink  a token in front of every text, where the tokenizer puts none: "<|endoftext|>" for the
           embedded model. Then no subject stands at position 0, where the attention sink is. The
-          model has another fingerprint: patches and networks belong to one of the two.
+          model has another name, with its own presets, and patches belong to one of the two.
 
     Raises FetchError where a packaged model cannot be downloaded, ValueError where the name holds
     no model that could be loaded, and for a sink that is no token or not needed.
@@ -399,10 +399,8 @@ def load(
         raise ValueError(f"'{place}' holds no model that could be loaded: {first}") from None
     if sink is not None:
         put_in_front(tokenizer, sink)
-    lm = LM(model, tokenizer, name=known)
-    if sink is not None:
-        lm.fingerprint = hashlib.sha256(f"{lm.fingerprint} {sink}".encode()).hexdigest()[:16]
-    return lm
+        known = f"{known} behind {sink}"
+    return LM(model, tokenizer, name=known)
 
 
 def put_in_front(tokenizer: Any, token: str) -> None:
