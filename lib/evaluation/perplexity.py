@@ -12,19 +12,17 @@ from ..model import scoring
 from ..model.lm import LM
 
 
-def perplexity(lm: LM, text: str | None = None, window: int = 256) -> float | None:
+def perplexity(lm: LM, text: str | None = None, window: int = 256) -> float:
     """The perplexity of a text, exp(mean −log p per token), of the model as it is patched now.
 
     The text is read in windows of 256 tokens. The first token of a window has nothing before it,
     so it is not scored.
 
-    text  None takes the shipped held-out text; without that file None comes back.
+    text  None takes the shipped held-out text.
 
     Raises ValueError for a text of one token.
     """
     if text is None:
-        if not HELD_OUT.exists():
-            return None
         text = HELD_OUT.read_text(encoding="utf-8")
     losses = passage_losses(lm, text, window)
     if not losses:
@@ -39,9 +37,7 @@ def passage_losses(lm: LM, text: str, tokens: int, least: float = 0.0) -> list[T
     least   A last passage that is not longer than this share of the others is left out.
     """
     ids = lm.tokenizer(text, add_special_tokens=False).input_ids
-    lead = [] if lm.leading_bos is None else [lm.leading_bos]
-    size = min(tokens, lm.context or tokens) - len(lead)
-    rows = [lead + ids[i : i + size] for i in range(0, len(ids), size)]
-    rows = [row for row in rows if len(row) > max(1, least * size)]
+    rows = lm.windows(ids, tokens)
+    rows = [row for row in rows if len(row) > max(1, least * len(rows[0]))]
     found = scoring.score(lm, [row[:1] for row in rows], [row[1:] for row in rows])
     return [-scores.log_probs for scores in found]

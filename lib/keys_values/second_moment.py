@@ -145,11 +145,7 @@ def windows(lm: LM, source: str, tokens: int) -> list[list[int]]:
     ]
     if len(ids) < 2:
         raise StatsError("the text for C is empty")
-    window = min(WINDOW, lm.context or WINDOW)
-    bos = [] if lm.leading_bos is None else [lm.leading_bos]
-    size = window - len(bos)
-    rows = [bos + ids[i : i + size] for i in range(0, len(ids), size)]
-    return [row for row in rows if len(row) > 1]
+    return [row for row in lm.windows(ids, WINDOW) if len(row) > 1]
 
 
 def _zeros(width: int, device: torch.device) -> Tensor:

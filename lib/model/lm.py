@@ -110,6 +110,12 @@ class LM(Patchable):
         first = encode_prompt(self.tokenizer, "a")[:1]
         return first[0] if first == [self.tokenizer.bos_token_id] else None
 
+    def windows(self, ids: Sequence[int], size: int) -> list[list[int]]:
+        """Token ids in rows of at most `size`, or what the context allows, each behind any BOS."""
+        lead = [] if self.leading_bos is None else [self.leading_bos]
+        size = min(size, self.context or size) - len(lead)
+        return [[*lead, *ids[first : first + size]] for first in range(0, len(ids), size)]
+
     def mlp_out(self, layer: int) -> str:
         """The module name of a layer's MLP output projection; ValueError for an unknown layer."""
         if not 0 <= layer < self.n_layers:
