@@ -29,8 +29,9 @@ from .build import BuildError, Tree
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 NEEDED = ("sphinx", "myst_nb", "sphinx_book_theme", "sphinx-mathjax-offline")
-LINK = re.compile(r"(?<!!)\[([^\]\n]+(?:\n[^\]\n]+)?)\]\((?!https?:|#|mailto:)([^)\s#]+)(#[^)\s]*)?\)")
-TITLE = re.compile(r"^# (.+)$", re.MULTILINE)
+LINK = re.compile(
+    r"(?<!!)\[([^\]\n]+(?:\n[^\]\n]+)?)\]\((?!https?:|#|mailto:)([^)\s#]+)(#[^)\s]*)?\)"
+)
 CONF = """
 project = "Model editing, from one pair to ten thousand"
 html_title = project
@@ -62,7 +63,6 @@ class Book:
         self.root = root
         self.repository = Tree(root / "notebooks").repository()
         self.pages: dict[str, str] = {}
-        self.titles: dict[str, str] = {}
         self.gather()
 
     def gather(self) -> None:
@@ -143,7 +143,7 @@ class Book:
         names = [page.rpartition(".")[0] for page in self.pages if wanted(page)]
         if not names:
             return ""
-        head = f"\n```{{toctree}}\n:hidden:\n:caption: {title}\n\n"
+        head = f"\n```{{toctree}}\n:maxdepth: 1\n:caption: {title}\n\n"
         return head + "\n".join(names) + "\n```\n"
 
     def write(self, folder: Path) -> None:
@@ -154,7 +154,11 @@ class Book:
         (folder / "notebooks/reference/about.md").unlink(missing_ok=True)
         (folder / "_static").mkdir()
         (folder / "_static/book.css").write_text(CSS, encoding="utf-8")
-        options: dict[str, object] = {"show_toc_level": 2, "use_download_button": False}
+        options: dict[str, object] = {
+            "show_toc_level": 2,
+            "use_download_button": False,
+            "navbar_persistent": [],
+        }
         if self.repository:
             options |= {
                 "repository_url": f"https://github.com/{self.repository}",
@@ -178,8 +182,12 @@ def bibliography() -> str:
     papers: dict[str, list[str]] = {}
     for name, editor in EDITORS.items():
         papers.setdefault(editor.paper, []).append(f"`{name}`")
-    lines = [f"* {linked_paper(paper)}: {', '.join(names)}" for paper, names in papers.items() if paper]
-    return "# Bibliography\n\nThe paper of each editor of the library.\n\n" + "\n".join(lines) + "\n"
+    lines = [
+        f"* {linked_paper(paper)}: {', '.join(names)}" for paper, names in papers.items() if paper
+    ]
+    return (
+        "# Bibliography\n\nThe paper of each editor of the library.\n\n" + "\n".join(lines) + "\n"
+    )
 
 
 def linked_paper(paper: str) -> str:
@@ -196,7 +204,9 @@ def main(arguments: list[str] | None = None) -> int:
     if missing:
         print(f"the book needs: pip install {' '.join(missing)}", file=sys.stderr)
         return 2
-    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / "objects.inv").is_file())):
+    if out.exists() and (
+        not out.is_dir() or (any(out.iterdir()) and not (out / "objects.inv").is_file())
+    ):
         print(f"{out} holds something else than an earlier book", file=sys.stderr)
         return 2
     from sphinx.cmd.build import build_main

@@ -1,0 +1,97 @@
+"""The book: every page is there, links lead to pages, the glossary has the words of the code."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+import lib
+from lib.evaluation.metrics import METRICS
+from notebooks import book
+from notebooks.build import Tree
+
+PAGES = book.Book()
+
+
+def text_of(page):
+    if not page.endswith(".ipynb"):
+        return PAGES.pages[page]
+    cells = json.loads(PAGES.pages[page])["cells"]
+    return "\n".join(cell["source"] for cell in cells if cell["cell_type"] == "markdown")
+
+
+def test_every_notebook_session_and_reference_page_is_in_the_contents():
+    wanted = [f"notebooks/{source.stem}" for source in Tree().sources()]
+    wanted += [f"lessons/session_{n}" for n in range(1, 10)]
+    wanted += [f"notebooks/reference/{name}" for name in ("glossary", "notation", "bibliography")]
+    wanted += ["notebooks/reference/which_editor"]
+    assert not set(wanted) - set(PAGES.pages["index.md"].split())
+
+
+def test_links_lead_to_pages_of_the_book():
+    for page in PAGES.pages:
+        for words, way, _ in book.LINK.findall(text_of(page)):
+            inside = (book.ROOT / page).parent.joinpath(way).resolve()
+            if inside.exists():
+                assert str(inside.relative_to(book.ROOT)) in PAGES.pages, (page, words)
+
+
+@pytest.mark.parametrize(
+    ("repository", "there"),
+    [("", "the table"), ("a/b", "[the table](https://github.com/a/b/blob/main/README.md#x)")],
+)
+def test_links_out_of_the_book(repository, there, monkeypatch):
+    monkeypatch.setattr(PAGES, "repository", repository)
+    text = "see [the table](../README.md#x), `EDITORS[name](lm)` and [02](02_insert.ipynb)"
+    found = PAGES.linked("notebooks/01.ipynb", text, {"notebooks/02_insert.ipynb"})
+    assert found == f"see {there}, `EDITORS[name](lm)` and [02](02_insert.ipynb)"
+
+
+def test_the_setup_cell_is_left_out():
+    cells = json.loads(PAGES.pages["notebooks/02_insert.ipynb"])["cells"]
+    assert not any("Setup: finds the library" in "".join(cell["source"]) for cell in cells)
+
+
+def test_the_words_of_the_glossary_are_those_of_the_code():
+    text = (book.HERE / "reference/glossary.md").read_text(encoding="utf-8")
+    terms = re.findall(r"^(\S[^\n(:]*?)(?: \(`([\w.]+)`\))?\n: ", text, re.MULTILINE)
+    assert len(terms) > 20
+    known = {*METRICS, "events", "editor.edit", "fact.subject", "fact.target_new"}
+    known |= {"case.neighborhood", "retention"}
+    for term, name in terms:
+        if name and name not in known:
+            first, *rest = name.removeprefix("lib.").split(".")
+            found = hasattr(lib, first) and (not rest or (book.ROOT / "lib" / first).is_dir())
+            assert found or (book.ROOT / "lib" / first).is_dir(), term
+
+
+def test_every_paper_is_in_the_bibliography():
+    page = PAGES.pages["notebooks/reference/bibliography.md"]
+    assert all(f"`{name}`" in page for name, editor in lib.EDITORS.items() if editor.paper)
+    assert "[arXiv:2202.05262](https://arxiv.org/abs/2202.05262)" in page
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(book, "NEEDED", ())
+    (tmp_path / "thesis.txt").write_text("mine")
+    assert book.main([str(tmp_path)]) == 2
+    assert "holds something else" in capsys.readouterr().err
+    monkeypatch.setattr(book, "NEEDED", ("no-such-module",))
+    assert book.main([str(tmp_path / "new")]) == 2
+    assert "pip install no-such-module" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not all(map(importlib.util.find_spec, book.NEEDED)), reason="what makes the book is missing"
+)
+def test_the_book_is_built_without_a_warning(tmp_path):
+    assert book.main([str(tmp_path / "out")]) == 0
+    pages = list(Path(tmp_path / "out").rglob("*.html"))
+    assert len(pages) > len(PAGES.pages)
+    for page in pages:  # nothing is asked of another host
+        assert not re.search(r'(?:src|href)="https?://[^"]+\.(?:js|css|woff2?)', page.read_text())
