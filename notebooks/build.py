@@ -228,6 +228,7 @@ def environment(scale: str) -> dict[str, str]:
     fixed = {"EDIT_SCALE": scale, "EDIT_LONG": "", "PYTHONHASHSEED": "0"}
     fixed["EDIT_PANELS"] = "static"  # lib.widgets: nobody will move a slider
     fixed["EDIT_MODEL"] = ""  # what is stored is of the library's own model
+    fixed["MY_EXERCISES"] = os.devnull  # holes are open, whatever the builder has solved
     quiet = {"TQDM_DISABLE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "NO_COLOR": "1"}
     threads = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "2")}
     threads["OMP_WAIT_POLICY"] = "PASSIVE"  # spinning threads stall a busy machine

@@ -46,6 +46,7 @@ from lib import memory, plot, widgets
 from notebooks.support import checks_02_insert as checks_02
 from notebooks.support import drawings_02, long_runs, models, moved, show
 from notebooks.support import runs_02_insert as runs_02
+from notebooks.support.holes import use
 
 draw = torch.Generator().manual_seed(0)
 
@@ -80,8 +81,40 @@ def rms(values):  # root mean square
 #
 # $$\Delta = \frac{\delta\,(C^{-1}k)^\top}{q}, \qquad q = k^\top C^{-1} k .$$
 #
-# It is an outer product with the *whitened* key, and $q$ is the squared length of that key. We find
-# it downhill in small steps first, then with the library.
+# It is an outer product with the *whitened* key, and $q$ is the squared length of that key.
+#
+# **Your turn · exercise 2.1 · ★ · 8 minutes.** Write `insert`: the matrix after the cheapest change
+# that sends $k$ to $v$. Two or three lines. The rest of the page writes its pairs with them; while
+# the body is still `...`, it goes on with the solution.
+
+
+# %%
+def insert(W, k, v, C):
+    """W (d_out, d_in), k (d_in,), v (d_out,), C (d_in, d_in) -> the new W (d_out, d_in)."""
+    ...
+
+
+insert = use("2.1", insert)
+
+# %% [markdown]
+# <details><summary>Hint</summary>
+#
+# Which vector stands on the left of the outer product, and which on the right? `torch.linalg.solve(C,
+# k)` is $C^{-1}k$, and `torch.outer(a, b)` is $a b^\top$.
+#
+# </details>
+# <details><summary>Solution</summary>
+#
+# ```python
+# def insert(W, k, v, C):
+#     u = torch.linalg.solve(C, k)  # C⁻¹ k, (d_in,)
+#     return W + torch.outer(v - W @ k, u) / (k @ u)
+# ```
+#
+# </details>
+#
+# Is it really the cheapest? We look for the change downhill in small steps, and compare both with
+# the library, which returns the two factors of the outer product.
 
 # %%
 d = 8
@@ -94,9 +127,11 @@ slow = torch.outer(v - W @ k, k) / (k @ k)  # writes the pair, at any price
 for _ in range(5000):
     step = 0.05 * slow @ C  # downhill on tr(Δ C Δᵀ) …
     slow -= step - torch.outer(step @ k, k) / (k @ k)  # … keeping Δ k
+new = insert(W, k, v, C)
 A, B = memory.insert(W, k, v, C)  # Δ = A B, factors (5, 1) and (1, 8)
-assert torch.allclose(slow, A @ B)
-assert torch.allclose((W + A @ B) @ k, v)
+assert torch.allclose(new, W + slow)
+assert torch.allclose(new, W + A @ B)
+assert torch.allclose(new @ k, v)
 
 # %% [markdown]
 # ## What lands on another key
@@ -126,6 +161,34 @@ drawings_02.shadow()
 # where $\varphi_{ij}$ is the angle between the two whitened keys. The angle belongs to both; what
 # each of them hears of the other depends on the lengths as well.
 #
+# **Your turn · exercise 3.1 · ★ · 5 minutes.** Write the whole matrix $\rho$ for keys that are the
+# columns of $K$: row $i$ writes, column $j$ hears.
+
+
+# %%
+def interference(K, C):
+    """K (d_in, n), C (d_in, d_in) -> (n, n), entry [i, j] is ρ(i, j)."""
+    ...
+
+
+interference = use("3.1", interference)
+
+# %% [markdown]
+# <details><summary>Hint</summary>
+#
+# All $k_i^\top C^{-1} k_j$ at once are one product of matrices. Which of its entries divides row $i$?
+#
+# </details>
+# <details><summary>Solution</summary>
+#
+# ```python
+# def interference(K, C):
+#     D = K.T @ torch.linalg.solve(C, K)  # k_iᵀ C⁻¹ k_j, (n, n)
+#     return D / D.diagonal()[:, None]
+# ```
+#
+# </details>
+#
 # **Predict.** Notebook 01's keys in 256 dimensions, $C$ with eigenvalues 1, ½, ⅓, … How large is
 # $\rho(i, j)$ of two different keys, in the root mean square? And with the plain outer product
 # $\delta k^\top/\|k\|^2$, of which $k_i^\top k_j / \|k_i\|^2$ lands?
@@ -144,7 +207,8 @@ d, n = 256, 500
 L = torch.linalg.qr(normal(d, d)).Q * torch.arange(1, d + 1).double() ** -0.5
 C = L @ L.T  # known, and not estimated from the keys below
 K = L @ normal(d, n)
-rho = memory.interference(K, C)
+rho = interference(K, C)
+assert torch.allclose(rho, memory.interference(K, C))
 inverse = torch.linalg.inv(C)
 for i in range(30):
     for j in range(30):
@@ -154,7 +218,7 @@ for i in range(30):
 # %%
 others = ~torch.eye(n, dtype=torch.bool)  # i ≠ j
 d_eff = C.trace() ** 2 / (C @ C).trace()
-plain = memory.interference(K)  # C = I
+plain = interference(K, torch.eye(d).double())  # C = I
 print(f"insert: {rms(rho[others]):.3f} lands, 1/√d = {d**-0.5:.3f}")
 print(f"outer product: {rms(plain[others]):.3f} lands, 1/√d_eff = {d_eff**-0.5:.3f}")
 print(f"d = {d} dimensions, d_eff = {d_eff:.0f}")
@@ -197,9 +261,8 @@ W_0 = normal(64, d)
 V = W_0 @ K + normal(64, T)  # what is missing has nothing to do with the keys
 W = W_0.clone()
 for t in range(T):
-    A, B = memory.insert(W, K[:, t], V[:, t], C)
-    W = W + A @ B
-rho = memory.interference(K, C)
+    W = insert(W, K[:, t], V[:, t], C)
+rho = interference(K, C)
 residuals, reach = memory.lifelong(W_0, K, V, C)  # all δ_t at once, see below
 assert torch.allclose(W, W_0 + residuals @ reach)
 assert torch.allclose(W @ K - V, residuals @ rho.tril(-1))  # the sum over i > j

@@ -1,0 +1,104 @@
+"""A hole of a page: the student's function where it is right, the exercise's solution where not.
+
+The hole and the exercise of `lessons` with its number are the same function with the same check. So
+what is written on a page can be handed in, and what was handed in fills the page.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import os
+import textwrap
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lessons.grading.exercise_source import Exercise, exercises
+from lessons.grading.student_file import STUB
+from lessons.marking import NotAttempted, Wrong
+
+MY = Path(os.environ.get("MY_EXERCISES") or Path(__file__).parents[2] / "my")
+
+
+def use(number: str, function: Callable) -> Callable:
+    """The function that the page goes on with, and one printed sentence that says whose it is.
+
+    number    of the exercise in `lessons`: "2.1"
+    function  as the page has it; while its body is `...`, the one in the student's file of this
+              exercise is taken, where there is one
+
+    It is the student's if the exercise's check finds it right; then it also stands in that file.
+    Else it is the solution, and the sentence says that the hole is open, or what is wrong.
+    """
+    exercise = exercises(number)[0]
+    name, solution = function.__name__, getattr(exercise.module, function.__name__)
+    file = MY / exercise.path.name
+    written = source(function)
+    try:
+        mine = handed_in(file, name) if is_open(written) else function
+        if mine is None:
+            raise NotAttempted
+        said = exercise.module.check(partial(asked, mine, exercise), torch.Generator().manual_seed(0))
+    except NotAttempted:
+        print(f"{number} is still open: the page goes on with the solution.")
+        return solution
+    except Wrong as error:
+        print(f"{number} ✗ {error} The page goes on with the solution.")
+        return solution
+    except Exception as error:  # whatever a student's code does
+        print(f"{number} ✗ {type(error).__name__}: {error}. The page goes on with the solution.")
+        return solution
+    if mine is function:
+        keep(exercise, file, name, written)
+    print(f"{number} ✓ {said} The page goes on with your {name}.")
+    return mine
+
+
+def asked(mine: Callable, exercise: Exercise, name: str, *given: Any) -> Any:
+    """What the check's `ask` returns; other functions of the exercise are the solution's."""
+    function = mine if name == mine.__name__ else getattr(exercise.module, name)
+    found = function(*given)
+    if isinstance(found, str) and found.strip().lower() == STUB:
+        raise NotAttempted
+    return found
+
+
+def source(function: Callable) -> str:
+    """The text of a function, also of one in a cell."""
+    return textwrap.dedent(inspect.getsource(function))
+
+
+def is_open(text: str) -> bool:
+    """Whether a function has nothing but a docstring and `...`."""
+    body = ast.parse(text).body[0].body  # type: ignore[attr-defined]
+    if ast.get_docstring(ast.parse(text).body[0]) is not None:  # type: ignore[arg-type]
+        body = body[1:]
+    return all(isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant) for line in body)
+
+
+def handed_in(file: Path, name: str) -> Callable | None:
+    """A function of a student's file, None where there is no file or no such function."""
+    if not file.is_file():
+        return None
+    found: dict[str, Any] = {"__name__": file.stem}
+    exec(compile(file.read_text(encoding="utf-8"), str(file), "exec"), found)
+    return found.get(name)
+
+
+def keep(exercise: Exercise, file: Path, name: str, written: str) -> None:
+    """Put a function that is right into the student's file, in the place of the one there."""
+    text = file.read_text(encoding="utf-8") if file.is_file() else exercise.stub
+    for part in ast.parse(text).body:
+        if isinstance(part, ast.FunctionDef) and part.name == name:
+            lines = text.splitlines()
+            lines[part.lineno - 1 : part.end_lineno] = written.rstrip().splitlines()
+            text = "\n".join(lines) + "\n"
+            break
+    with suppress(OSError):  # where nothing can be written the page goes on without the file
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")

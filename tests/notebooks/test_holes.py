@@ -1,0 +1,69 @@
+"""Holes of pages: open, right, wrong, and filled from the student's file."""
+
+from __future__ import annotations
+
+import torch
+
+import lessons.l2_1_insert as exercise
+from lessons.grading.exercise_source import exercises
+from notebooks.support import holes
+
+
+def insert(W, k, v, C):
+    """W (d_out, d_in), k (d_in,), v (d_out,), C (d_in, d_in) -> the new W."""
+    ...
+
+
+def right(W, k, v, C):
+    u = torch.linalg.solve(C, k)
+    return W + torch.outer(v - W @ k, u / (k @ u))
+
+
+def wrong(W, k, v, C):
+    return W + torch.outer(v - W @ k, k) / (k @ k)
+
+
+def broken(W, k, v, C):
+    return W / len(k @ k)
+
+
+for function in (right, wrong, broken):  # as they would stand in a cell
+    function.__name__ = "insert"
+
+
+def used(function, capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(holes, "MY", tmp_path / "my")
+    return holes.use("2.1", function), capsys.readouterr().out
+
+
+def test_an_open_hole_runs_with_the_solution(capsys, tmp_path, monkeypatch):
+    found, said = used(insert, capsys, tmp_path, monkeypatch)
+    assert found is exercise.insert
+    assert said == "2.1 is still open: the page goes on with the solution.\n"
+    assert not (tmp_path / "my").exists()
+
+
+def test_a_mistake_is_named(capsys, tmp_path, monkeypatch):
+    found, said = used(wrong, capsys, tmp_path, monkeypatch)
+    assert found is exercise.insert and "Where is C?" in said and said.startswith("2.1 ✗")
+    found, said = used(broken, capsys, tmp_path, monkeypatch)
+    assert found is exercise.insert and "TypeError" in said
+
+
+def test_what_is_right_goes_on_and_can_be_handed_in(capsys, tmp_path, monkeypatch):
+    found, said = used(right, capsys, tmp_path, monkeypatch)
+    assert found is right and said.startswith("2.1 ✓ solved")
+    file = tmp_path / "my" / "l2_1_insert.py"
+    assert "u / (k @ u)" in file.read_text() and file.read_text().startswith('"""★ Write one pair')
+
+
+def test_what_was_handed_in_fills_the_page(capsys, tmp_path, monkeypatch):
+    file = tmp_path / "my" / "l2_1_insert.py"
+    file.parent.mkdir()
+    file.write_text(exercises("2.1")[0].solution)
+    found, said = used(insert, capsys, tmp_path, monkeypatch)
+    assert found.__code__.co_filename == str(file) and "✓" in said
+    file.write_text(exercises("2.1")[0].stub)
+    assert used(insert, capsys, tmp_path, monkeypatch)[0] is exercise.insert
+    file.write_text("def insert(:")
+    assert "SyntaxError" in used(insert, capsys, tmp_path, monkeypatch)[1]
