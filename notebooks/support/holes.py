@@ -43,7 +43,9 @@ def use(number: str, function: Callable) -> Callable:
         mine = handed_in(file, name) if is_open(written) else function
         if mine is None:
             raise NotAttempted
-        said = exercise.module.check(partial(asked, mine, exercise), torch.Generator().manual_seed(0))
+        said = exercise.module.check(
+            partial(asked, mine, exercise), torch.Generator().manual_seed(0)
+        )
     except NotAttempted:
         print(f"{number} is still open: the page goes on with the solution.")
         return solution
