@@ -45,6 +45,7 @@ import lib
 from lib import memory, plot
 from notebooks.support import checks_common as checks
 from notebooks.support import drawings_01, models
+from notebooks.support.holes import use
 
 draw = torch.Generator().manual_seed(0)
 
@@ -118,7 +119,35 @@ print(f"measured {error(V @ K.T, K, V):.2f}, expected (n − 1)/d = {(n - 1) / d
 # $W K K^\top = V K^\top$. Two of them differ by an $H$ with $HK = 0$. If the keys span the whole
 # space, there is only one, $W = V K^\top (K K^\top)^{-1}$.
 #
-# We find it three times: downhill in small steps, by the formula, and with the library.
+# **Your turn · exercise 1.1 · ★ · 5 minutes.** Write `fit` for keys that span the whole space. Below,
+# your matrix is compared with one that was found downhill in small steps, and with the library's.
+# While the body is still `...`, the page goes on with the solution.
+
+
+# %%
+def fit(K, V):
+    """K (d_in, n) with n > d_in, V (d_out, n) -> the W (d_out, d_in) of the normal equations."""
+    ...
+
+
+fit = use("1.1", fit)
+
+# %% [markdown]
+# <details><summary>Hint</summary>
+#
+# `torch.linalg.solve(A, B)` is the $X$ with $AX = B$. Here the unknown stands on the left of $KK^\top$:
+# what do the normal equations say when both sides are transposed?
+#
+# </details>
+# <details><summary>Solution</summary>
+#
+# ```python
+# def fit(K, V):
+#     M = K @ K.T  # (d_in, d_in), symmetric
+#     return torch.linalg.solve(M, K @ V.T).T
+# ```
+#
+# </details>
 
 # %%
 K = normal(8, 20)
@@ -126,8 +155,7 @@ V = normal(5, 20)
 W = torch.zeros(5, 8, dtype=torch.float64)
 for _ in range(3000):
     W -= 0.02 * (W @ K - V) @ K.T  # downhill on ‖W K − V‖²
-formula = torch.linalg.solve(K @ K.T, K @ V.T).T  # V Kᵀ (K Kᵀ)⁻¹, where K Kᵀ is symmetric
-assert torch.allclose(W, formula)
+assert torch.allclose(W, fit(K, V))
 assert torch.allclose(W, memory.fit(K, V))
 
 # %% [markdown]
@@ -266,7 +294,7 @@ solved = memory.Moment(C_hat).solve(K)  # Ĉ⁻¹ K
 slow = torch.zeros(d, d, dtype=torch.float64)
 for i in range(n):
     slow += torch.outer(V[:, i], solved[:, i]) / n
-assert torch.allclose(slow, memory.fit(K, V))
+assert torch.allclose(slow, fit(K, V))
 
 # %% [markdown]
 # ## Ridge
@@ -347,15 +375,44 @@ plot.lines(range(1, len(values) + 1), curves, *axes, ylog=True)
 # removes that and draws the bulk toward 0. What remains is a tail of pairs alike for this layer.
 #
 # </details>
+#
+# **Your turn · exercise 1.3 · ★★ · 8 minutes.** Write the cosines of all whitened keys. The next
+# figure is drawn from them.
+
+
+# %%
+def whitened_cosines(K, C):
+    """K (d_in, n), C (d_in, d_in) -> (n, n), the cosine between L⁻¹ k_i and L⁻¹ k_j, C = L Lᵀ."""
+    ...
+
+
+whitened_cosines = use("1.3", whitened_cosines)
+
+# %% [markdown]
+# <details><summary>Hint</summary>
+#
+# Line 2 of the section on whitening needs no $L$. Which two lengths does a cosine divide by?
+#
+# </details>
+# <details><summary>Solution</summary>
+#
+# ```python
+# def whitened_cosines(K, C):
+#     G = K.T @ torch.linalg.solve(C, K)  # k̃_iᵀ k̃_j, (n, n)
+#     length = G.diagonal().sqrt()
+#     return G / length[:, None] / length[None]
+# ```
+#
+# </details>
 
 # %%
 pairs = torch.triu_indices(K.shape[1], K.shape[1], 1)  # i < j
-white = torch.linalg.solve_triangular(moment.factor, K, upper=False)  # L⁻¹ K, C = L Lᵀ
-sets = {"raw": K, "whitened": white, "random vectors": normal(*K.shape)}
-cosines = {}
-for group, keys in sets.items():
-    keys = normalize(keys, dim=0)
-    cosines[group] = (keys.T @ keys)[*pairs]
+unit, random = normalize(K, dim=0), normalize(normal(*K.shape), dim=0)
+cosines = {
+    "raw": (unit.T @ unit)[*pairs],
+    "whitened": whitened_cosines(K, moment.C)[*pairs],
+    "random vectors": (random.T @ random)[*pairs],
+}
 print(f"{pairs.shape[1]:,} pairs of subjects")
 spread = {group: values.pow(2).mean().sqrt().item() for group, values in cosines.items()}
 for group, size in spread.items():

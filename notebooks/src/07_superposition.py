@@ -50,6 +50,7 @@ from lib.interpret.superposition import Superposition, superposition
 from notebooks.support import checks_07_superposition as checks_07
 from notebooks.support import drawings_07, long_runs, models, show
 from notebooks.support import runs_07_superposition as runs_07
+from notebooks.support.holes import use
 
 draw = torch.Generator().manual_seed(0)
 
@@ -178,16 +179,51 @@ plot.lines(counts, found | theory, *axes, dashes=dict.fromkeys(theory, "--"), xl
 # *unevenly* overlap is spread, not how much there is: rms and large entries must stand beside it.
 #
 # </details>
+#
+# **Your turn · exercise 3.3 · ★★ · 8 minutes.** Write `tails`: the root mean square and the kurtosis
+# of the entries off the diagonal. The table below is made with it.
+
+
+# %%
+def tails(rho):
+    """rho (n, n) with diagonal 1 -> (root mean square, kurtosis) of the entries off the diagonal."""
+    ...
+
+
+tails = use("3.3", tails)
+
+# %% [markdown]
+# <details><summary>Hint</summary>
+#
+# `rho[~torch.eye(n, dtype=torch.bool)]` takes the entries off the diagonal. From which of the two
+# numbers is the mean taken away first?
+#
+# </details>
+# <details><summary>Solution</summary>
+#
+# ```python
+# def tails(rho):
+#     x = rho[~torch.eye(len(rho), dtype=torch.bool)]
+#     away = x - x.mean()
+#     return x.pow(2).mean().sqrt(), away.pow(4).mean() / away.pow(2).mean() ** 2 - 3
+# ```
+#
+# </details>
 
 # %%
 one = normalize(normal(4096, 50), dim=0)
 twins = torch.cat([one, 0.9 * one + 0.19**0.5 * normalize(normal(4096, 50), dim=0)], 1)
 sets = {"random, d = 64": normal(64, 100), "random, d = 4096": normal(4096, 100), "twins": twins}
-columns = ["rms", "share > 0.1", "kurtosis"]
 table = []
 for name, K in sets.items():
+    rho = memory.interference(K)  # C = I
+    rms, kurtosis = tails(rho)
+    large = (rho.fill_diagonal_(0).abs() > 0.1).sum() / (len(rho) ** 2 - len(rho))
     row = Superposition.of(K).statistics()
-    table.append({"keys": name, **{column: row[column] for column in columns}})
+    assert abs(row["rms"] - rms) < 1e-6 and abs(row["kurtosis"] - kurtosis) < 1e-3
+    table.append(
+        {"keys": name, "rms": rms.item(), "share > 0.1": large.item(), "kurtosis": kurtosis.item()}
+    )
 show.Table(table)
 
 # %% [markdown]
@@ -255,7 +291,7 @@ drawings_07.matrices(matrices, [relation[name] for name in kept[0].subjects])
 table = []
 for layer, one in kept.items():
     row = one.statistics()
-    line = {"layer": layer, **{column: row[column] for column in columns}}
+    line = {"layer": layer} | {name: row[name] for name in ("rms", "share > 0.1", "kurtosis")}
     line["kurtosis, 2 pairs less"] = runs_07.without_largest(one, 2)
     line["angle, whitened (°)"] = row["whitened_angle"]
     line["angle, raw (°)"] = row["activation_angle"]

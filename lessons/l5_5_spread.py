@@ -1,0 +1,99 @@
+"""★★ Layer by layer
+
+MEMIT searches one target z for the output of the last layer of a window, and lets every layer of the
+window write a share of what is missing there. Layer l of L has this share:
+
+    R_l = (z − h) / (L − l)     l = 0 … L − 1; h: the output of the last layer *now*
+
+so the first layer writes an L-th of all that is missing, and the last one all that is left. Each
+writes Δ_l = R_l K_lᵀ (λ C_l + K_l K_lᵀ)⁻¹ at its own keys. These keys, and h, change with every layer
+that has been written: read them anew each time. Return the list of the L changes.
+
+    read(changes)   the model with some changes Δ_0, Δ_1, … of the first layers (a list, [] for none);
+                    returns (keys, h): keys[l] (d_in, n) of every layer l, and h (d_out, n)
+    z  (d_out, n)          C  a list of L matrices (d_in, d_in)          lam  a number, λ
+    returns a list of L matrices (d_out, d_in)
+
+Hint: the loop has four lines: read, share, solve, append.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+
+def spread(read: Callable, z: Tensor, C: list[Tensor], lam: float) -> list[Tensor]:
+    # solution
+    changes = []
+    for layer in range(len(C)):
+        keys, h = read(changes)
+        K = keys[layer]
+        R = (z - h) / (len(C) - layer)
+        changes.append(torch.linalg.solve(lam * C[layer] + K @ K.T, K @ R.T).T)
+    return changes
+
+
+# --- checks
+from lessons.marking import Wrong, agree, normal, tensor, uneven
+
+LOOP = """
+changes = []
+{before}
+for layer in range(len(C)):
+    {read}
+    K = keys[layer]
+    R = {share}
+    changes.append(torch.linalg.solve(lam * C[layer] + K @ K.T, K @ R.T).T)
+return changes
+"""
+EACH, ONCE = "keys, h = read(changes)", "keys, h = read([])"
+WRONG = [
+    (LOOP.format(before=ONCE, read="pass", share="(z - h) / (len(C) - layer)"), "read once"),
+    (LOOP.format(before="", read=EACH, share="(z - h) / len(C)"), "left over"),
+    (LOOP.format(before="", read=EACH, share="z - h"), "all that is missing"),
+]
+
+
+def check(ask, draw):
+    layers, d_in, d_out, n = 3, 6, 5, 4
+    W = [normal(draw, d_out, d_in) / 3 for _ in range(layers)]
+    U = [normal(draw, d_in, d_out) / 2 for _ in range(layers)]
+    x, z = normal(draw, d_out, n), normal(draw, d_out, n)
+    C = [uneven(draw, d_in)[0] for _ in range(layers)]
+
+    def read(changes):
+        keys, h = [], x
+        for layer in range(layers):
+            keys.append((U[layer] @ h).tanh())
+            matrix = W[layer] + (changes[layer].double() if layer < len(changes) else 0)
+            h = h + matrix @ keys[-1]
+        return keys, h
+
+    def written(share, anew=True):
+        changes = []
+        keys, h = read([])
+        for layer in range(layers):
+            if anew:
+                keys, h = read(changes)
+            K = keys[layer]
+            R = (z - h) / share(layer)
+            changes.append(torch.linalg.solve(0.5 * C[layer] + K @ K.T, K @ R.T).T)
+        return torch.stack(changes)
+
+    found = ask("spread", read, z, C, 0.5)
+    if not isinstance(found, list | tuple | Tensor) or len(found) != layers:
+        raise Wrong(f"a list of {layers} changes comes back, one for each layer.")
+    found = torch.stack([tensor(one, (d_out, d_in), f"Δ_{i}") for i, one in enumerate(found)])
+    likely = {
+        "Keys and h are read once; each layer that is written changes them.": written(
+            lambda layer: layers - layer, anew=False
+        ),
+        "Every layer gets an L-th of what is missing now, and something is left over at the end: "
+        "the last layer has to write all of it.": written(lambda layer: layers),
+        "The first layer writes all that is missing already, and the others repair it.": written(
+            lambda layer: 1
+        ),
+    }
+    agree(found, written(lambda layer: layers - layer), "the changes", likely)
+    return "solved: each layer writes its share of what is missing now."
