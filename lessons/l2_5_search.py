@@ -1,4 +1,4 @@
-"""★★ What the search goes downhill in
+"""★★★ What the search goes downhill in
 
 ROME looks for a vector δ behind the subject, and the loss says what it should do. Return this loss:
 
@@ -15,6 +15,8 @@ wants a short δ.
     delta   (d,)         δ          v0  (d,)    the layer's own output
     w, decay             two numbers
     returns one number
+
+Investigate: what would δ become without the second term, and what without the third?
 
 Hint: all of these are log-probabilities. Which of them has to become a probability first?
 """

@@ -1,18 +1,20 @@
-"""★★ Layer by layer
+"""★★★ Layer by layer
 
-MEMIT searches one target z for the output of the last layer of a window, and lets every layer of the
-window write a share of what is missing there. Layer l of L has this share:
+MEMIT searches one target z for the output of the last layer of a window, and every layer of the
+window writes a share of what is missing there. Layer l of L has this share:
 
     R_l = (z − h) / (L − l)     l = 0 … L − 1; h: the output of the last layer *now*
 
 so the first layer writes an L-th of all that is missing, and the last one all that is left. Each
-writes Δ_l = R_l K_lᵀ (λ C_l + K_l K_lᵀ)⁻¹ at its own keys. These keys, and h, change with every layer
-that has been written: read them anew each time. Return the list of the L changes.
+writes Δ_l = R_l K_lᵀ (λ C_l + K_l K_lᵀ)⁻¹ at its own keys. These keys, and h, change with every
+layer that is written: read them anew each time. Return the list of the L changes.
 
-    read(changes)   the model with some changes Δ_0, Δ_1, … of the first layers (a list, [] for none);
+    read(changes)   the model with changes Δ_0, Δ_1, … of its first layers (a list, [] for none);
                     returns (keys, h): keys[l] (d_in, n) of every layer l, and h (d_out, n)
     z  (d_out, n)          C  a list of L matrices (d_in, d_in)          lam  a number, λ
     returns a list of L matrices (d_out, d_in)
+
+Investigate: what is left over if every layer writes an L-th of what is missing at its time?
 
 Hint: the loop has four lines: read, share, solve, append.
 """
