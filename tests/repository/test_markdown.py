@@ -20,6 +20,7 @@ FILES = sorted(
     for path in (
         *ROOT.glob("*.md"),
         *ROOT.glob("lessons/*.md"),
+        *ROOT.glob("notebooks/reference/*.md"),
         ROOT / "tests" / "benchmarks" / "RESULTS.md",
     )
 )
