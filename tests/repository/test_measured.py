@@ -12,8 +12,9 @@ import lib
 
 from ..benchmarks import measured, results, tables
 
+# of each note: the setting that it is about
 SETTINGS = {"emmet": "strength", "wise": "mask_ratio", "malmen": "keys", "rledit": "keys"}
-SETTINGS |= {"lemoe": "routing"}  # of each note: the setting that it is about
+SETTINGS |= {"lemoe": "routing", "rome": "keys", "wilke": "keys", "ultraedit": "keep_keys"}
 LAYERS = {tables.EMBEDDED: 30, tables.SECOND: 18}
 
 
