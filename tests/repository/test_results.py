@@ -57,7 +57,7 @@ def test_consequences_are_counted_by_fact_and_beside_the_unedited_model(monkeypa
     # facts, the fact itself, one-hop, that more than unedited, alias, reverse
     assert cells["unedited model"] == ["2", "0", "50", "–", "0", "–"]
     assert cells["ft_m"] == ["2", "100", "50", "0", "100", "–"]
-    assert cells["rome"] == ["1", "100", "0", "−100", "100", "–"]
+    assert cells["rome` (both keys)"] == ["1", "100", "0", "−100", "100", "–"]
     assert "wise" not in cells
     assert judge_tables.one_hop("rome").endswith("] (1)") and judge_tables.one_hop("wise") == "–"
     assert judge_tables.one_hop("ft_m").startswith("50 [") and "(" not in judge_tables.one_hop(
