@@ -31,6 +31,7 @@ from . import (
     measured,
     tables_models,
     tables_scale,
+    tables_sink,
 )
 from .rows import note
 from .tables import HERE, TABLES
@@ -41,6 +42,7 @@ MORE = (
     judge_tables,
     tables_models,
     tables_scale,
+    tables_sink,
 )  # importing them has registered their tables
 PAGES = (HERE / "RESULTS.md", HERE.parents[1] / "README.md")
 MARKED = re.compile(r"(<!-- table: ([\w-]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)

@@ -5,7 +5,7 @@
 
 The embedded model reads prompts without a first token of their own, so a subject of one token that
 begins a prompt (an *opener*) stands in the attention sink. With the sink the tokenizer puts
-`<|endoftext|>`, the document separator, in front of every text and names it as its BOS.
+`<|endoftext|>`, the document separator, in front of every text (`lib.load(sink=)`).
 
 A cell is an editor, a form of its settings, one fact at a time or fifty in a row, with or without.
 Its facts stand in sink.json with the settings and commits of their measurement: those alone one by
@@ -29,13 +29,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tokenizers.processors import TemplateProcessing
-
 import lib
 from lib.atomic_files import whole_file
 from lib.data.facts import lookup
 from lib.data.texts import HELD_OUT
 from lib.evaluation import abilities
+from lib.evaluation.answers import begins
 from lib.evaluation.base_answers import Base
 from lib.model import scoring
 from tests.benchmarks import command
@@ -50,6 +49,7 @@ FIRST = ("rome", "memit", "alphaedit")
 LATER = ("emmet", "pmet", "ultraedit", "grace", "wilke", "wise")
 METRICS = ("efficacy", "generalization", "specificity", "locality")
 ROW = 50
+TOKENS = 8  # of an answer to a fact that nobody chose
 WINDOW = 255  # tokens of a passage; one more stands in front with the sink
 
 
@@ -81,25 +81,8 @@ CELLS = [
 @cache
 def model(sink: str) -> tuple[lib.LM, Base]:
     """The model, and the place for its base answers, which every cell of this sink shares."""
-    lm = lib.load(dtype="float32")
-    if sink == "with":
-        before = [lookup(lm.tokenizer, case.fact) for case in classroom("all")]
-        put_in_front(lm.tokenizer)
-        first = lm.tokenizer.bos_token_id
-        for case, (ids, at) in zip(classroom("all"), before, strict=True):
-            if lookup(lm.tokenizer, case.fact) != ([first, *ids], at + 1):
-                raise ValueError(f"{case.fact.text!r} is not itself behind one sink token")
+    lm = lib.load(dtype="float32", sink=TOKEN if sink == "with" else None)
     return lm, Base(lm.identity)
-
-
-def put_in_front(tokenizer: Any) -> None:
-    """Put TOKEN before every text. As the BOS it also stands before windows of running text."""
-    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
-        single=f"{TOKEN} $A",
-        pair=f"{TOKEN} $A $B",
-        special_tokens=[(TOKEN, tokenizer.convert_tokens_to_ids(TOKEN))],
-    )
-    tokenizer.bos_token = TOKEN  # it was <|im_start|>, which the tokenizer puts nowhere
 
 
 @cache
@@ -145,8 +128,16 @@ def recorded(case: lib.Case, scores: lib.Scores) -> dict[str, Any]:
     return {**found, "nats": [round(value, 5) for value in nats]}
 
 
-def base_model(lm: lib.LM, entry: dict[str, Any]) -> None:
-    """What the base model says, knows and expects. Passages are scored on the same tokens."""
+def base_model(lm: lib.LM, entry: dict[str, Any], unchosen: Path | None) -> None:
+    """What the base model says, knows and expects. Passages are scored on the same tokens.
+
+    unchosen  known-1000.json, true facts that were chosen for another model, if they are asked too
+    """
+    if unchosen is not None:
+        rows = json.loads(unchosen.read_text("utf-8"))
+        texts = lm.answer([row["prompt"] for row in rows], TOKENS)
+        said = zip(texts, rows, strict=True)
+        entry["unchosen"] = [int(begins(text, row["attribute"])) for text, row in said]
     cases, items = classroom("all"), abilities.items()
     known = {case.id for case in lib.known(lm, cases)}
     some = {"metrics": ("specificity",), "events": ("generation",)}
@@ -183,7 +174,9 @@ def in_a_row(editor: lib.Editor, base: Base, cell: Cell, entry: dict, end: float
     return True
 
 
-def measured(cell: Cell, entry: dict[str, Any], end: float) -> Iterable[dict[str, Any]]:
+def measured(
+    cell: Cell, entry: dict[str, Any], end: float, unchosen: Path | None = None
+) -> Iterable[dict[str, Any]]:
     """The cell's entry each time that something was added to it; it is `done` or time is over."""
     lm, base = model(cell.sink)
     settings = None
@@ -199,7 +192,7 @@ def measured(cell: Cell, entry: dict[str, Any], end: float) -> Iterable[dict[str
     begun = time.monotonic()
     try:
         if cell.editor == "base":
-            base_model(lm, entry)
+            base_model(lm, entry, unchosen)
         elif cell.mode == "row" and not in_a_row(editor, base, cell, entry, end):
             return
         for case in [case for case in cases if str(case.id) not in entry["facts"]]:
@@ -230,6 +223,7 @@ def main() -> None:
     parser.add_argument("--cells", default="*", help="a pattern, as 'rome preset alone *'")
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--unchosen", type=Path, help="known-1000.json, for the base model")
     given = parser.parse_args()
     end = time.monotonic() + 60 * given.minutes
     kept = json.loads(given.out.read_text()) if given.out.exists() else {}
@@ -237,7 +231,7 @@ def main() -> None:
         name = " ".join(filter(None, cell))
         wanted = fnmatch(name, given.cells) and not kept.get(name, {}).get("done")
         if wanted and time.monotonic() < end:
-            for entry in measured(cell, kept.get(name, {}), end):
+            for entry in measured(cell, kept.get(name, {}), end, given.unchosen):
                 kept[name] = entry
                 lines = [f"{json.dumps(key)}: {json.dumps(kept[key])}" for key in kept]
                 with whole_file(given.out) as part:

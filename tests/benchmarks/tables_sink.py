@@ -113,7 +113,12 @@ def base() -> str:
     cells = read("sink")
     one, two = (cells[f"base {sink}"] for sink in ("without", "with"))
     lines = [
-        ("known facts of the classroom", *compared("base without", "base with", ["known"], None))
+        (
+            "facts that were chosen for GPT-2 XL",
+            len(one["unchosen"]),
+            change(list(zip(one["unchosen"], two["unchosen"], strict=True))),
+        ),
+        ("facts of the classroom", *compared("base without", "base with", ["known"], None)),
     ]
     for kind in dict.fromkeys(kind for kind, _ in one["abilities"]):
         pairs = [
@@ -124,5 +129,5 @@ def base() -> str:
         lines.append((f"abilities: {kind}", len(pairs), change(pairs)))
     gaps = [two - one for one, two in zip(one["passages"], two["passages"], strict=True)]
     nats = f"{mean(one['passages']):.3f} → {mean(two['passages']):.3f} nats a token"
-    lines.append(("passages of held-out text", len(gaps), f"{nats} ({mean(gaps):+.3f})"))
+    lines.append(("passages of held-out text", len(gaps), f"{nats} ({number(mean(gaps), 3)})"))
     return table(("what", "n", "without → with"), lines)
