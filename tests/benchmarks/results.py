@@ -30,6 +30,7 @@ from . import (
     judge_tables,
     measured,
     tables_models,
+    tables_paired,
     tables_scale,
     tables_sink,
 )
@@ -41,6 +42,7 @@ MORE = (
     forensics_tables,
     judge_tables,
     tables_models,
+    tables_paired,
     tables_scale,
     tables_sink,
 )  # importing them has registered their tables

@@ -34,10 +34,15 @@ def span(text: str) -> frozenset[int]:
 
 
 def of(data: str, use: str) -> frozenset[int]:
-    """The rows of a set for a use: "tuning", "tables", "arena" or "all"; else ValueError."""
+    """The rows of a set for a use: "tuning", "tables", "arena", "fresh", "all"; else ValueError."""
     if use not in TABLE["sets"].get(data, {}):
         raise ValueError(f"rows.toml does not say which rows of '{data}' are for '{use}'")
     return span(TABLE["sets"][data][use])
+
+
+def recorded(data: str, text: str) -> frozenset[int]:
+    """The rows of a set that a record names: a use of the set, or their numbers as `span` reads."""
+    return of(data, text) if text in TABLE["sets"].get(data, {}) else span(text)
 
 
 def classroom(use: str, model: str | None = None) -> list[lib.Case]:
@@ -70,7 +75,9 @@ def shared() -> Iterator[tuple[str, str]]:
     for choice, chosen in TABLE["choices"].items():
         for name, table in TABLE["tables"].items():
             sets = TABLE["sets"].keys() & chosen.keys() & table.keys()
-            if taken(table, chosen) and any(span(table[d]) & span(chosen[d]) for d in sets):
+            if taken(table, chosen) and any(
+                recorded(d, table[d]) & recorded(d, chosen[d]) for d in sets
+            ):
                 yield choice, name
 
 

@@ -44,13 +44,14 @@ def test_no_row_is_for_two_uses():
         spans = [rows.span(parts.get(use, "")) for use in USES]
         assert sum(map(len, spans)) == len(frozenset().union(*spans)), name
         assert all(part <= rows.of(name, "all") for part in spans), name
-        assert rows.span(parts.get("arena", "")) <= spans[1], name
+        for use in ("arena", "fresh"):
+            assert rows.span(parts.get(use, "")) <= spans[1], (name, use)
 
 
 def test_rows_that_nobody_has_looked_at_are_in_no_record():
     for record in RECORDS:
         for name in TABLE["sets"].keys() & record.keys():
-            assert not rows.span(record[name]) & rows.of(name, "unseen"), record
+            assert not rows.recorded(name, record[name]) & rows.of(name, "unseen"), record
 
 
 def test_a_choice_and_a_table_share_no_row_but_where_it_is_said():
@@ -62,9 +63,13 @@ def test_a_choice_and_a_table_share_no_row_but_where_it_is_said():
 def test_an_overlap_is_found(monkeypatch):
     monkeypatch.setitem(TABLE["tables"]["arena"], "zsre", "400-500")
     assert ("grace", "arena") in {*rows.shared()}
-    monkeypatch.setitem(TABLE["choices"]["mend"], "counterfact", "250")
-    assert ("mend", "trained-mend") in {*rows.shared()}  # and MALMEN's network begins from MEND's
-    assert ("mend", "trained-malmen") not in {*rows.shared()}
+    monkeypatch.setitem(TABLE["choices"]["mend"], "counterfact", "7000")
+    monkeypatch.setitem(TABLE["tables"]["trained"], "of", ["rledit"])  # from MALMEN's, from MEND's
+    assert ("mend", "trained") in {*rows.shared()}
+    monkeypatch.setitem(
+        TABLE["choices"]["mend"], "counterfact", "7001"
+    )  # not one of the fresh rows
+    assert ("mend", "trained") not in {*rows.shared()}
 
 
 @pytest.mark.parametrize("path", sorted(HERE.rglob("*.json")), ids=lambda path: path.stem)
@@ -80,8 +85,9 @@ def test_the_rows_of_a_stored_file_are_those_that_are_said(path):
     for part in parts or {""}:
         found = set(numbered({key: stored[key] for key in stored if key.startswith(part)}))
         own = [r for r in records if r["stored"][1:] in ([], [part])]
-        said = [r[key] for r in own for key in (*TABLE["sets"], "written") if key in r]
-        assert found <= frozenset().union(*map(rows.span, said)), (name, part)
+        keys = (*TABLE["sets"], "written")
+        said = [rows.recorded(key, r[key]) for r in own for key in keys if key in r]
+        assert found <= frozenset().union(*said), (name, part)
 
 
 def test_programs_take_their_facts_from_one_place():
@@ -108,9 +114,9 @@ def test_cases_of_a_use(tmp_path):
 
 def test_a_shared_row_is_said_below_the_table_and_above_one_that_is_text():
     text = "*Measured at 2f928b6, removed since; the rows are in [{0}.json]({0}.json).{1}*"
-    mend = " Not all of these rows were new: rows 0–39 were looked at"
-    before = text.format("trained", " Once something else.")
-    assert results.written(before).startswith(text.format("trained", mend)[:-1])
+    wise = " Not all of these rows were new: the questions of rows 320–363"
+    before = text.format("travel", " Once something else.")
+    assert results.written(before).startswith(text.format("travel", wise)[:-1])
     assert results.written(results.written(before)) == results.written(before)
     silent = text.format("horen_roc", "")
     assert results.written(silent) == silent and not rows.note("methods")
