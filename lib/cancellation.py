@@ -8,10 +8,12 @@ a second (products of keys, decompositions, files) call `raise_if_cancelled` ins
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeVar
+
+from tqdm import tqdm
 
 T = TypeVar("T")
 _ASKED: ContextVar[Callable[[], None] | None] = ContextVar("asked", default=None)
@@ -22,6 +24,13 @@ def raise_if_cancelled() -> None:
     ask = _ASKED.get()
     if ask is not None:
         ask()
+
+
+def steps(things: Iterable[T], doing: str) -> Iterator[T]:
+    """The things, one by one; a bar on a terminal says what is done and how long it will take."""
+    for one in tqdm(things, doing, disable=None, delay=1, leave=False):
+        raise_if_cancelled()
+        yield one
 
 
 @contextmanager

@@ -31,23 +31,23 @@ from .errors import CacheWarning, sentence
 FORMAT = 1  # of the files; part of every label
 SHARE = 4  # what is remembered takes at most this part of the machine's memory, a quarter
 Tensors = dict[str, Tensor]
-K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Stored:
-    """One computed thing: two are equal where kind and label are.
+    """One computed thing: two are equal where kind, label and key are.
 
     kind   folder of the file in the cache folder
-    label  everything that the tensors depend on: model and tokenizer (`LM.stored_identity`), layer,
-           texts and settings
-    make   computes the tensors
+    label  all that the tensors depend on but the key: model, tokenizer, texts, settings
+    make   computes the tensors of several keys of this kind and label at once, each with its key
+    key    which of these it is, such as a layer; None where there is only one
     """
 
     kind: str
     label: str
-    make: Callable[[], Tensors] = field(compare=False)
+    make: Callable[[list[Any]], Iterable[tuple[Any, Tensors]]] = field(compare=False)
+    key: Hashable = None
 
     @property
     def path(self) -> Path:
@@ -58,7 +58,7 @@ class Stored:
         """The tensors, read or made."""
         found = _recall(self) or (self._read() if self.is_there() else None)
         if found is None:
-            found = self.make()
+            ((_, found),) = self.make([self.key])
             self.write(found)
         return found
 
@@ -83,7 +83,8 @@ class Stored:
 
     @property
     def _text(self) -> str:
-        return f"format {FORMAT}, {self.kind}: {self.label}"
+        key = "" if self.key is None else f" {self.key}"
+        return f"format {FORMAT}, {self.kind}: {self.label}{key}"
 
     def _read(self) -> Tensors | None:
         """The tensors of the file; None where it is gone, or damaged and removed."""
@@ -112,34 +113,20 @@ class Stored:
             return None
 
 
-def stored(kind: str, label: str, make: Callable[[], Tensors]) -> Tensors:
-    """The tensors that `make` computes, from the cache folder where an earlier run has kept them.
+def make_missing(wanted: Iterable[Stored]) -> None:
+    """Make all that are not there, those of one kind and label in one call of their `make`.
 
-    kind and label are those of `Stored`.
+    The kinds are made in the order in which they come. None is loaded. What is finished stays when
+    a later one is stopped.
     """
-    return Stored(kind, label, make).tensors()
-
-
-def stored_each(
-    kind: str,
-    labels: Mapping[K, str],
-    make: Callable[[list[K]], Iterable[tuple[K, Tensors]]],
-) -> dict[K, Stored]:
-    """Several things that are cheaper to make together, such as the same statistics of all layers.
-
-    labels  {key: label of `Stored`}
-    make    computes the tensors of some keys, and yields each with its key
-
-    One call of `make` makes all that are missing. None is loaded before its `tensors` is called.
-    """
-    found = {
-        key: Stored(kind, label, lambda key=key: dict(make([key]))[key])  # type: ignore[misc]
-        for key, label in labels.items()
-    }
-    missing = [key for key, one in found.items() if not one.is_there()]
-    for key, tensors in make(missing) if missing else ():
-        found[key].write(tensors)
-    return found
+    missing: dict[tuple[str, str], dict[Any, Stored]] = {}
+    for one in wanted:
+        if not one.is_there():
+            missing.setdefault((one.kind, one.label), {})[one.key] = one
+    for some in missing.values():
+        first = next(iter(some.values()))
+        for key, tensors in first.make(list(some)):
+            some[key].write(tensors)
 
 
 def remembered(key: Hashable, make: Callable[[], T]) -> T:

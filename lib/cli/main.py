@@ -15,6 +15,8 @@ Edit what a language model knows, and measure what else moved.
 
   python -m lib fetch
       brings the embedded default model here ahead of time
+  python -m lib prepare --editors rome,memit,ultraedit
+      makes ahead what the first edits would have to read: general text, once for all layers
   python -m lib edit --subject "The Eiffel Tower" --prompt "{} is in the city of" --target Rome
       prints the answers before and after, of rewordings and neighbors as well where a relation of
       the classroom fits the prompt; the model itself is never changed

@@ -13,8 +13,11 @@ from typing import Any
 from torch import Tensor
 
 from .. import memory
-from ..keys_values.null_space import null_space
+from ..keys_values.null_space import null_space, stored_eigen
+from ..keys_values.second_moment import stored_moments
+from ..patch.patch import EMPTY, Patch
 from ..settings import Amount, Real, Share, setting
+from ..stored import Stored
 from .shared.layerwise import LayerwiseConfig, LayerwiseEditor, earlier_keys
 
 
@@ -54,6 +57,12 @@ class AlphaEdit(LayerwiseEditor):
     config: AlphaEditConfig
     keeps = True
 
+    def statistics(self, after: Patch = EMPTY) -> list[Stored]:
+        """C of the layers' keys and its eigenvectors."""
+        moments = stored_moments(self.lm, self.layers(), self.config.text, self.config.tokens)
+        found = list(moments.values())
+        return found + [stored_eigen(one, self.lm.device) for one in found]
+
     def solve(self, layer: int, K: Tensor, state: Mapping[str, Any]) -> Tensor:
         """B (n, d_in) of the keys K (d_in, n) inside the null space."""
         Q = self.null_space(layer).Q
@@ -62,5 +71,4 @@ class AlphaEdit(LayerwiseEditor):
     def null_space(self, layer: int) -> memory.NullSpace:
         """The null space Q (d_in, r) of a layer, from the C of the base model."""
         c = self.config
-        given = c.threshold, c.quantile, c.text, c.tokens
-        return null_space(self.lm, [layer], *given, among=c.layers)[layer]
+        return null_space(self.lm, [layer], c.threshold, c.quantile, c.text, c.tokens)[layer]

@@ -23,9 +23,11 @@ from torch import Tensor
 from ..data.facts import Fact
 from ..errors import EditError
 from ..keys_values.curvature import Curvature
-from ..keys_values.output_moment import curvatures
-from ..patch.patch import Patch
+from ..keys_values.null_space import stored_eigen
+from ..keys_values.output_moment import curvatures, stored_pairs
+from ..patch.patch import EMPTY, Patch
 from ..settings import Layers, Share, Size, setting
+from ..stored import Stored
 from .shared.base import Editor, mlp_outputs
 from .shared.config import Config
 from .shared.fine_tuning import train
@@ -83,6 +85,13 @@ class CrispEdit(Editor):
     Config = CrispEditConfig
     config: CrispEditConfig
     speed: ClassVar[Literal["fast", "usual", "slow"]] = "usual"
+
+    def statistics(self, after: Patch = EMPTY) -> list[Stored]:
+        """Both second moments of the layers, and the eigenvectors of that of the inputs."""
+        c, lm = self.config, self.lm
+        inputs, outputs = stored_pairs(lm, list(mlp_outputs(lm, c.layers)), c.text, c.tokens)
+        eigen = [stored_eigen(one, lm.device) for one in inputs.values()]
+        return [*inputs.values(), *outputs.values(), *eigen]
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:
         """Train copies of the layers' matrices on the facts, inside the flat directions."""

@@ -40,11 +40,7 @@ class FtConfig(EpochSettings, EndOfText, Config):
     )
     target_eos: bool = setting(True, source="paper")
 
-    retired: ClassVar[Mapping[str, Any]] = {
-        "restart": False,
-        "forms": "prompt",
-        "replay": "none",
-    }
+    retired: ClassVar[Mapping[str, Any]] = {"restart": False, "forms": "prompt", "replay": "none"}
 
 
 class Ft(Editor):

@@ -14,7 +14,9 @@ from typing import Any, ClassVar
 from ..data.facts import Fact
 from ..errors import EditWarning
 from ..keys_values.target_value import Target
+from ..patch.patch import EMPTY, Patch
 from ..settings import Real, Size, setting
+from ..stored import Stored
 from .shared import value_norm
 from .shared.layerwise import LayerwiseConfig, LayerwiseEditor
 
@@ -63,11 +65,20 @@ class NormAnchor(LayerwiseEditor):
     Config = NormAnchorConfig
     config: NormAnchorConfig
 
+    def statistics(self, after: Patch = EMPTY) -> list[Stored]:
+        """C of the layers' keys, and the anchors' norm."""
+        return [*super().statistics(after), self.anchor()]
+
+    def anchor(self) -> Stored:
+        """The anchors' `norm`, at the last layer."""
+        c = self.config
+        return value_norm.anchor_norm(self.lm, c.layers[-1], c.search(), self.site, c.anchor_n)
+
     def values(self, facts: list[Fact], layer: int, templates: tuple[str, ...]) -> list[Target]:
         """MEMIT's values, scaled to their mean norm on the base model."""
         c = self.config
         found = super().values(facts, layer, templates)
-        norm = value_norm.anchor_norm(self.lm, c.layers[-1], c.search(), self.site, c.anchor_n)
+        norm = float(self.anchor().tensors()["norm"])
         found, skipped = value_norm.anchored(found, norm, c.anchor_skip)
         if skipped:
             warnings.warn(

@@ -7,7 +7,7 @@ with the least disturbance of general text (`memory.insert`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
@@ -17,12 +17,10 @@ from torch import Tensor
 from .. import memory
 from ..data.facts import Fact
 from ..errors import EditError
-from ..keys_values import context_templates as contexts
 from ..keys_values import target_value
-from ..keys_values.second_moment import second_moment
 from ..patch.patch import EMPTY, Patch
 from ..settings import Count, Real, Whole, setting
-from .shared.base import Editor, add_low_rank
+from .shared.base import WhitenedEditor, add_low_rank
 from .shared.config import Config
 from .shared.options import ContextSettings, MomentSettings, SearchSettings
 
@@ -48,15 +46,17 @@ class RomeConfig(SearchSettings, ContextSettings, MomentSettings, Config):
     added: ClassVar[Mapping[str, Any]] = {"enough": 0.05}
 
 
-class Rome(Editor):
+class Rome(WhitenedEditor):
     """Rank-one insert of one fact into one layer, with the value found by optimization."""
 
     name = "rome"
     paper = "Meng et al., Locating and Editing Factual Associations in GPT, 2022 (arXiv:2202.05262)"
     Config = RomeConfig
     config: RomeConfig
-    needs_subject = True
-    geometry = "whitened"
+
+    def layers(self) -> Sequence[int]:
+        """The one layer of the settings."""
+        return (self.config.layer,)
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:
         """Write one fact after another, each on the result of the one before."""
@@ -65,11 +65,6 @@ class Rome(Editor):
             update, _ = self.update(fact, after, templates)
             after = add_low_rank(self.lm, after, {self.lm.mlp_out(self.config.layer): update})
         return replace(after, memory={**after.memory, self.name: {"templates": templates}})
-
-    def templates(self, after: Patch = EMPTY) -> tuple[str, ...]:
-        """The context templates: given, kept from an earlier edit, or written by the base model."""
-        kept = after.memory.get(self.name, {}).get("templates")
-        return contexts.of(self.lm, self.config, kept)
 
     def update(
         self, fact: Fact, after: Patch = EMPTY, templates: tuple[str, ...] | None = None
@@ -83,13 +78,6 @@ class Rome(Editor):
         # write the pair into the weights as they are now
         W = lm.weight(lm.mlp_out(layer), after).cpu()
         return insert(W, found, self.moment(layer), self.config.keys), found
-
-    def moment(self, layer: int) -> memory.Moment | None:
-        """The second moment C of a layer's keys, or None for the identity."""
-        c = self.config
-        if not c.second_moment:
-            return None
-        return second_moment(self.lm, [layer], c.text, c.tokens, c.damping)[layer]
 
 
 def insert(

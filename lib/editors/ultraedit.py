@@ -21,15 +21,17 @@ from torch import Tensor
 
 from .. import distributed, memory
 from ..data.facts import Fact
-from ..errors import EditWarning
+from ..errors import EditError, EditWarning
 from ..keys_values import answer_gradients
 from ..keys_values.running_moments import KeyGradientMoments
-from ..patch.patch import Patch
+from ..keys_values.second_moment import second_moment, stored_moments
+from ..patch.patch import EMPTY, Patch
 from ..settings import Amount, Count, Real, setting
+from ..stored import Stored
+from .shared import warmup_moments
 from .shared.base import Editor, add_low_rank
 from .shared.config import Config
 from .shared.options import EndOfText, GradientSettings
-from .shared.warmup_moments import warm_moments
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,19 @@ class UltraEdit(Editor):
     config: UltraEditConfig
     speed = "fast"
 
+    def statistics(self, after: Patch = EMPTY) -> list[Stored]:
+        """The moments to start from, and C of the edited layers where `strength` weighs it.
+
+        Raises EditError where it would weigh another module: C is that of output projections.
+        """
+        found = list(self.warm(after.memory.get(self.name, {})).values())
+        down, gate, up = self.config.edited_layers(self.lm)
+        if not self.config.strength:
+            return found
+        if gate or up:
+            raise EditError("strength is for output projections: edit `down` alone, or set it to 0")
+        return [*found, *stored_moments(self.lm, down, None, None).values()]
+
     def write(self, facts: list[Fact], after: Patch) -> Patch:
         """One turn, or up to `repeat` passes of it until every answer is right."""
         self._report(facts)
@@ -169,7 +184,8 @@ class UltraEdit(Editor):
             return None
         M = self.config.ridge * torch.eye(len(K), dtype=torch.float64, device=K.device)
         if self.config.strength:
-            M += self.config.strength * answer_gradients.general(self.lm, name).to(M)
+            where = {self.lm.mlp_out(i): i for i in self.config.edited_layers(self.lm)[0]}
+            M += self.config.strength * second_moment(self.lm, [where[name]])[where[name]].C.to(M)
         if earlier is not None:
             M += earlier.to(M) @ earlier.to(M).T
         return memory.Moment(M)
@@ -198,22 +214,28 @@ class UltraEdit(Editor):
 
     def start(self, state: Mapping[str, Any]) -> dict[tuple[int, int], KeyGradientMoments]:
         """{shape: its moments}, from the patch or, before the first turn, from warm-up texts."""
-        config, shapes = self.config, self.modules()
-        full = config.whiten == "gradient"
-        found = {}
-        for shape in dict.fromkeys(shapes.values()):
+        warm, found = self.warm(state), {}
+        for shape in dict.fromkeys(self.modules().values()):
             kept = state.get("moments", {}).get(_name(shape))
             if kept is not None:
                 found[shape] = KeyGradientMoments.load(kept)
-            elif config.warmup == "statistics":
-                names = [name for name in shapes if shapes[name] == shape]
-                with distributed.alone():  # some may find them in their cache, others not
-                    found[shape] = warm_moments(
-                        self.lm, names, config.group, config.reduction, full
-                    )
+            elif shape in warm:
+                found[shape] = warmup_moments.loaded(warm[shape].tensors())
             else:
-                found[shape] = KeyGradientMoments.empty(*shape, full)
+                found[shape] = KeyGradientMoments.empty(*shape, self.config.whiten == "gradient")
         return found
+
+    def warm(self, state: Mapping[str, Any]) -> dict[tuple[int, int], Stored]:
+        """{shape: moments of warm-up texts} for all shapes that start from them."""
+        c, shapes = self.config, self.modules()
+        given = c.group, c.reduction, c.whiten == "gradient"
+        return {
+            shape: warmup_moments.stored(
+                self.lm, [name for name in shapes if shapes[name] == shape], *given
+            )
+            for shape in dict.fromkeys(shapes.values())
+            if c.warmup == "statistics" and _name(shape) not in state.get("moments", {})
+        }
 
     def modules(self) -> dict[str, tuple[int, int]]:
         """{edited module: (d_in, d_out)}."""

@@ -7,6 +7,7 @@ it has none takes a huge update, which damages all other facts.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from torch import Tensor
@@ -55,6 +56,11 @@ class Wilke(Rome):
     config: WilkeConfig
     speed = "slow"
 
+    def layers(self) -> Sequence[int]:
+        """The layers that are tried, ascending."""
+        c = self.config
+        return range(c.ceiling) if c.layers is None else sorted(c.layers)
+
     def write(self, facts: list[Fact], after: Patch) -> Patch:
         """Write one fact after another, each in its own layer of the model with those before."""
         templates = self.templates(after)
@@ -71,9 +77,8 @@ class Wilke(Rome):
         self, fact: Fact, after: Patch = EMPTY, templates: tuple[str, ...] | None = None
     ) -> list[Match]:
         """ROME's edit of the fact in every candidate layer, with its score; all in one search."""
-        lm, config = self.lm, self.config
+        lm, config, layers = self.lm, self.config, self.layers()
         templates = self.templates(after) if templates is None else templates
-        layers = range(config.ceiling) if config.layers is None else sorted(config.layers)
         with lm.patched(after, only=True):
             targets = search_layers(lm, fact, layers, templates, self.config.search())
         found = []

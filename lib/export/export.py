@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..atomic_files import whole_folder
-from ..cancellation import raise_if_cancelled
+from ..cancellation import raise_if_cancelled, steps
 from ..errors import ExportError
 from ..evaluation.scores import Scores
 from ..model import packaged_models
@@ -112,8 +112,7 @@ def export_peft(
     factors: dict[str, tuple[Tensor, Tensor]] = {}
     modules: dict[str, Written] = {}
     with _whole(folder) as work:
-        for name, value in patch.weights.items():
-            raise_if_cancelled()
+        for name, value in steps(patch.weights.items(), "factors"):
             B, A, error = _factors(_change(lm, name, value), rank)
             if not len(A):
                 continue  # trained, but nothing moved
@@ -140,11 +139,7 @@ def export_peft(
 
 
 def export_model(
-    lm: LM,
-    patch: Patch,
-    folder: str | Path,
-    *,
-    scores: Scores | None = None,
+    lm: LM, patch: Patch, folder: str | Path, *, scores: Scores | None = None
 ) -> Exported:
     """Write the patched model for `transformers.AutoModelForCausalLM.from_pretrained(folder)`.
 

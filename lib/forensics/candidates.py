@@ -13,15 +13,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..atomic_files import plain_text
-from ..cancellation import finished, raise_if_cancelled
+from ..cancellation import finished, steps
 from ..data.facts import encode_prompt, fill, require_text
 from ..errors import ForensicsError
-from ..keys_values.second_moment import TOKENS_PER_WIDTH, WINDOW, general_text, windows
+from ..keys_values.second_moment import TOKENS_PER_WIDTH, WINDOW, cut, general_text, reading
 from ..model import activations, batching
 from ..model.lm import LM
 from ..patch.patch import EMPTY, Patch
@@ -32,24 +33,9 @@ TOGETHER = 512  # candidates whose keys are held at once
 MOST = 1_000_000  # candidates in one list
 
 
-def key_moments(
-    lm: LM,
-    layers: Sequence[int],
-    patch: Patch = EMPTY,
-    text: str | Path | None = None,
-    tokens: int | None = None,
-) -> dict[int, Tensor]:
-    """{layer: C = E[k kᵀ] (d_in, d_in)}, float32 on the CPU, undamped, of the suspect's own keys.
-
-    patch   the suspect is the model under this patch
-    text    a file of general text; None takes the text shipped with the library
-    tokens  how many tokens to read; None takes ten per input dimension
-
-    It is `second_moment` of a suspect: nothing is cached, because the suspect is nobody's base
-    model, and the first position of a window is left out, where the attention sink is. All layers
-    come from one pass. Raises StatsError when the text cannot be read or has fewer than two tokens.
-    """
-    return finished(moment_steps(lm, layers, patch, text, tokens))
+def key_moments(lm: LM, layers: Sequence[int], *given: Any, **settings: Any) -> dict[int, Tensor]:
+    """What `moment_steps` of the same arguments gives at its end."""
+    return finished(moment_steps(lm, layers, *given, **settings))
 
 
 def moment_steps(
@@ -59,25 +45,21 @@ def moment_steps(
     text: str | Path | None = None,
     tokens: int | None = None,
 ) -> Generator[float, None, dict[int, Tensor]]:
-    """`key_moments` in steps of about a thousand tokens; yields the share of them that is read.
+    """{layer: C = E[k kᵀ] (d_in, d_in)}, float32 on the CPU, undamped, of the suspect's own keys.
 
-    Between two steps the model is free, so that others may use it.
+    patch   the suspect is the model under this patch
+    text    a file of general text; None takes the text shipped with the library
+    tokens  how many tokens to read; None takes ten per input dimension
+
+    It is `second_moment` of a suspect, in steps of about a thousand tokens, which yield the share
+    that is read: between two steps the model is free. Nothing is cached, because the suspect is
+    nobody's base model. The first position of a window, the attention sink, is left out. Raises
+    StatsError when the text cannot be read or has fewer than two tokens.
     """
     width = lm.weight(lm.mlp_out(layers[0])).shape[1]
-    rows = windows(lm, general_text(text), tokens or TOKENS_PER_WIDTH * width)
-    names = {lm.mlp_out(layer): layer for layer in layers}
-    sums = {layer: torch.zeros(width, width) for layer in layers}
-    count = read = 0
-    for group in batching.batches(rows, limit=4 * WINDOW):
-        raise_if_cancelled()
-        with lm.patched(patch, only=True):
-            seen = activations.module_inputs(lm, [rows[i] for i in group], list(names), skip=1)
-        for name, K in seen.items():  # (tokens, d_in)
-            K = K.float()
-            sums[names[name]] += (K.T @ K).cpu()
-        count, read = count + len(K), read + len(group)
-        yield read / len(rows)
-    return {layer: total.div_(count) for layer, total in sums.items()}
+    rows = cut(lm, general_text(text), tokens or TOKENS_PER_WIDTH * width)
+    sums, count = yield from reading(lm, layers, rows, 1, patch, 4 * WINDOW)
+    return {layer: total.div_(count).float() for layer, total in sums.items()}
 
 
 def rows_of(lm: LM, names: Sequence[str], prefix: str = PREFIX) -> list[list[int]]:
@@ -110,8 +92,7 @@ def keys(
     """
     order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
     names = {lm.mlp_out(layer): layer for layer in layers}
-    for start in range(0, len(order), TOGETHER):
-        raise_if_cancelled()
+    for start in steps(range(0, len(order), TOGETHER), "keys of candidates"):
         part = order[start : start + TOGETHER]
         some = [rows[i] for i in part]
         with lm.patched(patch, only=True):

@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ..cancellation import finished, raise_if_cancelled
+from ..cancellation import finished, steps
 from ..errors import ForensicsError
 from ..keys_values.second_moment import second_moment
 from ..model.lm import LM
@@ -91,10 +91,7 @@ class Difference:
 
 
 def difference(
-    base: LM,
-    suspect: LM | None = None,
-    patch: Patch = EMPTY,
-    text: str | None = None,
+    base: LM, suspect: LM | None = None, patch: Patch = EMPTY, text: str | None = None
 ) -> Difference:
     """The difference between a suspect's weights and those of its base.
 
@@ -109,18 +106,14 @@ def difference(
 
 
 def compare(
-    base: LM,
-    suspect: LM | None = None,
-    patch: Patch = EMPTY,
-    text: str | None = None,
+    base: LM, suspect: LM | None = None, patch: Patch = EMPTY, text: str | None = None
 ) -> Generator[float, None, Difference]:
     """`difference` in steps of one matrix each; yields the share of the matrices that is done."""
     if suspect is not None and patch:
         raise ForensicsError("the suspect is either another model or the base under a patch")
     pairs, elsewhere = _pairs(base, suspect, patch)
     rows, changes = [], {}
-    for done, module in enumerate(pairs):
-        raise_if_cancelled()
+    for done, module in enumerate(steps(pairs, "matrices compared")):
         yield done / len(pairs)
         W0 = base.weight(module).cpu()
         W1 = (base.weight(module, patch) if suspect is None else suspect.weight(module)).cpu()

@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ..cancellation import raise_if_cancelled
+from ..cancellation import steps
 from ..model.lm import LM
 from ..patch.patch import EMPTY, Patch
 from .matched_filter import MAD
@@ -34,8 +34,7 @@ def spectrum(lm: LM, patch: Patch = EMPTY, layers: Sequence[int] | None = None) 
     a z of 3 is common. nan with fewer than five layers.
     """
     rows = []
-    for layer in range(lm.n_layers) if layers is None else layers:
-        raise_if_cancelled()
+    for layer in steps(range(lm.n_layers) if layers is None else layers, "singular values"):
         values = singular_values(lm.weight(lm.mlp_out(layer), patch))
         rows.append((layer, values[0].item(), values[1].item()))
     table = pd.DataFrame(rows, columns=["layer", "s1", "s2"])

@@ -28,7 +28,6 @@ from ..removed import explained
 
 THRESHOLDS = (0.01, 0.1)  # of |ρ|
 FAR = 4.0  # the tail begins so many standard deviations from the mean
-AT_ONCE = 4e9  # bytes of second moments held at a time: all of a small model, one layer's of an 8B
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,10 +181,7 @@ def kurtosis(values: Tensor) -> float:
 
 @explained
 def superposition(
-    lm: LM,
-    subjects: Sequence[Fact | str],
-    layer: int | Sequence[int],
-    prompt: str = "{}",
+    lm: LM, subjects: Sequence[Fact | str], layer: int | Sequence[int], prompt: str = "{}"
 ) -> Any:
     """Overlaps of the subjects' keys in a layer; a list of layers gives {layer: Superposition}.
 
@@ -202,14 +198,10 @@ def superposition(
     facts = _distinct(subjects, prompt)
     keys = lm.keys(facts, layers)  # one read for all layers
     names = [fact.subject for fact in facts]
-    # a few layers at a time, so that the second moments fit into memory
-    found: dict[int, Superposition] = {}
-    size = 2 * 8 * len(keys[layers[0]]) ** 2  # C and its factor, float64
-    step = max(1, int(AT_ONCE // size))
-    for start in range(0, len(layers), step):
-        group = layers[start : start + step]
-        moments = second_moment(lm, group)
-        found |= {one: Superposition.of(keys[one], moments[one], names, one) for one in group}
+    found = {  # layer by layer, so that the second moments fit into memory
+        one: Superposition.of(keys[one], second_moment(lm, [one], among=layers)[one], names, one)
+        for one in layers
+    }
     return found[layer] if isinstance(layer, int) else found
 
 

@@ -24,7 +24,6 @@ from ..model.answer_rows import AnswerRows
 from ..model.devices import on_card
 from ..model.lm import LM
 from ..model.sequences import Sequences
-from . import second_moment
 
 Reduction = Literal["group_mean", "fact_mean"]
 
@@ -195,11 +194,7 @@ def _refuse(losses: list[tuple[int, Tensor]]) -> None:
 
 
 def _pass(
-    lm: LM,
-    rows: AnswerRows,
-    weight: Tensor,
-    modules: Sequence[str],
-    ends: Sequence[int],
+    lm: LM, rows: AnswerRows, weight: Tensor, modules: Sequence[str], ends: Sequence[int]
 ) -> tuple[dict[str, tuple[Tensor, Tensor]], Tensor]:
     """K and G of one padded pass, and its loss; nothing here waits for a GPU.
 
@@ -271,17 +266,3 @@ def mlp_modules(
     names += [inner[-1].format(layer) for layer in up]
     turn = 1 if lm.arch.transposed else -1  # stored (d_in, d_out), or (d_out, d_in)
     return {name: tuple(lm.model.get_submodule(name).weight.shape[::turn]) for name in names}
-
-
-def general(lm: LM, name: str) -> Tensor:
-    """C of the inputs of an output projection over general text, (d_in, d_in), float64.
-
-    Raises EditError for any other module: only there are keys of general text collected.
-    """
-    layers = {lm.mlp_out(layer): layer for layer in range(lm.n_layers)}
-    if name not in layers:
-        raise EditError(
-            f"strength weighs general text at output projections only, not at {name}: edit `down`, "
-            "or set strength=0"
-        )
-    return second_moment.second_moment(lm, [layers[name]])[layers[name]].C

@@ -6,18 +6,18 @@ weights inside the null space leaves the layer's output on general text nearly u
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
-from ..cancellation import raise_if_cancelled
+from ..cancellation import steps
 from ..memory import NullSpace, null_space_of
 from ..model.devices import on_card
 from ..model.lm import LM
-from ..stored import Stored, Tensors, remembered, stored
+from ..stored import Stored, Tensors, make_missing, remembered
+from .curvature import Eigen
 from .second_moment import stored_moments
 
 
@@ -28,37 +28,41 @@ def null_space(
     quantile: float | None = None,
     text: str | Path | None = None,
     tokens: int | None = None,
-    *,
-    among: Sequence[int] = (),
 ) -> dict[int, NullSpace]:
     """{layer: the null space of its keys}, float64, from C without damping.
 
-    threshold and quantile are those of `memory.null_space_of`, and text, tokens and among
-    are those of `second_moment`. The eigenvectors of C, which take seconds per layer for the
-    default model, are cached as C is.
+    threshold and quantile are those of `memory.null_space_of`, and text and tokens those of
+    `second_moment`. The eigenvectors of C, which take seconds per layer for the default model, are
+    cached as C is.
     """
-    wanted = list(dict.fromkeys((*layers, *among)))
-    moments = stored_moments(lm, wanted, text, tokens, None)
-    found = {}
-    for layer in layers:
-        raise_if_cancelled()
-        found[layer] = null_space_of(
+    moments = stored_moments(lm, layers, text, tokens)
+    make_missing(moments.values())
+    return {
+        layer: null_space_of(
             *eigen(moments[layer], lm.device), threshold=threshold, quantile=quantile
         )
-    return found
+        for layer in steps(layers, "null spaces")
+    }
 
 
-def eigen(moment: Stored, device: torch.device) -> tuple[Tensor, Tensor]:
+def eigen(moment: Stored, device: torch.device) -> Eigen:
     """Eigenvalues (ascending) and eigenvectors of C, float64; computed on the device if missing."""
-
-    def make() -> Tensors:
-        C = moment.tensors()["C"].double()
-        try:  # minutes on a CPU where a layer is 14,336 wide
-            found = torch.linalg.eigh(C.to(device) if on_card(device) else C)
-        except torch.OutOfMemoryError:  # it needs about 7 GB there, beside the model
-            found = torch.linalg.eigh(C)
-        values, vectors = (part.cpu() for part in found)
-        return {"values": values, "vectors": vectors.contiguous()}
-
-    kept = remembered(("eigen", moment), partial(stored, "eigen", moment.label, make))
+    one = stored_eigen(moment, device)
+    kept = remembered(("eigen", moment), one.tensors)
     return kept["values"], kept["vectors"]
+
+
+def stored_eigen(moment: Stored, device: torch.device) -> Stored:
+    """The same of one of `stored_moments`, as it is or will be stored."""
+
+    def make(layers: list[int]) -> Iterator[tuple[int, Tensors]]:
+        for layer in steps(layers, f"eigenvectors of {len(layers)} second moments"):
+            C = replace(moment, key=layer).tensors()["C"].double()
+            try:  # minutes on a CPU where a layer is 14,336 wide
+                found = torch.linalg.eigh(C.to(device) if on_card(device) else C)
+            except torch.OutOfMemoryError:  # it needs about 7 GB there, beside the model
+                found = torch.linalg.eigh(C)
+            values, vectors = (part.cpu() for part in found)
+            yield layer, {"values": values, "vectors": vectors.contiguous()}
+
+    return Stored("eigen", moment.label, make, moment.key)

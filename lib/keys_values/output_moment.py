@@ -15,17 +15,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from ..cancellation import raise_if_cancelled
+from ..cancellation import steps
 from ..model import batching
 from ..model.answer_rows import AnswerRows
 from ..model.lm import LM
 from ..patch.patch import EMPTY
-from ..stored import Stored, Tensors, remembered, stored_each, text_hash
+from ..stored import Stored, Tensors, make_missing, remembered, text_hash
 from .answer_gradients import one_pass
 from .curvature import Curvature, Eigen, curvature
 from .null_space import eigen
@@ -34,36 +33,23 @@ from .second_moment import TOKENS_PER_WIDTH, WINDOW, general_text, stored_moment
 AT_ONCE = 4 * WINDOW  # tokens of one pass, whose activations are all kept for the backward
 
 
-class Moments(NamedTuple):
-    """A (d_in, d_in) and S (d_out, d_out), float64, of a layer, each with its count of tokens."""
-
-    A: Tensor
-    S: Tensor
-    inputs: int
-    outputs: int
-
-
 def moments(
-    lm: LM,
-    layers: Sequence[int],
-    text: str | Path | None = None,
-    tokens: int | None = None,
-) -> dict[int, Moments]:
-    """{layer: A and S of the same text}, undamped, A being the C of `second_moment`.
+    lm: LM, layers: Sequence[int], text: str | Path | None = None, tokens: int | None = None
+) -> dict[int, tuple[Tensor, Tensor]]:
+    """{layer: A (d_in, d_in) and S (d_out, d_out) of the same text}, float64, without damping.
 
     text    a file of general text; None takes the text shipped with the library
     tokens  number of tokens to read; None takes ten per dimension
 
-    All layers of S come from one pass forward and backward. Raises StatsError when the text cannot
-    be read or is empty.
+    A is the C of `second_moment`, and S of all layers comes from one pass forward and backward.
+    Raises StatsError when the text cannot be read or is empty.
     """
-    inputs = stored_moments(lm, layers, text, tokens, None)
-    outputs = _stored(lm, layers, text, tokens)
-    made = {}
-    for layer in layers:
-        a, s = inputs[layer].tensors(), outputs[layer].tensors()
-        made[layer] = Moments(a["C"].double(), s["S"], int(a["tokens"]), int(s["tokens"]))
-    return made
+    inputs, outputs = stored_pairs(lm, layers, text, tokens)
+    make_missing([*inputs.values(), *outputs.values()])
+    return {
+        layer: (inputs[layer].tensors()["C"].double(), outputs[layer].tensors()["S"])
+        for layer in layers
+    }
 
 
 def curvatures(
@@ -77,20 +63,19 @@ def curvatures(
 
     energy is that of `curvature`; the other arguments are those of `moments`.
     """
-    inputs = stored_moments(lm, layers, text, tokens, None)
-    outputs = _stored(lm, layers, text, tokens)
-    found = {}
-    for layer in layers:
-        raise_if_cancelled()
-        A = eigen(inputs[layer], lm.device)
-        found[layer] = curvature(A, _output_eigen(outputs[layer]), energy)
-    return found
+    inputs, outputs = stored_pairs(lm, layers, text, tokens)
+    make_missing([*inputs.values(), *outputs.values()])
+    return {
+        layer: curvature(eigen(inputs[layer], lm.device), _output_eigen(outputs[layer]), energy)
+        for layer in steps(layers, "curvatures")
+    }
 
 
-def _stored(
+def stored_pairs(
     lm: LM, layers: Sequence[int], text: str | Path | None, tokens: int | None
-) -> dict[int, Stored]:
-    """{layer: its S on disk}; those that are missing are made, all in one pass."""
+) -> tuple[dict[int, Stored], dict[int, Stored]]:
+    """{layer: its A} and {layer: its S}, as they are or will be stored."""
+    inputs = stored_moments(lm, layers, text, tokens)
     skip_first = lm.leading_bos is None  # as in C
     names = {layer: lm.mlp_out(layer) for layer in layers}  # refuses a layer that is not there
     tokens = tokens or TOKENS_PER_WIDTH * lm.weight(names[layers[0]]).shape[0]
@@ -103,7 +88,7 @@ def _stored(
         for layer in missing:
             yield layer, {"S": sums.pop(names[layer]) / count, "tokens": torch.tensor(count)}
 
-    return stored_each("output_moments", {layer: f"{label} {layer}" for layer in layers}, make)
+    return inputs, {layer: Stored("output_moments", label, make, layer) for layer in layers}
 
 
 def _accumulate(
@@ -113,9 +98,9 @@ def _accumulate(
     texts = windows(lm, source, tokens)
     sums: dict[str, Tensor] = {}
     count = 0
+    groups = list(batching.batches(texts, limit=AT_ONCE))
     with lm.patched(EMPTY, only=True):
-        for group in batching.batches(texts, limit=AT_ONCE):
-            raise_if_cancelled()
+        for group in steps(groups, f"output gradients of {len(names)} layers"):
             part = [texts[i] for i in group]
             rows = AnswerRows([row[:1] for row in part], [row[1:] for row in part])
             # the sum over all tokens of all rows: rows do not interact

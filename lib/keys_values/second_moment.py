@@ -14,7 +14,7 @@ facts that get edited.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,15 +23,15 @@ import torch
 from torch import Tensor
 
 from ..atomic_files import plain_text
-from ..cancellation import raise_if_cancelled
+from ..cancellation import finished, raise_if_cancelled, steps
 from ..data.texts import GENERAL
 from ..errors import StatsError
 from ..memory import Moment
 from ..model import activations, batching
 from ..model.devices import on_card
 from ..model.lm import LM
-from ..patch.patch import EMPTY
-from ..stored import Stored, Tensors, remembered, room, stored_each, text_hash
+from ..patch.patch import EMPTY, Patch
+from ..stored import Stored, Tensors, make_missing, remembered, room, text_hash
 
 WINDOW = 256  # tokens read at once
 TOKENS_PER_WIDTH = 10  # tokens wanted per input dimension: 15,360 for the default model
@@ -61,20 +61,20 @@ def second_moment(
     All layers come from one pass, which runs no deeper than the highest. Raises StatsError when the
     text has fewer tokens than d_in and damping is 0, or cannot be read.
     """
-    wanted = list(dict.fromkeys((*layers, *among)))
-    moments = stored_moments(lm, wanted, text, tokens, skip_first)
-    found = {}
-    for layer in layers:
-        raise_if_cancelled()
-        key = ("second moment", moments[layer], damping)
-        found[layer] = remembered(key, partial(_damped, moments[layer], damping))
-    return found
+    moments = stored_moments(lm, [*layers, *among], text, tokens, skip_first)
+    make_missing(moments.values())
+    return {
+        layer: remembered(
+            ("second moment", moments[layer], damping), partial(_damped, moments[layer], damping)
+        )
+        for layer in steps(layers, "factors of second moments")
+    }
 
 
 def stored_moments(
-    lm: LM, layers: Sequence[int], text: Any, tokens: int | None, skip_first: bool | None
+    lm: LM, layers: Sequence[int], text: Any, tokens: int | None, skip_first: bool | None = None
 ) -> dict[int, Stored]:
-    """{layer: C without damping and its count of `tokens`, on disk}; the missing are made.
+    """{layer: C without damping and its count of `tokens`, as it is or will be stored}.
 
     The other arguments are those of `second_moment`.
     """
@@ -88,14 +88,15 @@ def stored_moments(
     def make(missing: list[int]) -> Iterator[tuple[int, Tensors]]:
         # as many layers in one pass as there is room for; each has a sum of its own in any case
         at_once = max(1, room() // (8 * width * width))
+        rows = windows(lm, source, tokens)
         for first in range(0, len(missing), at_once):
             some = missing[first : first + at_once]
-            sums, count = accumulated(lm, some, source, tokens, skip_first)
+            sums, count = finished(reading(lm, some, rows, int(skip_first)))
             for layer in some:
                 mean = sums.pop(layer).div_(count).float()
                 yield layer, {"C": mean, "tokens": torch.tensor(count)}
 
-    return stored_each("moments", {layer: f"{label} {layer}" for layer in layers}, make)
+    return {layer: Stored("moments", label, make, layer) for layer in layers}
 
 
 def _damped(moment: Stored, damping: float) -> Moment:
@@ -110,39 +111,48 @@ def _damped(moment: Stored, damping: float) -> Moment:
     return Moment(C)
 
 
-def accumulated(
-    lm: LM, layers: Sequence[int], source: str, tokens: int, skip_first: bool
-) -> tuple[dict[int, Tensor], int]:
-    """Σ k kᵀ per layer, float64 on the CPU, and the number of keys in it, on the base model.
+def reading(
+    lm: LM,
+    layers: Sequence[int],
+    rows: Sequence[list[int]],
+    skip: int,
+    patch: Patch = EMPTY,
+    at_once: int = 8 * WINDOW,
+) -> Generator[float, None, tuple[dict[int, Tensor], int]]:
+    """Σ k kᵀ per layer, float64 on the CPU, and the number of keys in it, under a patch; in steps.
 
-    A layer's sum is on its card until all text was read, where there is room for it.
+    The rows are token ids, of which the first `skip` are left out. A step runs `at_once` tokens and
+    yields the share of the rows that is read; between two steps the model is free. A layer's sum is
+    on its card until all was read, where there is room for it.
     """
-    rows = windows(lm, source, tokens)
     names = {lm.mlp_out(layer): layer for layer in layers}
     sums: dict[int, Tensor] = {}
-    count = 0
-    with lm.patched(EMPTY, only=True):
-        for group in batching.batches(rows, limit=8 * WINDOW):
-            part = [rows[i] for i in group]
-            seen = activations.module_inputs(lm, part, list(names), skip=int(skip_first))
-            for name, K in seen.items():  # (tokens, d_in), float32 products into a float64 sum
-                raise_if_cancelled()
-                layer, more = names[name], K.float().T @ K.float()
-                total = sums[layer] if layer in sums else _zeros(K.shape[1], K.device)
-                sums[layer] = total.add_(more.to(total.device))
-            count += len(K)
+    count = read = 0
+    groups = list(batching.batches(rows, limit=at_once))
+    for group in steps(groups, f"second moments of {len(layers)} layers"):
+        with lm.patched(patch, only=True):
+            seen = activations.module_inputs(lm, [rows[i] for i in group], list(names), skip)
+        for name, K in seen.items():  # (tokens, d_in), float32 products into a float64 sum
+            raise_if_cancelled()
+            layer, more = names[name], K.float().T @ K.float()
+            total = sums[layer] if layer in sums else _zeros(K.shape[1], K.device)
+            sums[layer] = total.add_(more.to(total.device))
+        count, read = count + len(K), read + len(group)
+        yield read / len(rows)
     return {layer: total.cpu() for layer, total in sums.items()}, count
 
 
 def windows(lm: LM, source: str, tokens: int) -> list[list[int]]:
+    """The rows of `cut` with a token more for each, since the first of each may be left out."""
+    return cut(lm, source, tokens + tokens // WINDOW + 1)
+
+
+def cut(lm: LM, source: str, tokens: int) -> list[list[int]]:
     """The text's first `tokens` tokens as rows of at most WINDOW ids, each behind a BOS if any.
 
-    A row has at least two tokens, since the first of each may be left out. Raises StatsError for a
-    text of fewer.
+    A row has at least two tokens. Raises StatsError for a text of fewer.
     """
-    ids = lm.tokenizer(source, add_special_tokens=False)["input_ids"][
-        : tokens + tokens // WINDOW + 1
-    ]
+    ids = lm.tokenizer(source, add_special_tokens=False)["input_ids"][:tokens]
     if len(ids) < 2:
         raise StatsError("the text for C is empty")
     return [row for row in lm.windows(ids, WINDOW) if len(row) > 1]

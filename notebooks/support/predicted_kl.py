@@ -51,11 +51,11 @@ def predicted(
     if not changed:
         return 0.0
     total = 0.0
-    for layer, found in moments(lm, changed, text, tokens).items():
+    for layer, (A, S) in moments(lm, changed, text, tokens).items():
         name = lm.mlp_out(layer)
         delta = (lm.weight(name, patch) - lm.weight(name)).cpu().double()  # (d_out, d_in)
         # tr(S Δ A Δᵀ) = Σ (S Δ A) ∘ Δ
-        total += float(((found.S @ delta @ found.A) * delta).sum())
+        total += float(((S @ delta @ A) * delta).sum())
     return total / 2
 
 

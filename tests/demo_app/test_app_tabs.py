@@ -308,7 +308,7 @@ def test_overlaps_name_the_pairs(studio, monkeypatch):
     session = edited(studio, "xy")
     monkeypatch.setattr(
         "lib.interpret.superposition.second_moment",
-        lambda lm, layers: {layer: identity(lm, layer) for layer in layers},
+        lambda lm, layers, among: {layer: identity(lm, layer) for layer in layers},
     )
     shown, _ = through(key_overlap.overlaps(LongRun(studio, session)))
     assert shown.found.startswith(f"Layer 2. The strongest overlap: {shown.lines[0]} of what")

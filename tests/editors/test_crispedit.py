@@ -60,9 +60,9 @@ def by_the_code(lm, project, facts, layers, energy, tokens, lr, epochs):
     wanted = [lm.tokenizer(f" {fact.target_new}")["input_ids"] for fact in facts]
     assert {len(target) for target in wanted} == {1}
     projectors, weights, vector = {}, {}, {}
-    for layer, found in moments(lm, layers, None, tokens).items():
-        a, Ua = torch.linalg.eigh(found.A)
-        s, Us = torch.linalg.eigh(found.S)
+    for layer, (inputs, outputs) in moments(lm, layers, None, tokens).items():
+        a, Ua = torch.linalg.eigh(inputs)
+        s, Us = torch.linalg.eigh(outputs)
         E = torch.kron(a.clamp(min=0), s.clamp(min=0))  # the same order as the eigenvectors below
         steep = E.sort(descending=True).values
         r = int((steep.cumsum(0) < energy * steep.sum()).sum()) + 1

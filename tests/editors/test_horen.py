@@ -245,7 +245,7 @@ def test_a_calibrated_book_answers_its_facts_and_leaves_general_text(lm, tmp_pat
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     patch = editor(lm, tau=None).edit([A, B])
     route = patch.routes[NAME]
-    general = calibration.general_queries(lm, NAME, route.query)
+    general = calibration.general_queries(lm, NAME, route.query).tensors()["Q"]
     assert 100 < len(general) <= calibration.PROMPTS
     torch.testing.assert_close(general.norm(dim=1), torch.ones(len(general)))
     found = nearest(route.dynamics.cosines(route.K, general))[0]
@@ -254,7 +254,8 @@ def test_a_calibrated_book_answers_its_facts_and_leaves_general_text(lm, tmp_pat
         assert lm.answer([A.text, B.text], 1) == [" xy", " qz"]
     assert len(list(tmp_path.rglob("queries/*.safetensors"))) == 1
     monkeypatch.setattr(calibration, "queries", None)  # read from the file
-    assert torch.equal(calibration.general_queries(lm, NAME, route.query), general)
+    again = calibration.general_queries(lm, NAME, route.query).tensors()["Q"]
+    assert torch.equal(again, general)
 
 
 def test_an_own_prompt_always_reaches_the_threshold(lm):

@@ -72,7 +72,7 @@ def everything(lm, layers=LAYERS, fresh=True) -> dict[str, torch.Tensor]:
     found = {
         **{f"C {layer}": one.C for layer, one in moments.items()},
         **{f"Q {layer}": one.Q for layer, one in spaces.items()},
-        **{f"S {layer}": one.S for layer, one in outputs.items()},
+        **{f"S {layer}": pair[1] for layer, pair in outputs.items()},
         **{f"curvature {layer}": one.sharpness for layer, one in curvatures.items()},
     }
     edits = {
@@ -375,7 +375,7 @@ def test_without_a_cache_folder_everything_works(lm, folder, what, monkeypatch):
     kept = [text for text in said if "is not kept for the next run" in text]
     assert len(kept) == len(whole) == len(said) - again  # one sentence for each
     # nothing is computed twice in one process
-    made = store.Stored("moments", "x", lambda: {"a": torch.ones(2)})
+    made = store.Stored("moments", "x", lambda _: [(None, {"a": torch.ones(2)})])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         made.write({"a": torch.ones(2)})
@@ -404,7 +404,7 @@ def test_a_file_that_another_process_removes_in_the_middle_is_made_again(
 @pytest.mark.parametrize("killed", [True, False])
 def test_two_processes_write_the_same_thing(folder, killed):
     """One of them may be killed in the middle of it. A child makes no sums: it has no threads."""
-    one = store.Stored("moments", "of two", lambda: {"a": torch.ones(1000)})
+    one = store.Stored("moments", "of two", lambda _: [(None, {"a": torch.ones(1000)})])
     child = os.fork()
     if child == 0:
         try:
@@ -446,17 +446,25 @@ def test_what_is_asked_for_together_is_made_together_and_kept(folder):
 
     def make(keys):
         asked.append(list(keys))
-        return [(key, {"a": torch.tensor(float(key))}) for key in keys]
+        for key in keys:
+            if key == 5:
+                raise KeyboardInterrupt
+            yield key, {"a": torch.tensor(float(key))}
 
-    labels = {key: f"thing {key}" for key in range(4)}
-    found = store.stored_each("things", {key: labels[key] for key in (0, 1)}, make)
+    found = [store.Stored("things", "of a kind", make, key) for key in range(6)]
+    store.make_missing(found[:2])
     assert asked == [[0, 1]] and found[1].tensors()["a"] == 1
-    found = store.stored_each("things", labels, make)
+    store.make_missing([*found[:4], found[3]])
     assert asked == [[0, 1], [2, 3]]
-    assert [float(found[key].tensors()["a"]) for key in labels] == [0, 1, 2, 3]
-    assert store.stored("things", labels[3], lambda: None)["a"] == 3
+    assert [float(one.tensors()["a"]) for one in found[:4]] == [0, 1, 2, 3]
+    assert store.Stored("things", "of a kind", None, 3).tensors()["a"] == 3
+    assert not store.Stored("things", "of another", None, 3).is_there()
     found[2].path.unlink()
     assert found[2].tensors()["a"] == 2 and asked[2:] == [[2]]
+    # what was made before somebody stopped it stays
+    with pytest.raises(KeyboardInterrupt):
+        store.make_missing(found)
+    assert asked[3:] == [[4, 5]] and found[4].is_there() and not found[5].is_there()
 
 
 def test_what_is_remembered_fits_into_the_room_and_is_made_again_otherwise(monkeypatch):
@@ -494,10 +502,8 @@ def test_layers_of_several_passes_have_the_bits_of_one(lm, monkeypatch):
     for path in store.cache_folder().rglob("*.safetensors"):
         path.unlink()
     store.forget()
-    passes, accumulate = [], second_moment.accumulated
-    monkeypatch.setattr(
-        second_moment, "accumulated", lambda *a: passes.append(a[1]) or accumulate(*a)
-    )
+    passes, reading = [], second_moment.reading
+    monkeypatch.setattr(second_moment, "reading", lambda *a: passes.append(a[1]) or reading(*a))
     for module in (second_moment, store):
         monkeypatch.setattr(module, "room", lambda: 2 * 8 * 48 * 48)
     # one layer is asked for, and those that will be wanted too are made in the same passes
@@ -505,7 +511,7 @@ def test_layers_of_several_passes_have_the_bits_of_one(lm, monkeypatch):
     assert list(found) == [1] and passes == [[1, 0], [2]]
     assert torch.equal(found[1].C, together[1].C)
     assert {layer: one.path.read_bytes() for layer, one in moments.items()} == before
-    space = null_space.null_space(lm, [2], None, 0.5, tokens=700, among=[0, 1, 2])
+    space = null_space.null_space(lm, [2], None, 0.5, tokens=700)
     assert list(space) == [2] and torch.equal(space[2].Q, spaces[2].Q)
     assert passes == [[1, 0], [2]]
 

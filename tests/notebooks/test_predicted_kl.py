@@ -35,10 +35,10 @@ def small(lm, seed, layers=(2,), size=1e-2):
 def test_the_prediction_is_half_the_cost_and_adds_up_over_layers(lm):
     patch = small(lm, 0, (1, 2))
     total = 0.0
-    for layer, found in moments(lm, (1, 2)).items():
+    for layer, pair in moments(lm, (1, 2)).items():
         name = lm.mlp_out(layer)
         delta = (patch.weights[name] - lm.weight(name)).double()
-        total += curvature(found.A, found.S, 0.5).cost(delta) / 2
+        total += curvature(*pair, 0.5).cost(delta) / 2
     assert predicted_kl.predicted(lm, patch) == pytest.approx(total, rel=1e-6)
     assert predicted_kl.predicted(lm, lib.EMPTY) == 0.0
 
@@ -53,8 +53,7 @@ def test_the_measured_divergence_grows_with_the_square_of_the_strength(lm):
 
 def test_it_orders_changes_as_the_measurement_does(lm):
     """Changes of one length, from the flattest to the sharpest direction of a layer."""
-    found = moments(lm, (2,))[2]
-    bent = curvature(found.A, found.S, 0.5)
+    bent = curvature(*moments(lm, (2,))[2], 0.5)
     W, name = lm.weight(lm.mlp_out(2)), lm.mlp_out(2)
     order = bent.sharpness.flatten().argsort()
     predicted, measured = [], []

@@ -8,17 +8,18 @@ the other facts reach with the codebook's keys.
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
-from ...cancellation import raise_if_cancelled
+from ...cancellation import steps
 from ...errors import StatsError
 from ...keys_values.second_moment import general_text
 from ...model import activations, batching
 from ...model.lm import LM
 from ...patch.patch import EMPTY
-from ...stored import Tensors, stored, text_hash
+from ...stored import Stored, Tensors, text_hash
 from ..shared.routed import nearest
 from .route import Dynamics, Query
 
@@ -31,16 +32,15 @@ def queries(lm: LM, rows: list[list[int]], module: str, query: Query) -> Tensor:
     """The queries (n, d_in) of rows of token ids, float32 on the CPU, on the model as patched."""
     batching.check_length(lm, rows)
     found: dict[int, Tensor] = {}
-    for group in batching.batches(rows):
-        raise_if_cancelled()
+    for group in steps(list(batching.batches(rows)), "prompts read"):
         seqs = batching.sequences(lm, [rows[i] for i in group])
         inputs = activations.padded_inputs(lm, seqs, [module])[module]
         found |= dict(zip(group, query.of(inputs, seqs.on(inputs.device)).cpu(), strict=True))
     return torch.stack([found[i] for i in range(len(rows))])
 
 
-def general_queries(lm: LM, module: str, query: Query, chat: bool = False) -> Tensor:
-    """The queries (n, d_in) of at most PROMPTS pieces of general text on the base model, cached.
+def general_queries(lm: LM, module: str, query: Query, chat: bool = False) -> Stored:
+    """The queries `Q` (n, d_in) of at most PROMPTS pieces of general text on the base model.
 
     chat  whether each piece is a message in the chat template: all of these share its end, so that
           they are the strangers of an entry that was made there
@@ -48,7 +48,7 @@ def general_queries(lm: LM, module: str, query: Query, chat: bool = False) -> Te
     source = general_text(None)
     template = lm.chat_text("{}") if chat else ""
 
-    def make() -> Tensors:
+    def make(_: list[None]) -> Iterator[tuple[None, Tensors]]:
         ids, sizes = lm.tokenizer(source, add_special_tokens=False)["input_ids"], random.Random(0)
         lead = [] if lm.leading_bos is None else [lm.leading_bos]
         rows: list[list[int]] = []
@@ -61,12 +61,13 @@ def general_queries(lm: LM, module: str, query: Query, chat: bool = False) -> Te
             raise StatsError("the general text is empty")
         if chat:
             texts = [lm.tokenizer.decode(row[len(lead) :]) for row in rows]
-            rows, _ = lm.rows(texts, chat=True)
+            rows = lm.rows(texts, chat=True)[0]
         with lm.patched(EMPTY, only=True):
-            return {"Q": queries(lm, rows, module, query)}
+            found = queries(lm, rows, module, query)
+        yield None, {"Q": found}
 
     label = f"{lm.stored_identity} {text_hash(source)} {module} {tuple(query)} {PROMPTS} {LENGTHS}"
-    return stored("queries", f"{label} {template}", make)["Q"]
+    return Stored("queries", f"{label} {template}", make)
 
 
 def threshold(

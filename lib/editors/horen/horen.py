@@ -25,10 +25,12 @@ from torch import Tensor
 from ...data.facts import Fact
 from ...errors import EditError
 from ...model import activations
+from ...patch.patch import EMPTY, Patch
 from ...settings import Count, Real, Share, setting
+from ...stored import Stored
 from ..shared.codebooks import CodebookConfig, CodebookEditor, Label
 from ..shared.entry_values import EntrySite
-from ..shared.routed import flat_tuples, nearest, tuples_of
+from ..shared.routed import flat_tuples, linear, nearest, tuples_of
 from . import calibration
 from .route import Dynamics, Hopfield, PositiveShare, Query, Rounds
 
@@ -105,6 +107,14 @@ class Horen(CodebookEditor):
     def dynamics(self) -> Dynamics:
         """How a query is moved before it is compared with the keys."""
         return Dynamics(self.config.beta, self.config.alpha, self.config.rounds)
+
+    def statistics(self, after: Patch = EMPTY) -> list[Stored]:
+        """Queries of general text, and of messages where an entry is one; none with a given τ."""
+        c, lm = self.config, self.lm
+        module = linear(lm, c.layer, c.module)
+        state = after.memory.get(self.name, {}).get(module, {})
+        chats = {False, c.forms != "prompt" or "chat" in state} if c.tau is None else ()
+        return [calibration.general_queries(lm, module, self.query, chat) for chat in chats]
 
     def extend(
         self,
@@ -236,7 +246,7 @@ class Horen(CodebookEditor):
         """
         c, tau = self.config, self.config.tau
         if tau is None:
-            general = calibration.general_queries(self.lm, module, self.query, chat)
+            general = calibration.general_queries(self.lm, module, self.query, chat).tensors()["Q"]
             some = [label for label, one in zip(labels, own.tolist(), strict=True) if one]
             tau = calibration.threshold(K[:, own], some, general, self.dynamics, c.quantile, c.seed)
         if not c.strict:

@@ -166,12 +166,7 @@ class Lemoe(Editor):
         return routed.with_route(after, module, route, self.name, state)
 
     def _add(
-        self,
-        facts: list[Fact],
-        means: Tensor,
-        experts: list[Expert],
-        routing: Routing,
-        act: str,
+        self, facts: list[Fact], means: Tensor, experts: list[Expert], routing: Routing, act: str
     ) -> list[Expert]:
         """All experts, with one more that learned these facts (or, as in MEMoE, trained again).
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any, ClassVar, Literal
 
@@ -19,10 +19,14 @@ from torch import Tensor
 
 from ...data.facts import Fact, encode_prompt, encode_target, quoted
 from ...errors import EditError, EditWarning
+from ...keys_values import context_templates
+from ...keys_values.second_moment import second_moment, stored_moments
+from ...memory import Moment
 from ...model import batching, generation
 from ...model.answer_rows import AnswerRows
 from ...model.lm import LM
 from ...patch.patch import EMPTY, Edit, LowRank, Patch
+from ...stored import Stored, make_missing
 from .config import Config as AnyConfig  # `Config` is an attribute of `Editor`
 
 
@@ -83,6 +87,7 @@ class Editor(ABC):
         if len(facts) == 1:
             self._warn_known(facts[0], after)
         try:
+            make_missing(self.statistics(after))
             patch = self.write(facts, after)
         except (KeyError, TypeError, AttributeError, IndexError, RuntimeError) as error:
             # a patch may come from a file of anybody, and its memory is as its maker left it
@@ -108,6 +113,13 @@ class Editor(ABC):
         self._warn_below(after, patch)
         written = Edit(self.name, self.settings_dict(), tuple(facts))
         return replace(patch, log=(*after.log, written), base=self.lm.identity)
+
+    def statistics(self, after: Patch = EMPTY) -> Iterable[Stored]:
+        """All that an edit on top of `after` reads of what is computed once for the base model.
+
+        `edit` makes what is missing of it before its first step, all layers in one pass.
+        """
+        return ()
 
     @abstractmethod
     def write(self, facts: list[Fact], after: Patch) -> Patch:
@@ -210,6 +222,37 @@ class Editor(ABC):
     def current(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Settings from a file of any version in the form of this version (`Config.current`)."""
         return {**cls.Config.added, **cls.Config.current(cls.name, settings)}
+
+
+class WhitenedEditor(Editor):
+    """The base of ROME and the MEMIT family: what is written is weighed by C of general text."""
+
+    config: Any
+    needs_subject = True
+    geometry = "whitened"
+
+    @abstractmethod
+    def layers(self) -> Sequence[int]:
+        """The layers that an edit may write."""
+
+    def statistics(self, after: Patch = EMPTY) -> Iterable[Stored]:
+        """C of the layers' keys, unless it is the identity."""
+        c = self.config
+        if not c.second_moment:
+            return ()
+        return stored_moments(self.lm, self.layers(), c.text, c.tokens).values()
+
+    def moment(self, layer: int) -> Moment | None:
+        """The second moment C of a layer's keys, or None for the identity."""
+        c = self.config
+        if not c.second_moment:
+            return None
+        return second_moment(self.lm, [layer], c.text, c.tokens, c.damping)[layer]
+
+    def templates(self, after: Patch = EMPTY) -> tuple[str, ...]:
+        """The context templates: given, kept from an earlier edit, or written by the base model."""
+        kept = after.memory.get(self.name, {}).get("templates")
+        return context_templates.of(self.lm, self.config, kept)
 
 
 def mlp_outputs(lm: LM, layers: Sequence[int]) -> dict[int, str]:

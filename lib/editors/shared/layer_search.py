@@ -35,12 +35,7 @@ class SeveralLayers(FactSearch):
     """The search for one vector for each layer, all of the same fact."""
 
     def __init__(
-        self,
-        lm: LM,
-        fact: Fact,
-        layers: Sequence[int],
-        templates: Sequence[str],
-        settings: Search,
+        self, lm: LM, fact: Fact, layers: Sequence[int], templates: Sequence[str], settings: Search
     ) -> None:
         n, t = len(layers), len(templates)
         self.layers = list(layers)

@@ -9,7 +9,7 @@ the keys, and `remember` gives the memory for later batches.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
@@ -18,13 +18,12 @@ from torch import Tensor
 
 from ... import memory
 from ...data.facts import Fact
-from ...keys_values import context_templates, target_value
-from ...keys_values.second_moment import second_moment
+from ...keys_values import target_value
 from ...keys_values.target_value import Site, Target
 from ...patch.patch import EMPTY, Patch
 from ...settings import Amount, Count, Layers, setting
 from . import removal
-from .base import Editor, add_low_rank, mlp_outputs
+from .base import WhitenedEditor, add_low_rank, mlp_outputs
 from .config import Config
 from .options import ContextSettings, MomentSettings, SearchSettings
 
@@ -68,19 +67,21 @@ class LayerwiseConfig(SearchSettings, ContextSettings, MomentSettings, Config):
     }
 
 
-class LayerwiseEditor(Editor):
+class LayerwiseEditor(WhitenedEditor):
     """A method that spreads a change of the last layer over several (MEMIT, Algorithm 1)."""
 
     Config = LayerwiseConfig
     config: LayerwiseConfig
-    needs_subject = True
-    geometry = "whitened"
     site: Site = "block"  # where z is searched and the residual measured
+
+    def layers(self) -> Sequence[int]:
+        """The edited layers, which ascend."""
+        return list(mlp_outputs(self.lm, self.config.layers))
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:
         """Write the whole batch, layer by layer from below."""
         state, lm, layers = after.memory.get(self.name, {}), self.lm, self.config.layers
-        names, templates = mlp_outputs(lm, layers), self.templates(state)
+        names, templates = mlp_outputs(lm, layers), self.templates(after)
         patch = after
         if not lm.arch.post_norm:
             # search the states z at the last layer
@@ -155,18 +156,6 @@ class LayerwiseEditor(Editor):
         seen = seen.cpu()
         bare = seen[0].T
         return bare if len(seen) == 1 else (bare + seen[1:].mean(0).T) / 2
-
-    def moment(self, layer: int) -> memory.Moment | None:
-        """The second moment C of a layer's keys, or None for the identity."""
-        config = self.config
-        if not config.second_moment:
-            return None
-        given = config.text, config.tokens, config.damping
-        return second_moment(self.lm, [layer], *given, among=config.layers)[layer]
-
-    def templates(self, state: Mapping[str, Any]) -> tuple[str, ...]:
-        """The context templates: given, kept from an earlier edit, or written by the base model."""
-        return context_templates.of(self.lm, self.config, state.get("templates"))
 
     def without(self, patch: Patch, i: int, *, exact: bool = True) -> Patch | None:
         """`patch` without line `i` of its log, from the keys that were kept (removal.py)."""

@@ -103,13 +103,7 @@ class CapturedRows:
     """
 
     def __init__(
-        self,
-        lm: LM,
-        rows: AnswerRows,
-        layer: int,
-        module: str,
-        own: int,
-        watch: Sequence[str] = (),
+        self, lm: LM, rows: AnswerRows, layer: int, module: str, own: int, watch: Sequence[str] = ()
     ) -> None:
         """Run the rows; the first `own` of them are those of the new facts."""
         self.lm, self.rows = lm, rows

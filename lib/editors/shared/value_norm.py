@@ -7,7 +7,7 @@ exponentially over single edits. Rescaling v* to one fixed norm breaks the loop.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import torch
@@ -19,27 +19,27 @@ from ...keys_values import target_value
 from ...keys_values.target_value import Search, Site, Target
 from ...model.lm import LM
 from ...patch.patch import EMPTY
-from ...stored import Tensors, stored
+from ...stored import Stored, Tensors
 
 TRIM = 0.05  # share of the largest norms left out of the mean
 
 
-def anchor_norm(lm: LM, layer: int, settings: Search, site: Site, count: int) -> float:
-    """Mean norm of v* over `count` classroom facts with bare prompts, searched on the base model.
+def anchor_norm(lm: LM, layer: int, settings: Search, site: Site, count: int) -> Stored:
+    """Mean `norm` of v* over `count` classroom facts with bare prompts, searched on the base model.
 
     The largest 5 % are left out. The number is cached on disk per model, layer and settings, since
     100 facts take a minute on the default model. A patch that is entered has no effect.
     """
 
-    def make() -> Tensors:
+    def make(_: list[None]) -> Iterator[tuple[None, Tensors]]:
         facts = [case.fact for case in classroom()][:count]
         with lm.patched(EMPTY, only=True):
             found = target_value.search(lm, facts, layer, ("{}",), settings, site)
         norm = trimmed_mean([(t.mlp + t.delta).norm().item() for t in found])
-        return {"norm": torch.tensor(norm, dtype=torch.float64)}
+        yield None, {"norm": torch.tensor(norm, dtype=torch.float64)}
 
     label = f"{lm.stored_identity} {layer} {settings} {site} {count} {sha256(CLASSROOM)}"
-    return float(stored("anchors", label, make)["norm"])
+    return Stored("anchors", label, make)
 
 
 def trimmed_mean(norms: Sequence[float]) -> float:

@@ -8,8 +8,9 @@ every model.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+from ... import distributed
 from ...atomic_files import sha256
 from ...data.facts import Fact, fill
 from ...data.texts import CLASSROOM
@@ -18,28 +19,29 @@ from ...keys_values.answer_gradients import Reduction
 from ...keys_values.running_moments import KeyGradientMoments
 from ...model.lm import LM
 from ...patch.patch import EMPTY
-from ...stored import Tensors, stored
+from ...stored import Stored, Tensors
 
 TEXTS = 256  # prompts and rewordings that are read
 
 
-def warm_moments(
+def stored(
     lm: LM, modules: Sequence[str], group: int, reduction: Reduction, full: bool = False
-) -> KeyGradientMoments:
+) -> Stored:
     """Moments over the warm-up texts, of modules that share one shape, on the base model.
 
-    They take twenty seconds for the default model and are cached on disk by model, modules and
-    texts. full=True keeps the whole scatter of the gradients.
+    They take twenty seconds for the default model, and are stored by model, modules and texts; see
+    `loaded`. full=True keeps the whole scatter of the gradients.
     """
 
-    def make() -> Tensors:
+    def make(_: list[None]) -> Iterator[tuple[None, Tensors]]:
         rows = json.loads(CLASSROOM.read_text(encoding="utf-8"))
         facts = [
             Fact(None, text, row["target_new"])
             for row in rows
             for text in (fill(row["prompt"], row["subject"]), *row["paraphrases"])
         ][:TEXTS]
-        with lm.patched(EMPTY, only=True):
+        # some processes may find them in their cache, others not
+        with distributed.alone(), lm.patched(EMPTY, only=True):
             found = answer_gradients.read(lm, facts, modules, group, reduction)
         d_in, d_out = (len(part) for part in (found[modules[0]].K, found[modules[0]].G))
         pairs = KeyGradientMoments.empty(d_in, d_out, full).merge(
@@ -51,10 +53,14 @@ def warm_moments(
             for field, tensor in state.items()
             if field != "n"
         }
-        return tensors | {"n": pairs.keys.mean.new_tensor(pairs.count)}
+        yield None, tensors | {"n": pairs.keys.mean.new_tensor(pairs.count)}
 
     label = f"{lm.stored_identity} {sorted(modules)} {group} {reduction} {full}"
-    kept = stored("warmup", f"{label} {TEXTS} {sha256(CLASSROOM)}", make)
+    return Stored("warmup", f"{label} {TEXTS} {sha256(CLASSROOM)}", make)
+
+
+def loaded(kept: Tensors) -> KeyGradientMoments:
+    """The moments in the tensors of `stored`."""
     state = {
         side: {key.split("/")[-1]: kept[key] for key in kept if key.startswith((side, "n"))}
         for side in ("keys", "grads")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ...data.facts import Fact
 from ...errors import EditError
 from ...model.lm import LM
+from ...patch.patch import EMPTY, Patch
 from ...registry import EDITORS
 from ...settings import shown
+from ...stored import Stored
 from .base import Editor
 from .config import Config
 
@@ -46,6 +48,10 @@ class Wrapper(Editor):
     def check(self, facts: Sequence[Fact]) -> None:
         """Refuse the facts that the inner editor refuses."""
         self.wrapped.check(facts)
+
+    def statistics(self, after: Patch = EMPTY) -> Iterable[Stored]:
+        """What the inner editor reads."""
+        return self.wrapped.statistics(after)
 
     def settings_dict(self) -> dict[str, Any]:
         """The settings by name, and the inner editor's under "inner"."""

@@ -11,7 +11,7 @@ elsewhere (route.py).
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -21,21 +21,16 @@ from ...data.facts import Fact, encode_prompt, fill
 from ...errors import EditError
 from ...keys_values import chat_wordings
 from ...keys_values import context_templates as contexts
+from ...keys_values.second_moment import stored_moments
 from ...model.answer_rows import AnswerRows
 from ...model.architectures import mlp_activation
-from ...patch.patch import Patch
+from ...patch.patch import EMPTY, Patch
+from ...stored import Stored
 from ..shared import routed
 from ..shared.base import Editor
 from ..shared.descent import Descent
 from .merging import RULES
-from .route import (
-    ActivationDifference,
-    Side,
-    SideMemory,
-    draw_mask,
-    pack,
-    unpack,
-)
+from .route import ActivationDifference, Side, SideMemory, draw_mask, pack, unpack
 from .settings import WiseConfig
 from .training import FactTraining, Margins, Rows, TextReader
 
@@ -89,12 +84,7 @@ class Wise(Editor):
         return SideMemory(torch.zeros(shape), torch.inf, 0)
 
     def _add(
-        self,
-        fact: Fact,
-        training: FactTraining,
-        memory: SideMemory,
-        state: State,
-        held_out: Rows,
+        self, fact: Fact, training: FactTraining, memory: SideMemory, state: State, held_out: Rows
     ) -> SideMemory:
         """The memory of the open shard with one fact more."""
         tau = self.train(training, memory.tau, unpack(state["mask"], tuple(memory.tau.shape)))
@@ -107,6 +97,11 @@ class Wise(Editor):
             delta = self._deltas(tau, group, training.texts)
             eps = self._threshold(tau, delta, training.texts, held_out)
         return SideMemory(tau, eps, memory.facts + 1)
+
+    def statistics(self, after: Patch = EMPTY) -> Iterable[Stored]:
+        """C of the layer's keys, where a step is whitened."""
+        c = self.config
+        return () if c.whiten is None else stored_moments(self.lm, [c.layer], None, None).values()
 
     def train(self, training: FactTraining, tau: Tensor, mask: Tensor) -> Tensor:
         """τ (d_out, d_in) after one fact, on the device of its training.
@@ -169,12 +164,7 @@ class Wise(Editor):
     # ---- what a fact is trained on ----------------------------------------------------------
 
     def _training(
-        self,
-        fact: Fact,
-        memory: SideMemory,
-        state: State,
-        texts: TextReader,
-        irrelevant: Rows,
+        self, fact: Fact, memory: SideMemory, state: State, texts: TextReader, irrelevant: Rows
     ) -> FactTraining:
         """The fact under all templates, and what must not change beside it.
 

@@ -1,0 +1,161 @@
+"""What editors read of the unedited model: said before, made in one pass, or made ahead."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import lib
+from lib import stored as store
+from lib.cli.main import main
+from lib.errors import CacheWarning
+from lib.keys_values import answer_gradients, output_moment, second_moment
+
+from ..support import tiny
+from ..support.editor_settings import A, B, model, settings
+
+# settings under which an editor reads more than with those of the conformance suite
+MORE = {"ultraedit": {"strength": 1.0}, "horen": {"tau": None}, "wise": {"whiten": 0.1}}
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr("lib.editors.horen.calibration.PROMPTS", 8)
+    monkeypatch.setattr("lib.editors.shared.warmup_moments.TEXTS", 8)
+    store.forget()
+    yield tmp_path / "model-editing"
+    store.forget()
+
+
+@pytest.fixture
+def passes(monkeypatch) -> list[tuple[str, int]]:
+    """(what is read, how many layers) of each pass over a text."""
+    found = []
+
+    def count(module, function: str, what: str, among: int) -> None:
+        real = getattr(module, function)
+
+        def counted(*given, **named):
+            found.append((what, len(given[among])))
+            return real(*given, **named)
+
+        monkeypatch.setattr(module, function, counted)
+
+    count(second_moment, "reading", "C", 1)
+    count(output_moment, "_accumulate", "S", 1)
+    count(answer_gradients, "read", "gradients", 2)
+    return found
+
+
+def made(name: str, family: str = "llama", **more) -> lib.Editor:
+    return lib.EDITORS[name](model(family), **{**settings(name, family), **more})
+
+
+@pytest.mark.parametrize("name", sorted(lib.EDITORS))
+def test_an_editor_reads_just_the_statistics_that_it_has_declared(name, monkeypatch):
+    editor, read, tensors = made(name, **MORE.get(name, {})), [], store.Stored.tensors
+    monkeypatch.setattr(store.Stored, "tensors", lambda one: read.append(one) or tensors(one))
+    declared = set(editor.statistics())
+    assert not read and bool(declared) == (name in {*MORE, *READERS}), "declaring makes nothing"
+    patch = editor.edit([A])
+    assert set(read) == declared
+    again = set(editor.statistics(patch))
+    read.clear()
+    store.forget()
+    editor.edit([B], after=patch)
+    assert set(read) <= again <= declared
+    assert ("warmup" in {one.kind for one in declared - again}) == (name == "ultraedit")
+
+
+READERS = {"rome", "wilke", "memit", "norm_anchor", "emmet", "alphaedit", "pmet", "rect", "prune",
+           "crispedit"}  # fmt: skip
+
+
+def test_all_layers_come_from_one_pass_and_are_what_each_alone_would_be(passes, folder):
+    layers = (0, 1, 3)
+    editor = made("ultraedit", down=layers, strength=1.0, repeat=1)
+    editor.edit([A])
+    assert passes == [("gradients", 3), ("C", 3), ("gradients", 3)]  # the last are the fact's own
+    together = {one.key: one.tensors()["C"] for one in editor.statistics() if one.key is not None}
+    assert sorted(together) == [*layers]
+    for path in folder.rglob("moments/*"):
+        path.unlink()
+    store.forget()
+    for layer in layers:
+        alone = second_moment.stored_moments(editor.lm, [layer], None, None)[layer]
+        torch.testing.assert_close(alone.tensors()["C"], together[layer], rtol=1e-5, atol=1e-7)
+    passes.clear()
+    made("crispedit", layers=layers, energy=0.5).edit([A])
+    assert [what for what, _ in passes] == ["C", "S"] and {many for _, many in passes} == {3}
+
+
+def test_what_strength_cannot_weigh_is_refused_before_anything_is_read(passes):
+    with pytest.raises(lib.EditError, match="edit `down` alone"):
+        made("ultraedit", gate=(1,), strength=1.0).edit([A])
+    assert passes == []
+
+
+@pytest.fixture
+def prepare(monkeypatch):
+    """`python -m lib prepare` on a tiny model with settings that a tiny model can take."""
+    lm, preset = tiny.model("llama"), lib.editors.shared.config.Config.preset.__func__
+    monkeypatch.setattr("lib.cli.options.load", lambda *_: lm)
+
+    def small(cls, lm, editor, **more):
+        return preset(cls, lm, editor, **{**settings(editor, "llama"), **more})
+
+    monkeypatch.setattr("lib.editors.shared.config.Config.preset", classmethod(small))
+    return lambda names: main(["prepare", "--editors", names])
+
+
+NAMES = "memit, alphaedit,crispedit,ultraedit"
+
+
+def test_after_prepare_an_edit_makes_no_pass(prepare, passes, folder, capsys):
+    assert prepare(NAMES) == 0
+    # C of `tokens` as the editors ask for it, and S; the moments to start from
+    assert passes == [("C", 2), ("S", 2), ("gradients", 2)]
+    files = sorted(folder.rglob("*.safetensors"))
+    assert capsys.readouterr().out == f"7 of 7 statistics are kept in {folder}\n"
+    assert len(files) == 7
+    passes.clear()
+    store.forget()
+    for name in NAMES.split(","):
+        made(name.strip(), **({"repeat": 1} if "ultra" in name else {})).edit([A])
+    assert passes == [("gradients", 2)], "those of the fact that is edited"
+    assert prepare(NAMES) == 0 and len(passes) == 1
+    assert sorted(folder.rglob("*.safetensors")) == files
+
+
+def test_what_is_damaged_or_was_not_finished_is_made_by_the_next_prepare(
+    prepare, passes, folder, monkeypatch, capsys
+):
+    stop, whole = KeyboardInterrupt(), output_moment._accumulate
+
+    def stopped(*given):
+        raise stop
+
+    monkeypatch.setattr(output_moment, "_accumulate", stopped)
+    assert prepare(NAMES) == 130 and "stopped" in capsys.readouterr().err
+    monkeypatch.setattr(output_moment, "_accumulate", whole)
+    passes.clear()
+    assert prepare(NAMES) == 0
+    assert passes == [("S", 2), ("gradients", 2)], "C was finished before somebody stopped it"
+    passes.clear()
+    store.forget()
+    before = {path: path.read_bytes() for path in folder.rglob("*.safetensors")}
+    damaged = sorted(folder.rglob("moments/*"))[0]
+    damaged.write_bytes(before[damaged][:-1])
+    with pytest.warns(CacheWarning, match="was damaged and is made again"):
+        assert prepare(NAMES) == 0
+    assert passes == [("C", 1)] and damaged.read_bytes() == before[damaged]
+
+
+def test_a_name_that_no_editor_has_is_one_sentence(monkeypatch, capsys):
+    monkeypatch.setattr("lib.cli.options.load", lambda *_: 1 / 0)  # nothing is loaded for it
+    assert main(["prepare", "--editors", "rome,roem"]) == 2
+    said = capsys.readouterr().err.strip()
+    assert "there is no editor 'roem'; there are alphaedit" in said and "\n" not in said
