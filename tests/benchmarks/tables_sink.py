@@ -57,11 +57,11 @@ def compared(before: str, after: str, parts: Sequence[str], opener: bool | None)
 
 
 def measured_pairs(mode: str) -> Iterator[tuple[str, str]]:
-    """(editor, form) of the cells of a mode that were measured without the token and with it."""
-    cells = read("sink")
-    for name in cells:
+    """(editor, form) of the cells of a mode that are done without the token and with it."""
+    done = {name for name, cell in read("sink").items() if cell.get("done")}
+    for name in sorted(done, key=list(read("sink")).index):
         editor, *rest = name.split()
-        if rest[1:] == [mode, "without"] and " ".join((editor, rest[0], mode, "with")) in cells:
+        if rest[1:] == [mode, "without"] and " ".join((editor, rest[0], mode, "with")) in done:
             yield editor, rest[0]
 
 
@@ -101,9 +101,13 @@ def row() -> str:
     """Fifty facts one after another, without the token and with it."""
     cells, lines = read("sink"), []
     for editor, form in measured_pairs("row"):
-        names = [f"{editor} {form} row {sink}" for sink in ("without", "with")]
-        perplexity = " → ".join(number(cells[name]["perplexity"][1], 1) for name in names)
-        lines.append((f"`{editor}`, {form}", *compared(*names, ROW_PARTS, None), perplexity))
+        ways = {f"`{editor}`, {form}": form}
+        if form != "preset" and cells.get(f"{editor} preset row without", {}).get("done"):
+            ways[f"`{editor}`, preset without → {form} with"] = "preset"
+        for title, before in ways.items():
+            names = f"{editor} {before} row without", f"{editor} {form} row with"
+            perplexity = " → ".join(number(cells[name]["perplexity"][1], 1) for name in names)
+            lines.append((title, *compared(*names, ROW_PARTS, None), perplexity))
     return table(("editor", "facts", *ROW_PARTS, "perplexity after"), lines)
 
 
