@@ -88,7 +88,9 @@ HOUSES = {
         only={"exercises": {"marking", "grading.toy_networks", "grading.edited_layers"}},
         strict=True,
     ),
-    "notebooks": House([{"support", "__init__"}, {"scratch"}, {"build"}, {"src", "book"}], strict=True),
+    "notebooks": House(
+        [{"support", "__init__"}, {"scratch"}, {"build"}, {"src", "book"}], strict=True
+    ),
 }
 PROJECT = {"lib", "demo_app", "lessons", "notebooks", "tests"}
 
