@@ -56,19 +56,22 @@ def open_page(
     """
     quiet()
     from .session.studio import Studio
+    from .stored import examples
 
     studio = Studio(lm)
     if memory is not None:
         studio.guard(memory)
-    ready = studio.look(studio.visitor(), studio.choices.ready_subject())
-    # gradio takes seconds to import; the model answers meanwhile
+    # gradio takes seconds to import; the model answers meanwhile where nothing is stored for it
+    stored, subject = examples.of(lm), studio.choices.ready_subject()
+    ready = None if stored is None else stored.view(subject)
+    looked = studio.look(studio.visitor(), subject) if ready is None else None
     from .app import appearance, build
     from .guard import ANY, HANDLERS, hosts_of, lifespan
 
     if settings.get("share") or os.environ.get("SYSTEM") == "spaces":
         names = [*names, ANY]
     hosts = hosts_of(host, [*names, *filter(None, [os.environ.get("SPACE_HOST")])])
-    demo = build(studio, ready.outcome())
+    demo = build(studio, stored, ready or looked.outcome())
     with redirect_stdout(StringIO()):  # gradio's paragraphs about a public link
         demo.launch(
             server_name=host,

@@ -141,8 +141,8 @@ def rows(column: Column | View) -> list[dict]:
         {
             "group": row.group,
             "prompt": row.prompt,
-            "before": row.before.text,
-            "after": row.after.text,
+            "before": row.before,
+            "after": row.after,
             "p_new": [row.p_before, row.p_after],
             "p_old": [row.old, row.old_after],
             "kl_nats": row.kl,

@@ -99,12 +99,11 @@ def theme() -> gr.themes.Base:
     return made.set(**LOOK)
 
 
-def build(studio: Studio, ready: View) -> Blocks:
+def build(studio: Studio, examples: finished.Examples | None, ready: View) -> Blocks:
     """The page over a studio; `ready` is the view that stands on it when it opens.
 
     ?example=… in its address fills the form with another fact (see session/links.py).
     """
-    examples = finished.of(studio.lm)
     with Blocks(title=TITLE, analytics_enabled=False, delete_cache=(600, 3600)) as demo:
         with gr.Row(elem_id="top"):
             gr.HTML(f"<h1>{TITLE}</h1>", scale=8, min_width=320)
@@ -112,7 +111,7 @@ def build(studio: Studio, ready: View) -> Blocks:
             last = gr.Button("Undo last", size="sm", interactive=False, scale=0, min_width=100)
             everything = gr.Button("Undo all", size="sm", interactive=False, scale=0, min_width=100)
         with gr.Tabs(selected="edit", overflow_behavior="wrap") as tabs:
-            with gr.Tab("Edit & compare", id="edit") as tab:
+            with gr.Tab("Try", id="edit") as tab:
                 page = Page(studio, ready, live, last, everything)
                 page.edits.opened(tab)
             with gr.Tab("Gallery", id="gallery"):

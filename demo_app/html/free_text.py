@@ -1,18 +1,13 @@
-"""A free prompt continued before and after the edits, as HTML: pairs of texts, token by token."""
+"""A free prompt continued before and after the edits, as HTML: pairs of texts side by side."""
 
 from __future__ import annotations
 
 from html import escape
 
-from ..session.texts import Alternatives, Pair, Text, Writing
-from .render import bars, number
+from ..session.texts import Pair, Text, Writing
 
 NO_EDIT = '<i class="nothing">No edit is live: the same as before.</i>'
-HINT = (
-    "Choose a token to see what else could stand there, and to put it there: both columns then "
-    "go on from it. Underlined is the first token at which the two differ."
-)
-SIDES = {"before": "Before", "after": "After"}
+HINT = "Underlined is the first token at which the two differ."
 
 
 def unwritten() -> str:
@@ -23,21 +18,22 @@ def unwritten() -> str:
 
 
 def writing(said: Writing, done: bool) -> str:
-    """All texts, two beside each other; the tokens can be chosen once all of them are there."""
+    """All texts, two beside each other; once all are there, with the place where they part."""
     lead = "" if said.chat else f'<span class="lead">{escape(said.prompt)}</span>'
     rows = []
     for i, pair in enumerate(said.pairs):
         name = f" · sample {i + 1}" if len(said.pairs) > 1 else ""
-        rows.append(_row(said, pair, i, name, lead, done))
-    return _pairs(rows) + (f'<p class="source">{HINT}</p>' if done else "")
+        rows.append(_row(said, pair, name, lead, done))
+    parted = done and any(pair.parting() is not None for pair in said.pairs)
+    return _pairs(rows) + (f'<p class="source">{HINT}</p>' if parted else "")
 
 
-def _row(said: Writing, pair: Pair, i: int, name: str, lead: str, done: bool) -> str:
+def _row(said: Writing, pair: Pair, name: str, lead: str, done: bool) -> str:
     """One sample on both sides."""
     mark = pair.parting() if done else None
     edits = f"{said.live} edit{'s' * (said.live != 1)}"
-    first = _text(pair.before, i, "before", mark, lead, done)
-    second = _text(pair.after, i, "after", mark, lead, done) if said.live else NO_EDIT
+    first = _text(pair.before, mark, lead, done)
+    second = _text(pair.after, mark, lead, done) if said.live else NO_EDIT
     after = f"After {edits}" if said.live else "After"
     return _panel(f"Before{name}", first) + _panel(f"{after}{name}", second)
 
@@ -50,58 +46,14 @@ def _panel(name: str, text: str) -> str:
     return f'<div class="panel"><h3>{name}</h3><p>{text}</p></div>'
 
 
-def _text(text: Text | None, i: int, side: str, mark: int | None, lead: str, done: bool) -> str:
-    """The lead and the tokens of one text; while it grows there is a caret, and nothing to press.
-
-    Only the first token is a stop of the Tab key; the arrow keys lead from it to the others.
-    """
+def _text(text: Text | None, mark: int | None, lead: str, done: bool) -> str:
+    """The lead and the tokens of one text; while it grows there is a caret."""
     if text is None:
         return ""
     if not done:
         return f'{lead}{escape("".join(text.pieces))}<i class="caret"></i>'
-    parts, stop = [], 0
-    for place, piece in enumerate(text.pieces):
-        if piece:
-            kind = "t" + " forced" * (place < text.forced) + " parting" * (place == mark)
-            title = ' title="forced"' if place < text.forced else ""
-            parts.append(
-                f'<span class="{kind}" role="button" tabindex="{stop}"{title} '
-                f'data-at="{i}.{side}.{place}">{escape(piece)}</span>'
-            )
-            stop = -1
+    parts = [
+        f'<span class="parting">{escape(piece)}</span>' if place == mark else escape(piece)
+        for place, piece in enumerate(text.pieces)
+    ]
     return f"{lead}{''.join(parts)}{' …' if text.cut else ''}"
-
-
-def alternatives(found: Alternatives) -> str:
-    """What could stand at a place: a button for each token, with both probabilities."""
-    place = found.place
-    at = f"{place.pair}.{place.side}.{place.index}"
-    edited = found.tokens[0].after is not None
-    buttons = []
-    for one in found.tokens:
-        chance = f"before {number(one.before)}"
-        if one.after is not None:
-            chance += f" · after {number(one.after)}"
-        here = ' aria-current="true"' if one.id == found.chosen else ""
-        buttons.append(
-            f'<li><button type="button" data-token="{one.id}" data-at="{at}"{here}>'
-            f"<b>{_shown(one.text)}</b> <small>{chance}</small>"
-            f"{bars(one.before, one.after)}</button></li>"
-        )
-    models = "either model puts" if edited else "the model puts"
-    return (
-        f'<div class="alternatives"><h3>What {models} after “{escape(_end(found.lead))}”</h3>'
-        f"<ul>{''.join(buttons)}</ul></div>"
-    )
-
-
-def _shown(token: str) -> str:
-    """A token as one can read it: spaces and line ends made visible where nothing else is there."""
-    text = token.strip() or {"\n": "↵", " ": "␣"}.get(
-        token, token.encode("unicode_escape").decode()
-    )
-    return escape(text) or "<i>(end, or part of a character)</i>"
-
-
-def _end(text: str, most: int = 60) -> str:
-    return text if len(text) <= most else f"…{text[-most:]}"

@@ -7,7 +7,7 @@ from html import escape
 from lib import plot
 
 from ..session.predictions import GROUPS, Prediction, Victim
-from .next_word import picture
+from .picture import picture
 from .render import number
 
 RHO = "Share of this edit's write that lands on the key of the other fact; 0: none of it."

@@ -1,4 +1,4 @@
-"""The pieces of the page as HTML: headline, status, verdicts, panels, tables of numbers.
+"""The pieces of the page as HTML: status, hints, panels, tables of numbers.
 
 Each takes plain values, and everything that a visitor or the model wrote is escaped here.
 """
@@ -7,47 +7,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from difflib import SequenceMatcher
 from html import escape
 
-from ..session.views import Column, View
 from ..session.worker import Progress
 
 NOTHING = '<i class="nothing">(nothing)</i>'
-NATS = '<abbr title="Unit of information with natural logarithms; 1 nat = 1.44 bits">nats</abbr>'
-COUNTED = {  # group -> its words in an editor's line
-    "reworded": "rewordings",
-    "follows": "consequences",
-    "neighbor": "neighbors kept",
-}
 
 
 def number(value: float | None) -> str:
-    """Three significant digits: 0.974, 0.0123, 4.51·10⁻⁶."""
+    """Three digits, without powers of ten: 0.974, 0.012, 13.0, 250."""
     if value is None:
         return "–"
     if not math.isfinite(value):
         return "∞"
-    if value and abs(value) < 9.995e-4:
-        power = math.floor(math.log10(abs(value)))
-        front = f"{value / 10**power:.2f}"
-        if front == "10.00":
-            front, power = "1.00", power + 1
-        return "0" if power < -15 else f"{front}·10<sup>−{-power}</sup>"
+    if value and abs(value) < 5e-4:
+        return "<0.001"
     value = float(f"{value:.2e}")  # first rounded: 0.9998 is 1.00, not 1.000
     digits = 2 - math.floor(math.log10(abs(value))) if value else 0
-    return f"{value:.{max(0, digits)}f}"
-
-
-def marked(before: str, after: str) -> str:
-    """The later text, with the words that differ from the earlier one marked."""
-    old, new = before.split(), after.split()
-    parts = []
-    for kind, _, _, a, b in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
-        text = escape(" ".join(new[a:b]))
-        if text:
-            parts.append(text if kind == "equal" else f"<mark>{text}</mark>")
-    return " ".join(parts) or NOTHING
+    return f"{value:.{min(max(0, digits), 3)}f}"
 
 
 def header(model: str, live: int) -> str:
@@ -73,54 +50,6 @@ def busy(progress: Progress, ahead: int) -> str:
         f'aria-valuemax="100" aria-valuenow="{percent}"><i style="width:{percent}%"></i></div>'
         "</div>"
     )
-
-
-def status(view: View) -> str:
-    """The result over the table: one line, or one for each editor side by side."""
-    if view.undone:
-        return f'<div class="status done" role="status">↺ {escape(view.note or "")}</div>'
-    if view.editor is None:
-        line = "Before, and after your edits so far." if view.live else "What the model says now."
-        line += f" Press <b>Edit</b> to make it say “{escape(view.new)}”."
-        return f'<div class="status" role="status"><span>{line}</span></div>'
-    several = len(view.columns) > 1
-    lines = [
-        verdict(column, several and i == view.chosen, several)
-        for i, column in enumerate(view.columns)
-    ]
-    warning = f'<p class="note">Note: {escape(view.note)}</p>' if view.note else ""
-    return f'<div class="status done" role="status">{"".join(lines)}</div>{warning}'
-
-
-def verdict(column: Column, kept: bool = False, several: bool = False) -> str:
-    """One editor's result in a line of plain words."""
-    name = escape(column.name)
-    if column.patch is None:
-        return f"<p><b>✗</b> <span>{name} made no edit: {escape(column.error or '')}</span></p>"
-    written, _ = column.tally("edit")
-    parts = [f"{name} wrote it: <strong>{'yes' if written else 'no'}</strong>"]
-    for group, word in COUNTED.items():
-        good, total = column.tally(group)
-        if total:
-            parts.append(f"{word} <strong>{good}/{total}</strong>")
-    if column.moved is not None:
-        parts.append(f"unrelated text moved by <strong>{number(column.moved)}</strong> {NATS}")
-    parts.append(f"<strong>{column.seconds:.1f}</strong> s")
-    if kept or not several:
-        parts.append("kept" if several else "undo is exact")
-    line = " · ".join(f"<span>{part}</span>" for part in parts)
-    return f"<p><b>{'✓' if written else '✗'}</b> {line}</p>"
-
-
-def headline(view: View) -> str:
-    """The edit prompt with its answer, in large type; the old answer struck out when it changed."""
-    row = view.rows[0]
-    said = escape(row.before.shown) or NOTHING
-    if row.after is None or row.after.text == row.before.text:
-        now = f"<b>{said}</b>"
-    else:
-        now = f"<s>{said}</s> <b>{escape(row.after.shown) or NOTHING}</b>"
-    return f'<h2 class="headline"><span>{escape(row.prompt)}</span> {now}</h2>'
 
 
 def sorry(sentence: str) -> str:

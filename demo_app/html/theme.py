@@ -9,7 +9,7 @@ from pathlib import Path
 
 CSS = "".join(
     Path(__file__).with_name(f"{name}.css").read_text(encoding="utf-8")
-    for name in ("style", "tabs", "phone")
+    for name in ("style", "try", "tabs", "phone")
 )
 SHADES = (  # of lib.plot.style.EDITED; the seventh carries white text with a contrast of 5.6
     "#fff5ef",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 
@@ -20,7 +20,6 @@ from lib.model import questions, scoring
 
 from . import verdicts
 from .consequences import Known, drawn
-from .growing import Growing, growing
 from .views import Answer, Ask, Row, Subject, first_word
 from .worker import Job
 
@@ -69,13 +68,11 @@ class Asker:
         fresh: bool = False,
         end: float = 1.0,
         words: str = "Asking the same again",
-        show: Callable[[tuple[Row, ...]], None] | None = None,
     ) -> tuple[Row, ...]:
         """The rows of a subject: the base's answers and, where there is a patch, those under it.
 
         fresh=True asks the model again even under the empty patch, for the proof after an undo.
-        begin, end: the part of the job's bar that this is. show: hears of the rows while the
-        answers under the patch grow, as `Row`s with an answer so far and no verdict.
+        begin, end: the part of the job's bar that this is.
         """
         target = subject.case.fact.target_new
         prompts = self.prompts(subject)
@@ -87,18 +84,13 @@ class Asker:
         answers = target, self.old(subject)
         was = self._known(asks, before, answers)
         plain_rows = tuple(
-            Row(group, text, a, p, old=o)
+            Row(group, text, a.text, p, old=o)
             for (group, text, _), a, p, o in zip(prompts, before, *was, strict=True)
         )
         if not both:
             return plain_rows
 
-        def grown(texts: Mapping[Ask, str]) -> None:
-            if show is not None:
-                pairs = zip(asks, plain_rows, strict=True)
-                show(tuple(growing(row, texts.get(ask, "")) for ask, row in pairs))
-
-        after, chances = self.ask(job, asks, target, patch, words, middle, end, answers, grown)
+        after, chances = self.ask(job, asks, target, patch, words, middle, end, answers)
         follows = {probe.prompt: probe for probe in subject.case.portability} if meant else {}
         with job.counting(self.lm, "Asking what the model knows", KNOWN, end, end):
             known = self._parts.read(self.lm, follows.values())
@@ -149,12 +141,10 @@ class Asker:
         begin: float,
         end: float,
         wanted: Sequence[str | None] = (),
-        grown: Callable[[Mapping[Ask, str]], None] | None = None,
     ) -> tuple[list[Answer], list[list[float | None]]]:
         """Answers under a patch, and for each wanted answer its probabilities.
 
-        target says how long an answer may get. The patch is entered and left in here. grown: hears
-        of the answers so far, every now and then.
+        target says how long an answer may get. The patch is entered and left in here.
         """
         asks = [(ask, False) if isinstance(ask, str) else ask for ask in asks]
         once = list(dict.fromkeys(asks))
@@ -170,7 +160,6 @@ class Asker:
             self.lm.patched(patch, only=True),
         ):
             rows = [self.lm.rows([text], chat=chat)[0][0] for text, chat in once]
-            watch = None if grown is None else Growing(self.lm, once, rows, grown)
             asked = [
                 questions.Question(
                     row,
@@ -179,9 +168,8 @@ class Asker:
                     most=size,
                     # the unedited model is asked the same way each time, to the same bits
                     draft=self._expected(ask, *wanted[:2]) if patch else [],
-                    until=None if watch is None else watch.of(i),
                 )
-                for i, (ask, row, size) in enumerate(zip(once, rows, sizes, strict=True))
+                for ask, row, size in zip(once, rows, sizes, strict=True)
             ]
             replies = questions.ask(self.lm, asked)
             texts = self.lm.texts(rows, [reply.ids for reply in replies])

@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import lib
 
@@ -43,9 +44,6 @@ SMALL = set(
 )
 STEPS = ("steps", "epochs", "n_iter")  # what editors call the length of their search
 
-# Which methods the page shows first is its own choice of examples: one of every kind of method,
-# each in the form that most people know. It says nothing about the methods themselves.
-FIRST = ("rome", "memit", "alphaedit", "ultraedit", "ft_m", "mend", "grace", "wise")
 WARM = ("ultraedit", "grace", "rome")  # what the ready example is edited with in the background
 TICKED = ("ultraedit", "grace")  # in the stress test, when the page opens
 BASELINES = ("retrieval", "ft")  # always in the stress test: simple, and hard to beat
@@ -198,6 +196,25 @@ class Choices:
             if not any(name in probe.prompt.casefold() for probe in case.neighborhood)
         ]
         return max(free or [first], key=alike)
+
+
+def completed(subject: Any, prompt: Any) -> Any:
+    """The prompt with the subject's place in it, where it only goes on from the subject.
+
+    ("The Louvre", "is located in") -> "{} is located in": a text that begins with a small letter.
+    Anything else is left to the check of the form.
+    """
+    if isinstance(prompt, str) and isinstance(subject, str):
+        text = prompt.strip()
+        if text[:1].islower() and "{}" not in text and subject.strip() not in text:
+            return f"{{}} {text}"
+    return prompt
+
+
+def continued(prompt: str) -> str:
+    """The opposite for the form: "{} is located in" -> "is located in"."""
+    text = prompt.removeprefix("{} ")
+    return text if text[:1].islower() and "{}" not in text else prompt
 
 
 def _has_network(editor: type[lib.Editor], lm: lib.LM) -> bool:

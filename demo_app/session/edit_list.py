@@ -166,7 +166,6 @@ def clear(session: Session) -> None:
     """No edit, and nothing remembered of any."""
     for held in (session.edits, session.patches, session.folds, session.wholes, session.points):
         held.clear()
-    session.curve = None
 
 
 @contextmanager

@@ -49,26 +49,6 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Curve:
-    """What the last edit does at different strengths.
-
-    fact: the last fact that it wrote.
-    at: the strengths.
-    new: probability of the new answer behind the edit's prompt, one per strength.
-    reworded: the same in the mean over rewordings; empty where there are none.
-    kept: share of the neighbors whose next token is still the unedited model's; empty without any.
-    neighbors: how many neighbors were asked.
-    """
-
-    fact: lib.Fact
-    at: tuple[float, ...]
-    new: tuple[float, ...]
-    reworded: tuple[float, ...]
-    kept: tuple[float, ...]
-    neighbors: int
-
-
-@dataclass(frozen=True)
 class PastEdit:
     """One applied edit when the visitor looks back at some point of the list.
 

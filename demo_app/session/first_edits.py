@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from dataclasses import dataclass
 
 import lib
 
 from .asking import Asker
 from .choices import STEPS, WARM, Choices
-from .views import Column, Row, Subject, View
+from .views import Column, Row, Subject
 from .worker import Job
 
 READY = 24  # first edits that are kept
-LOOKS = 8  # of them with all that was asked: a distribution of the next token for every row
 
 
 @dataclass
@@ -29,7 +28,7 @@ class FirstEdit:
 
     patch: the patch that holds the edit.
     seconds: how long the edit took.
-    look: the subject that was asked about, and its rows; None where they are not kept.
+    look: the subject that was asked about, and its rows; None before it was asked about.
     """
 
     patch: lib.Patch
@@ -73,8 +72,7 @@ class FirstEdits:
             return Column(editor, name, error=str(error))
         yield
         words = f"Asking all again under {name}"
-        show = None if several else self._shown(job, subject, name, made)
-        rows = self._look(job, subject, made, middle, end, words, show)
+        rows = self._look(job, subject, made, middle, end, words)
         yield
         return Column(editor, name, rows, made.patch, made.seconds)
 
@@ -82,17 +80,6 @@ class FirstEdits:
         """Edit a subject and ask everything, so that the first visitor need not wait."""
         first = self._patch(job, editor, subject, lib.EMPTY, {}, 0.0, 0.5)
         self._look(job, subject, first, 0.5, 1.0, "Warming up")
-
-    def _shown(
-        self, job: Job, subject: Subject, name: str, made: FirstEdit
-    ) -> Callable[[tuple[Row, ...]], None]:
-        """Shows the view of a job while its answers grow: the headline first, then its rows."""
-
-        def show(rows: tuple[Row, ...]) -> None:
-            old = self.asker.old(subject)
-            job.show(View(subject, rows, editor=name, seconds=made.seconds, old=old))
-
-        return show
 
     def _look(
         self,
@@ -102,16 +89,12 @@ class FirstEdits:
         begin: float,
         end: float,
         words: str,
-        show: Callable[[tuple[Row, ...]], None] | None = None,
     ) -> tuple[Row, ...]:
         """The rows of a subject under an edit; those of a first edit are kept for the next."""
         if made.look is not None and made.look[0] == subject:
             return made.look[1]
-        rows = self.asker.look(job, subject, made.patch, begin, end=end, words=words, show=show)
+        rows = self.asker.look(job, subject, made.patch, begin, end=end, words=words)
         made.look = subject, rows
-        # other visitors' first edits may have come since: then it is this look that is dropped
-        for old in list(self.made.values())[:-LOOKS]:
-            old.look = None
         return rows
 
     def _editor(self, name: str, settings: dict[str, int]) -> lib.Editor:

@@ -18,7 +18,7 @@ import lib
 
 from . import edit_list
 from .studio import Studio
-from .views import Subject, View
+from .views import Subject, View, first_sentence
 from .visitors import Session
 from .worker import Job, Trouble
 
@@ -161,8 +161,8 @@ def measured(view: View, asked: Sequence[tuple[str, str]]) -> tuple[Said, ...]:
     found = []
     for pair in asked:
         row = rows.get(pair)
-        after = "" if row is None else (row.after or row.before).shown
-        found.append(Said(*pair, "" if row is None else row.before.shown, after))
+        texts = ("", "") if row is None else (row.before, row.after or row.before)
+        found.append(Said(*pair, *map(first_sentence, texts)))
     return tuple(found)
 
 

@@ -107,7 +107,7 @@ class Revisions:
             subject = subject_of(self.choices, session)
             rows = self.asker.look(job, subject, patch, fresh=True)
             self._verify(last)
-            same = sum(row.before.text == row.after.text for row in rows)
+            same = sum(row.before == row.after for row in rows)
             if everything:
                 edit_list.clear(session)
             else:

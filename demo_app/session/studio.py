@@ -159,8 +159,8 @@ class Studio:
                 raise Trouble("Your edits changed meanwhile, so this one was not kept: try again.")
             chosen = columns[good[0]]
             first = chosen.rows[0]  # it asks the edit's own prompt
-            said = {} if first.after is None else {fact.text: first.after.text}
-            self.unedited.know({fact.text: first.before.text})
+            said = {} if first.after is None else {fact.text: first.after}
+            self.unedited.know({fact.text: first.before})
             with edit_list.whole_or_not(session):
                 edit_list.add(session, chosen.patch, chosen.name, chosen.seconds)
                 for count, share in (0, 0.95), (len(session.patches), 0.97):

@@ -9,21 +9,14 @@ from dataclasses import dataclass, replace
 class Text:
     """A continuation.
 
-    ids: the new tokens, the forced ones first.
+    ids: the new tokens.
     pieces: what each of them adds to the text; "" where a character is not complete yet.
-    forced: how many of them were not the model's choice.
     cut: whether it ends because it may not be longer.
     """
 
     ids: tuple[int, ...] = ()
     pieces: tuple[str, ...] = ()
-    forced: int = 0
     cut: bool = False
-
-    @property
-    def whole(self) -> str:
-        """All of it; "…" behind it where it was cut."""
-        return "".join(self.pieces) + (" …" if self.cut else "")
 
 
 @dataclass(frozen=True)
@@ -51,7 +44,6 @@ class Writing:
 
     prompt, chat, tokens, heat: as they were asked for.
     pairs: one, or one per sample.
-    forced: tokens with which every continuation begins.
     live: how many edits were applied.
     """
 
@@ -60,7 +52,6 @@ class Writing:
     tokens: int
     heat: float
     pairs: tuple[Pair, ...] = (Pair(),)
-    forced: tuple[int, ...] = ()
     live: int = 0
 
     def put(self, number: int, side: str, text: Text) -> Writing:
@@ -69,41 +60,3 @@ class Writing:
         one = pairs[number]
         pairs[number] = replace(one, after=text) if side == "after" else replace(one, before=text)
         return replace(self, pairs=tuple(pairs))
-
-
-@dataclass(frozen=True)
-class Place:
-    """A token of a Writing: of which pair, on which side ("before", "after"), and which one."""
-
-    pair: int
-    side: str
-    index: int
-
-
-@dataclass(frozen=True)
-class Alternative:
-    """A token that could stand at a place, with its probability by either model.
-
-    after: None where no edit is live.
-    """
-
-    id: int
-    text: str
-    before: float
-    after: float | None
-
-
-@dataclass(frozen=True)
-class Alternatives:
-    """What could stand at a place instead.
-
-    place: the token that may be exchanged.
-    lead: the text in front of it, with the prompt where it is no chat.
-    tokens: by the larger of the two probabilities; the token that stands there is among them.
-    chosen: the id of the token that stands there.
-    """
-
-    place: Place
-    lead: str
-    tokens: tuple[Alternative, ...]
-    chosen: int

@@ -30,7 +30,8 @@ def judged(
     old_after: float | None,
 ) -> Row:
     kl = divergence(before, after)
-    return Row(group, prompt, before, p_before, after, p_after, kl, *verdict, old, old_after)
+    texts = before.text, p_before, after.text, p_after
+    return Row(group, prompt, *texts, kl, *verdict, old, old_after)
 
 
 def verdict(

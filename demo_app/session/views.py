@@ -48,9 +48,9 @@ class Row:
 
     group: the kind of prompt, e.g. "neighbor".
     prompt: its text.
-    before: the base model's answer.
+    before: what the base model writes.
     p_before: the base model's probability of the new answer.
-    after: the edited model's answer.
+    after: what the edited model writes.
     p_after: the edited model's probability of the new answer.
     kl: KL(base ‖ edited) of the next token, in nats.
     good: whether the row is as one would wish; None where there is nothing to wish.
@@ -61,9 +61,9 @@ class Row:
 
     group: str
     prompt: str
-    before: Answer
+    before: str
     p_before: float
-    after: Answer | None = None
+    after: str | None = None
     p_after: float | None = None
     kl: float | None = None
     good: bool | None = None
@@ -150,8 +150,7 @@ class View:
     columns: one per editor that was asked to edit.
     chosen: the index of the live column.
     old: the answer so far, where one is known.
-    guessed: for each row whether the visitor's guess came true, None where nothing was guessed;
-        empty where the visitor did not guess.
+    stored: whether it was computed before the page opened, and is nobody's edit.
     """
 
     subject: Subject
@@ -164,7 +163,7 @@ class View:
     columns: tuple[Column, ...] = ()
     chosen: int = 0
     old: str | None = None
-    guessed: tuple[bool | None, ...] = ()
+    stored: bool = False
 
     def tally(self, group: str) -> tuple[int, int]:
         """(rows as one would wish, rows) of a group."""
@@ -181,7 +180,7 @@ class View:
         return self.subject.case.fact.target_new
 
     def keep(self, chosen: int) -> View:
-        """The same view with another column as the live one, about which nothing was guessed."""
+        """The same view with another column as the live one."""
         column = self.columns[chosen]
         return replace(
             self,
@@ -189,25 +188,7 @@ class View:
             editor=column.name,
             seconds=column.seconds,
             chosen=chosen,
-            guessed=(),
         )
-
-
-@dataclass(frozen=True)
-class Score:
-    """How many of a visitor's guesses about edits came true.
-
-    hits: of the visitor's guesses.
-    asked: how many prompts were guessed.
-    steady: hits of the guess that all rewordings hold and no neighbor changes.
-    """
-
-    hits: int = 0
-    asked: int = 0
-    steady: int = 0
-
-    def __add__(self, other: Score) -> Score:
-        return Score(self.hits + other.hits, self.asked + other.asked, self.steady + other.steady)
 
 
 def tally(rows: tuple[Row, ...], group: str) -> tuple[int, int]:

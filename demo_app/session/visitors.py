@@ -15,10 +15,9 @@ from typing import Any
 
 import lib
 
-from .edits import AppliedEdit, Curve, Point
+from .edits import AppliedEdit, Point
 from .predictions import Prediction
-from .texts import Writing
-from .views import Score, Subject, View
+from .views import View
 from .worker import Job, Trouble, Worker
 
 KEY = 200  # characters of a visitor's id
@@ -37,12 +36,7 @@ class Session:
     folds: patches by the numbers of the edits in them, so that putting a switch back gives the very
         same patch.
     wholes: the patches of `folds` whose last edit is scaled, with it at strength 1.
-    curve: what the last edit does at different strengths, as (its patch at strength 1, the subject
-        that was asked about, the Curve).
     points: what was measured, by the numbers of the applied edits.
-    guessing: whether the view of the last edit is kept back until the visitor has guessed.
-    score: of all guesses of this visit.
-    writing: the free prompt that was continued last.
     race: the race of editors in view, a `lifelong.races.Race`, and at which of its points the
         visitor looks: race_at, from 1; 0 is the newest.
     trial: the changed weights that are examined, a `tracing.Trial`.
@@ -60,11 +54,7 @@ class Session:
     edits: list[AppliedEdit] = field(default_factory=list)
     folds: dict[tuple[int, ...], lib.Patch] = field(default_factory=dict)
     wholes: dict[tuple[int, ...], lib.Patch] = field(default_factory=dict)
-    curve: tuple[lib.Patch, Subject, Curve] | None = None
     points: dict[tuple[int, ...], Point] = field(default_factory=dict)
-    guessing: bool = False
-    score: Score = field(default_factory=Score)
-    writing: Writing | None = None
     race: Any = None
     race_at: int = 0
     trial: Any = None
@@ -79,7 +69,7 @@ class Session:
     def empty(self) -> bool:
         """Whether a new session would be the same: nothing was made, and nothing runs."""
         held = self.patches or self.edits or self.files or self.view or self.foretold
-        held = held or self.writing or self.race or self.trial
+        held = held or self.race or self.trial
         return not held and all(job.finished.is_set() for job in self.jobs)
 
     @property
@@ -92,18 +82,14 @@ class Session:
         worker: Worker,
         work: Callable[[Job], Any],
         frees: bool = False,
-        unasked: bool = False,
     ) -> Job:
         """Put work in line; what a visitor asks for is done in the order in which it came.
 
         frees: the work takes memory back, so it may begin where there is hardly any.
-        unasked: the page begins it by itself. It waits for the visitor's jobs, and no later one
-            waits for it: between its steps the edits may change.
         """
         running = [old for old in self.jobs if not old.finished.is_set()]
-        held = [old for old in running if isinstance(old, Job) and (unasked or not old.unasked)]
+        held = [old for old in running if isinstance(old, Job)]
         job = worker.submit(work, after=held[-1] if held else None, frees=frees)
-        job.unasked = unasked
         self.jobs = [*running, job]
         return job
 

@@ -73,7 +73,6 @@ class Job:
     ) -> None:
         """frees: the work takes memory back, so it may begin where there is hardly any."""
         self.work, self.after, self.frees = work, after, frees
-        self.unasked = False  # whether the page began it by itself: nothing waits for its end
         self.progress = Progress(words="waiting for the model")
         self.result: Any = None
         self.error: Exception | None = None
@@ -117,10 +116,6 @@ class Job:
         partial = self.progress.partial if partial is None else partial
         self.progress = Progress(min(max(share, 0.0), 1.0), words, partial)
         self._news.set()
-
-    def show(self, partial: Any) -> None:
-        """Called by the work itself: what it has so far, at the progress that it has."""
-        self.report(self.progress.share, self.progress.words, partial)
 
     def check(self, *_: Any) -> None:
         """Raise Stopped when nobody wants the result any more, GiveWay where one must make room.

@@ -27,10 +27,11 @@ from ..session.views import Subject
 from ..session.visitors import Session
 from ..session.worker import Progress
 from . import examples
-from .examples import Examples, Race
+from .examples import Examples, Race, Written
 
 EDITOR, MEMORY = "rome", "wise"  # of the edit that is looked into, and of the scope map
 RACE = ("rome",)  # beside the two editors that always run along
+OPENING = ("rome", "ft_m", "grace")  # side by side when the page opens; the first is kept
 EDITS, BATCH = 24, 4  # of the race, as in notebook 14
 
 LOOKS: dict[str, Callable[[LongRun], Generator[Progress, None, Any]]] = {
@@ -41,12 +42,12 @@ LOOKS: dict[str, Callable[[LongRun], Generator[Progress, None, Any]]] = {
     "trace": layers_of_a_fact.traced,
     "wilke": layers_of_a_fact.wise_layers,
 }
-PARTS = (*LOOKS, "forecast", "race", "natural", "traced", "dossier")
+PARTS = (*LOOKS, "forecast", "race", "natural", "traced", "dossier", "opening")
 
 
 def settings(lm: lib.LM) -> dict[str, dict[str, Any]]:
     """{editor: its preset for this model} of every editor that has a part in the examples."""
-    named = dict.fromkeys((EDITOR, MEMORY, *stress_test.BASELINES, *RACE))
+    named = dict.fromkeys((EDITOR, MEMORY, *stress_test.BASELINES, *RACE, *OPENING))
     return {name: plain(lib.EDITORS[name](lm).config) for name in named}
 
 
@@ -91,6 +92,8 @@ def make(studio: Studio, part: str, natural: tuple[float, ...] | None = None) ->
         return traced(studio, session, subject, natural or ())
     if part == "dossier":
         return dossier(studio, session, subject)
+    if part == "opening":
+        return opening(studio, session, subject)
     studio.edit(session, subject, MEMORY if part == "scope" else EDITOR).outcome()
     return through(LOOKS[part](LongRun(studio, session)), part)
 
@@ -120,6 +123,12 @@ def dossier(studio: Studio, session: Session, subject: Subject) -> lib.Dossier:
     """Everything that is asked about the fact's subject, before the edit and after it."""
     studio.edit(session, subject, EDITOR).outcome()
     return dossiers.asked(studio, session, subject.case.fact.subject).outcome()
+
+
+def opening(studio: Studio, session: Session, subject: Subject) -> tuple[Written, ...]:
+    """The fact written by several editors, each on the model as it came."""
+    view = studio.edit(session, subject, OPENING, keep_none=True).outcome()
+    return tuple(Written(c.editor, c.name, c.rows) for c in view.columns if c.rows)
 
 
 def race(studio: Studio) -> Race:

@@ -28,6 +28,7 @@ from ..inside.ranks_and_changes import Changes, Layers
 from ..lifelong.stress_test import Line, Point, Test
 from ..session.findings import Traced
 from ..session.predictions import Prediction
+from ..session.views import Column, Row, Subject, View
 
 FOLDER = Path(__file__).parent
 DIGITS = 6  # significant ones, far more than a figure shows
@@ -99,6 +100,15 @@ class Race:
 
 
 @dataclass(frozen=True)
+class Written:
+    """What one editor made of the fact; its fields are those of a Column, less what is timed."""
+
+    editor: str
+    name: str
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True)
 class Examples:
     """The finished examples of one model; None for each that was not made.
 
@@ -111,6 +121,7 @@ class Examples:
     facts: a digest of the classroom's cases and of the held-out text, as `digest` makes it.
     natural: the largest z of each layer of the unedited model (see session/tracing.py).
     dossier: the subject of the fact, asked about before and after the edit.
+    opening: the fact written by several editors side by side, with which the page opens.
     """
 
     model: str
@@ -131,6 +142,15 @@ class Examples:
     natural: tuple[float, ...] | None = None
     traced: Traced | None = None
     dossier: lib.Dossier | None = None
+    opening: tuple[Written, ...] | None = None
+
+    def view(self, subject: Subject) -> View | None:
+        """The comparison with which the page opens, where it is about this subject."""
+        if not self.opening or subject.case.fact != self.fact:
+            return None
+        columns = tuple(Column(w.editor, w.name, w.rows) for w in self.opening)
+        old = self.fact.target_true
+        return View(subject, (), columns=columns, old=old, stored=True).keep(0)
 
     def panel(self, place: str) -> Panel | None:
         """The look inside that belongs to a card of the tab, by the card's name."""

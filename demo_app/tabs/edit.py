@@ -1,30 +1,24 @@
-"""The first tab: a form, the result, the list of edits, and a free prompt; layout and wiring.
-
-A few lines over 300: its parts have files of their own, and what joins them stands in one place.
-"""
+"""The first tab: a line to say what to change, and what then changed beside what stayed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
 from html import escape
-from typing import Any
 
 import gradio as gr
 
-from ..html import guess as guess_html
-from ..html import next_word, render
-from ..html.table import table
+from ..html import render
+from ..html.comparison import comparison, headline, status
 from ..session import gallery, given, links
 from ..session.studio import Studio
-from ..session.views import Subject, View
+from ..session.views import View
 from ..session.visitors import Session
 from ..session.worker import Job, Progress
 from . import gallery as gallery_tab
-from .edit_form import Form
+from .edit_form import Form, whole
 from .edit_list import EditList
 from .free_prompt import Free
-from .guess import Guess
 from .jobs import HIDDEN, OPEN, chosen, follow, told_plainly
 from .strength import Strength
 
@@ -32,21 +26,45 @@ SHOW_RESULT = """(...given) => {
   if (innerWidth < 720) document.querySelector("#top").scrollIntoView({behavior: "smooth"});
   return given;
 }"""  # on a phone what happened stands over the form
-
-PICK = """
-const pick = (event) => {
-  const row = event.target.closest("tr[data-row]");
-  if (!row || (event.type === "keydown" && event.key !== "Enter" && event.key !== " ")) return;
-  event.preventDefault();
-  element.querySelectorAll("tr.picked").forEach((one) => {
-    one.classList.remove("picked"); one.removeAttribute("aria-current"); });
-  row.classList.add("picked"); row.setAttribute("aria-current", "true");
-  document.querySelector("#next").scrollIntoView({behavior: "smooth", block: "nearest"});
-  trigger("select", {index: Number(row.dataset.row), value: row.dataset.row});
+STALE = '<p class="stale">Until then the answers below are those from before.</p>'
+LOOKS = (
+    '<div class="looks"><label><input type="checkbox" id="numbers"> Numbers</label>'
+    '<label><input type="checkbox" id="guess-first"> Guess first</label></div>'
+)  # what they show and hide stands in style.css
+LIVE = """
+const one = (selector) => element.querySelector(selector);
+const all = (selector) => [...element.querySelectorAll(selector)];
+const show = (column) => {
+  all(".asked").forEach((part) => { part.hidden = part.dataset.column !== column; });
+  all("[data-show]").forEach((button) =>
+    button.setAttribute("aria-pressed", String(button.dataset.show === column)));
 };
-element.addEventListener("click", pick);
-element.addEventListener("keydown", pick);
-"""  # a row of the table, by mouse or keyboard
+const point = (dot) => {
+  const [column, group, place] = dot.dataset.dot.split(".");
+  show(column);
+  const row = all(`.asked[data-column="${column}"] tr.${group}`)[Number(place)];
+  all("tr.picked").forEach((other) => other.classList.remove("picked"));
+  row.classList.add("picked");
+  row.scrollIntoView({behavior: "smooth", block: "nearest"});
+};
+const guess = (button) => {
+  const row = button.closest("tr"), part = button.closest(".asked");
+  row.classList.add("seen", button.dataset.guess === row.dataset.good ? "hit" : "miss");
+  const seen = [...part.querySelectorAll("tr.seen")];
+  const best = seen.filter((other) => other.dataset.good === "1").length;
+  const left = part.querySelectorAll(".guess").length - seen.length;
+  one(".guesses").textContent = `You saw ${part.querySelectorAll("tr.hit").length} of ` +
+    `${seen.length} coming of what ${part.dataset.editor || "the edits"} did. Whoever expects ` +
+    `that all is as it should be would have seen ${best}.` + (left ? ` ${left} to go.` : "");
+};
+element.addEventListener("click", (event) => {
+  const at = (selector) => event.target.closest(selector);
+  if (at("[data-guess]")) guess(at("[data-guess]"));
+  else if (at("[data-dot]")) point(at("[data-dot]"));
+  else if (at("[data-keep]")) trigger("select", {index: Number(at("[data-keep]").dataset.keep)});
+  else if (at("[data-show]")) show(at("[data-show]").dataset.show);
+});
+"""  # what one presses in the comparison; only another editor to keep is the server's concern
 
 
 class Page:
@@ -62,30 +80,19 @@ class Page:
     ) -> None:
         self.studio, self.ready = studio, ready
         self.live, self.last, self.everything = live, last, everything
-        with gr.Row(equal_height=False):
-            with gr.Column(scale=4, min_width=300, elem_classes="card", elem_id="form"):
+        with gr.Column(elem_id="try"):
+            with gr.Column(elem_classes="card", elem_id="form"):
                 self.form = Form(studio, ready)
-            with gr.Column(scale=11, min_width=320, elem_id="right"):
-                self.guess = Guess(studio, self.form.guess)
-                with gr.Column(elem_classes="card", elem_id="result"):
-                    self.exhibit = gr.HTML("", elem_id="exhibit")
-                    self.guess.score.render()
-                    self.headline = gr.HTML(render.headline(ready))
-                    self.status = gr.HTML(render.status(ready), elem_id="status")
-                    self.keep = gr.Radio(
-                        [],
-                        label="Keep",
-                        visible=False,
-                        elem_id="keep",
-                        info="one of them becomes your edit; the panel below is about it",
-                    )
-                    self.table = gr.HTML(table(ready), elem_id="table", js_on_load=PICK)
-                    gr.HTML('<p class="source">Choose a row to see its next word below.</p>')
-                    self.next = gr.HTML(next_word.panel(studio.lm, ready), elem_id="next")
-                self.strength = Strength(studio)
-                self.edits = EditList(studio)
-        with gr.Column(elem_classes="card", elem_id="write"):
-            Free(studio)
+            with gr.Column(elem_id="result"):
+                self.exhibit = gr.HTML("", elem_id="exhibit")
+                self.headline = gr.HTML(headline(ready))
+                self.status = gr.HTML(status(ready), elem_id="status")
+                self.table = gr.HTML(comparison(ready), elem_id="table", js_on_load=LIVE)
+                gr.HTML(LOOKS)
+            self.strength = Strength(studio)
+            self.edits = EditList(studio)
+            with gr.Column(elem_classes="card", elem_id="write"):
+                Free(studio)
         self.outputs = [
             self.status,
             self.headline,
@@ -95,10 +102,7 @@ class Page:
             everything,
             self.form.go,
             self.form.stop,
-            self.keep,
-            self.next,
             self.exhibit,
-            *self.guess.outputs,
             *self.strength.outputs,
             *self.edits.outputs,
         ]
@@ -123,27 +127,19 @@ class Page:
             subject: str,
             prompt: str,
             target: str,
-            first: list[str],
-            more: list[str],
+            editors: list[str],
             own: str,
             kind: str,
             layer: int | None,
             steps: int | None,
             options: str,
-            guess: bool,
             request: gr.Request,
         ) -> Iterator:
-            wanted: list[Subject] = []
-
             def start(session: Session) -> Job:
-                wanted.append(studio.choices.subject(subject, prompt, target, own, kind))
-                names = [*(first or ()), *(more or ())]
-                return studio.edit(session, wanted[0], names, layer, steps, more=options)
+                wanted = studio.choices.subject(*whole(subject, prompt, target), own, kind)
+                return studio.edit(session, wanted, editors, layer, steps, more=options)
 
-            if guess:
-                yield from self.guess.kept_back(request, start, wanted, self)
-            else:
-                yield from self.run(request, start)
+            yield from self.run(request, start)
 
         def undo_last(request: gr.Request) -> Iterator:
             yield from self.run(request, studio.revisions.undo)
@@ -151,14 +147,10 @@ class Page:
         def undo_all(request: gr.Request) -> Iterator:
             yield from self.run(request, partial(studio.revisions.undo, everything=True))
 
-        def keep(index: int, request: gr.Request) -> Iterator:
-            yield from self.run(request, lambda session: studio.revisions.keep(session, index))
-
-        def row(event: gr.EventData, request: gr.Request) -> Any:
-            view = studio.sessions.get(request.session_hash).view or self.ready
+        def keep(event: gr.EventData, request: gr.Request) -> Iterator:
             with told_plainly():
-                index = given.whole("number of the row", chosen(event, "index"))
-            return next_word.panel(studio.lm, view, index)
+                index = given.whole("number of the editor to keep", chosen(event, "index"))
+            yield from self.run(request, lambda session: studio.revisions.keep(session, index))
 
         def stop(request: gr.Request) -> None:
             studio.sessions.get(request.session_hash).stop()
@@ -166,7 +158,7 @@ class Page:
         form.example.input(
             form.fill, form.example, [*form.fact, form.own, form.kind], api_name="fill", **OPEN
         ).success(look, form.example, self.outputs, api_name="look", **OPEN)
-        edited = gr.on(
+        gr.on(
             [form.go.click, form.target.submit],
             edit,
             form.all,
@@ -175,22 +167,21 @@ class Page:
             js=SHOW_RESULT,
             **OPEN,
         )
-        undone = self.last.click(undo_last, None, self.outputs, api_name="undo_last", **OPEN)
+        self.last.click(undo_last, None, self.outputs, api_name="undo_last", **OPEN)
         self.everything.click(undo_all, None, self.outputs, api_name="undo_all", **OPEN)
         form.stop.click(stop, api_name="stop", **OPEN)
-        gr.on(
-            [form.editors.input, form.more.input],
+        # who ticks two boxes at once is answered for the second one as well
+        form.editors.input(
             form.choose,
-            [form.editors, form.more],
+            form.editors,
             form.chosen,
             api_name="editor",
+            trigger_mode="always_last",
             **OPEN,
         )
-        kept = self.keep.input(keep, self.keep, self.outputs, api_name="keep", **OPEN)
-        switched = self.edits.wire(self.run, self.outputs)
-        revealed = self.guess.wire(self.outputs, self.rest, SHOW_RESULT)
-        self.strength.wire(self.run, self.outputs, [edited, undone, kept, switched, revealed])
-        self.table.select(row, None, self.next, **HIDDEN)
+        self.table.select(keep, None, self.outputs, **HIDDEN)
+        self.edits.wire(self.run, self.outputs)
+        self.strength.wire(self.run, self.outputs)
 
     def follows(self, loaded: gr.events.Dependency) -> None:
         """Show the edits that a file has brought, as if they had been made here."""
@@ -201,7 +192,7 @@ class Page:
                 request,
                 lambda session: self.studio.revisions.at(session, len(session.patches)),
                 lambda progress, ahead: self.edits.unchanged(),
-                lambda session, status, _: self.rest(session, status, session.view),
+                lambda session, wrong, _: self.rest(session, wrong, session.view),
             )
 
         loaded.success(show, None, self.outputs, api_name="loaded", **OPEN)
@@ -214,9 +205,7 @@ class Page:
             shown = gallery.found(request.query_params)
             if shown is not None:
                 page = form.reopen(gallery_tab.opened(studio, shown))
-                # the verdict is what one comes for, so the settings stay folded
-                fold = gr.Accordion(open=bool(shown.steps[0].options))
-                yield {**page, form.fold: fold, form.options: shown.steps[0].options}
+                yield {**page, form.options: shown.steps[0].options}
                 yield from gallery_tab.made(studio, request, shown, self.run, self.exhibit)
                 return
             found = links.opened(studio.choices, dict(request.query_params))
@@ -230,63 +219,28 @@ class Page:
                 subject = studio.choices.subject(*found.fact, found.own, found.kind)
                 yield from self.run(request, lambda session: studio.look(session, subject))
 
-        fields = [form.example, *form.fact, form.editors, form.more, form.own, form.kind, form.fold]
-        outputs = [*self.outputs, *fields, *form.chosen]
-        demo.load(reopen, None, outputs, **HIDDEN)
-        self.guess.recalled(demo)
+        fields = [form.example, *form.fact, form.editors, form.own, form.kind]
+        demo.load(reopen, None, [*self.outputs, *fields, *form.chosen], **HIDDEN)
 
     def run(self, request: gr.Request, start: Callable[[Session], Job]) -> Iterator[dict]:
-        """A job of this tab: progress, then its view; in the end the page as it was.
-
-        While the answers to an edit grow, headline and table show them as far as they are.
-        """
-        shown: Any = None
-
-        def working(progress: Progress, ahead: int) -> dict:
-            nonlocal shown
-            page = self.working(progress, ahead)
-            if isinstance(progress.partial, View) and progress.partial is not shown:
-                shown = progress.partial
-                page |= {self.headline: render.headline(shown), self.table: table(shown)}
-            return page
-
-        def rest(session: Session, status: str | None, view: View | None) -> dict:
-            page = self.rest(session, status, view)
-            if view is None and shown is not None:  # no such edit was made
-                last = session.view or self.ready
-                page |= {self.headline: render.headline(last), self.table: table(last)}
-            return page
-
-        yield from follow(self.studio, request, start, working, rest)
-
-    def without_result(self, prompt: str) -> dict:
-        """The tab without anything that says what an edit of this prompt has done."""
-        return {
-            self.headline: guess_html.withheld(prompt),
-            self.table: "",
-            self.next: "",
-            self.keep: gr.Radio(visible=False),
-            self.strength.box: gr.Column(visible=False),
-            self.edits.box: gr.Column(visible=False),
-        }
+        """A job of this tab: progress, then its view; in the end the page as it was."""
+        yield from follow(self.studio, request, start, self.working, self.rest)
 
     def working(self, progress: Progress, ahead: int) -> dict:
-        """The page while a job runs: the table stays, the buttons wait."""
+        """The page while a job runs: what is shown stays and says that it is old."""
         off = gr.Button(interactive=False)
         return {
-            self.status: render.busy(progress, ahead),
+            self.status: render.busy(progress, ahead) + STALE,
             self.last: off,
             self.everything: off,
             self.form.go: off,
             self.form.stop: gr.Button(interactive=True),
         }
 
-    def rest(self, session: Session, status: str | None, view: View | None) -> dict:
-        """The page at rest, with a view's table or the one that is there."""
-        if view is not None:
-            session.guessing = False
-            if view.note and not view.undone:
-                gr.Warning(escape(view.note), title="Note")
+    def rest(self, session: Session, wrong: str | None, view: View | None) -> dict:
+        """The page at rest, with a view's comparison or the one that is there."""
+        if view is not None and view.note and not view.undone:
+            gr.Warning(escape(view.note), title="Note")
         edits = len(session.patches)
         undo = gr.Button(interactive=edits > 0)
         page = {
@@ -295,19 +249,15 @@ class Page:
             self.everything: undo,
             self.form.go: gr.Button(interactive=True),
             self.form.stop: gr.Button(interactive=False),
+            **self.strength.shown(session),
+            **self.edits.shown(session),
         }
-        if not session.guessing:
-            page |= {**self.strength.shown(session), **self.edits.shown(session)}
         if view is None:
-            return {self.status: status, **page}
-        good = [(c.name, i) for i, c in enumerate(view.columns) if c.patch is not None]
+            return {self.status: wrong, **page}
         return {
-            self.status: render.status(view),
-            self.headline: render.headline(view),
-            self.table: table(view),
-            self.next: next_word.panel(self.studio.lm, view),
-            self.keep: gr.Radio(good, value=view.chosen, visible=len(good) > 1),
-            **self.guess.hidden(),
+            self.status: status(view),
+            self.headline: headline(view),
+            self.table: comparison(view),
             self.exhibit: "",
             **page,
         }

@@ -1,4 +1,4 @@
-"""The card of the first tab in which a visitor says what to change, and by which editors."""
+"""The line of the first tab that says what to change, and below it, folded, by which editors."""
 
 from __future__ import annotations
 
@@ -8,71 +8,66 @@ from typing import Any
 import gradio as gr
 
 from ..session import editor_settings
-from ..session.choices import BESIDE, FIRST
+from ..session.choices import BESIDE, completed, continued
 from ..session.links import Opened
 from ..session.studio import Studio
 from ..session.views import View
 from .jobs import told_plainly
 
+SUBJECT = "What the sentence is about: The Eiffel Tower"
+PROMPT = "How it goes on, up to the answer; or the whole sentence, with {} for the subject"
+AGAIN = '<a class="phone" href="#form">Another fact ↓</a>'  # beside Edit, which is always in reach
+
 
 class Form:
-    """Example, subject, prompt, new answer, editors; own prompts and settings below."""
+    """Subject, prompt and new answer read as a sentence; everything else is folded below them."""
 
     def __init__(self, studio: Studio, ready: View) -> None:
         self.studio, fact = studio, ready.subject.case.fact
         editors = studio.choices.editors()
         first = next(iter(editors))
         own = studio.choices.settings(first)
-        offered = [(name, key) for key, (name, _) in editors.items()]
-        gr.HTML('<h2 class="name">What to change</h2>')
-        self.example = gr.Dropdown(
-            list(studio.choices.examples),
-            value=studio.choices.ready,
-            label="Example",
-            info="or type your own below",
-        )
-        self.subject = gr.Textbox(fact.subject, label="Subject", max_lines=1)
-        self.prompt = gr.Textbox(
-            fact.prompt, label="Prompt", max_lines=3, info="with {} or the subject itself in it"
-        )
-        self.target = gr.Textbox(fact.target_new, label="New answer", max_lines=1)
-        self.editors = gr.CheckboxGroup(
-            [pair for pair in offered if pair[1] in FIRST],
-            value=[first],
-            label="Editors",
-            info=f"one, or up to {BESIDE} side by side",
-            elem_id="editors",
-        )
-        self.told = gr.HTML(_told(studio, [first]))
-        with gr.Row():
-            self.go = gr.Button("Edit", variant="primary", scale=3, min_width=120)
-            self.stop = gr.Button("Stop", interactive=False, scale=1, min_width=70)
-        self.guess = gr.Checkbox(
-            False,
-            label="Guess first, then see what it did",
-            container=False,
-            elem_id="guess-first",
-        )
-        self.fold = gr.Accordion("More editors, own prompts, settings", open=False)
+        with gr.Row(elem_id="sentence"):
+            self.subject = _field(fact.subject, "Subject", SUBJECT, 4)
+            self.prompt = _field(continued(fact.prompt), "Prompt", PROMPT, 6)
+            gr.HTML('<span aria-hidden="true">→</span>', elem_id="arrow", min_width=20)
+            self.target = _field(fact.target_new, "New answer", "What it should say", 3)
+            with gr.Row(elem_id="do"):
+                gr.HTML(AGAIN, elem_classes="phone")
+                self.go = gr.Button("Edit", variant="primary", scale=2, min_width=90)
+                self.stop = gr.Button("Stop", interactive=False, scale=1, min_width=70)
+        self.fold = gr.Accordion(_with(studio, [first]), open=False, elem_id="settings")
         with self.fold:
-            self.kind = gr.Dropdown(
-                [("found by the prompt", ""), *((name, name) for name in studio.choices.relations)],
-                value="",
-                label="Kind of fact",
-                info="of a fact that you have typed: gives it rewordings and neighbors",
-                elem_id="kind",
+            with gr.Row():
+                self.example = gr.Dropdown(
+                    list(studio.choices.examples),
+                    value=studio.choices.ready,
+                    label="Example",
+                    info="puts a fact of the classroom into the line above",
+                )
+                self.kind = gr.Dropdown(
+                    [
+                        ("found by the prompt", ""),
+                        *((name, name) for name in studio.choices.relations),
+                    ],
+                    value="",
+                    label="Kind of fact",
+                    info="of a fact that you have typed: gives it rewordings and neighbors",
+                    elem_id="kind",
+                )
+            self.editors = gr.CheckboxGroup(
+                [(name, key) for key, (name, _) in editors.items()],
+                value=[first],
+                label="Editors",
+                info=f"one, or up to {BESIDE} side by side",
+                elem_id="editors",
             )
-            self.more = gr.CheckboxGroup(
-                [pair for pair in offered if pair[1] not in FIRST],
-                value=[],
-                label="More editors",
-                elem_id="more",
-            )
+            self.told = gr.HTML(_told(studio, [first]))
             self.own = gr.Textbox(
                 "",
                 label="Ask these as well",
                 info="one prompt per line, up to 8",
-                lines=3,
+                lines=2,
                 max_lines=8,
             )
             with gr.Row():
@@ -91,47 +86,36 @@ class Form:
                 editor_settings.table(studio.lm, first), elem_classes="options-box"
             )
         self.fact = [self.subject, self.prompt, self.target]
-        self.chosen = [self.told, self.layer, self.steps, self.options, self.table]
-        self.all = [
-            *self.fact,
-            self.editors,
-            self.more,
-            self.own,
-            self.kind,
-            self.layer,
-            self.steps,
-            self.options,
-            self.guess,
-        ]
+        self.chosen = [self.told, self.layer, self.steps, self.options, self.table, self.fold]
+        settings = [self.own, self.kind, self.layer, self.steps, self.options]
+        self.all = [*self.fact, self.editors, *settings]
 
     def fill(self, label: str) -> Any:
         """An example's texts."""
         with told_plainly():
             fact = self.studio.choices.example(label).fact
-        return fact.subject, fact.prompt, fact.target_new, "", ""
+        return fact.subject, continued(fact.prompt), fact.target_new, "", ""
 
     def reopen(self, found: Opened) -> dict:
         """The form as a link wants it."""
         page: dict = {}
         if found.fact is not None:
-            page = dict(zip(self.fact, found.fact, strict=True))
+            subject, prompt, target = found.fact
+            texts = subject, continued(prompt), target
+            page = dict(zip(self.fact, texts, strict=True))
             page[self.example] = found.label or gr.skip()
         if found.own:
             page[self.own] = found.own
         if found.kind:
             page[self.kind] = found.kind
-        more = [name for name in found.editors if name not in FIRST]
         if found.editors:
-            first = [name for name in found.editors if name in FIRST]
-            page |= {self.editors: first, self.more: more}
-            page |= dict(zip(self.chosen, self.choose(first, more), strict=True))
-        if found.own or found.kind or more:
-            page[self.fold] = gr.Accordion(open=True)
+            page[self.editors] = list(found.editors)
+            page |= dict(zip(self.chosen, self.choose(list(found.editors)), strict=True))
         return page
 
-    def choose(self, first: list[str], more: list[str]) -> Any:
-        """What the ticked editors do, and the settings of a single one."""
-        names = [*(first or ()), *(more or ())]
+    def choose(self, editors: list[str]) -> Any:
+        """What the ticked editors do, the settings of a single one, and the name of the fold."""
+        names = editors or []
         own = {"layer": None, "steps": None}
         with told_plainly():
             if len(names) == 1:
@@ -142,13 +126,40 @@ class Form:
         single = names[0] if len(names) == 1 else None
         box = gr.Textbox(value="", interactive=single is not None)
         listed = editor_settings.table(self.studio.lm, single) if single else ""
-        return _told(self.studio, names), layer, steps, box, listed
+        fold = gr.Accordion(label=_with(self.studio, names))
+        return _told(self.studio, names), layer, steps, box, listed, fold
+
+
+def whole(subject: str, prompt: str, target: str) -> tuple[str, str, str]:
+    """The three fields of the line as the check of the form wants them."""
+    return subject, completed(subject, prompt), target
+
+
+def _field(value: str, label: str, hint: str, scale: int) -> gr.Textbox:
+    """A field of the line, whose label is read out and not shown."""
+    return gr.Textbox(
+        value,
+        label=label,
+        placeholder=hint,
+        show_label=False,
+        container=False,
+        max_lines=1,
+        scale=scale,
+        min_width=120,
+    )
 
 
 def _number(label: str, info: str, value: int | None) -> gr.Number:
     return gr.Number(
         value, label=label, info=info, visible=value is not None, precision=0, min_width=110
     )
+
+
+def _with(studio: Studio, names: list[str]) -> str:
+    """The name of the fold: "With ROME · examples, other editors, settings"."""
+    known = [studio.choices.editors()[name][0] for name in names if name in
+             studio.choices.editors()]  # fmt: skip
+    return f"With {', '.join(known) or 'no editor'} · examples, other editors, settings"
 
 
 def _told(studio: Studio, names: list[str]) -> str:

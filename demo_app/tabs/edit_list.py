@@ -43,11 +43,8 @@ class EditList:
             self.history = gr.HTML("")
         self.outputs = [self.box, self.switches, self.slider, self.history]
 
-    def wire(self, run: Run, outputs: list[Any]) -> gr.events.Dependency:
-        """A switch changes the whole tab, whose `outputs` are given; the slider only this card.
-
-        Returns the event of a switch.
-        """
+    def wire(self, run: Run, outputs: list[Any]) -> None:
+        """A switch changes the whole tab, whose `outputs` are given; the slider only this card."""
         revisions = self.studio.revisions
 
         def switch(wanted: list[int], request: gr.Request) -> Iterator:
@@ -62,18 +59,17 @@ class EditList:
                 lambda session, status, _: status or _history(session, int(count)),
             )
 
-        switched = self.switches.input(switch, self.switches, outputs, api_name="switch", **OPEN)
+        self.switches.input(switch, self.switches, outputs, api_name="switch", **OPEN)
         self.slider.input(
             back, self.slider, self.history, api_name="back", trigger_mode="always_last", **OPEN
         )
-        return switched
 
     def opened(self, tab: gr.Tab) -> None:
         """Show the list anew on coming back to the tab: a patch may have been loaded elsewhere."""
 
         def refresh(request: gr.Request) -> Iterator:
             session = self.studio.sessions.get(request.session_hash)
-            if session.guessing or (not session.patches and not session.edits):
+            if not session.patches and not session.edits:
                 yield self.unchanged()
             else:
                 count = len(session.patches)

@@ -15,7 +15,7 @@ from typing import Any
 import gradio as gr
 
 from ..html import render, stored
-from ..html.next_word import picture
+from ..html.picture import picture
 from ..inside import key_overlap, layers_of_a_fact, panel, ranks_and_changes
 from ..session.long_run import LongRun
 from ..session.studio import Studio

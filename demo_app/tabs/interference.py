@@ -8,6 +8,7 @@ from functools import cached_property
 import gradio as gr
 
 from ..html import prediction, render, stored
+from ..session.choices import completed
 from ..session.interference import Forecasts
 from ..session.predictions import Prediction
 from ..session.studio import Studio
@@ -84,13 +85,13 @@ class Interference:
             subject: str,
             prompt: str,
             target: str,
-            first: list[str],
-            more: list[str],
+            editors: list[str],
             request: gr.Request,
         ) -> Iterator:
             def start(session: Session) -> Job:
-                wanted = studio.choices.subject(subject, prompt, target)
-                editor = studio.choices.several([*(first or ()), *(more or ())])[0]
+                whole = completed(subject, prompt)
+                wanted = studio.choices.subject(subject, whole, target)
+                editor = studio.choices.several(editors)[0]
                 return self.forecasts.predict(session, wanted, editor)
 
             yield from follow(studio, request, start, self.working, self.rest)
@@ -109,7 +110,7 @@ class Interference:
             self.measure,
             self.stop,
         ]
-        given = [*form.fact, form.editors, form.more]
+        given = [*form.fact, form.editors]
         self.go.click(predict, given, outputs, api_name="predict", **OPEN)
         self.measure.click(measure, None, outputs, api_name="measure", **OPEN)
         self.stop.click(stop, api_name="stop_predicting", **OPEN)

@@ -90,9 +90,9 @@ def test_a_patch_is_loaded_looked_into_and_taken_home(visit, tmp_path, patch_fil
     page.screenshot(path=tmp_path / "take.png", full_page=True)
     page.locator("#top", has_text="1 edit live").wait_for(timeout=60_000)  # a job of its own
     page.wait_for_timeout(800)
-    page.get_by_role("tab", name="Edit & compare").click()
+    page.get_by_role("tab", name="Try").click()
     assert "your edits so far" in page.locator("#status").inner_text()
-    assert page.locator("#table mark", has_text="Rome").count() >= 1
+    assert page.locator("#table .answer b", has_text="Rome").count() >= 1
     assert "Eiffel Tower" in page.locator("#switches").inner_text()
 
     go_to(page, "Inside the edit", "Inside the edit")
@@ -120,6 +120,7 @@ def test_a_link_fills_the_form_and_a_memory_shows_its_scope(visit, tmp_path):
     page = visit(query=asked)
     page.get_by_test_id("toast-body").filter(has_text="some of the editors").wait_for()
     page.locator("h2.headline", has_text="Colosseum").wait_for(timeout=60_000)
+    page.locator("#settings > button", has_text="With MEMOIR").click()
     assert page.get_by_label("Ask these as well").input_value() == "Where is the Colosseum?"
     assert page.get_by_role("checkbox", name="MEMOIR", exact=True).is_checked()
     assert not page.get_by_role("checkbox", name="ROME", exact=True).is_checked()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from demo_app.html.table import table
+from demo_app.html.comparison import comparison
 from demo_app.session import links
 from demo_app.session.studio import Studio
 from demo_app.session.visitors import Session
@@ -37,7 +37,7 @@ def test_a_typed_fact_gets_rewordings_and_neighbors_of_its_relation(studio):
     groups = [row.group for row in view.rows]
     assert groups.count("reworded") == 3 and groups.count("neighbor") == 6
     assert all("Colosseum" in row.prompt for row in view.rows if row.group == "reworded")
-    shown = table(view)
+    shown = comparison(view)
     assert "located in the city of” (found by the prompt" in shown and "borrowed" not in shown
     again = studio.edit(session, asked, "retrieval").outcome()
     assert again.subject == found and again.columns[0].tally("reworded")[1] == 3
@@ -47,13 +47,13 @@ def test_where_none_fits_the_page_says_so_and_another_kind_can_be_named(studio):
     marie = ("Marie Curie", "{} was born in the city of", "Oslo")
     view = studio.look(Session(), studio.choices.subject(*marie)).outcome()
     assert len(view.subject.nearest) == 3 and view.subject.borrowed
-    shown = table(view)
+    shown = comparison(view)
     assert "No kind of fact of the classroom fits" in shown and "borrowed from" in shown
     session = Session()
     named = studio.choices.subject(*marie, "", "country of birth of")
     view = studio.look(session, named).outcome()
     assert view.subject.case.relation == "country of birth of" and not view.subject.borrowed
-    assert "(named by you" in table(view)
+    assert "(named by you" in comparison(view)
     query = links.link(studio.choices, session)
     assert "kind=country+of+birth+of" in query
 

@@ -1,18 +1,14 @@
-"""The strength of the last edit: its curves, the slider, and what the list makes of it."""
+"""The strength of the last edit: the slider, and what the list makes of it."""
 
 from __future__ import annotations
-
-import threading
 
 import pytest
 import torch
 
 import lib
 from demo_app.html.edit_history import choices
-from demo_app.html.strength import drawn
 from demo_app.session import take_away
-from demo_app.session.free_text import Writer
-from demo_app.session.strength import POINTS, Strengths
+from demo_app.session.strength import Strengths
 from demo_app.session.visitors import Session
 from demo_app.session.worker import Trouble
 
@@ -22,51 +18,6 @@ TOWER = ("The Eiffel Tower", "{} is located in the city of")
 
 def edit(studio, session, target="xy", editor="ft"):
     return studio.edit(session, studio.choices.subject(*TOWER, target), editor).outcome()
-
-
-def test_the_curve_rises_and_is_drawn(studio):
-    session, strengths = Session(), Strengths(studio)
-    assert strengths.curve(session).outcome() is None
-    edit(studio, session)
-    curve = strengths.curve(session).outcome()
-    assert curve.at == POINTS and len(curve.new) == len(curve.kept) == len(POINTS) == 9
-    assert curve.new[0] < 0.1 < curve.new[4] and curve.kept[0] == 1.0
-    page = drawn(curve, 1.1)
-    assert page.count("<polyline") == 3 and "p(xy)" in page and "strength" in page
-    assert strengths.curve(session).outcome() is curve, "measured once"
-
-
-def test_what_is_pressed_goes_before_the_curve_that_nobody_pressed_for(studio):
-    session, gate, order = Session(), threading.Event(), []
-    edit(studio, session)
-    studio.worker.submit(lambda job: gate.wait(10))
-    jobs = {
-        "curve": Strengths(studio).curve(session),
-        "text": Writer(studio).write(session, "The Eiffel Tower is in", False, 5),
-        "next text": Writer(studio).write(session, "The Louvre is in", False, 5),
-    }
-    for name, job in jobs.items():
-        job.when_finished(lambda name=name: order.append(name))
-    gate.set()
-    curve = jobs["curve"].outcome()
-    assert order == ["text", "next text", "curve"], "each waits for one point of the curve at most"
-    assert len(curve.new) == len(POINTS), "and the curve is drawn all the same"
-
-
-def test_a_curve_ends_when_the_edit_that_it_is_of_is_gone(studio):
-    session = Session()
-    louvre = studio.choices.subject("The Louvre", "{} is located in", "xy")
-    presses = {
-        "the edit is undone": studio.revisions.undo,
-        "another fact is in view": lambda session: studio.look(session, louvre),
-    }
-    for what, press in presses.items():
-        edit(studio, session)
-        gate = threading.Event()
-        studio.worker.submit(lambda job, gate=gate: gate.wait(10))
-        curve, pressed = Strengths(studio).curve(session), press(session)
-        gate.set()
-        assert pressed.outcome() and curve.outcome() is None and session.curve is None, what
 
 
 def test_the_slider_scales_the_live_edit_and_comes_back_exactly(studio):
@@ -115,7 +66,6 @@ def test_a_routed_edit_has_none_and_wrong_numbers_are_one_sentence(studio):
     with pytest.raises(Trouble, match="no edit whose strength"):
         strengths.set(session, 0.5).outcome()
     edit(studio, session, editor="retrieval")
-    assert strengths.curve(session).outcome() is None
     with pytest.raises(Trouble, match="has no strength"):
         strengths.set(session, 0.5).outcome()
     for wrong in (None, "1", float("nan"), True, [1]):

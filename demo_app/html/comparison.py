@@ -1,0 +1,302 @@
+"""A view as HTML: its headline, what should change beside what should stay, and a scoreboard.
+
+Every editor that was asked has two blocks of rows, of which one pair is shown at a time. The
+numbers of a row, and the guesses about it, stand in it from the beginning and are hidden by
+style.css until the visitor switches them on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+from ..session.views import Column, Row, Subject, View, first_sentence, tally
+from .render import NOTHING, number
+
+CHANGE = ("edit", "reworded", "follows")
+STAY = ("neighbor", "unrelated")
+MORE = {  # group -> what it is, and what one wishes for it
+    "own": "your prompt: nothing is expected",
+    "chat": "as a chat message: the reply should contain it",
+    "negation": "denied: it should not say so",
+}
+NAMES = {  # group -> its name over the dots of the scoreboard, and in a row's numbers
+    "edit": "the edit",
+    "reworded": "reworded",
+    "follows": "follows",
+    "neighbor": "neighbors stay",
+    "unrelated": "unrelated stays",
+}
+BLOCKS = (
+    ("change", "What should change", "the fact, other words for it, and what follows", CHANGE),
+    ("stay", "What should stay", "other subjects, and text about something else", STAY),
+)
+MARKS = {True: ("good", "✓"), False: ("bad", "✗"), None: ("free", "–")}
+LEGEND = (
+    "p: probability of the whole answer right behind the prompt, before → after. KL: how far the "
+    "next token has moved, base against edited, in nats; 0 is not at all."
+)
+WORDS, LETTERS = 2, 18  # of an answer in a row
+STOPS = ",;:.!?"  # end a clause
+
+
+def status(view: View) -> str:
+    """The sentence under the headline: what was done, and by whom."""
+    if view.undone:
+        return f'<div class="status done" role="status">↺ {escape(view.note or "")}</div>'
+    if view.editor is None:
+        line = "Before, and after your edits so far." if view.live else "What the model says now."
+        line += f" Press <b>Edit</b> to make it say “{escape(view.new)}”."
+        return f'<div class="status" role="status"><span>{line}</span></div>'
+    editor = escape(view.editor)
+    lead = "We changed one fact."
+    if view.rows[0].good is False:
+        lead = f"{editor} was to change one fact, and the model does not say so."
+    parts = ["stored example", editor]
+    if not view.stored:
+        parts = [editor, f"{view.seconds or 0:.1f} s", "undo is exact"]
+    warning = f'<p class="note">Note: {escape(view.note)}</p>' if view.note else ""
+    return (
+        f'<div class="status done" role="status"><span>{lead} <b>What else moved?</b> '
+        f"<small>{' · '.join(parts)}</small></span></div>{warning}"
+    )
+
+
+def headline(view: View) -> str:
+    """The edit prompt with its answer, in large type; the old answer struck out when it changed."""
+    row = view.rows[0]
+    same = row.after is None or row.after == row.before
+    before, after = brief(row.before, row.before if same else row.after or "")
+    now = f"<b>{escape(after) or NOTHING}</b>"
+    if not same:
+        now = f"<s>{escape(before) or NOTHING}</s> {now}"
+    return f'<h2 class="headline"><span>{escape(row.prompt)}</span> {now}</h2>'
+
+
+def comparison(view: View) -> str:
+    """Both blocks and the further tests of every editor, and the scoreboard below them."""
+    several = [column for column in view.columns if column.rows]
+    asked = [column.rows for column in several] or [view.rows]
+    live = next((i for i, rows in enumerate(asked) if rows is view.rows), 0)
+    names = [column.name for column in several] or [view.editor or ""]
+    parts = [
+        f'<div class="asked" data-column="{i}" data-editor="{escape(names[i])}"'
+        f"{'' if i == live else ' hidden'}>{_blocks(view, rows)}</div>"
+        for i, rows in enumerate(asked)
+    ]
+    legend = f'<p class="num source">{LEGEND}</p>'
+    guesses = '<p class="guesses" role="status"></p>'
+    return f"{''.join(parts)}{guesses}{legend}{_source(view.subject)}{scoreboard(view)}"
+
+
+def _blocks(view: View, rows: Sequence[Row]) -> str:
+    """One editor's rows: two blocks side by side, and the other tests folded below them."""
+    blocks = []
+    for kind, title, about, groups in BLOCKS:
+        body = "".join(_row(view, row, kind) for row in rows if row.group in groups)
+        if not body:
+            body = '<tr><td colspan="3">Nothing of the kind was asked.</td></tr>'
+        blocks.append(
+            f'<section class="half {kind}"><h3>{title}</h3><p>{about}</p>{_table(body)}</section>'
+        )
+    more = [row for group in MORE for row in rows if row.group == group]
+    opened = " open" if any(row.group == "own" for row in more) else ""
+    body = "".join(_row(view, row, "more") for row in more)
+    fold = f"<details{opened}><summary>More tests</summary>{_table(body)}</details>" if more else ""
+    return f'<div class="two">{"".join(blocks)}</div>{fold}'
+
+
+def _table(body: str) -> str:
+    heads = ("Prompt", "Before → after", "As it should be")
+    head = "".join(f'<th scope="col">{name}</th>' for name in heads)
+    return f'<table class="moved"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+
+
+def _row(view: View, row: Row, kind: str) -> str:
+    """Prompt, answers, mark; the numbers below the prompt, and the guess over the answers."""
+    about = f"<small>{MORE[row.group]}</small>" if row.group in MORE else ""
+    prompt = f'<td class="prompt">{escape(row.prompt)} …{about}{_numbers(view, row)}</td>'
+    if row.after is None:
+        answer = escape(brief(row.before, row.before)[0]) or NOTHING
+        return f'<tr class="{row.group}">{prompt}<td class="answer">{answer}</td><td></td></tr>'
+    style, icon = MARKS[row.good]
+    mark = f'<span aria-hidden="true">{icon}</span><i class="said">{escape(row.word)}</i>'
+    guess = _guess(kind) if row.good is not None and kind != "more" else ""
+    good = {True: "1", False: "0", None: ""}[row.good]
+    whole = f"before: {_line(row.before)} · after: {_line(row.after)}"
+    return (
+        f'<tr class="{row.group}" data-good="{good}">{prompt}'
+        f'<td class="answer" title="{escape(whole)}">{_answers(row)}{guess}</td>'
+        f'<td class="mark {style}">{mark}</td></tr>'
+    )
+
+
+def _answers(row: Row) -> str:
+    """Both answers in a few words, the earlier one struck out where the later is another."""
+    before, after = (escape(text) or NOTHING for text in brief(row.before, row.after or ""))
+    if before == after:
+        return f'<span>{before}</span> <span class="after">→ {after}</span>'
+    return f'<s>{before}</s> <span class="after">→ <b>{after}</b></span>'
+
+
+def brief(before: str, after: str) -> tuple[str, str]:
+    """Two answers in a few words each; where they differ only later, from there on.
+
+    ("Paris, France.", "Rome.") -> ("Paris", "Rome");
+    ("It is red.", "It is blue.") -> ("… red", "… blue").
+    """
+    old, new = (first_sentence(text).removesuffix(" …").split() for text in (before, after))
+    shown = _few(old), _few(new)
+    if old == new or shown[0] != shown[1]:
+        return shown
+    pairs = zip(old, new, strict=False)
+    ends = min(len(old), len(new))
+    same = next((i for i, (a, b) in enumerate(pairs) if a.strip(STOPS) != b.strip(STOPS)), ends)
+    first, second = (" ".join(words[same : same + WORDS]).strip(STOPS) for words in (old, new))
+    return f"… {first or '(ends)'}", f"… {second or '(ends)'}"
+
+
+def _few(words: Sequence[str]) -> str:
+    """The first clause of an answer, cut behind two words or 18 letters."""
+    end = next((i for i, word in enumerate(words, 1) if word[-1] in STOPS), len(words))
+    kept = " ".join(words[: min(end, WORDS)]).strip(STOPS)
+    if len(kept) > LETTERS:
+        return f"{kept[: LETTERS - 1]}…"
+    return kept if end <= WORDS else f"{kept} …"
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split()) or "(nothing)"
+
+
+def _numbers(view: View, row: Row) -> str:
+    """The row's verdict in words, its probabilities and its divergence."""
+    parts = [NAMES.get(row.group, ""), row.word]
+    for answer, was, now in (
+        (view.new, row.p_before, row.p_after), (view.old, row.old, row.old_after),
+    ):  # fmt: skip
+        if answer and was is not None:
+            after = "" if now is None else f" → {number(now)}"
+            parts.append(f"p({_few(answer.split())}) {number(was)}{after}")
+    if row.kl is not None:
+        parts.append(f"KL {number(row.kl)}")
+    return f'<small class="num">{escape(" · ".join(filter(None, parts)))}</small>'
+
+
+def _guess(kind: str) -> str:
+    """What one may expect of a row before one sees it."""
+    expected = {"change": ("changes", "does not"), "stay": ("stays", "moves")}[kind]
+    buttons = "".join(
+        f'<button type="button" data-guess="{value}">{word}</button>'
+        for value, word in zip("10", expected, strict=True)
+    )
+    return f'<span class="guess">{buttons}</span>'
+
+
+def scoreboard(view: View) -> str:
+    """Editors × kinds of prompts, a dot for each: filled where it is as it should be."""
+    columns = view.columns
+    if not any(column.rows for column in columns):
+        return ""
+    heads = "".join(f'<th scope="col">{name}</th>' for name in ("Editor", *NAMES.values(), "So"))
+    shown = 0
+    body = []
+    for i, column in enumerate(columns):
+        body.append(_line_of(view, column, i, shown))
+        shown += bool(column.rows)
+    return (
+        f'<table class="score"><caption>A dot for each prompt: filled where the answer is as it '
+        f"should be.</caption><thead><tr>{heads}</tr></thead><tbody>{''.join(body)}</tbody></table>"
+    )
+
+
+def _line_of(view: View, column: Column, index: int, shown: int) -> str:
+    """One editor's dots and the verdict on both halves; or why it made no edit."""
+    name = escape(column.name)
+    if not column.rows:
+        why = f"made no edit: {escape(column.error or '')}"
+        return (
+            f'<tr class="bad"><th scope="row">{name}</th>'
+            f'<td class="words" colspan="{len(NAMES) + 1}">✗ {why}</td></tr>'
+        )
+    live = index == view.chosen
+    if len(view.columns) > 1:
+        pressed = "true" if live else "false"
+        name = f'<button type="button" data-show="{shown}" aria-pressed="{pressed}">{name}</button>'
+        if live:
+            name += " <small>kept</small>"
+        elif not view.stored:
+            name += f' <button type="button" class="keep" data-keep="{index}">keep it</button>'
+    cells = "".join(
+        f'<td data-name="{heading}">{_dots(column.rows, group, shown)}</td>'
+        for group, heading in NAMES.items()
+    )
+    good, words = judged(column.rows)
+    style, icon = MARKS[good]
+    return (
+        f'<tr class="{style}"><th scope="row">{name}</th>{cells}'
+        f'<td class="words">{icon} {words}</td></tr>'
+    )
+
+
+def _dots(rows: Sequence[Row], group: str, shown: int) -> str:
+    """The dots of one kind of prompt, with the same in words."""
+    asked = [(i, row) for i, row in enumerate(rows) if row.group == group]
+    if not asked:
+        return '<span class="none">not asked</span>'
+    good, total = tally(tuple(rows), group)
+    dots = "".join(
+        f'<i class="dot {MARKS[row.good][0]}" data-dot="{shown}.{row.group}.{i}" '
+        f'title="{escape(row.prompt)} … {escape(" → ".join(brief(row.before, row.after or "")))}">'
+        "</i>"
+        for i, (_, row) in enumerate(asked)
+    )
+    return f'<span role="img" aria-label="{good} of {total}">{dots}</span>'
+
+
+def judged(rows: Sequence[Row]) -> tuple[bool | None, str]:
+    """Whether an editor did both halves, to write and to leave the rest; and what it did, in words.
+
+    None where one of the halves was not tested.
+    """
+    counts = {group: tally(tuple(rows), group) for group in NAMES}
+    if counts["edit"][0] == 0:
+        return False, "did not write it"
+    faults = {
+        "reworded": "not in {} of {} rewordings",
+        "neighbor": "moves {} of {} neighbors",
+        "unrelated": "moves {} of {} unrelated texts",
+    }
+    found = [
+        words.format(counts[group][1] - counts[group][0], counts[group][1])
+        for group, words in faults.items()
+        if counts[group][0] < counts[group][1]
+    ]
+    if found:
+        return False, ", ".join(found)
+    if not counts["neighbor"][1]:
+        return None, "locality not tested"
+    if not counts["reworded"][1]:
+        return None, "not tested in other words"
+    return True, "both halves hold"
+
+
+def _source(subject: Subject) -> str:
+    """Where the test prompts of a typed fact come from; nothing for an example."""
+    if not subject.typed:
+        return ""
+    if subject.borrowed is None:
+        how = "named by you" if subject.wanted else "found by the prompt"
+        said = (
+            "Rewordings, neighbors and unrelated prompts are those of the kind of fact “"
+            f"{escape(subject.case.relation or '')}” ({how}; you can name another in the form)."
+        )
+    else:
+        near = ", ".join(f"“{escape(name)}”" for name in subject.nearest)
+        said = (
+            "No kind of fact of the classroom fits this prompt"
+            + (f" (nearest: {near})" if near else "")
+            + ", so there are no rewordings, and neighbors and unrelated prompts are borrowed from "
+            f"the example about “{escape(subject.borrowed)}”. You can name a kind in the form."
+        )
+    return f'<p class="source">{said}</p>'

@@ -1,0 +1,142 @@
+"""What should change beside what should stay, the scoreboard, and the line of the form."""
+
+from __future__ import annotations
+
+import re
+from types import SimpleNamespace
+
+import pytest
+
+import lib
+from demo_app.html.comparison import brief, comparison, headline, judged, scoreboard, status
+from demo_app.session.choices import completed, continued
+from demo_app.session.views import Column, Row, Subject, View
+from demo_app.stored import examples
+
+SUBJECT = Subject(lib.Case(lib.Fact("The Tower", "{} is in", "Rome", "Paris")))
+
+
+def row(group: str, good: bool | None = True, word: str = "") -> Row:
+    return Row(group, f"{group} is", "Paris.", 0.1, "Rome.", 0.2, 0.3, good, word)
+
+
+def rows(**wrong: int) -> tuple[Row, ...]:
+    """One edit, two rewordings, four neighbors and two texts, of which so many are not right."""
+    sizes = {"edit": 1, "reworded": 2, "follows": 1, "neighbor": 4, "unrelated": 2}
+    return tuple(
+        row(group, i >= wrong.get(group, 0)) for group, size in sizes.items() for i in range(size)
+    )
+
+
+def view(*asked: tuple[Row, ...], refused: str = "", stored: bool = False) -> View:
+    names = ("rome", "ft_m", "grace", "wise")
+    columns = [Column(names[i], names[i].upper(), one) for i, one in enumerate(asked)]
+    if refused:
+        columns.append(Column("mend", "MEND", error=refused))
+    return View(SUBJECT, (), 1, columns=tuple(columns), old="Paris", stored=stored).keep(0)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "good", "words"),
+    [
+        ({}, True, "both halves hold"),
+        ({"follows": 1}, True, "both halves hold"),
+        ({"edit": 1}, False, "did not write it"),
+        ({"neighbor": 2}, False, "moves 2 of 4 neighbors"),
+        ({"reworded": 2, "unrelated": 1}, False,
+         "not in 2 of 2 rewordings, moves 1 of 2 unrelated texts"),
+    ],
+)  # fmt: skip
+def test_a_row_of_the_scoreboard_is_judged_by_both_halves(wrong, good, words):
+    assert judged(rows(**wrong)) == (good, words)
+    shown = scoreboard(view(rows(**wrong)))
+    assert words in shown and f'<tr class="{"good" if good else "bad"}">' in shown
+    assert shown.count('class="dot bad"') == sum(wrong.values())
+
+
+def test_what_was_not_tested_gets_no_score():
+    no_neighbors = tuple(one for one in rows() if one.group != "neighbor")
+    assert judged(no_neighbors) == (None, "locality not tested")
+    assert 'class="none">not asked' in scoreboard(view(no_neighbors))
+    typed = tuple(one for one in rows() if one.group != "reworded")
+    assert judged(typed) == (None, "not tested in other words")
+    uncounted = (*rows(), row("follows", None, "not counted"))
+    shown = scoreboard(view(uncounted))
+    assert 'aria-label="1 of 1"' in shown and shown.count('class="dot free"') == 1
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_the_editors_stand_beside_each_other_and_one_is_shown(count):
+    found = view(*[rows()] * (count - 1), rows(neighbor=4), refused="it has no network")
+    shown = comparison(found)
+    assert len(re.findall('class="asked"', shown)) == count
+    assert len(re.findall('class="asked"[^>]* hidden', shown)) == count - 1
+    assert shown.count('<tr class="good">') == count - 1 and shown.count('<tr class="bad">') == 2
+    assert "MEND" in shown and "it has no network" in shown
+    assert shown.count("data-keep") == count - 1, "each but the one that is kept"
+    assert "data-keep" not in comparison(view(rows(), rows(), stored=True))
+    change, stay = shown.split("What should stay")[:2]
+    assert "reworded is" in change and "neighbor is" not in change.split("What should change")[1]
+    assert "neighbor is" in stay and "unrelated is" in stay.split("</section>")[0]
+
+
+def test_an_answer_is_shown_in_a_few_words_from_where_it_differs():
+    assert brief(" Paris, France.", " Rome, Italy.") == ("Paris", "Rome")
+    assert brief("Paris.", "Paris.") == ("Paris", "Paris")
+    assert brief("a dough that is made", "a dough that is baked") == ("… made", "… baked")
+    assert brief("New York, and more.", "New York")[1] == "… (ends)"
+    assert brief("", "x") == ("", "x") and len(brief("w" * 90, "")[0]) <= 18
+
+
+def test_the_sentence_under_the_headline_says_whose_it_is():
+    said = status(view(rows(), stored=True))
+    assert "What else moved?" in said and "stored example" in said and "undo" not in said
+    own = status(view(rows()))
+    assert "stored" not in own and "undo is exact" in own
+    assert "the model does not say so" in status(view(rows(edit=1)))
+    assert "<s>Paris</s> <b>Rome</b>" in headline(view(rows()))
+    looked = View(SUBJECT, (Row("edit", "The Tower is in", "Paris.", 0.1),))
+    assert "<s>" not in headline(looked) and "Press <b>Edit</b>" in status(looked)
+    assert "Paris" in comparison(looked) and "score" not in comparison(looked)
+
+
+def test_numbers_and_guesses_stand_in_every_row_that_has_them():
+    shown = comparison(view(rows()))
+    assert "p(Rome) 0.100 → 0.200" in shown and "KL 0.300" in shown
+    assert shown.count('data-guess="1"') == len(rows()), "for whoever guesses first"
+    assert "data-guess" not in comparison(view((*rows(), row("chat")))).split("More tests")[1]
+
+
+@pytest.mark.parametrize(
+    ("subject", "prompt", "whole"),
+    [
+        ("The Louvre", "is located in", "{} is located in"),
+        ("The Louvre", "Where is {}? In", "Where is {}? In"),
+        ("The Louvre", "The Louvre is in", "The Louvre is in"),
+        ("sheep", "the young of a sheep is a", "the young of a sheep is a"),
+        ("Eifel", "The Eiffel Tower is in", "The Eiffel Tower is in"),
+        ("A", None, None),
+    ],
+)
+def test_the_line_reads_as_a_sentence(subject, prompt, whole):
+    assert completed(subject, prompt) == whole
+    if prompt == "is located in":
+        assert continued(whole) == prompt
+    elif prompt:
+        assert continued(prompt) == prompt
+
+
+def test_the_page_opens_with_the_stored_comparison():
+    found = examples.read(examples.file_of("SmolLM2-135M-Instruct"))
+    lm = SimpleNamespace(name=found.model, fingerprint=found.fingerprint)
+    case = next(case for case in lib.classroom(lm.name) if case.fact == found.fact)
+    shown = examples.of(lm).view(Subject(case))
+    assert shown.stored and shown.editor == "ROME" and shown.live == 0
+    assert [column.name for column in shown.columns] == ["ROME", "FT-M", "GRACE"]
+    asked = {(group, prompt) for group, prompt, _ in Subject(case).prompts}
+    for column in shown.columns:
+        assert {(one.group, one.prompt) for one in column.rows} == asked
+    assert judged(shown.rows) == (True, "both halves hold")
+    assert "stored example" in status(shown) and "data-keep" not in comparison(shown)
+    other = Subject(lib.Case(lib.Fact("The Tower", "{} is in", "Oslo")))
+    assert found.view(other) is None, "about another fact nothing is stored"
