@@ -214,8 +214,6 @@ for i in range(30):
     for j in range(30):
         slow = K[:, i] @ inverse @ K[:, j] / (K[:, i] @ inverse @ K[:, i])
         assert abs(slow - rho[i, j]) < 1e-9
-
-# %%
 others = ~torch.eye(n, dtype=torch.bool)  # i ≠ j
 d_eff = C.trace() ** 2 / (C @ C).trace()
 plain = interference(K, torch.eye(d).double())  # C = I

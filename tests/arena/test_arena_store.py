@@ -119,7 +119,7 @@ def test_two_models_are_compared_on_the_facts_that_both_were_given(monkeypatch):
     (line,) = lines  # only rome has ten edits on both
     cells = [cell.split(" [")[0] for cell in line.strip("| ").split(" | ")]
     # three of four facts held, and half of two of three; the pairs are x, 0 and 1
-    assert cells[:5] == ["`rome`", "rows", "75", "33", "−33"]
+    assert cells[:5] == ["`rome` (both keys)", "rows", "75", "33", "−33"]
     assert cells[5:] == ["–"] * 6
 
 

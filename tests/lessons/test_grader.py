@@ -227,8 +227,8 @@ def test_check_as_text_and_json(tmp_path, capsys):
     assert "✓ 2.1 ★" in capsys.readouterr().out
     assert grader.main(["check", "2", "--my", str(tmp_path), "--json", "--seed", "7"]) == 1
     report = json.loads(capsys.readouterr().out)
-    assert (report["solved"], report["exercises"], report["seed"]) == (1, 4, 7)
-    assert [v["status"] for v in report["verdicts"]] == ["solved"] + ["missing"] * 3
+    assert (report["solved"], report["exercises"], report["seed"]) == (1, 5, 7)
+    assert [v["status"] for v in report["verdicts"]] == ["solved"] + ["missing"] * 4
     assert report["points"] == INSERT.stars and "insert" in report["verdicts"][0]["name"]
     assert grader.main(["solution", "2.1"]) == 0
     shown = capsys.readouterr().out
@@ -261,12 +261,12 @@ def test_a_folder_of_students_becomes_a_table_of_marks(tmp_path, capsys):
     assert grader.main([*call, "--csv", str(marks), "--json"]) == 0
     with marks.open(newline="") as file:
         head, *rows = csv.reader(file)
-    assert head == ["student", "2.1", "2.2", "2.3", "2.4", "solved", "points", "of"]
+    assert head == ["student", "2.1", "2.2", "2.3", "2.4", "2.5", "solved", "points", "of"]
     assert rows == [
-        ["'=HYPERLINK()", "", "", "", "", "0", "0", "8"],
-        ["ada", "1", "2", "2", "3", "4", "8", "8"],
-        ["ben", "1", "0", "0", "", "1", "1", "8"],
-        ["cleo", "0", "", "", "", "0", "0", "8"],
+        ["'=HYPERLINK()", "", "", "", "", "", "0", "0", "11"],
+        ["ada", "1", "2", "2", "3", "3", "5", "11", "11"],
+        ["ben", "1", "0", "0", "", "", "1", "1", "11"],
+        ["cleo", "0", "", "", "", "", "0", "0", "11"],
     ]
     report = json.loads(capsys.readouterr().out)["students"]
     messages = [v["message"] for v in report["ben"]["verdicts"]]
