@@ -17,6 +17,10 @@ from .jobs import told_plainly
 SUBJECT = "What the sentence is about: The Eiffel Tower"
 PROMPT = "How it goes on, up to the answer; or the whole sentence, with {} for the subject"
 AGAIN = '<a class="phone" href="#form">Another fact ↓</a>'  # beside Edit, which is always in reach
+JUMP = """element.addEventListener("click", (event) => {
+  event.preventDefault();
+  document.getElementById("form").scrollIntoView();
+});"""  # the page has a base: the bare link would load it anew, without its address
 
 
 class Form:
@@ -33,7 +37,7 @@ class Form:
             gr.HTML('<span aria-hidden="true">→</span>', elem_id="arrow", min_width=20)
             self.target = _field(fact.target_new, "New answer", "What it should say", 3)
             with gr.Row(elem_id="do"):
-                gr.HTML(AGAIN, elem_classes="phone")
+                gr.HTML(AGAIN, elem_classes="phone", js_on_load=JUMP)
                 self.go = gr.Button("Edit", variant="primary", scale=2, min_width=90)
                 self.stop = gr.Button("Stop", interactive=False, scale=1, min_width=70)
         self.fold = gr.Accordion(_with(studio, [first]), open=False, elem_id="settings")

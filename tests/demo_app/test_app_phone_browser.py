@@ -83,11 +83,11 @@ def test_the_first_screen_holds_a_change_and_a_neighbor(visit, tmp_path):
     page.screenshot(path=tmp_path / "first.png")
     form, result = (page.locator(name).bounding_box() for name in ("#form", "#result"))
     assert form["y"] >= result["y"] + result["height"], "what happened stands before the form"
-    page.locator("table.score").wait_for()
-    page.wait_for_timeout(2_000)  # what comes in late moves the form after a jump to it
+    before = page.url
     page.get_by_role("link", name="Another fact").click()
     page.wait_for_timeout(300)
-    assert on_screen(page.get_by_label("Subject", exact=True), bar)
+    subject = page.get_by_label("Subject", exact=True)
+    assert on_screen(subject, bar) and page.url == before
     assert on_screen(edit), "under the thumb wherever one is"
     fits(page, 390)
 
