@@ -414,7 +414,7 @@ def put_in_front(tokenizer: Any, token: str) -> None:
 
     Raises ValueError for what is no token of it, and where it puts a token there already.
     """
-    number = tokenizer.get_vocab().get(token)
+    number = tokenizer.get_vocab().get(token) if isinstance(token, str) else None
     if number is None or not hasattr(tokenizer, "backend_tokenizer"):
         raise ValueError(f"{token!r} is no token that this tokenizer can put in front of a text")
     if encode_prompt(tokenizer, "a") != tokenizer("a", add_special_tokens=False)["input_ids"]:

@@ -65,33 +65,28 @@ def measured_pairs(mode: str) -> Iterator[tuple[str, str]]:
             yield editor, rest[0]
 
 
+def single(title: str, before: str, editor: str, form: str) -> list[tuple[str, ...]]:
+    """The rows of an editor's single edits, openers and others: a form without, another with."""
+    cells = f"{editor} {before} alone without", f"{editor} {form} alone with"
+    return [(title, group, *compared(*cells, PARTS, who)) for group, who in GROUPS.items()]
+
+
 @made("sink-alone", "sink")
 def alone() -> str:
     """Single edits without the token and with it, openers and others."""
-    lines = [
-        (
-            f"`{editor}`, {form}",
-            group,
-            *compared(f"{editor} {form} alone without", f"{editor} {form} alone with", PARTS, who),
-        )
-        for editor, form in measured_pairs("alone")
-        for group, who in GROUPS.items()
-    ]
+    pairs = measured_pairs("alone")
+    lines = [row for one, form in pairs for row in single(f"`{one}`, {form}", form, one, form)]
     return table(("editor", "subjects", "facts", *PARTS), lines, left=2)
 
 
 @made("sink-forms", "sink")
 def forms() -> str:
-    """Today's preset without the token against the published key and bound with it."""
+    """Today's preset without the token against other forms with it."""
     lines = [
-        (
-            f"`{editor}`, preset without → {form} with",
-            group,
-            *compared(f"{editor} preset alone without", f"{editor} {form} alone with", PARTS, who),
-        )
-        for editor, form in measured_pairs("alone")
+        row
+        for one, form in measured_pairs("alone")
         if form != "preset"
-        for group, who in GROUPS.items()
+        for row in single(f"`{one}`, preset without → {form} with", "preset", one, form)
     ]
     return table(("from → to", "subjects", "facts", *PARTS), lines, left=2)
 

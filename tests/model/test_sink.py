@@ -61,7 +61,7 @@ def test_an_exported_model_keeps_its_token(both, tmp_path):
     assert lib.load(str(tmp_path / "model")).leading_bos == tiny.EOS
 
 
-@pytest.mark.parametrize("sink", ["no token", "", "Rome Rome"])
+@pytest.mark.parametrize("sink", ["no token", "", "Rome Rome", 5, ["<|end|>"]])
 def test_what_is_no_token_is_refused(folder, sink):
     with pytest.raises(ValueError, match="is no token that this tokenizer can put in front"):
         lib.load(folder, sink=sink)

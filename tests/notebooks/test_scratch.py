@@ -72,8 +72,14 @@ class World:
     def searched(self) -> dict[str, float]:
         """The search's settings by the names that the files have."""
         s = self.search
-        return {"steps": s.steps, "lr": s.v_lr, "clamp": s.clamp, "kl_weight": s.kl_factor,
-                "decay": s.decay, "enough": s.enough}  # fmt: skip
+        return {
+            "steps": s.steps,
+            "lr": s.v_lr,
+            "clamp": s.clamp,
+            "kl_weight": s.kl_factor,
+            "decay": s.decay,
+            "enough": s.enough,
+        }
 
     def projection(self, layer: int):
         return self.lm.model.get_submodule(self.lm.mlp_out(layer))
@@ -341,8 +347,17 @@ def check_two_phases(world: World, networks: dict) -> None:
 
 def check_ultraedit(world):
     lm, layers = world.lm, (world.layer, world.layer + 1)
-    settings = {"down": layers, "step": 0.1, "ridge": 0.5, "reduction": "fact_mean", "few": None,
-                "repeat": 1, "strength": 0.0, "keep_keys": False, "warmup": "none"}  # fmt: skip
+    settings = {
+        "down": layers,
+        "step": 0.1,
+        "ridge": 0.5,
+        "reduction": "fact_mean",
+        "few": None,
+        "repeat": 1,
+        "strength": 0.0,
+        "keep_keys": False,
+        "warmup": "none",
+    }
     editor = lib.EDITORS["ultraedit"](lm, **settings)
     modules = [world.projection(layer) for layer in layers]
     moments = tuple(ultraedit.empty(d) for d in modules[0].weight.shape[::-1])
@@ -403,12 +418,31 @@ def check_wise(world):
     layer, lr, beta = (3, 0.3, 4.0) if is_tiny(world) else (25, 5.0, 20.0)
     module, margins = world.projection(layer), (0.25 * beta, beta, 0.5 * beta)
     alpha, beta, gamma = margins
-    settings = {"layer": layer, "lr": lr, "n_iter": 6, "templates": CONTEXTS, "irrelevant": CALM,
-                "units": "absolute", "alpha": alpha, "beta": beta, "gamma": gamma,
-                "save_freq": 1, "merge_freq": 2, "retrieve": True, "remeasure": False,
-                "mask_ratio": 0.4, "margin_weight": 1.0, "whiten": None, "calibrate": None,
-                "track": False, "rehearse": 0, "target_eos": False, "irrelevant_n": 1,
-                "act_ratio": 0.88, "density": 0.5}  # fmt: skip
+    settings = {
+        "layer": layer,
+        "lr": lr,
+        "n_iter": 6,
+        "templates": CONTEXTS,
+        "irrelevant": CALM,
+        "units": "absolute",
+        "alpha": alpha,
+        "beta": beta,
+        "gamma": gamma,
+        "save_freq": 1,
+        "merge_freq": 2,
+        "retrieve": True,
+        "remeasure": False,
+        "mask_ratio": 0.4,
+        "margin_weight": 1.0,
+        "whiten": None,
+        "calibrate": None,
+        "track": False,
+        "rehearse": 0,
+        "target_eos": False,
+        "irrelevant_n": 1,
+        "act_ratio": 0.88,
+        "density": 0.5,
+    }
     calm = [read_inputs(world, module, text) for text in CALM]
     more = {"lr": lr, "steps": 6, "share": 0.4, "per_shard": 1, "shards": 2, "density": 0.5}
     side, patch = wise.Side(), lib.EMPTY
@@ -445,8 +479,15 @@ def check_wise(world):
 def check_lemoe(world):
     lm, layer = world.lm, 1 if is_tiny(world) else 20
     mlp = lm.model.get_submodule(f"model.layers.{layer}.mlp")
-    settings = {"layer": layer, "lr": 1e-2 if is_tiny(world) else 3e-3, "steps": 5, "width": 32,
-                "batch_size": 1, "templates": CONTEXTS[:2], "irrelevant": CALM}  # fmt: skip
+    settings = {
+        "layer": layer,
+        "lr": 1e-2 if is_tiny(world) else 3e-3,
+        "steps": 5,
+        "width": 32,
+        "batch_size": 1,
+        "templates": CONTEXTS[:2],
+        "irrelevant": CALM,
+    }
     editor = lib.EDITORS["lemoe"](lm, **settings)
     first = editor.edit(world.facts[:2])
     patch = editor.edit(world.facts[-1:], after=first)
@@ -516,8 +557,13 @@ def memit_solve(C: dict, world: World):
 def searched(world: World) -> dict[str, Any]:
     """The search's settings by the library's names."""
     s = world.search
-    return {"v_lr": s.v_lr, "steps": s.steps, "decay": s.decay, "clamp": s.clamp,
-            "kl_factor": s.kl_factor}  # fmt: skip
+    return {
+        "v_lr": s.v_lr,
+        "steps": s.steps,
+        "decay": s.decay,
+        "clamp": s.clamp,
+        "kl_factor": s.kl_factor,
+    }
 
 
 # ---- the files themselves ------------------------------------------------------------------------
