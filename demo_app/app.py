@@ -107,7 +107,7 @@ def build(studio: Studio, examples: finished.Examples | None, ready: View) -> Bl
     with Blocks(title=TITLE, analytics_enabled=False, delete_cache=(600, 3600)) as demo:
         with gr.Row(elem_id="top"):
             gr.HTML(f"<h1>{TITLE}</h1>", scale=8, min_width=320)
-            live = gr.HTML(render.header(studio.lm.name, 0), scale=3, min_width=110)
+            live = gr.HTML(render.header(studio.lm.plain_name, 0), scale=3, min_width=110)
             last = gr.Button("Undo last", size="sm", interactive=False, scale=0, min_width=100)
             everything = gr.Button("Undo all", size="sm", interactive=False, scale=0, min_width=100)
         with gr.Tabs(selected="edit", overflow_behavior="wrap") as tabs:
@@ -134,7 +134,7 @@ def build(studio: Studio, examples: finished.Examples | None, ready: View) -> Bl
                 page.follows(taken.loaded)
             with gr.Tab("About", id="about"):
                 with gr.Column(elem_classes="card"):
-                    gr.HTML(about(studio.lm.name))
+                    gr.HTML(about(studio.lm.plain_name))
 
         endpoints(studio)
 

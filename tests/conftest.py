@@ -36,3 +36,11 @@ def default_lm():
     import lib
 
     return lib.load(dtype="float32")
+
+
+@pytest.fixture(scope="session")
+def plain_lm():
+    """The default model without its sink token, as stored runs and the authors' code read it."""
+    import lib
+
+    return lib.load(dtype="float32", sink=None)

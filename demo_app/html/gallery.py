@@ -13,14 +13,14 @@ GROUPS = {"chat": "asked as chat", "negation": "denied", "edit": "the edit", "ow
 
 
 def cards(held: Gallery, model: str, editors: dict[str, tuple[str, str]]) -> str:
-    """All exhibits, each a link that opens it; `model` is the fingerprint of the page's model.
+    """All exhibits, each a link that opens it; `model` is the identity of the page's model.
 
     editors: {name: (how it is written, its sentence)}.
     """
     items = "".join(_card(one, editors) for one in held.exhibits)
     here = (
         "which is the model of this page."
-        if model == held.fingerprint
+        if model == f"{held.model} {held.fingerprint}"
         else "and this page runs another model: the edits may come out otherwise here."
     )
     return (

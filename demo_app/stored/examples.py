@@ -20,6 +20,7 @@ import msgspec
 import lib
 from lib.atomic_files import whole_file
 from lib.data.texts import HELD_OUT
+from lib.model.apply_patch import BEHIND
 
 from ..inside.key_overlap import Overlaps, Scope
 from ..inside.layers_of_a_fact import Sizes, Trace
@@ -163,7 +164,7 @@ class Examples:
 
 def file_of(model: str, folder: Path = FOLDER) -> Path:
     """Where the examples of a model are kept, whether there are any or not."""
-    return folder / f"{model.lower()}.json"
+    return folder / f"{model.partition(BEHIND)[0].lower()}.json"
 
 
 def read(path: Path) -> Examples:
@@ -175,12 +176,12 @@ def read(path: Path) -> Examples:
 
 
 def of(lm: lib.LM, folder: Path = FOLDER) -> Examples | None:
-    """The examples of a model; None where none were made for these weights."""
+    """The examples of a model; None where none were made for it, and for these weights."""
     path = file_of(lm.name, folder)
     if "/" in lm.name or "\\" in lm.name or not path.is_file():
         return None
     found = read(path)
-    return found if found.fingerprint == lm.fingerprint else None
+    return found if (found.model, found.fingerprint) == (lm.name, lm.fingerprint) else None
 
 
 def write(found: Examples, folder: Path = FOLDER) -> Path:

@@ -244,7 +244,7 @@ class Page:
         edits = len(session.patches)
         undo = gr.Button(interactive=edits > 0)
         page = {
-            self.live: render.header(self.studio.lm.name, edits),
+            self.live: render.header(self.studio.lm.plain_name, edits),
             self.last: undo,
             self.everything: undo,
             self.form.go: gr.Button(interactive=True),

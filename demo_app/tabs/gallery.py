@@ -30,7 +30,7 @@ class GalleryTab:
             gr.HTML('<h2 class="name">Surprising edits</h2>')
             gr.HTML(render.hint(SEE))
             shown, editors = gallery.gallery(), studio.choices.editors()
-            gr.HTML(html.cards(shown, studio.lm.fingerprint, editors))
+            gr.HTML(html.cards(shown, studio.lm.identity, editors))
 
 
 def opened(studio: Studio, shown: Exhibit) -> Opened:

@@ -57,7 +57,12 @@ def command(name: str, about: str, *options: Option) -> Callable:
 PLACEMENT = (
     option("--dtype", help="float32, bfloat16, …"),
     option("--device-map", help="as transformers names it, e.g. auto"),
-    option("--sink", help="token in front of every text: '<|endoftext|>' for the embedded model"),
+    option(
+        "--sink",
+        default="own",
+        help="token in front of every text, or none; default: '<|endoftext|>' for the embedded "
+        "model, none for others",
+    ),
 )
 MODEL = (
     option(
@@ -177,4 +182,5 @@ def write_json(path: Path | None, result: dict[str, Any]) -> None:
 
 def load(given: argparse.Namespace, device_map: Any = None) -> LM:
     """The model that `--model`, `--dtype`, `--device-map` and `--sink` name."""
-    return lm.load(given.model, given.dtype, given.device_map or device_map, given.sink)
+    sink = None if given.sink == "none" else given.sink
+    return lm.load(given.model, given.dtype, given.device_map or device_map, sink)

@@ -188,7 +188,7 @@ def base_name(lm: LM) -> str:
     """The base model as a card may name it: its hub id, or its name, never a path."""
     known = str(getattr(lm.model.config, "_name_or_path", "") or "")
     hub = known.count("/") == 1 and not known.startswith((".", "/", "~")) and "\\" not in known
-    return known if hub and not Path(known).exists() else lm.name
+    return known if hub and not Path(known).exists() else lm.plain_name
 
 
 def _change(lm: LM, name: str, value: Tensor | LowRank) -> LowRank | Tensor:

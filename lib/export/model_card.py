@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from ..evaluation.scores import Scores
 from ..model import packaged_models
+from ..model.apply_patch import BEHIND
 from ..patch.patch import Edit, Patch
 
 PACKAGED = {one.name: one for one in packaged_models.PACKAGED.values()}
@@ -133,6 +134,8 @@ def _loading(kind: str, base: str, folder: str, patch: Patch) -> str:
     note = f"Made on `{patch.base}`: name, and fingerprint of the weights." if patch.base else ""
     if kind == "adapter" and note:
         note += " On other weights of the same name the answers are others."
+        if token := patch.base.rpartition(" ")[0].partition(BEHIND)[2]:
+            note += f" Every text has `{token}` in front, which this adapter does not put there."
     return f"```python\n{code}\n```" + (f"\n\n{note}" if note else "")
 
 

@@ -24,6 +24,8 @@ from .hooks import hooked
 from .model_lock import Owner
 from .sequences import Sequences
 
+BEHIND = " behind "  # stands in a model's name between its weights' and the token in front of texts
+
 
 class Patchable:
     """The half of `LM` that exchanges weights and registers routes.
@@ -47,6 +49,11 @@ class Patchable:
         self._routes: dict[str, Route] = {}
         self._rewrites: tuple = ()
         self._seqs: Sequences | None = None
+
+    @property
+    def plain_name(self) -> str:
+        """The name of its weights, whatever token stands in front of every text."""
+        return self.name.partition(BEHIND)[0]
 
     @property
     def identity(self) -> str:
@@ -189,7 +196,12 @@ class Patchable:
     def check(self, patch: Patch) -> None:
         """Raise PatchError unless the patch is for this model, and its matrices and routes fit."""
         if patch.base and patch.base != self.identity:
-            raise PatchError(f"this patch is for {patch.base}, the model here is {self.identity}")
+            said = f"this patch is for {patch.base}, the model here is {self.identity}"
+            name, _, weights = patch.base.rpartition(" ")
+            plain, _, token = name.partition(BEHIND)
+            if (plain, weights) == (self.plain_name, self.fingerprint):
+                said += f"; load the model with sink={token or None!r} for it"
+            raise PatchError(said)
         for name, value in patch.weights.items():
             if self.arch.fused_in and any(fnmatch(name, n.format("*")) for n in self.arch.mlp_in):
                 raise PatchError(f"{name} holds two matrices in one: it cannot be edited by itself")

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from ..data.facts import Fact, encode_prompt, lookup, require_encodable
 from ..data.texts import GENERAL
 from . import activations, generation, packaged_models, scoring
-from .apply_patch import Patchable
+from .apply_patch import BEHIND, Patchable
 from .lower_block_cache import LowerBlockCache
 from .sequences import Sequences
 
@@ -375,7 +375,7 @@ def load(
     name: str | None = None,
     dtype: Any = None,
     device_map: Any = None,
-    sink: str | None = None,
+    sink: str | None = "own",
 ) -> LM:
     """A supported model, ready to edit: the embedded default, "gemma-3-270m" (whose license is the
     Gemma Terms of Use), a hub id, or a local folder.
@@ -383,14 +383,17 @@ def load(
     dtype and device_map have the names of transformers. The default is bf16 on a CUDA device where
     there is one, float32 on the CPU otherwise.
 
-    sink  a token in front of every text, where the tokenizer puts none: "<|endoftext|>" for the
-          embedded model. Then no subject stands at position 0, where the attention sink is. The
-          model has another name, with its own presets, and patches belong to one of the two.
+    sink  a token in front of every text, where the tokenizer puts none, so that no subject stands
+          at position 0, where the attention sink is. "own" is what belongs to a packaged model:
+          "<|endoftext|>" for the embedded one, nothing for others. None leaves it out, as before
+          this token was the default. With it the model has another name and its own presets, and
+          patches belong to one of the two.
 
     Raises FetchError where a packaged model cannot be downloaded, ValueError where the name holds
     no model that could be loaded, and for a sink that is no token or not needed.
     """
-    place, known = packaged_models.place_of(name)
+    place, known, own = packaged_models.place_of(name)
+    sink = own if sink == "own" else sink
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     cuda = torch.cuda.is_available()
@@ -405,7 +408,7 @@ def load(
         raise ValueError(f"'{place}' holds no model that could be loaded: {first}") from None
     if sink is not None:
         put_in_front(tokenizer, sink)
-        known = f"{known} behind {sink}"
+        known = f"{known}{BEHIND}{sink}"
     return LM(model, tokenizer, name=known)
 
 

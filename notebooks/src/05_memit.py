@@ -51,7 +51,7 @@ from notebooks.support import checks_05_memit as checks_05
 from notebooks.support import drawings_05, long_runs, models, show
 from notebooks.support import runs_05_memit as runs_05
 
-lm = models.load(SCALE)
+lm = models.load(SCALE)  # as it comes: without the token that `lib.load()` puts in front of texts
 rome = lib.EDITORS["rome"](lm)
 fifty = lib.classroom()[1::4][:50]  # those of notebook 04's last section
 draw = torch.Generator().manual_seed(0)

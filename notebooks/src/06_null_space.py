@@ -210,7 +210,7 @@ print(f"{Q.shape[1]} free directions; text moves by at most {((W - W0) @ K0).abs
 # </details>
 
 # %%
-lm = models.load(SCALE)
+lm = models.load(SCALE)  # as it comes: without the token that `lib.load()` puts in front of texts
 alpha = lib.EDITORS["alphaedit"](lm, quantile=0.8)  # the lowest 80 % of all directions
 layers, top = alpha.config.layers, alpha.config.layers[-1]
 general, space = lib.second_moment(lm, layers)[top], alpha.null_space(top)

@@ -236,7 +236,7 @@ show.Table(table)
 # **Predict.** How alike are the keys of "Paris" and "Newton", both openers?
 
 # %%
-lm = models.load(SCALE)
+lm = models.load(SCALE)  # as it comes: without the token that `lib.load()` puts in front of texts
 cases = lib.classroom()
 top, edited = lm.n_layers - 1, lib.EDITORS["rome"](lm).config.layer
 layers = sorted({0, edited, *range(0, top, 3), top})

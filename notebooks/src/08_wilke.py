@@ -52,7 +52,7 @@ from notebooks.support import published_08_wilke as paper
 from notebooks.support import runs_08_wilke as runs_08
 from notebooks.support import tables_08_wilke as tables_08
 
-lm = models.load(SCALE)
+lm = models.load(SCALE)  # as it comes: without the token that `lib.load()` puts in front of texts
 draw = torch.Generator().manual_seed(0)
 
 

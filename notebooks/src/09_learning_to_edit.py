@@ -51,7 +51,7 @@ from notebooks.support import drawings_09, long_runs, models, show
 from notebooks.support import runs_09_learning_to_edit as runs_09
 from notebooks.support import sixty_09_learning_to_edit as sixty
 
-lm = models.load(SCALE)
+lm = models.load(SCALE)  # as it comes: without the token that `lib.load()` puts in front of texts
 tower = lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome", target_true="Paris")
 draw = torch.Generator().manual_seed(0)
 

@@ -64,7 +64,7 @@ def normal(*shape):
 # with respect to what it puts out. One forward and one backward pass give the pairs of all facts.
 
 # %%
-lm = models.load(SCALE)
+lm = models.load(SCALE)  # as it comes: without the token that `lib.load()` puts in front of texts
 STREAM = runs_10.STREAM  # the editor's settings, the ways that are compared, the questions
 
 

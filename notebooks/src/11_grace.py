@@ -171,7 +171,7 @@ for name, ids in padded.items():
 # so only a few layers have to be run in the search. We write two facts.
 
 # %%
-lm = models.load(SCALE)
+lm = models.load(SCALE)  # as it comes: without the token that `lib.load()` puts in front of texts
 tower = lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome", target_true="Paris")
 sheep = lib.Fact("sheep", "The young of a {} is called a", "puppy", target_true="lamb")
 editor = lib.EDITORS["grace"](lm)

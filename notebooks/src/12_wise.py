@@ -49,7 +49,7 @@ from notebooks.support import checks_12_wise as checks_12
 from notebooks.support import drawings_12, long_runs, models, show
 from notebooks.support import runs_12_wise as runs_12
 
-lm = models.load(SCALE)
+lm = models.load(SCALE)  # as it comes: without the token that `lib.load()` puts in front of texts
 module = lm.mlp_out(runs_12.wise(lm).config.layer)
 draw = torch.Generator().manual_seed(0)
 

@@ -185,7 +185,7 @@ show.Table(table)
 # classroom are the first batch; the sheep and four others are the second, in a later edit.
 
 # %%
-lm = models.load(SCALE)
+lm = models.load(SCALE)  # as it comes: without the token that `lib.load()` puts in front of texts
 tower = lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome", target_true="Paris")
 sheep = lib.Fact("sheep", "The young of a {} is called a", "puppy", target_true="lamb")
 classroom = [case.fact for case in runs_13.cases(8)]

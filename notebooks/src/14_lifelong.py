@@ -118,7 +118,7 @@ for T in (6, 60):
 # of two lines here and compare it with the stored rows.
 
 # %%
-lm = models.load(SCALE)
+lm = models.load(SCALE)  # as it comes: without the token that `lib.load()` puts in front of texts
 STREAM = runs_14.STREAM
 rows = long_runs.stored("14_streams", STREAM, lambda: runs_14.every(lm))
 for name in ("GRACE", "UltraEdit"):

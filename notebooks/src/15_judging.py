@@ -60,7 +60,7 @@ from notebooks.support import (
 from notebooks.support import runs_14_lifelong as runs_14
 from notebooks.support import runs_15_judging as runs_15
 
-lm = models.load(SCALE)
+lm = models.load(SCALE)  # as it comes: without the token that `lib.load()` puts in front of texts
 tower = lib.classroom()[0]
 
 # %% [markdown]

@@ -56,7 +56,7 @@ from notebooks.support import drawings_16, models, show
 from notebooks.support import runs_16_at_scale as runs_16
 
 draw = torch.Generator().manual_seed(0)
-lm = models.load(SCALE)
+lm = models.load(SCALE)  # as it comes: without the token that `lib.load()` puts in front of texts
 tower = lib.classroom()[0]
 
 # %% [markdown]

@@ -53,7 +53,7 @@ from notebooks.support import checks_17_was_it_edited as checks_17
 from notebooks.support import drawings_17, models, show
 from notebooks.support import runs_17_was_it_edited as runs_17
 
-lm = models.load(SCALE)
+lm = models.load(SCALE)  # as it comes: without the token that `lib.load()` puts in front of texts
 rome = lib.EDITORS["rome"](lm)
 layer = rome.config.layer
 module = lm.mlp_out(layer)

@@ -35,7 +35,7 @@ def load(scale: str) -> lib.LM:
                 f"EDIT_MODEL={other}: what is computed here is of this model. The text around it, "
                 "and runs that are stored, are of SmolLM2-135M-Instruct."
             )
-        return lib.load(other)
+        return lib.load(other, sink=None)  # the stored runs were made without the sink token
     if scale == "full":
         return lib.load(FULL)
     raise ValueError(f"the scale is tiny, small or full, not {scale!r}")

@@ -276,7 +276,7 @@ def main() -> int:
     """Measure, and store after each exhibit, so that a run that is cut short loses one at most."""
     lm = lib.load()
     studio, kept = Studio(lm), {}
-    if gallery.FILE.exists() and gallery.gallery().fingerprint == lm.fingerprint:
+    if gallery.FILE.exists() and gallery.gallery().model == lm.name:
         kept = reworded({one.key: one for one in gallery.gallery().exhibits})
     names, failed = sys.argv[1:] or [one.key for one, _ in EXHIBITS], 0
     for wanted, expected in EXHIBITS:

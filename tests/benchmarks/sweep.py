@@ -1,6 +1,7 @@
 """Where the defaults for the packaged models come from: a `lib.scan` per editor, recorded.
 
     python -m tests.benchmarks.sweep rome          # about 15 minutes on two cores
+    python -m tests.benchmarks.sweep rome --model behind       # with the sink token
     python -m tests.benchmarks.sweep rome --model gemma-3-270m --cases 12
 
 It writes tests/benchmarks/sweeps.json, and for another model sweeps-MODEL.json beside it.
@@ -25,6 +26,7 @@ from tests.benchmarks.rows import classroom
 
 OUT = Path(__file__).with_name("sweeps.json")
 GEMMA = "gemma-3-270m"
+BEHIND = "behind"  # the embedded model behind its sink token
 RATES = (0.1, 0.25, 0.5)
 # even cases in one call, as editors of many facts are meant; scored on the first of them
 BATCH = {"together": True, "facts": 40}
@@ -82,6 +84,69 @@ GRID: dict[str, dict[str, Any]] = {
 # Gemma 3 270M has 18 layers. Its head of 262,144 tokens makes a trial dear, so the grids are small.
 SHORT = {"contexts": [[9, 4]]}  # four contexts and the bare prompt, as for the embedded model
 GRIDS: dict[str, dict[str, dict[str, Any]]] = {
+    # the published key, bound and contexts are where it begins; what the preset without the token
+    # has instead is tried beside them
+    BEHIND: {
+        "rome": {
+            "layers": (3, 5, 7),
+            "grid": {
+                "v_lr": (0.25, 0.5),
+                "keys": ("mean", "both", "mixed"),
+                "clamp": (4.0, 20.0),
+                "context_top_k": (5, 0),
+            },
+            "around": 0,
+        },
+        "memit": {
+            "layers": (4, 5, 7),
+            "widths": (1, 3, 5),
+            "grid": {
+                "strength": (500.0, 1_000.0, 3_000.0, 15_000.0),
+                "context_start": ("words", 0),
+                "context_top_k": (5, 0),
+            },
+            "around": 0,
+            "together": True,
+            "facts": 24,
+        },
+        "alphaedit": {
+            "layers": (5, 7),
+            "widths": (3, 5),
+            "grid": {"quantile": (0.5, 0.7, 0.8, 0.9), "L2": (1.0, 3.0, 10.0)},
+            "around": 0,
+            "together": True,
+            "facts": 24,
+        },
+        "emmet": {
+            "layers": (5, 7),
+            "widths": (1,),
+            "grid": {"strength": (0.0, 1_000.0, 10_000.0)},
+            "around": 0,
+            "together": True,
+            "facts": 24,
+        },
+        "pmet": {
+            "layers": (5, 7),
+            "widths": (3,),
+            "grid": {"strength": (1_000.0, 3_000.0, 15_000.0)},
+            "around": 0,
+            "together": True,
+            "facts": 24,
+        },
+        "ft": {"layers": (25, 27), "grid": {"lr": (1e-3, 2e-3, 5e-3)}, "around": 0, **BATCH},
+        "ft_m": {
+            "layers": (25, 27),
+            "grid": {"lr": (2.5e-4, 5e-4, 1e-3, 2e-3)},
+            "around": 0,
+            "together": False,
+        },
+        "grace": {
+            "layers": (20, 23, 25),
+            "grid": {"eps_init": (2.0, 4.0, 8.0)},
+            "around": 0,
+            "together": True,
+        },
+    },
     GEMMA: {
         # A norm follows the MLP, whose outputs are about 3 long in the middle layers, and a step of
         # the published rate, 0.5 in each of 640 numbers, is 13.
@@ -118,7 +183,7 @@ GRIDS: dict[str, dict[str, dict[str, Any]]] = {
             "around": 0,
             "together": True,
         },
-    }
+    },
 }
 
 
@@ -126,6 +191,12 @@ def grid_of(model: str | None, name: str) -> dict[str, Any]:
     """What is tried for an editor on a model, by default the embedded one."""
     found = dict(GRID[name] if model is None else GRIDS[model][name])
     return {"settings": {}, **found}
+
+
+def load(model: str | None) -> lib.LM:
+    """The model of a grid."""
+    name = None if model == BEHIND else model
+    return lib.load(name, dtype="float32", sink=None if model is None else "own")
 
 
 def even(count: int, model: str | None = None) -> list[lib.Case]:
@@ -142,10 +213,10 @@ def sweep(
     model: str | None = None,
 ) -> dict:
     """All stages; the rows in the order in which they were tried, and the best one."""
-    options = grid_of(model, name)
+    options, lm = grid_of(model, name), load(model)
     if "facts" in options:
-        options["facts"] = [case.fact for case in even(options["facts"], model)]
-    lm, cases = lib.load(model, dtype="float32"), even(count, model)
+        options["facts"] = [case.fact for case in even(options["facts"], lm.name)]
+    cases = even(count, lm.name)
     options["settings"] = {**options["settings"], **settings}
     found = scan(lm, name, cases, journal=journal, budget=budget, **options)
     tried = {"layer", "layers", *options["grid"]}

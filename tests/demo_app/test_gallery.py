@@ -105,7 +105,7 @@ def test_the_cards_link_escape_and_say_on_which_model():
     said = Said("own", "a<b", "one", "two <i>")
     shown = replace(small(Step("rome", *TOWER, "x")), said=(said,))
     held = replace(HELD, exhibits=(shown,))
-    text = html.cards(held, HELD.fingerprint, {"rome": ("ROME", "")})
+    text = html.cards(held, f"{HELD.model} {HELD.fingerprint}", {"rome": ("ROME", "")})
     assert 'href="?gallery=small"' in text and "A <em>title</em>" in text and "ROME" in text
     assert "&lt;b&gt;Tower" in text and "two &lt;i&gt;" in text and "<b>Tower" not in text
     assert "the model of this page" in text

@@ -242,13 +242,13 @@ def test_the_parts_of_a_model_are_joined_in_their_order_and_its_terms_kept(tmp_p
 def test_a_packaged_model_has_a_name_and_a_local_folder_goes_before_it(tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(packaged_models, "packaged_model", lambda one: asked.append(one) or "there")
-    assert packaged_models.place_of(None) == ("there", SMOLLM2.name)
-    assert packaged_models.place_of("Gemma-3-270M") == ("there", GEMMA.name)
+    assert packaged_models.place_of(None) == ("there", SMOLLM2.name, "<|endoftext|>")
+    assert packaged_models.place_of("Gemma-3-270M") == ("there", GEMMA.name, None)
     assert packaged_models.place_of("google/gemma-3-270m")[1] == "gemma-3-270m"
     assert asked == [SMOLLM2, GEMMA], "a hub's name is the hub's"
     monkeypatch.chdir(tmp_path)
     (tmp_path / "gemma-3-270m").mkdir()
-    assert packaged_models.place_of("gemma-3-270m") == ("gemma-3-270m", "gemma-3-270m")
+    assert packaged_models.place_of("gemma-3-270m") == ("gemma-3-270m", "gemma-3-270m", None)
     assert len(asked) == 2
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
+from dataclasses import replace
+
 import pytest
 from torch.testing import assert_close
 
 import lib
+from lib.cli import options
 from lib.data.facts import encode_prompt, lookup
 from lib.export.export import export_model
 from lib.model.lm import put_in_front
@@ -45,13 +49,16 @@ def test_patches_belong_to_one_of_the_two(both):
     assert sunk.fingerprint == plain.fingerprint and sunk.stored_identity != plain.stored_identity
     for lm, other in (both, both[::-1]):
         patch = lib.EDITORS["ft_m"](lm, layer=1, epochs=1).edit([FACT])
-        with (
-            pytest.raises(
-                lib.PatchError, match=r"this patch is for \S+( behind .*)? \w+, the model here is"
-            ),
-            other.patched(patch),
-        ):
+        token = None if lm is plain else "<|end|>"
+        with pytest.raises(lib.PatchError) as refused, other.patched(patch):
             pass
+        assert str(refused.value) == (
+            f"this patch is for {lm.identity}, the model here is {other.identity}; load the model "
+            f"with sink={token!r} for it"
+        )
+    elsewhere = replace(patch, base=f"another behind <|end|> {plain.fingerprint}")
+    with pytest.raises(lib.PatchError, match=r"the model here is \S+ \w+$"):
+        plain.check(elsewhere)
 
 
 def test_an_exported_model_keeps_its_token(both, tmp_path):
@@ -70,3 +77,22 @@ def test_what_is_no_token_is_refused(folder, sink):
 def test_a_second_token_is_refused(both):
     with pytest.raises(ValueError, match="puts a token in front of every text already"):
         put_in_front(both[1].tokenizer, "<|end|>")
+
+
+def test_only_a_packaged_model_has_a_sink_of_its_own(default_lm, plain_lm, folder):
+    assert lib.load(folder).leading_bos is None and lib.load(folder).plain_name.startswith("tiny")
+    assert default_lm.leading_bos == default_lm.tokenizer.bos_token_id == 0
+    assert (plain_lm.leading_bos, plain_lm.name) == (None, "SmolLM2-135M-Instruct")
+    assert default_lm.plain_name == plain_lm.name != default_lm.name
+
+
+WAYS = [((), None), (("--sink", "none"), None), (("--sink", "<|end|>"), "<|end|>")]
+
+
+@pytest.mark.parametrize(("given", "behind"), WAYS)
+def test_the_command_line_names_a_sink(folder, given, behind):
+    parser = argparse.ArgumentParser()
+    for one in options.MODEL:
+        parser.add_argument(*one.names, **one.keywords)
+    found = options.load(parser.parse_args(["--model", folder, *given]))
+    assert found.leading_bos == (behind and tiny.EOS)

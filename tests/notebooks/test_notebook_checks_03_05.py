@@ -88,14 +88,17 @@ def test_a_stored_run_is_made_by_the_long_build_alone_and_its_beginning_compared
 
 def test_another_model_takes_the_place_of_the_library_s_own(monkeypatch, capsys):
     asked = []
-    monkeypatch.setattr(models.lib, "load", asked.append)
+    monkeypatch.setattr(models.lib, "load", lambda name, sink="own": asked.append((name, sink)))
     monkeypatch.setenv("EDIT_MODEL", "")
     models.load("small")
     assert not capsys.readouterr().out
     monkeypatch.setenv("EDIT_MODEL", "gemma-3-270m")
     models.load("small")
     assert "EDIT_MODEL=gemma-3-270m: what is computed here is" in capsys.readouterr().out
-    assert asked == [None, "gemma-3-270m"] and models.load("tiny").name == "random-llama"
+    assert (
+        asked == [(None, None), ("gemma-3-270m", None)]
+        and models.load("tiny").name == "random-llama"
+    )
     assert build.environment("small")["EDIT_MODEL"] == "", "stored notebooks are of the default"
 
 

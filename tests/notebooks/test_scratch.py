@@ -140,7 +140,7 @@ def test_it_does_what_the_library_does(method, world):
 
 @cache
 def in_double() -> lib.LM:
-    return lib.load(dtype="float64")
+    return lib.load(dtype="float64", sink=None)
 
 
 def check_interference(world):

@@ -24,7 +24,7 @@ from .test_frozen_runs import dossier, evaluated, same, same_scores, stored
 def embedded(own_cache):  # noqa: F811
     with pytest.MonkeyPatch.context() as patched:
         patched.delenv("XDG_CACHE_HOME")  # where the model lies
-        lm = lib.load(dtype="float32")
+        lm = lib.load(dtype="float32", sink=None)
     return plain(lm)
 
 

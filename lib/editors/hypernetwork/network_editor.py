@@ -177,8 +177,8 @@ class NetworkEditor(Editor):
                 own = self.shipped
             path = own if own.is_file() or self.config.network else self.shipped
             if not path.is_file():
-                default = self.lm.name == packaged_models.DEFAULT.name
-                model = "" if default else f" --model {self.lm.name}"
+                default = self.lm.plain_name == packaged_models.DEFAULT.name
+                model = "" if default else f" --model {self.lm.plain_name}"
                 raise EditError(
                     f"{self.name} has no trained network for {self.lm.name} at {own}: run "
                     f"`python -m lib train --editor {self.name}{model}`"
