@@ -63,12 +63,5 @@ from .model.sequences import Sequences
 from .patch.patch import EMPTY, Edit, LowRank, Patch, scaled
 from .patch.route import Rewrite, Route
 from .preset_search.scan import Scan, scan
-from .removed import NAMES
 
 __version__ = "0.1"
-
-
-def __getattr__(name: str):
-    if name in NAMES:  # an AttributeError would lose its sentence in `from lib import …`
-        raise ImportError(f"{name} has left the library: {NAMES[name]}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

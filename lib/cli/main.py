@@ -44,16 +44,6 @@ Every command: `python -m lib COMMAND --help`. Exit code 2 means that the input 
 the machine had no room or no memory for it.
 """
 
-# commands and options that left, and what to use instead
-MOVED = {
-    "arena": "use python -m tests.benchmarks.arena, in a checkout of the project",
-    "forensics --vectors": "leave it out, layers are compared by lengths; it named no more facts",
-    "forensics --null": "leave it out, the spectrum in the null space has left",
-    "stream --keep-base": "leave it out, every run asks the base model itself",
-    "describe --answers": "leave it out, describe gives the answers alone",
-    "describe --layers": "leave it out, keys and features of one entity are no longer read",
-}
-
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code.
@@ -75,12 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
         own = parsers.add_parser(name, help=command.about)
         for option in command.options:
             own.add_argument(*option.names, **option.keywords)
-    words = sys.argv[1:] if arguments is None else arguments
-    for left in (*words[:1], *(f"{words[0]} {word.partition('=')[0]}" for word in words[1:])):
-        if left in MOVED:
-            print(f"{program} {left}: {MOVED[left]}", file=sys.stderr)
-            return 2
-    given = parser.parse_args(words)
+    given = parser.parse_args(arguments)
     try:
         COMMANDS[given.command].run(given)
     except EXPECTED as error:

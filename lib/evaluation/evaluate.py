@@ -19,7 +19,6 @@ from ..data.facts import Case, Fact
 from ..errors import FactError
 from ..model.lm import LM
 from ..patch.patch import EMPTY, Patch
-from ..removed import explained
 from .answers import EVENTS
 from .base_answers import Base, unrelated
 from .metrics import BASE, METRICS, NAMED, PARTS, TABLE, asked, events_of, stem
@@ -64,7 +63,6 @@ def evaluate(
     )
 
 
-@explained
 def baseline(lm: LM, cases: Case | Sequence[Case], **settings: Any) -> Base:
     """The base model's answers, for `evaluate(base=…)`; its own scores are in `.scores`.
 

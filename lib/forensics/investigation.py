@@ -20,7 +20,6 @@ from ..cancellation import finished
 from ..errors import ForensicsError
 from ..model.lm import LM
 from ..patch.patch import EMPTY, Patch
-from ..removed import explained
 from ..stored import room
 from .candidates import BARE, PREFIX, digest, key_moments, moment_steps
 from .matched_filter import DAMPING, Filtered, Suspect, joined, matched_filter
@@ -122,7 +121,6 @@ class Investigation:
         return "\n".join([*rows, "", NOT_COVERED])
 
 
-@explained
 def investigate(
     lm: LM, names: Sequence[str], patch: Patch = EMPTY, **settings: Any
 ) -> Investigation:

@@ -17,7 +17,6 @@ from ..data.facts import Fact, require_text
 from ..data.relations import Relation, bare, relations
 from ..model.lm import LM
 from ..patch.patch import EMPTY, Edit, Patch
-from ..removed import explained
 from .entity_answers import Answers, answers, first_word, usual_answers
 
 WORDINGS = 3
@@ -102,7 +101,6 @@ class Dossier:
         return "\n".join(rows)
 
 
-@explained
 def dossier(lm: LM, entity: str, patch: Patch = EMPTY, **settings: Any) -> Dossier:
     """What the model answers about an entity, before and after a patch.
 

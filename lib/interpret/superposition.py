@@ -24,7 +24,6 @@ from ..evaluation.probe_prompts import normal
 from ..keys_values.second_moment import second_moment
 from ..memory import Moment
 from ..model.lm import LM
-from ..removed import explained
 
 THRESHOLDS = (0.01, 0.1)  # of |ρ|
 FAR = 4.0  # the tail begins so many standard deviations from the mean
@@ -179,7 +178,6 @@ def kurtosis(values: Tensor) -> float:
     return (away.pow(4).mean() / spread**2 - 3).item() if spread > 0 else math.nan
 
 
-@explained
 def superposition(
     lm: LM, subjects: Sequence[Fact | str], layer: int | Sequence[int], prompt: str = "{}"
 ) -> Any:

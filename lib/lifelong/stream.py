@@ -22,14 +22,12 @@ from ..editors.shared.base import Editor
 from ..errors import JournalError, StreamError
 from ..model.lm import LM
 from ..registry import EDITORS
-from ..removed import explained
 from .journal import Journal, digest
 from .run import Run
 
 _SETTINGS = ("events", "metrics", "pool", "text", "kl_prompts", "seed")  # what `evaluate` takes
 
 
-@explained
 def stream(
     lm: LM,
     editor: str | Editor,

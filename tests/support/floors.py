@@ -32,7 +32,7 @@ METHODS = {p.stem for p in (ROOT / "lib" / "editors").iterdir() if p.name[0] not
 HOUSES = {
     "lib": House(
         [
-            {"errors", "removed"},
+            {"errors"},
             {"atomic_files", "settings", "registry", "cancellation", "distributed"}
             | {"memory", "plot"},
             {"stored"},  # what is computed once
