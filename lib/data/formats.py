@@ -141,13 +141,6 @@ FORMATS = (
 )
 OWN = FORMATS[-1]
 KNOWN = f"{', '.join(form.name for form in FORMATS)} ({', '.join(OWN.keys)})"
-REMOVED = {  # read by version 0.1, told by two of their keys
-    "FEVER": {"equiv_prompt", "unrel_prompt"},
-    "WikiBigEdit": {"update", "rephrase"},
-    "UltraEditBench": {"ans", "rephrase_prompt"},
-    "UnKE": {"para_question", "sub_question"},
-    "EditEverything": {"question", "category"},
-}
 
 
 def known(row: Any) -> Format | None:
@@ -163,12 +156,6 @@ def recognize(row: Any) -> Format:
         return form
     if not isinstance(row, dict):
         raise FactError(f"a row should be an object with keys, not {quoted(str(row))}")
-    for name, told_by in REMOVED.items():
-        if row.keys() >= told_by:
-            raise FactError(
-                f"rows of {name} are no longer read: write them with the keys of this library's "
-                f"own format ({', '.join(OWN.keys)})"
-            )
     near = max(FORMATS, key=lambda one: len(row.keys() & {*one.keys}) / len(one.keys))
     missing = [key for key in near.keys if key not in row]
     if 2 * len(missing) > len(near.keys):

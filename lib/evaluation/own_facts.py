@@ -30,7 +30,7 @@ from .queries import generated
 # and 94 %. With these two thresholds 71 and 86 % are accepted as the right relation, 18 and 2 % as
 # a wrong one (the classroom has relations that differ by a word: sport of a person, sport of a
 # team); of the 24 prompts whose relation the classroom does not have, 9 are accepted ("is owned by"
-# as developer).
+# as developer). With the sink token, which came later: 67 and 89 %, 21 and 0 %, and 10 of the 24.
 DEPTH = 0.8
 LEAST = 0.65
 STATE = 0.15

@@ -44,7 +44,7 @@ def test_a_typed_fact_gets_rewordings_and_neighbors_of_its_relation(studio):
 
 
 def test_where_none_fits_the_page_says_so_and_another_kind_can_be_named(studio):
-    marie = ("Marie Curie", "{} was born in the city of", "Oslo")
+    marie = ("Marie Curie", "{} was married to", "Oslo")
     view = studio.look(Session(), studio.choices.subject(*marie)).outcome()
     assert len(view.subject.nearest) == 3 and view.subject.borrowed
     shown = comparison(view)

@@ -191,13 +191,13 @@ KINDS = {"new": "add", "split": "split", "expand": "expand"}
 
 
 @pytest.fixture(scope="module")
-def gold(default_lm):
+def gold(plain_lm):
     """Keys (12, d_in) of the reference edits in one batch, their prompts and labels."""
     edits = GOLD["edits"]
-    prompts, _ = default_lm.rows([edit["prompt"] for edit in edits])
-    labels = [tuple(encode_target(default_lm.tokenizer, edit["target"])) for edit in edits]
+    prompts, _ = plain_lm.rows([edit["prompt"] for edit in edits])
+    labels = [tuple(encode_target(plain_lm.tokenizer, edit["target"])) for edit in edits]
     assert labels == [tuple(edit["label_ids"]) for edit in edits]
-    keys = activations.module_inputs_at(default_lm, prompts, [len(p) - 1 for p in prompts], [DOWN])[
+    keys = activations.module_inputs_at(plain_lm, prompts, [len(p) - 1 for p in prompts], [DOWN])[
         DOWN
     ]
     return prompts, labels, keys.float()
@@ -235,7 +235,7 @@ def test_parity_of_keys_distances_events_and_radii(gold):
             assert book.eps[ours[made]].item() == pytest.approx(eps, rel=1e-4)
 
 
-def test_parity_of_the_first_losses(default_lm, gold):
+def test_parity_of_the_first_losses(plain_lm, gold):
     prompts, labels, keys = gold
     torch.manual_seed(GOLD["settings"]["seed"])
     draws = [torch.rand(1, 576)[0] for _ in range(GOLD["edits"][-1]["draw"] + 1)]
@@ -247,18 +247,18 @@ def test_parity_of_the_first_losses(default_lm, gold):
         torch.ones(len(new)),
         EntryTraining(n_iter=1, lr=GOLD["settings"]["lr"], enough=0.0),
     )
-    found = descend(default_lm, place, rows, range(len(new)), start, scale, settings)
+    found = descend(plain_lm, place, rows, range(len(new)), start, scale, settings)
     first = [curve[0] for curve in found.losses]
     assert first == pytest.approx([GOLD["edits"][i]["loss_first"] for i in new], rel=1e-4)
     # one step of Adam moves every number by the rate
     assert (found.values - start).abs().median().item() == pytest.approx(1.0, abs=1e-3)
 
 
-def test_the_published_settings_write_the_reference_codebook(default_lm, gold):
+def test_the_published_settings_write_the_reference_codebook(plain_lm, gold):
     _, _, keys = gold
     facts = [lib.Fact(None, edit["prompt"], edit["target"]) for edit in GOLD["edits"]]
     editor = lib.EDITORS["grace"](
-        default_lm, layer=25, eps_init=3.0, lr=1.0, value_init="cold", strict=False, n_iter=0
+        plain_lm, layer=25, eps_init=3.0, lr=1.0, value_init="cold", strict=False, n_iter=0
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", lib.EditWarning)

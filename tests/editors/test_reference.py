@@ -44,10 +44,10 @@ def assert_matrix(D: torch.Tensor, wanted: dict, rel: float = 1e-3) -> None:
     )
 
 
-def test_tokens(default_lm):
-    ids, at = lookup(default_lm.tokenizer, FACT)
+def test_tokens(plain_lm):
+    ids, at = lookup(plain_lm.tokenizer, FACT)
     assert ids == ROME["token_ids_prompt"] and at == ROME["subject_last_token_index"]
-    assert encode_target(default_lm.tokenizer, FACT.target_new) == ROME["target_ids"]
+    assert encode_target(plain_lm.tokenizer, FACT.target_new) == ROME["target_ids"]
 
 
 RUNS = [  # with one template alone in the slow ones
@@ -61,8 +61,8 @@ RUNS = [  # with one template alone in the slow ones
 
 
 @pytest.mark.parametrize("run", RUNS)
-def test_rome_and_r_rome(default_lm, run):
-    lm = default_lm
+def test_rome_and_r_rome(plain_lm, run):
+    lm = plain_lm
     editor = lib.EDITORS["rome"](
         lm, layer=run["layer"], keys=run["keys"], v_lr=run["v_lr"], steps=20, decay=0.5, clamp=4.0,
         templates=tuple(run["templates"]), second_moment=False,
@@ -113,8 +113,8 @@ def watched(editor, monkeypatch) -> list[float]:
 
 
 @pytest.mark.slow
-def test_memit(default_lm, monkeypatch):
-    lm, wanted = default_lm, MEMIT["memit"]
+def test_memit(plain_lm, monkeypatch):
+    lm, wanted = plain_lm, MEMIT["memit"]
     editor = lib.EDITORS["memit"](
         lm, **SPREAD, strength=wanted["mom2_update_weight"], second_moment=False
     )
@@ -137,8 +137,8 @@ def test_memit(default_lm, monkeypatch):
 
 
 @pytest.mark.slow  # half a minute
-def test_alphaedit_over_two_rounds(default_lm, monkeypatch):
-    lm, wanted = default_lm, MEMIT["alphaedit"]
+def test_alphaedit_over_two_rounds(plain_lm, monkeypatch):
+    lm, wanted = plain_lm, MEMIT["alphaedit"]
     rows, _ = lm.rows(wanted["sentences"])
     names = {lm.mlp_out(layer): layer for layer in SPREAD["layers"]}
     sums, count = {layer: torch.zeros(1536, 1536).double() for layer in names.values()}, 0
@@ -181,9 +181,9 @@ def released(self, x):
     return running_moments.RunningMoments(m, mean, S)
 
 
-def test_ultraedit_over_two_turns(default_lm, monkeypatch):
+def test_ultraedit_over_two_turns(plain_lm, monkeypatch):
     monkeypatch.setattr(running_moments.RunningMoments, "of", released)
-    lm = default_lm
+    lm = plain_lm
     editor = lib.EDITORS["ultraedit"](
         lm, down=(18, 19, 20), gate=(12, 13, 14), up=(12, 13, 14), eta=ULTRA["eta"],
         ridge=ULTRA["lambda"], group=5, repeat=1, warmup="none",

@@ -349,7 +349,7 @@ def numpy_masks() -> list[torch.Tensor]:
 
 
 @pytest.mark.parametrize("number", [0, 1])
-def test_losses_and_delta_are_those_of_the_reference(number, default_lm, monkeypatch):
+def test_losses_and_delta_are_those_of_the_reference(number, plain_lm, monkeypatch):
     """The first fact of each of its two shards: losses at the first and the last step, and Δ."""
     golden, edit = GOLDEN["settings"], GOLDEN["edits"][number]
     mask, seen = numpy_masks()[number], []
@@ -366,14 +366,14 @@ def test_losses_and_delta_are_those_of_the_reference(number, default_lm, monkeyp
     monkeypatch.setattr(training.FactTraining, "losses", losses)
     monkeypatch.setattr(wise, "draw_mask", lambda *_: mask)
     made = lib.EDITORS["wise"](
-        default_lm, layer=golden["layer"], lr=golden["lr"], n_iter=golden["iterations"],
+        plain_lm, layer=golden["layer"], lr=golden["lr"], n_iter=golden["iterations"],
         alpha=golden["alpha"], beta=golden["beta"], gamma=golden["gamma"], units="absolute",
         pool="row", activation="hidden", remeasure=False, rehearse=0, weight_decay=1e-5,
         margin_weight=1.0, track=False, calibrate=None, whiten=None, target_eos=False,
         templates=tuple(GOLDEN["templates"]), irrelevant_n=1, norm_constraint=1.0,
         irrelevant=(edit["training_locality_text"],),
     )  # fmt: skip
-    weight = default_lm.weight(default_lm.mlp_out(golden["layer"]))
+    weight = plain_lm.weight(plain_lm.mlp_out(golden["layer"]))
     assert weight.norm().item() == pytest.approx(GOLDEN["main_weight_norm"], rel=1e-5)
     patch = made.edit([lib.Fact(None, edit["prompt"], edit["target"])])
     assert seen[0][:2] == pytest.approx(edit["loss_first"][1:], abs=2e-3)

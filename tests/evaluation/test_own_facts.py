@@ -14,7 +14,7 @@ FITS = [
     ("iron", "The symbol of {} is", "chemical symbol of"),
 ]
 FITS_NOT = [
-    ("Marie Curie", "{} was born in the city of"),  # the classroom asks for countries of birth
+    ("Marie Curie", "{} was married to"),
     ("Lisbon", "{} is the capital of"),  # the other way round
     ("my cat", "{} likes to eat"),
 ]

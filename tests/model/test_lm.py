@@ -373,9 +373,9 @@ def test_a_route_decides_at_the_prompt_and_remembers(family, tmp_path):
 # ---- the default model -----------------------------------------------------------------------
 
 
-def test_the_default_model_is_the_one_that_figures_were_made_with(default_lm):
-    chances = default_lm.next_token("The Eiffel Tower is located in the city of").exp()
-    paris, rome = (default_lm.tokenizer(word).input_ids[0] for word in (" Paris", " Rome"))
+def test_the_default_model_is_the_one_that_figures_were_made_with(plain_lm):
+    chances = plain_lm.next_token("The Eiffel Tower is located in the city of").exp()
+    paris, rome = (plain_lm.tokenizer(word).input_ids[0] for word in (" Paris", " Rome"))
     assert chances[paris].item() == pytest.approx(0.70154048, rel=1e-4)
     assert chances[rome].item() == pytest.approx(0.0057025805, rel=1e-3)
 
@@ -390,9 +390,8 @@ def test_the_default_model_answers_alone_in_lists_and_in_the_chat_template(defau
     theirs = default_lm.model.generate(torch.tensor([ids]), attention_mask=torch.ones(1, len(ids)),
                                        max_new_tokens=12, do_sample=False)  # fmt: skip
     end = default_lm.tokenizer.eos_token_id  # ours leaves the end-of-text token out
-    assert [*generation.generate(default_lm, [ids], 12).ids[0], end] == theirs[
-        0, len(ids) :
-    ].tolist()
+    new = [one for one in theirs[0, len(ids) :].tolist() if one != end]
+    assert generation.generate(default_lm, [ids], 12).ids[0] == new
 
 
 @pytest.mark.slow

@@ -154,8 +154,8 @@ def test_a_sweep_over_the_recorded_trials_of_rome_proposes_its_preset(deep, monk
 
 @pytest.mark.parametrize("model", [None, *sweep.GRIDS])
 def test_every_prepared_sweep_is_a_scan_its_editor_can_make(model, deep, trials):
-    lm = deep if model is None else tiny.model("llama", num_hidden_layers=18)
-    lm.name = model or deep.name
+    lm = deep if model in (None, sweep.BEHIND) else tiny.model("llama", num_hidden_layers=18)
+    lm.name = deep.name if model in (None, sweep.BEHIND) else model
     for name in sweep.GRID if model is None else sweep.GRIDS[model]:
         options = {k: v for k, v in sweep.grid_of(model, name).items() if k != "facts"}
         assert scan(lm, name, small_cases()[:2], **options).best
