@@ -510,7 +510,8 @@ def test_the_library_ships_a_network_for_the_embedded_model(
     assert editor.shipped.stat().st_size < 4e6
     header, *_, content = network_file.load(editor.shipped, default_lm.fingerprint, name)
     # trained on the same weights before texts had their sink token (measured: RESULTS)
-    assert header["base"] == f"{default_lm.plain_name} {default_lm.fingerprint}" and editor.networks().hash == content
+    assert header["base"] == f"{default_lm.plain_name} {default_lm.fingerprint}"
+    assert editor.networks().hash == content
     settings, first = (
         json.loads(json.dumps({**asdict(config), "network": None, "first_scale": 1.0}))
         for config in (editor.config, editor.Config())
