@@ -110,8 +110,8 @@ GRIDS: dict[str, dict[str, dict[str, Any]]] = {
             "facts": 24,
         },
         "alphaedit": {
-            "layers": (5, 7),
-            "widths": (3, 5),
+            "layers": (4, 5),
+            "widths": (5,),
             "grid": {"quantile": (0.5, 0.7, 0.8, 0.9), "L2": (1.0, 3.0, 10.0)},
             "around": 0,
             "together": True,
@@ -126,8 +126,8 @@ GRIDS: dict[str, dict[str, dict[str, Any]]] = {
             "facts": 24,
         },
         "pmet": {
-            "layers": (5, 7),
-            "widths": (3,),
+            "layers": (4, 5),
+            "widths": (5,),
             "grid": {"strength": (1_000.0, 3_000.0, 15_000.0)},
             "around": 0,
             "together": True,
