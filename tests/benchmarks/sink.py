@@ -3,15 +3,15 @@
     python -m tests.benchmarks.sink --minutes 30         # goes on where the last run stopped
     python -m tests.benchmarks.sink --cells "rome *"     # a pattern of the cells' names
 
-The embedded model reads prompts without a first token of their own, so a subject of one token that
-begins a prompt (an *opener*) stands in the attention sink. With the sink the tokenizer puts
-`<|endoftext|>`, the document separator, in front of every text (`lib.load(sink=)`).
+Without the sink a subject of one token that begins a prompt (an *opener*) stands in the attention
+sink. With it, the default since these cells, the tokenizer puts `<|endoftext|>`, the document
+separator, in front of every text (`lib.load(sink=)`).
 
 A cell is an editor, a form of its settings, one fact at a time or fifty in a row, with or without.
 Its facts stand in sink.json with the settings and commits of their measurement: those alone one by
 one, a row when it has ended (its journal is in the folder for temporary files). Facts alone are all
-openers and as many others with odd ids; a row is the first fifty odd ids. Presets were tuned
-without the sink, on even ids.
+openers and as many others with odd ids; a row is the first fifty odd ids. The form "preset" is what
+was tuned without the sink and "searched" what was tuned with it, both on even ids.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ TOKEN = "<|endoftext|>"
 BOUND = {"keys": "mean", "clamp": 4.0}  # the preset with the published key (R-ROME's) and bound
 FORMS = {name: ("preset", "bound", "published") for name in ("rome", "wilke")}
 FIRST = ("rome", "memit", "alphaedit")
+SEARCHED = (*FIRST, "ft_m", "grace", "emmet", "pmet")
 LATER = ("emmet", "pmet", "ultraedit", "grace", "wilke", "wise")
 METRICS = ("efficacy", "generalization", "specificity", "locality")
 ROW = 50
@@ -75,6 +76,7 @@ CELLS = [
     *_cells(FIRST, "row"),
     *_cells(LATER, "alone"),
     *_cells(LATER, "row"),
+    *(Cell(name, "searched", mode, "with") for mode in ("alone", "row") for name in SEARCHED),
 ]
 
 
@@ -182,8 +184,10 @@ def measured(
     settings = None
     if cell.editor != "base":
         kind = lib.EDITORS[cell.editor]
-        more = BOUND if cell.form == "bound" else {}
-        editor = kind(lm, kind.published(lm)) if cell.form == "published" else kind(lm, **more)
+        config = kind(model("without")[0], **(BOUND if cell.form == "bound" else {})).config
+        if cell.form in ("published", "searched"):
+            config = kind.published(lm) if cell.form == "published" else kind(lm).config
+        editor = kind(lm, config)
         settings = json.loads(json.dumps(asdict(editor.config)))
     if entry.get("settings") != settings or "facts" not in entry:
         entry = {"settings": settings, "commits": [], "seconds": 0.0, "facts": {}}

@@ -79,13 +79,21 @@ def alone() -> str:
     return table(("editor", "subjects", "facts", *PARTS), lines, left=2)
 
 
+def other_forms(mode: str) -> Iterator[tuple[str, str]]:
+    """(editor, form) of the cells of a mode with the token, where the preset's has no token."""
+    done = [name.split() for name, cell in read("sink").items() if cell.get("done")]
+    for editor, form, *rest in (words for words in done if words[0] != "base"):
+        others = form != "preset" and rest == [mode, "with"]
+        if others and [editor, "preset", mode, "without"] in done:
+            yield editor, form
+
+
 @made("sink-forms", "sink")
 def forms() -> str:
-    """Today's preset without the token against other forms with it."""
+    """The preset of the model without the token against other forms with it."""
     lines = [
         row
-        for one, form in measured_pairs("alone")
-        if form != "preset"
+        for one, form in other_forms("alone")
         for row in single(f"`{one}`, preset without → {form} with", "preset", one, form)
     ]
     return table(("from → to", "subjects", "facts", *PARTS), lines, left=2)
@@ -95,14 +103,13 @@ def forms() -> str:
 def row() -> str:
     """Fifty facts one after another, without the token and with it."""
     cells, lines = read("sink"), []
-    for editor, form in measured_pairs("row"):
-        ways = {f"`{editor}`, {form}": form}
-        if form != "preset" and cells.get(f"{editor} preset row without", {}).get("done"):
-            ways[f"`{editor}`, preset without → {form} with"] = "preset"
-        for title, before in ways.items():
-            names = f"{editor} {before} row without", f"{editor} {form} row with"
-            perplexity = " → ".join(number(cells[name]["perplexity"][1], 1) for name in names)
-            lines.append((title, *compared(*names, ROW_PARTS, None), perplexity))
+    ways = [(f"`{one}`, {form}", one, form, form) for one, form in measured_pairs("row")]
+    for one, form in other_forms("row"):
+        ways.append((f"`{one}`, preset without → {form} with", one, "preset", form))
+    for title, editor, before, form in ways:
+        names = f"{editor} {before} row without", f"{editor} {form} row with"
+        perplexity = " → ".join(number(cells[name]["perplexity"][1], 1) for name in names)
+        lines.append((title, *compared(*names, ROW_PARTS, None), perplexity))
     return table(("editor", "facts", *ROW_PARTS, "perplexity after"), lines)
 
 
