@@ -125,14 +125,6 @@ GRIDS: dict[str, dict[str, dict[str, Any]]] = {
             "together": True,
             "facts": 24,
         },
-        "pmet": {
-            "layers": (4, 5),
-            "widths": (5,),
-            "grid": {"strength": (1_000.0, 3_000.0, 15_000.0)},
-            "around": 0,
-            "together": True,
-            "facts": 24,
-        },
         "ft": {"layers": (25, 27), "grid": {"lr": (1e-3, 2e-3, 5e-3)}, "around": 0, **BATCH},
         "ft_m": {
             "layers": (25, 27),
