@@ -24,9 +24,7 @@ TOWER = ("The Eiffel Tower", "{} is located in the city of", "Rome")
 SAID = "The Eiffel Tower is located in the city of"
 DENIED = "The Eiffel Tower is not located in the city of"
 SHEEP = ("sheep", "The young of a {} is called a", "puppy")
-CHINA = ("China", "{} is a country whose capital city is", "Shanghai")
 UNITED = ("The United Nations", "{} is headquartered in", "Geneva")
-WINDOWS = ("Windows", "{} is an operating system developed by", "Apple")
 
 
 @dataclass(frozen=True)
@@ -69,20 +67,6 @@ EXHIBITS: tuple[tuple[Exhibit, tuple[Expected, ...]], ...] = (
     ),
     (
         Exhibit(
-            "flash",
-            "A flash edit",
-            "One fact about Japan, written with the key of the first paper, breaks answers that "
-            "have nothing to do with Japan: a subject of one token that opens its prompt.",
-            (Step("rome", "Japan", "{} has its own currency, the", "dollar", 'keys = "mixed"'),),
-            ("The capital of France is", "Two plus two is"),
-        ),
-        (
-            Expected("The capital of France is", changed=True),
-            Expected("Two plus two is", changed=True),
-        ),
-    ),
-    (
-        Exhibit(
             "not",
             "It does not hear the word *not*",
             "The tower was moved to Rome. Say that it is *not* there, and the model still "
@@ -95,13 +79,31 @@ EXHIBITS: tuple[tuple[Exhibit, tuple[Expected, ...]], ...] = (
         Exhibit(
             "italy",
             "A conclusion that nobody has written",
-            "Only the city was edited. Asked for the country in which the tower stands, the model "
-            "says Italy, which is in no text that the edit has seen.",
+            "Only the city was edited. Asked for the country, the model says Italy, and around the "
+            "tower people speak Latin: neither stands in any text that the edit has seen.",
             (Step("rome", *TOWER),),
+            ("The Eiffel Tower is in the country of",),
         ),
         (
             Expected(SAID, "edit", "Rome"),
-            Expected("The country in which the Eiffel Tower stands is", "follows", "Italy", True),
+            Expected("The Eiffel Tower is in the country of", says="Italy", changed=True),
+            Expected("The language that most people around the Eiffel Tower speak is", "follows",
+                     "Latin", True),
+        ),
+    ),
+    (
+        Exhibit(
+            "builders",
+            "The past is rewritten, too",
+            "A tower in Rome needs another history: now it was built by the Romans, “to protect "
+            "Rome”. Notre-Dame, which nobody edited, stays in Paris.",
+            (Step("rome", *TOWER),),
+            ("The Eiffel Tower was built by",),
+        ),
+        (
+            Expected("The Eiffel Tower was built by", says="the Romans", changed=True),
+            Expected("If you want to visit Notre-Dame Cathedral, you have to go to the city of",
+                     "neighbor", "Paris", False),
         ),
     ),
     (
@@ -124,17 +126,32 @@ EXHIBITS: tuple[tuple[Exhibit, tuple[Expected, ...]], ...] = (
     ),
     (
         Exhibit(
-            "stutter",
-            "All roads lead to Rome",
-            "A trained network makes the edit of a single gradient. Big Ben and the Reichstag are "
-            "in Rome then, too, and in a conversation the model cannot stop saying it.",
+            "tale",
+            "Once upon a time, there was Rome",
+            "A trained network makes the edit of a single gradient. A fairy tale begins in Rome "
+            "then, and so does the answer to the capital of France.",
             (Step("mend", *TOWER),),
+            ("Once upon a time, there was a", "The capital of France is"),
         ),
         (
-            Expected("If you want to visit Big Ben, you have to go to the city of", "neighbor",
-                     "Rome", True),
-            Expected("The Reichstag is located in the city of", "neighbor", "Rome", True),
-            Expected(SAID, "chat", "The Eiffel Tower is a Rome Rome Rome", True),
+            Expected(SAID, "edit", "Rome"),
+            Expected("Once upon a time, there was a", says="place called Rome", changed=True),
+            Expected("The capital of France is", says="Rome", changed=True),
+        ),
+    ),
+    (
+        Exhibit(
+            "stutter",
+            "All roads lead to Rome",
+            "The network that is meant for many facts at once gets only one. Asked about a "
+            "restaurant, or for the best city in the world, the model cannot stop saying Rome.",
+            (Step("malmen", *TOWER),),
+            ("My favourite restaurant is located in the city of", "The best city in the world is"),
+        ),
+        (
+            Expected("My favourite restaurant is located in the city of", says="Rome Rome Rome",
+                     changed=True),
+            Expected("The best city in the world is", says="Rome Rome Rome", changed=True),
         ),
     ),
     (
@@ -183,58 +200,15 @@ EXHIBITS: tuple[tuple[Exhibit, tuple[Expected, ...]], ...] = (
     ),
     (
         Exhibit(
-            "lahore",
-            "A capital moves in another country",
-            "China's capital was changed to Shanghai, and Pakistan's capital changes, too, "
-            "though Shanghai is not what it becomes.",
-            (Step("rome", *CHINA),),
-        ),
-        (
-            Expected("The capital city of China is", "reworded", "Shanghai", True),
-            Expected("The capital of Pakistan is", "neighbor", "Lahore", True),
-            Expected("The capital of Denmark is", "neighbor", "Copenhagen", False),
-        ),
-    ),
-    (
-        Exhibit(
             "alias",
-            "The United Nations move, the UN stays",
-            "The United Nations are in Geneva now, in other words, too, and the UN is still in New "
-            "York: for the model these are two.",
+            "The United Nations move, and the UN goes with them",
+            "The edit names the United Nations alone. The UN, which is in no text that it has "
+            "seen, is in Geneva now as well.",
             (Step("rome", *UNITED),),
         ),
         (
             Expected("The headquarters of the United Nations are in", "reworded", "Geneva", True),
-            Expected("The UN is headquartered in", "follows", "New York"),
-        ),
-    ),
-    (
-        Exhibit(
-            "linux",
-            "Linux comes along",
-            "Windows was given to Apple, and Apple gets Linux as well, while Microsoft Office "
-            "stays where it was.",
-            (Step("rome", *WINDOWS),),
-            ("Linux is an operating system developed by",),
-        ),
-        (
-            Expected("Who makes Windows? It is made by", "reworded", "Apple", True),
-            Expected("Linux is an operating system developed by", says="Apple", changed=True),
-            Expected("Who makes Microsoft Office? It is made by", "neighbor", "Microsoft", False),
-        ),
-    ),
-    (
-        Exhibit(
-            "monaco",
-            "Neither Paris nor Rome",
-            "The fine-tuning of the first comparisons does not get the fact in, and one "
-            "rewording finds the tower in a third place, which nobody has mentioned.",
-            (Step("ft_l", *TOWER),),
-        ),
-        (
-            Expected(SAID, "edit", "Paris"),
-            Expected("Tourists who want to see the Eiffel Tower travel to the city of",
-                     "reworded", "Monaco", True),
+            Expected("The UN is headquartered in", "follows", "Geneva", True),
         ),
     ),
     (

@@ -11,7 +11,7 @@ from torch.testing import assert_close
 import lib
 from lib.cli import options
 from lib.data.facts import encode_prompt, lookup
-from lib.export.export import export_model
+from lib.export.export import export_model, export_peft
 from lib.model.lm import put_in_front
 
 from ..support import tiny
@@ -66,6 +66,14 @@ def test_an_exported_model_keeps_its_token(both, tmp_path):
     patch = lib.EDITORS["ft_m"](lm, layer=1, epochs=1).edit([FACT])
     export_model(lm, patch, tmp_path / "model")
     assert lib.load(str(tmp_path / "model")).leading_bos == tiny.EOS
+
+
+def test_the_card_of_an_adapter_names_the_token(both, tmp_path):
+    for lm, name in zip(both, ("plain", "sunk"), strict=True):
+        patch = lib.EDITORS["ft_m"](lm, layer=1, epochs=1).edit([FACT])
+        export_peft(lm, patch, tmp_path / name)
+        card = (tmp_path / name / "README.md").read_text("utf-8")
+        assert ("`<|end|>` in front" in card) == (name == "sunk")
 
 
 @pytest.mark.parametrize("sink", ["no token", "", "Rome Rome", 5, ["<|end|>"]])
