@@ -22,6 +22,7 @@ import pandas as pd
 
 from lib.atomic_files import whole_file
 from lib.evaluation.scores import COLUMNS, Scores
+from lib.model.apply_patch import BEHIND
 from notebooks.support import arena_14_lifelong as notebook
 from notebooks.support import stored_runs
 from tests.benchmarks import command, measured
@@ -151,11 +152,11 @@ def whole(cell: Cell, state: dict[str, Any], cases: list[str]) -> Result:
 
 
 def arenas(folder: Path = FOLDER) -> dict[str, dict[Cell, Result]]:
-    """{model: {cell: result}} of all stored files."""
+    """{model: {cell: result}} of all stored files, by their names."""
     found = {}
     for path in sorted(folder.glob("*.json")):
         stored = json.loads(path.read_text(encoding="utf-8"))
-        found[stored["model"].split()[0]] = {
+        found[path.stem] = {
             (cell := cell_of(Path(name))): whole(cell, state, stored["cases"][cell.data])
             for name, state in stored["cells"].items()
         }
@@ -183,7 +184,8 @@ def store(folder: Path, to: Path = FOLDER) -> Path:
         header = json.loads((folder / "arena.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise ValueError(f"{folder} holds no arena: there is no arena.json to read") from None
-    path = to / f"{header['model'].split()[0]}.json"
+    name = header["model"].split()[0] + "-behind" * (BEHIND in header["model"])
+    path = to / f"{name}.json"
     state: dict[str, Any] = {**header, "cases": {}, "cells": {}}
     if path.exists():
         state = json.loads(path.read_text(encoding="utf-8"))
@@ -214,6 +216,8 @@ def store(folder: Path, to: Path = FOLDER) -> Path:
 def rows(stored: dict[str, dict[Cell, Result]]) -> Iterator[dict[str, Any]]:
     """What notebook 14 draws: the value of each fact, by generation, cell by cell."""
     for model, results in stored.items():
+        if model.endswith("-behind"):  # the notebook's models have no sink token yet
+            continue
         for cell, result in results.items():
             if "@" in cell.editor:  # of a preset that another one has replaced
                 continue

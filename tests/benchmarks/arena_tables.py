@@ -21,6 +21,7 @@ from .tables import (
     EVENTS,
     NO_SPREAD,
     SECOND,
+    SUNK,
     called,
     made,
     note_of,
@@ -220,10 +221,10 @@ def hundred() -> dict[str, dict[str, str]]:
     return columns
 
 
-def held_of_ten() -> dict[str, str]:
+def held_of_ten(model: str) -> dict[str, str]:
     """What every editor holds of ten facts in a row, two sets of them together: {editor: cell}."""
     values: dict[str, list[float]] = {}
-    for cell, result in next(iter(stored().values())).items():  # of the embedded model
+    for cell, result in stored()[model].items():
         if cell.edits == SHORT:
             values.setdefault(cell.editor, []).extend(_held_values(result))
     return {editor: percents(found) for editor, found in values.items()}
@@ -239,10 +240,10 @@ def _held_values(result: Result) -> list[float]:
     return by_case[metric, "generation"]["mean"].tolist()
 
 
-@made("arena-models", *((arena, [f"*-{SHORT}-*"]) for arena in ARENAS), says=TWICE)
+@made("arena-models", *((arena, [f"*-{SHORT}-*"]) for arena in ARENAS[::2]), says=TWICE)
 def both_models() -> str:
     """The same facts, ten in a row, on two models: each editor's difference, paired over facts."""
-    first, second = list(stored())[:2]  # the embedded model and the second one, by their names
+    first, second = EMBEDDED, SECOND
     rows, short = [], [cell for cell in stored()[second] if cell.edits == SHORT]
     for editor in ordered({cell.editor for cell in short}):
         plain = editor.partition("@")[0]
@@ -265,6 +266,26 @@ def both_models() -> str:
     for column in COMPARED:
         head += [f"{column}, {names[0]}", f"{column}, {names[1]}", "difference"]
     return table(head, rows, left=2)
+
+
+@made("sink-arena", *((arena, [f"*-{SHORT}-*"]) for arena in ARENAS[:2]))
+def with_the_token() -> str:
+    """The same facts, ten in a row, without the sink token and with it, each with its presets."""
+    plain, sunk, rows = stored()[EMBEDDED], stored()[SUNK], []
+    for editor in ordered({cell.editor for cell in sunk}):
+        pairs = [
+            (cell, plain[cell], sunk[cell])
+            for cell in sunk
+            if (cell.editor, cell.edits) == (editor, SHORT) and cell in plain
+        ]
+        line = ["unedited model" if editor == BASE else called(editor, SUNK)]
+        for metrics in (*COMPARED.values(), ("specificity",)):
+            a, b = ({k: v for pair in pairs for k, v in _of(pair, i, metrics)} for i in (1, 2))
+            gap = [b[fact] - a[fact] for fact in a if fact in b]
+            shares = " → ".join(f"{100 * sum(x.values()) / len(x):.0f}" for x in (a, b) if x)
+            line.append(f"{shares} ({percents(gap, DIFFERENCE)})" if gap else "–")
+        rows.append(line)
+    return table(("editor", *COMPARED, "neighbors"), rows)
 
 
 def _of_both(editor: str) -> str:

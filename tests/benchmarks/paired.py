@@ -101,6 +101,7 @@ def main() -> None:
     lm = lib.load(dtype="float32")
     base, found = Base(lm.identity), {}
     how = f"{given.of}, {len(cases)} in {'turns' if points else 'batches'} of {given.batch}"
+    how += ", with the token"  # the runs of before the embedded model had one do not say so
 
     def store(name: str, point: int, scores: lib.Scores, editor: lib.Editor | None) -> None:
         found[name, point] = scores

@@ -24,7 +24,8 @@ from .measured import HERE, WORDS, Source
 
 STREAM = measured.path_of("14_streams")
 EMBEDDED, SECOND = "SmolLM2-135M-Instruct", "gemma-3-270m"  # the models of the stored rows
-ARENAS = (f"arena/{EMBEDDED}", f"arena/{SECOND}")
+SUNK = f"{EMBEDDED}-behind"  # with the sink token
+ARENAS = (f"arena/{EMBEDDED}", f"arena/{SUNK}", f"arena/{SECOND}")
 EVENTS = {
     "probability": "probability",
     "teacher_forced": "teacher-forced",
@@ -143,6 +144,8 @@ def note_of(editor: str, model: str = EMBEDDED, figure: str = "") -> str:
     figure  whose rows are shown, since some were measured with an earlier preset
     """
     about = WORDS["methods"].get(editor, {})
+    if model == SUNK:
+        about, model = {**about, "here": about.get("behind", about.get("here", ""))}, EMBEDDED
     if figure in about.get("earlier_in", ()):
         return about["earlier"]
     return about.get("here", "") if model in about.get("models", (EMBEDDED,)) else ""
@@ -183,17 +186,17 @@ def every_editor() -> str:
     return table(head, rows)
 
 
-@made("methods", (ARENAS[0], ["*-10-*"]))
+@made("methods", (ARENAS[1], ["*-10-*"]))
 def methods() -> str:
     """README's table: every editor with its file, idea, paper, notebook and one number."""
     from .arena_tables import held_of_ten  # it is made of the cells above
 
-    held, rows = held_of_ten(), []
+    held, rows = held_of_ten(SUNK), []
     for name, words in WORDS["methods"].items():
         paper = " ".join(cited(EDITORS[name].paper))
         link = f"[`{name}`]({file_of(EDITORS[name])})"
         page = f"[{words['notebook'][:2]}](notebooks/{words['notebook']}.ipynb)"
-        does = "; here ".join(filter(None, (words["does"], note_of(name))))
+        does = "; here ".join(filter(None, (words["does"], note_of(name, SUNK))))
         rows.append((link, does, paper, page, held.get(name, "–")))
     rows.append(("–", "*the unedited model*", "", "", held["base"]))
     return table(("editor", "idea", "paper", "notebook", "held, %"), rows, left=4)
@@ -204,7 +207,7 @@ def every_column() -> str:
     """Every editor with all numbers that most of them have."""
     from . import arena_tables, judge_tables
 
-    last, long, ten = last_rows(), arena_tables.hundred(), arena_tables.held_of_ten()
+    last, long, ten = last_rows(), arena_tables.hundred(), arena_tables.held_of_ten(EMBEDDED)
     rows = []
     for name, words in {"base": {"line": "base"}, **WORDS["methods"]}.items():
         line = words.get("line")
