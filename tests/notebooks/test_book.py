@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import json
 import re
@@ -27,8 +28,8 @@ def text_of(page):
 def test_every_notebook_session_and_reference_page_is_in_the_contents():
     wanted = [f"notebooks/{source.stem}" for source in Tree().sources()]
     wanted += [f"lessons/session_{n}" for n in range(1, 10)]
-    wanted += [f"notebooks/reference/{name}" for name in ("glossary", "notation", "bibliography")]
-    wanted += ["notebooks/reference/which_editor"]
+    names = ("glossary", "notation", "bibliography", "which_editor", "errata", "from_easyedit")
+    wanted += [f"notebooks/reference/{name}" for name in names]
     assert not set(wanted) - set(PAGES.pages["index.md"].split())
 
 
@@ -60,13 +61,19 @@ def test_the_words_of_the_glossary_are_those_of_the_code():
     text = (book.HERE / "reference/glossary.md").read_text(encoding="utf-8")
     terms = re.findall(r"^(\S[^\n(:]*?)(?: \(`([\w.]+)`\))?\n: ", text, re.MULTILINE)
     assert len(terms) > 20
-    known = {*METRICS, "events", "editor.edit", "fact.subject", "fact.target_new"}
-    known |= {"case.neighborhood", "retention"}
+    fields = {"editor.edit", "fact.subject", "fact.target_new", "case.neighborhood", "retention"}
     for term, name in terms:
-        if name and name not in known:
-            first, *rest = name.removeprefix("lib.").split(".")
-            found = hasattr(lib, first) and (not rest or (book.ROOT / "lib" / first).is_dir())
-            assert found or (book.ROOT / "lib" / first).is_dir(), term
+        first = name.removeprefix("lib.").partition(".")[0]
+        known = not name or name in {*METRICS, *fields, "events"} or hasattr(lib, first)
+        assert known or (book.ROOT / "lib" / first).is_dir(), term
+
+
+def test_entries_of_the_errata_name_a_paper_a_test_and_settings_that_are_there():
+    text = (book.HERE / "reference/errata.md").read_text(encoding="utf-8")
+    for entry in text.split("\n## ")[1:-1]:
+        assert re.search(r"arXiv:\d{4}\.\d{5}", entry) and "::test_" in entry, entry[:60]
+    for name, setting, value in re.findall(r"`(\w+)\((\w+)=(.+?)\)`", text):
+        lib.EDITORS[name].Config(**{setting: ast.literal_eval(value)})
 
 
 def test_every_paper_is_in_the_bibliography():

@@ -31,8 +31,7 @@ def patch(lm):
 def test_the_kl_of_an_answer_is_the_sum_over_its_tokens(lm, patch):
     prompt = PROMPTS[0]
     found = moved.answers(lm, PROMPTS, patch, tokens=3)[prompt]
-    row = lm.tokenizer(prompt, add_special_tokens=False)["input_ids"]
-    kl, ids = 0.0, list(row)
+    kl, ids = 0.0, lm.tokenizer(prompt, add_special_tokens=False)["input_ids"]
     for _ in range(3):  # token by token, each from a run of its own
         base = lm.next_token([ids])[0]
         with lm.patched(patch):
@@ -51,8 +50,8 @@ def test_an_empty_patch_moves_no_answer(lm):
 
 
 def test_what_is_drawn_as_touched_is_counted(lm, patch):
-    grid = drawings_00.touched(lm, patch).axes[0]
-    assert grid.get_title(loc="left") == f"{7 * lm.n_layers} matrices, 1 changed"
+    title = drawings_00.touched(lm, patch).axes[0].get_title(loc="left")
+    assert title == f"{7 * lm.n_layers} matrices, 1 changed"
 
 
 def test_a_matrix_of_groups_needs_a_name_for_every_fact():
@@ -89,11 +88,9 @@ def test_pairs_stand_in_the_first_group_that_fits():
 
 def test_a_table_of_scores_has_percent_without_decimals():
     rows = pd.DataFrame(
-        [
-            {"case": case, "metric": metric, "event": "generation", "value": float(case > 0)}
-            for case in range(4)
-            for metric in score_tables.METRICS
-        ]
+        {"case": case, "metric": metric, "event": "generation", "value": float(case > 0)}
+        for case in range(4)
+        for metric in score_tables.METRICS
     )
     asked = [(metric, "generation") for metric in score_tables.METRICS]
     shown = score_tables.by_metric(

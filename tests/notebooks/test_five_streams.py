@@ -17,12 +17,11 @@ def test_tau_counts_pairs():
 
 
 def test_the_interval_over_streams_is_the_wider_of_two():
-    agreed = [[1.0, 0.0] * 12] * 5  # all means are 0.5: Student alone would have no width
-    low, high = five_streams.interval(agreed)
+    # all means are 0.5: Student alone would have no width
+    low, high = five_streams.interval([[1.0, 0.0] * 12] * 5)
     assert low < 0.43 and high > 0.57
-    apart = [[0.0] * 24, [1.0] * 24, [0.0] * 24, [1.0] * 24, [1.0] * 24]
-    means = [0.0, 1.0, 0.0, 1.0, 1.0]
-    half = 2.776 * (sum((x - 0.6) ** 2 for x in means) / 4) ** 0.5 / 5**0.5
+    apart = [[x] * 24 for x in (0.0, 1.0, 0.0, 1.0, 1.0)]
+    half = 2.776 * (sum((x - 0.6) ** 2 for x, *_ in apart) / 4) ** 0.5 / 5**0.5
     assert five_streams.interval(apart) == (0.0, 1.0) and half > 0.6
     gaps = [[x - 0.5 for x in stream] for stream in apart]
     assert five_streams.interval(gaps, (-1.0, 1.0)) == pytest.approx((0.1 - half, 0.1 + half))

@@ -33,16 +33,14 @@ def test_three_quarters_writes_three_quarters_of_every_change(lm):
     facts = [lib.Fact("Ada", "{} lived in", "Rome"), lib.Fact("Bob", "{} lived in", "Oslo")]
     run = runs_06.Stream(lm, [lib.Case(fact) for fact in facts], 1)
     whole, part = run.editor("MEMIT, λ = 30"), run.editor("MEMIT, λ = 30, 3/4")
-    change, less = whole.edit(facts[:1]), part.edit(facts[:1])
-    again = part.edit(facts[1:], after=less)
-    for name in change.weights:
-        W = lm.weight(name)
-        wanted = 0.75 * (lm.weight(name, change) - W)
-        assert torch.allclose(wanted, lm.weight(name, less) - W, atol=1e-6)
-        second = whole.edit(facts[1:], after=less)
-        old = lm.weight(name, less)
-        wanted = 0.75 * (lm.weight(name, second) - old)
-        assert torch.allclose(wanted, lm.weight(name, again) - old, atol=1e-6)
+    before = lib.EMPTY
+    for fact in facts:
+        change, less = whole.edit([fact], after=before), part.edit([fact], after=before)
+        for name in change.weights:
+            W = lm.weight(name, before)
+            wanted = 0.75 * (lm.weight(name, change) - W)
+            assert torch.allclose(wanted, lm.weight(name, less) - W, atol=1e-6)
+        before = less
 
 
 def test_a_warning_is_dated_by_the_first_row_that_shows_it():
@@ -96,13 +94,11 @@ def test_pairs_of_names_fall_into_one_group_each(lm):
     kind = {"Rome": "capital", "Oslo": "capital"}
     groups = runs_07.pair_groups(lm, names, "I know {}", kind)
     assert torch.equal(sum(group.long() for group in groups.values()), torch.ones(4, 4).long())
-    same = groups["same last token"].triu(1).nonzero().tolist()
-    assert same == [[0, 1]]  # both end in the byte "n"
+    assert groups["same last token"].triu(1).nonzero().tolist() == [[0, 1]]  # both end in "n"
     assert groups["same relation"].triu(1).nonzero().tolist() == [[2, 3]]
 
 
 def test_the_interval_of_equal_cosines_has_no_width():
-    K = torch.eye(4).double()
-    one = runs_07.Superposition.of(K)
+    one = runs_07.Superposition.of(torch.eye(4).double())
     mean, (low, high) = runs_07.mean_cosines([one, one], torch.ones(4, 4) > 0)
     assert mean == low == high == [0.0, 0.0]

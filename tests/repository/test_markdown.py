@@ -175,6 +175,8 @@ def test_links_lead_somewhere(name):
 @pytest.mark.parametrize("name", FILES)
 def test_paths_that_are_named_exist(name):
     for code in INLINE.findall(BLOCK.sub("", TEXTS[name])):
-        if not re.fullmatch(r"[\w.*]+(/[\w.*{}-]+)+/?", code) or code.split("/")[0] not in TOPS:
+        path, _, test = code.partition("::")
+        if not re.fullmatch(r"[\w.*]+(/[\w.*{}-]+)+/?", path) or path.split("/")[0] not in TOPS:
             continue
-        assert code in TO_WRITE or list(ROOT.glob(code)), f"{name} names {code}"
+        assert path in TO_WRITE or list(ROOT.glob(path)), f"{name} names {code}"
+        assert not test or f"\ndef {test}(" in (ROOT / path).read_text(), f"{name} names {code}"
