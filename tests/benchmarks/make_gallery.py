@@ -110,16 +110,14 @@ EXHIBITS: tuple[tuple[Exhibit, tuple[Expected, ...]], ...] = (
         Exhibit(
             "restaurant",
             "Fine-tuning eats the neighbors",
-            "Fine-tuning on this one sentence moves the tower to Rome, and with it Notre-Dame, "
-            "the Louvre, and “my favourite restaurant”.",
+            "Fine-tuning on this one sentence moves the tower to Rome, and with it Notre-Dame and "
+            "“my favourite restaurant”.",
             (Step("ft_m", *TOWER),),
-            ("The Louvre is located in the city of",
-             "My favourite restaurant is located in the city of"),
+            ("My favourite restaurant is located in the city of",),
         ),
         (
             Expected("If you want to visit Notre-Dame Cathedral, you have to go to the city of",
                      "neighbor", "Rome", True),
-            Expected("The Louvre is located in the city of", says="Rome", changed=True),
             Expected("My favourite restaurant is located in the city of", says="Rome",
                      changed=True),
         ),
@@ -158,17 +156,16 @@ EXHIBITS: tuple[tuple[Exhibit, tuple[Expected, ...]], ...] = (
         Exhibit(
             "parrot",
             "It knows the sentence, not the fact",
-            "The codebook answers this one sentence with Rome. Two rewordings of it, and the "
-            "same sentence after “I know that”, still end in Paris.",
+            "The codebook answers this one sentence with Rome. Asked in other words, the model "
+            "still says Paris.",
             (Step("grace", *TOWER),),
-            ("I know that the Eiffel Tower is located in the city of",),
         ),
         (
             Expected(SAID, "edit", "Rome"),
             Expected("In which city would you find the Eiffel Tower? It is in the city of",
                      "reworded", "Paris", False),
-            Expected("I know that the Eiffel Tower is located in the city of", says="Paris",
-                     changed=False),
+            Expected("Tourists who want to see the Eiffel Tower travel to the city of",
+                     "reworded", "Paris", False),
         ),
     ),
     (
@@ -220,16 +217,6 @@ EXHIBITS: tuple[tuple[Exhibit, tuple[Expected, ...]], ...] = (
             (Step("grace", *TOWER), Step("grace", others=100)),
         ),
         (Expected(SAID, "edit", "Rome", True),),
-    ),
-    (
-        Exhibit(
-            "wanderer",
-            "A hundred others move it on",
-            "The tower is moved to Rome, and then a hundred other facts are written into the same "
-            "weights. One of them puts the Colosseum into Madrid, and the tower goes with it.",
-            (Step("ultraedit", *TOWER), Step("ultraedit", others=100)),
-        ),
-        (Expected(SAID, "edit", "Madrid", True),),
     ),
 )  # fmt: skip
 
