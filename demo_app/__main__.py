@@ -83,7 +83,7 @@ def open_page(
                 "lifespan": lifespan(hosts, origins, studio.calls.stop),
                 "exception_handlers": HANDLERS,
             },
-            **appearance(demo),
+            **appearance(),
             **settings,
         )
     if settings.get("share"):

@@ -1,7 +1,7 @@
-"""The page: a line on top, one tab per file, and the endpoints for programs.
+"""The page: a line on top, its three places, and the endpoints for programs.
 
-What visitors may do is in session/, figures are in inside/ and lifelong/, plain values become HTML
-in html/, and each tab is a file in tabs/.
+What visitors may do is in session/, plain values become HTML in html/, and the parts of the places
+are in tabs/.
 """
 
 from __future__ import annotations
@@ -18,23 +18,46 @@ from gradio.components.api_component import Api
 from .api import endpoints
 from .html import render
 from .html.theme import CSS, FONT, LOOK, MONO, SHADES
+from .session import links
 from .session.studio import Studio
-from .session.suspects import whole_model
-from .session.uploads import PATCH
+from .session.uploads import HEADER, PATCH
 from .session.views import View
 from .session.worker import FAILED, Stopped, Trouble
 from .stored import examples as finished
 from .tabs.about import about
-from .tabs.dossier import DossierTab
 from .tabs.edit import Page
-from .tabs.gallery import GalleryTab
-from .tabs.inside import Inside
-from .tabs.interference import Interference
-from .tabs.lifelong import Lifelong
+from .tabs.gallery import surprises
+from .tabs.jobs import HIDDEN
+from .tabs.lab import Card
+from .tabs.questions import questions
 from .tabs.take_away import TakeAway
-from .tabs.trace import TraceTab
 
 TITLE = "Edit a language model's memory"
+DESCRIPTION = (
+    "Change one fact in a language model, see beside each other what changed and what should have "
+    "stayed, and undo it exactly."
+)
+ICON = (
+    "%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 32 32'%3E%3Crect width='32' "
+    "height='32' rx='7' fill='%23b34404'/%3E%3Cpath d='M7 22h18M9 17l11-9 4 4-11 9H9z' "
+    "stroke='white' stroke-width='2' fill='none'/%3E%3C/svg%3E"
+)
+HEAD = (
+    f'<meta name="description" content="{DESCRIPTION}">'
+    f'<meta property="og:title" content="{TITLE}">'
+    f'<meta property="og:description" content="{DESCRIPTION}">'
+    f'<link rel="icon" href="data:image/svg+xml,{ICON}">'
+)
+LAB = "Questions about your edits. Each opens with a stored answer; its button asks about yours."
+PLACED = """() => {
+  const address = new URL(location.href), place = "%s";
+  const opening = place === "try" && !window.opened;  // nobody has chosen this place
+  window.opened = true;
+  if (opening) return;
+  if (place === "try") address.searchParams.delete("place");
+  else address.searchParams.set("place", place);
+  history.replaceState(null, "", address);
+}"""  # the address names the place, so that a reload and a link come back to it
 log = logging.getLogger(__name__)
 
 
@@ -42,11 +65,7 @@ class Blocks(gr.Blocks):
     """Gradio's blocks, in which every call that fails answers with one sentence.
 
     Gradio sends no text for what its components cannot read, nor for errors that it does not know.
-
-    largest: bytes of the largest file that may be uploaded.
     """
-
-    largest: int = PATCH
 
     async def preprocess_data(
         self, block_fn: Any, inputs: list[Any], *given: Any, **more: Any
@@ -108,59 +127,63 @@ def build(studio: Studio, examples: finished.Examples | None, ready: View) -> Bl
         with gr.Row(elem_id="top"):
             gr.HTML(f"<h1>{TITLE}</h1>", scale=8, min_width=320)
             live = gr.HTML(render.header(studio.lm.plain_name, 0), scale=3, min_width=110)
-            last = gr.Button("Undo last", size="sm", interactive=False, scale=0, min_width=100)
-            everything = gr.Button("Undo all", size="sm", interactive=False, scale=0, min_width=100)
-        with gr.Tabs(selected="edit", overflow_behavior="wrap") as tabs:
-            with gr.Tab("Try", id="edit") as tab:
-                page = Page(studio, ready, live, last, everything)
-                page.edits.opened(tab)
-            with gr.Tab("Gallery", id="gallery"):
-                GalleryTab(studio)
-            with gr.Tab("One subject", id="dossier") as tab:
-                DossierTab(studio, examples).opened(tab)
-            with gr.Tab("Interference", id="interference") as tab:
-                Interference(studio, page, examples).opened(tab)
-            with gr.Tab("Lifelong", id="lifelong") as tab:
-                lifelong = Lifelong(studio, examples)
-                lifelong.opened(tab)
-                lifelong.opened_queue(tab)
-            with gr.Tab("Inside the edit", id="inside") as tab:
-                Inside(studio, examples).opened(tab)
-            with gr.Tab("Was this edited?", id="trace"):
-                TraceTab(studio, examples)
-            with gr.Tab("Take away", id="take") as tab:
-                taken = TakeAway(studio)
-                taken.opened(tab)
-                page.follows(taken.loaded)
-            with gr.Tab("About", id="about"):
-                with gr.Column(elem_classes="card"):
-                    gr.HTML(about(studio.lm.plain_name))
+            last = gr.Button("Undo", size="sm", interactive=False, scale=0, min_width=100)
+        with gr.Tabs(selected="try", overflow_behavior="wrap") as tabs:
+            with gr.Tab("Try", id="try") as first:
+                page = Page(studio, ready, live, last)
+            with gr.Tab("Surprises", id=links.SURPRISES) as second:
+                surprises(studio)
+            with gr.Tab("Lab", id=links.LAB) as third:
+                gr.HTML(render.hint(LAB))
+                with gr.Column(elem_id="lab"):
+                    cards = [Card(studio, examples, one) for one in questions(studio, examples)]
+                    taken = TakeAway(studio)
+        gr.HTML(about(studio.lm.plain_name))
 
+        for tab in (first, second, third):
+            tab.select(None, None, None, js=PLACED % tab.id, **HIDDEN)
         endpoints(studio)
 
         def leave(request: gr.Request) -> None:
             studio.sessions.drop(request.session_hash)
 
         demo.unload(leave)
+        page.follows(taken.loaded)
         page.reopened(demo)
-        lifelong.reopened(demo, tabs)
+        placed(demo, tabs, cards, taken)
     studio.sessions.forgotten = Forgotten(demo)
-    demo.largest = whole_model(studio.lm)
     return demo.queue(max_size=200)
 
 
-def appearance(demo: Blocks) -> dict[str, Any]:
-    """How a page looks and what its web server takes; Gradio wants it where it is served.
+def placed(demo: Blocks, tabs: gr.Tabs, cards: list[Card], taken: TakeAway) -> None:
+    """Go where the page's address says, and open the question that it names."""
 
-    The largest file is all of the page's model: it may be brought to “Was this edited?”.
-    """
+    def place(request: gr.Request) -> dict:
+        where, question = links.place(request.query_params)
+        found: dict = {tabs: gr.Tabs(selected=where) if where else gr.skip()}
+        for card in cards:
+            if card.question.key == question:
+                found |= {card.fold: gr.Accordion(open=True), **card.example()}
+        if question == links.TAKE:
+            found[taken.fold] = gr.Accordion(open=True)
+        return found
+
+    outputs = [tabs, taken.fold]
+    for card in cards:
+        outputs += [card.fold, card.caption, card.begun, *card.answers]
+    demo.load(place, None, outputs, **HIDDEN)
+
+
+def appearance() -> dict[str, Any]:
+    """How a page looks and what its web server takes; Gradio wants it where it is served."""
     return {
         "theme": theme(),
         "css": CSS,
+        "head": HEAD,
         "footer_links": [],
         "run_history": False,
         "ssr_mode": False,
-        "max_file_size": demo.largest,
+        "max_file_size": PATCH + HEADER,
     }
 
 

@@ -13,35 +13,38 @@ from html import escape
 from ..session.views import Column, Row, Subject, View, first_sentence, tally
 from .render import NOTHING, number
 
-CHANGE = ("edit", "reworded", "follows")
-STAY = ("neighbor", "unrelated")
 MORE = {  # group -> what it is, and what one wishes for it
+    "unrelated": "about something else: it should go on as before",
     "own": "your prompt: nothing is expected",
     "chat": "as a chat message: the reply should contain it",
     "negation": "denied: it should not say so",
 }
 NAMES = {  # group -> its name over the dots of the scoreboard, and in a row's numbers
-    "edit": "the edit",
+    "edit": "edit",
     "reworded": "reworded",
     "follows": "follows",
-    "neighbor": "neighbors stay",
-    "unrelated": "unrelated stays",
+    "neighbor": "neighbors",
+    "unrelated": "unrelated",
 }
 BLOCKS = (
-    ("change", "What should change", "the fact, other words for it, and what follows", CHANGE),
-    ("stay", "What should stay", "other subjects, and text about something else", STAY),
+    ("change", "What should change", ("reworded", "follows")),
+    ("stay", "What should stay", ("neighbor",)),
 )
 MARKS = {True: ("good", "✓"), False: ("bad", "✗"), None: ("free", "–")}
 LEGEND = (
     "p: probability of the whole answer right behind the prompt, before → after. KL: how far the "
     "next token has moved, base against edited, in nats; 0 is not at all."
 )
+NONE = '<tr><td colspan="3">Nothing of the kind was asked.</td></tr>'
 WORDS, LETTERS = 2, 18  # of an answer in a row
 STOPS = ",;:.!?"  # end a clause
 
 
-def status(view: View) -> str:
-    """The sentence under the headline: what was done, and by whom."""
+def status(view: View, link: str = "") -> str:
+    """The sentence under the headline: what was done, and by whom, and how to send it to others.
+
+    link: the query of an address that makes the edit again.
+    """
     if view.undone:
         return f'<div class="status done" role="status">↺ {escape(view.note or "")}</div>'
     if view.editor is None:
@@ -54,11 +57,12 @@ def status(view: View) -> str:
         lead = f"{editor} was to change one fact, and the model does not say so."
     parts = ["stored example", editor]
     if not view.stored:
-        parts = [editor, f"{view.seconds or 0:.1f} s", "undo is exact"]
+        parts = [editor, f"{view.seconds or 0:.1f} s"]
+    copy = f'<button type="button" data-link="{escape(link)}">copy link</button>' if link else ""
     warning = f'<p class="note">Note: {escape(view.note)}</p>' if view.note else ""
     return (
         f'<div class="status done" role="status"><span>{lead} <b>What else moved?</b> '
-        f"<small>{' · '.join(parts)}</small></span></div>{warning}"
+        f"<small>{' · '.join(parts)}</small>{copy}</span></div>{warning}"
     )
 
 
@@ -90,20 +94,41 @@ def comparison(view: View) -> str:
 
 
 def _blocks(view: View, rows: Sequence[Row]) -> str:
-    """One editor's rows: two blocks side by side, and the other tests folded below them."""
+    """One editor's rows: two blocks side by side, and the other tests folded below them.
+
+    The edit itself stands in the headline, so it has a row only where there is no other.
+    """
     blocks = []
-    for kind, title, about, groups in BLOCKS:
-        body = "".join(_row(view, row, kind) for row in rows if row.group in groups)
-        if not body:
-            body = '<tr><td colspan="3">Nothing of the kind was asked.</td></tr>'
+    for kind, title, groups in BLOCKS:
+        some = [row for row in rows if row.group in groups]
+        if kind == "change" and not some:
+            some = [row for row in rows if row.group == "edit"]
+        body = "".join(_row(view, row, kind) for row in some)
+        body += _unrelated(rows) if kind == "stay" else ""
         blocks.append(
-            f'<section class="half {kind}"><h3>{title}</h3><p>{about}</p>{_table(body)}</section>'
+            f'<section class="half {kind}"><h3>{title}</h3>{_table(body or NONE)}</section>'
         )
     more = [row for group in MORE for row in rows if row.group == group]
     opened = " open" if any(row.group == "own" for row in more) else ""
     body = "".join(_row(view, row, "more") for row in more)
     fold = f"<details{opened}><summary>More tests</summary>{_table(body)}</details>" if more else ""
     return f'<div class="two">{"".join(blocks)}</div>{fold}'
+
+
+def _unrelated(rows: Sequence[Row]) -> str:
+    """One line for all texts that have nothing to do with the edit; each is under more tests."""
+    good, total = tally(tuple(rows), "unrelated")
+    if not total:
+        return ""
+    prompt = f'<td class="prompt">{total} unrelated texts</td>'
+    if all(row.after is None for row in rows):
+        return f'<tr class="texts">{prompt}<td class="answer"></td><td></td></tr>'
+    style, icon = MARKS[good == total]
+    said = "as before" if good == total else f"{total - good} changed"
+    return (
+        f'<tr class="texts">{prompt}<td class="answer">{said}</td>'
+        f'<td class="mark {style}"><span aria-hidden="true">{icon}</span></td></tr>'
+    )
 
 
 def _table(body: str) -> str:
@@ -115,7 +140,10 @@ def _table(body: str) -> str:
 def _row(view: View, row: Row, kind: str) -> str:
     """Prompt, answers, mark; the numbers below the prompt, and the guess over the answers."""
     about = f"<small>{MORE[row.group]}</small>" if row.group in MORE else ""
-    prompt = f'<td class="prompt">{escape(row.prompt)} …{about}{_numbers(view, row)}</td>'
+    prompt = (
+        f'<td class="prompt" title="{escape(row.prompt)}"><span>{escape(row.prompt)} …</span>'
+        f"{about}{_numbers(view, row)}</td>"
+    )
     if row.after is None:
         answer = escape(brief(row.before, row.before)[0]) or NOTHING
         return f'<tr class="{row.group}">{prompt}<td class="answer">{answer}</td><td></td></tr>'
@@ -198,7 +226,8 @@ def scoreboard(view: View) -> str:
     columns = view.columns
     if not any(column.rows for column in columns):
         return ""
-    heads = "".join(f'<th scope="col">{name}</th>' for name in ("Editor", *NAMES.values(), "So"))
+    names = ("<i>Editor</i>", *NAMES.values(), "<i>Verdict</i>")
+    heads = "".join(f'<th scope="col">{name}</th>' for name in names)
     shown = 0
     body = []
     for i, column in enumerate(columns):

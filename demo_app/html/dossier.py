@@ -1,8 +1,9 @@
-"""The dossier of an entity as HTML: its verdict, and a table with one row per relation."""
+"""What the model knows about a subject, as HTML: a verdict, what changed, and the rest folded."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from html import escape
 
 import lib
@@ -28,13 +29,27 @@ def shown(found: lib.Dossier) -> str:
         for fact in facts_about(edit, found.entity)
     )
     live = f'<ul class="edits-of">{edits}</ul>' if edits else ""
-    rows = "".join(_row(line, both) for line in found.lines)
+    moved = [line for line in found.lines if both and _changed_firmly(line)]
+    others = [line for line in found.lines if line not in moved]
+    said = f'<p class="verdict" role="status">{escape(found.verdict)}</p>{live}'
+    if not moved:
+        return f"{said}{_table(others, both)}"
+    name = f"{len(others)} other answers, as before or not firm"
+    fold = f"<details><summary>{name}</summary>{_table(others, both)}</details>"
+    return f"{said}{_table(moved, both)}{fold}"
+
+
+def _changed_firmly(line: Line) -> bool:
+    """Whether the answer is another one, and the model was or is sure of it."""
+    return line.changed and (line.before.consistent or line.after.consistent)
+
+
+def _table(lines: Sequence[Line], both: bool) -> str:
     heads = ["Asked", "Before", *(["After"] if both else [])]
     head = "".join(f'<th scope="col">{name}</th>' for name in heads)
+    rows = "".join(_row(line, both) for line in lines)
     return (
-        f'<p class="verdict" role="status">{escape(found.verdict)}</p>{live}'
-        f'<table class="rows dossier {"both" if both else "one"}"><thead><tr>{head}</tr></thead>'
-        f"<tbody>{rows}</tbody></table>"
+        f'<table class="rows dossier"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
     )
 
 
@@ -45,8 +60,7 @@ def _row(line: Line, both: bool) -> str:
     cells += _cell("Before", line.before, False)
     if both:
         cells += _cell("After", line.after, line.changed)
-    kind = ' class="moved"' if both and line.changed else ""
-    return f"<tr{kind}>{cells}</tr>"
+    return f"<tr>{cells}</tr>"
 
 
 def _cell(name: str, found: Answers, changed: bool) -> str:

@@ -9,6 +9,7 @@ from html import escape
 from ..session.gallery import KEY, Exhibit, Gallery, Said
 from .render import NOTHING
 
+OPENING = ("restaurant", "not", "italy")  # first among the cards on the opening page
 GROUPS = {"chat": "asked as chat", "negation": "denied", "edit": "the edit", "own": ""}
 
 
@@ -17,7 +18,7 @@ def cards(held: Gallery, model: str, editors: dict[str, tuple[str, str]]) -> str
 
     editors: {name: (how it is written, its sentence)}.
     """
-    items = "".join(_card(one, editors) for one in held.exhibits)
+    items = "".join(_card(one, editors, True) for one in held.exhibits)
     here = (
         "which is the model of this page."
         if model == f"{held.model} {held.fingerprint}"
@@ -31,11 +32,17 @@ def cards(held: Gallery, model: str, editors: dict[str, tuple[str, str]]) -> str
     )
 
 
-def _card(one: Exhibit, editors: dict[str, tuple[str, str]]) -> str:
+def some(held: Gallery, editors: dict[str, tuple[str, str]]) -> str:
+    """Three of the exhibits, for the page that opens."""
+    chosen = sorted(held.exhibits, key=lambda one: one.key not in OPENING)[:3]
+    return f'<ul class="gallery">{"".join(_card(one, editors, False) for one in chosen)}</ul>'
+
+
+def _card(one: Exhibit, editors: dict[str, tuple[str, str]], lines: bool) -> str:
     names = dict.fromkeys(editors.get(step.editor, (step.editor,))[0] for step in one.steps)
     return (
         f'<li><a href="?{KEY}={escape(one.key)}" target="_self">{_emphasis(one.title)}</a>'
-        f"<p>{_emphasis(one.sentence)}</p>{_lines(one.said)}"
+        f"<p>{_emphasis(one.sentence)}</p>{_lines(one.said) if lines else ''}"
         f"<small>{escape(', '.join(names))}</small></li>"
     )
 

@@ -6,8 +6,9 @@ Each takes plain values, and everything that a visitor or the model wrote is esc
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
+from typing import Any
 
 from ..session.worker import Progress
 
@@ -57,16 +58,20 @@ def sorry(sentence: str) -> str:
     return f'<div class="status sorry" role="status"><b>✗</b> {escape(sentence)}</div>'
 
 
-def bars(*values: float | None) -> str:
-    """Probabilities as thin bars, before and after."""
-    if values[0] is None:
-        return ""
-    inside = "".join(
-        f'<i class="{name}" style="width:{100 * value:.1f}%"></i>'
-        for name, value in zip(("was", "is"), values, strict=False)
-        if value is not None
+def continued(prompt: str, said: Mapping[str, Any]) -> str:
+    """A free prompt continued by the unedited model, and with the edits where there are any.
+
+    said: "before", "after", and "live", the number of edits.
+    """
+    panels = {"Before": said["before"]}
+    if said["live"]:
+        panels[f"After {_edits(said['live'])}"] = said["after"]
+    texts = "".join(
+        f'<div class="panel"><h3>{name}</h3><p><span class="lead">{escape(prompt)}</span>'
+        f"{escape(text)}</p></div>"
+        for name, text in panels.items()
     )
-    return f'<span class="bars" aria-hidden="true">{inside}</span>'
+    return f'<div class="pairs">{texts}</div>'
 
 
 def done(text: str) -> str:
@@ -84,25 +89,22 @@ def hint(text: str) -> str:
     return f'<p class="hint">{text}</p>'
 
 
-def in_words(lines: Iterable[str | tuple[str, str]], kind: str = "") -> str:
+def stored(text: str) -> str:
+    """The line that says whose answer one sees: a stored one, or the visitor's own."""
+    return f'<p class="stored">{escape(text)}</p>'
+
+
+def in_words(lines: Iterable[str | tuple[str, str]]) -> str:
     """The text alternative of a figure, folded: a list of lines, or of (name, line)."""
-    return (
-        '<details class="alt"><summary>The figure in words</summary>'
-        f"{bullets(lines, kind)}</details>"
-    )
-
-
-def bullets(lines: Iterable[str | tuple[str, str]], kind: str = "") -> str:
-    """A list of lines, or of (name, line) with the name in bold; "" where there is none."""
     items = []
     for line in lines:
         name, text = ("", line) if isinstance(line, str) else line
         lead = f"<b>{escape(name)}</b>: " if name else ""
         items.append(f"<li>{lead}{escape(text)}</li>")
-    if not items:
-        return ""
-    opening = f'<ul class="{kind}">' if kind else "<ul>"
-    return f"{opening}{''.join(items)}</ul>"
+    return (
+        '<details class="alt"><summary>The figure in words</summary>'
+        f"<ul>{''.join(items)}</ul></details>"
+    )
 
 
 def numbers(heads: Sequence[str], rows: Iterable[Sequence[str]], notes: Iterable[str] = ()) -> str:

@@ -1,7 +1,7 @@
 """Runs the stress test: every line is a fold, patch = editor.edit(batch, after=patch).
 
-Each batch that is written, each ten facts that are asked and each reading of the probes is a job of
-its own, so that other visitors are served between them.
+Between two steps (a batch that is written, ten facts that are asked, one reading of the neighbors)
+the model goes to other visitors.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Generator, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import lib
@@ -16,141 +17,86 @@ from lib.data.texts import HELD_OUT
 from lib.interpret import damage
 from lib.lifelong.sample import contradicted
 
-from ..session.long_run import LongRun, ticking
-from ..session.worker import Job, Progress, Stopped, Trouble
+from ..session.worker import Job, Trouble
 from .stress_test import Line, Point, Test
 
-TOGETHER = 10  # facts asked in one job
+TOGETHER = 10  # facts asked in one step
 PROBES = 16  # neighbors asked at every point, the same ones each time
 LONG = 600  # characters of a neighbor
 TEXT = 1200  # characters of held-out text for the perplexity
 ASK = {"events": ("generation",)}
+Steps = Generator[None, None, Any]
 
 
-def run(long_run: LongRun, test: Test) -> Generator[Progress, None, None]:
-    """Run the test, job by job; what is done stays in `test`, also when it is stopped.
+class Run:
+    """A test under way, as part of a job.
 
-    A test that was stopped goes on behind the last batch that each line has whole.
+    done, total: how many of its steps are done, and how many there are if no line ends early.
     """
-    total, done = _cost(test), 0
-    probes = _probes(test.cases)
 
-    def told(progress: Progress, end: int) -> Progress:
-        share = (done + progress.share * (end - done)) / total
-        return Progress(share, progress.words)
+    def __init__(self, job: Job, lm: lib.LM, test: Test) -> None:
+        self.job, self.lm, self.test = job, lm, test
+        self.probes = _probes(test.cases)
+        each = len(test.ends) + sum(1 + math.ceil(end / TOGETHER) for end in test.points)
+        self.done, self.total = 0, 1 + len(test.lines) * each
 
-    def step(work: Any, weight: int) -> Generator[Progress, None, Any]:
-        nonlocal done
-        for progress in (jobs := _Returned(long_run.do(work))):
-            yield told(progress, done + weight)
-        done += weight
-        return jobs.value
+    def step(self, words: str, passes: int) -> AbstractContextManager[Any]:
+        """In the body the job's bar moves through one step."""
+        begin, self.done = self.done, self.done + 1
+        share = begin / self.total, min(self.done / self.total, 1.0)
+        return self.job.counting(self.lm, words, passes, *share)
 
-    lm = long_run.studio.lm
-    if test.base is None:
-        found = yield from step(_probed(lm, lib.EMPTY, probes, "The model as it is"), 1)
-        test.base = Point(0, {}, *found)
-        test.version += 1
-    for first, end in zip([0, *test.ends], test.ends, strict=False):
-        measured = end in test.points
-        for line in test.lines:
-            if line.error or line.edits >= end:
-                done += _jobs(test, first, end)
-                continue
-            try:
-                patch, seconds = yield from step(_edited(lm, line, test.cases[first:end], end), 1)
-                rows = list(range(0 if measured else first, end))
-                said: dict[int, tuple[bool, str]] = {}
-                for start in range(0, len(rows), TOGETHER):
-                    some = rows[start : start + TOGETHER]
-                    said |= yield from step(_asked(lm, line, patch, test.cases, some), 1)
-                if measured:
-                    words = f"{line.name}: neighbors and text after {end} edits"
-                    found = yield from step(_probed(lm, patch, probes, words), 1)
-            except Stopped:
-                raise
-            except Trouble as error:  # this editor cannot go on; the others can
-                line.error = str(error)
-                test.version += 1
-                continue
-            # all of a batch at once: a test that is stopped before goes on with this batch
-            line.patch, line.edits, line.seconds = patch, end, line.seconds + seconds
-            line.first |= {row: said[row][0] for row in range(first, end)}
-            if measured:
-                gone = contradicted(test.cases[:end])
-                kept = {row: right for row, (right, _) in said.items() if row not in gone}
-                texts = {row: text for row, (_, text) in said.items()}
-                line.points.append(Point(end, kept, *found, said=texts))
-            test.version += 1
+    def line(self, line: Line, first: int, end: int) -> Steps:
+        """One batch of a line: written, asked, and measured where it is a point of measuring."""
+        cases = self.test.cases
+        with self.step(f"{line.name} is writing edits {first + 1} to {end}", 30):
+            began = time.perf_counter()
+            facts = [case.fact for case in cases[first:end]]
+            patch = lib.EDITORS[line.editor](self.lm).edit(facts, after=line.patch)
+            line.seconds += time.perf_counter() - began
+        line.patch, line.edits = patch, end
+        yield
+        if end not in self.test.points:
+            return
+        numbered, right = [lib.Case(case.fact, id=i) for i, case in enumerate(cases[:end])], {}
+        for start in range(0, end, TOGETHER):
+            with self.step(f"{line.name}: asking {end} facts again", 8):
+                right |= self.said(patch, numbered[start : start + TOGETHER])
+            yield
+        gone = contradicted(cases[:end])
+        kept = {row: good for row, good in right.items() if row not in gone}
+        line.points.append(Point(end, kept, *self.probed(patch, f"{line.name}: neighbors")))
+        yield
 
-
-class _Returned:
-    """An iterator over a generator; after its end `value` is what the generator returned."""
-
-    def __init__(self, steps: Generator[Progress, None, Any]) -> None:
-        self.steps, self.value = steps, None
-
-    def __iter__(self) -> Generator[Progress, None, None]:
-        self.value = yield from self.steps
-
-
-def _cost(test: Test) -> int:
-    """Number of jobs, as far as no line ends early."""
-    batches = zip([0, *test.ends], test.ends, strict=False)
-    return 1 + sum(_jobs(test, first, end) * len(test.lines) for first, end in batches)
-
-
-def _jobs(test: Test, first: int, end: int) -> int:
-    """Number of jobs of one line for the facts from `first` to `end`."""
-    asked = end if end in test.points else end - first
-    return 1 + math.ceil(asked / TOGETHER) + (end in test.points)
-
-
-def _edited(lm: lib.LM, line: Line, cases: Sequence[lib.Case], end: int) -> Any:
-    facts = [case.fact for case in cases]
-
-    def work(job: Job) -> tuple[lib.Patch, float]:
-        words = f"{line.name} is writing edits {end - len(facts) + 1} to {end}"
-        began = time.perf_counter()
-        with ticking(job, lm, words, 30):
-            patch = lib.EDITORS[line.editor](lm).edit(facts, after=line.patch)
-        return patch, time.perf_counter() - began
-
-    return work
-
-
-def _asked(
-    lm: lib.LM, line: Line, patch: lib.Patch, cases: Sequence[lib.Case], rows: Sequence[int]
-) -> Any:
-    """{row: (whether the model says the new answer by itself, what it says)} of some facts."""
-    some = [lib.Case(cases[row].fact, id=row) for row in rows]
-
-    def work(job: Job) -> dict[int, tuple[bool, str]]:
-        words = f"{line.name}: asking facts {rows[0] + 1} to {rows[-1] + 1} again"
-        with ticking(job, lm, words, 8):
-            found = lib.evaluate(lm, some, patch, metrics=(), **ASK).rows
+    def said(self, patch: lib.Patch, cases: Sequence[lib.Case]) -> dict[int, bool]:
+        """{number of a case: whether the model says its new answer by itself}."""
+        found = lib.evaluate(self.lm, cases, patch, metrics=(), **ASK).rows
         found = found[found["event"] == "generation"]
-        each = zip(found["case"], found["value"], found["text"], strict=True)
-        return {int(row): (bool(value), str(text)) for row, value, text in each}
+        return {int(row): bool(v) for row, v in zip(found["case"], found["value"], strict=True)}
 
-    return work
+    def probed(self, patch: lib.Patch, words: str) -> tuple[tuple[bool, ...], float, float]:
+        """(whether each neighbor is right, perplexity, change) of a patch."""
+        with self.step(words, 10):
+            right = tuple(self.said(patch, self.probes).values()) if self.probes else ()
+            with self.lm.patched(patch, only=True):
+                perplexity = lib.perplexity(self.lm, HELD_OUT.read_text(encoding="utf-8")[:TEXT])
+        return right, perplexity, _changed(self.lm, patch)
 
 
-def _probed(lm: lib.LM, patch: lib.Patch, probes: Sequence[lib.Case], words: str) -> Any:
-    """(whether each neighbor is right, perplexity, change) of a patch."""
-    text = HELD_OUT.read_text(encoding="utf-8")[:TEXT]
-
-    def work(job: Job) -> tuple[tuple[bool, ...], float, float]:
-        right = ()
-        with ticking(job, lm, words, 10):
-            if probes:
-                found = lib.evaluate(lm, probes, patch, metrics=(), **ASK).rows
-                right = tuple(found.loc[found["event"] == "generation", "value"].astype(bool))
-            with lm.patched(patch, only=True):
-                perplexity = lib.perplexity(lm, text)
-        return right, perplexity, _changed(lm, patch)
-
-    return work
+def run(job: Job, lm: lib.LM, test: Test) -> Generator[None, None, Test]:
+    """Run the test; what is done stays in `test`, which is the job's partial result."""
+    under_way = Run(job, lm, test)
+    test.base = Point(0, {}, *under_way.probed(lib.EMPTY, "The model as it is"))
+    yield
+    for first, end in zip([0, *test.ends], test.ends, strict=False):
+        for line in test.lines:
+            if line.error is None:
+                try:
+                    yield from under_way.line(line, first, end)
+                except (ValueError, Trouble, lib.OwnerError) as error:
+                    line.error = str(error)  # this editor cannot go on; the others can
+            job.report(under_way.done / under_way.total, "Going on", partial=test)
+    return test
 
 
 def _probes(cases: Sequence[lib.Case]) -> list[lib.Case]:

@@ -1,6 +1,6 @@
-"""The lifelong stress test as a value: editors side by side on one stream of facts.
+"""How long until it breaks: editors side by side on one stream of facts, as a value.
 
-It says what a test is and what was found so far; run.py runs it, and figures.py draws it.
+It says what a test is and what was found so far; run.py runs it, and picture.py draws it.
 """
 
 from __future__ import annotations
@@ -8,17 +8,19 @@ from __future__ import annotations
 import math
 import random
 import statistics
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import lib
 
 from ..session import given
-from ..session.choices import BASELINES, Choices
+from ..session.choices import Choices
 from ..session.worker import Trouble
 
-EDITS, LINES, POINTS = 40, 5, 8  # at most; points are times of measuring
+OFFERED = ("ultraedit", "grace", "rome", "memit")  # beside the two that always run
+BASELINES = ("retrieval", "ft")  # simple, and hard to beat
+EDITS, POINTS, BATCH = 40, 8, 4  # at most, at most, facts that are written in one call
 SLOW_EDITS = 15  # of a stream with an editor that is not fast among its lines
 
 
@@ -31,7 +33,6 @@ class Point:
     neighbors: whether each neighbor is answered right.
     perplexity: of a held-out text.
     change: ‖ΔW‖/‖W₀‖ of the matrix that changed most.
-    said: {row: what the model says to its prompt}, of the facts so far.
     """
 
     edits: int
@@ -39,17 +40,16 @@ class Point:
     neighbors: tuple[bool, ...]
     perplexity: float
     change: float
-    said: dict[int, str] = field(default_factory=dict)
 
     @property
     def retention(self) -> float:
         """Share of the facts so far that are still said; contradicted ones do not count."""
-        return statistics.fmean(self.right.values()) if self.right else math.nan
+        return mean(self.right.values())
 
     @property
     def specificity(self) -> float:
         """Share of the neighbors that are answered right."""
-        return statistics.fmean(self.neighbors) if self.neighbors else math.nan
+        return mean(self.neighbors)
 
 
 @dataclass
@@ -61,7 +61,6 @@ class Line:
     patch: its edits so far.
     edits: how many facts it has written.
     seconds: how long its edits took together.
-    first: {row: whether the fact was said right after its own batch}.
     points: what was measured.
     error: why it ended early; None if it did not.
     """
@@ -71,18 +70,8 @@ class Line:
     patch: lib.Patch = lib.EMPTY
     edits: int = 0
     seconds: float = 0.0
-    first: dict[int, bool] = field(default_factory=dict)
     points: list[Point] = field(default_factory=list)
     error: str | None = None
-
-    def said_at_once(self, edits: int) -> list[bool]:
-        """Whether each of the first `edits` facts was said right after its own batch."""
-        return [right for row, right in self.first.items() if row < edits]
-
-    def efficacy(self, edits: int) -> float:
-        """Share of the first `edits` facts that were said right after their own batch."""
-        values = self.said_at_once(edits)
-        return statistics.fmean(values) if values else math.nan
 
 
 @dataclass
@@ -92,9 +81,7 @@ class Test:
     cases: the facts of the stream, in order.
     batch: how many facts are written in one call.
     lines: the editors.
-    source: where the facts come from, as the page says it.
     base: what was measured before any edit.
-    version: goes up with every point, so that one sees when there is something new to draw.
     """
 
     __test__ = False  # no test of pytest's
@@ -102,9 +89,7 @@ class Test:
     cases: list[lib.Case]
     batch: int
     lines: list[Line]
-    source: str
     base: Point | None = None
-    version: int = 0
 
     @property
     def ends(self) -> list[int]:
@@ -119,6 +104,11 @@ class Test:
         every = math.ceil(len(ends) / POINTS)
         return ends[::-1][::every][::-1]
 
+    @property
+    def measured(self) -> int:
+        """After how many edits it was measured last, by any line; 0 before the first time."""
+        return max((point.edits for line in self.lines for point in line.points), default=0)
+
     def collapse(self, line: Line) -> tuple[int, str] | None:
         """(edits, why) of the first point at which the model is no longer what it was."""
         for point in line.points:
@@ -129,15 +119,18 @@ class Test:
         return None
 
 
-def offered(choices: Choices) -> dict[str, str]:
-    """{editor: how it is written} of those that may be chosen beside the two that always run.
+def mean(right: Collection[bool]) -> float:
+    """The share of what is right, from 0 to 1."""
+    return statistics.fmean(right) if right else math.nan
 
-    An editor that holds the model for a minute per edit is not offered.
-    """
+
+def offered(choices: Choices) -> dict[str, str]:
+    """{editor: how it is written} of those that may be chosen beside the two that always run."""
+    known = choices.editors()
     return {
-        key: f"{name} (fast)" if choices.kind(key).speed == "fast" else name
-        for key, (name, _) in choices.editors().items()
-        if key not in BASELINES and choices.kind(key).speed != "slow"
+        name: f"{known[name][0]} (fast)" if choices.kind(name).speed == "fast" else known[name][0]
+        for name in OFFERED
+        if name in known
     }
 
 
@@ -147,39 +140,18 @@ def mixed(choices: Choices) -> list[lib.Case]:
     return random.Random(0).sample(cases, len(cases))
 
 
-def plan(
-    choices: Choices,
-    editors: Sequence[str],
-    cases: Sequence[lib.Case],
-    edits: Any,
-    batch: Any,
-    source: str = "classroom",
-) -> Test:
+def plan(choices: Choices, editors: Sequence[str], cases: Sequence[lib.Case], edits: Any) -> Test:
     """The test that a form asks for, checked. Raises Trouble in one sentence."""
-    known = choices.editors()
-    chosen = list(dict.fromkeys((*BASELINES, *given.names("editors", editors))))
-    for editor in chosen:
-        if editor not in known or choices.kind(editor).speed == "slow":
+    known, possible = choices.editors(), offered(choices)
+    wanted = given.names("editors", editors)
+    for editor in wanted:
+        if editor not in possible:
             raise Trouble(f"The editor '{given.short(editor)}' does not run in this test.")
-    if len(chosen) > LINES:
-        raise Trouble(f"{len(chosen)} editors are too many at once: this page takes {LINES}.")
-    slow = [known[editor][0] for editor in chosen if choices.kind(editor).speed != "fast"]
+    slow = [known[editor][0] for editor in wanted if choices.kind(editor).speed != "fast"]
     most = SLOW_EDITS if slow else EDITS
-    edits, batch = _whole("number of edits", edits), _whole("batch", batch)
-    if edits > most:
+    edits = given.whole("number of edits", edits)
+    if not 1 <= edits <= most:
         why = f" with {slow[0]} among the editors" if slow else ""
-        raise Trouble(f"{edits} edits are too many{why}: at most {most}.")
-    if batch > edits:
-        raise Trouble(f"A batch of {batch} is larger than the stream of {edits} edits.")
-    if not cases:
-        raise Trouble("There is no fact to edit.")
-    lines = [Line(editor, known[editor][0]) for editor in chosen]
-    return Test(list(cases[:edits]), batch, lines, source)
-
-
-def _whole(name: str, value: Any) -> int:
-    """A number of a form as a whole one from 1 on; Trouble for anything else."""
-    found = given.whole(name, value)
-    if found < 1:
-        raise Trouble(f"The {name} should be a whole number from 1 on.")
-    return found
+        raise Trouble(f"{edits} edits cannot be made here{why}: 1 to {most} can.")
+    chosen = dict.fromkeys((*BASELINES, *wanted))
+    return Test(list(cases[:edits]), BATCH, [Line(name, known[name][0]) for name in chosen])

@@ -1,7 +1,4 @@
-"""The dossier of one entity as a job: relation by relation, before and after a visitor's edits.
-
-Between two relations others are served.
-"""
+"""What the model knows about one subject, as a job: before and after a visitor's edits."""
 
 from __future__ import annotations
 
@@ -37,4 +34,4 @@ def asked(studio: Studio, session: Session, entity: str) -> Job:
             yield
         return found
 
-    return session.submit(studio.worker, work)
+    return session.submit(studio.worker, work, aside=True)

@@ -1,88 +1,164 @@
-"""The plain values of a visitor's list of edits: one edit, and what was found under some of them.
+"""A visitor's edits as a list of values: one is added, one is taken out, one is made weaker.
 
-They stand in a file of their own because three others need them: the session that holds the list
-(visitors.py), the functions that change it (edit_list.py), and the HTML that shows it.
+Patches are values, so a list of edits is a list of patches, each of which holds its edit and all
+before it. Without one of its edits, a patch comes from the closed form where the editor keeps its
+keys; otherwise the editors write the later edits again.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, replace
 
 import lib
+from lib.data.texts import HELD_OUT
+from lib.evaluation.answers import begins
+
+from .views import first_sentence
+from .worker import Job, Trouble
+
+TEXT = 900  # characters of held-out text that are read for the perplexity
+BREAKS = 1.25  # times the base model's perplexity: from here on the page warns
+ANSWER = 12  # tokens of an answer, as in the table
 
 
-@dataclass
+@dataclass(frozen=True)
 class AppliedEdit:
-    """One edit of a visitor's list, switched on or off.
+    """One edit of a visitor's list.
 
-    number: identifies the edit in its list; it is never given twice.
-    line: the edit's entry in the log of its patch.
+    patch: the patch with this edit and all before it.
     name: the editor's name as the page writes it.
     seconds: how long the edit took; None for an edit that came from a file.
-    on: whether the edit is applied.
     strength: by what the visitor multiplies what the edit adds to the weights.
+    whole: `patch` with this edit at strength 1; None where that is `patch` itself.
+    said: what the model answers to the edit's prompt, under the whole list; None: not asked.
     """
 
-    number: int
-    line: lib.Edit
+    patch: lib.Patch
     name: str
     seconds: float | None = None
-    on: bool = True
     strength: float = 1.0
+    whole: lib.Patch | None = None
+    said: str | None = None
+
+    @property
+    def line(self) -> lib.Edit:
+        """The edit's entry in the log of its patch; of a loaded file the last one."""
+        return self.patch.log[-1] if self.patch.log else lib.Edit("loaded", {})
 
     @property
     def fact(self) -> lib.Fact | None:
         """Its (first) fact, or None where the log names a data file instead."""
         return self.line.facts[0] if self.line.facts else None
 
+    @property
+    def holds(self) -> bool | None:
+        """Whether the model says the new answer; None where it was not asked."""
+        if self.said is None or self.fact is None:
+            return None
+        return begins(self.said, self.fact.target_new)
 
-@dataclass
-class Point:
-    """What the model said with some of a visitor's edits applied.
+    def at(self, lm: lib.LM, strength: float, before: lib.Patch) -> AppliedEdit:
+        """The edit at another strength; `before` holds the edits before it."""
+        whole = self.patch if self.whole is None else self.whole
+        if strength == 1:
+            return replace(self, patch=whole, strength=1.0, whole=None)
+        patch = lib.scaled(lm, whole, strength, before)
+        return replace(self, patch=patch, strength=strength, whole=whole)
 
-    said: {number of an edit: (answer to its prompt, whether that is the new answer)}.
-    perplexity: of a held-out text; None until it is measured.
+
+def without(
+    job: Job, lm: lib.LM, edits: Sequence[AppliedEdit], place: int
+) -> Generator[None, None, tuple[AppliedEdit, ...]]:
+    """The list without one of its edits; gives the model back after each that is laid again."""
+    kept, later = list(edits[:place]), edits[place + 1 :]
+    for number, edit in enumerate(later):
+        before = kept[-1].patch if kept else lib.EMPTY
+        share = number / len(later)
+        job.report(share, f"Laying edit {place + 1 + number} again")
+        whole = _closed_form(lm, edits, edit, place)
+        if whole is None:
+            whole = _written_again(job, lm, edit, before, share, 1 / len(later))
+        kept.append(replace(edit, patch=whole, whole=None).at(lm, edit.strength, before))
+        yield
+    return tuple(kept)
+
+
+def _closed_form(
+    lm: lib.LM, edits: Sequence[AppliedEdit], edit: AppliedEdit, place: int
+) -> lib.Patch | None:
+    """A later edit's patch without the one at a place, where the editor keeps its keys."""
+    before = edits[place - 1].patch if place else lib.EMPTY
+    first = edit.patch.log[0] if edit.patch.log else None
+    one_line = len(edits[place].patch.log) == len(before.log) + 1
+    whole = all(one.strength == 1 for one in edits)  # it takes out what was written, not a part
+    if first is None or first.editor not in lib.EDITORS or not (one_line and whole):
+        return None
+    editor = lib.EDITORS[first.editor](lm, **first.settings)
+    return editor.without(edit.patch, len(before.log), exact=False)
+
+
+def _written_again(
+    job: Job, lm: lib.LM, edit: AppliedEdit, before: lib.Patch, begin: float, share: float
+) -> lib.Patch:
+    """The edit's facts written by its editor on top of other edits."""
+    line = edit.line
+    if line.editor not in lib.EDITORS:
+        raise Trouble("A patch that was loaded from a file can only be first in the list.")
+    with job.counting(lm, f"{edit.name} is writing again", 30, begin, begin + share):
+        return lib.EDITORS[line.editor](lm, **line.settings).edit(line.read(), after=before)
+
+
+class Health:
+    """Asks whether edits still hold, and whether the model that they make still reads well.
+
+    base: the perplexity of the unedited model; None until it is measured.
     """
 
-    said: dict[int, tuple[str, bool]] = field(default_factory=dict)
-    perplexity: float | None = None
+    def __init__(self, lm: lib.LM) -> None:
+        self.lm, self.base = lm, None
+        self.text = HELD_OUT.read_text(encoding="utf-8")[:TEXT] if HELD_OUT.exists() else ""
+
+    def checked(
+        self, job: Job, edits: Sequence[AppliedEdit], begin: float = 0.9
+    ) -> tuple[tuple[AppliedEdit, ...], str | None]:
+        """The edits with what is said to their prompts now, and a warning or None."""
+        if not edits:
+            return (), None
+        self.read(job)
+        texts = [edit.fact.text for edit in edits if edit.fact is not None]
+        words, patch = "Asking your edits again", edits[-1].patch
+        with (
+            job.counting(self.lm, words, ANSWER + 3, begin, 1.0),
+            self.lm.patched(patch, only=True),
+        ):
+            answers = self.lm.answer(texts, ANSWER) if texts else []
+            found = lib.perplexity(self.lm, self.text) if self.text else 0.0
+        said = dict(zip(texts, map(first_sentence, answers), strict=True))
+        now = (
+            edit if edit.fact is None else replace(edit, said=said[edit.fact.text])
+            for edit in edits
+        )
+        return tuple(now), warning(found, self.base or 0.0)
+
+    def read(self, job: Job) -> None:
+        """The perplexity of the unedited model, once."""
+        if self.base is None and self.text:
+            words = "Reading a page of text"
+            with (
+                job.counting(self.lm, words, 1, 0.0, 0.1),
+                self.lm.patched(lib.EMPTY, only=True),
+            ):
+                self.base = lib.perplexity(self.lm, self.text)
 
 
-@dataclass(frozen=True)
-class PastEdit:
-    """One applied edit when the visitor looks back at some point of the list.
-
-    place: its place in the list, from 1.
-    fact: its fact; None where the log names a data file.
-    count: how many facts the edit wrote.
-    said: what the model answers to its prompt at that point; None if it was not asked.
-    state: "right" (the new answer), "wrong", "not yet" (the edit comes later), or "replaced" (a
-        later edit writes the same prompt).
-    """
-
-    place: int
-    fact: lib.Fact | None
-    count: int
-    said: str | None
-    state: str
-
-
-@dataclass(frozen=True)
-class LookBack:
-    """The list of edits at one of its points: what the model said after `count` applied edits.
-
-    count: how many of the applied edits were made by then.
-    edits: all applied edits, each with its answer at that point.
-    held: (size, right, asked) for each earlier and later point that was measured: after `size`
-        edits, `right` of the `asked` edits that no later one replaced still gave the new answer.
-    perplexity: of a held-out text at that point.
-    base: the same for the unedited model.
-    warning: a sentence where the model begins to break, else None.
-    """
-
-    count: int
-    edits: tuple[PastEdit, ...] = ()
-    held: tuple[tuple[int, int, int], ...] = ()
-    perplexity: float | None = None
-    base: float | None = None
-    warning: str | None = None
+def warning(found: float, base: float) -> str | None:
+    """A sentence where ordinary text has become clearly less probable to the model."""
+    if not found or not base or found / base < BREAKS:
+        return None
+    times = found / base
+    begun = "begins to break" if times < 2 else "is broken"
+    return (
+        f"The model {begun}: the perplexity of an ordinary text is {found:.3g}, "
+        f"{times:.3g} times the {base:.3g} of the unedited model."
+    )

@@ -16,7 +16,7 @@ from typing import Any
 
 import lib
 
-from . import edit_list
+from .edits import AppliedEdit
 from .studio import Studio
 from .views import Subject, View, first_sentence
 from .visitors import Session
@@ -135,17 +135,16 @@ def _others(studio: Studio, session: Session, step: Step, about: Subject) -> Job
         raise Trouble(f"This model knows {len(facts)} other facts, fewer than {step.others}.")
 
     def work(job: Job) -> Generator[None, None, View]:
-        start, lm = session.patch, studio.lm
-        words = f"{studio.choices.editors()[step.editor][0]} writes {step.others} other facts"
+        held, lm, name = session.edits, studio.lm, studio.choices.editors()[step.editor][0]
+        words = f"{name} writes {step.others} other facts"
         with job.counting(lm, words, 2 * step.others, 0.0, 0.8):
-            patch = lib.EDITORS[step.editor](lm).edit(facts[: step.others], after=start)
+            patch = lib.EDITORS[step.editor](lm).edit(facts[: step.others], after=session.patch)
         yield
         rows = studio.asker.look(job, about, patch, 0.8)
-        if session.patch is not start:
+        if session.edits is not held:
             raise Trouble("Your edits changed meanwhile, so this one was not kept: try again.")
-        session.patches.append(patch)
-        edit_list.sync(session, studio.choices.editors())
-        session.view = View(about, rows, len(session.patches), old=studio.asker.old(about))
+        session.edits = (*held, AppliedEdit(patch, name))
+        session.view = View(about, rows, len(session.edits), old=studio.asker.old(about))
         return session.view
 
     return session.submit(studio.worker, work)

@@ -72,13 +72,6 @@ def names(name: str, value: Any) -> list[str]:
     return list(dict.fromkeys(several))
 
 
-def wholes(name: str, value: Any) -> list[int]:
-    """A list of whole numbers. Raises Trouble, which names it."""
-    if not isinstance(value, list | tuple):
-        raise Trouble(f"The {name} should be a list of whole numbers.")
-    return [whole(name, one) for one in value]
-
-
 def short(value: Any, most: int = 40) -> str:
     """What was given, for a sentence that names it: as text, cut, and always to be written."""
     shown = value if isinstance(value, str) else str(value) if _number(value) else "that"

@@ -1,15 +1,15 @@
-"""Which facts an edit will disturb: predicted from keys before it is made, measured afterwards.
+"""Which facts an edit disturbs: what keys foretell, beside what then happened.
 
 A layer is a memory. Writing at key i puts the share ρ(i, j) of the write on key j, in the geometry
 that the editor uses: whitened by the second moment of general text where it inserts in closed form,
-the plain one where it follows a gradient. Afterwards the same share is read from the patch itself.
+the plain one where it follows a gradient. The same share is then read from the patch itself.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Generator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 
 import torch
 
@@ -17,183 +17,130 @@ import lib
 from lib import memory
 from lib.evaluation.answers import begins
 
-from . import edit_list
-from .predictions import GROUPS, Prediction, Victim
 from .studio import Studio
 from .verdicts import divergence
-from .views import Answer, Subject
+from .views import Answer
 from .visitors import Session
 from .worker import Job, Trouble
 
+GROUPS = ("same question", "your edits", "other facts")  # why a fact is in view
 MOST = 28  # facts in view
 
 
-class Forecasts:
-    """Predicts which facts an edit disturbs, and measures them after the edit: both are jobs.
+@dataclass(frozen=True)
+class Victim:
+    """A fact that an edit may disturb.
 
-    writes: {(editor, layer): how large the editor's last write into the layer was}, ‖ΔW k‖ at the
-        key of the fact it wrote. It tells how much of the next write will land on other facts.
+    fact: the other fact.
+    group: why it is in view, one of GROUPS.
+    rho: predicted share of the write that lands on this fact's key.
+    share: the share of the write that did land on its key, read from the patch; None where the
+        edit left this layer's weights alone.
+    kl: how far the distribution of its next token moved, in nats.
+    before: its answer before the edit.
+    after: its answer after the edit.
+    changed: whether the answer became another one.
     """
 
-    def __init__(self, studio: Studio) -> None:
-        self.studio, self.lm = studio, studio.lm
-        self.writes: dict[tuple[str, int], float] = {}
+    fact: lib.Fact
+    group: str
+    rho: float
+    share: float | None = None
+    kl: float = 0.0
+    before: str = ""
+    after: str = ""
+    changed: bool = False
 
-    def predict(self, session: Session, subject: Subject, editor: str) -> Job:
-        """Which facts in view this edit will disturb: a Prediction."""
 
-        def work(job: Job) -> Prediction:
-            edit_list.sync(session, self.studio.choices.editors())
-            session.foretold = self._predicted(job, session, subject, editor)
-            return session.foretold
+@dataclass(frozen=True)
+class Prediction:
+    """All facts in view for one edit, those first on which most of it was foretold to land.
 
-        return session.submit(self.studio.worker, work)
+    fact: the fact that was written.
+    editor: the name of the editor in lib.EDITORS.
+    layer: the layer whose keys were compared.
+    victims: the facts in view.
+    """
 
-    def unmeasured(self, session: Session) -> bool:
-        """Whether the visitor's last edit is one that can be measured and has not been yet."""
-        if not session.patches or not (log := session.patch.log):
-            return False
-        line, told, choices = log[-1], session.foretold, self.studio.choices
-        if not line.facts or line.editor not in choices.editors():
-            return False
-        known = told is not None and told.fact in line.facts and told.editor == line.editor
-        return choices.kind(line.editor).writes == "weights" and not (known and told.measured)
+    fact: lib.Fact
+    editor: str
+    layer: int
+    victims: tuple[Victim, ...]
 
-    def measure(self, session: Session) -> Job:
-        """What the last edit did to the facts in view, beside what was predicted: a Prediction."""
-        choices = self.studio.choices
+    def agreement(self) -> float | None:
+        """Spearman's correlation of |ρ| with the measured change of the answers (KL)."""
+        if len(self.victims) < 3:
+            return None
+        pairs = torch.tensor([(abs(v.rho), v.kl) for v in self.victims]).double()
+        ranks = pairs.argsort(0).argsort(0).double()
+        return torch.corrcoef(ranks.T)[0, 1].item()
 
-        def work(job: Job) -> Generator[None, None, Prediction]:
-            if not session.patches:
-                raise Trouble("There is no edit to measure: press Edit in the first tab.")
-            edit_list.sync(session, choices.editors())
-            line = session.patch.log[-1]
-            before = session.patches[-2] if len(session.patches) > 1 else lib.EMPTY
-            told = session.foretold
-            if told is None or told.fact not in line.facts or told.editor != line.editor:
-                if not line.facts or line.editor not in choices.editors():
-                    raise Trouble("The last edit came from a file: write one in the first tab.")
-                now = replace(session, patches=session.patches[:-1])  # as it was before the edit
-                fact = line.facts[0]
-                wanted = choices.subject(fact.subject or "", fact.prompt, fact.target_new)
-                told = self._predicted(job, now, wanted, line.editor)
-                yield
-            found = yield from self._measured(job, before, session.patch, told)
-            session.foretold = found
-            return found
 
-        return session.submit(self.studio.worker, work)
+def measure(studio: Studio, session: Session) -> Job:
+    """What the visitor's last edit did to other facts, beside what keys foretell: a Prediction."""
 
-    def _predicted(self, job: Job, session: Session, subject: Subject, editor: str) -> Prediction:
-        """ρ of this edit with each fact in view, and how much lands if the usual size is known."""
-        lm, fact = self.lm, subject.case.fact
-        layer = layer_of(self.studio, editor)
-        facts = in_view(self.studio, session, subject)
-        if len(facts) < 2:
-            raise Trouble("There are too few facts in view to say which of them an edit disturbs.")
-        whitened = self.studio.choices.kind(editor).geometry == "whitened"
-        with job.counting(lm, f"Reading keys in layer {layer}", 12, 0.0, 0.9):
-            C = lib.second_moment(lm, [layer])[layer] if whitened else None  # (d_in, d_in)
-            with lm.patched(session.patch, only=True):
-                K = lm.keys([fact, *(one for one, _ in facts)], layer)  # (d_in, 1 + n)
-                own = lm.output(lm.mlp_out(layer), K.T).norm(dim=1).tolist()
-        K = K.detach().cpu().double()
-        rho = memory.interference(K[:, :1], C, K[:, 1:])[0].tolist()
-        size = self._usual(job, editor, layer)
-        victims = [
-            Victim(one, group, r, None if size is None else abs(r) * size / max(o, 1e-9))
-            for (one, group), r, o in zip(facts, rho, own[1:], strict=True)
-        ]
-        victims.sort(key=lambda v: -abs(v.rho))
-        return Prediction(fact, editor, layer, tuple(victims))
-
-    def _measured(
-        self, job: Job, before: lib.Patch, after: lib.Patch, found: Prediction
-    ) -> Generator[None, None, Prediction]:
-        """The same facts after the edit: the share of the write that landed, and their answers."""
-        facts = [found.fact, *(victim.fact for victim in found.victims)]
-        texts = [fact.text for fact in facts[1:]]
+    def work(job: Job) -> Generator[None, None, Prediction]:
+        edits = session.edits
+        if not edits:
+            raise Trouble("There is no edit to measure: make one in “Try” first.")
+        line, after = edits[-1].line, edits[-1].patch
+        if not line.facts or line.editor not in studio.choices.editors():
+            raise Trouble("The last edit came from a file: make one in “Try” first.")
+        before = edits[-2].patch if len(edits) > 1 else lib.EMPTY
+        fact, layer = line.facts[0], layer_of(studio, line.editor)
+        groups = in_view(studio, session, fact)
+        facts = [fact, *groups]
+        rho = _foretold(job, studio, facts, line.editor, layer, before)
+        yield
         said = []
-        for words, patch, begin in ("Before the edit", before, 0.0), ("After it", after, 0.5):
-            asker = self.studio.asker
-            answers, *_ = asker.ask(job, texts, "x", patch, words, begin, begin + 0.45)
+        for words, patch, begin in ("Before the edit", before, 0.3), ("After it", after, 0.6):
+            texts = [one.text for one in facts[1:]]
+            answers, _ = studio.asker.ask(job, texts, "x", patch, words, begin, begin + 0.3)
             said.append(answers)
             yield
-        landed = written(job, self.lm, before, after, found.layer, facts)
-        # None where the edit left this layer's weights alone: then there is no share to compare
-        shares: list[float | None] = [None] * len(facts)
-        if landed is not None and landed[0] > 0:
-            self.writes[found.editor, found.layer] = landed[0]
-            shares = [size / landed[0] for size in landed]
-        victims = tuple(
-            replace(
-                victim,
-                kl=divergence(old, new),
-                before=old.shown,
-                after=new.shown,
-                changed=_other(victim.fact, old, new),
-                share=share,
+        shares = _landed(job, studio.lm, before, after, layer, facts)
+        rows = zip(groups.items(), rho, shares, *said, strict=True)
+        victims = [
+            Victim(
+                one,
+                group,
+                foretold,
+                share,
+                divergence(old, new),
+                old.shown,
+                new.shown,
+                _other(one, old, new),
             )
-            for victim, old, new, share in zip(found.victims, *said, shares[1:], strict=True)
-        )
-        return replace(found, victims=victims, measured=True)
+            for (one, group), foretold, share, old, new in rows
+        ]
+        victims.sort(key=lambda victim: -abs(victim.rho))
+        return Prediction(fact, line.editor, layer, tuple(victims))
 
-    def _usual(self, job: Job, editor: str, layer: int) -> float | None:
-        """How large this editor's last write into the layer was, ‖ΔW k‖ at its own key."""
-        if (editor, layer) not in self.writes:
-            for (name, fact, _), first in reversed(self.studio.first_edits.made.items()):
-                landed = None
-                if name == editor:
-                    landed = written(job, self.lm, lib.EMPTY, first.patch, layer, [fact])
-                if landed:
-                    self.writes[editor, layer] = landed[0]
-                    break
-        return self.writes.get((editor, layer))
+    return session.submit(studio.worker, work, aside=True)
 
 
-def in_view(studio: Studio, session: Session, subject: Subject) -> list[tuple[lib.Fact, str]]:
-    """Facts to look at: those asked alike, the visitor's edits, and some of every other kind."""
-    fact, case, cases = subject.case.fact, subject.case, studio.choices.cases.values()
-    alike = [other.fact for other in cases if other.relation == case.relation]
-    found = [(one, "same question") for one in alike[: MOST // 2]]
-    found += [(edit.fact, "your edits") for edit in session.edits if edit.on and edit.fact]
+def in_view(studio: Studio, session: Session, fact: lib.Fact) -> dict[lib.Fact, str]:
+    """Facts to look at: the visitor's edits, those asked alike, and some of every other kind.
+
+    {fact: its group}; each subject once, and none that is the edited fact's.
+    """
+    subject = studio.choices.subject(fact.subject or "", fact.prompt, fact.target_new)
+    relation, cases = subject.case.relation, studio.choices.cases.values()
+    found = [(edit.fact, GROUPS[1]) for edit in session.edits if edit.fact is not None]
+    alike = [case.fact for case in cases if case.relation == relation]
+    found += [(one, GROUPS[0]) for one in alike[: MOST // 2]]
     # the rest of the view is filled with facts that are evenly spread over the other relations
-    rest = [other.fact for other in cases if other.relation != case.relation]
+    rest = [case.fact for case in cases if case.relation != relation]
     step = max(1, len(rest) // max(1, MOST - len(found)))
-    found += [(one, "other facts") for one in rest[::step]]
-    seen, chosen = {_name(fact)}, []
-    # the visitor's edits come first, so that they are named as such where a subject occurs twice
-    for one, group in sorted(found, key=lambda pair: GROUPS.index(pair[1]) != 1):
-        if one.subject and _name(one) not in seen:
+    found += [(one, GROUPS[2]) for one in rest[::step]]
+    seen, chosen = {_name(fact)}, {}
+    for one, group in found:
+        if one.subject and _name(one) not in seen and len(chosen) < MOST:
             seen.add(_name(one))
-            chosen.append((one, group))
-    return chosen[:MOST]
-
-
-def written(
-    job: Job,
-    lm: lib.LM,
-    before: lib.Patch,
-    after: lib.Patch,
-    layer: int,
-    facts: Sequence[lib.Fact],
-) -> list[float] | None:
-    """‖ΔW k‖ at each fact's key for what one edit added to the layer; None: not to its weights."""
-    name = lm.mlp_out(layer)
-    if name not in after.weights:
-        return None
-    with job.counting(lm, "Reading keys again", 2, 0.95, 1.0), lm.patched(before, only=True):
-        K = lm.keys(facts, layer).detach().cpu().float()  # (d_in, n)
-    W = lm.weight(name).cpu().float()
-
-    def whole(patch: lib.Patch) -> torch.Tensor:
-        value = patch.weights.get(name)
-        if value is None:
-            return torch.zeros_like(W)
-        return value.dense() if isinstance(value, lib.LowRank) else value.float() - W
-
-    moved = ((whole(after) - whole(before)) @ K).norm(dim=0).tolist()
-    return moved if all(map(math.isfinite, moved)) else None
+            chosen[one] = group
+    if len(chosen) < 2:
+        raise Trouble("There are too few facts in view to say which of them an edit disturbs.")
+    return chosen
 
 
 def layer_of(studio: Studio, editor: str) -> int:
@@ -214,6 +161,45 @@ def layer_of(studio: Studio, editor: str) -> int:
         if value is not None and value != ():
             return int(value if isinstance(value, int) else value[0])
     return studio.lm.n_layers // 2
+
+
+def _foretold(
+    job: Job,
+    studio: Studio,
+    facts: Sequence[lib.Fact],
+    editor: str,
+    layer: int,
+    before: lib.Patch,
+) -> list[float]:
+    """ρ of an edit of the first fact with each of the others."""
+    lm, whitened = studio.lm, studio.choices.kind(editor).geometry == "whitened"
+    with job.counting(lm, f"Reading keys in layer {layer}", 12, 0.0, 0.3):
+        C = lib.second_moment(lm, [layer])[layer] if whitened else None  # (d_in, d_in)
+        with lm.patched(before, only=True):
+            K = lm.keys(facts, layer).detach().cpu().double()  # (d_in, 1 + n)
+    return memory.interference(K[:, :1], C, K[:, 1:])[0].tolist()
+
+
+def _landed(
+    job: Job,
+    lm: lib.LM,
+    before: lib.Patch,
+    after: lib.Patch,
+    layer: int,
+    facts: Sequence[lib.Fact],
+) -> list[float | None]:
+    """‖ΔW k‖ at the key of each fact but the first, as a share of that at the first one's key."""
+    name = lm.mlp_out(layer)
+    nothing: list[float | None] = [None] * (len(facts) - 1)
+    if name not in after.weights:
+        return nothing
+    with job.counting(lm, "Reading keys again", 2, 0.95, 1.0), lm.patched(before, only=True):
+        K = lm.keys(facts, layer).detach().cpu().float()  # (d_in, n)
+    moved = lm.weight(name, after).cpu().float() - lm.weight(name, before).cpu().float()
+    sizes = (moved @ K).norm(dim=0).tolist()
+    if not all(map(math.isfinite, sizes)) or sizes[0] == 0:
+        return nothing
+    return [size / sizes[0] for size in sizes[1:]]
 
 
 def _other(fact: lib.Fact, old: Answer, new: Answer) -> bool:

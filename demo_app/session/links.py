@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from urllib.parse import urlencode
 
 from .choices import BESIDE, Choices
-from .subject_in_view import subject_of
-from .visitors import Session
+from .views import View
 from .worker import Trouble
 
+PLACE = "place"  # in the address of the page: "lab", or one of its questions
+SURPRISES, LAB, TAKE = "surprises", "lab", "take"
+QUESTIONS = ("dossier", "interference", "lifelong", "inside", "trace", TAKE)
 KEYS = ("example", "subject", "prompt", "target", "editors", "own", "kind")
 
 
@@ -38,21 +40,34 @@ class Opened:
     ignored: str | None = None
 
 
+def place(query: Mapping[str, str]) -> tuple[str, str]:
+    """(place, question) of an address: ("lab", "trace") of ?place=trace; ("", "") of any other.
+
+    Links that are older name a tab, as ?tab=gallery, or a race.
+    """
+    name = str(query.get(PLACE) or query.get("tab") or "").strip()
+    if query.get("race"):
+        name = "lifelong"
+    if name in QUESTIONS:
+        return LAB, name
+    named = {"gallery": SURPRISES, "about": LAB, SURPRISES: SURPRISES, LAB: LAB}
+    return named.get(name, ""), ""
+
+
 def slug(text: str) -> str:
     """Letters and digits only, with hyphens between: for addresses and names of files."""
     return "-".join(re.findall(r"[a-z0-9]+", text.lower()))[:48].strip("-") or "edit"
 
 
-def link(choices: Choices, session: Session) -> str:
-    """The query that reopens what is in view: "?example=the-eiffel-tower&editors=rome"."""
-    subject, view = subject_of(choices, session), session.view
-    fact = subject.case.fact
+def link(choices: Choices, view: View) -> str:
+    """The query that makes a view's edit again: "?example=the-eiffel-tower&editors=rome"."""
+    subject, fact = view.subject, view.subject.case.fact
     query = {"subject": fact.subject, "prompt": fact.prompt, "target": fact.target_new}
     for label in choices.examples:
         known = choices.example(label).fact
         if (known.text, known.target_new) == (fact.text, fact.target_new):
             query = {"example": slug(known.subject)}
-    if view is not None and view.columns:
+    if view.columns:
         query["editors"] = ",".join(column.editor for column in view.columns)
     if subject.wanted:
         query["kind"] = subject.wanted

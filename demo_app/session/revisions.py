@@ -1,27 +1,36 @@
-"""What visitors may do with edits that are there: keep another one, switch, look back, and undo.
+"""What visitors may do with edits that are there: keep another one, take one out, weaken it.
 
-Each is a job for the worker. An undo takes a patch away and proves that nothing else is left: the
-bytes of every matrix are compared with those the model came with, and the answers are asked again.
+Each is a job for the worker, and gives a View. Whatever takes an edit out proves that nothing else
+is left: the bytes of every matrix are compared with those the model came with, and the answers are
+asked again.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator
 
 import torch
 
 import lib
+from lib.patch.patch import routed
 
-from . import edit_list, given
+from . import edits, given
 from .asking import Asker
 from .choices import Choices
-from .edit_list import BaseAnswers
-from .edits import Point
+from .edits import AppliedEdit, Health
 from .subject_in_view import subject_of
 from .views import View
 from .visitors import Session
 from .worker import Job, Trouble, Worker
+
+MOST = 2.0  # times its own strength that an edit may have
+CHANGED = "Your edits changed meanwhile, so nothing was done: try again."
+ROUTED = (
+    "A memory answers a prompt or leaves it to the model, so the last edit has no strength: only "
+    "edits that change weights have."
+)
+PROOF = "The model's weights are byte-identical to those it came with"
 
 
 class Revisions:
@@ -31,10 +40,10 @@ class Revisions:
     """
 
     def __init__(
-        self, lm: lib.LM, worker: Worker, asker: Asker, choices: Choices, unedited: BaseAnswers
+        self, lm: lib.LM, worker: Worker, asker: Asker, choices: Choices, health: Health
     ) -> None:
         self.lm, self.worker, self.asker = lm, worker, asker
-        self.choices, self.unedited = choices, unedited
+        self.choices, self.health = choices, health
         self.bytes = {name: digest(lm, name) for name in map(lm.mlp_out, range(lm.n_layers))}
 
     def keep(self, session: Session, index: int) -> Job:
@@ -49,91 +58,80 @@ class Revisions:
             column = view.columns[index]
             if column.patch is None:
                 raise Trouble(f"{column.name} made no edit: {column.error}.")
-            if index != view.chosen:
-                with edit_list.whole_or_not(session):
-                    edit_list.drop_last(session)
-                    edit_list.add(session, column.patch, column.name, column.seconds)
-                    self._measure(job, session, 0)
-                    self._measure(job, session, len(session.patches))
-                session.view = view.keep(index)
+            kept = AppliedEdit(column.patch, column.name, column.seconds)
+            self._put(job, session, (*session.edits[:-1], kept), view.keep(index))
             return session.view
 
         return session.submit(self.worker, work)
 
-    def switch(self, session: Session, wanted: Sequence[int]) -> Job:
-        """Apply just these edits of the visitor's list, by their numbers; ask everything again."""
-        chosen = set(given.wholes("list of edits to apply", wanted))
-
-        def work(job: Job) -> Iterator[None]:
-            edit_list.sync(session, self.choices.editors())
-            found = yield from edit_list.fold(job, self.lm, session, chosen)
-            with edit_list.whole_or_not(session):
-                edit_list.choose(session, chosen, found)
-                self._measure(job, session, 0, 0.8)
-                self._measure(job, session, len(session.patches), 0.9)
-            yield
-            subject = subject_of(self.choices, session)
-            rows = self.asker.look(job, subject, session.patch, fresh=True)
-            old = self.asker.old(subject)
-            session.view = View(subject, rows, len(session.patches), old=old)
-            return session.view
-
-        return session.submit(self.worker, work)
-
-    def at(self, session: Session, count: int) -> Job:
-        """What is said to the edits' prompts after the first `count` of them: a Point."""
-        count = given.whole("number of edits to look back to", count)
-
-        def work(job: Job) -> Point:
-            edit_list.sync(session, self.choices.editors())
-            inside = min(max(count, 0), len(session.patches))
-            self._measure(job, session, 0)
-            return self._measure(job, session, inside, 0.5)
-
-        return session.submit(self.worker, work)
-
-    def undo(self, session: Session, everything: bool = False) -> Job:
-        """Take back the last edit, or all, and prove it: bytes of weights, answers asked again."""
+    def strengthen(self, session: Session, strength: float) -> Job:
+        """Give the last edit this strength, from 0 to 2, and ask everything again."""
+        wanted = min(max(given.number("strength", strength), 0.0), MOST)
 
         def work(job: Job) -> View:
-            if not session.patches:
+            if not session.edits:
+                raise Trouble("There is no edit whose strength could change: press Edit first.")
+            *others, last = session.edits
+            before = others[-1].patch if others else lib.EMPTY
+            if routed(last.patch, before):
+                raise Trouble(ROUTED)
+            now = (*others, last.at(self.lm, wanted, before))
+            self._put(job, session, now, self._view(job, session, now))
+            return session.view
+
+        return session.submit(self.worker, work)
+
+    def undo(self, session: Session, place: int | None = None) -> Job:
+        """Take one edit out, by its place from 0, or all with None, and prove it."""
+        if place is not None:
+            place = given.whole("number of the edit to take out", place)
+
+        def work(job: Job) -> Generator[None, None, View]:
+            held = session.edits
+            if not held:
                 raise Trouble(
                     "There is no edit to undo; edits are dropped after an hour of silence."
                 )
-            edit_list.sync(session, self.choices.editors())
-            last = session.patch
-            left = [] if everything else session.patches[:-1]
-            patch = left[-1] if left else lib.EMPTY
-            subject = subject_of(self.choices, session)
-            rows = self.asker.look(job, subject, patch, fresh=True)
-            self._verify(last)
-            same = sum(row.before == row.after for row in rows)
-            if everything:
-                edit_list.clear(session)
-            else:
-                edit_list.drop_last(session)
-            proof = "The model's weights are byte-identical to those it came with"
-            if left:
-                live = f"{len(left)} edit{'s' * (len(left) > 1)} of yours still live"
-                note = f"Undone. {live}. {proof}: an edit is only laid over them."
-            else:
-                note = (
-                    f"Undone. {proof}, and {same} of {len(rows)} answers are the model's own again."
-                )
-            old = self.asker.old(subject)
-            session.view = View(subject, rows, len(left), note=note, undone=True, old=old)
+            if place is not None and not -len(held) <= place < len(held):
+                raise Trouble("That edit is not in your list any more.")
+            left: tuple[AppliedEdit, ...] = ()
+            if place is not None:
+                left = yield from edits.without(job, self.lm, held, place % len(held))
+            if session.edits is not held:
+                raise Trouble(CHANGED)
+            view = self._view(job, session, left)
+            self._verify(held[-1].patch)
+            self._put(job, session, left, view.undone_with(_note(view)))
             return session.view
 
         return session.submit(self.worker, work, frees=True)
 
-    def _measure(self, job: Job, session: Session, count: int, share: float = 0.0) -> Point:
-        return edit_list.measure(job, self.lm, session, count, share, self.unedited)
+    def _view(self, job: Job, session: Session, now: tuple[AppliedEdit, ...]) -> View:
+        """What is in view, asked again under a list of edits."""
+        subject = subject_of(self.choices, session)
+        patch = now[-1].patch if now else lib.EMPTY
+        rows = self.asker.look(job, subject, patch, fresh=True, end=0.9)
+        return View(subject, rows, len(now), old=self.asker.old(subject))
+
+    def _put(self, job: Job, session: Session, now: tuple[AppliedEdit, ...], view: View) -> None:
+        """Make a list of edits the visitor's: all of it at the end, or nothing."""
+        checked, warned = self.health.checked(job, now)
+        session.edits, session.warning, session.view = checked, warned, view
 
     def _verify(self, patch: lib.Patch) -> None:
         """Raise unless every matrix the patch touched is what it was, byte for byte."""
         for name in {*patch.weights, *patch.routes} & self.bytes.keys():
             if digest(self.lm, name) != self.bytes[name]:
                 raise Trouble(f"The weights of {name} are not what they were: restart the page.")
+
+
+def _note(view: View) -> str:
+    """What an undo has verified, in a sentence."""
+    if view.live:
+        live = f"{view.live} edit{'s' * (view.live > 1)} of yours still live"
+        return f"Undone. {live}. {PROOF}: an edit is only laid over them."
+    same = sum(row.before == row.after for row in view.rows)
+    return f"Undone. {PROOF}, and {same} of {len(view.rows)} answers are the model's own again."
 
 
 def digest(lm: lib.LM, module: str) -> tuple[int, str]:

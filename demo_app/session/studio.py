@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Generator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import lib
 from lib.evaluation.answers import begins
 
-from . import edit_list, editor_settings, given
+from . import editor_settings, given
 from .asking import Asker
 from .calls import Calls
 from .choices import WARM, Choices
-from .edit_list import BaseAnswers
+from .edits import AppliedEdit, Health
 from .first_edits import FirstEdits
 from .memory_ceiling import MemoryCeiling
 from .own_facts import OwnFacts
@@ -28,7 +29,7 @@ from .views import EDITS, Subject, View
 from .visitors import Session, Sessions
 from .worker import Job, Trouble, Worker
 
-WRITE = 60  # tokens of "Write on", if nothing is chosen, and of an answer at most
+WRITE = 60  # tokens of an answer at most
 
 
 class Studio:
@@ -41,20 +42,20 @@ class Studio:
     ceiling: bounds the memory of the jobs, once `guard` has set it; else None.
     choices: examples, editors, and the check of what was typed.
     asker: asks all prompts of a subject, before and after an edit.
-    unedited: the base model's answers to the prompts of edits.
+    health: asks whether edits hold, and whether the model still reads well.
     own_facts: finds the test prompts of facts that visitors type.
     first_edits: writes facts, and keeps the edits of the unedited model.
-    revisions: keeps another edit, switches, looks back, and undoes.
+    revisions: keeps another edit, weakens one, and undoes.
     """
 
     def __init__(self, lm: lib.LM) -> None:
         self.lm = lm
         self.worker, self.sessions, self.calls = Worker(), Sessions(), Calls()
-        self.choices, self.unedited = Choices(lm), BaseAnswers()
+        self.choices, self.health = Choices(lm), Health(lm)
         self.asker = Asker(lm)
         self.own_facts = OwnFacts(lm)
         self.first_edits = FirstEdits(lm, self.asker, self.choices)
-        self.revisions = Revisions(lm, self.worker, self.asker, self.choices, self.unedited)
+        self.revisions = Revisions(lm, self.worker, self.asker, self.choices, self.health)
         self.ceiling: MemoryCeiling | None = None
 
     def guard(self, ceiling: int) -> MemoryCeiling:
@@ -63,10 +64,9 @@ class Studio:
         return self.ceiling
 
     def shed(self) -> None:
-        """Free what can be computed again: first edits, answers, patches of earlier choices."""
+        """Free what can be computed again: first edits, and answers."""
         self.first_edits.made.clear()
         self.asker.shed()
-        self.sessions.shed()
 
     def close(self) -> None:
         """End the worker's thread."""
@@ -80,9 +80,6 @@ class Studio:
         """Edit the ready example in the background. Whoever comes goes first."""
         subject = self.choices.ready_subject()
 
-        def unedited(job: Job) -> None:
-            self.unedited.read(job, self.lm, [subject.case.fact.text])
-
         def step(editor: str) -> Callable[[Job], Any]:
             return lambda job: self.first_edits.warm(job, editor, subject)
 
@@ -90,7 +87,7 @@ class Studio:
             importlib.import_module("lib.plot.style")  # with matplotlib, for the first figure
 
         names = [editor for editor in WARM if editor in self.choices.editors()]
-        self.worker.whenever(unedited, *map(step, names), self.own_facts.warm, drawing)
+        self.worker.whenever(self.health.read, *map(step, names), self.own_facts.warm, drawing)
 
     # ---- what a visitor may do: each gives a job -----------------------------------------------
 
@@ -100,7 +97,7 @@ class Studio:
         def work(job: Job) -> View:
             asked = self.own_facts.judged(job, subject)
             rows = self.asker.look(job, asked, session.patch, 0.1 if asked.typed else 0.0)
-            live, old = len(session.patches), self.asker.old(asked)
+            live, old = len(session.edits), self.asker.old(asked)
             session.view = View(asked, rows, live, old=old)
             return session.view
 
@@ -132,12 +129,11 @@ class Studio:
             self.choices.bounded(settings)
 
         def work(job: Job) -> Generator[None, None, View]:
-            if len(session.patches) >= EDITS:
+            if len(session.edits) >= EDITS:
                 raise Trouble(
                     f"{EDITS} edits are live, as many as one visitor may have: undo some."
                 )
-            edit_list.sync(session, self.choices.editors())
-            fact, start, held = subject.case.fact, session.patch, list(session.patches)
+            start, held = session.patch, session.edits
             asked = self.own_facts.judged(job, subject)
             if asked.typed:
                 yield
@@ -145,41 +141,29 @@ class Studio:
             yield
             columns = []
             for i, one in enumerate(names):
-                begin, end = (0.15 + 0.8 * (i + part) / len(names) for part in (0, 1))
+                begin, end = (0.15 + 0.75 * (i + part) / len(names) for part in (0, 1))
                 column = yield from self.first_edits.column(
                     job, one, asked, start, settings, begin, end, several=len(names) > 1
                 )
                 columns.append(column)
-            good = [i for i, column in enumerate(columns) if column.patch is not None]
+            view = View(asked, (), len(held), columns=tuple(columns), old=self.asker.old(asked))
             if keep_none:
-                return View(asked, (), len(session.patches), columns=tuple(columns))
+                return view
+            good = [i for i, column in enumerate(columns) if column.patch is not None]
             if not good:
                 raise Trouble(columns[0].error)
-            if len(held) != len(session.patches) or session.patch is not start:
+            if session.edits is not held:
                 raise Trouble("Your edits changed meanwhile, so this one was not kept: try again.")
             chosen = columns[good[0]]
-            first = chosen.rows[0]  # it asks the edit's own prompt
-            said = {} if first.after is None else {fact.text: first.after}
-            self.unedited.know({fact.text: first.before})
-            with edit_list.whole_or_not(session):
-                edit_list.add(session, chosen.patch, chosen.name, chosen.seconds)
-                for count, share in (0, 0.95), (len(session.patches), 0.97):
-                    edit_list.measure(
-                        job, self.lm, session, count, share, self.unedited,
-                        said if count else None, perplexity=listed,
-                    )  # fmt: skip
-            note = None
-            if begins(present, fact.target_new):
-                note = f"The model already answered “{fact.target_new}” before this edit."
-            view = View(
-                asked,
-                chosen.rows,
-                len(session.patches),
-                note=note,
-                columns=tuple(columns),
-                old=self.asker.old(asked),
-            )
-            session.view = view.keep(good[0])
+            edits = (*held, AppliedEdit(chosen.patch, chosen.name, chosen.seconds))
+            warning = None
+            if listed:
+                edits, warning = self.health.checked(job, edits)
+            new, note = asked.case.fact.target_new, None
+            if begins(present, new):
+                note = f"The model already answered “{new}” before this edit."
+            session.edits, session.warning = edits, warning
+            session.view = replace(view, live=len(edits), note=note).keep(good[0])
             return session.view
 
         return session.submit(self.worker, work)
@@ -202,7 +186,7 @@ class Studio:
         tokens = min(max(given.whole("number of tokens", tokens), 1), WRITE)
 
         def work(job: Job) -> dict:
-            found = {"live": len(session.patches)}
+            found: dict = {"live": len(session.edits)}
             for name, patch in {"before": lib.EMPTY, "after": session.patch}.items():
                 with job.counting(self.lm, "Answering", tokens, 0.0, 1.0):
                     with self.lm.patched(patch, only=True):

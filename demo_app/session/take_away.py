@@ -9,21 +9,21 @@ import json
 import zipfile
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any
 
 import lib
 from lib.export.export import refuse
 
+from .edits import AppliedEdit
 from .links import slug
-from .long_run import LongRun
 from .studio import Studio
 from .subject_in_view import subject_of
 from .uploads import read_patch
+from .views import View
 from .visitors import Session
-from .worker import Job, Progress, Stopped, Trouble
+from .worker import Job, Trouble
 
 BLOCK = 8 << 20
-NOTHING = "No edit is live, so there is nothing to take away: press Edit in the first tab."
+NOTHING = "No edit is live, so there is nothing to take away: make one in “Try” first."
 KINDS = {"patch": ".safetensors", "adapter": "-adapter.zip", "model": "-model.zip"}
 
 
@@ -34,75 +34,69 @@ def name_of(patch: lib.Patch) -> str:
     return first if len(facts) < 2 else f"{first}-and-{len(facts) - 1}-more"
 
 
-def make(run: LongRun, kind: str, folder: Path) -> Generator[Progress, None, Path]:
-    """The file of a kind in a folder; yields progress and returns its path."""
-    lm, patch = run.studio.lm, run.session.patch
+def make(studio: Studio, session: Session, kind: str, folder: Path) -> Job:
+    """The file of a kind, made in a folder: its path."""
+    lm, patch = studio.lm, session.patch
     if kind not in KINDS:
         raise Trouble(f"There is no '{kind}' to take away.")
     if not patch:
         raise Trouble(NOTHING)
     path = folder / f"{name_of(patch)}{KINDS[kind]}"
-    if kind == "patch":
-        return (yield from run.do(lambda job: patch.save(path)))
-    try:
-        refuse(patch)
-    except lib.ExportError as error:
-        raise Trouble(_sentence(error)) from None
-    tree = folder / path.stem
-
-    def work(job: Job) -> Any:
-        words = "Writing the adapter" if kind == "adapter" else "Writing the model's folder"
-        job.report(0.1, words)
-        if kind == "adapter":
-            return lib.export_peft(lm, patch, tree)
-        return lib.export_model(lm, patch, tree)
-
-    yield from run.do(work)
-    for share in _packed(tree, path):  # not on the worker: others are served meanwhile
-        if run.stopped:
-            raise Stopped
-        yield Progress(0.5 + share / 2, "Packing the folder")
-    return path
-
-
-def load(run: LongRun, path: str | Path, name: str) -> Generator[Progress, None, str]:
-    """Put an uploaded patch in the place of the visitor's edits; returns what was loaded."""
-    studio, session = run.studio, run.session
-
-    def read(job: Job) -> lib.Patch:  # on the worker: what reading takes is bounded there
+    if kind != "patch":
         try:
-            return read_patch(path, name)
+            refuse(patch)
+        except lib.ExportError as error:
+            text = str(error)
+            raise Trouble(f"{text[:1].upper()}{text[1:].rstrip('.')}.") from None
+
+    def work(job: Job) -> Generator[None, None, Path]:
+        if kind == "patch":
+            return patch.save(path)
+        job.report(0.1, "Writing the folder")
+        tree = folder / path.stem
+        (lib.export_peft if kind == "adapter" else lib.export_model)(lm, patch, tree)
+        for share in _packed(tree, path):
+            job.report(0.5 + share / 2, "Packing the folder")
+            yield
+        return path
+
+    return session.submit(studio.worker, work, aside=True)
+
+
+def load(studio: Studio, session: Session, path: str | Path, name: str) -> Job:
+    """Put an uploaded patch in the place of the visitor's edits: the sentence that says so."""
+
+    def work(job: Job) -> Generator[None, None, str]:
+        try:
+            patch = read_patch(path, name)
         except FileNotFoundError:
             raise Trouble(f"{name} is not here any more: please upload it again.") from None
-
-    patch = yield from run.do(read)
-    fact = patch.facts[-1] if patch.facts else None
-    if fact is None or fact.subject is None:
+        fact = patch.facts[-1] if patch.facts else None
         subject = subject_of(studio.choices, session)
-    else:
-        subject = studio.choices.subject(fact.subject, fact.prompt, fact.target_new)
+        if fact is not None and fact.subject is not None:
+            subject = studio.choices.subject(fact.subject, fact.prompt, fact.target_new)
+        yield
+        names, known = sorted({edit.editor for edit in patch.log}), studio.choices.editors()
+        shown = ", ".join(known[one][0] if one in known else one for one in names)
+        loaded = (AppliedEdit(patch, shown or "a file"),)
+        subject = studio.own_facts.judged(job, subject)
+        rows = studio.asker.look(job, subject, patch, 0.2)  # refuses what does not fit this model
+        session.edits, session.warning = loaded, None
+        session.view = View(subject, rows, 1, old=studio.asker.old(subject))
+        count = len(patch.facts)
+        return (
+            f"{count} edit{'s' * (count != 1)} loaded from {name} (made with {shown}); they are "
+            "live in the place of what you had, as one step of your list."
+        )
 
-    def work(job: Job) -> None:
-        job.report(0.1, "Laying the loaded edits over the model")
-        with studio.lm.patched(patch, only=True):
-            studio.lm.answer(subject.case.fact.text, 1)  # refuses what does not fit this model
-        session.patches[:] = [patch]
-
-    yield from run.do(work)
-    yield from run.follow(studio.look(session, subject))
-    editors = sorted({edit.editor for edit in patch.log})
-    count = len(patch.facts)
-    return (
-        f"{count} edit{'s' * (count != 1)} loaded from {name} (made with {', '.join(editors)}); "
-        "they are live in the place of what you had, as one step of your list."
-    )
+    return session.submit(studio.worker, work)
 
 
 def code(studio: Studio, session: Session) -> str:
     """The lines of Python that make the visitor's edits, or that of the example in view."""
     patch = session.patch
     lines = ["import lib", "", "lm = lib.load()"]
-    strengths = [edit.strength for edit in session.edits if edit.on]
+    strengths = [edit.strength for edit in session.edits]
     if len(strengths) != len(patch.log):
         strengths = [1.0] * len(patch.log)  # a loaded file holds several edits as one step
     if not patch:
@@ -157,8 +151,3 @@ def _packed(tree: Path, path: Path) -> Generator[float, None, None]:
                     done += len(block)
                     yield done / whole
             file.unlink()
-
-
-def _sentence(error: Exception) -> str:
-    text = str(error)
-    return f"{text[:1].upper()}{text[1:].rstrip('.')}."

@@ -1,18 +1,15 @@
-"""Reads the files that visitors bring: data files with facts, and patches.
+"""Reads the patches that visitors bring.
 
-A file comes from a stranger. Its size is bounded, also when unpacked, only the library's readers
-open it, and a patch that names other files is refused. The tensors of a patch are not packed, but
-for the bits that say where a side memory or a fingerprint is, and its header is text that objects
-are made of. Both are bounded apart, so that no upload takes a large multiple of its bytes.
+A file comes from a stranger. Its size is bounded, only the library's reader opens it, and a patch
+that names other files is refused. The tensors of a patch are not packed, but for the bits that say
+where a side memory or a fingerprint is, and its header is text that objects are made of. Both are
+bounded apart, so that no upload takes a large multiple of its bytes.
 """
 
 from __future__ import annotations
 
-import gzip
 import shutil
 import tempfile
-import warnings
-import zlib
 from collections.abc import Mapping
 from math import prod
 from pathlib import Path
@@ -24,30 +21,15 @@ import lib
 
 from .worker import Trouble
 
-DATA = 5_000_000  # bytes of a data file, packed or not
-UNPACKED = 40_000_000
 PATCH = 64_000_000
 HEADER = 8_000_000  # bytes of a patch's header, room for the facts of some 40,000 edits
 BITS = 4_000_000  # bytes of a patch's packed bits, of each of which 8 float32 numbers are made
 
 
-def read_cases(path: str | Path, name: str, limit: int) -> list[lib.Case]:
-    """The first cases of an uploaded data file. Raises Trouble in one sentence."""
-    with tempfile.TemporaryDirectory() as folder:
-        kept = _copied(path, name, Path(folder), DATA)
-        _bounded(kept, name)
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # rows without a new answer are left out
-                return list(lib.read_cases(kept, limit=limit))
-        except lib.FactError as error:
-            raise Trouble(_named(error, kept, name)) from None
-
-
 def read_patch(path: str | Path, name: str) -> lib.Patch:
     """An uploaded patch. Raises Trouble; refuses one that names files of this machine."""
     with tempfile.TemporaryDirectory() as folder:
-        kept = _copied(path, name, Path(folder), PATCH)
+        kept = _copied(path, name, Path(folder))
         _small(kept, name)
         try:
             patch = lib.Patch.load(kept)
@@ -103,32 +85,16 @@ def _harmless(editor: Any, settings: Mapping[str, Any], name: str) -> None:
         _harmless(inner[0], inner[1], name)
 
 
-def _copied(path: str | Path, name: str, folder: Path, most: int) -> Path:
+def _copied(path: str | Path, name: str, folder: Path) -> Path:
     """The upload under a name of ours: what the visitor called it decides nothing."""
     size = Path(path).stat().st_size
-    if size > most:
+    if size > PATCH:
         raise Trouble(
-            f"{name} has {size / 1e6:.1f} MB; this page takes files up to {most / 1e6:.0f} MB."
+            f"{name} has {size / 1e6:.1f} MB; this page takes files up to {PATCH / 1e6:.0f} MB."
         )
     kept = folder / "upload"
     shutil.copyfile(path, kept)
     return kept
-
-
-def _bounded(path: Path, name: str) -> None:
-    """Refuse a packed file that grows without bound."""
-    with path.open("rb") as file:
-        if file.read(2) != b"\x1f\x8b":
-            return
-    size = 0
-    try:
-        with gzip.open(path) as file:
-            while block := file.read(1 << 20):
-                size += len(block)
-                if size > UNPACKED:
-                    raise Trouble(f"{name} is larger than {UNPACKED / 1e6:.0f} MB when unpacked.")
-    except (EOFError, OSError, zlib.error):
-        raise Trouble(f"{name} is a damaged or incomplete gzip file.") from None
 
 
 def _named(error: Exception, path: Path, name: str) -> str:

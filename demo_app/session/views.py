@@ -165,15 +165,6 @@ class View:
     old: str | None = None
     stored: bool = False
 
-    def tally(self, group: str) -> tuple[int, int]:
-        """(rows as one would wish, rows) of a group."""
-        return tally(self.rows, group)
-
-    @property
-    def moved(self) -> float | None:
-        """Mean KL of the unrelated prompts, nats."""
-        return moved(self.rows)
-
     @property
     def new(self) -> str:
         """The new answer."""
@@ -189,6 +180,10 @@ class View:
             seconds=column.seconds,
             chosen=chosen,
         )
+
+    def undone_with(self, note: str) -> View:
+        """The same view as the result of an undo; the note says what that has verified."""
+        return replace(self, note=note, undone=True)
 
 
 def tally(rows: tuple[Row, ...], group: str) -> tuple[int, int]:

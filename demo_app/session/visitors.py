@@ -15,12 +15,12 @@ from typing import Any
 
 import lib
 
-from .edits import AppliedEdit, Point
-from .predictions import Prediction
+from .edits import AppliedEdit
 from .views import View
 from .worker import Job, Trouble, Worker
 
 KEY = 200  # characters of a visitor's id
+ASIDE = 2  # long jobs of one visitor at once
 SOON = 30.0  # seconds after which a session that holds nothing is dropped
 LATE = 10.0  # seconds in which a call of somebody who has left can still arrive
 
@@ -29,38 +29,21 @@ LATE = 10.0  # seconds in which a call of somebody who has left can still arrive
 class Session:
     """One visitor: the edits, what is in view, and the jobs that run.
 
-    patches: one per applied edit, newest last; each holds its edit and all before it.
+    edits: those that are applied, the newest last.
+    warning: a sentence where these edits have begun to break the model.
     view: the last table shown.
-    foretold: the last prediction of which facts an edit will disturb.
-    edits: the list that the visitor sees, with the edits that are left out.
-    folds: patches by the numbers of the edits in them, so that putting a switch back gives the very
-        same patch.
-    wholes: the patches of `folds` whose last edit is scaled, with it at strength 1.
-    points: what was measured, by the numbers of the applied edits.
-    race: the race of editors in view, a `lifelong.races.Race`, and at which of its points the
-        visitor looks: race_at, from 1; 0 is the newest.
     trial: the changed weights that are examined, a `tracing.Trial`.
-    jobs: jobs and long runs that were started.
-    looked: the patch and the fact that the tab “Inside the edit” was last computed for.
-    inquired: the patch and the subject in view for which the tab “One subject” was last filled.
+    jobs: jobs that were started.
     files: paths of files that were made for the visitor, or that the visitor has brought.
     left: whether the visitor was forgotten; what is still made for them is kept no more.
     seen: when the visitor last did something, in seconds of the monotonic clock.
     """
 
-    patches: list[lib.Patch] = field(default_factory=list)
+    edits: tuple[AppliedEdit, ...] = ()
+    warning: str | None = None
     view: View | None = None
-    foretold: Prediction | None = None
-    edits: list[AppliedEdit] = field(default_factory=list)
-    folds: dict[tuple[int, ...], lib.Patch] = field(default_factory=dict)
-    wholes: dict[tuple[int, ...], lib.Patch] = field(default_factory=dict)
-    points: dict[tuple[int, ...], Point] = field(default_factory=dict)
-    race: Any = None
-    race_at: int = 0
     trial: Any = None
-    jobs: list[Any] = field(default_factory=list)  # Job, or a LongRun, which stops like one
-    looked: tuple[lib.Patch, lib.Fact] | None = None
-    inquired: tuple[lib.Patch, str] | None = None
+    jobs: list[Job] = field(default_factory=list)
     files: set[str] = field(default_factory=set)
     left: bool = False
     seen: float = field(default_factory=time.monotonic)
@@ -68,28 +51,32 @@ class Session:
     @property
     def empty(self) -> bool:
         """Whether a new session would be the same: nothing was made, and nothing runs."""
-        held = self.patches or self.edits or self.files or self.view or self.foretold
-        held = held or self.race or self.trial
+        held = self.edits or self.files or self.view or self.trial
         return not held and all(job.finished.is_set() for job in self.jobs)
 
     @property
     def patch(self) -> lib.Patch:
         """All of the visitor's edits."""
-        return self.patches[-1] if self.patches else lib.EMPTY
+        return self.edits[-1].patch if self.edits else lib.EMPTY
 
     def submit(
         self,
         worker: Worker,
         work: Callable[[Job], Any],
         frees: bool = False,
+        aside: bool = False,
     ) -> Job:
         """Put work in line; what a visitor asks for is done in the order in which it came.
 
-        frees: the work takes memory back, so it may begin where there is hardly any.
+        frees: the work takes memory back, so it may begin where there is hardly any. aside: the
+        work is long and changes no edit, so nothing waits for it; there may be two of these.
         """
         running = [old for old in self.jobs if not old.finished.is_set()]
-        held = [old for old in running if isinstance(old, Job)]
-        job = worker.submit(work, after=held[-1] if held else None, frees=frees)
+        if aside and sum(old.aside for old in running) >= ASIDE:
+            raise Trouble("Two long questions of yours are under way: wait for one, or stop it.")
+        before = [old for old in running if not old.aside]
+        after = before[-1] if before and not aside else None
+        job = worker.submit(work, after=after, frees=frees, aside=aside)
         self.jobs = [*running, job]
         return job
 
@@ -99,10 +86,11 @@ class Session:
         if self.left:
             discard(Path(path))
 
-    def stop(self) -> None:
-        """End everything that runs for this visitor."""
+    def stop(self, aside: bool | None = None) -> None:
+        """End what runs for this visitor: the jobs that are `aside`, the others, or all."""
         for job in self.jobs:
-            job.stop()
+            if aside is None or job.aside is aside:
+                job.stop()
 
 
 class Sessions:
@@ -160,15 +148,6 @@ class Sessions:
             session = self._all.pop(key, None)
             self._left[key] = time.monotonic()
         self._end([(key, session or Session())])
-
-    def shed(self) -> None:
-        """Free what sessions can compute again: patches of earlier choices, and what was told."""
-        for session in list(self._all.values()):
-            key = tuple(edit.number for edit in session.edits if edit.on)
-            present = {key[: size + 1] for size in range(len(key))}
-            for old in [one for one in list(session.folds) if one not in present]:
-                session.folds.pop(old, None)
-            session.foretold = session.looked = session.inquired = None
 
     def _end(self, gone: list[tuple[str, Session]]) -> None:
         """Stop what runs for them, and delete their files, where no other visitor has the same."""

@@ -69,10 +69,14 @@ class Job:
     """One piece of model work: progress while it runs, then `result` or `error`."""
 
     def __init__(
-        self, work: Callable[[Job], Any], after: Job | None = None, frees: bool = False
+        self,
+        work: Callable[[Job], Any],
+        after: Job | None = None,
+        frees: bool = False,
+        aside: bool = False,
     ) -> None:
-        """frees: the work takes memory back, so it may begin where there is hardly any."""
-        self.work, self.after, self.frees = work, after, frees
+        """frees, aside: as in `Session.submit`."""
+        self.work, self.after, self.frees, self.aside = work, after, frees, aside
         self.progress = Progress(words="waiting for the model")
         self.result: Any = None
         self.error: Exception | None = None
@@ -248,10 +252,14 @@ class Worker:
         self._thread.start()
 
     def submit(
-        self, work: Callable[[Job], Any], after: Job | None = None, frees: bool = False
+        self,
+        work: Callable[[Job], Any],
+        after: Job | None = None,
+        frees: bool = False,
+        aside: bool = False,
     ) -> Job:
         """Put work in line and return its job at once; it begins when `after` is finished."""
-        job = Job(work, after, frees)
+        job = Job(work, after, frees, aside)
         self._waiting.append(job)
         self._line.put(job)
         return job

@@ -8,54 +8,46 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import lib
 
-from ..inside import key_overlap, layers_of_a_fact, ranks_and_changes
 from ..lifelong import run as lifelong
 from ..lifelong import stress_test
-from ..session import dossiers, tracing
+from ..session import dossiers, inside, interference, tracing
 from ..session.findings import Traced
-from ..session.interference import Forecasts
-from ..session.long_run import LongRun
 from ..session.studio import Studio
 from ..session.views import Subject
 from ..session.visitors import Session
-from ..session.worker import Progress
+from ..session.worker import Job, Progress
 from . import examples
 from .examples import Examples, Race, Written
 
-EDITOR, MEMORY = "rome", "wise"  # of the edit that is looked into, and of the scope map
+EDITOR = "rome"  # of the edit that is looked into
 RACE = ("rome",)  # beside the two editors that always run along
 OPENING = ("rome", "ft_m", "grace")  # side by side when the page opens; the first is kept
-EDITS, BATCH = 24, 4  # of the race, as in notebook 14
+EDITS = 24  # of the race, as in notebook 14
 
-LOOKS: dict[str, Callable[[LongRun], Generator[Progress, None, Any]]] = {
-    "ranks": ranks_and_changes.ranks,
-    "norms": ranks_and_changes.norms,
-    "overlaps": key_overlap.overlaps,
-    "scope": key_overlap.scope,
-    "trace": layers_of_a_fact.traced,
-    "wilke": layers_of_a_fact.wise_layers,
-}
-PARTS = (*LOOKS, "forecast", "race", "natural", "traced", "dossier", "opening")
+PARTS = ("ranks", "norms", "forecast", "race", "natural", "traced", "dossier", "opening")
 
 
 def settings(lm: lib.LM) -> dict[str, dict[str, Any]]:
     """{editor: its preset for this model} of every editor that has a part in the examples."""
-    named = dict.fromkeys((EDITOR, MEMORY, *stress_test.BASELINES, *RACE, *OPENING))
+    named = dict.fromkeys((EDITOR, *stress_test.BASELINES, *RACE, *OPENING))
     return {name: plain(lib.EDITORS[name](lm).config) for name in named}
 
 
-def current(kept: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Settings by editor from a file of any version, with those that were added since."""
+def current(
+    kept: Mapping[str, Mapping[str, Any]], wanted: Iterable[str]
+) -> dict[str, dict[str, Any]]:
+    """Settings of the wanted editors from a file of any version, with those added since."""
     return {
         name: {key: listed(value) for key, value in lib.EDITORS[name].current(of).items()}
         for name, of in kept.items()
+        if name in wanted
     }
 
 
@@ -73,7 +65,7 @@ def blank(studio: Studio) -> Examples:
     """The examples of a model before any is made: what they will be made from."""
     lm, fact = studio.lm, studio.choices.ready_subject().case.fact
     cases = examples.digest(studio.choices.cases.values())
-    return Examples(lm.name, lm.fingerprint, fact, EDITOR, MEMORY, settings(lm), cases)
+    return Examples(lm.name, lm.fingerprint, fact, EDITOR, settings(lm), cases)
 
 
 def make(studio: Studio, part: str, natural: tuple[float, ...] | None = None) -> Any:
@@ -86,43 +78,28 @@ def make(studio: Studio, part: str, natural: tuple[float, ...] | None = None) ->
     if part == "natural":
         return through(tracing.natural(studio.lm), part)
     subject, session = studio.choices.ready_subject(), Session()
+    if part == "opening":
+        return opening(studio, session, subject)
+    studio.edit(session, subject, EDITOR).outcome()
     if part == "forecast":
-        return forecast(studio, session, subject)
+        return interference.measure(studio, session).outcome()
     if part == "traced":
         return traced(studio, session, subject, natural or ())
     if part == "dossier":
-        return dossier(studio, session, subject)
-    if part == "opening":
-        return opening(studio, session, subject)
-    studio.edit(session, subject, MEMORY if part == "scope" else EDITOR).outcome()
-    return through(LOOKS[part](LongRun(studio, session)), part)
-
-
-def forecast(studio: Studio, session: Session, subject: Subject) -> Any:
-    """The forecast of the edit, made before it, with what then happened."""
-    forecasts = Forecasts(studio)
-    forecasts.predict(session, subject, EDITOR).outcome()
-    studio.edit(session, subject, EDITOR).outcome()
-    return forecasts.measure(session).outcome()
+        return dossiers.asked(studio, session, subject.case.fact.subject).outcome()
+    layers, changes = inside.look(studio, session).outcome()
+    return layers if part == "ranks" else changes
 
 
 def traced(
     studio: Studio, session: Session, subject: Subject, natural: tuple[float, ...]
 ) -> Traced:
     """The edit looked at without its base, taken out again, and told."""
-    studio.edit(session, subject, EDITOR).outcome()
-    tracing.mine(studio, session).outcome()
-    found = tracing.look(studio, session, with_base=False, null=natural).outcome()
+    found = tracing.mine(studio, session, natural).outcome()
     found = replace(found, seconds=0.0)  # of this machine: a page elsewhere does not show it
     name = f"{studio.choices.label(subject.case.fact)}, written by {EDITOR.upper()}"
     undone = tracing.reverse(studio, session).outcome()
     return Traced(name, found, undone, tracing.reveal(studio, session).outcome())
-
-
-def dossier(studio: Studio, session: Session, subject: Subject) -> lib.Dossier:
-    """Everything that is asked about the fact's subject, before the edit and after it."""
-    studio.edit(session, subject, EDITOR).outcome()
-    return dossiers.asked(studio, session, subject.case.fact.subject).outcome()
 
 
 def opening(studio: Studio, session: Session, subject: Subject) -> tuple[Written, ...]:
@@ -137,9 +114,12 @@ def race(studio: Studio) -> Race:
     cases = stress_test.mixed(choices)[:EDITS]
     names = (*stress_test.BASELINES, *RACE)
     lines = [stress_test.Line(name, choices.editors()[name][0]) for name in names]
-    test = stress_test.Test(cases, BATCH, lines, "classroom")
-    through(lifelong.run(LongRun(studio, Session()), test), "race")
-    return Race.of(test)
+    test = stress_test.Test(cases, stress_test.BATCH, lines)
+
+    def work(job: Job) -> Generator[None, None, stress_test.Test]:
+        return (yield from lifelong.run(job, studio.lm, test))
+
+    return Race.of(Session().submit(studio.worker, work).outcome())
 
 
 def through(steps: Generator[Progress, None, Any], part: str) -> Any:
@@ -167,8 +147,9 @@ def main(arguments: list[str] | None = None) -> int:
     studio = Studio(lib.load(asked.model))
     try:
         found, old = blank(studio), examples.of(studio.lm, asked.to)
-        if old is not None and (current(old.settings), old.facts) == (found.settings, found.facts):
-            found = replace(old, settings=found.settings)  # else nothing would be made so today
+        if old is not None and old.facts == found.facts:
+            if current(old.settings, found.settings) == found.settings:
+                found = replace(old, settings=found.settings)  # else it would not be made so today
         for part in wanted:
             found = replace(found, **{part: make(studio, part, found.natural)})
             print(f"\r{part}: written to {examples.write(found, asked.to)}\033[K")

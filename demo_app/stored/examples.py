@@ -1,8 +1,8 @@
 """The finished examples of a model as values, and their file.
 
-A tab that opens empty says nothing, and what it would show first takes minutes. So it is computed
-once for each model that comes along, by `python -m demo_app.stored`, and kept as numbers: the page
-draws them with the same code that draws a visitor's own. The file names the model by its
+A question that opens empty says nothing, and what it would show first takes minutes. So it is
+computed once for each model that comes along, by `python -m demo_app.stored`, and kept as numbers:
+the page draws them with the same code that draws a visitor's own. The file names the model by its
 fingerprint, and holds the settings and a digest of the facts from which it was made.
 """
 
@@ -22,13 +22,10 @@ from lib.atomic_files import whole_file
 from lib.data.texts import HELD_OUT
 from lib.model.apply_patch import BEHIND
 
-from ..inside.key_overlap import Overlaps, Scope
-from ..inside.layers_of_a_fact import Sizes, Trace
-from ..inside.panel import Panel
-from ..inside.ranks_and_changes import Changes, Layers
 from ..lifelong.stress_test import Line, Point, Test
 from ..session.findings import Traced
-from ..session.predictions import Prediction
+from ..session.inside import Changes, Layers
+from ..session.interference import Prediction
 from ..session.views import Column, Row, Subject, View
 
 FOLDER = Path(__file__).parent
@@ -43,7 +40,6 @@ class Runner:
     name: str
     edits: int
     seconds: float
-    first: dict[int, bool]
     points: tuple[Point, ...]
     error: str | None = None
 
@@ -74,7 +70,6 @@ class Race:
                 line.name,
                 line.edits,
                 line.seconds,
-                line.first,
                 tuple(line.points),
                 line.error,
             )
@@ -91,13 +86,12 @@ class Race:
                 one.name,
                 edits=one.edits,
                 seconds=one.seconds,
-                first=one.first,
                 points=list(one.points),
                 error=one.error,
             )
             for one in self.lines
         ]
-        return Test([known[i] for i in self.cases], self.batch, lines, "classroom", self.base, 1)
+        return Test([known[i] for i in self.cases], self.batch, lines, self.base)
 
 
 @dataclass(frozen=True)
@@ -116,8 +110,7 @@ class Examples:
     model: its name.
     fingerprint: a hash of its weights.
     fact: the fact that is edited in all of them but the race.
-    editor: the editor that writes it into the weights.
-    memory: the editor that keeps it beside them; its scores make `scope`.
+    editor: the editor that writes it, except in the race and side by side.
     settings: {editor: its settings}, of every editor that has a part in them.
     facts: a digest of the classroom's cases and of the held-out text, as `digest` makes it.
     natural: the largest z of each layer of the unedited model (see session/tracing.py).
@@ -129,15 +122,10 @@ class Examples:
     fingerprint: str
     fact: lib.Fact
     editor: str
-    memory: str
     settings: dict[str, dict[str, Any]]
     facts: str
     ranks: Layers | None = None
-    trace: Trace | None = None
-    overlaps: Overlaps | None = None
-    scope: Scope | None = None
     norms: Changes | None = None
-    wilke: Sizes | None = None
     forecast: Prediction | None = None
     race: Race | None = None
     natural: tuple[float, ...] | None = None
@@ -152,14 +140,6 @@ class Examples:
         columns = tuple(Column(w.editor, w.name, w.rows) for w in self.opening)
         old = self.fact.target_true
         return View(subject, (), columns=columns, old=old, stored=True).keep(0)
-
-    def panel(self, place: str) -> Panel | None:
-        """The look inside that belongs to a card of the tab, by the card's name."""
-        return getattr(self, place)
-
-    def editor_of(self, place: str) -> str:
-        """The editor whose edit a card shows."""
-        return self.memory if place == "scope" else self.editor
 
 
 def file_of(model: str, folder: Path = FOLDER) -> Path:

@@ -1,26 +1,30 @@
-"""The first tab: a line to say what to change, and what then changed beside what stayed."""
+"""The first place: a line to say what to change, and what then changed beside what stayed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
 from html import escape
+from typing import Any
 
 import gradio as gr
 
+import lib
+from lib.patch.patch import routed
+
+from ..html import edits as listed
 from ..html import render
 from ..html.comparison import comparison, headline, status
+from ..html.theme import SCRIPT
 from ..session import gallery, given, links
+from ..session.revisions import MOST
 from ..session.studio import Studio
 from ..session.views import View
 from ..session.visitors import Session
 from ..session.worker import Job, Progress
-from . import gallery as gallery_tab
+from . import gallery as surprises
 from .edit_form import Form, whole
-from .edit_list import EditList
-from .free_prompt import Free
 from .jobs import HIDDEN, OPEN, chosen, follow, told_plainly
-from .strength import Strength
 
 SHOW_RESULT = """(...given) => {
   if (innerWidth < 720) document.querySelector("#top").scrollIntoView({behavior: "smooth"});
@@ -30,88 +34,61 @@ STALE = '<p class="stale">Until then the answers below are those from before.</p
 LOOKS = (
     '<div class="looks"><label><input type="checkbox" id="numbers"> Numbers</label>'
     '<label><input type="checkbox" id="guess-first"> Guess first</label></div>'
-)  # what they show and hide stands in style.css
-LIVE = """
-const one = (selector) => element.querySelector(selector);
-const all = (selector) => [...element.querySelectorAll(selector)];
-const show = (column) => {
-  all(".asked").forEach((part) => { part.hidden = part.dataset.column !== column; });
-  all("[data-show]").forEach((button) =>
-    button.setAttribute("aria-pressed", String(button.dataset.show === column)));
-};
-const point = (dot) => {
-  const [column, group, place] = dot.dataset.dot.split(".");
-  show(column);
-  const row = all(`.asked[data-column="${column}"] tr.${group}`)[Number(place)];
-  all("tr.picked").forEach((other) => other.classList.remove("picked"));
-  row.classList.add("picked");
-  row.scrollIntoView({behavior: "smooth", block: "nearest"});
-};
-const guess = (button) => {
-  const row = button.closest("tr"), part = button.closest(".asked");
-  row.classList.add("seen", button.dataset.guess === row.dataset.good ? "hit" : "miss");
-  const seen = [...part.querySelectorAll("tr.seen")];
-  const best = seen.filter((other) => other.dataset.good === "1").length;
-  const left = part.querySelectorAll(".guess").length - seen.length;
-  one(".guesses").textContent = `You saw ${part.querySelectorAll("tr.hit").length} of ` +
-    `${seen.length} coming of what ${part.dataset.editor || "the edits"} did. Whoever expects ` +
-    `that all is as it should be would have seen ${best}.` + (left ? ` ${left} to go.` : "");
-};
-element.addEventListener("click", (event) => {
-  const at = (selector) => event.target.closest(selector);
-  if (at("[data-guess]")) guess(at("[data-guess]"));
-  else if (at("[data-dot]")) point(at("[data-dot]"));
-  else if (at("[data-keep]")) trigger("select", {index: Number(at("[data-keep]").dataset.keep)});
-  else if (at("[data-show]")) show(at("[data-show]").dataset.show);
-});
-"""  # what one presses in the comparison; only another editor to keep is the server's concern
+)  # what they show and hide stands in try.css
 
 
 class Page:
-    """The first tab; other tabs read the fields of its `form`."""
+    """The first place.
 
-    def __init__(
-        self,
-        studio: Studio,
-        ready: View,
-        live: gr.HTML,
-        last: gr.Button,
-        everything: gr.Button,
-    ) -> None:
-        self.studio, self.ready = studio, ready
-        self.live, self.last, self.everything = live, last, everything
+    live, last: the number of edits and the button that undoes the last one, in the page's head.
+    """
+
+    def __init__(self, studio: Studio, ready: View, live: gr.HTML, last: gr.Button) -> None:
+        self.studio, self.live, self.last = studio, live, last
         with gr.Column(elem_id="try"):
             with gr.Column(elem_classes="card", elem_id="form"):
                 self.form = Form(studio, ready)
             with gr.Column(elem_id="result"):
                 self.exhibit = gr.HTML("", elem_id="exhibit")
                 self.headline = gr.HTML(headline(ready))
-                self.status = gr.HTML(status(ready), elem_id="status")
-                self.table = gr.HTML(comparison(ready), elem_id="table", js_on_load=LIVE)
+                link = links.link(studio.choices, ready)
+                self.status = gr.HTML(status(ready, link), elem_id="status", js_on_load=SCRIPT)
+                self.table = gr.HTML(comparison(ready), elem_id="table", js_on_load=SCRIPT)
                 gr.HTML(LOOKS)
-            self.strength = Strength(studio)
-            self.edits = EditList(studio)
+            with gr.Accordion("", open=False, visible=False, elem_id="list") as self.box:
+                self.edits = gr.HTML("", js_on_load=SCRIPT)
+                self.strength = gr.Slider(
+                    0,
+                    MOST,
+                    1,
+                    step=0.05,
+                    label="Strength of the last edit",
+                    info="what it adds to the weights is multiplied by it",
+                    elem_id="strength",
+                )
+                self.everything = gr.Button("Undo all", size="sm", scale=0, min_width=100)
             with gr.Column(elem_classes="card", elem_id="write"):
-                Free(studio)
+                self.free_prompt()
+            surprises.some(studio)
         self.outputs = [
             self.status,
             self.headline,
             self.table,
             live,
             last,
-            everything,
             self.form.go,
             self.form.stop,
             self.exhibit,
-            *self.strength.outputs,
-            *self.edits.outputs,
+            self.box,
+            self.edits,
+            self.strength,
         ]
         self.wire()
 
-    # ---- wiring --------------------------------------------------------------------------------
+    # ---- what one may press ------------------------------------------------------------------
 
     def wire(self) -> None:
-        """Every event of the tab."""
+        """Every event of the comparison, the form, and the list of edits."""
         studio, form = self.studio, self.form
 
         def look(label: str, request: gr.Request) -> Iterator:
@@ -130,30 +107,39 @@ class Page:
             editors: list[str],
             own: str,
             kind: str,
-            layer: int | None,
-            steps: int | None,
             options: str,
             request: gr.Request,
         ) -> Iterator:
             def start(session: Session) -> Job:
                 wanted = studio.choices.subject(*whole(subject, prompt, target), own, kind)
-                return studio.edit(session, wanted, editors, layer, steps, more=options)
+                return studio.edit(session, wanted, editors, more=options)
 
             yield from self.run(request, start)
 
+        def undo(request: gr.Request, place: int | None) -> Iterator:
+            yield from self.run(request, partial(studio.revisions.undo, place=place))
+
         def undo_last(request: gr.Request) -> Iterator:
-            yield from self.run(request, studio.revisions.undo)
+            yield from undo(request, -1)
 
         def undo_all(request: gr.Request) -> Iterator:
-            yield from self.run(request, partial(studio.revisions.undo, everything=True))
+            yield from undo(request, None)
+
+        def take_out(event: gr.EventData, request: gr.Request) -> Iterator:
+            with told_plainly():
+                place = given.whole("number of the edit to take out", chosen(event, "index"))
+            yield from undo(request, place)
 
         def keep(event: gr.EventData, request: gr.Request) -> Iterator:
             with told_plainly():
                 index = given.whole("number of the editor to keep", chosen(event, "index"))
-            yield from self.run(request, lambda session: studio.revisions.keep(session, index))
+            yield from self.run(request, partial(studio.revisions.keep, index=index))
+
+        def strengthen(strength: float, request: gr.Request) -> Iterator:
+            yield from self.run(request, partial(studio.revisions.strengthen, strength=strength))
 
         def stop(request: gr.Request) -> None:
-            studio.sessions.get(request.session_hash).stop()
+            studio.sessions.get(request.session_hash).stop(aside=False)
 
         form.example.input(
             form.fill, form.example, [*form.fact, form.own, form.kind], api_name="fill", **OPEN
@@ -167,8 +153,6 @@ class Page:
             js=SHOW_RESULT,
             **OPEN,
         )
-        self.last.click(undo_last, None, self.outputs, api_name="undo_last", **OPEN)
-        self.everything.click(undo_all, None, self.outputs, api_name="undo_all", **OPEN)
         form.stop.click(stop, api_name="stop", **OPEN)
         # who ticks two boxes at once is answered for the second one as well
         form.editors.input(
@@ -179,34 +163,31 @@ class Page:
             trigger_mode="always_last",
             **OPEN,
         )
+        self.last.click(undo_last, None, self.outputs, api_name="undo_last", **OPEN)
+        self.everything.click(undo_all, None, self.outputs, api_name="undo_all", **OPEN)
+        self.strength.release(strengthen, self.strength, self.outputs, api_name="strength", **OPEN)
         self.table.select(keep, None, self.outputs, **HIDDEN)
-        self.edits.wire(self.run, self.outputs)
-        self.strength.wire(self.run, self.outputs)
+        self.edits.select(take_out, None, self.outputs, **HIDDEN)
 
     def follows(self, loaded: gr.events.Dependency) -> None:
         """Show the edits that a file has brought, as if they had been made here."""
 
-        def show(request: gr.Request) -> Iterator:
-            yield from follow(
-                self.studio,
-                request,
-                lambda session: self.studio.revisions.at(session, len(session.patches)),
-                lambda progress, ahead: self.edits.unchanged(),
-                lambda session, wrong, _: self.rest(session, wrong, session.view),
-            )
+        def show(request: gr.Request) -> dict:
+            session = self.studio.sessions.get(request.session_hash)
+            return self.rest(session, None, session.view)
 
         loaded.success(show, None, self.outputs, api_name="loaded", **OPEN)
 
     def reopened(self, demo: gr.Blocks) -> None:
-        """Fill the form as the page's address says, and ask about that fact."""
+        """Fill the form as the page's address says, and make that edit, or ask about that fact."""
         studio, form = self.studio, self.form
 
         def reopen(request: gr.Request) -> Iterator:
             shown = gallery.found(request.query_params)
             if shown is not None:
-                page = form.reopen(gallery_tab.opened(studio, shown))
+                page = form.reopen(surprises.opened(studio, shown))
                 yield {**page, form.options: shown.steps[0].options}
-                yield from gallery_tab.made(studio, request, shown, self.run, self.exhibit)
+                yield from surprises.made(studio, request, shown, self.run, self.exhibit)
                 return
             found = links.opened(studio.choices, dict(request.query_params))
             if found is None:
@@ -215,15 +196,23 @@ class Page:
             if found.ignored:
                 gr.Warning(found.ignored, title="Link")
             yield form.reopen(found)
-            if found.fact is not None:
-                subject = studio.choices.subject(*found.fact, found.own, found.kind)
+            if found.fact is None:
+                return
+            subject = studio.choices.subject(*found.fact, found.own, found.kind)
+            if found.editors:
+                yield from self.run(
+                    request, lambda session: studio.edit(session, subject, found.editors)
+                )
+            else:
                 yield from self.run(request, lambda session: studio.look(session, subject))
 
         fields = [form.example, *form.fact, form.editors, form.own, form.kind]
         demo.load(reopen, None, [*self.outputs, *fields, *form.chosen], **HIDDEN)
 
+    # ---- what then stands on the page --------------------------------------------------------
+
     def run(self, request: gr.Request, start: Callable[[Session], Job]) -> Iterator[dict]:
-        """A job of this tab: progress, then its view; in the end the page as it was."""
+        """A job of this place: progress, then its view; in the end the page as it was."""
         yield from follow(self.studio, request, start, self.working, self.rest)
 
     def working(self, progress: Progress, ahead: int) -> dict:
@@ -232,32 +221,73 @@ class Page:
         return {
             self.status: render.busy(progress, ahead) + STALE,
             self.last: off,
-            self.everything: off,
             self.form.go: off,
             self.form.stop: gr.Button(interactive=True),
         }
 
     def rest(self, session: Session, wrong: str | None, view: View | None) -> dict:
         """The page at rest, with a view's comparison or the one that is there."""
-        if view is not None and view.note and not view.undone:
-            gr.Warning(escape(view.note), title="Note")
-        edits = len(session.patches)
-        undo = gr.Button(interactive=edits > 0)
-        page = {
-            self.live: render.header(self.studio.lm.plain_name, edits),
-            self.last: undo,
-            self.everything: undo,
+        edits = session.edits
+        before = edits[-2].patch if len(edits) > 1 else lib.EMPTY
+        scaled = bool(edits) and not routed(edits[-1].patch, before)
+        page: dict[Any, Any] = {
+            self.live: render.header(self.studio.lm.plain_name, len(edits)),
+            self.last: gr.Button(interactive=bool(edits)),
             self.form.go: gr.Button(interactive=True),
             self.form.stop: gr.Button(interactive=False),
-            **self.strength.shown(session),
-            **self.edits.shown(session),
+            self.box: gr.Accordion(
+                f"Your edits ({len(edits)})", visible=bool(edits), open=len(edits) > 1
+            ),
+            self.edits: listed.listed(edits, session.warning),
+            self.strength: gr.Slider(value=edits[-1].strength if edits else 1.0, visible=scaled),
         }
         if view is None:
             return {self.status: wrong, **page}
+        if view.note and not view.undone:
+            gr.Warning(escape(view.note), title="Note")
         return {
-            self.status: status(view),
+            self.status: status(view, links.link(self.studio.choices, view)),
             self.headline: headline(view),
             self.table: comparison(view),
             self.exhibit: "",
             **page,
         }
+
+    # ---- a free prompt -----------------------------------------------------------------------
+
+    def free_prompt(self) -> None:
+        """A prompt of one's own, continued before and after the edits."""
+        studio = self.studio
+        gr.HTML('<h2 class="name">Write on</h2>')
+        with gr.Row(elem_id="ask"):
+            text = gr.Textbox(
+                "My trip to see the Eiffel Tower began when I arrived in",
+                show_label=False,
+                label="Free prompt",
+                max_lines=3,
+                scale=8,
+                min_width=260,
+            )
+            chat = gr.Checkbox(
+                False,
+                label="ask as chat",
+                container=False,
+                scale=1,
+                min_width=120,
+                visible=studio.asker.chats,  # a model without a template cannot be asked so
+            )
+            go = gr.Button("Go", scale=0, min_width=90)
+        texts = gr.HTML("", elem_id="written")
+
+        def write(prompt: str, as_chat: bool, request: gr.Request) -> Iterator[str]:
+            yield from follow(
+                studio,
+                request,
+                lambda session: studio.answer(session, prompt, as_chat, 40),
+                render.busy,
+                lambda session, wrong, said: (
+                    wrong if said is None else render.continued(prompt, said)
+                ),
+            )
+
+        gr.on([go.click, text.submit], write, [text, chat], texts, api_name="write", **OPEN)

@@ -30,7 +30,6 @@ class Form:
         self.studio, fact = studio, ready.subject.case.fact
         editors = studio.choices.editors()
         first = next(iter(editors))
-        own = studio.choices.settings(first)
         with gr.Row(elem_id="sentence"):
             self.subject = _field(fact.subject, "Subject", SUBJECT, 4)
             self.prompt = _field(continued(fact.prompt), "Prompt", PROMPT, 6)
@@ -74,15 +73,11 @@ class Form:
                 lines=2,
                 max_lines=8,
             )
-            with gr.Row():
-                layers = f"0 to {studio.lm.n_layers - 1}"
-                self.layer = _number("Layer", layers, own["layer"])
-                self.steps = _number("Steps", "at most", own["steps"])
             self.options = gr.Textbox(
                 "",
-                label="Other settings",
-                info="one name = value per line, of a single editor",
-                placeholder="clamp = 4",
+                label="Settings",
+                info="one name = value per line, of a single editor; all of them stand below",
+                placeholder="layer = 4",
                 lines=2,
                 max_lines=8,
             )
@@ -90,9 +85,8 @@ class Form:
                 editor_settings.table(studio.lm, first), elem_classes="options-box"
             )
         self.fact = [self.subject, self.prompt, self.target]
-        self.chosen = [self.told, self.layer, self.steps, self.options, self.table, self.fold]
-        settings = [self.own, self.kind, self.layer, self.steps, self.options]
-        self.all = [*self.fact, self.editors, *settings]
+        self.chosen = [self.told, self.options, self.table, self.fold]
+        self.all = [*self.fact, self.editors, self.own, self.kind, self.options]
 
     def fill(self, label: str) -> Any:
         """An example's texts."""
@@ -120,18 +114,14 @@ class Form:
     def choose(self, editors: list[str]) -> Any:
         """What the ticked editors do, the settings of a single one, and the name of the fold."""
         names = editors or []
-        own = {"layer": None, "steps": None}
         with told_plainly():
-            if len(names) == 1:
-                own = self.studio.choices.settings(names[0])
-        layer, steps = (
-            gr.Number(value=own[k], visible=own[k] is not None) for k in ("layer", "steps")
-        )
+            for name in names:
+                self.studio.choices.kind(name)
         single = names[0] if len(names) == 1 else None
         box = gr.Textbox(value="", interactive=single is not None)
-        listed = editor_settings.table(self.studio.lm, single) if single else ""
+        table = editor_settings.table(self.studio.lm, single) if single else ""
         fold = gr.Accordion(label=_with(self.studio, names))
-        return _told(self.studio, names), layer, steps, box, listed, fold
+        return _told(self.studio, names), box, table, fold
 
 
 def whole(subject: str, prompt: str, target: str) -> tuple[str, str, str]:
@@ -153,17 +143,11 @@ def _field(value: str, label: str, hint: str, scale: int) -> gr.Textbox:
     )
 
 
-def _number(label: str, info: str, value: int | None) -> gr.Number:
-    return gr.Number(
-        value, label=label, info=info, visible=value is not None, precision=0, min_width=110
-    )
-
-
 def _with(studio: Studio, names: list[str]) -> str:
-    """The name of the fold: "With ROME · examples, other editors, settings"."""
+    """The name of the fold: "With ROME · examples, settings"."""
     known = [studio.choices.editors()[name][0] for name in names if name in
              studio.choices.editors()]  # fmt: skip
-    return f"With {', '.join(known) or 'no editor'} · examples, other editors, settings"
+    return f"With {', '.join(known) or 'no editor'} · examples, settings"
 
 
 def _told(studio: Studio, names: list[str]) -> str:

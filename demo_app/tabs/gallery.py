@@ -1,4 +1,4 @@
-"""The tab of the gallery, whose links open the page with a surprising edit made."""
+"""The surprises, whose links open the page with an edit made; three of them on the opening page."""
 
 from __future__ import annotations
 
@@ -19,18 +19,22 @@ SEE = (
     "Edits that do something one would not expect. A link opens this page anew, without your "
     "edits, and makes the edit while you watch."
 )
-Run = Callable[[gr.Request, Callable[[Session], Job]], Iterator[dict]]  # a job of the first tab
+Run = Callable[[gr.Request, Callable[[Session], Job]], Iterator[dict]]  # a job of the first place
 
 
-class GalleryTab:
-    """The cards."""
+def surprises(studio: Studio) -> None:
+    """All cards."""
+    with gr.Column(elem_id="gallery"):
+        gr.HTML('<h2 class="name">Surprising edits</h2>' + render.hint(SEE))
+        shown, editors = gallery.gallery(), studio.choices.editors()
+        gr.HTML(html.cards(shown, studio.lm.identity, editors))
 
-    def __init__(self, studio: Studio) -> None:
-        with gr.Column(elem_classes="card", elem_id="gallery"):
-            gr.HTML('<h2 class="name">Surprising edits</h2>')
-            gr.HTML(render.hint(SEE))
-            shown, editors = gallery.gallery(), studio.choices.editors()
-            gr.HTML(html.cards(shown, studio.lm.identity, editors))
+
+def some(studio: Studio) -> None:
+    """Three of them, below what one tries."""
+    with gr.Column(elem_id="some"):
+        cards = html.some(gallery.gallery(), studio.choices.editors())
+        gr.HTML(f'<h2 class="name">Three surprises</h2>{cards}')
 
 
 def opened(studio: Studio, shown: Exhibit) -> Opened:

@@ -1,4 +1,4 @@
-"""The page in a real browser, on the default model: wide and narrow, light and dark."""
+"""The first place in a real browser, on the default model: wide and narrow, light and dark."""
 
 from __future__ import annotations
 
@@ -9,6 +9,35 @@ import pytest
 from ..support.browser import fits_both
 
 pytestmark = pytest.mark.browser
+
+SCREEN = """() => {
+  const shown = (e) => e.checkVisibility({visibilityProperty: true, opacityProperty: true});
+  const inside = (box) =>
+    box.width > 1 && box.height > 1 && box.top < innerHeight && box.bottom > 0;
+  const cut = (e, box) => {  // behind the end of a line that is cut, or for screen readers only
+    for (; e; e = e.parentElement) {
+      const style = getComputedStyle(e), end = e.getBoundingClientRect().right;
+      if (style.clipPath !== "none") return true;
+      if (style.overflowX === "hidden" && box.left >= end - 1) return true;
+    }
+    return false;
+  };
+  const controls = [...document.querySelectorAll("button, input, select, textarea, summary, a")]
+    .filter((e) => shown(e) && inside(e.getBoundingClientRect()));
+  const words = [], walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const node = walker.currentNode;
+    if (!shown(node.parentElement)) continue;
+    for (const found of node.textContent.matchAll(/\\S*\\w\\S*/g)) {
+      const range = document.createRange();
+      range.setStart(node, found.index);
+      range.setEnd(node, found.index + found[0].length);
+      const box = range.getBoundingClientRect();
+      if (inside(box) && !cut(node.parentElement, box)) words.push(found[0]);
+    }
+  }
+  return {controls: controls.map((e) => e.innerText || e.value), words};
+}"""  # what stands on the screen, by bounding boxes
 
 
 def press(page, name: str) -> None:
@@ -33,6 +62,10 @@ def said(page, text: str) -> str:
     status = page.locator("#status", has_text=text)
     status.wait_for(timeout=180_000)
     return status.inner_text()
+
+
+def live(page, text: str) -> None:
+    page.locator("#top", has_text=text).wait_for(timeout=240_000)
 
 
 def box(page, selector: str, place: int = 0) -> dict:
@@ -62,15 +95,28 @@ def test_it_opens_on_the_finished_comparison(visit, tmp_path):
     numbers = page.locator("small.num >> visible=true")
     assert numbers.count() == 0
     page.get_by_label("Numbers").check()
-    assert numbers.count() == 11 and "10<" not in page.locator("#table").inner_html()
+    assert numbers.count() == 8 and "10<" not in page.locator("#table").inner_html()
     page.get_by_label("Numbers").uncheck()
-    page.get_by_role("button", name="FT-M", exact=True).click()
+    press(page, "FT-M")
     assert page.locator(".half.stay tr.neighbor td.mark.bad >> visible=true").count() == 2
     page.locator('[data-dot^="2.reworded"]').first.click()
     picked = page.locator("tr.picked >> visible=true")
     assert "In which city" in picked.inner_text() and "Paris → Paris" in picked.inner_text()
     assert page.get_by_role("button", name="GRACE").get_attribute("aria-pressed") == "true"
+    page.locator('[data-dot^="2.unrelated"]').first.click()
+    assert page.locator("tr.picked.unrelated >> visible=true").count() == 1, "it opens its fold"
     fits_both(page)
+
+
+def test_the_head_says_what_this_is_and_three_surprises_stand_below(visit):
+    page = visit()
+    page.locator("#some ul.gallery > li").nth(2).wait_for()
+    page.wait_for_function("document.title === `Edit a language model's memory`")
+    described = page.locator('meta[name="description"]').last.get_attribute("content")
+    assert "undo it exactly" in described
+    icon = page.locator('link[rel="icon"]').last.get_attribute("href")
+    assert icon.startswith("data:image/svg+xml,")
+    assert page.locator("#some ul.gallery > li").count() == 3
 
 
 def test_one_guesses_each_row_and_then_sees_it(visit, tmp_path):
@@ -78,16 +124,32 @@ def test_one_guesses_each_row_and_then_sees_it(visit, tmp_path):
     page.get_by_label("Guess first").check()
     seen = page.locator(".half .after >> visible=true")
     assert seen.count() == 0 and page.locator("table.score").is_hidden()
-    assert page.locator("h2.headline b").is_hidden()
     rows = page.locator(".guess >> visible=true")
-    for number in range(11):
+    for number in range(8):
         assert seen.count() == number
         rows.first.locator("button").first.click()
     line = page.locator(".guesses").inner_text()
-    assert "You saw 10 of 11 coming of what ROME did" in line and "would have seen 10" in line
+    assert "You saw 7 of 8 coming of what ROME did" in line and "would have seen 7" in line
     assert page.locator("table.score").is_visible() and page.locator("tr.miss").count() == 1
     page.screenshot(path=tmp_path / "guessed.png")
     fits_both(page)
+
+
+def test_the_first_screen_after_an_edit_is_calm(visit, tmp_path):
+    page = visit()
+    press(page, "Edit")
+    live(page, "1 edit live")
+    page.locator("#table tr.neighbor >> visible=true").first.wait_for()
+    page.wait_for_timeout(500)
+    page.screenshot(path=tmp_path / "calm.png")
+    found = page.evaluate(SCREEN)
+    assert len(found["controls"]) <= 14, found["controls"]
+    assert len(found["words"]) <= 160, " ".join(found["words"])
+    for place in range(4):
+        row = page.locator(".half.stay tr.neighbor >> visible=true").nth(place)
+        before, after = row.locator("td.answer").inner_text().split(" → ")
+        assert before and after
+        assert box(page, ".half.stay tr.neighbor", place)["bottom"] <= 900
 
 
 @pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (390, "dark")])
@@ -99,19 +161,19 @@ def test_edit_and_undo(visit, tmp_path, width, theme):
     page.locator("#status .stale").wait_for()
     dimmed = page.locator("#table").evaluate("e => getComputedStyle(e).opacity")
     assert float(dimmed) < 0.6, "what stands there is of the edit before"
-    line = said(page, "undo is exact")
+    live(page, "1 edit live")
+    line = said(page, "What else moved?")
     assert "FT-M" in line and "stored" not in line and page.locator(".stale").count() == 0
     assert page.locator(".answer b >> visible=true", has_text="Rome").count() >= 1
-    assert "1 edit live" in page.locator("#top").inner_text()
     assert "moves 2 of 4 neighbors" in page.locator("table.score").inner_text()
     fits_both(page)
     page.screenshot(path=tmp_path / f"{theme}-{width}-after.png", full_page=True)
-    press(page, "Undo all")
+    press(page, "Undo")
     assert "byte-identical" in said(page, "Undone") and "13 of 13" in said(page, "Undone")
     assert "0 edits live" in page.locator("#top").inner_text()
 
 
-def test_own_fact_error_stop_and_writing_on(visit, tmp_path):
+def test_own_fact_its_link_error_stop_and_writing_on(visit, tmp_path):
     page = visit()
     subject, prompt = (
         page.get_by_label("Subject", exact=True),
@@ -122,18 +184,19 @@ def test_own_fact_error_stop_and_writing_on(visit, tmp_path):
     press(page, "Edit")
     assert "<img src=x onerror=alert(1)>' does not occur" in said(page, "does not occur")
     page.get_by_test_id("toast-body").wait_for()
-    page.screenshot(path=tmp_path / "error.png")
     subject.fill("The moon <b>${alert(1)}</b>")
     prompt.fill("{} is made of")
     page.get_by_label("New answer").fill("cheese")
     tick(page, "FT-M")
     press(page, "Edit")
-    said(page, "undo is exact")
+    live(page, "1 edit live")
     assert "The moon <b>${alert(1)}</b>" in page.locator("h2.headline").inner_text()
-    assert "borrowed" in page.locator("#table .source >> visible=true").inner_text()
+    assert page.locator("#table .source >> visible=true").count() == 1
+    press(page, "copy link")
+    page.wait_for_function("location.search.includes('target=cheese')")
+    assert "editors=ft_m" in page.url
     press(page, "Go")
-    page.locator("#write", has_text="After 1 edit").wait_for(timeout=60_000)
-    page.wait_for_function("!document.querySelector('.caret')", timeout=60_000)
+    page.locator("#written", has_text="After 1 edit").wait_for(timeout=60_000)
     page.screenshot(path=tmp_path / "own.png", full_page=True)
     tick(page, "ROME", "MEMIT")  # long enough that there is something to stop
     press(page, "Edit")
@@ -146,48 +209,52 @@ def test_own_fact_error_stop_and_writing_on(visit, tmp_path):
     assert "1 edit live" in page.locator("#top").inner_text()
 
 
-def test_side_by_side_rows_and_the_list(visit, tmp_path):
+def test_side_by_side_and_an_edit_is_taken_out(visit, tmp_path):
     page = visit()
     tick(page, "FT-M", "GRACE")
     press(page, "Edit")
-    said(page, "undo is exact")
+    live(page, "1 edit live")
     assert "FT-M kept" in page.locator("table.score").inner_text()
     page.screenshot(path=tmp_path / "beside.png", full_page=True)
     fits_both(page)
-    page.get_by_role("button", name="keep it").click()
-    page.locator("#switches", has_text="GRACE").wait_for(timeout=60_000)
-    page.locator("table.score th", has_text="GRACE kept").wait_for()
+    press(page, "keep it")
+    page.locator("table.score th", has_text="GRACE kept").wait_for(timeout=60_000)
     page.get_by_label("Subject", exact=True).fill("The Colosseum")
     page.get_by_label("New answer").fill("Oslo")
     tick(page, "FT-M")
     press(page, "Edit")
-    page.locator("#switches", has_text="Colosseum").wait_for(timeout=120_000)
-    assert "after edit 2" in page.locator("#list").inner_text()
-    page.locator("#back").get_by_role("slider").fill("1")
-    page.locator("#list", has_text="after edit 1 of 2").wait_for(timeout=60_000)
-    assert "not written yet" in page.locator("#list").inner_text()
+    live(page, "2 edits live")
+    listed = page.locator("#list ol.edits")
+    listed.locator("li", has_text="Colosseum").wait_for(timeout=60_000)
+    assert listed.locator("li").count() == 2 and "GRACE" in listed.inner_text()
     page.locator("#list").screenshot(path=tmp_path / "list.png")
-    page.locator("#switches input").first.uncheck()
-    page.locator("#top", has_text="1 edit live").wait_for(timeout=120_000)
+    strength = page.get_by_label("number input for Strength of the last edit")
+    strength.fill("0")
+    strength.press("Tab")
+    listed.locator("li", has_text="strength 0").wait_for(timeout=180_000)
+    listed.get_by_role("button", name="take out: The Eiffel Tower → Rome").click()
+    live(page, "1 edit live")
+    assert "byte-identical" in said(page, "Undone")
     fits_both(page)
-    page.locator("#switches input").first.check()
-    page.locator("#top", has_text="2 edits live").wait_for(timeout=120_000)
 
 
-def test_interference_is_predicted_and_measured(visit, tmp_path):
+def test_a_link_makes_the_edit_again(visit, tmp_path):
+    page = visit(query="&example=the-colosseum&editors=ft_m,magic&own=Where+is+the+Colosseum%3F")
+    page.get_by_test_id("toast-body").filter(has_text="some of the editors").wait_for()
+    live(page, "1 edit live")
+    assert "Colosseum" in page.locator("h2.headline").inner_text()
+    assert page.locator("tr.own", has_text="Where is the Colosseum?").is_visible()
+    page.screenshot(path=tmp_path / "link.png", full_page=True)
+
+
+def test_a_typed_fact_names_its_kind(visit):
     page = visit()
-    page.get_by_role("tab", name="Interference").click()
-    stored = page.locator("#interference .stored")
-    assert "Stored example: The Eiffel Tower → Rome" in stored.inner_text()
-    page.locator("#interference img").wait_for()
-    press(page, "Predict")
-    page.locator("#interference .stored", has_text="not edited yet").wait_for(timeout=120_000)
-    page.get_by_role("tab", name="Try").click()
+    page.get_by_label("Subject", exact=True).fill("The Colosseum")
+    page.get_by_label("Prompt", exact=True).fill("stands in the city of")
+    page.get_by_label("New answer").fill("Berlin")
+    tick(page, "FT-M")
     press(page, "Edit")
-    said(page, "undo is exact")
-    page.get_by_role("tab", name="Interference").click()
-    measured = page.locator("#interference .stored", has_text="measured after the edit")
-    measured.wait_for(timeout=120_000)
-    assert "answers changed" in page.locator("#foretold").inner_text()
-    assert page.locator("#interference img").get_attribute("alt").startswith("Predicted share")
-    page.screenshot(path=tmp_path / "interference.png", full_page=True)
+    source = page.locator("#table .source", has_text="located in the city of")
+    source.wait_for(timeout=240_000)
+    assert "found by the prompt" in source.inner_text()
+    assert page.locator(".half.change tr.reworded").count() == 3

@@ -170,7 +170,7 @@ def until(true, seconds=10.0):
 CANCELLED = {
     "edit": VALID["edit"],
     "compare": [*TOWER, "qz", ["ft", "retrieval"], ""],
-    "page_edit": [*TOWER, "xy", ["ft"], "", "", None, None, ""],
+    "page_edit": [*TOWER, "xy", ["ft"], "", "", ""],
 }
 
 
@@ -226,9 +226,8 @@ def test_other_long_calls_end_too(page, monkeypatch):
     monkeypatch.setattr(worker, "submit", never)
     one = client(page)
     for name, given in {
-        "lifelong": [["grace"], 4, 2, None], "inside_trace": [],
-        "predict": [*TOWER, "xy", ["ft"]],
-        "write": ["Hello", False, 20, 0, False], "look": ["The Eiffel Tower → Rome"],
+        "lifelong": [["grace"], 4], "dossier": ["Rome"],
+        "write": ["Hello", False], "look": ["The Eiffel Tower → Rome"],
     }.items():  # fmt: skip
         begun.clear()
         job = one.submit(*given, api_name=f"/{name}")

@@ -62,11 +62,10 @@ def test_edits_are_made_in_their_order_and_asked_about_the_first_fact(studio):
     )
     session = Session()
     views = [start(session).outcome() for start in gallery.plan(studio, shown)]
-    assert [len(patch.log[-1].facts) for patch in session.patches] == [1, 1, 3]
+    assert [len(edit.line) for edit in session.edits] == [1, 1, 3]
     assert views[-1] is session.view and views[-1].subject.case.fact.subject == TOWER[0]
-    written = {fact.subject for fact in session.patches[-1].log[-1].facts}
-    assert TOWER[0] not in written and [edit.number for edit in session.edits] == [1, 2, 3]
-    undone = studio.revisions.undo(session, everything=True).outcome()
+    assert TOWER[0] not in {fact.subject for fact in session.edits[-1].line.facts}
+    undone = studio.revisions.undo(session).outcome()
     assert "byte-identical" in undone.note
     two = small(Step("ft", *TOWER, "xy"), Step("ft", "Big Ben", "{} is in", "qz"))
     for start in gallery.plan(studio, two):
@@ -98,7 +97,7 @@ def test_an_edit_beyond_what_the_model_knows_is_one_sentence(studio):
     first(session).outcome()
     with pytest.raises(Trouble, match="fewer than 1000000000"):
         second(session)
-    assert len(session.patches) == 1
+    assert len(session.edits) == 1
 
 
 def test_the_cards_link_escape_and_say_on_which_model():

@@ -49,12 +49,11 @@ def test_where_none_fits_the_page_says_so_and_another_kind_can_be_named(studio):
     assert len(view.subject.nearest) == 3 and view.subject.borrowed
     shown = comparison(view)
     assert "No kind of fact of the classroom fits" in shown and "borrowed from" in shown
-    session = Session()
     named = studio.choices.subject(*marie, "", "country of birth of")
-    view = studio.look(session, named).outcome()
+    view = studio.look(Session(), named).outcome()
     assert view.subject.case.relation == "country of birth of" and not view.subject.borrowed
     assert "(named by you" in comparison(view)
-    query = links.link(studio.choices, session)
+    query = links.link(studio.choices, view)
     assert "kind=country+of+birth+of" in query
 
 

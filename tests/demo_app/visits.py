@@ -77,7 +77,7 @@ def visit(page, number: int, folder: Path) -> None:
     client.predict(handle_file(path), api_name="/load")
     client.submit(f"Thing {number}", "{} is", "xy", "ft", api_name="/edit").cancel()
     if number == 4:
-        client.predict([], 2, 2, None, api_name="/lifelong")
+        client.predict([], 2, api_name="/lifelong")
     client.close()
 
 

@@ -66,7 +66,7 @@ HOUSES = {
     "demo_app": House(
         [
             {"session"},  # what visitors may do: plain values and jobs
-            {"inside", "lifelong", "html"},  # none imports another of this line
+            {"lifelong", "html"},  # none imports another of this line
             {"stored"},  # finished examples, made by those rooms and shown by the tabs
             {"tabs", "api", "guard"},  # the endpoints are Gradio's; guard stands before the server
             {"app"},

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 
 import lib
+from demo_app.session.edits import AppliedEdit
 from demo_app.session.visitors import Session
 
 WORDS = ("alpha", "bravo", "cedar", "delta", "ember", "frost")
@@ -38,8 +39,14 @@ def edited(studio, *targets: str, editor: str = "ft") -> Session:
     session = Session()
     for target in targets:
         fact = replace(cases()[0].fact, target_new=target)
-        session.patches.append(lib.EDITORS[editor](studio.lm).edit([fact], after=session.patch))
+        live(session, lib.EDITORS[editor](studio.lm).edit([fact], after=session.patch))
     return session
+
+
+def live(session: Session, patch: lib.Patch) -> None:
+    """Make a patch the visitor's newest edit."""
+    name = patch.log[-1].editor.upper() if patch.log else "a file"
+    session.edits = (*session.edits, AppliedEdit(patch, name))
 
 
 class Caller:

@@ -1,0 +1,45 @@
+"""The list of a visitor's edits as HTML, each with a way to take it out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+import lib
+
+from ..session.edits import AppliedEdit
+
+MARKS = {True: ("good", "✓ it says"), False: ("bad", "✗ it says")}
+
+
+def listed(edits: Sequence[AppliedEdit], warning: str | None) -> str:
+    """The edits in their order, and a warning where they have begun to break the model."""
+    items = "".join(_item(place, edit) for place, edit in enumerate(edits))
+    alarm = f'<p class="warning" role="alert">⚠ {escape(warning)}</p>' if warning else ""
+    return f'<ol class="edits">{items}</ol>{alarm}'
+
+
+def _item(place: int, edit: AppliedEdit) -> str:
+    parts = [edit.name]
+    if edit.strength != 1:
+        parts.append(f"strength {edit.strength:g}")
+    if edit.seconds is not None:
+        parts.append(f"{edit.seconds:.1f} s")
+    said = ""
+    if edit.holds is not None:
+        kind, words = MARKS[edit.holds]
+        said = f'<small class="{kind}">{words} “{escape(edit.said or "")}”</small>'
+    fact = escape(_fact(edit.fact, len(edit.line)))
+    return (
+        f"<li><b>{fact}</b> <small>{escape(' · '.join(parts))}</small> {said}"
+        f'<button type="button" data-out="{place}" aria-label="take out: {fact}">take it out'
+        "</button></li>"
+    )
+
+
+def _fact(fact: lib.Fact | None, count: int) -> str:
+    if fact is None or count > 1:
+        return f"{count} facts"
+    subject = fact.subject or fact.prompt
+    subject = subject if len(subject) <= 40 else f"{subject[:39]}…"
+    return f"{subject} → {fact.target_new}"

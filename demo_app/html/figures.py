@@ -1,0 +1,140 @@
+"""The looks of the lab that have a figure: facts that an edit disturbs, and what happens inside."""
+
+from __future__ import annotations
+
+import base64
+import io
+from html import escape
+from typing import TYPE_CHECKING
+
+from lib import plot
+
+from ..session.inside import Changes, Layers
+from ..session.interference import GROUPS, Prediction, Victim
+from .render import finding, in_words, number
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+RHO = "Share of this edit's write that lands on the key of the other fact; 0: none of it."
+NAMED = 3  # points that bear their names: those on which most lands
+LISTED = 8  # facts in the table; the others are folded
+COLORS = dict(
+    zip(GROUPS, (plot.COLORS[name] for name in ("neighbor", "edited", "unrelated")), strict=True)
+)
+
+
+def inside(found: tuple[Layers, Changes | None]) -> str:
+    """Where the answer turns, layer by layer, and how far the weights have moved."""
+    layers, changes = found
+    said = layers.found if changes is None else f"{layers.found} {changes.found}"
+    figure = plot.rank_over_layers(
+        range(len(layers.was[layers.answers[0]])),
+        layers.now,
+        before=layers.was,
+        highlight=list(layers.edited) or None,
+    )
+    return f"{finding(said)}{picture(figure, said)}{in_words(layers.lines)}"
+
+
+def interference(found: Prediction, name: str) -> str:
+    """A sentence, the figure, and a table; `name` is the editor's as the page writes it."""
+    first = found.victims[0]
+    changed = [victim for victim in found.victims if victim.changed]
+    upper = found.victims[: max(1, len(found.victims) // 3)]
+    count = len(found.victims)
+    said = (
+        f"{found.fact.subject} → {found.fact.target_new}, {name}, layer {found.layer}: of {count} "
+        f"facts “{first.fact.subject}” lies most in the way, ρ = {_signed(first.rho, 2)}. "
+        f"{len(changed)} of {count} answers changed"
+    )
+    if changed:
+        hits = sum(victim.changed for victim in upper)
+        said += f", {hits} among the {len(upper)} with the largest |ρ|"
+    agreement = found.agreement()
+    said += "." if agreement is None else f"; rank correlation with KL {_signed(agreement, 2)}."
+    return f"{finding(said)}{_scatter(found)}{_table(found)}"
+
+
+def _scatter(found: Prediction) -> str:
+    """What was foretold against what landed."""
+    if all(victim.share is None for victim in found.victims):
+        return (
+            f'<p class="note">This edit did not write into layer {found.layer}, so there is no '
+            "share to compare; the answers below were measured.</p>"
+        )
+    groups = {group: [v for v in found.victims if v.group == group] for group in GROUPS}
+    groups = {group: some for group, some in groups.items() if some}
+    figure = plot.scatter(
+        {group: ([abs(v.rho) for v in vs], [v.share for v in vs]) for group, vs in groups.items()},
+        "foretold: |ρ|, share of the write that lands on the fact",
+        "measured share, from the patch",
+        filled={group: [v.changed for v in vs] for group, vs in groups.items()},
+        colors=COLORS,
+    )
+    ax = figure.axes[0]
+    end = max(ax.get_xlim()[1], ax.get_ylim()[1])
+    ax.plot([0, end], [0, end], color=plot.QUIET, linewidth=1, linestyle="--")
+    for place, victim in enumerate(found.victims[:NAMED]):
+        ax.annotate(
+            victim.fact.subject,
+            (abs(victim.rho), victim.share),
+            xytext=(-8, 5 - 14 * place),
+            textcoords="offset points",
+            ha="right",
+            fontsize=plot.style.SMALL,
+            color=plot.style.INK,
+        )
+    said = "On the dashed line the prediction is exact; full points are facts whose answer changed."
+    return f'<p class="hint">{said}</p>{picture(figure, said)}'
+
+
+def _table(found: Prediction) -> str:
+    heads = (
+        '<th scope="col">Fact in view</th><th scope="col">Why</th>'
+        f'<th scope="col" class="n"><abbr title="{RHO}">ρ</abbr></th>'
+        '<th scope="col" class="n">landed</th><th scope="col" class="n">KL, nats</th>'
+        '<th scope="col">Answer</th>'
+    )
+
+    def table(victims: tuple[Victim, ...]) -> str:
+        body = "".join(map(_row, victims))
+        return (
+            f'<table class="rows victims"><thead><tr>{heads}</tr></thead><tbody>{body}</tbody>'
+            "</table>"
+        )
+
+    more = found.victims[LISTED:]
+    if not more:
+        return table(found.victims)
+    fold = f"<details><summary>{len(more)} more</summary>{table(more)}</details>"
+    return table(found.victims[:LISTED]) + fold
+
+
+def _row(victim: Victim) -> str:
+    landed = "–" if victim.share is None else f"{victim.share:.3f}"
+    said = f"{escape(victim.before)} → <b>{escape(victim.after)}</b>" if victim.changed else "same"
+    return (
+        f'<tr><td class="prompt">{escape(victim.fact.text)}</td>'
+        f'<td data-name="Why">{victim.group}</td>'
+        f'<td class="n" data-name="ρ">{_signed(victim.rho, 3)}</td>'
+        f'<td class="n" data-name="Landed">{landed}</td>'
+        f'<td class="n" data-name="KL, nats">{number(victim.kl)}</td>'
+        f'<td data-name="Answer"><span>{said}</span></td></tr>'
+    )
+
+
+def _signed(value: float, digits: int) -> str:
+    """With its sign, and the minus of the typesetters: −0.25."""
+    return f"{value:+.{digits}f}".replace("-", "−")
+
+
+def picture(figure: Figure, text: str) -> str:
+    """A figure as an image inside the page, with its text alternative."""
+    held = io.BytesIO()
+    figure.savefig(held, format="png", dpi=144)
+    data = base64.b64encode(held.getvalue()).decode()
+    return (
+        '<div class="figure" tabindex="0" role="group" aria-label="Figure">'
+        f'<img alt="{escape(text)}" src="data:image/png;base64,{data}"></div>'
+    )

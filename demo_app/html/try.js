@@ -1,0 +1,53 @@
+// What one presses in the comparison, the sentence over it, and the list of edits. Only an editor to
+// keep, and an edit to take out, are the server's concern.
+const one = (selector) => element.querySelector(selector);
+const all = (selector) => [...element.querySelectorAll(selector)];
+
+const show = (column) => {
+  all(".asked").forEach((part) => { part.hidden = part.dataset.column !== column; });
+  all("[data-show]").forEach((button) =>
+    button.setAttribute("aria-pressed", String(button.dataset.show === column)));
+};
+
+const point = (dot) => {
+  const [column, group, place] = dot.dataset.dot.split(".");
+  show(column);
+  const row = all(`.asked[data-column="${column}"] tr.${group}`)[Number(place)];
+  all("tr.picked").forEach((other) => other.classList.remove("picked"));
+  if (!row) return;  // the edit itself, which stands in the headline
+  row.classList.add("picked");
+  row.closest("details")?.setAttribute("open", "");
+  row.scrollIntoView({behavior: "smooth", block: "nearest"});
+};
+
+const guess = (button) => {
+  const row = button.closest("tr"), part = button.closest(".asked");
+  row.classList.add("seen", button.dataset.guess === row.dataset.good ? "hit" : "miss");
+  const seen = [...part.querySelectorAll("tr.seen")];
+  const best = seen.filter((other) => other.dataset.good === "1").length;
+  const left = part.querySelectorAll(".guess").length - seen.length;
+  one(".guesses").textContent = `You saw ${part.querySelectorAll("tr.hit").length} of ` +
+    `${seen.length} coming of what ${part.dataset.editor || "the edits"} did. Whoever expects ` +
+    `that all is as it should be would have seen ${best}.` + (left ? ` ${left} to go.` : "");
+};
+
+const copy = async (button) => {
+  const address = new URL(button.dataset.link, location.href.split(/[?#]/)[0]).href;
+  history.replaceState(null, "", address);
+  try {
+    await navigator.clipboard.writeText(address);
+    button.textContent = "link copied";
+  } catch {  // a page that is not served safely may not write there
+    button.textContent = "the link is in the address bar";
+  }
+};
+
+element.addEventListener("click", (event) => {
+  const at = (selector) => event.target.closest(selector);
+  if (at("[data-guess]")) guess(at("[data-guess]"));
+  else if (at("[data-link]")) copy(at("[data-link]"));
+  else if (at("[data-dot]")) point(at("[data-dot]"));
+  else if (at("[data-keep]")) trigger("select", {index: Number(at("[data-keep]").dataset.keep)});
+  else if (at("[data-out]")) trigger("select", {index: Number(at("[data-out]").dataset.out)});
+  else if (at("[data-show]")) show(at("[data-show]").dataset.show);
+});

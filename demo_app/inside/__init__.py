@@ -1,1 +1,0 @@
-"""Figures that show what an edit is: ranks, changed weights, layers and overlapping keys."""

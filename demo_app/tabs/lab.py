@@ -1,0 +1,153 @@
+"""The lab: questions about edits, each with a button, and a stored answer to begin with.
+
+A question is a value; `Card` makes its part of the page. An answer of the visitor's own takes the
+place of the stored one as soon as its first part is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from ..html import render
+from ..session.studio import Studio
+from ..session.visitors import Session
+from ..session.worker import Job, Progress
+from ..stored.examples import Examples
+from .jobs import HIDDEN, OPEN, follow
+
+
+@dataclass(frozen=True)
+class Action:
+    """A button of a question.
+
+    name: the name of its endpoint.
+    label: what stands on it.
+    job: begins the work for a visitor; it also gets the values of the question's fields.
+    html: what was found, or a part of it, as HTML.
+    slot: in which of the question's answers it stands; those behind it are emptied.
+    main: whether it is what one presses first.
+    """
+
+    name: str
+    label: str
+    job: Callable[..., Job]
+    html: Callable[[Any], str]
+    slot: int = 0
+    main: bool = True
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question of the lab.
+
+    key: its name in addresses and ids.
+    title: the question.
+    about: what one learns, in a sentence or two.
+    actions: its buttons.
+    stored: the answers of a model's finished examples, with the line over them; None: there is no
+        example.
+    fields: makes what one may fill in.
+    """
+
+    key: str
+    title: str
+    about: str
+    actions: tuple[Action, ...]
+    stored: Callable[[Examples], tuple[str, list[str]] | None]
+    fields: Callable[[Studio], list[Any]] = lambda studio: []
+
+
+class Card:
+    """A question on the page, folded until somebody opens it."""
+
+    def __init__(self, studio: Studio, examples: Examples | None, question: Question) -> None:
+        self.studio, self.examples, self.question = studio, examples, question
+        self.held: tuple[str, list[str]] | None = None
+        with gr.Accordion(question.title, open=False, elem_id=question.key) as self.fold:
+            gr.HTML(render.hint(question.about))
+            self.fields = question.fields(studio)
+            with gr.Row(elem_classes="press"):
+                self.buttons = [
+                    gr.Button(
+                        action.label,
+                        variant="primary" if action.main else "secondary",
+                        scale=0,
+                        min_width=120,
+                    )
+                    for action in question.actions
+                ]
+                self.stop = gr.Button("Stop", scale=0, min_width=90, visible=False)
+            self.status = gr.HTML("", elem_classes="line")
+            self.caption = gr.HTML("", elem_classes="line")
+            count = 1 + max(action.slot for action in question.actions)
+            self.answers = [gr.HTML("", elem_classes="answer") for _ in range(count)]
+            self.begun = gr.State(False)  # whether the page has an answer, stored or own
+        self.wire()
+
+    def wire(self) -> None:
+        """Every event of the card."""
+        outputs = [
+            self.status, self.caption, self.stop, self.begun, *self.answers, *self.buttons,
+        ]  # fmt: skip
+        for action, button in zip(self.question.actions, self.buttons, strict=True):
+
+            def ask(request: gr.Request, *given: Any, action: Action = action) -> Iterator[dict]:
+                yield from self.asked(action, request, given)
+
+            button.click(ask, self.fields, outputs, api_name=action.name, **OPEN)
+        self.stop.click(self.end, api_name=f"stop_{self.question.key}", **OPEN)
+        self.fold.expand(self.opened, self.begun, outputs, **HIDDEN)
+
+    def opened(self, begun: bool) -> dict:
+        """The stored answer, where the page has none."""
+        return {self.begun: True} if begun else self.example()
+
+    def example(self) -> dict:
+        """The card with its stored answer, which is drawn once for all visitors."""
+        if self.held is None and self.examples is not None:
+            self.held = self.question.stored(self.examples)
+        if self.held is None:
+            name = self.studio.lm.plain_name
+            said = f"No answer is stored for {name}. Press “{self.question.actions[0].label}”."
+            return {self.caption: render.stored(said), self.begun: True}
+        caption, answers = self.held
+        shown = dict(zip(self.answers, answers, strict=False))
+        return {self.caption: render.stored(caption), self.begun: True, **shown}
+
+    def asked(self, action: Action, request: gr.Request, given: tuple) -> Iterator[dict]:
+        """An answer as it grows."""
+        last = ""
+
+        def own(found: Any) -> dict:
+            nonlocal last
+            html = action.html(found)
+            if html == last:
+                return {}
+            last = html
+            page = dict.fromkeys(self.answers[action.slot + 1 :], "")
+            if action.slot == 0:
+                page[self.caption] = render.stored("Yours:")
+            return {**page, self.answers[action.slot]: html, self.begun: True}
+
+        def working(progress: Progress, ahead: int) -> dict:
+            page = {self.status: render.busy(progress, ahead), self.stop: gr.Button(visible=True)}
+            page |= dict.fromkeys(self.buttons, gr.Button(interactive=False))
+            return page | (own(progress.partial) if progress.partial is not None else {})
+
+        def rest(session: Session, wrong: str | None, found: Any) -> dict:
+            page = {self.status: wrong or "", self.stop: gr.Button(visible=False)}
+            page |= dict.fromkeys(self.buttons, gr.Button(interactive=True))
+            return page | (own(found) if found is not None else {})
+
+        def start(session: Session) -> Job:
+            return action.job(self.studio, session, *given)
+
+        yield from follow(self.studio, request, start, working, rest)
+
+    def end(self, request: gr.Request) -> None:
+        """Stop the visitor's long questions."""
+        self.studio.sessions.get(request.session_hash).stop(aside=True)

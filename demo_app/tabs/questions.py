@@ -1,0 +1,151 @@
+"""The questions of the lab that have no tab of their own to read: what is asked, and how shown."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from typing import Any
+
+import gradio as gr
+
+from ..html import dossier, figures, trace
+from ..html.render import numbers
+from ..lifelong import picture, run, stress_test
+from ..session import dossiers, inside, interference, tracing
+from ..session.choices import TICKED
+from ..session.studio import Studio
+from ..session.visitors import Session
+from ..session.worker import Job
+from ..stored.examples import Examples
+from .lab import Action, Question
+
+
+def questions(studio: Studio, examples: Examples | None) -> list[Question]:
+    """All of them, for a page over this studio."""
+    names = {name: shown for name, (shown, _) in studio.choices.editors().items()}
+    null = (examples.natural if examples is not None else None) or ()
+
+    def disturbed(found: interference.Prediction) -> str:
+        return figures.interference(found, names[found.editor])
+
+    def of_edit(stored: Examples) -> str:
+        fact = studio.choices.label(stored.fact)
+        return f"Stored example: {fact}, written by {names[stored.editor]} on {stored.model}."
+
+    def blind(studio: Studio, session: Session) -> Job:
+        return tracing.blind(studio, session, null)
+
+    def mine(studio: Studio, session: Session) -> Job:
+        return tracing.mine(studio, session, null)
+
+    return [
+        Question(
+            "dossier",
+            "What does it know about a subject?",
+            "Every relation of the classroom is asked in three wordings. An answer is gray where "
+            "they disagree, or where other subjects get it just as well. With an edit live, see "
+            "how many other answers about the same subject have changed with it.",
+            (Action("dossier", "Ask", dossiers.asked, dossier.shown),),
+            lambda kept: kept.dossier and (of_edit(kept), [dossier.shown(kept.dossier)]),
+            lambda studio: [
+                gr.Textbox(
+                    studio.choices.ready_subject().case.fact.subject,
+                    label="Name of a subject",
+                    max_lines=1,
+                )
+            ],
+        ),
+        Question(
+            "interference",
+            "Which facts will an edit disturb?",
+            "An edit is written at one key, its subject's. Other facts have keys that overlap "
+            "with it: ρ is the share of the write that lands on theirs. See whether the answers "
+            "that changed are those for which most was foretold.",
+            (Action("measure", "Measure my last edit", interference.measure, disturbed),),
+            lambda kept: kept.forecast and (of_edit(kept), [disturbed(kept.forecast)]),
+        ),
+        Question(
+            "lifelong",
+            "How long until it breaks?",
+            "Facts are written four by four, and all so far are asked again. A line falls when "
+            "its editor forgets. Retrieval and fine-tuning always run along: whatever does not "
+            "beat them is not worth its cost. The run takes turns with other visitors.",
+            (Action("lifelong", "Run it", stressed, raced),),
+            lambda kept: kept.race and (_race(kept), [raced(kept.race.test())]),
+            _stress_fields,
+        ),
+        Question(
+            "inside",
+            "What happened inside?",
+            "Each layer is asked what it would answer if it were the last. See where the two "
+            "solid lines cross: there the edit takes over. Dashed: before it.",
+            (Action("inside", "Look inside my edits", inside.look, figures.inside),),
+            lambda kept: kept.ranks and (of_edit(kept), [figures.inside((kept.ranks, kept.norms))]),
+        ),
+        Question(
+            "trace",
+            "Was this model edited?",
+            "A game in three steps. The page makes an edit that it does not name, and looks at "
+            "the weights alone: do they name the subject? Then the suspect is taken out again, "
+            "and you are told what it was. Weights prove nothing: a verdict says what they are "
+            "consistent with, and some methods hide from it.",
+            (
+                Action("trace_blind", "1 · Draw a blind edit", blind, trace.shown),
+                Action("trace_reverse", "2 · Take it out", tracing.reverse, trace.undone, 1, False),
+                Action("trace_reveal", "3 · What was it?", tracing.reveal, trace.told, 2, False),
+                Action("trace_mine", "Examine my own edits", mine, trace.shown, 0, False),
+            ),
+            lambda kept: kept.traced and (
+                f"Stored example: {kept.traced.name}, on {kept.model}.",
+                [
+                    trace.shown(kept.traced.findings),
+                    trace.undone(kept.traced.undone) if kept.traced.undone else "",
+                    trace.told(kept.traced.told) if kept.traced.told else "",
+                ],
+            ),
+        ),
+    ]  # fmt: skip
+
+
+def _stress_fields(studio: Studio) -> list[Any]:
+    offered = stress_test.offered(studio.choices)
+    with gr.Row():
+        editors = gr.CheckboxGroup(
+            [(shown, name) for name, shown in offered.items()],
+            value=[name for name in TICKED if name in offered],
+            label="Editors beside retrieval and fine-tuning",
+            scale=2,
+        )
+        edits = gr.Slider(
+            2,
+            stress_test.EDITS,
+            20,
+            step=1,
+            label="Edits",
+            info=f"at most {stress_test.SLOW_EDITS} with an editor that is not fast",
+            buttons=[],
+            scale=1,
+        )
+    return [editors, edits]
+
+
+def stressed(studio: Studio, session: Session, editors: Sequence[str], edits: Any) -> Job:
+    """The stress test of these editors: a Test, which grows."""
+    cases = stress_test.mixed(studio.choices)
+    test = stress_test.plan(studio.choices, editors, cases, edits)
+
+    def work(job: Job) -> Generator[None, None, stress_test.Test]:
+        return (yield from run.run(job, studio.lm, test))
+
+    return session.submit(studio.worker, work, aside=True)
+
+
+def raced(test: stress_test.Test) -> str:
+    """The picture of a stress test, and its numbers."""
+    return picture.picture(test) + numbers(picture.HEADS, picture.rows(test), picture.notes(test))
+
+
+def _race(kept: Examples) -> str:
+    return (
+        f"Stored example: {len(kept.race.cases)} facts of the classroom in batches of "
+        f"{kept.race.batch}, on {kept.model}."
+    )

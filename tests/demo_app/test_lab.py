@@ -1,0 +1,391 @@
+"""The questions of the lab, and what is taken home: without Gradio, on a random model."""
+
+from __future__ import annotations
+
+import json
+import random
+import zipfile
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+import lib
+from demo_app.html import dossier as dossier_html
+from demo_app.html import figures
+from demo_app.html import trace as trace_html
+from demo_app.lifelong import picture, run, stress_test
+from demo_app.session import dossiers, inside, interference, take_away, tracing, uploads
+from demo_app.session.visitors import ASIDE, Session
+from demo_app.session.worker import Stopped, Trouble
+from demo_app.stored import __main__ as making
+from lib.evaluation.intervals import interval
+from lib.interpret.logit_lens import lens
+
+from ..forensics.conftest import rank_one
+from ..support.page import cases, edited, live
+
+pytestmark = pytest.mark.usefixtures("more_strong_settings")
+TOWER = ("The Eiffel Tower", "{} is located in the city of")
+
+
+def edit(studio, session, target="xy", editor="ft"):
+    return studio.edit(session, studio.choices.subject(*TOWER, target), editor).outcome()
+
+
+# ---- what does it know about a subject?
+
+
+def test_the_dossier_grows_and_shows_what_changed(studio):
+    session = Session()
+    edit(studio, session)
+    job = dossiers.asked(studio, session, " The Eiffel Tower ")
+    parts = [p.partial for p in job.watch() if p.partial is not None]
+    found = job.outcome()
+    assert len(found.lines) == 31 and all(len(p.lines) <= 31 for p in parts)
+    page = dossier_html.shown(found)
+    assert "ft wrote “The Eiffel Tower is located" in page and "31 relations" in page
+    assert page.count("<tr") >= 32 and "<mark>" in page
+    plain = dossier_html.shown(dossiers.asked(studio, Session(), "<b>Nobody</b>").outcome())
+    assert "&lt;b&gt;Nobody" in plain and "After" not in plain and "<details" not in plain
+
+
+@pytest.mark.parametrize("wrong", ["", "  ", None, 3, "x" * 200, ["a"]])
+def test_bad_names_are_one_sentence(studio, wrong):
+    with pytest.raises(Trouble, match="^The name ") as error:
+        dossiers.asked(studio, Session(), wrong)
+    assert str(error.value).endswith(".")
+
+
+# ---- which facts will an edit disturb?
+
+
+def test_what_keys_foretell_stands_beside_what_happened(studio):
+    session = Session()
+    edit(studio, session)
+    found = interference.measure(studio, session).outcome()
+    assert found.layer == 2 and 20 < len(found.victims) <= interference.MOST
+    sizes = [abs(victim.rho) for victim in found.victims]
+    assert sizes == sorted(sizes, reverse=True) and -1 <= found.agreement() <= 1
+    first = found.victims[0]
+    K = studio.lm.keys([found.fact, first.fact], 2)
+    name = studio.lm.mlp_out(2)
+    moved = studio.lm.weight(name, session.patch) - studio.lm.weight(name)
+    landed = (moved @ K).norm(dim=0)
+    assert first.share == pytest.approx((landed[1] / landed[0]).item(), rel=1e-3)
+    assert first.rho == pytest.approx(((K[:, 0] @ K[:, 1]) / (K[:, 0] @ K[:, 0])).item(), rel=1e-3)
+    page = figures.interference(found, "FT")
+    assert first.fact.subject in page and "answers changed" in page and "<img" in page
+    assert f"{len(found.victims) - figures.LISTED} more" in page
+
+
+def test_the_geometry_is_that_of_the_editor(studio, monkeypatch):
+    asked, C = [], torch.eye(studio.lm.weight(studio.lm.mlp_out(2)).shape[1]).double()
+    monkeypatch.setattr(lib, "second_moment", lambda lm, layers: asked.append(1) or {layers[0]: C})
+    layers = {"ft": {"layer": 2}, "rome": {"layer": 2}, "memit": {"layers": [2]}}
+    rows = {editor: {"any": row} for editor, row in layers.items()}
+    monkeypatch.setattr("lib.editors.shared.config._presets", lambda: rows)
+    patch = edited(studio, "xy").patch
+    for editor, whitened in {"ft": 0, "rome": 1, "memit": 1, "rect": 1}.items():
+        asked.clear()
+        session = Session()
+        live(session, replace(patch, log=(lib.Edit(editor, {}, patch.log[0].facts),)))
+        found = interference.measure(studio, session).outcome()
+        assert found.layer == 2, "of a wrapper, where the editor inside writes"
+        assert len(asked) == whitened, editor
+
+
+def test_a_route_disturbs_nobody_and_says_so(studio):
+    for session, said in (
+        (edited(studio, "xy", editor="grace"), "leaves the weights alone"),
+        (Session(), "no edit to measure"),
+    ):
+        with pytest.raises(Trouble, match=said):
+            interference.measure(studio, session).outcome()
+
+
+# ---- how long until it breaks?
+
+
+def test_the_stress_test_measures_every_line(studio, monkeypatch):
+    monkeypatch.setattr(stress_test, "BATCH", 2)
+    test = stress_test.plan(studio.choices, ["grace"], cases(), 4)
+    assert [line.editor for line in test.lines] == ["retrieval", "ft", "grace"]
+    assert test.ends == test.points == [2, 4] and test.measured == 0
+    assert "is being measured" in picture.picture(test)
+    job = Session().submit(studio.worker, lambda job: run.run(job, studio.lm, test))
+    shares = [progress.share for progress in job.watch()]
+    assert job.outcome() is test and shares == sorted(shares) and shares[-1] <= 1
+    assert job.progress.partial is test
+    _, ft, grace = test.lines
+    assert [point.edits for point in ft.points] == [2, 4] and test.measured == 4
+    assert ft.points[0].change > 0 and grace.points[0].change == 0
+    assert ft.points[0].retention > 0, "the first batch was just asked"
+    assert grace.points[-1].perplexity == pytest.approx(test.base.perplexity, rel=1e-4)
+    rows = picture.rows(test)
+    assert [row[0] for row in rows] == ["before any edit", "Retrieval", "FT", "GRACE"]
+    numbers = dict(zip(picture.HEADS, rows[2], strict=True))
+    low, high = interval([float(right) for right in ft.points[-1].right.values()])
+    between = f"[{100 * low:.0f}, {100 * high:.0f}]"
+    assert numbers["Still said"] == f"{100 * ft.points[-1].retention:.0f} % {between}"
+    shown = picture.picture(test)
+    assert "After 4 of 4 edits" in shown and shown.count("<polyline") == 3
+    assert shown.count("<rect") == 3 * 4 * 2
+
+
+def test_a_stopped_test_keeps_what_is_done(studio):
+    session = Session()
+    test = stress_test.plan(studio.choices, [], cases(6), 6)
+
+    def watched(job):
+        for _ in run.run(job, studio.lm, test):
+            if test.lines[1].points:
+                session.stop(aside=True)
+            yield
+
+    job = session.submit(studio.worker, watched, aside=True)
+    with pytest.raises(Stopped):
+        job.outcome()
+    assert len(test.lines[1].points) == 1 and not studio.lm.is_patched
+    assert not any(block._forward_pre_hooks for block in studio.lm.blocks)
+
+
+def test_a_line_that_fails_ends_and_the_others_go_on(studio, monkeypatch):
+    monkeypatch.setattr(stress_test, "BATCH", 1)
+    some = cases(3)
+    some[1] = replace(some[1], fact=lib.Fact("w" * 300, "{} is", "xy"))  # too long for the model
+    test = stress_test.plan(studio.choices, [], some, 3)
+    Session().submit(studio.worker, lambda job: run.run(job, studio.lm, test)).outcome()
+    assert "exceeds the context" in test.lines[1].error
+    assert [point.edits for point in test.lines[1].points] == [1]
+    assert f"FT ended early: {test.lines[1].error}" in picture.notes(test)
+
+
+def test_collapse_is_the_first_point_that_is_not_the_model_any_more(studio):
+    test = stress_test.plan(studio.choices, [], cases(), 4)
+    line, right = test.lines[1], {0: True}
+    kept = {n: (True,) * n + (False,) * (10 - n) for n in (8, 5, 3)}  # of ten neighbors
+    test.base = stress_test.Point(0, {}, kept[8], 10.0, 0.0)
+    line.points = [
+        stress_test.Point(2, right, kept[5], 19.0, 0.1),
+        stress_test.Point(4, right, kept[3], 19.0, 1),
+    ]
+    assert test.collapse(line) == (4, "fewer than half of the neighbors that were right still are")
+    line.points[0] = replace(line.points[0], perplexity=float("nan"))
+    assert test.collapse(line)[0] == 2 and "perplexity" in test.collapse(line)[1]
+    assert "FT: after 2 edits perplexity more than doubled." in picture.notes(test)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ((["magic"], 4), "does not run"),
+        ((["wilke"], 4), "does not run"),
+        ((["rome"], 30), "with ROME among the editors"),
+        (([], 41), "1 to 40 can"),
+        (([], None), "whole number"),
+        (([], 0), "1 to 40 can"),
+        ((7, 4), "list of names"),
+    ],
+)
+def test_bounds_are_told_in_one_sentence(studio, given, said):
+    editors, edits = given
+    with pytest.raises(Trouble, match=said) as error:
+        stress_test.plan(studio.choices, editors, cases(), edits)
+    assert str(error.value).endswith(".") and "\n" not in str(error.value)
+
+
+def test_a_visitor_has_few_long_questions_and_an_edit_waits_for_none(studio):
+    session, asked = Session(), []
+
+    def endless(job):
+        while True:
+            asked.append(1)
+            yield
+
+    jobs = [session.submit(studio.worker, endless, aside=True) for _ in range(ASIDE)]
+    with pytest.raises(Trouble, match="Two long questions"):
+        session.submit(studio.worker, endless, aside=True)
+    assert edit(studio, session).live == 1
+    session.stop(aside=False)
+    assert not any(job.finished.is_set() for job in jobs)
+    session.stop()
+    for job in jobs:
+        with pytest.raises(Stopped):
+            job.outcome()
+
+
+# ---- what happened inside?
+
+
+def test_where_the_answer_turns_and_how_far_weights_moved(studio):
+    session = edited(studio, "xy")
+    session.view = studio.look(session, studio.choices.subject("alpha", "{} is", "xy")).outcome()
+    layers, changes = inside.look(studio, session).outcome()
+    for patch, table in (lib.EMPTY, layers.was), (session.patch, layers.now):
+        assert table["xy"] == lens(studio.lm, "alpha is", ["xy"], patch)["rank"].tolist()
+    name = studio.lm.mlp_out(2)
+    moved = studio.lm.weight(name, session.patch) - studio.lm.weight(name)
+    whole = studio.lm.weight(name).norm()
+    assert layers.edited == (2,) and changes.share == pytest.approx(
+        {2: (moved.norm() / whole).item()}
+    )
+    page = figures.inside((layers, changes))
+    assert layers.found in page.replace("&amp;", "&") and "<img" in page and "layer 2 most" in page
+    edited_beside = edited(studio, "xy", editor="grace")
+    assert "No weight changed" in inside.changes(studio.lm, edited_beside.patch).found
+    with pytest.raises(Trouble, match="No edit is live"):
+        inside.look(studio, Session())
+
+
+# ---- was this model edited?
+
+
+@pytest.fixture
+def suspect(studio, monkeypatch):
+    """A visitor with a rank-one edit, written with the second moment that an examiner reads."""
+    monkeypatch.setattr(tracing, "THRESHOLD", 3.0)  # among keys of 48 numbers nobody stands out far
+    C = lib.second_moment(studio.lm, [1], damping=1e-2)[1].C.float()
+    patch = rank_one(studio.lm, C, TOWER[0], 1, size=30.0)[0]
+    session = Session()
+    live(session, replace(patch, log=(lib.Edit("rome", {}, (lib.Fact(*TOWER, "Rome"),)),)))
+    return session
+
+
+def test_an_edit_is_found_taken_out_and_told(studio, suspect):
+    null = (0.5, 1.5, 2.5, 3.5)
+    found = tracing.mine(studio, suspect, null).outcome()
+    assert found.first.name == TOWER[0] and found.first.layers == (1,) and found.seconds > 0
+    assert [place.null for place in found.places] == list(null)
+    assert not suspect.trial.patch.log, "nothing that is examined says who wrote it"
+    undone = tracing.reverse(studio, suspect).outcome()
+    control, back = undone.ways
+    assert undone.subject == TOWER[0] and undone.layers == (1,) and control.asked == 10
+    assert control.left == pytest.approx(1.0, abs=1e-5) and back.left < control.left
+    assert 0 <= back.kept <= back.others == tracing.OTHERS
+    told = tracing.reveal(studio, suspect).outcome()
+    assert told.place == 1 and told.layer_hit and told.editor == "ROME" and told.said[0].reversed
+    page = trace_html.shown(found) + trace_html.undone(undone) + trace_html.told(told)
+    assert 'class="named"' in page and "stands out" in page and "largest z is 3.5" in page
+    assert "did not take" in trace_html.told(told), "a rank-one update without an answer"
+
+
+def test_a_z_just_below_the_threshold_is_not_shown_as_if_it_reached_it(studio, suspect):
+    found = tracing.mine(studio, suspect).outcome()
+    one = replace(found.suspects[0], z=found.threshold - 0.04)
+    shown = trace_html.shown(replace(found, suspects=(one,)))
+    assert f"{found.threshold - 0.04:.2f}" in shown and "stands out" not in shown
+
+
+def test_a_blind_edit_says_nothing_until_it_is_told(studio, monkeypatch):
+    monkeypatch.setattr(tracing, "BLIND", ("rome",))
+    session = Session()
+    with pytest.raises(Trouble, match="Nothing was examined yet"):
+        tracing.reveal(studio, session)
+    job = tracing.blind(studio, session, (), random.Random(3))
+    words = " ".join(progress.words for progress in job.watch())
+    found, fact = job.outcome(), session.trial.facts[0]
+    assert fact.subject not in words and "rome" not in words.lower()
+    assert not session.trial.patch.log and session.trial.patch.weights
+    assert fact.target_new not in trace_html.shown(replace(found, suspects=(), words=()))
+    told = tracing.reveal(studio, session).outcome()
+    assert told.subject == fact.subject and told.layers == "1" and told.editor == "ROME"
+    assert fact.target_new in trace_html.told(told)
+    assert {lib.EDITORS[name].writes for name in tracing.BLIND} == {"weights"}
+    with pytest.raises(Trouble, match="no live edit that changes weights"):
+        tracing.mine(studio, Session())
+
+
+def test_the_stored_example_is_made_as_a_visitors_own(studio):
+    null = making.make(studio, "natural")
+    assert len(null) == studio.lm.n_layers and all(z > 0 for z in null)
+    with pytest.raises(Trouble, match="nobody to take out"):
+        making.make(studio, "traced", null)  # a random model's edit does not stand out
+
+
+# ---- take it away
+
+
+@pytest.mark.parametrize("kind", ["patch", "adapter", "model"])
+def test_files_come_home(studio, tmp_path, kind):
+    session = edited(studio, "xy", "qz")
+    path = take_away.make(studio, session, kind, tmp_path).outcome()
+    assert path.name == f"alpha-and-1-more{take_away.KINDS[kind]}" and path.parent == tmp_path
+    if kind == "patch":
+        other = Session()
+        said = take_away.load(studio, other, path, "mine.safetensors").outcome()
+        assert "2 edits loaded from mine.safetensors (made with FT)" in said
+        assert other.patch.facts == session.patch.facts and other.view.live == 1
+        assert other.view.rows[0].after.startswith(" qz")
+        return
+    with zipfile.ZipFile(path) as packed:
+        names = {Path(name).name for name in packed.namelist()}
+    wanted = "adapter_config.json" if kind == "adapter" else "model.safetensors"
+    assert {wanted, "README.md"} <= names
+
+
+def test_what_cannot_be_taken_is_told(studio, tmp_path):
+    with pytest.raises(Trouble, match="nothing to take away"):
+        take_away.make(studio, Session(), "patch", tmp_path)
+    with pytest.raises(Trouble, match="cannot be exported as plain weights"):
+        take_away.make(studio, edited(studio, "xy", editor="grace"), "model", tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_code_makes_the_same_edits(studio, capsys, monkeypatch):
+    monkeypatch.setattr(lib, "load", lambda: studio.lm)
+    for session in edited(studio, "xy"), edited(studio, "xy", "qz"):
+        given: dict = {}
+        exec(take_away.code(studio, session), given)
+        assert given["patch"].facts == session.patch.facts
+        assert capsys.readouterr().out.strip().startswith(session.patch.facts[-1].target_new)
+    assert "The Eiffel Tower" in take_away.code(studio, Session())
+    settings = {**asdict(lib.EDITORS["ft"](studio.lm).config), "lr": 0.5}
+    assert ", lr=0.5).edit(" in take_away._call(studio.lm, lib.Edit("ft", settings))
+
+
+def changed_header(path: Path, change) -> Path:
+    with safe_open(path, framework="pt") as file:
+        header = json.loads(file.metadata()["patch"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
+    change(header)
+    header.pop("sha256")  # a hostile file needs none
+    save_file(tensors, path, metadata={"patch": json.dumps(header)})
+    return path
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda h: h["log"][0].update(facts=[], source="/etc/hostname", rows=[0, 1]),
+         "opens no file"),
+        (lambda h: h["log"][0]["settings"].update(text="/etc/hostname"), "names a file"),
+        (lambda h: h["log"][0]["settings"].update(inner=["mend", {"network": "/x"}]),
+         "names a file"),
+        (lambda h: h["log"][0].update(editor="magic"), "does not know"),
+        (lambda h: h.update(base="another model"), "this patch is for another model"),
+    ],
+)  # fmt: skip
+def test_a_hostile_patch_is_refused_and_changes_nothing(studio, tmp_path, change, said):
+    path = edited(studio, "xy").patch.save(tmp_path / "p.safetensors")
+    session = edited(studio, "qz")
+    held = session.edits
+    with pytest.raises(Trouble, match=said) as error:
+        take_away.load(studio, session, changed_header(path, change), "p").outcome()
+    assert session.edits is held and str(tmp_path) not in str(error.value)
+
+
+def test_something_else_than_a_patch_is_refused(studio, tmp_path, monkeypatch):
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(b"hello")
+    with pytest.raises(Trouble, match="mine is no patch file"):
+        uploads.read_patch(path, "mine")
+    lib.EMPTY.save(path)
+    with pytest.raises(Trouble, match="holds no edit"):
+        uploads.read_patch(path, "mine")
+    monkeypatch.setattr(uploads, "PATCH", 10)
+    with pytest.raises(Trouble, match="takes files up to"):
+        uploads.read_patch(path, "mine")

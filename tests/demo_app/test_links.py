@@ -1,0 +1,77 @@
+"""Addresses: a link makes an edit again, names a place, and may say anything."""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qsl
+
+import pytest
+
+from demo_app.session import links
+from demo_app.session.visitors import Session
+
+pytestmark = pytest.mark.usefixtures("strong_settings")
+
+
+def asked(studio, view) -> dict[str, str]:
+    return dict(parse_qsl(links.link(studio.choices, view)[1:]))
+
+
+def test_a_link_reopens_the_example(studio):
+    ready = studio.look(Session(), studio.choices.ready_subject()).outcome()
+    assert links.link(studio.choices, ready) == "?example=the-eiffel-tower"
+    found = links.opened(studio.choices, {"example": "the-eiffel-tower"})
+    assert found.label == studio.choices.ready and found.fact[2] == "Rome" and found.ignored is None
+    view = studio.look(Session(), studio.choices.subject("alpha", "{} is", "x y")).outcome()
+    assert asked(studio, view) == {"subject": "alpha", "prompt": "{} is", "target": "x y"}
+    own = links.opened(studio.choices, asked(studio, view))
+    assert own.label == "" and own.fact == ("alpha", "{} is", "x y") and own.editors == ()
+    for query in {}, {"__theme": "dark"}, {"example": " "}:
+        assert links.opened(studio.choices, query) is None
+
+
+def test_a_link_carries_editors_and_own_prompts(studio):
+    own = "Where is alpha?\nIs alpha & bravo, ok?"
+    subject = studio.choices.subject("alpha", "{} is", "xy", own)
+    view = studio.edit(Session(), subject, ["ft", "retrieval"]).outcome()
+    found = links.opened(studio.choices, asked(studio, view))
+    assert found == links.Opened(("alpha", "{} is", "xy"), "", ("ft", "retrieval"), own)
+    assert "editors=ft,retrieval&" in links.link(studio.choices, view)
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ({"example": "<script>alert(1)</script>"}, "fact"),
+        ({"subject": "a", "prompt": "b", "target": "c"}, "fact"),
+        ({"editors": "__class__"}, "editors"),
+        ({"example": "the-eiffel-tower", "editors": "ft,<b>"}, "some of the editors"),
+        ({"editors": "ft,ft_l,ft_m,grace,retrieval"}, "some of the editors"),
+        ({"own": "\n".join(map(str, range(9)))}, "prompts"),
+        ({"example": "x", "editors": "y", "own": "w" * 700}, "fact, editors, prompts"),
+    ],
+)
+def test_what_a_link_cannot_ask_is_left_out_with_one_sentence(studio, query, said):
+    found = links.opened(studio.choices, query)
+    assert found.ignored == f"Left out of this link, because the page cannot use it: {said}."
+    assert found.own == "" and set(found.editors) <= set(studio.choices.editors())
+    assert len(found.editors) <= 4 and (found.fact is None) != (
+        "the-eiffel-tower" in query.values()
+    )
+
+
+@pytest.mark.parametrize(
+    ("query", "place"),
+    [
+        ({"place": "surprises"}, ("surprises", "")),
+        ({"place": "lab"}, ("lab", "")),
+        ({"place": "trace"}, ("lab", "trace")),
+        ({"tab": "gallery"}, ("surprises", "")),
+        ({"tab": "inside"}, ("lab", "inside")),
+        ({"tab": "take"}, ("lab", "take")),
+        ({"race": "abc"}, ("lab", "lifelong")),
+        ({"place": "<script>"}, ("", "")),
+        ({"example": "the-eiffel-tower"}, ("", "")),
+    ],
+)
+def test_an_address_leads_to_a_place_also_by_the_name_of_an_earlier_tab(query, place):
+    assert links.place(query) == place
