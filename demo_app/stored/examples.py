@@ -133,6 +133,11 @@ class Examples:
     dossier: lib.Dossier | None = None
     opening: tuple[Written, ...] | None = None
 
+    @property
+    def plain_name(self) -> str:
+        """The name of the model's weights, without the token in front of its texts."""
+        return self.model.partition(BEHIND)[0]
+
     def view(self, subject: Subject) -> View | None:
         """The comparison with which the page opens, where it is about this subject."""
         if not self.opening or subject.case.fact != self.fact:

@@ -29,7 +29,7 @@ def questions(studio: Studio, examples: Examples | None) -> list[Question]:
 
     def of_edit(stored: Examples) -> str:
         fact = studio.choices.label(stored.fact)
-        return f"Stored example: {fact}, written by {names[stored.editor]} on {stored.model}."
+        return f"Stored example: {fact}, written by {names[stored.editor]} on {stored.plain_name}."
 
     def blind(studio: Studio, session: Session) -> Job:
         return tracing.blind(studio, session, null)
@@ -95,7 +95,7 @@ def questions(studio: Studio, examples: Examples | None) -> list[Question]:
                 Action("trace_mine", "Examine my own edits", mine, trace.shown, 0, False),
             ),
             lambda kept: kept.traced and (
-                f"Stored example: {kept.traced.name}, on {kept.model}.",
+                f"Stored example: {kept.traced.name}, on {kept.plain_name}.",
                 [
                     trace.shown(kept.traced.findings),
                     trace.undone(kept.traced.undone) if kept.traced.undone else "",
@@ -147,5 +147,5 @@ def raced(test: stress_test.Test) -> str:
 def _race(kept: Examples) -> str:
     return (
         f"Stored example: {len(kept.race.cases)} facts of the classroom in batches of "
-        f"{kept.race.batch}, on {kept.model}."
+        f"{kept.race.batch}, on {kept.plain_name}."
     )
