@@ -19,8 +19,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from lib.atomic_files import whole_file
-
 from .book import LINK
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -164,8 +162,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     try:
         text = page(given.session)
-        with whole_file(given.out) as part:
-            part.write_text(text, encoding="utf-8")
+        given.out.write_text(text, encoding="utf-8")
     except FileNotFoundError as error:
         print(f"there is no {error.filename or given.out}", file=sys.stderr)
         return 2

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from lib.evaluation.scores import COLUMNS, Scores
-from tests.benchmarks import arena_store, arena_tables
+from tests.benchmarks import arena_store, arena_tables, tables
 from tests.benchmarks.arena_store import Cell, Result
 from tests.benchmarks.arena_tables import tables_of
 
@@ -112,10 +112,10 @@ def test_two_models_are_compared_on_the_facts_that_both_were_given(monkeypatch):
             for editor, edits in (("rome", 10), ("rome", 100), ("grace", 100))
         }
 
-    arenas = {"small-135M": of("small", 1.0, 3), "large-1B": of("large", 0.5, 2)}
+    arenas = {tables.EMBEDDED: of("small", 1.0, 3), tables.SECOND: of("large", 0.5, 2)}
     monkeypatch.setattr(arena_tables, "stored", lambda: arenas)
     head, _, *lines = arena_tables.both_models().splitlines()
-    assert head.startswith("| editor | facts of | held, small | held, large | difference |")
+    assert head.startswith("| editor | facts of | held, SmolLM2 | held, Gemma 3 | difference |")
     (line,) = lines  # only rome has ten edits on both
     cells = [cell.split(" [")[0] for cell in line.strip("| ").split(" | ")]
     # three of four facts held, and half of two of three; the pairs are x, 0 and 1

@@ -180,7 +180,8 @@ def _lines(found: pd.DataFrame, model: str) -> str:
 def _title(model: str, data: str, edits: int, results: dict[str, Result]) -> str:
     what = "single edits, each on the unedited model" if edits == 1 else f"{edits} edits in a row"
     cases = max(result.scores.rows["case"].nunique() for result in results.values())
-    return f"{data}, {what}, {model} ({cases} facts)"
+    name = f"{EMBEDDED} with the token" if model == SUNK else model
+    return f"{data}, {what}, {name} ({cases} facts)"
 
 
 def _sections(events: tuple[str, ...]) -> str:

@@ -54,7 +54,8 @@ def test_the_page_needs_no_other_file():
 def test_what_cannot_be_made_is_one_sentence(tmp_path, capsys):
     pytest.importorskip("latex2mathml")
     assert slides.main(["77", str(tmp_path / "out.html")]) == 2
+    assert slides.main(["3", str(tmp_path / "nowhere" / "out.html")]) == 2
     assert slides.main(["3", str(tmp_path)]) == 2
     said = capsys.readouterr().err.splitlines()
-    assert len(said) == 2 and "session_77.md" in said[0]
+    assert len(said) == 3 and "session_77.md" in said[0]
     assert not list(tmp_path.iterdir())

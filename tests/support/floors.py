@@ -89,7 +89,7 @@ HOUSES = {
         strict=True,
     ),
     "notebooks": House(
-        [{"support", "__init__"}, {"scratch"}, {"build"}, {"src", "book"}], strict=True
+        [{"support", "__init__"}, {"scratch"}, {"build"}, {"src", "book"}, {"slides"}], strict=True
     ),
 }
 PROJECT = {"lib", "demo_app", "lessons", "notebooks", "tests"}
