@@ -116,3 +116,13 @@ def test_several_blocks_can_be_wrong_one_at_a_time(tmp_path):
     assert exercise.stub.endswith('def b():\n    return "not attempted"  # your code goes here\n')
     wrong = exercise.wrong({"b": "x = 3\nreturn x"})
     assert "i += 1" in wrong and wrong.endswith("def b():\n    x = 3\n    return x\n")
+
+
+@pytest.mark.parametrize("session", range(1, 10))
+def test_five_questions_stand_before_the_lesson_with_their_answers(session):
+    page = (ROOT / "lessons" / f"session_{session}.md").read_text(encoding="utf-8")
+    (part,) = re.findall(r"^## Before and after\n(.+?)(?=^## )", page, re.M | re.S)
+    asked, _, answers = part.partition("<details>")
+    lines = [line for line in re.split(r"^(?=\d\. )", asked, flags=re.M) if line[0].isdigit()]
+    assert [re.findall(r"\(([abc])\)\s", line) for line in lines] == [["a", "b", "c"]] * 5
+    assert len(re.findall(r"^\d\. \*\*[abc]\.\*\*", answers, re.M)) == 5
