@@ -186,17 +186,17 @@ def every_editor() -> str:
     return table(head, rows)
 
 
-@made("methods", (ARENAS[0], ["*-10-*"]))
+@made("methods", (ARENAS[1], ["*-10-*"]))
 def methods() -> str:
     """README's table: every editor with its file, idea, paper, notebook and one number."""
     from .arena_tables import held_of_ten  # it is made of the cells above
 
-    held, rows = held_of_ten(EMBEDDED), []
+    held, rows = held_of_ten(SUNK), []
     for name, words in WORDS["methods"].items():
         paper = " ".join(cited(EDITORS[name].paper))
         link = f"[`{name}`]({file_of(EDITORS[name])})"
         page = f"[{words['notebook'][:2]}](notebooks/{words['notebook']}.ipynb)"
-        does = "; here ".join(filter(None, (words["does"], note_of(name))))
+        does = "; here ".join(filter(None, (words["does"], note_of(name, SUNK))))
         rows.append((link, does, paper, page, held.get(name, "–")))
     rows.append(("–", "*the unedited model*", "", "", held["base"]))
     return table(("editor", "idea", "paper", "notebook", "held, %"), rows, left=4)

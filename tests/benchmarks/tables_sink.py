@@ -103,11 +103,14 @@ def forms() -> str:
 def row() -> str:
     """Fifty facts one after another, without the token and with it."""
     cells, lines = read("sink"), []
-    ways = [(f"`{one}`, {form}", one, form, form) for one, form in measured_pairs("row")]
-    for one, form in other_forms("row"):
-        ways.append((f"`{one}`, preset without → {form} with", one, "preset", form))
-    for title, editor, before, form in ways:
-        names = f"{editor} {before} row without", f"{editor} {form} row with"
+    ways = [(f"`{e}`, {form}", f"{e} {form}", f"{e} {form}") for e, form in measured_pairs("row")]
+    for e, form in other_forms("row"):
+        ways.append((f"`{e}`, preset without → {form} with", f"{e} preset", f"{e} {form}"))
+    pairs = [(title, f"{one} row without", f"{two} row with") for title, one, two in ways]
+    pairs.append(
+        ("`rome`, bound → searched, both with", "rome bound row with", "rome searched row with")
+    )
+    for title, *names in pairs:
         perplexity = " → ".join(number(cells[name]["perplexity"][1], 1) for name in names)
         lines.append((title, *compared(*names, ROW_PARTS, None), perplexity))
     return table(("editor", "facts", *ROW_PARTS, "perplexity after"), lines)
