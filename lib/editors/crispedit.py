@@ -13,12 +13,12 @@ one step differ in what is projected:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import torch
-from torch import Tensor
 
 from ..data.facts import Fact
 from ..errors import EditError
@@ -30,10 +30,8 @@ from ..settings import Layers, Share, Size, setting
 from ..stored import Stored
 from .shared.base import Editor, mlp_outputs
 from .shared.config import Config
-from .shared.fine_tuning import train
+from .shared.fine_tuning import beside, train
 from .shared.options import EndOfText, EpochSettings, GeneralText
-
-Projection = Literal["grad", "basis"]
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ class CrispEditConfig(EpochSettings, GeneralText, EndOfText, Config):
         "forbids the single sharpest one.",
         source="paper",
     )
-    project: Projection = setting(
+    project: Literal["grad", "basis"] = setting(
         "basis",
         "What is kept in the flat directions: the gradient before Adam, which leaves them again, "
         "or the coordinates that Adam moves.",
@@ -94,16 +92,32 @@ class CrispEdit(Editor):
         return [*inputs.values(), *outputs.values(), *eigen]
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:
-        """Train copies of the layers' matrices on the facts, inside the flat directions."""
+        """Train the layers' matrices on the facts, inside the flat directions."""
         c, lm = self.config, self.lm
         names, flat = mlp_outputs(lm, c.layers), self.curvatures()
-        start = [lm.weight(name, after) for name in names.values()]
-        adam = FlatAdam(start, list(flat.values()), c.project, c.lr)
-        bound = dict(zip(names.values(), adam.weights, strict=True))
-        with lm.patched(after, only=True), lm.bind(bound):
-            train(self, facts, min(names), adam.weights, adam.step)
-        changes = zip(names.values(), start, adam.changes(), strict=True)
-        return after.with_weights({n: (W.double() + D).float().cpu() for n, W, D in changes})
+        start = {name: lm.weight(name, after) for name in names.values()}
+        # float32 is enough for a step
+        flats = {names[layer]: one.to(start[names[layer]]) for layer, one in flat.items()}
+        basis = c.project == "basis"
+        # what Adam moves: the coordinates Y (d_out, d_in) of each change, or with "grad" the matrix
+        made = torch.zeros_like if basis else torch.clone
+        leaves = {name: made(W).requires_grad_() for name, W in start.items()}
+        adam = torch.optim.Adam(leaves.values(), lr=c.lr)
+
+        def move() -> None:
+            for name, W in leaves.items() if not basis else ():
+                W.grad = flats[name].project(W.grad)
+            adam.step()
+
+        # Neither ΔW nor its gradient is made in a step: turning the few tokens of a batch to the
+        # eigenvectors takes a product for each token, and turning a matrix one for each of its rows
+        added = {name: partial(flats[name].moved, Y) for name, Y in leaves.items()}
+        with lm.patched(after, only=True), beside(lm, added) if basis else lm.bind(leaves):
+            train(self, facts, min(names), [*leaves.values()], move)
+        found = {name: leaf.detach() for name, leaf in leaves.items()}
+        if basis:
+            found = {name: start[name] + flats[name].inside(Y) for name, Y in found.items()}
+        return after.with_weights({name: W.cpu() for name, W in found.items()})
 
     def curvatures(self) -> dict[int, Curvature]:
         """{layer: its curvature} over general text, read on the base model.
@@ -119,44 +133,3 @@ class CrispEdit(Editor):
                     "smaller share"
                 )
         return found
-
-
-class FlatAdam:
-    """Adam on several matrices within the flat directions of each.
-
-    weights  the matrices (d_out, d_in), float32, that are trained in place
-    moved    what Adam moves: the weights, or with "basis" their coordinates (d_out, d_in)
-    """
-
-    def __init__(
-        self, start: Sequence[Tensor], flat: Sequence[Curvature], project: Projection, lr: float
-    ) -> None:
-        self.start, self.flat, self.project = start, flat, project
-        # float32 is enough for a step; `changes` computes once more in float64
-        self.rounded = [one.to(W) for one, W in zip(flat, start, strict=True)]
-        self.weights = [W.clone().requires_grad_() for W in start]
-        self.moved = self.weights
-        if project == "basis":
-            self.moved = [torch.zeros_like(W).requires_grad_() for W in start]
-        self.adam = torch.optim.Adam(self.moved, lr=lr)
-
-    @torch.no_grad()
-    def step(self) -> None:
-        """One step of Adam from the gradients of the weights."""
-        parts = list(zip(self.weights, self.moved, self.start, self.rounded, strict=True))
-        for W, Y, _, flat in parts:
-            assert W.grad is not None
-            # ∂L/∂Y = (U_sᵀ G U_a) ∘ M
-            Y.grad = flat.coordinates(W.grad) if self.project == "basis" else flat.project(W.grad)
-        self.adam.step()
-        if self.project == "basis":
-            for W, Y, start, flat in parts:
-                W.copy_(start + flat.inside(Y))
-
-    def changes(self) -> list[Tensor]:
-        """The change Δ (d_out, d_in) of each matrix, float64; "basis" keeps it in the flat ones."""
-        if self.project == "grad":
-            pairs = zip(self.weights, self.start, strict=True)
-            return [W.detach().double() - start.double() for W, start in pairs]
-        moved = zip(self.moved, self.flat, strict=True)
-        return [flat.to(Y.double()).inside(Y.detach().double()) for Y, flat in moved]

@@ -9,21 +9,19 @@ Every call adds a new adapter to those of `after`. So a patch is a sum of adapte
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..data.facts import Fact
 from ..errors import EditError
-from ..model.hooks import hooked
 from ..patch.patch import Patch
 from ..settings import Amount, Count, Layers, Real, Size, Texts, setting
 from .shared.base import Editor, add_low_rank, mlp_outputs
 from .shared.config import Config
-from .shared.fine_tuning import train
+from .shared.fine_tuning import beside, train
 from .shared.options import EndOfText, EpochSettings
 
 
@@ -68,12 +66,15 @@ class Lora(Editor):
         config, lm = self.config, self.lm
         names = self.places()
         adapters = self._fresh(names)
+        scale = config.alpha / config.rank
         leaves = [side for pair in adapters.values() for side in pair]
         optimizer = torch.optim.AdamW(leaves, lr=config.lr, weight_decay=config.weight_decay)
-        with lm.patched(after, only=True), self._added(adapters):
+        added = {
+            name: lambda k, B=B, A=A: scale * (k @ A.T @ B.T) for name, (B, A) in adapters.items()
+        }
+        with lm.patched(after, only=True), beside(lm, added):
             train(self, facts, min(config.layers), leaves, optimizer.step)
         # ΔW = α/r · B A
-        scale = config.alpha / config.rank
         return add_low_rank(lm, after, {name: (scale * B, A) for name, (B, A) in adapters.items()})
 
     def places(self) -> list[str]:
@@ -119,20 +120,3 @@ class Lora(Editor):
             B, A = (side.to(weight.device).requires_grad_() for side in (B, A))
             made[name] = B, A
         return made
-
-    @contextmanager
-    def _added(self, adapters: dict[str, tuple[Tensor, Tensor]]) -> Iterator[None]:
-        """Run the adapters beside their modules, in float32 whatever the model's dtype is."""
-        scale = self.config.alpha / self.config.rank
-
-        def add(B: Tensor, A: Tensor):
-            def hook(_: nn.Module, inputs: tuple, output: Tensor) -> Tensor:
-                return output + (scale * (inputs[0].float() @ A.T @ B.T)).to(output.dtype)
-
-            return hook
-
-        with ExitStack() as hooks:
-            for name, (B, A) in adapters.items():
-                module = self.lm.model.get_submodule(name)
-                hooks.enter_context(hooked(module, add(B, A)))
-            yield

@@ -35,22 +35,17 @@ class Curvature:
     flat: Tensor
     threshold: float
 
-    def coordinates(self, X: Tensor) -> Tensor:
-        """The part of X (d_out, d_in) along each flat direction, (d_out, d_in); 0 along others."""
-        return (self.outputs.T @ X @ self.inputs) * self.flat
-
     def inside(self, Y: Tensor) -> Tensor:
         """The matrix (d_out, d_in) with coordinates Y (d_out, d_in) along the flat directions."""
         return self.outputs @ (Y * self.flat) @ self.inputs.T
 
+    def moved(self, Y: Tensor, K: Tensor) -> Tensor:
+        """U_s (Y ∘ M) U_aᵀ k for each input k of K (…, d_in), without the matrix `inside(Y)`."""
+        return K @ self.inputs @ (Y * self.flat).T @ self.outputs.T
+
     def project(self, X: Tensor) -> Tensor:
         """Π(X) = U_s ((U_sᵀ X U_a) ∘ M) U_aᵀ, the part of X in the flat directions."""
-        return self.inside(self.coordinates(X))
-
-    def cost(self, delta: Tensor) -> float:
-        """tr(S Δ A Δᵀ); half of it is the predicted KL of a token of text after the change Δ."""
-        Y = self.outputs.T @ delta @ self.inputs
-        return float((self.sharpness * Y.square()).sum())
+        return self.inside(self.outputs.T @ X @ self.inputs)
 
     @property
     def free(self) -> float:

@@ -14,6 +14,7 @@ the shipped text is for the default model, both have the same expectation.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -65,9 +66,15 @@ def curvatures(
     """
     inputs, outputs = stored_pairs(lm, layers, text, tokens)
     make_missing([*inputs.values(), *outputs.values()])
+
+    def made(A: Stored, S: Stored) -> Curvature:
+        found = remembered(("output eigen", S), lambda: torch.linalg.eigh(S.tensors()["S"]))
+        return curvature(eigen(A, lm.device), found, energy)
+
     return {
-        layer: curvature(eigen(inputs[layer], lm.device), _output_eigen(outputs[layer]), energy)
+        layer: remembered(("curvature", *pair, energy), partial(made, *pair))
         for layer in steps(layers, "curvatures")
+        for pair in [(inputs[layer], outputs[layer])]
     }
 
 
@@ -112,8 +119,3 @@ def _accumulate(
                 sums[name] = sums[name].add_(more) if name in sums else more
             count += int(wanted.sum())
     return sums, count
-
-
-def _output_eigen(moment: Stored) -> Eigen:
-    """Eigenvalues (ascending) and eigenvectors of S, float64."""
-    return remembered(("output eigen", moment), lambda: torch.linalg.eigh(moment.tensors()["S"]))

@@ -71,7 +71,7 @@ def test_an_editor_reads_just_the_statistics_that_it_has_declared(name, monkeypa
 
 
 READERS = {"rome", "wilke", "memit", "norm_anchor", "emmet", "alphaedit", "pmet", "rect", "prune",
-           "crispedit"}  # fmt: skip
+           "crispedit", "memoir"}  # fmt: skip
 
 
 def test_all_layers_come_from_one_pass_and_are_what_each_alone_would_be(passes, folder):

@@ -23,7 +23,7 @@ from lib.editors.wise.route import (
     unpack,
 )
 from lib.keys_values.second_moment import second_moment
-from lib.model import batching
+from lib.model import activations, batching
 from lib.model.sequences import Counted, Sequences
 
 from ..support import tiny
@@ -167,6 +167,17 @@ def test_a_tracked_threshold_is_that_of_the_memory_as_it_is_now(lm):
     found = scores(lm, patch, [fact.text for fact in FACTS[:4]])[:, 0]
     (memory,) = route(patch).memories
     assert memory.eps == pytest.approx(found.min().item(), rel=1e-5)
+
+
+def test_a_new_editor_reads_no_text_again_unless_something_below_has_changed(lm, monkeypatch):
+    first = editor(lm).edit(FACTS[:1])
+    read, real = [], activations.module_inputs
+    monkeypatch.setattr(activations, "module_inputs", lambda *a: read.append(a[1]) or real(*a))
+    again = editor(lm).edit(FACTS[:1])
+    assert not read and torch.equal(route(first).memories[0].tau, route(again).memories[0].tau)
+    below = lib.EDITORS["ft"](lm, layer=0, lr=0.01, epochs=2).edit(FACTS[1:])
+    editor(lm).edit(FACTS[:1], after=below)
+    assert read
 
 
 def test_a_calibrated_threshold_lies_between_texts_kept_apart_and_the_facts(lm):

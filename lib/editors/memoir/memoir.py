@@ -9,7 +9,7 @@ answered by the base model alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -23,6 +23,7 @@ from ...keys_values import context_templates as contexts
 from ...model.answer_rows import AnswerRows
 from ...patch.patch import EMPTY, Patch
 from ...settings import Amount, Count, Real, Size, Texts, setting
+from ...stored import Stored, Tensors, text_hash
 from ..shared import routed
 from ..shared.base import Editor
 from ..shared.config import Config
@@ -158,22 +159,41 @@ class Memoir(Editor):
             )
         return {"module": module, "templates": state["templates"]}
 
+    def statistics(self, after: Patch = EMPTY) -> list[Stored]:
+        """What the first edit reads of the base model."""
+        return [] if self.name in after.memory else [self._measured()]
+
+    def _measured(self) -> Stored:
+        """`mu` of the fingerprints on the base model, and `tau`."""
+        c, lm, module = self.config, self.lm, self.lm.mlp_out(self.config.layer)
+        # the even classroom cases; the odd ones are for reporting
+        cases = [case for case in classroom() if case.id % 2 == 0] if c.tau is None else []
+
+        def make(_: list[None]) -> Iterator[tuple[None, Tensors]]:
+            tau = torch.tensor(
+                self.calibrate(cases) if c.tau is None else c.tau, dtype=torch.float64
+            )
+            with lm.patched(EMPTY, only=True):
+                yield None, {"mu": self._prints(module).mu, "tau": tau}
+
+        asked = f"{c.k} {c.tau} {c.seed} {[*routed.irrelevant_texts(c)]} {cases}"
+        return Stored("fingerprints", f"{lm.stored_identity} {module} {text_hash(asked)}", make)
+
     def _first(self, module: str) -> Residual:
         """The route before its first edit: no mask, and W_m = 0."""
-        c, W = self.config, self.lm.weight(module)
-        # the even classroom cases; the odd ones are for reporting
-        cases = [case for case in classroom() if case.id % 2 == 0]
-        tau = self.calibrate(cases) if c.tau is None else c.tau
+        W, before = self.lm.weight(module), self._measured().tensors()
         masks = torch.zeros(0, -(-W.shape[1] // 8), dtype=torch.uint8)
-        return Residual(module, torch.zeros(W.shape), masks, self._prints(module), tau)
+        prints = self._prints(module, None if self.lm.is_patched else before["mu"])
+        return Residual(module, torch.zeros(W.shape), masks, prints, before["tau"].item())
 
-    def _prints(self, module: str) -> Fingerprint:
-        """How masks are made, measured before the first edit on irrelevant texts."""
+    def _prints(self, module: str, mu: Tensor | None = None) -> Fingerprint:
+        """How masks are made; `mu` is measured on irrelevant texts where it is not given."""
         c, lm = self.config, self.lm
         d_in = lm.weight(module).shape[1]
         if c.k is not None and not 0 < c.k <= d_in:
             raise EditError(f"k is a number of columns from 1 to {d_in}, not {c.k}")
-        mu = means(lm, module, routed.irrelevant_texts(c), lm.leading_bos).mean(0)
+        if mu is None:
+            mu = means(lm, module, routed.irrelevant_texts(c), lm.leading_bos).mean(0)
         order, k = permutation(d_in, c.seed), c.k or round(2 / 7 * d_in)
         return Fingerprint(mu, order, k, lm.leading_bos)
 

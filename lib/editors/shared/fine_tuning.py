@@ -8,14 +8,17 @@ there is one capture for the whole training.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...data.facts import Fact
 from ...model.answer_rows import AnswerRows
+from ...model.hooks import hooked
 from ...model.lm import LM
 from ...model.partial_forward import Replay
 from .base import Editor
@@ -62,6 +65,19 @@ def train(
         if descent.settled(mean):
             break
     descent.check()
+
+
+@contextmanager
+def beside(lm: LM, added: Mapping[str, Callable[[Tensor], Tensor]]) -> Iterator[None]:
+    """In the body, each module adds a function of its inputs to its output, made in float32."""
+
+    def hook(change: Callable[[Tensor], Tensor], _: nn.Module, given: tuple, output: Tensor) -> Any:
+        return output + change(given[0].float()).to(output.dtype)
+
+    with ExitStack() as hooks:
+        for name, change in added.items():
+            hooks.enter_context(hooked(lm.model.get_submodule(name), partial(hook, change)))
+        yield
 
 
 class _BatchLoss:

@@ -14,6 +14,7 @@ from ...model import activations
 from ...model.answer_rows import AnswerRows
 from ...model.lm import LM
 from ...model.sequences import Counted
+from ...stored import remembered
 from ..shared.routed import CapturedRows
 from .route import ActivationDifference, hinges
 from .settings import WiseConfig
@@ -31,15 +32,15 @@ class TextReader:
     lm      the model, which must run on the same weights at every call
     module  the linear module that has the side memory
     score   how Δ is measured
+    base    the base model's `stored_identity`: all editors share its texts; None for another one
     pairs   what was read: ids of a text -> inputs (n, d_in) and outputs (n, d_out)
-    white   the last result of `whitening`
     """
 
     lm: LM
     module: str
     score: ActivationDifference
+    base: str | None = None
     pairs: dict[tuple[int, ...], tuple[Tensor, Tensor]] = field(default_factory=dict)
-    white: Tensor | None = None
 
     def whitening(self, layer: int, damping: float) -> Tensor:
         """C⁻¹ · (mean eigenvalue of C), (d_in, d_in) float32, made once.
@@ -49,12 +50,14 @@ class TextReader:
         share. A direction of the mean eigenvalue keeps about its length; a rare one is made longer,
         at most by one over the damping.
         """
-        if self.white is None:
-            C = second_moment(self.lm, [layer], damping=damping)[layer]
+        C = second_moment(self.lm, [layer], damping=damping)[layer]
+
+        def make() -> Tensor:
             mean = C.C.diagonal().mean() / (1 + damping)
-            white = (torch.cholesky_inverse(C.factor) * mean).float()
-            self.white = white.to(self.lm.weight(self.module).device)
-        return self.white
+            return (torch.cholesky_inverse(C.factor) * mean).float()
+
+        found = remembered(("whitening", self.lm.stored_identity, layer, damping), make)
+        return found.to(self.lm.weight(self.module).device)
 
     def delta(self, tau: Tensor, rows: Rows) -> Tensor:
         """Δ (n,) of rows of ids under τ; differentiable."""
@@ -70,12 +73,15 @@ class TextReader:
         return torch.stack(norms).mean().item()
 
     def _pair(self, ids: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-        if ids not in self.pairs:
+        def read() -> tuple[Tensor, Tensor]:
             skip = int(self.score.pool == "mean" and len(ids) > 1 and ids[0] == self.score.bos)
             with torch.no_grad():
                 found = activations.module_inputs(self.lm, [list(ids)], [self.module], skip)
-                a = found[self.module]
-                self.pairs[ids] = a.float(), self.lm.output(self.module, a)
+                return found[self.module].float(), self.lm.output(self.module, found[self.module])
+
+        if ids not in self.pairs:
+            label = "inputs and outputs", self.base, self.lm.device, self.module, self.score, ids
+            self.pairs[ids] = remembered(label, read) if self.base else read()
         return self.pairs[ids]
 
 

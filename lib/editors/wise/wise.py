@@ -262,7 +262,8 @@ class Wise(Editor):
         before, texts = getattr(self, "_read", ([], None))
         if texts is None or [*map(id, parts)] != [*map(id, before)]:
             act = mlp_activation(lm.model.config) if c.activation else None
-            texts = TextReader(lm, module, ActivationDifference(c.pool, act, lm.leading_bos))
+            score = ActivationDifference(c.pool, act, lm.leading_bos)
+            texts = TextReader(lm, module, score, None if parts else lm.stored_identity)
             self._read = parts, texts
         return texts
 
