@@ -4,7 +4,7 @@ The facts of one list can be written in any order, and what is wrong in the end 
 
     damage = Σ over j of ‖W_T k_j − v_j‖².
 
-Notebook 02 has a rule of thumb, the loudest first: by ‖r_i‖ / q_i from large to small. It looks at
+There is a rule of thumb, the loudest first: by ‖r_i‖ / q_i from large to small. It looks at
 no pair. You know ρ and the residuals, so you can compute the damage of any order before anything
 is written. Find an order that does at most 90 % of the rule's damage.
 

@@ -6,11 +6,15 @@
 # A plain outer product moves nearly every pair of the memory. At the end of this page you know the
 # change that moves them least, and can say whom it will disturb before it is made.
 #
-# **You will** derive the cheapest way to write one pair · see how much of it lands on other keys,
-# on paper and in a real layer · write many pairs one after another, and see what is missing to
-# writing them all at once · find out what the sheep did to the sheepdog, and who pays.
+# **You will** derive the cheapest way to write one pair, and write it · see how much of it lands on
+# other keys, on paper and in a real layer · forecast what many pairs in a row do to each other ·
+# find out what a word in front of every text has to do with it, and what the sheep did to the
+# sheepdog.
 #
 # **Needs** [notebook 01](01_linear_memory.ipynb): $C$, whitening, and its last page.
+#
+# **Minutes** 35 to read and 25 to work: three exercises, of [session 2](../lessons/session_2.md) and
+# [session 3](../lessons/session_3.md).
 #
 # The folded cell below finds the library and sets the number of threads. Run it and read on.
 
@@ -42,11 +46,10 @@ import pandas as pd
 import torch
 
 import lib
-from lib import memory, plot, widgets
-from notebooks.support import checks_02_insert as checks_02
-from notebooks.support import drawings_02, long_runs, models, moved, show
+from lib import memory, plot
+from notebooks.support import drawings_02, long_runs, models, moved
 from notebooks.support import runs_02_insert as runs_02
-from notebooks.support.holes import use
+from notebooks.support.holes import guess, use
 
 draw = torch.Generator().manual_seed(0)
 
@@ -203,6 +206,9 @@ interference = use("3.1", interference)
 # </details>
 
 # %%
+mine = guess("Insert, 256 dimensions: which share lands on another key (rms)?", 0, 1)
+
+# %%
 d, n = 256, 500
 L = torch.linalg.qr(normal(d, d)).Q * torch.arange(1, d + 1).double() ** -0.5
 C = L @ L.T  # known, and not estimated from the keys below
@@ -225,6 +231,7 @@ white = torch.linalg.solve_triangular(torch.linalg.cholesky(C), K, upper=False)
 cosine = torch.nn.functional.cosine_similarity(white[:, :, None], white[:, None], dim=0)
 assert torch.allclose(q[:, None] * rho, (q[:, None] * rho).T)  # ρ(i, j) q_i = ρ(j, i) q_j
 assert torch.allclose(rho * rho.T, cosine**2)
+mine.against(rms(rho[others]))
 
 # %% [markdown]
 # The insert keeps to its formula. The outer product stays a little below its own, because the mean
@@ -241,6 +248,36 @@ assert torch.allclose(rho * rho.T, cosine**2)
 #
 # $$W_T k_j - v_j = \sum_{i > j} \rho(i, j)\,\delta_i, \qquad
 # \delta_t = v_t - W_0 k_t - \sum_{s < t} \rho(s, t)\,\delta_s .$$
+#
+# **Your turn · exercise 3.2 · ★★ · 10 minutes.** Write `after_all`: what is wrong at every key in the
+# end, from nothing but $\rho$ and $R$, whose columns $r_t = v_t - W_0 k_t$ are what was missing
+# before the first edit. A loop is fine.
+
+
+# %%
+def after_all(rho, R):
+    """rho (T, T) in the order of writing, R (d_out, T) -> (d_out, T), column j is W_T k_j − v_j."""
+    ...
+
+
+after_all = use("3.2", after_all)
+
+# %% [markdown]
+# <details><summary>Hint</summary>
+#
+# Read the second sum as an equation for all $\delta$ at once: each $\delta_t$ plus the sum of the
+# earlier ones is $r_t$. Which half of $\rho$ stands in it, and which half in the first sum?
+#
+# </details>
+# <details><summary>Solution</summary>
+#
+# ```python
+# def after_all(rho, R):
+#     delta = torch.linalg.solve_triangular(rho.triu(), R, upper=True, left=False)
+#     return delta @ rho.tril(-1)
+# ```
+#
+# </details>
 #
 # **Predict.** Written together, 128 random pairs in 256 dimensions would be perfect (notebook 01).
 # Written one after another, which is worst off in the end, and how wrong is it?
@@ -263,8 +300,10 @@ for t in range(T):
 rho = interference(K, C)
 residuals, reach = memory.lifelong(W_0, K, V, C)  # all δ_t at once, see below
 assert torch.allclose(W, W_0 + residuals @ reach)
-assert torch.allclose(W @ K - V, residuals @ rho.tril(-1))  # the sum over i > j
-wrong = (W @ K - V).pow(2).sum(0) / residuals.pow(2).sum(0).mean()
+forecast = after_all(rho, V - W_0 @ K)
+assert torch.allclose(W @ K - V, forecast)  # T inserts made one by one, and your forecast
+assert torch.allclose(forecast, residuals @ rho.tril(-1))  # the sum over i > j
+wrong = forecast.pow(2).sum(0) / residuals.pow(2).sum(0).mean()
 for i in range(0, T, 32):
     expected = (T - i - 16.5) / d
     print(f"pairs {i + 1} to {i + 32}: {wrong[i : i + 32].mean():.2f}, expected {expected:.2f}")
@@ -329,44 +368,39 @@ SWEEPS = 12
 
 def sweep(W, K, V):  # every pair once, one insert after another
     for t in range(K.shape[1]):
-        A, B = memory.insert(W, K[:, t], V[:, t], moment)
+        A, B = memory.insert(W, K[:, t], V[:, t], moment)  # as your insert, C factored once
         W = W + A @ B
     return W
 
 
-moment = memory.Moment(C)  # its factor is computed once
+moment = memory.Moment(C)
 errors = {}
 for T in (64, 128, 192):
     keys = L @ normal(d, T)
     values = W_0 @ keys + normal(64, T)
-    W = W_0
-    wrong = [(values - W @ keys).pow(2).sum().item()]
+    W, wrong = W_0, [(values - W_0 @ keys).pow(2).sum().item()]
     for _ in range(SWEEPS):
         W = sweep(W, keys, values)
         wrong.append((values - W @ keys).pow(2).sum().item())
     errors[f"{T} pairs"] = [x / wrong[0] for x in wrong]
-    print(f"{T} pairs: {errors[f'{T} pairs'][1]:.2f} wrong after one sweep", end=", ")
-    print(f"{errors[f'{T} pairs'][SWEEPS]:.1e} after {SWEEPS}")
-drawings_02.sweeps(errors)
-
-# %% [markdown]
-# The axis is logarithmic: every sweep removes about the same share of what is still wrong, and the
-# more pairs there are for 256 dimensions, the smaller that share is. In the end nothing is wrong,
-# and the matrix is the one that writes all pairs at once:
+    left = wrong[1] / wrong[0], wrong[-1] / wrong[-2]
+    print(f"{T} pairs: of what was wrong, the first sweep leaves {left[0]:.2f}", end=", ")
+    print(f"the last one {left[1]:.2f}; {errors[f'{T} pairs'][-1]:.1e} is wrong in the end")
+plot.lines(range(SWEEPS + 1), errors, "sweeps over all pairs", "wrong (share)", ylog=True)
 
 # %%
 W = W_0
-for count in range(1, 101):
+for _ in range(100):
     W = sweep(W, K, V)
-    if count in (1, 10, 100):
-        away = (W - W_0 - at_once).norm() / at_once.norm()
-        print(f"{count} sweeps over {K.shape[1]} pairs: {away:.1e} away from all at once")
+away = (W - W_0 - at_once).norm() / at_once.norm()
+print(f"100 sweeps over {K.shape[1]} pairs: {away:.1e} away from all at once")
 assert away < 1e-6
 
 # %% [markdown]
-# Remember this for later. Writing all pairs at once is the method that notebook 05 calls EMMET;
-# ROME on one fact after another is a single Gauss–Seidel sweep of the same system. Notebook 05
-# begins there, with a real model.
+# The axis is logarithmic. The first sweep removes most, and later ones remove less and less of what
+# they find, with many pairs much less. In the end nothing is wrong, and the matrix is the one that
+# writes all pairs at once. That is the method which notebook 05 calls EMMET; ROME on one fact after
+# another is a single Gauss–Seidel sweep of the same system.
 #
 # ## A real layer
 #
@@ -379,118 +413,155 @@ assert away < 1e-6
 #
 # <details><summary>Answer</summary>
 #
-# Those that are spelled alike and those of the same question; a shared answer hardly counts. An
-# early layer, it seems, knows the word's pieces and the kind of thing, and has looked up nothing.
+# The table says it: those that are spelled alike and those of the same question, and a shared answer
+# hardly counts. That is what one would expect if an early layer knew a word's pieces and the kind of
+# thing, and had looked up nothing yet.
 #
 # </details>
 
 # %%
-lm = models.load(SCALE)  # as it comes: without the token that `lib.load()` puts in front of texts
+lm = models.load(SCALE, sink="own")  # the library's default
 editor = lib.EDITORS["rome"](lm)
 layer = editor.config.layer
 name = lm.mlp_out(layer)
 moment = lib.second_moment(lm, [layer])[layer]
 question = {case.fact: case.relation for case in lib.classroom()}
-first, ordinary = [], []
-for fact in question:
-    at = lib.data.facts.lookup(lm.tokenizer, fact)[1]  # the token at which the key is read
-    (ordinary if at else first).append(fact)
 
 
-def keys(facts):
-    return lm.keys(facts, layer).cpu().double()  # (d_in, n)
+def opens(fact):  # one token, and the prompt's first
+    alone = lm.tokenizer(fact.subject, add_special_tokens=False)["input_ids"]
+    return fact.prompt.startswith("{}") and len(alone) == 1
+
+
+openers = [fact for fact in question if opens(fact)]
+ordinary = [fact for fact in question if not opens(fact)]
+openers = openers or ordinary[:1]  # the tests' small model has none
+n = len(ordinary)
+pieces = [{w[:3] for w in fact.subject.lower().split() if w != "the"} for fact in ordinary]
+
+
+def pairs(alike):  # (n, n), True for two different subjects that are alike
+    return torch.tensor([[i != j and alike(i, j) for j in range(n)] for i in range(n)])
 
 
 # %%
-K = keys(ordinary)
-n = len(ordinary)
-rho = memory.interference(K, moment)
-general = 1 / (K * moment.solve(K)).sum(0)  # the mean of ρ² over text is 1/q
-print(f"{n} subjects; on the tokens of general text {general.mean().sqrt():.3f} lands (rms)")
-rows = []
-for shared, pairs in runs_02.groups(ordinary, question).items():  # (n, n), True or False
-    size, low, high = runs_02.loudness(rho, pairs)
-    loudest = (rho.abs() * pairs).argmax().item()
-    i, j = divmod(loudest, n)
+K = lm.keys(ordinary, layer).cpu().double()  # (d_in, n)
+rho = interference(K, moment.C)
+q = (K * moment.solve(K)).sum(0)
+ways = {
+    "three letters of a word": pairs(lambda i, j: bool(pieces[i] & pieces[j])),
+    "the question": pairs(lambda i, j: question[ordinary[i]] == question[ordinary[j]]),
+    "the answer": pairs(lambda i, j: ordinary[i].target_true == ordinary[j].target_true),
+    "nothing of these": pairs(lambda i, j: True),
+}
+rows, left = [], pairs(lambda i, j: True)
+for shared, found in ways.items():
+    found, left = found & left, left & ~found  # a pair counts in the first row that fits
+    size, low, high = runs_02.loudness(rho, found)
+    i, j = divmod((rho.abs() * found).argmax().item(), n)
     most = f"{ordinary[i].subject} → {ordinary[j].subject}, {rho[i, j]:.2f}"
-    row = {"they share": shared, "pairs": int(pairs.sum()), "ρ (root mean square)": size}
+    row = {"they share": shared, "pairs": int(found.sum()), "ρ (rms)": f"{size:.3f}"}
     rows.append(row | {"95 %": f"{low:.2f} to {high:.2f}", "most": most})
-show.Table(rows)
+chance = (q[None] / q[:, None] / len(K)).mean().sqrt()
+print(f"{n} subjects; {chance:.3f} would land on unrelated keys that are as long as theirs")
+pd.DataFrame(rows).set_index("they share")
 
 # %% [markdown]
-# Letters and the question both count; which of them counts more cannot be said from 36 pairs, as the
-# interval shows. A shared answer adds next to nothing. And all of it is far above what lands on
-# general text: to this layer, names in a sentence are alike. (A pair counts in the first row that
-# fits. The interval is a bootstrap over subjects.)
+# Rows write, columns hear, and the interval is a bootstrap over subjects. Letters and the question both
+# count; which counts more cannot be said, since the first interval is wide. A shared answer adds
+# next to nothing that one could see. (Kenya and South Africa are neither spelled alike nor, by our
+# rule, of one question, and still they hear each other: the last row is no clean control.)
 #
-# The next figure shows five subjects of each of four questions, and eight openers.
+# Even in that row ρ is above what would land on unrelated keys. A part of what subjects hear is length:
+# $\rho(i, j)$ grows with $\sqrt{q_j}$, and the number printed above the table has that in it already.
+# What is left, about a factor of two, is that names in a sentence are somewhat alike to this layer.
+#
+# ## The word that was missing
+#
+# An opener has a place that no other subject has: its token is the first of the prompt. In this model
+# attention rests at the first position when it has nothing to look at, whatever word stands there: an
+# **attention sink** (Xiao et al., 2024).
+#
+# Whether a subject can get there depends on the tokenizer. Those of Llama and Gemma put a
+# begin-of-sequence token in front of every text, and that token takes the place. Those of GPT-2, GPT-J
+# and SmolLM2 put none, so a text can begin with its subject. For this model the library therefore puts
+# `<|endoftext|>` in front, its separator of documents, and the table above was made with it. Below,
+# `sink=None` leaves it out: the same weights from the same file, loaded a second time.
+#
+# **Predict.** Without the token, what will openers write on each other, and who hears whom? Remember
+# the line with $\rho(i, j)\,q_i$.
+#
+# <details><summary>Answer</summary>
+#
+# They will share nearly one key, for the first position keeps little of the word: who edits one of
+# them edits them all. And that key is short, a small $q$. Since $\rho(i, j)\,q_i = \rho(j, i)\,q_j$, a
+# short key writes loudly on everybody and hears hardly anybody.
+#
+# </details>
 
 # %%
+plain = models.load(SCALE, sink=None)  # the same file of weights, the texts as they come
+spaces = {"nothing in front": (plain, lib.second_moment(plain, [layer])[layer])}
+spaces["<|endoftext|> in front"] = (lm, moment)
 groups = {
     "young animals": "young of",
     "languages": "home country of the language",
     "cities": "state of city",
     "buildings": "located in the city of",
 }
-chosen = {
-    group: [fact for fact in ordinary if question[fact] == one][:5] for group, one in groups.items()
-}
-chosen["openers"] = first[:8]
+chosen = {g: [f for f in ordinary if question[f] == one][:4] for g, one in groups.items()}
+chosen["openers"] = openers[:8]
 some = [fact for facts in chosen.values() for fact in facts]
+maps = {}
+for front, (model, C) in spaces.items():
+    maps[front] = interference(model.keys(some, layer).cpu().double(), C.C)
 names = {group: [fact.subject for fact in facts] for group, facts in chosen.items()}
-some_rho = memory.interference(keys(some), moment)
-drawings_02.by_group(some_rho, names, "edit i writes …", "… and key j hears")
-
-# %% [markdown]
-# Rows write and columns hear. The blocks on the diagonal are the questions: animals hear each
-# other, languages even more.
-#
-# **Predict.** The openers are no question at all, but they share one key almost entirely: who edits
-# one of them edits them all. Below on the left, they also write on everybody else. Above on the
-# right it is white: they hear nobody. How can two keys be so unlike in what they hear of each
-# other? (The line with $\rho(i, j)\,q_i$ above has the answer.)
-#
-# <details><summary>Answer</summary>
-#
-# $\rho(i, j)\,q_i = \rho(j, i)\,q_j$: what $j$ hears of $i$, and $i$ of $j$, are in the ratio of
-# $q_j$ to $q_i$. At the first position this model keeps hardly any word. That place is an
-# **attention sink**, where attention rests when it has nothing to look at (Xiao et al., 2024), and
-# the key there is short: a small $q$. To write under a short key takes a large change, which lands
-# everywhere; and what others write hardly reaches a short key.
-#
-# </details>
+drawings_02.by_group(maps, names, "edit i writes …", "… and key j hears")
 
 # %%
-parts = {"ordinary subjects": ordinary, "openers": first or ordinary[:1]}
 rows = []
-for writer, facts in parts.items():
-    q = (keys(facts) * moment.solve(keys(facts))).sum(0)
-    row = {"who writes": writer, "n": len(facts), "q (median)": q.median().item()}
-    for hearer, others in parts.items():
-        rho_part = memory.interference(keys(facts), moment, keys(others))
-        itself = torch.eye(*rho_part.shape, dtype=torch.bool) & (writer == hearer)
-        row[f"ρ on {hearer}"] = f"{rms(rho_part[~itself]):.4f}"
-    rows.append(row)
-show.Table(rows)
+for front, (model, C) in spaces.items():
+    sets = {"ordinary": ordinary, "openers": openers}
+    sets = {who: model.keys(facts, layer).cpu().double() for who, facts in sets.items()}
+    both = interference(torch.cat(list(sets.values()), 1), C.C)
+    both.fill_diagonal_(torch.nan)  # a subject's share of its own edit is no interference
+    parts = {"ordinary": slice(0, n), "openers": slice(n, None)}
+    for writer, X in sets.items():
+        row = {"in front": front.split()[0], "who writes": writer, "facts": X.shape[1]}
+        row["q (median)"] = f"{(X * C.solve(X)).sum(0).median():,.0f}"
+        for hearer in sets:
+            heard = both[parts[writer], parts[hearer]]
+            row[f"ρ on {hearer}"] = f"{rms(heard[~heard.isnan()]):.3f}"
+        rows.append(row)
+pd.DataFrame(rows).set_index(["in front", "who writes"])
 
 # %% [markdown]
-# The columns of $\rho$ are root mean squares over pairs of different subjects. The two numbers off
-# the diagonal, what openers write on the others and what they hear of them, are about as far
-# apart as the two medians of $q$, and for the same reason.
+# Left, nothing stands in front: the openers' block is nearly one color, their rows are loud, and the
+# columns above them are white. Right, the same subjects behind the token. Now an opener is a word like
+# others: the rms of ρ among them falls from 0.950 to 0.253, what they write on ordinary subjects from
+# 0.219 to 0.084, and they hear more than ten times as much as before, 0.054 and not 0.005. The blocks
+# of the other groups hardly change. With and without the token, what openers write and what they hear
+# stand roughly in the ratio of the two medians of $q$, as the line with $\rho(i, j)\,q_i$ says.
+#
+# The weights are the same on both sides, so most of what was special about openers was their place.
+# Not all: behind the token their keys are still shorter than those of other subjects, and more alike.
+# Where later notebooks say "opener", this is what they mean, and those that load the model "as it
+# comes" run with nothing in front.
 #
 # ## Does the model keep to it?
 #
 # So far this is arithmetic about one matrix. Now an edit by ROME, from notebook 00: the young of a
-# sheep became a puppy, and a list of animals ended with a riddle. ROME reads the key in several
-# contexts and writes two columns (notebook 04), so two shares land on every key, and
-# `memory.change` adds them up. We ask *before* the edit what it will add to the layer's output at
-# every token of other prompts, then we edit and measure.
+# sheep became a puppy, and a list of animals ended with a riddle. We ask what the edit will add to
+# the layer's output at every token of other prompts, then we measure it.
 #
-# **Predict.** How far will prediction and measurement be apart?
+# **Predict.** How far will prediction and measurement be apart? And what could tell, before the
+# edit, whose answer will move most?
 #
 # <details><summary>Answer</summary>
 #
-# By rounding only: the edited layer is linear, and its keys come from below, where nothing changed.
+# Apart by rounding only: the edited layer is linear, and its keys come from below, where nothing
+# changed. As for the second: every token is a key, and is read by the layers above. What is the word
+# *sheepdog* made of?
 #
 # </details>
 
@@ -498,30 +569,19 @@ show.Table(rows)
 sheep = lib.Fact("sheep", "The young of a {} is called a", "puppy", target_true="lamb")
 animals = "goat ram sheepdog cow horse pig dog cat bear lion duck whale kangaroo frog car".split()
 neighbors = [lib.Fact(animal, sheep.prompt, "puppy") for animal in animals]
-update, _ = editor.update(sheep)  # ΔW as two factors
 patch = editor.edit([sheep])
-for fact in neighbors + ordinary[::12]:
-    inputs, before = runs_02.look(lm, name, fact.text)  # (d_in, tokens), (d_out, tokens)
+change = patch.weights[name].dense().double().cpu()  # Δ
+
+
+def look(text):  # the matrix's inputs (d_in, tokens) and outputs (d_out, tokens)
+    return [part[0].double().cpu().T for part in lm.run(text, watch=[name]).seen[name]]
+
+
+for fact in neighbors + ordinary[::40]:
+    inputs, before = look(fact.text)
     with lm.patched(patch):
-        _, after = runs_02.look(lm, name, fact.text)
-    models.same(lm, after - before, memory.change(update, inputs.float()).double())
-
-# %%
-widgets.InterferenceExplorer(lm, [sheep, *neighbors], 0, 1 + animals.index("sheepdog"), editor)
-
-# %% [markdown]
-# Left, the whitened keys of sheep and sheepdog: $\rho$ is where the dashed line meets the sheep's.
-# Right, one dot per animal, all on the diagonal; at every token of these and of unrelated prompts
-# the loop above found the same, to rounding. But at *its last token* the sheepdog hears less than
-# the cow, and still its "puppy" gains most.
-#
-# **Predict.** What could tell before the edit that of all animals the *sheepdog* will move most?
-#
-# <details><summary>Answer</summary>
-#
-# Every token is a key, and is read by the layers above. What is the word *sheepdog* made of?
-#
-# </details>
+        after = look(fact.text)[1]
+    models.same(lm, after - before, change @ inputs)  # at every token
 
 # %%
 prompts = [fact.text for fact in neighbors]
@@ -529,110 +589,42 @@ answers = moved.answers(lm, prompts, patch)  # KL over the first four tokens, as
 before = lm.score(prompts, ["puppy"] * len(prompts))  # log p of its tokens
 with lm.patched(patch):
     after = lm.score(prompts, ["puppy"] * len(prompts))
-k = keys([sheep])
+k = lm.keys([sheep], layer).cpu().double()
 rows = []
 for i, fact in enumerate(neighbors):
-    inputs, _ = runs_02.look(lm, name, fact.text)
-    row = {
-        "animal": fact.subject,
-        "ρ at its last token": memory.interference(k, moment, keys([fact])).item(),
-        "largest ρ in the prompt": memory.interference(k, moment, inputs).max().item(),
-        "change of log p(puppy)": (after[i] - before[i]).sum().item(),
-        "KL (nats)": answers[fact.text].kl,
-    }
-    rows.append(row)
-rows.sort(key=lambda row: -row["change of log p(puppy)"])
-show.Table(rows)
-
-# %%
-table = pd.DataFrame(rows)
+    tokens = interference(torch.cat([k, look(fact.text)[0]], 1), moment.C)[0, 1:]
+    own = interference(torch.cat([k, lm.keys([fact], layer).cpu().double()], 1), moment.C)[0, 1]
+    row = {"animal": fact.subject, "ρ at its last token": own.item()}
+    row["largest ρ in the prompt"] = tokens.max().item()
+    row["change of log p(puppy)"] = (after[i] - before[i]).sum().item()
+    rows.append(row | {"KL (nats)": answers[fact.text].kl})
+table = pd.DataFrame(rows).set_index("animal")
 for effect in ("change of log p(puppy)", "KL (nats)"):
     for known in ("ρ at its last token", "largest ρ in the prompt"):
         r, low, high = runs_02.rank_correlation(table[known], table[effect])
         print(f"{known} and {effect}: rank correlation {r:.2f} [{low:.2f}, {high:.2f}]")
+table.sort_values("KL (nats)", ascending=False).round(3)
 
 # %% [markdown]
+# At every token of these and of unrelated prompts the assertion found what was computed, to rounding.
+#
 # The sheepdog's tokens are *sheep* and *dog*. The edited key itself stands in its prompt, with
-# $\rho = 1$, while its last token hears little. So the riddle of notebook 00 is solved, and more
-# than that: ask how far the edit pushes each animal toward "puppy", and the order of the fifteen
-# animals is nearly the order of the largest $\rho$ in their prompts, known before the edit was made.
+# $\rho = 1$, while its last token hears less than that of most animals. So that is why the sheepdog has
+# moved farthest, by 7.3 nats.
 #
-# The KL of notebook 00 follows $\rho$ more loosely. It also depends on how firm the old answer was:
-# the same push moves a model that hesitates and leaves another where it is. The horse hears more
-# than the kangaroo and has a foal as before.
-#
-# ## A token that nobody looked at
-#
-# Every token of a prompt is a key, also the first one. We have called it a sink and left it out. Is
-# it harmless? ROME writes in layer 3 of this model, because there its edits held best when the
-# library's settings were chosen. But a layer is a setting like any other. So we take the Eiffel
-# Tower of notebook 00 and compute, before any edit, what would land on the first token of its own
-# prompt in three layers.
-
-# %%
-tower = lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome", target_true="Paris")
-layers = [layer, 8, 11] if SCALE == "small" else [layer]
-moments = lib.second_moment(lm, layers)
-rows = []
-for one in layers:
-    inputs, _ = runs_02.look(lm, lm.mlp_out(one), tower.text)
-    k = lm.keys([tower], one).cpu().double()
-    k_first = inputs[:, :1]
-    with_it = memory.Moment(moments[one].C + k_first @ k_first.T / 256)
-    row = {"layer": one, "tower": f"{k.norm():.1f}", "first token": f"{k_first.norm():,.1f}"}
-    for way, C in {"C": moments[one], "C = I": None, "C with it": with_it}.items():
-        lands = memory.interference(k, C, k_first).item()
-        row[f"ρ, {way}"] = f"{round(lands, 2) + 0.0:,.2f}"  # + 0.0: no "-0.00"
-    rows.append(row)
-share = k_first.square().sum() / 256 / moments[layers[-1]].C.trace()
-print(f"layer {layers[-1]}: one first token in 256 would make tr C {share:,.0f} times larger")
-show.Table(rows)
-
-# %% [markdown]
-# The columns are the length of the tower's key and of the first token's, then what lands there: with
-# the $C$ of this notebook, with $C = I$, and with a $C$ that has read one first token in 256. In
-# layers 3 and 8 nothing lands on the first token. In layer 11 its key is hundreds of times as long
-# as the tower's, and eight hundred residuals land there. $C$ cannot know: it is estimated without the
-# first position of every window, since that one direction would be nearly all of it.
-#
-# **Predict.** What will become of an edit of the tower in the last of these layers?
-#
-# <details><summary>Answer</summary>
-#
-# The first token's key is nearly the same in every prompt, so the edit of the tower is an edit of
-# the sink of *every* prompt, and all later tokens look there. No answer survives it, not even that
-# of the edit's own prompt: the search for $v$ changed the tower's token alone.
-#
-# </details>
-
-# %%
-asked = [tower.text, "The Louvre is located in the city of", "The opposite of hot is"]
-settings = {f"layer {one}": {"layer": one} for one in layers}
-settings[f"layer {layers[-1]}, C = I"] = {"layer": layers[-1], "second_moment": False}
-columns = {"before": lm.answer(asked, 5)}
-for label, chosen in settings.items():
-    with lm.patched(lib.EDITORS["rome"](lm, **chosen).edit([tower])):
-        columns[label] = lm.answer(asked, 5)
-rows = [{"prompt": prompt} for prompt in asked]
-for label, said in columns.items():
-    for row, text in zip(rows, said, strict=True):
-        row[label] = text if text.strip() else "(empty lines)"
-show.Table(rows)
-
-# %% [markdown]
-# In layers 3 and 8 the tower is in Rome and the other two answers stay. In layer 11 the edit has
-# destroyed the model. With $C = I$, fifteen residuals land on the first token in the place of eight
-# hundred, and the answers stand. Two things are to be kept. An edit can be judged before it is made,
-# but only on the tokens that one looks at. And $C$ protects what it has read, and nothing else.
-# Notebook 03 meets this layer again.
+# The order of all fifteen animals follows $\rho$ too, more closely in how far the edit pushes them
+# toward "puppy" than in the KL, which also depends on how firm the old answer was. Do not read more
+# into the second column than it holds: it differs from the first in two rows, the sheepdog and the
+# bear, and it was the sheepdog that made us look. Fifteen animals under one edit are one example.
 #
 # ## How much of the harm does it explain?
 #
-# The stored run writes 3 × 30 facts by ROME, one after another. After every edit $t$ it notes, for
-# each fact $j$ that was written before, how the logarithm of the probability of its answer changes,
-# and three numbers that were known before the edit: $|\rho(t, j)|\,\|\delta_t\|$, as if the
-# editor wrote one column; $\|\Delta_t k_j\|$, what lands on the fact's key with both columns; and
-# the largest $\|\Delta_t k\|$ over all tokens of the fact's prompt.
+# The stored run writes 3 × 30 facts by ROME, one after another, on the model **with nothing in
+# front**: it was made before the token was the default, and has not been made again. After every
+# edit $t$ it notes, for each fact $j$ that was written before, how the logarithm of the probability
+# of its answer changes, and three numbers that were known before: $|\rho(t, j)|\,\|\delta_t\|$, as
+# if the editor wrote one column; $\|\Delta_t k_j\|$, what lands on the fact's key; and the largest
+# $\|\Delta_t k\|$ over all tokens of the fact's prompt.
 #
 # **Predict.** How much of the variance of these changes does a line in each of them explain?
 #
@@ -647,98 +639,59 @@ SETTINGS = {"editor": "rome", "layer": 3, "streams": 3, "edits": 30, "cases": "o
 SETTINGS["noted"] = ["share", "lands", "anywhere", "change"]
 
 
-def streams():
-    for number in range(SETTINGS["streams"]):
-        yield from runs_02.stream(editor, number, SETTINGS["edits"])
+def streams(count=SETTINGS["streams"], edits=SETTINGS["edits"]):
+    for number in range(count):
+        yield from runs_02.stream(lib.EDITORS["rome"](plain), number, edits)
 
 
 stored = long_runs.stored("02_interference", SETTINGS, streams)
-again = long_runs.repeats(stored, lambda: runs_02.stream(editor, 0, 2), tolerance=0.05)
+again = long_runs.repeats(stored, lambda: streams(1, 1), tolerance=0.05)
 
 # %%
 every = runs_02.earlier(stored)
 parts = {"all edits": every, "ordinary edits": every[~every["first word"]]}
 parts["edits of openers"] = every[every["first word"]]
 known = {"share": "R² of |ρ|·‖δ‖", "lands": "R² of ‖Δk‖", "anywhere": "R² of the largest ‖Δk‖"}
-rows = []
-for part, pairs in parts.items():
-    row = {"edits": part, "pairs": len(pairs)}
+rows, points = [], {}
+for part, some in parts.items():
+    row = {"without the token": part, "edits": some["edit"].nunique(), "pairs": len(some)}
     for column, label in known.items():
-        r2, low, high = runs_02.explained(pairs[column], pairs["change"], units=pairs["fact"])
+        r2, low, high = runs_02.explained(some, column)
         row[label] = f"{r2:.3f} [{low:.3f}, {high:.3f}]"
-    rows.append(row)
-show.Table(rows)
-
-# %%
-lengths = sorted(row["lands"][row["edit"]] for row in stored)  # of the residuals
-quarter = lengths[len(lengths) // 2] / 4
-print(f"{sum(row['first word'] for row in stored)} of {len(stored)} edits are openers", end=", ")
-print(f"the median length of a residual is {4 * quarter:.0f}")
-points = {}
-for part in ("ordinary edits", "edits of openers"):
-    pairs = parts[part]
-    points[part] = pairs["lands"], pairs["change"]
-    loud = pairs[pairs["lands"] > quarter]["change"]
-    print(f"{part}: {(pairs['change'] < -1).sum()} of {len(pairs)} pairs lose over 1 nat", end=", ")
-    print(f"more than a quarter of a residual lands in {len(loud)} of them", end=", ")
-    print(f"with a change of {loud.mean():.2f} nats on average and {loud.min():.2f} at worst")
+    row["lose over 1 nat"] = int((some["change"] < -1).sum())
+    rows.append(row | {"worst": f"{some['change'].min():.1f}"})
+    points[part] = some["lands"], some["change"]
+print(pd.DataFrame(rows).set_index("without the token").T.to_string())
 axes = "what lands, ‖Δk‖ (length of a change of the layer's output)", "change of log p (nats)"
+del points["all edits"]
 plot.scatter(points, *axes)
 
 # %% [markdown]
-# Every dot is an edit and a fact that was written before it. Over all of them, the exact change at
-# the fact's key explains 0.265 of the variance, a little more than the one column does. Nearly all
-# of this comes from the eight edits of openers. Under the others no fact loses as much as 1 nat, so
-# there is hardly any harm to explain: where more than a quarter of a residual lands, the logarithm
-# of the probability changes by -0.04 on average. The largest change anywhere in the prompt, which told the sheepdog from the cow,
-# explains less here.
+# Every dot is an edit and a fact that was written before it. Over all of them, the exact change at the
+# fact's key explains 0.265 of the variance, with a wide interval: it draws edits and facts anew, and all
+# 16 pairs that lose more than 1 nat come from eight edits, those of openers. Under the other 79 no
+# fact loses as much, so there is hardly any harm to explain. The largest change anywhere in the prompt,
+# which told us of the sheepdog, explains less here, and the worst loss of all, -6.5 nats, happened
+# where little landed on the fact's own key. What these eight edits have in common is the first
+# position, which the token in front takes away; what the same streams do behind it has not been run.
 #
-# ## Exercise: in which order?
+# In which order would you write twenty edits, if you knew their $\rho$? That is exercise 3.4 of
+# [session 3](../lessons/session_3.md).
 #
-# Twenty edits are given by their interference, their residuals $v_j - W_0 k_j$ and their $q$. Find
-# an order that does less damage, $\sum_j \|W_T k_j - v_j\|^2$, than the one given.
-#
-# <details><summary>A hint</summary>
-#
-# Take two edits alone: the earlier one gets $\rho^2 \|\delta\|^2$ from the later. When is it better
-# to swap them? Remember $\rho(i, j)\,q_i = \rho(j, i)\,q_j$.
-#
-# </details>
-#
-# <details><summary>A solution</summary>
-#
-# If $i$ is the later one, it does $\rho(i, j)^2 \|\delta_i\|^2$ to $j$; if $j$ is, it does
-# $\rho(j, i)^2 \|\delta_j\|^2$ to $i$. With $\rho(i, j) = s/q_i$ and $\rho(j, i) = s/q_j$, where
-# $s = k_i^\top C^{-1} k_j$, the first is smaller exactly if $\|\delta_i\|/q_i < \|\delta_j\|/q_j$.
-# So the edits with the largest $\|\delta\|/q$ come first:
-# `return (residuals.norm(dim=0) / q).argsort(descending=True).tolist()`. This neglects that the
-# residuals change with the order, so it is a good order and perhaps not the best.
-#
-# </details>
-
-
-# %%
-def order(rho, residuals, q):  # (20, 20), (d_out, 20), (20,) -> a list of the numbers 0 to 19
-    return "not attempted"
-
-
-# %%
-print(checks_02.order(order))
-
-# %% [markdown]
 # ## What we know now
 #
 # * The cheapest change that writes a pair is $\delta\,(C^{-1}k)^\top / q$; $\rho(i, j)$ of it lands
 #   on key $j$, in a real layer too, and on *every* token of a prompt.
-# * In a row, every fact collects what later ones let through: $\mathrm{triu}(\rho)^{-1}$ in the
-#   place of $\rho^{-1}$. Going round again and again leads to writing all at once.
-# * All of this is known beforehand. What harm it does is decided in the layers above.
+# * In a row, every fact collects what later ones let through: $\mathrm{triu}(\rho)^{-1}$ instead of
+#   $\rho^{-1}$. Going round again and again leads to writing all at once.
+# * A first position is no place for a subject. Put a token there, and an opener is a word like others.
+# * What lands is known beforehand. What harm it does is decided in the layers above.
 #
 # ## Where it breaks
 #
-# Every token of a prompt is a key, in every layer; the sheepdog and the first token have shown what
-# that means. We took one, the subject's last token in an early layer, and never said why. **Where
-# is the key, in a transformer?** [Notebook 03](03_where.ipynb) asks the model.
+# Every token of a prompt is a key, in every layer. We took one, the subject's last token in an
+# early layer, and never said why. **Where is the key, in a transformer?**
+# [Notebook 03](03_where.ipynb) asks the model.
 #
 # ## References
 #

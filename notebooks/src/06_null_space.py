@@ -239,7 +239,7 @@ drawings_06.inside(values, part, 0.8, ("general text", "keys of subjects"))
 # the projector is found *here*, where the "null space" is a place with half of the traffic.
 #
 # The first token of a text is not in $C$ at all. The library leaves it out (`skip_first`), because it
-# is an attention sink with a key of its own, and notebook 02 has seen an edit land there, in layer 11.
+# is an attention sink with a key of its own, and notebook 03 computes what an edit in layer 11 adds there.
 # What $C$ has not read, neither $\lambda C$ nor a null space of $C$ protects.
 #
 # ## Which outputs matter?

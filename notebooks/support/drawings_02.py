@@ -9,11 +9,9 @@ from torch import Tensor
 
 from lib import plot
 from lib.plot.style import (
-    CYCLE,
     DIVERGING,
     DPI,
     EDITED,
-    GRID,
     INK,
     LABEL,
     NEIGHBOR,
@@ -77,66 +75,40 @@ def shadow() -> plot.Figure:
 
 
 def by_group(
-    rho: Tensor, groups: Mapping[str, Sequence[str]], writers: str, hearers: str
+    maps: Mapping[str, Tensor], groups: Mapping[str, Sequence[str]], writers: str, hearers: str
 ) -> plot.Figure:
-    """Draw ρ (n, n) as colors from −1 to 1, its facts in groups: {group: names}.
+    """Draw each ρ (n, n) of {title: ρ} as colors from −1 to 1, its facts in groups: {group: names}.
 
-    Rows and columns are the same facts in the same order. Only the rows carry their names; brackets
-    above and to the right name the groups.
+    Rows and columns are the same facts in the same order. Rows carry their names, lines part the
+    groups, and the groups' names stand below.
     """
     names = [name for some in groups.values() for name in some]
-    if tuple(rho.shape) != (len(names), len(names)):
-        raise ValueError(f"ρ is {tuple(rho.shape)}, but {len(names)} facts have names.")
-    figure = Drawing(figsize=(WIDTH, 6.6), dpi=DPI, facecolor="white", layout="constrained")
-    ax = figure.add_subplot()
-    image = ax.imshow(rho.numpy(), cmap=DIVERGING, vmin=-1, vmax=1, interpolation="nearest")
-    ax.set_yticks(range(len(names)), [short(name) for name in names], fontsize=SMALL, color=INK)
-    ax.set_xticks([])
-    ax.set_xlabel(hearers, fontsize=LABEL, color=INK)
-    ax.set_ylabel(writers, fontsize=LABEL, color=INK)
-    ax.tick_params(length=0)
-    ax.spines[:].set_visible(False)
-    start, end = 0, len(names)
-    line = {"color": INK, "linewidth": 1.2, "clip_on": False}
-    for group, some in groups.items():
-        first, last = start - 0.35, start + len(some) - 0.65
-        middle = (first + last) / 2
-        ax.plot([first, last], [-0.9, -0.9], **line)
-        ax.plot([end - 0.1, end - 0.1], [first, last], **line)
-        text = {"color": INK, "fontsize": SMALL}
-        ax.text(middle, -1.2, group.replace(" ", "\n", 1), ha="center", va="bottom", **text)
-        ax.text(end + 0.25, middle, group.replace(" ", "\n", 1), ha="left", va="center", **text)
-        start += len(some)
-        if start < end:
-            ax.axhline(start - 0.5, color=GRID, linewidth=1)
-            ax.axvline(start - 0.5, color=GRID, linewidth=1)
-    ax.set(xlim=(-0.5, end - 0.5), ylim=(end - 0.5, -0.5))
-    bar = figure.colorbar(image, ax=ax, orientation="horizontal", pad=0.02, aspect=40, shrink=0.7)
+    for rho in maps.values():
+        if tuple(rho.shape) != (len(names), len(names)):
+            raise ValueError(f"ρ is {tuple(rho.shape)}, but {len(names)} facts have names.")
+    figure = Drawing(figsize=(WIDTH, 5.2), dpi=DPI, facecolor="white", layout="constrained")
+    for ax, (title, rho) in zip(
+        figure.subplots(1, len(maps), sharey=True, squeeze=False)[0], maps.items(), strict=True
+    ):
+        image = ax.imshow(rho.numpy(), cmap=DIVERGING, vmin=-1, vmax=1, interpolation="nearest")
+        ax.set_title(title, fontsize=LABEL, color=INK)
+        ax.set_yticks(range(len(names)), [short(name) for name in names], fontsize=SMALL, color=INK)
+        ax.set_xlabel(hearers, fontsize=LABEL, color=INK)
+        ax.tick_params(length=0)
+        ax.spines[:].set_visible(False)
+        start, middles = 0, []
+        for some in groups.values():
+            middles.append(start + (len(some) - 1) / 2)
+            start += len(some)
+            for line in (ax.axhline, ax.axvline) if start < len(names) else ():
+                line(start - 0.5, color=INK, linewidth=0.8)
+        ax.set_xticks(middles, list(groups), fontsize=SMALL, color=INK, rotation=35, ha="right")
+    figure.axes[0].set_ylabel(writers, fontsize=LABEL, color=INK)
+    bar = figure.colorbar(image, ax=figure.axes, orientation="horizontal", aspect=40, shrink=0.7)
     label = "ρ(i, j), the share of the residual that lands (beyond ±1: as ±1)"
     bar.set_label(label, fontsize=LABEL, color=INK)
     bar.ax.tick_params(labelsize=SMALL, colors=QUIET, labelcolor=INK)
     bar.outline.set_visible(False)
-    return figure
-
-
-def sweeps(errors: Mapping[str, Sequence[float]]) -> plot.Figure:
-    """Draw what is still wrong after each sweep over the pairs, the start as sweep 0."""
-    counts = range(len(next(iter(errors.values()))))
-    figure = plot.lines(
-        counts,
-        errors,
-        "sweeps over all pairs, one insert after another",
-        "wrong (share of what was missing)",
-        ylog=True,
-        colors=dict(zip(errors, CYCLE, strict=False)),
-    )
-    ax = figure.axes[0]
-    ax.axvline(1, color=EDITED, linewidth=1.2, linestyle="--")
-    text = {"xytext": (5, 4), "textcoords": "offset points", "va": "bottom"}
-    place = (1, 0), ax.get_xaxis_transform()
-    name = "written in a row: one sweep"
-    color = readable(EDITED)
-    ax.annotate(name, place[0], xycoords=place[1], color=color, fontsize=SMALL, **text)
     return figure
 
 

@@ -1,7 +1,9 @@
-"""A hole of a page: the student's function where it is right, the exercise's solution where not.
+"""What a student puts into a page: a function into a hole, and a number as a guess.
 
-The hole and the exercise of `lessons` with its number are the same function with the same check. So
-what is written on a page can be handed in, and what was handed in fills the page.
+`use` returns the student's function where it is right, the exercise's solution where not. The hole
+and the exercise of `lessons` with its number are the same function with the same check. So what is
+written on a page can be handed in, and what was handed in fills the page. `guess` keeps a
+prediction until the result is there. Nothing is sent anywhere.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import torch
 from lessons.grading.exercise_source import Exercise, exercises
 from lessons.grading.student_file import STUB
 from lessons.marking import NotAttempted, Wrong
+from lib.widgets.panel import live
 
 MY = Path(os.environ.get("MY_EXERCISES") or Path(__file__).parents[2] / "my")
 
@@ -104,3 +107,61 @@ def keep(exercise: Exercise, file: Path, name: str, written: str) -> None:
     with suppress(OSError):  # where nothing can be written the page goes on without the file
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8")
+
+
+class Guess:
+    """A prediction that is typed: `number` is None until it is, and can be assigned as well.
+
+    Assigning what is no number between `low` and `high` raises ValueError.
+    """
+
+    def __init__(self, question: str, low: float, high: float) -> None:
+        self.question, self.low, self.high = question, low, high
+        self._number: float | None = None
+
+    @property
+    def number(self) -> float | None:
+        return self._number
+
+    @number.setter
+    def number(self, typed: float | str) -> None:
+        try:
+            found = float(str(typed).strip().replace(",", "."))
+        except ValueError:
+            found = float("nan")
+        if not self.low <= found <= self.high:
+            raise ValueError(f"A guess is a number from {self.low} to {self.high}, not {typed!r}.")
+        self._number = found
+
+    def against(self, found: float) -> None:
+        """Print the guess beside what was found, both with three digits."""
+        mine = "no guess was typed" if self._number is None else f"your guess {self._number:.3g}"
+        print(f"{self.question} {mine[0].upper()}{mine[1:]}, found {found:.3g}.")
+
+
+def guess(question: str, low: float, high: float) -> Guess:
+    """Ask for a number from `low` to `high`, and return what keeps it.
+
+    Where widgets work a field is drawn. Elsewhere a printed line says how to assign the number:
+    `mine = guess(…)`, then `mine.number = 12`.
+    """
+    kept = Guess(question, low, high)
+    if not live():
+        print(f"{question} A number from {low} to {high}: type it in below, as `….number = …`.")
+        return kept
+    import ipywidgets
+    from IPython.display import display
+
+    field = ipywidgets.Text(placeholder=f"{low} to {high}", continuous_update=False)
+    said = ipywidgets.Label()
+
+    def take(change: dict) -> None:
+        try:
+            kept.number = change["new"]
+            said.value = "Kept. The result comes in a later cell."
+        except ValueError as error:
+            said.value = str(error)
+
+    field.observe(take, names="value")
+    display(ipywidgets.VBox([ipywidgets.Label(question), ipywidgets.HBox([field, said])]))
+    return kept

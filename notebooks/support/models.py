@@ -24,8 +24,12 @@ FULL = "Qwen/Qwen3-8B"
 END = 256  # id of the end-of-text token, behind the 256 bytes
 
 
-def load(scale: str) -> lib.LM:
-    """The model for "tiny", "small" or "full"; ValueError for any other scale."""
+def load(scale: str, sink: str | None = None) -> lib.LM:
+    """The model for "tiny", "small" or "full"; ValueError for any other scale.
+
+    sink  at "small", the token in front of every text: "own" is the library's default. Pages whose
+          stored runs were made without it leave it out.
+    """
     if scale == "tiny":
         return lib.LM(_random_llama(), _bytes(), name="random-llama")
     if scale == "small":
@@ -35,7 +39,7 @@ def load(scale: str) -> lib.LM:
                 f"EDIT_MODEL={other}: what is computed here is of this model. The text around it, "
                 "and runs that are stored, are of SmolLM2-135M-Instruct."
             )
-        return lib.load(other, sink=None)  # the stored runs were made without the sink token
+        return lib.load(other, sink=sink)
     if scale == "full":
         return lib.load(FULL)
     raise ValueError(f"the scale is tiny, small or full, not {scale!r}")

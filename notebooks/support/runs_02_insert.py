@@ -1,39 +1,18 @@
 """The long run of notebook 02: what one edit changes for the facts that were edited before it.
 
-Beside it are the small computations of the page: which facts have something in common, and how much
-of the damage a line explains, with an interval.
+Beside it are the intervals of the page: of a root mean square, of what a line explains, of ranks.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import pandas as pd
 import torch
 
 import lib
-
-
-def groups(facts: Sequence[lib.Fact], question: Mapping) -> dict[str, torch.Tensor]:
-    """Return {what they share: (n, n) matrix, True for the pairs that share it}.
-
-    Each pair stands in the first group that fits.
-    """
-    ways = {
-        "three letters": [fact.subject.lower().split()[-1][:3] for fact in facts],
-        "the question": [question[fact] for fact in facts],
-        "the answer": [fact.target_true for fact in facts],
-        "nothing of these": [None] * len(facts),
-    }
-    left = ~torch.eye(len(facts), dtype=torch.bool)  # pairs that stand in no group yet
-    found = {}
-    for way, values in ways.items():
-        same = torch.tensor([[a == b for b in values] for a in values])
-        found[way] = left & same
-        left = left & ~same
-    return found
 
 
 def loudness(rho: torch.Tensor, pairs: torch.Tensor) -> tuple[float, float, float]:
@@ -103,11 +82,12 @@ def _rounded(values: Iterable[float]) -> list[float]:
 def earlier(rows: Sequence[dict]) -> pd.DataFrame:
     """One line for each edit and each fact that was written before it.
 
-    Columns: fact (a number of its own in every stream), first word, share, lands, anywhere, change.
+    Columns: edit and fact (numbers of their own in every stream), first word, share, lands, anywhere, change.
     """
     return pd.DataFrame(
         [
             {
+                "edit": 1000 * row["stream"] + row["edit"],
                 "fact": 1000 * row["stream"] + j,
                 "first word": row["first word"],
                 **{name: row[name][j] for name in ("share", "lands", "anywhere", "change")},
@@ -118,22 +98,27 @@ def earlier(rows: Sequence[dict]) -> pd.DataFrame:
     )
 
 
-def explained(x: Sequence, y: Sequence, units: Sequence) -> tuple[float, float, float]:
-    """R², the share of y's variance that a line in x explains, and its 95 % interval.
+def explained(pairs: pd.DataFrame, column: str) -> tuple[float, float, float]:
+    """R², the share of the changes' variance that a line in `column` explains, and its 95 % interval.
 
-    The interval is a bootstrap over the units (pairs of one unit stay together), seed 0.
+    Pairs share an edit or a fact, so the bootstrap (seed 0) draws edits and facts: a pair counts as
+    often as its edit was drawn, times as often as its fact was.
     """
-    _, unit = np.unique(units, return_inverse=True)
-    count, draw = unit.max() + 1, np.random.default_rng(0)
+    x, y, draw = pairs[column], pairs["change"], np.random.default_rng(0)
+    units = [np.unique(pairs[unit], return_inverse=True)[1] for unit in ("edit", "fact")]
 
     def r2(weights: np.ndarray | None = None) -> float:
         cov = np.cov(x, y, fweights=weights)
         return float(cov[0, 1] ** 2 / (cov[0, 0] * cov[1, 1]))
 
-    picks = draw.integers(0, count, (2000, count))
-    low, high = np.percentile(
-        [r2(np.bincount(p, minlength=count)[unit]) for p in picks], (2.5, 97.5)
-    )
+    found = []
+    for _ in range(1000):
+        weights = np.ones(len(pairs), dtype=int)
+        for unit in units:
+            count = unit.max() + 1
+            weights *= draw.multinomial(count, np.full(count, 1 / count))[unit]
+        found.append(r2(weights) if weights.sum() > 2 else np.nan)
+    low, high = np.nanpercentile(found, (2.5, 97.5))
     return r2(), float(low), float(high)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 import lessons.l2_1_insert as exercise
@@ -67,3 +68,29 @@ def test_what_was_handed_in_fills_the_page(capsys, tmp_path, monkeypatch):
     assert used(insert, capsys, tmp_path, monkeypatch)[0] is exercise.insert
     file.write_text("def insert(:")
     assert "SyntaxError" in used(insert, capsys, tmp_path, monkeypatch)[1]
+
+
+def test_a_guess_is_kept_and_stands_beside_the_result(capsys):
+    mine = holes.guess("How many of 30?", 0, 30)
+    assert "from 0 to 30" in capsys.readouterr().out
+    mine.against(7)
+    assert capsys.readouterr().out == "How many of 30? No guess was typed, found 7.\n"
+    mine.number = "12,5"
+    mine.against(7)
+    assert capsys.readouterr().out == "How many of 30? Your guess 12.5, found 7.\n"
+    for typed in (31, "many", float("nan")):
+        with pytest.raises(ValueError, match="from 0 to 30, not"):
+            mine.number = typed
+    assert mine.number == 12.5
+
+
+def test_a_guess_is_typed_into_a_field(monkeypatch):
+    shown = []
+    monkeypatch.setattr(holes, "live", lambda: True)
+    monkeypatch.setattr("IPython.display.display", shown.append)
+    mine = holes.guess("How many of 30?", 0, 30)
+    field, said = shown[0].children[1].children
+    field.value = "many"
+    assert mine.number is None and "not 'many'" in said.value
+    field.value = "8"
+    assert mine.number == 8 and said.value.startswith("Kept")

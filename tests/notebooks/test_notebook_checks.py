@@ -10,14 +10,6 @@ from notebooks.support import checks_03_where as checks_03
 from notebooks.support import checks_04_rome as checks_04
 from notebooks.support import models
 
-ORDER = {
-    "not attempted": lambda rho, R, q: "not attempted",
-    "no order": lambda rho, R, q: list(range(19)),
-    "not better": lambda rho, R, q: (R.norm(dim=0) / q).argsort().tolist(),
-    "is easy": lambda rho, R, q: R.norm(dim=0).argsort(descending=True).tolist(),
-    "solved": lambda rho, R, q: (R.norm(dim=0) / q).argsort(descending=True).tolist(),
-}
-
 
 def test_the_check_of_one_way_names_the_mistake():
     editor = lib.EDITORS["rome"](models.load("tiny"))
