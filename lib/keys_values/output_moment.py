@@ -27,7 +27,7 @@ from ..model.lm import LM
 from ..patch.patch import EMPTY
 from ..stored import Stored, Tensors, make_missing, remembered, text_hash
 from .answer_gradients import one_pass
-from .curvature import Curvature, Eigen, curvature
+from .curvature import Curvature, curvature
 from .null_space import eigen
 from .second_moment import TOKENS_PER_WIDTH, WINDOW, general_text, stored_moments, windows
 

@@ -23,7 +23,7 @@ import torch
 from lessons.grading.exercise_source import Exercise, exercises
 from lessons.grading.student_file import STUB
 from lessons.marking import NotAttempted, Wrong
-from lib.widgets.panel import live
+from lib.widgets import live
 
 MY = Path(os.environ.get("MY_EXERCISES") or Path(__file__).parents[2] / "my")
 
