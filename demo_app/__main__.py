@@ -7,8 +7,8 @@ import gc
 import os
 import socket
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Sequence
+from contextlib import redirect_stdout
 from io import StringIO
 from typing import Any
 
@@ -120,8 +120,11 @@ def main(arguments: list[str] | None = None) -> int:
     )  # fmt: skip
     asked = parser.parse_args(arguments)
     quiet()
-    with uncollected():
+    gc.disable()  # a start makes millions of objects that all stay, and was searching them
+    try:
         return _served(asked)
+    finally:
+        gc.enable()
 
 
 def _served(asked: argparse.Namespace) -> int:
@@ -178,21 +181,6 @@ def _ceiling(asked: str | None) -> int | None:
     if ceiling is not None:
         memory_ceiling.forbid(ceiling)
     return ceiling
-
-
-@contextmanager
-def uncollected() -> Iterator[None]:
-    """In the body nothing looks for unused cycles until somebody asks for it.
-
-    A start makes millions of objects that all stay, and was searching them again and again.
-    """
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was:
-            gc.enable()
 
 
 if __name__ == "__main__":

@@ -50,8 +50,11 @@ def endpoints(studio: Studio) -> None:
             return studio.edit(session, wanted, editor, layer, steps, listed=False)
 
         view = await _done(studio, request, start)
-        own_kind = None if view.subject.borrowed else view.subject.case.relation
-        found = {"kind": own_kind, "live": view.live, "rows": rows(view.columns[0])}
+        found = {
+            "kind": view.subject.case.relation,
+            "live": view.live,
+            "rows": rows(view.columns[0]),
+        }
         return {**summary(view.columns[0]), **found}
 
     async def compare(
@@ -121,15 +124,16 @@ async def _done(studio: Studio, request: gr.Request, start: Callable[[Session], 
 
 
 def summary(column: Column) -> dict:
-    """One editor's result as plain values."""
+    """One editor's result as plain values; `neighbors_kept` is None where there was no neighbor."""
     if column.patch is None:
         return {"editor": column.editor, "error": column.error}
+    kept = column.tally("neighbor")
     return {
         "editor": column.editor,
         "written": column.tally("edit")[0] == 1,
         "rewordings": list(column.tally("reworded")),
         "consequences": list(column.tally("follows")),
-        "neighbors_kept": list(column.tally("neighbor")),
+        "neighbors_kept": list(kept) if kept[1] else None,
         "unrelated_kl_nats": column.moved,
         "seconds": column.seconds,
     }

@@ -7,6 +7,7 @@ are in tabs/.
 from __future__ import annotations
 
 import logging
+import os
 from contextlib import suppress
 from html import escape
 from pathlib import Path
@@ -47,7 +48,10 @@ HEAD = (
     f'<meta property="og:title" content="{TITLE}">'
     f'<meta property="og:description" content="{DESCRIPTION}">'
     f'<link rel="icon" href="data:image/svg+xml,{ICON}">'
-)
+    '<script>addEventListener("beforeunload", (event) => {'
+    'if (document.querySelector("#top .live.on")) event.preventDefault(); });</script>'
+)  # whoever leaves or reloads with edits that are live is asked first
+PREVIEW = Path(__file__).with_name("preview.png")  # as make_gallery draws it
 LAB = "Questions about your edits. Each opens with a stored answer; its button asks about yours."
 PLACED = """() => {
   const address = new URL(location.href), place = "%s";
@@ -179,12 +183,19 @@ def appearance() -> dict[str, Any]:
     return {
         "theme": theme(),
         "css": CSS,
-        "head": HEAD,
+        "head": f'{HEAD}<meta property="og:image" content="{_place()}/gradio_api/file={PREVIEW}">',
+        "allowed_paths": [str(PREVIEW)],
         "footer_links": [],
         "run_history": False,
         "ssr_mode": False,
         "max_file_size": PATCH + HEADER,
     }
+
+
+def _place() -> str:
+    """The address under which a host shows the page; "" where only its visitors know it."""
+    host = os.environ.get("SPACE_HOST")
+    return f"https://{host}" if host else ""
 
 
 class Forgotten:

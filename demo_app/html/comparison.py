@@ -35,7 +35,7 @@ LEGEND = (
     "p: probability of the whole answer right behind the prompt, before → after. KL: how far the "
     "next token has moved, base against edited, in nats; 0 is not at all."
 )
-NONE = '<tr><td colspan="3">Nothing of the kind was asked.</td></tr>'
+NONE = '<tr><td colspan="3">Not tested.</td></tr>'
 WORDS, LETTERS = 2, 18  # of an answer in a row
 STOPS = ",;:.!?"  # end a clause
 
@@ -89,7 +89,8 @@ def comparison(view: View) -> str:
         for i, rows in enumerate(asked)
     ]
     legend = f'<p class="num source">{LEGEND}</p>'
-    guesses = '<p class="guesses" role="status"></p>'
+    whom = escape(names[live] or "the edits")
+    guesses = f'<p class="guesses" role="status">What did {whom} do to each prompt?</p>'
     return f"{''.join(parts)}{guesses}{legend}{_source(view.subject)}{scoreboard(view)}"
 
 
@@ -314,18 +315,26 @@ def _source(subject: Subject) -> str:
     """Where the test prompts of a typed fact come from; nothing for an example."""
     if not subject.typed:
         return ""
-    if subject.borrowed is None:
+    case, near = subject.case, ", ".join(f"“{escape(name)}”" for name in subject.nearest)
+    if case.relation is not None:
         how = "named by you" if subject.wanted else "found by the prompt"
         said = (
             "Rewordings, neighbors and unrelated prompts are those of the kind of fact “"
-            f"{escape(subject.case.relation or '')}” ({how}; you can name another in the form)."
+            f"{escape(case.relation)}” ({how}; you can name another in the form)."
         )
     else:
-        near = ", ".join(f"“{escape(name)}”" for name in subject.nearest)
+        stay = (
+            "Neighbors are other subjects in your prompt, of whom the model was sure before the "
+            "edit."
+        )
+        if not case.neighborhood:
+            stay = (
+                "Locality is not tested: the model is sure of fewer than three other subjects in "
+                "your prompt."
+            )
         said = (
-            "No kind of fact of the classroom fits this prompt"
-            + (f" (nearest: {near})" if near else "")
-            + ", so there are no rewordings, and neighbors and unrelated prompts are borrowed from "
-            f"the example about “{escape(subject.borrowed)}”. You can name a kind in the form."
+            f"Your prompt is no wording of the classroom’s (nearest: {near}). Its rewordings are "
+            f"itself behind three openings, and as a question. {stay} You can name a kind of fact "
+            "in the form."
         )
     return f'<p class="source">{said}</p>'

@@ -21,8 +21,6 @@ def listed(edits: Sequence[AppliedEdit], warning: str | None) -> str:
 
 def _item(place: int, edit: AppliedEdit) -> str:
     parts = [edit.name]
-    if edit.strength != 1:
-        parts.append(f"strength {edit.strength:g}")
     if edit.seconds is not None:
         parts.append(f"{edit.seconds:.1f} s")
     said = ""

@@ -7,6 +7,7 @@ const show = (column) => {
   all(".asked").forEach((part) => { part.hidden = part.dataset.column !== column; });
   all("[data-show]").forEach((button) =>
     button.setAttribute("aria-pressed", String(button.dataset.show === column)));
+  tell();
 };
 
 const point = (dot) => {
@@ -20,15 +21,25 @@ const point = (dot) => {
   row.scrollIntoView({behavior: "smooth", block: "nearest"});
 };
 
-const guess = (button) => {
-  const row = button.closest("tr"), part = button.closest(".asked");
-  row.classList.add("seen", button.dataset.guess === row.dataset.good ? "hit" : "miss");
-  const seen = [...part.querySelectorAll("tr.seen")];
+const scored = (part) => {  // one editor's guesses, beside what expecting the best would reach
+  const seen = [...part.querySelectorAll("tr.seen")], name = part.dataset.editor || "the edits";
+  if (!seen.length) return `What did ${name} do to each prompt?`;
   const best = seen.filter((other) => other.dataset.good === "1").length;
   const left = part.querySelectorAll(".guess").length - seen.length;
-  one(".guesses").textContent = `You saw ${part.querySelectorAll("tr.hit").length} of ` +
-    `${seen.length} coming of what ${part.dataset.editor || "the edits"} did. Whoever expects ` +
-    `that all is as it should be would have seen ${best}.` + (left ? ` ${left} to go.` : "");
+  return `You saw ${part.querySelectorAll("tr.hit").length} of ${seen.length} coming of what ` +
+    `${name} did. Whoever expects that all is as it should be would have seen ${best}.` +
+    (left ? ` ${left} to go.` : "");
+};
+
+const tell = () => {
+  const parts = all(".asked").filter((part) => !part.hidden || part.querySelector("tr.seen"));
+  one(".guesses").textContent = parts.map(scored).join(" ");
+};
+
+const guess = (button) => {
+  const row = button.closest("tr");
+  row.classList.add("seen", button.dataset.guess === row.dataset.good ? "hit" : "miss");
+  tell();
 };
 
 const copy = async (button) => {

@@ -213,7 +213,7 @@ class Asker:
                 return self.lm.tokenizer(text, add_special_tokens=False)["input_ids"]
         return before
 
-    def _chances(
+    def chances(
         self, pairs: Sequence[tuple[Ask, str | None]], said: Mapping[Ask, Answer]
     ) -> list[float | None]:
         """Probability of a whole answer behind a prompt: the product over its tokens.
@@ -239,12 +239,12 @@ class Asker:
     def _known(
         self, asks: Sequence[Ask], said: Sequence[Answer], answers: Sequence[str | None]
     ) -> list[list[float | None]]:
-        """`_chances` of the base model for each answer, computed once."""
+        """`chances` of the base model for each answer, computed once."""
         pairs = [(ask, answer) for answer in answers for ask in asks]
         missing = [pair for pair in dict.fromkeys(pairs) if pair not in self._chance]
         if missing:
             with self.lm.patched(lib.EMPTY, only=True):
-                values = self._chances(missing, dict(zip(asks, said, strict=True)))
+                values = self.chances(missing, dict(zip(asks, said, strict=True)))
             self._chance.update(zip(missing, values, strict=True))
         found = [[self._chance[ask, answer] for ask in asks] for answer in answers]
         while len(self._chance) > 8 * KEPT:

@@ -6,7 +6,6 @@ A form is checked before any work is done: whatever is wrong with it becomes one
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -39,12 +38,10 @@ SENTENCES = {  # where the class says it in a formula
     "malmen": "As MEND, with many facts joined by a regression.",
     "rledit": "As MALMEN, its network trained on whole streams of edits.",
 }
-SMALL = set(
-    "a an and are at by did do does for from in is it of on or that the to was were".split()
-)
 STEPS = ("steps", "epochs", "n_iter")  # what editors call the length of their search
 
 WARM = ("ultraedit", "grace", "rome")  # what the ready example is edited with in the background
+AHEAD = ("memit", "alphaedit")  # whose statistics are made then, those of their kind as well
 TICKED = ("ultraedit", "grace")  # in the stress test, when the page opens
 BASELINES = ("retrieval", "ft")  # always in the stress test: simple, and hard to beat
 
@@ -152,9 +149,8 @@ class Choices:
 
         A fact of the classroom brings its own test prompts, whatever its new answer (only the
         consequences belong to one answer: for another they are those of an example that asks the
-        same). Any other borrows neighbors and unrelated prompts from the classroom fact with the
-        nearest prompt, until the model has said which relation it means (see own_facts.py);
-        `relation` names it.
+        same). Any other has unrelated prompts only, until the model was asked for more (see
+        own_facts.py); `relation` names the relation that it means.
         """
         if relation and (not isinstance(relation, str) or relation not in self.relations):
             raise Trouble(f"There is no kind of fact '{given.short(relation)}'.")
@@ -177,25 +173,9 @@ class Choices:
                 if fact.target_new != case.fact.target_new:
                     follows = tuple(consequences.borrowed(fact, case.relation, self.cases.values()))
                 return Subject(replace(case, fact=fact, portability=follows), own=lines)
-        lender = self._lender(fact)
-        borrowed = replace(lender, fact=fact, paraphrases=(), portability=(), id="own")
-        return Subject(borrowed, lender.fact.subject, lines, typed=True, wanted=relation or "")
-
-    def _lender(self, fact: lib.Fact) -> lib.Case:
-        """The classroom case whose prompt shares most words; no neighbor names the subject."""
-        wanted, name = _words(fact.prompt), re.sub(r"^the ", "", fact.subject.casefold())
-
-        def alike(case: lib.Case) -> float:
-            has = _words(case.fact.prompt)
-            return len(wanted & has) / max(len(wanted | has), 1)
-
-        first = self.example(self.ready)  # it lends where nothing is alike
-        free = [
-            case
-            for case in (first, *self.cases.values())
-            if not any(name in probe.prompt.casefold() for probe in case.neighborhood)
-        ]
-        return max(free or [first], key=alike)
+        unrelated = self.example(self.ready).locality
+        case = lib.Case(fact, locality=unrelated, id="own")
+        return Subject(case, lines, typed=True, wanted=relation or "")
 
 
 def completed(subject: Any, prompt: Any) -> Any:
@@ -232,8 +212,3 @@ def _sentence(editor: type[lib.Editor]) -> str:
 def _sentence_of(error: Exception) -> str:
     text = str(error)
     return f"{text[:1].upper()}{text[1:]}."
-
-
-def _words(prompt: str) -> set[str]:
-    """The words of a prompt that tell what it asks; a prompt of small words only has none."""
-    return set(re.findall(r"\w+", prompt.casefold())) - SMALL

@@ -29,16 +29,12 @@ class AppliedEdit:
     patch: the patch with this edit and all before it.
     name: the editor's name as the page writes it.
     seconds: how long the edit took; None for an edit that came from a file.
-    strength: by what the visitor multiplies what the edit adds to the weights.
-    whole: `patch` with this edit at strength 1; None where that is `patch` itself.
     said: what the model answers to the edit's prompt, under the whole list; None: not asked.
     """
 
     patch: lib.Patch
     name: str
     seconds: float | None = None
-    strength: float = 1.0
-    whole: lib.Patch | None = None
     said: str | None = None
 
     @property
@@ -58,14 +54,6 @@ class AppliedEdit:
             return None
         return begins(self.said, self.fact.target_new)
 
-    def at(self, lm: lib.LM, strength: float, before: lib.Patch) -> AppliedEdit:
-        """The edit at another strength; `before` holds the edits before it."""
-        whole = self.patch if self.whole is None else self.whole
-        if strength == 1:
-            return replace(self, patch=whole, strength=1.0, whole=None)
-        patch = lib.scaled(lm, whole, strength, before)
-        return replace(self, patch=patch, strength=strength, whole=whole)
-
 
 def without(
     job: Job, lm: lib.LM, edits: Sequence[AppliedEdit], place: int
@@ -76,10 +64,10 @@ def without(
         before = kept[-1].patch if kept else lib.EMPTY
         share = number / len(later)
         job.report(share, f"Laying edit {place + 1 + number} again")
-        whole = _closed_form(lm, edits, edit, place)
-        if whole is None:
-            whole = _written_again(job, lm, edit, before, share, 1 / len(later))
-        kept.append(replace(edit, patch=whole, whole=None).at(lm, edit.strength, before))
+        patch = _closed_form(lm, edits, edit, place)
+        if patch is None:
+            patch = _written_again(job, lm, edit, before, share, 1 / len(later))
+        kept.append(replace(edit, patch=patch))
         yield
     return tuple(kept)
 
@@ -91,8 +79,7 @@ def _closed_form(
     before = edits[place - 1].patch if place else lib.EMPTY
     first = edit.patch.log[0] if edit.patch.log else None
     one_line = len(edits[place].patch.log) == len(before.log) + 1
-    whole = all(one.strength == 1 for one in edits)  # it takes out what was written, not a part
-    if first is None or first.editor not in lib.EDITORS or not (one_line and whole):
+    if first is None or first.editor not in lib.EDITORS or not one_line:
         return None
     editor = lib.EDITORS[first.editor](lm, **first.settings)
     return editor.without(edit.patch, len(before.log), exact=False)

@@ -1,4 +1,4 @@
-"""What visitors may do with edits that are there: keep another one, take one out, weaken it.
+"""What visitors may do with edits that are there: keep another one, take one out.
 
 Each is a job for the worker, and gives a View. Whatever takes an edit out proves that nothing else
 is left: the bytes of every matrix are compared with those the model came with, and the answers are
@@ -13,7 +13,6 @@ from collections.abc import Generator
 import torch
 
 import lib
-from lib.patch.patch import routed
 
 from . import edits, given
 from .asking import Asker
@@ -24,12 +23,7 @@ from .views import View
 from .visitors import Session
 from .worker import Job, Trouble, Worker
 
-MOST = 2.0  # times its own strength that an edit may have
 CHANGED = "Your edits changed meanwhile, so nothing was done: try again."
-ROUTED = (
-    "A memory answers a prompt or leaves it to the model, so the last edit has no strength: only "
-    "edits that change weights have."
-)
 PROOF = "The model's weights are byte-identical to those it came with"
 
 
@@ -60,23 +54,6 @@ class Revisions:
                 raise Trouble(f"{column.name} made no edit: {column.error}.")
             kept = AppliedEdit(column.patch, column.name, column.seconds)
             self._put(job, session, (*session.edits[:-1], kept), view.keep(index))
-            return session.view
-
-        return session.submit(self.worker, work)
-
-    def strengthen(self, session: Session, strength: float) -> Job:
-        """Give the last edit this strength, from 0 to 2, and ask everything again."""
-        wanted = min(max(given.number("strength", strength), 0.0), MOST)
-
-        def work(job: Job) -> View:
-            if not session.edits:
-                raise Trouble("There is no edit whose strength could change: press Edit first.")
-            *others, last = session.edits
-            before = others[-1].patch if others else lib.EMPTY
-            if routed(last.patch, before):
-                raise Trouble(ROUTED)
-            now = (*others, last.at(self.lm, wanted, before))
-            self._put(job, session, now, self._view(job, session, now))
             return session.view
 
         return session.submit(self.worker, work)

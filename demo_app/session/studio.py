@@ -15,11 +15,12 @@ from typing import Any
 
 import lib
 from lib.evaluation.answers import begins
+from lib.stored import make_missing
 
 from . import editor_settings, given
 from .asking import Asker
 from .calls import Calls
-from .choices import WARM, Choices
+from .choices import AHEAD, WARM, Choices
 from .edits import AppliedEdit, Health
 from .first_edits import FirstEdits
 from .memory_ceiling import MemoryCeiling
@@ -53,7 +54,7 @@ class Studio:
         self.worker, self.sessions, self.calls = Worker(), Sessions(), Calls()
         self.choices, self.health = Choices(lm), Health(lm)
         self.asker = Asker(lm)
-        self.own_facts = OwnFacts(lm)
+        self.own_facts = OwnFacts(lm, self.asker)
         self.first_edits = FirstEdits(lm, self.asker, self.choices)
         self.revisions = Revisions(lm, self.worker, self.asker, self.choices, self.health)
         self.ceiling: MemoryCeiling | None = None
@@ -77,7 +78,10 @@ class Studio:
         return Session()
 
     def warm_up(self) -> None:
-        """Edit the ready example in the background. Whoever comes goes first."""
+        """Edit the ready example in the background, and make what other editors will read.
+
+        Whoever comes goes first.
+        """
         subject = self.choices.ready_subject()
 
         def step(editor: str) -> Callable[[Job], Any]:
@@ -86,8 +90,19 @@ class Studio:
         def drawing(job: Job) -> None:
             importlib.import_module("lib.plot.style")  # with matplotlib, for the first figure
 
-        names = [editor for editor in WARM if editor in self.choices.editors()]
-        self.worker.whenever(self.health.read, *map(step, names), self.own_facts.warm, drawing)
+        def ahead(editor: str) -> Callable[[Job], None]:
+            def work(job: Job) -> None:
+                with job.counting(self.lm, "Preparing", 1, 0.0, 1.0):
+                    make_missing(self.choices.kind(editor)(self.lm).statistics())
+
+            return work
+
+        known = self.choices.editors()
+        names = [editor for editor in WARM if editor in known]
+        later = [ahead(editor) for editor in AHEAD if editor in known]
+        self.worker.whenever(
+            self.health.read, *map(step, names), self.own_facts.warm, drawing, *later
+        )
 
     # ---- what a visitor may do: each gives a job -----------------------------------------------
 

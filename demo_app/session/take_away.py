@@ -96,24 +96,16 @@ def code(studio: Studio, session: Session) -> str:
     """The lines of Python that make the visitor's edits, or that of the example in view."""
     patch = session.patch
     lines = ["import lib", "", "lm = lib.load()"]
-    strengths = [edit.strength for edit in session.edits]
-    if len(strengths) != len(patch.log):
-        strengths = [1.0] * len(patch.log)  # a loaded file holds several edits as one step
     if not patch:
         fact = subject_of(studio.choices, session).case.fact
         lines += [f"fact = {_fact(fact)}", 'patch = lib.EDITORS["rome"](lm).edit([fact])']
-    elif len(patch.log) == 1 and len(patch.facts) == 1 and strengths == [1]:
+    elif len(patch.log) == 1 and len(patch.facts) == 1:
         lines += [f"fact = {_fact(patch.facts[0])}", f"patch = {_call(studio.lm, patch.log[0])}"]
     else:
         lines.append("patch = lib.EMPTY")
-        for edit, strength in zip(patch.log, strengths, strict=True):
+        for edit in patch.log:
             facts = ", ".join(_fact(fact) for fact in edit.facts)
-            call = _call(studio.lm, edit, f"[{facts}], after=patch")
-            if strength != 1:
-                lines.append("before = patch")
-            lines.append(f"patch = {call}")
-            if strength != 1:
-                lines.append(f"patch = lib.scaled(lm, patch, {strength:g}, before)")
+            lines.append(f"patch = {_call(studio.lm, edit, f'[{facts}], after=patch')}")
     text = (patch.facts[-1] if patch.facts else subject_of(studio.choices, session).case.fact).text
     return "\n".join([*lines, "with lm.patched(patch):", f"    print(lm.answer({_quoted(text)}))"])
 

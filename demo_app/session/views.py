@@ -20,6 +20,7 @@ Ask = tuple[str, bool]  # a prompt, and whether it is asked in chat form
 EDITS = 20  # edits that one visitor may have applied at once
 
 _SENTENCE = re.compile(r".*?[.!?](?=\s|$)|[^\n]*", re.S)
+_SMALL = frozenset("a an and are at by for from in is it its of on or that the to was".split())
 _WORD = re.compile(r"[^\W_][\w'’-]*")
 
 
@@ -77,15 +78,13 @@ class Subject:
     """What is looked at: a fact with all prompts that test an edit of it.
 
     case: the fact with its test prompts.
-    borrowed: the subject of the example that lent neighbors and unrelated prompts, if any did.
     own: the visitor's own prompts.
     typed: whether the fact is no example, so that the model has to say which prompts test it.
     wanted: the relation of the classroom that the visitor names for a typed fact; "" names none.
-    nearest: the relations that come nearest, where none fits a typed fact.
+    nearest: the relations that come nearest, where none is sure to be that of a typed fact.
     """
 
     case: lib.Case
-    borrowed: str | None = None
     own: tuple[str, ...] = ()
     typed: bool = False
     wanted: str = ""
@@ -216,3 +215,15 @@ def first_word(text: str) -> str | None:
     """The first word of an answer, None without one: " Paris, France" -> "Paris"."""
     found = _WORD.search(text)
     return found.group() if found else None
+
+
+def clause(text: str) -> str:
+    """An answer up to its first word that says something: " the Romans to" -> "the Romans".
+
+    "" where the first line has none.
+    """
+    words = first_sentence(text).split()
+    for end, word in enumerate(words, 1):
+        if _WORD.search(word) and word.strip(",;:.!?").casefold() not in _SMALL:
+            return " ".join(words[:end]).strip(",;:.!?…")
+    return ""

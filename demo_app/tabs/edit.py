@@ -9,15 +9,11 @@ from typing import Any
 
 import gradio as gr
 
-import lib
-from lib.patch.patch import routed
-
 from ..html import edits as listed
 from ..html import render
 from ..html.comparison import comparison, headline, status
 from ..html.theme import SCRIPT
 from ..session import gallery, given, links
-from ..session.revisions import MOST
 from ..session.studio import Studio
 from ..session.views import View
 from ..session.visitors import Session
@@ -33,7 +29,8 @@ SHOW_RESULT = """(...given) => {
 STALE = '<p class="stale">Until then the answers below are those from before.</p>'
 LOOKS = (
     '<div class="looks"><label><input type="checkbox" id="numbers"> Numbers</label>'
-    '<label><input type="checkbox" id="guess-first"> Guess first</label></div>'
+    '<label><input type="checkbox" id="guess-first"> Guess first</label>'
+    '<label><input type="checkbox" id="large"> Large type</label></div>'
 )  # what they show and hide stands in try.css
 
 
@@ -57,15 +54,6 @@ class Page:
                 gr.HTML(LOOKS)
             with gr.Accordion("", open=False, visible=False, elem_id="list") as self.box:
                 self.edits = gr.HTML("", js_on_load=SCRIPT)
-                self.strength = gr.Slider(
-                    0,
-                    MOST,
-                    1,
-                    step=0.05,
-                    label="Strength of the last edit",
-                    info="what it adds to the weights is multiplied by it",
-                    elem_id="strength",
-                )
                 self.everything = gr.Button("Undo all", size="sm", scale=0, min_width=100)
             with gr.Column(elem_classes="card", elem_id="write"):
                 self.free_prompt()
@@ -81,7 +69,6 @@ class Page:
             self.exhibit,
             self.box,
             self.edits,
-            self.strength,
         ]
         self.wire()
 
@@ -135,9 +122,6 @@ class Page:
                 index = given.whole("number of the editor to keep", chosen(event, "index"))
             yield from self.run(request, partial(studio.revisions.keep, index=index))
 
-        def strengthen(strength: float, request: gr.Request) -> Iterator:
-            yield from self.run(request, partial(studio.revisions.strengthen, strength=strength))
-
         def stop(request: gr.Request) -> None:
             studio.sessions.get(request.session_hash).stop(aside=False)
 
@@ -165,7 +149,6 @@ class Page:
         )
         self.last.click(undo_last, None, self.outputs, api_name="undo_last", **OPEN)
         self.everything.click(undo_all, None, self.outputs, api_name="undo_all", **OPEN)
-        self.strength.release(strengthen, self.strength, self.outputs, api_name="strength", **OPEN)
         self.table.select(keep, None, self.outputs, **HIDDEN)
         self.edits.select(take_out, None, self.outputs, **HIDDEN)
 
@@ -228,8 +211,6 @@ class Page:
     def rest(self, session: Session, wrong: str | None, view: View | None) -> dict:
         """The page at rest, with a view's comparison or the one that is there."""
         edits = session.edits
-        before = edits[-2].patch if len(edits) > 1 else lib.EMPTY
-        scaled = bool(edits) and not routed(edits[-1].patch, before)
         page: dict[Any, Any] = {
             self.live: render.header(self.studio.lm.plain_name, len(edits)),
             self.last: gr.Button(interactive=bool(edits)),
@@ -239,7 +220,6 @@ class Page:
                 f"Your edits ({len(edits)})", visible=bool(edits), open=len(edits) > 1
             ),
             self.edits: listed.listed(edits, session.warning),
-            self.strength: gr.Slider(value=edits[-1].strength if edits else 1.0, visible=scaled),
         }
         if view is None:
             return {self.status: wrong, **page}

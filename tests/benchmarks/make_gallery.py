@@ -1,4 +1,6 @@
-"""Makes demo_app/gallery.json: makes each edit of the gallery and stores what the model then says.
+"""Makes demo_app/gallery.json, and preview.png of one of its surprises.
+
+Each edit of the gallery is made, and what the model then says is stored.
 
     python -m tests.benchmarks.make_gallery                 # every exhibit
     python -m tests.benchmarks.make_gallery sheepdog flash  # these; the others stay as stored
@@ -12,13 +14,20 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
+from matplotlib.figure import Figure
+
 import lib
+from demo_app.app import PREVIEW
 from demo_app.session import gallery
 from demo_app.session.gallery import Exhibit, Said, Step
 from demo_app.session.studio import Studio
 from demo_app.session.visitors import Session
+from lib import plot
+
+PREVIEWED = "restaurant"  # fine-tuning moves what nobody has edited
 
 TOWER = ("The Eiffel Tower", "{} is located in the city of", "Rome")
 SAID = "The Eiffel Tower is located in the city of"
@@ -252,6 +261,7 @@ def main() -> int:
             print(f"{wanted.key}: as its sentence says")
         store(lm, kept)
     store(lm, kept)
+    preview(list(kept.values()))
     studio.close()
     return int(failed > 0)
 
@@ -282,6 +292,22 @@ def store(lm: lib.LM, kept: dict[str, Exhibit]) -> None:
     ]
     held = {"model": lm.name, "fingerprint": lm.fingerprint, "exhibits": entries}
     gallery.FILE.write_text(json.dumps(held, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+
+
+def preview(exhibits: Sequence[Exhibit]) -> None:
+    """Draw the picture that a link to the page shows: one surprise, with what was measured."""
+    shown = next((one for one in exhibits if one.key == PREVIEWED), None)
+    if shown is None:
+        return
+    figure = Figure(figsize=(12, 6.3), facecolor="#f7f8fa")
+    figure.text(0.06, 0.84, shown.title, size=34, weight="bold", color=plot.style.INK)
+    for row, one in enumerate(shown.said[:3]):
+        y = 0.66 - 0.19 * row
+        figure.text(0.06, y, f"{one.prompt} …", size=19, color=plot.style.INK)
+        answers = f"{one.before}  →  {one.after}"
+        figure.text(0.06, y - 0.075, answers, size=24, weight="bold", color=plot.style.EDITED)
+    figure.text(0.06, 0.06, "Edit a language model's memory: what else moved?", size=18)
+    figure.savefig(PREVIEW, dpi=100, metadata={"Software": None})
 
 
 if __name__ == "__main__":

@@ -95,24 +95,17 @@ def test_every_editor_is_offered_with_a_sentence(studio):
 def test_a_classroom_fact_brings_its_own_prompts_whatever_its_new_answer(studio):
     prompt = "The Eiffel Tower is located in the city of"
     found = studio.choices.subject("The Eiffel Tower", prompt, "Oslo")
-    assert found.borrowed is None and found.case.id == 0
+    assert not found.typed and found.case.id == 0
     assert found.case.fact.target_new == "Oslo" and len(found.case.paraphrases) == 2
 
 
-def test_a_typed_fact_borrows_neighbors_of_the_same_kind(studio):
+def test_a_typed_fact_has_no_neighbors_until_the_model_was_asked(studio):
     found = studio.choices.subject("Devin Castle", "Devin Castle is located in the city of", "Oslo",
                            "Where is it?\n\n Where is it? \nAnd?")  # fmt: skip
     assert found.own == ("Where is it?", "And?") and not found.case.paraphrases
-    lender = next(c for c in studio.choices.cases.values() if c.fact.subject == found.borrowed)
-    assert lender.relation == "located in the city of"
-    assert found.case.neighborhood == lender.neighborhood
     assert {group for group, *_ in found.prompts} == {
-        "edit", "chat", "own", "neighbor", "negation", "unrelated",
+        "edit", "chat", "own", "negation", "unrelated",
     }  # fmt: skip
-    # a question like no other borrows from the tower, and what is borrowed never names the subject
-    assert studio.choices.subject("Nobody", "{} snores", "x").borrowed == "The Eiffel Tower"
-    found = studio.choices.subject("Big Ben", "Tourists go to {} in the city of", "Oslo")
-    assert not any("Big Ben" in probe.prompt for probe in found.case.neighborhood)
 
 
 @pytest.mark.parametrize(
@@ -429,14 +422,12 @@ def test_stopping_an_edit_changes_nothing(studio):
     assert session.edits == () and not studio.lm.blocks[-1]._forward_pre_hooks
 
 
-@pytest.mark.parametrize("change", ["edit", "keep", "take out", "strength"])
+@pytest.mark.parametrize("change", ["edit", "keep", "take out"])
 def test_a_stop_at_the_very_end_changes_nothing(studio, monkeypatch, change):
     """The last that is done is to ask the new list: until then the list is the old."""
     session = Session()
     edit(studio, session)
     studio.edit(session, studio.choices.subject(*TOWER, "qz"), ["ft", "retrieval"]).outcome()
-    if change == "strength":
-        edit(studio, session)
     held, checked = session.edits, studio.health.checked
 
     def stopped(job, *given, **more):
@@ -449,7 +440,6 @@ def test_a_stop_at_the_very_end_changes_nothing(studio, monkeypatch, change):
         "edit": lambda: studio.edit(session, studio.choices.subject(*TOWER, "qz"), "ft"),
         "keep": lambda: studio.revisions.keep(session, 1),
         "take out": lambda: studio.revisions.undo(session, 0),
-        "strength": lambda: studio.revisions.strengthen(session, 0.5),
     }[change]
     with pytest.raises(Stopped):
         start().outcome()
@@ -873,9 +863,9 @@ def test_a_loaded_patch_shows_in_the_first_tab(page, tmp_path):
     patch = lib.EDITORS["ft"](page[1].lm).edit([fact])
     client, path = visitor(page), patch.save(tmp_path / "mine.safetensors")
     client.predict(handle_file(path), api_name="/load")
-    status, _, shown, live, *_, listed, strength = client.predict(api_name="/loaded")
+    status, _, shown, live, *_, listed = client.predict(api_name="/loaded")
     assert "your edits so far" in status and "1 edit live" in live and "<b>xy" in shown
-    assert "The Eiffel Tower → xy" in listed and strength["visible"]
+    assert "The Eiffel Tower → xy" in listed
     client.close()
 
 

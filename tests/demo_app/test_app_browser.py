@@ -95,7 +95,7 @@ def test_it_opens_on_the_finished_comparison(visit, tmp_path):
     numbers = page.locator("small.num >> visible=true")
     assert numbers.count() == 0
     page.get_by_label("Numbers").check()
-    assert numbers.count() == 8 and "10<" not in page.locator("#table").inner_html()
+    assert numbers.count() == 8 and "10<sup" not in page.locator("#table").inner_html()
     page.get_by_label("Numbers").uncheck()
     press(page, "FT-M")
     assert page.locator(".half.stay tr.neighbor td.mark.bad >> visible=true").count() == 2
@@ -129,8 +129,8 @@ def test_one_guesses_each_row_and_then_sees_it(visit, tmp_path):
         assert seen.count() == number
         rows.first.locator("button").first.click()
     line = page.locator(".guesses").inner_text()
-    assert "You saw 7 of 8 coming of what ROME did" in line and "would have seen 7" in line
-    assert page.locator("table.score").is_visible() and page.locator("tr.miss").count() == 1
+    assert "You saw 6 of 8 coming of what ROME did" in line and "would have seen 6" in line
+    assert page.locator("table.score").is_visible() and page.locator("tr.miss").count() == 2
     page.screenshot(path=tmp_path / "guessed.png")
     fits_both(page)
 
@@ -228,10 +228,6 @@ def test_side_by_side_and_an_edit_is_taken_out(visit, tmp_path):
     listed.locator("li", has_text="Colosseum").wait_for(timeout=60_000)
     assert listed.locator("li").count() == 2 and "GRACE" in listed.inner_text()
     page.locator("#list").screenshot(path=tmp_path / "list.png")
-    strength = page.get_by_label("number input for Strength of the last edit")
-    strength.fill("0")
-    strength.press("Tab")
-    listed.locator("li", has_text="strength 0").wait_for(timeout=180_000)
     listed.get_by_role("button", name="take out: The Eiffel Tower → Rome").click()
     live(page, "1 edit live")
     assert "byte-identical" in said(page, "Undone")

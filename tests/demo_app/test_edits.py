@@ -7,7 +7,6 @@ import torch
 
 import lib
 from demo_app.html.edits import listed
-from demo_app.session import take_away
 from demo_app.session.edits import AppliedEdit, without
 from demo_app.session.visitors import Session
 from demo_app.session.worker import Trouble
@@ -91,45 +90,3 @@ def test_each_edit_says_whether_it_holds_and_has_a_way_out(studio):
 def patch_of(count: int) -> lib.Patch:
     fact = lib.Fact(*TOWER, "xy")
     return lib.Patch(log=(lib.Edit("memit", {}, (fact,) * count),))
-
-
-def test_the_strength_scales_the_last_edit_and_comes_back_exactly(studio):
-    session = Session()
-    edit(studio, session)
-    whole = session.patch
-    view = studio.revisions.strengthen(session, 0.5).outcome()
-    base, full, half = (weight(studio, one) for one in (lib.EMPTY, whole, session.patch))
-    torch.testing.assert_close(half, (base + full) / 2, atol=1e-5, rtol=1e-4)
-    assert view.live == 1 and "strength 0.5" in listed(session.edits, None)
-    assert "lib.scaled(lm, patch, 0.5, before)" in take_away.code(studio, session)
-    studio.revisions.strengthen(session, 0.0).outcome()
-    assert torch.equal(weight(studio, session.patch), base)
-    studio.revisions.strengthen(session, 1e8).outcome()
-    assert session.edits[0].strength == 2.0, "more than there is becomes the most"
-    studio.revisions.strengthen(session, 1.0).outcome()
-    assert session.patch is whole and "scaled" not in take_away.code(studio, session)
-
-
-def test_taking_out_keeps_the_strength_of_the_others(studio):
-    session = Session()
-    edit(studio, session)
-    edit(studio, session, "qz")
-    studio.revisions.strengthen(session, 2.0).outcome()
-    studio.revisions.undo(session, 0).outcome()
-    (left,) = session.edits
-    base = weight(studio)
-    assert left.strength == 2.0
-    gap, single = weight(studio, left.patch) - base, weight(studio, left.whole) - base
-    torch.testing.assert_close(gap, 2 * single, atol=1e-4, rtol=1e-3)
-
-
-def test_a_routed_edit_has_no_strength_and_wrong_numbers_are_one_sentence(studio):
-    session = Session()
-    with pytest.raises(Trouble, match="no edit whose strength"):
-        studio.revisions.strengthen(session, 0.5).outcome()
-    edit(studio, session, editor="retrieval")
-    with pytest.raises(Trouble, match="has no strength"):
-        studio.revisions.strengthen(session, 0.5).outcome()
-    for wrong in (None, "1", float("nan"), True, [1]):
-        with pytest.raises(Trouble, match="The strength should be a number"):
-            studio.revisions.strengthen(session, wrong)
