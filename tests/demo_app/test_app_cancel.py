@@ -62,7 +62,8 @@ def measure(studio, session, folder):
 
 
 def edit(studio, session, folder):
-    for kept in studio.first_edits.made, studio.asker._base, studio.asker._chance:
+    asker, facts = studio.asker, studio.own_facts
+    for kept in studio.first_edits.made, asker._base, asker._chance, facts._found:
         kept.clear()
     subject = studio.choices.subject("bravo", "{} is", "qz")
     studio.edit(session, subject, ["ft", "retrieval"], keep_none=True).outcome()
