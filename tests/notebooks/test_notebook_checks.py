@@ -55,10 +55,10 @@ def traced_once():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("word", SYNONYM)
-def test_the_check_of_a_synonym_names_the_mistake(default_lm, word, traced_once, monkeypatch):
+def test_the_check_of_a_synonym_names_the_mistake(plain_lm, word, traced_once, monkeypatch):
     monkeypatch.setattr(checks_03, "trace", traced_once)
     pairs = [(f"{name} is a city in the country of", name) for name in SYNONYM[word]]
-    said = checks_03.synonym(default_lm, 0.117, *pairs)
+    said = checks_03.synonym(plain_lm, 0.117, *pairs)
     assert word in said and said.startswith("solved") == (word == "solved"), said
 
 

@@ -113,7 +113,7 @@ def world(request) -> World:
     """A random model of four layers; among the slow tests the embedded one."""
     if request.param == "tiny":
         return tiny_world()
-    return default_world(request.getfixturevalue("default_lm"))
+    return default_world(request.getfixturevalue("plain_lm"))
 
 
 def near(mine: torch.Tensor, theirs: torch.Tensor, relative: float) -> None:
