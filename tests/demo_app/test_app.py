@@ -732,7 +732,7 @@ def test_the_page_starts_with_every_file_of_its_cache_damaged(tmp_path, monkeypa
         tiny.model("llama").model.save_pretrained(folder)
         tiny.tokenizer().save_pretrained(folder)
 
-    standing = replace(packaged_models.DEFAULT, name="tiny-llama")
+    standing = replace(packaged_models.DEFAULT, name="tiny-llama", sink=None)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(packaged_models, "DEFAULT", standing)
     monkeypatch.setattr(packaged_models, "_download", lambda *_, **__: None)
