@@ -180,10 +180,11 @@ def placed(demo: Blocks, tabs: gr.Tabs, cards: list[Card], taken: TakeAway) -> N
 
 def appearance() -> dict[str, Any]:
     """How a page looks and what its web server takes; Gradio wants it where it is served."""
+    shown = os.path.relpath(PREVIEW)  # the page tells nobody where it is installed
     return {
         "theme": theme(),
         "css": CSS,
-        "head": f'{HEAD}<meta property="og:image" content="{_place()}/gradio_api/file={PREVIEW}">',
+        "head": f'{HEAD}<meta property="og:image" content="{_place()}/gradio_api/file={shown}">',
         "allowed_paths": [str(PREVIEW)],
         "footer_links": [],
         "run_history": False,

@@ -232,6 +232,9 @@ def test_side_by_side_and_an_edit_is_taken_out(visit, tmp_path):
     live(page, "1 edit live")
     assert "byte-identical" in said(page, "Undone")
     fits_both(page)
+    with page.expect_event("dialog") as asked:
+        page.reload(wait_until="load")
+    assert asked.value.type == "beforeunload", "an edit that is live is not lost by a slip"
 
 
 def test_a_link_makes_the_edit_again(visit, tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from ..support.browser import fits
@@ -94,3 +96,4 @@ def test_the_keyboard_closes_menus_and_the_page_has_a_preview(visit):
         preview if preview.startswith("http") else page.url.split("/?")[0] + preview
     )
     assert found.ok and found.headers["content-type"] == "image/png"
+    assert str(Path(__file__).parents[2]) not in page.content(), "nobody is told where it stands"

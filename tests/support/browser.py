@@ -53,13 +53,18 @@ def visit(browser, address):
     """Opens the page; at the end fails on console errors and on requests to any other host."""
     pages, wrong = [], []
 
+    def answer(dialog) -> None:
+        if dialog.type != "beforeunload":  # the browser's own, where edits would be lost
+            wrong.append("a dialog")
+        dialog.accept()
+
     def open_page(width: int = 1280, theme: str = "light", query: str = ""):
         context = browser.new_context(viewport={"width": width, "height": 900})
         context.set_default_timeout(120_000)  # a busy machine takes its time
         page = context.new_page()  # a second page of the context is the same visitor's other window
         page.on("console", lambda m: wrong.append(m.text) if m.type == "error" else None)
         page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("dialog", lambda dialog: (wrong.append("a dialog"), dialog.dismiss()))
+        page.on("dialog", answer)
         page.on("request", lambda r: wrong.append(r.url) if not _ours(r.url, address) else None)
         page.goto(f"{address}/?__theme={theme}{query}")
         page.get_by_role("heading", name="Edit a language model's memory").wait_for()
