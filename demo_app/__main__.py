@@ -65,7 +65,7 @@ def open_page(
     stored, subject = examples.of(lm), studio.choices.ready_subject()
     ready = None if stored is None else stored.view(subject)
     looked = studio.look(studio.visitor(), subject) if ready is None else None
-    from .app import appearance, build
+    from .app import ROUTES, appearance, build
     from .guard import ANY, HANDLERS, hosts_of, lifespan
 
     if settings.get("share") or os.environ.get("SYSTEM") == "spaces":
@@ -82,6 +82,7 @@ def open_page(
             app_kwargs={
                 "lifespan": lifespan(hosts, origins, studio.calls.stop),
                 "exception_handlers": HANDLERS,
+                "routes": ROUTES,
             },
             **appearance(),
             **settings,

@@ -15,6 +15,8 @@ from typing import Any
 
 import gradio as gr
 from gradio.components.api_component import Api
+from starlette.responses import FileResponse
+from starlette.routing import Route
 
 from .api import endpoints
 from .html import render
@@ -52,6 +54,7 @@ HEAD = (
     'if (document.querySelector("#top .live.on")) event.preventDefault(); });</script>'
 )  # whoever leaves or reloads with edits that are live is asked first
 PREVIEW = Path(__file__).with_name("preview.png")  # as make_gallery draws it
+ROUTES = [Route("/preview.png", lambda request: FileResponse(PREVIEW))]
 LAB = "Questions about your edits. Each opens with a stored answer; its button asks about yours."
 PLACED = """() => {
   const address = new URL(location.href), place = "%s";
@@ -180,23 +183,17 @@ def placed(demo: Blocks, tabs: gr.Tabs, cards: list[Card], taken: TakeAway) -> N
 
 def appearance() -> dict[str, Any]:
     """How a page looks and what its web server takes; Gradio wants it where it is served."""
-    shown = os.path.relpath(PREVIEW)  # the page tells nobody where it is installed
+    host = os.environ.get("SPACE_HOST")  # elsewhere only visitors know the page's address
+    place = f"https://{host}" if host else ""
     return {
         "theme": theme(),
         "css": CSS,
-        "head": f'{HEAD}<meta property="og:image" content="{_place()}/gradio_api/file={shown}">',
-        "allowed_paths": [str(PREVIEW)],
+        "head": f'{HEAD}<meta property="og:image" content="{place}/preview.png">',
         "footer_links": [],
         "run_history": False,
         "ssr_mode": False,
         "max_file_size": PATCH + HEADER,
     }
-
-
-def _place() -> str:
-    """The address under which a host shows the page; "" where only its visitors know it."""
-    host = os.environ.get("SPACE_HOST")
-    return f"https://{host}" if host else ""
 
 
 class Forgotten:
