@@ -103,9 +103,10 @@ def main(arguments: list[str] | None = None) -> int:
         "--share", action="store_true", help="also a public link, which gradio gives"
     )
     parser.add_argument(
-        "--model", help="a hub id, a local folder, or gemma-3-270m (Gemma Terms of Use, "
+        "--model",
+        help="a hub id, a local folder, or gemma-3-270m (Gemma Terms of Use, "
         "ai.google.dev/gemma/terms); default: the embedded model",
-    )  # fmt: skip
+    )
     parser.add_argument(
         "--allow-host", action="append", default=[], metavar="NAME",
         help="a name under which the page may be called, beside those of this machine; * is every",

@@ -202,8 +202,9 @@ def _numbers(view: View, row: Row) -> str:
     """The row's verdict in words, its probabilities and its divergence."""
     parts = [NAMES.get(row.group, ""), row.word]
     for answer, was, now in (
-        (view.new, row.p_before, row.p_after), (view.old, row.old, row.old_after),
-    ):  # fmt: skip
+        (view.new, row.p_before, row.p_after),
+        (view.old, row.old, row.old_after),
+    ):
         if answer and was is not None:
             after = "" if now is None else f" → {number(now)}"
             parts.append(f"p({_few(answer.split())}) {number(was)}{after}")

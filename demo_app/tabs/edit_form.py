@@ -145,8 +145,9 @@ def _field(value: str, label: str, hint: str, scale: int) -> gr.Textbox:
 
 def _with(studio: Studio, names: list[str]) -> str:
     """The name of the fold: "With ROME · examples, settings"."""
-    known = [studio.choices.editors()[name][0] for name in names if name in
-             studio.choices.editors()]  # fmt: skip
+    known = [
+        studio.choices.editors()[name][0] for name in names if name in studio.choices.editors()
+    ]
     return f"With {', '.join(known) or 'no editor'} · examples, settings"
 
 

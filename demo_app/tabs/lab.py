@@ -90,9 +90,7 @@ class Card:
 
     def wire(self) -> None:
         """Every event of the card."""
-        outputs = [
-            self.status, self.caption, self.stop, self.begun, *self.answers, *self.buttons,
-        ]  # fmt: skip
+        outputs = [self.status, self.caption, self.stop, self.begun, *self.answers, *self.buttons]
         for action, button in zip(self.question.actions, self.buttons, strict=True):
 
             def ask(request: gr.Request, *given: Any, action: Action = action) -> Iterator[dict]:
