@@ -173,14 +173,18 @@ def refuse_unpatchable(model: nn.Module) -> None:
 
 
 def block_signature(block: nn.Module) -> inspect.Signature:
-    """The signature of a block's forward, which gives captured arguments their names."""
+    """The signature of a module's forward, which gives captured arguments their names."""
     return inspect.signature(block.forward)
 
 
-def cache_argument(block: nn.Module) -> str:
-    """The name of a block's argument for its key-value cache."""
-    names = block_signature(block).parameters
-    return next(name for name in ("past_key_values", "layer_past") if name in names)
+# Some families' blocks have their own word, and transformers 5.24 has another one than before.
+CACHE_NAMES = ("cache", "past_key_values", "layer_past")
+
+
+def cache_argument(module: nn.Module) -> str:
+    """The name of a block's or a model's argument for its key-value cache."""
+    names = block_signature(module).parameters
+    return next(name for name in CACHE_NAMES if name in names)
 
 
 def dense(weight: Tensor, transposed: bool) -> Tensor:

@@ -88,7 +88,7 @@ def generate(
             for name, choice in seqs.memo.items():
                 whole = choices.setdefault(name, torch.full((len(rows),), -1, dtype=choice.dtype))
                 whole[group] = choice.cpu()
-            past = getattr(out, "past_key_values", None) if cache else None
+            past = getattr(out, lm.cache_name, None) if cache else None
             chosen = choose(out.last_hidden_state[:, -1])
             go_on(lm, seqs, seqs.real, past, group, chosen, choose, accept)
     return Generated(new, choices)
@@ -130,9 +130,8 @@ def go_on(
             seqs.step(ids)
         else:
             seqs.extend(ids)
-        out = lm.backbone(
-            seqs.ids, seqs.real, mask=mask, past_key_values=past, use_cache=past is not None
-        )
+        more = {lm.cache_name: past, "use_cache": past is not None}
+        out = lm.backbone(seqs.ids, seqs.real, mask=mask, **more)
         chosen = choose(out.last_hidden_state[:, -1])
 
 

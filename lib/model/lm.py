@@ -23,6 +23,7 @@ from ..data.facts import Fact, encode_prompt, lookup, require_encodable
 from ..data.texts import GENERAL
 from . import activations, generation, packaged_models, scoring
 from .apply_patch import BEHIND, Patchable
+from .architectures import cache_argument
 from .lower_block_cache import LowerBlockCache
 from .sequences import Sequences
 
@@ -35,6 +36,7 @@ class LM(Patchable):
 
     tokenizer     its tokenizer.
     blocks        its transformer blocks.
+    cache_name    the name of its key-value cache, as an argument and in an output.
     lower_blocks  states kept by `LowerBlockCache.used`, None outside.
     """
 
@@ -43,6 +45,7 @@ class LM(Patchable):
         self.tokenizer = tokenizer
         self.lower_blocks: LowerBlockCache | None = None
         self.blocks = self.model.get_submodule(self.arch.blocks)
+        self.cache_name = cache_argument(self.model.base_model)
         self._reads: tuple[Any, str] = None, ""  # a tokenizer, and what it makes of a text
 
     def __repr__(self) -> str:

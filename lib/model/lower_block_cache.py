@@ -90,7 +90,7 @@ class LowerBlockCache:
 
     def _fits(self, more: dict[str, Any]) -> bool:
         """Whether a run with these arguments has the kept states below block `start`."""
-        if not self.start or more.get("use_cache", True) or "past_key_values" in more:
+        if not self.start or more.get("use_cache", True) or self.lm.cache_name in more:
             return False
         lm, base = self.lm, f"{self.lm.arch.blocks}."
         for name in lm._base:  # modules bound at the moment

@@ -182,7 +182,7 @@ class _Batch:
                 if q.state:
                     reply.state = wide[0].clone()
             best = self._predict(states, covered) if grows or any(covered) else []
-            self.counts, self.past = seqs.real.clone(), getattr(out, "past_key_values", None)
+            self.counts, self.past = seqs.real.clone(), getattr(out, lm.cache_name, None)
             prompts = seqs.prompt
             while any(rest):
                 now = [some[0] if some else () for some in rest]
@@ -204,8 +204,9 @@ class _Batch:
         between = self.counts.shape[1] - prompts.shape[1]
         mask = torch.cat([torch.nn.functional.pad(prompts, (0, between)), real], 1)
         seqs.step(ids, real)
-        out = self.lm.backbone(ids, real, mask=mask, past_key_values=self.past, use_cache=True)
-        self.past = out.past_key_values
+        more = {self.lm.cache_name: self.past, "use_cache": True}
+        out = self.lm.backbone(ids, real, mask=mask, **more)
+        self.past = out[self.lm.cache_name]
         self.counts = torch.cat([self.counts, torch.zeros_like(real)], 1)
         return [out.last_hidden_state[j, : len(end)] for j, end in enumerate(ends)]
 
