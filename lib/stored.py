@@ -4,7 +4,8 @@ Second moments, their eigenvectors, anchors and the like take seconds to minutes
 unedited model, a layer and a text alone. Each is one safetensors file that holds the label of what
 it belongs to and a checksum. A file that does not fit is removed and made again, with one warning,
 so that damage never changes an edit. Deleting the folder is always safe, and a folder that cannot
-be written costs time only.
+be written costs time only. What is small and takes long comes with the library for the packaged
+models, in the same form.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from .atomic_files import cache_folder, digest, whole_file
 from .errors import CacheWarning, sentence
 
 FORMAT = 1  # of the files; part of every label
+SHIPPED = Path(__file__).with_name("statistics")  # made by tests/benchmarks/ship_statistics.py
 SHARE = 4  # what is remembered takes at most this part of the machine's memory, a quarter
 Tensors = dict[str, Tensor]
 T = TypeVar("T")
@@ -52,11 +54,18 @@ class Stored:
     @property
     def path(self) -> Path:
         """The file, whose name is a hash of the label."""
-        return cache_folder() / self.kind / f"{text_hash(self._text)[:24]}.safetensors"
+        return cache_folder() / self.kind / self.shipped.name
+
+    @property
+    def shipped(self) -> Path:
+        """The file that comes with the library, if there is one."""
+        return SHIPPED / self.kind / f"{text_hash(self._text)[:24]}.safetensors"
 
     def tensors(self) -> Tensors:
         """The tensors, read or made."""
-        found = _recall(self) or (self._read() if self.is_there() else None)
+        found = _recall(self) or self._read(self.shipped)
+        if found is None and self.is_there():
+            found = self._read(self.path)
         if found is None:
             ((_, found),) = self.make([self.key])
             self.write(found)
@@ -65,7 +74,8 @@ class Stored:
     def is_there(self) -> bool:
         """Whether the tensors are in memory or in a file, which is not opened yet."""
         try:
-            return _recall(self) is not None or os.path.lexists(self.path)
+            ready = _recall(self) is not None or self.shipped.is_file()
+            return ready or os.path.lexists(self.path)
         except RuntimeError:  # nobody knows a home folder
             return False
 
@@ -86,9 +96,8 @@ class Stored:
         key = "" if self.key is None else f" {self.key}"
         return f"format {FORMAT}, {self.kind}: {self.label}{key}"
 
-    def _read(self) -> Tensors | None:
+    def _read(self, path: Path) -> Tensors | None:
         """The tensors of the file; None where it is gone, or damaged and removed."""
-        path = self.path
         try:
             if not stat.S_ISREG(path.stat().st_mode):  # a pipe would wait for ever
                 raise ValueError("it is no file")

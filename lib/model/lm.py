@@ -100,7 +100,9 @@ class LM(Patchable):
         if self._reads[0] is not tokenizer:
             text = GENERAL.read_text(encoding="utf-8")
             ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-            config = self.model.config.to_dict() | {"_name_or_path": None}
+            # what differs from the family's defaults, which grow with transformers' versions
+            config = self.model.config.to_diff_dict()
+            config |= {"_name_or_path": None, "transformers_version": None}
             self._reads = tokenizer, f"{config} {ids}"
         special = tokenizer.special_tokens_map, getattr(tokenizer, "added_tokens_decoder", None)
         template = getattr(tokenizer, "chat_template", None)
