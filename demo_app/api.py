@@ -32,22 +32,22 @@ def endpoints(studio: Studio) -> None:
         target: str,
         editor: str = "rome",
         own: str = "",
-        layer: int | None = None,
-        steps: int | None = None,
+        settings: str = "",
         kind: str = "",
         request: gr.Request = None,
     ) -> dict:
         """Write one fact on top of this visitor's edits, and ask everything again.
 
-        The prompt has {} or the subject itself in it; own: more prompts, one per line. kind: the
-        relation of the classroom whose rewordings and neighbors test a fact of your own; "" finds
-        it. Comes back with that relation (null: none fits), with what was measured, and with every
+        The prompt has {} or the subject itself in it; own: more prompts, one per line. settings:
+        of the editor, one name = value per line, as /settings lists them. kind: the relation of
+        the classroom whose rewordings and neighbors test a fact of your own; "" finds it. Comes
+        back with that relation (null: none fits), with what was measured, and with every
         row before and after.
         """
 
         def start(session: Session) -> Job:
             wanted = studio.choices.subject(subject, prompt, target, own, kind)
-            return studio.edit(session, wanted, editor, layer, steps, listed=False)
+            return studio.edit(session, wanted, editor, more=settings, listed=False)
 
         view = await _done(studio, request, start)
         found = {
@@ -136,6 +136,7 @@ def summary(column: Column) -> dict:
         "neighbors_kept": list(kept) if kept[1] else None,
         "unrelated_kl_nats": column.moved,
         "seconds": column.seconds,
+        "stored": column.stored,
     }
 
 

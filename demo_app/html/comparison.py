@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
+from lib.evaluation.answers import begins
+
 from ..session.views import Column, Row, Subject, View, first_sentence, tally
-from .render import NOTHING, number
+from .render import NOTHING, number, took
 
 MORE = {  # group -> what it is, and what one wishes for it
     "unrelated": "about something else: it should go on as before",
@@ -46,23 +48,24 @@ def status(view: View, link: str = "") -> str:
     link: the query of an address that makes the edit again.
     """
     if view.undone:
-        return f'<div class="status done" role="status">↺ {escape(view.note or "")}</div>'
-    if view.editor is None:
+        return f'<div class="status done" role="status">↺ {escape(view.undone)}</div>'
+    column, first = view.column, view.rows[0]
+    if column is None:
         line = "Before, and after your edits so far." if view.live else "What the model says now."
         line += f" Press <b>Edit</b> to make it say “{escape(view.new)}”."
         return f'<div class="status" role="status"><span>{line}</span></div>'
-    editor = escape(view.editor)
-    lead = "We changed one fact."
-    if view.rows[0].good is False:
-        lead = f"{editor} was to change one fact, and the model does not say so."
-    parts = ["stored example", editor]
-    if not view.stored:
-        parts = [editor, f"{view.seconds or 0:.1f} s"]
+    editor, lead = escape(column.name), "We changed one fact."
+    if begins(first.before, view.new):
+        lead = "The model said so before any edit."
+    if first.good is False:
+        lead = f"✗ {editor} was to change one fact, and the model does not say so."
+        if not view.stored:
+            lead += f' <button type="button" data-out="{view.live - 1}">take it out</button>'
+    when = "stored example" if view.stored else took(column.seconds, column.stored)
     copy = f'<button type="button" data-link="{escape(link)}">copy link</button>' if link else ""
-    warning = f'<p class="note">Note: {escape(view.note)}</p>' if view.note else ""
     return (
         f'<div class="status done" role="status"><span>{lead} <b>What else moved?</b> '
-        f"<small>{' · '.join(parts)}</small>{copy}</span></div>{warning}"
+        f"<small>{editor} · {when}</small>{copy}</span></div>"
     )
 
 
@@ -82,7 +85,7 @@ def comparison(view: View) -> str:
     several = [column for column in view.columns if column.rows]
     asked = [column.rows for column in several] or [view.rows]
     live = next((i for i, rows in enumerate(asked) if rows is view.rows), 0)
-    names = [column.name for column in several] or [view.editor or ""]
+    names = [column.name for column in several] or [""]
     parts = [
         f'<div class="asked" data-column="{i}" data-editor="{escape(names[i])}"'
         f"{'' if i == live else ' hidden'}>{_blocks(view, rows)}</div>"

@@ -41,17 +41,11 @@ class Opened:
 
 
 def place(query: Mapping[str, str]) -> tuple[str, str]:
-    """(place, question) of an address: ("lab", "trace") of ?place=trace; ("", "") of any other.
-
-    Links that are older name a tab, as ?tab=gallery, or a race.
-    """
-    name = str(query.get(PLACE) or query.get("tab") or "").strip()
-    if query.get("race"):
-        name = "lifelong"
+    """(place, question) of an address: ("lab", "trace") of ?place=trace; ("", "") of any other."""
+    name = str(query.get(PLACE) or "")
     if name in QUESTIONS:
         return LAB, name
-    named = {"gallery": SURPRISES, "about": LAB, SURPRISES: SURPRISES, LAB: LAB}
-    return named.get(name, ""), ""
+    return (name if name in (SURPRISES, LAB) else ""), ""
 
 
 def slug(text: str) -> str:

@@ -116,6 +116,8 @@ class Column:
     patch: the patch that holds the edit; None where the editor refused.
     seconds: how long the edit took.
     error: the sentence with which the editor refused.
+    stored: whether it was written before, for somebody else or before the page was asked; its
+        seconds are those that it took then.
     """
 
     editor: str
@@ -124,6 +126,7 @@ class Column:
     patch: lib.Patch | None = None
     seconds: float = 0.0
     error: str | None = None
+    stored: bool = False
 
     def tally(self, group: str) -> tuple[int, int]:
         """(rows as one would wish, rows) of a group."""
@@ -142,10 +145,7 @@ class View:
     subject: what was asked about.
     rows: the rows of the column that is live.
     live: how many edits are applied.
-    editor: the editor of the live column, as the page writes it.
-    seconds: how long its edit took.
-    note: a remark, e.g. a warning, or what an undo has verified.
-    undone: whether the view shows the result of an undo.
+    undone: what an undo has verified; None where the view is not the result of one.
     columns: one per editor that was asked to edit.
     chosen: the index of the live column.
     old: the answer so far, where one is known.
@@ -155,14 +155,16 @@ class View:
     subject: Subject
     rows: tuple[Row, ...]
     live: int = 0
-    editor: str | None = None
-    seconds: float | None = None
-    note: str | None = None
-    undone: bool = False
+    undone: str | None = None
     columns: tuple[Column, ...] = ()
     chosen: int = 0
     old: str | None = None
     stored: bool = False
+
+    @property
+    def column(self) -> Column | None:
+        """The live column; None where the view shows no editor's work."""
+        return self.columns[self.chosen] if self.columns else None
 
     @property
     def new(self) -> str:
@@ -171,18 +173,7 @@ class View:
 
     def keep(self, chosen: int) -> View:
         """The same view with another column as the live one."""
-        column = self.columns[chosen]
-        return replace(
-            self,
-            rows=column.rows,
-            editor=column.name,
-            seconds=column.seconds,
-            chosen=chosen,
-        )
-
-    def undone_with(self, note: str) -> View:
-        """The same view as the result of an undo; the note says what that has verified."""
-        return replace(self, note=note, undone=True)
+        return replace(self, rows=self.columns[chosen].rows, chosen=chosen)
 
 
 def tally(rows: tuple[Row, ...], group: str) -> tuple[int, int]:

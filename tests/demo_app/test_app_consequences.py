@@ -78,7 +78,7 @@ def test_only_those_that_count_are_in_the_tally():
     assert tally(rows, "follows") == (1, 1) and tally(rows, "edit") == (1, 1)
     column = Column("rome", "ROME", rows, lib.EMPTY, 1.0)
     subject = Subject(lib.Case(lib.Fact("A", "{} is", "B")))
-    shown = comparison(View(subject, rows, 1, "ROME", 1.0, columns=(column,)))
+    shown = comparison(View(subject, rows, 1, columns=(column,)))
     assert shown.count('aria-label="1 of 1"') == 2 and "not counted" in shown
 
 

@@ -95,7 +95,10 @@ def test_the_sentence_under_the_headline_says_whose_it_is():
     own = status(view(rows()))
     assert "stored" not in own and "0.0 s" in own and "data-link" not in own
     assert 'data-link="?a=1&amp;b=2"' in status(view(rows()), "?a=1&b=2")
-    assert "the model does not say so" in status(view(rows(edit=1)))
+    assert "data-out" not in own and "<small>ROME · 0.0 s</small>" in own
+    failed = status(view(rows(edit=1)))
+    assert "✗ ROME" in failed and "does not say so" in failed and 'data-out="0"' in failed
+    assert "data-out" not in status(view(rows(edit=1), stored=True)), "nobody's edit is live"
     assert "<s>Paris</s> <b>Rome</b>" in headline(view(rows()))
     looked = View(SUBJECT, (Row("edit", "The Tower is in", "Paris.", 0.1),))
     assert "<s>" not in headline(looked) and "Press <b>Edit</b>" in status(looked)
@@ -133,7 +136,7 @@ def test_the_page_opens_with_the_stored_comparison():
     lm = SimpleNamespace(name=found.model, fingerprint=found.fingerprint)
     case = next(case for case in lib.classroom(lm.name) if case.fact == found.fact)
     shown = examples.of(lm).view(Subject(case))
-    assert shown.stored and shown.editor == "ROME" and shown.live == 0
+    assert shown.stored and shown.column.name == "ROME" and shown.live == 0
     assert [column.name for column in shown.columns] == ["ROME", "FT-M", "GRACE"]
     asked = {(group, prompt) for group, prompt, _ in Subject(case).prompts}
     for column in shown.columns:
