@@ -12,7 +12,7 @@ from html import escape
 
 from lib.evaluation.answers import begins
 
-from ..session.views import Column, Row, Subject, View, first_sentence, tally
+from ..session.views import SMALL, Column, Row, Subject, View, first_sentence, tally
 from .render import NOTHING, number, took
 
 MORE = {  # group -> what it is, and what one wishes for it
@@ -189,12 +189,13 @@ def brief(before: str, after: str) -> tuple[str, str]:
 
 
 def _few(words: Sequence[str]) -> str:
-    """The first clause of an answer, cut behind two words or 18 letters."""
+    """The first clause of an answer, cut behind two words or 18 letters, and behind no "the"."""
     end = next((i for i, word in enumerate(words, 1) if word[-1] in STOPS), len(words))
-    kept = " ".join(words[: min(end, WORDS)]).strip(STOPS)
+    most = next((i for i in range(WORDS, end) if words[i - 1].casefold() not in SMALL), end)
+    kept = " ".join(words[:most]).strip(STOPS)
     if len(kept) > LETTERS:
         return f"{kept[: LETTERS - 1]}…"
-    return kept if end <= WORDS else f"{kept} …"
+    return kept if end <= most else f"{kept} …"
 
 
 def _line(text: str) -> str:
@@ -257,9 +258,9 @@ def _line_of(view: View, column: Column, index: int, shown: int) -> str:
     if len(view.columns) > 1:
         pressed = "true" if live else "false"
         name = f'<button type="button" data-show="{shown}" aria-pressed="{pressed}">{name}</button>'
-        if live:
+        if live and not view.stored:
             name += " <small>kept</small>"
-        elif not view.stored:
+        elif not live and not view.stored:
             name += f' <button type="button" class="keep" data-keep="{index}">keep it</button>'
     cells = "".join(
         f'<td data-name="{heading}">{_dots(column.rows, group, shown)}</td>'
@@ -312,7 +313,9 @@ def judged(rows: Sequence[Row]) -> tuple[bool | None, str]:
         return None, "locality not tested"
     if not counts["reworded"][1]:
         return None, "not tested in other words"
-    return True, "both halves hold"
+    good, total = counts["follows"]
+    missed = f", {'some ' * (good > 0)}consequences missing" * (good < total)
+    return True, f"both halves hold{missed}"
 
 
 def _source(subject: Subject) -> str:
@@ -321,10 +324,9 @@ def _source(subject: Subject) -> str:
         return ""
     case, near = subject.case, ", ".join(f"“{escape(name)}”" for name in subject.nearest)
     if case.relation is not None:
-        how = "named by you" if subject.wanted else "found by the prompt"
         said = (
             "Rewordings, neighbors and unrelated prompts are those of the kind of fact “"
-            f"{escape(case.relation)}” ({how}; you can name another in the form)."
+            f"{escape(case.relation)}”, found by the prompt."
         )
     else:
         stay = (
@@ -338,7 +340,6 @@ def _source(subject: Subject) -> str:
             )
         said = (
             f"Your prompt is no wording of the classroom’s (nearest: {near}). Its rewordings are "
-            f"itself behind three openings, and as a question. {stay} You can name a kind of fact "
-            "in the form."
+            f"itself behind three openings, and as a question. {stay}"
         )
     return f'<p class="source">{said}</p>'

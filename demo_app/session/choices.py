@@ -130,18 +130,14 @@ class Choices:
         fact = self.example(self.ready).fact
         return self.subject(fact.subject, fact.prompt, fact.target_new)
 
-    def subject(
-        self, subject: str, prompt: str, target: str, own: str = "", relation: str = ""
-    ) -> Subject:
+    def subject(self, subject: str, prompt: str, target: str, own: str = "") -> Subject:
         """The fact that a form asks for, checked. Raises Trouble in one sentence.
 
         A fact of the classroom brings its own test prompts, whatever its new answer (only the
         consequences belong to one answer: for another they are those of an example that asks the
         same). Any other has unrelated prompts only, until the model was asked for more (see
-        own_facts.py); `relation` names the relation that it means.
+        own_facts.py).
         """
-        if relation and (not isinstance(relation, str) or relation not in self.relations):
-            raise Trouble(f"There is no kind of fact '{given.short(relation)}'.")
         for name, text in ("subject", subject), ("prompt", prompt), ("new answer", target):
             given.text(name, text)
         try:
@@ -163,7 +159,7 @@ class Choices:
                 return Subject(replace(case, fact=fact, portability=follows), own=lines)
         unrelated = self.example(self.ready).locality
         case = lib.Case(fact, locality=unrelated, id="own")
-        return Subject(case, lines, typed=True, wanted=relation or "")
+        return Subject(case, lines, typed=True)
 
 
 def completed(subject: Any, prompt: Any) -> Any:

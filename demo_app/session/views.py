@@ -20,7 +20,7 @@ Ask = tuple[str, bool]  # a prompt, and whether it is asked in chat form
 EDITS = 20  # edits that one visitor may have applied at once
 
 _SENTENCE = re.compile(r".*?[.!?](?=\s|$)|[^\n]*", re.S)
-_SMALL = frozenset("a an and are at by for from in is it its of on or that the to was".split())
+SMALL = frozenset("a an and are at by for from in is it its of on or that the to was".split())
 _WORD = re.compile(r"[^\W_][\w'’-]*")
 
 
@@ -80,14 +80,12 @@ class Subject:
     case: the fact with its test prompts.
     own: the visitor's own prompts.
     typed: whether the fact is no example, so that the model has to say which prompts test it.
-    wanted: the relation of the classroom that the visitor names for a typed fact; "" names none.
     nearest: the relations that come nearest, where none is sure to be that of a typed fact.
     """
 
     case: lib.Case
     own: tuple[str, ...] = ()
     typed: bool = False
-    wanted: str = ""
     nearest: tuple[str, ...] = ()
 
     @property
@@ -215,6 +213,6 @@ def clause(text: str) -> str:
     """
     words = first_sentence(text).split()
     for end, word in enumerate(words, 1):
-        if _WORD.search(word) and word.strip(",;:.!?").casefold() not in _SMALL:
+        if _WORD.search(word) and word.strip(",;:.!?").casefold() not in SMALL:
             return " ".join(words[:end]).strip(",;:.!?…")
     return ""

@@ -92,12 +92,11 @@ class Page:
             target: str,
             editors: list[str],
             own: str,
-            kind: str,
             options: str,
             request: gr.Request,
         ) -> Iterator:
             def start(session: Session) -> Job:
-                wanted = studio.choices.subject(*whole(subject, prompt, target), own, kind)
+                wanted = studio.choices.subject(*whole(subject, prompt, target), own)
                 return studio.edit(session, wanted, editors, more=options)
 
             yield from self.run(request, start)
@@ -125,7 +124,7 @@ class Page:
             studio.sessions.get(request.session_hash).stop(aside=False)
 
         form.example.input(
-            form.fill, form.example, [*form.fact, form.own, form.kind], api_name="fill", **OPEN
+            form.fill, form.example, [*form.fact, form.own], api_name="fill", **OPEN
         ).success(look, form.example, self.outputs, api_name="look", **OPEN)
         gr.on(
             [form.go.click, form.target.submit],
@@ -171,7 +170,7 @@ class Page:
             yield form.reopen(found)
             if found.fact is None:
                 return
-            subject = studio.choices.subject(*found.fact, found.own, found.kind)
+            subject = studio.choices.subject(*found.fact, found.own)
             if found.editors:
                 yield from self.run(
                     request, lambda session: studio.edit(session, subject, found.editors)
@@ -179,7 +178,7 @@ class Page:
             else:
                 yield from self.run(request, lambda session: studio.look(session, subject))
 
-        fields = [form.example, *form.fact, form.editors, form.own, form.kind]
+        fields = [form.example, *form.fact, form.editors, form.own]
         demo.load(reopen, None, [*self.outputs, *fields, *form.chosen], **HIDDEN)
 
     # ---- what then stands on the page --------------------------------------------------------

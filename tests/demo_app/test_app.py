@@ -687,7 +687,7 @@ def visitor(page):
     return Client(page[0], verbose=False)
 
 
-FORM = (["ft"], "", "", "")  # editors, own prompts, kind, settings
+FORM = (["ft"], "", "")  # editors, own prompts, settings
 
 
 def test_a_taken_port_is_passed_over(page):

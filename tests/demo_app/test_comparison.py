@@ -40,7 +40,7 @@ def view(*asked: tuple[Row, ...], refused: str = "", stored: bool = False) -> Vi
     ("wrong", "good", "words"),
     [
         ({}, True, "both halves hold"),
-        ({"follows": 1}, True, "both halves hold"),
+        ({"follows": 1}, True, "both halves hold, consequences missing"),
         ({"edit": 1}, False, "did not write it"),
         ({"neighbor": 2}, False, "moves 2 of 4 neighbors"),
         ({"reworded": 2, "unrelated": 1}, False,
@@ -86,6 +86,7 @@ def test_an_answer_is_shown_in_a_few_words_from_where_it_differs():
     assert brief("Paris.", "Paris.") == ("Paris", "Paris")
     assert brief("a dough that is made", "a dough that is baked") == ("… made", "… baked")
     assert brief("New York, and more.", "New York")[1] == "… (ends)"
+    assert brief("called the Tower of it", "x")[0] == "called the Tower …"
     assert brief("", "x") == ("", "x") and len(brief("w" * 90, "")[0]) <= 18
 
 
@@ -141,7 +142,11 @@ def test_the_page_opens_with_the_stored_comparison():
     asked = {(group, prompt) for group, prompt, _ in Subject(case).prompts}
     for column in shown.columns:
         assert {(one.group, one.prompt) for one in column.rows} == asked
-    assert judged(shown.rows) == (True, "both halves hold")
+    assert judged(shown.rows) == (
+        True,
+        "both halves hold, consequences missing",
+    )
+    assert "<small>kept" not in comparison(shown), "nobody has kept anything yet"
     assert "stored example" in status(shown) and "data-keep" not in comparison(shown)
     other = Subject(lib.Case(lib.Fact("The Tower", "{} is in", "Oslo")))
     assert found.view(other) is None, "about another fact nothing is stored"
