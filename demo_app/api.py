@@ -32,22 +32,20 @@ def endpoints(studio: Studio) -> None:
         target: str,
         editor: str = "rome",
         own: str = "",
-        layer: int | None = None,
-        steps: int | None = None,
-        kind: str = "",
+        settings: str = "",
         request: gr.Request = None,
     ) -> dict:
         """Write one fact on top of this visitor's edits, and ask everything again.
 
-        The prompt has {} or the subject itself in it; own: more prompts, one per line. kind: the
-        relation of the classroom whose rewordings and neighbors test a fact of your own; "" finds
-        it. Comes back with that relation (null: none fits), with what was measured, and with every
-        row before and after.
+        The prompt has {} or the subject itself in it; own: more prompts, one per line. settings:
+        of the editor, one name = value per line, as /settings lists them. Comes back with the
+        relation of the classroom whose rewordings and neighbors test the fact (`kind`; null: none
+        fits), with what was measured, and with every row before and after.
         """
 
         def start(session: Session) -> Job:
-            wanted = studio.choices.subject(subject, prompt, target, own, kind)
-            return studio.edit(session, wanted, editor, layer, steps, listed=False)
+            wanted = studio.choices.subject(subject, prompt, target, own)
+            return studio.edit(session, wanted, editor, more=settings, listed=False)
 
         view = await _done(studio, request, start)
         found = {
@@ -63,7 +61,6 @@ def endpoints(studio: Studio) -> None:
         target: str,
         editors: list[str],
         own: str = "",
-        kind: str = "",
         request: gr.Request = None,
     ) -> list[dict]:
         """The same edit by up to four editors side by side; this visitor's edits stay as they were.
@@ -72,7 +69,7 @@ def endpoints(studio: Studio) -> None:
         """
 
         def start(session: Session) -> Job:
-            wanted = studio.choices.subject(subject, prompt, target, own, kind)
+            wanted = studio.choices.subject(subject, prompt, target, own)
             return studio.edit(session, wanted, editors, keep_none=True)
 
         view = await _done(studio, request, start)
@@ -136,6 +133,7 @@ def summary(column: Column) -> dict:
         "neighbors_kept": list(kept) if kept[1] else None,
         "unrelated_kl_nats": column.moved,
         "seconds": column.seconds,
+        "stored": column.stored,
     }
 
 

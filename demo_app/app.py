@@ -23,7 +23,6 @@ from .html import render
 from .html.theme import CSS, FONT, LOOK, MONO, SHADES
 from .session import links
 from .session.studio import Studio
-from .session.uploads import HEADER, PATCH
 from .session.views import View
 from .session.worker import FAILED, Stopped, Trouble
 from .stored import examples as finished
@@ -155,7 +154,6 @@ def build(studio: Studio, examples: finished.Examples | None, ready: View) -> Bl
             studio.sessions.drop(request.session_hash)
 
         demo.unload(leave)
-        page.follows(taken.loaded)
         page.reopened(demo)
         placed(demo, tabs, cards, taken)
     studio.sessions.forgotten = Forgotten(demo)
@@ -192,7 +190,7 @@ def appearance() -> dict[str, Any]:
         "footer_links": [],
         "run_history": False,
         "ssr_mode": False,
-        "max_file_size": PATCH + HEADER,
+        "max_file_size": 1,  # nothing on the page takes a file
     }
 
 

@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from ..session.views import Column, Row, Subject, View, first_sentence, tally
-from .render import NOTHING, number
+from lib.evaluation.answers import begins
+
+from ..session.views import SMALL, Column, Row, Subject, View, first_sentence, tally
+from .render import NOTHING, number, took
 
 MORE = {  # group -> what it is, and what one wishes for it
     "unrelated": "about something else: it should go on as before",
@@ -46,23 +48,24 @@ def status(view: View, link: str = "") -> str:
     link: the query of an address that makes the edit again.
     """
     if view.undone:
-        return f'<div class="status done" role="status">↺ {escape(view.note or "")}</div>'
-    if view.editor is None:
+        return f'<div class="status done" role="status">↺ {escape(view.undone)}</div>'
+    column, first = view.column, view.rows[0]
+    if column is None:
         line = "Before, and after your edits so far." if view.live else "What the model says now."
         line += f" Press <b>Edit</b> to make it say “{escape(view.new)}”."
         return f'<div class="status" role="status"><span>{line}</span></div>'
-    editor = escape(view.editor)
-    lead = "We changed one fact."
-    if view.rows[0].good is False:
-        lead = f"{editor} was to change one fact, and the model does not say so."
-    parts = ["stored example", editor]
-    if not view.stored:
-        parts = [editor, f"{view.seconds or 0:.1f} s"]
+    editor, lead = escape(column.name), "We changed one fact."
+    if begins(first.before, view.new):
+        lead = "The model said so before any edit."
+    if first.good is False:
+        lead = f"✗ {editor} was to change one fact, and the model does not say so."
+        if not view.stored:
+            lead += f' <button type="button" data-out="{view.live - 1}">take it out</button>'
+    when = "stored example" if view.stored else took(column.seconds, column.stored)
     copy = f'<button type="button" data-link="{escape(link)}">copy link</button>' if link else ""
-    warning = f'<p class="note">Note: {escape(view.note)}</p>' if view.note else ""
     return (
         f'<div class="status done" role="status"><span>{lead} <b>What else moved?</b> '
-        f"<small>{' · '.join(parts)}</small>{copy}</span></div>{warning}"
+        f"<small>{editor} · {when}</small>{copy}</span></div>"
     )
 
 
@@ -82,7 +85,7 @@ def comparison(view: View) -> str:
     several = [column for column in view.columns if column.rows]
     asked = [column.rows for column in several] or [view.rows]
     live = next((i for i, rows in enumerate(asked) if rows is view.rows), 0)
-    names = [column.name for column in several] or [view.editor or ""]
+    names = [column.name for column in several] or [""]
     parts = [
         f'<div class="asked" data-column="{i}" data-editor="{escape(names[i])}"'
         f"{'' if i == live else ' hidden'}>{_blocks(view, rows)}</div>"
@@ -186,12 +189,13 @@ def brief(before: str, after: str) -> tuple[str, str]:
 
 
 def _few(words: Sequence[str]) -> str:
-    """The first clause of an answer, cut behind two words or 18 letters."""
+    """The first clause of an answer, cut behind two words or 18 letters, and behind no "the"."""
     end = next((i for i, word in enumerate(words, 1) if word[-1] in STOPS), len(words))
-    kept = " ".join(words[: min(end, WORDS)]).strip(STOPS)
+    most = next((i for i in range(WORDS, end) if words[i - 1].casefold() not in SMALL), end)
+    kept = " ".join(words[:most]).strip(STOPS)
     if len(kept) > LETTERS:
         return f"{kept[: LETTERS - 1]}…"
-    return kept if end <= WORDS else f"{kept} …"
+    return kept if end <= most else f"{kept} …"
 
 
 def _line(text: str) -> str:
@@ -254,9 +258,9 @@ def _line_of(view: View, column: Column, index: int, shown: int) -> str:
     if len(view.columns) > 1:
         pressed = "true" if live else "false"
         name = f'<button type="button" data-show="{shown}" aria-pressed="{pressed}">{name}</button>'
-        if live:
+        if live and not view.stored:
             name += " <small>kept</small>"
-        elif not view.stored:
+        elif not live and not view.stored:
             name += f' <button type="button" class="keep" data-keep="{index}">keep it</button>'
     cells = "".join(
         f'<td data-name="{heading}">{_dots(column.rows, group, shown)}</td>'
@@ -309,7 +313,9 @@ def judged(rows: Sequence[Row]) -> tuple[bool | None, str]:
         return None, "locality not tested"
     if not counts["reworded"][1]:
         return None, "not tested in other words"
-    return True, "both halves hold"
+    good, total = counts["follows"]
+    missed = f", {'some ' * (good > 0)}consequences missing" * (good < total)
+    return True, f"both halves hold{missed}"
 
 
 def _source(subject: Subject) -> str:
@@ -318,10 +324,9 @@ def _source(subject: Subject) -> str:
         return ""
     case, near = subject.case, ", ".join(f"“{escape(name)}”" for name in subject.nearest)
     if case.relation is not None:
-        how = "named by you" if subject.wanted else "found by the prompt"
         said = (
             "Rewordings, neighbors and unrelated prompts are those of the kind of fact “"
-            f"{escape(case.relation)}” ({how}; you can name another in the form)."
+            f"{escape(case.relation)}”, found by the prompt."
         )
     else:
         stay = (
@@ -335,7 +340,6 @@ def _source(subject: Subject) -> str:
             )
         said = (
             f"Your prompt is no wording of the classroom’s (nearest: {near}). Its rewordings are "
-            f"itself behind three openings, and as a question. {stay} You can name a kind of fact "
-            "in the form."
+            f"itself behind three openings, and as a question. {stay}"
         )
     return f'<p class="source">{said}</p>'

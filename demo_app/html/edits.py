@@ -8,6 +8,7 @@ from html import escape
 import lib
 
 from ..session.edits import AppliedEdit
+from .render import took
 
 MARKS = {True: ("good", "✓ it says"), False: ("bad", "✗ it says")}
 
@@ -22,7 +23,7 @@ def listed(edits: Sequence[AppliedEdit], warning: str | None) -> str:
 def _item(place: int, edit: AppliedEdit) -> str:
     parts = [edit.name]
     if edit.seconds is not None:
-        parts.append(f"{edit.seconds:.1f} s")
+        parts.append(took(edit.seconds, edit.stored))
     said = ""
     if edit.holds is not None:
         kind, words = MARKS[edit.holds]
@@ -35,8 +36,8 @@ def _item(place: int, edit: AppliedEdit) -> str:
     )
 
 
-def _fact(fact: lib.Fact | None, count: int) -> str:
-    if fact is None or count > 1:
+def _fact(fact: lib.Fact, count: int) -> str:
+    if count > 1:
         return f"{count} facts"
     subject = fact.subject or fact.prompt
     subject = subject if len(subject) <= 40 else f"{subject[:39]}…"

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..session.worker import Progress
 
+STALE = '<p class="stale">Until then the answers below are those from before.</p>'
 NOTHING = '<i class="nothing">(nothing)</i>'
 
 
@@ -51,6 +52,11 @@ def busy(progress: Progress, ahead: int) -> str:
         f'aria-valuemax="100" aria-valuenow="{percent}"><i style="width:{percent}%"></i></div>'
         "</div>"
     )
+
+
+def took(seconds: float, stored: bool) -> str:
+    """How long an edit took, and whether that was not now: "4.3 s, stored"."""
+    return f"{seconds:.1f} s{', when it was stored' * stored}"
 
 
 def sorry(sentence: str) -> str:

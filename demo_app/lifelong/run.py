@@ -31,12 +31,13 @@ Steps = Generator[None, None, Any]
 class Run:
     """A test under way, as part of a job.
 
+    patches: {editor: its edits so far}.
     done, total: how many of its steps are done, and how many there are if no line ends early.
     """
 
     def __init__(self, job: Job, lm: lib.LM, test: Test) -> None:
         self.job, self.lm, self.test = job, lm, test
-        self.probes = _probes(test.cases)
+        self.probes, self.patches = _probes(test.cases), dict[str, lib.Patch]()
         each = len(test.ends) + sum(1 + math.ceil(end / TOGETHER) for end in test.points)
         self.done, self.total = 0, 1 + len(test.lines) * each
 
@@ -52,9 +53,10 @@ class Run:
         with self.step(f"{line.name} is writing edits {first + 1} to {end}", 30):
             began = time.perf_counter()
             facts = [case.fact for case in cases[first:end]]
-            patch = lib.EDITORS[line.editor](self.lm).edit(facts, after=line.patch)
+            before = self.patches.get(line.editor, lib.EMPTY)
+            patch = lib.EDITORS[line.editor](self.lm).edit(facts, after=before)
             line.seconds += time.perf_counter() - began
-        line.patch, line.edits = patch, end
+        self.patches[line.editor], line.edits = patch, end
         yield
         if end not in self.test.points:
             return

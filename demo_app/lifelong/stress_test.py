@@ -58,7 +58,6 @@ class Line:
 
     editor: its name in lib.EDITORS.
     name: its name as the page writes it.
-    patch: its edits so far.
     edits: how many facts it has written.
     seconds: how long its edits took together.
     points: what was measured.
@@ -67,7 +66,6 @@ class Line:
 
     editor: str
     name: str
-    patch: lib.Patch = lib.EMPTY
     edits: int = 0
     seconds: float = 0.0
     points: list[Point] = field(default_factory=list)

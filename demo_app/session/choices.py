@@ -41,7 +41,8 @@ SENTENCES = {  # where the class says it in a formula
 STEPS = ("steps", "epochs", "n_iter")  # what editors call the length of their search
 
 WARM = ("ultraedit", "grace", "rome")  # what the ready example is edited with in the background
-AHEAD = ("memit", "alphaedit")  # whose statistics are made then, those of their kind as well
+# whose statistics are made then, those of their kind as well
+AHEAD = ("memit", "alphaedit", "wise", "memoir", "horen", "crispedit")
 TICKED = ("ultraedit", "grace")  # in the stress test, when the page opens
 BASELINES = ("retrieval", "ft")  # always in the stress test: simple, and hard to beat
 
@@ -82,25 +83,12 @@ class Choices:
         """{name: (how it is written, its first sentence)} of all editors that can edit here."""
         return self._editors
 
-    def settings(self, editor: str) -> dict[str, int | None]:
-        """The editor's own layer and number of steps here, None for what it does not have."""
+    def steps(self, editor: str) -> int:
+        """The length of the editor's search here; 0 where it does not search."""
         kind = self.kind(editor)
         config = kind.Config.preset(self.lm, editor)
-        steps = next((getattr(config, name) for name in STEPS if hasattr(config, name)), None)
-        layer = None if hasattr(config, "layers") else getattr(config, "layer", None)
-        return {"layer": layer, "steps": None if kind.trained else steps}
-
-    def chosen(self, editor: str, layer: int | None, steps: int | None) -> dict[str, int]:
-        """The settings that differ from the editor's own; Trouble for those it cannot have."""
-        own, asked = self.settings(editor), {"layer": layer, "steps": steps}
-        numbers = {k: given.whole(k, v) for k, v in asked.items() if v is not None}
-        found = {k: v for k, v in numbers.items() if v != own[k] is not None}
-        if not 1 <= found.get("steps", 1) <= 100:
-            raise Trouble(f"{found['steps']} steps cannot be taken: 1 to 100 can.")
-        if "steps" in found:
-            config = self.kind(editor).Config
-            found[next(w for w in STEPS if hasattr(config(), w))] = found.pop("steps")
-        return found
+        own = next((getattr(config, name) for name in STEPS if hasattr(config, name)), 0)
+        return 0 if kind.trained else own
 
     @staticmethod
     def bounded(settings: dict) -> None:
@@ -142,18 +130,14 @@ class Choices:
         fact = self.example(self.ready).fact
         return self.subject(fact.subject, fact.prompt, fact.target_new)
 
-    def subject(
-        self, subject: str, prompt: str, target: str, own: str = "", relation: str = ""
-    ) -> Subject:
+    def subject(self, subject: str, prompt: str, target: str, own: str = "") -> Subject:
         """The fact that a form asks for, checked. Raises Trouble in one sentence.
 
         A fact of the classroom brings its own test prompts, whatever its new answer (only the
         consequences belong to one answer: for another they are those of an example that asks the
         same). Any other has unrelated prompts only, until the model was asked for more (see
-        own_facts.py); `relation` names the relation that it means.
+        own_facts.py).
         """
-        if relation and (not isinstance(relation, str) or relation not in self.relations):
-            raise Trouble(f"There is no kind of fact '{given.short(relation)}'.")
         for name, text in ("subject", subject), ("prompt", prompt), ("new answer", target):
             given.text(name, text)
         try:
@@ -175,7 +159,7 @@ class Choices:
                 return Subject(replace(case, fact=fact, portability=follows), own=lines)
         unrelated = self.example(self.ready).locality
         case = lib.Case(fact, locality=unrelated, id="own")
-        return Subject(case, lines, typed=True, wanted=relation or "")
+        return Subject(case, lines, typed=True)
 
 
 def completed(subject: Any, prompt: Any) -> Any:

@@ -14,8 +14,8 @@ import lib
 from lib.data.texts import HELD_OUT
 from lib.evaluation.answers import begins
 
-from .views import first_sentence
-from .worker import Job, Trouble
+from .views import Column, first_sentence
+from .worker import Job
 
 TEXT = 900  # characters of held-out text that are read for the perplexity
 BREAKS = 1.25  # times the base model's perplexity: from here on the page warns
@@ -28,31 +28,36 @@ class AppliedEdit:
 
     patch: the patch with this edit and all before it.
     name: the editor's name as the page writes it.
-    seconds: how long the edit took; None for an edit that came from a file.
+    seconds: how long the edit took; None where it was not timed.
     said: what the model answers to the edit's prompt, under the whole list; None: not asked.
+    stored: whether it was written before, as in views.Column.
     """
 
     patch: lib.Patch
     name: str
     seconds: float | None = None
     said: str | None = None
+    stored: bool = False
 
     @property
     def line(self) -> lib.Edit:
-        """The edit's entry in the log of its patch; of a loaded file the last one."""
-        return self.patch.log[-1] if self.patch.log else lib.Edit("loaded", {})
+        """The edit's entry in the log of its patch."""
+        return self.patch.log[-1]
 
     @property
-    def fact(self) -> lib.Fact | None:
-        """Its (first) fact, or None where the log names a data file instead."""
-        return self.line.facts[0] if self.line.facts else None
+    def fact(self) -> lib.Fact:
+        """Its (first) fact."""
+        return self.line.facts[0]
 
     @property
     def holds(self) -> bool | None:
         """Whether the model says the new answer; None where it was not asked."""
-        if self.said is None or self.fact is None:
-            return None
-        return begins(self.said, self.fact.target_new)
+        return None if self.said is None else begins(self.said, self.fact.target_new)
+
+
+def applied(column: Column) -> AppliedEdit:
+    """A column's edit, for the list."""
+    return AppliedEdit(column.patch, column.name, column.seconds, stored=column.stored)
 
 
 def without(
@@ -77,10 +82,10 @@ def _closed_form(
 ) -> lib.Patch | None:
     """A later edit's patch without the one at a place, where the editor keeps its keys."""
     before = edits[place - 1].patch if place else lib.EMPTY
-    first = edit.patch.log[0] if edit.patch.log else None
     one_line = len(edits[place].patch.log) == len(before.log) + 1
-    if first is None or first.editor not in lib.EDITORS or not one_line:
+    if not one_line:
         return None
+    first = edit.patch.log[0]
     editor = lib.EDITORS[first.editor](lm, **first.settings)
     return editor.without(edit.patch, len(before.log), exact=False)
 
@@ -90,8 +95,6 @@ def _written_again(
 ) -> lib.Patch:
     """The edit's facts written by its editor on top of other edits."""
     line = edit.line
-    if line.editor not in lib.EDITORS:
-        raise Trouble("A patch that was loaded from a file can only be first in the list.")
     with job.counting(lm, f"{edit.name} is writing again", 30, begin, begin + share):
         return lib.EDITORS[line.editor](lm, **line.settings).edit(line.read(), after=before)
 
@@ -113,18 +116,17 @@ class Health:
         if not edits:
             return (), None
         self.read(job)
-        texts = [edit.fact.text for edit in edits if edit.fact is not None]
+        texts = [edit.fact.text for edit in edits]
         words, patch = "Asking your edits again", edits[-1].patch
         with (
             job.counting(self.lm, words, ANSWER + 3, begin, 1.0),
             self.lm.patched(patch, only=True),
         ):
-            answers = self.lm.answer(texts, ANSWER) if texts else []
+            answers = self.lm.answer(texts, ANSWER)
             found = lib.perplexity(self.lm, self.text) if self.text else 0.0
-        said = dict(zip(texts, map(first_sentence, answers), strict=True))
         now = (
-            edit if edit.fact is None else replace(edit, said=said[edit.fact.text])
-            for edit in edits
+            replace(edit, said=first_sentence(answer))
+            for edit, answer in zip(edits, answers, strict=True)
         )
         return tuple(now), warning(found, self.base or 0.0)
 

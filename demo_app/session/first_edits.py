@@ -20,6 +20,7 @@ from .views import Column, Row, Subject
 from .worker import Job
 
 READY = 24  # first edits that are kept
+LONG = 10.0  # seconds from which on an editor says its time before it begins
 
 
 @dataclass
@@ -29,11 +30,13 @@ class FirstEdit:
     patch: the patch that holds the edit.
     seconds: how long the edit took.
     look: the subject that was asked about, and its rows; None before it was asked about.
+    stored: whether it was there before the one who asks for it.
     """
 
     patch: lib.Patch
     seconds: float
     look: tuple[Subject, tuple[Row, ...]] | None = None
+    stored: bool = False
 
 
 class FirstEdits:
@@ -45,7 +48,7 @@ class FirstEdits:
     def __init__(self, lm: lib.LM, asker: Asker, choices: Choices) -> None:
         self.lm, self.asker, self.choices = lm, asker, choices
         self.made: OrderedDict[tuple, FirstEdit] = OrderedDict()
-        self._passes: dict[tuple, int] = {}  # (editor, steps) -> how many the last edit took
+        self._last: dict[tuple, tuple[int, float]] = {}  # (editor, steps) -> passes, seconds
         self._warm: dict[str, lib.Editor] = {}
 
     def column(
@@ -70,11 +73,12 @@ class FirstEdits:
             if not several:
                 raise
             return Column(editor, name, error=str(error))
+        stored = made.stored
         yield
         words = f"Asking all again under {name}"
         rows = self._look(job, subject, made, middle, end, words)
         yield
-        return Column(editor, name, rows, made.patch, made.seconds)
+        return Column(editor, name, rows, made.patch, made.seconds, stored=stored)
 
     def warm(self, job: Job, editor: str, subject: Subject) -> None:
         """Edit a subject and ask everything, so that the first visitor need not wait."""
@@ -120,15 +124,21 @@ class FirstEdits:
         key = editor, fact, tuple(sorted(settings.items(), key=lambda item: item[0]))
         if not start and key in self.made:
             self.made.move_to_end(key)
+            self.made[key].stored = True
             return self.made[key]
         steps = next((settings[word] for word in STEPS if word in settings), None)
-        length = editor, steps or self.choices.settings(editor)["steps"]
-        expected = self._passes.get(length, (length[1] or 0) + 14)
-        began = time.perf_counter()
-        with job.counting(self.lm, f"{name} is writing", expected, begin, end) as passes:
-            patch = self._editor(editor, settings).edit([fact], after=start)
+        length = editor, steps or self.choices.steps(editor)
+        expected, seconds = self._last.get(length, (length[1] + 14, 0.0))
+        began, writer = time.perf_counter(), self._editor(editor, settings)
+        missing = not all(one.is_there() for one in writer.statistics(start))
+        words = f"{name} first reads what it needs of this model, once, in a minute or two"
+        if not missing:
+            words = f"{name} is writing" + f", about {seconds:.0f} s" * (seconds > LONG)
+        with job.counting(self.lm, words, expected, begin, end) as passes:
+            patch = writer.edit([fact], after=start)
         made = FirstEdit(patch, time.perf_counter() - began)
-        self._passes[length] = passes()
+        if not missing:
+            self._last[length] = passes(), made.seconds
         if not start:
             self.made[key] = made
             while len(self.made) > READY:

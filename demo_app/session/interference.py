@@ -84,8 +84,6 @@ def measure(studio: Studio, session: Session) -> Job:
         if not edits:
             raise Trouble("There is no edit to measure: make one in “Try” first.")
         line, after = edits[-1].line, edits[-1].patch
-        if not line.facts or line.editor not in studio.choices.editors():
-            raise Trouble("The last edit came from a file: make one in “Try” first.")
         before = edits[-2].patch if len(edits) > 1 else lib.EMPTY
         fact, layer = line.facts[0], layer_of(studio, line.editor)
         groups = in_view(studio, session, fact)
@@ -126,7 +124,7 @@ def in_view(studio: Studio, session: Session, fact: lib.Fact) -> dict[lib.Fact, 
     """
     subject = studio.choices.subject(fact.subject or "", fact.prompt, fact.target_new)
     relation, cases = subject.case.relation, studio.choices.cases.values()
-    found = [(edit.fact, GROUPS[1]) for edit in session.edits if edit.fact is not None]
+    found = [(edit.fact, GROUPS[1]) for edit in session.edits]
     alike = [case.fact for case in cases if case.relation == relation]
     found += [(one, GROUPS[0]) for one in alike[: MOST // 2]]
     # the rest of the view is filled with facts that are evenly spread over the other relations

@@ -17,7 +17,7 @@ from .worker import Trouble
 PLACE = "place"  # in the address of the page: "lab", or one of its questions
 SURPRISES, LAB, TAKE = "surprises", "lab", "take"
 QUESTIONS = ("dossier", "interference", "lifelong", "inside", "trace", TAKE)
-KEYS = ("example", "subject", "prompt", "target", "editors", "own", "kind")
+KEYS = ("example", "subject", "prompt", "target", "editors", "own")
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,6 @@ class Opened:
     label: the example in the form's list; "" for a fact that is no example.
     editors: the editors to tick.
     own: the visitor's own prompts, one per line.
-    kind: the relation that the visitor has named for a typed fact.
     ignored: the sentence that names the parts that were left out; None if there are none.
     """
 
@@ -36,22 +35,15 @@ class Opened:
     label: str = ""
     editors: tuple[str, ...] = ()
     own: str = ""
-    kind: str = ""
     ignored: str | None = None
 
 
 def place(query: Mapping[str, str]) -> tuple[str, str]:
-    """(place, question) of an address: ("lab", "trace") of ?place=trace; ("", "") of any other.
-
-    Links that are older name a tab, as ?tab=gallery, or a race.
-    """
-    name = str(query.get(PLACE) or query.get("tab") or "").strip()
-    if query.get("race"):
-        name = "lifelong"
+    """(place, question) of an address: ("lab", "trace") of ?place=trace; ("", "") of any other."""
+    name = str(query.get(PLACE) or "")
     if name in QUESTIONS:
         return LAB, name
-    named = {"gallery": SURPRISES, "about": LAB, SURPRISES: SURPRISES, LAB: LAB}
-    return named.get(name, ""), ""
+    return (name if name in (SURPRISES, LAB) else ""), ""
 
 
 def slug(text: str) -> str:
@@ -69,8 +61,6 @@ def link(choices: Choices, view: View) -> str:
             query = {"example": slug(known.subject)}
     if view.columns:
         query["editors"] = ",".join(column.editor for column in view.columns)
-    if subject.wanted:
-        query["kind"] = subject.wanted
     if subject.own:
         query["own"] = "\n".join(subject.own)
     return "?" + urlencode(query, safe=",")
@@ -95,13 +85,10 @@ def opened(choices: Choices, query: Mapping[str, str]) -> Opened | None:
     except Trouble:
         own = ""
         left_out.append("prompts")
-    kind = given["kind"] if given["kind"] in choices.relations else ""
-    if kind != given["kind"]:
-        left_out.append("kind of fact")
     ignored = None
     if left_out:
         ignored = f"Left out of this link, because the page cannot use it: {', '.join(left_out)}."
-    return Opened(fact, label, editors, own, kind, ignored)
+    return Opened(fact, label, editors, own, ignored)
 
 
 def _fact(choices: Choices, given: Mapping[str, str]) -> tuple[str, tuple[str, str, str] | None]:

@@ -51,7 +51,7 @@ class OwnFacts:
         if not subject.typed:
             return subject
         fact = subject.case.fact
-        key = fact.subject, fact.prompt, fact.target_new, subject.wanted
+        key = fact.subject, fact.prompt, fact.target_new
         if key not in self._found:
             job.report(begin, "Finding rewordings and neighbors for this fact")
             self._found[key] = self._case(job, subject, begin)
@@ -63,11 +63,10 @@ class OwnFacts:
 
     def _case(self, job: Job, subject: Subject, begin: float) -> tuple[lib.Case, tuple[str, ...]]:
         """The fact as a case, and the relations that come nearest where none is sure."""
-        fact, relation = subject.case.fact, subject.wanted
-        ranked = [] if relation else lib.matches(self.lm, fact)
+        fact = subject.case.fact
+        ranked, case = lib.matches(self.lm, fact), None
         if ranked and ranked[0].fits and ranked[0].words >= SURE:
-            relation = ranked[0].relation.name
-        case = lib.case_for(self.lm, fact, relation) if relation else None
+            case = lib.case_for(self.lm, fact, ranked[0].relation.name)
         if case is not None:
             follows = tuple(borrowed(fact, case.relation, lib.classroom()))
             return replace(case, fact=fact, portability=follows), ()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Generator
+from dataclasses import replace
 
 import torch
 
@@ -17,7 +18,7 @@ import lib
 from . import edits, given
 from .asking import Asker
 from .choices import Choices
-from .edits import AppliedEdit, Health
+from .edits import AppliedEdit, Health, applied
 from .subject_in_view import subject_of
 from .views import View
 from .visitors import Session
@@ -52,8 +53,7 @@ class Revisions:
             column = view.columns[index]
             if column.patch is None:
                 raise Trouble(f"{column.name} made no edit: {column.error}.")
-            kept = AppliedEdit(column.patch, column.name, column.seconds)
-            self._put(job, session, (*session.edits[:-1], kept), view.keep(index))
+            self._put(job, session, (*session.edits[:-1], applied(column)), view.keep(index))
             return session.view
 
         return session.submit(self.worker, work)
@@ -78,7 +78,7 @@ class Revisions:
                 raise Trouble(CHANGED)
             view = self._view(job, session, left)
             self._verify(held[-1].patch)
-            self._put(job, session, left, view.undone_with(_note(view)))
+            self._put(job, session, left, replace(view, undone=_note(view)))
             return session.view
 
         return session.submit(self.worker, work, frees=True)

@@ -14,14 +14,13 @@ from dataclasses import replace
 from typing import Any
 
 import lib
-from lib.evaluation.answers import begins
 from lib.stored import make_missing
 
 from . import editor_settings, given
 from .asking import Asker
 from .calls import Calls
 from .choices import AHEAD, WARM, Choices
-from .edits import AppliedEdit, Health
+from .edits import Health, applied
 from .first_edits import FirstEdits
 from .memory_ceiling import MemoryCeiling
 from .own_facts import OwnFacts
@@ -123,24 +122,21 @@ class Studio:
         session: Session,
         subject: Subject,
         editor: str | Sequence[str],
-        layer: int | None = None,
-        steps: int | None = None,
         keep_none: bool = False,
         more: str = "",
         listed: bool = True,
     ) -> Job:
         """Write the fact on top of the visitor's edits with each editor, and ask all again.
 
-        Only one becomes an edit of the visitor's: the first that worked (`revisions.keep` takes
-        another); none with keep_none=True. layer, steps and `more` (lines of settings) are for a
-        single editor. listed: whether the list of edits is shown behind it, and with it how likely
-        ordinary text still is; with False that is measured when somebody looks.
+        Only one becomes an edit of the visitor's: the first that the model says (`revisions.keep`
+        takes another); none with keep_none=True. more: lines of settings, for a single editor.
+        listed: whether the list of edits is shown behind it, and with it how likely ordinary text
+        still is; with False that is measured when somebody looks.
         """
         names = self.choices.several(editor)
         settings = {}
         if len(names) == 1:
-            settings = self.choices.chosen(names[0], layer, steps)
-            settings |= editor_settings.changes(self.lm, names[0], more)
+            settings = editor_settings.changes(self.lm, names[0], more)
             self.choices.bounded(settings)
 
         def work(job: Job) -> Generator[None, None, View]:
@@ -152,11 +148,9 @@ class Studio:
             asked = self.own_facts.judged(job, subject)
             if asked.typed:
                 yield
-            present = self._present(job, asked, start)
-            yield
             columns = []
             for i, one in enumerate(names):
-                begin, end = (0.15 + 0.75 * (i + part) / len(names) for part in (0, 1))
+                begin, end = (0.1 + 0.8 * (i + part) / len(names) for part in (0, 1))
                 column = yield from self.first_edits.column(
                     job, one, asked, start, settings, begin, end, several=len(names) > 1
                 )
@@ -169,31 +163,16 @@ class Studio:
                 raise Trouble(columns[0].error)
             if session.edits is not held:
                 raise Trouble("Your edits changed meanwhile, so this one was not kept: try again.")
-            chosen = columns[good[0]]
-            edits = (*held, AppliedEdit(chosen.patch, chosen.name, chosen.seconds))
+            best = next((i for i in good if columns[i].tally("edit")[0]), good[0])
+            edits = (*held, applied(columns[best]))
             warning = None
             if listed:
                 edits, warning = self.health.checked(job, edits)
-            new, note = asked.case.fact.target_new, None
-            if begins(present, new):
-                note = f"The model already answered “{new}” before this edit."
             session.edits, session.warning = edits, warning
-            session.view = replace(view, live=len(edits), note=note).keep(good[0])
+            session.view = replace(view, live=len(edits)).keep(best)
             return session.view
 
         return session.submit(self.worker, work)
-
-    def _present(self, job: Job, subject: Subject, start: lib.Patch) -> str:
-        """What the model answers to the edit's prompt before the edit, under the patch `start`."""
-        target = subject.case.fact.target_new
-        asks = [(text, group == "chat") for group, text, _ in self.asker.prompts(subject)]
-        # all prompts, because the base model's answers are needed for the table anyway
-        present = self.asker.base(job, asks, target, 0.0, 0.1)[0].text
-        if start:
-            words = "Asking with your edits so far"
-            found, *_ = self.asker.ask(job, asks[:1], target, start, words, 0.1, 0.15)
-            present = found[0].text
-        return present
 
     def answer(self, session: Session, prompt: str, chat: bool, tokens: int) -> Job:
         """One answer as the base model and with the visitor's edits: a dict of plain values."""

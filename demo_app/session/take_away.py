@@ -1,4 +1,4 @@
-"""A visitor's edits as files and as Python code, and the way back in from a file.
+"""A visitor's edits as files and as Python code.
 
 The files are the patch itself, a PEFT adapter, or the whole model with the edits in its weights.
 """
@@ -13,12 +13,9 @@ from pathlib import Path
 import lib
 from lib.export.export import refuse
 
-from .edits import AppliedEdit
 from .links import slug
 from .studio import Studio
 from .subject_in_view import subject_of
-from .uploads import read_patch
-from .views import View
 from .visitors import Session
 from .worker import Job, Trouble
 
@@ -61,35 +58,6 @@ def make(studio: Studio, session: Session, kind: str, folder: Path) -> Job:
         return path
 
     return session.submit(studio.worker, work, aside=True)
-
-
-def load(studio: Studio, session: Session, path: str | Path, name: str) -> Job:
-    """Put an uploaded patch in the place of the visitor's edits: the sentence that says so."""
-
-    def work(job: Job) -> Generator[None, None, str]:
-        try:
-            patch = read_patch(path, name)
-        except FileNotFoundError:
-            raise Trouble(f"{name} is not here any more: please upload it again.") from None
-        fact = patch.facts[-1] if patch.facts else None
-        subject = subject_of(studio.choices, session)
-        if fact is not None and fact.subject is not None:
-            subject = studio.choices.subject(fact.subject, fact.prompt, fact.target_new)
-        yield
-        names, known = sorted({edit.editor for edit in patch.log}), studio.choices.editors()
-        shown = ", ".join(known[one][0] if one in known else one for one in names)
-        loaded = (AppliedEdit(patch, shown or "a file"),)
-        subject = studio.own_facts.judged(job, subject)
-        rows = studio.asker.look(job, subject, patch, 0.2)  # refuses what does not fit this model
-        session.edits, session.warning = loaded, None
-        session.view = View(subject, rows, 1, old=studio.asker.old(subject))
-        count = len(patch.facts)
-        return (
-            f"{count} edit{'s' * (count != 1)} loaded from {name} (made with {shown}); they are "
-            "live in the place of what you had, as one step of your list."
-        )
-
-    return session.submit(studio.worker, work)
 
 
 def code(studio: Studio, session: Session) -> str:

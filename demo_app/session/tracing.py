@@ -86,7 +86,7 @@ def mine(studio: Studio, session: Session, null: Sequence[float] = ()) -> Job:
     if not patch.weights:
         raise Trouble(NO_WEIGHTS)
     names = dict.fromkeys(edit.editor for edit in patch.log)
-    said = ", ".join(known[one][0] if one in known else one for one in names)
+    said = ", ".join(known[one][0] for one in names)
     trial = Trial("your own edits", bare(patch), said, patch.facts)
 
     def work(job: Job) -> Generator[None, None, Findings]:
@@ -111,8 +111,6 @@ def reverse(studio: Studio, session: Session) -> Job:
 def reveal(studio: Studio, session: Session) -> Job:
     """What it really was, beside what was named: Told."""
     trial, found = _examined_trial(session)
-    if not trial.facts:
-        raise Trouble("Nobody here knows what this was: the file does not say it.")
     fact = trial.facts[0]
 
     def work(job: Job) -> Told:

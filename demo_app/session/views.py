@@ -20,7 +20,7 @@ Ask = tuple[str, bool]  # a prompt, and whether it is asked in chat form
 EDITS = 20  # edits that one visitor may have applied at once
 
 _SENTENCE = re.compile(r".*?[.!?](?=\s|$)|[^\n]*", re.S)
-_SMALL = frozenset("a an and are at by for from in is it its of on or that the to was".split())
+SMALL = frozenset("a an and are at by for from in is it its of on or that the to was".split())
 _WORD = re.compile(r"[^\W_][\w'’-]*")
 
 
@@ -80,14 +80,12 @@ class Subject:
     case: the fact with its test prompts.
     own: the visitor's own prompts.
     typed: whether the fact is no example, so that the model has to say which prompts test it.
-    wanted: the relation of the classroom that the visitor names for a typed fact; "" names none.
     nearest: the relations that come nearest, where none is sure to be that of a typed fact.
     """
 
     case: lib.Case
     own: tuple[str, ...] = ()
     typed: bool = False
-    wanted: str = ""
     nearest: tuple[str, ...] = ()
 
     @property
@@ -116,6 +114,8 @@ class Column:
     patch: the patch that holds the edit; None where the editor refused.
     seconds: how long the edit took.
     error: the sentence with which the editor refused.
+    stored: whether it was written before, for somebody else or before the page was asked; its
+        seconds are those that it took then.
     """
 
     editor: str
@@ -124,6 +124,7 @@ class Column:
     patch: lib.Patch | None = None
     seconds: float = 0.0
     error: str | None = None
+    stored: bool = False
 
     def tally(self, group: str) -> tuple[int, int]:
         """(rows as one would wish, rows) of a group."""
@@ -142,10 +143,7 @@ class View:
     subject: what was asked about.
     rows: the rows of the column that is live.
     live: how many edits are applied.
-    editor: the editor of the live column, as the page writes it.
-    seconds: how long its edit took.
-    note: a remark, e.g. a warning, or what an undo has verified.
-    undone: whether the view shows the result of an undo.
+    undone: what an undo has verified; None where the view is not the result of one.
     columns: one per editor that was asked to edit.
     chosen: the index of the live column.
     old: the answer so far, where one is known.
@@ -155,14 +153,16 @@ class View:
     subject: Subject
     rows: tuple[Row, ...]
     live: int = 0
-    editor: str | None = None
-    seconds: float | None = None
-    note: str | None = None
-    undone: bool = False
+    undone: str | None = None
     columns: tuple[Column, ...] = ()
     chosen: int = 0
     old: str | None = None
     stored: bool = False
+
+    @property
+    def column(self) -> Column | None:
+        """The live column; None where the view shows no editor's work."""
+        return self.columns[self.chosen] if self.columns else None
 
     @property
     def new(self) -> str:
@@ -171,18 +171,7 @@ class View:
 
     def keep(self, chosen: int) -> View:
         """The same view with another column as the live one."""
-        column = self.columns[chosen]
-        return replace(
-            self,
-            rows=column.rows,
-            editor=column.name,
-            seconds=column.seconds,
-            chosen=chosen,
-        )
-
-    def undone_with(self, note: str) -> View:
-        """The same view as the result of an undo; the note says what that has verified."""
-        return replace(self, note=note, undone=True)
+        return replace(self, rows=self.columns[chosen].rows, chosen=chosen)
 
 
 def tally(rows: tuple[Row, ...], group: str) -> tuple[int, int]:
@@ -224,6 +213,6 @@ def clause(text: str) -> str:
     """
     words = first_sentence(text).split()
     for end, word in enumerate(words, 1):
-        if _WORD.search(word) and word.strip(",;:.!?").casefold() not in _SMALL:
+        if _WORD.search(word) and word.strip(",;:.!?").casefold() not in SMALL:
             return " ".join(words[:end]).strip(",;:.!?…")
     return ""

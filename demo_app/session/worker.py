@@ -15,8 +15,9 @@ import errno
 import logging
 import queue
 import threading
+import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from inspect import isgenerator
@@ -27,6 +28,7 @@ from lib.cancellation import cancellable
 
 log = logging.getLogger(__name__)
 
+SHORT = 3.0  # seconds that are left, from which on they are told
 FAILED = "Something failed inside; nothing was changed. Please try again."
 NO_MEMORY = (
     "This needs more memory than the page has; nothing was changed. Please try something smaller."
@@ -145,13 +147,15 @@ class Job:
         The count is real; how many there will be is an estimate, so the bar may arrive early.
         Yields a function that gives the count so far.
         """
-        passes = 0
+        passes, began = 0, time.monotonic()
 
         def tick(*_: Any) -> None:
             nonlocal passes
             passes += 1
             share = min(passes / max(expected, 1), 1.0)
             count = f"{words}: step {passes} of about {max(expected, passes)}"
+            left = (time.monotonic() - began) * (expected / passes - 1)
+            count += f", {left:.0f} s more" * (left >= SHORT)
             self.report(begin + (end - begin) * share, count)
 
         self.report(begin, words)
@@ -274,10 +278,11 @@ class Worker:
         """Whether nothing waits, in the background either."""
         return not self._waiting and not self._later
 
-    def ahead(self, job: Job) -> int:
-        """How many jobs have their turn before this one's next."""
+    def ahead(self, job: Job, own: Collection[Job] = ()) -> int:
+        """How many jobs of others have their turn before this one's next; `own` are not counted."""
         waiting = [one for one in list(self._waiting) if not one.finished.is_set()]
-        return waiting.index(job) if job in waiting else 0
+        before = waiting[: waiting.index(job)] if job in waiting else []
+        return sum(one not in own for one in before)
 
     def waiting(self) -> int:
         """How many jobs somebody who comes now finds before the own: those in line."""

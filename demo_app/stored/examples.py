@@ -33,18 +33,6 @@ DIGITS = 6  # significant ones, far more than a figure shows
 
 
 @dataclass(frozen=True)
-class Runner:
-    """One editor of a stored race; its fields are those of a Line."""
-
-    editor: str
-    name: str
-    edits: int
-    seconds: float
-    points: tuple[Point, ...]
-    error: str | None = None
-
-
-@dataclass(frozen=True)
 class Race:
     """A finished stress test.
 
@@ -57,41 +45,20 @@ class Race:
     cases: tuple[int, ...]
     batch: int
     base: Point
-    lines: tuple[Runner, ...]
+    lines: tuple[Line, ...]
 
     @classmethod
     def of(cls, test: Test) -> Race:
         """A test that has run to its end."""
         if test.base is None:
             raise ValueError("the test has not run")
-        lines = tuple(
-            Runner(
-                line.editor,
-                line.name,
-                line.edits,
-                line.seconds,
-                tuple(line.points),
-                line.error,
-            )
-            for line in test.lines
-        )
-        return cls(tuple(int(case.id) for case in test.cases), test.batch, test.base, lines)
+        cases = tuple(int(case.id) for case in test.cases)
+        return cls(cases, test.batch, test.base, tuple(test.lines))
 
     def test(self) -> Test:
-        """The test, for the figures and tables; its patches are not kept."""
+        """The test, for the figures and tables."""
         known = {case.id: case for case in lib.classroom()}
-        lines = [
-            Line(
-                one.editor,
-                one.name,
-                edits=one.edits,
-                seconds=one.seconds,
-                points=list(one.points),
-                error=one.error,
-            )
-            for one in self.lines
-        ]
-        return Test([known[i] for i in self.cases], self.batch, lines, self.base)
+        return Test([known[i] for i in self.cases], self.batch, list(self.lines), self.base)
 
 
 @dataclass(frozen=True)

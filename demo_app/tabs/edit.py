@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from html import escape
 from typing import Any
 
 import gradio as gr
@@ -26,7 +25,6 @@ SHOW_RESULT = """(...given) => {
   if (innerWidth < 720) document.querySelector("#top").scrollIntoView({behavior: "smooth"});
   return given;
 }"""  # on a phone what happened stands over the form
-STALE = '<p class="stale">Until then the answers below are those from before.</p>'
 LOOKS = (
     '<div class="looks"><label><input type="checkbox" id="numbers"> Numbers</label>'
     '<label><input type="checkbox" id="guess-first"> Guess first</label>'
@@ -67,6 +65,7 @@ class Page:
             self.form.go,
             self.form.stop,
             self.exhibit,
+            self.written,
             self.box,
             self.edits,
         ]
@@ -93,12 +92,11 @@ class Page:
             target: str,
             editors: list[str],
             own: str,
-            kind: str,
             options: str,
             request: gr.Request,
         ) -> Iterator:
             def start(session: Session) -> Job:
-                wanted = studio.choices.subject(*whole(subject, prompt, target), own, kind)
+                wanted = studio.choices.subject(*whole(subject, prompt, target), own)
                 return studio.edit(session, wanted, editors, more=options)
 
             yield from self.run(request, start)
@@ -126,7 +124,7 @@ class Page:
             studio.sessions.get(request.session_hash).stop(aside=False)
 
         form.example.input(
-            form.fill, form.example, [*form.fact, form.own, form.kind], api_name="fill", **OPEN
+            form.fill, form.example, [*form.fact, form.own], api_name="fill", **OPEN
         ).success(look, form.example, self.outputs, api_name="look", **OPEN)
         gr.on(
             [form.go.click, form.target.submit],
@@ -150,16 +148,7 @@ class Page:
         self.last.click(undo_last, None, self.outputs, api_name="undo_last", **OPEN)
         self.everything.click(undo_all, None, self.outputs, api_name="undo_all", **OPEN)
         self.table.select(keep, None, self.outputs, **HIDDEN)
-        self.edits.select(take_out, None, self.outputs, **HIDDEN)
-
-    def follows(self, loaded: gr.events.Dependency) -> None:
-        """Show the edits that a file has brought, as if they had been made here."""
-
-        def show(request: gr.Request) -> dict:
-            session = self.studio.sessions.get(request.session_hash)
-            return self.rest(session, None, session.view)
-
-        loaded.success(show, None, self.outputs, api_name="loaded", **OPEN)
+        gr.on([self.edits.select, self.status.select], take_out, None, self.outputs, **HIDDEN)
 
     def reopened(self, demo: gr.Blocks) -> None:
         """Fill the form as the page's address says, and make that edit, or ask about that fact."""
@@ -181,7 +170,7 @@ class Page:
             yield form.reopen(found)
             if found.fact is None:
                 return
-            subject = studio.choices.subject(*found.fact, found.own, found.kind)
+            subject = studio.choices.subject(*found.fact, found.own)
             if found.editors:
                 yield from self.run(
                     request, lambda session: studio.edit(session, subject, found.editors)
@@ -189,7 +178,7 @@ class Page:
             else:
                 yield from self.run(request, lambda session: studio.look(session, subject))
 
-        fields = [form.example, *form.fact, form.editors, form.own, form.kind]
+        fields = [form.example, *form.fact, form.editors, form.own]
         demo.load(reopen, None, [*self.outputs, *fields, *form.chosen], **HIDDEN)
 
     # ---- what then stands on the page --------------------------------------------------------
@@ -202,7 +191,7 @@ class Page:
         """The page while a job runs: what is shown stays and says that it is old."""
         off = gr.Button(interactive=False)
         return {
-            self.status: render.busy(progress, ahead) + STALE,
+            self.status: render.busy(progress, ahead) + render.STALE,
             self.last: off,
             self.form.go: off,
             self.form.stop: gr.Button(interactive=True),
@@ -223,13 +212,12 @@ class Page:
         }
         if view is None:
             return {self.status: wrong, **page}
-        if view.note and not view.undone:
-            gr.Warning(escape(view.note), title="Note")
         return {
             self.status: status(view, links.link(self.studio.choices, view)),
             self.headline: headline(view),
             self.table: comparison(view),
             self.exhibit: "",
+            self.written: "",
             **page,
         }
 
@@ -257,7 +245,7 @@ class Page:
                 visible=studio.asker.chats,  # a model without a template cannot be asked so
             )
             go = gr.Button("Go", scale=0, min_width=90)
-        texts = gr.HTML("", elem_id="written")
+        self.written = gr.HTML("", elem_id="written")
 
         def write(prompt: str, as_chat: bool, request: gr.Request) -> Iterator[str]:
             yield from follow(
@@ -270,4 +258,4 @@ class Page:
                 ),
             )
 
-        gr.on([go.click, text.submit], write, [text, chat], texts, api_name="write", **OPEN)
+        gr.on([go.click, text.submit], write, [text, chat], self.written, api_name="write", **OPEN)

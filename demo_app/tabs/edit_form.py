@@ -41,23 +41,12 @@ class Form:
                 self.stop = gr.Button("Stop", interactive=False, scale=1, min_width=70)
         self.fold = gr.Accordion(_with(studio, [first]), open=False, elem_id="settings")
         with self.fold:
-            with gr.Row():
-                self.example = gr.Dropdown(
-                    list(studio.choices.examples),
-                    value=studio.choices.ready,
-                    label="Example",
-                    info="puts a fact of the classroom into the line above",
-                )
-                self.kind = gr.Dropdown(
-                    [
-                        ("found by the prompt", ""),
-                        *((name, name) for name in studio.choices.relations),
-                    ],
-                    value="",
-                    label="Kind of fact",
-                    info="of a fact that you have typed: gives it rewordings and neighbors",
-                    elem_id="kind",
-                )
+            self.example = gr.Dropdown(
+                list(studio.choices.examples),
+                value=studio.choices.ready,
+                label="Example",
+                info="puts a fact of the classroom into the line above",
+            )
             self.editors = gr.CheckboxGroup(
                 [(name, key) for key, (name, _) in editors.items()],
                 value=[first],
@@ -86,13 +75,13 @@ class Form:
             )
         self.fact = [self.subject, self.prompt, self.target]
         self.chosen = [self.told, self.options, self.table, self.fold]
-        self.all = [*self.fact, self.editors, self.own, self.kind, self.options]
+        self.all = [*self.fact, self.editors, self.own, self.options]
 
     def fill(self, label: str) -> Any:
         """An example's texts."""
         with told_plainly():
             fact = self.studio.choices.example(label).fact
-        return fact.subject, continued(fact.prompt), fact.target_new, "", ""
+        return fact.subject, continued(fact.prompt), fact.target_new, ""
 
     def reopen(self, found: Opened) -> dict:
         """The form as a link wants it."""
@@ -104,8 +93,6 @@ class Form:
             page[self.example] = found.label or gr.skip()
         if found.own:
             page[self.own] = found.own
-        if found.kind:
-            page[self.kind] = found.kind
         if found.editors:
             page[self.editors] = list(found.editors)
             page |= dict(zip(self.chosen, self.choose(list(found.editors)), strict=True))

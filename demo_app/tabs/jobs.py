@@ -48,7 +48,7 @@ def follow(
         job = start(session)
         with studio.calls.running(call_number(), job.stop):
             for progress in job.watch():
-                yield working(progress, studio.worker.ahead(job))
+                yield working(progress, studio.worker.ahead(job, session.jobs))
         result = job.outcome()
     except Trouble as error:
         yield rest(session, render.sorry(str(error)), None)

@@ -132,7 +132,8 @@ class Card:
             return {**page, self.answers[action.slot]: html, self.begun: True}
 
         def working(progress: Progress, ahead: int) -> dict:
-            page = {self.status: render.busy(progress, ahead), self.stop: gr.Button(visible=True)}
+            busy = render.busy(progress, ahead) + ("" if last else render.STALE)
+            page = {self.status: busy, self.stop: gr.Button(visible=True)}
             page |= dict.fromkeys(self.buttons, gr.Button(interactive=False))
             return page | (own(progress.partial) if progress.partial is not None else {})
 

@@ -1,4 +1,4 @@
-"""The last question of the lab: the edits as files and as Python code, and a patch loaded again."""
+"""The last question of the lab: the edits as files and as Python code."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import gradio as gr
 from ..html import render
 from ..session import take_away
 from ..session.studio import Studio
-from ..session.uploads import PATCH
 from ..session.visitors import Session
 from ..session.worker import Job, Progress
 from .jobs import HIDDEN, OPEN, follow, handed_out
@@ -24,10 +23,7 @@ FILES = {  # kind -> (button, what it is)
 
 
 class TakeAway:
-    """Files, and the lines of Python that make the same edits.
-
-    `loaded` is the event after which the first place may show the visitor's new edits.
-    """
+    """Files, and the lines of Python that make the same edits."""
 
     def __init__(self, studio: Studio) -> None:
         self.studio = studio
@@ -55,16 +51,7 @@ class TakeAway:
                 show_line_numbers=False,
                 elem_id="code",
             )
-            gr.HTML(
-                render.hint(
-                    "A patch that was taken away is loaded in the place of your present edits. "
-                    f"Only patches of this model fit, up to {PATCH / 1e6:.0f} MB."
-                )
-            )
-            self.upload = gr.UploadButton(
-                "Load a .safetensors file", file_types=[".safetensors"], scale=0, min_width=220
-            )
-        self.outputs = [self.status, self.file, self.stop, self.code, *self.buttons.values()]
+        self.outputs = [self.status, self.file, self.stop, *self.buttons.values()]
         self.wire()
 
     def wire(self) -> None:
@@ -77,9 +64,6 @@ class TakeAway:
             button.click(make, None, self.outputs, api_name=f"download_{kind}", **OPEN)
         self.stop.click(self.end, api_name="stop_take_away", **OPEN)
         self.fold.expand(self.written, None, self.code, **HIDDEN)
-        self.loaded = self.upload.upload(
-            self.load, self.upload, self.outputs, api_name="load", **OPEN
-        )
 
     def written(self, request: gr.Request) -> str:
         """The code of the visitor's edits."""
@@ -102,24 +86,6 @@ class TakeAway:
                 return {**self.busy(False), self.status: said, self.file: button}
 
             yield from follow(self.studio, request, start, self.working, rest)
-
-    def load(self, file: str | None, request: gr.Request) -> Iterator[dict]:
-        """An uploaded patch in the place of the visitor's edits."""
-        if not file:
-            yield {self.status: render.sorry("There is no file.")}
-            return
-        self.studio.sessions.get(request.session_hash).owns(file)
-
-        def start(session: Session) -> Job:
-            return take_away.load(self.studio, session, file, Path(file).name)
-
-        def rest(session: Session, wrong: str | None, said: str | None) -> dict:
-            if said is None:
-                return {**self.busy(False), self.status: wrong}
-            code = take_away.code(self.studio, session)
-            return {**self.busy(False), self.status: render.done(said), self.code: code}
-
-        yield from follow(self.studio, request, start, self.working, rest)
 
     def end(self, request: gr.Request) -> None:
         """Stop the visitor's long jobs."""

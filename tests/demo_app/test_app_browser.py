@@ -163,7 +163,7 @@ def test_edit_and_undo(visit, tmp_path, width, theme):
     assert float(dimmed) < 0.6, "what stands there is of the edit before"
     live(page, "1 edit live")
     line = said(page, "What else moved?")
-    assert "FT-M" in line and "stored" not in line and page.locator(".stale").count() == 0
+    assert "FT-M" in line and "stored example" not in line and page.locator(".stale").count() == 0
     assert page.locator(".answer b >> visible=true", has_text="Rome").count() >= 1
     assert "moves 2 of 4 neighbors" in page.locator("table.score").inner_text()
     fits_both(page)
@@ -207,6 +207,21 @@ def test_own_fact_its_link_error_stop_and_writing_on(visit, tmp_path):
     stop.click()
     said(page, "Stopped; nothing was changed")
     assert "1 edit live" in page.locator("#top").inner_text()
+
+
+def test_an_edit_that_failed_is_taken_out_beside_its_cross(visit, tmp_path):
+    page = visit()
+    press(page, "Go")
+    page.locator("#written", has_text="Before").wait_for(timeout=60_000)
+    tick(page, "FT-L")
+    press(page, "Edit")
+    live(page, "1 edit live")
+    assert "✗ FT-L was to change one fact" in said(page, "does not say so")
+    assert page.locator("#written").inner_text().strip() == "", "it was said before this edit"
+    page.screenshot(path=tmp_path / "failed.png")
+    page.locator("#status").get_by_role("button", name="take it out").click()
+    assert "byte-identical" in said(page, "Undone")
+    assert "0 edits live" in page.locator("#top").inner_text()
 
 
 def test_side_by_side_and_an_edit_is_taken_out(visit, tmp_path):

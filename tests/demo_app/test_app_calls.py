@@ -25,7 +25,7 @@ HOSTILE = {
     "a file elsewhere": {"path": "x", "meta": {"_type": "gradio.FileData"}}, "markup": "<b>{}</b>",
 }  # fmt: skip
 VALID = {
-    "edit": [*TOWER, "xy", "ft", "", None, None],
+    "edit": [*TOWER, "xy", "ft", "", ""],
     "compare": [*TOWER, "xy", ["ft"], ""],
     "answer": ["Hello", False, 2],
     "settings": ["ft"],
@@ -170,7 +170,7 @@ def until(true, seconds=10.0):
 CANCELLED = {
     "edit": VALID["edit"],
     "compare": [*TOWER, "qz", ["ft", "retrieval"], ""],
-    "page_edit": [*TOWER, "xy", ["ft"], "", "", ""],
+    "page_edit": [*TOWER, "xy", ["ft"], "", ""],
 }
 
 

@@ -28,12 +28,12 @@ def test_another_answer_and_an_own_fact_borrow_the_questions_of_their_relation(s
     assert not [text for text in tower("Madrid") if "Flavian" in text], "not the tower's name"
     assert tower("Atlantis") == {}
     # a typed fact, once its relation is known
-    asked = studio.choices.subject("my house", PLACE, "Rome", "", "located in the city of")
+    asked = studio.choices.subject("my house", PLACE, "Rome")
     assert not asked.case.portability
     found = studio.look(studio.visitor(), asked).outcome().subject.case
     assert follows(found)[country.format("my house")] == "Italy"
     # another answer for the same subject and prompt, whose test prompts are kept
-    asked = studio.choices.subject("my house", PLACE, "Madrid", "", "located in the city of")
+    asked = studio.choices.subject("my house", PLACE, "Madrid")
     found = studio.look(studio.visitor(), asked).outcome().subject.case
     assert follows(found)[country.format("my house")] == "Spain"
     # from the answer back, the visitor's subject is asked for
@@ -78,7 +78,7 @@ def test_only_those_that_count_are_in_the_tally():
     assert tally(rows, "follows") == (1, 1) and tally(rows, "edit") == (1, 1)
     column = Column("rome", "ROME", rows, lib.EMPTY, 1.0)
     subject = Subject(lib.Case(lib.Fact("A", "{} is", "B")))
-    shown = comparison(View(subject, rows, 1, "ROME", 1.0, columns=(column,)))
+    shown = comparison(View(subject, rows, 1, columns=(column,)))
     assert shown.count('aria-label="1 of 1"') == 2 and "not counted" in shown
 
 

@@ -40,7 +40,7 @@ def view(*asked: tuple[Row, ...], refused: str = "", stored: bool = False) -> Vi
     ("wrong", "good", "words"),
     [
         ({}, True, "both halves hold"),
-        ({"follows": 1}, True, "both halves hold"),
+        ({"follows": 1}, True, "both halves hold, consequences missing"),
         ({"edit": 1}, False, "did not write it"),
         ({"neighbor": 2}, False, "moves 2 of 4 neighbors"),
         ({"reworded": 2, "unrelated": 1}, False,
@@ -86,6 +86,7 @@ def test_an_answer_is_shown_in_a_few_words_from_where_it_differs():
     assert brief("Paris.", "Paris.") == ("Paris", "Paris")
     assert brief("a dough that is made", "a dough that is baked") == ("… made", "… baked")
     assert brief("New York, and more.", "New York")[1] == "… (ends)"
+    assert brief("called the Tower of it", "x")[0] == "called the Tower …"
     assert brief("", "x") == ("", "x") and len(brief("w" * 90, "")[0]) <= 18
 
 
@@ -95,7 +96,10 @@ def test_the_sentence_under_the_headline_says_whose_it_is():
     own = status(view(rows()))
     assert "stored" not in own and "0.0 s" in own and "data-link" not in own
     assert 'data-link="?a=1&amp;b=2"' in status(view(rows()), "?a=1&b=2")
-    assert "the model does not say so" in status(view(rows(edit=1)))
+    assert "data-out" not in own and "<small>ROME · 0.0 s</small>" in own
+    failed = status(view(rows(edit=1)))
+    assert "✗ ROME" in failed and "does not say so" in failed and 'data-out="0"' in failed
+    assert "data-out" not in status(view(rows(edit=1), stored=True)), "nobody's edit is live"
     assert "<s>Paris</s> <b>Rome</b>" in headline(view(rows()))
     looked = View(SUBJECT, (Row("edit", "The Tower is in", "Paris.", 0.1),))
     assert "<s>" not in headline(looked) and "Press <b>Edit</b>" in status(looked)
@@ -133,12 +137,16 @@ def test_the_page_opens_with_the_stored_comparison():
     lm = SimpleNamespace(name=found.model, fingerprint=found.fingerprint)
     case = next(case for case in lib.classroom(lm.name) if case.fact == found.fact)
     shown = examples.of(lm).view(Subject(case))
-    assert shown.stored and shown.editor == "ROME" and shown.live == 0
+    assert shown.stored and shown.column.name == "ROME" and shown.live == 0
     assert [column.name for column in shown.columns] == ["ROME", "FT-M", "GRACE"]
     asked = {(group, prompt) for group, prompt, _ in Subject(case).prompts}
     for column in shown.columns:
         assert {(one.group, one.prompt) for one in column.rows} == asked
-    assert judged(shown.rows) == (True, "both halves hold")
+    assert judged(shown.rows) == (
+        True,
+        "both halves hold, consequences missing",
+    )
+    assert "<small>kept" not in comparison(shown), "nobody has kept anything yet"
     assert "stored example" in status(shown) and "data-keep" not in comparison(shown)
     other = Subject(lib.Case(lib.Fact("The Tower", "{} is in", "Oslo")))
     assert found.view(other) is None, "about another fact nothing is stored"

@@ -66,7 +66,7 @@ def test_edits_are_made_in_their_order_and_asked_about_the_first_fact(studio):
     assert views[-1] is session.view and views[-1].subject.case.fact.subject == TOWER[0]
     assert TOWER[0] not in {fact.subject for fact in session.edits[-1].line.facts}
     undone = studio.revisions.undo(session).outcome()
-    assert "byte-identical" in undone.note
+    assert "byte-identical" in undone.undone
     two = small(Step("ft", *TOWER, "xy"), Step("ft", "Big Ben", "{} is in", "qz"))
     for start in gallery.plan(studio, two):
         view = start(session).outcome()

@@ -18,14 +18,6 @@ QUESTIONS = {
 }
 
 
-@pytest.fixture(scope="module")
-def patch_file(tmp_path_factory):
-    """A patch of the default model, made elsewhere: fine-tuned, so that weights have moved."""
-    fact = lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome", "Paris")
-    patch = lib.EDITORS["ft"](lib.load()).edit([fact])
-    return patch.save(tmp_path_factory.mktemp("patch") / "tower.safetensors")
-
-
 def ask(page, key: str, button: str) -> None:
     """Press a button of a question, which is open."""
     page.locator(f"#{key}").get_by_role("button", name=button, exact=True).click()
@@ -47,7 +39,7 @@ def test_each_question_opens_with_its_stored_answer(visit, tmp_path, width, them
 
 
 def test_an_address_opens_a_question_and_the_place_stands_in_it(visit):
-    page = visit(query="&tab=inside")
+    page = visit(query="&place=inside")
     page.locator("#inside .stored", has_text="Stored example").wait_for(timeout=60_000)
     assert page.get_by_role("tab", name="Lab").get_attribute("aria-selected") == "true"
     page.get_by_role("tab", name="Surprises", exact=True).click()
@@ -58,19 +50,18 @@ def test_an_address_opens_a_question_and_the_place_stands_in_it(visit):
     page.wait_for_function("!location.search.includes('place=')")
 
 
-def test_a_patch_is_loaded_looked_into_and_taken_home(visit, tmp_path, patch_file):
-    page = visit(query="&place=take")
-    take = page.locator("#take")
-    take.locator("input[type=file]").set_input_files(patch_file)
+def test_an_edit_is_looked_into_and_taken_home(visit, tmp_path):
+    page = visit(query="&example=the-eiffel-tower&editors=ft&place=lab")
+    page.locator("#top", has_text="1 edit live").wait_for(timeout=240_000)
+    page.get_by_role("button", name="Take it away").click()
     status = page.locator("#take-status")
-    status.get_by_text("1 edit loaded from tower.safetensors").wait_for(timeout=60_000)
     page.locator("#code", has_text='EDITORS["ft"]').wait_for()
     ask(page, "take", "The patch")
     status.get_by_text("the-eiffel-tower.safetensors is ready").wait_for(timeout=60_000)
     with page.expect_download() as found:
         page.get_by_text("Download, ").click()
-    assert lib.Patch.load(found.value.path()).facts == lib.Patch.load(patch_file).facts
-    page.locator("#top", has_text="1 edit live").wait_for(timeout=60_000)
+    (fact,) = lib.Patch.load(found.value.path()).facts
+    assert (fact.subject, fact.target_new) == ("The Eiffel Tower", "Rome")
     for key, button, said in (
         ("inside", "Look inside my edits", "stands before “Paris”"),
         ("interference", "Measure my last edit", "answers changed"),
@@ -78,6 +69,11 @@ def test_a_patch_is_loaded_looked_into_and_taken_home(visit, tmp_path, patch_fil
         page.locator(f"#{key}").get_by_role("button", name=QUESTIONS[key]).click()
         page.locator(f"#{key} .stored", has_text="Stored example").wait_for(timeout=60_000)
         ask(page, key, button)
+        page.locator(f"#{key} .stale").wait_for()
+        dimmed = page.locator(f"#{key} .block.answer").first.evaluate(
+            "e => getComputedStyle(e).opacity"
+        )
+        assert float(dimmed) < 0.6, "until then it is the stored answer"
         page.locator(f"#{key} .stored", has_text="Yours").wait_for(timeout=120_000)
         assert said in page.locator(f"#{key} .block.answer").inner_text()
         page.locator(f"#{key} .answer img").wait_for()

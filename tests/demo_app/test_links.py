@@ -65,13 +65,9 @@ def test_what_a_link_cannot_ask_is_left_out_with_one_sentence(studio, query, sai
         ({"place": "surprises"}, ("surprises", "")),
         ({"place": "lab"}, ("lab", "")),
         ({"place": "trace"}, ("lab", "trace")),
-        ({"tab": "gallery"}, ("surprises", "")),
-        ({"tab": "inside"}, ("lab", "inside")),
-        ({"tab": "take"}, ("lab", "take")),
-        ({"race": "abc"}, ("lab", "lifelong")),
         ({"place": "<script>"}, ("", "")),
         ({"example": "the-eiffel-tower"}, ("", "")),
     ],
 )
-def test_an_address_leads_to_a_place_also_by_the_name_of_an_earlier_tab(query, place):
+def test_an_address_leads_to_a_place(query, place):
     assert links.place(query) == place

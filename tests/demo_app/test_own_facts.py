@@ -12,12 +12,10 @@ import torch
 import lib
 from demo_app.api import summary
 from demo_app.html.comparison import comparison, judged
-from demo_app.session import links
 from demo_app.session.own_facts import OwnFacts
 from demo_app.session.studio import Studio
 from demo_app.session.views import Answer
 from demo_app.session.visitors import Session
-from demo_app.session.worker import Trouble
 from lib import relations
 from lib.evaluation.own_facts import Match
 
@@ -51,12 +49,12 @@ def test_a_typed_fact_gets_rewordings_and_neighbors_of_its_relation(studio):
     assert groups.count("reworded") == 3 and groups.count("neighbor") == 6
     assert all("Colosseum" in row.prompt for row in view.rows if row.group == "reworded")
     shown = comparison(view)
-    assert "located in the city of” (found by the prompt" in shown and "borrowed" not in shown
+    assert "located in the city of”, found by the prompt" in shown and "borrowed" not in shown
     again = studio.edit(session, asked, "retrieval").outcome()
     assert again.subject == found and again.columns[0].tally("reworded")[1] == 3
 
 
-def test_where_none_fits_the_page_says_so_and_another_kind_can_be_named(studio):
+def test_where_none_fits_the_page_says_so(studio):
     marie = ("Marie Curie", "{} was married to", "Oslo")
     view = studio.look(Session(), studio.choices.subject(*marie)).outcome()
     assert len(view.subject.nearest) == 3 and not view.subject.case.neighborhood
@@ -69,21 +67,6 @@ def test_where_none_fits_the_page_says_so_and_another_kind_can_be_named(studio):
     )
     assert summary(column)["neighbors_kept"] is None
     assert judged(column.rows)[1] != "both halves hold"
-    named = studio.choices.subject(*marie, "", "country of birth of")
-    view = studio.look(Session(), named).outcome()
-    assert view.subject.case.relation == "country of birth of"
-    assert "(named by you" in comparison(view)
-    query = links.link(studio.choices, view)
-    assert "kind=country+of+birth+of" in query
-
-
-def test_links_and_forms_refuse_an_unknown_kind(studio):
-    found = links.opened(studio.choices, {"kind": "age", "example": "the-eiffel-tower"})
-    assert found.kind == "" and "kind of fact" in found.ignored
-    assert links.opened(studio.choices, {"kind": "capital of"}).kind == "capital of"
-    for wrong in ("age", 3, ["capital of"]):
-        with pytest.raises(Trouble, match="There is no kind of fact"):
-            studio.choices.subject(*COLOSSEUM, "", wrong)
 
 
 def test_examples_keep_their_own_prompts(studio):
