@@ -53,19 +53,14 @@ class Stored:
 
     @property
     def path(self) -> Path:
-        """The file, whose name is a hash of the label."""
-        return cache_folder() / self.kind / self.shipped.name
-
-    @property
-    def shipped(self) -> Path:
-        """The file that comes with the library, if there is one."""
-        return SHIPPED / self.kind / f"{text_hash(self._text)[:24]}.safetensors"
+        """The file that comes with the library or is in the cache folder, named by the label."""
+        name = f"{self.kind}/{text_hash(self._text)[:24]}.safetensors"
+        shipped = SHIPPED / name
+        return shipped if shipped.is_file() else cache_folder() / name
 
     def tensors(self) -> Tensors:
         """The tensors, read or made."""
-        found = _recall(self) or self._read(self.shipped)
-        if found is None and self.is_there():
-            found = self._read(self.path)
+        found = _recall(self) or (self._read() if self.is_there() else None)
         if found is None:
             ((_, found),) = self.make([self.key])
             self.write(found)
@@ -74,8 +69,7 @@ class Stored:
     def is_there(self) -> bool:
         """Whether the tensors are in memory or in a file, which is not opened yet."""
         try:
-            ready = _recall(self) is not None or self.shipped.is_file()
-            return ready or os.path.lexists(self.path)
+            return _recall(self) is not None or os.path.lexists(self.path)
         except RuntimeError:  # nobody knows a home folder
             return False
 
@@ -96,8 +90,9 @@ class Stored:
         key = "" if self.key is None else f" {self.key}"
         return f"format {FORMAT}, {self.kind}: {self.label}{key}"
 
-    def _read(self, path: Path) -> Tensors | None:
+    def _read(self) -> Tensors | None:
         """The tensors of the file; None where it is gone, or damaged and removed."""
+        path = self.path
         try:
             if not stat.S_ISREG(path.stat().st_mode):  # a pipe would wait for ever
                 raise ValueError("it is no file")

@@ -80,7 +80,7 @@ def run_prepare(given: argparse.Namespace) -> None:
     make_missing(wanted)
     for one in wanted:
         one.tensors()  # reads the file, so that a damaged one is made again now
-    kept = sum(one.shipped.is_file() or one.path.is_file() for one in wanted)
+    kept = sum(one.path.is_file() for one in wanted)
     print(f"{kept} of {len(wanted)} statistics come with the library or are in {cache_folder()}")
 
 

@@ -177,14 +177,11 @@ def block_signature(block: nn.Module) -> inspect.Signature:
     return inspect.signature(block.forward)
 
 
-# Some families' blocks have their own word, and transformers 5.24 has another one than before.
-CACHE_NAMES = ("cache", "past_key_values", "layer_past")
-
-
 def cache_argument(module: nn.Module) -> str:
     """The name of a block's or a model's argument for its key-value cache."""
     names = block_signature(module).parameters
-    return next(name for name in CACHE_NAMES if name in names)
+    # transformers has another word since 5.24, and some families' blocks have their own
+    return next(name for name in ("cache", "past_key_values", "layer_past") if name in names)
 
 
 def dense(weight: Tensor, transposed: bool) -> Tensor:

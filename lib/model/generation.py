@@ -130,8 +130,9 @@ def go_on(
             seqs.step(ids)
         else:
             seqs.extend(ids)
-        more = {lm.cache_name: past, "use_cache": past is not None}
-        out = lm.backbone(seqs.ids, seqs.real, mask=mask, **more)
+        out = lm.backbone(
+            seqs.ids, seqs.real, mask=mask, use_cache=past is not None, **{lm.cache_name: past}
+        )
         chosen = choose(out.last_hidden_state[:, -1])
 
 

@@ -8,7 +8,6 @@ are short, and most of them call a function of this folder.
 from __future__ import annotations
 
 import hashlib
-import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
@@ -23,7 +22,7 @@ from ..data.facts import Fact, encode_prompt, lookup, require_encodable
 from ..data.texts import GENERAL
 from . import activations, generation, packaged_models, scoring
 from .apply_patch import BEHIND, Patchable
-from .architectures import cache_argument
+from .architectures import block_signature, cache_argument
 from .lower_block_cache import LowerBlockCache
 from .sequences import Sequences
 
@@ -101,8 +100,8 @@ class LM(Patchable):
             text = GENERAL.read_text(encoding="utf-8")
             ids = tokenizer(text, add_special_tokens=False)["input_ids"]
             # what differs from the family's defaults, which grow with transformers' versions
-            config = self.model.config.to_diff_dict()
-            config |= {"_name_or_path": None, "transformers_version": None}
+            ours = {"_name_or_path": None, "transformers_version": None}
+            config = self.model.config.to_diff_dict() | ours
             self._reads = tokenizer, f"{config} {ids}"
         special = tokenizer.special_tokens_map, getattr(tokenizer, "added_tokens_decoder", None)
         template = getattr(tokenizer, "chat_template", None)
@@ -285,13 +284,10 @@ class LM(Patchable):
         Padding may stand on either side. `mask` covers the cache too, where there is one. The last
         hidden states are on the device of `ids`.
         """
-        if "position_ids" in inspect.signature(self.model.base_model.forward).parameters:
+        real = more.pop("mask", real)
+        if "position_ids" in block_signature(self.model.base_model).parameters:
             # positions count real tokens only, so that padding on the left changes nothing
-            whole = more.pop("mask", real)
-            more["position_ids"] = (whole.long().cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
-            real = whole
-        else:
-            real = more.pop("mask", real)
+            more["position_ids"] = (real.long().cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
         with self.lower_blocks.skipped(ids, real, more) if self.lower_blocks else nullcontext():
             out = self.model.base_model(input_ids=ids, attention_mask=real.long(), **more)
         out.last_hidden_state = out.last_hidden_state.to(ids.device)

@@ -204,9 +204,9 @@ class _Batch:
         between = self.counts.shape[1] - prompts.shape[1]
         mask = torch.cat([torch.nn.functional.pad(prompts, (0, between)), real], 1)
         seqs.step(ids, real)
-        more = {self.lm.cache_name: self.past, "use_cache": True}
-        out = self.lm.backbone(ids, real, mask=mask, **more)
-        self.past = out[self.lm.cache_name]
+        name = self.lm.cache_name
+        out = self.lm.backbone(ids, real, mask=mask, use_cache=True, **{name: self.past})
+        self.past = out[name]
         self.counts = torch.cat([self.counts, torch.zeros_like(real)], 1)
         return [out.last_hidden_state[j, : len(end)] for j, end in enumerate(ends)]
 

@@ -33,9 +33,10 @@ def main() -> None:
                 wanted = [one for one in found if one.kind != "moments"]
                 make_missing(wanted)
                 for one in wanted:
-                    one.shipped.parent.mkdir(parents=True, exist_ok=True)
-                    shutil.copyfile(one.path, one.shipped)
-                    print(f"{lm.name}, {editor}: {one.kind}/{one.shipped.name}", flush=True)
+                    there = SHIPPED / one.kind / one.path.name
+                    there.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(one.path, there)
+                    print(f"{lm.name}, {editor}: {one.kind}/{there.name}", flush=True)
 
 
 if __name__ == "__main__":
