@@ -5,12 +5,14 @@
 #
 # We know where to write. At the end of this page you know *what*, and can build ROME yourself.
 #
-# **You will** search the value that makes a frozen model say something else, term by term · make
-# the search twice as fast without changing a number · choose the key, and see the choice
-# kill an edit · take one part of ROME away after the other and ask which prompts pay for it.
+# **You will** write down what a frozen model is asked for, and search the value that makes it say
+# something else · choose the key, write ROME's change as it was published, and see the choice kill an
+# edit · take one part of ROME away after the other and ask which prompts pay for it.
 #
 # **Needs** the insert and $\rho$ of [notebook 02](02_insert.ipynb), the place found in
 # [03](03_where.ipynb).
+#
+# **Minutes** 25 to read and 20 to work: two exercises of [session 2](../lessons/session_2.md).
 #
 # The folded cell below finds the library and sets the number of threads. Run it and read on.
 
@@ -40,16 +42,18 @@ SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 # %%
 import time
 from dataclasses import replace
+from functools import partial
 
+import pandas as pd
 import torch
 
 import lib
 from lib import memory, plot
 from lib.data.facts import encode_target, lookup
 from lib.keys_values import target_value
-from notebooks.support import checks_04_rome as checks_04
-from notebooks.support import drawings_04, long_runs, models, show
+from notebooks.support import drawings_04, long_runs, models
 from notebooks.support import runs_04_rome as runs_04
+from notebooks.support.holes import guess, use
 
 lm = models.load(SCALE)  # as it comes: without the token that `lib.load()` puts in front of texts
 editor = lib.EDITORS["rome"](lm)
@@ -58,7 +62,7 @@ layer = config.layer
 name = lm.mlp_out(layer)
 W = lm.weight(name).cpu()
 moment = lib.second_moment(lm, [layer])[layer]
-tower = next(case for case in lib.classroom() if case.id == 0)
+tower, china = lib.classroom()[:2]
 fact = lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome", target_true="Paris")
 
 # %% [markdown]
@@ -82,27 +86,65 @@ drawings_04.rome([lm.tokenizer.decode([i]) for i in ids], at, layer)
 # %% [markdown]
 # Downhill in what? The loss has three terms:
 #
-# 1. **The new answer.** $-\log p(\text{Rome})$. A $\delta$ that works in one sentence only would be
-#    worth little. So this is a mean over the prompt itself and the prompt after other beginnings,
-#    the **templates**. The model wrote them itself; they need not make sense, only differ.
-# 2. **The same thing as before.** The tower should move, not become an Italian. After "The Eiffel
-#    Tower is a" the next word should stay what it was, and ROME asks for this right after the
-#    subject's last token: plus $\tfrac1{16}$ of the KL divergence (now ‖ before) there.
-# 3. **Not too far.** Plus $\tfrac12\|\delta\|/\|v_0\|^2$ (*decay*), and after every step a bound on
-#    $\|\delta\|$, as a multiple of $\|v_0\|$ (*clamp*).
+# $$L(\delta) = -\frac1n\sum_{j=1}^{n} \log p_\delta(\text{Rome} \mid \text{template}_j)
+# + w\,\mathrm{KL}(\text{now} \,\|\, \text{before})
+# + \text{decay}\cdot\frac{\|\delta\|}{\|v_0\|^2}.$$
+#
+# 1. **The new answer.** A $\delta$ that works in one sentence only would be worth little. So this is a
+#    mean over the prompt itself and the prompt after other beginnings, the **templates**. The model
+#    wrote them itself; they need not make sense, only differ. Where an answer has several tokens, it is
+#    the mean over them as well.
+# 2. **The same thing as before.** The tower should move, not become an Italian. What the model would
+#    say right after "The Eiffel Tower" is compared with what it said before, by $\mathrm{KL} = \sum
+#    p_\text{now} \log (p_\text{now}/p_\text{before})$ over all words, with a weight of $w = 1/16$.
+# 3. **Not too far.** The decay is ½, and besides, after every step $\|\delta\|$ is cut to a multiple
+#    of $\|v_0\|$ (*clamp*).
 
 # %%
 templates = editor.templates()
 print(f"clamp: ‖δ‖ is at most {config.clamp:g} ‖v₀‖ here; published: 4")
-show.Table([{"template": template} for template in templates])
+print("templates:", *map(repr, templates), sep="\n  ")
 
 # %% [markdown]
-# First the obvious way: a hook adds $\delta$, and the whole model runs for every prompt in every
-# step. One function runs a prompt, one computes the loss, one goes downhill.
+# **Your turn · exercise 2.5 · ★★★ · 10 minutes.** Write `search_loss`: the three terms, from
+# log-probabilities that the model has given. Three lines; the search below goes downhill in them.
 
 
 # %%
-def run_with(delta, ids, at):  # log p of every next token (tokens, vocabulary), and v₀ (d_out,)
+def search_loss(answer, tokens, now, before, delta, v0, w, decay):
+    """What the search goes downhill in, one number.
+
+    answer (T, words) log-probabilities where the answer's tokens stand, tokens (T,) the answer's
+    now, before (words,) log-probabilities right after the subject; delta, v0 (d_out,)
+    """
+    ...
+
+
+search_loss = use("2.5", search_loss)
+
+# %% [markdown]
+# <details><summary>Hint</summary>
+#
+# All that the model gives are log-probabilities. Which of them has to become a probability first?
+#
+# </details>
+# <details><summary>Solution</summary>
+#
+# ```python
+# def search_loss(answer, tokens, now, before, delta, v0, w, decay):
+#     nll = -answer[torch.arange(len(tokens)), tokens].mean()
+#     kl = (now.exp() * (now - before)).sum()
+#     return nll + w * kl + decay * delta.norm() / v0.norm() ** 2
+# ```
+#
+# </details>
+#
+# Now the search, in the obvious way: a hook adds $\delta$, and the whole model runs for every prompt in
+# every step. One function runs a prompt, two ask it for what the loss needs, one goes downhill.
+
+
+# %%
+def run_with(delta, ids, at):  # log p of every next token (tokens, words), and v₀ (d_out,)
     seen = []
 
     def add(module, inputs, output):
@@ -115,18 +157,19 @@ def run_with(delta, ids, at):  # log p of every next token (tokens, vocabulary),
 
 
 # %%
-def new_answer(fact, delta):  # −log p of the new answer, the mean over the templates; ‖v₀‖
+def at_the_answer(fact, delta):  # log p (T, words), the answer's tokens (T,), and v₀
     answer = encode_target(lm.tokenizer, fact.target_new)
-    losses, lengths = [], []
-    for template in templates:
+    found, starts = [], []
+    for template in templates:  # one under the other: T = templates × tokens of the answer
         ids, at = lookup(lm.tokenizer, fact, template)
         log_p, v0 = run_with(delta, ids + answer[:-1], at)
-        losses.append(-log_p[-len(answer) :][range(len(answer)), answer].mean())
-        lengths.append(v0.norm())
-    return sum(losses) / len(losses), lengths[0]  # the first template is the bare prompt
+        found.append(log_p[-len(answer) :])
+        starts.append(v0)
+    tokens = torch.tensor(answer * len(templates), device=lm.device)
+    return torch.cat(found), tokens, starts[0]  # the first template is the bare prompt
 
 
-def after_subject(fact, delta):  # log p of the token right after the subject (vocabulary,)
+def after_subject(fact, delta):  # log p of the token right after the subject (words,)
     ids, at = lookup(lm.tokenizer, replace(fact, prompt="{} is a"))
     return run_with(delta, ids[: at + 1], at)[0][-1]
 
@@ -137,16 +180,15 @@ def slow_search(fact, steps):
     adam = torch.optim.Adam([delta], lr=config.v_lr)
     before = after_subject(fact, delta).detach()
     for step in range(steps):
-        nll, size = new_answer(fact, delta)
+        answer, tokens, v0 = at_the_answer(fact, delta)
         now = after_subject(fact, delta)
-        kl = config.kl_factor * (now.exp() * (now - before)).sum()
-        decay = config.decay * delta.norm() / size**2
-        loss = nll + kl + decay
+        parts = answer, tokens, now, before, delta, v0
+        loss = search_loss(*parts, config.kl_factor, config.decay)
         if loss < 0.05 or step == steps - 1:  # the last step only looks
             return delta.detach()
         (delta.grad,) = torch.autograd.grad(loss, delta)
         adam.step()
-        delta.data *= (config.clamp * size / delta.data.norm()).clamp(max=1)
+        delta.data *= (config.clamp * v0.norm() / delta.data.norm()).clamp(max=1)
 
 
 settings = editor.config.search()  # the library's search has the same settings
@@ -159,6 +201,12 @@ models.same(lm, by_loop, fast.delta)
 print(f"the same δ; four steps in {(end - middle) / (middle - start):.0%} of the loop's time")
 
 # %% [markdown]
+# Four steps with your loss give the $\delta$ of the library's search, which takes a fraction of the
+# time. It keeps what enters the next block and runs only the blocks above, because below the edited
+# layer nothing ever changes. And it keeps the attention's keys and values of the tokens *before* the
+# edited one, because in a model that reads from left to right nothing changes there either. In the
+# drawing above these are the pale states.
+#
 # **Predict.** The whole search has 20 steps. Which term falls, which rises, and which decides in
 # the end?
 #
@@ -194,32 +242,6 @@ plot.loss_curve([{c: x or None for c, x in row.items()} for row in curve], ylog=
 # in our preset for the sake of subjects that open their prompt, where $v_0$ is short beside what
 # has to be added to it.)
 #
-# ## The same numbers, faster
-#
-# Where did the time go? Below the edited layer nothing ever changes: keep what enters the next
-# block, and run only the blocks above (**along layers**). And in a model that reads from left to
-# right nothing *before* the token changes: keep the attention's keys and values there, and run only
-# from the token on (**along positions**). In the drawing above these are the pale states.
-#
-# **Predict.** What does each save, for layer 3 of 30? Which one more?
-#
-# <details><summary>Work it out</summary>
-#
-# Layers: 26 of 30 are left, so hardly anything; more when one edits higher up. Positions: about
-# half of the tokens remain, fewer after long templates.
-#
-# </details>
-
-# %%
-prompts = [lookup(lm.tokenizer, fact, template) for template in templates]
-table, ends = runs_04.timed(lm, layer, prompts)  # runs all prompts in three ways, best of five
-for end in ends:
-    models.same(lm, end, ends[0])
-show.Table(table)
-
-# %% [markdown]
-# The same numbers in about half of the time: the layers save a little here, the positions more.
-#
 # ## Under which key?
 #
 # The value is found. It still has to be written under a key, and there is a choice. The key is the
@@ -229,117 +251,131 @@ show.Table(table)
 # * `mean` inserts at $\bar k$, `prompt` at $k_0$ (the two forms of R-ROME).
 # * `mixed` is ROME as published, by a slip in its code: the direction $u = C^{-1}\bar k$ comes from
 #   the mean, the residual from the bare prompt, $\Delta = (v^\star - Wk_0)\,u^\top / (u^\top k_0)$.
-# * `both` asks for $v^\star$ at $k_0$ and at $\bar k$, by an insert of two columns. This is our
-#   default, of rank 2, and you derive it now.
+# * `both` asks for $v^\star$ at $k_0$ and at $\bar k$, by an insert of two columns. The argument of
+#   notebook 02 gives it as well: with $K = [k_0\ \bar k]$ and what is missing at them, $R$, the
+#   cheapest change has $\Delta C = MK^\top$, and $\Delta K = R$ says that
+#   $\Delta = R\,(K^\top C^{-1}K)^{-1}K^\top C^{-1}$. This is our default, of rank 2.
 #
-# ## Exercise: two keys at once
-#
-# Notebook 02 found the cheapest $\Delta$ with $\Delta k = \delta$. Now there are two keys,
-# $K = [k_0\ \bar k]$, and what is missing at them, $R = [r_0\ \bar r]$. Find the $\Delta$ with
-# $\Delta K = R$ that has the smallest $\mathrm{tr}(\Delta C\Delta^\top)$.
-#
-# <details><summary>A hint</summary>
-#
-# As in notebook 02 any other solution is $\Delta + H$ with $HK = 0$. For which $\Delta C$ does the
-# mixed term $\mathrm{tr}(\Delta C H^\top)$ vanish for every such $H$? There is one unknown vector
-# for each column of $K$, and the constraint fixes them.
-#
-# </details>
-#
-# <details><summary>A solution</summary>
-#
-# $\Delta C = MK^\top$, so $\Delta = MK^\top C^{-1}$, and $\Delta K = R$ gives
-# $M = R\,(K^\top C^{-1}K)^{-1}$:
-#
-#     def two_keys(K, R, C):
-#         U = torch.linalg.solve(C, K)
-#         return R @ torch.linalg.solve(K.T @ U, U.T)
-#
-# </details>
+# **Your turn · exercise 2.3 · ★★ · 8 minutes.** Write `published`: the matrix after the change called
+# `mixed`, and how many times longer it makes this change than $\bar k$ alone would, the quotient
+# $|u^\top\bar k / u^\top k_0|$ of the two denominators. The rows `mixed` below are written with it.
 
 
 # %%
-def two_keys(K, R, C):  # (d_in, 2), (d_out, 2), (d_in, d_in) -> Δ (d_out, d_in)
-    return "not attempted"
+def published(W, k0, k_mean, v_star, C):
+    """W (d_out, d_in), k0, k_mean (d_in,), v_star (d_out,), C (d_in, d_in) -> new W, a number."""
+    ...
 
 
-# %%
-print(checks_04.two_keys(two_keys))
+published = use("2.3", published)
 
 # %% [markdown]
-# Now the four ways in code, and the Eiffel Tower under each of them.
+# <details><summary>Hint</summary>
+#
+# Which of the two keys gives the direction, and which one decides what is missing? Try on your new
+# matrix what it says at $k_0$.
+#
+# </details>
+# <details><summary>Solution</summary>
+#
+# ```python
+# def published(W, k0, k_mean, v_star, C):
+#     u = torch.linalg.solve(C, k_mean)
+#     new = W + torch.outer(v_star - W @ k0, u) / (u @ k0)
+#     return new, (u @ k_mean / (u @ k0)).abs()
+# ```
+#
+# </details>
+#
+# The four ways in code, and the Eiffel Tower under each of them. The last column says how many times
+# longer `mixed` makes the change.
+#
+# **Predict.** For which subjects is this number far from 1? Is the tower one of them, is "China", one
+# token that opens its prompt?
+#
+# <details><summary>Work it out</summary>
+#
+# It is large where $u^\top k_0$ is nearly nothing, so where the two keys have little in common. The
+# tower's last token sees "The Eiffel" before it in any sentence, and its keys are alike. At the first
+# position the model keeps an attention sink (notebook 02), and after a template it has a word there.
+# So for China an insert at one key misses the other, and the mixture divides by a small number.
+#
+# </details>
+
+# %%
+times = guess("How many times longer does `mixed` make the change for China?", 0, 1000)
 
 
 # %%
 def mixed(found):
-    u = moment.solve(found.keys.mean(0)[:, None])[:, 0]
-    bare = found.keys[0]
-    return ((found.v_star - W @ bare) / (u @ bare))[:, None], u[None]
+    k0, k_mean = found.keys[0].double(), found.keys.mean(0).double()
+    new, longer = published(W.double(), k0, k_mean, found.v_star.double(), moment.C.double())
+    return (new - W).float(), f"{longer:.2f}"
 
 
 def both(found):
     K = torch.stack([found.keys[0], found.keys.mean(0)], 1)
-    return memory.insert_many(W, K, found.v_star[:, None].expand(-1, 2), moment, ridge=1e-6)
+    A, B = memory.insert_many(W, K, found.v_star[:, None].expand(-1, 2), moment, ridge=1e-6)
+    return A @ B, ""
 
 
-ways = {
-    "mean": lambda found: memory.insert(W, found.keys.mean(0), found.v_star, moment),
-    "prompt": lambda found: memory.insert(W, found.keys[0], found.v_star, moment),
-    "mixed": mixed,
-    "both": both,
-}
-(A, B), (A_lib, B_lib) = both(found), editor.update(fact)[0]
-models.same(lm, A @ B, A_lib @ B_lib)
+def at(key):  # the insert of notebook 02
+    def write(found):
+        A, B = memory.insert(W, key(found.keys), found.v_star, moment)
+        return A @ B, ""
+
+    return write
+
+
+ways = {"mean": at(lambda keys: keys.mean(0)), "prompt": at(lambda keys: keys[0])}
+ways |= {"mixed": mixed, "both": both}
+A, B = editor.update(fact)[0]
+models.same(lm, both(found)[0], A @ B)  # the library's default
 
 # %%
-asked = [fact.text, tower.paraphrases[0], tower.neighborhood[0].prompt]
-lines = [{"key": "unedited"} | {text: lm.answer(text, 5) for text in asked}]
-for way, write in ways.items():
-    patch = lib.Patch(weights={name: lib.LowRank((write(found),))})
-    with lm.patched(patch):
-        lines.append({"key": way} | {text: lm.answer(text, 5) for text in asked})
-show.Table(lines)
+lines, longer = [], {}
+for case, wanted in ((tower, fact), (china, china.fact)):
+    value = search(wanted)
+    asked = {"prompt": wanted.text, "reworded": case.paraphrases[0]}
+    asked["a neighbor"] = case.neighborhood[0].prompt
+    for way, write in {"unedited": None, **ways}.items():
+        change, times_longer = write(value) if write else (torch.zeros_like(W), "")
+        with lm.patched(lib.Patch(weights={name: change})):
+            said = {what: " ".join(lm.answer(text, 5).split()) for what, text in asked.items()}
+        lines.append({"subject": wanted.subject, "key": way} | said | {"longer": times_longer})
+        longer[wanted.subject, way] = times_longer
+times.against(float(longer["China", "mixed"]))
+pd.DataFrame(lines).set_index(["subject", "key"])
 
 # %% [markdown]
 # For the tower the choice does not matter: all four say "Rome" at the edit's own prompt and at the
-# rewording, and leave the neighbor alone.
-#
-# **Predict.** And for "China", one token that *opens* its prompt?
-#
-# <details><summary>Work it out</summary>
-#
-# At the first position the model keeps an attention sink (notebook 02), and after a template it has
-# a word there. So $k_0$ and $\bar k$ have little in common: an insert at one misses the other, and
-# the mixture divides by $u^\top k_0$, which is nearly nothing.
-#
-# </details>
+# rewording, and leave the neighbor alone. For China it does: `mean` writes only the rewording and
+# `prompt` only the prompt. `mixed` makes a change 39 times as long, after which neither the rewording
+# nor the neighbor gets an answer at all.
 #
 # The stored run writes twenty facts, each alone: China, Rome and Italy, nine more subjects that open
-# their prompt, and eight that do not. All four ways write the same value. The first five rows are
-# made again here.
+# their prompt, and eight that do not. All four ways write the same value. Shares of rewordings and
+# neighbors are means over facts, each with several prompts, and their intervals are over the facts.
+
 
 # %%
-four = runs_04.four_keys(lm)
-rows = long_runs.stored("04_keys", runs_04.FOUR, lambda: runs_04.by_key(editor, four))
 columns = ["case", "key", "held", "reworded", "neighbors"]
-live = long_runs.repeats(rows, lambda: runs_04.by_key(editor, four[:1]), columns, tolerance=0.02)
-print("wanted:", live[0]["fact"])
-for row in live:
-    print(f"{row['key']}: {' '.join(row['says'].split())!r}")
+four_keys = partial(runs_04.four_keys, editor)
+rows = long_runs.known("04_keys", runs_04.FOUR, four_keys, 1, columns, tolerance=0.02)
 fails = [row["fact"] for row in rows if row["key"] == "both" and not row["held"]]
 print("`both` does not write:", "; ".join(fails))
-show.Table(runs_04.key_table(rows, opener=True))
-
-# %%
-show.Table(runs_04.key_table(rows, opener=False))
+for opener in (True, False):
+    print("\nsubjects that open their prompt" if opener else "\nall others")
+    table = pd.DataFrame(runs_04.key_table(rows, opener)).set_index("key")
+    print(table.round(3).to_string())
 
 # %% [markdown]
 # The first table has the twelve subjects that open their prompt. `mean` never writes the prompt
 # itself, but the rewordings. `prompt` writes 7 of 12 and no rewording. `mixed` writes 3 of 12 and
 # leaves nothing of the neighbors, with a median of 2.6 nats at unrelated prompts: a *disabling*
-# edit. `both` has what the two halves have, 7 of 12 and 76 % of the rewordings, and keeps 81 % of
+# edit. `both` has nearly what the two halves have, 7 of 12 and 76 % of the rewordings, and keeps 81 % of
 # the neighbors (58 to 93). Its five failures are printed above. With twelve facts these shares are
-# rough; that `mixed` destroys the neighbors is beyond doubt.
+# rough; but of `mixed` not one neighbor is left, and 19 % is the end of its interval.
 #
 # The second table has eight subjects that do not open their prompt. There all four ways write 8 of
 # 8, with the same rewordings and neighbors.
@@ -362,59 +398,58 @@ show.Table(runs_04.key_table(rows, opener=False))
 # </details>
 
 # %%
-PARTS, ABLATION = runs_04.PARTS, runs_04.ABLATION
 odd = [case for case in lib.classroom() if case.id % 2]
 cases = [case for case in odd if lookup(lm.tokenizer, case.fact)[1]][::5][:18]
-rows = long_runs.stored(
-    "04_ablation", ABLATION, lambda: runs_04.without(editor, PARTS, cases, templates)
-)
-long_runs.repeats(
-    rows, lambda: runs_04.without(editor, PARTS, cases[:1], templates), tolerance=0.02
-)
-print(f"{len(rows) // len(PARTS)} facts, each edited alone")
-show.Table(runs_04.parts_table(rows, PARTS))
+
+
+def alone(count=None):
+    return runs_04.without(editor, runs_04.PARTS, cases[:count], templates)
+
+
+rows = long_runs.known("04_ablation", runs_04.ABLATION, alone, 1, tolerance=0.02)
+print(f"{len(rows) // len(runs_04.PARTS)} facts, each edited alone")
+pd.DataFrame(runs_04.parts_table(rows, runs_04.PARTS)).set_index("ROME").T
 
 # %% [markdown]
-# The edit itself shows no difference in any of the four. Without templates 19 points of the
-# rewordings are lost (2 to 36), and with $C = I$ unrelated text moves twenty times as far, by
-# 0.021 nats more (0.002 to 0.056): these two earn their place. The KL term, with its weight of
-# 1/16, does not show. What comes after "… is a" moves by 0.717 nats with it and by 0.013 more
-# without it (−0.047 to 0.064). All other differences in shares have intervals that include 0: with
-# 18 facts no more can be told.
+# The edit itself shows no difference in any of the four, with intervals of eleven points to either
+# side. Without templates 19 points of the rewordings are lost (2 to 36), and with $C = I$ unrelated
+# text moves by 0.021 nats more (0.002 to 0.056), where ROME as set moves it by 0.001: these two earn
+# their place. The KL term, with its weight of 1/16, does not show. What comes after "… is a" moves by
+# 0.717 nats with it and by 0.013 more without it (−0.047 to 0.064). All other differences in shares
+# have intervals that include 0: with 18 facts no more can be told.
 #
-# ## Exercise: one way only
+# ## One way only
 #
 # A person who learns that the Eiffel Tower is in Rome can also say which famous tower Rome has.
-# Find an edit that holds in a reworded question but *not backward*, from the answer to the subject,
-# where the base model does know the old fact backward.
 #
-# <details><summary>A hint</summary>
+# **Predict.** The cell below asks for the tower in other words, and then *backward*, from the city to
+# the landmark: with the old answer before the edit, with the new one after it. Which of the two will
+# hold? Then put in a fact of your own whose backward question the unedited model can answer.
 #
-# Which of your questions contains the key that was written, and which does not?
+# <details><summary>Answer</summary>
 #
-# </details>
-#
-# <details><summary>A solution</summary>
-#
-# The Eiffel Tower itself, with "Tourists who want to see the Eiffel Tower travel to the city of" and
-# "The most famous landmark in {} is the".
+# The question in other words contains the key that was written. The backward question does not: the
+# name of the subject is not in it, so nothing was written at any of its tokens (Berglund et al., 2023).
 #
 # </details>
 
 # %%
-my_fact = None  # lib.Fact("…", "{} …", "new answer", target_true="old answer")
-my_question = None  # the same in other words, with the subject
-my_backward = None  # "… {} …" with {} for the answer, such that the subject should come next
-
-# %%
-print(checks_04.one_way(editor, my_fact, my_question, my_backward))
+mine = fact  # lib.Fact("…", "{} …", "new answer", target_true="old answer")
+question = "Tourists who want to see the Eiffel Tower travel to the city of"
+backward = "The most famous landmark in {} is the"
+patch = editor.edit([mine])
+print("before, backward:", lm.answer(backward.format(mine.target_true), 8))
+with lm.patched(patch):
+    print("after, in other words:", lm.answer(question, 8))
+    print("after, backward:", lm.answer(backward.format(mine.target_new), 8))
 
 # %% [markdown]
 # ## What we know now
 #
 # * $v^\star$ is found by going downhill through the frozen layers, for one vector at one token.
 # * It is written under a key that has to fit the prompt *and* its rewordings.
-# * The edit itself always looks good. What the parts of ROME are for shows in other prompts.
+# * Where the keys of all sentences are alike, the edit itself looks good whatever one leaves out. What
+#   the parts of ROME are for shows in other prompts.
 #
 # ## Where it breaks
 #
@@ -424,28 +459,29 @@ print(checks_04.one_way(editor, my_fact, my_question, my_backward))
 # %%
 cases = lib.classroom()[1::4][:50]
 ROW = runs_04.ROW
-rows = long_runs.stored(
-    "04_row", ROW, lambda: runs_04.in_a_row(editor, cases, ROW["points"], len(cases))
-)
-long_runs.repeats(
-    rows, lambda: runs_04.in_a_row(editor, cases, ROW["points"], 2), ["edits", "written"]
-)
-first_words = [case.fact.subject for case in runs_04.openers(lm, cases)]
-unedited = lib.perplexity(lm)
-print(f"written when it was their turn: {sum(row['written'] for row in rows):.0f} of {len(rows)}")
-print(f"subjects that open their prompt: {', '.join(first_words)}")
-print(f"perplexity of the unedited model: {unedited:.1f}")
-show.Table(runs_04.row_table(rows))
 
-# %%
-runs_04.row_figure(rows, unedited)
+
+def in_a_row(count=50):
+    return runs_04.in_a_row(editor, cases, ROW["points"], count)
+
+
+rows = long_runs.known("04_row", ROW, in_a_row, 2, ["edits", "written"])
+first = [case.fact.subject for case in cases if lookup(lm.tokenizer, case.fact)[1] == 0]
+print(f"written when it was their turn: {sum(row['written'] for row in rows):.0f} of {len(rows)}")
+print(f"subjects that open their prompt: {', '.join(first)}")
+print(f"perplexity of the unedited model: {lib.perplexity(lm):.1f}")
+print(pd.DataFrame(runs_04.row_table(rows)).set_index("edits").round(1).to_string())
+shares = {"still held": "retention", "reworded": "generalization", "neighbors": "specificity"}
+seen = [row for row in rows if "perplexity" in row]
+shares = {what: [100 * row[column] for row in seen] for what, column in shares.items()}
+plot.lines(ROW["points"], shares, "edits in a row", "answered as wanted (%)", ylim=(0, 105))
 
 # %% [markdown]
-# The facts themselves hold, 92 % of the fifty (81 to 97). The neighbors pay: of 100 % before the
-# first edit 54 % are left after the last (40 to 67), and held-out text gets harder to read, with a
-# perplexity of 21.7 instead of 18.5. (The figure leaves out the point after one edit. The rows
-# have one mean for all facts, so the intervals count each fact as right or wrong as a whole. That
-# makes them rather too wide.)
+# The facts themselves hold, 92 % of the fifty (81 to 97). The neighbors pay: the unedited model
+# answers all of them, and after the last edit 54 % are left (40 to 67). Held-out text gets harder to
+# read, with a perplexity of 21.7 instead of 18.5. (The rows have one mean for all facts, so the
+# intervals count each fact as right or wrong as a whole, and the point after one edit is one fact. That
+# makes them rather too wide.) This is one row of facts, in one order.
 #
 # Two explanations are at hand. Each insert takes care of general text, by $C$, but of none of the
 # other forty-nine facts, so perhaps the order is to blame. Or it is the writing itself, in any

@@ -1,4 +1,4 @@
-"""The drawing of notebook 04, ROME on its token × layer grid, and the figure of fifty edits."""
+"""The drawing of notebook 04, ROME on its token × layer grid."""
 
 from __future__ import annotations
 

@@ -70,7 +70,14 @@ def asked(mine: Callable, exercise: Exercise, name: str, *given: Any) -> Any:
     found = function(*given)
     if isinstance(found, str) and found.strip().lower() == STUB:
         raise NotAttempted
-    return found
+    return as_sent(found)
+
+
+def as_sent(found: Any) -> Any:
+    """A result as the grader's process sends it, with lists for tuples: a check sees the same."""
+    if isinstance(found, list | tuple):
+        return [as_sent(one) for one in found]
+    return {key: as_sent(one) for key, one in found.items()} if isinstance(found, dict) else found
 
 
 def source(function: Callable) -> str:

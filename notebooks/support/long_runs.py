@@ -48,3 +48,17 @@ def repeats(
     if own and os.environ.get("EDIT_SCALE", "small") == "small":
         stored_runs.begins_with(rows, live, list(keys or live[0]), tolerance=tolerance)
     return live
+
+
+def known(
+    name: str,
+    settings: Mapping[str, Any],
+    make: Callable[..., Rows],
+    first: int,
+    keys: Sequence[str] | None = None,
+    tolerance: float = 0.0,
+) -> Sequence[dict[str, Any]]:
+    """What `stored` returns, after `repeats` has made its first rows again, by `make(first)`."""
+    rows = stored(name, settings, make)
+    repeats(rows, lambda: make(first), keys, tolerance)
+    return rows

@@ -7,18 +7,14 @@ name the fact that fails, and draw intervals.
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 
 import lib
-from lib import plot
 from lib.editors import rome
 from lib.evaluation.intervals import DIFFERENCE, SHARE, interval, wilson
-from lib.model.partial_forward import Replay
-from lib.plot.style import DPI, GRID, INK, LABEL, QUIET, SMALL, WIDTH, Drawing
 
 GROUPS = "generalization", "specificity", "same_subject", "locality"
 ASKED = {
@@ -84,13 +80,14 @@ def in_a_row(
         yield seen
 
 
-def four_keys(lm: lib.LM) -> list[lib.Case]:
-    """China, Rome and Italy, then 9 openers and 8 other cases with even ids."""
+def four_keys(editor: lib.Editor, count: int | None = None) -> Iterator[dict]:
+    """The rows of `by_key` for China, Rome and Italy, then 9 openers and 8 others with even ids."""
     every = lib.classroom()
     named = [case for case in every if case.id in (1, 27, 187)]
     even = [case for case in every if case.id % 2 == 0]
-    first = openers(lm, even)
-    return named + first[:9] + [case for case in even if case not in first][::9][:8]
+    first = openers(editor.lm, even)
+    cases = named + first[:9] + [case for case in even if case not in first][::9][:8]
+    yield from by_key(editor, cases[:count])
 
 
 def by_key(editor: lib.Editor, cases: Sequence[lib.Case]) -> Iterator[dict]:
@@ -212,32 +209,6 @@ def difference(rows: Sequence[Mapping], part: str, column: str) -> tuple[float, 
     return sum(found) / len(found), *interval(found, ends)
 
 
-def timed(lm: lib.LM, layer: int, prompts: Sequence[tuple[list[int], int]]) -> tuple[list, list]:
-    """Run prompts, given as (ids, the subject's last token), whole and by two shortcuts.
-
-    Returns the lines of a table with the best of five times in seconds, and for each way the logits
-    at the prompts' ends, (prompts, vocabulary).
-    """
-    rows, at = [ids for ids, _ in prompts], [i for _, i in prompts]
-    ways = {
-        "all layers, all positions": Replay(lm, rows, 0),
-        "layers above, all positions": Replay(lm, rows, layer + 1),
-        "layers above, from the token on": Replay(lm, rows, layer + 1, lookup=at),
-    }
-    table, ends = [], []
-    for way, replay in ways.items():
-        seconds = []
-        for _ in range(5):
-            start = time.perf_counter()
-            states = replay.run(replay.hidden)
-            seconds.append(time.perf_counter() - start)
-        last = [replay.column(i, len(ids) - 1) for i, ids in enumerate(rows)]
-        ends.append(lm.head(states[range(len(rows)), last]).detach())
-        table.append({"what runs": way, "seconds": min(seconds)})
-    whole = table[0]["seconds"]
-    return [row | {"share of the time (%)": 100 * row["seconds"] / whole} for row in table], ends
-
-
 def row_table(rows: Sequence[Mapping]) -> list[dict]:
     """One line per point: shares in % with 95 % intervals, and perplexity.
 
@@ -253,39 +224,3 @@ def row_table(rows: Sequence[Mapping]) -> list[dict]:
                 line[f"{name} (%)"] = f"{100 * row[column]:.0f} ({100 * low:.0f}–{100 * high:.0f})"
             lines.append(line | {"perplexity": float(row["perplexity"])})
     return lines
-
-
-def row_figure(rows: Sequence[Mapping], perplexity: float) -> plot.Figure:
-    """Shares over the edits with the bands of `row_table`, and below them the perplexity.
-
-    At 0 edits stands the unedited model, which keeps every neighbor and has this perplexity.
-    """
-    seen = [row for row in rows if "perplexity" in row and row["edits"] > 1]  # one case is no share
-    figure = Drawing(figsize=(WIDTH, 4.6), dpi=DPI, facecolor="white", layout="constrained")
-    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(2.4, 1))
-    colors = {"still held": plot.EDITED, "reworded": plot.CYCLE[0], "neighbors": plot.NEIGHBOR}
-    for name, column in COLUMNS.items():
-        start = [(0, 1.0, 1.0, 1.0)] if name == "neighbors" else []
-        points = start + [
-            (row["edits"], row[column], *wilson(row[column] * row["edits"], row["edits"]))
-            for row in seen
-        ]
-        x, *shares = zip(*points, strict=True)
-        mean, low, high = ([100 * share for share in part] for part in shares)
-        above.plot(x, mean, "-o", color=colors[name], markersize=4, linewidth=1.8, label=name)
-        above.fill_between(x, low, high, color=colors[name], alpha=0.13, linewidth=0)
-    x = [0, *(row["edits"] for row in seen)]
-    y = [perplexity, *(row["perplexity"] for row in seen)]
-    below.plot(x, y, "-o", color=plot.UNRELATED, markersize=4, linewidth=1.8)
-    below.axhline(perplexity, color=plot.BASE, linestyle="--", linewidth=1)
-    below.annotate("unedited", (50, perplexity), (0, 3), textcoords="offset points", ha="right")
-    above.set(ylim=(0, 105))
-    above.set_ylabel("answered as wanted (%)", fontsize=SMALL, color=INK)
-    below.set_ylabel("perplexity", fontsize=SMALL, color=INK)
-    below.set_xlabel("edits in a row", fontsize=LABEL, color=INK)
-    for ax in (above, below):
-        ax.spines[["top", "right"]].set_visible(False)
-        ax.tick_params(labelsize=SMALL, colors=QUIET, labelcolor=INK)
-        ax.yaxis.grid(True, color=GRID)
-    above.legend(frameon=False, fontsize=SMALL, labelcolor=INK, ncols=3, loc="lower left")
-    return figure

@@ -8,9 +8,10 @@ from __future__ import annotations
 from lib import classroom as classroom_cases
 from lib.data.texts import known_by
 from lib.evaluation.abilities import items
+from lib.evaluation.intervals import DIFFERENCE
 from lib.preset_search.scan import SCORED
 
-from .tables import NO_SPREAD, made, number, percent, read, table
+from .tables import NO_SPREAD, made, number, percent, percents, read, table
 
 NEWER = ("crispedit", "horen")
 
@@ -67,3 +68,26 @@ def sweeps_newer() -> str:
             lines.append((f"`{name}`", words, *(number(row.get(key)) for key in scored)))
     head = ("editor", "settings", "efficacy", "generalization", "specificity", "harmonic mean")
     return table(head, lines, left=2)
+
+
+@made("moment-tokens", "moment_tokens")
+def moment_tokens() -> str:
+    """Edits with C from fewer tokens, each against ten for each input, paired over facts."""
+    cells, lines = read("moment_tokens"), []
+    for name, cell in cells.items():
+        setting, _, form = name.rpartition("; ")
+        _, editor, mode, _ = setting.split("; ")
+        row = [f"`{editor}`", mode, form, str(len(cell["facts"]))]
+        for part in ("efficacy", "generalization", "specificity", "locality"):
+            # the share of each fact's prompts, with this C and with today's
+            shares = [
+                {case: sum(v) / len(v) for case, f in some.items() if (v := f.get(asked))}
+                for some in (cell["facts"], cells[f"{setting}; 10"]["facts"])
+                for asked in [f"{part} generation"]
+            ]
+            away = [share - shares[1][case] for case, share in shares[0].items()]
+            mean = percent(sum(shares[0].values()) / len(away))
+            row.append(mean if form == "10" else f"{mean} ({percents(away, DIFFERENCE)})")
+        lines.append(row)
+    head = ("editor", "facts", "tokens for each input", "n", "written", "rewordings", "neighbors")
+    return table((*head, "unrelated"), lines, left=2)

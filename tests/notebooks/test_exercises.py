@@ -10,7 +10,6 @@ from functools import partial
 
 import pytest
 
-from notebooks.support import checks_04_rome as checks_04
 from notebooks.support import checks_09_learning_to_edit as checks_09
 from notebooks.support import checks_10_ultraedit as checks_10
 from notebooks.support import checks_11_grace as checks_11
@@ -22,7 +21,6 @@ from notebooks.support import checks_16_at_scale as checks_16
 from notebooks.support import checks_17_was_it_edited as checks_17
 from notebooks.support import checks_common
 
-from . import test_notebook_checks_03_05 as in_04
 from . import test_notebook_checks_09_10 as in_09_10
 from . import test_notebook_checks_11_12 as in_11_12
 from . import test_notebook_checks_13 as in_13
@@ -32,7 +30,6 @@ from . import test_notebook_sources as in_all
 
 PARROT = in_14_16.Parrot(in_14_16.BEFORE, in_14_16.AFTER)
 EXERCISES = [
-    (checks_04.two_keys, in_04.TWO_KEYS),
     (checks_09.by_ridge, in_09_10.RIDGE),
     (checks_10.merge, in_09_10.MERGE),
     (checks_10.bound, in_09_10.BOUND),

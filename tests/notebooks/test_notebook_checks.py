@@ -4,33 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-import lib
 from lib.interpret import causal_trace
 from notebooks.support import checks_03_where as checks_03
-from notebooks.support import checks_04_rome as checks_04
 from notebooks.support import models
-
-
-def test_the_check_of_one_way_names_the_mistake():
-    editor = lib.EDITORS["rome"](models.load("tiny"))
-    fact = lib.Fact("The Colosseum", "{} is in the city of", "Madrid", "Rome")
-    question, backward = "The city of the Colosseum is", "The best known ruin in {} is the"
-    untold = lib.Fact("The Colosseum", "{} is in the city of", "Madrid")
-    assert checks_04.one_way(editor, None, None, None).startswith("not attempted")
-    assert "target_true" in checks_04.one_way(editor, untold, question, backward)
-    assert "own prompt" in checks_04.one_way(editor, fact, fact.text, backward)
-    assert "leaves the subject" in checks_04.one_way(editor, fact, question, "The Colosseum in {}")
-    assert "does not know it backward" in checks_04.one_way(editor, fact, question, backward)
-
-
-@pytest.mark.slow
-def test_one_way_can_be_solved(default_lm):
-    editor = lib.EDITORS["rome"](default_lm)
-    tower = lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome", "Paris")
-    question = "Tourists who want to see the Eiffel Tower travel to the city of"
-    said = checks_04.one_way(editor, tower, question, "The most famous landmark in {} is the")
-    assert said.startswith("solved"), said
-
 
 SYNONYM = {
     "solved": ("Mumbai", "Bombay"),

@@ -1,4 +1,4 @@
-"""What notebooks 03, 04 and 05 share with nobody: a check, a sweep of inserts, their drawings."""
+"""What notebooks 03, 04 and 05 share with nobody: a sweep of inserts, their drawings."""
 
 from __future__ import annotations
 
@@ -9,36 +9,6 @@ from lib import memory
 from notebooks import build
 from notebooks.support import drawings_03, drawings_04, drawings_05, long_runs, models, stored_runs
 from notebooks.support import runs_05_memit as runs_05
-
-
-def with_overlaps(change):
-    """An answer to 04's exercise, from `change(R, D)` in place of R D⁻¹."""
-
-    def function(K, R, C):
-        U = torch.linalg.solve(C, K)
-        return change(R, K.T @ U) @ U.T
-
-    return function
-
-
-def at_the_mean(K, R, C):
-    U, k = torch.linalg.solve(C, K).mean(1), K.mean(1)
-    return torch.outer(R.mean(1), U / (k @ U))
-
-
-TWO_KEYS = {
-    "not attempted": lambda K, R, C: "not attempted",
-    "has shape": lambda K, R, C: with_overlaps(lambda R, D: R)(K, R, C).T,
-    "one by one": with_overlaps(lambda R, D: R / D.diagonal()),
-    "after the first": with_overlaps(lambda R, D: R @ torch.linalg.inv(D.triu())),
-    "mean of both": at_the_mean,
-    "about M": with_overlaps(lambda R, D: R),
-    "where is C": lambda K, R, C: R @ torch.linalg.pinv(K),
-    "mixed term": lambda K, R, C: (
-        R @ torch.linalg.pinv(K) + (torch.eye(9).double() - K @ torch.linalg.pinv(K))[:5]
-    ),
-    "solved": with_overlaps(lambda R, D: R @ torch.linalg.inv(D)),
-}
 
 
 @pytest.mark.parametrize("width", [1, 2])
