@@ -521,3 +521,31 @@ def test_damping_adds_its_share_of_the_mean_eigenvalue_to_the_diagonal(lm):
     damped = second_moment.second_moment(lm, [1], tokens=300, damping=0.3)[1].C
     wanted = plain + 0.3 * plain.diagonal().mean() * torch.eye(48, dtype=torch.float64)
     assert torch.equal(damped, wanted)
+
+
+def test_what_comes_with_the_library_is_not_made_again_unless_it_is_damaged(
+    folder, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(store, "SHIPPED", tmp_path / "with the library")
+    one = store.Stored("things", "small", lambda _: [(None, {"a": torch.ones(2)})])
+    one.write({"a": torch.full((2,), 7.0)})  # other numbers tell from where they come
+    with_it = store.SHIPPED / "things" / one.path.name
+    with_it.parent.mkdir(parents=True)
+    one.path.rename(with_it)
+    assert one.is_there() and one.path == with_it and one.tensors()["a"][0] == 7
+    with_it.write_bytes(with_it.read_bytes()[:-1])
+    with pytest.warns(CacheWarning, match="damaged"):
+        assert one.tensors()["a"][0] == 1
+    assert one.path.parent == folder / "things" and one.tensors()["a"][0] == 1
+
+
+@pytest.mark.parametrize("editor, kind", [("ultraedit", "warmup"), ("memoir", "fingerprints")])
+def test_small_statistics_of_the_embedded_model_come_with_the_library(
+    editor, kind, folder, default_lm, plain_lm, monkeypatch
+):
+    """Where this fails, what the model is called has changed: run `ship_statistics` again."""
+    monkeypatch.undo()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
+    for lm in (default_lm, plain_lm):
+        found = [one for one in lib.EDITORS[editor](lm).statistics() if one.kind == kind]
+        assert found and all(one.is_there() for one in found)
