@@ -30,7 +30,7 @@ from .atomic_files import cache_folder, digest, whole_file
 from .errors import CacheWarning, sentence
 
 FORMAT = 1  # of the files; part of every label
-SHIPPED = Path(__file__).with_name("statistics")  # made by tests/benchmarks/ship_statistics.py
+SHIPPED = Path(__file__).parent / "data/statistics"  # made by tests/benchmarks/ship_statistics.py
 SHARE = 4  # what is remembered takes at most this part of the machine's memory, a quarter
 Tensors = dict[str, Tensor]
 T = TypeVar("T")
