@@ -23,6 +23,7 @@ from ..data.texts import GENERAL
 from . import activations, generation, packaged_models, scoring
 from .apply_patch import BEHIND, Patchable
 from .architectures import block_signature, cache_argument
+from .fast_products import fast_products
 from .lower_block_cache import LowerBlockCache
 from .sequences import Sequences
 
@@ -141,7 +142,12 @@ class LM(Patchable):
 
         Every run of the model goes through here.
         """
-        with self.owner.hold() as token, token.running, torch.set_grad_enabled(grad):
+        with (
+            self.owner.hold() as token,
+            token.running,
+            torch.set_grad_enabled(grad),
+            fast_products(),
+        ):
             before, self._seqs = self._seqs, seqs
             seqs.embed = self.model.get_submodule(self.arch.embed)
             try:
@@ -271,6 +277,7 @@ class LM(Patchable):
         with torch.no_grad():
             return found(inputs.to(found.weight)).float()
 
+    @fast_products()
     def head(self, hidden: Tensor) -> Tensor:
         """Logits (…, vocabulary) in float32 beside hidden states after the final norm."""
         head = self.model.get_output_embeddings()

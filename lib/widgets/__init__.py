@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from .curve_player import CurvePlayer, Played
 from .edit_and_look import EditAndLook
-from .interference import InterferenceExplorer
 from .layer_slider import LayerSlider
 from .memory_scopes import RadiusExplorer, ThresholdExplorer
 from .panel import Panel, View, live
@@ -20,7 +19,6 @@ from .panel import Panel, View, live
 __all__ = [
     "CurvePlayer",
     "EditAndLook",
-    "InterferenceExplorer",
     "LayerSlider",
     "Panel",
     "Played",

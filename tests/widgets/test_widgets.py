@@ -16,7 +16,7 @@ import pytest
 import torch
 
 import lib
-from lib import memory, widgets
+from lib import widgets
 from lib.data.facts import encode_prompt, encode_target
 from lib.editors.grace.codebook import Codebook
 from lib.editors.wise.training import TextReader
@@ -88,10 +88,6 @@ def edit_and_look(**more) -> widgets.EditAndLook:
     return widgets.EditAndLook(model(), FACT, ASKED, editors=EDITORS, settings=EDITORS, **more)
 
 
-def interference() -> widgets.InterferenceExplorer:
-    return widgets.InterferenceExplorer(model(), FACTS, editor=rome())
-
-
 def layers() -> widgets.LayerSlider:
     return widgets.LayerSlider(traced(), ranks(), ranks(rome().edit([FACT])), layer=2)
 
@@ -117,7 +113,7 @@ def player() -> widgets.CurvePlayer:
     return widgets.CurvePlayer({"GRACE": widgets.Played([1, 2, 4], curves, answers)})
 
 
-ALL = (edit_and_look, interference, layers, radius, threshold, player)
+ALL = (edit_and_look, layers, radius, threshold, player)
 every = pytest.mark.parametrize("make", ALL, ids=lambda make: make.__name__)
 
 
@@ -170,10 +166,15 @@ def test_every_value_has_a_labeled_control_that_redraws(make, displayed):
     assert displayed[-2]["text/plain"] == panel.look(**{**panel.values, name: control.value}).text
 
 
-def test_values_without_a_view_are_one_sentence(displayed):
-    interference()._redraw(edited=0, watched=0)
-    text = "choose two different facts: 'tower' hears itself whole"
-    assert displayed == [{"text/plain": text}]
+def test_values_without_a_view_are_one_sentence(displayed, monkeypatch):
+    panel = radius()
+
+    def refuse(radius: float) -> widgets.View:
+        raise ValueError("there is no such radius")
+
+    monkeypatch.setattr(panel, "look", refuse)
+    panel._redraw(radius=1.0)
+    assert displayed == [{"text/plain": "there is no such radius"}]
 
 
 def test_a_kernel_with_a_front_end_gets_controls(monkeypatch, displayed):
@@ -239,37 +240,6 @@ def test_edit_and_look_turns_a_warning_into_a_note():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert "Note: the model already answers" in panel.view.text
-
-
-def test_interference_is_what_memory_predicts_and_the_model_shows():
-    lm, view = model(), interference().look(edited=2, watched=3)
-    K = lm.keys(FACTS, 1).double()
-    rho = lib.interference(K)
-    line = row(view.rows, fact="oak")
-    assert line["ρ(i, j)"] == pytest.approx(rho[2, 3].item(), abs=1e-9)
-    assert f"ρ(i, j) = {rho[2, 3]:.3f} and ρ(j, i) = {rho[3, 2]:.3f}" in view.text
-    angle = math.degrees(math.acos(torch.cosine_similarity(K[:, 2], K[:, 3], dim=0)))
-    assert f"{angle:.0f}° apart" in view.text
-    update, _ = rome().update(FACTS[2])
-    moved = memory.change(update, K.float()).norm(dim=0)
-    assert line["predicted (%)"] == pytest.approx(100 * (moved[3] / moved[2]).item(), rel=1e-4)
-    for other in view.rows:  # one key is written: the share is |ρ|
-        assert other["predicted (%)"] == pytest.approx(100 * abs(other["ρ(i, j)"]), rel=1e-3)
-        assert other["measured (%)"] == pytest.approx(other["predicted (%)"], rel=1e-3)
-    before = lm.score(FACTS[3].text, "qz").sum()
-    with lm.patched(rome().edit([FACTS[2]])):
-        change = (lm.score(FACTS[3].text, "qz").sum() - before).item()
-    assert line["change of log p (nats)"] == pytest.approx(change, abs=1e-5)
-    assert abs(change) > 1e-3
-    plane, right = view.figure.axes
-    assert plane.lines[1].get_xdata()[0] == pytest.approx(rho[2, 3].item())
-    (point,) = right.collections[0].get_offsets().tolist()
-    assert point == pytest.approx([line["predicted (%)"], line["measured (%)"]])
-
-
-def test_interference_needs_an_editor_that_says_what_it_adds():
-    with pytest.raises(ValueError, match="grace does not say beforehand"):
-        widgets.InterferenceExplorer(model(), FACTS, editor=lib.EDITORS["grace"](model()))
 
 
 def test_layers_show_the_trace_and_the_lens():
