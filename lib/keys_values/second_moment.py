@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import linear
 
 from ..atomic_files import plain_text
 from ..cancellation import finished, raise_if_cancelled, steps
@@ -28,7 +29,7 @@ from ..data.texts import GENERAL
 from ..errors import StatsError
 from ..memory import Moment
 from ..model import activations, batching
-from ..model.devices import on_card
+from ..model.devices import fast_products, on_card
 from ..model.lm import LM
 from ..patch.patch import EMPTY, Patch
 from ..stored import Stored, Tensors, make_missing, remembered, room, text_hash
@@ -134,7 +135,9 @@ def reading(
             seen = activations.module_inputs(lm, [rows[i] for i in group], list(names), skip)
         for name, K in seen.items():  # (tokens, d_in), float32 products into a float64 sum
             raise_if_cancelled()
-            layer, more = names[name], K.float().T @ K.float()
+            layer, keys = names[name], K.float().T
+            with fast_products():
+                more = linear(keys, keys)  # K Kᵀ
             total = sums[layer] if layer in sums else _zeros(K.shape[1], K.device)
             sums[layer] = total.add_(more.to(total.device))
         count, read = count + len(K), read + len(group)

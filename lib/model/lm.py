@@ -23,7 +23,7 @@ from ..data.texts import GENERAL
 from . import activations, generation, packaged_models, scoring
 from .apply_patch import BEHIND, Patchable
 from .architectures import block_signature, cache_argument
-from .fast_products import fast_products
+from .devices import fast_products
 from .lower_block_cache import LowerBlockCache
 from .sequences import Sequences
 
@@ -277,11 +277,11 @@ class LM(Patchable):
         with torch.no_grad():
             return found(inputs.to(found.weight)).float()
 
-    @fast_products()
     def head(self, hidden: Tensor) -> Tensor:
         """Logits (…, vocabulary) in float32 beside hidden states after the final norm."""
         head = self.model.get_output_embeddings()
-        logits = head(hidden.to(head.weight.device)).float().to(hidden.device)
+        with fast_products():
+            logits = head(hidden.to(head.weight.device)).float().to(hidden.device)
         cap = getattr(self.model.config, self.arch.softcap, None) if self.arch.softcap else None
         return logits if cap is None else cap * torch.tanh(logits / cap)
 

@@ -8,7 +8,8 @@ first by turns. Each edit is a single one on the unedited model and by a new edi
 and in a command. An edit of another fact comes before and is stored too ("first"): it makes what is
 kept in memory, and reads, or makes, the statistics in the cache folder. Seconds are those of the
 process, so that other work on the machine counts little. "gap" is the largest relative difference
-of any tensor that the two patches hold.
+of any tensor that the two patches hold. With --cold each edit is the first one of a new process
+whose cache folder holds the packaged models and nothing else.
 """  # noqa: E501
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from typing import Any
 import torch
 
 import lib
+from lib.atomic_files import cache_folder
 from tests.benchmarks import command, measured
 from tests.benchmarks.rows import classroom
 
@@ -63,12 +65,31 @@ def serve() -> None:
         print(json.dumps(seconds), flush=True)
 
 
-def started(checkout: Path) -> subprocess.Popen:
-    """A process of a checkout that runs `serve` as it stands here."""
-    env = {**os.environ, "PYTHONPATH": str(checkout)}
+def started(checkout: Path, home: Path | None = None) -> subprocess.Popen:
+    """A process of a checkout that runs `serve` as it stands here; `home` has its cache folder."""
+    env = {**os.environ, "PYTHONPATH": str(checkout)} | (
+        {"XDG_CACHE_HOME": str(home)} if home else {}
+    )
     pipe = subprocess.PIPE
     words = [sys.executable, str(Path(__file__).resolve()), "--serve"]
     return subprocess.Popen(words, cwd=checkout, env=env, stdin=pipe, stdout=pipe, text=True)
+
+
+def cold(checkout: Path, name: str, number: int, file: Path) -> float:
+    """Seconds of the first edit of a new process, with nothing but models in its cache folder."""
+    with tempfile.TemporaryDirectory() as folder:
+        only_models(Path(folder))
+        out, _ = started(checkout, Path(folder)).communicate(f"{name} {number} {file}\n")
+        return json.loads(out)
+
+
+def only_models(home: Path) -> None:
+    """Make the cache folder of a fresh machine that has fetched the packaged models."""
+    own = cache_folder()
+    for model in own.glob("*/complete"):
+        link = home / own.name / model.parent.name
+        link.parent.mkdir(exist_ok=True)
+        link.symlink_to(model.parent)
 
 
 def gap(before: Path, after: Path) -> float:
@@ -84,6 +105,7 @@ def main() -> None:
     parser.add_argument("--before", type=Path, help="folder of the other checkout")
     parser.add_argument("--editors", nargs="+", choices=sorted(lib.EDITORS), default=EDITORS)
     parser.add_argument("--facts", type=int, default=5)
+    parser.add_argument("--cold", action="store_true", help="from an empty cache folder each time")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -95,18 +117,21 @@ def main() -> None:
     found = json.loads(given.json.read_text(encoding="utf-8")) if stored else {}
     where = ["git", "-C", str(given.before), "rev-parse", "--short", "HEAD"]
     than = subprocess.run(where, capture_output=True, text=True).stdout.strip()
-    sides = [started(given.before), started(measured.ROOT)]
+    checkouts = [given.before, measured.ROOT]
+    sides = [] if given.cold else [started(checkout) for checkout in checkouts]
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder) / name for name in ("before", "after")]
 
         def edit(side: int, name: str, number: int) -> float:
+            if given.cold:
+                return cold(checkouts[side], name, number, files[side])
             process: Any = sides[side]
             process.stdin.write(f"{name} {number} {files[side]}\n")
             process.stdin.flush()
             return json.loads(process.stdout.readline() or "null")
 
         for name in given.editors:
-            first = [edit(side, name, WARM) for side in (0, 1)]
+            first = [] if given.cold else [edit(side, name, WARM) for side in (0, 1)]
             pairs, gaps = [], []
             for number in range(WARM + 1, WARM + 1 + given.facts):
                 order = (0, 1) if number % 2 else (1, 0)
@@ -115,7 +140,7 @@ def main() -> None:
                 gaps.append(gap(*files))
             old, new = (statistics.median(side) for side in zip(*pairs, strict=True))
             ratios = sorted(after / before for before, after in pairs)
-            found[name] = {
+            found[f"{name}, empty cache" if given.cold else name] = {
                 "facts": len(pairs),
                 "than": than,
                 "before": old,
@@ -126,7 +151,7 @@ def main() -> None:
                 "most": ratios[-1],
                 "gap": max(gaps),
             }
-            print(name, found[name], flush=True)
+            print(name, pairs, ratios, max(gaps), flush=True)
             if given.json:
                 given.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
                 measured.record(given.json, vars(given))

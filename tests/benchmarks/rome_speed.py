@@ -3,12 +3,11 @@
     OMP_NUM_THREADS=1 python -m tests.benchmarks.rome_speed [--cases 12] [--json OUT]
 
 All are taken in one run, alternating, so their ratios hold on a busy machine too. The floor is the
-number of multiply-adds that both replays cannot avoid, divided by the rate of PyTorch's plain
-matrix product, measured in the same run for these shapes. "authors" is the CPU time of the released
-ROME code for the same model, template counts and number of steps (20), on a machine of 47 G
-multiply-adds per second and thread; `per_rate` scales both by the matrix rate. The stored rows also
-have the same optimizer through all layers and positions: "whole" on products by oneDNN,
-"whole_plain" on plain ones. Both were measured at 2f928b6 and have left.
+number of multiply-adds that both replays cannot avoid, divided by the rate of the products that the
+model makes on this processor, measured in the same run for these shapes. "authors" is the CPU time
+of the released ROME code for the same model, template counts and number of steps (20), on a machine
+of 47 G multiply-adds per second and thread by PyTorch's plain products, which that code makes;
+`per_rate` scales it by their rate.
 """
 
 from __future__ import annotations
@@ -18,11 +17,14 @@ import json
 import statistics
 import sys
 import time
+from contextlib import nullcontext
 
 import torch
+from torch.nn.functional import linear
 
 import lib
 from lib.keys_values import target_value
+from lib.model.devices import fast_products
 from tests.benchmarks import command, measured
 from tests.benchmarks.rows import classroom
 
@@ -61,18 +63,20 @@ def multiply_adds(lm: lib.LM, fact: lib.Fact, layer: int, given: tuple[str, ...]
     )
 
 
-def matrix_rate(rows: int, d: int, width: int) -> float:
-    """Multiply-adds per second of (rows, d) @ (d, width), the shape of most products here.
+def matrix_rate(rows: int, d: int, width: int, plain: bool = False) -> float:
+    """Multiply-adds per second of (rows, d) by (d, width), the shape of most products here.
 
-    Seconds are those of the processor, as in all ratios here: on a machine with other work the
-    clock also counts the time of others.
+    They are made as the model makes them, or as PyTorch does (`plain`). Seconds are those of the
+    processor, as in all ratios here: on a machine with other work the clock also counts the time of
+    others.
     """
     x, w = torch.randn(rows, d), torch.randn(width, d)
-    for _ in range(5):
-        x @ w.T
-    start, repeats = time.process_time(), max(20, int(1e10 / (rows * d * width)))
-    for _ in range(repeats):
-        x @ w.T
+    with nullcontext() if plain else fast_products():
+        for _ in range(5):
+            linear(x, w)
+        start, repeats = time.process_time(), max(20, int(1e10 / (rows * d * width)))
+        for _ in range(repeats):
+            linear(x, w)
     return repeats * rows * d * width / (time.process_time() - start)
 
 
@@ -104,7 +108,7 @@ def measure(lm: lib.LM, facts: list[lib.Fact], layer: int, count: int) -> dict:
     result = {name: middle(lambda row, name=name: row[name]) for name in table[0]}
     result["over_floor"] = middle(lambda row: row["cpu"] / row["floor"])
     if count in AUTHORS:
-        scale = matrix_rate(154, 576, 1536) / AUTHORS["rate"]
+        scale = matrix_rate(154, 576, 1536, plain=True) / AUTHORS["rate"]
         result["authors_over_ours_per_rate"] = AUTHORS[count] / (result["cpu"] * scale)
         result["rate_154"] = scale * AUTHORS["rate"]
     return result

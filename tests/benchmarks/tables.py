@@ -330,48 +330,20 @@ def quality() -> str:
 @made("speed", "rome_speed", "spread_speed", "ultraedit_speed")
 def speed() -> str:
     """Seconds per edit against floors."""
-    rome, spread, ultra = read("rome_speed"), read("spread_speed"), read("ultraedit_speed")
+    found = {f"`rome`, {n} contexts": r for n, r in read("rome_speed").items()}
+    for name, r in read("spread_speed").items():
+        if isinstance(r, dict) and "over_floor" in r:
+            found[f"{called(name)}, {r['facts']} facts, bare prompt"] = r
+    turn = read("ultraedit_speed")["edits"]
+    found[f"`ultraedit`, {turn['facts']} facts in a turn"] = turn
     rows = [
         (
-            f"`rome`, {n} contexts",
-            number(r["seconds"]),
+            name,
+            number(r["cpu"], 3),
             times(r["over_floor"]),
-            times(r.get("whole_plain_over_replay"), 1),
-            times(r.get("whole_over_replay"), 1),
-            times(r["authors_over_ours_per_rate"], 1),
+            times(r.get("authors_over_ours_per_rate"), 1),
         )
-        for n, r in rome.items()
+        for name, r in found.items()
         if isinstance(r, dict)
     ]
-    for name, r in spread.items():
-        if isinstance(r, dict) and "over_floor" in r:
-            rows.append(
-                (
-                    f"{called(name)}, {r['facts']} facts, bare prompt",
-                    number(r["seconds"]),
-                    times(r["over_floor"]),
-                    "–",
-                    "–",
-                    times(r.get("authors_over_ours_per_rate"), 1),
-                )
-            )
-    edits = ultra["edits"]
-    rows.append(
-        (
-            f"`ultraedit`, {edits['facts']} facts in a turn (CPU)",
-            number(edits["cpu"], 3),
-            times(edits["over_floor"]),
-            "–",
-            "–",
-            times(edits["authors_over_ours_per_rate"], 1),
-        )
-    )
-    head = (
-        "editor",
-        "seconds per edit",
-        "against the floor",
-        "whole model, plain products / replay",
-        "whole model, packed products / replay",
-        "authors' code / ours",
-    )
-    return table(head, rows)
+    return table(("editor", "CPU s per edit", "against the floor", "authors' code / ours"), rows)

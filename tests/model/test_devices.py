@@ -9,7 +9,7 @@ import torch
 from torch.nn.functional import linear
 
 import lib
-from lib.model import fast_products
+from lib.model import devices
 
 from ..support import tiny
 
@@ -27,14 +27,14 @@ SETTINGS = {
 @pytest.fixture
 def asked(monkeypatch):
     """The mode as on AMD's processors; the list of products that oneDNN made."""
-    plain, made = fast_products._product, []
+    plain, made = devices._product, []
 
     def product(x, weight, bias):
         made.append(tuple(weight.shape))
         return plain(x, weight, bias)
 
-    monkeypatch.setattr(fast_products, "faster", lambda: True)
-    monkeypatch.setattr(fast_products, "_product", product)
+    monkeypatch.setattr(devices, "FASTER", True)
+    monkeypatch.setattr(devices, "_product", product)
     return made
 
 
@@ -49,7 +49,7 @@ def test_value_and_gradient_are_those_of_pytorch(asked, bias, shape):
     for fast in (True, False):
         x = draw(*shape, seed=2).requires_grad_()
         if fast:
-            with fast_products.fast_products():
+            with devices.fast_products():
                 y = linear(x, weight, bias)
         else:
             y = linear(x, weight, bias)
@@ -75,14 +75,14 @@ def test_what_it_is_not_meant_for_is_left_alone(asked, what):
         weight.requires_grad_()
     elif what == "trained bias":
         bias.requires_grad_()
-    with fast_products.fast_products():
+    with devices.fast_products():
         y = linear(x, weight, bias=bias) if what == "a name" else linear(x, weight, bias)
     assert torch.equal(y, linear(x, weight, bias)) and not asked
 
 
 def test_a_write_before_the_backward_pass_is_refused(asked):
     x, weight = draw(6, 5).requires_grad_(), draw(700, 5)
-    with fast_products.fast_products():
+    with devices.fast_products():
         y = linear(x, weight)
     weight.add_(1)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
@@ -93,7 +93,7 @@ def test_it_holds_for_its_own_thread_and_ends_with_an_error(asked):
     def run():
         linear(draw(6, 5), draw(700, 5))
 
-    with pytest.raises(ZeroDivisionError), fast_products.fast_products():
+    with pytest.raises(ZeroDivisionError), devices.fast_products():
         other = threading.Thread(target=run)
         other.start()
         other.join()
@@ -105,12 +105,12 @@ def test_it_holds_for_its_own_thread_and_ends_with_an_error(asked):
 @pytest.mark.parametrize("name", ["rome", "memit", "wise"])
 @pytest.mark.parametrize("family", ["llama", "gemma3_text", "gpt2"])
 def test_edits_are_the_same_within_rounding(asked, monkeypatch, family, name):
-    monkeypatch.setattr(fast_products, "LEAST", 1)  # products of a tiny model are small
+    monkeypatch.setattr(devices, "LEAST", 1)  # products of a tiny model are small
     lm, patches = tiny.model(family), []
     fact = lib.Fact("tower", "The {} leans to", "xy", "qz")
     settings = {"templates": ("{}",), **SETTINGS[name]}
     for fast in (True, False):
-        monkeypatch.setattr(fast_products, "faster", lambda fast=fast: fast)
+        monkeypatch.setattr(devices, "FASTER", fast)
         patches.append(lib.EDITORS[name](lm, **settings).edit([fact]))
     mine, theirs = ([*p.weights.values()] for p in patches)
     if name == "wise":
