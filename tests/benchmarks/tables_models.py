@@ -73,11 +73,13 @@ def sweeps_newer() -> str:
 @made("moment-tokens", "moment_tokens")
 def moment_tokens() -> str:
     """Edits with C from fewer tokens, each against ten for each input, paired over facts."""
+    ids = {"tuning": "even", "tables": "odd"}
     cells, lines = read("moment_tokens"), []
     for name, cell in cells.items():
         setting, _, form = name.rpartition("; ")
-        _, editor, mode, _ = setting.split("; ")
-        row = [f"`{editor}`", mode, form, str(len(cell["facts"]))]
+        model, editor, mode, use = setting.split("; ")
+        row = [model.split(" ")[0], f"`{editor}`", f"{mode}, {ids[use]}", form]
+        row.append(str(len(cell["facts"])))
         for part in ("efficacy", "generalization", "specificity", "locality"):
             # the share of each fact's prompts, with this C and with today's
             shares = [
@@ -89,5 +91,5 @@ def moment_tokens() -> str:
             mean = percent(sum(shares[0].values()) / len(away))
             row.append(mean if form == "10" else f"{mean} ({percents(away, DIFFERENCE)})")
         lines.append(row)
-    head = ("editor", "facts", "tokens for each input", "n", "written", "rewordings", "neighbors")
-    return table((*head, "unrelated"), lines, left=2)
+    head = ("model", "editor", "facts", "tokens for each input", "n", "written", "rewordings")
+    return table((*head, "neighbors", "unrelated"), lines, left=3)
