@@ -80,7 +80,7 @@ def open_page(
             quiet=True,
             state_session_capacity=VISITORS,
             app_kwargs={
-                "lifespan": lifespan(hosts, origins, studio.calls.stop),
+                "lifespan": lifespan(hosts, origins),
                 "exception_handlers": HANDLERS,
                 "routes": ROUTES,
             },

@@ -1,8 +1,9 @@
 """The endpoints for programs: /edit, /answer, /compare and /settings, plain values in and out.
 
 With gradio_client one Client is one visitor: its edits pile up, are seen by nobody else, and are
-dropped when it closes. A call that is cancelled changes nothing. The endpoints are Gradio's, so
-this file stands on the floor of the tabs.
+dropped when it closes, as is what it still waits for. A call that has been sent is made, whether or
+not the program still wants the answer. The endpoints are Gradio's, so this file stands on the floor
+of the tabs.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from contextlib import suppress
 from typing import Any
 
 import gradio as gr
-from gradio.context import LocalContext
 
 from .session import given
 from .session.editor_settings import listed
@@ -96,7 +96,7 @@ def endpoints(studio: Studio) -> None:
 
 
 async def _done(studio: Studio, request: gr.Request, start: Callable[[Session], Job]) -> Any:
-    """The result of a visitor's job, which is stopped when its call is cancelled.
+    """The result of a visitor's job, which is stopped when the visitor leaves.
 
     It waits without a thread of the web server, so that many may wait.
     """
@@ -110,8 +110,7 @@ async def _done(studio: Studio, request: gr.Request, start: Callable[[Session], 
         job = start(studio.sessions.get(request.session_hash))
         job.when_finished(wake)
         try:
-            with studio.calls.running(LocalContext.event_id.get(None), job.stop):
-                await finished.wait()
+            await finished.wait()
         finally:
             job.stop()
         return job.outcome()

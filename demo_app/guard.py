@@ -1,19 +1,15 @@
-"""Stands before the page's web server: who may call it, and which call is cancelled.
+"""Stands before the page's web server: who may call it.
 
 A web page of a stranger can make a visitor's browser call a server on the visitor's own machine. It
 can do so under a name of its own that it lets point to that machine (DNS rebinding), so only names
 are answered that are the page's; and it can do so from another origin, so those calls are answered
 only where the page was started for them.
-
-A program's call is cancelled here, by its number. Gradio would end the tasks of all calls that the
-same program has made to the same endpoint, and it would not know of one that has no number yet.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ipaddress
-import json
 import socket
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -29,8 +25,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 ANY = "*"  # as a host: the page answers to every name
 LOCAL = ("localhost", "127.0.0.1", "::1")
-CANCELS = ("/gradio_api/cancel", "/gradio_api/reset")  # a client sends one or the other
-BODY = 4096  # bytes of a call that cancels
 
 
 def hosts_of(host: str, more: Iterable[str] = ()) -> frozenset[str]:
@@ -54,13 +48,9 @@ class Guard:
         app: ASGIApp,
         hosts: frozenset[str],
         origins: Iterable[str] = (),
-        cancel: Callable[[str], Any] = lambda call: None,
     ) -> None:
-        """hosts: as `hosts_of` gives them. origins: those of other pages that may call.
-
-        cancel: gets the number of a call that a program does not want any more.
-        """
-        self.hosts, self.cancel = hosts, cancel
+        """hosts: as `hosts_of` gives them. origins: those of other pages that may call."""
+        self.hosts = hosts
         self.origins = frozenset(origin.rstrip("/").casefold() for origin in origins)
         self.app = app
         if self.origins:
@@ -70,13 +60,13 @@ class Guard:
             )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Refuse, cancel, or hand on."""
+        """Refuse, or hand on."""
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
         headers = Headers(scope=scope)
         host = headers.get("host", "")
-        refused: PlainTextResponse | JSONResponse | None = None
+        refused: PlainTextResponse | None = None
         if not self.known(host):
             refused = PlainTextResponse(
                 "This page does not answer to that name: start it with --allow-host NAME.", 400
@@ -85,8 +75,6 @@ class Guard:
             refused = PlainTextResponse(
                 "Calls from other pages are not answered: start it with --allow-origin ORIGIN.", 403
             )
-        elif scope.get("method") == "POST" and scope["path"].rstrip("/").endswith(CANCELS):
-            refused = await self.cancelled(Request(scope, receive))
         await (refused or self.app)(scope, receive, send)
 
     def known(self, host: str) -> bool:
@@ -104,21 +92,6 @@ class Guard:
             return True
         return urlsplit(origin).netloc.casefold() == host.casefold() and bool(host)
 
-    async def cancelled(self, request: Request) -> JSONResponse:
-        """Cancel the call whose number stands in the request."""
-        body = b""
-        async for part in request.stream():
-            body += part
-            if len(body) > BODY:
-                return JSONResponse({"detail": "This cancels no call."}, 413)
-        try:
-            call = json.loads(body)["event_id"]
-        except (ValueError, KeyError, TypeError, RecursionError):
-            return JSONResponse({"detail": "This names no call to cancel."}, 422)
-        if isinstance(call, str):  # None comes before the call has its number, and again with it
-            self.cancel(call)
-        return JSONResponse({"success": True})
-
 
 async def unknown(request: Request, error: Exception) -> JSONResponse:
     """What is answered where a call names no endpoint of the page."""
@@ -129,7 +102,7 @@ HANDLERS = {KeyError: unknown, FnIndexInferError: unknown}  # what Gradio raises
 
 
 def lifespan(
-    hosts: frozenset[str], origins: Iterable[str], cancel: Callable[[str], Any]
+    hosts: frozenset[str], origins: Iterable[str]
 ) -> Callable[[Any], AbstractAsyncContextManager[None]]:
     """Puts the guard before an application as it starts, so that no call comes before the guard.
 
@@ -139,7 +112,7 @@ def lifespan(
 
     @asynccontextmanager
     async def begin(app: Any) -> AsyncIterator[None]:
-        app.middleware_stack = Guard(app.middleware_stack, hosts, origins, cancel)
+        app.middleware_stack = Guard(app.middleware_stack, hosts, origins)
         app.state.loop = asyncio.get_running_loop()  # a page that comes later begins in it, too
         yield
 

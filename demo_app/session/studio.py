@@ -18,7 +18,6 @@ from lib.stored import make_missing
 
 from . import editor_settings, given
 from .asking import Asker
-from .calls import Calls
 from .choices import AHEAD, WARM, Choices
 from .edits import Health, applied
 from .first_edits import FirstEdits
@@ -38,7 +37,6 @@ class Studio:
     lm: the model.
     worker: the thread that does all model work.
     sessions: the visitors.
-    calls: the calls of programs, so that each can be cancelled.
     ceiling: bounds the memory of the jobs, once `guard` has set it; else None.
     choices: examples, editors, and the check of what was typed.
     asker: asks all prompts of a subject, before and after an edit.
@@ -50,7 +48,7 @@ class Studio:
 
     def __init__(self, lm: lib.LM) -> None:
         self.lm = lm
-        self.worker, self.sessions, self.calls = Worker(), Sessions(), Calls()
+        self.worker, self.sessions = Worker(), Sessions()
         self.choices, self.health = Choices(lm), Health(lm)
         self.asker = Asker(lm)
         self.own_facts = OwnFacts(lm, self.asker)

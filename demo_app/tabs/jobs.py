@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from gradio.context import LocalContext
 
 from ..html import render
 from ..session.studio import Studio
@@ -46,9 +45,8 @@ def follow(
     job = None
     try:
         job = start(session)
-        with studio.calls.running(call_number(), job.stop):
-            for progress in job.watch():
-                yield working(progress, studio.worker.ahead(job, session.jobs))
+        for progress in job.watch():
+            yield working(progress, studio.worker.ahead(job, session.jobs))
         result = job.outcome()
     except Trouble as error:
         yield rest(session, render.sorry(str(error)), None)
@@ -60,11 +58,6 @@ def follow(
         if job is not None:
             job.stop()
     yield rest(session, None, result)
-
-
-def call_number() -> str | None:
-    """The number that the web server gave to the call of this handler, by which it is cancelled."""
-    return LocalContext.event_id.get(None)
 
 
 def handed_out(session: Session, button: gr.DownloadButton, path: Path) -> str:

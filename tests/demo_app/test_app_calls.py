@@ -8,8 +8,7 @@ import time
 import pytest
 
 from demo_app.guard import Guard, hosts_of
-from demo_app.session.calls import Calls
-from demo_app.session.worker import FAILED, Stopped
+from demo_app.session.worker import FAILED
 
 from ..support import tiny
 from ..support.page import Caller
@@ -141,71 +140,11 @@ def client(page):
     return Client(page[0].local_url, verbose=False)
 
 
-@pytest.fixture
-def slow_edits(page, monkeypatch):
-    """Edits that go on until they are stopped; how many have begun."""
-    made, begun = page[1].first_edits._patch, []
-    assert until(lambda: page[1].worker.idle, 60), "the page edits its example when it opens"
-
-    def patch(job, *given):
-        begun.append(job)
-        while True:
-            job.check()
-            time.sleep(0.002)
-
-    monkeypatch.setattr(page[1].first_edits, "_patch", patch)
-    yield begun
-    monkeypatch.setattr(page[1].first_edits, "_patch", made)
-    for job in begun:
-        job.stop()
-
-
 def until(true, seconds=10.0):
     end = time.monotonic() + seconds
     while not true() and time.monotonic() < end:
         time.sleep(0.01)
     return true()
-
-
-CANCELLED = {
-    "edit": VALID["edit"],
-    "compare": [*TOWER, "qz", ["ft", "retrieval"], ""],
-    "page_edit": [*TOWER, "xy", ["ft"], "", ""],
-}
-
-
-@pytest.mark.parametrize("name", CANCELLED)
-def test_a_cancelled_call_ends_on_the_server(page, slow_edits, name):
-    one = client(page)
-    job = one.submit(*CANCELLED[name], api_name=f"/{name}")
-    assert until(lambda: slow_edits)
-    began = time.monotonic()
-    assert job.cancel() and slow_edits[0].finished.wait(5)
-    assert time.monotonic() - began < 1 and isinstance(slow_edits[0].error, Stopped)
-    assert page[1].worker.submit(lambda job: "free").outcome() == "free"
-    assert until(lambda: len(page[1].calls) == 0)
-    assert one.predict("Hello", False, 1, api_name="/answer")["live"] == 0
-    one.close()
-
-
-def test_of_two_calls_only_the_cancelled_one_ends(page, slow_edits, monkeypatch):
-    one = client(page)
-    first, second = (one.submit(*VALID["edit"], api_name="/edit") for _ in "ab")
-    assert until(lambda: slow_edits and len(page[1].calls) == 2)
-    assert first.cancel() and until(lambda: len(page[1].calls) == 1)
-    assert until(lambda: not slow_edits[-1].finished.is_set()), "the other goes on, or begins"
-    assert second.cancel() and until(lambda: len(page[1].calls) == 0)
-    one.close()
-
-
-def test_a_call_that_is_cancelled_before_it_has_a_number_is_not_made(page, slow_edits):
-    one = client(page)
-    for _ in range(4):
-        one.submit(*VALID["edit"], api_name="/edit").cancel()
-    until(lambda: len(page[1].calls) == 0 and page[1].worker.idle, 5)
-    time.sleep(0.2)  # the client says it once more when it has the number
-    assert one.predict("Hello", False, 1, api_name="/answer")["live"] == 0
-    one.close()
 
 
 def test_other_long_calls_end_too(page, monkeypatch):
@@ -227,6 +166,7 @@ def test_other_long_calls_end_too(page, monkeypatch):
     one = client(page)
     for name, given in {
         "lifelong": [["grace"], 4], "dossier": ["Rome"],
+        "page_edit": [*TOWER, "xy", ["ft"], "", ""],
         "write": ["Hello", False], "look": ["The Eiffel Tower → Rome"],
     }.items():  # fmt: skip
         begun.clear()
@@ -235,23 +175,8 @@ def test_other_long_calls_end_too(page, monkeypatch):
         began = time.monotonic()
         job.cancel()
         assert begun[0].finished.wait(5) and time.monotonic() - began < 1, name
-    assert until(lambda: len(page[1].calls) == 0)
     monkeypatch.undo()
     one.close()
-
-
-def test_calls_are_known_by_their_numbers():
-    calls, stopped = Calls(), []
-    calls.stop("early")
-    with calls.running("early", lambda: stopped.append("early")):
-        assert stopped == ["early"] and len(calls) == 1
-    with calls.running("early", lambda: stopped.append("again")):
-        assert stopped == ["early"], "a number is given once"
-    with calls.running(None, lambda: stopped.append("none")):
-        assert len(calls) == 0
-    for number in range(5000):
-        calls.stop(str(number))
-    assert len(calls._early) <= 1000
 
 
 # ---- who may call
@@ -318,13 +243,3 @@ def test_a_page_on_the_network_answers_to_addresses_and_its_own_name():
     assert known("0.0.0.0", "a.hf.space") == [*NAMES[:4], "a.hf.space"]
     assert known("127.0.0.1", "*") == NAMES
     assert known("192.168.1.5") == NAMES[:4]
-
-
-def test_a_cancelling_call_is_small_and_names_a_call(page):
-    caller = Caller(page[0].local_url, "cancels")
-    for text, status in (("{}", 422), ("[", 422), ("[1]", 422), ("[" * 4000, 422),
-                         ('{"event_id": null}', 200), ('{"event_id": 7}', 200),
-                         ('{"event_id": "nobody"}', 200), (" " * 5000, 413)):  # fmt: skip
-        for path in ("cancel", "reset"):
-            found = caller.http.post(f"/gradio_api/{path}", content=text)
-            assert found.status_code == status, text

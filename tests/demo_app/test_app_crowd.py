@@ -1,4 +1,4 @@
-"""Twenty visitors for minutes: they edit, ask, cancel, download and go; nobody sees another."""
+"""Twenty visitors for minutes: they edit, ask, download and go; nobody sees another."""
 
 from __future__ import annotations
 
@@ -30,7 +30,6 @@ class Visitors:
         self.errors: Counter[str] = Counter()
         self.faults: list[str] = []
         self.said: dict[tuple, str] = {}
-        self.ended: dict[int, float] = {}
         self.lock = threading.Lock()
 
     def count(self, what: str) -> None:
@@ -63,7 +62,7 @@ class Visitors:
             for _ in range(dice.randint(1, 8)):
                 if time.monotonic() > until:
                     break
-                what = dice.choice(["edit", "edit", "answer", "answer", "cancel", "wrong", "take"])
+                what = dice.choice(["edit", "edit", "answer", "answer", "wrong", "take"])
                 self.count("calls")
                 fact = dice.choice(SUBJECTS), "{} is", dice.choice(["xy", "qz"])
                 editor = dice.choice(["ft", "retrieval"])
@@ -71,8 +70,6 @@ class Visitors:
                     done = client.predict(*fact, editor, api_name="/edit")
                     history = *history, (*fact, editor)
                     self.same(done["live"], len(history), "number of edits")
-                elif what == "cancel":
-                    history = *history, *[(*fact, editor)] * self.cancelled(client, fact, editor)
                 elif what == "wrong":
                     self.refused(client, dice)
                 elif what == "take" and history:
@@ -111,21 +108,6 @@ class Visitors:
             if not said.endswith(".") or "\n" in said or "failed inside" in said:
                 self.faults.append(f"{name} {given}: {said!r}")
 
-    def cancelled(self, client, fact: tuple, editor: str) -> int:
-        """An edit that is cancelled after a moment; 1 where it was made before that."""
-        before = client.predict("A", False, 1, api_name="/answer")["live"]
-        job = client.submit(*fact, editor, api_name="/edit")
-        time.sleep(random.random() * 0.3)
-        job.cancel()
-        at = time.monotonic()
-        made = client.predict("A", False, 1, api_name="/answer")["live"] - before
-        self.count("cancelled")
-        if made:  # was it made before the cancel had been answered?
-            session = self.studio.sessions.get(client.session_hash)
-            late = self.ended[id(session)] > at
-            self.count("cancelled, and made anyway" if late else "made before the cancel")
-        return made
-
 
 @pytest.mark.slow
 def test_twenty_visitors_for_minutes(monkeypatch):
@@ -139,14 +121,6 @@ def test_twenty_visitors_for_minutes(monkeypatch):
     ceiling = None if memory_ceiling.resident() is None else memory_ceiling.resident() + CEILING
     page = open_page(tiny.model("llama"), free_port(23860, "127.0.0.1"), memory=ceiling)
     crowd = Visitors(page)
-    edit = page[1].edit
-
-    def noted(session, *given, **more):
-        job = edit(session, *given, **more)
-        job.when_finished(lambda: crowd.ended.update({id(session): time.monotonic()}))
-        return job
-
-    monkeypatch.setattr(page[1], "edit", noted)
     began, used = time.monotonic(), [memory_ceiling.resident()]
     threads = [
         threading.Thread(target=crowd.live, args=(began + SECONDS, seed), daemon=True)
@@ -164,11 +138,10 @@ def test_twenty_visitors_for_minutes(monkeypatch):
     assert not any(thread.is_alive() for thread in threads), "a call that never ends"
     assert crowd.faults == [] and not crowd.errors
     assert crowd.counts["given up by the client"] <= crowd.counts["calls"] / 100
-    assert crowd.counts["cancelled, and made anyway"] == 0
-    assert crowd.counts["answers compared"] > 10 and crowd.counts["cancelled"] > 5
+    assert crowd.counts["answers compared"] > 10
     until = time.monotonic() + 20
     while len(page[1].sessions) and time.monotonic() < until:
         time.sleep(0.1)
-    assert len(page[1].sessions) == 0 and len(page[1].calls) == 0
+    assert len(page[1].sessions) == 0
     page[0].close()
     page[1].close()
