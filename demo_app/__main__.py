@@ -44,7 +44,6 @@ def open_page(
     host: str = "127.0.0.1",
     names: Sequence[str] = (),
     origins: Sequence[str] = (),
-    memory: int | None = None,
     **settings: Any,
 ) -> tuple[Any, Any]:
     """Serve the page for a model; (the Blocks, the studio). Does not wait for visitors to leave.
@@ -52,15 +51,12 @@ def open_page(
     names: under which the page may be called, beside those of this machine; "*" is every name. A
         page with a public link, and a Space, is called by names that nobody knows before.
     origins: of other web pages that may call this one, such as "https://example.org".
-    memory: bytes that the process may use before the job that runs is ended; None: not bounded.
     """
     quiet()
     from .session.studio import Studio
     from .stored import examples
 
     studio = Studio(lm)
-    if memory is not None:
-        studio.guard(memory)
     # gradio takes seconds to import; the model answers meanwhile where nothing is stored for it
     stored, subject = examples.of(lm), studio.choices.ready_subject()
     ready = None if stored is None else stored.view(subject)
@@ -139,7 +135,7 @@ def _served(asked: argparse.Namespace) -> int:
     print("Loading the model …", file=sys.stderr, flush=True)
     try:
         lm = lib.load(asked.model)
-        ceiling = _ceiling(asked.memory)
+        _bound(asked.memory)
     except lib.errors.EXPECTED as error:
         print(lib.errors.sentence(error), file=sys.stderr)
         return 2
@@ -152,7 +148,6 @@ def _served(asked: argparse.Namespace) -> int:
         asked.host,
         asked.allow_host,
         asked.allow_origin,
-        ceiling,
         share=asked.share,
     )
     try:
@@ -165,8 +160,8 @@ def _served(asked: argparse.Namespace) -> int:
     return 0
 
 
-def _ceiling(asked: str | None) -> int | None:
-    """Bytes that the page may use from here on, which the system is told; None: not bounded.
+def _bound(asked: str | None) -> None:
+    """Tell the system how much memory the page may use, where it can be known.
 
     Raises ValueError with one sentence for what is no size, or too little.
     """
@@ -182,7 +177,6 @@ def _ceiling(asked: str | None) -> int | None:
         raise ValueError(f"--memory: {error}") from None
     if ceiling is not None:
         memory_ceiling.forbid(ceiling)
-    return ceiling
 
 
 if __name__ == "__main__":

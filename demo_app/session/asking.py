@@ -127,10 +127,6 @@ class Asker:
             self._base.popitem(last=False)
         return found
 
-    def shed(self) -> None:
-        """Free the base model's distributions, between two steps of a job: they are asked anew."""
-        self._base.clear()
-
     def ask(
         self,
         job: Job,

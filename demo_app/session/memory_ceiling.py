@@ -1,25 +1,16 @@
 """Bounds what visitors can make the page hold: one job ends, the page and everybody's edits stay.
 
-Three things together. Before each job the memory of the process is read, and a job is refused where
-there is too much in use already. While a job runs, it is read at each of its steps, and a job that
-has passed the ceiling ends there. And the operating system refuses what is asked for at one go
-above the ceiling, so that the allocation fails inside the job instead of the kernel killing the
-page.
-
-The memory of a process is read from /proc, so all of this is Linux only; elsewhere nothing bounds
-the page. A single operation that neither allocates nor ends is not interrupted by any of it.
+The operating system refuses memory above a ceiling, so that an allocation fails inside a job, which
+ends with a sentence, instead of the kernel killing the page. What is in use is read from /proc, so
+this is Linux only; elsewhere nothing bounds the page.
 """
 
 from __future__ import annotations
 
 import ctypes
-import gc
 import os
 import re
-from collections.abc import Callable
 from pathlib import Path
-
-from .worker import NO_MEMORY, Job, Trouble, Worker
 
 try:
     import resource
@@ -38,10 +29,6 @@ LEAST = 128 << 20  # bytes for jobs beside what the page holds when it opens
 SLACK = 1 << 30  # the system also counts stacks of threads, which are reserved and hardly used
 ARENA_MAX = -8  # glibc's number of that setting
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-FULL = (
-    "This page holds as much as its memory allows: undo edits that you do not need, or try again "
-    "when other visitors have left."
-)
 
 
 def resident() -> int | None:
@@ -93,54 +80,6 @@ def forbid(ceiling: int) -> None:
     _, most = resource.getrlimit(resource.RLIMIT_DATA)
     if most == resource.RLIM_INFINITY or wanted < most:
         resource.setrlimit(resource.RLIMIT_DATA, (wanted, most))
-
-
-class MemoryCeiling:
-    """Refuses jobs where memory is short, and ends those that take too much.
-
-    ceiling: bytes of memory that the process may use.
-    most: the most that was seen in use, bytes.
-    """
-
-    def __init__(
-        self, worker: Worker, ceiling: int, shed: Callable[[], None] = lambda: None
-    ) -> None:
-        """shed: frees what can be computed again."""
-        self.worker, self.ceiling, self.shed = worker, ceiling, shed
-        self.most = resident() or 0
-        worker.admit, worker.limit = self.admit, self.check
-
-    def check(self) -> None:
-        """Called at each step of a running job: raises Trouble where it has taken too much."""
-        if self._over():
-            raise Trouble(NO_MEMORY)
-
-    def admit(self, job: Job) -> None:
-        """Called before each step of a job: where it may not begin, it ends with a sentence."""
-        if not self._over():
-            return
-        self.shed()
-        trim()
-        for other in [one for one in self.worker.begun() if one is not job] * (not job.begun):
-            if self._over():  # what it has made so far is in use
-                other.stop(NO_MEMORY)
-                trim()
-        if self._over() and not job.frees:
-            job.stop(NO_MEMORY if job.begun else FULL)
-
-    def _over(self) -> bool:
-        used = resident() or 0
-        self.most = max(self.most, used)
-        return used > self.ceiling
-
-
-def trim() -> None:
-    """Give memory that is free inside this process back to the system, where that is possible."""
-    gc.collect()
-    try:
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
-    except (OSError, AttributeError):  # another C library
-        pass
 
 
 def one_heap() -> None:

@@ -81,7 +81,7 @@ class Revisions:
             self._put(job, session, left, replace(view, undone=_note(view)))
             return session.view
 
-        return session.submit(self.worker, work, frees=True)
+        return session.submit(self.worker, work)
 
     def _view(self, job: Job, session: Session, now: tuple[AppliedEdit, ...]) -> View:
         """What is in view, asked again under a list of edits."""

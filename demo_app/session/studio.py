@@ -21,7 +21,6 @@ from .asking import Asker
 from .choices import AHEAD, WARM, Choices
 from .edits import Health, applied
 from .first_edits import FirstEdits
-from .memory_ceiling import MemoryCeiling
 from .own_facts import OwnFacts
 from .revisions import Revisions
 from .views import EDITS, Subject, View
@@ -37,7 +36,6 @@ class Studio:
     lm: the model.
     worker: the thread that does all model work.
     sessions: the visitors.
-    ceiling: bounds the memory of the jobs, once `guard` has set it; else None.
     choices: examples, editors, and the check of what was typed.
     asker: asks all prompts of a subject, before and after an edit.
     health: asks whether edits hold, and whether the model still reads well.
@@ -54,17 +52,6 @@ class Studio:
         self.own_facts = OwnFacts(lm, self.asker)
         self.first_edits = FirstEdits(lm, self.asker, self.choices)
         self.revisions = Revisions(lm, self.worker, self.asker, self.choices, self.health)
-        self.ceiling: MemoryCeiling | None = None
-
-    def guard(self, ceiling: int) -> MemoryCeiling:
-        """From here on jobs end that take the process above a ceiling, in bytes."""
-        self.ceiling = MemoryCeiling(self.worker, ceiling, self.shed)
-        return self.ceiling
-
-    def shed(self) -> None:
-        """Free what can be computed again: first edits, and answers."""
-        self.first_edits.made.clear()
-        self.asker.shed()
 
     def close(self) -> None:
         """End the worker's thread."""

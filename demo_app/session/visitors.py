@@ -63,20 +63,19 @@ class Session:
         self,
         worker: Worker,
         work: Callable[[Job], Any],
-        frees: bool = False,
         aside: bool = False,
     ) -> Job:
         """Put work in line; what a visitor asks for is done in the order in which it came.
 
-        frees: the work takes memory back, so it may begin where there is hardly any. aside: the
-        work is long and changes no edit, so nothing waits for it; there may be two of these.
+        aside: the work is long and changes no edit, so nothing waits for it; there may be two of
+        these.
         """
         running = [old for old in self.jobs if not old.finished.is_set()]
         if aside and sum(old.aside for old in running) >= ASIDE:
             raise Trouble("Two long questions of yours are under way: wait for one, or stop it.")
         before = [old for old in running if not old.aside]
         after = before[-1] if before and not aside else None
-        job = worker.submit(work, after=after, frees=frees, aside=aside)
+        job = worker.submit(work, after=after, aside=aside)
         self.jobs = [*running, job]
         return job
 

@@ -74,11 +74,10 @@ class Job:
         self,
         work: Callable[[Job], Any],
         after: Job | None = None,
-        frees: bool = False,
         aside: bool = False,
     ) -> None:
-        """frees, aside: as in `Session.submit`."""
-        self.work, self.after, self.frees, self.aside = work, after, frees, aside
+        """aside: as in `Session.submit`."""
+        self.work, self.after, self.aside = work, after, aside
         self.progress = Progress(words="waiting for the model")
         self.result: Any = None
         self.error: Exception | None = None
@@ -88,15 +87,9 @@ class Job:
         self._busy = threading.Lock()  # held while one of its steps runs
         self._steps: Iterator | None = None  # of work that gives the model back in between
         self.crowded: Callable[[], bool] = lambda: False  # of background work: whether one waits
-        self.limit: Callable[[], None] = lambda: None  # raises where too much memory is in use
         self._why: str | None = None  # of a stop that is not the visitor's
         self._then: list[Callable[[], Any]] = []  # what is called at its end
         self._lock = threading.Lock()  # over `_then` and the end
-
-    @property
-    def begun(self) -> bool:
-        """Whether it has done a step and goes on at the next."""
-        return self._steps is not None
 
     def stop(self, why: str | None = None) -> None:
         """Ask the job to end at its next step; one that waits in line ends at once.
@@ -124,16 +117,11 @@ class Job:
         self._news.set()
 
     def check(self, *_: Any) -> None:
-        """Raise Stopped when nobody wants the result any more, GiveWay where one must make room.
-
-        Raises Trouble where the page has no memory for it.
-        """
+        """Raise Stopped when nobody wants the result any more, GiveWay where one must make room."""
         if self._stop.is_set():
             raise self._stopped()
         if self.crowded():
             raise GiveWay
-        if not self.frees:
-            self.limit()
 
     def _stopped(self) -> Exception:
         return Stopped() if self._why is None else Trouble(self._why)
@@ -250,8 +238,6 @@ class Worker:
         self._waiting: deque[Job] = deque()
         self._later: deque[Callable[[Job], Any]] = deque()  # background work, when nobody waits
         self._closing = False
-        self.admit: Callable[[Job], None] = lambda job: None  # called before each step
-        self.limit: Callable[[], None] = lambda: None  # called at each check of a running job
         self._thread = threading.Thread(target=self._work, name="model", daemon=True)
         self._thread.start()
 
@@ -259,11 +245,10 @@ class Worker:
         self,
         work: Callable[[Job], Any],
         after: Job | None = None,
-        frees: bool = False,
         aside: bool = False,
     ) -> Job:
         """Put work in line and return its job at once; it begins when `after` is finished."""
-        job = Job(work, after, frees, aside)
+        job = Job(work, after, aside)
         self._waiting.append(job)
         self._line.put(job)
         return job
@@ -293,10 +278,6 @@ class Worker:
         self._closing = True
         self._line.put(None)
         self._thread.join()
-
-    def begun(self) -> list[Job]:
-        """Jobs that wait for their next step, the latest first."""
-        return [job for job in reversed(list(self._waiting)) if job.begun]
 
     def _work(self) -> None:
         while self._turn():
@@ -333,8 +314,6 @@ class Worker:
         """The job's next step; whether there is more to do."""
         more = False
         try:
-            self.admit(job)
-            job.limit = self.limit
             more = job.run()
         except Exception:  # of what looks on, or of who waits for the end: the line goes on
             log.exception("a job could not be run to its end")

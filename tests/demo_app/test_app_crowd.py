@@ -17,7 +17,6 @@ from ..support import tiny
 
 SECONDS = float(os.environ.get("MODELEDIT_VISITORS_SECONDS", "120"))
 VISITORS = 20
-CEILING = 2 << 30  # bytes beyond what the process has already
 SUBJECTS = ("Thing", "Lake", "Moon")
 
 
@@ -118,8 +117,7 @@ def test_twenty_visitors_for_minutes(monkeypatch):
     row = {"layer": 2, "lr": 2e-2, "epochs": 3, "target_eos": False}
     monkeypatch.setattr("lib.editors.shared.config._presets", lambda: {"ft": {"any": row}})
     monkeypatch.setenv("GRADIO_HEARTBEAT_INTERVAL", "0.5")
-    ceiling = None if memory_ceiling.resident() is None else memory_ceiling.resident() + CEILING
-    page = open_page(tiny.model("llama"), free_port(23860, "127.0.0.1"), memory=ceiling)
+    page = open_page(tiny.model("llama"), free_port(23860, "127.0.0.1"))
     crowd = Visitors(page)
     began, used = time.monotonic(), [memory_ceiling.resident()]
     threads = [
