@@ -12,7 +12,6 @@ import pytest
 
 from notebooks.support import checks_09_learning_to_edit as checks_09
 from notebooks.support import checks_10_ultraedit as checks_10
-from notebooks.support import checks_11_grace as checks_11
 from notebooks.support import checks_12_wise as checks_12
 from notebooks.support import checks_13_lemoe as checks_13
 from notebooks.support import checks_14_lifelong as checks_14
@@ -34,7 +33,6 @@ EXERCISES = [
     (checks_10.merge, in_09_10.MERGE),
     (checks_10.bound, in_09_10.BOUND),
     (checks_10.turn, in_09_10.TURN),
-    (checks_11.write, in_11_12.WRITE),
     (checks_12.forward, in_11_12.FORWARD),
     (checks_12.by_hand, in_11_12.BY_HAND),
     (checks_12.conflict, in_11_12.CONFLICT),
