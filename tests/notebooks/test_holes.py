@@ -71,7 +71,8 @@ def test_what_was_handed_in_fills_the_page(capsys, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("number", "name"), [("2.3", "published"), ("2.5", "search_loss"), ("7.2", "write")]
+    ("number", "name"),
+    [("2.3", "published"), ("2.5", "search_loss"), ("7.2", "write"), ("7.4", "refit_loss")],
 )
 def test_a_hole_takes_what_the_exercise_takes(number, name, capsys, tmp_path, monkeypatch):
     def hole(): ...
