@@ -402,7 +402,7 @@ after_refit = guess("How many of the ten facts are said after the refit?", 0, 10
 
 # %%
 router = now.router
-e, owner, calm = runs_13.remembered(lm, published, second)
+e, owner, calm = runs_13.remembered(lm, second)
 start = (router.down[0], router.up[0]), router.keys, torch.tensor(kappa / 2)
 (down, up), keys, b = refit(*start, e, owner, calm, 300, 3e-3)
 mended = replace(router, down=down[None], up=up[None], keys=keys, bias=b)

@@ -19,13 +19,12 @@ import torch
 from torch import Tensor
 
 import lib
+from lib.data import texts
 from lib.data.facts import encode_prompt
 from lib.editors.lemoe import routers
 from lib.editors.lemoe.clusters import cluster_facts
-from lib.editors.lemoe.experts import Experts
 from lib.editors.lemoe.learning import Anchored, ByHidden
 from lib.editors.lemoe.routers import AnchorFit, AnchorRouter, HiddenStateRouter
-from lib.editors.shared.routed import irrelevant_texts
 from lib.evaluation.intervals import DIFFERENCE, SHARE, interval
 
 # The one place for the settings: change them, then `--long 13` again.
@@ -299,18 +298,18 @@ def answering(lm: lib.LM, prompts: Sequence[str], patch: lib.Patch) -> list[int]
     return [note["entry"] for (note,) in notes]
 
 
-def remembered(lm: lib.LM, editor: lib.Editor, patch: lib.Patch) -> tuple[Tensor, Tensor, Tensor]:
+def remembered(lm: lib.LM, patch: lib.Patch) -> tuple[Tensor, Tensor, Tensor]:
     """What a router is fitted to: e (n, d) of all that is stored, owner (n,), e of texts (m, d)."""
     state, (route,) = patch.memory["lemoe"], patch.routes.values()
-    texts = irrelevant_texts(editor.config)
-    return state["e"], state["owner"], route.router.pooled(embedded(lm, texts))
+    calm = route.router.pooled(embedded(lm, texts.irrelevant()))
+    return state["e"], state["owner"], calm
 
 
 def with_router(patch: lib.Patch, router: AnchorRouter) -> lib.Patch:
     """The patch with another router before the same experts."""
     ((module, old),) = patch.routes.items()
-    route = Experts(module, old.experts, old.activation, router, old.scale, old.gate, old.bos)
-    return replace(patch, routes={module: route})
+    given = module, old.experts, old.activation, router, old.scale, old.gate, old.bos
+    return replace(patch, routes={module: type(old)(*given)})
 
 
 # ---- the long run --------------------------------------------------------------------------------
