@@ -378,13 +378,13 @@ plot.histogram(groups, "distance of two keys", bins=25, marks=marks, colors=colo
 
 # %%
 at_best = guess("What share of the rewordings can GRACE answer at best, in %?", 0, 100)
-answers = [case.fact.target_new for case in cases]
-own = [answers[i] for i in keys.owner]
+targets = [case.fact.target_new for case in cases]
+wanted = [targets[i] for i in keys.owner]
 
 
 def written(eps_init):  # all edits, one after another: K, eps and labels
     book = keys.edits.T[:, :0], torch.zeros(0), []
-    for key, label in zip(keys.edits, answers, strict=True):
+    for key, label in zip(keys.edits, targets, strict=True):
         book = write(*book, key, label, eps_init)
     return book
 
@@ -397,7 +397,7 @@ def given(book, queries):  # the answers that a codebook gives to queries (m, d)
 def reached(book):  # by group, whether each prompt is answered; a rewording by its own answer
     found = {group: given(book, some) for group, some in keys.others.items()}
     hits = {group: [label is not None for label in some] for group, some in found.items()}
-    hits["rewording"] = [a == b for a, b in zip(found["rewording"], own, strict=True)]
+    hits["rewording"] = [a == b for a, b in zip(found["rewording"], wanted, strict=True)]
     return hits
 
 
@@ -405,12 +405,12 @@ def reached(book):  # by group, whether each prompt is answered; a rewording by 
 radii, shares = range(0, 41, 2), {}
 one_ball = torch.ones(len(cases))
 for radius in radii:
-    ways = {"one radius": (keys.edits.T, radius * one_ball, answers), "splits": written(radius)}
+    ways = {"one radius": (keys.edits.T, radius * one_ball, targets), "splits": written(radius)}
     for way, book in ways.items():
         for group, hits in reached(book).items():
             shares.setdefault(f"{group}, {way}", []).append(100 * sum(hits) / len(hits))
 library = codebook.Codebook.empty(keys.edits.shape[1], 1)  # its rules are the same
-library.write(keys.edits, answers, torch.zeros(len(cases), 1), range(len(cases)), eps_init=radius)
+library.write(keys.edits, targets, torch.zeros(len(cases), 1), range(len(cases)), eps_init=radius)
 assert library.labels == book[2] and torch.allclose(library.eps, book[1], atol=1e-3)
 at_best.against(max(shares["rewording, splits"]))
 names = [name for name in shares if name != "unrelated, splits"]  # 0 at every radius
@@ -426,7 +426,7 @@ rows = []
 for radius in (4, 8, 16, 100):
     book = written(radius)
     row = {"eps_init": radius, "keys": len(book[2]), "median radius": f"{book[1].median():.1f}"}
-    held = [lookup(*book, key) == label for key, label in zip(keys.edits, answers, strict=True)]
+    held = [lookup(*book, key) == label for key, label in zip(keys.edits, targets, strict=True)]
     for group, hits in {"edit": held, **reached(book)}.items():
         row[f"{group}s" if group != "unrelated" else group] = runs_11.share(hits)
     rows.append(row)
@@ -491,10 +491,10 @@ for rate in (0.01, 0.05, 0.1):
 # %% [markdown]
 # The angle is the better number against text: with 1 % of the pieces let in it finds 73 % of the
 # rewordings, and the distance 39 %, a difference of 34 points (26 to 40). With 10 % let in the difference
-# is 21 points (14 to 28), and the angle finds no more than before, since every rewording whose nearest
-# entry is its own has passed already. But nearly every neighbor passes as well, 97 % of them at the
-# strictest of these thresholds. A neighbor is no stranger: it has the words of the prompt, and in this layer
-# neither number tells it from a rewording. (This is one layer of one small model, and one kind of prompt.)
+# is 21 points (14 to 28), and the angle finds no more than before. But nearly every neighbor passes as
+# well, 97 % of them at the strictest of these thresholds. A neighbor is no stranger: it has the words of the
+# prompt, and in this layer neither number tells it from a rewording. (This is one layer of one small
+# model, and one kind of prompt.)
 #
 # HoReN (Fang et al., 2026) is a codebook that is read by an angle. It and two ways that write no fact at
 # all, a direction that is added to every prompt and the fact in front of the prompt, are in the
