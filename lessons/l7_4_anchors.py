@@ -1,21 +1,25 @@
 """★★ Anchors, and one for nobody
 
 Every expert has an anchor, a unit vector, and a prompt goes to the expert whose anchor is nearest,
-unless it is near to none: then the null anchor wins, and the base model answers.
+unless it is near to none: then the null anchor wins, and the base model answers. When an expert is
+added, the router is fitted again, to all prompts that are stored: a classification with one class
+more, for nobody.
 
-    route    scores s_i = κ cos(k_i, v); the largest wins, if it is above b, otherwise nobody, −1
-    place    unit anchors, each along the mean of the *unit* vectors of its own prompts, and b in
-             the middle between the largest score of any calm text and the smallest that a stored
-             prompt has with its own anchor (they can be told apart here)
+    route        scores s_i = κ cos(k_i, v); the largest wins if it is above b, else nobody, −1
+    refit_loss   with p the softmax over a row of scores [b, s_1 … s_t],
+                     mean over stored prompts of −log p(their own expert)
+                   + mean over calm texts of −log p(nobody)
 
     keys (t, d)      unit anchors, one per row     b, kappa: numbers
     v (n, d)         prompts, one per row, of any length
-    owner (n,)       whose prompt each is, 0 … t − 1     calm (m, d): texts that are nobody's
+    own (n, 1 + t)   scores of stored prompts, the null anchor's b in the first column
+    owner (n,)       whose prompt each is, 0 … t − 1
+    calm (m, 1 + t)  scores of texts that are nobody's
     route: returns (n,), numbers of experts, −1 for nobody
-    place: returns [keys (t, d), b]
+    refit_loss: returns one number
 
-Hint: torch.nn.functional.normalize(x, dim=-1) makes rows unit vectors. Is a mean of unit vectors
-one?
+Hint: torch.nn.functional.normalize(x, dim=-1) makes rows unit vectors. In which column of `own`
+does expert 0 stand?
 """
 
 import torch
@@ -29,23 +33,19 @@ def route(keys: Tensor, b: float, v: Tensor, kappa: float) -> Tensor:
     return torch.where(best > b, i, -1)
 
 
-def place(v: Tensor, owner: Tensor, calm: Tensor, kappa: float) -> list:
+def refit_loss(own: Tensor, owner: Tensor, calm: Tensor) -> Tensor:
     # solution
-    v, calm = normalize(v, dim=-1), normalize(calm, dim=-1)
-    count = int(owner.max()) + 1
-    keys = normalize(torch.stack([v[owner == t].mean(0) for t in range(count)]), dim=-1)
-    own = kappa * (v * keys[owner]).sum(1)
-    return [keys, (own.min() + kappa * (calm @ keys.T).max()) / 2]
+    stored = own.log_softmax(1)[torch.arange(len(own)), owner + 1]
+    nobody = calm.log_softmax(1)[:, 0]
+    return -stored.mean() - nobody.mean()
 
 
 # --- checks
-from lessons.marking import Wrong, agree, normal, tensor
+from lessons.marking import agree, normal, tensor
 
-PLACE = (
-    "v, calm = normalize(v, dim=-1), normalize(calm, dim=-1)\ncount = int(owner.max()) + 1\n"
-    "keys = normalize(torch.stack([v[owner == t].mean(0) for t in range(count)]), dim=-1)\n"
-    "own = kappa * (v * keys[owner]).sum(1)\n"
-)
+OWN = "stored = own.log_softmax(1)[torch.arange(len(own)), owner + 1]\n"
+CALM = "nobody = calm.log_softmax(1)[:, 0]\n"
+BOTH = CALM + "return -stored.mean() - nobody.mean()"
 WRONG = [
     ({"route": "return (kappa * normalize(v, dim=-1) @ keys.T).argmax(1)"}, "always"),
     (
@@ -59,24 +59,17 @@ WRONG = [
         },
         "κ",
     ),
+    ({"refit_loss": OWN + "return -stored.mean()"}, "stays out"),
+    ({"refit_loss": OWN.replace("owner + 1", "owner") + BOTH}, "expert before"),
+    ({"refit_loss": OWN + CALM + "return -torch.cat([stored, nobody]).mean()"}, "one mean"),
     (
-        {
-            "place": PLACE.replace("keys = normalize(torch.stack(", "keys = (torch.stack(").replace(
-                "range(count)]), dim=-1)", "range(count)]))"
-            )
-            + "return [keys, (own.min() + kappa * (calm @ keys.T).max()) / 2]"
-        },
-        "shorter",
+        {"refit_loss": OWN.replace("own.", "own[:, 1:].").replace("owner + 1", "owner") + BOTH},
+        "compete",
     ),
     (
-        {
-            "place": PLACE.replace("v, calm = normalize(v, dim=-1), ", "calm = ")
-            + "return [keys, (own.min() + kappa * (calm @ keys.T).max()) / 2]"
-        },
-        "loudest",
+        {"refit_loss": OWN + CALM + "return -stored.exp().mean() - nobody.exp().mean()"},
+        "logarithm",
     ),
-    ({"place": PLACE + "return [keys, kappa * (calm @ keys.T).max()]"}, "edge"),
-    ({"place": PLACE + "return [keys, kappa / 2]"}, "guess"),
 ]
 
 
@@ -89,11 +82,10 @@ def check(ask, draw):
     v[0] *= 8.0
     calm = (centers[t:] + 0.15 * normal(draw, d - t, d)) * 3 + centers[0]
     unit, quiet = (x / x.norm(dim=1, keepdim=True) for x in (v, calm))
-    means = torch.stack([unit[owner == i].mean(0) for i in range(t)])
-    keys = means / means.norm(dim=1, keepdim=True)
+    keys = torch.stack([unit[owner == i].mean(0) for i in range(t)])
+    keys = keys / keys.norm(dim=1, keepdim=True)
     scores, others = kappa * unit @ keys.T, kappa * quiet @ keys.T
-    low, high = others.max(), scores[torch.arange(12), owner].min()
-    b = ((low + high) / 2).item()
+    b = ((others.max() + scores[torch.arange(12), owner].min()) / 2).item()
     asked = torch.cat([v, calm])
     found = tensor(ask("route", keys, b, asked, kappa), (12 + d - t,), "route", "one per prompt")
     wanted = torch.cat([owner, torch.full((d - t,), -1)]).double()
@@ -110,23 +102,26 @@ def check(ask, draw):
         ),
     }
     agree(found, wanted, "route", likely)
-    found = ask("place", v, owner, calm, kappa)
-    if not isinstance(found, list) or len(found) != 2:
-        raise Wrong("place: return two things, the anchors and b.")
-    theirs = tensor(found[0], (t, d), "place: keys", "one anchor per row")
-    raw = torch.stack([v[owner == i].mean(0) for i in range(t)])
+    own, away = normal(draw, 12, 1 + t), normal(draw, 5, 1 + t)
+    found = tensor(ask("refit_loss", own, owner, away), (), "refit_loss")
+    rows = torch.arange(12)
+    stored = -own.log_softmax(1)[rows, owner + 1]
+    nobody = -away.log_softmax(1)[:, 0]
+    alone = -own[:, 1:].log_softmax(1)[rows, owner]
     likely = {
-        "place: anchors are unit vectors, and a mean of unit vectors is shorter.": means,
-        "place: the loudest prompt draws its anchor to itself: take unit vectors, then the mean.": (
-            raw / raw.norm(dim=1, keepdim=True)
+        "refit_loss: no calm text counts, so nothing says what stays out.": stored.mean(),
+        "refit_loss: every prompt is sent to the expert before its own: b has the first column.": (
+            nobody.mean() - own.log_softmax(1)[rows, owner].mean()
         ),
+        "refit_loss: this is one mean over all texts, in which the larger group has more to say: "
+        "each group has a mean of its own.": torch.cat([stored, nobody]).mean(),
+        "refit_loss: stored prompts have to compete with the null anchor as well, or a score below "
+        "b costs nothing.": alone.mean() + nobody.mean(),
+        "refit_loss: these are probabilities; a cross-entropy has their logarithm.": (
+            -(-stored).exp().mean() - (-nobody).exp().mean()
+        ),
+        "refit_loss: the sign is turned; this grows where prompts go right.": -stored.mean()
+        - nobody.mean(),
     }
-    agree(theirs, keys, "place: keys", likely)
-    likely = {
-        "place: b is at the edge, the largest score of a calm text: the next one is let in.": low,
-        "place: b is at the edge, the smallest score of a prompt stored: rewordings miss.": high,
-        "place: κ/2 is a guess; look at the scores.": torch.tensor(kappa / 2),
-        "place: b is a score, κ cos: this is a cosine.": torch.tensor(b / kappa),
-    }
-    agree(tensor(found[1], (), "place: b"), torch.tensor(b).double(), "place: b", likely)
-    return "solved: twelve prompts find their expert, and the rest stays with the base model."
+    agree(found, stored.mean() + nobody.mean(), "refit_loss", likely)
+    return "solved: twelve prompts find their expert, and the fit asks for all of them at once."

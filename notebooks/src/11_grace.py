@@ -6,11 +6,15 @@
 # Every editor so far wrote into the weights, and weights fill up. What if nothing is written there,
 # and corrections are kept in a list beside the model, which is looked up whenever a prompt comes?
 #
-# **You will** build the list with three rules, by hand · bend one activation instead of a matrix ·
-# see a model that is equal to the last bit wherever the list is silent · measure how far a rewording
-# lies from its fact · find out what every radius costs · make the list forget.
+# **You will** write the rule that says who answers a prompt, and the rules by which a fact enters the
+# list · bend one activation instead of a matrix · see a model that is equal to the last bit wherever the
+# list is silent · measure how far a rewording lies from its fact, and what every radius costs · make the
+# list forget.
 #
 # **Needs** [notebook 01](01_linear_memory.ipynb) for keys, [notebook 04](04_rome.ipynb) for values.
+#
+# **Minutes** 25 to read and 20 to work: exercise 7.2 of [session 7](../lessons/session_7.md), in two
+# parts.
 #
 # The folded cell below finds the library and sets the number of threads. Run it and read on.
 
@@ -39,14 +43,14 @@ SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 
 # %%
 import torch
+from torch.nn.functional import normalize
 
 import lib
 from lib import plot, widgets
-from lib.editors.grace.codebook import Codebook, lookup
-from notebooks.support import checks_11_grace as checks_11
+from lib.editors.grace import codebook
 from notebooks.support import drawings_11, models, score_tables, show
-from notebooks.support import horen_11 as runs_11_horen
 from notebooks.support import runs_11_grace as runs_11
+from notebooks.support.holes import guess, use
 
 draw = torch.Generator().manual_seed(0)
 
@@ -81,30 +85,54 @@ drawings_11.nearest()
 # the case of the drawing.
 #
 # </details>
+#
+# **Your turn · exercise 7.2, first part · ★★ · 5 minutes.** Write `lookup`: the answer of the entry that
+# has the say, or None where the model itself answers. Four lines; an empty codebook never answers.
+
 
 # %%
-K = torch.tensor([[0.0, 4.0]])  # (d, n)
-eps = torch.tensor([3.0, 0.5])  # (n,)
-q = torch.tensor([[2.8], [1.9], [4.2]])  # (m, d)
+def lookup(K, eps, labels, q):
+    """K (d, n) keys as columns, eps (n,), labels: n strings, q (d,) -> a string, or None."""
+    ...
 
 
-def slow(K, eps, q):
-    distance = [(K[:, j] - q).norm().item() for j in range(K.shape[1])]
-    i = min(range(len(distance)), key=distance.__getitem__)
-    return i if distance[i] <= eps[i] else -1
-
-
-print("entries that answer:", [slow(K, eps, row) for row in q])
-
-K = torch.randn(6, 40, generator=draw)
-eps = 2 * torch.randn(40, generator=draw).abs()
-q = torch.randn(200, 6, generator=draw)
-fast = lookup(K, eps, q)  # one matrix product: ‖k − q‖² = ‖k‖² − 2 k·q + ‖q‖²
-assert [slow(K, eps, row) for row in q] == fast.entry.tolist()
+lookup = use("7.2", lookup)
 
 # %% [markdown]
-# At 2.8 nobody answers, which is written as −1. The entries are counted from 0.
+# <details><summary>Hint</summary>
 #
+# How many radii have to be looked at, once the nearest key is known?
+#
+# </details>
+# <details><summary>Solution</summary>
+#
+# ```python
+# def lookup(K, eps, labels, q):
+#     if not labels:
+#         return None
+#     d, i = (K - q[:, None]).norm(dim=0).min(0)
+#     return labels[int(i)] if d <= eps[i] else None
+# ```
+#
+# </details>
+#
+# The two keys on the line, and then forty at random, where the library's fast form has to say the same.
+# It asks for all prompts at once, by one matrix product, since
+# $\|k - q\|^2 = \|k\|^2 - 2\,k^\top q + \|q\|^2$.
+
+# %%
+K, eps, labels = torch.tensor([[0.0, 4.0]]), torch.tensor([3.0, 0.5]), ["A", "B"]
+for at in (2.8, 1.9, 4.2):
+    print(f"at {at}:", lookup(K, eps, labels, torch.tensor([at])) or "the model itself")
+
+K, labels = torch.randn(6, 40, generator=draw), [*map(str, range(40))]
+eps = 2 * torch.randn(40, generator=draw).abs()
+queries = torch.randn(200, 6, generator=draw)
+entries = codebook.lookup(K, eps, queries).entry.tolist()  # -1: nobody answers
+fast = [labels[i] if i >= 0 else None for i in entries]
+assert [lookup(K, eps, labels, q) for q in queries] == fast
+
+# %% [markdown]
 # ## Three rules
 #
 # How does a new fact get into the codebook? It brings its key $q$ and its answer $y$. What happens
@@ -116,14 +144,67 @@ assert [slow(K, eps, row) for row in q] == fast.entry.tolist()
 drawings_11.rules()
 
 # %% [markdown]
-# With $d$, the distance of $q$ to the nearest key $i$:
+# With $d$, the distance of $q$ to the nearest key $i$, the published rules are:
 #
 # * **add**, if $d > \varepsilon_i + \varepsilon_\text{init}$, so that the balls do not touch: a new
 #   entry with the radius $\varepsilon_\text{init}$.
 # * **expand**, if they touch and entry $i$ has the same answer: $\varepsilon_i \leftarrow
 #   \max(\varepsilon_i, d)$. There is no new entry.
 # * **split**, if they touch and the answers differ: a new entry with $\varepsilon = d/2$, and
-#   $\varepsilon_i \leftarrow d/2 - 10^{-5}$.
+#   $\varepsilon_i \leftarrow d/2$, less a gap of $10^{-5}$.
+#
+# **Predict.** A split should part two balls. Earlier splits have left entry $i$ with
+# $\varepsilon_i = 0.15$, and a fact with another answer comes at $d = 1.1$, with
+# $\varepsilon_\text{init} = 1$. What is $\varepsilon_i$ after it?
+#
+# <details><summary>Work it out</summary>
+#
+# They touch, since 1.1 is not above 0.15 + 1. So entry $i$ gets 0.55: it has *grown* to nearly four
+# times its radius, over ground that an earlier split had given to somebody else.
+#
+# </details>
+#
+# So the library repairs two things, and so do you. A split never makes a ball larger. And where $d = 0$,
+# the same prompt with another answer, the newest fact takes the place of the old one.
+#
+# **Your turn · exercise 7.2, second part · ★★ · 10 minutes.** Write `write`: the codebook after one fact
+# more. About ten lines; everything below that has a radius is written with them.
+
+
+# %%
+def write(K, eps, labels, q, label, eps_init):
+    """lookup's K, eps and labels, q (d,) and its answer -> [K, eps, labels], a new entry last."""
+    ...
+
+
+write = use("7.2", write)
+
+# %% [markdown]
+# <details><summary>Hint</summary>
+#
+# Which entry can a new fact change, and in which of the cases does it bring a key of its own? In each
+# case write down the two radii before you write code.
+#
+# </details>
+# <details><summary>Solution</summary>
+#
+# ```python
+# def write(K, eps, labels, q, label, eps_init):
+#     eps, labels, radius = eps.clone(), list(labels), eps_init
+#     if labels:
+#         d, i = (K - q[:, None]).norm(dim=0).min(0)
+#         if d <= eps[i] + eps_init:
+#             if labels[int(i)] == label or d == 0:
+#                 labels[int(i)] = label
+#                 eps[i] = torch.maximum(eps[i], d)
+#                 return [K, eps, labels]
+#             radius = min(eps_init, d.item() / 2)
+#             eps[i] = torch.minimum(eps[i], d / 2)
+#     K = torch.cat([K, q[:, None]], 1)
+#     return [K, torch.cat([eps, torch.tensor([radius], dtype=eps.dtype)]), labels + [label]]
+# ```
+#
+# </details>
 #
 # **Predict.** On a line, $\varepsilon_\text{init} = 1$. The facts come in this order: 0.0 is A, 0.8 is
 # A, 1.5 is A, 2.0 is B. What does the codebook then say at 1.5, which it was taught?
@@ -131,38 +212,27 @@ drawings_11.rules()
 # <details><summary>Work it out</summary>
 #
 # 0.8 is covered already, and 1.5 makes the ball grow to 1.5. Then 2.0 is within 1.5 + 1 of another
-# answer, so both get half of the distance, about 1. Now 1.5 is closer to 2.0 than to 0.0, and inside
+# answer, so both get half of the distance, 1. Now 1.5 is closer to 2.0 than to 0.0, and inside
 # its ball: it says B.
 #
 # </details>
 
 # %%
-book = Codebook.empty(1, 1)  # keys and values of one number
-rules = {"eps_init": 1.0, "strict": False}  # strict=False: as published
+book = torch.zeros(1, 0), torch.zeros(0), []
 stream = [(0.0, "A"), (0.8, "A"), (1.5, "A"), (2.0, "B"), (5.0, "B")]
-for n, (at, label) in enumerate(stream):
-    (event,) = book.write(torch.tensor([[at]]), [label], torch.zeros(1, 1), [n], **rules)
-    entries = zip(book.K[0], book.eps, book.labels, strict=True)
-    balls = [f"{k:g} ± {r:.5g} {y}" for k, r, y in entries]
-    print(f"{at} {label}: {event.kind:6} → {', '.join(balls)}")
-(given,) = book.lookup(torch.tensor([[1.5]])).entry
-print("at 1.5:", book.labels[given])
+for at, label in stream:
+    book = write(*book, torch.tensor([at]), label, 1.0)
+    balls = [f"{k:g} ± {r:g} {y}" for k, r, y in zip(*book[0].tolist(), *book[1:], strict=True)]
+    print(f"{at} {label} → {', '.join(balls)}")
+print("at 1.5:", lookup(*book, torch.tensor([1.5])))
 
 # %% [markdown]
 # At 1.5 it says B: a split takes ground from what was taught before.
 #
-# The rules ask for "the same answer", and that has to be decided somehow. The public code compares
-# the *means* of label tensors, in which the positions of the prompt hold −100. Then the same answer
-# counts as two answers if the prompts differ in length, and two answers may count as one:
-
-# %%
-padded = {"Rome after 5 tokens": [-100] * 5 + [7268], "Rome after 9": [-100] * 9 + [7268]}
-padded |= {"3 then 9 after 5": [-100] * 5 + [3, 9], "9 then 3 after 5": [-100] * 5 + [9, 3]}
-for name, ids in padded.items():
-    print(f"{name}: mean {sum(ids) / len(ids):.2f}")
-
-# %% [markdown]
-# In this library answers are the same if their tokens are.
+# The rules ask for "the same answer". In this library that means the same tokens. The public code of
+# GRACE compares the *means* of label tensors instead, in which the positions of the prompt hold −100. So
+# the same answer counts as two where the prompts differ in length, and two answers with the same tokens
+# in another order count as one.
 #
 # ## The Eiffel Tower, without a weight
 #
@@ -185,6 +255,9 @@ print(f"{module}, of {lm.n_layers} layers: {len(route.eps)} entries, {size} byte
 # prompt. Then we do the edit by hand. A hook writes $v$ over the module's output at the last token,
 # and the model has to say the same as with the patch. For a prompt far away the patched model has to
 # give the very numbers of the base model, not close ones but equal ones.
+#
+# Whoever asks for an answer may also ask why it was given: `explain=True` returns the entry, the distance
+# and the radius. Entry 0 in the table is the model itself.
 
 # %%
 own = lm.run([tower.text], [module]).seen[module][0][0, -1]  # what it reads at the last token
@@ -206,17 +279,13 @@ with lm.patched(patch):
     assert torch.allclose(lm.next_token(tower.text), by_hand, atol=1e-3)
     assert torch.equal(lm.next_token(far), base)  # not close: equal
 
-# %% [markdown]
-# Nothing in the model has changed. And whoever asks for the answer may also ask why it was given:
-# `explain=True` returns the entry, the distance and the radius. Entry 0 in the table is the model
-# itself.
-
 # %%
+tourists = "Tourists who want to see the Eiffel Tower travel to the city of"
 asked = {
     tower.text: "the edit",
     "The Eiffel Tower stands in the city of": "rewording",
     "In which city would you find the Eiffel Tower? It is in the city of": "rewording",
-    "Tourists who want to see the Eiffel Tower travel to the city of": "rewording",
+    tourists: "rewording",
     "The Louvre is located in the city of": "neighbor",
     "The Colosseum is located in the city of": "neighbor",
     far: "unrelated",
@@ -227,9 +296,8 @@ before = lm.answer(list(asked), 3)
 with lm.patched(patch):
     answers, notes = lm.answer(list(asked), 3, explain=True)
 rows = []
-for (prompt, group), was, answer, (note,) in zip(
-    asked.items(), before, answers, notes, strict=True
-):
+said = zip(asked.items(), before, answers, notes, strict=True)
+for (prompt, group), was, answer, (note,) in said:
     row = {"group": group, "prompt": prompt, "before": was, "after": answer}
     row |= {"entry": note["entry"] + 1, "distance": f"{note['score']:.1f}"}
     rows.append(row | {"radius": f"{note['threshold']:.1f}"})
@@ -241,10 +309,10 @@ show.Table(rows)
 #
 # ## Three distances
 #
-# A radius works if rewordings are closer to their fact than anything else is. So we ask the 101 odd
-# facts of the classroom for three distances: from a rewording to its own edit, from an edit to the
-# nearest other edit, and from an unrelated prompt to the nearest edit. `runs_11.read` collects the
-# keys of all these prompts at the module; `to_own`, `to_others` and `nearest` are the distances.
+# A radius works if rewordings are closer to their fact than anything else is. So we ask the odd facts of
+# the classroom for three distances: from a rewording to its own edit, from an edit to the nearest
+# other edit, and from an unrelated prompt to the nearest edit. `runs_11.read` collects the keys of
+# all these prompts at the module, which are rows here.
 #
 # **Predict.** All three are distances between keys with as many numbers as the module reads. Do the
 # histograms part?
@@ -258,41 +326,42 @@ show.Table(rows)
 # %%
 cases = lib.classroom()[1::2][: 8 if SCALE == "tiny" else None]
 keys = runs_11.read(lm, cases, module)
+between = torch.cdist(keys.edits, keys.edits).fill_diagonal_(torch.inf)
+to_edits = {group: torch.cdist(some, keys.edits) for group, some in keys.others.items()}
 length = keys.edits.norm(dim=1).median()
 print(f"{len(cases)} edits; a key has {keys.edits.shape[1]} numbers and a length of {length:.1f}")
-away, to_edit = keys.nearest("unrelated")
+nearest = to_edits["rewording"].argmin(1)
+print("rewordings whose nearest edit is their own:", runs_11.share(nearest == keys.owner))
+for n in (4, 8) if SCALE == "tiny" else (10, 30, len(cases)):
+    some = [torch.randperm(len(cases), generator=draw)[:n] for _ in range(50)]
+    medians = [between[i][:, i].min(1).values.median() for i in some]
+    print(f"{n} edits stored: the nearest other one is {sum(medians) / 50:.1f} away, median")
 groups = {
-    "rewording to its own edit": keys.to_own(),
-    "edit to the nearest other": keys.to_others(),
-    "unrelated to the nearest edit": away,
+    "rewording to its own edit": (keys.others["rewording"] - keys.edits[keys.owner]).norm(dim=1),
+    "edit to the nearest other": between.min(1).values,
+    "unrelated to the nearest edit": to_edits["unrelated"].min(1).values,
 }
 print("medians:", ", ".join(f"{name} {d.median():.1f}" for name, d in groups.items()))
 colors = dict(zip(groups, (plot.CYCLE[0], plot.EDITED, plot.UNRELATED), strict=True))
 marks = {"radius of the preset": editor.config.eps_init}
 plot.histogram(groups, "distance of two keys", bins=25, marks=marks, colors=colors)
 
-# %%
-near, which = keys.nearest("rewording")
-print("rewordings whose nearest edit is their own:", runs_11.share(which == keys.owner))
-for n, distance in keys.crowding([4, 8] if SCALE == "tiny" else [10, 30, len(cases)]).items():
-    print(f"{n} edits stored: the nearest other one is {distance:.1f} away, median")
-
 # %% [markdown]
 # A rewording is 16.7 from its fact, and an edit 18.8 from the nearest other one (medians). But the
 # histograms lie on top of each other, and no radius separates them. A key is what one layer reads at
-# the *last token*, and other words in front of it change it as much as another subject does. And yet:
+# the *last token*, and other words in front of it change it about as much as another subject does. And yet:
 # for 71 % of the rewordings the nearest of all 101 edits is their own. Keys know *which* fact is meant.
 # What they do not tell is whether any is meant at all.
 #
 # The two histograms are not of one kind. A rewording has one distance, that to its own fact. An edit
 # has a hundred distances to others, and we took the smallest. So the orange histogram moves to the
-# left as more edits are stored, and each ball has less room: the second line shows it for random
-# choices of the edits. It is a likely reason for what the end of this page reports from larger models.
+# left as more edits are stored, and each ball has less room: the printed lines show it for random
+# choices of the edits.
 #
 # ## Any radius?
 #
 # Now move the radius from 0 to 40. Full lines: one radius for all entries, and the nearest key
-# decides. Dashed lines: GRACE's rules, with that radius as $\varepsilon_\text{init}$. Values play no
+# decides. Dashed lines: your `write`, with that radius as $\varepsilon_\text{init}$. Values play no
 # part here, since who answers depends on keys, labels and radii alone. A rewording counts if it gets
 # its own answer, and a neighbor or an unrelated prompt if it gets any.
 #
@@ -308,21 +377,60 @@ for n, distance in keys.crowding([4, 8] if SCALE == "tiny" else [10, 30, len(cas
 # </details>
 
 # %%
-radii = range(0, 41, 2)
-shares = runs_11.sweep(keys, radii)
-names = [name for name in shares if name != "unrelated, with splits"]  # 0 at every radius
+at_best = guess("What share of the rewordings can GRACE answer at best, in %?", 0, 100)
+targets = [case.fact.target_new for case in cases]
+wanted = [targets[i] for i in keys.owner]
+
+
+def written(eps_init):  # all edits, one after another: K, eps and labels
+    book = keys.edits.T[:, :0], torch.zeros(0), []
+    for key, label in zip(keys.edits, targets, strict=True):
+        book = write(*book, key, label, eps_init)
+    return book
+
+
+def given(book, queries):  # the answers that a codebook gives to queries (m, d)
+    entries = codebook.lookup(*book[:2], queries).entry.tolist()
+    return [book[2][i] if i >= 0 else None for i in entries]
+
+
+def reached(book):  # by group, whether each prompt is answered; a rewording by its own answer
+    found = {group: given(book, some) for group, some in keys.others.items()}
+    hits = {group: [label is not None for label in some] for group, some in found.items()}
+    hits["rewording"] = [a == b for a, b in zip(found["rewording"], wanted, strict=True)]
+    return hits
+
+
+# %%
+radii, shares = range(0, 41, 2), {}
+one_ball = torch.ones(len(cases))
+for radius in radii:
+    ways = {"one radius": (keys.edits.T, radius * one_ball, targets), "splits": written(radius)}
+    for way, book in ways.items():
+        for group, hits in reached(book).items():
+            shares.setdefault(f"{group}, {way}", []).append(100 * sum(hits) / len(hits))
+library = codebook.Codebook.empty(keys.edits.shape[1], 1)  # its rules are the same
+library.write(keys.edits, targets, torch.zeros(len(cases), 1), range(len(cases)), eps_init=radius)
+assert library.labels == book[2] and torch.allclose(library.eps, book[1], atol=1e-3)
+at_best.against(max(shares["rewording, splits"]))
+names = [name for name in shares if name != "unrelated, splits"]  # 0 at every radius
+print("at 16:", ", ".join(f"{name} {shares[name][8]:.0f} %" for name in names))
 kinds = {"rewording": plot.CYCLE[0], "neighbor": plot.NEIGHBOR, "unrelated": plot.UNRELATED}
 colors = {name: kinds[name.split(",")[0]] for name in names}
 dashes = {name: "--" for name in names if "splits" in name}
-middle = {name: round(shares[name][list(radii).index(16)]) for name in names}
-print("at 16:", ", ".join(f"{name} {share} %" for name, share in middle.items()))
-best = max(shares["rewording, with splits"])
-print(f"rewordings with splits, the best of {len(radii)} radii: {best:.0f} %")
 axes = "radius", "prompts that the codebook answers (%)"
 plot.lines(radii, {n: shares[n] for n in names}, *axes, colors=colors, dashes=dashes, ylim=(0, 104))
 
 # %%
-show.Table(runs_11.table(keys, (4, 8, 16, 100)))
+rows = []
+for radius in (4, 8, 16, 100):
+    book = written(radius)
+    row = {"eps_init": radius, "keys": len(book[2]), "median radius": f"{book[1].median():.1f}"}
+    held = [lookup(*book, key) == label for key, label in zip(keys.edits, targets, strict=True)]
+    for group, hits in {"edit": held, **reached(book)}.items():
+        row[f"{group}s" if group != "unrelated" else group] = runs_11.share(hits)
+    rows.append(row)
+show.Table(rows)
 
 # %% [markdown]
 # With one radius for all, rewordings come in together with neighbors: at 16 the codebook answers 43 %
@@ -332,16 +440,13 @@ show.Table(runs_11.table(keys, (4, 8, 16, 100)))
 # 100. The shares still fall a little. With small radii every edit answers its own prompt. With large
 # ones one of 101 is lost, to a split that came later.
 #
-# ## The scope, prompt by prompt
-#
 # Two numbers decide about a prompt: its distance to the nearest key, and that key's radius. With
 # them the scope of a codebook can be drawn as it is, without a projection that would bend it. Every
 # point is a prompt, and full ones are answered. In a running notebook a slider moves the radius at
 # which all balls begin, here 16.
 
 # %%
-at = 16.0
-widgets.RadiusExplorer(*keys, radius=at, limit=40.0)
+widgets.RadiusExplorer(*keys, radius=16.0, limit=40.0)
 
 # %% [markdown]
 # Rewordings and neighbors are one cloud, and the line cuts off its corner: 36 of 236 rewordings are
@@ -349,214 +454,87 @@ widgets.RadiusExplorer(*keys, radius=at, limit=40.0)
 # points in the row at 16 belong to balls that no split has touched. A higher line would let both
 # groups in: what is missing is not a better radius, but a better number than the distance.
 #
-# ## By angle, and by a mean
+# ## Another number: the angle
 #
-# **HoReN** (2026) is a codebook with another number. The key of a prompt is not what the module read at
-# the last token, but the *direction* of the mean over the last half of the prompt. A query is compared
-# by its cosine with the keys. Before that it takes one damped step of a Hopfield network towards them,
+# Is there a better number in the same keys? Let the entry be the one whose key has the largest cosine with
+# $q$, and let it answer above a threshold. For a fair comparison with the distance both get the threshold
+# that lets the same share of *strangers* in, 512 short pieces of general text. A rewording counts
+# where the nearest entry is its own *and* the threshold is passed. The threshold is as uncertain as the
+# pieces it hangs on, so the interval of the difference comes from drawing anew both the pieces and the
+# facts.
+
+# %%
+texts = runs_11.general(lm, module, 512 if SCALE != "tiny" else 20)
+numbers = {  # how near queries (m, d) are to each edit, (m, n)
+    "distance": lambda q: -torch.cdist(q, keys.edits),
+    "angle": lambda q: normalize(q, dim=1) @ normalize(keys.edits, dim=1).T,
+}
+scores = {}
+for name, number in numbers.items():  # of rewordings, where it is their own entry's; of the others
+    best, which = number(keys.others["rewording"]).max(1)
+    others = (number(some).max(1).values for some in (keys.others["neighbor"], texts))
+    scores[name] = best.where(which == keys.owner, -torch.inf), *others
+draws = runs_11.drawn(keys.owner, len(texts), 1000)  # of rewordings and pieces, first all of them
+for rate in (0.01, 0.05, 0.1):
+    found = {}
+    for name, (own, near, pieces) in scores.items():
+        bars = [pieces[j].quantile(1 - rate) for _, j in draws]
+        hits = [(own[i] > bar).float().mean() for (i, _), bar in zip(draws, bars, strict=True)]
+        found[name] = 100 * torch.stack(hits)
+        close = 100 * (near > bars[0]).float().mean()
+        print(f"{rate:.0%} of the pieces let in, {name}: {found[name][0]:.0f} % of the rewordings "
+              f"and {close:.0f} % of the neighbors")  # fmt: skip
+    more = found["angle"] - found["distance"]
+    low, high = more[1:].quantile(torch.tensor([0.025, 0.975])).tolist()
+    print(f"  rewordings, angle less distance: {more[0]:+.0f} points ({low:+.0f} to {high:+.0f})")
+
+# %% [markdown]
+# The angle is the better number against text: with 1 % of the pieces let in it finds 73 % of the
+# rewordings, and the distance 39 %, a difference of 34 points (26 to 40). With 10 % let in the difference
+# is 21 points (14 to 28), and the angle finds no more than before. But nearly every neighbor passes as
+# well, 97 % of them at the strictest of these thresholds. A neighbor is no stranger: it has the words of the
+# prompt, and in this layer neither number tells it from a rewording. (This is one layer of one small
+# model, and one kind of prompt.)
 #
-# $$z = K\,\mathrm{softmax}(\beta K^\top q), \qquad
-# q \leftarrow (1 - \alpha)\,q + \alpha\, z / \|z\| \ \text{ of length one},
-# \qquad \beta = 20,\ \alpha = 0.1,$$
+# HoReN (Fang et al., 2026) is a codebook that is read by an angle. It and two ways that write no fact at
+# all, a direction that is added to every prompt and the fact in front of the prompt, are in the
+# [README](../README.md)'s table of editors, and what was measured of them is in
+# [RESULTS](../tests/benchmarks/RESULTS.md).
 #
-# and the entry with the largest cosine answers if that is above a threshold $\tau$. Its value is added
-# to the output, and does not stand for it. The authors' thresholds, 0.55 to 0.85, are those of their
-# models. Here $\tau$ is calibrated: of a thousand pieces of general text one may pass.
+# ## A theft
 #
-# **Predict.** One key is far ahead of all others. Which prompts does the step let in that a lower
-# threshold would not?
+# The book of the next cell begins with balls of 16, and answers the tourists' prompt, since it was written
+# too. Then it is taught one fact more. **Find a fact about something else that takes this rewording
+# away**, and put it in the place of the bread.
+#
+# **Predict.** Which prompts have a key near to that of the rewording, and another answer?
 #
 # <details><summary>Work it out</summary>
 #
-# None. The softmax is nearly one at that key, so $z = k$, and a cosine $s$ becomes
-# $((1-\alpha)s + \alpha)/\sqrt{(1-\alpha)^2 + \alpha^2 + 2\alpha(1-\alpha)s}$. That grows with $s$, so
-# the order of prompts stays, and only the number at which to cut moves. The step can matter only where
-# several keys are near: it draws the query to their mean.
-#
-# </details>
-
-# %%
-horen = lib.EDITORS["horen"](lm)
-angled = horen.edit([sheep], after=horen.edit([tower]))
-((_, by_angle),) = angled.routes.items()
-k, a = by_angle.K[:, :1], by_angle.dynamics.alpha
-other = torch.randn(len(k), generator=draw)
-other -= (other @ k[:, 0]) * k[:, 0]
-s = torch.linspace(0.3, 0.95, 14)
-queries = s[:, None] * k[:, 0] + (1 - s**2).sqrt()[:, None] * other / other.norm()
-moved = by_angle.dynamics.cosines(k, queries)[:, 0]
-formula = ((1 - a) * s + a) / ((1 - a) ** 2 + a**2 + 2 * a * (1 - a) * s).sqrt()
-assert torch.allclose(moved, formula, atol=1e-5) and (moved.diff() > 0).all()
-
-with lm.patched(angled):
-    answers, notes = lm.answer(list(asked), 3, explain=True)
-rows = []
-for (prompt, group), answer, (note,) in zip(asked.items(), answers, notes, strict=True):
-    row = {"group": group, "prompt": prompt, "after": answer, "entry": note["entry"] + 1}
-    rows.append(row | {"cosine": f"{note['score']:.2f}", "threshold": f"{note['threshold']:.2f}"})
-show.Table(rows)
-
-# %% [markdown]
-# Now every rewording is answered, and so are the Louvre and the Colosseum: the Louvre's cosine, 0.87, is as
-# large as that of the best rewording. Text is left alone. The threshold keeps strangers out, and a
-# neighbor is none.
-#
-# **The claims.** HoReN's authors say that averaging finds rewordings and leaves strangers alone, and
-# that the step makes it robust. Both can be tested without training a value, since who answers depends
-# on keys alone. Five ways to look up an entry, all in layer 27, over the 101 odd facts: by distance or
-# by cosine, at the last token or as a mean over the last half, and that with the step. A rewording
-# counts where the nearest entry is its own *and* the threshold is passed. For a fair comparison each way
-# has the threshold that lets 1 % of 256 pieces of general text in, or 5 or 20 % of the 358 neighbors.
-#
-# **Predict.** Which change helps: the angle, the mean, or the step?
-#
-# <details><summary>Answer</summary>
-#
-# The angle, and only the angle.
-#
-# </details>
-
-# %%
-roc = runs_11_horen.read()
-show.Table(runs_11_horen.table(roc["rows"]))
-
-# %%
-for one, other in {
-    "last, angle": "last, distance",
-    "mean, angle": "last, angle",
-    "mean, one step": "mean, angle",
-}.items():
-    print(f"{one} less {other}:")
-    for what, said in runs_11_horen.COLUMNS.items():
-        print(f"  {said}: {runs_11_horen.paired(roc['rows'], one, other, what)}")
-drawings_11.roc(roc["rates"], {g: runs_11_horen.curves(roc, g) for g in ("general", "neighbor")})
-
-# %% [markdown]
-# **The angle helps.** Where 1 % of text is let in, 79 % of the rewordings reach their entry by the cosine
-# at the last token, and 52 % by GRACE's distance: 27 points more (20 to 33). **The mean does not.** It
-# finds 23 points *fewer* than the last token at that threshold (16 to 29), and 32 points fewer where
-# 20 % of the neighbors are let in (25 to 39). **The step changes nothing** that these intervals could
-# see: −1 points (−3 to 2). So both claims do not hold here, and what HoReN has over GRACE on this model
-# comes from the cosine alone. A likely reason is that a neighbor shares the words of the prompt, which
-# is what a mean keeps, and differs in the subject. And no way tells rewordings from neighbors: with 5 %
-# of the neighbors at most 17 % of the rewordings come in. All this is one small model and one kind of
-# prompt; in its layers 8 to 20 a mean does find more than the last token, where both find little. The
-# authors report larger models and the questions of ZsRE.
-#
-# **A crowd.** With more keys the softmax spreads over all of them. The own key keeps more than half of
-# its mass about as long as $\beta(s - \mu) > \ln n + \beta^2\sigma^2/2$, with $\mu$ and $\sigma$ the mean and
-# the spread of the cosines between different keys. The crowd here are prompts of CounterFact (Meng
-# et al., 2022), stored beside the 101 facts, and in the last row also beginnings of these prompts.
-#
-# **Predict.** From how many keys on is the step mostly an average over the book?
-#
-# <details><summary>Answer</summary>
-#
-# From about a thousand on. With a hundred half of the rewordings still have their own key in front.
-#
-# </details>
-
-# %%
-show.Table(runs_11_horen.crowding(roc["rows"]))
-
-# %% [markdown]
-# With 101 keys the rule asks for a cosine of 0.72, and half of the rewordings have it. With 10,101 keys it
-# asks for 1.00, which nothing has, and 12 % of the rewordings have more than half of the mass all the
-# same: the rule takes the cosines as normally distributed, and is too strict here. From a thousand keys
-# on the step is mostly an average over the book. It does little harm, because it is so small
-# ($\alpha = 0.1$): the nearest entry is the right one for 51 % of the rewordings with it and for 52 %
-# without it. Keys of as many facts would be less alike than these, many of which
-# are beginnings of one prompt.
-#
-# ## A direction for every prompt
-#
-# What if nothing decides? **Steering** (contrastive activation addition) takes the mean difference of a
-# layer's states between the wanted and the other answer, and adds it to *every* prompt. An edit of rank
-# one adds $r\,(b^\top k)$: much at its own key, little elsewhere. Steering is the case in which $b^\top k$
-# is the same for all keys. The other extreme changes no state at all: **IKE** writes the fact in front of
-# every prompt. (It shows other facts before it, when to use them and when not; they did not help here.)
-#
-# **Predict.** The tower is to be in Rome. What does each of the three say of the Louvre, and of bread?
-#
-# <details><summary>Answer</summary>
-#
-# GRACE says what it said before. Steering says the same of the Louvre as of the tower, and moves bread.
-#
-# </details>
-
-# %%
-steered = lib.EDITORS["steer"](lm).edit([tower])
-told = lib.EDITORS["retrieval"](lm, always=True).edit([tower])
-said = {"unedited": before}
-for name, some in {"GRACE": patch, "steering": steered, "the fact in front": told}.items():
-    with lm.patched(some):
-        said[name] = lm.answer(list(asked), 3)
-show.Table(
-    [
-        {"group": group, "prompt": prompt, **{name: texts[i] for name, texts in said.items()}}
-        for i, (prompt, group) in enumerate(asked.items())
-    ]
-)
-
-# %% [markdown]
-# Neither writes the fact. Steering turns "Paris, France" into "Paris, Italy", at the Louvre as at the tower,
-# and bread changes its words too: the direction is "something Italian", given to everybody. **It
-# is not editing**, since nothing in it depends on the prompt. The fact in front is copied at two rewordings,
-# not at its own prompt; it leaves the Louvre alone, and changes how bread begins, since it stands before that
-# prompt, too. One fact and one strength of steering are an illustration and no measurement.
-#
-# ## Exercise: the split rule, and a theft
-#
-# First: three rules on a line, as published, with $\varepsilon_\text{init} = 1$. Give keys, radii
-# and labels after one fact more. Then a codebook that answers a rewording, since it was written,
-# too: find a fact about something else that takes this rewording away.
-#
-# <details><summary>Hints</summary>
-#
-# Rules: an empty codebook adds. Otherwise find the nearest key first, and then go through the three
-# cases; a prompt that is covered already changes nothing, since $\max(\varepsilon_i, d)$ is
-# $\varepsilon_i$. Theft: a key is what is read at the last token. Which prompts end like the
-# rewording, but are about something else?
-#
-# </details>
-#
-# <details><summary>Solutions</summary>
+# A key is what is read at the last token. So it is a prompt that ends like the rewording and is about
+# something else:
 #
 # ```python
-# def write(keys, radii, labels, q, label):
-#     if not keys:
-#         return [q], [1.0], [label]
-#     i = min(range(len(keys)), key=lambda j: abs(keys[j] - q))
-#     d = abs(keys[i] - q)
-#     if d > radii[i] + 1:
-#         return [*keys, q], [*radii, 1.0], [*labels, label]
-#     if labels[i] == label:
-#         radii[i] = max(radii[i], d)
-#         return keys, radii, labels
-#     radii[i] = d / 2 - 1e-5
-#     return [*keys, q], [*radii, d / 2], [*labels, label]
-#
 # thief = lib.Fact(None, "Tourists who want to see the Louvre travel to the city of", "Madrid")
 # ```
 #
+# Its answer is another one, so the ball of the tower is cut to half of the distance, and the tourists
+# are nearer to the Louvre's key, or out of both.
+#
 # </details>
 
-
 # %%
-def write(keys, radii, labels, q, label):  # lists -> keys, radii, labels with (q, label)
-    return "not attempted"
-
-
-# %%
-print("write:", checks_11.write(write))
-
-# %%
-wide = lib.EDITORS["grace"](lm, eps_init=at)
+thief = lib.Fact(None, "The recipe for bread begins with", "salt")  # put yours here
+wide = lib.EDITORS["grace"](lm, eps_init=16.0)
 again = lib.Fact("the Eiffel Tower", "Tourists who want to see {} travel to the city of", "Rome")
-held = wide.edit([again], after=wide.edit([tower]))
-thief = None  # lib.Fact(None, "your prompt", "your answer")
-
-print("steal:", checks_11.steal(wide, held, tower, again.text, thief))
+book = wide.edit([again], after=wide.edit([tower]))
+for name, some in {"before": book, "after": wide.edit([thief], after=book)}.items():
+    with lm.patched(some):
+        answers, notes = lm.answer([tourists, tower.text], 3, explain=True)
+    for prompt, answer, (note,) in zip(("tourists", "the edit"), answers, notes, strict=True):
+        who = f"entry {note['entry'] + 1}" if note["entry"] >= 0 else "the model itself"
+        near = f"distance {note['score']:.1f}, radius {note['threshold']:.1f}"
+        print(f"{name}, {prompt}: {who} ({near}) says {' '.join(answer.split())}")
 
 # %% [markdown]
 # ## What we know now
@@ -565,46 +543,34 @@ print("steal:", checks_11.steal(wide, held, tower, again.text, thief))
 #   of reach the model is the base model to the last bit.
 # * Facts add, expand or split. A split halves the ground, and may take what was taught before.
 # * The nearest key is often the right one. *How near* is near enough no radius can tell.
-# * The cosine at the last token finds more rewordings than the distance does, at equal strangers. HoReN's
-#   mean finds fewer on this model, and its Hopfield step changes nothing that was seen.
 #
 # ## Where it breaks
 #
-# Forty facts with the preset, and beside it with HoReN's. The model answers freely, and we ask whether it
-# begins with the new answer (at the edits and their rewordings) and with the true one (at neighbors),
-# before and after.
+# Forty facts with the preset. The model answers freely, and we ask whether it begins with the new answer
+# (at the edits and their rewordings) and with the true one (at neighbors), before and after.
 
 # %%
 some = cases[:40]
-asked = {"events": ["generation"], "metrics": ["generalization", "specificity", "locality"]}
-base = lib.baseline(lm, some, **asked)
-after = {"base": base.scores}
-for name, one in {"GRACE": editor, "HoReN": horen}.items():
-    written = one.edit([case.fact for case in some])
-    after[name] = lib.evaluate(lm, some, written, base=base, **asked)
-    kl = after[name].by_case()["locality", "kl_nats"]["mean"].max()
-    print(f"{name}, {len(some)} facts: the largest KL at unrelated prompts is {kl:g} nats")
-score_tables.by_metric(after, "generation")
+measured = {"events": ["generation"], "metrics": ["generalization", "specificity", "locality"]}
+base = lib.baseline(lm, some, **measured)
+forty = editor.edit([case.fact for case in some])
+after = lib.evaluate(lm, some, forty, base=base, **measured)
+kl = after.by_case()["locality", "kl_nats"]["mean"].max()
+print(f"{len(some)} facts: the largest KL at unrelated prompts is {kl:.6f} nats")
+score_tables.by_metric({"base": base.scores, "GRACE": after}, "generation")
 
 # %% [markdown]
 # GRACE's locality cannot be better: all neighbors keep their true answers, and unrelated text has not
-# moved at all. Of the facts 98 % are held. But of the rewordings none is right, after the edits as before
-# them: **rewordings** break it. HoReN answers 54 % of them, and pays with half of the neighbors (51 % are
-# kept): the other end of the same line. In the tables of the WISE paper GRACE answers 36 % of the rewordings
-# after one edit, and after a thousand it is 8 % on LLaMA-2-7B and 2 % on Mistral-7B. (A score there
-# is the share of the answer's tokens that are right in a text of just that length; ours asks for the
-# whole answer.) Editors of weights have it the other way round. Can one have both? That is
-# [notebook 12](12_wise.ipynb).
+# moved, rounding aside. Of the facts 98 % are held. But of the rewordings none is right, after the edits as before
+# them: **rewordings** break it. The tables of the WISE paper have the same picture in larger models: after
+# a thousand edits fewer than a tenth of the answers to rewordings are right. (A score there is the share
+# of the answer's tokens that are right in a text of just that length; ours asks for the whole answer.)
+# Editors of weights have it the other way round. Can one have both? That is [notebook 12](12_wise.ipynb).
 #
 # ## References
 #
 # * Hartvigsen et al.: *Aging with GRACE: Lifelong Model Editing with Discrete Key-Value Adaptors*,
 #   2023, [arXiv:2211.11031](https://arxiv.org/abs/2211.11031).
 # * Fang et al.: *HoReN*, 2026, [arXiv:2605.08143](https://arxiv.org/abs/2605.08143).
-# * Rimsky et al.: *Steering Llama 2 via Contrastive Activation Addition*, 2024,
-#   [arXiv:2312.06681](https://arxiv.org/abs/2312.06681).
-# * Zheng et al.: *Can We Edit Factual Knowledge by In-Context Learning?*, 2023: IKE.
-# * Meng et al.: *Locating and Editing Factual Associations in GPT*, 2022,
-#   [arXiv:2202.05262](https://arxiv.org/abs/2202.05262): CounterFact.
 # * Wang et al.: *WISE*, 2024, [arXiv:2405.14768](https://arxiv.org/abs/2405.14768): GRACE's
 #   rewordings on LLaMA-2-7B and Mistral-7B.

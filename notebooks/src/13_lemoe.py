@@ -7,12 +7,15 @@
 # twice: every batch of facts gets an expert of its own, which is frozen afterwards. Then only one
 # thing can still go wrong, that a prompt is sent to the wrong expert.
 #
-# **You will** see why a softmax turns every old expert down · fit anchors that choose an expert, and
-# one that chooses nobody · see which prompts each of them answers · measure LEMoE as it is published
-# and as it is in this library · take it apart, one part at a time · misroute a prompt on purpose.
+# **You will** see why a softmax turns every old expert down · write who is chosen, and the loss by which
+# the router is fitted anew · see a router forget, and bring its facts back with your loss · take the
+# method apart, one part at a time · misroute a prompt on purpose.
 #
 # **Needs** [notebook 11](11_grace.ipynb) for keys and scope, [notebook 12](12_wise.ipynb) for
 # routing at the prompt.
+#
+# **Minutes** 25 to read and 15 to work: exercise 7.4 of [session 7](../lessons/session_7.md), in two
+# parts.
 #
 # The folded cell below finds the library and sets the number of threads. Run it and read on.
 
@@ -41,15 +44,18 @@ SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 
 # %%
 import warnings
+from dataclasses import replace
+from functools import partial
 
 import torch
+from torch.nn.functional import normalize, silu
 
 import lib
 from lib import plot
 from lib.editors.lemoe import routers
-from notebooks.support import checks_13_lemoe as checks_13
-from notebooks.support import drawings_13, figures, long_runs, models, show
+from notebooks.support import drawings_13, long_runs, models, show
 from notebooks.support import runs_13_lemoe as runs_13
+from notebooks.support.holes import guess, use
 
 _ = torch.manual_seed(0)
 normal = torch.randn
@@ -95,9 +101,9 @@ drawings_13.block()
 
 # %%
 kappa = 16.0
-v = torch.nn.functional.normalize(normal(8), dim=0)
-k = torch.nn.functional.normalize(v + 0.25 * normal(8), dim=0)  # its own anchor
-others = torch.nn.functional.normalize(normal(300, 8), dim=1)  # of 300 batches to come
+v = normalize(normal(8), dim=0)
+k = normalize(v + 0.25 * normal(8), dim=0)  # its own anchor
+others = normalize(normal(300, 8), dim=1)  # of 300 batches to come
 scores = kappa * torch.cat([k[None], others]) @ v
 shares = [scores[:t].softmax(0)[0] for t in range(1, len(scores) + 1)]
 for t in (1, 10, 100):
@@ -107,47 +113,127 @@ for t in (1, 3, 10, 30, 100, 300):
     print(f"{t} experts: the winner's share is {shares[t - 1]:.2f}")
 
 # %% [markdown]
-# Everything is frozen, and the winner is turned down all the same: among 100 experts 0.74 of its weight
-# is left. This library uses a **hard gate** instead, $g = 1$ for the winner. An old answer can then
+# Everything is frozen, and the winner is turned down all the same: among 100 random anchors 0.74 of its
+# weight is left. This library uses a **hard gate** instead, $g = 1$ for the winner. An old answer can then
 # change only if the new expert wins the prompt. A constant has no gradient, so during training the
 # weight is written as $1 + g - [g]$, where $[g]$ counts as a constant: its value is 1, and its gradient
 # is that of the share.
 #
-# ## Anchors, and one for nobody
+# And where no anchor is near? As published, *some* expert answers every prompt. The library has a **null
+# anchor** with a constant score $b$ and no expert behind it. A prompt that scores below $b$ everywhere
+# stays with the base model, to the last bit.
 #
-# What is $v$? LEMoE reads the **input embeddings** of the prompt and nothing else. Their mean $e$
-# (centered and scaled) goes in, and a small network makes a unit vector of it:
-# $v = \text{unit}(W_\text{up}\,\text{SiLU}(W_\text{down}\,e))$. MEMoE's router is one matrix. It reads
-# the mean hidden state of the prompt at the experts' layer, and the embedding of the subject if it
-# knows it.
-#
-# As published, the network and the new anchor are trained together with the expert, by the loss of its
-# facts. *Some* expert answers every prompt. The library does three things differently:
-#
-# * The network is **refitted** before each expert is trained, on the $e$ of all facts stored so far.
-#   The new anchor is fitted along, starting from the middle of its batch. Older anchors stay.
-# * A **null anchor** has a constant score $b$ and no expert behind it. A prompt that scores below $b$
-#   everywhere stays with the base model, to the last bit.
-# * The gate is hard.
-#
-# The refit is a classification. The $e$ of a fact (and of its subject) belongs to its own expert, and
-# the $e$ of irrelevant texts belongs to nobody. CE is the cross-entropy:
-#
-# $$L = \text{mean CE}(\text{softmax}(b, s_1, \dots, s_t),\ \text{own expert})
-# \ +\ \text{mean CE}(\cdot,\ \text{nobody}) .$$
-#
-# We try it on three batches of points in 12 dimensions, with points all around that belong to nobody.
+# **Your turn · exercise 7.4, first part · ★★ · 3 minutes.** Write `route`: the number of the expert that
+# answers each prompt, −1 for nobody. Two lines. The prompts come as vectors of any length.
 
 
 # %%
-def slow(router, e):  # who answers a prompt with the mean embedding e (d,)
-    inner = router.down[0] @ e
-    v = router.up[0] @ (inner * inner.sigmoid())
-    scores = [router.kappa * (k @ v).item() / v.norm().item() for k in router.keys]
-    best = max(range(len(scores)), key=scores.__getitem__)
-    return best if scores[best] > router.bias else -1
+def route(keys, b, v, kappa):
+    """keys (t, d) unit anchors, b a number, v (n, d) prompts -> (n,) experts' numbers, or −1."""
+    ...
 
 
+route = use("7.4", route)
+
+# %% [markdown]
+# <details><summary>Hint</summary>
+#
+# Which of the two sides of a cosine is no unit vector yet, and on which scale is $b$?
+#
+# </details>
+# <details><summary>Solution</summary>
+#
+# ```python
+# def route(keys, b, v, kappa):
+#     best, i = (kappa * normalize(v, dim=-1) @ keys.T).max(1)
+#     return torch.where(best > b, i, -1)
+# ```
+#
+# </details>
+#
+# ## The refit
+#
+# What is $v$? LEMoE reads the **input embeddings** of the prompt and nothing else. Their mean $e$
+# (centered and scaled) goes in, and a small network makes a vector of it:
+# $v = W_\text{up}\,\text{SiLU}(W_\text{down}\,e)$. MEMoE's router is one matrix. It reads
+# the mean hidden state of the prompt at the experts' layer, and the embedding of the subject if it
+# knows it.
+#
+# The network is one for all experts. What should it be trained by? As we read the paper, it is trained
+# together with the new anchor and the new expert, by the loss of the new facts. The library **refits** it
+# before each expert is trained, to the $e$ of all facts that are stored, those of earlier batches among
+# them. The new anchor starts in the middle of its batch and is fitted along, and so is $b$. Older anchors
+# stay. (After the fit the library raises $b$ a little, since texts are more varied than those it was fitted
+# to.)
+#
+# The refit is a classification. A row of scores is $[b, s_1, \dots, s_t]$, and a softmax makes
+# probabilities $p$ of it. A stored prompt belongs to its own expert, and a text that has nothing to do with
+# any fact belongs to nobody, the first class. There are many more texts than facts, so each group has a
+# mean of its own:
+#
+# $$L = \underset{\text{stored}}{\text{mean}}\, -\log p(\text{its own expert})
+# \ +\ \underset{\text{texts}}{\text{mean}}\, -\log p(\text{nobody}) .$$
+#
+# **Your turn · exercise 7.4, second part · ★★ · 5 minutes.** Write `refit_loss` from the scores of both
+# groups. Three lines. Two routers below are fitted with it.
+
+
+# %%
+def refit_loss(own, owner, calm):
+    """own (n, 1 + t) scores of stored prompts, owner (n,), calm (m, 1 + t) of texts -> a number."""
+    ...
+
+
+refit_loss = use("7.4", refit_loss)
+
+# %% [markdown]
+# <details><summary>Hint</summary>
+#
+# The experts are counted from 0, and $b$ stands in front of their scores. In which column is expert 0?
+#
+# </details>
+# <details><summary>Solution</summary>
+#
+# ```python
+# def refit_loss(own, owner, calm):
+#     stored = own.log_softmax(1)[torch.arange(len(own)), owner + 1]
+#     nobody = calm.log_softmax(1)[:, 0]
+#     return -stored.mean() - nobody.mean()
+# ```
+#
+# </details>
+#
+# What goes downhill in this loss is the network, the newest anchor and $b$. We try it on three batches of
+# points in 12 dimensions, with points all around that belong to nobody, and the library's `fit_anchors`
+# has to find the same.
+
+
+# %%
+def vectors(net, e):  # v (n, d_k) of the prompts' e (n, d)
+    down, up = net
+    return silu(e @ down.T) @ up.T
+
+
+def scored(net, keys, b, e):  # (n, 1 + t): b, then κ cos with every anchor
+    cosines = normalize(vectors(net, e), dim=1) @ normalize(keys, dim=1).T
+    return torch.cat([b.expand(len(e), 1), kappa * cosines], 1)
+
+
+def refit(net, keys, b, e, owner, calm, steps, lr):  # the router after the fit
+    down, up, key, b = (part.clone().requires_grad_() for part in (*net, keys[-1:], b))
+    adam = torch.optim.Adam([down, up, key, b], lr=lr)
+    for _ in range(steps):
+        every = torch.cat([keys[:-1], key])  # the older anchors stay
+        own, others = (scored((down, up), every, b, some) for some in (e, calm))
+        loss = refit_loss(own, owner, others)
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+    every = normalize(torch.cat([keys[:-1], key]), dim=1)
+    return (down.detach(), up.detach()), every.detach(), b.detach()
+
+
+# %%
 mine = torch.cat([normal(8, 12) + 3 * torch.eye(12)[t] for t in range(3)])
 owner = torch.arange(24) // 8
 rest = normal(60, 12)
@@ -155,19 +241,18 @@ scale = torch.zeros(12), torch.tensor(1.0)
 router = routers.start(*scale, 32, 16, kappa, kappa / 2, seed=0)
 for t in range(3):
     router = routers.grow(router, mine[owner == t])
-
-# %%
-fit = routers.AnchorFit(steps=200, lr=3e-3, reserve=0.0)
-fitted = routers.fit_anchors(router, mine, owner, rest, 2, fit)
-assert torch.equal(router.keys[:2], fitted.keys[:2])  # old anchors are frozen
+middle = (router.down[0], router.up[0]), router.keys, router.bias
+fitted = refit(*middle, mine, owner, rest, 200, 3e-3)
+library = routers.AnchorFit(steps=200, lr=3e-3, reserve=0.0)
+library = routers.fit_anchors(router, mine, owner, rest, 2, library)
 table = []
-for name, some in {"in the middle": router, "fitted": fitted}.items():
-    choice = some.choose(mine)
-    nobody = some.choose(rest) < 0
-    assert choice.tolist() == [slow(some, e) for e in mine]  # the library's is fast: all at once
+for name, (net, keys, b) in {"in the middle": middle, "fitted": fitted}.items():
+    choice, nobody = (route(keys, b, vectors(net, e), kappa) for e in (mine, rest))
     row = {"anchors": name, "own expert (%)": 100 * (choice == owner).float().mean().item()}
-    row["nobody, as it should be (%)"] = 100 * nobody.float().mean().item()
-    table.append(row | {"b": some.bias.item()})
+    row["nobody, as it should be (%)"] = 100 * (nobody < 0).float().mean().item()
+    table.append(row | {"b": b.item()})
+assert torch.allclose(fitted[1], library.keys, atol=1e-3)
+assert torch.equal(route(*fitted[1:], vectors(fitted[0], mine), kappa), library.choose(mine))
 show.Table(table)
 
 # %% [markdown]
@@ -176,8 +261,8 @@ show.Table(table)
 # the points that it was fitted on.)
 #
 # The third part of the method is **order planning**. Facts that are alike are put into one batch,
-# because they share an anchor. The plan is a $k$-means in which every batch has limited room. You will
-# write it in an exercise; below it turns out to gain nothing measurable.
+# because they share an anchor. The plan is a $k$-means in which every batch has limited room; below it
+# turns out to gain nothing measurable.
 #
 # ## The tower and the sheep
 #
@@ -188,35 +273,30 @@ show.Table(table)
 lm = models.load(SCALE)  # as it comes: without the token that `lib.load()` puts in front of texts
 tower = lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome", target_true="Paris")
 sheep = lib.Fact("sheep", "The young of a {} is called a", "puppy", target_true="lamb")
-classroom = [case.fact for case in runs_13.cases(8)]
-one = [tower, *classroom[:4]]
-two = [sheep, *classroom[4:]]
-held = {}
-for gate in ("hard", "softmax"):
-    editor = runs_13.editor(lm, gate=gate)
+classroom = lib.classroom()[1::2]
+facts = [case.fact for case in classroom[:8]]
+one, two = [tower, *facts[:4]], [sheep, *facts[4:]]
+lemoe = partial(lib.EDITORS["lemoe"], lm, batch_size=5, steps=20, templates=("{}",))
+for gate in ("softmax", "hard"):
+    editor = lemoe(gate=gate)
     first = editor.edit(one)
-    held[gate] = first, editor.edit(two, after=first)
-
-# %%
-for gate, patches in held.items():
-    ((module, a),), ((_, b),) = (patch.routes.items() for patch in patches)
-    assert all(torch.equal(t, b.experts[0][name]) for name, t in a.experts[0].items())  # frozen
-    assert torch.equal(a.router.keys, b.router.keys[:1])
+    patch = editor.edit(two, after=first)
+    (older,), (newer,) = (some.routes.values() for some in (first, patch))
+    frozen = older.experts[0], newer.experts[0]
+    assert all(torch.equal(frozen[0][part], frozen[1][part]) for part in frozen[0])
+    assert torch.equal(older.router.keys, newer.router.keys[:1])
     logits = []
-    for patch in patches:
-        with lm.patched(patch):
+    for some in (first, patch):
+        with lm.patched(some):
             logits.append(lm.run([tower.text]).logits)
     moved = (logits[1] - logits[0]).abs().max().item()
     print(f"{gate} gate: after the second edit, logits at the tower have moved by {moved:.2g}")
-size = sum(t.nbytes for t in a.experts[0].values()) / 1e6
+size = sum(t.nbytes for t in newer.experts[0].values()) / 1e6
 model = sum(p.nbytes for p in lm.model.parameters()) / 1e6
-print(f"{module}: one expert is {size:.1f} MB, {size / len(one):.1f} MB per fact")
+print(f"one expert is {size:.1f} MB, {size / 5:.1f} MB per fact")
 print(f"the model has {model:.0f} MB, as many as the experts of {5 * model / size:.0f} facts")
-d_out, d_in = lm.weight(lm.mlp_out(editor.config.layer)).shape
-print(f"an expert of rank 16 is {4 * 16 * (d_in + d_out) / 1e6:.2f} MB")
 
 # %%
-patch = held["hard"][1]
 asked = {
     tower.text: "the edit",
     "The Eiffel Tower stands in the city of": "rewording",
@@ -227,21 +307,15 @@ asked = {
     "A young sheep is called a": "rewording",
     "The young of a cow is called a": "neighbor",
 }
-prompts = list(asked)
-said = lm.answer(prompts, 3)
-base = lm.next_token(prompts)
+prompts, table = list(asked), []
+said, base = lm.answer(prompts, 3), lm.next_token(prompts)
 with lm.patched(patch):
     says, notes = lm.answer(prompts, 3, explain=True)
     edited = lm.next_token(prompts)
-
-# %%
-table = []
-for i, prompt in enumerate(prompts):
-    (note,) = notes[i]
+for i, (prompt, (note,)) in enumerate(zip(prompts, notes, strict=True)):
     assert torch.equal(base[i], edited[i]) == (note["entry"] < 0)  # nobody: the base model exactly
     row = {"group": asked[prompt], "prompt": prompt, "before": said[i], "after": says[i]}
-    row["expert"] = note["entry"] + 1
-    row["score"] = note["score"]
+    row |= {"expert": note["entry"] + 1, "score": note["score"]}
     table.append(row | {"b": note["threshold"]})
 show.Table(table)
 
@@ -255,19 +329,100 @@ show.Table(table)
 # With two anchors we can draw the whole router. Every prompt is a point, with its two scores as
 # coordinates, and the dashed lines are where the decision changes.
 
+
 # %%
-(route,) = patch.routes.values()
-some = [lib.classroom()[0], *runs_13.cases(8)]
-points = runs_13.scored(lm, route, [*one, *two], some)
-notes = {"tourists": prompts[2], "the Colosseum": prompts[3], "a cow": prompts[7]}
-places = runs_13.scores(lm, route, list(notes.values()))
-notes = dict(zip(notes, places, strict=True))
-drawings_13.regions(points, route.router.bias.item(), ("the tower", "the sheep"), notes)
+def read(router, texts):  # what the router reads, e (n, d)
+    return router.pooled(runs_13.embedded(lm, texts))
+
+
+near = [lib.classroom()[0], *classroom[:8]]
+texts = {
+    "edit": [fact.text for fact in [*one, *two]],
+    "rewording": [text for case in near for text in case.paraphrases],
+    "neighbor": [probe.prompt for case in near for probe in case.neighborhood],
+    "unrelated": [text for case in near for text in case.locality],
+    "notes": [prompts[i] for i in (2, 3, 7)],
+}
+points = {}
+for group, some in texts.items():
+    e = read(newer.router, list(dict.fromkeys(some)))
+    points[group] = newer.router.scores(e)[:, 1:].tolist()
+notes = dict(zip(("tourists", "the Colosseum", "a cow"), points.pop("notes"), strict=True))
+drawings_13.regions(points, newer.router.bias.item(), ("the tower", "the sheep"), notes)
 
 # %% [markdown]
 # All 18 unrelated prompts lie in the region in which nobody answers. Rewordings and neighbors lie
 # between them and the edits, on both sides of the lines, and no line separates one group from the
 # other.
+#
+# ## A router that forgets
+#
+# Now the same two batches with the network trained as we read the paper: with each expert, by the loss of
+# its facts, and a softmax gate. We look at the vectors $v$ of the first batch before and after the second
+# edit.
+
+# %%
+published = lemoe(routing="paper", gate="softmax")
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", lib.EditWarning)  # it says how many facts are misrouted
+    first = published.edit(one)
+    second = published.edit(two, after=first)
+(was,), (now,) = (some.routes.values() for some in (first, second))
+e, table = read(now.router, [fact.text for fact in one]), []
+own, new = was.router.scores(e)[:, 1], now.router.scores(e)[:, 1:]
+turned = (was.router.values(e) * now.router.values(e)).sum(1)
+with lm.patched(second):
+    says = lm.answer([fact.text for fact in one], 3)
+for i, fact in enumerate(one):
+    row = {"fact of the first batch": f"{fact.text} {fact.target_new}"}
+    row |= {"cos(v before, v after)": turned[i].item(), "own score before": own[i].item()}
+    row |= {"own score after": new[i, 0].item(), "score at the new anchor": new[i, 1].item()}
+    table.append(row | {"says now": says[i]})
+show.Table(table)
+
+# %% [markdown]
+# The first batch's anchor is frozen, and the facts' embeddings cannot change. But the network
+# between the two was trained on with the second batch, and nothing in its loss mentions the first.
+# So the vectors $v$ have turned away from their own anchor and towards the new one, and the new
+# expert takes the prompts. It was never told what they should say, and none of the five facts is
+# held any more.
+#
+# But the first expert is frozen: what it learned is still there. So let us take this router, as the second
+# edit has left it, and go downhill from there in your `refit_loss`, with all ten facts and with the texts
+# that belong to nobody. No expert is touched.
+#
+# **Predict.** How many of the ten facts does the model say then?
+#
+# <details><summary>Answer</summary>
+#
+# All whose expert is asked again. Nothing has happened to the experts.
+#
+# </details>
+
+# %%
+after_refit = guess("How many of the ten facts are said after the refit?", 0, 10)
+
+# %%
+router = now.router
+e, owner, calm = runs_13.remembered(lm, second)
+start = (router.down[0], router.up[0]), router.keys, torch.tensor(kappa / 2)
+(down, up), keys, b = refit(*start, e, owner, calm, 300, 3e-3)
+mended = replace(router, down=down[None], up=up[None], keys=keys, bias=b)
+mended = runs_13.with_router(second, mended)
+count = {}
+for name, some in {"first edit": first, "second edit": second, "refit": mended}.items():
+    with lm.patched(some):
+        says = lm.answer([fact.text for fact in [*one, *two]], 3)
+    pairs = zip(says, [*one, *two], strict=True)
+    right = [said.strip().startswith(fact.target_new) for said, fact in pairs]
+    count[name] = sum(right)
+    print(f"after the {name}: {sum(right[:5])} of the first five, {sum(right[5:])} of the others")
+after_refit.against(count["refit"])
+
+# %% [markdown]
+# All five are back, and the other five are still said. No expert was touched: what had been lost was the
+# way to it. This is one run with ten facts, and the facts are those of the fit; the next sections count
+# forty, and other prompts.
 #
 # ## Routing over time
 #
@@ -276,7 +431,7 @@ drawings_13.regions(points, route.router.bias.item(), ("the tower", "the sheep")
 # were learned. There are five routers:
 #
 # * anchors on embeddings, fitted anew with every batch, with a null anchor: LEMoE as it is here;
-# * anchors on embeddings that are trained with the expert and nothing else: LEMoE as published;
+# * anchors on embeddings that are trained with the expert and nothing else: our reading of the paper;
 # * MEMoE's matrix on hidden states, with new experts, once trained as a whole, and once with the rows of
 #   old experts frozen;
 # * MEMoE itself, with four experts that are trained on every batch.
@@ -286,47 +441,37 @@ drawings_13.regions(points, route.router.bias.item(), ("the tower", "the sheep")
 # <details><summary>Answer</summary>
 #
 # The fitted anchors keep all forty, after every batch, and MEMoE nearly all. The other three lose
-# most of them, and LEMoE as published loses as many as the matrix on hidden states.
+# most of them, and our reading of the paper loses as many as the matrix on hidden states.
 #
 # </details>
 
 # %%
-STREAM = runs_13.STREAM
-rows = long_runs.stored("13_experts", STREAM, lambda: runs_13.every(lm))
-facts = [case.fact for case in runs_13.cases()]
-live = (row for row, _ in runs_13.written(lm, facts, STREAM["lines"]["LEMoE"], batches=1))
-long_runs.repeats(
-    [row for row in rows if row["line"] == "LEMoE"], lambda: live, ["edits", "expert"]
-)
-x, y = runs_13.routed(rows)
-for name, line in y.items():
-    print(f"{name}: {line[-1]:.0f} % after 40 facts")
+TRACED = {  # lines of the stored run, and their names in the figure
+    "LEMoE": "anchors, fitted anew (LEMoE)",
+    "MEMoE": "matrix, 4 experts (MEMoE)",
+    "hidden, old rows frozen": "matrix, old rows frozen",
+    "as published": "anchors, our reading",
+    "no anchors": "matrix, new experts",
+}
+rows = long_runs.stored("13_experts", runs_13.STREAM, partial(runs_13.every, lm))
+of = {line: [row for row in rows if row["line"] == line] for line in {r["line"] for r in rows}}
+long_runs.repeats(of["LEMoE"], partial(runs_13.first, lm), ["edits", "expert"])
+x, y = {}, {}
+for line, name in TRACED.items():
+    learned = []  # the expert that first answered each fact
+    for row in (row for row in of[line] if "expert" in row):
+        learned += row["expert"][len(learned) :]
+        same = [a == b for a, b in zip(row["expert"], learned, strict=True)]
+        x.setdefault(name, []).append(row["edits"])
+        y.setdefault(name, []).append(100 * sum(same) / len(same))
+    print(f"{name}: {y[name][-1]:.0f} % after 40 facts")
 plot.lines(x, y, "edits", "prompts routed as when learned (%)", ylim=(0, 104))
 
 # %% [markdown]
 # Only the fitted anchors send every fact to its expert after every batch. MEMoE's matrix keeps 95 %
 # of them. (MEMoE forgets for another reason: its experts are trained again.) Of the three others
-# the one with frozen rows keeps 68 %, LEMoE as published 15 % and the whole matrix 12 %.
-#
-# Why does LEMoE as published lose them? We write the tower's batch and the sheep's batch once more, with
-# the published router, and look at the vectors $v$ of the first batch before and after the second edit.
-
-# %%
-published = runs_13.editor(lm, routing="paper", gate="softmax")
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore", lib.EditWarning)  # it says how many facts are misrouted
-    first = published.edit(one)
-    second = published.edit(two, after=first)
-show.Table(runs_13.drift(lm, first, second, one))
-
-# %% [markdown]
-# The first batch's anchor is frozen, and the facts' embeddings cannot change. But the network
-# between the two was trained on with the second batch, and nothing in its loss mentions the first.
-# So the vectors $v$ have turned away from their own anchor and towards the new one, and the new
-# expert takes the prompts. It was never told what they should say, and none of the five facts is
-# held any more.
-#
-# The other two lose facts in the same way: each new expert is trained as the answer to its own
+# the one with frozen rows keeps 68 %, our reading of the paper 15 % and the whole matrix 12 %. They lose
+# facts in the way that we have just seen: each new expert is trained as the answer to its own
 # batch, and no old prompt objects. Frozen anchors do not help, and embeddings do not either. They
 # fix $e$, but not what the network makes of it.
 #
@@ -335,196 +480,143 @@ show.Table(runs_13.drift(lm, first, second, one))
 # The paper's LEMoE is three changes to MEMoE: insertion (a new expert for each batch instead of four
 # that are trained again and again), anchors on embeddings (instead of a matrix on hidden states), and order
 # planning. The library adds the refit, the null anchor and the hard gate. The stored run has a line
-# without each of them, all on the same forty facts. "No anchors" is LEMoE with MEMoE's matrix, which is
-# how papers take anchors away.
+# without each of them, all on the same forty facts. "No anchors" is LEMoE with MEMoE's matrix.
 #
-# **Predict.** Which line loses most?
+# **Predict.** The library's LEMoE holds 39 of the forty facts. Which part is worth most, and how many
+# are held without it?
 #
 # <details><summary>Answer</summary>
 #
-# Those without the refit: "no anchors", and LEMoE as published.
+# The refit. The lines without it, "no anchors" and our reading of the paper among them, hold five to seven.
 #
 # </details>
 
 # %%
-names, shares, between = runs_13.ends(rows)
-columns = ["held", "reworded", "neighbors", "unrelated"]
-label = "right, or kept (%)"
-for name in ("LEMoE", "as published", "published rate", "MEMoE"):
-    said = ", ".join(
-        f"{c} {x:.0f} %" for c, x in zip(columns, shares[names.index(name)], strict=True)
-    )
-    print(f"{name}: {said}")
-figures.shares(shares, names, columns, "prompts", "after 40 facts", label=label, between=between)
+without = guess("How many of the forty facts are held without the most important part?", 0, 40)
 
 # %%
-lines = (
-    "as published",
-    "published rate",
-    "MEMoE",
-    "no insertion",
-    "no order",
-    "no anchors",
-    "rank 16",
-)
-show.Table(runs_13.differences(rows, [(line, "LEMoE") for line in lines]))
+reading = "our reading of the paper"
+SHOWN = {"as published": reading, "published rate": f"{reading}, published rate"}
+SHOWN |= {"no order": "no order planning"}
+groups = {
+    "the base model": ["unedited"],
+    "LEMoE as it is here": ["LEMoE", "rank 16"],
+    "without one part": ["softmax gate", "no order", "no insertion", "reads hidden states"],
+    "without the null anchor": ["no null anchor"],
+    "… and the refit": ["no null, no refit", "as published", "published rate"],
+    "by MEMoE's matrix": ["no anchors", "hidden, old rows frozen", "MEMoE"],
+}
+gates = long_runs.stored("13_gate", runs_13.GATE, partial(runs_13.every, lm, runs_13.GATE))
+every, table = [*rows, *gates], []
+columns = ("held", "reworded", "neighbors", "unrelated")
+ends = {line: runs_13.at(every, line) for lines in groups.values() for line in lines}
+for group, lines in groups.items():
+    for line in lines:
+        row = {"group": group, "line": SHOWN.get(line, line)}
+        table.append(row | {f"{c} (%)": runs_13.percent(ends[line][c]) for c in columns})
+without.against(sum(ends["no null, no refit"]["held"]))
+print(f"LEMoE holds {sum(ends['LEMoE']['held']):.0f} of {len(ends['LEMoE']['held'])} facts")
+show.Table(table)
 
 # %% [markdown]
-# LEMoE holds 39 of the 40 facts. The fortieth is titanium: its new symbol "Al" is written, and the
-# model goes on within the word, since nobody taught it where to stop.
+# LEMoE holds 39 of the 40 facts. With new experts and no refit it is between 12 and 18 %, and 40 % where
+# the old rows of MEMoE's matrix are frozen. One of these lines is **our reading of the paper**, and
+# it is no more than that. The paper reports 80 % held, 60 % of rewordings and 100 % of unrelated
+# prompts, after a thousand facts of ZsRE in a model of 7B with at most five experts. It leaves open how
+# the router is trained. So a reading that ends at 15 % says nothing about the paper's own router; it shows
+# what happens when nothing in the training remembers old prompts. It is hardly our learning rate, which was
+# chosen for few steps: with the paper's rate and up to 150 steps instead of 20 the line holds 18 %.
 #
-# Without the anchors 85 points are lost, as one would expect of the paper's most important part.
-# But LEMoE as published holds only 15 %, and MEMoE, which it is meant to improve on, 68 %. Is that
-# our learning rate, which was chosen for few steps? The line "published rate" has the paper's rate
-# and up to 150 steps instead of 20, and holds 18 %. (The paper reports 80 % held, 60 % of
-# rewordings and 100 % of unrelated prompts after a thousand facts of ZsRE in a model of 7B with at most
-# five experts. It leaves open how the router is trained; ours is one reading of it, and whether its
-# own holds the facts better we cannot say.)
+# Beware of the columns on the right in lines that hold little. Those that hold 12 to 18 % keep 66
+# to 81 % of the neighbors, and LEMoE 49 %; but the base model keeps 100 % and holds nothing. **Who
+# writes nothing spares everybody.** Neighbors and unrelated prompts can be compared only among
+# lines that hold their facts. LEMoE loses half of its neighbors, since a neighbor's prompt has most
+# of the words of the edit's prompt, and so nearly the same mean. (The paper's 100 % is that of
+# unrelated questions; its table has no neighbors.)
 #
-# Without insertion 8 points are lost, but the interval reaches 0; each of the four experts has
-# served twice by then. Order planning gains nothing. Experts of rank 16 hold nearly as much as
-# whole MLPs. (The library's benchmark on 80 facts of ZsRE, in batches of ten and by teacher
-# forcing, has the same order: −69 points [−76, −61] without anchors, −46 [−55, −37] for MEMoE, −21
-# [−28, −15] without insertion, and 0 [−1, 0] without a plan.)
+# One thing speaks for the old method. MEMoE, with 68 % held, has the better rewordings, 35 against
+# 18 %. Its scope is wider, and the neighbors pay for it: MEMoE keeps 16 % of them and 19 % of the
+# unrelated prompts.
 #
-# One column speaks for the old method. MEMoE is ahead of LEMoE in rewordings by 17 points, and the
-# line without insertion by 15. A wider scope does that, and the neighbors pay for it: MEMoE keeps
-# 16 % of them and 19 % of the unrelated prompts. LEMoE loses half of its neighbors too, since a
-# neighbor's prompt has most of the words of the edit's prompt, and so nearly the same mean. (The
-# paper's 100 % is that of unrelated questions; its table has no neighbors.)
+# ## One thing at a time
 #
-# ## Four things at once
-#
-# "No anchors" takes four things away together: the embeddings, the null anchor, the refit on all that is
-# stored, and the freezing of what belongs to old experts. To see which of them counts, the stored run
-# has lines in which only one thing changes. "Reads hidden states" is LEMoE with everything else in
-# place: anchors are fitted, old ones are frozen, and there is a null anchor.
+# "No anchors" takes four things away together: the embeddings, the null anchor, the refit to all that is
+# stored, and the freezing of what belongs to old experts. To see which of them counts, the first lines of
+# the next table differ in one thing each. "Reads hidden states" is LEMoE with everything else in place:
+# anchors are fitted, old ones are frozen, and there is a null anchor. Above the table are the same forty
+# facts in five orders.
 
 # %%
 pairs = [
+    ("no insertion", "LEMoE"),
+    ("no order", "LEMoE"),
+    ("softmax gate", "LEMoE"),
     ("reads hidden states", "LEMoE"),  # the embeddings alone
     ("no null anchor", "LEMoE"),  # the null anchor alone
     ("no null, no refit", "no null anchor"),  # the refit alone
-    ("as published", "no null, no refit"),  # the gate alone
+    ("as published", "no null, no refit"),  # the gate alone, where the router is lost
+    ("no anchors", "LEMoE"),  # four parts at once
     ("no anchors", "hidden, old rows frozen"),  # the freezing alone, in MEMoE's matrix
+    ("as published", "LEMoE"),
+    ("MEMoE", "LEMoE"),
 ]
-show.Table(runs_13.differences(rows, pairs))
-
-# %%
-lines = ("LEMoE", "reads hidden states", "no null anchor", "no null, no refit", "MEMoE")
-show.Table(runs_13.reached(rows, lines))
+for what in ("held", "reworded"):
+    for line in runs_13.STREAM["orders"]["lines"]:
+        found = [row[what] for row in rows if row["line"] == line and what in row]
+        found = [f"{100 * sum(some) / len(some):.0f}" for some in found]
+        print(f"{what} in five orders, {line}: {', '.join(found)} %")
+show.Table(runs_13.differences(every, pairs, SHOWN))
 
 # %% [markdown]
-# * **The embeddings** are not what holds the facts. With hidden states and everything else in place
+# * **The refit** is what holds the facts. Without it 82 points are lost.
+# * **The embeddings** are not. With hidden states and everything else in place
 #   nothing is lost, 0 points [−6, 5]. More rewordings follow and more neighbors are lost, 19 points
 #   each. The paper's reason for embeddings is that edits move hidden states. Here they cannot: all
 #   experts stand at one layer, and nothing below it is edited.
 # * **The null anchor** does not hold facts either. It buys 55 points of unrelated prompts for 32
 #   points of rewordings.
-# * **The refit** is what holds them. Without it 82 points are lost, and the second table says how: 93
-#   % of the rewordings and 85 % of the neighbors go to the expert that answers their fact now,
-#   because one expert, the newest, takes nearly everything. Most facts go there too, and it does not
-#   know them.
-# * **The gate** makes no difference at eight experts.
+# * **The gate** makes no difference at eight experts, also on the line that works: with the softmax it
+#   holds the same number of facts, 0 points [−6, 5]. That fits the first section, where among ten anchors
+#   the winner's share was 0.99. More experts were not tried.
+# * **Insertion**: without it 8 points are lost, but the interval reaches 0; each of the four experts has
+#   served twice by then.
 # * **Freezing old rows** of MEMoE's matrix holds 28 points more, [7, 46], than training all of it.
+# * **Order planning** gains nothing. LEMoE holds 98 % in every order, and without a plan it is 95 to 98 %.
+#   In each of the five orders more rewordings follow without a plan than with it. These are five orders of one
+#   set of facts; another set was not tried. MEMoE holds between 60 and 82 %.
 #
-# So the line "no anchors" is right about its number and misleading about its reason: what it takes
-# away with the anchors is the rehearsal of old prompts in the router.
+# So the line "no anchors" is right about its number, −85 points, and misleading about its reason: what it
+# takes away with the anchors is the rehearsal of old prompts in the router.
 #
-# ## Does the order matter?
+# ## A misrouted prompt
 #
-# The same forty facts were also written in four shuffled orders. (The groups of a plan stay the same
-# then. But the batches are written in the order of their first facts, and the network is fitted anew
-# with each.) A dot is one order, a bar is their mean.
-
-# %%
-found = {"held (%)": "held", "rewordings (%)": "reworded"}
-found = {title: runs_13.orders(rows, what) for title, what in found.items()}
-for title, lines in found.items():
-    for name, shares in lines.items():
-        print(f"{title}, {name}: {', '.join(f'{share:.0f}' for share in shares)}")
-    more = [a - b for a, b in zip(lines["no order"], lines["LEMoE"], strict=True)]
-    print(f"{title}, no order less LEMoE: {', '.join(f'{points:+.0f}' for points in more)} points")
-drawings_13.orders(found)
-
-# %% [markdown]
-# LEMoE holds 39 facts in every order, and MEMoE between 24 and 33. Without a plan between 38 and 39
-# are held, and in each of the five orders more rewordings follow than with it. So planning does not
-# help here, and it may cost rewordings. These are five orders of one set of facts; another set was
-# not tried.
+# **Find a prompt that is not about the tower and that the tower's expert answers.**
 #
-# ## Exercises: anchors, a plan, and a misrouted prompt
+# **Predict.** What does a mean of embeddings not see?
 #
-# 1. Six facts in the plane, two per batch: $v_0, v_1$ belong to anchor 0, $v_2, v_3$ to anchor 1 and
-#    $v_4, v_5$ to anchor 2. Three texts must stay with the base model. Give unit keys and $b$, for
-#    $\kappa = 16$.
-# 2. Write the plan. For $n$ facts and batches of at most $b$ there are $\lceil n/b \rceil$ centers. The
-#    first is the fact nearest to the mean of all facts; each further one is the fact farthest from
-#    those taken so far. Then ten rounds: go through all pairs of a fact and a center, the shortest
-#    distance first, and put the fact into that batch if neither is full or taken; move every center to
-#    the mean of its batch. Return the batches, each sorted, in the order of their first facts.
-# 3. Find a prompt that is not about the tower and that the tower's expert answers.
+# <details><summary>Work it out</summary>
 #
-# <details><summary>Hints</summary>
-#
-# 1. The middle of a batch is the sum of its two $v$, made a unit vector. $b$ lies between the largest
-# score of a text and the least of a fact at its own anchor. 2. `sorted` of triples (distance, fact,
-# center) is the order in which facts are dealt out. 3. What does a mean of embeddings not see?
-#
-# </details>
-#
-# <details><summary>Solutions</summary>
-#
-# ```python
-# def place(v, far):
-#     keys = torch.nn.functional.normalize(v[0::2] + v[1::2], dim=1)
-#     own = 16 * (v * keys.repeat_interleave(2, 0)).sum(1)
-#     return keys, (own.min() + 16 * (far @ keys.T).max()) / 2
-#
-# def plan(e, size):
-#     n = range(len(e))
-#     chosen = [int((e - e.mean(0)).norm(dim=1).argmin())]
-#     while len(chosen) < -(-len(e) // size):
-#         chosen.append(max(n, key=lambda i: min((e[i] - e[c]).norm() for c in chosen)))
-#     centers = [e[c] for c in chosen]
-#     for _ in range(10):
-#         batches = [[] for _ in centers]
-#         triples = [((e[i] - m).norm(), i, c) for i in n for c, m in enumerate(centers)]
-#         for _, i, c in sorted(triples):
-#             if len(batches[c]) < size and not any(i in batch for batch in batches):
-#                 batches[c].append(i)
-#         centers = [e[sorted(batch)].mean(0) for batch in batches]
-#     return sorted(map(sorted, batches))
-#
-# prompt = "The Tower of the city is located in Eiffel"  # the same words in another order
-# ```
+# The order of the words. `prompt = "The Tower of the city is located in Eiffel"` has the same words as the
+# tower's own prompt, and nearly the same mean.
 #
 # </details>
 
-
 # %%
-def place(v, far):  # v (6, 2) and far (3, 2) unit vectors -> keys (3, 2), b
-    return "not attempted"
-
-
-def plan(e, size):  # e (n, d) -> batches of fact numbers
-    return "not attempted"
-
-
-prompt = None  # "your prompt"
-
-# %%
-print("place:", checks_13.place(place))
-print("plan:", checks_13.plan(plan))
-print("misroute:", checks_13.misroute(lm, patch, tower, prompt))
+prompt = "The Louvre is located in the city of"  # put yours here
+with lm.patched(patch):
+    says, notes = lm.answer([tower.text, prompt], 4, explain=True)
+for text, said, (note,) in zip((tower.text, prompt), says, notes, strict=True):
+    who = "nobody" if note["entry"] < 0 else f"expert {note['entry'] + 1}"
+    print(f"{text} … {who} answers, with a score of {note['score']:.1f}: {' '.join(said.split())}")
 
 # %% [markdown]
 # ## What we know now
 #
 # * What is frozen is not forgotten, as long as it is found. A softmax turns frozen experts down with
-#   every new one, a hard gate does not.
-# * What finds it is a router that is fitted on everything stored so far. Embeddings and frozen
-#   anchors alone do not: as published, the shared network moves old prompts away from their experts.
+#   every new one, a hard gate does not; with eight experts that is not seen yet.
+# * What finds it is a router that is fitted to everything stored so far. Embeddings and frozen
+#   anchors alone do not: a shared network that learns from new facts only moves old prompts away from
+#   their experts.
 # * A null anchor keeps the rest of the model as it was, to the last bit, and costs rewordings.
 # * A mean of embeddings knows which words a prompt has, and not in which order.
 #

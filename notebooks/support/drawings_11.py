@@ -110,29 +110,6 @@ def nearest() -> Figure:
     return figure
 
 
-def roc(rates: Sequence[float], panels: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
-    """Draw the rewordings that reach their entry (%) over the others let in, a panel per group."""
-    figure = Drawing(figsize=(WIDTH, 3.7), dpi=DPI, facecolor="white", layout="constrained")
-    axes = figure.subplots(1, len(panels), sharey=True)
-    for ax, (group, ways) in zip(axes, panels.items(), strict=True):
-        for i, (way, shares) in enumerate(ways.items()):
-            dash = "--" if "distance" in way else ":" if "step" in way else "-"
-            color = CYCLE[0] if way.startswith("last") else CYCLE[2]
-            width = 2.6 if "step" in way else 1.6
-            x = [100 * rate for rate in rates]
-            ax.plot(x, shares, dash, color=color, linewidth=width, label=way, zorder=3 + i)
-        words = {"general": "general text", "neighbor": "neighbors"}.get(group, group)
-        ax.set(xlim=(-2, 102), ylim=(0, 104))
-        ax.set_xlabel(f"{words} let in (%)", fontsize=LABEL, color=INK)
-        ax.spines[["top", "right"]].set_visible(False)
-        ax.tick_params(labelsize=SMALL, colors=QUIET, labelcolor=INK)
-    axes[0].set_ylabel("rewordings found (%)", fontsize=LABEL, color=INK)
-    handles, names = axes[0].get_legend_handles_labels()
-    look = {"loc": "outside lower center", "ncols": 3, "frameon": False}
-    figure.legend(handles, names, fontsize=SMALL, labelcolor=INK, **look)
-    return figure
-
-
 def _ball(ax: Axes, ball: Ball) -> None:
     color = COLORS[ball.label]
     place = ball.x, ball.y

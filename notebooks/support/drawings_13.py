@@ -1,4 +1,4 @@
-"""The drawings of notebook 13: LEMoE's block, the regions of two anchors, shares by order."""
+"""The drawings of notebook 13: LEMoE's block, and the regions of two anchors."""
 
 from __future__ import annotations
 
@@ -126,24 +126,6 @@ def regions(
     _plain(ax)
     ax.yaxis.grid(False)
     _legend(figure, *ax.get_legend_handles_labels())
-    return figure
-
-
-def orders(found: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
-    """Draw one dot per order of the facts, and a bar at their mean: {panel: {line: shares in %}}."""
-    figure = Drawing(figsize=(WIDTH, 2.9), dpi=DPI, facecolor="white", layout="constrained")
-    axes = figure.subplots(1, len(found), sharey=True)
-    for ax, (title, lines) in zip(axes, found.items(), strict=True):
-        for i, (_, shares) in enumerate(lines.items()):
-            shift = np.linspace(-0.16, 0.16, len(shares))
-            color = CYCLE[0]
-            ax.plot(i + shift, shares, "o", color=color, markersize=6, alpha=0.85)
-            mean = sum(shares) / len(shares)
-            ax.plot([i - 0.28, i + 0.28], [mean, mean], color=color, linewidth=2)
-        ax.set_xticks(range(len(lines)), list(lines))
-        ax.set(xlim=(-0.5, len(lines) - 0.5), ylim=(0, 104))
-        ax.set_title(title, fontsize=LABEL, color=INK, loc="left")
-        _plain(ax)
     return figure
 
 

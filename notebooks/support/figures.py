@@ -14,7 +14,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from lib import plot
 from lib.plot.style import (
     COLORS,
     CYCLE,
@@ -31,33 +30,6 @@ from lib.plot.style import (
 
 MARKERS = "osD^"
 NOTHING = "#dfe3e8"  # of a raster: not written yet
-
-
-def shares(
-    matrix: Sequence[Sequence[float]],
-    rows: Sequence[str],
-    columns: Sequence[str],
-    xlabel: str,
-    ylabel: str,
-    *,
-    label: str = "share (%)",
-    between: tuple[Sequence, Sequence] | None = None,
-) -> Figure:
-    """A heat map of shares in % that shows its numbers, however many rows there are.
-
-    between  The ends of their intervals, two matrices of the same shape.
-    """
-    return plot.heatmap(
-        matrix,
-        rows,
-        columns,
-        xlabel,
-        ylabel,
-        label,
-        limits=(0, 100),
-        numbers=True,
-        between=between,
-    )
 
 
 def curves(

@@ -1,4 +1,4 @@
-"""The experiments of notebook 13: LEMoE as it is here, as published, and without each of its parts.
+"""The experiments of notebook 13: LEMoE as it is here, as we read it, and without each of its parts.
 
 All lines write the same facts in batches of five, one call per batch. A row keeps one share per
 case and not the mean, so that the page can draw intervals and compare in pairs. The editor without
@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 import lib
+from lib.data import texts
 from lib.data.facts import encode_prompt
 from lib.editors.lemoe import routers
 from lib.editors.lemoe.clusters import cluster_facts
@@ -32,7 +33,7 @@ STREAM = {
     "data": "classroom()[1::2]",
     "edits": 40,
     "lemoe": {"batch_size": 5, "steps": 20, "templates": ["{}"]},
-    "lines": {  # name: settings; "part" is one of `Variant`
+    "lines": {  # name: settings; "part" is one of `Variant`, "as published" our reading of the paper
         "LEMoE": {},
         "as published": {"routing": "paper", "gate": "softmax"},
         "published rate": {"routing": "paper", "gate": "softmax", "lr": 2e-4, "steps": 150},
@@ -47,6 +48,10 @@ STREAM = {
         "rank 16": {"expert": "lora", "rank": 16},
     },
     "orders": {"lines": ["LEMoE", "no order", "MEMoE"], "shuffles": 4},
+}
+GATE = {  # the gate alone, on the line that works
+    **{name: STREAM[name] for name in ("data", "edits", "lemoe")},
+    "lines": {"softmax gate": {"gate": "softmax"}},
 }
 ASKED = {"events": ["generation"], "metrics": ["generalization", "specificity", "locality"]}
 MEASURED = {
@@ -293,83 +298,53 @@ def answering(lm: lib.LM, prompts: Sequence[str], patch: lib.Patch) -> list[int]
     return [note["entry"] for (note,) in notes]
 
 
-def scores(lm: lib.LM, route: Any, prompts: Sequence[str]) -> list[tuple[float, float]]:
-    """The scores of prompts at the first two anchors of a route."""
-    e = route.router.pooled(embedded(lm, list(prompts)))
-    return [(a, b) for _, a, b in route.router.scores(e)[:, :3].tolist()]
+def remembered(lm: lib.LM, patch: lib.Patch) -> tuple[Tensor, Tensor, Tensor]:
+    """What a router is fitted to: e (n, d) of all that is stored, owner (n,), e of texts (m, d)."""
+    state, (route,) = patch.memory["lemoe"], patch.routes.values()
+    calm = route.router.pooled(embedded(lm, texts.irrelevant()))
+    return state["e"], state["owner"], calm
 
 
-def scored(
-    lm: lib.LM, route: Any, facts: Sequence[lib.Fact], some: Sequence[lib.Case]
-) -> dict[str, list[tuple[float, float]]]:
-    """The scores of edits, and of the prompts around some cases, at the first two anchors."""
-    texts = {
-        "edit": [fact.text for fact in facts],
-        "rewording": [text for case in some for text in case.paraphrases],
-        "neighbor": [probe.prompt for case in some for probe in case.neighborhood],
-        "unrelated": [text for case in some for text in case.locality],
-    }
-    return {g: scores(lm, route, list(dict.fromkeys(each))) for g, each in texts.items()}
-
-
-def drift(
-    lm: lib.LM, first: lib.Patch, second: lib.Patch, facts: Sequence[lib.Fact]
-) -> list[dict[str, Any]]:
-    """For a table: how a second edit moves the vectors v of facts that the first one wrote."""
-    texts = [fact.text for fact in facts]
-    means = embedded(lm, texts)
-    (before,), (after,) = (patch.routes.values() for patch in (first, second))
-    old, new = (r.router.values(r.router.pooled(means)) for r in (before, after))
-    scores = after.router.scores(after.router.pooled(means))[:, 1:]
-    was = before.router.scores(before.router.pooled(means))[:, 1]
-    with lm.patched(second):
-        says = lm.answer(texts, 3)
-    return [
-        {
-            "fact of the first batch": f"{fact.text} {fact.target_new}",
-            "cos(v before, v after)": (old[i] @ new[i]).item(),
-            "own score before": was[i].item(),
-            "own score after": scores[i, 0].item(),
-            "score at the new anchor": scores[i, 1].item(),
-            "says now": says[i],
-        }
-        for i, fact in enumerate(facts)
-    ]
+def with_router(patch: lib.Patch, router: AnchorRouter) -> lib.Patch:
+    """The patch with another router before the same experts."""
+    ((module, old),) = patch.routes.items()
+    given = module, old.experts, old.activation, router, old.scale, old.gate, old.bos
+    return replace(patch, routes={module: type(old)(*given)})
 
 
 # ---- the long run --------------------------------------------------------------------------------
 
 
-def every(lm: lib.LM) -> Iterator[dict[str, Any]]:
+def every(lm: lib.LM, settings: Mapping[str, Any] = STREAM) -> Iterator[dict[str, Any]]:
     """All rows: the unedited model, every line call by call, then the shuffled orders."""
-    some, lines = cases(), STREAM["lines"]
+    some, lines = cases(), settings["lines"]
     facts = [case.fact for case in some]
     base = lib.baseline(lm, some[:1], **ASKED)
-    yield {"line": "unedited", "edits": 0, **look(lm, some, lib.EMPTY, base)}
-    for name, settings in lines.items():
-        calls = list(written(lm, facts, settings))
+    if settings is STREAM:
+        yield {"line": "unedited", "edits": 0, **look(lm, some, lib.EMPTY, base)}
+    for name, line in lines.items():
+        calls = list(written(lm, facts, line))
         for row, patch in calls:
             row = {"line": name, **row}
             if row["edits"] == len(some):
                 row |= look(lm, some, patch, base) | {"goes": goes(lm, some, patch)}
             yield row
-    for seed in range(1, STREAM["orders"]["shuffles"] + 1):
+    orders = settings.get("orders", {"shuffles": 0})
+    for seed in range(1, orders["shuffles"] + 1):
         shuffled = random.Random(seed).sample(facts, len(facts))
-        for name in STREAM["orders"]["lines"]:
+        for name in orders["lines"]:
             *_, (row, patch) = written(lm, shuffled, lines[name])
             found = look(lm, some, patch, base, ["generalization"])
             yield {"line": name, "order": seed, "edits": row["edits"], **found}
 
 
-# ---- tables and figures of the long run ----------------------------------------------------------
+def first(lm: lib.LM) -> Iterator[dict[str, Any]]:
+    """The first row of LEMoE once more."""
+    facts = [case.fact for case in cases()]
+    return (row for row, _ in written(lm, facts, STREAM["lines"]["LEMoE"], batches=1))
 
-TRACED = {  # lines of the figure over time: their names there
-    "LEMoE": "anchors, fitted anew (LEMoE)",
-    "MEMoE": "matrix, 4 experts (MEMoE)",
-    "hidden, old rows frozen": "matrix, old rows frozen",
-    "as published": "anchors, as published",
-    "no anchors": "matrix, new experts",
-}
+
+# ---- tables of the long run ----------------------------------------------------------------------
 
 
 def percent(shares: Sequence[float]) -> str:
@@ -384,38 +359,17 @@ def at(rows: Rows, line: str) -> Mapping[str, Any]:
     return row
 
 
-def routed(rows: Rows) -> tuple[dict[str, list[int]], dict[str, list[float]]]:
-    """Return numbers of edits and, by router, the share (%) of prompts that go where they went.
+def differences(
+    rows: Rows, pairs: Sequence[tuple[str, str]], shown: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """For a table: one line less another, in points, with the 95 % interval of the pairs.
 
-    All prompts written so far are counted, each against the expert that first answered it.
+    shown  the names of some lines in the table
     """
-    x: dict[str, list[int]] = {}
-    y: dict[str, list[float]] = {}
-    for line, name in TRACED.items():
-        own, first = [row for row in rows if row["line"] == line and "expert" in row], []
-        for row in own:
-            first += row["expert"][len(first) :]
-            same = [a == b for a, b in zip(row["expert"], first, strict=True)]
-            x.setdefault(name, []).append(row["edits"])
-            y.setdefault(name, []).append(100 * sum(same) / len(same))
-    return x, y
-
-
-def ends(rows: Rows) -> tuple[list[str], list[list[float]], tuple[list, list]]:
-    """The lines, and held, reworded, neighbors, unrelated at their ends in %, with intervals."""
-    names = ["unedited", *STREAM["lines"]]
-    shares = [[at(rows, name)[group] for group in MEASURED] for name in names]
-    means = [[100 * sum(each) / len(each) for each in some] for some in shares]
-    both = [[interval(each, SHARE) for each in some] for some in shares]
-    between = tuple([[100 * each[side] for each in some] for some in both] for side in (0, 1))
-    return names, means, between
-
-
-def differences(rows: Rows, pairs: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
-    """For a table: one line less another, in points, with the 95 % interval of the pairs."""
     table = []
     for one, other in pairs:
-        line = {"one line less another (points)": f"{one} less {other}"}
+        names = " less ".join(shown.get(line, line) for line in (one, other))
+        line = {"one line less another (points)": names}
         for group in MEASURED:
             values = at(rows, one)[group], at(rows, other)[group]
             found = [a - b for a, b in zip(*values, strict=True)]
@@ -423,21 +377,3 @@ def differences(rows: Rows, pairs: Sequence[tuple[str, str]]) -> list[dict[str, 
             line[group] = "{:+d} [{:+d}, {:+d}]".format(*(round(100 * x) for x in ends))
         table.append(line)
     return table
-
-
-def orders(rows: Rows, what: str) -> dict[str, list[float]]:
-    """By line, a share in % after each order of the facts, the given one first."""
-    return {
-        name: [100 * sum(r[what]) / len(r[what]) for r in rows if r["line"] == name and what in r]
-        for name in STREAM["orders"]["lines"]
-    }
-
-
-def reached(rows: Rows, names: Sequence[str]) -> list[dict[str, Any]]:
-    """For a table: how many rewordings and neighbors the expert of their own fact answers."""
-    return [
-        {"line": name}
-        | {f"{group}s to the fact's expert (%)": percent(at(rows, name)["goes"][group])
-           for group in ("rewording", "neighbor")}
-        for name in names
-    ]  # fmt: skip

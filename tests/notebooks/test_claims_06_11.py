@@ -1,10 +1,10 @@
-"""What notebooks 06 and 11 read off the stored rows of CrispEdit's and HoReN's claims."""
+"""What notebook 06 reads off the stored rows of CrispEdit's claims."""
 
 from __future__ import annotations
 
 import pytest
 
-from notebooks.support import flat_06, horen_11
+from notebooks.support import flat_06
 
 
 def made_up():
@@ -39,12 +39,3 @@ def test_arms_are_compared_over_the_same_cases():
     (base, first, *others) = flat_06.table(rows)
     assert base["written (%)"] == "0" and first["steps"] == "5, 5"
     assert len(others) == len(flat_06.ARMS) - 1
-
-
-def test_ways_are_compared_over_the_same_cases():
-    rows = [
-        {"way": way, "crowd": 0, "at_general": values, "own_entry": values}
-        for way, values in (("last, angle", [1.0, 0.5]), ("mean, angle", [0.5, 0.5]))
-    ]
-    said = horen_11.paired(rows, "mean, angle", "last, angle", "at_general")
-    assert said.startswith("-25 points (95 %: ")

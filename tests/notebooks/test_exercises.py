@@ -12,9 +12,7 @@ import pytest
 
 from notebooks.support import checks_09_learning_to_edit as checks_09
 from notebooks.support import checks_10_ultraedit as checks_10
-from notebooks.support import checks_11_grace as checks_11
 from notebooks.support import checks_12_wise as checks_12
-from notebooks.support import checks_13_lemoe as checks_13
 from notebooks.support import checks_14_lifelong as checks_14
 from notebooks.support import checks_15_judging as checks_15
 from notebooks.support import checks_16_at_scale as checks_16
@@ -23,7 +21,6 @@ from notebooks.support import checks_common
 
 from . import test_notebook_checks_09_10 as in_09_10
 from . import test_notebook_checks_11_12 as in_11_12
-from . import test_notebook_checks_13 as in_13
 from . import test_notebook_checks_14_16 as in_14_16
 from . import test_notebook_checks_17 as in_17
 from . import test_notebook_sources as in_all
@@ -34,12 +31,9 @@ EXERCISES = [
     (checks_10.merge, in_09_10.MERGE),
     (checks_10.bound, in_09_10.BOUND),
     (checks_10.turn, in_09_10.TURN),
-    (checks_11.write, in_11_12.WRITE),
     (checks_12.forward, in_11_12.FORWARD),
     (checks_12.by_hand, in_11_12.BY_HAND),
     (checks_12.conflict, in_11_12.CONFLICT),
-    (checks_13.place, in_13.PLACE),
-    (checks_13.plan, in_13.PLAN),
     (checks_14.killer, in_14_16.KILLER),
     (checks_14.matrix, in_14_16.MATRIX),
     (checks_15.cases_needed, in_14_16.CASES),

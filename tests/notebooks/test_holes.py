@@ -70,7 +70,10 @@ def test_what_was_handed_in_fills_the_page(capsys, tmp_path, monkeypatch):
     assert "SyntaxError" in used(insert, capsys, tmp_path, monkeypatch)[1]
 
 
-@pytest.mark.parametrize(("number", "name"), [("2.3", "published"), ("2.5", "search_loss")])
+@pytest.mark.parametrize(
+    ("number", "name"),
+    [("2.3", "published"), ("2.5", "search_loss"), ("7.2", "write"), ("7.4", "refit_loss")],
+)
 def test_a_hole_takes_what_the_exercise_takes(number, name, capsys, tmp_path, monkeypatch):
     def hole(): ...
 

@@ -1,80 +1,10 @@
-"""The checks of notebooks 11 and 12 name each mistake, and can be solved."""
+"""The checks of notebook 12 name each mistake, and can be solved."""
 
 from __future__ import annotations
 
 import torch
 
-import lib
 from lib.editors.wise.merging import trim
-from notebooks.support import checks_11_grace as checks_11
-from notebooks.support import models
-
-
-def rules(
-    touch=lambda d, radius: d <= radius + 1,
-    grow=lambda d, radius: max(radius, d),
-    split=lambda d: (d / 2, d / 2 - 1e-5),
-    first=1.0,
-    same=lambda a, b: a == b,
-):
-    """An answer to 11's first exercise; each part can be spoiled."""
-
-    def write(keys, radii, labels, q, label):
-        if keys:
-            i = min(range(len(keys)), key=lambda j: abs(keys[j] - q))
-            d = abs(keys[i] - q)
-            if touch(d, radii[i]):
-                if same(labels[i], label):
-                    radii[i] = grow(d, radii[i])
-                    return keys, radii, labels
-                new, old = split(d)
-                radii[i] = radii[i] if old is None else old
-                return [*keys, q], [*radii, new], [*labels, label]
-        return [*keys, q], [*radii, first], [*labels, label]
-
-    return write
-
-
-WRITE = {
-    "not attempted": lambda *given: "not attempted",
-    "return keys": lambda keys, radii, labels, q, label: (keys, radii),
-    "the balls would not touch": lambda keys, radii, labels, q, label: (
-        (keys, radii, labels) if keys else ([q], [1.0], [label])
-    ),
-    "of its own": rules(same=lambda a, b: True),
-    "no new key": rules(same=lambda a, b: False),
-    "a new ball begins": rules(first=2.0),
-    "no farther": rules(grow=lambda d, radius: radius + 1 if d > radius else radius),
-    "covered already": rules(grow=lambda d, radius: d),
-    "has to give way": rules(split=lambda d: (d / 2, None)),
-    "leave a gap": rules(split=lambda d: (d / 2, d / 2)),
-    "half of the distance": rules(split=lambda d: (d, d - 1e-5)),
-    "solved": rules(),
-}
-
-
-TOWER = lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome", "Paris")
-AGAIN = lib.Fact("the Eiffel Tower", "Tourists who want to see {} travel to the city of", "Rome")
-
-
-def test_a_theft_has_to_be_fair_and_of_something_held():
-    editor = lib.EDITORS["grace"](models.load("tiny"), eps_init=0.01)
-    patch = editor.edit([TOWER])
-    thief = lib.Fact(None, "The recipe for bread begins with", "salt")
-    assert "not attempted" in checks_11.steal(editor, patch, TOWER, AGAIN.text, None)
-    assert "too easy" in checks_11.steal(editor, patch, TOWER, AGAIN.text, AGAIN)
-    assert "to begin with" in checks_11.steal(editor, patch, TOWER, AGAIN.text, thief)
-
-
-def test_a_rewording_can_be_stolen(default_lm):
-    editor = lib.EDITORS["grace"](default_lm, eps_init=16.0)
-    patch = editor.edit([AGAIN], after=editor.edit([TOWER]))
-
-    def steal(prompt: str) -> str:
-        return checks_11.steal(editor, patch, TOWER, AGAIN.text, lib.Fact(None, prompt, "Berlin"))
-
-    assert "it still answers" in steal("The recipe for bread begins with")
-    assert steal("Tourists who want to see the Louvre travel to the city of").startswith("solved")
 
 
 def routed(delta=lambda moved, prompt: moved[:prompt].norm(dim=1).mean(), pick=max, keep=None):

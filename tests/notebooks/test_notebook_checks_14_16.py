@@ -295,7 +295,5 @@ def test_panels_hold_one_axes_per_editor():
     assert sum(ax.axison for ax in figure.axes) == 5
     figure = figures.rasters([4, 8], {"a": ["1101", "11010101"]}, "edits", "edit")
     assert sum(ax.axison for ax in figure.axes) == 1
-    figure = figures.shares([[0.0, 99.6]] * 24, [*"abcdefghijklmnopqrstuvwx"], ["x", "y"], "", "")
-    assert [text.get_text() for text in figure.axes[0].texts] == ["0", "100"] * 24
     figure = figures.whiskers(["a", "b"], {"x": [(50, 40, 60), (20, 10, 30)]}, "%")
     assert len(figure.axes[0].get_yticklabels()) == 2
