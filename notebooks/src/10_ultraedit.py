@@ -230,8 +230,8 @@ models.same(lm, sigma_k, seen.keys.deviation)
 #
 # $$\Delta = V K^\top (K K^\top + \lambda I)^{-1} = V (K^\top K + \lambda I)^{-1} K^\top = Y K^\top .$$
 #
-# On average $\|\hat k\|^2$ is about $d_\text{in}$, because each of its numbers has a deviation of 1. So
-# $\eta = \text{step}/d_\text{in}$ with a `step` that means the same in a model of any width.
+# Each of the $d_\text{in}$ numbers of $\hat k$ has a deviation of 1, so $\|\hat k\|^2$ grows with the width.
+# The library therefore sets $\eta = \text{step}/d_\text{in}$, with a `step` that does not depend on it.
 #
 # **Your turn · exercise 6.3, first part · ★★ · 7 minutes.** Write `turn`, which returns $Y$. All
 # changes of this page are written with it.
@@ -304,9 +304,9 @@ print(f"median ‖k‖² {K.square().sum(0).median():.1f}, λ = {ridge:g}: {arri
 # zero (the cross) is not at zero after standardizing. A fact that the model knows already has nearly no
 # gradient. A plain step would hardly move a weight for it. What does UltraEdit do?
 #
-# Let all gradients of a turn be $g = 0$. Then $\hat g = -\mu_g/\sigma_g$ at every token, and the shifts
-# are $v = \eta\,\|\hat k\|^2\,\mu_g/\sigma_g$. They differ in their length only. So $V$ has rank one,
-# and $\Delta = a\,b^\top$ as well.
+# Let all gradients of a turn be $g = 0$. Then $\hat g = -\mu_g/\sigma_g$ at every token. So the shifts $v$
+# of all tokens have the same direction and differ in their length only: $V$ has rank one, and
+# $\Delta = a\,b^\top$ as well.
 #
 # **Your turn · exercise 6.3, second part · ★★ · 5 minutes.** Write `at_zero`: the two vectors $a$ and
 # $b$. The turn of known facts below is written with them.
@@ -415,22 +415,21 @@ show.Table(table)
 #
 # ## How large a step?
 #
-# The step $\eta$ is the one number that has to be chosen. The paper has $\eta = 10^{-6}$ for all its
-# models. Before we try it, we ask how long the shift is that it leads to.
+# The step is the one number that has to be chosen. The paper has $\eta = 10^{-6}$ for all its models,
+# among them GPT-J, whose output projections read keys of 16,384 numbers.
 #
-# **Predict.** How large is $\|\hat k\|^2$, and what follows for a smaller model?
+# **Predict.** Which `step` is this for GPT-J, and which one for our model?
 #
 # <details><summary>Work it out</summary>
 #
 # Over the tokens that the moments have seen, every coordinate has $\sum_i \hat k_i^2 = n - 1$: that
 # is what $\sigma$ means. So $\|\hat k\|^2$ is $d_\text{in}(n - 1)/n \approx d_\text{in}$ on average,
-# and the shift is about $\eta\,d_\text{in}$ times $\hat g$. This is 0.0164 with the 16,384 inputs of
-# GPT-J's output projection, and 0.0015 with our 1,536.
+# and a shift is about $\eta\,d_\text{in}$ times $\hat g$. This is 0.0164 for GPT-J, and 0.0015 with
+# our 1,536.
 #
 # </details>
 #
-# So the library's setting is `step` $= \eta\,d_\text{in}$, which does not depend on the width. We try
-# one turn of a hundred facts with several steps, and ask every second fact.
+# We try one turn of a hundred facts with both, and with larger steps, and ask every second fact.
 
 # %%
 cases = [lib.Case(fact) for fact in facts[:count:2]]
