@@ -30,23 +30,14 @@ def prices(k: Tensor, delta: Tensor, C: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # --- checks
-from lessons.marking import Wrong, agree, normal, tensor, uneven
+from lessons.marking import agree, normal, several, tensor, uneven
 
 Q = "q = k @ torch.linalg.solve(C, k)\n"
 WRONG = [
-    (
-        Q + "return delta.norm() / q, delta.norm() * (k @ C @ k) / (k @ k) ** 2",
-        "square",
-    ),
+    (Q + "return delta.norm() / q, delta.norm() * (k @ C @ k) / (k @ k) ** 2", "square"),
     ("q = k @ C @ k\nreturn delta @ delta / q, delta @ delta * q / (k @ k) ** 2", "C⁻¹"),
-    (
-        Q + "return delta @ delta / q, delta @ delta / (k @ k)",
-        "weights",
-    ),
-    (
-        Q + "return delta @ delta * (k @ C @ k) / (k @ k) ** 2, delta @ delta / q",
-        "first",
-    ),
+    (Q + "return delta @ delta / q, delta @ delta / (k @ k)", "weights"),
+    (Q + "return delta @ delta * (k @ C @ k) / (k @ k) ** 2, delta @ delta / q", "first"),
 ]
 
 
@@ -54,8 +45,7 @@ def check(ask, draw):
     C, L = uneven(draw, 9)
     k, delta = L @ normal(draw, 9), 3 * normal(draw, 4)
     found = ask("prices", k, delta, C)
-    if not isinstance(found, list) or len(found) != 2:
-        raise Wrong("Return two numbers, one for each way.")
+    several(found, 2, "Return two numbers, one for each way.")
     found = torch.stack([tensor(x, (), "a price") for x in found])
     d2, q, up = delta @ delta, k @ torch.linalg.solve(C, k), k @ C @ k
     plain = d2 * up / (k @ k) ** 2

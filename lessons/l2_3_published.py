@@ -29,7 +29,7 @@ def published(W: Tensor, k0: Tensor, k_mean: Tensor, v_star: Tensor, C: Tensor):
 
 
 # --- checks
-from lessons.marking import Wrong, agree, normal, tensor, uneven
+from lessons.marking import agree, normal, several, tensor, uneven
 
 WRONG = [
     (
@@ -64,8 +64,7 @@ def check(ask, draw):
     W, k0, v = normal(draw, 5, 8), L @ normal(draw, 8), normal(draw, 5)
     mean = 0.6 * k0 + 0.5 * L @ normal(draw, 8)
     found = ask("published", W, k0, mean, v, C)
-    if not isinstance(found, list) or len(found) != 2:
-        raise Wrong("Return two things: the new matrix, and a number.")
+    several(found, 2, "Return two things: the new matrix, and a number.")
     new, times = tensor(found[0], (5, 8), "W'"), tensor(found[1], (), "the number")
     u, u0 = torch.linalg.solve(C, mean), torch.linalg.solve(C, k0)
     likely = {

@@ -33,22 +33,10 @@ from lessons.marking import Wrong, agree, normal, tensor, uneven
 SOLVED = "delta = torch.linalg.solve_triangular(rho.triu(), R, upper=True, left=False)\n"
 WRONG = [
     ("return R @ rho.tril(-1)", "already there"),
-    (
-        SOLVED + "return delta @ rho.triu(1)",
-        "came after",
-    ),
-    (
-        SOLVED + "return delta @ rho.tril()",
-        "diagonal",
-    ),
-    (
-        SOLVED + "return delta @ (rho.tril(-1) + rho.triu(1))",
-        "earlier edits",
-    ),
-    (
-        SOLVED + "return -delta @ rho.tril(-1)",
-        "sign",
-    ),
+    (SOLVED + "return delta @ rho.triu(1)", "came after"),
+    (SOLVED + "return delta @ rho.tril()", "diagonal"),
+    (SOLVED + "return delta @ (rho.tril(-1) + rho.triu(1))", "earlier edits"),
+    (SOLVED + "return -delta @ rho.tril(-1)", "sign"),
 ]
 
 

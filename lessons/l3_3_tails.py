@@ -25,7 +25,7 @@ def tails(rho: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # --- checks
-from lessons.marking import Wrong, agree, normal, tensor
+from lessons.marking import agree, normal, several, tensor
 
 SOLVED = (
     "away = x - x.mean()\n"
@@ -54,8 +54,7 @@ def check(ask, draw):
     K[:, 1] = K[:, 0] + 0.1 * K[:, 1]
     rho = (K.T @ K) / (K * K).sum(0)[:, None]
     found = ask("tails", rho)
-    if not isinstance(found, list) or len(found) != 2:
-        raise Wrong("Return two numbers: root mean square, kurtosis.")
+    several(found, 2, "Return two numbers: root mean square, kurtosis.")
     found = torch.stack([tensor(x, (), "a number") for x in found])
     x = rho[~torch.eye(n, dtype=torch.bool)]
     rms, kurtosis = wanted = _tails(x)

@@ -26,7 +26,7 @@ def effects(clean: float, corrupted: Tensor, restored: Tensor) -> tuple[Tensor, 
 # --- checks
 import torch
 
-from lessons.marking import Wrong, agree, tensor
+from lessons.marking import agree, several, tensor
 
 WRONG = [
     ("return TE, clean - restored.mean(0)", "still missing"),
@@ -41,8 +41,7 @@ def check(ask, draw):
     corrupted = 0.3 * torch.rand(s, generator=draw).double()
     restored = corrupted[:, None, None] + 0.5 * torch.rand(s, T, n, generator=draw).double()
     found = ask("effects", 0.9, corrupted, restored)
-    if not isinstance(found, list) or len(found) != 2:
-        raise Wrong("Return two things, TE and IE.")
+    several(found, 2, "Return two things, TE and IE.")
     TE, IE = 0.9 - corrupted.mean(), restored.mean(0) - corrupted.mean()
     agree(tensor(found[0], (), "TE"), TE, "TE", {"The sign: TE is p − p*.": -TE})
     theirs = tensor(found[1], (T, n), "IE", "tokens and layers; take the mean over the draws")

@@ -44,16 +44,15 @@ WRONG = [
 
 
 def check(ask, draw):
-    Ws, ks, deltas, Cs = [], [], [], []
+    layers = []
     for layer in range(5):
         C, L = uneven(draw, 7)
-        Cs.append(C)
-        ks.append(L @ normal(draw, 7))
-        Ws.append((1 + layer) * normal(draw, 4, 7))
-        deltas.append(2 * normal(draw, 4))
-    found = tensor(ask("scores", Ws, ks, deltas, Cs), (5,), "the scores", "one per layer")
+        W = (1 + layer) * normal(draw, 4, 7)
+        layers.append((W, L @ normal(draw, 7), 2 * normal(draw, 4), C))
+    given = [list(every) for every in zip(*layers, strict=True)]
+    found = tensor(ask("scores", *given), (5,), "the scores", "one per layer")
     rows = []
-    for W, k, delta, C in zip(Ws, ks, deltas, Cs, strict=True):
+    for W, k, delta, C in layers:
         u = torch.linalg.solve(C, k)
         size, q = delta.norm() * u.norm() / (k @ u), k @ u
         rows.append(
@@ -64,11 +63,10 @@ def check(ask, draw):
                     delta.norm() / q.sqrt() / W.norm(),
                     delta.norm() / k.norm() / W.norm(),
                     size / torch.linalg.matrix_norm(W, 2),
-                    size / W.norm() * q / q.sqrt(),
                 ]
             )
         )
-    wanted, size, harm, bound, spectral, _ = torch.stack(rows, 1)
+    wanted, size, harm, bound, spectral = torch.stack(rows, 1)
     likely = {
         "The change is not taken relative to W: large layers look bad just for being large.": size,
         "‖δ‖ / √q is the harm that text hears, the root of the insert's price. WilKE measures the "

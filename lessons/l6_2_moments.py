@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 
-def turn(n: int, mean: Tensor, S: Tensor, X: Tensor) -> tuple[int, Tensor, Tensor, Tensor]:
+def settle(n: int, mean: Tensor, S: Tensor, X: Tensor) -> tuple[int, Tensor, Tensor, Tensor]:
     # solution
     m, own = X.shape[1], X.mean(1)
     shift = own - mean
@@ -33,7 +33,7 @@ def turn(n: int, mean: Tensor, S: Tensor, X: Tensor) -> tuple[int, Tensor, Tenso
 
 
 # --- checks
-from lessons.marking import Wrong, agree, normal, number, tensor
+from lessons.marking import Wrong, agree, normal, number, several, tensor
 
 HEAD = "m, own = X.shape[1], X.mean(1)\nshift = own - mean\n"
 TAIL = (
@@ -43,10 +43,7 @@ TAIL = (
 OWN = "(X - own[:, None]).pow(2).sum(1)"
 WRONG = [
     (HEAD + f"S = S + {OWN}\n" + TAIL, "means differ"),
-    (
-        HEAD + f"S = S + X.var(1) * m + shift**2 * n * m / (n + m)\n{TAIL}",
-        "one column",
-    ),
+    (HEAD + f"S = S + X.var(1) * m + shift**2 * n * m / (n + m)\n{TAIL}", "one column"),
     (
         HEAD + f"S = S + {OWN} + shift**2 * n * m / (n + m)\n"
         "mean, n = (mean + own) / 2, n + m\ncentered = X - mean[:, None]\n"
@@ -74,19 +71,11 @@ def check(ask, draw):
         n, mean, S, seen = 0, torch.zeros(d).double(), torch.zeros(d).double(), []
         for t, m in enumerate(sizes):
             X = scale[:, None] * (normal(draw, d, m) + 4 + t)
-            try:
-                found = ask("turn", n, mean, S, X)
-                if not isinstance(found, list) or len(found) != 4:
-                    raise Wrong("Return four things: n, mean, S, X̂.")
-                state = [tensor(found[i], (d,), name) for i, name in ((1, "μ"), (2, "S"))]
-                hat = tensor(found[3], (d, m), "X̂", "one column per column of X")
-            except Wrong as error:
-                if m == 1 and "not finite" in str(error):
-                    raise Wrong(
-                        "A turn of one column makes it NaN for ever: its own S is 0, not a "
-                        "variance of one number."
-                    ) from None
-                raise
+            found = ask("settle", n, mean, S, X)
+            several(found, 4, "Return four things: n, mean, S, X̂.")
+            alone = "" if m > 1 else " after a turn of one column, whose own S is 0"
+            state = [tensor(found[i], (d,), name + alone) for i, name in ((1, "μ"), (2, "S"))]
+            hat = tensor(found[3], (d, m), "X̂" + alone, "one column per column of X")
             seen.append(X)
             whole, own = torch.cat(seen, 1), X.mean(1)
             after = whole.mean(1)
@@ -94,10 +83,12 @@ def check(ask, draw):
             if number(found[0], "n") != n + m:
                 raise Wrong(f"{n} columns and {m} more: n should be {n + m}.")
             within, total = (X - own[:, None]).pow(2).sum(1), n + m
-            halved = {
-                "The two means count alike here: weigh them by their counts.": (mean + own) / 2
-            }
-            agree(state[0], after, "μ", halved)
+            agree(
+                state[0],
+                after,
+                "μ",
+                {"The two means count alike here: weigh them by their counts.": (mean + own) / 2},
+            )
             slip = S + within * m / max(1, m - 1) + (own - mean) ** 2 * n * m / total
             likely = {
                 "Deviations inside each part, but the two means differ: δ² n_a n_b / n.": S

@@ -15,6 +15,12 @@ which is free of the width: η = step / d_in.
     step, lam        numbers; λ > 0
     returns Y (d_out, n)
 
+And what does a fact ask for that the model knows already? Its gradient is nothing, g = 0. But ĝ
+is g with the mean taken off, (g − μ) / σ. If all tokens of a turn have g = 0, then Δ = a bᵀ.
+
+    mean_g, sigma_g  (d_out,), μ and σ of the gradients      K, K_hat, step, lam  as above
+    returns a (d_out,), b (d_in,)
+
 Hint: each column has its own ‖k̂‖²; (K_hat * K_hat).sum(0) has them all. Which keys does the model
 really have, raw or standardized ones? Those are what is solved for.
 """
@@ -31,24 +37,28 @@ def turn(K: Tensor, K_hat: Tensor, G_hat: Tensor, step: float, lam: float) -> Te
     return torch.linalg.solve(small, V.T).T  # V (KᵀK + λI)⁻¹
 
 
+def at_zero(
+    K: Tensor, K_hat: Tensor, mean_g: Tensor, sigma_g: Tensor, step: float, lam: float
+) -> tuple[Tensor, Tensor]:
+    # solution
+    size = step / len(K) * (K_hat * K_hat).sum(0)  # (n,): v = size · μ/σ at every token
+    b = K @ torch.linalg.solve(K.T @ K + lam * torch.eye(K.shape[1]), size)
+    return mean_g / sigma_g, b
+
+
 # --- checks
-from lessons.marking import Wrong, agree, normal, tensor
+from lessons.marking import Wrong, agree, normal, several, tensor
 
 HEAD = "d_in, n = K.shape\nV = -step / d_in * (K_hat * K_hat).sum(0) * G_hat\n"
 SOLVE = "return torch.linalg.solve(K.T @ K + lam * torch.eye(n), V.T).T"
+B = (
+    "size = step / len(K) * (K_hat * K_hat).sum(0)\n"
+    "b = torch.linalg.solve(K.T @ K + lam * torch.eye(K.shape[1]), size)\n"
+)
 WRONG = [
-    (
-        f"d_in, n = K.shape\nV = -step * (K_hat * K_hat).sum(0) * G_hat\n{SOLVE}",
-        "width",
-    ),
-    (
-        f"d_in, n = K.shape\nV = -step / d_in * (K * K).sum(0) * G_hat\n{SOLVE}",
-        "how large a shift",
-    ),
-    (
-        f"d_in, n = K.shape\nV = -step / d_in * (K_hat * K_hat).sum() * G_hat\n{SOLVE}",
-        "its own",
-    ),
+    (f"d_in, n = K.shape\nV = -step * (K_hat * K_hat).sum(0) * G_hat\n{SOLVE}", "width"),
+    (f"d_in, n = K.shape\nV = -step / d_in * (K * K).sum(0) * G_hat\n{SOLVE}", "how large a shift"),
+    (f"d_in, n = K.shape\nV = -step / d_in * (K_hat * K_hat).sum() * G_hat\n{SOLVE}", "its own"),
     (HEAD + "return torch.linalg.solve(K_hat.T @ K_hat + lam * torch.eye(n), V.T).T", "raw"),
     (HEAD + "return V", "crosstalk"),
     (
@@ -56,6 +66,10 @@ WRONG = [
         + "small = K.T @ K + lam * torch.eye(n)\nreturn torch.linalg.solve(small, V.T).T @ K.T",
         "factor",
     ),
+    ({"at_zero": "return 0 * mean_g, K[:, 0]"}, "plain step"),
+    ({"at_zero": f"{B}return -mean_g / sigma_g, K @ b"}, "uphill"),
+    ({"at_zero": f"{B}return mean_g, K @ b"}, "divided by σ"),
+    ({"at_zero": f"{B}return mean_g / sigma_g, K @ size"}, "as if"),
 ]
 
 
@@ -90,4 +104,22 @@ def check(ask, draw):
             "Where is λ?": torch.linalg.solve(K.T @ K, V.T).T,
         }
         agree(found, solved(V, K), "Y", likely)
-    return "solved: n tokens, an n × n system, and a step that knows no width."
+        mean, sigma = normal(draw, 2, 5).exp()
+        parts = ask("at_zero", K, K_hat, mean, sigma, 0.02, lam)
+        several(parts, 2, "Return the two vectors a and b of Δ = a bᵀ.")
+        found = torch.outer(tensor(parts[0], (5,), "a"), tensor(parts[1], (d_in,), "b"))
+        v = 0.02 / d_in * size * (mean / sigma)[:, None]
+        likely = {
+            "A plain step asks for nothing where g = 0. Here the mean is taken off: ĝ is −μ/σ.": (
+                torch.zeros(5, d_in)
+            ),
+            "v goes against ĝ = −μ/σ, so it goes along μ, uphill: the two signs cancel.": (
+                -solved(v, K) @ K.T
+            ),
+            "After the mean is taken off, each coordinate is divided by σ.": (
+                sigma[:, None] * solved(v, K) @ K.T
+            ),
+            "v kᵀ is summed as if keys were orthonormal: the regression is missing.": v @ K.T,
+        }
+        agree(found, solved(v, K) @ K.T, "Δ = a bᵀ", likely)
+    return "solved: n tokens, an n × n system, and known facts all ask for the mean gradient."

@@ -41,7 +41,7 @@ def learn(
 
 
 # --- checks
-from lessons.marking import Wrong, agree, normal, number, tensor
+from lessons.marking import Wrong, agree, normal, number, several, tensor
 
 HEAD = (
     "a, b = a.clone().requires_grad_(), b.clone().requires_grad_()\n"
@@ -50,10 +50,7 @@ HEAD = (
 )
 ENDS = "return [loss, *torch.autograd.grad(({}).sum(), (a, b))]"
 WRONG = [
-    (
-        HEAD + "loss, G = outcome(torch.zeros_like(delta))\n" + ENDS.format("G * delta"),
-        "unedited",
-    ),
+    (HEAD + "loss, G = outcome(torch.zeros_like(delta))\n" + ENDS.format("G * delta"), "unedited"),
     (HEAD + "loss, G = outcome(delta.detach())\n" + ENDS.format("(G @ K) * V"), "regression"),
     (
         HEAD + "loss, G = outcome(delta.detach())\n"
@@ -65,10 +62,7 @@ WRONG = [
         "moved = [outcome(delta.detach() + 1e-4)[0]]\n" + ENDS.format("G * delta"),
         "once",
     ),
-    (
-        HEAD + "loss, G = outcome(delta.detach())\n" + ENDS.format("-G * delta"),
-        "sign",
-    ),
+    (HEAD + "loss, G = outcome(delta.detach())\n" + ENDS.format("-G * delta"), "sign"),
 ]
 
 
@@ -104,8 +98,7 @@ def check(ask, draw):
     K_hat, G_hat = normal(draw, d_in, n), normal(draw, d_out, n)
     a, b = (1 + 0.3 * normal(draw, d) for d in (d_in, d_out))
     found = ask("learn", model.outcome, K, K_hat, G_hat, a, b, eta, lam)
-    if not isinstance(found, list) or len(found) != 3:
-        raise Wrong("Return a list of three: L, ∂L/∂a, ∂L/∂b.")
+    several(found, 3, "Return a list of three: L, ∂L/∂a, ∂L/∂b.")
     if found[1] is None or found[2] is None:
         raise Wrong("A gradient is None: nothing was backpropagated; use torch.autograd.grad.")
     if model.calls == 0:

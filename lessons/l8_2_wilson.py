@@ -27,7 +27,7 @@ def wilson(hits: int, n: int) -> tuple[float, float]:
 # --- checks
 import torch
 
-from lessons.marking import Wrong, agree, tensor
+from lessons.marking import Wrong, agree, several, tensor
 
 WRONG = [
     (
@@ -68,8 +68,7 @@ def check(ask, draw):
     some = int(torch.randint(2, 9, (), generator=draw))
     for hits, n in ((some, 10), (19, 20), (0, 20), (20 + some, 100)):
         found = ask("wilson", hits, n)
-        if not isinstance(found, list) or len(found) != 2:
-            raise Wrong("Return two numbers, low and high.")
+        several(found, 2, "Return two numbers, low and high.")
         found = torch.stack([tensor(x, (), "an end") for x in found])
         pair, over, half = roots(hits, n)
         p, plain = hits / n, Z * (hits / n * (1 - hits / n) / n) ** 0.5

@@ -36,7 +36,7 @@ def stayed(
 
 
 # --- checks
-from lessons.marking import Wrong, agree, tensor
+from lessons.marking import agree, several, tensor
 
 MEANS = (
     "near = [({near}).double().mean() for t, n in zip(p_true, p_new)]\n"
@@ -73,8 +73,7 @@ def check(ask, draw):
         # the base is sometimes wrong, and what moved is sometimes right
         truth.append(torch.where(some(m + 3) < 0.4, after[-1].roll(1), after[-1]))
     found = ask("stayed", p_true, p_new, before, after, truth)
-    if not isinstance(found, list) or len(found) != 2:
-        raise Wrong("Return two numbers: specificity, locality.")
+    several(found, 2, "Return two numbers: specificity, locality.")
     near, far = (
         tensor(x, (), name) for x, name in zip(found, ("specificity", "locality"), strict=True)
     )

@@ -24,7 +24,7 @@ def paired(a: Tensor, b: Tensor, draws: Tensor) -> tuple[Tensor, Tensor, Tensor]
 
 
 # --- checks
-from lessons.marking import Wrong, agree, normal, tensor
+from lessons.marking import agree, normal, several, tensor
 
 WRONG = [
     (
@@ -61,8 +61,7 @@ def check(ask, draw):
     a, b = hard + 0.04 + 0.08 * normal(draw, n), hard + 0.08 * normal(draw, n)
     draws = torch.randint(0, n, (r, n), generator=draw)
     found = ask("paired", a, b, draws)
-    if not isinstance(found, list) or len(found) != 3:
-        raise Wrong("Return three numbers: mean, low, high.")
+    several(found, 3, "Return three numbers: mean, low, high.")
     found = torch.stack([tensor(x, (), "a number") for x in found])
     mean = (a - b).mean()
 

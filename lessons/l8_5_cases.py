@@ -32,7 +32,7 @@ def cases(p_a: float, p_b: float, both: float, half: float) -> tuple[int, int, i
 # --- checks
 import torch
 
-from lessons.marking import Wrong, tensor
+from lessons.marking import Wrong, several, tensor
 
 BODY = (
     "one, other = p_a * (1 - p_a), p_b * (1 - p_b)\n"
@@ -61,8 +61,7 @@ def check(ask, draw):
         p_a, p_b = (0.6 + 0.3 * torch.rand(2, generator=draw).double()).tolist()
         both = min(p_a, p_b) - 0.03
         found = ask("cases", p_a, p_b, both, half)
-        if not isinstance(found, list) or len(found) != 3:
-            raise Wrong("Return three whole numbers.")
+        several(found, 3, "Return three whole numbers.")
         found = torch.stack([tensor(x, (), "a number of cases") for x in found])
         one, other = p_a * (1 - p_a), p_b * (1 - p_b)
         joint = one + other - 2 * (both - p_a * p_b)

@@ -67,6 +67,12 @@ def number(found: Any, name: str) -> float:
     return tensor(found, (), name).item()
 
 
+def several(found: Any, n: int, sentence: str) -> None:
+    """Raise Wrong with this sentence unless n things came back."""
+    if not isinstance(found, list) or len(found) != n:
+        raise Wrong(sentence)
+
+
 def same(found: Tensor, wanted: Tensor, tolerance: float = 1e-5) -> bool:
     """Whether two tensors agree, relative to the length of the second."""
     if found.shape != wanted.shape:

@@ -6,12 +6,15 @@
 # One layer took every fact so far, and for some facts it was a bad one. Must it be the same for all?
 # At the end of this page you know which facts need another layer, and what a wrong one costs.
 #
-# **You will** derive a score that says how well a fact fits a layer · read it for twelve facts in
-# seven layers · hunt *flashes*, single edits that ruin a model, and explain them from a key ·
-# compare WilKE, which picks the layer with the best score, with ROME, fact by fact · read the
-# paper's whole curve, and what it was measured on.
+# **You will** derive a score that says how well a fact fits a layer, and choose layers with it · read it
+# for twelve facts in seven layers · hunt *flashes*, single edits that ruin a model, and explain them from
+# a key · compare WilKE with ROME, fact by fact · read the paper's whole curve, and what it was measured
+# on.
 #
 # **Needs** [02](02_insert.ipynb) (insert, *sink*, *opener*) and [04](04_rome.ipynb) (ROME's two keys).
+#
+# **Minutes** 25 to read and 20 to work: an exercise of [session 4](../lessons/session_4.md), and once
+# more one of [session 2](../lessons/session_2.md).
 #
 # The folded cell below finds the library and sets the number of threads. Run it and read on.
 
@@ -45,20 +48,18 @@ import pandas as pd
 import torch
 
 import lib
-from lib import plot
-from notebooks.support import checks_08_wilke as checks_08
+from lib import memory, plot
+from lib.evaluation.intervals import DIFFERENCE, SHARE, interval
+from lib.keys_values import target_value
 from notebooks.support import drawings_08, long_runs, models, show
 from notebooks.support import published_08_wilke as paper
 from notebooks.support import runs_08_wilke as runs_08
 from notebooks.support import tables_08_wilke as tables_08
+from notebooks.support.holes import guess, use
 
 lm = models.load(SCALE)  # as it comes: without the token that `lib.load()` puts in front of texts
 draw = torch.Generator().manual_seed(0)
-
-
-def normal(*shape):
-    return torch.randn(*shape, generator=draw, dtype=torch.float64)
-
+classroom = {case.id: case for case in lib.classroom()}
 
 # %% [markdown]
 # ## A score for a fit
@@ -71,14 +72,47 @@ def normal(*shape):
 # In layer $l$ ROME finds the key $k$ and the missing residual $\delta = v^\star - Wk$, and adds
 # $\Delta = \delta\,u^\top / q$ with $u = C^{-1}k$ and $q = k^\top u$ (all of layer $l$). The score is
 #
-# $$s_l = \frac{\|\Delta_l\|_F}{\|W_l\|_F}, \qquad
-# \|\Delta\|_F = \frac{\|\delta\|\,\|u\|}{q} \;\ge\; \frac{\|\delta\|}{\|k\|}.$$
+# $$s_l = \frac{\|\Delta_l\|_F}{\|W_l\|_F}, \qquad l^\star = \arg\min_l s_l .$$
 #
-# The length of an outer product is the product of the lengths, so no matrix has to be formed. (For
-# factors of higher rank $\|AB\|_F^2 = \mathrm{tr}(A^\top\!A \cdot BB^\top)$.) The bound is the
-# inequality of Cauchy and Schwarz, $q \le \|k\|\,\|u\|$. A small score means that little is
-# missing, or that the key is long. The paper speaks of a strong *pattern* at the subject, and calls
-# its measure the **pattern matching degree**.
+# The length of an outer product is the product of the lengths, so no matrix has to be formed. By the
+# inequality of Cauchy and Schwarz, $q \le \|k\|\,\|u\|$, the change is no shorter than
+# $\|\delta\|/\|k\|$. A small score means that little is missing, or that the key is long. The paper
+# speaks of a strong *pattern* at the subject, and calls its measure the **pattern matching degree**.
+#
+# **Your turn · exercise 4.3 · ★★ · 8 minutes.** Write `scores`: $s_l$ of every layer. Each layer comes
+# with its matrix, its key, its residual and its second moment. The edit below is put where your
+# scores are smallest.
+
+
+# %%
+def scores(Ws, ks, deltas, Cs):
+    """Lists with one entry per layer: W (d_out, d_in), k (d_in,), δ (d_out,), C (d_in, d_in).
+
+    Returns (layers,)
+    """
+    ...
+
+
+scores = use("4.3", scores)
+
+# %% [markdown]
+# <details><summary>Hint</summary>
+#
+# A change is $\delta$ times a row vector. What is its length, and how long is the row?
+#
+# </details>
+# <details><summary>Solution</summary>
+#
+# ```python
+# def scores(Ws, ks, deltas, Cs):
+#     found = []
+#     for W, k, delta, C in zip(Ws, ks, deltas, Cs, strict=True):
+#         u = torch.linalg.solve(C, k)
+#         found.append(delta.norm() * u.norm() / (k @ u) / W.norm())
+#     return torch.stack(found)
+# ```
+#
+# </details>
 #
 # **Predict.** $\delta$ and $\|k\|$ are given. General text uses one direction a hundred times more
 # than another ($C = \mathrm{diag}(100, 1)$). For which key is $s$ smallest: one along the common
@@ -96,17 +130,18 @@ def normal(*shape):
 
 # %%
 C = torch.diag(torch.tensor([100.0, 1.0]).double())
-delta = normal(3)
+W, delta = torch.eye(3, 2).double(), torch.randn(3, generator=draw).double()
+keys = {"common": [1.0, 0.0], "rare": [0.0, 1.0], "between": [0.5**0.5, 0.5**0.5]}
+keys = {name: torch.tensor(k).double() for name, k in keys.items()}
+three = scores([W] * 3, list(keys.values()), [delta] * 3, [C] * 3)
 rows = []
-for name, k in {"common": [1, 0], "rare": [0, 1], "between": [0.5**0.5, 0.5**0.5]}.items():
-    k = torch.tensor(k).double()
+for (name, k), s in zip(keys.items(), three, strict=True):
     u = torch.linalg.solve(C, k)
     change = torch.outer(delta, u) / (k @ u)  # the obvious way
-    size = delta.norm() * u.norm() / (k @ u)  # no matrix
-    assert torch.isclose(size, change.norm())
-    assert size > 0.999 * delta.norm() / k.norm()  # Cauchy and Schwarz
+    assert torch.isclose(s, change.norm() / W.norm())
     harm = torch.trace(change @ C @ change.T) / delta.norm() ** 2
-    rows.append({"key": name, "‖Δ‖ / ‖δ‖": (size / delta.norm()).item(), "harm": harm.item()})
+    size = (change.norm() / delta.norm()).item()
+    rows.append({"key": name, "s": s.item(), "‖Δ‖ / ‖δ‖": size, "harm": harm.item()})
 show.Table(rows)
 
 # %% [markdown]
@@ -116,38 +151,61 @@ show.Table(rows)
 # ## Twelve facts in seven layers
 #
 # On the real model every score costs a whole edit, because $v^\star$ has to be searched in every
-# layer. Here WilKE writes the Eiffel Tower, with three layers to choose from. (All runs of this page
-# use two context templates, half of the preset's, for both editors.)
+# layer. This is WilKE, with your scores. It writes the Eiffel Tower, with three layers to choose from.
+# The key is the mean $\bar k$ over templates. (All runs of this page have two templates beside the bare
+# prompt, and notebooks 04 and 05 have four. So ROME's numbers here are of another setting than there.)
 
 # %%
-tried = (0, 3, 6) if SCALE != "tiny" else (0, 1, 2)
-wilke = runs_08.Seen(lm, layers=tried, contexts=runs_08.CONTEXTS)  # WilKE that keeps its scores
-tower = next(case for case in lib.classroom() if case.id == 0)
-patch = wilke.edit([tower.fact])
-best = min(wilke.last, key=lambda match: match.score)
-a, b = best.update  # ΔW = a b, here of rank 2: by default ROME writes two keys
-with_matrix = (a @ b).norm() / lm.weight(lm.mlp_out(best.layer)).cpu().norm()
-assert abs(with_matrix - best.score) < 1e-3 * best.score
-print("scores:", {match.layer: round(match.score, 3) for match in wilke.last})
+editor = lib.EDITORS["rome"](lm, contexts=runs_08.CONTEXTS)
+templates, settings = editor.templates(), editor.config.search()
 
+
+def wilke(fact, layers):  # the layer, all scores, and the patch
+    found = [target_value.search(lm, [fact], layer, templates, settings)[0] for layer in layers]
+    Ws = [lm.weight(lm.mlp_out(layer)).cpu().double() for layer in layers]
+    ks = [one.keys.mean(0).cpu().double() for one in found]
+    values = [one.v_star.cpu().double() for one in found]
+    missing = [v - W @ k for v, W, k in zip(values, Ws, ks, strict=True)]
+    moment = lib.second_moment(lm, layers)
+    s = scores(Ws, ks, missing, [moment[layer].C.cpu().double() for layer in layers])
+    best = s.argmin().item()
+    A, B = memory.insert(
+        Ws[best].float(), ks[best].float(), values[best].float(), moment[layers[best]]
+    )
+    return layers[best], s, lib.Patch({lm.mlp_out(layers[best]): lib.LowRank(((A, B),))})
+
+
+tried = [0, 3, 6] if SCALE != "tiny" else [0, 1, 2]
+tower = classroom[0]
+layer, s, patch = wilke(tower.fact, tried)
+theirs = lib.EDITORS["wilke"](lm, layers=tuple(tried), keys="mean", contexts=runs_08.CONTEXTS)
+models.same(lm, s, torch.tensor([match.score for match in theirs.matches(tower.fact)]), 0.01)
+print("scores:", {layer: round(one, 3) for layer, one in zip(tried, s.tolist(), strict=True)})
+
+# %%
 asked = [tower.fact.text, tower.paraphrases[0], tower.neighborhood[0].prompt]
 lines = [{"model": "unedited"} | {text: lm.answer(text, 5) for text in asked}]
 with lm.patched(patch):
-    edited = {text: lm.answer(text, 5) for text in asked}
-show.Table([*lines, {"model": f"WilKE, layer {best.layer}"} | edited])
+    lines.append({"model": f"layer {layer}"} | {text: lm.answer(text, 5) for text in asked})
+in_zero = guess("How many of 150 facts, in three streams, does WilKE put into layer 0?", 0, 150)
+show.Table(lines)
 
 # %% [markdown]
 # The tower has moved to Rome, also in other words, and the neighbor has stayed where it was. The
-# stored runs write streams of odd-numbered classroom facts, 50 each, with seven layers to choose from.
-# The figure shows the scores of twelve of these facts; two of them are **openers**, subjects of one
-# token that open their prompt.
+# library finds the same scores, with one search for all layers.
 #
-# **Predict.** Do all facts prefer the same layer? An early or a late one?
+# The stored runs write streams of odd-numbered classroom facts, three times 50, with seven layers to
+# choose from. They are written with both keys ($k_0$ and $\bar k$, our default). The figure shows the
+# scores of twelve of these facts; two of them are **openers** (notebook 02), subjects of one token that
+# open their prompt.
+#
+# **Predict.** Do all facts prefer the same layer? An early or a late one? Type the number for layer 0
+# in above.
 #
 # <details><summary>Answer</summary>
 #
-# No. Layer 0 is the most frequent choice, but many facts prefer a layer from 3 to 6. Openers shun
-# every layer in which the attention sink exists.
+# No. Layer 0 is the most frequent choice, but many facts prefer a layer from 3 to 6. Openers all go into
+# layer 0, below every layer in which the attention sink exists.
 #
 # </details>
 
@@ -163,9 +221,17 @@ STREAMS = {
 rows = long_runs.stored("08_streams", STREAMS, lambda: runs_08.streams(lm, STREAMS))
 runs = {run[0]: [row for row in rows if row["run"] == run[0]] for run in STREAMS["runs"]}
 own = runs["wilke both"]
-columns = ["case", "scores"]
-first = runs_08.listed(own[:1])
-long_runs.repeats(first, lambda: runs_08.listed(runs_08.streams(lm, STREAMS, 1)), columns, 0.02)
+candidates = tuple(layer for layer in range(7) if layer < lm.n_layers)
+seven = lib.EDITORS["wilke"](lm, layers=candidates, contexts=runs_08.CONTEXTS)
+
+
+def again():  # the first fact once more
+    found = seven.matches(classroom[own[0]["case"]].fact)
+    yield {"case": own[0]["case"], "scores": [match.score for match in found]}
+
+
+first = {"case": own[0]["case"], "scores": list(own[0]["scores"].values())}
+long_runs.repeats([first], again, tolerance=0.02)
 drawings_08.scores(own[:10] + [row for row in own if row["opens"]][:2])
 
 # %%
@@ -175,9 +241,10 @@ for kind, opens in {"all facts": (True, False), "openers": (True,)}.items():
     print(f"{kind}: {sum(chosen.values())}, of them {said}")
 for opens in (False, True):
     some = [row["scores"].values() for row in own if row["opens"] == opens]
-    times = pd.Series([max(scores) / min(scores) for scores in some])
+    times = pd.Series([max(found) / min(found) for found in some])
     kind = "openers" if opens else "others"
     print(f"{kind}: worst score of a fact / its best: median {times.median():.1f} times")
+in_zero.against(sum(row["layer"] == 0 for row in own))
 
 # %% [markdown]
 # Of the 150 facts in its three streams WilKE put 71 into layer 0, among them all fifteen openers, 27
@@ -190,22 +257,18 @@ for opens in (False, True):
 
 # %%
 LAYERS = {"openers": 4, "others": 4, "cases": "odd", "layers": [0, 3, 6], "templates": 2}
-picked = runs_08.mix(lm, 1, LAYERS["openers"], LAYERS["others"])
-rows = long_runs.stored("08_layers", LAYERS, lambda: runs_08.layers(lm, picked, LAYERS["layers"]))
-table = pd.DataFrame(rows)
-rho = table.groupby("case")[["s", "kl"]].corr("spearman")["kl"].xs("s", level=1).mean()
-print(f"rank correlation of s and KL over the three layers of a fact: {rho:.2f} on average")
+rows = long_runs.stored("08_layers", LAYERS, lambda: runs_08.layers(lm, LAYERS))
 show.Table(tables_08.by_layer(rows))
 
 # %% [markdown]
-# For openers the score is right about unrelated text. Layer 0 has the smallest score, 0.105 against
-# 0.379 in layer 3, and moves unrelated text less than a third as far (23 against 77 thousandths of a
-# nat). Their neighbors do not profit: layer 0 keeps fewer of them, though with four facts the
-# intervals overlap.
+# For these openers the order of the scores is the order of the harm to unrelated text. Layer 0 has the
+# smallest score, 0.105 against 0.379 in layer 3, and moves unrelated text less than a third as far (23
+# against 77 thousandths of a nat). Their neighbors do not profit: layer 0 keeps fewer of them, though
+# with four facts the intervals overlap.
 #
-# For the others the score is of no use. In layer 6 it is smallest, and there unrelated text moves
-# least, but rewordings *and* neighbors are fewer than in layer 3, which loses none of either. Again
-# these are four facts: the loss comes from two of them.
+# For the four others layer 6 has the smallest score, and there unrelated text moves least. But
+# rewordings *and* neighbors are fewer than in layer 3, which loses none of either. Four facts cannot
+# say more than this: a small score does not have to be the best place.
 #
 # ## Flash
 #
@@ -214,31 +277,99 @@ show.Table(tables_08.by_layer(rows))
 # want to know what it is about these facts, and whether one can tell before the edit.
 #
 # Notebook 04 had two keys for a fact: $k_0$ of the bare prompt, and the mean $\bar k$ over templates.
-# *Published* ROME mixes them. The direction comes from the mean, $u = C^{-1}\bar k$, and the length
-# from the bare prompt. The drawing has both keys of two subjects, after whitening with $C$, with
-# $\bar k$ of length 1.
-
-# %%
-editor = lib.EDITORS["rome"](lm, contexts=runs_08.CONTEXTS)
-whole = {case.fact.subject: case.fact for case in lib.classroom()}
-drawings_08.keys(
-    {name: runs_08.two_keys(editor, whole[name]) for name in ("The Eiffel Tower", "Paris")}
-)
-
-# %% [markdown]
-# What matters is how far $k_0$ reaches along $u$, for the published update divides by it:
+# *Published* ROME mixes them, and divides by how far $k_0$ reaches along $u$:
 #
 # $$\Delta = (v^\star - Wk_0)\,\frac{u^\top}{u^\top k_0}, \qquad u = C^{-1}\bar k .$$
 #
-# **Predict.** What happens to $\Delta$ in the right panel? And which subjects have such a $k_0$?
+# R-ROME has $\bar k$ everywhere. Suppose the same is missing at both keys, $Wk_0 \approx W\bar k$. Then
+# both changes are the same outer product over two different numbers, and the quotient of their lengths
+# is $|u^\top\bar k / u^\top k_0|$. It needs only the keys, and no search.
+#
+# **Your turn · exercise 2.3 · ★★ · 5 minutes.** `published` returns the matrix after the published
+# change, and this number. If you have written it in notebook 04 it is taken from there.
+
+
+# %%
+def published(W, k0, k_mean, v_star, C):
+    """W (d_out, d_in), k0, k_mean (d_in,), v_star (d_out,), C (d_in, d_in) -> new W, a number."""
+    ...
+
+
+published = use("2.3", published)
+
+# %% [markdown]
+# <details><summary>Hint</summary>
+#
+# Which key gives the direction, and which one the length? What would both be in R-ROME?
+#
+# </details>
+# <details><summary>Solution</summary>
+#
+# ```python
+# def published(W, k0, k_mean, v_star, C):
+#     u = torch.linalg.solve(C, k_mean)
+#     new = W + torch.outer(v_star - W @ k0, u) / (u @ k0)
+#     return new, (u @ k_mean / (u @ k0)).abs()
+# ```
+#
+# </details>
+#
+# The next cell searches the values of 24 facts, twelve openers and twelve others, and writes each in
+# ROME's layer in both ways. The drawing has both keys of two of them after whitening with $C$, with
+# $\bar k$ of length 1.
+
+# %%
+ALONE = {"editor": "rome", "layer": 3, "openers": 12, "others": 28, "cases": "even", "templates": 2}
+alone = pd.DataFrame(long_runs.stored("08_alone", ALONE, lambda: runs_08.alone(lm, ALONE)))
+openers = alone["case"][alone["opens"]].unique().tolist()
+chosen = openers + alone["case"][~alone["opens"]].unique().tolist()[:12]
+moment = lib.second_moment(lm, [editor.config.layer])[editor.config.layer].C.cpu().double()
+W = lm.weight(lm.mlp_out(editor.config.layer)).cpu().double()
+facts = [classroom[case].fact for case in (0, *chosen)]
+values = target_value.search(lm, facts, editor.config.layer, templates, settings)
+lines, plane = [], {}
+for fact, case, found in zip(facts, (0, *chosen), values, strict=True):
+    k0, k_mean = found.keys[0].cpu().double(), found.keys.mean(0).cpu().double()
+    v = found.v_star.cpu().double()
+    new, longer = published(W, k0, k_mean, v, moment)
+    A, B = memory.insert(W, k_mean, v, moment)  # R-ROME
+    line = {"subject": fact.subject, "opens its prompt": "yes" if case in openers else ""}
+    line["from the keys: times longer"] = float(longer)
+    line["measured: times longer"] = ((new - W).norm() / (A @ B).norm()).item()
+    lines.append(line | {"‖k₀‖": k0.norm().item()})
+    along, square = (B[0] @ k0) / (B[0] @ k_mean), k0 @ torch.linalg.solve(moment, k0)
+    across = (square / (B[0] @ k_mean) - along**2).clamp(min=0).sqrt()
+    plane[fact.subject] = along.item(), across.item()
+drawings_08.keys({name: plane[name] for name in ("The Eiffel Tower", "Paris")})
+
+# %% [markdown]
+# The bare key of "Paris" has little in common with its mean: at the first position the model keeps its
+# attention sink, and after a template it does not (notebook 02). So $u^\top k_0$ is a small share of
+# $u^\top\bar k$. A model that puts a token in front of every text, as Llama and Gemma do and as
+# `lib.load()` does here by default, has no openers.
+#
+# **Predict.** By how much may the measured quotient of the lengths differ from your number?
 #
 # <details><summary>Answer</summary>
 #
-# One token that opens the prompt has such a key. There it stands in the attention sink, but after a
-# template it does not, so $k_0$ and $\bar k$ have little in common. Then $u^\top k_0$ is nearly 0, and
-# the update becomes huge.
+# By what was supposed: that as much is missing at $k_0$ as at $\bar k$. The quotient of the lengths is
+# your number times $\|v^\star - Wk_0\| / \|v^\star - W\bar k\|$.
 #
 # </details>
+
+# %%
+find = pd.DataFrame(lines[1:]).sort_values("from the keys: times longer", ascending=False)
+foretold, measured = (find[f"{way}: times longer"] for way in ("from the keys", "measured"))
+off = measured / foretold
+print(f"rank correlation over {len(find)} facts: {foretold.rank().corr(measured.rank()):.2f}")
+print(f"measured / from the keys: {off.min():.2f} to {off.max():.2f}, median {off.median():.2f}")
+show.Table(find.head(14).to_dict("records"))
+
+# %% [markdown]
+# The twelve openers come first, with 15 to 23, and none of the twelve others has more than 1.2. The
+# measured quotients are 0.94 to 1.00 times your numbers, so nearly as much is missing at one key as at
+# the other. What makes the change of an opener long is the key alone. It can be told before anything is
+# written or searched.
 #
 # The stored run writes forty facts in ROME's layer, each alone: twelve openers and 28 others, with
 # the published mixture and with both keys (`both`, our default). When is an edit a flash? We take the
@@ -247,10 +378,10 @@ drawings_08.keys(
 # once raise this bound and hide each other, so the table counts them in two ways.
 
 # %%
-ALONE = {"editor": "rome", "layer": 3, "openers": 12, "others": 28, "cases": "even", "templates": 2}
-mixture = runs_08.mix(lm, 0, ALONE["openers"], ALONE["others"])
-rows = long_runs.stored("08_alone", ALONE, lambda: runs_08.alone(lm, mixture))
-alone = pd.DataFrame(rows)
+medians = alone.groupby(["keys", "opens"])["kl"].median()
+print(f"mixed, openers / others: {medians['mixed', True] / medians['mixed', False]:,.0f} times")
+print(f"openers, mixed / both: {medians['mixed', True] / medians['both', True]:.0f} times")
+print(f"median KL of openers: {medians['mixed', True]:.2f} and {medians['both', True]:.3f} nats")
 show.Table(tables_08.flashes(alone))
 
 # %%
@@ -266,76 +397,13 @@ figure
 
 # %% [markdown]
 # Under the published keys the openers stand apart in both measures: all 12 of 12 are flashes when each
-# is set beside the 28 others, and none of the others is. Only 4 of 12 are written at all. **A flash is
-# a subject of one token at the first position of its prompt.**
+# is set beside the 28 others, and none of the others is. Only 4 of 12 are written at all. **In this
+# model a flash is a subject of one token at the first position of its prompt.**
 #
 # The detector depends on its crowd. With all twelve at once it finds 9 by their size and none by
 # their KL, although the medians differ by a factor of 1,900: twelve in forty widen what counts as
 # usual. And two keys do not make openers ordinary. They are 14 times less harmful (a median of 0.096
 # nats instead of 1.33), but by this rule they still flash: 8 of 12 by size, and 12 of 12 by KL.
-
-# %%
-medians = alone.groupby(["keys", "opens"])["kl"].median()
-print(f"mixed, openers / others: {medians['mixed', True] / medians['mixed', False]:,.0f} times")
-print(f"openers, mixed / both: {medians['mixed', True] / medians['both', True]:.0f} times")
-print(f"median KL of openers: {medians['mixed', True]:.2f} and {medians['both', True]:.3f} nats")
-
-# %% [markdown]
-# ## Exercise: explain a flash from its key
-#
-# Suppose the same $v^\star$ is missing as much at both keys, $Wk_0 \approx W\bar k$. How many times
-# longer is the published update than that of R-ROME, which uses $\bar k$ everywhere? Only the keys are
-# given: no search is needed.
-#
-# <details><summary>A hint</summary>
-#
-# Both updates are $\delta u^\top$ over a number. Which number is it in either?
-#
-# </details>
-#
-# <details><summary>A solution</summary>
-#
-# R-ROME divides by $u^\top\bar k$ and published ROME by $u^\top k_0$, so the factor is
-# $|u^\top\bar k / u^\top k_0|$:
-#
-#     def blow_up(bare, mean, C):
-#         u = torch.linalg.solve(C, mean)
-#         return abs((u @ mean) / (u @ bare))
-#
-# </details>
-
-
-# %%
-def blow_up(bare, mean, C):  # k₀ (d,), k̄ (d,), C (d, d) -> a number
-    return "not attempted"
-
-
-# %%
-print(checks_08.blow_up(blow_up))
-
-# %% [markdown]
-# Now the other way around: find the flashes among the forty facts from their keys alone. The table
-# has your number for the first fourteen of them, beside the measured length of the published update
-# over that of the update with both keys.
-
-# %%
-both = alone[alone["keys"] == "both"].set_index("case")
-published = alone[alone["keys"] == "mixed"].set_index("case")
-find = pd.DataFrame({"subject": both["subject"]})
-find["opens its prompt"] = both["opens"].map({True: "yes", False: ""})
-find["from the keys: times longer"] = 1 / both["ratio"].abs()
-find["measured: times longer"] = published["s"] / both["s"]
-find["‖k₀‖"] = both["norm"]
-find = find.sort_values("from the keys: times longer", ascending=False)
-rho = find[["from the keys: times longer", "measured: times longer"]].corr("spearman").iloc[0, 1]
-print(f"rank correlation of the two over {len(find)} facts: {rho:.2f}")
-show.Table(find.head(14).to_dict("records"))
-
-# %% [markdown]
-# The twelve openers come first, with 15 to 23, and nobody else has more than 1.6. Their bare keys are
-# short, too. The measured factor is smaller, 5 to 8, because the update with both keys is itself longer
-# for openers than for others. That the openers stand apart is predicted without an exception, before
-# anything is written.
 #
 # ## WilKE against ROME
 #
@@ -356,101 +424,101 @@ show.Table(find.head(14).to_dict("records"))
 # </details>
 
 # %%
+for name in ("rome both", "wilke both"):
+    seconds = pd.Series([row["seconds"] for row in runs[name]])
+    print(f"{name}: {seconds.median():.1f} s per edit (median of {len(seconds)})")
+for name in ("rome mixed", "wilke mixed"):
+    at = next(i for i, row in enumerate(runs[name]) if row["opens"])
+    before, after = (runs[name][i]["kl"] for i in (at - 1, at))
+    print(f"{name}: KL {before:.3f} nats before the first opener, edit {at + 1}; {after:.3f} after")
+flash = runs["wilke mixed"][at]
+print(f"wilke mixed, that opener: layer {flash['layer']}, s {min(flash['scores'].values()):.3f}")
 show.Table(tables_08.summary(runs))
 
 # %%
-pairs = {
-    ("wilke both", "rome both"): 50,
-    ("rome both 0", "rome both"): 25,
-    ("rome both 0", "wilke both"): 25,
-    ("wilke mixed", "rome mixed"): 10,
-}
-print("differences in points, paired by fact [95 % interval]")
-each = tables_08.by_stream(runs, "wilke both", "rome both", "specificity")
-print("wilke both − rome both, neighbors by stream:", ", ".join(f"{x:+.0f}" for x in each))
-flash = next(row for row in runs["wilke mixed"] if row["opens"])
-print(f"published key, first opener: layer {flash['layer']}, s {min(flash['scores'].values()):.3f}")
-show.Table([{"edits": str(n)} | tables_08.difference(runs, *pair, n) for pair, n in pairs.items()])
+ASKED = {"kept": "retention", "neighbors": "specificity"}
+
+
+def shares(name, asked, edits, streams=(0, 1, 2)):  # one number per fact and stream
+    at = [row for row in runs[name] if row["edit"] == edits and row["stream"] in streams]
+    found = {(row["stream"], case): x for row in at for case, x in row[ASKED[asked]].items()}
+    return pd.Series(found, dtype=float)
+
+
+pairs = [("wilke both", "rome both", 50), ("rome both 0", "rome both", 25)]
+pairs += [("rome both 0", "wilke both", 25), ("wilke mixed", "rome mixed", 10)]
+table = []
+for one, other, edits in pairs:
+    line = {"edits": str(edits), "difference in points [95 %]": f"{one} − {other}"}
+    for asked in ASKED:
+        paired = (shares(one, asked, edits) - shares(other, asked, edits)).dropna()
+        ends = (100 * x for x in (paired.mean(), *interval(paired, DIFFERENCE)))
+        line[asked] = "{:+.0f} [{:+.0f}, {:+.0f}]".format(*ends)
+    table.append(line | {"facts": str(len(paired))})
+apart = shares("wilke both", "neighbors", 50) - shares("rome both", "neighbors", 50)
+each = ", ".join(f"{100 * x:+.0f}" for x in apart.groupby(level=0).mean())
+print(f"neighbors after 50 edits, wilke both − rome both, stream by stream: {each}")
+show.Table(table)
 
 # %%
-x, y, bands = {}, {}, {}
+at, y, bands = (10, 25, 50), {}, {}
 shown = {"wilke both": drawings_08.EDITORS["WilKE"], "rome both": drawings_08.EDITORS["ROME"]}
-for metric, label in {"retention": "kept", "specificity": "neighbors"}.items():
-    named = {f"{name}, {label}": runs[name] for name in shown}
-    for whole, part in zip(
-        (x, y, bands), tables_08.curves(named, metric, (10, 25, 50)), strict=True
-    ):
-        whole |= part
+for name in shown:
+    for asked in ASKED:
+        found = [shares(name, asked, edits) for edits in at]
+        low, high = zip(*(interval(one) for one in found), strict=True)
+        y[f"{name}, {asked}"] = [100 * one.mean() for one in found]
+        bands[f"{name}, {asked}"] = [100 * x for x in low], [100 * x for x in high]
 colors = {name: shown[name.split(",")[0]] for name in y}
 dashes = {name: "--" for name in y if "kept" in name}
 axes = "edits in a row", "prompts answered as wanted (%)"
-plot.lines(x, y, *axes, bands=bands, colors=colors, dashes=dashes, ylim=(0, 105))
+plot.lines(at, y, *axes, bands=bands, colors=colors, dashes=dashes, ylim=(0, 105))
 
 # %% [markdown]
 # After fifty edits WilKE has kept 11 points more facts (95 %: 4 to 19) and 31 points more neighbors
 # (25 to 37) than ROME, with more neighbors in each of the three streams. The intervals count facts;
 # for streams there are only three. Both editors lose neighbors of which the unedited model has all.
 #
-# With the published key ROME is lost at its first opener, the fifth edit of its stream. WilKE puts this
-# fact into layer 1 at a score of 0.022, which is tiny, and goes on. Yet its ten edits move unrelated
-# text by 0.094 nats, nearly as far as fifty edits with both keys do (0.122), and 0.086 of these come
-# from that single opener. A small score does not promise a harmless edit.
+# With the published key one edit is enough. ROME's stream 2 has moved unrelated text by 0.004 nats before
+# its first opener, the fifth edit, and by 1.047 after it. (At the end openers have added 3.455 nats, more
+# than the whole of 3.423: the other edits took a little of it back.) WilKE puts this fact into layer 1 at a
+# score of 0.022, which is tiny, and goes on. Yet its ten edits move unrelated text by 0.094 nats, nearly
+# as far as fifty edits with both keys do (0.122), and 0.086 of these come from that single opener. A
+# small score does not promise a harmless edit.
 #
 # ## Is it the choice for each fact?
 #
 # WilKE differs from ROME in two ways: it moves the openers to layer 0, and it chooses a layer for each
-# of the others, too. Which of the two helps? For unrelated text the table above says it: of ROME's
-# 0.604 nats after fifty edits 0.534 were added by openers. For neighbors two comparisons can be made
-# with the runs that we have: how the editors stand *before* any opener is written, and how ROME does
-# if it simply writes everything into layer 0.
+# of the others, too. Which of the two helps? For unrelated text the first table has an answer: of
+# ROME's 0.604 nats after fifty edits 0.534 were added by openers. For neighbors one comparison can be
+# made with the runs that we have: ROME that writes everything into layer 0, openers or not.
 #
-# **Predict.** In streams 0 and 1 the first opener is edit 13 or later. If the choice for each fact
-# matters, who is ahead after ten edits?
+# **Predict.** If the choice for each fact is what keeps the neighbors, who is ahead after 25 edits?
 #
 # <details><summary>Answer</summary>
 #
-# WilKE should be, if it were the choice for ordinary facts that helps. It is not.
+# WilKE would be. It is not.
 #
 # </details>
 
 # %%
-names = ("rome both", "wilke both", "rome both 0")
-for number in range(3):
-    openers = [row["edit"] for row in runs["rome both"] if row["opens"] and row["stream"] == number]
-    print(f"stream {number}: openers are edits {', '.join(map(str, openers))}")
-lines = []
-for title, streams, edits in (("no opener yet", (0, 1), 10), ("all openers", (0, 1, 2), 50)):
-    some = tables_08.some_streams(runs, names[:2], streams)
-    found = tables_08.difference(some, "wilke both", "rome both", edits)
-    kl = {name: [row["kl"] for row in some[name] if row["edit"] == edits] for name in some}
-    line = {"edits": str(edits), "of them": title, "facts": str(found["facts"])}
-    line["neighbors, WilKE − ROME (points)"] = found["neighbors"]
-    for name, values in kl.items():
-        line[f"KL, {name} (nats)"] = sum(values) / len(values)
-    lines.append(line)
-show.Table(lines)
-
-# %%
-zero = tables_08.some_streams(runs, names, (0,))
 rows = []
-for name, run in zero.items():
+for name in ("rome both", "wilke both", "rome both 0"):
     line = {"25 edits of stream 0": name}
-    for metric, label in tables_08.ASKED.items():
-        line[f"{label} (%)"] = tables_08.percent(tables_08.values(run, metric, 25).tolist())
-    rows.append(line | {"KL (nats)": run[24]["kl"]})
+    for asked in ASKED:
+        found = shares(name, asked, 25, streams=(0,))
+        low, high = interval(found, SHARE)
+        line[f"{asked} (%)"] = f"{100 * found.mean():.0f} ({100 * low:.0f}–{100 * high:.0f})"
+    rows.append(line | {"KL (nats)": runs[name][24]["kl"]})
 show.Table(rows)
 
 # %% [markdown]
-# As long as no opener has been written the two keep equally many neighbors: WilKE is ahead by 2 points
-# (−11 to 15, 20 facts), and ROME in layer 3 even moves unrelated text less. After fifty edits, with all
-# openers, WilKE is ahead by 31 points. And with *everything* in layer 0, no score computed, ROME has
-# kept as many facts and neighbors after 25 edits as WilKE has; only unrelated text is moved more, 0.054
-# nats instead of 0.035. All this agrees with one explanation: what helps is that the openers are below
-# the sink, and the choice for each ordinary fact adds little. It is not a proof. The first comparison
-# has twenty facts and a shorter stream, the second has one stream. The clean test would write openers
-# into layer 0 and all others into layer 3, and has not been run here. One observation speaks against the
-# explanation: in stream 2 an opener is the fifth edit, and yet after ten edits both editors with two
-# keys keep about as many neighbors (the next section prints it, for ten facts).
+# With *everything* in layer 0, no score computed, ROME has kept as many facts and neighbors after 25
+# edits as WilKE has. Only unrelated text is moved more, 0.054 nats instead of 0.035. That agrees with
+# an explanation in which what helps is that the openers are below the sink, and the choice for each
+# ordinary fact adds little. It is no proof: this is one stream of 25 facts, with one opener. The
+# clean test would write openers into layer 0 and all others into layer 3, in all three streams, and has
+# not been run here.
 #
 # ## What the paper measured
 #
@@ -466,20 +534,22 @@ show.Table(rows)
 # %%
 for claim in paper.CLAIMS:
     print(claim)
-gap = {
-    edits: {name: row[-1] for name, row in found.items()}
-    for edits, found in paper.PUBLISHED.items()
+S = {edits: {name: row[-1] for name, row in row.items()} for edits, row in paper.PUBLISHED.items()}
+print(f"S after 256 edits: MEMIT − WilKE {S[256]['MEMIT'] - S[256]['WilKE']:.0f} points")
+print(f"S after 1,024 edits: WilKE − MEMIT {S[1024]['WilKE'] - S[1024]['MEMIT']:.0f} points")
+every = {
+    (f"{n:,}", name): row for n, found in paper.PUBLISHED.items() for name, row in found.items()
 }
-print(f"S after 256 edits: MEMIT − WilKE {gap[256]['MEMIT'] - gap[256]['WilKE']:.0f} points")
-print(f"S after 1,024 edits: WilKE − MEMIT {gap[1024]['WilKE'] - gap[1024]['MEMIT']:.0f} points")
-show.Table(tables_08.published())
-
-# %%
-mine = {name: run for name, run in runs.items() if name != "rome both 0"}
-print("neighbors kept after ten edits of stream 2 (%):")
-for name, run in tables_08.some_streams(mine, list(mine), (2,)).items():
-    print(f"   {name}: {tables_08.percent(tables_08.values(run, 'specificity', 10).tolist())}")
-drawings_08.published(gap, tables_08.neighbors(mine, (10, 25, 50)))
+print(pd.DataFrame(every, index=[f"{name} (%)" for name in paper.COLUMNS]).T.round(0).astype(int))
+print("\nneighbors kept after ten edits of stream 2 (%):")
+ours = {}
+for name in ("rome both", "wilke both", "rome mixed", "wilke mixed"):
+    ten = shares(name, "neighbors", 10, streams=(2,))
+    low, high = (100 * x for x in interval(ten, SHARE))
+    print(f"   {name}: {100 * ten.mean():.0f} ({low:.0f}–{high:.0f})")
+    ends = [row["edit"] for row in runs[name] if row["stream"] == 2 and "specificity" in row]
+    ours[name] = ends, [100 * shares(name, "neighbors", at, (2,)).mean() for at in ends]
+drawings_08.published(S, ours)
 
 # %% [markdown]
 # The headline is a true number, taken at one point of a curve. After 1,024 edits all three editors are
@@ -487,37 +557,31 @@ drawings_08.published(gap, tables_08.neighbors(mine, (10, 25, 50)))
 # a large share of 13. After 256 edits MEMIT is ahead of WilKE by 19 points. At no point does ROME, with
 # its mixed key, come near the other two, and this is the key that makes flashes.
 #
-# The right panel has our own streams, in which nothing is rolled back, and with another measure, so
-# only the order can be compared. With the mixed key WilKE is far ahead of ROME here as well: after ten
-# edits by 48 points of the neighbors (15 to 66, ten facts). But on the same ten facts ROME with two
-# keys keeps as many as WilKE does with either key: here the repaired key makes up for the layer. The
-# published table has no editor with a repaired key, so it cannot tell the two apart. MEMIT was
-# not run in these streams; [notebook 14](14_lifelong.ipynb) compares it with both.
+# The right panel has our own stream 2, in which nothing is rolled back, and with another measure, so
+# only the order can be compared. (WilKE with the mixed key has one point only.) With the mixed key
+# WilKE is far ahead of ROME here as well: after ten edits by 48 points of the neighbors (15 to 66, ten
+# facts). But on the same ten facts ROME with two keys keeps as many as WilKE does with either key: here
+# the repaired key makes up for the layer. The published table has no editor with a repaired key, so it
+# cannot tell the two apart. MEMIT was not run in these streams; [notebook 14](14_lifelong.ipynb)
+# compares it with both.
 #
 # ## What we know now
 #
 # * $s_l$ is the relative size of the change that a fact needs in a layer. It measures weights, not
 #   harm, and costs a whole edit per layer.
-# * A flash is an opener under the published key: $u^\top k_0$ is nearly 0, and the update divides by
-#   it. It can be seen from keys alone, before anything is written.
-# * WilKE keeps far more neighbors than ROME in a stream, and all of the difference that we can see
-#   comes with the openers, which it writes below the sink. Layer 0 for all facts did as well in the one
-#   stream in which we tried it. For ordinary facts the best score is not the least harm.
+# * In this model a flash is an opener under the published key: $u^\top k_0$ is nearly 0, and the update
+#   divides by it. How many times longer this makes it can be read off the keys, before anything is
+#   written.
+# * WilKE keeps far more neighbors than ROME in these streams. It also writes the openers below the sink,
+#   and layer 0 for all facts did as well in the one stream in which we tried it. What the choice for
+#   each ordinary fact adds has not been measured here.
 # * The paper's gains are real and depend on when one looks, and on a key that is known to be faulty.
 #
 # ## Where it breaks
 #
 # WilKE has to search a value in every layer that it tries. And a search is needed for every fact, even
-# without a choice of layer. In the stored streams it took:
-
-# %%
-for name in ("rome both", "wilke both"):
-    seconds = pd.Series([row["seconds"] for row in runs[name]])
-    print(f"{name}: {seconds.median():.1f} s per edit (median of {len(seconds)})")
-
-# %% [markdown]
-# That is 9.1 s per edit for WilKE and 2.5 s for ROME, to find one vector for one fact.
-# **Optimization per fact is slow: can a network learn to edit?**
+# without a choice of layer: in the stored streams an edit took 9.1 s with WilKE and 2.5 s with ROME, to
+# find one vector for one fact. **Optimization per fact is slow: can a network learn to edit?**
 # [Notebook 09](09_learning_to_edit.ipynb) looks at some that have.
 #
 # ## References

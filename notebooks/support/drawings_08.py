@@ -34,7 +34,7 @@ def keys(subjects: Mapping[str, tuple[float, float]]) -> Figure:
 
     subjects  {name: (k₀ along k̄, k₀ across it)}, in units of the length of k̄.
     """
-    figure = Drawing(figsize=(WIDTH, 3.1), dpi=DPI, facecolor="white", layout="constrained")
+    figure = Drawing(figsize=(WIDTH, 2.5), dpi=DPI, facecolor="white", layout="constrained")
     axes = figure.subplots(1, len(subjects), sharex=True, sharey=True)
     arrow = {"arrowstyle": "-|>", "linewidth": 2.2, "shrinkA": 0, "shrinkB": 0}
     high = 1.2 * max(0.4, *(across for _, across in subjects.values()))
@@ -57,7 +57,7 @@ def keys(subjects: Mapping[str, tuple[float, float]]) -> Figure:
         ax.text(along + 0.03, across, "$k_0$", color=readable(EDITED), fontsize=LABEL, va="bottom")
         ax.set_title(name, fontsize=LABEL, color=INK, loc="left", parse_math=False)
         ax.set_xlabel("along the direction $u$", fontsize=LABEL, color=INK)
-        ax.set(xlim=(-0.12, 1.25), ylim=(-0.22 * high, high))
+        ax.set(xlim=(-0.12, 1.25), ylim=(-0.3 * high, high), aspect="equal")
         _plain(ax)
     axes[0].set_ylabel("across it", fontsize=LABEL, color=INK)
     return figure
@@ -113,7 +113,7 @@ def published(
     for name, (x, y) in ours.items():
         editor, keys = name.split()
         right.plot(x, y, "--" if keys == "both" else "-", color=shown[editor], marker="o", ms=4)
-    right.set_title("here: neighbors kept", fontsize=LABEL, color=INK, loc="left")
+    right.set_title("here, stream 2: neighbors kept", fontsize=LABEL, color=INK, loc="left")
     right.set_xlabel("edits in a row, all kept", fontsize=LABEL, color=INK)
     for ax in (left, right):
         _plain(ax)

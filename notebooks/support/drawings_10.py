@@ -37,7 +37,7 @@ def standardized(raw: np.ndarray, scaled: np.ndarray) -> Figure:
     mean, deviation = raw.mean(1) / unit, raw.std(1, ddof=1) / unit
     zero = -mean / deviation  # where a gradient of zero comes to lie
     panels = {
-        "as they are: g": (raw / unit, mean, deviation, np.zeros(2), BASE),
+        "g, over the larger deviation": (raw / unit, mean, deviation, np.zeros(2), BASE),
         "standardized: ĝ": (scaled, np.zeros(2), np.ones(2), zero, EDITORS["ultraedit"]),
     }
     for ax, (title, (points, middle, widths, cross, color)) in zip(
@@ -50,10 +50,10 @@ def standardized(raw: np.ndarray, scaled: np.ndarray) -> Figure:
         ax.plot(*middle, "o", color=INK, markersize=4, label="mean")
         ax.plot(*cross, "x", color=CYCLE[0], markersize=9, markeredgewidth=2, label="g = 0")
         ax.set_title(title, fontsize=LABEL, color=INK, loc="left")
-        ax.set_xlabel("a coordinate with a large deviation", fontsize=LABEL, color=INK)
+        ax.set_xlabel("the coordinate that varies most", fontsize=LABEL, color=INK)
         _plain(ax)
         ax.set(xlim=(-3.3, 3.3), ylim=(-3.3, 3.3), aspect="equal")
-    axes[0].set_ylabel("one with a small deviation", fontsize=LABEL, color=INK)
+    axes[0].set_ylabel("the one that varies least", fontsize=LABEL, color=INK)
     axes[1].legend(loc="upper right", frameon=False, fontsize=SMALL, labelcolor=INK)
     return figure
 

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-
-import torch
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import lib
 from lib.data.facts import lookup
@@ -105,26 +103,10 @@ def stream(lm: lib.LM, run: str, number: int, edits: int, points: Sequence[int])
         yield seen
 
 
-def streams(lm: lib.LM, settings: Mapping, edits: int | None = None) -> Iterator[dict]:
-    """All runs of some settings, one after another; or the first few edits of WilKE's alone."""
-    if edits:
-        name, number, _ = next(run for run in settings["runs"] if run[0] == "wilke both")
-        yield from stream(lm, name, number, edits, ())
-        return
+def streams(lm: lib.LM, settings: Mapping) -> Iterator[dict]:
+    """All runs of some settings, one after another."""
     for name, number, count in settings["runs"]:
         yield from stream(lm, name, number, count, [p for p in settings["points"] if p <= count])
-
-
-def two_keys(editor: lib.Editor, fact: lib.Fact) -> tuple[float, float]:
-    """Where k₀ stands after whitening: along k̄ and across it, in units of the length of k̄."""
-    layer = editor.config.layer
-    read = editor.lm.keys([fact], [layer], editor.templates())[layer][:, :, 0].cpu().double()
-    bare, mean = read[0], read.mean(0)
-    u = editor.moment(layer).solve(torch.stack([bare, mean], 1))
-    length = (mean @ u[:, 1]).item()
-    along = (bare @ u[:, 1]).item() / length
-    across = max((bare @ u[:, 0]).item() / length - along**2, 0) ** 0.5
-    return along, across
 
 
 def shares(scores: lib.Scores, metric: str) -> dict[str, float]:
@@ -133,7 +115,7 @@ def shares(scores: lib.Scores, metric: str) -> dict[str, float]:
     return {str(case): round(value, 4) for case, value in found.items()}
 
 
-def layers(lm: lib.LM, cases: Sequence[lib.Case], tried: Sequence[int]) -> Iterator[dict]:
+def layers(lm: lib.LM, settings: Mapping) -> Iterator[dict]:
     """Write each fact alone into each layer by ROME, on the base model; one row per fact and layer.
 
     s and kl are as in `stream`. The other columns are shares of the fact's prompts that answer as
@@ -141,8 +123,9 @@ def layers(lm: lib.LM, cases: Sequence[lib.Case], tried: Sequence[int]) -> Itera
     """
     kl, asked = divergence(lm), {"events": ["generation"]}
     asked["metrics"] = ["generalization", "specificity"]
+    tried = settings["layers"]
     made = {i: lib.EDITORS["rome"](lm, layer=i, contexts=CONTEXTS) for i in tried}
-    for case in cases:
+    for case in mix(lm, 1, settings["openers"], settings["others"]):
         for i in tried:
             patch, name = made[i].edit([case.fact]), lm.mlp_out(i)
             size = steps(lm, [patch]).at[0, name] / lm.weight(name).norm().item()
@@ -160,19 +143,17 @@ def layers(lm: lib.LM, cases: Sequence[lib.Case], tried: Sequence[int]) -> Itera
             }
 
 
-def alone(
-    lm: lib.LM, cases: Sequence[lib.Case], keys: Sequence[str] = ("mixed", "both")
-) -> Iterator[dict]:
+def alone(lm: lib.LM, settings: Mapping) -> Iterator[dict]:
     """One row per fact and way to choose the key: ROME on the base model, one search for all."""
     made, kl = lib.EDITORS["rome"](lm, contexts=CONTEXTS), divergence(lm)
     layer, templates = made.config.layer, made.templates()
     name, C = lm.mlp_out(layer), lib.second_moment(lm, [layer])
     W = lm.weight(name).cpu()
-    for case in cases:
+    for case in mix(lm, 0, settings["openers"], settings["others"]):
         fact = case.fact
         strength = key_strength(lm, fact, [layer], templates, C).iloc[0]
         _, found = made.update(fact, lib.EMPTY, templates)
-        for key in keys:
+        for key in ("mixed", "both"):
             a, b = rome.insert(W, found, C[layer], key)
             patch = lib.Patch({name: lib.LowRank(((a, b),))})
             said = lib.evaluate(lm, case, patch, events=["generation"], metrics=[]).json()
@@ -197,8 +178,3 @@ def mix(lm: lib.LM, parity: int, opening: int, others: int) -> list[lib.Case]:
     pace = max(1, len(rest) // others)
     found = [*first[:opening], *itertools.islice(rest, 0, pace * others, pace)]
     return sorted(found, key=lambda case: case.id)
-
-
-def listed(rows: Iterable[Mapping]) -> list[dict]:
-    """Rows of `stream` whose scores are lists, in the order of the layers."""
-    return [{**row, "scores": list(row["scores"].values())} for row in rows]

@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
 
 import lib
-from lib import memory, plot
+from lib import plot
 from lib.keys_values import answer_gradients
 from lib.keys_values.running_moments import KeyGradientMoments
 from lib.plot.style import EDITORS
@@ -198,22 +197,6 @@ def _values(found: Any) -> list[float]:
     return [round(float(value), 4) for value in found["mean"]]
 
 
-def one_turn(
-    found: Mapping[str, answer_gradients.KeyGradients],
-    seen: KeyGradientMoments,
-    step: float,
-    ridge: float,
-) -> lib.Patch:
-    """UltraEdit's first turn from features that were read already."""
-    weights = {}
-    for name, pair in found.items():
-        K, (k_hat, g_hat) = pair.K.double(), seen.standardize(pair)
-        V = -step / len(K) * k_hat.square().sum(0) * g_hat  # (d_out, n)
-        B = memory.reach(K, None, ridge)  # (n, d_in)
-        weights[name] = lib.LowRank(((V.float(), B.float()),))
-    return lib.Patch(weights=weights)
-
-
 def changes(lm: lib.LM, patch: lib.Patch) -> list[float]:
     """‖ΔW‖/‖W₀‖ of every edited matrix."""
     return [change(lm, lib.Patch(weights={name: W})) for name, W in patch.weights.items()]
@@ -235,61 +218,6 @@ def replay(lm: lib.LM, way: str, facts: Sequence[lib.Fact], size: int) -> Iterat
     for end in range(size, len(facts) + 1, size):
         patch = editor.edit(facts[end - size : end], after=patch)
         yield {"edits": end, "change": changes(lm, patch)}
-
-
-def settling(
-    sides: Mapping[str, tuple[Tensor, Tensor]],
-) -> tuple[list[int], dict[str, list[float]]]:
-    """Return n and, by name, how far deviations of the first n columns are from those of others.
-
-    sides is {name: (columns (d, n) in their order, other columns)}. Distances are in %, medians
-    over the coordinates. Beside them is what independent Gaussians of the same numbers give, drawn
-    at random: the usual formula, √(1/2n), is too small for few columns.
-    """
-    n, N = (min(side[i].shape[1] for side in sides.values()) for i in (0, 1))
-    at = [m for m in (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 80, 100, 120) if m <= n]
-    draw = torch.Generator().manual_seed(0)
-    drawn = [torch.randn(4000, count, generator=draw, dtype=torch.float64) for count in (n, N)]
-    off = {}
-    for name, (mine, others) in {**sides, "independent Gaussians": drawn}.items():
-        wanted = others.double().std(1)
-        ratios = [mine[:, torch.arange(m)].double().std(1) / wanted for m in at]
-        off[name] = [100 * (ratio - 1).abs().median().item() for ratio in ratios]
-    return at, off
-
-
-def known_facts(lm: lib.LM, count: int) -> list[lib.Fact]:
-    """Neighbors of the classroom whose true answer the model gives with the highest probability."""
-    probes = [probe for case in lib.classroom() for probe in case.neighborhood]
-    asked = list(dict.fromkeys((probe.prompt, probe.target) for probe in probes))[: 3 * count]
-    sure = {pair: lm.score(*pair).sum().item() for pair in asked}
-    best = sorted(asked, key=lambda pair: -sure[pair])[:count]
-    return [lib.Fact(None, prompt, target) for prompt, target in best]
-
-
-def plain_turn(
-    found: Mapping[str, answer_gradients.KeyGradients], scale: Mapping[str, float], ridge: float
-) -> lib.Patch:
-    """A turn of raw keys and gradients, with v = −c ‖k‖² g and one c per matrix."""
-    weights = {}
-    for name, pair in found.items():
-        K = pair.K.double()
-        V = -scale[name] * K.square().sum(0) * pair.G.double()
-        weights[name] = lib.LowRank(((V.float(), memory.reach(K, None, ridge).float()),))
-    return lib.Patch(weights=weights)
-
-
-def fitted(
-    found: Mapping[str, answer_gradients.KeyGradients], seen: KeyGradientMoments, step: float
-) -> dict[str, float]:
-    """For each matrix the c with which the median raw shift is as long as UltraEdit's."""
-    scale = {}
-    for name, pair in found.items():
-        k_hat, g_hat = seen.standardize(pair)
-        V = -step / len(pair.K) * k_hat.square().sum(0) * g_hat
-        raw = pair.K.double().square().sum(0) * pair.G.double()
-        scale[name] = (V.norm(dim=0).median() / raw.norm(dim=0).median()).item()
-    return scale
 
 
 def _tuple(value: Any) -> Any:

@@ -6,10 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from lib.evaluation.intervals import DIFFERENCE, interval
 from lib.interpret.damage import flash
 
-from . import published_08_wilke as paper
 from .runs_04_rome import percent
 
 ASKED = {"written": "written", "retention": "kept", "specificity": "neighbors"}
@@ -84,69 +82,3 @@ def summary(runs: Mapping[str, Sequence[Mapping]]) -> list[dict]:
         line["by openers (nats)"] = added[table["opens"]].sum() / count
         lines.append(line)
     return lines
-
-
-def flashed(run: Sequence[Mapping]) -> list[Mapping]:
-    """The edits of an editor, over all its streams, whose relative step is a flash."""
-    return [run[i] for i in flash([min(row["scores"].values()) for row in run])]
-
-
-def difference(
-    runs: Mapping[str, Sequence[Mapping]], a: str, b: str, edits: int | None = None
-) -> dict:
-    """Paired a − b in points, with its 95 % interval over facts, metric by metric."""
-    edits = edits or max(row["edit"] for row in runs[a])
-    line: dict = {"difference": f"{a} − {b}"}
-    for metric, label in ASKED.items():
-        one, other = (values(runs[name], metric, edits) for name in (a, b))
-        paired = (one - other).dropna()  # facts that both have
-        found = (100 * x for x in (paired.mean(), *interval(paired, DIFFERENCE)))
-        line[label] = "{:+.0f} [{:+.0f}, {:+.0f}]".format(*found)
-    line["facts"] = len(paired)
-    return line
-
-
-def curves(
-    runs: Mapping[str, Sequence[Mapping]], metric: str, points: Sequence[int]
-) -> tuple[dict, dict, dict]:
-    """x, y and bands for `plot.lines`: the mean over facts, in %, with its 95 % interval."""
-    x, y, bands = {}, {}, {}
-    for name, run in runs.items():
-        x[name] = [point for point in points if any(row["edit"] == point for row in run)]
-        own = [values(run, metric, point) for point in x[name]]
-        y[name] = [100 * one.mean() for one in own]
-        edges = [interval(one) for one in own]
-        bands[name] = tuple([100 * edge[side] for edge in edges] for side in (0, 1))
-    return x, y, bands
-
-
-def by_stream(runs: Mapping[str, Sequence[Mapping]], a: str, b: str, metric: str) -> list[float]:
-    """The mean difference a − b at the end of each stream, in points."""
-    end = max(row["edit"] for row in runs[a])
-    paired = values(runs[a], metric, end) - values(runs[b], metric, end)
-    return (100 * paired.groupby(level=0).mean()).tolist()
-
-
-def published() -> list[dict]:
-    """The scores that are stored with the authors' program, in %: one line per time and editor."""
-    return [
-        {"edits": f"{edits:,}", "editor": editor}
-        | {f"{name} (%)": float(x) for name, x in zip(paper.COLUMNS, scores, strict=True)}
-        for edits, found in paper.PUBLISHED.items()
-        for editor, scores in found.items()
-    ]
-
-
-def neighbors(
-    runs: Mapping[str, Sequence[Mapping]], points: Sequence[int]
-) -> dict[str, tuple[list, list]]:
-    """{run: (edits, neighbors kept in %)} at the points that a run has."""
-    x, y, _ = curves(runs, "specificity", points)
-    return {name: (x[name], y[name]) for name in runs}
-
-
-def some_streams(
-    runs: Mapping[str, Sequence[Mapping]], names: Sequence[str], numbers: Sequence[int]
-) -> dict[str, list[Mapping]]:
-    """The rows of some runs in some streams only."""
-    return {name: [row for row in runs[name] if row["stream"] in numbers] for name in names}

@@ -11,7 +11,6 @@ from functools import partial
 import pytest
 
 from notebooks.support import checks_09_learning_to_edit as checks_09
-from notebooks.support import checks_10_ultraedit as checks_10
 from notebooks.support import checks_12_wise as checks_12
 from notebooks.support import checks_14_lifelong as checks_14
 from notebooks.support import checks_15_judging as checks_15
@@ -28,9 +27,6 @@ from . import test_notebook_sources as in_all
 PARROT = in_14_16.Parrot(in_14_16.BEFORE, in_14_16.AFTER)
 EXERCISES = [
     (checks_09.by_ridge, in_09_10.RIDGE),
-    (checks_10.merge, in_09_10.MERGE),
-    (checks_10.bound, in_09_10.BOUND),
-    (checks_10.turn, in_09_10.TURN),
     (checks_12.forward, in_11_12.FORWARD),
     (checks_12.by_hand, in_11_12.BY_HAND),
     (checks_12.conflict, in_11_12.CONFLICT),

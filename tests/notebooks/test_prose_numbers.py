@@ -31,7 +31,6 @@ ELSEWHERE: dict[str, dict[str, str]] = {
     },
     "10_ultraedit": {
         "an efficacy of 84 % with lifelong moments": "Gu et al. 2025, the ablation",
-        "after 10,000 facts, the published form says": "tests/benchmarks/RESULTS.md",
     },
 }
 
