@@ -129,9 +129,6 @@ def _served(asked: argparse.Namespace) -> int:
     """Open the page that the command asks for, and serve it until interrupted; the exit code."""
     import lib
 
-    from .session import memory_ceiling
-
-    memory_ceiling.one_heap()
     print("Loading the model …", file=sys.stderr, flush=True)
     try:
         lm = lib.load(asked.model)

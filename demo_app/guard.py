@@ -43,12 +43,7 @@ def hosts_of(host: str, more: Iterable[str] = ()) -> frozenset[str]:
 class Guard:
     """An ASGI application around another one."""
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        hosts: frozenset[str],
-        origins: Iterable[str] = (),
-    ) -> None:
+    def __init__(self, app: ASGIApp, hosts: frozenset[str], origins: Iterable[str] = ()) -> None:
         """hosts: as `hosts_of` gives them. origins: those of other pages that may call."""
         self.hosts = hosts
         self.origins = frozenset(origin.rstrip("/").casefold() for origin in origins)

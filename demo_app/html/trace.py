@@ -12,8 +12,7 @@ from ..session.subject_in_view import listed
 from .render import NOTHING, in_words, numbers
 
 WIDTH, HEIGHT, FOOT = 720, 170, 26  # of the drawing of all layers, in its own units
-LISTED = 5  # candidates in the table; the others stand in a line below
-WORDS = 5  # tokens that are said more readily
+LISTED = 5  # candidates in the table
 Z = (
     "z: the distance from the median of all candidates, in robust standard deviations. It is taken "
     "of how far the weights stretch the direction in which they read a candidate. "
@@ -21,12 +20,12 @@ Z = (
 
 
 def shown(found: Findings) -> str:
-    """The verdict, all layers, the candidates, and what is said about the first."""
+    """The verdict, all layers, and the candidates."""
     took = f" · {found.seconds:.0f} s" if found.seconds else ""
     return (
         f'<div class="trace"><p class="verdict" role="status">{escape(found.verdict)}</p>'
         f'<p class="note">the weights alone, no base model · {found.candidates:,} candidates'
-        f"{took}</p>{_layers(found)}{_candidates(found)}{_words(found)}</div>"
+        f"{took}</p>{_layers(found)}{_candidates(found)}</div>"
     )
 
 
@@ -63,10 +62,6 @@ def told(found: Told) -> str:
     lines = [_mark(found.place == 1, f"the subject stood {place}")]
     if found.layer_hit is not None:
         lines.append(_mark(found.layer_hit, "the named layer is one that was written"))
-    if found.answer_hit is not None:
-        lines.append(_mark(True, f"the new answer begins with token {found.answer_hit} named"))
-    else:
-        lines.append(_mark(False, "the new answer is not among the tokens named"))
     if found.said and not begins(found.said[0].edited, found.target):
         lines.append(_mark(False, "the edit itself did not take: the model does not say it"))
     return (
@@ -92,10 +87,8 @@ def _candidates(found: Findings) -> str:
         )
         for one in found.suspects[:LISTED]
     ]
-    more = ", ".join(f"{one.name} {one.z:.1f}" for one in found.suspects[LISTED:])
-    notes = [f"Then: {more}."] if more else []
-    notes.append(f"{Z}From {found.threshold:g} on a candidate is called a suspect.{_null(found)}")
-    return numbers(("Candidate", "z", "layers"), rows, notes)
+    note = f"{Z}From {found.threshold:g} on a candidate is called a suspect.{_null(found)}"
+    return numbers(("Candidate", "z", "layers"), rows, [note])
 
 
 def _rounded(z: float, least: float) -> str:
@@ -107,19 +100,6 @@ def _null(found: Findings) -> str:
     """What the statistic is where nothing was edited, in a sentence; "" where that is not known."""
     usual = [place.null for place in found.places if place.null is not None]
     return f" In the unedited model the largest z is {max(usual):.1f}." if usual else ""
-
-
-def _words(found: Findings) -> str:
-    """The tokens that are said more readily about the first suspect."""
-    rows = [
-        (word.token.strip() or "(blank)", f"{word.rise:+.1f} nats", f"{word.p:.3f}")
-        for word in found.words[:WORDS]
-        if word.rise > 0
-    ]
-    if not rows or found.first is None:
-        return ""
-    note = f"Said about {found.first.name} more readily than without what stands out."
-    return numbers(("Answer begins with", "more probable by", "probability"), rows, [note])
 
 
 def _layers(found: Findings) -> str:

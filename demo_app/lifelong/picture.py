@@ -1,7 +1,6 @@
 """The stress test as one picture that grows, as a table, and in words.
 
-Left is one line per editor, the share of the facts so far that are still said; beside it one raster
-per editor, a row for each fact and a column for each time of measuring.
+There is one line per editor: the share of the facts so far that are still said.
 """
 
 from __future__ import annotations
@@ -13,39 +12,35 @@ from html import escape
 from lib.evaluation.intervals import interval
 from lib.plot import palette
 
-from .stress_test import Line, Test
+from .stress_test import Test
 
 WIDTH, HEIGHT = 420, 280  # of the lines, in the units of the picture
 LEFT, TOP, BOTTOM = 40, 26, 34  # margins around them
-CELL, RASTER, GAP = 15, 90, 18  # least widths of a raster's column and of a raster; space between
+RIGHT = 190  # room for the names of the lines
 APART = 3  # between lines that would lie on each other
 DASHES = ("", "7 4", "2 3", "10 3 2 3", "4 2", "1 3")  # so that color is not all that tells apart
-STATES = ("#eceff2", "#f2a572", "#0b3c66")  # not asked, or contradicted; wrong; right
 HEADS = ("Editor", "Edits", "Still said", "Neighbors", "Perplexity", "‖ΔW‖/‖W₀‖", "s per edit",
          "Collapse")  # fmt: skip
 
 
 def picture(test: Test) -> str:
-    """All lines and rasters so far, and the same in a sentence."""
+    """All lines so far, and the same in a sentence."""
     if not test.measured:
         return '<p class="hint">The first point is being measured.</p>'
     names = palette.styles([line.name for line in test.lines])
-    cell = max(CELL, RASTER / len(test.points))
-    step = len(test.points) * cell + GAP
     parts = [_axes(test)]
     for i, line in enumerate(test.lines):
-        color, left = names[line.name][0], LEFT + WIDTH + 3 * GAP + i * step
-        parts += [_line(test, i, color), _raster(test, line, color, left, cell)]
+        parts.append(_line(test, i, names[line.name][0]))
     told = "; ".join(
         f"{line.name} {100 * line.points[-1].retention:.0f} %" for line in test.lines if line.points
     )
     label = f"After {test.measured} of {len(test.cases)} edits, facts still said: {told}."
-    width, height = LEFT + WIDTH + 3 * GAP + step * len(test.lines), TOP + HEIGHT + BOTTOM
+    width, height = LEFT + WIDTH + RIGHT, TOP + HEIGHT + BOTTOM
     return (
         f'<div class="race" tabindex="0" role="region" aria-label="Facts still said">'
         f'<svg viewBox="0 0 {width:.0f} {height}" width="{width:.0f}" role="img" '
         f'aria-label="{escape(label)}">{"".join(parts)}</svg></div>'
-        f'<p class="source">{escape(label)} Dark: the fact is still said; orange: forgotten.</p>'
+        f'<p class="source">{escape(label)}</p>'
     )
 
 
@@ -75,30 +70,14 @@ def _line(test: Test, number: int, color: str) -> str:
     points = " ".join(f"{x:.1f},{y + aside:.1f}" for x, y in found)
     dots = "".join(f'<circle cx="{x:.1f}" cy="{y + aside:.1f}" r="3.5"/>' for x, y in found)
     dash = DASHES[number % len(DASHES)]
+    name = f"{line.name}, ended early" if line.error else line.name
+    x, y = LEFT + WIDTH + 16, TOP + 10 + 20 * number  # in the list of names
     return (
         f'<g class="way" style="--of:{color}">'
-        f'<polyline points="{points}" stroke-dasharray="{dash}"/>{dots}</g>'
+        f'<polyline points="{points}" stroke-dasharray="{dash}"/>{dots}'
+        f'<polyline points="{x},{y} {x + 28},{y}" stroke-dasharray="{dash}"/>'
+        f'<text x="{x + 36}" y="{y + 4}">{escape(name)}</text></g>'
     )
-
-
-def _raster(test: Test, line: Line, color: str, left: float, cell: float) -> str:
-    """One editor's facts: a row for each, a column of the width `cell` for each point."""
-    height = HEIGHT / len(test.cases)
-    parts = [
-        f'<text x="{left}" y="14" class="head" style="fill:{color}">{escape(line.name)}</text>'
-    ]
-    known = {point.edits: point.right for point in line.points}
-    for column, end in enumerate(test.points):
-        for row in range(len(test.cases)):
-            right = known.get(end, {}).get(row)
-            fill = STATES[0 if right is None else 1 + right]
-            parts.append(
-                f'<rect x="{left + column * cell:.1f}" y="{TOP + row * height:.1f}" '
-                f'width="{cell - 1:.1f}" height="{max(height - 0.8, 0.8):.1f}" fill="{fill}"/>'
-            )
-    if line.error:
-        parts.append(f'<text x="{left}" y="{TOP + HEIGHT + 15}">ended early</text>')
-    return "".join(parts)
 
 
 def rows(test: Test) -> list[list[str]]:

@@ -40,27 +40,12 @@ class Named:
 
 
 @dataclass(frozen=True)
-class Word:
-    """A token that is said more readily about the first suspect than without it.
-
-    token: its text.
-    rise: how much more probable it is, nats.
-    p: its probability in the examined model.
-    """
-
-    token: str
-    rise: float
-    p: float
-
-
-@dataclass(frozen=True)
 class Findings:
     """What was found in changed weights, looked at without their base.
 
     verdict: one sentence.
     places: the layers, in the model's order.
     suspects: the candidates for whom most speaks, the first one first.
-    words: what is said about the first suspect; empty where nobody stands out.
     candidates: how many subjects were compared with each other.
     threshold: the least z that is called a suspect.
     seconds: how long it took.
@@ -69,7 +54,6 @@ class Findings:
     verdict: str
     places: tuple[Place, ...]
     suspects: tuple[Named, ...]
-    words: tuple[Word, ...]
     candidates: int
     threshold: float
     seconds: float = 0.0
@@ -140,7 +124,6 @@ class Told:
     layers: the layers in which weights differ.
     place: at which place of the list the subject was named; None where it was not.
     layer_hit: whether the layers of the first suspect are among those that differ.
-    answer_hit: at which place of the words its new answer begins; None where it is not there.
     said: the fact's prompt and rewordings with the answers.
     """
 
@@ -152,7 +135,6 @@ class Told:
     layers: str
     place: int | None
     layer_hit: bool | None
-    answer_hit: int | None
     said: tuple[Said, ...] = ()
 
 

@@ -170,9 +170,10 @@ def _foretold(
     before: lib.Patch,
 ) -> list[float]:
     """ρ of an edit of the first fact with each of the others."""
-    lm, whitened = studio.lm, studio.choices.kind(editor).geometry == "whitened"
+    lm, kind = studio.lm, studio.choices.kind(editor)
+    made = kind(lm) if kind.geometry == "whitened" else None
     with job.counting(lm, f"Reading keys in layer {layer}", 12, 0.0, 0.3):
-        C = lib.second_moment(lm, [layer])[layer] if whitened else None  # (d_in, d_in)
+        C = getattr(made, "wrapped", made).moment(layer) if made else None  # (d_in, d_in)
         with lm.patched(before, only=True):
             K = lm.keys(facts, layer).detach().cpu().double()  # (d_in, 1 + n)
     return memory.interference(K[:, :1], C, K[:, 1:])[0].tolist()

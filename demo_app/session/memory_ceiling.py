@@ -7,9 +7,9 @@ this is Linux only; elsewhere nothing bounds the page.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 
 try:
@@ -18,16 +18,9 @@ except ImportError:  # Windows has no limits of this kind
     resource = None  # type: ignore[assignment]
 
 STATM, MEMINFO = Path("/proc/self/statm"), Path("/proc/meminfo")
-GROUPS = (  # (limit, usage) of the control group that a container stands in
-    (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")),
-    (
-        Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
-        Path("/sys/fs/cgroup/memory/memory.usage_in_bytes"),
-    ),
-)
+GROUP = Path("/sys/fs/cgroup")  # the control group that a container stands in
 LEAST = 128 << 20  # bytes for jobs beside what the page holds when it opens
 SLACK = 1 << 30  # the system also counts stacks of threads, which are reserved and hardly used
-ARENA_MAX = -8  # glibc's number of that setting
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
@@ -43,11 +36,9 @@ def available() -> int | None:
     except OSError:
         return None
     free = [int(found.group(1)) << 10] if found else []
-    for limit, usage in GROUPS:
-        try:
-            free.append(int(limit.read_text()) - int(usage.read_text()))
-        except (OSError, ValueError):  # no such group, or "max"
-            continue
+    with suppress(OSError, ValueError):  # no such group, or "max"
+        limit, usage = (int((GROUP / f"memory.{of}").read_text()) for of in ("max", "current"))
+        free.append(limit - usage)
     return max(0, min(free)) if free else None
 
 
@@ -80,20 +71,6 @@ def forbid(ceiling: int) -> None:
     _, most = resource.getrlimit(resource.RLIMIT_DATA)
     if most == resource.RLIM_INFINITY or wanted < most:
         resource.setrlimit(resource.RLIMIT_DATA, (wanted, most))
-
-
-def one_heap() -> None:
-    """Have all threads that begin from here on share the C library's one heap.
-
-    By default it makes up to eight for each core, and what is freed in one of them cannot be given
-    back while anything at its end is in use. That was all that grew with the visits: after 22 of
-    them (a random model, one run each) 650 MB with the default and 637 MB with one heap, while the
-    numbers of objects and the bytes in use had stood still since the twelfth.
-    """
-    try:
-        ctypes.CDLL("libc.so.6").mallopt(ARENA_MAX, 1)
-    except (OSError, AttributeError):  # another C library
-        pass
 
 
 def _pages(column: int) -> int | None:

@@ -22,7 +22,7 @@ from lib.forensics.investigation import THRESHOLD, examine
 from lib.forensics.objects import TEMPLATES
 from lib.forensics.reversal import removed
 
-from .findings import Findings, Named, Place, Said, Told, Undone, Way, Word
+from .findings import Findings, Named, Place, Said, Told, Undone, Way
 from .studio import Studio
 from .subject_in_view import layers_of, listed
 from .visitors import Session
@@ -120,9 +120,6 @@ def reveal(studio: Studio, session: Session) -> Job:
         prompts = [fact.text, *trial.rewordings][:3]
         back = removed(lm, trial.spaces, patch) if trial.spaces else None
         names = [one.name for one in found.suspects]
-        start = fact.target_new.strip().casefold()
-        words = [word.token.strip().casefold() for word in found.words]
-        hits = [i for i, word in enumerate(words, 1) if word and start.startswith(word)]
         return Told(
             trial.editor,
             len(trial.facts),
@@ -132,7 +129,6 @@ def reveal(studio: Studio, session: Session) -> Job:
             listed(layers),
             names.index(fact.subject) + 1 if fact.subject in names else None,
             None if first is None else set(first.layers) <= set(layers),
-            hits[0] if hits else None,
             _said(lm, prompts, patch, back),
         )
 
@@ -193,7 +189,6 @@ def _examined(
         found.verdict,
         tuple(places),
         tuple(Named(one.name, one.z, one.layers) for one in found.suspects),
-        tuple(Word(row.token, row.rise, row.p) for row in found.answers.itertuples()),
         len(names),
         found.threshold,
         time.monotonic() - began,

@@ -59,12 +59,7 @@ class Session:
         """All of the visitor's edits."""
         return self.edits[-1].patch if self.edits else lib.EMPTY
 
-    def submit(
-        self,
-        worker: Worker,
-        work: Callable[[Job], Any],
-        aside: bool = False,
-    ) -> Job:
+    def submit(self, worker: Worker, work: Callable[[Job], Any], aside: bool = False) -> Job:
         """Put work in line; what a visitor asks for is done in the order in which it came.
 
         aside: the work is long and changes no edit, so nothing waits for it; there may be two of

@@ -71,10 +71,7 @@ class Job:
     """One piece of model work: progress while it runs, then `result` or `error`."""
 
     def __init__(
-        self,
-        work: Callable[[Job], Any],
-        after: Job | None = None,
-        aside: bool = False,
+        self, work: Callable[[Job], Any], after: Job | None = None, aside: bool = False
     ) -> None:
         """aside: as in `Session.submit`."""
         self.work, self.after, self.aside = work, after, aside
@@ -242,10 +239,7 @@ class Worker:
         self._thread.start()
 
     def submit(
-        self,
-        work: Callable[[Job], Any],
-        after: Job | None = None,
-        aside: bool = False,
+        self, work: Callable[[Job], Any], after: Job | None = None, aside: bool = False
     ) -> Job:
         """Put work in line and return its job at once; it begins when `after` is finished."""
         job = Job(work, after, aside)

@@ -615,10 +615,10 @@ def pieces_of_the_page() -> dict[str, str]:
     shown = Exhibit("key", BAD, BAD, (Step("rome", BAD, "{} is", BAD),), said=(said,))
     line = lib.Edit("rome", {}, (fact,))
     applied = AppliedEdit(lib.Patch(log=(line,)), BAD, said=BAD)
-    found = Findings(BAD, (Place("layer 0", 1.0, BAD),), (Named(BAD, 9.0, (0,)),), (), 2, 8.0)
+    found = Findings(BAD, (Place("layer 0", 1.0, BAD),), (Named(BAD, 9.0, (0,)),), 2, 8.0)
     asked = (Said(BAD, BAD, BAD, BAD),)
     undone = Undone(BAD, (0,), (Way(BAD, 1, 1, 1, 1, 0.5),), asked)
-    was = Told(BAD, 2, BAD, BAD, BAD, "1", None, None, None, asked)
+    was = Told(BAD, 2, BAD, BAD, BAD, "1", None, None, asked)
     answers = Answers((Reply(BAD, 0.9, 5.0),), 20)
     known = Dossier(BAD, (Line(BAD, (BAD, BAD), answers, answers),), (line,))
     return {

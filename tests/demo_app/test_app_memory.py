@@ -76,39 +76,6 @@ def test_sizes_are_read_and_refused_in_one_sentence():
             size(wrong)
 
 
-HEAPS = """
-import ctypes, threading
-from demo_app.session import memory_ceiling
-
-memory_ceiling.one_heap()
-gate, libc = threading.Barrier(9), ctypes.CDLL("libc.so.6")
-libc.malloc.restype = ctypes.c_void_p
-
-def hold():
-    libc.malloc(5000)
-    gate.wait(20)
-    gate.wait(20)
-
-threads = [threading.Thread(target=hold) for _ in range(8)]
-for one in threads:
-    one.start()
-gate.wait(20)
-libc.malloc_stats()
-gate.wait(20)
-"""
-
-
-@linux
-def test_the_pages_threads_share_one_heap():
-    """Without `one_heap` there are eight and more, where the C library is glibc."""
-    run = subprocess.run(
-        [sys.executable, "-c", HEAPS],
-        cwd=ROOT, capture_output=True, text=True, timeout=120, check=True,
-    )  # fmt: skip
-    heaps = sum(line.startswith("Arena ") for line in run.stderr.splitlines())
-    assert heaps <= 2, "one, and one of a thread that a package begins at its import"
-
-
 PROGRAM = """
 import resource, sys, torch
 from demo_app.__main__ import free_port, open_page

@@ -92,7 +92,6 @@ def settled(page) -> dict[str, int]:
 
 def memory_after(visits: list[int]) -> list[int | None]:
     """Bytes of resident memory after so many visits, of a process that begins as the page does."""
-    memory_ceiling.one_heap()
     used = []
     with tempfile.TemporaryDirectory() as folder, opened(Path(folder) / "gradio") as page:
         for number in range(visits[-1]):
