@@ -1,4 +1,4 @@
-"""The long runs of notebook 05: the same fifty facts written in three ways, and one batch of a
+"""The long runs of notebook 05: the same fifty facts in a row and at once, and one batch of a
 hundred, written with several strengths and layers.
 """
 
@@ -38,47 +38,30 @@ FIFTY = {
     "editor": "rome",
     "layer": 3,
     "cases": "classroom()[1::4][:50]",
-    "values": "searched once, on the unedited model",
-    "sweeps": [1, 10],
     "strengths": [0, 1000],
-    "solved": [1, 10, 100, 1000],  # sweeps that are computed, but not asked of the model
+    "values": ["searched once, on the unedited model", "searched again before each edit"],
 }
 
 
 def overlaps(K: Tensor, C: lib.memory.Moment, width: int = 2) -> tuple[Tensor, Tensor]:
-    """D = KᵀC⁻¹K (n, n), and its upper part, which an insert after the other leaves of it.
+    """D = KᵀC⁻¹K (n, n), and which part of it inserts in a row take into account, as 0 and 1.
 
     width  The number of columns that are written at once: two keys for each fact.
     """
     D = K.T @ C.solve(K)
-    D = (D + D.T) / 2
     turn = torch.arange(len(D)) // width  # in which insert a column is written
-    return D, D * (turn[:, None] <= turn[None])
-
-
-def swept(R: Tensor, D: Tensor, upper: Tensor, sweeps: int) -> Tensor:
-    """X (d_out, n) of the change ΔW = X KᵀC⁻¹ that so many sweeps of single inserts make.
-
-    Every sweep writes what is still missing at all keys, R − X D, one insert after the other.
-    """
-    X, step = torch.zeros_like(R), torch.linalg.inv(upper)
-    for _ in range(sweeps):
-        X = X + (R - X @ D) @ step
-    return X
+    return (D + D.T) / 2, (turn[:, None] <= turn[None]).to(D)
 
 
 def fifty(lm: lib.LM, cases: Sequence[lib.Case]) -> Iterator[dict]:
-    """Write the same facts in a row, in repeated sweeps and in one batch; one row per way.
+    """Write the same facts in a row and in one batch, with each strength; one row per way.
 
-    All ways write the same values under the same keys, ROME's two of each fact, and differ in the
-    solve alone. It is done twice: with all facts, and without those that open their prompt. A row
-    has `measured` of notebook 04 over the facts that were written, and
+    All ways write values under ROME's two keys of each fact. The values are searched once, but for
+    the two ways "searched again". It is done twice: with all facts, and without those that open
+    their prompt. A row has `measured` of notebook 04 over the facts that were written, and
 
     missing  ‖V − W K‖ over ‖V − W₀ K‖
     cost     tr(ΔW C ΔWᵀ) over that of the batch with equality
-
-    Rows with "solved", a number of sweeps, follow: what is missing after them, and how far their
-    change is away from that of the batch, as a share of it in the same measure as the cost.
     """
     editor = lib.EDITORS["rome"](lm)
     layer, name = editor.config.layer, lm.mlp_out(editor.config.layer)
@@ -90,31 +73,42 @@ def fifty(lm: lib.LM, cases: Sequence[lib.Case]) -> Iterator[dict]:
     for stream in ("as it comes", "without openers"):
         some = [i for i, c in enumerate(cases) if stream == "as it comes" or c.id not in first]
         K, V = columns([found[i] for i in some])
-        R, (D, upper) = V - W @ K, overlaps(K, C)
-        exact = torch.linalg.solve(D, R, left=False)
-        ways = {f"{n} sweep{'s' * (n > 1)}": swept(R, D, upper, n) for n in FIFTY["sweeps"]}
-        one = torch.eye(len(D)).to(D)
-        ways |= {
-            f"batch, λ = {s}": torch.linalg.solve(D + s * one, R, left=False)
-            for s in FIFTY["strengths"]
-        }
-        if stream == "as it comes":
-            ways = {"unedited": torch.zeros_like(R), **ways}
-        for way, X in ways.items():
-            patch = lib.Patch(weights={name: lib.LowRank(((X.float(), C.solve(K).T.float()),))})
+        D, before = overlaps(K, C)
+        reach, R, one = C.solve(K).T, V - W @ K, torch.eye(len(D)).to(D)
+        ways = {"unedited": (torch.zeros_like(W), V)}
+        for s in FIFTY["strengths"]:
+            ways[f"row, λ = {s}"] = R @ torch.linalg.inv((D + s * one) * before) @ reach, V
+        for s in FIFTY["strengths"]:
+            ways[f"batch, λ = {s}"] = R @ torch.linalg.inv(D + s * one) @ reach, V
+        for s in FIFTY["strengths"]:
+            ways[f"row, searched again, λ = {s}"] = again(editor, [facts[i] for i in some], s)
+        exact = ways["batch, λ = 0"][0]
+        for way, (change, V) in ways.items():
             row = {"stream": stream, "way": way}
-            row["missing"] = ((R - X @ D).norm() / R.norm()).item()
-            row["cost"] = ((X @ D * X).sum() / (exact @ D * exact).sum()).item()
+            row["missing"] = ((V - (W + change) @ K).norm() / (V - W @ K).norm()).item()
+            row["cost"] = ((change @ C.C * change).sum() / (exact @ C.C * exact).sum()).item()
+            patch = lib.Patch(weights={name: change.float()})
             yield row | runs_04.measured(lm, [cases[i] for i in some], patch, base)
-        for n in FIFTY["solved"]:
-            X = swept(R, D, upper, n)
-            away = X - exact
-            yield {
-                "stream": stream,
-                "solved": n,
-                "missing": ((R - X @ D).norm() / R.norm()).item(),
-                "away": ((away @ D * away).sum() / (exact @ D * exact).sum()).sqrt().item(),
-            }
+
+
+def again(editor: lib.Editor, facts: Sequence[lib.Fact], strength: float) -> tuple[Tensor, Tensor]:
+    """The change and the values V (d_out, 2n) of a row in which each value is searched anew.
+
+    Each search sees the model as it has been edited so far, and each insert has two columns.
+    """
+    lm, layer = editor.lm, editor.config.layer
+    name, settings = lm.mlp_out(layer), editor.config.search()
+    W, C, values = lm.weight(name).cpu().double(), editor.moment(layer), []
+    change = torch.zeros_like(W)
+    for fact in facts:
+        with lm.patched(lib.Patch(weights={name: change.float()})):
+            found = target_value.search(lm, [fact], layer, editor.templates(), settings)
+        K, V = columns(found)
+        ridge = 0.0 if strength else 1e-6  # as in the editor: the two keys may be one
+        A, B = lib.memory.insert_many(W + change, K, V, C, strength, ridge=ridge)
+        change = change + A @ B
+        values.append(V)
+    return change, torch.cat(values, 1)
 
 
 def columns(found: Sequence[target_value.Target]) -> tuple[Tensor, Tensor]:
@@ -128,7 +122,7 @@ def fifty_table(rows: Sequence[Mapping], stream: str) -> list[dict]:
     """One line per way: shares in % with 95 % intervals, what is missing, cost, perplexity."""
     lines = []
     for row in rows:
-        if row["stream"] == stream and "way" in row:
+        if row["stream"] == stream:
             shares = {f"{c} (%)": runs_04.percent(row[c]) for c in runs_04.MEASURED}
             numbers = {"missing (%)": 100.0 * row["missing"], "cost": float(row["cost"])}
             lines.append(
@@ -137,11 +131,12 @@ def fifty_table(rows: Sequence[Mapping], stream: str) -> list[dict]:
     return lines
 
 
-def paired(rows: Sequence[Mapping], stream: str, one: str, other: str, what: str) -> tuple:
+def paired(rows: Sequence[Mapping], stream: str, one: str, other: str, what: str) -> str:
     """The mean over the facts of one way's share less the other's, and its 95 % interval."""
-    by_way = {row["way"]: row[what] for row in rows if row["stream"] == stream and "way" in row}
+    by_way = {row["way"]: row[what] for row in rows if row["stream"] == stream}
     found = [a - b for a, b in zip(by_way[one], by_way[other], strict=True)]
-    return sum(found) / len(found), *interval(found, DIFFERENCE)
+    change = (100 * x for x in (sum(found) / len(found), *interval(found, DIFFERENCE)))
+    return "{:+.0f} points (95 %: {:+.0f} to {:+.0f})".format(*change)
 
 
 class Searched:
@@ -170,12 +165,6 @@ class Memit(Searched, lib.EDITORS["memit"]):
 
 class AlphaEdit(Searched, lib.EDITORS["alphaedit"]):
     """AlphaEdit on values known."""
-
-
-def look(lm: lib.LM, facts: Sequence[lib.Fact], layer: int, top: int) -> tuple:
-    """Return keys K (d_in, n) at a layer and states h (d_out, n) after `top`, as patched now."""
-    seen = lm.at_subjects(facts, [lm.mlp_out(layer), lm.above(top)])
-    return seen[lm.mlp_out(layer)][0].T.cpu().double(), seen[lm.above(top)][0].T.cpu()
 
 
 def strengths(
