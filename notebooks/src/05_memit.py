@@ -51,7 +51,8 @@ import lib
 from lib import memory, plot
 from lib.data.facts import lookup
 from lib.keys_values import target_value
-from notebooks.support import drawings_05, long_runs, models
+from notebooks.support import drawings_05, long_runs, models, stored_runs
+from notebooks.support import runs_04_rome as runs_04
 from notebooks.support import runs_05_memit as runs_05
 from notebooks.support.holes import guess, use
 
@@ -129,9 +130,9 @@ assert torch.allclose(once, R_lib @ B_lib) and torch.allclose((W0 + once) @ K, V
 # writes them in a row and in one batch. Since a fact has two keys, $k_0$ and $\bar k$, $\mathrm{triu}$
 # is meant in blocks of two. Both are done once more with $\lambda = 1000$, a number that stands on the
 # diagonal, $D + \lambda I$ in place of $D$. It allows a part of every value to stay away, and is what
-# this page is about. Then there are two rows of edits as notebook 04 made them, where each value is
-# *searched again*, on the model as it has been edited so far. Three of the fifty subjects open their
-# prompt and are known to behave differently, so everything is repeated without them.
+# this page is about. One row of edits is *searched again*: as in notebook 04 each of its values is
+# searched on the model as it has been edited so far. Three of the fifty subjects open their prompt and
+# are known to behave differently, so the others are repeated without them.
 #
 # In the tables, *missing* is $\|V - WK\|/\|R\|$ in the end, and *cost* is
 # $\mathrm{tr}(\Delta C\Delta^\top)$ as a share of what the batch with $\lambda = 0$ costs on the same
@@ -151,19 +152,20 @@ kept = guess("What share of the neighbors does the batch with λ = 0 keep, in %?
 
 # %%
 rows = long_runs.stored("05_fifty", runs_05.FIFTY, partial(runs_05.fifty, lm, fifty))
-pairs = [
-    ("batch, λ = 0", "row, λ = 0"),
-    ("row, λ = 1000", "row, λ = 0"),
-    ("batch, λ = 1000", "row, λ = 1000"),
-    ("row, searched again, λ = 0", "row, λ = 0"),
-    ("row, searched again, λ = 1000", "row, searched again, λ = 0"),
-]
+rows += long_runs.stored("05_weighed", runs_05.WEIGHED, partial(runs_05.weighed, lm, fifty))
+rows = [row for row in rows if row.get("way") not in (None, "10 sweeps")]
+rows = [row | {"way": row["way"].replace("1 sweep", "row, λ = 0")} for row in rows]
+pairs = [("batch, λ = 0", "row, λ = 0"), ("row, λ = 1000", "row, λ = 0")]
+pairs += [("batch, λ = 1000", "row, λ = 1000"), ("row, searched again, λ = 1000", "row, λ = 1000")]
 for stream in ("as it comes", "without openers"):
     table = pd.DataFrame(runs_05.fifty_table(rows, stream)).set_index("way")
     print(f"\n{stream}", table.round(3).to_string(), sep="\n")
-    for one, other in pairs:
+    for one, other in (pair for pair in pairs if pair[0] in table.index):
         change = [runs_05.paired(rows, stream, one, other, what) for what in ("held", "neighbors")]
         print(f"{one} less {other}: held {change[0]}, neighbors {change[1]}")
+last = stored_runs.load("04_row", runs_04.ROW)["rows"][-1]  # λ = 0, each value searched again
+share = 100 * last["specificity"]
+print(f"notebook 04: neighbors {share:.0f} %, perplexity {last['perplexity']:.1f}")
 found = {(row["stream"], row["way"]): row for row in rows}
 batch, row = (found["as it comes", f"{way}, λ = 0"] for way in ("batch", "row"))
 print(f"cost of the batch over that of the row: {batch['cost'] / row['cost']:.0f}")
@@ -510,7 +512,7 @@ names, missing = [lm.mlp_out(layer) for layer in layers], []
 
 def patched(changes):  # those of the first layers, the others stay as they are
     made = zip(names, changes, strict=False)
-    return lib.Patch(weights={name: change.float() for name, change in made})
+    return lib.Patch(weights={name: lm.weight(name).cpu() + x.float() for name, x in made})
 
 
 def read(changes):

@@ -385,6 +385,7 @@ for name in ("MEMIT", "AlphaEdit"):  # the first batch of either, again
     again = next(live.line(name))
     own = [row for row in rows if row["line"] == name]
     long_runs.repeats(own, lambda row=again: [row], ["change", "size", "sigma"], tolerance=0.005)
+print(f"after {rows[-1]['edits']} edits, {len(rows[-1]['held'])} facts asked")
 print(pd.DataFrame(runs_06.ends(rows)).set_index("editor").round(2).to_string())
 drawings_06.held(runs_06.held(rows))
 

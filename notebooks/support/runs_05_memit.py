@@ -38,30 +38,54 @@ FIFTY = {
     "editor": "rome",
     "layer": 3,
     "cases": "classroom()[1::4][:50]",
+    "values": "searched once, on the unedited model",
+    "sweeps": [1, 10],
     "strengths": [0, 1000],
+    "solved": [1, 10, 100, 1000],  # sweeps that are computed, but not asked of the model
+}
+WEIGHED = {
+    "editor": "rome",
+    "layer": 3,
+    "cases": "classroom()[1::4][:50]",
+    "strength": 1000,
     "values": ["searched once, on the unedited model", "searched again before each edit"],
 }
 
 
 def overlaps(K: Tensor, C: lib.memory.Moment, width: int = 2) -> tuple[Tensor, Tensor]:
-    """D = KᵀC⁻¹K (n, n), and which part of it inserts in a row take into account, as 0 and 1.
+    """D = KᵀC⁻¹K (n, n), and its upper part, which an insert after the other leaves of it.
 
     width  The number of columns that are written at once: two keys for each fact.
     """
     D = K.T @ C.solve(K)
+    D = (D + D.T) / 2
     turn = torch.arange(len(D)) // width  # in which insert a column is written
-    return (D + D.T) / 2, (turn[:, None] <= turn[None]).to(D)
+    return D, D * (turn[:, None] <= turn[None])
+
+
+def swept(R: Tensor, D: Tensor, upper: Tensor, sweeps: int) -> Tensor:
+    """X (d_out, n) of the change ΔW = X KᵀC⁻¹ that so many sweeps of single inserts make.
+
+    Every sweep writes what is still missing at all keys, R − X D, one insert after the other.
+    """
+    X, step = torch.zeros_like(R), torch.linalg.inv(upper)
+    for _ in range(sweeps):
+        X = X + (R - X @ D) @ step
+    return X
 
 
 def fifty(lm: lib.LM, cases: Sequence[lib.Case]) -> Iterator[dict]:
-    """Write the same facts in a row and in one batch, with each strength; one row per way.
+    """Write the same facts in a row, in repeated sweeps and in one batch; one row per way.
 
-    All ways write values under ROME's two keys of each fact. The values are searched once, but for
-    the two ways "searched again". It is done twice: with all facts, and without those that open
-    their prompt. A row has `measured` of notebook 04 over the facts that were written, and
+    All ways write the same values under the same keys, ROME's two of each fact, and differ in the
+    solve alone. It is done twice: with all facts, and without those that open their prompt. A row
+    has `measured` of notebook 04 over the facts that were written, and
 
     missing  ‖V − W K‖ over ‖V − W₀ K‖
     cost     tr(ΔW C ΔWᵀ) over that of the batch with equality
+
+    Rows with "solved", a number of sweeps, follow: what is missing after them, and how far their
+    change is away from that of the batch, as a share of it in the same measure as the cost.
     """
     editor = lib.EDITORS["rome"](lm)
     layer, name = editor.config.layer, lm.mlp_out(editor.config.layer)
@@ -73,42 +97,70 @@ def fifty(lm: lib.LM, cases: Sequence[lib.Case]) -> Iterator[dict]:
     for stream in ("as it comes", "without openers"):
         some = [i for i, c in enumerate(cases) if stream == "as it comes" or c.id not in first]
         K, V = columns([found[i] for i in some])
-        D, before = overlaps(K, C)
-        reach, R, one = C.solve(K).T, V - W @ K, torch.eye(len(D)).to(D)
-        ways = {"unedited": (torch.zeros_like(W), V)}
-        for s in FIFTY["strengths"]:
-            ways[f"row, λ = {s}"] = R @ torch.linalg.inv((D + s * one) * before) @ reach, V
-        for s in FIFTY["strengths"]:
-            ways[f"batch, λ = {s}"] = R @ torch.linalg.inv(D + s * one) @ reach, V
-        for s in FIFTY["strengths"]:
-            ways[f"row, searched again, λ = {s}"] = again(editor, [facts[i] for i in some], s)
-        exact = ways["batch, λ = 0"][0]
-        for way, (change, V) in ways.items():
+        R, (D, upper) = V - W @ K, overlaps(K, C)
+        exact = torch.linalg.solve(D, R, left=False)
+        ways = {f"{n} sweep{'s' * (n > 1)}": swept(R, D, upper, n) for n in FIFTY["sweeps"]}
+        one = torch.eye(len(D)).to(D)
+        ways |= {
+            f"batch, λ = {s}": torch.linalg.solve(D + s * one, R, left=False)
+            for s in FIFTY["strengths"]
+        }
+        if stream == "as it comes":
+            ways = {"unedited": torch.zeros_like(R), **ways}
+        for way, X in ways.items():
+            patch = lib.Patch(weights={name: lib.LowRank(((X.float(), C.solve(K).T.float()),))})
             row = {"stream": stream, "way": way}
-            row["missing"] = ((V - (W + change) @ K).norm() / (V - W @ K).norm()).item()
-            row["cost"] = ((change @ C.C * change).sum() / (exact @ C.C * exact).sum()).item()
-            patch = lib.Patch(weights={name: change.float()})
+            row["missing"] = ((R - X @ D).norm() / R.norm()).item()
+            row["cost"] = ((X @ D * X).sum() / (exact @ D * exact).sum()).item()
             yield row | runs_04.measured(lm, [cases[i] for i in some], patch, base)
+        for n in FIFTY["solved"]:
+            X = swept(R, D, upper, n)
+            away = X - exact
+            yield {
+                "stream": stream,
+                "solved": n,
+                "missing": ((R - X @ D).norm() / R.norm()).item(),
+                "away": ((away @ D * away).sum() / (exact @ D * exact).sum()).sqrt().item(),
+            }
 
 
-def again(editor: lib.Editor, facts: Sequence[lib.Fact], strength: float) -> tuple[Tensor, Tensor]:
-    """The change and the values V (d_out, 2n) of a row in which each value is searched anew.
+def weighed(lm: lib.LM, cases: Sequence[lib.Case]) -> Iterator[dict]:
+    """The same facts in a row, every insert with λ; rows as those of `fifty`.
 
-    Each search sees the model as it has been edited so far, and each insert has two columns.
+    First with the values that are searched once, then with values that are searched again, each on
+    the model as it has been edited so far, and last without openers and with values searched once.
     """
-    lm, layer = editor.lm, editor.config.layer
-    name, settings = lm.mlp_out(layer), editor.config.search()
-    W, C, values = lm.weight(name).cpu().double(), editor.moment(layer), []
-    change = torch.zeros_like(W)
-    for fact in facts:
-        with lm.patched(lib.Patch(weights={name: change.float()})):
-            found = target_value.search(lm, [fact], layer, editor.templates(), settings)
-        K, V = columns(found)
-        ridge = 0.0 if strength else 1e-6  # as in the editor: the two keys may be one
-        A, B = lib.memory.insert_many(W + change, K, V, C, strength, ridge=ridge)
-        change = change + A @ B
-        values.append(V)
-    return change, torch.cat(values, 1)
+    editor, strength = lib.EDITORS["rome"](lm), WEIGHED["strength"]
+    layer, name = editor.config.layer, lm.mlp_out(editor.config.layer)
+    W, C, settings = lm.weight(name).cpu().double(), editor.moment(layer), editor.config.search()
+    first = {case.id for case in runs_04.openers(lm, cases)}
+    base = lib.baseline(lm, cases, **runs_04.ASKED)
+
+    def search(facts: list[lib.Fact]) -> list[target_value.Target]:
+        return target_value.search(lm, facts, layer, editor.templates(), settings)
+
+    known = dict(zip((c.id for c in cases), search([c.fact for c in cases]), strict=True))
+    for stream, again in (
+        ("as it comes", ""),
+        ("as it comes", ", searched again"),
+        ("without openers", ""),
+    ):
+        some = [case for case in cases if stream == "as it comes" or case.id not in first]
+        now, found = W, []
+        for case in some:
+            with lm.patched(lib.Patch(weights={name: now.float()})):
+                found += search([case.fact]) if again else [known[case.id]]
+            A, B = lib.memory.insert_many(now, *columns(found[-1:]), C, strength)
+            now = now + A @ B
+        (K, V), change = columns(found), now - W
+        D, _ = overlaps(K, C)
+        exact = torch.linalg.solve(D, V - W @ K, left=False)
+        yield {
+            "stream": stream,
+            "way": f"row{again}, λ = {strength}",
+            "missing": ((V - now @ K).norm() / (V - W @ K).norm()).item(),
+            "cost": ((change @ C.C * change).sum() / (exact @ D * exact).sum()).item(),
+        } | runs_04.measured(lm, some, lib.Patch(weights={name: now.float()}), base)
 
 
 def columns(found: Sequence[target_value.Target]) -> tuple[Tensor, Tensor]:

@@ -220,8 +220,13 @@ def paired(rows: Sequence[Mapping], one: str, other: str) -> tuple[float, float,
 
 def texts(rows: Sequence[Mapping]) -> list[dict[str, str]]:
     """What every line says at the prompts of ASKED after its last batch, the base model first."""
-    last = {row["line"]: row["says"] for row in rows if "neighbors" in row}
+    last = {row["line"]: map(plain, row["says"]) for row in rows if "neighbors" in row}
     return [{"editor": name, **dict(zip(ASKED, says, strict=True))} for name, says in last.items()]
+
+
+def plain(text: str) -> str:
+    """A text in one line."""
+    return " ".join(text.split())
 
 
 def rows(lm: lib.LM, facts: Sequence[lib.Case]) -> Iterator[dict[str, Any]]:

@@ -70,7 +70,11 @@ def test_what_was_handed_in_fills_the_page(capsys, tmp_path, monkeypatch):
     assert "SyntaxError" in used(insert, capsys, tmp_path, monkeypatch)[1]
 
 
-@pytest.mark.parametrize(("number", "name"), [("2.3", "published"), ("2.5", "search_loss")])
+HOLES = {"2.3": "published", "2.5": "search_loss", "5.1": "memit", "5.3": "place"}
+HOLES |= {"5.4": "turn", "5.5": "spread"}
+
+
+@pytest.mark.parametrize(("number", "name"), HOLES.items())
 def test_a_hole_takes_what_the_exercise_takes(number, name, capsys, tmp_path, monkeypatch):
     def hole(): ...
 
