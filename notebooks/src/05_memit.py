@@ -159,7 +159,8 @@ pairs = [("batch, λ = 0", "row, λ = 0"), ("row, λ = 1000", "row, λ = 0")]
 pairs += [("batch, λ = 1000", "row, λ = 1000"), ("row, searched again, λ = 1000", "row, λ = 1000")]
 for stream in ("as it comes", "without openers"):
     table = pd.DataFrame(runs_05.fifty_table(rows, stream)).set_index("way")
-    print(f"\n{stream}", table.round(3).to_string(), sep="\n")
+    count = next(len(row["cases"]) for row in rows if row["stream"] == stream)
+    print(f"\n{stream}, {count} facts", table.round(3).to_string(), sep="\n")
     for one, other in (pair for pair in pairs if pair[0] in table.index):
         change = [runs_05.paired(rows, stream, one, other, what) for what in ("held", "neighbors")]
         print(f"{one} less {other}: held {change[0]}, neighbors {change[1]}")
@@ -338,6 +339,13 @@ assert torch.allclose(wide, R @ emmet)
 editor = lib.EDITORS["memit"](lm, templates=("{}",))
 layers, settings = editor.config.layers, editor.config.search()
 top, moments = layers[-1], lib.second_moment(lm, layers)
+
+
+def look(facts, layer):  # keys K (d_in, n) at a layer, states h (d_out, n) after the last, now
+    seen = lm.at_subjects(facts, [lm.mlp_out(layer), lm.above(top)])
+    return seen[lm.mlp_out(layer)][0].T.cpu().double(), seen[lm.above(top)][0].T.cpu().double()
+
+
 cases = [case for case in lib.classroom() if case.id % 2]  # even ones were for tuning
 keys = lm.keys([case.fact for case in cases], top).cpu().double()
 q = (keys * moments[top].solve(keys)).sum(0)
@@ -348,11 +356,6 @@ half = guess("λ = q: which probability has 'Rome' when half of the residual arr
 
 
 # %%
-def look(facts, layer):  # keys K (d_in, n) at a layer, states h (d_out, n) after the last, now
-    seen = lm.at_subjects(facts, [lm.mlp_out(layer), lm.above(top)])
-    return seen[lm.mlp_out(layer)][0].T.cpu().double(), seen[lm.above(top)][0].T.cpu().double()
-
-
 fact = lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome", target_true="Paris")
 value = target_value.search(lm, [fact], top, ("{}",), settings, "block")[0]
 z = value.v_star.cpu().double()
