@@ -340,7 +340,7 @@ for case, wanted in ((tower, fact), (china, china.fact)):
     asked["a neighbor"] = case.neighborhood[0].prompt
     for way, write in {"unedited": None, **ways}.items():
         change, times_longer = write(value) if write else (torch.zeros_like(W), "")
-        with lm.patched(lib.Patch(weights={name: change})):
+        with lm.patched(lib.Patch(weights={name: W + change})):
             said = {what: " ".join(lm.answer(text, 5).split()) for what, text in asked.items()}
         lines.append({"subject": wanted.subject, "key": way} | said | {"longer": times_longer})
         longer[wanted.subject, way] = times_longer

@@ -9,7 +9,6 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from lib.plot.style import (
-    BASE,
     CYCLE,
     DIVERGING,
     DPI,
@@ -118,26 +117,6 @@ def staircase(plans: Mapping[str, Sequence[tuple[float, float]]]) -> Figure:
         handlelength=1,
         handleheight=1,
     )
-    return figure
-
-
-def costs(rows: Sequence[Mapping], names: Mapping[str, str]) -> Figure:
-    """Draw one panel per column of `names`, with a bar for each row; rows have "in each layer"."""
-    figure = Drawing(figsize=(WIDTH, 2.2), dpi=DPI, facecolor="white", layout="constrained")
-    axes = figure.subplots(1, len(names), sharey=True)
-    plans = [row["in each layer"] for row in rows]
-    for ax, (column, label) in zip(axes, names.items(), strict=True):
-        values = [row[column] for row in rows]
-        color = BASE if "cost" in column else EDITED
-        ax.barh(range(len(rows)), values, height=0.55, color=color)
-        for i, value in enumerate(values):
-            ax.text(value, i, f" {value:.3f}", va="center", fontsize=SMALL, color=INK)
-        ax.set_xlim(0, 1.35 * max(values))
-        ax.set_xlabel(label, fontsize=SMALL, color=INK)
-        _plain(ax)
-        ax.yaxis.grid(False)
-    axes[0].set_yticks(range(len(rows)), plans)
-    axes[0].invert_yaxis()
     return figure
 
 

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import FuncFormatter, MultipleLocator
+from matplotlib.ticker import MultipleLocator
 
 from lib.plot.style import (
     BASE,
@@ -25,7 +25,6 @@ from lib.plot.style import (
     Drawing,
     editor_color,
     readable,
-    styles,
 )
 
 KEPT = "#f6c7aa"  # written before and kept: a light orange
@@ -133,50 +132,6 @@ def held(panels: Mapping[str, Mapping[str, Mapping]]) -> Figure:
         _titled(ax, title, "edits")
     axes[0].set_ylabel("facts held so far (%)", **FIRST)
     return _legend(figure, axes)
-
-
-def together(panels: Mapping[str, tuple[Mapping[str, Mapping], float]]) -> Figure:
-    """Draw one panel per measure over the edits: {measure: ({line: {edits: y}}, mark)}.
-
-    Lines of the smaller λ have marks, the others have none.
-    """
-    figure = Drawing(figsize=(WIDTH, 3.6), dpi=DPI, facecolor="white", layout="constrained")
-    axes = figure.subplots(1, len(panels))
-    for ax, (title, (lines, mark)) in zip(axes, panels.items(), strict=True):
-        ax.axhline(mark, color=QUIET, linewidth=1, linestyle=":")
-        for name, points in lines.items():
-            look = _look(name) | ({} if "30" in name else {"marker": None})
-            look |= {"markersize": 4, "linewidth": 1.6, "label": name}
-            ax.plot(points.keys(), points.values(), **look)
-        ax.set(yscale="log")
-        ax.yaxis.set_major_locator(MultipleLocator(0.5 if "σ" in title else 0.2))
-        ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.1f}"))
-        ax.yaxis.set_minor_formatter(FuncFormatter(lambda *_: ""))
-        ax.xaxis.set_major_locator(MultipleLocator(100))
-        _titled(ax, title, "edits")
-    return _legend(figure, axes[:1])
-
-
-def predicted(points: Mapping[str, tuple]) -> Figure:
-    """Draw {arm: predicted and measured nats (edits, strengths)}, one line per edit, both axes log.
-
-    The dotted line is where the two are equal.
-    """
-    figure = Drawing(figsize=(WIDTH, 3.8), dpi=DPI, facecolor="white", layout="constrained")
-    ax = figure.subplots()
-    every = np.concatenate([np.ravel(side) for sides in points.values() for side in sides])
-    ends = every.min() / 1.5, every.max() * 1.5
-    ax.plot(ends, ends, color=QUIET, linewidth=1, linestyle=":")
-    for (arm, sides), mark in zip(points.items(), "osD^vPX*", strict=False):
-        color, _ = styles(points)[arm]
-        for i, (x, y) in enumerate(zip(*(np.asarray(side) for side in sides), strict=True)):
-            name = None if i else arm
-            ax.plot(x, y, color=color, marker=mark, markersize=5, linewidth=1.2, label=name)
-    ax.set(xscale="log", yscale="log")
-    ax.set_xlabel("predicted KL, nats per token", **FIRST)
-    ax.set_ylabel("measured KL, nats per token", **FIRST)
-    _plain(ax)
-    return _legend(figure, [ax])
 
 
 def _look(name: str) -> dict:

@@ -1,4 +1,4 @@
-"""The long runs of notebook 05: the same fifty facts written in three ways, and one batch of a
+"""The long runs of notebook 05: the same fifty facts in a row and at once, and one batch of a
 hundred, written with several strengths and layers.
 """
 
@@ -42,6 +42,13 @@ FIFTY = {
     "sweeps": [1, 10],
     "strengths": [0, 1000],
     "solved": [1, 10, 100, 1000],  # sweeps that are computed, but not asked of the model
+}
+WEIGHED = {
+    "editor": "rome",
+    "layer": 3,
+    "cases": "classroom()[1::4][:50]",
+    "strength": 1000,
+    "values": ["searched once, on the unedited model", "searched again before each edit"],
 }
 
 
@@ -117,6 +124,45 @@ def fifty(lm: lib.LM, cases: Sequence[lib.Case]) -> Iterator[dict]:
             }
 
 
+def weighed(lm: lib.LM, cases: Sequence[lib.Case]) -> Iterator[dict]:
+    """The same facts in a row, every insert with λ; rows as those of `fifty`.
+
+    First with the values that are searched once, then with values that are searched again, each on
+    the model as it has been edited so far, and last without openers and with values searched once.
+    """
+    editor, strength = lib.EDITORS["rome"](lm), WEIGHED["strength"]
+    layer, name = editor.config.layer, lm.mlp_out(editor.config.layer)
+    W, C, settings = lm.weight(name).cpu().double(), editor.moment(layer), editor.config.search()
+    first = {case.id for case in runs_04.openers(lm, cases)}
+    base = lib.baseline(lm, cases, **runs_04.ASKED)
+
+    def search(facts: list[lib.Fact]) -> list[target_value.Target]:
+        return target_value.search(lm, facts, layer, editor.templates(), settings)
+
+    known = dict(zip((c.id for c in cases), search([c.fact for c in cases]), strict=True))
+    for stream, again in (
+        ("as it comes", ""),
+        ("as it comes", ", searched again"),
+        ("without openers", ""),
+    ):
+        some = [case for case in cases if stream == "as it comes" or case.id not in first]
+        now, found = W, []
+        for case in some:
+            with lm.patched(lib.Patch(weights={name: now.float()})):
+                found += search([case.fact]) if again else [known[case.id]]
+            A, B = lib.memory.insert_many(now, *columns(found[-1:]), C, strength)
+            now = now + A @ B
+        (K, V), change = columns(found), now - W
+        D, _ = overlaps(K, C)
+        exact = torch.linalg.solve(D, V - W @ K, left=False)
+        yield {
+            "stream": stream,
+            "way": f"row{again}, λ = {strength}",
+            "missing": ((V - now @ K).norm() / (V - W @ K).norm()).item(),
+            "cost": ((change @ C.C * change).sum() / (exact @ D * exact).sum()).item(),
+        } | runs_04.measured(lm, some, lib.Patch(weights={name: now.float()}), base)
+
+
 def columns(found: Sequence[target_value.Target]) -> tuple[Tensor, Tensor]:
     """K (d_in, 2n) and V (d_out, 2n), float64: each fact's bare and mean key, both to its value."""
     keys = [key for one in found for key in (one.keys[0], one.keys.mean(0))]
@@ -128,7 +174,7 @@ def fifty_table(rows: Sequence[Mapping], stream: str) -> list[dict]:
     """One line per way: shares in % with 95 % intervals, what is missing, cost, perplexity."""
     lines = []
     for row in rows:
-        if row["stream"] == stream and "way" in row:
+        if row["stream"] == stream:
             shares = {f"{c} (%)": runs_04.percent(row[c]) for c in runs_04.MEASURED}
             numbers = {"missing (%)": 100.0 * row["missing"], "cost": float(row["cost"])}
             lines.append(
@@ -137,11 +183,12 @@ def fifty_table(rows: Sequence[Mapping], stream: str) -> list[dict]:
     return lines
 
 
-def paired(rows: Sequence[Mapping], stream: str, one: str, other: str, what: str) -> tuple:
+def paired(rows: Sequence[Mapping], stream: str, one: str, other: str, what: str) -> str:
     """The mean over the facts of one way's share less the other's, and its 95 % interval."""
-    by_way = {row["way"]: row[what] for row in rows if row["stream"] == stream and "way" in row}
+    by_way = {row["way"]: row[what] for row in rows if row["stream"] == stream}
     found = [a - b for a, b in zip(by_way[one], by_way[other], strict=True)]
-    return sum(found) / len(found), *interval(found, DIFFERENCE)
+    change = (100 * x for x in (sum(found) / len(found), *interval(found, DIFFERENCE)))
+    return "{:+.0f} points (95 %: {:+.0f} to {:+.0f})".format(*change)
 
 
 class Searched:
@@ -170,12 +217,6 @@ class Memit(Searched, lib.EDITORS["memit"]):
 
 class AlphaEdit(Searched, lib.EDITORS["alphaedit"]):
     """AlphaEdit on values known."""
-
-
-def look(lm: lib.LM, facts: Sequence[lib.Fact], layer: int, top: int) -> tuple:
-    """Return keys K (d_in, n) at a layer and states h (d_out, n) after `top`, as patched now."""
-    seen = lm.at_subjects(facts, [lm.mlp_out(layer), lm.above(top)])
-    return seen[lm.mlp_out(layer)][0].T.cpu().double(), seen[lm.above(top)][0].T.cpu()
 
 
 def strengths(

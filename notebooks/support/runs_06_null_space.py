@@ -63,8 +63,6 @@ class ThreeQuarters(lib.EDITORS["rect"]):
         return patch.with_weights(new)
 
 
-# drawn together: all of λ = 30, and two of the others
-CURVES = ["MEMIT, kept keys", "AlphaEdit", *(name for name in LINES if "30" in name)]
 BRAKES = {
     "rect": lib.EDITORS["rect"],
     "prune": lib.EDITORS["prune"],
@@ -203,65 +201,32 @@ def held(rows: Sequence[Mapping]) -> dict[str, dict[str, dict[int, tuple]]]:
 
 
 def ends(rows: Sequence[Mapping]) -> list[dict[str, Any]]:
-    """One line per editor: what is left after the last batch, in % with 95 % intervals."""
-    base, last = rows[0], {row["line"]: row for row in rows if "neighbors" in row}
-    table = []
-    for name, row in last.items():
-        line = {"editor": name, "held (%)": percent(row["held"])}
-        line["neighbors, word for word (%)"] = percent(row["neighbors"])
+    """One line per editor: what is held after the last batch, with 95 % intervals, and perplexity."""
+    base, table = rows[0], []
+    for row in (row for row in rows if "neighbors" in row):
+        line = {"editor": row["line"], "held (%)": percent(row["held"])}
         if "perplexity" in row:
             line["perplexity / unedited"] = row["perplexity"] / base["perplexity"]
         table.append(line)
     return table
 
 
-def paired(rows: Sequence[Mapping], one: str, other: str, what: str) -> str:
-    """The mean over the facts of one line's share less the other's, and its 95 % interval."""
-    last = {row["line"]: row[what] for row in rows if what in row}
+def paired(rows: Sequence[Mapping], one: str, other: str) -> tuple[float, float, float]:
+    """The mean over the facts of what one line holds less the other, in points, and its interval."""
+    last = {row["line"]: row["held"] for row in rows if "held" in row}
     found = [a - b for a, b in zip(last[one], last[other], strict=True)]
-    change = (100 * x for x in (mean(found), *interval(found, DIFFERENCE)))
-    return "{:+.0f} points (95 %: {:+.0f} to {:+.0f})".format(*change)
+    return tuple(100 * x for x in (mean(found), *interval(found, DIFFERENCE)))
 
 
 def texts(rows: Sequence[Mapping]) -> list[dict[str, str]]:
     """What every line says at the prompts of ASKED after its last batch, the base model first."""
-    last = {row["line"]: row["says"] for row in rows if "neighbors" in row}
+    last = {row["line"]: map(plain, row["says"]) for row in rows if "neighbors" in row}
     return [{"editor": name, **dict(zip(ASKED, says, strict=True))} for name, says in last.items()]
 
 
-def curves(rows: Sequence[Mapping], names: Sequence[str]) -> dict[str, tuple[dict, float]]:
-    """{measure: ({line: {edits: value}}, mark)} for the perplexity and the largest σ."""
-    base = rows[0].get("perplexity")
-    found = {name: points for name, points in sampled(rows, ["sigma"]).items() if name in names}
-    sigma = {name: {e: row["sigma"] for e, row in points.items()} for name, points in found.items()}
-    words = {
-        name: {e: row["perplexity"] / base for e, row in points.items() if "perplexity" in row}
-        for name, points in found.items()
-    }
-    return {"largest σ / σ of W₀": (sigma, 1.1), "perplexity / unedited": (words, 1.25)}
-
-
-def warnings(rows: Sequence[Mapping]) -> list[dict[str, Any]]:
-    """For every line the number of edits at which each sign is first seen, and each harm.
-
-    A norm is a sign where it has moved by a tenth. A harm is a perplexity a tenth or a quarter over
-    the unedited model's, and a sample of which less than nine tenths are held.
-    """
-    base, table = rows[0].get("perplexity", 0), []
-    for name, points in sampled(rows, ["sigma"]).items():
-        signs = {
-            "change": lambda row: row["change"] > 0.1,
-            "size": lambda row: row["size"] > 1.1,
-            "largest σ": lambda row: row["sigma"] > 1.1,
-            "perplexity +10 %": lambda row: row.get("perplexity", 0) > 1.1 * base,
-            "perplexity +25 %": lambda row: row.get("perplexity", 0) > 1.25 * base,
-            "held below 90 %": lambda row: "held" in row and mean(row["held"]) < 0.9,
-        }
-        line = {"editor": name}
-        for sign, seen in signs.items():
-            line[sign] = next((str(edits) for edits, row in points.items() if seen(row)), "never")
-        table.append(line)
-    return table
+def plain(text: str) -> str:
+    """A text in one line."""
+    return " ".join(text.split())
 
 
 def rows(lm: lib.LM, facts: Sequence[lib.Case]) -> Iterator[dict[str, Any]]:

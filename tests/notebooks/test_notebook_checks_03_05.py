@@ -1,4 +1,4 @@
-"""What notebooks 03, 04 and 05 share with nobody: a sweep of inserts, their drawings."""
+"""What notebooks 03, 04 and 05 share with nobody: inserts in a row, their drawings."""
 
 from __future__ import annotations
 
@@ -11,25 +11,26 @@ from notebooks.support import drawings_03, drawings_04, drawings_05, long_runs, 
 from notebooks.support import runs_05_memit as runs_05
 
 
+@pytest.mark.parametrize("strength", [0.0, 3.0])
 @pytest.mark.parametrize("width", [1, 2])
-def test_a_sweep_is_inserts_in_a_row_and_many_sweeps_are_the_batch(width):
+def test_a_sweep_is_inserts_in_a_row_and_many_sweeps_are_the_batch(width, strength):
     draw = torch.Generator().manual_seed(0)
     L, K, V, W0 = (
         torch.randn(*shape, generator=draw, dtype=torch.float64)
         for shape in ((20, 40), (20, 6), (4, 6), (4, 20))
     )
-    C = memory.Moment(L @ L.T / 40)
-    D, upper = runs_05.overlaps(K, C, width)
+    C, weight = memory.Moment(L @ L.T / 40), strength * torch.eye(6).double()
+    D, upper = (part + weight for part in runs_05.overlaps(K, C, width))
     reach, R = C.solve(K).T, V - W0 @ K
 
     W = W0
     for i in range(0, 6, width):
         pairs = K[:, i : i + width], V[:, i : i + width]
-        A, B = memory.insert_many(W, *pairs, C)
+        A, B = memory.insert_many(W, *pairs, C, strength)
         W = W + A @ B
     assert torch.allclose(W - W0, runs_05.swept(R, D, upper, 1) @ reach)
 
-    A, B = memory.insert_many(W0, K, V, C)
+    A, B = memory.insert_many(W0, K, V, C, strength)
     assert torch.allclose(runs_05.swept(R, D, upper, 2000) @ reach, A @ B, atol=1e-6)
 
 
@@ -82,13 +83,11 @@ def test_two_results_are_the_same_up_to_a_share_of_their_length():
 def test_the_drawings_are_figures():
     tokens = ["The", " Eiffel", " Tower", " is", " in"]
     steps = {"fixed": [(0.5, 0.25)] * 2, "rest": [(0.5, 0.25), (0.75, 0.375)]}
-    row = {"in each layer": "one", "missing, s = 1": 0.3, "cost, s = 1": 0.1}
     drawn = [
         drawings_03.three_runs(tokens, (0, 2), (1, 1), (0.7, 0.01, 0.3)),
         drawings_04.rome(tokens, at=2, layer=3),
         drawings_05.halves(torch.eye(6).numpy()),
         drawings_05.price((90, 1), {"cost": {"λ = 0.01": (1, 2)}, "missing": {"λ = 0.01": (0, 1)}}),
         drawings_05.staircase(steps),
-        drawings_05.costs([row], {column: column for column in list(row)[1:]}),
     ]
     assert all(figure._repr_png_().startswith(b"\x89PNG") for figure in drawn)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import lib
-from notebooks.support import measured_06, models
+from notebooks.support import models
 from notebooks.support import runs_06_null_space as runs_06
 from notebooks.support import runs_07_superposition as runs_07
 
@@ -15,18 +15,6 @@ from notebooks.support import runs_07_superposition as runs_07
 @pytest.fixture(scope="module")
 def lm():
     return models.load("tiny")
-
-
-def normal(*shape):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-
-
-def test_a_factor_is_its_own_plain_factor():
-    K, R, B = normal(8, 5), normal(4, 5), normal(5, 8)
-    table = measured_06.braked({"whole": R @ B, "a third": R @ B / 3}, K, R, torch.eye(8).double())
-    for row in table:
-        assert row["damage"] == pytest.approx(row["damage of a plain factor"])
-    assert table[1]["arrives (%)"] == pytest.approx(table[0]["arrives (%)"] / 3)
 
 
 def test_three_quarters_writes_three_quarters_of_every_change(lm):
@@ -41,27 +29,6 @@ def test_three_quarters_writes_three_quarters_of_every_change(lm):
             wanted = 0.75 * (lm.weight(name, change) - W)
             assert torch.allclose(wanted, lm.weight(name, less) - W, atol=1e-6)
         before = less
-
-
-def test_a_warning_is_dated_by_the_first_row_that_shows_it():
-    quiet = {"change": 0.05, "size": 1.0, "sigma": 1.0, "perplexity": 20.0}
-    rows = [
-        {"line": "unedited", "edits": 0, "perplexity": 20.0},
-        {"line": "MEMIT", "edits": 50, **quiet},
-        {"line": "MEMIT", "edits": 100, **quiet, "sigma": 1.2, "held": [1.0, 1.0]},
-        {"line": "MEMIT", "edits": 150, **quiet, "sigma": 1.3, "perplexity": 23.0},
-        {"line": "MEMIT", "edits": 200, **quiet, "change": 0.2, "held": [1.0, 0.0]},
-    ]
-    (line,) = runs_06.warnings(rows)
-    assert line == {
-        "editor": "MEMIT",
-        "change": "200",
-        "size": "never",
-        "largest σ": "100",
-        "perplexity +10 %": "150",
-        "perplexity +25 %": "never",
-        "held below 90 %": "200",
-    }
 
 
 ROWS = [
