@@ -350,8 +350,9 @@ pd.DataFrame(lines).set_index(["subject", "key"])
 # %% [markdown]
 # For the tower the choice does not matter: all four say "Rome" at the edit's own prompt and at the
 # rewording, and leave the neighbor alone. For China it does: `mean` writes only the rewording and
-# `prompt` only the prompt. `mixed` makes a change 39 times as long, after which neither the rewording
-# nor the neighbor gets an answer at all.
+# `prompt` only the prompt. `prompt` and `both` also move the neighbor, from Islamabad to Lahore.
+# `mixed` makes a change 39 times as long, after which neither the rewording nor the neighbor gets an
+# answer at all.
 #
 # The stored run writes twenty facts, each alone: China, Rome and Italy, nine more subjects that open
 # their prompt, and eight that do not. All four ways write the same value. Shares of rewordings and
