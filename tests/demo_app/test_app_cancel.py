@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-import lib
 from demo_app.lifelong import run, stress_test
 from demo_app.session import inside, interference, take_away
 from demo_app.session.studio import Studio
@@ -14,7 +13,6 @@ from demo_app.session.views import View
 from demo_app.session.visitors import Session
 from demo_app.session.worker import Job, Stopped
 from lib import stored
-from lib.keys_values import second_moment
 
 from ..support.page import cases, edited
 
@@ -113,12 +111,3 @@ def test_a_long_run_ends_at_its_next_step(studio, start, steps, fresh, monkeypat
         assert [(n, p.data_ptr()) for n, p in lm.model.named_parameters()] == before
     for hook in hooks:
         hook.remove()
-
-
-def test_products_of_many_layers_are_asked_between(studio, fresh, monkeypatch):
-    """C of several layers comes from one pass: no block runs between their products."""
-    fresh()
-    lm, asked = studio.lm, []
-    with lib.cancellation.cancellable(lambda: asked.append(1)):
-        second_moment.second_moment(lm, [0, 1, 2], tokens=2000)
-    assert len(asked) >= 3 + 3, "for each layer its product, and its factor"
