@@ -398,9 +398,8 @@ pd.DataFrame({"neighbors kept": table, "difference": words})
 
 # %% [markdown]
 # With four tokens and with two the neighbors pay, and with one token the most. Shrunk, a single token
-# for each input loses nothing that a hundred facts show, at a tenth of the time. So that is what the
-# library takes for a model that nobody has tuned; for this model it stays with ten, by which its
-# settings were chosen.
+# for each input loses nothing that a hundred facts show, at a tenth of the time. The library stays with
+# ten, by which its settings were chosen; `tokens` and `damping` of an editor take another choice.
 #
 # **Predict.** Two subjects, taken at random: is the cosine of their keys near 0? Does whitening
 # bring all pairs to 0?

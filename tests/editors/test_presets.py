@@ -185,8 +185,7 @@ def test_the_published_settings_differ_where_it_is_said(name):
     lm, editor = tiny.model("llama"), lib.EDITORS[name]
     config, own = editor.published(lm), editor(lm).config  # of a model that has no row
     differs = {key: value for key, value in asdict(config).items() if value != getattr(own, key)}
-    shrunk = {"tokens": None} if "damping" in differs else {}
-    assert differs == PUBLISHED.get(name, {}) | shrunk
+    assert differs == PUBLISHED.get(name, {})
     lm.name = "SmolLM2-135M-Instruct"  # tuned here: nothing but its layers is taken
     tuned = editor.published(lm)
     rows = TABLE.get(TABLE.get(name, {}).get("any", {}).get("like", name), {})
@@ -198,19 +197,6 @@ def test_the_published_settings_differ_where_it_is_said(name):
         elif key not in ("layer", "layers", "down", "gate", "up"):
             assert value == getattr(config, key), key
     assert editor(lm, tuned).config == tuned
-
-
-@pytest.mark.parametrize("name", ["rome", "memit", "alphaedit"])
-def test_c_is_of_few_tokens_and_shrunk_for_a_model_that_nobody_tuned(name):
-    lm = tiny.model("llama")
-    width = lm.weight(lm.mlp_out(0)).shape[1]
-    config = lib.EDITORS[name](lm).config
-    assert (config.tokens, config.damping) == (width, 0.3)
-    assert lib.EDITORS[name](lm, tokens=7).config.damping == 0.3
-    for known in ("gpt2-xl", "SmolLM2-135M-Instruct"):
-        lm.name = known
-        config = lib.EDITORS[name](lm).config
-        assert (config.tokens, config.damping) == (None, 1e-4)
 
 
 def test_a_model_that_a_paper_names_has_the_paper_s_settings():

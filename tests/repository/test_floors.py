@@ -52,7 +52,6 @@ OPENED = {
         "lib.interpret.logit_lens",
         "lib.interpret.superposition",
         "lib.keys_values.answer_gradients",
-        "lib.keys_values.output_moment",
         "lib.keys_values.running_moments",
         "lib.keys_values.second_moment",
         "lib.keys_values.target_value",

@@ -21,10 +21,6 @@ from ...settings import Whole, described, explain, setting, shown
 
 # settings that say where an editor writes; no paper gives them for a model that it does not name
 PLACES = {"layer", "layers", "down", "gate", "up"}
-# Of a model that nobody has tuned C is made of one token for each input and shrunk by what Ledoit
-# and Wolf's rule asks for on the embedded model: a tenth of the time, and no loss that was seen
-# (tests/benchmarks/moment_tokens.py). Packaged models keep ten, by which they were measured.
-SHRUNK = 0.3
 
 
 @dataclass(frozen=True)
@@ -98,12 +94,10 @@ class Config:
             if "width" in row:  # editors of several layers: a window that ends there
                 first = max(0, last - row.pop("width") + 1)
                 row["layers"] = tuple(range(first, last + 1))
-        named = [v for k, v in found.items() if k != "any" and k.lower() in lm.name.lower()]
-        for values in named:
-            ours = "tuned" in values and not tuned
-            row |= {k: v for k, v in values.items() if not ours or k in PLACES}
-        if tuned and not named and "damping" in known:
-            row |= {"tokens": lm.weight(lm.mlp_out(0)).shape[1], "damping": SHRUNK}
+        for pattern, values in found.items():
+            if pattern != "any" and pattern.lower() in lm.name.lower():
+                ours = "tuned" in values and not tuned
+                row |= {k: v for k, v in values.items() if not ours or k in PLACES}
         return {name: value for name, value in row.items() if name in known}
 
     @classmethod
