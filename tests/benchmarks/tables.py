@@ -281,7 +281,13 @@ def stored_rows(file: str, columns: Sequence[Sequence[str]], having: str) -> str
             if note := note_of(editor, figure=file):  # the published form has none
                 form = form.replace("preset", f"preset ({note})")
                 editor = f"{editor} ({note})"
-            known = {**entry, "name": f"{name.split(',')[0]}, {form}", "editor": editor}
+            known = {
+                **entry,
+                "plain": name,
+                "name": f"{name.split(',')[0]}, {form}",
+                "editor": editor,
+            }
+            known["form"] = form or "filled"
             lines.append([_written(known, *how) for _, *how in columns])
     return table([head for head, *_ in columns], lines)
 
