@@ -398,8 +398,9 @@ pd.DataFrame({"neighbors kept": table, "difference": words})
 
 # %% [markdown]
 # With four tokens and with two the neighbors pay, and with one token the most. Shrunk, a single token
-# for each input loses nothing that a hundred facts show, at a tenth of the time. The library stays with
-# ten, by which its settings were chosen; `tokens` and `damping` of an editor take another choice.
+# for each input loses nothing that a hundred facts show, at a tenth of the time. On a second model it did
+# lose neighbors ([RESULTS](../tests/benchmarks/RESULTS.md)), so the library stays with ten; `tokens` and
+# `damping` of an editor take another choice.
 #
 # **Predict.** Two subjects, taken at random: is the cosine of their keys near 0? Does whitening
 # bring all pairs to 0?
