@@ -17,7 +17,7 @@ A copy between a card and the CPU makes the program wait for the card, and so do
 that is read from it (`.item()`, `.tolist()`, a boolean index). Loops of training therefore read one
 small tensor per step, which holds all that the step is judged by.
 
-PyTorch multiplies float32 matrices on a CPU by MKL, which on an AMD EPYC takes about twice as long
+PyTorch multiplies float32 matrices on a CPU by MKL, which on an AMD EPYC took about twice as long
 as oneDNN. So wherever the model runs on one of AMD's processors, its products with frozen weights
 are oneDNN's. oneDNN reads the weight where it stands: there is no copy that could be stale. The
 processor's maker decides and not a measurement, so that two runs give the same bits.
@@ -35,12 +35,12 @@ from torch import Tensor
 from torch.nn.functional import linear
 from torch.overrides import TorchFunctionMode
 
-LEAST = 4096  # outputs of a product from which on oneDNN is faster
+LEAST = 4096  # outputs of a product from which on oneDNN was faster, in one run that is not stored
 try:
-    ABOUT = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    AMD = b"AuthenticAMD" in Path("/proc/cpuinfo").read_bytes()
 except OSError:  # not Linux
-    ABOUT = ""
-FASTER = "AuthenticAMD" in ABOUT and torch.backends.mkldnn.is_available()
+    AMD = False
+FASTER = AMD and hasattr(torch.ops.mkldnn, "_linear_pointwise")  # no public name: it may leave
 
 
 def on_card(device: torch.device) -> bool:

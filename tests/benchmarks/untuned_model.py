@@ -60,9 +60,15 @@ def edits(name: str) -> dict:
     peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     later = sorted(seconds[1:])[(FACTS - 1) // 2]
     settings = {k: v for k, v in vars(editor.config).items() if k in ("layer", "layers")}
-    return {"editor": name, "first": seconds[0], "later": later, "all": seconds,
-            "held": round(peak / weights, 2), "weights": weights,
-            "settings": json.loads(json.dumps(settings))}  # fmt: skip
+    return {
+        "editor": name,
+        "first": seconds[0],
+        "later": later,
+        "all": seconds,
+        "held": round(peak / weights, 2),
+        "weights": weights,
+        "settings": json.loads(json.dumps(settings)),
+    }
 
 
 def main() -> None:
