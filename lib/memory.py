@@ -8,7 +8,7 @@ where it matters.
 All inserts have one form, Δ = R B. The residual R (d_out, n) is the part of the value that is
 missing at each key, and the reach B (n, d_in) depends on the keys alone. B k is the share of each
 residual that lands on any other key k, so B says, before anything is written, which other facts
-will be disturbed (`interference`). The file is a few lines over 300: the forms share their terms.
+will be disturbed (`interference`).
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def ridge(K: Tensor, V: Tensor, strength: float) -> Tensor:
 
 
 def from_factor(factor: Tensor, B: Tensor) -> Tensor:
-    """(L Lᵀ)⁻¹ B (d, n) from the lower triangular factor L (d, d).
+    """(L Lᵀ)⁻¹ B (d, n) from the factor L, the lower triangle of a matrix (d, d).
 
     `torch.cholesky_solve` would copy the factor, 1.6 GB at 14,336 inputs in double precision.
     """
@@ -70,23 +70,31 @@ def compressed(K: Tensor) -> Tensor:
 class Moment:
     """A second moment C with its Cholesky factor, which is computed once for many solves.
 
-    C       (d_in, d_in) the matrix.
-    factor  (d_in, d_in) lower triangular, C = factor factorᵀ.
+    factor    (d_in, d_in) lower triangular L with C = L Lᵀ. Above its diagonal stands C's own upper
+              half, so that both take the memory of one matrix; solvers read the lower triangle.
+    diagonal  (d_in,) of C.
 
     Raises ValueError when C is not positive definite (too few keys: add damping).
     """
 
     def __init__(self, C: Tensor) -> None:
-        self.C = C
         self.factor, info = torch.linalg.cholesky_ex(C)
         if info.any():
             raise ValueError(
                 f"C ({C.shape[0]} wide) is not positive definite: take more tokens or damp it"
             )
+        self.factor += C.triu(1)
+        self.diagonal = C.diagonal().clone()
+
+    @property
+    def C(self) -> Tensor:
+        """The matrix (d_in, d_in), put together anew at each call."""
+        upper = self.factor.triu(1)
+        return (upper + upper.T).diagonal_scatter(self.diagonal)
 
     def solve(self, K: Tensor) -> Tensor:
         """C⁻¹ K, (d_in, n), computed in C's type and returned in K's."""
-        return from_factor(self.factor, K.to(self.C.dtype)).to(K.dtype)
+        return from_factor(self.factor, K.to(self.factor.dtype)).to(K.dtype)
 
 
 def moment(C: Tensor | Moment | None) -> Moment | None:
@@ -250,29 +258,6 @@ def change(update: tuple[Tensor, Tensor], K: Tensor) -> Tensor:
     """
     R, B = update
     return R @ (B @ K)
-
-
-def exchange(
-    W: Tensor,
-    M: Tensor,
-    old: tuple[Tensor, Tensor] | None = None,
-    new: tuple[Tensor, Tensor] | None = None,
-) -> tuple[Tensor, Tensor]:
-    """The memory (W', M') with the pairs `old` (K, V) exchanged for the pairs `new`.
-
-    Without `old` pairs are only added, without `new` they are only deleted. W solves
-    λ·tr(Δ C Δᵀ) + Σ‖W K − V‖² over all pairs so far, and M = λC + Σ K Kᵀ is the matrix of its
-    normal equations. The exchange is exact in the middle of a stream, because the result solves the
-    same problem over the changed set.
-    """
-    pull, moved = torch.zeros_like(W), M
-    for pair, sign in ((new, 1), (old, -1)):
-        if pair is not None:
-            K, V = pair
-            # W' = W + [(V_new − W K_new) K_newᵀ − (V_old − W K_old) K_oldᵀ] M'⁻¹
-            pull = pull + sign * (V - W @ K) @ K.T
-            moved = moved + sign * K @ K.T
-    return W + from_factor(torch.linalg.cholesky(moved), pull.T).T, moved
 
 
 def interference(

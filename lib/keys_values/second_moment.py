@@ -102,12 +102,13 @@ def stored_moments(
 
 def _damped(moment: Stored, damping: float) -> Moment:
     held = moment.tensors()
-    count, width = int(held["tokens"]), len(held["C"])
+    C, count = held["C"].double(), int(held["tokens"])
+    del held  # the room of the float32 matrix is free for the factor
+    width = len(C)
     if count < width and not damping:
         raise StatsError(
             f"the text has {count} tokens, fewer than the {width} inputs: C is singular"
         )
-    C = held["C"].double()
     C.diagonal().add_(damping * C.diagonal().mean())
     return Moment(C)
 
@@ -133,9 +134,10 @@ def reading(
     for group in steps(groups, f"second moments of {len(layers)} layers"):
         with lm.patched(patch, only=True):
             seen = activations.module_inputs(lm, [rows[i] for i in group], list(names), skip)
-        for name, K in seen.items():  # (tokens, d_in), float32 products into a float64 sum
+        for name, layer in names.items():
             raise_if_cancelled()
-            layer, keys = names[name], K.float().T
+            K = seen.pop(name)  # (tokens, d_in), float32 products into a float64 sum
+            keys = K.float().T
             with fast_products():
                 more = linear(keys, keys)  # K Kᵀ
             total = sums[layer] if layer in sums else _zeros(K.shape[1], K.device)

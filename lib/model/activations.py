@@ -58,8 +58,8 @@ def module_inputs(
     seqs = sequences(lm, rows)
     # the running count of a row's real tokens: 1 at its first, whatever padding stands before
     wanted = seqs.real & (seqs.real.long().cumsum(1) > skip)
-    found = padded_inputs(lm, seqs, modules)
-    return {name: wide[wanted.to(wide.device)] for name, wide in found.items()}
+    found = padded_inputs(lm, seqs, modules)  # dropped one by one: two copies of all take room
+    return {name: found.pop(name)[wanted.to(lm.device)] for name in modules}
 
 
 def module_inputs_at(

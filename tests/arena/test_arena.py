@@ -47,6 +47,7 @@ def test_every_cell_is_run_once_and_the_base_model_and_baselines_are_rows(lm, tm
     assert ("retention", "generation") in stream.scores.asked
     assert alone.seconds > 0 and stream.seconds > 0 and stream.ability and not alone.ability
     assert stream.made["settings"] == lib.EDITORS["ft"](lm, **FAST["ft"]).settings_dict()
+    assert stream.made.pop("cpu") > 0 and alone.made.pop("cpu") > 0
     assert stream.made["commit"] == measured.commit() and alone.made == stream.made
     base = found[Cell("base", "classroom", 3)]
     assert base.seconds is None and all(base.ability)

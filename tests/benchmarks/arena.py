@@ -121,7 +121,8 @@ def run(
         try:
             if not path.exists():
                 cases = list(data[cell.data])[: SINGLES if cell.edits == 1 else cell.edits]
-                before = _peak(lm, reset=True)
+                whole = not (folder / cell.name).exists()  # a stream that goes on has lost its time
+                before, start = _peak(lm, reset=True), time.process_time()
                 scores, seconds, patch = _scores(lm, cell, cases, folder, settings, until)
                 now = _peak(lm)
                 peak = None if now is None or before is None or seconds is None else now - before
@@ -131,6 +132,8 @@ def run(
                     able = lib.abilities(lm, patch, base=unedited)
                     unedited = unedited or able
                     result.abilities, result.ability = able.json(), able.rows["right"].tolist()
+                if whole:
+                    result.made["cpu"] = round(time.process_time() - start, 1)
                 result.save(path)
             found[cell] = Result.load(path)
         except (

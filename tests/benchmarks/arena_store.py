@@ -60,7 +60,8 @@ class Result:
     abilities  `Abilities.json` after the last edit, None where it was not asked
     ability    whether each item that the unedited model has right is still right
     made       all settings of the editor and the commit; or "presets of COMMIT" for settings, where
-               a cell of before they were kept cannot be shown to have had the presets that it has
+               a cell of before they were kept cannot be shown to have had the presets that it has;
+               "cpu", seconds of all threads for the edits and every question, where it was counted
     """
 
     scores: Scores
@@ -105,7 +106,7 @@ class Result:
 
 def made_in(state: Mapping[str, Any]) -> dict[str, Any]:
     """`Result.made` of a stored cell."""
-    return {key: state[key] for key in ("settings", "commit") if key in state}
+    return {key: state[key] for key in ("settings", "commit", "cpu") if key in state}
 
 
 def cell_of(path: Path) -> Cell:

@@ -100,6 +100,7 @@ def _table(found: Mapping[str, Result], event: str) -> pd.DataFrame:
             "–" if result.scores.perplexity is None else (f"{result.scores.perplexity:.2f}")
         )
         row["s per edit"] = "–" if result.seconds is None else f"{result.seconds:.2f}"
+        row["CPU min in all"] = f"{result.made['cpu'] / 60:.1f}" if "cpu" in result.made else "–"
         row["peak, MB"] = "–" if result.peak is None else f"{result.peak / 1e6:.0f}"
         lines[editor] = row
     return pd.DataFrame.from_dict(lines, orient="index")

@@ -80,7 +80,8 @@ def main() -> None:
     if given.one:
         print(json.dumps(edits(given.one)))
         return
-    found = {}
+    kept = given.json and given.json.exists()  # the rows of other editors stay
+    found = json.loads(given.json.read_text(encoding="utf-8")) if kept else {}
     for name in given.editors:
         with tempfile.TemporaryDirectory() as home:
             only_models(Path(home))

@@ -279,24 +279,6 @@ def test_lifelong_is_the_fold_in_one_step():
     torch.testing.assert_close(now @ K[:, -1], V[:, -1], **close)  # nothing came after the last
 
 
-def test_pairs_are_replaced_deleted_and_put_back_exactly():
-    lam = 0.2
-
-    def solved(*pairs):
-        K, V = (torch.cat(side, 1) for side in zip(*pairs, strict=True))
-        return W + torch.matmul(*memory.insert_many(W, K, V, C, strength=lam))
-
-    joint, M = solved(*BATCHES), lam * C + ALL[0] @ ALL[0].T
-    new = (torch.randn(10, 4).double(), torch.randn(6, 4).double())
-    changed, M2 = memory.exchange(joint, M, old=BATCHES[1], new=new)
-    torch.testing.assert_close(changed, solved(BATCHES[0], new, BATCHES[2]), **close)
-    deleted, M3 = memory.exchange(joint, M, old=BATCHES[1])
-    torch.testing.assert_close(deleted, solved(BATCHES[0], BATCHES[2]), **close)
-    back, M4 = memory.exchange(deleted, M3, new=BATCHES[1])
-    torch.testing.assert_close(back, joint, **close)
-    torch.testing.assert_close(M4, M, **close)
-
-
 def test_writing_one_key_again_and_again_averages():
     k = K1[:, :1]
     c = (k.T @ torch.linalg.solve(C, k)).item()

@@ -490,7 +490,7 @@ def test_what_is_remembered_fits_into_the_room_and_is_made_again_otherwise(monke
     store.forget()
     matrix(5)
     assert made == [0, 1, 2, 3, 0, 5, 5]
-    assert store.size(Moment(torch.eye(3).double())) == 2 * 8 * 9
+    assert store.size(Moment(torch.eye(3).double())) == 8 * (9 + 3)
     assert store.size({"a": torch.zeros(2), "b": 1}) == 8
 
 

@@ -53,7 +53,7 @@ class TextReader:
         C = second_moment(self.lm, [layer], damping=damping)[layer]
 
         def make() -> Tensor:
-            mean = C.C.diagonal().mean() / (1 + damping)
+            mean = C.diagonal.mean() / (1 + damping)
             return (torch.cholesky_inverse(C.factor) * mean).float()
 
         found = remembered(("whitening", self.lm.stored_identity, layer, damping), make)
