@@ -232,12 +232,15 @@ def survive(
     cases: Sequence[Case],
     lives: Mapping[str, Life],
     metrics: Collection[str] = ("efficacy",),
+    unedited: Survival | None = None,
 ) -> Survival:
     """What is left of a patch after each life, lived from the patch anew, by generation.
 
     cases    the facts that are asked, with their test prompts
     lives    {what the table calls it: the life}
     metrics  those of `evaluate`; neighbors are right where the unedited model says the same
+    unedited an earlier result with the same model, cases, lives and metrics, whose unedited model
+             is not asked again
 
     Raises ValueError without a case or a life.
     """
@@ -245,8 +248,12 @@ def survive(
         raise ValueError(f"name the lives that are lived, none of them '{BEFORE}'")
     asked: dict[str, Any] = {"events": (EVENT,), "metrics": metrics}
     base = baseline(lm, cases, **asked)
-    found = {BEFORE: (evaluate(lm, cases, patch, base=base, **asked), base.scores)}
+
+    def ask(one: Patch) -> Scores:
+        return evaluate(lm, cases, one, base=base, **asked)
+
+    found = {BEFORE: (ask(patch), base.scores)}
     for name, life in lives.items():
-        both = [evaluate(lm, cases, life(lm, one), base=base, **asked) for one in (patch, EMPTY)]
-        found[name] = both[0], both[1]
+        plain = ask(life(lm, EMPTY)) if unedited is None else unedited.scores[name][1]
+        found[name] = ask(life(lm, patch)), plain
     return Survival(found, f"survival of {found[BEFORE][0].title}")

@@ -110,6 +110,8 @@ def test_what_is_left_is_told_beside_the_unedited_model(lm, patch):
     assert table["edited"][BEFORE].startswith("100") and table["unedited"][BEFORE].startswith("0")
     assert table["edited"]["noise"].startswith("0"), "a model that is trained to pieces says none"
     assert table["change, paired"]["noise"].startswith("-100") and (table["facts"] == 3).all()
+    again = survive(lm, lib.EMPTY, CASES, {"noise": Rounded("int8")}, unedited=found)
+    assert again.scores["noise"][1] is found.scores["noise"][1]
     assert "noise" in str(found) and "<table" in found._repr_html_()
 
 
