@@ -94,4 +94,4 @@ def check(ask, draw):
         "Its own edit is in the sum, and does a fact no harm.": rho.tril().norm(dim=0),
     }
     agree(found, later.norm(dim=0), "the forecast", likely)
-    return f"solved: rms {rms:.2f}, kurtosis {kurtosis:.1f}: read them together."
+    return f"solved: rms {rms:.2f}, kurtosis {kurtosis:.1f}; and only later edits do harm."

@@ -322,16 +322,15 @@ own = overlaps([facts[name] for name in inner])
 by_library = superposition(lm, [facts[name] for name in inner], edited).rho
 models.same(lm, own[edited], by_library)
 of_openers = overlaps([facts[name] for name in opening or inner[:2]], [edited])[edited]
-medians = [cosines(rho)[~torch.eye(len(rho)).bool()].median() for rho in (of_openers, own[edited])]
+medians = [off(cosines(rho)).median() for rho in (of_openers, own[edited])]
 print(f"layer {edited}, median cosine: {len(opening)} openers {medians[0]:.2f}, "
       f"{len(inner)} others {medians[1]:.2f}")  # fmt: skip
-same = torch.tensor([[relation[a] == relation[b] for b in inner] for a in inner])
+one_question = torch.tensor([[relation[a] == relation[b] for b in inner] for a in inner])
 shown = [layers[round(i * (len(layers) - 1) / 5)] for i in range(6)]
 shown[1] = edited
 for layer in dict.fromkeys(shown):
     within, others = (
-        own[layer][group & ~torch.eye(len(inner)).bool()].pow(2).mean().sqrt()
-        for group in (same, ~same)
+        off(own[layer])[off(group)].pow(2).mean().sqrt() for group in (one_question, ~one_question)
     )
     print(f"layer {layer}: rms ρ {within:.3f} within a question, {others:.3f} between questions")
 sizes = pd.Series([relation[name] for name in inner]).value_counts(sort=False)
