@@ -60,6 +60,18 @@ from notebooks.support.runs_04_rome import percent
 lm = models.load(SCALE)  # as it comes: without the token that `lib.load()` puts in front of texts
 tower = lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome", target_true="Paris")
 draw = torch.Generator().manual_seed(0)
+MEASURED = runs_09.MEASURED  # written, reworded, neighbors
+
+
+def line(name, row):  # of a table, in percent
+    return {"edit": name} | {f"{what} (%)": percent(row[what]) for what in MEASURED}
+
+
+def less(one, other):  # paired differences in points, with 95 % intervals
+    for what in MEASURED:
+        change = [a - b for a, b in zip(one[what], other[what], strict=True)]
+        ends = sum(change) / len(change), *interval(change, DIFFERENCE)
+        print("   {} {:+.0f} ({:+.0f} to {:+.0f})".format(what, *(100 * x for x in ends)))
 
 
 def normal(*shape):
@@ -214,7 +226,7 @@ show.Table(lines)
 # percent, with 95 % intervals over the facts.
 
 # %%
-SIXTY, MEASURED = runs_09.SIXTY, runs_09.MEASURED
+SIXTY = runs_09.SIXTY
 sixty = long_runs.stored("09_sixty", SIXTY, lambda: runs_09.sixty(lm, editors))
 long_runs.repeats(sixty, lambda: [runs_09.first(mend)], list(MEASURED), tolerance=0.01)
 
@@ -222,17 +234,6 @@ long_runs.repeats(sixty, lambda: [runs_09.first(mend)], list(MEASURED), toleranc
 def pick(way, update, turns=None, rows=sixty):  # one row: a share for each of the sixty facts
     found = (row for row in rows if (row["way"], row["update"]) == (way, update))
     return next(row for row in found if row.get("turns") == turns)
-
-
-def line(name, row):
-    return {"edit": name} | {f"{what} (%)": percent(row[what]) for what in MEASURED}
-
-
-def less(one, other):  # paired differences in points, with 95 % intervals
-    for what in MEASURED:
-        change = [a - b for a, b in zip(one[what], other[what], strict=True)]
-        ends = sum(change) / len(change), *interval(change, DIFFERENCE)
-        print("   {} {:+.0f} ({:+.0f} to {:+.0f})".format(what, *(100 * x for x in ends)))
 
 
 unedited = pick("unedited", 0)
@@ -261,13 +262,10 @@ drawings_09.tradeoff(plain, trained)
 #
 # **MEND** trains a network to exchange each pair for a better one. What goes in is the pair of one
 # token, what comes out is a pair of the same shape, and the edit is made of the new pairs exactly as
-# the plain step was made of the old ones. The drawing has the pair of the prompt's last token, at one
-# matrix of the last layer: the first 24 entries of each vector.
-
-# %%
-drawings_09.pipeline(*runs_09.read_pair(mend, tower, list(mend.modules())[-1]))
-
-# %% [markdown]
+# the plain step was made of the old ones. The drawing below
+# has the pair of the prompt's last token, at one matrix of the last layer: the first 24 entries of each
+# vector.
+#
 # The network reads $x = [\hat k; \hat g]$, both standardized (mean 0 and deviation 1 over its
 # training), and returns $[\tilde k; \tilde g]$. It has two layers, each with matrices $A$ and $B$ of
 # rank $r$ that all edited matrices share, and with a scale $s$ and a shift $t$ for every matrix:
@@ -314,9 +312,10 @@ with torch.no_grad():  # away from the start, formula and library still agree
         part += 0.3 * normal(*part.shape)
 for slow, fast in zip(slow_net(net, k, g), net(k, g, "a"), strict=True):
     assert torch.allclose(slow, fast)
-zero = torch.zeros(1, requires_grad=True)
-for name, bend in {"relu": torch.relu, "clamp": lambda x: x.clamp(min=0)}.items():
-    print(f"slope of {name} at 0: {torch.autograd.grad(bend(zero), zero)[0].item():.0f}")
+zero = torch.zeros(2, requires_grad=True)
+(zero[0].relu() + zero[1].clamp(min=0)).backward()
+print(f"slopes at 0: relu {zero.grad[0]:.0f}, clamp {zero.grad[1]:.0f}")
+drawings_09.pipeline(*runs_09.read_pair(mend, tower, list(mend.modules())[-1]))
 
 # %% [markdown]
 # Only $B$ has a gradient at the start, and under `relu` it would have none.
@@ -446,7 +445,16 @@ def read(prompts):  # k and h at the last token of each prompt: (d_in, n), (d_ou
     ids, _ = lm.rows(prompts)
     names = [top, lm.arch.final_norm]
     seen = activations.module_inputs_at(lm, ids, [len(row) - 1 for row in ids], names)
-    return tuple(seen[name].T.float() for name in names)
+    return [seen[name].T.float() for name in names]
+
+
+def known(cases):  # k, h and the wanted token of facts, of rewordings, of neighbors
+    near = [case.neighborhood[0] for case in cases]
+    texts = [case.fact.text for case in cases], [case.paraphrases[0] for case in cases]
+    words = [case.fact.target_new for case in cases], [probe.target for probe in near]
+    new, old = ([encode_target(lm.tokenizer, word)[0] for word in some] for some in words)
+    asked = zip((*texts, [probe.prompt for probe in near]), (new, new, old), strict=True)
+    return [(*read(some), torch.tensor(tokens, device=lm.device)) for some, tokens in asked]
 
 
 def log_p(k, h, change=None):  # of the next token, with W + Δ: (n, words)
@@ -454,76 +462,75 @@ def log_p(k, h, change=None):  # of the next token, with W + Δ: (n, words)
     return lm.head(lm.model.get_submodule(lm.arch.final_norm)(h.T)).log_softmax(-1)
 
 
-class Facts:  # all that is asked about some cases
-    def __init__(self, cases):
-        self.own = read([case.fact.text for case in cases])
-        self.reworded = read([case.paraphrases[0] for case in cases])
-        self.near = read([case.neighborhood[0].prompt for case in cases])
-        first = [encode_target(lm.tokenizer, case.fact.target_new)[0] for case in cases]
-        kept = [encode_target(lm.tokenizer, case.neighborhood[0].target)[0] for case in cases]
-        self.new, self.kept = torch.tensor(first).to(lm.device), torch.tensor(kept).to(lm.device)
-        k, h = self.own[0], self.own[1].clone().requires_grad_()
-        nll = -log_p(k, h)[range(len(cases)), self.new].sum()
-        self.K, (self.G,) = k, torch.autograd.grad(nll, h)  # the pairs, one per fact
+def nll(k, h, wanted, change=None):
+    return -log_p(k, h, change)[range(len(wanted)), wanted]
 
-    def outcome(self, some):  # phase one for an update of these facts
-        def ask(change):
-            change.requires_grad_()
-            reworded, near = ([x[:, some] for x in both] for both in (self.reworded, self.near))
-            now, before = log_p(*near, change), log_p(*near)
-            loss = -log_p(*reworded, change)[range(len(some)), self.new[some]].mean()
-            loss = loss + (before.exp() * (before - now)).sum(-1).mean()
-            return [loss.item(), torch.autograd.grad(loss, change)[0]]
 
-        return ask
+# %%
+def outcome(facts):  # phase one: what `learn` may call once
+    _, reworded, (k, h, _) = facts
+    before = log_p(k, h)
+
+    def ask(change):
+        change.requires_grad_()
+        now = log_p(k, h, change)
+        loss = nll(*reworded, change).mean() + (before.exp() * (before - now)).sum(-1).mean()
+        return [loss.item(), torch.autograd.grad(loss, change)[0]]
+
+    return ask
+
+
+def pair(facts):  # keys and gradients of the facts themselves
+    k, h, wanted = facts[0]
+    h = h.clone().requires_grad_()
+    return k, torch.autograd.grad(nll(k, h, wanted).sum(), h)[0]
+
+
+def take(facts, some):
+    return [[x[..., some] for x in part] for part in facts]
 
 
 # %%
 even, odd = ([case for case in lib.classroom() if case.id % 2 == rest] for rest in (0, 1))
-lesson, exam = Facts(even[:100]), Facts(odd[:60])
-units = {"K": lesson.K, "G": lesson.G}
+lesson, exam = known(even[:100]), known(odd[:60])
+units = [(x.mean(1, keepdim=True), x.std(1, keepdim=True)) for x in pair(lesson)]
 
 
-def given(facts, some):  # K, K̂ and Ĝ of an update, standardized by what is learned from
-    hats = (
-        (getattr(facts, name)[:, some] - x.mean(1, keepdim=True)) / x.std(1, keepdim=True)
-        for name, x in units.items()
-    )
-    return facts.K[:, some], *hats
+def update(facts, ask, a, b, eta=0.001, lam=10.0):  # one update of some facts, with your function
+    both = pair(facts)
+    hats = [(x - mean) / std for x, (mean, std) in zip(both, units, strict=True)]
+    return learn(ask, both[0], *hats, a, b, eta, lam)
 
 
-def train(steps, eta=0.001, lam=10.0, rate=0.02):
-    a, b = (torch.ones(len(x), device=lm.device) for x in units.values())
-    adam, curve = torch.optim.Adam([a, b], lr=rate), []
-    order = torch.Generator().manual_seed(0)
-    for _ in range(steps):
-        some = torch.randperm(len(lesson.new), generator=order)[:10]
-        loss, a.grad, b.grad = learn(lesson.outcome(some), *given(lesson, some), a, b, eta, lam)
-        adam.step()
-        curve.append(loss)
-    return a, b, curve
+a, b = (torch.ones(len(mean), device=lm.device) for mean, _ in units)
+adam, curve = torch.optim.Adam([a, b], lr=0.02), []
+for _ in range(12 if SCALE == "tiny" else 300):
+    some = torch.randperm(100, generator=draw)[:10]
+    facts = take(lesson, some)
+    loss, a.grad, b.grad = update(facts, outcome(facts), a, b)
+    adam.step()
+    curve.append(loss)
+sixth = len(curve) // 6
+parts = [sum(curve[i : i + sixth]) / sixth for i in range(0, len(curve), sixth)]
+print("loss of the updates, sixths of the training:", ", ".join(f"{part:.2f}" for part in parts))
 
 
-def examine(a, b, eta=0.001, lam=10.0):  # shares of facts that no step has seen, in updates of ten
+# %%
+def examine(*network):  # facts that no step has seen, in updates of ten
     found, losses = {what: [] for what in MEASURED}, []
-    for some in torch.arange(len(exam.new)).split(10):
-        made = []
+    for some in torch.arange(60).split(10):
+        facts, made = take(exam, some), []
+        first = outcome(facts)
 
-        def ask(change, some=some, made=made):  # phase one, and keeps the change
-            made.append(change)
-            return exam.outcome(some)(change)
+        def ask(change, first=first, made=made):  # phase one, which keeps the change
+            made.append(change.detach())
+            return first(change)
 
-        losses.append(learn(ask, *given(exam, some), a, b, eta, lam)[0])
-        sets = (exam.own, exam.new), (exam.reworded, exam.new), (exam.near, exam.kept)
-        for (both, wanted), rows in zip(sets, found.values(), strict=True):
-            said = log_p(*(x[:, some] for x in both), made[0].detach()).argmax(1)
-            rows += (said == wanted[some]).float().tolist()
+        losses.append(update(facts, ask, *network)[0])
+        for (k, h, wanted), rows in zip(facts, found.values(), strict=True):
+            rows += (log_p(k, h, made[0]).argmax(1) == wanted).float().tolist()
     return found, sum(losses) / len(losses)
 
-
-a, b, curve = train(12 if SCALE == "tiny" else 300)
-parts = [curve[i : i + len(curve) // 6] for i in range(0, len(curve), len(curve) // 6)]
-print("loss of the updates, sixths:", ", ".join(f"{sum(part) / len(part):.2f}" for part in parts))
 
 # %%
 ones = [torch.ones_like(x) for x in (a, b)]
@@ -539,8 +546,8 @@ print(table.set_index("edit").round(2).to_string())
 drawings_09.tradeoff({eta: row for eta, (row, _) in identity.items()}, {"trained": taught[0]}, "η")
 
 # %% [markdown]
-# The mean loss of fifty updates falls from 3.53 to 2.04, and facts that no step has seen follow:
-# their loss is 2.86, where the identity has 4.41 with the same $\eta$ and nothing better with the others.
+# The mean loss of fifty updates falls from 3.45 to 2.00, and facts that no step has seen follow:
+# their loss is 2.90, where the identity has 4.41 with the same $\eta$ and nothing better with the others.
 # The identity trades one for the other, as the plain step did. The trained network stands off this
 # curve. With $\eta = 0.002$ the identity keeps as many neighbors, and the trained one writes 18 points
 # more facts (7 to 29). All that it can have learned is which coordinates of $\hat k$ and $\hat g$ count, and
@@ -586,8 +593,8 @@ drawings_09.training({name: found[:3] for name, found in curves.items()})
 #
 # The plain step needs care here. It has been the *sum* over the facts, so that with one rate its
 # length grows with their number. That is no fair opponent. Beside the sum with $\alpha = 0.01$ the
-# table therefore has the *mean*, which is the sum with $\alpha/n$, at three rates. "Solved on k" are
-# MEND's pairs in the regression from above; MEND was trained on single facts and never on an update.
+# table therefore has the *mean*, which is the sum with $\alpha/n$, at three rates. "Regression on
+# k" has MEND's pairs, solved on $k$ as above; MEND was trained on single facts and never on an update.
 #
 # **Predict.** Who writes most with one fact, and who with a hundred in one update?
 #
@@ -603,15 +610,15 @@ MEAN, sizes = runs_09.MEAN, (10, SIXTY["in all"])
 means = long_runs.known("09_mean", MEAN, lambda few=0: runs_09.mean(mend, few), 1, list(MEASURED))
 many = {"plain step": [plain["0.01"]], **{name: [row] for name, row in trained.items()}}
 many = {name: found + [pick(name, size) for size in sizes] for name, found in many.items()}
-many["solved on k"] = [pick("solved on k", size, rows=[*sixty, *means]) for size in sizes]
+many["regression on k"] = [pick("solved on k", size, rows=[*sixty, *means]) for size in sizes]
 lines = []
 for i, size in enumerate(sizes):
     rows = {name: found[i - 2] for name, found in many.items()}
     for rate in MEAN["rates"]:
         rows[f"mean, α = {rate:g}"] = pick(f"plain, mean, α = {rate:g}", size, rows=means)
     lines += [{"facts": size} | line(name, row) for name, row in rows.items()]
-print("RLEdit less solved on k, a hundred facts in an update, in points:")
-less(many["RLEdit"][-1], many["solved on k"][-1])
+print("RLEdit less the regression on k, a hundred facts in an update, in points:")
+less(many["RLEdit"][-1], many["regression on k"][-1])
 show.Table(lines)
 
 # %%

@@ -28,7 +28,7 @@ from lib.plot.style import (
     readable,
 )
 
-COLORS = {"plain step": BASE, "trained": EDITED, "solved on k": INK}
+COLORS = {"plain step": BASE, "trained": EDITED, "regression on k": INK}
 COLORS |= {n: EDITORS[n.casefold()] for n in ("MEND", "MALMEN", "RLEdit")}
 STRIP = 24  # entries of a vector that are drawn
 
