@@ -274,9 +274,9 @@ drawings_09.tradeoff(plain, trained)
 # \Delta = -\alpha \sum_t \tilde g_t\,\tilde k_t^\top .$$
 #
 # $B$, $b$ and the shift are zero at first. So the network returns what it was given, and the untrained
-# editor is a plain step in standardized units (which also takes a mean off each pair). Training starts from there. (MALMEN's own network
-# has scale and shift *outside*: $x + s \odot \max(0, BAx + b) + t$. The library calls the two forms
-# `order="mend"` and `order="malmen"`.)
+# editor is a plain step in standardized units (which also takes a mean off each pair). Training starts
+# from there. (MALMEN's own network has scale and shift *outside*: $x + s \odot \max(0, BAx + b) + t$. The
+# library calls the two forms `order="mend"` and `order="malmen"`.)
 #
 # **Predict.** So what reaches the $\max$ is exactly 0. With $A$ drawn at random and $B = 0$: which
 # of them moves in the first training step? And what if $\max(0, \cdot)$ is `relu`?

@@ -1,9 +1,8 @@
 """The experiments of notebook 12: shards, merge rules, Δ of prompts, and a stream of facts.
 
-The stream is the long run: WISE and four other editors write the same classroom facts. A row keeps
-one share per case and not the mean, so that the page can draw intervals and compare in pairs.
-
-It is one long file because `build --check` knows one file of runs per notebook.
+The long runs: WISE and four other editors write the same classroom facts, and WISE writes them into
+four shards that are merged. A row keeps one share per case and not the mean, so that the page can
+draw intervals and compare in pairs.
 """
 
 from __future__ import annotations
@@ -65,7 +64,6 @@ MEASURED = {
     "neighbors": "specificity",
     "unrelated": "locality",
 }
-Rows = Sequence[Mapping[str, Any]]
 
 
 def facts() -> list[lib.Case]:
@@ -128,7 +126,7 @@ class Router:
         """Δ (n,) of prompts under τ (d_out, d_in): the mean of ‖τ a‖ over each one's tokens."""
         for text in prompts:
             if text not in self.known:
-                self.known[text] = tokens(self.lm, self.module, text)[1]
+                self.known[text] = inputs(self.lm, self.module, text)
         return torch.stack([(self.known[text] @ tau.T).norm(dim=1).mean() for text in prompts])
 
     def let_in(self, memory: SideMemory, case: lib.Case) -> dict[str, float]:
@@ -151,13 +149,13 @@ def groups(cases: Sequence[lib.Case]) -> dict[str, list[str]]:
     return {group: list(dict.fromkeys(texts)) for group, texts in found.items()}
 
 
-def tokens(lm: lib.LM, module: str, prompt: str) -> tuple[list[int], Tensor]:
-    """The tokens of a prompt without a leading BOS, and the inputs (n, d_in) of a module there."""
+def inputs(lm: lib.LM, module: str, prompt: str) -> Tensor:
+    """The inputs (n, d_in) of a module at the tokens of a prompt, without a leading BOS."""
     ids = encode_prompt(lm.tokenizer, prompt)
     with lm.patched(lib.EMPTY, only=True), torch.no_grad():
-        inputs = lm.run([ids], [module]).seen[module][0][0]
+        found = lm.run([ids], [module]).seen[module][0][0]
     skip = int(len(ids) > 1 and ids[0] == lm.leading_bos)
-    return ids[skip:], inputs[skip:].float().cpu()
+    return found[skip:].float().cpu()
 
 
 # ---- shards and merged memories --------------------------------------------------------------
