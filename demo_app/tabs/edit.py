@@ -110,15 +110,15 @@ class Page:
         def undo_all(request: gr.Request) -> Iterator:
             yield from undo(request, None)
 
-        def take_out(event: gr.EventData, request: gr.Request) -> Iterator:
+        def keep_or_take_out(event: gr.EventData, request: gr.Request) -> Iterator:
             with told_plainly():
-                place = given.whole("number of the edit to take out", chosen(event, "index"))
-            yield from undo(request, place)
-
-        def keep(event: gr.EventData, request: gr.Request) -> Iterator:
-            with told_plainly():
-                index = given.whole("number of the editor to keep", chosen(event, "index"))
-            yield from self.run(request, partial(studio.revisions.keep, index=index))
+                index = chosen(event, "keep")
+                if index is None:
+                    place = given.whole("number of the edit to take out", chosen(event, "out"))
+            if index is None:
+                yield from undo(request, place)
+            else:
+                yield from self.run(request, partial(studio.revisions.keep, index=index))
 
         def stop(request: gr.Request) -> None:
             studio.sessions.get(request.session_hash).stop(aside=False)
@@ -147,8 +147,8 @@ class Page:
         )
         self.last.click(undo_last, None, self.outputs, api_name="undo_last", **OPEN)
         self.everything.click(undo_all, None, self.outputs, api_name="undo_all", **OPEN)
-        self.table.select(keep, None, self.outputs, **HIDDEN)
-        gr.on([self.edits.select, self.status.select], take_out, None, self.outputs, **HIDDEN)
+        pressed = [self.table.select, self.status.select, self.edits.select]
+        gr.on(pressed, keep_or_take_out, None, self.outputs, **HIDDEN)
 
     def reopened(self, demo: gr.Blocks) -> None:
         """Fill the form as the page's address says, and make that edit, or ask about that fact."""

@@ -174,6 +174,27 @@ def test_a_failed_edit_changes_nothing(studio):
     assert session.patch is held
 
 
+def test_an_edit_that_the_model_does_not_say_is_live_only_when_it_is_kept(studio):
+    session, weak = Session(), "epochs = 1\nlr = 0.000001"
+    edit(studio, session)
+    held = session.edits
+    failed = edit(studio, session, "qz", more=weak)
+    assert failed.column.tally("edit") == (0, 1) and failed.rows[0].after is not None
+    assert session.edits is held and failed.live == 1, "it is shown, and not live"
+    said = status(failed)
+    assert "the edit is not live" in said and 'data-keep="0"' in said and "data-out" not in said
+    for _ in range(2):  # pressed twice it is one edit
+        kept = studio.revisions.keep(session, 0).outcome()
+        assert session.patch is failed.columns[0].patch and kept.live == len(session.edits) == 2
+    assert session.edits[1].holds is False and session.edits[0].patch is held[0].patch
+    assert 'data-out="1"' in status(kept) and "data-keep" not in status(kept)
+    assert studio.revisions.undo(session, 1).outcome().live == 1
+    with pytest.raises(Trouble, match="no longer the last edit"):
+        studio.revisions.keep(session, 0).outcome()
+    beside = edit(studio, Session(), "qz", ["ft_m", "retrieval"])  # neither writes it
+    assert beside.live == 0 and comparison(beside).count("data-keep") == 2
+
+
 def test_there_is_a_bound_on_edits(studio):
     session = Session(edits=(AppliedEdit(lib.EMPTY, "x"),) * EDITS)
     with pytest.raises(Trouble, match="as many as one visitor may have"):
@@ -222,7 +243,7 @@ def test_an_editor_that_refuses_is_a_sentence_beside_the_others(studio):
     said = "layer 25 does not exist: tiny-llama has layers 0 to 3"  # GRACE's own, not tuned here
     assert (view.columns[0].name, view.columns[0].error) == ("GRACE", said)
     assert view.columns[0].rows == () and view.rows is view.columns[1].rows
-    none = studio.edit(session, subject, ["ft"], keep_none=True).outcome()
+    none = studio.edit(session, subject, ["ft"], keep="none").outcome()
     assert len(none.columns) == 1 and len(session.edits) == 2
 
 
@@ -837,6 +858,11 @@ def test_programs_edit_answer_and_compare(page):
                            ["ft", "retrieval"], api_name="/compare")  # fmt: skip
     assert [row["editor"] for row in table] == ["ft", "retrieval"] and table[0]["written"]
     assert client.predict("A", api_name="/answer")["live"] == 1, "comparing keeps nothing"
+    weak = client.predict(*TOWER, "qz", "ft", "", "epochs = 1\nlr = 0.000001", api_name="/edit")
+    assert weak["written"] is False and weak["live"] == 2, "a program's edit is live in any case"
+    status, *_ = client.predict(*TOWER, "qz", *FORM[:2], "lr = 0.000001", api_name="/page_edit")
+    assert "the edit is not live" in status
+    assert client.predict("A", api_name="/answer")["live"] == 2
     gone(page, client)
 
 

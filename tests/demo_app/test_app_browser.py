@@ -209,16 +209,18 @@ def test_own_fact_its_link_error_stop_and_writing_on(visit, tmp_path):
     assert "1 edit live" in page.locator("#top").inner_text()
 
 
-def test_an_edit_that_failed_is_taken_out_beside_its_cross(visit, tmp_path):
+def test_an_edit_that_failed_is_live_when_kept_and_taken_out_beside_its_cross(visit, tmp_path):
     page = visit()
     press(page, "Go")
     page.locator("#written", has_text="Before").wait_for(timeout=60_000)
     tick(page, "FT-L")
     press(page, "Edit")
-    live(page, "1 edit live")
-    assert "✗ FT-L was to change one fact" in said(page, "does not say so")
+    assert "✗ FT-L was to change one fact" in said(page, "the edit is not live")
+    assert "0 edits live" in page.locator("#top").inner_text()
     assert page.locator("#written").inner_text().strip() == "", "it was said before this edit"
     page.screenshot(path=tmp_path / "failed.png")
+    press(page, "keep it")
+    live(page, "1 edit live")
     page.locator("#status").get_by_role("button", name="take it out").click()
     assert "byte-identical" in said(page, "Undone")
     assert "0 edits live" in page.locator("#top").inner_text()
