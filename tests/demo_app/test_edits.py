@@ -19,7 +19,8 @@ TOWER = ("The Eiffel Tower", "{} is located in the city of")
 
 
 def edit(studio, session, target="xy", editor="ft", fact=TOWER):
-    return studio.edit(session, studio.choices.subject(*fact, target), editor).outcome()
+    wanted = studio.choices.subject(*fact, target)
+    return studio.edit(session, wanted, editor, keep="any").outcome()
 
 
 def weight(studio, patch=lib.EMPTY):
