@@ -41,18 +41,6 @@ SENTENCES = {  # where the class says it in a formula
 STEPS = ("steps", "epochs", "n_iter")  # what editors call the length of their search
 
 WARM = ("ultraedit", "grace", "rome")  # what the ready example is edited with in the background
-# whose statistics are made then, with those of all others: what takes longest comes last
-AHEAD = (
-    "memit",
-    "emmet",
-    "norm_anchor",
-    "alphaedit",
-    "wise",
-    "memoir",
-    "horen",
-    "crispedit",
-    "wilke",
-)
 TICKED = ("ultraedit", "grace")  # in the stress test, when the page opens
 BASELINES = ("retrieval", "ft")  # always in the stress test: simple, and hard to beat
 

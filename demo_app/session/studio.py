@@ -17,7 +17,7 @@ from lib.stored import make_missing
 
 from . import editor_settings, given
 from .asking import Asker
-from .choices import AHEAD, WARM, Choices
+from .choices import WARM, Choices
 from .edits import Health, applied
 from .first_edits import FirstEdits
 from .own_facts import OwnFacts
@@ -82,7 +82,7 @@ class Studio:
 
         known = self.choices.editors()
         names = [editor for editor in WARM if editor in known]
-        later = [ahead(editor) for editor in AHEAD if editor in known]
+        later = [ahead(editor) for editor in known if editor not in WARM]
         self.worker.whenever(
             self.health.read, *map(step, names), self.own_facts.warm, drawing, *later
         )

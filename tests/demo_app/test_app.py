@@ -14,6 +14,7 @@ import weakref
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -50,15 +51,12 @@ from lib.settings import explain
 from ..support import tiny
 from ..support.editor_settings import quick
 from ..support.page import live
+from .conftest import STRONG
+from .visits import TOWER, edit, until, visitor
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.usefixtures("strong_settings")
-TOWER = ("The Eiffel Tower", "{} is located in the city of")
-
-
-def edit(studio, session, target="xy", editor="ft", **settings) -> View:
-    subject = studio.choices.subject(*TOWER, target)
-    return studio.edit(session, subject, editor, **settings).outcome()
+PRESETS = STRONG
 
 
 # ---- the form
@@ -416,14 +414,9 @@ def test_background_work_makes_room_and_is_begun_again():
             job.report(0.5, "warming up")
 
     worker.whenever(background)
-    until = time.monotonic() + 5
-    while not begun and time.monotonic() < until:
-        time.sleep(0.001)
-    assert worker.submit(lambda job: "first").outcome() == "first"
+    assert until(lambda: begun) and worker.submit(lambda job: "first").outcome() == "first"
     gate.set()
-    while not worker.idle and time.monotonic() < until:
-        time.sleep(0.001)
-    assert worker.idle and len(begun) >= 2
+    assert until(lambda: worker.idle) and len(begun) >= 2
     worker.close()
 
 
@@ -689,32 +682,13 @@ def test_everything_a_visitor_wrote_is_escaped():
 # ---- a real server
 
 
-@pytest.fixture(scope="module")
-def page():
-    pytest.importorskip("gradio")
-    from demo_app.__main__ import free_port, open_page
-
-    with pytest.MonkeyPatch.context() as env:
-        env.setenv("GRADIO_HEARTBEAT_INTERVAL", "0.2")  # a closed client is noticed at once
-        demo, studio = open_page(tiny.model("llama"), free_port(17860, "127.0.0.1"))
-        yield demo.local_url, studio
-        demo.close()
-        studio.close()
-
-
-def visitor(page):
-    from gradio_client import Client
-
-    return Client(page[0], verbose=False)
-
-
 FORM = (["ft"], "", "")  # editors, own prompts, settings
 
 
 def test_a_taken_port_is_passed_over(page):
     from demo_app.__main__ import free_port, quiet
 
-    port = int(page[0].rstrip("/").rsplit(":", 1)[1])
+    port = page[0].server_port
     assert free_port(port, "127.0.0.1") > port
     quiet()
     assert os.environ["GRADIO_ANALYTICS_ENABLED"] == "False"
@@ -804,7 +778,7 @@ def test_the_page_runs_as_a_space_starts_it(tmp_path):
             assert said == f"Open http://127.0.0.1:{port}\n", said + server.stderr.read()
             with urllib.request.urlopen(said.split()[1], timeout=60) as answer:
                 assert answer.status == 200 and b"Edit a language model" in answer.read()
-            client = visitor([said.split()[1]])
+            client = visitor([SimpleNamespace(local_url=said.split()[1])])
             found = client.predict("The Eiffel Tower is located in the city of", api_name="/answer")
             assert found["before"].startswith(" Paris")
             client.close()
@@ -839,10 +813,9 @@ def gone(page, *clients) -> None:
     held = len(page[1].sessions) - len(clients)
     for client in clients:
         client.close()
-    until = time.monotonic() + 20
-    while len(page[1].sessions) > held and time.monotonic() < until:
-        time.sleep(0.05)
-    assert len(page[1].sessions) == held, "closing the page drops the visitor's edits"
+    assert until(lambda: len(page[1].sessions) == held, 20), (
+        "closing the page drops the visitor's edits"
+    )
 
 
 def test_programs_edit_answer_and_compare(page):

@@ -124,15 +124,21 @@ def test_one_guesses_each_row_and_then_sees_it(visit, tmp_path):
     page.get_by_label("Guess first").check()
     seen = page.locator(".half .after >> visible=true")
     assert seen.count() == 0 and page.locator("table.score").is_hidden()
-    rows = page.locator(".guess >> visible=true")
+    rows, line = page.locator(".guess >> visible=true"), page.locator(".guesses")
+    assert line.inner_text() == "What did ROME do to each prompt?"
     for number in range(8):
         assert seen.count() == number
         rows.first.locator("button").first.click()
-    line = page.locator(".guesses").inner_text()
-    assert "You saw 6 of 8 coming of what ROME did" in line and "would have seen 6" in line
+    said = line.inner_text()
+    assert "You saw 6 of 8 coming of what ROME did" in said and "would have seen 6" in said
     assert page.locator("table.score").is_visible() and page.locator("tr.miss").count() == 2
     page.screenshot(path=tmp_path / "guessed.png")
     fits_both(page)
+    press(page, "FT-M")
+    assert "of what ROME did" in line.inner_text(), "each editor is guessed by its name"
+    assert line.inner_text().endswith("What did FT-M do to each prompt?")
+    rows.first.locator("button").first.click()
+    assert "of what FT-M did" in line.inner_text() and "to go" in line.inner_text()
 
 
 def test_the_first_screen_after_an_edit_is_calm(visit, tmp_path):

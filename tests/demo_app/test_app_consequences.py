@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import lib
-from demo_app.html.comparison import comparison
 from demo_app.session import consequences
-from demo_app.session.views import Column, Row, Subject, View, tally
 from lib.data.facts import Probe
 from lib.evaluation.answers import begins
 
@@ -67,19 +65,6 @@ def test_an_answer_is_judged_as_evaluate_judges_it():
     assert consequences.drawn(probe, True, " France, not Italy") == (False, "not Italy")
     good, word = consequences.drawn(probe, False, " Italy")
     assert good is None and word.startswith("not counted")
-
-
-def row(group, good, word=""):
-    return Row(group, "x", "x", 0.1, "x", 0.2, 0.0, good, word)
-
-
-def test_only_those_that_count_are_in_the_tally():
-    rows = (row("edit", True), row("follows", True), row("follows", None, "not counted"))
-    assert tally(rows, "follows") == (1, 1) and tally(rows, "edit") == (1, 1)
-    column = Column("rome", "ROME", rows, lib.EMPTY, 1.0)
-    subject = Subject(lib.Case(lib.Fact("A", "{} is", "B")))
-    shown = comparison(View(subject, rows, 1, columns=(column,)))
-    assert shown.count('aria-label="1 of 1"') == 2 and "not counted" in shown
 
 
 def test_the_towers_consequences_are_asked_before_and_after(studio):

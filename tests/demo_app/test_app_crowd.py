@@ -13,7 +13,7 @@ import pytest
 
 from demo_app.session import memory_ceiling
 
-from ..support import tiny
+from . import visits
 
 SECONDS = float(os.environ.get("MODELEDIT_VISITORS_SECONDS", "120"))
 VISITORS = 20
@@ -24,7 +24,7 @@ class Visitors:
     """What twenty threads do, and what they count."""
 
     def __init__(self, page) -> None:
-        self.url, self.studio = page[0].local_url, page[1]
+        self.page = page
         self.counts: Counter[str] = Counter()
         self.errors: Counter[str] = Counter()
         self.faults: list[str] = []
@@ -53,9 +53,7 @@ class Visitors:
                     self.errors[f"{type(error).__name__}: {str(error)[:120]}"] += 1
 
     def visit(self, dice: random.Random, until: float) -> None:
-        from gradio_client import Client
-
-        client, history = Client(self.url, verbose=False), ()
+        client, history = visits.visitor(self.page), ()
         self.count("visits")
         try:
             for _ in range(dice.randint(1, 8)):
@@ -109,15 +107,8 @@ class Visitors:
 
 
 @pytest.mark.slow
-def test_twenty_visitors_for_minutes(monkeypatch):
+def test_twenty_visitors_for_minutes(page):
     """MODELEDIT_VISITORS_SECONDS says for how long; two minutes without it."""
-    pytest.importorskip("gradio")
-    from demo_app.__main__ import free_port, open_page
-
-    row = {"layer": 2, "lr": 2e-2, "epochs": 3, "target_eos": False}
-    monkeypatch.setattr("lib.editors.shared.config._presets", lambda: {"ft": {"any": row}})
-    monkeypatch.setenv("GRADIO_HEARTBEAT_INTERVAL", "0.5")
-    page = open_page(tiny.model("llama"), free_port(23860, "127.0.0.1"))
     crowd = Visitors(page)
     began, used = time.monotonic(), [memory_ceiling.resident()]
     threads = [
@@ -137,9 +128,4 @@ def test_twenty_visitors_for_minutes(monkeypatch):
     assert crowd.faults == [] and not crowd.errors
     assert crowd.counts["given up by the client"] <= crowd.counts["calls"] / 100
     assert crowd.counts["answers compared"] > 10
-    until = time.monotonic() + 20
-    while len(page[1].sessions) and time.monotonic() < until:
-        time.sleep(0.1)
-    assert len(page[1].sessions) == 0
-    page[0].close()
-    page[1].close()
+    assert visits.until(lambda: len(page[1].sessions) == 0, 20)

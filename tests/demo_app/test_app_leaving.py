@@ -11,18 +11,10 @@ import pytest
 
 from demo_app.session import memory_ceiling
 
-pytest.importorskip("gradio")
-
-from . import visits  # noqa: E402
+from . import visits
 
 ROOT = Path(__file__).parents[2]
 GROWTH = 16e6  # bytes
-
-
-@pytest.fixture(scope="module")
-def page(tmp_path_factory):
-    with visits.opened(tmp_path_factory.mktemp("gradio")) as page:
-        yield page
 
 
 @pytest.mark.slow

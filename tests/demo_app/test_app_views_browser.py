@@ -56,29 +56,6 @@ def test_a_projector_gets_large_type_and_five_rows(visit, tmp_path):
     page.screenshot(path=tmp_path / "large.png")
 
 
-def test_figures_follow_the_dark(visit, tmp_path):
-    for theme in "dark", "light":
-        page = visit(1280, theme, "&place=inside")
-        page.locator("#inside img").wait_for(timeout=60_000)
-        shown = page.locator("#inside img").evaluate("e => getComputedStyle(e).filter")
-        assert ("invert" in shown) == (theme == "dark")
-        page.screenshot(path=tmp_path / f"inside-{theme}.png")
-
-
-def test_each_editor_is_guessed_by_its_name(visit):
-    page = visit()
-    line = page.locator(".guesses")
-    page.get_by_label("Guess first").check()
-    assert line.inner_text() == "What did ROME do to each prompt?"
-    while page.locator(".guess >> visible=true").count():
-        page.locator(".guess >> visible=true").first.locator("button").first.click()
-    page.get_by_role("button", name="FT-M", exact=True).click()
-    assert "of what ROME did" in line.inner_text()
-    assert line.inner_text().endswith("What did FT-M do to each prompt?")
-    page.locator(".guess >> visible=true").first.locator("button").first.click()
-    assert "of what FT-M did" in line.inner_text() and "to go" in line.inner_text()
-
-
 def test_the_keyboard_closes_menus_and_the_page_has_a_preview(visit):
     page = visit()
     page.get_by_role("button", name="With ROME").focus()

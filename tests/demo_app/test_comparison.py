@@ -10,7 +10,7 @@ import pytest
 import lib
 from demo_app.html.comparison import brief, comparison, headline, judged, scoreboard, status
 from demo_app.session.choices import completed, continued
-from demo_app.session.views import Column, Row, Subject, View
+from demo_app.session.views import Column, Row, Subject, View, tally
 from demo_app.stored import examples
 
 SUBJECT = Subject(lib.Case(lib.Fact("The Tower", "{} is in", "Rome", "Paris")))
@@ -62,8 +62,10 @@ def test_what_was_not_tested_gets_no_score():
     typed = tuple(one for one in rows() if one.group != "reworded")
     assert judged(typed) == (None, "not tested in other words")
     uncounted = (*rows(), row("follows", None, "not counted"))
-    shown = scoreboard(view(uncounted))
-    assert 'aria-label="1 of 1"' in shown and shown.count('class="dot free"') == 1
+    assert tally(uncounted, "follows") == tally(uncounted, "edit") == (1, 1)
+    shown = comparison(view(uncounted))
+    assert shown.count('aria-label="1 of 1"') == 2 and shown.count('class="dot free"') == 1
+    assert "not counted" in shown
 
 
 @pytest.mark.parametrize("count", [1, 2, 4])
