@@ -38,10 +38,9 @@ def endpoints(studio: Studio) -> None:
         """Write one fact on top of this visitor's edits, and ask everything again.
 
         The prompt has {} or the subject itself in it; own: more prompts, one per line. settings:
-        of the editor, one name = value per line, as /settings lists them. The edit is live
-        afterwards, also where the model does not say it: `written` is then false. Comes back with
-        the relation of the classroom whose rewordings and neighbors test the fact (`kind`; null:
-        none fits), with what was measured, and with every row before and after.
+        of the editor, one name = value per line, as /settings lists them. The edit is live even
+        where `written` is false. Gives the relation of the classroom whose prompts test the fact
+        (`kind`; null: none fits), what was measured, and every row before and after.
         """
 
         def start(session: Session) -> Job:

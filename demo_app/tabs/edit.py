@@ -19,7 +19,7 @@ from ..session.visitors import Session
 from ..session.worker import Job, Progress
 from . import gallery as surprises
 from .edit_form import Form, whole
-from .jobs import HIDDEN, OPEN, chosen, follow, told_plainly
+from .jobs import HIDDEN, OPEN, chosen, follow
 
 SHOW_RESULT = """(...given) => {
   if (innerWidth < 720) document.querySelector("#top").scrollIntoView({behavior: "smooth"});
@@ -111,14 +111,14 @@ class Page:
             yield from undo(request, None)
 
         def keep_or_take_out(event: gr.EventData, request: gr.Request) -> Iterator:
-            with told_plainly():
+            def start(session: Session) -> Job:
                 index = chosen(event, "keep")
-                if index is None:
-                    place = given.whole("number of the edit to take out", chosen(event, "out"))
-            if index is None:
-                yield from undo(request, place)
-            else:
-                yield from self.run(request, partial(studio.revisions.keep, index=index))
+                if index is not None:
+                    return studio.revisions.keep(session, index)
+                place = given.whole("number of the edit to take out", chosen(event, "out"))
+                return studio.revisions.undo(session, place)
+
+            yield from self.run(request, start)
 
         def stop(request: gr.Request) -> None:
             studio.sessions.get(request.session_hash).stop(aside=False)

@@ -16,8 +16,7 @@ from demo_app.session.worker import Job, Progress
 
 from ..support import tiny
 from ..support.editor_settings import TINY
-
-FACT = lib.Fact("The Eiffel Tower", "{} is located in the city of", "xy")
+from .visits import TOWER
 
 
 def test_a_bar_says_what_is_done_and_how_many_seconds_are_left(studio, monkeypatch):
@@ -58,46 +57,27 @@ def begun(monkeypatch):
 
 
 @pytest.mark.usefixtures("strong_settings")
-def test_a_slow_editor_says_its_time_before_it_begins(studio, begun, monkeypatch):
-    def write(target: str, seconds: float) -> str:
-        """What is said before an edit that takes so long."""
-        begun.clear()
-        ticks = iter((0.0, seconds))
-        monkeypatch.setattr(first_edits.time, "perf_counter", lambda: next(ticks))
-        fact = lib.Fact(FACT.subject, FACT.prompt, target)
-        made = studio.first_edits._patch(
-            Job(None), "ft", Subject(lib.Case(fact)), lib.EMPTY, {"epochs": 2}, 0.0, 1.0
-        )
-        assert made.seconds == seconds
-        return begun[0]
-
-    assert write("a", 34.4) == "FT is writing", "nobody has measured it yet"
-    assert write("b", 4.0) == "FT is writing, about 34 s"
-    assert write("c", 4.0) == "FT is writing", "one that answers fast announces nothing"
-
-
-@pytest.mark.usefixtures("strong_settings")
-def test_statistics_that_must_be_made_first_are_announced_and_are_no_measure(
+def test_what_must_be_made_first_is_announced_and_then_the_time_of_a_slow_editor(
     studio, begun, monkeypatch, tmp_path
 ):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    made = []
-
     def make(keys):
-        made.extend(keys)
         return [(key, {"C": torch.eye(2)}) for key in keys]
 
-    def needed(editor, after=lib.EMPTY):
-        return [lib.stored.Stored("moments", "of this test", make, 3)]
-
-    monkeypatch.setattr(lib.EDITORS["ft"], "statistics", needed)
-    studio.first_edits._last.clear()
-    for target in "de":
-        subject = Subject(lib.Case(lib.Fact(FACT.subject, FACT.prompt, target)))
+    def write(target: str, seconds: float) -> str:
+        """What is said before an edit that takes so long."""
+        ticks = iter((0.0, seconds))
+        monkeypatch.setattr(first_edits.time, "perf_counter", lambda: next(ticks))
+        subject = Subject(lib.Case(lib.Fact(*TOWER, target)))
         studio.first_edits._patch(Job(None), "ft", subject, lib.EMPTY, {"epochs": 2}, 0.0, 1.0)
-        assert bool(studio.first_edits._last) is (target == "e"), "the first one says nothing"
-    assert "first reads what it needs of this model, once" in begun[0]
-    assert begun[1] == "FT is writing" and made == [3]
+        return begun[-1]
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    needed = lib.stored.Stored("moments", "of this test", make, 3)
+    monkeypatch.setattr(lib.EDITORS["ft"], "statistics", lambda editor, after=None: [needed])
+    assert "FT first reads what it needs of this model, once" in write("a", 99.0)
+    assert needed.is_there() and write("b", 34.4) == "FT is writing", "those 99 s come but once"
+    assert write("c", 4.0) == "FT is writing, about 34 s"
+    assert write("d", 4.0) == "FT is writing", "one that answers fast announces nothing"
 
 
 def test_from_an_empty_cache_the_page_makes_what_every_offered_editor_reads(monkeypatch):
