@@ -41,7 +41,7 @@ def test_another_answer_and_an_own_fact_borrow_the_questions_of_their_relation(s
     assert consequences.borrowed(fact, "currency of", lib.classroom()) == []
 
 
-def test_a_question_counts_only_where_its_parts_are_known(studio):
+def test_a_question_counts_only_where_its_parts_are_known(studio, monkeypatch):
     lm = studio.lm
     text = lm.answer("One is", 32)
     right = text.split()[0]
@@ -51,11 +51,8 @@ def test_a_question_counts_only_where_its_parts_are_known(studio):
              Probe("c", "x")]  # fmt: skip
     memory = consequences.Known()
     assert memory.read(lm, asked) == {"a": True, "b": False, "c": True}
-    lm.answer = None  # nothing is asked twice, and nothing is left to ask
-    try:
-        assert memory.read(lm, asked)["b"] is False
-    finally:
-        del lm.answer
+    monkeypatch.setattr(lm, "answer", None)  # nothing is asked twice, and nothing is left to ask
+    assert memory.read(lm, asked)["b"] is False
 
 
 def test_an_answer_is_judged_as_evaluate_judges_it():
