@@ -38,6 +38,8 @@ SCREEN = """() => {
   }
   return {controls: controls.map((e) => e.innerText || e.value), words};
 }"""  # what stands on the screen, by bounding boxes
+WAITING = """() => document.querySelector("#status:has(.stale) [role=progressbar]")
+  && getComputedStyle(document.querySelector("#table")).opacity < 0.6"""  # of the edit before
 
 
 def press(page, name: str) -> None:
@@ -163,10 +165,7 @@ def test_edit_and_undo(visit, tmp_path, width, theme):
     page = visit(width, theme)
     tick(page, "FT-M")
     press(page, "Edit")
-    page.get_by_role("progressbar").wait_for(state="attached", timeout=60_000)
-    page.locator("#status .stale").wait_for()
-    dimmed = page.locator("#table").evaluate("e => getComputedStyle(e).opacity")
-    assert float(dimmed) < 0.6, "what stands there is of the edit before"
+    page.wait_for_function(WAITING)  # in one look: it may be over before the next
     live(page, "1 edit live")
     line = said(page, "What else moved?")
     assert "FT-M" in line and "stored example" not in line and page.locator(".stale").count() == 0
