@@ -72,6 +72,13 @@ def test_what_was_handed_in_fills_the_page(capsys, tmp_path, monkeypatch):
 
 HOLES = {"2.3": ["published"], "2.5": ["search_loss"], "4.3": ["scores"]}
 HOLES |= {"5.1": ["memit"], "5.3": ["place"], "5.4": ["turn"], "5.5": ["spread"]}
+HOLES |= {
+    "8.1": ["events"],
+    "8.2": ["wilson"],
+    "8.3": ["shares"],
+    "8.4": ["paired"],
+    "8.5": ["coverage"],
+}
 HOLES |= {"6.2": ["settle"], "6.3": ["turn", "at_zero"], "7.2": ["write"], "7.4": ["refit_loss"]}
 
 
