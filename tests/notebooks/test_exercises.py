@@ -12,7 +12,6 @@ import pytest
 
 from notebooks.support import checks_09_learning_to_edit as checks_09
 from notebooks.support import checks_12_wise as checks_12
-from notebooks.support import checks_14_lifelong as checks_14
 from notebooks.support import checks_15_judging as checks_15
 from notebooks.support import checks_16_at_scale as checks_16
 from notebooks.support import checks_17_was_it_edited as checks_17
@@ -30,8 +29,6 @@ EXERCISES = [
     (checks_12.forward, in_11_12.FORWARD),
     (checks_12.by_hand, in_11_12.BY_HAND),
     (checks_12.conflict, in_11_12.CONFLICT),
-    (checks_14.killer, in_14_16.KILLER),
-    (checks_14.matrix, in_14_16.MATRIX),
     (checks_15.cases_needed, in_14_16.CASES),
     (partial(checks_15.own_test, PARROT, in_14_16.FACT), in_14_16.TESTS),
     (checks_16.merged, in_14_16.MERGED),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import lib
-from notebooks.support import five_streams
+from notebooks.support import five_streams, which_editor
 from notebooks.support import runs_15_judging as runs_15
 
 
@@ -61,6 +61,14 @@ def test_a_run_of_five_streams_goes_on_where_it_was_stopped(monkeypatch, tmp_pat
 def test_values_of_a_stream_are_read_by_column():
     found = {"generation": [1.0, None, 0.0], "probability": [1.0, 1.0, 1.0]}
     row = {"line": "GRACE", "seed": 1, "written": "110", "cases": {"specificity": found}}
-    assert five_streams.values(row, "written") == [1.0, 1.0, 0.0]
-    assert five_streams.values(row, "neighbors") == [1.0, 0.0]
-    assert five_streams.values(row, "neighbors", "probability") == [1.0] * 3
+    assert five_streams.values(row, "written") == [1.0, 0.0]  # without the tower
+    assert five_streams.values(row, "neighbors") == [0.0]
+    assert five_streams.values(row, "neighbors", "probability") == [1.0] * 2
+
+
+def test_readme_has_the_advice_and_the_picture_of_page_14():
+    readme = (which_editor.ROOT / "README.md").read_text(encoding="utf-8")
+    assert which_editor.in_readme(readme) == which_editor.stored()
+    assert which_editor.PICTURE.read_bytes() == which_editor.picture()
+    assert f"({which_editor.PICTURE.relative_to(which_editor.ROOT)})" in readme
+    assert len(which_editor.ADVICE) == 8

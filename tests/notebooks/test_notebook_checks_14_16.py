@@ -8,68 +8,12 @@ import torch
 
 import lib
 from lib.evaluation.intervals import Z
-from notebooks.support import checks_14_lifelong as checks_14
 from notebooks.support import checks_15_judging as checks_15
 from notebooks.support import checks_16_at_scale as checks_16
 from notebooks.support import figures, models
 from notebooks.support import runs_14_lifelong as runs_14
 from notebooks.support import runs_15_judging as runs_15
 from notebooks.support import runs_16_at_scale as runs_16
-
-
-def halved(after, n):
-    """The first edit after which the harm is above the limit."""
-    low, high = 0, n  # low is good, high is lost
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if after(middle) > checks_14.HARM else (middle, high)
-    return high
-
-
-def largest(after, n):
-    return max(range(1, n + 1), key=lambda i: after(i) - after(i - 1))
-
-
-KILLER = {
-    "not attempted": lambda after, n: "not attempted",
-    "the last good one": lambda after, n: halved(after, n) - 1,
-    "one too late": lambda after, n: halved(after, n) + 1,
-    "lost before it": largest,
-    "questions": lambda after, n: next(i for i in range(1, n + 1) if after(i) > checks_14.HARM),
-    "the base model": lambda after, n: after(n + 1),
-    "after 0 the harm is": lambda after, n: 0 if halved(after, n) != 1 else 5,
-    "solved": halved,
-}
-
-
-def test_the_killer_of_a_real_stream_is_named():
-    harm = [0.0] + [0.004] * 13 + [0.21] * 10
-    assert "edit 14" in checks_14.killer(halved, harm)
-
-
-def shares(texts, lost=lambda first, last: first == "1" and last == "0"):
-    first, start, n = "", 0, len(texts[-1])
-    for text in texts:
-        first, start = first + text[start:], len(text)
-    gone = sum(map(lost, first, texts[-1]))
-    return first.count("1") / n, texts[-1].count("1") / n, gone / n
-
-
-def difference(texts):
-    written, held, _ = shares(texts)
-    return written, held, written - held
-
-
-MATRIX = {
-    "not attempted": lambda texts: "…",
-    "three shares": lambda texts: shares(texts)[:2],
-    "that is held": lambda texts: (shares(texts)[1],) * 3,
-    "that is written": lambda texts: (shares(texts)[0],) * 3,
-    "facts that came back": difference,
-    "never written": lambda texts: shares(texts, lambda _, last: last == "0"),
-    "in which its character appears": lambda texts: (0.123, 0, 0),
-    "solved": shares,
-}
 
 
 def needed(p, h):
@@ -289,10 +233,6 @@ def test_stored_lines_can_be_played():
 
 
 def test_panels_hold_one_axes_per_editor():
-    lines = dict.fromkeys(figures.EDITOR_COLORS, [100, 50])
-    some = {name: lines for name in "abcde"}
-    figure = figures.curves([4, 8], some, "edits", "%", colors=figures.EDITOR_COLORS)
-    assert sum(ax.axison for ax in figure.axes) == 5
     figure = figures.rasters([4, 8], {"a": ["1101", "11010101"]}, "edits", "edit")
     assert sum(ax.axison for ax in figure.axes) == 1
     figure = figures.whiskers(["a", "b"], {"x": [(50, 40, 60), (20, 10, 30)]}, "%")
