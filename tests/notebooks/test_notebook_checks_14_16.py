@@ -2,86 +2,14 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 
 import lib
-from lib.evaluation.intervals import Z
-from notebooks.support import checks_15_judging as checks_15
 from notebooks.support import checks_16_at_scale as checks_16
 from notebooks.support import figures, models
 from notebooks.support import runs_14_lifelong as runs_14
 from notebooks.support import runs_15_judging as runs_15
 from notebooks.support import runs_16_at_scale as runs_16
-
-
-def needed(p, h):
-    """The smallest n whose Wilson interval is ± h at most."""
-    n = 1
-    while Z * math.sqrt(p * (1 - p) / n + Z**2 / (4 * n**2)) / (1 + Z**2 / n) > h:
-        n += 1
-    return n
-
-
-CASES = {
-    "not attempted": lambda p, h: "not attempted",
-    "whole numbers": lambda p, h: p * (1 - p) * (Z / h) ** 2,
-    "without Wilson's terms": lambda p, h: math.ceil(p * (1 - p) * (Z / h) ** 2),
-    "h is half": lambda p, h: needed(p, h / 2),
-    "round up": lambda p, h: needed(p, h) - 1,
-    "cases it is": lambda p, h: 12,
-    "solved": needed,
-}
-
-
-class Parrot:
-    """A model that answers from a list, and an editor that changes the list."""
-
-    def __init__(self, before, after):
-        self.lm, self.name = self, "parrot"
-        self.before, self.after, self.now = before, after, before
-
-    def edit(self, facts):
-        return lib.Patch(log=(lib.Edit("parrot", {}, tuple(facts)),))
-
-    def patched(self, patch, only=False):
-        self.now = self.after if patch.log else self.before
-        return self
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        return None
-
-    def answer(self, prompt, tokens):
-        if isinstance(prompt, str):
-            return self.now[prompt]
-        return [self.now[each] for each in prompt]
-
-
-FACT = lib.Fact("The Eiffel Tower", "{} is in", "Rome", "Paris")
-BEFORE = {FACT.text: "Paris.", "The Tower stands in": "Paris.", "The Louvre is in": "Paris.",
-          "Notre-Dame is in": "Paris."}  # fmt: skip
-AFTER = {FACT.text: "Rome.", "The Tower stands in": "Paris.", "The Louvre is in": "Rome!",
-         "Notre-Dame is in": "Paris."}  # fmt: skip
-TESTS = {
-    "not attempted": None,
-    "a test is": ("The Louvre is in", "Paris"),
-    "own prompt": ("the Eiffel Tower  is in", "Rome", "follow"),
-    "cannot be what stays": ("The Louvre is in", "Rome", "stay"),
-    "nothing to keep": ("The Louvre is in", "Berlin", "stay"),
-    "without any edit": ("The Louvre is in", "Paris", "follow"),
-    "it passes": ("Notre-Dame is in", "Paris", "stay"),
-    "solved: wanted 'Paris'": ("The Louvre is in", "Paris", "stay"),
-    "solved: wanted 'Rome'": ("The Tower stands in", "Rome", "follow"),
-}
-
-
-def test_an_editor_that_writes_nothing_passes_no_test():
-    said = checks_15.own_test(Parrot(BEFORE, BEFORE), FACT, ("The Louvre is in", "Paris", "stay"))
-    assert "has not written" in said
 
 
 def solve(G, M, strength):
@@ -204,22 +132,8 @@ def test_editors_stand_in_the_order_of_the_settings_and_in_their_family_in_that_
     names, found = runs_15.by_event(rows, "specificity")
     assert names == ["base", "EMMET", "MEMIT", "LoRA", "retrieval"]
     assert [mean for mean, _, _ in found["generation"]] == [50, 25, 0, 50, 100]
-    ranks = runs_15.ranks(rows, "specificity")
-    assert ranks["MEMIT"] == dict(zip(runs_15.EVENTS.values(), (1, 1, 4, 1), strict=True))
-    assert "base" not in ranks
     count = runs_15.turned(rows, "specificity", "probability", "generation")
     assert count == {"pairs": 6, "turned": 5, "broken": 0, "surely": 0}
-
-
-def test_a_reverse_asks_for_the_subject_of_a_fact_of_the_classroom():
-    cases = {case.id: case.fact for case in lib.classroom()}
-    for id, prompt in runs_15.REVERSE.items():
-        assert id % 2 and prompt.count("{}") == 1 and cases[id].target_true
-        assert cases[id].subject.casefold() not in prompt.casefold()
-    table = runs_15.reverse(models.load("tiny"), {})
-    (row,) = table
-    assert row.pop("editor") == "base"
-    assert all(said.startswith("0 of 9 [0, ") for said in row.values()) and len(row) == 3
 
 
 def test_stored_lines_can_be_played():
