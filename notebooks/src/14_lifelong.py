@@ -266,10 +266,10 @@ drawings_14.scores(names, list(runs_14.COLUMNS), found, between, runs_14.FAMILIE
 # An interval over 24 facts answers the question what *other facts in the same stream* would give.
 # But an edit that breaks the model breaks it for all 24 facts at once. So for a statement about
 # streams the stream is the observation, and so far we have one. Here are five more (stored run):
-# facts and order are drawn with seeds 1 to 5. Eight lines
-# have run them, at least one of each family: the searches are there with MEMIT alone, as each costs
-# minutes a stream. All begin with the tower, too, which nobody drew. So from here on it is left out of
-# every score, and 23 facts a stream remain.
+# facts and order are drawn with seeds 1 to 5. Eight editors have run them, at least one of each
+# family. Of the searches only MEMIT has, as each costs minutes a stream. All streams begin with the
+# tower, too, which nobody drew. So from here on it is left out of every score, and 23 facts a stream
+# remain.
 #
 # Two editors write the same streams, and facts are easy or hard for both. So for each stream $j$ we
 # take the mean $x_j$ of the differences fact by fact: what both share drops out. From $m$ streams we
