@@ -361,14 +361,14 @@ drawings_14.streams(found, runs_14.FAMILIES)
 # of which there is one.
 
 # %%
-for seed in five_streams.STREAMS["seeds"]:
+for seed in (0, *five_streams.STREAMS["seeds"]):  # 0 is the first stream
     print(f"stream {seed}, subjects of one token that open their prompt:", end=" ")
     print(", ".join(five_streams.openers(lm, seed)))
 
 # %% [markdown]
 # **And ROME?** It is not among the five, so whether its fall is a matter of the chosen stream has not
-# been measured. What did it there was a subject of one token that opens its prompt (you will find it
-# below), and every one of the five streams has at least two of those. So the first stream was chosen
+# been measured. What did it there was the subject of one token that opens its prompt, as you will see
+# below, and every one of the five streams has at least two of those. So the first stream was chosen
 # for something that is hardly rare; but a stream that has one need not be a stream that falls.
 #
 # ## Who killed ROME?
@@ -392,7 +392,7 @@ while bad - good > 1:
     good, bad = (good, middle) if harm[middle] > 0.1 else (middle, bad)
 culprit.against(bad)
 lengths = [norm for i, norm in enumerate(each["norm"]) if i != bad - 1]
-print(f"asked after {asked}; edit {bad}: {runs_14.cases()[bad - 1].fact.text!r}")
+print(f"asked after {asked}; it was edit {bad}")
 print(
     f"harm before it {harm[bad - 1]:.2f}, after it {harm[bad]:.2f}, of it alone {each['alone'][bad - 1]:.2f} nats"
 )
@@ -405,8 +405,8 @@ print(
 )
 
 # %% [markdown]
-# Five questions instead of 24. The subject is one token and opens its prompt, so its key stands in
-# the attention sink (notebook 08). Published ROME takes the direction of its update from one key and
+# Five questions instead of 24. Edit 14 is the one about Darwin. The subject is one token and opens its
+# prompt, so its key stands in the attention sink (notebook 08). Published ROME takes the direction of its update from one key and
 # the length from another, which elsewhere is harmless. Both keys only soften it. And the fact itself
 # is held until the end, so no score of this edit shows what it did.
 #
@@ -465,7 +465,7 @@ pd.DataFrame(bill).T
 # from the same stored rows.
 
 # %%
-which_editor.Lines(which_editor.lines(rows, more))
+which_editor.lines(rows, more)
 
 # %% [markdown]
 # Read the intervals as well as the numbers. They are of one model with 135 million weights, of facts

@@ -55,13 +55,13 @@ class Lines(list):
         return self._repr_markdown_()
 
 
-def lines(rows: Sequence[Mapping[str, Any]], more: Sequence[Mapping[str, Any]]) -> list[str]:
+def lines(rows: Sequence[Mapping[str, Any]], more: Sequence[Mapping[str, Any]]) -> Lines:
     """The eight lines, of the first stream's rows and those of the five others."""
 
     def filled(field: re.Match[str]) -> str:
         return share(rows, more, *field.groups())
 
-    return [re.sub(r"\{([^:}]+): (\w+)\}", filled, line) for line in ADVICE]
+    return Lines(re.sub(r"\{([^:}]+): (\w+)\}", filled, line) for line in ADVICE)
 
 
 def share(rows: Any, more: Any, name: str, column: str) -> str:
