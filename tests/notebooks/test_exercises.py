@@ -6,24 +6,15 @@ the message: answer}.
 
 from __future__ import annotations
 
-from functools import partial
-
 import pytest
 
-from notebooks.support import checks_14_lifelong as checks_14
-from notebooks.support import checks_15_judging as checks_15
 from notebooks.support import checks_16_at_scale as checks_16
 from notebooks.support import checks_17_was_it_edited as checks_17
 
 from . import test_notebook_checks_14_16 as in_14_16
 from . import test_notebook_checks_17 as in_17
 
-PARROT = in_14_16.Parrot(in_14_16.BEFORE, in_14_16.AFTER)
 EXERCISES = [
-    (checks_14.killer, in_14_16.KILLER),
-    (checks_14.matrix, in_14_16.MATRIX),
-    (checks_15.cases_needed, in_14_16.CASES),
-    (partial(checks_15.own_test, PARROT, in_14_16.FACT), in_14_16.TESTS),
     (checks_16.merged, in_14_16.MERGED),
     (checks_17.best_run, in_17.RUNS),
 ]

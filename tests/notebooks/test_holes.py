@@ -78,6 +78,8 @@ HOLES |= {"4.1": ["corrupt", "put_back"], "4.2": ["trace"]}
 HOLES |= {"5.1": ["memit"], "5.3": ["place"], "5.4": ["turn"], "5.5": ["spread"]}
 HOLES |= {"6.1": ["moved"], "6.2": ["settle"], "6.3": ["turn", "at_zero"], "6.4": ["learn"]}
 HOLES |= {"7.1": ["margin_step"], "7.2": ["write"], "7.3": ["ties"], "7.4": ["refit_loss"]}
+HOLES |= {"8.1": ["events"], "8.2": ["wilson"], "8.3": ["shares"]}
+HOLES |= {"8.4": ["paired"], "8.5": ["coverage"]}
 
 
 @pytest.mark.parametrize(("number", "name"), [(n, name) for n in HOLES for name in HOLES[n]])
