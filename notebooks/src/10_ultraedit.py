@@ -400,18 +400,18 @@ show.Table(table)
 
 # %% [markdown]
 # With every gradient at 0 the plain step does nothing, and UltraEdit still moves the weights. It is only
-# 0.5 % where new facts move them by 5.5 %, because one and the same shift at all tokens is cheap to write.
-# But it is no harmless shift: the loss of the new facts rises by 0.45 nats (95 %: 0.38 to 0.52). Known
-# facts with their own small gradients do nearly the same, 0.41 nats, although the plain step that
-# writes them changes this loss hardly at all. So what known facts do to the
-# new ones comes mostly from the mean that is taken off. Over all columns that the moments have seen this
-# cancels, because standardized gradients have the mean zero. A turn of known facts has nothing that
-# cancels it. (The library leaves out gradients that are exactly 0. Small ones it cannot tell.)
+# 0.5 % where new facts move them by 5.5 %. (One and the same shift at all tokens is cheap to write.) But
+# it is no harmless shift: the loss of the new facts rises by 0.45 nats (95 %: 0.38 to 0.52). Known facts
+# with their own small gradients do nearly the same, 0.41 nats, although the plain step that writes them
+# changes this loss hardly at all. So what known facts do to the new ones comes mostly from the mean that
+# is taken off. Over all columns that the moments have seen this cancels, because standardized gradients
+# have the mean zero. A turn of known facts has nothing that cancels it. (The library leaves out gradients
+# that are exactly 0. Small ones it cannot tell.)
 #
 # How far the weights move says little about it. The plain step moves them by 4.4 % for known facts,
-# although their gradients are a third as long as those of new ones. One reason is that the known prompts
-# are much alike, and so are their keys (the least singular value of $K$ is 1.1 instead of 2.5). To grant
-# different shifts at nearly equal keys takes a large change.
+# although their gradients are a third as long as those of new ones. It may be that the known prompts are
+# more alike, and so are their keys (the least singular value of $K$ is 1.1 instead of 2.5): to grant
+# different shifts at nearly equal keys takes a large change. That was not tested.
 #
 # ## How large a step?
 #
@@ -585,10 +585,10 @@ for what in ("tokens", "held"):
         print(f"{what}, {way} (step {at:.2f}) less lifelong: {said}")
 
 # %% [markdown]
-# With the same step every way has 29 % of the answer tokens right, and the damage differs: the KL is
-# 1.15 nats with lifelong moments (95 %: 1.00 to 1.32), and 1.58 nats with those of the first turn or with
-# none; these intervals do not overlap. But the damage can also be lowered by a smaller step, and that
-# costs few facts. At the *same* KL the other ways are 1 to 3 points behind, and each of the six intervals
+# With the same step every way has 29 % of the answer tokens right, and the damage differs: the KL is 1.15
+# nats with lifelong moments (95 %: 1.00 to 1.32), and 1.58 nats with those of the first turn (1.38 to
+# 1.80) or with none (1.39 to 1.79). But the damage can also be lowered by a smaller step, and that costs
+# few facts. At the *same* KL the other ways are 1 to 3 points behind, and each of the six intervals
 # includes 0.
 #
 # So these thousand edits show different damage at one step, and no difference at equal damage. A small
