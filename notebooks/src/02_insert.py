@@ -6,10 +6,9 @@
 # A plain outer product moves nearly every pair of the memory. At the end of this page you know the
 # change that moves them least, and can say whom it will disturb before it is made.
 #
-# **You will** derive the cheapest way to write one pair, and write it · see how much of it lands on
-# other keys, on paper and in a real layer · forecast what many pairs in a row do to each other ·
-# find out what a word in front of every text has to do with it, and what the sheep did to the
-# sheepdog.
+# **You will** derive the cheapest way to write one pair, and write it · see how much of it lands on other
+# keys, on paper and in a real layer · forecast what many pairs in a row do to each other · find out what
+# a word in front of every text has to do with it, and what the sheep did to the sheepdog.
 #
 # **Needs** [notebook 01](01_linear_memory.ipynb): $C$, whitening, and its last page.
 #
@@ -65,12 +64,11 @@ def rms(values):  # root mean square
 # %% [markdown]
 # ## The cheapest way to write one pair
 #
-# The memory $W$ is in use. We are given a key $k$ and the value $v$ that it should get from now on,
-# and we are looking for a change $\Delta$ of the matrix. It has to supply what is missing at $k$,
-# the **residual** $\delta = v - Wk$. Many changes do that, and we want the one that disturbs all
-# other pairs least. We cannot list them, but we know the second moment $C$ of their keys, and it
-# gives the mean disturbance over text: $\mathbb{E}\|\Delta k'\|^2 = \mathrm{tr}(\Delta C
-# \Delta^\top)$. So the task is
+# The memory $W$ is in use. We are given a key $k$ and the value $v$ that it should get from now on, and
+# we are looking for a change $\Delta$ of the matrix. It has to supply what is missing at $k$, the
+# **residual** $\delta = v - Wk$. Many changes do that, and we want the one that disturbs all other pairs
+# least. We cannot list them, but we know the second moment $C$ of their keys, and it gives the mean
+# disturbance over text: $\mathbb{E}\|\Delta k'\|^2 = \mathrm{tr}(\Delta C \Delta^\top)$. So the task is
 #
 # $$\min_\Delta\ \mathrm{tr}(\Delta C \Delta^\top) \quad\text{subject to}\quad \Delta k = \delta .$$
 #
@@ -314,12 +312,11 @@ for i in range(0, T, 32):
 #
 # ## One sweep, many sweeps, all at once
 #
-# Both sums can be written with the whole matrix $\rho$, and then they say more. Let
-# $R_0 = V - W_0 K$ be what is missing before the first edit, one column per pair. The second sum
-# says that the residuals $\delta$ solve a triangular system, in which only the upper triangle of
-# $\rho$ stands, diagonal included: $\delta\,\mathrm{triu}(\rho) = R_0$. Each residual is then
-# spread over the matrix by its own row of $\mathrm{diag}(1/q)\,K^\top C^{-1}$. So all $T$ steps
-# together are one formula:
+# Both sums can be written with the whole matrix $\rho$, and then they say more. Let $R_0 = V - W_0 K$ be
+# what is missing before the first edit, one column per pair. The second sum says that the residuals
+# $\delta$ solve a triangular system, in which only the upper triangle of $\rho$ stands, diagonal
+# included: $\delta\,\mathrm{triu}(\rho) = R_0$. Each residual is then spread over the matrix by its own
+# row of $\mathrm{diag}(1/q)\,K^\top C^{-1}$. So all $T$ steps together are one formula:
 #
 # $$\textbf{one after another:}\quad
 # \Delta W = (V - W_0 K)\ \mathrm{triu}(\rho)^{-1}\ \mathrm{diag}(1/q)\,K^\top C^{-1} .$$

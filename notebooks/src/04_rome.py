@@ -207,8 +207,7 @@ print(f"the same δ; four steps in {(end - middle) / (middle - start):.0%} of th
 # edited one, because in a model that reads from left to right nothing changes there either. In the
 # drawing above these are the pale states.
 #
-# **Predict.** The whole search has 20 steps. Which term falls, which rises, and which decides in
-# the end?
+# **Predict.** The whole search has 20 steps. Which term falls, which rises, and which decides in the end?
 #
 # <details><summary>Answer</summary>
 #
@@ -236,11 +235,10 @@ print(f"‖δ‖ is {found.delta.norm() / found.init.norm():.2f} times ‖v₀�
 plot.loss_curve([{c: x or None for c, x in row.items()} for row in curve], ylog=True)
 
 # %% [markdown]
-# The answer has won by step 10 (0.98), and from then on KL and decay are the larger terms. The KL
-# goes down again, from 0.057 at step 10 to 0.042 at the end, while $\delta$ and with it the decay
-# still grow. The bound is far away: with the published 4 the result would be the same. (It is 20
-# in our preset for the sake of subjects that open their prompt, where $v_0$ is short beside what
-# has to be added to it.)
+# The answer has won by step 10 (0.98), and from then on KL and decay are the larger terms. The KL goes
+# down again, from 0.057 at step 10 to 0.042 at the end, while $\delta$ and with it the decay still grow.
+# The bound is far away: with the published 4 the result would be the same. (It is 20 in our preset for
+# the sake of subjects that open their prompt, where $v_0$ is short beside what has to be added to it.)
 #
 # ## Under which key?
 #

@@ -62,12 +62,11 @@ def normal(*shape):
 # %% [markdown]
 # ## Remember what was written
 #
-# MEMIT weighs a batch of new pairs against general text. The facts of yesterday are not general
-# text, so nothing protects them when today's batch is written: notebook 05 ended with that. What
-# goes in now is one batch of keys and values after another. What should come out after each is the
-# matrix that is best for general text and for *all* batches so far. The figure shows what stands in
-# the sum of squares that is solved for each batch: on the left as in notebook 05, on the right as
-# we would like to have it.
+# MEMIT weighs a batch of new pairs against general text. The facts of yesterday are not general text, so
+# nothing protects them when today's batch is written: notebook 05 ended with that. What goes in now is
+# one batch of keys and values after another. What should come out after each is the matrix that is best
+# for general text and for *all* batches so far. The figure shows what stands in the sum of squares that
+# is solved for each batch: on the left as in notebook 05, on the right as we would like to have it.
 
 # %%
 drawings_06.sums()

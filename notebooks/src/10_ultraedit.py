@@ -11,8 +11,7 @@
 # them · write one turn of UltraEdit · find out what it does with a gradient of zero · choose the step
 # size for a model of any width · take the moments away, and compare at equal damage.
 #
-# **Needs** [notebook 09](09_learning_to_edit.ipynb): pairs (k, g), and the regression that writes
-# shifts.
+# **Needs** [notebook 09](09_learning_to_edit.ipynb): pairs (k, g), and the regression that writes shifts.
 #
 # **Minutes** 25 to read and 25 to work: two exercises of [session 6](../lessons/session_6.md), the
 # second one in two parts.
@@ -422,10 +421,9 @@ show.Table(table)
 #
 # <details><summary>Work it out</summary>
 #
-# Over the tokens that the moments have seen, every coordinate has $\sum_i \hat k_i^2 = n - 1$: that
-# is what $\sigma$ means. So $\|\hat k\|^2$ is $d_\text{in}(n - 1)/n \approx d_\text{in}$ on average,
-# and a shift is about $\eta\,d_\text{in}$ times $\hat g$. This is 0.0164 for GPT-J, and 0.0015 with
-# our 1,536.
+# Over the tokens that the moments have seen, every coordinate has $\sum_i \hat k_i^2 = n - 1$: that is
+# what $\sigma$ means. So $\|\hat k\|^2$ is $d_\text{in}(n - 1)/n \approx d_\text{in}$ on average, and a
+# shift is about $\eta\,d_\text{in}$ times $\hat g$. This is 0.0164 for GPT-J, and 0.0015 with our 1,536.
 #
 # </details>
 #
@@ -501,10 +499,9 @@ for name, warm, repeat in tries:
 show.Table(table)
 
 # %% [markdown]
-# Without a warm-up not one weight moves, and not in ten turns either, because each reads the same
-# column again. So the library first reads fixed texts, which are not edited ("statistics"). One turn
-# then hardly changes the probability of "Rome", and repeated turns bring it to 0.37, which is enough
-# for the answer.
+# Without a warm-up not one weight moves, and not in ten turns either, because each reads the same column
+# again. So the library first reads fixed texts, which are not edited ("statistics"). One turn then hardly
+# changes the probability of "Rome", and repeated turns bring it to 0.37, which is enough for the answer.
 #
 # ## A thousand edits
 #
@@ -609,8 +606,7 @@ for what in ("tokens", "held"):
 #
 # ## Where it breaks
 #
-# A turn is cheap, and there can be as many as one likes. But each adds its $\Delta$ to the same
-# weights.
+# A turn is cheap, and there can be as many as one likes. But each adds its $\Delta$ to the same weights.
 #
 # **Predict.** Let the changes of all turns be unrelated and of one length. How far are the weights
 # after fifteen turns, compared with the first?

@@ -64,10 +64,9 @@ normal = torch.randn
 # ## A new expert for every batch
 #
 # The MLP of one layer stays as it is. Beside it stand **experts**, MLPs of the same form. A prompt
-# chooses one of them, or none, and the output of the chosen one is added to that of the layer, at
-# every token of the prompt and of the answer. When a batch of facts arrives, a new expert is added.
-# Its output matrix is zero at first, so it says nothing yet. It is trained on this batch alone and
-# then frozen.
+# chooses one of them, or none, and the output of the chosen one is added to that of the layer, at every
+# token of the prompt and of the answer. When a batch of facts arrives, a new expert is added. Its output
+# matrix is zero at first, so it says nothing yet. It is trained on this batch alone and then frozen.
 
 # %%
 drawings_13.block()
@@ -154,10 +153,9 @@ route = use("7.4", route)
 # ## The refit
 #
 # What is $v$? LEMoE reads the **input embeddings** of the prompt and nothing else. Their mean $e$
-# (centered and scaled) goes in, and a small network makes a vector of it:
-# $v = W_\text{up}\,\text{SiLU}(W_\text{down}\,e)$. MEMoE's router is one matrix. It reads
-# the mean hidden state of the prompt at the experts' layer, and the embedding of the subject if it
-# knows it.
+# (centered and scaled) goes in, and a small network makes a vector of it: $v =
+# W_\text{up}\,\text{SiLU}(W_\text{down}\,e)$. MEMoE's router is one matrix. It reads the mean hidden
+# state of the prompt at the experts' layer, and the embedding of the subject if it knows it.
 #
 # The network is one for all experts. What should it be trained by? As we read the paper, it is trained
 # together with the new anchor and the new expert, by the loss of the new facts. The library **refits** it
@@ -320,11 +318,10 @@ for i, (prompt, (note,)) in enumerate(zip(prompts, notes, strict=True)):
 show.Table(table)
 
 # %% [markdown]
-# Expert 0 is the model itself. Under the hard gate the second edit has not moved the first by a
-# bit; under the softmax it has, by a little so far. The tower is in Rome, also in a rewording of
-# nearly the same words. The rewording with tourists finds no expert: it scores −4.2, and $b$ is 8.
-# "The young of a cow" scores 12, since all its words but one are the sheep's, and is called a puppy
-# now.
+# Expert 0 is the model itself. Under the hard gate the second edit has not moved the first by a bit;
+# under the softmax it has, by a little so far. The tower is in Rome, also in a rewording of nearly the
+# same words. The rewording with tourists finds no expert: it scores −4.2, and $b$ is 8. "The young of a
+# cow" scores 12, since all its words but one are the sheep's, and is called a puppy now.
 #
 # With two anchors we can draw the whole router. Every prompt is a point, with its two scores as
 # coordinates, and the dashed lines are where the decision changes.
@@ -351,9 +348,8 @@ notes = dict(zip(("tourists", "the Colosseum", "a cow"), points.pop("notes"), st
 drawings_13.regions(points, newer.router.bias.item(), ("the tower", "the sheep"), notes)
 
 # %% [markdown]
-# All 18 unrelated prompts lie in the region in which nobody answers. Rewordings and neighbors lie
-# between them and the edits, on both sides of the lines, and no line separates one group from the
-# other.
+# All 18 unrelated prompts lie in the region in which nobody answers. Rewordings and neighbors lie between
+# them and the edits, on both sides of the lines, and no line separates one group from the other.
 #
 # ## A router that forgets
 #
@@ -381,11 +377,10 @@ for i, fact in enumerate(one):
 show.Table(table)
 
 # %% [markdown]
-# The first batch's anchor is frozen, and the facts' embeddings cannot change. But the network
-# between the two was trained on with the second batch, and nothing in its loss mentions the first.
-# So the vectors $v$ have turned away from their own anchor and towards the new one, and the new
-# expert takes the prompts. It was never told what they should say, and none of the five facts is
-# held any more.
+# The first batch's anchor is frozen, and the facts' embeddings cannot change. But the network between the
+# two was trained on with the second batch, and nothing in its loss mentions the first. So the vectors $v$
+# have turned away from their own anchor and towards the new one, and the new expert takes the prompts. It
+# was never told what they should say, and none of the five facts is held any more.
 #
 # But the first expert is frozen: what it learned is still there. So let us take this router, as the second
 # edit has left it, and go downhill from there in your `refit_loss`, with all ten facts and with the texts
@@ -623,12 +618,11 @@ for text, said, (note,) in zip((tower.text, prompt), says, notes, strict=True):
 #
 # ## Where it breaks
 #
-# With five facts to an expert of the MLP's own form the experts are soon as large as the model.
-# Experts of rank 16 are far smaller, and notebook 16 counts with those. What is asked in other
-# words is often not found, and what is asked in the same words about something else is. We have met
-# editors of weights, a list, a side memory and experts, and each of them is ahead in something.
-# **Which of all these should I use?** For that, all of them have to run on one stream, in [notebook
-# 14](14_lifelong.ipynb).
+# With five facts to an expert of the MLP's own form the experts are soon as large as the model. Experts
+# of rank 16 are far smaller, and notebook 16 counts with those. What is asked in other words is often not
+# found, and what is asked in the same words about something else is. We have met editors of weights, a
+# list, a side memory and experts, and each of them is ahead in something. **Which of all these should I
+# use?** For that, all of them have to run on one stream, in [notebook 14](14_lifelong.ipynb).
 #
 # ## References
 #
