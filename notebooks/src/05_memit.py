@@ -75,10 +75,10 @@ def normal(*shape):
 #
 # Everything hangs on one matrix of overlaps, $D = K^\top C^{-1}K$. Its diagonal has the $q_i$, and with
 # the $\rho$ of notebook 02 it is $D = \mathrm{diag}(q)\,\rho$. The figure shows it for sixteen of the
-# fifty facts, the fifth to the twentieth, as cosines $D_{ij}/\sqrt{q_i q_j}$ (the $q_i$ alone span orders
-# of magnitude), and the half of it that inserts in a row make use of: fact $i$ lands on fact $j$ only if
-# it is written *before* it, $i < j$, and then the insert of $j$ takes it into account. What lands on
-# facts that are written already is ignored.
+# fifty facts, the fifth to the twentieth, as cosines $D_{ij}/\sqrt{q_i q_j}$ with a diagonal of 1, and
+# the half of it that inserts in a row make use of: fact $i$ lands on fact $j$ only if it is written
+# *before* it, $i < j$, and then the insert of $j$ takes it into account. What lands on facts that are
+# written already is ignored.
 
 # %%
 layer = rome.config.layer
