@@ -186,8 +186,8 @@ kept.against(100 * sum(batch["neighbors"]) / len(batch["neighbors"]))
 # **What helps is $\lambda$**, in a row as well as in a batch. The row with $\lambda = 1000$ keeps 21
 # points more of the neighbors than the row with equality (13 to 29), and 8 points more without the
 # openers (2 to 13); of the facts it holds as many, as far as one can see. With all fifty facts the batch
-# keeps 86 % of them (79 to 91) by it, and 22 % without (16 to 31). Between the batch and the row with
-# this $\lambda$ no difference is seen, −2 points of the neighbors in both tables.
+# keeps 86 % of the neighbors with it (79 to 91), and 22 % without (16 to 31). Between the batch and the
+# row with this $\lambda$ no difference is seen, −2 points of the neighbors in both tables.
 #
 # One thing that a row does has a price of its own. Where each value is searched again, on the model as it
 # has been edited so far, 8 points fewer of the neighbors are kept with $\lambda = 1000$ (2 to 15
