@@ -558,14 +558,14 @@ drawings_08.published(S, ours)
 # large share of 13. After 256 edits MEMIT is ahead of WilKE by 19 points. After 64 and 256 edits ROME,
 # with its mixed key, is far below the other two, and this is the key that makes flashes.
 #
-# The right panel has our own stream 2, in which nothing is rolled back, and with another measure, so only
-# the order can be compared. (WilKE with the mixed key has one point only.) With the mixed key WilKE is
-# far ahead of ROME here as well: after ten edits by 48 points of the neighbors (15 to 66, ten facts). But
-# on the same ten facts ROME with two keys keeps 76 %, and WilKE 77 % with two keys and 72 % with the
-# mixed one: between ROME with two keys and WilKE with the mixed one no difference is seen (3 points, −24
-# to 31), so the repaired key alone may make up for the layer. The published table has no editor with a
-# repaired key, so it cannot tell the two apart. MEMIT was not run in these streams; [notebook
-# 14](14_lifelong.ipynb) compares it with both.
+# The right panel has our own stream 2, with nothing rolled back and another measure, so only the order
+# can be compared. (WilKE with the mixed key has one point only.) With the mixed key WilKE is far ahead of
+# ROME here as well: after ten edits by 48 points of the neighbors (15 to 66, ten facts). But on the same
+# ten facts ROME with two keys keeps 76 %, and WilKE 77 % with two keys and 72 % with the mixed one:
+# between ROME with two keys and WilKE with the mixed one no difference is seen (3 points, −24 to 31): the
+# key alone may make up for the layer. The published table has no editor with a repaired key, so it cannot
+# tell the two apart. MEMIT was not run in these streams; [notebook 14](14_lifelong.ipynb) compares it
+# with both.
 #
 # ## What we know now
 #
