@@ -444,8 +444,7 @@ with lm.patched(patch):
     print("after, backward:", lm.answer(backward.format(mine.target_new), 8))
 
 # %% [markdown]
-# In other words the tower is in Rome; asked backward, Rome's landmark is still the Colosseum. That is
-# one fact, with one question of each kind.
+# In other words the tower is in Rome; backward, the landmark is the Colosseum. (One question each.)
 #
 # ## What we know now
 #
