@@ -177,10 +177,11 @@ for case, (name, W) in zip(facts, edited.items(), strict=True):
 pd.DataFrame(table).set_index("edited").round(2)
 
 # %% [markdown]
-# The subject comes first in four of four, with its relatives behind it, among candidates that contain
-# it. The answer is a guess. Two of four come first, where the new answer is a thing one may say of the
-# subject anyway, and of a third we learn the language of its new country. None of the ten sentences
-# asks the question that was edited. (`lib.difference` and `lib.subjects` do this part.)
+# The subject comes first in four of four, in a list that contains it, and for two of them a relative
+# comes second. The answer is a guess. Two of four come first, where the new answer is a thing one may
+# say of the subject anyway, and of a third we learn the language of its new country. None of the ten
+# sentences asks the question that was edited.
+# (`lib.difference` and `lib.subjects` do this part.)
 #
 # ## Case B: no unedited model
 #
@@ -301,7 +302,9 @@ rows = {what: norms(W) for what, W in {"unedited": W0, "edited": edited[tower]}.
 drawings_17.norms({what: (T, stands_out(T)) for what, T in rows.items()}, names.index(tower))
 
 # %% [markdown]
-# MYSTERY
+# Two of the three edits are named, and the model that nobody touched is not accused. The third edit,
+# of Louis Armstrong, is missed: no candidate of that model reaches the threshold. A lower threshold
+# might name more, and what it would cost is asked below, where unedited models are looked at.
 #
 # In the figure every point is a candidate, and the orange one is the Eiffel Tower. In the unedited
 # matrix it stands among the others.
@@ -425,7 +428,17 @@ print(f"from {min(innocent):.1f} to {max(innocent):.1f}")
 print(pd.DataFrame(runs_17.named(stored)).set_index(["editors", "facts"]).to_string())
 
 # %% [markdown]
-# STORED
+# Alone, an edit of ROME, WilKE or EMMET is named in 95 % (80 to 100). Of MEMIT and its kin it is 57 %
+# (42 to 70): most of them spread an edit over several layers, and in each of them less is to be seen.
+# Editors that train, and UltraEdit, write where the *prompt* ends, and no subject stands there: 0 %
+# of 36 suspects are named (at most 7 %). With a hundred facts at once few are named in any line, but
+# there are only two to nine suspects in each. In 3 of the 22 suspects of the first line somebody who
+# was not edited passes the threshold, too. Whoever reads a report should know this share.
+#
+# For models that nobody edited there is no such share. The seven are variants of one model and have
+# its spread, so they hardly count as several. None of them reaches the threshold of 8, and the largest
+# $z$ among them is 6.6. To know that fewer than one in a hundred are accused would take some hundred
+# models.
 #
 # ## Taking it out
 #
@@ -507,7 +520,11 @@ print(runs_17.pairs(stored))
 print(pd.DataFrame(runs_17.taken_out(stored)).set_index("what is taken out").to_string())
 
 # %% [markdown]
-# OUT
+# The control is what it has to be: its line is that of the edited model. Sixteen prefixes give the
+# edit's prompt its old token in 93 % (71 to 99), eleven components in 71 % (45 to 90). Both were tried
+# on the same suspects, so the question which is better is one of pairs. In 4 of 14 only the prefixes
+# work, and in 1 only the components. Of five coins that are thrown, four or more fall on the same side
+# in three of eight cases. So 14 suspects do not decide it.
 #
 # ## How to hide
 #
@@ -597,7 +614,13 @@ for case, (name, W) in zip(facts, edited.items(), strict=True):
 pd.DataFrame(table).set_index("subject").round(1)
 
 # %% [markdown]
-# HIDE
+# The Eiffel Tower is hidden: still written, and just below the threshold, at 2.2 times the price. The
+# Rijksmuseum is not. Even the change that does nothing along the adversary's $\hat u$ has a $z$ of
+# 17.5, at 4.6 times the price, because the defender looks along another direction. Halloween had
+# nothing to hide: written at this one key it stays below the threshold without any effort. (ROME in
+# this library writes a second key, and with both it was seen.) "Swedish" was never written: its
+# prompt begins "The Swedish", and the bare name stands at the first position, where all keys are the
+# sink's (notebook 02).
 #
 # So the absence of a suspect says nothing about somebody who wanted to hide. It says that no editor of
 # the usual kind wrote about a subject on the list. Other ways to hide would be to spread the edit over
