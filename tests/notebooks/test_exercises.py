@@ -9,14 +9,11 @@ from __future__ import annotations
 import pytest
 
 from notebooks.support import checks_16_at_scale as checks_16
-from notebooks.support import checks_17_was_it_edited as checks_17
 
 from . import test_notebook_checks_14_16 as in_14_16
-from . import test_notebook_checks_17 as in_17
 
 EXERCISES = [
     (checks_16.merged, in_14_16.MERGED),
-    (checks_17.best_run, in_17.RUNS),
 ]
 
 
